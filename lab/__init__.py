@@ -1,0 +1,26 @@
+"""lab: an experiment platform on Lightning and Hydra.
+
+Importing this package is cheap: torch is imported only when one of the exported functions is used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lab.registry import build, create_model, list_models
+
+__all__ = ["build", "create_model", "list_models"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from lab import registry
+
+        return getattr(registry, name)
+    raise AttributeError(f"module 'lab' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,1 @@
+"""Safe writing and loading of checkpoints and weights."""

@@ -1,0 +1,41 @@
+"""The errors that a user can mend: what went wrong, where it was set, what would be right.
+
+The command line prints such an error as one line and exits with code 2; from Python they are ValueErrors.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LabError(ValueError):
+    """A mistake that the message explains completely: no traceback is needed to mend it."""
+
+
+class ConfigError(LabError):
+    """A key, a value or a combination in the configuration is wrong."""
+
+
+class DataError(LabError):
+    """A dataset is missing, or something in it cannot be used."""
+
+
+class CheckpointError(LabError):
+    """A checkpoint or a file of weights is missing, damaged or of another shape."""
+
+
+class RunError(LabError):
+    """A run directory cannot be used as asked: it is in use, or what it was made with has changed."""
+
+
+class RegistryError(LabError, KeyError):
+    """A model name or tag is unknown, or registered twice."""
+
+    __str__ = Exception.__str__  # KeyError would quote the message
+
+
+def closest(name: str, known: Iterable[str], count: int = 3) -> str:
+    """Return ``"; did you mean 'a' or 'b'?"`` for the names in ``known`` nearest to ``name``, or ``""``."""
+    matches = difflib.get_close_matches(name, list(known), n=count, cutoff=0.5)
+    return f"; did you mean {' or '.join(repr(match) for match in matches)}?" if matches else ""

@@ -1,0 +1,1 @@
+"""LightningModules, one for each kind of problem."""
