@@ -74,7 +74,7 @@ def _pack_truth(truths: Sequence[DetectionTruth | None]) -> DetectionTruth | Non
         return None
     if len(present) < len(truths):
         raise ValueError(
-            f"{len(truths) - len(present)} of {len(truths)} samples carry no truth: give it to all or none"
+            f"{len(truths) - len(present)} of {len(truths)} samples carry no truth: all need it or none"
         )
     return DetectionTruth(
         boxes=torch.cat([truth.boxes for truth in present]),
