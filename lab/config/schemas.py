@@ -1,0 +1,239 @@
+"""What each configuration group may hold: names, types and ranges.
+
+A resolved config is a plain dict that ``Config.model_validate`` accepts. ``net`` and ``data`` carry the arguments of
+a class named by ``_target_``; those are checked against its signature in ``lab.config.signatures``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class Strict(BaseModel):
+    """A group that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class TargetConfig(BaseModel):
+    """A node that names what to build; its other keys are arguments."""
+
+    model_config = ConfigDict(extra="allow", populate_by_name=True)
+    target: str = Field(alias="_target_")
+
+
+class ModelConfig(Strict):
+    """An architecture and the kind of problem it solves."""
+
+    name: str
+    task: str
+    net: TargetConfig
+    pretrained: str | None = None
+
+
+class DataConfig(TargetConfig):
+    """A dataset; what else it takes stands in the signature of its target."""
+
+    name: str
+    tasks: list[str]
+    batch_size: Positive
+    num_workers: Count = 0
+    root: str | None = None
+    requires: list[str] = []
+    how_to_get: str = ""
+
+
+class TrainerConfig(Strict):
+    """How long, where and in which precision; steps are optimizer steps."""
+
+    accelerator: Literal["auto", "cpu", "gpu"]
+    devices: Positive
+    precision: Literal["32", "16-mixed", "bf16-mixed", "bf16-true", "64"]
+    max_steps: Positive | None
+    max_epochs: Positive | None
+    val_every_n_steps: Positive | None
+    log_every_n_steps: Positive
+    checkpoint_every_n_steps: Positive | None
+    accumulate_grad_batches: Positive
+    gradient_clip_val: Annotated[float, Field(gt=0)] | None
+    deterministic: bool
+
+
+class StrategyConfig(Strict):
+    """How a run uses its devices."""
+
+    name: Literal["single"]
+
+
+class ParameterGroup(Strict):
+    """Parameters whose name contains a match of ``pattern`` (a regular expression) train with these settings."""
+
+    pattern: str
+    lr: Rate | None = None
+    weight_decay: Rate | None = None
+
+
+class Optimizer(Strict):
+    """What every optimizer has."""
+
+    lr: Rate
+    weight_decay: Rate
+    no_decay_norm_bias: bool
+    groups: list[ParameterGroup]
+
+
+class AdamConfig(Optimizer):
+    """Adam (Kingma and Ba, 2015) and AdamW (Loshchilov and Hutter, 2019)."""
+
+    name: Literal["adam", "adamw"]
+    betas: tuple[Share, Share]
+    eps: Annotated[float, Field(gt=0)]
+
+
+class SGDConfig(Optimizer):
+    """Stochastic gradient descent."""
+
+    name: Literal["sgd"]
+    momentum: Rate
+    nesterov: bool
+
+
+class Scheduler(Strict):
+    """What every schedule has: a linear warm-up from 0, counted in optimizer steps."""
+
+    warmup_steps: Count
+
+
+class ConstantConfig(Scheduler):
+    """The peak rate throughout."""
+
+    name: Literal["constant"]
+
+
+class StepConfig(Scheduler):
+    """Times ``gamma`` every ``step_size`` steps."""
+
+    name: Literal["step"]
+    step_size: Positive
+    gamma: Rate
+
+
+class MultiStepConfig(Scheduler):
+    """Times ``gamma`` at each milestone."""
+
+    name: Literal["multistep"]
+    milestones: list[Positive]
+    gamma: Rate
+
+
+class CosineConfig(Scheduler):
+    """Half a cosine from the peak to ``min_factor`` of it at the last step."""
+
+    name: Literal["cosine"]
+    min_factor: Annotated[float, Field(ge=0, le=1)]
+
+
+class PolyConfig(Scheduler):
+    """``(1 - t) ** power`` of the peak, from the end of the warm-up to the last step."""
+
+    name: Literal["poly"]
+    power: Annotated[float, Field(gt=0)]
+    min_factor: Annotated[float, Field(ge=0, le=1)]
+
+
+class WandbConfig(Strict):
+    """One W&B run for each run directory."""
+
+    project: str
+    mode: Literal["auto", "online", "offline", "disabled"]
+    group: str | None
+    job_type: str | None
+    tags: list[str]
+
+
+class LoggerConfig(Strict):
+    """Where metrics go besides metrics.csv."""
+
+    wandb: WandbConfig | None
+
+
+class EmaConfig(Strict):
+    """Exponential moving average of the weights."""
+
+    decay: Annotated[float, Field(gt=0, lt=1)]
+    start: Count
+
+
+class CallbacksConfig(Strict):
+    """What happens beside the training."""
+
+    ema: EmaConfig | None
+    progress: bool
+    pictures: Count
+
+
+class DebugConfig(Strict):
+    """Short runs that look for faults. A float limit is a share, an int a number of batches."""
+
+    max_steps: Positive | None
+    limit_train_batches: Positive | Share | None
+    limit_eval_batches: Positive | Share | None
+    overfit_batches: Count
+    profile: bool
+
+
+class PathsConfig(Strict):
+    """Where things are."""
+
+    runs_dir: str
+    data_dir: str
+    weights_dir: str
+
+
+class Expected(Strict):
+    """What a recipe is expected to reach: ``metric`` within ``tolerance`` of ``value``."""
+
+    metric: str
+    value: float
+    tolerance: Rate
+
+
+class Config(Strict):
+    """The whole resolved configuration of a run."""
+
+    seed: Count
+    stage: Literal["fit", "validate", "test", "predict"]
+    ckpt: str | None
+    input: str | None
+    check: bool
+    resume: str
+    extensions: list[str]
+    paths: PathsConfig
+    model: ModelConfig
+    data: DataConfig
+    trainer: TrainerConfig
+    strategy: StrategyConfig
+    optimizer: Annotated[AdamConfig | SGDConfig, Field(discriminator="name")]
+    scheduler: Annotated[
+        ConstantConfig | StepConfig | MultiStepConfig | CosineConfig | PolyConfig, Field(discriminator="name")
+    ]
+    logger: LoggerConfig
+    callbacks: CallbacksConfig
+    debug: DebugConfig
+    expected: Expected | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _group_is_chosen(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            for group in ("model", "data", "trainer", "optimizer", "scheduler"):
+                if value.get(group) is None:
+                    raise ValueError(f"no {group} is chosen: add {group}=NAME")
+        return value

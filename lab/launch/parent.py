@@ -1,0 +1,185 @@
+"""The command line: compose once, refuse what is wrong in one line, find the run, hand it to ``lab.experiment``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lab.errors import ConfigError, LabError, RunError
+from lab.run_directory import RunDirectory, run_name, sources_fingerprint
+
+_NOT_INHERITED = ("stage", "ckpt", "input", "check", "resume")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code: 0 done, 1 failed, 2 refused, 130 and 143 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _main(words)
+    except LabError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _main(words: list[str]) -> int:
+    if "-h" in words or "--help" in words:
+        from lab.launch.usage import print_help
+
+        print_help(words)
+        return 0
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("--config-dir", action="append", default=[])
+    parser.add_argument("--cfg", action="store_true")
+    try:
+        options, overrides = parser.parse_known_args(words)
+    except argparse.ArgumentError as error:
+        raise ConfigError(str(error)) from None
+    for word in overrides:
+        if "=" not in word and not word.startswith("~"):
+            raise ConfigError(f"{word}: not understood; write key=value, or see --help")
+    if options.multirun:
+        from lab.launch.multirun import run_all
+
+        return run_all(overrides, options.config_dir)
+    return run_one(overrides, options.config_dir, only_print=options.cfg)
+
+
+def run_one(overrides: list[str], user_dirs: list[str], only_print: bool = False) -> int:
+    """Compose, check and run a single job."""
+    from lab.config.checks import check_config
+    from lab.config.compose import compose_config
+
+    overrides, user_dirs, home = inherit(overrides, user_dirs)
+    composed = compose_config(overrides, user_dirs)
+    if composed.config.get("extensions") and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    check_config(composed)
+    config = composed.config
+    if only_print:
+        from lab.launch.usage import print_config
+
+        print_config(config)
+        return 0
+    if config["check"]:
+        from lab import experiment
+
+        return experiment.check(config)
+    if config["stage"] != "fit":
+        from lab import experiment
+
+        return experiment.evaluate(config, home or _home_of(config))
+    run, report = open_run(config, user_dirs, overrides)
+    try:
+        from lab import experiment
+
+        return experiment.report_finished(config, run) if report else experiment.fit(config, run)
+    finally:
+        run.release()
+
+
+def inherit(overrides: list[str], user_dirs: list[str]) -> tuple[list[str], list[str], Path | None]:
+    """Put the recorded words of an earlier run before the new ones, where ``ckpt`` or ``resume`` names such a run.
+
+    Returns:
+        The words to compose, the config folders, and the run's directory (None where there is none).
+    """
+    values = {word.split("=", 1)[0]: word.split("=", 1)[1] for word in overrides if "=" in word}
+    home: Path | None = None
+    if values.get("stage", "fit") != "fit" and "ckpt" in values:
+        home = Path(values["ckpt"]).resolve().parent.parent
+    elif values.get("resume", "auto") not in ("auto", "never"):
+        home = Path(values["resume"])
+    if home is None or not (home / "run.json").is_file():
+        return overrides, user_dirs, None
+    record = json.loads((home / "run.json").read_text(encoding="utf-8"))
+    given = {word.split("=", 1)[0].lstrip("+~") for word in overrides}
+    inherited = [
+        word
+        for word in record["overrides"]
+        if (key := word.split("=", 1)[0].lstrip("+~")) not in given and key not in _NOT_INHERITED
+    ]
+    return [*inherited, *overrides], [*record.get("config_dirs", []), *user_dirs], home
+
+
+def _home_of(config: dict[str, Any]) -> Path:
+    """Return the run directory of this config for a stage without a checkpoint of a run."""
+    path = Path(config["paths"]["runs_dir"]) / run_name(config)
+    best = path / "checkpoints" / "best.ckpt"
+    if config["ckpt"] is None and config["model"]["pretrained"] is None:
+        if not best.is_file():
+            raise ConfigError(
+                f"stage={config['stage']} needs ckpt=FILE (or model.pretrained=TAG): this command has not been fitted, "
+                f"{best} does not exist"
+            )
+        config["ckpt"] = str(best)
+    return path
+
+
+def open_run(config: dict[str, Any], user_dirs: list[str], overrides: list[str]) -> tuple[RunDirectory, bool]:
+    """Find and lock the run of this config; say whether it is finished and only to be reported.
+
+    Raises:
+        RunError: it is in use, or lab's sources have changed since it was made.
+    """
+    resume = config["resume"]
+    named = resume not in ("auto", "never")
+    run = RunDirectory(Path(resume) if named else Path(config["paths"]["runs_dir"]) / run_name(config))
+    run.lock()
+    if resume == "never" and run.record:
+        aside = run.set_aside()
+        print(f"the earlier run is kept as {aside}")
+        run = RunDirectory(run.path)
+        run.lock()
+    sources = sources_fingerprint(config["extensions"])
+    if run.record and not named and run.record["sources"] != sources:
+        raise RunError(
+            f"{run.path}: the sources of {' or '.join(['lab', *config['extensions']])} have changed since this run "
+            f"({run.state}) was made; resume=never starts afresh, resume={run.path} goes on all the same"
+        )
+    if run.record and named:
+        _record_changes(run, config, sources)
+    if run.state == "finished" and not (named and _goes_further(run, config)):
+        return run, True
+    words = [word for word in overrides if not word.startswith(("resume=", "check="))]
+    run.begin(config, words, sources)
+    run.update(config_dirs=[str(Path(folder).resolve()) for folder in user_dirs])
+    return run, False
+
+
+def _record_changes(run: RunDirectory, config: dict[str, Any], sources: str) -> None:
+    import yaml
+
+    before = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
+    changed = {key: [_at(before, key), _at(config, key)] for key in _leaves(config) if _at(before, key) != _at(config, key)}
+    changed.pop("resume", None)
+    if run.record["sources"] != sources:
+        changed["sources"] = [run.record["sources"][:12], sources[:12]]
+    if changed:
+        run.update(changes=[*run.record.get("changes", []), changed])
+
+
+def _goes_further(run: RunDirectory, config: dict[str, Any]) -> bool:
+    import yaml
+
+    before = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))["trainer"]
+    return any((config["trainer"][key] or 0) > (before[key] or 0) for key in ("max_steps", "max_epochs"))
+
+
+def _leaves(node: dict[str, Any], prefix: str = "") -> list[str]:
+    keys = []
+    for key, value in node.items():
+        keys += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
+    return keys
+
+
+def _at(node: Any, key: str) -> Any:
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node

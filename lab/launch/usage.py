@@ -1,0 +1,68 @@
+"""What ``--help`` prints, and the tree of a resolved config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_HELP = """\
+[bold]python run.py[/] [GROUP=OPTION ...] [KEY=VALUE ...]   (or: lab ...)
+
+One command composes a model, a dataset and a trainer, trains, tests the best checkpoint and leaves a run directory
+that can be resumed, repeated and read. Without any word it trains DETR on generated scenes on this machine.
+
+[bold]Everyday[/]
+  python run.py                                         learn generated scenes, on a CPU, without a network
+  python run.py model=detr data=coco data.root=DIR      the same on a dataset
+  python run.py experiments=NAME                        a recipe with its expected result (experiments/README.md)
+  python run.py check=true model=detr data=voc          validate everything, train nothing
+  python run.py -m optimizer.lr=1e-3,3e-4 seed=0,1      a sweep, with a table at the end
+  python run.py stage=test ckpt=runs/NAME/checkpoints/best.ckpt
+  python run.py stage=predict ckpt=... input=photos/    pictures with boxes, and results.json in COCO's format
+
+[bold]Repeat a command[/] to continue it where it stood, or, when it is finished, to see its result.
+  resume=auto|never|DIR   never: start afresh, the old directory is kept as NAME~1; DIR: continue that run with
+                          the changes now given (trainer.max_steps, trainer.devices, ...)
+
+[bold]Groups and their options[/]
+{groups}
+
+[bold]Keys that are often set[/]  (all of them: --cfg)
+  seed  stage=fit|validate|test|predict  ckpt  input  check  resume  extensions
+  data.batch_size (of the global batch)  data.num_workers  data.root  model.pretrained  model.net.*
+  optimizer.lr  trainer.max_steps|max_epochs|devices|precision|accumulate_grad_batches|gradient_clip_val|
+  val_every_n_steps|log_every_n_steps|checkpoint_every_n_steps|deterministic  callbacks.ema.decay  paths.runs_dir
+
+[bold]Flags[/]  -m, --multirun   --cfg (print the resolved config)   --config-dir DIR (your own groups and recipes)
+"""
+
+
+def print_help(words: list[str]) -> None:
+    """Print the usage with the options of every group, those of ``--config-dir`` included."""
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from lab.config.compose import config_dir, groups, options
+
+    user = [Path(words[i + 1]) for i, word in enumerate(words[:-1]) if word == "--config-dir"]
+    folders = [config_dir(), *(folder for folder in user if folder.is_dir())]
+    lines = [f"  {group + '=':<14}{' | '.join(options(group, folders))}" for group in groups(folders)]
+    Console(highlight=False, soft_wrap=True).print(_HELP.format(groups="\n".join(lines)))
+
+
+def print_config(config: Mapping[str, Any]) -> None:
+    """Print a resolved config as a tree."""
+    from rich.console import Console
+    from rich.tree import Tree
+
+    def grow(tree: Tree, node: Mapping[str, Any]) -> None:
+        for key, value in node.items():
+            if isinstance(value, Mapping) and value:
+                grow(tree.add(f"[bold]{key}[/]"), value)
+            else:
+                tree.add(f"{key}: [cyan]{str(value).replace('[', chr(92) + '[')}[/]")
+
+    tree = Tree("[bold]config[/]", guide_style="dim")
+    grow(tree, config)
+    Console(highlight=False, soft_wrap=True).print(tree)
