@@ -1,0 +1,1 @@
+"""DETR, the detection transformer: its network, its loss, its variants."""

@@ -1,0 +1,157 @@
+"""DETR's loss: match predictions to boxes one to one, then compare classes and boxes.
+
+Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020, sections 3.1 and 4 and appendix A.2. The
+``sigmoid_focal`` classification is that of Meng et al., "Conditional DETR", ICCV 2021, section 4.1, and Liu et al.,
+"DAB-DETR", ICLR 2022; groups of queries are those of Chen et al., "Group DETR", ICCV 2023.
+
+All layers and groups are matched together and their losses computed together; nothing waits for the device but the one
+copy of the costs that the matching reads.
+
+Names: L layers, G groups, B images, Q queries of a group, K classes, T boxes of all images, M matched pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lab.ops.boxes import box_cxcywh_to_xyxy, image_index, normalize_boxes, paired_generalized_iou
+from lab.ops.matching import match, pairwise_costs
+from lab.structures import DetectionTargets
+
+CLASSIFICATIONS = ("softmax", "sigmoid_focal")
+
+
+class DETRCriterion:
+    """Set prediction loss.
+
+    Args:
+        num_queries: Q, the predictions of one group for each image.
+        num_classes: K.
+        classification: ``softmax`` over K + 1 classes, the last of which is no-object, or ``sigmoid_focal`` over K.
+        cost_class: weight of the class in the matching.
+        cost_box: weight of the L1 distance in the matching.
+        cost_giou: weight of the generalized IoU in the matching.
+        class_loss_weight: weight of the class term.
+        box_loss_weight: weight of the L1 term.
+        giou_loss_weight: weight of the generalized IoU term.
+        no_object_weight: weight of no-object in the cross-entropy; ``softmax`` only.
+        focal_alpha: weight of positives; ``sigmoid_focal`` only.
+        focal_gamma: exponent that mutes what is already right; ``sigmoid_focal`` only.
+    """
+
+    def __init__(
+        self,
+        num_queries: int,
+        num_classes: int,
+        classification: str = "softmax",
+        cost_class: float = 1.0,
+        cost_box: float = 5.0,
+        cost_giou: float = 2.0,
+        class_loss_weight: float = 1.0,
+        box_loss_weight: float = 5.0,
+        giou_loss_weight: float = 2.0,
+        no_object_weight: float = 0.1,
+        focal_alpha: float = 0.25,
+        focal_gamma: float = 2.0,
+    ) -> None:
+        self.num_queries = num_queries
+        self.num_classes = num_classes
+        self.classification = classification
+        self.costs = {"cost_class": cost_class, "cost_box": cost_box, "cost_giou": cost_giou}
+        self.weights = {"loss_ce": class_loss_weight, "loss_bbox": box_loss_weight, "loss_giou": giou_loss_weight}
+        self.no_object_weight = no_object_weight
+        self.focal_alpha = focal_alpha
+        self.focal_gamma = focal_gamma
+
+    def totals(self, targets: DetectionTargets) -> dict[str, float]:
+        """Return this batch's number of boxes and sum of class weights over its queries, from host integers."""
+        matched = sum(min(count, self.num_queries) for count in targets.counts)
+        unmatched = self.num_queries * len(targets.counts) - matched
+        return {
+            "num_boxes": float(sum(targets.counts)),
+            "class_weight": matched + self.no_object_weight * unmatched,
+        }
+
+    def __call__(
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        targets: DetectionTargets,
+        totals: Mapping[str, float] | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the weighted terms.
+
+        Args:
+            logits: (L, B, G * Q, K + 1), or (L, B, G * Q, K) for ``sigmoid_focal``.
+            boxes: (L, B, G * Q, 4) cxcywh in 0..1.
+            targets: the boxes of the B images.
+            totals: normalisers of the optimizer step; this batch's own by default.
+
+        Returns:
+            ``loss_ce``, ``loss_bbox`` and ``loss_giou`` of the last layer, ``loss_ce_0`` and so on of the earlier ones;
+            means over the groups.
+        """
+        totals = self.totals(targets) if totals is None else totals
+        num_layers = logits.shape[0]
+        logits, boxes = self._split_groups(logits.float()), self._split_groups(boxes.float())
+        of_image = image_index(targets.counts, boxes.device)
+        target_boxes = normalize_boxes(targets.boxes, targets.sizes, of_image)
+        with torch.no_grad():
+            costs = pairwise_costs(self.class_cost(logits), boxes, targets.labels, target_boxes, of_image, **self.costs)
+        image, query, box = match(costs, targets.counts)
+        stack = torch.arange(logits.shape[0], device=boxes.device)[:, None]  # (L * G, 1)
+
+        num_boxes = max(totals["num_boxes"], 1.0)
+        predicted, target = boxes[stack, image, query], target_boxes[box]  # (L * G, M, 4)
+        giou = paired_generalized_iou(box_cxcywh_to_xyxy(predicted), box_cxcywh_to_xyxy(target))
+        sums = {
+            "loss_ce": self.class_loss(logits, (stack, image, query), targets.labels[box], totals),
+            "loss_bbox": (predicted - target).abs().sum((1, 2)) / num_boxes,
+            "loss_giou": (1 - giou).sum(1) / num_boxes,
+        }
+        terms = {}
+        for name, value in sums.items():
+            by_layer = (self.weights[name] * value.unflatten(0, (num_layers, -1)).mean(1)).unbind(0)
+            terms[name] = by_layer[-1]
+            terms.update({f"{name}_{index}": term for index, term in enumerate(by_layer[:-1])})
+        return terms
+
+    def _split_groups(self, tensor: Tensor) -> Tensor:
+        """Turn (L, B, G * Q, C) into (L * G, B, Q, C): a group is one more set of predictions of the same boxes."""
+        return tensor.unflatten(2, (-1, self.num_queries)).transpose(1, 2).flatten(0, 1)
+
+    def class_cost(self, logits: Tensor) -> Tensor:
+        """Return (..., K), the cost of calling a prediction each class."""
+        if self.classification == "softmax":
+            return -logits.softmax(-1)
+        probability = logits.sigmoid()
+        positive = self.focal_alpha * (1 - probability) ** self.focal_gamma * -(probability + 1e-8).log()
+        negative = (1 - self.focal_alpha) * probability**self.focal_gamma * -(1 - probability + 1e-8).log()
+        return positive - negative
+
+    def class_loss(
+        self, logits: Tensor, matched: tuple[Tensor, Tensor, Tensor], labels: Tensor, totals: Mapping[str, float]
+    ) -> Tensor:
+        """Return the class term (L * G,) of logits (L * G, B, Q, C), whose ``matched`` places have ``labels``."""
+        if self.classification == "softmax":
+            classes = torch.full(logits.shape[:-1], self.num_classes, dtype=torch.int64, device=logits.device)
+            classes[matched] = labels
+            entropy = -logits.log_softmax(-1).gather(-1, classes[..., None]).squeeze(-1)
+            weight = torch.where(classes == self.num_classes, self.no_object_weight, 1.0)
+            return (weight * entropy).sum((1, 2)) / (totals["class_weight"] or 1.0)
+        target = torch.zeros_like(logits)
+        target[(*matched, labels)] = 1.0
+        loss = sigmoid_focal_loss(logits, target, self.focal_alpha, self.focal_gamma)
+        return loss.sum((1, 2, 3)) / max(totals["num_boxes"], 1.0)
+
+
+def sigmoid_focal_loss(logits: Tensor, target: Tensor, alpha: float, gamma: float) -> Tensor:
+    """Return the elementwise focal loss of logits and targets in {0, 1}: Lin et al., "Focal Loss", 2017, equation 5."""
+    probability = logits.sigmoid()
+    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    wrong = probability + target - 2 * probability * target  # 1 - p where the target is 1, p where it is 0
+    return (alpha * target + (1 - alpha) * (1 - target)) * wrong**gamma * entropy

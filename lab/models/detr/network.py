@@ -1,0 +1,253 @@
+"""DETR: a backbone, a transformer, and two heads that predict a set of boxes.
+
+Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020. With the defaults the parameters have the
+names of the authors' code (``backbone.0.body``, ``transformer``, ``query_embed``, ...), so its checkpoints load.
+``queries="anchor"`` replaces the decoder by that of ``lab.models.detr.anchor``.
+
+Names: B images, S places of the feature map, D ``embed_dim``, Q ``num_queries``, K classes, L decoder layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lab.errors import ConfigError, closest
+from lab.layers.attention import attention_mask
+from lab.layers.mlp import MLP
+from lab.layers.position import LearnedPositionEncoding, SinePositionEncoding
+from lab.layers.transformer import Decoder, Encoder
+from lab.models.detr.backbone import build_backbone
+from lab.models.detr.criterion import CLASSIFICATIONS, DETRCriterion
+from lab.ops.boxes import box_cxcywh_to_xyxy
+from lab.structures import DetectionPredictions, DetectionTargets
+
+
+@dataclass
+class DETROutputs:
+    """What the network says, of every decoder layer.
+
+    Attributes:
+        all_logits: (L, B, Q, K + 1), the last class being no-object; (L, B, Q, K) with ``sigmoid_focal``.
+        all_boxes: (L, B, Q, 4) cxcywh in 0..1 of each unpadded image.
+    """
+
+    all_logits: Tensor
+    all_boxes: Tensor
+
+    @property
+    def logits(self) -> Tensor:
+        """(B, Q, K + 1) of the last layer."""
+        return self.all_logits[-1]
+
+    @property
+    def boxes(self) -> Tensor:
+        """(B, Q, 4) of the last layer, cxcywh in 0..1."""
+        return self.all_boxes[-1]
+
+    @property
+    def aux_outputs(self) -> tuple[DETROutputs, ...]:
+        """The outputs of the earlier layers, first to last."""
+        count = len(self.all_logits) - 1
+        return tuple(DETROutputs(self.all_logits[i : i + 1], self.all_boxes[i : i + 1]) for i in range(count))
+
+
+class Body(nn.Module):
+    """Holds the feature extractor under the name ``body``, as the authors' checkpoints have it."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the last feature map (B, C, h, w)."""
+        features: Sequence[Tensor] = self.body(images)
+        return features[-1]
+
+
+class Transformer(nn.Module):
+    """Encoder and decoder, whose matrices all begin as Xavier's."""
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+
+
+class DETR(nn.Module):
+    """Detection transformer; a ``lab.structures.Detector``.
+
+    Args:
+        num_classes: K; 91 for the authors' COCO checkpoints, which use COCO's own category numbers.
+        num_queries: Q, the most objects that can be found in one image.
+        embed_dim: D, a multiple of 4 and of ``num_heads``.
+        num_heads: heads of every attention.
+        num_encoder_layers: layers of the encoder.
+        num_decoder_layers: L.
+        feedforward_dim: hidden width of the feed-forward nets.
+        dropout: probability in every transformer layer.
+        activation: ``relu``, ``gelu`` or ``silu``.
+        backbone: a registered model with ``features_only``, or ``conv_stem`` (``lab.models.detr.backbone``).
+        backbone_norm: norm layers of a registered backbone.
+        frozen_backbone: beginnings of the backbone's parameter names that are not trained.
+        dilation: keep the resolution in the backbone's last stage (DC5).
+        position: ``sine`` or ``learned`` encoding of the feature map.
+        queries: ``learned`` embeddings, or ``anchor`` boxes that each layer refines.
+        classification: ``softmax`` with a no-object class, or ``sigmoid_focal``.
+        num_groups: groups of queries in training, each matched on its own (Group DETR); only the first is used
+            elsewhere. ``anchor`` only.
+        aux_loss: put a loss on every decoder layer, not on the last only.
+        cost_class: weight of the class in the matching.
+        cost_box: weight of the L1 distance in the matching.
+        cost_giou: weight of the generalized IoU in the matching.
+        class_loss_weight: weight of the class term.
+        box_loss_weight: weight of the L1 term.
+        giou_loss_weight: weight of the generalized IoU term.
+        no_object_weight: weight of no-object in the cross-entropy.
+        focal_alpha: weight of positives in the focal loss.
+        focal_gamma: exponent of the focal loss.
+        max_detections: the most predictions that ``sigmoid_focal`` returns for an image.
+
+    Raises:
+        ConfigError: a choice is unknown, or a size does not divide.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 91,
+        num_queries: int = 100,
+        embed_dim: int = 256,
+        num_heads: int = 8,
+        num_encoder_layers: int = 6,
+        num_decoder_layers: int = 6,
+        feedforward_dim: int = 2048,
+        dropout: float = 0.1,
+        activation: str = "relu",
+        backbone: str = "resnet50",
+        backbone_norm: str = "frozen_batch_norm",
+        frozen_backbone: Sequence[str] = ("conv1", "bn1", "layer1"),
+        dilation: bool = False,
+        position: str = "sine",
+        queries: str = "learned",
+        classification: str = "softmax",
+        num_groups: int = 1,
+        aux_loss: bool = True,
+        cost_class: float = 1.0,
+        cost_box: float = 5.0,
+        cost_giou: float = 2.0,
+        class_loss_weight: float = 1.0,
+        box_loss_weight: float = 5.0,
+        giou_loss_weight: float = 2.0,
+        no_object_weight: float = 0.1,
+        focal_alpha: float = 0.25,
+        focal_gamma: float = 2.0,
+        max_detections: int = 100,
+    ) -> None:
+        super().__init__()
+        check_choice("position", position, ("sine", "learned"))
+        check_choice("queries", queries, ("learned", "anchor"))
+        check_choice("classification", classification, CLASSIFICATIONS)
+        if embed_dim % 4:
+            raise ConfigError(f"embed_dim {embed_dim} must be a multiple of 4, for the encoding of places")
+        if num_groups > 1 and queries != "anchor":
+            raise ConfigError(f"num_groups {num_groups} needs queries=anchor; with learned queries it must be 1")
+        self.num_classes = num_classes
+        self.num_queries = num_queries
+        self.classification = classification
+        self.aux_loss = aux_loss
+        self.max_detections = max_detections
+
+        body, num_channels = build_backbone(backbone, norm=backbone_norm, dilation=dilation)
+        for name, parameter in body.named_parameters():
+            if name.startswith(tuple(frozen_backbone)):
+                parameter.requires_grad_(False)
+        encoding = SinePositionEncoding(embed_dim) if position == "sine" else LearnedPositionEncoding(embed_dim)
+        self.backbone = nn.ModuleList([Body(body), encoding])
+        self.input_proj = nn.Conv2d(num_channels, embed_dim, kernel_size=1)
+        encoder = Encoder(num_encoder_layers, embed_dim, num_heads, feedforward_dim, dropout, activation)
+        decoder = Decoder(num_decoder_layers, embed_dim, num_heads, feedforward_dim, dropout, activation)
+        self.transformer = Transformer(encoder, decoder)
+        self.query_embed = nn.Embedding(num_queries, embed_dim)
+        self.class_embed = nn.Linear(embed_dim, num_classes + (classification == "softmax"))
+        self.bbox_embed = MLP(embed_dim, embed_dim, 4, 3)
+        self.criterion = DETRCriterion(
+            num_queries=num_queries,
+            num_classes=num_classes,
+            classification=classification,
+            cost_class=cost_class,
+            cost_box=cost_box,
+            cost_giou=cost_giou,
+            class_loss_weight=class_loss_weight,
+            box_loss_weight=box_loss_weight,
+            giou_loss_weight=giou_loss_weight,
+            no_object_weight=no_object_weight,
+            focal_alpha=focal_alpha,
+            focal_gamma=focal_gamma,
+        )
+
+    def forward(self, images: Tensor, padding_mask: Tensor | None = None) -> DETROutputs:
+        """Detect.
+
+        Args:
+            images: (B, 3, H, W) normalised.
+            padding_mask: (B, H, W) bool, True where padded; None when nothing is padded.
+
+        Returns:
+            The outputs of every decoder layer; of the last only without ``aux_loss``.
+        """
+        memory, position, mask = self.encode(images, padding_mask)
+        query_position = self.query_embed.weight.expand(len(images), -1, -1)
+        states = self.transformer.decoder(query_position, memory, position, mask, every_layer=self.aux_loss)
+        return DETROutputs(self.class_embed(states), self.bbox_embed(states).float().sigmoid())
+
+    def encode(self, images: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the memory (B, S, D), the encoding of its places (B or 1, S, D) and the mask (B, 1, 1, S)."""
+        features = self.backbone[0](images)
+        height, width = features.shape[-2:]
+        if padding_mask is not None:
+            padding_mask = F.interpolate(padding_mask[:, None].float(), size=(height, width))[:, 0] > 0.5
+        position = self.backbone[1](height, width, features.device, padding_mask).to(features.dtype)
+        mask = attention_mask(None if padding_mask is None else padding_mask.flatten(1))
+        tokens = self.input_proj(features).flatten(2).transpose(1, 2)
+        return self.transformer.encoder(tokens, position, mask), position, mask
+
+    def totals(self, targets: DetectionTargets) -> dict[str, float]:
+        """Return this batch's share of the normalisers: number of boxes and sum of class weights."""
+        return self.criterion.totals(targets)
+
+    def loss(
+        self, outputs: DETROutputs, targets: DetectionTargets, totals: Mapping[str, float] | None = None
+    ) -> dict[str, Tensor]:
+        """Return the weighted terms of every layer (``DETRCriterion``)."""
+        return self.criterion(outputs.all_logits, outputs.all_boxes, targets, totals)
+
+    def predict(self, outputs: DETROutputs, original_sizes: Tensor) -> DetectionPredictions:
+        """Return one box for each query, or with ``sigmoid_focal`` the best pairs of query and class; no threshold.
+
+        Args:
+            outputs: of ``forward``.
+            original_sizes: (B, 2) (height, width) in whose pixels the boxes are wanted.
+        """
+        boxes = box_cxcywh_to_xyxy(outputs.boxes.float())
+        boxes = boxes * original_sizes.to(boxes.dtype).flip(-1).repeat(1, 2)[:, None]
+        logits = outputs.logits.float()
+        if self.classification == "softmax":
+            scores, labels = logits.softmax(-1)[..., :-1].max(-1)
+            return DetectionPredictions(boxes, scores, labels)
+        count = min(self.max_detections, logits.shape[1] * logits.shape[2])
+        scores, place = logits.sigmoid().flatten(1).topk(count, dim=1)
+        query = place.div(logits.shape[2], rounding_mode="floor")
+        boxes = boxes.gather(1, query[..., None].expand(-1, -1, 4))
+        return DetectionPredictions(boxes, scores, place % logits.shape[2])
+
+
+def check_choice(name: str, value: str, known: Sequence[str]) -> None:
+    """Raise a ``ConfigError`` that names the choices unless ``value`` is one of them."""
+    if value not in known:
+        raise ConfigError(f"{name}={value!r} is unknown: use {' or '.join(known)}{closest(value, known)}")

@@ -1,0 +1,32 @@
+"""DETR's variants by name: ``lab.create_model("detr_resnet50")``. Every argument of ``DETR`` can be overridden."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lab.models.detr.network import DETR
+from lab.registry import register_model
+
+
+@register_model(classifier="class_embed")
+def detr_resnet50(**overrides: Any) -> DETR:
+    """DETR on ResNet-50: 42.0 AP on COCO after 500 epochs by the authors' README."""
+    return DETR(**overrides)
+
+
+@register_model(classifier="class_embed")
+def detr_resnet50_dc5(**overrides: Any) -> DETR:
+    """DETR on ResNet-50 with a dilated last stage: 43.3 AP by the authors' README."""
+    return DETR(**{"dilation": True, **overrides})
+
+
+@register_model(classifier="class_embed")
+def detr_resnet101(**overrides: Any) -> DETR:
+    """DETR on ResNet-101: 43.5 AP by the authors' README."""
+    return DETR(**{"backbone": "resnet101", **overrides})
+
+
+@register_model(classifier="class_embed")
+def detr_resnet101_dc5(**overrides: Any) -> DETR:
+    """DETR on ResNet-101 with a dilated last stage: 44.9 AP by the authors' README."""
+    return DETR(**{"backbone": "resnet101", "dilation": True, **overrides})

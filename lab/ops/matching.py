@@ -1,0 +1,97 @@
+"""Bipartite matching of predictions to boxes, for all layers and images of a batch with one copy to the host.
+
+Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020, section 3.1. Costs stand packed: each image's
+predictions are only compared with that image's own boxes, so nothing grows with the square of the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lab.ops.boxes import box_cxcywh_to_xyxy, paired_generalized_iou
+
+
+def pairwise_costs(
+    class_cost: Tensor,
+    boxes: Tensor,
+    labels: Tensor,
+    target_boxes: Tensor,
+    image: Tensor,
+    cost_class: float = 1.0,
+    cost_box: float = 5.0,
+    cost_giou: float = 2.0,
+) -> Tensor:
+    """Return the cost of giving each box to each prediction of its own image.
+
+    L layers (or any stacked alternatives), B images, Q predictions an image, T boxes of all images.
+
+    Args:
+        class_cost: (L, B, Q, K) cost of calling a prediction each class, ``-probability`` for instance.
+        boxes: (L, B, Q, 4) predicted cxcywh in 0..1.
+        labels: (T,) int64.
+        target_boxes: (T, 4) cxcywh in 0..1.
+        image: (T,) the image that each box belongs to.
+        cost_class: weight of the class cost.
+        cost_box: weight of the L1 distance of cxcywh boxes.
+        cost_giou: weight of the negative generalized IoU.
+
+    Returns:
+        (T, L, Q) float32.
+    """
+    by_class = class_cost.float()[:, image, :, labels]  # separated advanced indices: (T, L, Q)
+    predicted = boxes.float()[:, image].transpose(0, 1)  # (T, L, Q, 4)
+    target = target_boxes[:, None, None]
+    distance = (predicted - target).abs().sum(-1)
+    giou = paired_generalized_iou(box_cxcywh_to_xyxy(predicted), box_cxcywh_to_xyxy(target))
+    return cost_class * by_class + cost_box * distance - cost_giou * giou
+
+
+def assign(costs: np.ndarray, counts: Sequence[int]) -> np.ndarray:
+    """Solve the assignment of every layer and image on the host.
+
+    Args:
+        costs: (T, L, Q) as ``pairwise_costs`` packs them.
+        counts: how many of the T belong to each image.
+
+    Returns:
+        (3, L, M) int64: image, query and box of each match, images in order; M = sum(min(count, Q)). A box is left out
+        only where an image has more boxes than queries.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    num_layers, num_queries = costs.shape[1:]
+    matched = np.empty((3, num_layers, sum(min(count, num_queries) for count in counts)), dtype=np.int64)
+    # NaN is no reason to stop here: the loss of the same predictions is NaN and says so where it is looked at.
+    costs = np.nan_to_num(costs, nan=1e6, posinf=1e6, neginf=-1e6)
+    first_box = first_match = 0
+    for index, count in enumerate(counts):
+        stop = first_match + min(count, num_queries)
+        matched[0, :, first_match:stop] = index
+        for layer in range(num_layers if count else 0):
+            rows, columns = linear_sum_assignment(costs[first_box : first_box + count, layer])
+            matched[1, layer, first_match:stop] = columns
+            matched[2, layer, first_match:stop] = rows + first_box
+        first_box, first_match = first_box + count, stop
+    return matched
+
+
+@torch.no_grad()
+def match(costs: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Match with one copy to the host and one back.
+
+    Args:
+        costs: (T, L, Q) from ``pairwise_costs``.
+        counts: how many of the T belong to each image.
+
+    Returns:
+        image, query and box of each match, each (L, M) int64 on the device of ``costs``; M = sum(min(count, Q)).
+    """
+    matched = torch.from_numpy(assign(costs.detach().cpu().numpy(), counts))
+    if costs.is_cuda:
+        matched = matched.pin_memory()
+    image, query, box = matched.to(costs.device, non_blocking=True).unbind(0)
+    return image, query, box
