@@ -1,0 +1,241 @@
+"""Recursive building: a tree of nested dicts becomes a tree of objects in one call.
+
+A dict with ``_target_`` (or another key, as MMDetection's ``type``) is a node: its target is a registered model's name
+or a dotted path inside an allow-list of packages, its other keys are arguments. The whole tree is checked before
+anything is constructed, and every error names the dotted path in the config that led there.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import inspect
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lab.errors import ConfigError, LabError, RegistryError, closest
+
+_allowed = {"lab", "torch", "torchvision", "timm", "transformers"}
+# These run code or files that a config names.
+_REFUSED = (
+    "torch.load",
+    "torch.hub",
+    "torch.jit",
+    "torch.package",
+    "torch.ops",
+    "torch.classes",
+    "torch.utils.cpp_extension",
+)
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A checked node: what to call, with which (still unbuilt) arguments, and where it stands in the config."""
+
+    call: Callable[..., Any]
+    name: str
+    path: str
+    positional: Sequence[Any]
+    arguments: Mapping[str, Any]
+    partial: bool
+
+
+def allow_package(name: str) -> None:
+    """Let ``build`` construct what stands in the package ``name`` (a user's extension)."""
+    _allowed.add(name.partition(".")[0])
+
+
+def build(config: Any, /, *, target_key: str = "_target_", where: str = "", **overrides: Any) -> Any:
+    """Construct everything that ``config`` describes, leaves first; the config itself is never changed.
+
+    Args:
+        config: nested mappings and sequences. Beside the arguments a node may have ``_args_`` (positional ones) and
+            ``_partial_: true`` (return ``functools.partial`` instead of calling).
+        target_key: the key that makes a mapping a node, ``"type"`` for MMDetection's dicts.
+        where: what stands before every path in an error, ``"model"`` for instance.
+        **overrides: arguments of the root node, before the config's; a dotted name reaches into the tree.
+
+    Raises:
+        ConfigError: a target is unknown, outside of the allow-list, or does not take the arguments; or its
+            constructor failed, whose own exception is the cause.
+        RegistryError: a target without a dot is no registered model.
+    """
+    tree = _copy(config, where, ())
+    for name, value in overrides.items():
+        _override(tree, name, value, where)
+    return _construct(_plan(tree, where, target_key))
+
+
+def _copy(value: Any, path: str, above: tuple[int, ...]) -> Any:
+    """Copy the containers (OmegaConf's too, which resolves them), not the leaves."""
+    if id(value) in above:
+        raise ConfigError(f"{path or 'config'}: the config contains itself")
+    if isinstance(value, Mapping):
+        return {key: _copy(item, _join(path, key), (*above, id(value))) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        items = [_copy(item, _join(path, index), (*above, id(value))) for index, item in enumerate(value)]
+        return tuple(items) if type(value) is tuple else items if not hasattr(value, "_fields") else value
+    return value
+
+
+def _override(tree: Any, name: str, value: Any, where: str) -> None:
+    *parents, last = name.split(".")
+    node = tree
+    for part in parents:
+        if not isinstance(node, dict) or part not in node:
+            known = closest(part, map(str, node)) if isinstance(node, dict) else ""
+            raise ConfigError(f"{_join(where, name)}: the config has no {part!r}{known}")
+        node = node[part]
+    if not isinstance(node, dict):
+        raise ConfigError(f"{_join(where, name)}: there is no mapping to put it into")
+    node[last] = _copy(value, _join(where, name), ())
+
+
+def _plan(value: Any, path: str, target_key: str) -> Any:
+    """Resolve every target and check every signature; nothing is constructed yet."""
+    if isinstance(value, list | tuple):
+        if hasattr(value, "_fields"):
+            return value
+        return type(value)(_plan(item, _join(path, index), target_key) for index, item in enumerate(value))
+    if not isinstance(value, dict):
+        return value
+    if target_key not in value:
+        return {key: _plan(item, _join(path, key), target_key) for key, item in value.items()}
+    arguments = {key: item for key, item in value.items() if key != target_key}
+    positional = arguments.pop("_args_", [])
+    partial = arguments.pop("_partial_", False)
+    name, call = _resolve(value[target_key], path, target_key)
+    checked = call.func if isinstance(call, functools.partial) else call
+    _check(
+        checked, call.args if isinstance(call, functools.partial) else (), arguments, positional, path, name, partial
+    )
+    planned = {key: _plan(item, _join(path, key), target_key) for key, item in arguments.items()}
+    return _Node(call, name, path, _plan(list(positional), _join(path, "_args_"), target_key), planned, bool(partial))
+
+
+def _construct(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _construct(item) for key, item in value.items()}
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+        return type(value)(map(_construct, value))
+    if not isinstance(value, _Node):
+        return value
+    positional = [_construct(item) for item in value.positional]
+    arguments = {key: _construct(item) for key, item in value.arguments.items()}
+    if value.partial:
+        return functools.partial(value.call, *positional, **arguments)
+    at = f"{value.path}: " if value.path else ""
+    try:
+        return value.call(*positional, **arguments)
+    except LabError as error:
+        raise type(error)(f"{at}{error}") from error
+    except Exception as error:
+        raise ConfigError(f"{at}{value.name} failed with {type(error).__name__}: {error}") from error
+
+
+def _resolve(target: Any, path: str, target_key: str) -> tuple[str, Callable[..., Any]]:
+    """Return name and callable of a target: a registered model, a dotted path, or the callable itself."""
+    from lab import registry
+
+    at = _join(path, target_key)
+    if callable(target):
+        return getattr(target, "__qualname__", repr(target)), target
+    if not isinstance(target, str) or not target:
+        raise ConfigError(f"{at}: expected a name, got {target!r}")
+    if ":" in target or registry.is_model(target):
+        try:
+            registry.parse_model_name(target)
+        except RegistryError as error:
+            raise RegistryError(f"{at}: {error}") from error
+        return target, functools.partial(registry.create_model, target)
+    if "." not in target:
+        raise RegistryError(f"{at}: unknown model {target!r}{closest(target, registry.list_models())}")
+    return target, _import(target, at)
+
+
+def _import(target: str, at: str) -> Callable[..., Any]:
+    """Import a dotted path without leaving the allowed packages: ``torch.os.system`` is refused as ``os`` is."""
+    parts = target.split(".")
+    if parts[0] not in _allowed:
+        raise ConfigError(f"{at}: {target!r} is not in an allowed package ({', '.join(sorted(_allowed))})")
+    if any(part.startswith("_") for part in parts) or any(f"{target}.".startswith(f"{name}.") for name in _REFUSED):
+        raise ConfigError(f"{at}: {target!r} is private or runs code, and may not be named in a config")
+    found: Any = None
+    for index, part in enumerate(parts):
+        name = ".".join(parts[: index + 1])
+        if index and hasattr(found, part):
+            found = getattr(found, part)
+        elif index == 0 or (isinstance(found, types.ModuleType) and _is_module(name)):
+            try:
+                found = importlib.import_module(name)
+            except ImportError as error:
+                raise ConfigError(f"{at}: {name!r} cannot be imported: {error}") from error
+        else:
+            public = [item for item in dir(found) if not item.startswith("_")]
+            raise ConfigError(f"{at}: {'.'.join(parts[:index])!r} has no {part!r}{closest(part, public)}")
+        home = found.__name__ if isinstance(found, types.ModuleType) else getattr(found, "__module__", None)
+        if isinstance(home, str) and home.partition(".")[0] not in _allowed:
+            raise ConfigError(f"{at}: {target!r} leads to {home!r}, which is not an allowed package")
+    if not callable(found):
+        raise ConfigError(f"{at}: {target!r} is a {type(found).__name__} and cannot be called")
+    return found
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # a parent is a plain module, not a package
+        return False
+
+
+def check_arguments(call: Callable[..., Any], arguments: Mapping[str, Any], where: str) -> None:
+    """Refuse arguments that ``call`` does not take, naming the closest ones it does.
+
+    Raises:
+        ConfigError: an argument is unknown, or a required one is missing.
+    """
+    _check(call, (), arguments, (), where, getattr(call, "__qualname__", str(call)), partial=False)
+
+
+def _check(
+    call: Callable[..., Any],
+    bound: Sequence[Any],
+    arguments: Mapping[str, Any],
+    positional: Sequence[Any],
+    path: str,
+    name: str,
+    partial: Any,
+) -> None:
+    from lab import registry
+
+    extra: set[str] = set()
+    if call is registry.create_model and (bound and registry.parse_model_name(bound[0]).source == "lab"):
+        extra = {key for key, item in inspect.signature(call).parameters.items() if item.kind is item.KEYWORD_ONLY}
+        call = registry.model_entrypoint(registry.parse_model_name(bound[0]).name)
+        bound = ()
+    try:
+        parameters = inspect.signature(call).parameters
+    except ValueError:  # some functions written in C have no signature
+        return
+    taken = [item for item in parameters.values() if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)]
+    by_position = {item.name for item in taken[: len(bound) + len(positional)]}
+    names = [item.name for item in parameters.values() if item.kind in (item.POSITIONAL_OR_KEYWORD, item.KEYWORD_ONLY)]
+    if not any(item.kind is item.VAR_KEYWORD for item in parameters.values()):
+        for key in arguments:
+            if key not in names and key not in extra:
+                hint = closest(str(key), [*names, *extra]) or f"; it takes {', '.join(names) or 'no arguments'}"
+                raise ConfigError(f"{_join(path, key)}: {name} takes no argument {str(key)!r}{hint}")
+    clash = next((key for key in arguments if key in by_position), None)
+    if clash is not None:
+        raise ConfigError(f"{_join(path, clash)}: {name} gets {clash!r} twice, by position and by name")
+    required = [item.name for item in parameters.values() if item.name in names and item.default is item.empty]
+    missing = [key for key in required if key not in arguments and key not in by_position]
+    if missing and not partial:
+        raise ConfigError(f"{path or 'config'}: {name} needs {', '.join(map(repr, missing))}")
+
+
+def _join(path: str, key: object) -> str:
+    return f"{path}.{key}" if path else str(key)

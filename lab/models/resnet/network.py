@@ -1,0 +1,273 @@
+"""ResNet 18 to 152: "Deep Residual Learning for Image Recognition" (He et al., CVPR 2016), with the stride on the 3x3.
+
+Keys and numbers are torchvision's (its v1.5 bottleneck, whose stride stands on the 3x3 convolution). As a backbone
+(``features_only``) it returns a list of maps. Normalisation: ``batch_norm``, ``frozen_batch_norm`` (statistics and
+affine are constants, as detectors use it) or ``group_norm`` (no dependence on the batch).
+Where a batch norm is constant it is folded into its convolution on the fly: one pass over the activations less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lab.errors import ConfigError, closest
+
+NormName = Literal["batch_norm", "frozen_batch_norm", "group_norm"]
+DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+
+
+class FrozenBatchNorm2d(nn.Module):
+    """Batch norm whose statistics and affine never change: ``x * scale + shift`` for each channel.
+
+    Loads a plain batch norm's entries, whose ``num_batches_tracked`` has no meaning here and is left out.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, num_features: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
+            self.register_buffer(name, torch.full((num_features,), value))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        state_dict.pop(f"{prefix}num_batches_tracked", None)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (B, C, H, W)."""
+        scale, shift = scale_and_shift(self)
+        return x * scale[:, None, None] + shift[:, None, None]
+
+
+def make_norm(name: NormName, num_channels: int) -> nn.Module:
+    """Return the normalisation of that name; group norm has 32 groups, fewer where the channels do not divide.
+
+    Raises:
+        ConfigError: the name is unknown.
+    """
+    if name == "batch_norm":
+        return nn.BatchNorm2d(num_channels)
+    if name == "frozen_batch_norm":
+        return FrozenBatchNorm2d(num_channels)
+    if name == "group_norm":
+        return nn.GroupNorm(min(32, num_channels), num_channels)
+    known = ("batch_norm", "frozen_batch_norm", "group_norm")
+    raise ConfigError(f"unknown norm {name!r}, not one of {', '.join(known)}{closest(str(name), known)}")
+
+
+def scale_and_shift(norm: nn.BatchNorm2d | FrozenBatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Return the constant batch norm as (C,) scale and (C,) shift."""
+    assert norm.running_var is not None
+    assert norm.running_mean is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - norm.running_mean * scale
+
+
+def convolve(x: Tensor, convolution: nn.Conv2d, norm: nn.Module) -> Tensor:
+    """Convolve and normalise; a constant batch norm goes into weight and bias, which stays exact and differentiable."""
+    if isinstance(norm, FrozenBatchNorm2d) or (isinstance(norm, nn.BatchNorm2d) and not norm.training):
+        scale, shift = scale_and_shift(norm)
+        weight = convolution.weight * scale[:, None, None, None]
+        return convolution._conv_forward(x, weight, shift)
+    out: Tensor = norm(convolution(x))
+    return out
+
+
+def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
+    padding = dilation * (kernel // 2)
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, bias=False)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions around an identity (section 3.3, figure 5 left)."""
+
+    expansion = 1
+
+    def __init__(
+        self, in_channels: int, channels: int, stride: int, dilation: int, norm: NormName, downsample: nn.Module | None
+    ) -> None:
+        super().__init__()
+        if dilation > 1:
+            raise ConfigError("replace_stride_with_dilation needs bottleneck blocks: ResNet 50, 101 or 152")
+        self.conv1 = _conv(in_channels, channels, 3, stride)
+        self.bn1 = make_norm(norm, channels)
+        self.conv2 = _conv(channels, channels, 3)
+        self.bn2 = make_norm(norm, channels)
+        self.downsample = downsample
+
+    @property
+    def last_norm(self) -> nn.Module:
+        """The norm before the addition."""
+        return self.bn2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, channels, H / stride, W / stride)."""
+        out = F.relu(convolve(x, self.conv1, self.bn1), inplace=True)
+        out = convolve(out, self.conv2, self.bn2)
+        identity = x if self.downsample is None else convolve(x, *self.downsample)  # type: ignore[misc]
+        return F.relu(out.add_(identity), inplace=True)
+
+
+class Bottleneck(nn.Module):
+    """1x1 down, 3x3 (with the stride), 1x1 up, around an identity (section 4.1, figure 5 right)."""
+
+    expansion = 4
+
+    def __init__(
+        self, in_channels: int, channels: int, stride: int, dilation: int, norm: NormName, downsample: nn.Module | None
+    ) -> None:
+        super().__init__()
+        self.conv1 = _conv(in_channels, channels, 1)
+        self.bn1 = make_norm(norm, channels)
+        self.conv2 = _conv(channels, channels, 3, stride, dilation)
+        self.bn2 = make_norm(norm, channels)
+        self.conv3 = _conv(channels, channels * self.expansion, 1)
+        self.bn3 = make_norm(norm, channels * self.expansion)
+        self.downsample = downsample
+
+    @property
+    def last_norm(self) -> nn.Module:
+        """The norm before the addition."""
+        return self.bn3
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, 4 * channels, H / stride, W / stride)."""
+        out = F.relu(convolve(x, self.conv1, self.bn1), inplace=True)
+        out = F.relu(convolve(out, self.conv2, self.bn2), inplace=True)
+        out = convolve(out, self.conv3, self.bn3)
+        identity = x if self.downsample is None else convolve(x, *self.downsample)  # type: ignore[misc]
+        return F.relu(out.add_(identity), inplace=True)
+
+
+class _Trunk(nn.Module):
+    """Stem and stages, without a head."""
+
+    def __init__(
+        self,
+        depth: int,
+        norm: NormName,
+        replace_stride_with_dilation: Sequence[bool],
+        zero_init_residual: bool,
+        num_stages: int,
+    ) -> None:
+        super().__init__()
+        if depth not in DEPTHS:
+            raise ConfigError(f"unknown depth {depth}, not one of {', '.join(map(str, DEPTHS))}")
+        if len(replace_stride_with_dilation) != 3:
+            raise ConfigError("replace_stride_with_dilation has three entries, for layer2, layer3 and layer4")
+        block = BasicBlock if depth < 50 else Bottleneck
+        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+        self.bn1 = make_norm(norm, 64)
+        in_channels, dilation = 64, 1
+        self.num_stages = num_stages
+        for stage, blocks in enumerate(DEPTHS[depth][:num_stages]):
+            stride, first_dilation = (1 if stage == 0 else 2), dilation
+            if stage > 0 and replace_stride_with_dilation[stage - 1]:
+                stride, dilation = 1, dilation * 2
+            channels = 64 * 2**stage
+            layer = _make_stage(block, in_channels, channels, blocks, stride, (first_dilation, dilation), norm)
+            self.add_module(f"layer{stage + 1}", layer)
+            in_channels = channels * block.expansion
+        self.stage_channels = (64, *(64 * 2**stage * block.expansion for stage in range(num_stages)))
+        self._init_weights(zero_init_residual)
+
+    def _init_weights(self, zero_init_residual: bool) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if zero_init_residual and isinstance(module, BasicBlock | Bottleneck):
+                nn.init.zeros_(module.last_norm.weight)  # type: ignore[arg-type]
+
+    def forward_stages(self, images: Tensor) -> list[Tensor]:
+        """Map (B, 3, H, W) to the maps of the stem (stride 2) and of each stage (strides 4, 8, 16, 32)."""
+        if images.device.type == "cpu" or torch.is_autocast_enabled(images.device.type):
+            # oneDNN and tensor cores compute in this layout; the stages keep it.
+            images = images.contiguous(memory_format=torch.channels_last)
+        maps = [F.relu(convolve(images, self.conv1, self.bn1), inplace=True)]
+        x = F.max_pool2d(maps[0], kernel_size=3, stride=2, padding=1)
+        for stage in range(self.num_stages):
+            x = self.get_submodule(f"layer{stage + 1}")(x)
+            maps.append(x)
+        return maps
+
+
+def _make_stage(
+    block: type[BasicBlock] | type[Bottleneck],
+    in_channels: int,
+    channels: int,
+    blocks: int,
+    stride: int,
+    dilations: tuple[int, int],
+    norm: NormName,
+) -> nn.Sequential:
+    """Return one stage; as in torchvision its first block keeps the dilation of the stage before."""
+    out_channels = channels * block.expansion
+    downsample = None
+    if stride != 1 or in_channels != out_channels:
+        downsample = nn.Sequential(_conv(in_channels, out_channels, 1, stride), make_norm(norm, out_channels))
+    layers = [block(in_channels, channels, stride, dilations[0], norm, downsample)]
+    layers += [block(out_channels, channels, 1, dilations[1], norm, None) for _ in range(blocks - 1)]
+    return nn.Sequential(*layers)
+
+
+class ResNet(_Trunk):
+    """A classifier: (B, 3, H, W) normalised images to (B, num_classes) logits, or (B, C) features without a head."""
+
+    def __init__(
+        self,
+        depth: int,
+        num_classes: int = 1000,
+        norm: NormName = "batch_norm",
+        replace_stride_with_dilation: Sequence[bool] = (False, False, False),
+        zero_init_residual: bool = False,
+    ) -> None:
+        super().__init__(depth, norm, replace_stride_with_dilation, zero_init_residual, num_stages=4)
+        self.num_features = self.stage_channels[-1]
+        self.fc = nn.Linear(self.num_features, num_classes) if num_classes > 0 else nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (B, num_classes)."""
+        pooled = self.forward_stages(images)[-1].mean(dim=(2, 3))
+        logits: Tensor = self.fc(pooled)
+        return logits
+
+
+class ResNetFeatures(_Trunk):
+    """A backbone: (B, 3, H, W) normalised images to the maps of ``out_indices``; later stages are not built.
+
+    Attributes:
+        num_channels: channels of each returned map.
+        strides: stride of each returned map with respect to the image.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        out_indices: Sequence[int] = (1, 2, 3, 4),
+        norm: NormName = "batch_norm",
+        replace_stride_with_dilation: Sequence[bool] = (False, False, False),
+        zero_init_residual: bool = False,
+    ) -> None:
+        if not out_indices or any(index not in range(5) for index in out_indices):
+            raise ConfigError(f"out_indices={tuple(out_indices)}: expected some of 0 (stem), 1, 2, 3, 4 (stages)")
+        super().__init__(depth, norm, replace_stride_with_dilation, zero_init_residual, num_stages=max(out_indices))
+        self.out_indices = tuple(out_indices)
+        self.num_channels = tuple(self.stage_channels[index] for index in out_indices)
+        strides = [2, 4]
+        for dilated in replace_stride_with_dilation:
+            strides.append(strides[-1] * (1 if dilated else 2))
+        self.strides = tuple(strides[index] for index in out_indices)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the maps of ``out_indices``, each (B, C, H / stride, W / stride)."""
+        maps = self.forward_stages(images)
+        return [maps[index] for index in self.out_indices]
