@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,8 @@ from lab.errors import ConfigError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+T = TypeVar("T")
 
 DETR_SCALES = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
 DETR_CROP_SCALES = (400, 500, 600)
@@ -111,12 +113,12 @@ class DetectionTransform:
         self.scales = tuple(scales)
         self.max_size = max_size
         self.crop_scales = tuple(crop_scales)
-        self.crop_range = tuple(crop_range)
+        self.crop_range = _pair("crop_range", crop_range)
         self.crop_probability = crop_probability
         self.flip = flip
         self.vertical_flip = vertical_flip
-        self.size = None if size is None else (size, size) if isinstance(size, int) else tuple(size)
-        self.zoom = None if zoom is None else tuple(zoom)
+        self.size = None if size is None else (size, size) if isinstance(size, int) else _pair("size", size)
+        self.zoom = None if zoom is None else _pair("zoom", zoom)
         self.color = color
         self.min_visible = min_visible
         self._check()
@@ -170,11 +172,11 @@ class DetectionTransform:
     def _check(self) -> None:
         if not self.scales or min(self.scales) < 1 or self.max_size < 1:
             raise ConfigError(f"scales={self.scales} and max_size={self.max_size} need positive lengths in pixels")
-        if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
+        if self.size is not None and min(self.size) < 1:
             raise ConfigError(f"size={self.size} is wrong: give one positive length or (height, width)")
-        if self.crop_scales and (len(self.crop_range) != 2 or not 1 <= self.crop_range[0] <= self.crop_range[1]):
+        if self.crop_scales and not 1 <= self.crop_range[0] <= self.crop_range[1]:
             raise ConfigError(f"crop_range={self.crop_range} is wrong: give (smallest, largest) side in pixels")
-        if self.zoom is not None and (len(self.zoom) != 2 or not 0 < self.zoom[0] <= self.zoom[1]):
+        if self.zoom is not None and not 0 < self.zoom[0] <= self.zoom[1]:
             raise ConfigError(f"zoom={self.zoom} is wrong: give (smallest, largest) factor above 0")
         for name in ("flip", "vertical_flip", "crop_probability", "color", "min_visible"):
             value = getattr(self, name)
@@ -260,6 +262,12 @@ class _Work:
             self.masks = F.crop(self.masks[keep], top, left, height, width)
 
 
+def _pair(name: str, values: Sequence[T]) -> tuple[T, T]:
+    if len(values) != 2:
+        raise ConfigError(f"{name} needs two numbers, not {list(values)}")
+    return values[0], values[1]
+
+
 def _area(boxes: Tensor) -> Tensor:
     return (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1)
 
@@ -267,7 +275,6 @@ def _area(boxes: Tensor) -> Tensor:
 def _crop_window(
     height: int, width: int, smallest: int, largest: int, generator: torch.Generator
 ) -> tuple[int, int, int, int]:
-    """Draw (top, left, height, width); an image smaller than ``smallest`` is taken whole along that side."""
     crop_width = _integer(min(smallest, width), min(largest, width), generator)
     crop_height = _integer(min(smallest, height), min(largest, height), generator)
     top = _integer(0, height - crop_height, generator)
@@ -276,7 +283,6 @@ def _crop_window(
 
 
 def _zoom_window(height: int, width: int, factor: float, generator: torch.Generator) -> tuple[int, int, int, int]:
-    """Draw (top, left, height, width) of a window ``factor`` times smaller than the image, inside or around it."""
     window_height, window_width = max(1, round(height / factor)), max(1, round(width / factor))
     spare_height, spare_width = height - window_height, width - window_width
     top = _integer(min(0, spare_height), max(0, spare_height), generator)

@@ -1,0 +1,147 @@
+"""COCO-layout datasets: one json of instances, one folder of images.
+
+Format: https://cocodataset.org/#format-data. Boxes are (x, y, width, height) with x, y the left upper pixel edge; they
+become xyxy by addition. Crowds (``iscrowd``) are left out of training and kept in ``truth``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from lab.data.annotations import ROWS_VERSION, BadSamplePolicy, RawObject, build_table, make_row
+from lab.data.detection import DetectionDataset
+from lab.data.fingerprint import coco_fingerprint
+from lab.data.transforms import DetectionTransform
+from lab.errors import ConfigError, DataError
+
+CategoryIds = Literal["raw", "contiguous"]
+NO_CATEGORY = "N/A"
+
+
+class CocoDataset(DetectionDataset):
+    """A COCO json and its images.
+
+    Args:
+        root: the dataset's folder.
+        annotations: the json file, relative to ``root``.
+        images: the folder of images, relative to ``root``; ``file_name`` in the json is relative to it.
+        train: augment, and leave ``truth`` out; otherwise fill it.
+        transform: None leaves images as they are stored.
+        category_ids: ``"raw"`` takes COCO's category id as the label and names the gaps "N/A" (0 to 90 for COCO's own
+            categories, as official 91-class DETR weights have it); ``"contiguous"`` counts from 0 in order of the ids.
+        on_bad_sample: ``"skip"`` goes on without what cannot be used and says so; ``"error"`` raises.
+        seed: decides, with epoch and index, every random choice.
+        cache_images: keep decoded images in memory (small datasets only).
+
+    Attributes:
+        class_names: the name of each label.
+        label_to_category: the COCO category id of each label, for results in COCO's format.
+
+    Raises:
+        DataError: a file or folder is missing, or the json is not of COCO's layout.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        annotations: str = "annotations/instances_train2017.json",
+        images: str = "train2017",
+        train: bool = True,
+        transform: DetectionTransform | None = None,
+        category_ids: CategoryIds = "raw",
+        on_bad_sample: BadSamplePolicy = "skip",
+        seed: int = 0,
+        cache_images: bool = False,
+    ) -> None:
+        if category_ids not in ("raw", "contiguous"):
+            raise ConfigError(f"category_ids={category_ids!r} is unknown: give 'raw' or 'contiguous'")
+        self._fingerprint = coco_fingerprint(root, annotations, images)
+        source, folder = Path(root) / annotations, Path(root) / images
+        key = f"{ROWS_VERSION}-{self._fingerprint}"
+        arguments = {"annotations": str(source.resolve()), "key": key}
+        categories = build_table(read_categories, arguments, {"id": "int64", "name": "string"})[:]
+        names, self.label_to_category = label_names(
+            list(zip(categories["id"], categories["name"], strict=True)), category_ids
+        )
+        arguments |= {"images": str(folder.resolve()), "category_ids": category_ids}
+        table = build_table(read_rows, arguments)
+        super().__init__(table, folder, names, train, transform, on_bad_sample, seed, cache_images, str(source))
+
+    def fingerprint(self) -> str:
+        """Return the hash of the annotations and of the images' names and sizes."""
+        return self._fingerprint
+
+
+def read_categories(annotations: str, key: str) -> Iterator[dict[str, Any]]:
+    """Yield ``{"id", "name"}`` of each category; ``key`` only keeps cached tables apart."""
+    del key
+    for category in load_coco(Path(annotations))["categories"]:
+        yield {"id": int(category["id"]), "name": str(category["name"])}
+
+
+def read_rows(annotations: str, images: str, category_ids: CategoryIds, key: str) -> Iterator[dict[str, Any]]:
+    """Yield a row (see ``make_row``) for each image of a COCO json; ``key`` only keeps cached tables apart."""
+    del key
+    content = load_coco(Path(annotations))
+    _, ids = label_names([(int(item["id"]), str(item["name"])) for item in content["categories"]], category_ids)
+    labels = {category: label for label, category in enumerate(ids) if category is not None}
+    objects: dict[int, list[RawObject]] = {int(image["id"]): [] for image in content["images"]}
+    if len(objects) < len(content["images"]):
+        raise DataError(f"{annotations}: two images have the same id; every image needs its own")
+    for item in content["annotations"]:
+        if int(item["image_id"]) not in objects:
+            raise DataError(
+                f"{annotations}: annotation {item.get('id')} belongs to image {item['image_id']}, which 'images' lacks"
+            )
+        objects[int(item["image_id"])].append(_raw_object(item, labels))
+    for image in content["images"]:
+        stated = (int(image["height"]), int(image["width"])) if "height" in image and "width" in image else None
+        yield make_row(Path(images), str(image["file_name"]), int(image["id"]), stated, objects[int(image["id"])])
+
+
+def label_names(
+    categories: Sequence[tuple[int, str]], category_ids: CategoryIds
+) -> tuple[tuple[str, ...], tuple[int | None, ...]]:
+    """Return the name and the COCO category id of each label; ids are None at the gaps of ``"raw"``."""
+    names = dict(sorted(categories))
+    ids: tuple[int | None, ...]
+    if category_ids == "contiguous":
+        ids = tuple(names)
+    else:
+        ids = tuple(label if label in names else None for label in range(max(names) + 1))
+    return tuple(NO_CATEGORY if category is None else names[category] for category in ids), ids
+
+
+def load_coco(path: Path) -> dict[str, Any]:
+    """Read a COCO json of instances.
+
+    Raises:
+        DataError: it is not json, or lacks one of the three lists.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is not json ({error}); unpack or download it again") from error
+    wanted = ("images", "annotations", "categories")
+    missing = [name for name in wanted if not isinstance(content, dict) or not isinstance(content.get(name), list)]
+    if missing:
+        raise DataError(f"{path} lacks {', '.join(missing)}; COCO's instances_*.json has the lists {', '.join(wanted)}")
+    if not content["categories"]:
+        raise DataError(f"{path} names no categories; give at least one with 'id' and 'name'")
+    return content
+
+
+def _raw_object(item: Mapping[str, Any], labels: Mapping[int, int]) -> RawObject:
+    box = item.get("bbox") or []
+    x, y, width, height = (float(value) for value in box) if len(box) == 4 else (math.nan,) * 4
+    return RawObject(
+        box=(x, y, x + width, y + height),
+        category=str(item["category_id"]),
+        label=labels.get(int(item["category_id"])),
+        area=float(item.get("area", width * height)),
+        iscrowd=bool(item.get("iscrowd", 0)),
+    )
