@@ -165,7 +165,7 @@ class ShapesDataset(torch.utils.data.Dataset[DetectionSample]):
             _Shape(stream.below(len(CLASS_NAMES)), stream.below(4), *self._draw_sides(stream)) for _ in range(count)
         ]
         self._place(shapes, stream)
-        base = stream.triple(48, 160)
+        base = stream.triple(64, 128)
         _colour(shapes, base, stream)
         image = background(self.image_size, base, stream)
         for shape in shapes:
@@ -248,8 +248,8 @@ def _colour(shapes: list[_Shape], base: tuple[int, int, int], stream: Stream) ->
     """Give each shape a random colour that stands out from the background and from the other shapes."""
     for number, shape in enumerate(shapes):
         for _ in range(_COLOUR_TRIES):
-            red, green, blue = shape.colour = stream.triple(0, 256)
-            others = ((base, 150), *((other.colour, 110) for other in shapes[:number]))
+            red, green, blue = shape.colour = stream.triple(28, 200)
+            others = ((base, 140), *((other.colour, 100) for other in shapes[:number]))
             if all(abs(red - r) + abs(green - g) + abs(blue - b) >= least for (r, g, b), least in others):
                 break
 

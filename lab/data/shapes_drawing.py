@@ -2,7 +2,8 @@
 
 Every number comes from splitmix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA
 2014) and from arithmetic that is exact in the types used (integers, and float32 on dyadic fractions of less than 24
-bits), so that a scene has the same bytes on every platform and under every version of numpy.
+bits), so that a scene has the same bytes on every platform and under every version of numpy. The ranges of colours,
+amplitudes and slopes are such that no sum leaves 0..255: nothing is clipped.
 """
 
 from __future__ import annotations
@@ -65,13 +66,13 @@ def _steps(words: int) -> npt.NDArray[np.uint64]:
 
 @lru_cache(maxsize=8)
 def _interpolation(size: int) -> Floats:
-    """Return the (size, _CELLS + 1) smoothstep interpolation from grid points to pixels; whole 64ths."""
-    matrix = np.zeros((size, _CELLS + 1), dtype=np.float32)
+    """Return the (_CELLS + 1, size) smoothstep interpolation from grid points to pixels, in whole 64ths."""
+    matrix = np.zeros((_CELLS + 1, size), dtype=np.float32)
     for pixel in range(size):
         cell, rest = divmod((2 * pixel + 1) * _CELLS, 2 * size)
         numerator, denominator = rest * rest * (6 * size - 2 * rest), (2 * size) ** 3  # t * t * (3 - 2 * t)
         right = (numerator * _WEIGHT) // denominator
-        matrix[pixel, cell], matrix[pixel, cell + 1] = _WEIGHT - right, right
+        matrix[cell, pixel], matrix[cell + 1, pixel] = _WEIGHT - right, right
     return matrix / np.float32(_WEIGHT)
 
 
@@ -101,20 +102,20 @@ def background(size: int, base: tuple[int, int, int], stream: Stream) -> Floats:
     points = _CELLS + 1
     grid = stream.bytes(3 * points * points).reshape(3 * points, points).astype(np.float32)
     grid -= 128
-    grid *= np.float32((12 + stream.below(30)) / 128)
-    # Whole numbers in 0..255, so that the products below stay within float32's 24 bits and are exact in any order of adding.
+    grid *= np.float32((8 + stream.below(25)) / 128)
+    # Whole numbers below 256: the products stay within float32's 24 bits, so their sums are exact in any order.
     grid = np.floor(grid).reshape(3, points, points) + np.array(base, dtype=np.float32)[:, None, None]
     weights = _interpolation(size)
-    across = (grid.reshape(3 * points, points) @ weights.T).reshape(3, points, size)
-    image = (across.transpose(0, 2, 1).reshape(3 * size, points) @ weights.T).reshape(3, size, size)
-    pattern, tint = stream.below(3), stream.triple(-24, 49)
+    down = np.matmul(grid.reshape(3 * points, points), weights).reshape(3, points, size)
+    image: Floats = np.matmul(down.transpose(0, 2, 1).reshape(3 * size, points), weights).reshape(3, size, size)
+    pattern, tint = stream.below(3), stream.triple(-20, 41)
     steps = stream.triple(0, 33)
     if pattern:
         # Phases wrap around at 256: a step of 16 means a period of 16 pixels.
         places = np.arange(size).astype(np.uint8)
-        down = places * np.uint8((steps[0] - 16) & 255) + np.uint8(steps[2])
-        right = (places * np.uint8((steps[1] - 16) & 255))[:, None]
-        wave = _triangle(down + right) if pattern == 1 else (_triangle(down) + _triangle(right)) * np.float32(0.5)
+        right = places * np.uint8((steps[0] - 16) & 255) + np.uint8(8 * steps[2] & 255)
+        below = (places * np.uint8((steps[1] - 16) & 255))[:, None]
+        wave = _triangle(right + below) if pattern == 1 else (_triangle(right) + _triangle(below)) * np.float32(0.5)
         image += np.array(tint, dtype=np.float32)[:, None, None] * wave
     return image
 
@@ -125,9 +126,9 @@ def _triangle(phase: npt.NDArray[np.uint8]) -> Floats:
 
 
 def paint(patch: Floats, mask: npt.NDArray[np.bool_], colour: tuple[int, int, int], stream: Stream) -> None:
-    """Paint ``colour`` where ``mask`` (h, w) is True in ``patch`` (3, h, w), shaded by up to 16 from edge to edge."""
+    """Paint ``colour`` where ``mask`` (h, w) is True in ``patch`` (3, h, w), shaded by up to 16."""
     height, width = mask.shape
-    slope = stream.triple(-16, 33)
+    slope = stream.triple(-8, 17)
     # The divisor is a power of two at or above the side: the shade stays exact.
     right = _places(width) * np.float32(slope[0] / (1 << (width - 1).bit_length()))
     down = _places(height) * np.float32(slope[1] / (1 << (height - 1).bit_length()))
@@ -148,10 +149,8 @@ def grain(image: Floats, stream: Stream) -> npt.NDArray[np.uint8]:
     size = image.shape[1]
     noise = stream.bytes((size + 2 * _GRAIN_ROWS) * size).astype(np.float32)
     noise -= np.float32(127.5)
-    noise *= np.float32((4 + stream.below(13)) / 128)
+    noise *= np.float32((4 + stream.below(9)) / 128)
     for channel in range(3):
         start = channel * _GRAIN_ROWS * size
         image[channel] += noise[start : start + size * size].reshape(size, size)
-    np.maximum(image, np.float32(0), out=image)
-    np.minimum(image, np.float32(255), out=image)
     return image.astype(np.uint8)
