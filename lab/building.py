@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import inspect
 import types
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -223,7 +224,12 @@ def _check(
     taken = [item for item in parameters.values() if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)]
     by_position = {item.name for item in taken[: len(bound) + len(positional)]}
     names = [item.name for item in parameters.values() if item.kind in (item.POSITIONAL_OR_KEYWORD, item.KEYWORD_ONLY)]
-    if not any(item.kind is item.VAR_KEYWORD for item in parameters.values()):
+    forwards = any(item.kind is item.VAR_KEYWORD for item in parameters.values())
+    returned = _returned_class(call) if forwards else None
+    if returned is not None:  # an entry function hands its **overrides on to the class it returns
+        forwards = False
+        names += [key for key in inspect.signature(returned).parameters if key not in names]
+    if not forwards:
         for key in arguments:
             if key not in names and key not in extra:
                 hint = closest(str(key), [*names, *extra]) or f"; it takes {', '.join(names) or 'no arguments'}"
@@ -235,6 +241,18 @@ def _check(
     missing = [key for key in required if key not in arguments and key not in by_position]
     if missing and not partial:
         raise ConfigError(f"{path or 'config'}: {name} needs {', '.join(map(repr, missing))}")
+
+
+def _returned_class(call: Callable[..., Any]) -> type | None:
+    """Return the class that a function is annotated to return, if its constructor names all of its arguments."""
+    if not inspect.isfunction(call):
+        return None
+    try:
+        returned = typing.get_type_hints(call).get("return")
+        parameters = inspect.signature(returned).parameters.values() if inspect.isclass(returned) else ()
+    except (NameError, ValueError):  # a name that stands under TYPE_CHECKING only, a class written in C
+        return None
+    return returned if parameters and not any(item.kind is item.VAR_KEYWORD for item in parameters) else None
 
 
 def _join(path: str, key: object) -> str:

@@ -7,9 +7,6 @@ import importlib
 import logging
 import os
 import re
-import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,6 +91,9 @@ def fetch(source: WeightsSource, directory: str | Path | None = None) -> Path:
 
 def _download(source: WeightsSource, path: Path) -> None:
     """Download beside the destination and rename at the end: another process never sees half a file."""
+    import tempfile
+    import urllib.request  # its TLS alone would double the time of ``import lab.registry``
+
     digest = hashlib.sha256()
     temporary: Path | None = None
     try:

@@ -237,6 +237,8 @@ def _entry(name: str, imported: bool = False) -> ModelEntry:
         raise RegistryError(f"unknown model {base!r}{closest(base, list_models())}")
     if imported and entry.function is None:
         importlib.import_module(entry.module)
+        if base not in _registered:
+            raise RegistryError(f"model {base!r} is asked for while {entry.place} is still being imported")
         return _registered[base]
     return entry
 
