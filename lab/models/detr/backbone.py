@@ -55,5 +55,11 @@ def build_backbone(name: str, norm: str, dilation: bool) -> tuple[nn.Module, int
         return stem, stem.num_channels[-1]
     from lab.registry import create_model
 
-    body: Any = create_model(name, features_only=True, out_indices=(4,), norm=norm, dilate_last=dilation)
+    body: Any = create_model(
+        name,
+        features_only=True,
+        out_indices=(4,),
+        norm=norm,
+        replace_stride_with_dilation=(False, False, dilation),
+    )
     return body, body.num_channels[-1]

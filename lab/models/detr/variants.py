@@ -8,25 +8,41 @@ from lab.models.detr.network import DETR
 from lab.registry import register_model
 
 
-@register_model(classifier="class_embed")
+@register_model(
+    pretrained={"coco": "https://dl.fbaipublicfiles.com/detr/detr-r50-e632da11.pth"},
+    classifier="class_embed",
+    converter="lab.models.detr.weights.convert",
+)
 def detr_resnet50(**overrides: Any) -> DETR:
     """DETR on ResNet-50: 42.0 AP on COCO after 500 epochs by the authors' README."""
     return DETR(**overrides)
 
 
-@register_model(classifier="class_embed")
+@register_model(
+    pretrained={"coco": "https://dl.fbaipublicfiles.com/detr/detr-r50-dc5-f0fb7ef5.pth"},
+    classifier="class_embed",
+    converter="lab.models.detr.weights.convert",
+)
 def detr_resnet50_dc5(**overrides: Any) -> DETR:
     """DETR on ResNet-50 with a dilated last stage: 43.3 AP by the authors' README."""
     return DETR(**{"dilation": True, **overrides})
 
 
-@register_model(classifier="class_embed")
+@register_model(
+    pretrained={"coco": "https://dl.fbaipublicfiles.com/detr/detr-r101-2c7b67e5.pth"},
+    classifier="class_embed",
+    converter="lab.models.detr.weights.convert",
+)
 def detr_resnet101(**overrides: Any) -> DETR:
     """DETR on ResNet-101: 43.5 AP by the authors' README."""
     return DETR(**{"backbone": "resnet101", **overrides})
 
 
-@register_model(classifier="class_embed")
+@register_model(
+    pretrained={"coco": "https://dl.fbaipublicfiles.com/detr/detr-r101-dc5-a2e86def.pth"},
+    classifier="class_embed",
+    converter="lab.models.detr.weights.convert",
+)
 def detr_resnet101_dc5(**overrides: Any) -> DETR:
     """DETR on ResNet-101 with a dilated last stage: 44.9 AP by the authors' README."""
     return DETR(**{"backbone": "resnet101", "dilation": True, **overrides})
