@@ -1,0 +1,195 @@
+"""COCO's mean average precision, exact on any number of ranks.
+
+Lin et al., "Microsoft COCO: Common Objects in Context" (ECCV 2014), as the evaluation code of pycocotools defines it;
+computed by faster-coco-eval. Why not torchmetrics' MeanAveragePrecision around the same library: its default
+thresholds are float32 (0.55 becomes 0.55000001), which moves the result by 0.001 on real data; its states are lists of
+tensors for each image, gathered one by one and in the order of ranks, so ties fall differently on two ranks than on
+one; and a rank without a sample gathers a tensor of another type than the others.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from lab.errors import DataError
+from lab.structures import DetectionPredictions, DetectionTruth
+
+_log = logging.getLogger(__name__)
+
+_STATES: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
+    "image_ids": ((0,), torch.int64),
+    "valid": ((0,), torch.bool),
+    "found_counts": ((0,), torch.int64),
+    "found_boxes": ((0, 4), torch.float32),
+    "found_scores": ((0,), torch.float32),
+    "found_labels": ((0,), torch.int64),
+    "true_counts": ((0,), torch.int64),
+    "true_boxes": ((0, 4), torch.float32),
+    "true_labels": ((0,), torch.int64),
+    "true_iscrowd": ((0,), torch.bool),
+    "true_area": ((0,), torch.float32),
+}
+_PRECISIONS = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
+_RECALLS = ("mar_1", "mar_10", "mar_100", "mar_small", "mar_medium", "mar_large")
+_SUMMARY = (*_PRECISIONS, *_RECALLS)
+
+
+class DetectionMAP(Metric):
+    """Average precision and recall over IoU thresholds 0.50:0.05:0.95, for boxes.
+
+    A value is -1 where nothing in the truth could define it (no object of that size or class), as in pycocotools.
+
+    Args:
+        class_names: the K names, in label order.
+
+    Attributes:
+        image_ids: states are flat lists of tensors, one entry for each batch; they stay on the device until
+            ``compute``, so that ``update`` never waits for it.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+
+    image_ids: list[Tensor]
+    valid: list[Tensor]
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        """Register the states; each is concatenated over batches, then over ranks."""
+        super().__init__()
+        self.class_names = tuple(class_names)
+        for name in _STATES:
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(
+        self, predictions: DetectionPredictions, truth: DetectionTruth, image_ids: Tensor, valid: Tensor
+    ) -> None:
+        """Add a batch.
+
+        Args:
+            predictions: (B, Q) candidates in pixels of the original images.
+            truth: the annotations as stored, crowds included, of the same B images.
+            image_ids: (B,) int64, one id for one image of the dataset.
+            valid: (B,) bool; rows that are False only fill up the batch and are left out.
+        """
+        batch, queries = predictions.scores.shape
+        device = predictions.scores.device
+        found = predictions
+        values = {
+            "image_ids": image_ids,
+            "valid": valid,
+            "found_counts": torch.full((batch,), queries, dtype=torch.int64),
+            "found_boxes": found.boxes.flatten(0, 1),
+            "found_scores": found.scores.flatten(),
+            "found_labels": found.labels.flatten(),
+            "true_counts": torch.tensor(truth.counts, dtype=torch.int64),
+            "true_boxes": truth.boxes,
+            "true_labels": truth.labels,
+            "true_iscrowd": truth.iscrowd,
+            "true_area": truth.area,
+        }
+        for name, value in values.items():
+            getattr(self, name).append(value.detach().to(device, _STATES[name][1], non_blocking=True))
+
+    def compute(self) -> dict[str, float]:
+        """Return ``map``, ``map_50``, ``map_75``, ``map_small|medium|large``, ``mar_...`` and ``map_per_class/<name>``.
+
+        Raises:
+            DataError: if two valid rows have the same image id.
+        """
+        arrays = {name: self._gathered(name) for name in _STATES}
+        image_ids, order = _kept(arrays["image_ids"], arrays["valid"])
+        found = _rows(arrays, "found", ("boxes", "scores", "labels"), order)
+        true = _rows(arrays, "true", ("boxes", "labels", "iscrowd", "area"), order)
+        true["area"], true["iscrowd"] = true["area"].astype(np.float64), true["iscrowd"].astype(np.int64)
+        found["area"] = np.prod(found["boxes"][:, 2:].astype(np.float64) - found["boxes"][:, :2], axis=1)
+        return self._evaluate(image_ids, _annotations(true, image_ids), _annotations(found, image_ids))
+
+    def _gathered(self, name: str) -> np.ndarray[Any, Any]:
+        state = getattr(self, name)  # a list before a sync, a tensor after it
+        shape, dtype = _STATES[name]
+        value = dim_zero_cat(state) if len(state) else torch.empty(shape, dtype=dtype)
+        return value.cpu().numpy()
+
+    def _evaluate(
+        self, image_ids: np.ndarray[Any, Any], truth: list[dict[str, Any]], found: list[dict[str, Any]]
+    ) -> dict[str, float]:
+        from faster_coco_eval import COCO, COCOeval_faster
+
+        classes = [{"id": label + 1, "name": name} for label, name in enumerate(self.class_names)]
+        images = [{"id": image_id} for image_id in image_ids.tolist()]
+        names = [f"map_per_class/{name}" for name in self.class_names]
+        if not images:
+            return dict.fromkeys((*_SUMMARY, *names), -1.0)
+        sides = [COCO({"images": images, "categories": classes, "annotations": side}) for side in (truth, found)]
+        evaluation = COCOeval_faster(*sides, iouType="bbox", print_function=_log.debug)
+        # In float64, as pycocotools has them: 0.001 of the result hangs on it.
+        evaluation.params.iouThrs = np.linspace(0.5, 0.95, 10)
+        evaluation.params.recThrs = np.linspace(0.0, 1.0, 101)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+        result = {name: float(value) for name, value in zip(_SUMMARY, evaluation.stats[:12], strict=True)}
+        precision = evaluation.eval["precision"][:, :, :, 0, -1]  # thresholds, recalls, classes; all areas, 100 boxes
+        for label, name in enumerate(names):
+            defined = precision[:, :, label][precision[:, :, label] > -1]
+            result[name] = float(defined.mean()) if defined.size else -1.0
+        return result
+
+    def _sync_dist(
+        self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any | None = None
+    ) -> None:
+        """Gather the states; a rank without a batch contributes empty tensors of the right type and rank."""
+        for name, (shape, dtype) in _STATES.items():
+            if not getattr(self, name):
+                setattr(self, name, [torch.empty(shape, dtype=dtype, device=self.device)])
+        super()._sync_dist(dist_sync_fn, process_group)
+
+
+def _kept(
+    image_ids: np.ndarray[Any, Any], valid: np.ndarray[Any, Any]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the valid image ids in ascending order, and the row of each: the same on any number of ranks."""
+    rows = np.flatnonzero(valid)
+    rows = rows[np.argsort(image_ids[rows], kind="stable")]
+    ordered = image_ids[rows]
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if twice.size:
+        raise DataError(f"image id {twice[0]} was evaluated twice: ids must be unique, rows that fill up not valid")
+    return ordered, rows
+
+
+def _rows(
+    arrays: dict[str, np.ndarray[Any, Any]], side: str, columns: Sequence[str], order: np.ndarray[Any, Any]
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the packed columns of one side, in the order of images given, and ``image``: each row's place in it."""
+    counts = arrays[f"{side}_counts"]
+    starts = np.cumsum(counts) - counts
+    lengths = counts[order]
+    image = np.repeat(np.arange(len(order)), lengths)
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    rows = starts[order][image] + within
+    return {"image": image, **{column: arrays[f"{side}_{column}"][rows] for column in columns}}
+
+
+def _annotations(columns: dict[str, np.ndarray[Any, Any]], image_ids: np.ndarray[Any, Any]) -> list[dict[str, Any]]:
+    """Return COCO's annotation dicts; boxes as (x, y, width, height), ids and classes from 1 (0 means unmatched)."""
+    boxes = columns.pop("boxes").astype(np.float64)
+    boxes[:, 2:] -= boxes[:, :2]
+    named = {
+        "id": range(1, len(boxes) + 1),
+        "image_id": image_ids[columns.pop("image")].tolist(),
+        "category_id": (columns.pop("labels") + 1).tolist(),
+        "bbox": boxes.tolist(),
+        **{"score" if name == "scores" else name: column.tolist() for name, column in columns.items()},
+    }
+    return [dict(zip(named, values, strict=True)) for values in zip(*named.values(), strict=True)]
