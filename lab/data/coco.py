@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from lab.data.annotations import ROWS_VERSION, BadSamplePolicy, RawObject, build_table, make_row
 from lab.data.detection import DetectionDataset
+from lab.data.files_module import FilesDataModule
 from lab.data.fingerprint import coco_fingerprint
 from lab.data.transforms import DetectionTransform
 from lab.errors import ConfigError, DataError
@@ -74,6 +75,81 @@ class CocoDataset(DetectionDataset):
     def fingerprint(self) -> str:
         """Return the hash of the annotations and of the images' names and sizes."""
         return self._fingerprint
+
+
+class CocoDataModule(FilesDataModule):
+    """``data=coco``: three COCO jsons with their folders of images below one root.
+
+    Args:
+        root: the dataset's folder.
+        train: ``annotations`` and ``images`` of the training set, relative to ``root``.
+        val: the same of the validation set.
+        test: the same of the test set; None takes the validation set.
+        batch_size: the global batch.
+        num_workers: loader processes of each rank.
+        seed: of the order and the augmentation.
+        image_size: the shorter side in evaluation; DETR's augmentation is scaled with it (800: as published).
+        augmentation: other numbers for ``lab.data.files_module.Augmentation``, by name.
+        category_ids: see ``CocoDataset``.
+        on_bad_sample: see ``CocoDataset``.
+        cache_images: see ``CocoDataset``.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        train: Mapping[str, str],
+        val: Mapping[str, str],
+        test: Mapping[str, str] | None = None,
+        batch_size: int = 16,
+        num_workers: int = 2,
+        seed: int = 0,
+        image_size: int = 800,
+        augmentation: Mapping[str, Any] | None = None,
+        category_ids: Literal["raw", "contiguous"] = "raw",
+        on_bad_sample: Literal["error", "skip"] = "skip",
+        cache_images: bool = False,
+    ) -> None:
+        super().__init__(root, batch_size, num_workers, seed, image_size, augmentation, on_bad_sample, cache_images)
+        self.category_ids = category_ids
+        self.files = {"train": train, "val": val, "test": test or val}
+        for split, files in self.files.items():
+            if set(files) != {"annotations", "images"}:
+                raise ConfigError(f"data.{split} needs 'annotations' and 'images', not {', '.join(files) or 'nothing'}")
+
+    def build(self, split: str) -> CocoDataset:
+        """Return the dataset of a split.
+
+        Raises:
+            DataError: something is missing, or validation and training do not agree on the categories.
+        """
+        files, train = self.files[split], split == "train"
+        dataset = CocoDataset(
+            self.root,
+            files["annotations"],
+            files["images"],
+            train=train,
+            transform=self.transform(train),
+            category_ids=self.category_ids,
+            on_bad_sample=self.on_bad_sample,
+            seed=self.seed,
+            cache_images=self.cache_images,
+        )
+        if not train:
+            _check_same_labels(self.dataset("train"), dataset, self.category_ids, files["annotations"])
+        return dataset
+
+
+def _check_same_labels(train: CocoDataset, other: CocoDataset, category_ids: CategoryIds, source: str) -> None:
+    """Refuse labels that mean another class than in training; with raw ids a file may name fewer classes."""
+    names = train.class_names
+    for label, name in enumerate(other.class_names):
+        expected = names[label] if label < len(names) else NO_CATEGORY
+        if name != expected and not (name == NO_CATEGORY and category_ids == "raw"):
+            raise DataError(
+                f"{source}: label {label} is {name!r}, in training it is {expected!r}; give both files the same "
+                "'categories'" + ("" if category_ids == "raw" else ", or set data.category_ids=raw")
+            )
 
 
 def read_categories(annotations: str, key: str) -> Iterator[dict[str, Any]]:

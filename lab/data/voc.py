@@ -12,13 +12,14 @@ left out of training, kept in ``truth`` with ``iscrowd`` set. The area of an obj
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from xml.etree import ElementTree
 
 from lab.data.annotations import ROWS_VERSION, BadSamplePolicy, RawObject, build_table, make_row
 from lab.data.detection import DetectionDataset
+from lab.data.files_module import FilesDataModule
 from lab.data.fingerprint import IMAGE_SUFFIXES, read_split, voc_fingerprint
 from lab.data.transforms import DetectionTransform
 from lab.errors import DataError
@@ -67,6 +68,58 @@ class VocDataset(DetectionDataset):
     def fingerprint(self) -> str:
         """Return the hash of the split, its annotations, and of the images' names and sizes."""
         return self._fingerprint
+
+
+class VocDataModule(FilesDataModule):
+    """``data=voc``: three splits of a Pascal-VOC directory.
+
+    Args:
+        root: the folder that holds ``ImageSets/Main``, ``Annotations`` and ``JPEGImages``.
+        train_split: the list in ``ImageSets/Main`` to train on, without its suffix.
+        val_split: the list to validate on.
+        test_split: the list to test on.
+        class_names: see ``VocDataset``.
+        batch_size: the global batch.
+        num_workers: loader processes of each rank.
+        seed: of the order and the augmentation.
+        image_size: the shorter side in evaluation; DETR's augmentation is scaled with it (800: as published).
+        augmentation: other numbers for ``lab.data.files_module.Augmentation``, by name.
+        on_bad_sample: see ``VocDataset``.
+        cache_images: see ``VocDataset``.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        train_split: str = "train",
+        val_split: str = "val",
+        test_split: str = "test",
+        class_names: Sequence[str] | None = None,
+        batch_size: int = 16,
+        num_workers: int = 2,
+        seed: int = 0,
+        image_size: int = 800,
+        augmentation: Mapping[str, Any] | None = None,
+        on_bad_sample: Literal["error", "skip"] = "skip",
+        cache_images: bool = False,
+    ) -> None:
+        super().__init__(root, batch_size, num_workers, seed, image_size, augmentation, on_bad_sample, cache_images)
+        self.splits = {"train": train_split, "val": val_split, "test": test_split}
+        self.class_names = class_names
+
+    def build(self, split: str) -> VocDataset:
+        """Return the dataset of a split."""
+        train = split == "train"
+        return VocDataset(
+            self.root,
+            self.splits[split],
+            train=train,
+            transform=self.transform(train),
+            class_names=self.class_names,
+            on_bad_sample=self.on_bad_sample,
+            seed=self.seed,
+            cache_images=self.cache_images,
+        )
 
 
 def discover_classes(annotations: Path) -> tuple[str, ...]:
