@@ -1,0 +1,67 @@
+"""What can be known about W&B before a run starts: whether a key is configured, and what an offline record holds."""
+
+from __future__ import annotations
+
+import json
+import netrc
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+
+def choose_mode(mode: str, settings: Any) -> tuple[str, str]:
+    """Return online, offline or disabled, and why, in words."""
+    configured = {"dryrun": "offline", "run": "online"}.get(settings.mode, settings.mode)
+    if mode in ("offline", "disabled"):
+        return mode, f"logger.wandb.mode={mode}"
+    if mode == "auto" and configured in ("offline", "disabled"):
+        return configured, f"W&B is set to {configured} (WANDB_MODE or `wandb {configured}`)"
+    if _has_key(settings):
+        return "online", "a key is configured"
+    return "offline", "no key is configured" + (", though online is asked for" if mode == "online" else "")
+
+
+def _has_key(settings: Any) -> bool:
+    """Whether a credential is configured where W&B looks for one; asking W&B itself would prompt for one."""
+    if settings.api_key or settings.identity_token_file:
+        return True
+    names = [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]
+    path = next((path for name in names if (path := Path(name).expanduser()).exists()), None)
+    if path is None:
+        return False
+    hosts = [urlsplit(settings.base_url).netloc]
+    if settings.base_url == type(settings)().base_url:
+        hosts.append("api.wandb.ai")  # what `wandb login` wrote before the default server took another name
+    try:
+        accounts = netrc.netrc(path)
+    except (netrc.NetrcParseError, OSError) as error:
+        warnings.warn(f"W&B: {path} cannot be read ({error}); taken as holding no key", stacklevel=2)
+        return False
+    return any(accounts.authenticators(host) for host in hosts)
+
+
+def last_step(folders: Sequence[Path]) -> int | None:
+    """Return the highest step recorded in offline folders, oldest first, -1 if none; None if this W&B cannot tell.
+
+    A killed process takes with it the end of its offline record, which W&B's service had not written yet.
+    """
+    for folder in reversed(folders):
+        command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
+        steps, readable = [], False
+        # The record of a killed process ends in the middle, which the command says on stderr; it is no failure.
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                readable = readable or line.startswith("{")
+                if '"type":"history"' in line:
+                    steps.append(int(json.loads(line)["history"]["item"]["_step"]))
+        if not readable:
+            return None
+        if steps:
+            return max(steps)
+    return -1
