@@ -30,6 +30,13 @@ def activation_function(name: str) -> Callable[[Tensor], Tensor]:
     return ACTIVATIONS[name]
 
 
+def fill_matrices(module: nn.Module) -> None:
+    """Fill every matrix of ``module`` by Xavier's uniform rule, a fused one as a whole, as the authors' code does."""
+    for parameter in module.parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)
+
+
 class EncoderLayer(nn.Module):
     """Self-attention and a feed-forward net.
 
@@ -132,6 +139,7 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(
             EncoderLayer(embed_dim, num_heads, feedforward_dim, dropout, activation) for _ in range(num_layers)
         )
+        fill_matrices(self)
 
     def forward(self, x: Tensor, position: Tensor, mask: Tensor | None = None) -> Tensor:
         """Map (B, S, D) to (B, S, D); ``position`` (B or 1, S, D), ``mask`` (B, 1, 1, S) True where allowed."""
@@ -157,6 +165,7 @@ class Decoder(nn.Module):
             DecoderLayer(embed_dim, num_heads, feedforward_dim, dropout, activation) for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(embed_dim)
+        fill_matrices(self)
 
     def forward(
         self,

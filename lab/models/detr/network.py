@@ -9,6 +9,7 @@ Names: B images, S places of the feature map, D ``embed_dim``, Q ``num_queries``
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,10 +21,13 @@ from lab.layers.attention import attention_mask
 from lab.layers.mlp import MLP
 from lab.layers.position import LearnedPositionEncoding, SinePositionEncoding
 from lab.layers.transformer import Decoder, Encoder
+from lab.models.detr.anchor import AnchorDecoder, spread_anchors
 from lab.models.detr.backbone import build_backbone
 from lab.models.detr.criterion import CLASSIFICATIONS, DETRCriterion
 from lab.ops.boxes import box_cxcywh_to_xyxy
 from lab.structures import DetectionPredictions, DetectionTargets
+
+PRIOR = 0.01  # probability that a focal classifier begins with: Lin et al., "Focal Loss", 2017, section 4.1
 
 
 @dataclass
@@ -69,15 +73,12 @@ class Body(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Encoder and decoder, whose matrices all begin as Xavier's."""
+    """Encoder and decoder under the names of the authors' checkpoints."""
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
+    def __init__(self, encoder: Encoder, decoder: Decoder | AnchorDecoder) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
-        for parameter in self.parameters():
-            if parameter.dim() > 1:
-                nn.init.xavier_uniform_(parameter)
 
 
 class DETR(nn.Module):
@@ -159,6 +160,7 @@ class DETR(nn.Module):
             raise ConfigError(f"num_groups {num_groups} needs queries=anchor; with learned queries it must be 1")
         self.num_classes = num_classes
         self.num_queries = num_queries
+        self.num_groups = num_groups
         self.classification = classification
         self.aux_loss = aux_loss
         self.max_detections = max_detections
@@ -171,11 +173,20 @@ class DETR(nn.Module):
         self.backbone = nn.ModuleList([Body(body), encoding])
         self.input_proj = nn.Conv2d(num_channels, embed_dim, kernel_size=1)
         encoder = Encoder(num_encoder_layers, embed_dim, num_heads, feedforward_dim, dropout, activation)
-        decoder = Decoder(num_decoder_layers, embed_dim, num_heads, feedforward_dim, dropout, activation)
+        decoder_class = Decoder if queries == "learned" else AnchorDecoder
+        decoder = decoder_class(num_decoder_layers, embed_dim, num_heads, feedforward_dim, dropout, activation)
         self.transformer = Transformer(encoder, decoder)
-        self.query_embed = nn.Embedding(num_queries, embed_dim)
         self.class_embed = nn.Linear(embed_dim, num_classes + (classification == "softmax"))
         self.bbox_embed = MLP(embed_dim, embed_dim, 4, 3)
+        if queries == "learned":
+            self.query_embed = nn.Embedding(num_queries, embed_dim)
+        else:
+            anchors = spread_anchors(num_groups * num_queries)
+            self.query_embed = nn.Embedding(len(anchors), 4, _weight=anchors)
+            for parameter in self.bbox_embed.layers[-1].parameters():  # every layer begins with its anchor
+                nn.init.zeros_(parameter)
+        if classification == "sigmoid_focal":
+            nn.init.constant_(self.class_embed.bias, math.log(PRIOR / (1 - PRIOR)))
         self.criterion = DETRCriterion(
             num_queries=num_queries,
             num_classes=num_classes,
@@ -202,8 +213,16 @@ class DETR(nn.Module):
             The outputs of every decoder layer; of the last only without ``aux_loss``.
         """
         memory, position, mask = self.encode(images, padding_mask)
+        decoder = self.transformer.decoder
+        if isinstance(decoder, AnchorDecoder):
+            num_groups = self.num_groups if self.training else 1
+            anchors = self.query_embed.weight[: num_groups * self.num_queries].expand(len(images), -1, -1)
+            states, boxes = decoder(anchors, memory, position, self.bbox_embed, mask, num_groups)
+            if not self.aux_loss:
+                states, boxes = states[-1:], boxes[-1:]
+            return DETROutputs(self.class_embed(states), boxes)
         query_position = self.query_embed.weight.expand(len(images), -1, -1)
-        states = self.transformer.decoder(query_position, memory, position, mask, every_layer=self.aux_loss)
+        states = decoder(query_position, memory, position, mask, every_layer=self.aux_loss)
         return DETROutputs(self.class_embed(states), self.bbox_embed(states).float().sigmoid())
 
     def encode(self, images: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
