@@ -15,25 +15,41 @@ def build_variant(name: str, overrides: dict[str, Any], **defaults: Any) -> DETR
     return DETR(**{**defaults, **overrides})
 
 
-@register_model(classifier="class_embed")
+@register_model(
+    pretrained={"coco": "https://dl.fbaipublicfiles.com/detr/detr-r50-e632da11.pth"},
+    classifier="class_embed",
+    converter="lab.models.detr.weights.convert",
+)
 def detr_resnet50(**overrides: Any) -> DETR:
     """DETR on ResNet-50: 42.0 AP on COCO after 500 epochs, says the authors' README."""
     return build_variant("detr_resnet50", overrides)
 
 
-@register_model(classifier="class_embed")
+@register_model(
+    pretrained={"coco": "https://dl.fbaipublicfiles.com/detr/detr-r50-dc5-f0fb7ef5.pth"},
+    classifier="class_embed",
+    converter="lab.models.detr.weights.convert",
+)
 def detr_resnet50_dc5(**overrides: Any) -> DETR:
     """DETR on ResNet-50 with a dilated last stage: 43.3 AP, says the authors' README."""
     return build_variant("detr_resnet50_dc5", overrides, dilation=True)
 
 
-@register_model(classifier="class_embed")
+@register_model(
+    pretrained={"coco": "https://dl.fbaipublicfiles.com/detr/detr-r101-2c7b67e5.pth"},
+    classifier="class_embed",
+    converter="lab.models.detr.weights.convert",
+)
 def detr_resnet101(**overrides: Any) -> DETR:
     """DETR on ResNet-101: 43.5 AP, says the authors' README."""
     return build_variant("detr_resnet101", overrides, backbone="resnet101")
 
 
-@register_model(classifier="class_embed")
+@register_model(
+    pretrained={"coco": "https://dl.fbaipublicfiles.com/detr/detr-r101-dc5-a2e86def.pth"},
+    classifier="class_embed",
+    converter="lab.models.detr.weights.convert",
+)
 def detr_resnet101_dc5(**overrides: Any) -> DETR:
     """DETR on ResNet-101 with a dilated last stage: 44.9 AP, says the authors' README."""
     return build_variant("detr_resnet101_dc5", overrides, backbone="resnet101", dilation=True)
