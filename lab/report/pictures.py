@@ -1,0 +1,190 @@
+"""Pictures of detections: boxes with names and scores, the truth beside the prediction, many on one sheet.
+
+Small images are enlarged by a whole factor, so that pixels stay square and labels can be read.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+Colour: TypeAlias = tuple[int, int, int]
+Rectangle: TypeAlias = tuple[float, float, float, float]
+
+READABLE_SIDE = 256  # images whose longer side is shorter are enlarged towards this
+_PAPER: Colour = (255, 255, 255)
+_INK: Colour = (20, 20, 20)
+
+
+def class_colour(label: int) -> Colour:
+    """Return a colour for a class; neighbours differ in hue by the golden angle, and in brightness and saturation."""
+    hue = (label * 0.61803398875 + 0.98) % 1.0
+    saturation, value = ((0.9, 1.0), (0.6, 1.0), (1.0, 0.72))[label // 2 % 3]
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def draw_detections(
+    image: Tensor | Image.Image,
+    boxes: Tensor,
+    labels: Tensor,
+    scores: Tensor | None,
+    class_names: Sequence[str],
+    threshold: float = 0.0,
+) -> Image.Image:
+    """Return a copy of an image, enlarged if it is small, with boxes and their names (and scores) drawn on it.
+
+    Args:
+        image: (3, H, W) uint8 RGB, or a picture.
+        boxes: (N, 4) xyxy pixels of ``image``.
+        labels: (N,) integers in 0..K-1.
+        scores: (N,) in 0..1, or None for the truth.
+        class_names: the K names; a label beyond them is shown as its number.
+        threshold: boxes with a lower score are left out, as are boxes that are not finite; what reaches beyond the
+            image is cut off at its edge.
+    """
+    picture = _as_picture(image)
+    scale = max(1, READABLE_SIDE // max(picture.size))
+    if scale > 1:
+        picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+    width = max(2, max(picture.size) // 300)
+    font = _font(picture)
+    draw = ImageDraw.Draw(picture)
+    entries = _entries(boxes, labels, scores, class_names, threshold)
+    limits = (picture.width, picture.height) * 2
+    scaled = [
+        ([min(max(value * scale, 0.0), limit) for value, limit in zip(box, limits, strict=True)], label, text)
+        for box, label, text in entries
+    ]
+    for (x1, y1, x2, y2), label, _ in reversed(scaled):  # the best last, hence on top
+        # A box ends at the far edge of its last pixel; the line lies inside of it.
+        corners = (x1, y1, max(x1, x2 - 1), max(y1, y2 - 1))
+        draw.rectangle(corners, outline=class_colour(label), width=width)
+    taken: list[Rectangle] = []
+    for box, label, text in scaled:
+        _draw_text(draw, (box[0], box[1], box[2], box[3]), text, class_colour(label), font, taken)
+    return picture
+
+
+def side_by_side(
+    image: Tensor | Image.Image,
+    truth: tuple[Tensor, Tensor],
+    predicted: tuple[Tensor, Tensor, Tensor],
+    class_names: Sequence[str],
+    threshold: float = 0.5,
+) -> Image.Image:
+    """Return the truth (left) beside the prediction (right).
+
+    Args:
+        image: (3, H, W) uint8 RGB, or a picture.
+        truth: boxes (T, 4) xyxy pixels and labels (T,).
+        predicted: boxes (N, 4), labels (N,) and scores (N,).
+        class_names: the K names.
+        threshold: predictions with a lower score are left out.
+    """
+    left = draw_detections(image, *truth, None, class_names)
+    right = draw_detections(image, *predicted, class_names, threshold)
+    font = _font(left)
+    header = math.ceil(sum(font.getmetrics()) * 1.3)
+    gap = max(4, left.width // 64)
+    sheet = Image.new("RGB", (left.width + gap + right.width, left.height + header), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for place, caption, half in ((0, "truth", left), (left.width + gap, f"prediction (score >= {threshold:g})", right)):
+        draw.text((place + 2, header // 2), caption, fill=_INK, font=font, anchor="lm")
+        sheet.paste(half, (place, header))
+    return sheet
+
+
+def contact_sheet(
+    pictures: Sequence[Image.Image], columns: int | None = None, gap: int = 8, max_side: int = 4096
+) -> Image.Image:
+    """Return pictures in rows, each in a cell of the largest one's size.
+
+    Args:
+        pictures: at least one.
+        columns: how many stand in a row; by default as many as make the sheet about square.
+        gap: pixels between and around the pictures.
+        max_side: a longer sheet is made smaller as a whole.
+
+    Raises:
+        ValueError: if there is no picture.
+    """
+    if not pictures:
+        raise ValueError("contact_sheet: there is no picture to put on the sheet")
+    width, height = max(p.width for p in pictures), max(p.height for p in pictures)
+    if columns is None:
+        columns = max(1, round(math.sqrt(len(pictures) * height / width)))
+    columns = min(columns, len(pictures))
+    rows = math.ceil(len(pictures) / columns)
+    sheet = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + gap) + gap), _PAPER)
+    for number, picture in enumerate(pictures):
+        row, column = divmod(number, columns)
+        sheet.paste(picture, (gap + column * (width + gap), gap + row * (height + gap)))
+    if max(sheet.size) > max_side:
+        sheet.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    return sheet
+
+
+def _as_picture(image: Tensor | Image.Image) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return image.convert("RGB") if image.mode != "RGB" else image.copy()
+    if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
+        raise ValueError(f"an image must be (3, H, W) uint8, not {tuple(image.shape)} {image.dtype}")
+    return Image.fromarray(image.detach().permute(1, 2, 0).contiguous().cpu().numpy())
+
+
+def _entries(
+    boxes: Tensor, labels: Tensor, scores: Tensor | None, class_names: Sequence[str], threshold: float
+) -> list[tuple[list[float], int, str]]:
+    """Return (box, label, text) of what is to be drawn, best score first."""
+    values = [1.0] * len(labels) if scores is None else scores.detach().float().cpu().tolist()
+    rows = zip(boxes.detach().float().cpu().tolist(), labels.detach().cpu().tolist(), values, strict=True)
+    entries = []
+    finite = [row for row in rows if all(map(math.isfinite, (*row[0], row[2])))]
+    for box, label, score in sorted(finite, key=lambda row: -row[2]):
+        name = class_names[label] if 0 <= label < len(class_names) else str(label)
+        if scores is None:
+            entries.append((box, label, name))
+        elif score >= threshold:
+            entries.append((box, label, f"{name} {score:.2f}"))
+    return entries
+
+
+def _font(picture: Image.Image) -> ImageFont.FreeTypeFont:
+    """Return Pillow's own font, the same on every machine, in a size that suits the picture."""
+    font = ImageFont.load_default(size=max(12, max(picture.size) // 45))
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        raise RuntimeError("this Pillow was built without FreeType; install a wheel of pillow from PyPI")
+    return font
+
+
+def _draw_text(
+    draw: ImageDraw.ImageDraw,
+    box: Rectangle,
+    text: str,
+    colour: Colour,
+    font: ImageFont.FreeTypeFont,
+    taken: list[Rectangle],
+) -> None:
+    """Write a label at the first free place: above its box, inside at the top or bottom, below, or else above."""
+    width, height = font.getlength(text) + 4, float(sum(font.getmetrics()))
+    canvas = draw.im.size if draw.im is not None else (0, 0)
+    x = min(max(0.0, box[0]), max(0.0, canvas[0] - width))
+    lowest = max(0.0, canvas[1] - height)
+    places = [min(max(0.0, y), lowest) for y in (box[1] - height, box[1], box[3] - height, box[3])]
+    y = next((y for y in places if not any(_meet((x, y, x + width, y + height), other) for other in taken)), places[0])
+    taken.append((x, y, x + width, y + height))
+    draw.rectangle((x, y, x + width - 1, y + height - 1), fill=colour)
+    red, green, blue = colour
+    bright = 0.299 * red + 0.587 * green + 0.114 * blue > 140
+    draw.text((x + 2, y + height / 2), text, fill=_INK if bright else _PAPER, font=font, anchor="lm")
+
+
+def _meet(first: Rectangle, second: Rectangle) -> bool:
+    return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
