@@ -1,0 +1,58 @@
+"""What must stay cheap: the package, its names, the config and the launcher import no torch until it is needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted([*(ROOT / "conf").rglob("*.yaml"), *(ROOT / "experiments").rglob("*.yaml")])
+HEAVY = ("torch", "torchvision", "lightning", "transformers", "timm", "datasets", "wandb", "pandas", "scipy")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import lab",
+        "import lab; assert lab.list_models()",
+        "import lab.errors",
+        "import lab.registry",
+        "import lab.run_directory",
+        "import lab.config.checks, lab.config.compose, lab.config.schemas, lab.config.signatures",
+        "import lab.launch.parent, lab.launch.multirun, lab.launch.usage",
+        "from lab.config.compose import compose_config; compose_config([])",
+    ],
+)
+def test_imports_nothing_heavy(statement: str) -> None:
+    report = f"import sys; print(*[name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{statement}\n{report}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_config_is_yaml_with_a_mapping(path: Path) -> None:
+    assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
+
+
+FOLDERS = [path for path in sorted((ROOT / "conf").iterdir()) if path.is_dir()]
+CHOICES = [f"{folder.name}={path.stem}" for folder in FOLDERS for path in sorted(folder.glob("*.yaml"))]
+RECIPES = [f"experiments={path.stem}" for path in sorted((ROOT / "experiments").glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("choice", [*CHOICES, *RECIPES])
+def test_every_option_of_every_group_composes(choice: str) -> None:
+    from lab.config.compose import compose_config
+
+    assert compose_config([choice]).config["model"]["task"]
