@@ -73,9 +73,7 @@ def _pack_truth(truths: Sequence[DetectionTruth | None]) -> DetectionTruth | Non
     if not present:
         return None
     if len(present) < len(truths):
-        raise ValueError(
-            f"{len(truths) - len(present)} of {len(truths)} samples carry no truth: all need it or none"
-        )
+        raise ValueError(f"{len(truths) - len(present)} of {len(truths)} samples carry no truth: all need it or none")
     return DetectionTruth(
         boxes=torch.cat([truth.boxes for truth in present]),
         labels=torch.cat([truth.labels for truth in present]),
