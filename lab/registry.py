@@ -37,6 +37,7 @@ __all__ = [
     "is_model",
     "list_models",
     "load_pretrained",
+    "load_weights",
     "model_entrypoint",
     "parse_model_name",
     "register_model",
@@ -315,6 +316,40 @@ def create_model(
         allow_unexpected=bool(features_only),
     )
     return model
+
+
+def load_weights(
+    model: nn.Module, target: str, source: str | Path, weights_dir: str | Path | None = None, strict: bool = True
+) -> LoadReport:
+    """Load pretrained weights into a model that was built from ``target``.
+
+    Args:
+        model: the model.
+        target: a registered name, or the dotted path of a class of which registered models are made.
+        source: a file, or a tag of the registered name such as ``coco``.
+        weights_dir: cache of downloads.
+        strict: missing or unexpected keys are an error.
+
+    Raises:
+        RegistryError: ``source`` is neither a file nor a tag.
+        CheckpointError: the weights cannot be read or do not fit.
+    """
+    entry = _entry(target, imported=True) if is_model(target) else None
+    path = Path(source)
+    if not path.exists() and path.suffix not in (".pth", ".pt", ".ckpt", ".safetensors"):
+        if entry is None:
+            raise RegistryError(f"pretrained={source}: no such file, and {target} is no registered model with tags")
+        weights = _weights_of(entry, f"{entry.name}.{source}")
+        if weights is None:
+            raise RegistryError(f"model {entry.name!r} has no pretrained weights; give a file")
+        path = fetch(weights, weights_dir)
+    return load_pretrained(
+        model,
+        path,
+        classifier=entry.classifier if entry else (),
+        converter=entry.converter if entry else None,
+        strict=strict,
+    )
 
 
 def _weights_of(entry: ModelEntry, name: str) -> WeightsSource | None:

@@ -12,10 +12,10 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata, util
@@ -36,6 +36,7 @@ NOT_IN_HASH = (
     "data.num_workers",
     "data.requires",
     "data.how_to_get",
+    "data.cache_images",
     "callbacks.progress",
     "callbacks.pictures",
     "trainer.checkpoint_every_n_steps",
@@ -61,15 +62,15 @@ def run_name(config: Mapping[str, Any]) -> str:
 
 def write_atomically(path: Path, content: str) -> None:
     """Write a text file so that a reader finds the old or the new content, never a part."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with fresh.open("w", encoding="utf-8") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
+        fresh.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        fresh.unlink(missing_ok=True)
         raise
 
 
@@ -93,7 +94,9 @@ def sources_fingerprint(extensions: Iterable[str] = ()) -> str:
 def _git(*arguments: str) -> str | None:
     root = Path(__file__).resolve().parent.parent
     try:
-        result = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True)
+        result = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return result.stdout
@@ -181,7 +184,9 @@ class RunDirectory:
             file.seek(0)
             owner = file.read().strip() or "an unknown process"
             file.close()
-            raise RunError(f"{self.path} is in use by {owner}; wait for it, or end it to continue from its checkpoint") from None
+            raise RunError(
+                f"{self.path} is in use by {owner}; wait for it, or end it to continue from its checkpoint"
+            ) from None
         file.seek(0)
         file.truncate()
         file.write(f"pid {os.getpid()} on {socket.gethostname()}")
@@ -203,6 +208,11 @@ class RunDirectory:
         self.path.rename(target)
         self.record = {}
         return target
+
+    def discard(self) -> None:
+        """Remove a directory in which nothing has been trained, so that a refused command leaves nothing behind."""
+        self.release()
+        shutil.rmtree(self.path)
 
     def update(self, **changes: Any) -> None:
         """Change entries of ``run.json`` and write it atomically."""

@@ -101,8 +101,12 @@ def _check_length(config: dict[str, Any]) -> None:
         return
     given = [key for key in ("max_steps", "max_epochs") if trainer[key] is not None]
     if len(given) != 1:
-        problem = "neither is given" if not given else f"both are given ({trainer['max_steps']}, {trainer['max_epochs']})"
-        raise ConfigError(f"trainer.max_steps or trainer.max_epochs says how long to train: {problem}; set one, the other to null")
+        problem = (
+            "neither is given" if not given else f"both are given ({trainer['max_steps']}, {trainer['max_epochs']})"
+        )
+        raise ConfigError(
+            f"trainer.max_steps or trainer.max_epochs says how long to train: {problem}; set one, the other to null"
+        )
 
 
 def _check_batch(composed: Composed) -> None:
@@ -147,10 +151,16 @@ def _check_files(composed: Composed) -> None:
         raise ConfigError(f"resume={resume}: neither auto, never nor a run directory (one that holds run.json)")
     if data.get("root") is not None:
         root = Path(data["root"])
-        missing = [str(root)] if not root.is_dir() else [str(root / name) for name in data.get("requires", []) if name and not (root / name).exists()]
+        missing = (
+            [str(root)]
+            if not root.is_dir()
+            else [str(root / name) for name in data.get("requires", []) if name and not (root / name).exists()]
+        )
         if missing:
             how = data.get("how_to_get") or "put the dataset there"
-            raise ConfigError(f"data={data['name']}: {missing[0]} does not exist ({composed.origin('data.root')}); {how}")
+            raise ConfigError(
+                f"data={data['name']}: {missing[0]} does not exist ({composed.origin('data.root')}); {how}"
+            )
 
 
 def _near_checkpoints(ckpt: str, config: dict[str, Any]) -> str:

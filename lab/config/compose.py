@@ -133,7 +133,7 @@ def groups(folders: Sequence[Path]) -> list[str]:
 
 def _explain(error: Exception, overrides: list[str], folders: Sequence[Path]) -> ConfigError:
     """Turn what Hydra or OmegaConf raised into one line: what, where, what would be right."""
-    text = str(error)
+    text = str(error) or str(error.__cause__)
     if isinstance(error, MissingConfigException):
         missing = re.search(r"Could not find '([^']+)'", text)
         group, _, option = (missing.group(1) if missing else "").rpartition("/")

@@ -36,6 +36,7 @@ class ModelConfig(Strict):
     task: str
     net: TargetConfig
     pretrained: str | None = None
+    image_size: Positive | None = None  # what image folders are resized to by default; see conf/data/coco.yaml
 
 
 class DataConfig(TargetConfig):

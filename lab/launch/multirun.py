@@ -96,5 +96,7 @@ def _summarise(jobs: list[dict[str, Any]], varied: list[str]) -> None:
     for column in shown:
         table.add_column(column)
     for row in rows:
-        table.add_row(*(f"{row.get(key, ''):.4f}" if isinstance(row.get(key), float) else str(row.get(key, "")) for key in shown))
+        table.add_row(
+            *(f"{row.get(key, ''):.4f}" if isinstance(row.get(key), float) else str(row.get(key, "")) for key in shown)
+        )
     Console().print(table)

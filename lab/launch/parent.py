@@ -63,7 +63,7 @@ def run_one(overrides: list[str], user_dirs: list[str], only_print: bool = False
     check_config(composed)
     config = composed.config
     if only_print:
-        from lab.launch.usage import print_config
+        from lab.report.tables import print_config
 
         print_config(config)
         return 0
@@ -72,9 +72,9 @@ def run_one(overrides: list[str], user_dirs: list[str], only_print: bool = False
 
         return experiment.check(config)
     if config["stage"] != "fit":
-        from lab import experiment
+        from lab import evaluation
 
-        return experiment.evaluate(config, home or _home_of(config))
+        return evaluation.evaluate(config, home or _home_of(config))
     run, report = open_run(config, user_dirs, overrides)
     try:
         from lab import experiment
@@ -157,7 +157,9 @@ def _record_changes(run: RunDirectory, config: dict[str, Any], sources: str) -> 
     import yaml
 
     before = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
-    changed = {key: [_at(before, key), _at(config, key)] for key in _leaves(config) if _at(before, key) != _at(config, key)}
+    changed = {
+        key: [_at(before, key), _at(config, key)] for key in _leaves(config) if _at(before, key) != _at(config, key)
+    }
     changed.pop("resume", None)
     if run.record["sources"] != sources:
         changed["sources"] = [run.record["sources"][:12], sources[:12]]

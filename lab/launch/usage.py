@@ -1,9 +1,6 @@
-"""What ``--help`` prints, and the tree of a resolved config."""
+"""What ``--help`` prints."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 _HELP = """\
 [bold]python run.py[/] [GROUP=OPTION ...] [KEY=VALUE ...]   (or: lab ...)
@@ -49,20 +46,3 @@ def print_help(words: list[str]) -> None:
     folders = [config_dir(), *(folder for folder in user if folder.is_dir())]
     lines = [f"  {group + '=':<14}{' | '.join(options(group, folders))}" for group in groups(folders)]
     Console(highlight=False, soft_wrap=True).print(_HELP.format(groups="\n".join(lines)))
-
-
-def print_config(config: Mapping[str, Any]) -> None:
-    """Print a resolved config as a tree."""
-    from rich.console import Console
-    from rich.tree import Tree
-
-    def grow(tree: Tree, node: Mapping[str, Any]) -> None:
-        for key, value in node.items():
-            if isinstance(value, Mapping) and value:
-                grow(tree.add(f"[bold]{key}[/]"), value)
-            else:
-                tree.add(f"{key}: [cyan]{str(value).replace('[', chr(92) + '[')}[/]")
-
-    tree = Tree("[bold]config[/]", guide_style="dim")
-    grow(tree, config)
-    Console(highlight=False, soft_wrap=True).print(tree)

@@ -1,0 +1,127 @@
+"""The parts of an experiment, built from a resolved config: data, plan, task, device."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from lab.config.checks import DATA_METADATA
+from lab.data.datamodule import DetectionDataModule, LoadPlan
+from lab.errors import ConfigError
+from lab.registry import allow_package, build, load_weights
+from lab.tasks.detection import DetectionTask
+
+TASKS: dict[str, type[DetectionTask]] = {"detection": DetectionTask}
+"""The task of each kind of problem."""
+
+
+@dataclass
+class Plan:
+    """How long a training is, in optimizer steps, once the data is known."""
+
+    max_steps: int
+    val_every: int
+    steps_per_epoch: int
+
+
+def prepare(config: Mapping[str, Any]) -> None:
+    """Seed, import the user's packages, quieten what others print."""
+    import importlib
+
+    for name in config["extensions"]:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            raise ConfigError(f"extensions: {name} cannot be imported: {error}") from error
+        allow_package(name)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*lr_scheduler.step.*",
+        ".*smaller than the logging interval.*",
+        ".*LeafSpec.*",
+    ):
+        warnings.filterwarnings("ignore", message)
+    pl.seed_everything(config["seed"], workers=False, verbose=False)
+
+
+def build_data(config: Mapping[str, Any]) -> DetectionDataModule:
+    """Build the DataModule."""
+    node = {key: value for key, value in config["data"].items() if key not in DATA_METADATA}
+    data: DetectionDataModule = build(node, where="data")
+    return data
+
+
+def build_task(config: Mapping[str, Any], data: DetectionDataModule, max_steps: int) -> DetectionTask:
+    """Build the task, its network sized from the data."""
+    spec = data.spec
+    if spec.task != config["model"]["task"]:
+        raise ConfigError(
+            f"model={config['model']['name']} is for {config['model']['task']}, the data is for {spec.task}"
+        )
+    return TASKS[spec.task](
+        net=config["model"]["net"],
+        class_names=spec.class_names,
+        optimizer=config["optimizer"],
+        scheduler=config["scheduler"],
+        max_steps=max_steps,
+    )
+
+
+def make_plan(config: Mapping[str, Any], data: DetectionDataModule) -> Plan:
+    """Count optimizer steps and set the data's plan."""
+    trainer, debug = config["trainer"], config["debug"]
+    data.plan = LoadPlan(
+        accumulate=trainer["accumulate_grad_batches"],
+        limit_train=debug["limit_train_batches"],
+        limit_eval=debug["limit_eval_batches"],
+        overfit_batches=debug["overfit_batches"],
+    )
+    per_epoch = data.steps_per_epoch()
+    steps = trainer["max_steps"] or (trainer["max_epochs"] or 1) * per_epoch
+    steps = min(steps, debug["max_steps"] or steps)
+    data.plan.max_steps = steps
+    return Plan(steps, trainer["val_every_n_steps"] or per_epoch, per_epoch)
+
+
+QUIET: dict[str, Any] = {
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,
+}
+"""What Lightning would do by itself and is done here."""
+
+
+def device_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the Trainer's arguments that place it on devices."""
+    settings = config["trainer"]
+    precision = settings["precision"]
+    accelerator = settings["accelerator"]
+    if accelerator == "auto":
+        accelerator = "gpu" if torch.cuda.is_available() else "cpu"
+    return {
+        "accelerator": accelerator,
+        "devices": settings["devices"],
+        "precision": {"32": "32-true", "64": "64-true"}.get(precision, precision),
+        "deterministic": "warn" if settings["deterministic"] and accelerator == "gpu" else settings["deterministic"],
+    }
+
+
+def load_task(config: Mapping[str, Any], data: DetectionDataModule) -> DetectionTask:
+    """Return the task of ``ckpt``: a checkpoint of lab, or published weights for the configured network."""
+    path = config["ckpt"]
+    if path is not None and Path(path).suffix == ".ckpt":
+        return TASKS["detection"].load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    task = build_task(config, data, 1)
+    source = path or config["model"]["pretrained"]
+    load_weights(task.net, config["model"]["net"]["_target_"], source, config["paths"]["weights_dir"])
+    return task

@@ -1,0 +1,105 @@
+"""Exponential moving average of the weights: averaged for evaluation, raw for training and resuming."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+
+class EMA(pl.Callback):
+    """Keep an average of the trainable weights; validation and best.ckpt use it.
+
+    ``average = d * average + (1 - d) * weights`` after every optimizer step, with ``d = min(decay, (1 + t) / (10 + t))``
+    at the t-th update, so that early averages are not held back by the initial weights. Buffers are not averaged.
+
+    Args:
+        decay: d in the long run.
+        start: the optimizer step from which weights are averaged; before it, evaluation uses the raw ones.
+    """
+
+    def __init__(self, decay: float, start: int = 0) -> None:
+        self.decay, self.start = decay, start
+        self.updates = 0
+        self.average: list[torch.Tensor] = []
+        self._last_step = 0
+        self._swapped = False
+
+    @property
+    def active(self) -> bool:
+        """Whether there is an average yet."""
+        return self.updates > 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin with the raw weights, unless a checkpoint has brought an average."""
+        weights = self._weights(pl_module)
+        if not self.average:
+            self.average = [weight.clone() for weight in weights]
+        self.average = [old.to(new.device) for old, new in zip(self.average, weights, strict=True)]
+        self._last_step = trainer.global_step
+
+    @torch.no_grad()
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """Take the weights into the average after an optimizer step."""
+        if trainer.global_step == self._last_step:
+            return
+        self._last_step = trainer.global_step
+        weights = self._weights(pl_module)
+        if trainer.global_step <= self.start:
+            torch._foreach_copy_(self.average, weights)
+            return
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        torch._foreach_lerp_(self.average, weights, 1 - decay)
+        self.updates += 1
+
+    @contextmanager
+    def averaged(self, pl_module: pl.LightningModule) -> Iterator[None]:
+        """Within this context the module holds the averaged weights."""
+        if self._swapped or not self.active:
+            yield
+            return
+        self._swap(pl_module)
+        try:
+            yield
+        finally:
+            self._swap(pl_module)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Evaluate with the averaged weights."""
+        if trainer.training or (trainer.validating and trainer.state.fn == "fit"):
+            self._enter(pl_module)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Train on with the raw ones."""
+        if self._swapped:
+            self._swap(pl_module)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Leave the raw weights in place."""
+        if self._swapped:
+            self._swap(pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the average for ``last.ckpt``."""
+        return {"updates": self.updates, "average": [tensor.clone() for tensor in self.average]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue with the average of a checkpoint."""
+        self.updates, self.average = state_dict["updates"], list(state_dict["average"])
+
+    def _enter(self, pl_module: pl.LightningModule) -> None:
+        if self.active and not self._swapped:
+            self._swap(pl_module)
+
+    def _swap(self, pl_module: pl.LightningModule) -> None:
+        for weight, average in zip(self._weights(pl_module), self.average, strict=True):
+            weight.data, average.data = average.data, weight.data
+        self._swapped = not self._swapped
+        pl_module.weights_kind = "averaged" if self._swapped else "raw"  # type: ignore[assignment]
+
+    @staticmethod
+    def _weights(pl_module: pl.LightningModule) -> list[torch.Tensor]:
+        return [parameter for parameter in pl_module.parameters() if parameter.requires_grad]

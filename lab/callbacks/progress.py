@@ -1,0 +1,133 @@
+"""The progress bar, and lines in its place where the output is no terminal."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import lightning.pytorch as pl
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from lab.callbacks.steps import StepLog
+
+
+class ProgressBar(pl.Callback):
+    """Show steps, time left, loss and the latest validation.
+
+    Args:
+        steps: where the latest values are.
+        max_steps: the last optimizer step.
+        seconds: between lines where there is no terminal.
+    """
+
+    def __init__(self, steps: StepLog, max_steps: int, seconds: float = 15.0) -> None:
+        self.steps, self.max_steps, self.seconds = steps, max_steps, seconds
+        self.console = Console()
+        self._bar: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._line_time = 0.0
+
+    def _start(self, name: str, total: int, completed: int = 0) -> None:
+        if not self.console.is_terminal:
+            return
+        if self._bar is None:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[status]}"),
+            )
+            self._bar = Progress(*columns, console=self.console, refresh_per_second=4)
+            self._bar.start()
+        self._tasks[name] = self._bar.add_task(name, total=total, completed=completed, status="")
+
+    def _advance(self, name: str, completed: int, status: str = "") -> None:
+        if self._bar is not None and name in self._tasks:
+            self._bar.update(self._tasks[name], completed=completed, status=status)
+
+    def _remove(self, name: str) -> None:
+        if self._bar is not None and name in self._tasks:
+            self._bar.remove_task(self._tasks.pop(name))
+
+    def _stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar, self._tasks = None, {}
+
+    def _status(self) -> str:
+        latest = self.steps.latest
+        parts = [
+            f"{short} {latest[key]:.4g}"
+            for key, short in (
+                ("train/loss", "loss"),
+                ("train/samples_per_s", "samples/s"),
+                ("val/map", "val map"),
+                ("val/map_50", "map_50"),
+            )
+            if key in latest
+        ]
+        return "  ".join(parts)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the bar from where the run stands."""
+        self._start("train", self.max_steps, trainer.global_step)
+        self._line_time = time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """Move on."""
+        self._advance("train", trainer.global_step, self._status())
+        if not self.console.is_terminal and time.monotonic() - self._line_time > self.seconds:
+            self._line_time = time.monotonic()
+            print(f"step {trainer.global_step}/{self.max_steps}  {self._status()}", flush=True)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show a second bar."""
+        self._start("validate", int(sum(trainer.num_val_batches)))
+
+    def on_validation_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *args: Any
+    ) -> None:
+        """Move on."""
+        self._advance("validate", batch_idx + 1)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the second bar away."""
+        self._remove("validate")
+        if trainer.state.fn == "fit":
+            line = f"step {trainer.global_step}/{self.max_steps}  validated  {self._status()}"
+            self._bar.console.print(line, highlight=False) if self._bar is not None else print(line, flush=True)
+        else:
+            self._stop()
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the test's bar."""
+        self._start("test", int(sum(trainer.num_test_batches)))
+
+    def on_test_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *args: Any
+    ) -> None:
+        """Move on."""
+        self._advance("test", batch_idx + 1)
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the bar away."""
+        self._stop()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the bar away."""
+        self._stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Take the bar away."""
+        self._stop()

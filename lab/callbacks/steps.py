@@ -1,0 +1,93 @@
+"""What is logged at optimizer steps and after evaluations: losses, rates, throughput, memory, metrics."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from lab.tasks.optim import learning_rates
+
+
+class StepLog(pl.Callback):
+    """Log ``train/...`` every so many optimizer steps and ``val/...``, ``test/...`` after each evaluation.
+
+    Logged besides the loss and its terms (of the global batch): ``train/lr``, ``train/grad_norm`` where it is clipped,
+    ``train/samples_per_s``, ``train/data_wait`` (share of the time that the training waited for a batch) and
+    ``train/peak_memory_gib`` (of the device, or of the process on a CPU). The host waits for the device only here.
+
+    Args:
+        every: optimizer steps between rows.
+        batch_size: the global batch.
+        steps_per_epoch: to name the epoch of a step.
+    """
+
+    def __init__(self, every: int, batch_size: int, steps_per_epoch: int) -> None:
+        self.every, self.batch_size, self.steps_per_epoch = every, batch_size, steps_per_epoch
+        self.latest: dict[str, float] = {}
+        self._rates: dict[str, float] = {}
+        self._restart(0)
+
+    def _restart(self, step: int) -> None:
+        self._step, self._waited = step, 0.0
+        self._since = self._batch_ended = time.perf_counter()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clocks."""
+        self._restart(trainer.global_step)
+        self._last_step = trainer.global_step
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """Count the wait for this batch; tell Lightning the epoch."""
+        self._waited += time.perf_counter() - self._batch_ended
+        trainer.fit_loop.epoch_progress.current.completed = trainer.global_step // self.steps_per_epoch
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
+        """Remember the rates of this step: the schedule moves on before it is logged."""
+        self._rates = learning_rates(optimizer)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """Log after every ``every``-th optimizer step and after the first."""
+        step = trainer.global_step
+        if step != self._last_step:
+            self._last_step = step
+            if step % self.every == 0 or step == 1:
+                self._log_step(trainer, pl_module, step)
+        self._batch_ended = time.perf_counter()
+
+    def _log_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, step: int) -> None:
+        terms: Mapping[str, torch.Tensor] = pl_module.step_terms  # type: ignore[assignment]
+        stacked = torch.stack([value.float() for value in terms.values()])
+        summed = trainer.strategy.reduce(stacked, reduce_op="sum") if trainer.world_size > 1 else stacked
+        values = dict(zip(terms, summed.tolist(), strict=True))
+        seconds = max(1e-9, time.perf_counter() - self._since)
+        values |= self._rates
+        values["samples_per_s"] = (step - self._step) * self.batch_size / seconds
+        values["data_wait"] = min(1.0, self._waited / seconds)
+        values["peak_memory_gib"] = peak_memory_gib()
+        self._log(trainer, {f"train/{key}": value for key, value in values.items()})
+        self._restart(step)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log ``val/...``."""
+        self._log(trainer, pl_module.results)  # type: ignore[arg-type]
+        self._restart(trainer.global_step)
+
+    def _log(self, trainer: pl.Trainer, values: Mapping[str, float]) -> None:
+        step = trainer.global_step
+        self.latest.update(values)
+        if trainer.state.fn != "fit":
+            return
+        for logger in trainer.loggers:
+            logger.log_metrics({"epoch": max(0, step - 1) // self.steps_per_epoch, **values}, step)
+
+
+def peak_memory_gib() -> float:
+    """Return the most memory used so far: of the CUDA device, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -1,0 +1,74 @@
+"""Checkpoint files: written atomically, verified before they are trusted, never unpickled beyond plain data."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import CheckpointIO
+
+from lab.errors import CheckpointError
+
+
+def save_atomically(content: Any, path: Path) -> None:
+    """Write with ``torch.save`` to a temporary file beside ``path``, flush it to the disk, and rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with fresh.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def load_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint after comparing every record with its checksum.
+
+    Raises:
+        CheckpointError: the file is missing, truncated, damaged, or holds more than plain data and tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise CheckpointError(f"{path} is damaged: the checksum of its record {damaged} does not fit")
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except CheckpointError:
+        raise
+    # Whatever else is wrong in a damaged archive surfaces as one of many exception types of zipfile, zlib and torch.
+    except Exception as error:
+        raise CheckpointError(f"{path} is damaged or no checkpoint: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise CheckpointError(f"{path} is no checkpoint of lab: it has no state_dict")
+    return checkpoint
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Lightning's reading and writing of checkpoints by the functions above."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write ``checkpoint`` to ``path``."""
+        save_atomically(checkpoint, Path(path))
+
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
+        """Read the checkpoint at ``path``, plain data and tensors only."""
+        return load_checkpoint(path, map_location)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Delete the checkpoint at ``path``."""
+        Path(path).unlink(missing_ok=True)

@@ -1,0 +1,159 @@
+"""The LightningDataModule of detection datasets: three datasets become exact, resumable loaders."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch.utils.data import DataLoader
+
+from lab.data.collate import collate_detection
+from lab.data.loader import Totals, TrainStream, eval_loader
+from lab.data.sampler import EvalBatches, TrainBatches
+from lab.structures import DataSpec, DetectionBatch, KeyedDataset
+
+
+@dataclass
+class LoadPlan:
+    """How a run walks through its data; ``lab.experiment`` sets it before the loaders are asked for.
+
+    Attributes:
+        max_steps: optimizer step to stop at.
+        start_step: optimizer step to begin at.
+        accumulate: micro-batches of an optimizer step.
+        rank: this process.
+        world_size: number of processes.
+        totals: the architecture's share of the normalisers of a batch's targets.
+        overfit_batches: train on the first so many global batches only; 0 for all.
+        limit_train: use this share of an epoch (float) or so many global batches (int); None for all.
+        limit_eval: the same for evaluation.
+    """
+
+    max_steps: int = 1
+    start_step: int = 0
+    accumulate: int = 1
+    rank: int = 0
+    world_size: int = 1
+    totals: Totals | None = None
+    overfit_batches: int = 0
+    limit_train: float | int | None = None
+    limit_eval: float | int | None = None
+
+
+class DetectionDataModule(pl.LightningDataModule):
+    """Base of detection data: a subclass builds its datasets, the rest is here.
+
+    A subclass gives ``build(split)`` for ``"train"``, ``"val"`` and ``"test"``: a ``KeyedDataset`` of
+    ``DetectionSample`` with ``class_names`` and ``fingerprint()``; and ``build_folder(paths)`` for prediction on plain
+    images. Datasets are built when first asked for.
+
+    Args:
+        batch_size: the global batch.
+        num_workers: loader processes of each rank; 0 loads in the training process.
+        seed: of the order and the augmentation.
+    """
+
+    def __init__(self, batch_size: int, num_workers: int = 0, seed: int = 0) -> None:
+        super().__init__()
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self.plan = LoadPlan()
+        self._datasets: dict[str, Any] = {}
+
+    @abstractmethod
+    def build(self, split: str) -> Any:
+        """Return the dataset of a split."""
+
+    @abstractmethod
+    def build_folder(self, paths: list[Path]) -> KeyedDataset:
+        """Return a dataset of these image files, prepared as in evaluation."""
+
+    def dataset(self, split: str) -> Any:
+        """Return the dataset of a split, built once."""
+        if split not in self._datasets:
+            self._datasets[split] = self.build(split)
+        return self._datasets[split]
+
+    @property
+    def spec(self) -> DataSpec:
+        """What the task sizes its network from."""
+        return DataSpec("detection", tuple(self.dataset("train").class_names), self.input_shape)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(3, H, W), 0 where the size varies."""
+        return (3, 0, 0)
+
+    def fingerprint(self) -> str:
+        """Return what identifies the content of the data: another value means other data."""
+        parts = "\n".join(self.dataset(split).fingerprint() for split in ("train", "val", "test"))
+        return hashlib.sha256(parts.encode()).hexdigest()
+
+    def steps_per_epoch(self) -> int:
+        """Return the optimizer steps of an epoch, ``limit_train`` applied."""
+        return self._batches(1).steps_per_epoch
+
+    def train_dataloader(self) -> TrainStream[DetectionBatch]:
+        """Return the stream of micro-batches from the plan's first step to its last."""
+        return TrainStream(
+            self.dataset("train"),
+            self._batches(self.plan.max_steps),
+            collate_detection,
+            self.plan.totals,
+            self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+            repeat=self.plan.overfit_batches,
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Return the validation batches; with ``overfit_batches`` the training images that are being learnt."""
+        return self._eval("val")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Return the test batches."""
+        return self._eval("test")
+
+    def folder_dataloader(self, paths: list[Path]) -> DataLoader[Any]:
+        """Return batches of plain image files."""
+        return self._eval_loader(self.build_folder(paths), None)
+
+    def _batches(self, max_steps: int) -> TrainBatches:
+        data, plan = self.dataset("train"), self.plan
+        length, ratios = len(data), data.aspect_ratios
+        if plan.limit_train is not None:
+            share = plan.limit_train
+            wanted = int(length * share) if isinstance(share, float) else share * self.batch_size
+            length = min(length, max(wanted, self.batch_size))
+            ratios = None if ratios is None else ratios[:length]
+        return TrainBatches(
+            length,
+            self.batch_size,
+            self.seed,
+            max_steps,
+            plan.start_step,
+            plan.accumulate,
+            plan.rank,
+            plan.world_size,
+            ratios,
+        )
+
+    def _eval(self, split: str) -> DataLoader[Any]:
+        return self._eval_loader(self.dataset(split), self.plan.limit_eval)
+
+    def _eval_loader(self, dataset: KeyedDataset, limit: float | int | None) -> DataLoader[Any]:
+        plan = self.plan
+        batches = EvalBatches(len(dataset), self.batch_size, plan.rank, plan.world_size)
+        if limit is not None:
+            batches.rounds = min(
+                len(batches), max(1, round(len(batches) * limit)) if isinstance(limit, float) else limit
+            )
+        return eval_loader(dataset, batches, collate_detection, self.num_workers, torch.cuda.is_available())
+
+    def state_dict(self) -> Mapping[str, Any]:  # type: ignore[override]
+        """Return nothing: the position in the data follows from the step."""
+        return {}

@@ -1,0 +1,118 @@
+"""Loaders: the stream of training micro-batches with the normalisers of their whole optimizer step, and evaluation."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from lab.data.sampler import EvalBatches, TrainBatches
+from lab.structures import KeyedDataset
+
+BatchT = TypeVar("BatchT")
+Totals = Callable[[Any], Mapping[str, float]]
+
+
+class TrainStream(Generic[BatchT]):
+    """The micro-batches of a run, from the step it stands at to its last step.
+
+    Each carries in ``totals`` the normalisers of its whole optimizer step: they are known before the first of its
+    accumulated micro-batches is processed, since the loader looks that far ahead.
+    """
+
+    def __init__(
+        self,
+        dataset: KeyedDataset,
+        batches: TrainBatches,
+        collate: Callable[[Sequence[Any]], BatchT],
+        totals: Totals | None,
+        num_workers: int,
+        pin_memory: bool,
+        repeat: int = 0,
+    ) -> None:
+        self.batches, self.totals, self.repeat = batches, totals, repeat
+        self.loader = _loader(
+            dataset, _Repeated(batches, repeat) if repeat else batches, collate, num_workers, pin_memory
+        )
+
+    def __len__(self) -> int:
+        """Return the number of micro-batches that are left."""
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[BatchT]:
+        """Yield micro-batches."""
+        source = iter(self.loader)
+        while group := list(itertools.islice(source, self.batches.accumulate)):
+            totals: Counter[str] = Counter()
+            if self.totals is not None:
+                for batch in group:
+                    totals.update(self.totals(batch.targets))  # type: ignore[attr-defined]
+            for batch in group:
+                yield replace(batch, totals=dict(totals) or None)  # type: ignore[type-var]
+
+
+class _Repeated:
+    """The first ``count`` optimizer steps' batches again and again, as ``debug=overfit`` asks."""
+
+    def __init__(self, batches: TrainBatches, count: int) -> None:
+        self.batches, self.count = batches, count * batches.accumulate
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        first = list(itertools.islice(iter(self.batches), self.count))
+        return itertools.islice(itertools.cycle(first), len(self.batches))
+
+
+class _Marked(Dataset[tuple[Any, bool]]):
+    """A dataset for keys ``(epoch, index, valid)`` that hands ``valid`` on to the collate."""
+
+    def __init__(self, dataset: KeyedDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, key: tuple[int, int, bool]) -> tuple[Any, bool]:
+        epoch, index, valid = key
+        return self.dataset[(epoch, index)], valid
+
+
+class _MarkedCollate:
+    def __init__(self, collate: Callable[[Sequence[Any]], Any]) -> None:
+        self.collate = collate
+
+    def __call__(self, items: list[tuple[Any, bool]]) -> Any:
+        batch = self.collate([sample for sample, _ in items])
+        return replace(batch, valid=torch.tensor([valid for _, valid in items]))
+
+
+def eval_loader(
+    dataset: KeyedDataset,
+    batches: EvalBatches,
+    collate: Callable[[Sequence[Any]], Any],
+    num_workers: int,
+    pin_memory: bool,
+) -> DataLoader[Any]:
+    """Return a loader of evaluation batches whose ``valid`` says which samples count."""
+    return _loader(_Marked(dataset), batches, _MarkedCollate(collate), num_workers, pin_memory)
+
+
+def _loader(dataset: Any, batches: Any, collate: Any, num_workers: int, pin_memory: bool) -> DataLoader[Any]:
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        collate_fn=collate,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        # A generator of its own: the loader's base seed must not be drawn from the training's random numbers.
+        generator=torch.Generator(),
+        worker_init_fn=_one_thread if num_workers else None,
+    )
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)

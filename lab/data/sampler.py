@@ -1,0 +1,125 @@
+"""Which samples make a batch: pure functions of (seed, epoch, position), so that a resume needs no worker state.
+
+``data.batch_size`` is the global batch. Each optimizer step takes the next global batch of the epoch's order; rank r
+takes its share of each accumulated micro-batch. The last incomplete global batch of an epoch is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from lab.errors import ConfigError, DataError
+
+Key = tuple[int, int]
+EvalKey = tuple[int, int, bool]
+
+
+class TrainBatches:
+    """Lists of ``(epoch, index)`` keys, one for each micro-batch of this rank, from any optimizer step on.
+
+    Args:
+        length: samples of an epoch.
+        batch_size: the global batch.
+        seed: of the order.
+        max_steps: the optimizer step to stop at.
+        start_step: the optimizer step to begin at, as a resume does.
+        accumulate: micro-batches of an optimizer step.
+        rank: this process.
+        world_size: number of processes.
+        aspect_ratios: width / height of each sample; batches then hold landscapes or portraits, which wastes less padding.
+
+    Raises:
+        ConfigError: the global batch is not divisible by ranks x accumulation.
+        DataError: there are fewer samples than one global batch takes.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        seed: int,
+        max_steps: int,
+        start_step: int = 0,
+        accumulate: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
+        aspect_ratios: Sequence[float] | None = None,
+    ) -> None:
+        if batch_size % (accumulate * world_size):
+            raise ConfigError(
+                f"data.batch_size={batch_size} is not divisible by {world_size} ranks x {accumulate} accumulated batches"
+            )
+        if length < batch_size:
+            raise DataError(
+                f"the training set has {length} samples, fewer than data.batch_size={batch_size}; use at most {length}"
+            )
+        self.length, self.batch_size, self.seed = length, batch_size, seed
+        self.max_steps, self.start_step = max_steps, start_step
+        self.accumulate, self.rank, self.world_size = accumulate, rank, world_size
+        self.landscape = None if aspect_ratios is None else torch.tensor(aspect_ratios) >= 1
+        self.steps_per_epoch = length // batch_size
+
+    def __len__(self) -> int:
+        """Return the number of micro-batches from ``start_step`` to ``max_steps``."""
+        return max(0, self.max_steps - self.start_step) * self.accumulate
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        """Yield the keys of each micro-batch."""
+        size = self.batch_size // (self.accumulate * self.world_size)
+        epoch, order = -1, torch.empty(0, dtype=torch.long)
+        for step in range(self.start_step, self.max_steps):
+            if step // self.steps_per_epoch != epoch:
+                epoch = step // self.steps_per_epoch
+                order = self.epoch_order(epoch)
+            batch = order[step % self.steps_per_epoch].view(self.accumulate, self.world_size, size)
+            for indices in batch[:, self.rank].tolist():
+                yield [(epoch, index) for index in indices]
+
+    def epoch_order(self, epoch: int) -> torch.Tensor:
+        """Return the indices of an epoch's global batches, (steps_per_epoch, batch_size)."""
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
+        order = torch.randperm(self.length, generator=generator)
+        count = self.steps_per_epoch * self.batch_size
+        if self.landscape is None:
+            return order[:count].view(-1, self.batch_size)
+        wide = self.landscape[order]
+        groups = [order[wide], order[~wide]]
+        cuts = [len(group) // self.batch_size * self.batch_size for group in groups]
+        rest = torch.cat([group[cut:] for group, cut in zip(groups, cuts, strict=True)])
+        whole = torch.cat([group[:cut] for group, cut in zip(groups, cuts, strict=True)] + [rest])
+        batches = whole[:count].view(-1, self.batch_size)
+        return batches[torch.randperm(len(batches), generator=generator)]
+
+
+class EvalBatches:
+    """Lists of ``(0, index, valid)`` keys: every sample once over all ranks, equally many batches on each rank.
+
+    A rank that runs out repeats sample 0 with ``valid`` False, so that collective operations inside a forward pass
+    meet on every rank; a metric leaves such samples out.
+    """
+
+    def __init__(
+        self, length: int, batch_size: int, rank: int = 0, world_size: int = 1, limit: int | None = None
+    ) -> None:
+        self.length, self.batch_size, self.rank, self.world_size = (
+            length,
+            max(1, batch_size // world_size),
+            rank,
+            world_size,
+        )
+        rounds = -(-length // (self.batch_size * world_size))
+        self.rounds = rounds if limit is None else min(limit, rounds)
+
+    def __len__(self) -> int:
+        """Return the number of batches of this rank."""
+        return self.rounds
+
+    def __iter__(self) -> Iterator[list[EvalKey]]:
+        """Yield the keys of each batch."""
+        for number in range(self.rounds):
+            start = (number * self.world_size + self.rank) * self.batch_size
+            keys = [(0, index, True) for index in range(start, min(start + self.batch_size, self.length))]
+            # A batch that is only partly filled needs no filler; one that is empty needs one for the forward pass.
+            yield keys or [(0, 0, False)]

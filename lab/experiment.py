@@ -1,0 +1,246 @@
+"""From a resolved config to a result: build data, task and trainer, run the stages, record what came out.
+
+No config object travels below this file: what it builds takes plain arguments.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from lab import evaluation
+from lab.assembly import QUIET, TASKS, Plan, build_data, build_task, device_arguments, make_plan, prepare
+from lab.callbacks.checkpoint import RunCheckpoint
+from lab.callbacks.ema import EMA
+from lab.callbacks.interrupt import Interrupt, Interrupted
+from lab.callbacks.progress import ProgressBar
+from lab.callbacks.steps import StepLog
+from lab.checkpoint.io import AtomicCheckpointIO, load_checkpoint
+from lab.data.datamodule import DetectionDataModule
+from lab.errors import CheckpointError, LabError, RunError
+from lab.registry import load_weights
+from lab.report.metrics_csv import MetricsCSV
+from lab.report.tables import print_config, print_result
+from lab.report.wandb_run import WandbRun
+from lab.run_directory import RunDirectory
+
+
+def fit(config: dict[str, Any], run: RunDirectory) -> int:
+    """Train from where the run stands, test the best checkpoint, record the result.
+
+    Returns:
+        The exit code: 0 finished, 1 failed, 130 or 143 interrupted.
+
+    Raises:
+        LabError: something in the config, the data or the run directory is wrong.
+    """
+    is_new = not run.checkpoints.joinpath("last.ckpt").exists()
+    wandb_run: WandbRun | None = None
+    code, state = 1, "failed"
+    try:
+        print_config(config)
+        prepare(config)
+        data = build_data(config)
+        _check_dataset(data, config, run)
+        wandb_run = make_wandb(config, run)
+        result = _fit(config, run, data, wandb_run)
+        code, state = 0, "finished"
+        run.update(result=result)
+        print_result(run, config)
+    except Interrupted as interrupted:
+        code, state = interrupted.exit_code, "interrupted"
+        print(f"{interrupted}; repeat the command to continue")
+    except KeyboardInterrupt:
+        code, state = 130, "interrupted"
+    except LabError:
+        code = 2
+        raise
+    except Exception:
+        traceback.print_exc()
+        print(f"error: the run failed; its directory is {run.path}", file=sys.stderr)
+    finally:
+        if wandb_run is not None:
+            wandb_run.finish(code)
+        if code == 2 and is_new and not run.record.get("resumed_at"):
+            run.discard()
+        else:
+            run.end(state, code)
+    return code
+
+
+def _check_dataset(data: DetectionDataModule, config: Mapping[str, Any], run: RunDirectory) -> None:
+    fingerprint = data.fingerprint()
+    known = run.record.get("dataset")
+    if known is not None and known != fingerprint:
+        if config["resume"] in ("auto", "never"):
+            raise RunError(
+                f"{run.path}: the dataset data={config['data']['name']} has changed since this run was made; "
+                f"resume=never starts afresh, resume={run.path} goes on all the same"
+            )
+        run.update(changes=[*run.record.get("changes", []), {"dataset": [known, fingerprint]}])
+    run.update(dataset=fingerprint)
+
+
+def _fit(
+    config: dict[str, Any], run: RunDirectory, data: DetectionDataModule, wandb_run: WandbRun | None
+) -> dict[str, float]:
+    plan = make_plan(config, data)
+    task = build_task(config, data, plan.max_steps)
+    if config["model"]["pretrained"]:
+        load_weights(
+            task.net, config["model"]["net"]["_target_"], config["model"]["pretrained"], config["paths"]["weights_dir"]
+        )
+    if config["ckpt"]:
+        load_weights(task.net, config["model"]["net"]["_target_"], config["ckpt"], config["paths"]["weights_dir"])
+    data.plan.totals = task.net.totals
+    metrics = MetricsCSV(run.path)
+    start, ckpt = _where_to_start(run, metrics)
+    data.plan.start_step = start
+    if start:
+        run.update(resumed_at=[*run.record["resumed_at"], start])
+        print(f"continuing {run.path} at step {start} of {plan.max_steps}")
+    callbacks, ema = make_callbacks(config, run, metrics, plan, start)
+    trainer = make_trainer(config, run, plan, callbacks, [metrics, *([wandb_run] if wandb_run else [])])
+    if start < plan.max_steps:
+        trainer.fit(task, datamodule=data, ckpt_path=ckpt, weights_only=True)
+    run.update(world_size=trainer.world_size, hardware=evaluation.describe_device(trainer))
+    best = run.checkpoints / "best.ckpt"
+    tested = TASKS[config["model"]["task"]].load_from_checkpoint(best, map_location="cpu", weights_only=True)
+    run.update(weights=tested.weights_kind)
+    result = evaluation.run_stage("test", config, tested, data, run.path)
+    metrics.log_metrics({"epoch": (plan.max_steps - 1) // plan.steps_per_epoch, **result.metrics}, plan.max_steps)
+    metrics.flush()
+    if wandb_run is not None:
+        wandb_run.log_metrics(result.metrics, plan.max_steps)
+        if result.sheet is not None:
+            wandb_run.log_images("test/predictions", [result.sheet], plan.max_steps)
+    log = next(callback for callback in callbacks if isinstance(callback, StepLog))
+    validated = {key: value for key, value in log.latest.items() if key.startswith("val/")}
+    return {**run.record.get("result", {}), **validated, **result.metrics}
+
+
+def _where_to_start(run: RunDirectory, metrics: MetricsCSV) -> tuple[int, str | None]:
+    """Return the step and checkpoint to continue from: last.ckpt, or the one before it if that is damaged."""
+    for name in ("last.ckpt", "previous.ckpt"):
+        path = run.checkpoints / name
+        if not path.exists():
+            continue
+        try:
+            checkpoint = load_checkpoint(path)
+        except CheckpointError as error:
+            print(f"warning: {error}; trying the one before it", file=sys.stderr)
+            continue
+        step = int(checkpoint["lab"]["step"])
+        metrics.cut_back(step)
+        return step, str(path)
+    metrics.cut_back(-1)
+    return 0, None
+
+
+def make_callbacks(
+    config: Mapping[str, Any], run: RunDirectory, metrics: MetricsCSV, plan: Plan, start: int
+) -> tuple[list[pl.Callback], EMA | None]:
+    """Return the callbacks in the order in which they must act."""
+    settings, trainer = config["callbacks"], config["trainer"]
+    ema = EMA(**settings["ema"]) if settings["ema"] else None
+    log = StepLog(trainer["log_every_n_steps"], config["data"]["batch_size"], plan.steps_per_epoch)
+    checkpoint = RunCheckpoint(
+        run.checkpoints,
+        metrics,
+        plan.val_every,
+        plan.max_steps,
+        trainer["checkpoint_every_n_steps"],
+        ema,
+        start,
+        trainer["accumulate_grad_batches"],
+    )
+    callbacks: list[pl.Callback] = [ema] if ema is not None else []
+    callbacks += [log, checkpoint]
+    if settings["progress"]:
+        callbacks.append(ProgressBar(log, plan.max_steps))
+    return [*callbacks, Interrupt(checkpoint)], ema
+
+
+def make_trainer(
+    config: Mapping[str, Any], run: RunDirectory, plan: Plan, callbacks: list[pl.Callback], loggers: list[Any]
+) -> pl.Trainer:
+    """Return the Trainer of a fit: one stream of steps, our own checkpoints and bars."""
+    settings = config["trainer"]
+    profiler = None
+    if config["debug"]["profile"]:
+        from lightning.pytorch.profilers import SimpleProfiler
+
+        profiler = SimpleProfiler(dirpath=run.path, filename="profile")
+    return pl.Trainer(
+        **device_arguments(config),
+        max_epochs=1,
+        max_steps=plan.max_steps,
+        val_check_interval=plan.val_every * settings["accumulate_grad_batches"],
+        check_val_every_n_epoch=None,
+        accumulate_grad_batches=settings["accumulate_grad_batches"],
+        gradient_clip_val=settings["gradient_clip_val"],
+        log_every_n_steps=1,
+        callbacks=callbacks,
+        logger=loggers,
+        plugins=[AtomicCheckpointIO()],
+        profiler=profiler,
+        num_sanity_val_steps=0,
+        **QUIET,
+    )
+
+
+def make_wandb(config: Mapping[str, Any], run: RunDirectory) -> WandbRun | None:
+    """Return the W&B logger of the run directory, if it is wanted."""
+    settings = config["logger"]["wandb"]
+    if settings is None or settings["mode"] == "disabled":
+        return None
+    return WandbRun(
+        run.path,
+        project=settings["project"],
+        name=run.path.name,
+        config=dict(config),
+        tags=[config["model"]["name"], config["data"]["name"], *settings["tags"]],
+        group=settings["group"],
+        job_type=settings["job_type"] or config["stage"],
+        mode=settings["mode"],
+        git_commit=run.record.get("commit"),
+    )
+
+
+def report_finished(config: dict[str, Any], run: RunDirectory) -> int:
+    """Print the result of a finished run, if its data is still what it was made with."""
+    prepare(config)
+    _check_dataset(build_data(config), config, run)
+    print(f"{run.path} is finished: this is its result (resume=never trains afresh)")
+    print_result(run, config)
+    return 0
+
+
+def check(config: dict[str, Any]) -> int:
+    """Build and check everything, train nothing: data, task, optimizer, network, one batch on the meta device.
+
+    Raises:
+        LabError: the first thing that is wrong.
+    """
+    prepare(config)
+    data = build_data(config)
+    plan = make_plan(config, data)
+    with torch.device("meta"):
+        task = build_task(config, data, plan.max_steps)
+    task.configure_optimizers()
+    batch = next(iter(data.train_dataloader())).to("meta")
+    outputs = task(batch)
+    predictions = task.net.predict(outputs, batch.original_sizes)
+    count = sum(parameter.numel() for parameter in task.parameters())
+    print_config(config)
+    print(f"dataset   {data.fingerprint()}")
+    print(f"model     {config['model']['name']}: {count / 1e6:.2f} M parameters, {task.hparams['class_names']}")
+    print(f"training  {plan.max_steps} steps, {plan.steps_per_epoch} an epoch, validation every {plan.val_every}")
+    print(f"batch     images {tuple(batch.images.shape)} -> boxes {tuple(predictions.boxes.shape)}")
+    print("check passed: nothing was trained")
+    return 0

@@ -1,0 +1,54 @@
+"""What a run prints: the tree of its config and the table of its result. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.tree import Tree
+
+from lab.run_directory import RunDirectory
+
+
+def print_config(config: Mapping[str, Any]) -> None:
+    """Print a resolved config as a tree."""
+
+    def grow(tree: Tree, node: Mapping[str, Any]) -> None:
+        for key, value in node.items():
+            if isinstance(value, Mapping) and value:
+                grow(tree.add(f"[bold]{key}[/]"), value)
+            else:
+                tree.add(f"{key}: [cyan]{str(value).replace('[', chr(92) + '[')}[/]")
+
+    tree = Tree("[bold]config[/]", guide_style="dim")
+    grow(tree, config)
+    Console(highlight=False, soft_wrap=True).print(tree)
+
+
+def print_metrics(metrics: Mapping[str, float], title: str) -> None:
+    """Print metrics as a table: a column for each stage, the classes' values below the others."""
+    stages = list(dict.fromkeys(key.split("/", 1)[0] for key in metrics))
+    names = list(dict.fromkeys(key.split("/", 1)[1] for key in metrics))
+    table = Table(title=title)
+    table.add_column("metric")
+    for stage in stages:
+        table.add_column(stage, justify="right")
+    for name in names:
+        values = [metrics.get(f"{stage}/{name}") for stage in stages]
+        table.add_row(name, *("" if value is None else f"{value:.4f}" for value in values))
+    Console().print(table)
+
+
+def print_result(run: RunDirectory, config: Mapping[str, Any]) -> None:
+    """Print a finished run's result, where its files are, and whether a recipe's expectation is met."""
+    record = run.record
+    print_metrics(record["result"], f"{run.path.name} ({record.get('weights', 'raw')} weights)")
+    expected = config.get("expected")
+    if expected:
+        value = record["result"].get(expected["metric"])
+        met = value is not None and value >= expected["value"] - expected["tolerance"]
+        word = "met" if met else "NOT met"
+        print(f"expected {expected['metric']} {expected['value']} +- {expected['tolerance']}: {word} ({value})")
+    print(f"run       {run.path}\npictures  {run.path / 'pictures'}\nweights   {run.checkpoints / 'best.ckpt'}")

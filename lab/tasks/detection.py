@@ -1,0 +1,134 @@
+"""Object detection: any ``lab.structures.Detector`` is trained by its own loss and measured by COCO's mAP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from lab.errors import ConfigError
+from lab.metrics.detection import DetectionMAP
+from lab.ops.images import normalize_images
+from lab.registry import build
+from lab.structures import DetectionBatch, DetectionPredictions, Detector
+from lab.tasks.optim import make_optimizer, make_schedule
+
+
+class DetectionTask(pl.LightningModule):
+    """Train and measure a detector. All arguments are plain, so that a checkpoint stands alone.
+
+    Args:
+        net: what ``lab.build`` makes the network of: ``_target_`` and arguments, without ``num_classes``.
+        class_names: the name of each label; their number sizes the network.
+        optimizer: settings for ``lab.tasks.optim.make_optimizer``.
+        scheduler: settings for ``lab.tasks.optim.make_schedule``.
+        max_steps: optimizer steps of the whole training, which the schedule spans.
+
+    Raises:
+        ConfigError: what ``net`` names is no detector.
+    """
+
+    monitor = "val/map"
+    """The metric, higher is better, that ``best.ckpt`` is the best of."""
+
+    def __init__(
+        self,
+        net: dict[str, Any],
+        class_names: Sequence[str],
+        optimizer: dict[str, Any],
+        scheduler: dict[str, Any],
+        max_steps: int,
+    ) -> None:
+        super().__init__()
+        class_names = list(class_names)
+        self.save_hyperparameters()
+        self.class_names = class_names
+        self.net = build(net, where="model.net", num_classes=len(class_names))
+        if not isinstance(self.net, Detector):
+            raise ConfigError(f"model.net._target_={net.get('_target_')} is no detector: see lab.structures.Detector")
+        self.val_map, self.test_map = DetectionMAP(class_names), DetectionMAP(class_names)
+        self.step_terms: dict[str, Tensor] = {}
+        self.results: dict[str, float] = {}
+        self.weights_kind = "raw"
+        self._val_loss, self._val_images = 0.0, 0
+
+    def forward(self, batch: DetectionBatch) -> Any:
+        """Return the network's outputs for a batch of uint8 images."""
+        return self.net(normalize_images(batch.images, batch.padding_mask), batch.padding_mask)
+
+    def on_train_start(self) -> None:
+        """Forget what an earlier fit left."""
+        self.step_terms = {}
+
+    def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
+        """Return the micro-batch's part of the loss of its global batch.
+
+        Lightning divides by the number of accumulated micro-batches and averages over ranks; the parts are already
+        divided by the normalisers of the whole step, so both divisions are undone here.
+        """
+        terms = self.net.loss(self(batch), batch.targets, batch.totals)
+        loss = torch.stack(list(terms.values())).sum()
+        if batch_idx % self.trainer.accumulate_grad_batches == 0:
+            self.step_terms = {}
+        for name, value in {"loss": loss, **terms}.items():
+            value = value.detach()
+            self.step_terms[name] = self.step_terms[name] + value if name in self.step_terms else value
+        return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
+
+    def validation_step(self, batch: DetectionBatch, batch_idx: int) -> None:
+        """Collect predictions, and the loss as the mean over images."""
+        outputs = self(batch)
+        terms = self.net.loss(outputs, batch.targets)
+        count = len(batch.images)
+        self._val_loss = self._val_loss + torch.stack(list(terms.values())).sum() * count
+        self._val_images += count
+        self._update(self.val_map, batch, self.net.predict(outputs, batch.original_sizes))
+
+    def on_validation_epoch_end(self) -> None:
+        """Compute and log ``val/...``."""
+        loss = float(self._val_loss) / max(1, self._val_images)
+        self._val_loss, self._val_images = 0.0, 0
+        self._finish("val", self.val_map, {"loss": loss})
+
+    def test_step(self, batch: DetectionBatch, batch_idx: int) -> None:
+        """Collect predictions."""
+        self._update(self.test_map, batch, self.net.predict(self(batch), batch.original_sizes))
+
+    def on_test_epoch_end(self) -> None:
+        """Compute and log ``test/...``."""
+        self._finish("test", self.test_map, {})
+
+    def predict_step(self, batch: DetectionBatch, batch_idx: int) -> tuple[Tensor, DetectionPredictions]:
+        """Return image numbers (B,) and what was found."""
+        return batch.image_ids, self.net.predict(self(batch), batch.original_sizes)
+
+    def _update(self, metric: DetectionMAP, batch: DetectionBatch, predictions: DetectionPredictions) -> None:
+        if batch.truth is None:
+            raise ConfigError("the dataset gives no truth to evaluate against")
+        metric.update(predictions, batch.truth, batch.image_ids, batch.valid)
+
+    def _finish(self, stage: str, metric: DetectionMAP, more: Mapping[str, float]) -> None:
+        values = {f"{stage}/{key}": value for key, value in {**more, **metric.compute()}.items()}
+        metric.reset()
+        # One synchronous reduction has made these equal on every rank already.
+        self.log_dict({key: value for key, value in values.items() if "per_class" not in key}, logger=False)
+        self.results = values
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say in the checkpoint whether its weights are the raw or the averaged ones."""
+        checkpoint["weights_kind"] = self.weights_kind
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remember what the loaded weights are."""
+        self.weights_kind = checkpoint.get("weights_kind", "raw")
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer and its schedule, which advances at every optimizer step."""
+        settings = self.hparams
+        optimizer = make_optimizer(self.net, settings["optimizer"])
+        schedule = make_schedule(settings["scheduler"], settings["max_steps"])
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
