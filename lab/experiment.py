@@ -104,7 +104,7 @@ def _fit(
     if start:
         run.update(resumed_at=[*run.record["resumed_at"], start])
         print(f"continuing {run.path} at step {start} of {plan.max_steps}")
-    callbacks, ema = make_callbacks(config, run, metrics, plan, start)
+    callbacks = make_callbacks(config, run, metrics, plan, start)
     trainer = make_trainer(config, run, plan, callbacks, [metrics, *([wandb_run] if wandb_run else [])])
     if start < plan.max_steps:
         trainer.fit(task, datamodule=data, ckpt_path=ckpt, weights_only=True)
@@ -144,7 +144,7 @@ def _where_to_start(run: RunDirectory, metrics: MetricsCSV) -> tuple[int, str | 
 
 def make_callbacks(
     config: Mapping[str, Any], run: RunDirectory, metrics: MetricsCSV, plan: Plan, start: int
-) -> tuple[list[pl.Callback], EMA | None]:
+) -> list[pl.Callback]:
     """Return the callbacks in the order in which they must act."""
     settings, trainer = config["callbacks"], config["trainer"]
     ema = EMA(**settings["ema"]) if settings["ema"] else None
@@ -163,7 +163,7 @@ def make_callbacks(
     callbacks += [log, checkpoint]
     if settings["progress"]:
         callbacks.append(ProgressBar(log, plan.max_steps))
-    return [*callbacks, Interrupt(checkpoint)], ema
+    return [*callbacks, Interrupt(checkpoint)]
 
 
 def make_trainer(

@@ -123,7 +123,7 @@ class DetectionBatch(Movable):
     """A batch of a detection dataset.
 
     Attributes:
-        images: (B, 3, H, W) uint8 RGB, padded with zeros at the right and the bottom. The task normalises on the device.
+        images: (B, 3, H, W) uint8 RGB, padded with zeros at the right and bottom. The task normalises on the device.
         padding_mask: (B, H, W) bool, True where padded; None when nothing is padded.
         targets: what the loss compares with.
         image_ids: (B,) int64.

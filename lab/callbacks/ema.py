@@ -13,8 +13,9 @@ import torch
 class EMA(pl.Callback):
     """Keep an average of the trainable weights; validation and best.ckpt use it.
 
-    ``average = d * average + (1 - d) * weights`` after every optimizer step, with ``d = min(decay, (1 + t) / (10 + t))``
-    at the t-th update, so that early averages are not held back by the initial weights. Buffers are not averaged.
+    ``average = d * average + (1 - d) * weights`` after every optimizer step, with d the smaller of ``decay`` and
+    ``(1 + t) / (10 + t)`` at the t-th update, so that early averages
+    are not held back by the initial weights. Buffers are not averaged.
 
     Args:
         decay: d in the long run.

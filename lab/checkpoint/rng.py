@@ -12,7 +12,7 @@ import torch
 def rng_state() -> dict[str, Any]:
     """Return the states of Python's, numpy's and torch's generators (CUDA's included) as tensors, lists and numbers."""
     version, internal, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc]
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {
         "python": [version, list(internal), gauss],
         "numpy": [str(name), torch.from_numpy(np.asarray(keys, dtype=np.int64)), position, has_gauss, cached],

@@ -116,7 +116,7 @@ def _check_batch(composed: Composed) -> None:
     if batch % parts:
         near = (max(1, batch // parts) * parts, (batch // parts + 1) * parts)
         raise ConfigError(
-            f"data.batch_size={batch} ({composed.origin('data.batch_size')}) is the global batch and must be divisible by "
+            f"data.batch_size={batch} ({composed.origin('data.batch_size')}) is the global batch: not divisible by "
             f"trainer.devices x trainer.accumulate_grad_batches = {parts}; {near[0]} or {near[1]} would be"
         )
 
@@ -125,7 +125,8 @@ def _check_devices(composed: Composed) -> None:
     trainer, strategy = composed.config["trainer"], composed.config["strategy"]
     if strategy["name"] == "single" and trainer["devices"] != 1:
         raise ConfigError(
-            f"trainer.devices={trainer['devices']} ({composed.origin('trainer.devices')}): strategy=single uses one device"
+            f"trainer.devices={trainer['devices']}: strategy=single uses one device "
+            f"({composed.origin('trainer.devices')})"
         )
     if trainer["accelerator"] == "gpu" and not _num_gpus():
         raise ConfigError("trainer.accelerator=gpu: this machine has no GPU; use trainer=cpu or trainer=auto")

@@ -38,9 +38,8 @@ def check_arguments(path: str, node: dict[str, Any], ignore: frozenset[str] = fr
         if key in ignore or key.startswith("_"):
             continue
         if key not in arguments:
-            raise ConfigError(
-                f"{path}.{key}: {name} takes no argument {key!r}{closest(key, arguments) or '; it takes ' + ', '.join(arguments)}"
-            )
+            near = closest(key, arguments) or f"; it takes {', '.join(arguments)}"
+            raise ConfigError(f"{path}.{key}: {name} takes no argument {key!r}{near}")
         allowed = _plain_types(arguments[key])
         if allowed is not None and not any(_is(value, kind) for kind in allowed):
             raise ConfigError(f"{path}.{key}={value}: {name} wants {ast.unparse(arguments[key] or ast.Constant(None))}")

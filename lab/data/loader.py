@@ -51,9 +51,9 @@ class TrainStream(Generic[BatchT]):
             totals: Counter[str] = Counter()
             if self.totals is not None:
                 for batch in group:
-                    totals.update(self.totals(batch.targets))  # type: ignore[attr-defined]
+                    totals.update(self.totals(batch.targets))
             for batch in group:
-                yield replace(batch, totals=dict(totals) or None)  # type: ignore[type-var]
+                yield replace(batch, totals=dict(totals) or None)
 
 
 class _Repeated:

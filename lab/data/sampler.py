@@ -28,7 +28,8 @@ class TrainBatches:
         accumulate: micro-batches of an optimizer step.
         rank: this process.
         world_size: number of processes.
-        aspect_ratios: width / height of each sample; batches then hold landscapes or portraits, which wastes less padding.
+        aspect_ratios: width / height of each sample; a batch then holds landscapes or portraits, which wastes less
+            padding.
 
     Raises:
         ConfigError: the global batch is not divisible by ranks x accumulation.
@@ -49,7 +50,7 @@ class TrainBatches:
     ) -> None:
         if batch_size % (accumulate * world_size):
             raise ConfigError(
-                f"data.batch_size={batch_size} is not divisible by {world_size} ranks x {accumulate} accumulated batches"
+                f"data.batch_size={batch_size} is not divisible by {world_size} ranks x {accumulate} micro-batches"
             )
         if length < batch_size:
             raise DataError(

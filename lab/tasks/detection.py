@@ -53,7 +53,8 @@ class DetectionTask(pl.LightningModule):
         self.step_terms: dict[str, Tensor] = {}
         self.results: dict[str, float] = {}
         self.weights_kind = "raw"
-        self._val_loss, self._val_images = 0.0, 0
+        self._val_loss: Tensor | float = 0.0
+        self._val_images = 0
 
     def forward(self, batch: DetectionBatch) -> Any:
         """Return the network's outputs for a batch of uint8 images."""

@@ -21,8 +21,8 @@ def parameter_groups(module: nn.Module, settings: Mapping[str, Any]) -> list[dic
 
     Args:
         module: whose parameters are trained.
-        settings: ``lr``, ``weight_decay``, ``no_decay_norm_bias`` and ``groups`` (``pattern``, ``lr``, ``weight_decay``:
-            the first pattern found in a parameter's name wins; what a group leaves out is as without it).
+        settings: ``lr``, ``weight_decay``, ``no_decay_norm_bias`` and ``groups`` (``pattern``, ``lr``,
+            ``weight_decay``: the first pattern found in a parameter's name wins; what it leaves out is as without it).
 
     Raises:
         ConfigError: a pattern matches no parameter, or is no regular expression.
