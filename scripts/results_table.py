@@ -1,0 +1,96 @@
+"""Write what finished runs measured into experiments/results.csv and the table of experiments/README.md.
+
+    python scripts/results_table.py runs/detr_tiny-shapes-0123abcd ...   # add or replace these runs' rows
+    python scripts/results_table.py                                      # only write the table anew
+
+A row is named after the recipe that the run was started with (``experiments=NAME``; "default" without one). Its
+command, date, machine and duration come from run.json, the expectation from the run's config.yaml.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "experiments"
+COLUMNS = ["recipe", "metric", "expected", "tolerance", "measured", "minutes", "date", "hardware", "commit", "command"]
+BEGIN, END = "<!-- results: written by scripts/results_table.py -->", "<!-- end of results -->"
+
+
+def row_of(run: Path) -> dict[str, Any]:
+    """Return the row of a finished run.
+
+    Raises:
+        SystemExit: the run is not finished, or its recipe expects nothing.
+    """
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    if record["state"] != "finished":
+        sys.exit(f"error: {run} is {record['state']}, not finished")
+    expected = config.get("expected")
+    if not expected:
+        sys.exit(f"error: {run} expects nothing: only recipes with `expected` belong into the table")
+    recipe = next((word.split("=", 1)[1] for word in record["overrides"] if word.startswith("experiments=")), "default")
+    seconds = (datetime.fromisoformat(record["ended"]) - datetime.fromisoformat(record["started"])).total_seconds()
+    machine = record["machine"]
+    kept = [word for word in record["overrides"] if not word.startswith("paths.")]
+    return {
+        "recipe": recipe,
+        "metric": expected["metric"],
+        "expected": expected["value"],
+        "tolerance": expected["tolerance"],
+        "measured": round(record["result"][expected["metric"]], 4),
+        "minutes": round(seconds / 60, 1),
+        "date": record["ended"][:10],
+        "hardware": f"{machine['cores']} cores {machine['cpu']}" if record["hardware"] == "cpu" else record["hardware"],
+        "commit": (record["commit"] or "")[:8] + ("+" if record["diff"] else ""),
+        "command": " ".join(["python run.py", *kept]),
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return the rows as a Markdown table."""
+    names = ["recipe", "metric", "expected", "measured", "minutes", "date", "hardware", "commit"]
+    lines = ["| " + " | ".join([*names, "command"]) + " |", "|" + " --- |" * (len(names) + 1)]
+    for row in rows:
+        shown = {**row, "expected": f"{row['expected']} +- {row['tolerance']}"}
+        lines.append("| " + " | ".join(str(shown[name]) for name in names) + f" | `{row['command']}` |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*", type=Path)
+    arguments = parser.parse_args()
+    file, readme = FOLDER / "results.csv", FOLDER / "README.md"
+    rows: dict[str, dict[str, Any]] = {}
+    if file.is_file():
+        with file.open(newline="", encoding="utf-8") as source:
+            rows = {row["recipe"]: row for row in csv.DictReader(source)}
+    for run in arguments.runs:
+        row = row_of(run)
+        rows[row["recipe"]] = row
+    ordered = [rows[name] for name in sorted(rows)]
+    with file.open("w", newline="", encoding="utf-8") as target:
+        writer = csv.DictWriter(target, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(ordered)
+    content = readme.read_text(encoding="utf-8")
+    before, _, rest = content.partition(BEGIN)
+    after = rest.partition(END)[2]
+    readme.write_text(f"{before}{BEGIN}\n{table(ordered)}\n{END}{after}", encoding="utf-8")
+    print(f"{len(ordered)} rows in {file} and {readme}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
