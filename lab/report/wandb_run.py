@@ -160,8 +160,9 @@ class WandbRun(Logger):
         run, self._run = self._run, None
         try:
             run.finish(exit_code=exit_code)
-        except Exception as error:  # the run is over: say so, whatever it is
-            self._stop(error)
+        except Exception as error:  # any, see _guarded; a run that has stopped already has said why
+            if not self._stopped:
+                self._stop(error)
 
     def finalize(self, status: str) -> None:
         """Do nothing: Lightning calls this after each stage, and the test of a fit is still to come. See ``finish``."""
@@ -175,7 +176,8 @@ class WandbRun(Logger):
         if step <= self._highest or step < latest:
             late = {key: value for key, value in values.items() if key.startswith(("val/", "test/"))}
             late = {key: value for key, value in late.items() if isinstance(value, int | float)}
-            self._guarded(lambda: self._run.summary.update(late))
+            if late:
+                self._guarded(lambda: self._run.summary.update(late))
             return
         if step > latest:
             self._guarded(self._hand_over)
