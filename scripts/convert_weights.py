@@ -1,0 +1,68 @@
+"""Convert a file of weights between the layouts of keys that a model's room knows.
+
+    python scripts/convert_weights.py detr-r50-e632da11.pth detr.safetensors --model detr
+    python scripts/convert_weights.py runs/NAME/checkpoints/best.ckpt hf.safetensors --model detr --to transformers
+
+Any layout that ``lab.models.<model>.weights.convert`` recognises is read, a checkpoint of lab included; ``--to lab``
+(the default) or the name of one of the room's ``to_<layout>`` functions is written, as safetensors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from lab.errors import CheckpointError, ConfigError, LabError, closest
+
+
+def convert(source: Path, target: Path, model: str, layout: str) -> int:
+    """Write ``source`` in another layout to ``target`` and return the number of tensors.
+
+    Raises:
+        ConfigError: the model has no converters, or none to this layout.
+        CheckpointError: the source cannot be read, or the target is no ``.safetensors``.
+    """
+    from safetensors.torch import save_file
+
+    from lab.pretrained import read_state_dict
+
+    try:
+        weights = importlib.import_module(f"lab.models.{model}.weights")
+    except ModuleNotFoundError:
+        raise ConfigError(f"--model {model}: there is no lab/models/{model}/weights.py") from None
+    layouts = ["lab", *(name.removeprefix("to_") for name in dir(weights) if name.startswith("to_"))]
+    if layout not in layouts:
+        raise ConfigError(f"--to {layout}: {model} knows {', '.join(layouts)}{closest(layout, layouts)}")
+    if target.suffix != ".safetensors":
+        raise CheckpointError(f"{target}: the target is written as .safetensors; name it so")
+    state = weights.convert({key.removeprefix("net."): value for key, value in read_state_dict(source).items()})
+    if layout != "lab":
+        state = getattr(weights, f"to_{layout}")(state)
+    fresh = target.with_name(f".{target.name}.part")
+    # Tensors that share memory, as tied weights do, cannot stand in one file.
+    save_file({key: value.clone().contiguous() for key, value in state.items()}, fresh)
+    fresh.replace(target)
+    return len(state)
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    parser.add_argument("--model", required=True, help="the room in lab/models, such as detr")
+    parser.add_argument("--to", default="lab", dest="layout")
+    arguments = parser.parse_args()
+    try:
+        count = convert(arguments.source, arguments.target, arguments.model, arguments.layout)
+    except LabError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{count} tensors written to {arguments.target}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
