@@ -14,20 +14,21 @@ import lightning.pytorch as pl
 import torch
 
 from lab import evaluation
-from lab.assembly import QUIET, TASKS, Plan, build_data, build_task, device_arguments, make_plan, prepare
-from lab.callbacks.checkpoint import RunCheckpoint
+from lab.assembly import QUIET, Plan, build_data, build_task, device_arguments, load_task, make_plan, prepare
+from lab.callbacks.checkpoint import RunCheckpoint, start_at
 from lab.callbacks.ema import EMA
-from lab.callbacks.interrupt import Interrupt, Interrupted
+from lab.callbacks.interrupt import Interrupt
 from lab.callbacks.progress import ProgressBar
 from lab.callbacks.steps import StepLog
 from lab.checkpoint.io import AtomicCheckpointIO, load_checkpoint
 from lab.data.datamodule import DetectionDataModule
 from lab.errors import CheckpointError, LabError, RunError
 from lab.registry import load_weights
-from lab.report.metrics_csv import MetricsCSV
+from lab.report.metrics_csv import MetricsCSV, read_metrics
 from lab.report.tables import print_config, print_result
 from lab.report.wandb_run import WandbRun
 from lab.run_directory import RunDirectory
+from lab.signals import Interrupted, SignalWatch
 
 
 def fit(config: dict[str, Any], run: RunDirectory) -> int:
@@ -39,37 +40,34 @@ def fit(config: dict[str, Any], run: RunDirectory) -> int:
     Raises:
         LabError: something in the config, the data or the run directory is wrong.
     """
-    is_new = not run.checkpoints.joinpath("last.ckpt").exists()
     wandb_run: WandbRun | None = None
     code, state = 1, "failed"
-    try:
-        print_config(config)
-        prepare(config)
-        data = build_data(config)
-        _check_dataset(data, config, run)
-        wandb_run = make_wandb(config, run)
-        result = _fit(config, run, data, wandb_run)
-        code, state = 0, "finished"
-        run.update(result=result)
-        print_result(run, config)
-    except Interrupted as interrupted:
-        code, state = interrupted.exit_code, "interrupted"
-        print(f"{interrupted}; repeat the command to continue")
-    except KeyboardInterrupt:
-        code, state = 130, "interrupted"
-    except LabError:
-        code = 2
-        raise
-    except Exception:
-        traceback.print_exc()
-        print(f"error: the run failed; its directory is {run.path}", file=sys.stderr)
-    finally:
-        if wandb_run is not None:
-            wandb_run.finish(code)
-        if code == 2 and is_new and not run.record.get("resumed_at"):
-            run.discard()
-        else:
+    with SignalWatch() as watch:
+        try:
+            print_config(config)
+            prepare(config)
+            data = build_data(config)
+            _check_dataset(data, config, run)
+            wandb_run = make_wandb(config, run)
+            run.update(result=_fit(config, run, data, wandb_run, watch))
+            code, state = 0, "finished"
+        except Interrupted as interrupted:
+            code, state = interrupted.exit_code, "interrupted"
+            print(f"{interrupted}; repeat the command to continue", file=sys.stderr)
+        except LabError:
+            code = 2
+            raise
+        except Exception:
+            traceback.print_exc()
+            print(f"error: the run failed; its directory is {run.path}", file=sys.stderr)
+        finally:
             run.end(state, code)
+            if wandb_run is not None:
+                wandb_run.finish(code)
+            if code == 2 and run.is_new and not run.has_trained:
+                run.discard()
+    if code == 0:
+        print_result(run, config)
     return code
 
 
@@ -87,83 +85,101 @@ def _check_dataset(data: DetectionDataModule, config: Mapping[str, Any], run: Ru
 
 
 def _fit(
-    config: dict[str, Any], run: RunDirectory, data: DetectionDataModule, wandb_run: WandbRun | None
+    config: dict[str, Any],
+    run: RunDirectory,
+    data: DetectionDataModule,
+    wandb_run: WandbRun | None,
+    watch: SignalWatch,
 ) -> dict[str, float]:
     plan = make_plan(config, data)
     task = build_task(config, data, plan.max_steps)
-    if config["model"]["pretrained"]:
-        load_weights(
-            task.net, config["model"]["net"]["_target_"], config["model"]["pretrained"], config["paths"]["weights_dir"]
-        )
-    if config["ckpt"]:
-        load_weights(task.net, config["model"]["net"]["_target_"], config["ckpt"], config["paths"]["weights_dir"])
+    weights = config["ckpt"] or config["model"]["pretrained"]
+    if weights:
+        load_weights(task.net, config["model"]["net"]["_target_"], weights, config["paths"]["weights_dir"])
     data.plan.totals = task.net.totals
     metrics = MetricsCSV(run.path)
-    start, ckpt = _where_to_start(run, metrics)
+    start, ckpt = _where_to_start(run)
+    if start > plan.max_steps:
+        raise RunError(f"{run.path} stands at step {start}, beyond the {plan.max_steps} steps now asked for")
+    metrics.cut_back(start)
     data.plan.start_step = start
     if start:
         run.update(resumed_at=[*run.record["resumed_at"], start])
         print(f"continuing {run.path} at step {start} of {plan.max_steps}")
-    callbacks = make_callbacks(config, run, metrics, plan, start)
+    callbacks = make_callbacks(config, run, metrics, plan, watch)
     trainer = make_trainer(config, run, plan, callbacks, [metrics, *([wandb_run] if wandb_run else [])])
+    start_at(trainer, start)
     if start < plan.max_steps:
         trainer.fit(task, datamodule=data, ckpt_path=ckpt, weights_only=True)
     run.update(world_size=trainer.world_size, hardware=evaluation.describe_device(trainer))
-    best = run.checkpoints / "best.ckpt"
-    tested = TASKS[config["model"]["task"]].load_from_checkpoint(best, map_location="cpu", weights_only=True)
-    run.update(weights=tested.weights_kind)
-    result = evaluation.run_stage("test", config, tested, data, run.path)
-    metrics.log_metrics({"epoch": (plan.max_steps - 1) // plan.steps_per_epoch, **result.metrics}, plan.max_steps)
+    return _test_best(config, run, data, plan, metrics, wandb_run)
+
+
+def _test_best(
+    config: dict[str, Any],
+    run: RunDirectory,
+    data: DetectionDataModule,
+    plan: Plan,
+    metrics: MetricsCSV,
+    wandb_run: WandbRun | None,
+) -> dict[str, float]:
+    """Test best.ckpt, loaded anew, and return its validation and test metrics."""
+    task = load_task({**config, "ckpt": str(run.checkpoints / "best.ckpt")}, data)
+    run.update(weights=task.weights_kind, best_step=task.trained_steps)
+    tested = evaluation.run_stage("test", config, task, data, run.path)
+    metrics.log_metrics({"epoch": (plan.max_steps - 1) // plan.steps_per_epoch, **tested.metrics}, plan.max_steps)
     metrics.flush()
     if wandb_run is not None:
-        wandb_run.log_metrics(result.metrics, plan.max_steps)
-        if result.sheet is not None:
-            wandb_run.log_images("test/predictions", [result.sheet], plan.max_steps)
-    log = next(callback for callback in callbacks if isinstance(callback, StepLog))
-    validated = {key: value for key, value in log.latest.items() if key.startswith("val/")}
-    return {**run.record.get("result", {}), **validated, **result.metrics}
+        wandb_run.log_metrics(tested.metrics, plan.max_steps)
+        if tested.sheet is not None:
+            wandb_run.log_images("test/predictions", [tested.sheet], plan.max_steps)
+    row = next(row for row in read_metrics(metrics.path) if row["step"] == task.trained_steps)
+    validated = {key: value for key, value in row.items() if key.startswith("val/") and value is not None}
+    return {**validated, **tested.metrics}
 
 
-def _where_to_start(run: RunDirectory, metrics: MetricsCSV) -> tuple[int, str | None]:
-    """Return the step and checkpoint to continue from: last.ckpt, or the one before it if that is damaged."""
-    for name in ("last.ckpt", "previous.ckpt"):
-        path = run.checkpoints / name
+def _where_to_start(run: RunDirectory) -> tuple[int, str | None]:
+    """Return the step and checkpoint to continue from: last.ckpt, or the one before it if that is damaged.
+
+    Raises:
+        RunError: there are checkpoints, but none that can be read.
+    """
+    damaged = []
+    for path in (run.checkpoints / "last.ckpt", run.checkpoints / "previous.ckpt"):
         if not path.exists():
             continue
         try:
-            checkpoint = load_checkpoint(path)
+            step = int(load_checkpoint(path, needs="lab")["lab"]["step"])
         except CheckpointError as error:
-            print(f"warning: {error}; trying the one before it", file=sys.stderr)
+            damaged.append(path)
+            print(f"warning: {error}", file=sys.stderr)
             continue
-        step = int(checkpoint["lab"]["step"])
-        metrics.cut_back(step)
+        for other in damaged:
+            aside = other.replace(other.with_name("damaged.ckpt"))  # it must not become the one before the next
+            print(f"warning: taking {path} in its place, which is of step {step}; kept as {aside}", file=sys.stderr)
         return step, str(path)
-    metrics.cut_back(-1)
+    if damaged:
+        raise RunError(
+            f"{run.path}: {' and '.join(path.name for path in damaged)} cannot be read, there is nothing to continue "
+            "from; resume=never starts afresh and keeps the directory"
+        )
     return 0, None
 
 
 def make_callbacks(
-    config: Mapping[str, Any], run: RunDirectory, metrics: MetricsCSV, plan: Plan, start: int
+    config: Mapping[str, Any], run: RunDirectory, metrics: MetricsCSV, plan: Plan, watch: SignalWatch
 ) -> list[pl.Callback]:
     """Return the callbacks in the order in which they must act."""
     settings, trainer = config["callbacks"], config["trainer"]
     ema = EMA(**settings["ema"]) if settings["ema"] else None
     log = StepLog(trainer["log_every_n_steps"], config["data"]["batch_size"], plan.steps_per_epoch)
-    checkpoint = RunCheckpoint(
-        run.checkpoints,
-        metrics,
-        plan.val_every,
-        plan.max_steps,
-        trainer["checkpoint_every_n_steps"],
-        ema,
-        start,
-        trainer["accumulate_grad_batches"],
-    )
+    every = trainer["checkpoint_every_n_steps"]
+    checkpoint = RunCheckpoint(run.checkpoints, metrics, plan.val_every, plan.max_steps, every, ema)
     callbacks: list[pl.Callback] = [ema] if ema is not None else []
     callbacks += [log, checkpoint]
     if settings["progress"]:
         callbacks.append(ProgressBar(log, plan.max_steps))
-    return [*callbacks, Interrupt(checkpoint)]
+    return [*callbacks, Interrupt(checkpoint, watch)]
 
 
 def make_trainer(

@@ -140,13 +140,16 @@ class RunDirectory:
     Attributes:
         path: the directory.
         record: the content of ``run.json``; change it through ``update``.
+        is_new: whether there was no ``run.json`` yet.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.record: dict[str, Any] = {}
+        self.is_new = not self.file.is_file()
         self._lock: IO[str] | None = None
-        if self.file.is_file():
+        self._begun = False
+        if not self.is_new:
             try:
                 self.record = json.loads(self.file.read_text(encoding="utf-8"))
             except json.JSONDecodeError as error:
@@ -165,8 +168,25 @@ class RunDirectory:
     @property
     def state(self) -> str:
         """``new``, ``finished``, ``failed``, ``interrupted`` or, while somebody holds the lock, ``running``."""
-        state = self.record.get("state", "new")
-        return "interrupted" if state == "running" and self._lock is not None else state
+        state = str(self.record.get("state", "new"))
+        return "interrupted" if state == "running" and not self._is_running() else state
+
+    def _is_running(self) -> bool:
+        if self._lock is not None:  # probing our own lock would release it
+            return self._begun
+        try:
+            with (self.path / "run.lock").open("r", encoding="utf-8") as file:
+                fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
+
+    @property
+    def has_trained(self) -> bool:
+        """Whether there is anything in the directory that a training has made."""
+        return (self.path / "metrics.csv").exists()
 
     def lock(self) -> None:
         """Take the directory for this process.
@@ -204,8 +224,8 @@ class RunDirectory:
         number = 1
         while (target := self.path.with_name(f"{self.path.name}~{number}")).exists():
             number += 1
-        self.release()
         self.path.rename(target)
+        self.release()
         self.record = {}
         return target
 
@@ -224,6 +244,10 @@ class RunDirectory:
         import yaml
 
         self.checkpoints.mkdir(exist_ok=True)
+        for folder in (self.path, self.checkpoints):
+            for path in folder.glob(".*"):  # what a killed process was writing
+                path.unlink()
+        self._begun = True
         write_atomically(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
         commit, diff = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
         if diff:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,17 @@ import lightning.pytorch as pl
 from lab.callbacks.ema import EMA
 from lab.checkpoint.rng import rng_state, set_rng_state
 from lab.report.metrics_csv import MetricsCSV
+
+
+def start_at(trainer: pl.Trainer, step: int) -> None:
+    """Set a Trainer that has not run yet to the optimizer step that a resume starts from.
+
+    Lightning's own loop counters are left out of checkpoints: they count batches of a process, all that matters follows
+    from the step.
+    """
+    epoch_loop = trainer.fit_loop.epoch_loop
+    total = epoch_loop.automatic_optimization.optim_progress.optimizer.step.total
+    total.ready = total.completed = epoch_loop._batches_that_stepped = step
 
 
 class RunCheckpoint(pl.Callback):
@@ -27,39 +38,25 @@ class RunCheckpoint(pl.Callback):
         max_steps: the last step.
         every: optimizer steps between writes of last.ckpt; None for about a minute.
         ema: whose average best.ckpt holds, if there is one.
-        start_step: the step that a resume starts from.
-        accumulate: micro-batches of an optimizer step.
     """
 
     SECONDS = 60.0
 
     def __init__(
-        self,
-        folder: Path,
-        metrics: MetricsCSV,
-        val_every: int,
-        max_steps: int,
-        every: int | None,
-        ema: EMA | None,
-        start_step: int,
-        accumulate: int,
+        self, folder: Path, metrics: MetricsCSV, val_every: int, max_steps: int, every: int | None, ema: EMA | None
     ) -> None:
         self.folder, self.metrics, self.ema = folder, metrics, ema
         self.val_every, self.max_steps, self.every = val_every, max_steps, every
-        self.start_step, self.accumulate = start_step, accumulate
         self.best: float | None = None
-        self.best_step: int | None = None
         self._rng: dict[str, Any] | None = None
-        self._last_step = start_step
-        self._last_time = time.monotonic()
+        self._last_step = self._saved_step = 0
+        self._stepped = False
+        self._saved_time = time.monotonic()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Set Lightning's counters and the random numbers to where the checkpoint stood."""
-        epoch_loop = trainer.fit_loop.epoch_loop
-        step = epoch_loop.automatic_optimization.optim_progress.optimizer.step
-        step.total.ready = step.total.completed = self.start_step
-        epoch_loop._batches_that_stepped = self.start_step
-        self._last_step, self._last_time = self.start_step, time.monotonic()
+        """Set the random numbers to where the checkpoint stood."""
+        self._last_step = self._saved_step = trainer.global_step
+        self._saved_time = time.monotonic()
         if self._rng is not None:
             set_rng_state(self._rng)
 
@@ -69,41 +66,40 @@ class RunCheckpoint(pl.Callback):
         stepped = step != self._last_step
         validate = stepped and (step % self.val_every == 0 or step == self.max_steps)
         # Lightning validates where the number of batches is a multiple of val_check_batch.
-        trainer.val_check_batch = trainer.fit_loop.total_batch_idx + 1 if validate else float("inf")
-        if not stepped:
-            return
-        self._last_step = step
-        if not validate and self._due(step):
+        trainer.val_check_batch = trainer.fit_loop.total_batch_idx + 1 if validate else math.inf
+        self._last_step, self._stepped = step, stepped
+        if self.step_is_done(trainer) and self._due(step):
             self.save_last(trainer)
+
+    def step_is_done(self, trainer: pl.Trainer) -> bool:
+        """Whether the batch that has just ended was the last of an optimizer step, and no validation follows it."""
+        return self._stepped and trainer.val_check_batch == math.inf
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write best.ckpt if the metric is the best so far, and last.ckpt."""
-        if trainer.state.fn != "fit":
-            return
-        value = trainer.callback_metrics.get(str(pl_module.monitor))
-        if value is not None and (self.best is None or float(value) > self.best):
-            self.best, self.best_step = float(value), trainer.global_step
+        value = pl_module.results[pl_module.monitor]  # type: ignore[index]
+        if self.best is None or value > self.best or math.isnan(self.best):
+            self.best = float(value)
             self._save_best(trainer, pl_module)
         self.save_last(trainer)
 
     def _due(self, step: int) -> bool:
         if self.every is not None:
             return step % self.every == 0
-        return time.monotonic() - self._last_time > self.SECONDS
+        return time.monotonic() - self._saved_time > self.SECONDS
 
     def save_last(self, trainer: pl.Trainer) -> None:
-        """Write last.ckpt and keep the one before it as previous.ckpt."""
+        """Write last.ckpt, unless it is of this step already, and keep the one before it as previous.ckpt."""
+        if self._saved_step == trainer.global_step:
+            return
         self.metrics.flush()
-        last, previous, fresh = (self.folder / f"{name}.ckpt" for name in ("last", "previous", ".next"))
-        trainer.save_checkpoint(fresh)
+        last, fresh = self.folder / "last.ckpt", self.folder / ".next.ckpt"
+        trainer.save_checkpoint(fresh, weights_only=False)
         if trainer.is_global_zero:
-            if last.exists():
-                link = self.folder / ".previous.ckpt"
-                link.unlink(missing_ok=True)
-                os.link(last, link)
-                link.replace(previous)
+            if last.exists():  # a kill after this line leaves previous.ckpt, which a resume takes
+                last.replace(self.folder / "previous.ckpt")
             fresh.replace(last)
-        self._last_time = time.monotonic()
+        self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
 
     def _save_best(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.ema is None:
@@ -115,18 +111,12 @@ class RunCheckpoint(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add what a resume needs; Lightning's own loop counters are left out, they follow from the step."""
+        """Add what a resume needs to last.ckpt, and leave out Lightning's counters (see ``start_at``)."""
         checkpoint.pop("loops", None)
-        checkpoint["lab"] = {
-            "step": trainer.global_step,
-            "best": self.best,
-            "best_step": self.best_step,
-            "rng": rng_state(),
-        }
+        checkpoint["lab"] = {"step": trainer.global_step, "best": self.best, "rng": rng_state()}
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Take back what ``on_save_checkpoint`` added."""
-        state = checkpoint["lab"]
-        self.best, self.best_step, self._rng = state["best"], state["best_step"], state["rng"]
+        self.best, self._rng = checkpoint["lab"]["best"], checkpoint["lab"]["rng"]

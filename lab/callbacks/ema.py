@@ -14,8 +14,8 @@ class EMA(pl.Callback):
     """Keep an average of the trainable weights; validation and best.ckpt use it.
 
     ``average = d * average + (1 - d) * weights`` after every optimizer step, with d the smaller of ``decay`` and
-    ``(1 + t) / (10 + t)`` at the t-th update, so that early averages
-    are not held back by the initial weights. Buffers are not averaged.
+    ``(1 + t) / (10 + t)`` at the t-th update (0 is the first), so that early averages are not held back by the initial
+    weights. Buffers are not averaged.
 
     Args:
         decay: d in the long run.
@@ -70,8 +70,8 @@ class EMA(pl.Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Evaluate with the averaged weights."""
-        if trainer.training or (trainer.validating and trainer.state.fn == "fit"):
-            self._enter(pl_module)
+        if self.active and not self._swapped:
+            self._swap(pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Train on with the raw ones."""
@@ -90,10 +90,6 @@ class EMA(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue with the average of a checkpoint."""
         self.updates, self.average = state_dict["updates"], list(state_dict["average"])
-
-    def _enter(self, pl_module: pl.LightningModule) -> None:
-        if self.active and not self._swapped:
-            self._swap(pl_module)
 
     def _swap(self, pl_module: pl.LightningModule) -> None:
         for weight, average in zip(self._weights(pl_module), self.average, strict=True):

@@ -16,9 +16,9 @@ from lab.tasks.optim import learning_rates
 class StepLog(pl.Callback):
     """Log ``train/...`` every so many optimizer steps and ``val/...``, ``test/...`` after each evaluation.
 
-    Logged besides the loss and its terms (of the global batch): ``train/lr``, ``train/grad_norm`` where it is clipped,
-    ``train/samples_per_s``, ``train/data_wait`` (share of the time that the training waited for a batch) and
-    ``train/peak_memory_gib`` (of the device, or of the process on a CPU). The host waits for the device only here.
+    Logged besides the loss and its terms (of the global batch): ``train/lr``, ``train/samples_per_s``,
+    ``train/data_wait`` (share of the time that the training waited for a batch) and ``train/peak_memory_gib`` (of the
+    device, or of the process on a CPU). The host waits for the device only here.
 
     Args:
         every: optimizer steps between rows.
@@ -30,6 +30,7 @@ class StepLog(pl.Callback):
         self.every, self.batch_size, self.steps_per_epoch = every, batch_size, steps_per_epoch
         self.latest: dict[str, float] = {}
         self._rates: dict[str, float] = {}
+        self._last_step = 0
         self._restart(0)
 
     def _restart(self, step: int) -> None:
@@ -68,7 +69,7 @@ class StepLog(pl.Callback):
         values |= self._rates
         values["samples_per_s"] = (step - self._step) * self.batch_size / seconds
         values["data_wait"] = min(1.0, self._waited / seconds)
-        values["peak_memory_gib"] = peak_memory_gib()
+        values["peak_memory_gib"] = peak_memory_gib(trainer.strategy.root_device)
         self._log(trainer, {f"train/{key}": value for key, value in values.items()})
         self._restart(step)
 
@@ -86,8 +87,8 @@ class StepLog(pl.Callback):
             logger.log_metrics({"epoch": max(0, step - 1) // self.steps_per_epoch, **values}, step)
 
 
-def peak_memory_gib() -> float:
-    """Return the most memory used so far: of the CUDA device, else of this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
+def peak_memory_gib(device: torch.device) -> float:
+    """Return the most memory used so far: of a CUDA device, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -33,8 +33,13 @@ def save_atomically(content: Any, path: Path) -> None:
         os.close(folder)
 
 
-def load_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
+def load_checkpoint(path: str | Path, map_location: Any = "cpu", needs: str = "state_dict") -> dict[str, Any]:
     """Read a checkpoint after comparing every record with its checksum.
+
+    Args:
+        path: the file.
+        map_location: where its tensors go.
+        needs: an entry without which it is not what was looked for.
 
     Raises:
         CheckpointError: the file is missing, truncated, damaged, or holds more than plain data and tensors.
@@ -53,8 +58,8 @@ def load_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     # Whatever else is wrong in a damaged archive surfaces as one of many exception types of zipfile, zlib and torch.
     except Exception as error:
         raise CheckpointError(f"{path} is damaged or no checkpoint: {' '.join(str(error).split())[:200]}") from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise CheckpointError(f"{path} is no checkpoint of lab: it has no state_dict")
+    if not isinstance(checkpoint, dict) or needs not in checkpoint:
+        raise CheckpointError(f"{path} is no checkpoint that can be used here: it has no entry {needs!r}")
     return checkpoint
 
 

@@ -111,7 +111,7 @@ class DetectionDataModule(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Return the validation batches; with ``overfit_batches`` the training images that are being learnt."""
+        """Return the validation batches."""
         return self._eval("val")
 
     def test_dataloader(self) -> DataLoader[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -66,8 +67,9 @@ class _Repeated:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        first = list(itertools.islice(iter(self.batches), self.count))
-        return itertools.islice(itertools.cycle(first), len(self.batches))
+        first = list(itertools.islice(self.batches.from_step(0), self.count))
+        position = self.batches.start_step * self.batches.accumulate  # a resume goes on in the cycle
+        return itertools.islice(itertools.cycle(first), position, position + len(self))
 
 
 class _Marked(Dataset[tuple[Any, bool]]):
@@ -110,9 +112,13 @@ def _loader(dataset: Any, batches: Any, collate: Any, num_workers: int, pin_memo
         pin_memory=pin_memory,
         # A generator of its own: the loader's base seed must not be drawn from the training's random numbers.
         generator=torch.Generator(),
-        worker_init_fn=_one_thread if num_workers else None,
+        worker_init_fn=_begin_worker if num_workers else None,
     )
 
 
-def _one_thread(worker: int) -> None:
+def _begin_worker(worker: int) -> None:
     torch.set_num_threads(1)
+    # Ctrl-C and a scheduler's SIGTERM reach the whole process group: the training still wants its next batch, stops
+    # after it, and ends its workers.
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)

@@ -68,9 +68,13 @@ class TrainBatches:
 
     def __iter__(self) -> Iterator[list[Key]]:
         """Yield the keys of each micro-batch."""
+        return self.from_step(self.start_step)
+
+    def from_step(self, first: int) -> Iterator[list[Key]]:
+        """Yield the keys of each micro-batch from the optimizer step ``first`` on."""
         size = self.batch_size // (self.accumulate * self.world_size)
         epoch, order = -1, torch.empty(0, dtype=torch.long)
-        for step in range(self.start_step, self.max_steps):
+        for step in range(first, self.max_steps):
             if step // self.steps_per_epoch != epoch:
                 epoch = step // self.steps_per_epoch
                 order = self.epoch_order(epoch)

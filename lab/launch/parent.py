@@ -11,6 +11,7 @@ from typing import Any
 
 from lab.errors import ConfigError, LabError, RunError
 from lab.run_directory import RunDirectory, run_name, sources_fingerprint
+from lab.signals import Interrupted, SignalWatch
 
 _NOT_INHERITED = ("stage", "ckpt", "input", "check", "resume")
 
@@ -77,9 +78,14 @@ def run_one(overrides: list[str], user_dirs: list[str], only_print: bool = False
         return evaluation.evaluate(config, home or _home_of(config))
     run, report = open_run(config, user_dirs, overrides)
     try:
-        from lab import experiment
+        with SignalWatch():  # importing torch takes seconds
+            from lab import experiment
 
-        return experiment.report_finished(config, run) if report else experiment.fit(config, run)
+            return experiment.report_finished(config, run) if report else experiment.fit(config, run)
+    except Interrupted as interrupted:
+        if not report:
+            run.end("interrupted", interrupted.exit_code)
+        return interrupted.exit_code
     finally:
         run.release()
 

@@ -53,6 +53,7 @@ class DetectionTask(pl.LightningModule):
         self.step_terms: dict[str, Tensor] = {}
         self.results: dict[str, float] = {}
         self.weights_kind = "raw"
+        self.trained_steps = 0
         self._val_loss: Tensor | float = 0.0
         self._val_images = 0
 
@@ -89,7 +90,7 @@ class DetectionTask(pl.LightningModule):
         self._update(self.val_map, batch, self.net.predict(outputs, batch.original_sizes))
 
     def on_validation_epoch_end(self) -> None:
-        """Compute and log ``val/...``."""
+        """Compute ``val/...``."""
         loss = float(self._val_loss) / max(1, self._val_images)
         self._val_loss, self._val_images = 0.0, 0
         self._finish("val", self.val_map, {"loss": loss})
@@ -99,7 +100,7 @@ class DetectionTask(pl.LightningModule):
         self._update(self.test_map, batch, self.net.predict(self(batch), batch.original_sizes))
 
     def on_test_epoch_end(self) -> None:
-        """Compute and log ``test/...``."""
+        """Compute ``test/...``."""
         self._finish("test", self.test_map, {})
 
     def predict_step(self, batch: DetectionBatch, batch_idx: int) -> tuple[Tensor, DetectionPredictions]:
@@ -114,8 +115,6 @@ class DetectionTask(pl.LightningModule):
     def _finish(self, stage: str, metric: DetectionMAP, more: Mapping[str, float]) -> None:
         values = {f"{stage}/{key}": value for key, value in {**more, **metric.compute()}.items()}
         metric.reset()
-        # One synchronous reduction has made these equal on every rank already.
-        self.log_dict({key: value for key, value in values.items() if "per_class" not in key}, logger=False)
         self.results = values
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -123,8 +122,9 @@ class DetectionTask(pl.LightningModule):
         checkpoint["weights_kind"] = self.weights_kind
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember what the loaded weights are."""
+        """Remember what the loaded weights are, and of which optimizer step."""
         self.weights_kind = checkpoint.get("weights_kind", "raw")
+        self.trained_steps = int(checkpoint.get("global_step", 0))
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule, which advances at every optimizer step."""

@@ -1,0 +1,170 @@
+"""Runs commands as ``python run.py`` does, each in a process that can be killed, without importing torch anew.
+
+A driver imports lab once and forks a child for each command: the same code, signals and exit codes, in a second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+SMALL = (
+    "trainer=cpu",
+    "logger=csv",
+    "data.num_train=64",
+    "data.batch_size=8",
+    "data.num_val=8",
+    "data.num_test=8",
+    "data.image_size=32",
+    "data.max_side=20",
+    "trainer.max_steps=12",
+    "trainer.val_every_n_steps=5",
+    "trainer.checkpoint_every_n_steps=1",
+    "trainer.log_every_n_steps=1",
+    "trainer.deterministic=true",
+    "callbacks.pictures=2",
+    "scheduler.warmup_steps=2",
+    "model.net.embed_dim=16",
+    "model.net.num_heads=2",
+    "model.net.feedforward_dim=16",
+    "model.net.num_queries=5",
+)
+"""Words of a run of 12 steps, 8 an epoch, validated at 5, 10 and 12, a checkpoint at every step."""
+
+_DRIVER = """
+import json, os, sys
+import lab.experiment, lab.evaluation, lab.models.detr.network, lab.data.shapes_module, faster_coco_eval
+from lab.launch.parent import main
+from lab.config import checks, compose
+
+print("ready", flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    if "wait" in request:
+        print(os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1]), flush=True)
+    elif pid := os.fork():
+        print(pid, flush=True)
+    else:
+        os.setpgid(0, 0)
+        for fd, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(f"{request['log']}.{name}", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), fd)
+        os.environ.update(request["env"])
+        os.chdir(request["cwd"])
+        sys.argv = ["run.py", *request["words"]]
+        sys.exit(main())
+"""
+
+
+@dataclass
+class Command:
+    """A running or finished command."""
+
+    runs: Runs
+    pid: int
+    log: Path
+    code: int | None = None
+
+    def wait(self) -> int:
+        """Return the exit code; that of a signal is negative."""
+        if self.code is None:
+            self.code = int(self.runs.ask({"wait": self.pid}))
+        return self.code
+
+    def send(self, signum: int) -> None:
+        os.kill(self.pid, signum)
+
+    @property
+    def out(self) -> str:
+        return self.log.with_name(f"{self.log.name}.out").read_text()
+
+    @property
+    def err(self) -> str:
+        return self.log.with_name(f"{self.log.name}.err").read_text()
+
+
+class Runs:
+    """The driver. Commands run in ``folder`` and write their runs to ``folder/runs`` unless they say otherwise."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.count = folder, 0
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline"}
+        self.driver = subprocess.Popen(
+            [sys.executable, "-c", _DRIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        assert self.driver.stdout is not None
+        assert self.driver.stdout.readline() == "ready\n"
+
+    def ask(self, request: dict[str, Any]) -> str:
+        assert self.driver.stdin is not None
+        assert self.driver.stdout is not None
+        print(json.dumps(request), file=self.driver.stdin, flush=True)
+        return self.driver.stdout.readline()
+
+    def start(self, *words: object, folder: Path | None = None, **env: str) -> Command:
+        """Begin a command."""
+        self.count += 1
+        folder = folder or self.folder
+        log = self.folder / f"log-{self.count}"
+        request = {"words": [str(word) for word in words], "log": str(log), "cwd": str(folder), "env": env}
+        return Command(self, int(self.ask(request)), log)
+
+    def run(self, *words: object, folder: Path | None = None, **env: str) -> Command:
+        """Run a command to its end."""
+        command = self.start(*words, folder=folder, **env)
+        command.wait()
+        return command
+
+    def fit(self, *words: object, code: int = 0, folder: Path | None = None) -> Path:
+        """Run a small fit in ``folder`` and return its run directory."""
+        command = self.run(*SMALL, *words, folder=folder)
+        assert command.code == code, command.out[-2000:] + command.err
+        return only_run(folder or self.folder)
+
+    def close(self) -> None:
+        assert self.driver.stdin is not None
+        self.driver.stdin.close()
+        self.driver.wait()
+
+
+def only_run(folder: Path) -> Path:
+    """Return the one run directory in ``folder/runs``, those set aside not counted."""
+    (run,) = [path for path in (folder / "runs").iterdir() if "~" not in path.name]
+    return run
+
+
+def record(run: Path) -> dict[str, Any]:
+    return json.loads((run / "run.json").read_text())
+
+
+def last_step(run: Path) -> int:
+    """Return the last step that stands in metrics.csv, 0 if none does."""
+    file = run / "metrics.csv"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return int(lines[-1].split(",")[0]) if len(lines) > 1 else 0
+
+
+def wait_for(condition: Any, command: Command, seconds: float = 120.0) -> bool:
+    """Wait until ``condition()`` holds; return False if the command ended before."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if command.code is None and not _alive(command.pid):
+            return False
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.01)
+    return True
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process is there and not a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
