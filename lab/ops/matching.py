@@ -80,18 +80,27 @@ def assign(costs: np.ndarray, counts: Sequence[int]) -> np.ndarray:
 
 
 @torch.no_grad()
-def match(costs: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+def match(*costs: Tensor, counts: Sequence[int]) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Match with one copy to the host and one back.
 
     Args:
-        costs: (T, L, Q) from ``pairwise_costs``.
+        *costs: each (T, L, Q) from ``pairwise_costs``; L and Q may differ.
         counts: how many of the T belong to each image.
 
     Returns:
-        image, query and box of each match, each (L, M) int64 on the device of ``costs``; M = sum(min(count, Q)).
+        For each of ``costs`` image, query and box of each match, each (L, M) int64 on its device;
+        M = sum(min(count, Q)).
     """
-    matched = torch.from_numpy(assign(costs.detach().cpu().numpy(), counts))
-    if costs.is_cuda:
-        matched = matched.pin_memory()
-    image, query, box = matched.to(costs.device, non_blocking=True).unbind(0)
-    return image, query, box
+    host = torch.cat([cost.detach().flatten(1) for cost in costs], dim=1).cpu()
+    blocks = host.split([cost.shape[1] * cost.shape[2] for cost in costs], dim=1)
+    solved = [
+        assign(block.unflatten(1, tuple(cost.shape[1:])).numpy(), counts)
+        for block, cost in zip(blocks, costs, strict=True)
+    ]
+    packed = torch.from_numpy(np.concatenate([item.reshape(-1) for item in solved]))
+    if costs[0].is_cuda:
+        packed = packed.pin_memory()
+    packed = packed.to(costs[0].device, non_blocking=True)
+    parts = packed.split([item.size for item in solved])
+    matches = [part.view(item.shape) for part, item in zip(parts, solved, strict=True)]
+    return [(item[0], item[1], item[2]) for item in matches]

@@ -209,8 +209,9 @@ class AnchorDecoder(nn.Module):
         box_head: nn.Module,
         mask: Tensor | None = None,
         num_groups: int = 1,
+        content: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Decode from zeros.
+        """Decode.
 
         Args:
             anchors: (B, G * Q, 4) logits of cxcywh in 0..1.
@@ -219,6 +220,7 @@ class AnchorDecoder(nn.Module):
             box_head: maps states (..., D) to corrections (..., 4) of the anchors' logits.
             mask: (B, 1, 1, S) bool, True where attention is allowed.
             num_groups: G.
+            content: (B, G * Q, D) what the queries begin with; None for zeros.
 
         Returns:
             Normalised states (L, B, G * Q, D) and boxes (L, B, G * Q, 4), cxcywh in 0..1.
@@ -226,7 +228,7 @@ class AnchorDecoder(nn.Module):
         num_layers = len(self.layers)
         keys_values = self.memory_proj.parts(memory)
         places = self.place_proj.parts(position)
-        x = memory.new_zeros(*anchors.shape[:2], self.embed_dim)
+        x = memory.new_zeros(*anchors.shape[:2], self.embed_dim) if content is None else content
         logits = anchors.float()
         states, boxes = [], []
         for index, layer in enumerate(self.layers):

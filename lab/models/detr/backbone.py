@@ -9,49 +9,53 @@ from torch import Tensor, nn
 
 
 class ConvStem(nn.Module):
-    """Residual stages of 3x3 convolutions with group norm; each stage halves the resolution.
+    """Patches of 4x4 pixels, then stages of two 3x3 convolutions with group norm.
 
-    Nothing in it depends on the batch, so it trains alike on any number of ranks.
+    The first stage keeps the patches' resolution, each further one halves it. Nothing depends on the batch, so the stem
+    trains alike on any number of ranks.
 
     Args:
-        widths: channels of each stage.
-        groups: groups of the norms.
+        widths: channels of each stage, multiples of 8.
     """
 
-    def __init__(self, widths: Sequence[int] = (32, 64, 128), groups: int = 8) -> None:
+    def __init__(self, widths: Sequence[int] = (64, 96)) -> None:
         super().__init__()
         self.num_channels = [widths[-1]]
         stages: list[nn.Module] = []
         before = 3
-        for width in widths:
-            stages.append(
-                nn.Sequential(
-                    nn.Conv2d(before, width, 3, stride=2, padding=1, bias=False),
-                    nn.GroupNorm(groups, width),
-                    nn.ReLU(inplace=True),
-                    nn.Conv2d(width, width, 3, padding=1, bias=False),
-                    nn.GroupNorm(groups, width),
-                    nn.ReLU(inplace=True),
-                )
-            )
+        for index, width in enumerate(widths):
+            first = (4, 4, 0) if index == 0 else (3, 2, 1)
+            stages.append(nn.Sequential(*convolution(before, width, *first), *convolution(width, width, 3, 1, 1)))
             before = width
         self.stages = nn.Sequential(*stages)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Map (B, 3, H, W) to [(B, C, H / 8, W / 8)]."""
+        """Map (B, 3, H, W) to [(B, C, h, w)], the last stage's map."""
         return [self.stages(images)]
 
 
-def build_backbone(name: str, norm: str, dilation: bool) -> tuple[nn.Module, int]:
+def convolution(in_channels: int, out_channels: int, kernel: int, stride: int, padding: int) -> list[nn.Module]:
+    """Return a convolution, a group norm of 8 groups, and ReLU."""
+    return [
+        nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False),
+        nn.GroupNorm(8, out_channels),
+        nn.ReLU(inplace=True),
+    ]
+
+
+def build_backbone(
+    name: str, norm: str, dilation: bool, stem_widths: Sequence[int] = (64, 96)
+) -> tuple[nn.Module, int]:
     """Return a module that maps images to a list of feature maps, and the channels of the last of them.
 
     Args:
         name: ``conv_stem``, or a registered model.
         norm: norm layers of a registered model.
         dilation: keep the resolution in the last stage of a registered model.
+        stem_widths: channels of each stage of ``conv_stem``.
     """
     if name == "conv_stem":
-        stem = ConvStem()
+        stem = ConvStem(stem_widths)
         return stem, stem.num_channels[-1]
     from lab.registry import create_model
 

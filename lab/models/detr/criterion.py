@@ -82,6 +82,8 @@ class DETRCriterion:
         boxes: Tensor,
         targets: DetectionTargets,
         totals: Mapping[str, float] | None = None,
+        num_groups: int = 1,
+        proposals: tuple[Tensor, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Return the weighted terms.
 
@@ -90,39 +92,57 @@ class DETRCriterion:
             boxes: (L, B, G * Q, 4) cxcywh in 0..1.
             targets: the boxes of the B images.
             totals: normalisers of the optimizer step; this batch's own by default.
+            num_groups: G; a group is one more set of predictions of the same boxes.
+            proposals: logits (B, S, K) and boxes (B, S, 4) of the encoder's S places; ``sigmoid_focal`` only.
 
         Returns:
-            ``loss_ce``, ``loss_bbox`` and ``loss_giou`` of the last layer, ``loss_ce_0`` and so on of the earlier ones;
-            means over the groups.
+            ``loss_ce``, ``loss_bbox`` and ``loss_giou`` of the last layer, ``loss_ce_0`` and so on of the earlier ones,
+            means over the groups; ``loss_ce_enc`` and so on of the proposals.
         """
         totals = self.totals(targets) if totals is None else totals
-        num_layers = logits.shape[0]
-        logits, boxes = self._split_groups(logits.float()), self._split_groups(boxes.float())
         of_image = image_index(targets.counts, boxes.device)
         target_boxes = normalize_boxes(targets.boxes, targets.sizes, of_image)
+        sets = [(split_groups(logits.float(), num_groups), split_groups(boxes.float(), num_groups))]
+        if proposals is not None:
+            sets.append((proposals[0].float()[None], proposals[1].float()[None]))
         with torch.no_grad():
-            costs = pairwise_costs(self.class_cost(logits), boxes, targets.labels, target_boxes, of_image, **self.costs)
-        image, query, box = match(costs, targets.counts)
-        stack = torch.arange(logits.shape[0], device=boxes.device)[:, None]  # (L * G, 1)
+            costs = [
+                pairwise_costs(self.class_cost(item[0]), item[1], targets.labels, target_boxes, of_image, **self.costs)
+                for item in sets
+            ]
+        matches = match(*costs, counts=targets.counts)
 
+        terms: dict[str, Tensor] = {}
+        for name, value in self.terms(*sets[0], matches[0], targets.labels, target_boxes, totals).items():
+            by_layer = value.unflatten(0, (-1, num_groups)).mean(1).unbind(0)
+            terms[name] = by_layer[-1]
+            terms.update({f"{name}_{index}": term for index, term in enumerate(by_layer[:-1])})
+        if proposals is not None:
+            proposed = self.terms(*sets[1], matches[1], targets.labels, target_boxes, totals)
+            terms.update({f"{name}_enc": value[0] for name, value in proposed.items()})
+        return terms
+
+    def terms(
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        matched: tuple[Tensor, Tensor, Tensor],
+        labels: Tensor,
+        target_boxes: Tensor,
+        totals: Mapping[str, float],
+    ) -> dict[str, Tensor]:
+        """Return the weighted terms, each (N,), of N stacked sets of predictions (N, B, Q, ...)."""
+        image, query, box = matched
+        stack = torch.arange(len(logits), device=boxes.device)[:, None]
         num_boxes = max(totals["num_boxes"], 1.0)
-        predicted, target = boxes[stack, image, query], target_boxes[box]  # (L * G, M, 4)
+        predicted, target = boxes[stack, image, query], target_boxes[box]  # (N, M, 4)
         giou = paired_generalized_iou(box_cxcywh_to_xyxy(predicted), box_cxcywh_to_xyxy(target))
-        sums = {
-            "loss_ce": self.class_loss(logits, (stack, image, query), targets.labels[box], totals),
+        values = {
+            "loss_ce": self.class_loss(logits, (stack, image, query), labels[box], totals),
             "loss_bbox": (predicted - target).abs().sum((1, 2)) / num_boxes,
             "loss_giou": (1 - giou).sum(1) / num_boxes,
         }
-        terms = {}
-        for name, value in sums.items():
-            by_layer = (self.weights[name] * value.unflatten(0, (num_layers, -1)).mean(1)).unbind(0)
-            terms[name] = by_layer[-1]
-            terms.update({f"{name}_{index}": term for index, term in enumerate(by_layer[:-1])})
-        return terms
-
-    def _split_groups(self, tensor: Tensor) -> Tensor:
-        """Turn (L, B, G * Q, C) into (L * G, B, Q, C): a group is one more set of predictions of the same boxes."""
-        return tensor.unflatten(2, (-1, self.num_queries)).transpose(1, 2).flatten(0, 1)
+        return {name: self.weights[name] * value for name, value in values.items()}
 
     def class_cost(self, logits: Tensor) -> Tensor:
         """Return (..., K), the cost of calling a prediction each class."""
@@ -136,7 +156,7 @@ class DETRCriterion:
     def class_loss(
         self, logits: Tensor, matched: tuple[Tensor, Tensor, Tensor], labels: Tensor, totals: Mapping[str, float]
     ) -> Tensor:
-        """Return the class term (L * G,) of logits (L * G, B, Q, C), whose ``matched`` places have ``labels``."""
+        """Return the class term (N,) of logits (N, B, Q, C), whose ``matched`` places have ``labels``."""
         if self.classification == "softmax":
             classes = torch.full(logits.shape[:-1], self.num_classes, dtype=torch.int64, device=logits.device)
             classes[matched] = labels
@@ -147,6 +167,11 @@ class DETRCriterion:
         target[(*matched, labels)] = 1.0
         loss = sigmoid_focal_loss(logits, target, self.focal_alpha, self.focal_gamma)
         return loss.sum((1, 2, 3)) / max(totals["num_boxes"], 1.0)
+
+
+def split_groups(tensor: Tensor, num_groups: int) -> Tensor:
+    """Turn (L, B, G * Q, C) into (L * G, B, Q, C)."""
+    return tensor.unflatten(2, (num_groups, -1)).transpose(1, 2).flatten(0, 1)
 
 
 def sigmoid_focal_loss(logits: Tensor, target: Tensor, alpha: float, gamma: float) -> Tensor:

@@ -24,6 +24,7 @@ from lab.layers.transformer import Decoder, Encoder
 from lab.models.detr.anchor import AnchorDecoder, spread_anchors
 from lab.models.detr.backbone import build_backbone
 from lab.models.detr.criterion import CLASSIFICATIONS, DETRCriterion
+from lab.models.detr.proposals import ProposalHead
 from lab.ops.boxes import box_cxcywh_to_xyxy
 from lab.structures import DetectionPredictions, DetectionTargets
 
@@ -37,10 +38,14 @@ class DETROutputs:
     Attributes:
         all_logits: (L, B, Q, K + 1), the last class being no-object; (L, B, Q, K) with ``sigmoid_focal``.
         all_boxes: (L, B, Q, 4) cxcywh in 0..1 of each unpadded image.
+        num_groups: groups that the Q are made of, one after the other; 1 outside of training.
+        proposals: logits (B, S, K) and boxes (B, S, 4) of the places that the anchors were chosen from, if they were.
     """
 
     all_logits: Tensor
     all_boxes: Tensor
+    num_groups: int = 1
+    proposals: tuple[Tensor, Tensor] | None = None
 
     @property
     def logits(self) -> Tensor:
@@ -96,13 +101,17 @@ class DETR(nn.Module):
         activation: ``relu``, ``gelu`` or ``silu``.
         backbone: a registered model with ``features_only``, or ``conv_stem`` (``lab.models.detr.backbone``).
         backbone_norm: norm layers of a registered backbone.
+        stem_widths: channels of each stage of ``conv_stem``; the first has a quarter of the images' resolution, each
+            further one half of that before it.
         frozen_backbone: beginnings of the backbone's parameter names that are not trained.
         dilation: keep the resolution in the backbone's last stage (DC5).
         position: ``sine`` or ``learned`` encoding of the feature map.
         queries: ``learned`` embeddings, or ``anchor`` boxes that each layer refines.
+        anchors: ``learned``, or ``proposed`` by the encoder's places, which needs ``sigmoid_focal``; with
+            ``queries="anchor"`` only.
         classification: ``softmax`` with a no-object class, or ``sigmoid_focal``.
         num_groups: groups of queries in training, each matched on its own (Group DETR); only the first is used
-            elsewhere. ``anchor`` only.
+            elsewhere. Learned anchors only.
         aux_loss: put a loss on every decoder layer, not on the last only.
         cost_class: weight of the class in the matching.
         cost_box: weight of the L1 distance in the matching.
@@ -132,10 +141,12 @@ class DETR(nn.Module):
         activation: str = "relu",
         backbone: str = "resnet50",
         backbone_norm: str = "frozen_batch_norm",
+        stem_widths: Sequence[int] = (64, 96),
         frozen_backbone: Sequence[str] = ("conv1", "bn1", "layer1"),
         dilation: bool = False,
         position: str = "sine",
         queries: str = "learned",
+        anchors: str = "learned",
         classification: str = "softmax",
         num_groups: int = 1,
         aux_loss: bool = True,
@@ -153,19 +164,23 @@ class DETR(nn.Module):
         super().__init__()
         check_choice("position", position, ("sine", "learned"))
         check_choice("queries", queries, ("learned", "anchor"))
+        check_choice("anchors", anchors, ("learned", "proposed"))
         check_choice("classification", classification, CLASSIFICATIONS)
         if embed_dim % 4:
             raise ConfigError(f"embed_dim {embed_dim} must be a multiple of 4, for the encoding of places")
-        if num_groups > 1 and queries != "anchor":
-            raise ConfigError(f"num_groups {num_groups} needs queries=anchor; with learned queries it must be 1")
+        if anchors == "proposed" and (queries, classification) != ("anchor", "sigmoid_focal"):
+            raise ConfigError("anchors=proposed needs queries=anchor and classification=sigmoid_focal")
+        if num_groups > 1 and (queries, anchors) != ("anchor", "learned"):
+            raise ConfigError(f"num_groups {num_groups} needs queries=anchor and anchors=learned; else it must be 1")
         self.num_classes = num_classes
         self.num_queries = num_queries
         self.num_groups = num_groups
+        self.has_proposals = anchors == "proposed"
         self.classification = classification
         self.aux_loss = aux_loss
         self.max_detections = max_detections
 
-        body, num_channels = build_backbone(backbone, norm=backbone_norm, dilation=dilation)
+        body, num_channels = build_backbone(backbone, norm=backbone_norm, dilation=dilation, stem_widths=stem_widths)
         for name, parameter in body.named_parameters():
             if name.startswith(tuple(frozen_backbone)):
                 parameter.requires_grad_(False)
@@ -180,13 +195,18 @@ class DETR(nn.Module):
         self.bbox_embed = MLP(embed_dim, embed_dim, 4, 3)
         if queries == "learned":
             self.query_embed = nn.Embedding(num_queries, embed_dim)
+        elif anchors == "learned":
+            boxes = spread_anchors(num_groups * num_queries)
+            self.query_embed = nn.Embedding(len(boxes), 4, _weight=boxes)
         else:
-            anchors = spread_anchors(num_groups * num_queries)
-            self.query_embed = nn.Embedding(len(anchors), 4, _weight=anchors)
+            self.proposals = ProposalHead(embed_dim, num_classes)
+        if queries == "anchor":
             for parameter in self.bbox_embed.layers[-1].parameters():  # every layer begins with its anchor
                 nn.init.zeros_(parameter)
         if classification == "sigmoid_focal":
-            nn.init.constant_(self.class_embed.bias, math.log(PRIOR / (1 - PRIOR)))
+            for name, parameter in self.named_parameters():
+                if name.endswith("class_embed.bias"):
+                    nn.init.constant_(parameter, math.log(PRIOR / (1 - PRIOR)))
         self.criterion = DETRCriterion(
             num_queries=num_queries,
             num_classes=num_classes,
@@ -212,21 +232,6 @@ class DETR(nn.Module):
         Returns:
             The outputs of every decoder layer; of the last only without ``aux_loss``.
         """
-        memory, position, mask = self.encode(images, padding_mask)
-        decoder = self.transformer.decoder
-        if isinstance(decoder, AnchorDecoder):
-            num_groups = self.num_groups if self.training else 1
-            anchors = self.query_embed.weight[: num_groups * self.num_queries].expand(len(images), -1, -1)
-            states, boxes = decoder(anchors, memory, position, self.bbox_embed, mask, num_groups)
-            if not self.aux_loss:
-                states, boxes = states[-1:], boxes[-1:]
-            return DETROutputs(self.class_embed(states), boxes)
-        query_position = self.query_embed.weight.expand(len(images), -1, -1)
-        states = decoder(query_position, memory, position, mask, every_layer=self.aux_loss)
-        return DETROutputs(self.class_embed(states), self.bbox_embed(states).float().sigmoid())
-
-    def encode(self, images: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return the memory (B, S, D), the encoding of its places (B or 1, S, D) and the mask (B, 1, 1, S)."""
         features = self.backbone[0](images)
         height, width = features.shape[-2:]
         if padding_mask is not None:
@@ -234,7 +239,25 @@ class DETR(nn.Module):
         position = self.backbone[1](height, width, features.device, padding_mask).to(features.dtype)
         mask = attention_mask(None if padding_mask is None else padding_mask.flatten(1))
         tokens = self.input_proj(features).flatten(2).transpose(1, 2)
-        return self.transformer.encoder(tokens, position, mask), position, mask
+        memory = self.transformer.encoder(tokens, position, mask)
+
+        decoder = self.transformer.decoder
+        if isinstance(decoder, Decoder):
+            query_position = self.query_embed.weight.expand(len(images), -1, -1)
+            states = decoder(query_position, memory, position, mask, every_layer=self.aux_loss)
+            return DETROutputs(self.class_embed(states), self.bbox_embed(states).float().sigmoid())
+        num_groups = self.num_groups if self.training else 1
+        content, proposals = None, None
+        if self.has_proposals:
+            logits, place_boxes = self.proposals(memory, height, width, padding_mask)
+            content, anchors = self.proposals.select(memory, logits, place_boxes, self.num_queries)
+            proposals = (logits, place_boxes.sigmoid())
+        else:
+            anchors = self.query_embed.weight[: num_groups * self.num_queries].expand(len(images), -1, -1)
+        states, boxes = decoder(anchors, memory, position, self.bbox_embed, mask, num_groups, content)
+        if not self.aux_loss:
+            states, boxes = states[-1:], boxes[-1:]
+        return DETROutputs(self.class_embed(states), boxes, num_groups, proposals)
 
     def totals(self, targets: DetectionTargets) -> dict[str, float]:
         """Return this batch's share of the normalisers: number of boxes and sum of class weights."""
@@ -244,7 +267,9 @@ class DETR(nn.Module):
         self, outputs: DETROutputs, targets: DetectionTargets, totals: Mapping[str, float] | None = None
     ) -> dict[str, Tensor]:
         """Return the weighted terms of every layer (``DETRCriterion``)."""
-        return self.criterion(outputs.all_logits, outputs.all_boxes, targets, totals)
+        return self.criterion(
+            outputs.all_logits, outputs.all_boxes, targets, totals, outputs.num_groups, outputs.proposals
+        )
 
     def predict(self, outputs: DETROutputs, original_sizes: Tensor) -> DetectionPredictions:
         """Return one box for each query, or with ``sigmoid_focal`` the best pairs of query and class; no threshold.

@@ -53,3 +53,25 @@ def detr_resnet101(**overrides: Any) -> DETR:
 def detr_resnet101_dc5(**overrides: Any) -> DETR:
     """DETR on ResNet-101 with a dilated last stage: 44.9 AP, says the authors' README."""
     return build_variant("detr_resnet101_dc5", overrides, backbone="resnet101", dilation=True)
+
+
+@register_model(classifier=("class_embed", "proposals.class_embed"))
+def detr_tiny(**overrides: Any) -> DETR:
+    """A DETR that learns small scenes on a CPU in minutes: a stem of stride 8, proposed anchors, no dropout."""
+    return build_variant(
+        "detr_tiny",
+        overrides,
+        num_queries=10,
+        embed_dim=96,
+        num_heads=4,
+        num_encoder_layers=1,
+        num_decoder_layers=2,
+        feedforward_dim=256,
+        dropout=0.0,
+        backbone="conv_stem",
+        queries="anchor",
+        anchors="proposed",
+        classification="sigmoid_focal",
+        cost_class=2.0,
+        class_loss_weight=2.0,
+    )

@@ -126,7 +126,7 @@ def test_groups_are_averaged(focal: bool) -> None:
     logits, boxes, targets = scene(classes=CLASSES + (not focal), groups=2)
     loss = criterion(focal)
     alone = [loss(logits[:, :, item], boxes[:, :, item], targets) for item in (slice(QUERIES), slice(QUERIES, None))]
-    for name, both in loss(logits, boxes, targets).items():
+    for name, both in loss(logits, boxes, targets, num_groups=2).items():
         torch.testing.assert_close(both, (alone[0][name] + alone[1][name]) / 2)
 
 

@@ -49,7 +49,7 @@ def test_costs_equal_the_definition() -> None:
 def test_assignment_equals_scipy_image_by_image() -> None:
     logits, boxes, labels, target_boxes, image = scene()
     costs = pairwise_costs(-logits.softmax(-1), boxes, labels, target_boxes, image)
-    images, queries, matched_boxes = match(costs, COUNTS)
+    ((images, queries, matched_boxes),) = match(costs, counts=COUNTS)
     assert images.shape == (LAYERS, 2 + 0 + QUERIES + 1)
     for layer in range(LAYERS):
         for index in range(IMAGES):
