@@ -49,6 +49,11 @@ def allow_package(name: str) -> None:
     _allowed.add(name.partition(".")[0])
 
 
+def allowed_packages() -> frozenset[str]:
+    """Return the packages whose parts ``build`` may construct."""
+    return frozenset(_allowed)
+
+
 def build(config: Any, /, *, target_key: str = "_target_", where: str = "", **overrides: Any) -> Any:
     """Construct everything that ``config`` describes, leaves first; the config itself is never changed.
 

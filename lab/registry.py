@@ -38,6 +38,7 @@ __all__ = [
     "list_models",
     "load_pretrained",
     "load_weights",
+    "model_entry",
     "model_entrypoint",
     "parse_model_name",
     "register_model",
@@ -242,6 +243,15 @@ def _entry(name: str, imported: bool = False) -> ModelEntry:
             raise RegistryError(f"model {base!r} is asked for while {entry.place} is still being imported")
         return _registered[base]
     return entry
+
+
+def model_entry(name: str) -> ModelEntry:
+    """Return what is known of a registered model; imports nothing.
+
+    Raises:
+        RegistryError: the name is unknown; the closest ones are named.
+    """
+    return _entry(name)
 
 
 def model_entrypoint(name: str) -> Callable[..., nn.Module]:

@@ -1,7 +1,6 @@
 """From the words of a command line to a resolved config, with refusals of one line that name the key and the fix.
 
-Hydra composes, here and nowhere else. Its exceptions are turned into ConfigErrors that say what was wrong, where it
-was set and which names would have been right.
+Hydra composes, here and nowhere else. What it raises is turned into a ConfigError by ``lab.config.refusals``.
 """
 
 from __future__ import annotations
@@ -12,13 +11,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lab.errors import ConfigError, closest
+from lab.config.origins import find_file, find_origin, groups, options, shorten, word_key
+from lab.config.refusals import explain
+from lab.errors import ConfigError
+
+__all__ = ["Composed", "compose_config", "config_dir", "groups", "options"]
+
+
+_OPEN = re.compile(r"(model\.net|data)\.\w+=")
+"""Arguments of a target may be given though its YAML does not list them; the signature says which there are."""
 
 
 def config_dir() -> Path:
@@ -37,7 +45,8 @@ class Composed:
     Attributes:
         config: plain dicts, lists, strings and numbers.
         overrides: the words that were composed.
-        files: the YAML files of the shipped and the user's groups, as ``group/option``, last one first.
+        search_path: the folders of the groups: the shipped one, then the user's.
+        choices: the option chosen of each group.
     """
 
     config: dict[str, Any]
@@ -47,31 +56,7 @@ class Composed:
 
     def origin(self, key: str) -> str:
         """Say where the dotted ``key`` was set: on the command line, or in which file."""
-        for word in reversed(self.overrides):
-            name = word.split("=", 1)[0].lstrip("+~")
-            if name == key or key.startswith(f"{name}.") or name.startswith(f"{key}."):
-                return f"set on the command line: {word}"
-        group, _, rest = key.partition(".")
-        names = [f"experiments/{self.choices.get('experiments')}", f"model/{self.choices.get('model')}"]
-        names += [f"{group}/{self.choices.get(group)}", "config"]
-        for name in names:
-            for folder in self.search_path:
-                path = folder / f"{name}.yaml"
-                if path.is_file() and _mentions(path, key, rest):
-                    return f"set in {_short(path)}"
-        return "set in conf/config.yaml"
-
-
-def _short(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
-
-
-def _mentions(path: Path, key: str, rest: str) -> bool:
-    content = OmegaConf.load(path)
-    return any(OmegaConf.select(content, name, throw_on_missing=False) is not None for name in (key, rest) if name)
+        return find_origin(key, self.overrides, self.search_path, self.choices)
 
 
 def compose_config(overrides: Sequence[str], user_dirs: Iterable[str] = ()) -> Composed:
@@ -85,28 +70,49 @@ def compose_config(overrides: Sequence[str], user_dirs: Iterable[str] = ()) -> C
         ConfigError: a group option or key is unknown, or a word cannot be parsed; one line.
     """
     folders = [config_dir(), *_existing(user_dirs)]
-    words = list(overrides)
+    words = [f"++{word}" if _OPEN.match(word) else word for word in overrides]
+    for word in overrides:
+        if word_key(word).split("/")[0].split(".")[0] == "hydra":
+            raise ConfigError(f"{word}: Hydra's own settings are fixed; paths.runs_dir says where runs go")
     if len(folders) > 1:
-        joined = ",".join(f"'file://{folder}'" for folder in folders[1:])
+        joined = ",".join("'file://" + str(folder).replace("'", "\\'") + "'" for folder in folders[1:])
         words.append(f"hydra.searchpath=[{joined}]")
+    choices: dict[str, str] = {}
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(folders[0]), version_base="1.3"):
         try:
             composed = compose("config", words, return_hydra_config=True)
-            choices = {key: str(value) for key, value in composed.hydra.runtime.choices.items()}
+            choices |= {key: str(value) for key, value in composed.hydra.runtime.choices.items()}
             OmegaConf.set_struct(composed, False)
             del composed["hydra"]
-            config = _plain(composed, choices)
-        except (HydraException, OmegaConfBaseException, ValueError) as error:
-            raise _explain(error, list(overrides), folders) from error
+            config = _plain(composed, choices, folders)
+        except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            known = _without(overrides, folders)
+            raise explain(error, list(overrides), folders, choices, known) from error
     return Composed(config, list(overrides), folders, choices)
 
 
-def _plain(composed: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
+def _without(overrides: Sequence[str], folders: Sequence[Path]) -> Any:
+    """Return a function that composes the words without those of one key, to learn which keys there are."""
+
+    def known(key: str) -> dict[str, Any]:
+        try:
+            return compose_config([word for word in overrides if word_key(word) != key], map(str, folders[1:])).config
+        except ConfigError:
+            return {}  # a second mistake among the words: the names are not told, the first mistake still is
+
+    return known
+
+
+def _plain(composed: DictConfig, choices: dict[str, str], folders: Sequence[Path]) -> dict[str, Any]:
     config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     if not isinstance(config, dict):
         raise ConfigError("conf/config.yaml is not a mapping")
-    config.pop("experiments", None)
+    if config.pop("experiments", None):
+        path = find_file(f"experiments/{choices.get('experiments')}", folders)
+        raise ConfigError(f"{shorten(path) if path else 'experiments'}: its first line must be '# @package _global_'")
     for group in ("model", "data"):
         if isinstance(config.get(group), dict):
             config[group].setdefault("name", choices.get(group, group))
@@ -119,56 +125,3 @@ def _existing(user_dirs: Iterable[str]) -> list[Path]:
         if not folder.is_dir():
             raise ConfigError(f"--config-dir {folder}: no such folder; it holds groups such as model/ and experiments/")
     return folders
-
-
-def options(group: str, folders: Sequence[Path]) -> list[str]:
-    """Return the options of a group in these folders, sorted."""
-    return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
-
-
-def groups(folders: Sequence[Path]) -> list[str]:
-    """Return the groups of these folders, sorted."""
-    return sorted({path.name for folder in folders for path in folder.iterdir() if path.is_dir()})
-
-
-def _explain(error: Exception, overrides: list[str], folders: Sequence[Path]) -> ConfigError:
-    """Turn what Hydra or OmegaConf raised into one line: what, where, what would be right."""
-    text = str(error) or str(error.__cause__)
-    if isinstance(error, MissingConfigException):
-        missing = re.search(r"Could not find '([^']+)'", text)
-        group, _, option = (missing.group(1) if missing else "").rpartition("/")
-        known = options(group, folders)
-        near = closest(option, known) or f"; there are: {', '.join(known) or 'none'}"
-        return ConfigError(f"{group}={option}: no such {group}{near}")
-    word = next((word for word in overrides if _key(word) and f"'{_key(word)}'" in text), None)
-    if "Could not override" in text or "not in struct" in text:
-        return ConfigError(_unknown_key(word or _quoted(text), folders, overrides))
-    if "Could not find group" in text or "No match in the defaults list" in text:
-        name = word or _quoted(text)
-        return ConfigError(f"{name}: no such group{closest(_key(name), groups(folders))}")
-    return ConfigError(" ".join(text.split()))
-
-
-def _key(word: str) -> str:
-    return word.split("=", 1)[0].lstrip("+~")
-
-
-def _quoted(text: str) -> str:
-    quoted = re.search(r"'([^']+)'", text)
-    return quoted.group(1) if quoted else text
-
-
-def _unknown_key(word: str, folders: Sequence[Path], overrides: list[str]) -> str:
-    key = _key(word)
-    parent, _, leaf = key.rpartition(".")
-    others = [other for other in overrides if _key(other) != key]
-    try:
-        known = compose_config(others, map(str, folders[1:])).config
-    except ConfigError:
-        known = {}
-    node: Any = known
-    for part in parent.split(".") if parent else []:
-        node = node.get(part, {}) if isinstance(node, dict) else {}
-    names = list(node) if isinstance(node, dict) else []
-    near = closest(leaf, names) or (f"; it has {', '.join(names)}" if names else "")
-    return f"{word}: unknown key {leaf!r} in {parent or 'the config'} (set on the command line){near}"

@@ -8,24 +8,29 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
-Rate = Annotated[float, Field(ge=0)]
+Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _text(value: Any) -> Any:
+    return str(value) if type(value) is int else value
 
 
 class Strict(BaseModel):
     """A group that refuses keys it does not know."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), coerce_numbers_to_str=True)
 
 
 class TargetConfig(BaseModel):
     """A node that names what to build; its other keys are arguments."""
 
-    model_config = ConfigDict(extra="allow", populate_by_name=True)
+    model_config = ConfigDict(extra="allow", coerce_numbers_to_str=True)
     target: str = Field(alias="_target_")
 
 
@@ -56,7 +61,8 @@ class TrainerConfig(Strict):
 
     accelerator: Literal["auto", "cpu", "gpu"]
     devices: Positive
-    precision: Literal["32", "16-mixed", "bf16-mixed", "bf16-true", "64"]
+    # YAML reads 32 as a number
+    precision: Annotated[Literal["32", "16-mixed", "bf16-mixed", "bf16-true", "64"], BeforeValidator(_text)]
     max_steps: Positive | None
     max_epochs: Positive | None
     val_every_n_steps: Positive | None
@@ -94,7 +100,7 @@ class AdamConfig(Optimizer):
     """Adam (Kingma and Ba, 2015) and AdamW (Loshchilov and Hutter, 2019)."""
 
     name: Literal["adam", "adamw"]
-    betas: tuple[Share, Share]
+    betas: tuple[Beta, Beta]
     eps: Annotated[float, Field(gt=0)]
 
 
@@ -235,6 +241,8 @@ class Config(Strict):
     def _group_is_chosen(cls, value: Any) -> Any:
         if isinstance(value, dict):
             for group in ("model", "data", "trainer", "optimizer", "scheduler"):
-                if value.get(group) is None:
+                node = value.get(group)
+                named = group in ("optimizer", "scheduler") and isinstance(node, dict)
+                if node is None or (named and not node.get("name")):
                     raise ValueError(f"no {group} is chosen: add {group}=NAME")
         return value

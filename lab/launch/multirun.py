@@ -1,92 +1,162 @@
 """``-m``: one job for each combination of comma-separated values, each in a fresh process, one after the other.
 
-All jobs are composed and checked before the first one starts; one that fails does not stop the others.
+All jobs are composed and checked before the first one starts; one that fails does not stop the others. A sweep that is
+repeated runs what is not finished.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lab.errors import ConfigError, LabError
-from lab.run_directory import run_name
+from lab.run_directory import run_name, sources_fingerprint
+
+
+@dataclass
+class Job:
+    """One combination: its words, its resolved config and the directory of its run."""
+
+    words: list[str]
+    config: dict[str, Any]
+    path: Path
+    exit_code: int | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return the content of ``run.json``; empty before the run has begun."""
+        file = self.path / "run.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+    def is_finished(self) -> bool:
+        """Whether its result is there, made by the sources as they are now."""
+        record = self.record()
+        fit = self.config["stage"] == "fit" and self.config["resume"] == "auto" and not self.config["check"]
+        return (
+            fit
+            and record.get("state") == "finished"
+            and record["sources"] == sources_fingerprint(self.config["extensions"])
+        )
 
 
 def run_all(overrides: list[str], user_dirs: list[str]) -> int:
     """Run every combination; print a table of the varied keys and results and write ``summary.csv``.
 
     Returns:
-        0 when every job finished, 1 when any failed, 130 when interrupted.
+        0 when every job finished, 1 when any failed, 130 or 143 when interrupted.
 
     Raises:
-        ConfigError: a job's config is wrong; one line for each.
+        ConfigError: a job's config is wrong; no job was started.
     """
-    jobs = [_prepare(words, user_dirs) for words in expand(overrides)]
-    problems = [job["problem"] for job in jobs if job["problem"]]
-    if problems:
-        raise ConfigError("\nerror: ".join(problems))
-    varied = [word.split("=", 1)[0] for word in overrides if len({_value(job["words"], word) for job in jobs}) > 1]
+    jobs = _prepare_all(expand(overrides), user_dirs)
     for number, job in enumerate(jobs, 1):
-        print(f"[{number}/{len(jobs)}] {' '.join(job['words'])}", flush=True)
-        command = [sys.executable, "-m", "lab", *job["words"]]
-        for folder in user_dirs:
-            command += ["--config-dir", folder]
-        job["exit_code"] = subprocess.run(command, check=False).returncode
-        if job["exit_code"] in (130, 143):
-            return int(job["exit_code"])
-    _summarise(jobs, varied)
-    return 1 if any(job["exit_code"] for job in jobs) else 0
+        title = f"[{number}/{len(jobs)}] {' '.join(job.words)}"
+        if job.is_finished():
+            print(f"{title}: finished already, {job.path}", flush=True)
+            job.exit_code = 0
+            continue
+        print(title, flush=True)
+        job.exit_code = _run(job.words, user_dirs)
+        if job.exit_code in (130, 143):
+            print(f"interrupted at job {number} of {len(jobs)}; repeat the command to continue")
+            return job.exit_code
+    if jobs[0].config["stage"] == "fit" and not jobs[0].config["check"]:
+        _summarise(jobs, overrides)
+    return 1 if any(job.exit_code for job in jobs) else 0
 
 
 def expand(overrides: list[str]) -> list[list[str]]:
     """Return the override lists of all jobs of a sweep."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
+    from hydra.errors import HydraException, OverrideParseException
+
+    from lab.config.refusals import unreadable
 
     try:
         parsed = OverridesParser.create().parse_overrides(overrides)
         return [list(words) for batch in BasicSweeper.split_arguments(parsed, None) for words in batch]
+    except OverrideParseException as error:
+        raise ConfigError(unreadable(error)) from None
     except HydraException as error:
         raise ConfigError(" ".join(str(error).split())) from None
 
 
-def _value(words: list[str], word: str) -> str:
-    key = word.split("=", 1)[0]
-    return next((other for other in words if other.split("=", 1)[0] == key), "")
+def _prepare_all(combinations: list[list[str]], user_dirs: list[str]) -> list[Job]:
+    jobs: list[Job] = []
+    problems: list[str] = []
+    for number, words in enumerate(combinations, 1):
+        try:
+            jobs.append(_prepare(words, user_dirs))
+        except LabError as error:
+            problems.append(f"job {number} of {len(combinations)} ({' '.join(words)}): {error}")
+    if problems:
+        more = f"; {len(problems) - 1} more of them are wrong" if len(problems) > 1 else ""
+        raise ConfigError(f"{problems[0]}{more}; no job was started")
+    paths = [job.path for job in jobs]
+    twice = next((path for path in paths if paths.count(path) > 1), None)
+    if twice is not None and jobs[0].config["stage"] == "fit":
+        raise ConfigError(f"several jobs of the sweep ask for the same run {twice}; no job was started")
+    return jobs
 
 
-def _prepare(words: list[str], user_dirs: list[str]) -> dict[str, Any]:
+def _prepare(words: list[str], user_dirs: list[str]) -> Job:
     from lab.config.checks import check_config
     from lab.config.compose import compose_config
+    from lab.launch.parent import inherit
+    from lab.launch.targets import check_targets
 
+    inherited, folders, home = inherit(words, user_dirs)
+    composed = compose_config(inherited, folders)
+    check_config(composed)
+    check_targets(composed)
+    path = Path(composed.config["paths"]["runs_dir"]) / run_name(composed.config)
+    return Job(words, composed.config, home or path)
+
+
+def _run(words: list[str], user_dirs: list[str]) -> int:
+    """Run a job in a process of its own and return its exit code; signals are its to handle."""
+    command = [sys.executable, "-P", "-m", "lab", *words]
+    for folder in user_dirs:
+        command += ["--config-dir", folder]
+    # The job finds the lab that runs here, installed or not.
+    places = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
+    process = subprocess.Popen(command, env=environment)
+    # Ctrl-C reaches the job too, which writes its checkpoint and ends; SIGTERM is handed on.
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    terminate = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
-        composed = compose_config(words, user_dirs)
-        check_config(composed)
-    except LabError as error:
-        return {"words": words, "problem": f"{' '.join(words)}: {error}"}
-    config = composed.config
-    path = Path(config["paths"]["runs_dir"]) / run_name(config)
-    return {"words": words, "problem": None, "path": path, "exit_code": None}
+        code = process.wait()
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
+        signal.signal(signal.SIGTERM, terminate)
+    return code if code >= 0 else 128 - code
 
 
-def _summarise(jobs: list[dict[str, Any]], varied: list[str]) -> None:
+def _summarise(jobs: Sequence[Job], overrides: Sequence[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    rows = []
-    for job in jobs:
-        file = job["path"] / "run.json"
-        record = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        row = {key: _value(job["words"], key).split("=", 1)[-1] for key in varied}
-        row |= {"run": job["path"].name, "state": record.get("state", "refused")}
+    values = [{word.split("=", 1)[0]: word.split("=", 1)[-1] for word in job.words} for job in jobs]
+    keys = dict.fromkeys(word.split("=", 1)[0] for word in overrides)
+    varied = [key for key in keys if len({row.get(key) for row in values}) > 1]
+    rows: list[dict[str, Any]] = []
+    for job, given in zip(jobs, values, strict=True):
+        record = job.record()
+        row = {key: given.get(key, "") for key in varied}
+        row |= {"run": job.path.name, "state": record.get("state", "refused")}
         rows.append(row | {key: value for key, value in record.get("result", {}).items() if "per_class" not in key})
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    target = jobs[0]["path"].parent / "summary.csv"
+    target = jobs[0].path.parent / "summary.csv"
+    target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
@@ -96,7 +166,6 @@ def _summarise(jobs: list[dict[str, Any]], varied: list[str]) -> None:
     for column in shown:
         table.add_column(column)
     for row in rows:
-        table.add_row(
-            *(f"{row.get(key, ''):.4f}" if isinstance(row.get(key), float) else str(row.get(key, "")) for key in shown)
-        )
+        cells = [row.get(key, "") for key in shown]
+        table.add_row(*(f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in cells))
     Console().print(table)

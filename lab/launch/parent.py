@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.errors import ConfigError, LabError, RunError
+from lab.errors import ConfigError, LabError, RunError, closest
 from lab.run_directory import RunDirectory, run_name, sources_fingerprint
 from lab.signals import Interrupted, SignalWatch
 
+_FLAGS = ("--multirun", "--config-dir", "--cfg", "--help")
 _NOT_INHERITED = ("stage", "ckpt", "input", "check", "resume")
 
 
@@ -29,20 +30,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(words: list[str]) -> int:
-    if "-h" in words or "--help" in words:
-        from lab.launch.usage import print_help
-
-        print_help(words)
-        return 0
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("--config-dir", action="append", default=[])
     parser.add_argument("--cfg", action="store_true")
+    parser.add_argument("-h", "--help", action="store_true")
     try:
         options, overrides = parser.parse_known_args(words)
     except argparse.ArgumentError as error:
         raise ConfigError(str(error)) from None
+    if options.help:
+        from lab.launch.usage import print_help
+
+        print_help(options.config_dir)
+        return 0
     for word in overrides:
+        if word.startswith("-"):
+            raise ConfigError(
+                f"{word}: there is no such flag{closest(word, _FLAGS) or '; there are ' + ', '.join(_FLAGS)}"
+            )
         if "=" not in word and not word.startswith("~"):
             raise ConfigError(f"{word}: not understood; write key=value, or see --help")
     if options.multirun:
@@ -56,12 +62,12 @@ def run_one(overrides: list[str], user_dirs: list[str], only_print: bool = False
     """Compose, check and run a single job."""
     from lab.config.checks import check_config
     from lab.config.compose import compose_config
+    from lab.launch.targets import check_targets
 
     overrides, user_dirs, home = inherit(overrides, user_dirs)
     composed = compose_config(overrides, user_dirs)
-    if composed.config.get("extensions") and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
-    check_config(composed)
+    check_config(composed, files=not only_print)
+    check_targets(composed)
     config = composed.config
     if only_print:
         from lab.report.tables import print_config
@@ -137,7 +143,10 @@ def open_run(config: dict[str, Any], user_dirs: list[str], overrides: list[str])
     resume = config["resume"]
     named = resume not in ("auto", "never")
     run = RunDirectory(Path(resume) if named else Path(config["paths"]["runs_dir"]) / run_name(config))
-    run.lock()
+    try:
+        run.lock()
+    except OSError as error:
+        raise RunError(f"{run.path} cannot be written: {error.strerror}; paths.runs_dir says where runs go") from error
     if resume == "never" and run.record:
         aside = run.set_aside()
         print(f"the earlier run is kept as {aside}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 _HELP = """\
 [bold]python run.py[/] [GROUP=OPTION ...] [KEY=VALUE ...]   (or: lab ...)
 
@@ -34,15 +36,14 @@ that can be resumed, repeated and read. Without any word it trains DETR on gener
 """
 
 
-def print_help(words: list[str]) -> None:
-    """Print the usage with the options of every group, those of ``--config-dir`` included."""
+def print_help(user_dirs: Sequence[str] = ()) -> None:
+    """Print the usage with the options of every group, those of the user's folders included."""
     from pathlib import Path
 
     from rich.console import Console
 
     from lab.config.compose import config_dir, groups, options
 
-    user = [Path(words[i + 1]) for i, word in enumerate(words[:-1]) if word == "--config-dir"]
-    folders = [config_dir(), *(folder for folder in user if folder.is_dir())]
+    folders = [config_dir(), *(Path(folder) for folder in user_dirs if Path(folder).is_dir())]
     lines = [f"  {group + '=':<14}{' | '.join(options(group, folders))}" for group in groups(folders)]
     Console(highlight=False, soft_wrap=True).print(_HELP.format(groups="\n".join(lines)))

@@ -1,0 +1,167 @@
+"""What Hydra and OmegaConf raise, in one line: what is wrong, where it was set, which names would be right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+
+from lab.config.origins import find_file, find_origin, groups, one_line, options, read, shorten, word_key
+from lab.errors import ConfigError, closest
+
+Known = Callable[[str], dict[str, Any]]
+"""Composes without the words of one key."""
+
+
+def explain(
+    error: Exception, overrides: list[str], folders: Sequence[Path], choices: Mapping[str, str], known: Known
+) -> ConfigError:
+    """Turn an exception of the compose step into a ConfigError.
+
+    Args:
+        error: what was raised.
+        overrides: the words of the command line.
+        folders: the folders of the groups.
+        choices: the chosen options, where composing came that far.
+        known: composes without the words of one key, to learn which keys there would have been.
+    """
+    text = str(error) or str(error.__cause__)
+    sweep = re.search(r"Ambiguous value for argument '(.+?)'\s|Sweep parameters '(.+?)' requires", text)
+    if sweep is not None:
+        word = sweep.group(1) or sweep.group(2)
+        return ConfigError(f"{word}: several values are a sweep: add -m; a list is written [a,b], a text 'a,b'")
+    if isinstance(error, OverrideParseException):
+        return ConfigError(unreadable(error))
+    if isinstance(error, yaml.YAMLError):
+        return ConfigError(f"a YAML file of the groups cannot be read: {one_line(error)}")
+    if isinstance(error, MissingConfigException):
+        return ConfigError(_missing_option(text, overrides, folders))
+    if "group override must be a string" in text:
+        return ConfigError(_no_option(overrides, folders))
+    if isinstance(error, OmegaConfBaseException):
+        return ConfigError(_unresolved(error, overrides, folders, choices))
+    word = _word_in(text, overrides)
+    if word is not None:
+        return ConfigError(_wrong_word(word, text, folders, known))
+    group = re.search(r"Could not override '([^']+)'", text)
+    if group is not None:
+        name = group.group(1)
+        where = _file_with(f"override /{name}", overrides, folders)
+        return ConfigError(f"override /{name}: there is no such group{where}{closest(name, groups(folders))}")
+    return ConfigError(one_line(text))
+
+
+def unreadable(error: OverrideParseException) -> str:
+    """Say which word cannot be parsed."""
+    key = word_key(error.override)
+    problem = one_line(error.message or error).split(" See https://")[0]
+    problem = problem.removeprefix(f"Error parsing override '{error.override}' ")
+    if not re.fullmatch(r"[A-Za-z0-9_./@:-]+", key):
+        return f"{error.override}: {key!r} is no key; write key=value, or see --help"
+    if "LexerNoViableAlt" in problem:
+        problem = "a quote is not closed"
+    return f"{error.override}: the value cannot be read ({problem}); a text with signs is quoted: \"{key}='...'\""
+
+
+def _word_in(text: str, overrides: Sequence[str]) -> str | None:
+    """Return the word that a message is about: it stands there whole, or its key in quotes."""
+    for word in reversed(overrides):
+        if f"'{word}'" in text or f"override {word}" in text or f"'{word_key(word)}'" in text:
+            return word
+    multiple = re.search(r"Multiple values for ([^.\s]+)\.", text)
+    key = multiple.group(1) if multiple else None
+    return next((word for word in reversed(overrides) if word_key(word) == key), None)
+
+
+def _missing_option(text: str, overrides: Sequence[str], folders: Sequence[Path]) -> str:
+    missing = re.search(r"Could not (?:find|load) '([^']+)'", text)
+    group, _, option = (missing.group(1) if missing else "").rpartition("/")
+    known = options(group, folders)
+    near = closest(option, known) or f"; there are: {', '.join(known) or 'none'}"
+    asked = any(word_key(word) == group and option in word for word in overrides)
+    where = "" if asked else _file_with(option, overrides, folders)
+    return f"{group}={option}: no such {group}{where}{near}"
+
+
+def _file_with(text: str, overrides: Sequence[str], folders: Sequence[Path]) -> str:
+    """Return `` (in FILE)`` for the chosen file whose defaults list has ``text``; ``""`` where none is found."""
+    for word in overrides:
+        group, _, option = word.partition("=")
+        path = find_file(f"{group.lstrip('+')}/{option}", folders)
+        if path is not None and text in str(read(path).get("defaults", "")):
+            return f" (in {shorten(path)})"
+    return ""
+
+
+def _no_option(overrides: Sequence[str], folders: Sequence[Path]) -> str:
+    known = groups(folders)
+    for word in overrides:
+        key = word_key(word)
+        if key in known and not options_named(word, key, folders):
+            return f"{word}: {key} takes the name of an option: {', '.join(options(key, folders))}"
+        if not key:
+            return f"{word}: write key=value, or see --help"
+    return "a group takes the name of one of its options; see --help"
+
+
+def options_named(word: str, group: str, folders: Sequence[Path]) -> bool:
+    """Whether a word such as ``data=coco`` names an option that exists."""
+    return word.partition("=")[2] in options(group, folders)
+
+
+def _unresolved(
+    error: OmegaConfBaseException, overrides: Sequence[str], folders: Sequence[Path], choices: Mapping[str, str]
+) -> str:
+    """An interpolation that leads nowhere, or a value ``???``."""
+    problem = re.split(r"\s*\n?\s*full_key:", str(error))[0]
+    problem = one_line(problem)
+    key = error.full_key or ""
+    if "Missing mandatory value" in problem:
+        problem = "a value is needed"
+    if problem.startswith("KeyError raised while resolving interpolation"):
+        problem = problem.split(": ", 1)[1].strip('"')
+    if not key:
+        return problem
+    return f"{key}: {problem[0].lower()}{problem[1:]} ({find_origin(key, overrides, folders, choices)})"
+
+
+def _wrong_word(word: str, text: str, folders: Sequence[Path], known: Known) -> str:
+    key = word_key(word)
+    if "Multiple values" in text or "force-add" in text:
+        return f"{word}: {key} is chosen already; write {word.lstrip('+')}"
+    if "Could not append" in text:
+        return f"{word}: {key} is there already; write {word.lstrip('+')}"
+    if "The value of" in text and word.startswith("~"):
+        return f"{word}: {one_line(text).removeprefix('Could not delete from config. ')}"
+    group = key.partition("@")[0]
+    if "looks like a config group" in text or "No match in the defaults list" in text or "/" in key or "@" in key:
+        near = closest(group, groups(folders)) or _listed(groups(folders))
+        return f"{word}: there is no group {key!r} (set on the command line){near}"
+    return _unknown_key(word, folders, known(key))
+
+
+def _unknown_key(word: str, folders: Sequence[Path], config: Mapping[str, Any]) -> str:
+    """Name the first part of the key that does not exist, and what stands beside it."""
+    parts = word_key(word).split(".")
+    node: Any = config
+    for index, part in enumerate(parts):
+        if not isinstance(node, Mapping):
+            path = ".".join(parts[:index])
+            return f"{word}: {path} is the value {node!r} and holds no key {part!r} (set on the command line)"
+        if part not in node:
+            break
+        node = node[part]
+    else:
+        return f"{word}: {word_key(word)} cannot be set like this (set on the command line)"
+    names = [str(name) for name in node] + (groups(folders) if not index and len(parts) == 1 else [])
+    near = closest(part, dict.fromkeys(names)) or _listed(names)
+    return f"{word}: unknown key {part!r} in {'.'.join(parts[:index]) or 'the config'} (set on the command line){near}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"; there are {', '.join(dict.fromkeys(names))}" if names else ""

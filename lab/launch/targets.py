@@ -1,0 +1,130 @@
+"""Check what the ``_target_`` nodes of a config name, and their arguments, from source texts alone. No torch.
+
+A target is a registered model's name (``detr_resnet50``) or a dotted path; a user's extensions are read, not imported.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lab import registry
+from lab.building import allowed_packages
+from lab.config.checks import DATA_METADATA
+from lab.config.compose import Composed
+from lab.config.signatures import check_arguments, find_module, find_signature, parse
+from lab.errors import ConfigError, RegistryError, closest
+
+_OF_CREATE_MODEL = frozenset({"pretrained", "features_only", "out_indices", "weights_dir", "strict"})
+
+
+def check_targets(composed: Composed) -> None:
+    """Check extensions, targets, their arguments and the name of pretrained weights.
+
+    Raises:
+        ConfigError: a package, a dotted path or an argument does not exist.
+        RegistryError: a model name or tag is unknown.
+    """
+    config = composed.config
+    if config["extensions"] and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    for name in config["extensions"]:
+        if find_module(name) is None:
+            raise ConfigError(
+                f"extensions: there is no package {name!r} in {Path.cwd()} or among the installed ones "
+                f"({composed.origin('extensions')})"
+            )
+    net = config["model"]["net"]
+    if "num_classes" in net:
+        where = composed.origin("model.net.num_classes")
+        raise ConfigError(f"model.net.num_classes: the data says how many classes there are; leave it out ({where})")
+    _check_node("model.net", net, composed)
+    _check_node("data", {key: value for key, value in config["data"].items() if key not in DATA_METADATA}, composed)
+    _check_pretrained(config["model"])
+
+
+def _check_node(path: str, node: Mapping[str, Any], composed: Composed) -> None:
+    target = node["_target_"]
+    where = f"{path}._target_={target}"
+    name, extra = target, frozenset[str]()
+    if isinstance(target, str) and (":" in target or registry.is_model(target) or "." not in target):
+        name, extra = _entry_function(target, where, composed.config["extensions"]), _OF_CREATE_MODEL
+    elif not isinstance(target, str) or target.split(".")[0] not in _allowed(composed):
+        allowed = ", ".join(sorted(_allowed(composed)))
+        raise ConfigError(f"{where}: not in an allowed package ({allowed}); name your own by extensions=[PACKAGE]")
+    try:
+        signature = find_signature(name) if name else None
+    except LookupError as error:
+        problem, near = error.args
+        raise ConfigError(f"{where}: {problem} ({composed.origin(f'{path}._target_')}){near}") from None
+    if signature is not None:
+        check_arguments(path, node, signature, composed.origin, extra)
+    for key, value in node.items():
+        if isinstance(value, Mapping) and "_target_" in value:
+            _check_node(f"{path}.{key}", value, composed)
+
+
+def _allowed(composed: Composed) -> set[str]:
+    return {*allowed_packages(), *(name.partition(".")[0] for name in composed.config["extensions"])}
+
+
+def _entry_function(target: str, where: str, extensions: list[str]) -> str | None:
+    """Return the dotted path of a registered model's entry function; None where only an import could tell."""
+    try:
+        source, name = registry.parse_model_name(target)
+        if source != "lab":
+            return None
+        base, tag = registry.split_model_name_tag(name)
+        if registry.is_model(base):
+            entry = registry.model_entry(base)
+            if tag and tag not in entry.pretrained:
+                raise RegistryError(f"{base} has no weights {tag!r}{closest(tag, entry.pretrained)}")
+            return f"{entry.module}.{base}"
+    except RegistryError as error:
+        raise RegistryError(f"{where}: {error}") from None
+    theirs = {name: module for package in extensions for name, module in _registered_in(package).items()}
+    if base in theirs:
+        return f"{theirs[base]}.{base}"
+    if not extensions:
+        raise RegistryError(f"{where}: unknown model {base!r}{closest(base, registry.list_models())}")
+    return None  # an extension may register it in another way than by a decorator
+
+
+def _registered_in(package: str) -> dict[str, str]:
+    """Return the names that a package registers with ``@register_model``, and their modules, from its source text."""
+    origin = find_module(package)
+    if origin is None:
+        return {}
+    folder = origin if origin.is_dir() else origin.parent if origin.name == "__init__.py" else None
+    found = {}
+    for path in sorted(folder.rglob("*.py")) if folder else [origin]:
+        inside = path.relative_to(folder).with_suffix("").parts if folder else ()
+        module = ".".join([package, *(part for part in inside if part != "__init__")])
+        tree = parse(path)
+        for node in tree.body if tree else []:
+            if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+                continue
+            if any("register_model" in ast.unparse(item) for item in node.decorator_list):
+                found[node.name] = module
+    return found
+
+
+def _check_pretrained(model: Mapping[str, Any]) -> None:
+    pretrained, target = model.get("pretrained"), str(model["net"]["_target_"])
+    if pretrained is None or Path(pretrained).is_file():
+        return
+    if Path(pretrained).suffix in (".pth", ".pt", ".ckpt", ".safetensors"):
+        raise ConfigError(f"model.pretrained={pretrained}: no such file")
+    if not registry.is_model(target):
+        if "." in target:
+            raise ConfigError(
+                f"model.pretrained={pretrained}: no such file, and {target} is no registered name with tags"
+            )
+        return
+    tags = registry.model_entry(target).pretrained
+    if pretrained not in tags:
+        known = closest(pretrained, tags) or (f"; there are {', '.join(tags)}" if tags else "; there are none")
+        raise RegistryError(f"model.pretrained={pretrained}: neither a file nor weights of {target}{known}")
