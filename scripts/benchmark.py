@@ -83,6 +83,9 @@ def detr_pair(training: bool, device: torch.device) -> tuple[DETR, nn.Module]:
     config = DetrConfig(num_labels=91, auxiliary_loss=training, attention_dropout=0.1, activation_dropout=0.1)
     peer = DetrForObjectDetection(config)
     peer.load_state_dict(to_transformers(ours.state_dict(), "timm"), strict=True)
+    for name, parameter in peer.model.backbone.named_parameters():
+        # The paper freezes the stem and the first stage. Transformers means to, but not with timm's backbone.
+        parameter.requires_grad_(not name.startswith(("model.conv1.", "model.layer1.")))
     return ours.to(device).train(training), peer.to(device).train(training)
 
 

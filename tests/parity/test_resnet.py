@@ -128,6 +128,19 @@ def test_plain_statistics_load_into_a_frozen_norm(peer: nn.Module) -> None:
         assert worst(ours(images()), peer(images())) < 2e-6  # worst measured: 4.3e-7
 
 
+def test_what_a_hook_has_seen_is_not_written_over(peer: nn.Module) -> None:
+    ours = create_model("resnet50", features_only=True).eval()
+    ours.load_state_dict(peer.state_dict(), strict=False)
+    with torch.no_grad():
+        before = [item.clone() for item in ours(images())]
+        seen: list[torch.Tensor] = []
+        ours.get_submodule("layer1.0").register_forward_hook(lambda module, inputs, output: seen.append(output))
+        maps = ours(images())
+        expected = peer.layer1[0](peer.maxpool(peer.relu(peer.bn1(peer.conv1(images())))))
+    assert worst(seen[0], expected) < 2e-6  # of one block, fp32
+    torch.testing.assert_close(maps, before, rtol=1e-4, atol=1e-4)
+
+
 def test_group_norm_does_not_depend_on_the_batch() -> None:
     ours = create_model("resnet18", num_classes=3, norm="group_norm")
     fill(ours)

@@ -3,7 +3,8 @@
 Keys and numbers are torchvision's (its v1.5 bottleneck, whose stride stands on the 3x3 convolution). As a backbone
 (``features_only``) it returns a list of maps. Normalisation: ``batch_norm``, ``frozen_batch_norm`` (statistics and
 affine are constants, as detectors use it) or ``group_norm`` (no dependence on the batch).
-Where a batch norm is constant it is folded into its convolution on the fly: one pass over the activations less.
+Where a batch norm is constant it is folded into its convolution on the fly: one pass over the activations less. On a
+CPU without gradients oneDNN adds and rectifies within the convolution too, into memory that is already mapped.
 """
 
 from __future__ import annotations
@@ -72,14 +73,66 @@ def scale_and_shift(norm: nn.BatchNorm2d | FrozenBatchNorm2d) -> tuple[Tensor, T
     return scale, norm.bias - norm.running_mean * scale
 
 
-def convolve(x: Tensor, convolution: nn.Conv2d, norm: nn.Module) -> Tensor:
-    """Convolve and normalise; a constant batch norm goes into weight and bias, which stays exact and differentiable."""
-    if isinstance(norm, FrozenBatchNorm2d) or (isinstance(norm, nn.BatchNorm2d) and not norm.training):
+def convolve(
+    x: Tensor,
+    convolution: nn.Conv2d,
+    norm: nn.Module,
+    add: Tensor | None = None,
+    relu: bool = True,
+    reuse: bool = False,
+) -> Tensor:
+    """Convolve, normalise, add and rectify.
+
+    A constant batch norm goes into weight and bias, which stays exact and differentiable.
+
+    Args:
+        x: (B, C, H, W).
+        convolution: has no bias of its own.
+        norm: of the convolution's output.
+        add: what to add before the ReLU, of the output's shape.
+        relu: whether to rectify.
+        reuse: without gradients, the memory of ``add`` may be written over.
+    """
+    if not (isinstance(norm, FrozenBatchNorm2d) or (isinstance(norm, nn.BatchNorm2d) and not norm.training)):
+        out: Tensor = norm(convolution(x))
+    else:
         scale, shift = scale_and_shift(norm)
         weight = convolution.weight * scale[:, None, None, None]
-        return convolution._conv_forward(x, weight, shift)
-    out: Tensor = norm(convolution(x))
-    return out
+        if _fuses(x):
+            return _fused_convolution(x, weight, shift, convolution, add, relu, reuse)
+        out = convolution._conv_forward(x, weight, shift)
+    if add is not None:
+        out = out.add_(add)
+    return F.relu(out, inplace=True) if relu else out
+
+
+def _fuses(x: Tensor) -> bool:
+    """Whether oneDNN's fused convolution applies: inference in float32 on a CPU, run eagerly."""
+    return bool(
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.enabled
+    )
+
+
+def _fused_convolution(
+    x: Tensor, weight: Tensor, shift: Tensor, geometry: nn.Conv2d, add: Tensor | None, relu: bool, reuse: bool
+) -> Tensor:
+    """Call what TorchInductor calls; fresh memory for large maps would cost more than the convolution."""
+    where = (geometry.padding, geometry.stride, geometry.dilation, geometry.groups)
+    activation = "relu" if relu else None
+    onednn = torch.ops.mkldnn
+    if add is None:
+        fused: Tensor = onednn._convolution_pointwise(x, weight, shift, *where, activation or "none", [], "")
+    elif reuse:
+        fused = onednn._convolution_pointwise_.binary(add, x, weight, shift, *where, "add", None, activation, [], None)
+    else:
+        fused = onednn._convolution_pointwise.binary(x, add, weight, shift, *where, "add", None, activation, [], None)
+    return fused
 
 
 def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
@@ -109,12 +162,12 @@ class BasicBlock(nn.Module):
         """The norm before the addition."""
         return self.bn2
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to (B, channels, H / stride, W / stride)."""
-        out = F.relu(convolve(x, self.conv1, self.bn1), inplace=True)
-        out = convolve(out, self.conv2, self.bn2)
-        identity = x if self.downsample is None else convolve(x, *self.downsample)  # type: ignore[misc]
-        return F.relu(out.add_(identity), inplace=True)
+    def forward(self, x: Tensor, reuse: bool = False) -> Tensor:
+        """Map (B, C, H, W) to (B, channels, H / stride, W / stride); ``reuse``: ``x`` may be written over."""
+        out = convolve(x, self.conv1, self.bn1)
+        if self.downsample is not None:
+            x, reuse = convolve(x, *self.downsample, relu=False), True  # type: ignore[misc]
+        return convolve(out, self.conv2, self.bn2, add=x, reuse=reuse)
 
 
 class Bottleneck(nn.Module):
@@ -139,13 +192,25 @@ class Bottleneck(nn.Module):
         """The norm before the addition."""
         return self.bn3
 
+    def forward(self, x: Tensor, reuse: bool = False) -> Tensor:
+        """Map (B, C, H, W) to (B, 4 * channels, H / stride, W / stride); ``reuse``: ``x`` may be written over."""
+        out = convolve(x, self.conv1, self.bn1)
+        out = convolve(out, self.conv2, self.bn2)
+        if self.downsample is not None:
+            x, reuse = convolve(x, *self.downsample, relu=False), True  # type: ignore[misc]
+        return convolve(out, self.conv3, self.bn3, add=x, reuse=reuse)
+
+
+class Stage(nn.Sequential):
+    """The blocks of one resolution."""
+
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to (B, 4 * channels, H / stride, W / stride)."""
-        out = F.relu(convolve(x, self.conv1, self.bn1), inplace=True)
-        out = F.relu(convolve(out, self.conv2, self.bn2), inplace=True)
-        out = convolve(out, self.conv3, self.bn3)
-        identity = x if self.downsample is None else convolve(x, *self.downsample)  # type: ignore[misc]
-        return F.relu(out.add_(identity), inplace=True)
+        """Run the blocks; all but the first may write over their input, unless a hook has seen it."""
+        reuse = False
+        for block in self:
+            x = block(x, reuse)
+            reuse = not block._forward_hooks
+        return x
 
 
 class _Trunk(nn.Module):
@@ -192,7 +257,7 @@ class _Trunk(nn.Module):
         if images.device.type == "cpu" or torch.is_autocast_enabled(images.device.type):
             # oneDNN and tensor cores compute in this layout; the stages keep it.
             images = images.contiguous(memory_format=torch.channels_last)
-        maps = [F.relu(convolve(images, self.conv1, self.bn1), inplace=True)]
+        maps = [convolve(images, self.conv1, self.bn1)]
         x = F.max_pool2d(maps[0], kernel_size=3, stride=2, padding=1)
         for stage in range(self.num_stages):
             x = self.get_submodule(f"layer{stage + 1}")(x)
@@ -208,7 +273,7 @@ def _make_stage(
     stride: int,
     dilations: tuple[int, int],
     norm: NormName,
-) -> nn.Sequential:
+) -> Stage:
     """Return one stage; as in torchvision its first block keeps the dilation of the stage before."""
     out_channels = channels * block.expansion
     downsample = None
@@ -216,7 +281,7 @@ def _make_stage(
         downsample = nn.Sequential(_conv(in_channels, out_channels, 1, stride), make_norm(norm, out_channels))
     layers = [block(in_channels, channels, stride, dilations[0], norm, downsample)]
     layers += [block(out_channels, channels, 1, dilations[1], norm, None) for _ in range(blocks - 1)]
-    return nn.Sequential(*layers)
+    return Stage(*layers)
 
 
 class ResNet(_Trunk):
