@@ -160,7 +160,7 @@ def _font(picture: Image.Image) -> ImageFont.FreeTypeFont:
     """Return Pillow's own font, the same on every machine, in a size that suits the picture."""
     font = ImageFont.load_default(size=max(12, max(picture.size) // 45))
     if not isinstance(font, ImageFont.FreeTypeFont):
-        raise RuntimeError("this Pillow was built without FreeType; install a wheel of pillow from PyPI")
+        raise RuntimeError("this Pillow was built without FreeType; pip install --force-reinstall --only-binary :all: pillow")
     return font
 
 
