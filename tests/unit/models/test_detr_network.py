@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import lab
 from lab.errors import ConfigError
@@ -61,6 +62,35 @@ def test_every_parameter_learns(kind: str) -> None:
     sum(terms.values()).backward()
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+
+
+class Syncs(TorchDispatchMode):
+    """Collects the operators that would make the host wait for a device."""
+
+    waiting = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "unique")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(name in str(func) for name in self.waiting):
+            self.seen.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_reads_nothing_but_the_costs(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, copies = small(kind), []
+    to_host = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: copies.append(tensor.shape) or to_host(tensor))
+    with Syncs() as syncs:
+        sum(model.loss(model(images()), targets()).values()).backward()
+    assert syncs.seen == []
+    assert len(copies) == 1
+    with Syncs() as syncs:
+        torch.ones(()).item()
+    assert len(syncs.seen) == 1  # the test sees what it looks for
 
 
 @pytest.mark.parametrize("kind", KINDS)
