@@ -103,6 +103,8 @@ class DetectionMAP(Metric):
     def compute(self) -> dict[str, float]:
         """Return ``map``, ``map_50``, ``map_75``, ``map_small|medium|large``, ``mar_...`` and ``map_per_class/<name>``.
 
+        A value that nothing in the truth defines is -1, as in pycocotools; labels named N/A, COCO's gaps, have none.
+
         Raises:
             DataError: if two valid rows have the same image id.
         """
@@ -127,9 +129,9 @@ class DetectionMAP(Metric):
 
         classes = [{"id": label + 1, "name": name} for label, name in enumerate(self.class_names)]
         images = [{"id": image_id} for image_id in image_ids.tolist()]
-        names = [f"map_per_class/{name}" for name in self.class_names]
+        names = {label: f"map_per_class/{name}" for label, name in enumerate(self.class_names) if name != "N/A"}
         if not images:
-            return dict.fromkeys((*_SUMMARY, *names), -1.0)
+            return dict.fromkeys((*_SUMMARY, *names.values()), -1.0)
         sides = [COCO({"images": images, "categories": classes, "annotations": side}) for side in (truth, found)]
         evaluation = COCOeval_faster(*sides, iouType="bbox", print_function=_log.debug)
         # In float64, as pycocotools has them: 0.001 of the result hangs on it.
@@ -140,7 +142,7 @@ class DetectionMAP(Metric):
         evaluation.summarize()
         result = {name: float(value) for name, value in zip(_SUMMARY, evaluation.stats[:12], strict=True)}
         precision = evaluation.eval["precision"][:, :, :, 0, -1]  # thresholds, recalls, classes; all areas, 100 boxes
-        for label, name in enumerate(names):
+        for label, name in names.items():
             defined = precision[:, :, label][precision[:, :, label] > -1]
             result[name] = float(defined.mean()) if defined.size else -1.0
         return result

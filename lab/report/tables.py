@@ -28,7 +28,7 @@ def print_config(config: Mapping[str, Any]) -> None:
 
 
 def print_metrics(metrics: Mapping[str, float], title: str) -> None:
-    """Print metrics as a table: a column for each stage, the classes' values below the others."""
+    """Print metrics as a table, a column for each stage; what the data has nothing of is left out."""
     stages = list(dict.fromkeys(key.split("/", 1)[0] for key in metrics))
     names = list(dict.fromkeys(key.split("/", 1)[1] for key in metrics))
     table = Table(title=title)
@@ -37,7 +37,8 @@ def print_metrics(metrics: Mapping[str, float], title: str) -> None:
         table.add_column(stage, justify="right")
     for name in names:
         values = [metrics.get(f"{stage}/{name}") for stage in stages]
-        table.add_row(name, *("" if value is None else f"{value:.4f}" for value in values))
+        if any(value not in (None, -1.0) for value in values):  # -1 is COCO's "nothing to measure"
+            table.add_row(name, *("" if value in (None, -1.0) else f"{value:.4f}" for value in values))
     Console().print(table)
 
 
