@@ -160,7 +160,7 @@ def _font(picture: Image.Image) -> ImageFont.FreeTypeFont:
     """Return Pillow's own font, the same on every machine, in a size that suits the picture."""
     font = ImageFont.load_default(size=max(12, max(picture.size) // 45))
     if not isinstance(font, ImageFont.FreeTypeFont):
-        raise RuntimeError("this Pillow was built without FreeType; pip install --force-reinstall --only-binary :all: pillow")
+        raise RuntimeError("this Pillow was built without FreeType; its wheels are built with it")
     return font
 
 
