@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from lab.assembly import QUIET, build_data, device_arguments, load_task, make_pl
 from lab.callbacks.progress import ProgressBar
 from lab.callbacks.steps import StepLog
 from lab.data.datamodule import DetectionDataModule
-from lab.data.images import find_images
+from lab.data.images import find_images, unreadable
+from lab.errors import DataError
 from lab.report.pictures import contact_sheet, draw_detections, side_by_side
 from lab.report.tables import print_metrics
 from lab.run_directory import describe_versions, now, write_atomically
@@ -70,10 +72,10 @@ def evaluate(config: dict[str, Any], home: Path) -> int:
     task = load_task(config, data)
     name = Path(config["ckpt"]).stem if config["ckpt"] else "pretrained"
     folder = home / f"{config['stage']}-{name}"
-    folder.mkdir(parents=True, exist_ok=True)
     if config["stage"] == "predict":
         _predict(config, task, data, paths, folder)
         return 0
+    folder.mkdir(parents=True, exist_ok=True)
     result = run_stage(config["stage"], config, task, data, folder)
     record = {
         "time": now(),
@@ -97,20 +99,29 @@ def _trainer(config: Mapping[str, Any]) -> pl.Trainer:
 def _predict(
     config: Mapping[str, Any], task: DetectionTask, data: DetectionDataModule, paths: list[Path], folder: Path
 ) -> None:
-    batches = _trainer(config).predict(task, dataloaders=data.folder_dataloader(paths))
+    batches = _trainer(config).predict(task, dataloaders=data.folder_dataloader(paths)) or []
+    bad = [paths[unreadable(number)] for image_ids, _ in batches for number in image_ids.tolist() if number < 0]
+    if len(bad) == len(paths):
+        raise DataError(f"input={config['input']}: cannot be read as an image{': none of them' if bad[1:] else ''}")
+    for path in bad:
+        print(f"warning: {path} cannot be read as an image and is left out", file=sys.stderr)
     results: list[dict[str, Any]] = []
     pictures = folder / "pictures"
-    pictures.mkdir(exist_ok=True)
-    for image_ids, predictions in batches or []:
+    pictures.mkdir(parents=True, exist_ok=True)
+    for image_ids, predictions in batches:
         for row, number in enumerate(image_ids.tolist()):
-            picture = _annotate(paths[number], predictions, row, task.class_names)
-            picture.save(pictures / f"{number:05d}-{paths[number].stem}.png")
-            results += _coco_results(predictions, row, number, paths[number])
+            if number >= 0:
+                picture = _annotate(paths[number], predictions, row, task.class_names)
+                picture.save(pictures / f"{number:05d}-{paths[number].stem}.png")
+                results += _coco_results(predictions, row, number)
     write_atomically(folder / "results.json", json.dumps(results) + "\n")
     names = [{"id": number, "name": name} for number, name in enumerate(task.class_names)]
-    images = [{"id": number, "file_name": str(path)} for number, path in enumerate(paths)]
+    images = [{"id": number, "file_name": str(path)} for number, path in enumerate(paths) if path not in bad]
     write_atomically(folder / "images.json", json.dumps({"images": images, "categories": names}, indent=1) + "\n")
-    print(f"{len(paths)} images, {len(results)} detections (pictures show scores above {SHOWN_ABOVE})")
+    print(
+        f"{len(images)} images, {len(results)} detections (pictures show scores above {SHOWN_ABOVE})"
+        f"{f', {len(bad)} files left out' if bad else ''}"
+    )
     print(f"written   {folder / 'results.json'} (COCO's format; images.json names the images and categories)")
     print(f"pictures  {pictures}")
 
@@ -124,7 +135,7 @@ def _annotate(path: Path, predictions: DetectionPredictions, row: int, class_nam
     return draw_detections(image, *found, class_names, SHOWN_ABOVE)
 
 
-def _coco_results(predictions: DetectionPredictions, row: int, number: int, path: Path) -> list[dict[str, Any]]:
+def _coco_results(predictions: DetectionPredictions, row: int, number: int) -> list[dict[str, Any]]:
     boxes = predictions.boxes[row].clone()
     boxes[:, 2:] -= boxes[:, :2]
     columns = (boxes.tolist(), predictions.scores[row].tolist(), predictions.labels[row].tolist())

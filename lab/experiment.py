@@ -55,7 +55,7 @@ def fit(config: dict[str, Any], run: RunDirectory) -> int:
             code, state = interrupted.exit_code, "interrupted"
             print(f"{interrupted}; repeat the command to continue", file=sys.stderr)
         except LabError:
-            code = 2
+            code, state = 2, "failed" if run.is_new else run.before
             raise
         except Exception:
             traceback.print_exc()
@@ -74,7 +74,9 @@ def fit(config: dict[str, Any], run: RunDirectory) -> int:
 def _check_dataset(data: DetectionDataModule, config: Mapping[str, Any], run: RunDirectory) -> None:
     fingerprint = data.fingerprint()
     known = run.record.get("dataset")
-    if known is not None and known != fingerprint:
+    if known == fingerprint:
+        return
+    if known is not None:
         if config["resume"] in ("auto", "never"):
             raise RunError(
                 f"{run.path}: the dataset data={config['data']['name']} has changed since this run was made; "

@@ -141,6 +141,7 @@ class RunDirectory:
         path: the directory.
         record: the content of ``run.json``; change it through ``update``.
         is_new: whether there was no ``run.json`` yet.
+        before: the state before ``begin``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -149,6 +150,7 @@ class RunDirectory:
         self.is_new = not self.file.is_file()
         self._lock: IO[str] | None = None
         self._begun = False
+        self.before = "new"
         if not self.is_new:
             try:
                 self.record = json.loads(self.file.read_text(encoding="utf-8"))
@@ -247,7 +249,7 @@ class RunDirectory:
         for folder in (self.path, self.checkpoints):
             for path in folder.glob(".*"):  # what a killed process was writing
                 path.unlink()
-        self._begun = True
+        self.before, self._begun = self.state, True
         write_atomically(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
         commit, diff = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
         if diff:

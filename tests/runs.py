@@ -144,10 +144,9 @@ def record(run: Path) -> dict[str, Any]:
     return json.loads((run / "run.json").read_text())
 
 
-def last_step(run: Path) -> int:
-    """Return the last step that stands in metrics.csv, 0 if none does."""
-    file = run / "metrics.csv"
-    lines = file.read_text().splitlines() if file.exists() else []
+def last_step(folder: Path) -> int:
+    """Return the last step that stands in the metrics.csv of ``folder``'s one run, 0 if none does."""
+    lines = [line for file in (folder / "runs").glob("*/metrics.csv") for line in file.read_text().splitlines()]
     return int(lines[-1].split(",")[0]) if len(lines) > 1 else 0
 
 

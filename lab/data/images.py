@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from lab.data.transforms import DetectionTransform, sample_generator
 from lab.errors import DataError
@@ -33,6 +33,9 @@ def find_images(source: str | Path) -> list[Path]:
 class ImageFolder:
     """Image files as detection samples without boxes; ``image_id`` counts them.
 
+    A file that cannot be read becomes a small black image whose ``image_id`` is ``unreadable(index)``: one bad file
+    does not stop a folder of thousands, and what was found in its place can be told from the rest.
+
     Args:
         paths: the files.
         transform: as in evaluation.
@@ -51,18 +54,18 @@ class ImageFolder:
         return
 
     def __getitem__(self, key: tuple[int, int]) -> DetectionSample:
-        """Return the image at ``(epoch, index)``.
-
-        Raises:
-            DataError: the file is no image, or a damaged one.
-        """
+        """Return the image at ``(epoch, index)``."""
         index = key[1]
-        path = self.paths[index]
         try:
-            with Image.open(path) as file:
-                image = file.convert("RGB")
-        except (OSError, UnidentifiedImageError) as error:
-            raise DataError(f"{path} cannot be read as an image ({error}); remove it from input=") from error
+            with Image.open(self.paths[index]) as file:
+                image, image_id = file.convert("RGB"), index
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow raises for a bad file
+            image, image_id = Image.new("RGB", (32, 32)), unreadable(index)
         nothing = torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)
         transformed = self.transform(image, *nothing, sample_generator(0, 0, index))
-        return DetectionSample(transformed.image, *nothing, image_id=index, original_size=(image.height, image.width))
+        return DetectionSample(transformed.image, *nothing, image_id, original_size=(image.height, image.width))
+
+
+def unreadable(number: int) -> int:
+    """Return the ``image_id`` of a file that cannot be read, below 0; and from that again the file's number."""
+    return -1 - number

@@ -25,6 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LabError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except Interrupted as interrupted:
+        return interrupted.exit_code
     except KeyboardInterrupt:
         return 130
 
@@ -82,18 +84,18 @@ def run_one(overrides: list[str], user_dirs: list[str], only_print: bool = False
         from lab import evaluation
 
         return evaluation.evaluate(config, home or _home_of(config))
-    run, report = open_run(config, user_dirs, overrides)
-    try:
-        with SignalWatch():  # importing torch takes seconds
-            from lab import experiment
+    with SignalWatch():
+        run, report = open_run(config, user_dirs, overrides)
+        try:
+            from lab import experiment  # this imports torch, which takes seconds
 
             return experiment.report_finished(config, run) if report else experiment.fit(config, run)
-    except Interrupted as interrupted:
-        if not report:
-            run.end("interrupted", interrupted.exit_code)
-        return interrupted.exit_code
-    finally:
-        run.release()
+        except Interrupted as interrupted:
+            if not report:
+                run.end("interrupted", interrupted.exit_code)
+            return interrupted.exit_code
+        finally:
+            run.release()
 
 
 def inherit(overrides: list[str], user_dirs: list[str]) -> tuple[list[str], list[str], Path | None]:

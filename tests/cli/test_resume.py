@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +59,7 @@ def test_killed_runs_end_as_undisturbed_ones(
     kills = 0
     for target in (drawn.randint(every + 1, 5), drawn.randint(6, 8), drawn.randint(9, 11)):
         command = runs.start(*words, folder=tmp_path)
-        reached = wait_for(
-            lambda target=target: (tmp_path / "runs").exists() and last_step(only_run(tmp_path)) >= target, command
-        )
-        assert reached, command.err
+        assert wait_for(lambda target=target: last_step(tmp_path) >= target, command), command.err
         command.send(signal.SIGKILL)
         assert command.wait() == -signal.SIGKILL
         kills += 1
@@ -84,3 +84,113 @@ def test_killed_runs_end_as_undisturbed_ones(
     assert record(run)["result"] == record(undisturbed)["result"]
     assert record(run)["weights"] == "averaged"
     assert not list(run.rglob(".*"))  # nothing half-written is left
+
+
+def copy_of(run: Path, folder: Path) -> Path:
+    """Return a copy of a finished run as one that was killed after its last checkpoint, in ``folder/runs``."""
+    target = folder / "runs" / run.name
+    shutil.copytree(run, target)
+    edit(target, state="running", result={})
+    return target
+
+
+def edit(run: Path, **changes: Any) -> None:
+    (run / "run.json").write_text(json.dumps({**record(run), **changes}))
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 64] = bytes(255 - byte for byte in content[middle : middle + 64])
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip])
+def test_damaged_checkpoint_is_named_and_the_one_before_taken(
+    runs: Runs, undisturbed: Path, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    run = copy_of(undisturbed, tmp_path)
+    damage(run / "checkpoints" / "last.ckpt")
+    command = runs.run(*SMALL, *HARD, folder=tmp_path)
+    assert command.code == 0, command.err
+    assert "last.ckpt is damaged" in command.err
+    assert "previous.ckpt" in command.err
+    assert record(run)["resumed_at"] == [11]
+    assert rows(run) == rows(undisturbed)
+    assert (run / "checkpoints" / "damaged.ckpt").exists()
+    assert load_checkpoint(run / "checkpoints" / "last.ckpt")["lab"]["step"] == 12
+
+
+def test_nothing_is_trained_afresh_silently_when_all_checkpoints_are_damaged(
+    runs: Runs, undisturbed: Path, tmp_path: Path
+) -> None:
+    run = copy_of(undisturbed, tmp_path)
+    truncate(run / "checkpoints" / "last.ckpt")
+    flip(run / "checkpoints" / "previous.ckpt")
+    before = (run / "metrics.csv").read_bytes()
+    command = runs.run(*SMALL, *HARD, folder=tmp_path)
+    assert command.code == 2
+    error = command.err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert "last.ckpt and previous.ckpt cannot be read" in error
+    assert "resume=never" in error
+    assert (run / "metrics.csv").read_bytes() == before
+
+
+def test_finished_run_is_reported_not_trained(runs: Runs, undisturbed: Path, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / undisturbed.name
+    shutil.copytree(undisturbed, run)
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != "run.lock"}
+    command = runs.run(*SMALL, *HARD, folder=tmp_path)
+    assert command.code == 0, command.err
+    assert "is finished" in command.out
+    assert "map_50" in command.out
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != "run.lock"} == before
+
+
+@pytest.mark.parametrize("changed", ["sources", "dataset"])
+@pytest.mark.parametrize("state", ["finished", "interrupted"])
+def test_changed_fingerprint_is_refused(
+    runs: Runs, undisturbed: Path, tmp_path: Path, changed: str, state: str
+) -> None:
+    run = copy_of(undisturbed, tmp_path)
+    edit(run, state=state, **{changed: "0" * 64})
+    command = runs.run(*SMALL, *HARD, folder=tmp_path)
+    assert command.code == 2
+    (error,) = command.err.splitlines()
+    for part in (changed, "changed", "resume=never", f"resume=runs/{run.name}"):
+        assert part in error
+    assert record(run)["state"] == state
+
+
+def test_changed_run_goes_on_when_named_and_further(runs: Runs, undisturbed: Path, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / undisturbed.name
+    shutil.copytree(undisturbed, run)
+    edit(run, sources="0" * 64, dataset="1" * 64)
+    command = runs.run(f"resume={run}", "trainer.max_steps=14", folder=tmp_path)
+    assert command.code == 0, command.out[-2000:] + command.err
+    assert only_run(tmp_path) == run
+    assert record(run)["resumed_at"] == [12]
+    changes = {key: value for change in record(run)["changes"] for key, value in change.items()}
+    assert changes["trainer.max_steps"] == [12, 14]
+    assert changes["sources"][0] == "0" * 12
+    assert changes["dataset"][0] == "1" * 64
+    assert [row["step"] for row in rows(run)] == list(range(1, 15))
+    first = [{k: v for k, v in row.items() if not k.startswith("test/")} for row in rows(run)[:12]]
+    assert first == [{k: v for k, v in row.items() if not k.startswith("test/")} for row in rows(undisturbed)]
+    assert (rows(run)[13]["val/map"], rows(run)[13]["test/map"]) != (None, None)
+
+
+def test_resume_never_keeps_the_old_run_aside(runs: Runs, undisturbed: Path, tmp_path: Path) -> None:
+    run = copy_of(undisturbed, tmp_path)
+    edit(run, marker="old")
+    command = runs.run(*SMALL, *HARD, "resume=never", "trainer.checkpoint_every_n_steps=100", folder=tmp_path)
+    assert command.code == 0, command.err
+    assert record(run)["resumed_at"] == []
+    assert "marker" not in record(run)
+    assert record(run.with_name(f"{run.name}~1"))["marker"] == "old"
+    assert rows(run) == rows(undisturbed)
