@@ -4,7 +4,7 @@ Keys and numbers are torchvision's (its v1.5 bottleneck, whose stride stands on 
 (``features_only``) it returns a list of maps. Normalisation: ``batch_norm``, ``frozen_batch_norm`` (statistics and
 affine are constants, as detectors use it) or ``group_norm`` (no dependence on the batch).
 Where a batch norm is constant it is folded into its convolution on the fly: one pass over the activations less. On a
-CPU without gradients oneDNN adds and rectifies within the convolution too, into memory that is already mapped.
+CPU, where no gradient is wanted, oneDNN adds and rectifies within the convolution, into memory already mapped.
 """
 
 from __future__ import annotations
@@ -91,14 +91,14 @@ def convolve(
         norm: of the convolution's output.
         add: what to add before the ReLU, of the output's shape.
         relu: whether to rectify.
-        reuse: without gradients, the memory of ``add`` may be written over.
+        reuse: where no gradient is wanted, the memory of ``add`` may be written over.
     """
     if not (isinstance(norm, FrozenBatchNorm2d) or (isinstance(norm, nn.BatchNorm2d) and not norm.training)):
         out: Tensor = norm(convolution(x))
     else:
         scale, shift = scale_and_shift(norm)
         weight = convolution.weight * scale[:, None, None, None]
-        if _fuses(x):
+        if _fuses(x, weight):
             return _fused_convolution(x, weight, shift, convolution, add, relu, reuse)
         out = convolution._conv_forward(x, weight, shift)
     if add is not None:
@@ -106,12 +106,12 @@ def convolve(
     return F.relu(out, inplace=True) if relu else out
 
 
-def _fuses(x: Tensor) -> bool:
-    """Whether oneDNN's fused convolution applies: inference in float32 on a CPU, run eagerly."""
+def _fuses(x: Tensor, weight: Tensor) -> bool:
+    """Whether oneDNN's fused convolution applies: float32 on a CPU, run eagerly, in inference or a frozen stage."""
     return bool(
         x.device.type == "cpu"
         and x.dtype == torch.float32
-        and not torch.is_grad_enabled()
+        and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and torch.backends.mkldnn.is_available()
