@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ _NOT_INHERITED = ("stage", "ckpt", "input", "check", "resume")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0 done, 1 failed, 2 refused, 130 and 143 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
+    # OpenMP's threads spin while they wait, which on a machine with other work costs more than the step itself.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return _main(words)
     except LabError as error:
