@@ -21,12 +21,11 @@ DATA_METADATA = frozenset({"name", "tasks", "requires", "how_to_get"})
 """Keys of a data node that describe it and are no arguments of its target."""
 
 
-def check_config(composed: Composed, files: bool = True) -> None:
+def check_config(composed: Composed) -> None:
     """Check a composed config and bring its values into the types of the schemas (``"4"`` becomes 4).
 
     Args:
         composed: the config; its ``config`` is replaced by the typed one.
-        files: also check that files, folders and devices are there.
 
     Raises:
         ConfigError: with the first thing that is wrong.
@@ -41,10 +40,17 @@ def check_config(composed: Composed, files: bool = True) -> None:
     _check_length(composed)
     _check_batch(composed)
     _check_strategy(composed)
-    if files:
-        _check_devices(composed)
-        _check_files(composed)
-        _check_data(composed)
+
+
+def check_machine(composed: Composed) -> None:
+    """Check that the devices, files and folders of a checked config are there.
+
+    Raises:
+        ConfigError: with the first thing that is missing.
+    """
+    _check_devices(composed)
+    _check_files(composed)
+    _check_data(composed)
 
 
 def _check_inheritance(composed: Composed) -> None:

@@ -53,7 +53,10 @@ def explain(
         name = group.group(1)
         where = _file_with(f"override /{name}", overrides, folders)
         return ConfigError(f"override /{name}: there is no such group{where}{closest(name, groups(folders))}")
-    return ConfigError(one_line(text))
+    text = one_line(text.split("full_key:")[0])
+    inside = re.match(r"In '([^']+)': (?:\w+ raised while composing config: )?(.*)", text)
+    path = find_file(inside.group(1), folders) if inside is not None else None
+    return ConfigError(f"{shorten(path)}: {inside.group(2)}" if inside is not None and path is not None else text)
 
 
 def unreadable(error: OverrideParseException) -> str:

@@ -212,6 +212,9 @@ class Expected(Strict):
     tolerance: Rate
 
 
+_CHOSEN_BY = {"data": "_target_", "optimizer": "name", "scheduler": "name"}
+
+
 class Config(Strict):
     """The whole resolved configuration of a run."""
 
@@ -242,7 +245,7 @@ class Config(Strict):
         if isinstance(value, dict):
             for group in ("model", "data", "trainer", "optimizer", "scheduler"):
                 node = value.get(group)
-                named = group in ("optimizer", "scheduler") and isinstance(node, dict)
-                if node is None or (named and not node.get("name")):
+                key = _CHOSEN_BY.get(group)  # a model's numbers for the group may be there all the same
+                if node is None or (key is not None and isinstance(node, dict) and key not in node):
                     raise ValueError(f"no {group} is chosen: add {group}=NAME")
         return value

@@ -108,15 +108,13 @@ def _prepare_all(combinations: list[list[str]], user_dirs: list[str]) -> list[Jo
 
 
 def _prepare(words: list[str], user_dirs: list[str]) -> Job:
-    from lab.config.checks import check_config
     from lab.config.compose import compose_config
     from lab.launch.parent import inherit
-    from lab.launch.targets import check_targets
+    from lab.launch.targets import check_all
 
     inherited, folders, home = inherit(words, user_dirs)
     composed = compose_config(inherited, folders)
-    check_config(composed)
-    check_targets(composed)
+    check_all(composed)
     path = Path(composed.config["paths"]["runs_dir"]) / run_name(composed.config)
     return Job(words, composed.config, home or path)
 

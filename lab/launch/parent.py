@@ -65,14 +65,12 @@ def _main(words: list[str]) -> int:
 
 def run_one(overrides: list[str], user_dirs: list[str], only_print: bool = False) -> int:
     """Compose, check and run a single job."""
-    from lab.config.checks import check_config
     from lab.config.compose import compose_config
-    from lab.launch.targets import check_targets
+    from lab.launch.targets import check_all
 
     overrides, user_dirs, home = inherit(overrides, user_dirs)
     composed = compose_config(overrides, user_dirs)
-    check_config(composed, files=not only_print)
-    check_targets(composed)
+    check_all(composed, machine=not only_print)
     config = composed.config
     if only_print:
         from lab.report.tables import print_config

@@ -13,12 +13,24 @@ from typing import Any
 
 from lab import registry
 from lab.building import allowed_packages
-from lab.config.checks import DATA_METADATA
+from lab.config.checks import DATA_METADATA, check_config, check_machine
 from lab.config.compose import Composed
 from lab.config.signatures import check_arguments, find_module, find_signature, parse
 from lab.errors import ConfigError, RegistryError, closest
 
 _OF_CREATE_MODEL = frozenset({"pretrained", "features_only", "out_indices", "weights_dir", "strict"})
+
+
+def check_all(composed: Composed, machine: bool = True) -> None:
+    """Check everything that can be told without torch: the config, its targets and, unless not ``machine``, files.
+
+    Raises:
+        LabError: the first thing that is wrong; ``composed.config`` has the types of the schemas otherwise.
+    """
+    check_config(composed)
+    check_targets(composed)
+    if machine:
+        check_machine(composed)
 
 
 def check_targets(composed: Composed) -> None:

@@ -1,0 +1,174 @@
+"""Each mistake in one line: what is wrong, where it was set, the closest right names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Refuse = Callable[..., str]
+Write = Callable[[str, str], Path]
+ON = "set on the command line"
+
+WORDS = {
+    # groups and their options
+    "model=detr data=coc": ("data=coc: no such data", "'coco'"),
+    "optimizer=sdg": ("optimizer=sdg: no such optimizer", "'sgd'"),
+    "experiments=nope": ("experiments=nope: no such experiments",),
+    "strategy=ddp": ("no such strategy", "there are: single"),
+    "model=": ("no such model", "detr_tiny"),
+    "optimizer=null": ("optimizer takes the name of an option: adam, adamw,",),
+    "dataa=x": ("unknown key 'dataa'", ON, "'data'"),
+    "+data=coco": ("data is chosen already; write data=coco",),
+    "++data=coco": ("data is chosen already; write data=coco",),
+    "model@foo=detr_tiny": ("there is no group 'model@foo'", "'model'"),
+    "model/foo=detr": ("there is no group 'model/foo'", "'model'"),
+    "~data": ("no data is chosen: add data=NAME",),
+    "~optimizer": ("no optimizer is chosen: add optimizer=NAME",),
+    # keys
+    "foo=1": ("unknown key 'foo' in the config", ON, "seed"),
+    "+foo=1": ("unknown key 'foo' in the config", f"{ON}: +foo=1", "seed"),
+    "foo.bar=1": ("unknown key 'foo' in the config",),
+    "modle.net.num_queries=3": ("unknown key 'modle'", "'model'"),
+    "optimizer.lrr=1": ("optimizer.lrr=1: unknown key 'lrr' in optimizer", ON, "'lr'"),
+    "+optimizer.foo=2": ("optimizer.foo: unknown key 'foo' in optimizer", f"{ON}: +optimizer.foo=2", "weight_decay"),
+    "++trainer.devicez=2": ("unknown key 'devicez' in trainer", f"{ON}: ++trainer.devicez=2", "'devices'"),
+    "seed.x=3": ("seed is the value 0 and holds no key 'x'", ON),
+    "~foo": ("~foo: unknown key 'foo'",),
+    "~optimizer.lr": ("optimizer.lr is missing", f"{ON}: ~optimizer.lr"),
+    "~seed": ("data.seed: interpolation key 'seed' not found", "conf/data/shapes.yaml"),
+    "+model.net.dropout=0.5": ("model.net.dropout is there already; write model.net.dropout=0.5",),
+    "hydra.run.dir=x": ("Hydra's own settings are fixed", "paths.runs_dir"),
+    # values
+    "trainer.devices=two": ("trainer.devices=two: should be an integer", f"{ON}: trainer.devices=two"),
+    "stage=tst": ("stage=tst: should be one of fit, validate, test, predict", ON, "'test'"),
+    "check=maybe": ("check=maybe: should be true or false",),
+    "optimizer.lr=inf": ("optimizer.lr=inf: should be a finite number",),
+    "optimizer.lr=null": ("optimizer.lr=null: should be a number",),
+    "model.net=3": ("model.net=3: should hold keys of its own",),
+    "optimizer.betas=[0.9,1]": ("optimizer.betas.1=1: should be less than 1",),
+    "debug.limit_train_batches=1.5": ("debug.limit_train_batches=1.5: should be an integer or should be less than",),
+    "extensions=pkg": ("extensions=pkg: should be a list",),
+    "optimizer.groups=[{pattern:a,lrx:1}]": ("optimizer.groups.0.lrx: unknown key 'lrx'", "'lr'"),
+    # words that cannot be read, and interpolations that lead nowhere
+    "optimizer.lr=[a": ("optimizer.lr=[a: the value cannot be read", "quoted"),
+    "optimizer.lr='a": ("optimizer.lr='a: the value cannot be read (a quote is not closed)",),
+    "optimizer.lr=${seed": ("optimizer.lr=${seed: the value cannot be read",),
+    "optimizer.lr=1,2": ("optimizer.lr=1,2: several values are a sweep: add -m",),
+    "é=1": ("'é' is no key",),
+    "=3": ("=3: write key=value",),
+    "optimizer.lr=${nope}": ("optimizer.lr: interpolation key 'nope' not found", f"{ON}: optimizer.lr=${{nope}}"),
+    "optimizer.lr=${oc.env:NO_SUCH_NAME}": ("optimizer.lr: environment variable 'NO_SUCH_NAME' not found", ON),
+    "optimizer.lr=???": ("optimizer.lr: a value is needed", ON),
+    "seed=${seed}": ("recursive interpolation",),
+    # unions by name
+    "optimizer.name=adamx": ("optimizer.name=adamx: should be one of adam, adamw, sgd", ON, "'adam'"),
+    "optimizer.name=sgd": ("optimizer.momentum is missing for optimizer.name=sgd", "optimizer=sgd brings"),
+    "scheduler.name=step": ("scheduler.step_size is missing for scheduler.name=step", "scheduler=step brings"),
+    "+optimizer.momentum=0.9": ("unknown key 'momentum' in optimizer", "betas"),
+    # arguments of targets, from their source text
+    "model.net.num_querys=5": ("detr_tiny takes no argument 'num_querys'", ON, "'num_queries'"),
+    "+model.net.num_querys=5": ("detr_tiny takes no argument 'num_querys'", ON, "'num_queries'"),
+    "model.net.num_queries=ten": ("model.net.num_queries=ten: detr_tiny takes int", ON),
+    "model.net.dropout=null": ("model.net.dropout=null: detr_tiny takes float",),
+    "model.net.frozen_backbone=conv1": ("detr_tiny takes Sequence[str]",),
+    "model.net.num_classes=5": ("the data says how many classes there are",),
+    "model=detr model.net.num_querys=5": ("detr_resnet50 takes no argument 'num_querys'", "'num_queries'"),
+    "model=detr model.net.num_queries=ten": ("detr_resnet50 takes int",),
+    "model=detr model.pretrained=coc": ("neither a file nor weights of detr_resnet50", "'coco'"),
+    "model=detr model.pretrained=a.pth": ("model.pretrained=a.pth: no such file",),
+    "model.net._target_=detr_resnet5": ("unknown model 'detr_resnet5'", "'detr_resnet50'"),
+    "model.net._target_=detr_resnet50.coc": ("detr_resnet50 has no weights 'coc'", "'coco'"),
+    "model.net._target_=lab.models.detr.network.DETER": ("has no 'DETER'", ON, "'DETR'"),
+    "model.net._target_=lab.models.dettr.network.DETR": ("lab.models has no 'dettr'", "'detr'"),
+    "model.net._target_=os.system": ("not in an allowed package", "extensions=[PACKAGE]"),
+    "data.num_vall=3": ("ShapesDataModule takes no argument 'num_vall'", "'num_val'"),
+    "data.root=x": ("ShapesDataModule takes no argument 'root'",),
+    "extensions=[no_such_package]": ("there is no package 'no_such_package'", ON),
+    # combinations
+    "trainer.max_steps=null trainer.max_epochs=null": ("are both null", "set one"),
+    "trainer.max_steps=5 trainer.max_epochs=3": ("trainer.max_steps=5", "trainer.max_epochs=3", "only one"),
+    "model=detr trainer.max_steps=5": ("conf/model/detr.yaml", "add trainer.max_epochs=null"),
+    "data.batch_size=33 trainer.accumulate_grad_batches=2": ("data.batch_size=33", "32 or 34 would be"),
+    "strategy=single trainer.devices=2": ("trainer.devices=2: strategy=single uses one device", ON),
+    # files
+    "ckpt=nowhere.ckpt": ("ckpt=nowhere.ckpt: no such file", ON, "there is no checkpoint in runs/ yet"),
+    "ckpt=.": ("a folder, no file",),
+    "resume=elsewhere": ("resume=elsewhere: neither auto, never nor a run directory",),
+    "stage=predict": ("needs input=FILE or input=FOLDER",),
+    "stage=predict input=nowhere": ("input=nowhere: no such file or folder",),
+    "data=coco": ("data=coco: data/coco does not exist", "conf/data/coco.yaml", "get train2017.zip"),
+    "data=voc data.root=here": ("data=voc: here does not exist", f"{ON}: data.root=here", "get VOCtrainval"),
+}
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_a_mistake_is_one_line(words: str, refused: Refuse) -> None:
+    line = refused(*words.split(" "))
+    for part in WORDS[words]:
+        assert part in line
+
+
+def test_a_gpu_that_is_not_there(refused: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert "this machine has no GPU; use trainer=cpu" in refused("trainer=gpu")
+
+
+def test_the_first_missing_file_of_a_dataset_is_named(refused: Refuse, tmp_path: Path) -> None:
+    (tmp_path / "voc" / "ImageSets" / "Main").mkdir(parents=True)
+    (tmp_path / "voc" / "ImageSets" / "Main" / "train.txt").touch()
+    assert "voc/ImageSets/Main/val.txt does not exist" in refused("data=voc", "data.root=voc")
+
+
+def test_near_checkpoints_and_runs_are_named(refused: Refuse, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "detr_tiny-shapes-01234567"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "best.ckpt").touch()
+    (folder / "run.json").write_text("{}")
+    best = "runs/detr_tiny-shapes-01234567/checkpoints/best.ckpt"
+    assert best in refused("ckpt=runs/detr_tiny-shapes-0123456/checkpoints/best.ckpt")
+    assert "'runs/detr_tiny-shapes-01234567'" in refused("resume=runs/detr_tiny-shapes-0123456")
+
+
+def test_a_model_and_data_of_different_tasks(refused: Refuse, mine: Write) -> None:
+    folder = mine("data/words", "tasks: [language]\n_target_: lab.data.shapes_module.ShapesDataModule\nbatch_size: 4\n")
+    line = refused("data=words", dirs=[folder])
+    assert "model=detr_tiny needs data for detection, data=words gives language" in line
+    assert "mine/data/words.yaml" in line
+    assert "data=coco|shapes|voc would fit" in line
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (
+            "# @package _global_\ndefaults:\n  - override /model: detrr\n",
+            ("model=detrr", "mine/experiments/x", "'detr'"),
+        ),
+        (
+            "# @package _global_\ndefaults:\n  - override /modle: detr\n",
+            ("no such group", "mine/experiments/x", "'model'"),
+        ),
+        ("# @package _global_\noptimizer:\n  lrr: 3\n", ("unknown key 'lrr'", "mine/experiments/x.yaml", "'lr'")),
+        ("# @package _global_\ntrainer:\n  devices: two\n", ("should be an integer", "mine/experiments/x.yaml")),
+        (
+            "# @package _global_\nmodel:\n  net:\n    num_query: 1\n",
+            ("no argument 'num_query'", "mine/experiments/x.yaml"),
+        ),
+        ("optimizer:\n  lr: 3\n", ("mine/experiments/x.yaml", "'# @package _global_'")),
+        ("# @package _global_\noptimizer: {lr: [\n", ("mine/experiments/x.yaml",)),
+        ("# @package _global_\n- 3\n", ("mine/experiments/x",)),
+        ("# @package _global_\noptimizer:\n  lr: ${nope}\n", ("'nope' not found", "mine/experiments/x.yaml")),
+        ("# @package _global_\ndefaults: 3\n", ("experiments/x",)),
+        ("# @package _global_\nexpected: {metric: test/map_50}\n", ("expected.value is missing", "mine/experiments/x")),
+    ],
+)
+def test_a_mistake_in_a_file_names_the_file(content: str, parts: tuple[str, ...], refused: Refuse, mine: Write) -> None:
+    line = refused("experiments=x", dirs=[mine("experiments/x", content)])
+    for part in parts:
+        assert part in line
+
+
+def test_a_folder_of_groups_that_is_not_there(refused: Refuse, tmp_path: Path) -> None:
+    assert "no such folder" in refused(dirs=[tmp_path / "nowhere"])
