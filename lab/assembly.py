@@ -49,6 +49,7 @@ def prepare(config: Mapping[str, Any]) -> None:
         ".*lr_scheduler.step.*",
         ".*smaller than the logging interval.*",
         ".*LeafSpec.*",
+        ".*custom batch sampler.*",
     ):
         warnings.filterwarnings("ignore", message)
     pl.seed_everything(config["seed"], workers=False, verbose=False)

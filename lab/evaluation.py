@@ -49,9 +49,9 @@ def run_stage(
     else:
         trainer.validate(task, dataloaders=data.val_dataloader(), verbose=False)
     metrics = dict(task.results)
-    sheet = _draw(
-        task, data, "test" if stage == "test" else "val", folder / "pictures", config["callbacks"]["pictures"]
-    )
+    split = "test" if stage == "test" else "val"
+    with trainer.precision_plugin.forward_context():
+        sheet = _draw(task, data, split, folder / "pictures", config["callbacks"]["pictures"])
     return StageResult(metrics, sheet)
 
 

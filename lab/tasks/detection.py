@@ -15,6 +15,7 @@ from lab.ops.images import normalize_images
 from lab.registry import build
 from lab.structures import DetectionBatch, DetectionPredictions, Detector
 from lab.tasks.optim import make_optimizer, make_schedule
+from lab.tasks.set_loss import SetLoss
 
 
 class DetectionTask(pl.LightningModule):
@@ -54,16 +55,11 @@ class DetectionTask(pl.LightningModule):
         self.results: dict[str, float] = {}
         self.weights_kind = "raw"
         self.trained_steps = 0
-        self._val_loss: Tensor | float = 0.0
-        self._val_images = 0
+        self.val_loss = SetLoss()
 
     def forward(self, batch: DetectionBatch) -> Any:
         """Return the network's outputs for a batch of uint8 images."""
         return self.net(normalize_images(batch.images, batch.padding_mask), batch.padding_mask)
-
-    def on_train_start(self) -> None:
-        """Forget what an earlier fit left."""
-        self.step_terms = {}
 
     def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
         """Return the micro-batch's part of the loss of its global batch.
@@ -80,20 +76,20 @@ class DetectionTask(pl.LightningModule):
             self.step_terms[name] = self.step_terms[name] + value if name in self.step_terms else value
         return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
 
+    def on_validation_epoch_start(self) -> None:
+        """Forget what a validation that did not end has left."""
+        self.val_loss.reset()
+        self.val_map.reset()
+
     def validation_step(self, batch: DetectionBatch, batch_idx: int) -> None:
-        """Collect predictions, and the loss as the mean over images."""
+        """Collect predictions and the loss."""
         outputs = self(batch)
-        terms = self.net.loss(outputs, batch.targets)
-        count = len(batch.images)
-        self._val_loss = self._val_loss + torch.stack(list(terms.values())).sum() * count
-        self._val_images += count
+        self.val_loss.update(self.net, outputs, batch)
         self._update(self.val_map, batch, self.net.predict(outputs, batch.original_sizes))
 
     def on_validation_epoch_end(self) -> None:
         """Compute ``val/...``."""
-        loss = float(self._val_loss) / max(1, self._val_images)
-        self._val_loss, self._val_images = 0.0, 0
-        self._finish("val", self.val_map, {"loss": loss})
+        self._finish("val", self.val_map, {"loss": self.val_loss.compute(self.trainer)})
 
     def test_step(self, batch: DetectionBatch, batch_idx: int) -> None:
         """Collect predictions."""

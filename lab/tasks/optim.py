@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,7 +13,13 @@ from torch import nn
 
 from lab.errors import ConfigError
 
-_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
+_NORMS = (
+    nn.LayerNorm,
+    nn.RMSNorm,
+    nn.GroupNorm,
+    nn.modules.batchnorm._BatchNorm,
+    nn.modules.instancenorm._InstanceNorm,
+)
 
 
 def parameter_groups(module: nn.Module, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -96,6 +102,8 @@ def make_schedule(settings: Mapping[str, Any], max_steps: int) -> Callable[[int]
 
 
 def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    """Return ``lr`` of the first group and ``lr_1``, ``lr_2``, ... where others train at another rate."""
-    rates: Iterable[float] = dict.fromkeys(group["lr"] for group in optimizer.param_groups)
-    return {f"lr_{i}" if i else "lr": rate for i, rate in enumerate(rates)}
+    """Return ``lr`` of the first group and ``lr_1``, ``lr_2``, ... of those whose schedule peaks at another rate."""
+    rates: dict[float, float] = {}
+    for group in optimizer.param_groups:
+        rates.setdefault(group.get("initial_lr", group["lr"]), group["lr"])
+    return {f"lr_{i}" if i else "lr": rate for i, rate in enumerate(rates.values())}

@@ -1,0 +1,68 @@
+"""The loss of a whole set of images, the same however the set is split into batches and ranks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lab.structures import DetectionBatch, Detector
+
+IMAGES = "images"
+
+
+class SetLoss:
+    """Add up a detector's loss over batches, as if all images were one batch.
+
+    A term is a sum divided by one of the normalisers (``Detector.loss``), so with normalisers of one it is the sum,
+    and sums add up. Which normaliser a term has is found by doubling each, once. A term that has none counts as its
+    mean over the images.
+    """
+
+    def __init__(self) -> None:
+        self.normalizers: dict[str, str] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the images, not the normalisers."""
+        self.sums: dict[str, Tensor] = {}
+        self.totals: Counter[str] = Counter()
+
+    def update(self, net: Detector[Any], outputs: Any, batch: DetectionBatch) -> None:
+        """Add a batch; one that only fills up (see ``DetectionBatch.valid``) counts nothing."""
+        shares = {**net.totals(batch.targets), IMAGES: len(batch.images)}
+        ones = dict.fromkeys(shares, 1.0)
+        terms = net.loss(outputs, batch.targets, ones)
+        if terms.keys() - self.normalizers.keys():
+            self._find_normalizers(net, outputs, batch, ones, terms)
+        counts = bool(batch.valid.any())
+        for name, value in terms.items():
+            share = value.detach().double() * counts
+            if self.normalizers.get(name) == IMAGES:
+                share = share * shares[IMAGES]
+            self.sums[name] = self.sums[name] + share if name in self.sums else share
+        self.totals.update({name: share * counts for name, share in shares.items()})
+
+    def _find_normalizers(
+        self, net: Detector[Any], outputs: Any, batch: DetectionBatch, ones: Mapping[str, float], terms: Any
+    ) -> None:
+        doubled = {key: net.loss(outputs, batch.targets, {**ones, key: 2.0}) for key in ones}
+        for name, value in terms.items():
+            if value != 0:  # else it is looked for in the next batch
+                halved = (key for key in ones if torch.isclose(doubled[key][name] * 2, value, rtol=1e-3))
+                self.normalizers[name] = next(halved, IMAGES)
+
+    def compute(self, trainer: Any) -> float:
+        """Return the loss of all images since ``reset``, of all ranks of ``trainer``."""
+        names, keys = list(self.sums), list(self.totals)
+        sums = torch.stack([self.sums[name] for name in names])
+        both = torch.cat([sums, torch.tensor([self.totals[key] for key in keys], dtype=sums.dtype, device=sums.device)])
+        if trainer.world_size > 1:
+            both = trainer.strategy.reduce(both, reduce_op="sum")
+        values = both.tolist()
+        totals = dict(zip(keys, values[len(names) :], strict=True))
+        parts = zip(names, values, strict=False)
+        return sum(value / (totals[self.normalizers.get(name, IMAGES)] or 1.0) for name, value in parts)

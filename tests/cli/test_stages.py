@@ -1,0 +1,193 @@
+"""What a fit leaves is what the other stages work on: the same numbers, written beside it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from lab.checkpoint.io import load_checkpoint
+from lab.report.metrics_csv import read_metrics
+from lab.tasks.detection import DetectionTask
+from tests.data_factory import truncate
+from tests.runs import SMALL, Runs, only_run, record
+
+
+@pytest.fixture(scope="module")
+def fitted(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return runs.fit(
+        "callbacks=ema",
+        "callbacks.ema.decay=0.9",
+        "trainer.max_steps=6",
+        "optimizer.lr=1e-3",
+        "optimizer.groups=[{pattern: backbone, lr: 1e-4}]",
+        folder=tmp_path_factory.mktemp("fitted"),
+    )
+
+
+def one_line(error: str) -> str:
+    """Return the only line of an error output."""
+    (line,) = error.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def test_best_checkpoint_stands_alone_and_holds_the_average(fitted: Path) -> None:
+    task = DetectionTask.load_from_checkpoint(fitted / "checkpoints" / "best.ckpt", weights_only=True)
+    assert task.weights_kind == record(fitted)["weights"] == "averaged"
+    assert task.class_names == ["ellipse", "rectangle", "triangle", "cross"]
+    last = load_checkpoint(fitted / "checkpoints" / "last.ckpt")
+    assert last["weights_kind"] == "raw"
+    average = dict(zip([name for name, _ in task.named_parameters()], last["callbacks"]["EMA"]["average"], strict=True))
+    raw = last["state_dict"]
+    if record(fitted)["best_step"] == 6:  # else the average has moved on since
+        for name, parameter in task.named_parameters():
+            assert torch.equal(parameter.detach(), average[name]), name
+    assert any(not torch.equal(parameter.detach(), raw[name]) for name, parameter in task.named_parameters())
+
+
+def test_result_is_of_the_best_step_and_its_rates_are_logged(fitted: Path) -> None:
+    best, result = record(fitted)["best_step"], record(fitted)["result"]
+    table = {row["step"]: row for row in read_metrics(fitted)}
+    assert best in (5, 6)
+    assert max(table[step]["val/map"] for step in (5, 6)) == result["val/map"] == table[best]["val/map"]
+    assert table[6]["test/map_50"] == result["test/map_50"]
+    assert {"train/loss", "train/lr", "train/lr_1", "train/samples_per_s", "train/data_wait"} <= table[1].keys()
+    # Warm-up over two steps: half of each group's peak at the first.
+    assert sorted([table[1]["train/lr"], table[1]["train/lr_1"]]) == pytest.approx([0.5e-4, 0.5e-3])
+    assert len(list((fitted / "pictures").glob("test-0*.png"))) == 2
+
+
+@pytest.mark.parametrize(("stage", "split"), [("test", "test"), ("validate", "val")])
+def test_stage_repeats_the_fits_numbers_and_writes_beside(runs: Runs, fitted: Path, stage: str, split: str) -> None:
+    before = (fitted / "run.json").read_bytes()
+    command = runs.run(f"stage={stage}", f"ckpt={fitted / 'checkpoints' / 'best.ckpt'}")
+    assert command.code == 0, command.err
+    written = json.loads((fitted / f"{stage}-best" / "result.json").read_text())
+    of_fit = {key: value for key, value in record(fitted)["result"].items() if key.startswith(f"{split}/")}
+    assert len(of_fit) > 10
+    assert written["result"] == of_fit
+    assert (fitted / "run.json").read_bytes() == before
+    assert str(fitted / f"{stage}-best") in command.out
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    for number, name in enumerate(("a.png", "b.jpg", "more/c.png")):
+        Image.effect_noise((40 + number, 50), 80).convert("RGB").save(folder / name)
+    shutil.copy(folder / "b.jpg", folder / "bad.jpg")
+    truncate(folder / "bad.jpg")
+    return folder
+
+
+def test_predict_writes_pictures_and_results(runs: Runs, fitted: Path, photos: Path) -> None:
+    command = runs.run("stage=predict", f"ckpt={fitted / 'checkpoints' / 'best.ckpt'}", f"input={photos}")
+    assert command.code == 0, command.err
+    (warning,) = command.err.splitlines()
+    assert warning == f"warning: {photos / 'bad.jpg'} cannot be read as an image and is left out"
+    folder = fitted / "predict-best"
+    images = json.loads((folder / "images.json").read_text())
+    assert [Path(image["file_name"]).name for image in images["images"]] == ["a.png", "b.jpg", "c.png"]
+    results: list[dict[str, Any]] = json.loads((folder / "results.json").read_text())
+    assert {result["image_id"] for result in results} == {image["id"] for image in images["images"]}
+    assert {result["category_id"] for result in results} <= {category["id"] for category in images["categories"]}
+    for result in results:
+        assert result.keys() == {"image_id", "category_id", "bbox", "score"}
+        assert 0 <= result["score"] <= 1
+        assert len(result["bbox"]) == 4
+        assert result["bbox"][2] >= 0
+    assert len(list((folder / "pictures").glob("*.png"))) == 3
+
+
+def test_unusable_inputs_and_checkpoints_are_one_line(runs: Runs, fitted: Path, photos: Path) -> None:
+    best = fitted / "checkpoints" / "best.ckpt"
+    foreign, broken = photos / "foreign.ckpt", photos / "broken.ckpt"
+    torch.save({"model": {}}, foreign)
+    broken.write_bytes(best.read_bytes()[:5000])
+    (photos / "empty").mkdir()
+    cases = {
+        ("stage=predict", f"ckpt={best}", f"input={photos / 'bad.jpg'}"): "bad.jpg",
+        ("stage=predict", f"ckpt={best}", f"input={photos / 'empty'}"): "no image is there",
+        ("stage=test", f"ckpt={foreign}"): "foreign.ckpt",
+        ("stage=test", f"ckpt={broken}"): "broken.ckpt",
+        ("stage=test", f"ckpt={photos / 'nowhere.ckpt'}"): "nowhere.ckpt",
+        ("stage=fit", f"ckpt={foreign}", *SMALL): "foreign.ckpt",
+    }
+    for words, part in cases.items():
+        command = runs.run(*words, folder=photos)
+        assert command.code == 2, words
+        assert part in one_line(command.err)
+    assert not [path for path in (photos / "runs").glob("*") if "test" not in path.name] or not list(
+        (photos / "runs").glob("*/run.json")
+    )
+
+
+def test_fit_takes_weights_alone_from_a_checkpoint(runs: Runs, fitted: Path, tmp_path: Path) -> None:
+    best = fitted / "checkpoints" / "best.ckpt"
+    run = runs.fit(f"ckpt={best}", "optimizer.lr=0", "optimizer.weight_decay=0", "trainer.max_steps=3", folder=tmp_path)
+    assert [row["step"] for row in read_metrics(run)] == [1, 2, 3]
+    for name, tensor in load_checkpoint(best)["state_dict"].items():
+        assert torch.equal(load_checkpoint(run / "checkpoints" / "last.ckpt")["state_dict"][name], tensor), name
+    assert run.name != fitted.name
+
+
+def test_constructors_error_names_cause_and_path_and_leaves_nothing(runs: Runs, tmp_path: Path) -> None:
+    command = runs.run(*SMALL, "model.net.embed_dim=63", folder=tmp_path)
+    assert command.code == 2
+    line = one_line(command.err)
+    assert "model.net" in line
+    assert "embed_dim 63 must be a multiple of 4" in line
+    assert not list((tmp_path / "runs").glob("*"))
+
+
+BROKEN = """
+from lab.models.detr.variants import detr_tiny
+
+class Broken:
+    steps = 0
+
+def broken(num_classes: int = 4):
+    net = detr_tiny(num_classes=num_classes)
+    whole = net.loss
+    def loss(*arguments):
+        Broken.steps += 1
+        if Broken.steps > 2:
+            raise RuntimeError("the third step is broken")
+        return whole(*arguments)
+    net.loss = loss
+    return net
+"""
+
+
+def test_failing_run_shows_its_traceback_and_is_recorded(runs: Runs, tmp_path: Path) -> None:
+    (tmp_path / "broken_package_of_tests.py").write_text(BROKEN)
+    words = [word for word in SMALL if not word.startswith("model.net")]
+    target = [
+        "extensions=[broken_package_of_tests]",
+        "~model.net",
+        "+model.net._target_=broken_package_of_tests.broken",
+    ]
+    command = runs.run(*words, *target, folder=tmp_path)
+    assert command.code == 1, command.err
+    assert "Traceback" in command.err
+    assert "RuntimeError: the third step is broken" in command.err
+    assert (record(only_run(tmp_path))["state"], record(only_run(tmp_path))["exit_code"]) == ("failed", 1)
+    assert [row["step"] for row in read_metrics(only_run(tmp_path))] == [1, 2]
+
+
+def test_check_trains_and_writes_nothing(runs: Runs, tmp_path: Path) -> None:
+    command = runs.run(*SMALL, "check=true", folder=tmp_path)
+    assert command.code == 0, command.err
+    assert "check passed" in command.out
+    assert "images (8, 3, 32, 32)" in command.out
+    assert not (tmp_path / "runs").exists()
+    command = runs.run(*SMALL, "check=true", "model.net.num_heads=3", folder=tmp_path)
+    assert command.code == 2
+    assert "num_heads" in one_line(command.err)

@@ -1,0 +1,67 @@
+"""val/loss does not depend on how the set is split, and is the network's own loss of the set as one batch."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+import lab
+from lab.data.collate import collate_detection
+from lab.data.shapes import ShapesDataset
+from lab.ops.images import normalize_images
+from lab.tasks.set_loss import SetLoss
+
+ALONE = SimpleNamespace(world_size=1)
+SMALL = {"embed_dim": 16, "num_heads": 2, "feedforward_dim": 16, "num_queries": 2}
+
+
+@pytest.fixture(scope="module")
+def data() -> ShapesDataset:
+    return ShapesDataset(split="val", num_samples=8, image_size=32, max_side=20)
+
+
+def of_splits(net: Any, data: ShapesDataset, sizes: list[int], filler: bool = False) -> float:
+    loss = SetLoss()
+    start = 0
+    for size in sizes:
+        batch = collate_detection([data[0, index] for index in range(start, start + size)])
+        loss.update(net, net(normalize_images(batch.images)), batch)
+        start += size
+    if filler:
+        batch = collate_detection([data[0, 0]])
+        batch.valid[:] = False
+        loss.update(net, net(normalize_images(batch.images)), batch)
+    return loss.compute(ALONE)
+
+
+@pytest.mark.parametrize("options", [{}, {"classification": "softmax", "anchors": "learned"}])
+def test_any_split_gives_the_loss_of_one_batch(data: ShapesDataset, options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    net = lab.create_model("detr_tiny", num_classes=4, **options, **SMALL).eval()
+    with torch.no_grad():
+        batch = collate_detection([data[0, index] for index in range(8)])
+        # The images differ in their number of boxes, and some have more than there are queries.
+        assert len(set(batch.targets.counts)) == 3
+        whole = float(sum(net.loss(net(normalize_images(batch.images)), batch.targets).values()))
+        for sizes in ([8], [1] * 8, [3, 3, 2]):
+            assert of_splits(net, data, sizes) == pytest.approx(whole, rel=1e-6)
+        assert of_splits(net, data, [5, 3], filler=True) == pytest.approx(whole, rel=1e-6)
+
+
+def test_term_without_normalizer_is_the_mean_over_images(data: ShapesDataset) -> None:
+    class Net:
+        def totals(self, targets: Any) -> dict[str, float]:
+            return {"num_boxes": float(sum(targets.counts))}
+
+        def __call__(self, images: torch.Tensor) -> torch.Tensor:
+            return images
+
+        def loss(self, outputs: torch.Tensor, targets: Any, totals: Any) -> dict[str, torch.Tensor]:
+            return {"boxes": targets.boxes.sum() / totals["num_boxes"], "mean": outputs.mean()}
+
+    batch = collate_detection([data[0, index] for index in range(8)])
+    expected = float(batch.targets.boxes.sum() / len(batch.targets.boxes) + normalize_images(batch.images).mean())
+    assert of_splits(Net(), data, [2, 5, 1]) == pytest.approx(expected, rel=1e-6)
