@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from lab.ops.precision import full_precision
+
 CACHE_SIZE = 16  # feature map sizes whose encoding is kept
 
 
@@ -38,7 +40,7 @@ def encode_boxes(boxes: Tensor, num_features: int, temperature: float = 10000.0)
         (..., 2 or 4 times ``num_features``) float32 in the order y, x (, w, h).
     """
     divisors = sine_frequencies(num_features, temperature, boxes.device)
-    code = sine_code(boxes.float() * (2 * math.pi), divisors)
+    code = sine_code(full_precision(boxes) * (2 * math.pi), divisors)
     order = (1, 0, 2, 3)[: boxes.shape[-1]]
     return torch.cat([code[..., index, :] for index in order], dim=-1)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lab.ops.boxes import box_cxcywh_to_xyxy, paired_generalized_iou
+from lab.ops.precision import full_precision
 
 
 def pairwise_costs(
@@ -42,8 +43,8 @@ def pairwise_costs(
     Returns:
         (T, L, Q) float32.
     """
-    by_class = class_cost.float()[:, image, :, labels]  # separated advanced indices: (T, L, Q)
-    predicted = boxes.float()[:, image].transpose(0, 1)  # (T, L, Q, 4)
+    by_class = full_precision(class_cost)[:, image, :, labels]  # separated advanced indices: (T, L, Q)
+    predicted = full_precision(boxes)[:, image].transpose(0, 1)  # (T, L, Q, 4)
     target = target_boxes[:, None, None]
     distance = (predicted - target).abs().sum(-1)
     giou = paired_generalized_iou(box_cxcywh_to_xyxy(predicted), box_cxcywh_to_xyxy(target))

@@ -15,8 +15,8 @@ _spec.loader.exec_module(golden)
 def test_curve_is_the_recorded_one(path):
     expected = golden.read(path)
     assert len(expected) == golden.STEPS
-    # Other processors round otherwise, and 20 steps of AdamW magnify that; the same processor gives equality.
-    assert golden.losses(path.stem) == pytest.approx(expected, rel=2e-3)
+    # The same processor gives equality. A change of every parameter by 2e-7 of itself moved a loss by 7e-7 at most.
+    assert golden.losses(path.stem) == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_changed_computation_is_seen(monkeypatch):
@@ -30,4 +30,4 @@ def test_a_changed_computation_is_seen(monkeypatch):
 
     monkeypatch.setattr(DETRCriterion, "__init__", mutant)
     expected = golden.read(FOLDER / "detr_tiny.txt")
-    assert golden.losses("detr_tiny") != pytest.approx(expected, rel=2e-3)
+    assert golden.losses("detr_tiny") != pytest.approx(expected, rel=1e-4)

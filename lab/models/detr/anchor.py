@@ -21,6 +21,7 @@ from lab.layers.attention import attend
 from lab.layers.mlp import MLP
 from lab.layers.position import encode_boxes
 from lab.layers.transformer import activation_function
+from lab.ops.precision import full_precision
 
 EPSILON = 1e-5  # anchors stay within EPSILON..1 - EPSILON
 LOGIT_LIMIT = math.log((1 - EPSILON) / EPSILON)
@@ -229,7 +230,7 @@ class AnchorDecoder(nn.Module):
         keys_values = self.memory_proj.parts(memory)
         places = self.place_proj.parts(position)
         x = memory.new_zeros(*anchors.shape[:2], self.embed_dim) if content is None else content
-        logits = anchors.float()
+        logits = full_precision(anchors)
         states, boxes = [], []
         for index, layer in enumerate(self.layers):
             box = logits.detach().sigmoid() if index else logits.sigmoid()
@@ -237,7 +238,7 @@ class AnchorDecoder(nn.Module):
             projected = (keys_values[index], places[index], keys_values[num_layers + index])
             x = layer(x, query_position, query_sine, projected, mask, num_groups)
             states.append(self.norm(x))
-            logits = logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT) + box_head(states[-1]).float()
+            logits = logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT) + full_precision(box_head(states[-1]))
             boxes.append(logits.sigmoid())
         return torch.stack(states), torch.stack(boxes)
 

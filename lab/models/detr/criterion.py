@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from lab.ops.boxes import box_cxcywh_to_xyxy, image_index, normalize_boxes, paired_generalized_iou
 from lab.ops.matching import match, pairwise_costs
+from lab.ops.precision import full_precision
 from lab.structures import DetectionTargets
 
 CLASSIFICATIONS = ("softmax", "sigmoid_focal")
@@ -102,9 +103,9 @@ class DETRCriterion:
         totals = self.totals(targets) if totals is None else totals
         of_image = image_index(targets.counts, boxes.device)
         target_boxes = normalize_boxes(targets.boxes, targets.sizes, of_image)
-        sets = [(split_groups(logits.float(), num_groups), split_groups(boxes.float(), num_groups))]
+        sets = [(split_groups(full_precision(logits), num_groups), split_groups(full_precision(boxes), num_groups))]
         if proposals is not None:
-            sets.append((proposals[0].float()[None], proposals[1].float()[None]))
+            sets.append((full_precision(proposals[0])[None], full_precision(proposals[1])[None]))
         with torch.no_grad():
             costs = [
                 pairwise_costs(self.class_cost(item[0]), item[1], targets.labels, target_boxes, of_image, **self.costs)

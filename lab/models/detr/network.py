@@ -26,6 +26,7 @@ from lab.models.detr.backbone import build_backbone
 from lab.models.detr.criterion import CLASSIFICATIONS, DETRCriterion
 from lab.models.detr.proposals import ProposalHead
 from lab.ops.boxes import box_cxcywh_to_xyxy
+from lab.ops.precision import full_precision
 from lab.structures import DetectionPredictions, DetectionTargets
 
 PRIOR = 0.01  # probability that a focal classifier begins with: Lin et al., "Focal Loss", 2017, section 4.1
@@ -245,7 +246,7 @@ class DETR(nn.Module):
         if isinstance(decoder, Decoder):
             query_position = self.query_embed.weight.expand(len(images), -1, -1)
             states = decoder(query_position, memory, position, mask, every_layer=self.aux_loss)
-            return DETROutputs(self.class_embed(states), self.bbox_embed(states).float().sigmoid())
+            return DETROutputs(self.class_embed(states), full_precision(self.bbox_embed(states)).sigmoid())
         num_groups = self.num_groups if self.training else 1
         content, proposals = None, None
         if self.has_proposals:
@@ -278,9 +279,9 @@ class DETR(nn.Module):
             outputs: of ``forward``.
             original_sizes: (B, 2) (height, width) in whose pixels the boxes are wanted.
         """
-        boxes = box_cxcywh_to_xyxy(outputs.boxes.float())
+        boxes = box_cxcywh_to_xyxy(full_precision(outputs.boxes))
         boxes = boxes * original_sizes.to(boxes.dtype).flip(-1).repeat(1, 2)[:, None]
-        logits = outputs.logits.float()
+        logits = full_precision(outputs.logits)
         if self.classification == "softmax":
             scores, labels = logits.softmax(-1)[..., :-1].max(-1)
             return DetectionPredictions(boxes, scores, labels)

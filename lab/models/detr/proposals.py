@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.layers.mlp import MLP
+from lab.ops.precision import full_precision
 
 ABSENT = -1e4  # logit of a class at a padded place: probability 0 in every precision, and finite
 
@@ -51,7 +52,7 @@ class ProposalHead(nn.Module):
             logits = self.class_embed(memory)
         else:
             logits = self.class_embed(memory).masked_fill(padding_mask.flatten(1)[..., None], ABSENT)
-        return logits, self.bbox_embed(memory).float() + place_logits(~padding_mask, self.size)
+        return logits, full_precision(self.bbox_embed(memory)) + place_logits(~padding_mask, self.size)
 
     def select(self, memory: Tensor, logits: Tensor, boxes: Tensor, num_queries: int) -> tuple[Tensor, Tensor]:
         """Take the places whose best class is most likely.
