@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import logging
 import os
@@ -75,6 +74,8 @@ def fetch(source: WeightsSource, directory: str | Path | None = None) -> Path:
     Raises:
         CheckpointError: it cannot be downloaded, or its SHA-256 is another.
     """
+    import hashlib
+
     path = weights_dir(directory) / source.file_name
     if not path.is_file():
         _download(source, path)
@@ -91,6 +92,7 @@ def fetch(source: WeightsSource, directory: str | Path | None = None) -> Path:
 
 def _download(source: WeightsSource, path: Path) -> None:
     """Download beside the destination and rename at the end: another process never sees half a file."""
+    import hashlib
     import tempfile
     import urllib.request  # its TLS alone would double the time of ``import lab.registry``
 

@@ -13,7 +13,6 @@ import fnmatch
 import functools
 import importlib
 import importlib.util
-import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -390,6 +389,8 @@ def _create_timm(
 
 def _read_folder(source: str, identifier: str, with_weights: bool) -> tuple[str, dict[str, Any], Path | None]:
     """Return architecture, model arguments and file of weights of a local folder or a repository on the Hub."""
+    import json
+
     folder = Path(identifier) if source == "local-dir" else fetch_from_hub(identifier, with_weights)
     config_file = folder / "config.json"
     if not config_file.is_file():
