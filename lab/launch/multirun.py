@@ -7,6 +7,7 @@ repeated runs what is not finished.
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import signal
@@ -55,7 +56,7 @@ def run_all(overrides: list[str], user_dirs: list[str]) -> int:
     Raises:
         ConfigError: a job's config is wrong; no job was started.
     """
-    jobs = _prepare_all(expand(overrides), user_dirs)
+    jobs = _prepare_all(expand(overrides, user_dirs), user_dirs)
     for number, job in enumerate(jobs, 1):
         title = f"[{number}/{len(jobs)}] {' '.join(job.words)}"
         if job.is_finished():
@@ -72,21 +73,42 @@ def run_all(overrides: list[str], user_dirs: list[str]) -> int:
     return 1 if any(job.exit_code for job in jobs) else 0
 
 
-def expand(overrides: list[str]) -> list[list[str]]:
-    """Return the override lists of all jobs of a sweep."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+def expand(overrides: list[str], user_dirs: Sequence[str] = ()) -> list[list[str]]:
+    """Return the override lists of all jobs of a sweep.
+
+    Args:
+        overrides: words whose values may be ``a,b``, ``choice(a,b)``, ``range(0,4)`` or, of a group, ``glob(detr*)``.
+        user_dirs: further folders with groups.
+
+    Raises:
+        ConfigError: a word cannot be parsed, or has no values to go through.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Glob
     from hydra.errors import HydraException, OverrideParseException
 
+    from lab.config.compose import config_dir, options
     from lab.config.refusals import unreadable
 
+    choices: list[list[str]] = []
     try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
-        return [list(words) for batch in BasicSweeper.split_arguments(parsed, None) for words in batch]
+        for override in OverridesParser.create().parse_overrides(overrides):
+            key, value = override.get_key_element(), override.value()
+            values: list[str] | None = None
+            if isinstance(value, Glob):
+                values = value.filter(options(key, [config_dir(), *map(Path, user_dirs)]))
+            elif override.is_discrete_sweep():
+                values = list(override.sweep_string_iterator())
+            elif override.is_sweep_override():
+                raise ConfigError(f"{override.input_line}: an interval has no values to go through; list them: a,b,c")
+            if values == []:
+                raise ConfigError(f"{override.input_line}: no value at all")
+            choices.append([override.input_line or ""] if values is None else [f"{key}={value}" for value in values])
     except OverrideParseException as error:
         raise ConfigError(unreadable(error)) from None
     except HydraException as error:
         raise ConfigError(" ".join(str(error).split())) from None
+    return [list(words) for words in itertools.product(*choices)]
 
 
 def _prepare_all(combinations: list[list[str]], user_dirs: list[str]) -> list[Job]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -82,9 +81,10 @@ def run_one(overrides: list[str], user_dirs: list[str], only_print: bool = False
 
         return experiment.check(config)
     if config["stage"] != "fit":
+        home = home or _home_of(config)
         from lab import evaluation
 
-        return evaluation.evaluate(config, home or _home_of(config))
+        return evaluation.evaluate(config, home)
     with SignalWatch():
         run, report = open_run(config, user_dirs, overrides)
         try:
@@ -113,11 +113,11 @@ def inherit(overrides: list[str], user_dirs: list[str]) -> tuple[list[str], list
         home = Path(values["resume"])
     if home is None or not (home / "run.json").is_file():
         return overrides, user_dirs, None
-    record = json.loads((home / "run.json").read_text(encoding="utf-8"))
+    record = RunDirectory(home).record
     given = {word.split("=", 1)[0].lstrip("+~") for word in overrides}
     inherited = [
         word
-        for word in record["overrides"]
+        for word in record.get("overrides", [])
         if (key := word.split("=", 1)[0].lstrip("+~")) not in given and key not in _NOT_INHERITED
     ]
     return [*inherited, *overrides], [*record.get("config_dirs", []), *user_dirs], home
