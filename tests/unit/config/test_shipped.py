@@ -40,3 +40,25 @@ def test_models_and_recipes_keep_rates_in_options_of_their_own(path: Path) -> No
     if path.parent.name == "model":
         assert not {"optimizer", "scheduler"} & set(content)
     assert path.read_text(encoding="utf-8").startswith("# @package _global_\n")
+
+
+def test_detr_trains_only_its_backbone_at_the_lower_rate(checked: Callable[..., Composed]) -> None:
+    import torch
+
+    from lab.registry import build
+    from lab.tasks.optim import parameter_groups
+
+    config = checked("model=detr").config
+    with torch.device("meta"):
+        net = build(config["model"]["net"])
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    groups = {
+        group["lr"]: [names[id(p)] for p in group["params"]] for group in parameter_groups(net, config["optimizer"])
+    }
+    # 53 convolutions of ResNet-50, without conv1 and the 10 of layer1; frozen batch norms have no parameters
+    assert len(groups[1e-5]) == 53 - 11
+    assert all(name.startswith("backbone.0.body.layer") for name in groups[1e-5])
+    assert not any("backbone" in name for name in groups[1e-4])
+    assert sorted(groups) == [1e-5, 1e-4]
+    trained = sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
+    assert round(trained / 1e6, 2) == 41.3  # the authors' model
