@@ -25,9 +25,17 @@ TASKS: dict[str, type[DetectionTask]] = {"detection": DetectionTask}
 
 @dataclass
 class Plan:
-    """How long a training is, in optimizer steps, once the data is known."""
+    """How long a training is, in optimizer steps, once the data is known.
+
+    Attributes:
+        max_steps: where it stops.
+        schedule_steps: what the learning rate's schedule spans; more than ``max_steps`` where debug cuts it short.
+        val_every: steps between validations.
+        steps_per_epoch: without the last incomplete batch.
+    """
 
     max_steps: int
+    schedule_steps: int
     val_every: int
     steps_per_epoch: int
 
@@ -89,9 +97,8 @@ def make_plan(config: Mapping[str, Any], data: DetectionDataModule) -> Plan:
     )
     per_epoch = data.steps_per_epoch()
     steps = trainer["max_steps"] or (trainer["max_epochs"] or 1) * per_epoch
-    steps = min(steps, debug["max_steps"] or steps)
-    data.plan.max_steps = steps
-    return Plan(steps, trainer["val_every_n_steps"] or per_epoch, per_epoch)
+    data.plan.max_steps = min(steps, debug["max_steps"] or steps)
+    return Plan(data.plan.max_steps, steps, trainer["val_every_n_steps"] or per_epoch, per_epoch)
 
 
 QUIET: dict[str, Any] = {

@@ -94,7 +94,7 @@ def _fit(
     watch: SignalWatch,
 ) -> dict[str, float]:
     plan = make_plan(config, data)
-    task = build_task(config, data, plan.max_steps)
+    task = build_task(config, data, plan.schedule_steps)
     weights = config["ckpt"] or config["model"]["pretrained"]
     if weights:
         load_weights(task.net, config["model"]["net"]["_target_"], weights, config["paths"]["weights_dir"])
@@ -249,7 +249,7 @@ def check(config: dict[str, Any]) -> int:
     data = build_data(config)
     plan = make_plan(config, data)
     with torch.device("meta"):
-        task = build_task(config, data, plan.max_steps)
+        task = build_task(config, data, plan.schedule_steps)
     task.configure_optimizers()
     batch = next(iter(data.train_dataloader())).to("meta")
     outputs = task(batch)

@@ -19,6 +19,16 @@ from rich.progress import (
 
 from lab.callbacks.steps import StepLog
 
+_SHORT = {
+    "train/loss": "loss {:6.3f}",
+    "train/samples_per_s": "{:4.0f}/s",
+    "val/loss": "loss {:.3f}",
+    "val/map": "map {:.3f}",
+    "val/map_50": "map_50 {:.3f}",
+}
+_TRAINING = ("train/loss", "train/samples_per_s", "val/map_50")
+_VALIDATED = ("val/loss", "val/map", "val/map_50")
+
 
 class ProgressBar(pl.Callback):
     """Show steps, time left, loss and the latest validation.
@@ -42,7 +52,7 @@ class ProgressBar(pl.Callback):
         if self._bar is None:
             columns = (
                 TextColumn("{task.description}"),
-                BarColumn(),
+                BarColumn(20),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
@@ -65,19 +75,9 @@ class ProgressBar(pl.Callback):
             self._bar.stop()
             self._bar, self._tasks = None, {}
 
-    def _status(self) -> str:
-        latest = self.steps.latest
-        parts = [
-            f"{short} {latest[key]:.4g}"
-            for key, short in (
-                ("train/loss", "loss"),
-                ("train/samples_per_s", "samples/s"),
-                ("val/map", "val map"),
-                ("val/map_50", "map_50"),
-            )
-            if key in latest
-        ]
-        return "  ".join(parts)
+    def _status(self, *names: str) -> str:
+        # Of a constant width, so that the bar keeps still.
+        return "  ".join(_SHORT[name].format(self.steps.latest[name]) for name in names if name in self.steps.latest)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the bar from where the run stands."""
@@ -86,10 +86,10 @@ class ProgressBar(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Move on."""
-        self._advance("train", trainer.global_step, self._status())
+        self._advance("train", trainer.global_step, self._status(*_TRAINING))
         if not self.console.is_terminal and time.monotonic() - self._line_time > self.seconds:
             self._line_time = time.monotonic()
-            print(f"step {trainer.global_step}/{self.max_steps}  {self._status()}", flush=True)
+            print(f"step {trainer.global_step}/{self.max_steps}  {self._status(*_TRAINING)}", flush=True)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show a second bar."""
@@ -105,7 +105,7 @@ class ProgressBar(pl.Callback):
         """Take the second bar away."""
         self._remove("validate")
         if trainer.state.fn == "fit":
-            line = f"step {trainer.global_step}/{self.max_steps}  validated  {self._status()}"
+            line = f"step {trainer.global_step}/{self.max_steps}  validated  {self._status(*_VALIDATED)}"
             self._bar.console.print(line, highlight=False) if self._bar is not None else print(line, flush=True)
         else:
             self._stop()

@@ -50,6 +50,12 @@ def test_debug(runs: Runs, tmp_path: Path, mode: str, steps: int, more: tuple[st
     assert bool(list(run.glob("*profile*"))) == (mode == "profile")
 
 
+def test_debug_fast_is_the_beginning_of_the_same_training(runs: Runs, tmp_path: Path) -> None:
+    # A warm-up longer than the debugging run is no mistake, and the schedule is that of the whole.
+    run = runs.fit("debug=fast", "trainer.max_steps=500", "scheduler.warmup_steps=100", folder=tmp_path)
+    assert [row["train/lr"] for row in read_metrics(run)] == pytest.approx([2e-5, 4e-5, 6e-5, 8e-5])
+
+
 def test_wandb_continues_one_run_inside_the_run_directory(runs: Runs, tmp_path: Path) -> None:
     words = [*SMALL, "logger=both"]
     command = runs.start(*words, folder=tmp_path)
