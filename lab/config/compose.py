@@ -74,6 +74,11 @@ def compose_config(overrides: Sequence[str], user_dirs: Iterable[str] = ()) -> C
     for word in overrides:
         if word_key(word).split("/")[0].split(".")[0] == "hydra":
             raise ConfigError(f"{word}: Hydra's own settings are fixed; paths.runs_dir says where runs go")
+        key, _, value = word.partition("=")
+        if value.startswith("[") and key.lstrip("+") in groups(folders):
+            raise ConfigError(
+                f"{word}: one option is chosen of a group: {', '.join(options(key.lstrip('+'), folders))}"
+            )
     if len(folders) > 1:
         joined = ",".join("'file://" + str(folder).replace("'", "\\'") + "'" for folder in folders[1:])
         words.append(f"hydra.searchpath=[{joined}]")

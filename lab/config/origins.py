@@ -60,7 +60,7 @@ def find_origin(key: str, overrides: Sequence[str], folders: Sequence[Path], cho
     """Say where the dotted ``key`` was set; the strongest place first: command line, recipe, model, group."""
     for word in reversed(overrides):
         name = word_key(word)
-        if name in choices and "." not in name and not word.startswith("~"):
+        if name in choices and not word.startswith("~") and "={" not in word:
             continue  # the choice of a group's option; the key stands in a file
         if name == key or key.startswith(f"{name}.") or name.startswith(f"{key}."):
             return f"set on the command line: {word}"

@@ -52,7 +52,7 @@ def first_problem(error: ValidationError, composed: Composed) -> str:
     if problem["type"].startswith("union_tag"):
         key, value = f"{key}.name", _at(composed.config, keys)["name"]
         messages, where = [f"should be one of {', '.join(names)}"], composed.origin(key)
-    shown = f"={'null' if value is None else value}" if isinstance(value, str | int | float | None) else ""
+    shown = f"={_as_typed(value)}" if isinstance(value, str | int | float | None) else ""
     return f"{key}{shown}: {' or '.join(dict.fromkeys(messages))} ({where}){closest(str(value), names)}"
 
 
@@ -87,6 +87,12 @@ def _message(problem: ErrorDetails) -> str:
         return _EXPECTED[kind.split("_")[0]]
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return message[0].lower() + message[1:]
+
+
+def _as_typed(value: str | int | float | None) -> str:
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _literals(problem: ErrorDetails) -> list[str]:

@@ -47,7 +47,7 @@ def explain(
         return ConfigError(_unresolved(error, overrides, folders, choices))
     word = _word_in(text, overrides)
     if word is not None:
-        return ConfigError(_wrong_word(word, text, folders, known))
+        return ConfigError(_wrong_word(word, f"{text} {error.__cause__}", folders, known))
     group = re.search(r"Could not override '([^']+)'", text)
     if group is not None:
         name = group.group(1)
@@ -74,7 +74,12 @@ def unreadable(error: OverrideParseException) -> str:
 def _word_in(text: str, overrides: Sequence[str]) -> str | None:
     """Return the word that a message is about: it stands there whole, or its key in quotes."""
     for word in reversed(overrides):
-        if f"'{word}'" in text or f"override {word}" in text or f"'{word_key(word)}'" in text:
+        if (
+            f"'{word.lstrip('~')}'" in text
+            or f"'{word}'" in text
+            or f"override {word}" in text
+            or f"'{word_key(word)}'" in text
+        ):
             return word
     multiple = re.search(r"Multiple values for ([^.\s]+)\.", text)
     key = multiple.group(1) if multiple else None
@@ -139,18 +144,30 @@ def _wrong_word(word: str, text: str, folders: Sequence[Path], known: Known) -> 
         return f"{word}: {key} is chosen already; write {word.lstrip('+')}"
     if "Could not append" in text:
         return f"{word}: {key} is there already; write {word.lstrip('+')}"
+    if "Could not delete '" in text:
+        return f"{word}: there is nothing to leave out: that option is not chosen"
     if "The value of" in text and word.startswith("~"):
         return f"{word}: {one_line(text).removeprefix('Could not delete from config. ')}"
     group = key.partition("@")[0]
     if "looks like a config group" in text or "No match in the defaults list" in text or "/" in key or "@" in key:
         near = closest(group, groups(folders)) or _listed(groups(folders))
         return f"{word}: there is no group {key!r} (set on the command line){near}"
-    return _unknown_key(word, folders, known(key))
+    inside = re.search(r"Key '([^']+)' is not in struct", text)
+    return _unknown_key(word, folders, known(key), inside.group(1) if inside is not None else "")
 
 
-def _unknown_key(word: str, folders: Sequence[Path], config: Mapping[str, Any]) -> str:
-    """Name the first part of the key that does not exist, and what stands beside it."""
+def _unknown_key(word: str, folders: Sequence[Path], config: Mapping[str, Any], inside: str) -> str:
+    """Name the first part of the key that does not exist, and what stands beside it.
+
+    Args:
+        word: the override.
+        folders: the folders of the groups.
+        config: the config without it.
+        inside: the unknown key where it stands in the word's value, as in ``optimizer={lrr: 1}``.
+    """
     parts = word_key(word).split(".")
+    if "{" in word and parts[-1] != inside:
+        parts.append(inside)
     node: Any = config
     for index, part in enumerate(parts):
         if not isinstance(node, Mapping):

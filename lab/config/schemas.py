@@ -218,7 +218,7 @@ _CHOSEN_BY = {"data": "_target_", "optimizer": "name", "scheduler": "name"}
 class Config(Strict):
     """The whole resolved configuration of a run."""
 
-    seed: Count
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
     stage: Literal["fit", "validate", "test", "predict"]
     ckpt: str | None
     input: str | None

@@ -70,7 +70,11 @@ def check_arguments(
             continue
         if not any(_is(value, kind) for kind in allowed):
             shown = "null" if value is None else value
-            raise ConfigError(f"{where}={shown}: {signature.name} takes {ast.unparse(annotation)} ({origin(where)})")
+            words = [word for kind in allowed if isinstance(kind, tuple) for word in kind if isinstance(word, str)]
+            raise ConfigError(
+                f"{where}={shown}: {signature.name} takes {ast.unparse(annotation)} ({origin(where)})"
+                f"{closest(str(value), words)}"
+            )
 
 
 def _is(value: Any, kind: Any) -> bool:
@@ -105,6 +109,8 @@ def find_signature(target: str) -> Signature | None:
         LookupError: there is no such module, or no such name in it; with what is wrong and the closest names.
     """
     parts = target.split(".")
+    if not all(parts):
+        raise LookupError(f"{target!r} is no dotted path", "")
     count = next((n for n in range(len(parts) - 1, 0, -1) if find_module(".".join(parts[:n]))), 0)
     if not count:
         raise LookupError(f"there is no package {parts[0]!r}", "")

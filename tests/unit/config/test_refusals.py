@@ -18,6 +18,8 @@ WORDS = {
     "experiments=nope": ("experiments=nope: no such experiments",),
     "strategy=ddp": ("no such strategy", "there are: single"),
     "model=": ("no such model", "detr_tiny"),
+    "model=[detr,detr_tiny]": ("one option is chosen of a group: detr,",),
+    "~model=detr": ("that option is not chosen",),
     "optimizer=null": ("optimizer takes the name of an option: adam, adamw,",),
     "dataa=x": ("unknown key 'dataa'", ON, "'data'"),
     "+data=coco": ("data is chosen already; write data=coco",),
@@ -40,6 +42,7 @@ WORDS = {
     "~seed": ("data.seed: interpolation key 'seed' not found", "conf/data/shapes.yaml"),
     "+model.net.dropout=0.5": ("model.net.dropout is there already; write model.net.dropout=0.5",),
     "hydra.run.dir=x": ("Hydra's own settings are fixed", "paths.runs_dir"),
+    "optimizer={lrr:1}": ("unknown key 'lrr' in optimizer", ON, "'lr'"),
     # values
     "trainer.devices=two": ("trainer.devices=two: should be an integer", f"{ON}: trainer.devices=two"),
     "stage=tst": ("stage=tst: should be one of fit, validate, test, predict", ON, "'test'"),
@@ -49,6 +52,10 @@ WORDS = {
     "model.net=3": ("model.net=3: should hold keys of its own",),
     "optimizer.betas=[0.9,1]": ("optimizer.betas.1=1: should be less than 1",),
     "debug.limit_train_batches=1.5": ("debug.limit_train_batches=1.5: should be an integer or should be less than",),
+    "trainer={devices:two}": ("trainer.devices=two", f"{ON}: trainer={{devices:two}}"),
+    "logger.wandb=true": ("logger.wandb=true: should hold keys of its own",),
+    "seed=4294967296": ("seed=4294967296: should be less than 4294967296",),
+    "data=coco data.category_ids=contigous": ("Literal['raw', 'contiguous']", "'contiguous'?"),
     "extensions=pkg": ("extensions=pkg: should be a list",),
     "optimizer.groups=[{pattern:a,lrx:1}]": ("optimizer.groups.0.lrx: unknown key 'lrx'", "'lr'"),
     # words that cannot be read, and interpolations that lead nowhere
