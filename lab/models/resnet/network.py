@@ -254,7 +254,7 @@ class _Trunk(nn.Module):
 
     def forward_stages(self, images: Tensor) -> list[Tensor]:
         """Map (B, 3, H, W) to the maps of the stem (stride 2) and of each stage (strides 4, 8, 16, 32)."""
-        if images.device.type == "cpu" or torch.is_autocast_enabled(images.device.type):
+        if images.device.type in ("cpu", "meta") or torch.is_autocast_enabled(images.device.type):
             # oneDNN and tensor cores compute in this layout; the stages keep it.
             images = images.contiguous(memory_format=torch.channels_last)
         maps = [convolve(images, self.conv1, self.bn1)]

@@ -62,3 +62,16 @@ def test_detr_trains_only_its_backbone_at_the_lower_rate(checked: Callable[..., 
     assert sorted(groups) == [1e-5, 1e-4]
     trained = sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
     assert round(trained / 1e6, 2) == 41.3  # the authors' model
+
+
+@pytest.mark.parametrize("path", sorted((config_dir() / "model").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_model_runs_on_the_meta_device(path: Path, checked: Callable[..., Composed]) -> None:
+    """As ``check=true`` runs it."""
+    import torch
+
+    from lab.registry import build
+
+    with torch.device("meta"):
+        net = build(checked(f"model={path.stem}").config["model"]["net"], num_classes=4)
+        outputs = net(torch.zeros(2, 3, 96, 128))
+        assert net.predict(outputs, torch.ones(2, 2)).boxes.shape[::2] == (2, 4)
