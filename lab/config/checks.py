@@ -38,6 +38,7 @@ def check_config(composed: Composed) -> None:
     _check_inheritance(composed)
     _check_task(composed)
     _check_length(composed)
+    _check_warmup(composed)
     _check_batch(composed)
     _check_strategy(composed)
 
@@ -96,9 +97,22 @@ def _check_length(composed: Composed) -> None:
     if not given:
         raise ConfigError("trainer.max_steps and trainer.max_epochs are both null: set one to say how long to train")
     where = {key: composed.origin(f"trainer.{key}") for key in given}
-    other = next((key for key in given if not where[key].startswith("set on the command line")), given[1])
+    from_files = [key for key in given if not where[key].startswith("set on the command line")]
+    if len(from_files) == 1:  # what was typed replaces what a model or a recipe says
+        trainer[from_files[0]] = None
+        return
+    other = from_files[0] if from_files else given[1]
     both = " and ".join(f"trainer.{key}={trainer[key]} ({where[key]})" for key in given)
     raise ConfigError(f"{both}: only one can say how long to train; add trainer.{other}=null")
+
+
+def _check_warmup(composed: Composed) -> None:
+    warmup, steps = composed.config["scheduler"]["warmup_steps"], composed.config["trainer"]["max_steps"]
+    if composed.config["stage"] == "fit" and steps is not None and 0 < steps <= warmup:
+        raise ConfigError(
+            f"scheduler.warmup_steps={warmup} ({composed.origin('scheduler.warmup_steps')}) must be below "
+            f"trainer.max_steps={steps}, the length of the training"
+        )
 
 
 def _check_batch(composed: Composed) -> None:

@@ -129,3 +129,10 @@ def test_texts_become_what_the_schema_says(checked: Check) -> None:
 def test_arguments_that_the_yaml_does_not_list_can_be_given(checked: Check) -> None:
     config = checked("model=detr", "model.net.activation=gelu").config
     assert config["model"]["net"]["activation"] == "gelu"
+
+
+def test_a_length_on_the_command_line_replaces_the_models(checked: Callable[..., Composed]) -> None:
+    trainer = checked("model=detr", "trainer.max_steps=5000", machine=False).config["trainer"]
+    assert (trainer["max_steps"], trainer["max_epochs"]) == (5000, None)
+    trainer = checked("trainer.max_epochs=2", machine=False).config["trainer"]
+    assert (trainer["max_steps"], trainer["max_epochs"]) == (None, 2)

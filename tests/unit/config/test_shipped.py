@@ -20,13 +20,7 @@ def test_there_is_something_to_test() -> None:
     assert {"model=detr", "data=coco", "debug=fast"} <= set(OPTIONS)
 
 
-# The embedded model's YAML sets callbacks.ema.decay itself, which another option of callbacks cannot take.
-KNOWN = pytest.mark.xfail(reason="conf/model/detr_tiny.yaml sets callbacks.ema.decay in its body")
-
-
-@pytest.mark.parametrize(
-    "option", [pytest.param(option, marks=KNOWN) if option == "callbacks=default" else option for option in OPTIONS]
-)
+@pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_and_passes_the_checks(option: str, checked: Callable[..., Composed]) -> None:
     group, name = option.split("=")
     composed = checked(option, machine=False)
