@@ -88,6 +88,7 @@ def test_help_and_cfg(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
     from lab.launch.parent import main
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LAB_DATA_DIR", raising=False)
     monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "mine" / "model").mkdir(parents=True)
     (tmp_path / "mine" / "model" / "my_own_net.yaml").touch()
