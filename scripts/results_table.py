@@ -41,7 +41,7 @@ def row_of(run: Path) -> dict[str, Any]:
     recipe = next((word.split("=", 1)[1] for word in record["overrides"] if word.startswith("experiments=")), "default")
     seconds = (datetime.fromisoformat(record["ended"]) - datetime.fromisoformat(record["started"])).total_seconds()
     machine = record["machine"]
-    kept = [word for word in record["overrides"] if not word.startswith("paths.")]
+    kept = [_shown(word) for word in record["overrides"] if not word.startswith("paths.")]
     return {
         "recipe": recipe,
         "metric": expected["metric"],
@@ -54,6 +54,12 @@ def row_of(run: Path) -> dict[str, Any]:
         "commit": (record["commit"] or "")[:8] + ("+" if record["diff"] else ""),
         "command": " ".join(["python run.py", *kept]),
     }
+
+
+def _shown(word: str) -> str:
+    """Return a word of the command line with the folder of a dataset that lies elsewhere on other machines shortened."""
+    key, _, value = word.partition("=")
+    return f"{key}=.../{Path(value).name}" if key == "data.root" else word
 
 
 def table(rows: list[dict[str, Any]]) -> str:
