@@ -57,7 +57,7 @@ def row_of(run: Path) -> dict[str, Any]:
 
 
 def _shown(word: str) -> str:
-    """Return a word of the command line with the folder of a dataset that lies elsewhere on other machines shortened."""
+    """Return a word of the command line; a dataset's folder, which lies elsewhere on other machines, is shortened."""
     key, _, value = word.partition("=")
     return f"{key}=.../{Path(value).name}" if key == "data.root" else word
 
