@@ -18,9 +18,10 @@ from lab.callbacks.steps import StepLog
 from lab.data.datamodule import DetectionDataModule
 from lab.data.images import find_images, unreadable
 from lab.errors import DataError
+from lab.files import write_text
 from lab.report.pictures import contact_sheet, draw_detections, side_by_side
 from lab.report.tables import print_metrics
-from lab.run_directory import describe_versions, now, write_atomically
+from lab.run_directory import describe_versions, now
 from lab.structures import DetectionPredictions
 from lab.tasks.detection import DetectionTask
 
@@ -84,7 +85,7 @@ def evaluate(config: dict[str, Any], home: Path) -> int:
         "versions": describe_versions(),
         "config": config,
     }
-    write_atomically(folder / "result.json", json.dumps(record, indent=2) + "\n")
+    write_text(folder / "result.json", json.dumps(record, indent=2) + "\n")
     print_metrics(result.metrics, f"{config['stage']} of {config['ckpt'] or config['model']['pretrained']}")
     print(f"written   {folder / 'result.json'}\npictures  {folder / 'pictures'}")
     return 0
@@ -114,10 +115,10 @@ def _predict(
                 picture = _annotate(paths[number], predictions, row, task.class_names)
                 picture.save(pictures / f"{number:05d}-{paths[number].stem}.png")
                 results += _coco_results(predictions, row, number)
-    write_atomically(folder / "results.json", json.dumps(results) + "\n")
+    write_text(folder / "results.json", json.dumps(results) + "\n")
     names = [{"id": number, "name": name} for number, name in enumerate(task.class_names)]
     images = [{"id": number, "file_name": str(path)} for number, path in enumerate(paths) if path not in bad]
-    write_atomically(folder / "images.json", json.dumps({"images": images, "categories": names}, indent=1) + "\n")
+    write_text(folder / "images.json", json.dumps({"images": images, "categories": names}, indent=1) + "\n")
     print(
         f"{len(images)} images, {len(results)} detections (pictures show scores above {SHOWN_ABOVE})"
         f"{f', {len(bad)} files left out' if bad else ''}"

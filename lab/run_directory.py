@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lab.errors import RunError
+from lab.files import write_text
 
 NOT_IN_HASH = (
     "paths",
@@ -58,20 +59,6 @@ def run_name(config: Mapping[str, Any]) -> str:
         node.pop(leaf, None)
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
     return f"{config['model']['name']}-{config['data']['name']}-{digest}"
-
-
-def write_atomically(path: Path, content: str) -> None:
-    """Write a text file so that a reader finds the old or the new content, never a part."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with fresh.open("w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
 
 
 def sources_fingerprint(extensions: Iterable[str] = ()) -> str:
@@ -239,7 +226,7 @@ class RunDirectory:
     def update(self, **changes: Any) -> None:
         """Change entries of ``run.json`` and write it atomically."""
         self.record.update(changes)
-        write_atomically(self.file, json.dumps(self.record, indent=2) + "\n")
+        write_text(self.file, json.dumps(self.record, indent=2) + "\n")
 
     def begin(self, config: Mapping[str, Any], overrides: list[str], sources: str) -> None:
         """Record what is about to run: config, command, code, versions, machine."""
@@ -250,10 +237,10 @@ class RunDirectory:
             for path in folder.glob(".*"):  # what a killed process was writing
                 path.unlink()
         self.before, self._begun = self.state, True
-        write_atomically(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+        write_text(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
         commit, diff = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
         if diff:
-            write_atomically(self.path / "uncommitted.diff", diff)
+            write_text(self.path / "uncommitted.diff", diff)
         self.update(
             name=self.path.name,
             command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),

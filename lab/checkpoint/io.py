@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,26 +10,14 @@ import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from lab.errors import CheckpointError
+from lab.files import replacing
 
 
 def save_atomically(content: Any, path: Path) -> None:
-    """Write with ``torch.save`` to a temporary file beside ``path``, flush it to the disk, and rename it."""
+    """Replace ``path`` by what ``torch.save`` writes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with fresh.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with replacing(path, binary=True) as file:
+        torch.save(content, file)
 
 
 def load_checkpoint(path: str | Path, map_location: Any = "cpu", needs: str = "state_dict") -> dict[str, Any]:

@@ -18,6 +18,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers.logger import Logger
 
 from lab.errors import RunError
+from lab.files import replacing
 
 FILE_NAME = "metrics.csv"
 _LEADING = ("step", "epoch")
@@ -156,13 +157,8 @@ class MetricsCSV(Logger):
         self._columns = _order([*self._columns, *(name for row in rows for name in row)])
         self._close()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{FILE_NAME}.tmp")
-        with temporary.open("w", encoding="utf-8", newline="") as file:
+        with replacing(self.path) as file:
             file.write(_format([dict(zip(self._columns, self._columns, strict=True)), *rows], self._columns))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path)
-        _sync_directory(self.path.parent)
         self._last_step = _step_of(rows[-1]) if rows else -1
         self._file = self.path.open("a", encoding="utf-8", newline="")
 
@@ -252,12 +248,3 @@ def _format(rows: Iterable[Mapping[str, Value | str]], columns: list[str]) -> st
     # The csv module writes floats with repr, which reads back to the same bits.
     csv.DictWriter(buffer, columns, restval="", lineterminator="\n").writerows(rows)
     return buffer.getvalue()
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make a rename durable; without this a power cut may bring the old file back."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from lab.errors import RunError
-from lab.run_directory import NOT_IN_HASH, RunDirectory, run_name, sources_fingerprint, write_atomically
+from lab.files import write_text
+from lab.run_directory import NOT_IN_HASH, RunDirectory, run_name, sources_fingerprint
 
 CONFIG: dict[str, Any] = {
     "seed": 0,
@@ -70,6 +71,7 @@ def begun(path: Path) -> RunDirectory:
 
 def other_process(path: Path, code: str) -> str:
     script = f"""from pathlib import Path
+from lab.files import write_text
 from lab.run_directory import RunDirectory
 run = RunDirectory(Path({str(path)!r}))
 {code}"""
@@ -136,9 +138,9 @@ def test_damaged_record_is_named(tmp_path: Path) -> None:
 
 
 def test_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
-    write_atomically(tmp_path / "file", "old")
+    write_text(tmp_path / "file", "old")
     with pytest.raises(UnicodeEncodeError):
-        write_atomically(tmp_path / "file", "\ud800")
+        write_text(tmp_path / "file", "\ud800")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "old"
 
