@@ -234,7 +234,7 @@ def report_finished(config: dict[str, Any], run: RunDirectory) -> int:
     """Print the result of a finished run, if its data is still what it was made with."""
     prepare(config)
     _check_dataset(build_data(config), config, run)
-    print(f"{run.path} is finished: this is its result (resume=never trains afresh)")
+    print(f"{run.path} is finished already: this is its result (resume=never trains afresh)")
     print_result(run, config)
     return 0
 

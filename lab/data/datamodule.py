@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,13 +146,5 @@ class DetectionDataModule(pl.LightningDataModule):
 
     def _eval_loader(self, dataset: KeyedDataset, limit: float | int | None) -> DataLoader[Any]:
         plan = self.plan
-        batches = EvalBatches(len(dataset), self.batch_size, plan.rank, plan.world_size)
-        if limit is not None:
-            batches.rounds = min(
-                len(batches), max(1, round(len(batches) * limit)) if isinstance(limit, float) else limit
-            )
+        batches = EvalBatches(len(dataset), self.batch_size, plan.rank, plan.world_size, limit)
         return eval_loader(dataset, batches, collate_detection, self.num_workers, torch.cuda.is_available())
-
-    def state_dict(self) -> Mapping[str, Any]:  # type: ignore[override]
-        """Return nothing: the position in the data follows from the step."""
-        return {}

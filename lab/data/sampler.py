@@ -102,20 +102,19 @@ class EvalBatches:
     """Lists of ``(0, index, valid)`` keys: every sample once over all ranks, equally many batches on each rank.
 
     A rank that runs out repeats sample 0 with ``valid`` False, so that collective operations inside a forward pass
-    meet on every rank; a metric leaves such samples out.
+    meet on every rank; a metric leaves such samples out. ``limit`` keeps the first so many batches (int) or the first
+    share of them (float), one at least.
     """
 
     def __init__(
-        self, length: int, batch_size: int, rank: int = 0, world_size: int = 1, limit: int | None = None
+        self, length: int, batch_size: int, rank: int = 0, world_size: int = 1, limit: float | int | None = None
     ) -> None:
-        self.length, self.batch_size, self.rank, self.world_size = (
-            length,
-            max(1, batch_size // world_size),
-            rank,
-            world_size,
-        )
-        rounds = -(-length // (self.batch_size * world_size))
-        self.rounds = rounds if limit is None else min(limit, rounds)
+        self.length, self.rank, self.world_size = length, rank, world_size
+        self.batch_size = max(1, batch_size // world_size)
+        self.rounds = -(-length // (self.batch_size * world_size))
+        if limit is not None:
+            wanted = max(1, round(self.rounds * limit)) if isinstance(limit, float) else limit
+            self.rounds = min(self.rounds, wanted)
 
     def __len__(self) -> int:
         """Return the number of batches of this rank."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import ConfigError, LabError
-from lab.run_directory import run_name, sources_fingerprint
+from lab.run_directory import run_name
 
 
 @dataclass
@@ -36,16 +36,6 @@ class Job:
         file = self.path / "run.json"
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
-    def is_finished(self) -> bool:
-        """Whether its result is there, made by the sources as they are now."""
-        record = self.record()
-        fit = self.config["stage"] == "fit" and self.config["resume"] == "auto" and not self.config["check"]
-        return (
-            fit
-            and record.get("state") == "finished"
-            and record["sources"] == sources_fingerprint(self.config["extensions"])
-        )
-
 
 def run_all(overrides: list[str], user_dirs: list[str]) -> int:
     """Run every combination; print a table of the varied keys and results and write ``summary.csv``.
@@ -58,12 +48,8 @@ def run_all(overrides: list[str], user_dirs: list[str]) -> int:
     """
     jobs = _prepare_all(expand(overrides, user_dirs), user_dirs)
     for number, job in enumerate(jobs, 1):
-        title = f"[{number}/{len(jobs)}] {' '.join(job.words)}"
-        if job.is_finished():
-            print(f"{title}: finished already, {job.path}", flush=True)
-            job.exit_code = 0
-            continue
-        print(title, flush=True)
+        # One that is finished reports its result, or refuses to where lab's sources or its data have changed.
+        print(f"[{number}/{len(jobs)}] {' '.join(job.words)}", flush=True)
         job.exit_code = _run(job.words, user_dirs)
         if job.exit_code in (130, 143):
             print(f"interrupted at job {number} of {len(jobs)}; repeat the command to continue")

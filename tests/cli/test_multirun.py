@@ -39,6 +39,12 @@ def test_two_rates_make_two_runs_and_a_summary(runs: Runs, tmp_path: Path) -> No
     after = {name: json.loads((tmp_path / "runs" / name / "run.json").read_text()) for name in records}
     assert {name: record["ended"] for name, record in after.items()} == ended
 
+    name = sorted(records)[0]
+    (tmp_path / "runs" / name / "run.json").write_text(json.dumps({**after[name], "dataset": "other"}))
+    changed = runs.run(*words, "optimizer.lr=1e-3,3e-4", folder=tmp_path)
+    assert changed.code == 1
+    assert f"{name}: the dataset data=shapes has changed" in changed.err
+
 
 @pytest.fixture
 def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
