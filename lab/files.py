@@ -1,12 +1,17 @@
-"""Files replaced as a whole: a reader, a kill or a power cut finds the old content or the new, never a part."""
+"""Files and folders replaced as a whole: a reader, a kill or a power cut finds the old or the new, never a part."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+CHECKPOINT_INDEX = "index.json"
+"""The file that makes a folder a checkpoint: see ``lab.checkpoint.format``."""
 
 
 @contextmanager
@@ -27,14 +32,77 @@ def replacing(path: Path, binary: bool = False) -> Iterator[IO[Any]]:
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)  # makes the rename durable too
+    sync(path.parent)  # makes the rename durable too
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def write_text(path: Path, content: str) -> None:
     """Replace a text file."""
     with replacing(path) as file:
         file.write(content)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder with what is in it; nothing if there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def replace_folder(fresh: Path, path: Path, keep: Path | None = None) -> None:
+    """Put the folder ``fresh``, a sibling, in the place of ``path``.
+
+    Where the file system can exchange two names, ``path`` exists at every moment. Elsewhere it is missing between two
+    renames, and what it was stands as ``.NAME.old``, which ``restore_folders`` finds after a kill.
+
+    Args:
+        fresh: the folder, its content synced to the disk.
+        path: where it is to stand.
+        keep: where what stood at ``path`` goes, in the place of what is there; None deletes it.
+    """
+    if not os.path.lexists(path):
+        fresh.rename(path)
+        sync(path.parent)
+        return
+    if not _exchange(fresh, path):
+        aside = path.with_name(f".{path.name}.old")
+        path.rename(aside)
+        fresh.rename(path)
+        aside.rename(fresh)
+    sync(path.parent)
+    if keep is None:
+        remove(fresh)
+    else:
+        replace_folder(fresh, keep)
+
+
+def restore_folders(folder: Path) -> None:
+    """Give back their names to what a killed ``replace_folder`` had moved aside in ``folder``."""
+    for aside in folder.glob(".*.old"):
+        path = aside.with_name(aside.name[1:].removesuffix(".old"))
+        if not os.path.lexists(path):
+            aside.rename(path)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step; return False where the system or the file system cannot."""
+    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        return False
+    return bool(renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
+
+
+def is_checkpoint(path: str | Path) -> bool:
+    """Whether a path is the folder of a checkpoint."""
+    return (Path(path) / CHECKPOINT_INDEX).is_file()

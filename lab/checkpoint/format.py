@@ -1,0 +1,239 @@
+"""The checkpoint of every strategy: a folder of safetensors shards, plain data and an index, written as a whole.
+
+    last.ckpt/
+      rank-00000.safetensors   the tensors, or parts of tensors, that rank 0 holds; one file for each such rank
+      state.pt                 numbers, strings, lists, dicts and small tensors: loads with ``weights_only=True``
+      index.json               written last: see ``lab.checkpoint.index``
+
+A tensor stands in it with its whole shape, however it was split: any number of ranks under any strategy reads what it
+needs. Nothing in it is executed, and nothing outside of the folder is opened.
+"""
+
+from __future__ import annotations
+
+import stat
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lab.checkpoint.index import (
+    STATE,
+    Box,
+    Index,
+    StoredPiece,
+    StoredTensor,
+    boxes_of_piece,
+    boxes_of_run,
+    intersection,
+)
+from lab.errors import CheckpointError
+from lab.files import CHECKPOINT_INDEX
+
+_DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in vars(torch).values()
+    if isinstance(dtype, torch.dtype) and not dtype.is_complex
+}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one rank holds of a tensor.
+
+    Attributes:
+        data: the elements, on any device; none where this rank only says that the tensor exists.
+        shape: of the whole tensor.
+        offset: a tuple is the corner of the block that ``data`` is; an int is the first element of a run in the
+            flattened tensor, which ``data`` is whatever its own shape.
+    """
+
+    data: Tensor
+    shape: tuple[int, ...]
+    offset: tuple[int, ...] | int
+
+
+def crc32_of(path: Path) -> int:
+    """Return the CRC32 of a file."""
+    checksum = 0
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            checksum = zlib.crc32(chunk, checksum)
+    return checksum
+
+
+def one_line(error: BaseException) -> str:
+    """Return the message of an error, shortened, as one line."""
+    return " ".join(str(error).split())[:200]
+
+
+class CheckpointReader:
+    """Reads a checkpoint folder: whole tensors, blocks, or runs of elements, and of the files only what these need.
+
+    Opening it checks the index and the sizes of all files; ``verify`` reads them.
+
+    Args:
+        path: the folder.
+
+    Attributes:
+        path: the folder.
+        step: the optimizer step that it stands for.
+
+    Raises:
+        CheckpointError: it is missing or damaged, in one line; so do all methods.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_dir():
+            is_file = self.path.exists()
+            raise CheckpointError(
+                f"{self.path}: {'a file, and no checkpoint, which is a folder' if is_file else 'no such checkpoint'}"
+            )
+        try:
+            text = (self.path / CHECKPOINT_INDEX).read_text(encoding="utf-8")
+        except OSError:
+            raise CheckpointError(f"{self.path} is damaged or no checkpoint: it has no {CHECKPOINT_INDEX}") from None
+        except UnicodeDecodeError:
+            raise self._damaged(f"its {CHECKPOINT_INDEX} is no text") from None
+        try:
+            self._index = Index.loads(text)
+        except CheckpointError as error:
+            raise self._damaged(str(error)) from error
+        self.step = self._index.step
+        self._files: dict[str, Any] = {}
+        for name in [STATE, *self._index.files]:
+            self._check_size(name)
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Return the names of the tensors that begin with ``prefix``."""
+        return [name for name in self._index.tensors if name.startswith(prefix)]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the whole shape of a tensor."""
+        return self._tensor(name).shape
+
+    def dtype(self, name: str) -> torch.dtype:
+        """Return the dtype of a tensor."""
+        dtype = _DTYPES.get(self._tensor(name).dtype)
+        if dtype is None:
+            raise self._damaged(f"{name} is of an unknown dtype {self._tensor(name).dtype[:80]!r}")
+        return dtype
+
+    def read(self, name: str) -> Tensor:
+        """Return a whole tensor, on the CPU."""
+        return self.read_block(name, (0,) * len(self.shape(name)), self.shape(name))
+
+    def read_block(self, name: str, offset: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
+        """Return the block of ``shape`` with the corner ``offset``, on the CPU."""
+        whole = self.shape(name)
+        if len(offset) != len(whole) or len(shape) != len(whole):
+            raise ValueError(f"{name} has {len(whole)} dimensions, the block {offset} {shape} has not")
+        if any(a < 0 or n < 0 or a + n > m for a, n, m in zip(offset, shape, whole, strict=True)):
+            raise ValueError(f"{name} {whole} does not reach to the block {shape} at {offset}")
+        result = self._empty(name, shape)
+        self._fill(name, [((tuple(offset), tuple(shape)), result)])
+        return result
+
+    def read_flat(self, name: str, start: int, stop: int) -> Tensor:
+        """Return the elements ``start`` to ``stop`` of the flattened tensor, on the CPU."""
+        whole = self.shape(name)
+        if not 0 <= start <= stop <= torch.Size(whole).numel():
+            raise ValueError(f"{name} {whole} does not reach from element {start} to {stop}")
+        result = self._empty(name, (stop - start,))
+        self._fill(name, _views(result, boxes_of_run(whole, start, stop)))
+        return result
+
+    @cached_property
+    def state(self) -> dict[str, Any]:
+        """The plain data."""
+        self._check_content(STATE)
+        try:
+            content = torch.load(self.path / STATE, map_location="cpu", weights_only=True)
+        except Exception as error:  # zipfile, pickle and torch each have errors of their own for a bad file
+            raise self._damaged(f"its {STATE} cannot be read as plain data: {one_line(error)}") from error
+        if not isinstance(content, dict):
+            raise self._damaged(f"its {STATE} holds no dictionary")
+        return content
+
+    def verify(self) -> None:
+        """Compare every file with its checksum."""
+        for name in self._index.files:
+            self._check_content(name)
+
+    def _damaged(self, problem: str) -> CheckpointError:
+        return CheckpointError(f"{self.path} is damaged: {problem}")
+
+    def _check_size(self, name: str) -> None:
+        if name not in self._index.files:
+            raise self._damaged(f"its {CHECKPOINT_INDEX} does not list {name}")
+        try:
+            found = (self.path / name).lstat()
+        except OSError:
+            raise self._damaged(f"its file {name} is missing") from None
+        if not stat.S_ISREG(found.st_mode):
+            raise self._damaged(f"its {name} is no plain file")
+        if found.st_size != self._index.files[name][0]:
+            raise self._damaged(f"its file {name} has {found.st_size} bytes instead of {self._index.files[name][0]}")
+
+    def _check_content(self, name: str) -> None:
+        self._check_size(name)
+        if crc32_of(self.path / name) != self._index.files[name][1]:
+            raise self._damaged(f"the checksum of its file {name} does not fit")
+
+    def _tensor(self, name: str) -> StoredTensor:
+        if name not in self._index.tensors:
+            raise CheckpointError(f"{self.path} has no tensor {name}")
+        return self._index.tensors[name]
+
+    def _empty(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        for piece in self._tensor(name).pieces:  # nothing is allocated on the word of the index alone
+            self._stored(name, piece)
+        return torch.empty(shape, dtype=self.dtype(name))
+
+    def _stored(self, name: str, piece: StoredPiece) -> Tensor:
+        """Return a piece; of the mapped file, so that only what is looked at is read."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            if piece.file not in self._files:
+                self._files[piece.file] = safe_open(self.path / piece.file, framework="pt")
+            tensor: Tensor = self._files[piece.file].get_tensor(piece.key)
+        except (SafetensorError, OSError) as error:
+            raise self._damaged(f"its file {piece.file} cannot be read: {one_line(error)}") from error
+        if tuple(tensor.shape) != piece.shape or tensor.dtype != self.dtype(name):
+            raise self._damaged(f"{piece.key} in {piece.file} is not what its index says")
+        return tensor
+
+    def _fill(self, name: str, wanted: list[tuple[Box, Tensor]]) -> None:
+        """Copy what the pieces of a tensor have in common with each wanted block."""
+        shape = self.shape(name)
+        for piece in self._tensor(name).pieces:
+            held = _views(self._stored(name, piece), boxes_of_piece(shape, piece))
+            for box, target in wanted:
+                for source_box, source in held:
+                    common = intersection(box, source_box)
+                    if common is not None:
+                        _part_of(target, box, common).copy_(_part_of(source, source_box, common))
+
+
+def _views(tensor: Tensor, boxes: Iterable[Box]) -> list[tuple[Box, Tensor]]:
+    """Cut the elements of a tensor, in their order, into views of the shapes of the blocks."""
+    flat, views, start = tensor.reshape(-1), [], 0
+    for corner, extent in boxes:
+        count = torch.Size(extent).numel()
+        views.append(((corner, extent), flat[start : start + count].view(extent)))
+        start += count
+    return views
+
+
+def _part_of(tensor: Tensor, box: Box, common: Box) -> Tensor:
+    starts = [start - corner for start, corner in zip(common[0], box[0], strict=True)]
+    for dim, (start, size) in enumerate(zip(starts, common[1], strict=True)):
+        tensor = tensor.narrow(dim, start, size)
+    return tensor
