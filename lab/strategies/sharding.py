@@ -1,0 +1,242 @@
+"""What FSDP and tensor parallelism share: finding a network's units, sharding them, and Lightning's side of it.
+
+Both keep the parameters of ``lightning_module.net`` as DTensors between optimizer steps. The LightningModule knows
+nothing of it: the strategy splits the network itself, after it was built whole on every rank.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from lightning.fabric.utilities.device_dtype_mixin import _update_properties
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import Tensor, nn
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+
+from lab.errors import ConfigError
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+    from torch.distributed.device_mesh import DeviceMesh
+
+REDUCE_DTYPES = {"32": torch.float32, "bf16": torch.bfloat16}
+
+
+def parallel_module(net: nn.Module) -> ModuleType | None:
+    """Return the module ``parallel`` that stands beside an architecture, None where there is none.
+
+    It is looked for in the package of the network's class, then in those of its bases: sharding makes a subclass.
+    """
+    for kind in type(net).__mro__:
+        package = kind.__module__.rpartition(".")[0]
+        if package.partition(".")[0] in ("", "torch"):
+            continue
+        try:
+            found = importlib.util.find_spec(f"{package}.parallel")
+        except ModuleNotFoundError:  # the class's own module is no member of a package
+            continue
+        if found is not None:
+            return importlib.import_module(f"{package}.parallel")
+    return None
+
+
+def units(net: nn.Module) -> list[nn.Module]:
+    """Return the parts of a network whose parameters are gathered together, each before its forward pass.
+
+    They are the ``blocks`` of the architecture's ``parallel`` module, inner ones first; none without it.
+    """
+    blocks = getattr(parallel_module(net), "blocks", None)
+    found: list[nn.Module] = [] if blocks is None else blocks(net)
+    depth = {module: name.count(".") for name, module in net.named_modules()}
+    return sorted((unit for unit in found if any(True for _ in unit.parameters())), key=lambda unit: -depth[unit])
+
+
+def broadcast_network(net: nn.Module) -> None:
+    """Give every rank the parameters and buffers of rank 0, as DDP does: shards of two networks make none."""
+    for tensor in [*net.parameters(), *net.buffers()]:
+        dist.broadcast(tensor.detach(), src=0)
+
+
+def mixed_precision(precision: str, reduce_dtype: str) -> MixedPrecisionPolicy:
+    """Return FSDP's policy under Lightning's ``precision``.
+
+    Under ``bf16-mixed`` Lightning's autocast stays in charge of what is computed in which precision, as on one process;
+    the policy only rounds the parameters before they are gathered, which halves the traffic, and casts no input.
+
+    Args:
+        precision: ``32-true``, ``bf16-mixed``, ``bf16-true`` or ``64-true``.
+        reduce_dtype: what gradients are added up in, ``32`` (nothing narrower than float32) or ``bf16``.
+
+    Raises:
+        ConfigError: ``16-mixed``, whose gradient scaler would have to agree over the shards.
+    """
+    if precision == "16-mixed":
+        raise ConfigError("trainer.precision=16-mixed cannot scale gradients that are sharded: use bf16-mixed")
+    half = precision.startswith("bf16")
+    reduce = REDUCE_DTYPES[reduce_dtype] if half or reduce_dtype != "32" else None
+    param = torch.bfloat16 if precision == "bf16-mixed" else None
+    return MixedPrecisionPolicy(param_dtype=param, reduce_dtype=reduce, cast_forward_inputs=False)
+
+
+class ShardedStrategy(ModelParallelStrategy):
+    """Base of the strategies that split ``lightning_module.net`` by DTensors.
+
+    A subclass says how in ``parallelize``.
+
+    Args:
+        reduce_dtype: see ``mixed_precision``.
+        cpu_offload: keep parameters, gradients and optimizer states in host memory between their uses.
+        reshard_after_forward: see ``fully_shard``.
+        reduce_once: see ``FSDPStrategy``.
+    """
+
+    def __init__(
+        self,
+        reduce_dtype: str = "32",
+        cpu_offload: bool = False,
+        reshard_after_forward: bool | int = True,
+        reduce_once: bool = False,
+    ) -> None:
+        super().__init__()
+        self.reduce_dtype, self.cpu_offload = reduce_dtype, cpu_offload
+        self.reshard_after_forward, self.reduce_once = reshard_after_forward, reduce_once
+
+    @property
+    def net(self) -> nn.Module:
+        """The network, which the strategy splits."""
+        net = getattr(self.lightning_module, "net", None)
+        if not isinstance(net, nn.Module):
+            raise ConfigError(f"{type(self.lightning_module).__name__} has no network `net` that could be sharded")
+        return net
+
+    @property
+    def data_mesh(self) -> DeviceMesh:
+        """The ranks that see different samples."""
+        return self.device_mesh["data_parallel"]
+
+    @property
+    def data_size(self) -> int:
+        """Number of ranks that see different samples."""
+        return self.data_mesh.size()
+
+    @property
+    def data_rank(self) -> int:
+        """The number of this rank among them."""
+        return self.data_mesh.get_local_rank()
+
+    def tensor_size(self) -> int:
+        """Return how many ranks share each sample."""
+        return 1
+
+    def parallelize(self, net: nn.Module) -> None:
+        """Split the network, whose parameters are plain tensors on the CPU or the device."""
+        raise NotImplementedError
+
+    def setup_environment(self) -> None:
+        """Lay the ranks out as (data, tensor)."""
+        self._tensor_parallel_size = self.tensor_size()
+        self._data_parallel_size = self.world_size // self._tensor_parallel_size
+        super().setup_environment()
+
+    def setup(self, trainer: pl.Trainer) -> None:
+        """Split the network, then make the optimizers over what this rank holds."""
+        # Lightning's own setup asks for a `configure_model` that shards; here `_setup_model` does.
+        super(ModelParallelStrategy, self).setup(trainer)
+
+    def model_to_device(self) -> None:
+        """Move all but the network, which moves unit by unit as it is sharded: no device need hold the whole."""
+        assert self.lightning_module is not None
+        for child in self.lightning_module.children():
+            if child is not self.net:
+                child.to(self.root_device)
+        _update_properties(self.lightning_module, device=self.root_device)
+
+    def _setup_model(self, model: nn.Module) -> nn.Module:
+        if isinstance(self.net, FSDPModule):  # of an earlier stage of this Trainer
+            return model
+        check_shapes(self.net)
+        broadcast_network(self.net)
+        self.parallelize(self.net)
+        return model
+
+    def shard(self, net: nn.Module, parts: list[nn.Module]) -> None:
+        """Apply ``fully_shard`` to each part and to the whole, over the ranks that see different samples."""
+        size, after_forward = self.data_size, self.reshard_after_forward
+        if not isinstance(after_forward, bool) and not (1 < after_forward < size and size % after_forward == 0):
+            raise ConfigError(
+                f"strategy.reshard_after_forward={after_forward} should be true, false, or a divisor of the {size} "
+                "ranks between them"
+            )
+        if self.cpu_offload and self.root_device.type == "cpu":
+            raise ConfigError("strategy.cpu_offload=true on a CPU: there is no other memory to move to, leave it out")
+        options: dict[str, Any] = {
+            "mesh": self.data_mesh,
+            "mp_policy": mixed_precision(self.precision_plugin.precision, self.reduce_dtype),
+            "offload_policy": CPUOffloadPolicy() if self.cpu_offload else OffloadPolicy(),
+        }
+        for part in parts:
+            fully_shard(part, reshard_after_forward=after_forward, **options)
+        # Backward begins where forward ended: the rest of the network, used all along, stays gathered in between.
+        fully_shard(net, reshard_after_forward=None if after_forward else False, **options)
+
+    def sharded_modules(self) -> Iterator[FSDPModule]:
+        """Yield the units."""
+        for module in self.net.modules():
+            if isinstance(module, FSDPModule):
+                yield module
+
+    @contextmanager
+    def block_backward_sync(self) -> Iterator[None]:
+        """Hold back the reduction of gradients, for all but the last micro-batch of an optimizer step."""
+        if not self.reduce_once or not isinstance(self.net, FSDPModule):
+            yield
+            return
+        self.net.set_requires_gradient_sync(False)
+        try:
+            yield
+        finally:
+            self.net.set_requires_gradient_sync(True)
+
+    @contextmanager
+    def _evaluation(self) -> Iterator[None]:
+        """Leave only shards behind: without a backward, what a forward pass has gathered would stay."""
+        try:
+            yield
+        finally:
+            for module in self.sharded_modules():
+                module.reshard()
+
+    def validation_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Validate on a batch."""
+        with self._evaluation():
+            return super().validation_step(*args, **kwargs)
+
+    def test_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Test on a batch."""
+        with self._evaluation():
+            return super().test_step(*args, **kwargs)
+
+    def predict_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Predict a batch."""
+        with self._evaluation():
+            return super().predict_step(*args, **kwargs)
+
+
+def check_shapes(net: nn.Module) -> None:
+    """Raise a ``ConfigError`` that names a parameter without dimensions, which cannot be split."""
+    for name, parameter in net.named_parameters():
+        if parameter.ndim == 0:
+            raise ConfigError(f"parameter {name} has no dimension to be sharded along: give it the shape (1,)")
+
+
+def local(tensor: Tensor) -> Tensor:
+    """Return what this rank holds of a tensor."""
+    held: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return held
