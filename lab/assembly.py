@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,11 @@ from lab.checkpoint.io import load_checkpoint
 from lab.config.checks import DATA_METADATA
 from lab.data.datamodule import DetectionDataModule, LoadPlan
 from lab.errors import ConfigError
+from lab.ranks import Place
 from lab.registry import allow_package, build, load_weights
+from lab.strategies import collectives
+from lab.strategies.build import IN_ONE_PROCESS, data_ranks, make_strategy
+from lab.strategies.environment import ManagedEnvironment
 from lab.tasks.detection import DetectionTask
 
 TASKS: dict[str, type[DetectionTask]] = {"detection": DetectionTask}
@@ -86,10 +92,14 @@ def build_task(config: Mapping[str, Any], data: DetectionDataModule, max_steps: 
     )
 
 
-def make_plan(config: Mapping[str, Any], data: DetectionDataModule) -> Plan:
-    """Count optimizer steps and set the data's plan."""
+def make_plan(config: Mapping[str, Any], data: DetectionDataModule, place: Place) -> Plan:
+    """Count optimizer steps and set the data's plan for this rank."""
     trainer, debug = config["trainer"], config["debug"]
+    shares = data_ranks(config["strategy"], place.world_size)
     data.plan = LoadPlan(
+        rank=place.rank * shares // place.world_size,
+        world_size=shares,
+        reduce=partial(collectives.sum_over_ranks, copies=place.world_size // shares),
         accumulate=trainer["accumulate_grad_batches"],
         limit_train=debug["limit_train_batches"],
         limit_eval=debug["limit_eval_batches"],
@@ -110,19 +120,46 @@ QUIET: dict[str, Any] = {
 """What Lightning would do by itself and is done here."""
 
 
-def device_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the Trainer's arguments that place it on devices."""
+def on_gpu(config: Mapping[str, Any]) -> bool:
+    """Whether a run uses GPUs."""
+    accelerator = config["trainer"]["accelerator"]
+    return bool(accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available()))
+
+
+@contextmanager
+def ranks(config: Mapping[str, Any], place: Place, store: Any = None) -> Iterator[None]:
+    """Within this context the ranks of a job can talk to each other, where its strategy needs them to.
+
+    Args:
+        config: the resolved config.
+        place: this process among those of the job.
+        store: where the ranks meet, if they have met already.
+    """
+    if config["strategy"]["name"] in IN_ONE_PROCESS:
+        yield
+        return
+    if store is None and place.world_size > 1:
+        store = collectives.connect(place)
+    with collectives.process_group(place, on_gpu(config), store):
+        yield
+
+
+def device_arguments(config: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    """Return the Trainer's arguments that place it on devices; its strategy serves one Trainer."""
     settings = config["trainer"]
     precision = settings["precision"]
-    accelerator = settings["accelerator"]
-    if accelerator == "auto":
-        accelerator = "gpu" if torch.cuda.is_available() else "cpu"
-    return {
+    accelerator = "gpu" if on_gpu(config) else "cpu"
+    arguments = {
         "accelerator": accelerator,
         "devices": settings["devices"],
+        "num_nodes": settings["num_nodes"],
         "precision": {"32": "32-true", "64": "64-true"}.get(precision, precision),
         "deterministic": "warn" if settings["deterministic"] and accelerator == "gpu" else settings["deterministic"],
+        "plugins": [ManagedEnvironment(place)],
     }
+    if config["strategy"]["name"] != "single":
+        arguments["strategy"] = make_strategy(config["strategy"])
+    return arguments
 
 
 def load_task(config: Mapping[str, Any], data: DetectionDataModule) -> DetectionTask:

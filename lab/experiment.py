@@ -6,7 +6,6 @@ No config object travels below this file: what it builds takes plain arguments.
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ import lightning.pytorch as pl
 import torch
 
 from lab import evaluation
-from lab.assembly import QUIET, Plan, build_data, build_task, device_arguments, load_task, make_plan, prepare
+from lab.assembly import QUIET, Plan, build_data, build_task, device_arguments, load_task, make_plan, prepare, ranks
 from lab.callbacks.checkpoint import RunCheckpoint, start_at
 from lab.callbacks.ema import EMA
 from lab.callbacks.interrupt import Interrupt
@@ -23,19 +22,28 @@ from lab.callbacks.steps import StepLog
 from lab.checkpoint.io import AtomicCheckpointIO, load_checkpoint
 from lab.data.datamodule import DetectionDataModule
 from lab.errors import CheckpointError, LabError, RunError
+from lab.ranks import Place
 from lab.registry import load_weights
 from lab.report.metrics_csv import MetricsCSV, read_metrics
 from lab.report.tables import print_config, print_result
 from lab.report.wandb_run import WandbRun
 from lab.run_directory import RunDirectory
 from lab.signals import Interrupted, SignalWatch
+from lab.strategies import collectives
+
+__all__ = ["check", "fit", "ranks", "report_finished"]
 
 
-def fit(config: dict[str, Any], run: RunDirectory) -> int:
+def fit(config: dict[str, Any], run: RunDirectory, place: Place) -> int:
     """Train from where the run stands, test the best checkpoint, record the result.
 
+    Args:
+        config: the resolved config.
+        run: its directory; rank 0 writes to it.
+        place: this process among those of the job.
+
     Returns:
-        The exit code: 0 finished, 1 failed, 130 or 143 interrupted.
+        The exit code: 0 finished, 130 or 143 interrupted.
 
     Raises:
         LabError: something in the config, the data or the run directory is wrong.
@@ -44,29 +52,28 @@ def fit(config: dict[str, Any], run: RunDirectory) -> int:
     code, state = 1, "failed"
     with SignalWatch() as watch:
         try:
-            print_config(config)
+            if place.rank == 0:
+                print_config(config)
             prepare(config)
             data = build_data(config)
             _check_dataset(data, config, run)
-            wandb_run = make_wandb(config, run)
-            run.update(result=_fit(config, run, data, wandb_run, watch))
+            wandb_run = make_wandb(config, run) if place.rank == 0 else None
+            run.update(result=_fit(config, run, data, wandb_run, watch, place))
             code, state = 0, "finished"
         except Interrupted as interrupted:
             code, state = interrupted.exit_code, "interrupted"
-            print(f"{interrupted}; repeat the command to continue", file=sys.stderr)
+            if place.rank == 0:
+                print(f"{interrupted}; repeat the command to continue", file=sys.stderr)
         except LabError:
             code, state = 2, "failed" if run.is_new else run.before
             raise
-        except Exception:
-            traceback.print_exc()
-            print(f"error: the run failed; its directory is {run.path}", file=sys.stderr)
         finally:
             run.end(state, code)
             if wandb_run is not None:
                 wandb_run.finish(code)
             if code == 2 and run.is_new and not run.has_trained:
                 run.discard()
-    if code == 0:
+    if code == 0 and place.rank == 0:
         print_result(run, config)
     return code
 
@@ -92,29 +99,33 @@ def _fit(
     data: DetectionDataModule,
     wandb_run: WandbRun | None,
     watch: SignalWatch,
+    place: Place,
 ) -> dict[str, float]:
-    plan = make_plan(config, data)
+    plan = make_plan(config, data, place)
     task = build_task(config, data, plan.schedule_steps)
     weights = config["ckpt"] or config["model"]["pretrained"]
     if weights:
         load_weights(task.net, config["model"]["net"]["_target_"], weights, config["paths"]["weights_dir"])
     data.plan.totals = task.net.totals
     metrics = MetricsCSV(run.path)
-    start, ckpt = _where_to_start(run)
+    start, ckpt = collectives.from_rank_zero(_where_to_start(run) if place.rank == 0 else (0, None))
     if start > plan.max_steps:
         raise RunError(f"{run.path} stands at step {start}, beyond the {plan.max_steps} steps now asked for")
     metrics.cut_back(start)
     data.plan.start_step = start
     if start:
         run.update(resumed_at=[*run.record["resumed_at"], start])
-        print(f"continuing {run.path} at step {start} of {plan.max_steps}")
-    callbacks = make_callbacks(config, run, metrics, plan, watch)
-    trainer = make_trainer(config, run, plan, callbacks, [metrics, *([wandb_run] if wandb_run else [])])
+        if place.rank == 0:
+            print(f"continuing {run.path} at step {start} of {plan.max_steps}")
+    callbacks = make_callbacks(config, run, metrics, plan, watch, place)
+    loggers = [metrics, *([wandb_run] if wandb_run else [])]
+    trainer = make_trainer(config, run, plan, callbacks, loggers, place)
     start_at(trainer, start)
     if start < plan.max_steps:
         trainer.fit(task, datamodule=data, ckpt_path=ckpt, weights_only=True)
-    run.update(world_size=trainer.world_size, hardware=evaluation.describe_device(trainer))
-    return _test_best(config, run, data, plan, metrics, wandb_run)
+    run.update(world_size=collectives.world_size(), hardware=evaluation.describe_device(trainer))
+    del trainer, callbacks  # the test builds its own, and two copies of a large model may not fit
+    return _test_best(config, run, data, plan, metrics, wandb_run, place)
 
 
 def _test_best(
@@ -124,11 +135,14 @@ def _test_best(
     plan: Plan,
     metrics: MetricsCSV,
     wandb_run: WandbRun | None,
+    place: Place,
 ) -> dict[str, float]:
     """Test best.ckpt, loaded anew, and return its validation and test metrics."""
     task = load_task({**config, "ckpt": str(run.checkpoints / "best.ckpt")}, data)
     run.update(weights=task.weights_kind, best_step=task.trained_steps)
-    tested = evaluation.run_stage("test", config, task, data, run.path)
+    tested = evaluation.run_stage("test", config, task, data, run.path, place)
+    if place.rank:
+        return {}
     metrics.log_metrics({"epoch": (plan.max_steps - 1) // plan.steps_per_epoch, **tested.metrics}, plan.max_steps)
     metrics.flush()
     if wandb_run is not None:
@@ -169,7 +183,7 @@ def _where_to_start(run: RunDirectory) -> tuple[int, str | None]:
 
 
 def make_callbacks(
-    config: Mapping[str, Any], run: RunDirectory, metrics: MetricsCSV, plan: Plan, watch: SignalWatch
+    config: Mapping[str, Any], run: RunDirectory, metrics: MetricsCSV, plan: Plan, watch: SignalWatch, place: Place
 ) -> list[pl.Callback]:
     """Return the callbacks in the order in which they must act."""
     settings, trainer = config["callbacks"], config["trainer"]
@@ -179,13 +193,18 @@ def make_callbacks(
     checkpoint = RunCheckpoint(run.checkpoints, metrics, plan.val_every, plan.max_steps, every, ema)
     callbacks: list[pl.Callback] = [ema] if ema is not None else []
     callbacks += [log, checkpoint]
-    if settings["progress"]:
+    if settings["progress"] and place.rank == 0:
         callbacks.append(ProgressBar(log, plan.max_steps))
     return [*callbacks, Interrupt(checkpoint, watch)]
 
 
 def make_trainer(
-    config: Mapping[str, Any], run: RunDirectory, plan: Plan, callbacks: list[pl.Callback], loggers: list[Any]
+    config: Mapping[str, Any],
+    run: RunDirectory,
+    plan: Plan,
+    callbacks: list[pl.Callback],
+    loggers: list[Any],
+    place: Place,
 ) -> pl.Trainer:
     """Return the Trainer of a fit: one stream of steps, our own checkpoints and bars."""
     settings = config["trainer"]
@@ -194,8 +213,10 @@ def make_trainer(
         from lightning.pytorch.profilers import SimpleProfiler
 
         profiler = SimpleProfiler(dirpath=run.path, filename="profile")
+    devices = device_arguments(config, place)
+    devices["plugins"].append(AtomicCheckpointIO())
     return pl.Trainer(
-        **device_arguments(config),
+        **devices,
         max_epochs=1,
         max_steps=plan.max_steps,
         val_check_interval=plan.val_every * settings["accumulate_grad_batches"],
@@ -205,7 +226,6 @@ def make_trainer(
         log_every_n_steps=1,
         callbacks=callbacks,
         logger=loggers,
-        plugins=[AtomicCheckpointIO()],
         profiler=profiler,
         num_sanity_val_steps=0,
         **QUIET,
@@ -247,7 +267,7 @@ def check(config: dict[str, Any]) -> int:
     """
     prepare(config)
     data = build_data(config)
-    plan = make_plan(config, data)
+    plan = make_plan(config, data, Place())
     with torch.device("meta"):
         task = build_task(config, data, plan.schedule_steps)
     task.configure_optimizers()

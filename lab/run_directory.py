@@ -20,10 +20,10 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata, util
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from lab.errors import RunError
-from lab.files import write_text
+from lab.files import remove, restore_folders, write_text
 
 NOT_IN_HASH = (
     "paths",
@@ -129,6 +129,7 @@ class RunDirectory:
         record: the content of ``run.json``; change it through ``update``.
         is_new: whether there was no ``run.json`` yet.
         before: the state before ``begin``.
+        writes: whether this process may change the directory; ranks other than 0 may not.
     """
 
     def __init__(self, path: Path) -> None:
@@ -137,12 +138,27 @@ class RunDirectory:
         self.is_new = not self.file.is_file()
         self._lock: IO[str] | None = None
         self._begun = False
+        self.writes = True
         self.before = "new"
         if not self.is_new:
             try:
                 self.record = json.loads(self.file.read_text(encoding="utf-8"))
             except json.JSONDecodeError as error:
                 raise RunError(f"{self.file} is damaged ({error}); resume=never starts afresh and keeps it") from None
+
+    @classmethod
+    def joined(cls, path: Path, is_new: bool, before: str, writes: bool) -> Self:
+        """Return the directory of a run that the parent has begun and holds, for one of its ranks.
+
+        Args:
+            path: the directory; ranks that do not write need not see it.
+            is_new: whether it was made for this job.
+            before: the state before.
+            writes: whether this rank writes.
+        """
+        run = cls(path)
+        run.is_new, run.before, run.writes, run._begun = is_new, before, writes, True
+        return run
 
     @property
     def file(self) -> Path:
@@ -161,7 +177,7 @@ class RunDirectory:
         return "interrupted" if state == "running" and not self._is_running() else state
 
     def _is_running(self) -> bool:
-        if self._lock is not None:  # probing our own lock would release it
+        if self._lock is not None or self._begun:  # probing a lock of this process would release it
             return self._begun
         try:
             with (self.path / "run.lock").open("r", encoding="utf-8") as file:
@@ -221,21 +237,24 @@ class RunDirectory:
     def discard(self) -> None:
         """Remove a directory in which nothing has been trained, so that a refused command leaves nothing behind."""
         self.release()
-        shutil.rmtree(self.path)
+        if self.writes:
+            shutil.rmtree(self.path)
 
     def update(self, **changes: Any) -> None:
         """Change entries of ``run.json`` and write it atomically."""
         self.record.update(changes)
-        write_text(self.file, json.dumps(self.record, indent=2) + "\n")
+        if self.writes:
+            write_text(self.file, json.dumps(self.record, indent=2) + "\n")
 
     def begin(self, config: Mapping[str, Any], overrides: list[str], sources: str) -> None:
         """Record what is about to run: config, command, code, versions, machine."""
         import yaml
 
         self.checkpoints.mkdir(exist_ok=True)
+        restore_folders(self.checkpoints)
         for folder in (self.path, self.checkpoints):
             for path in folder.glob(".*"):  # what a killed process was writing
-                path.unlink()
+                remove(path)
         self.before, self._begun = self.state, True
         write_text(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
         commit, diff = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
@@ -263,3 +282,11 @@ class RunDirectory:
     def end(self, state: str, exit_code: int, **changes: Any) -> None:
         """Record how it ended."""
         self.update(state=state, exit_code=exit_code, ended=now(), **changes)
+
+    def settle(self, exit_code: int) -> None:
+        """Record the end of a job whose ranks have died before they could."""
+        if not self.file.is_file():
+            return
+        self.record = json.loads(self.file.read_text(encoding="utf-8"))
+        if self.record["state"] == "running" or exit_code not in (self.record["exit_code"], 2):
+            self.end("interrupted" if exit_code in (130, 143) else "failed", exit_code)

@@ -158,6 +158,10 @@ class DetectionPredictions(Movable):
     scores: Tensor
     labels: Tensor
 
+    def rows(self, chosen: Tensor | slice) -> DetectionPredictions:
+        """Return the predictions of some of the images."""
+        return DetectionPredictions(self.boxes[chosen], self.scores[chosen], self.labels[chosen])
+
 
 @runtime_checkable
 class Detector(Protocol[OutputsT]):

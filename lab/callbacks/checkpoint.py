@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 
 from lab.callbacks.ema import EMA
-from lab.checkpoint.rng import rng_state, set_rng_state
+from lab.callbacks.run_state import RunState
+from lab.checkpoint.rng import set_rng_state
 from lab.report.metrics_csv import MetricsCSV
 
 
@@ -38,27 +40,42 @@ class RunCheckpoint(pl.Callback):
         max_steps: the last step.
         every: optimizer steps between writes of last.ckpt; None for about a minute.
         ema: whose average best.ckpt holds, if there is one.
+        resume_from: the checkpoint that the training continues from.
     """
 
     SECONDS = 60.0
 
     def __init__(
-        self, folder: Path, metrics: MetricsCSV, val_every: int, max_steps: int, every: int | None, ema: EMA | None
+        self,
+        folder: Path,
+        metrics: MetricsCSV,
+        val_every: int,
+        max_steps: int,
+        every: int | None,
+        ema: EMA | None,
+        resume_from: Path | None = None,
     ) -> None:
-        self.folder, self.metrics, self.ema = folder, metrics, ema
+        self.folder, self.metrics, self.ema, self.resume_from = folder, metrics, ema, resume_from
+        self.state = RunState(ema)
         self.val_every, self.max_steps, self.every = val_every, max_steps, every
         self.best: float | None = None
-        self._rng: dict[str, Any] | None = None
+        self._rng: list[dict[str, Any]] | None = None
         self._last_step = self._saved_step = 0
         self._stepped = False
         self._saved_time = time.monotonic()
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take back everything that stands in the checkpoint; module and optimizer are those of the strategy by now."""
+        if self.resume_from is not None:
+            state = self.state.restore(self.resume_from, trainer, pl_module)
+            self.best, self._rng = state["best"], state["rng"]
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Set the random numbers to where the checkpoint stood."""
+        """Set the random numbers to where the checkpoint stood, those of each rank if there are as many as then."""
         self._last_step = self._saved_step = trainer.global_step
         self._saved_time = time.monotonic()
         if self._rng is not None:
-            set_rng_state(self._rng)
+            set_rng_state(self._rng[trainer.global_rank if len(self._rng) == trainer.world_size else 0])
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """After an optimizer step: ask for a validation if one is due, else write a checkpoint if one is due."""
@@ -93,30 +110,10 @@ class RunCheckpoint(pl.Callback):
         if self._saved_step == trainer.global_step:
             return
         self.metrics.flush()
-        last, fresh = self.folder / "last.ckpt", self.folder / ".next.ckpt"
-        trainer.save_checkpoint(fresh, weights_only=False)
-        if trainer.is_global_zero:
-            if last.exists():  # a kill after this line leaves previous.ckpt, which a resume takes
-                last.replace(self.folder / "previous.ckpt")
-            fresh.replace(last)
+        last, previous = self.folder / "last.ckpt", self.folder / "previous.ckpt"
+        self.state.write(last, trainer, trainer.lightning_module, self.best, keep=previous)
         self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
 
     def _save_best(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.ema is None:
-            trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
-            return
-        with self.ema.averaged(pl_module):
-            trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
-
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Add what a resume needs to last.ckpt, and leave out Lightning's counters (see ``start_at``)."""
-        checkpoint.pop("loops", None)
-        checkpoint["lab"] = {"step": trainer.global_step, "best": self.best, "rng": rng_state()}
-
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Take back what ``on_save_checkpoint`` added."""
-        self.best, self._rng = checkpoint["lab"]["best"], checkpoint["lab"]["rng"]
+        with self.ema.averaged(pl_module) if self.ema is not None else nullcontext():
+            self.state.write_weights(self.folder / "best.ckpt", trainer, pl_module)

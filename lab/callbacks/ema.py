@@ -9,6 +9,8 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from lab.checkpoint.access import parameter_names
+
 
 class EMA(pl.Callback):
     """Keep an average of the trainable weights; validation and best.ckpt use it.
@@ -36,10 +38,7 @@ class EMA(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin with the raw weights, unless a checkpoint has brought an average."""
-        weights = self._weights(pl_module)
-        if not self.average:
-            self.average = [weight.clone() for weight in weights]
-        self.average = [old.to(new.device) for old, new in zip(self.average, weights, strict=True)]
+        self.prepare(pl_module)
         self._last_step = trainer.global_step
 
     @torch.no_grad()
@@ -83,17 +82,22 @@ class EMA(pl.Callback):
         if self._swapped:
             self._swap(pl_module)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the average for ``last.ckpt``."""
-        return {"updates": self.updates, "average": [tensor.clone() for tensor in self.average]}
+    def prepare(self, pl_module: pl.LightningModule) -> None:
+        """Make the average, equal to the weights, unless there is one."""
+        if not self.average:
+            self.average = [weight.detach().clone() for weight in self._weights(pl_module)]
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue with the average of a checkpoint."""
-        self.updates, self.average = state_dict["updates"], list(state_dict["average"])
+    def named(self, pl_module: pl.LightningModule) -> dict[str, torch.Tensor]:
+        """Return the average by the names of the parameters."""
+        names = [name for name, weight in parameter_names(pl_module).items() if weight.requires_grad]
+        return dict(zip(names, self.average, strict=True))
 
     def _swap(self, pl_module: pl.LightningModule) -> None:
+        # The contents change places, not the tensors: what gathers the shards of a weight holds on to their memory.
         for weight, average in zip(self._weights(pl_module), self.average, strict=True):
-            weight.data, average.data = average.data, weight.data
+            kept = weight.detach().clone()
+            weight.copy_(average)
+            average.copy_(kept)
         self._swapped = not self._swapped
         pl_module.weights_kind = "averaged" if self._swapped else "raw"  # type: ignore[assignment]
 

@@ -63,8 +63,10 @@ class StepLog(pl.Callback):
     def _log_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, step: int) -> None:
         terms: Mapping[str, torch.Tensor] = pl_module.step_terms  # type: ignore[assignment]
         stacked = torch.stack([value.float() for value in terms.values()])
-        summed = trainer.strategy.reduce(stacked, reduce_op="sum") if trainer.world_size > 1 else stacked
-        values = dict(zip(terms, summed.tolist(), strict=True))
+        if trainer.world_size > 1:
+            copies = trainer.world_size // getattr(trainer.strategy, "num_data_ranks", trainer.world_size)
+            stacked = trainer.strategy.reduce(stacked, reduce_op="sum") / copies
+        values = dict(zip(terms, stacked.tolist(), strict=True))
         seconds = max(1e-9, time.perf_counter() - self._since)
         values |= self._rates
         values["samples_per_s"] = (step - self._step) * self.batch_size / seconds

@@ -6,6 +6,7 @@ Everything here answers with one line that says what is wrong, where it was set 
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -118,22 +119,35 @@ def _check_warmup(composed: Composed) -> None:
 def _check_batch(composed: Composed) -> None:
     config = composed.config
     batch, accumulate = config["data"]["batch_size"], config["trainer"]["accumulate_grad_batches"]
-    parts = config["trainer"]["devices"] * accumulate
+    strategy, trainer = config["strategy"], config["trainer"]
+    ranks = trainer["devices"] * trainer["num_nodes"]
+    if strategy["name"] == "tensor_parallel":
+        ranks //= strategy["tensor_parallel_size"] or trainer["devices"]
+    parts = ranks * accumulate
     if batch % parts:
         near = dict.fromkeys((max(1, batch // parts) * parts, (batch // parts + 1) * parts))
         raise ConfigError(
             f"data.batch_size={batch} ({composed.origin('data.batch_size')}) is the global batch: not divisible by "
-            f"trainer.devices x trainer.accumulate_grad_batches = {parts}; {' or '.join(map(str, near))} would be"
+            f"{ranks} ranks x trainer.accumulate_grad_batches = {parts}; {' or '.join(map(str, near))} would be"
         )
 
 
 def _check_strategy(composed: Composed) -> None:
-    trainer, strategy = composed.config["trainer"], composed.config["strategy"]
-    if strategy["name"] == "single" and trainer["devices"] != 1:
+    config = composed.config
+    trainer, strategy = config["trainer"], config["strategy"]
+    name, devices = strategy["name"], trainer["devices"] * trainer["num_nodes"]
+    if name == "single" and devices != 1:
         raise ConfigError(
-            f"trainer.devices={trainer['devices']}: strategy=single uses one device "
-            f"({composed.origin('trainer.devices')})"
+            f"trainer.devices={trainer['devices']} ({composed.origin('trainer.devices')}): strategy=single uses one "
+            "device; strategy=auto picks one that uses all, or name it: ddp, fsdp, deepspeed_zero3"
         )
+    if name == "tensor_parallel" and devices % (strategy["tensor_parallel_size"] or trainer["devices"]):
+        raise ConfigError(
+            f"strategy.tensor_parallel_size={strategy['tensor_parallel_size']} "
+            f"({composed.origin('strategy.tensor_parallel_size')}) does not divide the {devices} devices"
+        )
+    if name.startswith("deepspeed") and find_spec("deepspeed") is None:
+        raise ConfigError(f"strategy={name}: deepspeed is not installed; pip install 'lab[deepspeed]'")
 
 
 def _check_devices(composed: Composed) -> None:

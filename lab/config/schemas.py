@@ -61,6 +61,7 @@ class TrainerConfig(Strict):
 
     accelerator: Literal["auto", "cpu", "gpu"]
     devices: Positive
+    num_nodes: Positive
     # YAML reads 32 as a number
     precision: Annotated[Literal["32", "16-mixed", "bf16-mixed", "bf16-true", "64"], BeforeValidator(_text)]
     max_steps: Positive | None
@@ -73,10 +74,64 @@ class TrainerConfig(Strict):
     deterministic: bool
 
 
-class StrategyConfig(Strict):
-    """How a run uses its devices."""
+class SingleConfig(Strict):
+    """One process on one device."""
 
     name: Literal["single"]
+
+
+class DDPConfig(Strict):
+    """Every rank holds the whole model."""
+
+    name: Literal["ddp"]
+    static_graph: bool
+    find_unused_parameters: bool
+    bucket_cap_mb: Positive
+    gradient_as_bucket_view: bool
+    communication: Literal["bf16", "fp16"] | None
+
+
+class FSDPConfig(Strict):
+    """Parameters, gradients and optimizer states are split over the ranks by torch."""
+
+    name: Literal["fsdp"]
+    reduce_dtype: Annotated[Literal["32", "bf16"], BeforeValidator(_text)]
+    cpu_offload: bool
+    activation_checkpointing: bool
+    reshard_after_forward: bool | Positive
+
+
+class ZeroConfig(Strict):
+    """The same by DeepSpeed, in stages."""
+
+    name: Literal["deepspeed_zero2", "deepspeed_zero3", "deepspeed_zero2_offload", "deepspeed_zero3_offload"]
+    stage: Literal[2, 3]
+    offload_optimizer: bool
+    offload_parameters: bool
+    reduce_bucket_size: Positive
+    prefetch_bucket_size: Count
+    persistence_threshold: Count
+    overlap_comm: bool
+
+
+class TensorParallelConfig(Strict):
+    """Each layer's matrices are split over the ranks of a group."""
+
+    name: Literal["tensor_parallel"]
+    tensor_parallel_size: Positive | None
+
+
+class DataParallelConfig(Strict):
+    """One process, a thread for each device."""
+
+    name: Literal["dp"]
+
+
+class AutoConfig(Strict):
+    """What the planner picks."""
+
+    name: Literal["auto"]
+    memory_gib: Annotated[float, Field(gt=0)] | None
 
 
 class ParameterGroup(Strict):
@@ -212,7 +267,7 @@ class Expected(Strict):
     tolerance: Rate
 
 
-_CHOSEN_BY = {"data": "_target_", "optimizer": "name", "scheduler": "name"}
+_CHOSEN_BY = {"data": "_target_", "strategy": "name", "optimizer": "name", "scheduler": "name"}
 
 
 class Config(Strict):
@@ -229,7 +284,10 @@ class Config(Strict):
     model: ModelConfig
     data: DataConfig
     trainer: TrainerConfig
-    strategy: StrategyConfig
+    strategy: Annotated[
+        SingleConfig | DDPConfig | FSDPConfig | ZeroConfig | TensorParallelConfig | DataParallelConfig | AutoConfig,
+        Field(discriminator="name"),
+    ]
     optimizer: Annotated[AdamConfig | SGDConfig, Field(discriminator="name")]
     scheduler: Annotated[
         ConstantConfig | StepConfig | MultiStepConfig | CosineConfig | PolyConfig, Field(discriminator="name")
@@ -243,7 +301,7 @@ class Config(Strict):
     @classmethod
     def _group_is_chosen(cls, value: Any) -> Any:
         if isinstance(value, dict):
-            for group in ("model", "data", "trainer", "optimizer", "scheduler"):
+            for group in ("model", "data", "trainer", "strategy", "optimizer", "scheduler"):
                 node = value.get(group)
                 key = _CHOSEN_BY.get(group)  # a model's numbers for the group may be there all the same
                 if node is None or (key is not None and isinstance(node, dict) and key not in node):

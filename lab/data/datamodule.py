@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from lab.data.collate import collate_detection
-from lab.data.loader import Totals, TrainStream, eval_loader
+from lab.data.loader import Reduce, Totals, TrainStream, eval_loader
 from lab.data.sampler import EvalBatches, TrainBatches
 from lab.structures import DataSpec, DetectionBatch, KeyedDataset
 
@@ -29,6 +29,7 @@ class LoadPlan:
         rank: this process.
         world_size: number of processes.
         totals: the architecture's share of the normalisers of a batch's targets.
+        reduce: adds normalisers up over the ranks that have samples of their own.
         overfit_batches: train on the first so many global batches only; 0 for all.
         limit_train: use this share of an epoch (float) or so many global batches (int); None for all.
         limit_eval: the same for evaluation.
@@ -40,6 +41,7 @@ class LoadPlan:
     rank: int = 0
     world_size: int = 1
     totals: Totals | None = None
+    reduce: Reduce = dict
     overfit_batches: int = 0
     limit_train: float | int | None = None
     limit_eval: float | int | None = None
@@ -107,6 +109,7 @@ class DetectionDataModule(pl.LightningDataModule):
             self.num_workers,
             pin_memory=torch.cuda.is_available(),
             repeat=self.plan.overfit_batches,
+            reduce=self.plan.reduce,
         )
 
     def val_dataloader(self) -> DataLoader[Any]:

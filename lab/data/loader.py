@@ -17,13 +17,15 @@ from lab.structures import KeyedDataset
 
 BatchT = TypeVar("BatchT")
 Totals = Callable[[Any], Mapping[str, float]]
+Reduce = Callable[[Mapping[str, float]], Mapping[str, float]]
 
 
 class TrainStream(Generic[BatchT]):
     """The micro-batches of a run, from the step it stands at to its last step.
 
     Each carries in ``totals`` the normalisers of its whole optimizer step: they are known before the first of its
-    accumulated micro-batches is processed, since the loader looks that far ahead.
+    accumulated micro-batches is processed, since the loader looks that far ahead, and are added
+    up over ranks by ``reduce``.
     """
 
     def __init__(
@@ -35,8 +37,9 @@ class TrainStream(Generic[BatchT]):
         num_workers: int,
         pin_memory: bool,
         repeat: int = 0,
+        reduce: Reduce = dict,
     ) -> None:
-        self.batches, self.totals, self.repeat = batches, totals, repeat
+        self.batches, self.totals, self.repeat, self.reduce = batches, totals, repeat, reduce
         self.loader = _loader(
             dataset, _Repeated(batches, repeat) if repeat else batches, collate, num_workers, pin_memory
         )
@@ -53,8 +56,9 @@ class TrainStream(Generic[BatchT]):
             if self.totals is not None:
                 for batch in group:
                     totals.update(self.totals(batch.targets))
+            summed = dict(self.reduce(totals))
             for batch in group:
-                yield replace(batch, totals=dict(totals) or None)
+                yield replace(batch, totals=summed or None)
 
 
 class _Repeated:

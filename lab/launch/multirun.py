@@ -9,9 +9,6 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-import os
-import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,21 +16,21 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import ConfigError, LabError
-from lab.run_directory import run_name
+from lab.launch.parent import Prepared, prepare_job
+from lab.signals import Interrupted, SignalWatch
 
 
 @dataclass
-class Job:
-    """One combination: its words, its resolved config and the directory of its run."""
+class Entry:
+    """One combination of the sweep: the words that it has of its own and what they make."""
 
     words: list[str]
-    config: dict[str, Any]
-    path: Path
+    job: Prepared
     exit_code: int | None = None
 
     def record(self) -> dict[str, Any]:
         """Return the content of ``run.json``; empty before the run has begun."""
-        file = self.path / "run.json"
+        file = self.job.path / "run.json"
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
@@ -46,17 +43,18 @@ def run_all(overrides: list[str], user_dirs: list[str]) -> int:
     Raises:
         ConfigError: a job's config is wrong; no job was started.
     """
-    jobs = _prepare_all(expand(overrides, user_dirs), user_dirs)
-    for number, job in enumerate(jobs, 1):
+    entries = _prepare_all(expand(overrides, user_dirs), user_dirs)
+    for number, entry in enumerate(entries, 1):
         # One that is finished reports its result, or refuses to where lab's sources or its data have changed.
-        print(f"[{number}/{len(jobs)}] {' '.join(job.words)}", flush=True)
-        job.exit_code = _run(job.words, user_dirs)
-        if job.exit_code in (130, 143):
-            print(f"interrupted at job {number} of {len(jobs)}; repeat the command to continue")
-            return job.exit_code
-    if jobs[0].config["stage"] == "fit" and not jobs[0].config["check"]:
-        _summarise(jobs, overrides)
-    return 1 if any(job.exit_code for job in jobs) else 0
+        print(f"[{number}/{len(entries)}] {' '.join(entry.words)}", flush=True)
+        entry.exit_code = _run(entry)
+        if entry.exit_code in (130, 143):
+            print(f"interrupted at job {number} of {len(entries)}; repeat the command to continue")
+            return entry.exit_code
+    config = entries[0].job.config
+    if config["stage"] == "fit" and not config["check"]:
+        _summarise(entries, overrides)
+    return 1 if any(entry.exit_code for entry in entries) else 0
 
 
 def expand(overrides: list[str], user_dirs: Sequence[str] = ()) -> list[list[str]]:
@@ -97,71 +95,52 @@ def expand(overrides: list[str], user_dirs: Sequence[str] = ()) -> list[list[str
     return [list(words) for words in itertools.product(*choices)]
 
 
-def _prepare_all(combinations: list[list[str]], user_dirs: list[str]) -> list[Job]:
-    jobs: list[Job] = []
+def _prepare_all(combinations: list[list[str]], user_dirs: list[str]) -> list[Entry]:
+    entries: list[Entry] = []
     problems: list[str] = []
     for number, words in enumerate(combinations, 1):
         try:
-            jobs.append(_prepare(words, user_dirs))
+            entries.append(Entry(words, prepare_job(words, user_dirs)))
         except LabError as error:
             problems.append(f"job {number} of {len(combinations)} ({' '.join(words)}): {error}")
     if problems:
-        more = f"; {len(problems) - 1} more of them are wrong" if len(problems) > 1 else ""
-        raise ConfigError(f"{problems[0]}{more}; no job was started")
-    paths = [job.path for job in jobs]
+        for problem in problems[:-1]:
+            print(f"error: {problem}", file=sys.stderr)
+        raise ConfigError(f"{problems[-1]}; no job was started")
+    paths = [entry.job.path for entry in entries]
     twice = next((path for path in paths if paths.count(path) > 1), None)
-    if twice is not None and jobs[0].config["stage"] == "fit":
+    if twice is not None and entries[0].job.config["stage"] == "fit":
         raise ConfigError(f"several jobs of the sweep ask for the same run {twice}; no job was started")
-    return jobs
+    return entries
 
 
-def _prepare(words: list[str], user_dirs: list[str]) -> Job:
-    from lab.config.compose import compose_config
-    from lab.launch.parent import inherit
-    from lab.launch.targets import check_all
-
-    inherited, folders, home = inherit(words, user_dirs)
-    composed = compose_config(inherited, folders)
-    check_all(composed)
-    path = Path(composed.config["paths"]["runs_dir"]) / run_name(composed.config)
-    return Job(words, composed.config, home or path)
-
-
-def _run(words: list[str], user_dirs: list[str]) -> int:
-    """Run a job in a process of its own and return its exit code; signals are its to handle."""
-    command = [sys.executable, "-P", "-m", "lab", *words]
-    for folder in user_dirs:
-        command += ["--config-dir", folder]
-    # The job finds the lab that runs here, installed or not.
-    places = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
-    process = subprocess.Popen(command, env=environment)
-    # Ctrl-C reaches the job too, which writes its checkpoint and ends; SIGTERM is handed on.
-    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    terminate = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+def _run(entry: Entry) -> int:
+    """Run a job in processes of its own and return its exit code."""
     try:
-        code = process.wait()
-    finally:
-        signal.signal(signal.SIGINT, interrupt)
-        signal.signal(signal.SIGTERM, terminate)
-    return code if code >= 0 else 128 - code
+        with SignalWatch():
+            return entry.job.run(log=True)
+    except LabError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Interrupted as interrupted:
+        return interrupted.exit_code
 
 
-def _summarise(jobs: Sequence[Job], overrides: Sequence[str]) -> None:
+def _summarise(entries: Sequence[Entry], overrides: Sequence[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    values = [{word.split("=", 1)[0]: word.split("=", 1)[-1] for word in job.words} for job in jobs]
+    values = [{word.split("=", 1)[0]: word.split("=", 1)[-1] for word in entry.words} for entry in entries]
     keys = dict.fromkeys(word.split("=", 1)[0] for word in overrides)
     varied = [key for key in keys if len({row.get(key) for row in values}) > 1]
     rows: list[dict[str, Any]] = []
-    for job, given in zip(jobs, values, strict=True):
-        record = job.record()
+    for entry, given in zip(entries, values, strict=True):
+        record = entry.record()
         row = {key: given.get(key, "") for key in varied}
-        row |= {"run": job.path.name, "state": record.get("state", "refused")}
+        row |= {"run": entry.job.path.name, "state": record.get("state", "refused")}
         rows.append(row | {key: value for key, value in record.get("result", {}).items() if "per_class" not in key})
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    target = jobs[0].path.parent / "summary.csv"
+    target = entries[0].job.path.parent / "summary.csv"
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lab.errors import ConfigError, LabError, RunError, closest
+from lab.launch.jobs import Job, run_job
+from lab.ranks import Place, external_place
 from lab.run_directory import RunDirectory, run_name, sources_fingerprint
 from lab.signals import Interrupted, SignalWatch
 
@@ -31,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return interrupted.exit_code
     except KeyboardInterrupt:
         return 130
+    except Exception:
+        traceback.print_exc()
+        return 1
 
 
 def _main(words: list[str]) -> int:
@@ -55,6 +62,11 @@ def _main(words: list[str]) -> int:
             )
         if "=" not in word and not word.startswith("~"):
             raise ConfigError(f"{word}: not understood; write key=value, or see --help")
+    place = external_place(os.environ)
+    if place is not None and not options.cfg:
+        from lab.launch.placed import run_placed
+
+        return run_placed(overrides, options.config_dir, place, options.multirun)
     if options.multirun:
         from lab.launch.multirun import run_all
 
@@ -64,39 +76,96 @@ def _main(words: list[str]) -> int:
 
 def run_one(overrides: list[str], user_dirs: list[str], only_print: bool = False) -> int:
     """Compose, check and run a single job."""
-    from lab.config.compose import compose_config
-    from lab.launch.targets import check_all
-
-    overrides, user_dirs, home = inherit(overrides, user_dirs)
-    composed = compose_config(overrides, user_dirs)
-    check_all(composed, machine=not only_print)
-    config = composed.config
     if only_print:
         from lab.report.tables import print_config
 
-        print_config(config)
+        print_config(prepare_job(overrides, user_dirs, machine=False).config)
         return 0
-    if config["check"]:
-        from lab import experiment
-
-        return experiment.check(config)
-    if config["stage"] != "fit":
-        home = home or _home_of(config)
-        from lab import evaluation
-
-        return evaluation.evaluate(config, home)
+    prepared = prepare_job(overrides, user_dirs)
     with SignalWatch():
-        run, report = open_run(config, user_dirs, overrides)
-        try:
-            from lab import experiment  # this imports torch, which takes seconds
+        return prepared.run(here=True)
 
-            return experiment.report_finished(config, run) if report else experiment.fit(config, run)
+
+@dataclass
+class Prepared:
+    """A composed and checked job that has not begun.
+
+    Attributes:
+        words: its words, those of the run that it continues included.
+        user_dirs: its config folders.
+        config: its resolved config.
+        path: the directory of its run.
+    """
+
+    words: list[str]
+    user_dirs: list[str]
+    config: dict[str, Any]
+    path: Path
+
+    def begin(self) -> tuple[Job, RunDirectory | None]:
+        """Take the run directory, where the job has one of its own, and return what the ranks are told.
+
+        Raises:
+            RunError: the directory is in use, or lab's sources have changed since it was made.
+        """
+        if self.config["check"]:
+            return Job("check", self.config), None
+        if self.config["stage"] != "fit":
+            return Job("evaluate", self.config, str(self.path)), None
+        run, report = open_run(self.config, self.user_dirs, self.words)
+        return Job("report" if report else "fit", self.config, str(run.path), run.is_new, run.before), run
+
+    def run(self, here: bool = False, log: bool = False) -> int:
+        """Run the job and return its exit code.
+
+        Args:
+            here: a job of one rank runs in this process, not in one of its own.
+            log: write the output to ``output.log`` in the run's directory too.
+        """
+        job, run = self.begin()
+        code = 1
+        try:
+            if here and job.world_size == 1:
+                code = run_job(job, Place())
+            else:
+                from lab.launch.workers import run_workers
+
+                code = run_workers(job, self.path / "output.log" if log and run is not None else None)
+            return code
+        except LabError:
+            code = 2
+            raise
         except Interrupted as interrupted:
-            if not report:
-                run.end("interrupted", interrupted.exit_code)
-            return interrupted.exit_code
+            code = interrupted.exit_code
+            raise
         finally:
-            run.release()
+            if run is not None:
+                if job.kind == "fit":
+                    run.settle(code)
+                run.release()
+
+
+def prepare_job(overrides: list[str], user_dirs: list[str], machine: bool = True) -> Prepared:
+    """Compose and check a job.
+
+    Args:
+        overrides: the words of the command line.
+        user_dirs: further config folders.
+        machine: check files and devices too.
+
+    Raises:
+        LabError: the first thing that is wrong.
+    """
+    from lab.config.compose import compose_config
+    from lab.launch.targets import check_all
+
+    words, folders, home = inherit(overrides, user_dirs)
+    composed = compose_config(words, folders)
+    check_all(composed, machine=machine)
+    config = composed.config
+    if machine and config["stage"] != "fit" and not config["check"]:
+        home = home or _home_of(config)
+    return Prepared(words, folders, config, home or Path(config["paths"]["runs_dir"]) / run_name(config))
 
 
 def inherit(overrides: list[str], user_dirs: list[str]) -> tuple[list[str], list[str], Path | None]:

@@ -74,34 +74,39 @@ class DetectionTask(pl.LightningModule):
         for name, value in {"loss": loss, **terms}.items():
             value = value.detach()
             self.step_terms[name] = self.step_terms[name] + value if name in self.step_terms else value
-        return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
+        ranks = getattr(self.trainer.strategy, "num_data_ranks", self.trainer.world_size)
+        return loss * self.trainer.accumulate_grad_batches * ranks
 
     def on_validation_epoch_start(self) -> None:
         """Forget what a validation that did not end has left."""
         self.val_loss.reset()
         self.val_map.reset()
 
-    def validation_step(self, batch: DetectionBatch, batch_idx: int) -> None:
-        """Collect predictions and the loss."""
+    def validation_step(self, batch: DetectionBatch, batch_idx: int) -> Any:
+        """Collect predictions and the loss; return the network's outputs for whoever draws them."""
         outputs = self(batch)
         self.val_loss.update(self.net, outputs, batch)
         self._update(self.val_map, batch, self.net.predict(outputs, batch.original_sizes))
+        return outputs
 
     def on_validation_epoch_end(self) -> None:
         """Compute ``val/...``."""
         self._finish("val", self.val_map, {"loss": self.val_loss.compute(self.trainer)})
 
-    def test_step(self, batch: DetectionBatch, batch_idx: int) -> None:
-        """Collect predictions."""
-        self._update(self.test_map, batch, self.net.predict(self(batch), batch.original_sizes))
+    def test_step(self, batch: DetectionBatch, batch_idx: int) -> Any:
+        """Collect predictions; return the network's outputs for whoever draws them."""
+        outputs = self(batch)
+        self._update(self.test_map, batch, self.net.predict(outputs, batch.original_sizes))
+        return outputs
 
     def on_test_epoch_end(self) -> None:
         """Compute ``test/...``."""
         self._finish("test", self.test_map, {})
 
     def predict_step(self, batch: DetectionBatch, batch_idx: int) -> tuple[Tensor, DetectionPredictions]:
-        """Return image numbers (B,) and what was found."""
-        return batch.image_ids, self.net.predict(self(batch), batch.original_sizes)
+        """Return image numbers (B,) and what was found, without the images that only fill up."""
+        predictions = self.net.predict(self(batch), batch.original_sizes)
+        return batch.image_ids[batch.valid], predictions.rows(batch.valid)
 
     def _update(self, metric: DetectionMAP, batch: DetectionBatch, predictions: DetectionPredictions) -> None:
         if batch.truth is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -52,8 +51,8 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     monkeypatch.chdir(tmp_path)
     jobs: list[list[str]] = []
 
-    def note(words: list[str], _: list[str]) -> int:
-        jobs.append(words)
+    def note(entry: multirun.Entry) -> int:
+        jobs.append(entry.words)
         return 0 if len(jobs) != 1 else 1
 
     monkeypatch.setattr(multirun, "_run", note)
@@ -114,9 +113,12 @@ def test_what_cannot_be_expanded(word: str) -> None:
         multirun.expand([word])
 
 
-def test_the_exit_code_of_a_killed_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = tmp_path / "end"
-    script.write_text("#!/bin/sh\nkill -KILL $$\n")
-    script.chmod(0o755)
-    monkeypatch.setattr(multirun.sys, "executable", os.fspath(script))
-    assert multirun._run([], []) == 137
+def test_every_wrong_job_is_named(started: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-m", "optimizer=adamw,sdg,sgdd"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[1] for line in lines] == [
+        " job 2 of 3 (optimizer=sdg)",
+        " job 3 of 3 (optimizer=sgdd)",
+    ]
+    assert lines[-1].endswith("no job was started")
+    assert started == []

@@ -16,7 +16,7 @@ WORDS = {
     "model=detr data=coc": ("data=coc: no such data", "'coco'"),
     "optimizer=sdg": ("optimizer=sdg: no such optimizer", "'sgd'"),
     "experiments=nope": ("experiments=nope: no such experiments",),
-    "strategy=ddp": ("no such strategy", "there are: single"),
+    "strategy=ddpp": ("no such strategy", "did you mean 'ddp'"),
     "model=": ("no such model", "detr_tiny"),
     "model=[detr,detr_tiny]": ("one option is chosen of a group: detr,",),
     "~model=detr": ("that option is not chosen",),
@@ -98,7 +98,7 @@ WORDS = {
     "trainer.max_steps=5 trainer.max_epochs=3": ("trainer.max_steps=5", "trainer.max_epochs=3", "only one"),
     "trainer.max_steps=50": ("scheduler.warmup_steps=100", "must be below trainer.max_steps=50"),
     "data.batch_size=33 trainer.accumulate_grad_batches=2": ("data.batch_size=33", "32 or 34 would be"),
-    "strategy=single trainer.devices=2": ("trainer.devices=2: strategy=single uses one device", ON),
+    "strategy=single trainer.devices=2": ("strategy=single uses one device", ON),
     # files
     "ckpt=nowhere.ckpt": ("ckpt=nowhere.ckpt: no such file", ON, "there is no checkpoint in runs/ yet"),
     "ckpt=.": ("a folder, no file",),

@@ -1,0 +1,73 @@
+"""Truth beside prediction for the first images of an evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as pl
+
+from lab.report.pictures import contact_sheet, side_by_side
+from lab.structures import DetectionBatch
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SHOWN_ABOVE = 0.3
+"""The score from which a prediction is drawn."""
+
+
+class Pictures(pl.Callback):
+    """Save a picture of each of the first images that rank 0 evaluates, and a sheet of all of them.
+
+    Args:
+        folder: where they go.
+        split: the beginning of their names.
+        count: the most pictures; 0 for none.
+
+    Attributes:
+        sheet: all pictures on one, after the evaluation.
+    """
+
+    def __init__(self, folder: Path, split: str, count: int) -> None:
+        self.folder, self.split, self.count = folder, split, count
+        self.panels: list[Image] = []
+        self.sheet: Image | None = None
+
+    def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *args: Any) -> None:
+        """Draw, while there is room."""
+        self._draw(trainer, pl_module, outputs, batch)
+
+    def on_validation_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *args: Any) -> None:
+        """Draw, while there is room."""
+        self._draw(trainer, pl_module, outputs, batch)
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the sheet."""
+        self._save_sheet()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the sheet."""
+        self._save_sheet()
+
+    def _save_sheet(self) -> None:
+        if self.panels:
+            self.sheet = contact_sheet(self.panels)
+            self.sheet.save(self.folder / f"{self.split}.png")
+
+    def _draw(self, trainer: pl.Trainer, task: Any, outputs: Any, batch: DetectionBatch) -> None:
+        if not trainer.is_global_zero or len(self.panels) >= self.count:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        predictions = task.net.predict(outputs, batch.targets.sizes)  # in pixels of the batch's images
+        starts = [0]
+        for number in batch.targets.counts:
+            starts.append(starts[-1] + number)
+        for row in range(min(len(batch.images), self.count - len(self.panels))):
+            height, width = (int(value) for value in batch.targets.sizes[row].tolist())
+            image = batch.images[row, :, :height, :width].cpu()
+            truth = slice(starts[row], starts[row + 1])
+            shown = (batch.targets.boxes[truth], batch.targets.labels[truth])
+            found = (predictions.boxes[row], predictions.labels[row], predictions.scores[row])
+            self.panels.append(side_by_side(image, shown, found, task.class_names, SHOWN_ABOVE))
+            self.panels[-1].save(self.folder / f"{self.split}-{len(self.panels) - 1:03d}.png")

@@ -1,0 +1,73 @@
+"""A job: a resolved config and the directory it works in, as the parent hands it to its workers. No torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.ranks import Place
+
+
+@dataclass
+class Job:
+    """What the ranks of a job are told.
+
+    Attributes:
+        kind: ``fit``, ``report`` (the run is finished: say its result), ``evaluate`` or ``check``.
+        config: the resolved config.
+        path: the run directory.
+        is_new: whether the run directory was made for this job.
+        before: the state of the run before this job.
+    """
+
+    kind: str
+    config: dict[str, Any]
+    path: str = ""
+    is_new: bool = True
+    before: str = "new"
+
+    def to_json(self) -> str:
+        """Return the job as one line."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Job:
+        """Return what ``to_json`` wrote."""
+        return cls(**json.loads(text))
+
+    @property
+    def world_size(self) -> int:
+        """How many processes the job takes."""
+        return processes(self.config) * int(self.config["trainer"]["num_nodes"]) if self.kind != "report" else 1
+
+
+def processes(config: dict[str, Any]) -> int:
+    """Return how many processes a config takes on this machine: one for each device, but for ``dp``."""
+    return 1 if config["strategy"]["name"] == "dp" or config["check"] else int(config["trainer"]["devices"])
+
+
+def run_job(job: Job, place: Place, store: Any = None) -> int:
+    """Run a job, or this rank's part of it, in this process and return its exit code.
+
+    Args:
+        job: what to do.
+        place: this process among those of the job.
+        store: where the ranks meet, if they have met already.
+
+    Raises:
+        LabError: something in the config, the data or the run directory is wrong.
+    """
+    from lab import evaluation, experiment  # these import torch, which takes seconds
+    from lab.run_directory import RunDirectory
+
+    if job.kind == "check":
+        return experiment.check(job.config) if place.rank == 0 else 0
+    run = RunDirectory.joined(Path(job.path), job.is_new, job.before, writes=place.rank == 0)
+    if job.kind == "report":
+        return experiment.report_finished(job.config, run) if place.rank == 0 else 0
+    with experiment.ranks(job.config, place, store):
+        if job.kind == "evaluate":
+            return evaluation.evaluate(job.config, Path(job.path), place)
+        return experiment.fit(job.config, run, place)

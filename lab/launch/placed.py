@@ -1,0 +1,102 @@
+"""One rank of a job under torchrun, Slurm or an MPI-like launcher.
+
+Rank 0 composes, checks and takes the run directory; the others get the job from it through the store where they all
+meet, so nothing is assumed of shared disks or equal command lines.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from lab.errors import ConfigError, LabError
+from lab.launch.jobs import Job, run_job
+from lab.launch.parent import Prepared, prepare_job
+from lab.ranks import Place
+from lab.signals import SignalWatch
+
+_JOB, _READ = "lab/job", "lab/read"
+_REFUSED = "refused"
+_SECONDS_TO_READ = 30.0
+
+
+def run_placed(overrides: list[str], user_dirs: list[str], place: Place, multirun: bool) -> int:
+    """Run this process's part of a job whose processes somebody else has started; return its exit code.
+
+    Raises:
+        ConfigError: a sweep was asked for, or the config asks for other devices than were started.
+        LabError: rank 0 refuses the config.
+    """
+    if multirun:
+        if place.rank:
+            return 2
+        raise ConfigError(
+            f"-m under {place.launcher}: every rank would run the whole sweep; run it without {place.launcher} "
+            "(trainer.devices=N starts the ranks), or start each job by itself"
+        )
+    with SignalWatch():
+        return _lead(overrides, user_dirs, place) if place.rank == 0 else _follow(place)
+
+
+def _lead(overrides: list[str], user_dirs: list[str], place: Place) -> int:
+    run, code = None, 1
+    try:
+        prepared = _prepare(overrides, user_dirs, place)
+        job, run = prepared.begin()
+    except LabError:
+        if place.world_size > 1:
+            _publish(_store(place), _REFUSED, place)
+        raise
+    try:
+        store = None
+        if place.world_size > 1:
+            store = _store(place)
+            _publish(store, job.to_json(), place)
+        code = run_job(job, place, store)
+        return code
+    except LabError:
+        code = 2
+        raise
+    finally:
+        if run is not None:
+            if job.kind == "fit":
+                run.settle(code)
+            run.release()
+
+
+def _prepare(overrides: list[str], user_dirs: list[str], place: Place) -> Prepared:
+    """Compose with the devices that were started; what is typed must agree with them."""
+    words = list(overrides)
+    started = {"trainer.devices": place.local_world_size, "trainer.num_nodes": place.num_nodes}
+    for key, count in started.items():
+        typed = next((word for word in words if word.startswith(f"{key}=")), None)
+        if typed is None:
+            words.append(f"{key}={count}")
+        elif typed != f"{key}={count}":
+            raise ConfigError(f"{typed}: {place.launcher} has started {count}; leave {key} out")
+    return prepare_job(words, user_dirs)
+
+
+def _follow(place: Place) -> int:
+    store = _store(place)
+    text = store.get(_JOB).decode()  # waits for rank 0
+    store.add(_READ, 1)
+    if text == _REFUSED:
+        return 2  # rank 0 has said why
+    print(f"[rank {place.rank}] joins {place.world_size} ranks", file=sys.stderr)
+    return run_job(Job.from_json(text), place, store)
+
+
+def _store(place: Place) -> Any:
+    from lab.strategies.collectives import connect
+
+    return connect(place)
+
+
+def _publish(store: Any, text: str, place: Place) -> None:
+    """Hand ``text`` to the others; rank 0 may hold the store itself, so it stays until all have read it."""
+    store.set(_JOB, text)
+    end = time.monotonic() + _SECONDS_TO_READ
+    while text == _REFUSED and store.add(_READ, 0) < place.world_size - 1 and time.monotonic() < end:
+        time.sleep(0.05)

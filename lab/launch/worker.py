@@ -1,0 +1,55 @@
+"""One rank of a job: ``python -m lab.launch.worker``.
+
+Its parent started it with torchrun's variables and writes the job to its standard input, which stays open: when it
+closes, the parent is gone and the worker ends at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+from lab.errors import LabError
+from lab.launch.jobs import Job, run_job
+from lab.ranks import Place, external_place
+from lab.signals import Interrupted
+
+
+def main() -> int:
+    """Run this rank's part of the job; what goes wrong is left in ``LAB_ERROR_FILE`` for the parent to say."""
+    job = Job.from_json(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+    place = external_place(os.environ) or Place()
+    try:
+        return run_job(job, place)
+    except LabError as error:
+        _leave_word("refused", str(error))
+        return 2
+    except Interrupted as interrupted:
+        return interrupted.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BaseException:
+        _leave_word("failed", traceback.format_exc())
+        return 1
+
+
+def _end_with_parent() -> None:
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _leave_word(kind: str, text: str) -> None:
+    Path(os.environ["LAB_ERROR_FILE"]).write_text(
+        json.dumps({"kind": kind, "text": text, "time": time.time()}), encoding="utf-8"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""Start the ranks of a job as fresh processes, show their output, end all when one dies. No torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from lab.launch.jobs import Job
+from lab.ranks import Place
+
+GRACE = 3.0
+"""Seconds that the other ranks get to end after one has died, and again after SIGTERM."""
+PATIENCE = 120.0
+"""Seconds that they get where a signal has stopped them, for checkpoints and loggers."""
+_POLL = 0.05
+
+
+@dataclass
+class Worker:
+    """One rank's process and where it leaves word of what went wrong."""
+
+    rank: int
+    process: subprocess.Popen[bytes]
+    error_file: Path
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code as a shell gives it: 128 + n for signal n; None while it runs."""
+        code = self.process.poll()
+        return code if code is None or code >= 0 else 128 - code
+
+    @property
+    def word(self) -> dict[str, Any] | None:
+        """What it left: ``kind`` (refused or failed), ``text`` and ``time``."""
+        try:
+            word: dict[str, Any] = json.loads(self.error_file.read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError):
+            return None
+        return word
+
+
+def run_workers(job: Job, log: Path | None = None) -> int:
+    """Run a job on fresh processes of this machine, one for each rank, and return its exit code.
+
+    Output goes to the terminal, each line with its rank where there are several, and to ``log``. The first rank that
+    dies ends the job: the others get SIGTERM after ``GRACE`` seconds and SIGKILL after as many more. A signal to this
+    process goes to all of them.
+    """
+    count = job.world_size
+    with tempfile.TemporaryDirectory(prefix="lab-") as folder, _output(count, log) as show:
+        workers, pumps = _start(job, count, Path(folder), show, terminal=log is None and sys.stdout.isatty())
+        try:
+            with _forwarded_signals(workers):
+                code = _wait(workers)
+        finally:
+            _end(workers)
+            for pump in pumps:
+                pump.join(timeout=GRACE)
+        _report(workers, count)
+        return code
+
+
+def _start(
+    job: Job, count: int, folder: Path, show: Callable[[int, bytes], None], terminal: bool
+) -> tuple[list[Worker], list[threading.Thread]]:
+    workers: list[Worker] = []
+    pumps: list[threading.Thread] = []
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(count + 8)
+        port = listening.getsockname()[1]
+        for rank in range(count):
+            place = Place(rank, rank, count, count, 0, "127.0.0.1", port)
+            error_file = folder / f"rank-{rank}.json"
+            environment = _environment(place, error_file)
+            environment["LAB_STORE_FD"] = str(listening.fileno())
+            bare = terminal and rank == 0  # a terminal shows rank 0's progress bar
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "lab.launch.worker"],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=None if bare else subprocess.PIPE,
+                stderr=None if bare else subprocess.STDOUT,
+                pass_fds=[listening.fileno()] if rank == 0 else [],
+            )
+            workers.append(Worker(rank, process, error_file))
+            assert process.stdin is not None
+            process.stdin.write(job.to_json().encode() + b"\n")
+            process.stdin.flush()
+            if process.stdout is not None:
+                pumps.append(threading.Thread(target=_pump, args=(rank, process.stdout, show), daemon=True))
+                pumps[-1].start()
+    return workers, pumps
+
+
+def _environment(place: Place, error_file: Path) -> dict[str, str]:
+    # The workers find the lab that runs here, installed or not.
+    paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+    environment = {
+        **os.environ,
+        **place.environment(),
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "PYTHONUNBUFFERED": "1",
+        "LAB_ERROR_FILE": str(error_file),
+    }
+    if place.world_size > 1:  # else every rank would start a thread for each core
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // place.local_world_size)))
+    return environment
+
+
+@contextmanager
+def _output(count: int, log: Path | None) -> Iterator[Callable[[int, bytes], None]]:
+    """Give a function that shows a line of a rank, and writes it to the log."""
+    lock = threading.Lock()
+    file: IO[bytes] | None = log.open("ab") if log is not None else None
+
+    def show(rank: int, line: bytes) -> None:
+        tagged = f"[rank {rank}] ".encode() + line if count > 1 else line
+        with lock:
+            os.write(1, tagged)
+            if file is not None:
+                file.write(tagged)
+                file.flush()
+
+    sys.stdout.flush()
+    try:
+        yield show
+    finally:
+        if file is not None:
+            file.close()
+
+
+def _pump(rank: int, stream: IO[bytes], show: Callable[[int, bytes], None]) -> None:
+    for line in stream:
+        show(rank, line if line.endswith(b"\n") else line + b"\n")
+
+
+@contextmanager
+def _forwarded_signals(workers: list[Worker]) -> Iterator[None]:
+    """Hand signals on; a terminal's Ctrl-C reaches the workers by itself, since they are of the same process group."""
+
+    def handle(signum: int, frame: object) -> None:
+        if signum == signal.SIGTERM or not sys.stdin.isatty():
+            for worker in workers:
+                if worker.process.poll() is None:
+                    worker.process.send_signal(signum)
+
+    before = {signum: signal.signal(signum, handle) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _wait(workers: list[Worker]) -> int:
+    """Wait until all have ended well, or one has not; return the job's exit code."""
+    while True:
+        codes = [worker.code for worker in workers]
+        if all(code == 0 for code in codes):
+            return 0
+        bad = next((code for code in codes if code), None)
+        if bad is not None:
+            break
+        time.sleep(_POLL)
+    stopped = bad in (130, 143)
+    _wait_for(workers, PATIENCE if stopped else GRACE)
+    words = {word["time"]: worker.code for worker in workers if (word := worker.word)}
+    return bad if stopped or not words else words[min(words)] or bad
+
+
+def _wait_for(workers: list[Worker], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and any(worker.code is None for worker in workers):
+        time.sleep(_POLL)
+
+
+def _end(workers: list[Worker]) -> None:
+    """End what still runs: SIGTERM, then SIGKILL."""
+    for signum in (signal.SIGTERM, signal.SIGKILL):
+        left = [worker for worker in workers if worker.code is None]
+        for worker in left:
+            worker.process.send_signal(signum)
+        _wait_for(left, GRACE)
+
+
+def _report(workers: list[Worker], count: int) -> None:
+    """Say what went wrong first: a refusal as its one line, a failure with the traceback of its rank."""
+    words = sorted(((w.rank, word) for w in workers if (word := w.word)), key=lambda pair: pair[1]["time"])
+    if words:
+        rank, word = words[0]
+        if word["kind"] == "refused":
+            print(f"error: {word['text']}", file=sys.stderr)
+        else:
+            print(f"{word['text']}error: rank {rank} of {count} failed", file=sys.stderr)
+        return
+    for worker in workers:
+        if worker.code and worker.code > 128 and worker.code not in (130, 143):
+            name = signal.Signals(worker.code - 128).name
+            print(f"error: rank {worker.rank} of {count} was killed by {name}", file=sys.stderr)
+            return

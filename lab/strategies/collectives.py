@@ -1,0 +1,123 @@
+"""The process group of a job, and the few numbers that its ranks agree on: host values, never a device's.
+
+On GPUs the group has two backends, NCCL for their tensors and gloo for the host's, so that nothing here waits for a
+device.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+
+from lab.ranks import Place
+
+T = TypeVar("T")
+
+TIMEOUT = timedelta(minutes=30)
+"""How long a rank waits for the others in a collective, the longest pause of a rank included (a first download)."""
+
+
+def connect(place: Place) -> dist.Store:
+    """Return the store through which the ranks of a job meet.
+
+    Our own parent hands rank 0 a socket that listens already (``LAB_STORE_FD``), so no other job can take its port.
+    Under an external launcher it is the store of ``env://``.
+    """
+    if "LAB_STORE_FD" not in os.environ:
+        os.environ.update(place.environment())
+        store: dist.Store = next(dist.rendezvous("env://", place.rank, place.world_size, timeout=TIMEOUT))[0]
+        return store
+    listening = int(os.environ["LAB_STORE_FD"]) if place.rank == 0 else None
+    return dist.TCPStore(
+        place.master_addr,
+        place.master_port,
+        place.world_size,
+        is_master=place.rank == 0,
+        timeout=TIMEOUT,
+        master_listen_fd=listening,
+        wait_for_workers=False,
+    )
+
+
+@contextmanager
+def process_group(place: Place, on_gpu: bool, store: dist.Store | None = None) -> Iterator[None]:
+    """Within this context ``torch.distributed`` is initialised.
+
+    Args:
+        place: of this process.
+        on_gpu: whether tensors on a GPU are exchanged too.
+        store: where the ranks meet; None for a job of one rank, which meets nobody.
+    """
+    if dist.is_initialized():
+        yield
+        return
+    if place.num_nodes == 1 and hasattr(socket, "if_nameindex"):
+        loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
+        if loopback:  # gloo would listen at the address of the host's name
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
+    if on_gpu:
+        torch.cuda.set_device(place.local_rank)
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+        store=store or dist.HashStore(),
+        rank=place.rank,
+        world_size=place.world_size,
+        timeout=TIMEOUT,
+    )
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def world_size() -> int:
+    """Return what ``torch.distributed`` says, 1 without it."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def sum_over_ranks(values: Mapping[str, float], copies: int = 1) -> dict[str, float]:
+    """Add up each value over all ranks; the keys are the same on every rank.
+
+    Args:
+        values: what this rank adds.
+        copies: how many ranks give the same values, as the partners of tensor parallelism do.
+    """
+    if world_size() == 1 or not values:
+        return dict(values)
+    summed = torch.tensor([float(value) for value in values.values()], dtype=torch.float64)
+    dist.all_reduce(summed)
+    return dict(zip(values, (summed / copies).tolist(), strict=True))
+
+
+def largest(*values: int) -> tuple[int, ...]:
+    """Return the largest of each value over all ranks."""
+    if world_size() == 1:
+        return values
+    tensor = torch.tensor(values)
+    dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+    return tuple(tensor.tolist())
+
+
+def from_rank_zero(value: T) -> T:
+    """Return rank 0's value on every rank."""
+    if world_size() == 1:
+        return value
+    held = [value]
+    dist.broadcast_object_list(held, src=0)
+    return held[0]
+
+
+def collect(items: list[T]) -> list[T]:
+    """Return the items of all ranks, in the order of the ranks, on rank 0; nothing on the others."""
+    if world_size() == 1:
+        return items
+    lists: list[list[T] | None] | None = [None] * world_size() if dist.get_rank() == 0 else None
+    dist.gather_object(items, lists, dst=0)
+    return [item for part in lists or [] for item in part or []]

@@ -1,0 +1,50 @@
+"""Distributed data parallel: every rank holds the whole model; gradients are averaged while backward still runs.
+
+Li et al., "PyTorch Distributed: Experiences on Accelerating Data Parallel Training", VLDB 2020.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch.strategies import DDPStrategy
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
+
+COMMUNICATIONS = {"bf16": default_hooks.bf16_compress_hook, "fp16": default_hooks.fp16_compress_hook}
+"""What gradients are rounded to on their way: half the traffic, for its error."""
+
+
+class DDP(DDPStrategy):
+    """Lightning's DDP with its options as plain arguments, on GPUs and CPUs alike.
+
+    Args:
+        static_graph: the same parameters are used in the same order at every step; fewer bookkeeping, and activation
+            checkpointing may re-enter.
+        find_unused_parameters: some parameters get no gradient in some steps; costs a walk of the graph each step.
+        bucket_cap_mb: gradients are sent in buckets of this size.
+        gradient_as_bucket_view: gradients are views into the buckets: one copy of them less.
+        communication: ``bf16`` or ``fp16`` to send gradients rounded; None as they are.
+    """
+
+    def __init__(
+        self,
+        static_graph: bool = False,
+        find_unused_parameters: bool = False,
+        bucket_cap_mb: int = 25,
+        gradient_as_bucket_view: bool = True,
+        communication: str | None = None,
+    ) -> None:
+        hook: Any = COMMUNICATIONS[communication] if communication else None
+        super().__init__(
+            ddp_comm_hook=hook,
+            static_graph=static_graph,
+            find_unused_parameters=find_unused_parameters,
+            bucket_cap_mb=bucket_cap_mb,
+            gradient_as_bucket_view=gradient_as_bucket_view,
+        )
+
+    def _register_ddp_hooks(self) -> None:
+        # Lightning registers it on GPUs only; gloo takes it as well.
+        if self._ddp_comm_hook is not None:
+            assert self.model is not None
+            self.model.register_comm_hook(None, self._ddp_comm_hook)  # type: ignore[operator]

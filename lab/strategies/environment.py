@@ -1,0 +1,57 @@
+"""Tells Lightning that the processes of a job exist already and which of them this is: it must start none itself."""
+
+from __future__ import annotations
+
+from lightning.fabric.plugins.environments import ClusterEnvironment
+
+from lab.ranks import Place
+
+
+class ManagedEnvironment(ClusterEnvironment):
+    """The cluster environment of a process that knows its place."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self.place = place
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        """Always: see ``lab.launch``."""
+        return True
+
+    @property
+    def main_address(self) -> str:
+        """The host where the ranks meet."""
+        return self.place.master_addr
+
+    @property
+    def main_port(self) -> int:
+        """The port there."""
+        return self.place.master_port
+
+    @staticmethod
+    def detect() -> bool:
+        """Never by itself: it is handed to the Trainer."""
+        return False
+
+    def world_size(self) -> int:
+        """Processes of the job."""
+        return self.place.world_size
+
+    def set_world_size(self, size: int) -> None:
+        """Do nothing: the place is known."""
+
+    def global_rank(self) -> int:
+        """Return the number of this process in the job."""
+        return self.place.rank
+
+    def set_global_rank(self, rank: int) -> None:
+        """Do nothing: the place is known."""
+
+    def local_rank(self) -> int:
+        """Return the number of this process on its machine."""
+        return self.place.local_rank
+
+    def node_rank(self) -> int:
+        """Return the number of this machine."""
+        return self.place.node_rank
