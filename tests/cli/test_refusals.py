@@ -72,7 +72,6 @@ def test_refusals_are_one_line_without_torch(tmp_path: Path) -> None:
     assert "this command has not been fitted" in lines["stage=test"]
     assert "job 2 of 2 (optimizer.lr=x)" in lines["-m optimizer.lr=1e-3,x"]
     assert "no job was started" in lines["-m optimizer.lr=1e-3,x"]
-    assert "1 more" in lines["-m model=detr_tiny,detrr seed=0"]
     assert "'--cfg'" in lines["--cgf"]
 
 
