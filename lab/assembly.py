@@ -14,7 +14,6 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from lab.checkpoint.io import load_checkpoint
 from lab.config.checks import DATA_METADATA
 from lab.data.datamodule import DetectionDataModule, LoadPlan
 from lab.errors import ConfigError
@@ -163,15 +162,14 @@ def device_arguments(config: Mapping[str, Any], place: Place) -> dict[str, Any]:
 
 
 def load_task(config: Mapping[str, Any], data: DetectionDataModule) -> DetectionTask:
-    """Return the task of ``ckpt``: a checkpoint of lab, or published weights for the configured network.
+    """Return the task of ``ckpt``: a checkpoint of lab, or a file of weights for the configured network.
 
     Raises:
         CheckpointError: it cannot be read, or does not fit.
     """
     path, kind = config["ckpt"], TASKS[config["model"]["task"]]
-    if path is not None and Path(path).suffix == ".ckpt":
-        load_checkpoint(path, needs=kind.CHECKPOINT_HYPER_PARAMS_KEY)
-        return kind.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    if path is not None and Path(path).is_dir():
+        return kind.load_from_checkpoint(path)
     task = build_task(config, data, 1)
     source = path or config["model"]["pretrained"]
     load_weights(task.net, config["model"]["net"]["_target_"], source, config["paths"]["weights_dir"])

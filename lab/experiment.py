@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -19,9 +20,10 @@ from lab.callbacks.ema import EMA
 from lab.callbacks.interrupt import Interrupt
 from lab.callbacks.progress import ProgressBar
 from lab.callbacks.steps import StepLog
-from lab.checkpoint.io import AtomicCheckpointIO, load_checkpoint
+from lab.checkpoint.format import CheckpointReader
 from lab.data.datamodule import DetectionDataModule
 from lab.errors import CheckpointError, LabError, RunError
+from lab.files import replace_folder
 from lab.ranks import Place
 from lab.registry import load_weights
 from lab.report.metrics_csv import MetricsCSV, read_metrics
@@ -117,12 +119,12 @@ def _fit(
         run.update(resumed_at=[*run.record["resumed_at"], start])
         if place.rank == 0:
             print(f"continuing {run.path} at step {start} of {plan.max_steps}")
-    callbacks = make_callbacks(config, run, metrics, plan, watch, place)
+    callbacks = make_callbacks(config, run, metrics, plan, watch, place, ckpt)
     loggers = [metrics, *([wandb_run] if wandb_run else [])]
     trainer = make_trainer(config, run, plan, callbacks, loggers, place)
     start_at(trainer, start)
     if start < plan.max_steps:
-        trainer.fit(task, datamodule=data, ckpt_path=ckpt, weights_only=True)
+        trainer.fit(task, datamodule=data)
     run.update(world_size=collectives.world_size(), hardware=evaluation.describe_device(trainer))
     del trainer, callbacks  # the test builds its own, and two copies of a large model may not fit
     return _test_best(config, run, data, plan, metrics, wandb_run, place)
@@ -154,7 +156,7 @@ def _test_best(
     return {**validated, **tested.metrics}
 
 
-def _where_to_start(run: RunDirectory) -> tuple[int, str | None]:
+def _where_to_start(run: RunDirectory) -> tuple[int, Path | None]:
     """Return the step and checkpoint to continue from: last.ckpt, or the one before it if that is damaged.
 
     Raises:
@@ -165,15 +167,18 @@ def _where_to_start(run: RunDirectory) -> tuple[int, str | None]:
         if not path.exists():
             continue
         try:
-            step = int(load_checkpoint(path, needs="lab")["lab"]["step"])
+            reader = CheckpointReader(path)
+            reader.verify()
         except CheckpointError as error:
             damaged.append(path)
             print(f"warning: {error}", file=sys.stderr)
             continue
         for other in damaged:
-            aside = other.replace(other.with_name("damaged.ckpt"))  # it must not become the one before the next
-            print(f"warning: taking {path} in its place, which is of step {step}; kept as {aside}", file=sys.stderr)
-        return step, str(path)
+            aside = other.with_name("damaged.ckpt")
+            replace_folder(other, aside)  # it must not become the one before the next
+            said = f"taking {path} in its place, which is of step {reader.step}; kept as {aside}"
+            print(f"warning: {said}", file=sys.stderr)
+        return reader.step, path
     if damaged:
         raise RunError(
             f"{run.path}: {' and '.join(path.name for path in damaged)} cannot be read, there is nothing to continue "
@@ -183,14 +188,20 @@ def _where_to_start(run: RunDirectory) -> tuple[int, str | None]:
 
 
 def make_callbacks(
-    config: Mapping[str, Any], run: RunDirectory, metrics: MetricsCSV, plan: Plan, watch: SignalWatch, place: Place
+    config: Mapping[str, Any],
+    run: RunDirectory,
+    metrics: MetricsCSV,
+    plan: Plan,
+    watch: SignalWatch,
+    place: Place,
+    resume_from: Path | None,
 ) -> list[pl.Callback]:
     """Return the callbacks in the order in which they must act."""
     settings, trainer = config["callbacks"], config["trainer"]
     ema = EMA(**settings["ema"]) if settings["ema"] else None
     log = StepLog(trainer["log_every_n_steps"], config["data"]["batch_size"], plan.steps_per_epoch)
     every = trainer["checkpoint_every_n_steps"]
-    checkpoint = RunCheckpoint(run.checkpoints, metrics, plan.val_every, plan.max_steps, every, ema)
+    checkpoint = RunCheckpoint(run.checkpoints, metrics, plan.val_every, plan.max_steps, every, ema, resume_from)
     callbacks: list[pl.Callback] = [ema] if ema is not None else []
     callbacks += [log, checkpoint]
     if settings["progress"] and place.rank == 0:
@@ -213,10 +224,8 @@ def make_trainer(
         from lightning.pytorch.profilers import SimpleProfiler
 
         profiler = SimpleProfiler(dirpath=run.path, filename="profile")
-    devices = device_arguments(config, place)
-    devices["plugins"].append(AtomicCheckpointIO())
     return pl.Trainer(
-        **devices,
+        **device_arguments(config, place),
         max_epochs=1,
         max_steps=plan.max_steps,
         val_check_interval=plan.val_every * settings["accumulate_grad_batches"],

@@ -142,7 +142,7 @@ def fetch_from_hub(repository: str, with_weights: bool) -> Path:
 
 
 def read_state_dict(file: str | Path) -> dict[str, Tensor]:
-    """Read the tensors of a ``.safetensors`` file or a torch checkpoint; nothing in the file is executed.
+    """Read the tensors of a ``.safetensors`` file, a torch checkpoint or a checkpoint folder; nothing is executed.
 
     Raises:
         CheckpointError: the file is missing, damaged, or holds no dictionary of tensors.
@@ -152,6 +152,12 @@ def read_state_dict(file: str | Path) -> dict[str, Tensor]:
     import torch
 
     path = Path(file)
+    if path.is_dir():
+        from lab.checkpoint.format import CheckpointReader
+
+        reader = CheckpointReader(path)
+        reader.verify()
+        return {name.removeprefix("model/"): reader.read(name) for name in reader.names("model/")}
     if not path.is_file():
         raise CheckpointError(f"weights {path} do not exist")
     try:
@@ -190,7 +196,8 @@ def load_pretrained(
 
     Args:
         model: the network.
-        file: ``.safetensors`` or a torch checkpoint (a state dict, or one under ``model`` or ``state_dict``).
+        file: ``.safetensors``, a torch checkpoint (a state dict, or one under ``model`` or ``state_dict``), or a
+            checkpoint folder of lab.
         classifier: submodules whose weights are dropped, with a warning, where their shape is another.
         converter: dotted path of a function that brings other layouts of keys into ours.
         strict: raise on missing or unexpected keys instead of warning.

@@ -17,6 +17,7 @@ from lab.config.origins import find_file, read, shorten, word_key
 from lab.config.problems import first_problem
 from lab.config.schemas import Config
 from lab.errors import ConfigError, closest
+from lab.files import is_checkpoint
 
 DATA_METADATA = frozenset({"name", "tasks", "requires", "how_to_get"})
 """Keys of a data node that describe it and are no arguments of its target."""
@@ -174,8 +175,8 @@ def num_gpus() -> int:
 def _check_files(composed: Composed) -> None:
     config = composed.config
     ckpt, stage, resume = config["ckpt"], config["stage"], config["resume"]
-    if ckpt is not None and not Path(ckpt).is_file():
-        kind = "a folder, no file" if ckpt and Path(ckpt).is_dir() else "no such file"
+    if ckpt is not None and not Path(ckpt).is_file() and not (ckpt and is_checkpoint(ckpt)):
+        kind = "a folder, no checkpoint" if ckpt and Path(ckpt).is_dir() else "no such file or folder"
         raise ConfigError(f"ckpt={ckpt}: {kind} ({composed.origin('ckpt')}){_near_checkpoints(ckpt, config)}")
     if stage == "predict":
         if not config["input"]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import ConfigError, LabError, RunError, closest
+from lab.files import is_checkpoint
 from lab.launch.jobs import Job, run_job
 from lab.ranks import Place, external_place
 from lab.run_directory import RunDirectory, run_name, sources_fingerprint
@@ -197,7 +198,7 @@ def _home_of(config: dict[str, Any]) -> Path:
     path = Path(config["paths"]["runs_dir"]) / run_name(config)
     best = path / "checkpoints" / "best.ckpt"
     if config["ckpt"] is None and config["model"]["pretrained"] is None:
-        if not best.is_file():
+        if not is_checkpoint(best):
             raise ConfigError(
                 f"stage={config['stage']} needs ckpt=FILE (or model.pretrained=TAG): this command has not been fitted, "
                 f"{best} does not exist"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from lab.errors import ConfigError
+from lab.checkpoint.access import StateAccess
+from lab.checkpoint.format import CheckpointReader
+from lab.errors import CheckpointError, ConfigError
 from lab.metrics.detection import DetectionMAP
 from lab.ops.images import normalize_images
 from lab.registry import build
@@ -118,14 +121,25 @@ class DetectionTask(pl.LightningModule):
         metric.reset()
         self.results = values
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say in the checkpoint whether its weights are the raw or the averaged ones."""
-        checkpoint["weights_kind"] = self.weights_kind
+    @classmethod
+    def load_from_checkpoint(cls, path: str | Path) -> Self:  # type: ignore[override]
+        """Build the task that a checkpoint is of, with its weights, on the CPU.
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember what the loaded weights are, and of which optimizer step."""
-        self.weights_kind = checkpoint.get("weights_kind", "raw")
-        self.trained_steps = int(checkpoint.get("global_step", 0))
+        Args:
+            path: the folder, of any strategy and number of ranks.
+
+        Raises:
+            CheckpointError: it is missing, damaged or of another task.
+        """
+        reader = CheckpointReader(path)
+        reader.verify()
+        state = reader.state
+        if state.get("task") != cls.__name__:
+            raise CheckpointError(f"{path} is of the task {state.get('task')}, not of {cls.__name__}")
+        task = cls(**state["hyper_parameters"])
+        StateAccess().restore(reader, task, None)
+        task.weights_kind, task.trained_steps = state["weights_kind"], reader.step
+        return task
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule, which advances at every optimizer step."""

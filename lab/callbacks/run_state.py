@@ -1,0 +1,97 @@
+"""What stands in a checkpoint of a training: taken from a Trainer of any strategy, given back to one of any other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch.distributed as dist
+
+from lab.callbacks.ema import EMA
+from lab.checkpoint.access import StateAccess
+from lab.checkpoint.format import CheckpointReader
+from lab.checkpoint.rng import rng_state
+from lab.checkpoint.writer import write_checkpoint
+from lab.errors import CheckpointError
+from lab.run_directory import describe_versions
+from lab.strategies import collectives
+
+
+class RunState:
+    """Writes and restores a training; every rank calls every method.
+
+    Args:
+        ema: whose average belongs to it, if there is one.
+    """
+
+    def __init__(self, ema: EMA | None) -> None:
+        self.ema = ema
+        self._versions = describe_versions()
+
+    def write(
+        self, path: Path, trainer: pl.Trainer, module: pl.LightningModule, best: float | None, keep: Path | None
+    ) -> None:
+        """Write all that a resume needs; what stood at ``path`` is kept as ``keep``."""
+        access, (optimizer,) = _access(trainer), trainer.optimizers
+        pieces = access.pieces(module, optimizer)
+        state = {
+            **self._describe(trainer, module),
+            "best": best,
+            "optimizer_groups": access.groups(module, optimizer),
+            "lr_schedulers": [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
+            "precision": trainer.precision_plugin.state_dict(),
+            "rng": collectives.collect([rng_state()]),
+        }
+        if self.ema is not None:
+            pieces |= access.average_pieces(self.ema.named(module))
+            state["ema"] = {"updates": self.ema.updates}
+        step = trainer.global_step
+        write_checkpoint(path, pieces, state, step, rank=trainer.global_rank, barrier=_barrier, keep=keep)
+
+    def write_weights(self, path: Path, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Write what the module holds now, and what it takes to build it."""
+        pieces, state = _access(trainer).pieces(module, None), self._describe(trainer, module)
+        write_checkpoint(path, pieces, state, trainer.global_step, rank=trainer.global_rank, barrier=_barrier)
+
+    def restore(self, path: Path, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
+        """Fill module, optimizer, schedule, gradient scaler and average; return the state for the rest.
+
+        Raises:
+            CheckpointError: the checkpoint is of another training, or one of weights alone.
+        """
+        reader, access, (optimizer,) = CheckpointReader(path), _access(trainer), trainer.optimizers
+        state = reader.state
+        if "optimizer_groups" not in state:
+            raise CheckpointError(f"{path} holds weights alone: a training cannot go on from it")
+        access.restore(reader, module, optimizer)
+        access.restore_groups(module, optimizer, state["optimizer_groups"])
+        for config, saved in zip(trainer.lr_scheduler_configs, state["lr_schedulers"], strict=True):
+            config.scheduler.load_state_dict(saved)
+        if state["precision"]:
+            trainer.precision_plugin.load_state_dict(state["precision"])
+        if self.ema is not None and "ema" in state:
+            self.ema.prepare(module)
+            self.ema.updates = state["ema"]["updates"]
+            access.restore_average(reader, self.ema.named(module))
+        return state
+
+    def _describe(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
+        return {
+            "step": trainer.global_step,
+            "task": type(module).__name__,
+            "hyper_parameters": dict(module.hparams),
+            "weights_kind": module.weights_kind,
+            "world_size": collectives.world_size(),
+            "versions": self._versions,
+        }
+
+
+def _access(trainer: pl.Trainer) -> StateAccess:
+    access: StateAccess | None = getattr(trainer.strategy, "state_access", None)
+    return access or StateAccess()
+
+
+def _barrier() -> None:
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
