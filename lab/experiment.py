@@ -201,7 +201,7 @@ def make_callbacks(
     ema = EMA(**settings["ema"]) if settings["ema"] else None
     log = StepLog(trainer["log_every_n_steps"], config["data"]["batch_size"], plan.steps_per_epoch)
     every = trainer["checkpoint_every_n_steps"]
-    checkpoint = RunCheckpoint(run.checkpoints, metrics, plan.val_every, plan.max_steps, every, ema, resume_from)
+    checkpoint = RunCheckpoint(run.checkpoints, metrics, plan.val_every, plan.max_steps, every, ema, watch, resume_from)
     callbacks: list[pl.Callback] = [ema] if ema is not None else []
     callbacks += [log, checkpoint]
     if settings["progress"] and place.rank == 0:

@@ -14,6 +14,8 @@ from lab.callbacks.ema import EMA
 from lab.callbacks.run_state import RunState
 from lab.checkpoint.rng import set_rng_state
 from lab.report.metrics_csv import MetricsCSV
+from lab.signals import SignalWatch
+from lab.strategies import collectives
 
 
 def start_at(trainer: pl.Trainer, step: int) -> None:
@@ -31,7 +33,8 @@ class RunCheckpoint(pl.Callback):
     """Write ``last.ckpt`` now and then and at every validation, ``best.ckpt`` when the task's metric is at its best.
 
     A run is one stream of optimizer steps to Lightning; validations are placed by this callback. A checkpoint stands
-    for "everything of this step is done": where a validation is due at a step, it is written after it.
+    for "everything of this step is done": where a validation is due at a step, it is written after it. All ranks write
+    together, so after each step they agree whether it is time to, and whether one of them has received a signal.
 
     Args:
         folder: of the checkpoints.
@@ -40,7 +43,11 @@ class RunCheckpoint(pl.Callback):
         max_steps: the last step.
         every: optimizer steps between writes of last.ckpt; None for about a minute.
         ema: whose average best.ckpt holds, if there is one.
+        watch: receives the signals that end a training.
         resume_from: the checkpoint that the training continues from.
+
+    Attributes:
+        signal: what a rank has received, known to all of them; 0 for none.
     """
 
     SECONDS = 60.0
@@ -53,9 +60,12 @@ class RunCheckpoint(pl.Callback):
         max_steps: int,
         every: int | None,
         ema: EMA | None,
+        watch: SignalWatch,
         resume_from: Path | None = None,
     ) -> None:
         self.folder, self.metrics, self.ema, self.resume_from = folder, metrics, ema, resume_from
+        self.watch = watch
+        self.signal = 0
         self.state = RunState(ema)
         self.val_every, self.max_steps, self.every = val_every, max_steps, every
         self.best: float | None = None
@@ -85,8 +95,12 @@ class RunCheckpoint(pl.Callback):
         # Lightning validates where the number of batches is a multiple of val_check_batch.
         trainer.val_check_batch = trainer.fit_loop.total_batch_idx + 1 if validate else math.inf
         self._last_step, self._stepped = step, stepped
-        if self.step_is_done(trainer) and self._due(step):
-            self.save_last(trainer)
+        if stepped:
+            late = time.monotonic() - self._saved_time > self.SECONDS
+            self.signal, any_late = collectives.largest(self.watch.received or 0, int(late))
+            due = bool(any_late) if self.every is None else step % self.every == 0
+            if due and not validate:
+                self.save_last(trainer)
 
     def step_is_done(self, trainer: pl.Trainer) -> bool:
         """Whether the batch that has just ended was the last of an optimizer step, and no validation follows it."""
@@ -99,11 +113,6 @@ class RunCheckpoint(pl.Callback):
             self.best = float(value)
             self._save_best(trainer, pl_module)
         self.save_last(trainer)
-
-    def _due(self, step: int) -> bool:
-        if self.every is not None:
-            return step % self.every == 0
-        return time.monotonic() - self._saved_time > self.SECONDS
 
     def save_last(self, trainer: pl.Trainer) -> None:
         """Write last.ckpt, unless it is of this step already, and keep the one before it as previous.ckpt."""

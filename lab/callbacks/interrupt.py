@@ -8,10 +8,13 @@ import lightning.pytorch as pl
 
 from lab.callbacks.checkpoint import RunCheckpoint
 from lab.signals import Interrupted, SignalWatch
+from lab.strategies import collectives
 
 
 class Interrupt(pl.Callback):
     """Stop where a checkpoint has just been written: after the step in which a signal came, or its validation.
+
+    All ranks stop at the same step, whichever of them has received the signal.
 
     Args:
         checkpoint: writes the checkpoint.
@@ -28,9 +31,9 @@ class Interrupt(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Stop after an optimizer step, unless it is to be validated first."""
-        if self.watch.received is not None and self.checkpoint.step_is_done(trainer):
+        if self.checkpoint.signal and self.checkpoint.step_is_done(trainer):
             self.checkpoint.save_last(trainer)
-            self._stop(trainer)
+            raise Interrupted(self.checkpoint.signal, f"at step {trainer.global_step}")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop after the validation's checkpoint."""
@@ -46,5 +49,6 @@ class Interrupt(pl.Callback):
         self.watch.deferred = False
 
     def _stop(self, trainer: pl.Trainer) -> None:
-        if self.watch.received is not None:
-            raise Interrupted(self.watch.received, f"at step {trainer.global_step}")
+        (signal,) = collectives.largest(self.watch.received or 0)
+        if signal:
+            raise Interrupted(signal, f"at step {trainer.global_step}")
