@@ -1,0 +1,83 @@
+"""Runs whole configs inside the ranks of ``tests.distributed.run_distributed``, or in this process alone.
+
+``fit`` is what ``python run.py WORDS`` does, without starting processes: the ranks exist already.
+"""
+
+from __future__ import annotations
+
+import io
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import torch
+
+from lab import experiment
+from lab.checkpoint.format import CheckpointReader
+from lab.launch.parent import prepare_job
+from lab.ranks import Place
+from lab.report.metrics_csv import read_metrics
+from lab.run_directory import RunDirectory
+
+SMALL = (
+    "trainer=cpu",
+    "logger=csv",
+    "callbacks=default",
+    "callbacks.progress=false",
+    "callbacks.pictures=0",
+    "data.num_train=64",
+    "data.num_val=5",
+    "data.num_test=5",
+    "data.image_size=32",
+    "data.max_side=20",
+    "data.batch_size=8",
+    "scheduler=constant",
+    "trainer.max_steps=20",
+    "trainer.val_every_n_steps=20",
+    "trainer.log_every_n_steps=1",
+)
+"""A fit of 20 steps of detr_tiny that takes about two seconds on one core."""
+
+
+def fit(words: tuple[str, ...], folder: Path, rank: int = 0, world_size: int = 1) -> Path:
+    """Fit ``SMALL`` and ``words`` on this rank and return the run's directory.
+
+    Args:
+        words: further words; later ones win.
+        folder: where ``runs`` go.
+        rank: this process.
+        world_size: the processes that call this function, with equal arguments.
+    """
+    place = Place(rank, rank, world_size, world_size)
+    keys = {word.split("=", 1)[0] for word in words}
+    given = [word for word in SMALL if word.split("=", 1)[0] not in keys]
+    devices = [f"trainer.devices={world_size}"] if world_size > 1 and "trainer.devices" not in keys else []
+    prepared = prepare_job([*given, *words, *devices, f"paths.runs_dir={folder}"], [])
+    run, is_new, before = None, not (prepared.path / "run.json").is_file(), "new"
+    if rank == 0:
+        _, run = prepared.begin()
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+    joined = RunDirectory.joined(prepared.path, is_new, before, writes=rank == 0)
+    with experiment.ranks(prepared.config, place), redirect_stdout(io.StringIO()):
+        code = experiment.fit(prepared.config, joined, place)
+    assert code == 0
+    if run is not None:
+        run.release()
+    return prepared.path
+
+
+def losses(run: Path) -> list[float]:
+    """Return ``train/loss`` of every step."""
+    return [row["train/loss"] for row in read_metrics(run / "metrics.csv") if row.get("train/loss") is not None]
+
+
+def weights(run: Path, name: str = "last.ckpt") -> dict[str, torch.Tensor]:
+    """Return the whole weights of a checkpoint."""
+    reader = CheckpointReader(run / "checkpoints" / name)
+    return {key.removeprefix("model/"): reader.read(key) for key in reader.names() if key.startswith("model/")}
+
+
+def worst_relative(these: list[float], those: list[float]) -> float:
+    """Return the largest relative difference."""
+    assert len(these) == len(those) > 0
+    return max(abs(a - b) / abs(b) for a, b in zip(these, those, strict=True))
