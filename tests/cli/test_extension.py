@@ -101,7 +101,7 @@ def test_a_package_outside_of_the_repository(tmp_path: Path) -> None:
     record = json.loads((folder / "run.json").read_text())
     assert record["state"] == "finished"
     assert "test/map_50" in record["result"]
-    assert (folder / "checkpoints" / "best.ckpt").is_file()
+    assert (folder / "checkpoints" / "best.ckpt" / "index.json").is_file()
     assert len((folder / "metrics.csv").read_text().splitlines()) >= 2
 
     tested = run(tmp_path, "stage=test", f"ckpt={folder / 'checkpoints' / 'best.ckpt'}")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from lab.checkpoint.io import load_checkpoint
+from lab.checkpoint.format import CheckpointReader
 from lab.report.metrics_csv import read_metrics
 from tests.runs import SMALL, Runs, last_step, only_run, record, wait_for
 
@@ -37,6 +37,13 @@ def assert_equal(one: Any, other: Any, path: str = "") -> None:
         assert torch.equal(one, other), path
     else:
         assert one == other, path
+
+
+def content(path: Path) -> dict[str, Any]:
+    """Return all that a checkpoint holds."""
+    reader = CheckpointReader(path)
+    reader.verify()
+    return {"step": reader.step, "state": reader.state, **{name: reader.read(name) for name in reader.names()}}
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
@@ -76,11 +83,11 @@ def test_killed_runs_end_as_undisturbed_ones(
     assert [row["epoch"] for row in rows(run)] == [0] * 8 + [1] * 4
     assert rows(run) == rows(undisturbed)
     for name in ("last.ckpt", "best.ckpt"):
-        one, other = (load_checkpoint(folder / "checkpoints" / name) for folder in (run, undisturbed))
-        if name == "best.ckpt":
-            one.pop("loops"), other.pop("loops")  # batches of a process
+        one, other = (content(folder / "checkpoints" / name) for folder in (run, undisturbed))
         assert_equal(one, other, name)
-    assert load_checkpoint(run / "checkpoints" / "last.ckpt")["callbacks"]["EMA"]["updates"] == 12
+        kinds = {key.split("/")[0] for key in one if "/" in key}
+        assert kinds == ({"model", "optimizer", "average"} if name == "last.ckpt" else {"model"})
+    assert content(run / "checkpoints" / "last.ckpt")["state"]["ema"]["updates"] == 12
     assert record(run)["result"] == record(undisturbed)["result"]
     assert record(run)["weights"] == "averaged"
     assert not list(run.rglob(".*"))  # nothing half-written is left
@@ -109,7 +116,27 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [truncate, flip])
+def truncate_weights(checkpoint: Path) -> None:
+    truncate(checkpoint / "rank-00000.safetensors")
+
+
+def flip_weights(checkpoint: Path) -> None:
+    flip(checkpoint / "rank-00000.safetensors")
+
+
+def flip_index(checkpoint: Path) -> None:
+    flip(checkpoint / "index.json")
+
+
+def truncate_state(checkpoint: Path) -> None:
+    truncate(checkpoint / "state.pt")
+
+
+def leave_out_index(checkpoint: Path) -> None:
+    (checkpoint / "index.json").unlink()
+
+
+@pytest.mark.parametrize("damage", [truncate_weights, flip_weights, flip_index, truncate_state, leave_out_index])
 def test_damaged_checkpoint_is_named_and_the_one_before_taken(
     runs: Runs, undisturbed: Path, tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
@@ -122,15 +149,15 @@ def test_damaged_checkpoint_is_named_and_the_one_before_taken(
     assert record(run)["resumed_at"] == [11]
     assert rows(run) == rows(undisturbed)
     assert (run / "checkpoints" / "damaged.ckpt").exists()
-    assert load_checkpoint(run / "checkpoints" / "last.ckpt")["lab"]["step"] == 12
+    assert CheckpointReader(run / "checkpoints" / "last.ckpt").step == 12
 
 
 def test_nothing_is_trained_afresh_silently_when_all_checkpoints_are_damaged(
     runs: Runs, undisturbed: Path, tmp_path: Path
 ) -> None:
     run = copy_of(undisturbed, tmp_path)
-    truncate(run / "checkpoints" / "last.ckpt")
-    flip(run / "checkpoints" / "previous.ckpt")
+    truncate_weights(run / "checkpoints" / "last.ckpt")
+    flip_weights(run / "checkpoints" / "previous.ckpt")
     before = (run / "metrics.csv").read_bytes()
     command = runs.run(*SMALL, *HARD, folder=tmp_path)
     assert command.code == 2

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.checkpoint.io import load_checkpoint
+from lab.checkpoint.format import CheckpointReader
 from lab.run_directory import RunDirectory
 from tests.runs import ROOT, SMALL, Runs, last_step, only_run, record, wait_for
 
@@ -35,7 +35,7 @@ def test_signal_ends_a_training_with_a_checkpoint(runs: Runs, tmp_path: Path, si
     assert command.err.count("stopping after this step") == 1
     run = only_run(tmp_path)
     assert (record(run)["state"], record(run)["exit_code"]) == ("interrupted", code)
-    step = load_checkpoint(run / "checkpoints" / "last.ckpt")["lab"]["step"]
+    step = CheckpointReader(run / "checkpoints" / "last.ckpt").step
     assert step == last_step(tmp_path) > 5  # later than the checkpoint of the validation at step 5
     assert runs.run(*words, folder=tmp_path).code == 0
     assert record(run)["resumed_at"] == [step]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lab.checkpoint.io import load_checkpoint
+from lab.checkpoint.format import CheckpointReader
 from lab.report.metrics_csv import read_metrics
 from lab.tasks.detection import DetectionTask
 from tests.data_factory import truncate
@@ -38,16 +38,16 @@ def one_line(error: str) -> str:
 
 
 def test_best_checkpoint_stands_alone_and_holds_the_average(fitted: Path) -> None:
-    task = DetectionTask.load_from_checkpoint(fitted / "checkpoints" / "best.ckpt", weights_only=True)
+    task = DetectionTask.load_from_checkpoint(fitted / "checkpoints" / "best.ckpt")
     assert task.weights_kind == record(fitted)["weights"] == "averaged"
     assert task.class_names == ["ellipse", "rectangle", "triangle", "cross"]
-    last = load_checkpoint(fitted / "checkpoints" / "last.ckpt")
-    assert last["weights_kind"] == "raw"
-    average = dict(zip([name for name, _ in task.named_parameters()], last["callbacks"]["EMA"]["average"], strict=True))
-    raw = last["state_dict"]
+    best, last = (CheckpointReader(fitted / "checkpoints" / f"{name}.ckpt") for name in ("best", "last"))
+    assert not [name for name in best.names() if not name.startswith("model/")]
+    assert last.state["weights_kind"] == "raw"
     if record(fitted)["best_step"] == 6:  # else the average has moved on since
         for name, parameter in task.named_parameters():
-            assert torch.equal(parameter.detach(), average[name]), name
+            assert torch.equal(parameter.detach(), last.read(f"average/{name}")), name
+    raw = {name: last.read(f"model/{name}") for name, _ in task.named_parameters()}
     assert any(not torch.equal(parameter.detach(), raw[name]) for name, parameter in task.named_parameters())
 
 
@@ -110,12 +110,14 @@ def test_unusable_inputs_and_checkpoints_are_one_line(runs: Runs, fitted: Path, 
     best = fitted / "checkpoints" / "best.ckpt"
     foreign, broken = photos / "foreign.ckpt", photos / "broken.ckpt"
     torch.save({"model": {}}, foreign)
-    broken.write_bytes(best.read_bytes()[:5000])
+    shutil.copytree(best, broken)
+    truncate(broken / "rank-00000.safetensors")
     (photos / "empty").mkdir()
     cases = {
         ("stage=predict", f"ckpt={best}", f"input={photos / 'bad.jpg'}"): "bad.jpg",
         ("stage=predict", f"ckpt={best}", f"input={photos / 'empty'}"): "no image is there",
         ("stage=test", f"ckpt={foreign}"): "foreign.ckpt",
+        ("stage=test", f"ckpt={photos / 'empty'}"): "a folder, no checkpoint",
         ("stage=test", f"ckpt={broken}"): "broken.ckpt",
         ("stage=test", f"ckpt={photos / 'nowhere.ckpt'}"): "nowhere.ckpt",
         ("stage=fit", f"ckpt={foreign}", *SMALL): "foreign.ckpt",
@@ -133,8 +135,10 @@ def test_fit_takes_weights_alone_from_a_checkpoint(runs: Runs, fitted: Path, tmp
     best = fitted / "checkpoints" / "best.ckpt"
     run = runs.fit(f"ckpt={best}", "optimizer.lr=0", "optimizer.weight_decay=0", "trainer.max_steps=3", folder=tmp_path)
     assert [row["step"] for row in read_metrics(run)] == [1, 2, 3]
-    for name, tensor in load_checkpoint(best)["state_dict"].items():
-        assert torch.equal(load_checkpoint(run / "checkpoints" / "last.ckpt")["state_dict"][name], tensor), name
+    taken, last = CheckpointReader(best), CheckpointReader(run / "checkpoints" / "last.ckpt")
+    assert len(taken.names("model/")) == len(last.names("model/")) > 50
+    for name in taken.names("model/"):
+        assert torch.equal(last.read(name), taken.read(name)), name
     assert run.name != fitted.name
 
 

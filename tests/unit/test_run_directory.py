@@ -107,7 +107,9 @@ def test_begin_keeps_history_and_removes_what_a_kill_left(tmp_path: Path) -> Non
     run = begun(tmp_path / "run")
     run.update(resumed_at=[3], result={"test/map": 0.5})
     started = run.record["started"]
-    (run.checkpoints / "..next.ckpt.1").write_text("half")
+    for name in (".last.ckpt.writing", ".last.ckpt.old", "last.ckpt", ".best.ckpt.old"):
+        (run.checkpoints / name).mkdir()
+        (run.checkpoints / name / "file").write_text(name)
     (run.path / ".run.json.1").write_text("half")
     run.end("interrupted", 130)
     run.release()
@@ -117,6 +119,8 @@ def test_begin_keeps_history_and_removes_what_a_kill_left(tmp_path: Path) -> Non
     assert (run.record["resumed_at"], run.record["started"]) == ([3], started)
     assert (run.record["ended"], run.record["exit_code"]) == (None, None)
     assert not list(run.path.rglob(".*"))
+    left = {path.name: (path / "file").read_text() for path in run.checkpoints.iterdir()}
+    assert left == {"last.ckpt": "last.ckpt", "best.ckpt": ".best.ckpt.old"}  # what stood between two renames is back
     for key in ("command", "versions", "machine", "seed", "sources"):
         assert run.record[key] is not None
     assert json.loads(run.file.read_text()) == run.record

@@ -100,8 +100,8 @@ WORDS = {
     "data.batch_size=33 trainer.accumulate_grad_batches=2": ("data.batch_size=33", "32 or 34 would be"),
     "strategy=single trainer.devices=2": ("strategy=single uses one device", ON),
     # files
-    "ckpt=nowhere.ckpt": ("ckpt=nowhere.ckpt: no such file", ON, "there is no checkpoint in runs/ yet"),
-    "ckpt=.": ("a folder, no file",),
+    "ckpt=nowhere.ckpt": ("ckpt=nowhere.ckpt: no such file or folder", ON, "there is no checkpoint in runs/ yet"),
+    "ckpt=.": ("a folder, no checkpoint",),
     "resume=elsewhere": ("resume=elsewhere: neither auto, never nor a run directory",),
     "stage=predict": ("needs input=FILE or input=FOLDER",),
     "stage=predict input=nowhere": ("input=nowhere: no such file or folder",),
