@@ -92,6 +92,7 @@ class EMA(pl.Callback):
         names = [name for name, weight in parameter_names(pl_module).items() if weight.requires_grad]
         return dict(zip(names, self.average, strict=True))
 
+    @torch.no_grad()
     def _swap(self, pl_module: pl.LightningModule) -> None:
         # The contents change places, not the tensors: what gathers the shards of a weight holds on to their memory.
         for weight, average in zip(self._weights(pl_module), self.average, strict=True):
