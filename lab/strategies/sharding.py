@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,9 @@ import torch
 import torch.distributed as dist
 from lightning.fabric.utilities.device_dtype_mixin import _update_properties
 from lightning.pytorch.strategies import ModelParallelStrategy
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+from torch.distributed.tensor import DTensor
 
 from lab.errors import ConfigError
 
@@ -64,13 +66,15 @@ def broadcast_network(net: nn.Module) -> None:
         dist.broadcast(tensor.detach(), src=0)
 
 
-def mixed_precision(precision: str, reduce_dtype: str) -> MixedPrecisionPolicy:
+def mixed_precision(net: nn.Module, precision: str, reduce_dtype: str) -> MixedPrecisionPolicy:
     """Return FSDP's policy under Lightning's ``precision``.
 
-    Under ``bf16-mixed`` Lightning's autocast stays in charge of what is computed in which precision, as on one process;
-    the policy only rounds the parameters before they are gathered, which halves the traffic, and casts no input.
+    Under ``bf16-mixed`` Lightning's autocast stays in charge of what is computed in which precision, as on one process.
+    The policy rounds, before they are gathered, the matrices that autocast would round in each layer: that halves the
+    traffic, and backward then needs no rounded copy of them. It casts no input.
 
     Args:
+        net: the network, not sharded yet.
         precision: ``32-true``, ``bf16-mixed``, ``bf16-true`` or ``64-true``.
         reduce_dtype: what gradients are added up in, ``32`` (nothing narrower than float32) or ``bf16``.
 
@@ -79,10 +83,18 @@ def mixed_precision(precision: str, reduce_dtype: str) -> MixedPrecisionPolicy:
     """
     if precision == "16-mixed":
         raise ConfigError("trainer.precision=16-mixed cannot scale gradients that are sharded: use bf16-mixed")
-    half = precision.startswith("bf16")
-    reduce = REDUCE_DTYPES[reduce_dtype] if half or reduce_dtype != "32" else None
-    param = torch.bfloat16 if precision == "bf16-mixed" else None
-    return MixedPrecisionPolicy(param_dtype=param, reduce_dtype=reduce, cast_forward_inputs=False)
+    reduce = REDUCE_DTYPES[reduce_dtype] if precision.startswith("bf16") or reduce_dtype != "32" else None
+    per_parameter = "param_dtype_override_fn" in {field.name for field in fields(MixedPrecisionPolicy)}
+    if precision != "bf16-mixed" or not per_parameter:  # before torch 2.15 matrices are gathered as they are
+        return MixedPrecisionPolicy(reduce_dtype=reduce, cast_forward_inputs=False)
+    tables = {id(module.weight) for module in net.modules() if isinstance(module, nn.Embedding)}
+
+    def keep(parameter: nn.Parameter) -> torch.dtype | None:
+        return parameter.dtype if parameter.ndim < 2 or id(parameter) in tables else None
+
+    return MixedPrecisionPolicy(
+        param_dtype=torch.bfloat16, reduce_dtype=reduce, cast_forward_inputs=False, param_dtype_override_fn=keep
+    )
 
 
 class ShardedStrategy(ModelParallelStrategy):
@@ -122,14 +134,9 @@ class ShardedStrategy(ModelParallelStrategy):
         return self.device_mesh["data_parallel"]
 
     @property
-    def data_size(self) -> int:
-        """Number of ranks that see different samples."""
+    def num_data_ranks(self) -> int:
+        """How many ranks see different samples; their parts of a loss are averaged."""
         return self.data_mesh.size()
-
-    @property
-    def data_rank(self) -> int:
-        """The number of this rank among them."""
-        return self.data_mesh.get_local_rank()
 
     def tensor_size(self) -> int:
         """Return how many ranks share each sample."""
@@ -159,8 +166,8 @@ class ShardedStrategy(ModelParallelStrategy):
         _update_properties(self.lightning_module, device=self.root_device)
 
     def _setup_model(self, model: nn.Module) -> nn.Module:
-        if isinstance(self.net, FSDPModule):  # of an earlier stage of this Trainer
-            return model
+        if any(isinstance(parameter, DTensor) for parameter in self.net.parameters()):
+            return model  # split in an earlier stage of this Trainer
         check_shapes(self.net)
         broadcast_network(self.net)
         self.parallelize(self.net)
@@ -168,7 +175,7 @@ class ShardedStrategy(ModelParallelStrategy):
 
     def shard(self, net: nn.Module, parts: list[nn.Module]) -> None:
         """Apply ``fully_shard`` to each part and to the whole, over the ranks that see different samples."""
-        size, after_forward = self.data_size, self.reshard_after_forward
+        size, after_forward = self.num_data_ranks, self.reshard_after_forward
         if not isinstance(after_forward, bool) and not (1 < after_forward < size and size % after_forward == 0):
             raise ConfigError(
                 f"strategy.reshard_after_forward={after_forward} should be true, false, or a divisor of the {size} "
@@ -178,7 +185,7 @@ class ShardedStrategy(ModelParallelStrategy):
             raise ConfigError("strategy.cpu_offload=true on a CPU: there is no other memory to move to, leave it out")
         options: dict[str, Any] = {
             "mesh": self.data_mesh,
-            "mp_policy": mixed_precision(self.precision_plugin.precision, self.reduce_dtype),
+            "mp_policy": mixed_precision(net, self.precision_plugin.precision, self.reduce_dtype),
             "offload_policy": CPUOffloadPolicy() if self.cpu_offload else OffloadPolicy(),
         }
         for part in parts:
@@ -234,9 +241,3 @@ def check_shapes(net: nn.Module) -> None:
     for name, parameter in net.named_parameters():
         if parameter.ndim == 0:
             raise ConfigError(f"parameter {name} has no dimension to be sharded along: give it the shape (1,)")
-
-
-def local(tensor: Tensor) -> Tensor:
-    """Return what this rank holds of a tensor."""
-    held: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
-    return held

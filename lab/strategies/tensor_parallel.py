@@ -1,0 +1,158 @@
+"""Tensor parallelism: the matrices of a layer are split over ranks that work on the same samples.
+
+Shoeybi et al., "Megatron-LM: Training Multi-Billion Parameter Language Models Using Model Parallelism", 2019, section
+3: the first matrix of a pair is split by its columns and the second by its rows, so that one sum over the ranks ends
+the pair. Which pairs an architecture has, it says itself, in ``tensor_plan`` of its ``parallel`` module. The ranks form
+a grid (data, tensor): along ``data`` they see different samples and share parameters as under FSDP.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+from torch.distributed.tensor.parallel import ParallelStyle, parallelize_module
+from torchmetrics import Metric
+
+from lab.errors import ConfigError
+from lab.strategies.sharding import ShardedStrategy, parallel_module, units
+
+
+class TensorParallelStrategy(ShardedStrategy):
+    """Split the matrices that an architecture's plan names; every other parameter is replicated.
+
+    All parameters become DTensors of one mesh, the replicated ones too: norms and clipping then count every element
+    once. The ranks of a tensor group must draw the same random numbers, or their replicas part.
+
+    Args:
+        tensor_parallel_size: ranks that share one sample; None for all of a machine.
+    """
+
+    def __init__(self, tensor_parallel_size: int | None = None) -> None:
+        super().__init__()
+        self.tensor_parallel_size = tensor_parallel_size
+
+    def tensor_size(self) -> int:
+        """Return how many ranks share each sample.
+
+        Raises:
+            ConfigError: the ranks cannot be grouped so.
+        """
+        size = self.tensor_parallel_size or self.num_processes
+        if self.world_size % size:
+            raise ConfigError(
+                f"strategy.tensor_parallel_size={size} does not divide the {self.world_size} ranks of the job"
+            )
+        return size
+
+    @property
+    def tensor_mesh(self) -> DeviceMesh:
+        """The ranks that share this rank's samples."""
+        return self.device_mesh["tensor_parallel"]
+
+    def parallelize(self, net: nn.Module) -> None:
+        """Split by the plan, replicate the rest, and share both along the data dimension."""
+        plan = tensor_plan(net)
+        net.to(self.root_device)
+        parallelize_module(net, self.tensor_mesh, plan)
+        check_parts(net, self.tensor_mesh.size())
+        parts = units(net)
+        compute_locally([*parts, net], replicate(net, self.tensor_mesh))
+        if self.num_data_ranks > 1:
+            self.shard(net, parts)
+
+    def _setup_model(self, model: nn.Module) -> nn.Module:
+        for module in model.modules():
+            if isinstance(module, Metric):  # the ranks of a tensor group count the same samples
+                module.process_group = self.data_mesh.get_group()
+        return super()._setup_model(model)
+
+
+Place = tuple[nn.Module, str]
+"""Where a parameter stands: its module and its name there."""
+
+
+def tensor_plan(net: nn.Module) -> dict[str, ParallelStyle]:
+    """Return the plan that stands beside a network's architecture: names of modules, and how each is split.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    make = getattr(parallel_module(net), "tensor_plan", None)
+    if make is None:
+        raise ConfigError(
+            f"strategy=tensor_parallel: {type(net).__name__} brings no plan for it (`tensor_plan` in a module "
+            "`parallel` beside the network); strategy=fsdp needs none"
+        )
+    plan: dict[str, ParallelStyle] = make(net)
+    return plan
+
+
+def check_parts(net: nn.Module, size: int) -> None:
+    """Raise a ``ConfigError`` that names a matrix of the plan that ``size`` ranks cannot share equally."""
+    for name, parameter in net.named_parameters():
+        if isinstance(parameter, DTensor):
+            for placement in parameter.placements:
+                side = parameter.shape[placement.dim] if isinstance(placement, Shard) else 0
+                if side % size:
+                    raise ConfigError(f"strategy.tensor_parallel_size={size} does not divide {side}, a side of {name}")
+
+
+def replicate(net: nn.Module, mesh: DeviceMesh) -> list[Place]:
+    """Turn every parameter that is a plain tensor into a replicated DTensor; what was shared stays shared.
+
+    Returns:
+        The places of these parameters.
+    """
+    made: dict[nn.Parameter, nn.Parameter] = {}
+    places = []
+    for module in net.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is None or isinstance(parameter, DTensor):
+                continue
+            if parameter not in made:
+                whole = distribute_tensor(parameter.detach(), mesh, [Replicate()])
+                made[parameter] = nn.Parameter(whole, requires_grad=parameter.requires_grad)
+            places.append((module, name))
+            module._parameters[name] = made[parameter]
+    return places
+
+
+def compute_locally(parts: list[nn.Module], places: list[Place]) -> None:
+    """Let replicated parameters be plain tensors during the forward pass of the part that they belong to.
+
+    Each rank computes with its replica, whatever a network does with a parameter, and so gets its whole gradient: the
+    activations between the split pairs are the same on all ranks, and so are their gradients.
+
+    Args:
+        parts: of a network, inner ones first, the network itself last.
+        places: of its replicated parameters.
+    """
+    left = list(places)
+    for part in parts:
+        inside = set(part.modules())
+        own = [place for place in left if place[0] in inside]
+        left = [place for place in left if place[0] not in inside]
+        if own:
+            _swap_around_forward(part, own)
+
+
+def _swap_around_forward(part: nn.Module, places: list[Place]) -> None:
+    # Registered before FSDP's hooks: entered after it has gathered the parameters, left before it frees them.
+    kept: list[nn.Parameter] = []
+
+    def enter(module: nn.Module, args: Any) -> None:
+        for owner, name in places:
+            parameter: Any = owner._parameters[name]
+            kept.append(parameter)
+            owner._parameters[name] = parameter.to_local(grad_placements=[Replicate()])
+
+    def leave(module: nn.Module, args: Any, output: Any) -> None:
+        for (owner, name), parameter in zip(places, kept, strict=True):
+            owner._parameters[name] = parameter
+        kept.clear()
+
+    part.register_forward_pre_hook(enter)
+    part.register_forward_hook(leave)
