@@ -1,0 +1,182 @@
+"""ZeRO by DeepSpeed: optimizer states and gradients, in stage 3 parameters too, are split over the ranks.
+
+Rajbhandari et al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models", SC 2020. See ``zero.md``
+beside this file. Runs on GPUs and, over gloo, on CPUs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning.fabric.utilities.seed import reset_seed
+from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.strategies import DeepSpeedStrategy
+from torch import nn
+
+from lab.errors import ConfigError
+from lab.strategies.deepspeed_library import (
+    environment,
+    load_deepspeed,
+    release,
+    require_deepspeed,
+    start_communication,
+)
+from lab.strategies.deepspeed_precision import ZeroPrecision
+from lab.strategies.deepspeed_state import ZeroState, share_masters
+from lab.strategies.deepspeed_units import mark_units, reduce_as_they_come
+from lab.strategies.sharding import broadcast_network
+
+
+class ZeroStrategy(DeepSpeedStrategy):
+    """ZeRO stage 2 or 3. It serves one Trainer: another stage of a run makes another.
+
+    Args:
+        stage: 2 splits gradients and optimizer states over the ranks, 3 splits parameters too.
+        offload_optimizer: keep optimizer states in the host's memory and step there.
+        offload_parameters: keep the ranks' parts of the parameters in the host's memory; stage 3.
+        reduce_bucket_size: gradients are reduced when so many elements have come together.
+        prefetch_bucket_size: so many elements of parameters are gathered ahead of their use; stage 3.
+        persistence_threshold: parameters up to so many elements stay whole on every rank; stage 3.
+        overlap_comm: communicate while computing, where the device has streams.
+
+    Raises:
+        ConfigError: deepspeed is missing, or ``offload_parameters`` without stage 3.
+    """
+
+    def __init__(
+        self,
+        stage: int = 3,
+        offload_optimizer: bool = False,
+        offload_parameters: bool = False,
+        reduce_bucket_size: int = 5_000_000,
+        prefetch_bucket_size: int = 5_000_000,
+        persistence_threshold: int = 10_000,
+        overlap_comm: bool = True,
+    ) -> None:
+        require_deepspeed()
+        if stage not in (2, 3):
+            raise ConfigError(f"strategy.stage={stage} is unknown: use 2 or 3")
+        if offload_parameters and stage != 3:
+            raise ConfigError("strategy.offload_parameters=true needs stage=3: in stage 2 parameters are not split")
+        zero: dict[str, Any] = {
+            "stage": stage,
+            "contiguous_gradients": True,
+            "reduce_scatter": True,
+            "overlap_comm": overlap_comm,
+            "reduce_bucket_size": reduce_bucket_size,
+            "allgather_bucket_size": reduce_bucket_size,
+        }
+        if stage == 3:
+            zero["stage3_prefetch_bucket_size"] = prefetch_bucket_size
+            # DeepSpeed's 1e9 would keep every network of less than half of that whole from forward to backward.
+            zero["stage3_max_reuse_distance"] = prefetch_bucket_size
+            zero["stage3_param_persistence_threshold"] = persistence_threshold
+        if offload_optimizer:
+            zero["offload_optimizer"] = {"device": "cpu"}
+        if offload_parameters:
+            zero["offload_param"] = {"device": "cpu"}
+        config = {
+            "train_micro_batch_size_per_gpu": 1,  # for deepspeed's own reports, which are off
+            "zero_allow_untested_optimizer": True,
+            "zero_force_ds_cpu_optimizer": False,
+            "zero_optimization": zero,
+        }
+        load_deepspeed("cuda" if torch.cuda.is_available() else "cpu")
+        super().__init__(config=config, logging_level=40)
+        self.state_access = ZeroState()
+        self._attributes: dict[nn.Parameter, frozenset[str]] = {}
+
+    @property
+    def precision_plugin(self) -> Precision:
+        """Ours in place of Lightning's."""
+        return super().precision_plugin
+
+    @precision_plugin.setter
+    def precision_plugin(self, plugin: Precision | None) -> None:
+        self._precision_plugin = None if plugin is None else ZeroPrecision(plugin.precision)
+
+    @property
+    def _precision(self) -> ZeroPrecision:
+        assert isinstance(self._precision_plugin, ZeroPrecision)
+        return self._precision_plugin
+
+    def setup_environment(self) -> None:
+        """Take the process group that exists, on GPUs and CPUs alike."""
+        super(DeepSpeedStrategy, self).setup_environment()
+
+    def setup_distributed(self) -> None:
+        """Start deepspeed in the process group of the job."""
+        reset_seed()
+        self.set_world_ranks()
+        with self._environment():
+            start_communication(load_deepspeed(self.root_device.type))
+
+    @contextmanager
+    def _environment(self) -> Iterator[None]:
+        """What deepspeed reads of a launcher."""
+        ranks = {"LOCAL_RANK": self.local_rank, "RANK": self.global_rank, "WORLD_SIZE": self.world_size}
+        texts = {name: str(value) for name, value in ranks.items()}
+        with environment(texts, without=("OMPI_COMM_WORLD_LOCAL_RANK",)):
+            yield
+
+    def _format_config(self) -> None:
+        assert isinstance(self.config, dict)
+        self._format_batch_size_and_grad_accum_config()
+        self.config.update(self._precision.config)
+
+    @contextmanager
+    def model_sharded_context(self) -> Iterator[None]:
+        """Do nothing: the network is built whole, with the weights it would have on one process, and split then."""
+        yield
+
+    def _setup_model(self, model: nn.Module) -> nn.Module:  # type: ignore[override]
+        broadcast_network(model)
+        self._attributes = {parameter: frozenset(vars(parameter)) for parameter in model.parameters()}
+        if self.zero_stage_3:
+            mark_units(getattr(model, "net", model))
+        return model
+
+    def _initialize(self, model: nn.Module, config: dict[str, Any], **more: Any) -> tuple[Any, Any]:
+        import deepspeed
+
+        with self._environment():
+            engine, optimizer, _, _ = deepspeed.initialize(
+                args=argparse.Namespace(device_rank=self.local_rank),
+                config=config,
+                model=model,
+                dist_init_required=False,
+                **more,
+            )
+        return engine, optimizer
+
+    def _setup_model_and_optimizer(self, model: nn.Module, optimizer: Any, lr_scheduler: Any = None) -> Any:
+        assert isinstance(self.config, dict)
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        engine, zero = self._initialize(
+            model, self.config, model_parameters=trained, optimizer=optimizer, lr_scheduler=lr_scheduler
+        )
+        share_masters(zero)
+        if self.zero_stage_3:
+            reduce_as_they_come(zero)
+        self._precision.attach(zero)
+        return engine, zero
+
+    def _initialize_deepspeed_inference(self, model: nn.Module) -> None:
+        assert isinstance(self.config, dict)
+        config = {key: value for key, value in self.config.items() if key != "gradient_accumulation_steps"}
+        if not self.zero_stage_3:
+            del config["zero_optimization"]
+        self.model, _ = self._initialize(model, config, model_parameters=[])
+
+    def teardown(self) -> None:
+        """Free what deepspeed holds."""
+        engine, self.model = self.model, self.lightning_module
+        self.optimizers, self.lr_scheduler_configs = [], []
+        super().teardown()
+        if engine is not self.model and self.model is not None:
+            release(engine, self.model, self._attributes)
+        self._attributes = {}

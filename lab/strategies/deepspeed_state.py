@@ -1,0 +1,262 @@
+"""What a rank holds of a training under ZeRO, by the names and shapes of a checkpoint of any strategy.
+
+DeepSpeed joins the rank's parts of all parameters of a group in one flat tensor; the optimizer knows only these. Their
+states are made here where there are none yet, so that a restored training takes no step to have them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from lab.checkpoint.access import StateAccess, parameter_names, tensors_of
+from lab.checkpoint.format import CheckpointReader, Piece
+from lab.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Share:
+    """What this rank holds of an optimized parameter.
+
+    Attributes:
+        parameter: of the module.
+        group: number of the optimizer's group.
+        flat: the rank's flat tensor, whose states the optimizer keeps.
+        position: where the share begins in ``flat``.
+        start: where it begins in the flattened parameter.
+        count: its elements, without padding; may be 0.
+    """
+
+    parameter: Any
+    group: int
+    flat: Tensor
+    position: int
+    start: int
+    count: int
+
+    def of(self, flat: Tensor) -> Tensor:
+        """Return the share's part of a tensor that is laid out like ``flat``."""
+        return flat.detach()[self.position : self.position + self.count]
+
+
+def is_split(parameter: Tensor) -> bool:
+    """Whether a parameter is one of ZeRO-3, which is empty while it is not used."""
+    return hasattr(parameter, "ds_tensor")
+
+
+def shape_of(parameter: Any) -> tuple[int, ...]:
+    """Return the shape of the whole parameter."""
+    return tuple(parameter.ds_shape if is_split(parameter) else parameter.shape)
+
+
+def held(parameter: Any) -> tuple[Tensor, int]:
+    """Return this rank's part of a parameter of ZeRO-3 (without padding) and its first element's number."""
+    part: Tensor = parameter.ds_tensor
+    whole, size = int(parameter.ds_numel), part.numel()
+    start = min(whole, dist.get_rank() * size)
+    return part.detach()[: min(size, whole - start)], start
+
+
+def shares(zero: Any) -> Iterator[Share]:
+    """Yield what this rank holds of each parameter that deepspeed's optimizer ``zero`` trains."""
+    if hasattr(zero, "fp32_partitioned_groups_flat"):  # stage 3
+        for number, (flat, members) in enumerate(zip(zero.fp32_partitioned_groups_flat, zero.fp16_groups, strict=True)):
+            position = 0
+            for parameter in members:
+                part, start = held(parameter)
+                group = zero.sub_group_to_group_id[number]
+                yield Share(parameter, group, flat, position, start, part.numel())
+                position += parameter.partition_numel()
+        return
+    for group, (flat, members) in enumerate(zip(zero.single_partition_of_fp32_groups, zero.bit16_groups, strict=True)):
+        for parameter in members:
+            mapping = parameter._hp_mapping
+            if mapping is None:  # it lies in the parts of other ranks
+                yield Share(parameter, group, flat, 0, 0, 0)
+            else:
+                here, there = mapping.hp_fragment_address, mapping.lp_fragment_address
+                yield Share(parameter, group, flat, here.start, there.start, there.numel)
+
+
+def share_masters(zero: Any) -> None:
+    """Let the optimizer step on the parameters' own memory.
+
+    In float32 deepspeed's "master" copies are second copies of the same numbers, wherever both are on one device.
+    """
+    if hasattr(zero, "fp32_partitioned_groups_flat"):
+        for flat, own in zip(zero.fp32_partitioned_groups_flat, zero.fp16_partitioned_groups_flat, strict=True):
+            if (flat.dtype, flat.device) == (own.dtype, own.device):
+                flat.data = own
+        return
+    rank = dist.get_rank()
+    for flat, parts in zip(zero.single_partition_of_fp32_groups, zero.parallel_partitioned_bit16_groups, strict=True):
+        if (flat.dtype, flat.device) == (parts[rank].dtype, parts[rank].device):
+            flat.data = parts[rank]
+    for share in shares(zero):
+        if share.count:
+            share.parameter._hp_mapping.hp_fragment = share.of(share.flat)
+
+
+class ZeroState(StateAccess):
+    """Access to a module and deepspeed's optimizer of stage 2 or 3; parameters are float32 under every precision."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, tuple[tuple[int, ...], int | None]] = {}
+
+    def pieces(self, module: nn.Module, optimizer: Any) -> dict[str, Piece]:
+        """Return what this rank writes: runs of the flattened parameters and states."""
+        found = {}
+        for name, tensor in tensors_of(module).items():
+            if is_split(tensor):
+                part, start = held(tensor)
+                found[f"model/{name}"] = Piece(part, shape_of(tensor), start)
+            else:
+                found |= {f"model/{name}": _of_first_rank(tensor)}
+        if optimizer is None:
+            return found
+        names = _names(module)
+        for share in shares(optimizer):
+            name, shape = names[id(share.parameter)], shape_of(share.parameter)
+            for key, value in optimizer.optimizer.state.get(share.flat, {}).items():
+                if value is None:
+                    continue
+                if not isinstance(value, Tensor) or (value.shape != share.flat.shape and value.numel() != 1):
+                    kind = type(optimizer.optimizer).__name__
+                    raise CheckpointError(f"{kind} keeps {key!r} in a form that ZeRO cannot split by parameters")
+                split = value.shape == share.flat.shape and key != "step"
+                piece = Piece(share.of(value), shape, share.start) if split else _of_first_rank(value.clone())
+                found[f"optimizer/{name}/{key}"] = piece
+        return found
+
+    @torch.no_grad()
+    def restore(self, reader: CheckpointReader, module: nn.Module, optimizer: Any) -> None:
+        """Fill parameters, buffers and the optimizer's states, as ``StateAccess.restore`` does."""
+        own = tensors_of(module)
+        self.compare(reader, {f"model/{name}": shape_of(tensor) for name, tensor in own.items()}, "model/")
+        for name, tensor in own.items():
+            if is_split(tensor):
+                part, start = held(tensor)
+                part.copy_(reader.read_flat(f"model/{name}", start, start + part.numel()))
+            else:
+                tensor.copy_(reader.read(f"model/{name}"))
+        self.changed(module)
+        if optimizer is not None:
+            for share in shares(optimizer):
+                self._to_master(share)
+            self._restore_states(reader, module, optimizer)
+
+    @staticmethod
+    def compare(reader: CheckpointReader, here: Mapping[str, tuple[int, ...]], prefix: str) -> None:
+        """Raise a ``CheckpointError`` unless the checkpoint has exactly these tensors under ``prefix``."""
+        there = set(reader.names(prefix))
+        for name in sorted(there ^ here.keys()):
+            what = "lacks" if name in here else "has, and the network has not,"
+            raise CheckpointError(f"{reader.path} does not fit: it {what} {name.removeprefix(prefix)}")
+        for name, shape in here.items():
+            if reader.shape(name) != shape:
+                raise CheckpointError(
+                    f"{reader.path} does not fit: {name} is {list(reader.shape(name))} there and {list(shape)} here"
+                )
+
+    @staticmethod
+    def _to_master(share: Share) -> None:
+        """Copy parameters to the optimizer's memory, where that is another."""
+        if not share.count:
+            return
+        if is_split(share.parameter):
+            source = held(share.parameter)[0]
+        else:
+            source = share.parameter.detach().reshape(-1)[share.start : share.start + share.count]
+        if share.of(share.flat).data_ptr() != source.data_ptr():
+            share.of(share.flat).copy_(source)
+
+    def _restore_states(self, reader: CheckpointReader, module: nn.Module, optimizer: Any) -> None:
+        names = _names(module)
+        saved: dict[str, list[str]] = {}
+        for full in reader.names("optimizer/"):
+            name, _, key = full.removeprefix("optimizer/").rpartition("/")
+            saved.setdefault(name, []).append(key)
+        for share in shares(optimizer):
+            name = names[id(share.parameter)]
+            for key in saved.pop(name, []):
+                full = f"optimizer/{name}/{key}"
+                self._fill_state(reader, full, share, optimizer.optimizer.state[share.flat])
+        if saved:
+            raise CheckpointError(f"{reader.path} has optimizer states of {min(saved)}, which is not optimized here")
+
+    @staticmethod
+    def _fill_state(reader: CheckpointReader, full: str, share: Share, state: dict[str, Any]) -> None:
+        key, dtype = full.rpartition("/")[2], reader.dtype(full)
+        if reader.shape(full) == shape_of(share.parameter) and key != "step":
+            if not isinstance(state.get(key), Tensor):
+                state[key] = torch.zeros_like(share.flat, dtype=dtype, requires_grad=False)
+            if share.count:
+                share.of(state[key]).copy_(reader.read_flat(full, share.start, share.start + share.count))
+            return
+        value = reader.read(full)
+        if key in state and not torch.equal(state[key].cpu(), value):
+            raise CheckpointError(
+                f"{reader.path}: {full} is not that of other parameters, and ZeRO keeps one for all of a group"
+            )
+        state[key] = value
+
+    def groups(self, module: nn.Module, optimizer: Any) -> list[dict[str, Any]]:
+        """Return the optimizer's groups as plain data."""
+        names = _names(module)
+        members: dict[int, list[str]] = {}
+        for share in shares(optimizer):
+            members.setdefault(share.group, []).append(names[id(share.parameter)])
+        groups = enumerate(optimizer.param_groups)
+        return [{**group, "params": members.get(number, [])} for number, group in groups]
+
+    def weights(self, module: nn.Module) -> dict[str, Tensor]:
+        """Return what this rank holds of each trained parameter, to be read and changed in place.
+
+        After a change call ``changed``.
+        """
+        found = {}
+        for name, parameter in parameter_names(module).items():
+            if parameter.requires_grad:
+                part, start = held(parameter) if is_split(parameter) else (parameter.detach(), None)
+                self._places[name] = shape_of(parameter), start
+                found[name] = part
+        return found
+
+    def changed(self, module: nn.Module) -> None:
+        """Drop what is gathered of parameters whose parts have been changed."""
+        parameters: list[Any] = [parameter for parameter in module.parameters() if is_split(parameter)]
+        for parameter in parameters:
+            if parameter.ds_status.name == "AVAILABLE":
+                parameter.partition()
+
+    def average_pieces(self, average: Mapping[str, Tensor]) -> dict[str, Piece]:
+        """Return what this rank writes of averages of ``weights``."""
+        pieces = {}
+        for name, tensor in average.items():
+            shape, start = self._places[name]
+            pieces[f"average/{name}"] = _of_first_rank(tensor) if start is None else Piece(tensor, shape, start)
+        return pieces
+
+    def restore_average(self, reader: CheckpointReader, average: Mapping[str, Tensor]) -> None:
+        """Fill averages of ``weights`` in place."""
+        self.compare(reader, {f"average/{name}": self._places[name][0] for name in average}, "average/")
+        for name, tensor in average.items():
+            start = self._places[name][1]
+            if start is None:
+                tensor.copy_(reader.read(f"average/{name}"))
+            else:
+                tensor.copy_(reader.read_flat(f"average/{name}", start, start + tensor.numel()))
+
+
+def _names(module: nn.Module) -> dict[int, str]:
+    return {id(parameter): name for name, parameter in parameter_names(module).items()}
+
+
+def _of_first_rank(tensor: Tensor) -> Piece:
+    data = tensor.detach() if dist.get_rank() == 0 else torch.empty(0, dtype=tensor.dtype)
+    return Piece(data, tuple(tensor.shape), (0,) * tensor.ndim)
