@@ -137,8 +137,6 @@ def ranks(config: Mapping[str, Any], place: Place, store: Any = None) -> Iterato
     if config["strategy"]["name"] in IN_ONE_PROCESS:
         yield
         return
-    if store is None and place.world_size > 1:
-        store = collectives.connect(place)
     with collectives.process_group(place, on_gpu(config), store):
         yield
 

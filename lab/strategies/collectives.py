@@ -53,11 +53,13 @@ def process_group(place: Place, on_gpu: bool, store: dist.Store | None = None) -
     Args:
         place: of this process.
         on_gpu: whether tensors on a GPU are exchanged too.
-        store: where the ranks meet; None for a job of one rank, which meets nobody.
+        store: where the ranks meet, if they have met already.
     """
     if dist.is_initialized():
         yield
         return
+    if store is None:
+        store = connect(place) if place.world_size > 1 else dist.HashStore()
     if place.num_nodes == 1 and hasattr(socket, "if_nameindex"):
         loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
         if loopback:  # gloo would listen at the address of the host's name
@@ -66,7 +68,7 @@ def process_group(place: Place, on_gpu: bool, store: dist.Store | None = None) -
         torch.cuda.set_device(place.local_rank)
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
-        store=store or dist.HashStore(),
+        store=store,
         rank=place.rank,
         world_size=place.world_size,
         timeout=TIMEOUT,
