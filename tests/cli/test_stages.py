@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
 
+from lab import create_model
 from lab.checkpoint.format import CheckpointReader
 from lab.report.metrics_csv import read_metrics
 from lab.tasks.detection import DetectionTask
 from tests.data_factory import truncate
-from tests.runs import SMALL, Runs, only_run, record
+from tests.runs import ROOT, SMALL, Runs, only_run, record
+
+WORDS = (
+    *SMALL,
+    "callbacks=ema",
+    "callbacks.ema.decay=0.9",
+    "trainer.max_steps=6",
+    "optimizer.lr=1e-3",
+    "optimizer.groups=[{pattern: backbone, lr: 1e-4}]",
+)
 
 
 @pytest.fixture(scope="module")
 def fitted(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return runs.fit(
-        "callbacks=ema",
-        "callbacks.ema.decay=0.9",
-        "trainer.max_steps=6",
-        "optimizer.lr=1e-3",
-        "optimizer.groups=[{pattern: backbone, lr: 1e-4}]",
-        folder=tmp_path_factory.mktemp("fitted"),
-    )
+    return runs.fit(*WORDS, folder=tmp_path_factory.mktemp("fitted"))
 
 
 def one_line(error: str) -> str:
@@ -74,6 +82,54 @@ def test_stage_repeats_the_fits_numbers_and_writes_beside(runs: Runs, fitted: Pa
     assert written["result"] == of_fit
     assert (fitted / "run.json").read_bytes() == before
     assert str(fitted / f"{stage}-best") in command.out
+
+
+def test_consolidated_weights_are_those_of_the_best_checkpoint_and_can_be_tested(
+    runs: Runs, fitted: Path, tmp_path: Path
+) -> None:
+    consolidate = [sys.executable, str(ROOT / "scripts" / "consolidate_checkpoint.py")]
+
+    def call(*words: object) -> subprocess.CompletedProcess[str]:
+        command = [*consolidate, *map(str, words)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+    best, file = fitted / "checkpoints" / "best.ckpt", tmp_path / "weights.safetensors"
+    done = call(fitted, "--out", file)
+    assert done.returncode == 0, done.stderr
+    reader = CheckpointReader(best)
+    found = load_file(file)
+    assert done.stdout.startswith(f"{len(found)} tensors, ")
+    assert f"of step {record(fitted)['best_step']}: {file}" in done.stdout
+    assert {f"model/net.{name}" for name in found} == set(reader.names())
+    for name, tensor in found.items():
+        assert torch.equal(tensor, reader.read(f"model/net.{name}")), name
+    with safe_open(file, "pt") as opened:
+        header = opened.metadata()
+    assert json.loads(header["class_names"]) == ["ellipse", "rectangle", "triangle", "cross"]
+    assert json.loads(header["hyper_parameters"]) == DetectionTask.load_from_checkpoint(best).hparams
+    assert (header["weights_kind"], header["format"]) == ("averaged", "pt")
+    net = dict(json.loads(header["hyper_parameters"])["net"])
+    model = create_model(net.pop("_target_"), pretrained=file, num_classes=4, **net)
+    assert all(torch.equal(tensor, found[name]) for name, tensor in model.state_dict().items())
+
+    command = runs.run("stage=test", f"ckpt={file}", *WORDS, folder=tmp_path)
+    assert command.code == 0, command.err
+    (written,) = (tmp_path / "runs").glob("*/test-weights/result.json")
+    of_fit = {key: value for key, value in record(fitted)["result"].items() if key.startswith("test/")}
+    assert json.loads(written.read_text())["result"] == of_fit
+    command = runs.run("stage=validate", f"ckpt={file}", *WORDS, folder=tmp_path)
+    (written,) = (tmp_path / "runs").glob("*/validate-weights/result.json")
+    assert json.loads(written.read_text())["result"]["val/loss"] == record(fitted)["result"]["val/loss"]
+
+    for words, problem in {
+        (tmp_path / "none",): "no such checkpoint",
+        (fitted, "--out", tmp_path / "weights.pth"): "name it so",
+        (file,): "a file, and no checkpoint",
+    }.items():
+        done = call(*words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert problem in one_line(done.stderr)
 
 
 @pytest.fixture

@@ -26,7 +26,11 @@ from lab.checkpoint.access import StateAccess, tensors_of
 from lab.checkpoint.format import CheckpointReader, Piece
 from lab.checkpoint.writer import write_checkpoint
 from lab.errors import CheckpointError
+from lab.pretrained import load_pretrained
+from scripts.consolidate_checkpoint import consolidate
 from tests.distributed import run_distributed
+
+STATE = {"task": "Task", "weights_kind": "raw", "hyper_parameters": {"class_names": ["a", "b"], "lr": 0.1}}
 
 
 class Net(nn.Module):
@@ -133,7 +137,7 @@ def save(path: Path, pieces: dict[str, Piece]) -> str:
     """Write with all ranks; return what rank 0 refused."""
     problem = ""
     try:
-        write_checkpoint(path, pieces, {"ranks": dist.get_world_size()}, 3, rank=dist.get_rank(), barrier=dist.barrier)
+        write_checkpoint(path, pieces, STATE, 3, rank=dist.get_rank(), barrier=dist.barrier)
     except CheckpointError as error:
         problem = str(error)
         dist.barrier()  # the one that the others wait at
@@ -180,6 +184,8 @@ def on_ranks(rank: int, folder: Path, kinds: tuple[str, ...]) -> dict[str, dict[
         result["saved"] = save(folder / f"{kind}.ckpt", access.pieces(net, optimizer))
         step(net, optimizer, 3)
         result["stepped"] = gathered(net, optimizer)
+        of_task = {name.replace("model/", "model/net."): piece for name, piece in access.pieces(net, None).items()}
+        result["saved as a task"] = save(folder / f"{kind}-task.ckpt", of_task)
         result["saved after"] = save(folder / f"{kind}-after.ckpt", access.pieces(net, optimizer))
         pieces = access.pieces(net, optimizer)
         result["left out"] = save(folder / f"{kind}-bad.ckpt", pieces if rank == 0 else {})
@@ -192,6 +198,24 @@ def on_ranks(rank: int, folder: Path, kinds: tuple[str, ...]) -> dict[str, dict[
     return results
 
 
+def wrapped() -> dict[str, Any]:
+    """Return the names of a network in and out of wrappers, and how much this rank writes of plain tensors."""
+    net, _ = build()
+    outer = nn.ModuleDict({"module": nn.parallel.DistributedDataParallel(net)})
+    plain = nn.ModuleDict({"module": build()[0]})
+    compiled = nn.ModuleDict({"module": torch.compile(build()[0])})
+    both = nn.parallel.DistributedDataParallel(torch.compile(plain))
+    pieces = StateAccess().pieces(outer, optimizer_of(outer))
+    return {
+        "names": [sorted(tensors_of(module)) for module in (plain, outer, compiled, both)],
+        "writes": sum(piece.data.numel() for piece in pieces.values()),
+    }
+
+
+def two_ranks(rank: int, folder: Path) -> dict[str, dict[str, Any]]:
+    return {**on_ranks(rank, folder, KINDS), "wrapped": wrapped()}
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with ``one.ckpt``, of one process after three steps."""
@@ -199,7 +223,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     net, optimizer = build()
     for number in range(3):
         step(net, optimizer, number)
-    write_checkpoint(folder / "one.ckpt", StateAccess().pieces(net, optimizer), {"ranks": 1}, 3)
+    write_checkpoint(folder / "one.ckpt", StateAccess().pieces(net, optimizer), STATE, 3)
     assert_same(content(folder / "one.ckpt"), gathered(net, optimizer))
     return folder
 
@@ -217,7 +241,7 @@ def single() -> list[dict[str, np.ndarray]]:
 
 @pytest.fixture(scope="module")
 def of_two(folder: Path) -> list[dict[str, dict[str, Any]]]:
-    return run_distributed(on_ranks, 2, (folder, KINDS))
+    return run_distributed(two_ranks, 2, (folder,))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -228,7 +252,7 @@ def test_one_to_two_to_one(
         result = of_two[rank][kind]
         assert_same(result["restored"], single[0])
         assert result["kinds"] == set()  # state that was made is placed like its parameter
-        assert (result["saved"], result["saved after"]) == ("", "")
+        assert (result["saved"], result["saved after"], result["saved as a task"]) == ("", "", "")
     assert_same(content(folder / f"{kind}.ckpt"), single[0])
     # A step later: what torch gathers, and what one process reads into a fresh module and optimizer.
     assert_same(content(folder / f"{kind}-after.ckpt"), of_two[0][kind]["stepped"])
@@ -236,6 +260,23 @@ def test_one_to_two_to_one(
     StateAccess().restore(CheckpointReader(folder / f"{kind}-after.ckpt"), net, optimizer)
     assert_same(gathered(net, optimizer), of_two[0][kind]["stepped"])
     assert_same(of_two[0][kind]["stepped"], single[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_consolidated_weights_are_the_gathered_ones(
+    folder: Path, of_two: list[dict[str, dict[str, Any]]], kind: str
+) -> None:
+    target = folder / f"{kind}.safetensors"
+    count, _ = consolidate(folder / f"{kind}-task.ckpt", target)
+    expected = {
+        name.removeprefix("model/"): value
+        for name, value in of_two[0][kind]["stepped"].items()
+        if name.startswith("model/")
+    }
+    assert count == len(expected)
+    net, _ = build()
+    load_pretrained(net, target)  # knows nothing of shards
+    assert_same({name: tensor.numpy() for name, tensor in net.state_dict().items()}, expected)
 
 
 def test_both_ranks_write_about_half_under_fsdp(folder: Path, of_two: list[dict[str, dict[str, Any]]]) -> None:
@@ -274,21 +315,8 @@ def test_four_ranks_in_a_grid(folder: Path, single: list[dict[str, np.ndarray]])
         assert "overlap" in results[0][kind]["offset"]
 
 
-def wrapped(rank: int, folder: Path) -> dict[str, Any]:
-    net, _ = build()
-    outer = nn.ModuleDict({"module": nn.parallel.DistributedDataParallel(net)})
-    plain = nn.ModuleDict({"module": build()[0]})
-    compiled = nn.ModuleDict({"module": torch.compile(build()[0])})
-    both = nn.parallel.DistributedDataParallel(torch.compile(plain))
-    pieces = StateAccess().pieces(outer, optimizer_of(outer))
-    return {
-        "names": [sorted(tensors_of(module)) for module in (plain, outer, compiled, both)],
-        "writes": sum(piece.data.numel() for piece in pieces.values()),
-    }
-
-
-def test_wrappers_leave_no_trace_and_only_the_first_rank_writes_copies(folder: Path) -> None:
-    first, second = run_distributed(wrapped, 2, (folder,))
+def test_wrappers_leave_no_trace_and_only_the_first_rank_writes_copies(of_two: list[dict[str, dict[str, Any]]]) -> None:
+    first, second = (results["wrapped"] for results in of_two)
     plain, *others = first["names"]
     assert "module.block.0.weight" in plain  # a network's own `module` stays
     assert others == [plain] * 3

@@ -1,0 +1,89 @@
+"""Turn a checkpoint of any strategy and number of ranks into one safetensors file of the network's weights.
+
+    python scripts/consolidate_checkpoint.py runs/NAME                      # of its best.ckpt
+    python scripts/consolidate_checkpoint.py runs/NAME/checkpoints/last.ckpt --out weights.safetensors
+
+The file stands beside the checkpoint unless ``--out`` says otherwise. Its keys are those of the network, so that
+``lab.create_model(..., pretrained=FILE)``, ``model.pretrained=FILE`` and ``stage=test ckpt=FILE`` take it; its header
+holds the class names, the hyper-parameters (JSON), the optimizer step and the kind of the weights (raw or averaged).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from lab.errors import CheckpointError, LabError
+from lab.files import sync
+
+PREFIX = "model/net."
+
+
+def find_checkpoint(path: Path) -> Path:
+    """Return the checkpoint at ``path``: itself, or the best one of a run directory."""
+    return path / "checkpoints" / "best.ckpt" if (path / "run.json").is_file() else path
+
+
+def consolidate(source: Path, target: Path) -> tuple[int, int]:
+    """Write the network's weights of a checkpoint to one file.
+
+    Args:
+        source: the folder of the checkpoint.
+        target: the ``.safetensors`` file.
+
+    Returns:
+        The number of tensors, and the step of the checkpoint.
+
+    Raises:
+        CheckpointError: the checkpoint is missing or damaged, or the target is no ``.safetensors``.
+    """
+    from safetensors.torch import save_file
+
+    from lab.checkpoint.format import CheckpointReader
+
+    if target.suffix != ".safetensors":
+        raise CheckpointError(f"{target}: the target is written as .safetensors; name it so")
+    reader = CheckpointReader(source)
+    reader.verify()
+    state = reader.state
+    header = {
+        "format": "pt",
+        "step": str(reader.step),
+        "task": str(state["task"]),
+        "weights_kind": str(state["weights_kind"]),
+        "class_names": json.dumps(state["hyper_parameters"].get("class_names")),
+        "hyper_parameters": json.dumps(state["hyper_parameters"]),
+    }
+    weights = {name.removeprefix(PREFIX): reader.read(name) for name in reader.names(PREFIX)}
+    fresh = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        save_file(weights, fresh, metadata=header)
+        sync(fresh)
+        fresh.replace(target)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return len(weights), reader.step
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, metavar="RUN_OR_CKPT", help="a run directory, or a checkpoint folder")
+    parser.add_argument("--out", type=Path, help="the file to write; default: beside the checkpoint")
+    arguments = parser.parse_args()
+    source = find_checkpoint(arguments.source)
+    target = arguments.out or source.with_suffix(".safetensors")
+    try:
+        count, step = consolidate(source, target)
+    except LabError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{count} tensors, {target.stat().st_size / 2**20:.1f} MiB, of step {step}: {target}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
