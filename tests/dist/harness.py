@@ -52,18 +52,23 @@ def fit(words: tuple[str, ...], folder: Path, rank: int = 0, world_size: int = 1
     given = [word for word in SMALL if word.split("=", 1)[0] not in keys]
     devices = [f"trainer.devices={world_size}"] if world_size > 1 and "trainer.devices" not in keys else []
     prepared = prepare_job([*given, *words, *devices, f"paths.runs_dir={folder}"], [])
-    run, is_new, before = None, not (prepared.path / "run.json").is_file(), "new"
-    if rank == 0:
-        _, run = prepared.begin()
-    if torch.distributed.is_initialized():
-        torch.distributed.barrier()
-    joined = RunDirectory.joined(prepared.path, is_new, before, writes=rank == 0)
+    is_new = not (prepared.path / "run.json").is_file()
+    _meet()
+    run = prepared.begin()[1] if rank == 0 else None
+    _meet()
+    joined = RunDirectory.joined(prepared.path, is_new, "new", writes=rank == 0)
     with experiment.ranks(prepared.config, place), redirect_stdout(io.StringIO()):
         code = experiment.fit(prepared.config, joined, place)
     assert code == 0
     if run is not None:
         run.release()
+    _meet()
     return prepared.path
+
+
+def _meet() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
 
 
 def losses(run: Path) -> list[float]:
