@@ -134,7 +134,8 @@ def ranks(config: Mapping[str, Any], place: Place, store: Any = None) -> Iterato
         place: this process among those of the job.
         store: where the ranks meet, if they have met already.
     """
-    if config["strategy"]["name"] in IN_ONE_PROCESS:
+    name = config["strategy"]["name"]
+    if name in IN_ONE_PROCESS or (name == "auto" and place.world_size == 1):
         yield
         return
     with collectives.process_group(place, on_gpu(config), store):

@@ -20,6 +20,7 @@ from lab.data.datamodule import DetectionDataModule
 from lab.data.images import find_images, unreadable
 from lab.errors import DataError
 from lab.files import write_text
+from lab.planning import settle_strategy
 from lab.ranks import Place
 from lab.report.pictures import draw_detections
 from lab.report.tables import print_metrics
@@ -68,6 +69,7 @@ def evaluate(config: dict[str, Any], home: Path, place: Place) -> int:
     paths = find_images(config["input"]) if config["stage"] == "predict" else []
     make_plan({**config, "trainer": {**config["trainer"], "max_steps": 1}}, data, place)
     task = load_task(config, data)
+    config, _ = settle_strategy(config, task, data, place, training=False)
     name = Path(config["ckpt"]).stem if config["ckpt"] else "pretrained"
     folder = home / f"{config['stage']}-{name}"
     if config["stage"] == "predict":

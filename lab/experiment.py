@@ -24,6 +24,7 @@ from lab.checkpoint.format import CheckpointReader
 from lab.data.datamodule import DetectionDataModule
 from lab.errors import CheckpointError, LabError, RunError
 from lab.files import replace_folder
+from lab.planning import of_many, print_plan, settle_strategy
 from lab.ranks import Place
 from lab.registry import load_weights
 from lab.report.metrics_csv import MetricsCSV, read_metrics
@@ -105,6 +106,9 @@ def _fit(
 ) -> dict[str, float]:
     plan = make_plan(config, data, place)
     task = build_task(config, data, plan.schedule_steps)
+    before = run.record.get("strategy") if (run.checkpoints / "last.ckpt").exists() else None
+    config, strategy = settle_strategy(config, task, data, place, before=before)
+    run.update(strategy=strategy)
     weights = config["ckpt"] or config["model"]["pretrained"]
     if weights:
         load_weights(task.net, config["model"]["net"]["_target_"], weights, config["paths"]["weights_dir"])
@@ -276,11 +280,12 @@ def check(config: dict[str, Any]) -> int:
     """
     prepare(config)
     data = build_data(config)
-    plan = make_plan(config, data, Place())
+    place = of_many(config)
+    plan = make_plan(config, data, place)
     with torch.device("meta"):
         task = build_task(config, data, plan.schedule_steps)
     task.configure_optimizers()
-    batch = next(iter(data.train_dataloader())).to("meta")
+    batch = data.first_batch().to("meta")
     outputs = task(batch)
     predictions = task.net.predict(outputs, batch.original_sizes)
     count = sum(parameter.numel() for parameter in task.parameters())
@@ -289,5 +294,6 @@ def check(config: dict[str, Any]) -> int:
     print(f"model     {config['model']['name']}: {count / 1e6:.2f} M parameters, {task.hparams['class_names']}")
     print(f"training  {plan.max_steps} steps, {plan.steps_per_epoch} an epoch, validation every {plan.val_every}")
     print(f"batch     images {tuple(batch.images.shape)} -> boxes {tuple(predictions.boxes.shape)}")
+    print_plan(config, task, data, place)
     print("check passed: nothing was trained")
     return 0

@@ -17,6 +17,17 @@ from torch import Tensor
 OutputsT = TypeVar("OutputsT")
 
 
+def split_packed(counts: Sequence[int], rows: slice) -> slice:
+    """Return where the items of some images stand among those of all, packed one after the other.
+
+    Args:
+        counts: items of each image.
+        rows: consecutive images.
+    """
+    first, last, _ = rows.indices(len(counts))
+    return slice(sum(counts[:first]), sum(counts[:last]))
+
+
 class Movable:
     """A dataclass of tensors (and nested Movables) that moves to a device as a whole."""
 
@@ -100,6 +111,13 @@ class DetectionTruth(Movable):
     area: Tensor
     counts: tuple[int, ...]
 
+    def rows(self, chosen: slice) -> DetectionTruth:
+        """Return the annotations of consecutive images."""
+        part = split_packed(self.counts, chosen)
+        return DetectionTruth(
+            self.boxes[part], self.labels[part], self.iscrowd[part], self.area[part], self.counts[chosen]
+        )
+
 
 @dataclass
 class DetectionTargets(Movable):
@@ -116,6 +134,11 @@ class DetectionTargets(Movable):
     labels: Tensor
     counts: tuple[int, ...]
     sizes: Tensor
+
+    def rows(self, chosen: slice) -> DetectionTargets:
+        """Return the targets of consecutive images."""
+        part = split_packed(self.counts, chosen)
+        return DetectionTargets(self.boxes[part], self.labels[part], self.counts[chosen], self.sizes[chosen])
 
 
 @dataclass
@@ -142,6 +165,24 @@ class DetectionBatch(Movable):
     valid: Tensor
     truth: DetectionTruth | None = None
     totals: Mapping[str, float] | None = None
+
+    @property
+    def num_images(self) -> int:
+        """B."""
+        return len(self.images)
+
+    def rows(self, chosen: slice) -> DetectionBatch:
+        """Return the part of the batch with consecutive images, ``totals`` still those of the whole step."""
+        return DetectionBatch(
+            images=self.images[chosen],
+            padding_mask=None if self.padding_mask is None else self.padding_mask[chosen],
+            targets=self.targets.rows(chosen),
+            image_ids=self.image_ids[chosen],
+            original_sizes=self.original_sizes[chosen],
+            valid=self.valid[chosen],
+            truth=None if self.truth is None else self.truth.rows(chosen),
+            totals=self.totals,
+        )
 
 
 @dataclass

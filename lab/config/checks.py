@@ -122,6 +122,8 @@ def _check_batch(composed: Composed) -> None:
     batch, accumulate = config["data"]["batch_size"], config["trainer"]["accumulate_grad_batches"]
     strategy, trainer = config["strategy"], config["trainer"]
     ranks = trainer["devices"] * trainer["num_nodes"]
+    if strategy["name"] == "dp":
+        ranks = 1  # one process, which splits its micro-batch into whatever parts
     if strategy["name"] == "tensor_parallel":
         ranks //= strategy["tensor_parallel_size"] or trainer["devices"]
     parts = ranks * accumulate
@@ -140,7 +142,12 @@ def _check_strategy(composed: Composed) -> None:
     if name == "single" and devices != 1:
         raise ConfigError(
             f"trainer.devices={trainer['devices']} ({composed.origin('trainer.devices')}): strategy=single uses one "
-            "device; strategy=auto picks one that uses all, or name it: ddp, fsdp, deepspeed_zero3"
+            "device; strategy=auto, the default, picks one that uses all; or name it: ddp, fsdp, deepspeed_zero3"
+        )
+    if name == "dp" and trainer["num_nodes"] != 1:
+        raise ConfigError(
+            f"trainer.num_nodes={trainer['num_nodes']} ({composed.origin('trainer.num_nodes')}): strategy=dp is one "
+            "process on one machine; strategy=ddp uses several"
         )
     if name == "tensor_parallel" and devices % (strategy["tensor_parallel_size"] or trainer["devices"]):
         raise ConfigError(

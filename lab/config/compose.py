@@ -18,7 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lab.config.origins import find_file, find_origin, groups, options, shorten, word_key
+from lab.config.origins import config_dir, find_file, find_origin, groups, options, shorten, word_key
 from lab.config.refusals import explain
 from lab.errors import ConfigError
 
@@ -27,15 +27,6 @@ __all__ = ["Composed", "compose_config", "config_dir", "groups", "options"]
 
 _OPEN = re.compile(r"(model\.net|data)\.\w+=")
 """Arguments of a target may be given though its YAML does not list them; the signature says which there are."""
-
-
-def config_dir() -> Path:
-    """Return the folder of the shipped groups: ``conf/`` beside run.py, or the copy inside an installed wheel."""
-    package = Path(__file__).resolve().parent.parent
-    for folder in (package.parent / "conf", package / "conf"):
-        if (folder / "config.yaml").is_file():
-            return folder
-    raise ConfigError(f"conf/config.yaml is neither beside {package} nor inside it: reinstall lab")
 
 
 @dataclass

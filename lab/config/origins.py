@@ -11,6 +11,15 @@ import yaml
 from lab.errors import ConfigError
 
 
+def config_dir() -> Path:
+    """Return the folder of the shipped groups: ``conf/`` beside run.py, or the copy inside an installed wheel."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package.parent / "conf", package / "conf"):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise ConfigError(f"conf/config.yaml is neither beside {package} nor inside it: reinstall lab")
+
+
 def word_key(word: str) -> str:
     """Return the key of an override: ``optimizer.lr`` of ``+optimizer.lr=1``."""
     return word.split("=", 1)[0].lstrip("+~")

@@ -112,6 +112,11 @@ class DetectionDataModule(pl.LightningDataModule):
             reduce=self.plan.reduce,
         )
 
+    def first_batch(self) -> DetectionBatch:
+        """Return this rank's first micro-batch, loaded here and now, without ``totals``."""
+        keys = next(iter(self._batches(self.plan.start_step + 1)))
+        return collate_detection([self.dataset("train")[key] for key in keys])
+
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the validation batches."""
         return self._eval("val")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -53,3 +53,26 @@ def print_result(run: RunDirectory, config: Mapping[str, Any]) -> None:
         word = "met" if met else "NOT met"
         print(f"expected {expected['metric']} {expected['value']} +- {expected['tolerance']}: {word} ({value})")
     print(f"run       {run.path}\npictures  {run.path / 'pictures'}\nweights   {run.checkpoints / 'best.ckpt'}")
+
+
+def print_sizes(
+    title: str,
+    caption: str,
+    columns: Sequence[str],
+    rows: Mapping[str, tuple[Sequence[float], str]],
+    marked: str | None,
+) -> None:
+    """Print a table of numbers with a word at the end of each row; an arrow points at the row ``marked``."""
+    table = Table(title=title, caption=caption)
+    table.add_column("", no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right")
+    table.add_column("", no_wrap=True)
+    for name, (sizes, word) in rows.items():
+        table.add_row(f"{'->' if name == marked else '  '} {name}", *(f"{size:.3g}" for size in sizes), word)
+    console = Console()
+    console.width = max(console.width, _WIDE)
+    console.print(table)
+
+
+_WIDE = 110

@@ -1,0 +1,184 @@
+"""What backward needs of a micro-batch, counted in one forward pass that computes nothing.
+
+The tensors of the pass are fake (``torch._subclasses.fake_tensor``): they have shapes, types and devices, no values, so
+that autocast and the choice of kernels are those of the real device. Where a network looks at values, the pass is
+done for real on the CPU, once.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+Step = Callable[[nn.Module, Any], None]
+"""Runs a module on a batch, the loss included."""
+
+AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
+"""What products are computed in."""
+WHOLE = {"bf16-true": torch.bfloat16, "64": torch.float64}
+"""What the network itself is turned into."""
+
+
+@dataclass
+class Saved:
+    """What autograd has saved, each storage once; parameters and buffers do not count.
+
+    Attributes:
+        outside: bytes saved outside of units.
+        units: bytes saved in each unit, by its number.
+        inputs: bytes of what comes into the units, where it was not there already.
+    """
+
+    outside: int = 0
+    units: dict[int, int] = field(default_factory=dict)
+    inputs: int = 0
+    _seen: set[int] = field(default_factory=set)
+    _came_in: set[int] = field(default_factory=set)
+    _held: list[Any] = field(default_factory=list)  # an address is given anew when its storage is freed
+    _inside: list[int] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """Bytes of everything."""
+        return self.outside + sum(self.units.values())
+
+    @property
+    def recomputed(self) -> int:
+        """Bytes where a unit keeps only its inputs and is computed again in backward, one at a time."""
+        return self.outside + self.inputs + max(self.units.values(), default=0)
+
+    def forget(self, tensors: Sequence[Tensor]) -> None:
+        """Do not count these."""
+        for tensor in tensors:
+            self._new(tensor, self._seen)
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        """Count what autograd saves."""
+        size = self._new(tensor, self._seen)
+        if self._inside:
+            self.units[self._inside[0]] = self.units.get(self._inside[0], 0) + size
+        else:
+            self.outside += size
+        return tensor
+
+    def enter(self, number: int, args: Any) -> None:
+        """A unit begins."""
+        if not self._inside:
+            for leaf in tree_leaves(args):
+                if isinstance(leaf, Tensor):
+                    self.inputs += self._new(leaf, self._came_in)
+        self._inside.append(number)
+
+    def leave(self) -> None:
+        """A unit ends."""
+        self._inside.pop()
+
+    def _new(self, tensor: Tensor, seen: set[int]) -> int:
+        try:
+            storage = tensor.untyped_storage()
+        except NotImplementedError:  # sparse tensors have none
+            return 0
+        if storage._cdata in seen:
+            return 0
+        seen.add(storage._cdata)
+        self._held.append(storage)
+        return storage.nbytes()
+
+
+class _Wrapped(nn.Module):
+    """Gives ``functional_call`` a module whose forward runs the whole step."""
+
+    def __init__(self, module: nn.Module, step: Step) -> None:
+        super().__init__()
+        self.module, self.step = module, step
+
+    def forward(self, batch: Any) -> None:
+        self.step(self.module, batch)
+
+
+def count_saved(
+    module: nn.Module, step: Step, batch: Any, device: torch.device, precision: str, units: Sequence[nn.Module] = ()
+) -> Saved:
+    """Count what a forward pass saves for backward; ``module``, its buffers and random numbers stay as they are.
+
+    The pass goes through a copy of the module that shares its parameters, for whatever modules keep from call to call.
+
+    Args:
+        module: whose parameters may be anywhere, on the meta device for instance.
+        step: runs it.
+        batch: of host tensors, a ``lab.structures.Movable``.
+        device: what it would run on.
+        precision: Lightning's name, ``bf16-mixed`` for instance.
+        units: modules of the network whose share is counted apart.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    copies: dict[int, Any] = {id(tensor): tensor for tensor in [*module.parameters(), *module.buffers()]}
+    module = copy.deepcopy(module, copies)
+    units = [copies[id(unit)] for unit in units]
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with mode:
+        fake = batch._map(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=device))
+        tensors = _tensors(
+            module, precision, lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+        )
+    try:
+        with mode:
+            return _count(module, step, fake, tensors, device, precision, units)
+    except RuntimeError:  # the network looks at values
+        tensors = _tensors(module, precision, _copied)
+        return _count(module, step, batch, tensors, torch.device("cpu"), precision, units)
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    return torch.zeros_like(tensor, device="cpu") if tensor.is_meta else tensor.detach().cpu().clone()
+
+
+def _tensors(module: nn.Module, precision: str, make: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    """Return what stands for the parameters and buffers of a module in a precision."""
+    dtype = WHOLE.get(precision)
+    found = {}
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        made = make(tensor)
+        made = made.to(dtype) if dtype and made.is_floating_point() else made
+        found[f"module.{name}"] = made.requires_grad_(tensor.requires_grad)
+    return found
+
+
+def _count(
+    module: nn.Module,
+    step: Step,
+    batch: Any,
+    tensors: dict[str, Tensor],
+    device: torch.device,
+    precision: str,
+    units: Sequence[nn.Module],
+) -> Saved:
+    saved = Saved()
+    saved.forget(list(tensors.values()))
+    for number, unit in enumerate(units):
+        unit.register_forward_pre_hook(lambda _, args, n=number: saved.enter(n, args))
+        unit.register_forward_hook(lambda *_: saved.leave(), always_call=True)
+    dtype = AUTOCAST.get(precision)
+    autocast = torch.autocast(device.type, dtype) if dtype else nullcontext()
+    generator, default = torch.get_rng_state(), torch.get_default_dtype()
+    module.train()
+    torch.set_default_dtype(WHOLE.get(precision, default))
+    try:
+        with torch.enable_grad(), autocast, torch.autograd.graph.saved_tensors_hooks(saved.pack, _same):
+            torch.func.functional_call(_Wrapped(module, step), tensors, (batch,))
+    finally:
+        torch.set_default_dtype(default)
+        torch.set_rng_state(generator)
+    return saved
+
+
+def _same(tensor: Tensor) -> Tensor:
+    return tensor

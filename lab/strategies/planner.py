@@ -1,0 +1,165 @@
+"""``strategy=auto``: estimate every strategy that could run, pick the fastest that fits. No torch.
+
+The order is by speed where all fit: one device, DDP (one all-reduce of the gradients), FSDP (parameters are gathered
+twice more), DeepSpeed's ZeRO-3, and last those that keep states or parameters in the host's memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from lab.errors import ConfigError
+from lab.strategies.memory import Estimate, Workload, estimate
+
+OFFLOAD = ("fsdp_offload", "deepspeed_zero2_offload", "deepspeed_zero3_offload")
+ORDER = ("single", "ddp", "fsdp", "deepspeed_zero3", *OFFLOAD)
+"""Candidates, the fastest first; ``fsdp_offload`` is ``fsdp`` with ``cpu_offload``."""
+HEADROOM = 0.9
+"""The share of a device's memory that is given out; the rest is for workspace and what an allocator wastes."""
+NOT_INSTALLED = "not installed"
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What there is to run on.
+
+    Attributes:
+        ranks: devices of the whole job.
+        memory: bytes of each device; on CPUs a rank's share of the machine's.
+        host: a rank's share of the host's memory, where that is not the device's; 0 on CPUs.
+        gpu: whether the devices are GPUs.
+    """
+
+    ranks: int
+    memory: int
+    host: int = 0
+    gpu: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A candidate.
+
+    Attributes:
+        name: its name in the table.
+        settings: ``name`` and options of the strategy.
+        needs: of each rank.
+        obstacle: why it cannot run here, whatever the memory; empty if it can.
+        fits: whether it can run and its needs are met.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    needs: Estimate
+    obstacle: str
+    fits: bool
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was picked: the settings of a strategy, and why, in one line."""
+
+    settings: dict[str, Any]
+    reason: str
+
+    @property
+    def name(self) -> str:
+        """The strategy."""
+        return str(self.settings["name"])
+
+
+def candidates(
+    options: Mapping[str, Mapping[str, Any]], configured: Mapping[str, Any], machine: Machine
+) -> dict[str, Mapping[str, Any]]:
+    """Return the settings of every candidate by its name, in the planner's order.
+
+    Args:
+        options: the settings of each option of ``conf/strategy``.
+        configured: the strategy of the config; where it is not ``auto`` it stands in place of its default options, or
+            at the end.
+        machine: one device is ``single``'s, several are the others'; on CPUs there is no other memory to move to.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    for name in ORDER:
+        if (name not in OFFLOAD and (name == "single") != (machine.ranks == 1)) or (
+            name in OFFLOAD and not machine.gpu
+        ):
+            continue
+        if name == "fsdp_offload":
+            found[name] = {**options["fsdp"], "cpu_offload": True}
+        elif name in options:
+            found[name] = options[name]
+    if configured["name"] != "auto":
+        found[configured["name"]] = configured
+    return found
+
+
+def obstacle(settings: Mapping[str, Any], machine: Machine, precision: str) -> str:
+    """Say why a strategy cannot run, whatever the memory; "" if it can."""
+    name = settings["name"]
+    offload = any(settings.get(key) for key in ("cpu_offload", "offload_optimizer", "offload_parameters"))
+    if name.startswith("deepspeed") and find_spec("deepspeed") is None:
+        return NOT_INSTALLED
+    if name.startswith("deepspeed") and precision in ("bf16-true", "64"):
+        return f"not in {precision}"
+    if name in ("fsdp", "tensor_parallel") and precision == "16-mixed":
+        return f"not in {precision}"
+    if offload and not machine.gpu:
+        return "no other memory"
+    return ""
+
+
+def table(work: Workload, machine: Machine, chosen: Mapping[str, Mapping[str, Any]], precision: str) -> list[Row]:
+    """Return a row for each candidate."""
+    rows = []
+    for name, settings in chosen.items():
+        needs, why_not = estimate(work, settings, machine.ranks, machine.gpu), obstacle(settings, machine, precision)
+        enough = needs.total <= HEADROOM * machine.memory and needs.host <= HEADROOM * machine.host
+        rows.append(Row(name, settings, needs, why_not, enough and not why_not))
+    return rows
+
+
+def pick(rows: Sequence[Row], machine: Machine) -> Choice:
+    """Return the first row that fits; rows stand in the order of speed.
+
+    Raises:
+        ConfigError: none fits; it names what the smallest needs, and what would help.
+    """
+    for row in rows:
+        if row.fits:
+            needs = f"{row.needs.total / GIB:.2f} of {machine.memory / GIB:.2f} GiB"
+            where = "the device" if machine.ranks == 1 else f"each of {machine.ranks} devices"
+            return Choice(dict(row.settings), f"the fastest that fits: {needs} on {where}, by estimate")
+    raise ConfigError(refusal(rows, machine))
+
+
+def refusal(rows: Sequence[Row], machine: Machine) -> str:
+    """Say in one line that nothing fits, what the smallest candidate needs and what helps."""
+    possible = [row for row in rows if not row.obstacle]
+    if not possible:
+        reasons = ", ".join(f"{row.name} ({row.obstacle})" for row in rows)
+        return f"strategy=auto: no strategy can run here: {reasons}"
+    least = min(possible, key=lambda row: row.needs.total)
+    needs = least.needs
+    lack = (
+        f"needs the least, {needs.total / GIB:.2f} GiB for each device, {machine.memory * HEADROOM / GIB:.2f} GiB of "
+        f"{machine.memory / GIB:.2f} are given out"
+    )
+    if needs.total <= HEADROOM * machine.memory:
+        lack = (
+            f"fits the devices and needs {needs.host / GIB:.2f} GiB of the host's memory for each, "
+            f"{machine.host * HEADROOM / GIB:.2f} GiB are given out"
+        )
+    helps = ["more trainer.devices"]
+    if needs.activations > needs.scratch:
+        share = needs.activations / GIB
+        helps.insert(0, f"a smaller data.batch_size or more trainer.accumulate_grad_batches (activations: {share:.2f})")
+    if least.name == "fsdp":
+        helps.append("strategy=fsdp strategy.activation_checkpointing=true")
+    if machine.gpu and any(row.obstacle == NOT_INSTALLED for row in rows):
+        helps.append("pip install 'lab[deepspeed]', which can offload to the host's memory")
+    return f"strategy=auto: nothing fits: {least.name} {lack}; what helps: {', '.join(helps)}"
