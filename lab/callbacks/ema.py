@@ -9,7 +9,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from lab.checkpoint.access import parameter_names
+from lab.checkpoint.access import StateAccess
 
 
 class EMA(pl.Callback):
@@ -89,8 +89,7 @@ class EMA(pl.Callback):
 
     def named(self, pl_module: pl.LightningModule) -> dict[str, torch.Tensor]:
         """Return the average by the names of the parameters."""
-        names = [name for name, weight in parameter_names(pl_module).items() if weight.requires_grad]
-        return dict(zip(names, self.average, strict=True))
+        return dict(zip(_access(pl_module).weights(pl_module), self.average, strict=True))
 
     @torch.no_grad()
     def _swap(self, pl_module: pl.LightningModule) -> None:
@@ -99,9 +98,16 @@ class EMA(pl.Callback):
             kept = weight.detach().clone()
             weight.copy_(average)
             average.copy_(kept)
+        _access(pl_module).changed(pl_module)
         self._swapped = not self._swapped
         pl_module.weights_kind = "averaged" if self._swapped else "raw"  # type: ignore[assignment]
 
     @staticmethod
     def _weights(pl_module: pl.LightningModule) -> list[torch.Tensor]:
-        return [parameter for parameter in pl_module.parameters() if parameter.requires_grad]
+        return list(_access(pl_module).weights(pl_module).values())
+
+
+def _access(pl_module: pl.LightningModule) -> StateAccess:
+    strategy = getattr(pl_module._trainer, "strategy", None)  # a module alone has its weights as they are
+    access: StateAccess | None = getattr(strategy, "state_access", None)
+    return access or StateAccess()

@@ -112,6 +112,16 @@ class StateAccess:
         for group, saved in zip(optimizer.param_groups, groups, strict=True):
             group.update({key: value for key, value in saved.items() if key != "params"})
 
+    def weights(self, module: nn.Module) -> dict[str, Tensor]:
+        """Return the trained parameters, as far as this rank holds them, by name.
+
+        They may be changed in place, without a gradient; ``changed`` must be called then.
+        """
+        return {name: parameter for name, parameter in parameter_names(module).items() if parameter.requires_grad}
+
+    def changed(self, module: nn.Module) -> None:
+        """Take note that ``weights`` have been changed in place."""
+
     def average_pieces(self, average: Mapping[str, Tensor]) -> dict[str, Piece]:
         """Return what this rank writes of averaged parameters, which are kept as the parameters are."""
         return {f"average/{name}": piece_of(tensor) for name, tensor in average.items()}

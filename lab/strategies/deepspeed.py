@@ -53,7 +53,7 @@ class ZeroStrategy(DeepSpeedStrategy):
         offload_optimizer: bool = False,
         offload_parameters: bool = False,
         reduce_bucket_size: int = 5_000_000,
-        prefetch_bucket_size: int = 5_000_000,
+        prefetch_bucket_size: int = 10_000_000,
         persistence_threshold: int = 10_000,
         overlap_comm: bool = True,
     ) -> None:
