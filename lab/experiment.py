@@ -14,7 +14,18 @@ import lightning.pytorch as pl
 import torch
 
 from lab import evaluation
-from lab.assembly import QUIET, Plan, build_data, build_task, device_arguments, load_task, make_plan, prepare, ranks
+from lab.assembly import (
+    QUIET,
+    Plan,
+    build_data,
+    build_task,
+    device_arguments,
+    load_task,
+    make_plan,
+    on_gpu,
+    prepare,
+    ranks,
+)
 from lab.callbacks.checkpoint import RunCheckpoint, start_at
 from lab.callbacks.ema import EMA
 from lab.callbacks.interrupt import Interrupt
@@ -33,6 +44,7 @@ from lab.report.wandb_run import WandbRun
 from lab.run_directory import RunDirectory
 from lab.signals import Interrupted, SignalWatch
 from lab.strategies import collectives
+from lab.strategies.batch_norm import synchronize_batch_norm
 
 __all__ = ["check", "fit", "ranks", "report_finished"]
 
@@ -113,6 +125,11 @@ def _fit(
     if weights:
         load_weights(task.net, config["model"]["net"]["_target_"], weights, config["paths"]["weights_dir"])
     data.plan.totals = task.net.totals
+    task.net, differs = synchronize_batch_norm(task.net, data.plan.world_size, on_gpu(config))
+    if differs and place.rank == 0:
+        print(f"note: {differs}")
+    if config["trainer"]["compile"]:
+        task.net.compile(backend=config["trainer"]["compile"])
     metrics = MetricsCSV(run.path)
     start, ckpt = collectives.from_rank_zero(_where_to_start(run) if place.rank == 0 else (0, None))
     if start > plan.max_steps:

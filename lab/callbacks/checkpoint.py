@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 
 from lab.callbacks.ema import EMA
 from lab.callbacks.run_state import RunState
@@ -84,7 +85,12 @@ class RunCheckpoint(pl.Callback):
         """Set the random numbers to where the checkpoint stood, those of each rank if there are as many as then."""
         self._last_step = self._saved_step = trainer.global_step
         self._saved_time = time.monotonic()
-        if self._rng is not None:
+        if self._rng is None:
+            ranks = getattr(trainer.strategy, "num_data_ranks", trainer.world_size)
+            share = trainer.global_rank * ranks // trainer.world_size
+            if share:  # other samples get other dropout masks
+                torch.manual_seed(torch.initial_seed() + share)
+        else:
             set_rng_state(self._rng[trainer.global_rank if len(self._rng) == trainer.world_size else 0])
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:

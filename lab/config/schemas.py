@@ -72,6 +72,7 @@ class TrainerConfig(Strict):
     accumulate_grad_batches: Positive
     gradient_clip_val: Annotated[float, Field(gt=0)] | None
     deterministic: bool
+    compile: Literal["inductor", "aot_eager"] | None
 
 
 class SingleConfig(Strict):
