@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from lab.config.combinations import conflict
 from lab.config.compose import Composed, compose_config, options
 from lab.config.origins import find_file, read, shorten, word_key
 from lab.config.problems import first_problem
@@ -156,6 +157,10 @@ def _check_strategy(composed: Composed) -> None:
         )
     if name.startswith("deepspeed") and find_spec("deepspeed") is None:
         raise ConfigError(f"strategy={name}: deepspeed is not installed; pip install 'lab[deepspeed]'")
+    if (found := conflict(name, trainer, num_gpus())) is not None:
+        key, why = found
+        value = trainer[key.partition(".")[2]]
+        raise ConfigError(f"{key}={value} ({composed.origin(key)}): {why}")
 
 
 def _check_devices(composed: Composed) -> None:

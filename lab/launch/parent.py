@@ -146,13 +146,16 @@ class Prepared:
                 run.release()
 
 
-def prepare_job(overrides: list[str], user_dirs: list[str], machine: bool = True) -> Prepared:
+def prepare_job(
+    overrides: list[str], user_dirs: list[str], machine: bool = True, place: Place | None = None
+) -> Prepared:
     """Compose and check a job.
 
     Args:
         overrides: the words of the command line.
         user_dirs: further config folders.
         machine: check files and devices too.
+        place: of this process, where an external launcher has started it.
 
     Raises:
         LabError: the first thing that is wrong.
@@ -164,6 +167,12 @@ def prepare_job(overrides: list[str], user_dirs: list[str], machine: bool = True
     composed = compose_config(words, folders)
     check_all(composed, machine=machine)
     config = composed.config
+    nodes = config["trainer"]["num_nodes"]
+    if nodes > 1 and place is None:
+        raise ConfigError(
+            f"trainer.num_nodes={nodes} ({composed.origin('trainer.num_nodes')}): several machines are started from "
+            f"outside: torchrun --nnodes={nodes} --nproc_per_node={config['trainer']['devices']} ... run.py on each"
+        )
     if machine and config["stage"] != "fit" and not config["check"]:
         home = home or _home_of(config)
     return Prepared(words, folders, config, home or Path(config["paths"]["runs_dir"]) / run_name(config))
