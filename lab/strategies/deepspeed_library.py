@@ -84,12 +84,20 @@ def release(engine: Any, module: nn.Module, kept: Mapping[nn.Parameter, frozense
     """
     from deepspeed.runtime import torch_autocast
     from deepspeed.runtime.zero import parameter_offload, partition_parameters
+    from deepspeed.runtime.zero.partitioned_param_coordinator import PartitionedParameterCoordinator
 
     engine.destroy()
+    for hook in (engine.module_forward_pre_hook, engine.module_forward_post_hook):
+        hook.remove()
     for parameter in module.parameters():
         for name in vars(parameter).keys() - kept.get(parameter, frozenset()):
             delattr(parameter, name)
     parameter_offload.FWD_MODULE_STACK.clear()
+    # The cache of a method, for which every coordinator and its modules would live as long as the process.
+    method = vars(PartitionedParameterCoordinator)["_PartitionedParameterCoordinator__params_to_release"]
+    for part in (method, *(cell.cell_contents for cell in method.__closure__ or ())):
+        if hasattr(part, "cache_clear"):
+            part.cache_clear()
     torch_autocast.TORCH_AUTOCAST_INITIALIZED = False
     torch_autocast.TORCH_AUTOCAST_DTYPE = None
     own_linear = getattr(partition_parameters.InsertPostInitMethodToModuleSubClasses, "linear_bk", None)
