@@ -154,6 +154,10 @@ class ShardedStrategy(ModelParallelStrategy):
 
     def setup(self, trainer: pl.Trainer) -> None:
         """Split the network, then make the optimizers over what this rank holds."""
+        # Gathered tensors are used again and again: made in inference mode, they could not serve a training step.
+        for loop in (trainer.fit_loop.epoch_loop.val_loop, trainer.validate_loop, trainer.test_loop):
+            loop.inference_mode = False
+        trainer.predict_loop.inference_mode = False
         # Lightning's own setup asks for a `configure_model` that shards; here `_setup_model` does.
         super(ModelParallelStrategy, self).setup(trainer)
 

@@ -61,6 +61,9 @@ class TensorParallelStrategy(ShardedStrategy):
         parts = units(net)
         compute_locally([*parts, net], replicate(net, self.tensor_mesh))
         if self.num_data_ranks > 1:
+            self.device_mesh._flatten(
+                "ranks"
+            )  # a norm is then one sum over all ranks, the same to the last bit on each
             self.shard(net, parts)
 
     def _setup_model(self, model: nn.Module) -> nn.Module:

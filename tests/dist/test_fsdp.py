@@ -94,6 +94,9 @@ def with_average(*args: Any) -> dict[str, Any]:
     result = {"losses": losses, "val": seen.results, "weights": weights(task), "average": [t.numpy() for t in whole]}
     trainer.test(task, shapes(task, rank, ranks), verbose=False)
     result["test"] = task.results
+    if args:  # Lightning asks for it over NCCL, where what is gathered in a validation could not be trained with
+        loops = (trainer.fit_loop.epoch_loop.val_loop, trainer.validate_loop, trainer.test_loop, trainer.predict_loop)
+        assert not any(loop.inference_mode for loop in loops)
     result["images"] = [ids.tolist() for ids, _ in trainer.predict(task, shapes(task, rank, ranks).test_dataloader())]
     again = detection_task()
     again.load_state_dict({name: torch.from_numpy(value) for name, value in result["weights"].items()})
@@ -226,21 +229,21 @@ def assert_equal(these: Curve, those: Curve, loss: float = 1e-5, weight: float =
 
 @pytest.mark.parametrize("run", RUNS, ids=str)
 def test_losses_and_weights_are_those_of_one_process(run: Any, alone: dict, ranks: list[dict]) -> None:
-    for rank in ranks:  # worst measured: losses 2e-7, weights 3e-6 (AdamW), 2e-8 (SGD)
+    for rank in ranks:  # worst measured: losses 2e-7, weights 2e-6 (AdamW), 2e-9 (SGD)
         assert_equal(rank["curves"][run], alone["curves"][run])
 
 
 def test_float64_leaves_no_doubt(alone: dict, ranks: list[dict]) -> None:
     one, two = alone["average"], ranks[0]["average"]
-    assert worst_loss(two["losses"], one["losses"]) < 1e-13  # measured: 2e-16
-    assert distance(two["weights"], one["weights"]) < 1e-12  # measured: 5e-15
+    assert worst_loss(two["losses"], one["losses"]) < 1e-13  # measured: 1e-16
+    assert distance(two["weights"], one["weights"]) < 1e-12  # measured: 2e-15
 
 
 @pytest.mark.parametrize("mutant", ["no reduction", "own totals", "local norm"])
 def test_mutants_are_seen(mutant: str, alone: dict, ranks: list[dict]) -> None:
     losses, state = ranks[0][mutant]
-    assert worst_loss(losses, alone["short"][0]) > 1e-3
-    assert distance(state, alone["short"][1]) > 1e-3
+    assert worst_loss(losses, alone["short"][0]) > 5e-4  # measured: 4e-3 and more
+    assert distance(state, alone["short"][1]) > 5e-4  # measured: 1.6e-3 and more
 
 
 def test_options_change_nothing(alone: dict, ranks: list[dict]) -> None:
@@ -257,7 +260,7 @@ def test_bf16_computes_what_autocast_computes_on_one_process(alone: dict, ranks:
     for name in ("bf16", "bf16 sums"):
         losses, state = ranks[0][name]
         assert losses[0] == pytest.approx(alone["bf16"][0][0], rel=1e-6)
-        # The sums over two halves of a batch are rounded apart: measured 6e-4 and 2e-3.
+        # The sums over two halves of a batch are rounded apart: measured 9e-4 and 3e-3.
         assert worst_loss(losses, alone["bf16"][0]) < 5e-3
         assert distance(state, alone["bf16"][1]) < 2e-2
         assert all(value.dtype == np.float64 for value in state.values())
@@ -267,7 +270,7 @@ def test_average_evaluation_and_a_second_strategy(alone: dict, ranks: list[dict]
     one = alone["average"]
     for two in (rank["average"] for rank in ranks):
         gaps = [np.abs(a - b).max() for a, b in zip(two["average"], one["average"], strict=True)]
-        assert max(gaps) < 1e-11  # measured: 2e-14
+        assert max(gaps) < 1e-11  # measured: 1e-14
         assert len(two["val"]) == len(one["val"]) == SHORT // 2
         for name in ("test", "again"):
             assert two[name] == pytest.approx(one[name], rel=1e-9)

@@ -145,8 +145,10 @@ def _one_thread() -> Any:
 def test_a_transformer_trains_as_on_one_process(optimizer: str, ranks: list[dict]) -> None:
     losses, state, _ = classify(optimizer)
     for rank in ranks:
-        assert worst_loss(rank[optimizer][0], losses) < 1e-5  # measured: 4e-7
-        assert distance(rank[optimizer][1], state) < 1e-5  # measured: 2e-7
+        assert worst_loss(rank[optimizer][0], losses) < 1e-5  # measured: 2e-7
+        # AdamW makes steps of the rounding of gradients that are zero, as the keys' bias has: measured 5e-6, SGD 1e-8.
+        # The test of the grid compares in float64.
+        assert distance(rank[optimizer][1], state) < (5e-5 if optimizer == "adamw" else 1e-6)
         assert rank[optimizer][2] == []
 
 
@@ -167,14 +169,14 @@ def test_matrices_are_split_and_the_rest_is_not(ranks: list[dict]) -> None:
 
 @pytest.mark.parametrize("mutant", ["without sum", "local norm"])
 def test_mutants_are_seen(mutant: str, ranks: list[dict]) -> None:
-    assert worst_loss(ranks[0][mutant], classify("sgd")[0]) > 1e-3
+    assert worst_loss(ranks[0][mutant], classify("sgd")[0]) > 1e-3  # measured: 2e-2 both
 
 
 def test_detr_tiny_trains_averages_and_evaluates_as_on_one_process(ranks: list[dict]) -> None:
     one = detect()
     for two in (rank["detr"] for rank in ranks):
         assert worst_loss(two["losses"], one["losses"]) < 1e-12  # measured: 2e-16
-        assert distance(two["weights"], one["weights"]) < 1e-11  # measured: 5e-15
+        assert distance(two["weights"], one["weights"]) < 1e-11  # measured: 4e-15
         assert two["val"] == pytest.approx(one["val"], rel=1e-9)
         assert two["test"] == pytest.approx(one["test"], rel=1e-9)
 
