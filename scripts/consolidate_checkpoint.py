@@ -38,7 +38,7 @@ def consolidate(source: Path, target: Path) -> tuple[int, int]:
         The number of tensors, and the step of the checkpoint.
 
     Raises:
-        CheckpointError: the checkpoint is missing or damaged, or the target is no ``.safetensors``.
+        CheckpointError: the checkpoint is missing or damaged, or the target is no ``.safetensors`` in a folder.
     """
     from safetensors.torch import save_file
 
@@ -46,6 +46,8 @@ def consolidate(source: Path, target: Path) -> tuple[int, int]:
 
     if target.suffix != ".safetensors":
         raise CheckpointError(f"{target}: the target is written as .safetensors; name it so")
+    if not target.parent.is_dir():
+        raise CheckpointError(f"{target}: there is no folder {target.parent}")
     reader = CheckpointReader(source)
     reader.verify()
     state = reader.state
