@@ -155,7 +155,12 @@ def device_arguments(config: Mapping[str, Any], place: Place) -> dict[str, Any]:
         "deterministic": "warn" if settings["deterministic"] and accelerator == "gpu" else settings["deterministic"],
         "plugins": [ManagedEnvironment(place)],
     }
-    if config["strategy"]["name"] != "single":
+    if config["strategy"]["name"] == "dp":  # one device to Lightning, which would start a process for each
+        arguments["devices"] = 1
+        arguments["strategy"] = make_strategy(
+            {**config["strategy"], "accelerator": accelerator, "devices": settings["devices"]}
+        )
+    elif config["strategy"]["name"] != "single":
         arguments["strategy"] = make_strategy(config["strategy"])
     return arguments
 

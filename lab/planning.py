@@ -207,7 +207,7 @@ def with_activations(
 
     batch = data.first_batch()
     if config["strategy"]["name"] == "dp":
-        batch = batch.rows(slice(0, -(-batch.num_images // config["trainer"]["devices"])))
+        batch = batch.rows(slice(0, -(-batch.num_samples // config["trainer"]["devices"])))
     device = torch.device("cuda" if on_gpu(config) else "cpu")
     saved = count_saved(task, _step, batch, device, config["trainer"]["precision"], units(task.net))
     size = sum(tensor.nbytes for tensor in _tensors(batch))

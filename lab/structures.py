@@ -167,7 +167,7 @@ class DetectionBatch(Movable):
     totals: Mapping[str, float] | None = None
 
     @property
-    def num_images(self) -> int:
+    def num_samples(self) -> int:
         """B."""
         return len(self.images)
 

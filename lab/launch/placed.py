@@ -75,7 +75,12 @@ def _prepare(overrides: list[str], user_dirs: list[str], place: Place) -> Prepar
             words.append(f"{key}={count}")
         elif typed != f"{key}={count}":
             raise ConfigError(f"{typed}: {place.launcher} has started {count}; leave {key} out")
-    return prepare_job(words, user_dirs)
+    prepared = prepare_job(words, user_dirs, place=place)
+    if prepared.config["strategy"]["name"] == "dp" and place.world_size > 1:
+        raise ConfigError(
+            f"strategy=dp is one process, {place.launcher} has started {place.world_size}: use strategy=ddp"
+        )
+    return prepared
 
 
 def _follow(place: Place) -> int:
