@@ -123,6 +123,9 @@ def count_saved(
     copies: dict[int, Any] = {id(tensor): tensor for tensor in [*module.parameters(), *module.buffers()]}
     module = copy.deepcopy(module, copies)
     units = [copies[id(unit)] for unit in units]
+    dtype = WHOLE.get(precision)
+    if dtype is not None:
+        batch = batch._map(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with mode:
         fake = batch._map(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=device))

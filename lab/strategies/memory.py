@@ -171,16 +171,14 @@ def fsdp(work: Workload, settings: Mapping[str, Any], ranks: int) -> Estimate:
     """A part of everything, and what is gathered at a time.
 
     What belongs to no unit stays gathered from forward to backward. Of the units two are there: one computes while the
-    next is gathered, or is copied out of the buffer in which it came. In backward a unit's gradients are there whole
-    and once more in the buffer from which they are reduced.
+    next is gathered. In backward a unit's gradients are there whole too; when they are complete its parameters make
+    room for the buffer from which gradients are reduced.
     """
-    rest, units = work.of_rest(), work.of_units()
-    gathered = rest + (2 * max(units, default=0) if settings["reshard_after_forward"] is True else sum(units))
-    if not units:
-        gathered = work.total()
+    rest, units = work.of_rest(), sorted(work.of_units())
+    gathered = rest + (sum(units[-2:]) if settings["reshard_after_forward"] is True else sum(units))
     reduced = work.element if settings["reduce_dtype"] == "32" else 2
     own, unit = work.of_rest(trained=True), max(work.of_units(trained=True), default=0)
-    flowing = own * work.gathered + max(unit * (work.gathered + reduced), own * reduced)
+    flowing = own * work.gathered + unit * max(work.gathered, reduced)
     held = _Parts(work, lambda weight: weight.rows(ranks))
     on_device = gathered * work.gathered + work.buffers
     activations = work.recomputed if settings["activation_checkpointing"] else work.activations
@@ -200,9 +198,9 @@ def tensor_parallel(work: Workload, size: int, ranks: int) -> Estimate:
     if shares == 1:
         parameters = part.parameters + work.buffers
         return Estimate(parameters, part.gradients, part.optimizer, activations, part.scratch)
-    gathered = work.of_rest() + 2 * max(work.of_units(), default=0)
+    gathered = work.of_rest() + sum(sorted(work.of_units())[-2:])
     parameters = part.parameters + gathered * work.gathered + work.buffers
-    flowing = (work.of_rest(trained=True) + 2 * max(work.of_units(trained=True), default=0)) * work.element
+    flowing = (work.of_rest(trained=True) + max(work.of_units(trained=True), default=0)) * work.element
     return Estimate(parameters, part.gradients + flowing, part.optimizer, activations, part.scratch)
 
 
