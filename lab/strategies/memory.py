@@ -227,8 +227,10 @@ def zero(work: Workload, settings: Mapping[str, Any], ranks: int, gpu: bool = Fa
     loose = [weight.numel for weight in work.weights if weight.unit is None]
     largest = max([*work.of_units(), *loose], default=0)
     ahead = min(settings["prefetch_bucket_size"], work.total())
-    live = min(small + largest + max(ahead, largest), work.total() + largest) * FLOAT32 + work.buffers
-    flowing = bucket + (max(work.of_units(trained=True), default=0) * FLOAT32 if work.training else 0)
+    unit = max(work.of_units(trained=True), default=0)
+    # A unit comes in one buffer and is copied out of it; its gradients, as large, are not there yet.
+    live = min(small + largest + max(ahead, largest - unit), work.total() + largest) * FLOAT32 + work.buffers
+    flowing = bucket + unit * FLOAT32
     stepping = part.gradients + part.optimizer
     if settings["offload_parameters"]:
         return Estimate(live, flowing, 0, work.activations, 0, part.parameters + stepping + scratch)

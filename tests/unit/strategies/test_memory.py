@@ -85,10 +85,12 @@ def test_tensor_parallel_splits_what_the_plan_names() -> None:
 
 def test_zero3_holds_parts_buckets_and_what_is_gathered() -> None:
     small = {"persistence_threshold": 0, "prefetch_bucket_size": 1, "reduce_bucket_size": 3}
-    # halves: 3 of 6 and 2 of 4: 5. Twice the largest unit while it comes; a bucket of 3 and the unit's gradients
-    assert parts(of(TEN, "deepspeed_zero3", **small)) == (20 + 48, 20 + 12 + 24, 40, 1000, 20 + 20)
+    # halves: 3 of 6 and 2 of 4: 5. The unit and 1 ahead; a bucket of 3 and the unit's gradients
+    assert parts(of(TEN, "deepspeed_zero3", **small)) == (20 + 28, 20 + 12 + 24, 40, 1000, 20 + 20)
+    frozen = replace(TEN, training=False)  # no gradients will need the room in which the unit comes
+    assert parts(of(frozen, "deepspeed_zero3", **small)) == (20 + 48, 0, 0, 1000, 0)
     # what is small stays whole, what is fetched ahead comes on top, never more than all and the unit that comes
-    assert of(TEN, "deepspeed_zero3", **{**small, "persistence_threshold": 4}).parameters == 20 + 16 + 48
+    assert of(TEN, "deepspeed_zero3", **{**small, "persistence_threshold": 4}).parameters == 20 + 16 + 28
     assert of(TEN, "deepspeed_zero3", **{**small, "prefetch_bucket_size": 999}).parameters == 20 + 64
 
 
@@ -108,7 +110,7 @@ def test_zero2_holds_whole_parameters_and_a_copy_of_its_part() -> None:
 def test_zero3_offloaded_keeps_its_parts_in_the_host() -> None:
     small = {"persistence_threshold": 0, "prefetch_bucket_size": 1, "reduce_bucket_size": 3}
     found = of(TEN, "deepspeed_zero3_offload", **small)
-    assert parts(found) == (48, 12 + 24, 0, 1000, 0)
+    assert parts(found) == (28, 12 + 24, 0, 1000, 0)
     assert found.host == 20 + 20 + 40 + 40
 
 
