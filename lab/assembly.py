@@ -94,7 +94,7 @@ def build_task(config: Mapping[str, Any], data: DetectionDataModule, max_steps: 
 def make_plan(config: Mapping[str, Any], data: DetectionDataModule, place: Place) -> Plan:
     """Count optimizer steps and set the data's plan for this rank."""
     trainer, debug = config["trainer"], config["debug"]
-    shares = data_ranks(config["strategy"], place.world_size)
+    shares = data_ranks(config["strategy"], place)
     data.plan = LoadPlan(
         rank=place.rank * shares // place.world_size,
         world_size=shares,

@@ -20,6 +20,8 @@ from lab.signals import Interrupted, SignalWatch
 
 _FLAGS = ("--multirun", "--config-dir", "--cfg", "--help")
 _NOT_INHERITED = ("stage", "ckpt", "input", "check", "resume")
+_ANEW = ("strategy", "optimizer", "scheduler")
+"""Groups whose options have keys of their own: what was set for one is not inherited by another."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -197,7 +199,9 @@ def inherit(overrides: list[str], user_dirs: list[str]) -> tuple[list[str], list
     inherited = [
         word
         for word in record.get("overrides", [])
-        if (key := word.split("=", 1)[0].lstrip("+~")) not in given and key not in _NOT_INHERITED
+        if (key := word.split("=", 1)[0].lstrip("+~")) not in given
+        and key not in _NOT_INHERITED
+        and not (key.partition(".")[0] in _ANEW and key.partition(".")[0] in given)
     ]
     return [*inherited, *overrides], [*record.get("config_dirs", []), *user_dirs], home
 

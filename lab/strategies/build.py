@@ -8,6 +8,8 @@ from typing import Any
 
 from lightning.pytorch.strategies import Strategy
 
+from lab.ranks import Place
+
 _CLASSES = {
     "ddp": "lab.strategies.ddp.DDP",
     "fsdp": "lab.strategies.fsdp.FSDPStrategy",
@@ -37,8 +39,8 @@ def make_strategy(settings: Mapping[str, Any]) -> Strategy:
     return strategy
 
 
-def data_ranks(settings: Mapping[str, Any], world_size: int) -> int:
+def data_ranks(settings: Mapping[str, Any], place: Place) -> int:
     """Return how many ranks get samples of their own: all, but for the partners of tensor parallelism."""
     if settings["name"] != "tensor_parallel":
-        return world_size
-    return int(world_size // (settings["tensor_parallel_size"] or world_size))
+        return place.world_size
+    return place.world_size // int(settings["tensor_parallel_size"] or place.local_world_size)
