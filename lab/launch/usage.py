@@ -19,6 +19,10 @@ that can be resumed, repeated and read. Without any word it trains DETR on gener
   python run.py stage=test ckpt=runs/NAME/checkpoints/best.ckpt
   python run.py stage=predict ckpt=... input=photos/    pictures with boxes, and results.json in COCO's format
 
+[bold]Several devices[/]: strategy=auto picks the fastest that fits; or name one. The losses stay the same.
+  python run.py trainer.devices=8            also under torchrun or srun, whose ranks are then used
+  python run.py check=true trainer.devices=8 what each strategy would hold in memory
+
 [bold]Repeat a command[/] to continue it where it stood, or, when it is finished, to see its result.
   resume=auto|never|DIR   never: start afresh, the old directory is kept as NAME~1; DIR: continue that run with
                           the changes now given (trainer.max_steps, trainer.devices, ...)
