@@ -152,7 +152,7 @@ def of_many(config: Mapping[str, Any]) -> Place:
 def rows_of(config: Mapping[str, Any], work: Workload, machine: Machine) -> list[Row]:
     """Return a row for each candidate of a config."""
     chosen = candidates(group_options("strategy"), config["strategy"], machine)
-    return table(work, machine, chosen, config["trainer"]["precision"])
+    return table(work, machine, chosen, config["trainer"])
 
 
 def find_machine(config: Mapping[str, Any], place: Place, held: int = 0) -> Machine:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+from lab.config.combinations import conflict
 from lab.errors import ConfigError
 from lab.strategies.memory import Estimate, Workload, estimate
 
@@ -98,26 +99,32 @@ def candidates(
     return found
 
 
-def obstacle(settings: Mapping[str, Any], machine: Machine, precision: str) -> str:
-    """Say why a strategy cannot run, whatever the memory; "" if it can."""
+def obstacle(settings: Mapping[str, Any], machine: Machine, trainer: Mapping[str, Any]) -> str:
+    """Say why a strategy cannot run, whatever the memory; "" if it can.
+
+    Args:
+        settings: of the strategy.
+        machine: what there is.
+        trainer: the config group.
+    """
     name = settings["name"]
     offload = any(settings.get(key) for key in ("cpu_offload", "offload_optimizer", "offload_parameters"))
     if name.startswith("deepspeed") and find_spec("deepspeed") is None:
         return NOT_INSTALLED
-    if name.startswith("deepspeed") and precision in ("bf16-true", "64"):
-        return f"not in {precision}"
-    if name in ("fsdp", "tensor_parallel") and precision == "16-mixed":
-        return f"not in {precision}"
+    if (found := conflict(name, trainer, machine.ranks if machine.gpu else 0)) is not None:
+        return f"not with {trainer[found[0].partition('.')[2]]}"
     if offload and not machine.gpu:
         return "no other memory"
     return ""
 
 
-def table(work: Workload, machine: Machine, chosen: Mapping[str, Mapping[str, Any]], precision: str) -> list[Row]:
+def table(
+    work: Workload, machine: Machine, chosen: Mapping[str, Mapping[str, Any]], trainer: Mapping[str, Any]
+) -> list[Row]:
     """Return a row for each candidate."""
     rows = []
     for name, settings in chosen.items():
-        needs, why_not = estimate(work, settings, machine.ranks, machine.gpu), obstacle(settings, machine, precision)
+        needs, why_not = estimate(work, settings, machine.ranks, machine.gpu), obstacle(settings, machine, trainer)
         enough = needs.total <= HEADROOM * machine.memory and needs.host <= HEADROOM * machine.host
         rows.append(Row(name, settings, needs, why_not, enough and not why_not))
     return rows

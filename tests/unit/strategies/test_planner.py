@@ -23,8 +23,12 @@ def deepspeed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planner, "find_spec", lambda name: object())
 
 
+def trainer(precision: str = "32", compiled: str | None = None) -> dict[str, Any]:
+    return {"precision": precision, "compile": compiled, "accelerator": "auto"}
+
+
 def rows(work: Workload, machine: Machine, configured: str = "auto", precision: str = "32") -> list[Row]:
-    return table(work, machine, candidates(OPTIONS, OPTIONS[configured], machine), precision)
+    return table(work, machine, candidates(OPTIONS, OPTIONS[configured], machine), trainer(precision))
 
 
 def chosen(gib: float, ranks: int = 4, gpu: bool = True, host: float = 64, precision: str = "32") -> tuple[str, Any]:
@@ -60,12 +64,14 @@ def test_a_host_without_room_takes_no_offloaded_states() -> None:
 
 def test_what_cannot_run_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu, gpu = Machine(2, GIB), Machine(2, GIB, GIB, gpu=True)
-    assert obstacle(OPTIONS["fsdp"], gpu, "16-mixed") == "not in 16-mixed"
-    assert obstacle(OPTIONS["fsdp"], gpu, "bf16-mixed") == ""
-    assert obstacle(OPTIONS["deepspeed_zero3"], gpu, "bf16-true") == "not in bf16-true"
-    assert obstacle({**OPTIONS["fsdp"], "cpu_offload": True}, cpu, "32") == "no other memory"
+    assert obstacle(OPTIONS["fsdp"], gpu, trainer("16-mixed")) == "not with 16-mixed"
+    assert obstacle(OPTIONS["fsdp"], gpu, trainer("bf16-mixed")) == ""
+    assert obstacle(OPTIONS["ddp"], gpu, trainer("16-mixed")) == ""
+    assert obstacle(OPTIONS["deepspeed_zero3"], gpu, trainer("bf16-true")) == "not with bf16-true"
+    assert obstacle(OPTIONS["deepspeed_zero3"], gpu, trainer(compiled="inductor")) == "not with inductor"
+    assert obstacle({**OPTIONS["fsdp"], "cpu_offload": True}, cpu, trainer()) == "no other memory"
     monkeypatch.setattr(planner, "find_spec", lambda name: None)
-    assert obstacle(OPTIONS["deepspeed_zero3"], gpu, "32") == "not installed"
+    assert obstacle(OPTIONS["deepspeed_zero3"], gpu, trainer()) == "not installed"
 
 
 def test_the_configured_strategy_stands_in_place_of_its_default() -> None:
