@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning.fabric.utilities.seed import reset_seed
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.strategies import DeepSpeedStrategy
@@ -27,7 +28,7 @@ from lab.strategies.deepspeed_library import (
 )
 from lab.strategies.deepspeed_precision import ZeroPrecision
 from lab.strategies.deepspeed_state import ZeroState, share_masters
-from lab.strategies.deepspeed_units import mark_units, reduce_as_they_come
+from lab.strategies.deepspeed_units import gather_before_backward, mark_units, reduce_as_they_come
 from lab.strategies.sharding import broadcast_network
 
 
@@ -72,8 +73,9 @@ class ZeroStrategy(DeepSpeedStrategy):
         }
         if stage == 3:
             zero["stage3_prefetch_bucket_size"] = prefetch_bucket_size
-            # DeepSpeed's 1e9 would keep every network of less than half of that whole from forward to backward.
+            # With DeepSpeed's 1e9 a network of less than half of that would be whole from its forward to its backward.
             zero["stage3_max_reuse_distance"] = prefetch_bucket_size
+            zero["stage3_max_live_parameters"] = prefetch_bucket_size
             zero["stage3_param_persistence_threshold"] = persistence_threshold
         if offload_optimizer:
             zero["offload_optimizer"] = {"device": "cpu"}
@@ -162,6 +164,7 @@ class ZeroStrategy(DeepSpeedStrategy):
         share_masters(zero)
         if self.zero_stage_3:
             reduce_as_they_come(zero)
+            gather_before_backward(model)
         self._precision.attach(zero)
         return engine, zero
 
@@ -171,6 +174,12 @@ class ZeroStrategy(DeepSpeedStrategy):
         if not self.zero_stage_3:
             del config["zero_optimization"]
         self.model, _ = self._initialize(model, config, model_parameters=[])
+
+    def on_validation_start(self) -> None:
+        """Evaluate with the buffers of rank 0, which a checkpoint holds; DDP would have spread them at every step."""
+        assert self.lightning_module is not None
+        for buffer in self.lightning_module.buffers():
+            dist.broadcast(buffer, src=0)
 
     def teardown(self) -> None:
         """Free what deepspeed holds."""

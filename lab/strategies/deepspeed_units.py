@@ -1,17 +1,25 @@
-"""Units of a network under ZeRO-3: their parameters are gathered together, with one all-gather before their forward.
+"""Hooks of a network under ZeRO-3, where those of deepspeed 0.19.8 do not do.
 
-They are deepspeed's leaf modules, but for their gradients. DeepSpeed 0.19.8 reduces all gradients of a leaf module in a
-full backward hook of the module. Where no input of the module needs a gradient (the first unit of a network, or the
-first that is not frozen), torch calls that hook before the module's backward pass: zeros would be reduced. Here each
-parameter's gradient is reduced as soon as it is complete, as it is outside of leaf modules.
+Units, whose parameters are gathered together with one all-gather before their forward, are its leaf modules. DeepSpeed
+reduces all gradients of a leaf module in a full backward hook of the module. Where no input of the module needs a
+gradient (the first unit of a network, or the first that is not frozen), torch calls that hook before the module's
+backward pass: zeros would be reduced. Here each parameter's gradient is reduced as soon as it is complete, as it is
+outside of leaf modules.
+
+Before a module's backward its parameters are gathered again, and those of a child that its forward has read directly
+(``query_embed.weight``): by functions around its output, which deepspeed puts around the tensors of tuples, lists and
+dicts. Here dataclasses join them.
 """
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from lab.strategies.sharding import units
 
@@ -54,3 +62,34 @@ def reduce_as_they_come(optimizer: Any) -> None:
             if parameter.requires_grad:
                 handle = parameter.register_post_accumulate_grad_hook(hook(parameter))
                 optimizer._grad_acc_hooks.append(handle)
+
+
+def gather_before_backward(module: nn.Module) -> None:
+    """Let the backward of modules that return dataclasses begin with their parameters gathered, as that of others."""
+
+    def hook(part: nn.Module, inputs: Any, output: Any) -> Any:
+        if dataclasses.is_dataclass(output) and torch.is_grad_enabled():
+            function: Any = part.pre_bwd_fn
+            return _through(function.apply, output)
+        return None
+
+    for part in module.modules():
+        if hasattr(part, "pre_bwd_fn"):
+            part.register_forward_hook(hook)
+
+
+def _through(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """Return a copy of a dataclass, tuple, list or dict whose tensors went through ``function``."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, tuple | list):
+        parts = [_through(function, part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    if isinstance(value, dict):
+        return {key: _through(function, part) for key, part in value.items()}
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    changed = copy.copy(value)
+    for field in dataclasses.fields(value):
+        object.__setattr__(changed, field.name, _through(function, getattr(value, field.name)))
+    return changed
