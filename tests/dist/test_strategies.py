@@ -23,31 +23,34 @@ SHARDED = ["fsdp", *(["deepspeed_zero3"] if importlib.util.find_spec("deepspeed"
 STRATEGIES = ["ddp", *SHARDED]
 ALL_SPLIT = "strategy.persistence_threshold=0"  # else ZeRO-3 would keep all of a tiny network whole
 
+# Where a gradient is zero but for rounding, AdamW with its default eps makes a whole step of the rounding.
+ADAMW = ("optimizer=adamw", "optimizer.lr=1e-3", "optimizer.eps=1e-4")
+SGD = ("optimizer=sgd", "optimizer.lr=0.01")
 CASES = {
-    "adamw": ("optimizer=adamw", "trainer.gradient_clip_val=null"),
-    "sgd": ("optimizer=sgd", "optimizer.lr=0.01", "trainer.gradient_clip_val=0.1"),
-    "adamw-accumulated": ("optimizer=adamw", "trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=0.1"),
-    "sgd-accumulated": ("optimizer=sgd", "optimizer.lr=0.01", "trainer.accumulate_grad_batches=2"),
+    "adamw": (*ADAMW, "trainer.gradient_clip_val=null"),
+    "sgd": (*SGD, "trainer.gradient_clip_val=0.1"),
+    "adamw-accumulated": (*ADAMW, "trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=0.1"),
+    "sgd-accumulated": (*SGD, "trainer.accumulate_grad_batches=2"),
     # A weighted cross-entropy divides by the sum of the class weights of the whole optimizer step.
     "softmax-accumulated": (
-        "optimizer=adamw",
+        *ADAMW,
         "model.net.classification=softmax",
         "model.net.anchors=learned",
         "trainer.accumulate_grad_batches=2",
     ),
-    "averaged": ("optimizer=adamw", "callbacks=ema", "callbacks.ema.decay=0.9", "trainer.max_steps=10"),
+    "averaged": (*ADAMW, "callbacks=ema", "callbacks.ema.decay=0.9", "trainer.max_steps=10"),
     **{
-        f"{count}-samples": (f"data.num_val={count}", f"data.num_test={count}", "trainer.max_steps=4")
+        f"{count}-samples": (*SGD, f"data.num_val={count}", f"data.num_test={count}", "trainer.max_steps=4")
         for count in (1, 9)
     },
 }
-HALF = ("optimizer=adamw", "trainer.max_steps=10", "trainer.val_every_n_steps=10")
-WHOLE = ("optimizer=adamw", "trainer.max_steps=20", "trainer.val_every_n_steps=10")
+HALF = (*ADAMW, "trainer.max_steps=10", "trainer.val_every_n_steps=10")
+WHOLE = (*ADAMW, "trainer.max_steps=20", "trainer.val_every_n_steps=10")
 SWITCHES = [
     (first, second) for first in ["single", *STRATEGIES] for second in ["single", *STRATEGIES] if second != first
 ] + [(name, name) for name in STRATEGIES]
 WEIGHTS_TOLERANCE = 1e-5
-"""Absolute; the worst measured after 20 steps of AdamW is 1.2e-6."""
+"""Absolute; the worst measured under ddp and fsdp is 2.4e-7."""
 
 
 def words_of(strategy: str) -> tuple[str, ...]:
@@ -135,7 +138,7 @@ def test_losses_and_weights_are_those_of_one_process(
     ranks: dict[str, Path], alone: dict[str, Path], strategy: str, case: str
 ) -> None:
     run = ranks[f"{strategy} {case}"]
-    assert worst_relative(losses(run), losses(alone[case])) < 1e-5  # measured: 1.3e-7
+    assert worst_relative(losses(run), losses(alone[case])) < 1e-5  # measured: 1.7e-7
     assert worst_weight(run, alone[case]) < WEIGHTS_TOLERANCE
     assert worst_weight(run, alone[case], "best.ckpt") < WEIGHTS_TOLERANCE
 
