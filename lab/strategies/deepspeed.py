@@ -32,6 +32,13 @@ from lab.strategies.deepspeed_units import gather_before_backward, mark_units, r
 from lab.strategies.sharding import broadcast_network
 
 
+def has_nccl() -> bool:
+    """Whether GPUs will be used, as far as can be told before there is a Trainer."""
+    if not torch.cuda.is_available():
+        return False
+    return not dist.is_initialized() or "nccl" in dist.get_backend_config()
+
+
 class ZeroStrategy(DeepSpeedStrategy):
     """ZeRO stage 2 or 3. It serves one Trainer: another stage of a run makes another.
 
@@ -87,7 +94,7 @@ class ZeroStrategy(DeepSpeedStrategy):
             "zero_force_ds_cpu_optimizer": False,
             "zero_optimization": zero,
         }
-        load_deepspeed("cuda" if torch.cuda.is_available() else "cpu")
+        self._deepspeed = load_deepspeed("cuda" if has_nccl() else "cpu")
         super().__init__(config=config, logging_level=40)
         self.state_access = ZeroState()
         self._attributes: dict[nn.Parameter, frozenset[str]] = {}
@@ -115,7 +122,8 @@ class ZeroStrategy(DeepSpeedStrategy):
         reset_seed()
         self.set_world_ranks()
         with self._environment():
-            start_communication(load_deepspeed(self.root_device.type))
+            self._deepspeed = load_deepspeed(self.root_device.type)
+            start_communication(self._deepspeed)
 
     @contextmanager
     def _environment(self) -> Iterator[None]:
@@ -140,13 +148,16 @@ class ZeroStrategy(DeepSpeedStrategy):
         self._attributes = {parameter: frozenset(vars(parameter)) for parameter in model.parameters()}
         if self.zero_stage_3:
             mark_units(getattr(model, "net", model))
+            # One parameter after the other goes to the device and is split there: no device need hold the whole.
+            # No dtype is given: deepspeed 0.19.8 would make it bfloat16 on a CPU.
+            with self._environment():
+                self._deepspeed.zero.Init(module=model, config_dict_or_path=self.config)
+        model.to(self.root_device)
         return model
 
     def _initialize(self, model: nn.Module, config: dict[str, Any], **more: Any) -> tuple[Any, Any]:
-        import deepspeed
-
         with self._environment():
-            engine, optimizer, _, _ = deepspeed.initialize(
+            engine, optimizer, _, _ = self._deepspeed.initialize(
                 args=argparse.Namespace(device_rank=self.local_rank),
                 config=config,
                 model=model,

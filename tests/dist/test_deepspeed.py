@@ -24,7 +24,7 @@ from lab.checkpoint.writer import write_checkpoint
 from lab.errors import ConfigError
 from lab.strategies.ddp import DDP
 from lab.strategies.deepspeed import ZeroStrategy
-from lab.strategies.deepspeed_precision import ZeroPrecision
+from lab.strategies.deepspeed_precision import LossScaler, ZeroPrecision
 from tests.dist.plain import detection_task, distance, fit, make_trainer, shapes, worst_loss
 from tests.dist.vit.network import ViT
 from tests.dist.vit.task import Task, batches
@@ -66,14 +66,19 @@ SCHEDULE = {"name": "cosine", "warmup_steps": 3, "min_factor": 0.1}
 class Watch(pl.Callback):
     """Notes rates and steps, saves or restores a training, and gathers the weights before the strategy ends."""
 
-    def __init__(self, save: Path | None = None, load: Path | None = None, states: bool = True) -> None:
-        self.save, self.load, self.states = save, load, states
+    def __init__(
+        self, save: Path | None = None, load: Path | None = None, states: bool = True, scale: float | None = None
+    ) -> None:
+        self.save, self.load, self.states, self.scale = save, load, states, scale
         self.rates: list[float] = []
         self.weights: dict[str, Any] = {}
         self.dtypes: list[str] = []
+        self.precision: dict[str, Any] = {}
         self.global_step = 0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if self.scale is not None:
+            trainer.precision_plugin.load_state_dict({"scale": self.scale, "_growth_tracker": 0})
         if self.load is None:
             return
         access, (optimizer,) = access_of(trainer), trainer.optimizers
@@ -91,6 +96,7 @@ class Watch(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.global_step = trainer.global_step
+        self.precision = trainer.precision_plugin.state_dict()
         self.dtypes = sorted({str(parameter.dtype) for parameter in pl_module.parameters()})
         for name, parameter in pl_module.named_parameters():
             with gathered(parameter):
@@ -135,10 +141,10 @@ def train(strategy: Any = None, rank: int = 0, ranks: int = 1, **options: Any) -
     options["steps"] -= data.plan.start_step
     if options.pop("own_totals", False):
         data.plan.reduce = dict
-    watch = Watch(**{name: options.pop(name) for name in ("save", "load", "states") if name in options})
+    watch = Watch(**{name: options.pop(name) for name in ("save", "load", "states", "scale") if name in options})
     _, losses = fit(task, data, strategy, rank, ranks, callbacks=[watch], **options)
     found = {"losses": losses, "rates": watch.rates, "steps": watch.global_step, "weights": watch.weights}
-    return {**found, "dtypes": watch.dtypes}
+    return {**found, "dtypes": watch.dtypes, "precision": watch.precision}
 
 
 def evaluate(weights: dict[str, Any], strategy: Any, rank: int = 0, ranks: int = 1) -> dict[str, Any]:
@@ -255,8 +261,10 @@ def on_ranks(rank: int, folder: str) -> dict[str, Any]:
     for kind in ("zero3", "zero2"):
         weights = found["curves"][RUNS[0]]["weights"]
         found[f"{kind} evaluates"] = evaluate(weights, lambda kind=kind: ZeroStrategy(**KINDS[kind]), rank, 2)
-        for precision in ("bf16-mixed", "16-mixed"):  # the latter overflows at first, which leaves the weights alone
-            found[f"{kind} {precision}"] = zero(kind, precision=precision, optimizer="sgd", steps=3)
+        mixed = {"net": LEARNED, "optimizer": "sgd", "steps": 3}
+        found[f"{kind} bf16"] = zero(kind, precision="bf16-mixed", **mixed)
+        found[f"{kind} fp16"] = zero(kind, precision="16-mixed", scale=2.0**6, **mixed)
+    found["overflows"] = zero("zero3", precision="16-mixed", scale=2.0**40, **{**mixed, "steps": 2})
     found["held"] = {
         "ddp": memory(DDP(), rank),
         "zero2": memory(ZeroStrategy(stage=2), rank),
@@ -281,6 +289,12 @@ def alone(folder: Path) -> dict[str, Any]:
         "unclipped": train(clip=None, optimizer="sgd", accumulate=2),
         "half": train(steps=HALF, save=folder / "one-half"),
         "learned": train(net=LEARNED, optimizer="sgd"),
+        "learned 3": train(net=LEARNED, optimizer="sgd", steps=3),
+        "untrained": {
+            name: parameter.detach().double().numpy().copy()
+            for name, parameter in detection_task(net=LEARNED).named_parameters()
+        },
+        "bf16": train(net=LEARNED, optimizer="sgd", precision="bf16-mixed", steps=3),
         "frozen": train(net=FROZEN, optimizer="sgd", steps=HALF, save=folder / "one-frozen"),
     }
     found["evaluates"] = evaluate(found["curves"][RUNS[0]]["weights"], lambda: None)
@@ -385,12 +399,26 @@ def test_evaluation_with_new_strategies(kind: str, alone: dict, ranks: list[dict
 
 @pytest.mark.parametrize("kind", ["zero3", "zero2"])
 def test_precisions(kind: str, alone: dict, ranks: list[dict]) -> None:
-    exact = alone["curves"][("sgd", 1)]
-    for precision in ("bf16-mixed", "16-mixed"):
-        mixed = ranks[0][f"{kind} {precision}"]
-        assert mixed["losses"][0] == pytest.approx(exact["losses"][0], rel=1e-3)  # measured: 3e-4
-        assert worst_loss(mixed["losses"], exact["losses"][:3]) < 0.05
+    # Of learned queries: which places are the best proposals of an untrained encoder hangs on the last bit.
+    assert worst_loss(ranks[0][f"{kind} bf16"]["losses"], alone["bf16"]["losses"]) < 5e-3  # measured: 1.2e-3
+    for name in (f"{kind} bf16", f"{kind} fp16"):
+        mixed = ranks[0][name]
+        assert worst_loss(mixed["losses"], alone["learned 3"]["losses"]) < 5e-3  # measured: 1.1e-3 and 8e-5
+        assert distance(mixed["weights"], alone["learned 3"]["weights"]) < 1e-5  # measured: 2e-6
         assert mixed["dtypes"] == ["torch.float32"]
+
+
+def test_steps_that_overflow_are_skipped_and_lower_the_scale(alone: dict, ranks: list[dict]) -> None:
+    first, second = (rank["overflows"] for rank in ranks)
+    assert distance(first["weights"], alone["untrained"]) == 0
+    assert first["precision"] == second["precision"]
+    assert (first["precision"]["scale"], first["precision"]["_growth_tracker"]) == (2.0**38, 0)
+    scaler = LossScaler(scale=8.0, interval=2)
+    scales = []
+    for overflow in (False, False, True, False, False, False):
+        scales.append(float(scaler.scale_loss(torch.ones(()))))
+        scaler.update_scale(overflow)
+    assert scales == [8, 8, 16, 8, 8, 16]  # as torch.amp.GradScaler(init_scale=8, growth_interval=2)
 
 
 def test_refusals() -> None:
