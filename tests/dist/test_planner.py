@@ -35,8 +35,8 @@ def test_one_device_holds_what_was_estimated() -> None:
 def test_two_ranks_hold_what_was_estimated(strategy: str, share: float | None) -> None:
     if strategy.startswith("deepspeed"):
         pytest.importorskip("deepspeed", reason="the extra lab[deepspeed] is not installed")
-    found = run(strategy, 2)
-    assert found["total"] == pytest.approx(found["peak"], rel=0.2)  # measured: 3 % too low to 2 % too high
+    found = run(strategy, 2, ("data.batch_size=4",))
+    assert found["total"] == pytest.approx(found["peak"], rel=0.2)  # measured: 6 % (fsdp) and 12 % (zero3) too high
     if share is not None:
         for part, copies in {"parameters": 1, "gradients": 1, "optimizer": 2}.items():
             assert found["counted"][part] == pytest.approx(copies * share * 204 * 2**20, rel=0.01)
