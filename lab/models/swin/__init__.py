@@ -1,0 +1,1 @@
+"""Swin Transformer (Hierarchical Vision Transformer using Shifted Windows, ICCV 2021): classifiers and backbones."""

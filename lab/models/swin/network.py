@@ -1,0 +1,299 @@
+"""Swin Transformer: "Hierarchical Vision Transformer using Shifted Windows" (Liu et al., ICCV 2021).
+
+Four stages of transformer blocks whose attention stays within windows; every second block shifts them by half a window
+(section 3.2). Patches are 4x4, each stage halves the map and doubles its width. Parameter names are the official ones.
+As a backbone (``features_only``) it is that of the authors' detection and segmentation code: a norm for each returned
+map, maps of any size. The classifier differs in one point, as theirs does: maps within one window are not shifted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lab.errors import ConfigError
+from lab.models.swin.windows import RegionMasks, WindowAttention
+
+PATCH = 4
+
+
+def drop_path(x: Tensor, rate: float, training: bool) -> Tensor:
+    """Stochastic depth (Huang et al., ECCV 2016): zero whole samples of (B, ...), scale the others up."""
+    if not training or rate == 0.0:
+        return x
+    kept = torch.empty(x.shape[0], *[1] * (x.ndim - 1), dtype=x.dtype, device=x.device).bernoulli_(1 - rate)
+    return x * (kept.div_(1 - rate) if rate < 1 else kept)
+
+
+class PatchEmbed(nn.Module):
+    """Non-overlapping 4x4 patches to tokens of ``embed_dim`` channels, normalised."""
+
+    def __init__(self, embed_dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, embed_dim, kernel_size=PATCH, stride=PATCH)
+        self.norm = nn.LayerNorm(embed_dim)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (B, 3, H, W) to (B, H / 4, W / 4, C), padded with zeros to whole patches."""
+        height, width = images.shape[-2:]
+        if height % PATCH or width % PATCH:
+            images = F.pad(images, (0, -width % PATCH, 0, -height % PATCH))
+        tokens: Tensor = self.norm(self.proj(images).permute(0, 2, 3, 1))
+        return tokens
+
+
+class PatchMerging(nn.Module):
+    """Concatenate 2x2 neighbours and reduce them to twice the channels."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * dim)
+        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C) to (B, H / 2, W / 2, 2 * C); odd sizes are padded with zeros."""
+        batch, height, width, channels = x.shape
+        if height % 2 or width % 2:
+            x = F.pad(x, (0, 0, 0, width % 2, 0, height % 2))
+        # The official order of the four: the row changes first.
+        x = x.reshape(batch, (height + 1) // 2, 2, (width + 1) // 2, 2, channels).permute(0, 1, 3, 4, 2, 5).flatten(3)
+        reduced: Tensor = self.reduction(self.norm(x))
+        return reduced
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with exact GELU between them."""
+
+    def __init__(self, dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden_dim)
+        self.fc2 = nn.Linear(hidden_dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., C) to (..., C)."""
+        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return out
+
+
+class SwinBlock(nn.Module):
+    """Attention within windows and a feed-forward net, each after a norm and around an identity (equation 3).
+
+    Attributes:
+        shift: by how many tokens the windows are shifted; 0 in every first block of two.
+    """
+
+    def __init__(self, dim: int, num_heads: int, window_size: int, shift: int, mlp_ratio: float, rate: float) -> None:
+        super().__init__()
+        self.shift = shift
+        self.drop_path_rate = rate
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = WindowAttention(dim, num_heads, window_size)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = FeedForward(dim, int(dim * mlp_ratio))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        state_dict.pop(f"{prefix}attn_mask", None)  # official files carry that of the size they were trained at
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map (B, H, W, C) to the same shape; the windows are shifted where there is a ``mask`` (R * S, N, N)."""
+        shift = 0 if mask is None else self.shift
+        x = x + drop_path(self.attn(self.norm1(x), shift, mask), self.drop_path_rate, self.training)
+        return x + drop_path(self.mlp(self.norm2(x)), self.drop_path_rate, self.training)
+
+
+class SwinStage(nn.Module):
+    """The blocks of one resolution, and what leads to the next.
+
+    Attributes:
+        shift_small: whether windows are shifted also where the map is no larger than one.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        window_size: int,
+        mlp_ratio: float,
+        rates: Sequence[float],
+        downsample: bool,
+        shift_small: bool,
+    ) -> None:
+        super().__init__()
+        self.window_size = window_size
+        self.shift_small = shift_small
+        shifts = [window_size // 2 if index % 2 else 0 for index in range(len(rates))]
+        self.blocks = nn.ModuleList(
+            SwinBlock(dim, num_heads, window_size, shift, mlp_ratio, rate)
+            for shift, rate in zip(shifts, rates, strict=True)
+        )
+        self.downsample = PatchMerging(dim) if downsample else None
+        self._masks = RegionMasks()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the blocks on (B, H, W, C); ``downsample`` is left to the caller."""
+        height, width = x.shape[1:3]
+        window = self.window_size
+        mask = None
+        if len(self.blocks) > 1 and window > 1 and (self.shift_small or min(height, width) > window):
+            mask = self._masks(height + -height % window, width + -width % window, window, window // 2, x)
+        for index, block in enumerate(self.blocks):
+            x = block(x, mask if index % 2 else None)
+        return x
+
+
+class _Trunk(nn.Module):
+    """Patch embedding and stages, without norms and head."""
+
+    def __init__(
+        self,
+        embed_dim: int,
+        depths: Sequence[int],
+        num_heads: Sequence[int],
+        window_size: int,
+        mlp_ratio: float,
+        drop_path_rate: float,
+        num_stages: int,
+        shift_small: bool,
+    ) -> None:
+        super().__init__()
+        if len(depths) != len(num_heads) or not depths or min(*depths, 1) < 1:
+            raise ConfigError(
+                f"depths={tuple(depths)} and num_heads={tuple(num_heads)}: expected one positive number for each stage"
+            )
+        if window_size < 1:
+            raise ConfigError(f"window_size={window_size}: expected a number of tokens, 7 or 12 as published")
+        if not 0.0 <= drop_path_rate <= 1.0:
+            raise ConfigError(f"drop_path_rate={drop_path_rate}: expected a probability, of the last block's branches")
+        rates = torch.linspace(0.0, drop_path_rate, sum(depths), device="cpu").tolist()
+        self.patch_embed = PatchEmbed(embed_dim)
+        self.layers = nn.ModuleList()
+        for stage, depth in enumerate(depths[:num_stages]):
+            first, last = sum(depths[:stage]), stage == num_stages - 1
+            dim, own_rates = embed_dim * 2**stage, rates[first : first + depth]
+            self.layers.append(
+                SwinStage(dim, num_heads[stage], window_size, mlp_ratio, own_rates, not last, shift_small)
+            )
+        self.stage_channels = tuple(embed_dim * 2**stage for stage in range(num_stages))
+
+    def _init_weights(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            if isinstance(module, WindowAttention):
+                nn.init.trunc_normal_(module.relative_position_bias_table, std=0.02)
+
+    def forward_stages(self, images: Tensor) -> list[Tensor]:
+        """Map (B, 3, H, W) to the maps of the stages, each (B, H / stride, W / stride, C) before it is merged."""
+        if images.ndim != 4 or images.shape[1] != 3 or images.numel() == 0:
+            raise ConfigError(f"images of shape {tuple(images.shape)}: expected (B, 3, H, W)")
+        x = self.patch_embed(images)
+        maps = []
+        for stage in self.layers:
+            x = stage(x)
+            maps.append(x)
+            if len(maps) < len(self.layers):
+                x = stage.get_submodule("downsample")(x)
+        return maps
+
+
+class SwinTransformer(_Trunk):
+    """A classifier: (B, 3, H, W) normalised images to (B, num_classes) logits, or (B, C) features without a head.
+
+    Args:
+        embed_dim: channels of the first stage.
+        depths: blocks of each stage.
+        num_heads: attention heads of each stage.
+        window_size: side of a window in tokens.
+        num_classes: K; 0 for no head.
+        mlp_ratio: hidden width of the feed-forward nets over their own.
+        drop_path_rate: probability of dropping a branch of the last block; earlier ones have less, linearly.
+
+    Raises:
+        ConfigError: numbers that do not fit each other.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int = 96,
+        depths: Sequence[int] = (2, 2, 6, 2),
+        num_heads: Sequence[int] = (3, 6, 12, 24),
+        window_size: int = 7,
+        num_classes: int = 1000,
+        mlp_ratio: float = 4.0,
+        drop_path_rate: float = 0.1,
+    ) -> None:
+        super().__init__(embed_dim, depths, num_heads, window_size, mlp_ratio, drop_path_rate, len(depths), False)
+        self.num_features = self.stage_channels[-1]
+        self.norm = nn.LayerNorm(self.num_features)
+        self.head = nn.Linear(self.num_features, num_classes) if num_classes > 0 else nn.Identity()
+        self._init_weights()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (B, num_classes)."""
+        logits: Tensor = self.head(self.norm(self.forward_stages(images)[-1]).mean(dim=(1, 2)))
+        return logits
+
+
+class SwinFeatures(_Trunk):
+    """A backbone: (B, 3, H, W) normalised images to the maps of ``out_indices``; later stages are not built.
+
+    The norm of stage i is the official ``norm<i - 1>``. A classifier's weights have none: they stay as they are.
+
+    Args:
+        embed_dim: channels of the first stage.
+        depths: blocks of each stage.
+        num_heads: attention heads of each stage.
+        window_size: side of a window in tokens.
+        out_indices: which stages' maps, counted from 1 (stride 4) as in every backbone here; there is no stem's map.
+        mlp_ratio: hidden width of the feed-forward nets over their own.
+        drop_path_rate: probability of dropping a branch of the last block; earlier ones have less, linearly.
+
+    Attributes:
+        num_channels: channels of each returned map.
+        strides: stride of each returned map with respect to the image.
+
+    Raises:
+        ConfigError: numbers that do not fit each other, or an unknown index.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int = 96,
+        depths: Sequence[int] = (2, 2, 6, 2),
+        num_heads: Sequence[int] = (3, 6, 12, 24),
+        window_size: int = 7,
+        out_indices: Sequence[int] = (1, 2, 3, 4),
+        mlp_ratio: float = 4.0,
+        drop_path_rate: float = 0.1,
+    ) -> None:
+        known = range(1, len(depths) + 1)
+        if not out_indices or any(index not in known for index in out_indices):
+            stages = ", ".join(map(str, known))
+            raise ConfigError(f"out_indices={tuple(out_indices)}: expected some of the stages {stages}")
+        last = max(out_indices)
+        super().__init__(embed_dim, depths, num_heads, window_size, mlp_ratio, drop_path_rate, last, True)
+        self.out_indices = tuple(out_indices)
+        self.num_channels = tuple(self.stage_channels[index - 1] for index in out_indices)
+        self.strides = tuple(PATCH * 2 ** (index - 1) for index in out_indices)
+        for index in sorted(set(out_indices)):
+            self.add_module(f"norm{index - 1}", nn.LayerNorm(self.stage_channels[index - 1]))
+        self._init_weights()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        if f"{prefix}norm.weight" in state_dict:
+            for index in self.out_indices:
+                for key, value in self.get_submodule(f"norm{index - 1}").state_dict().items():
+                    state_dict.setdefault(f"{prefix}norm{index - 1}.{key}", value)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the maps of ``out_indices``, each (B, C, H / stride, W / stride), channels last in memory."""
+        maps = self.forward_stages(images)
+        return [self.get_submodule(f"norm{i - 1}")(maps[i - 1]).permute(0, 3, 1, 2) for i in self.out_indices]
