@@ -5,12 +5,14 @@ DeepSpeed's own bf16 and fp16 modes cast the module and every floating point num
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch.plugins.precision import DeepSpeedPrecision
 from torch import Tensor, nn
 
 from lab.errors import ConfigError
+from lab.strategies import deepspeed_gradients as gradients
 
 AUTOCAST = {"32-true": None, "bf16-mixed": "bfloat16", "16-mixed": "float16"}
 """What products are computed in, by Lightning's ``precision``."""
@@ -73,6 +75,22 @@ class ZeroPrecision(DeepSpeedPrecision):
     def backward(self, tensor: Tensor, model: Any, optimizer: Any, *args: Any, **kwargs: Any) -> None:
         """Propagate back; Lightning has divided by the number of micro-batches, DeepSpeed would do it again."""
         super().backward(tensor, model, optimizer, *args, scale_wrt_gas=False, **kwargs)
+
+    def optimizer_step(  # type: ignore[override]
+        self, optimizer: Any, model: Any, closure: Callable[[], Any], **kwargs: Any
+    ) -> Any:
+        """Compute a micro-batch, and step after the last one of a step."""
+        engine = model.trainer.model
+        if engine.micro_steps % engine.gradient_accumulation_steps() == 0:
+            gradients.forget(engine.optimizer)
+
+        def collecting() -> Any:
+            result = closure()
+            if engine.gradient_accumulation_steps() > 1 and engine.is_gradient_accumulation_boundary():
+                gradients.collect(engine.optimizer)
+            return result
+
+        return super().optimizer_step(optimizer, model, collecting, **kwargs)
 
     def attach(self, zero: Any) -> None:
         """Let deepspeed's optimizer scale the loss, if this precision needs it."""
