@@ -4,8 +4,8 @@
 
 Each row first checks that both compute the same, then times them in turn (the order changes every round, so that
 neither profits from the other's warm caches) and prints medians and the median of the rounds' ratios: above 1, ours is
-faster. Peers: transformers' DETR with timm's ResNet-50 (its default), torchvision's ResNet-50. A training step is
-forward, loss (with matching, on every decoder layer) and backward.
+faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50. A training
+step is forward, loss (DETR's with matching, on every decoder layer) and backward.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from lab import create_model
 from lab.models.detr.network import DETR
 from lab.models.detr.weights import to_transformers
+from lab.models.swin.weights import to_transformers as swin_to_transformers
 from lab.structures import DetectionTargets
 
 
@@ -174,12 +175,60 @@ def resnet_train(batch: int, size: Size, device: torch.device) -> tuple[Step, St
     return lambda: run(ours), lambda: run(peer), worst(run(ours), run(peer))
 
 
+def swin_pair(device: torch.device) -> tuple[nn.Module, nn.Module]:
+    """Return ours and transformers' Swin-T with the same weights, without the stochastic depth of either."""
+    from transformers import SwinConfig, SwinForImageClassification
+
+    torch.manual_seed(0)
+    ours = create_model("swin_tiny", drop_path_rate=0.0)
+    fill_norms(ours)
+    peer = SwinForImageClassification(SwinConfig(num_labels=1000, drop_path_rate=0.0))
+    peer.load_state_dict(swin_to_transformers(ours.state_dict()), strict=True)
+    return ours.to(device), peer.to(device)
+
+
+def swin_forward(batch: int, size: Size, device: torch.device) -> tuple[Step, Step, float]:
+    """Inference of the classifier."""
+    ours, peer = (model.eval() for model in swin_pair(device))
+    images = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(1)).to(device)
+
+    def run_ours() -> Tensor:
+        with torch.inference_mode():
+            out: Tensor = ours(images)
+            return out
+
+    def run_peer() -> Tensor:
+        with torch.inference_mode():
+            out: Tensor = peer(images).logits
+            return out
+
+    return run_ours, run_peer, worst(run_ours(), run_peer())
+
+
+def swin_train(batch: int, size: Size, device: torch.device) -> tuple[Step, Step, float]:
+    """Forward, cross-entropy, backward, without stochastic depth."""
+    ours, peer = (model.train() for model in swin_pair(device))
+    images = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(1)).to(device)
+    labels = torch.arange(batch, device=device)
+
+    def run(model: nn.Module) -> Tensor:
+        model.zero_grad(set_to_none=True)
+        out = model(images)
+        loss = nn.functional.cross_entropy(out if isinstance(out, Tensor) else out.logits, labels)
+        loss.backward()
+        return loss.detach()
+
+    return lambda: run(ours), lambda: run(peer), worst(run(ours), run(peer))
+
+
 Maker = Callable[[int, Size, torch.device], tuple[Step, Step, float]]
 ROWS: dict[str, tuple[Maker, int, Size]] = {
     "detr-forward": (detr_forward, 2, (480, 640)),
     "detr-train": (detr_train, 2, (480, 640)),
     "resnet50-forward": (resnet_forward, 8, (224, 224)),
     "resnet50-train": (resnet_train, 8, (224, 224)),
+    "swin-forward": (swin_forward, 8, (224, 224)),
+    "swin-train": (swin_train, 8, (224, 224)),
 }
 
 
@@ -234,7 +283,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="what to time (default: all)")
     parser.add_argument("--runs", type=int, default=9, help="timed rounds of each row (default: 9)")
-    parser.add_argument("--batch", type=int, help="images in a batch (default: 2 for DETR, 8 for ResNet)")
+    parser.add_argument("--batch", type=int, help="images in a batch (default: 2 for DETR, 8 for ResNet and Swin)")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="size of the images")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")

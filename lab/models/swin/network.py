@@ -102,8 +102,15 @@ class SwinBlock(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Map (B, H, W, C) to the same shape; the windows are shifted where there is a ``mask`` (R * S, N, N)."""
         shift = 0 if mask is None else self.shift
-        x = x + drop_path(self.attn(self.norm1(x), shift, mask), self.drop_path_rate, self.training)
-        return x + drop_path(self.mlp(self.norm2(x)), self.drop_path_rate, self.training)
+        x = self._add(x, self.attn(self.norm1(x), shift, mask), self.attn)
+        return self._add(x, self.mlp(self.norm2(x)), self.mlp)
+
+    def _add(self, x: Tensor, branch: Tensor, made_by: nn.Module) -> Tensor:
+        """Add a branch to the identity; in inference into the branch's memory, unless a hook has seen it."""
+        branch = drop_path(branch, self.drop_path_rate, self.training)
+        if torch.is_grad_enabled() or branch.dtype != x.dtype or made_by._forward_hooks:
+            return x + branch
+        return branch.add_(x)
 
 
 class SwinStage(nn.Module):

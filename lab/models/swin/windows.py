@@ -135,9 +135,9 @@ class WindowAttention(nn.Module):
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
     """Scaled dot-product attention of (G, h, N, d) with a bias (1, h, N, N) added to the logits.
 
-    On a CPU PyTorch's fused kernel loses to plain products at so few tokens, and has none where the bias is learned.
+    On a CPU PyTorch has no fused kernel where the bias is learned, and its own fallback costs more than plain products.
     """
-    if query.device.type != "cpu":
+    if query.device.type != "cpu" or not bias.requires_grad:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
     logits = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1)
     return logits.add_(bias).softmax(-1) @ value

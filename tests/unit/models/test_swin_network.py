@@ -47,7 +47,9 @@ def test_the_two_ways_of_attention_are_one() -> None:
     query, key, value = torch.randn(3, 3, 2, 9, 4, dtype=torch.float64)
     bias = torch.randn(1, 2, 9, 9, dtype=torch.float64)
     expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-    torch.testing.assert_close(attend(query, key, value, bias), expected, rtol=1e-12, atol=1e-12)
+    for learned in (False, True):
+        bias.requires_grad_(learned)
+        torch.testing.assert_close(attend(query, key, value, bias), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_masks_are_made_once_for_a_size_and_not_piled_up() -> None:
@@ -74,6 +76,19 @@ def test_inference_then_training_then_another_size() -> None:
     twin = copy.deepcopy(model).double()
     assert twin(images().double()).dtype == torch.float64
     assert model.state_dict().keys() == SwinTransformer(**SMALL, num_classes=3).state_dict().keys()
+
+
+def test_what_a_hook_has_seen_is_not_written_over() -> None:
+    model = SwinTransformer(**SMALL, num_classes=3).eval()
+    attention, seen = model.get_submodule("layers.0.blocks.1.attn"), []
+    handle = attention.register_forward_hook(lambda module, inputs, output: seen.append((inputs, output)))
+    with torch.no_grad():
+        hooked = model(images())
+        handle.remove()
+        mask = region_mask(12, 15, 3, 1, images())
+        torch.testing.assert_close(seen[0][1], attention(seen[0][0][0], 1, mask))
+        torch.testing.assert_close(model(images()), hooked)
+    torch.testing.assert_close(model(images()), hooked, rtol=1e-5, atol=1e-6)
 
 
 def test_images_of_a_batch_do_not_meet() -> None:
