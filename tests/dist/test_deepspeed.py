@@ -375,7 +375,7 @@ def test_stages_and_offload_change_nothing(kind: str, alone: dict, ranks: list[d
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_parameter_may_rest(kind: str, alone: dict, ranks: list[dict]) -> None:
     for mine, other in zip(ranks[0][f"{kind} branches"], alone["branches"], strict=True):
-        assert distance(mine, other) < 1e-6  # measured: 1e-8; with the gradients of earlier steps 4e-4 and more
+        assert distance(mine, other) < 1e-6  # measured: 1e-8; with gradients of earlier steps 3e-3 and more
 
 
 def test_mutants_are_seen(alone: dict, ranks: list[dict]) -> None:
