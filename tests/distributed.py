@@ -8,11 +8,12 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
 
-def run_distributed(fn: Callable[..., Any], world_size: int = 2, args: tuple = (), timeout: float = 120.0) -> list[Any]:
+def run_distributed(fn: Callable[..., Any], world_size: int = 2, args: tuple = (), timeout: float = 300.0) -> list[Any]:
     """Call ``fn(rank, *args)`` on ``world_size`` spawned ranks of a gloo process group and return their results.
 
     ``fn`` must be a module's top-level function and its result picklable (plain numbers, dicts, numpy arrays). The
@@ -48,6 +49,7 @@ def run_distributed(fn: Callable[..., Any], world_size: int = 2, args: tuple = (
 def _rank(fn: Callable[..., Any], rank: int, world_size: int, port: int, args: tuple, queue: Any) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(world_size))
     os.environ["LOCAL_RANK"] = str(rank)
+    torch.set_num_threads(1)  # several ranks with a thread for each core would wait for each other most of the time
     error, value = None, None
     try:
         dist.init_process_group("gloo", rank=rank, world_size=world_size)

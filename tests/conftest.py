@@ -1,0 +1,6 @@
+"""Settings of the environment that must stand before torch is imported."""
+
+import os
+
+# OpenMP's threads spin while they wait, which beside other processes costs more than the work itself; as the launcher does.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
