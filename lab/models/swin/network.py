@@ -19,6 +19,7 @@ from lab.errors import ConfigError
 from lab.models.swin.windows import RegionMasks, WindowAttention
 
 PATCH = 4
+_HIDDEN_VALUES = 1 << 20  # of a part of the feed-forward net's hidden values: 4 MB
 
 
 def drop_path(x: Tensor, rate: float, training: bool) -> Tensor:
@@ -74,9 +75,14 @@ class FeedForward(nn.Module):
         self.fc2 = nn.Linear(hidden_dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (..., C) to (..., C)."""
-        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
-        return out
+        """Map (..., C) to (..., C); in inference on a CPU some rows at a time."""
+        rows = max(1, _HIDDEN_VALUES // self.fc1.out_features)
+        if torch.is_grad_enabled() or x.device.type != "cpu" or torch.compiler.is_compiling() or x.numel() == 0:
+            out: Tensor = self.fc2(F.gelu(self.fc1(x)))
+            return out
+        # Memory already mapped and in the cache serves every part; mapping it anew would cost more than the GELU.
+        parts = x.flatten(0, -2).split(rows)
+        return torch.cat([self.fc2(F.gelu(self.fc1(part))) for part in parts]).view_as(x)
 
 
 class SwinBlock(nn.Module):
