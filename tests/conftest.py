@@ -2,5 +2,5 @@
 
 import os
 
-# OpenMP's threads spin while they wait, which beside other processes costs more than the work; the launcher does the same.
+# As the launcher does: OpenMP's threads spin while they wait, which beside other processes costs more than the work.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
