@@ -1,4 +1,4 @@
-"""The registered Swin Transformers: table 7 of the paper, at 224 pixels (windows of 7) and 384 (windows of 12).
+"""The registered Swin Transformers: section 3.3 of the paper, at 224 pixels (windows of 7) and 384 (windows of 12).
 
 The authors' files have no hash in their names and theirs were not at hand, so no tags: give ``pretrained=FILE``.
 """
