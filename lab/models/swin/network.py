@@ -182,7 +182,7 @@ class _Trunk(nn.Module):
             raise ConfigError(f"window_size={window_size}: expected a number of tokens, 7 or 12 as published")
         if not 0.0 <= drop_path_rate <= 1.0:
             raise ConfigError(f"drop_path_rate={drop_path_rate}: expected a probability, of the last block's branches")
-        rates = torch.linspace(0.0, drop_path_rate, sum(depths), device="cpu").tolist()
+        rates = [drop_path_rate * index / max(sum(depths) - 1, 1) for index in range(sum(depths))]
         self.patch_embed = PatchEmbed(embed_dim)
         self.layers = nn.ModuleList()
         for stage, depth in enumerate(depths[:num_stages]):
@@ -194,13 +194,14 @@ class _Trunk(nn.Module):
         self.stage_channels = tuple(embed_dim * 2**stage for stage in range(num_stages))
 
     def _init_weights(self) -> None:
+        # The authors truncate at 2.0, a hundred standard deviations: a normal distribution.
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             if isinstance(module, WindowAttention):
-                nn.init.trunc_normal_(module.relative_position_bias_table, std=0.02)
+                nn.init.normal_(module.relative_position_bias_table, std=0.02)
 
     def forward_stages(self, images: Tensor) -> list[Tensor]:
         """Map (B, 3, H, W) to the maps of the stages, each (B, H / stride, W / stride, C) before it is merged."""

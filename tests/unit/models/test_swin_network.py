@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from lab import create_model
 from lab.errors import CheckpointError, ConfigError
@@ -112,6 +113,26 @@ def test_low_precision_and_the_meta_device() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(model(images()).float(), expected, rtol=0.05, atol=0.02)
     assert model.to("meta")(images().to("meta")).shape == (2, 3)
+
+
+def test_fake_tensors_leave_no_mask_behind() -> None:
+    """The planner counts memory with them, of a network that then trains."""
+    model = SwinTransformer(**SMALL, num_classes=3, drop_path_rate=0.0)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        SwinTransformer(**SMALL)(torch.empty(2, 3, 40, 52)).sum().backward()
+        assert isinstance(model(mode.from_tensor(images())), FakeTensor)
+    expected = model(images())
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        model(mode.from_tensor(images()))
+    assert torch.equal(model(images()), expected)
+
+
+def test_the_graph_is_one() -> None:
+    model = SwinTransformer(**SMALL, num_classes=3, drop_path_rate=0.1)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    compiled(images()).sum().backward()
+    model.eval()
+    torch.testing.assert_close(compiled(images()), model(images()), rtol=1e-6, atol=1e-6)
 
 
 def test_stochastic_depth_drops_whole_samples_and_keeps_the_mean() -> None:
