@@ -5,6 +5,7 @@ No config object travels below this file: what it builds takes plain arguments.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -116,7 +117,25 @@ def _fit(
     watch: SignalWatch,
     place: Place,
 ) -> dict[str, float]:
-    plan = make_plan(config, data, place)
+    plan, metrics = make_plan(config, data, place), MetricsCSV(run.path)
+    config = _train(config, run, data, plan, metrics, wandb_run, watch, place)
+    # The test builds a task of its own. Two copies of a large model may not fit, and these two hold the trained one.
+    data.plan.totals, data.trainer = None, None
+    gc.collect()
+    return _test_best(config, run, data, plan, metrics, wandb_run, place)
+
+
+def _train(
+    config: dict[str, Any],
+    run: RunDirectory,
+    data: DetectionDataModule,
+    plan: Plan,
+    metrics: MetricsCSV,
+    wandb_run: WandbRun | None,
+    watch: SignalWatch,
+    place: Place,
+) -> dict[str, Any]:
+    """Train to the last step and return the config, the strategy settled; nothing of the training is kept."""
     task = build_task(config, data, plan.schedule_steps)
     before = run.record.get("strategy") if (run.checkpoints / "last.ckpt").exists() else None
     config, strategy = settle_strategy(config, task, data, place, before=before)
@@ -130,7 +149,6 @@ def _fit(
         print(f"note: {differs}")
     if config["trainer"]["compile"]:
         task.net.compile(backend=config["trainer"]["compile"])
-    metrics = MetricsCSV(run.path)
     start, ckpt = collectives.from_rank_zero(_where_to_start(run) if place.rank == 0 else (0, None))
     if start > plan.max_steps:
         raise RunError(f"{run.path} stands at step {start}, beyond the {plan.max_steps} steps now asked for")
@@ -147,8 +165,7 @@ def _fit(
     if start < plan.max_steps:
         trainer.fit(task, datamodule=data)
     run.update(world_size=collectives.world_size(), hardware=evaluation.describe_device(trainer))
-    del trainer, callbacks  # the test builds its own, and two copies of a large model may not fit
-    return _test_best(config, run, data, plan, metrics, wandb_run, place)
+    return config
 
 
 def _test_best(
