@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,26 +126,31 @@ class Prepared:
             log: write the output to ``output.log`` in the run's directory too.
         """
         job, run = self.begin()
-        code = 1
-        try:
-            if here and job.world_size == 1:
-                code = run_job(job, Place())
-            else:
-                from lab.launch.workers import run_workers
+        if here and job.world_size == 1:
+            return carry_out(job, run, lambda: run_job(job, Place()))
+        from lab.launch.workers import run_workers
 
-                code = run_workers(job, self.path / "output.log" if log and run is not None else None)
-            return code
-        except LabError:
-            code = 2
-            raise
-        except Interrupted as interrupted:
-            code = interrupted.exit_code
-            raise
-        finally:
-            if run is not None:
-                if job.kind == "fit":
-                    run.settle(code)
-                run.release()
+        output = self.path / "output.log" if log and run is not None else None
+        return carry_out(job, run, lambda: run_workers(job, output))
+
+
+def carry_out(job: Job, run: RunDirectory | None, work: Callable[[], int]) -> int:
+    """Do a job's work and return its exit code; its directory, if it has one, is settled and released in any case."""
+    code = 1
+    try:
+        code = work()
+        return code
+    except LabError:
+        code = 2
+        raise
+    except Interrupted as interrupted:
+        code = interrupted.exit_code
+        raise
+    finally:
+        if run is not None:
+            if job.kind == "fit":
+                run.settle(code)
+            run.release()
 
 
 def prepare_job(

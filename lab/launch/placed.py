@@ -12,7 +12,7 @@ from typing import Any
 
 from lab.errors import ConfigError, LabError
 from lab.launch.jobs import Job, run_job
-from lab.launch.parent import Prepared, prepare_job
+from lab.launch.parent import Prepared, carry_out, prepare_job
 from lab.ranks import Place
 from lab.signals import SignalWatch
 
@@ -40,7 +40,6 @@ def run_placed(overrides: list[str], user_dirs: list[str], place: Place, multiru
 
 
 def _lead(overrides: list[str], user_dirs: list[str], place: Place) -> int:
-    run, code = None, 1
     try:
         prepared = _prepare(overrides, user_dirs, place)
         job, run = prepared.begin()
@@ -48,21 +47,15 @@ def _lead(overrides: list[str], user_dirs: list[str], place: Place) -> int:
         if place.world_size > 1:
             _publish(_store(place), _REFUSED, place)
         raise
-    try:
+
+    def work() -> int:
         store = None
         if place.world_size > 1:
             store = _store(place)
             _publish(store, job.to_json(), place)
-        code = run_job(job, place, store)
-        return code
-    except LabError:
-        code = 2
-        raise
-    finally:
-        if run is not None:
-            if job.kind == "fit":
-                run.settle(code)
-            run.release()
+        return run_job(job, place, store)
+
+    return carry_out(job, run, work)
 
 
 def _prepare(overrides: list[str], user_dirs: list[str], place: Place) -> Prepared:

@@ -171,7 +171,7 @@ def test_only_what_is_wanted_is_read(tmp_path: Path) -> None:
     before = resident()
     reader.read_block("big", (2000, 10), (8, 100))
     reader.read_flat("big", 9_000_000, 9_001_000)
-    assert resident() - before < 8  # measured: 0.4 MiB
+    assert resident() - before < 8  # MiB; the whole tensor is 61
     reader.read("big")
     assert resident() - before > 40
 
