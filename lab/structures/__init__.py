@@ -1,0 +1,55 @@
+"""The types that tie the house together: what a dataset offers, what a batch holds, what an architecture must do.
+
+Whoever writes a new architecture or dataset reads ``common`` and the file of the kind of problem, and nothing else.
+Only dataclasses and Protocols stand here.
+"""
+
+from lab.structures.common import DataSpec, ImageBatch, KeyedDataset, Movable, split_packed
+from lab.structures.detection import (
+    DetectionBatch,
+    DetectionPredictions,
+    DetectionSample,
+    DetectionTargets,
+    DetectionTruth,
+    Detector,
+)
+from lab.structures.recommendation import LaneBatch, LaneTargets, Recommender, SequenceBatch, SequenceTargets
+from lab.structures.segmentation import (
+    NO_SEGMENT,
+    Instances,
+    MaskSegmenter,
+    SegmentationBatch,
+    SegmentationSample,
+    SegmentationTargets,
+    SegmentationTruth,
+    Segmenter,
+    Segments,
+)
+
+__all__ = [
+    "NO_SEGMENT",
+    "DataSpec",
+    "DetectionBatch",
+    "DetectionPredictions",
+    "DetectionSample",
+    "DetectionTargets",
+    "DetectionTruth",
+    "Detector",
+    "ImageBatch",
+    "Instances",
+    "KeyedDataset",
+    "LaneBatch",
+    "LaneTargets",
+    "MaskSegmenter",
+    "Movable",
+    "Recommender",
+    "SegmentationBatch",
+    "SegmentationSample",
+    "SegmentationTargets",
+    "SegmentationTruth",
+    "Segmenter",
+    "Segments",
+    "SequenceBatch",
+    "SequenceTargets",
+    "split_packed",
+]

@@ -1,0 +1,152 @@
+"""What all kinds of problem share: the description of a dataset, batches of images, datasets read by key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+import torch
+from torch import Tensor
+
+OutputsT = TypeVar("OutputsT")
+TargetsT = TypeVar("TargetsT", bound="Rows")
+TruthT = TypeVar("TruthT", bound="Rows")
+
+
+def split_packed(counts: Sequence[int], rows: slice) -> slice:
+    """Return where the items of some images stand among those of all, packed one after the other.
+
+    Args:
+        counts: items of each image.
+        rows: consecutive images.
+    """
+    first, last, _ = rows.indices(len(counts))
+    return slice(sum(counts[:first]), sum(counts[:last]))
+
+
+class Rows(Protocol):
+    """What can be cut into consecutive samples."""
+
+    def rows(self, chosen: slice) -> Any:
+        """Return consecutive samples."""
+        ...
+
+
+class Movable:
+    """A dataclass of tensors (and nested Movables) that moves to a device as a whole."""
+
+    def _map(self, apply: Callable[[Tensor], Tensor]) -> Self:
+        changes: dict[str, Any] = {}
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                changes[field.name] = apply(value)
+            elif isinstance(value, Movable):
+                changes[field.name] = value._map(apply)
+        return replace(self, **changes)  # type: ignore[type-var]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """Return a copy whose tensors live on ``device``."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Self:
+        """Return a copy in page-locked host memory, as DataLoader's ``pin_memory`` asks for."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What a DataModule tells a task after ``setup``; the network is sized from it.
+
+    Attributes:
+        task: the kind of problem, ``"detection"`` for instance; equal to the ``task`` of the model's YAML.
+        class_names: the name of each label, in label order (K names).
+        input_shape: ``(3, H, W)``; a 0 stands where the size varies from image to image.
+        thing_labels: segmentation: the labels whose objects are counted one by one (things); the others are stuff.
+        item_names: recommendation: the user's own id of each item; item ``i`` of a batch (1 to I) is
+            ``item_names[i - 1]``.
+        item_counts: recommendation: how often each item stands in the training data.
+        num_sequences: recommendation: training sequences (sessions or users).
+        num_events: recommendation: training events.
+    """
+
+    task: str
+    class_names: tuple[str, ...] = ()
+    input_shape: tuple[int, ...] = ()
+    thing_labels: tuple[int, ...] = ()
+    item_names: tuple[str, ...] = ()
+    item_counts: tuple[int, ...] = ()
+    num_sequences: int = 0
+    num_events: int = 0
+
+    @property
+    def num_classes(self) -> int:
+        """K, the number of labels, no-object not counted."""
+        return len(self.class_names)
+
+    @property
+    def num_items(self) -> int:
+        """I, the number of items."""
+        return len(self.item_names)
+
+
+@dataclass
+class ImageBatch(Movable, Generic[TargetsT, TruthT]):
+    """A batch of images.
+
+    Attributes:
+        images: (B, 3, H, W) uint8 RGB, padded with zeros at the right and bottom. The task normalises on the device.
+        padding_mask: (B, H, W) bool, True where padded; None when nothing is padded.
+        targets: what the loss compares with.
+        image_ids: (B,) int64.
+        original_sizes: (B, 2) int64 (height, width) of the stored images.
+        valid: (B,) bool, False for a sample that only fills up the batch and must not be counted by a metric.
+        truth: the annotations as stored, for evaluation; None in training.
+        totals: the normalisers of the whole optimizer step (all ranks and accumulated micro-batches), as the
+            architecture's ``totals`` names them; empty outside of training, where the batch stands for itself.
+    """
+
+    images: Tensor
+    padding_mask: Tensor | None
+    targets: TargetsT
+    image_ids: Tensor
+    original_sizes: Tensor
+    valid: Tensor
+    truth: TruthT | None = None
+    totals: Mapping[str, float] | None = None
+
+    @property
+    def num_samples(self) -> int:
+        """B."""
+        return len(self.images)
+
+    def rows(self, chosen: slice) -> ImageBatch[TargetsT, TruthT]:
+        """Return the part of the batch with consecutive images, ``totals`` still those of the whole step."""
+        return ImageBatch(
+            images=self.images[chosen],
+            padding_mask=None if self.padding_mask is None else self.padding_mask[chosen],
+            targets=self.targets.rows(chosen),
+            image_ids=self.image_ids[chosen],
+            original_sizes=self.original_sizes[chosen],
+            valid=self.valid[chosen],
+            truth=None if self.truth is None else self.truth.rows(chosen),
+            totals=self.totals,
+        )
+
+
+class KeyedDataset(Protocol):
+    """A map-style dataset whose samples are a function of (seed, epoch, index), never of worker or rank."""
+
+    def __len__(self) -> int:
+        """Return the number of samples of an epoch."""
+        ...
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        """Return the sample for ``(epoch, index)``."""
+        ...
+
+    @property
+    def aspect_ratios(self) -> Sequence[float] | None:
+        """Width / height of each image, for batches of alike shapes; None where all are equal."""
+        ...

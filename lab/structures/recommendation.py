@@ -1,0 +1,172 @@
+"""Recommendation of the next item: batches and the protocol of recommenders.
+
+B sequences in a batch, L events of the longest, I items numbered 1 to I, 0 where there is none, Q positions at which
+the next item is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from lab.structures.common import Movable, OutputsT, split_packed
+
+
+@dataclass
+class SequenceTargets(Movable):
+    """What follows each event.
+
+    Attributes:
+        items: (B, L) int64: the item asked for after each event, 0 where none is (padding too).
+        counts: how many of them each sequence has; host integers.
+        negatives: (B, L, n) int64 items that did not follow, 0 where ``items`` is; None where the loss needs none.
+    """
+
+    items: Tensor
+    counts: tuple[int, ...]
+    negatives: Tensor | None = None
+
+    def rows(self, chosen: slice) -> SequenceTargets:
+        """Return the targets of consecutive sequences."""
+        negatives = None if self.negatives is None else self.negatives[chosen]
+        return SequenceTargets(self.items[chosen], self.counts[chosen], negatives)
+
+
+@dataclass
+class SequenceBatch(Movable):
+    """Sequences of items (sessions, or the history of users), oldest event first.
+
+    Attributes:
+        items: (B, L) int64, 1 to I, zeros at the right where a sequence is shorter.
+        lengths: (B,) int64, at least 1.
+        targets: what follows. In evaluation its places other than 0 are the Q queries, in row-major order.
+        sequence_ids: (B,) int64, the number of the sequence in its dataset.
+        valid: (B,) bool, False for a sequence that only fills up the batch.
+        seen: (S,) int64: items that the sequences have had before their queries, packed; may hold an item twice.
+        seen_counts: how many of the S belong to each sequence.
+        totals: see ``ImageBatch``.
+    """
+
+    items: Tensor
+    lengths: Tensor
+    targets: SequenceTargets
+    sequence_ids: Tensor
+    valid: Tensor
+    seen: Tensor | None = None
+    seen_counts: tuple[int, ...] = ()
+    totals: Mapping[str, float] | None = None
+
+    @property
+    def num_samples(self) -> int:
+        """B."""
+        return len(self.items)
+
+    def rows(self, chosen: slice) -> SequenceBatch:
+        """Return the part of the batch with consecutive sequences."""
+        seen = None if self.seen is None else self.seen[split_packed(self.seen_counts, chosen)]
+        return SequenceBatch(
+            items=self.items[chosen],
+            lengths=self.lengths[chosen],
+            targets=self.targets.rows(chosen),
+            sequence_ids=self.sequence_ids[chosen],
+            valid=self.valid[chosen],
+            seen=seen,
+            seen_counts=self.seen_counts[chosen] if self.seen is not None else (),
+            totals=self.totals,
+        )
+
+
+@runtime_checkable
+class Recommender(Protocol[OutputsT]):
+    """The protocol of architectures that rank the next item. ``totals`` and ``loss`` are as in ``Detector``.
+
+    Training batches are ``SequenceBatch``, or what the model's ``batching`` asks of the data (``LaneBatch``).
+    """
+
+    def forward(self, batch: Any) -> OutputsT:
+        """Map a training batch to the architecture's own outputs."""
+        ...
+
+    def totals(self, targets: Any) -> Mapping[str, float]:
+        """Return this batch's share of every normaliser of the loss."""
+        ...
+
+    def loss(self, outputs: OutputsT, targets: Any, totals: Mapping[str, float] | None = None) -> dict[str, Tensor]:
+        """Return named scalar terms, already weighted; their sum is minimised."""
+        ...
+
+    def encode(self, batch: SequenceBatch, queries: Tensor) -> Any:
+        """Return what ``score`` needs of each query: a tensor, or a Movable of tensors, whose first dimension is Q.
+
+        Args:
+            batch: sequences; its targets are not looked at.
+            queries: (Q, 2) int64 (row, position): rank what follows the event at that position of that sequence.
+        """
+        ...
+
+    def score(self, states: Any, items: slice | Tensor) -> Tensor:
+        """Return the scores (Q, n) of some items, higher is better.
+
+        Args:
+            states: of ``encode``.
+            items: ``slice(first, last)`` of item numbers 1 to I, or (Q, n) int64 item numbers for each query.
+        """
+        ...
+
+
+@dataclass
+class LaneTargets(Movable):
+    """What a step of session-parallel training is scored against.
+
+    Attributes:
+        candidates: (M + n,) int64 items: the next item of each of the M lanes of the whole step (all ranks and
+            micro-batches), then n negatives that all lanes share.
+        positions: (m,) int64: where the next item of each lane of this batch stands among the candidates.
+    """
+
+    candidates: Tensor
+    positions: Tensor
+
+    def rows(self, chosen: slice) -> LaneTargets:
+        """Return the targets of consecutive lanes."""
+        return LaneTargets(self.candidates, self.positions[chosen])
+
+
+@dataclass
+class LaneBatch(Movable):
+    """One event of each of m sessions that are walked through side by side (Hidasi et al., ICLR 2016, section 3.1.1).
+
+    Attributes:
+        items: (m,) int64 the current item of each lane, 1 to I.
+        lanes: (m,) int64 the number of each lane, 0 to ``data.batch_size`` - 1: whose hidden state goes on.
+        starts: (m,) bool: a session begins here, the lane's hidden state is zero.
+        targets: the next items.
+        touched: (U,) int64 sorted numbers of all items that stand in this step on any rank, current, next or negative.
+        totals: see ``ImageBatch``.
+    """
+
+    items: Tensor
+    lanes: Tensor
+    starts: Tensor
+    targets: LaneTargets
+    touched: Tensor
+    totals: Mapping[str, float] | None = None
+
+    @property
+    def num_samples(self) -> int:
+        """M."""
+        return len(self.items)
+
+    def rows(self, chosen: slice) -> LaneBatch:
+        """Return the part of the batch with consecutive lanes."""
+        return LaneBatch(
+            self.items[chosen],
+            self.lanes[chosen],
+            self.starts[chosen],
+            self.targets.rows(chosen),
+            self.touched,
+            self.totals,
+        )

@@ -1,0 +1,175 @@
+"""Semantic, instance and panoptic segmentation: samples, targets, predictions and the protocols of segmenters.
+
+B images in a batch, H and W pixels (padded), K classes, T segments of all images of a batch one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from lab.structures.common import ImageBatch, Movable, OutputsT, split_packed
+
+NO_SEGMENT = -1
+"""In a map of segments: a pixel that belongs to none, because it is unlabelled, ignored, of a crowd or padding."""
+
+
+@dataclass
+class SegmentationSample:
+    """One image and its segments, as a dataset returns it for the key ``(epoch, index)``.
+
+    A segment is all pixels of a class (semantic data) or of one object or stuff region (panoptic data).
+
+    Attributes:
+        image: (3, h, w) uint8 RGB, resized and augmented, not padded, not normalised.
+        segments: (h, w) int16: the segment of each pixel, 0..n-1, or ``NO_SEGMENT``.
+        labels: (n,) int64 in 0..K-1, the class of each segment; each has at least one pixel.
+        image_id: the dataset's own id of the image.
+        original_size: (height, width) of the stored image, in whose pixels ``truth`` stands.
+        truth: what evaluation compares with; None in training.
+    """
+
+    image: Tensor
+    segments: Tensor
+    labels: Tensor
+    image_id: int
+    original_size: tuple[int, int]
+    truth: SegmentationTruth | None = None
+
+
+@dataclass
+class SegmentationTruth(Movable):
+    """The annotations as stored, for one image or a batch; images differ in size, so their pixels stand packed.
+
+    Attributes:
+        pixels: (P,) int16: the segment of each pixel of each image, row after row, or ``NO_SEGMENT``.
+        labels: (T,) int64 in 0..K-1.
+        iscrowd: (T,) bool: segments that are neither hit nor missed.
+        counts: how many of the T belong to each image.
+        sizes: (height, width) of each image.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    iscrowd: Tensor
+    counts: tuple[int, ...]
+    sizes: tuple[tuple[int, int], ...]
+
+    def rows(self, chosen: slice) -> SegmentationTruth:
+        """Return the annotations of consecutive images."""
+        part = split_packed(self.counts, chosen)
+        area = split_packed([height * width for height, width in self.sizes], chosen)
+        return SegmentationTruth(
+            self.pixels[area], self.labels[part], self.iscrowd[part], self.counts[chosen], self.sizes[chosen]
+        )
+
+
+@dataclass
+class SegmentationTargets(Movable):
+    """What the loss compares with. Masks are built from ``segments`` on the device.
+
+    Attributes:
+        segments: (B, H, W) int16: the segment of each pixel within its image, or ``NO_SEGMENT``; so where padded.
+        labels: (T,) int64 in 0..K-1, of the segments of all images one after the other.
+        counts: how many of the T belong to each image; host integers, so that reading them never waits for a device.
+        num_pixels: pixels of each image that belong to a segment.
+        sizes: (B, 2) float32 (height, width) of each image without its padding.
+    """
+
+    segments: Tensor
+    labels: Tensor
+    counts: tuple[int, ...]
+    num_pixels: tuple[int, ...]
+    sizes: Tensor
+
+    def rows(self, chosen: slice) -> SegmentationTargets:
+        """Return the targets of consecutive images."""
+        part = split_packed(self.counts, chosen)
+        return SegmentationTargets(
+            self.segments[chosen], self.labels[part], self.counts[chosen], self.num_pixels[chosen], self.sizes[chosen]
+        )
+
+
+SegmentationBatch = ImageBatch[SegmentationTargets, SegmentationTruth]
+
+
+@dataclass
+class Segments(Movable):
+    """A panoptic result: each pixel of one image belongs to at most one segment.
+
+    Attributes:
+        segments: (h, w) int16, 0..n-1 or ``NO_SEGMENT``.
+        labels: (n,) int64 in 0..K-1.
+        scores: (n,) float32 in 0..1.
+    """
+
+    segments: Tensor
+    labels: Tensor
+    scores: Tensor
+
+
+@dataclass
+class Instances(Movable):
+    """Objects found in one image; masks may overlap.
+
+    Attributes:
+        masks: (n, h, w) bool.
+        labels: (n,) int64 in 0..K-1.
+        scores: (n,) float32 in 0..1, descending.
+    """
+
+    masks: Tensor
+    labels: Tensor
+    scores: Tensor
+
+
+@runtime_checkable
+class Segmenter(Protocol[OutputsT]):
+    """The protocol of segmentation architectures. ``totals`` and ``loss`` are as in ``Detector``.
+
+    Predictions are lists, an element for each image, in pixels of the original images: these differ in size.
+    """
+
+    def forward(self, images: Tensor, padding_mask: Tensor | None = None) -> OutputsT:
+        """Map normalised images (B, 3, H, W) and their padding mask (B, H, W) to the architecture's own outputs."""
+        ...
+
+    def totals(self, targets: SegmentationTargets) -> Mapping[str, float]:
+        """Return this batch's share of every normaliser of the loss."""
+        ...
+
+    def loss(
+        self, outputs: OutputsT, targets: SegmentationTargets, totals: Mapping[str, float] | None = None
+    ) -> dict[str, Tensor]:
+        """Return named scalar terms, already weighted; their sum is minimised."""
+        ...
+
+    def semantic(self, outputs: OutputsT, sizes: Tensor, original_sizes: Tensor) -> list[Tensor]:
+        """Return the class of each pixel, (h, w) int16 in 0..K-1, for each image.
+
+        Args:
+            outputs: of ``forward``.
+            sizes: (B, 2) (height, width) of each image without its padding.
+            original_sizes: (B, 2) (height, width) of each stored image.
+        """
+        ...
+
+
+@runtime_checkable
+class MaskSegmenter(Segmenter[OutputsT], Protocol[OutputsT]):
+    """A segmenter that also tells objects of one class apart."""
+
+    def panoptic(
+        self, outputs: OutputsT, sizes: Tensor, original_sizes: Tensor, thing_labels: Sequence[int]
+    ) -> list[Segments]:
+        """Return one segment for each object of a thing and one for each class of stuff, for each image."""
+        ...
+
+    def instances(
+        self, outputs: OutputsT, sizes: Tensor, original_sizes: Tensor, thing_labels: Sequence[int]
+    ) -> list[Instances]:
+        """Return the best scored objects of things, for each image."""
+        ...
