@@ -15,16 +15,17 @@ import lightning.pytorch as pl
 import torch
 
 from lab.config.checks import DATA_METADATA
-from lab.data.datamodule import DetectionDataModule, LoadPlan
+from lab.data.datamodule import DataModule, LoadPlan
 from lab.errors import ConfigError
 from lab.ranks import Place
 from lab.registry import allow_package, build, load_weights
 from lab.strategies import collectives
 from lab.strategies.build import IN_ONE_PROCESS, data_ranks, make_strategy
 from lab.strategies.environment import ManagedEnvironment
+from lab.tasks.base import Task, plain_spec
 from lab.tasks.detection import DetectionTask
 
-TASKS: dict[str, type[DetectionTask]] = {"detection": DetectionTask}
+TASKS: dict[str, type[Task]] = {task.kind: task for task in (DetectionTask,)}
 """The task of each kind of problem."""
 
 
@@ -68,14 +69,14 @@ def prepare(config: Mapping[str, Any]) -> None:
     pl.seed_everything(config["seed"], workers=False, verbose=False)
 
 
-def build_data(config: Mapping[str, Any]) -> DetectionDataModule:
+def build_data(config: Mapping[str, Any]) -> DataModule:
     """Build the DataModule."""
     node = {key: value for key, value in config["data"].items() if key not in DATA_METADATA}
-    data: DetectionDataModule = build(node, where="data")
+    data: DataModule = build(node, where="data")
     return data
 
 
-def build_task(config: Mapping[str, Any], data: DetectionDataModule, max_steps: int) -> DetectionTask:
+def build_task(config: Mapping[str, Any], data: DataModule, max_steps: int) -> Task:
     """Build the task, its network sized from the data."""
     spec = data.spec
     if spec.task != config["model"]["task"]:
@@ -84,14 +85,15 @@ def build_task(config: Mapping[str, Any], data: DetectionDataModule, max_steps: 
         )
     return TASKS[spec.task](
         net=config["model"]["net"],
-        class_names=spec.class_names,
+        spec=plain_spec(spec),
         optimizer=config["optimizer"],
         scheduler=config["scheduler"],
         max_steps=max_steps,
+        eval=config["eval"],
     )
 
 
-def make_plan(config: Mapping[str, Any], data: DetectionDataModule, place: Place) -> Plan:
+def make_plan(config: Mapping[str, Any], data: DataModule, place: Place) -> Plan:
     """Count optimizer steps and set the data's plan for this rank."""
     trainer, debug = config["trainer"], config["debug"]
     shares = data_ranks(config["strategy"], place)
@@ -165,7 +167,7 @@ def device_arguments(config: Mapping[str, Any], place: Place) -> dict[str, Any]:
     return arguments
 
 
-def load_task(config: Mapping[str, Any], data: DetectionDataModule) -> DetectionTask:
+def load_task(config: Mapping[str, Any], data: DataModule) -> Task:
     """Return the task of ``ckpt``: a checkpoint of lab, or a file of weights for the configured network.
 
     Raises:
@@ -173,7 +175,7 @@ def load_task(config: Mapping[str, Any], data: DetectionDataModule) -> Detection
     """
     path, kind = config["ckpt"], TASKS[config["model"]["task"]]
     if path is not None and Path(path).is_dir():
-        return kind.load_from_checkpoint(path)
+        return kind.load_from_checkpoint(path, config["eval"])
     task = build_task(config, data, 1)
     source = path or config["model"]["pretrained"]
     load_weights(task.net, config["model"]["net"]["_target_"], source, config["paths"]["weights_dir"])

@@ -215,25 +215,14 @@ def _check(
     name: str,
     partial: Any,
 ) -> None:
-    from lab import registry
-
-    extra: set[str] = set()
-    if call is registry.create_model and (bound and registry.parse_model_name(bound[0]).source == "lab"):
-        extra = {key for key, item in inspect.signature(call).parameters.items() if item.kind is item.KEYWORD_ONLY}
-        call = registry.model_entrypoint(registry.parse_model_name(bound[0]).name)
-        bound = ()
+    call, bound, extra = _entry(call, bound)
     try:
         parameters = inspect.signature(call).parameters
     except ValueError:  # some functions written in C have no signature
         return
     taken = [item for item in parameters.values() if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)]
     by_position = {item.name for item in taken[: len(bound) + len(positional)]}
-    names = [item.name for item in parameters.values() if item.kind in (item.POSITIONAL_OR_KEYWORD, item.KEYWORD_ONLY)]
-    forwards = any(item.kind is item.VAR_KEYWORD for item in parameters.values())
-    returned = _returned_class(call) if forwards else None
-    if returned is not None:  # an entry function hands its **overrides on to the class it returns
-        forwards = False
-        names += [key for key in inspect.signature(returned).parameters if key not in names]
+    names, forwards = _names(call, parameters)
     if not forwards:
         for key in arguments:
             if key not in names and key not in extra:
@@ -246,6 +235,39 @@ def _check(
     missing = [key for key in required if key not in arguments and key not in by_position]
     if missing and not partial:
         raise ConfigError(f"{path or 'config'}: {name} needs {', '.join(map(repr, missing))}")
+
+
+def taken_arguments(target: str) -> frozenset[str]:
+    """Return the names of the arguments that a registered model or a dotted path takes.
+
+    Raises:
+        ConfigError: the target is not in an allowed package, or does not exist.
+        RegistryError: a target without a dot is no registered model.
+    """
+    _, call = _resolve(target, "", "_target_")
+    call, _, _ = _entry(call.func, call.args) if isinstance(call, functools.partial) else (call, (), set())
+    return frozenset(_names(call, inspect.signature(call).parameters)[0])
+
+
+def _entry(call: Callable[..., Any], bound: Sequence[Any]) -> tuple[Callable[..., Any], Sequence[Any], set[str]]:
+    """Return the entry function behind ``create_model`` of one of our models, and ``create_model``'s own options."""
+    from lab import registry
+
+    if call is not registry.create_model or not bound or registry.parse_model_name(bound[0]).source != "lab":
+        return call, bound, set()
+    extra = {key for key, item in inspect.signature(call).parameters.items() if item.kind is item.KEYWORD_ONLY}
+    return registry.model_entrypoint(registry.parse_model_name(bound[0]).name), (), extra
+
+
+def _names(call: Callable[..., Any], parameters: Mapping[str, inspect.Parameter]) -> tuple[list[str], bool]:
+    """Return the names that may be given, and whether any other may too."""
+    names = [item.name for item in parameters.values() if item.kind in (item.POSITIONAL_OR_KEYWORD, item.KEYWORD_ONLY)]
+    forwards = any(item.kind is item.VAR_KEYWORD for item in parameters.values())
+    returned = _returned_class(call) if forwards else None
+    if returned is None:
+        return names, forwards
+    # an entry function hands its **overrides on to the class it returns
+    return [*names, *(key for key in inspect.signature(returned).parameters if key not in names)], False
 
 
 def _returned_class(call: Callable[..., Any]) -> type | None:

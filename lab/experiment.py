@@ -31,9 +31,10 @@ from lab.callbacks.checkpoint import RunCheckpoint, start_at
 from lab.callbacks.ema import EMA
 from lab.callbacks.interrupt import Interrupt
 from lab.callbacks.progress import ProgressBar
+from lab.callbacks.run_state import RunState
 from lab.callbacks.steps import StepLog
 from lab.checkpoint.format import CheckpointReader
-from lab.data.datamodule import DetectionDataModule
+from lab.data.datamodule import DataModule
 from lab.errors import CheckpointError, LabError, RunError
 from lab.files import replace_folder
 from lab.planning import of_many, print_plan, settle_strategy
@@ -46,6 +47,7 @@ from lab.run_directory import RunDirectory
 from lab.signals import Interrupted, SignalWatch
 from lab.strategies import collectives
 from lab.strategies.batch_norm import synchronize_batch_norm
+from lab.tasks.base import Task
 
 __all__ = ["check", "fit", "ranks", "report_finished"]
 
@@ -94,7 +96,7 @@ def fit(config: dict[str, Any], run: RunDirectory, place: Place) -> int:
     return code
 
 
-def _check_dataset(data: DetectionDataModule, config: Mapping[str, Any], run: RunDirectory) -> None:
+def _check_dataset(data: DataModule, config: Mapping[str, Any], run: RunDirectory) -> None:
     fingerprint = data.fingerprint()
     known = run.record.get("dataset")
     if known == fingerprint:
@@ -112,7 +114,7 @@ def _check_dataset(data: DetectionDataModule, config: Mapping[str, Any], run: Ru
 def _fit(
     config: dict[str, Any],
     run: RunDirectory,
-    data: DetectionDataModule,
+    data: DataModule,
     wandb_run: WandbRun | None,
     watch: SignalWatch,
     place: Place,
@@ -128,7 +130,7 @@ def _fit(
 def _train(
     config: dict[str, Any],
     run: RunDirectory,
-    data: DetectionDataModule,
+    data: DataModule,
     plan: Plan,
     metrics: MetricsCSV,
     wandb_run: WandbRun | None,
@@ -162,7 +164,9 @@ def _train(
     loggers = [metrics, *([wandb_run] if wandb_run else [])]
     trainer = make_trainer(config, run, plan, callbacks, loggers, place)
     start_at(trainer, start)
-    if start < plan.max_steps:
+    if not task.is_trained:
+        _memorize(task, data, trainer, run, metrics)
+    elif start < plan.max_steps:
         trainer.fit(task, datamodule=data)
     run.update(world_size=collectives.world_size(), hardware=evaluation.describe_device(trainer))
     return config
@@ -171,7 +175,7 @@ def _train(
 def _test_best(
     config: dict[str, Any],
     run: RunDirectory,
-    data: DetectionDataModule,
+    data: DataModule,
     plan: Plan,
     metrics: MetricsCSV,
     wandb_run: WandbRun | None,
@@ -179,10 +183,11 @@ def _test_best(
 ) -> dict[str, float]:
     """Test best.ckpt, loaded anew, and return its validation and test metrics."""
     task = load_task({**config, "ckpt": str(run.checkpoints / "best.ckpt")}, data)
-    run.update(weights=task.weights_kind, best_step=task.trained_steps)
+    run.update(weights=task.weights_kind, best_step=task.trained_steps, eval=config["eval"])
     tested = evaluation.run_stage("test", config, task, data, run.path, place)
     if place.rank:
         return {}
+    evaluation.write_tables(tested.tables, run.path)
     metrics.log_metrics({"epoch": (plan.max_steps - 1) // plan.steps_per_epoch, **tested.metrics}, plan.max_steps)
     metrics.flush()
     if wandb_run is not None:
@@ -192,6 +197,15 @@ def _test_best(
     row = next(row for row in read_metrics(metrics.path) if row["step"] == task.trained_steps)
     validated = {key: value for key, value in row.items() if key.startswith("val/") and value is not None}
     return {**validated, **tested.metrics}
+
+
+def _memorize(task: Task, data: DataModule, trainer: pl.Trainer, run: RunDirectory, metrics: MetricsCSV) -> None:
+    """Show the training data to a network that has nothing to train, validate it, and write it down."""
+    task.net.memorize(*data.training_sequences())
+    trainer.validate(task, dataloaders=data.val_dataloader(), verbose=False)
+    metrics.log_metrics({"epoch": 0, **task.results}, 0)
+    metrics.flush()
+    RunState(None).write_weights(run.checkpoints / "best.ckpt", trainer, task)
 
 
 def _where_to_start(run: RunDirectory) -> tuple[int, Path | None]:
@@ -319,15 +333,13 @@ def check(config: dict[str, Any]) -> int:
     with torch.device("meta"):
         task = build_task(config, data, plan.schedule_steps)
     task.configure_optimizers()
-    batch = data.first_batch().to("meta")
-    outputs = task(batch)
-    predictions = task.net.predict(outputs, batch.original_sizes)
+    line = task.dry_run(data.first_batch().to("meta"))
     count = sum(parameter.numel() for parameter in task.parameters())
     print_config(config)
     print(f"dataset   {data.fingerprint()}")
-    print(f"model     {config['model']['name']}: {count / 1e6:.2f} M parameters, {task.hparams['class_names']}")
+    print(f"model     {config['model']['name']}: {count / 1e6:.2f} M parameters, {task.describe_data()}")
     print(f"training  {plan.max_steps} steps, {plan.steps_per_epoch} an epoch, validation every {plan.val_every}")
-    print(f"batch     images {tuple(batch.images.shape)} -> boxes {tuple(predictions.boxes.shape)}")
+    print(f"batch     {line}")
     print_plan(config, task, data, place)
     print("check passed: nothing was trained")
     return 0

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from lab.assembly import on_gpu
 from lab.config.defaults import group_options
-from lab.data.datamodule import DetectionDataModule
+from lab.data.datamodule import DataModule
 from lab.errors import ConfigError
 from lab.ranks import Place
 from lab.report.tables import print_sizes
@@ -24,8 +24,7 @@ from lab.strategies.build import IN_ONE_PROCESS
 from lab.strategies.host import available_memory
 from lab.strategies.memory import Weight, Workload, estimate
 from lab.strategies.planner import GIB, HEADROOM, Choice, Machine, Row, candidates, pick, table
-from lab.structures import DetectionBatch
-from lab.tasks.detection import DetectionTask
+from lab.tasks.base import Task
 
 BYTES = {"64": 8, "bf16-true": 2}
 """Bytes of an element of a parameter, where they are not 4."""
@@ -35,8 +34,8 @@ AT_ONCE = 0.5
 
 def settle_strategy(
     config: dict[str, Any],
-    task: DetectionTask,
-    data: DetectionDataModule,
+    task: Task,
+    data: DataModule,
     place: Place,
     training: bool = True,
     before: Mapping[str, Any] | None = None,
@@ -82,8 +81,8 @@ def settle_strategy(
 
 def _choose(
     config: Mapping[str, Any],
-    task: DetectionTask,
-    data: DetectionDataModule,
+    task: Task,
+    data: DataModule,
     place: Place,
     training: bool,
     before: Mapping[str, Any] | None,
@@ -100,7 +99,7 @@ def _choose(
     return pick(rows_of(config, work, machine), machine)
 
 
-def print_plan(config: Mapping[str, Any], task: DetectionTask, data: DetectionDataModule, place: Place) -> None:
+def print_plan(config: Mapping[str, Any], task: Task, data: DataModule, place: Place) -> None:
     """Print the planner's table for a config whatever its strategy, the strategy that would run marked by an arrow.
 
     Args:
@@ -170,7 +169,7 @@ def find_machine(config: Mapping[str, Any], place: Place, held: int = 0) -> Mach
     return Machine(place.world_size, int(given * GIB) if given else memory, host if gpu else 0, gpu)
 
 
-def describe(config: Mapping[str, Any], task: DetectionTask, training: bool) -> Workload:
+def describe(config: Mapping[str, Any], task: Task, training: bool) -> Workload:
     """Return a training's workload, its activations not counted yet."""
     from lab.strategies.sharding import parallel_module, units
 
@@ -199,9 +198,7 @@ def describe(config: Mapping[str, Any], task: DetectionTask, training: bool) -> 
     )
 
 
-def with_activations(
-    work: Workload, config: Mapping[str, Any], task: DetectionTask, data: DetectionDataModule
-) -> Workload:
+def with_activations(work: Workload, config: Mapping[str, Any], task: Task, data: DataModule) -> Workload:
     """Count what backward needs of one micro-batch of this rank, and the batch itself."""
     from lab.strategies.sharding import units
 
@@ -219,8 +216,8 @@ def parameter_bytes(net: nn.Module) -> int:
     return sum(parameter.nbytes for parameter in net.parameters())
 
 
-def _step(task: nn.Module, batch: DetectionBatch) -> None:
-    assert isinstance(task, DetectionTask)
+def _step(task: nn.Module, batch: Any) -> None:
+    assert isinstance(task, Task)
     outputs = task(batch)
     try:
         task.net.loss(outputs, batch.targets, batch.totals)

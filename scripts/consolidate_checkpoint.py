@@ -56,7 +56,7 @@ def consolidate(source: Path, target: Path) -> tuple[int, int]:
         "step": str(reader.step),
         "task": str(state["task"]),
         "weights_kind": str(state["weights_kind"]),
-        "class_names": json.dumps(state["hyper_parameters"].get("class_names")),
+        "class_names": json.dumps(state["hyper_parameters"].get("spec", {}).get("class_names", [])),
         "hyper_parameters": json.dumps(state["hyper_parameters"]),
     }
     weights = {name.removeprefix(PREFIX): reader.read(name) for name in reader.names(PREFIX)}

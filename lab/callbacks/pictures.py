@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,19 +56,30 @@ class Pictures(pl.Callback):
             self.sheet = contact_sheet(self.panels)
             self.sheet.save(self.folder / f"{self.split}.png")
 
-    def _draw(self, trainer: pl.Trainer, task: Any, outputs: Any, batch: DetectionBatch) -> None:
-        if not trainer.is_global_zero or len(self.panels) >= self.count:
+    def _draw(self, trainer: pl.Trainer, task: Any, outputs: Any, batch: Any) -> None:
+        panels = PANELS.get(task.kind)
+        if panels is None or not trainer.is_global_zero or len(self.panels) >= self.count:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        predictions = task.net.predict(outputs, batch.targets.sizes)  # in pixels of the batch's images
-        starts = [0]
-        for number in batch.targets.counts:
-            starts.append(starts[-1] + number)
-        for row in range(min(len(batch.images), self.count - len(self.panels))):
-            height, width = (int(value) for value in batch.targets.sizes[row].tolist())
-            image = batch.images[row, :, :height, :width].cpu()
-            truth = slice(starts[row], starts[row + 1])
-            shown = (batch.targets.boxes[truth], batch.targets.labels[truth])
-            found = (predictions.boxes[row], predictions.labels[row], predictions.scores[row])
-            self.panels.append(side_by_side(image, shown, found, task.class_names, SHOWN_ABOVE))
-            self.panels[-1].save(self.folder / f"{self.split}-{len(self.panels) - 1:03d}.png")
+        for panel in panels(task, outputs, batch, self.count - len(self.panels)):
+            self.panels.append(panel)
+            panel.save(self.folder / f"{self.split}-{len(self.panels) - 1:03d}.png")
+
+
+def detection_panels(task: Any, outputs: Any, batch: DetectionBatch, count: int) -> Iterator[Image]:
+    """Yield truth beside prediction for the first images of a batch."""
+    predictions = task.net.predict(outputs, batch.targets.sizes)  # in pixels of the batch's images
+    starts = [0]
+    for number in batch.targets.counts:
+        starts.append(starts[-1] + number)
+    for row in range(min(len(batch.images), count)):
+        height, width = (int(value) for value in batch.targets.sizes[row].tolist())
+        image = batch.images[row, :, :height, :width].cpu()
+        truth = slice(starts[row], starts[row + 1])
+        shown = (batch.targets.boxes[truth], batch.targets.labels[truth])
+        found = (predictions.boxes[row], predictions.labels[row], predictions.scores[row])
+        yield side_by_side(image, shown, found, task.class_names, SHOWN_ABOVE)
+
+
+PANELS: dict[str, Callable[[Any, Any, Any, int], Iterator[Image]]] = {"detection": detection_panels}
+"""What draws a batch of each kind of problem: task, outputs, batch, the most pictures wanted."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch.distributed as dist
+from torch import Tensor
 
 from lab.callbacks.ema import EMA
 from lab.checkpoint.access import StateAccess
@@ -42,6 +43,7 @@ class RunState:
             "lr_schedulers": [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
             "precision": trainer.precision_plugin.state_dict(),
             "rng": collectives.collect([rng_state()]),
+            "network": self._network_state(module),
         }
         if self.ema is not None:
             pieces |= access.average_pieces(self.ema.named(module))
@@ -70,11 +72,25 @@ class RunState:
             config.scheduler.load_state_dict(saved)
         if state["precision"]:
             trainer.precision_plugin.load_state_dict(state["precision"])
+        load: Any = getattr(module.net, "load_training_state", None)
+        if load is not None:
+            load(state["network"])
         if self.ema is not None and "ema" in state:
             self.ema.prepare(module)
             self.ema.updates = state["ema"]["updates"]
             access.restore_average(reader, self.ema.named(module))
         return state
+
+    @staticmethod
+    def _network_state(module: pl.LightningModule) -> dict[str, Tensor]:
+        """Return what a network carries from step to step beside parameters and buffers: hidden states of GRU4Rec.
+
+        Each rank knows its own rows of a tensor and has zeros in the others, so the whole is the sum.
+        """
+        own: Any = getattr(module.net, "training_state", None)
+        if own is None:
+            return {}
+        return {name: collectives.sum_tensors(tensor) for name, tensor in own().items()}
 
     def _describe(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
         return {

@@ -23,6 +23,9 @@ from lab.files import is_checkpoint
 DATA_METADATA = frozenset({"name", "tasks", "requires", "how_to_get"})
 """Keys of a data node that describe it and are no arguments of its target."""
 
+EVAL_OF = {"segmentation": "segmentation", "recommendation": "ranking"}
+"""The group ``eval`` of each task that has one."""
+
 
 def check_config(composed: Composed) -> None:
     """Check a composed config and bring its values into the types of the schemas (``"4"`` becomes 4).
@@ -79,6 +82,9 @@ def _check_inheritance(composed: Composed) -> None:
 def _check_task(composed: Composed) -> None:
     model, data = composed.config["model"], composed.config["data"]
     if model["task"] in data["tasks"]:
+        wanted, found = EVAL_OF.get(model["task"], "none"), composed.config["eval"]["name"]
+        if found != wanted:
+            raise ConfigError(f"eval={found}: a model for {model['task']} is measured by eval={wanted}")
         return
     fitting = [
         name

@@ -41,7 +41,16 @@ class ModelConfig(Strict):
     task: str
     net: TargetConfig
     pretrained: str | None = None
-    image_size: Positive | None = None  # what image folders are resized to by default; see conf/data/coco.yaml
+    # What the model asks of the data; a data YAML takes it by ${oc.select:model.KEY,DEFAULT}, and a command line may
+    # say otherwise there.
+    image_size: Positive | None = None  # what image folders are resized to
+    segments: Literal["semantic", "panoptic"] | None = None  # what a segmenter learns from
+    batching: Literal["sequences", "lanes"] | None = None  # recommendation: see lab.structures.Recommender
+    max_length: Positive | None = None  # recommendation: the most events of a sequence
+    num_negatives: Count | None = None  # recommendation: items that did not follow, of each position or step
+    negative_alpha: Annotated[float, Field(ge=0, le=1)] | None = None  # they are drawn as support to this power
+    # A word for model.net.loss, where the architecture offers several.
+    loss: str | None = None
 
 
 class DataConfig(TargetConfig):
@@ -268,7 +277,36 @@ class Expected(Strict):
     tolerance: Rate
 
 
-_CHOSEN_BY = {"data": "_target_", "strategy": "name", "optimizer": "name", "scheduler": "name"}
+class NoEval(Strict):
+    """As the task has it."""
+
+    name: Literal["none"]
+
+
+class RankingEval(Strict):
+    """How a recommender is measured."""
+
+    name: Literal["ranking"]
+    protocol: Literal["full", "sampled"]
+    ks: Annotated[list[Positive], Field(min_length=1)]
+    monitor: str
+    ties: Literal["standard", "conservative", "median"]
+    exclude_seen: bool
+    num_negatives: Positive
+    distribution: Literal["uniform", "popularity"]
+    seed: Count
+
+
+class SegmentationEval(Strict):
+    """What a segmenter is measured by."""
+
+    name: Literal["segmentation"]
+    semantic: bool
+    panoptic: bool
+    instances: bool
+
+
+_CHOSEN_BY = {"eval": "name", "data": "_target_", "strategy": "name", "optimizer": "name", "scheduler": "name"}
 
 
 class Config(Strict):
@@ -296,13 +334,14 @@ class Config(Strict):
     logger: LoggerConfig
     callbacks: CallbacksConfig
     debug: DebugConfig
+    eval: Annotated[NoEval | RankingEval | SegmentationEval, Field(discriminator="name")]
     expected: Expected | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _group_is_chosen(cls, value: Any) -> Any:
         if isinstance(value, dict):
-            for group in ("model", "data", "trainer", "strategy", "optimizer", "scheduler"):
+            for group in ("model", "data", "trainer", "strategy", "optimizer", "scheduler", "eval"):
                 node = value.get(group)
                 key = _CHOSEN_BY.get(group)  # a model's numbers for the group may be there all the same
                 if node is None or (key is not None and isinstance(node, dict) and key not in node):

@@ -1,21 +1,23 @@
-"""The LightningDataModule of detection datasets: three datasets become exact, resumable loaders."""
+"""The LightningDataModule of all datasets: three of them become exact, resumable loaders."""
 
 from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lab.data.collate import collate_detection
 from lab.data.loader import Reduce, Totals, TrainStream, eval_loader
 from lab.data.sampler import EvalBatches, TrainBatches
-from lab.structures import DataSpec, DetectionBatch, KeyedDataset
+from lab.errors import ConfigError
+from lab.structures import DataSpec, KeyedDataset
 
 
 @dataclass
@@ -47,18 +49,20 @@ class LoadPlan:
     limit_eval: float | int | None = None
 
 
-class DetectionDataModule(pl.LightningDataModule):
-    """Base of detection data: a subclass builds its datasets, the rest is here.
+class DataModule(pl.LightningDataModule):
+    """Base of all data: a subclass builds its datasets, the rest is here.
 
-    A subclass gives ``build(split)`` for ``"train"``, ``"val"`` and ``"test"``: a ``KeyedDataset`` of
-    ``DetectionSample`` with ``class_names`` and ``fingerprint()``; and ``build_folder(paths)`` for prediction on plain
-    images. Datasets are built when first asked for.
+    A subclass names its ``task`` and gives ``build(split)`` for ``"train"``, ``"val"`` and ``"test"``: a
+    ``KeyedDataset`` of samples with ``fingerprint()`` (and ``class_names``, where there are labels); ``collate``, which
+    makes a batch of samples; and ``build_inputs(paths)`` for prediction. Datasets are built when first asked for.
 
     Args:
         batch_size: the global batch.
         num_workers: loader processes of each rank; 0 loads in the training process.
         seed: of the order and the augmentation.
     """
+
+    task: str
 
     def __init__(self, batch_size: int, num_workers: int = 0, seed: int = 0) -> None:
         super().__init__()
@@ -71,8 +75,12 @@ class DetectionDataModule(pl.LightningDataModule):
         """Return the dataset of a split."""
 
     @abstractmethod
-    def build_folder(self, paths: list[Path]) -> KeyedDataset:
-        """Return a dataset of these image files, prepared as in evaluation."""
+    def collate(self, samples: Sequence[Any]) -> Any:
+        """Put samples together into a batch."""
+
+    @abstractmethod
+    def build_inputs(self, paths: list[Path]) -> KeyedDataset:
+        """Return a dataset of these files, prepared as in evaluation."""
 
     def dataset(self, split: str) -> Any:
         """Return the dataset of a split, built once."""
@@ -83,7 +91,7 @@ class DetectionDataModule(pl.LightningDataModule):
     @property
     def spec(self) -> DataSpec:
         """What the task sizes its network from."""
-        return DataSpec("detection", tuple(self.dataset("train").class_names), self.input_shape)
+        return DataSpec(self.task, tuple(self.dataset("train").class_names), self.input_shape)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -99,12 +107,12 @@ class DetectionDataModule(pl.LightningDataModule):
         """Return the optimizer steps of an epoch, ``limit_train`` applied."""
         return self._batches(1).steps_per_epoch
 
-    def train_dataloader(self) -> TrainStream[DetectionBatch]:
+    def train_dataloader(self) -> TrainStream[Any]:
         """Return the stream of micro-batches from the plan's first step to its last."""
         return TrainStream(
             self.dataset("train"),
             self._batches(self.plan.max_steps),
-            collate_detection,
+            self.collate,
             self.plan.totals,
             self.num_workers,
             pin_memory=torch.cuda.is_available(),
@@ -112,10 +120,20 @@ class DetectionDataModule(pl.LightningDataModule):
             reduce=self.plan.reduce,
         )
 
-    def first_batch(self) -> DetectionBatch:
+    def first_batch(self) -> Any:
         """Return this rank's first micro-batch, loaded here and now, without ``totals``."""
         keys = next(iter(self._batches(self.plan.start_step + 1)))
-        return collate_detection([self.dataset("train")[key] for key in keys])
+        return self.collate([self.dataset("train")[key] for key in keys])
+
+    def training_sequences(self) -> tuple[Tensor, Tensor]:
+        """Return what a network without parameters remembers: the items (E,) of all sequences, and where each begins.
+
+        The second tensor, (S + 1,) int64, holds the first event of each of the S sequences, and E at its end.
+
+        Raises:
+            ConfigError: this data has no sequences.
+        """
+        raise ConfigError(f"{type(self).__name__} has no sequences to remember")
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the validation batches."""
@@ -125,9 +143,9 @@ class DetectionDataModule(pl.LightningDataModule):
         """Return the test batches."""
         return self._eval("test")
 
-    def folder_dataloader(self, paths: list[Path]) -> DataLoader[Any]:
-        """Return batches of plain image files."""
-        return self._eval_loader(self.build_folder(paths), None)
+    def input_dataloader(self, paths: list[Path]) -> DataLoader[Any]:
+        """Return batches of the files that ``stage=predict`` is given."""
+        return self._eval_loader(self.build_inputs(paths), None)
 
     def _batches(self, max_steps: int) -> TrainBatches:
         data, plan = self.dataset("train"), self.plan
@@ -155,4 +173,4 @@ class DetectionDataModule(pl.LightningDataModule):
     def _eval_loader(self, dataset: KeyedDataset, limit: float | int | None) -> DataLoader[Any]:
         plan = self.plan
         batches = EvalBatches(len(dataset), self.batch_size, plan.rank, plan.world_size, limit)
-        return eval_loader(dataset, batches, collate_detection, self.num_workers, torch.cuda.is_available())
+        return eval_loader(dataset, batches, self.collate, self.num_workers, torch.cuda.is_available())

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from lab.data.annotations import BadSamplePolicy
-from lab.data.datamodule import DetectionDataModule
+from lab.data.collate import collate_detection
+from lab.data.datamodule import DataModule
 from lab.data.transforms import DetectionTransform
 from lab.errors import ConfigError, closest
-from lab.structures import KeyedDataset
+from lab.structures import DetectionBatch, DetectionSample, KeyedDataset
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Augmentation:
         )
 
 
-class FilesDataModule(DetectionDataModule):
+class FilesDataModule(DataModule):
     """Base of ``CocoDataModule`` and ``VocDataModule``, which give ``build(split)``.
 
     Args:
@@ -86,6 +87,8 @@ class FilesDataModule(DetectionDataModule):
         on_bad_sample: ``"skip"`` goes on without what cannot be used and says so; ``"error"`` stops.
         cache_images: keep decoded images in memory (small datasets only).
     """
+
+    task = "detection"
 
     def __init__(
         self,
@@ -115,7 +118,11 @@ class FilesDataModule(DetectionDataModule):
         """Return the transform of training or evaluation."""
         return self.augmentation.transform(train, self.image_size)
 
-    def build_folder(self, paths: list[Path]) -> KeyedDataset:
+    def collate(self, samples: Sequence[DetectionSample]) -> DetectionBatch:
+        """Put samples together into a batch."""
+        return collate_detection(samples)
+
+    def build_inputs(self, paths: list[Path]) -> KeyedDataset:
         """Return a dataset of these image files, resized as in evaluation."""
         from lab.data.images import ImageFolder
 

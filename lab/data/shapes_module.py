@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from lab.data.datamodule import DetectionDataModule
+from lab.data.collate import collate_detection
+from lab.data.datamodule import DataModule
 from lab.data.images import ImageFolder
 from lab.data.shapes import ShapesDataset
 from lab.data.transforms import DetectionTransform
-from lab.structures import KeyedDataset
+from lab.structures import DetectionBatch, DetectionSample, KeyedDataset
 
 
-class ShapesDataModule(DetectionDataModule):
+class ShapesDataModule(DataModule):
     """Generated scenes, endless in training, fixed in validation and test.
 
     Args:
@@ -28,6 +30,8 @@ class ShapesDataModule(DetectionDataModule):
         num_val: images of the validation set.
         num_test: images of the test set.
     """
+
+    task = "detection"
 
     def __init__(
         self,
@@ -70,6 +74,10 @@ class ShapesDataModule(DetectionDataModule):
             seed=self.seed if split == "train" else 0,
         )
 
-    def build_folder(self, paths: list[Path]) -> KeyedDataset:
+    def collate(self, samples: Sequence[DetectionSample]) -> DetectionBatch:
+        """Put samples together into a batch."""
+        return collate_detection(samples)
+
+    def build_inputs(self, paths: list[Path]) -> KeyedDataset:
         """Return image files resized to the size of the scenes."""
         return ImageFolder(paths, DetectionTransform(train=False, size=self.image_size))

@@ -18,6 +18,8 @@ from lab.config.compose import Composed
 from lab.config.signatures import check_arguments, find_module, find_signature, parse
 from lab.errors import ConfigError, RegistryError, closest
 
+FROM_DATA = ("num_classes", "num_items", "num_sequences", "num_events", "item_counts")
+"""Arguments of networks that the task takes from the data."""
 _OF_CREATE_MODEL = frozenset({"pretrained", "features_only", "out_indices", "weights_dir", "strict"})
 
 
@@ -50,9 +52,10 @@ def check_targets(composed: Composed) -> None:
                 f"({composed.origin('extensions')})"
             )
     net = config["model"]["net"]
-    if "num_classes" in net:
-        where = composed.origin("model.net.num_classes")
-        raise ConfigError(f"model.net.num_classes: the data says how many classes there are; leave it out ({where})")
+    for key in FROM_DATA:
+        if key in net:
+            what, where = key.removeprefix("num_").replace("_", " "), composed.origin(f"model.net.{key}")
+            raise ConfigError(f"model.net.{key}: the data says how many {what} there are; leave it out ({where})")
     _check_node("model.net", net, composed)
     _check_node("data", {key: value for key, value in config["data"].items() if key not in DATA_METADATA}, composed)
     _check_pretrained(config["model"])

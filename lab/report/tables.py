@@ -42,6 +42,22 @@ def print_metrics(metrics: Mapping[str, float], title: str) -> None:
     Console().print(table)
 
 
+def print_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    """Print rows of equal columns; what is missing (None) is left blank."""
+    table = Table(title=title)
+    for name in rows[0] if rows else ():
+        table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
+    for row in rows:
+        table.add_row(*map(_cell, row.values()))
+    Console().print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
 def print_result(run: RunDirectory, config: Mapping[str, Any]) -> None:
     """Print a finished run's result, where its files are, and whether a recipe's expectation is met."""
     record = run.record
@@ -52,7 +68,11 @@ def print_result(run: RunDirectory, config: Mapping[str, Any]) -> None:
         met = value is not None and value >= expected["value"] - expected["tolerance"]
         word = "met" if met else "NOT met"
         print(f"expected {expected['metric']} {expected['value']} +- {expected['tolerance']}: {word} ({value})")
-    print(f"run       {run.path}\npictures  {run.path / 'pictures'}\nweights   {run.checkpoints / 'best.ckpt'}")
+    print(f"run       {run.path}")
+    for what in ("pictures", "tables"):
+        if (run.path / what).is_dir():
+            print(f"{what:<9} {run.path / what}")
+    print(f"weights   {run.checkpoints / 'best.ckpt'}")
 
 
 def print_sizes(

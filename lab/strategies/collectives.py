@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from lab.ranks import Place
 
@@ -96,6 +97,14 @@ def sum_over_ranks(values: Mapping[str, float], copies: int = 1) -> dict[str, fl
     summed = torch.tensor([float(value) for value in values.values()], dtype=torch.float64)
     dist.all_reduce(summed)
     return dict(zip(values, (summed / copies).tolist(), strict=True))
+
+
+def sum_tensors(tensor: Tensor) -> Tensor:
+    """Return the sum of a tensor over all ranks, on the CPU."""
+    summed = tensor.detach().to("cpu", copy=True)
+    if world_size() > 1:
+        dist.all_reduce(summed)
+    return summed
 
 
 def largest(*values: int) -> tuple[int, ...]:

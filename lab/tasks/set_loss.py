@@ -1,4 +1,4 @@
-"""The loss of a whole set of images, the same however the set is split into batches and ranks."""
+"""The loss of a whole set of samples, the same however the set is split into batches and ranks."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lab.structures import DetectionBatch, Detector
-
-IMAGES = "images"
+SAMPLES = "samples"
 
 
 class SetLoss:
-    """Add up a detector's loss over batches, as if all images were one batch.
+    """Add up a network's loss over batches, as if all samples were one batch.
 
     A term is a sum divided by one of the normalisers (``Detector.loss``), so with normalisers of one it is the sum,
     and sums add up. Which normaliser a term has is found by doubling each, once. A term that has none counts as its
-    mean over the images.
+    mean over the samples.
     """
 
     def __init__(self) -> None:
@@ -27,13 +25,13 @@ class SetLoss:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the images, not the normalisers."""
+        """Forget the samples, not the normalisers."""
         self.sums: dict[str, Tensor] = {}
         self.totals: Counter[str] = Counter()
 
-    def update(self, net: Detector[Any], outputs: Any, batch: DetectionBatch) -> None:
-        """Add a batch; one that only fills up (see ``DetectionBatch.valid``) counts nothing."""
-        shares = {**net.totals(batch.targets), IMAGES: len(batch.images)}
+    def update(self, net: Any, outputs: Any, batch: Any) -> None:
+        """Add a batch; one that only fills up (see ``ImageBatch.valid``) counts nothing."""
+        shares = {**net.totals(batch.targets), SAMPLES: batch.num_samples}
         ones = dict.fromkeys(shares, 1.0)
         terms = net.loss(outputs, batch.targets, ones)
         if terms.keys() - self.normalizers.keys():
@@ -41,22 +39,20 @@ class SetLoss:
         counts = bool(batch.valid.any())
         for name, value in terms.items():
             share = value.detach().double() * counts
-            if self.normalizers.get(name) == IMAGES:
-                share = share * shares[IMAGES]
+            if self.normalizers.get(name) == SAMPLES:
+                share = share * shares[SAMPLES]
             self.sums[name] = self.sums[name] + share if name in self.sums else share
         self.totals.update({name: share * counts for name, share in shares.items()})
 
-    def _find_normalizers(
-        self, net: Detector[Any], outputs: Any, batch: DetectionBatch, ones: Mapping[str, float], terms: Any
-    ) -> None:
+    def _find_normalizers(self, net: Any, outputs: Any, batch: Any, ones: Mapping[str, float], terms: Any) -> None:
         doubled = {key: net.loss(outputs, batch.targets, {**ones, key: 2.0}) for key in ones}
         for name, value in terms.items():
             if value != 0:  # else it is looked for in the next batch
                 halved = (key for key in ones if torch.isclose(doubled[key][name] * 2, value, rtol=1e-3))
-                self.normalizers[name] = next(halved, IMAGES)
+                self.normalizers[name] = next(halved, SAMPLES)
 
     def compute(self, trainer: Any) -> float:
-        """Return the loss of all images since ``reset``, of all ranks of ``trainer``."""
+        """Return the loss of all samples since ``reset``, of all ranks of ``trainer``."""
         names, keys = list(self.sums), list(self.totals)
         sums = torch.stack([self.sums[name] for name in names])
         both = torch.cat([sums, torch.tensor([self.totals[key] for key in keys], dtype=sums.dtype, device=sums.device)])
@@ -65,4 +61,4 @@ class SetLoss:
         values = both.tolist()
         totals = dict(zip(keys, values[len(names) :], strict=True))
         parts = zip(names, values, strict=False)
-        return sum(value / (totals[self.normalizers.get(name, IMAGES)] or 1.0) for name, value in parts)
+        return sum(value / (totals[self.normalizers.get(name, SAMPLES)] or 1.0) for name, value in parts)

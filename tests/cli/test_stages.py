@@ -48,7 +48,7 @@ def one_line(error: str) -> str:
 def test_best_checkpoint_stands_alone_and_holds_the_average(fitted: Path) -> None:
     task = DetectionTask.load_from_checkpoint(fitted / "checkpoints" / "best.ckpt")
     assert task.weights_kind == record(fitted)["weights"] == "averaged"
-    assert task.class_names == ["ellipse", "rectangle", "triangle", "cross"]
+    assert task.class_names == ("ellipse", "rectangle", "triangle", "cross")
     best, last = (CheckpointReader(fitted / "checkpoints" / f"{name}.ckpt") for name in ("best", "last"))
     assert not [name for name in best.names() if not name.startswith("model/")]
     assert last.state["weights_kind"] == "raw"

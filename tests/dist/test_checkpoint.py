@@ -30,7 +30,7 @@ from lab.pretrained import load_pretrained
 from scripts.consolidate_checkpoint import consolidate
 from tests.distributed import run_distributed
 
-STATE = {"task": "Task", "weights_kind": "raw", "hyper_parameters": {"class_names": ["a", "b"], "lr": 0.1}}
+STATE = {"task": "Task", "weights_kind": "raw", "hyper_parameters": {"spec": {"class_names": ["a", "b"]}, "lr": 0.1}}
 
 
 class Net(nn.Module):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lab.config.checks import EVAL_OF
 from lab.config.compose import Composed, config_dir
 
 GROUPS = [path for path in sorted(config_dir().iterdir()) if path.is_dir()]
@@ -20,10 +21,26 @@ def test_there_is_something_to_test() -> None:
     assert {"model=detr", "data=coco", "debug=fast"} <= set(OPTIONS)
 
 
+def model_for(option: str) -> list[str]:
+    """The word that chooses a model of the task that a dataset or an evaluation is for."""
+    group, name = option.split("=")
+    content = yaml.safe_load((config_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")) or {}
+    if group == "eval" and name != "none":
+        task = next(task for task, evaluation in EVAL_OF.items() if evaluation == content["name"])
+    elif group == "data" and "detection" not in content.get("tasks", ["detection"]):
+        task = content["tasks"][0]
+    else:
+        return []
+    for path in sorted((config_dir() / "model").glob("*.yaml")):
+        if (yaml.safe_load(path.read_text(encoding="utf-8")).get("model") or {}).get("task") == task:
+            return [f"model={path.stem}"]
+    pytest.skip(f"no model for {task} yet")
+
+
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_and_passes_the_checks(option: str, checked: Callable[..., Composed]) -> None:
     group, name = option.split("=")
-    composed = checked(option, machine=False)
+    composed = checked(*model_for(option), option, machine=False)
     assert composed.choices[group] == name
 
 

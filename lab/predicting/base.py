@@ -1,0 +1,87 @@
+"""What the predictors of all kinds of problem share; those of images share how files are found and told about."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from lab.data.datamodule import DataModule
+from lab.data.images import find_images, unreadable
+from lab.errors import DataError
+from lab.tasks.base import Task
+
+Found = tuple[int, Any]
+"""The number of an input (below 0: it cannot be read, see ``unreadable``) and what was found in it."""
+
+
+class Predictor(ABC):
+    """Reads ``input=``, hands batches to the task, writes what ``predict_step`` returned for each input.
+
+    A task's ``predict_step`` returns the numbers (b,) of the inputs of a batch and a list of what was found in each.
+
+    Args:
+        source: ``input=``, a file or a folder.
+        task: the trained task.
+        data: how the inputs are prepared.
+    """
+
+    def __init__(self, source: str, task: Task, data: DataModule) -> None:
+        self.source, self.task, self.data = source, task, data
+
+    @abstractmethod
+    def dataloader(self) -> DataLoader[Any]:
+        """Return the batches of this rank."""
+
+    @abstractmethod
+    def write(self, found: Sequence[Found], folder: Path) -> None:
+        """Write what was found in all inputs, in their order, and say where; called on rank 0."""
+
+
+class ImagePredictor(Predictor):
+    """Base of what looks at an image file or a folder of them; one bad file does not stop the others."""
+
+    def __init__(self, source: str, task: Task, data: DataModule) -> None:
+        super().__init__(source, task, data)
+        self.paths = find_images(source)
+
+    def dataloader(self) -> DataLoader[Any]:
+        """Return batches of the files."""
+        return self.data.input_dataloader(self.paths)
+
+    def write(self, found: Sequence[Found], folder: Path) -> None:
+        """Write a picture for each readable file, then the rest.
+
+        Raises:
+            DataError: no file can be read.
+        """
+        bad = [self.paths[unreadable(number)] for number, _ in found if number < 0]
+        if len(bad) == len(self.paths):
+            raise DataError(f"input={self.source}: cannot be read as an image{': none of them' if bad[1:] else ''}")
+        for path in bad:
+            print(f"warning: {path} cannot be read as an image and is left out", file=sys.stderr)
+        (folder / "pictures").mkdir(parents=True, exist_ok=True)
+        readable = [(number, prediction) for number, prediction in found if number >= 0]
+        self.write_all(readable, folder, f", {len(bad)} files left out" if bad else "")
+
+    @abstractmethod
+    def write_all(self, found: Sequence[Found], folder: Path, left_out: str) -> None:
+        """Write pictures into ``folder/pictures`` and results into ``folder``, and say where.
+
+        Args:
+            found: of the readable files.
+            folder: of this prediction.
+            left_out: what to add to the line that counts the images.
+        """
+
+    def picture_path(self, folder: Path, number: int) -> Path:
+        """Return where the picture of a file goes."""
+        return folder / "pictures" / f"{number:05d}-{self.paths[number].stem}.png"
+
+    def image_list(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
+        """Return COCO's list of images."""
+        return [{"id": number, "file_name": str(self.paths[number])} for number in numbers]

@@ -1,0 +1,230 @@
+"""What every kind of problem shares: a LightningModule that trains a network by its own loss and measures it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from lab.building import build, taken_arguments
+from lab.checkpoint.access import StateAccess
+from lab.checkpoint.format import CheckpointReader
+from lab.errors import CheckpointError, ConfigError
+from lab.structures import DataSpec
+from lab.tasks.optim import make_optimizer, make_schedule
+from lab.tasks.set_loss import SetLoss
+
+Table = list[dict[str, Any]]
+"""Rows of a table, each a value for each column."""
+
+
+class Task(pl.LightningModule):
+    """Train and measure a network. All arguments are plain, so that a checkpoint stands alone.
+
+    A subclass names its ``kind`` and ``protocol``, makes its metrics, and says what an evaluation batch adds to them.
+
+    Args:
+        net: what ``lab.build`` makes the network of: ``_target_`` and arguments, without those that the data gives.
+        spec: the ``DataSpec`` as a dict; the network is sized from it.
+        optimizer: settings for ``lab.tasks.optim.make_optimizer``.
+        scheduler: settings for ``lab.tasks.optim.make_schedule``.
+        max_steps: optimizer steps of the whole training, which the schedule spans.
+        eval: settings of the evaluation, the config's group ``eval``.
+
+    Attributes:
+        results: the metrics of the last evaluation, named ``val/...`` or ``test/...``.
+        tables: what of the last evaluation takes a table to say, by name.
+        step_terms: the loss and its terms of the current optimizer step.
+        monitor: the metric, higher is better, that ``best.ckpt`` is the best of.
+
+    Raises:
+        ConfigError: what ``net`` names does not speak the task's protocol.
+    """
+
+    kind: ClassVar[str]
+    protocol: ClassVar[type]
+    monitor: str
+
+    def __init__(
+        self,
+        net: dict[str, Any],
+        spec: Mapping[str, Any],
+        optimizer: dict[str, Any],
+        scheduler: dict[str, Any],
+        max_steps: int,
+        eval: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        spec, eval = _plain(spec), dict(eval)
+        self.save_hyperparameters(
+            {
+                "net": net,
+                "spec": spec,
+                "optimizer": optimizer,
+                "scheduler": scheduler,
+                "max_steps": max_steps,
+                "eval": eval,
+            }
+        )
+        self.spec = _spec_of(spec)
+        self.eval_settings = eval
+        self.net = build(net, where="model.net", **self.net_arguments(self.spec, net["_target_"]))
+        if not isinstance(self.net, self.protocol):
+            name = self.protocol.__name__
+            raise ConfigError(f"model.net._target_={net['_target_']} is no {name.lower()}: see lab.structures.{name}")
+        self.step_terms: dict[str, Tensor] = {}
+        self.results: dict[str, float] = {}
+        self.tables: dict[str, Table] = {}
+        self.weights_kind = "raw"
+        self.trained_steps = 0
+        self.val_loss = SetLoss()
+        self.make_metrics()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each label."""
+        return self.spec.class_names
+
+    def describe_data(self) -> str:
+        """Return in a few words what the data told."""
+        return str(list(self.class_names))
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the network has anything to train; one that has not is shown the data instead (``memorize``)."""
+        return any(parameter.requires_grad for parameter in self.net.parameters())
+
+    def net_arguments(self, spec: DataSpec, target: str) -> dict[str, Any]:
+        """Return the network's arguments that the data gives."""
+        return {"num_classes": spec.num_classes}
+
+    @abstractmethod
+    def make_metrics(self) -> None:
+        """Make the metrics of validation and test as attributes; called once, when ``spec`` and ``net`` are there."""
+
+    @abstractmethod
+    def reset_metrics(self, split: str) -> None:
+        """Forget what an evaluation of ``"val"`` or ``"test"`` that did not end has left."""
+
+    @abstractmethod
+    def evaluate(self, split: str, outputs: Any, batch: Any) -> None:
+        """Add what the network made of an evaluation batch to the metrics of ``"val"`` or ``"test"``."""
+
+    @abstractmethod
+    def compute_metrics(self, split: str) -> dict[str, float]:
+        """Return the metrics over all batches and ranks, without the split in their names; fill ``tables``."""
+
+    @abstractmethod
+    def dry_run(self, batch: Any) -> str:
+        """Run the network on a batch, on the meta device say, and return a line on what goes in and comes out."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the micro-batch's part of the loss of its global batch.
+
+        Lightning divides by the number of accumulated micro-batches and averages over ranks; the parts are already
+        divided by the normalisers of the whole step, so both divisions are undone here.
+        """
+        terms = self.net.loss(self(batch), batch.targets, batch.totals)
+        loss = torch.stack(list(terms.values())).sum()
+        if batch_idx % self.trainer.accumulate_grad_batches == 0:
+            self.step_terms = {}
+        for name, value in {"loss": loss, **terms}.items():
+            value = value.detach()
+            self.step_terms[name] = self.step_terms[name] + value if name in self.step_terms else value
+        ranks = getattr(self.trainer.strategy, "num_data_ranks", self.trainer.world_size)
+        return loss * self.trainer.accumulate_grad_batches * ranks
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget what a validation that did not end has left."""
+        self.val_loss.reset()
+        self.reset_metrics("val")
+
+    def validation_step(self, batch: Any, batch_idx: int) -> Any:
+        """Collect metrics and the loss; return the network's outputs for whoever draws them."""
+        outputs = self(batch)
+        self.val_loss.update(self.net, outputs, batch)
+        self.evaluate("val", outputs, batch)
+        return outputs
+
+    def on_validation_epoch_end(self) -> None:
+        """Compute ``val/...``."""
+        more = {"loss": self.val_loss.compute(self.trainer)} if self.val_loss.sums else {}
+        self._finish("val", more)
+
+    def on_test_epoch_start(self) -> None:
+        """Forget what a test that did not end has left."""
+        self.reset_metrics("test")
+
+    def test_step(self, batch: Any, batch_idx: int) -> Any:
+        """Collect metrics; return the network's outputs for whoever draws them."""
+        outputs = self(batch)
+        self.evaluate("test", outputs, batch)
+        return outputs
+
+    def on_test_epoch_end(self) -> None:
+        """Compute ``test/...``."""
+        self._finish("test", {})
+
+    def _finish(self, split: str, more: Mapping[str, float]) -> None:
+        self.tables = {}
+        self.results = {f"{split}/{key}": value for key, value in {**more, **self.compute_metrics(split)}.items()}
+        self.reset_metrics(split)
+
+    @classmethod
+    def load_from_checkpoint(cls, path: str | Path, eval: Mapping[str, Any] | None = None) -> Self:  # type: ignore[override]
+        """Build the task that a checkpoint is of, with its weights, on the CPU.
+
+        Args:
+            path: the folder, of any strategy and number of ranks.
+            eval: other settings of the evaluation than those it was trained with.
+
+        Raises:
+            CheckpointError: it is missing, damaged or of another task.
+        """
+        reader = CheckpointReader(path)
+        reader.verify()
+        state = reader.state
+        if state.get("task") != cls.__name__:
+            raise CheckpointError(f"{path} is of the task {state.get('task')}, not of {cls.__name__}")
+        changes = {} if eval is None else {"eval": eval}
+        task = cls(**{**state["hyper_parameters"], **changes})
+        StateAccess().restore(reader, task, None)
+        task.weights_kind, task.trained_steps = state["weights_kind"], reader.step
+        return task
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer and its schedule, which advances at every optimizer step."""
+        settings = self.hparams
+        optimizer = make_optimizer(self.net, settings["optimizer"])
+        schedule = make_schedule(settings["scheduler"], settings["max_steps"])
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def chosen_arguments(target: str, offered: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the offered arguments that a target takes."""
+    taken = taken_arguments(target)
+    return {key: value for key, value in offered.items() if key in taken}
+
+
+def plain_spec(spec: DataSpec) -> dict[str, Any]:
+    """Return a ``DataSpec`` as a dict of plain values."""
+    return _plain(asdict(spec))
+
+
+def _spec_of(plain: Mapping[str, Any]) -> DataSpec:
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
+    return DataSpec(**values)
+
+
+def _plain(spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+        for key, value in spec.items()
+    }
