@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from lab import build
+from lab.building import taken_arguments
 from lab.errors import ConfigError, LabError, RegistryError
 from lab.registry import allow_package
 
@@ -158,3 +159,12 @@ def test_a_cycle_is_named() -> None:
     config["a"] = {"b": config}
     with pytest.raises(ConfigError, match=r"a\.b: the config contains itself"):
         build(config)
+
+
+def test_the_arguments_that_a_target_takes() -> None:
+    of_class = taken_arguments("lab.models.detr.network.DETR")
+    assert {"num_classes", "num_queries", "embed_dim"} <= of_class
+    assert "num_queries" in taken_arguments("detr_resnet50")  # an entry function that hands on to the class
+    assert "weights_dir" not in taken_arguments("detr_resnet50")  # an option of create_model
+    with pytest.raises(ConfigError, match="not in an allowed package"):
+        taken_arguments("os.system")

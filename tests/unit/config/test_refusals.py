@@ -43,6 +43,8 @@ WORDS = {
     "+model.net.dropout=0.5": ("model.net.dropout is there already; write model.net.dropout=0.5",),
     "hydra.run.dir=x": ("Hydra's own settings are fixed", "paths.runs_dir"),
     "optimizer={lrr:1}": ("unknown key 'lrr' in optimizer", ON, "'lr'"),
+    "eval=ranking": ("eval=ranking: a model for detection is measured by eval=none",),
+    "+model.net.num_items=3": ("model.net.num_items: the data says how many items there are; leave it out",),
     # values
     "trainer.devices=two": ("trainer.devices=two: should be an integer", f"{ON}: trainer.devices=two"),
     "stage=tst": ("stage=tst: should be one of fit, validate, test, predict", ON, "'test'"),
