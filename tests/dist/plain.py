@@ -17,6 +17,7 @@ from lab.data.shapes_module import ShapesDataModule
 from lab.ranks import Place
 from lab.strategies.collectives import sum_over_ranks
 from lab.strategies.environment import ManagedEnvironment
+from lab.tasks.base import plain_spec
 from lab.tasks.detection import DetectionTask
 
 STEPS = 20
@@ -31,8 +32,8 @@ def detection_task(optimizer: str = "adamw", net: dict[str, Any] = TINY, kind: t
     """Return a task whose weights are the same in every process."""
     pl.seed_everything(0, verbose=False)
     settings = {**OPTIMIZERS[optimizer], "weight_decay": 1e-4, "no_decay_norm_bias": True, "groups": []}
-    names = ShapesDataModule().spec.class_names
-    return kind(net, names, settings, {"name": "constant", "warmup_steps": 0}, STEPS)
+    spec = plain_spec(ShapesDataModule().spec)
+    return kind(net, spec, settings, {"name": "constant", "warmup_steps": 0}, STEPS, {"name": "none"})
 
 
 def shapes(task: Any, rank: int, ranks: int, copies: int = 1, accumulate: int = 1, steps: int = STEPS) -> Any:
