@@ -131,7 +131,7 @@ class Toy(pl.LightningModule):
         return (self.net(batch.x) - batch.y).square().sum() / 6
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=0.05, momentum=0.9)
+        return torch.optim.SGD(self.parameters(), lr=1e-3, momentum=0.9)  # at 0.05 weights grow to thousands
 
 
 def toy_batches(sizes: tuple[int, ...]) -> list[Rows]:
@@ -171,7 +171,7 @@ def test_batch_statistics_are_those_of_chunks_and_the_buffers_those_of_the_first
             own.grad += theirs.grad
         optimizer.step()
     for name, value in expected.state_dict().items():
-        assert (toy.state_dict()[name] - value).abs().max() < 1e-6, name  # measured: 6e-8
+        assert (toy.state_dict()[name] - value).abs().max() < 1e-6, name  # measured: 2.4e-7
     assert toy.seen == 9  # the first half of each batch
 
 
