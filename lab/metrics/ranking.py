@@ -1,0 +1,129 @@
+"""Recall, MRR and NDCG of rankings with one true item each, exact on any number of ranks.
+
+Why not torchmetrics' retrieval metrics: their states are every score of every query, they loop over queries in Python,
+and ties fall as the sort happens to leave them. Here the state is how often each rank came up, whole numbers that add
+up to the same on one process and on many, in any order.
+
+With one true item at rank r (1 is best): recall@k (also called HR@k) is 1 if r <= k; reciprocal rank @k is 1 / r, and
+NDCG@k is 1 / log2(r + 1), if r <= k; else all are 0. Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR
+techniques" (TOIS 2002), section 2, with the logarithm of rank + 1 as trec_eval has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from lab.errors import ConfigError, closest
+
+TIES = ("standard", "conservative", "median")
+MEASURES = ("recall", "mrr", "ndcg")
+
+
+class RankingMetrics(Metric):
+    """Recall@k, MRR@k and NDCG@k for several k.
+
+    Args:
+        ks: the k.
+        ties: the rank of an item among n others of equal score: ``standard`` as if it came first, ``conservative`` as
+            if it came last, ``median`` in the middle (1 + greater + n / 2), as GRU4Rec's evaluation names them.
+
+    Attributes:
+        counts: (G, 2K + 2) int64, K the largest k: how many queries had twice the rank that the column's number says
+            (ranks come in halves under ``median``); worse ranks stand in the last column. G is 1 here.
+
+    Raises:
+        ConfigError: a k below 1, or an unknown rule for ties.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    num_groups = 1
+
+    counts: Tensor
+
+    def __init__(self, ks: Sequence[int], ties: str = "standard") -> None:
+        super().__init__()
+        if not ks or min(ks) < 1:
+            raise ConfigError(f"eval.ks={list(ks)}: give at least one k, each 1 or more")
+        if ties not in TIES:
+            raise ConfigError(f"eval.ties={ties}: should be one of {', '.join(TIES)}{closest(ties, TIES)}")
+        self.ks, self.ties = tuple(ks), ties
+        zeros = torch.zeros((self.num_groups, 2 * max(ks) + 2), dtype=torch.int64)
+        self.add_state("counts", default=zeros, dist_reduce_fx="sum")
+
+    def update(self, greater: Tensor, equal: Tensor, groups: Tensor | None = None) -> None:
+        """Add queries.
+
+        Args:
+            greater: (Q,) int64 candidates with a higher score than the true item.
+            equal: (Q,) int64 other candidates with the same score.
+            groups: (Q,) int64, the group of each; None for the first.
+        """
+        share = {"standard": 0, "median": 1, "conservative": 2}[self.ties]
+        columns = self.counts.shape[1]
+        place = (2 * (greater + 1) + share * equal).clamp(max=columns - 1)
+        place = place if groups is None else place + columns * groups
+        self.counts.view(-1).index_add_(0, place, torch.ones_like(place))
+
+    def compute(self) -> Any:
+        """Return ``recall_k``, ``mrr_k`` and ``ndcg_k``, a dict of floats; all are -1 where there was no query."""
+        return self._measures(self.counts[0].cpu())
+
+    def _measures(self, counts: Tensor) -> dict[str, float]:
+        total = int(counts.sum())
+        ranks = torch.arange(len(counts), dtype=torch.float64) / 2
+        gains = {"recall": torch.ones_like(ranks), "mrr": 1 / ranks, "ndcg": 1 / torch.log2(ranks + 1)}
+        shares = {name: (gain * counts)[2:-1].cumsum(0) / (total or 1) for name, gain in gains.items()}
+        return {f"{name}_{k}": float(shares[name][2 * k - 2]) if total else -1.0 for name in MEASURES for k in self.ks}
+
+
+class GroupedRankingMetrics(RankingMetrics):
+    """The same for groups of queries.
+
+    Args:
+        ks: the k.
+        num_groups: G.
+        ties: as above.
+    """
+
+    def __init__(self, ks: Sequence[int], num_groups: int, ties: str = "standard") -> None:
+        self.num_groups = num_groups
+        super().__init__(ks, ties)
+
+    def compute(self) -> list[dict[str, float]]:
+        """Return the measures of each group, and ``queries``, how many it had."""
+        return [{"queries": int(row.sum()), **self._measures(row)} for row in self.counts.cpu()]
+
+
+def measure_lists(gains: Tensor, ideal: Tensor, k: int) -> dict[str, Tensor]:
+    """Measure ranked lists in which several items may be relevant, as trec_eval does (its linear gain).
+
+    Args:
+        gains: (Q, n) gain of the item at each rank, best rank first; 0 where it is not relevant.
+        ideal: (Q, m) the gains of all relevant items of each query, retrieved or not; 0 fills up.
+        k: how many ranks count.
+
+    Returns:
+        (Q,) float64 each: ``recall`` the share of the relevant items found, ``mrr`` one over the first relevant rank,
+        ``ndcg`` against the best possible order, ``success`` whether any was found.
+    """
+    gains, ideal = gains[:, :k].double(), ideal.double().sort(dim=1, descending=True).values
+    relevant = gains > 0
+    ranks = torch.arange(1, gains.shape[1] + 1, dtype=torch.float64, device=gains.device)
+    return {
+        "recall": relevant.sum(1) / (ideal > 0).sum(1).clamp(min=1),
+        "mrr": (relevant / ranks).amax(1),
+        "ndcg": _discounted(gains) / _discounted(ideal[:, :k]).clamp(min=torch.finfo(torch.float64).tiny),
+        "success": relevant.any(1).double(),
+    }
+
+
+def _discounted(gains: Tensor) -> Tensor:
+    ranks = torch.arange(1, gains.shape[1] + 1, dtype=torch.float64, device=gains.device)
+    return (gains / torch.log2(ranks + 1)).sum(1)
