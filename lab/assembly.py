@@ -104,6 +104,8 @@ def make_plan(config: Mapping[str, Any], data: DataModule, place: Place) -> Plan
         accumulate=trainer["accumulate_grad_batches"],
         limit_train=debug["limit_train_batches"],
         limit_eval=debug["limit_eval_batches"],
+        max_eval=config["eval"].get("max_sequences"),
+        eval_seed=config["eval"].get("seed", 0),
         overfit_batches=debug["overfit_batches"],
     )
     per_epoch = data.steps_per_epoch()

@@ -35,9 +35,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class StageResult:
-    """Metrics of a stage, its tables, and its pictures on one sheet."""
+    """Metrics of a stage, how they were taken, its tables, and its pictures on one sheet."""
 
     metrics: dict[str, float]
+    protocol: str = ""
     tables: dict[str, Table] = field(default_factory=dict)
     sheet: Image | None = None
 
@@ -53,7 +54,7 @@ def run_stage(
         trainer.test(task, dataloaders=data.test_dataloader(), verbose=False)
     else:
         trainer.validate(task, dataloaders=data.val_dataloader(), verbose=False)
-    return StageResult(dict(task.results), dict(task.tables), pictures.sheet)
+    return StageResult(dict(task.results), task.describe_evaluation(), dict(task.tables), pictures.sheet)
 
 
 def evaluate(config: dict[str, Any], home: Path, place: Place) -> int:
@@ -91,13 +92,17 @@ def _write_result(config: Mapping[str, Any], result: StageResult, folder: Path) 
         "time": now(),
         "ckpt": config["ckpt"],
         "result": result.metrics,
+        "protocol": result.protocol,
+        "eval": config["eval"],
         "world_size": collectives.world_size(),
         "versions": describe_versions(),
         "config": config,
     }
     write_text(folder / "result.json", json.dumps(record, indent=2) + "\n")
     write_tables(result.tables, folder)
-    print_metrics(result.metrics, f"{config['stage']} of {config['ckpt'] or config['model']['pretrained']}")
+    print_metrics(
+        result.metrics, f"{config['stage']} of {config['ckpt'] or config['model']['pretrained']}", result.protocol
+    )
     print(f"written   {folder / 'result.json'}")
     if result.sheet is not None:
         print(f"pictures  {folder / 'pictures'}")

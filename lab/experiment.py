@@ -185,6 +185,7 @@ def _test_best(
     task = load_task({**config, "ckpt": str(run.checkpoints / "best.ckpt")}, data)
     run.update(weights=task.weights_kind, best_step=task.trained_steps, eval=config["eval"])
     tested = evaluation.run_stage("test", config, task, data, run.path, place)
+    run.update(protocol=tested.protocol)
     if place.rank:
         return {}
     evaluation.write_tables(tested.tables, run.path)

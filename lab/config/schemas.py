@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from lab.errors import closest
 
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -288,13 +290,32 @@ class RankingEval(Strict):
 
     name: Literal["ranking"]
     protocol: Literal["full", "sampled"]
+    also: Literal["full", "sampled"] | None
     ks: Annotated[list[Positive], Field(min_length=1)]
-    monitor: str
+    monitor: str | None
     ties: Literal["standard", "conservative", "median"]
     exclude_seen: bool
+    exclude_train: bool
     num_negatives: Positive
     distribution: Literal["uniform", "popularity"]
     seed: Count
+    max_sequences: Positive | None
+    top_k: Positive
+
+    @field_validator("also")
+    @classmethod
+    def _other_protocol(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and value == info.data.get("protocol"):
+            raise ValueError("is eval.protocol already; name the other one, or null")
+        return value
+
+    @field_validator("monitor")
+    @classmethod
+    def _monitor_is_measured(cls, value: str | None, info: ValidationInfo) -> str | None:
+        names = [f"{name}_{k}" for name in ("recall", "mrr", "ndcg") for k in info.data.get("ks", [])]
+        if value is not None and names and value not in names:
+            raise ValueError(f"should be one of {', '.join(names)}, or null{closest(value, names)}")
+        return value
 
 
 class SegmentationEval(Strict):

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lab.data.loader import Reduce, Totals, TrainStream, eval_loader
-from lab.data.sampler import EvalBatches, TrainBatches
+from lab.data.sampler import EvalBatches, TrainBatches, choose
 from lab.errors import ConfigError
 from lab.structures import DataSpec, KeyedDataset
 
@@ -35,6 +35,8 @@ class LoadPlan:
         overfit_batches: train on the first so many global batches only; 0 for all.
         limit_train: use this share of an epoch (float) or so many global batches (int); None for all.
         limit_eval: the same for evaluation.
+        max_eval: evaluate at most so many samples, chosen at random; None for all.
+        eval_seed: of that choice.
     """
 
     max_steps: int = 1
@@ -47,6 +49,8 @@ class LoadPlan:
     overfit_batches: int = 0
     limit_train: float | int | None = None
     limit_eval: float | int | None = None
+    max_eval: int | None = None
+    eval_seed: int = 0
 
 
 class DataModule(pl.LightningDataModule):
@@ -168,9 +172,12 @@ class DataModule(pl.LightningDataModule):
         )
 
     def _eval(self, split: str) -> DataLoader[Any]:
-        return self._eval_loader(self.dataset(split), self.plan.limit_eval)
+        return self._eval_loader(self.dataset(split), self.plan.limit_eval, self.plan.max_eval)
 
-    def _eval_loader(self, dataset: KeyedDataset, limit: float | int | None) -> DataLoader[Any]:
+    def _eval_loader(
+        self, dataset: KeyedDataset, limit: float | int | None, most: int | None = None
+    ) -> DataLoader[Any]:
         plan = self.plan
-        batches = EvalBatches(len(dataset), self.batch_size, plan.rank, plan.world_size, limit)
+        chosen = choose(len(dataset), most, plan.eval_seed)
+        batches = EvalBatches(len(dataset), self.batch_size, plan.rank, plan.world_size, limit, chosen)
         return eval_loader(dataset, batches, self.collate, self.num_workers, torch.cuda.is_available())

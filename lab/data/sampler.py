@@ -103,13 +103,21 @@ class EvalBatches:
 
     A rank that runs out repeats sample 0 with ``valid`` False, so that collective operations inside a forward pass
     meet on every rank; a metric leaves such samples out. ``limit`` keeps the first so many batches (int) or the first
-    share of them (float), one at least.
+    share of them (float), one at least; ``chosen`` are the indices to evaluate, all of them if None.
     """
 
     def __init__(
-        self, length: int, batch_size: int, rank: int = 0, world_size: int = 1, limit: float | int | None = None
+        self,
+        length: int,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        limit: float | int | None = None,
+        chosen: Sequence[int] | None = None,
     ) -> None:
-        self.length, self.rank, self.world_size = length, rank, world_size
+        self.indices: Sequence[int] = range(length) if chosen is None else chosen
+        self.rank, self.world_size = rank, world_size
+        length = len(self.indices)
         self.batch_size = max(1, batch_size // world_size)
         self.rounds = -(-length // (self.batch_size * world_size))
         if limit is not None:
@@ -124,6 +132,15 @@ class EvalBatches:
         """Yield the keys of each batch."""
         for number in range(self.rounds):
             start = (number * self.world_size + self.rank) * self.batch_size
-            keys = [(0, index, True) for index in range(start, min(start + self.batch_size, self.length))]
+            keys = [(0, index, True) for index in self.indices[start : start + self.batch_size]]
             # A batch that is only partly filled needs no filler; one that is empty needs one for the forward pass.
             yield keys or [(0, 0, False)]
+
+
+def choose(length: int, most: int | None, seed: int) -> Sequence[int] | None:
+    """Return ``most`` of the indices below ``length`` in ascending order, chosen at random; None where that is all."""
+    if most is None or length <= most:
+        return None
+    order = torch.randperm(length, generator=torch.Generator().manual_seed(seed))
+    chosen: list[int] = order[:most].sort().values.tolist()
+    return chosen

@@ -27,11 +27,17 @@ def print_config(config: Mapping[str, Any]) -> None:
     Console(highlight=False, soft_wrap=True).print(tree)
 
 
-def print_metrics(metrics: Mapping[str, float], title: str) -> None:
-    """Print metrics as a table, a column for each stage; what the data has nothing of is left out."""
+def print_metrics(metrics: Mapping[str, float], title: str, protocol: str = "") -> None:
+    """Print metrics as a table, a column for each stage; what the data has nothing of is left out.
+
+    Args:
+        metrics: named ``test/...`` and the like.
+        title: what they are of.
+        protocol: how they were taken, where their names do not say it.
+    """
     stages = list(dict.fromkeys(key.split("/", 1)[0] for key in metrics))
     names = list(dict.fromkeys(key.split("/", 1)[1] for key in metrics))
-    table = Table(title=title)
+    table = Table(title=f"{title}\n{protocol}" if protocol else title)
     table.add_column("metric")
     for stage in stages:
         table.add_column(stage, justify="right")
@@ -61,7 +67,9 @@ def _cell(value: Any) -> str:
 def print_result(run: RunDirectory, config: Mapping[str, Any]) -> None:
     """Print a finished run's result, where its files are, and whether a recipe's expectation is met."""
     record = run.record
-    print_metrics(record["result"], f"{run.path.name} ({record.get('weights', 'raw')} weights)")
+    print_metrics(
+        record["result"], f"{run.path.name} ({record.get('weights', 'raw')} weights)", record.get("protocol", "")
+    )
     expected = config.get("expected")
     if expected:
         value = record["result"].get(expected["metric"])

@@ -95,6 +95,10 @@ class Task(pl.LightningModule):
         """Return in a few words what the data told."""
         return str(list(self.class_names))
 
+    def describe_evaluation(self) -> str:
+        """Return how the metrics are taken, where their names do not say it."""
+        return ""
+
     @property
     def is_trained(self) -> bool:
         """Whether the network has anything to train; one that has not is shown the data instead (``memorize``)."""
