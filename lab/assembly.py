@@ -24,8 +24,9 @@ from lab.strategies.build import IN_ONE_PROCESS, data_ranks, make_strategy
 from lab.strategies.environment import ManagedEnvironment
 from lab.tasks.base import Task, plain_spec
 from lab.tasks.detection import DetectionTask
+from lab.tasks.recommendation import RecommendationTask
 
-TASKS: dict[str, type[Task]] = {task.kind: task for task in (DetectionTask,)}
+TASKS: dict[str, type[Task]] = {task.kind: task for task in (DetectionTask, RecommendationTask)}
 """The task of each kind of problem."""
 
 
