@@ -8,13 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lab.recommend import load_recommender
     from lab.registry import build, create_model, list_models
 
-__all__ = ["build", "create_model", "list_models"]
+__all__ = ["build", "create_model", "list_models", "load_recommender"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
+    if name == "load_recommender":
+        from lab import recommend
+
+        return recommend.load_recommender
     if name in __all__:
         from lab import registry
 

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,8 @@ from lab.callbacks.pictures import Pictures
 from lab.callbacks.progress import ProgressBar
 from lab.callbacks.steps import StepLog
 from lab.data.datamodule import DataModule
-from lab.data.images import unreadable
 from lab.files import write_text
 from lab.planning import settle_strategy
-from lab.predicting.base import Found, Predictor
 from lab.predicting.choose import PREDICTORS
 from lab.ranks import Place
 from lab.report.tables import print_metrics, print_table
@@ -75,10 +74,7 @@ def evaluate(config: dict[str, Any], home: Path, place: Place) -> int:
     folder = home / f"{config['stage']}-{name}"
     if config["stage"] == "predict":
         predictor = PREDICTORS[task.kind](config["input"], task, data)
-        found = _predict(config, predictor, place)
-        if place.rank == 0:
-            folder.mkdir(parents=True, exist_ok=True)
-            predictor.write(found, folder)
+        predictor.run(partial(_trainer, config, place), folder, place.rank)
         return 0
     result = run_stage(config["stage"], config, task, data, folder, place)
     if place.rank == 0:
@@ -127,15 +123,6 @@ def _trainer(config: Mapping[str, Any], place: Place, callbacks: list[pl.Callbac
     return pl.Trainer(
         **device_arguments(config, place), callbacks=callbacks, logger=False, inference_mode=False, **QUIET
     )
-
-
-def _predict(config: Mapping[str, Any], predictor: Predictor, place: Place) -> list[Found]:
-    """Return what was found in every input, in their order, on rank 0."""
-    batches = _trainer(config, place, []).predict(predictor.task, dataloaders=predictor.dataloader()) or []
-    found: list[Found] = [
-        pair for numbers, predictions in batches for pair in zip(numbers.tolist(), predictions, strict=True)
-    ]
-    return sorted(collectives.collect(found), key=lambda pair: pair[0] if pair[0] >= 0 else unreadable(pair[0]))
 
 
 def describe_device(trainer: pl.Trainer) -> str:

@@ -149,7 +149,11 @@ class DataModule(pl.LightningDataModule):
 
     def input_dataloader(self, paths: list[Path]) -> DataLoader[Any]:
         """Return batches of the files that ``stage=predict`` is given."""
-        return self._eval_loader(self.build_inputs(paths), None)
+        return self.dataset_dataloader(self.build_inputs(paths))
+
+    def dataset_dataloader(self, dataset: KeyedDataset) -> DataLoader[Any]:
+        """Return this rank's batches of a dataset, as in evaluation."""
+        return self._eval_loader(dataset, None)
 
     def _batches(self, max_steps: int) -> TrainBatches:
         data, plan = self.dataset("train"), self.plan

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch.utils.data import DataLoader
+import lightning.pytorch as pl
 
 from lab.data.datamodule import DataModule
 from lab.data.images import find_images, unreadable
 from lab.errors import DataError
+from lab.strategies import collectives
 from lab.tasks.base import Task
+
+MakeTrainer = Callable[[list[pl.Callback]], pl.Trainer]
+"""Returns a Trainer with these callbacks beside its own."""
 
 Found = tuple[int, Any]
 """The number of an input (below 0: it cannot be read, see ``unreadable``) and what was found in it."""
 
 
 class Predictor(ABC):
-    """Reads ``input=``, hands batches to the task, writes what ``predict_step`` returned for each input.
-
-    A task's ``predict_step`` returns the numbers (b,) of the inputs of a batch and a list of what was found in each.
+    """Reads ``input=``, lets the task look at it, and writes what it found.
 
     Args:
         source: ``input=``, a file or a folder.
@@ -34,27 +36,40 @@ class Predictor(ABC):
         self.source, self.task, self.data = source, task, data
 
     @abstractmethod
-    def dataloader(self) -> DataLoader[Any]:
-        """Return the batches of this rank."""
+    def run(self, make_trainer: MakeTrainer, folder: Path, rank: int) -> None:
+        """Look at all inputs and write what was found; every rank calls this.
 
-    @abstractmethod
-    def write(self, found: Sequence[Found], folder: Path) -> None:
-        """Write what was found in all inputs, in their order, and say where; called on rank 0."""
+        Args:
+            make_trainer: whose ``predict`` is called.
+            folder: of this prediction.
+            rank: this process.
+        """
 
 
 class ImagePredictor(Predictor):
-    """Base of what looks at an image file or a folder of them; one bad file does not stop the others."""
+    """Base of what looks at an image file or a folder of them; one bad file does not stop the others.
+
+    The task's ``predict_step`` returns the numbers (b,) of the images of a batch and a list of what was found in each.
+    """
 
     def __init__(self, source: str, task: Task, data: DataModule) -> None:
         super().__init__(source, task, data)
         self.paths = find_images(source)
 
-    def dataloader(self) -> DataLoader[Any]:
-        """Return batches of the files."""
-        return self.data.input_dataloader(self.paths)
+    def run(self, make_trainer: MakeTrainer, folder: Path, rank: int) -> None:
+        """Collect what was found in all images, in their order, and write it on rank 0."""
+        loader = self.data.input_dataloader(self.paths)
+        batches = make_trainer([]).predict(self.task, dataloaders=loader) or []
+        found: list[Found] = [
+            pair for numbers, predictions in batches for pair in zip(numbers.tolist(), predictions, strict=True)
+        ]
+        found = sorted(collectives.collect(found), key=lambda pair: pair[0] if pair[0] >= 0 else unreadable(pair[0]))
+        if rank == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.write(found, folder)
 
     def write(self, found: Sequence[Found], folder: Path) -> None:
-        """Write a picture for each readable file, then the rest.
+        """Write a picture for each readable file, then the rest, and say where.
 
         Raises:
             DataError: no file can be read.

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from lab.predicting.base import Predictor
 from lab.predicting.detection import DetectionPredictor
+from lab.predicting.recommendation import RecommendationPredictor
 
-PREDICTORS: dict[str, type[Predictor]] = {"detection": DetectionPredictor}
+PREDICTORS: dict[str, type[Predictor]] = {
+    "detection": DetectionPredictor,
+    "recommendation": RecommendationPredictor,
+}
 """By the ``kind`` of the task."""
