@@ -83,7 +83,8 @@ class SequenceBatch(Movable):
 class Recommender(Protocol[OutputsT]):
     """The protocol of architectures that rank the next item. ``totals`` and ``loss`` are as in ``Detector``.
 
-    Training batches are ``SequenceBatch``, or what the model's ``batching`` asks of the data (``LaneBatch``).
+    Training batches are ``SequenceBatch``, or what the model's ``batching`` asks of the data (``LaneBatch``); a network
+    of the latter kind says so by a class attribute ``batching = "lanes"``, and has no loss in evaluation.
     """
 
     def forward(self, batch: Any) -> OutputsT:

@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 
-from lab.data.sampler import EvalBatches, TrainBatches
+from lab.data.sampler import EvalBatches, TrainBatches, choose
 from lab.errors import ConfigError, DataError
 
 LENGTH, BATCH, STEPS = 37, 8, 11  # 4 steps an epoch, 5 samples dropped
@@ -54,6 +54,18 @@ def test_impossible_batches_are_refused() -> None:
         batches(world_size=3)
     with pytest.raises(DataError, match=r"has 37 samples, fewer than data\.batch_size=40; use at most 37"):
         TrainBatches(LENGTH, 40, 0, 1)
+
+
+@pytest.mark.parametrize("length", [1, 8, 9, 16, 37])
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+def test_a_random_choice_is_evaluated_once(length: int, world_size: int) -> None:
+    """The same samples whatever the ranks; all of them where there are no more."""
+    chosen = choose(length, 9, seed=1)
+    assert (chosen is None) == (length <= 9)
+    ranks = [EvalBatches(length, BATCH, rank, world_size, chosen=chosen) for rank in range(world_size)]
+    indices = sorted(index for rank in ranks for batch in rank for _, index, valid in batch if valid)
+    assert len(indices) == len(set(indices)) == min(length, 9)
+    assert choose(37, 9, seed=1) == choose(37, 9, seed=1) != choose(37, 9, seed=2)
 
 
 @pytest.mark.parametrize("length", [1, 8, 9, 16, 37])
