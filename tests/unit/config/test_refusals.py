@@ -43,6 +43,11 @@ WORDS = {
     "+model.net.dropout=0.5": ("model.net.dropout is there already; write model.net.dropout=0.5",),
     "hydra.run.dir=x": ("Hydra's own settings are fixed", "paths.runs_dir"),
     "optimizer={lrr:1}": ("unknown key 'lrr' in optimizer", ON, "'lr'"),
+    "eval=ranking eval.monitor=mrr_21": ("eval.monitor=mrr_21: should be one of", "or null", "'mrr_20'"),
+    "eval=ranking eval.ks=[10] eval.monitor=mrr_20": ("recall_10, mrr_10, ndcg_10", "the command line"),
+    "eval=ranking eval.also=full": ("eval.also=full: is eval.protocol already", "the command line"),
+    "eval=ranking eval.ties=worst": ("eval.ties=worst: should be one of standard, conservative, median",),
+    "eval=ranking eval.ks=[]": ("eval.ks",),
     "eval=ranking": ("eval=ranking: a model for detection is measured by eval=none",),
     "+model.net.num_items=3": ("model.net.num_items: the data says how many items there are; leave it out",),
     # values
