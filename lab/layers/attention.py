@@ -16,7 +16,13 @@ from lab.layers.dropout import dropout as drop
 
 
 def attend(
-    query: Tensor, key: Tensor, value: Tensor, num_heads: int, mask: Tensor | None = None, dropout: float = 0.0
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    num_heads: int,
+    mask: Tensor | None = None,
+    dropout: float = 0.0,
+    causal: bool = False,
 ) -> Tensor:
     """Scaled dot-product attention of projected tensors, heads split and merged again.
 
@@ -27,15 +33,20 @@ def attend(
         num_heads: number of heads; divides E and D.
         mask: bool, broadcastable to (B, num_heads, Q, S), True where attention is allowed; None allows everything.
         dropout: probability of dropping an attention weight; 0 outside of training.
+        causal: query i attends to keys 0 to i only; instead of a mask.
 
     Returns:
         (B, Q, D).
     """
     heads = [tensor.unflatten(-1, (num_heads, -1)).transpose(1, 2) for tensor in (query, key, value)]
     if dropout and query.device.type == "cpu":
+        if causal:
+            mask = torch.ones(query.shape[1], key.shape[1], dtype=torch.bool).tril()
         mixed = _attend_with_dropout(heads[0], heads[1], heads[2], mask, dropout)
     else:
-        mixed = F.scaled_dot_product_attention(heads[0], heads[1], heads[2], attn_mask=mask, dropout_p=dropout)
+        mixed = F.scaled_dot_product_attention(
+            heads[0], heads[1], heads[2], attn_mask=mask, dropout_p=dropout, is_causal=causal
+        )
     return mixed.transpose(1, 2).flatten(2)
 
 

@@ -1,0 +1,132 @@
+"""Items that a sequence has not had: drawn exactly, vectorised, and the same in any batch, worker or rank.
+
+Every item has a whole-number mass: 1 (uniform), or in proportion to ``support ** alpha``. A sequence's own items are
+cut out of the line of masses, a point is drawn on what is left, and two binary searches lead back to the item. Nothing
+is rejected and drawn again, so a draw costs the same whatever the sequence has seen, and its result is a function of
+(seed, epoch, row, position, number) only: the point is a hash of them (splitmix64, Steele et al., OOPSLA 2014).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from lab.errors import ConfigError, DataError
+
+Integers = npt.NDArray[np.int64]
+_GOLDEN = 0x9E3779B97F4A7C15
+_MASK = (1 << 64) - 1
+_FINEST = 1 << 40  # the largest sum of masses; float64 holds whole numbers up to 2**53
+
+
+class NegativeSampler:
+    """Draw items that a sequence does not hold.
+
+    A sequence that holds every item (of positive mass) draws from all of them.
+
+    Args:
+        items: (E,) integers, the items (1 to I) of all sequences one after the other; an item may occur twice.
+        offsets: (S + 1,) integers: sequence s holds ``items[offsets[s]:offsets[s + 1]]``.
+        num_items: I.
+        seed: chooses another set of draws.
+        alpha: draw in proportion to ``item_counts ** alpha``; 0 draws uniformly.
+        item_counts: how often each item stands in the training data (I numbers); needed where ``alpha`` is not 0, and
+            an item of count 0 is then never drawn.
+
+    Raises:
+        ConfigError: ``alpha`` is negative.
+        DataError: an item is outside of 1 to I, or counts are missing or all zero.
+    """
+
+    def __init__(
+        self,
+        items: npt.ArrayLike,
+        offsets: npt.ArrayLike,
+        num_items: int,
+        seed: int = 0,
+        alpha: float = 0.0,
+        item_counts: Sequence[int] | None = None,
+    ) -> None:
+        held, starts = np.asarray(items, dtype=np.int64), np.asarray(offsets, dtype=np.int64)
+        if num_items < 1 or (held.size and not 1 <= held.min() <= held.max() <= num_items):
+            raise DataError(f"negatives: items must be numbers from 1 to num_items={num_items}")
+        num_rows = len(starts) - 1
+        self.num_items, self.seed = num_items, seed
+        mass = _masses(num_items, alpha, item_counts, num_rows)
+        self._ends = np.cumsum(mass)  # of item 1, 2, ... on the line of masses
+        total = int(self._ends[-1])
+        rows = np.repeat(np.arange(num_rows), np.diff(starts))
+        rows, held = _unique_pairs(rows, held[starts[0] : starts[-1]], num_items)
+        left = total - np.bincount(rows, mass[held - 1], num_rows).astype(np.int64)
+        if (left == 0).any():
+            keep = left[rows] > 0
+            rows, held = rows[keep], held[keep]
+            left[left == 0] = total
+        own = mass[held - 1]
+        before = np.concatenate([[0], np.cumsum(own)])
+        self._starts = np.searchsorted(rows, np.arange(num_rows + 1))
+        self._before = before  # mass of the held items of all sequences up to here
+        self._stride, self._left = total + 1, left
+        # What of a sequence's own line, its items cut out, lies before each of its items.
+        gaps = self._ends[held - 1] - own - (before[:-1] - before[self._starts[rows]])
+        self._keys = rows * self._stride + gaps
+
+    def draw_negatives(self, rows: npt.ArrayLike, positions: npt.ArrayLike, epoch: int, count: int) -> Integers:
+        """Draw, with replacement, items that the sequences do not hold.
+
+        Args:
+            rows: (N,) integers, the numbers of the sequences (0 to S - 1).
+            positions: (N,) integers from 0: where in its sequence a draw is for. Equal (epoch, row, position) draw the
+                same items.
+            epoch: from 0; evaluation draws with one and the same.
+            count: n, items for each place.
+
+        Returns:
+            (N, n) int64 item numbers, 1 to I.
+        """
+        row = np.asarray(rows, dtype=np.int64)
+        noise = uniform(self.seed, epoch, row, np.asarray(positions, dtype=np.int64), count)
+        points = (noise * self._left[row][:, None]).astype(np.int64)
+        place = np.searchsorted(self._keys, row[:, None] * self._stride + points, side="right")
+        points += self._before[place] - self._before[self._starts[row]][:, None]
+        return np.searchsorted(self._ends, points, side="right").astype(np.int64) + 1
+
+
+def uniform(seed: int, epoch: int, rows: Integers, positions: Integers, count: int) -> npt.NDArray[np.float64]:
+    """Return (N, count) numbers in [0, 1), each a hash of (seed, epoch, row, position, its number)."""
+    base = np.array([(epoch * _GOLDEN) & _MASK], dtype=np.uint64) ^ _mix(np.array([seed & _MASK], dtype=np.uint64))
+    state = _mix(base)
+    for part in (rows, positions):
+        state = _mix(state ^ _mix(part.astype(np.uint64) + np.uint64(_GOLDEN)))
+    steps = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
+    return (_mix(state[:, None] + steps) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _mix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Return splitmix64's output function, a bijection of 64-bit integers."""
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+def _masses(num_items: int, alpha: float, item_counts: Sequence[int] | None, num_rows: int) -> Integers:
+    """Return the mass of each item; sums stay so small that ``row * sum`` fits into 63 bits."""
+    if alpha < 0:
+        raise ConfigError(f"negatives: alpha={alpha} must not be negative")
+    if alpha == 0:
+        return np.ones(num_items, dtype=np.int64)
+    counts = np.zeros(0) if item_counts is None else np.asarray(item_counts, dtype=np.float64)
+    if counts.shape != (num_items,) or not counts.any():
+        raise DataError(f"negatives: alpha={alpha} needs the counts of all {num_items} items")
+    weights = np.where(counts > 0, np.maximum(counts, 1e-300) ** alpha, 0.0)
+    finest = min(_FINEST, (1 << 61) // max(1, num_rows))
+    masses = np.rint(weights * (finest / weights.sum())).astype(np.int64)
+    return np.where(counts > 0, np.maximum(masses, 1), 0)
+
+
+def _unique_pairs(rows: Integers, items: Integers, num_items: int) -> tuple[Integers, Integers]:
+    """Return the different (row, item) pairs, sorted."""
+    pairs = np.unique(rows * (num_items + 1) + items)
+    return pairs // (num_items + 1), pairs % (num_items + 1)

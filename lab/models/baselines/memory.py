@@ -1,0 +1,49 @@
+"""What recommenders that are not trained have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from lab.structures import SequenceBatch, SequenceTargets
+
+
+class Memory(nn.Module):
+    """A ``lab.structures.Recommender`` without parameters, which is shown the training data once.
+
+    What it remembers stands in buffers, so that a checkpoint holds all of it. It has no loss.
+    """
+
+    @abstractmethod
+    def memorize(self, items: Tensor, offsets: Tensor) -> None:
+        """Remember the training data, and forget what was remembered before.
+
+        Args:
+            items: (E,) int64, the items (1 to I) of all sequences one after the other, each oldest event first.
+            offsets: (S + 1,) int64: sequence s holds ``items[offsets[s]:offsets[s + 1]]``; later sequences are more
+                recent.
+        """
+
+    @abstractmethod
+    def encode(self, batch: SequenceBatch, queries: Tensor) -> Any:
+        """See ``lab.structures.Recommender``."""
+
+    @abstractmethod
+    def score(self, states: Any, items: slice | Tensor) -> Tensor:
+        """See ``lab.structures.Recommender``."""
+
+    def forward(self, batch: SequenceBatch) -> None:
+        """Do nothing: there is nothing to learn."""
+
+    def totals(self, targets: SequenceTargets) -> Mapping[str, float]:
+        """Return no normaliser."""
+        return {}
+
+    def loss(
+        self, outputs: None, targets: SequenceTargets, totals: Mapping[str, float] | None = None
+    ) -> dict[str, Tensor]:
+        """Return no term."""
+        return {}

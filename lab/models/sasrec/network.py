@@ -1,0 +1,215 @@
+"""SASRec: "Self-Attentive Sequential Recommendation" (Kang and McAuley, ICDM 2018), and two others that bear its name.
+
+A causal transformer reads the items that a user or session had; the state of an event ranks the next item by its inner
+products with the items' embeddings (section III). ``variant`` says whose network it is (see README.md):
+
+- ``official``, the authors': residual sums begin at the normalised input, attention has no output projection, padding
+  is masked out. Places are counted from the last event, which is at ``max_length - 1`` as in their left-padded windows.
+- ``pmixer``, of the widely used PyTorch code: ``nn.MultiheadAttention``, norms after (or before) each branch; padding
+  is read like any item, so windows are padded at their left to ``max_length``.
+- ``recbole``, of RecBole: BERT's blocks, places counted from the first event.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lab.errors import ConfigError, closest
+from lab.layers.dropout import dropout as drop
+from lab.models.sasrec import losses
+from lab.models.sasrec.blocks import Block, OfficialBlock, PmixerBlock, RecboleBlock
+from lab.models.sasrec.windows import Windows, cut_windows
+from lab.structures import Movable, SequenceBatch, SequenceTargets
+
+BLOCKS: dict[str, type[Block]] = {"official": OfficialBlock, "pmixer": PmixerBlock, "recbole": RecboleBlock}
+NORMS = ("post", "pre", "query")
+
+
+@dataclass
+class SASRecOutputs(Movable):
+    """What the loss needs of the T positions that have a target.
+
+    Attributes:
+        target_logits: (T,), None for ``ce``, or where an evaluation batch has no negatives.
+        negative_logits: (T, n), or None likewise.
+        cross_entropy: () sum over the T positions, None but for ``ce``.
+    """
+
+    target_logits: Tensor | None = None
+    negative_logits: Tensor | None = None
+    cross_entropy: Tensor | None = None
+
+
+class SASRec(nn.Module):
+    """Rank the next item.
+
+    Args:
+        num_items: I; items are numbered 1 to I.
+        variant: ``official``, ``pmixer`` or ``recbole``.
+        max_length: the longest sequence that is read; later events count.
+        embed_dim: D.
+        num_blocks: transformer blocks.
+        num_heads: heads of each attention.
+        feedforward_dim: hidden width of the feed-forward nets; D where None.
+        dropout: probability of dropping embeddings, attention weights and hidden values in training.
+        norm: of ``pmixer``: ``post``, ``pre`` or ``query`` (see ``PmixerBlock``).
+        loss: ``bce``, ``gbce``, ``sampled_ce`` (these need negatives: ``model.num_negatives``) or ``ce``.
+        calibration: t of ``gbce``.
+        position_rows: of ``pmixer``: rows of the table of places, ``max_length + 1`` (row 0 is of padding), or
+            ``max_length`` as until June 2024, when padding was set to zero before each block.
+
+    Raises:
+        ConfigError: an argument is none of what stands above.
+    """
+
+    def __init__(
+        self,
+        num_items: int,
+        variant: str = "official",
+        max_length: int = 50,
+        embed_dim: int = 50,
+        num_blocks: int = 2,
+        num_heads: int = 1,
+        feedforward_dim: int | None = None,
+        dropout: float = 0.5,
+        norm: str = "post",
+        loss: str = "bce",
+        calibration: float = 0.75,
+        position_rows: int | None = None,
+    ) -> None:
+        super().__init__()
+        choices = {"variant": (variant, BLOCKS), "norm": (norm, NORMS), "loss": (loss, losses.LOSSES)}
+        for name, (value, known) in choices.items():
+            if value not in known:
+                raise ConfigError(f"{name}={value!r} is none of {', '.join(known)}{closest(value, known)}")
+        if norm != "post" and variant != "pmixer":
+            raise ConfigError(f"norm={norm} is a choice of variant=pmixer only, not of {variant}")
+        if not 0 <= calibration <= 1:
+            raise ConfigError(f"calibration={calibration} must be in 0..1")
+        rows = max_length + 1 if variant == "pmixer" and position_rows is None else position_rows or max_length
+        if rows not in {max_length, max_length + (variant == "pmixer")}:
+            raise ConfigError(f"position_rows={rows} must be max_length={max_length}, or one more with variant=pmixer")
+        self.num_items, self.variant, self.max_length, self.rate = num_items, variant, max_length, dropout
+        self.loss_name, self.calibration = loss, calibration
+        self.item_emb = nn.Embedding(num_items + 1, embed_dim, padding_idx=0)
+        self.pos_emb = nn.Embedding(rows, embed_dim)
+        hidden = feedforward_dim or embed_dim
+        self.blocks = nn.ModuleList(
+            BLOCKS[variant](embed_dim, num_heads, hidden, dropout, norm) for _ in range(num_blocks)
+        )
+        # RecBole normalises the embeddings, the others the last states.
+        self.norm = nn.LayerNorm(embed_dim, eps=1e-12 if variant == "recbole" else 1e-8)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Fill all parameters as the variant's code does."""
+        for name, parameter in self.named_parameters():
+            if parameter.dim() > 1:
+                _fill_matrix(parameter, self.variant, fused=_FUSED.get(name.split(".")[-2], 1))
+            elif name.endswith("bias") and (self.variant != "pmixer" or ".linear" not in name):
+                parameter.zero_()  # pmixer leaves the biases of its convolutions as torch makes them
+        self.item_emb.weight[0] = 0
+        if len(self.pos_emb.weight) > self.max_length:
+            self.pos_emb.weight[0] = 0
+
+    def forward(self, batch: SequenceBatch) -> SASRecOutputs:
+        """Compute what the loss needs of each position that has a target.
+
+        Raises:
+            ConfigError: sequences are longer than ``max_length``, or there are no negatives to learn from.
+        """
+        width = batch.items.shape[1]
+        if width > self.max_length:
+            raise ConfigError(f"sequences of {width} events are longer than model.net.max_length={self.max_length}")
+        targets = batch.targets
+        rows = torch.arange(len(batch.items), device=batch.items.device)
+        windows = cut_windows(batch.items, rows, batch.lengths, self.max_length, self.variant == "pmixer")
+        sources = windows.sources.clamp(min=0)
+        asked = torch.where(windows.items > 0, targets.items.flatten()[sources], 0)
+        chosen = torch.nonzero_static(asked, size=sum(targets.counts))[:, 0]
+        states, items = self._states(windows)[chosen], asked[chosen]
+        if self.loss_name == "ce":
+            # Row 0 is of padding.
+            return SASRecOutputs(cross_entropy=losses.ce(states, self.item_emb.weight[1:], items - 1))
+        if targets.negatives is None and self.training:
+            raise ConfigError(f"model.loss={self.loss_name} needs negatives: set model.num_negatives")
+        if targets.negatives is None:
+            return SASRecOutputs()
+        candidates = torch.cat([items[:, None], targets.negatives.flatten(0, 1)[sources[chosen]]], dim=1)
+        logits = self.score(states, candidates)
+        return SASRecOutputs(target_logits=logits[:, 0], negative_logits=logits[:, 1:])
+
+    def totals(self, targets: SequenceTargets) -> Mapping[str, float]:
+        """Return the number of positions that have a target."""
+        return {"targets": float(sum(targets.counts))}
+
+    def loss(
+        self, outputs: SASRecOutputs, targets: SequenceTargets, totals: Mapping[str, float] | None = None
+    ) -> dict[str, Tensor]:
+        """Return the loss, a mean over positions; nothing where there are no negatives to evaluate it with."""
+        value = outputs.cross_entropy
+        if outputs.target_logits is not None and outputs.negative_logits is not None:
+            value = self._sampled_loss(outputs.target_logits, outputs.negative_logits)
+        if value is None:
+            return {}
+        return {f"loss_{self.loss_name}": value / max(1.0, (totals or self.totals(targets))["targets"])}
+
+    def encode(self, batch: SequenceBatch, queries: Tensor) -> Tensor:
+        """Return the states (Q, D) of the events that ``queries`` (Q, 2) name, each as the last one of its window."""
+        left_padded = self.variant == "pmixer"
+        windows = cut_windows(batch.items, queries[:, 0], queries[:, 1] + 1, self.max_length, left_padded)
+        return self._states(windows)[windows.last]
+
+    def score(self, states: Tensor, items: slice | Tensor) -> Tensor:
+        """Return the inner products (Q, n) of states (Q, D) with a slice of the items, or with items (Q, n) each."""
+        if isinstance(items, slice):
+            return states @ self.item_emb.weight[items].T
+        return (self.item_emb(items) @ states[:, :, None])[..., 0]
+
+    def _states(self, windows: Windows) -> Tensor:
+        """Return the state of each token (N, D)."""
+        x = self.item_emb(windows.items)
+        if self.variant == "recbole":
+            x = drop(
+                self.norm(x + self.pos_emb(windows.steps.clamp(max=self.max_length - 1))), self.rate, self.training
+            )
+        else:
+            x = drop(x * math.sqrt(x.shape[-1]) + self._places(windows), self.rate, self.training)
+        zeroed = self.variant == "pmixer" and len(self.pos_emb.weight) == self.max_length
+        events = (windows.items > 0)[:, None] if zeroed else None
+        for block in self.blocks:
+            x = block(x if events is None else x * events, windows.groups)
+        return x if self.variant == "recbole" else self.norm(x)
+
+    def _places(self, windows: Windows) -> Tensor:
+        """Return the embedded places, counted back from the window's last event."""
+        places = (windows.places + self.max_length - 1).clamp(max=self.max_length - 1)
+        if len(self.pos_emb.weight) > self.max_length:
+            places = torch.where(windows.items > 0, places + 1, 0)
+        return self.pos_emb(places)
+
+    def _sampled_loss(self, targets: Tensor, negatives: Tensor) -> Tensor:
+        if self.loss_name == "gbce":
+            return losses.gbce(targets, negatives, self.num_items, self.calibration)
+        return losses.bce(targets, negatives) if self.loss_name == "bce" else losses.sampled_ce(targets, negatives)
+
+
+_FUSED = {"key_value": 2}
+
+
+def _fill_matrix(matrix: Tensor, variant: str, fused: int) -> None:
+    """Fill a matrix; of ``fused`` ones that stand in one, each by itself."""
+    if variant == "recbole":
+        nn.init.normal_(matrix, std=0.02)
+        return
+    for part in matrix.chunk(fused):
+        if variant == "official":
+            nn.init.xavier_uniform_(part)
+        else:
+            nn.init.xavier_normal_(part)
