@@ -19,6 +19,9 @@ from lab.data.sampler import EvalBatches, TrainBatches, choose
 from lab.errors import ConfigError
 from lab.structures import DataSpec, KeyedDataset
 
+Table = list[dict[str, Any]]
+"""Rows of a table, each a value for each column."""
+
 
 @dataclass
 class LoadPlan:
@@ -128,6 +131,10 @@ class DataModule(pl.LightningDataModule):
         """Return this rank's first micro-batch, loaded here and now, without ``totals``."""
         keys = next(iter(self._batches(self.plan.start_step + 1)))
         return self.collate([self.dataset("train")[key] for key in keys])
+
+    def tables(self) -> dict[str, Table]:
+        """Return what there is to say of how the data was prepared, by name."""
+        return {}
 
     def training_sequences(self) -> tuple[Tensor, Tensor]:
         """Return what a network without parameters remembers: the items (E,) of all sequences, and where each begins.

@@ -1,0 +1,129 @@
+"""Interactions of users with items, split by leaving the last ones out: the last is the test, the one before validates.
+
+The protocol of SASRec (Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, section IV): the network
+that is tested reads all but the last event of a user, the validation item included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lab.data.datamodule import Table
+from lab.data.events import Columns, Events, read_events, with_support, without_repeats
+from lab.data.recommendation import Batching, RecommendationDataModule, Splits, add_step, number_items, read_file
+from lab.data.sequences import Sequences
+from lab.errors import ConfigError, DataError
+
+
+class InteractionsDataModule(RecommendationDataModule):
+    """``data=interactions``: a file with columns for user, item and time.
+
+    Items that no user has in training stay: the network cannot know them, and misses them.
+
+    Args:
+        root: the dataset's folder.
+        file: relative to ``root``; several names separated by ``|``: the first that is there.
+        user_column: name of the column of user ids.
+        item_column: name of the column of item ids.
+        time_column: name of the column of times; None where lines stand in order of time.
+        separator: between columns.
+        column_names: the columns' names where the file has no header.
+        time_format: ``"seconds"``, ``"milliseconds"``, ``"iso"`` or a pattern of ``strptime``.
+        min_length: fewest events of a user.
+        min_support: fewest events of an item.
+        fixpoint: filter until nothing changes.
+        drop_repeats: drop an event that repeats the item before it.
+        min_evaluated: fewest events of a user who is asked about; others are only trained on (3 in SASRec's own code).
+        batch_size: see ``RecommendationDataModule``, as all that follow.
+        num_workers: loader processes of each rank.
+        seed: of the order and the negatives.
+        batching: ``"sequences"`` or ``"lanes"``.
+        max_length: the most events that are read.
+        num_negatives: items that did not follow.
+        negative_alpha: exponent of their support.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        file: str,
+        user_column: str = "user",
+        item_column: str = "item",
+        time_column: str | None = "time",
+        separator: str = ",",
+        column_names: Sequence[str] | None = None,
+        time_format: str = "seconds",
+        min_length: int = 1,
+        min_support: int = 1,
+        fixpoint: bool = True,
+        drop_repeats: bool = False,
+        min_evaluated: int = 3,
+        batch_size: int = 128,
+        num_workers: int = 0,
+        seed: int = 0,
+        batching: Batching = "sequences",
+        max_length: int | None = 50,
+        num_negatives: int = 0,
+        negative_alpha: float = 0.0,
+    ) -> None:
+        super().__init__(batch_size, num_workers, seed, batching, max_length, num_negatives, negative_alpha)
+        if min_evaluated < 3:
+            raise ConfigError(f"data.min_evaluated={min_evaluated}: two events are held out, so at least 3 are needed")
+        self.root, self.file = Path(root), file
+        self.columns = Columns(user_column, item_column, time_column, separator, column_names, time_format)
+        self.min_length, self.min_support, self.fixpoint = min_length, min_support, fixpoint
+        self.drop_repeats, self.min_evaluated = drop_repeats, min_evaluated
+
+    def columns_of(self, path: Path) -> Columns:
+        """Return how a file is written."""
+        return self.columns
+
+    def read_inputs(self, path: Path) -> Events:
+        """Read a file of the same columns."""
+        return read_events(path, self.columns_of(path))
+
+    def path(self) -> Path:
+        """Return the file that is there."""
+        paths = [self.root / name for name in self.file.split("|")]
+        return next((path for path in paths if path.is_file()), paths[0])
+
+    def read(self) -> Splits:
+        """Read, filter and number."""
+        steps: Table = []
+        events = read_file(self.path(), self.columns_of(self.path()), steps)
+        if self.drop_repeats:
+            before = len(events)
+            events = without_repeats(events)
+            add_step(steps, "without repeats", events, f"{before - len(events)} repeats dropped")
+        if self.min_length > 1 or self.min_support > 1:
+            events = with_support(events, self.min_length, self.min_support, self.fixpoint)
+            add_step(steps, "filtered", events, f"users >= {self.min_length}, items >= {self.min_support}")
+        names, numbers = number_items(events)
+        sequences = Sequences.of_events(events, numbers)
+        held_out = np.flatnonzero(sequences.lengths >= self.min_evaluated)
+        if not len(held_out):
+            raise DataError(f"data: no user has the {self.min_evaluated} events (data.min_evaluated) that a test takes")
+        note = f"{len(sequences) - len(held_out)} users with fewer than {self.min_evaluated} events are only trained on"
+        asked = events.keep(np.repeat(np.isin(np.arange(len(sequences)), held_out), sequences.lengths))
+        add_step(steps, "asked about", asked, note)
+        return Splits(names, sequences, held_out=held_out, steps=steps)
+
+
+class MovieLensDataModule(InteractionsDataModule):
+    """``data=ml100k`` and ``data=ml1m``: GroupLens' own files, or RecBole's. Arguments as ``InteractionsDataModule``.
+
+    The columns follow from the file's name: ``.inter`` (RecBole's typed header), ``.data`` (tabs), ``.dat`` (``::``); of
+    another file they are as configured.
+    """
+
+    def columns_of(self, path: Path) -> Columns:
+        """Return how a file of this name is written."""
+        if path.suffix == ".inter":
+            return Columns("user_id:token", "item_id:token", "timestamp:float", "\t")
+        names = ("user", "item", "rating", "time")
+        if path.suffix in (".data", ".dat"):
+            return Columns("user", "item", "time", "\t" if path.suffix == ".data" else "::", names)
+        return self.columns

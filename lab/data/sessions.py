@@ -1,0 +1,160 @@
+"""Sessions: logs of anonymous visits, split by time; every next item of a later session is asked for.
+
+The preprocessing is that of the authors of GRU4Rec for RSC15 (sessions of two events or more, items of five or more; the
+last day is the test set, of which items unknown to the training are dropped), each number settable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from lab.data.datamodule import Table
+from lab.data.events import Columns, Events, known_only, read_events, split_by_time, with_support, without_repeats
+from lab.data.recommendation import Batching, RecommendationDataModule, Splits, add_step, number_items, read_file
+from lab.data.sequences import Sequences
+from lab.errors import ConfigError, DataError
+
+DAY = 86400.0
+
+
+class SessionsDataModule(RecommendationDataModule):
+    """``data=sessions``: a CSV, TSV or Parquet file with columns for session, item and time.
+
+    Args:
+        root: the dataset's folder.
+        train_file: relative to ``root``. Without other files it is split by time.
+        val_file: validation sessions; None cuts them from the end of the training.
+        test_file: test sessions; None cuts them from the end of the training.
+        session_column: name of the column of session ids.
+        item_column: name of the column of item ids.
+        time_column: name of the column of times.
+        separator: between columns.
+        column_names: the columns' names where the file has no header.
+        time_format: ``"seconds"``, ``"milliseconds"``, ``"iso"`` or a pattern of ``strptime``.
+        offset_column: name of a column of milliseconds that are added to the time.
+        min_length: fewest events of a session.
+        min_support: fewest events of an item.
+        fixpoint: filter until nothing changes; otherwise once, as published for RSC15.
+        drop_repeats: drop an event that repeats the item before it.
+        test_days: length of the test set, counted from the last event backwards; of the validation set too.
+        split_by: a session belongs to the later part if its last event does (``"end"``) or its first (``"start"``).
+        batch_size: see ``RecommendationDataModule``, as all that follow.
+        num_workers: loader processes of each rank.
+        seed: of the order and the negatives.
+        batching: ``"sequences"`` or ``"lanes"``.
+        max_length: the most events that are read.
+        num_negatives: items that did not follow.
+        negative_alpha: exponent of their support.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        train_file: str,
+        val_file: str | None = None,
+        test_file: str | None = None,
+        session_column: str = "session",
+        item_column: str = "item",
+        time_column: str = "time",
+        separator: str = ",",
+        column_names: Sequence[str] | None = None,
+        time_format: str = "seconds",
+        offset_column: str | None = None,
+        min_length: int = 2,
+        min_support: int = 5,
+        fixpoint: bool = False,
+        drop_repeats: bool = False,
+        test_days: float = 1.0,
+        split_by: Literal["end", "start"] = "end",
+        batch_size: int = 64,
+        num_workers: int = 0,
+        seed: int = 0,
+        batching: Batching = "sequences",
+        max_length: int | None = None,
+        num_negatives: int = 0,
+        negative_alpha: float = 0.0,
+    ) -> None:
+        super().__init__(batch_size, num_workers, seed, batching, max_length, num_negatives, negative_alpha)
+        self.root = Path(root)
+        self.files = {"train": train_file, "val": val_file, "test": test_file}
+        self.columns = Columns(
+            session_column, item_column, time_column, separator, column_names, time_format, offset_column
+        )
+        self.min_length, self.min_support, self.fixpoint = min_length, min_support, fixpoint
+        self.drop_repeats, self.test_days, self.split_by = drop_repeats, test_days, split_by
+
+    def read_inputs(self, path: Path) -> Events:
+        """Read a file of the same columns."""
+        return read_events(path, self.columns)
+
+    def read(self) -> Splits:
+        """Read, filter and split."""
+        steps: Table = []
+        train = self._filtered(read_file(self.root / str(self.files["train"]), self.columns, steps), steps)
+        val, test = self._read_other("val", train, steps), self._read_other("test", train, steps)
+        if test is None:
+            train, test = self._cut(train, "test", steps)
+        if val is None:
+            train, val = self._cut(train, "val", steps)
+        parts = {}
+        for name, part in (("val", val), ("test", test)):
+            parts[name], unknown = known_only(part, train, max(2, self.min_length))
+            add_step(
+                steps, name, parts[name], f"{unknown} events of items that training lacks dropped" if unknown else ""
+            )
+            if not len(parts[name]):
+                raise DataError(f"data: no {name} session of two events whose items stand in the training data is left")
+        names, numbers = number_items(train)
+        add_step(steps, "train", train)
+        sequences = {name: Sequences.of_events(part, numbers) for name, part in parts.items()}
+        return Splits(names, Sequences.of_events(train, numbers), sequences["val"], sequences["test"], steps=steps)
+
+    def _filtered(self, events: Events, steps: Table) -> Events:
+        if self.drop_repeats:
+            before = len(events)
+            events = without_repeats(events)
+            add_step(steps, "without repeats", events, f"{before - len(events)} repeats dropped")
+        events = with_support(events, self.min_length, self.min_support, self.fixpoint)
+        how = "to a fixpoint" if self.fixpoint else "once"
+        add_step(steps, "filtered", events, f"sessions >= {self.min_length}, items >= {self.min_support}, {how}")
+        if not len(events):
+            raise DataError(
+                f"data: no event is left of sessions of at least {self.min_length} events (data.min_length) and items of "
+                f"at least {self.min_support} (data.min_support)"
+            )
+        return events
+
+    def _read_other(self, name: str, train: Events, steps: Table) -> Events | None:
+        file = self.files[name]
+        if file is None:
+            return None
+        events = read_file(self.root / file, self.columns, steps)
+        if self.drop_repeats:
+            events = without_repeats(events)
+        numbers = {str(item): number for number, item in enumerate(train.item_names)}
+        table = np.array([numbers.get(str(item), -1) for item in events.item_names], dtype=np.int64)
+        known = table[events.items] >= 0
+        dropped = int((~known).sum())
+        events = events.keep(known)
+        events.items, events.item_names = table[events.items], train.item_names
+        if dropped:
+            add_step(steps, f"{name}: known items", events, f"{dropped} events of items that training lacks dropped")
+        return events
+
+    def _cut(self, events: Events, name: str, steps: Table) -> tuple[Events, Events]:
+        if self.test_days <= 0:
+            raise ConfigError(f"data.test_days={self.test_days} must be above 0")
+        before, after = split_by_time(events, self.test_days * DAY, self.split_by)
+        if not len(before) or not len(after):
+            days = (events.times.max() - events.times.min()) / DAY
+            raise DataError(
+                f"data: the last data.test_days={self.test_days} of {days:.3g} days leave nothing to train on or to {name}"
+            )
+        add_step(
+            steps, f"cut off: {name}", after, f"sessions whose {self.split_by} is in the last {self.test_days} days"
+        )
+        return before, after
