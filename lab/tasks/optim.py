@@ -5,12 +5,13 @@ from __future__ import annotations
 import bisect
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from lab.checkpoint.access import is_dtensor
 from lab.errors import ConfigError
 
 _NORMS = (
@@ -62,9 +63,109 @@ def _compile(pattern: str) -> re.Pattern[str]:
         raise ConfigError(f"optimizer.groups: pattern {pattern!r} is no regular expression: {error}") from None
 
 
+class Adagrad(torch.optim.Optimizer):
+    """Adagrad with the epsilon inside the root, and momentum: ``v <- momentum v - lr g / sqrt(sum g^2 + eps)``, ``p += v``.
+
+    Duchi, Hazan and Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic Optimization", JMLR 2011,
+    as GRU4Rec's authors have it: of a table only the rows that a step has touched move, so that momentum does not carry
+    the others on. Which rows those are a network says by an attribute of the table, ``touched`` (int64 row numbers, none
+    twice); where it does not, they are the rows whose gradient is not zero.
+
+    ``row_updates``, an attribute set on every parameter, tells a network that of a table with ``touched`` just those rows
+    of the gradient are read, and that gradients are left as they are.
+
+    Args:
+        params: parameters or groups of them.
+        lr: learning rate.
+        momentum: 0 for none.
+        eps: added to the sum of squares.
+        weight_decay: times the parameter, added to its gradient; of a table in the rows that move only.
+        tables: the parameters of which single rows are looked up.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 0.05,
+        momentum: float = 0.0,
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        tables: Iterable[Tensor] = (),
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "eps": eps, "weight_decay": weight_decay})
+        self._tables = {id(table) for table in tables}
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.row_updates = True
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """Make one step."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["sum"] = torch.zeros_like(parameter)
+                    if group["momentum"]:
+                        state["momentum"] = torch.zeros_like(parameter)
+                own = {key: _local(value) for key, value in state.items()}
+                touched = getattr(parameter, "touched", None)
+                if touched is not None and not is_dtensor(parameter):
+                    _adagrad_rows(parameter, parameter.grad, touched, own, group)
+                else:
+                    table = id(parameter) in self._tables
+                    _adagrad_whole(_local(parameter), _local(parameter.grad), own, group, table)
+        return loss
+
+
+def _local(tensor: Tensor) -> Tensor:
+    """Return what this rank holds of a tensor, to be read and written in place."""
+    return tensor.to_local() if is_dtensor(tensor) else tensor  # type: ignore[attr-defined,no-any-return]
+
+
+def _adagrad_whole(
+    parameter: Tensor, grad: Tensor, state: Mapping[str, Tensor], group: Mapping[str, Any], table: bool
+) -> None:
+    moves = (grad != 0).any(dim=-1, keepdim=True) if table else None
+    if group["weight_decay"]:
+        decay = parameter * group["weight_decay"]
+        grad = grad + (decay if moves is None else decay * moves)
+    state["sum"].addcmul_(grad, grad)
+    change = grad / state["sum"].add(group["eps"]).sqrt_() * -group["lr"]
+    if group["momentum"]:
+        change = change.add_(state["momentum"], alpha=group["momentum"])
+        change = change if moves is None else torch.where(moves, change, state["momentum"])
+        state["momentum"].copy_(change)
+        change = change if moves is None else change * moves
+    parameter.add_(change)
+
+
+def _adagrad_rows(
+    parameter: Tensor, grad: Tensor, rows: Tensor, state: Mapping[str, Tensor], group: Mapping[str, Any]
+) -> None:
+    grad = grad.index_select(0, rows)
+    if group["weight_decay"]:
+        grad.add_(parameter.index_select(0, rows), alpha=group["weight_decay"])
+    state["sum"].index_add_(0, rows, grad.square())
+    change = grad.div_(state["sum"].index_select(0, rows).add_(group["eps"]).sqrt_()).mul_(-group["lr"])
+    if group["momentum"]:
+        change.add_(state["momentum"].index_select(0, rows), alpha=group["momentum"])
+        state["momentum"].index_copy_(0, rows, change)
+    parameter.index_add_(0, rows, change)
+
+
 def make_optimizer(module: nn.Module, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
-    """Return AdamW, Adam or SGD over ``parameter_groups``."""
+    """Return AdamW, Adam, SGD or Adagrad over ``parameter_groups``."""
     groups = parameter_groups(module, settings)
+    if settings["name"] == "adagrad":
+        tables = [part.weight for part in module.modules() if isinstance(part, nn.Embedding)]
+        return Adagrad(groups, settings["lr"], settings["momentum"], settings["eps"], tables=tables)
     if settings["name"] == "sgd":
         return torch.optim.SGD(
             groups, lr=settings["lr"], momentum=settings["momentum"], nesterov=settings["nesterov"], foreach=True
