@@ -153,7 +153,6 @@ class LaneSteps:
         )
         alive = np.flatnonzero(current)
         current, following = current[alive], following[alive]
-        slots = np.searchsorted(found.current, current)
         targets = LaneTargets(
             items=found.candidates,
             next_counts=found.next_counts,
@@ -168,10 +167,8 @@ class LaneSteps:
             lanes=torch.from_numpy(alive + first),
             starts=torch.from_numpy(starts[alive]),
             targets=targets,
-            current=torch.from_numpy(found.current),
-            slots=torch.from_numpy(slots),
+            current=found.current,
             touched=found.touched,
-            touched_slots=torch.from_numpy(found.places[slots]),
             num_lanes=self.num_lanes,
         )
 
@@ -206,11 +203,9 @@ class LaneSteps:
         nexts = np.bincount(np.searchsorted(candidates, following), minlength=len(candidates))
         places = np.searchsorted(candidates, current)
         absent = candidates[np.minimum(places, len(candidates) - 1)] != current
-        places[absent] = len(candidates) + np.arange(np.count_nonzero(absent))
         touched = torch.from_numpy(np.concatenate([candidates, current[absent]]).astype(np.int64))
         return _Step(
-            current=current.astype(np.int64),
-            places=places,
+            current=torch.from_numpy(current.astype(np.int64)),
             sorted_candidates=candidates,
             candidates=touched[: len(candidates)],
             touched=touched,
@@ -223,10 +218,9 @@ class LaneSteps:
 
 @dataclass
 class _Step:
-    """The items of a step; see ``LaneBatch`` and ``LaneTargets``. ``places``: where ``current`` stands in ``touched``."""
+    """The items of a step; see ``LaneBatch`` and ``LaneTargets``."""
 
-    current: Ints
-    places: Ints
+    current: Tensor
     sorted_candidates: Ints
     candidates: Tensor
     touched: Tensor

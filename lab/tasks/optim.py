@@ -136,14 +136,14 @@ def _adagrad_whole(
     if group["weight_decay"]:
         decay = parameter * group["weight_decay"]
         grad = grad + (decay if moves is None else decay * moves)
-    state["sum"].addcmul_(grad, grad)
-    change = grad / state["sum"].add(group["eps"]).sqrt_() * -group["lr"]
-    if group["momentum"]:
-        change = change.add_(state["momentum"], alpha=group["momentum"])
-        change = change if moves is None else torch.where(moves, change, state["momentum"])
-        state["momentum"].copy_(change)
-        change = change if moves is None else change * moves
-    parameter.add_(change)
+    root = state["sum"].addcmul_(grad, grad).add(group["eps"]).sqrt_()
+    if not group["momentum"]:
+        parameter.addcdiv_(grad, root, value=-group["lr"])
+        return
+    momentum = state["momentum"]
+    change = (momentum * group["momentum"]).addcdiv_(grad, root, value=-group["lr"])
+    momentum.copy_(change if moves is None else torch.where(moves, change, momentum))
+    parameter.add_(change if moves is None else change * moves)
 
 
 def _adagrad_rows(

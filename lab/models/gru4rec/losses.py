@@ -26,29 +26,24 @@ TINY = 1e-24
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """Sum of ``-log(p + TINY)`` over the lanes, p the softmax at the next item; one exponential for both passes."""
+    """Sum of ``-log(q + TINY)`` over the lanes, q the softmax at the lane's own next item."""
 
     @staticmethod
     def forward(
         ctx: Any, states: Tensor, rows: Tensor, bias: Tensor, log_weights: Tensor, positions: Tensor, own: Tensor
     ) -> Tensor:
-        logits = torch.addmm(bias + log_weights, states, rows.T)
-        # The next item's own logit is corrected by its own frequency, not by that of all its appearances.
-        target = logits.gather(1, positions[:, None]) + own[:, None]
-        top = logits.amax(dim=1, keepdim=True)
-        shares = logits.sub_(top).exp_()
-        norm = shares.sum(dim=1, keepdim=True)
-        log_share = target - top - norm.log()
-        probability = log_share.exp()
-        # d(-log(p + TINY)) = p / (p + TINY) d(-log p)
-        ctx.save_for_backward(states, rows, shares, norm, probability / (probability + TINY), positions)
-        return -(probability + TINY).log().sum()
+        shares = torch.addmm(bias + log_weights, states, rows.T).softmax(dim=1)
+        # Of what falls to the item in all its appearances, the part of the one that is the lane's next item.
+        share = shares.gather(1, positions[:, None]) * own[:, None]
+        # d(-log(q + TINY)) = q / (q + TINY) d(-log q)
+        ctx.save_for_backward(states, rows, shares, share / (share + TINY), positions)
+        return -(share + TINY).log().sum()
 
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
-        states, rows, shares, norm, factor, positions = ctx.saved_tensors
+        states, rows, shares, factor, positions = ctx.saved_tensors
         scale = outer * factor
-        gradient = shares * (scale / norm)
+        gradient = shares * scale
         gradient.scatter_add_(1, positions[:, None], -scale)
         return gradient @ rows, gradient.T @ states, gradient.sum(dim=0), None, None, None
 
@@ -58,16 +53,12 @@ def cross_entropy(states: Tensor, rows: Tensor, bias: Tensor, targets: LaneTarge
 
     A next item is a candidate in proportion to its support, a negative in proportion to ``support ** alpha``.
     """
-    weights = targets.next_counts + targets.negative_counts
-    own = torch.zeros_like(targets.support)
+    weights, own = targets.next_counts + targets.negative_counts, torch.ones_like(targets.support)
     if logq:
-        weights = (
-            targets.next_counts * targets.support**-logq + targets.negative_counts * targets.negative_support**-logq
-        )
-        own = targets.support.log() * -logq
-    log_weights = weights.log()
-    own = (own - log_weights).index_select(0, targets.positions)
-    loss: Tensor = _CrossEntropy.apply(states, rows, bias, log_weights, targets.positions, own)  # type: ignore[no-untyped-call]
+        own = targets.support**-logq
+        weights = targets.next_counts * own + targets.negative_counts * targets.negative_support**-logq
+    own = (own / weights).index_select(0, targets.positions)
+    loss: Tensor = _CrossEntropy.apply(states, rows, bias, weights.log(), targets.positions, own)  # type: ignore[no-untyped-call]
     return loss
 
 

@@ -12,15 +12,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from lab.errors import CheckpointError, ConfigError
-from lab.models.gru4rec.cells import GRUEmbedding
+from lab.models.gru4rec.cells import GRUCell, GRUEmbedding
 from lab.models.gru4rec.losses import lane_loss
-from lab.models.gru4rec.rows import RowGradient, gather_rows
+from lab.models.gru4rec.rows import RowGradient, lookup
 from lab.structures import LaneBatch, LaneTargets, SequenceBatch
 
 LANES = "lanes"
@@ -92,7 +93,7 @@ class GRU4Rec(nn.Module):
         elif embedding == "none":
             self.GE = GRUEmbedding(num_items, layers[0])
         widths = [inputs, *layers] if embedding != "none" else list(layers)
-        self.G = nn.ModuleList(nn.GRUCell(*pair) for pair in zip(widths, widths[1:], strict=False))
+        self.G = nn.ModuleList(GRUCell(*pair) for pair in pairwise(widths))
         self.drop_embed, self.drop_hidden = nn.Dropout(dropout_embed), nn.Dropout(dropout_hidden)
         self.Wy = nn.Embedding(num_items, layers[-1])
         self.By = nn.Embedding(num_items, 1)
@@ -117,21 +118,20 @@ class GRU4Rec(nn.Module):
 
     def forward(self, batch: LaneBatch) -> GRU4RecOutputs:
         """Read one event in each lane; in training the lanes' states go on from it."""
-        candidates, touched = batch.targets.items - 1, batch.touched - 1
-        bias = gather_rows(self.By.weight, candidates, self._gradients["bias"]).squeeze(1)
-        if self.embedding == "constrained":  # one lookup for both uses of the table
-            rows = gather_rows(self.Wy.weight, touched, self._gradients["outputs"])
-            inputs, rows = rows.index_select(0, batch.touched_slots), rows[: len(candidates)]
+        items, candidates, kept = batch.items - 1, batch.targets.items - 1, self._gradients
+        (bias,) = lookup(self.By.weight, candidates, kept["bias"], candidates)
+        if self.embedding == "constrained":
+            rows, inputs = lookup(self.Wy.weight, batch.touched - 1, kept["outputs"], candidates, items)
         else:
+            (rows,) = lookup(self.Wy.weight, candidates, kept["outputs"], candidates)
             table = self.E.weight if self.embedding == "separate" else self.GE.Wx0.weight
-            inputs = gather_rows(table, batch.current - 1, self._gradients["inputs"]).index_select(0, batch.slots)
-            rows = gather_rows(self.Wy.weight, candidates, self._gradients["outputs"])
+            (inputs,) = lookup(table, batch.current - 1, kept["inputs"], items)
         hidden = self._resume(batch, inputs)
         states = self._layers(inputs, hidden)
         if self.training:
             for kept, state in zip(self._hidden, states, strict=True):
                 kept.index_copy_(0, batch.lanes, state.detach().to(kept.dtype))
-        return GRU4RecOutputs(states[-1], rows, bias)
+        return GRU4RecOutputs(states[-1], rows, bias.squeeze(1))
 
     def _layers(self, inputs: Tensor, hidden: Sequence[Tensor]) -> list[Tensor]:
         """Return the next state of each layer, after dropout.

@@ -1,8 +1,8 @@
-"""Rows of a large table whose gradient is dense to everyone, and costs no more than the rows.
+"""Lookups in a large table whose gradient is dense to everyone, and costs no more than the rows.
 
 The gradient of a lookup is zero but for the rows looked up. Filling a whole table with zeros in every step takes longer
 than the rest of the step, and sparse tensors fit neither strategies nor compilers. Here the dense gradient is a tensor
-that is kept: only the rows of the step before are cleared in it, and the new ones written.
+that is kept: only the rows of the step before are cleared in it, and the new ones added.
 """
 
 from __future__ import annotations
@@ -25,54 +25,60 @@ class RowGradient:
         """A copy of a network has gradients of its own."""
         return RowGradient()
 
-    def write(self, weight: Tensor, rows: Tensor, values: Tensor) -> Tensor:
-        """Return the gradient whose ``rows`` are ``values`` and whose other rows are zero."""
+    def cleared(self, weight: Tensor, touched: Tensor) -> Tensor:
+        """Return the kept gradient, zero everywhere; ``touched`` rows will be added to."""
         buffer = self.buffer
-        if buffer is None or self.written is None or buffer.shape != weight.shape or buffer.dtype != weight.dtype:
-            buffer = self.buffer = torch.zeros_like(weight, memory_format=torch.contiguous_format)
-        elif buffer.device != weight.device:
-            buffer = self.buffer = torch.zeros_like(weight, memory_format=torch.contiguous_format)
-        else:
+        like = buffer is not None and (buffer.shape, buffer.dtype, buffer.device) == (
+            weight.shape,
+            weight.dtype,
+            weight.device,
+        )
+        if buffer is not None and self.written is not None and like:
             buffer.index_fill_(0, self.written, 0.0)
-        buffer.index_add_(0, rows, values.to(buffer.dtype))
-        self.written = rows
-        return buffer.detach()
+        else:
+            buffer = self.buffer = torch.zeros_like(weight, memory_format=torch.contiguous_format)
+        self.written = touched
+        return buffer
 
 
-class _Gather(torch.autograd.Function):
+class _Lookup(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, rows: Tensor, gradient: RowGradient) -> Tensor:
-        gradient.owner += 1
-        ctx.owner, ctx.gradient = gradient.owner, gradient
-        ctx.save_for_backward(weight, rows)
-        return weight.index_select(0, rows)
+    def forward(ctx: Any, weight: Tensor, touched: Tensor, kept: RowGradient, *rows: Tensor) -> tuple[Tensor, ...]:
+        kept.owner += 1
+        ctx.owner, ctx.kept = kept.owner, kept
+        ctx.save_for_backward(weight, touched, *rows)
+        return tuple(weight.index_select(0, part) for part in rows)
 
     @staticmethod
-    def backward(ctx: Any, values: Tensor) -> tuple[Tensor, None, None]:
-        weight, rows = ctx.saved_tensors
-        gradient: RowGradient = ctx.gradient
-        if ctx.owner == gradient.owner and weight.grad is None:
-            gradient.owner += 1
-            return gradient.write(weight, rows, values), None, None
-        # Another gradient of this table is still in use (accumulated micro-batches, two losses): not the kept one.
-        return torch.zeros_like(weight).index_add_(0, rows, values.to(weight.dtype)), None, None
+    def backward(ctx: Any, *values: Tensor) -> tuple[Tensor | None, ...]:
+        weight, touched, *rows = ctx.saved_tensors
+        kept: RowGradient = ctx.kept
+        if ctx.owner == kept.owner and weight.grad is None:
+            kept.owner += 1
+            gradient = kept.cleared(weight, touched)
+        else:  # another gradient of this table is in use: accumulated micro-batches, two losses
+            gradient = torch.zeros_like(weight)
+        for part, value in zip(rows, values, strict=True):
+            gradient.index_add_(0, part, value.to(gradient.dtype))
+        return gradient.detach(), None, None, *([None] * len(rows))
 
 
-def gather_rows(weight: nn.Parameter, rows: Tensor, gradient: RowGradient) -> Tensor:
-    """Return ``weight[rows]`` (U, d), and tell the optimizer as ``weight.touched`` which rows will have a gradient.
+def lookup(weight: nn.Parameter, touched: Tensor, kept: RowGradient, *rows: Tensor) -> tuple[Tensor, ...]:
+    """Return ``weight[part]`` for each part of ``rows``; tell the optimizer as ``weight.touched`` which rows may move.
 
-    The kept gradient is used only where the optimizer reads just those rows and leaves gradients as they are, which it
-    says by ``weight.row_updates`` (``lab.tasks.optim.Adagrad``).
+    The kept gradient is used only where the optimizer reads just the touched rows and leaves gradients as they are, which
+    it says by ``weight.row_updates`` (``lab.tasks.optim.Adagrad``).
 
     Args:
-        weight: (I, d).
-        rows: (U,) int64, none twice, those of the whole optimizer step.
-        gradient: kept for this table.
+        weight: (I, d) or (I,).
+        touched: (U,) int64, none twice: what is looked up in the whole optimizer step, on any rank.
+        kept: the table's.
+        rows: int64 numbers among ``touched``.
     """
-    if torch.compiler.is_compiling():
-        return weight.index_select(0, rows)
-    weight.touched = rows  # type: ignore[attr-defined]
-    if not getattr(weight, "row_updates", False) or not torch.is_grad_enabled():
-        return weight.index_select(0, rows)
-    gathered: Tensor = _Gather.apply(weight, rows, gradient)  # type: ignore[no-untyped-call]
-    return gathered
+    compiling = torch.compiler.is_compiling()
+    if not compiling:
+        weight.touched = touched  # type: ignore[attr-defined]
+    if compiling or not getattr(weight, "row_updates", False) or not torch.is_grad_enabled():
+        return tuple(weight.index_select(0, part) for part in rows)
+    found: tuple[Tensor, ...] = _Lookup.apply(weight, touched, kept, *rows)  # type: ignore[no-untyped-call]
+    return found
