@@ -153,6 +153,7 @@ class LaneSteps:
         )
         alive = np.flatnonzero(current)
         current, following = current[alive], following[alive]
+        slots = np.searchsorted(found.sorted_current, current)
         targets = LaneTargets(
             items=found.candidates,
             next_counts=found.next_counts,
@@ -168,7 +169,9 @@ class LaneSteps:
             starts=torch.from_numpy(starts[alive]),
             targets=targets,
             current=found.current,
+            slots=torch.from_numpy(slots),
             touched=found.touched,
+            touched_slots=torch.from_numpy(found.places[slots]),
             num_lanes=self.num_lanes,
         )
 
@@ -203,8 +206,11 @@ class LaneSteps:
         nexts = np.bincount(np.searchsorted(candidates, following), minlength=len(candidates))
         places = np.searchsorted(candidates, current)
         absent = candidates[np.minimum(places, len(candidates) - 1)] != current
+        places[absent] = len(candidates) + np.arange(np.count_nonzero(absent))
         touched = torch.from_numpy(np.concatenate([candidates, current[absent]]).astype(np.int64))
         return _Step(
+            sorted_current=current,
+            places=places,
             current=torch.from_numpy(current.astype(np.int64)),
             sorted_candidates=candidates,
             candidates=touched[: len(candidates)],
@@ -218,8 +224,10 @@ class LaneSteps:
 
 @dataclass
 class _Step:
-    """The items of a step; see ``LaneBatch`` and ``LaneTargets``."""
+    """The items of a step, see ``LaneBatch`` and ``LaneTargets``; ``places`` are those of ``current`` in ``touched``."""
 
+    sorted_current: Ints
+    places: Ints
     current: Tensor
     sorted_candidates: Ints
     candidates: Tensor

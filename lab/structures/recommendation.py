@@ -161,7 +161,9 @@ class LaneBatch(Movable):
         starts: (m,) bool: a session begins here, the lane's hidden state is zero.
         targets: the next items.
         current: (V,) int64 sorted numbers of the items that are current in any lane of the whole step.
+        slots: (m,) int64: where ``items`` stand among ``current``.
         touched: (U,) int64: ``targets.items``, then those of ``current`` that are not among them.
+        touched_slots: (m,) int64: where ``items`` stand among ``touched``.
         num_lanes: ``data.batch_size``, of all ranks and micro-batches; towards the end of an epoch fewer are alive.
         totals: see ``ImageBatch``.
     """
@@ -171,7 +173,9 @@ class LaneBatch(Movable):
     starts: Tensor
     targets: LaneTargets
     current: Tensor
+    slots: Tensor
     touched: Tensor
+    touched_slots: Tensor
     num_lanes: int
     totals: Mapping[str, float] | None = None
 
@@ -188,4 +192,6 @@ class LaneBatch(Movable):
             lanes=self.lanes[chosen],
             starts=self.starts[chosen],
             targets=self.targets.rows(chosen),
+            slots=self.slots[chosen],
+            touched_slots=self.touched_slots[chosen],
         )

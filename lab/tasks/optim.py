@@ -71,8 +71,9 @@ class Adagrad(torch.optim.Optimizer):
     the others on. Which rows those are a network says by an attribute of the table, ``touched`` (int64 row numbers, none
     twice); where it does not, they are the rows whose gradient is not zero.
 
-    ``row_updates``, an attribute set on every parameter, tells a network that of a table with ``touched`` just those rows
-    of the gradient are read, and that gradients are left as they are.
+    Two attributes are set on every parameter, for networks that can make use of them: ``row_updates``: of a table with
+    ``touched`` just those rows of the gradient are read, and gradients are left as they are; ``private_gradients``: a
+    network may give the rows' gradients as a list ``row_gradients`` of (rows, values) in the place of ``grad``.
 
     Args:
         params: parameters or groups of them.
@@ -81,6 +82,7 @@ class Adagrad(torch.optim.Optimizer):
         eps: added to the sum of squares.
         weight_decay: times the parameter, added to its gradient; of a table in the rows that move only.
         tables: the parameters of which single rows are looked up.
+        private: nobody else reads or changes gradients: no other rank, no clipping, no gradient scaler.
     """
 
     def __init__(
@@ -91,12 +93,20 @@ class Adagrad(torch.optim.Optimizer):
         eps: float = 1e-6,
         weight_decay: float = 0.0,
         tables: Iterable[Tensor] = (),
+        private: bool = False,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "eps": eps, "weight_decay": weight_decay})
         self._tables = {id(table) for table in tables}
         for group in self.param_groups:
             for parameter in group["params"]:
-                parameter.row_updates = True
+                parameter.row_updates, parameter.private_gradients = True, private
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
+        super().zero_grad(set_to_none)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.row_gradients = []
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -107,26 +117,35 @@ class Adagrad(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if not state:
-                    state["sum"] = torch.zeros_like(parameter)
-                    if group["momentum"]:
-                        state["momentum"] = torch.zeros_like(parameter)
-                own = {key: _local(value) for key, value in state.items()}
-                touched = getattr(parameter, "touched", None)
-                if touched is not None and not is_dtensor(parameter):
-                    _adagrad_rows(parameter, parameter.grad, touched, own, group)
-                else:
-                    table = id(parameter) in self._tables
-                    _adagrad_whole(_local(parameter), _local(parameter.grad), own, group, table)
+                rows = getattr(parameter, "row_gradients", None)
+                if rows or parameter.grad is not None:
+                    self._update(parameter, rows, group)
+                    parameter.row_gradients = []
         return loss
+
+    def _update(self, parameter: Any, rows: list[tuple[Tensor, Tensor]] | None, group: Mapping[str, Any]) -> None:
+        state = self.state[parameter]
+        if not state:
+            state["sum"] = torch.zeros_like(parameter)
+            if group["momentum"]:
+                state["momentum"] = torch.zeros_like(parameter)
+        grad, touched = parameter.grad, getattr(parameter, "touched", None)
+        if rows and grad is None and len(rows) == 1:
+            _adagrad_rows(parameter, rows[0][1], rows[0][0], state, group)
+            return
+        for numbers, values in rows or ():  # micro-batches
+            grad = (torch.zeros_like(parameter) if grad is None else grad).index_add(0, numbers, values)
+        if touched is not None and not is_dtensor(parameter):
+            _adagrad_rows(parameter, grad.index_select(0, touched), touched, state, group)
+        else:
+            own = {key: _local(value) for key, value in state.items()}
+            _adagrad_whole(_local(parameter), _local(grad), own, group, id(parameter) in self._tables)
 
 
 def _local(tensor: Tensor) -> Tensor:
     """Return what this rank holds of a tensor, to be read and written in place."""
-    return tensor.to_local() if is_dtensor(tensor) else tensor  # type: ignore[attr-defined,no-any-return]
+    plain = type(tensor) in (Tensor, nn.Parameter) or not is_dtensor(tensor)
+    return tensor if plain else tensor.to_local()  # type: ignore[attr-defined,no-any-return]
 
 
 def _adagrad_whole(
@@ -149,23 +168,31 @@ def _adagrad_whole(
 def _adagrad_rows(
     parameter: Tensor, grad: Tensor, rows: Tensor, state: Mapping[str, Tensor], group: Mapping[str, Any]
 ) -> None:
-    grad = grad.index_select(0, rows)
     if group["weight_decay"]:
-        grad.add_(parameter.index_select(0, rows), alpha=group["weight_decay"])
+        grad = grad.add(parameter.index_select(0, rows), alpha=group["weight_decay"])
     state["sum"].index_add_(0, rows, grad.square())
-    change = grad.div_(state["sum"].index_select(0, rows).add_(group["eps"]).sqrt_()).mul_(-group["lr"])
+    root = state["sum"].index_select(0, rows).add_(group["eps"]).sqrt_()
+    change = torch.div(grad, root, out=root).mul_(-group["lr"])
     if group["momentum"]:
         change.add_(state["momentum"].index_select(0, rows), alpha=group["momentum"])
         state["momentum"].index_copy_(0, rows, change)
     parameter.index_add_(0, rows, change)
 
 
-def make_optimizer(module: nn.Module, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
-    """Return AdamW, Adam, SGD or Adagrad over ``parameter_groups``."""
+def make_optimizer(
+    module: nn.Module, settings: Mapping[str, Any], private: bool = False
+) -> torch.optim.Optimizer:
+    """Return AdamW, Adam, SGD or Adagrad over ``parameter_groups``.
+
+    Args:
+        module: whose parameters are trained.
+        settings: the config's group ``optimizer``.
+        private: nobody but the optimizer reads or changes gradients (see ``Adagrad``).
+    """
     groups = parameter_groups(module, settings)
     if settings["name"] == "adagrad":
         tables = [part.weight for part in module.modules() if isinstance(part, nn.Embedding)]
-        return Adagrad(groups, settings["lr"], settings["momentum"], settings["eps"], tables=tables)
+        return Adagrad(groups, settings["lr"], settings["momentum"], settings["eps"], tables=tables, private=private)
     if settings["name"] == "sgd":
         return torch.optim.SGD(
             groups, lr=settings["lr"], momentum=settings["momentum"], nesterov=settings["nesterov"], foreach=True

@@ -118,14 +118,14 @@ class GRU4Rec(nn.Module):
 
     def forward(self, batch: LaneBatch) -> GRU4RecOutputs:
         """Read one event in each lane; in training the lanes' states go on from it."""
-        items, candidates, kept = batch.items - 1, batch.targets.items - 1, self._gradients
-        (bias,) = lookup(self.By.weight, candidates, kept["bias"], candidates)
+        candidates, kept, count = batch.targets.items - 1, self._gradients, len(batch.targets.items)
+        bias, _ = lookup(self.By.weight, candidates, kept["bias"], count, batch.slots[:0])
         if self.embedding == "constrained":
-            rows, inputs = lookup(self.Wy.weight, batch.touched - 1, kept["outputs"], candidates, items)
+            rows, inputs = lookup(self.Wy.weight, batch.touched - 1, kept["outputs"], count, batch.touched_slots)
         else:
-            (rows,) = lookup(self.Wy.weight, candidates, kept["outputs"], candidates)
+            rows, _ = lookup(self.Wy.weight, candidates, kept["outputs"], count, batch.slots[:0])
             table = self.E.weight if self.embedding == "separate" else self.GE.Wx0.weight
-            (inputs,) = lookup(table, batch.current - 1, kept["inputs"], items)
+            _, inputs = lookup(table, batch.current - 1, kept["inputs"], 0, batch.slots)
         hidden = self._resume(batch, inputs)
         states = self._layers(inputs, hidden)
         if self.training:
