@@ -128,10 +128,9 @@ class LaneSteps:
             raise DataError(f"{int((counts <= 0).sum())} of {len(counts)} items never stand in the training data")
         weights = counts**alpha
         self.support, self.negative_support = counts.astype(np.float32), weights.astype(np.float32)
-        self.cumulative = np.cumsum(weights) / weights.sum()
-        self.cumulative[-1] = 1.0
-        self._chunk: tuple[int, int] = (-1, -1)
-        self._steps: list[_Step] = []
+        self.draw = _Draw(weights)
+        self._key = (-1, -1)
+        self._chunk: _Chunk | None = None
 
     def __len__(self) -> int:
         """Return the number of micro-batches of an epoch."""
@@ -141,101 +140,149 @@ class LaneSteps:
         """Return the micro-batch of this rank for ``(epoch, step * accumulate + micro-batch)``."""
         epoch, number = key
         step, part = divmod(number, self.accumulate)
-        if (epoch, step // CHUNK) != self._chunk:
-            self._chunk = (epoch, step // CHUNK)
-            self._steps = self._prepare(*self._chunk)
-        found = self._steps[step % CHUNK]
+        if self._chunk is None or (epoch, step // CHUNK) != self._key:
+            self._key = (epoch, step // CHUNK)
+            self._chunk = self.prepare(step // CHUNK, self.negatives(*self._key))
+        found, row = self._chunk, step % CHUNK
         share = self.num_lanes // (self.accumulate * self.world_size)
         first = (part * self.world_size + self.rank) * share
-        row = slice(first, first + share)
-        current, following, starts = (
-            grid[step, row] for grid in (self.schedule.current, self.schedule.following, self.schedule.starts)
-        )
-        alive = np.flatnonzero(current)
-        current, following = current[alive], following[alive]
-        slots = np.searchsorted(found.sorted_current, current)
+        lanes = slice(first, first + share)
+        alive = torch.from_numpy(np.flatnonzero(self.schedule.current[step, lanes]))
+        chosen = [grid[row, lanes][alive] for grid in (found.items, found.slots, found.touched_slots, found.positions)]
+        candidates = slice(*found.candidate_ends[row : row + 2])
         targets = LaneTargets(
-            items=found.candidates,
-            next_counts=found.next_counts,
-            negative_counts=found.negative_counts,
-            support=found.support,
-            negative_support=found.negative_support,
-            positions=torch.from_numpy(np.searchsorted(found.sorted_candidates, following)),
+            items=found.candidates[candidates],
+            next_counts=found.next_counts[candidates],
+            negative_counts=found.negative_counts[candidates],
+            support=found.support[candidates],
+            negative_support=found.negative_support[candidates],
+            positions=chosen[3],
             share=share,
         )
+        current = found.current[slice(*found.current_ends[row : row + 2])]
+        rest = found.rest[slice(*found.rest_ends[row : row + 2])]
         return LaneBatch(
-            items=torch.from_numpy(current.astype(np.int64)),
-            lanes=torch.from_numpy(alive + first),
-            starts=torch.from_numpy(starts[alive]),
+            items=chosen[0],
+            lanes=alive + first,
+            starts=found.starts[row, lanes][alive],
             targets=targets,
-            current=found.current,
-            slots=torch.from_numpy(slots),
-            touched=found.touched,
-            touched_slots=torch.from_numpy(found.places[slots]),
+            current=current,
+            slots=chosen[1],
+            touched=torch.cat([targets.items, rest]),
+            touched_slots=chosen[2],
             num_lanes=self.num_lanes,
         )
 
     def negatives(self, epoch: int, chunk: int) -> Ints:
-        """Return the negatives (CHUNK, n) int32 of consecutive steps, item numbers."""
+        """Return the negatives (CHUNK, n) int64 of consecutive steps, item numbers."""
         generator = np.random.default_rng((self.seed, epoch, chunk))
-        drawn = generator.random((CHUNK, self.num_negatives))
-        drawn.sort(axis=1)  # their order means nothing, and ascending ones are found sooner
-        return (np.searchsorted(self.cumulative, drawn, side="right") + 1).astype(np.int32)
+        return self.draw(generator.random((CHUNK, self.num_negatives))) + 1
 
-    def _prepare(self, epoch: int, chunk: int) -> list[_Step]:
-        """Find which items stand in each step of a chunk, and how often as what."""
-        rows = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
-        current, following = self.schedule.current[rows], self.schedule.following[rows]
-        negatives = self.negatives(epoch, chunk)[: len(current)]
-        return [self.gather(*parts) for parts in zip(current, following, negatives, strict=True)]
-
-    def gather(self, current: Ints, following: Ints, negatives: Ints) -> _Step:
-        """Return the items of a step, each once.
+    def prepare(self, chunk: int, negatives: Ints) -> _Chunk:
+        """Find which items stand in each step of a chunk, and how often as what.
 
         Args:
-            current: (B,) the item of each lane, 0 where it has ended.
-            following: (B,) what comes next.
-            negatives: (n,) in any order.
+            chunk: its number: steps ``chunk * CHUNK`` and on.
+            negatives: (CHUNK, n) item numbers.
         """
-        alive = current > 0
-        current, following = np.unique(current[alive]), following[alive]
-        candidates = np.sort(np.concatenate([following, negatives]))
-        first = np.flatnonzero(np.diff(candidates, prepend=0))  # item numbers begin at 1
-        counts = np.diff(first, append=len(candidates))
-        candidates = candidates[first]
-        nexts = np.bincount(np.searchsorted(candidates, following), minlength=len(candidates))
-        places = np.searchsorted(candidates, current)
-        absent = candidates[np.minimum(places, len(candidates) - 1)] != current
-        places[absent] = len(candidates) + np.arange(np.count_nonzero(absent))
-        touched = torch.from_numpy(np.concatenate([candidates, current[absent]]).astype(np.int64))
-        return _Step(
-            sorted_current=current,
-            places=places,
-            current=torch.from_numpy(current.astype(np.int64)),
-            sorted_candidates=candidates,
-            candidates=touched[: len(candidates)],
-            touched=touched,
+        rows = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
+        current, following = (grid[rows].astype(np.int64) for grid in (self.schedule.current, self.schedule.following))
+        base = np.arange(len(current))[:, None] * (len(self.support) + 1)  # makes an item of each step another number
+        drawn = np.concatenate([following, negatives[: len(current)]], axis=1)
+        candidates, counts, candidate_ends = _distinct(drawn + base, base)
+        distinct, _, current_ends = _distinct(current + base, base)
+        where = np.searchsorted(candidates, following + base)  # dead lanes point anywhere
+        nexts = np.bincount(where[following > 0], minlength=len(candidates))
+        slots = np.searchsorted(distinct, current + base)
+        places = np.searchsorted(candidates, distinct)
+        absent = candidates[np.minimum(places, len(candidates) - 1)] != distinct
+        of_row = np.repeat(np.arange(len(current)), np.diff(current_ends))
+        rest_ends = np.concatenate([[0], np.cumsum(np.bincount(of_row[absent], minlength=len(current)))])
+        places -= candidate_ends[of_row]
+        places[absent] = np.diff(candidate_ends)[of_row[absent]] + np.arange(rest_ends[-1]) - rest_ends[of_row[absent]]
+        rest = distinct[absent] - base[of_row[absent], 0]
+        items = candidates - np.repeat(base[:, 0], np.diff(candidate_ends))
+        return _Chunk(
+            items=torch.from_numpy(current),
+            starts=torch.from_numpy(self.schedule.starts[rows]),
+            slots=torch.from_numpy(slots - current_ends[:-1, None]),
+            touched_slots=torch.from_numpy(places[np.minimum(slots, len(places) - 1)]),
+            positions=torch.from_numpy(where - candidate_ends[:-1, None]),
+            candidates=torch.from_numpy(items),
             next_counts=torch.from_numpy(nexts.astype(np.float32)),
             negative_counts=torch.from_numpy((counts - nexts).astype(np.float32)),
-            support=torch.from_numpy(self.support[candidates - 1]),
-            negative_support=torch.from_numpy(self.negative_support[candidates - 1]),
+            support=torch.from_numpy(self.support[items - 1]),
+            negative_support=torch.from_numpy(self.negative_support[items - 1]),
+            current=torch.from_numpy(distinct - base[of_row, 0]),
+            rest=torch.from_numpy(rest),
+            candidate_ends=candidate_ends.tolist(),
+            current_ends=current_ends.tolist(),
+            rest_ends=rest_ends.tolist(),
         )
 
 
-@dataclass
-class _Step:
-    """The items of a step, see ``LaneBatch`` and ``LaneTargets``; ``places`` are those of ``current`` in ``touched``."""
+def _distinct(numbers: Ints, base: Ints) -> tuple[Ints, Ints, Ints]:
+    """Return the distinct numbers of all rows, ascending, how often each stands there, and where each row begins.
 
-    sorted_current: Ints
-    places: Ints
-    current: Tensor
-    sorted_candidates: Ints
+    Args:
+        numbers: (T, n); those of a row are above its base, or equal to it where there is none.
+        base: (T, 1) ascending, farther from each other than a row's numbers from it.
+    """
+    numbers = np.sort(numbers, axis=1)
+    flat = numbers.reshape(-1)
+    fresh = np.empty(len(flat), dtype=np.bool_)
+    fresh[0] = True
+    np.not_equal(flat[1:], flat[:-1], out=fresh[1:])
+    first = np.flatnonzero(fresh)
+    found, counts = flat[first], np.diff(first, append=len(flat))
+    real = ~np.isin(found, base, assume_unique=True, kind="sort") if (numbers[:, 0] == base[:, 0]).any() else None
+    if real is not None:
+        found, counts = found[real], counts[real]
+    ends = np.searchsorted(found, np.append(base[:, 0], np.iinfo(np.int64).max), side="left")
+    return found, counts, ends
+
+
+class _Draw:
+    """Numbers from 0 on in proportion to weights, by inverting their cumulative sum.
+
+    A table says for each of many equal intervals of [0, 1) which number it falls to; only the few intervals that a bound
+    of the sum lies in are searched.
+    """
+
+    def __init__(self, weights: NDArray[np.float64]) -> None:
+        self.bounds = np.cumsum(weights) / weights.sum()
+        self.bounds[-1] = 1.0
+        self.size = 1 << min(22, (16 * len(weights)).bit_length())  # a power of two: products below are exact
+        edges = np.searchsorted(self.bounds, np.arange(self.size + 1) / self.size, side="right")
+        self.low = np.where(edges[:-1] == edges[1:], edges[:-1], -1)
+
+    def __call__(self, uniform: NDArray[np.float64]) -> Ints:
+        """Return for each number u in [0, 1) the first whose cumulative share is above u."""
+        found = self.low[(uniform * self.size).astype(np.int64)]
+        search = found < 0
+        found[search] = np.searchsorted(self.bounds, uniform[search], side="right")
+        return found
+
+
+@dataclass
+class _Chunk:
+    """The items of consecutive steps: grids (T, B) of lanes, and what ``LaneBatch`` and ``LaneTargets`` hold, packed."""
+
+    items: Tensor
+    starts: Tensor
+    slots: Tensor
+    touched_slots: Tensor
+    positions: Tensor
     candidates: Tensor
-    touched: Tensor
     next_counts: Tensor
     negative_counts: Tensor
     support: Tensor
     negative_support: Tensor
+    current: Tensor
+    rest: Tensor
+    candidate_ends: list[int]
+    current_ends: list[int]
+    rest_ends: list[int]
 
 
 class LaneBatches:

@@ -103,10 +103,13 @@ class Adagrad(torch.optim.Optimizer):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients."""
-        super().zero_grad(set_to_none)
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.row_gradients = []
+                if set_to_none:
+                    parameter.grad = None
+        if not set_to_none:
+            super().zero_grad(set_to_none)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -170,8 +173,9 @@ def _adagrad_rows(
 ) -> None:
     if group["weight_decay"]:
         grad = grad.add(parameter.index_select(0, rows), alpha=group["weight_decay"])
-    state["sum"].index_add_(0, rows, grad.square())
-    root = state["sum"].index_select(0, rows).add_(group["eps"]).sqrt_()
+    squares = state["sum"].index_select(0, rows).addcmul_(grad, grad)
+    state["sum"].index_copy_(0, rows, squares)
+    root = squares.add_(group["eps"]).sqrt_()
     change = torch.div(grad, root, out=root).mul_(-group["lr"])
     if group["momentum"]:
         change.add_(state["momentum"].index_select(0, rows), alpha=group["momentum"])
@@ -179,9 +183,7 @@ def _adagrad_rows(
     parameter.index_add_(0, rows, change)
 
 
-def make_optimizer(
-    module: nn.Module, settings: Mapping[str, Any], private: bool = False
-) -> torch.optim.Optimizer:
+def make_optimizer(module: nn.Module, settings: Mapping[str, Any], private: bool = False) -> torch.optim.Optimizer:
     """Return AdamW, Adam, SGD or Adagrad over ``parameter_groups``.
 
     Args:
