@@ -245,8 +245,8 @@ def _distinct(numbers: Ints, base: Ints) -> tuple[Ints, Ints, Ints]:
 class _Draw:
     """Numbers from 0 on in proportion to weights, by inverting their cumulative sum.
 
-    A table says for each of many equal intervals of [0, 1) which number it falls to; only the few intervals that a bound
-    of the sum lies in are searched.
+    A table says for each of many equal intervals of [0, 1) which number it falls to; only the few intervals that a
+    bound of the sum lies in are searched.
     """
 
     def __init__(self, weights: NDArray[np.float64]) -> None:
@@ -266,7 +266,7 @@ class _Draw:
 
 @dataclass
 class _Chunk:
-    """The items of consecutive steps: grids (T, B) of lanes, and what ``LaneBatch`` and ``LaneTargets`` hold, packed."""
+    """The items of consecutive steps: grids (T, B) of the lanes; what batches share is packed, step after step."""
 
     items: Tensor
     starts: Tensor

@@ -64,12 +64,12 @@ def _compile(pattern: str) -> re.Pattern[str]:
 
 
 class Adagrad(torch.optim.Optimizer):
-    """Adagrad with the epsilon inside the root, and momentum: ``v <- momentum v - lr g / sqrt(sum g^2 + eps)``, ``p += v``.
+    """Adagrad with the epsilon inside the root, and momentum: ``v = momentum v - lr g / sqrt(sum g^2 + eps)``, ``p += v``.
 
     Duchi, Hazan and Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic Optimization", JMLR 2011,
     as GRU4Rec's authors have it: of a table only the rows that a step has touched move, so that momentum does not carry
-    the others on. Which rows those are a network says by an attribute of the table, ``touched`` (int64 row numbers, none
-    twice); where it does not, they are the rows whose gradient is not zero.
+    the others on. Which rows those are a network says by an attribute of the table, ``touched`` (int64 row numbers,
+    none twice); where it does not, they are the rows whose gradient is not zero.
 
     Two attributes are set on every parameter, for networks that can make use of them: ``row_updates``: of a table with
     ``touched`` just those rows of the gradient are read, and gradients are left as they are; ``private_gradients``: a
@@ -128,10 +128,9 @@ class Adagrad(torch.optim.Optimizer):
 
     def _update(self, parameter: Any, rows: list[tuple[Tensor, Tensor]] | None, group: Mapping[str, Any]) -> None:
         state = self.state[parameter]
-        if not state:
-            state["sum"] = torch.zeros_like(parameter)
-            if group["momentum"]:
-                state["momentum"] = torch.zeros_like(parameter)
+        for key in ("sum", "momentum") if group["momentum"] else ("sum",):
+            if key not in state:
+                state[key] = torch.zeros_like(parameter)
         grad, touched = parameter.grad, getattr(parameter, "touched", None)
         if rows and grad is None and len(rows) == 1:
             _adagrad_rows(parameter, rows[0][1], rows[0][0], state, group)

@@ -1,9 +1,9 @@
 """The two gated recurrent units of the authors' code, which differ in where the reset gate stands.
 
-``torch.nn.GRUCell`` multiplies the recurrent part of the candidate by the reset gate after the matrix product; it serves
-every layer that has an input vector. ``GRUEmbedding`` is the layer whose input is an item's number: its input matrix is
-the table that the number is looked up in, and it resets the state before the product, as the authors' Theano code and
-Cho et al. ("Learning Phrase Representations using RNN Encoder-Decoder", 2014, equation 8) do.
+``torch.nn.GRUCell`` multiplies the recurrent part of the candidate by the reset gate after the matrix product; it
+serves every layer that has an input vector. ``GRUEmbedding`` is the layer whose input is an item's number: its input
+matrix is the table that the number is looked up in, and it resets the state before the product, as the authors' Theano
+code and Cho et al. ("Learning Phrase Representations using RNN Encoder-Decoder", EMNLP 2014, section 2.3) do.
 """
 
 from __future__ import annotations

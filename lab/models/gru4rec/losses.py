@@ -1,12 +1,12 @@
 """GRU4Rec's losses, summed over the lanes of a batch.
 
 Cross-entropy and BPR-max: Hidasi and Karatzoglou, "Recurrent Neural Networks with Top-k Gains for Session-based
-Recommendations", CIKM 2018, sections 3.2 and 3.3, with what the authors' code adds (logq, ELU, small constants). BPR and
-TOP1: Hidasi et al., ICLR 2016, section 3.2; TOP1-max: CIKM 2018, section 3.3.2.
+Recommendations", CIKM 2018, sections 3.2 and 3.3, with what the authors' code adds (logq, ELU, small constants).
+BPR and TOP1: Hidasi et al., ICLR 2016, section 3.2; TOP1-max: CIKM 2018, section 3.3.
 
 Each lane's next item is compared with all candidates of the step: the next items of the other lanes and the negatives.
-Items that are drawn twice, or drawn though they are the next item, count so. An item stands in a column of its own with a
-weight, how often it is a candidate, so sums over candidates are weighted sums over columns.
+Items that are drawn twice, or drawn though they are the next item, count so. An item stands in a column of its own with
+a weight, how often it is a candidate, so sums over candidates are weighted sums over columns.
 """
 
 from __future__ import annotations

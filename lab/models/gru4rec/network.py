@@ -1,10 +1,11 @@
 """GRU4Rec: sessions are read by a GRU, and each of its states scores the items that may come next.
 
-Hidasi, Karatzoglou, Baltrunas and Tikk, "Session-based Recommendations with Recurrent Neural Networks", ICLR 2016; Hidasi
-and Karatzoglou, "Recurrent Neural Networks with Top-k Gains for Session-based Recommendations", CIKM 2018. Parameters and
-arithmetic are those of the authors' PyTorch code, whose item ``i`` is our item ``i + 1``.
+Hidasi, Karatzoglou, Baltrunas and Tikk, "Session-based Recommendations with Recurrent Neural Networks", ICLR 2016;
+Hidasi and Karatzoglou, "Recurrent Neural Networks with Top-k Gains for Session-based Recommendations", CIKM 2018.
+Parameters and arithmetic are those of the authors' PyTorch code, whose item ``i`` is our item ``i + 1``.
 
-Shapes: m lanes of a batch, B lanes in all, h the width of the last layer, C candidates of a step (each item once), I items, Q queries.
+Shapes: m lanes of a batch, B lanes in all, h the width of the last layer, C candidates of a step (each item once), I
+items, Q queries.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ class GRU4Rec(nn.Module):
     Raises:
         ConfigError: a width or a dropout is impossible.
     """
+
+    batching = "lanes"
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""How GRU4Rec is split over ranks: the tables are one unit with the rest, as every step reads the rows of all of them."""
+"""How GRU4Rec is split over ranks: as one unit, since every step reads rows of all tables."""
 
 from __future__ import annotations
 

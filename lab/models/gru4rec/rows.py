@@ -1,13 +1,13 @@
 """Lookups in a large table whose gradient costs no more than the rows looked up.
 
-That gradient is zero but for those rows. Filling a whole table with zeros in every step takes longer than the rest of the
-step, and sparse tensors fit neither strategies nor compilers. There are three ways here, all with the same result:
+That gradient is zero but for those rows. Filling a whole table with zeros in every step takes longer than the rest of
+the step, and sparse tensors fit neither strategies nor compilers. There are three ways here, all with the same result:
 
 - A plain lookup, for any optimizer, and while a compiler traces.
-- A dense gradient that is kept: the rows of the step before are cleared in it, and the new ones written. For an optimizer
-  that reads the touched rows only and leaves gradients as they are (``weight.row_updates``).
-- No ``grad`` at all: the rows' gradients are handed to the optimizer as ``weight.row_gradients``, where nobody else wants
-  to see gradients (``weight.private_gradients``): one process, no clipping, no gradient scaler.
+- A dense gradient that is kept: the rows of the step before are cleared in it, and the new ones written. For an
+  optimizer that reads the touched rows only and leaves gradients as they are (``weight.row_updates``).
+- No ``grad`` at all: the rows' gradients are handed to the optimizer as ``weight.row_gradients``, where nobody else
+  wants to see gradients (``weight.private_gradients``): one process, no clipping, no gradient scaler.
 
 ``lab.tasks.optim.Adagrad`` sets both attributes.
 """
