@@ -64,7 +64,7 @@ def _compile(pattern: str) -> re.Pattern[str]:
 
 
 class Adagrad(torch.optim.Optimizer):
-    """Adagrad with the epsilon inside the root, and momentum: ``v = momentum v - lr g / sqrt(sum g^2 + eps)``, ``p += v``.
+    """Adagrad with the epsilon inside the root: ``v = momentum v - lr g / sqrt(sum g^2 + eps)``, ``p += v``.
 
     Duchi, Hazan and Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic Optimization", JMLR 2011,
     as GRU4Rec's authors have it: of a table only the rows that a step has touched move, so that momentum does not carry
@@ -147,7 +147,7 @@ class Adagrad(torch.optim.Optimizer):
 def _local(tensor: Tensor) -> Tensor:
     """Return what this rank holds of a tensor, to be read and written in place."""
     plain = type(tensor) in (Tensor, nn.Parameter) or not is_dtensor(tensor)
-    return tensor if plain else tensor.to_local()  # type: ignore[attr-defined,no-any-return]
+    return tensor if plain else tensor.to_local()  # type: ignore[attr-defined]
 
 
 def _adagrad_whole(

@@ -60,9 +60,7 @@ class GRUCell(nn.GRUCell):
         plain = torch.compiler.is_compiling() or torch.is_autocast_enabled(inputs.device.type)
         if plain or hidden.requires_grad or not torch.is_grad_enabled():
             return super().forward(inputs, hidden)
-        state: Tensor = _GRUCell.apply(  # type: ignore[no-untyped-call]
-            inputs, hidden, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
-        )
+        state: Tensor = _GRUCell.apply(inputs, hidden, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
         return state
 
 

@@ -58,7 +58,7 @@ def cross_entropy(states: Tensor, rows: Tensor, bias: Tensor, targets: LaneTarge
         own = targets.support**-logq
         weights = targets.next_counts * own + targets.negative_counts * targets.negative_support**-logq
     own = (own / weights).index_select(0, targets.positions)
-    loss: Tensor = _CrossEntropy.apply(states, rows, bias, weights.log(), targets.positions, own)  # type: ignore[no-untyped-call]
+    loss: Tensor = _CrossEntropy.apply(states, rows, bias, weights.log(), targets.positions, own)
     return loss
 
 

@@ -132,8 +132,8 @@ class GRU4Rec(nn.Module):
         hidden = self._resume(batch, inputs)
         states = self._layers(inputs, hidden)
         if self.training:
-            for kept, state in zip(self._hidden, states, strict=True):
-                kept.index_copy_(0, batch.lanes, state.detach().to(kept.dtype))
+            for before, state in zip(self._hidden, states, strict=True):
+                before.index_copy_(0, batch.lanes, state.detach().to(before.dtype))
         return GRU4RecOutputs(states[-1], rows, bias.squeeze(1))
 
     def _layers(self, inputs: Tensor, hidden: Sequence[Tensor]) -> list[Tensor]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class RowGradient:
@@ -78,9 +78,7 @@ class _Lookup(torch.autograd.Function):
         return gradient, None, None, None, None
 
 
-def lookup(
-    weight: nn.Parameter, touched: Tensor, kept: RowGradient, leading: int, slots: Tensor
-) -> tuple[Tensor, Tensor]:
+def lookup(weight: Tensor, touched: Tensor, kept: RowGradient, leading: int, slots: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``weight[touched[:leading]]`` (leading, d) and ``weight[touched[slots]]`` (m, d).
 
     The optimizer learns as ``weight.touched`` which rows may move.
@@ -97,5 +95,5 @@ def lookup(
         weight.touched = touched  # type: ignore[attr-defined]
     if compiling or not getattr(weight, "row_updates", False) or not torch.is_grad_enabled():
         return weight.index_select(0, touched[:leading]), weight.index_select(0, touched.index_select(0, slots))
-    found: tuple[Tensor, Tensor] = _Lookup.apply(weight, touched, kept, leading, slots)  # type: ignore[no-untyped-call]
+    found: tuple[Tensor, Tensor] = _Lookup.apply(weight, touched, kept, leading, slots)
     return found
