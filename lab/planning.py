@@ -179,10 +179,11 @@ def describe(config: Mapping[str, Any], task: Task, training: bool) -> Workload:
     plan = getattr(parallel_module(net), "tensor_plan", None)
     split = tuple(f"{name}." for name in plan(net)) if plan and config["strategy"]["name"] == "tensor_parallel" else ()
     element = BYTES.get(precision, 4)
-    adam = optimizer["name"] != "sgd"
+    adam = optimizer["name"] in ("adam", "adamw")
     decays = optimizer["weight_decay"] > 0
     # Adam: the roots of its second moments. Decay that is added to the gradients makes a copy of them.
-    scratch = int(adam) + int(decays and optimizer["name"] != "adamw")
+    # Adagrad takes one parameter after the other, and of a table the rows of the step.
+    scratch = int(adam) + int(decays and optimizer["name"] in ("adam", "sgd"))
     return Workload(
         weights=tuple(
             Weight(tuple(p.shape), p.requires_grad, numbers.get(id(p)), bool(split) and name.startswith(split))
@@ -190,7 +191,7 @@ def describe(config: Mapping[str, Any], task: Task, training: bool) -> Workload:
         ),
         element=element,
         gathered=2 if precision in ("bf16-mixed", "bf16-true") else element,
-        states=2 if adam else int(optimizer["momentum"] > 0),
+        states=2 if adam else int(optimizer["momentum"] > 0) + int(optimizer["name"] == "adagrad"),
         averages=int(bool(config["callbacks"]["ema"])),
         scratch=scratch,
         buffers=sum(buffer.numel() * buffer.element_size() for buffer in net.buffers()),

@@ -156,6 +156,17 @@ def _check_strategy(composed: Composed) -> None:
             f"trainer.num_nodes={trainer['num_nodes']} ({composed.origin('trainer.num_nodes')}): strategy=dp is one "
             "process on one machine; strategy=ddp uses several"
         )
+    if name == "dp" and config["model"].get("batching") == "lanes":
+        raise ConfigError(
+            f"strategy=dp ({composed.origin('strategy.name')}): model={config['model']['name']} trains in lanes, whose "
+            "states replicas do not share; strategy=ddp splits lanes over processes"
+        )
+    optimizer = config["optimizer"]
+    if name.startswith("deepspeed") and optimizer["name"] == "adagrad" and optimizer["momentum"]:
+        raise ConfigError(
+            f"optimizer.momentum={optimizer['momentum']} ({composed.origin('optimizer.momentum')}): deepspeed flattens "
+            "tables, of which Adagrad moves single rows; use optimizer.momentum=0, or strategy=ddp or fsdp"
+        )
     if name == "tensor_parallel" and devices % (strategy["tensor_parallel_size"] or trainer["devices"]):
         raise ConfigError(
             f"strategy.tensor_parallel_size={strategy['tensor_parallel_size']} "

@@ -179,6 +179,14 @@ class SGDConfig(Optimizer):
     nesterov: bool
 
 
+class AdagradConfig(Optimizer):
+    """Adagrad (Duchi et al., 2011) with momentum; of an embedding only the rows of the step move."""
+
+    name: Literal["adagrad"]
+    momentum: Rate
+    eps: Annotated[float, Field(gt=0)]
+
+
 class Scheduler(Strict):
     """What every schedule has: a linear warm-up from 0, counted in optimizer steps."""
 
@@ -348,7 +356,7 @@ class Config(Strict):
         SingleConfig | DDPConfig | FSDPConfig | ZeroConfig | TensorParallelConfig | DataParallelConfig | AutoConfig,
         Field(discriminator="name"),
     ]
-    optimizer: Annotated[AdamConfig | SGDConfig, Field(discriminator="name")]
+    optimizer: Annotated[AdamConfig | SGDConfig | AdagradConfig, Field(discriminator="name")]
     scheduler: Annotated[
         ConstantConfig | StepConfig | MultiStepConfig | CosineConfig | PolyConfig, Field(discriminator="name")
     ]

@@ -7,7 +7,7 @@ the next item is asked for.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -122,18 +122,33 @@ class Recommender(Protocol[OutputsT]):
 class LaneTargets(Movable):
     """What a step of session-parallel training is scored against.
 
+    The candidates are the next items of all lanes of the whole step (all ranks and micro-batches) and the negatives
+    that the lanes share. Each item stands here once, with how often it is a candidate: a sum over candidates is a
+    weighted sum over C items, and gradients of an item need not be added up.
+
     Attributes:
-        candidates: (M + n,) int64 items: the next item of each of the M lanes of the whole step (all ranks and
-            micro-batches), then n negatives that all lanes share.
-        positions: (m,) int64: where the next item of each lane of this batch stands among the candidates.
+        items: (C,) int64 sorted numbers of the items that are candidates.
+        next_counts: (C,) float32: how many lanes of the whole step have the item next.
+        negative_counts: (C,) float32: how often the item was drawn as a negative.
+        support: (C,) float32: how often it stands in the training data.
+        negative_support: (C,) float32: ``support ** alpha``, to which its chance of being drawn is proportional.
+        positions: (m,) int64: where the next item of each lane of this batch stands among ``items``.
+        share: how many of the ``num_lanes`` lanes of a step belong to this batch, ended ones too: shares of all ranks
+            and micro-batches add up to ``data.batch_size``.
     """
 
-    candidates: Tensor
+    items: Tensor
+    next_counts: Tensor
+    negative_counts: Tensor
+    support: Tensor
+    negative_support: Tensor
     positions: Tensor
+    share: float
 
     def rows(self, chosen: slice) -> LaneTargets:
         """Return the targets of consecutive lanes."""
-        return LaneTargets(self.candidates, self.positions[chosen])
+        positions = self.positions[chosen]
+        return replace(self, positions=positions, share=self.share * len(positions) / max(1, len(self.positions)))
 
 
 @dataclass
@@ -142,10 +157,14 @@ class LaneBatch(Movable):
 
     Attributes:
         items: (m,) int64 the current item of each lane, 1 to I.
-        lanes: (m,) int64 the number of each lane, 0 to ``data.batch_size`` - 1: whose hidden state goes on.
+        lanes: (m,) int64 the number of each lane, 0 to ``num_lanes`` - 1: whose hidden state goes on.
         starts: (m,) bool: a session begins here, the lane's hidden state is zero.
         targets: the next items.
-        touched: (U,) int64 sorted numbers of all items that stand in this step on any rank, current, next or negative.
+        current: (V,) int64 sorted numbers of the items that are current in any lane of the whole step.
+        slots: (m,) int64: where ``items`` stand among ``current``.
+        touched: (U,) int64: ``targets.items``, then those of ``current`` that are not among them.
+        touched_slots: (m,) int64: where ``items`` stand among ``touched``.
+        num_lanes: ``data.batch_size``, of all ranks and micro-batches; towards the end of an epoch fewer are alive.
         totals: see ``ImageBatch``.
     """
 
@@ -153,21 +172,26 @@ class LaneBatch(Movable):
     lanes: Tensor
     starts: Tensor
     targets: LaneTargets
+    current: Tensor
+    slots: Tensor
     touched: Tensor
+    touched_slots: Tensor
+    num_lanes: int
     totals: Mapping[str, float] | None = None
 
     @property
     def num_samples(self) -> int:
-        """M."""
+        """The number of lanes m."""
         return len(self.items)
 
     def rows(self, chosen: slice) -> LaneBatch:
         """Return the part of the batch with consecutive lanes."""
-        return LaneBatch(
-            self.items[chosen],
-            self.lanes[chosen],
-            self.starts[chosen],
-            self.targets.rows(chosen),
-            self.touched,
-            self.totals,
+        return replace(
+            self,
+            items=self.items[chosen],
+            lanes=self.lanes[chosen],
+            starts=self.starts[chosen],
+            targets=self.targets.rows(chosen),
+            slots=self.slots[chosen],
+            touched_slots=self.touched_slots[chosen],
         )

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 
 from lab.building import build, taken_arguments
@@ -205,10 +206,16 @@ class Task(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule, which advances at every optimizer step."""
         settings = self.hparams
-        optimizer = make_optimizer(self.net, settings["optimizer"])
+        optimizer = make_optimizer(self.net, settings["optimizer"], self._gradients_are_private())
         schedule = make_schedule(settings["scheduler"], settings["max_steps"])
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _gradients_are_private(self) -> bool:
+        """Whether nobody but the optimizer reads or changes gradients: no other rank, no clipping, no scaler."""
+        if self._trainer is None or type(self.trainer.strategy) is not SingleDeviceStrategy:
+            return False
+        return not self.trainer.gradient_clip_val and self.trainer.precision != "16-mixed"
 
 
 def chosen_arguments(target: str, offered: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import bisect
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from lab.checkpoint.access import is_dtensor
 from lab.errors import ConfigError
 
 _NORMS = (
@@ -62,9 +63,137 @@ def _compile(pattern: str) -> re.Pattern[str]:
         raise ConfigError(f"optimizer.groups: pattern {pattern!r} is no regular expression: {error}") from None
 
 
-def make_optimizer(module: nn.Module, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
-    """Return AdamW, Adam or SGD over ``parameter_groups``."""
+class Adagrad(torch.optim.Optimizer):
+    """Adagrad with the epsilon inside the root: ``v = momentum v - lr g / sqrt(sum g^2 + eps)``, ``p += v``.
+
+    Duchi, Hazan and Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic Optimization", JMLR 2011,
+    as GRU4Rec's authors have it: of a table only the rows that a step has touched move, so that momentum does not carry
+    the others on. Which rows those are a network says by an attribute of the table, ``touched`` (int64 row numbers,
+    none twice); where it does not, they are the rows whose gradient is not zero.
+
+    Two attributes are set on every parameter, for networks that can make use of them: ``row_updates``: of a table with
+    ``touched`` just those rows of the gradient are read, and gradients are left as they are; ``private_gradients``: a
+    network may give the rows' gradients as a list ``row_gradients`` of (rows, values) in the place of ``grad``.
+
+    Args:
+        params: parameters or groups of them.
+        lr: learning rate.
+        momentum: 0 for none.
+        eps: added to the sum of squares.
+        weight_decay: times the parameter, added to its gradient; of a table in the rows that move only.
+        tables: the parameters of which single rows are looked up.
+        private: nobody else reads or changes gradients: no other rank, no clipping, no gradient scaler.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 0.05,
+        momentum: float = 0.0,
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        tables: Iterable[Tensor] = (),
+        private: bool = False,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "eps": eps, "weight_decay": weight_decay})
+        self._tables = {id(table) for table in tables}
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.row_updates, parameter.private_gradients = True, private
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.row_gradients = []
+                if set_to_none:
+                    parameter.grad = None
+        if not set_to_none:
+            super().zero_grad(set_to_none)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """Make one step."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                rows = getattr(parameter, "row_gradients", None)
+                if rows or parameter.grad is not None:
+                    self._update(parameter, rows, group)
+                    parameter.row_gradients = []
+        return loss
+
+    def _update(self, parameter: Any, rows: list[tuple[Tensor, Tensor]] | None, group: Mapping[str, Any]) -> None:
+        state = self.state[parameter]
+        for key in ("sum", "momentum") if group["momentum"] else ("sum",):
+            if key not in state:
+                state[key] = torch.zeros_like(parameter)
+        grad, touched = parameter.grad, getattr(parameter, "touched", None)
+        if rows and grad is None and len(rows) == 1:
+            _adagrad_rows(parameter, rows[0][1], rows[0][0], state, group)
+            return
+        for numbers, values in rows or ():  # micro-batches
+            grad = (torch.zeros_like(parameter) if grad is None else grad).index_add(0, numbers, values)
+        if touched is not None and not is_dtensor(parameter):
+            _adagrad_rows(parameter, grad.index_select(0, touched), touched, state, group)
+        else:
+            own = {key: _local(value) for key, value in state.items()}
+            _adagrad_whole(_local(parameter), _local(grad), own, group, id(parameter) in self._tables)
+
+
+def _local(tensor: Tensor) -> Tensor:
+    """Return what this rank holds of a tensor, to be read and written in place."""
+    plain = type(tensor) in (Tensor, nn.Parameter) or not is_dtensor(tensor)
+    return tensor if plain else tensor.to_local()  # type: ignore[attr-defined]
+
+
+def _adagrad_whole(
+    parameter: Tensor, grad: Tensor, state: Mapping[str, Tensor], group: Mapping[str, Any], table: bool
+) -> None:
+    moves = (grad != 0).any(dim=-1, keepdim=True) if table else None
+    if group["weight_decay"]:
+        decay = parameter * group["weight_decay"]
+        grad = grad + (decay if moves is None else decay * moves)
+    root = state["sum"].addcmul_(grad, grad).add(group["eps"]).sqrt_()
+    if not group["momentum"]:
+        parameter.addcdiv_(grad, root, value=-group["lr"])
+        return
+    momentum = state["momentum"]
+    change = (momentum * group["momentum"]).addcdiv_(grad, root, value=-group["lr"])
+    momentum.copy_(change if moves is None else torch.where(moves, change, momentum))
+    parameter.add_(change if moves is None else change * moves)
+
+
+def _adagrad_rows(
+    parameter: Tensor, grad: Tensor, rows: Tensor, state: Mapping[str, Tensor], group: Mapping[str, Any]
+) -> None:
+    if group["weight_decay"]:
+        grad = grad.add(parameter.index_select(0, rows), alpha=group["weight_decay"])
+    squares = state["sum"].index_select(0, rows).addcmul_(grad, grad)
+    state["sum"].index_copy_(0, rows, squares)
+    root = squares.add_(group["eps"]).sqrt_()
+    change = torch.div(grad, root, out=root).mul_(-group["lr"])
+    if group["momentum"]:
+        change.add_(state["momentum"].index_select(0, rows), alpha=group["momentum"])
+        state["momentum"].index_copy_(0, rows, change)
+    parameter.index_add_(0, rows, change)
+
+
+def make_optimizer(module: nn.Module, settings: Mapping[str, Any], private: bool = False) -> torch.optim.Optimizer:
+    """Return AdamW, Adam, SGD or Adagrad over ``parameter_groups``.
+
+    Args:
+        module: whose parameters are trained.
+        settings: the config's group ``optimizer``.
+        private: nobody but the optimizer reads or changes gradients (see ``Adagrad``).
+    """
     groups = parameter_groups(module, settings)
+    if settings["name"] == "adagrad":
+        tables = [part.weight for part in module.modules() if isinstance(part, nn.Embedding)]
+        return Adagrad(groups, settings["lr"], settings["momentum"], settings["eps"], tables=tables, private=private)
     if settings["name"] == "sgd":
         return torch.optim.SGD(
             groups, lr=settings["lr"], momentum=settings["momentum"], nesterov=settings["nesterov"], foreach=True

@@ -1,0 +1,321 @@
+"""Session-parallel training: which event of which session stands in which lane at each step.
+
+Hidasi et al., "Session-based Recommendations with Recurrent Neural Networks", ICLR 2016, section 3.1.1, as the authors'
+code walks: B lanes, sessions in a given order, a lane whose session has ended takes the next one at once, and a lane
+ends when no session is left. Negatives that all lanes share are drawn in proportion to ``support ** alpha`` (Hidasi and
+Karatzoglou, "Recurrent Neural Networks with Top-k Gains for Session-based Recommendations", CIKM 2018, section 3.1).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lab.errors import ConfigError, DataError
+from lab.structures import LaneBatch, LaneTargets
+
+Ints = NDArray[np.integer]
+CHUNK = 64
+"""Steps whose negatives are drawn together; part of what a seed means."""
+
+
+@dataclass
+class LaneSchedule:
+    """An epoch of session-parallel training, T steps of B lanes; every epoch walks alike.
+
+    Attributes:
+        current: (T, B) int32: the item of each lane, 0 where the lane has ended.
+        following: (T, B) int32: the item that comes next.
+        starts: (T, B) bool: a session begins.
+    """
+
+    current: Ints
+    following: Ints
+    starts: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        """Return the number of steps T."""
+        return len(self.current)
+
+    @classmethod
+    def of_sessions(cls, offsets: Ints, items: Ints, order: Ints, num_lanes: int, at_least: int = 1) -> LaneSchedule:
+        """Lay sessions into lanes.
+
+        Args:
+            offsets: (S + 1,) where each session begins among ``items``.
+            items: (E,) item numbers, sessions one after the other.
+            order: the sessions in the order in which lanes take them; one of a single event, after which nothing
+                comes, is left out.
+            num_lanes: B.
+            at_least: stop before the first step with fewer lanes alive.
+
+        Raises:
+            DataError: no session has two events, or fewer than ``at_least`` have.
+        """
+        steps = np.diff(offsets)[order] - 1
+        order, steps = order[steps > 0], steps[steps > 0].astype(np.int64)
+        if len(order) < at_least:
+            raise DataError(f"{len(order)} sessions have two events or more; at least {at_least} are needed")
+        begins, lanes = _assign(steps, num_lanes)
+        total = int((begins + steps).max())
+        within = np.arange(steps.sum()) - np.repeat(np.cumsum(steps) - steps, steps)  # step of the session
+        cells = (np.repeat(begins, steps) + within) * num_lanes + np.repeat(lanes, steps)
+        events = np.repeat(np.asarray(offsets, dtype=np.int64)[:-1][order], steps) + within
+        grids = np.zeros((2, total * num_lanes), dtype=np.int32)
+        grids[0, cells], grids[1, cells] = items[events], items[events + 1]
+        starts = np.zeros(total * num_lanes, dtype=np.bool_)
+        starts[cells] = within == 0
+        current, following = grids.reshape(2, total, num_lanes)
+        enough = int(((current > 0).sum(axis=1) >= at_least).sum())  # lanes only end, none comes back
+        return cls(current[:enough], following[:enough], starts.reshape(total, num_lanes)[:enough])
+
+
+def _assign(steps: Ints, num_lanes: int) -> tuple[Ints, Ints]:
+    """Return at which step each session begins, and its lane: the lane that is free first, the lowest of several."""
+    begins, lanes = np.empty_like(steps), np.empty_like(steps)
+    free = list(range(min(num_lanes, len(steps))))  # step * num_lanes + lane: a heap of plain numbers
+    for number, length in enumerate(steps.tolist()):
+        when = free[0]
+        begins[number], lanes[number] = divmod(when, num_lanes)
+        heapq.heapreplace(free, when + length * num_lanes)
+    return begins, lanes
+
+
+class LaneSteps:
+    """The batches of session-parallel training, by key (epoch, step * accumulate + micro-batch).
+
+    Args:
+        schedule: of an epoch.
+        item_counts: (I,) how often each item stands in the training data.
+        num_negatives: n, shared by all lanes of a step; 0 leaves the next items of the other lanes.
+        alpha: exponent of the counts in the chance of being drawn: 0 uniform, 1 by popularity.
+        seed: of the negatives, which are a function of (seed, epoch, step) only.
+        accumulate: micro-batches of a step; each takes consecutive lanes.
+        rank: this process.
+        world_size: number of processes.
+
+    Raises:
+        ConfigError: the lanes are not divisible by ranks x accumulation.
+        DataError: an item that is to be drawn from has no count.
+    """
+
+    def __init__(
+        self,
+        schedule: LaneSchedule,
+        item_counts: Sequence[int] | Ints,
+        num_negatives: int = 2048,
+        alpha: float = 0.5,
+        seed: int = 0,
+        accumulate: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.num_lanes = schedule.current.shape[1]
+        if self.num_lanes % (accumulate * world_size):
+            raise ConfigError(
+                f"data.batch_size={self.num_lanes} is not divisible by {world_size} ranks x {accumulate} micro-batches"
+            )
+        self.schedule, self.num_negatives, self.seed = schedule, num_negatives, seed
+        self.accumulate, self.rank, self.world_size = accumulate, rank, world_size
+        counts = np.asarray(item_counts, dtype=np.float64)
+        if not (counts > 0).all():
+            raise DataError(f"{int((counts <= 0).sum())} of {len(counts)} items never stand in the training data")
+        weights = counts**alpha
+        self.support, self.negative_support = counts.astype(np.float32), weights.astype(np.float32)
+        self.draw = _Draw(weights)
+        self._key = (-1, -1)
+        self._chunk: _Chunk | None = None
+
+    def __len__(self) -> int:
+        """Return the number of micro-batches of an epoch."""
+        return len(self.schedule) * self.accumulate
+
+    def __getitem__(self, key: tuple[int, int]) -> LaneBatch:
+        """Return the micro-batch of this rank for ``(epoch, step * accumulate + micro-batch)``."""
+        epoch, number = key
+        step, part = divmod(number, self.accumulate)
+        if self._chunk is None or (epoch, step // CHUNK) != self._key:
+            self._key = (epoch, step // CHUNK)
+            self._chunk = self.prepare(step // CHUNK, self.negatives(*self._key))
+        found, row = self._chunk, step % CHUNK
+        share = self.num_lanes // (self.accumulate * self.world_size)
+        first = (part * self.world_size + self.rank) * share
+        lanes = slice(first, first + share)
+        alive = torch.from_numpy(np.flatnonzero(self.schedule.current[step, lanes]))
+        chosen = [grid[row, lanes][alive] for grid in (found.items, found.slots, found.touched_slots, found.positions)]
+        candidates = slice(*found.candidate_ends[row : row + 2])
+        targets = LaneTargets(
+            items=found.candidates[candidates],
+            next_counts=found.next_counts[candidates],
+            negative_counts=found.negative_counts[candidates],
+            support=found.support[candidates],
+            negative_support=found.negative_support[candidates],
+            positions=chosen[3],
+            share=share,
+        )
+        current = found.current[slice(*found.current_ends[row : row + 2])]
+        rest = found.rest[slice(*found.rest_ends[row : row + 2])]
+        return LaneBatch(
+            items=chosen[0],
+            lanes=alive + first,
+            starts=found.starts[row, lanes][alive],
+            targets=targets,
+            current=current,
+            slots=chosen[1],
+            touched=torch.cat([targets.items, rest]),
+            touched_slots=chosen[2],
+            num_lanes=self.num_lanes,
+        )
+
+    def negatives(self, epoch: int, chunk: int) -> Ints:
+        """Return the negatives (CHUNK, n) int64 of consecutive steps, item numbers."""
+        generator = np.random.default_rng((self.seed, epoch, chunk))
+        return self.draw(generator.random((CHUNK, self.num_negatives))) + 1
+
+    def prepare(self, chunk: int, negatives: Ints) -> _Chunk:
+        """Find which items stand in each step of a chunk, and how often as what.
+
+        Args:
+            chunk: its number: steps ``chunk * CHUNK`` and on.
+            negatives: (CHUNK, n) item numbers.
+        """
+        rows = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
+        current, following = (grid[rows].astype(np.int64) for grid in (self.schedule.current, self.schedule.following))
+        base = np.arange(len(current))[:, None] * (len(self.support) + 1)  # makes an item of each step another number
+        drawn = np.concatenate([following, negatives[: len(current)]], axis=1)
+        candidates, counts, candidate_ends = _distinct(drawn + base, base)
+        distinct, _, current_ends = _distinct(current + base, base)
+        where = np.searchsorted(candidates, following + base)  # dead lanes point anywhere
+        nexts = np.bincount(where[following > 0], minlength=len(candidates))
+        slots = np.searchsorted(distinct, current + base)
+        places = np.searchsorted(candidates, distinct)
+        absent = candidates[np.minimum(places, len(candidates) - 1)] != distinct
+        of_row = np.repeat(np.arange(len(current)), np.diff(current_ends))
+        rest_ends = np.concatenate([[0], np.cumsum(np.bincount(of_row[absent], minlength=len(current)))])
+        places -= candidate_ends[of_row]
+        places[absent] = np.diff(candidate_ends)[of_row[absent]] + np.arange(rest_ends[-1]) - rest_ends[of_row[absent]]
+        rest = distinct[absent] - base[of_row[absent], 0]
+        items = candidates - np.repeat(base[:, 0], np.diff(candidate_ends))
+        return _Chunk(
+            items=torch.from_numpy(current),
+            starts=torch.from_numpy(self.schedule.starts[rows]),
+            slots=torch.from_numpy(slots - current_ends[:-1, None]),
+            touched_slots=torch.from_numpy(places[np.minimum(slots, len(places) - 1)]),
+            positions=torch.from_numpy(where - candidate_ends[:-1, None]),
+            candidates=torch.from_numpy(items),
+            next_counts=torch.from_numpy(nexts.astype(np.float32)),
+            negative_counts=torch.from_numpy((counts - nexts).astype(np.float32)),
+            support=torch.from_numpy(self.support[items - 1]),
+            negative_support=torch.from_numpy(self.negative_support[items - 1]),
+            current=torch.from_numpy(distinct - base[of_row, 0]),
+            rest=torch.from_numpy(rest),
+            candidate_ends=candidate_ends.tolist(),
+            current_ends=current_ends.tolist(),
+            rest_ends=rest_ends.tolist(),
+        )
+
+
+def _distinct(numbers: Ints, base: Ints) -> tuple[Ints, Ints, Ints]:
+    """Return the distinct numbers of all rows, ascending, how often each stands there, and where each row begins.
+
+    Args:
+        numbers: (T, n); those of a row are above its base, or equal to it where there is none.
+        base: (T, 1) ascending, farther from each other than a row's numbers from it.
+    """
+    numbers = np.sort(numbers, axis=1)
+    flat = numbers.reshape(-1)
+    fresh = np.empty(len(flat), dtype=np.bool_)
+    fresh[0] = True
+    np.not_equal(flat[1:], flat[:-1], out=fresh[1:])
+    first = np.flatnonzero(fresh)
+    found, counts = flat[first], np.diff(first, append=len(flat))
+    real = ~np.isin(found, base, assume_unique=True, kind="sort") if (numbers[:, 0] == base[:, 0]).any() else None
+    if real is not None:
+        found, counts = found[real], counts[real]
+    ends = np.searchsorted(found, np.append(base[:, 0], np.iinfo(np.int64).max), side="left")
+    return found, counts, ends
+
+
+class _Draw:
+    """Numbers from 0 on in proportion to weights, by inverting their cumulative sum.
+
+    A table says for each of many equal intervals of [0, 1) which number it falls to; only the few intervals that a
+    bound of the sum lies in are searched.
+    """
+
+    def __init__(self, weights: NDArray[np.float64]) -> None:
+        self.bounds = np.cumsum(weights) / weights.sum()
+        self.bounds[-1] = 1.0
+        self.size = 1 << min(22, (16 * len(weights)).bit_length())  # a power of two: products below are exact
+        edges = np.searchsorted(self.bounds, np.arange(self.size + 1) / self.size, side="right")
+        self.low = np.where(edges[:-1] == edges[1:], edges[:-1], -1)
+
+    def __call__(self, uniform: NDArray[np.float64]) -> Ints:
+        """Return for each number u in [0, 1) the first whose cumulative share is above u."""
+        found = self.low[(uniform * self.size).astype(np.int64)]
+        search = found < 0
+        found[search] = np.searchsorted(self.bounds, uniform[search], side="right")
+        return found
+
+
+@dataclass
+class _Chunk:
+    """The items of consecutive steps: grids (T, B) of the lanes; what batches share is packed, step after step."""
+
+    items: Tensor
+    starts: Tensor
+    slots: Tensor
+    touched_slots: Tensor
+    positions: Tensor
+    candidates: Tensor
+    next_counts: Tensor
+    negative_counts: Tensor
+    support: Tensor
+    negative_support: Tensor
+    current: Tensor
+    rest: Tensor
+    candidate_ends: list[int]
+    current_ends: list[int]
+    rest_ends: list[int]
+
+
+class LaneBatches:
+    """Lists of one key of ``LaneSteps`` each, one for each micro-batch of this rank, from any optimizer step on.
+
+    Args:
+        steps: which batches there are.
+        max_steps: the optimizer step to stop at.
+        start_step: the optimizer step to begin at, as a resume does.
+        limit: steps of an epoch to use, the first ones; None for all.
+    """
+
+    def __init__(self, steps: LaneSteps, max_steps: int, start_step: int = 0, limit: int | None = None) -> None:
+        self.max_steps, self.start_step, self.accumulate = max_steps, start_step, steps.accumulate
+        self.steps_per_epoch = min(len(steps.schedule), limit or len(steps.schedule))
+
+    def __len__(self) -> int:
+        """Return the number of micro-batches from ``start_step`` to ``max_steps``."""
+        return max(0, self.max_steps - self.start_step) * self.accumulate
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        """Yield the key of each micro-batch."""
+        return self.from_step(self.start_step)
+
+    def from_step(self, first: int) -> Iterator[list[tuple[int, int]]]:
+        """Yield the key of each micro-batch from the optimizer step ``first`` on."""
+        for step in range(first, self.max_steps):
+            epoch, number = divmod(step, self.steps_per_epoch)
+            for part in range(self.accumulate):
+                yield [(epoch, number * self.accumulate + part)]
+
+
+def only(samples: Sequence[LaneBatch]) -> LaneBatch:
+    """Return the one batch of a list: what collates ``LaneSteps``."""
+    (batch,) = samples
+    return batch

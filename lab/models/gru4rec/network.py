@@ -1,0 +1,239 @@
+"""GRU4Rec: sessions are read by a GRU, and each of its states scores the items that may come next.
+
+Hidasi, Karatzoglou, Baltrunas and Tikk, "Session-based Recommendations with Recurrent Neural Networks", ICLR 2016;
+Hidasi and Karatzoglou, "Recurrent Neural Networks with Top-k Gains for Session-based Recommendations", CIKM 2018.
+Parameters and arithmetic are those of the authors' PyTorch code, whose item ``i`` is our item ``i + 1``.
+
+Shapes: m lanes of a batch, B lanes in all, h the width of the last layer, C candidates of a step (each item once), I
+items, Q queries.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lab.errors import CheckpointError, ConfigError
+from lab.models.gru4rec.cells import GRUCell, GRUEmbedding
+from lab.models.gru4rec.losses import lane_loss
+from lab.models.gru4rec.rows import RowGradient, lookup
+from lab.structures import LaneBatch, LaneTargets, SequenceBatch
+
+LANES = "lanes"
+"""The normaliser of the loss: the configured lanes, whether they are alive or not."""
+
+
+@dataclass
+class GRU4RecOutputs:
+    """What a step is scored by.
+
+    Attributes:
+        states: (m, h) of the lanes.
+        rows: (C, h) output embeddings of the candidates.
+        bias: (C,) their biases.
+    """
+
+    states: Tensor
+    rows: Tensor
+    bias: Tensor
+
+
+class GRU4Rec(nn.Module):
+    """GRU4Rec, trained on lanes (``LaneBatch``), without gradients through time.
+
+    Args:
+        num_items: I.
+        layers: width of each GRU layer.
+        embedding: where inputs come from: ``constrained``, the output embeddings; ``separate``, a table of their own;
+            ``none``, no vector: the first layer's input matrix is the table (``GRUEmbedding``).
+        embed_dim: width of the separate table; None for that of the first layer.
+        loss: see ``lab.models.gru4rec.losses``.
+        logq: exponent of the correction for sampling frequencies in ``cross_entropy``; 0 for none.
+        bpreg: weight of the score regularisation of ``bpr_max``.
+        elu: alpha of the ELU on the scores of ``bpr_max``; 0 for none.
+        dropout_embed: dropout of the inputs; with ``embedding=none`` of the first layer's states.
+        dropout_hidden: dropout of the states of each layer, which are carried on as dropped out.
+
+    Raises:
+        ConfigError: a width or a dropout is impossible.
+    """
+
+    batching = "lanes"
+
+    def __init__(
+        self,
+        num_items: int,
+        layers: Sequence[int] = (100,),
+        embedding: Literal["constrained", "separate", "none"] = "constrained",
+        embed_dim: int | None = None,
+        loss: Literal["cross_entropy", "bpr_max", "bpr", "top1", "top1_max"] = "cross_entropy",
+        logq: float = 0.0,
+        bpreg: float = 1.0,
+        elu: float = 0.5,
+        dropout_embed: float = 0.0,
+        dropout_hidden: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not layers or min(layers) < 1:
+            raise ConfigError(f"layers={list(layers)}: the width of each layer, one layer at least")
+        for name, rate in (("dropout_embed", dropout_embed), ("dropout_hidden", dropout_hidden)):
+            if not 0 <= rate < 1:
+                raise ConfigError(f"{name}={rate} is no share from 0 to below 1")
+        if embed_dim is not None and embedding != "separate":
+            raise ConfigError(f"embed_dim={embed_dim} is of embedding=separate, not of embedding={embedding}")
+        self.num_items, self.layers, self.embedding = num_items, tuple(layers), embedding
+        self.loss_kind, self.logq, self.bpreg, self.elu = loss, logq, bpreg, elu
+        inputs = layers[-1]
+        if embedding == "separate":
+            inputs = embed_dim or layers[0]
+            self.E = nn.Embedding(num_items, inputs)
+        elif embedding == "none":
+            self.GE = GRUEmbedding(num_items, layers[0])
+        widths = [inputs, *layers] if embedding != "none" else list(layers)
+        self.G = nn.ModuleList(GRUCell(*pair) for pair in pairwise(widths))
+        self.drop_embed, self.drop_hidden = nn.Dropout(dropout_embed), nn.Dropout(dropout_hidden)
+        self.Wy = nn.Embedding(num_items, layers[-1])
+        self.By = nn.Embedding(num_items, 1)
+        self.reset_parameters()
+        self._gradients = {name: RowGradient() for name in ("inputs", "outputs", "bias")}
+        self._hidden: list[Tensor] = []
+        self._own: Tensor | None = None
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw every matrix from U(-s, s), s = sqrt(6 / (rows + columns)) of each gate's own block; biases are zero."""
+        for name, parameter in self.named_parameters():
+            if parameter.ndim < 2 or name == "By.weight":
+                nn.init.zeros_(parameter)
+                continue
+            rows, columns = parameter.shape
+            gates = {"weight_ih": (3, 1), "weight_hh": (3, 1), "Wrz0": (1, 2)}.get(name.rpartition(".")[2], (1, 1))
+            if name == "GE.Wx0.weight":
+                gates = (1, 3)
+            bound = math.sqrt(6 / (rows / gates[0] + columns / gates[1]))
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def forward(self, batch: LaneBatch) -> GRU4RecOutputs:
+        """Read one event in each lane; in training the lanes' states go on from it."""
+        candidates, kept, count = batch.targets.items - 1, self._gradients, len(batch.targets.items)
+        bias, _ = lookup(self.By.weight, candidates, kept["bias"], count, batch.slots[:0])
+        if self.embedding == "constrained":
+            rows, inputs = lookup(self.Wy.weight, batch.touched - 1, kept["outputs"], count, batch.touched_slots)
+        else:
+            rows, _ = lookup(self.Wy.weight, candidates, kept["outputs"], count, batch.slots[:0])
+            table = self.E.weight if self.embedding == "separate" else self.GE.Wx0.weight
+            _, inputs = lookup(table, batch.current - 1, kept["inputs"], 0, batch.slots)
+        hidden = self._resume(batch, inputs)
+        states = self._layers(inputs, hidden)
+        if self.training:
+            for before, state in zip(self._hidden, states, strict=True):
+                before.index_copy_(0, batch.lanes, state.detach().to(before.dtype))
+        return GRU4RecOutputs(states[-1], rows, bias.squeeze(1))
+
+    def _layers(self, inputs: Tensor, hidden: Sequence[Tensor]) -> list[Tensor]:
+        """Return the next state of each layer, after dropout.
+
+        Args:
+            inputs: (m, d) embeddings, or (m, 3h) rows of the first layer's table.
+            hidden: (m, width) of each layer.
+        """
+        states: list[Tensor] = []
+        if self.embedding == "none":
+            states.append(self.drop_embed(self.GE(inputs, hidden[0])))
+        else:
+            inputs = self.drop_embed(inputs)
+        for cell, state in zip(self.G, hidden[len(states) :], strict=True):
+            states.append(self.drop_hidden(cell(states[-1] if states else inputs, state)))
+        return states
+
+    def _resume(self, batch: LaneBatch, like: Tensor) -> list[Tensor]:
+        """Return the state of each lane in each layer, zero where a session begins."""
+        if self._own is None or len(self._own) != batch.num_lanes:
+            self._hidden = [like.new_zeros(batch.num_lanes, width) for width in self.layers]
+            self._own = torch.zeros(batch.num_lanes, dtype=torch.bool, device=like.device)
+        elif self._own.device != like.device:
+            self._hidden = [kept.to(like.device) for kept in self._hidden]
+            self._own = self._own.to(like.device)
+        if self.training:
+            self._own.index_fill_(0, batch.lanes, True)
+        goes_on = (~batch.starts)[:, None].to(like.dtype)
+        return [kept.index_select(0, batch.lanes).to(like.dtype) * goes_on for kept in self._hidden]
+
+    def totals(self, targets: LaneTargets) -> Mapping[str, float]:
+        """Return how many of the configured lanes are this batch's, ended ones too: the authors' divisor."""
+        return {LANES: targets.share}
+
+    def loss(
+        self, outputs: GRU4RecOutputs, targets: LaneTargets, totals: Mapping[str, float] | None = None
+    ) -> dict[str, Tensor]:
+        """Return the sum of the loss over the lanes, divided by the configured number of lanes."""
+        total = lane_loss(
+            self.loss_kind, outputs.states, outputs.rows, outputs.bias, targets, self.logq, self.bpreg, self.elu
+        )
+        return {f"loss_{self.loss_kind}": total / (totals or self.totals(targets))[LANES]}
+
+    def encode(self, batch: SequenceBatch, queries: Tensor) -> Tensor:
+        """Return the last layer's states (Q, h) at the queries, every sequence read from a state of zero.
+
+        Args:
+            batch: (B, L) items.
+            queries: (Q, 2) (row, position).
+        """
+        items = (batch.items - 1).clamp(min=0)
+        if self.embedding == "none":
+            table = self.GE.Wx0.weight
+        else:
+            table = self.Wy.weight if self.embedding == "constrained" else self.E.weight
+        hidden = [table.new_zeros(len(items), width) for width in self.layers]
+        states = []
+        for step in items.unbind(dim=1):
+            hidden = self._layers(table.index_select(0, step), hidden)
+            states.append(hidden[-1])
+        return torch.stack(states, dim=1)[queries[:, 0], queries[:, 1]]
+
+    def score(self, states: Tensor, items: slice | Tensor) -> Tensor:
+        """Return the scores (Q, n) of some items.
+
+        Args:
+            states: (Q, h).
+            items: ``slice(first, last)`` of item numbers, or (Q, n) item numbers; 0 scores as item 1 does.
+        """
+        if isinstance(items, slice):
+            rows = slice(items.start - 1, items.stop - 1)
+            return torch.addmm(self.By.weight[rows, 0], states, self.Wy.weight[rows].T)
+        numbers = (items - 1).clamp(min=0)
+        return (self.Wy(numbers) @ states[:, :, None]).squeeze(2) + self.By(numbers).squeeze(2)
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Return the states of the lanes, zero in those that this rank has not walked: ranks' states add up.
+
+        Returns:
+            ``hidden.<layer>`` (B, width) for each layer; nothing before the first step.
+        """
+        if self._own is None:
+            return {}
+        own = self._own[:, None]
+        return {f"hidden.{number}": kept * own for number, kept in enumerate(self._hidden)}
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from the states of all lanes, the sum of ``training_state`` over the ranks.
+
+        Raises:
+            CheckpointError: they are of other layers.
+        """
+        if not state:
+            self._hidden, self._own = [], None
+            return
+        device = self.Wy.weight.device
+        found = [state[name].to(device, copy=True) for name in sorted(state, key=lambda name: int(name[7:]))]
+        widths = [kept.shape[1] for kept in found]
+        if widths != list(self.layers):
+            raise CheckpointError(f"the checkpoint's lanes have states of widths {widths}, not {list(self.layers)}")
+        self._hidden = found
+        self._own = torch.zeros(len(found[0]), dtype=torch.bool, device=device)
