@@ -32,6 +32,7 @@ class Columns:
         names: the columns' names, where the file has no header.
         time_format: ``"seconds"`` or ``"milliseconds"`` since 1970, ``"iso"``, or a pattern of ``strptime``.
         offset: name of a column of milliseconds that are added to the time.
+        drop_duplicates: leave out rows that repeat another in session, item and time; otherwise they are counted only.
     """
 
     session: str
@@ -41,6 +42,7 @@ class Columns:
     names: Sequence[str] | None = None
     time_format: str = "seconds"
     offset: str | None = None
+    drop_duplicates: bool = False
 
 
 @dataclass
@@ -96,8 +98,7 @@ def file_digest(path: Path) -> str:
 def read_events(path: Path, columns: Columns, where: str = "data") -> Events:
     """Read a file of events.
 
-    Rows with an empty id or a time that cannot be read are left out and counted, as are rows that repeat another in
-    every column.
+    Rows with an empty id or a time that cannot be read are left out and counted.
 
     Args:
         path: a text file, or one of Parquet (``.parquet``).
@@ -135,8 +136,9 @@ def read_events(path: Path, columns: Columns, where: str = "data") -> Events:
     table, times = table[readable], times[readable]
     if columns.time:
         repeated = table.duplicated().to_numpy()
-        left_out["that repeat another"] = int(repeated.sum())
-        table, times = table[~repeated], times[~repeated]
+        left_out[f"that repeat another{'' if columns.drop_duplicates else ', kept'}"] = int(repeated.sum())
+        if columns.drop_duplicates:
+            table, times = table[~repeated], times[~repeated]
     if not len(table):
         reasons = ", ".join(f"{count} {what}" for what, count in left_out.items() if count)
         raise DataError(f"{path}: none of its {before} rows can be used: {reasons}")
@@ -146,6 +148,7 @@ def read_events(path: Path, columns: Columns, where: str = "data") -> Events:
 def _read_table(path: Path, columns: Columns) -> Any:
     """Return the table as pandas, all values text."""
     import datasets
+    import pandas
 
     show = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
@@ -153,12 +156,14 @@ def _read_table(path: Path, columns: Columns) -> Any:
         if path.suffix.lower() == ".parquet":
             table = datasets.Dataset.from_parquet(str(path)).to_pandas().astype(str)
         else:
-            options: dict[str, Any] = {"sep": columns.separator, "dtype": str, "keep_default_na": False}
+            options: dict[str, Any] = {"sep": columns.separator, "keep_default_na": False}
             if columns.names is not None:
                 options |= {"names": list(columns.names), "header": None}
             if len(columns.separator) > 1:
                 options["engine"] = "python"
-            table = datasets.Dataset.from_csv(str(path), **options).to_pandas()
+            names = pandas.read_csv(path, nrows=0, **options).columns
+            text = datasets.Features({str(name): datasets.Value("string") for name in names})
+            table = datasets.Dataset.from_csv(str(path), features=text, **options).to_pandas()
     except Exception as error:
         cause = error.__cause__ or error
         first = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__

@@ -1,7 +1,7 @@
-"""Interactions of users with items, split by leaving the last ones out: the last is the test, the one before validates.
+"""Interactions of users with items, the last ones left out: the last is the test, the one before it validates.
 
-The protocol of SASRec (Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, section IV): the network
-that is tested reads all but the last event of a user, the validation item included.
+The protocol of SASRec (Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, section IV): what is
+tested reads all but the last event of a user, the validation item included.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class InteractionsDataModule(RecommendationDataModule):
         separator: between columns.
         column_names: the columns' names where the file has no header.
         time_format: ``"seconds"``, ``"milliseconds"``, ``"iso"`` or a pattern of ``strptime``.
+        drop_duplicates: leave out rows that repeat another in user, item and time.
         min_length: fewest events of a user.
         min_support: fewest events of an item.
         fixpoint: filter until nothing changes.
@@ -56,6 +57,7 @@ class InteractionsDataModule(RecommendationDataModule):
         separator: str = ",",
         column_names: Sequence[str] | None = None,
         time_format: str = "seconds",
+        drop_duplicates: bool = False,
         min_length: int = 1,
         min_support: int = 1,
         fixpoint: bool = True,
@@ -73,7 +75,15 @@ class InteractionsDataModule(RecommendationDataModule):
         if min_evaluated < 3:
             raise ConfigError(f"data.min_evaluated={min_evaluated}: two events are held out, so at least 3 are needed")
         self.root, self.file = Path(root), file
-        self.columns = Columns(user_column, item_column, time_column, separator, column_names, time_format)
+        self.columns = Columns(
+            user_column,
+            item_column,
+            time_column,
+            separator,
+            column_names,
+            time_format,
+            drop_duplicates=drop_duplicates,
+        )
         self.min_length, self.min_support, self.fixpoint = min_length, min_support, fixpoint
         self.drop_repeats, self.min_evaluated = drop_repeats, min_evaluated
 
@@ -115,8 +125,8 @@ class InteractionsDataModule(RecommendationDataModule):
 class MovieLensDataModule(InteractionsDataModule):
     """``data=ml100k`` and ``data=ml1m``: GroupLens' own files, or RecBole's. Arguments as ``InteractionsDataModule``.
 
-    The columns follow from the file's name: ``.inter`` (RecBole's typed header), ``.data`` (tabs), ``.dat`` (``::``); of
-    another file they are as configured.
+    The columns follow from the file's name: ``.inter`` (RecBole's typed header), ``.data`` (tabs), ``.dat`` (``::``);
+    of another file they are as configured.
     """
 
     def columns_of(self, path: Path) -> Columns:

@@ -238,7 +238,7 @@ def read_file(path: Path, columns: Columns, steps: Table) -> Events:
     """Read a file of events and begin the table of steps with what stands in it."""
     events = read_events(path, columns)
     reasons = ", ".join(f"{count} {what}" for what, count in events.left_out.items() if count)
-    add_step(steps, f"{path.name}", events, f"rows left out: {reasons}" if reasons else "")
+    add_step(steps, f"{path.name}", events, f"rows: {reasons}" if reasons else "")
     return events
 
 

@@ -1,7 +1,7 @@
 """Sessions: logs of anonymous visits, split by time; every next item of a later session is asked for.
 
-The preprocessing is that of the authors of GRU4Rec for RSC15 (sessions of two events or more, items of five or more; the
-last day is the test set, of which items unknown to the training are dropped), each number settable.
+The preprocessing is that of the authors of GRU4Rec for RSC15 (sessions of two events or more, items of five or more;
+the last day is the test set, of which items unknown to the training are dropped), each number settable.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class SessionsDataModule(RecommendationDataModule):
         column_names: the columns' names where the file has no header.
         time_format: ``"seconds"``, ``"milliseconds"``, ``"iso"`` or a pattern of ``strptime``.
         offset_column: name of a column of milliseconds that are added to the time.
+        drop_duplicates: leave out rows that repeat another in session, item and time.
         min_length: fewest events of a session.
         min_support: fewest events of an item.
         fixpoint: filter until nothing changes; otherwise once, as published for RSC15.
@@ -64,6 +65,7 @@ class SessionsDataModule(RecommendationDataModule):
         column_names: Sequence[str] | None = None,
         time_format: str = "seconds",
         offset_column: str | None = None,
+        drop_duplicates: bool = False,
         min_length: int = 2,
         min_support: int = 5,
         fixpoint: bool = False,
@@ -82,7 +84,14 @@ class SessionsDataModule(RecommendationDataModule):
         self.root = Path(root)
         self.files = {"train": train_file, "val": val_file, "test": test_file}
         self.columns = Columns(
-            session_column, item_column, time_column, separator, column_names, time_format, offset_column
+            session_column,
+            item_column,
+            time_column,
+            separator,
+            column_names,
+            time_format,
+            offset_column,
+            drop_duplicates,
         )
         self.min_length, self.min_support, self.fixpoint = min_length, min_support, fixpoint
         self.drop_repeats, self.test_days, self.split_by = drop_repeats, test_days, split_by
@@ -123,8 +132,8 @@ class SessionsDataModule(RecommendationDataModule):
         add_step(steps, "filtered", events, f"sessions >= {self.min_length}, items >= {self.min_support}, {how}")
         if not len(events):
             raise DataError(
-                f"data: no event is left of sessions of at least {self.min_length} events (data.min_length) and items of "
-                f"at least {self.min_support} (data.min_support)"
+                f"data: no event is left of sessions of at least {self.min_length} events (data.min_length) and items "
+                f"of at least {self.min_support} (data.min_support)"
             )
         return events
 
@@ -152,7 +161,8 @@ class SessionsDataModule(RecommendationDataModule):
         if not len(before) or not len(after):
             days = (events.times.max() - events.times.min()) / DAY
             raise DataError(
-                f"data: the last data.test_days={self.test_days} of {days:.3g} days leave nothing to train on or to {name}"
+                f"data: the last data.test_days={self.test_days} of {days:.3g} days leave nothing to train on or "
+                f"to {name}"
             )
         add_step(
             steps, f"cut off: {name}", after, f"sessions whose {self.split_by} is in the last {self.test_days} days"

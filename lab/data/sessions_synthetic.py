@@ -1,7 +1,7 @@
 """Generated sessions: a Markov chain over items, of which the best that any model can reach is known.
 
-Each item is followed by one of a few items with known chances, so the best list after an item is that of its most likely
-successors, and ``optimum`` is what it scores on average over the test's own queries.
+Each item is followed by one of a few items with known chances, so the best list after an item is that of its most
+likely successors, and ``optimum`` is what that list scores on average.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ VERSION = 1
 
 
 class SyntheticSessionsDataModule(RecommendationDataModule):
-    """``data=sessions_synthetic``: generated sessions. The chain is the same for every seed, the training sessions are not.
+    """``data=sessions_synthetic``: generated sessions. The chain is the same for every seed, the training is not.
 
     Args:
         num_items: I; every item begins a training session at least once.
