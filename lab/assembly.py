@@ -79,7 +79,8 @@ def build_data(config: Mapping[str, Any]) -> DataModule:
 
 def build_task(config: Mapping[str, Any], data: DataModule, max_steps: int) -> Task:
     """Build the task, its network sized from the data."""
-    spec = data.spec
+    with torch.device("cpu"):  # check=true builds the network on the meta device, but the data is real
+        spec = data.spec
     if spec.task != config["model"]["task"]:
         raise ConfigError(
             f"model={config['model']['name']} is for {config['model']['task']}, the data is for {spec.task}"

@@ -333,7 +333,8 @@ def check(config: dict[str, Any]) -> int:
     plan = make_plan(config, data, place)
     with torch.device("meta"):
         task = build_task(config, data, plan.schedule_steps)
-    task.configure_optimizers()
+    if task.is_trained:
+        task.configure_optimizers()
     line = task.dry_run(data.first_batch().to("meta"))
     count = sum(parameter.numel() for parameter in task.parameters())
     print_config(config)

@@ -14,10 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lab.errors import ConfigError, DataError
+from lab.ops.hashing import Integers, uniform
 
-Integers = npt.NDArray[np.int64]
-_GOLDEN = 0x9E3779B97F4A7C15
-_MASK = (1 << 64) - 1
 _FINEST = 1 << 40  # the largest sum of masses; float64 holds whole numbers up to 2**53
 
 
@@ -92,23 +90,6 @@ class NegativeSampler:
         place = np.searchsorted(self._keys, row[:, None] * self._stride + points, side="right")
         points += self._before[place] - self._before[self._starts[row]][:, None]
         return np.searchsorted(self._ends, points, side="right").astype(np.int64) + 1
-
-
-def uniform(seed: int, epoch: int, rows: Integers, positions: Integers, count: int) -> npt.NDArray[np.float64]:
-    """Return (N, count) numbers in [0, 1), each a hash of (seed, epoch, row, position, its number)."""
-    base = np.array([(epoch * _GOLDEN) & _MASK], dtype=np.uint64) ^ _mix(np.array([seed & _MASK], dtype=np.uint64))
-    state = _mix(base)
-    for part in (rows, positions):
-        state = _mix(state ^ _mix(part.astype(np.uint64) + np.uint64(_GOLDEN)))
-    steps = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
-    return (_mix(state[:, None] + steps) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def _mix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Return splitmix64's output function, a bijection of 64-bit integers."""
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
 
 
 def _masses(num_items: int, alpha: float, item_counts: Sequence[int] | None, num_rows: int) -> Integers:

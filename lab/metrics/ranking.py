@@ -80,7 +80,10 @@ class RankingMetrics(Metric):
         ranks = torch.arange(len(counts), dtype=torch.float64) / 2
         gains = {"recall": torch.ones_like(ranks), "mrr": 1 / ranks, "ndcg": 1 / torch.log2(ranks + 1)}
         shares = {name: (gain * counts)[2:-1].cumsum(0) / (total or 1) for name, gain in gains.items()}
-        return {f"{name}_{k}": float(shares[name][2 * k - 2]) if total else -1.0 for name in MEASURES for k in self.ks}
+        largest_first = sorted(self.ks, reverse=True)  # a sweep's table shows the first three
+        return {
+            f"{name}_{k}": float(shares[name][2 * k - 2]) if total else -1.0 for k in largest_first for name in MEASURES
+        }
 
 
 class GroupedRankingMetrics(RankingMetrics):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lab.errors import DataError
-from lab.ops.hashing import hashed_below
+from lab.ops.hashing import uniform
 from lab.ops.ranking import Pairs
 
 
@@ -42,8 +42,8 @@ def draw_outside(
         raise DataError(
             f"no item is left to draw negatives from for sequence {number}: it has had all that the distribution offers"
         )
-    draws = torch.arange(num_draws, device=weights.device)
-    fallen = hashed_below(left[:, None], seed, sequences[:, None], ordinals[:, None], draws)
+    noise = uniform(seed, 0, sequences.cpu().numpy(), ordinals.cpu().numpy(), num_draws)
+    fallen = (torch.from_numpy(noise).to(left.device) * left[:, None]).long()
     # Where each excluded item was cut out, on the shortened line of its own query; queries one after the other.
     width = line[-1] + 1
     cuts = excluded.queries * width + line[excluded.items - 1] - (cut[:-1] - cut[first][excluded.queries])

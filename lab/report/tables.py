@@ -37,7 +37,7 @@ def print_metrics(metrics: Mapping[str, float], title: str, protocol: str = "") 
     """
     stages = list(dict.fromkeys(key.split("/", 1)[0] for key in metrics))
     names = list(dict.fromkeys(key.split("/", 1)[1] for key in metrics))
-    table = Table(title=f"{title}\n{protocol}" if protocol else title)
+    table = Table(title=title)
     table.add_column("metric")
     for stage in stages:
         table.add_column(stage, justify="right")
@@ -45,6 +45,8 @@ def print_metrics(metrics: Mapping[str, float], title: str, protocol: str = "") 
         values = [metrics.get(f"{stage}/{name}") for stage in stages]
         if any(value not in (None, -1.0) for value in values):  # -1 is COCO's "nothing to measure"
             table.add_row(name, *("" if value in (None, -1.0) else f"{value:.4f}" for value in values))
+    if protocol:  # in the title it would be broken into lines of the table's width
+        print(f"protocol  {protocol}")
     Console().print(table)
 
 

@@ -180,7 +180,11 @@ class RecommendationTask(Task):
         k = max(self.eval_settings["ks"])
         shown = ["queries", *(f"{measure}_{k}" for measure in MEASURES)]
         rows = zip(_group_names(starts, 0 if name == "support" else 1), self.groups[name].compute(), strict=True)
-        return [{what: label, **{key: None if row[key] == -1 else row[key] for key in shown}} for label, row in rows]
+        return [
+            {what: label, **{key: None if row[key] == -1 else row[key] for key in shown}}
+            for label, row in rows
+            if row["queries"]
+        ]
 
     def predict_step(self, batch: SequenceBatch, batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return sequence numbers (b,), their best items (b, k), 0 where there are fewer, and scores (b, k).
