@@ -26,7 +26,8 @@ from lab.ranks import Place
 from lab.report.tables import print_metrics, print_table
 from lab.run_directory import describe_versions, now
 from lab.strategies import collectives
-from lab.tasks.base import Table, Task
+from lab.structures import Table
+from lab.tasks.base import Task
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -23,11 +23,8 @@ _SHORT = {
     "train/loss": "loss {:6.3f}",
     "train/samples_per_s": "{:4.0f}/s",
     "val/loss": "loss {:.3f}",
-    "val/map": "map {:.3f}",
-    "val/map_50": "map_50 {:.3f}",
 }
-_TRAINING = ("train/loss", "train/samples_per_s", "val/map_50")
-_VALIDATED = ("val/loss", "val/map", "val/map_50")
+_TRAINING = ("train/loss", "train/samples_per_s")
 
 
 class ProgressBar(pl.Callback):
@@ -77,7 +74,17 @@ class ProgressBar(pl.Callback):
 
     def _status(self, *names: str) -> str:
         # Of a constant width, so that the bar keeps still.
-        return "  ".join(_SHORT[name].format(self.steps.latest[name]) for name in names if name in self.steps.latest)
+        latest = self.steps.latest
+        return "  ".join(
+            _SHORT.get(name, f"{name.partition('/')[2]} {{:.3f}}").format(latest[name])
+            for name in names
+            if name in latest
+        )
+
+    @staticmethod
+    def _metrics(task: Any) -> list[str]:
+        """Return the validation metrics that a task wants to be shown."""
+        return [f"val/{name}" for name in getattr(task, "shown", ())]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the bar from where the run stands."""
@@ -86,10 +93,11 @@ class ProgressBar(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Move on."""
-        self._advance("train", trainer.global_step, self._status(*_TRAINING))
+        shown = (*_TRAINING, *self._metrics(pl_module)[-1:])
+        self._advance("train", trainer.global_step, self._status(*shown))
         if not self.console.is_terminal and time.monotonic() - self._line_time > self.seconds:
             self._line_time = time.monotonic()
-            print(f"step {trainer.global_step}/{self.max_steps}  {self._status(*_TRAINING)}", flush=True)
+            print(f"step {trainer.global_step}/{self.max_steps}  {self._status(*shown)}", flush=True)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show a second bar."""
@@ -105,7 +113,8 @@ class ProgressBar(pl.Callback):
         """Take the second bar away."""
         self._remove("validate")
         if trainer.state.fn == "fit":
-            line = f"step {trainer.global_step}/{self.max_steps}  validated  {self._status(*_VALIDATED)}"
+            status = self._status("val/loss", *self._metrics(pl_module))
+            line = f"step {trainer.global_step}/{self.max_steps}  validated  {status}"
             self._bar.console.print(line, highlight=False) if self._bar is not None else print(line, flush=True)
         else:
             self._stop()

@@ -17,10 +17,7 @@ from torch.utils.data import DataLoader
 from lab.data.loader import Reduce, Totals, TrainStream, eval_loader
 from lab.data.sampler import EvalBatches, TrainBatches, choose
 from lab.errors import ConfigError
-from lab.structures import DataSpec, KeyedDataset
-
-Table = list[dict[str, Any]]
-"""Rows of a table, each a value for each column."""
+from lab.structures import DataSpec, KeyedDataset, Table
 
 
 @dataclass

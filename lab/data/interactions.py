@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lab.data.datamodule import Table
 from lab.data.events import Columns, Events, read_events, with_support, without_repeats
 from lab.data.recommendation import Batching, RecommendationDataModule, Splits, add_step, number_items, read_file
 from lab.data.sequences import Sequences
 from lab.errors import ConfigError, DataError
+from lab.structures import Table
 
 
 class InteractionsDataModule(RecommendationDataModule):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lab.data.datamodule import DataModule, Table
+from lab.data.datamodule import DataModule
 from lab.data.events import Columns, Events, Ints, read_events, translate
 from lab.data.lanes import LaneBatches, LaneSchedule, LaneSteps, only
 from lab.data.negatives import NegativeSampler
@@ -29,7 +29,7 @@ from lab.data.sequences import (
     whole_prefixes,
 )
 from lab.errors import ConfigError, DataError
-from lab.structures import DataSpec
+from lab.structures import DataSpec, Table
 
 Batching = Literal["sequences", "lanes"]
 

@@ -12,11 +12,11 @@ from typing import Literal
 
 import numpy as np
 
-from lab.data.datamodule import Table
 from lab.data.events import Columns, Events, known_only, read_events, split_by_time, with_support, without_repeats
 from lab.data.recommendation import Batching, RecommendationDataModule, Splits, add_step, number_items, read_file
 from lab.data.sequences import Sequences
 from lab.errors import ConfigError, DataError
+from lab.structures import Table
 
 DAY = 86400.0
 

@@ -60,6 +60,12 @@ def print_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
     Console().print(table)
 
 
+def print_tables(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Print tables, each under its name."""
+    for name, rows in tables.items():
+        print_table(rows, name.replace("_", " "))
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return ""

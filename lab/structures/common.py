@@ -12,6 +12,8 @@ from torch import Tensor
 OutputsT = TypeVar("OutputsT")
 TargetsT = TypeVar("TargetsT", bound="Rows")
 TruthT = TypeVar("TruthT", bound="Rows")
+Table = list[dict[str, Any]]
+"""Rows of a table, each a value for each column."""
 
 
 def split_packed(counts: Sequence[int], rows: slice) -> slice:

@@ -17,12 +17,9 @@ from lab.building import build, taken_arguments
 from lab.checkpoint.access import StateAccess
 from lab.checkpoint.format import CheckpointReader
 from lab.errors import CheckpointError, ConfigError
-from lab.structures import DataSpec
+from lab.structures import DataSpec, Table
 from lab.tasks.optim import make_optimizer, make_schedule
 from lab.tasks.set_loss import SetLoss
-
-Table = list[dict[str, Any]]
-"""Rows of a table, each a value for each column."""
 
 
 class Task(pl.LightningModule):
@@ -43,6 +40,7 @@ class Task(pl.LightningModule):
         tables: what of the last evaluation takes a table to say, by name.
         step_terms: the loss and its terms of the current optimizer step.
         monitor: the metric, higher is better, that ``best.ckpt`` is the best of.
+        shown: metrics that the progress bar shows, without the split in their names.
 
     Raises:
         ConfigError: what ``net`` names does not speak the task's protocol.
@@ -51,6 +49,7 @@ class Task(pl.LightningModule):
     kind: ClassVar[str]
     protocol: ClassVar[type]
     monitor: str
+    shown: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -19,6 +19,7 @@ class DetectionTask(Task):
     kind = "detection"
     protocol = Detector
     monitor = "val/map"
+    shown = ("map", "map_50")
 
     def make_metrics(self) -> None:
         """Make one mAP for validation and one for test."""

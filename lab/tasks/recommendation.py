@@ -17,8 +17,8 @@ from lab.metrics.coverage import Coverage
 from lab.metrics.ranking import MEASURES, GroupedRankingMetrics, RankingMetrics
 from lab.ops.ranking import Pairs, Ranking, rank_first, rank_targets, top_items
 from lab.ops.sampling import draw_outside
-from lab.structures import DataSpec, Recommender, SequenceBatch
-from lab.tasks.base import Table, Task, chosen_arguments
+from lab.structures import DataSpec, Recommender, SequenceBatch, Table
+from lab.tasks.base import Task, chosen_arguments
 from lab.tasks.queries import Queries, Scorer, history
 
 SUPPORT = (1, 5, 20, 100)
@@ -71,6 +71,7 @@ class RecommendationTask(Task):
         settings = self.eval_settings
         ks, ties = settings["ks"], settings["ties"]
         self.monitor = f"val/{settings['monitor'] or f'mrr_{max(ks)}'}"
+        self.shown = (f"recall_{max(ks)}", f"mrr_{max(ks)}")
         names = ("val", "test", "test_also") if settings["also"] else ("val", "test")
         self.ranks = nn.ModuleDict({name: RankingMetrics(ks, ties) for name in names})
         self.groups = nn.ModuleDict(
