@@ -37,7 +37,7 @@ def print_metrics(metrics: Mapping[str, float], title: str, protocol: str = "") 
     """
     stages = list(dict.fromkeys(key.split("/", 1)[0] for key in metrics))
     names = list(dict.fromkeys(key.split("/", 1)[1] for key in metrics))
-    table = Table(title=title)
+    table = Table()
     table.add_column("metric")
     for stage in stages:
         table.add_column(stage, justify="right")
@@ -47,17 +47,24 @@ def print_metrics(metrics: Mapping[str, float], title: str, protocol: str = "") 
             table.add_row(name, *("" if value in (None, -1.0) else f"{value:.4f}" for value in values))
     if protocol:  # in the title it would be broken into lines of the table's width
         print(f"protocol  {protocol}")
-    Console().print(table)
+    _print_titled(table, title)
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
     """Print rows of equal columns; what is missing (None) is left blank."""
-    table = Table(title=title)
+    table = Table()
     for name in rows[0] if rows else ():
         table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
     for row in rows:
         table.add_row(*map(_cell, row.values()))
-    Console().print(table)
+    _print_titled(table, title)
+
+
+def _print_titled(table: Table, title: str) -> None:
+    """Print a title on a line of its own: above the table it would be broken to the table's width."""
+    console = Console(highlight=False)
+    console.print(f"[italic]{title}[/]", soft_wrap=True)
+    console.print(table)
 
 
 def print_tables(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
