@@ -33,7 +33,7 @@ class ConvStem(nn.Module):
     def __init__(self, widths: Sequence[int] = (64, 96), out_indices: Sequence[int] | None = None) -> None:
         super().__init__()
         if not widths or any(width < GROUPS or width % GROUPS for width in widths):
-            raise ConfigError(f"widths={tuple(widths)} of conv_stem: expected multiples of {GROUPS}, one for each stage")
+            raise ConfigError(f"widths={tuple(widths)} of conv_stem: expected a multiple of {GROUPS} for each stage")
         known = range(1, len(widths) + 1)
         self.out_indices = tuple(known if out_indices is None else out_indices)
         if not self.out_indices or any(index not in known for index in self.out_indices):
