@@ -1,0 +1,97 @@
+"""The feature pyramid that brings a backbone's maps to stride 4: Lin et al., "Feature Pyramid Networks", CVPR 2017.
+
+In the form of Cheng et al., "Per-Pixel Classification is Not All You Need for Semantic Segmentation", NeurIPS 2021,
+section 4.1: group norm after every convolution, nearest upsampling, a last convolution without norm. Parameters have
+the names of its authors' pixel decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lab.errors import ConfigError
+
+
+class ConvNorm(nn.Conv2d):
+    """A convolution without bias that keeps the resolution, group norm and, if asked, ReLU.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: odd side of the kernel.
+        num_groups: of the norm; divides ``out_channels``.
+        relu: whether to rectify.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, num_groups: int, relu: bool) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False)
+        self.norm = nn.GroupNorm(num_groups, out_channels)
+        self.relu = relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, out_channels, H, W)."""
+        out: Tensor = self.norm(super().forward(x))
+        return out.relu_() if self.relu else out
+
+
+class FeaturePyramid(nn.Module):
+    """From a backbone's maps, finest first, to features at the finest resolution.
+
+    Args:
+        in_channels: channels of each map.
+        channels: of the pyramid.
+        mask_dim: channels of the features that are returned.
+        num_groups: of every group norm; divides ``channels``.
+        top_channels: channels of what stands in for the coarsest map, where that is not the backbone's own.
+
+    Raises:
+        ConfigError: ``num_groups`` does not divide ``channels``, or there are fewer than two maps.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        channels: int,
+        mask_dim: int,
+        num_groups: int = 32,
+        top_channels: int | None = None,
+    ) -> None:
+        super().__init__()
+        if len(in_channels) < 2:
+            raise ConfigError(f"a feature pyramid needs two maps or more, not the {len(in_channels)} of the backbone")
+        if channels % num_groups:
+            raise ConfigError(f"{channels} channels of the feature pyramid must be a multiple of {num_groups} groups")
+        self.num_levels = len(in_channels)
+        for level, width in enumerate(in_channels[:-1], start=1):
+            self.add_module(f"adapter_{level}", ConvNorm(width, channels, 1, num_groups, relu=False))
+            self.add_module(f"layer_{level}", ConvNorm(channels, channels, 3, num_groups, relu=True))
+        top = ConvNorm(top_channels or in_channels[-1], channels, 3, num_groups, relu=True)
+        self.add_module(f"layer_{self.num_levels}", top)
+        self.mask_features = nn.Conv2d(channels, mask_dim, 3, padding=1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                fill_convolution(module)
+
+    def merge(self, maps: Sequence[Tensor]) -> Tensor:
+        """Map (B, C_i, H_i, W_i), finest first, to (B, channels, H_1, W_1), what the last convolution maps on."""
+        y: Tensor = self.get_submodule(f"layer_{self.num_levels}")(maps[-1])
+        for level in range(self.num_levels - 1, 0, -1):
+            lateral: Tensor = self.get_submodule(f"adapter_{level}")(maps[level - 1])
+            lateral = lateral + F.interpolate(y, size=lateral.shape[-2:], mode="nearest")
+            y = self.get_submodule(f"layer_{level}")(lateral)
+        return y
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Map (B, C_i, H_i, W_i), finest first, to (B, mask_dim, H_1, W_1)."""
+        features: Tensor = self.mask_features(self.merge(maps))
+        return features
+
+
+def fill_convolution(module: nn.Conv2d) -> None:
+    """Fill a convolution's weight with variance 1 / fan-in, uniformly, and zero its bias, as the authors' code does."""
+    nn.init.kaiming_uniform_(module.weight, a=1)
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)

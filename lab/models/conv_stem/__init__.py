@@ -1,0 +1,1 @@
+"""A small backbone of convolutions, for networks that learn on a CPU."""

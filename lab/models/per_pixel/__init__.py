@@ -1,0 +1,1 @@
+"""The per-pixel baseline: a feature pyramid and a classifier of every pixel."""
