@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,9 @@ class DetectionDataModule(pl.LightningDataModule):
         seed: of the order and the augmentation.
     """
 
+    task = "detection"
+    collate: Callable[[Sequence[Any]], Any] = staticmethod(collate_detection)
+
     def __init__(self, batch_size: int, num_workers: int = 0, seed: int = 0) -> None:
         super().__init__()
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
@@ -83,7 +87,10 @@ class DetectionDataModule(pl.LightningDataModule):
     @property
     def spec(self) -> DataSpec:
         """What the task sizes its network from."""
-        return DataSpec("detection", tuple(self.dataset("train").class_names), self.input_shape)
+        train = self.dataset("train")
+        return DataSpec(
+            self.task, tuple(train.class_names), self.input_shape, thing_labels=getattr(train, "thing_labels", ())
+        )
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -104,7 +111,7 @@ class DetectionDataModule(pl.LightningDataModule):
         return TrainStream(
             self.dataset("train"),
             self._batches(self.plan.max_steps),
-            collate_detection,
+            self.collate,
             self.plan.totals,
             self.num_workers,
             pin_memory=torch.cuda.is_available(),
@@ -115,7 +122,7 @@ class DetectionDataModule(pl.LightningDataModule):
     def first_batch(self) -> DetectionBatch:
         """Return this rank's first micro-batch, loaded here and now, without ``totals``."""
         keys = next(iter(self._batches(self.plan.start_step + 1)))
-        return collate_detection([self.dataset("train")[key] for key in keys])
+        return self.collate([self.dataset("train")[key] for key in keys])
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the validation batches."""
@@ -155,4 +162,4 @@ class DetectionDataModule(pl.LightningDataModule):
     def _eval_loader(self, dataset: KeyedDataset, limit: float | int | None) -> DataLoader[Any]:
         plan = self.plan
         batches = EvalBatches(len(dataset), self.batch_size, plan.rank, plan.world_size, limit)
-        return eval_loader(dataset, batches, collate_detection, self.num_workers, torch.cuda.is_available())
+        return eval_loader(dataset, batches, self.collate, self.num_workers, torch.cuda.is_available())
