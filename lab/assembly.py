@@ -25,8 +25,9 @@ from lab.strategies.environment import ManagedEnvironment
 from lab.tasks.base import Task, plain_spec
 from lab.tasks.detection import DetectionTask
 from lab.tasks.recommendation import RecommendationTask
+from lab.tasks.segmentation import SegmentationTask
 
-TASKS: dict[str, type[Task]] = {task.kind: task for task in (DetectionTask, RecommendationTask)}
+TASKS: dict[str, type[Task]] = {task.kind: task for task in (DetectionTask, RecommendationTask, SegmentationTask)}
 """The task of each kind of problem."""
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import lightning.pytorch as pl
 
 from lab.report.pictures import contact_sheet, side_by_side
-from lab.structures import DetectionBatch
+from lab.report.segmentation_pictures import truth_and_prediction
+from lab.structures import DetectionBatch, SegmentationBatch
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -81,5 +82,22 @@ def detection_panels(task: Any, outputs: Any, batch: DetectionBatch, count: int)
         yield side_by_side(image, shown, found, task.class_names, SHOWN_ABOVE)
 
 
-PANELS: dict[str, Callable[[Any, Any, Any, int], Iterator[Image]]] = {"detection": detection_panels}
+def segmentation_panels(task: Any, outputs: Any, batch: SegmentationBatch, count: int) -> Iterator[Image]:
+    """Yield image, truth and prediction for the first images of a batch."""
+    where = (outputs, batch.targets.sizes, batch.targets.sizes)  # in pixels of the batch's images
+    maps = task.net.semantic(*where)
+    panoptic = task.net.panoptic(*where, task.spec.thing_labels) if task.eval_settings["panoptic"] else None
+    labels = batch.targets.labels.split(list(batch.targets.counts))
+    for row in range(min(len(batch.images), count)):
+        height, width = maps[row].shape
+        image = batch.images[row, :, :height, :width].cpu()
+        truth = (batch.targets.segments[row, :height, :width].cpu(), labels[row].cpu())
+        segments = None if panoptic is None else panoptic[row].to("cpu")
+        yield truth_and_prediction(image, truth, maps[row].cpu(), task.class_names, segments)
+
+
+PANELS: dict[str, Callable[[Any, Any, Any, int], Iterator[Image]]] = {
+    "detection": detection_panels,
+    "segmentation": segmentation_panels,
+}
 """What draws a batch of each kind of problem: task, outputs, batch, the most pictures wanted."""

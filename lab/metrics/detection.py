@@ -109,43 +109,19 @@ class DetectionMAP(Metric):
             DataError: if two valid rows have the same image id.
         """
         arrays = {name: self._gathered(name) for name in _STATES}
-        image_ids, order = _kept(arrays["image_ids"], arrays["valid"])
+        image_ids, order = kept_rows(arrays["image_ids"], arrays["valid"])
         found = _rows(arrays, "found", ("boxes", "scores", "labels"), order)
         true = _rows(arrays, "true", ("boxes", "labels", "iscrowd", "area"), order)
         true["area"], true["iscrowd"] = true["area"].astype(np.float64), true["iscrowd"].astype(np.int64)
         found["area"] = np.prod(found["boxes"][:, 2:].astype(np.float64) - found["boxes"][:, :2], axis=1)
-        return self._evaluate(image_ids, _annotations(true, image_ids), _annotations(found, image_ids))
+        sides = (_annotations(true, image_ids), _annotations(found, image_ids))
+        return evaluate_coco(self.class_names, image_ids.tolist(), *sides, "bbox")
 
     def _gathered(self, name: str) -> np.ndarray[Any, Any]:
         state = getattr(self, name)  # a list before a sync, a tensor after it
         shape, dtype = _STATES[name]
         value = dim_zero_cat(state) if len(state) else torch.empty(shape, dtype=dtype)
         return value.cpu().numpy()
-
-    def _evaluate(
-        self, image_ids: np.ndarray[Any, Any], truth: list[dict[str, Any]], found: list[dict[str, Any]]
-    ) -> dict[str, float]:
-        from faster_coco_eval import COCO, COCOeval_faster
-
-        classes = [{"id": label + 1, "name": name} for label, name in enumerate(self.class_names)]
-        images = [{"id": image_id} for image_id in image_ids.tolist()]
-        names = {label: f"map_per_class/{name}" for label, name in enumerate(self.class_names) if name != "N/A"}
-        if not images:
-            return dict.fromkeys((*_SUMMARY, *names.values()), -1.0)
-        sides = [COCO({"images": images, "categories": classes, "annotations": side}) for side in (truth, found)]
-        evaluation = COCOeval_faster(*sides, iouType="bbox", print_function=_log.debug)
-        # In float64, as pycocotools has them: 0.001 of the result hangs on it.
-        evaluation.params.iouThrs = np.linspace(0.5, 0.95, 10)
-        evaluation.params.recThrs = np.linspace(0.0, 1.0, 101)
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-        result = {name: float(value) for name, value in zip(_SUMMARY, evaluation.stats[:12], strict=True)}
-        precision = evaluation.eval["precision"][:, :, :, 0, -1]  # thresholds, recalls, classes; all areas, 100 boxes
-        for label, name in names.items():
-            defined = precision[:, :, label][precision[:, :, label] > -1]
-            result[name] = float(defined.mean()) if defined.size else -1.0
-        return result
 
     def _sync_dist(
         self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any | None = None
@@ -157,7 +133,46 @@ class DetectionMAP(Metric):
         super()._sync_dist(dist_sync_fn, process_group)
 
 
-def _kept(
+def evaluate_coco(
+    class_names: Sequence[str],
+    image_ids: Sequence[int],
+    truth: list[dict[str, Any]],
+    found: list[dict[str, Any]],
+    kind: str,
+) -> dict[str, float]:
+    """Return COCO's twelve numbers and ``map_per_class/<name>``.
+
+    Args:
+        class_names: the K names, in label order; class label + 1 is the category.
+        image_ids: of all images, those without any annotation too.
+        truth: annotations of COCO's form.
+        found: the same, with scores.
+        kind: ``bbox`` or ``segm``.
+    """
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    classes = [{"id": label + 1, "name": name} for label, name in enumerate(class_names)]
+    images = [{"id": image_id} for image_id in image_ids]
+    names = {label: f"map_per_class/{name}" for label, name in enumerate(class_names) if name != "N/A"}
+    if not images:
+        return dict.fromkeys((*_SUMMARY, *names.values()), -1.0)
+    sides = [COCO({"images": images, "categories": classes, "annotations": side}) for side in (truth, found)]
+    evaluation = COCOeval_faster(*sides, iouType=kind, print_function=_log.debug)
+    # In float64, as pycocotools has them: 0.001 of the result hangs on it.
+    evaluation.params.iouThrs = np.linspace(0.5, 0.95, 10)
+    evaluation.params.recThrs = np.linspace(0.0, 1.0, 101)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    result = {name: float(value) for name, value in zip(_SUMMARY, evaluation.stats[:12], strict=True)}
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # thresholds, recalls, classes; all areas, 100 found
+    for label, name in names.items():
+        defined = precision[:, :, label][precision[:, :, label] > -1]
+        result[name] = float(defined.mean()) if defined.size else -1.0
+    return result
+
+
+def kept_rows(
     image_ids: np.ndarray[Any, Any], valid: np.ndarray[Any, Any]
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Return the valid image ids in ascending order, and the row of each: the same on any number of ranks."""

@@ -18,8 +18,8 @@ Colour: TypeAlias = tuple[int, int, int]
 Rectangle: TypeAlias = tuple[float, float, float, float]
 
 READABLE_SIDE = 256  # images whose longer side is shorter are enlarged towards this
-_PAPER: Colour = (255, 255, 255)
-_INK: Colour = (20, 20, 20)
+PAPER: Colour = (255, 255, 255)
+INK: Colour = (20, 20, 20)
 
 
 def class_colour(label: int) -> Colour:
@@ -49,12 +49,12 @@ def draw_detections(
         threshold: boxes with a lower score are left out, as are boxes that are not finite; what reaches beyond the
             image is cut off at its edge.
     """
-    picture = _as_picture(image)
+    picture = as_picture(image)
     scale = max(1, READABLE_SIDE // max(picture.size))
     if scale > 1:
         picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
     width = max(2, max(picture.size) // 300)
-    font = _font(picture)
+    font = picture_font(picture)
     draw = ImageDraw.Draw(picture)
     entries = _entries(boxes, labels, scores, class_names, threshold)
     limits = (picture.width, picture.height) * 2
@@ -90,13 +90,13 @@ def side_by_side(
     """
     left = draw_detections(image, *truth, None, class_names)
     right = draw_detections(image, *predicted, class_names, threshold)
-    font = _font(left)
+    font = picture_font(left)
     header = math.ceil(sum(font.getmetrics()) * 1.3)
     gap = max(4, left.width // 64)
-    sheet = Image.new("RGB", (left.width + gap + right.width, left.height + header), _PAPER)
+    sheet = Image.new("RGB", (left.width + gap + right.width, left.height + header), PAPER)
     draw = ImageDraw.Draw(sheet)
     for place, caption, half in ((0, "truth", left), (left.width + gap, f"prediction (score >= {threshold:g})", right)):
-        draw.text((place + 2, header // 2), caption, fill=_INK, font=font, anchor="lm")
+        draw.text((place + 2, header // 2), caption, fill=INK, font=font, anchor="lm")
         sheet.paste(half, (place, header))
     return sheet
 
@@ -122,7 +122,7 @@ def contact_sheet(
         columns = max(1, round(math.sqrt(len(pictures) * height / width)))
     columns = min(columns, len(pictures))
     rows = math.ceil(len(pictures) / columns)
-    sheet = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + gap) + gap), _PAPER)
+    sheet = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + gap) + gap), PAPER)
     for number, picture in enumerate(pictures):
         row, column = divmod(number, columns)
         sheet.paste(picture, (gap + column * (width + gap), gap + row * (height + gap)))
@@ -131,7 +131,8 @@ def contact_sheet(
     return sheet
 
 
-def _as_picture(image: Tensor | Image.Image) -> Image.Image:
+def as_picture(image: Tensor | Image.Image) -> Image.Image:
+    """Return a picture in RGB, a copy, of one or of a (3, H, W) uint8 tensor."""
     if isinstance(image, Image.Image):
         return image.convert("RGB") if image.mode != "RGB" else image.copy()
     if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
@@ -156,7 +157,7 @@ def _entries(
     return entries
 
 
-def _font(picture: Image.Image) -> ImageFont.FreeTypeFont:
+def picture_font(picture: Image.Image) -> ImageFont.FreeTypeFont:
     """Return Pillow's own font, the same on every machine, in a size that suits the picture."""
     font = ImageFont.load_default(size=max(12, max(picture.size) // 45))
     if not isinstance(font, ImageFont.FreeTypeFont):
@@ -183,7 +184,7 @@ def _draw_text(
     draw.rectangle((x, y, x + width - 1, y + height - 1), fill=colour)
     red, green, blue = colour
     bright = 0.299 * red + 0.587 * green + 0.114 * blue > 140
-    draw.text((x + 2, y + height / 2), text, fill=_INK if bright else _PAPER, font=font, anchor="lm")
+    draw.text((x + 2, y + height / 2), text, fill=INK if bright else PAPER, font=font, anchor="lm")
 
 
 def _meet(first: Rectangle, second: Rectangle) -> bool:

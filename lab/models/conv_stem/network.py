@@ -37,8 +37,8 @@ class ConvStem(nn.Module):
         known = range(1, len(widths) + 1)
         self.out_indices = tuple(known if out_indices is None else out_indices)
         if not self.out_indices or any(index not in known for index in self.out_indices):
-            stages = ", ".join(map(str, known))
-            raise ConfigError(f"out_indices={self.out_indices} of conv_stem: expected some of the stages {stages}")
+            names = ", ".join(map(str, known))
+            raise ConfigError(f"out_indices={self.out_indices} of conv_stem: expected some of the stages {names}")
         self.num_channels = tuple(widths[index - 1] for index in self.out_indices)
         self.strides = tuple(PATCH * 2 ** (index - 1) for index in self.out_indices)
         stages: list[nn.Module] = []

@@ -328,8 +328,5 @@ def fold_masks(embed: Tensor, pixels: Tensor, convolution: nn.Conv2d) -> Tensor:
     kernel = torch.einsum("bne,eikl->bnikl", embed, convolution.weight)
     assert convolution.bias is not None
     bias = embed @ convolution.bias
-    masks = [
-        F.conv2d(pixels[i : i + 1], kernel[i], bias[i], padding=convolution.padding)  # type: ignore[arg-type]
-        for i in range(num_images)
-    ]
+    masks = [F.conv2d(pixels[i : i + 1], kernel[i], bias[i], padding=convolution.padding) for i in range(num_images)]
     return torch.cat(masks) if num_images != 1 else masks[0].view(1, num_queries, *pixels.shape[-2:])

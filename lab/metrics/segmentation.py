@@ -1,0 +1,170 @@
+"""Mean IoU, pixel accuracy and panoptic quality, exact on any number of ranks: all states are sums of counts.
+
+Images differ in size, so predictions are lists and the truth's pixels stand packed, one image after the other. Why not
+torchmetrics' classes: they take maps of one size, loop over classes (panoptic quality) or keep float32 counts, and know
+no crowds; both are compared with them in the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from lab.structures import NO_SEGMENT, SegmentationTruth, Segments
+
+
+def true_classes(truth: SegmentationTruth) -> Tensor:
+    """Return the class of each pixel (P,) int64 of all images, -1 where there is none or a crowd."""
+    device = truth.pixels.device
+    counts = torch.tensor(truth.counts, dtype=torch.int64, device=device)
+    areas = torch.tensor([height * width for height, width in truth.sizes], dtype=torch.int64, device=device)
+    first = torch.repeat_interleave(counts.cumsum(0) - counts, areas, output_size=len(truth.pixels))
+    labels = torch.where(truth.iscrowd, -1, truth.labels)
+    if not len(labels):
+        return torch.full_like(truth.pixels, -1, dtype=torch.int64)
+    numbers = truth.pixels.long()
+    return torch.where(numbers == NO_SEGMENT, -1, labels[(first + numbers).clamp(min=0, max=len(labels) - 1)])
+
+
+class SemanticMetrics(Metric):
+    """Counts of true and predicted classes, and what follows from them.
+
+    ``miou`` is the mean over the classes that stand in the truth or the prediction at all (Everingham et al., 2010, as
+    in mmsegmentation and torchmetrics), ``mean_accuracy`` over those in the truth, ``pixel_accuracy`` over all pixels
+    that have a class. A value that nothing defines is -1.
+
+    Args:
+        class_names: the K names, in label order.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+
+    confusion: Tensor
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        super().__init__()
+        self.class_names = tuple(class_names)
+        size = len(self.class_names)
+        self.add_state("confusion", torch.zeros(size, size, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, predicted: Sequence[Tensor], truth: SegmentationTruth, valid: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            predicted: B maps (h, w) of classes 0..K-1, of the stored sizes.
+            truth: of the same images.
+            valid: (B,) bool, False for images that only fill up.
+        """
+        size = len(self.class_names)
+        true = true_classes(truth)
+        areas = torch.tensor([item.numel() for item in predicted], dtype=torch.int64, device=true.device)
+        counted = torch.repeat_interleave(valid.to(true.device), areas, output_size=len(true)) & (true >= 0)
+        found = torch.cat([item.flatten().long() for item in predicted])
+        pairs = (true * size + found)[counted]
+        self.confusion += torch.bincount(pairs, minlength=size * size).view(size, size)
+
+    def compute(self) -> dict[str, float]:
+        """Return ``miou``, ``mean_accuracy`` and ``pixel_accuracy``."""
+        iou, accuracy = self.of_classes()
+        total = int(self.confusion.sum())
+        return {
+            "miou": _mean(iou),
+            "mean_accuracy": _mean(accuracy),
+            "pixel_accuracy": float(self.confusion.diag().sum()) / total if total else -1.0,
+        }
+
+    def of_classes(self) -> tuple[Tensor, Tensor]:
+        """Return IoU and accuracy (K,) float64 of each class, NaN where nothing defines them."""
+        hits, true, found = (item.double() for item in (self.confusion.diag(), *map(self.confusion.sum, (1, 0))))
+        return hits / (true + found - hits), hits / true
+
+
+class PanopticQuality(Metric):
+    """PQ, SQ and RQ (Kirillov et al., "Panoptic Segmentation", CVPR 2019, section 4.1), as panopticapi counts them.
+
+    A predicted segment and a true one of its class match where their IoU, pixels without a segment left out of the
+    union, is above one half. A prediction that lies by more than half on such pixels and on crowds of its class is no
+    error. Means are over the classes with a match or an error; a value that nothing defines is -1.
+
+    Args:
+        class_names: the K names, in label order.
+        thing_labels: the classes that are things.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+
+    iou_sum: Tensor
+    matched: Tensor
+    wrong: Tensor
+    missed: Tensor
+
+    def __init__(self, class_names: Sequence[str], thing_labels: Sequence[int]) -> None:
+        super().__init__()
+        self.class_names, self.thing_labels = tuple(class_names), frozenset(thing_labels)
+        size = len(self.class_names)
+        self.add_state("iou_sum", torch.zeros(size, dtype=torch.float64), dist_reduce_fx="sum")
+        for name in ("matched", "wrong", "missed"):
+            self.add_state(name, torch.zeros(size, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, predicted: Sequence[Segments], truth: SegmentationTruth, valid: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            predicted: the segments of B images, of the stored sizes.
+            truth: of the same images.
+            valid: (B,) bool, False for images that only fill up.
+        """
+        for row, counts in enumerate(valid.tolist()):
+            if counts:
+                self._add(predicted[row], truth.rows(slice(row, row + 1)))
+
+    def _add(self, found: Segments, truth: SegmentationTruth) -> None:
+        num_true, num_found, size = len(truth.labels), len(found.labels), len(self.class_names)
+        # Number 0 is "no segment" on either side.
+        pairs = (truth.pixels.long() + 1) * (num_found + 1) + found.segments.flatten().long() + 1
+        shared = torch.bincount(pairs, minlength=(num_true + 1) * (num_found + 1)).view(num_true + 1, -1).double()
+        area, found_area = shared[1:].sum(1), shared.sum(0)[1:]
+        overlap, in_void = shared[1:, 1:], shared[0, 1:]
+        union = area[:, None] + found_area - overlap - in_void
+        same = truth.labels[:, None] == found.labels
+        hit = same & ~truth.iscrowd[:, None] & (overlap > 0.5 * union)
+        iou = torch.where(hit, overlap / union, 0.0).sum(1)
+        is_matched, is_used = hit.any(1), hit.any(0)
+        self.iou_sum.index_add_(0, truth.labels, iou)
+        self.matched += torch.bincount(truth.labels[is_matched], minlength=size)
+        self.missed += torch.bincount(truth.labels[~is_matched & ~truth.iscrowd & (area > 0)], minlength=size)
+        in_crowd = (overlap * (same & truth.iscrowd[:, None])).sum(0)
+        excused = in_void + in_crowd > 0.5 * found_area
+        self.wrong += torch.bincount(found.labels[~is_used & ~excused & (found_area > 0)], minlength=size)
+
+    def compute(self) -> dict[str, float]:
+        """Return ``pq``, ``sq``, ``rq`` and the ``pq`` of things and of stuff."""
+        quality, sharpness, recognition = self.of_classes()
+        thing = torch.tensor([label in self.thing_labels for label in range(len(self.class_names))])
+        thing = thing.to(quality.device)
+        return {
+            "pq": _mean(quality),
+            "sq": _mean(sharpness),
+            "rq": _mean(recognition),
+            "pq_things": _mean(quality[thing]),
+            "pq_stuff": _mean(quality[~thing]),
+        }
+
+    def of_classes(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return PQ, SQ and RQ (K,) float64 of each class, NaN for classes that never occur."""
+        weight = self.matched + 0.5 * self.wrong + 0.5 * self.missed
+        quality, recognition = self.iou_sum / weight, self.matched / weight
+        sharpness = torch.where(self.matched > 0, self.iou_sum / self.matched, 0.0)
+        return quality, torch.where(weight > 0, sharpness, torch.nan), recognition
+
+
+def _mean(values: Tensor) -> float:
+    defined = values[~values.isnan()]
+    return float(defined.mean()) if len(defined) else -1.0
