@@ -115,7 +115,7 @@ class DetectionMAP(Metric):
         true["area"], true["iscrowd"] = true["area"].astype(np.float64), true["iscrowd"].astype(np.int64)
         found["area"] = np.prod(found["boxes"][:, 2:].astype(np.float64) - found["boxes"][:, :2], axis=1)
         sides = (_annotations(true, image_ids), _annotations(found, image_ids))
-        return evaluate_coco(self.class_names, image_ids.tolist(), *sides, "bbox")
+        return evaluate_coco(self.class_names, [{"id": number} for number in image_ids.tolist()], *sides, "bbox")
 
     def _gathered(self, name: str) -> np.ndarray[Any, Any]:
         state = getattr(self, name)  # a list before a sync, a tensor after it
@@ -135,7 +135,7 @@ class DetectionMAP(Metric):
 
 def evaluate_coco(
     class_names: Sequence[str],
-    image_ids: Sequence[int],
+    images: list[dict[str, Any]],
     truth: list[dict[str, Any]],
     found: list[dict[str, Any]],
     kind: str,
@@ -144,7 +144,7 @@ def evaluate_coco(
 
     Args:
         class_names: the K names, in label order; class label + 1 is the category.
-        image_ids: of all images, those without any annotation too.
+        images: all of them, those without any annotation too: ``id`` and, for masks, ``height`` and ``width``.
         truth: annotations of COCO's form.
         found: the same, with scores.
         kind: ``bbox`` or ``segm``.
@@ -152,7 +152,6 @@ def evaluate_coco(
     from faster_coco_eval import COCO, COCOeval_faster
 
     classes = [{"id": label + 1, "name": name} for label, name in enumerate(class_names)]
-    images = [{"id": image_id} for image_id in image_ids]
     names = {label: f"map_per_class/{name}" for label, name in enumerate(class_names) if name != "N/A"}
     if not images:
         return dict.fromkeys((*_SUMMARY, *names.values()), -1.0)

@@ -130,8 +130,12 @@ class MaskMAP(Metric):
         arrays = {name: self._gathered(name) for name in _STATES}
         image_ids, order = kept_rows(arrays["image_ids"], np.ones(len(arrays["image_ids"]), dtype=bool))
         sizes = list(zip(arrays["heights"].tolist(), arrays["widths"].tolist(), strict=True))
+        images = [
+            {"id": number, "height": sizes[row][0], "width": sizes[row][1]}
+            for number, row in zip(image_ids.tolist(), order.tolist(), strict=True)
+        ]
         true, found = (_annotations(arrays, side, order, sizes) for side in ("true", "found"))
-        values = evaluate_coco(self.class_names, image_ids.tolist(), true, found, "segm")
+        values = evaluate_coco(self.class_names, images, true, found, "segm")
         return {f"{name}_segm": value for name, value in values.items() if "/" not in name}
 
     def _gathered(self, name: str) -> npt.NDArray[Any]:
