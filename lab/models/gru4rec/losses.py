@@ -12,6 +12,7 @@ a weight, how often it is a candidate, so sums over candidates are weighted sums
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -129,7 +130,7 @@ def lane_loss(
         elu: alpha of the ELU on the scores of ``bpr_max``; 0 for none.
     """
     states, rows, bias = full_precision(states), full_precision(rows), full_precision(bias)
-    with torch.autocast(states.device.type, enabled=False):
+    with nullcontext() if states.is_meta else torch.autocast(states.device.type, enabled=False):
         if kind == "cross_entropy":
             return cross_entropy(states, rows, bias, targets, logq)
         scores = torch.addmm(bias, states, rows.T)
