@@ -55,5 +55,5 @@ def test_two_ranks_train_as_one() -> None:
     assert sum(rank["empty"] for rank in ranks) > 0
     for rank in ranks:
         for name, value in alone["weights"].items():
-            np.testing.assert_allclose(rank["weights"][name], value, rtol=0, atol=1e-9)  # worst WORST
-        np.testing.assert_allclose(rank["states"], alone["states"], rtol=0, atol=1e-9)
+            np.testing.assert_allclose(rank["weights"][name], value, rtol=0, atol=1e-12)  # worst 5.6e-16
+        np.testing.assert_allclose(rank["states"], alone["states"], rtol=0, atol=1e-12)
