@@ -174,8 +174,7 @@ def _adagrad_rows(
         grad = grad.add(parameter.index_select(0, rows), alpha=group["weight_decay"])
     squares = state["sum"].index_select(0, rows).addcmul_(grad, grad)
     state["sum"].index_copy_(0, rows, squares)
-    root = squares.add_(group["eps"]).sqrt_()
-    change = torch.div(grad, root, out=root).mul_(-group["lr"])
+    change = squares.add_(group["eps"]).rsqrt_().mul_(grad).mul_(-group["lr"])
     if group["momentum"]:
         change.add_(state["momentum"].index_select(0, rows), alpha=group["momentum"])
         state["momentum"].index_copy_(0, rows, change)

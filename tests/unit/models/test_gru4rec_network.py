@@ -134,6 +134,17 @@ def test_losses_do_not_depend_on_the_split() -> None:
     torch.testing.assert_close(torch.stack(terms).sum(), whole)
 
 
+def test_bfloat16_comes_near() -> None:
+    """Under autocast the loss is still computed in float32, and lanes keep float32 states."""
+    net, batch = make_net().train(), make_steps()[0, 0]
+    exact = step(net, batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        near = step(make_net().train(), batch)
+    assert near.dtype == torch.float32
+    torch.testing.assert_close(near, exact, rtol=1e-3, atol=0)  # worst WORST
+    near.backward()
+
+
 def test_meta_device() -> None:
     with torch.device("meta"):
         net = make_net()
