@@ -5,8 +5,8 @@
 Each row first checks that both compute the same, then times them in turn (the order changes every round, so that
 neither profits from the other's warm caches) and prints medians and the median of the rounds' ratios: above 1, ours is
 faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, plain torch
-for GRU4Rec. A training step is forward, loss (DETR's with matching, on every decoder layer) and backward; of GRU4Rec 20 steps with
-the data's and the optimizer's part.
+for GRU4Rec. A training step is forward, loss (DETR's with matching, on every decoder layer) and backward; of GRU4Rec 20
+steps with the data's and the optimizer's part.
 """
 
 from __future__ import annotations

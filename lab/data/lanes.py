@@ -129,6 +129,7 @@ class LaneSteps:
         weights = counts**alpha
         self.support, self.negative_support = counts.astype(np.float32), weights.astype(np.float32)
         self.draw = _Draw(weights)
+        self._share = torch.arange(self.num_lanes // (accumulate * world_size))
         self._key = (-1, -1)
         self._chunk: _Chunk | None = None
 
@@ -144,11 +145,14 @@ class LaneSteps:
             self._key = (epoch, step // CHUNK)
             self._chunk = self.prepare(step // CHUNK, self.negatives(*self._key))
         found, row = self._chunk, step % CHUNK
-        share = self.num_lanes // (self.accumulate * self.world_size)
+        share = len(self._share)
         first = (part * self.world_size + self.rank) * share
         lanes = slice(first, first + share)
-        alive = torch.from_numpy(np.flatnonzero(self.schedule.current[step, lanes]))
-        chosen = [grid[row, lanes][alive] for grid in (found.items, found.slots, found.touched_slots, found.positions)]
+        grids = (found.items, found.slots, found.touched_slots, found.positions, found.starts)
+        chosen, alive = [grid[row, lanes] for grid in grids], self._share
+        if not self.schedule.current[step, lanes].all():
+            alive = torch.from_numpy(np.flatnonzero(self.schedule.current[step, lanes]))
+            chosen = [grid[alive] for grid in chosen]
         candidates = slice(*found.candidate_ends[row : row + 2])
         targets = LaneTargets(
             items=found.candidates[candidates],
@@ -164,7 +168,7 @@ class LaneSteps:
         return LaneBatch(
             items=chosen[0],
             lanes=alive + first,
-            starts=found.starts[row, lanes][alive],
+            starts=chosen[4],
             targets=targets,
             current=current,
             slots=chosen[1],

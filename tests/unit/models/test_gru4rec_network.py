@@ -141,7 +141,7 @@ def test_bfloat16_comes_near() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         near = step(make_net().train(), batch)
     assert near.dtype == torch.float32
-    torch.testing.assert_close(near, exact, rtol=1e-3, atol=0)  # worst WORST
+    torch.testing.assert_close(near, exact, rtol=1e-3, atol=0)  # worst 2.4e-5
     near.backward()
 
 
