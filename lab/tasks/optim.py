@@ -131,7 +131,7 @@ class Adagrad(torch.optim.Optimizer):
                 touched = getattr(parameter, "touched", None)
                 if touched is not None and type(parameter) is nn.Parameter:
                     _adagrad_rows(parameter, *_rows_of(parameter, touched), state, group)
-                    parameter.row_gradients = []
+                    parameter.row_gradients = []  # type: ignore[attr-defined]
                 elif id(parameter) in self._tables:
                     own = {key: _local(value) for key, value in state.items()}
                     _adagrad_table(_local(parameter), _local(parameter.grad), own, group)
