@@ -181,9 +181,8 @@ def describe(config: Mapping[str, Any], task: Task, training: bool) -> Workload:
     element = BYTES.get(precision, 4)
     adam = optimizer["name"] in ("adam", "adamw")
     decays = optimizer["weight_decay"] > 0
-    # Adam: the roots of its second moments. Decay that is added to the gradients makes a copy of them.
-    # Adagrad takes one parameter after the other, and of a table the rows of the step.
-    scratch = int(adam) + int(decays and optimizer["name"] in ("adam", "sgd"))
+    # Adam and Adagrad: the roots of squares. Decay that is added to the gradients makes a copy of them.
+    scratch = int(optimizer["name"] != "sgd") + int(decays and optimizer["name"] != "adamw")
     return Workload(
         weights=tuple(
             Weight(tuple(p.shape), p.requires_grad, numbers.get(id(p)), bool(split) and name.startswith(split))

@@ -4,8 +4,9 @@
 
 Each row first checks that both compute the same, then times them in turn (the order changes every round, so that
 neither profits from the other's warm caches) and prints medians and the median of the rounds' ratios: above 1, ours is
-faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50. A training
-step is forward, loss (DETR's with matching, on every decoder layer) and backward.
+faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, plain torch
+for GRU4Rec. A training step is forward, loss (DETR's with matching, on every decoder layer) and backward; of GRU4Rec 20
+steps with the data's and the optimizer's part.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.gru4rec import gru4rec_train
 from torch import Tensor, nn
 
 from lab import create_model
@@ -229,6 +231,7 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     "resnet50-train": (resnet_train, 8, (224, 224)),
     "swin-forward": (swin_forward, 8, (224, 224)),
     "swin-train": (swin_train, 8, (224, 224)),
+    "gru4rec-train": (gru4rec_train, 64, (2048, 20000)),  # lanes, (negatives, items)
 }
 
 

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from lab.data.lane_items import Chunk, Draw, Ints, prepare_chunk
 from lab.errors import ConfigError, DataError
 from lab.structures import LaneBatch, LaneTargets
 
-Ints = NDArray[np.integer]
 CHUNK = 64
 """Steps whose negatives are drawn together; part of what a seed means."""
 
@@ -128,9 +127,10 @@ class LaneSteps:
             raise DataError(f"{int((counts <= 0).sum())} of {len(counts)} items never stand in the training data")
         weights = counts**alpha
         self.support, self.negative_support = counts.astype(np.float32), weights.astype(np.float32)
-        self.draw = _Draw(weights)
+        self.draw = Draw(weights)
+        self._share = torch.arange(self.num_lanes // (accumulate * world_size))
         self._key = (-1, -1)
-        self._chunk: _Chunk | None = None
+        self._chunk: Chunk | None = None
 
     def __len__(self) -> int:
         """Return the number of micro-batches of an epoch."""
@@ -144,11 +144,14 @@ class LaneSteps:
             self._key = (epoch, step // CHUNK)
             self._chunk = self.prepare(step // CHUNK, self.negatives(*self._key))
         found, row = self._chunk, step % CHUNK
-        share = self.num_lanes // (self.accumulate * self.world_size)
+        share = len(self._share)
         first = (part * self.world_size + self.rank) * share
         lanes = slice(first, first + share)
-        alive = torch.from_numpy(np.flatnonzero(self.schedule.current[step, lanes]))
-        chosen = [grid[row, lanes][alive] for grid in (found.items, found.slots, found.touched_slots, found.positions)]
+        grids = (found.items, found.slots, found.touched_slots, found.positions, found.starts)
+        chosen, alive = [grid[row, lanes] for grid in grids], self._share
+        if not self.schedule.current[step, lanes].all():
+            alive = torch.from_numpy(np.flatnonzero(self.schedule.current[step, lanes]))
+            chosen = [grid[alive] for grid in chosen]
         candidates = slice(*found.candidate_ends[row : row + 2])
         targets = LaneTargets(
             items=found.candidates[candidates],
@@ -164,7 +167,7 @@ class LaneSteps:
         return LaneBatch(
             items=chosen[0],
             lanes=alive + first,
-            starts=found.starts[row, lanes][alive],
+            starts=chosen[4],
             targets=targets,
             current=current,
             slots=chosen[1],
@@ -178,111 +181,18 @@ class LaneSteps:
         generator = np.random.default_rng((self.seed, epoch, chunk))
         return self.draw(generator.random((CHUNK, self.num_negatives))) + 1
 
-    def prepare(self, chunk: int, negatives: Ints) -> _Chunk:
-        """Find which items stand in each step of a chunk, and how often as what.
-
-        Args:
-            chunk: its number: steps ``chunk * CHUNK`` and on.
-            negatives: (CHUNK, n) item numbers.
-        """
-        rows = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
-        current, following = (grid[rows].astype(np.int64) for grid in (self.schedule.current, self.schedule.following))
-        base = np.arange(len(current))[:, None] * (len(self.support) + 1)  # makes an item of each step another number
-        drawn = np.concatenate([following, negatives[: len(current)]], axis=1)
-        candidates, counts, candidate_ends = _distinct(drawn + base, base)
-        distinct, _, current_ends = _distinct(current + base, base)
-        where = np.searchsorted(candidates, following + base)  # dead lanes point anywhere
-        nexts = np.bincount(where[following > 0], minlength=len(candidates))
-        slots = np.searchsorted(distinct, current + base)
-        places = np.searchsorted(candidates, distinct)
-        absent = candidates[np.minimum(places, len(candidates) - 1)] != distinct
-        of_row = np.repeat(np.arange(len(current)), np.diff(current_ends))
-        rest_ends = np.concatenate([[0], np.cumsum(np.bincount(of_row[absent], minlength=len(current)))])
-        places -= candidate_ends[of_row]
-        places[absent] = np.diff(candidate_ends)[of_row[absent]] + np.arange(rest_ends[-1]) - rest_ends[of_row[absent]]
-        rest = distinct[absent] - base[of_row[absent], 0]
-        items = candidates - np.repeat(base[:, 0], np.diff(candidate_ends))
-        return _Chunk(
-            items=torch.from_numpy(current),
-            starts=torch.from_numpy(self.schedule.starts[rows]),
-            slots=torch.from_numpy(slots - current_ends[:-1, None]),
-            touched_slots=torch.from_numpy(places[np.minimum(slots, len(places) - 1)]),
-            positions=torch.from_numpy(where - candidate_ends[:-1, None]),
-            candidates=torch.from_numpy(items),
-            next_counts=torch.from_numpy(nexts.astype(np.float32)),
-            negative_counts=torch.from_numpy((counts - nexts).astype(np.float32)),
-            support=torch.from_numpy(self.support[items - 1]),
-            negative_support=torch.from_numpy(self.negative_support[items - 1]),
-            current=torch.from_numpy(distinct - base[of_row, 0]),
-            rest=torch.from_numpy(rest),
-            candidate_ends=candidate_ends.tolist(),
-            current_ends=current_ends.tolist(),
-            rest_ends=rest_ends.tolist(),
+    def prepare(self, chunk: int, negatives: Ints) -> Chunk:
+        """Return the items of the steps ``chunk * CHUNK`` and on, whose negatives (CHUNK, n) are given."""
+        rows, lanes = slice(chunk * CHUNK, (chunk + 1) * CHUNK), self.schedule
+        current = lanes.current[rows]
+        return prepare_chunk(
+            current,
+            lanes.following[rows],
+            lanes.starts[rows],
+            negatives[: len(current)],
+            self.support,
+            self.negative_support,
         )
-
-
-def _distinct(numbers: Ints, base: Ints) -> tuple[Ints, Ints, Ints]:
-    """Return the distinct numbers of all rows, ascending, how often each stands there, and where each row begins.
-
-    Args:
-        numbers: (T, n); those of a row are above its base, or equal to it where there is none.
-        base: (T, 1) ascending, farther from each other than a row's numbers from it.
-    """
-    numbers = np.sort(numbers, axis=1)
-    flat = numbers.reshape(-1)
-    fresh = np.empty(len(flat), dtype=np.bool_)
-    fresh[0] = True
-    np.not_equal(flat[1:], flat[:-1], out=fresh[1:])
-    first = np.flatnonzero(fresh)
-    found, counts = flat[first], np.diff(first, append=len(flat))
-    real = ~np.isin(found, base, assume_unique=True, kind="sort") if (numbers[:, 0] == base[:, 0]).any() else None
-    if real is not None:
-        found, counts = found[real], counts[real]
-    ends = np.searchsorted(found, np.append(base[:, 0], np.iinfo(np.int64).max), side="left")
-    return found, counts, ends
-
-
-class _Draw:
-    """Numbers from 0 on in proportion to weights, by inverting their cumulative sum.
-
-    A table says for each of many equal intervals of [0, 1) which number it falls to; only the few intervals that a
-    bound of the sum lies in are searched.
-    """
-
-    def __init__(self, weights: NDArray[np.float64]) -> None:
-        self.bounds = np.cumsum(weights) / weights.sum()
-        self.bounds[-1] = 1.0
-        self.size = 1 << min(22, (16 * len(weights)).bit_length())  # a power of two: products below are exact
-        edges = np.searchsorted(self.bounds, np.arange(self.size + 1) / self.size, side="right")
-        self.low = np.where(edges[:-1] == edges[1:], edges[:-1], -1)
-
-    def __call__(self, uniform: NDArray[np.float64]) -> Ints:
-        """Return for each number u in [0, 1) the first whose cumulative share is above u."""
-        found = self.low[(uniform * self.size).astype(np.int64)]
-        search = found < 0
-        found[search] = np.searchsorted(self.bounds, uniform[search], side="right")
-        return found
-
-
-@dataclass
-class _Chunk:
-    """The items of consecutive steps: grids (T, B) of the lanes; what batches share is packed, step after step."""
-
-    items: Tensor
-    starts: Tensor
-    slots: Tensor
-    touched_slots: Tensor
-    positions: Tensor
-    candidates: Tensor
-    next_counts: Tensor
-    negative_counts: Tensor
-    support: Tensor
-    negative_support: Tensor
-    current: Tensor
-    rest: Tensor
-    candidate_ends: list[int]
-    current_ends: list[int]
-    rest_ends: list[int]
 
 
 class LaneBatches:

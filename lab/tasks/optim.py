@@ -99,7 +99,7 @@ class Adagrad(torch.optim.Optimizer):
         self._tables = {id(table) for table in tables}
         for group in self.param_groups:
             for parameter in group["params"]:
-                parameter.row_updates, parameter.private_gradients = True, private
+                parameter.row_updates, parameter.private_gradients, parameter.row_gradients = True, private, []
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients."""
@@ -119,29 +119,29 @@ class Adagrad(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            matrices: list[Any] = []
+            parameter: Any
             for parameter in group["params"]:
-                rows = getattr(parameter, "row_gradients", None)
-                if rows or parameter.grad is not None:
-                    self._update(parameter, rows, group)
-                    parameter.row_gradients = []
+                if not getattr(parameter, "row_gradients", None) and parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                for key in ("sum", "momentum") if group["momentum"] else ("sum",):
+                    if key not in state:
+                        state[key] = torch.zeros_like(parameter)
+                touched = getattr(parameter, "touched", None)
+                if touched is not None and type(parameter) is nn.Parameter:
+                    _adagrad_rows(parameter, *_rows_of(parameter, touched), state, group)
+                    parameter.row_gradients = []  # type: ignore[attr-defined]
+                elif id(parameter) in self._tables:
+                    own = {key: _local(value) for key, value in state.items()}
+                    _adagrad_table(_local(parameter), _local(parameter.grad), own, group)
+                else:
+                    matrices.append(parameter)
+            if matrices:
+                states = [{key: _local(value) for key, value in self.state[each].items()} for each in matrices]
+                grads = [_local(each.grad) for each in matrices]
+                _adagrad_matrices([_local(each) for each in matrices], grads, states, group)
         return loss
-
-    def _update(self, parameter: Any, rows: list[tuple[Tensor, Tensor]] | None, group: Mapping[str, Any]) -> None:
-        state = self.state[parameter]
-        for key in ("sum", "momentum") if group["momentum"] else ("sum",):
-            if key not in state:
-                state[key] = torch.zeros_like(parameter)
-        grad, touched = parameter.grad, getattr(parameter, "touched", None)
-        if rows and grad is None and len(rows) == 1:
-            _adagrad_rows(parameter, rows[0][1], rows[0][0], state, group)
-            return
-        for numbers, values in rows or ():  # micro-batches
-            grad = (torch.zeros_like(parameter) if grad is None else grad).index_add(0, numbers, values)
-        if touched is not None and not is_dtensor(parameter):
-            _adagrad_rows(parameter, grad.index_select(0, touched), touched, state, group)
-        else:
-            own = {key: _local(value) for key, value in state.items()}
-            _adagrad_whole(_local(parameter), _local(grad), own, group, id(parameter) in self._tables)
 
 
 def _local(tensor: Tensor) -> Tensor:
@@ -150,21 +150,46 @@ def _local(tensor: Tensor) -> Tensor:
     return tensor if plain else tensor.to_local()  # type: ignore[attr-defined]
 
 
-def _adagrad_whole(
-    parameter: Tensor, grad: Tensor, state: Mapping[str, Tensor], group: Mapping[str, Any], table: bool
+def _adagrad_matrices(
+    parameters: list[Tensor], grads: list[Tensor], states: list[dict[str, Tensor]], group: Mapping[str, Any]
 ) -> None:
-    moves = (grad != 0).any(dim=-1, keepdim=True) if table else None
     if group["weight_decay"]:
-        decay = parameter * group["weight_decay"]
-        grad = grad + (decay if moves is None else decay * moves)
-    root = state["sum"].addcmul_(grad, grad).add(group["eps"]).sqrt_()
+        grads = list(torch._foreach_add(grads, parameters, alpha=group["weight_decay"]))
+    sums = [state["sum"] for state in states]
+    torch._foreach_addcmul_(sums, grads, grads)
+    roots = torch._foreach_add(sums, group["eps"])
+    torch._foreach_sqrt_(roots)
     if not group["momentum"]:
-        parameter.addcdiv_(grad, root, value=-group["lr"])
+        torch._foreach_addcdiv_(parameters, grads, roots, -group["lr"])
         return
-    momentum = state["momentum"]
-    change = (momentum * group["momentum"]).addcdiv_(grad, root, value=-group["lr"])
-    momentum.copy_(change if moves is None else torch.where(moves, change, momentum))
-    parameter.add_(change if moves is None else change * moves)
+    momenta = [state["momentum"] for state in states]
+    torch._foreach_mul_(momenta, group["momentum"])
+    torch._foreach_addcdiv_(momenta, grads, roots, -group["lr"])
+    torch._foreach_add_(parameters, momenta)
+
+
+def _adagrad_table(parameter: Tensor, grad: Tensor, state: Mapping[str, Tensor], group: Mapping[str, Any]) -> None:
+    """Move the rows that have a gradient, without asking which they are: nothing waits for a device."""
+    moves = (grad != 0).any(dim=-1, keepdim=True)
+    if group["weight_decay"]:
+        grad = grad + parameter * group["weight_decay"] * moves
+    change = grad / state["sum"].addcmul_(grad, grad).add(group["eps"]).sqrt_() * -group["lr"]
+    if group["momentum"]:
+        change.add_(state["momentum"], alpha=group["momentum"])
+        state["momentum"].copy_(torch.where(moves, change, state["momentum"]))
+    parameter.add_(change * moves)
+
+
+def _rows_of(parameter: Any, touched: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradient of a table's touched rows, and their numbers."""
+    given = getattr(parameter, "row_gradients", [])
+    if parameter.grad is None and len(given) == 1:
+        rows, values = given[0]
+        return values, rows
+    grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+    for rows, values in given:  # micro-batches
+        grad = grad.index_add(0, rows, values)
+    return grad.index_select(0, touched), touched
 
 
 def _adagrad_rows(
@@ -174,8 +199,7 @@ def _adagrad_rows(
         grad = grad.add(parameter.index_select(0, rows), alpha=group["weight_decay"])
     squares = state["sum"].index_select(0, rows).addcmul_(grad, grad)
     state["sum"].index_copy_(0, rows, squares)
-    root = squares.add_(group["eps"]).sqrt_()
-    change = torch.div(grad, root, out=root).mul_(-group["lr"])
+    change = squares.add_(group["eps"]).rsqrt_().mul_(grad).mul_(-group["lr"])
     if group["momentum"]:
         change.add_(state["momentum"].index_select(0, rows), alpha=group["momentum"])
         state["momentum"].index_copy_(0, rows, change)
@@ -191,6 +215,9 @@ def make_optimizer(module: nn.Module, settings: Mapping[str, Any], private: bool
         private: nobody but the optimizer reads or changes gradients (see ``Adagrad``).
     """
     groups = parameter_groups(module, settings)
+    each: Any
+    for each in module.parameters():
+        each.row_updates = each.private_gradients = False  # whatever an earlier optimizer said
     if settings["name"] == "adagrad":
         tables = [part.weight for part in module.modules() if isinstance(part, nn.Embedding)]
         return Adagrad(groups, settings["lr"], settings["momentum"], settings["eps"], tables=tables, private=private)

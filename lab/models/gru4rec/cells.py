@@ -57,7 +57,7 @@ class GRUCell(nn.GRUCell):
 
     def forward(self, inputs: Tensor, hidden: Tensor) -> Tensor:  # type: ignore[override]
         """Return the next state (m, h) from inputs (m, d) and states (m, h)."""
-        plain = torch.compiler.is_compiling() or torch.is_autocast_enabled(inputs.device.type)
+        plain = inputs.is_meta or torch.compiler.is_compiling() or torch.is_autocast_enabled(inputs.device.type)
         if plain or hidden.requires_grad or not torch.is_grad_enabled():
             return super().forward(inputs, hidden)
         state: Tensor = _GRUCell.apply(inputs, hidden, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)

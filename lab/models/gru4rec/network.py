@@ -36,7 +36,7 @@ class GRU4RecOutputs:
     Attributes:
         states: (m, h) of the lanes.
         rows: (C, h) output embeddings of the candidates.
-        bias: (C,) their biases.
+        bias: (C, 1) their biases.
     """
 
     states: Tensor
@@ -134,7 +134,7 @@ class GRU4Rec(nn.Module):
         if self.training:
             for before, state in zip(self._hidden, states, strict=True):
                 before.index_copy_(0, batch.lanes, state.detach().to(before.dtype))
-        return GRU4RecOutputs(states[-1], rows, bias.squeeze(1))
+        return GRU4RecOutputs(states[-1], rows, bias)
 
     def _layers(self, inputs: Tensor, hidden: Sequence[Tensor]) -> list[Tensor]:
         """Return the next state of each layer, after dropout.
@@ -173,9 +173,8 @@ class GRU4Rec(nn.Module):
         self, outputs: GRU4RecOutputs, targets: LaneTargets, totals: Mapping[str, float] | None = None
     ) -> dict[str, Tensor]:
         """Return the sum of the loss over the lanes, divided by the configured number of lanes."""
-        total = lane_loss(
-            self.loss_kind, outputs.states, outputs.rows, outputs.bias, targets, self.logq, self.bpreg, self.elu
-        )
+        states, rows, bias = outputs.states, outputs.rows, outputs.bias.squeeze(1)
+        total = lane_loss(self.loss_kind, states, rows, bias, targets, self.logq, self.bpreg, self.elu)
         return {f"loss_{self.loss_kind}": total / (totals or self.totals(targets))[LANES]}
 
     def encode(self, batch: SequenceBatch, queries: Tensor) -> Tensor:

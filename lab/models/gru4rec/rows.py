@@ -74,6 +74,8 @@ class _Lookup(torch.autograd.Function):
             kept.owner += 1
             gradient = kept.write(weight, touched, values)
         else:  # another gradient of this table is in use: accumulated micro-batches, two losses
+            if kept.written is not None:  # that may be the kept one, to which this one is added in place
+                kept.written = torch.cat([kept.written, touched])
             gradient = torch.zeros_like(weight).index_add_(0, touched, values)
         return gradient, None, None, None, None
 

@@ -20,7 +20,7 @@ WORDS = {
     "model=": ("no such model", "detr_tiny"),
     "model=[detr,detr_tiny]": ("one option is chosen of a group: detr,",),
     "~model=detr": ("that option is not chosen",),
-    "optimizer=null": ("optimizer takes the name of an option: adam, adamw,",),
+    "optimizer=null": ("optimizer takes the name of an option: adagrad, adam, adamw,",),
     "dataa=x": ("unknown key 'dataa'", ON, "'data'"),
     "+data=coco": ("data is chosen already; write data=coco",),
     "++data=coco": ("data is chosen already; write data=coco",),
@@ -127,6 +127,15 @@ def test_a_mistake_is_one_line(words: str, refused: Refuse) -> None:
 def test_a_gpu_that_is_not_there(refused: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert "this machine has no GPU; use trainer=cpu" in refused("trainer=gpu")
+
+
+def test_lanes_and_tables_that_a_strategy_would_tear_apart(refused: Refuse, mine: Write) -> None:
+    folder = mine("data/clicks", "tasks: [recommendation]\n_target_: lab.data.shapes_module.ShapesDataModule\n")
+    words = ("model=gru4rec", "data=clicks", "trainer=cpu", "trainer.devices=2")
+    assert "model=gru4rec trains in lanes" in refused(*words, "strategy=dp", dirs=[folder])
+    line = refused(*words, "strategy=deepspeed_zero2", "optimizer.momentum=0.3", dirs=[folder])
+    assert "optimizer.momentum=0.3" in line
+    assert "strategy=ddp or fsdp" in line
 
 
 def test_the_first_missing_file_of_a_dataset_is_named(refused: Refuse, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_each_step_names_its_items_once(num_negatives: int) -> None:
         assert targets.items.tolist() == sorted({*following, *drawn})
         assert targets.next_counts.tolist() == [following.count(item) for item in targets.items.tolist()]
         assert targets.negative_counts.tolist() == [drawn.count(item) for item in targets.items.tolist()]
-        assert targets.support.tolist() == counts[targets.items].tolist()
+        assert targets.support.tolist() == [counts[item] for item in targets.items.tolist()]
         torch.testing.assert_close(targets.negative_support, targets.support.sqrt())
         assert targets.items[targets.positions].tolist() == following
         assert batch.items.tolist() == current

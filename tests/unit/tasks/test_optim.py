@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import lr_scheduler as torch_schedules
 
 from lab.errors import ConfigError
-from lab.tasks.optim import learning_rates, make_optimizer, make_schedule, parameter_groups
+from lab.tasks.optim import Adagrad, learning_rates, make_optimizer, make_schedule, parameter_groups
 
 STEPS = 40
 PEAK = 0.3
@@ -128,6 +128,7 @@ def test_warm_up_that_fills_the_training_is_refused() -> None:
         ("sgd", {"momentum": 0.9, "nesterov": True}, torch.optim.SGD),
         ("adam", {"betas": [0.8, 0.9], "eps": 1e-6}, torch.optim.Adam),
         ("adamw", {"betas": [0.8, 0.9], "eps": 1e-6}, torch.optim.AdamW),
+        ("adagrad", {"momentum": 0.3, "eps": 1e-5}, Adagrad),
     ],
 )
 def test_optimizers_take_their_settings(name: str, options: dict[str, Any], kind: type) -> None:
@@ -146,3 +147,84 @@ def test_learning_rates_keep_their_names_when_a_schedule_brings_all_to_zero() ->
     optimizer.step()
     schedule.step()
     assert learning_rates(optimizer) == {"lr": 0.0, "lr_1": 0.0}
+
+
+GRADIENTS = [[[0.5, -2.0], [0.0, 0.0], [1.0, 0.001]], [[0.0, 0.0], [3.0, 1.0], [-1.0, 4.0]], [[1.0, 1.0]] * 3]
+
+
+def adagrad_by_hand(momentum: float, table: bool, decay: float = 0.0) -> list[list[float]]:
+    """One number after the other; of a table a row without a gradient stays where it is."""
+    weights = [[1.0, -1.0], [2.0, 0.5], [0.0, 3.0]]
+    sums, moments = ([[0.0, 0.0] for _ in range(3)] for _ in range(2))
+    for step in GRADIENTS:
+        for row, gradient in enumerate(step):
+            if table and gradient == [0.0, 0.0]:
+                continue
+            for column, value in enumerate(gradient):
+                value += decay * weights[row][column]
+                sums[row][column] += value**2
+                change = momentum * moments[row][column] - 0.1 * value / (sums[row][column] + 1e-3) ** 0.5
+                moments[row][column] = change
+                weights[row][column] += change
+    return weights
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.4])
+@pytest.mark.parametrize("decay", [0.0, 0.2])
+@pytest.mark.parametrize("way", ["matrix", "table", "touched", "private", "micro-batches"])
+def test_adagrad_by_hand(momentum: float, decay: float, way: str) -> None:
+    weight = nn.Parameter(torch.tensor([[1.0, -1.0], [2.0, 0.5], [0.0, 3.0]]))
+    optimizer = Adagrad(
+        [weight], 0.1, momentum, 1e-3, decay, tables=[] if way == "matrix" else [weight], private=way == "private"
+    )
+    for step in GRADIENTS:
+        gradient = torch.tensor(step)
+        rows = torch.tensor([2, 0, 1]) if step is GRADIENTS[2] else gradient.any(dim=1).nonzero()[:, 0].flip(0)
+        optimizer.zero_grad()
+        if way in ("matrix", "table", "touched"):
+            weight.grad = gradient
+        elif way == "private":
+            weight.row_gradients = [(rows, gradient[rows])]
+        else:
+            weight.row_gradients = [(rows, 0.25 * gradient[rows]), (rows.flip(0), 0.75 * gradient[rows].flip(0))]
+        if way not in ("matrix", "table"):
+            weight.touched = rows
+        optimizer.step()
+    expected = torch.tensor(adagrad_by_hand(momentum, way != "matrix", decay))
+    torch.testing.assert_close(weight.detach(), expected, rtol=0, atol=1e-6)  # worst 2.4e-7
+
+
+def test_adagrad_forgets_row_gradients() -> None:
+    weight = nn.Parameter(torch.zeros(2, 1))
+    optimizer = Adagrad([weight], private=True)
+    weight.touched = torch.tensor([1])
+    weight.row_gradients = [(torch.tensor([1]), torch.ones(1, 1))]
+    optimizer.zero_grad()
+    optimizer.step()
+    assert not weight.any()
+    weight.row_gradients = [(torch.tensor([1]), torch.ones(1, 1))]
+    optimizer.step()
+    moved = weight.detach().clone()
+    optimizer.step()  # without a backward pass in between
+    assert torch.equal(moved, weight)
+    assert set(optimizer.state[weight]) == {"sum"}
+
+
+def test_another_optimizer_gets_gradients_again() -> None:
+    net = nn.Sequential(nn.Embedding(3, 2))
+    optimizer = make_optimizer(net, settings(name="adagrad", momentum=0.0, eps=1e-6), private=True)
+    assert isinstance(optimizer, Adagrad)
+    assert net[0].weight.private_gradients
+    make_optimizer(net, settings(name="sgd", momentum=0.0, nesterov=False))
+    assert not net[0].weight.private_gradients
+    assert not net[0].weight.row_updates
+
+
+def test_a_momentum_that_a_resume_adds_begins_at_zero() -> None:
+    weight = nn.Parameter(torch.ones(2))
+    optimizer = Adagrad([weight], lr=0.1)
+    for momentum in (0.0, 0.5):
+        optimizer.param_groups[0]["momentum"] = momentum
+        weight.grad = torch.ones(2)
+        optimizer.step()
+    torch.testing.assert_close(weight.detach(), torch.full((2,), 1 - 0.1 - 0.1 / 2**0.5), rtol=0, atol=1e-5)
