@@ -209,7 +209,7 @@ def _check_files(composed: Composed) -> None:
         raise ConfigError(f"ckpt={ckpt}: {kind} ({composed.origin('ckpt')}){_near_checkpoints(ckpt, config)}")
     if stage == "predict":
         if not config["input"]:
-            raise ConfigError("stage=predict needs input=FILE or input=FOLDER with the images to look at")
+            raise ConfigError("stage=predict needs input=FILE or input=FOLDER: what to look at")
         if not Path(config["input"]).exists():
             raise ConfigError(f"input={config['input']}: no such file or folder")
     if resume not in ("auto", "never") and not (Path(resume) / "run.json").is_file():

@@ -29,7 +29,7 @@ from lab.strategies.deepspeed_library import (
 from lab.strategies.deepspeed_precision import ZeroPrecision
 from lab.strategies.deepspeed_state import ZeroState, share_masters
 from lab.strategies.deepspeed_units import gather_before_backward, mark_units, reduce_as_they_come
-from lab.strategies.sharding import broadcast_network
+from lab.strategies.sharding import broadcast_network, units
 
 
 def has_nccl() -> bool:
@@ -185,6 +185,20 @@ class ZeroStrategy(DeepSpeedStrategy):
         if not self.zero_stage_3:
             del config["zero_optimization"]
         self.model, _ = self._initialize(model, config, model_parameters=[])
+
+    @contextmanager
+    def gathered_parameters(self) -> Iterator[None]:
+        """Hold the parameters outside of units whole, for methods that read them without their module's forward."""
+        net: nn.Module | None = getattr(self.lightning_module, "net", None)
+        if not self.zero_stage_3 or net is None:
+            yield
+            return
+        inside = {parameter for unit in units(net) for parameter in unit.parameters()}
+        # Small ones that a forward pass has gathered stay so (`stage3_param_persistence_threshold`).
+        parameters: list[Any] = [item for item in net.parameters() if item not in inside]
+        outside = [item for item in parameters if item.ds_status.name == "NOT_AVAILABLE"]
+        with self._deepspeed.zero.GatheredParameters(outside):
+            yield
 
     def on_validation_start(self) -> None:
         """Evaluate with the buffers of rank 0, which a checkpoint holds; DDP would have spread them at every step."""

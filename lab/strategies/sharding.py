@@ -19,7 +19,14 @@ import torch.distributed as dist
 from lightning.fabric.utilities.device_dtype_mixin import _update_properties
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
-from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    FSDPModule,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
 from torch.distributed.tensor import DTensor
 
 from lab.errors import ConfigError
@@ -196,6 +203,10 @@ class ShardedStrategy(ModelParallelStrategy):
             fully_shard(part, reshard_after_forward=after_forward, **options)
         # Backward begins where forward ended: the rest of the network, used all along, stays gathered in between.
         fully_shard(net, reshard_after_forward=None if after_forward else False, **options)
+        if hasattr(
+            net, "encode"
+        ):  # what a recommender is evaluated by, without its forward; `score` finds the rest gathered
+            register_fsdp_forward_method(net, "encode")
 
     def sharded_modules(self) -> Iterator[FSDPModule]:
         """Yield the units."""

@@ -8,6 +8,7 @@ RecSys 2021).
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -121,9 +122,16 @@ class RecommendationTask(Task):
         protocols = [settings["protocol"]]
         if split == "test" and settings["also"]:
             protocols.append(settings["also"])
-        for number, protocol in enumerate(protocols):
-            ranking = self._rank(protocol, split, queries, scorer, excluded)
-            self._count(ranking, split, number, queries)
+        with self._gathered():
+            for number, protocol in enumerate(protocols):
+                ranking = self._rank(protocol, split, queries, scorer, excluded)
+                self._count(ranking, split, number, queries)
+
+    def _gathered(self) -> AbstractContextManager[None]:
+        """Return a context in which ``score`` finds the parameters that it reads, once for each batch on every rank."""
+        strategy = None if self._trainer is None else self._trainer.strategy
+        context: AbstractContextManager[None] = getattr(strategy, "gathered_parameters", nullcontext)()
+        return context
 
     def _rank(self, protocol: str, split: str, queries: Queries, scorer: Scorer, excluded: Pairs | None) -> Ranking:
         if protocol == "full":
@@ -207,7 +215,8 @@ class RecommendationTask(Task):
         places = torch.stack([rows, batch.lengths - 1], 1)
         scorer = Scorer(self.net, batch, places, self.spec.num_items)
         excluded = history(batch, places, self.spec.num_items) if exclude_seen else None
-        return top_items(scorer.all_items, len(rows), self.spec.num_items, k, excluded, rows.device)
+        with self._gathered():
+            return top_items(scorer.all_items, len(rows), self.spec.num_items, k, excluded, rows.device)
 
     def dry_run(self, batch: Any) -> str:
         """Return the shape of the training batch and the terms of its loss."""

@@ -73,8 +73,11 @@ class Sums(nn.Module):
         return states[:, items] if isinstance(items, slice) else states.gather(1, items)
 
 
-def make_task(**changes: Any) -> RecommendationTask:
-    """Return a task of ``Sums`` with changed settings of the evaluation."""
+SUMS = {"_target_": "tests.unit.tasks.recommenders.Sums"}
+
+
+def make_task(net: dict[str, Any] = SUMS, **changes: Any) -> RecommendationTask:
+    """Return a task with changed settings of the evaluation."""
     spec = DataSpec(
         "recommendation",
         item_names=tuple(f"i{number}" for number in range(1, NUM_ITEMS + 1)),
@@ -82,7 +85,6 @@ def make_task(**changes: Any) -> RecommendationTask:
         num_sequences=20,
         num_events=sum(ITEM_COUNTS),
     )
-    net = {"_target_": "tests.unit.tasks.recommenders.Sums"}
     optimizer = {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "no_decay_norm_bias": True, "groups": []}
     optimizer |= {"momentum": 0.0, "nesterov": False}
     schedule = {"name": "constant", "warmup_steps": 0}

@@ -1,4 +1,4 @@
-"""The recommendation task against a ranking in plain Python, in any batches and on two ranks."""
+"""The recommendation task against a ranking in plain Python, in any batches; tests/dist has it on two ranks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lab.data.sampler import EvalBatches
 from lab.tasks.recommendation import RecommendationTask
-from tests.distributed import run_distributed
 from tests.unit.tasks.recommenders import ITEM_COUNTS, NUM_ITEMS, history_of, make_batch, make_task
 
 SEQUENCES = range(17)
@@ -108,26 +106,6 @@ def test_tables() -> None:
     assert task.tables["popularity"][0] == {"items": "true", "events in training": truth, "ratio": 1.0}
     best = task.tables["popularity"][1]
     assert best["ratio"] == best["events in training"] / truth
-
-
-def results_on(rank: int, world_size: int) -> list[Any]:
-    """Evaluate 1, 5 and 9 sequences in batches of 2 over the ranks; with one, a rank has only a filler."""
-    results = []
-    for length in (1, 5, 9):
-        for changes in ({"also": "sampled"}, {"protocol": "sampled", "exclude_train": True, "ties": "median"}):
-            task = make_task(**changes)
-            with torch.no_grad():
-                for keys in EvalBatches(length, 2 * world_size, rank, world_size):
-                    indices = [index for _, index, _ in keys]
-                    task.evaluate("test", None, make_batch(indices, valid=keys[0][2], every=True))
-            results += [task.compute_metrics("test"), task.tables]
-    return results
-
-
-def test_the_same_on_two_ranks() -> None:
-    """To the last bit, tables included, a rank without any sequence included."""
-    alone = results_on(0, 1)
-    assert run_distributed(results_on, 2, (2,)) == [alone, alone]
 
 
 def test_validation_with_a_trainer() -> None:
