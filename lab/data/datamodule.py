@@ -95,7 +95,9 @@ class DataModule(pl.LightningDataModule):
     @property
     def spec(self) -> DataSpec:
         """What the task sizes its network from."""
-        return DataSpec(self.task, tuple(self.dataset("train").class_names), self.input_shape)
+        train = self.dataset("train")
+        things = tuple(getattr(train, "thing_labels", ()))  # segmentation only
+        return DataSpec(self.task, tuple(train.class_names), self.input_shape, thing_labels=things)
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from lab.data.segmentation_transforms import SegmentationTransform
 from lab.data.transforms import DetectionTransform, sample_generator
 from lab.errors import DataError
-from lab.structures import DetectionSample
+from lab.structures import NO_SEGMENT, DetectionSample, SegmentationSample
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm"})
 
@@ -30,19 +31,18 @@ def find_images(source: str | Path) -> list[Path]:
     return found
 
 
-class ImageFolder:
-    """Image files as detection samples without boxes; ``image_id`` counts them.
+class ImageFiles:
+    """Image files, read by key; a subclass makes samples of them. ``image_id`` counts them.
 
     A file that cannot be read becomes a small black image whose ``image_id`` is ``unreadable(index)``: one bad file
     does not stop a folder of thousands, and what was found in its place can be told from the rest.
 
     Args:
         paths: the files.
-        transform: as in evaluation.
     """
 
-    def __init__(self, paths: Sequence[Path], transform: DetectionTransform) -> None:
-        self.paths, self.transform = list(paths), transform
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = list(paths)
 
     def __len__(self) -> int:
         """Return the number of files."""
@@ -53,17 +53,54 @@ class ImageFolder:
         """None: prediction goes through the files in order."""
         return
 
-    def __getitem__(self, key: tuple[int, int]) -> DetectionSample:
-        """Return the image at ``(epoch, index)``."""
-        index = key[1]
+    def read(self, index: int) -> tuple[Image.Image, int]:
+        """Return the image at ``index`` and its ``image_id``."""
         try:
             with Image.open(self.paths[index]) as file:
-                image, image_id = file.convert("RGB"), index
+                return file.convert("RGB"), index
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow raises for a bad file
-            image, image_id = Image.new("RGB", (32, 32)), unreadable(index)
+            return Image.new("RGB", (32, 32)), unreadable(index)
+
+
+class ImageFolder(ImageFiles):
+    """Image files as detection samples without boxes.
+
+    Args:
+        paths: the files.
+        transform: as in evaluation.
+    """
+
+    def __init__(self, paths: Sequence[Path], transform: DetectionTransform) -> None:
+        super().__init__(paths)
+        self.transform = transform
+
+    def __getitem__(self, key: tuple[int, int]) -> DetectionSample:
+        """Return the image at ``(epoch, index)``."""
+        image, image_id = self.read(key[1])
         nothing = torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)
-        transformed = self.transform(image, *nothing, sample_generator(0, 0, index))
+        transformed = self.transform(image, *nothing, sample_generator(0, 0, key[1]))
         return DetectionSample(transformed.image, *nothing, image_id, original_size=(image.height, image.width))
+
+
+class SegmentationFolder(ImageFiles):
+    """Image files as segmentation samples without segments.
+
+    Args:
+        paths: the files.
+        transform: as in evaluation.
+    """
+
+    def __init__(self, paths: Sequence[Path], transform: SegmentationTransform) -> None:
+        super().__init__(paths)
+        self.transform = transform
+
+    def __getitem__(self, key: tuple[int, int]) -> SegmentationSample:
+        """Return the image at ``(epoch, index)``."""
+        image, image_id = self.read(key[1])
+        size = (image.height, image.width)
+        nothing = torch.full(size, NO_SEGMENT, dtype=torch.int16), torch.zeros(0, dtype=torch.long)
+        transformed = self.transform(image, *nothing, sample_generator(0, 0, key[1]))
+        return SegmentationSample(*transformed, image_id, original_size=size)
 
 
 def unreadable(number: int) -> int:

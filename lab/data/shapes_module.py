@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
-from lab.data.collate import collate_detection
+from lab.data.collate import collate_detection, collate_segmentation
 from lab.data.datamodule import DataModule
-from lab.data.images import ImageFolder
+from lab.data.images import ImageFolder, SegmentationFolder
+from lab.data.segmentation_transforms import SegmentationTransform
+from lab.data.segments import check_kind
 from lab.data.shapes import ShapesDataset
+from lab.data.shapes_segmentation import ShapesSegmentation
 from lab.data.transforms import DetectionTransform
-from lab.structures import DetectionBatch, DetectionSample, KeyedDataset
+from lab.errors import ConfigError
+from lab.structures import DetectionBatch, KeyedDataset, SegmentationBatch
 
 
 class ShapesDataModule(DataModule):
-    """Generated scenes, endless in training, fixed in validation and test.
+    """Generated scenes, endless in training, fixed in validation and test, for detection or segmentation.
 
     Args:
         batch_size: the global batch.
@@ -29,6 +34,11 @@ class ShapesDataModule(DataModule):
         num_train: images of an epoch; every epoch has new ones.
         num_val: images of the validation set.
         num_test: images of the test set.
+        task: what the samples are for.
+        segments: segmentation: see ``ShapesSegmentation``.
+
+    Raises:
+        ConfigError: ``task`` or ``segments`` is unknown.
     """
 
     task = "detection"
@@ -47,8 +57,14 @@ class ShapesDataModule(DataModule):
         num_train: int = 8192,
         num_val: int = 256,
         num_test: int = 512,
+        task: Literal["detection", "segmentation"] = "detection",
+        segments: Literal["semantic", "panoptic"] = "semantic",
     ) -> None:
         super().__init__(batch_size, num_workers, seed)
+        if task not in ("detection", "segmentation"):
+            raise ConfigError(f"data.task={task!r} is unknown: give 'detection' or 'segmentation'")
+        self.task = task
+        self.segments = check_kind(segments)
         self.image_size = image_size
         self.shapes = (min_shapes, max_shapes, min_side, max_side, max_overlap)
         self.sizes = {"train": num_train, "val": num_val, "test": num_test}
@@ -58,8 +74,12 @@ class ShapesDataModule(DataModule):
         """(3, image_size, image_size)."""
         return (3, self.image_size, self.image_size)
 
-    def build(self, split: str) -> ShapesDataset:
+    def build(self, split: str) -> ShapesDataset | ShapesSegmentation:
         """Return the scenes of a split."""
+        scenes = self._scenes(split)
+        return scenes if self.task == "detection" else ShapesSegmentation(scenes, self.segments)
+
+    def _scenes(self, split: str) -> ShapesDataset:
         min_shapes, max_shapes, min_side, max_side, max_overlap = self.shapes
         return ShapesDataset(
             split=split,
@@ -72,12 +92,15 @@ class ShapesDataModule(DataModule):
             max_overlap=max_overlap,
             # Validation and test scenes are the same for every seed: results of several seeds compare.
             seed=self.seed if split == "train" else 0,
+            masks=self.task == "segmentation",
         )
 
-    def collate(self, samples: Sequence[DetectionSample]) -> DetectionBatch:
+    def collate(self, samples: Sequence[Any]) -> DetectionBatch | SegmentationBatch:
         """Put samples together into a batch."""
-        return collate_detection(samples)
+        return collate_detection(samples) if self.task == "detection" else collate_segmentation(samples)
 
     def build_inputs(self, paths: list[Path]) -> KeyedDataset:
         """Return image files resized to the size of the scenes."""
+        if self.task == "segmentation":
+            return SegmentationFolder(paths, SegmentationTransform(train=False, size=self.image_size))
         return ImageFolder(paths, DetectionTransform(train=False, size=self.image_size))

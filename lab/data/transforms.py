@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from lab.data import draws
 from lab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -113,12 +114,12 @@ class DetectionTransform:
         self.scales = tuple(scales)
         self.max_size = max_size
         self.crop_scales = tuple(crop_scales)
-        self.crop_range = _pair("crop_range", crop_range)
+        self.crop_range = pair("crop_range", crop_range)
         self.crop_probability = crop_probability
         self.flip = flip
         self.vertical_flip = vertical_flip
-        self.size = None if size is None else (size, size) if isinstance(size, int) else _pair("size", size)
-        self.zoom = None if zoom is None else _pair("zoom", zoom)
+        self.size = None if size is None else (size, size) if isinstance(size, int) else pair("size", size)
+        self.zoom = None if zoom is None else pair("zoom", zoom)
         self.color = color
         self.min_visible = min_visible
         self._check()
@@ -144,16 +145,18 @@ class DetectionTransform:
 
         work = _Work(image, boxes, labels, masks)
         if self.train:
-            if _chance(self.flip, generator):
+            if draws.chance(self.flip, generator):
                 work.flip_horizontal()
-            if _chance(self.vertical_flip, generator):
+            if draws.chance(self.vertical_flip, generator):
                 work.flip_vertical()
             if self.zoom is not None:
-                work.crop(*_zoom_window(*work.shape, _uniform(*self.zoom, generator), generator), self.min_visible)
+                work.crop(
+                    *draws.zoom_window(*work.shape, draws.uniform(*self.zoom, generator), generator), self.min_visible
+                )
         self._resize(work, generator)
         pixels = work.image if isinstance(work.image, Tensor) else F.pil_to_tensor(work.image)
         if self.train and self.color > 0:
-            factors = [_uniform(1 - self.color, 1 + self.color, generator) for _ in range(3)]
+            factors = [draws.uniform(1 - self.color, 1 + self.color, generator) for _ in range(3)]
             pixels = adjust_color(pixels, *factors)
         return Transformed(pixels, work.boxes, work.labels, work.masks)
 
@@ -164,10 +167,10 @@ class DetectionTransform:
         if not self.train:
             work.resize(*resized_size(*work.shape, self.scales[-1], self.max_size))
             return
-        if self.crop_scales and _chance(self.crop_probability, generator):
-            work.resize(*resized_size(*work.shape, _choice(self.crop_scales, generator)))
-            work.crop(*_crop_window(*work.shape, *self.crop_range, generator), self.min_visible)
-        work.resize(*resized_size(*work.shape, _choice(self.scales, generator), self.max_size))
+        if self.crop_scales and draws.chance(self.crop_probability, generator):
+            work.resize(*resized_size(*work.shape, draws.choice(self.crop_scales, generator)))
+            work.crop(*draws.crop_window(*work.shape, *self.crop_range, generator), self.min_visible)
+        work.resize(*resized_size(*work.shape, draws.choice(self.scales, generator), self.max_size))
 
     def _check(self) -> None:
         if not self.scales or min(self.scales) < 1 or self.max_size < 1:
@@ -262,7 +265,8 @@ class _Work:
             self.masks = F.crop(self.masks[keep], top, left, height, width)
 
 
-def _pair(name: str, values: Sequence[T]) -> tuple[T, T]:
+def pair(name: str, values: Sequence[T]) -> tuple[T, T]:
+    """Return the two numbers of an option, or say that there are not two."""
     if len(values) != 2:
         raise ConfigError(f"{name} needs two numbers, not {list(values)}")
     return values[0], values[1]
@@ -270,37 +274,3 @@ def _pair(name: str, values: Sequence[T]) -> tuple[T, T]:
 
 def _area(boxes: Tensor) -> Tensor:
     return (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1)
-
-
-def _crop_window(
-    height: int, width: int, smallest: int, largest: int, generator: torch.Generator
-) -> tuple[int, int, int, int]:
-    crop_width = _integer(min(smallest, width), min(largest, width), generator)
-    crop_height = _integer(min(smallest, height), min(largest, height), generator)
-    top = _integer(0, height - crop_height, generator)
-    left = _integer(0, width - crop_width, generator)
-    return top, left, crop_height, crop_width
-
-
-def _zoom_window(height: int, width: int, factor: float, generator: torch.Generator) -> tuple[int, int, int, int]:
-    window_height, window_width = max(1, round(height / factor)), max(1, round(width / factor))
-    spare_height, spare_width = height - window_height, width - window_width
-    top = _integer(min(0, spare_height), max(0, spare_height), generator)
-    left = _integer(min(0, spare_width), max(0, spare_width), generator)
-    return top, left, window_height, window_width
-
-
-def _uniform(low: float, high: float, generator: torch.Generator) -> float:
-    return low + (high - low) * float(torch.rand((), generator=generator))
-
-
-def _chance(probability: float, generator: torch.Generator) -> bool:
-    return probability > 0 and float(torch.rand((), generator=generator)) < probability
-
-
-def _integer(low: int, high: int, generator: torch.Generator) -> int:
-    return int(torch.randint(low, high + 1, (), generator=generator))
-
-
-def _choice(values: Sequence[int], generator: torch.Generator) -> int:
-    return values[_integer(0, len(values) - 1, generator)]

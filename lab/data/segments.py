@@ -1,0 +1,88 @@
+"""Maps of segments on the host: from maps of classes, from instance masks, renumbered after a crop.
+
+A map is (h, w) int16: 0..n-1, or ``NO_SEGMENT``. It is 2 bytes for each pixel where n boolean masks are n bytes: this is
+what passes between loader processes and to the device.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lab.errors import ConfigError
+from lab.structures import NO_SEGMENT, SegmentationTruth
+
+SegmentKind = Literal["semantic", "panoptic"]
+
+
+def count_pixels(segments: Tensor, num_segments: int) -> npt.NDArray[np.int64]:
+    """Return the number of pixels of each segment, (num_segments,)."""
+    # One bin more at the front takes NO_SEGMENT (-1).
+    return np.bincount(segments.numpy().ravel().astype(np.intp) + 1, minlength=num_segments + 1)[1:]
+
+
+def look_up(segments: Tensor, table: npt.NDArray[np.int16]) -> Tensor:
+    """Return ``table[s]`` for each pixel's segment s, (h, w) int16; ``NO_SEGMENT`` stays."""
+    # numpy counts index -1 from the end: the entry for NO_SEGMENT stands there.
+    return torch.from_numpy(np.append(table, np.int16(NO_SEGMENT))[segments.numpy()])
+
+
+def drop_empty(segments: Tensor, labels: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Leave out segments without a pixel, and those that ``keep`` excludes, and number the others anew.
+
+    Args:
+        segments: (h, w) int16.
+        labels: (n,) int64.
+        keep: (n,) bool: segments to keep if they have pixels; None keeps all.
+
+    Returns:
+        The map (h, w) int16 and the labels of the segments that are left, in their order.
+    """
+    kept = count_pixels(segments, len(labels)) > 0
+    if keep is not None:
+        kept &= keep.numpy()
+    if kept.all():
+        return segments, labels
+    table = np.where(kept, np.cumsum(kept) - 1, NO_SEGMENT).astype(np.int16)
+    return look_up(segments, table), labels[torch.from_numpy(kept)]
+
+
+def merge_classes(segments: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return one segment for each class that has a pixel, in order of the labels."""
+    present, numbers = np.unique(labels.numpy(), return_inverse=True)
+    return drop_empty(look_up(segments, numbers.astype(np.int16)), torch.from_numpy(present))
+
+
+def from_masks(masks: Tensor, fill: int = NO_SEGMENT) -> Tensor:
+    """Return the map of masks (n, h, w) bool, later ones over earlier ones; ``fill`` where none is."""
+    segments = torch.full(masks.shape[1:], fill, dtype=torch.int16)
+    for number, mask in enumerate(masks):
+        segments[mask] = number
+    return segments
+
+
+def truth_of(segments: Tensor, labels: Tensor, iscrowd: Tensor | None = None) -> SegmentationTruth:
+    """Return the truth of one image from its map (h, w) int16 and its segments' labels (n,) int64."""
+    height, width = segments.shape
+    return SegmentationTruth(
+        pixels=segments.reshape(-1),
+        labels=labels,
+        iscrowd=torch.zeros(len(labels), dtype=torch.bool) if iscrowd is None else iscrowd,
+        counts=(len(labels),),
+        sizes=((height, width),),
+    )
+
+
+def check_kind(segments: str) -> SegmentKind:
+    """Return ``segments`` if it is a kind of targets that there is.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if segments not in ("semantic", "panoptic"):
+        raise ConfigError(f"data.segments={segments!r} is unknown: give 'semantic' or 'panoptic'")
+    return cast(SegmentKind, segments)
