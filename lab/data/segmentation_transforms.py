@@ -144,7 +144,7 @@ class SegmentationTransform:
         return window
 
     def _check(self) -> None:
-        if self.scales and min(self.scales) < 1 or self.max_size is not None and self.max_size < 1:
+        if (self.scales and min(self.scales) < 1) or (self.max_size is not None and self.max_size < 1):
             raise ConfigError(f"scales={self.scales} and max_size={self.max_size} need positive lengths in pixels")
         if self.detr_crop_scales and not 1 <= self.detr_crop_range[0] <= self.detr_crop_range[1]:
             raise ConfigError(f"detr_crop_range={self.detr_crop_range} is wrong: give (smallest, largest) in pixels")
