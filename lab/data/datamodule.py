@@ -96,7 +96,7 @@ class DataModule(pl.LightningDataModule):
     def spec(self) -> DataSpec:
         """What the task sizes its network from."""
         train = self.dataset("train")
-        things = tuple(getattr(train, "thing_labels", ()))
+        things = tuple(getattr(train, "thing_labels", ()))  # segmentation only
         return DataSpec(self.task, tuple(train.class_names), self.input_shape, thing_labels=things)
 
     @property

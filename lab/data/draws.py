@@ -46,7 +46,7 @@ def place_window(
 
 
 def zoom_window(height: int, width: int, factor: float, generator: torch.Generator) -> tuple[int, int, int, int]:
-    """Return (top, left, height, width) of the image's size divided by ``factor``; below 1 it holds the whole image."""
+    """Return (top, left, height, width) of the image's size divided by ``factor``; below 1 a larger one."""
     window_height, window_width = max(1, round(height / factor)), max(1, round(width / factor))
     spare_height, spare_width = height - window_height, width - window_width
     top = integer(min(0, spare_height), max(0, spare_height), generator)

@@ -1,7 +1,7 @@
 """Maps of segments on the host: from maps of classes, from instance masks, renumbered after a crop.
 
-A map is (h, w) int16: 0..n-1, or ``NO_SEGMENT``. It is 2 bytes for each pixel where n boolean masks are n bytes: this
-is what passes between loader processes and to the device.
+A map is (h, w) int16: 0..n-1, or ``NO_SEGMENT``. It takes 2 bytes for each pixel where n masks take n bytes: this is
+what passes between loader processes and to the device.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from lab.data.shapes import ShapesDataset
 from lab.data.shapes_segmentation import ShapesSegmentation
 from lab.data.transforms import DetectionTransform
 from lab.errors import ConfigError
-from lab.structures import KeyedDataset
+from lab.structures import DetectionBatch, KeyedDataset, SegmentationBatch
 
 
 class ShapesDataModule(DataModule):
@@ -40,6 +40,8 @@ class ShapesDataModule(DataModule):
     Raises:
         ConfigError: ``task`` or ``segments`` is unknown.
     """
+
+    task = "detection"
 
     def __init__(
         self,
@@ -93,7 +95,7 @@ class ShapesDataModule(DataModule):
             masks=self.task == "segmentation",
         )
 
-    def collate(self, samples: Sequence[Any]) -> Any:
+    def collate(self, samples: Sequence[Any]) -> DetectionBatch | SegmentationBatch:
         """Put samples together into a batch."""
         return collate_detection(samples) if self.task == "detection" else collate_segmentation(samples)
 
