@@ -43,7 +43,7 @@ class LaneSchedule:
         return len(self.current)
 
     @classmethod
-    def of_sessions(cls, offsets: Ints, items: Ints, order: Ints, num_lanes: int, at_least: int = 1) -> LaneSchedule:
+    def of_sessions(cls, offsets: Ints, items: Ints, order: Ints, num_lanes: int) -> LaneSchedule:
         """Lay sessions into lanes.
 
         Args:
@@ -52,15 +52,14 @@ class LaneSchedule:
             order: the sessions in the order in which lanes take them; one of a single event, after which nothing
                 comes, is left out.
             num_lanes: B.
-            at_least: stop before the first step with fewer lanes alive.
 
         Raises:
-            DataError: no session has two events, or fewer than ``at_least`` have.
+            DataError: no session has two events.
         """
         steps = np.diff(offsets)[order] - 1
         order, steps = order[steps > 0], steps[steps > 0].astype(np.int64)
-        if len(order) < at_least:
-            raise DataError(f"{len(order)} sessions have two events or more; at least {at_least} are needed")
+        if not len(order):
+            raise DataError("no session has two events, so there is nothing to predict")
         begins, lanes = _assign(steps, num_lanes)
         total = int((begins + steps).max())
         within = np.arange(steps.sum()) - np.repeat(np.cumsum(steps) - steps, steps)  # step of the session
@@ -71,8 +70,18 @@ class LaneSchedule:
         starts = np.zeros(total * num_lanes, dtype=np.bool_)
         starts[cells] = within == 0
         current, following = grids.reshape(2, total, num_lanes)
-        enough = int(((current > 0).sum(axis=1) >= at_least).sum())  # lanes only end, none comes back
-        return cls(current[:enough], following[:enough], starts.reshape(total, num_lanes)[:enough])
+        return cls(current, following, starts.reshape(total, num_lanes))
+
+    def until(self, fewest: int) -> LaneSchedule:
+        """Return the steps before the first one with fewer lanes alive.
+
+        Raises:
+            DataError: that is the first of all.
+        """
+        count = int(((self.current > 0).sum(axis=1) >= fewest).sum())  # lanes only end, none comes back
+        if not count:
+            raise DataError(f"{fewest} sessions of two events or more are needed, or negatives")
+        return LaneSchedule(self.current[:count], self.following[:count], self.starts[:count])
 
 
 def _assign(steps: Ints, num_lanes: int) -> tuple[Ints, Ints]:
@@ -92,7 +101,8 @@ class LaneSteps:
     Args:
         schedule: of an epoch.
         item_counts: (I,) how often each item stands in the training data.
-        num_negatives: n, shared by all lanes of a step; 0 leaves the next items of the other lanes.
+        num_negatives: n, shared by all lanes of a step; 0 leaves the next items of the other lanes, and the epoch then
+            ends when there is no other.
         alpha: exponent of the counts in the chance of being drawn: 0 uniform, 1 by popularity.
         seed: of the negatives, which are a function of (seed, epoch, step) only.
         accumulate: micro-batches of a step; each takes consecutive lanes.
@@ -120,7 +130,8 @@ class LaneSteps:
             raise ConfigError(
                 f"data.batch_size={self.num_lanes} is not divisible by {world_size} ranks x {accumulate} micro-batches"
             )
-        self.schedule, self.num_negatives, self.seed = schedule, num_negatives, seed
+        self.schedule = schedule if num_negatives else schedule.until(2)
+        self.num_negatives, self.seed = num_negatives, seed
         self.accumulate, self.rank, self.world_size = accumulate, rank, world_size
         counts = np.asarray(item_counts, dtype=np.float64)
         if not (counts > 0).all():

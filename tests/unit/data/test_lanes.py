@@ -44,7 +44,7 @@ def walk(offsets: np.ndarray, items: np.ndarray, order: np.ndarray, num_lanes: i
 @pytest.mark.parametrize(("count", "num_lanes", "at_least"), [(60, 7, 1), (60, 7, 2), (200, 16, 1), (9, 16, 1)])
 def test_schedule_is_the_walk(count: int, num_lanes: int, at_least: int) -> None:
     offsets, items, order = make_sessions(count, 12)
-    schedule = LaneSchedule.of_sessions(offsets, items, order, num_lanes, at_least)
+    schedule = LaneSchedule.of_sessions(offsets, items, order, num_lanes).until(at_least)
     found = [
         [(int(a), int(b), bool(c)) for a, b, c in zip(*row, strict=True) if a]
         for row in zip(schedule.current, schedule.following, schedule.starts, strict=True)
@@ -53,7 +53,7 @@ def test_schedule_is_the_walk(count: int, num_lanes: int, at_least: int) -> None
 
 
 def test_sessions_of_one_event_alone_are_refused() -> None:
-    with pytest.raises(DataError, match="0 sessions have two events"):
+    with pytest.raises(DataError, match="no session has two events"):
         LaneSchedule.of_sessions(np.arange(4), np.ones(3, dtype=int), np.arange(3), 2)
 
 
@@ -122,6 +122,8 @@ def test_items_that_never_stand_in_the_data_are_refused() -> None:
     schedule = LaneSchedule.of_sessions(np.array([0, 2]), np.array([1, 2]), np.array([0]), 1)
     with pytest.raises(DataError, match="1 of 3 items never stand"):
         LaneSteps(schedule, [1, 1, 0])
+    with pytest.raises(DataError, match="2 sessions of two events or more are needed, or negatives"):
+        LaneSteps(schedule, [1, 1], num_negatives=0)
 
 
 def test_negatives_are_drawn_by_support() -> None:
