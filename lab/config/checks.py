@@ -89,13 +89,23 @@ def _check_task(composed: Composed) -> None:
     fitting = [
         name
         for name in options("data", composed.search_path)
-        if (path := find_file(f"data/{name}", composed.search_path)) and model["task"] in read(path).get("tasks", [])
+        if model["task"] in _tasks_of(name, composed)
     ]
     would = f"data={'|'.join(fitting)} would fit" if fitting else "no data of this task is there"
     raise ConfigError(
         f"model={model['name']} needs data for {model['task']}, data={data['name']} gives "
         f"{', '.join(data['tasks']) or 'none'} ({composed.origin('data.tasks')}); {would}"
     )
+
+
+def _tasks_of(data: str, composed: Composed) -> list[str]:
+    """Return the tasks of an option of the group ``data``, its own or those of the option that it builds on."""
+    path = find_file(f"data/{data}", composed.search_path)
+    content = read(path) if path else {}
+    if "tasks" in content:
+        return list(content["tasks"])
+    bases = [base for base in content.get("defaults", []) if isinstance(base, str) and base != "_self_"]
+    return [task for base in bases for task in _tasks_of(base, composed)]
 
 
 def _check_length(composed: Composed) -> None:

@@ -63,7 +63,7 @@ class DataConfig(TargetConfig):
     batch_size: Positive
     num_workers: Count = 0
     root: str | None = None
-    requires: list[str] = []
+    requires: list[str | None] = []  # what is null is not needed
     how_to_get: str = ""
 
 

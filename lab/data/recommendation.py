@@ -179,8 +179,7 @@ class RecommendationDataModule(DataModule):
     def _lane_steps(self) -> LaneSteps:
         training, plan = self._training, self.plan
         order = np.arange(len(training))  # sessions are numbered by the time of their first event
-        least = 1 if self.num_negatives else 2
-        schedule = LaneSchedule.of_sessions(training.offsets, training.items, order, self.batch_size, least)
+        schedule = LaneSchedule.of_sessions(training.offsets, training.items, order, self.batch_size)
         return LaneSteps(
             schedule,
             self.item_counts,

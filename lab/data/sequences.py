@@ -74,7 +74,7 @@ class SequenceDataset:
         owners: (R,) int64 the sequence of each row.
         negatives: draws items that a sequence has not had, for the loss; None for none.
         num_negatives: how many for each position.
-        seen: whether batches carry what sequences had before their windows.
+        seen: whether batches carry what sequences had had when a row asks first, the oldest first.
         fingerprint: identifies the content.
     """
 
@@ -132,7 +132,7 @@ class SequenceDataset:
         items = np.where(inside, source[np.minimum(places, len(source) - 1)], 0)
         following = np.where(asked, source[np.minimum(places + 1, len(source) - 1)], 0)
         owners = self.owners[indices]
-        seen, seen_counts = self._seen(begin, owners)
+        seen, seen_counts = self._seen(begin + first + 1, owners)
         return SequenceBatch(
             items=torch.from_numpy(items),
             lengths=torch.from_numpy(lengths),
@@ -145,11 +145,12 @@ class SequenceDataset:
             seen_counts=seen_counts,
         )
 
-    def _seen(self, begin: Ints, owners: Ints) -> tuple[Tensor | None, tuple[int, ...]]:
+    def _seen(self, ends: Ints, owners: Ints) -> tuple[Tensor | None, tuple[int, ...]]:
+        """Return the items of each sequence up to the event after which the row asks first, that one included."""
         if not self.seen:
             return None, ()
         starts = self.sequences.offsets[owners]
-        counts = begin - starts
+        counts = ends - starts
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         return torch.from_numpy(self.sequences.items[np.repeat(starts, counts) + within]), tuple(counts.tolist())
 
