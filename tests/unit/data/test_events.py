@@ -33,10 +33,12 @@ def test_reads_sorts_and_counts_bad_rows(tmp_path: Path) -> None:
 
 def test_empty_ids_of_parquet_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / "events.parquet"
-    pandas.DataFrame({"session": ["a", None, "a"], "item": ["x", "y", None], "time": [1, 2, 3]}).to_parquet(path)
+    items = pandas.array([7, 8, None], dtype="Int64")
+    pandas.DataFrame({"session": ["a", None, "a"], "item": items, "time": [1, 2, 3]}).to_parquet(path)
     events = read_events(path, COLUMNS)
     assert len(events) == 1
     assert events.left_out["without an id"] == 2
+    assert events.item_names[events.items].tolist() == ["7"]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"sesion,item,time\na,x,1\n"])
