@@ -149,12 +149,15 @@ def _read_table(path: Path, columns: Columns) -> Any:
     """Return the table as pandas, all values text."""
     import datasets
     import pandas
+    import pyarrow
 
     show = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
         if path.suffix.lower() == ".parquet":
-            table = datasets.Dataset.from_parquet(str(path)).to_pandas().astype(str)
+            rows = datasets.Dataset.from_parquet(str(path)).data.table
+            # as text before pandas, which makes floats of whole numbers among which one is missing
+            table = pyarrow.table({name: rows[name].cast(pyarrow.string()) for name in rows.column_names}).to_pandas()
         else:
             options: dict[str, Any] = {"sep": columns.separator, "keep_default_na": False}
             if columns.names is not None:
