@@ -45,7 +45,9 @@ class SequenceBatch(Movable):
         targets: what follows. In evaluation its places other than 0 are the Q queries, in row-major order.
         sequence_ids: (B,) int64, the number of the sequence in its dataset.
         valid: (B,) bool, False for a sequence that only fills up the batch.
-        seen: (S,) int64: items that the sequences have had before their queries, packed; may hold an item twice.
+        seen: (S,) int64: all items that each sequence has had before its first query, those that ``items`` shows too,
+            oldest first, packed; an item may stand twice. What ``items`` shows between queries need not stand here.
+            None where ``items`` shows everything.
         seen_counts: how many of the S belong to each sequence.
         totals: see ``ImageBatch``.
     """

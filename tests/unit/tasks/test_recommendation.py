@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from lab.tasks.queries import history
 from lab.tasks.recommendation import RecommendationTask
 from tests.unit.tasks.recommenders import ITEM_COUNTS, NUM_ITEMS, history_of, make_batch, make_task
 
@@ -148,3 +149,20 @@ def test_what_is_said_of_the_protocol() -> None:
         "training items left out, at most 9 sequences, median ties"
         in make_task(protocol="sampled", exclude_train=True, max_sequences=9, ties="median").describe_evaluation()
     )
+
+
+def test_what_is_seen_by_each_query() -> None:
+    """Shown events up to the query, and those from before; without the last one where only the training counts."""
+    batch = make_batch([0, 1], every=True)
+    for row, number in enumerate((0, 1)):
+        before, shown, _ = history_of(number)
+        assert batch.seen_counts[row] >= len(before)
+        for position in range(len(shown)):
+            place = torch.tensor([[row, position]])
+            first = [*before, *(shown if batch.seen_counts[row] > len(before) else [])]
+            found = set(history(batch, place, NUM_ITEMS).items.tolist())
+            assert found == {*first, *shown[: position + 1]}
+            trained = set(history(batch, place, NUM_ITEMS, in_training=True).items.tolist())
+            assert trained == {*first[:-1], *shown[:position]}
+    batch.seen = None
+    assert set(history(batch, torch.tensor([[1, 0]]), NUM_ITEMS).items.tolist()) == {history_of(1)[1][0]}
