@@ -86,11 +86,7 @@ def _check_task(composed: Composed) -> None:
         if found != wanted:
             raise ConfigError(f"eval={found}: a model for {model['task']} is measured by eval={wanted}")
         return
-    fitting = [
-        name
-        for name in options("data", composed.search_path)
-        if model["task"] in _tasks_of(name, composed)
-    ]
+    fitting = [name for name in options("data", composed.search_path) if model["task"] in _tasks_of(name, composed)]
     would = f"data={'|'.join(fitting)} would fit" if fitting else "no data of this task is there"
     raise ConfigError(
         f"model={model['name']} needs data for {model['task']}, data={data['name']} gives "
