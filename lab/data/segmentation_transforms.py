@@ -180,11 +180,11 @@ def distort_color(image: Tensor, strength: float, generator: torch.Generator) ->
     turned = ((np.arange(256) + round(hue * 256)) % 256).astype(np.uint8)
     picture = Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
     if saturation == 1 and hue == 0:
-        picture = picture.point(list(after[before]) * 3)
+        picture = picture.point(after[before].tolist() * 3)
     else:
-        picture = picture.point(list(before) * 3).convert("HSV")
-        picture = picture.point([*turned, *_byte(values * saturation), *range(256)]).convert("RGB")
-        picture = picture if contrast_first else picture.point(list(after) * 3)
+        picture = picture.point(before.tolist() * 3).convert("HSV")
+        picture = picture.point([*turned.tolist(), *_byte(values * saturation).tolist(), *range(256)]).convert("RGB")
+        picture = picture if contrast_first else picture.point(after.tolist() * 3)
     return pil_to_tensor(picture)
 
 
