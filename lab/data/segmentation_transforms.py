@@ -234,8 +234,9 @@ class _Work:
 
 def _nearest(source: npt.NDArray[np.intp], length: int) -> npt.NDArray[np.intp]:
     """Return ``length`` entries of ``source``, each the one whose middle is nearest, as PIL chooses."""
-    places = (np.arange(length) + 0.5) * (len(source) / length)
-    return source[places.astype(np.intp)]
+    steps = np.full(length, len(source) / length)
+    steps[0] /= 2
+    return source[steps.cumsum().astype(np.intp)]  # PIL adds step by step too: ties fall to the same side
 
 
 def _byte(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
