@@ -87,3 +87,42 @@ def make_voc(
         (root / "Annotations" / f"{stem}.xml").write_text(f"<annotation>{''.join(parts)}</annotation>")
     (root / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(objects) + "\n")
     return root
+
+
+def make_label_map(height: int, width: int, ids: Sequence[int] = (0, 1, 2)) -> np.ndarray:
+    """Return vertical stripes of equal width, one for each id, from the left, (h, w) int64."""
+    return np.tile(np.asarray(ids)[np.arange(width) * len(ids) // width], (height, 1))
+
+
+def make_segfolder(root: Path, split: str = "train", sizes: Sequence[tuple[int, int]] = ((24, 30), (30, 24))) -> Path:
+    """Write ``images/<split>/a.jpg, b.jpg, ...`` and ``labels/<split>/*.png`` with ids 0, 1, 2 and 255 in stripes."""
+    for folder in ("images", "labels"):
+        (root / folder / split).mkdir(parents=True, exist_ok=True)
+    for number, (height, width) in enumerate(sizes):
+        stem = chr(ord("a") + number)
+        make_image(height, width, number).save(root / "images" / split / f"{stem}.jpg", quality=95)
+        label = make_label_map(height, width, (0, 1, 2, 255)).astype(np.uint8)
+        Image.fromarray(label).save(root / "labels" / split / f"{stem}.png")
+    return root
+
+
+def make_panoptic(root: Path, split: str = "train2017") -> Path:
+    """Write one image, 7, of 12 x 20: a cat (id 5), a crowd of cats (70000), sky (300), unlabelled, 5 columns each."""
+    for folder in (split, f"annotations/panoptic_{split}"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    make_image(12, 20).save(root / split / "7.jpg", quality=95)
+    ids = make_label_map(12, 20, (5, 70000, 300, 0))
+    packed = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)
+    Image.fromarray(packed).save(root / "annotations" / f"panoptic_{split}" / "7.png")
+    parts = [
+        {"id": 5, "category_id": 17, "iscrowd": 0},
+        {"id": 70000, "category_id": 17, "iscrowd": 1},
+        {"id": 300, "category_id": 187, "iscrowd": 0},
+    ]
+    content = {
+        "images": [{"id": 7, "file_name": "7.jpg", "height": 12, "width": 20}],
+        "annotations": [{"image_id": 7, "file_name": "7.png", "segments_info": parts}],
+        "categories": [{"id": 187, "name": "sky", "isthing": 0}, {"id": 17, "name": "cat", "isthing": 1}],
+    }
+    (root / "annotations" / f"panoptic_{split}.json").write_text(json.dumps(content))
+    return root

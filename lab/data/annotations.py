@@ -129,7 +129,7 @@ def report_problems(table: Dataset, policy: BadSamplePolicy, source: str, folder
     """Say once what is wrong with a dataset and return the indices of the rows that can be used.
 
     Args:
-        table: rows as ``make_row`` makes them.
+        table: rows as ``make_row`` makes them; rows of label maps have ``file_name`` and ``unreadable`` only.
         policy: ``"skip"`` logs one warning for each kind of problem; ``"error"`` raises at the first.
         source: the annotation file or split, for messages.
         folder: where the images are.
@@ -141,8 +141,14 @@ def report_problems(table: Dataset, policy: BadSamplePolicy, source: str, folder
     """
     if policy not in ("error", "skip"):
         raise ConfigError(f"on_bad_sample={policy!r} is unknown: give 'error' or 'skip'")
-    columns = table.select_columns(["file_name", "unreadable", "bad_boxes", "unknown", "wrong_size"])[:]
+    wanted = ("file_name", "unreadable", "bad_boxes", "unknown", "wrong_size")
+    columns = table.select_columns([name for name in wanted if name in table.column_names])[:]
     names = columns["file_name"]
+    columns = {
+        "bad_boxes": [[]] * len(names),
+        "unknown": [[]] * len(names),
+        "wrong_size": [False] * len(names),
+    } | columns
     unreadable = [f"{name} ({why})" for name, why in zip(names, columns["unreadable"], strict=True) if why]
     usable = [index for index, why in enumerate(columns["unreadable"]) if not why]
     purpose = "trained on" if train else "evaluated: the metric covers these only"

@@ -19,6 +19,11 @@ COCO_HOW_TO_GET = (
     "get train2017.zip, val2017.zip and annotations_trainval2017.zip from https://cocodataset.org/#download, unpack "
     "them in that folder, or name another by data.root, data.train.annotations and data.train.images"
 )
+PANOPTIC_HOW_TO_GET = (
+    "get train2017.zip, val2017.zip and panoptic_annotations_trainval2017.zip from https://cocodataset.org/#download, "
+    "unpack them and the zips of label maps inside, or name the places by data.root, data.train.annotations, "
+    "data.train.labels and data.train.images"
+)
 VOC_HOW_TO_GET = (
     "get VOCtrainval and VOCtest from http://host.robots.ox.ac.uk/pascal/VOC/ and unpack them, or name a folder with "
     "Annotations, JPEGImages and ImageSets/Main by data.root"
@@ -69,6 +74,46 @@ def voc_fingerprint(root: str | Path, split: str) -> str:
     for name, size in _image_sizes(image_folder):
         digest.update(f"{name}\0{size}\n".encode())
     return digest.hexdigest()
+
+
+def folder_fingerprint(root: str | Path, images: str, labels: str, names: str | None, how_to_get: str) -> str:
+    """Return a hash of the names and sizes of images and label maps, and of the list that chooses among them.
+
+    Args:
+        root: the dataset's folder.
+        images: the folder of images, relative to ``root``.
+        labels: the folder of label maps, relative to ``root``.
+        names: the list, relative to ``root``, or None.
+        how_to_get: for the message about what is missing.
+
+    Raises:
+        DataError: a folder or the list does not exist.
+    """
+    digest = hashlib.sha256(b"segfolder-1")
+    for part in (images, labels):
+        for name, size in _image_sizes(require_folder(Path(root) / part, root, how_to_get)):
+            digest.update(f"{name}\0{size}\n".encode())
+        digest.update(b"\n")
+    if names is not None:
+        _add_file(digest, require_file(Path(root) / names, root, how_to_get))
+    return digest.hexdigest()
+
+
+def panoptic_fingerprint(root: str | Path, annotations: str, labels: str, images: str) -> str:
+    """Return a hash of a panoptic json, and of the names and sizes of its label maps and of the images.
+
+    Raises:
+        DataError: the file or a folder does not exist.
+    """
+    digest = hashlib.sha256(b"panoptic-1")
+    _add_file(digest, require_file(Path(root) / annotations, root, PANOPTIC_HOW_TO_GET))
+    digest.update(folder_fingerprint(root, images, labels, None, PANOPTIC_HOW_TO_GET).encode())
+    return digest.hexdigest()
+
+
+def image_names(folder: Path) -> list[str]:
+    """Return the names of all images below a folder, relative to it, with forward slashes, sorted."""
+    return [Path(name).as_posix() for name, _ in _image_sizes(folder)]
 
 
 def read_split(path: Path) -> list[str]:

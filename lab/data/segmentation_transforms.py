@@ -180,11 +180,11 @@ def distort_color(image: Tensor, strength: float, generator: torch.Generator) ->
     turned = ((np.arange(256) + round(hue * 256)) % 256).astype(np.uint8)
     picture = Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
     if saturation == 1 and hue == 0:
-        picture = picture.point(list(after[before]) * 3)
+        picture = picture.point(after[before].tolist() * 3)
     else:
-        picture = picture.point(list(before) * 3).convert("HSV")
-        picture = picture.point([*turned, *_byte(values * saturation), *range(256)]).convert("RGB")
-        picture = picture if contrast_first else picture.point(list(after) * 3)
+        picture = picture.point(before.tolist() * 3).convert("HSV")
+        picture = picture.point([*turned.tolist(), *_byte(values * saturation).tolist(), *range(256)]).convert("RGB")
+        picture = picture if contrast_first else picture.point(after.tolist() * 3)
     return pil_to_tensor(picture)
 
 
@@ -234,8 +234,9 @@ class _Work:
 
 def _nearest(source: npt.NDArray[np.intp], length: int) -> npt.NDArray[np.intp]:
     """Return ``length`` entries of ``source``, each the one whose middle is nearest, as PIL chooses."""
-    places = (np.arange(length) + 0.5) * (len(source) / length)
-    return source[places.astype(np.intp)]
+    steps = np.full(length, len(source) / length)
+    steps[0] /= 2
+    return source[steps.cumsum().astype(np.intp)]  # PIL adds step by step too: ties fall to the same side
 
 
 def _byte(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:

@@ -1,0 +1,114 @@
+"""Label maps on disk: PNGs whose pixels are the ids of classes or, packed from three channels, of segments.
+
+Read without loss: palette images by their index, never by their colours; 16-bit images with all their bits; three
+channels as R + 256 G + 65536 B, as panoptic COCO stores its segments and as a table of colours is looked up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lab.errors import ConfigError
+from lab.structures import NO_SEGMENT
+
+GRAY_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N")
+LOSSY = ("JPEG", "WEBP", "MPO")
+
+
+def label_header(path: Path, packed: bool) -> tuple[tuple[int, int], str]:
+    """Return ((height, width), why the file is no label map or ``""``) without decoding the pixels.
+
+    Args:
+        path: the file.
+        packed: whether the ids stand in three channels.
+    """
+    from PIL import Image
+
+    if not path.is_file():
+        return (0, 0), f"its label map {path.name} is missing"
+    try:
+        with Image.open(path) as image:
+            size, mode, kind = (image.height, image.width), image.mode, image.format
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return (0, 0), f"its label map {path.name} is not an image that Pillow opens"
+    if kind in LOSSY:
+        return size, f"its label map {path.name} is a {kind}, which does not keep ids: give PNG"
+    if packed and mode not in ("RGB", "RGBA"):
+        return size, f"its label map {path.name} is of mode {mode}, where RGB is needed"
+    if not packed and mode not in GRAY_MODES:
+        return size, f"its label map {path.name} is of mode {mode}: give one channel of ids, or data.colors"
+    return size, ""
+
+
+def read_ids(path: Path, packed: bool = False) -> npt.NDArray[np.int64] | npt.NDArray[np.uint8]:
+    """Return the ids of a label map, (h, w).
+
+    Raises:
+        OSError, SyntaxError, ValueError: as Pillow raises them for a damaged file.
+    """
+    from PIL import Image
+
+    with Image.open(path) as image:
+        pixels = np.asarray(image)
+    if not packed:
+        return pixels if pixels.dtype == np.uint8 else pixels.astype(np.int64)
+    channels = pixels[..., :3].astype(np.int64)
+    return channels[..., 0] + 256 * channels[..., 1] + 65536 * channels[..., 2]
+
+
+class LabelTable:
+    """From stored ids to labels.
+
+    Args:
+        ids: the stored id of each label, in label order.
+        ignored: stored ids of pixels that belong to no class; an id that is also in ``ids`` is a class.
+
+    Raises:
+        ConfigError: two labels have one id.
+    """
+
+    def __init__(self, ids: Sequence[int], ignored: Sequence[int] = ()) -> None:
+        twice = sorted({number for number in ids if list(ids).count(number) > 1})
+        if twice:
+            raise ConfigError(f"data.label_ids: the id {twice[0]} stands for two classes; every class needs its own")
+        table = dict.fromkeys(ignored, NO_SEGMENT) | {number: label for label, number in enumerate(ids)}
+        self.ids = np.array(sorted(table), dtype=np.int64)
+        self.labels = np.array([table[number] for number in sorted(table)], dtype=np.int16)
+        small = [number for number in table if 0 <= number < 256]
+        self._byte = np.full(256, NO_SEGMENT, dtype=np.int16)
+        self._byte[small] = [table[number] for number in small]
+        self._unknown_byte = np.ones(256, dtype=bool)
+        self._unknown_byte[small] = False
+
+    def look_up(self, ids: npt.NDArray[np.int64] | npt.NDArray[np.uint8]) -> tuple[Tensor, Mapping[int, int]]:
+        """Return the label of each pixel, (h, w) int16, ``NO_SEGMENT`` where it has none, and the unknown ids.
+
+        Unknown are ids that are neither a class nor ignored: a count of pixels for each.
+        """
+        if ids.dtype == np.uint8:  # nearly all data: two look-ups in 256 entries
+            counts = np.bincount(ids.ravel(), minlength=256)
+            unknown = np.flatnonzero((counts > 0) & self._unknown_byte)
+            return torch.from_numpy(self._byte[ids]), {int(number): int(counts[number]) for number in unknown}
+        present, places, counts = np.unique(ids, return_inverse=True, return_counts=True)
+        slots = np.searchsorted(self.ids, present).clip(max=len(self.ids) - 1)
+        known = self.ids[slots] == present
+        labels = np.where(known, self.labels[slots], np.int16(NO_SEGMENT)).astype(np.int16)
+        stray = {int(number): int(count) for number, count in zip(present[~known], counts[~known], strict=True)}
+        return torch.from_numpy(labels[places].reshape(ids.shape)), stray
+
+
+def pack_color(color: Sequence[int]) -> int:
+    """Return R + 256 G + 65536 B.
+
+    Raises:
+        ConfigError: it is not three numbers from 0 to 255.
+    """
+    if len(color) != 3 or not all(0 <= value <= 255 for value in color):
+        raise ConfigError(f"data.colors: {list(color)} is no colour; give [red, green, blue], each from 0 to 255")
+    return color[0] + 256 * color[1] + 65536 * color[2]
