@@ -139,7 +139,9 @@ def test_gradients_equal_transformers() -> None:
             assert "decoder.layers.0.self_attn." in name
             assert float(value.grad.abs().max()) < 1e-5
             continue
-        scale = max(float(value.grad.abs().max()), 1e-2)  # that of a key's bias is 0, but for rounding
+        if name.endswith(("k_proj.bias", "key.bias")):  # a softmax does not see it: its gradient is rounding alone
+            continue
+        scale = max(float(value.grad.abs().max()), 1e-2)
         errors[name] = float((grads[name] - value.grad).abs().max()) / scale
     assert max(errors.values()) < 1e-4, errors  # worst measured: 0
 
