@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab.errors import CheckpointError, RegistryError
+from lab.unpickling import read_arrays
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -165,10 +166,14 @@ def read_state_dict(file: str | Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             content: Any = load_file(path)
+        elif path.suffix == ".pkl":
+            content = _tensors(read_arrays(path))
         else:
             # The official DETR code keeps its command line, a harmless Namespace, beside the weights.
             with torch.serialization.safe_globals([argparse.Namespace]):
                 content = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError as error:
+        raise CheckpointError(f"weights {path} are not read: {error}") from error
     except Exception as error:  # zipfile, pickle, safetensors and torch each have errors of their own for a bad file
         raise CheckpointError(
             f"weights {path} cannot be read as tensors alone ({type(error).__name__}: {str(error).splitlines()[0]})"
@@ -181,6 +186,16 @@ def read_state_dict(file: str | Path) -> dict[str, Tensor]:
     if not tensors:
         raise CheckpointError(f"weights {path} hold no tensors by name")
     return tensors
+
+
+def _tensors(content: Any) -> Any:
+    """Turn the numpy arrays in nested dicts into tensors."""
+    import numpy as np
+    import torch
+
+    if isinstance(content, Mapping):
+        return {key: _tensors(value) for key, value in content.items()}
+    return torch.from_numpy(np.array(content)) if isinstance(content, np.ndarray) else content
 
 
 def load_pretrained(
@@ -196,8 +211,8 @@ def load_pretrained(
 
     Args:
         model: the network.
-        file: ``.safetensors``, a torch checkpoint (a state dict, or one under ``model`` or ``state_dict``), or a
-            checkpoint folder of lab.
+        file: ``.safetensors``, detectron2's ``.pkl``, a torch checkpoint (a state dict, or one under ``model`` or
+            ``state_dict``), or a checkpoint folder of lab.
         classifier: submodules whose weights are dropped, with a warning, where their shape is another.
         converter: dotted path of a function that brings other layouts of keys into ours.
         strict: raise on missing or unexpected keys instead of warning.

@@ -281,7 +281,7 @@ def create_model(
         name: ``[source:]name[.tag]``. A ``local-dir:`` or ``hf-hub:`` model is a folder with ``config.json``
             (``{"architecture": name, "model_args": {...}}``) and ``model.safetensors`` or ``model.pth``.
         pretrained: True for the weights of the name's tag (or of the model's first one), or a file
-            (``.pth``, ``.pt``, ``.ckpt``, ``.safetensors``; or a checkpoint folder of lab).
+            (``.pth``, ``.pt``, ``.ckpt``, ``.pkl`` of arrays, ``.safetensors``; or a checkpoint folder of lab).
         num_classes: K, handed to the model; a head of another count is dropped from pretrained weights and said so.
         features_only: build a backbone that returns a list of maps, with their channels as ``num_channels``.
         out_indices: which maps: 0 is the stem, 1 to 4 the stages.
@@ -345,7 +345,7 @@ def load_weights(
     """
     entry = _entry(target, imported=True) if is_model(target) else None
     path = Path(source)
-    if not path.exists() and path.suffix not in (".pth", ".pt", ".ckpt", ".safetensors"):
+    if not path.exists() and path.suffix not in (".pth", ".pt", ".ckpt", ".pkl", ".safetensors"):
         if entry is None:
             raise RegistryError(f"pretrained={source}: no such file, and {target} is no registered model with tags")
         weights = _weights_of(entry, f"{entry.name}.{source}")

@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 from benchmarks.gru4rec import gru4rec_train
+from benchmarks.maskformer import maskformer_forward, maskformer_train
 from torch import Tensor, nn
 
 from lab import create_model
@@ -231,6 +232,8 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     "resnet50-train": (resnet_train, 8, (224, 224)),
     "swin-forward": (swin_forward, 8, (224, 224)),
     "swin-train": (swin_train, 8, (224, 224)),
+    "maskformer-forward": (maskformer_forward, 1, (480, 640)),
+    "maskformer-train": (maskformer_train, 2, (320, 320)),
     "gru4rec-train": (gru4rec_train, 64, (2048, 20000)),  # lanes, (negatives, items)
 }
 

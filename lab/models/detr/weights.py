@@ -9,18 +9,18 @@ the backbone, timm's (torchvision's names) and its own ResNet's; all are read.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from lab.errors import CheckpointError
+from lab.renaming import Rules, rename, reverse
 
 StateDict = Mapping[str, Tensor]
-Rules = Sequence[tuple[str, str]]
 
-# (ours, theirs), in turn; <rest> stands for the rest of the key, another <name> for a number.
+# (ours, theirs), in turn.
 _HEADS: Rules = (
     ("input_proj.<rest>", "model.input_projection.<rest>"),
     ("query_embed.weight", "model.query_position_embeddings.weight"),
@@ -62,7 +62,6 @@ _OLD_NAMES = (
 )
 _FUSED = re.compile(r"transformer\.((?:en|de)coder\.layers\.\d+)\.(self_attn|multihead_attn)\.in_proj_(weight|bias)")
 _SPLIT = re.compile(r"model\.((?:en|de)coder\.layers\.\d+)\.(self_attn|encoder_attn)\.([qkv])_proj\.(weight|bias)")
-_PART = {"rest": ".+"}  # every other name in angle brackets is a number
 _ATTENTIONS = {"self_attn": "self_attn", "multihead_attn": "encoder_attn"}
 
 
@@ -86,7 +85,7 @@ def from_transformers(state_dict: StateDict) -> dict[str, Tensor]:
     renamed: dict[str, Tensor] = {}
     parts: dict[str, dict[str, Tensor]] = {}
     native = any("backbone.model.embedder." in key for key in map(_modern, state_dict))
-    rules = [(theirs, ours) for ours, theirs in _rules("resnet" if native else "timm")]
+    rules = reverse(_rules("resnet" if native else "timm"))
     for old_key, value in state_dict.items():
         key = _modern(old_key)
         match = _SPLIT.fullmatch(key)
@@ -146,22 +145,8 @@ def _is_counter(key: str) -> bool:
     return key.endswith("num_batches_tracked")
 
 
-def _group(placeholder: re.Match[str]) -> str:
-    return rf"(?P<{placeholder[1]}>{_PART.get(placeholder[1], '[0-9]+')})"
-
-
 def _rename(key: str, rules: Rules) -> str:
-    """Rename by the first rule whose left side fits."""
-    for source, target in rules:
-        pattern = re.sub(r"<(\w+)(\\\+1)?>", _group, re.escape(source))
-        match = re.fullmatch(pattern, key)
-        if match is not None:
-            values = match.groupdict()
-            for name in re.findall(r"<(\w+)\+1>", source):
-                values[name] = str(int(values[name]) - 1)
-            for name in re.findall(r"<(\w+)\+1>", target):
-                values[name] = str(int(values[name]) + 1)
-            for name, value in values.items():
-                target = re.sub(rf"<{name}(\+1)?>", value, target)
-            return target
-    raise CheckpointError(f"{key!r} belongs to no DETR with learned queries")
+    renamed = rename(key, rules)
+    if renamed is None:
+        raise CheckpointError(f"{key!r} belongs to no DETR with learned queries")
+    return renamed

@@ -98,6 +98,7 @@ class PixelDecoder(FeaturePyramid):
     ) -> None:
         top = None if encoder is None else channels
         super().__init__(in_channels, channels, mask_dim, num_groups, top)
+        self.has_encoder = encoder is not None
         self.memory_channels = in_channels[-1] if encoder is None else channels
         if encoder is not None:
             self.input_proj = nn.Conv2d(in_channels[-1], channels, kernel_size=1)
@@ -107,7 +108,7 @@ class PixelDecoder(FeaturePyramid):
 
     def top(self, x: Tensor) -> Tensor:
         """Map the coarsest map (B, C, H, W) to what stands in for it."""
-        if not hasattr(self, "transformer"):
+        if not self.has_encoder:
             return x
         x = self.input_proj(x)
         height, width = x.shape[-2:]

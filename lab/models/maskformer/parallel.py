@@ -1,0 +1,25 @@
+"""How MaskFormer is split over ranks: the units whose parameters are gathered together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+if TYPE_CHECKING:
+    from lab.models.maskformer.network import MaskFormer
+
+
+def blocks(net: MaskFormer) -> list[nn.Module]:
+    """Return the units of a MaskFormer, in the order of its forward pass; what they leave out belongs to the whole.
+
+    Those of the backbone, the layers of the pixel decoder's encoder, and the decoder as one unit, as in DETR. The
+    pyramid belongs to the whole: its last convolution may be taken apart (``fold_masks``).
+    """
+    backbone, decoder = net.backbone, net.pixel_decoder
+    if hasattr(backbone, "layers"):  # a Swin: the blocks of its stages
+        stages = [block for stage in backbone.layers for block in stage.blocks]
+    else:
+        stages = [child for child in backbone.children() if isinstance(child, nn.Sequential)]
+    encoder = decoder.get_submodule("transformer.encoder.layers").children() if decoder.has_encoder else ()
+    return [*stages, *encoder, net.predictor.get_submodule("transformer.decoder")]

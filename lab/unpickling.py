@@ -1,0 +1,48 @@
+"""Reading pickled arrays without running code: an unpickler that builds numpy arrays and plain containers only.
+
+detectron2 keeps its weights in ``.pkl`` files, dicts of numpy arrays. Pickle itself would call whatever a file names.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+from lab.errors import CheckpointError
+
+# What a pickle of numpy arrays names: today's modules, those before numpy 2, and how Python 2 wrote bytes.
+_CALLABLE = {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("collections", "OrderedDict"),
+    ("_codecs", "encode"),
+    *(
+        (f"numpy.{core}.{module}", name)
+        for core in ("core", "_core")
+        for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
+    ),
+}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Builds arrays, dicts, lists, strings and numbers; refuses everything else by name."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _CALLABLE:
+            raise CheckpointError(f"it names {module}.{name}, and only numpy arrays and plain containers are read")
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        return super().find_class(module, name)
+
+
+def read_arrays(path: Path) -> Any:
+    """Return the content of a pickle of numpy arrays, its arrays as they are.
+
+    Raises:
+        CheckpointError: it names anything else, which is not run.
+        pickle.UnpicklingError: it is no pickle.
+    """
+    with path.open("rb") as file:
+        return _ArrayUnpickler(file, encoding="latin1").load()
