@@ -43,7 +43,7 @@ class LaneSchedule:
         return len(self.current)
 
     @classmethod
-    def of_sessions(cls, offsets: Ints, items: Ints, order: Ints, num_lanes: int) -> LaneSchedule:
+    def of_sessions(cls, offsets: Ints, items: Ints, order: Ints, num_lanes: int, fewest: int = 1) -> LaneSchedule:
         """Lay sessions into lanes.
 
         Args:
@@ -52,9 +52,10 @@ class LaneSchedule:
             order: the sessions in the order in which lanes take them; one of a single event, after which nothing
                 comes, is left out.
             num_lanes: B.
+            fewest: stop before the first step with fewer lanes alive.
 
         Raises:
-            DataError: no session has two events.
+            DataError: no session has two events, or fewer than ``fewest`` have.
         """
         steps = np.diff(offsets)[order] - 1
         order, steps = order[steps > 0], steps[steps > 0].astype(np.int64)
@@ -70,7 +71,7 @@ class LaneSchedule:
         starts = np.zeros(total * num_lanes, dtype=np.bool_)
         starts[cells] = within == 0
         current, following = grids.reshape(2, total, num_lanes)
-        return cls(current, following, starts.reshape(total, num_lanes))
+        return cls(current, following, starts.reshape(total, num_lanes)).until(fewest)
 
     def until(self, fewest: int) -> LaneSchedule:
         """Return the steps before the first one with fewer lanes alive.
