@@ -43,7 +43,7 @@ class LaneSchedule:
         return len(self.current)
 
     @classmethod
-    def of_sessions(cls, offsets: Ints, items: Ints, order: Ints, num_lanes: int, fewest: int = 1) -> LaneSchedule:
+    def of_sessions(cls, offsets: Ints, items: Ints, order: Ints, num_lanes: int) -> LaneSchedule:
         """Lay sessions into lanes.
 
         Args:
@@ -52,10 +52,9 @@ class LaneSchedule:
             order: the sessions in the order in which lanes take them; one of a single event, after which nothing
                 comes, is left out.
             num_lanes: B.
-            fewest: stop before the first step with fewer lanes alive.
 
         Raises:
-            DataError: no session has two events, or fewer than ``fewest`` have.
+            DataError: no session has two events.
         """
         steps = np.diff(offsets)[order] - 1
         order, steps = order[steps > 0], steps[steps > 0].astype(np.int64)
@@ -71,7 +70,7 @@ class LaneSchedule:
         starts = np.zeros(total * num_lanes, dtype=np.bool_)
         starts[cells] = within == 0
         current, following = grids.reshape(2, total, num_lanes)
-        return cls(current, following, starts.reshape(total, num_lanes)).until(fewest)
+        return cls(current, following, starts.reshape(total, num_lanes))
 
     def until(self, fewest: int) -> LaneSchedule:
         """Return the steps before the first one with fewer lanes alive.

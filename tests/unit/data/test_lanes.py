@@ -44,7 +44,7 @@ def walk(offsets: np.ndarray, items: np.ndarray, order: np.ndarray, num_lanes: i
 @pytest.mark.parametrize(("count", "num_lanes", "at_least"), [(60, 7, 1), (60, 7, 2), (200, 16, 1), (9, 16, 1)])
 def test_schedule_is_the_walk(count: int, num_lanes: int, at_least: int) -> None:
     offsets, items, order = make_sessions(count, 12)
-    schedule = LaneSchedule.of_sessions(offsets, items, order, num_lanes, at_least)
+    schedule = LaneSchedule.of_sessions(offsets, items, order, num_lanes).until(at_least)
     found = [
         [(int(a), int(b), bool(c)) for a, b, c in zip(*row, strict=True) if a]
         for row in zip(schedule.current, schedule.following, schedule.starts, strict=True)
