@@ -19,6 +19,8 @@ def blocks(net: MaskFormer) -> list[nn.Module]:
     backbone, decoder = net.backbone, net.pixel_decoder
     if hasattr(backbone, "layers"):  # a Swin: the blocks of its stages
         stages = [block for stage in backbone.layers for block in stage.blocks]
+    elif hasattr(backbone, "stages"):  # a stem of convolutions, which runs through its stages itself
+        stages = list(backbone.stages)
     else:
         stages = [child for child in backbone.children() if isinstance(child, nn.Sequential)]
     encoder = decoder.get_submodule("transformer.encoder.layers").children() if decoder.has_encoder else ()
