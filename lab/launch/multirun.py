@@ -153,4 +153,6 @@ def _summarise(entries: Sequence[Entry], overrides: Sequence[str]) -> None:
     for row in rows:
         cells = [row.get(key, "") for key in shown]
         table.add_row(*(f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in cells))
-    Console().print(table)
+    console = Console()
+    console.width = max(console.width, 120)  # of a log file it would be 80, and names would be cut
+    console.print(table)
