@@ -97,7 +97,8 @@ class SASRec(nn.Module):
         self.num_items, self.variant, self.max_length, self.rate = num_items, variant, max_length, dropout
         self.loss_name, self.calibration = loss, calibration
         self.item_emb = nn.Embedding(num_items + 1, embed_dim, padding_idx=0)
-        self.pos_emb = nn.Embedding(rows, embed_dim)
+        # The place of padding stays zero.
+        self.pos_emb = nn.Embedding(rows, embed_dim, padding_idx=0 if rows > max_length else None)
         hidden = feedforward_dim or embed_dim
         self.blocks = nn.ModuleList(
             BLOCKS[variant](embed_dim, num_heads, hidden, dropout, norm) for _ in range(num_blocks)
