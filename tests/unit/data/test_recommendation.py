@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from lab.building import build
+from lab.config.checks import DATA_METADATA, check_config
+from lab.config.compose import compose_config
 from lab.data.datamodule import LoadPlan
-from lab.data.interactions import InteractionsDataModule, MovieLensDataModule
+from lab.data.interactions import InteractionsDataModule
 from lab.data.recommendation import RecommendationDataModule
 from lab.data.sequences import Sequences
 from lab.data.sessions import SessionsDataModule
@@ -295,27 +298,46 @@ def test_inputs_are_counted_and_cut(tmp_path: Path) -> None:
         module.build_inputs([tmp_path])
 
 
+def shipped(data: str, root: Path, *words: str) -> Any:
+    """Return the data module of a shipped YAML, of files in ``root``."""
+    composed = compose_config(["model=popularity", f"data={data}", f"data.root={root}", *words])
+    check_config(composed)
+    node = {key: value for key, value in composed.config["data"].items() if key not in DATA_METADATA}
+    return build(node)
+
+
+def test_layout_of_yoochoose(tmp_path: Path) -> None:
+    """Three files of tabs."""
+    rows = ["SessionId\tItemId\tTime", "1\t8\t1.5", "1\t9\t1.25", "2\t9\t3", "2\t8\t4.0"]
+    for part in ("train_tr", "train_valid", "test"):
+        (tmp_path / f"yoochoose-clicks-100k_{part}.txt").write_text("\n".join(rows) + "\n")
+    module = shipped("yoochoose", tmp_path)
+    for sequences in (module.splits.train, module.splits.val, module.splits.test):
+        assert names(module, sequences) == {"1": "9 8", "2": "9 8"}
+
+
 LINES = [("7", "31", "4", 100), ("7", "12", "3", 300), ("9", "12", "5", 50), ("7", "5", "1", 200)]
 
 
 @pytest.mark.parametrize(
-    ("file", "header", "separator"),
+    ("data", "file", "header", "separator"),
     [
-        ("ml.inter", "user_id:token\titem_id:token\trating:float\ttimestamp:float", "\t"),
-        ("u.data", None, "\t"),
-        ("ratings.dat", None, "::"),
+        ("ml100k", "ml-100k.inter", "user_id:token\titem_id:token\trating:float\ttimestamp:float", "\t"),
+        ("ml100k", "u.data", None, "\t"),
+        ("ml1m", "ml-1m.inter", "user_id:token\titem_id:token\trating:float\ttimestamp:float", "\t"),
+        ("ml1m", "ratings.dat", None, "::"),
     ],
 )
-def test_layouts_of_movielens(tmp_path: Path, file: str, header: str | None, separator: str) -> None:
+def test_layouts_of_movielens(tmp_path: Path, data: str, file: str, header: str | None, separator: str) -> None:
     rows = [separator.join(map(str, line)) for line in LINES]
     (tmp_path / file).write_text("\n".join([*([header] if header else []), *rows]) + "\n")
-    module = MovieLensDataModule(str(tmp_path), "ml.inter|u.data|ratings.dat")
+    module = shipped(data, tmp_path)
     assert names(module, module.splits.train) == {"9": "12", "7": "31 5 12"}  # in order of the first event's time
     assert module.path().name == file
 
 
 def test_layout_of_rsc15(tmp_path: Path) -> None:
-    """As conf/data/rsc15.yaml reads it: no header, a fourth column, ISO times with fractions."""
+    """No header, a fourth column, ISO times with fractions."""
     rows = [
         "1,2014-04-07T10:51:09.277Z,214536502,0",
         "1,2014-04-07T10:51:09.131Z,214536500,S",
@@ -324,14 +346,8 @@ def test_layout_of_rsc15(tmp_path: Path) -> None:
         "3,2014-04-10T10:00:00.000Z,214536502,0",
         "3,2014-04-10T10:00:01Z,214536500,0",
     ]
-    (tmp_path / "clicks.dat").write_text("\n".join(rows) + "\n")
-    module = SessionsDataModule(
-        str(tmp_path),
-        "clicks.dat",
-        column_names=["session", "time", "item", "category"],
-        time_format="iso",
-        min_support=1,
-    )
+    (tmp_path / "yoochoose-clicks.dat").write_text("\n".join(rows) + "\n")
+    module = shipped("rsc15", tmp_path, "data.min_support=1")
     assert names(module, module.splits.train) == {"1": "214536500 214536502"}
     assert names(module, module.splits.val) == {"2": "214536500 214536502"}
     assert names(module, module.splits.test) == {"3": "214536502 214536500"}
@@ -347,18 +363,9 @@ def test_layout_of_diginetica(tmp_path: Path) -> None:
         "3;11;82;0;2016-05-12",
         "3;11;81;1;2016-05-12",
     ]
-    (tmp_path / "views.csv").write_text("\n".join(["sessionId;userId;itemId;timeframe;eventdate", *rows]) + "\n")
-    module = SessionsDataModule(
-        str(tmp_path),
-        "views.csv",
-        session_column="sessionId",
-        item_column="itemId",
-        time_column="eventdate",
-        offset_column="timeframe",
-        separator=";",
-        time_format="iso",
-        min_support=1,
-    )
+    path = tmp_path / "train-item-views.csv"
+    path.write_text("\n".join(["sessionId;userId;itemId;timeframe;eventdate", *rows]) + "\n")
+    module = shipped("diginetica", tmp_path, "data.min_support=1", "data.test_days=1")
     # Session 2 ends as 11 May begins, 1 ms before the last day.
     assert names(module, module.splits.train) == {"1": "82 81"}
     assert names(module, module.splits.val) == {"2": "81 82"}
@@ -368,9 +375,7 @@ def test_layout_of_diginetica(tmp_path: Path) -> None:
 def test_layout_of_amazon(tmp_path: Path) -> None:
     """Lines stand in order of time, those of a user not always together."""
     (tmp_path / "Video.txt").write_text("1 9\n1 3\n2 3\n1 5\n2 10\n2 9\n")
-    module = InteractionsDataModule(
-        str(tmp_path), "Video.txt", time_column=None, separator=" ", column_names=["user", "item"]
-    )
+    module = shipped("amazon", tmp_path)
     assert names(module, module.splits.train) == {"1": "9 3 5", "2": "3 10 9"}
     assert asked(module, "test") == [("1", "9 3", "5"), ("2", "3 10", "9")]
 
