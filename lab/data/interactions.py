@@ -110,7 +110,13 @@ class InteractionsDataModule(RecommendationDataModule):
             add_step(steps, "without repeats", events, f"{before - len(events)} repeats dropped")
         if self.min_length > 1 or self.min_support > 1:
             events = with_support(events, self.min_length, self.min_support, self.fixpoint)
-            add_step(steps, "filtered", events, f"users >= {self.min_length}, items >= {self.min_support}")
+            how = "to a fixpoint" if self.fixpoint else "once"
+            add_step(steps, "filtered", events, f"users >= {self.min_length}, items >= {self.min_support}, {how}")
+            if not len(events):
+                raise DataError(
+                    f"data: no event is left of users of at least {self.min_length} events (data.min_length) and items "
+                    f"of at least {self.min_support} (data.min_support)"
+                )
         names, numbers = number_items(events)
         sequences = Sequences.of_events(events, numbers)
         held_out = np.flatnonzero(sequences.lengths >= self.min_evaluated)

@@ -108,7 +108,7 @@ def _distinct(numbers: Ints, base: Ints) -> tuple[Ints, Ints, Ints]:
 
 
 class Draw:
-    """Numbers from 0 on in proportion to weights, by inverting their cumulative sum.
+    """Numbers from 0 on in proportion to weights, by inverting their cumulative sum; one of weight 0 never comes.
 
     A table says for each of many equal intervals of [0, 1) which number it falls to; only the few intervals that a
     bound of the sum lies in are searched.
@@ -116,7 +116,7 @@ class Draw:
 
     def __init__(self, weights: NDArray[np.float64]) -> None:
         self.bounds = np.cumsum(weights) / weights.sum()
-        self.bounds[-1] = 1.0
+        self.bounds[np.flatnonzero(weights)[-1] :] = 1.0
         self.size = 1 << min(22, (16 * len(weights)).bit_length())  # a power of two: products below are exact
         edges = np.searchsorted(self.bounds, np.arange(self.size + 1) / self.size, side="right")
         self.low = np.where(edges[:-1] == edges[1:], edges[:-1], -1)

@@ -100,7 +100,7 @@ class LaneSteps:
 
     Args:
         schedule: of an epoch.
-        item_counts: (I,) how often each item stands in the training data.
+        item_counts: (I,) how often each item stands in the training data; one that never does is never drawn.
         num_negatives: n, shared by all lanes of a step; 0 leaves the next items of the other lanes, and the epoch then
             ends when there is no other.
         alpha: exponent of the counts in the chance of being drawn: 0 uniform, 1 by popularity.
@@ -111,7 +111,7 @@ class LaneSteps:
 
     Raises:
         ConfigError: the lanes are not divisible by ranks x accumulation.
-        DataError: an item that is to be drawn from has no count.
+        DataError: an item of the schedule has no count.
     """
 
     def __init__(
@@ -134,9 +134,11 @@ class LaneSteps:
         self.num_negatives, self.seed = num_negatives, seed
         self.accumulate, self.rank, self.world_size = accumulate, rank, world_size
         counts = np.asarray(item_counts, dtype=np.float64)
-        if not (counts > 0).all():
-            raise DataError(f"{int((counts <= 0).sum())} of {len(counts)} items never stand in the training data")
-        weights = counts**alpha
+        grids = (schedule.current, schedule.following)
+        present = np.bincount(np.concatenate([grid.ravel() for grid in grids]), minlength=len(counts) + 1)[1:] > 0
+        if (uncounted := int((counts[present] <= 0).sum())) > 0:
+            raise DataError(f"{uncounted} items of the training sessions have no count")
+        weights = np.where(counts > 0, np.maximum(counts, 1.0) ** alpha, 0.0)
         self.support, self.negative_support = counts.astype(np.float32), weights.astype(np.float32)
         self.draw = Draw(weights)
         self._share = torch.arange(self.num_lanes // (accumulate * world_size))

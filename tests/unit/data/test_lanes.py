@@ -118,10 +118,19 @@ def test_lanes_must_be_divisible() -> None:
         make_steps(world_size=3)
 
 
-def test_items_that_never_stand_in_the_data_are_refused() -> None:
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+def test_items_that_never_stand_in_the_data_are_never_drawn(alpha: float) -> None:
+    schedule = LaneSchedule.of_sessions(np.array([0, 2]), np.array([2, 4]), np.array([0]), 1)
+    steps = LaneSteps(schedule, [0, 3, 0, 1, 0], 500, alpha)
+    assert set(np.unique(steps.negatives(0, 0))) == {2, 4}
+    assert steps.draw(np.array([0.0, 1 - 1e-16])).tolist() == [1, 3]
+    assert steps[0, 0].targets.items.tolist() == [2, 4]
+
+
+def test_items_without_a_count_are_refused() -> None:
     schedule = LaneSchedule.of_sessions(np.array([0, 2]), np.array([1, 2]), np.array([0]), 1)
-    with pytest.raises(DataError, match="1 of 3 items never stand"):
-        LaneSteps(schedule, [1, 1, 0])
+    with pytest.raises(DataError, match="1 items of the training sessions have no count"):
+        LaneSteps(schedule, [1, 0, 1])
     with pytest.raises(DataError, match="2 sessions of two events or more are needed, or negatives"):
         LaneSteps(schedule, [1, 1], num_negatives=0)
 
