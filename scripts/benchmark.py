@@ -5,8 +5,9 @@
 Each row first checks that both compute the same, then times them in turn (the order changes every round, so that
 neither profits from the other's warm caches) and prints medians and the median of the rounds' ratios: above 1, ours is
 faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, plain torch
-for GRU4Rec. A training step is forward, loss (DETR's with matching, on every decoder layer) and backward; of GRU4Rec 20
-steps with the data's and the optimizer's part.
+for GRU4Rec and SASRec. A training step is forward, loss (DETR's with matching, on every decoder layer) and backward; of
+GRU4Rec 20 steps with the data's and the optimizer's part, of SASRec one with the optimizer's. SASRec's peer evaluates
+user by user among 101 items, ours among all.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 import torch
 from benchmarks.gru4rec import gru4rec_train
 from benchmarks.maskformer import maskformer_forward, maskformer_train
+from benchmarks.sasrec import sasrec_eval, sasrec_train
 from torch import Tensor, nn
 
 from lab import create_model
@@ -235,6 +237,8 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     "maskformer-forward": (maskformer_forward, 1, (480, 640)),
     "maskformer-train": (maskformer_train, 2, (320, 320)),
     "gru4rec-train": (gru4rec_train, 64, (2048, 20000)),  # lanes, (negatives, items)
+    "sasrec-train": (sasrec_train, 128, (50, 20000)),  # sequences, (longest, items)
+    "sasrec-eval": (sasrec_eval, 128, (50, 20000)),
 }
 
 

@@ -229,7 +229,7 @@ class Official:
 
 
 def error_of_states(net: SASRec, reference: State) -> float:
-    """Return the worst error of a state: at first, middle and last events, windows shorter and longer than they can be."""
+    """Return the worst error of a state: at several events of sequences shorter and longer than the window."""
     batch = make_batch([1, 3, LONGEST, LONGEST + 1, 2 * LONGEST + 3, 5])
     queries = torch.tensor([[0, 0], [4, 16], [1, 0], [1, 2], [4, 3], [2, 6], [3, 7], [3, 6], [4, 9], [5, 1], [5, 4]])
     with torch.no_grad():

@@ -54,7 +54,8 @@ class Found(Movable):
 
     Attributes:
         items: (Q, m) int64, ascending, filled up with I + 1.
-        scores: (Q, m) float32, above 0, filled up with 0.
+        scores: (Q, m) float32, filled up with 0; below 0 with ``idf_weighting`` for an item that has many more events
+            than there are sessions.
     """
 
     items: Tensor
@@ -211,7 +212,8 @@ class SessionKNN(Memory):
         query, session, similarity = query[chosen], similarities.indices[chosen], similarities.data[chosen]
         count = np.bincount(query, minlength=len(ends))
         if len(count) and count.max() > self.neighbors:
-            order = np.lexsort((-session, -similarity, query))
+            # Equal sums of weights may differ in their last bits.
+            order = np.lexsort((-session, -similarity.round(12), query))
             rank = np.arange(len(query)) - (np.cumsum(count) - count)[query]
             nearest = order[rank < self.neighbors]
             query, session, similarity = query[nearest], session[nearest], similarity[nearest]
@@ -233,7 +235,8 @@ class SessionKNN(Memory):
         values = (similarity * self.weigh_score(latest))[pair]
         if self.idf_weighting:
             counts = np.maximum(self.counts.cpu().numpy(), 1)
-            values *= 1 + self.idf_weighting * np.log((len(offsets) - 1) / counts)[lent]
+            remembered = max(1, np.count_nonzero(np.diff(offsets)))
+            values *= 1 + self.idf_weighting * np.log(remembered / counts)[lent]
         scores = sparse.coo_matrix((values, (query[pair], lent)), shape=(count, self.num_items + 1)).tocsr()
         scores.sort_indices()
         return scores
