@@ -159,9 +159,10 @@ class PanopticQuality(Metric):
 
     def of_classes(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return PQ, SQ and RQ (K,) float64 of each class, NaN for classes that never occur."""
-        weight = self.matched + 0.5 * self.wrong + 0.5 * self.missed
-        quality, recognition = self.iou_sum / weight, self.matched / weight
-        sharpness = torch.where(self.matched > 0, self.iou_sum / self.matched, 0.0)
+        matched = self.matched.double()
+        weight = matched + 0.5 * self.wrong + 0.5 * self.missed
+        quality, recognition = self.iou_sum / weight, matched / weight
+        sharpness = torch.where(matched > 0, self.iou_sum / matched, 0.0)
         return quality, torch.where(weight > 0, sharpness, torch.nan), recognition
 
 
