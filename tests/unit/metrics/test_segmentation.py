@@ -1,4 +1,7 @@
-"""mIoU, accuracy and panoptic quality against torchmetrics, panopticapi's definition and real files; two ranks are in ``test_masks``."""
+"""mIoU, accuracy and panoptic quality against torchmetrics, panopticapi's definition and real files.
+
+Two ranks are in ``test_masks``.
+"""
 
 from __future__ import annotations
 
