@@ -25,7 +25,7 @@ def palette(num_classes: int) -> Bytes:
 def draw_classes(
     image: Tensor | Image.Image, classes: Tensor, num_classes: int, segments: Tensor | None = None
 ) -> Image.Image:
-    """Return an image, enlarged if it is small, with a colour for each class laid over it.
+    """Return an image, enlarged if it is small, with a colour for each class laid over its grey: the legend's hues.
 
     Args:
         image: (3, h, w) uint8 RGB, or a picture.
@@ -33,10 +33,11 @@ def draw_classes(
         num_classes: K.
         segments: (h, w) integers whose borders are drawn in white; None for those of the classes.
     """
-    pixels = np.asarray(as_picture(image).convert("RGB"))
+    picture = as_picture(image).convert("RGB")
+    pixels, grey = np.asarray(picture), np.asarray(picture.convert("L"))[..., None]
     labels = classes.cpu().numpy().astype(np.int64)
     colours = palette(max(num_classes, 1))[labels.clip(0, max(num_classes, 1) - 1)]
-    mixed = (OPACITY * colours + (1 - OPACITY) * pixels).round().astype(np.uint8)
+    mixed = (OPACITY * colours + (1 - OPACITY) * grey).round().astype(np.uint8)
     drawn = np.where((labels >= 0)[..., None], mixed, pixels)
     scale = max(1, READABLE_SIDE // max(labels.shape))
     drawn = drawn.repeat(scale, 0).repeat(scale, 1)

@@ -69,12 +69,3 @@ def test_predict_writes_labels_segments_and_pictures(runs: Runs, fitted: Path, t
         numbers = rgb @ [1, 256, 65536]
         assert set(np.unique(numbers)) - {0} == {info["id"] for info in annotation["segments_info"]}
     assert len(list((folder / "pictures").glob("*.png"))) == 2
-
-
-def test_panoptic_of_a_net_that_labels_pixels_is_one_line(runs: Runs, tmp_path: Path) -> None:
-    words = [word for word in WORDS if not word.startswith(("model", "eval.instances"))]
-    command = runs.run("model=per_pixel_tiny", *words, folder=tmp_path)
-    assert command.code == 2
-    (line,) = command.err.splitlines()
-    assert "eval.panoptic=true: PerPixel labels pixels" in line
-    assert not list((tmp_path / "runs").glob("*"))

@@ -43,6 +43,15 @@ def test_colours_at_known_pixels() -> None:
     assert drawn[100, SIDE // 2].tolist() != [255] * 3
 
 
+def test_colours_of_classes_do_not_depend_on_the_images_hue() -> None:
+    """Else blue under red is no colour of the legend."""
+    image = torch.zeros(3, SIDE, SIDE, dtype=torch.uint8)
+    image[2] = 200
+    drawn = np.asarray(draw_classes(image, halves(), 3))
+    assert drawn[100, 10].tolist() == pytest.approx(mixed(0, round(200 * 0.114)), abs=1)  # ITU-R 601 luma
+    assert drawn[10, 10].tolist() == [0, 0, 200]
+
+
 def test_small_images_are_enlarged_and_given_segments_are_bordered() -> None:
     image, classes = torch.zeros(3, 8, 10, dtype=torch.uint8), torch.zeros(8, 10, dtype=torch.int16)
     segments = torch.zeros(8, 10, dtype=torch.int16)
