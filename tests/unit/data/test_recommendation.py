@@ -257,6 +257,17 @@ def test_lanes_of_two_ranks_are_those_of_one() -> None:
         assert all(torch.equal(part.targets.items, batch.targets.items) for part in found)
 
 
+@pytest.mark.parametrize(("windows", "shown"), [("last", ["cab", "a"]), ("all", ["ab", "cab", "a"])])
+def test_windows_of_long_histories(tmp_path: Path, windows: Any, shown: list[str]) -> None:
+    """Six events to learn from, of which five ask for the next: the last three, or two and three."""
+    rows = [(who, item, day) for who, items in (("u1", "abcabcab"), ("u2", "ab")) for day, item in enumerate(items)]
+    module = users(tmp_path, rows, max_length=3, windows=windows)
+    train = module.dataset("train")
+    batch = module.collate([train[0, index] for index in range(len(train))])
+    found = ["".join(module.splits.item_names[item - 1] for item in row[row > 0].tolist()) for row in batch.items]
+    assert found == shown
+
+
 @pytest.mark.parametrize(("batching", "limit", "steps"), [("lanes", 4, 4), ("lanes", 0.01, 1), ("sequences", 3, 3)])
 def test_an_epoch_may_be_limited(batching: str, limit: float, steps: int) -> None:
     module = make_synthetic(LoadPlan(limit_train=limit), batching)
@@ -388,6 +399,7 @@ def test_layout_of_amazon(tmp_path: Path) -> None:
         (sessions, {"test_days": 5}, r"the last data\.test_days=5 of 4\.1 days .* or to val"),
         (sessions, {"test_days": 0}, r"data\.test_days=0 must be above 0"),
         (sessions, {"batching": "lane"}, r"data\.batching='lane' is unknown: give 'sequences' or 'lanes'"),
+        (users, {"windows": "first"}, r"data\.windows='first' is unknown: give 'last' or 'all'"),
         (sessions, {"val_file": "none.csv"}, r"none\.csv: no such file"),
         (users, {"min_support": 99}, r"no event is left of users .*data\.min_length.*99 \(data\.min_support\)"),
         (users, {"min_length": 99}, r"no event is left of users of at least 99"),
