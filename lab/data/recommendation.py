@@ -229,7 +229,7 @@ class RecommendationDataModule(DataModule):
         events = translate(self.read_inputs(path), numbers)
         known = events.items >= 1
         kept = events.keep(known)
-        left_out = {f"rows {what}": count for what, count in events.left_out.items()}
+        left_out = {f"rows {what}": count for what, count in events.left_out.items() if not what.endswith("kept")}
         left_out["events of unknown items"] = int((~known).sum())
         sequences = Sequences.of_events(kept, np.arange(len(numbers) + 1))
         left_out["sequences without a known item"] = len(np.unique(events.sessions)) - len(sequences)

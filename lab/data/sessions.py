@@ -34,7 +34,7 @@ class SessionsDataModule(RecommendationDataModule):
 
     Events of items that the training lacks are dropped from validation and test and counted in the table of steps, as
     published. They are not counted as misses: batches hold known items only, and a session of which one event or none
-    is known has no row at all. Where recall over all next items is wanted, that table says by how much to scale it.
+    is known has no row at all.
 
     Args:
         root: the dataset's folder.

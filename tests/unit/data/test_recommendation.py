@@ -286,7 +286,7 @@ def test_lanes_follow_the_plan() -> None:
 def test_inputs_are_counted_and_cut(tmp_path: Path) -> None:
     module = sessions(tmp_path, max_length=2)
     path = tmp_path / "input.csv"
-    path.write_text("who,what,when\nx,a,1\nx,e,2\ny,e,3\nz,d,4\nz,c,5\nz,b,6\nz,,7\nw,a,tomorrow\n")
+    path.write_text("who,what,when\nx,a,1\nx,e,2\ny,e,3\nz,d,4\nz,c,5\nz,c,5\nz,b,6\nz,,7\nw,a,tomorrow\n")
     dataset = module.build_inputs([path])
     assert dataset.sequence_names == ["x", "z"]
     assert {what: count for what, count in dataset.left_out.items() if count} == {
@@ -298,8 +298,8 @@ def test_inputs_are_counted_and_cut(tmp_path: Path) -> None:
     (batch,) = module.dataset_dataloader(dataset)
     assert batch.items.tolist() == [[1, 0], [3, 2]]  # a; c b, which are the last two of z
     assert batch.lengths.tolist() == [1, 2]
-    assert batch.seen_counts == (1, 2)  # what is seen before, and the first that is shown
-    assert batch.seen.tolist() == [1, 4, 3]
+    assert batch.seen_counts == (1, 3)  # what is seen before, and the first that is shown
+    assert batch.seen.tolist() == [1, 4, 3, 3]  # a row that repeats another is kept, and not said to be left out
     assert batch.valid.tolist() == [True, True]
     path.write_text("who,what,when\nx,e,2\n")
     nothing = module.build_inputs([path])
