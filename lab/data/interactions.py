@@ -12,7 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from lab.data.events import Columns, Events, read_events, with_support, without_repeats
-from lab.data.recommendation import Batching, RecommendationDataModule, Splits, add_step, number_items, read_file
+from lab.data.recommendation import (
+    Batching,
+    RecommendationDataModule,
+    Splits,
+    Windows,
+    add_step,
+    number_items,
+    read_file,
+)
 from lab.data.sequences import Sequences
 from lab.errors import ConfigError, DataError
 from lab.structures import Table
@@ -45,6 +53,7 @@ class InteractionsDataModule(RecommendationDataModule):
         max_length: the most events that are read.
         num_negatives: items that did not follow.
         negative_alpha: exponent of their support.
+        windows: ``"last"`` or ``"all"``.
     """
 
     def __init__(
@@ -70,8 +79,9 @@ class InteractionsDataModule(RecommendationDataModule):
         max_length: int | None = 50,
         num_negatives: int = 0,
         negative_alpha: float = 0.0,
+        windows: Windows = "last",
     ) -> None:
-        super().__init__(batch_size, num_workers, seed, batching, max_length, num_negatives, negative_alpha)
+        super().__init__(batch_size, num_workers, seed, batching, max_length, num_negatives, negative_alpha, windows)
         if min_evaluated < 3:
             raise ConfigError(f"data.min_evaluated={min_evaluated}: two events are held out, so at least 3 are needed")
         self.root, self.file = Path(root), file

@@ -22,6 +22,7 @@ from lab.data.sequences import (
     Place,
     SequenceDataset,
     Sequences,
+    all_windows,
     gather,
     last_queries,
     last_windows,
@@ -32,6 +33,7 @@ from lab.errors import ConfigError, DataError
 from lab.structures import DataSpec, Table
 
 Batching = Literal["sequences", "lanes"]
+Windows = Literal["last", "all"]
 
 
 @dataclass
@@ -68,6 +70,8 @@ class RecommendationDataModule(DataModule):
         max_length: the most events of a sequence that are read; None for all.
         num_negatives: items that did not follow: for each position (sequences) or each step (lanes).
         negative_alpha: they are drawn in proportion to an item's support to this power; 0 is uniform.
+        windows: what is learnt of sequences of more than ``max_length`` events: the ``"last"`` ones alone, as SASRec's
+            authors do, or ``"all"``, in windows laid end to end; of lanes always all.
     """
 
     task = "recommendation"
@@ -81,11 +85,14 @@ class RecommendationDataModule(DataModule):
         max_length: int | None,
         num_negatives: int,
         negative_alpha: float,
+        windows: Windows = "last",
     ) -> None:
         super().__init__(batch_size, num_workers, seed)
         if batching not in ("sequences", "lanes"):
             raise ConfigError(f"data.batching={batching!r} is unknown: give 'sequences' or 'lanes'")
-        self.batching, self.max_length = batching, max_length
+        if windows not in ("last", "all"):
+            raise ConfigError(f"data.windows={windows!r} is unknown: give 'last' or 'all'")
+        self.batching, self.max_length, self.windows = batching, max_length, windows
         self.num_negatives, self.negative_alpha = num_negatives, negative_alpha
 
     @abstractmethod
@@ -167,7 +174,7 @@ class RecommendationDataModule(DataModule):
 
     def _train(self) -> SequenceDataset:
         training = self._training
-        rows, owners = last_windows(training, self.max_length)
+        rows, owners = (last_windows if self.windows == "last" else all_windows)(training, self.max_length)
         sampler = None
         if self.num_negatives:
             counts = self.item_counts.tolist()
@@ -222,7 +229,7 @@ class RecommendationDataModule(DataModule):
         events = translate(self.read_inputs(path), numbers)
         known = events.items >= 1
         kept = events.keep(known)
-        left_out = {f"rows {what}": count for what, count in events.left_out.items()}
+        left_out = {f"rows {what}": count for what, count in events.left_out.items() if not what.endswith("kept")}
         left_out["events of unknown items"] = int((~known).sum())
         sequences = Sequences.of_events(kept, np.arange(len(numbers) + 1))
         left_out["sequences without a known item"] = len(np.unique(events.sessions)) - len(sequences)

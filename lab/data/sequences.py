@@ -193,6 +193,24 @@ def last_windows(sequences: Sequences, max_length: int | None, drop_last: int = 
     return np.stack([begin, stop, zeros, stop - begin], axis=1), owners
 
 
+def all_windows(sequences: Sequences, max_length: int | None) -> tuple[Ints, Ints]:
+    """Return rows for training: all that follows is asked for, once, in windows laid end to end.
+
+    The last window of a sequence is that of ``last_windows``; the first one is shorter where lengths do not divide.
+    """
+    rows, owners = last_windows(sequences, None)
+    if max_length is None or not len(owners):
+        return rows, owners
+    begin, stop = rows[:, 0], rows[:, 1]
+    counts = -(-(stop - begin) // max_length)
+    owner = np.repeat(np.arange(len(owners)), counts)
+    later = np.repeat(np.cumsum(counts), counts) - 1 - np.arange(len(owner))  # windows of the sequence after this one
+    ends = stop[owner] - later * max_length
+    starts = np.maximum(begin[owner], ends - max_length)
+    zeros = np.zeros_like(starts)
+    return np.stack([starts, ends, zeros, ends - starts], axis=1), owners[owner]
+
+
 def query_windows(sequences: Sequences, max_length: int | None) -> tuple[Ints, Ints]:
     """Return rows for evaluation: what follows every event is asked for, once.
 

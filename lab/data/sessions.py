@@ -13,7 +13,15 @@ from typing import Literal
 import numpy as np
 
 from lab.data.events import Columns, Events, known_only, read_events, split_by_time, with_support, without_repeats
-from lab.data.recommendation import Batching, RecommendationDataModule, Splits, add_step, number_items, read_file
+from lab.data.recommendation import (
+    Batching,
+    RecommendationDataModule,
+    Splits,
+    Windows,
+    add_step,
+    number_items,
+    read_file,
+)
 from lab.data.sequences import Sequences
 from lab.errors import ConfigError, DataError
 from lab.structures import Table
@@ -23,6 +31,10 @@ DAY = 86400.0
 
 class SessionsDataModule(RecommendationDataModule):
     """``data=sessions``: a CSV, TSV or Parquet file with columns for session, item and time.
+
+    Events of items that the training lacks are dropped from validation and test and counted in the table of steps, as
+    published. They are not counted as misses: batches hold known items only, and a session of which one event or none
+    is known has no row at all.
 
     Args:
         root: the dataset's folder.
@@ -50,6 +62,7 @@ class SessionsDataModule(RecommendationDataModule):
         max_length: the most events that are read.
         num_negatives: items that did not follow.
         negative_alpha: exponent of their support.
+        windows: ``"last"`` or ``"all"``.
     """
 
     def __init__(
@@ -79,8 +92,9 @@ class SessionsDataModule(RecommendationDataModule):
         max_length: int | None = None,
         num_negatives: int = 0,
         negative_alpha: float = 0.0,
+        windows: Windows = "last",
     ) -> None:
-        super().__init__(batch_size, num_workers, seed, batching, max_length, num_negatives, negative_alpha)
+        super().__init__(batch_size, num_workers, seed, batching, max_length, num_negatives, negative_alpha, windows)
         self.root = Path(root)
         self.files = {"train": train_file, "val": val_file, "test": test_file}
         self.columns = Columns(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.data.events import Columns, Events, Ints, read_events
-from lab.data.recommendation import Batching, RecommendationDataModule, Splits
+from lab.data.recommendation import Batching, RecommendationDataModule, Splits, Windows
 from lab.data.sequences import Sequences
 from lab.errors import ConfigError
 
@@ -40,6 +40,7 @@ class SyntheticSessionsDataModule(RecommendationDataModule):
         max_length: the most events that are read.
         num_negatives: items that did not follow.
         negative_alpha: exponent of their support.
+        windows: ``"last"`` or ``"all"``.
     """
 
     def __init__(
@@ -59,8 +60,9 @@ class SyntheticSessionsDataModule(RecommendationDataModule):
         max_length: int | None = None,
         num_negatives: int = 0,
         negative_alpha: float = 0.0,
+        windows: Windows = "last",
     ) -> None:
-        super().__init__(batch_size, num_workers, seed, batching, max_length, num_negatives, negative_alpha)
+        super().__init__(batch_size, num_workers, seed, batching, max_length, num_negatives, negative_alpha, windows)
         if not 2 <= num_successors <= num_items:
             raise ConfigError(f"data.num_successors={num_successors} must be from 2 to data.num_items={num_items}")
         if num_train < num_items:

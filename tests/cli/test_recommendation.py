@@ -55,14 +55,9 @@ def fitted(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_sweep_over_models_ends_with_one_table(runs: Runs, tmp_path: Path) -> None:
-    """Two models have run before, in a process that knows torch already; the sweep runs the third."""
-    words = (*SMALL, "trainer.max_steps=3", "trainer.max_epochs=null")
-    for model in ("sasrec", "popularity"):
-        command = runs.run(f"model={model}", *words, folder=tmp_path)
-        assert command.code == 0, command.out[-2000:] + command.err
-    command = runs.run("-m", "model=sasrec,popularity,session_knn", *words, folder=tmp_path)
+    words = ("model=sasrec,popularity,session_knn", *SMALL, "trainer.max_steps=3", "trainer.max_epochs=null")
+    command = runs.run("-m", *words, folder=tmp_path)
     assert command.code == 0, command.out[-2000:] + command.err
-    assert command.out.count("finished already") == 2
     with (tmp_path / "runs" / "summary.csv").open(newline="") as file:
         table = {row["model"]: row for row in csv.DictReader(file)}
     assert list(table) == ["sasrec", "popularity", "session_knn"]
@@ -162,9 +157,3 @@ def test_lists_come_in_the_users_own_ids(runs: Runs, fitted: Path, tmp_path: Pat
     assert [(row["session"], row["rank"], row["item"], float(row["score"])) for row in table] == expected
     assert len(expected) == 12
     assert {row["item"] for row in table} <= set(recommender.item_names)
-
-    (tmp_path / "bad.csv").write_text("visit,item,time\na,item01,1\n")
-    command = runs.run("stage=predict", f"ckpt={best}", f"input={tmp_path / 'bad.csv'}")
-    assert command.code == 2
-    (line,) = command.err.splitlines()
-    assert "there is no column 'session'" in line

@@ -38,18 +38,21 @@ SMALL = (
 """A fit of 20 steps of detr_tiny that takes about two seconds on one core."""
 
 
-def fit(words: tuple[str, ...], folder: Path, rank: int = 0, world_size: int = 1) -> Path:
-    """Fit ``SMALL`` and ``words`` on this rank and return the run's directory.
+def fit(
+    words: tuple[str, ...], folder: Path, rank: int = 0, world_size: int = 1, base: tuple[str, ...] = SMALL
+) -> Path:
+    """Fit ``base`` and ``words`` on this rank and return the run's directory.
 
     Args:
         words: further words; later ones win.
         folder: where ``runs`` go.
         rank: this process.
         world_size: the processes that call this function, with equal arguments.
+        base: words of a small fit.
     """
     place = Place(rank, rank, world_size, world_size)
     keys = {word.split("=", 1)[0] for word in words}
-    given = [word for word in SMALL if word.split("=", 1)[0] not in keys]
+    given = [word for word in base if word.split("=", 1)[0] not in keys]
     devices = [f"trainer.devices={world_size}"] if world_size > 1 and "trainer.devices" not in keys else []
     prepared = prepare_job([*given, *words, *devices, f"paths.runs_dir={folder}"], [])
     is_new = not (prepared.path / "run.json").is_file()

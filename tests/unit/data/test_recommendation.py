@@ -257,6 +257,17 @@ def test_lanes_of_two_ranks_are_those_of_one() -> None:
         assert all(torch.equal(part.targets.items, batch.targets.items) for part in found)
 
 
+@pytest.mark.parametrize(("windows", "shown"), [("last", ["cab", "a"]), ("all", ["ab", "cab", "a"])])
+def test_windows_of_long_histories(tmp_path: Path, windows: Any, shown: list[str]) -> None:
+    """Six events to learn from, of which five ask for the next: the last three, or two and three."""
+    rows = [(who, item, day) for who, items in (("u1", "abcabcab"), ("u2", "ab")) for day, item in enumerate(items)]
+    module = users(tmp_path, rows, max_length=3, windows=windows)
+    train = module.dataset("train")
+    batch = module.collate([train[0, index] for index in range(len(train))])
+    found = ["".join(module.splits.item_names[item - 1] for item in row[row > 0].tolist()) for row in batch.items]
+    assert found == shown
+
+
 @pytest.mark.parametrize(("batching", "limit", "steps"), [("lanes", 4, 4), ("lanes", 0.01, 1), ("sequences", 3, 3)])
 def test_an_epoch_may_be_limited(batching: str, limit: float, steps: int) -> None:
     module = make_synthetic(LoadPlan(limit_train=limit), batching)
@@ -275,7 +286,7 @@ def test_lanes_follow_the_plan() -> None:
 def test_inputs_are_counted_and_cut(tmp_path: Path) -> None:
     module = sessions(tmp_path, max_length=2)
     path = tmp_path / "input.csv"
-    path.write_text("who,what,when\nx,a,1\nx,e,2\ny,e,3\nz,d,4\nz,c,5\nz,b,6\nz,,7\nw,a,tomorrow\n")
+    path.write_text("who,what,when\nx,a,1\nx,e,2\ny,e,3\nz,d,4\nz,c,5\nz,c,5\nz,b,6\nz,,7\nw,a,tomorrow\n")
     dataset = module.build_inputs([path])
     assert dataset.sequence_names == ["x", "z"]
     assert {what: count for what, count in dataset.left_out.items() if count} == {
@@ -287,8 +298,8 @@ def test_inputs_are_counted_and_cut(tmp_path: Path) -> None:
     (batch,) = module.dataset_dataloader(dataset)
     assert batch.items.tolist() == [[1, 0], [3, 2]]  # a; c b, which are the last two of z
     assert batch.lengths.tolist() == [1, 2]
-    assert batch.seen_counts == (1, 2)  # what is seen before, and the first that is shown
-    assert batch.seen.tolist() == [1, 4, 3]
+    assert batch.seen_counts == (1, 3)  # what is seen before, and the first that is shown
+    assert batch.seen.tolist() == [1, 4, 3, 3]  # a row that repeats another is kept, and not said to be left out
     assert batch.valid.tolist() == [True, True]
     path.write_text("who,what,when\nx,e,2\n")
     nothing = module.build_inputs([path])
@@ -388,6 +399,7 @@ def test_layout_of_amazon(tmp_path: Path) -> None:
         (sessions, {"test_days": 5}, r"the last data\.test_days=5 of 4\.1 days .* or to val"),
         (sessions, {"test_days": 0}, r"data\.test_days=0 must be above 0"),
         (sessions, {"batching": "lane"}, r"data\.batching='lane' is unknown: give 'sequences' or 'lanes'"),
+        (users, {"windows": "first"}, r"data\.windows='first' is unknown: give 'last' or 'all'"),
         (sessions, {"val_file": "none.csv"}, r"none\.csv: no such file"),
         (users, {"min_support": 99}, r"no event is left of users .*data\.min_length.*99 \(data\.min_support\)"),
         (users, {"min_length": 99}, r"no event is left of users of at least 99"),

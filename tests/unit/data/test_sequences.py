@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from lab.data.sampler import EvalBatches, TrainBatches
 from lab.data.sequences import (
     SequenceDataset,
     Sequences,
+    all_windows,
     gather,
     last_queries,
     last_windows,
@@ -77,6 +79,21 @@ def test_training_reads_the_last_window_and_asks_for_all_that_follows(max_length
         expected += [(owner, reads[: place + 1], item) for place, item in enumerate(asks)]
     assert queries(found) == expected
     assert found.seen is None
+
+
+@pytest.mark.parametrize("max_length", LENGTHS)
+def test_training_may_read_all_windows(max_length: int | None) -> None:
+    found = read(SequenceDataset(SEQUENCES, *all_windows(SEQUENCES, max_length)))
+    expected = []
+    for owner, items in enumerate(LISTS):
+        pairs = list(pairwise(items))
+        size = max_length or 99
+        first = len(pairs) % size or size  # the windows are cut from the end: the first one is what is left
+        cuts = [pairs[:first], *[pairs[place : place + size] for place in range(first, len(pairs), size)]]
+        for cut in cuts:
+            reads = [item for item, _ in cut]
+            expected += [(owner, reads[: place + 1], target) for place, (_, target) in enumerate(cut)]
+    assert queries(found) == expected
 
 
 @pytest.mark.parametrize("max_length", LENGTHS)
