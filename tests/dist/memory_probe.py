@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
@@ -109,14 +108,8 @@ def status(key: str) -> int:
 
 def run(strategy: str, world_size: int, words: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return rank 0's probe; the processes give memory that they free back to the system at once."""
-    kept = os.environ.get("MALLOC_MMAP_THRESHOLD_")
-    os.environ["MALLOC_MMAP_THRESHOLD_"] = str(MIB)
-    try:
-        return run_distributed(probe, world_size, (strategy, world_size, words), timeout=240)[0]
-    finally:
-        del os.environ["MALLOC_MMAP_THRESHOLD_"]
-        if kept is not None:
-            os.environ["MALLOC_MMAP_THRESHOLD_"] = kept
+    variables = {"MALLOC_MMAP_THRESHOLD_": str(MIB)}
+    return run_distributed(probe, world_size, (strategy, world_size, words), timeout=240, fresh=variables)[0]
 
 
 if __name__ == "__main__":
