@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -194,9 +195,17 @@ def _prepare() -> None:
     gc.freeze()  # else the collections of the ranks would copy every page
 
 
+def _end_with(parent: int) -> None:
+    """End this process once its parent is gone, whatever it waits for."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _rank(rank: int, world_size: int, folder: Path, work: bytes, listening: socket.socket) -> None:
     """Do a job's part in this process and end it."""
     code = 1
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
         import torch
         import torch.distributed as dist
