@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 def blocks(net: DETR) -> list[nn.Module]:
     """Return the units of a DETR, in the order of its forward pass; what they leave out belongs to the whole.
 
-    The stages of the backbone (those of ``conv_stem`` are one), each layer of the encoder, and the decoder as one unit:
-    it projects the memory with the cross-attention weights of all its layers before the first of them runs.
+    The stages of the backbone, each layer of the encoder, and the decoder as one unit: it projects the memory with the
+    cross-attention weights of all its layers before the first of them runs.
     """
-    stages = [child for child in net.backbone[0].get_submodule("body").children() if isinstance(child, nn.Sequential)]
+    body = net.backbone[0].get_submodule("body")
+    if hasattr(body, "stages"):  # a stem of convolutions, which runs through its stages itself
+        stages = list(body.get_submodule("stages").children())
+    else:
+        stages = [child for child in body.children() if isinstance(child, nn.Sequential)]
     return [*stages, *net.transformer.encoder.layers, net.transformer.decoder]
 
 
