@@ -22,8 +22,7 @@ from tests.dist.vit.network import ViT
 from tests.dist.vit.task import Task, batches
 from tests.distributed import run_distributed
 
-RUNS = [(optimizer, accumulate) for optimizer in ("adamw", "sgd") for accumulate in (1, 2)]
-SHORT = 6
+SHORT = 6  # steps; test_strategies.py compares 20, with both optimizers, accumulated or not
 SOFTMAX = {"_target_": "detr_tiny", "queries": "learned", "anchors": "learned", "classification": "softmax"}
 FROZEN = {
     "_target_": "detr_resnet50",
@@ -37,6 +36,9 @@ FROZEN = {
     "dropout": 0.0,
 }
 """Its unit of whatever no block takes holds frozen and trained parameters; its first stage is frozen."""
+
+NARROW = ("bf16", "fp16")
+"""What ddp's gradients may be rounded to on their way."""
 
 Curve = tuple[list[float], dict[str, Any]]
 
@@ -183,8 +185,7 @@ def refusals(rank: int) -> list[str]:
 def on_ranks(rank: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     found: dict[str, Any] = {
-        "curves": {run: curve(FSDPStrategy(), rank, 2, optimizer=run[0], accumulate=run[1], steps=20) for run in RUNS},
-        "reduce once": curve(FSDPStrategy(reduce_once=True), rank, 2, optimizer="adamw", accumulate=2, steps=20),
+        "reduce once": curve(FSDPStrategy(reduce_once=True), rank, 2, accumulate=2),
         "kept": curve(FSDPStrategy(reshard_after_forward=False), rank, 2),
         "recomputed": curve(FSDPStrategy(activation_checkpointing=True), rank, 2),
         "frozen": curve(FSDPStrategy(activation_checkpointing=True), rank, 2, net=FROZEN, optimizer="sgd", steps=3),
@@ -198,6 +199,7 @@ def on_ranks(rank: int) -> dict[str, Any]:
         "refusals": refusals(rank),
         "held by fsdp": memory(FSDPStrategy(), rank),
         "held by ddp": memory(DDP(), rank),
+        **{f"ddp {narrow}": curve(DDP(communication=narrow), rank, 2, optimizer="sgd") for narrow in NARROW},
     }
     return found
 
@@ -207,8 +209,9 @@ def alone() -> dict[str, Any]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     found: dict[str, Any] = {
-        "curves": {run: curve(optimizer=run[0], accumulate=run[1], steps=20) for run in RUNS},
         "short": curve(),
+        "sgd": curve(optimizer="sgd"),
+        "accumulated": curve(accumulate=2),
         "frozen": curve(net=FROZEN, optimizer="sgd", steps=3),
         "bf16": curve(precision="bf16-mixed", net=SOFTMAX),
         "average": with_average(),
@@ -227,12 +230,6 @@ def assert_equal(these: Curve, those: Curve, loss: float = 1e-5, weight: float =
     assert distance(these[1], those[1]) < weight
 
 
-@pytest.mark.parametrize("run", RUNS, ids=str)
-def test_losses_and_weights_are_those_of_one_process(run: Any, alone: dict, ranks: list[dict]) -> None:
-    for rank in ranks:  # worst measured: losses 2e-7, weights 2e-6 (AdamW), 2e-9 (SGD)
-        assert_equal(rank["curves"][run], alone["curves"][run])
-
-
 def test_float64_leaves_no_doubt(alone: dict, ranks: list[dict]) -> None:
     one, two = alone["average"], ranks[0]["average"]
     assert worst_loss(two["losses"], one["losses"]) < 1e-13  # measured: 1e-16
@@ -247,9 +244,18 @@ def test_mutants_are_seen(mutant: str, alone: dict, ranks: list[dict]) -> None:
 
 
 def test_options_change_nothing(alone: dict, ranks: list[dict]) -> None:
-    assert_equal(ranks[0]["reduce once"], alone["curves"][("adamw", 2)])
+    assert_equal(ranks[0]["reduce once"], alone["accumulated"])
     assert_equal(ranks[0]["kept"], alone["short"])
     assert_equal(ranks[0]["recomputed"], alone["short"])  # the names of the state are compared, too
+
+
+@pytest.mark.parametrize("narrow", NARROW)
+def test_ddp_may_send_its_gradients_rounded(narrow: str, alone: dict, ranks: list[dict]) -> None:
+    mine, other = (rank[f"ddp {narrow}"] for rank in ranks)
+    assert worst_loss(mine[0], alone["sgd"][0]) < 1e-5  # measured: bf16 6e-7, fp16 2e-7
+    # Measured: bf16 2.6e-7, fp16 3.5e-8; 7e-10 where nothing is rounded.
+    assert 1e-8 < distance(mine[1], alone["sgd"][1]) < 1e-6
+    assert distance(mine[1], other[1]) == 0
 
 
 def test_frozen_parameters_beside_trained_ones(alone: dict, ranks: list[dict]) -> None:
