@@ -27,7 +27,7 @@ ALL_SPLIT = "strategy.persistence_threshold=0"  # else ZeRO-3 would keep all of 
 ADAMW = ("optimizer=adamw", "optimizer.lr=1e-3", "optimizer.eps=1e-4")
 SGD = ("optimizer=sgd", "optimizer.lr=0.01")
 CASES = {
-    "adamw": (*ADAMW, "trainer.gradient_clip_val=null"),
+    "adamw": (*ADAMW, "trainer.gradient_clip_val=0.1"),
     "sgd": (*SGD, "trainer.gradient_clip_val=0.1"),
     "adamw-accumulated": (*ADAMW, "trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=0.1"),
     "sgd-accumulated": (*SGD, "trainer.accumulate_grad_batches=2"),
