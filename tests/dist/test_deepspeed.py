@@ -245,6 +245,7 @@ def memory(strategy: Any, rank: int) -> dict[str, int]:
 
 def traces(rank: int) -> dict[str, Any]:
     """Fit with ZeRO-3 and look for what it leaves behind: variables, printed lines, functions, warnings."""
+    pl.seed_everything(0, verbose=False)  # sets variables of its own
     before, linear = dict(os.environ), torch.nn.functional.linear
     with tempfile.TemporaryFile() as file, warnings.catch_warnings(record=True) as said:
         kept = os.dup(1), os.dup(2)
