@@ -213,6 +213,7 @@ def _rank(rank: int, world_size: int, folder: Path, work: bytes, listening: sock
         port = listening.getsockname()[1]
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(world_size))
         os.environ["LOCAL_RANK"] = str(rank)
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # as the launcher does; else Lightning would set it in the fit
         torch.set_num_threads(1)  # several ranks with a thread for each core would wait for each other most of the time
         store = dist.TCPStore(
             "127.0.0.1", port, world_size, is_master=rank == 0, master_listen_fd=os.dup(listening.fileno())
