@@ -74,6 +74,7 @@ class MaskCriterion:
         masks: Tensor,
         targets: SegmentationTargets,
         totals: Mapping[str, float] | None = None,
+        sample: bool = True,
     ) -> dict[str, Tensor]:
         """Return the weighted terms.
 
@@ -83,6 +84,7 @@ class MaskCriterion:
             masks: features (B, E, h, w) whose products with the codes are the logits; or logits (B, Q, h, w), L = 1.
             targets: the segments of the B images.
             totals: normalisers of the optimizer step; this batch's own by default.
+            sample: whether ``num_points`` counts; without it the loss is on every pixel, and the same at every call.
 
         Returns:
             ``loss_ce``, ``loss_mask`` and ``loss_dice`` of the last layer, ``loss_ce_0`` and so on of the earlier ones.
@@ -98,7 +100,8 @@ class MaskCriterion:
         values = {"loss_ce": self.class_loss(class_logits, matched, targets.labels, totals)}
         logits = self.matched_masks(mask_embed, masks, matched, targets.counts)
         pairs = (logits, targets.segments, matched[0].flatten(), number[matched[2].flatten()])
-        losses = sampled_mask_losses(*pairs, self.num_points) if self.num_points else mask_losses(*pairs)
+        sampled = sample and self.num_points > 0
+        losses = sampled_mask_losses(*pairs, self.num_points) if sampled else mask_losses(*pairs)
         num_masks = max(totals["num_masks"], 1.0)
         for name, value in zip(("loss_mask", "loss_dice"), losses, strict=True):
             values[name] = value.view(len(class_logits), -1).sum(1) / num_masks

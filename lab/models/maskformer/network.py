@@ -284,7 +284,8 @@ class MaskFormer(nn.Module):
         masks = outputs.mask_features if outputs.folded is None else outputs.folded
         embed = outputs.mask_embed if outputs.folded is None else None
         assert masks is not None
-        return self.criterion(outputs.all_class_logits, embed, masks, targets, totals)
+        # Validation is on every pixel: a loss that differs from call to call could not be compared.
+        return self.criterion(outputs.all_class_logits, embed, masks, targets, totals, sample=self.training)
 
     def semantic(self, outputs: MaskFormerOutputs, sizes: Tensor, original_sizes: Tensor) -> list[Tensor]:
         """Return the class of each pixel (``inference.semantic``)."""

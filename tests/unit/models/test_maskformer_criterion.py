@@ -241,3 +241,20 @@ def test_points_estimate_the_losses_of_all_pixels() -> None:
     assert float(sampled[0, 0]) > float(exact[0, 0])
     criterion = MaskCriterion(QUERIES, CLASSES, num_points=50)
     assert all(torch.isfinite(value) for value in criterion(*scene()).values())
+
+
+def test_points_are_sampled_in_training_only() -> None:
+    import lab
+
+    torch.manual_seed(0)
+    net = lab.create_model("maskformer_tiny", num_classes=3, num_points=16)
+    segments = torch.zeros(1, 64, 64, dtype=torch.int16)
+    segments[:, :, 32:] = 1
+    targets = SegmentationTargets(segments, torch.tensor([0, 2]), (2,), (64 * 64,), torch.tensor([[64.0, 64.0]]))
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        trained = [net.loss(net(images), targets)["loss_mask"] for _ in range(2)]
+        net.eval()
+        evaluated = [net.loss(net(images), targets)["loss_mask"] for _ in range(2)]
+    assert trained[0] != trained[1]
+    assert evaluated[0] == evaluated[1]
