@@ -13,6 +13,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lab.errors import ConfigError
+from lab.ops.winograd import conv3x3
+
+
+class Conv3x3(nn.Conv2d):
+    """A 3x3 convolution that keeps the resolution, by ``lab.ops.winograd``."""
+
+    def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
+        super().__init__(in_channels, out_channels, 3, padding=1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, out_channels, H, W)."""
+        return conv3x3(x, self.weight, self.bias)
 
 
 class ConvNorm(nn.Conv2d):
@@ -33,7 +45,7 @@ class ConvNorm(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, out_channels, H, W)."""
-        out: Tensor = self.norm(super().forward(x))
+        out: Tensor = self.norm(conv3x3(x, self.weight) if self.kernel_size == (3, 3) else super().forward(x))
         return out.relu_() if self.relu else out
 
 
@@ -70,7 +82,7 @@ class FeaturePyramid(nn.Module):
             self.add_module(f"layer_{level}", ConvNorm(channels, channels, 3, num_groups, relu=True))
         top = ConvNorm(top_channels or in_channels[-1], channels, 3, num_groups, relu=True)
         self.add_module(f"layer_{self.num_levels}", top)
-        self.mask_features = nn.Conv2d(channels, mask_dim, 3, padding=1)
+        self.mask_features = Conv3x3(channels, mask_dim)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 fill_convolution(module)

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lab.errors import ConfigError, closest
 from lab.layers.fpn import FeaturePyramid, fill_convolution
@@ -25,6 +24,7 @@ from lab.layers.position import SinePositionEncoding
 from lab.layers.transformer import Decoder, Encoder
 from lab.models.maskformer import inference
 from lab.models.maskformer.criterion import MaskCriterion
+from lab.ops.winograd import conv3x3
 from lab.registry import create_model
 from lab.structures import Instances, SegmentationTargets, Segments
 
@@ -330,5 +330,5 @@ def fold_masks(embed: Tensor, pixels: Tensor, convolution: nn.Conv2d) -> Tensor:
     kernel = torch.einsum("bne,eikl->bnikl", embed, convolution.weight)
     assert convolution.bias is not None
     bias = embed @ convolution.bias
-    masks = [F.conv2d(pixels[i : i + 1], kernel[i], bias[i], padding=convolution.padding) for i in range(num_images)]
+    masks = [conv3x3(pixels[i : i + 1], kernel[i], bias[i]) for i in range(num_images)]
     return torch.cat(masks) if num_images != 1 else masks[0].view(1, num_queries, *pixels.shape[-2:])

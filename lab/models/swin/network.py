@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lab.errors import ConfigError
+from lab.layers.linear import Linear
 from lab.models.swin.windows import RegionMasks, WindowAttention
 
 PATCH = 4
@@ -53,7 +54,7 @@ class PatchMerging(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(4 * dim)
-        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
+        self.reduction = Linear(4 * dim, 2 * dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to (B, H / 2, W / 2, 2 * C); odd sizes are padded with zeros."""
@@ -71,18 +72,18 @@ class FeedForward(nn.Module):
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(dim, hidden_dim)
-        self.fc2 = nn.Linear(hidden_dim, dim)
+        self.fc1 = Linear(dim, hidden_dim)
+        self.fc2 = Linear(hidden_dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., C) to (..., C); in inference on a CPU some rows at a time."""
         rows = max(1, _HIDDEN_VALUES // self.fc1.out_features)
         if torch.is_grad_enabled() or x.device.type != "cpu" or torch.compiler.is_compiling() or x.numel() == 0:
-            out: Tensor = self.fc2(F.gelu(self.fc1(x)))
+            out: Tensor = self.fc2(self.fc1.gelu(x))
             return out
         # Memory already mapped and in the cache serves every part; mapping it anew would cost more than the GELU.
         parts = x.flatten(0, -2).split(rows)
-        return torch.cat([self.fc2(F.gelu(self.fc1(part))) for part in parts]).view_as(x)
+        return torch.cat([self.fc2(self.fc1.gelu(part)) for part in parts]).view_as(x)
 
 
 class SwinBlock(nn.Module):

@@ -1,0 +1,197 @@
+"""3x3 convolutions with a quarter of the multiplications.
+
+Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, algorithm F(4x4, 3x3). The map is cut
+into tiles of 6x6 that overlap by two; transformed, a tile's convolution is a product at each of 36 places, which are 36
+matrix products over all tiles; the inverse transform gives 4x4 outputs. PyTorch has no such convolution on CPUs; on
+GPUs cuDNN chooses among its own.
+
+The points of interpolation are 0, +-sqrt(1/2), +-sqrt(2) and infinity. With the paper's (0, +-1, +-2, infinity) float32
+is six times less exact; with these it is as exact as the direct convolution (``tests/unit/ops/test_winograd.py``).
+
+Legend: B images, C channels in, O channels out, T tiles of a part.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+OUT, KERNEL = 4, 3
+TILE = OUT + KERNEL - 1
+PLACES = TILE * TILE
+_POINTS = (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5))
+_VALUES = 1 << 21  # of one transformed part of the map: 8 MB
+_MIN_CHANNELS = 96  # with fewer the transforms cost what the products save
+_MIN_TILES = 48
+
+
+def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Convolve with padding 1 and stride 1, on a CPU by Winograd's algorithm where that is faster.
+
+    Args:
+        x: (B, C, H, W).
+        weight: (O, C, 3, 3).
+        bias: (O,).
+
+    Returns:
+        (B, O, H, W), equal to ``F.conv2d(x, weight, bias, padding=1)`` but for rounding. Gradients are of first order.
+    """
+    if not pays(x, weight):
+        return F.conv2d(x, weight, bias, padding=1)
+    out: Tensor = _Convolution.apply(x, weight)
+    return out if bias is None else out + bias[:, None, None]
+
+
+def pays(x: Tensor, weight: Tensor) -> bool:
+    """Return whether Winograd's algorithm can take these, and is faster than the direct convolution."""
+    plain = type(x) is Tensor and type(weight) in (Tensor, nn.Parameter)
+    if not plain or x.device.type != "cpu" or x.dtype != torch.float32 or weight.dtype != torch.float32:
+        return False
+    if torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level():
+        return False
+    tiles = x.shape[0] * -(-x.shape[2] // OUT) * -(-x.shape[3] // OUT)
+    return min(weight.shape[:2]) >= _MIN_CHANNELS and tiles >= _MIN_TILES
+
+
+@cache
+def _transforms() -> tuple[Tensor, Tensor, Tensor]:
+    """Return what maps a tile (36, 36), a kernel (36, 9) and, back, an output (16, 36), each row by row.
+
+    Toom and Cook's construction: outputs are a polynomial's values at the points, the last of them at infinity.
+    """
+    points = np.array(_POINTS)
+    data, kernel, back = np.zeros((TILE, TILE)), np.zeros((TILE, KERNEL)), np.zeros((OUT, TILE))
+    for row, point in enumerate(points):
+        others = np.delete(points, row)
+        data[row, :-1] = np.poly(others)[::-1]
+        kernel[row] = point ** np.arange(KERNEL) / np.prod(point - others)
+        back[:, row] = point ** np.arange(OUT)
+    data[-1] = np.poly(points)[::-1]
+    kernel[-1, -1] = back[-1, -1] = 1.0
+    with torch.inference_mode(False):
+        both = [torch.from_numpy(np.kron(matrix, matrix)).float() for matrix in (data, kernel, back)]
+    return both[0], both[1], both[2]
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        num_out, num_in = weight.shape[:2]
+        return _convolve(x, _kernels(weight).view(PLACES, num_out, num_in).transpose(1, 2))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        by_x = by_weight = None
+        if ctx.needs_input_grad[0]:  # the convolution with turned kernels, from O channels to C
+            by_x = _convolve(grad, _kernels(weight, turned=True).view(PLACES, *weight.shape[:2]))
+        if ctx.needs_input_grad[1]:
+            by_weight = _weight_gradient(x, grad)
+        return by_x, by_weight
+
+
+def _kernels(weight: Tensor, turned: bool = False) -> Tensor:
+    """Return the transformed kernels, (36, O * C), or those of the kernels turned by 180 degrees."""
+    of_kernel = _transforms()[1]
+    return (of_kernel.flip(1) if turned else of_kernel) @ weight.reshape(-1, KERNEL * KERNEL).t()
+
+
+def _convolve(x: Tensor, kernels: Tensor) -> Tensor:
+    """Return (B, O, H, W), channels last in memory; kernels (36, C, O)."""
+    of_tile, _, back = _transforms()
+    num_in, num_out = kernels.shape[1:]
+    height, width = x.shape[2:]
+    rows, columns = -(-height // OUT), -(-width // OUT)
+    out = x.new_empty(len(x), rows, OUT, columns, OUT, num_out)
+    parts = _Parts(x, max(num_in, num_out))
+    for images, part in parts:
+        mapped = parts.transformed(x, images, part, of_tile)
+        product = parts.first(PLACES, mapped.shape[1], num_out)
+        torch.bmm(mapped, kernels, out=product)
+        result = torch.mm(back, product.view(PLACES, -1), out=parts.second(OUT * OUT, product[0].numel()))
+        shaped = result.view(OUT, OUT, *out[images, part].shape[:2], columns, num_out)
+        out[images, part].copy_(shaped.permute(2, 3, 0, 4, 1, 5))
+    return out.view(len(x), rows * OUT, columns * OUT, num_out)[:, :height, :width].permute(0, 3, 1, 2)
+
+
+def _weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
+    """Return the gradient (O, C, 3, 3) of the kernels from that of the output (B, O, H, W)."""
+    of_tile, of_kernel, back = _transforms()
+    num_out, num_in = grad.shape[1], x.shape[1]
+    whole = F.pad(grad.permute(0, 2, 3, 1), (0, 0, 0, -grad.shape[3] % OUT, 0, -grad.shape[2] % OUT))
+    whole = whole.unflatten(1, (-1, OUT)).unflatten(3, (-1, OUT))  # (B, rows, 4, columns, 4, O)
+    total = x.new_zeros(PLACES, num_out, num_in)
+    parts = _Parts(x, max(num_in, num_out))
+    for images, part in parts:
+        mapped = parts.transformed(x, images, part, of_tile)
+        tiles = whole[images, part].permute(2, 4, 0, 1, 3, 5)
+        tiles = parts.first(*tiles.shape).copy_(tiles).view(OUT * OUT, -1)
+        spread = torch.mm(back.t(), tiles, out=parts.third(PLACES, tiles.shape[1])).view(PLACES, -1, num_out)
+        total.baddbmm_(spread.transpose(1, 2), mapped)
+    gradient = of_kernel.t() @ total.view(PLACES, -1)
+    return gradient.t().reshape(num_out, num_in, KERNEL, KERNEL)
+
+
+class _Parts:
+    """The parts that a map (B, C, H, W) is worked on in, and memory for their steps.
+
+    A part is some rows of tiles of one image, or several whole images: little enough to stay in a CPU's cache. Memory
+    is mapped once, which would else cost more than the transforms.
+    """
+
+    def __init__(self, x: Tensor, num_channels: int) -> None:
+        self.num_images, channels = x.shape[:2]
+        self.rows, self.columns = -(-x.shape[2] // OUT), -(-x.shape[3] // OUT)
+        of_row = PLACES * self.columns * num_channels
+        self.num_rows = max(1, min(self.rows, _VALUES // of_row))
+        self.at_once = max(1, min(self.num_images, _VALUES // (of_row * self.rows)))
+        values = self.at_once * self.num_rows * of_row
+        self._memory = [x.new_empty(values), x.new_empty(values)]
+        self._strip = x.new_zeros(self.at_once, self.num_rows * OUT + 2, self.columns * OUT + 2, channels)
+
+    def __iter__(self) -> Iterator[tuple[slice, slice]]:
+        """Yield the images and the rows of tiles of each part."""
+        for image in range(0, self.num_images, self.at_once):
+            for row in range(0, self.rows, self.num_rows):
+                last = min(self.num_images, image + self.at_once)
+                yield slice(image, last), slice(row, min(self.rows, row + self.num_rows))
+
+    def first(self, *size: int) -> Tensor:
+        """Return memory of this size; it is the same at every call."""
+        return self._memory[0][: math.prod(size)].view(size)
+
+    def second(self, *size: int) -> Tensor:
+        """Return other memory."""
+        return self._memory[1][: math.prod(size)].view(size)
+
+    def third(self, *size: int) -> Tensor:
+        """Return other memory, which not every caller needs."""
+        if len(self._memory) < 3:
+            self._memory.append(torch.empty_like(self._memory[0]))
+        return self._memory[2][: math.prod(size)].view(size)
+
+    def transformed(self, x: Tensor, images: slice, part: slice, of_tile: Tensor) -> Tensor:
+        """Return the transformed tiles (36, T, C) of a part, in ``second``; ``first`` is overwritten."""
+        height, width = x.shape[2:]
+        above, below = part.start * OUT - 1, min(height, part.stop * OUT + 1)
+        strip = self._strip[: images.stop - images.start]
+        begin = max(above, 0)
+        strip[:, : begin - above] = 0
+        strip[:, begin - above : below - above, 1 : width + 1] = x[images, :, begin:below].permute(0, 2, 3, 1)
+        strip[:, below - above :] = 0
+        image, down, right, _ = strip.stride()
+        size = (TILE, TILE, len(strip), part.stop - part.start, self.columns, strip.shape[3])
+        view = strip.as_strided(size, (down, right, image, OUT * down, OUT * right, 1))
+        tiles = self.first(*size).copy_(view).view(PLACES, -1)
+        mapped = torch.mm(of_tile, tiles, out=self.second(PLACES, tiles.shape[1]))
+        return mapped.view(PLACES, -1, strip.shape[3])
