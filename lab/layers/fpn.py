@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lab.errors import ConfigError
+from lab.layers.linear import linear
 from lab.ops.winograd import conv3x3
 
 
@@ -45,8 +47,15 @@ class ConvNorm(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, out_channels, H, W)."""
-        out: Tensor = self.norm(conv3x3(x, self.weight) if self.kernel_size == (3, 3) else super().forward(x))
+        out: Tensor = self.norm(self._convolve(x))
         return out.relu_() if self.relu else out
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        if self.kernel_size == (3, 3):
+            return conv3x3(x, self.weight)
+        if self.kernel_size == (1, 1) and x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last):
+            return linear(x.permute(0, 2, 3, 1), self.weight.flatten(1)).permute(0, 3, 1, 2)
+        return super().forward(x)
 
 
 class FeaturePyramid(nn.Module):

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_input, conv2d_weight
 
 OUT, KERNEL = 4, 3
 TILE = OUT + KERNEL - 1
@@ -42,7 +42,7 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         bias: (O,).
 
     Returns:
-        (B, O, H, W), equal to ``F.conv2d(x, weight, bias, padding=1)`` but for rounding. Gradients are of first order.
+        (B, O, H, W), equal to ``F.conv2d(x, weight, bias, padding=1)`` but for rounding.
     """
     if not pays(x, weight):
         return F.conv2d(x, weight, bias, padding=1)
@@ -89,10 +89,13 @@ class _Convolution(torch.autograd.Function):
         return _convolve(x, _kernels(weight).view(PLACES, num_out, num_in).transpose(1, 2))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         by_x = by_weight = None
+        if torch.is_grad_enabled():  # a gradient of the gradient is wanted: PyTorch's own have one
+            by_x = conv2d_input(x.shape, weight, grad, padding=1)
+            by_weight = conv2d_weight(x, weight.shape, grad, padding=1)
+            return by_x, by_weight
         if ctx.needs_input_grad[0]:  # the convolution with turned kernels, from O channels to C
             by_x = _convolve(grad, _kernels(weight, turned=True).view(PLACES, *weight.shape[:2]))
         if ctx.needs_input_grad[1]:
@@ -128,7 +131,9 @@ def _weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
     """Return the gradient (O, C, 3, 3) of the kernels from that of the output (B, O, H, W)."""
     of_tile, of_kernel, back = _transforms()
     num_out, num_in = grad.shape[1], x.shape[1]
-    whole = F.pad(grad.permute(0, 2, 3, 1), (0, 0, 0, -grad.shape[3] % OUT, 0, -grad.shape[2] % OUT))
+    right, below = -grad.shape[3] % OUT, -grad.shape[2] % OUT
+    whole = grad.permute(0, 2, 3, 1)
+    whole = F.pad(whole, (0, 0, 0, right, 0, below)) if right or below else whole
     whole = whole.unflatten(1, (-1, OUT)).unflatten(3, (-1, OUT))  # (B, rows, 4, columns, 4, O)
     total = x.new_zeros(PLACES, num_out, num_in)
     parts = _Parts(x, max(num_in, num_out))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from lab.models.swin.weights import (
     to_timm,
     to_transformers,
 )
-from lab.models.swin.windows import RegionMasks
+from lab.models.swin.windows import Partitions
 
 SMALL: dict[str, Any] = {"embed_dim": 16, "depths": (2, 2, 4), "num_heads": (1, 2, 4), "window_size": 4}
 # Maps of 16, 8 and 4 tokens a side; of 18x22, 9x11 and 5x6, which windows do not divide; of no whole patches at all.
@@ -176,14 +177,15 @@ def test_the_comparison_sees_mutants(mutant: str, monkeypatch: pytest.MonkeyPatc
     peer = transformers_classifier(ours.state_dict())
     with torch.no_grad():
         if mutant == "no shift":
-            monkeypatch.setattr(RegionMasks, "__call__", lambda *arguments: None)
+            whole = Partitions.__call__
+            monkeypatch.setattr(Partitions, "__call__", lambda *arguments: whole(*arguments[:4], 0, arguments[5]))
         elif mutant == "no bias":
             for name, value in ours.named_parameters():
                 if name.endswith("table"):
                     value.zero_()
         elif mutant == "no mask":
-            whole = RegionMasks.__call__
-            monkeypatch.setattr(RegionMasks, "__call__", lambda *arguments: torch.zeros_like(whole(*arguments)))
+            whole = Partitions.__call__
+            monkeypatch.setattr(Partitions, "__call__", lambda *arguments: replace(whole(*arguments), mask=None))
         else:
             weight = ours.get_parameter("layers.0.downsample.reduction.weight")
             weight.copy_(weight.unflatten(1, (2, 2, -1)).transpose(1, 2).flatten(1))

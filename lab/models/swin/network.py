@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lab.errors import ConfigError
-from lab.layers.linear import Linear
-from lab.models.swin.windows import RegionMasks, WindowAttention
+from lab.layers.linear import Linear, linear
+from lab.models.swin.windows import Partition, Partitions, WindowAttention
 
 PATCH = 4
 _HIDDEN_VALUES = 1 << 20  # of a part of the feed-forward net's hidden values: 4 MB
@@ -44,7 +44,9 @@ class PatchEmbed(nn.Module):
         height, width = images.shape[-2:]
         if height % PATCH or width % PATCH:
             images = F.pad(images, (0, -width % PATCH, 0, -height % PATCH))
-        tokens: Tensor = self.norm(self.proj(images).permute(0, 2, 3, 1))
+        # The convolution as one product: PyTorch has no fast one of this kind on CPUs.
+        patches = images.unflatten(3, (-1, PATCH)).unflatten(2, (-1, PATCH)).permute(0, 2, 4, 1, 3, 5).flatten(3)
+        tokens: Tensor = self.norm(linear(patches, self.proj.weight.flatten(1), self.proj.bias))
         return tokens
 
 
@@ -87,15 +89,10 @@ class FeedForward(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    """Attention within windows and a feed-forward net, each after a norm and around an identity (equation 3).
+    """Attention within windows and a feed-forward net, each after a norm and around an identity (equation 3)."""
 
-    Attributes:
-        shift: by how many tokens the windows are shifted; 0 in every first block of two.
-    """
-
-    def __init__(self, dim: int, num_heads: int, window_size: int, shift: int, mlp_ratio: float, rate: float) -> None:
+    def __init__(self, dim: int, num_heads: int, window_size: int, mlp_ratio: float, rate: float) -> None:
         super().__init__()
-        self.shift = shift
         self.drop_path_rate = rate
         self.norm1 = nn.LayerNorm(dim)
         self.attn = WindowAttention(dim, num_heads, window_size)
@@ -106,10 +103,9 @@ class SwinBlock(nn.Module):
         state_dict.pop(f"{prefix}attn_mask", None)  # official files carry that of the size they were trained at
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Map (B, H, W, C) to the same shape; the windows are shifted where there is a ``mask`` (R * S, N, N)."""
-        shift = 0 if mask is None else self.shift
-        x = self._add(x, self.attn(self.norm1(x), shift, mask), self.attn)
+    def forward(self, x: Tensor, partition: Partition) -> Tensor:
+        """Map (B, H, W, C) to the same shape."""
+        x = self._add(x, self.attn(self.norm1(x), partition), self.attn)
         return self._add(x, self.mlp(self.norm2(x)), self.mlp)
 
     def _add(self, x: Tensor, branch: Tensor, made_by: nn.Module) -> Tensor:
@@ -140,23 +136,19 @@ class SwinStage(nn.Module):
         super().__init__()
         self.window_size = window_size
         self.shift_small = shift_small
-        shifts = [window_size // 2 if index % 2 else 0 for index in range(len(rates))]
-        self.blocks = nn.ModuleList(
-            SwinBlock(dim, num_heads, window_size, shift, mlp_ratio, rate)
-            for shift, rate in zip(shifts, rates, strict=True)
-        )
+        self.blocks = nn.ModuleList(SwinBlock(dim, num_heads, window_size, mlp_ratio, rate) for rate in rates)
         self.downsample = PatchMerging(dim) if downsample else None
-        self._masks = RegionMasks()
+        self._partitions = Partitions()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Run the blocks on (B, H, W, C); ``downsample`` is left to the caller."""
+        """Run the blocks on (B, H, W, C), every second one on shifted windows; ``downsample`` is left to the caller."""
         height, width = x.shape[1:3]
         window = self.window_size
-        mask = None
+        whole = shifted = self._partitions(height, width, window, 0, x)
         if len(self.blocks) > 1 and window > 1 and (self.shift_small or min(height, width) > window):
-            mask = self._masks(height + -height % window, width + -width % window, window, window // 2, x)
+            shifted = self._partitions(height, width, window, window // 2, x)
         for index, block in enumerate(self.blocks):
-            x = block(x, mask if index % 2 else None)
+            x = block(x, shifted if index % 2 else whole)
         return x
 
 

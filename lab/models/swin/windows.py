@@ -1,11 +1,12 @@
 """Attention within windows: partition, cyclic shift, relative position bias (Swin Transformer, section 3.2).
 
-Legend of shapes: B images, H and W tokens, C channels, w the window's side, N = w * w tokens in it, R and S rows and
-columns of windows, h heads, d = C / h.
+Legend of shapes: B images, H and W tokens, C channels, w the window's side, N = w * w tokens in it, G windows of an
+image, h heads, d = C / h.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,11 +18,49 @@ from lab.layers.linear import Linear
 
 # Official networks add this, not minus infinity, where the shift has brought together what is no neighbour.
 _FORBIDDEN = -100.0
-_KEPT_MASKS = 4
+_KEPT_SIZES = 8
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Where the tokens of a map stand in its windows; the map is padded at the bottom and right to whole windows.
+
+    Attributes:
+        tokens: (G * N,) int64: the token (row after row) at each place of each window; 0 where there is padding.
+        places: (H * W,) int64: the place of each token.
+        padding: (P,) int64: the places of padding.
+        mask: (G, N, N), added to the attention logits of shifted windows; None where nothing is shifted.
+    """
+
+    tokens: Tensor
+    places: Tensor
+    padding: Tensor
+    mask: Tensor | None
+
+
+def make_partition(height: int, width: int, window: int, shift: int, like: Tensor) -> Partition:
+    """Cut a map into windows.
+
+    Args:
+        height: H.
+        width: W.
+        window: w.
+        shift: by how many tokens the map is shifted up and to the left before it is cut.
+        like: gives the mask's dtype, and the device.
+    """
+    down, right = -height % window, -width % window
+    rows, columns = (height + down) // window, (width + right) // window
+    numbers = torch.arange(1, height * width + 1, device=like.device).view(height, width)
+    shifted = F.pad(numbers, (0, right, 0, down)).roll((-shift, -shift), dims=(0, 1))
+    tokens = shifted.view(rows, window, columns, window).transpose(1, 2).flatten() - 1
+    order = tokens.argsort(stable=True)  # padding (-1) comes first
+    num_padded = len(tokens) - height * width
+    mask = region_mask(height + down, width + right, window, shift, like) if shift else None
+    return Partition(tokens.clamp(min=0), order[num_padded:], order[:num_padded], mask)
 
 
 def region_mask(height: int, width: int, window: int, shift: int, like: Tensor) -> Tensor:
-    """Return what is added to the attention logits of shifted windows, (R * S, N, N): 0, or -100 between regions.
+    """Return what is added to the attention logits of shifted windows, (G, N, N): 0, or -100 between regions.
 
     After the cyclic shift, the last windows of a row and of a column hold tokens from opposite borders (figure 4).
 
@@ -42,23 +81,54 @@ def region_mask(height: int, width: int, window: int, shift: int, like: Tensor) 
     return (tokens[:, :, None] != tokens[:, None]).to(like.dtype) * _FORBIDDEN
 
 
-class RegionMasks:
-    """The region masks of the last few sizes of maps; no part of a state dict."""
+class Partitions:
+    """The partitions of the last few sizes of maps; no part of a state dict."""
 
     def __init__(self) -> None:
-        self._masks: dict[tuple[Any, ...], Tensor] = {}
+        self._kept: dict[tuple[Any, ...], Partition] = {}
 
-    def __call__(self, height: int, width: int, window: int, shift: int, like: Tensor) -> Tensor:
-        """Return ``region_mask(...)``, computed once for each size, dtype and device."""
+    def __call__(self, height: int, width: int, window: int, shift: int, like: Tensor) -> Partition:
+        """Return ``make_partition(...)``, computed once for each size, shift, dtype and device."""
         if torch.compiler.is_compiling() or type(like) is not Tensor:  # fake tensors must not outlive their mode
-            return region_mask(height, width, window, shift, like)
+            return make_partition(height, width, window, shift, like)
         key = (height, width, window, shift, like.dtype, like.device)
-        if key not in self._masks:
-            while len(self._masks) >= _KEPT_MASKS:  # training at many scales must not pile them up
-                del self._masks[next(iter(self._masks))]
-            with torch.inference_mode(False):  # a mask made in inference must serve a training step too
-                self._masks[key] = region_mask(height, width, window, shift, like)
-        return self._masks[key]
+        if key not in self._kept:
+            while len(self._kept) >= _KEPT_SIZES:  # training at many scales must not pile them up
+                del self._kept[next(iter(self._kept))]
+            with torch.inference_mode(False):  # one made in inference must serve a training step too
+                self._kept[key] = make_partition(height, width, window, shift, like)
+        return self._kept[key]
+
+
+class _ToWindows(torch.autograd.Function):
+    """Tokens (B, H * W, K) to their places (B, G * N, K), ``fill`` (K,) in the padding: one copy, and one back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, fill: Tensor, tokens: Tensor, places: Tensor, padding: Tensor) -> Tensor:
+        ctx.save_for_backward(places, padding)
+        out = x.index_select(1, tokens)
+        if padding.numel():
+            out[:, padding] = fill.to(out.dtype)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        places, padding = ctx.saved_tensors
+        return grad.index_select(1, places), grad.index_select(1, padding).sum((0, 1)), None, None, None
+
+
+class _FromWindows(torch.autograd.Function):
+    """Places (B, G * N, K) to tokens (B, H * W, K); what stands in the padding is dropped."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, tokens: Tensor, places: Tensor, padding: Tensor) -> Tensor:
+        ctx.save_for_backward(tokens, padding)
+        return x.index_select(1, places)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        tokens, padding = ctx.saved_tensors
+        return grad.index_select(1, tokens).index_fill_(1, padding, 0.0), None, None, None
 
 
 class WindowAttention(nn.Module):
@@ -98,47 +168,36 @@ class WindowAttention(nn.Module):
         bias = table.unfold(0, window, 1).unfold(1, window, 1).flip(3, 4)
         return bias.permute(2, 0, 1, 3, 4).reshape(self.num_heads, window**2, window**2)
 
-    def forward(self, x: Tensor, shift: int = 0, mask: Tensor | None = None) -> Tensor:
-        """Attend within windows of the map.
+    def forward(self, x: Tensor, partition: Partition) -> Tensor:
+        """Attend within windows of the map (B, H, W, C).
 
-        Args:
-            x: (B, H, W, C); it is padded with zeros at the bottom and right to whole windows, and the padding takes
-                part as keys and values.
-            shift: by how many tokens windows are shifted.
-            mask: (R * S, N, N) of the padded map, added to the logits; from ``region_mask`` where there is a shift.
-
-        Returns:
-            (B, H, W, C).
+        Padding takes part as keys and values, as in the official code: tokens of zeros, whose projections are the bias.
         """
-        batch, height, width, channels = x.shape
-        window, heads = self.window_size, self.num_heads
-        x = F.pad(x, (0, 0, 0, -width % window, 0, -height % window)) if height % window or width % window else x
-        rows, columns = x.shape[1] // window, x.shape[2] // window
-        if shift:
-            x = x.roll((-shift, -shift), dims=(1, 2))
-        qkv = self.qkv(x).view(batch, rows, window, columns, window, 3, heads, channels // heads)
-        qkv = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7)  # (3, B, R, S, h, w, w, d)
-        bias = self.relative_position_bias()
-        if mask is None:
-            query, key, value = qkv.reshape(3, batch * rows * columns, heads, window**2, -1)
-        else:  # windows stand beside heads, so that one mask serves the whole batch
-            query, key, value = qkv.reshape(3, batch, rows * columns * heads, window**2, -1)
-            bias = (bias + mask[:, None]).flatten(0, 1)
-        mixed = attend(query, key, value, bias.to(query.dtype)[None])
-        mixed = mixed.view(batch, rows, columns, heads, window, window, -1).permute(0, 1, 4, 2, 5, 3, 6)
-        mixed = mixed.reshape(batch, rows * window, columns * window, channels)
-        if shift:
-            mixed = mixed.roll((shift, shift), dims=(1, 2))
-        projected: Tensor = self.proj(mixed[:, :height, :width])
+        batch, _, _, channels = x.shape
+        where = (partition.tokens, partition.places, partition.padding)
+        qkv: Tensor = _ToWindows.apply(self.qkv(x).flatten(1, 2), self.qkv.bias, *where)
+        qkv = qkv.view(batch, -1, self.window_size**2, 3, self.num_heads, channels // self.num_heads)
+        query, key, value = qkv.permute(3, 0, 1, 4, 2, 5)  # (B, G, h, N, d) each
+        bias = self.relative_position_bias().to(query.dtype)
+        if partition.mask is not None:
+            bias = bias + partition.mask[:, None].to(bias.dtype)
+        mixed = attend(query, key, value, bias)
+        mixed = _FromWindows.apply(mixed.transpose(2, 3).reshape(batch, -1, channels), *where)
+        projected: Tensor = self.proj(mixed.view(x.shape))
         return projected
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-    """Scaled dot-product attention of (G, h, N, d) with a bias (1, h, N, N) added to the logits.
+    """Scaled dot-product attention of (B, G, h, N, d), with a bias (h, N, N) or (G, h, N, N) added to the logits.
 
     On a CPU PyTorch has no fused kernel where the bias is learned, and its own fallback costs more than plain products.
     """
-    if query.device.type != "cpu" or not bias.requires_grad:
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-    logits = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1)
-    return logits.add_(bias).softmax(-1) @ value
+    if query.device.type == "cpu" and bias.requires_grad:
+        logits = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1)
+        return logits.add_(bias).softmax(-1) @ value
+    if bias.ndim == 3 or len(query) == 1:
+        q, k, v = (part.flatten(0, 1) for part in (query, key, value))  # views
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None] if bias.ndim == 3 else bias)
+        return mixed.unflatten(0, query.shape[:2])
+    q, k, v = (part.flatten(1, 2) for part in (query, key, value))  # so that one mask serves the whole batch
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias.flatten(0, 1)[None]).unflatten(1, query.shape[1:3])

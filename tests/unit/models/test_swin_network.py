@@ -14,7 +14,15 @@ from lab.models.swin import network
 from lab.models.swin.network import SwinFeatures, SwinTransformer, drop_path
 from lab.models.swin.parallel import blocks
 from lab.models.swin.weights import from_transformers, to_transformers
-from lab.models.swin.windows import RegionMasks, WindowAttention, attend, region_mask
+from lab.models.swin.windows import (
+    Partitions,
+    WindowAttention,
+    _FromWindows,
+    _ToWindows,
+    attend,
+    make_partition,
+    region_mask,
+)
 from lab.pretrained import load_pretrained
 
 SMALL: dict[str, Any] = {"embed_dim": 8, "depths": (2, 2), "num_heads": (1, 2), "window_size": 3}
@@ -46,25 +54,57 @@ def test_regions_are_those_of_figure_4() -> None:
 
 
 def test_the_two_ways_of_attention_are_one() -> None:
-    query, key, value = torch.randn(3, 3, 2, 9, 4, dtype=torch.float64)
-    bias = torch.randn(1, 2, 9, 9, dtype=torch.float64)
-    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-    for learned in (False, True):
-        bias.requires_grad_(learned)
-        torch.testing.assert_close(attend(query, key, value, bias), expected, rtol=1e-12, atol=1e-12)
+    query, key, value = torch.randn(3, 2, 5, 3, 9, 4, dtype=torch.float64)
+    for shape in ((3, 9, 9), (5, 3, 9, 9)):
+        for images in (1, 2):
+            parts = [part[:images] for part in (query, key, value)]
+            bias = torch.randn(shape, dtype=torch.float64)
+            expected = torch.nn.functional.scaled_dot_product_attention(
+                *parts, attn_mask=bias.expand(images, 5, 3, 9, 9)
+            )
+            for learned in (False, True):
+                bias.requires_grad_(learned)
+                torch.testing.assert_close(attend(*parts, bias), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_masks_are_made_once_for_a_size_and_not_piled_up() -> None:
-    masks, like = RegionMasks(), torch.zeros(1)
+def test_partitions_are_padding_rolling_and_cutting() -> None:
+    """Against the official way: pad the tokens with zeros, roll them, cut them, project; and gradients through it."""
+    attention = WindowAttention(6, 2, 3).double()
+    x = torch.randn(2, 5, 8, 6, dtype=torch.float64, requires_grad=True)
+    for shift in (0, 1):
+        found = make_partition(5, 8, 3, shift, x)
+        where = (found.tokens, found.places, found.padding)
+        ours = _ToWindows.apply(attention.qkv(x).flatten(1, 2), attention.qkv.bias, *where)
+        rolled = torch.nn.functional.pad(x, (0, 0, 0, 1, 0, 1)).roll((-shift, -shift), (1, 2))
+        cut = rolled.view(2, 2, 3, 3, 3, 6).transpose(2, 3).reshape(2, 54, 6)
+        expected = attention.qkv(cut)
+        torch.testing.assert_close(ours, expected, rtol=0, atol=1e-14)
+        weight = torch.randn_like(expected)
+        leaves = (x, attention.qkv.weight, attention.qkv.bias)
+        grads = [torch.autograd.grad((value * weight).sum(), leaves, retain_graph=True) for value in (ours, expected)]
+        for mine, theirs in zip(*grads, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-12)
+        back = _FromWindows.apply(cut, *where)
+        assert torch.equal(back.view(x.shape), x)
+        weight = torch.randn_like(back)
+        torch.testing.assert_close(torch.autograd.grad((back * weight).sum(), x)[0].flatten(1, 2), weight)
+
+
+def test_partitions_are_made_once_for_a_size_and_not_piled_up() -> None:
+    partitions, like = Partitions(), torch.zeros(1)
     with torch.inference_mode():
-        first = masks(6, 6, 3, 1, like)
-    assert not first.is_inference()
-    assert masks(6, 6, 3, 1, like) is first
-    assert masks(6, 9, 3, 1, like) is not first
-    assert masks(6, 6, 3, 1, like.double()).dtype == torch.float64
+        first = partitions(6, 6, 3, 1, like)
+    assert first.mask is not None
+    assert not first.mask.is_inference()
+    assert partitions(6, 6, 3, 1, like) is first
+    assert partitions(6, 9, 3, 1, like) is not first
+    assert partitions(6, 6, 3, 0, like).mask is None
+    double = partitions(6, 6, 3, 1, like.double()).mask
+    assert double is not None
+    assert double.dtype == torch.float64
     for width in range(9, 90, 3):
-        masks(6, width, 3, 1, like)
-    assert len(masks._masks) <= 4
+        partitions(6, width, 3, 1, like)
+    assert len(partitions._kept) <= 8
 
 
 def test_inference_then_training_then_another_size() -> None:
@@ -87,8 +127,8 @@ def test_what_a_hook_has_seen_is_not_written_over() -> None:
     with torch.no_grad():
         hooked = model(images())
         handle.remove()
-        mask = region_mask(12, 15, 3, 1, images())
-        torch.testing.assert_close(seen[0][1], attention(seen[0][0][0], 1, mask))
+        shifted = make_partition(10, 13, 3, 1, images())
+        torch.testing.assert_close(seen[0][1], attention(seen[0][0][0], shifted))
         torch.testing.assert_close(model(images()), hooked)
     torch.testing.assert_close(model(images()), hooked, rtol=1e-5, atol=1e-6)
 
