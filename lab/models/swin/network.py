@@ -20,7 +20,6 @@ from lab.layers.linear import Linear, linear
 from lab.models.swin.windows import Partition, Partitions, WindowAttention
 
 PATCH = 4
-_HIDDEN_VALUES = 1 << 20  # of a part of the feed-forward net's hidden values: 4 MB
 
 
 def drop_path(x: Tensor, rate: float, training: bool) -> Tensor:
@@ -78,14 +77,9 @@ class FeedForward(nn.Module):
         self.fc2 = Linear(hidden_dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (..., C) to (..., C); in inference on a CPU some rows at a time."""
-        rows = max(1, _HIDDEN_VALUES // self.fc1.out_features)
-        if torch.is_grad_enabled() or x.device.type != "cpu" or torch.compiler.is_compiling() or x.numel() == 0:
-            out: Tensor = self.fc2(self.fc1.gelu(x))
-            return out
-        # Memory already mapped and in the cache serves every part; mapping it anew would cost more than the GELU.
-        parts = x.flatten(0, -2).split(rows)
-        return torch.cat([self.fc2(self.fc1.gelu(part)) for part in parts]).view_as(x)
+        """Map (..., C) to (..., C)."""
+        out: Tensor = self.fc2(self.fc1.gelu(x))
+        return out
 
 
 class SwinBlock(nn.Module):
