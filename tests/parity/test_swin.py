@@ -84,7 +84,7 @@ def test_logits_equal_transformers(size: tuple[int, int], learning: bool) -> Non
     peer = transformers_classifier(ours.state_dict())
     with torch.set_grad_enabled(learning):
         error = worst(ours(images(size)), peer(images(size)).logits)
-    assert error < 1e-5  # worst measured: none, the same products in the same order
+    assert error < 1e-5  # worst measured: 2.4e-7
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -98,7 +98,7 @@ def test_the_last_map_equals_that_of_transformers_model(size: tuple[int, int]) -
     with torch.enable_grad():
         mine = ours.norm(ours.forward_stages(images(size))[-1]).flatten(1, 2)
         error = worst(mine, peer(images(size)).last_hidden_state)
-    assert error < 1e-5  # worst measured: none
+    assert error < 1e-5  # worst measured: 7.1e-7
 
 
 @pytest.mark.parametrize("size", [*SIZES, (32, 40)])  # the last: maps smaller than a window
@@ -116,7 +116,7 @@ def test_maps_equal_transformers_backbone(size: tuple[int, int], out_indices: tu
     assert all(key.startswith(unused) for key in report.unexpected_keys)
     with torch.enable_grad():
         maps, expected = ours(images(size)), peer(images(size)).feature_maps
-    assert max(map(worst, maps, expected)) < 1e-5  # worst measured: none
+    assert max(map(worst, maps, expected)) < 1e-5  # worst measured: 6.7e-7
     assert [item.shape[1] for item in maps] == list(ours.num_channels)
     assert [item.shape[2] for item in maps] == [-(-size[0] // stride) for stride in ours.strides]
 
@@ -138,7 +138,7 @@ def test_padded_logits_equal_timm_where_nothing_is_shifted() -> None:
     peer = timm_classifier(size, depths=depths)
     peer.load_state_dict(to_timm(ours.state_dict()), strict=True)
     with torch.no_grad():
-        assert worst(ours(images(size)), peer(images(size))) < 1e-5  # worst measured: 1.3e-7
+        assert worst(ours(images(size)), peer(images(size))) < 1e-5  # worst measured: 2.0e-7
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -156,7 +156,7 @@ def test_gradients_equal_transformers(size: tuple[int, int]) -> None:
             assert mine[name].abs().max() < 1e-5 * max(item.abs().max() for item in mine.values())
         else:
             errors[name] = worst(mine[name], value.grad)
-    assert max(errors.values()) < 1e-5, max(errors, key=lambda name: errors[name])  # worst measured: 1.1e-6
+    assert max(errors.values()) < 1e-5, max(errors, key=lambda name: errors[name])  # worst measured: 2.8e-6
 
 
 def test_gradients_of_images_and_biases_equal_timm() -> None:
@@ -168,7 +168,7 @@ def test_gradients_of_images_and_biases_equal_timm() -> None:
         model(x).square().mean().backward()
         assert x.grad is not None
         grads.append((x.grad, model.get_parameter("layers.1.blocks.1.attn.relative_position_bias_table").grad))
-    assert max(worst(mine, theirs) for mine, theirs in zip(*grads, strict=True)) < 1e-5  # worst measured: 1.7e-7
+    assert max(worst(mine, theirs) for mine, theirs in zip(*grads, strict=True)) < 1e-5  # worst measured: 1.5e-6
 
 
 @pytest.mark.parametrize("mutant", ["no shift", "no bias", "no mask", "merging order"])
