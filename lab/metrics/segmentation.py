@@ -88,8 +88,9 @@ class PanopticQuality(Metric):
     """PQ, SQ and RQ (Kirillov et al., "Panoptic Segmentation", CVPR 2019, section 4.1), as panopticapi counts them.
 
     A predicted segment and a true one of its class match where their IoU, pixels without a segment left out of the
-    union, is above one half. A prediction that lies by more than half on such pixels and on crowds of its class is no
-    error. Means are over the classes with a match or an error; a value that nothing defines is -1.
+    union, is above one half. A prediction that lies by more than half on such pixels and on the crowd of its class (the
+    last one, where an image has several) is no error. Means are over the classes with a match or an error; a value that
+    nothing defines is -1.
 
     Args:
         class_names: the K names, in label order.
@@ -140,7 +141,9 @@ class PanopticQuality(Metric):
         self.iou_sum.index_add_(0, truth.labels, iou)
         self.matched += torch.bincount(truth.labels[is_matched], minlength=size)
         self.missed += torch.bincount(truth.labels[~is_matched & ~truth.iscrowd & (area > 0)], minlength=size)
-        in_crowd = (overlap * (same & truth.iscrowd[:, None])).sum(0)
+        crowd = same & truth.iscrowd[:, None]
+        last = crowd & (crowd.long().sum(0) == crowd.long().cumsum(0))
+        in_crowd = (overlap * last).sum(0)
         excused = in_void + in_crowd > 0.5 * found_area
         self.wrong += torch.bincount(found.labels[~is_used & ~excused & (found_area > 0)], minlength=size)
 
