@@ -85,7 +85,7 @@ def train(
     if ranks > 1:
         data.plan.reduce = _own if mutant else sum_over_ranks
     watch = Weights()
-    options = {"accumulate": accumulate, "steps": STEPS, "precision": precision, "clip": 1.0}
+    options: dict[str, Any] = {"accumulate": accumulate, "steps": STEPS, "precision": precision, "clip": 1.0}
     _, losses = fit(task, data, made(strategy), rank, ranks, callbacks=[watch], **options)
     return {"losses": losses, "weights": watch.weights, "counts": watch.counts}
 
