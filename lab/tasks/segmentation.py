@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,26 +98,26 @@ class SegmentationTask(Task):
             metric = self._metric(split, name)
             if metric is not None:
                 values |= metric.compute()
-        if split == "test" and self.test_columns():
-            self.tables["classes"] = self.class_table()
+        if split == "test" and (columns := self.test_columns()):
+            self.tables["classes"] = self.class_table(columns)
         return values
 
     def test_columns(self) -> dict[str, Tensor]:
-        """Return what the test says of each class, (K,) each, NaN where nothing defines it."""
+        """Return what the test says of each class, (K,) each, NaN where nothing defines it; all ranks must call it."""
         columns: dict[str, Tensor] = {}
-        if (semantic := self._metric("test", "semantic")) is not None:
-            columns["iou"], columns["accuracy"] = semantic.of_classes()
-        if (panoptic := self._metric("test", "panoptic")) is not None:
-            columns["pq"], columns["sq"], columns["rq"] = panoptic.of_classes()
+        for name, keys in (("semantic", ("iou", "accuracy")), ("panoptic", ("pq", "sq", "rq"))):
+            if (metric := self._metric("test", name)) is not None:
+                with metric.sync_context():  # else they would be those of this rank's images
+                    columns |= zip(keys, metric.of_classes(), strict=True)
         return columns
 
-    def class_table(self) -> Table:
-        """Return a row for each class."""
-        columns = {name: values.tolist() for name, values in self.test_columns().items()}
+    def class_table(self, values: Mapping[str, Tensor]) -> Table:
+        """Return a row for each class from the columns (K,) of ``test_columns``."""
+        columns = {name: column.tolist() for name, column in values.items()}
         return [
             {
                 "class": name,
-                **{key: None if values[row] != values[row] else values[row] for key, values in columns.items()},
+                **{key: None if column[row] != column[row] else column[row] for key, column in columns.items()},
             }
             for row, name in enumerate(self.class_names)
         ]

@@ -51,6 +51,13 @@ class SetLoss:
                 halved = (key for key in ones if torch.isclose(doubled[key][name] * 2, value, rtol=1e-3))
                 self.normalizers[name] = next(halved, SAMPLES)
 
+    def _share_normalizers(self, trainer: Any, names: list[str], keys: list[str]) -> None:
+        """Learn from the other ranks: where all batches of a rank lack a term it has found no normaliser for it."""
+        known = [keys.index(self.normalizers[name]) + 1 if name in self.normalizers else 0 for name in names]
+        numbers = torch.tensor(known, device=self.sums[names[0]].device)
+        found = trainer.strategy.reduce(numbers, reduce_op="max").tolist()
+        self.normalizers |= {name: keys[number - 1] for name, number in zip(names, found, strict=True) if number}
+
     def compute(self, trainer: Any) -> float:
         """Return the loss of all samples since ``reset``, of all ranks of ``trainer``."""
         names, keys = list(self.sums), list(self.totals)
@@ -58,6 +65,7 @@ class SetLoss:
         both = torch.cat([sums, torch.tensor([self.totals[key] for key in keys], dtype=sums.dtype, device=sums.device)])
         if trainer.world_size > 1:
             both = trainer.strategy.reduce(both, reduce_op="sum")
+            self._share_normalizers(trainer, names, [*keys, SAMPLES])
         values = both.tolist()
         totals = dict(zip(keys, values[len(names) :], strict=True))
         parts = zip(names, values, strict=False)

@@ -142,7 +142,7 @@ class MaskCriterion:
         classes = torch.full(logits.shape[:-1], self.num_classes, dtype=torch.int64, device=logits.device)
         classes[layer, image, query] = labels[segment]
         entropy = -logits.log_softmax(-1).gather(-1, classes[..., None]).squeeze(-1)
-        weight = torch.where(classes == self.num_classes, self.no_object_weight, 1.0)
+        weight = torch.ones_like(entropy).masked_fill(classes == self.num_classes, self.no_object_weight)
         return (weight * entropy).sum((1, 2)) / (totals["class_weight"] or 1.0)
 
     def matched_masks(

@@ -24,6 +24,7 @@ from lab.tasks.base import plain_spec
 from lab.tasks.recommendation import RecommendationTask
 from lab.tasks.segmentation import SegmentationTask
 from lab.tasks.set_loss import SetLoss
+from tests.distributed import run_distributed
 
 allow_package("tests")
 
@@ -152,6 +153,20 @@ def test_numbers_and_table_of_a_known_net(data: Any) -> None:
         assert row["iou"] == (pytest.approx(float(both) / float(either), abs=1e-12) if either else None)
     defined = [row["iou"] for row in rows if row["iou"] is not None]
     assert values["miou"] == pytest.approx(sum(defined) / len(defined), abs=1e-12)
+
+
+def table_of_rank(rank: int) -> Any:
+    module = ShapesDataModule(4, image_size=32, max_side=20, num_val=8, task="segmentation", segments="panoptic")
+    task = make_task(module, TINY, panoptic=True)
+    evaluate(task, "test", [batches(module, 3, 2)[rank]])
+    return task.tables
+
+
+def test_table_is_of_the_images_of_all_ranks(data: Any) -> None:
+    task = make_task(data, TINY, panoptic=True)
+    evaluate(task, "test", batches(data, 5))
+    for found in run_distributed(table_of_rank, 2, timeout=60):
+        assert found == task.tables
 
 
 def test_fillers_count_nowhere(data: Any) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 
 import lab
 from lab.data.collate import collate_detection
 from lab.data.shapes import ShapesDataset
 from lab.ops.images import normalize_images
 from lab.tasks.set_loss import SetLoss
+from tests.distributed import run_distributed
 
 ALONE = SimpleNamespace(world_size=1)
 SMALL = {"embed_dim": 16, "num_heads": 2, "feedforward_dim": 16, "num_queries": 2}
@@ -65,3 +67,31 @@ def test_term_without_normalizer_is_the_mean_over_images(data: ShapesDataset) ->
     batch = collate_detection([data[0, index] for index in range(8)])
     expected = float(batch.targets.boxes.sum() / len(batch.targets.boxes) + normalize_images(batch.images).mean())
     assert of_splits(Net(), data, [2, 5, 1]) == pytest.approx(expected, rel=1e-6)
+
+
+class Counts:
+    """A net whose one term is a sum of areas over a number of boxes."""
+
+    def totals(self, targets: torch.Tensor) -> dict[str, float]:
+        return {"num_images": float(len(targets)), "num_boxes": float((targets > 0).sum())}
+
+    def loss(self, outputs: None, targets: torch.Tensor, totals: Any) -> dict[str, torch.Tensor]:
+        return {"boxes": targets.sum() / totals["num_boxes"]}
+
+
+def of_rank(rank: int) -> float:
+    """Rank 0 has two images without a box, rank 1 one of area 3 and one of area 6."""
+
+    def reduce(tensor: torch.Tensor, reduce_op: str) -> torch.Tensor:
+        dist.all_reduce(tensor, op=getattr(dist.ReduceOp, reduce_op.upper()))
+        return tensor
+
+    areas = torch.tensor([[0.0, 0.0], [3.0, 6.0]])[rank]
+    batch = SimpleNamespace(targets=areas, num_samples=2, valid=torch.ones(2, dtype=torch.bool))
+    loss = SetLoss()
+    loss.update(Counts(), None, batch)
+    return loss.compute(SimpleNamespace(world_size=2, strategy=SimpleNamespace(reduce=reduce)))
+
+
+def test_a_rank_without_truth_says_what_the_others_say() -> None:
+    assert run_distributed(of_rank, 2, timeout=60) == [4.5, 4.5]
