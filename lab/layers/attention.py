@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from lab.errors import ConfigError
 from lab.layers.dropout import dropout as drop
+from lab.layers.linear import Linear, linear
 
 
 def attend(
@@ -84,14 +85,14 @@ class MultiheadAttention(nn.Module):
         self.dropout = dropout
         self.in_proj_weight = nn.Parameter(torch.empty(3 * embed_dim, embed_dim))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * embed_dim))
-        self.out_proj = nn.Linear(embed_dim, embed_dim)
+        self.out_proj = Linear(embed_dim, embed_dim)
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
     def project(self, tensor: Tensor, first: int, count: int = 1) -> tuple[Tensor, ...]:
         """Project to ``count`` of (queries, keys, values) beginning at ``first``, with one matrix product."""
         rows = slice(first * self.embed_dim, (first + count) * self.embed_dim)
-        return F.linear(tensor, self.in_proj_weight[rows], self.in_proj_bias[rows]).chunk(count, dim=-1)
+        return linear(tensor, self.in_proj_weight[rows], self.in_proj_bias[rows]).chunk(count, dim=-1)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attend with projected queries (B, Q, D), keys and values (B, S, D) and project the result (B, Q, D)."""

@@ -101,7 +101,7 @@ class FeaturePyramid(nn.Module):
         y: Tensor = self.get_submodule(f"layer_{self.num_levels}")(maps[-1])
         for level in range(self.num_levels - 1, 0, -1):
             lateral: Tensor = self.get_submodule(f"adapter_{level}")(maps[level - 1])
-            lateral = lateral + F.interpolate(y, size=lateral.shape[-2:], mode="nearest")
+            lateral = add_upsampled(lateral, y)
             y = self.get_submodule(f"layer_{level}")(lateral)
         return y
 
@@ -109,6 +109,14 @@ class FeaturePyramid(nn.Module):
         """Map (B, C_i, H_i, W_i), finest first, to (B, mask_dim, H_1, W_1)."""
         features: Tensor = self.mask_features(self.merge(maps))
         return features
+
+
+def add_upsampled(x: Tensor, coarse: Tensor) -> Tensor:
+    """Return the sum of a map (B, C, H, W) and a coarser one (B, C, h, w), upsampled to the nearest."""
+    if torch.is_grad_enabled() or x.shape[-2:] != (2 * coarse.shape[-2], 2 * coarse.shape[-1]):
+        return x + F.interpolate(coarse, size=x.shape[-2:], mode="nearest")
+    fine = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))  # the upsampled map need not be written; its gradient is slow
+    return (fine + coarse[:, :, :, None, :, None]).flatten(4, 5).flatten(2, 3)
 
 
 def fill_convolution(module: nn.Conv2d) -> None:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+_MIN_PRODUCTS = 1 << 22  # about 0.1 ms: below, calling it costs what it saves
+
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return ``F.linear(x, weight, bias)``, on a CPU in float32 by oneDNN's product where PyTorch would take MKL's.
@@ -44,8 +46,13 @@ class Linear(nn.Linear):
 
 
 def _takes(x: Tensor, weight: Tensor) -> bool:
-    plain = type(x) is Tensor and type(weight) in (Tensor, nn.Parameter) and x.device.type == "cpu" and x.numel() > 0
-    if not plain or x.dtype != torch.float32 or weight.dtype != torch.float32:
+    plain = type(x) is Tensor and type(weight) in (Tensor, nn.Parameter) and x.device.type == "cpu"
+    if (
+        not plain
+        or x.numel() * weight.shape[0] < _MIN_PRODUCTS
+        or x.dtype != torch.float32
+        or weight.dtype != torch.float32
+    ):
         return False
     traced = torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None
     return not traced and not torch.is_autocast_enabled("cpu") and hasattr(torch.ops.mkldnn, "_linear_pointwise")

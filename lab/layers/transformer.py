@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from lab.errors import ConfigError, closest
 from lab.layers.attention import MultiheadAttention
 from lab.layers.dropout import Dropout
+from lab.layers.linear import Linear, linear
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
 
@@ -52,8 +53,8 @@ class EncoderLayer(nn.Module):
     def __init__(self, embed_dim: int, num_heads: int, feedforward_dim: int, dropout: float, activation: str) -> None:
         super().__init__()
         self.self_attn = MultiheadAttention(embed_dim, num_heads, dropout)
-        self.linear1 = nn.Linear(embed_dim, feedforward_dim)
-        self.linear2 = nn.Linear(feedforward_dim, embed_dim)
+        self.linear1 = Linear(embed_dim, feedforward_dim)
+        self.linear2 = Linear(feedforward_dim, embed_dim)
         self.norm1 = nn.LayerNorm(embed_dim)
         self.norm2 = nn.LayerNorm(embed_dim)
         self.dropout = Dropout(dropout)
@@ -82,8 +83,8 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.self_attn = MultiheadAttention(embed_dim, num_heads, dropout)
         self.multihead_attn = MultiheadAttention(embed_dim, num_heads, dropout)
-        self.linear1 = nn.Linear(embed_dim, feedforward_dim)
-        self.linear2 = nn.Linear(feedforward_dim, embed_dim)
+        self.linear1 = Linear(embed_dim, feedforward_dim)
+        self.linear2 = Linear(feedforward_dim, embed_dim)
         self.norm1 = nn.LayerNorm(embed_dim)
         self.norm2 = nn.LayerNorm(embed_dim)
         self.norm3 = nn.LayerNorm(embed_dim)
@@ -204,5 +205,5 @@ class Decoder(nn.Module):
         for source, first in ((memory + position, dim), (memory, 2 * dim)):
             weight = torch.cat([attention.in_proj_weight[first : first + dim] for attention in attentions])
             bias = torch.cat([attention.in_proj_bias[first : first + dim] for attention in attentions])
-            projected.append(F.linear(source, weight, bias).chunk(len(attentions), dim=-1))
+            projected.append(linear(source, weight, bias).chunk(len(attentions), dim=-1))
         return projected[0], projected[1]

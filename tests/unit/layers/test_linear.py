@@ -7,7 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lab.layers import linear
 from lab.layers.linear import Linear, _takes
+
+
+@pytest.fixture(autouse=True)
+def small_products_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "_MIN_PRODUCTS", 1)
 
 
 def test_inference_equals_pytorch() -> None:
