@@ -32,11 +32,15 @@ class Annotation(NamedTuple):
         segments: (h, w) int16.
         labels: (n,) int64.
         iscrowd: (n,) bool.
+        codes: see ``SegmentationTruth``.
+        area: see ``SegmentationTruth``.
     """
 
     segments: Tensor
     labels: Tensor
     iscrowd: Tensor
+    codes: tuple[bytes, ...] | None = None
+    area: Tensor | None = None
 
 
 class SegmentationDataset(ImageDataset[SegmentationSample]):
