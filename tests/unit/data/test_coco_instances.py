@@ -24,6 +24,8 @@ from lab.ops.images import normalize_images
 from lab.structures import NO_SEGMENT, Instances, SegmentationBatch, SegmentationTruth, Segments
 from tests.data_factory import make_coco, make_panoptic
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
+
 STATS = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
 STATS += ("mar_1", "mar_10", "mar_100", "mar_small", "mar_medium", "mar_large")
 
