@@ -129,7 +129,8 @@ def report_problems(table: Dataset, policy: BadSamplePolicy, source: str, folder
     """Say once what is wrong with a dataset and return the indices of the rows that can be used.
 
     Args:
-        table: rows as ``make_row`` makes them; rows of label maps have ``file_name`` and ``unreadable`` only.
+        table: rows as ``make_row`` makes them; rows of label maps have ``file_name`` and ``unreadable`` only,
+            rows of masks ``bad_objects`` beside them: which annotation, and why.
         policy: ``"skip"`` logs one warning for each kind of problem; ``"error"`` raises at the first.
         source: the annotation file or split, for messages.
         folder: where the images are.
@@ -141,11 +142,12 @@ def report_problems(table: Dataset, policy: BadSamplePolicy, source: str, folder
     """
     if policy not in ("error", "skip"):
         raise ConfigError(f"on_bad_sample={policy!r} is unknown: give 'error' or 'skip'")
-    wanted = ("file_name", "unreadable", "bad_boxes", "unknown", "wrong_size")
+    wanted = ("file_name", "unreadable", "bad_boxes", "bad_objects", "unknown", "wrong_size")
     columns = table.select_columns([name for name in wanted if name in table.column_names])[:]
     names = columns["file_name"]
     columns = {
         "bad_boxes": [[]] * len(names),
+        "bad_objects": [[]] * len(names),
         "unknown": [[]] * len(names),
         "wrong_size": [False] * len(names),
     } | columns
@@ -153,6 +155,7 @@ def report_problems(table: Dataset, policy: BadSamplePolicy, source: str, folder
     usable = [index for index, why in enumerate(columns["unreadable"]) if not why]
     purpose = "trained on" if train else "evaluated: the metric covers these only"
     boxes = [f"{name} {box}" for name, found in zip(names, columns["bad_boxes"], strict=True) for box in found]
+    objects = [f"{name} {what}" for name, found in zip(names, columns["bad_objects"], strict=True) for what in found]
     unknown = [category for found in columns["unknown"] for category in found]
     sizes = [name for name, wrong in zip(names, columns["wrong_size"], strict=True) if wrong]
     if not usable:
@@ -161,8 +164,9 @@ def report_problems(table: Dataset, policy: BadSamplePolicy, source: str, folder
     problems = (
         (unreadable, f"unreadable images, {len(usable)} of {len(names)} are {purpose}"),
         (boxes, "boxes without an area inside of the image, left out"),
+        (objects, "annotations that cannot be used, left out"),
         (unknown, "objects of unknown categories, left out"),
-        (sizes, "images of another size than their annotation states (EXIF rotation?), boxes taken as they are"),
+        (sizes, "images of another size than their annotation states (EXIF rotation?), annotations taken as they are"),
     )
     for found, what in problems:
         if found and policy == "error":

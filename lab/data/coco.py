@@ -165,18 +165,36 @@ def read_rows(annotations: str, images: str, category_ids: CategoryIds, key: str
     content = load_coco(Path(annotations))
     _, ids = label_names([(int(item["id"]), str(item["name"])) for item in content["categories"]], category_ids)
     labels = {category: label for label, category in enumerate(ids) if category is not None}
-    objects: dict[int, list[RawObject]] = {int(image["id"]): [] for image in content["images"]}
-    if len(objects) < len(content["images"]):
-        raise DataError(f"{annotations}: two images have the same id; every image needs its own")
+    for image, items in annotated_images(content, annotations):
+        objects = [_raw_object(item, labels) for item in items]
+        yield make_row(Path(images), str(image["file_name"]), int(image["id"]), stated_size(image), objects)
+
+
+def annotated_images(content: Mapping[str, Any], source: str) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Return each image of a COCO json with its annotations, in the order of the file.
+
+    Args:
+        content: of ``load_coco``.
+        source: the file, for messages.
+
+    Raises:
+        DataError: two images have one id, or an annotation belongs to no image.
+    """
+    found: dict[int, list[dict[str, Any]]] = {int(image["id"]): [] for image in content["images"]}
+    if len(found) < len(content["images"]):
+        raise DataError(f"{source}: two images have the same id; every image needs its own")
     for item in content["annotations"]:
-        if int(item["image_id"]) not in objects:
+        if int(item["image_id"]) not in found:
             raise DataError(
-                f"{annotations}: annotation {item.get('id')} belongs to image {item['image_id']}, which 'images' lacks"
+                f"{source}: annotation {item.get('id')} belongs to image {item['image_id']}, which 'images' lacks"
             )
-        objects[int(item["image_id"])].append(_raw_object(item, labels))
-    for image in content["images"]:
-        stated = (int(image["height"]), int(image["width"])) if "height" in image and "width" in image else None
-        yield make_row(Path(images), str(image["file_name"]), int(image["id"]), stated, objects[int(image["id"])])
+        found[int(item["image_id"])].append(item)
+    return [(image, found[int(image["id"])]) for image in content["images"]]
+
+
+def stated_size(image: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return (height, width) of an image as a COCO json states it, or None."""
+    return (int(image["height"]), int(image["width"])) if "height" in image and "width" in image else None
 
 
 def label_names(
@@ -196,7 +214,7 @@ def load_coco(path: Path) -> dict[str, Any]:
     """Read a COCO json of instances.
 
     Raises:
-        DataError: it is not json, or lacks one of the three lists.
+        DataError: it is not json, lacks one of the three lists, or holds panoptic segments.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -208,6 +226,10 @@ def load_coco(path: Path) -> dict[str, Any]:
         raise DataError(f"{path} lacks {', '.join(missing)}; COCO's instances_*.json has the lists {', '.join(wanted)}")
     if not content["categories"]:
         raise DataError(f"{path} names no categories; give at least one with 'id' and 'name'")
+    if content["annotations"] and "segments_info" in content["annotations"][0]:
+        raise DataError(
+            f"{path} is a json of panoptic segments, not of instances; take instances_*.json, or data=coco_panoptic"
+        )
     return content
 
 

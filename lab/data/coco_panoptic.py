@@ -243,5 +243,7 @@ def load_panoptic(path: Path) -> dict[str, Any]:
     if missing:
         raise DataError(f"{path} lacks {', '.join(missing)}; COCO's panoptic_*.json has the lists {', '.join(LISTS)}")
     if "segments_info" not in content["annotations"][0]:
-        raise DataError(f"{path} is a json of instances, not of panoptic segments; take panoptic_*.json, or data=coco")
+        raise DataError(
+            f"{path} is a json of instances, not of panoptic segments; take panoptic_*.json, or data=coco_instances"
+        )
     return content

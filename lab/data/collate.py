@@ -135,12 +135,18 @@ def _pack_segments(truths: Sequence[SegmentationTruth | None]) -> SegmentationTr
     present = _all_or_none(truths)
     if not present:
         return None
+    codes = [truth.codes for truth in present if truth.codes is not None]
+    areas = [truth.area for truth in present if truth.area is not None]
+    if len(codes) not in (0, len(present)) or len(areas) not in (0, len(present)):
+        raise ValueError("only some of the samples' truths carry codes or areas: all need them or none")
     return SegmentationTruth(
         pixels=torch.cat([truth.pixels for truth in present]),
         labels=torch.cat([truth.labels for truth in present]),
         iscrowd=torch.cat([truth.iscrowd for truth in present]),
         counts=tuple(count for truth in present for count in truth.counts),
         sizes=tuple(size for truth in present for size in truth.sizes),
+        codes=None if len(codes) < len(present) else tuple(code for part in codes for code in part),
+        area=None if len(areas) < len(present) else torch.cat(areas),
     )
 
 

@@ -1,4 +1,4 @@
-"""Images with label maps on disk, as ``SegmentationSample``: what folder pairs and panoptic COCO share."""
+"""Images with label maps on disk, as ``SegmentationSample``: what folder pairs and COCO's two jsons share."""
 
 from __future__ import annotations
 
@@ -32,11 +32,15 @@ class Annotation(NamedTuple):
         segments: (h, w) int16.
         labels: (n,) int64.
         iscrowd: (n,) bool.
+        codes: see ``SegmentationTruth``.
+        area: see ``SegmentationTruth``.
     """
 
     segments: Tensor
     labels: Tensor
     iscrowd: Tensor
+    codes: tuple[bytes, ...] | None = None
+    area: Tensor | None = None
 
 
 class SegmentationDataset(ImageDataset[SegmentationSample]):
@@ -122,6 +126,8 @@ class SegmentationDataset(ImageDataset[SegmentationSample]):
         path = self._labels / row["label_name"]
         try:
             stored, unknown = self._read(path, row)
+        except DataError:  # a ValueError too, and already says what is wrong
+            raise
         except (OSError, ValueError, SyntaxError, EOFError) as error:
             self._bad_read(path, error, "none of the image's pixels is measured")
             if self.train:

@@ -88,7 +88,7 @@ class SegmentationAugmentation:
 
 
 class SegmentationFilesModule(DataModule):
-    """Base of ``FolderDataModule`` and ``PanopticDataModule``, which give ``build(split)``.
+    """Base of ``FolderDataModule``, ``PanopticDataModule`` and ``InstancesDataModule``, which give ``build(split)``.
 
     Args:
         root: the dataset's folder.

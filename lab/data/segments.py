@@ -65,7 +65,13 @@ def from_masks(masks: Tensor, fill: int = NO_SEGMENT) -> Tensor:
     return segments
 
 
-def truth_of(segments: Tensor, labels: Tensor, iscrowd: Tensor | None = None) -> SegmentationTruth:
+def truth_of(
+    segments: Tensor,
+    labels: Tensor,
+    iscrowd: Tensor | None = None,
+    codes: tuple[bytes, ...] | None = None,
+    area: Tensor | None = None,
+) -> SegmentationTruth:
     """Return the truth of one image from its map (h, w) int16 and its segments' labels (n,) int64."""
     height, width = segments.shape
     return SegmentationTruth(
@@ -74,6 +80,8 @@ def truth_of(segments: Tensor, labels: Tensor, iscrowd: Tensor | None = None) ->
         iscrowd=torch.zeros(len(labels), dtype=torch.bool) if iscrowd is None else iscrowd,
         counts=(len(labels),),
         sizes=((height, width),),
+        codes=codes,
+        area=area,
     )
 
 

@@ -64,7 +64,8 @@ class MaskMAP(Metric):
 
         Args:
             predicted: the objects found in B images, of the stored sizes.
-            truth: of the same images; each segment of a thing is an object.
+            truth: of the same images; each segment of a thing is an object, its mask that of ``codes`` where there
+                are any (such masks may overlap), else that of the map.
             image_ids: (B,) int64, one id for one image of the dataset.
             valid: (B,) bool, False for images that only fill up.
         """
@@ -75,11 +76,11 @@ class MaskMAP(Metric):
             part, found = truth.rows(slice(row, row + 1)), predicted[row]
             size = part.sizes[0]
             things = torch.tensor([label in self.thing_labels for label in part.labels.tolist()], dtype=torch.bool)
-            masks = instance_masks(part.pixels.cpu(), len(part.labels), size)[things]
+            codes, area = _true_codes(part, things)
             self.add_image(
                 ids[row],
                 size,
-                (encode(masks), part.labels.cpu()[things], part.iscrowd.cpu()[things], masks.sum((1, 2)).double()),
+                (codes, part.labels.cpu()[things], part.iscrowd.cpu()[things], area),
                 (encode(found.masks.cpu()), found.labels.cpu(), found.scores.cpu()),
             )
 
@@ -95,7 +96,7 @@ class MaskMAP(Metric):
         Args:
             image_id: its id.
             size: (height, width).
-            truth: codes, labels, iscrowd and area of the T annotations.
+            truth: codes, labels, iscrowd and area of the T annotations; an area of 0 stands for that of the mask.
             found: codes, labels and scores of the N predictions.
         """
         codes, labels, iscrowd, area = truth
@@ -157,6 +158,15 @@ def instance_masks(pixels: Tensor, num_segments: int, size: tuple[int, int]) -> 
     """Return the masks (n, h, w) bool of a packed map (h * w,) of segments."""
     assert NO_SEGMENT < 0
     return pixels.view(size) == torch.arange(num_segments, dtype=pixels.dtype)[:, None, None]
+
+
+def _true_codes(truth: SegmentationTruth, things: Tensor) -> tuple[list[bytes], Tensor]:
+    """Return codes and area of the chosen segments (T,) bool of one image."""
+    if truth.codes is None:
+        codes = encode(instance_masks(truth.pixels.cpu(), len(truth.labels), truth.sizes[0])[things])
+    else:
+        codes = [code for code, chosen in zip(truth.codes, things.tolist(), strict=True) if chosen]
+    return codes, torch.zeros(len(codes)) if truth.area is None else truth.area.cpu()[things]
 
 
 def encode(masks: Tensor) -> list[bytes]:

@@ -50,6 +50,10 @@ class SegmentationTruth(Movable):
         iscrowd: (T,) bool: segments that are neither hit nor missed.
         counts: how many of the T belong to each image.
         sizes: (height, width) of each image.
+        codes: COCO's run-length code of the mask of each of the T, where masks may overlap and ``pixels`` cannot tell
+            all of them; None: ``pixels`` says everything.
+        area: (T,) float64, the stated area in square pixels by which mask AP sorts small, medium and large, 0 where
+            none is stated; None: each mask's own.
     """
 
     pixels: Tensor
@@ -57,13 +61,21 @@ class SegmentationTruth(Movable):
     iscrowd: Tensor
     counts: tuple[int, ...]
     sizes: tuple[tuple[int, int], ...]
+    codes: tuple[bytes, ...] | None = None
+    area: Tensor | None = None
 
     def rows(self, chosen: slice) -> SegmentationTruth:
         """Return the annotations of consecutive images."""
         part = split_packed(self.counts, chosen)
-        area = split_packed([height * width for height, width in self.sizes], chosen)
+        pixels = split_packed([height * width for height, width in self.sizes], chosen)
         return SegmentationTruth(
-            self.pixels[area], self.labels[part], self.iscrowd[part], self.counts[chosen], self.sizes[chosen]
+            self.pixels[pixels],
+            self.labels[part],
+            self.iscrowd[part],
+            self.counts[chosen],
+            self.sizes[chosen],
+            None if self.codes is None else self.codes[part],
+            None if self.area is None else self.area[part],
         )
 
 
