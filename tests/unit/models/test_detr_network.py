@@ -129,7 +129,8 @@ def test_outputs_and_predictions(kind: str) -> None:
         assert (found.scores.diff(dim=1) <= 0).all()
         best = outputs.logits[1].sigmoid().max()
         query, label = (outputs.logits[1].sigmoid() == best).nonzero()[0].tolist()
-        assert (found.scores[1, 0], found.labels[1, 0]) == (best, label)
+        torch.testing.assert_close(found.scores[1, 0], best)  # a vectorised sigmoid may round its last values otherwise
+        assert int(found.labels[1, 0]) == label
         corners = outputs.boxes[1, query, :2] - outputs.boxes[1, query, 2:] / 2
         torch.testing.assert_close(found.boxes[1, 0, :2], corners * torch.tensor([60, 50]))
 
