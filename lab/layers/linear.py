@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lab.ops.cpu import plain_float32
+
 _MIN_PRODUCTS = 1 << 22  # about 0.1 ms: below, calling it costs what it saves
 
 
@@ -46,16 +48,8 @@ class Linear(nn.Linear):
 
 
 def _takes(x: Tensor, weight: Tensor) -> bool:
-    plain = type(x) is Tensor and type(weight) in (Tensor, nn.Parameter) and x.device.type == "cpu"
-    if (
-        not plain
-        or x.numel() * weight.shape[0] < _MIN_PRODUCTS
-        or x.dtype != torch.float32
-        or weight.dtype != torch.float32
-    ):
-        return False
-    traced = torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None
-    return not traced and not torch.is_autocast_enabled("cpu") and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    large = x.numel() * weight.shape[0] >= _MIN_PRODUCTS
+    return large and plain_float32(x, weight) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 class _Linear(torch.autograd.Function):

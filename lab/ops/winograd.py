@@ -20,9 +20,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_input, conv2d_weight
+
+from lab.ops.cpu import plain_float32
 
 OUT, KERNEL = 4, 3
 TILE = OUT + KERNEL - 1
@@ -52,13 +54,8 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def pays(x: Tensor, weight: Tensor) -> bool:
     """Return whether Winograd's algorithm can take these, and is faster than the direct convolution."""
-    plain = type(x) is Tensor and type(weight) in (Tensor, nn.Parameter)
-    if not plain or x.device.type != "cpu" or x.dtype != torch.float32 or weight.dtype != torch.float32:
-        return False
-    if torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level():
-        return False
     tiles = x.shape[0] * -(-x.shape[2] // OUT) * -(-x.shape[3] // OUT)
-    return min(weight.shape[:2]) >= _MIN_CHANNELS and tiles >= _MIN_TILES
+    return plain_float32(x, weight) and min(weight.shape[:2]) >= _MIN_CHANNELS and tiles >= _MIN_TILES
 
 
 @cache

@@ -30,12 +30,24 @@ def drop_path(x: Tensor, rate: float, training: bool) -> Tensor:
     return x * (kept.div_(1 - rate) if rate < 1 else kept)
 
 
+class PatchProjection(nn.Conv2d):
+    """A convolution of 4x4 patches that do not overlap, as one product: PyTorch has no fast one of this kind on CPUs."""
+
+    def __init__(self, embed_dim: int) -> None:
+        super().__init__(3, embed_dim, kernel_size=PATCH, stride=PATCH)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (B, 3, H, W), whole patches, to (B, H / 4, W / 4, C)."""
+        patches = images.unflatten(3, (-1, PATCH)).unflatten(2, (-1, PATCH)).permute(0, 2, 4, 1, 3, 5).flatten(3)
+        return linear(patches, self.weight.flatten(1), self.bias)
+
+
 class PatchEmbed(nn.Module):
     """Non-overlapping 4x4 patches to tokens of ``embed_dim`` channels, normalised."""
 
     def __init__(self, embed_dim: int) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, embed_dim, kernel_size=PATCH, stride=PATCH)
+        self.proj = PatchProjection(embed_dim)
         self.norm = nn.LayerNorm(embed_dim)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -43,9 +55,7 @@ class PatchEmbed(nn.Module):
         height, width = images.shape[-2:]
         if height % PATCH or width % PATCH:
             images = F.pad(images, (0, -width % PATCH, 0, -height % PATCH))
-        # The convolution as one product: PyTorch has no fast one of this kind on CPUs.
-        patches = images.unflatten(3, (-1, PATCH)).unflatten(2, (-1, PATCH)).permute(0, 2, 4, 1, 3, 5).flatten(3)
-        tokens: Tensor = self.norm(linear(patches, self.proj.weight.flatten(1), self.proj.bias))
+        tokens: Tensor = self.norm(self.proj(images))
         return tokens
 
 

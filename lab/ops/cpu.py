@@ -1,0 +1,18 @@
+"""Where this project's own CPU kernels may stand in for PyTorch's."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def plain_float32(x: Tensor, weight: Tensor) -> bool:
+    """Return whether both are ordinary float32 tensors on a CPU that nobody traces, transforms or casts.
+
+    Subclasses (``DTensor``, fake tensors), ``torch.compile``, ``torch.func`` and autocast get PyTorch's own operators.
+    """
+    if type(x) is not Tensor or type(weight) not in (Tensor, nn.Parameter) or x.device.type != "cpu":
+        return False
+    if x.dtype != torch.float32 or weight.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+        return False
+    return not torch.compiler.is_compiling() and torch._C._functorch.maybe_current_level() is None
