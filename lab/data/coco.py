@@ -112,10 +112,7 @@ class CocoDataModule(FilesDataModule):
     ) -> None:
         super().__init__(root, batch_size, num_workers, seed, image_size, augmentation, on_bad_sample, cache_images)
         self.category_ids = category_ids
-        self.files = {"train": train, "val": val, "test": test or val}
-        for split, files in self.files.items():
-            if set(files) != {"annotations", "images"}:
-                raise ConfigError(f"data.{split} needs 'annotations' and 'images', not {', '.join(files) or 'nothing'}")
+        self.files = split_files(train, val, test, ("annotations", "images"))
 
     def build(self, split: str) -> CocoDataset:
         """Return the dataset of a split.
@@ -138,6 +135,22 @@ class CocoDataModule(FilesDataModule):
         if not train:
             _check_same_labels(self.dataset("train"), dataset, self.category_ids, files["annotations"])
         return dataset
+
+
+def split_files(
+    train: Mapping[str, str], val: Mapping[str, str], test: Mapping[str, str] | None, parts: Sequence[str]
+) -> dict[str, Mapping[str, str]]:
+    """Return what each split consists of; without a test set that is the validation set.
+
+    Raises:
+        ConfigError: a split lacks one of ``parts``, or has another.
+    """
+    found = {"train": train, "val": val, "test": test or val}
+    for split, files in found.items():
+        if set(files) != set(parts):
+            wanted = ", ".join(f"'{part}'" for part in parts[:-1]) + f" and '{parts[-1]}'"
+            raise ConfigError(f"data.{split} needs {wanted}, not {', '.join(files) or 'nothing'}")
+    return found
 
 
 def _check_same_labels(train: CocoDataset, other: CocoDataset, category_ids: CategoryIds, source: str) -> None:

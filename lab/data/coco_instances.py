@@ -20,13 +20,13 @@ import numpy as np
 import torch
 
 from lab.data.annotations import BadSamplePolicy, build_table, read_header
-from lab.data.coco import annotated_images, label_names, load_coco, read_categories, stated_size
+from lab.data.coco import annotated_images, label_names, load_coco, read_categories, split_files, stated_size
 from lab.data.fingerprint import coco_fingerprint
 from lab.data.segmentation import Annotation, SegmentationDataset
 from lab.data.segmentation_module import SegmentationFilesModule
 from lab.data.segmentation_transforms import SegmentationTransform
 from lab.data.segments import SegmentKind
-from lab.errors import ConfigError, DataError
+from lab.errors import DataError
 from lab.structures import NO_SEGMENT
 
 log = logging.getLogger(__name__)
@@ -187,10 +187,7 @@ class InstancesDataModule(SegmentationFilesModule):
         super().__init__(
             root, batch_size, num_workers, seed, image_size, augmentation, segments, on_bad_sample, cache_images
         )
-        self.files = {"train": train, "val": val, "test": test or val}
-        for split, files in self.files.items():
-            if set(files) != {"annotations", "images"}:
-                raise ConfigError(f"data.{split} needs 'annotations' and 'images', not {', '.join(files) or 'nothing'}")
+        self.files = split_files(train, val, test, ("annotations", "images"))
 
     def build(self, split: str) -> InstancesDataset:
         """Return the dataset of a split.

@@ -14,13 +14,14 @@ from typing import Any, Literal
 import torch
 
 from lab.data.annotations import BadSamplePolicy, build_table, read_header
+from lab.data.coco import split_files
 from lab.data.fingerprint import panoptic_fingerprint
 from lab.data.label_maps import LabelTable, label_header, read_ids
 from lab.data.segmentation import Annotation, SegmentationDataset
 from lab.data.segmentation_module import SegmentationFilesModule
 from lab.data.segmentation_transforms import SegmentationTransform
 from lab.data.segments import SegmentKind, drop_empty
-from lab.errors import ConfigError, DataError
+from lab.errors import DataError
 
 CATEGORY_COLUMNS = {"id": "int64", "name": "string", "isthing": "bool"}
 ROW_COLUMNS = {
@@ -144,12 +145,7 @@ class PanopticDataModule(SegmentationFilesModule):
         super().__init__(
             root, batch_size, num_workers, seed, image_size, augmentation, segments, on_bad_sample, cache_images
         )
-        self.files = {"train": train, "val": val, "test": test or val}
-        for split, files in self.files.items():
-            if set(files) != {"annotations", "labels", "images"}:
-                raise ConfigError(
-                    f"data.{split} needs 'annotations', 'labels' and 'images', not {', '.join(files) or 'nothing'}"
-                )
+        self.files = split_files(train, val, test, ("annotations", "labels", "images"))
 
     def build(self, split: str) -> PanopticDataset:
         """Return the dataset of a split.

@@ -31,7 +31,7 @@ def drop_path(x: Tensor, rate: float, training: bool) -> Tensor:
 
 
 class PatchProjection(nn.Conv2d):
-    """A convolution of 4x4 patches that do not overlap, as one product: PyTorch has no fast one of this kind on CPUs."""
+    """A convolution of 4x4 patches that do not overlap, as one product: on CPUs PyTorch's own is slow."""
 
     def __init__(self, embed_dim: int) -> None:
         super().__init__(3, embed_dim, kernel_size=PATCH, stride=PATCH)
