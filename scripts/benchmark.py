@@ -5,9 +5,9 @@
 Each row first checks that both compute the same, then times them in turn (the order changes every round, so that
 neither profits from the other's warm caches) and prints medians and the median of the rounds' ratios: above 1, ours is
 faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, plain torch
-for GRU4Rec and SASRec. A training step is forward, loss (DETR's with matching, on every decoder layer) and backward; of
-GRU4Rec 20 steps with the data's and the optimizer's part, of SASRec one with the optimizer's. SASRec's peer evaluates
-user by user among 101 items, ours among all.
+for GRU4Rec, SASRec and the CPU kernels (conv3x3, linear). A training step is forward, loss (DETR's with matching, on
+every decoder layer) and backward; of GRU4Rec 20 steps with the data's and the optimizer's part, of SASRec one with the
+optimizer's. SASRec's peer evaluates user by user among 101 items, ours among all.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 from benchmarks.gru4rec import gru4rec_train
+from benchmarks.kernels import conv3x3_forward, conv3x3_train, linear_forward, linear_train
 from benchmarks.maskformer import maskformer_forward, maskformer_train
 from benchmarks.sasrec import sasrec_eval, sasrec_train
 from torch import Tensor, nn
@@ -51,6 +52,7 @@ class Row:
 
 
 Step = Callable[[], Any]
+Clock = Callable[[], float]
 Size = tuple[int, int]
 
 
@@ -236,6 +238,10 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     "swin-train": (swin_train, 8, (224, 224)),
     "maskformer-forward": (maskformer_forward, 1, (480, 640)),
     "maskformer-train": (maskformer_train, 2, (320, 320)),
+    "conv3x3-forward": (conv3x3_forward, 1, (120, 160)),
+    "conv3x3-train": (conv3x3_train, 2, (80, 80)),
+    "linear-forward": (linear_forward, 1, (30, 40)),
+    "linear-train": (linear_train, 2, (20, 20)),
     "gru4rec-train": (gru4rec_train, 64, (2048, 20000)),  # lanes, (negatives, items)
     "sasrec-train": (sasrec_train, 128, (50, 20000)),  # sequences, (longest, items)
     "sasrec-eval": (sasrec_eval, 128, (50, 20000)),
@@ -247,16 +253,16 @@ def worst(ours: Tensor, peer: Tensor) -> float:
     return float((ours - peer).abs().max() / peer.abs().max())
 
 
-def seconds(step: Step, device: torch.device) -> float:
+def seconds(step: Step, device: torch.device, clock: Clock) -> float:
     """Time one call, on a GPU until it has finished."""
-    start = time.perf_counter()
+    start = clock()
     step()
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def measure(name: str, runs: int, batch: int | None, size: Size | None, device: torch.device) -> Row:
+def measure(name: str, runs: int, batch: int | None, size: Size | None, device: torch.device, clock: Clock) -> Row:
     """Build, compare, warm up and time one row."""
     make, default_batch, default_size = ROWS[name]
     batch, size = batch or default_batch, size or default_size
@@ -264,12 +270,12 @@ def measure(name: str, runs: int, batch: int | None, size: Size | None, device: 
     if difference > 1e-3:
         raise SystemExit(f"{name}: ours and the peer differ by {difference:.1e}; nothing was timed")
     for step in (ours, peer, ours, peer):
-        seconds(step, device)
+        seconds(step, device, clock)
     times: dict[str, list[float]] = {"ours": [], "peer": []}
     for index in range(runs):
         order = (("ours", ours), ("peer", peer))
         for label, step in order if index % 2 else order[::-1]:
-            times[label].append(seconds(step, device))
+            times[label].append(seconds(step, device, clock))
     ratios = [theirs / mine for mine, theirs in zip(times["ours"], times["peer"], strict=True)]
     milliseconds = [1000 * statistics.median(times[label]) for label in ("ours", "peer")]
     shape = f"{batch}x{size[0]}x{size[1]}"
@@ -297,13 +303,22 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="size of the images")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="processor time of all threads, which other work disturbs less"
+    )
     options = parser.parse_args()
     device = torch.device(options.device)
-    print(f"{date.today().isoformat()}, {hardware(device)}, {options.runs} interleaved rounds")
+    if options.cpu_time and device.type != "cpu":
+        parser.error("--cpu-time says nothing about a GPU")
+    clock = time.process_time if options.cpu_time else time.perf_counter
+    print(
+        f"{date.today().isoformat()}, {hardware(device)}, {options.runs} interleaved rounds"
+        + (", processor time" if options.cpu_time else "")
+    )
     print("| row | batch | ours ms | peer ms | peer / ours (range) | difference |\n|---|---|---|---|---|---|")
     rows = []
     for name in options.rows:
-        row = measure(name, options.runs, options.batch, tuple(options.size) if options.size else None, device)
+        row = measure(name, options.runs, options.batch, tuple(options.size) if options.size else None, device, clock)
         rows.append(row)
         ratio = f"**{row.ratio:.2f}** ({row.ratio_low:.2f} to {row.ratio_high:.2f})"
         times = f"{row.ours_ms:.0f} | {row.peer_ms:.0f}"

@@ -16,8 +16,8 @@ _MIN_PRODUCTS = 1 << 22  # about 0.1 ms: below, calling it costs what it saves
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return ``F.linear(x, weight, bias)``, on a CPU in float32 by oneDNN's product where PyTorch would take MKL's.
 
-    On AMD's CPUs MKL keeps from the widest instructions; oneDNN is an eighth faster there, in the output and in the
-    gradient of the input. The operator is the one that PyTorch's compiler takes.
+    On AMD's CPUs MKL keeps from the widest instructions; oneDNN is faster there (lab/models/maskformer/README.md), in
+    the output and in the gradient of the input. The operator is the one that PyTorch's compiler takes.
 
     Args:
         x: (..., C).
