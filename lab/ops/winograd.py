@@ -6,7 +6,7 @@ matrix products over all tiles; the inverse transform gives 4x4 outputs. PyTorch
 GPUs cuDNN chooses among its own.
 
 The points of interpolation are 0, +-sqrt(1/2), +-sqrt(2) and infinity. With the paper's (0, +-1, +-2, infinity) float32
-is over three times less exact; with these it is as exact as the direct convolution (``tests/unit/ops/test_winograd.py``).
+is over three times less exact; with these it is as exact as the direct one (``tests/unit/ops/test_winograd.py``).
 
 Legend: B images, C channels in, O channels out, T tiles of a part.
 """
