@@ -29,7 +29,7 @@ PARITY_STEPS = 5
 def make_schedule(lanes: int, num_items: int) -> tuple[LaneSchedule, np.ndarray]:
     """Return the lanes of an epoch of generated sessions, and the items' counts."""
     generator = np.random.default_rng(0)
-    lengths = generator.geometric(0.3, 30_000) + 1
+    lengths = generator.geometric(0.3, 30_000 * max(1, lanes // 64)) + 1
     weights = 1 / np.arange(1, num_items + 1) ** 0.8
     items = generator.choice(num_items, lengths.sum(), p=weights / weights.sum()) + 1
     items[:num_items] = np.arange(1, num_items + 1)
