@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import csv
 import itertools
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab.config.words import parse_word, word_key
 from lab.errors import ConfigError, LabError
 from lab.launch.parent import Prepared, prepare_job
+from lab.run_record import read_record
 from lab.signals import Interrupted, SignalWatch
 
 
@@ -29,9 +30,8 @@ class Entry:
     exit_code: int | None = None
 
     def record(self) -> dict[str, Any]:
-        """Return the content of ``run.json``; empty before the run has begun."""
-        file = self.job.path / "run.json"
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        """Return the content of ``run.json``, as far as it can be read; empty before the run has begun."""
+        return read_record(self.job.path / "run.json")[0]
 
 
 def run_all(overrides: list[str], user_dirs: list[str]) -> int:
@@ -130,8 +130,8 @@ def _summarise(entries: Sequence[Entry], overrides: Sequence[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    values = [{word.split("=", 1)[0]: word.split("=", 1)[-1] for word in entry.words} for entry in entries]
-    keys = dict.fromkeys(word.split("=", 1)[0] for word in overrides)
+    values = [{word.key: word.shown for word in map(parse_word, entry.words)} for entry in entries]
+    keys = dict.fromkeys(map(word_key, overrides))
     varied = [key for key in keys if len({row.get(key) for row in values}) > 1]
     rows: list[dict[str, Any]] = []
     for entry, given in zip(entries, values, strict=True):

@@ -22,6 +22,7 @@ from lab.files import replacing
 
 FILE_NAME = "metrics.csv"
 _LEADING = ("step", "epoch")
+_MEND = "mend it, or move it away: the training goes on from its checkpoint without those rows"
 _GROUPS = ("train/", "val/", "test/")
 
 Value = float | int | None
@@ -186,14 +187,21 @@ def _read(path: Path) -> tuple[list[str], list[Row], bool]:
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise RunError(f"no metrics at {path}: a run writes {FILE_NAME} with its first logged value") from error
+    except IsADirectoryError:
+        raise RunError(f"{path} is a folder, no metrics file: {_MEND}") from None
     whole = data[: data.rfind(b"\n") + 1]
     damaged = len(whole) < len(data) or not data
-    lines = list(csv.reader(io.StringIO(whole.decode("utf-8"), newline="")))
+    try:
+        lines = list(csv.reader(io.StringIO(whole.decode("utf-8"), newline="")))
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path} is damaged (byte {error.start} is no UTF-8): {_MEND}") from None
+    except csv.Error as error:
+        raise RunError(f"{path} is damaged ({error}): {_MEND}") from None
     if not lines:
         return list(_LEADING), [], True
     columns = lines[0]
     if columns[:1] != ["step"]:
-        raise RunError(f"{path} is no metrics file: its first column is {columns[:1]}, not 'step'")
+        raise RunError(f"{path} is no metrics file: its first column is {str(columns[:1])[:80]}, not 'step': {_MEND}")
     rows: list[Row] = []
     for number, line in enumerate(lines[1:], start=2):
         try:
@@ -204,7 +212,7 @@ def _read(path: Path) -> tuple[list[str], list[Row], bool]:
                 raise ValueError("no step")
         except ValueError as error:
             if number < len(lines):
-                raise RunError(f"{path}, line {number} is damaged ({error}): mend or delete that line") from error
+                raise RunError(f"{path}, line {number} is damaged ({error}): mend or delete that line") from None
             damaged = True
         else:
             rows.append(row)
