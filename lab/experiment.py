@@ -31,6 +31,7 @@ from lab.assembly import (
 from lab.callbacks.checkpoint import RunCheckpoint, start_at
 from lab.callbacks.ema import EMA
 from lab.callbacks.interrupt import Interrupt
+from lab.callbacks.own_directory import OwnDirectory
 from lab.callbacks.progress import ProgressBar
 from lab.callbacks.run_state import RunState
 from lab.callbacks.steps import StepLog
@@ -199,7 +200,13 @@ def _test_best(
     place: Place,
 ) -> dict[str, float]:
     """Test best.ckpt, loaded anew, and return its validation and test metrics."""
-    task = load_task({**config, "ckpt": str(run.checkpoints / "best.ckpt")}, data)
+    best = run.checkpoints / "best.ckpt"
+    if not best.exists():
+        raise RunError(
+            f"{best} is missing, which is what is tested: put it back; stage=test ckpt='{best.with_name('last.ckpt')}' "
+            "tests the last weights; resume=never starts afresh and keeps the directory"
+        )
+    task = load_task({**config, "ckpt": str(best)}, data)
     run.update(weights=task.weights_kind, best_step=task.trained_steps, eval=config["eval"])
     validated = _validated(config, run, task, data, metrics, place)
     tested = evaluation.run_stage("test", config, task, data, run.path, place)
@@ -306,7 +313,8 @@ def make_callbacks(
     log = StepLog(trainer["log_every_n_steps"], config["data"]["batch_size"], plan.steps_per_epoch)
     every = trainer["checkpoint_every_n_steps"]
     checkpoint = RunCheckpoint(run.checkpoints, metrics, plan.val_every, plan.max_steps, every, ema, watch, resume_from)
-    callbacks: list[pl.Callback] = [ema] if ema is not None else []
+    callbacks: list[pl.Callback] = [OwnDirectory(run)] if run.writes else []
+    callbacks += [ema] if ema is not None else []
     callbacks += [log, checkpoint]
     if settings["progress"] and place.rank == 0:
         callbacks.append(ProgressBar(log, plan.max_steps))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.ranks import Place
+from lab.storage import explain
 
 
 @dataclass
@@ -58,7 +59,18 @@ def run_job(job: Job, place: Place, store: Any = None) -> int:
 
     Raises:
         LabError: something in the config, the data or the run directory is wrong.
+        StorageError: the disk is full, read-only or gone.
     """
+    try:
+        return _run_job(job, place, store)
+    except Exception as error:
+        found = explain(error, Path(job.path) if job.path else None)
+        if found is None:
+            raise
+        raise found from error
+
+
+def _run_job(job: Job, place: Place, store: Any) -> int:
     from lab import evaluation, experiment  # these import torch, which takes seconds
     from lab.run_directory import RunDirectory
 

@@ -18,6 +18,7 @@ from lab.launch.jobs import Job, run_job
 from lab.ranks import Place, external_place
 from lab.run_directory import RunDirectory, run_name, sources_fingerprint
 from lab.signals import Interrupted, SignalWatch
+from lab.storage import explain
 
 _FLAGS = ("--multirun", "--config-dir", "--cfg", "--help")
 _NOT_INHERITED = ("stage", "ckpt", "input", "check", "resume")
@@ -39,8 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return interrupted.exit_code
     except KeyboardInterrupt:
         return 130
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        found = explain(error)
+        if found is None:
+            traceback.print_exc()
+        else:
+            print(f"error: {found}", file=sys.stderr)
         return 1
 
 
@@ -160,7 +165,18 @@ def _settle(job: Job, run: RunDirectory, code: int) -> None:
             if code == 2:
                 run.discard_unused()
     except OSError as error:
-        print(f"warning: {run.path}: how the job ended could not be recorded ({error.strerror})", file=sys.stderr)
+        if code in (0, 2):  # else the line that is printed says what is wrong; "running" without a lock is interrupted
+            print(f"warning: {run.path}: the end of the job could not be recorded ({error.strerror})", file=sys.stderr)
+    finally:
+        run.release()
+
+
+def _give_back(run: RunDirectory) -> None:
+    """Leave a run directory in which a job could not begin."""
+    try:
+        run.discard_unused()
+    except OSError:  # of a disk that is full or read-only, which the error on its way says
+        pass
     finally:
         run.release()
 
@@ -275,9 +291,10 @@ def open_run(config: dict[str, Any], user_dirs: list[str], overrides: list[str])
         raise RunError(f"{run.path} cannot be written: {error.strerror}; paths.runs_dir says where runs go") from error
     try:
         return run, _take(run, config, user_dirs, overrides, named)
-    except BaseException:
-        run.discard_unused()
-        run.release()
+    except BaseException as error:
+        _give_back(run)
+        if isinstance(error, OSError) and (found := explain(error, run.path)) is not None:
+            raise found from error
         raise
 
 

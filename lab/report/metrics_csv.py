@@ -155,9 +155,10 @@ class MetricsCSV(Logger):
 
     def _rewrite(self, rows: list[Row]) -> None:
         """Replace the file as a whole: a kill leaves either the old or the new one."""
+        if not self._columns:
+            self.path.parent.mkdir(parents=True, exist_ok=True)  # later on: a directory that was moved stays away
         self._columns = _order([*self._columns, *(name for row in rows for name in row)])
         self._close()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(self.path) as file:
             file.write(_format([dict(zip(self._columns, self._columns, strict=True)), *rows], self._columns))
         self._last_step = _step_of(rows[-1]) if rows else -1
@@ -178,7 +179,7 @@ def read_metrics(path: str | Path) -> list[Row]:
         RunError: if the file is missing, or a line that is not the last one cannot be read.
     """
     path = Path(path)
-    return _read(path / FILE_NAME if path.is_dir() else path)[1]
+    return _read(path / FILE_NAME if path.is_dir() and path.name != FILE_NAME else path)[1]
 
 
 def _read(path: Path) -> tuple[list[str], list[Row], bool]:
