@@ -54,10 +54,10 @@ class StorageError(Exception):
         needed = f", {_size(self.needed)} needed" if self.needed else ""
         if found is None:
             return needed and f" ({needed[2:]})"
-        folder, free, inodes = found
+        disk, free, inodes = found
         if inodes == 0:
-            return f" ({folder} has no inode left: no further file can be made{needed})"
-        return f" ({folder} has {_size(free)} free{needed})"
+            return f" (the disk at {disk} has no inode left: no further file can be made{needed})"
+        return f" (the disk at {disk} has {_size(free)} free{needed})"
 
 
 def explain(error: BaseException, run: Path | None = None, needed: int | None = None) -> StorageError | None:
@@ -135,12 +135,12 @@ def _fullest(run: Path | None, number: int, text: str) -> Path:
         return here
     home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
     places = [here, Path(os.environ.get("HF_DATASETS_CACHE", home / "datasets")), Path(tempfile.gettempdir())]
-    room = {place: found[1:] for place in places if (found := _usage(place)) is not None}
-    return min(room, key=lambda place: min(room[place]), default=here)
+    room = {place: found[1] if found[2] else 0 for place in places if (found := _usage(place)) is not None}
+    return min(room, key=lambda place: room[place], default=here)
 
 
 def _usage(path: Path) -> tuple[Path, int, int] | None:
-    """Return the nearest folder of ``path`` that exists, its free bytes and free inodes (as many where uncounted)."""
+    """Return where the file system of ``path`` is mounted, its free bytes and inodes (1 where they are uncounted)."""
     folder = path.absolute()
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
@@ -148,8 +148,9 @@ def _usage(path: Path) -> tuple[Path, int, int] | None:
         status = os.statvfs(folder)
     except OSError:
         return None
-    free = status.f_bavail * status.f_frsize
-    return folder, free, status.f_favail if status.f_files else max(free, 1)
+    while not folder.is_mount() and folder != folder.parent:
+        folder = folder.parent
+    return folder, status.f_bavail * status.f_frsize, status.f_favail if status.f_files else 1
 
 
 def _size(count: int) -> str:
