@@ -240,7 +240,12 @@ class RunDirectory:
         aside = self.path.with_name(f".{self.path.name}.{os.getpid()}.discarded")
         remove(aside)
         self.path.rename(aside)
-        remove(aside)
+        while aside.is_dir():
+            try:
+                remove(aside)
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:  # somebody opened the lock file while the directory was renamed
+                    raise
         self.release()
 
     def discard_unused(self) -> None:

@@ -38,14 +38,15 @@ class RunLock:
         tries = rounds = 0
         while True:
             rounds += 1
-            path.mkdir(parents=True, exist_ok=True)
             self._refuse_own()
             try:
+                path.mkdir(parents=True, exist_ok=True)
                 descriptor = os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            except FileNotFoundError:
-                if rounds > _ROUNDS:
+            except (FileNotFoundError, FileExistsError):
+                # Renamed or discarded since it was made, or between pathlib's finding it there and asking what it is.
+                if rounds > _ROUNDS or (os.path.lexists(path) and not path.is_dir()):
                     raise
-                continue  # renamed or discarded since the mkdir
+                continue
             self._identity = _identity(os.fstat(descriptor))
             try:
                 fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
