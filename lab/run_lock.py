@@ -73,8 +73,15 @@ class RunLock:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"pid {os.getpid()} on {socket.gethostname()}".encode(), 0)
         except OSError:
-            self.release()
+            self._withdraw()
             raise
+
+    def _withdraw(self) -> None:
+        """Give back a directory in which nothing could be written, and remove it if there is nothing else in it."""
+        if self.names_path() and [file.name for file in self.path.iterdir()] == [self.file.name]:
+            self.file.unlink()  # whoever has opened it meanwhile finds that the path names another one
+            self.path.rmdir()
+        self.release()
 
     def _refuse_own(self) -> None:
         """Refuse what this process holds: opening the file again and closing it would release the lock."""

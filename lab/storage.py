@@ -44,8 +44,11 @@ class StorageError(Exception):
         line = f"{self.where}: {os.strerror(self.number)}{self._room()}"
         if self.kept:
             line += f"; kept: {self.kept}"
-        remedy = "free some space" if self.number in _FULL else "make it writable"
-        return f"{line}; {remedy} and repeat the command{' to continue' if self.kept else ''}"
+        remedy = "free some space" if self.number in _FULL else "make it readable and writable"
+        again = (
+            "repeat the command to continue" if self.kept else "repeat the command (paths.runs_dir says where runs go)"
+        )
+        return f"{line}; {remedy} and {again}"
 
     def _room(self) -> str:
         if self.number not in _FULL:
@@ -60,19 +63,22 @@ class StorageError(Exception):
         return f" (the disk at {disk} has {_size(free)} free{needed})"
 
 
-def explain(error: BaseException, run: Path | None = None, needed: int | None = None) -> StorageError | None:
+def explain(
+    error: BaseException, run: Path | None = None, *, where: Path | None = None, needed: int | None = None
+) -> StorageError | None:
     """Return what an exception says of the disk; None where it is about something else.
 
     Args:
         error: what was raised; what it was raised from, or while handling, counts too.
-        run: the directory of the run, or the file, that was worked in.
+        run: the directory of the run that was worked in.
+        where: what was written or read, where the exception does not name it.
         needed: bytes that were to be written.
     """
     for link in _chain(error):
         if isinstance(link, StorageError):
             found: StorageError | None = link
         else:
-            found = _of(link, run, needed)
+            found = _of(link, run, where, needed)
         if found is not None:
             if run is not None and not found.kept:
                 found.kept = describe_kept(run)
@@ -104,7 +110,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         waiting += [link.__cause__, link.__context__]
 
 
-def _of(error: BaseException, run: Path | None, needed: int | None) -> StorageError | None:
+def _of(error: BaseException, run: Path | None, where: Path | None, needed: int | None) -> StorageError | None:
     text = str(error)
     found = _IN_TEXT.search(text)
     number = error.errno if isinstance(error, OSError) and error.errno else None
@@ -115,7 +121,7 @@ def _of(error: BaseException, run: Path | None, needed: int | None) -> StorageEr
     named = error.filename if isinstance(error, OSError) else None
     if named is None and (path := _PATH_IN_TEXT.search(text)) is not None:
         named = path.group(1)
-    where = Path(os.fsdecode(named)) if isinstance(named, str | bytes) else None
+    where = where or (Path(os.fsdecode(named)) if isinstance(named, str | bytes) else None)
     if number in _OF_THE_DISK:
         return StorageError(where or _fullest(run, number, text), number, needed)
     if run is None:

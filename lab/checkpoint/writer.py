@@ -71,7 +71,10 @@ def write_checkpoint(
             remove(folder)
         if isinstance(error, CheckpointError):
             raise CheckpointError(f"{path} cannot be written: {error}") from error
-        if isinstance(error, Exception) and (found := explain(error, path, _num_bytes(pieces))) is not None:
+        if (
+            isinstance(error, Exception)
+            and (found := explain(error, where=path, needed=_num_bytes(pieces))) is not None
+        ):
             raise found from error
         raise
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from lab.ranks import Place
-from lab.storage import explain
+from lab.storage import StorageError, explain
 
 
 @dataclass
@@ -82,4 +83,9 @@ def _run_job(job: Job, place: Place, store: Any) -> int:
     with experiment.ranks(job.config, place, store):
         if job.kind == "evaluate":
             return evaluation.evaluate(job.config, Path(job.path), place)
-        return experiment.fit(job.config, run, place)
+        try:
+            return experiment.fit(job.config, run, place)
+        except Exception as error:
+            if run.writes and not run.is_own:
+                raise StorageError(run.path, errno.ENOENT) from error
+            raise

@@ -288,6 +288,8 @@ def open_run(config: dict[str, Any], user_dirs: list[str], overrides: list[str])
     try:
         run.lock()
     except OSError as error:
+        if (found := explain(error, run.path)) is not None:
+            raise found from error
         raise RunError(f"{run.path} cannot be written: {error.strerror}; paths.runs_dir says where runs go") from error
     try:
         return run, _take(run, config, user_dirs, overrides, named)

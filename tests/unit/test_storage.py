@@ -21,7 +21,7 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/x/y.ckpt")
 TOLD = {
     "python": (FULL, "/x/y.ckpt: No space left on device"),
     "quota": (OSError(errno.EDQUOT, "q", "/x/y"), "/x/y: Disk quota exceeded"),
-    "read-only": (OSError(errno.EROFS, "r", "/x/y"), "/x/y: Read-only file system; make it writable"),
+    "read-only": (OSError(errno.EROFS, "r", "/x/y"), "/x/y: Read-only file system; make it readable and writable"),
     "input/output": (OSError(errno.EIO, "i", "/x/y"), "/x/y: Input/output error"),
     "stale": (OSError(errno.ESTALE, "s", "/x/y"), "/x/y: Stale file handle"),
     "no name": (OSError(errno.ENOSPC, "n"), "No space left on device"),
@@ -93,7 +93,7 @@ def test_a_directory_that_was_moved(tmp_path: Path) -> None:
     other = FileNotFoundError(errno.ENOENT, "moved or deleted while it was in use", str(run))
     assert "was moved or deleted" in str(explain(other, run))
     denied = PermissionError(errno.EACCES, "Permission denied", str(run / "metrics.csv"))
-    assert "metrics.csv: Permission denied; make it writable" in str(explain(denied, run))
+    assert "metrics.csv: Permission denied; make it readable and writable" in str(explain(denied, run))
 
 
 def test_it_is_no_mistake_of_the_command() -> None:
