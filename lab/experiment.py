@@ -6,6 +6,7 @@ No config object travels below this file: what it builds takes plain arguments.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +31,7 @@ from lab.assembly import (
 from lab.callbacks.checkpoint import RunCheckpoint, start_at
 from lab.callbacks.ema import EMA
 from lab.callbacks.interrupt import Interrupt
+from lab.callbacks.own_directory import OwnDirectory
 from lab.callbacks.progress import ProgressBar
 from lab.callbacks.run_state import RunState
 from lab.callbacks.steps import StepLog
@@ -88,14 +90,22 @@ def fit(config: dict[str, Any], run: RunDirectory, place: Place) -> int:
             code, state = 2, "failed" if run.is_new else run.before
             raise
         finally:
-            run.end(state, code)
+            _end(run, state, code)
             if wandb_run is not None:
                 wandb_run.finish(code)
-            if code == 2 and run.is_new and not run.has_trained:
-                run.discard()
     if code == 0 and place.rank == 0:
         print_result(run, config)
     return code
+
+
+def _end(run: RunDirectory, state: str, code: int) -> None:
+    try:
+        run.end(state, code)
+    except OSError:
+        if code == 0:
+            raise
+        # The error that ends the run says what is wrong with the disk; run.json says "running" still, which is read
+        # as interrupted.
 
 
 def _check_dataset(data: DataModule, config: Mapping[str, Any], run: RunDirectory) -> None:
@@ -153,9 +163,11 @@ def _train(
         print(f"note: {differs}")
     if config["trainer"]["compile"]:
         task.net.compile(backend=config["trainer"]["compile"])
-    start, ckpt = collectives.from_rank_zero(_where_to_start(run) if place.rank == 0 else (0, None))
+    start, ckpt = collectives.from_rank_zero(_where_to_start(run, metrics) if place.rank == 0 else (0, None))
     if start > plan.max_steps:
         raise RunError(f"{run.path} stands at step {start}, beyond the {plan.max_steps} steps now asked for")
+    if start and place.rank == 0 and not metrics.path.exists():
+        print(f"warning: {metrics.path} is missing: its rows to step {start} are lost", file=sys.stderr)
     metrics.cut_back(start)
     data.plan.start_step = start
     if start:
@@ -169,7 +181,11 @@ def _train(
     if not task.is_trained:
         _memorize(task, data, trainer, run, metrics)
     elif start < plan.max_steps:
-        trainer.fit(task, datamodule=data)
+        try:
+            trainer.fit(task, datamodule=data)
+        except LabError:
+            run.update(steps=trainer.global_step)  # a run that has taken a step is never discarded
+            raise
     run.update(world_size=collectives.world_size(), hardware=evaluation.describe_device(trainer))
     return config
 
@@ -184,8 +200,15 @@ def _test_best(
     place: Place,
 ) -> dict[str, float]:
     """Test best.ckpt, loaded anew, and return its validation and test metrics."""
-    task = load_task({**config, "ckpt": str(run.checkpoints / "best.ckpt")}, data)
+    best = run.checkpoints / "best.ckpt"
+    if not best.exists():
+        raise RunError(
+            f"{best} is missing, which is what is tested: put it back; stage=test ckpt='{best.with_name('last.ckpt')}' "
+            "tests the last weights; resume=never starts afresh and keeps the directory"
+        )
+    task = load_task({**config, "ckpt": str(best)}, data)
     run.update(weights=task.weights_kind, best_step=task.trained_steps, eval=config["eval"])
+    validated = _validated(config, run, task, data, metrics, place)
     tested = evaluation.run_stage("test", config, task, data, run.path, place)
     run.update(protocol=tested.protocol)
     if place.rank:
@@ -197,9 +220,24 @@ def _test_best(
         wandb_run.log_metrics(tested.metrics, plan.max_steps)
         if tested.sheet is not None:
             wandb_run.log_images("test/predictions", [tested.sheet], plan.max_steps)
-    row = next(row for row in read_metrics(metrics.path) if row["step"] == task.trained_steps)
-    validated = {key: value for key, value in row.items() if key.startswith("val/") and value is not None}
     return {**validated, **tested.metrics}
+
+
+def _validated(
+    config: Mapping[str, Any], run: RunDirectory, task: Task, data: DataModule, metrics: MetricsCSV, place: Place
+) -> dict[str, float]:
+    """Return the validation metrics of best.ckpt as metrics.csv has them; measured again where it has lost them."""
+    rows = read_metrics(metrics.path) if place.rank == 0 and metrics.path.exists() else []
+    row = next((row for row in rows if row["step"] == task.trained_steps), {})
+    known = {key: value for key, value in row.items() if key.startswith("val/") and value is not None}
+    if collectives.from_rank_zero(bool(known)):
+        return known
+    if place.rank == 0:
+        said = f"{metrics.path} has no validation of step {task.trained_steps}, which best.ckpt is of"
+        print(f"warning: {said}: it is measured again", file=sys.stderr)
+    again = evaluation.run_stage("validate", config, task, data, run.path, place).metrics
+    metrics.log_metrics(again, task.trained_steps)
+    return again
 
 
 def _memorize(task: Task, data: DataModule, trainer: pl.Trainer, run: RunDirectory, metrics: MetricsCSV) -> None:
@@ -211,15 +249,15 @@ def _memorize(task: Task, data: DataModule, trainer: pl.Trainer, run: RunDirecto
     RunState(None).write_weights(run.checkpoints / "best.ckpt", trainer, task)
 
 
-def _where_to_start(run: RunDirectory) -> tuple[int, Path | None]:
+def _where_to_start(run: RunDirectory, metrics: MetricsCSV) -> tuple[int, Path | None]:
     """Return the step and checkpoint to continue from: last.ckpt, or the one before it if that is damaged.
 
     Raises:
-        RunError: there are checkpoints, but none that can be read.
+        RunError: there are checkpoints, but none that can be read; or there were some.
     """
     damaged = []
     for path in (run.checkpoints / "last.ckpt", run.checkpoints / "previous.ckpt"):
-        if not path.exists():
+        if not os.path.lexists(path):
             continue
         try:
             reader = CheckpointReader(path)
@@ -239,7 +277,25 @@ def _where_to_start(run: RunDirectory) -> tuple[int, Path | None]:
             f"{run.path}: {' and '.join(path.name for path in damaged)} cannot be read, there is nothing to continue "
             "from; resume=never starts afresh and keeps the directory"
         )
+    if (reached := _had_checkpoint(run, metrics)) is not None:
+        raise RunError(
+            f"{run.path} was trained to step {reached}, but {run.checkpoints} holds neither last.ckpt nor "
+            "previous.ckpt: there is nothing to continue from; put them back, or resume=never starts afresh and keeps "
+            "the directory"
+        )
     return 0, None
+
+
+def _had_checkpoint(run: RunDirectory, metrics: MetricsCSV) -> int | None:
+    """Return the step that a run is known to have reached after its first checkpoint; None if it may have had none.
+
+    It had one if it was resumed, or trained on after its first validation, which writes one.
+    """
+    rows = read_metrics(metrics.path) if metrics.path.exists() else []
+    validated = [row for row in rows if any(key.startswith("val/") and row[key] is not None for key in row)]
+    steps = [int(row["step"] or 0) for row in rows]
+    beyond = [step for step in steps if validated and step > int(validated[0]["step"] or 0)]
+    return max([*beyond, *run.record["resumed_at"]], default=None)
 
 
 def make_callbacks(
@@ -257,7 +313,8 @@ def make_callbacks(
     log = StepLog(trainer["log_every_n_steps"], config["data"]["batch_size"], plan.steps_per_epoch)
     every = trainer["checkpoint_every_n_steps"]
     checkpoint = RunCheckpoint(run.checkpoints, metrics, plan.val_every, plan.max_steps, every, ema, watch, resume_from)
-    callbacks: list[pl.Callback] = [ema] if ema is not None else []
+    callbacks: list[pl.Callback] = [OwnDirectory(run)] if run.writes else []
+    callbacks += [ema] if ema is not None else []
     callbacks += [log, checkpoint]
     if settings["progress"] and place.rank == 0:
         callbacks.append(ProgressBar(log, plan.max_steps))

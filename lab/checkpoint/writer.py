@@ -15,6 +15,7 @@ from lab.checkpoint.format import Piece, crc32_of, one_line
 from lab.checkpoint.index import STATE, Index, StoredPiece, StoredTensor, shard_name
 from lab.errors import CheckpointError
 from lab.files import CHECKPOINT_INDEX, remove, replace_folder, sync
+from lab.storage import explain
 
 
 def write_checkpoint(
@@ -47,7 +48,7 @@ def write_checkpoint(
     try:
         if rank == 0:
             remove(folder)
-            folder.mkdir(parents=True)
+            folder.mkdir()  # a run directory that was moved is not made again where it was
         barrier()
         index = _write_shard(folder, rank, pieces, step)
         if rank == 0:
@@ -70,7 +71,16 @@ def write_checkpoint(
             remove(folder)
         if isinstance(error, CheckpointError):
             raise CheckpointError(f"{path} cannot be written: {error}") from error
+        if (
+            isinstance(error, Exception)
+            and (found := explain(error, where=path, needed=_num_bytes(pieces))) is not None
+        ):
+            raise found from error
         raise
+
+
+def _num_bytes(pieces: Mapping[str, Piece]) -> int:
+    return sum(piece.data.numel() * piece.data.element_size() for piece in pieces.values())
 
 
 def _part(folder: Path, rank: int) -> Path:

@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from lab.config.combinations import conflict
 from lab.config.compose import Composed, compose_config, options
-from lab.config.origins import find_file, read, shorten, word_key
+from lab.config.origins import find_file, read, shorten
 from lab.config.problems import first_problem
 from lab.config.schemas import Config
+from lab.config.words import word_key
 from lab.errors import ConfigError, closest
 from lab.files import is_checkpoint
 
@@ -63,7 +64,7 @@ def check_machine(composed: Composed) -> None:
 def _check_inheritance(composed: Composed) -> None:
     """Refuse another optimizer or scheduler that would run on numbers written for the first one."""
     for group in ("optimizer", "scheduler"):
-        word = next((word for word in composed.overrides if word.startswith(f"{group}=")), None)
+        word = next((word for word in composed.overrides if word_key(word) == group and word[0] != "~"), None)
         given = {word_key(other) for other in composed.overrides}
         for owner in ("experiments", "model") if word else ():
             path = find_file(f"{owner}/{composed.choices.get(owner)}", composed.search_path)

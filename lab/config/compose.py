@@ -18,14 +18,15 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lab.config.origins import config_dir, find_file, find_origin, groups, options, shorten, word_key
+from lab.config.origins import config_dir, find_file, find_origin, groups, options, shorten
 from lab.config.refusals import explain
+from lab.config.words import parse_word, word_key
 from lab.errors import ConfigError
 
 __all__ = ["Composed", "compose_config", "config_dir", "groups", "options"]
 
 
-_OPEN = re.compile(r"(model\.net|data)\.\w+=")
+_OPEN = re.compile(r"(model\.net|data)\.\w+")
 """Arguments of a target may be given though its YAML does not list them; the signature says which there are."""
 
 
@@ -61,15 +62,13 @@ def compose_config(overrides: Sequence[str], user_dirs: Iterable[str] = ()) -> C
         ConfigError: a group option or key is unknown, or a word cannot be parsed; one line.
     """
     folders = [config_dir(), *_existing(user_dirs)]
-    words = [f"++{word}" if _OPEN.match(word) else word for word in overrides]
-    for word in overrides:
-        if word_key(word).split("/")[0].split(".")[0] == "hydra":
-            raise ConfigError(f"{word}: Hydra's own settings are fixed; paths.runs_dir says where runs go")
-        key, _, value = word.partition("=")
-        if value.startswith("[") and key.lstrip("+") in groups(folders):
-            raise ConfigError(
-                f"{word}: one option is chosen of a group: {', '.join(options(key.lstrip('+'), folders))}"
-            )
+    typed = [parse_word(word) for word in overrides]
+    words = [f"++{word.text}" if not word.sign and _OPEN.fullmatch(word.key) else word.text for word in typed]
+    for word in typed:
+        if word.key.split("/")[0].split(".")[0] == "hydra":
+            raise ConfigError(f"{word.text}: Hydra's own settings are fixed; paths.runs_dir says where runs go")
+        if word.shown.startswith("[") and word.key in groups(folders):
+            raise ConfigError(f"{word.text}: one option is chosen of a group: {', '.join(options(word.key, folders))}")
     if len(folders) > 1:
         joined = ",".join("'file://" + str(folder).replace("'", "\\'") + "'" for folder in folders[1:])
         words.append(f"hydra.searchpath=[{joined}]")

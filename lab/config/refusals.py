@@ -11,7 +11,8 @@ import yaml
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from lab.config.origins import find_file, find_origin, groups, one_line, options, read, shorten, word_key
+from lab.config.origins import find_file, find_origin, groups, one_line, options, read, shorten
+from lab.config.words import parse_word, word_key
 from lab.errors import ConfigError, closest
 
 Known = Callable[[str], dict[str, Any]]
@@ -98,9 +99,8 @@ def _missing_option(text: str, overrides: Sequence[str], folders: Sequence[Path]
 
 def _file_with(text: str, overrides: Sequence[str], folders: Sequence[Path]) -> str:
     """Return `` (in FILE)`` for the chosen file whose defaults list has ``text``; ``""`` where none is found."""
-    for word in overrides:
-        group, _, option = word.partition("=")
-        path = find_file(f"{group.lstrip('+')}/{option}", folders)
+    for word in map(parse_word, overrides):
+        path = find_file(f"{word.key}/{word.shown}", folders)
         if path is not None and text in str(read(path).get("defaults", "")):
             return f" (in {shorten(path)})"
     return ""
@@ -119,7 +119,7 @@ def _no_option(overrides: Sequence[str], folders: Sequence[Path]) -> str:
 
 def options_named(word: str, group: str, folders: Sequence[Path]) -> bool:
     """Whether a word such as ``data=coco`` names an option that exists."""
-    return word.partition("=")[2] in options(group, folders)
+    return parse_word(word).shown in options(group, folders)
 
 
 def _unresolved(
