@@ -49,6 +49,7 @@ from lab.strategies import collectives
 from lab.strategies.batch_norm import synchronize_batch_norm
 from lab.tasks.base import Task
 from lab.tasks.optim import warmup_note
+from lab.text import printable
 
 __all__ = ["check", "fit", "ranks", "report_finished"]
 
@@ -351,7 +352,7 @@ def check(config: dict[str, Any]) -> int:
     print_config(config)
     print_tables(data.tables())
     print(f"dataset   {data.fingerprint()}")
-    print(f"model     {config['model']['name']}: {count / 1e6:.2f} M parameters, {task.describe_data()}")
+    print(f"model     {config['model']['name']}: {count / 1e6:.2f} M parameters, {printable(task.describe_data())}")
     print(f"training  {plan.max_steps} steps, {plan.steps_per_epoch} an epoch, validation every {plan.val_every}")
     print(f"batch     {line}")
     _say_warmup(config, plan)

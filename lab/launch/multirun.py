@@ -18,6 +18,7 @@ from typing import Any
 from lab.errors import ConfigError, LabError
 from lab.launch.parent import Prepared, prepare_job
 from lab.signals import Interrupted, SignalWatch
+from lab.text import printable
 
 
 @dataclass
@@ -46,7 +47,7 @@ def run_all(overrides: list[str], user_dirs: list[str]) -> int:
     entries = _prepare_all(expand(overrides, user_dirs), user_dirs)
     for number, entry in enumerate(entries, 1):
         # One that is finished reports its result, or refuses to where lab's sources or its data have changed.
-        print(f"[{number}/{len(entries)}] {' '.join(entry.words)}", flush=True)
+        print(f"[{number}/{len(entries)}] {printable(' '.join(entry.words))}", flush=True)
         entry.exit_code = _run(entry)
         if entry.exit_code in (130, 143):
             print(f"interrupted at job {number} of {len(entries)}; repeat the command to continue")
@@ -73,10 +74,11 @@ def expand(overrides: list[str], user_dirs: Sequence[str] = ()) -> list[list[str
 
     from lab.config.compose import config_dir, options
     from lab.config.refusals import unreadable
+    from lab.config.spelling import spelled
 
     choices: list[list[str]] = []
     try:
-        for override in OverridesParser.create().parse_overrides(overrides):
+        for override in OverridesParser.create().parse_overrides(spelled(overrides)):
             key, value = override.get_key_element(), override.value()
             values: list[str] | None = None
             if isinstance(value, Glob):
@@ -102,7 +104,7 @@ def _prepare_all(combinations: list[list[str]], user_dirs: list[str]) -> list[En
         try:
             entries.append(Entry(words, prepare_job(words, user_dirs)))
         except LabError as error:
-            problems.append(f"job {number} of {len(combinations)} ({' '.join(words)}): {error}")
+            problems.append(f"job {number} of {len(combinations)} ({printable(' '.join(words))}): {error}")
     if problems:
         for problem in problems[:-1]:
             print(f"error: {problem}", file=sys.stderr)
@@ -130,6 +132,8 @@ def _summarise(entries: Sequence[Entry], overrides: Sequence[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from lab.report.tables import as_text
+
     values = [{word.split("=", 1)[0]: word.split("=", 1)[-1] for word in entry.words} for entry in entries]
     keys = dict.fromkeys(word.split("=", 1)[0] for word in overrides)
     varied = [key for key in keys if len({row.get(key) for row in values}) > 1]
@@ -147,12 +151,12 @@ def _summarise(entries: Sequence[Entry], overrides: Sequence[str]) -> None:
         writer.writeheader()
         writer.writerows(rows)
     shown = [*varied, "run", "state", *[key for key in columns if key.startswith("test/")][:3]]
-    table = Table(title=str(target))
+    table = Table(title=as_text(target))
     for column in shown:
-        table.add_column(column)
+        table.add_column(as_text(column))
     for row in rows:
         cells = [row.get(key, "") for key in shown]
-        table.add_row(*(f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in cells))
+        table.add_row(*(as_text(f"{cell:.4f}" if isinstance(cell, float) else cell) for cell in cells))
     console = Console()
     console.width = max(console.width, 120)  # of a log file it would be 80, and names would be cut
     console.print(table)
