@@ -50,6 +50,8 @@ from lab.signals import Interrupted, SignalWatch
 from lab.strategies import collectives
 from lab.strategies.batch_norm import synchronize_batch_norm
 from lab.tasks.base import Task
+from lab.tasks.optim import warmup_note
+from lab.text import printable
 
 __all__ = ["check", "fit", "ranks", "report_finished"]
 
@@ -132,11 +134,19 @@ def _fit(
     place: Place,
 ) -> dict[str, float]:
     plan, metrics = make_plan(config, data, place), MetricsCSV(run.path)
+    if place.rank == 0:
+        _say_warmup(config, plan)
     config = _train(config, run, data, plan, metrics, wandb_run, watch, place)
     # The test builds a task of its own. Two copies of a large model may not fit, and these two hold the trained one.
     data.plan.totals, data.trainer = None, None
     gc.collect()
     return _test_best(config, run, data, plan, metrics, wandb_run, place)
+
+
+def _say_warmup(config: Mapping[str, Any], plan: Plan) -> None:
+    note = warmup_note(config["scheduler"], plan.max_steps, config["optimizer"]["lr"])
+    if note:
+        print(f"note: {note}")
 
 
 def _train(
@@ -399,9 +409,10 @@ def check(config: dict[str, Any]) -> int:
     print_config(config)
     print_tables(data.tables())
     print(f"dataset   {data.fingerprint()}")
-    print(f"model     {config['model']['name']}: {count / 1e6:.2f} M parameters, {task.describe_data()}")
+    print(f"model     {config['model']['name']}: {count / 1e6:.2f} M parameters, {printable(task.describe_data())}")
     print(f"training  {plan.max_steps} steps, {plan.steps_per_epoch} an epoch, validation every {plan.val_every}")
     print(f"batch     {line}")
+    _say_warmup(config, plan)
     print_plan(config, task, data, place)
     print("check passed: nothing was trained")
     return 0

@@ -45,9 +45,8 @@ def check_config(composed: Composed) -> None:
     _check_inheritance(composed)
     _check_task(composed)
     _check_length(composed)
-    _check_warmup(composed)
+    _check_strategy(composed)  # before the batch: how many ranks share it is known once the strategy is sound
     _check_batch(composed)
-    _check_strategy(composed)
 
 
 def check_machine(composed: Composed) -> None:
@@ -120,15 +119,6 @@ def _check_length(composed: Composed) -> None:
     other = from_files[0] if from_files else given[1]
     both = " and ".join(f"trainer.{key}={trainer[key]} ({where[key]})" for key in given)
     raise ConfigError(f"{both}: only one can say how long to train; add trainer.{other}=null")
-
-
-def _check_warmup(composed: Composed) -> None:
-    warmup, steps = composed.config["scheduler"]["warmup_steps"], composed.config["trainer"]["max_steps"]
-    if composed.config["stage"] == "fit" and steps is not None and 0 < steps <= warmup:
-        raise ConfigError(
-            f"scheduler.warmup_steps={warmup} ({composed.origin('scheduler.warmup_steps')}) must be below "
-            f"trainer.max_steps={steps}, the length of the training"
-        )
 
 
 def _check_batch(composed: Composed) -> None:

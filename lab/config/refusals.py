@@ -12,6 +12,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from lab.config.origins import find_file, find_origin, groups, one_line, options, read, shorten
+from lab.config.spelling import obstacle, value_of
 from lab.config.words import parse_word, word_key
 from lab.errors import ConfigError, closest
 
@@ -37,7 +38,7 @@ def explain(
         word = sweep.group(1) or sweep.group(2)
         return ConfigError(f"{word}: several values are a sweep: add -m; a list is written [a,b], a text 'a,b'")
     if isinstance(error, OverrideParseException):
-        return ConfigError(unreadable(error))
+        return ConfigError(unreadable(error, overrides))
     if isinstance(error, yaml.YAMLError):
         return ConfigError(f"a YAML file of the groups cannot be read: {one_line(error)}")
     if isinstance(error, MissingConfigException):
@@ -60,16 +61,24 @@ def explain(
     return ConfigError(f"{shorten(path)}: {inside.group(2)}" if inside is not None and path is not None else text)
 
 
-def unreadable(error: OverrideParseException) -> str:
-    """Say which word cannot be parsed."""
-    key = word_key(error.override)
-    problem = one_line(error.message or error).split(" See https://")[0]
-    problem = problem.removeprefix(f"Error parsing override '{error.override}' ")
+def unreadable(error: OverrideParseException, words: Sequence[str] = ()) -> str:
+    """Say which word cannot be parsed, and which sign of it is to blame.
+
+    Args:
+        error: what Hydra raised.
+        words: those that were typed: it may have been handed one with a ``++`` before it.
+    """
+    word = str(error.override)
+    if word not in words and word.removeprefix("++") in words:
+        word = word.removeprefix("++")
+    key = word_key(word)
     if not re.fullmatch(r"[A-Za-z0-9_./@:-]+", key):
-        return f"{error.override}: {key!r} is no key; write key=value, or see --help"
-    if "LexerNoViableAlt" in problem:
-        problem = "a quote is not closed"
-    return f"{error.override}: the value cannot be read ({problem}); a text with signs is quoted: \"{key}='...'\""
+        return f"{word}: {key!r} is no key; write key=value, or see --help"
+    problem = obstacle(value_of(word))
+    if problem is None:
+        problem = one_line(error.message or error).split(" See https://")[0]
+        problem = problem.removeprefix(f"Error parsing override '{error.override}' ")
+    return f"{word}: the value cannot be read ({problem}); a text with signs is quoted: \"{key}='...'\""
 
 
 def _word_in(text: str, overrides: Sequence[str]) -> str | None:

@@ -23,6 +23,7 @@ from lab.launch.parent import Prepared, prepare_job
 from lab.run_record import read_record
 from lab.signals import Interrupted, SignalWatch
 from lab.storage import explain
+from lab.text import printable
 
 
 @dataclass
@@ -58,7 +59,7 @@ def run_all(overrides: list[str], user_dirs: list[str]) -> int:
     entries = _prepare_all(expand(overrides, user_dirs), user_dirs)
     for number, entry in enumerate(entries, 1):
         # One that is finished reports its result, or refuses to where lab's sources or its data have changed.
-        print(f"[{number}/{len(entries)}] {' '.join(entry.words)}", flush=True)
+        print(f"[{number}/{len(entries)}] {printable(' '.join(entry.words))}", flush=True)
         entry.exit_code = _run(entry)
         if entry.exit_code in (130, 143):
             print(f"interrupted at job {number} of {len(entries)}; repeat the command to continue")
@@ -94,10 +95,11 @@ def expand(overrides: list[str], user_dirs: Sequence[str] = ()) -> list[list[str
 
     from lab.config.compose import config_dir, options
     from lab.config.refusals import unreadable
+    from lab.config.spelling import spelled
 
     choices: list[list[str]] = []
     try:
-        for override in OverridesParser.create().parse_overrides(overrides):
+        for override in OverridesParser.create().parse_overrides(spelled(overrides)):
             key, value = override.get_key_element(), override.value()
             values: list[str] | None = None
             if isinstance(value, Glob):
@@ -123,10 +125,10 @@ def _prepare_all(combinations: list[list[str]], user_dirs: list[str]) -> list[En
         try:
             entries.append(Entry(words, prepare_job(words, user_dirs)))
         except LabError as error:
-            problems.append(f"job {number} of {len(combinations)} ({' '.join(words)}): {error}")
+            problems.append(f"job {number} of {len(combinations)} ({printable(' '.join(words))}): {error}")
         except OSError as error:  # of a file that checking it reads
             problem = explain(error) or one_line(error)
-            problems.append(f"job {number} of {len(combinations)} ({' '.join(words)}): {problem}")
+            problems.append(f"job {number} of {len(combinations)} ({printable(' '.join(words))}): {problem}")
     if problems:
         for problem in problems[:-1]:
             print(f"error: {problem}", file=sys.stderr)
@@ -164,8 +166,9 @@ def _run(entry: Entry) -> int:
 
 def _summarise(entries: Sequence[Entry], overrides: Sequence[str]) -> None:
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+
+    from lab.report.tables import as_text
 
     values = [{word.key: word.shown for word in map(parse_word, entry.words)} for entry in entries]
     keys = dict.fromkeys(map(word_key, overrides))
@@ -179,12 +182,12 @@ def _summarise(entries: Sequence[Entry], overrides: Sequence[str]) -> None:
     columns = list(dict.fromkeys(key for row in rows for key in row))
     target = entries[0].job.path.parent / "summary.csv"
     shown = [*varied, "run", "state", *[key for key in columns if key.startswith("test/")][:3]]
-    table = Table(title=str(target))
+    table = Table(title=as_text(target))
     for column in shown:
-        table.add_column(column)
+        table.add_column(as_text(column))
     for row in rows:
         cells = [row.get(key, "") for key in shown]
-        table.add_row(*(f"{cell:.4f}" if isinstance(cell, float) else escape(str(cell)) for cell in cells))
+        table.add_row(*(as_text(f"{cell:.4f}" if isinstance(cell, float) else cell) for cell in cells))
     console = Console()
     console.width = max(console.width, 120)  # of a log file it would be 80, and names would be cut
     console.print(table)

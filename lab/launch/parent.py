@@ -19,6 +19,7 @@ from lab.ranks import Place, external_place
 from lab.run_directory import RunDirectory, run_name, sources_fingerprint
 from lab.signals import Interrupted, SignalWatch
 from lab.storage import explain
+from lab.text import guard_streams, printable
 
 _FLAGS = ("--multirun", "--config-dir", "--cfg", "--help")
 _NOT_INHERITED = ("stage", "ckpt", "input", "check", "resume")
@@ -29,6 +30,7 @@ _ANEW = ("strategy", "optimizer", "scheduler")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0 done, 1 failed, 2 refused, 130 and 143 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
+    guard_streams()
     # OpenMP's threads spin while they wait, which on a machine with other work costs more than the step itself.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
@@ -43,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         found = explain(error)
         if found is None:
-            traceback.print_exc()
+            print(printable(traceback.format_exc(), keep_lines=True), end="", file=sys.stderr)
         else:
             print(f"error: {found}", file=sys.stderr)
         return 1

@@ -20,10 +20,12 @@ from lab.launch.jobs import Job, run_job
 from lab.ranks import Place, external_place
 from lab.signals import Interrupted
 from lab.storage import StorageError
+from lab.text import guard_streams
 
 
 def main() -> int:
     """Run this rank's part of the job; what goes wrong is left in ``LAB_ERROR_FILE`` for the parent to say."""
+    guard_streams()
     job = Job.from_json(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     place = external_place(os.environ) or Place()

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from lab.launch.jobs import Job
 from lab.ranks import Place
+from lab.text import printable
 
 GRACE = 3.0
 """Seconds that the other ranks get to end after one has died, and again after SIGTERM."""
@@ -211,7 +212,7 @@ def _report(workers: list[Worker], count: int) -> None:
         if word["kind"] == "refused":
             print(f"error: {word['text']}", file=sys.stderr)
         else:
-            print(f"{word['text']}error: rank {rank} of {count} failed", file=sys.stderr)
+            print(f"{printable(word['text'], keep_lines=True)}error: rank {rank} of {count} failed", file=sys.stderr)
         return
     for worker in workers:
         if worker.code and worker.code > 128 and worker.code not in (130, 143):

@@ -103,7 +103,6 @@ WORDS = {
     # combinations
     "trainer.max_steps=null trainer.max_epochs=null": ("are both null", "set one"),
     "trainer.max_steps=5 trainer.max_epochs=3": ("trainer.max_steps=5", "trainer.max_epochs=3", "only one"),
-    "trainer.max_steps=50": ("scheduler.warmup_steps=100", "must be below trainer.max_steps=50"),
     "data.batch_size=33 trainer.accumulate_grad_batches=2": ("data.batch_size=33", "32 or 34 would be"),
     "strategy=single trainer.devices=2": ("strategy=single uses one device", ON),
     # files
