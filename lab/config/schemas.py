@@ -82,6 +82,8 @@ class TrainerConfig(Strict):
     checkpoint_every_n_steps: Positive | None
     accumulate_grad_batches: Positive
     gradient_clip_val: Annotated[float, Field(gt=0)] | None
+    on_nonfinite: Literal["stop", "skip"]
+    max_skips: Positive
     deterministic: bool
     compile: Literal["inductor", "aot_eager"] | None
 
