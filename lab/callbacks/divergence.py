@@ -35,7 +35,7 @@ class _Step:
     """What an optimizer step has left: ``values`` are its loss and the gradients' norm, on the host once ``copied``."""
 
     step: int
-    values: Tensor
+    values: list[Tensor]
     terms: Mapping[str, Tensor]
     scale: float
     copied: torch.cuda.Event | None = None
@@ -44,7 +44,7 @@ class _Step:
         """Return what is not finite; waits for the device if it must."""
         if self.copied is not None:
             self.copied.synchronize()
-        loss, norm = self.values.tolist()
+        loss, norm = map(float, self.values)
         if not math.isfinite(loss):
             terms = [name for name, value in self.terms.items() if not math.isfinite(float(value))]
             return self.step, 0, next((name for name in terms if name != "loss"), "loss")
@@ -99,15 +99,16 @@ class Divergence(pl.Callback):
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
         """Take loss and norm; under ``skip`` agree with the other ranks, and leave the optimizer nothing to do."""
-        loss = pl_module.step_terms["loss"].detach().double()
+        loss: Tensor = pl_module.step_terms["loss"].detach()
         by_strategy, scale = _skipped_by_strategy(trainer) is not None, _scale(trainer)
-        norm = loss.new_zeros(()) if by_strategy else gradient_norm(optimizer).to(loss.device)
+        norm = torch.zeros_like(loss) if by_strategy else gradient_norm(optimizer).to(loss.device)
         if isinstance(scale, Tensor):
             norm, scale = torch.where(scale.to(loss.device) > 1, 0.0, norm), 1.0
-        values, copied = torch.stack([loss, norm]), None
-        if values.is_cuda:
-            host = torch.empty(2, dtype=values.dtype, pin_memory=True)
-            values, copied = host.copy_(values, non_blocking=True), torch.cuda.Event()
+        values, copied = [loss, norm], None
+        if loss.is_cuda:
+            host = torch.empty(2, dtype=torch.float64, pin_memory=True)
+            host.copy_(torch.stack([loss.double(), norm.double()]), non_blocking=True)
+            values, copied = list(host.unbind()), torch.cuda.Event()
             copied.record()
         self._steps.append(_Step(trainer.global_step + 1, values, dict(pl_module.step_terms), scale, copied))
         if self.policy == "skip" and not by_strategy:

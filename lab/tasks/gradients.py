@@ -16,18 +16,17 @@ from lab.checkpoint.access import is_dtensor
 
 @torch.no_grad()
 def gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor:
-    """Return the norm () float64 of what this rank holds of all gradients, on their device; nothing waits for it.
+    """Return the norm () of what this rank holds of all gradients, on their device; nothing waits for it.
 
-    It is not finite where a gradient is not, or where the squares of one parameter's gradients are beyond its dtype.
+    It is not finite where a gradient is not, or where a sum of squares is beyond its dtype.
     """
-    norms: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
     for gradient in _gradients(optimizer):
-        if gradient.numel():
-            norms.setdefault((gradient.device, gradient.dtype), []).append(gradient)
-    totals = [torch.stack(torch._foreach_norm(group)).double() for group in norms.values()]
-    if not totals:
-        return torch.zeros((), dtype=torch.float64)
-    return torch.linalg.vector_norm(torch.cat([total.to(totals[0].device) for total in totals]))
+        groups.setdefault((gradient.device, gradient.dtype), []).append(gradient)
+    norms = [torch.linalg.vector_norm(torch.stack(torch._foreach_norm(group))) for group in groups.values()]
+    if len(norms) < 2:
+        return norms[0] if norms else torch.zeros(())
+    return torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device, torch.float64) for norm in norms]))
 
 
 def drop_gradients(optimizer: torch.optim.Optimizer) -> None:
@@ -45,13 +44,12 @@ def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[Any]:
 
 def _gradients(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
     for parameter in _parameters(optimizer):
-        for _, values in getattr(parameter, "row_gradients", ()):
-            yield values
         gradient = parameter.grad
-        if gradient is None:
-            continue
-        touched = getattr(parameter, "touched", None)
-        if touched is not None and getattr(parameter, "row_updates", False) and type(parameter) is nn.Parameter:
-            yield gradient.index_select(0, touched)  # of this table nobody reads the other rows, which are many
-        else:
-            yield gradient.to_local() if is_dtensor(gradient) else gradient
+        if getattr(parameter, "row_updates", False) and type(parameter) is nn.Parameter:
+            for _, values in getattr(parameter, "row_gradients", ()):
+                yield values
+            touched = getattr(parameter, "touched", None)
+            if gradient is not None and touched is not None:  # nobody reads the other rows of this table: they are many
+                gradient = gradient.index_select(0, touched)
+        if gradient is not None:
+            yield gradient if type(gradient) is Tensor or not is_dtensor(gradient) else gradient.to_local()
