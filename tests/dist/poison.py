@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor
 
 from lab.tasks.base import Task
+from lab.tasks.detection import DetectionTask
 
+NAN = float("nan")
 TERM = "loss_bbox"
 
 
@@ -22,7 +25,7 @@ class _NaNGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient * float("nan")
+        return gradient * NAN
 
 
 @contextmanager
@@ -30,17 +33,24 @@ def poisoned(steps: Mapping[int, str], rank: int = 0, micro_batch: int = 0) -> I
     """Within this context these optimizer steps go wrong on a rank, at one of their micro-batches.
 
     Args:
-        steps: ``loss`` (the loss is infinite, its gradients are not) or ``gradient`` (the other way round).
+        steps: ``loss`` (the loss is infinite, its gradients are not), ``gradient`` (the other way round), ``states``
+            (all that GRU4Rec makes is NaN), or ``validation`` (the outputs of that step's validation are NaN).
         rank: whose loss it is.
         micro_batch: of the step.
     """
-    original = Task.training_step
+    original, validate = Task.training_step, DetectionTask.validation_step
+
+    def kind_of(task: Any, step: int) -> str | None:
+        return steps.get(step) if task.trainer.global_rank == rank else None
 
     def training_step(self: Any, batch: Any, batch_idx: int) -> Tensor:
-        kind = steps.get(self.trainer.global_step + 1)
-        here = self.trainer.global_rank == rank and batch_idx % self.trainer.accumulate_grad_batches == micro_batch
-        if kind is None or not here:
+        kind = kind_of(self, self.trainer.global_step + 1)
+        if kind in (None, "validation") or batch_idx % self.trainer.accumulate_grad_batches != micro_batch:
             return original(self, batch, batch_idx)
+        if kind == "states":
+            layers = self.net._layers
+            with mock.patch.object(self.net, "_layers", lambda *args: [state * NAN for state in layers(*args)]):
+                return original(self, batch, batch_idx)
         plain = self.net.loss
 
         def loss(*args: Any) -> dict[str, Tensor]:
@@ -52,5 +62,20 @@ def poisoned(steps: Mapping[int, str], rank: int = 0, micro_batch: int = 0) -> I
         with mock.patch.object(self.net, "loss", loss):
             return original(self, batch, batch_idx)
 
-    with mock.patch.object(Task, "training_step", training_step):
+    def validation_step(self: Any, batch: Any, batch_idx: int) -> Any:
+        if kind_of(self, self.trainer.global_step) != "validation":
+            return validate(self, batch, batch_idx)
+        forward = self.forward
+
+        def spoiled(*args: Any) -> Any:
+            outputs = forward(*args)
+            return dataclasses.replace(outputs, all_logits=outputs.all_logits * NAN)
+
+        with mock.patch.object(self, "forward", spoiled):
+            return validate(self, batch, batch_idx)
+
+    with (
+        mock.patch.object(Task, "training_step", training_step),
+        mock.patch.object(DetectionTask, "validation_step", validation_step),
+    ):
         yield

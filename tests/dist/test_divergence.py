@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 
+from lab.checkpoint.format import CheckpointReader
+from lab.models.gru4rec.network import GRU4Rec
 from lab.report.metrics_csv import read_metrics
+from lab.tasks.optim import Adagrad
 from tests.dist.harness import fit, losses, weights, worst_relative
-from tests.dist.poison import TERM, poisoned
+from tests.dist.poison import NAN, TERM, poisoned
 from tests.distributed import run_distributed
 from tests.runs import record
 
@@ -135,3 +140,77 @@ def test_a_run_that_skips_resumes_to_the_same_bits(alone: Path, tmp_path: Path) 
     for name in ("last.ckpt", "best.ckpt"):
         torch.testing.assert_close(weights(run, name), weights(whole, name), rtol=0, atol=0)
     assert losses(run) == pytest.approx(losses(whole), abs=0, nan_ok=True)
+
+
+def validate_badly(rank: int, folder: str) -> None:
+    """The second validation of a run is bad on one rank only."""
+    words = ("optimizer.lr=1e-3", "trainer.max_steps=4", "trainer.val_every_n_steps=2", "strategy=ddp")
+    with poisoned({4: "validation"}, rank=1):
+        fit((*words, "data.num_train=32"), Path(folder), rank, 2, code=1)
+
+
+def test_outputs_that_are_not_finite_stop_all_ranks_after_the_validation(tmp_path: Path) -> None:
+    run_distributed(validate_badly, 2, (str(tmp_path),))
+    run = only(tmp_path)
+    assert record(run)["state"] == "diverged"
+    assert record(run)["diverged"] == [{"step": 4, "term": "what the network makes of the validation set"}]
+    assert {name: CheckpointReader(run / "checkpoints" / name).step for name in ("best.ckpt", "last.ckpt")} == {
+        "best.ckpt": 2,
+        "last.ckpt": 2,
+    }
+
+
+GRU4REC = (
+    "trainer=cpu",
+    "logger=csv",
+    "model=gru4rec",
+    "data=sessions_synthetic",
+    "data.num_items=30",
+    "data.num_train=60",
+    "data.num_val=20",
+    "data.num_test=20",
+    "data.batch_size=8",
+    "eval.ks=[5]",
+    "trainer.checkpoint_every_n_steps=1",
+    "callbacks.progress=false",
+)
+
+
+def test_states_of_gru4rec_and_its_rows_are_put_back(tmp_path: Path) -> None:
+    """Gradients of tables are handed over by rows here; the step before the last is the good one."""
+    words = ("trainer.max_steps=4", "trainer.on_nonfinite=skip", "optimizer.momentum=0.3")
+    with poisoned({3: "states", 4: "gradient"}):
+        run = fit(words, tmp_path, base=GRU4REC)
+    last, before = (CheckpointReader(run / "checkpoints" / name) for name in ("last.ckpt", "previous.ckpt"))
+    assert (last.step, before.step) == (4, 3)
+    assert record(run)["skipped_steps"] == 2
+    for reader in (last, before):
+        assert all(state.isfinite().all() and state.any() for state in reader.state["network"].values())
+    torch.testing.assert_close(last.state["network"], before.state["network"], rtol=0, atol=0)
+    assert all(torch.equal(last.read(name), before.read(name)) for name in last.names())
+    assert any("/sum" in name for name in last.names("optimizer/"))
+
+
+def test_weights_that_a_step_has_made_infinite_are_not_kept(tmp_path: Path) -> None:
+    """Loss and gradients are finite; what the optimizer makes of a weight at the second step is not."""
+    step, calls = Adagrad.step, []
+
+    def overflow(optimizer: Any, closure: Any) -> Any:
+        loss = step(optimizer, closure)
+        calls.append(loss)
+        if len(calls) == 2:
+            optimizer.param_groups[0]["params"][-1].detach().view(-1)[-1] = float("inf")
+        return loss
+
+    with mock.patch.object(Adagrad, "step", overflow):
+        run = fit(("trainer.max_steps=2",), tmp_path, base=GRU4REC, code=1)
+    assert record(run)["diverged"] == [{"step": 2, "term": "net.By.weight"}]
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert CheckpointReader(run / "checkpoints" / "last.ckpt").step == 1
+
+
+def test_scores_that_are_not_finite_stop_a_recommender(tmp_path: Path) -> None:
+    """It has no loss of the validation set: lanes are for training only."""
+    with mock.patch.object(GRU4Rec, "encode", lambda self, batch, queries: torch.full((len(queries), 100), NAN)):
+        run = fit(("trainer.max_steps=2",), tmp_path, base=GRU4REC, code=1)
+    assert record(run)["diverged"] == [{"step": 2, "term": "what the network makes of the validation set"}]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lab.assembly import QUIET
-from lab.callbacks.divergence import Divergence
+from lab.callbacks.divergence import Divergence, _Step
 from lab.callbacks.run_state import RunState
 from lab.callbacks.steps import StepLog
 from lab.checkpoint.format import CheckpointReader
@@ -128,6 +128,35 @@ def test_so_many_skips_in_a_row_stop_it() -> None:
     assert "number 2 in a row (trainer.max_skips=2)" in str(error)
     assert divergence.skipped == 3
     assert torch.equal(watch.weights[2], watch.weights[4])
+
+
+class Event:
+    """Stands for a copy from a GPU, which takes a wait to be complete."""
+
+    waits = 0
+
+    def synchronize(self) -> None:
+        Event.waits += 1
+
+
+def test_nothing_waits_for_the_latest_step_of_a_gpu() -> None:
+    """It is looked at when the next one is under way, or at once where somebody must know."""
+    divergence = Divergence("stop", 1, StepLog(1, 1, 1))
+    trainer: Any = pl.Trainer(accelerator="cpu", logger=False, **QUIET)
+    good, bad = ([torch.tensor(value), torch.tensor(1.0)] for value in (1.0, NAN))
+    Event.waits = 0
+    divergence._steps = [_Step(1, good, {}, 1.0, Event())]  # type: ignore[arg-type]
+    assert not divergence.has_found(trainer)
+    assert Event.waits == 0
+    divergence._steps.append(_Step(2, bad, {}, 1.0, Event()))  # type: ignore[arg-type]
+    assert not divergence.has_found(trainer)
+    assert Event.waits == 1
+    assert [step.step for step in divergence._steps] == [2]
+    assert divergence.has_found(trainer, now=True)
+    divergence._steps.append(_Step(3, bad, {}, 1.0, Event()))  # type: ignore[arg-type]
+    assert divergence.has_found(trainer)
+    with pytest.raises(Diverged, match="at step 2: loss is"):
+        divergence.act(trainer, None)
 
 
 def test_counts_go_on_after_a_resume() -> None:
