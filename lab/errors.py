@@ -44,6 +44,19 @@ class RegistryError(LabError, KeyError):
         return one_line(Exception.__str__(self))  # KeyError would quote the message
 
 
+class Diverged(ArithmeticError):
+    """A training whose numbers are no longer finite: no mistake of a word, so it exits with code 1, in one line too.
+
+    Attributes:
+        step: the optimizer step.
+        term: what was not finite first: a term of the loss, the gradient's norm, a tensor, an evaluation's outputs.
+    """
+
+    def __init__(self, message: str, step: int, term: str) -> None:
+        super().__init__(message)
+        self.step, self.term = step, term
+
+
 def closest(name: str, known: Iterable[str], count: int = 3) -> str:
     """Return ``"; did you mean 'a' or 'b'?"`` for the names in ``known`` nearest to ``name``, or ``""``."""
     matches = difflib.get_close_matches(name, list(known), n=count, cutoff=0.5)

@@ -29,6 +29,7 @@ from lab.assembly import (
     ranks,
 )
 from lab.callbacks.checkpoint import RunCheckpoint, start_at
+from lab.callbacks.divergence import Divergence
 from lab.callbacks.ema import EMA
 from lab.callbacks.interrupt import Interrupt
 from lab.callbacks.own_directory import OwnDirectory
@@ -37,7 +38,7 @@ from lab.callbacks.run_state import RunState
 from lab.callbacks.steps import StepLog
 from lab.checkpoint.format import CheckpointReader
 from lab.data.datamodule import DataModule
-from lab.errors import CheckpointError, LabError, RunError
+from lab.errors import CheckpointError, Diverged, LabError, RunError
 from lab.files import replace_folder
 from lab.planning import of_many, print_plan, settle_strategy
 from lab.ranks import Place
@@ -65,7 +66,7 @@ def fit(config: dict[str, Any], run: RunDirectory, place: Place) -> int:
         place: this process among those of the job.
 
     Returns:
-        The exit code: 0 finished, 130 or 143 interrupted.
+        The exit code: 0 finished, 1 diverged, 130 or 143 interrupted.
 
     Raises:
         LabError: something in the config, the data or the run directory is wrong.
@@ -88,6 +89,9 @@ def fit(config: dict[str, Any], run: RunDirectory, place: Place) -> int:
             code, state = interrupted.exit_code, "interrupted"
             if place.rank == 0:
                 print(f"{interrupted}; repeat the command to continue", file=sys.stderr)
+        except Diverged as error:
+            state = "diverged"
+            _record_divergence(error, run, place)
         except LabError:
             code, state = 2, "failed" if run.is_new else run.before
             raise
@@ -95,6 +99,8 @@ def fit(config: dict[str, Any], run: RunDirectory, place: Place) -> int:
             _end(run, state, code)
             if wandb_run is not None:
                 wandb_run.finish(code)
+    if state == "diverged":
+        collectives.largest(0)  # the parent ends what runs on seconds after the first rank that has ended
     if code == 0 and place.rank == 0:
         print_result(run, config)
     return code
@@ -108,6 +114,16 @@ def _end(run: RunDirectory, state: str, code: int) -> None:
             raise
         # The error that ends the run says what is wrong with the disk; run.json says "running" still, which is read
         # as interrupted.
+
+
+def _record_divergence(error: Diverged, run: RunDirectory, place: Place) -> None:
+    """Say in one line where it happened, what to try and from where the run goes on; keep it in ``run.json``."""
+    run.update(diverged=[*run.record.get("diverged", []), {"step": error.step, "term": error.term}])
+    if place.rank == 0:
+        last = run.checkpoints / "last.ckpt"
+        start = f"step {CheckpointReader(last).step}" if last.exists() else "the start, as there is no checkpoint yet"
+        also = f"the same command goes on from {start}, and so does resume={run.path} with changed settings"
+        print(f"error: {error}; {also}", file=sys.stderr)
 
 
 def _check_dataset(data: DataModule, config: Mapping[str, Any], run: RunDirectory) -> None:
@@ -184,7 +200,9 @@ def _train(
         run.update(resumed_at=[*run.record["resumed_at"], start])
         if place.rank == 0:
             print(f"continuing {run.path} at step {start} of {plan.max_steps}")
-    callbacks = make_callbacks(config, run, metrics, plan, watch, place, ckpt)
+    log = StepLog(config["trainer"]["log_every_n_steps"], config["data"]["batch_size"], plan.steps_per_epoch)
+    divergence = Divergence(config["trainer"]["on_nonfinite"], config["trainer"]["max_skips"], log)
+    callbacks = make_callbacks(config, run, metrics, plan, watch, place, ckpt, log, divergence)
     loggers = [metrics, *([wandb_run] if wandb_run else [])]
     trainer = make_trainer(config, run, plan, callbacks, loggers, place)
     start_at(trainer, start)
@@ -196,6 +214,9 @@ def _train(
         except LabError:
             run.update(steps=trainer.global_step)  # a run that has taken a step is never discarded
             raise
+        finally:
+            if divergence.skipped:
+                run.update(skipped_steps=divergence.skipped)
     run.update(world_size=collectives.world_size(), hardware=evaluation.describe_device(trainer))
     return config
 
@@ -316,16 +337,19 @@ def make_callbacks(
     watch: SignalWatch,
     place: Place,
     resume_from: Path | None,
+    log: StepLog,
+    divergence: Divergence,
 ) -> list[pl.Callback]:
     """Return the callbacks in the order in which they must act."""
     settings, trainer = config["callbacks"], config["trainer"]
     ema = EMA(**settings["ema"]) if settings["ema"] else None
-    log = StepLog(trainer["log_every_n_steps"], config["data"]["batch_size"], plan.steps_per_epoch)
     every = trainer["checkpoint_every_n_steps"]
-    checkpoint = RunCheckpoint(run.checkpoints, metrics, plan.val_every, plan.max_steps, every, ema, watch, resume_from)
+    checkpoint = RunCheckpoint(
+        run.checkpoints, metrics, plan.val_every, plan.max_steps, every, ema, watch, divergence, resume_from
+    )
     callbacks: list[pl.Callback] = [OwnDirectory(run)] if run.writes else []
     callbacks += [ema] if ema is not None else []
-    callbacks += [log, checkpoint]
+    callbacks += [log, divergence, checkpoint]
     if settings["progress"] and place.rank == 0:
         callbacks.append(ProgressBar(log, plan.max_steps))
     return [*callbacks, Interrupt(checkpoint, watch)]

@@ -44,8 +44,12 @@ NOT_IN_HASH = (
     "callbacks.progress",
     "callbacks.pictures",
     "trainer.checkpoint_every_n_steps",
+    "trainer.max_skips",
 )
 """Keys that do not change the training; ``ckpt`` counts only where a fit takes its weights from it."""
+
+HASHED_UNLESS = {"trainer.on_nonfinite": "stop"}
+"""Keys that came later: at this value a run has the name that it had before them."""
 
 _VERSIONS = ("torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "datasets", "wandb", "numpy")
 
@@ -54,12 +58,13 @@ def run_name(config: Mapping[str, Any]) -> str:
     """Return ``<model>-<data>-<hash>`` for a resolved config."""
     content = copy.deepcopy(dict(config))
     ignored = NOT_IN_HASH if content.get("stage") == "fit" else (*NOT_IN_HASH, "ckpt")
-    for key in ignored:
+    for key in (*ignored, *HASHED_UNLESS):
         node: Any = content
         *parents, leaf = key.split(".")
         for part in parents:
             node = node.get(part) or {}
-        node.pop(leaf, None)
+        if key not in HASHED_UNLESS or node.get(leaf) == HASHED_UNLESS[key]:
+            node.pop(leaf, None)
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
     return f"{config['model']['name']}-{config['data']['name']}-{digest}"
 
@@ -175,7 +180,7 @@ class RunDirectory:
 
     @property
     def state(self) -> str:
-        """``new``, ``finished``, ``failed``, ``interrupted`` or, while somebody holds the lock, ``running``."""
+        """``new``, ``finished``, ``failed``, ``diverged``, ``interrupted``; ``running`` while it is held."""
         state = str(self.record.get("state", "new" if self.is_new else "interrupted"))
         return "interrupted" if state == "running" and not self._is_running() else state
 

@@ -126,6 +126,8 @@ class TrainerConfig(Strict):
     checkpoint_every_n_steps: Positive | None
     accumulate_grad_batches: Positive
     gradient_clip_val: Above0 | None
+    on_nonfinite: Literal["stop", "skip"]
+    max_skips: Positive
     deterministic: Bool
     compile: Literal["inductor", "aot_eager"] | None
 

@@ -37,6 +37,7 @@ class Task(pl.LightningModule):
 
     Attributes:
         results: the metrics of the last evaluation, named ``val/...`` or ``test/...``.
+        outputs_are_finite: whether the network's outputs were, in all batches of this validation on this rank.
         tables: what of the last evaluation takes a table to say, by name.
         step_terms: the loss and its terms of the current optimizer step.
         monitor: the metric, higher is better, that ``best.ckpt`` is the best of.
@@ -84,6 +85,7 @@ class Task(pl.LightningModule):
         self.weights_kind = "raw"
         self.trained_steps = 0
         self.val_loss = SetLoss()
+        self.outputs_are_finite = True
         self.make_metrics()
 
     @property
@@ -147,14 +149,24 @@ class Task(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Forget what a validation that did not end has left."""
         self.val_loss.reset()
+        self.outputs_are_finite = True
         self.reset_metrics("val")
 
     def validation_step(self, batch: Any, batch_idx: int) -> Any:
         """Collect metrics and the loss; return the network's outputs for whoever draws them."""
         outputs = self(batch)
-        self.val_loss.update(self.net, outputs, batch)
-        self.evaluate("val", outputs, batch)
+        if self.may_measure(self.val_loss.update(self.net, outputs, batch)):
+            self.evaluate("val", outputs, batch)
         return outputs
+
+    def may_measure(self, finite: bool) -> bool:
+        """Take note whether a validation batch's outputs are finite, and return whether metrics should see them.
+
+        In a training they should not where they are not finite: metrics have errors of their own for such numbers, and
+        ``callbacks.divergence`` stops all ranks together at the end of the validation.
+        """
+        self.outputs_are_finite &= finite
+        return finite or self._trainer is None or self.trainer.state.fn != "fit"
 
     def on_validation_epoch_end(self) -> None:
         """Compute ``val/...``."""

@@ -53,6 +53,12 @@ def test_what_does_not_change_the_training_does_not_change_the_name(key: str, va
     assert run_name(changed(key, value)) == run_name(CONFIG)
 
 
+def test_a_key_that_came_later_leaves_names_as_they_were() -> None:
+    assert run_name(changed("trainer.on_nonfinite", "stop")) == run_name(CONFIG)
+    assert run_name(changed("trainer.max_skips", 3)) == run_name(CONFIG)
+    assert run_name(changed("trainer.on_nonfinite", "skip")) != run_name(CONFIG)
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [("seed", 1), ("model.net.width", 9), ("data.batch_size", 4), ("ckpt", "w.ckpt"), ("debug.max_steps", 2)],
