@@ -147,12 +147,12 @@ def parse(file: Path) -> ast.Module | None:
         return None
 
 
-def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
     """Yield the statements of a module, those below ``if`` and ``try`` too."""
     for node in body:
         yield node
         if isinstance(node, ast.If | ast.Try):
-            yield from _statements([*node.body, *node.orelse])
+            yield from statements([*node.body, *node.orelse])
 
 
 def _find(module: str, name: str, depth: int = 0) -> tuple[str, Definition] | None:
@@ -167,7 +167,7 @@ def _find(module: str, name: str, depth: int = 0) -> tuple[str, Definition] | No
         return None
     known: dict[str, None] = {}
     unsure = False
-    for node in _statements(tree.body):
+    for node in statements(tree.body):
         if isinstance(node, Definition):
             if node.name == name:
                 return module, node
@@ -177,7 +177,7 @@ def _find(module: str, name: str, depth: int = 0) -> tuple[str, Definition] | No
             unsure |= any(alias.name == "*" for alias in node.names)
             alias = next((alias for alias in node.names if (alias.asname or alias.name) == name), None)
             if alias is not None:
-                source = _absolute(node, module, file)
+                source = absolute(node, module, file)
                 return None if find_module(f"{source}.{alias.name}") else _find(source, alias.name, depth + 1)
         elif isinstance(node, ast.Assign | ast.AnnAssign | ast.Import):
             unsure |= name in ast.unparse(node)
@@ -188,7 +188,8 @@ def _find(module: str, name: str, depth: int = 0) -> tuple[str, Definition] | No
     raise LookupError(f"{module} has no {name!r}", closest(name, public))
 
 
-def _absolute(node: ast.ImportFrom, module: str, file: Path) -> str:
+def absolute(node: ast.ImportFrom, module: str, file: Path) -> str:
+    """Return the module that an ``import from`` names, its dots resolved."""
     if not node.level:
         return node.module or ""
     parts = module.split(".")
