@@ -437,9 +437,9 @@ def stand_alone(node: Any) -> Any:
     Raises:
         CheckpointError: such a folder cannot be read.
     """
-    if isinstance(node, list | tuple):
+    if isinstance(node, list | tuple) and not is_sealed():
         return [stand_alone(item) for item in node]
-    if not isinstance(node, Mapping):
+    if not isinstance(node, Mapping) or is_sealed():  # what a checkpoint holds is refused where it does not
         return node
     tree = {key: stand_alone(item) for key, item in node.items()}
     target = tree.get("_target_")

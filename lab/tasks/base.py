@@ -220,7 +220,7 @@ class Task(pl.LightningModule):
             with sealed(), understood(path, f"{cls.__name__} can be made of its hyper_parameters"):
                 return cls(**{**stored.arguments, **changes})
         except LabError as error:
-            if isinstance(error, CheckpointError) or (eval is not None and str(error).startswith("eval")):
+            if str(path) in str(error) or (eval is not None and str(error).startswith("eval")):
                 raise
             raise CheckpointError(f"{path}: {error}") from error
 
