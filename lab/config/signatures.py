@@ -7,11 +7,8 @@ Where the text alone cannot tell (star imports, ``**kwargs``, compiled modules),
 from __future__ import annotations
 
 import ast
-import importlib.util
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from lab.config.annotations import (
@@ -25,6 +22,7 @@ from lab.config.annotations import (
     shown,
 )
 from lab.config.problems import as_typed, is_of_type, keys_of, message_of
+from lab.config.sources import absolute, find_module, look_up, parse, statements
 from lab.errors import ConfigError, closest
 
 Definition = ast.ClassDef | ast.FunctionDef
@@ -139,42 +137,6 @@ def find_signature(target: str) -> Signature | None:
     return _signature(*found) if found is not None and count == len(parts) - 1 else None
 
 
-def find_module(module: str) -> Path | None:
-    """Return the file of a module without importing it or its parents; None where there is none."""
-    top, *rest = module.split(".")
-    try:
-        spec = importlib.util.find_spec(top)
-    except ValueError:  # an empty name
-        return None
-    if spec is None:
-        return None
-    if not rest:
-        return Path(spec.origin) if spec.origin else Path(next(iter(spec.submodule_search_locations or [top])))
-    for folder in spec.submodule_search_locations or []:
-        path = Path(folder, *rest)
-        for file in (path / "__init__.py", path.with_name(f"{path.name}.py")):
-            if file.is_file():
-                return file
-    return None
-
-
-@cache
-def parse(file: Path) -> ast.Module | None:
-    """Return the syntax tree of a source file; None where it is none or has a mistake."""
-    try:
-        return ast.parse(file.read_text(encoding="utf-8")) if file.suffix == ".py" else None
-    except SyntaxError:  # importing it will say so, with the line
-        return None
-
-
-def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield the statements of a module, those below ``if`` and ``try`` too."""
-    for node in body:
-        yield node
-        if isinstance(node, ast.If | ast.Try):
-            yield from statements([*node.body, *node.orelse])
-
-
 def _find(module: str, name: str, depth: int = 0) -> tuple[str, Definition] | None:
     """Follow a name to its definition and module; None where it cannot be told.
 
@@ -208,32 +170,6 @@ def _find(module: str, name: str, depth: int = 0) -> tuple[str, Definition] | No
     raise LookupError(f"{module} has no {name!r}", closest(name, public))
 
 
-@cache
-def look_up(module: str, name: str) -> tuple[str, ast.expr | ast.ClassDef] | None:
-    """Follow a name of a module to the value or class that it stands for, and its module; None where it is neither."""
-    for _ in range(8):
-        file = find_module(module)
-        tree = parse(file) if file is not None else None
-        if file is None or tree is None:
-            return None
-        source = ""
-        for node in statements(tree.body):
-            if isinstance(node, ast.ClassDef) and node.name == name:
-                return module, node
-            if isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == name for to in node.targets):
-                return module, node.value
-            if isinstance(node, ast.ImportFrom):
-                alias = next((alias for alias in node.names if (alias.asname or alias.name) == name), None)
-                source = source if alias is None else absolute(node, module, file)
-                name = name if alias is None else alias.name
-                if alias is not None:
-                    break
-        if not source:
-            return None
-        module = source
-    return None
-
-
 def _fields(module: str, node: ast.ClassDef) -> Signature:
     """Return the fields of a dataclass as a signature."""
     fields = [item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
@@ -251,15 +187,6 @@ def _plain_values(nodes: Mapping[str, ast.expr]) -> dict[str, Any]:
         except ValueError:  # an expression: what it gives is not told by its text
             continue
     return values
-
-
-def absolute(node: ast.ImportFrom, module: str, file: Path) -> str:
-    """Return the module that an ``import from`` names, its dots resolved."""
-    if not node.level:
-        return node.module or ""
-    parts = module.split(".")
-    kept = parts[: len(parts) - node.level + (file.name == "__init__.py")]
-    return ".".join([*kept, *([node.module] if node.module else [])])
 
 
 def _signature(module: str, node: Definition) -> Signature | None:

@@ -95,7 +95,7 @@ WORDS = {
     "model.net._target_=detr_resnet5": ("unknown model 'detr_resnet5'", "'detr_resnet50'"),
     "model.net._target_=detr_resnet50.coc": ("detr_resnet50 has no weights 'coc'", "'coco'"),
     "model.net._target_=lab.models.detr.network.DETER": ("has no 'DETER'", ON, "'DETR'"),
-    "model.net._target_=lab.models.dettr.network.DETR": ("lab.models has no 'dettr'", "'detr'"),
+    "model.net._target_=lab.models.dettr.network.DETR": ("'lab.models' has no 'dettr'", "'detr'"),
     "model.net._target_=os.system": ("not in an allowed package", "extensions=[PACKAGE]"),
     "data.num_vall=3": ("ShapesDataModule takes no argument 'num_vall'", "'num_val'"),
     "data.root=x": ("ShapesDataModule takes no argument 'root'",),
