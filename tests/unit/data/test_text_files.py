@@ -68,7 +68,7 @@ def test_ends_of_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("猫".encode("gbk"), "should be UTF-8"),
+        ("猫狗".encode("gbk"), "should be UTF-8"),
         (b"\xff\xfea", "starts as UTF-16-LE"),
         (b'<?xml version="1.0" encoding="shift_jis"?><n>\xff</n>', "declares SHIFT_JIS"),
         (b"ab\0c", "zero bytes"),
