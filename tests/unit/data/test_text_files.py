@@ -70,7 +70,7 @@ def test_ends_of_lines(tmp_path: Path) -> None:
     [
         ("猫狗".encode("gbk"), "should be UTF-8"),
         (b"\xff\xfea", "starts as UTF-16-LE"),
-        (b'<?xml version="1.0" encoding="shift_jis"?><n>\xff</n>', "declares SHIFT_JIS"),
+        (b'<?xml version="1.0" encoding="shift_jis"?><n>\x81 </n>', "declares SHIFT_JIS"),
         (b"ab\0c", "zero bytes"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "should be UTF-8"),
     ],
