@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from lab.data.folders import name_problem, printable, stored_name
 from lab.errors import ConfigError, DataError, LabError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ROWS_VERSION = 1  # part of the cache key: raise it when the content of rows changes
+ROWS_VERSION = 2  # part of the cache key: raise it when the content of rows changes
 ROW_COLUMNS = {
     "image_id": "int64",
     "file_name": "string",
@@ -34,6 +35,7 @@ ROW_COLUMNS = {
     "bad_boxes": "[string]",
     "unknown": "[string]",
     "wrong_size": "bool",
+    "unturned": "bool",
 }
 MAX_NAMES = 5
 
@@ -75,11 +77,13 @@ def make_row(
         stated_size: (height, width) that the annotation states; None where it states none.
         objects: what the annotation holds.
     """
-    (height, width), unreadable = read_header(folder / name)
-    row: dict[str, Any] = {"image_id": image_id, "file_name": name, "height": height, "width": width}
+    found = find_image(folder, name, stated_size)
+    (height, width), unreadable = found.size, found.problem
+    row: dict[str, Any] = {"image_id": image_id, "file_name": found.name, "height": height, "width": width}
     row |= {"boxes": [], "labels": [], "area": [], "iscrowd": []}
     row |= {"unreadable": unreadable, "bad_boxes": [], "unknown": []}
     row["wrong_size"] = not unreadable and stated_size is not None and stated_size != (height, width)
+    row["unturned"] = found.unturned
     for item in objects:
         if item.label is None:
             row["unknown"].append(item.category)
@@ -142,7 +146,7 @@ def report_problems(table: Dataset, policy: BadSamplePolicy, source: str, folder
     """
     if policy not in ("error", "skip"):
         raise ConfigError(f"on_bad_sample={policy!r} is unknown: give 'error' or 'skip'")
-    wanted = ("file_name", "unreadable", "bad_boxes", "bad_objects", "unknown", "wrong_size")
+    wanted = ("file_name", "unreadable", "bad_boxes", "bad_objects", "unknown", "wrong_size", "unturned")
     columns = table.select_columns([name for name in wanted if name in table.column_names])[:]
     names = columns["file_name"]
     columns = {
@@ -150,6 +154,7 @@ def report_problems(table: Dataset, policy: BadSamplePolicy, source: str, folder
         "bad_objects": [[]] * len(names),
         "unknown": [[]] * len(names),
         "wrong_size": [False] * len(names),
+        "unturned": [False] * len(names),
     } | columns
     unreadable = [f"{name} ({why})" for name, why in zip(names, columns["unreadable"], strict=True) if why]
     usable = [index for index, why in enumerate(columns["unreadable"]) if not why]
@@ -158,6 +163,7 @@ def report_problems(table: Dataset, policy: BadSamplePolicy, source: str, folder
     objects = [f"{name} {what}" for name, found in zip(names, columns["bad_objects"], strict=True) for what in found]
     unknown = [category for found in columns["unknown"] for category in found]
     sizes = [name for name, wrong in zip(names, columns["wrong_size"], strict=True) if wrong]
+    unturned = [name for name, wrong in zip(names, columns["unturned"], strict=True) if wrong]
     if not usable:
         detail = f"; {_some(unreadable)}" if unreadable else ""
         raise DataError(f"{source}: none of its {len(names)} images can be read in {folder}{detail}")
@@ -166,7 +172,8 @@ def report_problems(table: Dataset, policy: BadSamplePolicy, source: str, folder
         (boxes, "boxes without an area inside of the image, left out"),
         (objects, "annotations that cannot be used, left out"),
         (unknown, "objects of unknown categories, left out"),
-        (sizes, "images of another size than their annotation states (EXIF rotation?), annotations taken as they are"),
+        (sizes, "images of another size than their annotation states, annotations taken as they are"),
+        (unturned, "images annotated before their EXIF orientation was applied, taken unturned as the annotations are"),
     )
     for found, what in problems:
         if found and policy == "error":
@@ -181,17 +188,38 @@ def report_problems(table: Dataset, policy: BadSamplePolicy, source: str, folder
     return usable
 
 
-def read_header(path: Path) -> tuple[tuple[int, int], str]:
-    """Return ((height, width), why the image cannot be opened or ``""``) without decoding the pixels."""
-    from PIL import Image
+class FoundImage(NamedTuple):
+    """An annotated image on disk, its pixels not decoded.
 
-    if not path.is_file():
-        return (0, 0), "missing"
-    try:
-        with Image.open(path) as image:
-            return (image.height, image.width), ""
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return (0, 0), f"{type(error).__name__}: not an image that Pillow opens"
+    Attributes:
+        name: relative to the folder, as the file system has it.
+        size: (height, width) of the pixels in which the annotation stands.
+        problem: why the image cannot be used, or ``""``.
+        unturned: whether the annotation stands in the pixels before the EXIF orientation is applied.
+    """
+
+    name: str
+    size: tuple[int, int]
+    problem: str
+    unturned: bool
+
+
+def find_image(folder: Path, name: str, stated_size: tuple[int, int] | None = None) -> FoundImage:
+    """Look for the image that an annotation names; nothing is raised for a bad one.
+
+    Args:
+        folder: where the images are; a name that leads out of it is a problem.
+        name: as the annotation gives it.
+        stated_size: (height, width) that the annotation states; None where it states none.
+    """
+    from lab.data.image_files import read_image_header
+
+    if problem := name_problem(name):
+        return FoundImage(printable(name), (0, 0), problem, False)
+    name = stored_name(folder, name)
+    header = read_image_header(folder / name)
+    unturned = stated_size == header.stored != header.size
+    return FoundImage(name, header.stored if unturned else header.size, header.problem, unturned)
 
 
 def _some(names: list[str]) -> str:

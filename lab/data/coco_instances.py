@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from lab.data.annotations import BadSamplePolicy, build_table, read_header
+from lab.data.annotations import BadSamplePolicy, build_table, find_image
 from lab.data.coco import annotated_images, label_names, load_coco, read_categories, split_files, stated_size
 from lab.data.fingerprint import coco_fingerprint
 from lab.data.segmentation import Annotation, SegmentationDataset
@@ -45,6 +45,7 @@ ROW_COLUMNS = {
     "unreadable": "string",
     "bad_objects": "[string]",
     "wrong_size": "bool",
+    "unturned": "bool",
 }
 MIN_NUMBERS = 6  # of a polygon: three corners
 
@@ -89,7 +90,7 @@ class InstancesDataset(SegmentationDataset):
     ) -> None:
         self._fingerprint = coco_fingerprint(root, annotations, images)
         source, folder = Path(root) / annotations, Path(root) / images
-        arguments = {"annotations": str(source.resolve()), "key": f"1-{self._fingerprint}"}
+        arguments = {"annotations": str(source.resolve()), "key": f"2-{self._fingerprint}"}
         categories = build_table(read_categories, arguments, {"id": "int64", "name": "string"})[:]
         pairs = list(zip(categories["id"], categories["name"], strict=True))
         names, self.label_to_category = label_names(pairs, "contiguous")
@@ -218,12 +219,12 @@ def read_rows(annotations: str, images: str, key: str) -> Iterator[dict[str, Any
     content = load_coco(Path(annotations))
     labels = {number: label for label, number in enumerate(sorted(int(item["id"]) for item in content["categories"]))}
     for image, items in annotated_images(content, annotations):
-        name = str(image["file_name"])
-        size, unreadable = read_header(Path(images) / name)
+        name, size, unreadable, unturned = find_image(Path(images), str(image["file_name"]), stated_size(image))
         row: dict[str, Any] = {"image_id": int(image["id"]), "file_name": name, "label_name": name}
         row |= {"height": size[0], "width": size[1], "unreadable": unreadable}
         row |= {column: [] for column in ("ids", "masks", "labels", "area", "iscrowd", "bad_objects")}
         row["wrong_size"] = not unreadable and stated_size(image) not in (None, size)
+        row["unturned"] = unturned
         for item in items if not unreadable else ():
             mask, problem = usable_mask(item.get("segmentation"), size)
             if int(item["category_id"]) not in labels:

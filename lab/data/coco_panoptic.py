@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 
-from lab.data.annotations import BadSamplePolicy, build_table, read_header
+from lab.data.annotations import BadSamplePolicy, build_table, find_image
 from lab.data.coco import split_files
 from lab.data.fingerprint import panoptic_fingerprint
 from lab.data.label_maps import LabelTable, label_header, read_ids
@@ -78,7 +78,7 @@ class PanopticDataset(SegmentationDataset):
     ) -> None:
         self._fingerprint = panoptic_fingerprint(root, annotations, labels, images)
         root = Path(root)
-        arguments = {"annotations": str((root / annotations).resolve()), "key": f"1-{self._fingerprint}"}
+        arguments = {"annotations": str((root / annotations).resolve()), "key": f"2-{self._fingerprint}"}
         categories = build_table(read_categories, arguments, CATEGORY_COLUMNS)[:]
         self.label_to_category = tuple(categories["id"])
         self.thing_labels = tuple(label for label, thing in enumerate(categories["isthing"]) if thing)
@@ -200,13 +200,13 @@ def read_rows(annotations: str, labels: str, images: str, key: str) -> Iterator[
     for stray in sorted(set(annotated) - known)[:1]:
         raise DataError(f"{annotations}: an annotation belongs to image {stray}, which 'images' lacks")
     for image in content["images"]:
-        name, item = str(image["file_name"]), annotated.get(int(image["id"]))
-        (height, width), unreadable = read_header(Path(images) / name)
+        item = annotated.get(int(image["id"]))
+        name, (height, width), unreadable, _ = find_image(Path(images), str(image["file_name"]))
         found = {} if item is None else item
         if not unreadable and item is None:
             unreadable = "it has no annotation"
         elif not unreadable:
-            size, unreadable = label_header(Path(labels) / found["file_name"], packed=True)
+            size, unreadable = label_header(Path(labels), str(found["file_name"]), packed=True)
             if not unreadable and size != (height, width):
                 unreadable = f"its label map is {size[1]}x{size[0]}, the image {width}x{height}"
         segments = [part for part in found.get("segments_info", ()) if int(part["category_id"]) in numbers]

@@ -8,13 +8,11 @@ take minutes.
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterable
 from pathlib import Path
 
+from lab.data.folders import list_files
 from lab.errors import DataError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 COCO_HOW_TO_GET = (
     "get train2017.zip, val2017.zip and annotations_trainval2017.zip from https://cocodataset.org/#download, unpack "
     "them in that folder, or name another by data.root, data.train.annotations and data.train.images"
@@ -45,8 +43,8 @@ def coco_fingerprint(root: str | Path, annotations: str, images: str) -> str:
     annotation_file = require_file(Path(root) / annotations, root, COCO_HOW_TO_GET)
     image_folder = require_folder(Path(root) / images, root, COCO_HOW_TO_GET)
     _add_file(digest, annotation_file)
-    for name, size in _image_sizes(image_folder):
-        digest.update(f"{name}\0{size}\n".encode())
+    for name, size in list_files(image_folder):
+        digest.update(f"{name}\0{size}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
@@ -71,8 +69,8 @@ def voc_fingerprint(root: str | Path, split: str) -> str:
         digest.update(f"{stem}\0".encode())
         if path.is_file():  # a missing one is the dataset's bad sample, and part of what it is
             _add_file(digest, path)
-    for name, size in _image_sizes(image_folder):
-        digest.update(f"{name}\0{size}\n".encode())
+    for name, size in list_files(image_folder):
+        digest.update(f"{name}\0{size}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
@@ -91,8 +89,8 @@ def folder_fingerprint(root: str | Path, images: str, labels: str, names: str | 
     """
     digest = hashlib.sha256(b"segfolder-1")
     for part in (images, labels):
-        for name, size in _image_sizes(require_folder(Path(root) / part, root, how_to_get)):
-            digest.update(f"{name}\0{size}\n".encode())
+        for name, size in list_files(require_folder(Path(root) / part, root, how_to_get)):
+            digest.update(f"{name}\0{size}\n".encode("utf-8", "surrogateescape"))
         digest.update(b"\n")
     if names is not None:
         _add_file(digest, require_file(Path(root) / names, root, how_to_get))
@@ -113,7 +111,7 @@ def panoptic_fingerprint(root: str | Path, annotations: str, labels: str, images
 
 def image_names(folder: Path) -> list[str]:
     """Return the names of all images below a folder, relative to it, with forward slashes, sorted."""
-    return [Path(name).as_posix() for name, _ in _image_sizes(folder)]
+    return [name for name, _ in list_files(folder)]
 
 
 def read_split(path: Path) -> list[str]:
@@ -144,16 +142,3 @@ def _missing(path: Path, root: str | Path, kind: str, how_to_get: str) -> str:
 def _add_file(digest: hashlib._Hash, path: Path) -> None:
     with path.open("rb") as file:
         digest.update(hashlib.file_digest(file, "sha256").digest())
-
-
-def _image_sizes(folder: Path) -> Iterable[tuple[str, int]]:
-    """Yield (relative name, bytes) of each image below ``folder``, sorted by name."""
-    pending, found = [str(folder)], []
-    while pending:
-        with os.scandir(pending.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir():
-                    pending.append(entry.path)
-                elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122 - 5x faster than Path
-                    found.append((os.path.relpath(entry.path, folder), entry.stat().st_size))
-    return sorted(found)

@@ -40,7 +40,7 @@ REFUSED_MODES = {
 """Modes without one right reading, and what their pixels are."""
 
 _ORIENTATION = 0x0112
-_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC = 256, 257, 258, 262  # tags of TIFF
+_WIDTH, _HEIGHT, _BITS, PHOTOMETRIC = 256, 257, 258, 262  # tags of TIFF
 _TOO_MANY = "{:,} pixels, more than the {:,} that are read; make it smaller or cut it into tiles"
 _STARTS = (
     (b"%!PS", "PostScript, which is a program: it is not opened"),
@@ -120,6 +120,8 @@ def open_image(path: Path) -> Iterator[Image]:
             with Image.open(path, formats=_known_formats()) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise ImageFileError(_TOO_MANY.format(image.width * image.height, MAX_PIXELS))
+                if image.format == "TIFF":
+                    image.filename = ""  # else Pillow 13 maps grey ones to memory and, turned, takes wrong rows of them
                 yield image
     except ImageFileError:
         raise
@@ -219,7 +221,7 @@ def _grey_bytes(image: Image) -> npt.NDArray[np.uint8]:
     tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
     white = 4095 if tuple(tags.get(_BITS, ())) == (12,) else 65535
     levels = ((np.arange(65536).clip(max=white) * 255 + white // 2) // white).astype(np.uint8)
-    if tags.get(_PHOTOMETRIC) == 0:  # "white is zero", which Pillow leaves as it is
+    if tags.get(PHOTOMETRIC) == 0:  # "white is zero", which Pillow leaves as it is
         levels = 255 - levels
     pixels = np.asarray(image)
     return levels[pixels if pixels.dtype.itemsize == 2 else pixels.clip(0, 65535)]

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import torch
 
-from lab.data.annotations import BadSamplePolicy, build_table, read_header
-from lab.data.fingerprint import IMAGE_SUFFIXES, folder_fingerprint, image_names, read_split, require_file
+from lab.data.annotations import BadSamplePolicy, build_table, find_image
+from lab.data.fingerprint import folder_fingerprint, image_names, read_split, require_file
+from lab.data.folders import IMAGE_SUFFIXES
 from lab.data.label_maps import LabelTable, label_header, pack_color, read_ids
 from lab.data.segmentation import Annotation, SegmentationDataset
 from lab.data.segmentation_module import SegmentationFilesModule
@@ -87,7 +88,7 @@ class FolderSegmentation(SegmentationDataset):
             "names": None if names is None else str(require_file(root / names, root, HOW_TO_GET).resolve()),
             "suffixes": (image_suffix, label_suffix),
             "packed": self._packed,
-            "key": f"1-{self._fingerprint}",
+            "key": f"2-{self._fingerprint}",
         }
         table = build_table(read_pairs, arguments, ROW_COLUMNS)
         super().__init__(
@@ -132,9 +133,9 @@ def read_pairs(
         stems = sorted({*by_stem, *(name.removesuffix(label_suffix) for name in maps)})
     for number, stem in enumerate(stems):
         name, label = by_stem.get(stem, stem + (image_suffix or "")), stem + label_suffix
-        size, unreadable = read_header(Path(images) / name) if stem in by_stem else ((0, 0), "no such image")
+        size, unreadable = find_image(Path(images), name)[1:3] if stem in by_stem else ((0, 0), "no such image")
         if not unreadable:
-            label_size, unreadable = label_header(Path(labels) / label, packed)
+            label_size, unreadable = label_header(Path(labels), label, packed)
             if not unreadable and label_size != size:
                 unreadable = f"its label map is {label_size[1]}x{label_size[0]}, the image {size[1]}x{size[0]}"
         row = {"image_id": number, "file_name": name, "label_name": label, "height": size[0], "width": size[1]}

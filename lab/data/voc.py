@@ -20,7 +20,8 @@ from xml.etree import ElementTree
 from lab.data.annotations import ROWS_VERSION, BadSamplePolicy, RawObject, build_table, make_row
 from lab.data.detection import DetectionDataset
 from lab.data.files_module import FilesDataModule
-from lab.data.fingerprint import IMAGE_SUFFIXES, read_split, voc_fingerprint
+from lab.data.fingerprint import read_split, voc_fingerprint
+from lab.data.folders import IMAGE_SUFFIXES
 from lab.data.transforms import DetectionTransform
 from lab.errors import DataError
 
