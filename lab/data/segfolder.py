@@ -9,13 +9,15 @@ from typing import Any, Literal
 import torch
 
 from lab.data.annotations import BadSamplePolicy, build_table, find_image
-from lab.data.fingerprint import folder_fingerprint, image_names, read_split, require_file
+from lab.data.fingerprint import folder_fingerprint, image_names, require_file
 from lab.data.folders import IMAGE_SUFFIXES
 from lab.data.label_maps import LabelTable, label_header, pack_color, read_ids
+from lab.data.lists import read_names
 from lab.data.segmentation import Annotation, SegmentationDataset
 from lab.data.segmentation_module import SegmentationFilesModule
 from lab.data.segmentation_transforms import SegmentationTransform
 from lab.data.segments import merge_classes
+from lab.data.text_files import read_text
 from lab.errors import ConfigError
 
 ROW_COLUMNS = {
@@ -127,7 +129,8 @@ def read_pairs(
     found = [name for name in image_names(Path(images)) if image_suffix is None or name.endswith(image_suffix)]
     by_stem = {_stem(name, image_suffix): name for name in found}
     if names is not None:
-        stems = [_stem(name, image_suffix) for name in read_split(Path(names))]
+        known = {*by_stem, *found}
+        stems = [_stem(name, image_suffix) for name in read_names(names, known)]
     else:
         maps = [name for name in image_names(Path(labels)) if name.endswith(label_suffix)]
         stems = sorted({*by_stem, *(name.removesuffix(label_suffix) for name in maps)})
@@ -243,5 +246,4 @@ class FolderDataModule(SegmentationFilesModule):
         if not isinstance(self.class_names, str):
             return list(self.class_names)
         path = require_file(self.root / self.class_names, self.root, HOW_TO_GET)
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [line.strip() for line in lines if line.strip()]
+        return [line.strip() for line in read_text(path).split("\n") if line.strip()]
