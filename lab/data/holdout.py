@@ -7,7 +7,7 @@ class is shared out first, each image to the part that lacks most of it. Only th
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Hashable, Mapping, Sequence
 
 from lab.errors import ConfigError
@@ -38,7 +38,7 @@ def hold_out(
     Args:
         names: of the images, each once.
         classes: what stands in each image, in whatever number.
-        shares: of each part, 1 together; a part with a share above 0 gets an image where there are as many as parts.
+        shares: of each part, 1 together; a part with a share above 0 gets an image. There are as many images as parts.
         seed: decides between images of the same classes.
     """
     digest = {name: hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogateescape")).digest() for name in names}
@@ -48,16 +48,17 @@ def hold_out(
     for place in order:
         for label in present[place]:
             holders[label].append(place)
-    wanted = {part: share * len(names) for part, share in shares.items()}
+    room = _whole(shares, len(names))
     lacking = {
         part: {label: share * len(places) for label, places in holders.items()} for part, share in shares.items()
     }
     parts: dict[int, str] = {}
 
     def give(place: int, label: Hashable | None) -> None:
-        part = max(shares, key=lambda part: (0.0 if label is None else lacking[part][label], wanted[part]))
+        open_parts = [part for part in shares if room[part]]
+        part = max(open_parts, key=lambda part: (0.0 if label is None else lacking[part][label], room[part]))
         parts[place] = part
-        wanted[part] -= 1
+        room[part] -= 1
         for other in present[place]:
             lacking[part][other] -= 1
 
@@ -73,14 +74,16 @@ def hold_out(
     for place in order:
         if place not in parts:
             give(place, None)
-    _fill_empty(parts, shares, order)
     return [parts[place] for place in range(len(names))]
 
 
-def _fill_empty(parts: dict[int, str], shares: Mapping[str, float], order: Sequence[int]) -> None:
-    """Give an image to each part that got none, from the largest part."""
-    for part, share in shares.items():
-        if share > 0 and part not in parts.values():
-            largest, count = Counter(parts.values()).most_common(1)[0]
-            if count > 1:
-                parts[next(place for place in order if parts[place] == largest)] = part
+def _whole(shares: Mapping[str, float], total: int) -> dict[str, int]:
+    """Return how many images each part gets: the nearest whole numbers that make the total, none of them 0."""
+    exact = {part: share * total for part, share in shares.items() if share > 0}
+    counts = {part: max(1, int(value + 1e-9)) for part, value in exact.items()}
+    while sum(counts.values()) != total:
+        step = 1 if sum(counts.values()) < total else -1
+        able = [part for part in counts if counts[part] + step > 0] or list(counts)
+        part = max(able, key=lambda part: step * (exact[part] - counts[part]))
+        counts[part] += step
+    return {part: counts.get(part, 0) for part in shares}

@@ -340,7 +340,7 @@ def test_holding_out_is_balanced_and_does_not_depend_on_the_order() -> None:
     again = hold_out([names[place] for place in order], [classes[place] for place in order], shares, 0)
     assert {names[place]: part for place, part in zip(order, again, strict=True)} == parts
     for part, share in shares.items():
-        assert abs(list(parts.values()).count(part) - 500 * share) <= 5
+        assert list(parts.values()).count(part) == round(500 * share)
         for label in "abcdefgh":
             total = sum(label in found for found in classes)
             held = sum(label in found for name, found in zip(names, classes, strict=True) if parts[name] == part)
