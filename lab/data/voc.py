@@ -11,18 +11,17 @@ left out of training, kept in ``truth`` with ``iscrowd`` set. The area of an obj
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
-from xml.etree import ElementTree
 
-from lab.data.annotations import ROWS_VERSION, BadSamplePolicy, RawObject, build_table, make_row
+from lab.data.annotations import ROWS_VERSION, BadSamplePolicy, build_table, make_row
 from lab.data.detection import DetectionDataset
 from lab.data.files_module import FilesDataModule
 from lab.data.fingerprint import IMAGE_SUFFIXES, read_split, voc_fingerprint
 from lab.data.transforms import DetectionTransform
-from lab.errors import DataError
+from lab.data.voc_xml import clean_name, object_names, parse, read_voc
+from lab.errors import ConfigError, DataError
 
 
 class VocDataset(DetectionDataset):
@@ -39,6 +38,7 @@ class VocDataset(DetectionDataset):
         cache_images: keep decoded images in memory (small datasets only).
 
     Raises:
+        ConfigError: two classes have one name.
         DataError: the list or a folder is missing, or no class is found.
     """
 
@@ -54,7 +54,7 @@ class VocDataset(DetectionDataset):
         cache_images: bool = False,
     ) -> None:
         self._fingerprint = voc_fingerprint(root, split)
-        names = tuple(class_names) if class_names is not None else discover_classes(Path(root) / "Annotations")
+        names = check_names(class_names) if class_names is not None else discover_classes(Path(root) / "Annotations")
         arguments = {
             "root": str(Path(root).resolve()),
             "split": split,
@@ -130,11 +130,26 @@ def discover_classes(annotations: Path) -> tuple[str, ...]:
     """
     names: set[str] = set()
     for path in sorted(annotations.glob("*.xml")):
-        root = _parse(path)
-        names.update(_text(item, "name") for item in (root.iterfind("object") if root is not None else ()))
-    if not names - {""}:
+        root, _ = parse(path)  # what is wrong stands in the row of its image
+        names |= set() if root is None else object_names(root)
+    if not names:
         raise DataError(f"{annotations} holds no XML with objects, so there are no classes; name them by class_names")
-    return tuple(sorted(names - {""}))
+    return tuple(sorted(names))
+
+
+def check_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of classes that a config gives.
+
+    Raises:
+        ConfigError: one is empty, or stands there twice.
+    """
+    clean = [clean_name(str(name)) for name in names]
+    for name in clean:
+        if not name or clean.count(name) > 1:
+            labels = [label for label, other in enumerate(clean) if other == name]
+            what = f"{name!r} for the labels {' and '.join(map(str, labels))}" if name else "a class without a name"
+            raise ConfigError(f"data.class_names has {what}; give every class a name of its own")
+    return tuple(clean)
 
 
 def read_rows(root: str, split: str, class_names: Sequence[str], key: str) -> Iterator[dict[str, Any]]:
@@ -144,39 +159,7 @@ def read_rows(root: str, split: str, class_names: Sequence[str], key: str) -> It
     folder = Path(root) / "JPEGImages"
     files = {path.stem: path.name for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
     for position, stem in enumerate(read_split(Path(root) / "ImageSets" / "Main" / f"{split}.txt")):
+        found = read_voc(Path(root) / "Annotations" / f"{stem}.xml", labels)
         name = files.get(stem, f"{stem}.jpg")
-        tree = _parse(Path(root) / "Annotations" / f"{stem}.xml")
-        if tree is None:
-            row = make_row(folder, name, position, None, [])
-            yield row | {"unreadable": row["unreadable"] or f"Annotations/{stem}.xml is missing or not XML"}
-            continue
-        stated = (int(_number(tree, "size/height") or 0), int(_number(tree, "size/width") or 0))
-        objects = [_raw_object(item, labels) for item in tree.iterfind("object")]
-        yield make_row(folder, name, position, stated if all(stated) else None, objects)
-
-
-def _raw_object(item: ElementTree.Element, labels: dict[str, int]) -> RawObject:
-    xmin, ymin, xmax, ymax = (_number(item, f"bndbox/{name}", math.nan) for name in ("xmin", "ymin", "xmax", "ymax"))
-    slip = xmax <= xmin or ymax <= ymin  # kept without an area, so that it does not pass as a box of one pixel
-    box = (xmin, ymin, xmax, ymax) if slip else (xmin - 1, ymin - 1, xmax, ymax)
-    name = _text(item, "name")
-    area = (box[2] - box[0]) * (box[3] - box[1])
-    return RawObject(box, name, labels.get(name), area, iscrowd=_number(item, "difficult") == 1)
-
-
-def _parse(path: Path) -> ElementTree.Element | None:
-    try:
-        return ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError):
-        return None  # the row says so, and report_problems names it
-
-
-def _text(element: ElementTree.Element, path: str) -> str:
-    return (element.findtext(path) or "").strip()
-
-
-def _number(element: ElementTree.Element, path: str, default: float = 0.0) -> float:
-    try:
-        return float(_text(element, path))
-    except ValueError:
-        return default
+        row = make_row(folder, name, position, found.stated_size, found.objects, found.bad)
+        yield row | {"unreadable": row["unreadable"] or found.unreadable}
