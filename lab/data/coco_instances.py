@@ -11,22 +11,25 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from lab.data.annotations import BadSamplePolicy, build_table, find_image
-from lab.data.coco import annotated_images, label_names, load_coco, read_categories, split_files, stated_size
+from lab.data.coco import distinct_names, label_names, read_categories, split_files
+from lab.data.coco_json import MaskEntry, read_file, usable_area
+from lab.data.fields import short
 from lab.data.fingerprint import coco_fingerprint
+from lab.data.masks import encode_object, usable_mask
 from lab.data.parts import Part, split_of_one
 from lab.data.segmentation import Annotation, SegmentationDataset
 from lab.data.segmentation_module import SegmentationFilesModule
 from lab.data.segmentation_transforms import SegmentationTransform
-from lab.data.segments import SegmentKind
+from lab.data.segments import MAX_SEGMENTS, SegmentKind
 from lab.errors import DataError
 from lab.structures import NO_SEGMENT
 
@@ -45,10 +48,13 @@ ROW_COLUMNS = {
     "iscrowd": "[bool]",
     "unreadable": "string",
     "bad_objects": "[string]",
+    "mended": "[string]",
+    "twice": "[string]",
+    "bad_images": "[string]",
+    "strays": "[string]",
     "wrong_size": "bool",
     "unturned": "bool",
 }
-MIN_NUMBERS = 6  # of a polygon: three corners
 
 
 class InstancesDataset(SegmentationDataset):
@@ -95,7 +101,7 @@ class InstancesDataset(SegmentationDataset):
         source, folder = Path(root) / annotations, Path(root) / images
         arguments = {"annotations": str(source.resolve()), "key": f"2-{self._fingerprint}"}
         categories = build_table(read_categories, arguments, {"id": "int64", "name": "string"})[:]
-        pairs = list(zip(categories["id"], categories["name"], strict=True))
+        pairs = distinct_names(list(zip(categories["id"], categories["name"], strict=True)), str(source))
         names, self.label_to_category = label_names(pairs, "contiguous")
         self.thing_labels = tuple(range(len(names)))
         self._bad_masks: set[str] = set()
@@ -121,30 +127,23 @@ class InstancesDataset(SegmentationDataset):
         return self._fingerprint
 
     def _read(self, path: Path, row: dict[str, Any]) -> tuple[Annotation, Mapping[int, int]]:
-        from faster_coco_eval.core import mask as coco_mask
-
         size = (row["height"], row["width"])
         codes: list[bytes] = []
-        shown, sizes, kept = [], [], []
+        kept: list[int] = []
+        sizes: list[tuple[bool, int]] = []
         for place, stored in enumerate(row["masks"]):
-            try:
-                code = encode_object(json.loads(stored), size)
-                mask = coco_mask.decode({"size": list(size), "counts": code})
-                problem = "" if mask.any() else "its mask is empty"
-            except (ValueError, TypeError, RuntimeError) as error:  # what COCO's code raises for a code that is none
-                problem = f"its mask cannot be decoded: {error}"
+            code, area, problem = _whole_mask(json.loads(stored), size)
             if problem:
                 self._tell_bad(path, row["ids"][place], problem)
                 continue
             codes.append(code)
-            shown.append(mask.astype(bool))
-            sizes.append((not row["iscrowd"][place], -int(mask.sum())))
             kept.append(place)
+            sizes.append((not row["iscrowd"][place], -area))
         segments = np.full(size, NO_SEGMENT, dtype=np.int16)
         for number in sorted(range(len(kept)), key=sizes.__getitem__):  # crowds first, then from large to small
-            segments[shown[number]] = number
-        labels, crowd, area = (torch.tensor(row[name])[kept] for name in ("labels", "iscrowd", "area"))
-        annotation = Annotation(torch.from_numpy(segments), labels.long(), crowd.bool(), tuple(codes), area.double())
+            segments[decode(codes[number], size)] = number  # one mask at a time: an image may have thousands
+        labels, crowd, areas = (torch.tensor(row[name])[kept] for name in ("labels", "iscrowd", "area"))
+        annotation = Annotation(torch.from_numpy(segments), labels.long(), crowd.bool(), tuple(codes), areas.double())
         return annotation, {}
 
     def _tell_bad(self, path: Path, number: str, problem: str) -> None:
@@ -227,67 +226,57 @@ class InstancesDataModule(SegmentationFilesModule):
 def read_rows(annotations: str, images: str, key: str) -> Iterator[dict[str, Any]]:
     """Yield a row for each image of a COCO json, masks as they are stored; ``key`` only keeps cached tables apart."""
     del key
-    content = load_coco(Path(annotations))
-    labels = {number: label for label, number in enumerate(sorted(int(item["id"]) for item in content["categories"]))}
-    for image, items in annotated_images(content, annotations):
-        name, size, unreadable, unturned = find_image(Path(images), str(image["file_name"]), stated_size(image))
-        row: dict[str, Any] = {"image_id": int(image["id"]), "file_name": name, "label_name": name}
-        row |= {"height": size[0], "width": size[1], "unreadable": unreadable}
-        row |= {column: [] for column in ("ids", "masks", "labels", "area", "iscrowd", "bad_objects")}
-        row["wrong_size"] = not unreadable and stated_size(image) not in (None, size)
-        row["unturned"] = unturned
-        for item in items if not unreadable else ():
-            mask, problem = usable_mask(item.get("segmentation"), size)
-            if int(item["category_id"]) not in labels:
-                mask, problem = None, f"unknown category {item['category_id']}"
-            if problem:
-                row["bad_objects"].append(f"annotation {item.get('id')} ({problem})")
-            if mask is not None:
-                row["ids"].append(str(item.get("id")))
-                row["masks"].append(json.dumps(mask))
-                row["labels"].append(labels[int(item["category_id"])])
-                row["area"].append(float(item.get("area") or 0))
-                row["iscrowd"].append(bool(item.get("iscrowd", 0)))
+    content = read_file(Path(annotations), Path(images), MaskEntry)
+    labels = {category.id: label for label, category in enumerate(content.categories)}
+    of_the_file = content.problems()
+    for image in content.images:
+        stated = image.entry.stated_size
+        name, size, unreadable, unturned = find_image(Path(images), image.name, stated)
+        row: dict[str, Any] = {column: [] for column, kind in ROW_COLUMNS.items() if kind.startswith("[")}
+        row |= {"image_id": image.number, "file_name": name, "label_name": name}
+        row |= {"height": size[0], "width": size[1], "bad_objects": image.bad}
+        row |= {"wrong_size": not unreadable and stated not in (None, size), "unturned": unturned}
+        for item in image.items if not unreadable else ():
+            _add_object(row, item, labels, size)
+        if len(row["ids"]) > MAX_SEGMENTS:
+            unreadable = f"it has {len(row['ids'])} objects, of which {MAX_SEGMENTS} can be told apart"
+        row |= {"unreadable": unreadable, **of_the_file}
+        row["twice"] = [*row["twice"], *image.twice]
+        of_the_file = {}
         yield row
 
 
-def usable_mask(stored: Any, size: tuple[int, int]) -> tuple[Any, str]:
-    """Return what of a ``segmentation`` can be rasterised, None for nothing, and what is wrong or ``""``.
-
-    Args:
-        stored: polygons, or a run-length code whose counts are numbers or COCO's string.
-        size: (height, width) of the image.
-    """
-    if isinstance(stored, list) and stored:
-        good = [part for part in stored if _is_polygon(part)]
-        what = f"{len(stored) - len(good)} of {len(stored)} polygons are not x, y of three or more corners"
-        return good or None, what if len(good) < len(stored) else ""
-    if not isinstance(stored, dict) or not isinstance(stored.get("counts"), list | str) or "size" not in stored:
-        return None, "no segmentation" if not stored else "neither polygons nor a run-length code"
-    if list(stored["size"]) != list(size):
-        return None, f"a code of [height, width] {stored['size']}, the image is {list(size)}"
-    if isinstance(stored["counts"], list):
-        whole = all(isinstance(value, int) and value >= 0 for value in stored["counts"])
-        if not whole or sum(stored["counts"]) != size[0] * size[1]:
-            return None, f"counts that do not add up to the image's {size[0] * size[1]} pixels"
-    return stored, ""
+def _add_object(row: dict[str, Any], item: MaskEntry, labels: Mapping[int, int], size: tuple[int, int]) -> None:
+    """Add an annotation to a row, or what is wrong with it."""
+    mask, problem = usable_mask(item.segmentation, size)
+    if item.category_id not in labels:
+        mask, problem = None, f"unknown category {short(item.category_id)}"
+    if problem:
+        row["bad_objects"].append(f"annotation {item.id} ({problem})")
+    if mask is None:
+        return
+    area = usable_area(item.area)
+    if area is None and item.area is not None:
+        row["mended"].append(f"area={short(item.area)} (annotation {item.id})")
+    row["ids"].append(str(item.id))
+    row["masks"].append(json.dumps(mask))
+    row["labels"].append(labels[item.category_id])
+    row["area"].append(area or 0)  # 0 stands for that of the mask
+    row["iscrowd"].append(bool(item.iscrowd))
 
 
-def encode_object(stored: Any, size: tuple[int, int]) -> bytes:
-    """Return COCO's run-length code of a usable mask in an image of (height, width); polygons are united."""
+def _whole_mask(stored: Any, size: tuple[int, int]) -> tuple[bytes, int, str]:
+    """Return a mask's code, its area in pixels, and what is wrong with it or ``""``."""
+    try:
+        code = encode_object(stored, size)
+        area = int(np.count_nonzero(decode(code, size)))
+    except (ValueError, TypeError, RuntimeError, MemoryError) as error:  # what COCO's code raises for one that is none
+        return b"", 0, f"its mask cannot be decoded: {error}"
+    return code, area, "" if area else "its mask is empty"
+
+
+def decode(code: bytes, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Return the mask (h, w) of COCO's run-length code."""
     from faster_coco_eval.core import mask as coco_mask
 
-    if isinstance(stored, list):
-        return bytes(coco_mask.merge(coco_mask.frPyObjects(stored, *size))["counts"])
-    if isinstance(stored["counts"], list):
-        return bytes(coco_mask.frPyObjects(stored, *size)["counts"])
-    return bytes(stored["counts"].encode())
-
-
-def _is_polygon(part: Any) -> bool:
-    return (
-        isinstance(part, list)
-        and len(part) >= MIN_NUMBERS
-        and len(part) % 2 == 0
-        and all(isinstance(value, int | float) and math.isfinite(value) for value in part)
-    )
+    return np.asarray(coco_mask.decode({"size": list(size), "counts": code})).view(np.bool_)

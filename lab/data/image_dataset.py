@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from lab.data.annotations import BadSamplePolicy, report_problems
+from lab.data.annotations import BadSamplePolicy
 from lab.data.image_files import ImageFileError, read_image
+from lab.data.problems import report_problems
 from lab.data.transforms import sample_generator
 from lab.errors import DataError
 

@@ -13,20 +13,18 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
-from xml.etree import ElementTree
 
-from lab.data.annotations import ROWS_VERSION, BadSamplePolicy, RawObject, build_table, make_row
+from lab.data.annotations import ROWS_VERSION, BadSamplePolicy, build_table, make_row
 from lab.data.detection import DetectionDataset
 from lab.data.files_module import FilesDataModule
 from lab.data.folders import list_files, printable
-from lab.data.text_files import read_text
 from lab.data.transforms import DetectionTransform
 from lab.data.voc_layout import XML, VocLayout, find_layout, list_layout
-from lab.errors import DataError
+from lab.data.voc_xml import clean_name, object_names, parse, read_voc
+from lab.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +44,7 @@ class VocDataset(DetectionDataset):
         layout: where everything is; None looks for the list.
 
     Raises:
+        ConfigError: two classes have one name.
         DataError: the list or a folder is missing, or no class is found.
     """
 
@@ -67,7 +66,7 @@ class VocDataset(DetectionDataset):
         else:
             xml_files = layout.xml_files
         self._fingerprint = layout.fingerprint(split)
-        names = tuple(class_names) if class_names is not None else discover_classes(xml_files, layout.annotations)
+        names = check_names(class_names) if class_names is not None else discover_classes(xml_files, layout.annotations)
         arguments = {
             "images": str(layout.images.resolve()),
             "annotations": str(layout.annotations.resolve()),
@@ -171,11 +170,26 @@ def discover_classes(xml_files: Iterable[Path], folder: Path) -> tuple[str, ...]
     """
     names: set[str] = set()
     for path in xml_files:
-        root = _parse(path)
-        names.update(_text(item, "name") for item in (root.iterfind("object") if root is not None else ()))
-    if not names - {""}:
+        root, _ = parse(path)  # what is wrong stands in the row of its image
+        names |= set() if root is None else object_names(root)
+    if not names:
         raise DataError(f"{folder} holds no XML with objects, so there are no classes; name them by class_names")
-    return tuple(sorted(names - {""}))
+    return tuple(sorted(names))
+
+
+def check_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of classes that a config gives.
+
+    Raises:
+        ConfigError: one is empty, or stands there twice.
+    """
+    clean = [clean_name(str(name)) for name in names]
+    for name in clean:
+        if not name or clean.count(name) > 1:
+            labels = [label for label, other in enumerate(clean) if other == name]
+            what = f"{name!r} for the labels {' and '.join(map(str, labels))}" if name else "a class without a name"
+            raise ConfigError(f"data.class_names has {what}; give every class a name of its own")
+    return tuple(clean)
 
 
 def read_rows(
@@ -186,42 +200,9 @@ def read_rows(
     labels = {name: label for label, name in enumerate(class_names)}
     folder = Path(images)
     for position, (name, xml, problem) in enumerate(pairs):
-        tree = None if problem else _parse(Path(annotations) / xml)
-        if tree is None:
-            row = make_row(folder, name, position, None, [])
-            missing = f"{Path(annotations).name}/{xml} is missing or not XML"
-            yield row | {"unreadable": problem or row["unreadable"] or missing}
+        if problem:
+            yield make_row(folder, name, position, None, []) | {"unreadable": problem}
             continue
-        stated = (int(_number(tree, "size/height") or 0), int(_number(tree, "size/width") or 0))
-        objects = [_raw_object(item, labels) for item in tree.iterfind("object")]
-        yield make_row(folder, name, position, stated if all(stated) else None, objects)
-
-
-def _raw_object(item: ElementTree.Element, labels: dict[str, int]) -> RawObject:
-    xmin, ymin, xmax, ymax = (_number(item, f"bndbox/{name}", math.nan) for name in ("xmin", "ymin", "xmax", "ymax"))
-    slip = xmax <= xmin or ymax <= ymin  # kept without an area, so that it does not pass as a box of one pixel
-    box = (xmin, ymin, xmax, ymax) if slip else (xmin - 1, ymin - 1, xmax, ymax)
-    name = _text(item, "name")
-    area = (box[2] - box[0]) * (box[3] - box[1])
-    return RawObject(box, name, labels.get(name), area, iscrowd=_number(item, "difficult") == 1)
-
-
-def _parse(path: Path) -> ElementTree.Element | None:
-    try:
-        root = ElementTree.fromstring(read_text(path))
-    except (DataError, ElementTree.ParseError, ValueError):
-        return None  # the row says so, and report_problems names it
-    for element in root.iter():
-        element.tag = str(element.tag).rpartition("}")[2]
-    return root
-
-
-def _text(element: ElementTree.Element, path: str) -> str:
-    return (element.findtext(path) or "").strip()
-
-
-def _number(element: ElementTree.Element, path: str, default: float = 0.0) -> float:
-    try:
-        return float(_text(element, path))
-    except ValueError:
-        return default
+        found = read_voc(Path(annotations) / xml, labels)
+        row = make_row(folder, name, position, found.stated_size, found.objects, found.bad)
+        yield row | {"unreadable": row["unreadable"] or found.unreadable}

@@ -215,11 +215,14 @@ def test_malformed_json(tmp_path, text, match):
         CocoDataset(tmp_path)
 
 
-def test_annotation_of_an_absent_image(tmp_path):
+def test_annotation_of_an_absent_image(tmp_path, caplog):
     make_coco(tmp_path)
     edit(tmp_path, lambda content: content["annotations"][0].update(image_id=99))
     with pytest.raises(DataError, match="belongs to image 99"):
-        CocoDataset(tmp_path)
+        CocoDataset(tmp_path, on_bad_sample="error")
+    with caplog.at_level(logging.WARNING):
+        assert CocoDataset(tmp_path)[0, 0].labels.tolist() == [5]
+    assert "annotations of images that 'images' lacks, left out: 1 (annotation 1 belongs to image 99)" in caplog.text
 
 
 def test_fingerprint_sees_annotations_names_and_sizes(tmp_path):

@@ -276,7 +276,7 @@ def test_names_that_lead_out(tmp_path: Path) -> None:
     make_image(48, 64).save(root / "train2017" / "sub" / "a.png")
     path = root / "annotations" / "instances_train2017.json"
     content = json.loads(path.read_text())
-    names = ["../../secret.png", str(tmp_path / "secret.png"), "e\u0301 b.png", "sub\\a.png", "\ud800.png", "a\0.png"]
+    names = ["../../secret.png", str(tmp_path / "secret.png"), "e\u0301 b.png", "sub\\a.png", "a\0.png"]
     content["images"] += [
         {"id": 100 + number, "file_name": name, "height": 48, "width": 64} for number, name in enumerate(names)
     ]
