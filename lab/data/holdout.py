@@ -22,7 +22,8 @@ def check_shares(val_share: float | None, test_share: float | None) -> None:
         ConfigError: one is not above 0 and below 1, or both make 1.
     """
     for name, share in (("val_share", val_share), ("test_share", test_share)):
-        if share is not None and not 0 < share < 1:
+        number = isinstance(share, int | float) and not isinstance(share, bool)
+        if share is not None and not (number and 0 < share < 1):
             raise ConfigError(f"data.{name}={share}: give the share of the images to hold out, above 0 and below 1")
     if (val_share or 0) + (test_share or 0) >= 1:
         raise ConfigError(f"data.val_share={val_share} and data.test_share={test_share} leave nothing to train on")

@@ -20,9 +20,9 @@ from typing import Any, Literal
 from lab.data.annotations import ROWS_VERSION, BadSamplePolicy, build_table, make_row
 from lab.data.detection import DetectionDataset
 from lab.data.files_module import FilesDataModule
-from lab.data.folders import list_files, printable
+from lab.data.folders import printable
 from lab.data.transforms import DetectionTransform
-from lab.data.voc_layout import XML, VocLayout, find_layout, list_layout
+from lab.data.voc_layout import VocLayout, find_layout, list_layout
 from lab.data.voc_xml import clean_name, object_names, parse, read_voc
 from lab.errors import ConfigError, DataError
 
@@ -60,13 +60,13 @@ class VocDataset(DetectionDataset):
         cache_images: bool = False,
         layout: VocLayout | None = None,
     ) -> None:
-        if layout is None:
-            layout = list_layout(root, split)
-            xml_files = [layout.annotations / name for name, _ in list_files(layout.annotations, XML)]
-        else:
-            xml_files = layout.xml_files
+        layout = list_layout(root, split) if layout is None else layout
         self._fingerprint = layout.fingerprint(split)
-        names = check_names(class_names) if class_names is not None else discover_classes(xml_files, layout.annotations)
+        names = (
+            check_names(class_names)
+            if class_names is not None
+            else discover_classes(layout.xml_files, layout.annotations)
+        )
         arguments = {
             "images": str(layout.images.resolve()),
             "annotations": str(layout.annotations.resolve()),

@@ -69,9 +69,8 @@ class VocLayout:
 
     @property
     def xml_files(self) -> list[Path]:
-        """The XML files of all splits."""
-        pairs = {pair for split in self.splits.values() for pair in split if not name_problem(pair.xml)}
-        return sorted({self.annotations / pair.xml for pair in pairs})
+        """All XML files of the folder, those of no split too: classes are those of the whole dataset."""
+        return [self.annotations / name for name, _ in list_files(self.annotations, XML)]
 
     def fingerprint(self, split: str) -> str:
         """Return a hash of a split: its list or pairs, its XML files, and the names and sizes of all images."""

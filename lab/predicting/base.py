@@ -21,6 +21,8 @@ from lab.tasks.base import Task
 MakeTrainer = Callable[[list[pl.Callback]], pl.Trainer]
 """Returns a Trainer with these callbacks beside its own."""
 
+MAX_STEM = 200  # bytes; a file's name has at most 255
+
 Found = tuple[int, Any]
 """The number of an input (below 0: it cannot be read, see ``unreadable``) and what was found in it."""
 
@@ -100,8 +102,9 @@ class ImagePredictor(Predictor):
         """
 
     def picture_path(self, folder: Path, number: int) -> Path:
-        """Return where the picture of a file goes."""
-        return folder / "pictures" / f"{number:05d}-{self.paths[number].stem}.png"
+        """Return where the picture of a file goes; a long name is cut, since that of the picture is longer still."""
+        stem = printable(self.paths[number].stem).encode()[:MAX_STEM].decode(errors="ignore")
+        return folder / "pictures" / f"{number:05d}-{stem}.png"
 
     def image_list(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         """Return COCO's list of images."""

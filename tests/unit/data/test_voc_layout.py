@@ -174,9 +174,9 @@ def test_what_cannot_be_held_out_is_refused(tmp_path: Path) -> None:
         find_layout(tmp_path, LISTS)
     with pytest.raises(DataError, match=r"no folder .*pictures"):
         find_layout(tmp_path, LISTS, images="pictures")
-    for share in (0.0, 1.0, -0.1, 20.0):
+    for share in (0.0, 1.0, -0.1, 20.0, True, "x"):
         with pytest.raises(ConfigError, match=r"data\.val_share"):
-            find_layout(tmp_path, LISTS, val_share=share)
+            find_layout(tmp_path, LISTS, val_share=share)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="leave nothing to train on"):
         find_layout(tmp_path, LISTS, val_share=0.5, test_share=0.5)
 
