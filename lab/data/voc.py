@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,11 +62,7 @@ class VocDataset(DetectionDataset):
     ) -> None:
         layout = list_layout(root, split) if layout is None else layout
         self._fingerprint = layout.fingerprint(split)
-        names = (
-            check_names(class_names)
-            if class_names is not None
-            else discover_classes(layout.xml_files, layout.annotations)
-        )
+        names = check_names(class_names) if class_names is not None else discover_classes(layout)
         arguments = {
             "images": str(layout.images.resolve()),
             "annotations": str(layout.annotations.resolve()),
@@ -158,22 +154,20 @@ class VocDataModule(FilesDataModule):
         )
 
 
-def discover_classes(xml_files: Iterable[Path], folder: Path) -> tuple[str, ...]:
-    """Return the names of all objects in XML files, whatever their split, sorted.
-
-    Args:
-        xml_files: the files.
-        folder: where they are, for the message.
+def discover_classes(layout: VocLayout) -> tuple[str, ...]:
+    """Return the names of all objects in the XML files of a dataset, whatever their split, sorted.
 
     Raises:
         DataError: there is none.
     """
     names: set[str] = set()
-    for path in xml_files:
+    for path in layout.xml_files:
         root, _ = parse(path)  # what is wrong stands in the row of its image
         names |= set() if root is None else object_names(root)
     if not names:
-        raise DataError(f"{folder} holds no XML with objects, so there are no classes; name them by class_names")
+        raise DataError(
+            f"{layout.annotations} holds no XML with objects, so there are no classes; name them by class_names"
+        )
     return tuple(sorted(names))
 
 
