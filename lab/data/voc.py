@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lab.data.annotations import ROWS_VERSION, BadSamplePolicy, build_table, make_row
+from lab.data.class_names import check_names
 from lab.data.detection import DetectionDataset
 from lab.data.files_module import FilesDataModule
 from lab.data.fingerprint import IMAGE_SUFFIXES, read_split, voc_fingerprint
 from lab.data.transforms import DetectionTransform
-from lab.data.voc_xml import clean_name, object_names, parse, read_voc
-from lab.errors import ConfigError, DataError
+from lab.data.voc_xml import object_names, parse, read_voc
+from lab.errors import DataError
 
 
 class VocDataset(DetectionDataset):
@@ -135,21 +136,6 @@ def discover_classes(annotations: Path) -> tuple[str, ...]:
     if not names:
         raise DataError(f"{annotations} holds no XML with objects, so there are no classes; name them by class_names")
     return tuple(sorted(names))
-
-
-def check_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of classes that a config gives.
-
-    Raises:
-        ConfigError: one is empty, or stands there twice.
-    """
-    clean = [clean_name(str(name)) for name in names]
-    for name in clean:
-        if not name or clean.count(name) > 1:
-            labels = [label for label, other in enumerate(clean) if other == name]
-            what = f"{name!r} for the labels {' and '.join(map(str, labels))}" if name else "a class without a name"
-            raise ConfigError(f"data.class_names has {what}; give every class a name of its own")
-    return tuple(clean)
 
 
 def read_rows(root: str, split: str, class_names: Sequence[str], key: str) -> Iterator[dict[str, Any]]:
