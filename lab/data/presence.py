@@ -52,15 +52,18 @@ def describe_presence(data: DataModule, splits: Sequence[str]) -> list[str]:
         DataError: a split has no object, or no labelled pixel, at all.
     """
     lines: dict[str, list[str]] = {}
+    names: Sequence[str] = ()
     for split in splits:
+        if split == "train" and data.task == "recommendation":
+            continue  # its items are those that stand in it
         dataset = data.dataset(split)
+        names = getattr(dataset, "class_names", ())
         counts = dataset.class_counts() if hasattr(dataset, "class_counts") else None
-        found = [] if counts is None else [_without(dataset.class_names, counts, split)]
+        found = [] if counts is None else [_without(names, counts, split)]
         if split != "train":
             found.append(_few(dataset, data.task))
         for line in filter(None, found):
             lines.setdefault(line, []).append(SPLIT_NAMES[split])
-    names = getattr(data.dataset(splits[0]), "class_names", ())
     return [f"{' and '.join(of)}: {line}" for line, of in lines.items()] + _similar(names)
 
 
@@ -99,9 +102,7 @@ def _few(dataset: object, task: str) -> str:
     if number >= FEW:
         return ""
     what = "sequence" if task == "recommendation" else "image"
-    return (
-        f"there {'is 1 ' + what if number == 1 else f'are {number} {what}s'} to measure on: such a figure says little"
-    )
+    return f"{number} {what}{'s' if number > 1 else ''} to measure on: a figure of so few says little"
 
 
 def _similar(names: Sequence[str]) -> list[str]:
