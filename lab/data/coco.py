@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from lab.data.annotations import ROWS_VERSION, BadSamplePolicy, RawObject, build_table, make_row, tell_once
-from lab.data.coco_json import BoxEntry, check_categories, load_lists, read_file, usable_area
+from lab.data.annotations import ROWS_VERSION, BadSamplePolicy, RawObject, build_table, make_row
+from lab.data.class_names import NO_CATEGORY, distinct_names
+from lab.data.coco_json import BoxEntry, check_categories, join_problems, load_lists, read_file, usable_area
 from lab.data.detection import DetectionDataset
 from lab.data.fields import short
 from lab.data.files_module import FilesDataModule
@@ -22,7 +23,6 @@ from lab.data.transforms import DetectionTransform
 from lab.errors import ConfigError, DataError
 
 CategoryIds = Literal["raw", "contiguous"]
-NO_CATEGORY = "N/A"
 MAX_RAW_ID = 10_000
 """With ``category_ids="raw"`` a network has a class for each id up to the highest: more than these is a mistake."""
 
@@ -199,27 +199,8 @@ def read_rows(annotations: str, images: str, category_ids: CategoryIds, key: str
         objects = [_raw_object(item, labels) for item in image.items]
         stated = image.entry.stated_size
         row = make_row(Path(images), image.name, image.number, stated, objects, image.bad, image.twice)
-        yield {key: [*value, *of_the_file[key]] if key in of_the_file else value for key, value in row.items()}
+        yield join_problems(row, of_the_file)
         of_the_file = {}
-
-
-def distinct_names(categories: Sequence[tuple[int, str]], source: str) -> list[tuple[int, str]]:
-    """Return the categories, those of one name told apart by their ids, and say so.
-
-    Args:
-        categories: id and name of each.
-        source: the annotation file, for the message.
-    """
-    names = [name for _, name in categories]
-    shared = sorted({name for name in names if names.count(name) > 1 or name == NO_CATEGORY})
-    for name in shared:
-        ids = [number for number, other in categories if other == name]
-        what = "categories have the same name" if len(ids) > 1 else "category has a name that stands for no class"
-        tell_once(
-            f"{source}: {len(ids)} {what} {name!r} (ids {', '.join(map(str, ids))}): they are named "
-            f"{', '.join(f'{name} (id {number})' for number in ids)} here"
-        )
-    return [(number, f"{name} (id {number})" if name in shared else name) for number, name in categories]
 
 
 def label_names(

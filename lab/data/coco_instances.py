@@ -20,8 +20,9 @@ import numpy.typing as npt
 import torch
 
 from lab.data.annotations import BadSamplePolicy, build_table, find_image
-from lab.data.coco import distinct_names, label_names, read_categories, split_files
-from lab.data.coco_json import MaskEntry, read_file, usable_area
+from lab.data.class_names import distinct_names
+from lab.data.coco import label_names, read_categories, split_files
+from lab.data.coco_json import MaskEntry, join_problems, read_file, usable_area
 from lab.data.fields import short
 from lab.data.fingerprint import coco_fingerprint
 from lab.data.masks import encode_object, usable_mask
@@ -240,10 +241,8 @@ def read_rows(annotations: str, images: str, key: str) -> Iterator[dict[str, Any
             _add_object(row, item, labels, size)
         if len(row["ids"]) > MAX_SEGMENTS:
             unreadable = f"it has {len(row['ids'])} objects, of which {MAX_SEGMENTS} can be told apart"
-        row |= {"unreadable": unreadable, **of_the_file}
-        row["twice"] = [*row["twice"], *image.twice]
+        yield join_problems(row | {"unreadable": unreadable}, of_the_file, {"twice": image.twice})
         of_the_file = {}
-        yield row
 
 
 def _add_object(row: dict[str, Any], item: MaskEntry, labels: Mapping[int, int], size: tuple[int, int]) -> None:

@@ -7,9 +7,8 @@ with the file as a whole, nothing can be made of it and it is refused.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -22,7 +21,7 @@ from lab.data.text_files import decode_text
 from lab.errors import DataError
 
 LISTS = ("images", "annotations", "categories")
-MAX_NAME = 255  # bytes of a file's name on every usual file system
+MAX_NAME, MAX_PATH = 255, 2000  # bytes of a file's name on every usual file system, and of one with its folders
 OTHER_EXPORTS = (
     ({"shapes", "imagePath"}, "labelme's file of one image"),
     ({"_via_img_metadata"}, "a project of VIA"),
@@ -235,6 +234,9 @@ def read_file(path: Path, folder: Path, kind: type[T], file: str = "instances", 
     content = load_lists(path, file, panoptic)
     categories, twice = check_categories(content["categories"], path)
     images, bad, again = _read_images(content["images"], folder)
+    if not images:
+        said = f"; {', '.join(bad[:3])}" if bad else ""
+        raise DataError(f"{path}: none of the {len(content['images'])} entries of 'images' can be used{said}")
     strays = _assign(content["annotations"], images, kind)
     return CocoFile(categories, list(images.values()), bad, strays, twice + again)
 
@@ -252,6 +254,8 @@ def check_categories(items: Sequence[Any], path: Path) -> tuple[list[CategoryEnt
         name = "" if checked is None else str(checked.name).strip()
         if checked is None or not name:
             raise DataError(f"{path}: category {place} of {len(items)}: {problem or 'no name'}; mend it: {short(item)}")
+        if not -(2**63) <= checked.id < 2**63:
+            raise DataError(f"{path}: category {name!r} has the id {short(checked.id)}, more than 64 bits; mend it")
         checked.name = name
         known = found.setdefault(checked.id, checked)
         if known != checked:
@@ -263,6 +267,15 @@ def check_categories(items: Sequence[Any], path: Path) -> tuple[list[CategoryEnt
         if known is not checked:
             twice.append(f"category {checked.id} {name!r}")
     return [found[number] for number in sorted(found)], twice
+
+
+def join_problems(row: Mapping[str, Any], *more: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Return a row with the entries of other columns added to its own."""
+    joined = dict(row)
+    for part in more:
+        for column, entries in part.items():
+            joined[column] = [*joined[column], *entries]
+    return joined
 
 
 def usable_area(value: Any) -> float | None:
@@ -303,15 +316,18 @@ def _image_name(entry: ImageEntry, folder: Path) -> tuple[str, str]:
         name = both if len(parts) == 2 and (folder / both).is_file() else (parts or ("",))[-1]
     if name is None:
         return "", "no file_name"
-    if not isinstance(name, str):
-        return "", f"file_name={short(name)} is not a text"
-    if (
-        not name.strip()
-        or "\0" in name
-        or any(len(part.encode("utf-8", "surrogatepass")) > MAX_NAME for part in name.split("/"))
-    ):
-        return "", f"file_name={short(name)} can be no file's name"
-    return name, ""
+    return (name, "") if is_name(name) else ("", f"file_name={short(name)} can be no file's name")
+
+
+def is_name(name: Any) -> bool:
+    """Whether a value can be the name of a file, of folders too."""
+    return (
+        isinstance(name, str)
+        and bool(name.strip())
+        and "\0" not in name
+        and all(len(part.encode("utf-8", "surrogatepass")) <= MAX_NAME for part in name.split("/"))
+        and len(name.encode("utf-8", "surrogatepass")) <= MAX_PATH
+    )
 
 
 def _assign(items: Sequence[Any], images: Mapping[int | str, ImageItems[T]], kind: type[T]) -> list[str]:
@@ -383,6 +399,10 @@ def _other_export(content: Any) -> list[str]:
     return ["its top level is a list"] if isinstance(content, list) else []
 
 
-@cache
-def _adapter(kind: Hashable) -> TypeAdapter[list[Any]]:
-    return TypeAdapter(list[kind])  # type: ignore[valid-type]
+def _adapter(kind: type[Any]) -> TypeAdapter[list[Any]]:
+    if kind not in _adapters:
+        _adapters[kind] = TypeAdapter(list[kind])  # type: ignore[valid-type]
+    return _adapters[kind]
+
+
+_adapters: dict[type[Any], TypeAdapter[list[Any]]] = {}

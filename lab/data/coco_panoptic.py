@@ -16,8 +16,18 @@ import torch
 from pydantic import TypeAdapter
 
 from lab.data.annotations import BadSamplePolicy, build_table, find_image
-from lab.data.coco import distinct_names, split_files
-from lab.data.coco_json import WANTED, ImageItems, PanopticEntry, check_categories, load_lists, read_file
+from lab.data.class_names import distinct_names
+from lab.data.coco import split_files
+from lab.data.coco_json import (
+    WANTED,
+    ImageItems,
+    PanopticEntry,
+    check_categories,
+    is_name,
+    join_problems,
+    load_lists,
+    read_file,
+)
 from lab.data.fields import Flag, Whole, check_each, short
 from lab.data.fingerprint import panoptic_fingerprint
 from lab.data.label_maps import LabelTable, label_header, read_ids
@@ -232,10 +242,9 @@ def read_rows(annotations: str, labels: str, images: str, key: str) -> Iterator[
             _add_segments(row, item.segments_info, numbers)
         if len(row["ids"]) > MAX_SEGMENTS:
             unreadable = f"it has {len(row['ids'])} segments, of which {MAX_SEGMENTS} can be told apart"
-        row |= {"label_name": "" if item is None else item.file_name, "unreadable": unreadable, **of_the_file}
-        row["twice"] = [*row["twice"], *image.twice]
+        row |= {"label_name": "" if item is None else item.file_name, "unreadable": unreadable}
+        yield join_problems(row, of_the_file, {"twice": image.twice})
         of_the_file = {}
-        yield row
 
 
 def _only_annotation(image: ImageItems[PanopticEntry]) -> tuple[PanopticEntry | None, str]:
@@ -250,6 +259,8 @@ def _only_annotation(image: ImageItems[PanopticEntry]) -> tuple[PanopticEntry | 
         return None, f"{len(different)} annotations that differ"
     if not different:
         return None, "; ".join(image.bad) or "it has no annotation"
+    if not is_name(different[0].file_name):
+        return None, f"its annotation's file_name={short(different[0].file_name)} can be no file's name"
     return different[0], ""
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lab.data.annotations import BadSamplePolicy
 from lab.data.image_files import ImageFileError, read_image
+from lab.data.presence import ClassCounts
 from lab.data.problems import report_problems
 from lab.data.transforms import sample_generator
 from lab.errors import DataError
@@ -125,6 +126,17 @@ class ImageDataset(Generic[SampleT]):
         """The dataset's own id of each usable image."""
         columns = self._table.select_columns(["image_id"])[:]
         return [columns["image_id"][row] for row in self._rows]
+
+    def class_counts(self) -> ClassCounts | None:
+        """Return the objects of each class in the usable images, crowds left out; None where rows do not tell."""
+        if not {"labels", "iscrowd"} <= set(self._table.column_names):
+            return None
+        columns = self._table.select_columns(["labels", "iscrowd"])[:]
+        counts = [0] * len(self.class_names)
+        for row in self._rows:
+            for label, crowd in zip(columns["labels"][row], columns["iscrowd"][row], strict=True):
+                counts[label] += not crowd
+        return ClassCounts(tuple(counts), "object")
 
     def image_path(self, index: int) -> Path:
         """Return the file of the image at ``index``."""

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lab.data.annotations import tell_once
 from lab.data.folders import name_problem, printable
 from lab.data.image_files import PHOTOMETRIC
 from lab.errors import ConfigError
@@ -133,6 +134,16 @@ class LabelTable:
         labels = np.where(known, self.labels[slots], np.int16(NO_SEGMENT)).astype(np.int16)
         stray = {int(number): int(count) for number, count in zip(present[~known], counts[~known], strict=True)}
         return torch.from_numpy(labels[places].reshape(ids.shape)), stray
+
+
+def tell_ignored(class_names: Sequence[str], ids: Sequence[int], ignored: Sequence[int]) -> None:
+    """Say which classes have an id that should be ignored too: they are classes."""
+    for name, number in zip(class_names, ids, strict=True):
+        if number in ignored:
+            tell_once(
+                f"data.ignore_ids: {number} is also the id of the class {name!r}, and its pixels are taken as that "
+                "class; take the class out of data.class_names, or the id out of data.ignore_ids"
+            )
 
 
 def pack_color(color: Sequence[int]) -> int:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 PROBLEMS = {
     "unreadable": "unreadable images",
     "bad_images": "entries of 'images' that cannot be used, left out",
-    "strays": "annotations of images that 'images' lacks, left out",
+    "strays": "annotations of images that 'images' lacks, or of none, left out",
     "bad_boxes": "boxes without an area inside of the image, left out",
     "bad_objects": "annotations that cannot be used, left out",
     "unknown": "objects of unknown categories, left out",

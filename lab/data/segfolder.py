@@ -10,9 +10,10 @@ from typing import Any, Literal
 import torch
 
 from lab.data.annotations import BadSamplePolicy, build_table, find_image
+from lab.data.class_names import check_names
 from lab.data.fingerprint import folder_fingerprint, image_names, require_file
 from lab.data.folders import IMAGE_SUFFIXES, name_problem, printable
-from lab.data.label_maps import LabelTable, label_header, pack_color, read_ids
+from lab.data.label_maps import LabelTable, label_header, pack_color, read_ids, tell_ignored
 from lab.data.lists import read_names
 from lab.data.segmentation import Annotation, SegmentationDataset
 from lab.data.segmentation_module import SegmentationFilesModule
@@ -55,7 +56,7 @@ class FolderSegmentation(SegmentationDataset):
         cache_images: see ``SegmentationDataset``.
 
     Raises:
-        ConfigError: the lists do not fit each other.
+        ConfigError: the lists do not fit each other, or two classes have one name.
         DataError: a folder is missing, or nothing in it can be used.
     """
 
@@ -78,12 +79,14 @@ class FolderSegmentation(SegmentationDataset):
         cache_images: bool = False,
     ) -> None:
         root = Path(root)
+        check_names(class_names)
         self._packed = colors is not None
         ids = [pack_color(color) for color in colors] if colors is not None else label_ids
         if ids is not None and len(ids) != len(class_names):
             which = "data.colors" if self._packed else "data.label_ids"
             raise ConfigError(f"{which} has {len(ids)} entries for {len(class_names)} class_names; give one for each")
         self._lookup = LabelTable(range(len(class_names)) if ids is None else ids, ignore_ids)
+        tell_ignored(class_names, range(len(class_names)) if ids is None else ids, ignore_ids)
         self._fingerprint = folder_fingerprint(root, images, labels, names, HOW_TO_GET)
         arguments = {
             "images": str((root / images).resolve()),

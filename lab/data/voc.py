@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lab.data.annotations import ROWS_VERSION, BadSamplePolicy, build_table, make_row
+from lab.data.class_names import check_names
 from lab.data.detection import DetectionDataset
 from lab.data.files_module import FilesDataModule
-from lab.data.folders import printable
+from lab.data.folders import list_files, printable
 from lab.data.transforms import DetectionTransform
-from lab.data.voc_layout import VocLayout, find_layout, list_layout
-from lab.data.voc_xml import clean_name, object_names, parse, read_voc
-from lab.errors import ConfigError, DataError
+from lab.data.voc_layout import XML, VocLayout, find_layout, list_layout
+from lab.data.voc_xml import object_names, parse, read_voc
+from lab.errors import DataError
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class VocDataset(DetectionDataset):
     ) -> None:
         layout = list_layout(root, split) if layout is None else layout
         self._fingerprint = layout.fingerprint(split)
-        names = check_names(class_names) if class_names is not None else discover_classes(layout)
+        names = check_names(class_names) if class_names is not None else discover_classes(layout.annotations)
         arguments = {
             "images": str(layout.images.resolve()),
             "annotations": str(layout.annotations.resolve()),
@@ -154,36 +155,19 @@ class VocDataModule(FilesDataModule):
         )
 
 
-def discover_classes(layout: VocLayout) -> tuple[str, ...]:
-    """Return the names of all objects in the XML files of a dataset, whatever their split, sorted.
+def discover_classes(annotations: Path) -> tuple[str, ...]:
+    """Return the names of all objects in a folder of XML files, whatever their split, sorted.
 
     Raises:
         DataError: there is none.
     """
     names: set[str] = set()
-    for path in layout.xml_files:
-        root, _ = parse(path)  # what is wrong stands in the row of its image
+    for name, _ in list_files(annotations, XML):
+        root, _ = parse(annotations / name)  # what is wrong stands in the row of its image
         names |= set() if root is None else object_names(root)
     if not names:
-        raise DataError(
-            f"{layout.annotations} holds no XML with objects, so there are no classes; name them by class_names"
-        )
+        raise DataError(f"{annotations} holds no XML with objects, so there are no classes; name them by class_names")
     return tuple(sorted(names))
-
-
-def check_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of classes that a config gives.
-
-    Raises:
-        ConfigError: one is empty, or stands there twice.
-    """
-    clean = [clean_name(str(name)) for name in names]
-    for name in clean:
-        if not name or clean.count(name) > 1:
-            labels = [label for label, other in enumerate(clean) if other == name]
-            what = f"{name!r} for the labels {' and '.join(map(str, labels))}" if name else "a class without a name"
-            raise ConfigError(f"data.class_names has {what}; give every class a name of its own")
-    return tuple(clean)
 
 
 def read_rows(

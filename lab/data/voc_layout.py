@@ -67,11 +67,6 @@ class VocLayout:
     said: str = ""
     lists: Mapping[str, Path] = field(default_factory=dict)
 
-    @property
-    def xml_files(self) -> list[Path]:
-        """All XML files of the folder, those of no split too: classes are those of the whole dataset."""
-        return [self.annotations / name for name, _ in list_files(self.annotations, XML)]
-
     def fingerprint(self, split: str) -> str:
         """Return a hash of a split: its list or pairs, its XML files, and the names and sizes of all images."""
         by_list = not self.said and split in self.lists

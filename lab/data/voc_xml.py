@@ -15,6 +15,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from lab.data.annotations import RawObject
+from lab.data.class_names import clean_name
 from lab.data.fields import flag_of, number_of, short
 from lab.data.text_files import decode_text
 from lab.errors import DataError
@@ -76,11 +77,6 @@ def parse(path: Path) -> tuple[ElementTree.Element | None, str]:
     if root.tag != "annotation" and root.find(".//object") is None:
         return None, f"{name} holds <{root.tag}>, where Pascal VOC has <annotation>"
     return root, ""
-
-
-def clean_name(text: str) -> str:
-    """Return the name of a class without line breaks and spaces around and within it but one."""
-    return " ".join(text.split())
 
 
 def object_names(root: ElementTree.Element) -> set[str]:
