@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from lab.data.folders import name_problem, printable, stored_name
+from lab.data.folders import as_utf8, name_problem, stored_name
 from lab.errors import LabError
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def find_image(folder: Path, name: str, stated_size: tuple[int, int] | None = No
     from lab.data.image_files import read_image_header
 
     if problem := name_problem(name):
-        return FoundImage(printable(name), (0, 0), problem, False)
+        return FoundImage(as_utf8(name), (0, 0), problem, False)
     name = stored_name(folder, name)
     header = read_image_header(folder / name)
     unturned = stated_size == header.stored != header.size

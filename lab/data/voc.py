@@ -21,7 +21,7 @@ from lab.data.annotations import ROWS_VERSION, BadSamplePolicy, build_table, mak
 from lab.data.class_names import check_names
 from lab.data.detection import DetectionDataset
 from lab.data.files_module import FilesDataModule
-from lab.data.folders import list_files, printable
+from lab.data.folders import as_utf8, list_files
 from lab.data.transforms import DetectionTransform
 from lab.data.voc_layout import XML, VocLayout, find_layout, list_layout
 from lab.data.voc_xml import object_names, parse, read_voc
@@ -67,7 +67,7 @@ class VocDataset(DetectionDataset):
         arguments = {
             "images": str(layout.images.resolve()),
             "annotations": str(layout.annotations.resolve()),
-            "pairs": tuple((printable(pair.image), printable(pair.xml), pair.problem) for pair in layout.splits[split]),
+            "pairs": tuple((as_utf8(pair.image), as_utf8(pair.xml), pair.problem) for pair in layout.splits[split]),
             "class_names": names,
             "key": f"{ROWS_VERSION}-{self._fingerprint}",
         }
