@@ -44,6 +44,9 @@ NOT_IN_HASH = (
 )
 """Keys that do not change the training; ``ckpt`` counts only where a fit takes its weights from it."""
 
+ADDED_LATER = {"data.images": None, "data.annotations": None, "data.val_share": None, "data.test_share": None}
+"""Keys that came after runs had been named, and the value of each at which it is left out of a name."""
+
 _VERSIONS = ("torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "datasets", "wandb", "numpy")
 
 
@@ -57,6 +60,10 @@ def run_name(config: Mapping[str, Any]) -> str:
         for part in parents:
             node = node.get(part) or {}
         node.pop(leaf, None)
+    for key, usual in ADDED_LATER.items():
+        group, leaf = key.split(".")
+        if leaf in content.get(group, {}) and content[group][leaf] == usual:
+            del content[group][leaf]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
     return f"{config['model']['name']}-{config['data']['name']}-{digest}"
 

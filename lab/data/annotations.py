@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from lab.data.folders import name_problem, printable, stored_name
 from lab.errors import LabError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ ROW_COLUMNS = {
     "bad_images": "[string]",
     "strays": "[string]",
     "wrong_size": "bool",
+    "unturned": "bool",
 }
 MAX_COORDINATE = 1e7
 """Boxes that reach further are of no image, and float32 could not tell their pixels apart."""
@@ -96,11 +98,13 @@ def make_row(
         bad_objects: what of it cannot be read at all, and why.
         twice: what of it stood there again.
     """
-    (height, width), unreadable = read_header(folder / name)
-    row: dict[str, Any] = {"image_id": image_id, "file_name": name, "height": height, "width": width}
+    found = find_image(folder, name, stated_size)
+    (height, width), unreadable = found.size, found.problem
+    row: dict[str, Any] = {"image_id": image_id, "file_name": found.name, "height": height, "width": width}
     row |= {column: [] for column, kind in ROW_COLUMNS.items() if kind.startswith("[")}
     row |= {"unreadable": unreadable, "bad_objects": list(bad_objects), "twice": list(twice)}
     row["wrong_size"] = not unreadable and stated_size is not None and stated_size != (height, width)
+    row["unturned"] = found.unturned
     for item in objects:
         if item.label is None:
             row["unknown"].append(item.category)
@@ -170,17 +174,38 @@ def build_table(
             datasets.enable_progress_bars()
 
 
-def read_header(path: Path) -> tuple[tuple[int, int], str]:
-    """Return ((height, width), why the image cannot be opened or ``""``) without decoding the pixels."""
-    from PIL import Image
+class FoundImage(NamedTuple):
+    """An annotated image on disk, its pixels not decoded.
 
-    if not path.is_file():
-        return (0, 0), "missing"
-    try:
-        with Image.open(path) as image:
-            return (image.height, image.width), ""
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return (0, 0), f"{type(error).__name__}: not an image that Pillow opens"
+    Attributes:
+        name: relative to the folder, as the file system has it.
+        size: (height, width) of the pixels in which the annotation stands.
+        problem: why the image cannot be used, or ``""``.
+        unturned: whether the annotation stands in the pixels before the EXIF orientation is applied.
+    """
+
+    name: str
+    size: tuple[int, int]
+    problem: str
+    unturned: bool
+
+
+def find_image(folder: Path, name: str, stated_size: tuple[int, int] | None = None) -> FoundImage:
+    """Look for the image that an annotation names; nothing is raised for a bad one.
+
+    Args:
+        folder: where the images are; a name that leads out of it is a problem.
+        name: as the annotation gives it.
+        stated_size: (height, width) that the annotation states; None where it states none.
+    """
+    from lab.data.image_files import read_image_header
+
+    if problem := name_problem(name):
+        return FoundImage(printable(name), (0, 0), problem, False)
+    name = stored_name(folder, name)
+    header = read_image_header(folder / name)
+    unturned = stated_size == header.stored != header.size
+    return FoundImage(name, header.stored if unturned else header.size, header.problem, unturned)
 
 
 def _feature(kind: str) -> Any:

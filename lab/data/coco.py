@@ -18,6 +18,7 @@ from lab.data.detection import DetectionDataset
 from lab.data.fields import short
 from lab.data.files_module import FilesDataModule
 from lab.data.fingerprint import coco_fingerprint
+from lab.data.parts import Part, split_of_one
 from lab.data.transforms import DetectionTransform
 from lab.errors import ConfigError, DataError
 
@@ -40,6 +41,7 @@ class CocoDataset(DetectionDataset):
         on_bad_sample: ``"skip"`` goes on without what cannot be used and says so; ``"error"`` raises.
         seed: decides, with epoch and index, every random choice.
         cache_images: keep decoded images in memory (small datasets only).
+        part: the part of the file to take; None takes it all.
 
     Attributes:
         class_names: the name of each label.
@@ -61,6 +63,7 @@ class CocoDataset(DetectionDataset):
         on_bad_sample: BadSamplePolicy = "skip",
         seed: int = 0,
         cache_images: bool = False,
+        part: Part | None = None,
     ) -> None:
         if category_ids not in ("raw", "contiguous"):
             raise ConfigError(f"category_ids={category_ids!r} is unknown: give 'raw' or 'contiguous'")
@@ -74,6 +77,8 @@ class CocoDataset(DetectionDataset):
         )
         arguments |= {"images": str(folder.resolve()), "category_ids": category_ids}
         table = build_table(read_rows, arguments)
+        if part is not None:
+            table, self._fingerprint = part.of(table, self._fingerprint, str(source))
         super().__init__(table, folder, names, train, transform, on_bad_sample, seed, cache_images, str(source))
 
     def fingerprint(self) -> str:
@@ -97,6 +102,8 @@ class CocoDataModule(FilesDataModule):
         category_ids: see ``CocoDataset``.
         on_bad_sample: see ``CocoDataset``.
         cache_images: see ``CocoDataset``.
+        val_share: share of the training set to hold out for validation, in place of ``val``; None: ``val`` it is.
+        test_share: the same for the test, where ``test`` has no files of its own; None: the validation set.
     """
 
     def __init__(
@@ -113,10 +120,13 @@ class CocoDataModule(FilesDataModule):
         category_ids: Literal["raw", "contiguous"] = "raw",
         on_bad_sample: Literal["error", "skip"] = "skip",
         cache_images: bool = False,
+        val_share: float | None = None,
+        test_share: float | None = None,
     ) -> None:
         super().__init__(root, batch_size, num_workers, seed, image_size, augmentation, on_bad_sample, cache_images)
         self.category_ids = category_ids
-        self.files = split_files(train, val, test, ("annotations", "images"))
+        files = split_files(train, val, test, ("annotations", "images"))
+        self.files, self.parts = split_of_one(files, val_share, test_share, seed)
 
     def build(self, split: str) -> CocoDataset:
         """Return the dataset of a split.
@@ -135,6 +145,7 @@ class CocoDataModule(FilesDataModule):
             on_bad_sample=self.on_bad_sample,
             seed=self.seed,
             cache_images=self.cache_images,
+            part=self.parts.get(split),
         )
         if not train:
             _check_same_labels(self.dataset("train"), dataset, self.category_ids, files["annotations"])

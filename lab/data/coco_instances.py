@@ -19,13 +19,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lab.data.annotations import BadSamplePolicy, build_table, read_header
+from lab.data.annotations import BadSamplePolicy, build_table, find_image
 from lab.data.class_names import distinct_names
 from lab.data.coco import label_names, read_categories, split_files
 from lab.data.coco_json import MaskEntry, join_problems, read_file, usable_area
 from lab.data.fields import short
 from lab.data.fingerprint import coco_fingerprint
 from lab.data.masks import encode_object, usable_mask
+from lab.data.parts import Part, split_of_one
 from lab.data.segmentation import Annotation, SegmentationDataset
 from lab.data.segmentation_module import SegmentationFilesModule
 from lab.data.segmentation_transforms import SegmentationTransform
@@ -53,6 +54,7 @@ ROW_COLUMNS = {
     "bad_images": "[string]",
     "strays": "[string]",
     "wrong_size": "bool",
+    "unturned": "bool",
 }
 
 
@@ -73,6 +75,7 @@ class InstancesDataset(SegmentationDataset):
         on_bad_sample: see ``SegmentationDataset``.
         seed: see ``SegmentationDataset``.
         cache_images: see ``SegmentationDataset``.
+        part: the part of the file to take; None takes it all.
 
     Attributes:
         label_to_category: the COCO category id of each label, for results in COCO's format.
@@ -93,6 +96,7 @@ class InstancesDataset(SegmentationDataset):
         on_bad_sample: BadSamplePolicy = "skip",
         seed: int = 0,
         cache_images: bool = False,
+        part: Part | None = None,
     ) -> None:
         self._fingerprint = coco_fingerprint(root, annotations, images)
         source, folder = Path(root) / annotations, Path(root) / images
@@ -103,6 +107,8 @@ class InstancesDataset(SegmentationDataset):
         self.thing_labels = tuple(range(len(names)))
         self._bad_masks: set[str] = set()
         table = build_table(read_rows, arguments | {"images": str(folder.resolve())}, ROW_COLUMNS)
+        if part is not None:
+            table, self._fingerprint = part.of(table, self._fingerprint, str(source))
         super().__init__(
             table,
             folder,
@@ -167,6 +173,8 @@ class InstancesDataModule(SegmentationFilesModule):
         augmentation: see ``SegmentationFilesModule``.
         on_bad_sample: see ``SegmentationFilesModule``.
         cache_images: see ``SegmentationFilesModule``.
+        val_share: share of the training set to hold out for validation, in place of ``val``; None: ``val`` it is.
+        test_share: the same for the test, where ``test`` has no files of its own; None: the validation set.
     """
 
     def __init__(
@@ -183,11 +191,14 @@ class InstancesDataModule(SegmentationFilesModule):
         augmentation: Mapping[str, Any] | None = None,
         on_bad_sample: Literal["error", "skip"] = "skip",
         cache_images: bool = False,
+        val_share: float | None = None,
+        test_share: float | None = None,
     ) -> None:
         super().__init__(
             root, batch_size, num_workers, seed, image_size, augmentation, segments, on_bad_sample, cache_images
         )
-        self.files = split_files(train, val, test, ("annotations", "images"))
+        files = split_files(train, val, test, ("annotations", "images"))
+        self.files, self.parts = split_of_one(files, val_share, test_share, seed)
 
     def build(self, split: str) -> InstancesDataset:
         """Return the dataset of a split.
@@ -206,6 +217,7 @@ class InstancesDataModule(SegmentationFilesModule):
             on_bad_sample=self.on_bad_sample,
             seed=self.seed,
             cache_images=self.cache_images,
+            part=self.parts.get(split),
         )
         if not train and self.dataset("train").class_names != dataset.class_names:
             raise DataError(f"{files['annotations']}: other 'categories' than in training; give both the same")
@@ -219,11 +231,12 @@ def read_rows(annotations: str, images: str, key: str) -> Iterator[dict[str, Any
     labels = {category.id: label for label, category in enumerate(content.categories)}
     of_the_file = content.problems()
     for image in content.images:
-        size, unreadable = read_header(Path(images) / image.name)
+        stated = image.entry.stated_size
+        name, size, unreadable, unturned = find_image(Path(images), image.name, stated)
         row: dict[str, Any] = {column: [] for column, kind in ROW_COLUMNS.items() if kind.startswith("[")}
-        row |= {"image_id": image.number, "file_name": image.name, "label_name": image.name}
+        row |= {"image_id": image.number, "file_name": name, "label_name": name}
         row |= {"height": size[0], "width": size[1], "bad_objects": image.bad}
-        row["wrong_size"] = not unreadable and image.entry.stated_size not in (None, size)
+        row |= {"wrong_size": not unreadable and stated not in (None, size), "unturned": unturned}
         for item in image.items if not unreadable else ():
             _add_object(row, item, labels, size)
         if len(row["ids"]) > MAX_SEGMENTS:

@@ -325,8 +325,8 @@ def is_name(name: Any) -> bool:
         isinstance(name, str)
         and bool(name.strip())
         and "\0" not in name
-        and all(len(part.encode()) <= MAX_NAME for part in name.split("/"))
-        and len(name.encode()) <= MAX_PATH
+        and all(len(part.encode("utf-8", "surrogatepass")) <= MAX_NAME for part in name.split("/"))
+        and len(name.encode("utf-8", "surrogatepass")) <= MAX_PATH
     )
 
 

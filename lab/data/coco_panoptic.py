@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from pydantic import TypeAdapter
 
-from lab.data.annotations import BadSamplePolicy, build_table, read_header
+from lab.data.annotations import BadSamplePolicy, build_table, find_image
 from lab.data.class_names import distinct_names
 from lab.data.coco import split_files
 from lab.data.coco_json import (
@@ -229,13 +229,13 @@ def read_rows(annotations: str, labels: str, images: str, key: str) -> Iterator[
     of_the_file = content.problems()
     for image in content.images:
         item, problem = _only_annotation(image)
-        size, unreadable = read_header(Path(images) / image.name)
+        name, size, unreadable, _ = find_image(Path(images), image.name)
         row: dict[str, Any] = {column: [] for column, kind in ROW_COLUMNS.items() if kind.startswith("[")}
-        row |= {"image_id": image.number, "file_name": image.name, "height": size[0], "width": size[1]}
+        row |= {"image_id": image.number, "file_name": name, "height": size[0], "width": size[1]}
         row["wrong_size"] = not unreadable and image.entry.stated_size not in (None, size)
         unreadable = unreadable or problem
         if item is not None and not unreadable:
-            label_size, unreadable = label_header(Path(labels) / item.file_name, packed=True)
+            label_size, unreadable = label_header(Path(labels), item.file_name, packed=True)
             if not unreadable and label_size != size:
                 unreadable = f"its label map is {label_size[1]}x{label_size[0]}, the image {size[1]}x{size[0]}"
         if item is not None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lab.data.annotations import BadSamplePolicy
+from lab.data.image_files import ImageFileError, read_image
 from lab.data.presence import ClassCounts
 from lab.data.problems import report_problems
 from lab.data.transforms import sample_generator
@@ -156,9 +157,8 @@ class ImageDataset(Generic[SampleT]):
 
         path = self._folder / row["file_name"]
         try:
-            with Image.open(path) as file:
-                image = file.convert("RGB")
-        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+            image = read_image(path, (row["height"], row["width"]))
+        except ImageFileError as error:
             self._bad_read(path, error, "evaluated as black: its objects are missed")
             return None if self.train else Image.new("RGB", (row["width"], row["height"]))
         return pil_to_tensor(image) if self.train else image

@@ -20,7 +20,8 @@ PROBLEMS = {
     "unknown": "objects of unknown categories, left out",
     "twice": "entries that stand in the file again, taken once",
     "mended": "areas that are no number, taken from the box",
-    "wrong_size": "images of another size than their annotation states (EXIF rotation?), annotations taken as they are",
+    "wrong_size": "images of another size than their annotation states, annotations taken as they are",
+    "unturned": "images annotated before their EXIF orientation was applied, taken unturned as the annotations are",
 }
 """What can be wrong, by the column that holds it: said under ``"skip"``, refused under ``"error"``."""
 NOTES = {
@@ -37,7 +38,8 @@ MANY = 0.2
 NAMELESS = ("unknown", "twice", "bad_images", "strays")
 """Columns whose entries say by themselves what they are of; the last two are of the file and stand in its first row."""
 MAX_NAMES = 5
-_LISTED = (*(key for key in PROBLEMS if key not in ("unreadable", "wrong_size")), *NOTES)
+_MARKED = ("wrong_size", "unturned")
+_LISTED = (*(key for key in PROBLEMS if key not in ("unreadable", *_MARKED)), *NOTES)
 
 
 def report_problems(table: Dataset, policy: BadSamplePolicy, source: str, folder: Path, train: bool) -> list[int]:
@@ -57,14 +59,15 @@ def report_problems(table: Dataset, policy: BadSamplePolicy, source: str, folder
     """
     if policy not in ("error", "skip"):
         raise ConfigError(f"on_bad_sample={policy!r} is unknown: give 'error' or 'skip'")
-    wanted = [name for name in ("file_name", "unreadable", "wrong_size", *_LISTED) if name in table.column_names]
+    wanted = [name for name in ("file_name", "unreadable", *_MARKED, *_LISTED) if name in table.column_names]
     columns = table.select_columns(wanted)[:]
     names = columns["file_name"]
     unreadable = [f"{name} ({why})" for name, why in zip(names, columns["unreadable"], strict=True) if why]
     usable = [index for index, why in enumerate(columns["unreadable"]) if not why]
     found = {key: _named(names, columns[key], key) for key in _LISTED if key in columns}
     found["unreadable"] = unreadable
-    found["wrong_size"] = [name for name, wrong in zip(names, columns.get("wrong_size", ()), strict=False) if wrong]
+    for key in _MARKED:
+        found[key] = [name for name, marked in zip(names, columns.get(key, ()), strict=False) if marked]
     if not usable:
         detail = f"; {_some(unreadable)}" if unreadable else ""
         raise DataError(f"{source}: none of its {len(names)} images can be read in {folder}{detail}")

@@ -117,7 +117,7 @@ def test_missing_and_unreadable_images_are_left_out_and_named(tmp_path, caplog, 
     assert dataset.image_path(0).name == "000002.jpg"
     (record,) = caplog.records  # said once, in one line, with names
     assert "000001.jpg (missing)" in record.message
-    assert "000003.jpg (UnidentifiedImageError" in record.message
+    assert "000003.jpg (not an image of a format that is read" in record.message
     assert f"1 of 3 are {'trained on' if train else 'evaluated'}" in record.message
     assert "\n" not in record.message
 
