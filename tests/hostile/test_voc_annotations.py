@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from lab.data import annotations
-from lab.data.voc import VocDataset, discover_classes
-from lab.data.voc_xml import VocFile, read_voc
+from lab.data.voc import VocDataset
+from lab.data.voc_xml import VocFile, object_names, parse, read_voc
 from lab.errors import ConfigError, DataError
 from tests.data_factory import make_voc
 
@@ -139,7 +139,9 @@ def test_encodings(tmp_path: Path, encoding: str) -> None:
     )
     (item,) = read(tmp_path, text.encode(encoding)).objects
     assert item.category == name
-    assert discover_classes(tmp_path / "Annotations") == (name,)
+    root, _ = parse(tmp_path / "Annotations" / "a.xml")
+    assert root is not None
+    assert object_names(root) == {name}
 
 
 def test_encodings_that_are_none(tmp_path: Path) -> None:
