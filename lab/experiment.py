@@ -77,6 +77,8 @@ def fit(config: dict[str, Any], run: RunDirectory, place: Place) -> int:
             _check_dataset(data, config, run)
             if place.rank == 0:
                 print_tables(data.tables())
+            if rows := data.rows_read():
+                run.update(rows_read=rows)
             wandb_run = make_wandb(config, run) if place.rank == 0 else None
             run.update(result=_fit(config, run, data, wandb_run, watch, place))
             code, state = 0, "finished"
