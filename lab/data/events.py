@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.config.separators import normalize_separator
+from lab.data.tables.columns import TextLayout
 from lab.data.tables.ids import encode
 from lab.data.tables.opening import PARQUET, first_bytes
 from lab.data.tables.parquet import read_parquet
-from lab.data.tables.text import TextLayout, read_text
+from lab.data.tables.text import read_text
 from lab.data.tables.times import check_time_format, odd_times, seconds_of, span
 from lab.errors import DataError
 

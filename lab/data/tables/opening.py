@@ -77,7 +77,7 @@ def open_bytes(path: Path) -> IO[bytes]:
         if pattern.match(start):
             opened: IO[bytes] = packed(path)
             return opened
-    if start.startswith(b"PK\x03\x04"):
+    if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _open_zip(path)
     return path.open("rb")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lab.data.tables.text import ReadColumns, places
+from lab.data.tables.columns import ReadColumns, places, shown
 from lab.errors import DataError
 
 
@@ -43,7 +43,7 @@ def read_parquet(path: Path, wanted: dict[str, str], where: str = "data") -> Rea
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path}: cannot be read as Parquet: {first}") from error
     if not rows:
-        raise DataError(f"{path}: holds no rows ({', '.join(names[:12])})")
+        raise DataError(f"{path}: holds no rows ({shown(names)})")
     return ReadColumns(pyarrow.table(columns), rows, noted=noted)
 
 
@@ -51,7 +51,8 @@ def _check_type(path: Path, key: str, field: Any, where: str) -> None:
     from pyarrow import types
 
     kind = field.type.value_type if types.is_dictionary(field.type) else field.type
-    if types.is_nested(kind):
+    odd = types.is_nested(kind) or (key in ("time", "offset") and (types.is_duration(kind) or types.is_time(kind)))
+    if odd:
         raise DataError(
             f"{path}: column {field.name!r} holds {kind}, not one {key} a row; name another by {where}.{key}_column"
         )

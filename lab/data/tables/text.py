@@ -9,57 +9,21 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from lab.config.separators import BLANKS, normalize_separator
+from lab.data.tables.columns import ReadColumns, TextLayout, places, shown
+from lab.data.tables.lines import Blanks, line_end
 from lab.data.tables.opening import BLOCK, BlockReader, TextFile
 from lab.data.tables.quoting import plainly_quoted
-from lab.errors import DataError, closest
+from lab.errors import DataError
 
 _STAND_INS = [bytes([code]) for code in (0x1F, 0x1E, 0x1D, 0x1C, 0x07, 0x06, 0x05, 0x04, 0x03, 0x02, 0x01)]
-_RUN = re.compile(r"[ \t]+")
 _CELLS = 1 << 20  # values held as Python's at once
-_SHOWN = 12
-
-
-@dataclass
-class TextLayout:
-    """How a table of text is written.
-
-    Attributes:
-        separator: between columns.
-        names: the columns' names, where the file has no header.
-        encoding: as Python names it; None reads it from the file.
-        quotes: whether ``"`` puts a value into quotes; otherwise it is a sign like any other.
-    """
-
-    separator: str = ","
-    names: Sequence[str] | None = None
-    encoding: str | None = None
-    quotes: bool = True
-
-
-@dataclass
-class ReadColumns:
-    """ReadColumns of a file and what became of its rows.
-
-    Attributes:
-        table: pyarrow's, of the rows that could be told apart; its columns are named by what they are for.
-        rows: how many there were.
-        left_out: how many of them are not in ``table``, by reason.
-        noted: what else there is to say, with a count each; nothing was left out for it.
-    """
-
-    table: Any
-    rows: int
-    left_out: dict[str, int] = field(default_factory=dict)
-    noted: dict[str, int] = field(default_factory=dict)
 
 
 def read_text(path: Path, wanted: dict[str, str], layout: TextLayout, where: str = "data") -> ReadColumns:
@@ -78,29 +42,6 @@ def read_text(path: Path, wanted: dict[str, str], layout: TextLayout, where: str
         DataError: it cannot be read as such a table; one line.
     """
     return _TextTable(path, wanted, layout, where).read()
-
-
-def places(path: Path, wanted: dict[str, str], found: Sequence[str], where: str, hint: str = "") -> list[int]:
-    """Return where the wanted columns stand among those that a file has.
-
-    Raises:
-        DataError: one is not there, or more than once.
-    """
-    for key, name in wanted.items():
-        count = found.count(name)
-        if count == 1:
-            continue
-        if count:
-            raise DataError(
-                f"{path}: {count} of its columns are named {name!r}, so {where}.{key}_column={name} does not say which"
-            )
-        shown = ", ".join(map(str, found[:_SHOWN]))
-        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        raise DataError(
-            f"{path}: there is no column {name!r}{closest(name, found[:1000])}; it has {shown}{more}; "
-            f"name yours by {where}.{key}_column{hint}"
-        )
-    return [list(found).index(name) for name in wanted.values()]
 
 
 class _TextTable:
@@ -180,7 +121,7 @@ class _TextTable:
     def _records(self) -> Any:
         """Return an iterator over lists of values, with ``line_num``."""
         if self.separator == BLANKS:
-            return _Blanks(self._lines())
+            return Blanks(self._lines())
         sign = self.sign.decode()
         if not self.layout.quotes:
             return csv.reader(self._lines(), delimiter=sign, strict=True, quoting=csv.QUOTE_NONE, quotechar=None)
@@ -191,6 +132,8 @@ class _TextTable:
         records = self._records()
         try:
             for record in records:
+                if any("\0" in value for value in record):
+                    raise DataError(f"{self.path}: is no text: its first line holds zero bytes")
                 if any(value.strip() for value in record):
                     return [self._own(value).strip() for value in record], records.line_num
         except csv.Error as error:
@@ -237,7 +180,7 @@ class _TextTable:
         blocks, rest = self._blocks(), b""
         for block in blocks:
             rest += block
-            while lines and (found := _line_end(rest)):
+            while lines and (found := line_end(rest)):
                 rest, lines = rest[found:], lines - 1
             if not lines:
                 break
@@ -336,40 +279,25 @@ class _TextTable:
                 f"name, name all columns by {self.where}.column_names"
             )
         if not self.rows:
-            raise DataError(f"{self.path}: holds a header and no rows ({', '.join(map(str, names[:_SHOWN]))})")
+            raise DataError(f"{self.path}: holds a header and no rows ({shown(names)})")
         left_out = {f"with fewer than {count} columns": self.short, f"with more than {count} columns": self.long}
         if self.trimmed:
             self.noted["with a separator at the end"] = self.trimmed
         table = table.rename_columns(list(self.wanted))
+        if self.layout.names is not None and _headed(table):
+            self.noted["first row that reads like a header, taken as a row"] = 1
         return ReadColumns(table, self.rows, {what: number for what, number in left_out.items() if number}, self.noted)
 
 
-class _Blanks:
-    """Lines split at runs of blanks and tabs, counted as ``csv.reader`` does."""
+def _headed(table: Any) -> bool:
+    """Return whether the ids of the first row are words, and all those of the next are numbers."""
+    import pyarrow.compute as pc
 
-    def __init__(self, lines: Iterator[str]) -> None:
-        self._lines, self.line_num = lines, 0
-
-    def __iter__(self) -> _Blanks:
-        """Return itself."""
-        return self
-
-    def __next__(self) -> list[str]:
-        """Return the values of the next line."""
-        line = next(self._lines)
-        self.line_num += 1
-        return _RUN.split(line.strip(" \t\r\n"))
-
-
-def _line_end(text: bytes) -> int:
-    """Return where the next line begins, 0 if its end is not there."""
-    found = [place for place in (text.find(b"\n"), text.find(b"\r")) if place >= 0]
-    if not found:
-        return 0
-    end = min(found)
-    if text[end : end + 1] == b"\r" and end + 1 == len(text):
-        return 0  # a line feed may follow
-    return end + 2 if text[end : end + 2] == b"\r\n" else end + 1
+    start = table.slice(0, 100)
+    if len(start) < 2:
+        return False
+    numbers = [pc.match_substring_regex(start[name], r"^-?[0-9]+$").to_pylist() for name in ("session", "item")]
+    return not any(found[0] for found in numbers) and all(all(found[1:]) for found in numbers)
 
 
 def _replaced(column: Any, sign: str, separator: str) -> Any:

@@ -119,13 +119,20 @@ def odd_times(times: Seconds, time_format: str, path: object, where: str = "data
         where: what the columns are named by in messages.
 
     Raises:
-        DataError: all times are those of recent years in another unit, and of no year in this one.
+        DataError: they are those of recent years in another unit, and of no such year in this one.
     """
     first, last = float(times.min()), float(times.max())
-    if time_format in UNITS and (first > _BEYOND or last < _FEBRUARY):
+    # zeros for unknown times, or a stray year 9999, do not hide a wrong unit
+    low, middle = map(float, np.quantile(times, (0.05, 0.5), method="nearest"))
+    if time_format in UNITS and (middle > _BEYOND or 0 <= middle < _FEBRUARY):
         for unit, scale in UNITS.items():
             factor = scale / UNITS[time_format]
-            if unit != time_format and first * factor >= _EARLY and last * factor <= _LATE:
+            # what counts from a start begins near 0, and so does its lowest twentieth
+            if (
+                unit != time_format
+                and (low if middle < _FEBRUARY else middle) * factor >= _EARLY
+                and (middle * factor <= _LATE)
+            ):
                 raise DataError(
                     f"{path}: under {where}.time_format={time_format} its times are {span(first, last)}; as {unit} "
                     f"they are {span(first * factor, last * factor)}: set {where}.time_format={unit}"
@@ -152,6 +159,7 @@ def day(seconds: float) -> str:
         return f"the year {year(seconds)}"
 
 
-def year(seconds: float) -> int:
-    """Return the year of a time, any."""
-    return int(1970 + seconds // 31556952)
+def year(seconds: float) -> str:
+    """Return the year of a time, any, as text."""
+    number = 1970 + seconds // 31556952
+    return f"{number:.0f}" if abs(number) < 1e12 else f"{number:.3g}"
