@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from lab.data.caches import cache_folder, cannot_write
 from lab.errors import ConfigError, DataError, LabError
 
 if TYPE_CHECKING:
@@ -114,12 +115,15 @@ def build_table(
     features = datasets.Features({name: _feature(kind) for name, kind in types.items()})
     show = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()  # the trainer's own bar is the only one
+    folder = cache_folder()
     try:
         return datasets.Dataset.from_generator(read, features=features, gen_kwargs=dict(arguments))
     except datasets.exceptions.DatasetGenerationError as error:
         if isinstance(error.__cause__, LabError):
             raise error.__cause__ from None
         raise
+    except OSError as error:  # a disk that is full, a folder that is taken away meanwhile
+        raise DataError(cannot_write(folder, error)) from error
     finally:
         if show:
             datasets.enable_progress_bars()

@@ -1,8 +1,8 @@
 """Fingerprints of datasets on disk: has what a run was trained on changed since?
 
 Only the standard library is used, so that the parent process can compare a fingerprint before torch is imported. The
-content of annotation files is hashed; of the images only names and sizes, since hashing all of COCO's pixels would
-take minutes.
+content of annotation files is hashed, and that of images, of large folders their first and last bytes: hashing all of
+COCO's pixels would take minutes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from lab.data.caches import contents
 from lab.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
@@ -31,7 +32,7 @@ VOC_HOW_TO_GET = (
 
 
 def coco_fingerprint(root: str | Path, annotations: str, images: str) -> str:
-    """Return a hash of one COCO annotation file and of the names and sizes of the images in its folder.
+    """Return a hash of one COCO annotation file and of the names and contents of the images in its folder.
 
     Args:
         root: the dataset's folder.
@@ -41,17 +42,16 @@ def coco_fingerprint(root: str | Path, annotations: str, images: str) -> str:
     Raises:
         DataError: the file or the folder does not exist.
     """
-    digest = hashlib.sha256(b"coco-1")
+    digest = hashlib.sha256(b"coco-2")
     annotation_file = require_file(Path(root) / annotations, root, COCO_HOW_TO_GET)
     image_folder = require_folder(Path(root) / images, root, COCO_HOW_TO_GET)
     _add_file(digest, annotation_file)
-    for name, size in _image_sizes(image_folder):
-        digest.update(f"{name}\0{size}\n".encode())
+    add_images(digest, image_folder)
     return digest.hexdigest()
 
 
 def voc_fingerprint(root: str | Path, split: str) -> str:
-    """Return a hash of one Pascal-VOC split: its list, its XML files, and the names and sizes of all images.
+    """Return a hash of one Pascal-VOC split: its list, its XML files, and the names and contents of all images.
 
     Args:
         root: the folder that holds ``ImageSets/Main``, ``Annotations`` and ``JPEGImages``.
@@ -61,7 +61,7 @@ def voc_fingerprint(root: str | Path, split: str) -> str:
         DataError: the list or a folder does not exist.
     """
     root = Path(root)
-    digest = hashlib.sha256(b"voc-1")
+    digest = hashlib.sha256(b"voc-2")
     split_file = require_file(root / "ImageSets" / "Main" / f"{split}.txt", root, VOC_HOW_TO_GET)
     annotation_folder = require_folder(root / "Annotations", root, VOC_HOW_TO_GET)
     image_folder = require_folder(root / "JPEGImages", root, VOC_HOW_TO_GET)
@@ -71,13 +71,12 @@ def voc_fingerprint(root: str | Path, split: str) -> str:
         digest.update(f"{stem}\0".encode())
         if path.is_file():  # a missing one is the dataset's bad sample, and part of what it is
             _add_file(digest, path)
-    for name, size in _image_sizes(image_folder):
-        digest.update(f"{name}\0{size}\n".encode())
+    add_images(digest, image_folder)
     return digest.hexdigest()
 
 
 def folder_fingerprint(root: str | Path, images: str, labels: str, names: str | None, how_to_get: str) -> str:
-    """Return a hash of the names and sizes of images and label maps, and of the list that chooses among them.
+    """Return a hash of the names and contents of images and label maps, and of the list that chooses among them.
 
     Args:
         root: the dataset's folder.
@@ -89,10 +88,9 @@ def folder_fingerprint(root: str | Path, images: str, labels: str, names: str | 
     Raises:
         DataError: a folder or the list does not exist.
     """
-    digest = hashlib.sha256(b"segfolder-1")
+    digest = hashlib.sha256(b"segfolder-2")
     for part in (images, labels):
-        for name, size in _image_sizes(require_folder(Path(root) / part, root, how_to_get)):
-            digest.update(f"{name}\0{size}\n".encode())
+        add_images(digest, require_folder(Path(root) / part, root, how_to_get))
         digest.update(b"\n")
     if names is not None:
         _add_file(digest, require_file(Path(root) / names, root, how_to_get))
@@ -100,12 +98,12 @@ def folder_fingerprint(root: str | Path, images: str, labels: str, names: str | 
 
 
 def panoptic_fingerprint(root: str | Path, annotations: str, labels: str, images: str) -> str:
-    """Return a hash of a panoptic json, and of the names and sizes of its label maps and of the images.
+    """Return a hash of a panoptic json, and of the names and contents of its label maps and of the images.
 
     Raises:
         DataError: the file or a folder does not exist.
     """
-    digest = hashlib.sha256(b"panoptic-1")
+    digest = hashlib.sha256(b"panoptic-2")
     _add_file(digest, require_file(Path(root) / annotations, root, PANOPTIC_HOW_TO_GET))
     digest.update(folder_fingerprint(root, images, labels, None, PANOPTIC_HOW_TO_GET).encode())
     return digest.hexdigest()
@@ -144,6 +142,13 @@ def _missing(path: Path, root: str | Path, kind: str, how_to_get: str) -> str:
 def _add_file(digest: hashlib._Hash, path: Path) -> None:
     with path.open("rb") as file:
         digest.update(hashlib.file_digest(file, "sha256").digest())
+
+
+def add_images(digest: hashlib._Hash, folder: Path) -> None:
+    """Add the names, sizes and contents of all images below a folder to a hash."""
+    files = list(_image_sizes(folder))
+    for (name, size), content in zip(files, contents(folder, files), strict=True):
+        digest.update(f"{name}\0{size}\0{content}\n".encode("utf-8", "surrogateescape"))
 
 
 def _image_sizes(folder: Path) -> Iterable[tuple[str, int]]:
