@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from lab.data.caches import cache_folder, cannot_write
+from lab.data.caches import cache_folder, cannot_write, is_of_writing
 from lab.errors import ConfigError, DataError, LabError
 
 if TYPE_CHECKING:
@@ -121,8 +121,10 @@ def build_table(
     except datasets.exceptions.DatasetGenerationError as error:
         if isinstance(error.__cause__, LabError):
             raise error.__cause__ from None
+        if is_of_writing(error.__cause__):
+            raise DataError(cannot_write(folder, error.__cause__)) from error
         raise
-    except OSError as error:  # a disk that is full, a folder that is taken away meanwhile
+    except OSError as error:  # the folder is taken away meanwhile
         raise DataError(cannot_write(folder, error)) from error
     finally:
         if show:
