@@ -239,7 +239,7 @@ class RecommendationDataModule(DataModule):
         return gather(samples) if isinstance(samples[0], Place) else only(samples)
 
     def build_inputs(self, paths: list[Path]) -> SequenceDataset:
-        """Return the sequences of a file, unknown items left out; ``left_out`` counts them."""
+        """Return the sequences of a file, unknown items left out; ``left_out`` counts them, ``noted`` what is odd."""
         (path,) = paths
         if not path.is_file():
             raise DataError(f"input={path}: one file of sequences is expected")
@@ -254,7 +254,7 @@ class RecommendationDataModule(DataModule):
         dataset = SequenceDataset(
             sequences, whole_prefixes(sequences, self.max_length), np.arange(len(sequences)), seen=True
         )
-        dataset.left_out = left_out
+        dataset.left_out, dataset.noted = left_out, events.noted
         return dataset
 
 
