@@ -28,18 +28,19 @@ def read_parquet(path: Path, wanted: dict[str, str], where: str = "data") -> Rea
 
     noted: dict[str, int] = {}
     try:
-        with parquet.ParquetFile(path) as file:
+        with parquet.ParquetFile(path, page_checksum_verification=True) as file:
             names = file.schema_arrow.names
             at = places(path, wanted, names, where)
             for key, place in zip(wanted, at, strict=True):
                 _check_type(path, key, file.schema_arrow.field(place), where)
             rows = file.metadata.num_rows
             table = file.read(columns=[names[place] for place in dict.fromkeys(at)])
+        table.validate(full=True)  # text may be stored that is no text
         columns = {}
         for key, name in wanted.items():
             column = table[name]
             columns[key] = _as_text(column, key, noted) if key in ("session", "item") else _plain(column)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path}: cannot be read as Parquet: {first}") from error
     if not rows:
