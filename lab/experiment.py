@@ -77,8 +77,6 @@ def fit(config: dict[str, Any], run: RunDirectory, place: Place) -> int:
             _check_dataset(data, config, run)
             if place.rank == 0:
                 print_tables(data.tables())
-            if rows := data.rows_read():
-                run.update(rows_read=rows)
             wandb_run = make_wandb(config, run) if place.rank == 0 else None
             run.update(result=_fit(config, run, data, wandb_run, watch, place))
             code, state = 0, "finished"
@@ -112,7 +110,8 @@ def _check_dataset(data: DataModule, config: Mapping[str, Any], run: RunDirector
                 f"resume=never starts afresh, resume={run.path} goes on all the same"
             )
         run.update(changes=[*run.record.get("changes", []), {"dataset": [known, fingerprint]}])
-    run.update(dataset=fingerprint)
+    rows = data.rows_read()
+    run.update(dataset=fingerprint, **({"rows_read": rows} if rows else {}))
 
 
 def _fit(
