@@ -141,7 +141,8 @@ def _check_dataset(data: DataModule, config: Mapping[str, Any], run: RunDirector
                 f"resume=never starts afresh, resume={run.path} goes on all the same"
             )
         run.update(changes=[*run.record.get("changes", []), {"dataset": [known, fingerprint]}])
-    run.update(dataset=fingerprint)
+    rows = data.rows_read()
+    run.update(dataset=fingerprint, **({"rows_read": rows} if rows else {}))
 
 
 def _fit(

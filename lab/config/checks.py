@@ -17,6 +17,7 @@ from lab.config.compose import Composed, compose_config, options
 from lab.config.origins import find_file, read, shorten
 from lab.config.problems import first_problem
 from lab.config.schemas import Config
+from lab.config.separators import normalize_separator
 from lab.config.words import word_key
 from lab.errors import ConfigError, closest
 from lab.files import is_checkpoint
@@ -42,6 +43,7 @@ def check_config(composed: Composed) -> None:
     except ValidationError as error:
         raise ConfigError(first_problem(error, composed)) from None
     composed.config = typed.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    _spell_separator(composed)
     _check_inheritance(composed)
     _check_task(composed)
     _check_length(composed)
@@ -58,6 +60,13 @@ def check_machine(composed: Composed) -> None:
     _check_devices(composed)
     _check_files(composed)
     _check_data(composed)
+
+
+def _spell_separator(composed: Composed) -> None:
+    """Give a separator its one spelling: the run of a tab has one name, however the tab was typed."""
+    separator = composed.config["data"].get("separator")
+    if isinstance(separator, str):
+        composed.config["data"]["separator"] = normalize_separator(separator)
 
 
 def _check_inheritance(composed: Composed) -> None:

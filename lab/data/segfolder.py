@@ -112,7 +112,7 @@ class FolderSegmentation(SegmentationDataset):
         )
 
     def fingerprint(self) -> str:
-        """Return the hash of the list and of the names and sizes of images and label maps."""
+        """Return the hash of the list and of the names and contents of images and label maps."""
         return self._fingerprint
 
     def _read(self, path: Path, row: dict[str, Any]) -> tuple[Annotation, Mapping[int, int]]:

@@ -76,7 +76,7 @@ class VocDataset(DetectionDataset):
         super().__init__(table, layout.images, names, train, transform, on_bad_sample, seed, cache_images, source)
 
     def fingerprint(self) -> str:
-        """Return the hash of the split, its annotations, and of the images' names and sizes."""
+        """Return the hash of the split, its annotations, and of the images' names and contents."""
         return self._fingerprint
 
 
