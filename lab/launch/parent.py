@@ -15,6 +15,7 @@ from lab.config.words import word_key, word_values
 from lab.errors import ConfigError, LabError, RunError, closest
 from lab.files import is_checkpoint
 from lab.launch.jobs import Job, run_job
+from lab.launch.scratch import use_own_folder
 from lab.ranks import Place, external_place
 from lab.run_directory import RunDirectory, run_name, sources_fingerprint
 from lab.signals import Interrupted, SignalWatch
@@ -131,6 +132,7 @@ class Prepared:
             here: a job of one rank runs in this process, not in one of its own.
             log: write the output to ``output.log`` in the run's directory too.
         """
+        use_own_folder()
         job, run = self.begin()
         if here and job.world_size == 1:
             return carry_out(job, run, lambda: run_job(job, Place()))
