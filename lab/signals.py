@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
@@ -30,6 +31,10 @@ class Interrupted(BaseException):
 _IMPORTING = ("<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>")
 _PAUSE = 0.02
 """Seconds until it is looked again whether an import is over."""
+_STUCK = 5.0
+"""Seconds after which a main thread that has not seen a signal is taken to wait in C++ for what never comes."""
+_watches: list[SignalWatch] = []
+"""The contexts that are entered, the innermost last."""
 
 
 class SignalWatch:
@@ -41,11 +46,13 @@ class SignalWatch:
     Attributes:
         received: the signal that came while ``deferred``.
         deferred: whether somebody looks at ``received`` soon.
+        handled: when a signal was last seen by this context.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
         self.deferred = False
+        self.handled = 0.0
         self._before: dict[int, Any] = {}
         self._entered: FrameType | None = None
         self._noted = 0
@@ -54,6 +61,7 @@ class SignalWatch:
     def __enter__(self) -> Self:
         """Take over the signals."""
         self._entered = sys._getframe(1)
+        _watches.append(self)
         self._before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
         self.install()
         return self
@@ -67,11 +75,13 @@ class SignalWatch:
     def __exit__(self, *exception: object) -> None:
         """Give the signals back."""
         self._entered = None
+        _watches.remove(self)
         if threading.current_thread() is threading.main_thread():
             for signum, handler in self._before.items():
                 signal.signal(signum, handler)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
+        self.handled = time.monotonic()
         if self._is_untimely(frame):
             if not self._noted:
                 self._alarm_before = signal.signal(signal.SIGALRM, self._look_again)
@@ -119,3 +129,25 @@ def run_watched(command: Callable[[], int]) -> int:
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, lambda number, frame: os._exit(128 + number))
     return code
+
+
+def end_when_stuck() -> None:
+    """End this process at a signal that its main thread does not get to see, unless it is training.
+
+    A rank waits for the others inside C++, where no Python handler runs; one that was interrupted never comes.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    threading.Thread(target=_watch_for_stuck, args=(reading,), name="end-when-stuck", daemon=True).start()
+
+
+def _watch_for_stuck(reading: int) -> None:
+    while signum := os.read(reading, 1):
+        if signum[0] not in (signal.SIGINT, signal.SIGTERM):
+            continue
+        came = time.monotonic()
+        time.sleep(_STUCK)
+        seen = max((watch.handled for watch in _watches), default=0.0)
+        if seen < came - 1 and not any(watch.deferred for watch in _watches):
+            os._exit(128 + signum[0])

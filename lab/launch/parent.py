@@ -173,10 +173,13 @@ def _settle(job: Job, run: RunDirectory, code: int) -> None:
         run.release()
 
 
-def _give_back(run: RunDirectory) -> None:
-    """Leave a run directory in which a job could not begin."""
+def _give_back(run: RunDirectory, error: BaseException) -> None:
+    """Leave a run directory in which a job could not begin: as interrupted, or as it was."""
     try:
-        run.discard_unused()
+        if isinstance(error, Interrupted) and run.file.exists():
+            run.settle(error.exit_code)
+        else:
+            run.discard_unused()
     except OSError:  # of a disk that is full or read-only, which the error on its way says
         pass
     finally:
@@ -296,7 +299,7 @@ def open_run(config: dict[str, Any], user_dirs: list[str], overrides: list[str])
     try:
         return run, _take(run, config, user_dirs, overrides, named)
     except BaseException as error:
-        _give_back(run)
+        _give_back(run, error)
         if isinstance(error, OSError) and (found := explain(error, run.path)) is not None:
             raise found from error
         raise

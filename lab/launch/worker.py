@@ -10,11 +10,12 @@ import os
 import signal
 import sys
 
-from lab.signals import Interrupted, run_watched
+from lab.signals import Interrupted, end_when_stuck, run_watched
 
 
 def main() -> int:
     """Run this rank's part of the job; what goes wrong is left in ``LAB_ERROR_FILE`` for the parent to say."""
+    end_when_stuck()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
     import threading
     import traceback
