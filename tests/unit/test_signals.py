@@ -31,9 +31,13 @@ def python(code: str, *arguments: str, folder: Path) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_at_once(signum: int) -> None:
-    with pytest.raises(Interrupted) as caught, SignalWatch():
-        os.kill(os.getpid(), signum)
-        time.sleep(5)
+    def interrupted() -> None:
+        with SignalWatch():
+            os.kill(os.getpid(), signum)
+            time.sleep(5)
+
+    with pytest.raises(Interrupted) as caught:
+        interrupted()
     assert caught.value.exit_code == 128 + signum
 
 
