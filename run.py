@@ -2,7 +2,7 @@
 
 import sys
 
-from lab.launch.parent import main
+from lab.__main__ import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,8 +1,20 @@
-"""``python -m lab`` is ``python run.py``."""
+"""``python -m lab`` and the console script ``lab`` are ``python run.py``."""
 
 import sys
 
-from lab.launch.parent import main
+from lab.signals import run_watched
+
+
+def main() -> int:
+    """Run the command line; nothing slow is imported before signals are watched."""
+
+    def command() -> int:
+        from lab.launch.parent import main
+
+        return main()
+
+    return run_watched(command)
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -98,6 +98,11 @@ def fit(config: dict[str, Any], run: RunDirectory, place: Place) -> int:
         except LabError:
             code, state = 2, "failed" if run.is_new else run.before
             raise
+        except RuntimeError as error:
+            # A rank that a second Ctrl-C has stopped leaves the others alone in a collective.
+            if not watch.received or not collectives.is_lost(error):
+                raise
+            code, state = 128 + watch.received, "interrupted"
         finally:
             _end(run, state, code)
             if wandb_run is not None:

@@ -15,6 +15,7 @@ from lab.config.words import word_key, word_values
 from lab.errors import ConfigError, LabError, RunError, closest
 from lab.files import is_checkpoint
 from lab.launch.jobs import Job, run_job
+from lab.launch.scratch import use_own_folder
 from lab.ranks import Place, external_place
 from lab.run_directory import RunDirectory, run_name, sources_fingerprint
 from lab.signals import Interrupted, SignalWatch
@@ -133,6 +134,7 @@ class Prepared:
             here: a job of one rank runs in this process, not in one of its own.
             log: write the output to ``output.log`` in the run's directory too.
         """
+        use_own_folder()
         job, run = self.begin()
         if here and job.world_size == 1:
             return carry_out(job, run, lambda: run_job(job, Place()))
@@ -173,10 +175,13 @@ def _settle(job: Job, run: RunDirectory, code: int) -> None:
         run.release()
 
 
-def _give_back(run: RunDirectory) -> None:
-    """Leave a run directory in which a job could not begin."""
+def _give_back(run: RunDirectory, error: BaseException) -> None:
+    """Leave a run directory in which a job could not begin: as interrupted, or as it was."""
     try:
-        run.discard_unused()
+        if isinstance(error, Interrupted) and run.file.exists():
+            run.settle(error.exit_code)
+        else:
+            run.discard_unused()
     except OSError:  # of a disk that is full or read-only, which the error on its way says
         pass
     finally:
@@ -296,7 +301,7 @@ def open_run(config: dict[str, Any], user_dirs: list[str], overrides: list[str])
     try:
         return run, _take(run, config, user_dirs, overrides, named)
     except BaseException as error:
-        _give_back(run)
+        _give_back(run, error)
         if isinstance(error, OSError) and (found := explain(error, run.path)) is not None:
             raise found from error
         raise

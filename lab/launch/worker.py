@@ -1,30 +1,31 @@
 """One rank of a job: ``python -m lab.launch.worker``.
 
 Its parent started it with torchrun's variables and writes the job to its standard input, which stays open: when it
-closes, the parent is gone and the worker ends at once.
+closes, the parent is gone and the worker ends at once. SIGINT and SIGTERM are blocked until they are watched.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
-import threading
-import time
-import traceback
-from pathlib import Path
 
-from lab.errors import LabError
-from lab.launch.jobs import Job, run_job
-from lab.ranks import Place, external_place
-from lab.signals import Interrupted
-from lab.storage import StorageError
-from lab.text import guard_streams
+from lab.signals import Interrupted, end_when_stuck, run_watched
 
 
 def main() -> int:
     """Run this rank's part of the job; what goes wrong is left in ``LAB_ERROR_FILE`` for the parent to say."""
+    end_when_stuck()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+    import threading
+    import traceback
+
+    from lab.errors import LabError
+    from lab.launch.jobs import Job, run_job
+    from lab.ranks import Place, external_place
+    from lab.storage import StorageError
+    from lab.text import guard_streams
+
     guard_streams()
     job = Job.from_json(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
@@ -37,10 +38,8 @@ def main() -> int:
     except StorageError as error:
         _leave_word("refused", str(error))  # in one line
         return 1
-    except Interrupted as interrupted:
-        return interrupted.exit_code
-    except KeyboardInterrupt:
-        return 130
+    except (Interrupted, KeyboardInterrupt):
+        raise
     except BaseException:
         _leave_word("failed", traceback.format_exc())
         return 1
@@ -52,6 +51,10 @@ def _end_with_parent() -> None:
 
 
 def _leave_word(kind: str, text: str) -> None:
+    import json
+    import time
+    from pathlib import Path
+
     try:
         Path(os.environ["LAB_ERROR_FILE"]).write_text(
             json.dumps({"kind": kind, "text": text, "time": time.time()}), encoding="utf-8"
@@ -61,4 +64,4 @@ def _leave_word(kind: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_watched(main))

@@ -88,14 +88,15 @@ def _start(
             environment = _environment(place, error_file)
             environment["LAB_STORE_FD"] = str(listening.fileno())
             bare = terminal and rank == 0  # a terminal shows rank 0's progress bar
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "lab.launch.worker"],
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=None if bare else subprocess.PIPE,
-                stderr=None if bare else subprocess.STDOUT,
-                pass_fds=[listening.fileno()] if rank == 0 else [],
-            )
+            with _blocked_signals():  # the worker inherits the mask, and lifts it when it is ready to be interrupted
+                process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "lab.launch.worker"],
+                    env=environment,
+                    stdin=subprocess.PIPE,
+                    stdout=None if bare else subprocess.PIPE,
+                    stderr=None if bare else subprocess.STDOUT,
+                    pass_fds=[listening.fileno()] if rank == 0 else [],
+                )
             workers.append(Worker(rank, process, error_file))
             assert process.stdin is not None
             process.stdin.write(job.to_json().encode() + b"\n")
@@ -104,6 +105,15 @@ def _start(
                 pumps.append(threading.Thread(target=_pump, args=(rank, process.stdout, show), daemon=True))
                 pumps[-1].start()
     return workers, pumps
+
+
+@contextmanager
+def _blocked_signals() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _environment(place: Place, error_file: Path) -> dict[str, str]:

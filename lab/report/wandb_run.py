@@ -24,6 +24,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lab.errors import ConfigError, closest
 from lab.report.metrics_csv import FILE_NAME, read_metrics
 from lab.report.wandb_offline import choose_mode, last_step
+from lab.report.wandb_trouble import check_room, forget_service, quiet_log
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -163,6 +164,8 @@ class WandbRun(Logger):
         except Exception as error:  # any, see _guarded; a run that has stopped already has said why
             if not self._stopped:
                 self._stop(error)
+            if isinstance(error, OSError | EOFError):  # the connection to its service
+                forget_service()
 
     def finalize(self, status: str) -> None:
         """Do nothing: Lightning calls this after each stage, and the test of a fit is still to come. See ``finish``."""
@@ -190,6 +193,7 @@ class WandbRun(Logger):
         if not row:
             return
         step = row.pop("step")
+        check_room(self.run_dir / "wandb")
         self._highest = step
         self._write_state()  # before: a kill in between costs W&B this row, after would give it twice
         self._run.log(row, step=step, commit=True)
@@ -219,6 +223,7 @@ class WandbRun(Logger):
             self._stopped = True
             return
         self.run_dir.mkdir(parents=True, exist_ok=True)
+        check_room(self.run_dir / "wandb")
         try:
             self._run = self._init(mode)
         except Exception as error:
@@ -241,6 +246,10 @@ class WandbRun(Logger):
     def _init(self, mode: Any) -> Any:
         import wandb
 
+        with quiet_log(self._log_lost):
+            return self._init_loudly(wandb, mode)
+
+    def _init_loudly(self, wandb: Any, mode: Any) -> Any:
         known = type(wandb.Settings()).model_fields
         chosen = {**_SETTINGS, "git_commit": self._git_commit}
         return wandb.init(
@@ -297,6 +306,12 @@ class WandbRun(Logger):
             action()
         except Exception as error:  # any: wandb raises errors of its own, of pydantic, of its service, of the system
             self._stop(error)
+
+    def _log_lost(self) -> None:
+        """Stop where W&B's own log cannot be written: what stands beside it cannot be either."""
+        error = sys.exc_info()[1]
+        if not self._stopped:
+            self._stop(error if isinstance(error, Exception) else OSError("its debug.log cannot be written"))
 
     def _stop(self, error: Exception) -> None:
         self._stopped = True

@@ -85,6 +85,11 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def is_lost(error: RuntimeError) -> bool:
+    """Whether an error says that another rank has gone while this one waited for it."""
+    return isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "by peer", "NCCL"))
+
+
 def sum_over_ranks(values: Mapping[str, float], copies: int = 1) -> dict[str, float]:
     """Add up each value over all ranks; the keys are the same on every rank.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,3 +122,50 @@ def test_a_read_only_disk(driver: Runs, small_disk: Path) -> None:
     command = driver.run(*SMALL, folder=small_disk)
     assert command.code == 1
     assert "Read-only file system" in error_line(command)
+
+
+WANDB = """
+import os, signal, sys
+from pathlib import Path
+from lab.report.wandb_run import WandbRun
+
+def rows(run, first, last):
+    for step in range(first, last):
+        run.log_metrics({"train/loss": 1.0 / step}, step)
+
+def services():
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        text = status.read_text()
+        if "wandb-core" in text.splitlines()[0] and f"PPid:\\t{os.getpid()}\\n" in text:
+            found.append(int(status.parent.name))
+    return found
+
+full, killed = (WandbRun(Path(name), project="tests", mode="offline") for name in sys.argv[1:])
+rows(full, 1, 5)
+full.finish()
+rows(killed, 1, 5)
+(service,) = services()
+os.kill(service, signal.SIGKILL)
+rows(killed, 5, 20)
+killed.finish()
+print("trained on")
+"""
+
+
+def test_wandb_is_left_behind_in_one_line(small_disk: Path, tmp_path: Path) -> None:
+    """Its folder is full from the start; its service is killed: nothing but a warning, at exit neither."""
+    full, killed = tmp_path / "full", tmp_path / "killed"
+    full.mkdir()
+    killed.mkdir()
+    (full / "wandb").symlink_to(small_disk)
+    fill(small_disk, "space")
+    command = [sys.executable, "-c", WANDB, str(full), str(killed)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "trained on\n"), done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Logging error" not in done.stderr
+    said = [line for line in done.stderr.splitlines() if "W&B logging stops here" in line]
+    assert len(said) == 2, done.stderr
+    assert f"No space left on device: '{full / 'wandb'}'" in said[0]
+    assert "metrics.csv has every value" in said[1]

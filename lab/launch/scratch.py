@@ -1,0 +1,65 @@
+"""The temporary files of a process stand in one folder of its own, so that what a kill leaves is found and removed.
+
+W&B, multiprocessing and torch each leave folders in TMPDIR when their process is killed. Here all of them are made
+inside ``lab-tmp-PID-xxxxxxxx``, whose lock tells whether that process still lives.
+"""
+
+from __future__ import annotations
+
+import atexit
+import getpass
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from lab.errors import RunError
+from lab.run_lock import RunLock, is_locked
+
+_NAME = re.compile(r"lab-tmp-\d+-\w{8}")
+_own: dict[int, Path] = {}
+"""The folder of a process, by pid: a forked child makes its own."""
+
+
+def use_own_folder() -> None:
+    """Let TMPDIR be a folder of this process, removed at its end; remove those of this user's killed processes.
+
+    Where none can be made, TMPDIR stays as it is: what needs room there says so itself.
+    """
+    if os.getpid() in _own:
+        return
+    base = Path(tempfile.gettempdir())
+    remove_left(base)
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f"lab-tmp-{os.getpid()}-"))
+    except OSError:
+        return
+    try:
+        lock = RunLock(folder)
+    except (OSError, RunError):
+        folder.rmdir()
+        return
+    _own[os.getpid()] = folder
+    # A cache, which is to stay: torch puts it into TMPDIR by default.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(base / f"torchinductor_{getpass.getuser()}"))
+    os.environ["TMPDIR"], tempfile.tempdir = str(folder), None
+    atexit.register(_remove, os.getpid(), folder, lock)  # before those of the libraries, so it runs after them
+
+
+def remove_left(base: Path) -> None:
+    """Remove the folders in ``base`` that processes of this user have left when they were killed."""
+    for path in base.glob("lab-tmp-*"):
+        try:
+            mine = path.is_dir() and not path.is_symlink() and path.stat().st_uid == os.geteuid()
+            left = mine and _NAME.fullmatch(path.name) and (path / "run.lock").is_file() and not is_locked(path)
+        except FileNotFoundError:
+            continue  # another process has just removed it
+        if left:
+            shutil.rmtree(path, ignore_errors=True)  # another process may be at it too
+
+
+def _remove(pid: int, folder: Path, lock: RunLock) -> None:
+    if os.getpid() == pid:
+        shutil.rmtree(folder, ignore_errors=True)  # a loader's process may still write there: the next start sees to it
+        lock.release()
