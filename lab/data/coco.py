@@ -10,14 +10,15 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from lab.data.annotations import ROWS_VERSION, BadSamplePolicy, RawObject, build_table, make_row
 from lab.data.detection import DetectionDataset
-from lab.data.files_module import FilesDataModule
+from lab.data.files_module import Augmentation, FilesDataModule
 from lab.data.fingerprint import coco_fingerprint
 from lab.data.transforms import DetectionTransform
 from lab.errors import ConfigError, DataError
+from lab.ranges import Count, Options, Pixels, Positive, Seed, Word
 
 CategoryIds = Literal["raw", "contiguous"]
 NO_CATEGORY = "N/A"
@@ -97,15 +98,15 @@ class CocoDataModule(FilesDataModule):
 
     def __init__(
         self,
-        root: str,
+        root: Word,
         train: Mapping[str, str],
         val: Mapping[str, str],
         test: Mapping[str, str] | None = None,
-        batch_size: int = 16,
-        num_workers: int = 2,
-        seed: int = 0,
-        image_size: int = 800,
-        augmentation: Mapping[str, Any] | None = None,
+        batch_size: Positive = 16,
+        num_workers: Count = 2,
+        seed: Seed = 0,
+        image_size: Pixels = 800,
+        augmentation: Annotated[Mapping[str, Any] | None, Options(Augmentation)] = None,
         category_ids: Literal["raw", "contiguous"] = "raw",
         on_bad_sample: Literal["error", "skip"] = "skip",
         cache_images: bool = False,

@@ -14,7 +14,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -23,10 +23,11 @@ from lab.data.annotations import BadSamplePolicy, build_table, read_header
 from lab.data.coco import annotated_images, label_names, load_coco, read_categories, split_files, stated_size
 from lab.data.fingerprint import coco_fingerprint
 from lab.data.segmentation import Annotation, SegmentationDataset
-from lab.data.segmentation_module import SegmentationFilesModule
+from lab.data.segmentation_module import SegmentationAugmentation, SegmentationFilesModule
 from lab.data.segmentation_transforms import SegmentationTransform
 from lab.data.segments import SegmentKind
 from lab.errors import DataError
+from lab.ranges import Count, Options, Pixels, Positive, Seed, Word
 from lab.structures import NO_SEGMENT
 
 log = logging.getLogger(__name__)
@@ -171,16 +172,16 @@ class InstancesDataModule(SegmentationFilesModule):
 
     def __init__(
         self,
-        root: str,
+        root: Word,
         train: Mapping[str, str],
         val: Mapping[str, str],
         test: Mapping[str, str] | None = None,
         segments: Literal["semantic", "panoptic"] = "panoptic",
-        batch_size: int = 16,
-        num_workers: int = 2,
-        seed: int = 0,
-        image_size: int | None = 800,
-        augmentation: Mapping[str, Any] | None = None,
+        batch_size: Positive = 16,
+        num_workers: Count = 2,
+        seed: Seed = 0,
+        image_size: Pixels | None = 800,
+        augmentation: Annotated[Mapping[str, Any] | None, Options(SegmentationAugmentation)] = None,
         on_bad_sample: Literal["error", "skip"] = "skip",
         cache_images: bool = False,
     ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 
@@ -12,10 +12,11 @@ from lab.data.annotations import BadSamplePolicy, build_table, read_header
 from lab.data.fingerprint import IMAGE_SUFFIXES, folder_fingerprint, image_names, read_split, require_file
 from lab.data.label_maps import LabelTable, label_header, pack_color, read_ids
 from lab.data.segmentation import Annotation, SegmentationDataset
-from lab.data.segmentation_module import SegmentationFilesModule
+from lab.data.segmentation_module import SegmentationAugmentation, SegmentationFilesModule
 from lab.data.segmentation_transforms import SegmentationTransform
 from lab.data.segments import merge_classes
 from lab.errors import ConfigError
+from lab.ranges import Count, Options, Pixels, Positive, Seed, Word
 
 ROW_COLUMNS = {
     "image_id": "int64",
@@ -174,7 +175,7 @@ class FolderDataModule(SegmentationFilesModule):
 
     def __init__(
         self,
-        root: str,
+        root: Word,
         train: Mapping[str, str],
         val: Mapping[str, str],
         test: Mapping[str, str] | None = None,
@@ -185,11 +186,11 @@ class FolderDataModule(SegmentationFilesModule):
         ignore_ids: Sequence[int] = (255,),
         colors: Sequence[Sequence[int]] | None = None,
         segments: Literal["semantic", "panoptic"] = "semantic",
-        batch_size: int = 16,
-        num_workers: int = 2,
-        seed: int = 0,
-        image_size: int | None = 512,
-        augmentation: Mapping[str, Any] | None = None,
+        batch_size: Positive = 16,
+        num_workers: Count = 2,
+        seed: Seed = 0,
+        image_size: Pixels | None = 512,
+        augmentation: Annotated[Mapping[str, Any] | None, Options(SegmentationAugmentation)] = None,
         on_bad_sample: Literal["error", "skip"] = "skip",
         cache_images: bool = False,
     ) -> None:

@@ -14,15 +14,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from xml.etree import ElementTree
 
 from lab.data.annotations import ROWS_VERSION, BadSamplePolicy, RawObject, build_table, make_row
 from lab.data.detection import DetectionDataset
-from lab.data.files_module import FilesDataModule
+from lab.data.files_module import Augmentation, FilesDataModule
 from lab.data.fingerprint import IMAGE_SUFFIXES, read_split, voc_fingerprint
 from lab.data.transforms import DetectionTransform
 from lab.errors import DataError
+from lab.ranges import Count, Options, Pixels, Positive, Seed, Word
 
 
 class VocDataset(DetectionDataset):
@@ -90,16 +91,16 @@ class VocDataModule(FilesDataModule):
 
     def __init__(
         self,
-        root: str,
-        train_split: str = "train",
-        val_split: str = "val",
-        test_split: str = "test",
+        root: Word,
+        train_split: Word = "train",
+        val_split: Word = "val",
+        test_split: Word = "test",
         class_names: Sequence[str] | None = None,
-        batch_size: int = 16,
-        num_workers: int = 2,
-        seed: int = 0,
-        image_size: int = 800,
-        augmentation: Mapping[str, Any] | None = None,
+        batch_size: Positive = 16,
+        num_workers: Count = 2,
+        seed: Seed = 0,
+        image_size: Pixels = 800,
+        augmentation: Annotated[Mapping[str, Any] | None, Options(Augmentation)] = None,
         on_bad_sample: Literal["error", "skip"] = "skip",
         cache_images: bool = False,
     ) -> None:
