@@ -243,7 +243,8 @@ class WandbRun(Logger):
             self._watch = ServerWatch(str(settings.base_url))
             problem = self._try_online(self._watch)
             if problem:
-                mode, reason = "offline", f"its server {settings.base_url} {problem} and is asked again later"
+                mode = "offline"
+                reason = f"W&B cannot be used online ({settings.base_url} {problem}; it is asked again later)"
         if mode == "offline":
             self._run = self._init(mode)
         if mode == "offline" and folders and not self._folders("run"):
@@ -268,7 +269,7 @@ class WandbRun(Logger):
 
             wandb.teardown()  # else the service keeps the id in use
             watch.again()
-            return f"cannot be used ({one_line(_first_line(error))})"
+            return f"answers: {one_line(_first_line(error))}"
         watch.stop()
         self._watch = None
         return ""

@@ -65,7 +65,7 @@ class ServerWatch:
 
     def __init__(self, url: str, period: float = PERIOD) -> None:
         self.url, self.period, self.tries = url, period, 0
-        self._answered, self._stopped = threading.Event(), threading.Event()
+        self._looked, self._answered, self._stopped = (threading.Event() for _ in range(3))
         self._begin(0.0)
 
     def _begin(self, delay: float) -> None:
@@ -73,8 +73,11 @@ class ServerWatch:
 
     def _look(self, delay: float) -> None:
         while not self._stopped.wait(delay):
-            if answers(self.url):
+            answered = answers(self.url)
+            if answered:
                 self._answered.set()
+            self._looked.set()
+            if answered:
                 return
             delay = self.period
 
@@ -84,8 +87,9 @@ class ServerWatch:
         return self._answered.is_set() and not self._stopped.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait so long at most for an answer, and return whether there is one."""
-        return self._answered.wait(seconds)
+        """Wait for the first look, so long at most, and return whether there is an answer."""
+        self._looked.wait(seconds)
+        return self._answered.is_set()
 
     def again(self) -> bool:
         """Go on watching after a try that failed, in longer steps; return False, and stop, after a few."""

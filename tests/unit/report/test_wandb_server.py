@@ -67,10 +67,7 @@ def test_a_server_that_says_nothing_holds_a_start_up_ten_seconds_at_most(
     run.finish()
     said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("W&B: ")]
     assert len(said) == 1
-    assert (
-        f"its server http://127.0.0.1:{port} does not answer and is asked again later, so this run is recorded offline"
-        in said[0]
-    )
+    assert f"online (http://127.0.0.1:{port} does not answer; it is asked again later), so this run is" in said[0]
     assert len(list((tmp_path / "run" / "wandb").glob("offline-run-*"))) == 1
 
 
@@ -114,14 +111,14 @@ def test_a_run_goes_online_with_all_of_its_rows_when_its_server_answers(
     assert watch is not None
     _log(run, table, range(1, 4))
     table.flush()  # these reached the disk, the next ones did not
-    assert watch.wait(30)
+    assert watch._answered.wait(30)
     _log(run, table, range(4, 8))
     assert run._watch is None
     run.finish()
     assert sorted(run.rows) == list(range(1, 8))
     assert [run.rows[step]["train/loss"] for step in run.rows] == [1 / step for step in range(1, 8)]
     said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("W&B: ")]
-    assert "cannot be used (no route to host) and is asked again later" in said[0]
+    assert f"({web} answers: no route to host; it is asked again later)" in said[0]
     assert said[1].startswith("W&B: its server answers again, so this run is online at")
 
 
