@@ -66,6 +66,7 @@ def prepare(config: Mapping[str, Any]) -> None:
         ".*smaller than the logging interval.*",
         ".*LeafSpec.*",
         ".*custom batch sampler.*",
+        ".*`srun` command is available.*",  # a machine where Slurm is installed: who wants its ranks types srun
     ):
         warnings.filterwarnings("ignore", message)
     pl.seed_everything(config["seed"], workers=False, verbose=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from annotated_types import Ge, Gt, Le, Len, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Len, Lt, MinLen, MultipleOf
 
 __all__ = [
     "AtMost",
@@ -18,12 +18,16 @@ __all__ = [
     "Count",
     "Depth",
     "Divides",
+    "Draws",
+    "Dropout",
     "Ge",
     "Gt",
+    "Layers",
     "Le",
     "Len",
     "Lt",
     "MinLen",
+    "MultipleOf",
     "NonNegative",
     "OneOf",
     "Options",
@@ -31,7 +35,9 @@ __all__ = [
     "Positive",
     "Probability",
     "Seed",
+    "Share",
     "Size",
+    "Strength",
     "Weight",
     "Word",
 ]
@@ -79,18 +85,28 @@ Positive = Annotated[int, Ge(1), Le(2147483647)]
 """A number of things, at least one."""
 Count = Annotated[int, Ge(0), Le(2147483647)]
 """A number of things, none included."""
+Draws = Annotated[int, Ge(0), Le(1000000)]
+"""How many are drawn for each sample or step."""
 Size = Annotated[int, Ge(1), Le(100000)]
 """A width, or a number of parts of a network that each take memory: channels, queries, heads."""
 Depth = Annotated[int, Ge(0), Le(1000)]
-"""A number of layers."""
+"""A number of layers, none included."""
+Layers = Annotated[int, Ge(1), Le(1000)]
+"""A number of layers, at least one."""
+Dropout = Annotated[float, Ge(0), Lt(1)]
+"""The chance with which a value is dropped; 1 would leave nothing."""
 Pixels = Annotated[int, Ge(1), Le(65535)]
 """A side of an image."""
 Seed = Annotated[int, Ge(0), Le(18446744073709551614)]
 """What random numbers begin with."""
 Probability = Annotated[float, Ge(0), Le(1)]
-"""A chance or a share, 0 and 1 included; of dropout too, where 1 drops everything."""
+"""A chance or a share, 0 and 1 included."""
+Share = Annotated[float, Gt(0), Lt(1)]
+"""A part of the data that is held out; 1 would leave nothing."""
 NonNegative = Annotated[float, Ge(0)]
 """A finite number from 0 on."""
+Strength = Annotated[float, Ge(0), Le(1)]
+"""How much of what is published: 0 for none, 1 for all of it."""
 Weight = Annotated[float, Ge(0)]
 """What a term of a loss is multiplied with; 0 switches it off."""
 Word = Annotated[str, MinLen(1)]

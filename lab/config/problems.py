@@ -99,7 +99,8 @@ def message_of(problem: ErrorDetails) -> str:
         return f"should be one of {', '.join(_literals(problem))}"
     if is_of_type(problem) and kind.split("_")[0] in _EXPECTED:
         return _EXPECTED[kind.split("_")[0]]
-    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("List ")
+    message = message.replace(" after validation", "")
     return message[0].lower() + message[1:]
 
 

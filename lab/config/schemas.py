@@ -67,16 +67,20 @@ Text = Annotated[str, BeforeValidator(_text), Field(min_length=1), AfterValidato
 """A name or a path: not empty, on one line. A whole number may be typed for it; other numbers are written in quotes."""
 
 
+# A nan among the arguments of a target stays one, to be refused there, and does not turn into null.
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False, ser_json_inf_nan="constants")
+
+
 class Strict(BaseModel):
     """A group that refuses keys that it does not know and values of another type than its own."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=(), strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), **_STRICT)
 
 
 class TargetConfig(BaseModel):
     """A node that names what to build; its other keys are arguments."""
 
-    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", **_STRICT)
     target: Text = Field(alias="_target_")
 
 

@@ -9,18 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from lab.data.annotations import ROWS_VERSION, BadSamplePolicy, RawObject, build_table, make_row
 from lab.data.class_names import NO_CATEGORY, distinct_names
 from lab.data.coco_json import BoxEntry, check_categories, join_problems, load_lists, read_file, usable_area
 from lab.data.detection import DetectionDataset
 from lab.data.fields import short
-from lab.data.files_module import FilesDataModule
+from lab.data.files_module import Augmentation, FilesDataModule
 from lab.data.fingerprint import coco_fingerprint
 from lab.data.parts import Part, split_of_one
 from lab.data.transforms import DetectionTransform
 from lab.errors import ConfigError, DataError
+from lab.ranges import Count, Options, Pixels, Positive, Seed, Share, Word
 
 CategoryIds = Literal["raw", "contiguous"]
 MAX_RAW_ID = 10_000
@@ -108,20 +109,20 @@ class CocoDataModule(FilesDataModule):
 
     def __init__(
         self,
-        root: str,
+        root: Word,
         train: Mapping[str, str],
         val: Mapping[str, str],
         test: Mapping[str, str] | None = None,
-        batch_size: int = 16,
-        num_workers: int = 2,
-        seed: int = 0,
-        image_size: int = 800,
-        augmentation: Mapping[str, Any] | None = None,
+        batch_size: Positive = 16,
+        num_workers: Count = 2,
+        seed: Seed = 0,
+        image_size: Pixels = 800,
+        augmentation: Annotated[Mapping[str, Any] | None, Options(Augmentation)] = None,
         category_ids: Literal["raw", "contiguous"] = "raw",
         on_bad_sample: Literal["error", "skip"] = "skip",
         cache_images: bool = False,
-        val_share: float | None = None,
-        test_share: float | None = None,
+        val_share: Share | None = None,
+        test_share: Share | None = None,
     ) -> None:
         super().__init__(root, batch_size, num_workers, seed, image_size, augmentation, on_bad_sample, cache_images)
         self.category_ids = category_ids

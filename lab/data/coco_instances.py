@@ -13,7 +13,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,10 +28,11 @@ from lab.data.fingerprint import coco_fingerprint
 from lab.data.masks import encode_object, usable_mask
 from lab.data.parts import Part, split_of_one
 from lab.data.segmentation import Annotation, SegmentationDataset
-from lab.data.segmentation_module import SegmentationFilesModule
+from lab.data.segmentation_module import SegmentationAugmentation, SegmentationFilesModule
 from lab.data.segmentation_transforms import SegmentationTransform
 from lab.data.segments import MAX_SEGMENTS, SegmentKind
 from lab.errors import DataError
+from lab.ranges import Count, Options, Pixels, Positive, Seed, Share, Word
 from lab.structures import NO_SEGMENT
 
 log = logging.getLogger(__name__)
@@ -179,20 +180,20 @@ class InstancesDataModule(SegmentationFilesModule):
 
     def __init__(
         self,
-        root: str,
+        root: Word,
         train: Mapping[str, str],
         val: Mapping[str, str],
         test: Mapping[str, str] | None = None,
         segments: Literal["semantic", "panoptic"] = "panoptic",
-        batch_size: int = 16,
-        num_workers: int = 2,
-        seed: int = 0,
-        image_size: int | None = 800,
-        augmentation: Mapping[str, Any] | None = None,
+        batch_size: Positive = 16,
+        num_workers: Count = 2,
+        seed: Seed = 0,
+        image_size: Pixels | None = 800,
+        augmentation: Annotated[Mapping[str, Any] | None, Options(SegmentationAugmentation)] = None,
         on_bad_sample: Literal["error", "skip"] = "skip",
         cache_images: bool = False,
-        val_share: float | None = None,
-        test_share: float | None = None,
+        val_share: Share | None = None,
+        test_share: Share | None = None,
     ) -> None:
         super().__init__(
             root, batch_size, num_workers, seed, image_size, augmentation, segments, on_bad_sample, cache_images

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import TypeAdapter
@@ -32,10 +32,11 @@ from lab.data.fields import Flag, Whole, check_each, short
 from lab.data.fingerprint import panoptic_fingerprint
 from lab.data.label_maps import LabelTable, label_header, read_ids
 from lab.data.segmentation import Annotation, SegmentationDataset
-from lab.data.segmentation_module import SegmentationFilesModule
+from lab.data.segmentation_module import SegmentationAugmentation, SegmentationFilesModule
 from lab.data.segmentation_transforms import SegmentationTransform
 from lab.data.segments import MAX_SEGMENTS, SegmentKind, drop_empty
 from lab.errors import DataError
+from lab.ranges import Count, Options, Pixels, Positive, Seed, Word
 
 CATEGORY_COLUMNS = {"id": "int64", "name": "string", "isthing": "bool"}
 ROW_COLUMNS = {
@@ -159,16 +160,16 @@ class PanopticDataModule(SegmentationFilesModule):
 
     def __init__(
         self,
-        root: str,
+        root: Word,
         train: Mapping[str, str],
         val: Mapping[str, str],
         test: Mapping[str, str] | None = None,
         segments: Literal["semantic", "panoptic"] = "panoptic",
-        batch_size: int = 16,
-        num_workers: int = 2,
-        seed: int = 0,
-        image_size: int | None = 800,
-        augmentation: Mapping[str, Any] | None = None,
+        batch_size: Positive = 16,
+        num_workers: Count = 2,
+        seed: Seed = 0,
+        image_size: Pixels | None = 800,
+        augmentation: Annotated[Mapping[str, Any] | None, Options(SegmentationAugmentation)] = None,
         on_bad_sample: Literal["error", "skip"] = "skip",
         cache_images: bool = False,
     ) -> None:

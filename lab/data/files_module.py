@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from lab.data.annotations import BadSamplePolicy
 from lab.data.collate import collate_detection
 from lab.data.datamodule import DataModule
 from lab.data.transforms import DetectionTransform
 from lab.errors import ConfigError, closest
+from lab.ranges import Gt, Le, Len, MinLen, Pixels, Probability, Strength
 from lab.structures import DetectionBatch, DetectionSample, KeyedDataset
 
 
@@ -23,17 +24,17 @@ class Augmentation:
     from images of 400, 500 or 600, and evaluates at 800: all are shares of 800, and here of ``image_size``.
     """
 
-    scales: Sequence[int] | None = None
-    max_size: int | None = None
-    crop_scales: Sequence[int] | None = None
-    crop_range: Sequence[int] | None = None
-    crop_probability: float = 0.5
-    flip: float = 0.5
-    vertical_flip: float = 0.0
-    size: int | Sequence[int] | None = None
-    zoom: Sequence[float] | None = None
-    color: float = 0.0
-    min_visible: float = 0.0
+    scales: Annotated[Sequence[Pixels], MinLen(1)] | None = None
+    max_size: Pixels | None = None
+    crop_scales: Sequence[Pixels] | None = None
+    crop_range: Annotated[Sequence[Pixels], Len(2, 2)] | None = None
+    crop_probability: Probability = 0.5
+    flip: Probability = 0.5
+    vertical_flip: Probability = 0.0
+    size: Pixels | Annotated[Sequence[Pixels], Len(2, 2)] | None = None
+    zoom: Annotated[Sequence[Annotated[float, Gt(0), Le(100)]], Len(2, 2)] | None = None
+    color: Strength = 0.0
+    min_visible: Probability = 0.0
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any] | None) -> Augmentation:

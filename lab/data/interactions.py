@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from lab.data.recommendation import (
 )
 from lab.data.sequences import Sequences
 from lab.errors import ConfigError, DataError
+from lab.ranges import Count, Draws, Ge, Positive, Probability, Seed, Word
 from lab.structures import Table
 
 
@@ -60,27 +62,27 @@ class InteractionsDataModule(RecommendationDataModule):
 
     def __init__(
         self,
-        root: str,
-        file: str,
-        user_column: str = "user",
-        item_column: str = "item",
-        time_column: str | None = "time",
+        root: Word,
+        file: Word,
+        user_column: Word = "user",
+        item_column: Word = "item",
+        time_column: Word | None = "time",
         separator: str = ",",
         column_names: Sequence[str] | None = None,
         time_format: str = "seconds",
         drop_duplicates: bool = False,
-        min_length: int = 1,
-        min_support: int = 1,
+        min_length: Positive = 1,
+        min_support: Count = 1,
         fixpoint: bool = True,
         drop_repeats: bool = False,
-        min_evaluated: int = 3,
-        batch_size: int = 128,
-        num_workers: int = 0,
-        seed: int = 0,
+        min_evaluated: Annotated[int, Ge(3)] = 3,
+        batch_size: Positive = 128,
+        num_workers: Count = 0,
+        seed: Seed = 0,
         batching: Batching = "sequences",
-        max_length: int | None = 50,
-        num_negatives: int = 0,
-        negative_alpha: float = 0.0,
+        max_length: Positive | None = 50,
+        num_negatives: Draws = 0,
+        negative_alpha: Probability = 0.0,
         windows: Windows = "last",
         encoding: str | None = None,
         quotes: bool = True,

@@ -30,6 +30,7 @@ from lab.data.sequences import (
     whole_prefixes,
 )
 from lab.errors import ConfigError, DataError
+from lab.ranges import Count, Draws, Positive, Probability, Seed
 from lab.structures import DataSpec, Table
 
 Batching = Literal["sequences", "lanes"]
@@ -78,13 +79,13 @@ class RecommendationDataModule(DataModule):
 
     def __init__(
         self,
-        batch_size: int,
-        num_workers: int,
-        seed: int,
+        batch_size: Positive,
+        num_workers: Count,
+        seed: Seed,
         batching: Batching,
-        max_length: int | None,
-        num_negatives: int,
-        negative_alpha: float,
+        max_length: Positive | None,
+        num_negatives: Draws,
+        negative_alpha: Probability,
         windows: Windows = "last",
     ) -> None:
         super().__init__(batch_size, num_workers, seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 
@@ -16,11 +16,12 @@ from lab.data.folders import IMAGE_SUFFIXES, as_utf8, name_problem
 from lab.data.label_maps import LabelTable, label_header, pack_color, read_ids, tell_ignored
 from lab.data.lists import read_names
 from lab.data.segmentation import Annotation, SegmentationDataset
-from lab.data.segmentation_module import SegmentationFilesModule
+from lab.data.segmentation_module import SegmentationAugmentation, SegmentationFilesModule
 from lab.data.segmentation_transforms import SegmentationTransform
 from lab.data.segments import merge_classes
 from lab.data.text_files import read_text
 from lab.errors import ConfigError
+from lab.ranges import Count, Options, Pixels, Positive, Seed, Word
 
 ROW_COLUMNS = {
     "image_id": "int64",
@@ -192,7 +193,7 @@ class FolderDataModule(SegmentationFilesModule):
 
     def __init__(
         self,
-        root: str,
+        root: Word,
         train: Mapping[str, str],
         val: Mapping[str, str],
         test: Mapping[str, str] | None = None,
@@ -203,11 +204,11 @@ class FolderDataModule(SegmentationFilesModule):
         ignore_ids: Sequence[int] = (255,),
         colors: Sequence[Sequence[int]] | None = None,
         segments: Literal["semantic", "panoptic"] = "semantic",
-        batch_size: int = 16,
-        num_workers: int = 2,
-        seed: int = 0,
-        image_size: int | None = 512,
-        augmentation: Mapping[str, Any] | None = None,
+        batch_size: Positive = 16,
+        num_workers: Count = 2,
+        seed: Seed = 0,
+        image_size: Pixels | None = 512,
+        augmentation: Annotated[Mapping[str, Any] | None, Options(SegmentationAugmentation)] = None,
         on_bad_sample: Literal["error", "skip"] = "skip",
         cache_images: bool = False,
     ) -> None:

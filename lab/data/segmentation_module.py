@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from lab.data.annotations import BadSamplePolicy
 from lab.data.collate import collate_segmentation
@@ -14,6 +14,7 @@ from lab.data.images import SegmentationFolder
 from lab.data.segmentation_transforms import SegmentationTransform
 from lab.data.segments import SegmentKind, check_kind
 from lab.errors import ConfigError, closest
+from lab.ranges import Ge, Le, Len, MinLen, Pixels, Probability, Strength
 from lab.structures import KeyedDataset, SegmentationBatch, SegmentationSample
 
 
@@ -25,16 +26,16 @@ class SegmentationAugmentation:
     and crops of 512 x 512, and evaluates at 512.
     """
 
-    scales: Sequence[int] | None = None
-    max_size: int | None = None
-    crop: int | Sequence[int] | None = None
-    max_class_share: float = 0.75
-    crop_tries: int = 10
-    detr_crop_scales: Sequence[int] = ()
-    detr_crop_range: Sequence[int] = (384, 600)
-    color: float = 1.0
-    flip: float = 0.5
-    size: int | Sequence[int] | None = None
+    scales: Annotated[Sequence[Pixels], MinLen(1)] | None = None
+    max_size: Pixels | None = None
+    crop: Pixels | Annotated[Sequence[Pixels], Len(0, 2)] | None = None
+    max_class_share: Probability = 0.75
+    crop_tries: Annotated[int, Ge(1), Le(10000)] = 10
+    detr_crop_scales: Sequence[Pixels] = ()
+    detr_crop_range: Annotated[Sequence[Pixels], Len(2, 2)] = (384, 600)
+    color: Strength = 1.0
+    flip: Probability = 0.5
+    size: Pixels | Annotated[Sequence[Pixels], Len(2, 2)] | None = None
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any] | None) -> SegmentationAugmentation:

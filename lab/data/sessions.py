@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from lab.data.recommendation import (
 )
 from lab.data.sequences import Sequences
 from lab.errors import ConfigError, DataError
+from lab.ranges import Count, Draws, Gt, Positive, Probability, Seed, Word
 from lab.structures import Table
 
 DAY = 86400.0
@@ -69,31 +70,31 @@ class SessionsDataModule(RecommendationDataModule):
 
     def __init__(
         self,
-        root: str,
-        train_file: str,
-        val_file: str | None = None,
-        test_file: str | None = None,
-        session_column: str = "session",
-        item_column: str = "item",
-        time_column: str = "time",
+        root: Word,
+        train_file: Word,
+        val_file: Word | None = None,
+        test_file: Word | None = None,
+        session_column: Word = "session",
+        item_column: Word = "item",
+        time_column: Word = "time",
         separator: str = ",",
         column_names: Sequence[str] | None = None,
         time_format: str = "seconds",
         offset_column: str | None = None,
         drop_duplicates: bool = False,
-        min_length: int = 2,
-        min_support: int = 5,
+        min_length: Positive = 2,
+        min_support: Count = 5,
         fixpoint: bool = False,
         drop_repeats: bool = False,
-        test_days: float = 1.0,
+        test_days: Annotated[float, Gt(0)] = 1.0,
         split_by: Literal["end", "start"] = "end",
-        batch_size: int = 64,
-        num_workers: int = 0,
-        seed: int = 0,
+        batch_size: Positive = 64,
+        num_workers: Count = 0,
+        seed: Seed = 0,
         batching: Batching = "sequences",
-        max_length: int | None = None,
-        num_negatives: int = 0,
-        negative_alpha: float = 0.0,
+        max_length: Positive | None = None,
+        num_negatives: Draws = 0,
+        negative_alpha: Probability = 0.0,
         windows: Windows = "last",
         encoding: str | None = None,
         quotes: bool = True,

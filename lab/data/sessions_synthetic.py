@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from lab.data.events import Columns, Events, Ints, read_events
 from lab.data.recommendation import Batching, RecommendationDataModule, Splits, Windows
 from lab.data.sequences import Sequences
 from lab.errors import ConfigError
+from lab.ranges import AtMost, Below, Count, Draws, Ge, Le, Positive, Probability, Seed
 
 VERSION = 1
 """Part of what generated data is: raised when it changes."""
@@ -45,21 +47,21 @@ class SyntheticSessionsDataModule(RecommendationDataModule):
 
     def __init__(
         self,
-        num_items: int = 200,
-        num_successors: int = 8,
-        skew: float = 1.2,
-        mean_length: float = 6.0,
-        max_session: int = 30,
-        num_train: int = 4000,
-        num_val: int = 400,
-        num_test: int = 800,
-        batch_size: int = 64,
-        num_workers: int = 0,
-        seed: int = 0,
+        num_items: Annotated[int, Ge(2), Le(20000), AtMost("num_train")] = 200,
+        num_successors: Annotated[int, Ge(2), AtMost("num_items")] = 8,
+        skew: Annotated[float, Ge(0), Le(100)] = 1.2,
+        mean_length: Annotated[float, Ge(2), Below("max_session")] = 6.0,
+        max_session: Annotated[int, Ge(3), Le(100000)] = 30,
+        num_train: Positive = 4000,
+        num_val: Positive = 400,
+        num_test: Positive = 800,
+        batch_size: Positive = 64,
+        num_workers: Count = 0,
+        seed: Seed = 0,
         batching: Batching = "sequences",
-        max_length: int | None = None,
-        num_negatives: int = 0,
-        negative_alpha: float = 0.0,
+        max_length: Positive | None = None,
+        num_negatives: Draws = 0,
+        negative_alpha: Probability = 0.0,
         windows: Windows = "last",
     ) -> None:
         super().__init__(batch_size, num_workers, seed, batching, max_length, num_negatives, negative_alpha, windows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from lab.data.collate import collate_detection, collate_segmentation
 from lab.data.datamodule import DataModule
@@ -15,6 +15,7 @@ from lab.data.shapes import ShapesDataset
 from lab.data.shapes_segmentation import ShapesSegmentation
 from lab.data.transforms import DetectionTransform
 from lab.errors import ConfigError
+from lab.ranges import AtMost, Count, Ge, Le, Positive, Probability, Seed
 from lab.structures import DetectionBatch, KeyedDataset, SegmentationBatch
 
 
@@ -45,18 +46,18 @@ class ShapesDataModule(DataModule):
 
     def __init__(
         self,
-        batch_size: int = 32,
-        num_workers: int = 0,
-        seed: int = 0,
-        image_size: int = 64,
-        min_shapes: int = 1,
-        max_shapes: int = 3,
-        min_side: int = 10,
-        max_side: int = 32,
-        max_overlap: float = 0.5,
-        num_train: int = 8192,
-        num_val: int = 256,
-        num_test: int = 512,
+        batch_size: Positive = 32,
+        num_workers: Count = 0,
+        seed: Seed = 0,
+        image_size: Annotated[int, Ge(3), Le(1024)] = 64,
+        min_shapes: Annotated[int, Ge(0), AtMost("max_shapes")] = 1,
+        max_shapes: Annotated[int, Ge(0), Le(254)] = 3,
+        min_side: Annotated[int, Ge(3), AtMost("max_side")] = 10,
+        max_side: Annotated[int, Ge(3), AtMost("image_size")] = 32,
+        max_overlap: Probability = 0.5,
+        num_train: Positive = 8192,
+        num_val: Positive = 256,
+        num_test: Positive = 512,
         task: Literal["detection", "segmentation"] = "detection",
         segments: Literal["semantic", "panoptic"] = "semantic",
     ) -> None:

@@ -15,17 +15,18 @@ import functools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from lab.data.annotations import ROWS_VERSION, BadSamplePolicy, build_table, make_row
 from lab.data.class_names import check_names
 from lab.data.detection import DetectionDataset
-from lab.data.files_module import FilesDataModule
+from lab.data.files_module import Augmentation, FilesDataModule
 from lab.data.folders import as_utf8, list_files
 from lab.data.transforms import DetectionTransform
 from lab.data.voc_layout import XML, VocLayout, find_layout, list_layout
 from lab.data.voc_xml import object_names, parse, read_voc
 from lab.errors import DataError
+from lab.ranges import Count, Options, Pixels, Positive, Seed, Share, Word
 
 log = logging.getLogger(__name__)
 
@@ -104,20 +105,20 @@ class VocDataModule(FilesDataModule):
 
     def __init__(
         self,
-        root: str,
-        train_split: str | None = "train",
-        val_split: str | None = "val",
-        test_split: str | None = "test",
-        images: str | None = None,
-        annotations: str | None = None,
-        val_share: float | None = None,
-        test_share: float | None = None,
+        root: Word,
+        train_split: Word | None = "train",
+        val_split: Word | None = "val",
+        test_split: Word | None = "test",
+        images: Word | None = None,
+        annotations: Word | None = None,
+        val_share: Share | None = None,
+        test_share: Share | None = None,
         class_names: Sequence[str] | None = None,
-        batch_size: int = 16,
-        num_workers: int = 2,
-        seed: int = 0,
-        image_size: int = 800,
-        augmentation: Mapping[str, Any] | None = None,
+        batch_size: Positive = 16,
+        num_workers: Count = 2,
+        seed: Seed = 0,
+        image_size: Pixels = 800,
+        augmentation: Annotated[Mapping[str, Any] | None, Options(Augmentation)] = None,
         on_bad_sample: Literal["error", "skip"] = "skip",
         cache_images: bool = False,
     ) -> None:

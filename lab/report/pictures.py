@@ -14,6 +14,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from lab.text import printable
+
 Colour: TypeAlias = tuple[int, int, int]
 Rectangle: TypeAlias = tuple[float, float, float, float]
 
@@ -150,7 +152,7 @@ def _entries(
     entries = []
     finite = [row for row in rows if all(map(math.isfinite, (*row[0], row[2])))]
     for box, label, score in sorted(finite, key=lambda row: -row[2]):
-        name = class_names[label] if 0 <= label < len(class_names) else str(label)
+        name = printable(class_names[label]) if 0 <= label < len(class_names) else str(label)
         if scores is None:
             entries.append((box, label, name))
         elif score >= threshold:

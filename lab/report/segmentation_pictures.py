@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lab.report.pictures import INK, PAPER, READABLE_SIDE, as_picture, class_colour, picture_font
 from lab.structures import NO_SEGMENT, Segments
+from lab.text import printable
 
 OPACITY = 0.6
 Bytes = npt.NDArray[np.uint8]
@@ -103,6 +104,7 @@ def _with_legend(
     line = round(sum(font.getmetrics()) * 1.3)
     header = line if any(captions) else 0
     width = sum(part.width for part in parts) + gap * (len(parts) - 1)
+    present = [(printable(name), label) for name, label in present]
     places, rows = _lay_out([(name, round(font.getlength(name)) + 2 * line) for name, _ in present], width)
     sheet = Image.new("RGB", (width, header + parts[0].height + rows * line + (gap if rows else 0)), PAPER)
     draw = ImageDraw.Draw(sheet)

@@ -3,7 +3,10 @@
 ``metrics.csv`` is the truth; W&B gets the same rows. A row is handed over whole, when the next step begins, and only if
 its step is above the highest one handed over before, by this process or by one that was killed: ``wandb.json`` in the
 run directory keeps the run's id and that step. Rows that a kill kept from W&B are handed over again from metrics.csv.
-Whatever fails in W&B is said once, and training goes on.
+Whatever fails in W&B is said once, and training goes on. A server that does not answer costs a start some seconds: the
+run is recorded offline, and goes online, with all of its rows, at the first step after the server has answered.
+
+No name is resolved and nothing is sent unless the mode is online: see ``lab.report.wandb_server``.
 """
 
 from __future__ import annotations
@@ -24,7 +27,9 @@ from lightning.pytorch.loggers.logger import Logger
 from lab.errors import ConfigError, closest
 from lab.report.metrics_csv import FILE_NAME, read_metrics
 from lab.report.wandb_offline import choose_mode, last_step
+from lab.report.wandb_server import FIRST_WAIT, ServerWatch, allow, known_settings, silence
 from lab.report.wandb_trouble import check_room, forget_service, quiet_log
+from lab.text import one_line, printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -37,7 +42,8 @@ _SETTINGS: dict[str, Any] = {
     "save_code": False,
     "disable_job_creation": True,
     "x_disable_stats": True,
-    "init_timeout": 60.0,
+    # A server that does not answer holds a start up so long; it is asked again later.
+    "init_timeout": 6.0,
     # Without a limit, a run that lost the network would wait at its end for ever.
     "finish_timeout": 120.0,
     # How much `wandb leet` lags behind, and how much of the offline record a SIGKILL takes with it.
@@ -96,6 +102,8 @@ class WandbRun(Logger):
         self._highest = -1  # the highest step handed over, also by earlier processes
         self._caught_up = False
         self._pending: dict[str, Any] = {}  # the row of the current step
+        self._watch: ServerWatch | None = None  # while the run waits for its server
+        self._unsent: dict[int, dict[str, Any]] = {}  # its rows since then, by step
 
     @property
     def name(self) -> str:
@@ -158,6 +166,12 @@ class WandbRun(Logger):
         if self._run is None:
             return
         self._guarded(self._hand_over)
+        if self._watch is not None:
+            self._guarded(self._go_online)
+            if self._watch is not None:
+                self._watch.stop()
+        if self._run is None:
+            return
         run, self._run = self._run, None
         try:
             run.finish(exit_code=exit_code)
@@ -174,6 +188,8 @@ class WandbRun(Logger):
         self.start()
         if self._run is None or not values:
             return
+        if self._watch is not None and self._watch.answered:
+            self._guarded(self._go_online)
         latest = self._pending.get("step", self._highest)
         step = max(latest, 0) if step is None else int(step)
         if step <= self._highest or step < latest:
@@ -197,6 +213,8 @@ class WandbRun(Logger):
         self._highest = step
         self._write_state()  # before: a kill in between costs W&B this row, after would give it twice
         self._run.log(row, step=step, commit=True)
+        if self._watch is not None:
+            self._unsent[step] = {key: value for key, value in row.items() if isinstance(value, int | float)}
 
     def _catch_up(self, step: int) -> None:
         """Hand over the rows below ``step`` that stand in metrics.csv but have not reached W&B.
@@ -213,24 +231,26 @@ class WandbRun(Logger):
                 self._hand_over()
 
     def _start(self) -> None:
-        import wandb
+        reporting = silence()
 
         self._read_state()
         folders = self._folders("offline-run")
-        settings = wandb.setup().settings
+        settings = known_settings()
         mode, reason = choose_mode(self._mode, settings)
         if mode == "disabled":
             self._stopped = True
             return
+        if mode == "online":
+            allow(reporting)
         self.run_dir.mkdir(parents=True, exist_ok=True)
         check_room(self.run_dir / "wandb")
-        try:
-            self._run = self._init(mode)
-        except Exception as error:
-            if mode == "offline":
-                raise
-            wandb.teardown()  # else the service keeps the id in use
-            mode, reason = "offline", f"W&B cannot be used online ({_first_line(error)})"
+        if mode == "online":
+            self._watch = ServerWatch(str(settings.base_url))
+            problem = self._try_online(self._watch)
+            if problem:
+                mode = "offline"
+                reason = f"W&B cannot be used online ({settings.base_url} {problem}; it is asked again later)"
+        if mode == "offline":
             self._run = self._init(mode)
         if mode == "offline" and folders and not self._folders("run"):
             # A kill took the end of the offline record with it: those rows are handed over again.
@@ -242,6 +262,51 @@ class WandbRun(Logger):
         self._caught_up = False
         self._write_state()
         self._announce(mode, reason)
+
+    def _try_online(self, watch: ServerWatch) -> str:
+        """Start online and return nothing, or why that cannot be; some seconds at most."""
+        if not watch.wait(FIRST_WAIT):
+            return "does not answer"
+        try:
+            self._run = self._init("online")
+        except Exception as error:  # any, see _guarded
+            import wandb
+
+            wandb.teardown()  # else the service keeps the id in use
+            watch.again()
+            return f"answers: {one_line(_first_line(error))}"
+        watch.stop()
+        self._watch = None
+        return ""
+
+    def _go_online(self) -> None:
+        """Continue online a run that waited for its server: all rows are handed over that the server does not have."""
+        watch, pending = self._watch, self._pending
+        if watch is None or not watch.answered:
+            return
+        import wandb
+
+        self._run.finish()
+        try:
+            self._run = self._init("online")
+        except Exception:  # any, as in _start, which has said so
+            wandb.teardown()
+            self._run = self._init("offline")
+            self._watch = watch if watch.again() else None
+            return
+        watch.stop()
+        self._watch = None
+        path = self.run_dir / FILE_NAME
+        rows: dict[int, Any] = {int(row["step"] or 0): row for row in (read_metrics(path) if path.exists() else [])}
+        rows |= self._unsent
+        self._highest, self._unsent, self._caught_up = int(self._run.step) - 1, {}, True
+        for step in sorted(rows):
+            if self._highest < step < pending.get("step", step + 1):
+                self._pending = {key: value for key, value in rows[step].items() if value is not None}
+                self._pending["step"] = step
+                self._hand_over()
+        self._pending = pending
+        self._announce("online", "its server answers again")
 
     def _init(self, mode: Any) -> Any:
         import wandb
@@ -275,7 +340,7 @@ class WandbRun(Logger):
             lines.append(
                 f"     Upload what is offline, after `wandb login`: `{shlex.join(['wandb', 'sync', *folders])}`"
             )
-        print(*lines, sep="\n", file=sys.stderr)
+        print(*map(printable, lines), sep="\n", file=sys.stderr)
 
     def _folders(self, kind: str) -> list[Path]:
         """W&B's folders of this run, ``run`` or ``offline-run``, oldest first; each process left one."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from lab.errors import ConfigError, closest
 from lab.models.baselines.memory import Memory
+from lab.ranges import AtMost, Ge, NonNegative, OneOf, Positive
 from lab.registry import register_model
 from lab.structures import Movable, SequenceBatch
 
@@ -93,12 +94,12 @@ class SessionKNN(Memory):
         num_items: int,
         num_sequences: int,
         num_events: int,
-        neighbors: int = 500,
-        sample_size: int = 5000,
-        similarity: str = "vector",
-        weighting: str = "quadratic",
-        score_weighting: str = "div",
-        idf_weighting: float = 5.0,
+        neighbors: Annotated[int, Ge(1), AtMost("sample_size")] = 500,
+        sample_size: Positive = 5000,
+        similarity: Annotated[str, OneOf("vector", "cosine")] = "vector",
+        weighting: Annotated[str, OneOf("same", "linear", "div", "log", "quadratic")] = "quadratic",
+        score_weighting: Annotated[str, OneOf("same", "linear", "div", "log", "quadratic")] = "div",
+        idf_weighting: NonNegative = 5.0,
     ) -> None:
         super().__init__()
         choices: dict[str, tuple[str, Any]] = {
@@ -256,12 +257,12 @@ def session_knn(
     num_items: int,
     num_sequences: int,
     num_events: int,
-    neighbors: int = 500,
-    sample_size: int = 5000,
-    similarity: str = "vector",
-    weighting: str = "quadratic",
-    score_weighting: str = "div",
-    idf_weighting: float = 5.0,
+    neighbors: Annotated[int, Ge(1), AtMost("sample_size")] = 500,
+    sample_size: Positive = 5000,
+    similarity: Annotated[str, OneOf("vector", "cosine")] = "vector",
+    weighting: Annotated[str, OneOf("same", "linear", "div", "log", "quadratic")] = "quadratic",
+    score_weighting: Annotated[str, OneOf("same", "linear", "div", "log", "quadratic")] = "div",
+    idf_weighting: NonNegative = 5.0,
 ) -> SessionKNN:
     """Build V-SKNN as session-rec sets it for 100,000 clicks of RSC15, by default."""
     return SessionKNN(

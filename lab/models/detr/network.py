@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,6 +28,22 @@ from lab.models.detr.criterion import CLASSIFICATIONS, DETRCriterion
 from lab.models.detr.proposals import ProposalHead
 from lab.ops.boxes import box_cxcywh_to_xyxy
 from lab.ops.precision import full_precision
+from lab.ranges import (
+    Depth,
+    Divides,
+    Dropout,
+    Ge,
+    Layers,
+    Le,
+    MinLen,
+    MultipleOf,
+    NonNegative,
+    OneOf,
+    Probability,
+    Size,
+    Weight,
+    Word,
+)
 from lab.structures import DetectionPredictions, DetectionTargets
 
 PRIOR = 0.01  # probability that a focal classifier begins with: Lin et al., "Focal Loss", 2017, section 4.1
@@ -131,36 +148,36 @@ class DETR(nn.Module):
 
     def __init__(
         self,
-        num_classes: int = 91,
-        num_queries: int = 100,
-        embed_dim: int = 256,
-        num_heads: int = 8,
-        num_encoder_layers: int = 6,
-        num_decoder_layers: int = 6,
-        feedforward_dim: int = 2048,
-        dropout: float = 0.1,
-        activation: str = "relu",
-        backbone: str = "resnet50",
-        backbone_norm: str = "frozen_batch_norm",
-        stem_widths: Sequence[int] = (64, 96),
+        num_classes: Size = 91,
+        num_queries: Size = 100,
+        embed_dim: Annotated[Size, MultipleOf(4)] = 256,
+        num_heads: Annotated[Size, Divides("embed_dim")] = 8,
+        num_encoder_layers: Depth = 6,
+        num_decoder_layers: Layers = 6,
+        feedforward_dim: Size = 2048,
+        dropout: Dropout = 0.1,
+        activation: Annotated[str, OneOf("relu", "gelu", "silu")] = "relu",
+        backbone: Word = "resnet50",
+        backbone_norm: Annotated[str, OneOf("batch_norm", "frozen_batch_norm", "group_norm")] = "frozen_batch_norm",
+        stem_widths: Annotated[Sequence[Size], MinLen(1)] = (64, 96),
         frozen_backbone: Sequence[str] = ("conv1", "bn1", "layer1"),
         dilation: bool = False,
-        position: str = "sine",
-        queries: str = "learned",
-        anchors: str = "learned",
-        classification: str = "softmax",
-        num_groups: int = 1,
+        position: Annotated[str, OneOf("sine", "learned")] = "sine",
+        queries: Annotated[str, OneOf("learned", "anchor")] = "learned",
+        anchors: Annotated[str, OneOf("learned", "proposed")] = "learned",
+        classification: Annotated[str, OneOf("softmax", "sigmoid_focal")] = "softmax",
+        num_groups: Annotated[int, Ge(1), Le(1000)] = 1,
         aux_loss: bool = True,
-        cost_class: float = 1.0,
-        cost_box: float = 5.0,
-        cost_giou: float = 2.0,
-        class_loss_weight: float = 1.0,
-        box_loss_weight: float = 5.0,
-        giou_loss_weight: float = 2.0,
-        no_object_weight: float = 0.1,
-        focal_alpha: float = 0.25,
-        focal_gamma: float = 2.0,
-        max_detections: int = 100,
+        cost_class: Weight = 1.0,
+        cost_box: Weight = 5.0,
+        cost_giou: Weight = 2.0,
+        class_loss_weight: Weight = 1.0,
+        box_loss_weight: Weight = 5.0,
+        giou_loss_weight: Weight = 2.0,
+        no_object_weight: Weight = 0.1,
+        focal_alpha: Probability = 0.25,
+        focal_gamma: NonNegative = 2.0,
+        max_detections: Size = 100,
     ) -> None:
         super().__init__()
         check_choice("position", position, ("sine", "learned"))

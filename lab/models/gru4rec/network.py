@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from lab.errors import CheckpointError, ConfigError
 from lab.models.gru4rec.cells import GRUCell, GRUEmbedding
 from lab.models.gru4rec.losses import lane_loss
 from lab.models.gru4rec.rows import RowGradient, lookup
+from lab.ranges import Dropout, MinLen, NonNegative, Size
 from lab.structures import LaneBatch, LaneTargets, SequenceBatch
 
 LANES = "lanes"
@@ -69,15 +70,15 @@ class GRU4Rec(nn.Module):
     def __init__(
         self,
         num_items: int,
-        layers: Sequence[int] = (100,),
+        layers: Annotated[Sequence[Size], MinLen(1)] = (100,),
         embedding: Literal["constrained", "separate", "none"] = "constrained",
-        embed_dim: int | None = None,
+        embed_dim: Size | None = None,
         loss: Literal["cross_entropy", "bpr_max", "bpr", "top1", "top1_max"] = "cross_entropy",
-        logq: float = 0.0,
-        bpreg: float = 1.0,
-        elu: float = 0.5,
-        dropout_embed: float = 0.0,
-        dropout_hidden: float = 0.0,
+        logq: NonNegative = 0.0,
+        bpreg: NonNegative = 1.0,
+        elu: NonNegative = 0.5,
+        dropout_embed: Dropout = 0.0,
+        dropout_hidden: Dropout = 0.0,
     ) -> None:
         super().__init__()
         if not layers or min(layers) < 1:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from lab.layers.transformer import Decoder, Encoder
 from lab.models.maskformer import inference
 from lab.models.maskformer.criterion import MaskCriterion
 from lab.ops.winograd import conv3x3
+from lab.ranges import Depth, Divides, Draws, Dropout, Layers, MultipleOf, OneOf, Probability, Size, Weight, Word
 from lab.registry import create_model
 from lab.structures import Instances, SegmentationTargets, Segments
 
@@ -188,30 +189,30 @@ class MaskFormer(nn.Module):
 
     def __init__(
         self,
-        num_classes: int = 150,
-        num_queries: int = 100,
-        embed_dim: int = 256,
-        mask_dim: int = 256,
-        num_heads: int = 8,
-        num_encoder_layers: int = 6,
-        num_decoder_layers: int = 6,
-        feedforward_dim: int = 2048,
-        dropout: float = 0.1,
-        backbone: str = "resnet50",
+        num_classes: Size = 150,
+        num_queries: Size = 100,
+        embed_dim: Annotated[Size, MultipleOf(4)] = 256,
+        mask_dim: Size = 256,
+        num_heads: Annotated[Size, Divides("embed_dim")] = 8,
+        num_encoder_layers: Depth = 6,
+        num_decoder_layers: Layers = 6,
+        feedforward_dim: Size = 2048,
+        dropout: Dropout = 0.1,
+        backbone: Word = "resnet50",
         backbone_options: Mapping[str, Any] | None = None,
-        pixel_decoder: str = "fpn",
-        num_groups: int = 32,
+        pixel_decoder: Annotated[str, OneOf("fpn", "transformer_encoder")] = "fpn",
+        num_groups: Size = 32,
         aux_loss: bool = True,
-        cost_class: float = 1.0,
-        cost_mask: float = 20.0,
-        cost_dice: float = 1.0,
-        class_loss_weight: float = 1.0,
-        mask_loss_weight: float = 20.0,
-        dice_loss_weight: float = 1.0,
-        no_object_weight: float = 0.1,
-        num_points: int = 0,
-        object_threshold: float = 0.8,
-        overlap_threshold: float = 0.8,
+        cost_class: Weight = 1.0,
+        cost_mask: Weight = 20.0,
+        cost_dice: Weight = 1.0,
+        class_loss_weight: Weight = 1.0,
+        mask_loss_weight: Weight = 20.0,
+        dice_loss_weight: Weight = 1.0,
+        no_object_weight: Weight = 0.1,
+        num_points: Draws = 0,
+        object_threshold: Probability = 0.8,
+        overlap_threshold: Probability = 0.8,
     ) -> None:
         super().__init__()
         if pixel_decoder not in PIXEL_DECODERS:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from lab.layers.fpn import FeaturePyramid
 from lab.ops.precision import full_precision
+from lab.ranges import Divides, Size, Word
 from lab.registry import create_model
 from lab.structures import NO_SEGMENT, SegmentationTargets
 
@@ -50,12 +51,12 @@ class PerPixel(nn.Module):
 
     def __init__(
         self,
-        num_classes: int = 150,
-        embed_dim: int = 256,
-        mask_dim: int = 256,
-        backbone: str = "resnet50",
+        num_classes: Size = 150,
+        embed_dim: Size = 256,
+        mask_dim: Size = 256,
+        backbone: Word = "resnet50",
         backbone_options: Mapping[str, Any] | None = None,
-        num_groups: int = 32,
+        num_groups: Annotated[Size, Divides("embed_dim")] = 32,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from lab.layers.dropout import dropout as drop
 from lab.models.sasrec import losses
 from lab.models.sasrec.blocks import Block, OfficialBlock, PmixerBlock, RecboleBlock
 from lab.models.sasrec.windows import Windows, cut_windows
+from lab.ranges import Divides, Dropout, Layers, OneOf, Positive, Probability, Size
 from lab.structures import Movable, SequenceBatch, SequenceTargets
 
 BLOCKS: dict[str, type[Block]] = {"official": OfficialBlock, "pmixer": PmixerBlock, "recbole": RecboleBlock}
@@ -69,18 +71,18 @@ class SASRec(nn.Module):
 
     def __init__(
         self,
-        num_items: int,
-        variant: str = "official",
-        max_length: int = 50,
-        embed_dim: int = 50,
-        num_blocks: int = 2,
-        num_heads: int = 1,
-        feedforward_dim: int | None = None,
-        dropout: float = 0.5,
-        norm: str = "post",
-        loss: str = "bce",
-        calibration: float = 0.75,
-        position_rows: int | None = None,
+        num_items: Positive,
+        variant: Annotated[str, OneOf("official", "pmixer", "recbole")] = "official",
+        max_length: Size = 50,
+        embed_dim: Size = 50,
+        num_blocks: Layers = 2,
+        num_heads: Annotated[Size, Divides("embed_dim")] = 1,
+        feedforward_dim: Size | None = None,
+        dropout: Dropout = 0.5,
+        norm: Annotated[str, OneOf("post", "pre", "query")] = "post",
+        loss: Annotated[str, OneOf("bce", "gbce", "sampled_ce", "ce")] = "bce",
+        calibration: Probability = 0.75,
+        position_rows: Positive | None = None,
     ) -> None:
         super().__init__()
         choices = {"variant": (variant, BLOCKS), "norm": (norm, NORMS), "loss": (loss, losses.LOSSES)}

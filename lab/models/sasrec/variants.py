@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from lab.models.sasrec.network import SASRec
+from lab.ranges import Divides, Dropout, Layers, OneOf, Positive, Probability, Size
 from lab.registry import register_model
 
 
 @register_model(converter="lab.models.sasrec.weights.convert")
 def sasrec(
-    num_items: int,
-    max_length: int = 50,
-    embed_dim: int = 50,
-    num_blocks: int = 2,
-    num_heads: int = 1,
-    feedforward_dim: int | None = None,
-    dropout: float = 0.5,
-    loss: str = "bce",
-    calibration: float = 0.75,
+    num_items: Positive,
+    max_length: Size = 50,
+    embed_dim: Size = 50,
+    num_blocks: Layers = 2,
+    num_heads: Annotated[Size, Divides("embed_dim")] = 1,
+    feedforward_dim: Size | None = None,
+    dropout: Dropout = 0.5,
+    loss: Annotated[str, OneOf("bce", "gbce", "sampled_ce", "ce")] = "bce",
+    calibration: Probability = 0.75,
 ) -> SASRec:
     """Build the authors' network. Paper, ranked among 100 sampled items: NDCG@10 0.536 on Amazon Games."""
     return SASRec(
@@ -35,17 +38,17 @@ def sasrec(
 
 @register_model(converter="lab.models.sasrec.weights.convert")
 def sasrec_pmixer(
-    num_items: int,
-    max_length: int = 50,
-    embed_dim: int = 50,
-    num_blocks: int = 2,
-    num_heads: int = 1,
-    feedforward_dim: int | None = None,
-    dropout: float = 0.5,
-    norm: str = "post",
-    loss: str = "bce",
-    calibration: float = 0.75,
-    position_rows: int | None = None,
+    num_items: Positive,
+    max_length: Size = 50,
+    embed_dim: Size = 50,
+    num_blocks: Layers = 2,
+    num_heads: Annotated[Size, Divides("embed_dim")] = 1,
+    feedforward_dim: Size | None = None,
+    dropout: Dropout = 0.5,
+    norm: Annotated[str, OneOf("post", "pre", "query")] = "post",
+    loss: Annotated[str, OneOf("bce", "gbce", "sampled_ce", "ce")] = "bce",
+    calibration: Probability = 0.75,
+    position_rows: Positive | None = None,
 ) -> SASRec:
     """Build the network of pmixer's PyTorch code; its state dicts load."""
     return SASRec(
@@ -66,15 +69,15 @@ def sasrec_pmixer(
 
 @register_model(converter="lab.models.sasrec.weights.convert")
 def sasrec_recbole(
-    num_items: int,
-    max_length: int = 50,
-    embed_dim: int = 64,
-    num_blocks: int = 2,
-    num_heads: int = 2,
-    feedforward_dim: int = 256,
-    dropout: float = 0.5,
-    loss: str = "ce",
-    calibration: float = 0.75,
+    num_items: Positive,
+    max_length: Size = 50,
+    embed_dim: Size = 64,
+    num_blocks: Layers = 2,
+    num_heads: Annotated[Size, Divides("embed_dim")] = 2,
+    feedforward_dim: Size = 256,
+    dropout: Dropout = 0.5,
+    loss: Annotated[str, OneOf("bce", "gbce", "sampled_ce", "ce")] = "ce",
+    calibration: Probability = 0.75,
 ) -> SASRec:
     """Build the network of RecBole, BERT's blocks; the state dicts of its SASRec load."""
     return SASRec(
