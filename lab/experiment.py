@@ -34,6 +34,7 @@ from lab.callbacks.interrupt import Interrupt
 from lab.callbacks.progress import ProgressBar
 from lab.callbacks.run_state import RunState
 from lab.callbacks.steps import StepLog
+from lab.checkpoint.finite import require_finite
 from lab.checkpoint.format import CheckpointReader
 from lab.data.datamodule import DataModule
 from lab.errors import CheckpointError, Diverged, LabError, RunError
@@ -109,8 +110,10 @@ def _record_divergence(error: Diverged, run: RunDirectory, place: Place) -> None
     run.update(diverged=[*run.record.get("diverged", []), {"step": error.step, "term": error.term}])
     if place.rank == 0:
         last = run.checkpoints / "last.ckpt"
-        start = f"step {CheckpointReader(last).step}" if last.exists() else "the start, as there is no checkpoint yet"
-        also = f"the same command goes on from {start}, and so does resume={run.path} with changed settings"
+        also = "the same command begins anew, as there is no checkpoint yet"
+        if last.exists():
+            start = f"step {CheckpointReader(last).step}"
+            also = f"the same command goes on from {start}, and so does resume={run.path} with changed settings"
         print(f"error: {error}; {also}", file=sys.stderr)
 
 
@@ -163,6 +166,7 @@ def _train(
     weights = config["ckpt"] or config["model"]["pretrained"]
     if weights:
         load_weights(task.net, config["model"]["net"]["_target_"], weights, config["paths"]["weights_dir"])
+        require_finite(task, weights)
     data.plan.totals = task.net.totals
     task.net, differs = synchronize_batch_norm(task.net, data.plan.world_size, on_gpu(config))
     if differs and place.rank == 0:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from lab.errors import CheckpointError
 
 
 @torch.no_grad()
@@ -30,3 +32,18 @@ def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
         for name, mark in zip(names[device], torch.stack(found).tolist(), strict=True)
         if mark != 0
     ]
+
+
+def require_finite(module: nn.Module, source: object) -> None:
+    """Raise a ``CheckpointError`` that names a parameter which is not finite.
+
+    Args:
+        module: whose parameters were loaded.
+        source: from where.
+    """
+    found = not_finite(dict(module.named_parameters()))
+    if found:
+        more = f" and {len(found) - 1} more parameters" if len(found) > 1 else ""
+        raise CheckpointError(
+            f"{source}: {found[0]}{more} hold numbers that are not finite, of a training that diverged"
+        )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lab.checkpoint.finite import not_finite
+from lab.checkpoint.finite import not_finite, require_finite
+from lab.errors import CheckpointError
 
 INF, NAN = float("inf"), float("nan")
 
@@ -35,3 +36,15 @@ def test_large_numbers_are_finite() -> None:
     }
     assert not_finite(large) == []
     assert not_finite({}) == []
+
+
+def test_weights_of_a_diverged_training_are_refused_in_one_line() -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    net[1].running_mean.fill_(-INF)  # type: ignore[union-attr, operator]
+    require_finite(net, "w.pth")
+    torch.nn.init.constant_(net[0].weight, NAN)  # type: ignore[arg-type]
+    torch.nn.init.constant_(net[1].bias, INF)  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError) as refused:
+        require_finite(net, "w.pth")
+    words = "w.pth: 0.weight and 1 more parameters hold numbers that are not finite, of a training that diverged"
+    assert str(refused.value) == words
