@@ -34,7 +34,7 @@ from lab.callbacks.interrupt import Interrupt
 from lab.callbacks.progress import ProgressBar
 from lab.callbacks.run_state import RunState
 from lab.callbacks.steps import StepLog
-from lab.checkpoint.finite import require_finite
+from lab.checkpoint.finite import check_finite, require_finite
 from lab.checkpoint.format import CheckpointReader
 from lab.data.datamodule import DataModule
 from lab.errors import CheckpointError, Diverged, LabError, RunError
@@ -194,7 +194,7 @@ def _train(
         try:
             trainer.fit(task, datamodule=data)
         finally:
-            if divergence.skipped:
+            if divergence.skipped or divergence.policy == "skip":
                 run.update(skipped_steps=divergence.skipped)
     run.update(world_size=collectives.world_size(), hardware=evaluation.describe_device(trainer))
     return config
@@ -250,6 +250,7 @@ def _where_to_start(run: RunDirectory) -> tuple[int, Path | None]:
         try:
             reader = CheckpointReader(path)
             reader.verify()
+            check_finite(reader)
         except CheckpointError as error:
             damaged.append(path)
             print(f"warning: {error}", file=sys.stderr)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from lab.checkpoint.format import CheckpointReader
 from lab.errors import CheckpointError
 
 
@@ -47,3 +48,16 @@ def require_finite(module: nn.Module, source: object) -> None:
         raise CheckpointError(
             f"{source}: {found[0]}{more} hold numbers that are not finite, of a training that diverged"
         )
+
+
+def check_finite(reader: CheckpointReader) -> None:
+    """Raise a ``CheckpointError`` where a training could not go on from a checkpoint, written before this was looked at.
+
+    Looked at are the optimizer's states, the average and the parameters that have either: buffers may hold infinities.
+    """
+    states, averages = reader.names("optimizer/"), reader.names("average/")
+    trained = {name.partition("/")[2].rpartition("/")[0] for name in states}
+    trained |= {name.partition("/")[2] for name in averages}
+    for name in [*(f"model/{name}" for name in sorted(trained)), *states, *averages]:
+        if not_finite({name: reader.read(name)}):
+            raise CheckpointError(f"{reader.path}: {name} holds numbers that are not finite: its training had diverged")
