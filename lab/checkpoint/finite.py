@@ -51,7 +51,7 @@ def require_finite(module: nn.Module, source: object) -> None:
 
 
 def check_finite(reader: CheckpointReader) -> None:
-    """Raise a ``CheckpointError`` where a training could not go on from a checkpoint, written before this was looked at.
+    """Raise a ``CheckpointError`` where no training can go on from a checkpoint, which an earlier version wrote.
 
     Looked at are the optimizer's states, the average and the parameters that have either: buffers may hold infinities.
     """
