@@ -196,6 +196,8 @@ def _train(
         finally:
             if divergence.skipped or divergence.policy == "skip":
                 run.update(skipped_steps=divergence.skipped)
+        if divergence.skipped and place.rank == 0:
+            print(f"note: {divergence.skipped} optimizer steps were skipped, their loss or gradient was not finite")
     run.update(world_size=collectives.world_size(), hardware=evaluation.describe_device(trainer))
     return config
 

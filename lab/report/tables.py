@@ -91,8 +91,6 @@ def print_result(run: RunDirectory, config: Mapping[str, Any]) -> None:
         met = value is not None and value >= expected["value"] - expected["tolerance"]
         word = "met" if met else "NOT met"
         print(f"expected {expected['metric']} {expected['value']} +- {expected['tolerance']}: {word} ({value})")
-    if skipped := record.get("skipped_steps"):
-        print(f"skipped   {skipped} optimizer steps, whose loss or gradient was not finite")
     print(f"run       {run.path}")
     for what in ("pictures", "tables"):
         if (run.path / what).is_dir():
