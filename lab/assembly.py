@@ -14,6 +14,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from lab.checkpoint.finite import require_finite
 from lab.config.checks import DATA_METADATA
 from lab.data.datamodule import DataModule, LoadPlan
 from lab.errors import ConfigError
@@ -177,12 +178,14 @@ def load_task(config: Mapping[str, Any], data: DataModule) -> Task:
     """Return the task of ``ckpt``: a checkpoint of lab, or a file of weights for the configured network.
 
     Raises:
-        CheckpointError: it cannot be read, or does not fit.
+        CheckpointError: it cannot be read, does not fit, or holds numbers that are not finite.
     """
     path, kind = config["ckpt"], TASKS[config["model"]["task"]]
     if path is not None and Path(path).is_dir():
-        return kind.load_from_checkpoint(path, config["eval"])
-    task = build_task(config, data, 1)
-    source = path or config["model"]["pretrained"]
-    load_weights(task.net, config["model"]["net"]["_target_"], source, config["paths"]["weights_dir"])
+        task = kind.load_from_checkpoint(path, config["eval"])
+    else:
+        task = build_task(config, data, 1)
+        source = path or config["model"]["pretrained"]
+        load_weights(task.net, config["model"]["net"]["_target_"], source, config["paths"]["weights_dir"])
+    require_finite(task, path or config["model"]["pretrained"])
     return task

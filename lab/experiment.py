@@ -36,6 +36,7 @@ from lab.callbacks.own_directory import OwnDirectory
 from lab.callbacks.progress import ProgressBar
 from lab.callbacks.run_state import RunState
 from lab.callbacks.steps import StepLog
+from lab.checkpoint.finite import check_finite, require_finite
 from lab.checkpoint.format import CheckpointReader
 from lab.data.datamodule import DataModule
 from lab.data.presence import describe_presence
@@ -129,8 +130,10 @@ def _record_divergence(error: Diverged, run: RunDirectory, place: Place) -> None
     run.update(diverged=[*run.record.get("diverged", []), {"step": error.step, "term": error.term}])
     if place.rank == 0:
         last = run.checkpoints / "last.ckpt"
-        start = f"step {CheckpointReader(last).step}" if last.exists() else "the start, as there is no checkpoint yet"
-        also = f"the same command goes on from {start}, and so does resume={run.path} with changed settings"
+        also = "the same command begins anew, as there is no checkpoint yet"
+        if last.exists():
+            start = f"step {CheckpointReader(last).step}"
+            also = f"the same command goes on from {start}, and so does resume={run.path} with changed settings"
         print(f"error: {error}; {also}", file=sys.stderr)
 
 
@@ -192,6 +195,7 @@ def _train(
     weights = config["ckpt"] or config["model"]["pretrained"]
     if weights:
         load_weights(task.net, config["model"]["net"]["_target_"], weights, config["paths"]["weights_dir"])
+        require_finite(task, weights)
     data.plan.totals = task.net.totals
     task.net, differs = synchronize_batch_norm(task.net, data.plan.world_size, on_gpu(config))
     if differs and place.rank == 0:
@@ -224,8 +228,10 @@ def _train(
             run.update(steps=trainer.global_step)  # a run that has taken a step is never discarded
             raise
         finally:
-            if divergence.skipped:
+            if divergence.skipped or divergence.policy == "skip":
                 run.update(skipped_steps=divergence.skipped)
+        if divergence.skipped and place.rank == 0:
+            print(f"note: {divergence.skipped} optimizer steps were skipped, their loss or gradient was not finite")
     run.update(world_size=collectives.world_size(), hardware=evaluation.describe_device(trainer))
     return config
 
@@ -302,6 +308,7 @@ def _where_to_start(run: RunDirectory, metrics: MetricsCSV) -> tuple[int, Path |
         try:
             reader = CheckpointReader(path)
             reader.verify()
+            check_finite(reader)
         except CheckpointError as error:
             damaged.append(path)
             print(f"warning: {error}", file=sys.stderr)

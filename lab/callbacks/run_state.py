@@ -91,7 +91,10 @@ class RunState:
             self.ema.updates = state["ema"]["updates"]
             access.restore_average(reader, self.ema.named(module))
         if self.divergence is not None and "skipped" in state:
-            self.divergence.load_state_dict(state["skipped"])
+            try:
+                self.divergence.load_state_dict(state["skipped"])
+            except (KeyError, TypeError, ValueError):
+                raise CheckpointError(f"{path} is damaged: its counts of skipped steps are no numbers") from None
         return state
 
     def _confirm(self, trainer: pl.Trainer, pieces: Mapping[str, Piece], network: Mapping[str, Tensor]) -> None:

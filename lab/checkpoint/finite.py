@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from lab.checkpoint.format import CheckpointReader
+from lab.errors import CheckpointError
 
 
 @torch.no_grad()
@@ -30,3 +33,31 @@ def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
         for name, mark in zip(names[device], torch.stack(found).tolist(), strict=True)
         if mark != 0
     ]
+
+
+def require_finite(module: nn.Module, source: object) -> None:
+    """Raise a ``CheckpointError`` that names a parameter which is not finite.
+
+    Args:
+        module: whose parameters were loaded.
+        source: from where.
+    """
+    found = not_finite(dict(module.named_parameters()))
+    if found:
+        more = f" and {len(found) - 1} more parameters" if len(found) > 1 else ""
+        raise CheckpointError(
+            f"{source}: {found[0]}{more} hold numbers that are not finite, of a training that diverged"
+        )
+
+
+def check_finite(reader: CheckpointReader) -> None:
+    """Raise a ``CheckpointError`` where no training can go on from a checkpoint, which an earlier version wrote.
+
+    Looked at are the optimizer's states, the average and the parameters that have either: buffers may hold infinities.
+    """
+    states, averages = reader.names("optimizer/"), reader.names("average/")
+    trained = {name.partition("/")[2].rpartition("/")[0] for name in states}
+    trained |= {name.partition("/")[2] for name in averages}
+    for name in [*(f"model/{name}" for name in sorted(trained)), *states, *averages]:
+        if not_finite({name: reader.read(name)}):
+            raise CheckpointError(f"{reader.path}: {name} holds numbers that are not finite: its training had diverged")

@@ -47,7 +47,7 @@ class SetLoss:
                 share = share * shares[SAMPLES]
             self.sums[name] = self.sums[name] + share if name in self.sums else share
         self.totals.update({name: share * counts for name, share in shares.items()})
-        return all(value.isfinite() for value in terms.values())
+        return bool(torch.stack([value.detach().double() for value in terms.values()]).isfinite().all())
 
     def _find_normalizers(self, net: Any, outputs: Any, batch: Any, ones: Mapping[str, float], terms: Any) -> None:
         doubled = {key: net.loss(outputs, batch.targets, {**ones, key: 2.0}) for key in ones}
