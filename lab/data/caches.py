@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import sys
 import tempfile
 import time
@@ -122,6 +123,8 @@ def _identity(path: str) -> Identity | None:
 def _hash(path: Path, whole: bool) -> tuple[bool, str]:
     """Return whether a file can be read, and the hash of its content or why it cannot."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for without end
+            return False, "no regular file"
         with path.open("rb") as file:
             if whole or os.fstat(file.fileno()).st_size <= 2 * EDGE:
                 return True, hashlib.file_digest(file, "sha256").hexdigest()
