@@ -15,6 +15,7 @@ from lab.data.images import find_images, unreadable
 from lab.errors import DataError
 from lab.strategies import collectives
 from lab.tasks.base import Task
+from lab.text import printable
 
 MakeTrainer = Callable[[list[pl.Callback]], pl.Trainer]
 """Returns a Trainer with these callbacks beside its own."""
@@ -78,7 +79,7 @@ class ImagePredictor(Predictor):
         if len(bad) == len(self.paths):
             raise DataError(f"input={self.source}: cannot be read as an image{': none of them' if bad[1:] else ''}")
         for path in bad:
-            print(f"warning: {path} cannot be read as an image and is left out", file=sys.stderr)
+            print(f"warning: {printable(path)} cannot be read as an image and is left out", file=sys.stderr)
         (folder / "pictures").mkdir(parents=True, exist_ok=True)
         readable = [(number, prediction) for number, prediction in found if number >= 0]
         self.write_all(readable, folder, f", {len(bad)} files left out" if bad else "")
