@@ -146,7 +146,8 @@ def read_events(path: Path, columns: Columns, where: str = "data") -> Events:
         DataError: the file is missing, is none of events, lacks a column, or nothing of it can be used.
     """
     if not path.is_file() or not path.stat().st_size:
-        raise DataError(f"{path}: {'is empty' if path.is_file() else 'no such file'}")
+        missing = "a folder, no file" if path.is_dir() else "no such file"
+        raise DataError(f"{path}: {'is empty' if path.is_file() else missing}")
     if path.suffix.lower() == ".parquet" or first_bytes(path).startswith(PARQUET):
         read = read_parquet(path, columns.wanted, where)
     else:

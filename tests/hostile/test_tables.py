@@ -389,3 +389,24 @@ def test_both_readers_agree_across_blocks(tmp_path: Path, separator: str, quote:
     assert rows(read(tmp_path, content, separator=separator)) == written
     monkeypatch.setattr(text._TextTable, "_read_clean", lambda *arguments: None)
     assert rows(read(tmp_path, content, separator=separator)) == written
+
+
+def test_a_file_that_is_still_written_is_refused(tmp_path: Path, monkeypatch: Any) -> None:
+    from lab.data.tables import text
+
+    path = tmp_path / "events.csv"
+    header = text._TextTable._header
+
+    def grow(table: Any) -> Any:
+        with path.open("a") as file:
+            file.write("c,z,1396310400\n")
+        return header(table)
+
+    monkeypatch.setattr(text._TextTable, "_header", grow)
+    with pytest.raises(LabError, match="changed while it was read"):
+        read(tmp_path, PLAIN)
+
+
+def test_a_folder_is_no_table(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="a folder, no file"):
+        read_events(tmp_path, Columns("session", "item", "time"))

@@ -56,7 +56,19 @@ class _TextTable:
         self.first_odd = ""
 
     def read(self) -> ReadColumns:
-        """Return the columns."""
+        """Return the columns.
+
+        Raises:
+            DataError: the file changed meanwhile: it is read more than once, and all that was found out must hold.
+        """
+        before = self.path.stat()
+        found = self._read()
+        after = self.path.stat()
+        if (before.st_size, before.st_mtime_ns, before.st_ino) != (after.st_size, after.st_mtime_ns, after.st_ino):
+            raise DataError(f"{self.path}: changed while it was read; wait until it is written, or read a copy")
+        return found
+
+    def _read(self) -> ReadColumns:
         quoted, used = self._scan()
         self.sign = self.separator.encode()
         if len(self.sign) > 1 and self.separator != BLANKS:
