@@ -19,11 +19,12 @@ from lab.callbacks.pictures import Pictures
 from lab.callbacks.progress import ProgressBar
 from lab.callbacks.steps import StepLog
 from lab.data.datamodule import DataModule
+from lab.data.presence import describe_presence
 from lab.files import write_text
 from lab.planning import settle_strategy
 from lab.predicting.choose import PREDICTORS
 from lab.ranks import Place
-from lab.report.tables import print_metrics, print_table
+from lab.report.tables import print_metrics, print_notes, print_table
 from lab.run_directory import describe_versions, now
 from lab.strategies import collectives
 from lab.structures import Table
@@ -77,6 +78,9 @@ def evaluate(config: dict[str, Any], home: Path, place: Place) -> int:
         predictor = PREDICTORS[task.kind](config["input"], task, data)
         predictor.run(partial(_trainer, config, place), folder, place.rank)
         return 0
+    presence = describe_presence(data, ("test" if config["stage"] == "test" else "val",))
+    if place.rank == 0:
+        print_notes(presence)
     result = run_stage(config["stage"], config, task, data, folder, place)
     if place.rank == 0:
         _write_result(config, result, folder)

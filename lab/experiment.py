@@ -38,13 +38,14 @@ from lab.callbacks.run_state import RunState
 from lab.callbacks.steps import StepLog
 from lab.checkpoint.format import CheckpointReader
 from lab.data.datamodule import DataModule
+from lab.data.presence import describe_presence
 from lab.errors import CheckpointError, Diverged, LabError, RunError
 from lab.files import replace_folder
 from lab.planning import of_many, print_plan, settle_strategy
 from lab.ranks import Place
 from lab.registry import load_weights
 from lab.report.metrics_csv import MetricsCSV, read_metrics
-from lab.report.tables import print_config, print_result, print_tables
+from lab.report.tables import print_config, print_notes, print_result, print_tables
 from lab.report.wandb_run import WandbRun
 from lab.run_directory import RunDirectory
 from lab.signals import Interrupted, SignalWatch
@@ -80,8 +81,10 @@ def fit(config: dict[str, Any], run: RunDirectory, place: Place) -> int:
             prepare(config)
             data = build_data(config)
             _check_dataset(data, config, run)
+            presence = describe_presence(data, ("train", "val", "test"))
             if place.rank == 0:
                 print_tables(data.tables())
+                print_notes(presence)
             wandb_run = make_wandb(config, run) if place.rank == 0 else None
             run.update(result=_fit(config, run, data, wandb_run, watch, place))
             code, state = 0, "finished"
@@ -433,6 +436,7 @@ def check(config: dict[str, Any]) -> int:
     count = sum(parameter.numel() for parameter in task.parameters())
     print_config(config)
     print_tables(data.tables())
+    print_notes(describe_presence(data, ("train", "val", "test")))
     print(f"dataset   {data.fingerprint()}")
     print(f"model     {config['model']['name']}: {count / 1e6:.2f} M parameters, {printable(task.describe_data())}")
     print(f"training  {plan.max_steps} steps, {plan.steps_per_epoch} an epoch, validation every {plan.val_every}")

@@ -48,7 +48,13 @@ NOT_IN_HASH = (
 )
 """Keys that do not change the training; ``ckpt`` counts only where a fit takes its weights from it."""
 
-HASHED_UNLESS = {"trainer.on_nonfinite": "stop"}
+HASHED_UNLESS = {
+    "trainer.on_nonfinite": "stop",
+    "data.images": None,
+    "data.annotations": None,
+    "data.val_share": None,
+    "data.test_share": None,
+}
 """Keys that came later: at this value a run has the name that it had before them."""
 
 _VERSIONS = ("torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "datasets", "wandb", "numpy")

@@ -237,8 +237,17 @@ def _check_data(composed: Composed) -> None:
     if data.get("root") is None:
         return
     root = Path(data["root"])
-    needed = [root] if not root.is_dir() else [root / name for name in data.get("requires", []) if name]
+    needed = [root] if not root.is_dir() else [root / name for name in _required(data) if name]
     missing = next((path for path in needed if not path.exists()), None)
     if missing is not None:
         how = data.get("how_to_get") or "put the dataset there"
         raise ConfigError(f"data={data['name']}: {missing} does not exist ({composed.origin('data.root')}); {how}")
+
+
+def _required(data: dict[str, Any]) -> list[str | None]:
+    """Return what a dataset requires below its root; a validation set is not, where it is held out of the training."""
+    required: list[str | None] = data.get("requires", [])
+    if data.get("val_share") is None or not isinstance(data.get("val"), dict):
+        return required
+    replaced = {*data["val"].values()} - {*data["train"].values()}
+    return [name for name in required if name not in replaced]

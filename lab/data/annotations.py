@@ -2,26 +2,26 @@
 
 A reader yields one row for each image; Hugging Face ``datasets`` writes them to an Arrow table in its cache, keyed by
 the content of the annotation files, so that json and XML are parsed and image headers opened once. Whatever is wrong
-with an image stands in its row and is reported by ``report_problems``: nothing is left out in silence.
+with an image stands in its row and is reported by ``lab.data.problems``: nothing is left out in silence.
 """
 
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lab.data.caches import cache_folder, cannot_write, is_of_writing
-from lab.errors import ConfigError, DataError, LabError
+from lab.data.folders import as_utf8, name_problem, stored_name
+from lab.errors import DataError, LabError
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 log = logging.getLogger(__name__)
 
-ROWS_VERSION = 1  # part of the cache key: raise it when the content of rows changes
+ROWS_VERSION = 2  # part of the cache key: raise it when the content of rows changes
 ROW_COLUMNS = {
     "image_id": "int64",
     "file_name": "string",
@@ -33,10 +33,21 @@ ROW_COLUMNS = {
     "iscrowd": "[bool]",
     "unreadable": "string",
     "bad_boxes": "[string]",
+    "bad_objects": "[string]",
     "unknown": "[string]",
+    "mended": "[string]",
+    "beyond": "[string]",
+    "tiny": "[string]",
+    "twice": "[string]",
+    "bad_images": "[string]",
+    "strays": "[string]",
     "wrong_size": "bool",
+    "unturned": "bool",
 }
-MAX_NAMES = 5
+MAX_COORDINATE = 1e7
+"""Boxes that reach further are of no image, and float32 could not tell their pixels apart."""
+BEYOND = 0.1
+"""Share of an image's side that a box may reach beyond it before it is told: annotators overshoot a little."""
 
 BadSamplePolicy = Literal["error", "skip"]
 
@@ -50,19 +61,29 @@ class RawObject(NamedTuple):
         box: xyxy in pixel edges.
         category: the category's name or id, for messages.
         label: 0..K-1, or None where the category is unknown.
-        area: in square pixels.
+        area: in square pixels; None where the file states none that can be, and that of the box is taken.
         iscrowd: a group or a difficult object: ignored by training, neither hit nor miss in evaluation.
+        name: which annotation it is, for messages.
+        mended: what about it was made up for, and how; ``""`` where nothing was.
     """
 
     box: tuple[float, float, float, float]
     category: str
     label: int | None
-    area: float
+    area: float | None
     iscrowd: bool
+    name: str = ""
+    mended: str = ""
 
 
 def make_row(
-    folder: Path, name: str, image_id: int, stated_size: tuple[int, int] | None, objects: Iterable[RawObject]
+    folder: Path,
+    name: str,
+    image_id: int,
+    stated_size: tuple[int, int] | None,
+    objects: Iterable[RawObject],
+    bad_objects: Sequence[str] = (),
+    twice: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Check one image and its objects and put them into a row.
 
@@ -75,23 +96,51 @@ def make_row(
         image_id: the dataset's own id.
         stated_size: (height, width) that the annotation states; None where it states none.
         objects: what the annotation holds.
+        bad_objects: what of it cannot be read at all, and why.
+        twice: what of it stood there again.
     """
-    (height, width), unreadable = read_header(folder / name)
-    row: dict[str, Any] = {"image_id": image_id, "file_name": name, "height": height, "width": width}
-    row |= {"boxes": [], "labels": [], "area": [], "iscrowd": []}
-    row |= {"unreadable": unreadable, "bad_boxes": [], "unknown": []}
+    found = find_image(folder, name, stated_size)
+    (height, width), unreadable = found.size, found.problem
+    row: dict[str, Any] = {"image_id": image_id, "file_name": found.name, "height": height, "width": width}
+    row |= {column: [] for column, kind in ROW_COLUMNS.items() if kind.startswith("[")}
+    row |= {"unreadable": unreadable, "bad_objects": list(bad_objects), "twice": list(twice)}
     row["wrong_size"] = not unreadable and stated_size is not None and stated_size != (height, width)
+    row["unturned"] = found.unturned
     for item in objects:
         if item.label is None:
             row["unknown"].append(item.category)
-        elif not unreadable and not _has_area(item.box, height, width):
-            row["bad_boxes"].append(f"{[round(value, 2) for value in item.box]}")
-        else:
-            row["boxes"].append(list(item.box))
-            row["labels"].append(item.label)
-            row["area"].append(item.area)
-            row["iscrowd"].append(item.iscrowd)
+        elif not unreadable:
+            _add_object(row, item, height, width)
     return row
+
+
+def _add_object(row: dict[str, Any], item: RawObject, height: int, width: int) -> None:
+    """Add a box to a row, or what is wrong with it."""
+    x1, y1, x2, y2 = item.box
+    which = f" ({item.name})" if item.name else ""
+    shown = f"{[round(value, 2) for value in item.box]}{which}"
+    wide, high = min(x2, width) - max(x1, 0), min(y2, height) - max(y1, 0)
+    is_box = all(abs(value) <= MAX_COORDINATE for value in item.box) and x2 > x1 and y2 > y1  # NaN is never below
+    if not is_box or wide <= 0 or high <= 0:
+        row["bad_boxes"].append(shown)
+        return
+    if wide < 1 or high < 1:
+        row["tiny"].append(shown)
+    if max(-x1, x2 - width) > BEYOND * width or max(-y1, y2 - height) > BEYOND * height:
+        row["beyond"].append(shown)
+    if item.mended:
+        row["mended"].append(f"{item.mended}{which}")
+    row["boxes"].append(list(item.box))
+    row["labels"].append(item.label)
+    row["area"].append((x2 - x1) * (y2 - y1) if item.area is None else item.area)
+    row["iscrowd"].append(item.iscrowd)
+
+
+def tell_once(message: str) -> None:
+    """Log a warning once in the life of this process."""
+    if message not in _reported:
+        _reported.add(message)
+        log.warning("%s", message)
 
 
 def build_table(
@@ -131,87 +180,38 @@ def build_table(
             datasets.enable_progress_bars()
 
 
-def report_problems(table: Dataset, policy: BadSamplePolicy, source: str, folder: Path, train: bool) -> list[int]:
-    """Say once what is wrong with a dataset and return the indices of the rows that can be used.
+class FoundImage(NamedTuple):
+    """An annotated image on disk, its pixels not decoded.
+
+    Attributes:
+        name: relative to the folder, as the file system has it.
+        size: (height, width) of the pixels in which the annotation stands.
+        problem: why the image cannot be used, or ``""``.
+        unturned: whether the annotation stands in the pixels before the EXIF orientation is applied.
+    """
+
+    name: str
+    size: tuple[int, int]
+    problem: str
+    unturned: bool
+
+
+def find_image(folder: Path, name: str, stated_size: tuple[int, int] | None = None) -> FoundImage:
+    """Look for the image that an annotation names; nothing is raised for a bad one.
 
     Args:
-        table: rows as ``make_row`` makes them; rows of label maps have ``file_name`` and ``unreadable`` only,
-            rows of masks ``bad_objects`` beside them: which annotation, and why.
-        policy: ``"skip"`` logs one warning for each kind of problem; ``"error"`` raises at the first.
-        source: the annotation file or split, for messages.
-        folder: where the images are.
-        train: whether the rows are trained on; in evaluation the message states how many images are measured.
-
-    Raises:
-        ConfigError: ``policy`` is neither ``"error"`` nor ``"skip"``.
-        DataError: something is wrong under ``"error"``, or no image can be used.
+        folder: where the images are; a name that leads out of it is a problem.
+        name: as the annotation gives it.
+        stated_size: (height, width) that the annotation states; None where it states none.
     """
-    if policy not in ("error", "skip"):
-        raise ConfigError(f"on_bad_sample={policy!r} is unknown: give 'error' or 'skip'")
-    wanted = ("file_name", "unreadable", "bad_boxes", "bad_objects", "unknown", "wrong_size")
-    columns = table.select_columns([name for name in wanted if name in table.column_names])[:]
-    names = columns["file_name"]
-    columns = {
-        "bad_boxes": [[]] * len(names),
-        "bad_objects": [[]] * len(names),
-        "unknown": [[]] * len(names),
-        "wrong_size": [False] * len(names),
-    } | columns
-    unreadable = [f"{name} ({why})" for name, why in zip(names, columns["unreadable"], strict=True) if why]
-    usable = [index for index, why in enumerate(columns["unreadable"]) if not why]
-    purpose = "trained on" if train else "evaluated: the metric covers these only"
-    boxes = [f"{name} {box}" for name, found in zip(names, columns["bad_boxes"], strict=True) for box in found]
-    objects = [f"{name} {what}" for name, found in zip(names, columns["bad_objects"], strict=True) for what in found]
-    unknown = [category for found in columns["unknown"] for category in found]
-    sizes = [name for name, wrong in zip(names, columns["wrong_size"], strict=True) if wrong]
-    if not usable:
-        detail = f"; {_some(unreadable)}" if unreadable else ""
-        raise DataError(f"{source}: none of its {len(names)} images can be read in {folder}{detail}")
-    problems = (
-        (unreadable, f"unreadable images, {len(usable)} of {len(names)} are {purpose}"),
-        (boxes, "boxes without an area inside of the image, left out"),
-        (objects, "annotations that cannot be used, left out"),
-        (unknown, "objects of unknown categories, left out"),
-        (sizes, "images of another size than their annotation states (EXIF rotation?), annotations taken as they are"),
-    )
-    for found, what in problems:
-        if found and policy == "error":
-            raise DataError(
-                f"{source}: {what.split(',')[0]}: {len(found)} ({_some(found)}) in {folder}; mend them, or set "
-                "data.on_bad_sample=skip to go on without them"
-            )
-        message = f"{source}: {what}: {len(found)} ({_some(found)})"
-        if found and message not in _reported:
-            _reported.add(message)
-            log.warning("%s", message)
-    return usable
+    from lab.data.image_files import read_image_header
 
-
-def read_header(path: Path) -> tuple[tuple[int, int], str]:
-    """Return ((height, width), why the image cannot be opened or ``""``) without decoding the pixels."""
-    from PIL import Image
-
-    if not path.is_file():
-        return (0, 0), "missing"
-    try:
-        with Image.open(path) as image:
-            return (image.height, image.width), ""
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return (0, 0), f"{type(error).__name__}: not an image that Pillow opens"
-
-
-def _some(names: list[str]) -> str:
-    counts = {name: names.count(name) for name in names[:200]}
-    shown = [f"{name} x{count}" if count > 1 else name for name, count in list(counts.items())[:MAX_NAMES]]
-    more = len(set(names)) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
-
-
-def _has_area(box: tuple[float, float, float, float], height: int, width: int) -> bool:
-    x1, y1, x2, y2 = box
-    if not all(math.isfinite(value) for value in box) or x2 <= x1 or y2 <= y1:
-        return False
-    return min(x2, width) > max(x1, 0) and min(y2, height) > max(y1, 0)
+    if problem := name_problem(name):
+        return FoundImage(as_utf8(name), (0, 0), problem, False)
+    name = stored_name(folder, name)
+    header = read_image_header(folder / name)
+    unturned = stated_size == header.stored != header.size
+    return FoundImage(name, header.stored if unturned else header.size, header.problem, unturned)
 
 
 def _feature(kind: str) -> Any:

@@ -6,21 +6,25 @@ become xyxy by addition. Crowds (``iscrowd``) are left out of training and kept 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from lab.data.annotations import ROWS_VERSION, BadSamplePolicy, RawObject, build_table, make_row
+from lab.data.class_names import NO_CATEGORY, distinct_names
+from lab.data.coco_json import BoxEntry, check_categories, join_problems, load_lists, read_file, usable_area
 from lab.data.detection import DetectionDataset
+from lab.data.fields import short
 from lab.data.files_module import FilesDataModule
 from lab.data.fingerprint import coco_fingerprint
+from lab.data.parts import Part, split_of_one
 from lab.data.transforms import DetectionTransform
 from lab.errors import ConfigError, DataError
 
 CategoryIds = Literal["raw", "contiguous"]
-NO_CATEGORY = "N/A"
+MAX_RAW_ID = 10_000
+"""With ``category_ids="raw"`` a network has a class for each id up to the highest: more than these is a mistake."""
 
 
 class CocoDataset(DetectionDataset):
@@ -28,7 +32,7 @@ class CocoDataset(DetectionDataset):
 
     Args:
         root: the dataset's folder.
-        annotations: the json file, relative to ``root``.
+        annotations: the json file, relative to ``root``; see ``lab.data.coco_json`` for what is accepted.
         images: the folder of images, relative to ``root``; ``file_name`` in the json is relative to it.
         train: augment, and leave ``truth`` out; otherwise fill it.
         transform: None leaves images as they are stored.
@@ -37,12 +41,14 @@ class CocoDataset(DetectionDataset):
         on_bad_sample: ``"skip"`` goes on without what cannot be used and says so; ``"error"`` raises.
         seed: decides, with epoch and index, every random choice.
         cache_images: keep decoded images in memory (small datasets only).
+        part: the part of the file to take; None takes it all.
 
     Attributes:
         class_names: the name of each label.
         label_to_category: the COCO category id of each label, for results in COCO's format.
 
     Raises:
+        ConfigError: under ``"raw"`` an id is below 0 or above ``MAX_RAW_ID``.
         DataError: a file or folder is missing, or the json is not of COCO's layout.
     """
 
@@ -57,6 +63,7 @@ class CocoDataset(DetectionDataset):
         on_bad_sample: BadSamplePolicy = "skip",
         seed: int = 0,
         cache_images: bool = False,
+        part: Part | None = None,
     ) -> None:
         if category_ids not in ("raw", "contiguous"):
             raise ConfigError(f"category_ids={category_ids!r} is unknown: give 'raw' or 'contiguous'")
@@ -66,10 +73,12 @@ class CocoDataset(DetectionDataset):
         arguments = {"annotations": str(source.resolve()), "key": key}
         categories = build_table(read_categories, arguments, {"id": "int64", "name": "string"})[:]
         names, self.label_to_category = label_names(
-            list(zip(categories["id"], categories["name"], strict=True)), category_ids
+            distinct_names(list(zip(categories["id"], categories["name"], strict=True)), str(source)), category_ids
         )
         arguments |= {"images": str(folder.resolve()), "category_ids": category_ids}
         table = build_table(read_rows, arguments)
+        if part is not None:
+            table, self._fingerprint = part.of(table, self._fingerprint, str(source))
         super().__init__(table, folder, names, train, transform, on_bad_sample, seed, cache_images, str(source))
 
     def fingerprint(self) -> str:
@@ -93,6 +102,8 @@ class CocoDataModule(FilesDataModule):
         category_ids: see ``CocoDataset``.
         on_bad_sample: see ``CocoDataset``.
         cache_images: see ``CocoDataset``.
+        val_share: share of the training set to hold out for validation, in place of ``val``; None: ``val`` it is.
+        test_share: the same for the test, where ``test`` has no files of its own; None: the validation set.
     """
 
     def __init__(
@@ -109,10 +120,13 @@ class CocoDataModule(FilesDataModule):
         category_ids: Literal["raw", "contiguous"] = "raw",
         on_bad_sample: Literal["error", "skip"] = "skip",
         cache_images: bool = False,
+        val_share: float | None = None,
+        test_share: float | None = None,
     ) -> None:
         super().__init__(root, batch_size, num_workers, seed, image_size, augmentation, on_bad_sample, cache_images)
         self.category_ids = category_ids
-        self.files = split_files(train, val, test, ("annotations", "images"))
+        files = split_files(train, val, test, ("annotations", "images"))
+        self.files, self.parts = split_of_one(files, val_share, test_share, seed)
 
     def build(self, split: str) -> CocoDataset:
         """Return the dataset of a split.
@@ -131,6 +145,7 @@ class CocoDataModule(FilesDataModule):
             on_bad_sample=self.on_bad_sample,
             seed=self.seed,
             cache_images=self.cache_images,
+            part=self.parts.get(split),
         )
         if not train:
             _check_same_labels(self.dataset("train"), dataset, self.category_ids, files["annotations"])
@@ -166,93 +181,61 @@ def _check_same_labels(train: CocoDataset, other: CocoDataset, category_ids: Cat
 
 
 def read_categories(annotations: str, key: str) -> Iterator[dict[str, Any]]:
-    """Yield ``{"id", "name"}`` of each category; ``key`` only keeps cached tables apart."""
+    """Yield ``{"id", "name"}`` of each category by id; ``key`` only keeps cached tables apart."""
     del key
-    for category in load_coco(Path(annotations))["categories"]:
-        yield {"id": int(category["id"]), "name": str(category["name"])}
+    path = Path(annotations)
+    for category in check_categories(load_lists(path, "instances")["categories"], path)[0]:
+        yield {"id": category.id, "name": category.name}
 
 
 def read_rows(annotations: str, images: str, category_ids: CategoryIds, key: str) -> Iterator[dict[str, Any]]:
     """Yield a row (see ``make_row``) for each image of a COCO json; ``key`` only keeps cached tables apart."""
     del key
-    content = load_coco(Path(annotations))
-    _, ids = label_names([(int(item["id"]), str(item["name"])) for item in content["categories"]], category_ids)
+    content = read_file(Path(annotations), Path(images), BoxEntry)
+    _, ids = label_names([(item.id, str(item.name)) for item in content.categories], category_ids)
     labels = {category: label for label, category in enumerate(ids) if category is not None}
-    for image, items in annotated_images(content, annotations):
-        objects = [_raw_object(item, labels) for item in items]
-        yield make_row(Path(images), str(image["file_name"]), int(image["id"]), stated_size(image), objects)
-
-
-def annotated_images(content: Mapping[str, Any], source: str) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Return each image of a COCO json with its annotations, in the order of the file.
-
-    Args:
-        content: of ``load_coco``.
-        source: the file, for messages.
-
-    Raises:
-        DataError: two images have one id, or an annotation belongs to no image.
-    """
-    found: dict[int, list[dict[str, Any]]] = {int(image["id"]): [] for image in content["images"]}
-    if len(found) < len(content["images"]):
-        raise DataError(f"{source}: two images have the same id; every image needs its own")
-    for item in content["annotations"]:
-        if int(item["image_id"]) not in found:
-            raise DataError(
-                f"{source}: annotation {item.get('id')} belongs to image {item['image_id']}, which 'images' lacks"
-            )
-        found[int(item["image_id"])].append(item)
-    return [(image, found[int(image["id"])]) for image in content["images"]]
-
-
-def stated_size(image: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Return (height, width) of an image as a COCO json states it, or None."""
-    return (int(image["height"]), int(image["width"])) if "height" in image and "width" in image else None
+    of_the_file = content.problems()
+    for image in content.images:
+        objects = [_raw_object(item, labels) for item in image.items]
+        stated = image.entry.stated_size
+        row = make_row(Path(images), image.name, image.number, stated, objects, image.bad, image.twice)
+        yield join_problems(row, of_the_file)
+        of_the_file = {}
 
 
 def label_names(
     categories: Sequence[tuple[int, str]], category_ids: CategoryIds
 ) -> tuple[tuple[str, ...], tuple[int | None, ...]]:
-    """Return the name and the COCO category id of each label; ids are None at the gaps of ``"raw"``."""
+    """Return the name and the COCO category id of each label; ids are None at the gaps of ``"raw"``.
+
+    Raises:
+        ConfigError: under ``"raw"`` an id is below 0, or so high that nobody can want a class for each id up to it.
+    """
     names = dict(sorted(categories))
     ids: tuple[int | None, ...]
     if category_ids == "contiguous":
         ids = tuple(names)
     else:
-        ids = tuple(label if label in names else None for label in range(max(names) + 1))
+        lowest, highest = min(names), max(names)
+        if lowest < 0 or highest > MAX_RAW_ID:
+            why = f"{highest + 1} classes for {len(names)} categories" if lowest >= 0 else "a class below 0"
+            raise ConfigError(
+                f"data.category_ids=raw takes category ids as labels, and the id {lowest if lowest < 0 else highest} "
+                f"would make {why}; set data.category_ids=contiguous"
+            )
+        ids = tuple(label if label in names else None for label in range(highest + 1))
     return tuple(NO_CATEGORY if category is None else names[category] for category in ids), ids
 
 
-def load_coco(path: Path) -> dict[str, Any]:
-    """Read a COCO json of instances.
-
-    Raises:
-        DataError: it is not json, lacks one of the three lists, or holds panoptic segments.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path} is not json ({error}); unpack or download it again") from error
-    wanted = ("images", "annotations", "categories")
-    missing = [name for name in wanted if not isinstance(content, dict) or not isinstance(content.get(name), list)]
-    if missing:
-        raise DataError(f"{path} lacks {', '.join(missing)}; COCO's instances_*.json has the lists {', '.join(wanted)}")
-    if not content["categories"]:
-        raise DataError(f"{path} names no categories; give at least one with 'id' and 'name'")
-    if content["annotations"] and "segments_info" in content["annotations"][0]:
-        raise DataError(
-            f"{path} is a json of panoptic segments, not of instances; take instances_*.json, or data=coco_panoptic"
-        )
-    return content
-
-
-def _raw_object(item: Mapping[str, Any], labels: Mapping[int, int]) -> RawObject:
-    box = item.get("bbox") or []
-    x, y, width, height = (float(value) for value in box) if len(box) == 4 else (math.nan,) * 4
+def _raw_object(item: BoxEntry, labels: Mapping[int, int]) -> RawObject:
+    x, y, width, height = item.bbox or (math.nan,) * 4
+    area = usable_area(item.area)
     return RawObject(
         box=(x, y, x + width, y + height),
-        category=str(item["category_id"]),
-        label=labels.get(int(item["category_id"])),
-        area=float(item.get("area", width * height)),
-        iscrowd=bool(item.get("iscrowd", 0)),
+        category=short(item.category_id),
+        label=labels.get(item.category_id),
+        area=area,
+        iscrowd=bool(item.iscrowd),
+        name=f"annotation {item.id}",
+        mended=f"area={short(item.area)}" if area is None and item.area is not None else "",
     )

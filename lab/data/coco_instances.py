@@ -11,21 +11,26 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from lab.data.annotations import BadSamplePolicy, build_table, read_header
-from lab.data.coco import annotated_images, label_names, load_coco, read_categories, split_files, stated_size
+from lab.data.annotations import BadSamplePolicy, build_table, find_image
+from lab.data.class_names import distinct_names
+from lab.data.coco import label_names, read_categories, split_files
+from lab.data.coco_json import MaskEntry, join_problems, read_file, usable_area
+from lab.data.fields import short
 from lab.data.fingerprint import coco_fingerprint
+from lab.data.masks import encode_object, usable_mask
+from lab.data.parts import Part, split_of_one
 from lab.data.segmentation import Annotation, SegmentationDataset
 from lab.data.segmentation_module import SegmentationFilesModule
 from lab.data.segmentation_transforms import SegmentationTransform
-from lab.data.segments import SegmentKind
+from lab.data.segments import MAX_SEGMENTS, SegmentKind
 from lab.errors import DataError
 from lab.structures import NO_SEGMENT
 
@@ -44,9 +49,13 @@ ROW_COLUMNS = {
     "iscrowd": "[bool]",
     "unreadable": "string",
     "bad_objects": "[string]",
+    "mended": "[string]",
+    "twice": "[string]",
+    "bad_images": "[string]",
+    "strays": "[string]",
     "wrong_size": "bool",
+    "unturned": "bool",
 }
-MIN_NUMBERS = 6  # of a polygon: three corners
 
 
 class InstancesDataset(SegmentationDataset):
@@ -66,6 +75,7 @@ class InstancesDataset(SegmentationDataset):
         on_bad_sample: see ``SegmentationDataset``.
         seed: see ``SegmentationDataset``.
         cache_images: see ``SegmentationDataset``.
+        part: the part of the file to take; None takes it all.
 
     Attributes:
         label_to_category: the COCO category id of each label, for results in COCO's format.
@@ -86,16 +96,19 @@ class InstancesDataset(SegmentationDataset):
         on_bad_sample: BadSamplePolicy = "skip",
         seed: int = 0,
         cache_images: bool = False,
+        part: Part | None = None,
     ) -> None:
         self._fingerprint = coco_fingerprint(root, annotations, images)
         source, folder = Path(root) / annotations, Path(root) / images
-        arguments = {"annotations": str(source.resolve()), "key": f"1-{self._fingerprint}"}
+        arguments = {"annotations": str(source.resolve()), "key": f"2-{self._fingerprint}"}
         categories = build_table(read_categories, arguments, {"id": "int64", "name": "string"})[:]
-        pairs = list(zip(categories["id"], categories["name"], strict=True))
+        pairs = distinct_names(list(zip(categories["id"], categories["name"], strict=True)), str(source))
         names, self.label_to_category = label_names(pairs, "contiguous")
         self.thing_labels = tuple(range(len(names)))
         self._bad_masks: set[str] = set()
         table = build_table(read_rows, arguments | {"images": str(folder.resolve())}, ROW_COLUMNS)
+        if part is not None:
+            table, self._fingerprint = part.of(table, self._fingerprint, str(source))
         super().__init__(
             table,
             folder,
@@ -115,30 +128,23 @@ class InstancesDataset(SegmentationDataset):
         return self._fingerprint
 
     def _read(self, path: Path, row: dict[str, Any]) -> tuple[Annotation, Mapping[int, int]]:
-        from faster_coco_eval.core import mask as coco_mask
-
         size = (row["height"], row["width"])
         codes: list[bytes] = []
-        shown, sizes, kept = [], [], []
+        kept: list[int] = []
+        sizes: list[tuple[bool, int]] = []
         for place, stored in enumerate(row["masks"]):
-            try:
-                code = encode_object(json.loads(stored), size)
-                mask = coco_mask.decode({"size": list(size), "counts": code})
-                problem = "" if mask.any() else "its mask is empty"
-            except (ValueError, TypeError, RuntimeError) as error:  # what COCO's code raises for a code that is none
-                problem = f"its mask cannot be decoded: {error}"
+            code, area, problem = _whole_mask(json.loads(stored), size)
             if problem:
                 self._tell_bad(path, row["ids"][place], problem)
                 continue
             codes.append(code)
-            shown.append(mask.astype(bool))
-            sizes.append((not row["iscrowd"][place], -int(mask.sum())))
             kept.append(place)
+            sizes.append((not row["iscrowd"][place], -area))
         segments = np.full(size, NO_SEGMENT, dtype=np.int16)
         for number in sorted(range(len(kept)), key=sizes.__getitem__):  # crowds first, then from large to small
-            segments[shown[number]] = number
-        labels, crowd, area = (torch.tensor(row[name])[kept] for name in ("labels", "iscrowd", "area"))
-        annotation = Annotation(torch.from_numpy(segments), labels.long(), crowd.bool(), tuple(codes), area.double())
+            segments[decode(codes[number], size)] = number  # one mask at a time: an image may have thousands
+        labels, crowd, areas = (torch.tensor(row[name])[kept] for name in ("labels", "iscrowd", "area"))
+        annotation = Annotation(torch.from_numpy(segments), labels.long(), crowd.bool(), tuple(codes), areas.double())
         return annotation, {}
 
     def _tell_bad(self, path: Path, number: str, problem: str) -> None:
@@ -167,6 +173,8 @@ class InstancesDataModule(SegmentationFilesModule):
         augmentation: see ``SegmentationFilesModule``.
         on_bad_sample: see ``SegmentationFilesModule``.
         cache_images: see ``SegmentationFilesModule``.
+        val_share: share of the training set to hold out for validation, in place of ``val``; None: ``val`` it is.
+        test_share: the same for the test, where ``test`` has no files of its own; None: the validation set.
     """
 
     def __init__(
@@ -183,11 +191,14 @@ class InstancesDataModule(SegmentationFilesModule):
         augmentation: Mapping[str, Any] | None = None,
         on_bad_sample: Literal["error", "skip"] = "skip",
         cache_images: bool = False,
+        val_share: float | None = None,
+        test_share: float | None = None,
     ) -> None:
         super().__init__(
             root, batch_size, num_workers, seed, image_size, augmentation, segments, on_bad_sample, cache_images
         )
-        self.files = split_files(train, val, test, ("annotations", "images"))
+        files = split_files(train, val, test, ("annotations", "images"))
+        self.files, self.parts = split_of_one(files, val_share, test_share, seed)
 
     def build(self, split: str) -> InstancesDataset:
         """Return the dataset of a split.
@@ -206,6 +217,7 @@ class InstancesDataModule(SegmentationFilesModule):
             on_bad_sample=self.on_bad_sample,
             seed=self.seed,
             cache_images=self.cache_images,
+            part=self.parts.get(split),
         )
         if not train and self.dataset("train").class_names != dataset.class_names:
             raise DataError(f"{files['annotations']}: other 'categories' than in training; give both the same")
@@ -215,67 +227,55 @@ class InstancesDataModule(SegmentationFilesModule):
 def read_rows(annotations: str, images: str, key: str) -> Iterator[dict[str, Any]]:
     """Yield a row for each image of a COCO json, masks as they are stored; ``key`` only keeps cached tables apart."""
     del key
-    content = load_coco(Path(annotations))
-    labels = {number: label for label, number in enumerate(sorted(int(item["id"]) for item in content["categories"]))}
-    for image, items in annotated_images(content, annotations):
-        name = str(image["file_name"])
-        size, unreadable = read_header(Path(images) / name)
-        row: dict[str, Any] = {"image_id": int(image["id"]), "file_name": name, "label_name": name}
-        row |= {"height": size[0], "width": size[1], "unreadable": unreadable}
-        row |= {column: [] for column in ("ids", "masks", "labels", "area", "iscrowd", "bad_objects")}
-        row["wrong_size"] = not unreadable and stated_size(image) not in (None, size)
-        for item in items if not unreadable else ():
-            mask, problem = usable_mask(item.get("segmentation"), size)
-            if int(item["category_id"]) not in labels:
-                mask, problem = None, f"unknown category {item['category_id']}"
-            if problem:
-                row["bad_objects"].append(f"annotation {item.get('id')} ({problem})")
-            if mask is not None:
-                row["ids"].append(str(item.get("id")))
-                row["masks"].append(json.dumps(mask))
-                row["labels"].append(labels[int(item["category_id"])])
-                row["area"].append(float(item.get("area") or 0))
-                row["iscrowd"].append(bool(item.get("iscrowd", 0)))
-        yield row
+    content = read_file(Path(annotations), Path(images), MaskEntry)
+    labels = {category.id: label for label, category in enumerate(content.categories)}
+    of_the_file = content.problems()
+    for image in content.images:
+        stated = image.entry.stated_size
+        name, size, unreadable, unturned = find_image(Path(images), image.name, stated)
+        row: dict[str, Any] = {column: [] for column, kind in ROW_COLUMNS.items() if kind.startswith("[")}
+        row |= {"image_id": image.number, "file_name": name, "label_name": name}
+        row |= {"height": size[0], "width": size[1], "bad_objects": image.bad}
+        row |= {"wrong_size": not unreadable and stated not in (None, size), "unturned": unturned}
+        for item in image.items if not unreadable else ():
+            _add_object(row, item, labels, size)
+        if len(row["ids"]) > MAX_SEGMENTS:
+            unreadable = f"it has {len(row['ids'])} objects, of which {MAX_SEGMENTS} can be told apart"
+        yield join_problems(row | {"unreadable": unreadable}, of_the_file, {"twice": image.twice})
+        of_the_file = {}
 
 
-def usable_mask(stored: Any, size: tuple[int, int]) -> tuple[Any, str]:
-    """Return what of a ``segmentation`` can be rasterised, None for nothing, and what is wrong or ``""``.
-
-    Args:
-        stored: polygons, or a run-length code whose counts are numbers or COCO's string.
-        size: (height, width) of the image.
-    """
-    if isinstance(stored, list) and stored:
-        good = [part for part in stored if _is_polygon(part)]
-        what = f"{len(stored) - len(good)} of {len(stored)} polygons are not x, y of three or more corners"
-        return good or None, what if len(good) < len(stored) else ""
-    if not isinstance(stored, dict) or not isinstance(stored.get("counts"), list | str) or "size" not in stored:
-        return None, "no segmentation" if not stored else "neither polygons nor a run-length code"
-    if list(stored["size"]) != list(size):
-        return None, f"a code of [height, width] {stored['size']}, the image is {list(size)}"
-    if isinstance(stored["counts"], list):
-        whole = all(isinstance(value, int) and value >= 0 for value in stored["counts"])
-        if not whole or sum(stored["counts"]) != size[0] * size[1]:
-            return None, f"counts that do not add up to the image's {size[0] * size[1]} pixels"
-    return stored, ""
+def _add_object(row: dict[str, Any], item: MaskEntry, labels: Mapping[int, int], size: tuple[int, int]) -> None:
+    """Add an annotation to a row, or what is wrong with it."""
+    mask, problem = usable_mask(item.segmentation, size)
+    if item.category_id not in labels:
+        mask, problem = None, f"unknown category {short(item.category_id)}"
+    if problem:
+        row["bad_objects"].append(f"annotation {item.id} ({problem})")
+    if mask is None:
+        return
+    area = usable_area(item.area)
+    if area is None and item.area is not None:
+        row["mended"].append(f"area={short(item.area)} (annotation {item.id})")
+    row["ids"].append(str(item.id))
+    row["masks"].append(json.dumps(mask))
+    row["labels"].append(labels[item.category_id])
+    row["area"].append(area or 0)  # 0 stands for that of the mask
+    row["iscrowd"].append(bool(item.iscrowd))
 
 
-def encode_object(stored: Any, size: tuple[int, int]) -> bytes:
-    """Return COCO's run-length code of a usable mask in an image of (height, width); polygons are united."""
+def _whole_mask(stored: Any, size: tuple[int, int]) -> tuple[bytes, int, str]:
+    """Return a mask's code, its area in pixels, and what is wrong with it or ``""``."""
+    try:
+        code = encode_object(stored, size)
+        area = int(np.count_nonzero(decode(code, size)))
+    except (ValueError, TypeError, RuntimeError, MemoryError) as error:  # what COCO's code raises for one that is none
+        return b"", 0, f"its mask cannot be decoded: {error}"
+    return code, area, "" if area else "its mask is empty"
+
+
+def decode(code: bytes, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Return the mask (h, w) of COCO's run-length code."""
     from faster_coco_eval.core import mask as coco_mask
 
-    if isinstance(stored, list):
-        return bytes(coco_mask.merge(coco_mask.frPyObjects(stored, *size))["counts"])
-    if isinstance(stored["counts"], list):
-        return bytes(coco_mask.frPyObjects(stored, *size)["counts"])
-    return bytes(stored["counts"].encode())
-
-
-def _is_polygon(part: Any) -> bool:
-    return (
-        isinstance(part, list)
-        and len(part) >= MIN_NUMBERS
-        and len(part) % 2 == 0
-        and all(isinstance(value, int | float) and math.isfinite(value) for value in part)
-    )
+    return np.asarray(coco_mask.decode({"size": list(size), "counts": code})).view(np.bool_)

@@ -6,21 +6,35 @@ Format: https://cocodataset.org/#format-data, section 4. A pixel's id is R + 256
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from pydantic import TypeAdapter
 
-from lab.data.annotations import BadSamplePolicy, build_table, read_header
+from lab.data.annotations import BadSamplePolicy, build_table, find_image
+from lab.data.class_names import distinct_names
 from lab.data.coco import split_files
+from lab.data.coco_json import (
+    WANTED,
+    ImageItems,
+    PanopticEntry,
+    check_categories,
+    is_name,
+    join_problems,
+    load_lists,
+    read_file,
+)
+from lab.data.fields import Flag, Whole, check_each, short
 from lab.data.fingerprint import panoptic_fingerprint
 from lab.data.label_maps import LabelTable, label_header, read_ids
 from lab.data.segmentation import Annotation, SegmentationDataset
 from lab.data.segmentation_module import SegmentationFilesModule
 from lab.data.segmentation_transforms import SegmentationTransform
-from lab.data.segments import SegmentKind, drop_empty
+from lab.data.segments import MAX_SEGMENTS, SegmentKind, drop_empty
 from lab.errors import DataError
 
 CATEGORY_COLUMNS = {"id": "int64", "name": "string", "isthing": "bool"}
@@ -35,9 +49,23 @@ ROW_COLUMNS = {
     "iscrowd": "[bool]",
     "unreadable": "string",
     "unknown": "[string]",
+    "bad_objects": "[string]",
+    "twice": "[string]",
+    "bad_images": "[string]",
+    "strays": "[string]",
+    "wrong_size": "bool",
 }
 UNLABELLED = 0
-LISTS = ("images", "annotations", "categories")
+HIGHEST_ID = 256**3 - 1
+
+
+@dataclass(slots=True, kw_only=True)
+class SegmentEntry:
+    """An entry of ``segments_info``."""
+
+    id: Whole
+    category_id: Whole
+    iscrowd: Flag | None = None
 
 
 class PanopticDataset(SegmentationDataset):
@@ -78,8 +106,10 @@ class PanopticDataset(SegmentationDataset):
     ) -> None:
         self._fingerprint = panoptic_fingerprint(root, annotations, labels, images)
         root = Path(root)
-        arguments = {"annotations": str((root / annotations).resolve()), "key": f"1-{self._fingerprint}"}
+        arguments = {"annotations": str((root / annotations).resolve()), "key": f"2-{self._fingerprint}"}
         categories = build_table(read_categories, arguments, CATEGORY_COLUMNS)[:]
+        pairs = list(zip(categories["id"], categories["name"], strict=True))
+        names = tuple(name for _, name in distinct_names(pairs, str(root / annotations)))
         self.label_to_category = tuple(categories["id"])
         self.thing_labels = tuple(label for label, thing in enumerate(categories["isthing"]) if thing)
         arguments |= {"labels": str((root / labels).resolve()), "images": str((root / images).resolve())}
@@ -88,7 +118,7 @@ class PanopticDataset(SegmentationDataset):
             table,
             root / images,
             root / labels,
-            tuple(categories["name"]),
+            names,
             train,
             transform,
             segments,
@@ -183,8 +213,9 @@ def keep_present(stored: Annotation) -> Annotation:
 def read_categories(annotations: str, key: str) -> Iterator[dict[str, Any]]:
     """Yield ``{"id", "name", "isthing"}`` of each category by id; ``key`` only keeps cached tables apart."""
     del key
-    for item in sorted(load_panoptic(Path(annotations))["categories"], key=lambda item: int(item["id"])):
-        yield {"id": int(item["id"]), "name": str(item["name"]), "isthing": bool(item.get("isthing", 1))}
+    path = Path(annotations)
+    for item in check_categories(load_lists(path, "panoptic", panoptic=True)["categories"], path)[0]:
+        yield {"id": item.id, "name": item.name, "isthing": item.isthing is not False}
 
 
 def read_rows(annotations: str, labels: str, images: str, key: str) -> Iterator[dict[str, Any]]:
@@ -193,53 +224,72 @@ def read_rows(annotations: str, labels: str, images: str, key: str) -> Iterator[
     ``key`` only keeps cached tables apart.
     """
     del key
-    content = load_panoptic(Path(annotations))
-    numbers = {number: label for label, number in enumerate(sorted(int(item["id"]) for item in content["categories"]))}
-    annotated = {int(item["image_id"]): item for item in content["annotations"]}
-    known = {int(image["id"]) for image in content["images"]}
-    for stray in sorted(set(annotated) - known)[:1]:
-        raise DataError(f"{annotations}: an annotation belongs to image {stray}, which 'images' lacks")
-    for image in content["images"]:
-        name, item = str(image["file_name"]), annotated.get(int(image["id"]))
-        (height, width), unreadable = read_header(Path(images) / name)
-        found = {} if item is None else item
-        if not unreadable and item is None:
-            unreadable = "it has no annotation"
-        elif not unreadable:
-            size, unreadable = label_header(Path(labels) / found["file_name"], packed=True)
-            if not unreadable and size != (height, width):
-                unreadable = f"its label map is {size[1]}x{size[0]}, the image {width}x{height}"
-        segments = [part for part in found.get("segments_info", ()) if int(part["category_id"]) in numbers]
-        strays = [str(part["category_id"]) for part in found.get("segments_info", ()) if part not in segments]
-        yield {
-            "image_id": int(image["id"]),
-            "file_name": name,
-            "label_name": str(found.get("file_name", "")),
-            "height": height,
-            "width": width,
-            "ids": [int(part["id"]) for part in segments],
-            "labels": [numbers[int(part["category_id"])] for part in segments],
-            "iscrowd": [bool(part.get("iscrowd", 0)) for part in segments],
-            "unreadable": unreadable,
-            "unknown": strays,
-        }
+    content = read_file(Path(annotations), Path(images), PanopticEntry, "panoptic", panoptic=True)
+    numbers = {category.id: label for label, category in enumerate(content.categories)}
+    of_the_file = content.problems()
+    for image in content.images:
+        item, problem = _only_annotation(image)
+        name, size, unreadable, _ = find_image(Path(images), image.name)
+        row: dict[str, Any] = {column: [] for column, kind in ROW_COLUMNS.items() if kind.startswith("[")}
+        row |= {"image_id": image.number, "file_name": name, "height": size[0], "width": size[1]}
+        row["wrong_size"] = not unreadable and image.entry.stated_size not in (None, size)
+        unreadable = unreadable or problem
+        if item is not None and not unreadable:
+            label_size, unreadable = label_header(Path(labels), item.file_name, packed=True)
+            if not unreadable and label_size != size:
+                unreadable = f"its label map is {label_size[1]}x{label_size[0]}, the image {size[1]}x{size[0]}"
+        if item is not None:
+            _add_segments(row, item.segments_info, numbers)
+        if len(row["ids"]) > MAX_SEGMENTS:
+            unreadable = f"it has {len(row['ids'])} segments, of which {MAX_SEGMENTS} can be told apart"
+        row |= {"label_name": "" if item is None else item.file_name, "unreadable": unreadable}
+        yield join_problems(row, of_the_file, {"twice": image.twice})
+        of_the_file = {}
 
 
-def load_panoptic(path: Path) -> dict[str, Any]:
-    """Read a panoptic json.
+def _only_annotation(image: ImageItems[PanopticEntry]) -> tuple[PanopticEntry | None, str]:
+    """Return an image's annotation, and why there is not one or ``""``."""
+    different: list[PanopticEntry] = []
+    for item in image.items:
+        if any((item.file_name, item.segments_info) == (one.file_name, one.segments_info) for one in different[:2]):
+            image.twice.append(f"annotation of {image.name}")
+        else:
+            different.append(item)
+    if len(different) > 1:
+        return None, f"{len(different)} annotations that differ"
+    if not different:
+        return None, "; ".join(image.bad) or "it has no annotation"
+    if not is_name(different[0].file_name):
+        return None, f"its annotation's file_name={short(different[0].file_name)} can be no file's name"
+    return different[0], ""
 
-    Raises:
-        DataError: it is not json, or not of panoptic COCO's layout.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path} is not json ({error}); unpack or download it again") from error
-    missing = [name for name in LISTS if not isinstance(content, dict) or not content.get(name)]
-    if missing:
-        raise DataError(f"{path} lacks {', '.join(missing)}; COCO's panoptic_*.json has the lists {', '.join(LISTS)}")
-    if "segments_info" not in content["annotations"][0]:
-        raise DataError(
-            f"{path} is a json of instances, not of panoptic segments; take panoptic_*.json, or data=coco_instances"
-        )
-    return content
+
+def _add_segments(row: dict[str, Any], items: list[Any], numbers: Mapping[int, int]) -> None:
+    """Add the segments of an image to its row, or what is wrong with them."""
+    found: dict[int, SegmentEntry] = {}
+    torn = set()
+    wanted = WANTED | {"id": f"a number from 1 to {HIGHEST_ID}"}
+    checked = check_each(_segments(), items, wanted)
+    for place, (item, segment, problem) in enumerate(checked, 1):
+        name = f"segment no. {place}" if segment is None else f"segment {short(segment.id)}"
+        if segment is None or not UNLABELLED < segment.id <= HIGHEST_ID:
+            row["bad_objects"].append(f"{name} ({problem or 'id=' + short(item['id']) + ' is not ' + wanted['id']})")
+        elif found.setdefault(segment.id, segment) is segment:
+            continue
+        elif found[segment.id] == segment:
+            row["twice"].append(f"{name} of {row['file_name']}")
+        else:
+            row["bad_objects"].append(f"{name} (listed twice, and not alike)")
+            torn.add(segment.id)
+    for number, one in found.items():
+        if one.category_id not in numbers:
+            row["unknown"].append(short(one.category_id))
+        elif number not in torn:
+            row["ids"].append(number)
+            row["labels"].append(numbers[one.category_id])
+            row["iscrowd"].append(bool(one.iscrowd))
+
+
+@cache
+def _segments() -> TypeAdapter[list[SegmentEntry]]:
+    return TypeAdapter(list[SegmentEntry])

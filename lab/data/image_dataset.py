@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from lab.data.annotations import BadSamplePolicy, report_problems
+from lab.data.annotations import BadSamplePolicy
+from lab.data.image_files import ImageFileError, read_image
+from lab.data.presence import ClassCounts
+from lab.data.problems import report_problems
 from lab.data.transforms import sample_generator
 from lab.errors import DataError
 
@@ -124,6 +127,17 @@ class ImageDataset(Generic[SampleT]):
         columns = self._table.select_columns(["image_id"])[:]
         return [columns["image_id"][row] for row in self._rows]
 
+    def class_counts(self) -> ClassCounts | None:
+        """Return the objects of each class in the usable images, crowds left out; None where rows do not tell."""
+        if not {"labels", "iscrowd"} <= set(self._table.column_names):
+            return None
+        columns = self._table.select_columns(["labels", "iscrowd"])[:]
+        counts = [0] * len(self.class_names)
+        for row in self._rows:
+            for label, crowd in zip(columns["labels"][row], columns["iscrowd"][row], strict=True):
+                counts[label] += not crowd
+        return ClassCounts(tuple(counts), "object")
+
     def image_path(self, index: int) -> Path:
         """Return the file of the image at ``index``."""
         return self._folder / self._table[self._rows[index]]["file_name"]
@@ -143,9 +157,8 @@ class ImageDataset(Generic[SampleT]):
 
         path = self._folder / row["file_name"]
         try:
-            with Image.open(path) as file:
-                image = file.convert("RGB")
-        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+            image = read_image(path, (row["height"], row["width"]))
+        except ImageFileError as error:
             self._bad_read(path, error, "evaluated as black: its objects are missed")
             return None if self.train else Image.new("RGB", (row["width"], row["height"]))
         return pil_to_tensor(image) if self.train else image

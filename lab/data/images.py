@@ -8,16 +8,16 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from lab.data.folders import IMAGE_SUFFIXES, list_files
+from lab.data.image_files import ImageFileError, read_image
 from lab.data.segmentation_transforms import SegmentationTransform
 from lab.data.transforms import DetectionTransform, sample_generator
 from lab.errors import DataError
 from lab.structures import NO_SEGMENT, DetectionSample, SegmentationSample
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm"})
-
 
 def find_images(source: str | Path) -> list[Path]:
-    """Return the image file itself, or all images of a folder and its subfolders, sorted.
+    """Return the image file itself, or all images of a folder and its subfolders, sorted; hidden ones are left out.
 
     Raises:
         DataError: there is none.
@@ -25,9 +25,9 @@ def find_images(source: str | Path) -> list[Path]:
     path = Path(source)
     if path.is_file():
         return [path]
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES) if path.is_dir() else []
+    found = sorted(path / name for name, _ in list_files(path)) if path.is_dir() else []
     if not found:
-        raise DataError(f"input={path}: no image is there; images end with {', '.join(sorted(SUFFIXES))}")
+        raise DataError(f"input={path}: no image is there; images end with {', '.join(sorted(IMAGE_SUFFIXES))}")
     return found
 
 
@@ -35,7 +35,8 @@ class ImageFiles:
     """Image files, read by key; a subclass makes samples of them. ``image_id`` counts them.
 
     A file that cannot be read becomes a small black image whose ``image_id`` is ``unreadable(index)``: one bad file
-    does not stop a folder of thousands, and what was found in its place can be told from the rest.
+    does not stop a folder of thousands, and what was found in its place can be told from the rest. Images are upright,
+    as their EXIF orientation says.
 
     Args:
         paths: the files.
@@ -56,9 +57,8 @@ class ImageFiles:
     def read(self, index: int) -> tuple[Image.Image, int]:
         """Return the image at ``index`` and its ``image_id``."""
         try:
-            with Image.open(self.paths[index]) as file:
-                return file.convert("RGB"), index
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow raises for a bad file
+            return read_image(self.paths[index]), index
+        except ImageFileError:  # the predictor says why, once for each file
             return Image.new("RGB", (32, 32)), unreadable(index)
 
 

@@ -8,58 +8,91 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lab.data.annotations import tell_once
+from lab.data.folders import as_utf8, name_problem
+from lab.data.image_files import PHOTOMETRIC
 from lab.errors import ConfigError
 from lab.structures import NO_SEGMENT
 
 GRAY_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N")
-LOSSY = ("JPEG", "WEBP", "MPO")
+LOSSLESS = ("PNG", "TIFF", "BMP", "GIF", "PPM")
+STRETCHED = {"L;2": 85, "L;4": 17}  # what Pillow multiplies grey of 2 and of 4 bits with, to make 255 white
 
 
-def label_header(path: Path, packed: bool) -> tuple[tuple[int, int], str]:
+def label_header(folder: Path, name: str, packed: bool) -> tuple[tuple[int, int], str]:
     """Return ((height, width), why the file is no label map or ``""``) without decoding the pixels.
 
+    A label map is turned only by an EXIF orientation of its own.
+
     Args:
-        path: the file.
+        folder: where label maps are; a name that leads out of it is a problem.
+        name: the file's.
         packed: whether the ids stand in three channels.
     """
-    from PIL import Image
+    from lab.data.image_files import ImageFileError, open_image, orientation, stored_size
 
-    if not path.is_file():
-        return (0, 0), f"its label map {path.name} is missing"
+    said = f"its label map {as_utf8(name)}"
+    if problem := name_problem(name):
+        return (0, 0), f"{said}: {problem}"
     try:
-        with Image.open(path) as image:
-            size, mode, kind = (image.height, image.width), image.mode, image.format
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return (0, 0), f"its label map {path.name} is not an image that Pillow opens"
-    if kind in LOSSY:
-        return size, f"its label map {path.name} is a {kind}, which does not keep ids: give PNG"
-    if packed and mode not in ("RGB", "RGBA"):
-        return size, f"its label map {path.name} is of mode {mode}, where RGB is needed"
-    if not packed and mode not in GRAY_MODES:
-        return size, f"its label map {path.name} is of mode {mode}: give one channel of ids, or data.colors"
-    return size, ""
+        with open_image(folder / name) as image:
+            size = stored_size(image)
+            size = (size[1], size[0]) if orientation(image) >= 5 else size
+            problem = _label_problem(image, packed)
+    except ImageFileError as error:
+        return (0, 0), f"{said} is missing" if str(error) == "missing" else f"{said}: {error}"
+    return size, f"{said} is {problem}" if problem else ""
 
 
 def read_ids(path: Path, packed: bool = False) -> npt.NDArray[np.int64] | npt.NDArray[np.uint8]:
     """Return the ids of a label map, (h, w).
 
     Raises:
-        OSError, SyntaxError, ValueError: as Pillow raises them for a damaged file.
+        ImageFileError: the file is damaged.
     """
-    from PIL import Image
+    from lab.data.image_files import open_image, orientation, upright
 
-    with Image.open(path) as image:
-        pixels = np.asarray(image)
+    with open_image(path) as image:
+        turn, stretched = orientation(image), STRETCHED.get(_raw_mode(image), 1)
+        image.load()
+        pixels = np.asarray(image if image.format == "TIFF" else upright(image, turn))  # Pillow turns a TIFF
     if not packed:
+        pixels = pixels // np.uint8(stretched) if stretched > 1 else pixels
         return pixels if pixels.dtype == np.uint8 else pixels.astype(np.int64)
     channels = pixels[..., :3].astype(np.int64)
     return channels[..., 0] + 256 * channels[..., 1] + 65536 * channels[..., 2]
+
+
+def _label_problem(image: Any, packed: bool) -> str:
+    """Return what an opened image is that keeps it from being a label map, or ``""``."""
+    mode, raw = image.mode, _raw_mode(image)
+    if image.format not in LOSSLESS:
+        return f"a {image.format}, which does not keep ids: give PNG"
+    if packed and mode not in ("RGB", "RGBA"):
+        return f"of mode {mode}, where RGB is needed"
+    if packed and "16" in raw:
+        return "of 16 bits a channel, of which 8 are read: give RGB of 8 bits"
+    if not packed and mode not in GRAY_MODES:
+        return f"of mode {mode}: give one channel of ids, or data.colors"
+    if image.format == "PPM" and image.tile[0][0] != "raw":
+        return "a PPM whose largest value is not 255, which Pillow stretches to it: give PNG"
+    if image.format == "TIFF" and not packed and image.tag_v2.get(PHOTOMETRIC) == 0:
+        return "a TIFF whose zero is white, so that ids would be inverted: give PNG"
+    return ""
+
+
+def _raw_mode(image: Any) -> str:
+    """Return how the pixels of an opened image are stored, in Pillow's words, before they are decoded."""
+    arguments = image.tile[0][3] if image.tile else ""
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return first if isinstance(first, str) else ""
 
 
 class LabelTable:
@@ -101,6 +134,16 @@ class LabelTable:
         labels = np.where(known, self.labels[slots], np.int16(NO_SEGMENT)).astype(np.int16)
         stray = {int(number): int(count) for number, count in zip(present[~known], counts[~known], strict=True)}
         return torch.from_numpy(labels[places].reshape(ids.shape)), stray
+
+
+def tell_ignored(class_names: Sequence[str], ids: Sequence[int], ignored: Sequence[int]) -> None:
+    """Say which classes have an id that should be ignored too: they are classes."""
+    for name, number in zip(class_names, ids, strict=True):
+        if number in ignored:
+            tell_once(
+                f"data.ignore_ids: {number} is also the id of the class {name!r}, and its pixels are taken as that "
+                "class; take the class out of data.class_names, or the id out of data.ignore_ids"
+            )
 
 
 def pack_color(color: Sequence[int]) -> int:

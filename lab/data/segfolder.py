@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from lab.data.annotations import BadSamplePolicy, build_table, read_header
-from lab.data.fingerprint import IMAGE_SUFFIXES, folder_fingerprint, image_names, read_split, require_file
-from lab.data.label_maps import LabelTable, label_header, pack_color, read_ids
+from lab.data.annotations import BadSamplePolicy, build_table, find_image
+from lab.data.class_names import check_names
+from lab.data.fingerprint import folder_fingerprint, image_names, require_file
+from lab.data.folders import IMAGE_SUFFIXES, as_utf8, name_problem
+from lab.data.label_maps import LabelTable, label_header, pack_color, read_ids, tell_ignored
+from lab.data.lists import read_names
 from lab.data.segmentation import Annotation, SegmentationDataset
 from lab.data.segmentation_module import SegmentationFilesModule
 from lab.data.segmentation_transforms import SegmentationTransform
 from lab.data.segments import merge_classes
+from lab.data.text_files import read_text
 from lab.errors import ConfigError
 
 ROW_COLUMNS = {
@@ -51,7 +56,7 @@ class FolderSegmentation(SegmentationDataset):
         cache_images: see ``SegmentationDataset``.
 
     Raises:
-        ConfigError: the lists do not fit each other.
+        ConfigError: the lists do not fit each other, or two classes have one name.
         DataError: a folder is missing, or nothing in it can be used.
     """
 
@@ -74,12 +79,14 @@ class FolderSegmentation(SegmentationDataset):
         cache_images: bool = False,
     ) -> None:
         root = Path(root)
+        check_names(class_names)
         self._packed = colors is not None
         ids = [pack_color(color) for color in colors] if colors is not None else label_ids
         if ids is not None and len(ids) != len(class_names):
             which = "data.colors" if self._packed else "data.label_ids"
             raise ConfigError(f"{which} has {len(ids)} entries for {len(class_names)} class_names; give one for each")
         self._lookup = LabelTable(range(len(class_names)) if ids is None else ids, ignore_ids)
+        tell_ignored(class_names, range(len(class_names)) if ids is None else ids, ignore_ids)
         self._fingerprint = folder_fingerprint(root, images, labels, names, HOW_TO_GET)
         arguments = {
             "images": str((root / images).resolve()),
@@ -87,7 +94,7 @@ class FolderSegmentation(SegmentationDataset):
             "names": None if names is None else str(require_file(root / names, root, HOW_TO_GET).resolve()),
             "suffixes": (image_suffix, label_suffix),
             "packed": self._packed,
-            "key": f"1-{self._fingerprint}",
+            "key": f"2-{self._fingerprint}",
         }
         table = build_table(read_pairs, arguments, ROW_COLUMNS)
         super().__init__(
@@ -124,21 +131,32 @@ def read_pairs(
     del key
     image_suffix, label_suffix = suffixes
     found = [name for name in image_names(Path(images)) if image_suffix is None or name.endswith(image_suffix)]
-    by_stem = {_stem(name, image_suffix): name for name in found}
+    by_stem: dict[str, list[str]] = defaultdict(list)
+    for name in found:
+        by_stem[_stem(name, image_suffix)].append(name)
     if names is not None:
-        stems = [_stem(name, image_suffix) for name in read_split(Path(names))]
+        whole = frozenset(found)
+        listed = read_names(names, {*by_stem, *whole})
+        chosen = [(_stem(name, image_suffix), [name] if name in whole else None) for name in listed]
     else:
         maps = [name for name in image_names(Path(labels)) if name.endswith(label_suffix)]
         stems = sorted({*by_stem, *(name.removesuffix(label_suffix) for name in maps)})
-    for number, stem in enumerate(stems):
-        name, label = by_stem.get(stem, stem + (image_suffix or "")), stem + label_suffix
-        size, unreadable = read_header(Path(images) / name) if stem in by_stem else ((0, 0), "no such image")
+        chosen = [(stem, None) for stem in stems]
+    seen: set[str] = set()
+    for number, (stem, exact) in enumerate(chosen):
+        files = exact or by_stem.get(stem) or [stem + (image_suffix or "")]
+        name, label = files[0], stem + label_suffix
+        problem = name_problem(stem) or ("it is listed twice" if stem in seen else "")
+        problem = problem or ("" if exact or stem in by_stem else "no such image")
+        problem = problem or (f"two images of one name: {', '.join(files)}" if len(files) > 1 else "")
+        seen.add(stem)
+        size, unreadable = ((0, 0), problem) if problem else find_image(Path(images), name)[1:3]
         if not unreadable:
-            label_size, unreadable = label_header(Path(labels) / label, packed)
+            label_size, unreadable = label_header(Path(labels), label, packed)
             if not unreadable and label_size != size:
                 unreadable = f"its label map is {label_size[1]}x{label_size[0]}, the image {size[1]}x{size[0]}"
-        row = {"image_id": number, "file_name": name, "label_name": label, "height": size[0], "width": size[1]}
-        yield row | {"unreadable": unreadable}
+        row = {"image_id": number, "file_name": as_utf8(name), "label_name": as_utf8(label)}
+        yield row | {"height": size[0], "width": size[1], "unreadable": unreadable}
 
 
 def _stem(name: str, suffix: str | None) -> str:
@@ -242,5 +260,4 @@ class FolderDataModule(SegmentationFilesModule):
         if not isinstance(self.class_names, str):
             return list(self.class_names)
         path = require_file(self.root / self.class_names, self.root, HOW_TO_GET)
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [line.strip() for line in lines if line.strip()]
+        return [line.strip() for line in read_text(path).split("\n") if line.strip()]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lab.data.annotations import BadSamplePolicy
 from lab.data.image_dataset import ImageDataset
+from lab.data.presence import MOST_PIXELS, ClassCounts, spread
 from lab.data.segmentation_transforms import SegmentationTransform, Segmented
 from lab.data.segments import SegmentKind, check_kind, drop_empty, merge_classes, truth_of
 from lab.errors import DataError
@@ -93,6 +94,28 @@ class SegmentationDataset(ImageDataset[SegmentationSample]):
     def fixed_size(self) -> bool:
         """Whether the transform makes images of one size."""
         return self.transform is not None and self.transform.size is not None
+
+    def class_counts(self) -> ClassCounts | None:
+        """Return the objects of each class, or, of maps of classes, in how many of them each has a pixel.
+
+        Maps are read, spread over the whole split, until each class has been seen or ``MOST_PIXELS`` are read.
+        """
+        counts = super().class_counts()
+        if counts is not None:
+            return counts
+        found, pixels, read = [0] * len(self.class_names), 0, 0
+        for place in spread(len(self)):
+            row = self._table[self._rows[place]]
+            if all(found) or (read and pixels + row["height"] * row["width"] > MOST_PIXELS):
+                break
+            pixels, read = pixels + row["height"] * row["width"], read + 1
+            try:
+                stored, _ = self._read(self._labels / row["label_name"], row)
+            except (OSError, ValueError, SyntaxError, EOFError):
+                continue  # told when its turn comes
+            for label in stored.labels.unique().tolist():
+                found[label] += 1
+        return ClassCounts(tuple(found), "pixel", read, len(self))
 
     @abstractmethod
     def _read(self, path: Path, row: dict[str, Any]) -> tuple[Annotation, Mapping[int, int]]:

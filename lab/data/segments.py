@@ -16,6 +16,9 @@ from torch import Tensor
 from lab.errors import ConfigError
 from lab.structures import NO_SEGMENT, SegmentationTruth
 
+MAX_SEGMENTS = 32767
+"""Segments of one image that int16 can number."""
+
 SegmentKind = Literal["semantic", "panoptic"]
 
 

@@ -12,6 +12,7 @@ torch's kernel, about four times as fast, which differs from PIL by at most 1 le
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -29,6 +30,7 @@ T = TypeVar("T")
 DETR_SCALES = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
 DETR_CROP_SCALES = (400, 500, 600)
 DETR_CROP_RANGE = (384, 600)
+MAX_RESIZED = 2**25  # pixels: 100 MB as RGB
 LUMA = (0.2989, 0.587, 0.114)  # ITU-R 601-2, as torchvision's rgb_to_grayscale has it
 
 
@@ -58,8 +60,19 @@ def resized_size(height: int, width: int, short: int, max_size: int | None = Non
     """Return (height, width) with the shorter side at ``short`` and the longer at most ``max_size``.
 
     Rounds as DETR does, which torchvision's ``Resize(size, max_size)`` does not: the shorter side is rounded to the
-    nearest when ``max_size`` binds, the longer side is cut down to an integer.
+    nearest when ``max_size`` binds, the longer side is cut down to an integer. No side is below 1, and an image is not
+    enlarged to more than ``MAX_RESIZED`` pixels, however long and thin it is.
     """
+    wanted = _detr_size(height, width, short, max_size)
+    if 0 in wanted and max_size is not None:  # a strip: ``max_size`` leaves less than a pixel of its shorter side
+        return (max_size, 1) if height > width else (1, max_size)
+    share = math.sqrt(max(MAX_RESIZED, height * width) / max(1, wanted[0] * wanted[1]))
+    if share >= 1:
+        return wanted
+    return max(1, int(wanted[0] * share)), max(1, int(wanted[1] * share))
+
+
+def _detr_size(height: int, width: int, short: int, max_size: int | None) -> tuple[int, int]:
     low, high = min(height, width), max(height, width)
     if max_size is not None and high / low * short > max_size:
         short = round(max_size * low / high)

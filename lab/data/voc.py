@@ -1,4 +1,4 @@
-"""Pascal-VOC directories: one XML for each image, lists of splits in ``ImageSets/Main``.
+"""Pascal-VOC directories: one XML for each image; ``lab.data.voc_layout`` finds them and their splits.
 
 Format: Everingham et al., The Pascal Visual Object Classes Challenge, development kit. Corners are pixels counted from
 1, both included: ``xmin=1, xmax=640`` is the whole width of 640 pixels. As pixel edges that is ``xmin - 1`` and
@@ -11,34 +11,41 @@ left out of training, kept in ``truth`` with ``iscrowd`` set. The area of an obj
 
 from __future__ import annotations
 
-import math
+import functools
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
-from xml.etree import ElementTree
 
-from lab.data.annotations import ROWS_VERSION, BadSamplePolicy, RawObject, build_table, make_row
+from lab.data.annotations import ROWS_VERSION, BadSamplePolicy, build_table, make_row
+from lab.data.class_names import check_names
 from lab.data.detection import DetectionDataset
 from lab.data.files_module import FilesDataModule
-from lab.data.fingerprint import IMAGE_SUFFIXES, read_split, voc_fingerprint
+from lab.data.folders import as_utf8, list_files
 from lab.data.transforms import DetectionTransform
+from lab.data.voc_layout import XML, VocLayout, find_layout, list_layout
+from lab.data.voc_xml import object_names, parse, read_voc
 from lab.errors import DataError
+
+log = logging.getLogger(__name__)
 
 
 class VocDataset(DetectionDataset):
-    """One split of a Pascal-VOC directory. ``image_id`` is the image's place in the split's list, from 0.
+    """One split of a Pascal-VOC directory. ``image_id`` is the image's place in the split, from 0.
 
     Args:
-        root: the folder that holds ``ImageSets/Main``, ``Annotations`` and ``JPEGImages``.
-        split: the name of a list in ``ImageSets/Main``, without its suffix.
+        root: the folder that holds ``ImageSets/Main``, ``Annotations`` and ``JPEGImages``, or what ``layout`` says.
+        split: the name of a list in ``ImageSets/Main``, without its suffix, or of a split of ``layout``.
         train: augment, and leave ``truth`` out; otherwise fill it.
         transform: None leaves images as they are stored.
-        class_names: the name of each label in label order; None takes all names that stand in ``Annotations``, sorted.
+        class_names: the name of each label in label order; None takes all names that stand in the XML files, sorted.
         on_bad_sample: ``"skip"`` goes on without what cannot be used and says so; ``"error"`` raises.
         seed: decides, with epoch and index, every random choice.
         cache_images: keep decoded images in memory (small datasets only).
+        layout: where everything is; None looks for the list.
 
     Raises:
+        ConfigError: two classes have one name.
         DataError: the list or a folder is missing, or no class is found.
     """
 
@@ -52,18 +59,21 @@ class VocDataset(DetectionDataset):
         on_bad_sample: BadSamplePolicy = "skip",
         seed: int = 0,
         cache_images: bool = False,
+        layout: VocLayout | None = None,
     ) -> None:
-        self._fingerprint = voc_fingerprint(root, split)
-        names = tuple(class_names) if class_names is not None else discover_classes(Path(root) / "Annotations")
+        layout = list_layout(root, split) if layout is None else layout
+        self._fingerprint = layout.fingerprint(split)
+        names = check_names(class_names) if class_names is not None else discover_classes(layout.annotations)
         arguments = {
-            "root": str(Path(root).resolve()),
-            "split": split,
+            "images": str(layout.images.resolve()),
+            "annotations": str(layout.annotations.resolve()),
+            "pairs": tuple((as_utf8(pair.image), as_utf8(pair.xml), pair.problem) for pair in layout.splits[split]),
             "class_names": names,
             "key": f"{ROWS_VERSION}-{self._fingerprint}",
         }
         table = build_table(read_rows, arguments)
-        folder, source = Path(root) / "JPEGImages", f"{Path(root)} split {split}"
-        super().__init__(table, folder, names, train, transform, on_bad_sample, seed, cache_images, source)
+        source = f"{Path(root)} split {split}"
+        super().__init__(table, layout.images, names, train, transform, on_bad_sample, seed, cache_images, source)
 
     def fingerprint(self) -> str:
         """Return the hash of the split, its annotations, and of the images' names and contents."""
@@ -71,13 +81,17 @@ class VocDataset(DetectionDataset):
 
 
 class VocDataModule(FilesDataModule):
-    """``data=voc``: three splits of a Pascal-VOC directory.
+    """``data=voc``: a Pascal-VOC directory, or any folder of images and their XML files.
 
     Args:
-        root: the folder that holds ``ImageSets/Main``, ``Annotations`` and ``JPEGImages``.
-        train_split: the list in ``ImageSets/Main`` to train on, without its suffix.
+        root: the dataset's folder.
+        train_split: the list in ``ImageSets/Main`` to train on, without its suffix; lists may be missing.
         val_split: the list to validate on.
         test_split: the list to test on.
+        images: see ``find_layout``.
+        annotations: see ``find_layout``.
+        val_share: see ``find_layout``.
+        test_share: see ``find_layout``.
         class_names: see ``VocDataset``.
         batch_size: the global batch.
         num_workers: loader processes of each rank.
@@ -91,9 +105,13 @@ class VocDataModule(FilesDataModule):
     def __init__(
         self,
         root: str,
-        train_split: str = "train",
-        val_split: str = "val",
-        test_split: str = "test",
+        train_split: str | None = "train",
+        val_split: str | None = "val",
+        test_split: str | None = "test",
+        images: str | None = None,
+        annotations: str | None = None,
+        val_share: float | None = None,
+        test_share: float | None = None,
         class_names: Sequence[str] | None = None,
         batch_size: int = 16,
         num_workers: int = 2,
@@ -105,20 +123,35 @@ class VocDataModule(FilesDataModule):
     ) -> None:
         super().__init__(root, batch_size, num_workers, seed, image_size, augmentation, on_bad_sample, cache_images)
         self.splits = {"train": train_split, "val": val_split, "test": test_split}
+        self.folders = (images, annotations)
+        self.shares = (val_share, test_share)
         self.class_names = class_names
+
+    @functools.cached_property
+    def layout(self) -> VocLayout:
+        """Where the images, XML files and splits are; how they were found is said once.
+
+        Raises:
+            DataError: they are not there.
+        """
+        found = find_layout(self.root, self.splits, *self.folders, *self.shares, seed=self.seed)
+        if found.said:
+            log.warning("%s: %s", self.root, found.said)
+        return found
 
     def build(self, split: str) -> VocDataset:
         """Return the dataset of a split."""
         train = split == "train"
         return VocDataset(
             self.root,
-            self.splits[split],
+            split,
             train=train,
             transform=self.transform(train),
             class_names=self.class_names,
             on_bad_sample=self.on_bad_sample,
             seed=self.seed,
             cache_images=self.cache_images,
+            layout=self.layout,
         )
 
 
@@ -129,54 +162,25 @@ def discover_classes(annotations: Path) -> tuple[str, ...]:
         DataError: there is none.
     """
     names: set[str] = set()
-    for path in sorted(annotations.glob("*.xml")):
-        root = _parse(path)
-        names.update(_text(item, "name") for item in (root.iterfind("object") if root is not None else ()))
-    if not names - {""}:
+    for name, _ in list_files(annotations, XML):
+        root, _ = parse(annotations / name)  # what is wrong stands in the row of its image
+        names |= set() if root is None else object_names(root)
+    if not names:
         raise DataError(f"{annotations} holds no XML with objects, so there are no classes; name them by class_names")
-    return tuple(sorted(names - {""}))
+    return tuple(sorted(names))
 
 
-def read_rows(root: str, split: str, class_names: Sequence[str], key: str) -> Iterator[dict[str, Any]]:
-    """Yield a row (see ``make_row``) for each image of a split; ``key`` only keeps cached tables apart."""
+def read_rows(
+    images: str, annotations: str, pairs: Sequence[tuple[str, str, str]], class_names: Sequence[str], key: str
+) -> Iterator[dict[str, Any]]:
+    """Yield a row (see ``make_row``) for each image, XML and problem; ``key`` only keeps cached tables apart."""
     del key
     labels = {name: label for label, name in enumerate(class_names)}
-    folder = Path(root) / "JPEGImages"
-    files = {path.stem: path.name for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
-    for position, stem in enumerate(read_split(Path(root) / "ImageSets" / "Main" / f"{split}.txt")):
-        name = files.get(stem, f"{stem}.jpg")
-        tree = _parse(Path(root) / "Annotations" / f"{stem}.xml")
-        if tree is None:
-            row = make_row(folder, name, position, None, [])
-            yield row | {"unreadable": row["unreadable"] or f"Annotations/{stem}.xml is missing or not XML"}
+    folder = Path(images)
+    for position, (name, xml, problem) in enumerate(pairs):
+        if problem:
+            yield make_row(folder, name, position, None, []) | {"unreadable": problem}
             continue
-        stated = (int(_number(tree, "size/height") or 0), int(_number(tree, "size/width") or 0))
-        objects = [_raw_object(item, labels) for item in tree.iterfind("object")]
-        yield make_row(folder, name, position, stated if all(stated) else None, objects)
-
-
-def _raw_object(item: ElementTree.Element, labels: dict[str, int]) -> RawObject:
-    xmin, ymin, xmax, ymax = (_number(item, f"bndbox/{name}", math.nan) for name in ("xmin", "ymin", "xmax", "ymax"))
-    slip = xmax <= xmin or ymax <= ymin  # kept without an area, so that it does not pass as a box of one pixel
-    box = (xmin, ymin, xmax, ymax) if slip else (xmin - 1, ymin - 1, xmax, ymax)
-    name = _text(item, "name")
-    area = (box[2] - box[0]) * (box[3] - box[1])
-    return RawObject(box, name, labels.get(name), area, iscrowd=_number(item, "difficult") == 1)
-
-
-def _parse(path: Path) -> ElementTree.Element | None:
-    try:
-        return ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError):
-        return None  # the row says so, and report_problems names it
-
-
-def _text(element: ElementTree.Element, path: str) -> str:
-    return (element.findtext(path) or "").strip()
-
-
-def _number(element: ElementTree.Element, path: str, default: float = 0.0) -> float:
-    try:
-        return float(_text(element, path))
-    except ValueError:
-        return default
+        found = read_voc(Path(annotations) / xml, labels)
+        row = make_row(folder, name, position, found.stated_size, found.objects, found.bad)
+        yield row | {"unreadable": row["unreadable"] or found.unreadable}

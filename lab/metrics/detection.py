@@ -10,7 +10,7 @@ one; and a rank without a sample gathers a tensor of another type than the other
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,7 @@ class DetectionMAP(Metric):
         class_names: the K names, in label order.
 
     Attributes:
+        classes_measured: after ``compute``, the number of classes that the means are over: those with an object.
         image_ids: states are flat lists of tensors, one entry for each batch; they stay on the device until
             ``compute``, so that ``update`` never waits for it.
     """
@@ -67,6 +68,7 @@ class DetectionMAP(Metric):
         """Register the states; each is concatenated over batches, then over ranks."""
         super().__init__()
         self.class_names = tuple(class_names)
+        self.classes_measured = 0
         for name in _STATES:
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
@@ -115,7 +117,9 @@ class DetectionMAP(Metric):
         true["area"], true["iscrowd"] = true["area"].astype(np.float64), true["iscrowd"].astype(np.int64)
         found["area"] = np.prod(found["boxes"][:, 2:].astype(np.float64) - found["boxes"][:, :2], axis=1)
         sides = (_annotations(true, image_ids), _annotations(found, image_ids))
-        return evaluate_coco(self.class_names, [{"id": number} for number in image_ids.tolist()], *sides, "bbox")
+        result = evaluate_coco(self.class_names, [{"id": number} for number in image_ids.tolist()], *sides, "bbox")
+        self.classes_measured = count_measured(result)
+        return result
 
     def _gathered(self, name: str) -> np.ndarray[Any, Any]:
         state = getattr(self, name)  # a list before a sync, a tensor after it
@@ -169,6 +173,11 @@ def evaluate_coco(
         defined = precision[:, :, label][precision[:, :, label] > -1]
         result[name] = float(defined.mean()) if defined.size else -1.0
     return result
+
+
+def count_measured(values: Mapping[str, float]) -> int:
+    """Return the number of classes that COCO's means are over: those whose own precision is defined."""
+    return sum(value > -1 for name, value in values.items() if name.startswith("map_per_class/"))
 
 
 def kept_rows(

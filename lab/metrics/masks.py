@@ -17,7 +17,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from lab.metrics.detection import evaluate_coco, kept_rows
+from lab.metrics.detection import count_measured, evaluate_coco, kept_rows
 from lab.structures import NO_SEGMENT, Instances, SegmentationTruth
 
 _SIDE = {
@@ -45,6 +45,9 @@ class MaskMAP(Metric):
     Args:
         class_names: the K names, in label order.
         thing_labels: the classes whose objects are counted; segments of others are no truth.
+
+    Attributes:
+        classes_measured: after ``compute``, the number of classes that the means are over: those with an object.
     """
 
     is_differentiable = False
@@ -54,6 +57,7 @@ class MaskMAP(Metric):
     def __init__(self, class_names: Sequence[str], thing_labels: Sequence[int]) -> None:
         super().__init__()
         self.class_names, self.thing_labels = tuple(class_names), frozenset(thing_labels)
+        self.classes_measured = 0
         for name in _STATES:
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
@@ -137,6 +141,7 @@ class MaskMAP(Metric):
         ]
         true, found = (_annotations(arrays, side, order, sizes) for side in ("true", "found"))
         values = evaluate_coco(self.class_names, images, true, found, "segm")
+        self.classes_measured = count_measured(values)
         return {f"{name}_segm": value for name, value in values.items() if "/" not in name}
 
     def _gathered(self, name: str) -> npt.NDArray[Any]:

@@ -35,6 +35,7 @@ class RankingMetrics(Metric):
     Attributes:
         counts: (G, 2K + 2) int64, K the largest k: how many queries had twice the rank that the column's number says
             (ranks come in halves under ``median``); worse ranks stand in the last column. G is 1 here.
+        num_queries: after ``compute``, how many queries the means are over.
 
     Raises:
         ConfigError: a k below 1, or an unknown rule for ties.
@@ -54,6 +55,7 @@ class RankingMetrics(Metric):
         if ties not in TIES:
             raise ConfigError(f"eval.ties={ties}: should be one of {', '.join(TIES)}{closest(ties, TIES)}")
         self.ks, self.ties = tuple(ks), ties
+        self.num_queries = 0
         zeros = torch.zeros((self.num_groups, 2 * max(ks) + 2), dtype=torch.int64)
         self.add_state("counts", default=zeros, dist_reduce_fx="sum")
 
@@ -73,7 +75,9 @@ class RankingMetrics(Metric):
 
     def compute(self) -> Any:
         """Return ``recall_k``, ``mrr_k`` and ``ndcg_k``, a dict of floats; all are -1 where there was no query."""
-        return self._measures(self.counts[0].cpu())
+        counts = self.counts[0].cpu()
+        self.num_queries = int(counts.sum())
+        return self._measures(counts)
 
     def _measures(self, counts: Tensor) -> dict[str, float]:
         total = int(counts.sum())

@@ -38,6 +38,9 @@ class SemanticMetrics(Metric):
 
     Args:
         class_names: the K names, in label order.
+
+    Attributes:
+        classes_measured: after ``compute``, the number of classes that ``miou`` is the mean over.
     """
 
     is_differentiable = False
@@ -49,7 +52,7 @@ class SemanticMetrics(Metric):
     def __init__(self, class_names: Sequence[str]) -> None:
         super().__init__()
         self.class_names = tuple(class_names)
-        size = len(self.class_names)
+        size, self.classes_measured = len(self.class_names), 0
         self.add_state("confusion", torch.zeros(size, size, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, predicted: Sequence[Tensor], truth: SegmentationTruth, valid: Tensor) -> None:
@@ -71,6 +74,7 @@ class SemanticMetrics(Metric):
     def compute(self) -> dict[str, float]:
         """Return ``miou``, ``mean_accuracy`` and ``pixel_accuracy``."""
         iou, accuracy = self.of_classes()
+        self.classes_measured = int((~iou.isnan()).sum())
         total = int(self.confusion.sum())
         return {
             "miou": _mean(iou),
@@ -95,6 +99,9 @@ class PanopticQuality(Metric):
     Args:
         class_names: the K names, in label order.
         thing_labels: the classes that are things.
+
+    Attributes:
+        classes_measured: after ``compute``, the number of classes that ``pq`` is the mean over.
     """
 
     is_differentiable = False
@@ -109,7 +116,7 @@ class PanopticQuality(Metric):
     def __init__(self, class_names: Sequence[str], thing_labels: Sequence[int]) -> None:
         super().__init__()
         self.class_names, self.thing_labels = tuple(class_names), frozenset(thing_labels)
-        size = len(self.class_names)
+        size, self.classes_measured = len(self.class_names), 0
         self.add_state("iou_sum", torch.zeros(size, dtype=torch.float64), dist_reduce_fx="sum")
         for name in ("matched", "wrong", "missed"):
             self.add_state(name, torch.zeros(size, dtype=torch.int64), dist_reduce_fx="sum")
@@ -150,6 +157,7 @@ class PanopticQuality(Metric):
     def compute(self) -> dict[str, float]:
         """Return ``pq``, ``sq``, ``rq`` and the ``pq`` of things and of stuff."""
         quality, sharpness, recognition = self.of_classes()
+        self.classes_measured = int((~quality.isnan()).sum())
         thing = torch.tensor([label in self.thing_labels for label in range(len(self.class_names))])
         thing = thing.to(quality.device)
         return {

@@ -11,6 +11,8 @@ from typing import Any
 import lightning.pytorch as pl
 
 from lab.data.datamodule import DataModule
+from lab.data.folders import as_utf8
+from lab.data.image_files import read_image_header
 from lab.data.images import find_images, unreadable
 from lab.errors import DataError
 from lab.strategies import collectives
@@ -19,6 +21,8 @@ from lab.text import printable
 
 MakeTrainer = Callable[[list[pl.Callback]], pl.Trainer]
 """Returns a Trainer with these callbacks beside its own."""
+
+MAX_STEM = 200  # bytes; a file's name has at most 255
 
 Found = tuple[int, Any]
 """The number of an input (below 0: it cannot be read, see ``unreadable``) and what was found in it."""
@@ -76,10 +80,13 @@ class ImagePredictor(Predictor):
             DataError: no file can be read.
         """
         bad = [self.paths[unreadable(number)] for number, _ in found if number < 0]
+        reasons = [read_image_header(path).problem or "its pixels do not decode" for path in bad]
         if len(bad) == len(self.paths):
-            raise DataError(f"input={self.source}: cannot be read as an image{': none of them' if bad[1:] else ''}")
-        for path in bad:
-            print(f"warning: {printable(path)} cannot be read as an image and is left out", file=sys.stderr)
+            none, first = (": none of them", f"{bad[0].name}: ") if bad[1:] else ("", "")
+            raise DataError(f"input={self.source}: cannot be read as an image{none} ({first}{reasons[0]})")
+        for path, reason in zip(bad, reasons, strict=True):
+            said = f"{printable(path)} cannot be read as an image and is left out: {printable(reason)}"
+            print(f"warning: {said}", file=sys.stderr)
         (folder / "pictures").mkdir(parents=True, exist_ok=True)
         readable = [(number, prediction) for number, prediction in found if number >= 0]
         self.write_all(readable, folder, f", {len(bad)} files left out" if bad else "")
@@ -95,9 +102,10 @@ class ImagePredictor(Predictor):
         """
 
     def picture_path(self, folder: Path, number: int) -> Path:
-        """Return where the picture of a file goes."""
-        return folder / "pictures" / f"{number:05d}-{self.paths[number].stem}.png"
+        """Return where the picture of a file goes; a long name is cut, since that of the picture is longer still."""
+        stem = as_utf8(self.paths[number].stem).encode()[:MAX_STEM].decode(errors="ignore")
+        return folder / "pictures" / f"{number:05d}-{stem}.png"
 
     def image_list(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         """Return COCO's list of images."""
-        return [{"id": number, "file_name": str(self.paths[number])} for number in numbers]
+        return [{"id": number, "file_name": as_utf8(str(self.paths[number]))} for number in numbers]

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from lab.callbacks.pictures import SHOWN_ABOVE
+from lab.data.image_files import read_image
 from lab.files import write_text
 from lab.predicting.base import Found, ImagePredictor
 from lab.report.pictures import draw_detections
@@ -23,8 +22,7 @@ class DetectionPredictor(ImagePredictor):
         """Draw the boxes and write COCO's results."""
         results: list[dict[str, Any]] = []
         for number, predictions in found:
-            with Image.open(self.paths[number]) as file:
-                image = file.convert("RGB")
+            image = read_image(self.paths[number])
             shown = (predictions.boxes[0], predictions.labels[0], predictions.scores[0])
             picture = draw_detections(image, *shown, self.task.class_names, SHOWN_ABOVE)
             picture.save(self.picture_path(folder, number))

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from lab.data.image_files import read_image
 from lab.files import write_text
 from lab.predicting.base import Found, ImagePredictor
 from lab.report.segmentation_pictures import draw_classes, segment_classes, with_legend
@@ -34,8 +35,7 @@ class SegmentationPredictor(ImagePredictor):
                 annotations.append(save_panoptic(result.panoptic, number, folder / "panoptic" / stem))
                 segments = result.panoptic.segments
                 classes = segment_classes(segments, result.panoptic.labels)
-            with Image.open(self.paths[number]) as file:
-                picture = draw_classes(file.convert("RGB"), classes, len(names), segments)
+            picture = draw_classes(read_image(self.paths[number]), classes, len(names), segments)
             present = [(names[label], label) for label in sorted(set(classes.unique().tolist()) - {-1})]
             with_legend(picture, present).save(self.picture_path(folder, number))
         things = set(self.task.spec.thing_labels)

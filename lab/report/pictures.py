@@ -18,6 +18,7 @@ Colour: TypeAlias = tuple[int, int, int]
 Rectangle: TypeAlias = tuple[float, float, float, float]
 
 READABLE_SIDE = 256  # images whose longer side is shorter are enlarged towards this
+MAX_FONT = 200  # of pictures whose longer side is above 9,000: a strip's legend would be larger than the picture
 PAPER: Colour = (255, 255, 255)
 INK: Colour = (20, 20, 20)
 
@@ -159,7 +160,7 @@ def _entries(
 
 def picture_font(picture: Image.Image) -> ImageFont.FreeTypeFont:
     """Return Pillow's own font, the same on every machine, in a size that suits the picture."""
-    font = ImageFont.load_default(size=max(12, max(picture.size) // 45))
+    font = ImageFont.load_default(size=min(MAX_FONT, max(12, max(picture.size) // 45)))
     if not isinstance(font, ImageFont.FreeTypeFont):
         raise RuntimeError("this Pillow was built without FreeType; its wheels are built with it")
     return font

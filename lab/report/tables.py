@@ -54,7 +54,9 @@ def print_metrics(metrics: Mapping[str, float], title: str, protocol: str = "") 
     for name in names:
         values = [metrics.get(f"{stage}/{name}") for stage in stages]
         if any(value not in (None, -1.0) for value in values):  # -1 is COCO's "nothing to measure"
-            table.add_row(as_text(name), *("" if value in (None, -1.0) else f"{value:.4f}" for value in values))
+            digits = 0 if name.endswith("_measured") else 4  # a count
+            shown = ("" if value in (None, -1.0) else f"{value:.{digits}f}" for value in values)
+            table.add_row(as_text(name), *shown)
     if protocol:  # in the title it would be broken into lines of the table's width
         print(f"protocol  {printable(protocol)}")
     _print_titled(table, title)
@@ -81,6 +83,12 @@ def print_tables(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """Print tables, each under its name."""
     for name, rows in tables.items():
         print_table(rows, name.replace("_", " "))
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Print what should be known before a number is believed, a line each."""
+    for note in notes:
+        print(f"note: {printable(note)}")
 
 
 def _cell(value: Any) -> Text:

@@ -24,6 +24,9 @@ from lab.tasks.optim import make_optimizer, make_schedule
 from lab.tasks.set_loss import SetLoss
 from lab.tasks.stored import Stored, damaged, read_stored
 
+MEASURED = "_classes_measured"
+"""What the number of classes that a mean is over is called: ``map_classes_measured``."""
+
 
 class Task(pl.LightningModule):
     """Train and measure a network. All arguments are plain, so that a checkpoint stands alone.
@@ -107,8 +110,15 @@ class Task(pl.LightningModule):
         return str(list(self.class_names))
 
     def describe_evaluation(self) -> str:
-        """Return how the metrics are taken, where their names do not say it."""
-        return ""
+        """Return how the metrics of the last evaluation are taken, where their names do not say it."""
+        classes = sum(name != "N/A" for name in self.class_names)
+        counts = {key: value for key, value in self.results.items() if key.endswith(MEASURED)}
+        means = [(key.partition("/")[2].removesuffix(MEASURED), int(value)) for key, value in counts.items()]
+        return "; ".join(f"{name} is the mean over {number} of {classes} classes" for name, number in means)
+
+    def classes_measured(self, split: str) -> dict[str, int]:
+        """Return the means that ``compute_metrics`` has computed, and over how many classes each is."""
+        return {}
 
     @property
     def is_trained(self) -> bool:
@@ -198,7 +208,9 @@ class Task(pl.LightningModule):
 
     def _finish(self, split: str, more: Mapping[str, float]) -> None:
         self.tables = {}
-        self.results = {f"{split}/{key}": value for key, value in {**more, **self.compute_metrics(split)}.items()}
+        values = {**more, **self.compute_metrics(split)}
+        values |= {f"{name}{MEASURED}": float(count) for name, count in self.classes_measured(split).items()}
+        self.results = {f"{split}/{key}": value for key, value in values.items()}
         self.reset_metrics(split)
 
     @classmethod

@@ -41,6 +41,7 @@ class RecommendationTask(Task):
     ranks: Any
     groups: Any
     coverage: Any
+    num_queries = 0
 
     def net_arguments(self, spec: DataSpec, target: str) -> dict[str, Any]:
         """Return those of the numbers of items, sequences and events that the network wants to know."""
@@ -58,13 +59,15 @@ class RecommendationTask(Task):
         return f"{spec.num_items} items, {spec.num_sequences} sequences, {spec.num_events} events"
 
     def describe_evaluation(self) -> str:
-        """Return how the numbers are taken."""
+        """Return how the numbers are taken, and of how many queries the last evaluation was."""
         settings = self.eval_settings
         words = [describe_protocol(settings["protocol"], settings, self.spec.num_items)]
         if settings["also"]:
             words.append(
                 f"{settings['also']}_...: {describe_protocol(settings['also'], settings, self.spec.num_items)}"
             )
+        if self.num_queries:
+            words.append(f"{self.num_queries} queries")
         return "; ".join(words)
 
     def make_metrics(self) -> None:
@@ -174,6 +177,7 @@ class RecommendationTask(Task):
     def compute_metrics(self, split: str) -> dict[str, float]:
         """Return recall, MRR and NDCG at each k; of a test also coverage, and the tables."""
         values: dict[str, float] = self.ranks[split].compute()
+        self.num_queries = self.ranks[split].num_queries
         if split != "test":
             return values
         if "test_also" in self.ranks:

@@ -15,6 +15,9 @@ from lab.ops.images import normalize_images
 from lab.structures import Instances, MaskSegmenter, SegmentationBatch, Segmenter, Segments, Table
 from lab.tasks.base import Task
 
+_MEANS = {"semantic": "miou", "panoptic": "pq", "instances": "map_segm"}
+"""The figure that each kind of evaluation is known by."""
+
 
 @dataclass
 class Segmented:
@@ -54,8 +57,8 @@ class SegmentationTask(Task):
             if name != "semantic" and not isinstance(self.net, MaskSegmenter):
                 kind = type(self.net).__name__
                 raise ConfigError(f"eval.{name}=true: {kind} labels pixels and tells no objects apart; use maskformer")
-        self.monitor = {"semantic": "val/miou", "panoptic": "val/pq", "instances": "val/map_segm"}[asked[-1]]
-        self.shown = tuple({"semantic": "miou", "panoptic": "pq", "instances": "map_segm"}[name] for name in asked)
+        self.monitor = f"val/{_MEANS[asked[-1]]}"
+        self.shown = tuple(_MEANS[name] for name in asked)
         for split in ("val", "test"):
             if settings["semantic"]:
                 setattr(self, f"{split}_semantic", SemanticMetrics(self.class_names))
@@ -101,6 +104,11 @@ class SegmentationTask(Task):
         if split == "test" and (columns := self.test_columns()):
             self.tables["classes"] = self.class_table(columns)
         return values
+
+    def classes_measured(self, split: str) -> dict[str, int]:
+        """Return over how many classes each kind of evaluation is a mean."""
+        found = {mean: self._metric(split, name) for name, mean in _MEANS.items()}
+        return {mean: metric.classes_measured for mean, metric in found.items() if metric is not None}
 
     def test_columns(self) -> dict[str, Tensor]:
         """Return what the test says of each class, (K,) each, NaN where nothing defines it; all ranks must call it."""

@@ -22,7 +22,7 @@ from lightning.pytorch import Callback, LightningModule
 from torch import nn
 
 from lab import allowed, registry
-from lab.config import definitions, signatures
+from lab.config import definitions, signatures, sources
 from lab.data.datamodule import DataModule
 from lab.errors import ConfigError
 
@@ -51,7 +51,7 @@ NEVER = (LightningModule, torch.jit.ScriptModule, torch.fx.GraphModule)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look for each module file once: there are tens of thousands of paths."""
     find = functools.cache(sources.find_module)
-    for module in (allowed, definitions, signatures):
+    for module in (allowed, definitions, signatures, sources):
         monkeypatch.setattr(module, "find_module", find)
     monkeypatch.setattr(allowed, "closest", lambda *_: "")
     monkeypatch.setattr(allowed, "public_names", lambda _: set())

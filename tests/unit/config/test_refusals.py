@@ -139,9 +139,15 @@ def test_lanes_and_tables_that_a_strategy_would_tear_apart(refused: Refuse) -> N
 
 
 def test_the_first_missing_file_of_a_dataset_is_named(refused: Refuse, tmp_path: Path) -> None:
-    (tmp_path / "voc" / "ImageSets" / "Main").mkdir(parents=True)
-    (tmp_path / "voc" / "ImageSets" / "Main" / "train.txt").touch()
-    assert "voc/ImageSets/Main/val.txt does not exist" in refused("data=voc", "data.root=voc")
+    (tmp_path / "voc" / "photos").mkdir(parents=True)
+    line = refused("data=voc", "data.root=voc", "data.images=photos", "data.annotations=xml")
+    assert "voc/xml does not exist" in line
+    (tmp_path / "one" / "images").mkdir(parents=True)
+    (tmp_path / "one" / "all.json").touch()
+    words = ("data=coco", "data.root=one", "data.train.annotations=all.json", "data.train.images=images")
+    assert "one/annotations/instances_val2017.json does not exist" in refused(*words)
+    held_out = ("data.val_share=0.2", "data.test.annotations=test.json")
+    assert "one/test.json does not exist" in refused(*words, *held_out)
 
 
 def test_near_checkpoints_and_runs_are_named(refused: Refuse, tmp_path: Path) -> None:

@@ -31,6 +31,9 @@ READ = [
     ("seed=0,1", "", "seed", "0,1"),
     ("ckpt='a b','c d'", "", "ckpt", "'a b','c d'"),
     ("data@other=coco", "", "data@other", "coco"),
+    ("ckpt=a=b", "", "ckpt", "a=b"),  # what ``spelled`` puts in quotes is read as it is composed
+    ("ckpt=runs (1)/x", "", "ckpt", "runs (1)/x"),
+    ("resume=/x/数据", "", "resume", "/x/数据"),
 ]
 
 
@@ -40,7 +43,7 @@ def test_a_word(text: str, sign: str, key: str, value: Any) -> None:
     assert (word.sign, word.key, word.value, word.is_read) == (sign, key, value, True)
 
 
-@pytest.mark.parametrize("text", ["ckpt='a", "ckpt=(1)/x", "ckpt=a=b", "a,b=1", "", "word"])
+@pytest.mark.parametrize("text", ["ckpt='a", "ckpt=(1", "a,b=1", "", "word"])
 def test_what_hydra_cannot_read_is_cut_at_the_first_sign_and_marked(text: str) -> None:
     key, _, value = text.partition("=")
     word = parse_word(text)

@@ -117,7 +117,7 @@ def test_missing_and_unreadable_images_are_left_out_and_named(tmp_path, caplog, 
     assert dataset.image_path(0).name == "000002.jpg"
     (record,) = caplog.records  # said once, in one line, with names
     assert "000001.jpg (missing)" in record.message
-    assert "000003.jpg (UnidentifiedImageError" in record.message
+    assert "000003.jpg (not an image of a format that is read" in record.message
     assert f"1 of 3 are {'trained on' if train else 'evaluated'}" in record.message
     assert "\n" not in record.message
 
@@ -215,11 +215,17 @@ def test_malformed_json(tmp_path, text, match):
         CocoDataset(tmp_path)
 
 
-def test_annotation_of_an_absent_image(tmp_path):
+def test_annotation_of_an_absent_image(tmp_path, caplog):
     make_coco(tmp_path)
     edit(tmp_path, lambda content: content["annotations"][0].update(image_id=99))
     with pytest.raises(DataError, match="belongs to image 99"):
-        CocoDataset(tmp_path)
+        CocoDataset(tmp_path, on_bad_sample="error")
+    with caplog.at_level(logging.WARNING):
+        assert CocoDataset(tmp_path)[0, 0].labels.tolist() == [5]
+    assert (
+        "annotations of images that 'images' lacks, or of none, left out: 1 (annotation 1 belongs to image 99)"
+        in caplog.text
+    )
 
 
 def test_fingerprint_sees_annotations_names_and_sizes(tmp_path):

@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from lab.data.fingerprint import voc_fingerprint
 from lab.data.voc import VocDataset
+from lab.data.voc_layout import list_layout
 from lab.errors import DataError
 from tests.data_factory import make_voc, truncate
 
@@ -93,14 +93,14 @@ def test_missing_dataset_is_one_line(tmp_path):
 
 def test_fingerprint_sees_list_annotations_and_images(tmp_path):
     make_voc(tmp_path)
-    seen = [voc_fingerprint(tmp_path, "train")]
+    seen = [list_layout(tmp_path, "train").fingerprint("train")]
     assert VocDataset(tmp_path).fingerprint() == seen[0]
     make_voc(tmp_path, {"a": [("ship", (1, 1, 64, 25))], "b": [], "c": []})
-    seen.append(voc_fingerprint(tmp_path, "train"))
+    seen.append(list_layout(tmp_path, "train").fingerprint("train"))
     (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("a\nb\n")
-    seen.append(voc_fingerprint(tmp_path, "train"))
+    seen.append(list_layout(tmp_path, "train").fingerprint("train"))
     truncate(tmp_path / "JPEGImages" / "a.jpg")
-    seen.append(voc_fingerprint(tmp_path, "train"))
+    seen.append(list_layout(tmp_path, "train").fingerprint("train"))
     assert len(set(seen)) == 4
 
 

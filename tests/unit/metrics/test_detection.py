@@ -121,6 +121,17 @@ def test_generated_boxes_equal_pycocotools(queries: int) -> None:
     assert result["map_per_class/nothing"] == -1
 
 
+def test_classes_measured_are_those_with_an_object() -> None:
+    metric = DetectionMAP(NAMES)
+    metric.update(*batch(list(range(20))))
+    values = metric.compute()
+    assert metric.classes_measured == len(NAMES) - 1  # "nothing" has none
+    assert values["map"] == pytest.approx(
+        sum(value for name, value in values.items() if name.startswith("map_per_class/") and value >= 0)
+        / metric.classes_measured
+    )
+
+
 def test_thresholds_in_float32_would_be_seen() -> None:
     # One class, one image: IoU is 0.55 in float64 and above 0.55 as float32 rounds it up.
     assert float(np.float32(0.55)) > 0.55

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -83,7 +84,11 @@ def test_files(tmp_path: Path, panoptic: bool, capsys: pytest.CaptureFixture[str
     out = tmp_path / "out"
     looked.write([*found, (unreadable(2), None)], out)
     said = capsys.readouterr()
-    assert said.err == f"warning: {tmp_path / 'photos' / 'bad.jpg'} cannot be read as an image and is left out\n"
+    (warning,) = said.err.splitlines()
+    assert warning.startswith(
+        f"warning: {tmp_path / 'photos' / 'bad.jpg'} cannot be read as an image and is left out: "
+    )
+    assert "not an image of a format that is read" in warning
     assert said.out.startswith("2 images, 1 files left out\n")
     for part in ("labels", "pictures", *(["panoptic"] if panoptic else [])):
         assert sorted(path.name for path in (out / part).iterdir()) == ["00000-a.png", "00001-b.png"]
@@ -104,3 +109,15 @@ def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no image")
     with pytest.raises(DataError, match="cannot be read as an image"):
         predictor(tmp_path).write([(unreadable(0), None)], tmp_path / "out")
+
+
+def test_pictures_of_files_with_long_and_odd_names(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in ("é" * 125, "x" * 250, os.fsdecode(b"caf\xe9")):
+        Image.new("RGB", (30, 20)).save(tmp_path / "photos" / f"{name}.png")
+    looked = predictor(tmp_path / "photos")
+    out = tmp_path / "out"
+    looked.write([(number, Segmented(torch.zeros(20, 30, dtype=torch.int16), None)) for number in range(3)], out)
+    assert len(list((out / "pictures").iterdir())) == 3
+    names = [Path(image["file_name"]).name for image in json.loads((out / "images.json").read_text())["images"]]
+    assert "caf\\udce9.png" in names

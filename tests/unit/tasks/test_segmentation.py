@@ -228,3 +228,18 @@ def test_batch_without_truth_is_refused(data: Any) -> None:
     with pytest.raises(ConfigError, match="no truth"):
         task.evaluate("val", task(batch), batch)
     assert lab.create_model("per_pixel_tiny", num_classes=3).num_classes == 3
+
+
+def test_how_many_classes_a_mean_is_over_is_said(data: Any) -> None:
+    task = make_task(data, TINY, panoptic=True, instances=True)
+    assert task.describe_evaluation() == ""
+    evaluate(task, "val", batches(data, 3, 2))
+    counts = task.classes_measured("val")
+    iou, _ = task.val_semantic.of_classes()
+    assert counts.keys() == {"miou", "pq", "map_segm"}
+    assert counts["miou"] == int((~iou.isnan()).sum()) > 0
+    evaluate(task, "val", batches(data, 3, 2))
+    task._finish("val", {})
+    assert task.results["val/miou_classes_measured"] == counts["miou"]
+    of = f"of {len(task.class_names)} classes"
+    assert task.describe_evaluation() == "; ".join(f"{n} is the mean over {k} {of}" for n, k in counts.items())

@@ -1,0 +1,51 @@
+"""Names of classes: each class has one of its own, or the figures of two would stand under one name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lab.data.annotations import tell_once
+from lab.errors import ConfigError
+
+NO_CATEGORY = "N/A"
+"""The name of a label that stands for no class: COCO's gaps."""
+
+
+def clean_name(text: str) -> str:
+    """Return the name of a class without line breaks and spaces around and within it but one."""
+    return " ".join(text.split())
+
+
+def check_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of classes that a config gives.
+
+    Raises:
+        ConfigError: one is empty, or stands there twice.
+    """
+    clean = [clean_name(str(name)) for name in names]
+    for name in clean:
+        if not name or clean.count(name) > 1:
+            labels = [label for label, other in enumerate(clean) if other == name]
+            what = f"{name!r} for the labels {' and '.join(map(str, labels))}" if name else "a class without a name"
+            raise ConfigError(f"data.class_names has {what}; give every class a name of its own")
+    return tuple(clean)
+
+
+def distinct_names(categories: Sequence[tuple[int, str]], source: str) -> list[tuple[int, str]]:
+    """Return the categories, those of one name told apart by their ids, and say so.
+
+    Args:
+        categories: id and name of each.
+        source: the annotation file, for the message.
+    """
+    ids: dict[str, list[int]] = {}
+    for number, name in categories:
+        ids.setdefault(name, []).append(number)
+    shared = {name: numbers for name, numbers in ids.items() if len(numbers) > 1 or name == NO_CATEGORY}
+    for name, numbers in sorted(shared.items()):
+        what = "categories have the same name" if len(numbers) > 1 else "category has a name that stands for no class,"
+        tell_once(
+            f"{source}: {len(numbers)} {what} {name!r}: they are told apart as "
+            f"{', '.join(f'{name} (id {number})' for number in numbers)}"
+        )
+    return [(number, f"{name} (id {number})" if name in shared else name) for number, name in categories]

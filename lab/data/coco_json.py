@@ -1,0 +1,408 @@
+"""Jsons of COCO's layout, read by type: categories, images, and the annotations of each image, with what is wrong.
+
+Format: https://cocodataset.org/#format-data. What can mean one thing only is accepted (see ``lab.data.fields``). Where
+something is wrong with one image or annotation, that one is left out and told; where it is wrong with the classes, or
+with the file as a whole, nothing can be made of it and it is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Generic, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from pydantic import Field, TypeAdapter
+from pydantic_core import from_json
+
+from lab.data.fields import Flag, Identity, Number, Whole, check_each, identity_of, short, whole_of
+from lab.data.text_files import decode_text
+from lab.errors import DataError
+
+LISTS = ("images", "annotations", "categories")
+MAX_NAME, MAX_PATH = 255, 2000  # bytes of a file's name on every usual file system, and of one with its folders
+OTHER_EXPORTS = (
+    ({"shapes", "imagePath"}, "labelme's file of one image"),
+    ({"_via_img_metadata"}, "a project of VIA"),
+    ({"regions", "filename"}, "an export of VIA"),
+    ({"image", "annotations"}, "an export of CreateML"),
+    ({"image_id", "score"}, "a file of results"),
+    ({"data", "annotations"}, "an export of Label Studio"),
+    ({"features", "type"}, "GeoJSON"),
+)
+"""What a json that is not of COCO's layout may be, by keys of its top level or of its first entry."""
+
+_Loose = Field(union_mode="left_to_right")
+T = TypeVar("T", bound="ObjectEntry")
+
+
+@dataclass(slots=True, kw_only=True)
+class CategoryEntry:
+    """An entry of ``categories``."""
+
+    id: Whole
+    name: Annotated[str | Whole, _Loose]
+    isthing: Flag | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class ImageEntry:
+    """An entry of ``images``; ``name`` and ``stated`` follow from the others."""
+
+    id: Identity
+    file_name: Any = None
+    coco_url: Any = None
+    height: Any = None
+    width: Any = None
+
+    @property
+    def stated_size(self) -> tuple[int, int] | None:
+        """(height, width) as the file states it, None where it does not; 0 stands for a side that is no number."""
+        if self.height is None or self.width is None:
+            return None
+        sides = [_whole_or_zero(side) for side in (self.height, self.width)]
+        return sides[0], sides[1]
+
+
+@dataclass(slots=True, kw_only=True)
+class ObjectEntry:
+    """What all annotations have; ``id`` is for messages only."""
+
+    image_id: Identity
+    id: Any = None
+
+
+@dataclass(slots=True, kw_only=True)
+class BoxEntry(ObjectEntry):
+    """An annotation of data=coco; ``bbox`` is x, y, width, height, ``area`` whatever the file holds."""
+
+    category_id: Whole
+    bbox: Annotated[tuple[()] | tuple[Number, Number, Number, Number] | None, _Loose] = None
+    area: Annotated[Number | Any, _Loose] = None
+    iscrowd: Flag | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class MaskEntry(ObjectEntry):
+    """An annotation of data=coco_instances; ``segmentation`` and ``area`` are whatever the file holds."""
+
+    category_id: Whole
+    segmentation: Any = None
+    area: Annotated[Number | Any, _Loose] = None
+    iscrowd: Flag | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class PanopticEntry(ObjectEntry):
+    """An annotation of data=coco_panoptic: one for each image."""
+
+    file_name: str
+    segments_info: list[Any]
+
+
+WANTED = {
+    "id": "a whole number or a text",
+    "image_id": "a whole number or a text",
+    "category_id": "a whole number",
+    "name": "a text",
+    "isthing": "0 or 1",
+    "iscrowd": "0 or 1",
+    "bbox": "four numbers x, y, width, height",
+    "file_name": "a text",
+    "segments_info": "a list",
+}
+
+
+@dataclass
+class ImageItems(Generic[T]):
+    """An image of a json and its annotations.
+
+    Attributes:
+        number: the image's id where all ids of the file are numbers of 64 bits, else its place in the file.
+        entry: as the file has it.
+        name: the image's file, relative to the folder of images.
+        items: its annotations, in the order of the file.
+        bad: what cannot be used of its annotations, and why.
+        twice: which of them stood in the file again, word for word, and were taken once.
+    """
+
+    number: int
+    entry: ImageEntry
+    name: str
+    items: list[T] = field(default_factory=list)
+    bad: list[str] = field(default_factory=list)
+    twice: list[str] = field(default_factory=list)
+
+
+@dataclass
+class CocoFile(Generic[T]):
+    """What a json holds.
+
+    Attributes:
+        categories: each once, in order of the ids.
+        images: with their annotations, in the order of the file.
+        bad_images: entries of ``images`` that cannot be used, and why.
+        strays: annotations of images that the file lacks, or of no image.
+        twice: entries that stood in the file again and were taken once.
+    """
+
+    categories: list[CategoryEntry]
+    images: list[ImageItems[T]]
+    bad_images: list[str]
+    strays: list[str]
+    twice: list[str]
+
+    def problems(self) -> dict[str, list[str]]:
+        """Return the columns of what is wrong with the file itself, for its first row."""
+        return {"bad_images": self.bad_images, "strays": self.strays, "twice": self.twice}
+
+
+def read_json(path: Path) -> Any:
+    """Return what a json file holds; it may begin with a byte order mark, or be UTF-16.
+
+    Raises:
+        DataError: it is no text, or not json.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    if content[:2] in (b"\x1f\x8b", b"PK"):
+        raise DataError(f"{path} is compressed, not json; unpack it")
+    plain = content[:1] in b"[{ \r\n\t" and content[1:2] != b"\0"
+    try:
+        return from_json(content if plain else decode_text(content, str(path)))
+    except ValueError as error:
+        if isinstance(error, DataError):
+            raise
+        if plain:
+            decode_text(content, str(path))  # another encoding says so itself
+        raise DataError(f"{path} is not json ({error}); unpack or download it again") from error
+
+
+def load_lists(path: Path, file: str, panoptic: bool = False) -> dict[str, list[Any]]:
+    """Return the content of a json of COCO's layout.
+
+    Args:
+        path: the json.
+        file: what COCO calls such a file, for messages.
+        panoptic: whether the annotations should hold segments.
+
+    Raises:
+        DataError: it is not json, lacks one of the three lists, or holds segments where objects should be.
+    """
+    content = read_json(path)
+    found = content if isinstance(content, dict) else {}
+    missing = [name for name in LISTS if not isinstance(found.get(name), list)]
+    if panoptic:
+        missing = [name for name in LISTS if name in missing or not found[name]]
+    if missing:
+        other = [f"'{name}' is no list" for name in missing if found.get(name) not in (None, [])]
+        what = "; ".join([*other, *_other_export(content)])
+        raise DataError(
+            f"{path} lacks {', '.join(missing)}; COCO's {file}_*.json has the lists {', '.join(LISTS)}"
+            + (f"; {what}" if what else "")
+        )
+    if not found["categories"]:
+        raise DataError(f"{path} names no categories; give at least one with 'id' and 'name'")
+    segments = any(isinstance(item, dict) and "segments_info" in item for item in found["annotations"][:1])
+    if segments and not panoptic:
+        raise DataError(
+            f"{path} is a json of panoptic segments, not of instances; take instances_*.json, or data=coco_panoptic"
+        )
+    if panoptic and not any(isinstance(item, dict) and "segments_info" in item for item in found["annotations"]):
+        raise DataError(
+            f"{path} is a json of instances, not of panoptic segments; take panoptic_*.json, or data=coco_instances"
+        )
+    return found
+
+
+def read_file(path: Path, folder: Path, kind: type[T], file: str = "instances", panoptic: bool = False) -> CocoFile[T]:
+    """Return a json's categories and images, each image with its annotations.
+
+    Args:
+        path: the json.
+        folder: where the images are; looked into only for images without a ``file_name``.
+        kind: of the annotations.
+        file: see ``load_lists``.
+        panoptic: see ``load_lists``.
+
+    Raises:
+        DataError: nothing can be made of the file.
+    """
+    content = load_lists(path, file, panoptic)
+    categories, twice = check_categories(content["categories"], path)
+    images, bad, again = _read_images(content["images"], folder)
+    if not images:
+        said = f"; {', '.join(bad[:3])}" if bad else ""
+        raise DataError(f"{path}: none of the {len(content['images'])} entries of 'images' can be used{said}")
+    strays = _assign(content["annotations"], images, kind)
+    return CocoFile(categories, list(images.values()), bad, strays, twice + again)
+
+
+def check_categories(items: Sequence[Any], path: Path) -> tuple[list[CategoryEntry], list[str]]:
+    """Return the categories in order of their ids, and those that were listed again and are taken once.
+
+    Raises:
+        DataError: one of them has no usable id or name, or two with one id differ.
+    """
+    found: dict[int, CategoryEntry] = {}
+    twice = []
+    wanted = WANTED | {"id": "a whole number"}
+    for place, (item, checked, problem) in enumerate(check_each(_adapter(CategoryEntry), items, wanted), 1):
+        name = "" if checked is None else str(checked.name).strip()
+        if checked is None or not name:
+            raise DataError(f"{path}: category {place} of {len(items)}: {problem or 'no name'}; mend it: {short(item)}")
+        if not -(2**63) <= checked.id < 2**63:
+            raise DataError(f"{path}: category {name!r} has the id {short(checked.id)}, more than 64 bits; mend it")
+        checked.name = name
+        known = found.setdefault(checked.id, checked)
+        if known != checked:
+            raise DataError(
+                f"{path}: category id {checked.id} stands for {known.name!r} and for {name!r}"
+                + (" with another 'isthing'" if known.name == name else "")
+                + "; give every class an id of its own"
+            )
+        if known is not checked:
+            twice.append(f"category {checked.id} {name!r}")
+    return [found[number] for number in sorted(found)], twice
+
+
+def join_problems(row: Mapping[str, Any], *more: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Return a row with the entries of other columns added to its own."""
+    joined = dict(row)
+    for part in more:
+        for column, entries in part.items():
+            joined[column] = [*joined[column], *entries]
+    return joined
+
+
+def usable_area(value: Any) -> float | None:
+    """Return a stated area in square pixels; None where it is no number that an area can be."""
+    return float(value) if isinstance(value, float) and 0 <= value <= 1e12 else None
+
+
+def _read_images(items: Sequence[Any], folder: Path) -> tuple[dict[int | str, ImageItems[Any]], list[str], list[str]]:
+    """Return the images by id, the entries that cannot be used, and those that stood there again."""
+    found: dict[int | str, ImageItems[Any]] = {}
+    bad, twice, torn = [], [], set()
+    for place, (_, entry, problem) in enumerate(check_each(_adapter(ImageEntry), items, WANTED), 1):
+        name, why = ("", problem) if entry is None else _image_name(entry, folder)
+        if entry is None or why:
+            bad.append(f"entry {place} ({why})" if entry is None else f"image {short(entry.id)} ({why})")
+            continue
+        known = found.setdefault(entry.id, ImageItems(0, entry, name))
+        if known.entry is entry:
+            continue
+        if known.name == name:
+            twice.append(f"image {short(entry.id)} {name}")
+        else:
+            bad.append(f"image {short(entry.id)} (one id for {known.name} and {name})")
+            torn.add(entry.id)
+    kept = {number: image for number, image in found.items() if number not in torn}
+    small = all(isinstance(number, int) and -(2**63) <= number < 2**63 for number in kept)
+    for place, (number, image) in enumerate(kept.items()):
+        image.number = int(number) if small else place
+    return kept, bad, twice
+
+
+def _image_name(entry: ImageEntry, folder: Path) -> tuple[str, str]:
+    """Return the image's file, relative to the folder of images, and what is wrong with its name or ``""``."""
+    name = entry.file_name
+    if name is None and isinstance(entry.coco_url, str):  # LVIS, whose images are COCO's of two folders
+        parts = PurePosixPath(unquote(urlsplit(entry.coco_url).path)).parts[-2:]
+        both = "/".join(parts).lstrip("/")
+        name = both if len(parts) == 2 and (folder / both).is_file() else (parts or ("",))[-1]
+    if name is None:
+        return "", "no file_name"
+    return (name, "") if is_name(name) else ("", f"file_name={short(name)} can be no file's name")
+
+
+def is_name(name: Any) -> bool:
+    """Whether a value can be the name of a file, of folders too."""
+    return (
+        isinstance(name, str)
+        and bool(name.strip())
+        and "\0" not in name
+        and all(len(part.encode("utf-8", "surrogatepass")) <= MAX_NAME for part in name.split("/"))
+        and len(name.encode("utf-8", "surrogatepass")) <= MAX_PATH
+    )
+
+
+def _assign(items: Sequence[Any], images: Mapping[int | str, ImageItems[T]], kind: type[T]) -> list[str]:
+    """Put each annotation to its image; return those that belong to none."""
+    strays = []
+    for place, (item, checked, problem) in enumerate(check_each(_adapter(kind), items, WANTED), 1):
+        name = _name_of(item, place)
+        if checked is None:
+            image = images.get(_image_of(item))
+            if image is None:
+                strays.append(f"{name} ({problem})")
+            else:
+                image.bad.append(f"{name} ({problem})")
+            continue
+        image = images.get(checked.image_id)
+        if image is None:
+            strays.append(f"{name} belongs to image {short(checked.image_id)}")
+            continue
+        checked.id = name.removeprefix("annotation ")
+        image.items.append(checked)
+    for image in images.values():
+        _take_once(image)
+    return strays
+
+
+def _take_once(image: ImageItems[Any]) -> None:
+    """Leave out annotations that repeat an earlier one of the image, id and all."""
+    if len({item.id for item in image.items}) == len(image.items):
+        return
+    found: dict[str, Any] = {}
+    for item in image.items:
+        if found.setdefault(repr(item), item) is not item:
+            image.twice.append(f"annotation {item.id} of {image.name}")
+    image.items = list(found.values())
+
+
+def _name_of(item: Any, place: int) -> str:
+    number = item.get("id") if isinstance(item, dict) else None
+    if number is None:
+        return f"annotation no. {place}"
+    return f"annotation {number}" if type(number) is int else f"annotation {short(number)}"
+
+
+def _image_of(item: Any) -> int | str:
+    try:
+        return identity_of(item.get("image_id")) if isinstance(item, dict) else ""
+    except ValueError:
+        return ""
+
+
+def _whole_or_zero(value: Any) -> int:
+    try:
+        return max(whole_of(value), 0)
+    except ValueError:
+        return 0
+
+
+def _other_export(content: Any) -> list[str]:
+    """Return what a json of another layout looks like, if it is known."""
+    first = content
+    if isinstance(content, list):
+        first = content[0] if content else None
+    elif isinstance(content, dict) and content and all(isinstance(value, dict) for value in content.values()):
+        first = {**next(iter(content.values())), **content}
+    keys = set(first) if isinstance(first, dict) else set()
+    for wanted, what in OTHER_EXPORTS:
+        if wanted <= keys:
+            return [f"this looks like {what}: export it as COCO"]
+    return ["its top level is a list"] if isinstance(content, list) else []
+
+
+def _adapter(kind: type[Any]) -> TypeAdapter[list[Any]]:
+    if kind not in _adapters:
+        _adapters[kind] = TypeAdapter(list[kind])  # type: ignore[valid-type]
+    return _adapters[kind]
+
+
+_adapters: dict[type[Any], TypeAdapter[list[Any]]] = {}

@@ -1,0 +1,118 @@
+"""Which classes have anything in the data, and how much there is to measure: said before the training begins.
+
+A class without an object or a pixel cannot be learnt, and has no part in a mean; a figure of a handful of samples says
+little; data without any object is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lab.data.class_names import NO_CATEGORY
+from lab.errors import DataError
+
+if TYPE_CHECKING:
+    from lab.data.datamodule import DataModule
+
+MOST_PIXELS = 2**27
+"""Of label maps that are read to look for classes: a second or two."""
+FEW = 10
+"""Samples below which an evaluation is said to be small."""
+MAX_NAMES = 5
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """How often each class stands in a split.
+
+    Attributes:
+        counts: of each label: objects, or label maps with a pixel of it.
+        unit: ``"object"`` or ``"pixel"``.
+        read: label maps that were looked at; None where all that there is was.
+        of: label maps that there are.
+    """
+
+    counts: tuple[int, ...]
+    unit: str
+    read: int | None = None
+    of: int | None = None
+
+
+def describe_presence(data: DataModule, splits: Sequence[str]) -> list[str]:
+    """Return lines on classes of which there is nothing, and on evaluations of few samples.
+
+    Args:
+        data: images or sequences; generated data has all of its classes.
+        splits: of ``"train"``, ``"val"`` and ``"test"``.
+
+    Raises:
+        DataError: a split has no object, or no labelled pixel, at all.
+    """
+    lines: dict[str, list[str]] = {}
+    names: Sequence[str] = ()
+    for split in splits:
+        if split == "train" and data.task == "recommendation":
+            continue  # its items are those that stand in it
+        dataset = data.dataset(split)
+        names = getattr(dataset, "class_names", ())
+        counts = dataset.class_counts() if hasattr(dataset, "class_counts") else None
+        found = [] if counts is None else [_without(names, counts, split)]
+        if split != "train":
+            found.append(_few(dataset, data.task))
+        for line in filter(None, found):
+            lines.setdefault(line, []).append(SPLIT_NAMES[split])
+    return [f"{' and '.join(of)}: {line}" for line, of in lines.items()] + _similar(names)
+
+
+def spread(length: int) -> Iterator[int]:
+    """Yield 0 to ``length`` - 1, each once, so that the first few are spread over the whole range."""
+    step = max(1, round(length**0.5))
+    for first in range(step):
+        yield from range(first, length, step)
+
+
+def _without(names: Sequence[str], counts: ClassCounts, split: str) -> str:
+    """Return what to say of classes of which a split has nothing, or ``""``."""
+    classes = [label for label, name in enumerate(names) if name != NO_CATEGORY]
+    if not any(counts.counts) and counts.read == counts.of:
+        what = "train on" if split == "train" else "measure"
+        each = "object" if counts.unit == "object" else "pixel of any class"
+        raise DataError(
+            f"there is no {each} in the {SPLIT_NAMES[split]} data, and nothing to {what}; what was left out is named "
+            "above, if anything was"
+        )
+    missing = [names[label] for label in classes if not counts.counts[label]]
+    if not missing:
+        return ""
+    more = f" and {len(missing) - MAX_NAMES} more" if len(missing) > MAX_NAMES else ""
+    looked = f" in the {counts.read} of {counts.of} label maps looked at" if counts.read != counts.of else ""
+    says = "they cannot be learnt" if split == "train" else "they have no part in the means"
+    return (
+        f"{len(missing)} of {len(classes)} classes have no {counts.unit}{looked} "
+        f"({', '.join(missing[:MAX_NAMES])}{more}): {says}"
+    )
+
+
+def _few(dataset: object, task: str) -> str:
+    owners = getattr(dataset, "owners", None)
+    number = len(dataset) if owners is None else len(set(owners.tolist()))  # type: ignore[arg-type]
+    if number >= FEW:
+        return ""
+    what = "sequence" if task == "recommendation" else "image"
+    return f"{number} {what}{'s' if number > 1 else ''} to measure on: a figure of so few says little"
+
+
+def _similar(names: Sequence[str]) -> list[str]:
+    """Return which names of classes differ in capitals alone."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        if name != NO_CATEGORY:
+            groups.setdefault(name.casefold(), []).append(name)
+    return [
+        f"the classes {' and '.join(map(repr, group))} differ in capitals alone: if they are one, mend the annotations"
+        for group in groups.values()
+        if len(group) > 1
+    ]

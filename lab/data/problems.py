@@ -1,0 +1,108 @@
+"""What is wrong with a dataset, counted and said: once, with names, in one line for each kind of problem."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lab.data.annotations import BadSamplePolicy, tell_once
+from lab.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+PROBLEMS = {
+    "unreadable": "unreadable images",
+    "bad_images": "entries of 'images' that cannot be used, left out",
+    "strays": "annotations of images that 'images' lacks, or of none, left out",
+    "bad_boxes": "boxes without an area inside of the image, left out",
+    "bad_objects": "annotations that cannot be used, left out",
+    "unknown": "objects of unknown categories, left out",
+    "twice": "entries that stand in the file again, taken once",
+    "mended": "areas that are no number, taken from the box",
+    "wrong_size": "images of another size than their annotation states, annotations taken as they are",
+    "unturned": "images annotated before their EXIF orientation was applied, taken unturned as the annotations are",
+}
+"""What can be wrong, by the column that holds it: said under ``"skip"``, refused under ``"error"``."""
+NOTES = {
+    "beyond": "boxes that reach far beyond their image, clipped to it in training",
+    "tiny": "boxes that are smaller than a pixel",
+}
+"""What may be right and is said all the same."""
+HINTS = {
+    "beyond": "; are they corners? COCO's bbox is x, y, width, height, Pascal VOC's bndbox two corners",
+    "tiny": "; are they shares of the image, 0 to 1? Boxes are in pixels",
+}
+MANY = 0.2
+"""Share of a file's boxes from which on a message says what may be meant."""
+NAMELESS = ("unknown", "twice", "bad_images", "strays")
+"""Columns whose entries say by themselves what they are of; the last two are of the file and stand in its first row."""
+MAX_NAMES = 5
+_MARKED = ("wrong_size", "unturned")
+_LISTED = (*(key for key in PROBLEMS if key not in ("unreadable", *_MARKED)), *NOTES)
+
+
+def report_problems(table: Dataset, policy: BadSamplePolicy, source: str, folder: Path, train: bool) -> list[int]:
+    """Say once what is wrong with a dataset and return the indices of the rows that can be used.
+
+    Args:
+        table: rows as ``make_row`` makes them; rows of label maps have ``file_name`` and ``unreadable`` only,
+            rows of masks ``bad_objects`` beside them: which annotation, and why.
+        policy: ``"skip"`` logs one warning for each kind of problem; ``"error"`` raises at the first.
+        source: the annotation file or split, for messages.
+        folder: where the images are.
+        train: whether the rows are trained on; in evaluation the message states how many images are measured.
+
+    Raises:
+        ConfigError: ``policy`` is neither ``"error"`` nor ``"skip"``.
+        DataError: something is wrong under ``"error"``, or no image can be used.
+    """
+    if policy not in ("error", "skip"):
+        raise ConfigError(f"on_bad_sample={policy!r} is unknown: give 'error' or 'skip'")
+    wanted = [name for name in ("file_name", "unreadable", *_MARKED, *_LISTED) if name in table.column_names]
+    columns = table.select_columns(wanted)[:]
+    names = columns["file_name"]
+    unreadable = [f"{name} ({why})" for name, why in zip(names, columns["unreadable"], strict=True) if why]
+    usable = [index for index, why in enumerate(columns["unreadable"]) if not why]
+    found = {key: _named(names, columns[key], key) for key in _LISTED if key in columns}
+    found["unreadable"] = unreadable
+    for key in _MARKED:
+        found[key] = [name for name, marked in zip(names, columns.get(key, ()), strict=False) if marked]
+    if not usable:
+        detail = f"; {_some(unreadable)}" if unreadable else ""
+        raise DataError(f"{source}: none of its {len(names)} images can be read in {folder}{detail}")
+    purpose = "trained on" if train else "evaluated: the metric covers these only"
+    sayings = PROBLEMS | {"unreadable": f"unreadable images, {len(usable)} of {len(names)} are {purpose}"}
+    if policy == "error":
+        for key in sayings:
+            if found.get(key):
+                raise DataError(
+                    f"{source}: {sayings[key].split(',')[0]}: {len(found[key])} ({_some(found[key])}) in {folder}; "
+                    "mend them, or set data.on_bad_sample=skip to go on without them"
+                )
+    for key, what in {**sayings, **NOTES}.items():
+        if found.get(key):
+            tell_once(f"{source}: {what}: {len(found[key])} ({_some(found[key])}){_hint(table, key, len(found[key]))}")
+    return usable
+
+
+def _named(names: list[str], column: list[list[str]], key: str) -> list[str]:
+    """Return the entries of a column of lists, each with its image where that is told apart by it."""
+    if key in NAMELESS:
+        return [entry for entries in column for entry in entries]
+    return [f"{name} {entry}" for name, entries in zip(names, column, strict=True) for entry in entries]
+
+
+def _hint(table: Dataset, key: str, count: int) -> str:
+    """Return what may be meant where many boxes are odd."""
+    if key not in HINTS:
+        return ""
+    boxes = sum(map(len, table.select_columns(["labels"])[:]["labels"]))
+    return f", of {boxes} boxes" + (HINTS[key] if count >= MANY * boxes else "")
+
+
+def _some(names: list[str]) -> str:
+    counts = {name: names.count(name) for name in names[:200]}
+    shown = [f"{name} x{count}" if count > 1 else name for name, count in list(counts.items())[:MAX_NAMES]]
+    more = len(set(names)) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
