@@ -240,6 +240,8 @@ def test_is_counted(tmp_path: Path, content: str, left_out: dict[str, int]) -> N
         (b"SQLite format 3\0" + b"\0" * 99, {}, "an SQLite database"),
         ("<!DOCTYPE html>\n<html></html>\n", {}, "no column 'session'.*it has <!DOCTYPE html>"),
         ("\x1b[31mred,item,time\n", {}, r"it has '\\x1b\[31mred'"),
+        (PLAIN, {"names": "session"}, "data.column_names='session': a list of names"),
+        (PLAIN, {"names": []}, r"data.column_names=\[\]: a list of names"),
         (PLAIN, {"separator": "t"}, "data.separator='t' stands in names"),
         (PLAIN, {"separator": ""}, "data.separator='' is empty"),
         (PLAIN, {"separator": '"'}, "quotes values"),
