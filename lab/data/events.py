@@ -22,7 +22,7 @@ from lab.data.tables.opening import PARQUET, first_bytes
 from lab.data.tables.parquet import read_parquet
 from lab.data.tables.text import read_text
 from lab.data.tables.times import check_time_format, odd_times, seconds_of, span
-from lab.errors import DataError
+from lab.errors import ConfigError, DataError
 
 Ints = NDArray[np.int64]
 
@@ -60,6 +60,8 @@ class Columns:
         """Check the separator and the format of the times."""
         object.__setattr__(self, "separator", normalize_separator(self.separator))
         check_time_format(self.time_format)
+        if isinstance(self.names, str) or (self.names is not None and not self.names):
+            raise ConfigError(f"data.column_names={self.names!r}: a list of names, [user,item,time] for instance")
 
     @property
     def wanted(self) -> dict[str, str]:
@@ -146,7 +148,8 @@ def read_events(path: Path, columns: Columns, where: str = "data") -> Events:
         DataError: the file is missing, is none of events, lacks a column, or nothing of it can be used.
     """
     if not path.is_file() or not path.stat().st_size:
-        raise DataError(f"{path}: {'is empty' if path.is_file() else 'no such file'}")
+        missing = "a folder, no file" if path.is_dir() else "no such file"
+        raise DataError(f"{path}: {'is empty' if path.is_file() else missing}")
     if path.suffix.lower() == ".parquet" or first_bytes(path).startswith(PARQUET):
         read = read_parquet(path, columns.wanted, where)
     else:

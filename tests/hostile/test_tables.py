@@ -240,6 +240,8 @@ def test_is_counted(tmp_path: Path, content: str, left_out: dict[str, int]) -> N
         (b"SQLite format 3\0" + b"\0" * 99, {}, "an SQLite database"),
         ("<!DOCTYPE html>\n<html></html>\n", {}, "no column 'session'.*it has <!DOCTYPE html>"),
         ("\x1b[31mred,item,time\n", {}, r"it has '\\x1b\[31mred'"),
+        (PLAIN, {"names": "session"}, "data.column_names='session': a list of names"),
+        (PLAIN, {"names": []}, r"data.column_names=\[\]: a list of names"),
         (PLAIN, {"separator": "t"}, "data.separator='t' stands in names"),
         (PLAIN, {"separator": ""}, "data.separator='' is empty"),
         (PLAIN, {"separator": '"'}, "quotes values"),
@@ -389,3 +391,61 @@ def test_both_readers_agree_across_blocks(tmp_path: Path, separator: str, quote:
     assert rows(read(tmp_path, content, separator=separator)) == written
     monkeypatch.setattr(text._TextTable, "_read_clean", lambda *arguments: None)
     assert rows(read(tmp_path, content, separator=separator)) == written
+
+
+def test_a_file_that_is_still_written_is_refused(tmp_path: Path, monkeypatch: Any) -> None:
+    from lab.data.tables import text
+
+    path = tmp_path / "events.csv"
+    header = text._TextTable._header
+
+    def grow(table: Any) -> Any:
+        with path.open("a") as file:
+            file.write("c,z,1396310400\n")
+        return header(table)
+
+    monkeypatch.setattr(text._TextTable, "_header", grow)
+    with pytest.raises(LabError, match="changed while it was read"):
+        read(tmp_path, PLAIN)
+
+
+def test_a_folder_is_no_table(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="a folder, no file"):
+        read_events(tmp_path, Columns("session", "item", "time"))
+
+
+def test_ids_that_only_look_alike_are_noted(tmp_path: Path) -> None:
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    events = read(tmp_path, f"{HEADER}a,{composed},{T}\na,{apart},{T + 1}\na,b,{T + 2}\n")
+    assert rows(events) == [("a", composed, T), ("a", apart, T + 1), ("a", "b", T + 2)]
+    assert events.noted == {"ids of items that look like another one, their accents written otherwise": 1}
+
+
+def test_one_time_for_all_is_noted(tmp_path: Path) -> None:
+    events = read(tmp_path, HEADER + f"a,z,{T}\na,x,{T}\nb,y,{T}\n")
+    assert rows(events) == [("a", "z", T), ("a", "x", T), ("b", "y", T)]
+    assert events.noted == {"all with one and the same time: the order of the lines decides": 3}
+
+
+@pytest.mark.parametrize("content", ["x" * 5000, HEADER + "y" * 5000, HEADER + f'a,"x",{T}\n"' + "y" * 5000])
+def test_a_line_without_an_end_is_no_table(tmp_path: Path, monkeypatch: Any, content: str) -> None:
+    from lab.data.tables import opening, quoting, text
+
+    monkeypatch.setattr(opening, "BLOCK", 64)
+    for module in (text, quoting):
+        monkeypatch.setattr(module, "LONGEST_LINE", 1000)
+    with pytest.raises(LabError, match="has more than 1000 signs: is it a table"):
+        read(tmp_path, content)
+
+
+@pytest.mark.parametrize("content", [stored(FRAME), gzip.compress(PLAIN.encode())])
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_taken(
+    tmp_path: Path, monkeypatch: Any, content: bytes
+) -> None:
+    from lab.data.tables import memory
+
+    monkeypatch.setattr(memory, "MEMORY", tmp_path / "meminfo")
+    assert rows(read(tmp_path, content)) == ROWS  # nothing is known of this system
+    (tmp_path / "meminfo").write_text("MemTotal:  8 kB\nMemAvailable:       0 kB\n")
+    with pytest.raises(LabError, match=r"(4 rows|\d+ bytes of text) take .* GiB at least"):
+        read(tmp_path, content)

@@ -54,6 +54,10 @@ def _note_twins(codes: NDArray[np.int64], names: Any, key: str, noted: dict[str,
     """Count ids such as 1.0 where there is an id 1 too: two ids, most likely of one thing."""
     import pyarrow.compute as pc
 
+    foreign = names.filter(pc.invert(pc.string_is_ascii(names)))
+    composed = pc.utf8_normalize(foreign, form="NFC")
+    if forms := len(foreign) - pc.count_distinct(composed).as_py():
+        noted[f"ids of {key}s that look like another one, their accents written otherwise"] = forms
     whole = names.filter(pc.match_substring_regex(names, _WHOLE))
     if not len(whole):
         return

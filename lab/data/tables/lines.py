@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+LONGEST_LINE = 1 << 27
+"""Signs: a million columns of a hundred signs fit."""
+
 _RUN = re.compile(r"[ \t]+")
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from lab.data.text_files import MARKS, NOT_FOR_FILES, WIDER
 from lab.errors import ConfigError, DataError
 
 BLOCK = 4 << 20
@@ -39,13 +40,6 @@ _FOREIGN = {
     b"\x80\x04": "is a pickle, which is never opened: save it as CSV or Parquet",
     b"\x80\x05": "is a pickle, which is never opened: save it as CSV or Parquet",
 }
-_MARKS = (  # UTF-32's begins as UTF-16's does
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
 
 
 def first_bytes(path: Path, count: int = 64) -> bytes:
@@ -114,22 +108,25 @@ class TextFile:
         if encoding is not None:
             try:
                 "".encode(encoding)
+                known = codecs.lookup(encoding).name not in NOT_FOR_FILES
             except LookupError:
+                known = False
+            if not known:
                 raise ConfigError(
                     f"{where}.encoding={encoding!r} is no encoding: utf-8, utf-16, gb18030, shift_jis, cp1252 are some"
-                ) from None
+                )
         with self._guard(), open_bytes(path) as file:
             start = file.read(4096)
         self.encoding, self.skip = self._encoding(start)
 
     def _encoding(self, start: bytes) -> tuple[str, int]:
         """Return the encoding and the length of the mark that names it."""
-        for mark, name in _MARKS:
+        for mark, name in MARKS:
             if start.startswith(mark) and self.declared is None:
                 return name, len(mark)
         if self.declared is not None:
             name = codecs.lookup(self.declared).name
-            for mark, marked in _MARKS:
+            for mark, marked in MARKS:
                 if start.startswith(mark) and marked.startswith(name.removesuffix("-sig")):
                     return marked, len(mark)
             return name, 0
@@ -171,7 +168,9 @@ class TextFile:
         if self.declared is None:
             what = f"{self.encoding.upper()}, which it is read as; name its encoding by {self.where}.encoding"
             return DataError(f"{self.path}: line {at} is not {what}: gb18030, shift_jis or cp1252, for instance")
-        return DataError(f"{self.path}: line {at} is not {self.where}.encoding={self.declared}; name the right one")
+        wider = WIDER.get(self.encoding)
+        other = f"{wider} holds more signs" if wider else "name the right one"
+        return DataError(f"{self.path}: line {at} is not {self.where}.encoding={self.declared}; {other}")
 
     def _guard(self) -> _Guard:
         return _Guard(self.path)

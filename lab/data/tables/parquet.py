@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from lab.data.tables.columns import ReadColumns, places, shown
+from lab.data.tables.memory import require_memory
 from lab.errors import DataError
+
+BYTES = 16
+"""What a value takes in memory at least: a number in a table of arrays, or a place in a text and a sign."""
 
 
 def read_parquet(path: Path, wanted: dict[str, str], where: str = "data") -> ReadColumns:
@@ -34,6 +38,7 @@ def read_parquet(path: Path, wanted: dict[str, str], where: str = "data") -> Rea
             for key, place in zip(wanted, at, strict=True):
                 _check_type(path, key, file.schema_arrow.field(place), where)
             rows = file.metadata.num_rows
+            require_memory(path, rows * (len(wanted) * BYTES + 8), f"its {rows} rows")
             table = file.read(columns=[names[place] for place in dict.fromkeys(at)])
         table.validate(full=True)  # text may be stored that is no text
         columns = {}

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from lab.data.tables.lines import LONGEST_LINE
+
 _QUOTE, _LF, _CR = 0x22, 0x0A, 0x0D
 
 
@@ -26,6 +28,9 @@ def _of_whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
         end = max(block.rfind(b"\n"), block.rfind(b"\r")) + 1
         if not end:
             carried.append(block)
+            if sum(map(len, carried)) > LONGEST_LINE:
+                yield b'"'  # which is not plain: the careful reader refuses such a line
+                return
             continue
         yield b"".join([*carried, block[:end]])
         carried = [block[end:]]

@@ -17,7 +17,8 @@ from typing import Any
 
 from lab.config.separators import BLANKS, normalize_separator
 from lab.data.tables.columns import ReadColumns, TextLayout, places, shown
-from lab.data.tables.lines import Blanks, line_end
+from lab.data.tables.lines import LONGEST_LINE, Blanks, line_end
+from lab.data.tables.memory import require_memory
 from lab.data.tables.opening import BLOCK, BlockReader, TextFile
 from lab.data.tables.quoting import plainly_quoted
 from lab.errors import DataError
@@ -56,7 +57,19 @@ class _TextTable:
         self.first_odd = ""
 
     def read(self) -> ReadColumns:
-        """Return the columns."""
+        """Return the columns.
+
+        Raises:
+            DataError: the file changed meanwhile: it is read more than once, and all that was found out must hold.
+        """
+        before = self.path.stat()
+        found = self._read()
+        after = self.path.stat()
+        if (before.st_size, before.st_mtime_ns, before.st_ino) != (after.st_size, after.st_mtime_ns, after.st_ino):
+            raise DataError(f"{self.path}: changed while it was read; wait until it is written, or read a copy")
+        return found
+
+    def _read(self) -> ReadColumns:
         quoted, used = self._scan()
         self.sign = self.separator.encode()
         if len(self.sign) > 1 and self.separator != BLANKS:
@@ -83,8 +96,9 @@ class _TextTable:
 
     def _scan(self) -> tuple[bool, bytes]:
         """Look at all of the text: does it quote after its first line, and which control signs does it hold?"""
-        quoted, used, first, any_text = False, b"", True, False
+        quoted, used, first, any_text, total = False, b"", True, False, 0
         for block in self.file.blocks():
+            total += len(block)
             any_text = any_text or bool(block.strip())
             used = bytes(sorted({*used, *(sign[0] for sign in _STAND_INS if sign in block)}))
             body = block
@@ -98,6 +112,7 @@ class _TextTable:
             quoted = quoted or (self.layout.quotes and b'"' in body)
         if not any_text:
             raise DataError(f"{self.path}: is empty")
+        require_memory(self.path, total, f"its {total} bytes of text")
         return quoted, used
 
     def _blocks(self) -> Iterator[bytes]:
@@ -113,10 +128,19 @@ class _TextTable:
             yield text[: len(text) - keep]
         yield carried
 
-    def _lines(self) -> Any:
-        """Return the lines of the text, with their ends."""
+    def _lines(self) -> Iterator[str]:
+        """Yield the lines of the text, with their ends.
+
+        Raises:
+            DataError: one is so long that it is none of a table.
+        """
         raw = io.BufferedReader(BlockReader(self._blocks()), BLOCK)
-        return io.TextIOWrapper(raw, encoding="utf-8", newline="")
+        readline, number = io.TextIOWrapper(raw, encoding="utf-8", newline="").readline, 0
+        while line := readline(LONGEST_LINE):
+            number += 1
+            if len(line) == LONGEST_LINE:
+                raise DataError(f"{self.path}: line {number} has more than {LONGEST_LINE} signs: is it a table?")
+            yield line
 
     def _records(self) -> Any:
         """Return an iterator over lists of values, with ``line_num``."""
@@ -257,7 +281,11 @@ class _TextTable:
 
     def _quoting(self, error: csv.Error, line: int) -> DataError:
         what = str(error)
-        if "field limit" in what or "end of data" in what:
+        if "field limit" in what:
+            what = (
+                f"a value of more than {csv.field_size_limit()} signs: a quote sign that is not closed swallows lines"
+            )
+        elif "end of data" in what:
             what = "a quote sign is not closed and swallows the lines after it"
         return DataError(
             f"{self.path}: line {line}: {what}; if quote signs are signs like any other in this file, set "

@@ -141,6 +141,8 @@ def odd_times(times: Seconds, time_format: str, path: object, where: str = "data
         f"with a time after 2100, up to {day(last)}: is the unit right?": int((times > _LATE).sum()),
         f"with a time before 1970, from {day(first)}": int((times < 0).sum()),
     }
+    if first == last:
+        odd["all with one and the same time: the order of the lines decides"] = len(times) if len(times) > 1 else 0
     if first >= 0 and last < _FEBRUARY:
         odd["with a time in January or February 1970: is the unit right, or do they count from a start?"] = len(times)
     return {what: count for what, count in odd.items() if count}

@@ -1,0 +1,31 @@
+"""Is there memory for a table? A file of a few bytes may stand for billions of rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lab.errors import DataError
+
+MEMORY = Path("/proc/meminfo")
+
+
+def require_memory(path: Path, needed: int, what: str) -> None:
+    """Refuse a table that cannot be held.
+
+    Args:
+        path: its file, for the message.
+        needed: the fewest bytes that it takes.
+        what: of how much it is.
+
+    Raises:
+        DataError: more than the system has to give; where that is not known, nothing is refused.
+    """
+    if not MEMORY.is_file():
+        return
+    fields = dict(line.split(":", 1) for line in MEMORY.read_text().splitlines() if ":" in line)
+    kibibytes = fields.get("MemAvailable", "").split()
+    if kibibytes and needed > (free := int(kibibytes[0]) * 1024):
+        raise DataError(
+            f"{path}: {what} take {needed / 2**30:.1f} GiB at least, this machine has {free / 2**30:.1f} GiB free; "
+            "read a part of it, or use a machine with more memory"
+        )
