@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from lab.run_directory import RunDirectory
+from lab.text import printable
 
 
 def print_config(config: Mapping[str, Any]) -> None:
@@ -77,7 +78,7 @@ def print_tables(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
 def print_notes(notes: Sequence[str]) -> None:
     """Print what should be known before a number is believed, a line each."""
     for note in notes:
-        print(f"note: {note}")
+        print(f"note: {printable(note)}")
 
 
 def _cell(value: Any) -> str:

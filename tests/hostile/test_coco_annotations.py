@@ -403,6 +403,16 @@ def test_masks(tmp_path: Path, name: str) -> None:
     assert right(rows_of(tmp_path, change(make(tmp_path), ("annotations", 0, "segmentation"), mask), "masks")[0])
 
 
+def test_polygons_as_shares_and_far_outside_are_told(tmp_path: Path) -> None:
+    content = make(tmp_path)
+    shares = [[value / 64 for value in SQUARE]]
+    row = rows_of(tmp_path, change(content, ("annotations", 0, "segmentation"), shares), "masks")[0]
+    assert (len(row["tiny"]), row["beyond"]) == (1, [])
+    far = [[value * 3 for value in SQUARE]]
+    row = rows_of(tmp_path, change(content, ("annotations", 0, "segmentation"), far), "masks")[0]
+    assert (row["tiny"], row["beyond"]) == ([], ["[12.0, 18.0, 102.0, 108.0] (annotation 1)"])
+
+
 def panoptic_rows(root: Path, edit: Callable[[dict[str, Any]], Any]) -> list[dict[str, Any]]:
     content = json.loads((make_panoptic(root) / PANOPTIC).read_text())
     edit(content)
