@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ROWS_VERSION = 2  # part of the cache key: raise it when the content of rows changes
+ROWS_VERSION = 3  # part of the cache key: raise it when the content of rows changes
 ROW_COLUMNS = {
     "image_id": "int64",
     "file_name": "string",
@@ -124,16 +124,26 @@ def _add_object(row: dict[str, Any], item: RawObject, height: int, width: int) -
     if not is_box or wide <= 0 or high <= 0:
         row["bad_boxes"].append(shown)
         return
-    if wide < 1 or high < 1:
-        row["tiny"].append(shown)
-    if max(-x1, x2 - width) > BEYOND * width or max(-y1, y2 - height) > BEYOND * height:
-        row["beyond"].append(shown)
+    tell_odd_box(row, item.box, (height, width), item.name)
     if item.mended:
         row["mended"].append(f"{item.mended}{which}")
     row["boxes"].append(list(item.box))
     row["labels"].append(item.label)
     row["area"].append((x2 - x1) * (y2 - y1) if item.area is None else item.area)
     row["iscrowd"].append(item.iscrowd)
+
+
+def tell_odd_box(row: dict[str, Any], box: tuple[float, float, float, float], size: tuple[int, int], name: str) -> None:
+    """Add a box (xyxy) to ``row["tiny"]`` or ``row["beyond"]`` where it is odd in an image of (height, width)."""
+    (x1, y1, x2, y2), (height, width) = box, size
+    shown = f"{[round(value, 2) for value in box]}" + (f" ({name})" if name else "")
+    wide, high = min(x2, width) - max(x1, 0), min(y2, height) - max(y1, 0)
+    if min(wide, high) <= 0:
+        return  # no part of it is in the image: it is left out, and told as such
+    if min(wide, high) < 1:
+        row["tiny"].append(shown)
+    if max(-x1, x2 - width) > BEYOND * width or max(-y1, y2 - height) > BEYOND * height:
+        row["beyond"].append(shown)
 
 
 def tell_once(message: str) -> None:

@@ -13,11 +13,12 @@ from typing import Annotated, Any, Literal
 
 from lab.data.annotations import ROWS_VERSION, BadSamplePolicy, RawObject, build_table, make_row
 from lab.data.class_names import NO_CATEGORY, distinct_names
-from lab.data.coco_json import BoxEntry, check_categories, join_problems, load_lists, read_file, usable_area
+from lab.data.coco_json import BoxEntry, check_categories, join_problems, read_file, usable_area
 from lab.data.detection import DetectionDataset
 from lab.data.fields import short
 from lab.data.files_module import Augmentation, FilesDataModule
 from lab.data.fingerprint import coco_fingerprint
+from lab.data.json_files import load_lists
 from lab.data.parts import Part, split_of_one
 from lab.data.transforms import DetectionTransform
 from lab.errors import ConfigError, DataError

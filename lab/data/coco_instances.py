@@ -19,13 +19,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lab.data.annotations import BadSamplePolicy, build_table, find_image
+from lab.data.annotations import ROWS_VERSION, BadSamplePolicy, build_table, find_image, tell_odd_box
 from lab.data.class_names import distinct_names
 from lab.data.coco import label_names, read_categories, split_files
 from lab.data.coco_json import MaskEntry, join_problems, read_file, usable_area
 from lab.data.fields import short
 from lab.data.fingerprint import coco_fingerprint
-from lab.data.masks import encode_object, usable_mask
+from lab.data.masks import encode_object, polygons_box, usable_mask
 from lab.data.parts import Part, split_of_one
 from lab.data.segmentation import Annotation, SegmentationDataset
 from lab.data.segmentation_module import SegmentationAugmentation, SegmentationFilesModule
@@ -51,6 +51,8 @@ ROW_COLUMNS = {
     "unreadable": "string",
     "bad_objects": "[string]",
     "mended": "[string]",
+    "beyond": "[string]",
+    "tiny": "[string]",
     "twice": "[string]",
     "bad_images": "[string]",
     "strays": "[string]",
@@ -101,7 +103,7 @@ class InstancesDataset(SegmentationDataset):
     ) -> None:
         self._fingerprint = coco_fingerprint(root, annotations, images)
         source, folder = Path(root) / annotations, Path(root) / images
-        arguments = {"annotations": str(source.resolve()), "key": f"2-{self._fingerprint}"}
+        arguments = {"annotations": str(source.resolve()), "key": f"{ROWS_VERSION}-{self._fingerprint}"}
         categories = build_table(read_categories, arguments, {"id": "int64", "name": "string"})[:]
         pairs = distinct_names(list(zip(categories["id"], categories["name"], strict=True)), str(source))
         names, self.label_to_category = label_names(pairs, "contiguous")
@@ -255,6 +257,8 @@ def _add_object(row: dict[str, Any], item: MaskEntry, labels: Mapping[int, int],
         row["bad_objects"].append(f"annotation {item.id} ({problem})")
     if mask is None:
         return
+    if isinstance(mask, list):
+        tell_odd_box(row, polygons_box(mask), size, f"annotation {item.id}")
     area = usable_area(item.area)
     if area is None and item.area is not None:
         row["mended"].append(f"area={short(item.area)} (annotation {item.id})")

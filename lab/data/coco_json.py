@@ -14,25 +14,12 @@ from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, TypeAdapter
-from pydantic_core import from_json
 
 from lab.data.fields import Flag, Identity, Number, Whole, check_each, identity_of, short, whole_of
-from lab.data.text_files import decode_text
+from lab.data.json_files import load_lists
 from lab.errors import DataError
 
-LISTS = ("images", "annotations", "categories")
 MAX_NAME, MAX_PATH = 255, 2000  # bytes of a file's name on every usual file system, and of one with its folders
-OTHER_EXPORTS = (
-    ({"shapes", "imagePath"}, "labelme's file of one image"),
-    ({"_via_img_metadata"}, "a project of VIA"),
-    ({"regions", "filename"}, "an export of VIA"),
-    ({"image", "annotations"}, "an export of CreateML"),
-    ({"image_id", "score"}, "a file of results"),
-    ({"data", "annotations"}, "an export of Label Studio"),
-    ({"features", "type"}, "GeoJSON"),
-)
-"""What a json that is not of COCO's layout may be, by keys of its top level or of its first entry."""
-
 _Loose = Field(union_mode="left_to_right")
 T = TypeVar("T", bound="ObjectEntry")
 
@@ -156,66 +143,6 @@ class CocoFile(Generic[T]):
     def problems(self) -> dict[str, list[str]]:
         """Return the columns of what is wrong with the file itself, for its first row."""
         return {"bad_images": self.bad_images, "strays": self.strays, "twice": self.twice}
-
-
-def read_json(path: Path) -> Any:
-    """Return what a json file holds; it may begin with a byte order mark, or be UTF-16.
-
-    Raises:
-        DataError: it is no text, or not json.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    if content[:2] in (b"\x1f\x8b", b"PK"):
-        raise DataError(f"{path} is compressed, not json; unpack it")
-    plain = content[:1] in b"[{ \r\n\t" and content[1:2] != b"\0"
-    try:
-        return from_json(content if plain else decode_text(content, str(path)))
-    except ValueError as error:
-        if isinstance(error, DataError):
-            raise
-        if plain:
-            decode_text(content, str(path))  # another encoding says so itself
-        raise DataError(f"{path} is not json ({error}); unpack or download it again") from error
-
-
-def load_lists(path: Path, file: str, panoptic: bool = False) -> dict[str, list[Any]]:
-    """Return the content of a json of COCO's layout.
-
-    Args:
-        path: the json.
-        file: what COCO calls such a file, for messages.
-        panoptic: whether the annotations should hold segments.
-
-    Raises:
-        DataError: it is not json, lacks one of the three lists, or holds segments where objects should be.
-    """
-    content = read_json(path)
-    found = content if isinstance(content, dict) else {}
-    missing = [name for name in LISTS if not isinstance(found.get(name), list)]
-    if panoptic:
-        missing = [name for name in LISTS if name in missing or not found[name]]
-    if missing:
-        other = [f"'{name}' is no list" for name in missing if found.get(name) not in (None, [])]
-        what = "; ".join([*other, *_other_export(content)])
-        raise DataError(
-            f"{path} lacks {', '.join(missing)}; COCO's {file}_*.json has the lists {', '.join(LISTS)}"
-            + (f"; {what}" if what else "")
-        )
-    if not found["categories"]:
-        raise DataError(f"{path} names no categories; give at least one with 'id' and 'name'")
-    segments = any(isinstance(item, dict) and "segments_info" in item for item in found["annotations"][:1])
-    if segments and not panoptic:
-        raise DataError(
-            f"{path} is a json of panoptic segments, not of instances; take instances_*.json, or data=coco_panoptic"
-        )
-    if panoptic and not any(isinstance(item, dict) and "segments_info" in item for item in found["annotations"]):
-        raise DataError(
-            f"{path} is a json of instances, not of panoptic segments; take panoptic_*.json, or data=coco_instances"
-        )
-    return found
 
 
 def read_file(path: Path, folder: Path, kind: type[T], file: str = "instances", panoptic: bool = False) -> CocoFile[T]:
@@ -383,20 +310,6 @@ def _whole_or_zero(value: Any) -> int:
         return max(whole_of(value), 0)
     except ValueError:
         return 0
-
-
-def _other_export(content: Any) -> list[str]:
-    """Return what a json of another layout looks like, if it is known."""
-    first = content
-    if isinstance(content, list):
-        first = content[0] if content else None
-    elif isinstance(content, dict) and content and all(isinstance(value, dict) for value in content.values()):
-        first = {**next(iter(content.values())), **content}
-    keys = set(first) if isinstance(first, dict) else set()
-    for wanted, what in OTHER_EXPORTS:
-        if wanted <= keys:
-            return [f"this looks like {what}: export it as COCO"]
-    return ["its top level is a list"] if isinstance(content, list) else []
 
 
 def _adapter(kind: type[Any]) -> TypeAdapter[list[Any]]:

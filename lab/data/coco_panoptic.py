@@ -25,11 +25,11 @@ from lab.data.coco_json import (
     check_categories,
     is_name,
     join_problems,
-    load_lists,
     read_file,
 )
 from lab.data.fields import Flag, Whole, check_each, short
 from lab.data.fingerprint import panoptic_fingerprint
+from lab.data.json_files import load_lists
 from lab.data.label_maps import LabelTable, label_header, read_ids
 from lab.data.segmentation import Annotation, SegmentationDataset
 from lab.data.segmentation_module import SegmentationAugmentation, SegmentationFilesModule

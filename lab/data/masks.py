@@ -70,6 +70,12 @@ def encode_object(stored: Any, size: tuple[int, int]) -> bytes:
     return bytes(stored["counts"].encode())
 
 
+def polygons_box(polygons: list[list[float]]) -> tuple[float, float, float, float]:
+    """Return the box (xyxy) around polygons."""
+    xs, ys = [value for part in polygons for value in part[::2]], [value for part in polygons for value in part[1::2]]
+    return min(xs), min(ys), max(xs), max(ys)
+
+
 def _usable_polygons(stored: list[Any], size: tuple[int, int]) -> tuple[list[list[float]] | None, str]:
     """Return the polygons that can be rasterised, and what is wrong with the others."""
     good, corners, far = [], 0, 0

@@ -16,8 +16,9 @@ import pytest
 from lab.data import annotations, coco, coco_instances, coco_panoptic
 from lab.data.coco import CocoDataset
 from lab.data.coco_instances import InstancesDataset
-from lab.data.coco_json import BoxEntry, read_file, read_json
+from lab.data.coco_json import BoxEntry, read_file
 from lab.data.coco_panoptic import PanopticDataset
+from lab.data.json_files import read_json
 from lab.errors import ConfigError, DataError, LabError
 from tests.data_factory import make_coco, make_panoptic
 
@@ -303,6 +304,7 @@ OTHERS = {
     "[" * 100_000: "is not json",
     '{"images": 1' + "0" * 5000 + "}": "is not json",
     '{"a": "\\ud800"}': "is not json",
+    '{"images": [], "annotations": [], "annotations": [], "categories": []}': "'annotations' twice at its top level",
     '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "x"}]}': "none of the 0 entries of 'images'",
 }
 
@@ -314,6 +316,13 @@ def test_what_is_no_json_of_coco_is_refused_in_one_line(tmp_path: Path, text: st
         rows_of(tmp_path, text)
     assert OTHERS[text] in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_words_that_are_keys_elsewhere_are_no_matter(tmp_path: Path) -> None:
+    content = make(tmp_path)
+    content["info"] = {"images": 2, "images ": "categories", "x": "images"}
+    content["categories"][0]["supercategory"] = "annotations"
+    assert len(rows_of(tmp_path, content)) == 2
 
 
 def test_files_that_are_no_text(tmp_path: Path) -> None:
@@ -392,6 +401,16 @@ MASKS: dict[str, tuple[Any, Callable[[dict[str, Any]], bool]]] = {
 def test_masks(tmp_path: Path, name: str) -> None:
     mask, right = MASKS[name]
     assert right(rows_of(tmp_path, change(make(tmp_path), ("annotations", 0, "segmentation"), mask), "masks")[0])
+
+
+def test_polygons_as_shares_and_far_outside_are_told(tmp_path: Path) -> None:
+    content = make(tmp_path)
+    shares = [[value / 64 for value in SQUARE]]
+    row = rows_of(tmp_path, change(content, ("annotations", 0, "segmentation"), shares), "masks")[0]
+    assert (len(row["tiny"]), row["beyond"]) == (1, [])
+    far = [[value * 3 for value in SQUARE]]
+    row = rows_of(tmp_path, change(content, ("annotations", 0, "segmentation"), far), "masks")[0]
+    assert (row["tiny"], row["beyond"]) == ([], ["[12.0, 18.0, 102.0, 108.0] (annotation 1)"])
 
 
 def panoptic_rows(root: Path, edit: Callable[[dict[str, Any]], Any]) -> list[dict[str, Any]]:
