@@ -20,6 +20,7 @@ from lab.assembly import (
     Plan,
     build_data,
     build_task,
+    check_weights,
     device_arguments,
     load_task,
     make_plan,
@@ -31,6 +32,7 @@ from lab.callbacks.checkpoint import RunCheckpoint, start_at
 from lab.callbacks.ema import EMA
 from lab.callbacks.interrupt import Interrupt
 from lab.callbacks.progress import ProgressBar
+from lab.callbacks.resumable import read_training
 from lab.callbacks.run_state import RunState
 from lab.callbacks.steps import StepLog
 from lab.checkpoint.format import CheckpointReader
@@ -224,6 +226,7 @@ def _where_to_start(run: RunDirectory) -> tuple[int, Path | None]:
         try:
             reader = CheckpointReader(path)
             reader.verify()
+            read_training(reader)
         except CheckpointError as error:
             damaged.append(path)
             print(f"warning: {error}", file=sys.stderr)
@@ -335,6 +338,7 @@ def check(config: dict[str, Any]) -> int:
     plan = make_plan(config, data, place)
     with torch.device("meta"):
         task = build_task(config, data, plan.schedule_steps)
+    weights = check_weights(config, task)
     if task.is_trained:
         task.configure_optimizers()
     line = task.dry_run(data.first_batch().to("meta"))
@@ -345,6 +349,8 @@ def check(config: dict[str, Any]) -> int:
     print(f"model     {config['model']['name']}: {count / 1e6:.2f} M parameters, {task.describe_data()}")
     print(f"training  {plan.max_steps} steps, {plan.steps_per_epoch} an epoch, validation every {plan.val_every}")
     print(f"batch     {line}")
+    if weights:
+        print(f"weights   {weights}")
     print_plan(config, task, data, place)
     print("check passed: nothing was trained")
     return 0
