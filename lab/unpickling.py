@@ -77,5 +77,7 @@ def reason_of(error: BaseException) -> str:
     if "weights_only" in text or "Weights only" in text:
         named = _GLOBAL.search(text)
         return f"it names {named[1]}, and only plain data is read" if named else "it holds more than plain data"
+    if isinstance(error, OSError) and error.strerror:  # without the path, which the message has already
+        text = error.strerror
     text = " ".join(text.split())[:200]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -135,8 +135,9 @@ def unwrap(
     return best
 
 
-def _fits(own: Mapping[str, Tensor]) -> Callable[[Mapping[str, Tensor]], int]:
-    return lambda state: sum(key in own or _bare(key) in own for key in state)
+def _fits(own: Mapping[str, Tensor]) -> Callable[[Mapping[str, Tensor]], tuple[int, int]]:
+    """Return the function that counts the keys that fit, without wrappers of parts first, then as they stand."""
+    return lambda state: (sum(key in own or _bare(key) in own for key in state), sum(key in own for key in state))
 
 
 def _converted(state: dict[str, Tensor], convert: Callable[[Any], Any] | None) -> dict[str, Tensor]:

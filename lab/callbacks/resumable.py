@@ -34,16 +34,25 @@ def read_training(reader: CheckpointReader, task: str | None = None) -> dict[str
     return state
 
 
-def check_alike(reader: CheckpointReader, what: str, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def check_alike(
+    reader: CheckpointReader, what: str, saved: Mapping[str, Any], now: Mapping[str, Any], needed: str
+) -> None:
     """Check that saved values can take the place of those that stand there now.
 
+    Args:
+        reader: of the checkpoint, for the message.
+        what: what the values are.
+        saved: those of the checkpoint; another version of torch may have written fewer.
+        now: those that stand there.
+        needed: the one that must not be missing.
+
     Raises:
-        CheckpointError: one is missing, or of another type.
+        CheckpointError: it is missing, or one is of another type.
     """
+    if needed not in saved:
+        raise CheckpointError(f"{reader.path} is damaged: its {what} lack {needed!r}")
     for key, value in now.items():
-        if key not in saved:
-            raise CheckpointError(f"{reader.path} is damaged: its {what} lack {key!r}")
-        if not alike(saved[key], value):
+        if key in saved and not alike(saved[key], value):
             kinds = f"a {type(saved[key]).__name__}, which is a {type(value).__name__} here"
             raise CheckpointError(f"{reader.path} is damaged: {key!r} of its {what} is {kinds}")
 

@@ -68,7 +68,7 @@ class RunState:
         self._compare(reader, trainer, state)
         access.restore(reader, module, optimizer)
         for group, saved in zip(optimizer.param_groups, state["optimizer_groups"], strict=False):
-            check_alike(reader, "optimizer_groups", {**saved, "params": group["params"]}, group)
+            check_alike(reader, "optimizer_groups", {**saved, "params": group["params"]}, group, "lr")
         access.restore_groups(module, optimizer, state["optimizer_groups"])
         for config, saved in zip(trainer.lr_scheduler_configs, state["lr_schedulers"], strict=True):
             config.scheduler.load_state_dict(saved)
@@ -95,7 +95,7 @@ class RunState:
             unknown = sorted(map(str, theirs.keys() - ours.keys()))
             if unknown:
                 raise CheckpointError(f"{reader.path} is damaged: its lr_schedulers have {unknown[0][:80]!r}")
-            check_alike(reader, "lr_schedulers", theirs, ours)
+            check_alike(reader, "lr_schedulers", theirs, ours, "last_epoch")
 
     @staticmethod
     def _network_state(module: pl.LightningModule) -> dict[str, Tensor]:
