@@ -18,8 +18,9 @@ from lab.checkpoint.finite import require_finite
 from lab.config.checks import DATA_METADATA
 from lab.data.datamodule import DataModule, LoadPlan
 from lab.errors import ConfigError
+from lab.pretrained import WeightsSource
 from lab.ranks import Place
-from lab.registry import allow_package, build, load_weights
+from lab.registry import allow_package, build, find_weights, load_weights
 from lab.strategies import collectives
 from lab.strategies.build import IN_ONE_PROCESS, data_ranks, make_strategy
 from lab.strategies.environment import ManagedEnvironment
@@ -172,6 +173,28 @@ def device_arguments(config: Mapping[str, Any], place: Place) -> dict[str, Any]:
     elif config["strategy"]["name"] != "single":
         arguments["strategy"] = make_strategy(config["strategy"])
     return arguments
+
+
+def check_weights(config: Mapping[str, Any], task: Task) -> str:
+    """Compare the weights that a config names with its task, which stands on the meta device: nothing is filled.
+
+    Returns:
+        What was compared, in a few words; nothing where no weights are named.
+
+    Raises:
+        CheckpointError: they cannot be read, or do not fit.
+    """
+    source, target = config["ckpt"] or config["model"]["pretrained"], config["model"]["net"]["_target_"]
+    if source is None:
+        return ""
+    if config["stage"] != "fit" and Path(source).is_dir():
+        with torch.device("meta"):
+            type(task).load_from_checkpoint(source, config["eval"])
+        return f"{source}: all that the task holds is there"
+    found, folder = find_weights(target, source), config["paths"]["weights_dir"]
+    if isinstance(found, WeightsSource) and not found.place(folder).is_file():
+        return f"{source}: not compared, since {found.place(folder)} is not there yet and a check fetches nothing"
+    return str(load_weights(task.net, target, source, folder))
 
 
 def load_task(config: Mapping[str, Any], data: DataModule) -> Task:

@@ -17,6 +17,7 @@ from typing import Any
 
 from lab.allowed import NotAllowed, admit, allow_package, allowed_packages, is_sealed, register
 from lab.errors import ConfigError, LabError, RegistryError, closest
+from lab.unpickling import reason_of
 
 __all__ = [
     "allow_package",
@@ -126,7 +127,7 @@ def _construct(value: Any) -> Any:
     except LabError as error:
         raise type(error)(f"{at}{error}") from error
     except Exception as error:
-        raise ConfigError(f"{at}{value.name} failed with {type(error).__name__}: {error}") from error
+        raise ConfigError(f"{at}{value.name} failed with {reason_of(error)}") from error
 
 
 def _resolve(target: Any, path: str, target_key: str) -> tuple[str, Callable[..., Any]]:

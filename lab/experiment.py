@@ -21,6 +21,7 @@ from lab.assembly import (
     Plan,
     build_data,
     build_task,
+    check_weights,
     device_arguments,
     load_task,
     make_plan,
@@ -34,6 +35,7 @@ from lab.callbacks.ema import EMA
 from lab.callbacks.interrupt import Interrupt
 from lab.callbacks.own_directory import OwnDirectory
 from lab.callbacks.progress import ProgressBar
+from lab.callbacks.resumable import read_training
 from lab.callbacks.run_state import RunState
 from lab.callbacks.steps import StepLog
 from lab.checkpoint.finite import check_finite, require_finite
@@ -308,6 +310,7 @@ def _where_to_start(run: RunDirectory, metrics: MetricsCSV) -> tuple[int, Path |
         try:
             reader = CheckpointReader(path)
             reader.verify()
+            read_training(reader)
             check_finite(reader)
         except CheckpointError as error:
             damaged.append(path)
@@ -442,6 +445,7 @@ def check(config: dict[str, Any]) -> int:
     plan = make_plan(config, data, place)
     with torch.device("meta"):
         task = build_task(config, data, plan.schedule_steps)
+    weights = check_weights(config, task)
     if task.is_trained:
         task.configure_optimizers()
     line = task.dry_run(data.first_batch().to("meta"))
@@ -454,6 +458,8 @@ def check(config: dict[str, Any]) -> int:
     print(f"training  {plan.max_steps} steps, {plan.steps_per_epoch} an epoch, validation every {plan.val_every}")
     print(f"batch     {line}")
     _say_warmup(config, plan)
+    if weights:
+        print(f"weights   {weights}")
     print_plan(config, task, data, place)
     print("check passed: nothing was trained")
     return 0

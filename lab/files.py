@@ -103,6 +103,14 @@ def _exchange(one: Path, other: Path) -> bool:
     return bool(renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
 
 
+def is_there(path: str | Path) -> bool:
+    """Whether something stands at a path; what no path can be (a name too long, a zero byte) is not there."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
 def is_checkpoint(path: str | Path) -> bool:
     """Whether a path is the folder of a checkpoint."""
     return (Path(path) / CHECKPOINT_INDEX).is_file()

@@ -12,17 +12,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab.errors import CheckpointError, RegistryError
-from lab.unpickling import read_arrays
+from lab.unpickling import reason_of
+from lab.weights import read_state_dict, unwrap
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+__all__ = [
+    "LoadReport",
+    "WeightsSource",
+    "fetch",
+    "fetch_from_hub",
+    "load_pretrained",
+    "read_state_dict",
+    "weights_dir",
+]
+
 logger = logging.getLogger(__name__)
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+\Z")
 _TIMEOUT_SECONDS = 20.0
-# Keys under which trainers keep the weights, and names under which they hold the network.
-_CONTAINERS = ("model", "state_dict", "model_state_dict")
-_PREFIXES = ("module.", "net.", "model.", "model.net.", "_orig_mod.")
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,10 @@ class WeightsSource:
     url: str
     sha256: str
     file_name: str
+
+    def place(self, directory: str | Path | None = None) -> Path:
+        """Return where the file stands once it is fetched."""
+        return weights_dir(directory) / self.file_name
 
     @classmethod
     def parse(cls, source: str | Mapping[str, str], where: str) -> WeightsSource:
@@ -77,7 +89,7 @@ def fetch(source: WeightsSource, directory: str | Path | None = None) -> Path:
     """
     import hashlib
 
-    path = weights_dir(directory) / source.file_name
+    path = source.place(directory)
     if not path.is_file():
         _download(source, path)
         return path
@@ -151,62 +163,6 @@ def fetch_from_hub(repository: str, with_weights: bool, cached: bool = False) ->
         ) from error
 
 
-def read_state_dict(file: str | Path) -> dict[str, Tensor]:
-    """Read the tensors of a ``.safetensors`` file, a torch checkpoint or a checkpoint folder; nothing is executed.
-
-    Raises:
-        CheckpointError: the file is missing, damaged, or holds no dictionary of tensors.
-    """
-    import argparse
-
-    import torch
-
-    path = Path(file)
-    if path.is_dir():
-        from lab.checkpoint.format import CheckpointReader
-
-        reader = CheckpointReader(path)
-        reader.verify()
-        return {name.removeprefix("model/"): reader.read(name) for name in reader.names("model/")}
-    if not path.is_file():
-        raise CheckpointError(f"weights {path} do not exist")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content: Any = load_file(path)
-        elif path.suffix == ".pkl":
-            content = _tensors(read_arrays(path))
-        else:
-            # The official DETR code keeps its command line, a harmless Namespace, beside the weights.
-            with torch.serialization.safe_globals([argparse.Namespace]):
-                content = torch.load(path, map_location="cpu", weights_only=True)
-    except CheckpointError as error:
-        raise CheckpointError(f"weights {path} are not read: {error}") from error
-    except Exception as error:  # zipfile, pickle, safetensors and torch each have errors of their own for a bad file
-        raise CheckpointError(
-            f"weights {path} cannot be read as tensors alone ({type(error).__name__}: {str(error).splitlines()[0]})"
-        ) from error
-    for key in _CONTAINERS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
-    tensors = {key: value for key, value in content.items() if isinstance(value, torch.Tensor)} if content else {}
-    if not tensors:
-        raise CheckpointError(f"weights {path} hold no tensors by name")
-    return tensors
-
-
-def _tensors(content: Any) -> Any:
-    """Turn the numpy arrays in nested dicts into tensors."""
-    import numpy as np
-    import torch
-
-    if isinstance(content, Mapping):
-        return {key: _tensors(value) for key, value in content.items()}
-    return torch.from_numpy(np.array(content)) if isinstance(content, np.ndarray) else content
-
-
 def load_pretrained(
     model: nn.Module,
     file: str | Path,
@@ -233,10 +189,11 @@ def load_pretrained(
     path = Path(file)
     state = read_state_dict(path)
     own = model.state_dict()
-    if converter is not None:
-        module, _, function = converter.rpartition(".")
-        state = dict(getattr(importlib.import_module(module), function)(state))
-    state = _strip_prefix(state, own)
+    module, _, function = (converter or "").rpartition(".")
+    try:
+        state = unwrap(state, own, getattr(importlib.import_module(module), function) if converter else None)
+    except CheckpointError as error:
+        raise CheckpointError(f"weights {path} do not fit: {error}") from error
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     dropped = tuple(
         key
@@ -254,7 +211,12 @@ def load_pretrained(
     ]
     if wrong:
         raise CheckpointError(f"weights {path} do not fit: shape of {_some(wrong)}")
-    result = model.load_state_dict(state, strict=False)
+    if any(value.is_meta for value in own.values()):  # the shapes are compared, nothing is filled
+        state = {key: value.to("meta") for key, value in state.items()}
+    try:
+        result = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise CheckpointError(f"weights {path} do not fit: {reason_of(error)}") from error
     missing = tuple(key for key in result.missing_keys if key not in dropped)
     report = LoadReport(path, missing, tuple(result.unexpected_keys), dropped)
     if strict and (report.missing or (report.unexpected and not allow_unexpected)):
@@ -262,16 +224,6 @@ def load_pretrained(
     if report.missing or report.unexpected:
         logger.log(logging.INFO if strict else logging.WARNING, "weights: %s", report)
     return report
-
-
-def _strip_prefix(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Undo the wrapping by a trainer or DataParallel, if it explains the keys better than none does."""
-
-    def fitting(prefix: str) -> int:
-        return sum(key.startswith(prefix) and key[len(prefix) :] in own for key in state)
-
-    best = max(("", *_PREFIXES), key=fitting)
-    return {key.removeprefix(best): value for key, value in state.items() if key.startswith(best)} if best else state
 
 
 def _change(found: Tensor, expected: Tensor | None) -> str:

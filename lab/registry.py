@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 from lab.allowed import is_sealed
 from lab.building import allow_package, build, check_arguments, register
 from lab.errors import CheckpointError, ConfigError, RegistryError, closest
+from lab.files import is_there
 from lab.pretrained import LoadReport, WeightsSource, fetch, fetch_from_hub, load_pretrained, weights_dir
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ __all__ = [
     "allow_package",
     "build",
     "create_model",
+    "find_weights",
     "is_model",
     "list_models",
     "load_pretrained",
@@ -353,7 +355,7 @@ def load_weights(
     """Load pretrained weights into a model that was built from ``target``.
 
     Args:
-        model: the model.
+        model: the model; on the meta device names and shapes are compared, and nothing is filled.
         target: a registered name, or the dotted path of a class of which registered models are made.
         source: a file, or a tag of the registered name such as ``coco``.
         weights_dir: cache of downloads.
@@ -364,14 +366,9 @@ def load_weights(
         CheckpointError: the weights cannot be read or do not fit.
     """
     entry = _entry(target, imported=True) if is_model(target) else None
-    path = Path(source)
-    if not path.exists() and path.suffix not in (".pth", ".pt", ".ckpt", ".pkl", ".safetensors"):
-        if entry is None:
-            raise RegistryError(f"pretrained={source}: no such file, and {target} is no registered model with tags")
-        weights = _weights_of(entry, f"{entry.name}.{source}")
-        if weights is None:
-            raise RegistryError(f"model {entry.name!r} has no pretrained weights; give a file")
-        path = fetch(weights, weights_dir)
+    path = find_weights(target, source)
+    if isinstance(path, WeightsSource):
+        path = fetch(path, weights_dir)
     return load_pretrained(
         model,
         path,
@@ -379,6 +376,24 @@ def load_weights(
         converter=entry.converter if entry else None,
         strict=strict,
     )
+
+
+def find_weights(target: str, source: str | Path) -> Path | WeightsSource:
+    """Return the file that ``source`` names, or what is to be fetched for the tag that it is.
+
+    Raises:
+        RegistryError: ``source`` is neither a file nor a tag.
+    """
+    entry = _entry(target) if is_model(target) else None
+    path = Path(source)
+    if not is_there(path) and path.suffix not in (".pth", ".pt", ".ckpt", ".pkl", ".safetensors"):
+        if entry is None:
+            raise RegistryError(f"pretrained={source}: no such file, and {target} is no registered model with tags")
+        weights = _weights_of(entry, f"{entry.name}.{source}")
+        if weights is None:
+            raise RegistryError(f"model {entry.name!r} has no pretrained weights; give a file")
+        return weights
+    return path
 
 
 def _weights_of(entry: ModelEntry, name: str) -> WeightsSource | None:

@@ -5,6 +5,7 @@ detectron2 keeps its weights in ``.pkl`` files, dicts of numpy arrays. Pickle it
 
 from __future__ import annotations
 
+import math
 import pickle
 import re
 from collections import OrderedDict
@@ -28,6 +29,22 @@ _CALLABLE = {
 }
 
 
+class _Array:
+    """Stands for ``numpy.ndarray`` in a pickle, where it is handed to ``_reconstruct`` and never called itself."""
+
+    def __new__(cls, *_: Any) -> Any:
+        raise CheckpointError("it makes an array of a size that it does not hold")
+
+
+def _reconstruct(kind: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return the empty array that its content follows; a size that only is said takes no memory."""
+    import numpy as np
+
+    if kind is not _Array or math.prod(shape) != 0:
+        raise CheckpointError("it makes an array of a size that it does not hold")
+    return np.ndarray(shape, dtype)
+
+
 class _ArrayUnpickler(pickle.Unpickler):
     """Builds arrays, dicts, lists, strings and numbers; refuses everything else by name."""
 
@@ -36,6 +53,10 @@ class _ArrayUnpickler(pickle.Unpickler):
             raise CheckpointError(f"it names {module}.{name}, and only numpy arrays and plain containers are read")
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
+        if (module, name) == ("numpy", "ndarray"):
+            return _Array
+        if name == "_reconstruct":
+            return _reconstruct
         return super().find_class(module, name)
 
 
@@ -56,5 +77,7 @@ def reason_of(error: BaseException) -> str:
     if "weights_only" in text or "Weights only" in text:
         named = _GLOBAL.search(text)
         return f"it names {named[1]}, and only plain data is read" if named else "it holds more than plain data"
+    if isinstance(error, OSError) and error.strerror:  # without the path, which the message has already
+        text = error.strerror
     text = " ".join(text.split())[:200]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

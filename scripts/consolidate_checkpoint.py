@@ -43,6 +43,7 @@ def consolidate(source: Path, target: Path) -> tuple[int, int]:
     from safetensors.torch import save_file
 
     from lab.checkpoint.format import CheckpointReader
+    from lab.tasks.stored import read_stored
 
     if target.suffix != ".safetensors":
         raise CheckpointError(f"{target}: the target is written as .safetensors; name it so")
@@ -50,14 +51,14 @@ def consolidate(source: Path, target: Path) -> tuple[int, int]:
         raise CheckpointError(f"{target}: there is no folder {target.parent}")
     reader = CheckpointReader(source)
     reader.verify()
-    state = reader.state
+    stored = read_stored(reader)
     header = {
         "format": "pt",
         "step": str(reader.step),
-        "task": str(state["task"]),
-        "weights_kind": str(state["weights_kind"]),
-        "class_names": json.dumps(state["hyper_parameters"].get("spec", {}).get("class_names", [])),
-        "hyper_parameters": json.dumps(state["hyper_parameters"]),
+        "task": stored.task,
+        "weights_kind": stored.weights_kind,
+        "class_names": json.dumps(stored.arguments["spec"].get("class_names", [])),
+        "hyper_parameters": json.dumps(stored.arguments),
     }
     weights = {name.removeprefix(PREFIX): reader.read(name) for name in reader.names(PREFIX)}
     fresh = target.with_name(f".{target.name}.{os.getpid()}")

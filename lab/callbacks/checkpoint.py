@@ -14,6 +14,7 @@ import torch
 from lab.callbacks.divergence import Divergence
 from lab.callbacks.ema import EMA
 from lab.callbacks.run_state import RunState
+from lab.checkpoint.format import understood
 from lab.checkpoint.rng import set_rng_state
 from lab.report.metrics_csv import MetricsCSV
 from lab.signals import SignalWatch
@@ -95,7 +96,8 @@ class RunCheckpoint(pl.Callback):
             if share:  # other samples get other dropout masks
                 torch.manual_seed(torch.initial_seed() + share)
         else:
-            set_rng_state(self._rng[trainer.global_rank if len(self._rng) == trainer.world_size else 0])
+            with understood(self.resume_from or self.folder, "random numbers to go on with"):
+                set_rng_state(self._rng[trainer.global_rank if len(self._rng) == trainer.world_size else 0])
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """After an optimizer step: ask for a validation if one is due, else write a checkpoint if one is due."""

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from lab.callbacks.divergence import Divergence
 from lab.callbacks.ema import EMA
+from lab.callbacks.resumable import check_alike, read_training
 from lab.checkpoint.access import StateAccess
-from lab.checkpoint.format import CheckpointReader, Piece
+from lab.checkpoint.format import CheckpointReader, Piece, understood
 from lab.checkpoint.rng import rng_state
 from lab.checkpoint.writer import write_checkpoint
 from lab.errors import CheckpointError
@@ -74,18 +75,21 @@ class RunState:
             CheckpointError: the checkpoint is of another training, or one of weights alone.
         """
         reader, access, (optimizer,) = CheckpointReader(path), _access(trainer), trainer.optimizers
-        state = reader.state
-        if "optimizer_groups" not in state:
-            raise CheckpointError(f"{path} holds weights alone: a training cannot go on from it")
+        state = read_training(reader, type(module).__name__)
+        self._compare(reader, trainer, state)
         access.restore(reader, module, optimizer)
+        for group, saved in zip(optimizer.param_groups, state["optimizer_groups"], strict=False):
+            check_alike(reader, "optimizer_groups", {**saved, "params": group["params"]}, group, "lr")
         access.restore_groups(module, optimizer, state["optimizer_groups"])
         for config, saved in zip(trainer.lr_scheduler_configs, state["lr_schedulers"], strict=True):
             config.scheduler.load_state_dict(saved)
         if state["precision"]:
-            trainer.precision_plugin.load_state_dict(state["precision"])
+            with understood(path, "state of this precision"):
+                trainer.precision_plugin.load_state_dict(state["precision"])
         load: Any = getattr(module.net, "load_training_state", None)
         if load is not None:
-            load(state["network"])
+            with understood(path, "state of this network"):
+                load(state["network"])
         if self.ema is not None and "ema" in state:
             self.ema.prepare(module)
             self.ema.updates = state["ema"]["updates"]
@@ -101,6 +105,18 @@ class RunState:
         if self.divergence is not None:
             held = {name: piece.data for name, piece in pieces.items()}
             self.divergence.confirm(trainer, held | {f"the network's {name}": value for name, value in network.items()})
+
+    @staticmethod
+    def _compare(reader: CheckpointReader, trainer: pl.Trainer, state: dict[str, Any]) -> None:
+        """Check the schedules before anything is given back: torch takes every key of theirs for an attribute."""
+        saved, now = state["lr_schedulers"], [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
+        if len(saved) != len(now):
+            raise CheckpointError(f"{reader.path} does not fit: it has {len(saved)} schedules, there are {len(now)}")
+        for theirs, ours in zip(saved, now, strict=True):
+            unknown = sorted(map(str, theirs.keys() - ours.keys()))
+            if unknown:
+                raise CheckpointError(f"{reader.path} is damaged: its lr_schedulers have {unknown[0][:80]!r}")
+            check_alike(reader, "lr_schedulers", theirs, ours, "last_epoch")
 
     @staticmethod
     def _network_state(module: pl.LightningModule) -> dict[str, Tensor]:

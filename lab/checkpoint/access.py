@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lab.checkpoint.format import CheckpointReader, Piece
 from lab.errors import CheckpointError
 
-__all__ = ["CheckpointReader", "Piece", "StateAccess", "fill", "parameter_names", "piece_of", "tensors_of"]
+__all__ = ["CheckpointReader", "Piece", "StateAccess", "compare", "fill", "parameter_names", "piece_of", "tensors_of"]
 
 
 class StateAccess:
@@ -61,7 +61,7 @@ class StateAccess:
             CheckpointError: names or shapes differ from the checkpoint's.
         """
         own = tensors_of(module)
-        _compare(reader, {name.removeprefix("model/") for name in reader.names("model/")}, set(own))
+        compare(reader, module)
         for name, tensor in own.items():
             fill(tensor, reader, f"model/{name}")
         if optimizer is None:
@@ -159,15 +159,31 @@ def fill(tensor: Tensor, reader: CheckpointReader, name: str) -> None:
     Raises:
         CheckpointError: its shape is another.
     """
+    _compare_form(tensor, reader, name)
+    local, offset, _ = _held(tensor)
+    if local.numel():
+        local.copy_(reader.read_block(name, offset, tuple(local.shape)))
+
+
+def compare(reader: CheckpointReader, module: nn.Module) -> None:
+    """Compare a checkpoint with a module, which may stand on the meta device: names, shapes, numbers with fractions.
+
+    Raises:
+        CheckpointError: the module's parameters and persistent buffers are not those of the checkpoint.
+    """
+    own = tensors_of(module)
+    _compare(reader, {name.removeprefix("model/") for name in reader.names("model/")}, set(own))
+    for name, tensor in own.items():
+        _compare_form(tensor, reader, f"model/{name}")
+
+
+def _compare_form(tensor: Tensor, reader: CheckpointReader, name: str) -> None:
     if reader.shape(name) != tuple(tensor.shape):
         raise CheckpointError(
             f"{reader.path} does not fit: {name} is {list(reader.shape(name))} there and {list(tensor.shape)} here"
         )
     if reader.dtype(name).is_floating_point != tensor.dtype.is_floating_point:
         raise CheckpointError(f"{reader.path} does not fit: {name} is {reader.dtype(name)} there, {tensor.dtype} here")
-    local, offset, _ = _held(tensor)
-    if local.numel():
-        local.copy_(reader.read_block(name, offset, tuple(local.shape)))
 
 
 def _held(tensor: Tensor) -> tuple[Tensor, tuple[int, ...], bool]:

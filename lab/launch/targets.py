@@ -18,6 +18,7 @@ from lab.config.compose import Composed
 from lab.config.signatures import check_arguments, find_signature
 from lab.config.sources import find_module, parse
 from lab.errors import ConfigError, RegistryError, closest
+from lab.files import is_there
 
 FROM_DATA = ("num_classes", "num_items", "num_sequences", "num_events", "item_counts")
 """Arguments of networks that the task takes from the data."""
@@ -144,7 +145,7 @@ def _registered_in(package: str) -> dict[str, str]:
 
 def _check_pretrained(model: Mapping[str, Any]) -> None:
     pretrained, target = model.get("pretrained"), str(model["net"]["_target_"])
-    if pretrained is None or Path(pretrained).is_file():
+    if pretrained is None or (is_there(pretrained) and Path(pretrained).is_file()):
         return
     if Path(pretrained).suffix in (".pth", ".pt", ".ckpt", ".safetensors"):
         raise ConfigError(f"model.pretrained={pretrained}: no such file")

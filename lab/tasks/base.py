@@ -15,14 +15,14 @@ from torch import Tensor
 
 from lab.allowed import sealed
 from lab.building import build, made_classes, taken_arguments
-from lab.checkpoint.access import StateAccess
+from lab.checkpoint.access import StateAccess, compare
 from lab.checkpoint.format import CheckpointReader, understood
 from lab.errors import CheckpointError, ConfigError, LabError
 from lab.registry import stand_alone
 from lab.structures import DataSpec, Table
 from lab.tasks.optim import make_optimizer, make_schedule
 from lab.tasks.set_loss import SetLoss
-from lab.tasks.stored import Stored, damaged, read_stored
+from lab.tasks.stored import Stored, damaged, one_line, read_stored
 
 MEASURED = "_classes_measured"
 """What the number of classes that a mean is over is called: ``map_classes_measured``."""
@@ -231,22 +231,33 @@ class Task(pl.LightningModule):
             raise CheckpointError(f"{path} is of the task {stored.task[:80]}, not of {cls.__name__}")
         if stored.arguments["spec"]["task"] != cls.kind:
             raise damaged(reader, f"its data is for {stored.arguments['spec']['task'][:80]}, not for {cls.kind}")
-        task = cls._of_stored(path, stored, eval)
+        task = cls._of_stored(reader, stored, eval)
         StateAccess().restore(reader, task, None)
         task.weights_kind, task.trained_steps = stored.weights_kind, reader.step
         return task
 
     @classmethod
-    def _of_stored(cls, path: str | Path, stored: Stored, eval: Mapping[str, Any] | None) -> Self:
-        """Build the task of a checkpoint, which may name less than a config; another ``eval`` is the user's."""
-        changes = {} if eval is None else {"eval": eval}
+    def _of_stored(cls, reader: CheckpointReader, stored: Stored, eval: Mapping[str, Any] | None) -> Self:
+        """Build the task of a checkpoint, which may name less than a config; another ``eval`` is the user's.
+
+        It is outlined on the meta device first, so that a size which the tensors belie takes no memory.
+        """
+        path, arguments = reader.path, {**stored.arguments, **({} if eval is None else {"eval": eval})}
         try:
             with sealed(), understood(path, f"{cls.__name__} can be made of its hyper_parameters"):
-                return cls(**{**stored.arguments, **changes})
+                outline: Self | None = None
+                try:
+                    with torch.device("meta"):
+                        outline = cls(**arguments)
+                except Exception:  # also where a network reads its own numbers, which meta tensors lack
+                    outline = None  # what is wrong is wrong below too, and said there
+                if outline is not None:
+                    compare(reader, outline)
+                return cls(**arguments)
         except LabError as error:
             if str(path) in str(error) or (eval is not None and str(error).startswith("eval")):
                 raise
-            raise CheckpointError(f"{path}: {error}") from error
+            raise CheckpointError(f"{path}: {one_line(error)}") from error
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule, which advances at every optimizer step."""

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lab import registry
 from lab.checkpoint.format import CheckpointReader, understood
 from lab.checkpoint.plain import check_plain
-from lab.errors import CheckpointError, closest
+from lab.config.signatures import Signature, check_arguments, find_signature
+from lab.errors import CheckpointError, LabError, closest
 from lab.structures import DataSpec
 
 ARGUMENTS: Mapping[str, type] = {
@@ -64,6 +66,10 @@ def read_stored(reader: CheckpointReader) -> Stored:
     target = arguments["net"].get("_target_")
     if not isinstance(target, str) or not target:
         raise damaged(reader, f"its hyper_parameters name {_shown(target)} as the network (net._target_)")
+    try:
+        _check_types("net", arguments["net"])
+    except LabError as error:
+        raise CheckpointError(f"{reader.path}: {one_line(error)}") from None
     with understood(reader.path, "description of a dataset stands in its hyper_parameters"):
         check_spec(arguments["spec"])
     return Stored(task, arguments, weights)
@@ -88,8 +94,45 @@ def check_spec(spec: Mapping[str, Any]) -> None:
                 raise ValueError(f"spec.{name} holds {_shown(item)}, which is no {kind.__name__}")
             if kind is int and item < 0:
                 raise ValueError(f"spec.{name} holds {item}, which is no count")
+    if spec.get("item_counts") and len(spec["item_counts"]) != len(spec.get("item_names", ())):
+        raise ValueError(f"spec counts {len(spec['item_counts'])} items and names {len(spec.get('item_names', ()))}")
     if not spec.get("task"):
         raise ValueError("spec has no task")
+
+
+def _check_types(path: str, value: Any) -> None:
+    """Check the arguments of the nodes in a value against the types that their targets are annotated with.
+
+    Raises:
+        LabError: one is of another type, or a target is unknown; what else is wrong is told when they are built.
+    """
+    if isinstance(value, Mapping):
+        target = value.get("_target_")
+        signature = _signature_of(target) if isinstance(target, str) else None
+        if signature is not None:
+            known = {key: item for key, item in value.items() if key in signature.arguments}
+            check_arguments(path, known, signature, lambda _: "in the checkpoint")
+    if isinstance(value, Mapping | list | tuple):
+        for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+            _check_types(f"{path}.{key}", item)
+
+
+def _signature_of(target: str) -> Signature | None:
+    if registry.is_model(target):
+        entry = registry.model_entry(target)
+        target = f"{entry.module}.{entry.name}"
+    if ":" in target or "." not in target:
+        return None
+    try:
+        return find_signature(target)
+    except LookupError:  # it is refused where it is resolved, with what would be right
+        return None
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says in one line of printable characters: it may quote what the checkpoint holds."""
+    text = " ".join(str(error).split())
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:500]
 
 
 def damaged(reader: CheckpointReader, problem: str) -> CheckpointError:

@@ -1,0 +1,119 @@
+"""What a checkpoint of a training holds beside its tensors: checked before any of it is given back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from lab.checkpoint.format import CheckpointReader
+from lab.checkpoint.plain import alike
+from lab.checkpoint.rng import rng_state
+from lab.errors import CheckpointError
+
+
+def read_training(reader: CheckpointReader, task: str | None = None) -> dict[str, Any]:
+    """Return the plain data of a checkpoint that a training can go on from.
+
+    Args:
+        reader: of the checkpoint.
+        task: the class name of the task that goes on, if it is known yet.
+
+    Raises:
+        CheckpointError: it is one of weights alone, of another task, or something in it is missing or of another type.
+    """
+    state = reader.state
+    if "optimizer_groups" not in state:
+        raise CheckpointError(f"{reader.path} holds weights alone: a training cannot go on from it")
+    problem = _problem(state, reader.step)
+    if problem:
+        raise CheckpointError(f"{reader.path} is damaged: {problem}")
+    if task is not None and state["task"] != task:
+        raise CheckpointError(f"{reader.path} is of the task {state['task'][:80]}, not of {task}")
+    return state
+
+
+def check_alike(
+    reader: CheckpointReader, what: str, saved: Mapping[str, Any], now: Mapping[str, Any], needed: str
+) -> None:
+    """Check that saved values can take the place of those that stand there now.
+
+    Args:
+        reader: of the checkpoint, for the message.
+        what: what the values are.
+        saved: those of the checkpoint; another version of torch may have written fewer.
+        now: those that stand there.
+        needed: the one that must not be missing.
+
+    Raises:
+        CheckpointError: it is missing, or one is of another type.
+    """
+    if needed not in saved:
+        raise CheckpointError(f"{reader.path} is damaged: its {what} lack {needed!r}")
+    for key, value in now.items():
+        if key in saved and not alike(saved[key], value):
+            kinds = f"a {type(saved[key]).__name__}, which is a {type(value).__name__} here"
+            raise CheckpointError(f"{reader.path} is damaged: {key!r} of its {what} is {kinds}")
+
+
+def _problem(state: Mapping[str, Any], step: int) -> str:
+    """Say what is missing or of another type; nothing if all is there."""
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "task": str,
+        "optimizer_groups": list,
+        "lr_schedulers": list,
+        "precision": dict,
+        "rng": list,
+        "network": dict,
+        "best": (int, float, type(None)),
+    }
+    for name, kind in kinds.items():
+        if name not in state:
+            return f"its state has no {name}"
+        if not isinstance(state[name], kind):
+            return f"its {name} is a {type(state[name]).__name__}"
+    if state.get("step", step) != step:
+        return f"its index is of step {step}, its state of {str(state['step'])[:40]!r}"
+    for name in ("optimizer_groups", "lr_schedulers", "rng"):
+        if not all(isinstance(item, dict) for item in state[name]):
+            return f"its {name} are no dictionaries"
+    if not all(isinstance(group.get("params"), list) for group in state["optimizer_groups"]):
+        return "its optimizer_groups name no parameters"
+    if not all(isinstance(value, Tensor) for value in state["network"].values()):
+        return "its network holds more than tensors"
+    if "ema" in state and (
+        not isinstance(state["ema"], dict)
+        or type(state["ema"].get("updates")) is not int
+        or state["ema"]["updates"] < 0
+    ):
+        return "its ema counts no updates"
+    return _rng_problem(state["rng"])
+
+
+def _rng_problem(states: list[dict[str, Any]]) -> str:
+    """Say what is wrong with the states of the ranks' generators; that of torch is a tensor of so many bytes."""
+    if not states:
+        return "its rng is empty"
+    now = rng_state()
+    for state in states:
+        for name in ("python", "numpy", "torch", "cuda"):
+            if name not in state:
+                return f"its rng has no {name}"
+        internal = (
+            state["python"][1] if isinstance(state["python"], list | tuple) and len(state["python"]) == 3 else None
+        )
+        if not isinstance(internal, list | tuple) or len(internal) != len(now["python"][1]):
+            return "its rng holds no state of Python's generator"
+        if not all(type(number) is int and 0 <= number < 2**32 for number in internal):
+            return "its rng holds no state of Python's generator"
+        if not isinstance(state["numpy"], list | tuple) or not alike(state["numpy"], now["numpy"]):
+            return "its rng holds no state of numpy's generator"
+        if any(
+            not isinstance(saved, Tensor) or saved.dtype != here.dtype or saved.shape != here.shape
+            for saved, here in ((state["numpy"][1], now["numpy"][1]), (state["torch"], now["torch"]))
+        ):
+            return "its rng holds no state of numpy's and torch's generators"
+        if not isinstance(state["cuda"], list) or not all(isinstance(item, Tensor) for item in state["cuda"]):
+            return "its rng holds no states of CUDA's generators"
+    return ""
