@@ -65,7 +65,8 @@ def run_job(job: Job, place: Place, store: Any = None) -> int:
     try:
         return _run_job(job, place, store)
     except Exception as error:
-        found = explain(error, Path(job.path) if job.path else None)
+        # Other stages make their directory at their end, if it is not there yet.
+        found = explain(error, Path(job.path) if job.kind == "fit" else None)
         if found is None:
             raise
         raise found from error

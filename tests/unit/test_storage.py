@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from lab.launch import jobs
+from lab.ranks import Place
 from lab.storage import StorageError, explain
 
 
@@ -98,3 +100,15 @@ def test_a_directory_that_was_moved(tmp_path: Path) -> None:
 
 def test_it_is_no_mistake_of_the_command() -> None:
     assert not issubclass(StorageError, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("kind", "explained"), [("fit", True), ("evaluate", False), ("check", False), ("report", False)]
+)
+def test_only_a_fit_can_lose_its_directory(kind: str, explained: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*arguments: object) -> int:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "photos/a.png")
+
+    monkeypatch.setattr(jobs, "_run_job", missing)
+    with pytest.raises(StorageError if explained else FileNotFoundError):
+        jobs.run_job(jobs.Job(kind, {}, "runs/never-made"), Place())
