@@ -1,15 +1,13 @@
 """Recursive building: a tree of nested dicts becomes a tree of objects in one call.
 
 A dict with ``_target_`` (or another key, as MMDetection's ``type``) is a node: its target is a registered model's name
-or a dotted path inside an allow-list of packages, its other keys are arguments. The whole tree is checked before
-anything is constructed, and every error names the dotted path in the config that led there.
+or the dotted path of a thing of an allowed kind (``lab.allowed``), its other keys are arguments. The whole tree is
+checked before anything is constructed, and every error names the dotted path in the config that led there.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib
-import importlib.util
 import inspect
 import types
 import typing
@@ -17,19 +15,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lab.allowed import NotAllowed, admit, allow_package, allowed_packages, is_sealed, register
 from lab.errors import ConfigError, LabError, RegistryError, closest
 
-_allowed = {"lab", "torch", "torchvision", "timm", "transformers"}
-# These run code or files that a config names.
-_REFUSED = (
-    "torch.load",
-    "torch.hub",
-    "torch.jit",
-    "torch.package",
-    "torch.ops",
-    "torch.classes",
-    "torch.utils.cpp_extension",
-)
+__all__ = [
+    "allow_package",
+    "allowed_packages",
+    "build",
+    "check_arguments",
+    "made_classes",
+    "register",
+    "taken_arguments",
+]
 
 
 @dataclass(frozen=True)
@@ -44,16 +41,6 @@ class _Node:
     partial: bool
 
 
-def allow_package(name: str) -> None:
-    """Let ``build`` construct what stands in the package ``name`` (a user's extension)."""
-    _allowed.add(name.partition(".")[0])
-
-
-def allowed_packages() -> frozenset[str]:
-    """Return the packages whose parts ``build`` may construct."""
-    return frozenset(_allowed)
-
-
 def build(config: Any, /, *, target_key: str = "_target_", where: str = "", **overrides: Any) -> Any:
     """Construct everything that ``config`` describes, leaves first; the config itself is never changed.
 
@@ -65,8 +52,8 @@ def build(config: Any, /, *, target_key: str = "_target_", where: str = "", **ov
         **overrides: arguments of the root node, before the config's; a dotted name reaches into the tree.
 
     Raises:
-        ConfigError: a target is unknown, outside of the allow-list, or does not take the arguments; or its
-            constructor failed, whose own exception is the cause.
+        ConfigError: a target is unknown, of no allowed kind, or does not take the arguments; or its constructor failed,
+            whose own exception is the cause.
         RegistryError: a target without a dot is no registered model.
     """
     tree = _copy(config, where, ())
@@ -147,54 +134,26 @@ def _resolve(target: Any, path: str, target_key: str) -> tuple[str, Callable[...
     from lab import registry
 
     at = _join(path, target_key)
-    if callable(target):
+    if callable(target) and not is_sealed():  # handed over in Python: no text of a config is callable
         return getattr(target, "__qualname__", repr(target)), target
     if not isinstance(target, str) or not target:
         raise ConfigError(f"{at}: expected a name, got {target!r}")
     if ":" in target or registry.is_model(target):
         try:
-            registry.parse_model_name(target)
+            source = registry.parse_model_name(target).source
         except RegistryError as error:
             raise RegistryError(f"{at}: {error}") from error
+        if is_sealed() and source not in ("lab", "timm"):
+            raise ConfigError(f"{at}: {target!r} may not be named by a checkpoint: it is read from outside of it")
         return target, functools.partial(registry.create_model, target)
     if "." not in target:
         raise RegistryError(f"{at}: unknown model {target!r}{closest(target, registry.list_models())}")
-    return target, _import(target, at)
-
-
-def _import(target: str, at: str) -> Callable[..., Any]:
-    """Import a dotted path without leaving the allowed packages: ``torch.os.system`` is refused as ``os`` is."""
-    parts = target.split(".")
-    if parts[0] not in _allowed:
-        raise ConfigError(f"{at}: {target!r} is not in an allowed package ({', '.join(sorted(_allowed))})")
-    if any(part.startswith("_") for part in parts) or any(f"{target}.".startswith(f"{name}.") for name in _REFUSED):
-        raise ConfigError(f"{at}: {target!r} is private or runs code, and may not be named in a config")
-    found: Any = None
-    for index, part in enumerate(parts):
-        name = ".".join(parts[: index + 1])
-        if index and hasattr(found, part):
-            found = getattr(found, part)
-        elif index == 0 or (isinstance(found, types.ModuleType) and _is_module(name)):
-            try:
-                found = importlib.import_module(name)
-            except ImportError as error:
-                raise ConfigError(f"{at}: {name!r} cannot be imported: {error}") from error
-        else:
-            public = [item for item in dir(found) if not item.startswith("_")]
-            raise ConfigError(f"{at}: {'.'.join(parts[:index])!r} has no {part!r}{closest(part, public)}")
-        home = found.__name__ if isinstance(found, types.ModuleType) else getattr(found, "__module__", None)
-        if isinstance(home, str) and home.partition(".")[0] not in _allowed:
-            raise ConfigError(f"{at}: {target!r} leads to {home!r}, which is not an allowed package")
-    if not callable(found):
-        raise ConfigError(f"{at}: {target!r} is a {type(found).__name__} and cannot be called")
-    return found
-
-
-def _is_module(name: str) -> bool:
     try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # a parent is a plain module, not a package
-        return False
+        return target, admit(target)
+    except NotAllowed as error:
+        raise NotAllowed(f"{at}: {error.problem}", error.hint) from None
+    except ConfigError as error:
+        raise ConfigError(f"{at}: {error}") from error
 
 
 def check_arguments(call: Callable[..., Any], arguments: Mapping[str, Any], where: str) -> None:
@@ -249,6 +208,27 @@ def taken_arguments(target: str) -> frozenset[str]:
     return frozenset(_names(call, inspect.signature(call).parameters)[0])
 
 
+def made_classes(target: Any, where: str = "") -> tuple[type, ...]:
+    """Return the classes of what a target may make, without making it; none where only the making tells.
+
+    Raises:
+        ConfigError: the target may not be named, or does not exist.
+        RegistryError: a target without a dot is no registered model.
+    """
+    name, call = _resolve(target, where, "_target_")
+    if isinstance(call, functools.partial):
+        from lab import registry
+
+        source = registry.parse_model_name(name).source
+        if source != "lab":
+            return registry.classes_of(source)
+        call = registry.model_entrypoint(name)
+    if inspect.isclass(call):
+        return (call,)
+    # What another package's function is annotated to return may be a base of what it returns.
+    return _hinted_classes(call) if str(getattr(call, "__module__", "")).startswith("lab.") else ()
+
+
 def _entry(call: Callable[..., Any], bound: Sequence[Any]) -> tuple[Callable[..., Any], Sequence[Any], set[str]]:
     """Return the entry function behind ``create_model`` of one of our models, and ``create_model``'s own options."""
     from lab import registry
@@ -272,14 +252,25 @@ def _names(call: Callable[..., Any], parameters: Mapping[str, inspect.Parameter]
 
 def _returned_class(call: Callable[..., Any]) -> type | None:
     """Return the class that a function is annotated to return, if its constructor names all of its arguments."""
-    if not inspect.isfunction(call):
-        return None
+    classes = _hinted_classes(call)
+    returned = classes[0] if len(classes) == 1 else None
     try:
-        returned = typing.get_type_hints(call).get("return")
-        parameters = inspect.signature(returned).parameters.values() if inspect.isclass(returned) else ()
-    except (NameError, ValueError):  # a name that stands under TYPE_CHECKING only, a class written in C
+        parameters = inspect.signature(returned).parameters.values() if returned is not None else ()
+    except ValueError:  # a class written in C
         return None
     return returned if parameters and not any(item.kind is item.VAR_KEYWORD for item in parameters) else None
+
+
+def _hinted_classes(call: Callable[..., Any]) -> tuple[type, ...]:
+    """Return the classes that a function is annotated to return, if they are nothing but classes."""
+    if not inspect.isfunction(call):
+        return ()
+    try:
+        returned = typing.get_type_hints(call).get("return")
+    except NameError:  # a name that stands under TYPE_CHECKING only
+        return ()
+    parts = typing.get_args(returned) if isinstance(returned, types.UnionType) else (returned,)
+    return tuple(parts) if all(map(inspect.isclass, parts)) else ()
 
 
 def _join(path: str, key: object) -> str:

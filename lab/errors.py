@@ -8,9 +8,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from lab.text import one_line
+
 
 class LabError(ValueError):
-    """A mistake that the message explains completely: no traceback is needed to mend it."""
+    """A mistake that the message explains completely: no traceback is needed to mend it.
+
+    As a text it is one line and holds nothing that a terminal acts on, whatever names from a dataset stand in it.
+    """
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class ConfigError(LabError):
@@ -32,7 +40,21 @@ class RunError(LabError):
 class RegistryError(LabError, KeyError):
     """A model name or tag is unknown, or registered twice."""
 
-    __str__ = Exception.__str__  # KeyError would quote the message
+    def __str__(self) -> str:
+        return one_line(Exception.__str__(self))  # KeyError would quote the message
+
+
+class Diverged(ArithmeticError):
+    """A training whose numbers are no longer finite: no mistake of a word, so it exits with code 1, in one line too.
+
+    Attributes:
+        step: the optimizer step.
+        term: what was not finite first: a term of the loss, the gradient's norm, a tensor, an evaluation's outputs.
+    """
+
+    def __init__(self, message: str, step: int, term: str) -> None:
+        super().__init__(message)
+        self.step, self.term = step, term
 
 
 def closest(name: str, known: Iterable[str], count: int = 3) -> str:

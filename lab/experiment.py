@@ -6,6 +6,7 @@ No config object travels below this file: what it builds takes plain arguments.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,15 +29,17 @@ from lab.assembly import (
     ranks,
 )
 from lab.callbacks.checkpoint import RunCheckpoint, start_at
+from lab.callbacks.divergence import Divergence
 from lab.callbacks.ema import EMA
 from lab.callbacks.interrupt import Interrupt
+from lab.callbacks.own_directory import OwnDirectory
 from lab.callbacks.progress import ProgressBar
 from lab.callbacks.run_state import RunState
 from lab.callbacks.steps import StepLog
 from lab.checkpoint.format import CheckpointReader
 from lab.data.datamodule import DataModule
 from lab.data.presence import describe_presence
-from lab.errors import CheckpointError, LabError, RunError
+from lab.errors import CheckpointError, Diverged, LabError, RunError
 from lab.files import replace_folder
 from lab.planning import of_many, print_plan, settle_strategy
 from lab.ranks import Place
@@ -49,6 +52,8 @@ from lab.signals import Interrupted, SignalWatch
 from lab.strategies import collectives
 from lab.strategies.batch_norm import synchronize_batch_norm
 from lab.tasks.base import Task
+from lab.tasks.optim import warmup_note
+from lab.text import printable
 
 __all__ = ["check", "fit", "ranks", "report_finished"]
 
@@ -62,7 +67,7 @@ def fit(config: dict[str, Any], run: RunDirectory, place: Place) -> int:
         place: this process among those of the job.
 
     Returns:
-        The exit code: 0 finished, 130 or 143 interrupted.
+        The exit code: 0 finished, 1 diverged, 130 or 143 interrupted.
 
     Raises:
         LabError: something in the config, the data or the run directory is wrong.
@@ -87,18 +92,41 @@ def fit(config: dict[str, Any], run: RunDirectory, place: Place) -> int:
             code, state = interrupted.exit_code, "interrupted"
             if place.rank == 0:
                 print(f"{interrupted}; repeat the command to continue", file=sys.stderr)
+        except Diverged as error:
+            state = "diverged"
+            _record_divergence(error, run, place)
         except LabError:
             code, state = 2, "failed" if run.is_new else run.before
             raise
         finally:
-            run.end(state, code)
+            _end(run, state, code)
             if wandb_run is not None:
                 wandb_run.finish(code)
-            if code == 2 and run.is_new and not run.has_trained:
-                run.discard()
+    if state == "diverged":
+        collectives.largest(0)  # the parent ends what runs on seconds after the first rank that has ended
     if code == 0 and place.rank == 0:
         print_result(run, config)
     return code
+
+
+def _end(run: RunDirectory, state: str, code: int) -> None:
+    try:
+        run.end(state, code)
+    except OSError:
+        if code == 0:
+            raise
+        # The error that ends the run says what is wrong with the disk; run.json says "running" still, which is read
+        # as interrupted.
+
+
+def _record_divergence(error: Diverged, run: RunDirectory, place: Place) -> None:
+    """Say in one line where it happened, what to try and from where the run goes on; keep it in ``run.json``."""
+    run.update(diverged=[*run.record.get("diverged", []), {"step": error.step, "term": error.term}])
+    if place.rank == 0:
+        last = run.checkpoints / "last.ckpt"
+        start = f"step {CheckpointReader(last).step}" if last.exists() else "the start, as there is no checkpoint yet"
+        also = f"the same command goes on from {start}, and so does resume={run.path} with changed settings"
+        print(f"error: {error}; {also}", file=sys.stderr)
 
 
 def _check_dataset(data: DataModule, config: Mapping[str, Any], run: RunDirectory) -> None:
@@ -113,7 +141,8 @@ def _check_dataset(data: DataModule, config: Mapping[str, Any], run: RunDirector
                 f"resume=never starts afresh, resume={run.path} goes on all the same"
             )
         run.update(changes=[*run.record.get("changes", []), {"dataset": [known, fingerprint]}])
-    run.update(dataset=fingerprint)
+    rows = data.rows_read()
+    run.update(dataset=fingerprint, **({"rows_read": rows} if rows else {}))
 
 
 def _fit(
@@ -125,11 +154,19 @@ def _fit(
     place: Place,
 ) -> dict[str, float]:
     plan, metrics = make_plan(config, data, place), MetricsCSV(run.path)
+    if place.rank == 0:
+        _say_warmup(config, plan)
     config = _train(config, run, data, plan, metrics, wandb_run, watch, place)
     # The test builds a task of its own. Two copies of a large model may not fit, and these two hold the trained one.
     data.plan.totals, data.trainer = None, None
     gc.collect()
     return _test_best(config, run, data, plan, metrics, wandb_run, place)
+
+
+def _say_warmup(config: Mapping[str, Any], plan: Plan) -> None:
+    note = warmup_note(config["scheduler"], plan.max_steps, config["optimizer"]["lr"])
+    if note:
+        print(f"note: {note}")
 
 
 def _train(
@@ -156,23 +193,34 @@ def _train(
         print(f"note: {differs}")
     if config["trainer"]["compile"]:
         task.net.compile(backend=config["trainer"]["compile"])
-    start, ckpt = collectives.from_rank_zero(_where_to_start(run) if place.rank == 0 else (0, None))
+    start, ckpt = collectives.from_rank_zero(_where_to_start(run, metrics) if place.rank == 0 else (0, None))
     if start > plan.max_steps:
         raise RunError(f"{run.path} stands at step {start}, beyond the {plan.max_steps} steps now asked for")
+    if start and place.rank == 0 and not metrics.path.exists():
+        print(f"warning: {metrics.path} is missing: its rows to step {start} are lost", file=sys.stderr)
     metrics.cut_back(start)
     data.plan.start_step = start
     if start:
         run.update(resumed_at=[*run.record["resumed_at"], start])
         if place.rank == 0:
             print(f"continuing {run.path} at step {start} of {plan.max_steps}")
-    callbacks = make_callbacks(config, run, metrics, plan, watch, place, ckpt)
+    log = StepLog(config["trainer"]["log_every_n_steps"], config["data"]["batch_size"], plan.steps_per_epoch)
+    divergence = Divergence(config["trainer"]["on_nonfinite"], config["trainer"]["max_skips"], log)
+    callbacks = make_callbacks(config, run, metrics, plan, watch, place, ckpt, log, divergence)
     loggers = [metrics, *([wandb_run] if wandb_run else [])]
     trainer = make_trainer(config, run, plan, callbacks, loggers, place)
     start_at(trainer, start)
     if not task.is_trained:
         _memorize(task, data, trainer, run, metrics)
     elif start < plan.max_steps:
-        trainer.fit(task, datamodule=data)
+        try:
+            trainer.fit(task, datamodule=data)
+        except LabError:
+            run.update(steps=trainer.global_step)  # a run that has taken a step is never discarded
+            raise
+        finally:
+            if divergence.skipped:
+                run.update(skipped_steps=divergence.skipped)
     run.update(world_size=collectives.world_size(), hardware=evaluation.describe_device(trainer))
     return config
 
@@ -187,8 +235,15 @@ def _test_best(
     place: Place,
 ) -> dict[str, float]:
     """Test best.ckpt, loaded anew, and return its validation and test metrics."""
-    task = load_task({**config, "ckpt": str(run.checkpoints / "best.ckpt")}, data)
+    best = run.checkpoints / "best.ckpt"
+    if not best.exists():
+        raise RunError(
+            f"{best} is missing, which is what is tested: put it back; stage=test ckpt='{best.with_name('last.ckpt')}' "
+            "tests the last weights; resume=never starts afresh and keeps the directory"
+        )
+    task = load_task({**config, "ckpt": str(best)}, data)
     run.update(weights=task.weights_kind, best_step=task.trained_steps, eval=config["eval"])
+    validated = _validated(config, run, task, data, metrics, place)
     tested = evaluation.run_stage("test", config, task, data, run.path, place)
     run.update(protocol=tested.protocol)
     if place.rank:
@@ -200,9 +255,24 @@ def _test_best(
         wandb_run.log_metrics(tested.metrics, plan.max_steps)
         if tested.sheet is not None:
             wandb_run.log_images("test/predictions", [tested.sheet], plan.max_steps)
-    row = next(row for row in read_metrics(metrics.path) if row["step"] == task.trained_steps)
-    validated = {key: value for key, value in row.items() if key.startswith("val/") and value is not None}
     return {**validated, **tested.metrics}
+
+
+def _validated(
+    config: Mapping[str, Any], run: RunDirectory, task: Task, data: DataModule, metrics: MetricsCSV, place: Place
+) -> dict[str, float]:
+    """Return the validation metrics of best.ckpt as metrics.csv has them; measured again where it has lost them."""
+    rows = read_metrics(metrics.path) if place.rank == 0 and metrics.path.exists() else []
+    row = next((row for row in rows if row["step"] == task.trained_steps), {})
+    known = {key: value for key, value in row.items() if key.startswith("val/") and value is not None}
+    if collectives.from_rank_zero(bool(known)):
+        return known
+    if place.rank == 0:
+        said = f"{metrics.path} has no validation of step {task.trained_steps}, which best.ckpt is of"
+        print(f"warning: {said}: it is measured again", file=sys.stderr)
+    again = evaluation.run_stage("validate", config, task, data, run.path, place).metrics
+    metrics.log_metrics(again, task.trained_steps)
+    return again
 
 
 def _memorize(task: Task, data: DataModule, trainer: pl.Trainer, run: RunDirectory, metrics: MetricsCSV) -> None:
@@ -214,15 +284,15 @@ def _memorize(task: Task, data: DataModule, trainer: pl.Trainer, run: RunDirecto
     RunState(None).write_weights(run.checkpoints / "best.ckpt", trainer, task)
 
 
-def _where_to_start(run: RunDirectory) -> tuple[int, Path | None]:
+def _where_to_start(run: RunDirectory, metrics: MetricsCSV) -> tuple[int, Path | None]:
     """Return the step and checkpoint to continue from: last.ckpt, or the one before it if that is damaged.
 
     Raises:
-        RunError: there are checkpoints, but none that can be read.
+        RunError: there are checkpoints, but none that can be read; or there were some.
     """
     damaged = []
     for path in (run.checkpoints / "last.ckpt", run.checkpoints / "previous.ckpt"):
-        if not path.exists():
+        if not os.path.lexists(path):
             continue
         try:
             reader = CheckpointReader(path)
@@ -242,7 +312,25 @@ def _where_to_start(run: RunDirectory) -> tuple[int, Path | None]:
             f"{run.path}: {' and '.join(path.name for path in damaged)} cannot be read, there is nothing to continue "
             "from; resume=never starts afresh and keeps the directory"
         )
+    if (reached := _had_checkpoint(run, metrics)) is not None:
+        raise RunError(
+            f"{run.path} was trained to step {reached}, but {run.checkpoints} holds neither last.ckpt nor "
+            "previous.ckpt: there is nothing to continue from; put them back, or resume=never starts afresh and keeps "
+            "the directory"
+        )
     return 0, None
+
+
+def _had_checkpoint(run: RunDirectory, metrics: MetricsCSV) -> int | None:
+    """Return the step that a run is known to have reached after its first checkpoint; None if it may have had none.
+
+    It had one if it was resumed, or trained on after its first validation, which writes one.
+    """
+    rows = read_metrics(metrics.path) if metrics.path.exists() else []
+    validated = [row for row in rows if any(key.startswith("val/") and row[key] is not None for key in row)]
+    steps = [int(row["step"] or 0) for row in rows]
+    beyond = [step for step in steps if validated and step > int(validated[0]["step"] or 0)]
+    return max([*beyond, *run.record["resumed_at"]], default=None)
 
 
 def make_callbacks(
@@ -253,15 +341,19 @@ def make_callbacks(
     watch: SignalWatch,
     place: Place,
     resume_from: Path | None,
+    log: StepLog,
+    divergence: Divergence,
 ) -> list[pl.Callback]:
     """Return the callbacks in the order in which they must act."""
     settings, trainer = config["callbacks"], config["trainer"]
     ema = EMA(**settings["ema"]) if settings["ema"] else None
-    log = StepLog(trainer["log_every_n_steps"], config["data"]["batch_size"], plan.steps_per_epoch)
     every = trainer["checkpoint_every_n_steps"]
-    checkpoint = RunCheckpoint(run.checkpoints, metrics, plan.val_every, plan.max_steps, every, ema, watch, resume_from)
-    callbacks: list[pl.Callback] = [ema] if ema is not None else []
-    callbacks += [log, checkpoint]
+    checkpoint = RunCheckpoint(
+        run.checkpoints, metrics, plan.val_every, plan.max_steps, every, ema, watch, divergence, resume_from
+    )
+    callbacks: list[pl.Callback] = [OwnDirectory(run)] if run.writes else []
+    callbacks += [ema] if ema is not None else []
+    callbacks += [log, divergence, checkpoint]
     if settings["progress"] and place.rank == 0:
         callbacks.append(ProgressBar(log, plan.max_steps))
     return [*callbacks, Interrupt(checkpoint, watch)]
@@ -346,9 +438,10 @@ def check(config: dict[str, Any]) -> int:
     print_tables(data.tables())
     print_notes(describe_presence(data, ("train", "val", "test")))
     print(f"dataset   {data.fingerprint()}")
-    print(f"model     {config['model']['name']}: {count / 1e6:.2f} M parameters, {task.describe_data()}")
+    print(f"model     {config['model']['name']}: {count / 1e6:.2f} M parameters, {printable(task.describe_data())}")
     print(f"training  {plan.max_steps} steps, {plan.steps_per_epoch} an epoch, validation every {plan.val_every}")
     print(f"batch     {line}")
+    _say_warmup(config, plan)
     print_plan(config, task, data, place)
     print("check passed: nothing was trained")
     return 0

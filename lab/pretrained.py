@@ -124,8 +124,13 @@ def _download(source: WeightsSource, path: Path) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def fetch_from_hub(repository: str, with_weights: bool) -> Path:
+def fetch_from_hub(repository: str, with_weights: bool, cached: bool = False) -> Path:
     """Return the folder with ``config.json`` (and the weights) of a repository on the Hugging Face Hub.
+
+    Args:
+        repository: ``owner/name``, and ``@revision``.
+        with_weights: fetch the weights too.
+        cached: nothing is fetched, it must be there already.
 
     Raises:
         CheckpointError: offline and not cached, or no such repository or file.
@@ -134,7 +139,11 @@ def fetch_from_hub(repository: str, with_weights: bool) -> Path:
     repository, _, revision = repository.partition("@")
     patterns = ["config.json", *(["model.safetensors"] if with_weights else [])]
     try:
-        return Path(hub.snapshot_download(repository, revision=revision or None, allow_patterns=patterns))
+        return Path(
+            hub.snapshot_download(
+                repository, revision=revision or None, allow_patterns=patterns, local_files_only=cached
+            )
+        )
     except Exception as error:  # the Hub's client raises some dozen unrelated classes
         raise CheckpointError(
             f"'hf-hub:{repository}' could not be fetched ({type(error).__name__}: {str(error).splitlines()[0]}); "

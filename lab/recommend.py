@@ -82,7 +82,12 @@ class TrainedRecommender:
     def _known(self, history: Sequence[str | int]) -> list[int]:
         if isinstance(history, str):
             raise DataError(f"history={history!r}: should be a list of ids, [{history!r}] for one item")
-        return [self._numbers[str(item)] for item in history if str(item) in self._numbers]
+        return [self._numbers[name] for item in history if (name := _name(item)) in self._numbers]
+
+
+def _name(item: str | float) -> str:
+    """Return an id as files are read: without blanks around it, and 7.0, which pandas makes of 7, as 7."""
+    return str(int(item)) if isinstance(item, float) and item.is_integer() else str(item).strip()
 
 
 def load_recommender(ckpt: str | Path, device: str = "cpu") -> TrainedRecommender:

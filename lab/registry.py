@@ -20,7 +20,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
-from lab.building import allow_package, build, check_arguments
+from lab.allowed import is_sealed
+from lab.building import allow_package, build, check_arguments, register
 from lab.errors import CheckpointError, ConfigError, RegistryError, closest
 from lab.pretrained import LoadReport, WeightsSource, fetch, fetch_from_hub, load_pretrained, weights_dir
 
@@ -40,13 +41,17 @@ __all__ = [
     "model_entry",
     "model_entrypoint",
     "parse_model_name",
+    "register",
     "register_model",
     "split_model_name_tag",
+    "stand_alone",
     "weights_dir",
 ]
 
 EntryPoint = TypeVar("EntryPoint", bound=Callable[..., Any])
 SOURCES = ("lab", "timm", "local-dir", "hf-hub")
+_OF_TIMM = frozenset({"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_model_args"})
+"""Arguments by which timm loads files that the others name."""
 _MODELS_DIR = Path(__file__).parent / "models"
 _DECORATED = re.compile(r"^@register_model\b.*?^(?:def|class) (\w+)", re.MULTILINE | re.DOTALL)
 
@@ -244,6 +249,20 @@ def _entry(name: str, imported: bool = False) -> ModelEntry:
     return entry
 
 
+def is_entry_function(function: Any) -> bool:
+    """Whether a function is what a name was registered for."""
+    return any(entry.function is function for entry in _registered.values())
+
+
+def classes_of(source: str) -> tuple[type, ...]:
+    """Return the classes of which every model of a source other than ours is known to be; none where it is not."""
+    if source != "timm":
+        return ()
+    from torch import nn
+
+    return (nn.Module,)
+
+
 def model_entry(name: str) -> ModelEntry:
     """Return what is known of a registered model; imports nothing.
 
@@ -294,6 +313,7 @@ def create_model(
         ConfigError: the model has no such argument.
         CheckpointError: the weights are absent and cannot be fetched, are damaged, or do not fit.
     """
+    pretrained = False if is_sealed() else pretrained  # the checkpoint's own weights fill the network
     given = {"num_classes": num_classes, "features_only": features_only, "out_indices": out_indices}
     arguments = {**arguments, **{key: value for key, value in given.items() if value is not None}}
     source, identifier = parse_model_name(name)
@@ -378,10 +398,12 @@ def _create_timm(
     if not timm.is_model(name):
         base = split_model_name_tag(name)[0]
         raise RegistryError(f"unknown model 'timm:{base}'{closest(base, timm.list_models())}")
-    file = "" if isinstance(pretrained, bool) else str(pretrained)
-    model: Any = timm.create_model(
-        name, pretrained=pretrained is True, checkpoint_path=file, cache_dir=cache, **arguments
-    )
+    taken = sorted(_OF_TIMM.intersection(arguments))
+    if taken:
+        raise ConfigError(f"{taken[0]}: not taken for 'timm:{name}'; weights are given by pretrained=true or =FILE")
+    model: Any = timm.create_model(name, pretrained=pretrained is True, cache_dir=cache, **arguments)
+    if not isinstance(pretrained, bool):  # not by timm, whose older versions unpickle what they are given
+        load_pretrained(model, Path(pretrained), allow_unexpected=bool(arguments.get("features_only")))
     if arguments.get("features_only"):
         model.num_channels = tuple(model.feature_info.channels())
     return model
@@ -391,7 +413,7 @@ def _read_folder(source: str, identifier: str, with_weights: bool) -> tuple[str,
     """Return architecture, model arguments and file of weights of a local folder or a repository on the Hub."""
     import json
 
-    folder = Path(identifier) if source == "local-dir" else fetch_from_hub(identifier, with_weights)
+    folder = Path(identifier) if source == "local-dir" else fetch_from_hub(identifier, with_weights, is_sealed())
     config_file = folder / "config.json"
     if not config_file.is_file():
         raise CheckpointError(f"'{source}:{identifier}': {config_file} is missing")
@@ -405,6 +427,26 @@ def _read_folder(source: str, identifier: str, with_weights: bool) -> tuple[str,
     if with_weights and found is None:
         raise CheckpointError(f"'{source}:{identifier}': neither {_listed(file.name for file in files)} in {folder}")
     return split_model_name_tag(architecture)[0], arguments, found
+
+
+def stand_alone(node: Any) -> Any:
+    """Return a tree of nodes in which models of folders and of the Hub are named by their architecture and arguments.
+
+    That is what stands in checkpoints: loading one reads no other place.
+
+    Raises:
+        CheckpointError: such a folder cannot be read.
+    """
+    if isinstance(node, list | tuple) and not is_sealed():
+        return [stand_alone(item) for item in node]
+    if not isinstance(node, Mapping) or is_sealed():  # what a checkpoint holds is refused where it does not
+        return node
+    tree = {key: stand_alone(item) for key, item in node.items()}
+    target = tree.get("_target_")
+    if not isinstance(target, str) or not target.startswith(("local-dir:", "local_dir:", "hf-hub:", "hf_hub:")):
+        return tree
+    architecture, arguments, _ = _read_folder(*parse_model_name(target), with_weights=False)
+    return {**arguments, **tree, "_target_": architecture}
 
 
 def _listed(names: Iterable[str]) -> str:

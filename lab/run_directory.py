@@ -7,12 +7,13 @@ question finds the same directory. An OS lock, which the kernel releases when th
 from __future__ import annotations
 
 import copy
-import fcntl
+import errno
+import glob
 import hashlib
 import json
 import os
 import platform
-import shutil
+import re
 import socket
 import subprocess
 import sys
@@ -20,10 +21,12 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata, util
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from lab.errors import RunError
 from lab.files import remove, restore_folders, write_text
+from lab.run_lock import RunLock, is_locked
+from lab.run_record import read_record
 
 NOT_IN_HASH = (
     "paths",
@@ -41,11 +44,18 @@ NOT_IN_HASH = (
     "callbacks.progress",
     "callbacks.pictures",
     "trainer.checkpoint_every_n_steps",
+    "trainer.max_skips",
 )
 """Keys that do not change the training; ``ckpt`` counts only where a fit takes its weights from it."""
 
-ADDED_LATER = {"data.images": None, "data.annotations": None, "data.val_share": None, "data.test_share": None}
-"""Keys that came after runs had been named, and the value of each at which it is left out of a name."""
+HASHED_UNLESS = {
+    "trainer.on_nonfinite": "stop",
+    "data.images": None,
+    "data.annotations": None,
+    "data.val_share": None,
+    "data.test_share": None,
+}
+"""Keys that came later: at this value a run has the name that it had before them."""
 
 _VERSIONS = ("torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "datasets", "wandb", "numpy")
 
@@ -54,16 +64,13 @@ def run_name(config: Mapping[str, Any]) -> str:
     """Return ``<model>-<data>-<hash>`` for a resolved config."""
     content = copy.deepcopy(dict(config))
     ignored = NOT_IN_HASH if content.get("stage") == "fit" else (*NOT_IN_HASH, "ckpt")
-    for key in ignored:
+    for key in (*ignored, *HASHED_UNLESS):
         node: Any = content
         *parents, leaf = key.split(".")
         for part in parents:
             node = node.get(part) or {}
-        node.pop(leaf, None)
-    for key, usual in ADDED_LATER.items():
-        group, leaf = key.split(".")
-        if leaf in content.get(group, {}) and content[group][leaf] == usual:
-            del content[group][leaf]
+        if key not in HASHED_UNLESS or node.get(leaf) == HASHED_UNLESS[key]:
+            node.pop(leaf, None)
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
     return f"{config['model']['name']}-{config['data']['name']}-{digest}"
 
@@ -133,25 +140,25 @@ class RunDirectory:
 
     Attributes:
         path: the directory.
-        record: the content of ``run.json``; change it through ``update``.
-        is_new: whether there was no ``run.json`` yet.
+        record: the content of ``run.json``, as far as it can be read; change it through ``update``.
+        damage: what is wrong with ``run.json``; ``""`` where nothing is.
+        is_new: whether there was nothing in it yet.
         before: the state before ``begin``.
         writes: whether this process may change the directory; ranks other than 0 may not.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.record: dict[str, Any] = {}
-        self.is_new = not self.file.is_file()
-        self._lock: IO[str] | None = None
+        self._lock: RunLock | None = None
         self._begun = False
         self.writes = True
         self.before = "new"
-        if not self.is_new:
-            try:
-                self.record = json.loads(self.file.read_text(encoding="utf-8"))
-            except json.JSONDecodeError as error:
-                raise RunError(f"{self.file} is damaged ({error}); resume=never starts afresh and keeps it") from None
+        self._read()
+
+    def _read(self) -> None:
+        self.record, self.damage = read_record(self.file)
+        self.is_new = not any(name != "run.lock" for name in _names(self.path))
+        self._identity = _identity(self.path)
 
     @classmethod
     def joined(cls, path: Path, is_new: bool, before: str, writes: bool) -> Self:
@@ -179,91 +186,122 @@ class RunDirectory:
 
     @property
     def state(self) -> str:
-        """``new``, ``finished``, ``failed``, ``interrupted`` or, while somebody holds the lock, ``running``."""
-        state = str(self.record.get("state", "new"))
+        """``new``, ``finished``, ``failed``, ``diverged``, ``interrupted``; ``running`` while it is held."""
+        state = str(self.record.get("state", "new" if self.is_new else "interrupted"))
         return "interrupted" if state == "running" and not self._is_running() else state
 
     def _is_running(self) -> bool:
-        if self._lock is not None or self._begun:  # probing a lock of this process would release it
-            return self._begun
-        try:
-            with (self.path / "run.lock").open("r", encoding="utf-8") as file:
-                fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True
-        return False
+        return self._begun if self._lock is not None or self._begun else is_locked(self.path)
 
     @property
     def has_trained(self) -> bool:
-        """Whether there is anything in the directory that a training has made."""
-        return (self.path / "metrics.csv").exists()
+        """Whether a step was taken, or there is anything in the directory that a training has made."""
+        if os.path.lexists(self.path / "metrics.csv") or self.record.get("steps") or self.damage:
+            return True
+        return bool(_names(self.checkpoints)) or (os.path.lexists(self.checkpoints) and not self.checkpoints.is_dir())
 
     def lock(self) -> None:
-        """Take the directory for this process.
+        """Take the directory for this process, and read again what another may have written since.
 
         Raises:
             RunError: another process holds it; the message names its pid and host.
+            OSError: it cannot be made or locked.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        path = self.path / "run.lock"
-        # A POSIX record lock: not inherited by forked workers, released by the kernel at death.
-        file = path.open("a+", encoding="utf-8")
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            owner = file.read().strip() or "an unknown process"
-            file.close()
-            raise RunError(
-                f"{self.path} is in use by {owner}; wait for it, or end it to continue from its checkpoint"
-            ) from None
-        file.seek(0)
-        file.truncate()
-        file.write(f"pid {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        self._lock = file
+        self._lock = RunLock(self.path)
+        self._read()
 
     def release(self) -> None:
         """Give the directory back."""
         if self._lock is not None:
-            self._lock.close()
+            self._lock.release()
             self._lock = None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the directory still stands at its path, and was not moved, renamed or deleted meanwhile."""
+        return _identity(self.path) == self._identity and (self._lock is None or self._lock.names_path())
+
+    def check_own(self) -> None:
+        """Check that the directory still stands at its path.
+
+        Raises:
+            FileNotFoundError: it was moved, renamed or deleted while this process worked in it.
+        """
+        if not self.is_own:
+            raise FileNotFoundError(errno.ENOENT, "moved or deleted while it was in use", str(self.path))
 
     def set_aside(self) -> Path:
         """Rename the directory to ``NAME~1`` (or the next free number) and return its new place."""
+        self.check_own()
         number = 1
-        while (target := self.path.with_name(f"{self.path.name}~{number}")).exists():
+        while os.path.lexists(target := self.path.with_name(f"{self.path.name}~{number}")):
             number += 1
         self.path.rename(target)
         self.release()
-        self.record = {}
+        self.record, self.damage = {}, ""
         return target
 
     def discard(self) -> None:
-        """Remove a directory in which nothing has been trained, so that a refused command leaves nothing behind."""
+        """Remove a directory in which nothing has been trained, so that a refused command leaves nothing behind.
+
+        It is renamed first: whoever looks for the run meanwhile finds none, and never one that is half removed.
+        """
+        if self._lock is None or not self.is_own:
+            return  # moved, or somebody else's
+        aside = self.path.with_name(f".{self.path.name}.{os.getpid()}.discarded")
+        remove(aside)
+        self.path.rename(aside)
+        while aside.is_dir():
+            try:
+                remove(aside)
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:  # somebody opened the lock file while the directory was renamed
+                    raise
         self.release()
-        if self.writes:
-            shutil.rmtree(self.path)
+
+    def discard_unused(self) -> None:
+        """Discard the directory if it was made for this job and no step was taken: never one with a checkpoint."""
+        if self.is_new and not self.has_trained:
+            self.discard()
+
+    def _keep_damaged(self, path: Path) -> Path:
+        """Rename a damaged file or folder of the directory to ``NAME.damaged`` (or with the next free number)."""
+        number = 0
+        while os.path.lexists(target := path.with_name(f"{path.name}.damaged{number or ''}")):
+            number += 1
+        path.rename(target)
+        return target
 
     def update(self, **changes: Any) -> None:
         """Change entries of ``run.json`` and write it atomically."""
         self.record.update(changes)
         if self.writes:
+            self.check_own()
             write_text(self.file, json.dumps(self.record, indent=2) + "\n")
 
     def begin(self, config: Mapping[str, Any], overrides: list[str], sources: str) -> None:
         """Record what is about to run: config, command, code, versions, machine."""
         import yaml
 
+        if os.path.lexists(self.checkpoints) and not self.checkpoints.is_dir():
+            raise RunError(
+                f"{self.checkpoints} is no folder: there is nothing to continue from; resume=never starts "
+                "afresh and keeps the directory"
+            )
         self.checkpoints.mkdir(exist_ok=True)
         restore_folders(self.checkpoints)
-        for folder in (self.path, self.checkpoints):
-            for path in folder.glob(".*"):  # what a killed process was writing
+        left = [path for folder in (self.path, self.checkpoints) for path in folder.iterdir()]
+        left += self.path.parent.glob(f".{glob.escape(self.path.name)}.*.discarded")
+        for path in left:
+            if _LEFT.fullmatch(path.name):
                 remove(path)
+        config_file = self.path / "config.yaml"
+        if config_file.is_dir():
+            self._say_damaged(config_file, "a folder")
+        if self.damage:
+            self._say_damaged(self.file, self.damage)
         self.before, self._begun = self.state, True
-        write_text(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+        write_text(config_file, yaml.safe_dump(dict(config), sort_keys=False))
         commit, diff = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
         if diff:
             write_text(self.path / "uncommitted.diff", diff)
@@ -290,10 +328,40 @@ class RunDirectory:
         """Record how it ended."""
         self.update(state=state, exit_code=exit_code, ended=now(), **changes)
 
+    def _say_damaged(self, path: Path, damage: str) -> None:
+        kept = self._keep_damaged(path)
+        if path == self.file:
+            self.damage = ""
+        print(f"warning: {path} was {damage}: it is written anew, what it was is kept as {kept.name}", file=sys.stderr)
+
     def settle(self, exit_code: int) -> None:
         """Record the end of a job whose ranks have died before they could."""
-        if not self.file.is_file():
+        if not self.is_own or not os.path.lexists(self.file):
             return
-        self.record = json.loads(self.file.read_text(encoding="utf-8"))
+        record, self.damage = read_record(self.file)
+        if self.damage:  # while the job ran: what it began with stands in its place
+            self._say_damaged(self.file, self.damage)
+        self.record.update(record)
         if self.record["state"] == "running" or exit_code not in (self.record["exit_code"], 2):
             self.end("interrupted" if exit_code in (130, 143) else "failed", exit_code)
+
+
+_LEFT = re.compile(r"\..+\.(\d+|writing|old|tmp|discarded)")
+"""What a killed process was writing, or discarding: other hidden files are the user's."""
+
+
+def _names(folder: Path) -> list[str]:
+    """Return the names in a folder; none where it is none."""
+    try:
+        return [path.name for path in folder.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return device and inode, which a renamed directory takes along; None where nothing stands at the path."""
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino

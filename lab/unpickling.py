@@ -6,12 +6,14 @@ detectron2 keeps its weights in ``.pkl`` files, dicts of numpy arrays. Pickle it
 from __future__ import annotations
 
 import pickle
+import re
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 from lab.errors import CheckpointError
 
+_GLOBAL = re.compile(r"(?:Unsupported global: GLOBAL|Unsupported class|Trying to (?:call|instantiate)) ([\w.]+)")
 # What a pickle of numpy arrays names: today's modules, those before numpy 2, and how Python 2 wrote bytes.
 _CALLABLE = {
     ("numpy", "ndarray"),
@@ -46,3 +48,13 @@ def read_arrays(path: Path) -> Any:
     """
     with path.open("rb") as file:
         return _ArrayUnpickler(file, encoding="latin1").load()
+
+
+def reason_of(error: BaseException) -> str:
+    """Return in one line why a file could not be read, without torch's advice to read it by running what it names."""
+    text = str(error)
+    if "weights_only" in text or "Weights only" in text:
+        named = _GLOBAL.search(text)
+        return f"it names {named[1]}, and only plain data is read" if named else "it holds more than plain data"
+    text = " ".join(text.split())[:200]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

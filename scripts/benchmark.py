@@ -21,20 +21,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import torch
+from benchmarks import classifiers, detr, segmenters
 from benchmarks.gru4rec import gru4rec_train
 from benchmarks.kernels import conv3x3_forward, conv3x3_train, linear_forward, linear_train
-from benchmarks.maskformer import maskformer_forward, maskformer_train
+from benchmarks.pairs import Made, Size, Step, forward_row, train_row
 from benchmarks.sasrec import sasrec_eval, sasrec_train
-from torch import Tensor, nn
-
-from lab import create_model
-from lab.models.detr.network import DETR
-from lab.models.detr.weights import to_transformers
-from lab.models.swin.weights import to_transformers as swin_to_transformers
-from lab.structures import DetectionTargets
 
 
 @dataclass
@@ -51,193 +44,18 @@ class Row:
     difference: float
 
 
-Step = Callable[[], Any]
 Clock = Callable[[], float]
-Size = tuple[int, int]
 
-
-def fill_norms(model: nn.Module) -> None:
-    """Give every norm statistics and affine away from the identity, so that a wrong one would be seen."""
-    generator = torch.Generator().manual_seed(0)
-    for name, value in model.state_dict().items():
-        if value.ndim == 1 and value.is_floating_point():
-            noise = torch.rand(value.shape, generator=generator).to(value)
-            value.copy_(0.75 + 0.5 * noise if name.endswith(("running_var", "weight")) else 0.1 * (noise - 0.5))
-
-
-def make_targets(batch: int, size: Size, device: torch.device) -> tuple[DetectionTargets, list[dict[str, Tensor]]]:
-    """Return the same 7 to 9 boxes an image in our form and in transformers'."""
-    generator = torch.Generator().manual_seed(2)
-    counts = tuple(7 + index % 3 for index in range(batch))
-    center, extent = torch.rand(2, sum(counts), 2, generator=generator)
-    boxes = torch.cat([0.3 + 0.4 * center, 0.05 + 0.5 * extent], dim=1)
-    labels = torch.randint(0, 91, (sum(counts),), generator=generator)
-    scale = torch.tensor([size[1], size[0]]).repeat(2)
-    corners = torch.cat([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], dim=1) * scale
-    sizes = torch.tensor([size] * batch, dtype=torch.float32)
-    ours = DetectionTargets(corners, labels, counts, sizes).to(device)
-    pairs = zip(labels.to(device).split(counts), boxes.to(device).split(counts), strict=True)
-    return ours, [{"class_labels": label, "boxes": box} for label, box in pairs]
-
-
-def detr_pair(training: bool, device: torch.device) -> tuple[DETR, nn.Module]:
-    """Return ours and transformers' DETR with ResNet-50 and the same weights."""
-    from transformers import DetrConfig, DetrForObjectDetection
-
-    torch.manual_seed(0)
-    ours: Any = create_model("detr_resnet50")
-    fill_norms(ours)
-    # Ours drops attention weights and hidden activations too, as the paper's code does; so must the peer here.
-    config = DetrConfig(num_labels=91, auxiliary_loss=training, attention_dropout=0.1, activation_dropout=0.1)
-    peer = DetrForObjectDetection(config)
-    peer.load_state_dict(to_transformers(ours.state_dict(), "timm"), strict=True)
-    for name, parameter in peer.model.backbone.named_parameters():
-        # The paper freezes the stem and the first stage. Transformers means to, but not with timm's backbone.
-        parameter.requires_grad_(not name.startswith(("model.conv1.", "model.layer1.")))
-    return ours.to(device).train(training), peer.to(device).train(training)
-
-
-def detr_forward(batch: int, size: Size, device: torch.device) -> tuple[Step, Step, float]:
-    """Inference on images without padding."""
-    ours, peer = detr_pair(False, device)
-    images = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(1)).to(device)
-
-    def run_ours() -> Tensor:
-        with torch.inference_mode():
-            return ours(images).logits
-
-    def run_peer() -> Tensor:
-        with torch.inference_mode():
-            return peer(images).logits
-
-    return run_ours, run_peer, worst(run_ours(), run_peer())
-
-
-def detr_train(batch: int, size: Size, device: torch.device) -> tuple[Step, Step, float]:
-    """Forward, loss of every layer with matching, backward; compared by the last layer's loss without dropout."""
-    ours, peer = detr_pair(True, device)
-    images = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(1)).to(device)
-    targets, labels = make_targets(batch, size, device)
-
-    def run_ours() -> Tensor:
-        ours.zero_grad(set_to_none=True)
-        loss = torch.stack(list(ours.loss(ours(images), targets).values())).sum()
-        loss.backward()
-        return loss.detach()
-
-    def run_peer() -> Tensor:
-        peer.zero_grad(set_to_none=True)
-        loss: Tensor = peer(images, labels=labels).loss
-        loss.backward()
-        return loss.detach()
-
-    ours.eval(), peer.eval()
-    with torch.no_grad():  # transformers' auxiliary losses come from other states (see tests/parity/test_detr.py)
-        peer.config.auxiliary_loss = False
-        terms = ours.loss(ours(images), targets)
-        mine = sum(terms[name] for name in ("loss_ce", "loss_bbox", "loss_giou"))
-        difference = worst(torch.as_tensor(mine), peer(images, labels=labels).loss)
-        peer.config.auxiliary_loss = True
-    ours.train(), peer.train()
-    return run_ours, run_peer, difference
-
-
-def resnet_pair(device: torch.device) -> tuple[nn.Module, nn.Module]:
-    """Return ours and torchvision's ResNet-50 with the same weights."""
-    import torchvision
-
-    torch.manual_seed(0)
-    ours = create_model("resnet50")
-    fill_norms(ours)
-    peer = torchvision.models.resnet50()
-    peer.load_state_dict(ours.state_dict())
-    return ours.to(device), peer.to(device)
-
-
-def resnet_forward(batch: int, size: Size, device: torch.device) -> tuple[Step, Step, float]:
-    """Inference with plain batch norms in eval mode."""
-    ours, peer = (model.eval() for model in resnet_pair(device))
-    images = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(1)).to(device)
-
-    def run(model: nn.Module) -> Tensor:
-        with torch.inference_mode():
-            out: Tensor = model(images)
-            return out
-
-    return lambda: run(ours), lambda: run(peer), worst(run(ours), run(peer))
-
-
-def resnet_train(batch: int, size: Size, device: torch.device) -> tuple[Step, Step, float]:
-    """Forward, cross-entropy, backward with batch statistics."""
-    ours, peer = (model.train() for model in resnet_pair(device))
-    images = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(1)).to(device)
-    labels = torch.arange(batch, device=device)
-
-    def run(model: nn.Module) -> Tensor:
-        model.zero_grad(set_to_none=True)
-        loss = nn.functional.cross_entropy(model(images), labels)
-        loss.backward()
-        return loss.detach()
-
-    return lambda: run(ours), lambda: run(peer), worst(run(ours), run(peer))
-
-
-def swin_pair(device: torch.device) -> tuple[nn.Module, nn.Module]:
-    """Return ours and transformers' Swin-T with the same weights, without the stochastic depth of either."""
-    from transformers import SwinConfig, SwinForImageClassification
-
-    torch.manual_seed(0)
-    ours = create_model("swin_tiny", drop_path_rate=0.0)
-    fill_norms(ours)
-    peer = SwinForImageClassification(SwinConfig(num_labels=1000, drop_path_rate=0.0))
-    peer.load_state_dict(swin_to_transformers(ours.state_dict()), strict=True)
-    return ours.to(device), peer.to(device)
-
-
-def swin_forward(batch: int, size: Size, device: torch.device) -> tuple[Step, Step, float]:
-    """Inference of the classifier."""
-    ours, peer = (model.eval() for model in swin_pair(device))
-    images = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(1)).to(device)
-
-    def run_ours() -> Tensor:
-        with torch.inference_mode():
-            out: Tensor = ours(images)
-            return out
-
-    def run_peer() -> Tensor:
-        with torch.inference_mode():
-            out: Tensor = peer(images).logits
-            return out
-
-    return run_ours, run_peer, worst(run_ours(), run_peer())
-
-
-def swin_train(batch: int, size: Size, device: torch.device) -> tuple[Step, Step, float]:
-    """Forward, cross-entropy, backward, without stochastic depth."""
-    ours, peer = (model.train() for model in swin_pair(device))
-    images = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(1)).to(device)
-    labels = torch.arange(batch, device=device)
-
-    def run(model: nn.Module) -> Tensor:
-        model.zero_grad(set_to_none=True)
-        out = model(images)
-        loss = nn.functional.cross_entropy(out if isinstance(out, Tensor) else out.logits, labels)
-        loss.backward()
-        return loss.detach()
-
-    return lambda: run(ours), lambda: run(peer), worst(run(ours), run(peer))
-
-
-Maker = Callable[[int, Size, torch.device], tuple[Step, Step, float]]
+Maker = Callable[[int, Size, torch.device], Made]
 ROWS: dict[str, tuple[Maker, int, Size]] = {
-    "detr-forward": (detr_forward, 2, (480, 640)),
-    "detr-train": (detr_train, 2, (480, 640)),
-    "resnet50-forward": (resnet_forward, 8, (224, 224)),
-    "resnet50-train": (resnet_train, 8, (224, 224)),
-    "swin-forward": (swin_forward, 8, (224, 224)),
-    "swin-train": (swin_train, 8, (224, 224)),
-    "maskformer-forward": (maskformer_forward, 1, (480, 640)),
-    "maskformer-train": (maskformer_train, 2, (320, 320)),
+    "detr-forward": (forward_row(detr.make, "detr_resnet50"), 2, (480, 640)),
+    "detr-train": (train_row(detr.make, "detr_resnet50"), 2, (480, 640)),
+    "resnet50-forward": (forward_row(classifiers.make_resnet, "resnet50"), 8, (224, 224)),
+    "resnet50-train": (train_row(classifiers.make_resnet, "resnet50"), 8, (224, 224)),
+    "swin-forward": (forward_row(classifiers.make_swin, "swin_tiny"), 8, (224, 224)),
+    "swin-train": (train_row(classifiers.make_swin, "swin_tiny"), 8, (224, 224)),
+    "maskformer-forward": (forward_row(segmenters.make_maskformer, "maskformer_swin_tiny"), 1, (480, 640)),
+    "maskformer-train": (train_row(segmenters.make_maskformer, "maskformer_swin_tiny"), 2, (320, 320)),
     "conv3x3-forward": (conv3x3_forward, 1, (120, 160)),
     "conv3x3-train": (conv3x3_train, 2, (80, 80)),
     "linear-forward": (linear_forward, 1, (30, 40)),
@@ -246,11 +64,6 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     "sasrec-train": (sasrec_train, 128, (50, 20000)),  # sequences, (longest, items)
     "sasrec-eval": (sasrec_eval, 128, (50, 20000)),
 }
-
-
-def worst(ours: Tensor, peer: Tensor) -> float:
-    """Return the largest difference relative to the largest value."""
-    return float((ours - peer).abs().max() / peer.abs().max())
 
 
 def seconds(step: Step, device: torch.device, clock: Clock) -> float:

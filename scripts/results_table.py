@@ -19,6 +19,8 @@ from typing import Any
 
 import yaml
 
+from lab.config.words import parse_word, word_values
+
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "experiments"
 COLUMNS = ["recipe", "metric", "expected", "tolerance", "measured", "minutes", "date", "hardware", "commit", "command"]
@@ -38,7 +40,7 @@ def row_of(run: Path) -> dict[str, Any]:
     expected = config.get("expected")
     if not expected:
         sys.exit(f"error: {run} expects nothing: only recipes with `expected` belong into the table")
-    recipe = next((word.split("=", 1)[1] for word in record["overrides"] if word.startswith("experiments=")), "default")
+    recipe = word_values(record["overrides"], ("experiments",)).get("experiments", "default")
     seconds = (datetime.fromisoformat(record["ended"]) - datetime.fromisoformat(record["started"])).total_seconds()
     machine = record["machine"]
     kept = [_shown(word) for word in record["overrides"] if not word.startswith("paths.")]
@@ -65,8 +67,8 @@ def stated(recipe: str) -> dict[str, Any]:
 
 def _shown(word: str) -> str:
     """Return a word of the command line; a dataset's folder, which lies elsewhere on other machines, is shortened."""
-    key, _, value = word.partition("=")
-    return f"{key}=.../{Path(value).name}" if key == "data.root" else word
+    parsed = parse_word(word)
+    return f"{parsed.key}=.../{Path(parsed.shown).name}" if parsed.key == "data.root" else word
 
 
 def table(rows: list[dict[str, Any]]) -> str:

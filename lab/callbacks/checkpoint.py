@@ -11,6 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from lab.callbacks.divergence import Divergence
 from lab.callbacks.ema import EMA
 from lab.callbacks.run_state import RunState
 from lab.checkpoint.rng import set_rng_state
@@ -35,7 +36,8 @@ class RunCheckpoint(pl.Callback):
 
     A run is one stream of optimizer steps to Lightning; validations are placed by this callback. A checkpoint stands
     for "everything of this step is done": where a validation is due at a step, it is written after it. All ranks write
-    together, so after each step they agree whether it is time to, and whether one of them has received a signal.
+    together, so after each step they agree whether it is time to, whether one of them has received a signal, and
+    whether one has found a loss or a gradient that is not finite.
 
     Args:
         folder: of the checkpoints.
@@ -45,6 +47,7 @@ class RunCheckpoint(pl.Callback):
         every: optimizer steps between writes of last.ckpt; None for about a minute.
         ema: whose average best.ckpt holds, if there is one.
         watch: receives the signals that end a training.
+        divergence: looks at each step, and at what goes into a checkpoint.
         resume_from: the checkpoint that the training continues from.
 
     Attributes:
@@ -62,12 +65,13 @@ class RunCheckpoint(pl.Callback):
         every: int | None,
         ema: EMA | None,
         watch: SignalWatch,
+        divergence: Divergence,
         resume_from: Path | None = None,
     ) -> None:
         self.folder, self.metrics, self.ema, self.resume_from = folder, metrics, ema, resume_from
-        self.watch = watch
+        self.watch, self.divergence = watch, divergence
         self.signal = 0
-        self.state = RunState(ema)
+        self.state = RunState(ema, divergence)
         self.val_every, self.max_steps, self.every = val_every, max_steps, every
         self.best: float | None = None
         self._rng: list[dict[str, Any]] | None = None
@@ -103,7 +107,12 @@ class RunCheckpoint(pl.Callback):
         self._last_step, self._stepped = step, stepped
         if stepped:
             late = time.monotonic() - self._saved_time > self.SECONDS
-            self.signal, any_late = collectives.largest(self.watch.received or 0, int(late))
+            found = self.divergence.has_found(trainer)
+            self.signal, any_late, any_found = collectives.largest(self.watch.received or 0, int(late), int(found))
+            if any_found:
+                self.divergence.act(trainer, pl_module)
+            else:
+                self.divergence.pass_on()
             due = bool(any_late) if self.every is None else step % self.every == 0
             if due and not validate:
                 self.save_last(trainer)

@@ -18,6 +18,7 @@ from rich.progress import (
 )
 
 from lab.callbacks.steps import StepLog
+from lab.text import printable
 
 _SHORT = {
     "train/loss": "loss {:6.3f}",
@@ -53,7 +54,7 @@ class ProgressBar(pl.Callback):
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[status]}"),
+                TextColumn("{task.fields[status]}", markup=False),
             )
             self._bar = Progress(*columns, console=self.console, refresh_per_second=4)
             self._bar.start()
@@ -75,11 +76,12 @@ class ProgressBar(pl.Callback):
     def _status(self, *names: str) -> str:
         # Of a constant width, so that the bar keeps still.
         latest = self.steps.latest
-        return "  ".join(
+        text = "  ".join(
             _SHORT.get(name, f"{name.partition('/')[2]} {{:.3f}}").format(latest[name])
             for name in names
             if name in latest
         )
+        return printable(text)
 
     @staticmethod
     def _metrics(task: Any) -> list[str]:
@@ -115,7 +117,10 @@ class ProgressBar(pl.Callback):
         if trainer.state.fn == "fit":
             status = self._status("val/loss", *self._metrics(pl_module))
             line = f"step {trainer.global_step}/{self.max_steps}  validated  {status}"
-            self._bar.console.print(line, highlight=False) if self._bar is not None else print(line, flush=True)
+            if self._bar is not None:
+                self._bar.console.print(line, highlight=False, markup=False)
+            else:
+                print(line, flush=True)
         else:
             self._stop()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import lightning.pytorch as pl
 import torch.distributed as dist
 from torch import Tensor
 
+from lab.callbacks.divergence import Divergence
 from lab.callbacks.ema import EMA
 from lab.checkpoint.access import StateAccess
-from lab.checkpoint.format import CheckpointReader
+from lab.checkpoint.format import CheckpointReader, Piece
 from lab.checkpoint.rng import rng_state
 from lab.checkpoint.writer import write_checkpoint
 from lab.errors import CheckpointError
@@ -24,16 +26,21 @@ class RunState:
 
     Args:
         ema: whose average belongs to it, if there is one.
+        divergence: refuses tensors that are not finite, before anything is written; its counts belong to the state.
     """
 
-    def __init__(self, ema: EMA | None) -> None:
-        self.ema = ema
+    def __init__(self, ema: EMA | None, divergence: Divergence | None = None) -> None:
+        self.ema, self.divergence = ema, divergence
         self._versions = describe_versions()
 
     def write(
         self, path: Path, trainer: pl.Trainer, module: pl.LightningModule, best: float | None, keep: Path | None
     ) -> None:
-        """Write all that a resume needs; what stood at ``path`` is kept as ``keep``."""
+        """Write all that a resume needs; what stood at ``path`` is kept as ``keep``.
+
+        Raises:
+            Diverged: some tensor is not finite; nothing is written.
+        """
         access, (optimizer,) = _access(trainer), trainer.optimizers
         pieces = access.pieces(module, optimizer)
         state = {
@@ -48,12 +55,16 @@ class RunState:
         if self.ema is not None:
             pieces |= access.average_pieces(self.ema.named(module))
             state["ema"] = {"updates": self.ema.updates}
+        if self.divergence is not None:
+            state["skipped"] = self.divergence.state_dict()
+            self._confirm(trainer, pieces, state["network"])
         step = trainer.global_step
         write_checkpoint(path, pieces, state, step, rank=trainer.global_rank, barrier=_barrier, keep=keep)
 
     def write_weights(self, path: Path, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Write what the module holds now, and what it takes to build it."""
         pieces, state = _access(trainer).pieces(module, None), self._describe(trainer, module)
+        self._confirm(trainer, pieces, {})
         write_checkpoint(path, pieces, state, trainer.global_step, rank=trainer.global_rank, barrier=_barrier)
 
     def restore(self, path: Path, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
@@ -79,7 +90,14 @@ class RunState:
             self.ema.prepare(module)
             self.ema.updates = state["ema"]["updates"]
             access.restore_average(reader, self.ema.named(module))
+        if self.divergence is not None and "skipped" in state:
+            self.divergence.load_state_dict(state["skipped"])
         return state
+
+    def _confirm(self, trainer: pl.Trainer, pieces: Mapping[str, Piece], network: Mapping[str, Tensor]) -> None:
+        if self.divergence is not None:
+            held = {name: piece.data for name, piece in pieces.items()}
+            self.divergence.confirm(trainer, held | {f"the network's {name}": value for name, value in network.items()})
 
     @staticmethod
     def _network_state(module: pl.LightningModule) -> dict[str, Tensor]:

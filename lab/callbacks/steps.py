@@ -24,12 +24,16 @@ class StepLog(pl.Callback):
         every: optimizer steps between rows.
         batch_size: the global batch.
         steps_per_epoch: to name the epoch of a step.
+
+    Attributes:
+        latest: the latest value of each name.
+        rates: the learning rates of the latest optimizer step.
     """
 
     def __init__(self, every: int, batch_size: int, steps_per_epoch: int) -> None:
         self.every, self.batch_size, self.steps_per_epoch = every, batch_size, steps_per_epoch
         self.latest: dict[str, float] = {}
-        self._rates: dict[str, float] = {}
+        self.rates: dict[str, float] = {}
         self._last_step = 0
         self._restart(0)
 
@@ -49,7 +53,7 @@ class StepLog(pl.Callback):
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
         """Remember the rates of this step: the schedule moves on before it is logged."""
-        self._rates = learning_rates(optimizer)
+        self.rates = learning_rates(optimizer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Log after every ``every``-th optimizer step and after the first."""
@@ -68,19 +72,20 @@ class StepLog(pl.Callback):
             stacked = trainer.strategy.reduce(stacked, reduce_op="sum") / copies
         values = dict(zip(terms, stacked.tolist(), strict=True))
         seconds = max(1e-9, time.perf_counter() - self._since)
-        values |= self._rates
+        values |= self.rates
         values["samples_per_s"] = (step - self._step) * self.batch_size / seconds
         values["data_wait"] = min(1.0, self._waited / seconds)
         values["peak_memory_gib"] = peak_memory_gib(trainer.strategy.root_device)
-        self._log(trainer, {f"train/{key}": value for key, value in values.items()})
+        self.write(trainer, {f"train/{key}": value for key, value in values.items()})
         self._restart(step)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log ``val/...``."""
-        self._log(trainer, pl_module.results)  # type: ignore[arg-type]
+        self.write(trainer, pl_module.results)  # type: ignore[arg-type]
         self._restart(trainer.global_step)
 
-    def _log(self, trainer: pl.Trainer, values: Mapping[str, float]) -> None:
+    def write(self, trainer: pl.Trainer, values: Mapping[str, float]) -> None:
+        """Write values of the current step."""
         step = trainer.global_step
         self.latest.update(values)
         if trainer.state.fn != "fit":

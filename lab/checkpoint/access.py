@@ -163,6 +163,8 @@ def fill(tensor: Tensor, reader: CheckpointReader, name: str) -> None:
         raise CheckpointError(
             f"{reader.path} does not fit: {name} is {list(reader.shape(name))} there and {list(tensor.shape)} here"
         )
+    if reader.dtype(name).is_floating_point != tensor.dtype.is_floating_point:
+        raise CheckpointError(f"{reader.path} does not fit: {name} is {reader.dtype(name)} there, {tensor.dtype} here")
     local, offset, _ = _held(tensor)
     if local.numel():
         local.copy_(reader.read_block(name, offset, tuple(local.shape)))

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import stat
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,14 +33,20 @@ from lab.checkpoint.index import (
     boxes_of_run,
     intersection,
 )
-from lab.errors import CheckpointError
+from lab.checkpoint.plain import check_plain
+from lab.errors import CheckpointError, LabError
 from lab.files import CHECKPOINT_INDEX
+from lab.unpickling import reason_of
 
 _DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in vars(torch).values()
     if isinstance(dtype, torch.dtype) and not dtype.is_complex
 }
+
+
+_MAX_INDEX = 1 << 30
+"""Bytes; a large model on a thousand ranks has a hundredth of it."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +74,25 @@ def crc32_of(path: Path) -> int:
     return checksum
 
 
-def one_line(error: BaseException) -> str:
-    """Return the message of an error, shortened, as one line."""
-    return " ".join(str(error).split())[:200]
+@contextmanager
+def understood(path: str | Path, what: str) -> Iterator[None]:
+    """Within this context, what goes wrong with the content of a checkpoint is an error of one line.
+
+    Args:
+        path: the checkpoint.
+        what: what its content is taken for.
+
+    Raises:
+        CheckpointError: it cannot be taken for that.
+    """
+    try:
+        yield
+    except LabError:
+        raise
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError) as error:
+        raise CheckpointError(f"{path} is damaged: no {what} ({reason_of(error)})") from error
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged: no {what} ({reason_of(error)})") from error
 
 
 class CheckpointReader:
@@ -90,17 +113,7 @@ class CheckpointReader:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if not self.path.is_dir():
-            is_file = self.path.exists()
-            raise CheckpointError(
-                f"{self.path}: {'a file, and no checkpoint, which is a folder' if is_file else 'no such checkpoint'}"
-            )
-        try:
-            text = (self.path / CHECKPOINT_INDEX).read_text(encoding="utf-8")
-        except OSError:
-            raise CheckpointError(f"{self.path} is damaged or no checkpoint: it has no {CHECKPOINT_INDEX}") from None
-        except UnicodeDecodeError:
-            raise self._damaged(f"its {CHECKPOINT_INDEX} is no text") from None
+        text = self._read_index()
         try:
             self._index = Index.loads(text)
         except CheckpointError as error:
@@ -109,6 +122,30 @@ class CheckpointReader:
         self._files: dict[str, Any] = {}
         for name in [STATE, *self._index.files]:
             self._check_size(name)
+
+    def _read_index(self) -> str:
+        """Return the text of the index; links, pipes and devices are not opened."""
+        try:
+            kind = self.path.stat().st_mode
+        except FileNotFoundError:
+            raise CheckpointError(f"{self.path}: no such checkpoint") from None
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{str(self.path)[:200]}: no such checkpoint ({reason_of(error)})") from None
+        if not stat.S_ISDIR(kind):
+            raise CheckpointError(f"{self.path}: a file, and no checkpoint, which is a folder")
+        try:
+            found = (self.path / CHECKPOINT_INDEX).lstat()
+            if not stat.S_ISREG(found.st_mode):
+                raise self._damaged(f"its {CHECKPOINT_INDEX} is no plain file")
+            if found.st_size > _MAX_INDEX:
+                raise self._damaged(f"its {CHECKPOINT_INDEX} has {found.st_size} bytes")
+            return (self.path / CHECKPOINT_INDEX).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise CheckpointError(f"{self.path} is damaged or no checkpoint: it has no {CHECKPOINT_INDEX}") from None
+        except UnicodeDecodeError:
+            raise self._damaged(f"its {CHECKPOINT_INDEX} is no text") from None
+        except OSError as error:
+            raise CheckpointError(f"{self.path} cannot be read ({reason_of(error)})") from None
 
     def names(self, prefix: str = "") -> list[str]:
         """Return the names of the tensors that begin with ``prefix``."""
@@ -156,9 +193,13 @@ class CheckpointReader:
         try:
             content = torch.load(self.path / STATE, map_location="cpu", weights_only=True)
         except Exception as error:  # zipfile, pickle and torch each have errors of their own for a bad file
-            raise self._damaged(f"its {STATE} cannot be read as plain data: {one_line(error)}") from error
+            raise self._damaged(f"its {STATE} cannot be read as plain data: {reason_of(error)}") from error
         if not isinstance(content, dict):
             raise self._damaged(f"its {STATE} holds no dictionary")
+        try:
+            check_plain(content, f"its {STATE}")
+        except CheckpointError as error:
+            raise self._damaged(str(error)) from None
         return content
 
     def verify(self) -> None:
@@ -183,7 +224,11 @@ class CheckpointReader:
 
     def _check_content(self, name: str) -> None:
         self._check_size(name)
-        if crc32_of(self.path / name) != self._index.files[name][1]:
+        try:
+            found = crc32_of(self.path / name)
+        except OSError as error:
+            raise CheckpointError(f"{self.path}: its file {name} cannot be read ({reason_of(error)})") from None
+        if found != self._index.files[name][1]:
             raise self._damaged(f"the checksum of its file {name} does not fit")
 
     def _tensor(self, name: str) -> StoredTensor:
@@ -194,7 +239,8 @@ class CheckpointReader:
     def _empty(self, name: str, shape: tuple[int, ...]) -> Tensor:
         for piece in self._tensor(name).pieces:  # nothing is allocated on the word of the index alone
             self._stored(name, piece)
-        return torch.empty(shape, dtype=self.dtype(name))
+        with understood(self.path, f"tensor of the shape of {name}"):
+            return torch.empty(shape, dtype=self.dtype(name))
 
     def _stored(self, name: str, piece: StoredPiece) -> Tensor:
         """Return a piece; of the mapped file, so that only what is looked at is read."""
@@ -205,7 +251,7 @@ class CheckpointReader:
                 self._files[piece.file] = safe_open(self.path / piece.file, framework="pt")
             tensor: Tensor = self._files[piece.file].get_tensor(piece.key)
         except (SafetensorError, OSError) as error:
-            raise self._damaged(f"its file {piece.file} cannot be read: {one_line(error)}") from error
+            raise self._damaged(f"its file {piece.file} cannot be read: {reason_of(error)}") from error
         if tuple(tensor.shape) != piece.shape or tensor.dtype != self.dtype(name):
             raise self._damaged(f"{piece.key} in {piece.file} is not what its index says")
         return tensor

@@ -21,6 +21,8 @@ from lab.errors import CheckpointError
 
 FORMAT = 1
 STATE = "state.pt"
+MAX_STEP = 10**12
+"""Thirty years of a thousand steps a second."""
 _SHARD = re.compile(r"rank-[0-9]{5}\.safetensors")
 
 Box = tuple[tuple[int, ...], tuple[int, ...]]
@@ -102,10 +104,14 @@ class Index:
             # The whole text is compared, so that no damage hides where JSON has more than one spelling.
             if checksum != zlib.crc32(_dump(content).encode()) or text != _dump({**content, "checksum": checksum}):
                 raise CheckpointError("the checksum of its index.json does not fit")
+            _known_keys(content, "format", "step", "files", "tensors")
             index = cls(_number(content["step"]))
+            if index.step > MAX_STEP:
+                raise CheckpointError(f"its step {index.step} is none that a training reaches")
             for name, entry in content["files"].items():
                 if name != STATE and not _SHARD.fullmatch(name):
                     raise CheckpointError(f"its index.json names a file {name[:80]!r}, which no checkpoint has")
+                _known_keys(entry, "size", "crc32")
                 index.files[name] = (_number(entry["size"]), _number(entry["crc32"]))
             for name, entry in content["tensors"].items():
                 index.tensors[name] = _read_tensor(entry, index.files)
@@ -153,6 +159,13 @@ def _number(value: Any) -> int:
     return value
 
 
+def _known_keys(entry: Mapping[str, Any], *names: str) -> None:
+    """Refuse keys that this format does not have: what they mean would be lost."""
+    unknown = sorted(set(entry) - set(names))
+    if unknown:
+        raise CheckpointError(f"its index.json has a key {unknown[0][:80]!r} that format {FORMAT} does not know")
+
+
 def _numbers(values: Any) -> tuple[int, ...]:
     if not isinstance(values, list):
         raise ValueError(f"{values!r} is no list of counts")
@@ -160,8 +173,10 @@ def _numbers(values: Any) -> tuple[int, ...]:
 
 
 def _read_tensor(entry: Mapping[str, Any], files: Mapping[str, Any]) -> StoredTensor:
+    _known_keys(entry, "dtype", "shape", "pieces")
     tensor = StoredTensor(str(entry["dtype"]), _numbers(entry["shape"]))
     for piece in entry["pieces"]:
+        _known_keys(piece, "file", "key", "offset", "shape")
         if piece["file"] not in files or piece["file"] == STATE:
             raise CheckpointError(f"its index.json names a file {str(piece['file'])[:80]!r} that it does not list")
         run = isinstance(piece["offset"], int)

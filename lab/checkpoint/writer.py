@@ -11,10 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lab.checkpoint.format import Piece, crc32_of, one_line
+from lab.checkpoint.format import Piece, crc32_of
 from lab.checkpoint.index import STATE, Index, StoredPiece, StoredTensor, shard_name
+from lab.checkpoint.plain import check_plain
 from lab.errors import CheckpointError
 from lab.files import CHECKPOINT_INDEX, remove, replace_folder, sync
+from lab.storage import explain
+from lab.unpickling import reason_of
 
 
 def write_checkpoint(
@@ -47,7 +50,7 @@ def write_checkpoint(
     try:
         if rank == 0:
             remove(folder)
-            folder.mkdir(parents=True)
+            folder.mkdir()  # a run directory that was moved is not made again where it was
         barrier()
         index = _write_shard(folder, rank, pieces, step)
         if rank == 0:
@@ -70,7 +73,16 @@ def write_checkpoint(
             remove(folder)
         if isinstance(error, CheckpointError):
             raise CheckpointError(f"{path} cannot be written: {error}") from error
+        if (
+            isinstance(error, Exception)
+            and (found := explain(error, where=path, needed=_num_bytes(pieces))) is not None
+        ):
+            raise found from error
         raise
+
+
+def _num_bytes(pieces: Mapping[str, Piece]) -> int:
+    return sum(piece.data.numel() * piece.data.element_size() for piece in pieces.values())
 
 
 def _part(folder: Path, rank: int) -> Path:
@@ -107,11 +119,15 @@ def _write_shard(folder: Path, rank: int, pieces: Mapping[str, Piece], step: int
 def _write_state(path: Path, state: Mapping[str, Any]) -> tuple[int, int]:
     buffer = io.BytesIO()
     try:
+        check_plain(dict(state), "it")
+    except CheckpointError as error:
+        raise CheckpointError(f"its state is more than plain data: {error}") from None
+    try:
         torch.save(dict(state), buffer)
         buffer.seek(0)
         torch.load(buffer, weights_only=True)
     except Exception as error:  # pickle and torch each have errors of their own for what is no plain data
-        raise CheckpointError(f"its state is more than plain data: {one_line(error)}") from error
+        raise CheckpointError(f"its state is more than plain data: {reason_of(error)}") from error
     content = buffer.getvalue()
     path.write_bytes(content)
     sync(path)

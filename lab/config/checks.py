@@ -14,9 +14,11 @@ from pydantic import ValidationError
 
 from lab.config.combinations import conflict
 from lab.config.compose import Composed, compose_config, options
-from lab.config.origins import find_file, read, shorten, word_key
+from lab.config.origins import find_file, read, shorten
 from lab.config.problems import first_problem
 from lab.config.schemas import Config
+from lab.config.separators import normalize_separator
+from lab.config.words import word_key
 from lab.errors import ConfigError, closest
 from lab.files import is_checkpoint
 
@@ -41,12 +43,12 @@ def check_config(composed: Composed) -> None:
     except ValidationError as error:
         raise ConfigError(first_problem(error, composed)) from None
     composed.config = typed.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    _spell_separator(composed)
     _check_inheritance(composed)
     _check_task(composed)
     _check_length(composed)
-    _check_warmup(composed)
+    _check_strategy(composed)  # before the batch: how many ranks share it is known once the strategy is sound
     _check_batch(composed)
-    _check_strategy(composed)
 
 
 def check_machine(composed: Composed) -> None:
@@ -60,10 +62,17 @@ def check_machine(composed: Composed) -> None:
     _check_data(composed)
 
 
+def _spell_separator(composed: Composed) -> None:
+    """Give a separator its one spelling: the run of a tab has one name, however the tab was typed."""
+    separator = composed.config["data"].get("separator")
+    if isinstance(separator, str):
+        composed.config["data"]["separator"] = normalize_separator(separator)
+
+
 def _check_inheritance(composed: Composed) -> None:
     """Refuse another optimizer or scheduler that would run on numbers written for the first one."""
     for group in ("optimizer", "scheduler"):
-        word = next((word for word in composed.overrides if word.startswith(f"{group}=")), None)
+        word = next((word for word in composed.overrides if word_key(word) == group and word[0] != "~"), None)
         given = {word_key(other) for other in composed.overrides}
         for owner in ("experiments", "model") if word else ():
             path = find_file(f"{owner}/{composed.choices.get(owner)}", composed.search_path)
@@ -119,15 +128,6 @@ def _check_length(composed: Composed) -> None:
     other = from_files[0] if from_files else given[1]
     both = " and ".join(f"trainer.{key}={trainer[key]} ({where[key]})" for key in given)
     raise ConfigError(f"{both}: only one can say how long to train; add trainer.{other}=null")
-
-
-def _check_warmup(composed: Composed) -> None:
-    warmup, steps = composed.config["scheduler"]["warmup_steps"], composed.config["trainer"]["max_steps"]
-    if composed.config["stage"] == "fit" and steps is not None and 0 < steps <= warmup:
-        raise ConfigError(
-            f"scheduler.warmup_steps={warmup} ({composed.origin('scheduler.warmup_steps')}) must be below "
-            f"trainer.max_steps={steps}, the length of the training"
-        )
 
 
 def _check_batch(composed: Composed) -> None:

@@ -18,14 +18,16 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lab.config.origins import config_dir, find_file, find_origin, groups, options, shorten, word_key
+from lab.config.origins import config_dir, find_file, find_origin, groups, options, shorten
 from lab.config.refusals import explain
+from lab.config.spelling import spelled
+from lab.config.words import parse_word, word_key
 from lab.errors import ConfigError
 
 __all__ = ["Composed", "compose_config", "config_dir", "groups", "options"]
 
 
-_OPEN = re.compile(r"(model\.net|data)\.\w+=")
+_OPEN = re.compile(r"(model\.net|data)\.\w+")
 """Arguments of a target may be given though its YAML does not list them; the signature says which there are."""
 
 
@@ -60,16 +62,15 @@ def compose_config(overrides: Sequence[str], user_dirs: Iterable[str] = ()) -> C
     Raises:
         ConfigError: a group option or key is unknown, or a word cannot be parsed; one line.
     """
+    overrides = spelled(overrides)
     folders = [config_dir(), *_existing(user_dirs)]
-    words = [f"++{word}" if _OPEN.match(word) else word for word in overrides]
-    for word in overrides:
-        if word_key(word).split("/")[0].split(".")[0] == "hydra":
-            raise ConfigError(f"{word}: Hydra's own settings are fixed; paths.runs_dir says where runs go")
-        key, _, value = word.partition("=")
-        if value.startswith("[") and key.lstrip("+") in groups(folders):
-            raise ConfigError(
-                f"{word}: one option is chosen of a group: {', '.join(options(key.lstrip('+'), folders))}"
-            )
+    typed = [parse_word(word) for word in overrides]
+    words = [f"++{word.text}" if not word.sign and _OPEN.fullmatch(word.key) else word.text for word in typed]
+    for word in typed:
+        if word.key.split("/")[0].split(".")[0] == "hydra":
+            raise ConfigError(f"{word.text}: Hydra's own settings are fixed; paths.runs_dir says where runs go")
+        if word.shown.startswith("[") and word.key in groups(folders):
+            raise ConfigError(f"{word.text}: one option is chosen of a group: {', '.join(options(word.key, folders))}")
     if len(folders) > 1:
         joined = ",".join("'file://" + str(folder).replace("'", "\\'") + "'" for folder in folders[1:])
         words.append(f"hydra.searchpath=[{joined}]")
@@ -91,13 +92,26 @@ def compose_config(overrides: Sequence[str], user_dirs: Iterable[str] = ()) -> C
 
 
 def _without(overrides: Sequence[str], folders: Sequence[Path]) -> Any:
-    """Return a function that composes the words without those of one key, to learn which keys there are."""
+    """Return a function that composes the words without those of one key, to learn which keys there are.
+
+    Where they hold a second mistake, the options of groups that can be composed have to do.
+    """
+    user_dirs = [str(folder) for folder in folders[1:]]
 
     def known(key: str) -> dict[str, Any]:
+        others = [word for word in overrides if word_key(word) != key]
         try:
-            return compose_config([word for word in overrides if word_key(word) != key], map(str, folders[1:])).config
+            return compose_config(others, user_dirs).config
         except ConfigError:
-            return {}  # a second mistake among the words: the names are not told, the first mistake still is
+            chosen: list[str] = []
+        config: dict[str, Any] = {}
+        for word in ["", *(word for word in others if word_key(word) in groups(folders))]:
+            try:
+                config = compose_config([*chosen, word] if word else [], user_dirs).config
+            except ConfigError:
+                continue  # the second mistake: it is told when the first one is mended
+            chosen += [word] if word else []
+        return config
 
     return known
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from lab.config.words import parse_word
 from lab.errors import ConfigError
 
 
@@ -18,11 +19,6 @@ def config_dir() -> Path:
         if (folder / "config.yaml").is_file():
             return folder
     raise ConfigError(f"conf/config.yaml is neither beside {package} nor inside it: reinstall lab")
-
-
-def word_key(word: str) -> str:
-    """Return the key of an override: ``optimizer.lr`` of ``+optimizer.lr=1``."""
-    return word.split("=", 1)[0].lstrip("+~")
 
 
 def options(group: str, folders: Sequence[Path]) -> list[str]:
@@ -67,12 +63,12 @@ def shorten(path: Path) -> str:
 
 def find_origin(key: str, overrides: Sequence[str], folders: Sequence[Path], choices: Mapping[str, str]) -> str:
     """Say where the dotted ``key`` was set; the strongest place first: command line, recipe, model, group."""
-    for word in reversed(overrides):
-        name = word_key(word)
-        if name in choices and not word.startswith("~") and "={" not in word:
+    for word in map(parse_word, reversed(overrides)):
+        name = word.key
+        if name in choices and word.sign != "~" and not isinstance(word.value, dict):
             continue  # the choice of a group's option; the key stands in a file
         if name == key or key.startswith(f"{name}.") or name.startswith(f"{key}."):
-            return f"set on the command line: {word}"
+            return f"set on the command line: {word.text}"
     group = key.split(".", 1)[0]
     for chosen in dict.fromkeys(("experiments", "model", group)):
         for path in _with_defaults(chosen, choices.get(chosen, ""), folders):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from lab.config.compose import Composed
 
+_OF_TYPE = ("_type", "_parsing", "_required", "_from_float", "literal_error")
 _EXPECTED = {
     "int": "should be an integer",
     "float": "should be a number",
@@ -33,13 +35,13 @@ def first_problem(error: ValidationError, composed: Composed) -> str:
     """Return the line for the first of the problems that pydantic found."""
     problems = error.errors()
     problem = problems[0]
-    keys = _keys(problem, composed.config)
+    keys = keys_of(problem, composed.config)
     key = ".".join(map(str, keys))
     if not keys:
         return problem["msg"].removeprefix("Value error, ")
     where = composed.origin(key)
     if problem["type"] == "extra_forbidden":
-        unknown = [_keys(other, composed.config) for other in problems if other["type"] == "extra_forbidden"]
+        unknown = [keys_of(other, composed.config) for other in problems if other["type"] == "extra_forbidden"]
         present = [str(name) for name in _at(composed.config, keys[:-1]) if [*keys[:-1], name] not in unknown]
         known = list(dict.fromkeys([*present, *_fields(keys[:-1], composed.config)]))
         near = closest(str(keys[-1]), known) or f"; there are {', '.join(known)}"
@@ -47,16 +49,18 @@ def first_problem(error: ValidationError, composed: Composed) -> str:
         return f"{key}: unknown key {str(keys[-1])!r} in {parent} ({where}){near}"
     if problem["type"] == "missing":
         return _missing(keys, composed)
-    messages = [_message(other) for other in problems if _keys(other, composed.config) == keys]
+    messages = [message_of(other) for other in problems if keys_of(other, composed.config) == keys]
     value, names = problem["input"], _literals(problem)
     if problem["type"].startswith("union_tag"):
         key, value = f"{key}.name", _at(composed.config, keys)["name"]
         messages, where = [f"should be one of {', '.join(names)}"], composed.origin(key)
-    shown = f"={_as_typed(value)}" if isinstance(value, str | int | float | None) else ""
+    shown = f"={as_typed(value)}" if isinstance(value, str | int | float | None) else ""
+    if problem["type"] == "string_type" and isinstance(value, float):
+        messages = ["should be a text, and a number is one in quotes"]
     return f"{key}{shown}: {' or '.join(dict.fromkeys(messages))} ({where}){closest(str(value), names)}"
 
 
-def _keys(problem: ErrorDetails, config: Mapping[str, Any]) -> list[str | int]:
+def keys_of(problem: ErrorDetails, config: Any) -> list[str | int]:
     """Return the path of a problem in the config; pydantic adds the names of a union's members, which are no keys."""
     node: Any = config
     keys: list[str | int] = []
@@ -79,20 +83,36 @@ def _at(config: Any, keys: Sequence[str | int]) -> Any:
     return config
 
 
-def _message(problem: ErrorDetails) -> str:
+def is_of_type(problem: ErrorDetails) -> bool:
+    """Whether a value is of another type or none of the words, not only out of its range."""
+    return problem["type"].endswith(_OF_TYPE)
+
+
+def message_of(problem: ErrorDetails) -> str:
+    """Return what a value should be, in our words where pydantic's are not those of a user."""
     kind = problem["type"]
+    if kind == "string_too_short" or (kind == "too_short" and isinstance(problem["input"], str)):
+        return "should not be empty"
+    if kind == "missing":
+        return "is missing: the list is too short"
     if kind == "literal_error":
         return f"should be one of {', '.join(_literals(problem))}"
-    if kind != "finite_number" and kind.split("_")[0] in _EXPECTED:
+    if is_of_type(problem) and kind.split("_")[0] in _EXPECTED:
         return _EXPECTED[kind.split("_")[0]]
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return message[0].lower() + message[1:]
 
 
-def _as_typed(value: str | int | float | None) -> str:
+def as_typed(value: Any) -> str:
+    """Return a value as it would be typed; a text that looks like a number or a word of Hydra's stands in quotes."""
     if value is None:
         return "null"
+    if isinstance(value, str):
+        return f"'{value}'" if _LOOKS_LIKE_ANOTHER.fullmatch(value) else value
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+_LOOKS_LIKE_ANOTHER = re.compile(r"[+-]?(\d[\d_.]*(e[+-]?\d+)?|nan|inf)|true|false|null", re.IGNORECASE)
 
 
 def _literals(problem: ErrorDetails) -> list[str]:

@@ -11,7 +11,9 @@ import yaml
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from lab.config.origins import find_file, find_origin, groups, one_line, options, read, shorten, word_key
+from lab.config.origins import find_file, find_origin, groups, one_line, options, read, shorten
+from lab.config.spelling import obstacle, value_of
+from lab.config.words import parse_word, word_key
 from lab.errors import ConfigError, closest
 
 Known = Callable[[str], dict[str, Any]]
@@ -36,7 +38,7 @@ def explain(
         word = sweep.group(1) or sweep.group(2)
         return ConfigError(f"{word}: several values are a sweep: add -m; a list is written [a,b], a text 'a,b'")
     if isinstance(error, OverrideParseException):
-        return ConfigError(unreadable(error))
+        return ConfigError(unreadable(error, overrides))
     if isinstance(error, yaml.YAMLError):
         return ConfigError(f"a YAML file of the groups cannot be read: {one_line(error)}")
     if isinstance(error, MissingConfigException):
@@ -59,16 +61,24 @@ def explain(
     return ConfigError(f"{shorten(path)}: {inside.group(2)}" if inside is not None and path is not None else text)
 
 
-def unreadable(error: OverrideParseException) -> str:
-    """Say which word cannot be parsed."""
-    key = word_key(error.override)
-    problem = one_line(error.message or error).split(" See https://")[0]
-    problem = problem.removeprefix(f"Error parsing override '{error.override}' ")
+def unreadable(error: OverrideParseException, words: Sequence[str] = ()) -> str:
+    """Say which word cannot be parsed, and which sign of it is to blame.
+
+    Args:
+        error: what Hydra raised.
+        words: those that were typed: it may have been handed one with a ``++`` before it.
+    """
+    word = str(error.override)
+    if word not in words and word.removeprefix("++") in words:
+        word = word.removeprefix("++")
+    key = word_key(word)
     if not re.fullmatch(r"[A-Za-z0-9_./@:-]+", key):
-        return f"{error.override}: {key!r} is no key; write key=value, or see --help"
-    if "LexerNoViableAlt" in problem:
-        problem = "a quote is not closed"
-    return f"{error.override}: the value cannot be read ({problem}); a text with signs is quoted: \"{key}='...'\""
+        return f"{word}: {key!r} is no key; write key=value, or see --help"
+    problem = obstacle(value_of(word))
+    if problem is None:
+        problem = one_line(error.message or error).split(" See https://")[0]
+        problem = problem.removeprefix(f"Error parsing override '{error.override}' ")
+    return f"{word}: the value cannot be read ({problem}); a text with signs is quoted: \"{key}='...'\""
 
 
 def _word_in(text: str, overrides: Sequence[str]) -> str | None:
@@ -98,9 +108,8 @@ def _missing_option(text: str, overrides: Sequence[str], folders: Sequence[Path]
 
 def _file_with(text: str, overrides: Sequence[str], folders: Sequence[Path]) -> str:
     """Return `` (in FILE)`` for the chosen file whose defaults list has ``text``; ``""`` where none is found."""
-    for word in overrides:
-        group, _, option = word.partition("=")
-        path = find_file(f"{group.lstrip('+')}/{option}", folders)
+    for word in map(parse_word, overrides):
+        path = find_file(f"{word.key}/{word.shown}", folders)
         if path is not None and text in str(read(path).get("defaults", "")):
             return f" (in {shorten(path)})"
     return ""
@@ -119,7 +128,7 @@ def _no_option(overrides: Sequence[str], folders: Sequence[Path]) -> str:
 
 def options_named(word: str, group: str, folders: Sequence[Path]) -> bool:
     """Whether a word such as ``data=coco`` names an option that exists."""
-    return word.partition("=")[2] in options(group, folders)
+    return parse_word(word).shown in options(group, folders)
 
 
 def _unresolved(

@@ -6,43 +6,87 @@ a class named by ``_target_``; those are checked against its signature in ``lab.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from lab.errors import closest
 
-Positive = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
-Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(gt=0, le=1)]
-Beta = Annotated[float, Field(ge=0, lt=1)]
+
+def _number(value: Any) -> Any:
+    """A text that spells a number is that number: an environment variable's value is always a text."""
+    if not isinstance(value, str) or not _NUMBER.fullmatch(value):
+        return value
+    return int(value) if _WHOLE.fullmatch(value) else float(value)
+
+
+def _truth(value: Any) -> Any:
+    return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
+
+
+_WHOLE = re.compile(r"[+-]?\d{1,30}", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d{1,30}\.?\d*|\.\d+)(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
+
+Int = Annotated[int, BeforeValidator(_number)]
+"""A whole number, typed as one: neither 3.0 nor true."""
+Float = Annotated[float, BeforeValidator(_number)]
+"""A finite number."""
+Bool = Annotated[bool, BeforeValidator(_truth)]
+"""true or false, and no other word or number for them."""
+Positive = Annotated[Int, Field(gt=0, lt=2**63)]
+Count = Annotated[Int, Field(ge=0, lt=2**63)]
+Processes = Annotated[Int, Field(ge=0, le=1024)]
+Above0 = Annotated[Float, Field(gt=0)]
+Rate = Annotated[Float, Field(ge=0)]
+Share = Annotated[Float, Field(gt=0, le=1)]
+Beta = Annotated[Float, Field(ge=0, lt=1)]
 
 
 def _text(value: Any) -> Any:
     return str(value) if type(value) is int else value
 
 
-class Strict(BaseModel):
-    """A group that refuses keys it does not know."""
+def _printable(value: str) -> str:
+    if any(unicodedata.category(sign) == "Cc" for sign in value):
+        raise ValueError("holds a control character")
+    return value
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=(), coerce_numbers_to_str=True)
+
+Text = Annotated[str, BeforeValidator(_text), Field(min_length=1), AfterValidator(_printable)]
+"""A name or a path: not empty, on one line. A whole number may be typed for it; other numbers are written in quotes."""
+
+
+class Strict(BaseModel):
+    """A group that refuses keys that it does not know and values of another type than its own."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), strict=True, allow_inf_nan=False)
 
 
 class TargetConfig(BaseModel):
     """A node that names what to build; its other keys are arguments."""
 
-    model_config = ConfigDict(extra="allow", coerce_numbers_to_str=True)
-    target: str = Field(alias="_target_")
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+    target: Text = Field(alias="_target_")
 
 
 class ModelConfig(Strict):
     """An architecture and the kind of problem it solves."""
 
-    name: str
-    task: str
+    name: Text
+    task: Text
     net: TargetConfig
-    pretrained: str | None = None
+    pretrained: Text | None = None
     # What the model asks of the data; a data YAML takes it by ${oc.select:model.KEY,DEFAULT}, and a command line may
     # say otherwise there.
     image_size: Positive | None = None  # what image folders are resized to
@@ -50,20 +94,20 @@ class ModelConfig(Strict):
     batching: Literal["sequences", "lanes"] | None = None  # recommendation: see lab.structures.Recommender
     max_length: Positive | None = None  # recommendation: the most events of a sequence
     num_negatives: Count | None = None  # recommendation: items that did not follow, of each position or step
-    negative_alpha: Annotated[float, Field(ge=0, le=1)] | None = None  # they are drawn as support to this power
+    negative_alpha: Annotated[Float, Field(ge=0, le=1)] | None = None  # they are drawn as support to this power
     # A word for model.net.loss, where the architecture offers several.
-    loss: str | None = None
+    loss: Text | None = None
 
 
 class DataConfig(TargetConfig):
     """A dataset; what else it takes stands in the signature of its target."""
 
-    name: str
-    tasks: list[str]
+    name: Text
+    tasks: list[Text]
     batch_size: Positive
-    num_workers: Count = 0
-    root: str | None = None
-    requires: list[str | None] = []  # what is null is not needed
+    num_workers: Processes = 0
+    root: Text | None = None
+    requires: list[Text | None] = []  # what is null is not needed
     how_to_get: str = ""
 
 
@@ -71,8 +115,8 @@ class TrainerConfig(Strict):
     """How long, where and in which precision; steps are optimizer steps."""
 
     accelerator: Literal["auto", "cpu", "gpu"]
-    devices: Positive
-    num_nodes: Positive
+    devices: Annotated[Int, Field(gt=0, le=1024)]  # of one machine
+    num_nodes: Annotated[Int, Field(gt=0, le=100_000)]
     # YAML reads 32 as a number
     precision: Annotated[Literal["32", "16-mixed", "bf16-mixed", "bf16-true", "64"], BeforeValidator(_text)]
     max_steps: Positive | None
@@ -81,8 +125,10 @@ class TrainerConfig(Strict):
     log_every_n_steps: Positive
     checkpoint_every_n_steps: Positive | None
     accumulate_grad_batches: Positive
-    gradient_clip_val: Annotated[float, Field(gt=0)] | None
-    deterministic: bool
+    gradient_clip_val: Above0 | None
+    on_nonfinite: Literal["stop", "skip"]
+    max_skips: Positive
+    deterministic: Bool
     compile: Literal["inductor", "aot_eager"] | None
 
 
@@ -96,10 +142,10 @@ class DDPConfig(Strict):
     """Every rank holds the whole model."""
 
     name: Literal["ddp"]
-    static_graph: bool
-    find_unused_parameters: bool
+    static_graph: Bool
+    find_unused_parameters: Bool
     bucket_cap_mb: Positive
-    gradient_as_bucket_view: bool
+    gradient_as_bucket_view: Bool
     communication: Literal["bf16", "fp16"] | None
 
 
@@ -108,9 +154,9 @@ class FSDPConfig(Strict):
 
     name: Literal["fsdp"]
     reduce_dtype: Annotated[Literal["32", "bf16"], BeforeValidator(_text)]
-    cpu_offload: bool
-    activation_checkpointing: bool
-    reshard_after_forward: bool | Positive
+    cpu_offload: Bool
+    activation_checkpointing: Bool
+    reshard_after_forward: Bool | Positive
 
 
 class ZeroConfig(Strict):
@@ -118,12 +164,12 @@ class ZeroConfig(Strict):
 
     name: Literal["deepspeed_zero2", "deepspeed_zero3", "deepspeed_zero2_offload", "deepspeed_zero3_offload"]
     stage: Literal[2, 3]
-    offload_optimizer: bool
-    offload_parameters: bool
+    offload_optimizer: Bool
+    offload_parameters: Bool
     reduce_bucket_size: Positive
     prefetch_bucket_size: Count
     persistence_threshold: Count
-    overlap_comm: bool
+    overlap_comm: Bool
 
 
 class TensorParallelConfig(Strict):
@@ -143,13 +189,13 @@ class AutoConfig(Strict):
     """What the planner picks."""
 
     name: Literal["auto"]
-    memory_gib: Annotated[float, Field(gt=0)] | None
+    memory_gib: Above0 | None
 
 
 class ParameterGroup(Strict):
     """Parameters whose name contains a match of ``pattern`` (a regular expression) train with these settings."""
 
-    pattern: str
+    pattern: Text
     lr: Rate | None = None
     weight_decay: Rate | None = None
 
@@ -159,7 +205,7 @@ class Optimizer(Strict):
 
     lr: Rate
     weight_decay: Rate
-    no_decay_norm_bias: bool
+    no_decay_norm_bias: Bool
     groups: list[ParameterGroup]
 
 
@@ -167,24 +213,31 @@ class AdamConfig(Optimizer):
     """Adam (Kingma and Ba, 2015) and AdamW (Loshchilov and Hutter, 2019)."""
 
     name: Literal["adam", "adamw"]
-    betas: tuple[Beta, Beta]
-    eps: Annotated[float, Field(gt=0)]
+    betas: Annotated[tuple[Beta, Beta], Field(strict=False)]  # a list, as YAML has it
+    eps: Above0
 
 
 class SGDConfig(Optimizer):
     """Stochastic gradient descent."""
 
     name: Literal["sgd"]
-    momentum: Rate
-    nesterov: bool
+    momentum: Beta
+    nesterov: Bool
+
+    @field_validator("nesterov")
+    @classmethod
+    def _has_momentum(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and not info.data.get("momentum", 1):
+            raise ValueError("needs optimizer.momentum above 0")
+        return value
 
 
 class AdagradConfig(Optimizer):
     """Adagrad (Duchi et al., 2011) with momentum; of an embedding only the rows of the step move."""
 
     name: Literal["adagrad"]
-    momentum: Rate
-    eps: Annotated[float, Field(gt=0)]
+    momentum: Beta
+    eps: Above0
 
 
 class Scheduler(Strict):
@@ -219,25 +272,25 @@ class CosineConfig(Scheduler):
     """Half a cosine from the peak to ``min_factor`` of it at the last step."""
 
     name: Literal["cosine"]
-    min_factor: Annotated[float, Field(ge=0, le=1)]
+    min_factor: Annotated[Float, Field(ge=0, le=1)]
 
 
 class PolyConfig(Scheduler):
     """``(1 - t) ** power`` of the peak, from the end of the warm-up to the last step."""
 
     name: Literal["poly"]
-    power: Annotated[float, Field(gt=0)]
-    min_factor: Annotated[float, Field(ge=0, le=1)]
+    power: Above0
+    min_factor: Annotated[Float, Field(ge=0, le=1)]
 
 
 class WandbConfig(Strict):
     """One W&B run for each run directory."""
 
-    project: str
+    project: Text
     mode: Literal["auto", "online", "offline", "disabled"]
-    group: str | None
-    job_type: str | None
-    tags: list[str]
+    group: Text | None
+    job_type: Text | None
+    tags: list[Text]
 
 
 class LoggerConfig(Strict):
@@ -249,7 +302,7 @@ class LoggerConfig(Strict):
 class EmaConfig(Strict):
     """Exponential moving average of the weights."""
 
-    decay: Annotated[float, Field(gt=0, lt=1)]
+    decay: Annotated[Float, Field(gt=0, lt=1)]
     start: Count
 
 
@@ -257,7 +310,7 @@ class CallbacksConfig(Strict):
     """What happens beside the training."""
 
     ema: EmaConfig | None
-    progress: bool
+    progress: Bool
     pictures: Count
 
 
@@ -268,22 +321,22 @@ class DebugConfig(Strict):
     limit_train_batches: Positive | Share | None
     limit_eval_batches: Positive | Share | None
     overfit_batches: Count
-    profile: bool
+    profile: Bool
 
 
 class PathsConfig(Strict):
     """Where things are."""
 
-    runs_dir: str
-    data_dir: str
-    weights_dir: str
+    runs_dir: Text
+    data_dir: Text
+    weights_dir: Text
 
 
 class Expected(Strict):
     """What a recipe is expected to reach: ``metric`` within ``tolerance`` of ``value``."""
 
-    metric: str
-    value: float
+    metric: Text
+    value: Float
     tolerance: Rate
 
 
@@ -300,10 +353,10 @@ class RankingEval(Strict):
     protocol: Literal["full", "sampled"]
     also: Literal["full", "sampled"] | None
     ks: Annotated[list[Positive], Field(min_length=1)]
-    monitor: str | None
+    monitor: Text | None
     ties: Literal["standard", "conservative", "median"]
-    exclude_seen: bool
-    exclude_train: bool
+    exclude_seen: Bool
+    exclude_train: Bool
     num_negatives: Positive
     distribution: Literal["uniform", "popularity"]
     seed: Count
@@ -330,9 +383,9 @@ class SegmentationEval(Strict):
     """What a segmenter is measured by."""
 
     name: Literal["segmentation"]
-    semantic: bool
-    panoptic: bool
-    instances: bool
+    semantic: Bool
+    panoptic: Bool
+    instances: Bool
 
 
 _CHOSEN_BY = {"eval": "name", "data": "_target_", "strategy": "name", "optimizer": "name", "scheduler": "name"}
@@ -341,13 +394,13 @@ _CHOSEN_BY = {"eval": "name", "data": "_target_", "strategy": "name", "optimizer
 class Config(Strict):
     """The whole resolved configuration of a run."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]  # no text: data.seed, which is this one, takes none either
     stage: Literal["fit", "validate", "test", "predict"]
-    ckpt: str | None
-    input: str | None
-    check: bool
-    resume: str
-    extensions: list[str]
+    ckpt: Text | None
+    input: Text | None
+    check: Bool
+    resume: Text
+    extensions: list[Text]
     paths: PathsConfig
     model: ModelConfig
     data: DataConfig

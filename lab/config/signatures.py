@@ -7,35 +7,40 @@ Where the text alone cannot tell (star imports, ``**kwargs``, compiled modules),
 from __future__ import annotations
 
 import ast
-import importlib.util
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from lab.config.annotations import (
+    HOLDS,
+    Annotation,
+    allowed_words,
+    is_number,
+    options_class,
+    problems,
+    relations,
+    shown,
+)
+from lab.config.problems import as_typed, is_of_type, keys_of, message_of
+from lab.config.sources import absolute, find_module, look_up, parse, statements
 from lab.errors import ConfigError, closest
 
 Definition = ast.ClassDef | ast.FunctionDef
-_PLAIN: dict[str, tuple[type, ...]] = {
-    "int": (int,),
-    "float": (int, float),
-    "str": (str,),
-    "bool": (bool,),
-    "list": (list,),
-    "tuple": (list,),
-    "Sequence": (list,),
-    "dict": (dict,),
-    "Mapping": (dict,),
-}
 
 
 @dataclass(frozen=True)
 class Signature:
-    """The arguments of a class or function, with their annotations as they stand in the source."""
+    """The arguments of a class or function, with their annotations as they stand in the source.
+
+    Attributes:
+        name: of the class or function.
+        arguments: the annotation of each argument; None where it has none.
+        defaults: of those arguments whose default is a plain value.
+    """
 
     name: str
-    arguments: Mapping[str, ast.expr | None]
+    arguments: Mapping[str, Annotation | None]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 def check_arguments(
@@ -45,7 +50,7 @@ def check_arguments(
     origin: Callable[[str], str],
     extra: Collection[str] = (),
 ) -> None:
-    """Refuse arguments that the target does not take, or whose plain type is another.
+    """Refuse arguments that the target does not take, or whose type or range is another.
 
     Args:
         path: the dotted path of the node in the config, for the message.
@@ -55,51 +60,64 @@ def check_arguments(
         extra: further names that may be given.
 
     Raises:
-        ConfigError: an argument is unknown or of the wrong type.
+        ConfigError: an argument is unknown, of the wrong type or out of its range.
     """
-    for key, value in arguments.items():
-        if key.startswith("_") or key in extra:
-            continue
+    given = {key: value for key, value in arguments.items() if not key.startswith("_") and key not in extra}
+    for key, value in given.items():
         where = f"{path}.{key}"
         if key not in signature.arguments:
             near = closest(key, signature.arguments) or f"; it takes {', '.join(signature.arguments)}"
             raise ConfigError(f"{where}: {signature.name} takes no argument {key!r} ({origin(where)}){near}")
         annotation = signature.arguments[key]
-        allowed = _plain_types(annotation)
-        if annotation is None or allowed is None or (isinstance(value, dict) and "_target_" in value):
+        if annotation is None or (isinstance(value, dict) and "_target_" in value):
             continue
-        if not any(_is(value, kind) for kind in allowed):
-            shown = "null" if value is None else value
-            words = [word for kind in allowed if isinstance(kind, tuple) for word in kind if isinstance(word, str)]
-            raise ConfigError(
-                f"{where}={shown}: {signature.name} takes {ast.unparse(annotation)} ({origin(where)})"
-                f"{closest(str(value), words)}"
-            )
+        _check_value(where, value, annotation, signature.name, origin)
+        options = options_class(annotation, look_up)
+        if options is not None and isinstance(value, Mapping):
+            check_arguments(where, value, _fields(*options), origin)
+    for key, value in given.items():
+        _check_relations(path, key, value, signature, given, origin)
 
 
-def _is(value: Any, kind: Any) -> bool:
-    if kind is None or value is None:
-        return kind is value
-    if isinstance(kind, tuple):
-        return value in kind
-    return kind is bool if isinstance(value, bool) else isinstance(value, kind)
+def _check_value(where: str, value: Any, annotation: Annotation, name: str, origin: Callable[[str], str]) -> None:
+    found = problems(annotation, value, look_up)
+    if not found:
+        return
+    in_range = [problem for problem in found if not is_of_type(problem)]
+    if not in_range:
+        near = closest(str(value), allowed_words(annotation, look_up))
+        quoted = f"; a text that looks like a number is quoted: \"{where}='{value}'\"" if _is_text(found, value) else ""
+        raise ConfigError(
+            f"{where}={as_typed(value)}: {name} takes {shown(annotation, look_up)} ({origin(where)}){near or quoted}"
+        )
+    problem = in_range[0]
+    inside = "".join(f".{part}" for part in keys_of(problem, value))
+    raise ConfigError(
+        f"{where}{inside}={as_typed(problem['input'])}: {message_of(problem)} ({origin(f'{where}{inside}')})"
+    )
 
 
-def _plain_types(node: ast.expr | None) -> list[Any] | None:
-    """Return the types (None, a type, or a tuple of literals) that an annotation allows; None if it is not plain."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        node = ast.parse(node.value, mode="eval").body
-    if isinstance(node, ast.Constant) and node.value is None:
-        return [None]
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        left, right = _plain_types(node.left), _plain_types(node.right)
-        return None if left is None or right is None else left + right
-    if isinstance(node, ast.Subscript):
-        if ast.unparse(node.value).endswith("Literal"):
-            elements = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-            return [tuple(element.value for element in elements if isinstance(element, ast.Constant))]
-        node = node.value
-    return list(_PLAIN[node.id]) if isinstance(node, ast.Name) and node.id in _PLAIN else None
+def _is_text(found: list[Any], value: Any) -> bool:
+    return is_number(value) and any(problem["type"] == "string_type" for problem in found)
+
+
+def _check_relations(
+    path: str,
+    key: str,
+    value: Any,
+    signature: Signature,
+    given: Mapping[str, Any],
+    origin: Callable[[str], str],
+) -> None:
+    """Refuse a value that does not go with that of another argument: above it, or no divisor of it."""
+    annotation = signature.arguments[key]
+    for mark, other in relations(annotation, look_up) if annotation is not None else ():
+        beside = given.get(other, signature.defaults.get(other))
+        words, holds = HOLDS[mark]
+        if is_number(value) and is_number(beside) and not holds(value, beside):
+            places = {name: origin(f"{path}.{name}") for name in (key, other)}
+            there = f" ({places[other]})" if other in given else ", its default"
+            raise ConfigError(f"{path}.{key}={value} ({places[key]}): {words} {path}.{other}={beside}{there}")
 
 
 def find_signature(target: str) -> Signature | None:
@@ -119,42 +137,6 @@ def find_signature(target: str) -> Signature | None:
     return _signature(*found) if found is not None and count == len(parts) - 1 else None
 
 
-def find_module(module: str) -> Path | None:
-    """Return the file of a module without importing it or its parents; None where there is none."""
-    top, *rest = module.split(".")
-    try:
-        spec = importlib.util.find_spec(top)
-    except ValueError:  # an empty name
-        return None
-    if spec is None:
-        return None
-    if not rest:
-        return Path(spec.origin) if spec.origin else Path(next(iter(spec.submodule_search_locations or [top])))
-    for folder in spec.submodule_search_locations or []:
-        path = Path(folder, *rest)
-        for file in (path / "__init__.py", path.with_name(f"{path.name}.py")):
-            if file.is_file():
-                return file
-    return None
-
-
-@cache
-def parse(file: Path) -> ast.Module | None:
-    """Return the syntax tree of a source file; None where it is none or has a mistake."""
-    try:
-        return ast.parse(file.read_text(encoding="utf-8")) if file.suffix == ".py" else None
-    except SyntaxError:  # importing it will say so, with the line
-        return None
-
-
-def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield the statements of a module, those below ``if`` and ``try`` too."""
-    for node in body:
-        yield node
-        if isinstance(node, ast.If | ast.Try):
-            yield from _statements([*node.body, *node.orelse])
-
-
 def _find(module: str, name: str, depth: int = 0) -> tuple[str, Definition] | None:
     """Follow a name to its definition and module; None where it cannot be told.
 
@@ -167,7 +149,7 @@ def _find(module: str, name: str, depth: int = 0) -> tuple[str, Definition] | No
         return None
     known: dict[str, None] = {}
     unsure = False
-    for node in _statements(tree.body):
+    for node in statements(tree.body):
         if isinstance(node, Definition):
             if node.name == name:
                 return module, node
@@ -177,7 +159,7 @@ def _find(module: str, name: str, depth: int = 0) -> tuple[str, Definition] | No
             unsure |= any(alias.name == "*" for alias in node.names)
             alias = next((alias for alias in node.names if (alias.asname or alias.name) == name), None)
             if alias is not None:
-                source = _absolute(node, module, file)
+                source = absolute(node, module, file)
                 return None if find_module(f"{source}.{alias.name}") else _find(source, alias.name, depth + 1)
         elif isinstance(node, ast.Assign | ast.AnnAssign | ast.Import):
             unsure |= name in ast.unparse(node)
@@ -188,12 +170,23 @@ def _find(module: str, name: str, depth: int = 0) -> tuple[str, Definition] | No
     raise LookupError(f"{module} has no {name!r}", closest(name, public))
 
 
-def _absolute(node: ast.ImportFrom, module: str, file: Path) -> str:
-    if not node.level:
-        return node.module or ""
-    parts = module.split(".")
-    kept = parts[: len(parts) - node.level + (file.name == "__init__.py")]
-    return ".".join([*kept, *([node.module] if node.module else [])])
+def _fields(module: str, node: ast.ClassDef) -> Signature:
+    """Return the fields of a dataclass as a signature."""
+    fields = [item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
+    names = {item.target.id: item for item in fields if isinstance(item.target, ast.Name)}
+    defaults = {name: item.value for name, item in names.items() if item.value is not None}
+    annotations = {name: Annotation(item.annotation, module) for name, item in names.items()}
+    return Signature(node.name, annotations, _plain_values(defaults))
+
+
+def _plain_values(nodes: Mapping[str, ast.expr]) -> dict[str, Any]:
+    values = {}
+    for name, node in nodes.items():
+        try:
+            values[name] = ast.literal_eval(node)
+        except ValueError:  # an expression: what it gives is not told by its text
+            continue
+    return values
 
 
 def _signature(module: str, node: Definition) -> Signature | None:
@@ -208,11 +201,19 @@ def _signature(module: str, node: Definition) -> Signature | None:
             return _named(module, base, name)
         function = found
     assert isinstance(function, ast.FunctionDef)
-    taken = {arg.arg: arg.annotation for arg in [*function.args.args, *function.args.kwonlyargs]}
+    given = function.args
+    taken = {
+        arg.arg: Annotation(arg.annotation, module) if arg.annotation is not None else None
+        for arg in [*given.args, *given.kwonlyargs]
+    }
     if function is not node:
-        taken.pop(function.args.args[0].arg)  # self
-    if function.args.kwarg is None:
-        return Signature(name, taken)
+        taken.pop(given.args[0].arg)  # self
+    if given.kwarg is None:
+        last = zip(reversed(given.args), reversed(given.defaults), strict=False)
+        named = zip(given.kwonlyargs, given.kw_defaults, strict=True)
+        defaults = {arg.arg: value for arg, value in [*last, *named] if value is not None}
+        return Signature(name, taken, _plain_values(defaults))
+    # An entry function has defaults of its own in the place of its class's.
     returned = _named(module, function.returns, name) if function is node else None
     return Signature(name, {**returned.arguments, **taken}) if returned is not None else None
 
@@ -228,4 +229,4 @@ def _named(module: str, expression: ast.expr | None, name: str) -> Signature | N
     except LookupError:  # a builtin
         return None
     signature = _signature(*found) if found is not None and isinstance(found[1], ast.ClassDef) else None
-    return Signature(name, signature.arguments) if signature is not None else None
+    return Signature(name, signature.arguments, signature.defaults) if signature is not None else None

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from lab.data.folders import name_problem, printable, stored_name
-from lab.errors import LabError
+from lab.data.caches import cache_folder, cannot_write, is_of_writing
+from lab.data.folders import as_utf8, name_problem, stored_name
+from lab.errors import DataError, LabError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -174,12 +175,17 @@ def build_table(
     features = datasets.Features({name: _feature(kind) for name, kind in types.items()})
     show = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()  # the trainer's own bar is the only one
+    folder = cache_folder()
     try:
         return datasets.Dataset.from_generator(read, features=features, gen_kwargs=dict(arguments))
     except datasets.exceptions.DatasetGenerationError as error:
         if isinstance(error.__cause__, LabError):
             raise error.__cause__ from None
+        if is_of_writing(error.__cause__):
+            raise DataError(cannot_write(folder, error.__cause__)) from error
         raise
+    except OSError as error:  # the folder is taken away meanwhile
+        raise DataError(cannot_write(folder, error)) from error
     finally:
         if show:
             datasets.enable_progress_bars()
@@ -212,7 +218,7 @@ def find_image(folder: Path, name: str, stated_size: tuple[int, int] | None = No
     from lab.data.image_files import read_image_header
 
     if problem := name_problem(name):
-        return FoundImage(printable(name), (0, 0), problem, False)
+        return FoundImage(as_utf8(name), (0, 0), problem, False)
     name = stored_name(folder, name)
     header = read_image_header(folder / name)
     unturned = stated_size == header.stored != header.size

@@ -83,7 +83,7 @@ class CocoDataset(DetectionDataset):
         super().__init__(table, folder, names, train, transform, on_bad_sample, seed, cache_images, str(source))
 
     def fingerprint(self) -> str:
-        """Return the hash of the annotations and of the images' names and sizes."""
+        """Return the hash of the annotations and of the images' names and contents."""
         return self._fingerprint
 
 

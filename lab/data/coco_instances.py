@@ -127,7 +127,7 @@ class InstancesDataset(SegmentationDataset):
         )
 
     def fingerprint(self) -> str:
-        """Return the hash of the json, and of the images' names and sizes."""
+        """Return the hash of the json, and of the images' names and contents."""
         return self._fingerprint
 
     def _read(self, path: Path, row: dict[str, Any]) -> tuple[Annotation, Mapping[int, int]]:

@@ -130,7 +130,7 @@ class PanopticDataset(SegmentationDataset):
         )
 
     def fingerprint(self) -> str:
-        """Return the hash of the json, and of the names and sizes of label maps and images."""
+        """Return the hash of the json, and of the names and contents of label maps and images."""
         return self._fingerprint
 
     def _read(self, path: Path, row: dict[str, Any]) -> tuple[Annotation, Mapping[int, int]]:

@@ -135,6 +135,10 @@ class DataModule(pl.LightningDataModule):
         """Return what there is to say of how the data was prepared, by name."""
         return {}
 
+    def rows_read(self) -> dict[str, dict[str, Any]]:
+        """Return what became of the rows of each table that was read (``Events.report``), by the file's name."""
+        return {}
+
     def training_sequences(self) -> tuple[Tensor, Tensor]:
         """Return what a network without parameters remembers: the items (E,) of all sequences, and where each begins.
 

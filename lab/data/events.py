@@ -1,38 +1,48 @@
 """Logs of events (who, what, when): read from text or Parquet files, checked, counted, in numpy arrays.
 
-Files go through Hugging Face ``datasets``, whose cache holds the parsed table for as long as the file is the same. Ids
-are kept as text: predictions come back as the user's own.
+Files are read anew each time, by Arrow, which is faster than any cache was: what counts is what they hold. Ids are kept
+as text: predictions come back as the user's own.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.errors import DataError, closest
+from lab.config.separators import normalize_separator
+from lab.data.tables.columns import TextLayout
+from lab.data.tables.ids import encode
+from lab.data.tables.opening import PARQUET, first_bytes
+from lab.data.tables.parquet import read_parquet
+from lab.data.tables.text import read_text
+from lab.data.tables.times import check_time_format, odd_times, seconds_of, span
+from lab.errors import DataError
 
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Columns:
-    """How a file of events is written.
+    r"""How a file of events is written.
 
     Attributes:
         session: name of the column that says who: a session or a user.
         item: name of the column that says what.
         time: name of the column that says when; None where the order of the lines is the order in time.
-        separator: between columns, of one or more characters.
+        separator: between columns, of one or more characters, each standing for itself; ``\s+`` is any run of blanks.
         names: the columns' names, where the file has no header.
-        time_format: ``"seconds"`` or ``"milliseconds"`` since 1970, ``"iso"``, or a pattern of ``strptime``.
+        time_format: ``"seconds"``, ``"milliseconds"``, ``"microseconds"`` or ``"nanoseconds"`` since 1970, ``"iso"``,
+            or a pattern of ``strptime``.
         offset: name of a column of milliseconds that are added to the time.
         drop_duplicates: leave out rows that repeat another in session, item and time; otherwise they are counted only.
+        encoding: of the text, as Python names it; None reads it from the file (UTF-8, or what a byte order mark says).
+        quotes: whether ``"`` puts a value into quotes.
     """
 
     session: str
@@ -43,6 +53,25 @@ class Columns:
     time_format: str = "seconds"
     offset: str | None = None
     drop_duplicates: bool = False
+    encoding: str | None = None
+    quotes: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the separator and the format of the times."""
+        object.__setattr__(self, "separator", normalize_separator(self.separator))
+        check_time_format(self.time_format)
+
+    @property
+    def wanted(self) -> dict[str, str]:
+        """The columns' names by what they are for."""
+        named = {"session": self.session, "item": self.item, "time": self.time, "offset": self.offset}
+        return {key: str(name) for key, name in named.items() if name is not None}
+
+    @property
+    def layout(self) -> TextLayout:
+        """How the text is written."""
+        names = None if self.names is None else [str(name) for name in self.names]
+        return TextLayout(self.separator, names, self.encoding, self.quotes)
 
 
 @dataclass
@@ -55,7 +84,9 @@ class Events:
         times: (E,) float64 seconds, or the number of the line.
         session_names: the user's own id of each session.
         item_names: the user's own id of each item, 0 to I - 1.
-        left_out: how many rows were left out, by reason.
+        left_out: how many rows were left out, by reason; a reason that ends with "kept" left none out.
+        rows: how many rows the file had.
+        noted: what else there is to say of the rows that were kept, with a count each.
     """
 
     sessions: Ints
@@ -64,6 +95,8 @@ class Events:
     session_names: NDArray[np.object_]
     item_names: NDArray[np.object_]
     left_out: dict[str, int]
+    rows: int = 0
+    noted: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return E."""
@@ -71,13 +104,8 @@ class Events:
 
     def keep(self, chosen: NDArray[np.bool_]) -> Events:
         """Return some of the events; the names stay."""
-        return Events(
-            self.sessions[chosen],
-            self.items[chosen],
-            self.times[chosen],
-            self.session_names,
-            self.item_names,
-            self.left_out,
+        return replace(
+            self, sessions=self.sessions[chosen], items=self.items[chosen], times=self.times[chosen], noted=self.noted
         )
 
     def count(self) -> dict[str, int]:
@@ -87,6 +115,15 @@ class Events:
             "events": len(self),
             "items": len(np.unique(self.items)),
         }
+
+    def report(self) -> dict[str, Any]:
+        """Return what became of the rows of a file that was just read: rows, used, left_out, noted."""
+        left_out = {what: count for what, count in self.left_out.items() if count}
+        return {"rows": self.rows, "used": len(self), "left_out": left_out, "noted": dict(self.noted)}
+
+    def span(self) -> str:
+        """Return the dates of the first and the last event."""
+        return span(float(self.times.min()), float(self.times.max()))
 
 
 def file_digest(path: Path) -> str:
@@ -98,10 +135,10 @@ def file_digest(path: Path) -> str:
 def read_events(path: Path, columns: Columns, where: str = "data") -> Events:
     """Read a file of events.
 
-    Rows with an empty id or a time that cannot be read are left out and counted.
+    Rows without an id, with a time that cannot be read, or of another number of columns are left out and counted.
 
     Args:
-        path: a text file, or one of Parquet (``.parquet``).
+        path: a text file, packed or not, or one of Parquet.
         columns: how it is written.
         where: what the columns are named by in messages.
 
@@ -110,108 +147,94 @@ def read_events(path: Path, columns: Columns, where: str = "data") -> Events:
     """
     if not path.is_file() or not path.stat().st_size:
         raise DataError(f"{path}: {'is empty' if path.is_file() else 'no such file'}")
-    table = _read_table(path, columns)
-    found = list(table.columns)
-    wanted = {"session": columns.session, "item": columns.item, "time": columns.time, "offset": columns.offset}
-    for key, name in wanted.items():
-        if name is not None and name not in found:
-            raise DataError(
-                f"{path}: there is no column {name!r}{closest(name, found)}; it has {', '.join(map(str, found))}; "
-                f"name yours by {where}.{key}_column, and {where}.separator if it is not {columns.separator!r}"
-            )
-    left_out = {}
-    table = table[[name for name in wanted.values() if name is not None]]
-    before = len(table)
-    ids = [columns.session, columns.item]
-    empty = table[ids].isna().any(axis=1) | (table[ids] == "").any(axis=1)
-    table = table[~empty]
-    left_out["without an id"] = int(empty.sum())
-    times = (
-        _times(table[columns.time], columns.time_format) if columns.time else np.arange(len(table), dtype=np.float64)
-    )
-    if columns.offset:
-        times = times + _times(table[columns.offset], "milliseconds")
-    readable = np.isfinite(times)
-    left_out["with a time that cannot be read"] = int((~readable).sum())
-    table, times = table[readable], times[readable]
+    if path.suffix.lower() == ".parquet" or first_bytes(path).startswith(PARQUET):
+        read = read_parquet(path, columns.wanted, where)
+    else:
+        read = read_text(path, columns.wanted, columns.layout, where)
+    table, noted = read.table, read.noted
+    left_out = {"without an id": 0, "with a time that cannot be read": 0}
+    session_codes, session_names = encode(table["session"], "session", left_out, noted)
+    item_codes, item_names = encode(table["item"], "item", left_out, noted)
+    left_out["without an id"] = int(((session_codes == -1) | (item_codes == -1)).sum())
+    named = (session_codes >= 0) & (item_codes >= 0)
+    times = np.arange(len(named), dtype=np.float64)
     if columns.time:
-        repeated = table.duplicated().to_numpy()
+        times = seconds_of(table["time"], columns.time_format)
+    if columns.offset:
+        times = times + seconds_of(table["offset"], "milliseconds")
+    readable = np.isfinite(times)
+    left_out["with a time that cannot be read"] = int((named & ~readable).sum())
+    unread = _example(table, named & ~readable) if columns.time else ""
+    kept = named & readable
+    session_codes, item_codes, times = session_codes[kept], item_codes[kept], times[kept]
+    if columns.time:
+        repeated = _repeated(session_codes, item_codes, times)
         left_out[f"that repeat another{'' if columns.drop_duplicates else ', kept'}"] = int(repeated.sum())
         if columns.drop_duplicates:
-            table, times = table[~repeated], times[~repeated]
-    if not len(table):
+            session_codes, item_codes, times = session_codes[~repeated], item_codes[~repeated], times[~repeated]
+    left_out |= read.left_out
+    if not len(times):
         reasons = ", ".join(f"{count} {what}" for what, count in left_out.items() if count)
-        raise DataError(f"{path}: none of its {before} rows can be used: {reasons}")
-    return _arrange(table[columns.session], table[columns.item], times, left_out)
+        raise DataError(f"{path}: none of its {read.rows} rows can be used: {reasons}{unread}")
+    if columns.time:
+        noted |= odd_times(times, columns.time_format, path, where)
+    events = _arrange(session_codes, session_names, item_codes, item_names, times, len(kept))
+    return replace(events, left_out=left_out, rows=read.rows, noted=noted)
 
 
-def _read_table(path: Path, columns: Columns) -> Any:
-    """Return the table as pandas, all values text."""
-    import datasets
-    import pandas
-    import pyarrow
-
-    show = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        if path.suffix.lower() == ".parquet":
-            rows = datasets.Dataset.from_parquet(str(path)).data.table
-            # as text before pandas, which makes floats of whole numbers among which one is missing
-            table = pyarrow.table({name: rows[name].cast(pyarrow.string()) for name in rows.column_names}).to_pandas()
-        else:
-            options: dict[str, Any] = {"sep": columns.separator, "keep_default_na": False}
-            if columns.names is not None:
-                options |= {"names": list(columns.names), "header": None}
-            if len(columns.separator) > 1:
-                options["engine"] = "python"
-            names = pandas.read_csv(path, nrows=0, **options).columns
-            text = datasets.Features({str(name): datasets.Value("string") for name in names})
-            table = datasets.Dataset.from_csv(str(path), features=text, **options).to_pandas()
-    except Exception as error:
-        cause = error.__cause__ or error
-        first = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
-        raise DataError(f"{path}: cannot be read as a table of events: {first}") from error
-    finally:
-        if show:
-            datasets.enable_progress_bars()
-    return table
+def _example(table: Any, chosen: NDArray[np.bool_]) -> str:
+    """Return the first time that could not be read, for a message."""
+    row = int(chosen.argmax())
+    return f" (such as {str(table['time'][row].as_py())[:40]!r}; see data.time_format)" if chosen[row] else ""
 
 
-def _times(column: Any, kind: str) -> NDArray[np.float64]:
-    """Return seconds, NaN where a time cannot be read."""
+def _repeated(sessions: Ints, items: Ints, times: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which events repeat one before them; only rows of equal hashes are compared."""
     import pandas
 
-    if kind in ("seconds", "milliseconds"):
-        scale = 1.0 if kind == "seconds" else 1e-3
-        values: NDArray[np.float64] = pandas.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64) * scale
-        return values
-    options: dict[str, Any] = {"format": "ISO8601"} if kind == "iso" else {"format": kind}
-    stamps = pandas.to_datetime(column, errors="coerce", utc=True, **options)
-    seconds = stamps.to_numpy(dtype="datetime64[ns]").astype(np.int64) / 1e9
-    return np.where(stamps.isna().to_numpy(), np.nan, seconds)
+    pairs = sessions * (items.max(initial=0) + 1) + items
+    mixed = pairs.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15) ^ (times + 0.0).view(np.uint64)
+    mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+    ordered = np.sort(mixed)
+    found = ordered[1:][ordered[1:] == ordered[:-1]]
+    repeated = np.zeros(len(pairs), dtype=np.bool_)
+    if len(found):
+        suspects = np.flatnonzero(pandas.Series(mixed).isin(found))
+        table = pandas.DataFrame({"pair": pairs[suspects], "time": times[suspects]})
+        repeated[suspects[table.duplicated().to_numpy()]] = True
+    return repeated
 
 
-def _arrange(sessions: Any, items: Any, times: NDArray[np.float64], left_out: dict[str, int]) -> Events:
+def _arrange(
+    sessions: Ints,
+    session_names: NDArray[np.object_],
+    items: Ints,
+    item_names: NDArray[np.object_],
+    times: NDArray[np.float64],
+    rows: int,
+) -> Events:
     """Number sessions by their first event's time and items by their names' order; sort events."""
     import pandas
 
-    session_codes, session_names = pandas.factorize(sessions)
-    item_codes, item_names = pandas.factorize(items, sort=True)
-    first = np.full(len(session_names), np.inf)
+    # numbers count sessions in order of appearance; where some have lost all rows, or the first ones, they count anew
+    session_codes, present = sessions, np.arange(len(session_names))
+    if len(sessions) < rows:
+        session_codes, present = pandas.factorize(sessions)
+    first = np.full(len(present), np.inf)
     np.minimum.at(first, session_codes, times)
     rank = np.empty(len(first), dtype=np.int64)
     by_time = np.argsort(first, kind="stable")
     rank[by_time] = np.arange(len(first))
     session_codes = rank[session_codes]
-    order = np.lexsort((times, session_codes))
-    return Events(
-        session_codes[order],
-        item_codes[order].astype(np.int64),
-        times[order],
-        np.asarray(session_names, dtype=object)[by_time],
-        np.asarray(item_names, dtype=object),
-        left_out,
-    )
+    shown = np.flatnonzero(np.bincount(items, minlength=len(item_names)))
+    shown = shown[np.argsort(item_names[shown], kind="stable")]
+    numbers = np.zeros(len(item_names), dtype=np.int64)
+    numbers[shown] = np.arange(len(shown))
+    step = np.diff(session_codes)
+    if (step < 0).any() or ((step == 0) & (np.diff(times) < 0)).any():
+        order = np.lexsort((times, session_codes))
+        session_codes, items, times = session_codes[order], items[order], times[order]
+    return Events(session_codes, numbers[items], times, session_names[present][by_time], item_names[shown], {})
 
 
 def without_repeats(events: Events) -> Events:
@@ -277,6 +300,4 @@ def translate(events: Events, names: Mapping[str, int]) -> Events:
     """
     table = np.array([names.get(str(name), -1) for name in events.item_names], dtype=np.int64)
     known = np.array(list(names), dtype=object)
-    return Events(
-        events.sessions, table[events.items], events.times, events.session_names, known, dict(events.left_out)
-    )
+    return replace(events, items=table[events.items], item_names=known, left_out=dict(events.left_out))

@@ -1,8 +1,8 @@
 """Fingerprints of datasets on disk: has what a run was trained on changed since?
 
 Only the standard library is used, so that the parent process can compare a fingerprint before torch is imported. The
-content of annotation files is hashed; of the images only names and sizes, since hashing all of COCO's pixels would
-take minutes.
+content of annotation files is hashed, and that of images, of large folders their first and last bytes: hashing all of
+COCO's pixels would take minutes.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from lab.data.caches import contents
 from lab.data.folders import list_files
 from lab.errors import DataError
 
@@ -29,7 +30,7 @@ VOC_HOW_TO_GET = (
 
 
 def coco_fingerprint(root: str | Path, annotations: str, images: str) -> str:
-    """Return a hash of one COCO annotation file and of the names and sizes of the images in its folder.
+    """Return a hash of one COCO annotation file and of the names and contents of the images in its folder.
 
     Args:
         root: the dataset's folder.
@@ -39,16 +40,16 @@ def coco_fingerprint(root: str | Path, annotations: str, images: str) -> str:
     Raises:
         DataError: the file or the folder does not exist.
     """
-    digest = hashlib.sha256(b"coco-1")
+    digest = hashlib.sha256(b"coco-2")
     annotation_file = require_file(Path(root) / annotations, root, COCO_HOW_TO_GET)
     image_folder = require_folder(Path(root) / images, root, COCO_HOW_TO_GET)
     add_file(digest, annotation_file)
-    add_sizes(digest, image_folder)
+    add_images(digest, image_folder)
     return digest.hexdigest()
 
 
 def folder_fingerprint(root: str | Path, images: str, labels: str, names: str | None, how_to_get: str) -> str:
-    """Return a hash of the names and sizes of images and label maps, and of the list that chooses among them.
+    """Return a hash of the names and contents of images and label maps, and of the list that chooses among them.
 
     Args:
         root: the dataset's folder.
@@ -60,9 +61,9 @@ def folder_fingerprint(root: str | Path, images: str, labels: str, names: str | 
     Raises:
         DataError: a folder or the list does not exist.
     """
-    digest = hashlib.sha256(b"segfolder-1")
+    digest = hashlib.sha256(b"segfolder-2")
     for part in (images, labels):
-        add_sizes(digest, require_folder(Path(root) / part, root, how_to_get))
+        add_images(digest, require_folder(Path(root) / part, root, how_to_get))
         digest.update(b"\n")
     if names is not None:
         add_file(digest, require_file(Path(root) / names, root, how_to_get))
@@ -70,12 +71,12 @@ def folder_fingerprint(root: str | Path, images: str, labels: str, names: str | 
 
 
 def panoptic_fingerprint(root: str | Path, annotations: str, labels: str, images: str) -> str:
-    """Return a hash of a panoptic json, and of the names and sizes of its label maps and of the images.
+    """Return a hash of a panoptic json, and of the names and contents of its label maps and of the images.
 
     Raises:
         DataError: the file or a folder does not exist.
     """
-    digest = hashlib.sha256(b"panoptic-1")
+    digest = hashlib.sha256(b"panoptic-2")
     add_file(digest, require_file(Path(root) / annotations, root, PANOPTIC_HOW_TO_GET))
     digest.update(folder_fingerprint(root, images, labels, None, PANOPTIC_HOW_TO_GET).encode())
     return digest.hexdigest()
@@ -105,10 +106,11 @@ def _missing(path: Path, root: str | Path, kind: str, how_to_get: str) -> str:
     return f"no {kind} {path}: looked in data.root={Path(root)}{state}; {how_to_get}"
 
 
-def add_sizes(digest: hashlib._Hash, folder: Path) -> None:
-    """Add the names and sizes of all images below a folder to a hash."""
-    for name, size in list_files(folder):
-        digest.update(f"{name}\0{size}\n".encode("utf-8", "surrogateescape"))
+def add_images(digest: hashlib._Hash, folder: Path) -> None:
+    """Add the names, sizes and contents of all images below a folder to a hash."""
+    files = list(list_files(folder))
+    for (name, size), content in zip(files, contents(folder, files), strict=True):
+        digest.update(f"{name}\0{size}\0{content}\n".encode("utf-8", "surrogateescape"))
 
 
 def add_file(digest: hashlib._Hash, path: Path) -> None:

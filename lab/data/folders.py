@@ -61,12 +61,12 @@ def name_problem(name: str) -> str:
     """Return why a name that an annotation gives is not looked for, or ``""``."""
     if leads_out(name):
         return "its name leads out of the folder"
-    if not name.strip("/. ") or "\0" in name or printable(name) != name:
+    if not name.strip("/. ") or "\0" in name or as_utf8(name) != name:
         return "its name is none of a file"
     return ""
 
 
-def printable(name: str) -> str:
+def as_utf8(name: str) -> str:
     """Return a name with what is no text in it (bytes that are not UTF-8, halves of letters) written as escapes."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -83,7 +83,7 @@ def stored_name(folder: Path, name: str, exists: Callable[[Path], bool] = Path.i
         the spelling of which there is a file; ``name`` where there is none, or where ``name_problem`` has one.
     """
     if name_problem(name) or (name.isascii() and "\\" not in name) or _is_there(folder / name, exists):
-        return printable(name)
+        return as_utf8(name)
     for spelling in (name, name.replace("\\", "/")):
         for form in ("NFC", "NFD"):
             other = unicodedata.normalize(form, spelling)

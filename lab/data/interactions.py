@@ -7,6 +7,7 @@ tested reads all but the last event of a user, the validation item included.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,6 @@ from lab.data.recommendation import (
     Windows,
     add_step,
     number_items,
-    read_file,
 )
 from lab.data.sequences import Sequences
 from lab.errors import ConfigError, DataError
@@ -27,7 +27,7 @@ from lab.structures import Table
 
 
 class InteractionsDataModule(RecommendationDataModule):
-    """``data=interactions``: a file with columns for user, item and time.
+    r"""``data=interactions``: a file with columns for user, item and time.
 
     Items that no user has in training stay: the network cannot know them, and misses them.
 
@@ -37,9 +37,9 @@ class InteractionsDataModule(RecommendationDataModule):
         user_column: name of the column of user ids.
         item_column: name of the column of item ids.
         time_column: name of the column of times; None where lines stand in order of time.
-        separator: between columns.
+        separator: between columns, taken as it is written; ``\s+`` is any run of blanks.
         column_names: the columns' names where the file has no header.
-        time_format: ``"seconds"``, ``"milliseconds"``, ``"iso"`` or a pattern of ``strptime``.
+        time_format: ``"seconds"`` (or milli-, micro-, nanoseconds), ``"iso"`` or a pattern of ``strptime``.
         drop_duplicates: leave out rows that repeat another in user, item and time.
         min_length: fewest events of a user.
         min_support: fewest events of an item.
@@ -54,6 +54,8 @@ class InteractionsDataModule(RecommendationDataModule):
         num_negatives: items that did not follow.
         negative_alpha: exponent of their support.
         windows: ``"last"`` or ``"all"``.
+        encoding: of the text, as Python names it; None: UTF-8, or what a byte order mark says.
+        quotes: whether ``"`` puts a value into quotes.
     """
 
     def __init__(
@@ -80,6 +82,8 @@ class InteractionsDataModule(RecommendationDataModule):
         num_negatives: int = 0,
         negative_alpha: float = 0.0,
         windows: Windows = "last",
+        encoding: str | None = None,
+        quotes: bool = True,
     ) -> None:
         super().__init__(batch_size, num_workers, seed, batching, max_length, num_negatives, negative_alpha, windows)
         if min_evaluated < 3:
@@ -93,6 +97,8 @@ class InteractionsDataModule(RecommendationDataModule):
             column_names,
             time_format,
             drop_duplicates=drop_duplicates,
+            encoding=encoding,
+            quotes=quotes,
         )
         self.min_length, self.min_support, self.fixpoint = min_length, min_support, fixpoint
         self.drop_repeats, self.min_evaluated = drop_repeats, min_evaluated
@@ -113,7 +119,7 @@ class InteractionsDataModule(RecommendationDataModule):
     def read(self) -> Splits:
         """Read, filter and number."""
         steps: Table = []
-        events = read_file(self.path(), self.columns_of(self.path()), steps)
+        events = self.read_file(self.path(), self.columns_of(self.path()), steps)
         if self.drop_repeats:
             before = len(events)
             events = without_repeats(events)
@@ -134,7 +140,9 @@ class InteractionsDataModule(RecommendationDataModule):
             raise DataError(f"data: no user has the {self.min_evaluated} events (data.min_evaluated) that a test takes")
         note = f"{len(sequences) - len(held_out)} users with fewer than {self.min_evaluated} events are only trained on"
         asked = events.keep(np.repeat(np.isin(np.arange(len(sequences)), held_out), sequences.lengths))
-        add_step(steps, "asked about", asked, note)
+        only = "; ONE user: the numbers say little" if len(held_out) == 1 else ""
+        part = f"{len(held_out) / len(events):.2%} of the events are the test, as many validate"
+        add_step(steps, "asked about", asked, f"{note}; {part}{only}")
         return Splits(names, sequences, held_out=held_out, steps=steps)
 
 
@@ -148,8 +156,11 @@ class MovieLensDataModule(InteractionsDataModule):
     def columns_of(self, path: Path) -> Columns:
         """Return how a file of this name is written."""
         if path.suffix == ".inter":
-            return Columns("user_id:token", "item_id:token", "timestamp:float", "\t")
+            named = replace(self.columns, session="user_id:token", item="item_id:token", time="timestamp:float")
+            return replace(named, separator="\t", names=None, time_format="seconds")
         names = ("user", "item", "rating", "time")
         if path.suffix in (".data", ".dat"):
-            return Columns("user", "item", "time", "\t" if path.suffix == ".data" else "::", names)
+            separator = "\t" if path.suffix == ".data" else "::"
+            named = replace(self.columns, session="user", item="item", time="time")
+            return replace(named, separator=separator, names=names, time_format="seconds")
         return self.columns

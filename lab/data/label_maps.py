@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lab.data.annotations import tell_once
-from lab.data.folders import name_problem, printable
+from lab.data.folders import as_utf8, name_problem
 from lab.data.image_files import PHOTOMETRIC
 from lab.errors import ConfigError
 from lab.structures import NO_SEGMENT
@@ -38,7 +38,7 @@ def label_header(folder: Path, name: str, packed: bool) -> tuple[tuple[int, int]
     """
     from lab.data.image_files import ImageFileError, open_image, orientation, stored_size
 
-    said = f"its label map {printable(name)}"
+    said = f"its label map {as_utf8(name)}"
     if problem := name_problem(name):
         return (0, 0), f"{said}: {problem}"
     try:

@@ -94,6 +94,7 @@ class RecommendationDataModule(DataModule):
             raise ConfigError(f"data.windows={windows!r} is unknown: give 'last' or 'all'")
         self.batching, self.max_length, self.windows = batching, max_length, windows
         self.num_negatives, self.negative_alpha = num_negatives, negative_alpha
+        self._rows_read: dict[str, dict[str, Any]] = {}
 
     @abstractmethod
     def read(self) -> Splits:
@@ -137,6 +138,23 @@ class RecommendationDataModule(DataModule):
             num_sequences=len(training),
             num_events=len(training.items),
         )
+
+    def read_file(self, path: Path, columns: Columns, steps: Table) -> Events:
+        """Read a file of events, begin the table of steps with what stands in it, and note what became of its rows."""
+        events = read_events(path, columns)
+        report = events.report()
+        self._rows_read[path.name] = report
+        reasons = [f"{count} {what}" for what, count in (report["left_out"] | report["noted"]).items()]
+        used = "all" if report["used"] == report["rows"] else report["used"]
+        notes = [f"{report['rows']} rows, {used} used{': ' if reasons else ''}{', '.join(reasons)}"]
+        if columns.time:
+            notes.append(events.span())
+        add_step(steps, path.name, events, "; ".join(notes))
+        return events
+
+    def rows_read(self) -> dict[str, dict[str, Any]]:
+        """Return for each file that was read: rows, used, and why they differ."""
+        return dict(self._rows_read) if self.splits else {}
 
     def tables(self) -> dict[str, Table]:
         """Return what each step of the preprocessing left."""
@@ -221,7 +239,7 @@ class RecommendationDataModule(DataModule):
         return gather(samples) if isinstance(samples[0], Place) else only(samples)
 
     def build_inputs(self, paths: list[Path]) -> SequenceDataset:
-        """Return the sequences of a file, unknown items left out; ``left_out`` counts them."""
+        """Return the sequences of a file, unknown items left out; ``left_out`` counts them, ``noted`` what is odd."""
         (path,) = paths
         if not path.is_file():
             raise DataError(f"input={path}: one file of sequences is expected")
@@ -236,21 +254,19 @@ class RecommendationDataModule(DataModule):
         dataset = SequenceDataset(
             sequences, whole_prefixes(sequences, self.max_length), np.arange(len(sequences)), seen=True
         )
-        dataset.left_out = left_out
+        dataset.left_out, dataset.noted = left_out, events.noted
         return dataset
-
-
-def read_file(path: Path, columns: Columns, steps: Table) -> Events:
-    """Read a file of events and begin the table of steps with what stands in it."""
-    events = read_events(path, columns)
-    reasons = ", ".join(f"{count} {what}" for what, count in events.left_out.items() if count)
-    add_step(steps, f"{path.name}", events, f"rows: {reasons}" if reasons else "")
-    return events
 
 
 def add_step(steps: Table, name: str, events: Events, note: str = "") -> None:
     """Add a row with what is left after a step."""
     steps.append({"step": name, **events.count(), "note": note})
+
+
+def share(events: Events, total: int) -> str:
+    """Return what share of all events these are, and whether they are too few to measure anything."""
+    said = f"{len(events) / total:.2%} of the {total} events used"
+    return f"{said}; ONE sequence: its numbers say little" if len(np.unique(events.sessions)) == 1 else said
 
 
 def number_items(train: Events) -> tuple[tuple[str, ...], Ints]:

@@ -12,7 +12,7 @@ import torch
 from lab.data.annotations import BadSamplePolicy, build_table, find_image
 from lab.data.class_names import check_names
 from lab.data.fingerprint import folder_fingerprint, image_names, require_file
-from lab.data.folders import IMAGE_SUFFIXES, name_problem, printable
+from lab.data.folders import IMAGE_SUFFIXES, as_utf8, name_problem
 from lab.data.label_maps import LabelTable, label_header, pack_color, read_ids, tell_ignored
 from lab.data.lists import read_names
 from lab.data.segmentation import Annotation, SegmentationDataset
@@ -112,7 +112,7 @@ class FolderSegmentation(SegmentationDataset):
         )
 
     def fingerprint(self) -> str:
-        """Return the hash of the list and of the names and sizes of images and label maps."""
+        """Return the hash of the list and of the names and contents of images and label maps."""
         return self._fingerprint
 
     def _read(self, path: Path, row: dict[str, Any]) -> tuple[Annotation, Mapping[int, int]]:
@@ -155,7 +155,7 @@ def read_pairs(
             label_size, unreadable = label_header(Path(labels), label, packed)
             if not unreadable and label_size != size:
                 unreadable = f"its label map is {label_size[1]}x{label_size[0]}, the image {size[1]}x{size[0]}"
-        row = {"image_id": number, "file_name": printable(name), "label_name": printable(label)}
+        row = {"image_id": number, "file_name": as_utf8(name), "label_name": as_utf8(label)}
         yield row | {"height": size[0], "width": size[1], "unreadable": unreadable}
 
 

@@ -92,6 +92,7 @@ class SequenceDataset:
         self.negatives, self.num_negatives, self.seen = negatives, num_negatives, seen
         self._fingerprint = fingerprint
         self.left_out: dict[str, int] = {}
+        self.noted: dict[str, int] = {}
 
     def __len__(self) -> int:
         """Return R."""

@@ -20,7 +20,7 @@ from lab.data.recommendation import (
     Windows,
     add_step,
     number_items,
-    read_file,
+    share,
 )
 from lab.data.sequences import Sequences
 from lab.errors import ConfigError, DataError
@@ -30,7 +30,7 @@ DAY = 86400.0
 
 
 class SessionsDataModule(RecommendationDataModule):
-    """``data=sessions``: a CSV, TSV or Parquet file with columns for session, item and time.
+    r"""``data=sessions``: a CSV, TSV or Parquet file with columns for session, item and time.
 
     Events of items that the training lacks are dropped from validation and test and counted in the table of steps, as
     published. They are not counted as misses: batches hold known items only, and a session of which one event or none
@@ -44,9 +44,9 @@ class SessionsDataModule(RecommendationDataModule):
         session_column: name of the column of session ids.
         item_column: name of the column of item ids.
         time_column: name of the column of times.
-        separator: between columns.
+        separator: between columns, taken as it is written; ``\s+`` is any run of blanks.
         column_names: the columns' names where the file has no header.
-        time_format: ``"seconds"``, ``"milliseconds"``, ``"iso"`` or a pattern of ``strptime``.
+        time_format: ``"seconds"`` (or milli-, micro-, nanoseconds), ``"iso"`` or a pattern of ``strptime``.
         offset_column: name of a column of milliseconds that are added to the time.
         drop_duplicates: leave out rows that repeat another in session, item and time.
         min_length: fewest events of a session.
@@ -63,6 +63,8 @@ class SessionsDataModule(RecommendationDataModule):
         num_negatives: items that did not follow.
         negative_alpha: exponent of their support.
         windows: ``"last"`` or ``"all"``.
+        encoding: of the text, as Python names it; None: UTF-8, or what a byte order mark says.
+        quotes: whether ``"`` puts a value into quotes.
     """
 
     def __init__(
@@ -93,6 +95,8 @@ class SessionsDataModule(RecommendationDataModule):
         num_negatives: int = 0,
         negative_alpha: float = 0.0,
         windows: Windows = "last",
+        encoding: str | None = None,
+        quotes: bool = True,
     ) -> None:
         super().__init__(batch_size, num_workers, seed, batching, max_length, num_negatives, negative_alpha, windows)
         self.root = Path(root)
@@ -106,6 +110,8 @@ class SessionsDataModule(RecommendationDataModule):
             time_format,
             offset_column,
             drop_duplicates,
+            encoding,
+            quotes,
         )
         self.min_length, self.min_support, self.fixpoint = min_length, min_support, fixpoint
         self.drop_repeats, self.test_days, self.split_by = drop_repeats, test_days, split_by
@@ -117,20 +123,19 @@ class SessionsDataModule(RecommendationDataModule):
     def read(self) -> Splits:
         """Read, filter and split."""
         steps: Table = []
-        train = self._filtered(read_file(self.root / str(self.files["train"]), self.columns, steps), steps)
+        train = self._filtered(self.read_file(self.root / str(self.files["train"]), self.columns, steps), steps)
         val, test = self._read_other("val", train, steps), self._read_other("test", train, steps)
         if test is None:
             train, test = self._cut(train, "test", steps)
         if val is None:
             train, val = self._cut(train, "val", steps)
-        parts = {}
+        total, parts = len(train) + len(val) + len(test), {}
         for name, part in (("val", val), ("test", test)):
             parts[name], unknown = known_only(part, train, max(2, self.min_length))
-            add_step(
-                steps, name, parts[name], f"{unknown} events of items that training lacks dropped" if unknown else ""
-            )
             if not len(parts[name]):
                 raise DataError(f"data: no {name} session of two events whose items stand in the training data is left")
+            notes = [f"{unknown} events of items that training lacks dropped"] if unknown else []
+            add_step(steps, name, parts[name], "; ".join([*notes, share(parts[name], total)]))
         names, numbers = number_items(train)
         add_step(steps, "train", train)
         sequences = {name: Sequences.of_events(part, numbers) for name, part in parts.items()}
@@ -155,7 +160,7 @@ class SessionsDataModule(RecommendationDataModule):
         file = self.files[name]
         if file is None:
             return None
-        events = read_file(self.root / file, self.columns, steps)
+        events = self.read_file(self.root / file, self.columns, steps)
         if self.drop_repeats:
             events = without_repeats(events)
         numbers = {str(item): number for number, item in enumerate(train.item_names)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import stat
 from pathlib import Path
 
 from lab.errors import DataError
@@ -36,6 +37,8 @@ def read_text(path: str | Path) -> str:
         DataError: the file cannot be read, or its bytes are no text of the encoding that they should be in.
     """
     try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):  # a pipe would be waited for without end
+            raise DataError(f"{path} cannot be read: it is no regular file")
         content = Path(path).read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error

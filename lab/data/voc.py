@@ -21,9 +21,9 @@ from lab.data.annotations import ROWS_VERSION, BadSamplePolicy, build_table, mak
 from lab.data.class_names import check_names
 from lab.data.detection import DetectionDataset
 from lab.data.files_module import FilesDataModule
-from lab.data.folders import printable
+from lab.data.folders import as_utf8, list_files
 from lab.data.transforms import DetectionTransform
-from lab.data.voc_layout import VocLayout, find_layout, list_layout
+from lab.data.voc_layout import XML, VocLayout, find_layout, list_layout
 from lab.data.voc_xml import object_names, parse, read_voc
 from lab.errors import DataError
 
@@ -63,11 +63,11 @@ class VocDataset(DetectionDataset):
     ) -> None:
         layout = list_layout(root, split) if layout is None else layout
         self._fingerprint = layout.fingerprint(split)
-        names = check_names(class_names) if class_names is not None else discover_classes(layout)
+        names = check_names(class_names) if class_names is not None else discover_classes(layout.annotations)
         arguments = {
             "images": str(layout.images.resolve()),
             "annotations": str(layout.annotations.resolve()),
-            "pairs": tuple((printable(pair.image), printable(pair.xml), pair.problem) for pair in layout.splits[split]),
+            "pairs": tuple((as_utf8(pair.image), as_utf8(pair.xml), pair.problem) for pair in layout.splits[split]),
             "class_names": names,
             "key": f"{ROWS_VERSION}-{self._fingerprint}",
         }
@@ -76,7 +76,7 @@ class VocDataset(DetectionDataset):
         super().__init__(table, layout.images, names, train, transform, on_bad_sample, seed, cache_images, source)
 
     def fingerprint(self) -> str:
-        """Return the hash of the split, its annotations, and of the images' names and sizes."""
+        """Return the hash of the split, its annotations, and of the images' names and contents."""
         return self._fingerprint
 
 
@@ -155,20 +155,18 @@ class VocDataModule(FilesDataModule):
         )
 
 
-def discover_classes(layout: VocLayout) -> tuple[str, ...]:
-    """Return the names of all objects in the XML files of a dataset, whatever their split, sorted.
+def discover_classes(annotations: Path) -> tuple[str, ...]:
+    """Return the names of all objects in a folder of XML files, whatever their split, sorted.
 
     Raises:
         DataError: there is none.
     """
     names: set[str] = set()
-    for path in layout.xml_files:
-        root, _ = parse(path)  # what is wrong stands in the row of its image
+    for name, _ in list_files(annotations, XML):
+        root, _ = parse(annotations / name)  # what is wrong stands in the row of its image
         names |= set() if root is None else object_names(root)
     if not names:
-        raise DataError(
-            f"{layout.annotations} holds no XML with objects, so there are no classes; name them by class_names"
-        )
+        raise DataError(f"{annotations} holds no XML with objects, so there are no classes; name them by class_names")
     return tuple(sorted(names))
 
 

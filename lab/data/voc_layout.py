@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from lab.data.fingerprint import VOC_HOW_TO_GET, add_file, add_sizes, require_file, require_folder
+from lab.data.fingerprint import VOC_HOW_TO_GET, add_file, add_images, require_file, require_folder
 from lab.data.folders import list_files, name_problem
 from lab.data.holdout import TEST, TRAIN, VAL, check_shares, hold_out
 from lab.data.lists import read_names
@@ -67,15 +67,10 @@ class VocLayout:
     said: str = ""
     lists: Mapping[str, Path] = field(default_factory=dict)
 
-    @property
-    def xml_files(self) -> list[Path]:
-        """All XML files of the folder, those of no split too: classes are those of the whole dataset."""
-        return [self.annotations / name for name, _ in list_files(self.annotations, XML)]
-
     def fingerprint(self, split: str) -> str:
-        """Return a hash of a split: its list or pairs, its XML files, and the names and sizes of all images."""
+        """Return a hash of a split: its list or pairs, its XML files, and the names and contents of all images."""
         by_list = not self.said and split in self.lists
-        digest = hashlib.sha256(b"voc-1" if by_list else b"voc-2")
+        digest = hashlib.sha256(b"voc-3" if by_list else b"voc-4")
         if by_list:
             add_file(digest, self.lists[split])
         for pair in self.splits[split]:
@@ -85,7 +80,7 @@ class VocLayout:
             path = self.annotations / pair.xml
             if not name_problem(pair.xml) and path.is_file():  # a missing one is a bad sample, and part of what it is
                 add_file(digest, path)
-        add_sizes(digest, self.images)
+        add_images(digest, self.images)
         return digest.hexdigest()
 
 

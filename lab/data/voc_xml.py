@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +63,10 @@ def parse(path: Path) -> tuple[ElementTree.Element | None, str]:
     """Return the root of an XML of annotations, without namespaces, tags in small letters; and why there is none."""
     name = f"{path.parent.name}/{path.name}"
     try:
-        if path.stat().st_size > MAX_BYTES:
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            return None, f"{name} is no regular file"
+        if state.st_size > MAX_BYTES:
             return None, f"{name} has more than {MAX_BYTES // 1024**2} MiB"
         text = decode_text(path.read_bytes(), name)
         if _ENTITY.search(text):

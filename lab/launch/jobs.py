@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from lab.ranks import Place
+from lab.storage import StorageError, explain
 
 
 @dataclass
@@ -58,7 +60,18 @@ def run_job(job: Job, place: Place, store: Any = None) -> int:
 
     Raises:
         LabError: something in the config, the data or the run directory is wrong.
+        StorageError: the disk is full, read-only or gone.
     """
+    try:
+        return _run_job(job, place, store)
+    except Exception as error:
+        found = explain(error, Path(job.path) if job.path else None)
+        if found is None:
+            raise
+        raise found from error
+
+
+def _run_job(job: Job, place: Place, store: Any) -> int:
     from lab import evaluation, experiment  # these import torch, which takes seconds
     from lab.run_directory import RunDirectory
 
@@ -70,4 +83,9 @@ def run_job(job: Job, place: Place, store: Any = None) -> int:
     with experiment.ranks(job.config, place, store):
         if job.kind == "evaluate":
             return evaluation.evaluate(job.config, Path(job.path), place)
-        return experiment.fit(job.config, run, place)
+        try:
+            return experiment.fit(job.config, run, place)
+        except Exception as error:
+            if run.writes and not run.is_own:
+                raise StorageError(run.path, errno.ENOENT) from error
+            raise

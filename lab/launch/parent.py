@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab.config.words import word_key, word_values
 from lab.errors import ConfigError, LabError, RunError, closest
 from lab.files import is_checkpoint
 from lab.launch.jobs import Job, run_job
 from lab.ranks import Place, external_place
 from lab.run_directory import RunDirectory, run_name, sources_fingerprint
 from lab.signals import Interrupted, SignalWatch
+from lab.storage import explain
+from lab.text import guard_streams, printable
 
 _FLAGS = ("--multirun", "--config-dir", "--cfg", "--help")
 _NOT_INHERITED = ("stage", "ckpt", "input", "check", "resume")
@@ -27,6 +30,7 @@ _ANEW = ("strategy", "optimizer", "scheduler")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0 done, 1 failed, 2 refused, 130 and 143 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
+    guard_streams()
     # OpenMP's threads spin while they wait, which on a machine with other work costs more than the step itself.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
@@ -38,8 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return interrupted.exit_code
     except KeyboardInterrupt:
         return 130
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        found = explain(error)
+        if found is None:
+            print(printable(traceback.format_exc(), keep_lines=True), end="", file=sys.stderr)
+        else:
+            print(f"error: {found}", file=sys.stderr)
         return 1
 
 
@@ -148,9 +156,31 @@ def carry_out(job: Job, run: RunDirectory | None, work: Callable[[], int]) -> in
         raise
     finally:
         if run is not None:
-            if job.kind == "fit":
-                run.settle(code)
-            run.release()
+            _settle(job, run, code)
+
+
+def _settle(job: Job, run: RunDirectory, code: int) -> None:
+    """Record the end, remove the directory of a job that was refused before it began, give the lock back."""
+    try:
+        if job.kind == "fit":
+            run.settle(code)
+            if code == 2:
+                run.discard_unused()
+    except OSError as error:
+        if code in (0, 2):  # else the line that is printed says what is wrong; "running" without a lock is interrupted
+            print(f"warning: {run.path}: the end of the job could not be recorded ({error.strerror})", file=sys.stderr)
+    finally:
+        run.release()
+
+
+def _give_back(run: RunDirectory) -> None:
+    """Leave a run directory in which a job could not begin."""
+    try:
+        run.discard_unused()
+    except OSError:  # of a disk that is full or read-only, which the error on its way says
+        pass
+    finally:
+        run.release()
 
 
 def prepare_job(
@@ -191,24 +221,47 @@ def inherit(overrides: list[str], user_dirs: list[str]) -> tuple[list[str], list
     Returns:
         The words to compose, the config folders, and the run's directory (None where there is none).
     """
-    values = {word.split("=", 1)[0]: word.split("=", 1)[1] for word in overrides if "=" in word}
-    home: Path | None = None
-    if values.get("stage", "fit") != "fit" and "ckpt" in values:
-        home = Path(values["ckpt"]).resolve().parent.parent
-    elif values.get("resume", "auto") not in ("auto", "never"):
-        home = Path(values["resume"])
-    if home is None or not (home / "run.json").is_file():
+    home = _home_named(overrides, user_dirs)
+    if home is None:
         return overrides, user_dirs, None
-    record = RunDirectory(home).record
-    given = {word.split("=", 1)[0].lstrip("+~") for word in overrides}
+    run = RunDirectory(home)
+    record = run.record
+    if "overrides" not in record:
+        raise RunError(
+            f"{run.file} is {run.damage or 'missing'}: the words that this run was made with are not known; repeat its "
+            "own command, which mends it, or copy the checkpoint elsewhere and give model=, data= and the rest"
+        )
+    given = {word_key(word) for word in overrides}
     inherited = [
         word
         for word in record.get("overrides", [])
-        if (key := word.split("=", 1)[0].lstrip("+~")) not in given
+        if (key := word_key(word)) not in given
         and key not in _NOT_INHERITED
         and not (key.partition(".")[0] in _ANEW and key.partition(".")[0] in given)
     ]
     return [*inherited, *overrides], [*record.get("config_dirs", []), *user_dirs], home
+
+
+def _home_named(overrides: list[str], user_dirs: list[str]) -> Path | None:
+    """Return the directory of the run that ``ckpt``, in a stage that trains nothing, or ``resume`` names."""
+    values = word_values(overrides, ("stage", "ckpt", "resume"))
+    if any("${" in value for value in values.values()):  # these depend on the config
+        from lab.config.compose import compose_config
+
+        own = [word for word in overrides if word_key(word).partition(".")[0] in (*_NOT_INHERITED, "paths")]
+        config = compose_config(own, user_dirs).config
+        values = {key: str(config[key]) for key in values if config[key] is not None}
+    if values.get("stage", "fit") != "fit":
+        if not values.get("ckpt"):
+            return None
+        folder = Path(values["ckpt"]).resolve().parent
+        home = folder.parent
+        of_run = folder.name == "checkpoints" and (home / "config.yaml").exists()
+        return home if of_run or os.path.lexists(home / "run.json") else None
+    if values.get("resume", "auto") in ("auto", "never", ""):
+        return None
+    home = Path(values["resume"])
+    return home if os.path.lexists(home / "run.json") else None
 
 
 def _home_of(config: dict[str, Any]) -> Path:
@@ -237,47 +290,77 @@ def open_run(config: dict[str, Any], user_dirs: list[str], overrides: list[str])
     try:
         run.lock()
     except OSError as error:
+        if (found := explain(error, run.path)) is not None:
+            raise found from error
         raise RunError(f"{run.path} cannot be written: {error.strerror}; paths.runs_dir says where runs go") from error
-    if resume == "never" and run.record:
-        aside = run.set_aside()
-        print(f"the earlier run is kept as {aside}")
-        run = RunDirectory(run.path)
+    try:
+        return run, _take(run, config, user_dirs, overrides, named)
+    except BaseException as error:
+        _give_back(run)
+        if isinstance(error, OSError) and (found := explain(error, run.path)) is not None:
+            raise found from error
+        raise
+
+
+def _take(run: RunDirectory, config: dict[str, Any], user_dirs: list[str], overrides: list[str], named: bool) -> bool:
+    """Begin in a locked run directory, unless its run is finished and only to be reported; say whether it is."""
+    if config["resume"] == "never" and not run.is_new:
+        print(f"the earlier run is kept as {run.set_aside()}")
         run.lock()
     sources = sources_fingerprint(config["extensions"])
-    if run.record and not named and run.record["sources"] != sources:
+    known = run.record.get("sources", sources)  # a damaged record may have lost it
+    if known != sources and not named:
         raise RunError(
             f"{run.path}: the sources of {' or '.join(['lab', *config['extensions']])} have changed since this run "
             f"({run.state}) was made; resume=never starts afresh, resume={run.path} goes on all the same"
         )
-    if run.record and named:
-        _record_changes(run, config, sources)
-    if run.state == "finished" and not (named and _goes_further(run, config)):
-        return run, True
-    words = [word for word in overrides if not word.startswith(("resume=", "check="))]
+    before = _config_before(run) if named else None
+    if run.state == "finished" and not (named and _goes_further(before, config)):
+        if run.damage:
+            print(f"warning: {run.file} is {run.damage}", file=sys.stderr)
+        return True
+    changes = _changes(before, config, known, sources) if named else {}
+    words = [word for word in overrides if word_key(word) not in ("resume", "check")]
     run.begin(config, words, sources)
-    run.update(config_dirs=[str(Path(folder).resolve()) for folder in user_dirs])
-    return run, False
+    run.update(
+        config_dirs=[str(Path(folder).resolve()) for folder in user_dirs],
+        changes=[*run.record["changes"], *([changes] if changes else [])],
+    )
+    return False
 
 
-def _record_changes(run: RunDirectory, config: dict[str, Any], sources: str) -> None:
+def _config_before(run: RunDirectory) -> dict[str, Any] | None:
+    """Return the config that a run was made with; None, with a warning, where it cannot be read."""
     import yaml
 
-    before = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
-    changed = {
-        key: [_at(before, key), _at(config, key)] for key in _leaves(config) if _at(before, key) != _at(config, key)
-    }
-    changed.pop("resume", None)
-    if run.record["sources"] != sources:
-        changed["sources"] = [run.record["sources"][:12], sources[:12]]
-    if changed:
-        run.update(changes=[*run.record.get("changes", []), changed])
+    file = run.path / "config.yaml"
+    try:
+        before = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        before = None
+    if isinstance(before, dict):
+        return before
+    print(f"warning: {file} is missing or damaged: it is written anew, what changes is not known", file=sys.stderr)
+    return None
 
 
-def _goes_further(run: RunDirectory, config: dict[str, Any]) -> bool:
-    import yaml
+def _changes(before: dict[str, Any] | None, config: dict[str, Any], known: str, sources: str) -> dict[str, list[Any]]:
+    """Return each key that differs, with what it was and what it is."""
+    if before is None:
+        return {"config.yaml": ["unreadable", "written anew"]}
+    keys = [key for key in _leaves(config) if key != "resume"]
+    changed = {key: [_at(before, key), _at(config, key)] for key in keys if _at(before, key) != _at(config, key)}
+    if known != sources:
+        changed["sources"] = [known[:12], sources[:12]]
+    return changed
 
-    before = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))["trainer"]
-    return any((config["trainer"][key] or 0) > (before[key] or 0) for key in ("max_steps", "max_epochs"))
+
+def _goes_further(before: dict[str, Any] | None, config: dict[str, Any]) -> bool:
+    """Whether a config asks for more steps than the one before did; None may have asked for any number."""
+    if before is None:
+        return True
+    lengths = {key: (_at(before, f"trainer.{key}"), config["trainer"][key]) for key in ("max_steps", "max_epochs")}
+    return any((now or 0) > (then if isinstance(then, int) else 0) for then, now in lengths.values())
 
 
 def _leaves(node: dict[str, Any], prefix: str = "") -> list[str]:

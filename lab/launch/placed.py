@@ -10,6 +10,7 @@ import sys
 import time
 from typing import Any
 
+from lab.config.words import word_values
 from lab.errors import ConfigError, LabError
 from lab.launch.jobs import Job, run_job
 from lab.launch.parent import Prepared, carry_out, prepare_job
@@ -63,11 +64,11 @@ def _prepare(overrides: list[str], user_dirs: list[str], place: Place) -> Prepar
     words = list(overrides)
     started = {"trainer.devices": place.local_world_size, "trainer.num_nodes": place.num_nodes}
     for key, count in started.items():
-        typed = next((word for word in words if word.startswith(f"{key}=")), None)
+        typed = word_values(words, (key,)).get(key)
         if typed is None:
             words.append(f"{key}={count}")
-        elif typed != f"{key}={count}":
-            raise ConfigError(f"{typed}: {place.launcher} has started {count}; leave {key} out")
+        elif typed != str(count):
+            raise ConfigError(f"{key}={typed}: {place.launcher} has started {count}; leave {key} out")
     prepared = prepare_job(words, user_dirs, place=place)
     if prepared.config["strategy"]["name"] == "dp" and place.world_size > 1:
         raise ConfigError(

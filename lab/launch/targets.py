@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from lab import registry
-from lab.building import allowed_packages
+from lab.allowed import NotAllowed, allowed_packages, locate
 from lab.config.checks import DATA_METADATA, check_config, check_machine
 from lab.config.compose import Composed
-from lab.config.signatures import check_arguments, find_module, find_signature, parse
+from lab.config.signatures import check_arguments, find_signature
+from lab.config.sources import find_module, parse
 from lab.errors import ConfigError, RegistryError, closest
 
 FROM_DATA = ("num_classes", "num_items", "num_sequences", "num_events", "item_counts")
@@ -70,6 +71,12 @@ def _check_node(path: str, node: Mapping[str, Any], composed: Composed) -> None:
     elif not isinstance(target, str) or target.split(".")[0] not in _allowed(composed):
         allowed = ", ".join(sorted(_allowed(composed)))
         raise ConfigError(f"{where}: not in an allowed package ({allowed}); name your own by extensions=[PACKAGE]")
+    else:
+        try:
+            name = ".".join(locate(target, _allowed(composed)))
+        except NotAllowed as error:
+            origin = composed.origin(f"{path}._target_")
+            raise ConfigError(f"{where}: {error.problem} ({origin}){error.hint}") from None
     try:
         signature = find_signature(name) if name else None
     except LookupError as error:
@@ -78,8 +85,16 @@ def _check_node(path: str, node: Mapping[str, Any], composed: Composed) -> None:
     if signature is not None:
         check_arguments(path, node, signature, composed.origin, extra)
     for key, value in node.items():
-        if isinstance(value, Mapping) and "_target_" in value:
-            _check_node(f"{path}.{key}", value, composed)
+        _check_below(f"{path}.{key}", value, composed)
+
+
+def _check_below(path: str, value: Any, composed: Composed) -> None:
+    """Check the nodes in a value, however deep in lists and mappings they stand."""
+    if isinstance(value, Mapping) and "_target_" in value:
+        _check_node(path, value, composed)
+    elif isinstance(value, Mapping | list | tuple):
+        for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+            _check_below(f"{path}.{key}", item, composed)
 
 
 def _allowed(composed: Composed) -> set[str]:

@@ -45,9 +45,12 @@ def print_help(user_dirs: Sequence[str] = ()) -> None:
     from pathlib import Path
 
     from rich.console import Console
+    from rich.markup import escape
 
     from lab.config.compose import config_dir, groups, options
+    from lab.text import printable
 
     folders = [config_dir(), *(Path(folder) for folder in user_dirs if Path(folder).is_dir())]
     lines = [f"  {group + '=':<14}{' | '.join(options(group, folders))}" for group in groups(folders)]
-    Console(highlight=False, soft_wrap=True).print(_HELP.format(groups="\n".join(lines)))
+    listed = escape("\n".join(printable(line) for line in lines))
+    Console(highlight=False, soft_wrap=True).print(_HELP.format(groups=listed))

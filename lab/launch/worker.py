@@ -19,10 +19,13 @@ from lab.errors import LabError
 from lab.launch.jobs import Job, run_job
 from lab.ranks import Place, external_place
 from lab.signals import Interrupted
+from lab.storage import StorageError
+from lab.text import guard_streams
 
 
 def main() -> int:
     """Run this rank's part of the job; what goes wrong is left in ``LAB_ERROR_FILE`` for the parent to say."""
+    guard_streams()
     job = Job.from_json(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     place = external_place(os.environ) or Place()
@@ -31,6 +34,9 @@ def main() -> int:
     except LabError as error:
         _leave_word("refused", str(error))
         return 2
+    except StorageError as error:
+        _leave_word("refused", str(error))  # in one line
+        return 1
     except Interrupted as interrupted:
         return interrupted.exit_code
     except KeyboardInterrupt:
@@ -46,9 +52,12 @@ def _end_with_parent() -> None:
 
 
 def _leave_word(kind: str, text: str) -> None:
-    Path(os.environ["LAB_ERROR_FILE"]).write_text(
-        json.dumps({"kind": kind, "text": text, "time": time.time()}), encoding="utf-8"
-    )
+    try:
+        Path(os.environ["LAB_ERROR_FILE"]).write_text(
+            json.dumps({"kind": kind, "text": text, "time": time.time()}), encoding="utf-8"
+        )
+    except OSError:  # a full or removed TMPDIR: the parent shows what is said here
+        print(f"error: {text}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from lab.launch.jobs import Job
 from lab.ranks import Place
+from lab.text import printable
 
 GRACE = 3.0
 """Seconds that the other ranks get to end after one has died, and again after SIGTERM."""
@@ -125,22 +126,28 @@ def _environment(place: Place, error_file: Path) -> dict[str, str]:
 def _output(count: int, log: Path | None) -> Iterator[Callable[[int, bytes], None]]:
     """Give a function that shows a line of a rank, and writes it to the log."""
     lock = threading.Lock()
-    file: IO[bytes] | None = log.open("ab") if log is not None else None
+    opened: IO[bytes] | None = log.open("ab", buffering=0) if log is not None else None
+    file = opened
 
     def show(rank: int, line: bytes) -> None:
         tagged = f"[rank {rank}] ".encode() + line if count > 1 else line
+        nonlocal file
         with lock:
             os.write(1, tagged)
-            if file is not None:
+            if file is None:
+                return
+            try:
                 file.write(tagged)
-                file.flush()
+            except OSError as error:  # what is not read here stops the rank that writes it
+                print(f"warning: {log}: {error.strerror}: the rest of the output is only shown", file=sys.stderr)
+                file = None
 
     sys.stdout.flush()
     try:
         yield show
     finally:
-        if file is not None:
-            file.close()
+        if opened is not None:
+            opened.close()
 
 
 def _pump(rank: int, stream: IO[bytes], show: Callable[[int, bytes], None]) -> None:
@@ -205,7 +212,7 @@ def _report(workers: list[Worker], count: int) -> None:
         if word["kind"] == "refused":
             print(f"error: {word['text']}", file=sys.stderr)
         else:
-            print(f"{word['text']}error: rank {rank} of {count} failed", file=sys.stderr)
+            print(f"{printable(word['text'], keep_lines=True)}error: rank {rank} of {count} failed", file=sys.stderr)
         return
     for worker in workers:
         if worker.code and worker.code > 128 and worker.code not in (130, 143):

@@ -11,12 +11,13 @@ from typing import Any
 import lightning.pytorch as pl
 
 from lab.data.datamodule import DataModule
-from lab.data.folders import printable
+from lab.data.folders import as_utf8
 from lab.data.image_files import read_image_header
 from lab.data.images import find_images, unreadable
 from lab.errors import DataError
 from lab.strategies import collectives
 from lab.tasks.base import Task
+from lab.text import printable
 
 MakeTrainer = Callable[[list[pl.Callback]], pl.Trainer]
 """Returns a Trainer with these callbacks beside its own."""
@@ -84,9 +85,8 @@ class ImagePredictor(Predictor):
             none, first = (": none of them", f"{bad[0].name}: ") if bad[1:] else ("", "")
             raise DataError(f"input={self.source}: cannot be read as an image{none} ({first}{reasons[0]})")
         for path, reason in zip(bad, reasons, strict=True):
-            print(
-                f"warning: {printable(str(path))} cannot be read as an image and is left out: {reason}", file=sys.stderr
-            )
+            said = f"{printable(path)} cannot be read as an image and is left out: {printable(reason)}"
+            print(f"warning: {said}", file=sys.stderr)
         (folder / "pictures").mkdir(parents=True, exist_ok=True)
         readable = [(number, prediction) for number, prediction in found if number >= 0]
         self.write_all(readable, folder, f", {len(bad)} files left out" if bad else "")
@@ -103,9 +103,9 @@ class ImagePredictor(Predictor):
 
     def picture_path(self, folder: Path, number: int) -> Path:
         """Return where the picture of a file goes; a long name is cut, since that of the picture is longer still."""
-        stem = printable(self.paths[number].stem).encode()[:MAX_STEM].decode(errors="ignore")
+        stem = as_utf8(self.paths[number].stem).encode()[:MAX_STEM].decode(errors="ignore")
         return folder / "pictures" / f"{number:05d}-{stem}.png"
 
     def image_list(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         """Return COCO's list of images."""
-        return [{"id": number, "file_name": printable(str(self.paths[number]))} for number in numbers]
+        return [{"id": number, "file_name": as_utf8(str(self.paths[number]))} for number in numbers]

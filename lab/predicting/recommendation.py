@@ -51,6 +51,8 @@ class RecommendationPredictor(Predictor):
             count = _merge(ranks, folder)
             shutil.rmtree(folder / PARTS)
             print(f"{len(dataset)} sequences, {count} recommendations{f'; left out: {left_out}' if left_out else ''}")
+            for what, number in getattr(dataset, "noted", {}).items():
+                print(f"noted     {number} rows {what}")
             print(f"written   {folder / 'recommendations.csv'} and .parquet (session, rank, item, score)")
 
 

@@ -22,6 +22,7 @@ from lab.files import replacing
 
 FILE_NAME = "metrics.csv"
 _LEADING = ("step", "epoch")
+_MEND = "mend it, or move it away: the training goes on from its checkpoint without those rows"
 _GROUPS = ("train/", "val/", "test/")
 
 Value = float | int | None
@@ -154,9 +155,10 @@ class MetricsCSV(Logger):
 
     def _rewrite(self, rows: list[Row]) -> None:
         """Replace the file as a whole: a kill leaves either the old or the new one."""
+        if not self._columns:
+            self.path.parent.mkdir(parents=True, exist_ok=True)  # later on: a directory that was moved stays away
         self._columns = _order([*self._columns, *(name for row in rows for name in row)])
         self._close()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(self.path) as file:
             file.write(_format([dict(zip(self._columns, self._columns, strict=True)), *rows], self._columns))
         self._last_step = _step_of(rows[-1]) if rows else -1
@@ -177,7 +179,7 @@ def read_metrics(path: str | Path) -> list[Row]:
         RunError: if the file is missing, or a line that is not the last one cannot be read.
     """
     path = Path(path)
-    return _read(path / FILE_NAME if path.is_dir() else path)[1]
+    return _read(path / FILE_NAME if path.is_dir() and path.name != FILE_NAME else path)[1]
 
 
 def _read(path: Path) -> tuple[list[str], list[Row], bool]:
@@ -186,14 +188,21 @@ def _read(path: Path) -> tuple[list[str], list[Row], bool]:
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise RunError(f"no metrics at {path}: a run writes {FILE_NAME} with its first logged value") from error
+    except IsADirectoryError:
+        raise RunError(f"{path} is a folder, no metrics file: {_MEND}") from None
     whole = data[: data.rfind(b"\n") + 1]
     damaged = len(whole) < len(data) or not data
-    lines = list(csv.reader(io.StringIO(whole.decode("utf-8"), newline="")))
+    try:
+        lines = list(csv.reader(io.StringIO(whole.decode("utf-8"), newline="")))
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path} is damaged (byte {error.start} is no UTF-8): {_MEND}") from None
+    except csv.Error as error:
+        raise RunError(f"{path} is damaged ({error}): {_MEND}") from None
     if not lines:
         return list(_LEADING), [], True
     columns = lines[0]
     if columns[:1] != ["step"]:
-        raise RunError(f"{path} is no metrics file: its first column is {columns[:1]}, not 'step'")
+        raise RunError(f"{path} is no metrics file: its first column is {str(columns[:1])[:80]}, not 'step': {_MEND}")
     rows: list[Row] = []
     for number, line in enumerate(lines[1:], start=2):
         try:
@@ -204,7 +213,7 @@ def _read(path: Path) -> tuple[list[str], list[Row], bool]:
                 raise ValueError("no step")
         except ValueError as error:
             if number < len(lines):
-                raise RunError(f"{path}, line {number} is damaged ({error}): mend or delete that line") from error
+                raise RunError(f"{path}, line {number} is damaged ({error}): mend or delete that line") from None
             damaged = True
         else:
             rows.append(row)

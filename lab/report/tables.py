@@ -7,10 +7,19 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from rich.tree import Tree
 
 from lab.run_directory import RunDirectory
 from lab.text import printable
+
+_LONGEST = 200
+
+
+def as_text(value: object, style: str = "") -> Text:
+    """Return a value as a cell or a label: as it reads, never as rich's markup, and nothing that a terminal acts on."""
+    text = printable(value)
+    return Text(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…", style)
 
 
 def print_config(config: Mapping[str, Any]) -> None:
@@ -19,9 +28,9 @@ def print_config(config: Mapping[str, Any]) -> None:
     def grow(tree: Tree, node: Mapping[str, Any]) -> None:
         for key, value in node.items():
             if isinstance(value, Mapping) and value:
-                grow(tree.add(f"[bold]{key}[/]"), value)
+                grow(tree.add(as_text(key, "bold")), value)
             else:
-                tree.add(f"{key}: [cyan]{str(value).replace('[', chr(92) + '[')}[/]")
+                tree.add(Text.assemble(f"{printable(key)}: ", (printable(value), "cyan")))
 
     tree = Tree("[bold]config[/]", guide_style="dim")
     grow(tree, config)
@@ -41,14 +50,15 @@ def print_metrics(metrics: Mapping[str, float], title: str, protocol: str = "") 
     table = Table()
     table.add_column("metric")
     for stage in stages:
-        table.add_column(stage, justify="right")
+        table.add_column(as_text(stage), justify="right")
     for name in names:
         values = [metrics.get(f"{stage}/{name}") for stage in stages]
         if any(value not in (None, -1.0) for value in values):  # -1 is COCO's "nothing to measure"
             digits = 0 if name.endswith("_measured") else 4  # a count
-            table.add_row(name, *("" if value in (None, -1.0) else f"{value:.{digits}f}" for value in values))
+            shown = ("" if value in (None, -1.0) else f"{value:.{digits}f}" for value in values)
+            table.add_row(as_text(name), *shown)
     if protocol:  # in the title it would be broken into lines of the table's width
-        print(f"protocol  {protocol}")
+        print(f"protocol  {printable(protocol)}")
     _print_titled(table, title)
 
 
@@ -56,7 +66,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
     """Print rows of equal columns; what is missing (None) is left blank."""
     table = Table()
     for name in rows[0] if rows else ():
-        table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
+        table.add_column(as_text(name), justify="left" if isinstance(rows[0][name], str) else "right")
     for row in rows:
         table.add_row(*map(_cell, row.values()))
     _print_titled(table, title)
@@ -65,7 +75,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
 def _print_titled(table: Table, title: str) -> None:
     """Print a title on a line of its own: above the table it would be broken to the table's width."""
     console = Console(highlight=False)
-    console.print(f"[italic]{title}[/]", soft_wrap=True)
+    console.print(Text(printable(title), "italic"), soft_wrap=True)
     console.print(table)
 
 
@@ -81,10 +91,10 @@ def print_notes(notes: Sequence[str]) -> None:
         print(f"note: {printable(note)}")
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any) -> Text:
     if value is None:
-        return ""
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+        return Text()
+    return as_text(f"{value:.4f}" if isinstance(value, float) else value)
 
 
 def print_result(run: RunDirectory, config: Mapping[str, Any]) -> None:
@@ -98,12 +108,13 @@ def print_result(run: RunDirectory, config: Mapping[str, Any]) -> None:
         value = record["result"].get(expected["metric"])
         met = value is not None and value >= expected["value"] - expected["tolerance"]
         word = "met" if met else "NOT met"
-        print(f"expected {expected['metric']} {expected['value']} +- {expected['tolerance']}: {word} ({value})")
-    print(f"run       {run.path}")
+        asked = f"{printable(expected['metric'])} {expected['value']} +- {expected['tolerance']}"
+        print(f"expected {asked}: {word} ({value})")
+    print(f"run       {printable(run.path)}")
     for what in ("pictures", "tables"):
         if (run.path / what).is_dir():
-            print(f"{what:<9} {run.path / what}")
-    print(f"weights   {run.checkpoints / 'best.ckpt'}")
+            print(f"{what:<9} {printable(run.path / what)}")
+    print(f"weights   {printable(run.checkpoints / 'best.ckpt')}")
 
 
 def print_sizes(

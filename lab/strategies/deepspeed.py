@@ -200,6 +200,11 @@ class ZeroStrategy(DeepSpeedStrategy):
         with self._deepspeed.zero.GatheredParameters(outside):
             yield
 
+    @property
+    def skipped_step(self) -> bool:
+        """Whether deepspeed has left out the last step, on all ranks, since the gradients' norm was not finite."""
+        return bool(getattr(getattr(self.model, "optimizer", None), "overflow", False))
+
     def on_validation_start(self) -> None:
         """Evaluate with the buffers of rank 0, which a checkpoint holds; DDP would have spread them at every step."""
         assert self.lightning_module is not None

@@ -73,7 +73,11 @@ class ZeroPrecision(DeepSpeedPrecision):
         return data
 
     def backward(self, tensor: Tensor, model: Any, optimizer: Any, *args: Any, **kwargs: Any) -> None:
-        """Propagate back; Lightning has divided by the number of micro-batches, DeepSpeed would do it again."""
+        """Propagate back; Lightning has divided by the number of micro-batches, DeepSpeed would do it again.
+
+        A loss that is not finite makes every gradient NaN, so that deepspeed skips the step on all ranks.
+        """
+        tensor = tensor * (tensor.detach() * 0 + 1)
         super().backward(tensor, model, optimizer, *args, scale_wrt_gas=False, **kwargs)
 
     def optimizer_step(  # type: ignore[override]

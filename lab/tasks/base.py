@@ -13,13 +13,16 @@ import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 
-from lab.building import build, taken_arguments
+from lab.allowed import sealed
+from lab.building import build, made_classes, taken_arguments
 from lab.checkpoint.access import StateAccess
-from lab.checkpoint.format import CheckpointReader
-from lab.errors import CheckpointError, ConfigError
+from lab.checkpoint.format import CheckpointReader, understood
+from lab.errors import CheckpointError, ConfigError, LabError
+from lab.registry import stand_alone
 from lab.structures import DataSpec, Table
 from lab.tasks.optim import make_optimizer, make_schedule
 from lab.tasks.set_loss import SetLoss
+from lab.tasks.stored import Stored, damaged, read_stored
 
 MEASURED = "_classes_measured"
 """What the number of classes that a mean is over is called: ``map_classes_measured``."""
@@ -40,6 +43,7 @@ class Task(pl.LightningModule):
 
     Attributes:
         results: the metrics of the last evaluation, named ``val/...`` or ``test/...``.
+        outputs_are_finite: whether the network's outputs were, in all batches of this validation on this rank.
         tables: what of the last evaluation takes a table to say, by name.
         step_terms: the loss and its terms of the current optimizer step.
         monitor: the metric, higher is better, that ``best.ckpt`` is the best of.
@@ -67,7 +71,7 @@ class Task(pl.LightningModule):
         spec, eval = _plain(spec), dict(eval)
         self.save_hyperparameters(
             {
-                "net": net,
+                "net": stand_alone(net),
                 "spec": spec,
                 "optimizer": optimizer,
                 "scheduler": scheduler,
@@ -77,17 +81,24 @@ class Task(pl.LightningModule):
         )
         self.spec = _spec_of(spec)
         self.eval_settings = eval
+        made = made_classes(net["_target_"], where="model.net")
+        if made and not any(issubclass(item, self.protocol) for item in made):  # before anything is constructed
+            raise self._not_of_protocol(net)
         self.net = build(net, where="model.net", **self.net_arguments(self.spec, net["_target_"]))
         if not isinstance(self.net, self.protocol):
-            name = self.protocol.__name__
-            raise ConfigError(f"model.net._target_={net['_target_']} is no {name.lower()}: see lab.structures.{name}")
+            raise self._not_of_protocol(net)
         self.step_terms: dict[str, Tensor] = {}
         self.results: dict[str, float] = {}
         self.tables: dict[str, Table] = {}
         self.weights_kind = "raw"
         self.trained_steps = 0
         self.val_loss = SetLoss()
+        self.outputs_are_finite = True
         self.make_metrics()
+
+    def _not_of_protocol(self, net: Mapping[str, Any]) -> ConfigError:
+        name = self.protocol.__name__
+        return ConfigError(f"model.net._target_={net['_target_']} is no {name.lower()}: see lab.structures.{name}")
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -157,14 +168,24 @@ class Task(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Forget what a validation that did not end has left."""
         self.val_loss.reset()
+        self.outputs_are_finite = True
         self.reset_metrics("val")
 
     def validation_step(self, batch: Any, batch_idx: int) -> Any:
         """Collect metrics and the loss; return the network's outputs for whoever draws them."""
         outputs = self(batch)
-        self.val_loss.update(self.net, outputs, batch)
-        self.evaluate("val", outputs, batch)
+        if self.may_measure(self.val_loss.update(self.net, outputs, batch)):
+            self.evaluate("val", outputs, batch)
         return outputs
+
+    def may_measure(self, finite: bool) -> bool:
+        """Take note whether a validation batch's outputs are finite, and return whether metrics should see them.
+
+        In a training they should not where they are not finite: metrics have errors of their own for such numbers, and
+        ``callbacks.divergence`` stops all ranks together at the end of the validation.
+        """
+        self.outputs_are_finite &= finite
+        return finite or self._trainer is None or self.trainer.state.fn != "fit"
 
     def on_validation_epoch_end(self) -> None:
         """Compute ``val/...``."""
@@ -205,14 +226,27 @@ class Task(pl.LightningModule):
         """
         reader = CheckpointReader(path)
         reader.verify()
-        state = reader.state
-        if state.get("task") != cls.__name__:
-            raise CheckpointError(f"{path} is of the task {state.get('task')}, not of {cls.__name__}")
-        changes = {} if eval is None else {"eval": eval}
-        task = cls(**{**state["hyper_parameters"], **changes})
+        stored = read_stored(reader)
+        if stored.task != cls.__name__:
+            raise CheckpointError(f"{path} is of the task {stored.task[:80]}, not of {cls.__name__}")
+        if stored.arguments["spec"]["task"] != cls.kind:
+            raise damaged(reader, f"its data is for {stored.arguments['spec']['task'][:80]}, not for {cls.kind}")
+        task = cls._of_stored(path, stored, eval)
         StateAccess().restore(reader, task, None)
-        task.weights_kind, task.trained_steps = state["weights_kind"], reader.step
+        task.weights_kind, task.trained_steps = stored.weights_kind, reader.step
         return task
+
+    @classmethod
+    def _of_stored(cls, path: str | Path, stored: Stored, eval: Mapping[str, Any] | None) -> Self:
+        """Build the task of a checkpoint, which may name less than a config; another ``eval`` is the user's."""
+        changes = {} if eval is None else {"eval": eval}
+        try:
+            with sealed(), understood(path, f"{cls.__name__} can be made of its hyper_parameters"):
+                return cls(**{**stored.arguments, **changes})
+        except LabError as error:
+            if str(path) in str(error) or (eval is not None and str(error).startswith("eval")):
+                raise
+            raise CheckpointError(f"{path}: {error}") from error
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule, which advances at every optimizer step."""

@@ -232,11 +232,10 @@ def make_optimizer(module: nn.Module, settings: Mapping[str, Any], private: bool
 def make_schedule(settings: Mapping[str, Any], max_steps: int) -> Callable[[int], float]:
     """Return the factor of the learning rate at each optimizer step (0 is the first).
 
-    A linear warm-up multiplies the schedule: step s of ``warmup_steps`` w trains at ``(s + 1) / w`` of it.
+    A linear warm-up multiplies the schedule: step s of ``warmup_steps`` w trains at ``(s + 1) / w`` of it. One that
+    is longer than the training never reaches the peak; ``warmup_note`` says so.
     """
     warmup = settings["warmup_steps"]
-    if warmup >= max_steps > 1 and warmup:
-        raise ConfigError(f"scheduler.warmup_steps={warmup} must be below the {max_steps} steps of the training")
     kind = settings["name"]
     span = max(1, max_steps - warmup)
 
@@ -255,6 +254,28 @@ def make_schedule(settings: Mapping[str, Any], max_steps: int) -> Callable[[int]
         return 1.0
 
     return lambda step: after_warmup(step) * (min(1.0, (step + 1) / warmup) if warmup else 1.0)
+
+
+def warmup_note(settings: Mapping[str, Any], max_steps: int, lr: float) -> str | None:
+    """Return what a training that ends within its warm-up reaches, in words; None where it goes on after it.
+
+    Args:
+        settings: the config's group ``scheduler``.
+        max_steps: where the training stops.
+        lr: the peak learning rate.
+    """
+    warmup = settings["warmup_steps"]
+    if warmup < max_steps or not warmup:
+        return None
+    factor = make_schedule(settings, max_steps)
+    reached = max(factor(step) for step in range(max_steps))
+    if reached == 1:
+        return f"scheduler.warmup_steps={warmup}: the learning rate reaches its peak {lr:g} at the last step only"
+    return (
+        f"scheduler.warmup_steps={warmup} is longer than the training ({max_steps} "
+        f"step{'s' if max_steps > 1 else ''}): the learning rate does not reach its peak {lr:g}; it reaches "
+        f"{reached * lr:.3g} ({reached:.0%})"
+    )
 
 
 def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:

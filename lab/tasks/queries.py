@@ -101,6 +101,10 @@ class Scorer:
         blocks = [slice(first, first + size) for first in range(0, len(items), size)]
         return torch.cat([self._score(rows, items[rows]) for rows in blocks] or [torch.zeros(items.shape)])
 
+    def is_finite(self, items: Tensor) -> bool:
+        """Whether the scores of one item (Q,) for each query are finite."""
+        return bool(self.some_items(items[:, None]).isfinite().all())
+
     def _score(self, rows: slice, items: slice | Tensor) -> Tensor:
         with torch.autocast(self.device.type, enabled=False):
             scores: Tensor = self.net.score(_map(self.states, lambda item: item[rows]), items)

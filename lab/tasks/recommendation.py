@@ -106,7 +106,7 @@ class RecommendationTask(Task):
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """Collect ranks, and the loss of networks that learn from sequences, where no negatives are wanting."""
         if getattr(self.net, "batching", "sequences") == "sequences":
-            self.val_loss.update(self.net, self(batch), batch)
+            self.may_measure(self.val_loss.update(self.net, self(batch), batch))
         self.evaluate("val", None, batch)
 
     def test_step(self, batch: SequenceBatch, batch_idx: int) -> None:
@@ -126,6 +126,8 @@ class RecommendationTask(Task):
         if split == "test" and settings["also"]:
             protocols.append(settings["also"])
         with self._gathered():
+            if split == "val" and self.is_trained and not self.may_measure(scorer.is_finite(queries.targets)):
+                return
             for number, protocol in enumerate(protocols):
                 ranking = self._rank(protocol, split, queries, scorer, excluded)
                 self._count(ranking, split, number, queries)

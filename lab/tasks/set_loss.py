@@ -29,8 +29,12 @@ class SetLoss:
         self.sums: dict[str, Tensor] = {}
         self.totals: Counter[str] = Counter()
 
-    def update(self, net: Any, outputs: Any, batch: Any) -> None:
-        """Add a batch; one that only fills up (see ``ImageBatch.valid``) counts nothing."""
+    def update(self, net: Any, outputs: Any, batch: Any) -> bool:
+        """Add a batch; one that only fills up (see ``ImageBatch.valid``) counts nothing.
+
+        Returns:
+            Whether the batch's loss is finite.
+        """
         shares = {**net.totals(batch.targets), SAMPLES: batch.num_samples}
         ones = dict.fromkeys(shares, 1.0)
         terms = net.loss(outputs, batch.targets, ones)
@@ -43,6 +47,7 @@ class SetLoss:
                 share = share * shares[SAMPLES]
             self.sums[name] = self.sums[name] + share if name in self.sums else share
         self.totals.update({name: share * counts for name, share in shares.items()})
+        return all(value.isfinite() for value in terms.values())
 
     def _find_normalizers(self, net: Any, outputs: Any, batch: Any, ones: Mapping[str, float], terms: Any) -> None:
         doubled = {key: net.loss(outputs, batch.targets, {**ones, key: 2.0}) for key in ones}

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.pairs import Made, Pair, Size, total
 from torch import Tensor, nn
 
 from lab.data.lanes import LaneBatches, LaneSchedule, LaneSteps, only
@@ -21,12 +22,14 @@ from lab.tasks.optim import make_optimizer
 WIDTH, ALPHA, RATE = 100, 0.5, 0.05
 STEPS = 20
 """Training steps of a timed round."""
+PARITY_STEPS = 5
+"""Steps whose scores are compared, each from the states of the one before."""
 
 
 def make_schedule(lanes: int, num_items: int) -> tuple[LaneSchedule, np.ndarray]:
     """Return the lanes of an epoch of generated sessions, and the items' counts."""
     generator = np.random.default_rng(0)
-    lengths = generator.geometric(0.3, 30_000) + 1
+    lengths = generator.geometric(0.3, 30_000 * max(1, lanes // 64)) + 1
     weights = 1 / np.arange(1, num_items + 1) ** 0.8
     items = generator.choice(num_items, lengths.sum(), p=weights / weights.sum()) + 1
     items[:num_items] = np.arange(1, num_items + 1)
@@ -51,15 +54,19 @@ class Plain(nn.Module):
         self.hidden = torch.zeros(lanes, WIDTH, device=self.counts.device)
         self.sums = {parameter: torch.zeros_like(parameter) for parameter in self.parameters()}
 
-    def loss(self, current: Tensor, following: Tensor, starts: Tensor, negatives: Tensor) -> Tensor:
-        """Cross-entropy with logq over the lanes, item numbers from 0."""
+    def scores(self, current: Tensor, following: Tensor, starts: Tensor, negatives: Tensor) -> Tensor:
+        """Scores of the lanes' next items and of the negatives, item numbers from 0; states are carried on."""
         count = len(current)
         candidates = torch.cat([following, negatives])
         found = self.output(torch.cat([current, candidates]))
         self.hidden[starts] = 0
         states = self.cell(found[:count], self.hidden)
         self.hidden = states.detach()
-        scores = states @ found[count:].T + self.bias(candidates).T
+        return states @ found[count:].T + self.bias(candidates).T
+
+    def loss(self, current: Tensor, following: Tensor, starts: Tensor, negatives: Tensor) -> Tensor:
+        """Cross-entropy with logq over the lanes."""
+        count, scores = len(current), self.scores(current, following, starts, negatives)
         frequency = torch.cat([self.counts[following], self.counts[negatives] ** ALPHA])
         shares = (scores - frequency.log()).softmax(dim=1)
         return -(torch.diag(shares) + 1e-24).log().sum() / count
@@ -81,9 +88,60 @@ class Plain(nn.Module):
             parameter.index_add_(0, rows, values / (fresh + 1e-6).sqrt() * -RATE)
 
 
-def gru4rec_train(
-    batch: int, size: tuple[int, int], device: torch.device
-) -> tuple[Callable[[], Any], Callable[[], Any], float]:
+def make(
+    name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
+) -> Pair:
+    """Return ours and the plain form; compared are scores of all next items in the first steps, states carried on.
+
+    Args:
+        name: ``gru4rec``.
+        batch: lanes.
+        size: (negatives, items).
+        device: to compute on.
+        training: has no meaning here: lanes are walked in training mode alone.
+        dropout: has none either.
+    """
+    num_negatives, num_items = size
+    schedule, counts = make_schedule(batch, num_items)
+    steps = LaneSteps(schedule, counts, num_negatives, ALPHA)
+    torch.manual_seed(0)
+    ours = GRU4Rec(num_items, [WIDTH], logq=1.0)
+    nn.init.normal_(ours.By.weight, std=0.1)
+    ours = ours.to(device).train()
+    peer = Plain(ours, counts, batch)
+    batches = [steps[0, number].to(device) for number in range(PARITY_STEPS)]
+    drawn = torch.from_numpy(steps.negatives(0, 0) - 1).to(device)
+    grids = [
+        torch.from_numpy(grid[:PARITY_STEPS].astype(np.int64) - 1) for grid in (schedule.current, schedule.following)
+    ]
+    current, following = (grid.to(device) for grid in grids)
+    starts = torch.from_numpy(schedule.starts[:PARITY_STEPS]).to(device)
+
+    def scores() -> Tensor:
+        ours.load_training_state({})
+        made = []
+        for found in batches:
+            out = ours(found)
+            made.append((out.states @ out.rows.T + out.bias.T)[:, found.targets.positions])
+        return torch.stack(made)
+
+    def peer_scores() -> Tensor:
+        peer.hidden = torch.zeros_like(peer.hidden)
+        made = [peer.scores(current[row], following[row], starts[row], drawn[row]) for row in range(PARITY_STEPS)]
+        return torch.stack(made)[:, :, :batch]
+
+    def loss() -> Tensor:
+        ours.load_training_state({})
+        return total(ours.loss(ours(batches[0]), batches[0].targets))
+
+    def peer_loss() -> Tensor:
+        peer.hidden = torch.zeros_like(peer.hidden)
+        return peer.loss(current[0], following[0], starts[0], drawn[0])
+
+    return Pair(ours, scores, batch, loss, peer, peer_scores, peer_loss)
+
+
+def gru4rec_train(batch: int, size: Size, device: torch.device) -> Made:
     """Train ``STEPS`` steps; compared by the loss of the first 20 steps with the same negatives.
 
     Args:

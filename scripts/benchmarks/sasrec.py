@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.pairs import Made, Pair, Size, total
 from torch import Tensor, nn
 
 from lab import create_model
@@ -28,7 +29,6 @@ ADAM |= {"no_decay_norm_bias": False, "groups": []}
 EVAL: dict[str, Any] = {"name": "ranking", "protocol": "full", "also": None, "ks": [10], "monitor": None}
 EVAL |= {"ties": "standard", "exclude_seen": False, "exclude_train": False, "num_negatives": NEGATIVES}
 EVAL |= {"distribution": "uniform", "seed": 0, "max_sequences": None, "top_k": 10}
-Pair = tuple[Callable[[], Any], Callable[[], Any], float]
 
 
 class Feed(nn.Module):
@@ -112,7 +112,40 @@ def left_padded(table: Tensor, lengths: Tensor, length: int) -> Tensor:
     return torch.where(columns >= 0, table.gather(1, columns.clamp(0, table.shape[1] - 1)), 0)
 
 
-def pair(num_items: int, length: int, rate: float, device: torch.device) -> tuple[Any, Plain]:
+def make(
+    name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
+) -> Pair:
+    """Return ours and, of pmixer's form, the plain one; what is compared are the states of the last events.
+
+    Args:
+        name: a registered SASRec.
+        batch: sequences.
+        size: (length of the windows, items).
+        device: to compute on.
+        training: training mode.
+        dropout: whether states and attention are dropped at random.
+    """
+    length, num_items = size
+    rate, peer = (0.5 if dropout else 0.0), None
+    if name == "sasrec_pmixer":
+        ours, peer = networks(num_items, length, rate, device)
+        peer.train(training)
+    else:
+        torch.manual_seed(0)
+        rates = {"dropout": rate} if name == "sasrec" else {}
+        ours = create_model(name, num_items=num_items, max_length=length, **rates).to(device)
+    ours.train(training)
+    found = make_batch(batch, length, num_items)
+    windows = left_padded(found.items, found.lengths, length).to(device)
+    queries = torch.stack([torch.arange(batch), found.lengths - 1], 1).to(device)
+    found = found.to(device)
+    pair = Pair(ours, lambda: ours.encode(found, queries), batch, lambda: total(ours.loss(ours(found), found.targets)))
+    if peer is not None:
+        pair.peer, pair.peer_outputs = peer, lambda: peer.states(windows)[:, -1]
+    return pair
+
+
+def networks(num_items: int, length: int, rate: float, device: torch.device) -> tuple[Any, Plain]:
     """Return ours and the peer with the same weights."""
     torch.manual_seed(0)
     ours: Any = create_model("sasrec_pmixer", num_items=num_items, max_length=length, dropout=rate)
@@ -121,7 +154,7 @@ def pair(num_items: int, length: int, rate: float, device: torch.device) -> tupl
     return ours.to(device), peer.to(device)
 
 
-def sasrec_train(batch: int, size: tuple[int, int], device: torch.device) -> Pair:
+def sasrec_train(batch: int, size: Size, device: torch.device) -> Made:
     """A training step with dropout; compared by the loss without.
 
     Args:
@@ -130,7 +163,7 @@ def sasrec_train(batch: int, size: tuple[int, int], device: torch.device) -> Pai
         device: to compute on.
     """
     length, num_items = size
-    ours, peer = pair(num_items, length, 0.5, device)
+    ours, peer = networks(num_items, length, 0.5, device)
     found = make_batch(batch, length, num_items)
     assert found.targets.negatives is not None
     tables = (found.items, found.targets.items, found.targets.negatives[..., 0])
@@ -157,7 +190,7 @@ def sasrec_train(batch: int, size: tuple[int, int], device: torch.device) -> Pai
     return lambda: run(loss_of_ours, optimizer), lambda: run(lambda: peer.loss(*theirs), other), difference
 
 
-def sasrec_eval(batch: int, size: tuple[int, int], device: torch.device) -> Pair:
+def sasrec_eval(batch: int, size: Size, device: torch.device) -> Made:
     """Evaluate the last event of so many users: ours among all items; compared by scores of 101 items each.
 
     Args:
@@ -166,7 +199,7 @@ def sasrec_eval(batch: int, size: tuple[int, int], device: torch.device) -> Pair
         device: to compute on.
     """
     length, num_items = size
-    ours, peer = (net.eval() for net in pair(num_items, length, 0.0, device))
+    ours, peer = (net.eval() for net in networks(num_items, length, 0.0, device))
     found = make_batch(batch, length, num_items)
     rows, last = torch.arange(batch), found.lengths - 1
     following = torch.zeros_like(found.items)

@@ -74,6 +74,27 @@ def test_a_failed_job_does_not_stop_the_others(started: list[list[str]]) -> None
     assert [line.split(",")[0] for line in Path("runs/summary.csv").read_text().split()] == ["seed", "0", "1", "2"]
 
 
+def test_a_diverged_job_stands_in_the_summary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has no result, or that of an earlier validation; the others run."""
+    monkeypatch.chdir(tmp_path)
+    states = iter([("diverged", 1, {}), ("finished", 0, {"test/map": 0.5})])
+
+    def run(entry: multirun.Entry) -> int:
+        state, code, result = next(states)
+        entry.job.path.mkdir(parents=True)
+        (entry.job.path / "run.json").write_text(json.dumps({"state": state, "exit_code": code, "result": result}))
+        return code
+
+    monkeypatch.setattr(multirun, "_run", run)
+    assert main(["-m", "optimizer.lr=1e6,1e-3"]) == 1
+    with (tmp_path / "runs" / "summary.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["state"], row["test/map"]) for row in rows] == [("diverged", ""), ("finished", "0.5")]
+    assert "diverged" in capsys.readouterr().out
+
+
 def test_jobs_that_are_the_same_run_are_refused(started: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-m", "optimizer.lr=1e-3,0.001"]) == 2
     assert "ask for the same run" in capsys.readouterr().err

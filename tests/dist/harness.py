@@ -39,7 +39,12 @@ SMALL = (
 
 
 def fit(
-    words: tuple[str, ...], folder: Path, rank: int = 0, world_size: int = 1, base: tuple[str, ...] = SMALL
+    words: tuple[str, ...],
+    folder: Path,
+    rank: int = 0,
+    world_size: int = 1,
+    base: tuple[str, ...] = SMALL,
+    code: int = 0,
 ) -> Path:
     """Fit ``base`` and ``words`` on this rank and return the run's directory.
 
@@ -49,6 +54,7 @@ def fit(
         rank: this process.
         world_size: the processes that call this function, with equal arguments.
         base: words of a small fit.
+        code: the exit code that is expected.
     """
     place = Place(rank, rank, world_size, world_size)
     keys = {word.split("=", 1)[0] for word in words}
@@ -61,9 +67,9 @@ def fit(
     _meet()
     joined = RunDirectory.joined(prepared.path, is_new, "new", writes=rank == 0)
     with experiment.ranks(prepared.config, place), redirect_stdout(io.StringIO()):
-        code = experiment.fit(prepared.config, joined, place)
-    assert code == 0
+        assert experiment.fit(prepared.config, joined, place) == code
     if run is not None:
+        run.settle(code)
         run.release()
     _meet()
     return prepared.path

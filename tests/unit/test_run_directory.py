@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from lab.errors import RunError
 from lab.files import write_text
 from lab.run_directory import NOT_IN_HASH, RunDirectory, run_name, sources_fingerprint
 
@@ -52,6 +51,12 @@ def test_name_is_stable_and_short() -> None:
 def test_what_does_not_change_the_training_does_not_change_the_name(key: str, value: Any) -> None:
     assert key in NOT_IN_HASH or key.split(".")[0] in NOT_IN_HASH
     assert run_name(changed(key, value)) == run_name(CONFIG)
+
+
+def test_a_key_that_came_later_leaves_names_as_they_were() -> None:
+    assert run_name(changed("trainer.on_nonfinite", "stop")) == run_name(CONFIG)
+    assert run_name(changed("trainer.max_skips", 3)) == run_name(CONFIG)
+    assert run_name(changed("trainer.on_nonfinite", "skip")) != run_name(CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -135,10 +140,11 @@ def test_set_aside_takes_the_next_free_name(tmp_path: Path) -> None:
     assert RunDirectory(tmp_path / "run~1").record["marker"] == 1
 
 
-def test_damaged_record_is_named(tmp_path: Path) -> None:
+def test_damaged_record_is_told_of(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{")
-    with pytest.raises(RunError, match=r"run\.json is damaged .*resume=never"):
-        RunDirectory(tmp_path)
+    run = RunDirectory(tmp_path)
+    assert (run.record, run.state) == ({}, "interrupted")
+    assert run.damage.startswith("no JSON")
 
 
 def test_failed_write_keeps_the_old_file(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ items, Q queries.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -219,6 +219,15 @@ class GRU4Rec(nn.Module):
             return {}
         own = self._own[:, None]
         return {f"hidden.{number}": kept * own for number, kept in enumerate(self._hidden)}
+
+    def remember(self) -> Callable[[], None]:
+        """Return what puts the states of the lanes back to what they are now."""
+        hidden, own = [kept.clone() for kept in self._hidden], None if self._own is None else self._own.clone()
+
+        def put_back() -> None:
+            self._hidden, self._own = [kept.clone() for kept in hidden], None if own is None else own.clone()
+
+        return put_back
 
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
         """Go on from the states of all lanes, the sum of ``training_state`` over the ranks.

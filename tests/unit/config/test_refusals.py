@@ -95,7 +95,7 @@ WORDS = {
     "model.net._target_=detr_resnet5": ("unknown model 'detr_resnet5'", "'detr_resnet50'"),
     "model.net._target_=detr_resnet50.coc": ("detr_resnet50 has no weights 'coc'", "'coco'"),
     "model.net._target_=lab.models.detr.network.DETER": ("has no 'DETER'", ON, "'DETR'"),
-    "model.net._target_=lab.models.dettr.network.DETR": ("lab.models has no 'dettr'", "'detr'"),
+    "model.net._target_=lab.models.dettr.network.DETR": ("'lab.models' has no 'dettr'", "'detr'"),
     "model.net._target_=os.system": ("not in an allowed package", "extensions=[PACKAGE]"),
     "data.num_vall=3": ("ShapesDataModule takes no argument 'num_vall'", "'num_val'"),
     "data.root=x": ("ShapesDataModule takes no argument 'root'",),
@@ -103,7 +103,6 @@ WORDS = {
     # combinations
     "trainer.max_steps=null trainer.max_epochs=null": ("are both null", "set one"),
     "trainer.max_steps=5 trainer.max_epochs=3": ("trainer.max_steps=5", "trainer.max_epochs=3", "only one"),
-    "trainer.max_steps=50": ("scheduler.warmup_steps=100", "must be below trainer.max_steps=50"),
     "data.batch_size=33 trainer.accumulate_grad_batches=2": ("data.batch_size=33", "32 or 34 would be"),
     "strategy=single trainer.devices=2": ("strategy=single uses one device", ON),
     # files

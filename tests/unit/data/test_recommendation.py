@@ -415,3 +415,79 @@ def test_a_test_set_of_unknown_items_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "test.csv", [("t1", "x", 30), ("t1", "y", 31)])
     with pytest.raises(DataError, match="no test session of two events whose items stand in the training data"):
         _ = sessions(tmp_path, test_file="test.csv").splits
+
+
+def test_the_tables_say_what_was_read_and_what_share_is_tested(tmp_path: Path) -> None:
+    path = write(tmp_path / "events.csv", [(who, what, day + 16161) for who, what, day in VISITS])  # from 2014-04-01
+    path.write_text(path.read_text() + "x,NULL,1396310400\ny,a\nz,,5\n")
+    module = SessionsDataModule(str(tmp_path), "events.csv", session_column="who", min_support=1, **NAMED)
+    assert module.rows_read() == {
+        "events.csv": {
+            "rows": len(VISITS) + 3,
+            "used": len(VISITS),
+            "left_out": {"without an id": 1, "whose item reads NULL": 1, "with fewer than 3 columns": 1},
+            "noted": {},
+        }
+    }
+    said = notes(module)
+    assert f"events.csv: {len(VISITS) + 3} rows, {len(VISITS)} used: 1 without an id, 1 whose item reads NULL" in said
+    assert "; 2014-04-01 to 2014-04-10" in said
+    tested = len(module.splits.test.items)  # type: ignore[union-attr]
+    assert f"{tested / len(VISITS):.2%} of the {len(VISITS)} events used" in said
+    assert "ONE sequence: its numbers say little" in said  # s9 alone is tested
+
+
+def test_users_are_told_what_share_is_tested(tmp_path: Path) -> None:
+    module = users(tmp_path, min_evaluated=5)
+    assert f"{1 / len(RATINGS):.2%} of the events are the test, as many validate; ONE user" in notes(module)
+    assert "events.csv: 11 rows, all used: 11 with a time in January or February 1970" in notes(module)
+    assert module.rows_read()["events.csv"]["noted"]
+
+
+def test_milliseconds_under_seconds_are_no_test_of_one_session(tmp_path: Path) -> None:
+    write(tmp_path / "events.csv", [(who, what, (day + 16161) * 1000) for who, what, day in VISITS])
+    options = {"session_column": "who", "min_support": 1, **NAMED}
+    with pytest.raises(DataError, match=r"2014-04-10: set data\.time_format=milliseconds"):
+        _ = SessionsDataModule(str(tmp_path), "events.csv", **options).splits
+    module = SessionsDataModule(str(tmp_path), "events.csv", time_format="milliseconds", **options)
+    assert list(names(module, module.splits.test)) == ["s9"]  # and s8 and s7 validate, which end within the day before
+    assert len(module.splits.train) == 7
+
+
+def test_a_surplus_of_columns_makes_no_users_of_items(tmp_path: Path) -> None:
+    """A header one short: pandas would take the users for an index and the items for users."""
+    path = write(tmp_path / "events.csv", RATINGS)
+    path.write_text(path.read_text().replace("who,what,when", "who,what").replace("\n", ",9\n"))
+    with pytest.raises(DataError, match="another number of them"):
+        _ = InteractionsDataModule(str(tmp_path), "events.csv", "who", "what", None).splits
+
+
+@pytest.mark.parametrize(("file", "line"), [("ml-100k.inter", "7\t31\t4\t100\n"), ("ml-100k.data", "7\t31\t4\t100\n")])
+def test_settings_of_files_hold_for_movielens_too(tmp_path: Path, file: str, line: str) -> None:
+    """Its columns follow from the file's name, what is done with rows from the config."""
+    header = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n" if file.endswith("inter") else ""
+    (tmp_path / file).write_text(header + line * 2 + line.replace("31", "5") + line.replace("31", "8"))
+    kept = shipped("ml100k", tmp_path, f"data.file={file}")
+    assert kept.splits.train.lengths.tolist() == [4]
+    assert shipped(
+        "ml100k", tmp_path, f"data.file={file}", "data.drop_duplicates=true"
+    ).splits.train.lengths.tolist() == [3]
+
+
+def test_encoding_and_quotes_are_settings_of_the_data(tmp_path: Path) -> None:
+    rows = write(tmp_path / "events.csv", [(who, {"a": '"ä'}.get(what, what), day) for who, what, day in RATINGS])
+    rows.write_bytes(rows.read_text().encode("latin-1"))
+    words = ("data.file=events.csv", "data.user_column=who", "data.item_column=what", "data.time_column=when")
+    with pytest.raises(DataError, match=r"is not UTF-8.*data\.encoding"):
+        _ = shipped("interactions", tmp_path, *words).splits
+    with pytest.raises(DataError, match=r"data\.quotes=false"):
+        _ = shipped("interactions", tmp_path, *words, "data.encoding=latin-1").splits
+    module = shipped("interactions", tmp_path, *words, "data.encoding=latin-1", "data.quotes=false")
+    assert '"ä' in module.splits.item_names
+
+
+def test_what_is_odd_about_inputs_is_noted(tmp_path: Path) -> None:
+    module = sessions(tmp_path)
+    path = tmp_path / "input.csv"
+    path.write_text("who,what,when\nx, a ,1396310400\nx,b,1396310401\n")
+    assert module.build_inputs([path]).noted == {"with blanks around the item, taken without them": 1}

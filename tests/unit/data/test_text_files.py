@@ -1,5 +1,6 @@
 """Text files of any editor: a mark, a declaration, UTF-8, or one clear line."""
 
+import os
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -88,3 +89,6 @@ def test_what_cannot_be_opened_is_refused(tmp_path: Path) -> None:
         read_text(tmp_path / "none.txt")
     with pytest.raises(DataError, match="cannot be read"):
         read_text(tmp_path)
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(DataError, match="no regular file"):
+        read_text(tmp_path / "pipe.txt")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import unicodedata
 from collections import Counter
@@ -282,16 +283,21 @@ def test_xml_in_other_encodings_and_with_a_namespace(tmp_path: Path, encoding: s
     assert data.dataset("train")[0, 0].labels.tolist() == [0]
 
 
-def test_hidden_files_and_links(tmp_path: Path) -> None:
+def test_hidden_files_links_and_pipes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     photos(tmp_path / "real", "images/{}.jpg", "xml/{}.xml", 5)
     for name in ("images/._0.jpg", "xml/._0.xml", "xml/.ipynb_checkpoints/0-checkpoint.xml", "__MACOSX/0.xml"):
         (tmp_path / "real" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "real" / name).write_bytes(b"x")
+    os.mkfifo(tmp_path / "real" / "xml" / "pipe.xml")
+    os.mkfifo(tmp_path / "real" / "images" / "pipe.jpg")
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "linked").symlink_to(tmp_path / "real")
     (tmp_path / "real" / "again").symlink_to(tmp_path / "real")
-    assert sizes(tmp_path / "root") == {"train": 4, "val": 1, "test": 1}
-    assert len(list_files(tmp_path / "root")) == 5
+    assert sizes(tmp_path / "root") == {"train": 5, "val": 1, "test": 1}
+    assert len(list_files(tmp_path / "root")) == 6
+    data = module(tmp_path / "root", val_share=0.4)
+    assert len(data.dataset("train")) + len(data.dataset("val")) == 5
+    assert "pipe.xml is no regular file" in caplog.text or "pipe.jpg (no regular file)" in caplog.text
 
 
 @pytest.mark.parametrize("kind", [CocoDataModule, InstancesDataModule])

@@ -124,6 +124,7 @@ def test_from_a_checkpoint(tmp_path: Path) -> None:
     assert recommender.recommend_many(names, k=3, exclude_seen=True, batch_size=2) == expected
     assert recommender.recommend(names[2], k=3, exclude_seen=True) == expected[2]
     assert recommender.recommend(["new", *names[2]], k=99) == by_hand(HISTORIES[2], 99)
+    assert recommender.recommend([f" {name} " for name in names[2]], k=99) == by_hand(HISTORIES[2], 99)
     assert recommender.recommend(names[0])[0].item == by_hand(HISTORIES[0], 1)[0][0]
     with pytest.raises(CheckpointError):
         lab.load_recommender(tmp_path / "other.ckpt")
@@ -139,3 +140,10 @@ def test_unknown_histories() -> None:
     with pytest.raises(DataError, match=r"should be a list of ids, \['i1'\]"):
         recommender.recommend("i1")
     assert recommender.recommend_many([["x"], ["i1"], []], k=2) == [[], by_hand([1], 2), []]
+
+
+def test_whole_numbers_are_the_same_ids_as_floats() -> None:
+    """A column of pandas in which one number is missing holds floats."""
+    recommender = TrainedRecommender(make_task())
+    recommender._numbers = {"7": 1, "8": 2, "8.5": 3}
+    assert recommender._known([7.0, 8, "8.5", 8.5, 9.0]) == [1, 2, 3, 3]  # type: ignore[list-item]

@@ -175,3 +175,25 @@ def test_a_file_cut_at_any_byte_opens_again(tmp_path: Path, seed: int) -> None:
 def read_metrics_prefix(whole: bytes, count: int, probe: Path) -> list[dict[str, float | int | None]]:
     probe.write_bytes(whole)
     return read_metrics(probe)[:count]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x89PNG\r\n\x1a\n\x00\x00\n",
+        b"step,epoch\n\xff\xfe\n2,0\n",
+        b"step,epoch\n1\x00,0\n2,0\n",
+        b"1,0,2.5\n2,0,2.4\n",
+        b'step,epoch\n"' + b"1" * 200_000 + b'",0\n2,0\n',
+        None,
+    ],
+    ids=["picture", "no UTF-8", "zero byte", "no header", "long field", "folder"],
+)
+def test_what_is_no_metrics_file_is_refused_in_one_line(tmp_path: Path, data: bytes | None) -> None:
+    file = tmp_path / "metrics.csv"
+    file.mkdir() if data is None else file.write_bytes(data)
+    with pytest.raises(RunError, match=r"metrics\.csv.*(move it away|mend or delete)") as caught:
+        read_metrics(file)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400 + len(str(file))
+    assert data is None or file.read_bytes() == data

@@ -10,7 +10,14 @@ from torch import nn
 from torch.optim import lr_scheduler as torch_schedules
 
 from lab.errors import ConfigError
-from lab.tasks.optim import Adagrad, learning_rates, make_optimizer, make_schedule, parameter_groups
+from lab.tasks.optim import (
+    Adagrad,
+    learning_rates,
+    make_optimizer,
+    make_schedule,
+    parameter_groups,
+    warmup_note,
+)
 
 STEPS = 40
 PEAK = 0.3
@@ -117,9 +124,23 @@ def test_milestones_count_from_the_first_step_warm_up_included() -> None:
     assert [factor(step) for step in range(8)] == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1, 0.1, 0.1])
 
 
-def test_warm_up_that_fills_the_training_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"scheduler.warmup_steps=40 must be below the 40 steps"):
-        make_schedule({"name": "constant", "warmup_steps": STEPS}, STEPS)
+def test_warm_up_that_is_longer_than_the_training_never_reaches_the_peak() -> None:
+    cosine = {"name": "cosine", "warmup_steps": 100, "min_factor": 0.0}
+    factor = make_schedule(cosine, 20)
+    assert [factor(step) for step in (0, 9, 19)] == pytest.approx([0.01, 0.1, 0.2])
+    assert warmup_note(cosine, 20, 2e-3) == (
+        "scheduler.warmup_steps=100 is longer than the training (20 steps): the learning rate does not reach its peak "
+        "0.002; it reaches 0.0004 (20%)"
+    )
+    assert "(1 step)" in str(warmup_note(cosine, 1, 2e-3))
+    assert "at the last step only" in str(warmup_note(cosine, 100, 2e-3))
+    assert warmup_note(cosine, 101, 2e-3) is None
+    assert warmup_note({"name": "constant", "warmup_steps": 0}, 1, 2e-3) is None
+
+
+def test_what_a_warm_up_reaches_is_what_the_schedule_reaches() -> None:
+    steps = {"name": "step", "warmup_steps": 40, "step_size": 5, "gamma": 0.1}  # 5/40, then a tenth of what rises
+    assert "it reaches 0.125 (12%)" in str(warmup_note(steps, 10, 1.0))
 
 
 @pytest.mark.parametrize(

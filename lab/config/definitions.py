@@ -1,0 +1,188 @@
+"""Where a name is defined and what its class derives from, told from source texts alone: nothing is imported.
+
+``find_signature`` asks what a target takes; this asks what it is. Imports, stars among them, are followed to the
+definition; what is only made at run time (a class returned by a function, a name set by ``globals()``) is not found.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from lab.config.sources import absolute, find_module, parse, statements
+
+_DEPTH = 12
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A class or function and the module that defines it."""
+
+    module: str
+    node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+    @property
+    def path(self) -> str:
+        """Module and name."""
+        return f"{self.module}.{self.node.name}"
+
+    @property
+    def is_class(self) -> bool:
+        """Whether it is a class."""
+        return isinstance(self.node, ast.ClassDef)
+
+
+@dataclass(frozen=True)
+class Module:
+    """A name that stands for a module, or for something of the standard library."""
+
+    path: str
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is of the standard library."""
+        return self.path.partition(".")[0] in sys.stdlib_module_names
+
+
+def find_definition(module: str, name: str, depth: int = 0) -> Definition | Module | None:
+    """Follow a name of a module to its definition; None where there is none, or the text cannot tell.
+
+    The standard library is not read: a name of it is returned as ``Module``, whatever it is.
+    """
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        return Module(f"{module}.{name}")
+    file = find_module(module)
+    if file is None or depth > _DEPTH:
+        return None
+    names, stars = _index(file)
+    for node in names.get(name, ()):
+        match node:
+            case ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
+                return Definition(module, node)
+            case ast.Import():
+                alias = next(alias for alias in node.names if _bound(alias, True) == name)
+                return Module(alias.name if alias.asname else name)
+            case ast.ImportFrom():
+                source = absolute(node, module, file)
+                alias = next(alias for alias in node.names if _bound(alias) == name)
+                if (source, alias.name) != (module, name):
+                    return find_definition(source, alias.name, depth + 1) or _submodule(source, alias.name)
+            case ast.Assign():
+                return find_expression(module, node.value, depth + 1)
+    inside = _submodule(module, name) if file.name == "__init__.py" else None
+    sources = (absolute(node, module, file) for node in stars)
+    return inside or next((found for star in sources if (found := find_definition(star, name, depth + 1))), None)
+
+
+@cache
+def _index(file: Path) -> tuple[dict[str, list[ast.stmt]], list[ast.ImportFrom]]:
+    """Return the statements of a module that bind each name, in their order, and its imports of everything."""
+    names: dict[str, list[ast.stmt]] = {}
+    stars: list[ast.ImportFrom] = []
+    tree = parse(file)
+    for node in statements(tree.body) if tree is not None else ():
+        bound: list[str] = []
+        match node:
+            case ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
+                bound = [node.name]
+            case ast.Import():
+                bound = [_bound(alias, True) for alias in node.names]
+            case ast.ImportFrom():
+                bound = [_bound(alias) for alias in node.names]
+                if "*" in bound:
+                    stars.append(node)
+            case ast.Assign(targets=[ast.Name(id=target)]):
+                bound = [target]
+        for name in bound:
+            names.setdefault(name, []).append(node)
+    return names, stars
+
+
+def _bound(alias: ast.alias, top: bool = False) -> str:
+    """Return the name that an import binds: of ``import a.b`` it is ``a``."""
+    return alias.asname or (alias.name.partition(".")[0] if top else alias.name)
+
+
+def _submodule(module: str, name: str) -> Module | None:
+    return Module(f"{module}.{name}") if find_module(f"{module}.{name}") else None
+
+
+def find_expression(module: str, node: ast.expr, depth: int = 0) -> Definition | Module | None:
+    """Follow an expression such as ``nn.Module`` or ``Base[T]``, as it stands in a module, to its definition."""
+    if isinstance(node, ast.Subscript):
+        return find_expression(module, node.value, depth)
+    if isinstance(node, ast.Name):
+        return find_definition(module, node.id, depth)
+    if isinstance(node, ast.Attribute):
+        owner = find_expression(module, node.value, depth)
+        return find_definition(owner.path, node.attr, depth + 1) if isinstance(owner, Module) else None
+    return None
+
+
+def ancestors(definition: Definition, depth: int = 0) -> tuple[frozenset[str], bool]:
+    """Return the paths of a class and of all that it derives from, and whether none of them is unknown."""
+    found, complete = {definition.path}, depth <= _DEPTH
+    bases = definition.node.bases if isinstance(definition.node, ast.ClassDef) and complete else []
+    for expression in bases:
+        base = find_expression(definition.module, expression)
+        if isinstance(base, Definition) and base.is_class and base != definition:
+            above, known = ancestors(base, depth + 1)
+            found |= above
+            complete &= known
+        elif not ((isinstance(base, Module) and base.is_foreign) or _is_builtin(expression)):
+            complete = False
+    return frozenset(found), complete
+
+
+def _is_builtin(expression: ast.expr) -> bool:
+    return isinstance(expression, ast.Name) and isinstance(getattr(builtins, expression.id, None), type)
+
+
+def decorators(definition: Definition) -> Iterator[str]:
+    """Yield the paths of the decorators of a definition, as far as the text tells."""
+    for expression in definition.node.decorator_list:
+        yield from _called(definition.module, expression)
+
+
+def registered_below(definition: Definition) -> Iterator[str]:
+    """Yield the paths of what the module calls with the definition's name alone: ``register(make_net)``."""
+    file = find_module(definition.module)
+    tree = parse(file) if file is not None else None
+    for node in tree.body if tree is not None else []:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and node.value.args:
+            first = node.value.args[0]
+            if isinstance(first, ast.Name) and first.id == definition.node.name:
+                yield from _called(definition.module, node.value)
+
+
+def _called(module: str, expression: ast.expr) -> Iterator[str]:
+    if isinstance(expression, ast.Call):
+        expression = expression.func
+    found = find_expression(module, expression)
+    if isinstance(found, Definition):
+        yield found.path
+
+
+def public_names(module: str, depth: int = 0) -> set[str]:
+    """Return the public names of a module, those of its stars and its submodules among them."""
+    file = find_module(module)
+    tree = parse(file) if file is not None else None
+    if file is None or tree is None or depth > _DEPTH:
+        return set()
+    names: set[str] = set()
+    for node in statements(tree.body):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                source = absolute(node, module, file)
+                more = {alias.asname or alias.name} if alias.name != "*" else set()
+                names |= public_names(source, depth + 1) if alias.name == "*" and source != module else more
+    if file.name == "__init__.py":
+        names |= {path.stem for path in file.parent.iterdir() if path.suffix == ".py" or path.is_dir()}
+    return {name for name in names if not name.startswith("_")}

@@ -1,0 +1,80 @@
+"""Sources of modules, found and parsed without being imported or run."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+
+def find_module(module: str) -> Path | None:
+    """Return the file of a module without importing it or its parents; None where there is none."""
+    top, *rest = module.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except ValueError:  # an empty name
+        return None
+    if spec is None:
+        return None
+    if not rest:
+        return Path(spec.origin) if spec.origin else Path(next(iter(spec.submodule_search_locations or [top])))
+    for folder in spec.submodule_search_locations or []:
+        path = Path(folder, *rest)
+        for file in (path / "__init__.py", path.with_name(f"{path.name}.py")):
+            if file.is_file():
+                return file
+    return None
+
+
+@cache
+def parse(file: Path) -> ast.Module | None:
+    """Return the syntax tree of a source file; None where it is none or has a mistake."""
+    try:
+        return ast.parse(file.read_text(encoding="utf-8")) if file.suffix == ".py" else None
+    except SyntaxError:  # importing it will say so, with the line
+        return None
+
+
+def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield the statements of a module, those below ``if`` and ``try`` too."""
+    for node in body:
+        yield node
+        if isinstance(node, ast.If | ast.Try):
+            yield from statements([*node.body, *node.orelse])
+
+
+@cache
+def look_up(module: str, name: str) -> tuple[str, ast.expr | ast.ClassDef] | None:
+    """Follow a name of a module to the value or class that it stands for, and its module; None where it is neither."""
+    for _ in range(8):
+        file = find_module(module)
+        tree = parse(file) if file is not None else None
+        if file is None or tree is None:
+            return None
+        source = ""
+        for node in statements(tree.body):
+            if isinstance(node, ast.ClassDef) and node.name == name:
+                return module, node
+            if isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == name for to in node.targets):
+                return module, node.value
+            if isinstance(node, ast.ImportFrom):
+                alias = next((alias for alias in node.names if (alias.asname or alias.name) == name), None)
+                source = source if alias is None else absolute(node, module, file)
+                name = name if alias is None else alias.name
+                if alias is not None:
+                    break
+        if not source:
+            return None
+        module = source
+    return None
+
+
+def absolute(node: ast.ImportFrom, module: str, file: Path) -> str:
+    """Return the module that an ``import from`` names, its dots resolved."""
+    if not node.level:
+        return node.module or ""
+    parts = module.split(".")
+    kept = parts[: len(parts) - node.level + (file.name == "__init__.py")]
+    return ".".join([*kept, *([node.module] if node.module else [])])

@@ -1,0 +1,1 @@
+"""Tables of text or Parquet: opened, decoded and read column by column, with every row accounted for."""

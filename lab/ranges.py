@@ -1,0 +1,97 @@
+"""Ranges of constructors' arguments: short names and marks for annotations.
+
+An annotation such as ``num_queries: Size`` is read from the source text by ``lab.config.annotations``, so that
+``model.net.num_queries=0`` is refused before torch is loaded. When the program runs it changes nothing: a ``Size`` is
+an ``int``. Marks are written with plain numbers, since the text is read and never run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le, Len, Lt, MinLen
+
+__all__ = [
+    "AtMost",
+    "Below",
+    "Count",
+    "Depth",
+    "Divides",
+    "Ge",
+    "Gt",
+    "Le",
+    "Len",
+    "Lt",
+    "MinLen",
+    "NonNegative",
+    "OneOf",
+    "Options",
+    "Pixels",
+    "Positive",
+    "Probability",
+    "Seed",
+    "Size",
+    "Weight",
+    "Word",
+]
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """The value is at most that of the argument ``name``."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Below:
+    """The value is below that of the argument ``name``."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Divides:
+    """The value divides that of the argument ``name`` without a rest."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Options:
+    """The value is a mapping of names and values of the fields of a dataclass."""
+
+    kind: type
+
+
+@dataclass(frozen=True, init=False)
+class OneOf:
+    """The value is one of these words."""
+
+    words: tuple[str, ...]
+
+    def __init__(self, *words: str) -> None:
+        object.__setattr__(self, "words", words)
+
+
+Positive = Annotated[int, Ge(1), Le(2147483647)]
+"""A number of things, at least one."""
+Count = Annotated[int, Ge(0), Le(2147483647)]
+"""A number of things, none included."""
+Size = Annotated[int, Ge(1), Le(100000)]
+"""A width, or a number of parts of a network that each take memory: channels, queries, heads."""
+Depth = Annotated[int, Ge(0), Le(1000)]
+"""A number of layers."""
+Pixels = Annotated[int, Ge(1), Le(65535)]
+"""A side of an image."""
+Seed = Annotated[int, Ge(0), Le(18446744073709551614)]
+"""What random numbers begin with."""
+Probability = Annotated[float, Ge(0), Le(1)]
+"""A chance or a share, 0 and 1 included; of dropout too, where 1 drops everything."""
+NonNegative = Annotated[float, Ge(0)]
+"""A finite number from 0 on."""
+Weight = Annotated[float, Ge(0)]
+"""What a term of a loss is multiplied with; 0 switches it off."""
+Word = Annotated[str, MinLen(1)]
+"""A text that is not empty."""

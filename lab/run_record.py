@@ -1,0 +1,102 @@
+"""What stands in ``run.json``, read without trust: a damaged record costs what is unreadable in it, never the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+STATES = ("running", "finished", "interrupted", "failed", "diverged")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _list_of(kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(kind, value))
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_result(value: Any) -> bool:
+    numbers = value.values() if isinstance(value, dict) else [value]
+    return all(number is None or (isinstance(number, int | float) and number is not True) for number in numbers)
+
+
+def _is_strategy(value: Any) -> bool:
+    settings = value.get("settings", value)
+    return _is_text(value["name"]) and _is_text(value["reason"]) and _is_text(settings["name"])
+
+
+def _or_none(kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or kind(value)
+
+
+_KINDS: Mapping[str, Callable[[Any], bool]] = {
+    "state": lambda value: value in STATES,
+    "sources": _is_text,
+    "overrides": _list_of(_is_text),
+    "exit_code": _or_none(_is_count),
+    "resumed_at": _list_of(_is_count),
+    "changes": _list_of(_is_mapping),
+    "result": lambda value: isinstance(value, dict) and _is_result(value),
+    "config_dirs": _list_of(_is_text),
+    "started": _or_none(_is_text),
+    "commit": _or_none(_is_text),
+    "steps": _is_count,
+    "strategy": lambda value: value is None or _is_strategy(value),
+    "best_step": _is_count,
+    "weights": _is_text,
+    "protocol": _is_text,
+}
+_NEEDED = ("state", "sources", "overrides", "exit_code", "resumed_at", "changes", "result")
+"""What ``RunDirectory.begin`` has written of every run."""
+
+
+def read_record(file: Path) -> tuple[dict[str, Any], str]:
+    """Read a ``run.json``.
+
+    Returns:
+        What can be used of it, and what is wrong with it: ``""`` where it is whole, and where there is none.
+    """
+    try:
+        record = json.loads(file.read_bytes().decode("utf-8"))
+    except FileNotFoundError:
+        return {}, "a link that leads nowhere" if file.is_symlink() else ""
+    except NotADirectoryError:
+        return {}, ""
+    except IsADirectoryError:
+        return {}, "a folder"
+    except UnicodeDecodeError:
+        return {}, "not UTF-8"
+    except (ValueError, RecursionError) as error:
+        return {}, f"no JSON ({error})"
+    except OSError as error:
+        return {}, f"not readable ({error.strerror})"
+    if not isinstance(record, dict):
+        return {}, f"a JSON {type(record).__name__}, no mapping"
+    missing = [key for key in _NEEDED if key not in record]
+    wrong = [key for key in _KINDS if key in record and not _fits(key, record[key])]
+    kept = {key: value for key, value in record.items() if key not in wrong}
+    problems = [f"without {', '.join(missing)}"] if missing else []
+    problems += [f"with a wrong {', '.join(wrong)}"] if wrong else []
+    if not problems and kept["state"] == "finished" and not kept["result"]:
+        problems = ["finished without a result"]
+    if problems and kept.get("state") == "finished" and not kept.get("result"):
+        kept["state"] = "interrupted"  # so that it is made again: from the checkpoint, by the test alone
+    return kept, " and ".join(problems)
+
+
+def _fits(key: str, value: Any) -> bool:
+    try:
+        return _KINDS[key](value)
+    except (TypeError, KeyError, AttributeError):  # a value of another type, or without what is looked at
+        return False

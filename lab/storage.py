@@ -1,0 +1,163 @@
+"""What the disk refuses (full, no inodes, read-only, gone), in one line: where, what was kept, what is needed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_OF_THE_DISK = (*_FULL, errno.EROFS, errno.EIO, errno.ESTALE, errno.EFBIG, errno.ENODEV, errno.ENXIO, errno.ENOTCONN)
+_GONE = (errno.ENOENT, errno.ENOTDIR)
+_DENIED = (errno.EACCES, errno.EPERM)
+_IN_TEXT = re.compile(r"\[Errno (\d+)\]|\(os error (\d+)\)|\(errno:? (\d+)\)|: No space left on device \((\d+)\)", re.I)
+"""How Python, Rust's libraries (safetensors) and C++'s (Arrow, torch) tell the system's error inside a message."""
+_PATH_IN_TEXT = re.compile(r"\[Errno \d+\] [^:'\n]+: '([^'\n]+)'")
+_KEPT = ("last.ckpt", "previous.ckpt", "best.ckpt")
+
+
+class StorageError(Exception):
+    """The disk refuses what is to be written or read: no mistake in the command, no traceback needed; exit code 1.
+
+    Args:
+        where: the file or folder that it was about.
+        number: the system's error.
+        needed: bytes that were to be written, where known.
+    """
+
+    def __init__(self, where: Path, number: int, needed: int | None = None) -> None:
+        self.where, self.number, self.needed = where, number, needed
+        self.kept = ""
+        super().__init__(where, number, needed)
+
+    def __str__(self) -> str:
+        """Return the one line."""
+        if self.number in _GONE:
+            return (
+                f"{self.where} was moved or deleted while it was in use; what was written stands where it is now, and "
+                "resume=ITS_NEW_PLACE goes on from there"
+            )
+        line = f"{self.where}: {os.strerror(self.number)}{self._room()}"
+        if self.kept:
+            line += f"; kept: {self.kept}"
+        remedy = "free some space" if self.number in _FULL else "make it readable and writable"
+        again = (
+            "repeat the command to continue" if self.kept else "repeat the command (paths.runs_dir says where runs go)"
+        )
+        return f"{line}; {remedy} and {again}"
+
+    def _room(self) -> str:
+        if self.number not in _FULL:
+            return ""
+        found = _usage(self.where)
+        needed = f", {_size(self.needed)} needed" if self.needed else ""
+        if found is None:
+            return needed and f" ({needed[2:]})"
+        disk, free, inodes = found
+        if inodes == 0:
+            return f" (the disk at {disk} has no inode left: no further file can be made{needed})"
+        return f" (the disk at {disk} has {_size(free)} free{needed})"
+
+
+def explain(
+    error: BaseException, run: Path | None = None, *, where: Path | None = None, needed: int | None = None
+) -> StorageError | None:
+    """Return what an exception says of the disk; None where it is about something else.
+
+    Args:
+        error: what was raised; what it was raised from, or while handling, counts too.
+        run: the directory of the run that was worked in.
+        where: what was written or read, where the exception does not name it.
+        needed: bytes that were to be written.
+    """
+    for link in _chain(error):
+        if isinstance(link, StorageError):
+            found: StorageError | None = link
+        else:
+            found = _of(link, run, where, needed)
+        if found is not None:
+            if run is not None and not found.kept:
+                found.kept = describe_kept(run)
+            return found
+    return None
+
+
+def describe_kept(run: Path) -> str:
+    """Return the checkpoints that stand in a run directory, with their steps; ``""`` where there is none."""
+    kept = []
+    for name in _KEPT:
+        try:
+            step = json.loads((run / "checkpoints" / name / "index.json").read_bytes())["step"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # there is none, or none that can be read
+        kept.append(f"{name} of step {step}")
+    return ", ".join(kept)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        link = waiting.pop(0)
+        if link is None or id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        waiting += [link.__cause__, link.__context__]
+
+
+def _of(error: BaseException, run: Path | None, where: Path | None, needed: int | None) -> StorageError | None:
+    text = str(error)
+    found = _IN_TEXT.search(text)
+    number = error.errno if isinstance(error, OSError) and error.errno else None
+    if number is None and found is not None:
+        number = int(next(group for group in found.groups() if group))
+    if number is None:
+        return None
+    named = error.filename if isinstance(error, OSError) else None
+    if named is None and (path := _PATH_IN_TEXT.search(text)) is not None:
+        named = path.group(1)
+    where = where or (Path(os.fsdecode(named)) if isinstance(named, str | bytes) else None)
+    if number in _OF_THE_DISK:
+        return StorageError(where or _fullest(run, number, text), number, needed)
+    if run is None:
+        return None
+    if number in _GONE and (not run.exists() or (where == run and "moved or deleted" in text)):
+        return StorageError(run, number)
+    inside = where is not None and where.absolute().is_relative_to(run.absolute())
+    return StorageError(where, number) if number in _DENIED and inside and where is not None else None
+
+
+def _fullest(run: Path | None, number: int, text: str) -> Path:
+    """Guess the place that an error without a path is about: of those written to, the one with the least room."""
+    if ("torch_" in text and "file <" in text) or "shared memory" in text:
+        return Path("/dev/shm")
+    here = run or Path.cwd()
+    if number not in _FULL:
+        return here
+    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
+    places = [here, Path(os.environ.get("HF_DATASETS_CACHE", home / "datasets")), Path(tempfile.gettempdir())]
+    room = {place: found[1] if found[2] else 0 for place in places if (found := _usage(place)) is not None}
+    return min(room, key=lambda place: room[place], default=here)
+
+
+def _usage(path: Path) -> tuple[Path, int, int] | None:
+    """Return where the file system of ``path`` is mounted, its free bytes and inodes (1 where they are uncounted)."""
+    folder = path.absolute()
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        status = os.statvfs(folder)
+    except OSError:
+        return None
+    while not folder.is_mount() and folder != folder.parent:
+        folder = folder.parent
+    return folder, status.f_bavail * status.f_frsize, status.f_favail if status.f_files else 1
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"

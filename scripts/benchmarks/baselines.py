@@ -1,0 +1,38 @@
+"""Popularity and session kNN, which are not trained and have no peer here: what they score after generated sessions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from benchmarks.pairs import Pair, Size
+from benchmarks.sasrec import make_batch
+
+from lab import create_model
+
+
+def make(
+    name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
+) -> Pair:
+    """Return the model with what it remembers of generated sequences.
+
+    Args:
+        name: ``popularity`` or ``session_knn``.
+        batch: sequences that are asked about; four times as many are remembered.
+        size: (longest sequence, items).
+        device: to compute on.
+        training: has no meaning here.
+        dropout: has none either.
+    """
+    length, num_items = size
+    remembered = make_batch(4 * batch, length, num_items)
+    items = remembered.items[remembered.items > 0]
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), remembered.lengths.cumsum(0)])
+    counts = {"num_sequences": 4 * batch, "num_events": len(items)} if name == "session_knn" else {}
+    ours: Any = create_model(name, num_items=num_items, **counts)
+    ours = ours.to(device).eval()
+    ours.memorize(items.to(device), offsets.to(device))
+    asked = make_batch(batch, length, num_items)
+    queries = torch.stack([torch.arange(batch), asked.lengths - 1], 1).to(device)
+    asked = asked.to(device)
+    return Pair(ours, lambda: ours.score(ours.encode(asked, queries), slice(1, num_items + 1)), batch)

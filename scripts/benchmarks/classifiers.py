@@ -1,0 +1,90 @@
+"""Backbones as classifiers: ResNet against torchvision's, Swin against transformers', with the same weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from benchmarks.pairs import Pair, Size, fill_norms, noise_images
+from torch import Tensor, nn
+
+from lab import create_model
+from lab.models.swin.weights import to_transformers
+
+NUM_CLASSES = 1000
+
+
+def make_resnet(
+    name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
+) -> Pair:
+    """Return ours and torchvision's ResNet, with plain batch norms."""
+    import torchvision
+
+    torch.manual_seed(0)
+    ours = create_model(name)
+    fill_norms(ours)
+    peer = getattr(torchvision.models, name)()
+    peer.load_state_dict(ours.state_dict())
+    return _pair(ours, peer, batch, size, device, training)
+
+
+def make_swin(
+    name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
+) -> Pair:
+    """Return ours and transformers' Swin, without the stochastic depth of either."""
+    from transformers import SwinForImageClassification
+
+    torch.manual_seed(0)
+    ours: Any = create_model(name, drop_path_rate=0.0)
+    fill_norms(ours)
+    peer = SwinForImageClassification(swin_config(name, num_labels=NUM_CLASSES))
+    peer.load_state_dict(to_transformers(ours.state_dict()), strict=True)
+    return _pair(ours, peer, batch, size, device, training)
+
+
+SWIN_SIZES: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = {
+    "tiny": (96, (2, 2, 6, 2), (3, 6, 12, 24)),
+    "small": (96, (2, 2, 18, 2), (3, 6, 12, 24)),
+    "base": (128, (2, 2, 18, 2), (4, 8, 16, 32)),
+    "large": (192, (2, 2, 18, 2), (6, 12, 24, 48)),
+}
+"""Width, depths and heads of each, as published (Liu et al., ICCV 2021, section 3.3)."""
+
+
+def swin_config(name: str, **more: Any) -> Any:
+    """Return transformers' config of a Swin of ours, by its registered name."""
+    from transformers import SwinConfig
+
+    width, depths, heads = SWIN_SIZES[name.split("_")[1]]
+    window = 12 if name.endswith("window12") else 7
+    return SwinConfig(
+        embed_dim=width, depths=list(depths), num_heads=list(heads), window_size=window, drop_path_rate=0.0, **more
+    )
+
+
+def _pair(ours: nn.Module, peer: nn.Module, batch: int, size: Size, device: torch.device, training: bool) -> Pair:
+    ours, peer = (model.to(device).train(training) for model in (ours, peer))
+    images = noise_images(batch, size, device)
+    labels = torch.arange(batch, device=device)
+
+    def outputs(model: nn.Module) -> Tensor:
+        found = model(images)
+        logits: Tensor = found if isinstance(found, Tensor) else found.logits
+        return logits
+
+    def loss(model: nn.Module) -> Tensor:
+        return nn.functional.cross_entropy(outputs(model), labels)
+
+    return Pair(ours, lambda: outputs(ours), batch, lambda: loss(ours), peer, lambda: outputs(peer), lambda: loss(peer))
+
+
+def make_conv_stem(
+    name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
+) -> Pair:
+    """Return our small backbone, which has no peer; its loss is the mean square of its last map."""
+    torch.manual_seed(0)
+    ours: Any = create_model(name)
+    fill_norms(ours)
+    ours = ours.to(device).train(training)
+    images = noise_images(batch, size, device)
+    return Pair(ours, lambda: ours(images)[-1], batch, lambda: ours(images)[-1].square().mean())

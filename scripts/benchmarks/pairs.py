@@ -1,0 +1,153 @@
+"""An architecture and its peer side by side: the same weights, the same batch, one device.
+
+``scripts/benchmark.py`` times them on the CPUs of a developer, ``scripts/prove_on_gpu.py`` compares and times them on a
+GPU. Whoever adds an architecture adds a file here and a line in ``registry.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+Size = tuple[int, int]
+Step = Callable[[], Any]
+Made = tuple[Step, Step, float]
+"""Ours and the peer's as calls to be timed, and how far their results are apart."""
+
+
+@dataclass
+class Pair:
+    """Ours and, where there is one, the peer.
+
+    Attributes:
+        ours: the network.
+        outputs: calls ours; what is compared, in one tensor.
+        samples: in the batch.
+        loss: calls ours and its loss, in training mode or not as ``ours`` is; None where it has none.
+        peer: the independent implementation, or None.
+        peer_outputs: the same numbers of the peer's.
+        peer_loss: the peer's loss, of the same work; its value may be another (``difference`` says how they compare).
+        difference: how far the losses are apart where they are comparable, relative; compares outputs by default.
+    """
+
+    ours: nn.Module
+    outputs: Callable[[], Tensor]
+    samples: int
+    loss: Callable[[], Tensor] | None = None
+    peer: nn.Module | None = None
+    peer_outputs: Callable[[], Tensor] | None = None
+    peer_loss: Callable[[], Tensor] | None = None
+    difference: Callable[[], float] | None = None
+
+
+class Make(Protocol):
+    """What builds a pair. Weights and batch are drawn on the CPU from fixed seeds: the same ones on every device."""
+
+    def __call__(
+        self, name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
+    ) -> Pair:
+        """Return the pair of a registered model.
+
+        Args:
+            name: of the model.
+            batch: samples.
+            size: what the subject says it is: pixels, or (length, items).
+            device: of weights and batch.
+            training: training mode, and auxiliary losses.
+            dropout: whether either drops anything at random, as published; comparing asks for False.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An architecture that is measured.
+
+    Attributes:
+        names: its registered models, the one that stands for all first.
+        make: builds a pair.
+        small: (batch, size) for comparing outputs and gradients.
+        train: (batch, size) of the training step that is timed; None where it is not.
+        serve: (batch, size) of each inference that is timed.
+        steps: where a training step has a data part and an optimizer of its own: (batch, size, device) -> both as
+            calls, as a row of the benchmark.
+        steps_per_call: of ``steps``.
+        smoke: the model that stands in for the first one where only the proof itself is tried, on a CPU.
+        on_cpu: whether it is compared there too.
+    """
+
+    names: tuple[str, ...]
+    make: Make
+    small: tuple[int, Size]
+    train: tuple[int, Size] | None = None
+    serve: tuple[tuple[int, Size], ...] = field(default=())
+    steps: Callable[[int, Size, torch.device], Made] | None = None
+    steps_per_call: int = 1
+    smoke: str | None = None
+    on_cpu: bool = True
+
+
+def worst(ours: Tensor, peer: Tensor) -> float:
+    """Return the largest difference relative to the largest value."""
+    return float((ours - peer).abs().max() / peer.abs().max())
+
+
+def fill_norms(model: nn.Module) -> None:
+    """Give every norm statistics and affine away from the identity, so that a wrong one would be seen."""
+    generator = torch.Generator().manual_seed(0)
+    for name, value in model.state_dict().items():
+        if value.ndim == 1 and value.is_floating_point():
+            noise = torch.rand(value.shape, generator=generator).to(value)
+            value.copy_(0.75 + 0.5 * noise if name.endswith(("running_var", "weight")) else 0.1 * (noise - 0.5))
+
+
+def noise_images(batch: int, size: Size, device: torch.device) -> Tensor:
+    """Return (B, 3, H, W) noise."""
+    return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(1)).to(device)
+
+
+def forward_row(make: Make, name: str) -> Callable[[int, Size, torch.device], Made]:
+    """Return a row of the benchmark: inference, compared by the outputs."""
+
+    def row(batch: int, size: Size, device: torch.device) -> Made:
+        pair = make(name, batch, size, device)
+        assert pair.peer_outputs is not None
+        ours, peer = (torch.inference_mode()(call) for call in (pair.outputs, pair.peer_outputs))
+        return ours, peer, worst(ours(), peer())
+
+    return row
+
+
+def train_row(make: Make, name: str) -> Callable[[int, Size, torch.device], Made]:
+    """Return a row of the benchmark: forward, loss, backward."""
+
+    def row(batch: int, size: Size, device: torch.device) -> Made:
+        pair = make(name, batch, size, device, training=True, dropout=True)
+        assert pair.loss is not None
+        assert pair.peer is not None
+        assert pair.peer_loss is not None
+        difference = pair.difference() if pair.difference else worst(pair.loss().detach(), pair.peer_loss().detach())
+        return step_of(pair.ours, pair.loss), step_of(pair.peer, pair.peer_loss), difference
+
+    return row
+
+
+def step_of(model: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """Return a call of forward, loss and backward that returns the loss."""
+
+    def step() -> Tensor:
+        model.zero_grad(set_to_none=True)
+        value = loss()
+        value.backward()
+        return value.detach()
+
+    return step
+
+
+def total(terms: dict[str, Tensor]) -> Tensor:
+    """Return the sum of a loss's terms."""
+    return torch.stack(list(terms.values())).sum()

@@ -1,0 +1,70 @@
+"""The architectures that are measured: every registered model belongs to one of them (a test holds that)."""
+
+from __future__ import annotations
+
+from benchmarks import baselines, classifiers, detr, gru4rec, sasrec, segmenters
+from benchmarks.pairs import Subject
+
+SUBJECTS = {
+    "detr": Subject(
+        ("detr_resnet50", "detr_resnet101", "detr_resnet50_dc5", "detr_resnet101_dc5", "detr_tiny"),
+        detr.make,
+        smoke="detr_tiny",
+        small=(2, (160, 192)),
+        train=(8, (800, 1066)),
+        serve=((1, (800, 1066)), (16, (800, 1066))),
+    ),
+    "maskformer": Subject(
+        (*segmenters.SWINS, "maskformer_resnet50", "maskformer_resnet101", "maskformer_tiny"),
+        segmenters.make_maskformer,
+        smoke="maskformer_tiny",
+        small=(2, (224, 224)),  # transformers' Swin fails on oblong maps that are smaller than a window
+        train=(8, (512, 512)),
+        serve=((1, (512, 683)),),
+    ),
+    "swin": Subject(
+        ("swin_tiny", "swin_small", "swin_base", "swin_large"),
+        classifiers.make_swin,
+        small=(2, (224, 224)),
+        train=(128, (224, 224)),
+        serve=((64, (224, 224)),),
+    ),
+    "swin_window12": Subject(
+        ("swin_base_window12", "swin_large_window12"), classifiers.make_swin, small=(1, (384, 384)), on_cpu=False
+    ),
+    "resnet": Subject(
+        ("resnet50", "resnet18", "resnet34", "resnet101", "resnet152"),
+        classifiers.make_resnet,
+        smoke="resnet18",
+        small=(4, (96, 128)),
+        train=(128, (224, 224)),
+        serve=((64, (224, 224)),),
+    ),
+    "sasrec": Subject(
+        ("sasrec_pmixer", "sasrec", "sasrec_recbole"),
+        sasrec.make,
+        small=(64, (50, 2000)),
+        train=(512, (200, 20000)),
+        steps=sasrec.sasrec_train,
+    ),
+    "gru4rec": Subject(
+        ("gru4rec",),
+        gru4rec.make,
+        small=(32, (256, 2000)),
+        train=(512, (2048, 20000)),
+        steps=gru4rec.gru4rec_train,
+        steps_per_call=gru4rec.STEPS,
+    ),
+    "per_pixel": Subject(
+        ("per_pixel_resnet50", "per_pixel_tiny"),
+        segmenters.make_per_pixel,
+        smoke="per_pixel_tiny",
+        small=(2, (96, 128)),
+    ),
+    "conv_stem": Subject(("conv_stem",), classifiers.make_conv_stem, small=(2, (64, 96))),
+    "baselines": Subject(("popularity", "session_knn"), baselines.make, small=(32, (20, 500))),
+}
+"""Each with (batch, size): pixels of images; of sequences (length, items), of GRU4Rec (negatives, items)."""
+
+PLANNED = ("vit_base_patch16_224", "bert_base", "bloom_560m", "afno_fourcastnet", "yolo_fastest_v2")
+"""Architectures that the proof is to cover and that do not exist yet; whoever adds one moves its name up."""

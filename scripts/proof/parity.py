@@ -1,0 +1,121 @@
+"""Part 1: every registered architecture on the device against its peer, and one training step against the CPU's.
+
+In float32 (TF32 off) outputs equal the peer's to ``TOLERANCE``. In bfloat16 (autocast) ours is as close to float32 as
+the peer is: at most ``BF16_FACTOR`` times its error, or ``BF16_FLOOR``. Losses and gradients of a step without dropout
+equal those of the CPU. A model without a peer is compared with itself on the CPU. A mutant (one weight changed by 5 %)
+must be seen. Models that stand for an architecture come first, then the variants, while there is time.
+"""
+
+from __future__ import annotations
+
+import gc
+from functools import partial
+from typing import Any
+
+import torch
+from benchmarks.pairs import Pair, Subject, step_of, worst
+from benchmarks.registry import PLANNED, SUBJECTS
+from proof.runner import Proof
+from torch import Tensor
+
+TOLERANCE = 1e-4
+LOSS_TOLERANCE = 1e-4
+GRADIENT_TOLERANCE = 2e-3
+"""Of the whole gradient's norm: sums of many terms in another order, through batch norms and a matching."""
+BF16_FACTOR, BF16_FLOOR = 2.0, 2**-8
+MUTATION = 1.05
+
+
+def run(proof: Proof) -> None:
+    """Compare what there is time for; say what was not reached."""
+    device = torch.device(proof.device)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    for name in PLANNED:
+        proof.say(name, not_run="not in the registry yet")
+    for subject, name in _in_order(proof.tiny):
+        proof.item(name, partial(_compare, subject, name, device), needs=2 if proof.tiny else 5)
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _in_order(tiny: bool) -> list[tuple[Subject, str]]:
+    """Return the first of each subject, then all others; where only the proof is tried, the small ones before."""
+    firsts = [(subject, subject.names[0]) for subject in SUBJECTS.values()]
+    if tiny:
+        small = [(subject, subject.smoke) for subject in SUBJECTS.values() if subject.smoke is not None]
+        return [*small, *(pair for pair in firsts if pair not in small and pair[0].on_cpu)]
+    return firsts + [(subject, name) for subject in SUBJECTS.values() for name in subject.names[1:]]
+
+
+def _compare(subject: Subject, name: str, device: torch.device, found: dict[str, Any]) -> None:
+    pair = subject.make(name, *subject.small, device)
+    with torch.no_grad():
+        ours = pair.outputs()
+        if pair.peer_outputs is not None:
+            found["against"], peer = "the peer", pair.peer_outputs()
+        else:
+            found["against"], peer = (
+                "itself on the CPU",
+                subject.make(name, *subject.small, torch.device("cpu")).outputs(),
+            )
+        found["fp32"] = worst(ours.float().cpu(), peer.float().cpu())
+        found["fp32_holds"] = found["fp32"] <= TOLERANCE
+        _bfloat16(pair, ours, device, found)
+        found["mutant"] = _mutant(pair, peer)
+    if found["mutant"] is not None:
+        found["mutant_seen"] = found["mutant"] > TOLERANCE
+    if pair.loss is not None:
+        del pair
+        _step(subject, name, device, found)
+    found["holds"] = all(value for key, value in found.items() if key.endswith(("_holds", "_seen")))
+
+
+def _bfloat16(pair: Pair, exact: Tensor, device: torch.device, found: dict[str, Any]) -> None:
+    if next(pair.ours.parameters(), None) is None:
+        return  # it only counts
+    with torch.autocast(device.type, torch.bfloat16):
+        found["bf16"] = _far(pair.outputs(), exact)
+        if pair.peer_outputs is not None:
+            found["bf16_of_peer"] = _far(pair.peer_outputs(), exact)
+    if "bf16_of_peer" in found:
+        found["bf16_holds"] = found["bf16"] <= max(BF16_FACTOR * found["bf16_of_peer"], BF16_FLOOR)
+
+
+def _far(rounded: Tensor, exact: Tensor) -> float:
+    """Return the difference's norm relative to that of the exact values."""
+    return float((rounded.float() - exact.float()).norm() / exact.float().norm())
+
+
+def _mutant(pair: Pair, peer: Tensor) -> float | None:
+    matrices = [parameter for parameter in pair.ours.parameters() if parameter.ndim > 1]
+    if not matrices:
+        return None
+    # Every other input: of a whole matrix a norm behind it would take the change back.
+    max(matrices, key=Tensor.numel).flatten(1)[:, ::2] *= MUTATION
+    return worst(pair.outputs().float().cpu(), peer.float().cpu())
+
+
+def _step(subject: Subject, name: str, device: torch.device, found: dict[str, Any]) -> None:
+    """Compare a step's loss and gradients with the CPU's; on a CPU there is nothing to compare with."""
+    cpu = torch.device("cpu")
+    loss, gradients = _learn(subject, name, device)
+    found["loss"] = loss
+    if device == cpu:
+        return
+    expected_loss, expected = _learn(subject, name, cpu)
+    found["loss_holds"] = abs(loss / expected_loss - 1) <= LOSS_TOLERANCE
+    squares = {key: float((value - expected[key]).square().sum()) for key, value in gradients.items()}
+    norm = sum(float(value.square().sum()) for value in expected.values()) ** 0.5
+    found["gradient"] = sum(squares.values()) ** 0.5 / norm
+    found["gradient_worst"] = max(squares, key=lambda key: squares[key])
+    found["gradient_holds"] = found["gradient"] <= GRADIENT_TOLERANCE and gradients.keys() == expected.keys()
+
+
+def _learn(subject: Subject, name: str, device: torch.device) -> tuple[float, dict[str, Tensor]]:
+    """Return the loss of a training step and its gradients, on the CPU."""
+    pair = subject.make(name, *subject.small, device, training=True)
+    assert pair.loss is not None
+    loss = step_of(pair.ours, pair.loss)()
+    found = {key: value.grad.cpu() for key, value in pair.ours.named_parameters() if value.grad is not None}
+    return float(loss), found

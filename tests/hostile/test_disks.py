@@ -1,0 +1,123 @@
+"""Disks that are full, out of inodes or moved away under a training: one line, exit 1, and it goes on afterwards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.checkpoint.format import CheckpointReader
+from lab.report.metrics_csv import read_metrics
+from tests.runs import SMALL, Command, Runs, last_step, only_run, record, wait_for
+
+LONG = (*SMALL, "trainer.max_steps=100000", "trainer.val_every_n_steps=100000", "callbacks.progress=false")
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    driver = Runs(tmp_path_factory.mktemp("runs"))
+    yield driver
+    driver.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 20 MiB, of which a checkpoint takes 3, with 200 inodes."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=20m,nr_inodes=200", "tmpfs", str(folder)]
+    if os.geteuid() or shutil.which("mount") is None:
+        pytest.skip("mounting a tmpfs takes root")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder: Path, what: str) -> list[Path]:
+    """Take what is left of a disk: its space or its inodes."""
+    made = []
+    try:
+        for number in range(100_000):
+            made.append(folder / f"ballast-{number}")
+            with made[-1].open("wb", buffering=0) as file:
+                while what == "space":
+                    file.write(bytes(4096))
+    except OSError:
+        return made
+    raise AssertionError("it never got full")
+
+
+def error_line(command: Command) -> str:
+    """Return the one line that a failed command has said."""
+    assert "Traceback" not in command.err
+    said = [line for line in command.err.splitlines() if line.startswith("error:")]
+    assert len(said) == 1, command.err
+    return said[0]
+
+
+@pytest.mark.parametrize("what", ["space", "inodes"])
+def test_a_disk_that_is_full(driver: Runs, small_disk: Path, what: str) -> None:
+    command = driver.start(*LONG, folder=small_disk)
+    assert wait_for(lambda: last_step(small_disk) >= 3, command), command.err
+    ballast = fill(small_disk, what)
+    assert command.wait() == 1, command.err
+    line = error_line(command)
+    run = only_run(small_disk)
+    steps = {name: CheckpointReader(run / "checkpoints" / name).step for name in ("last.ckpt", "previous.ckpt")}
+    assert "No space left on device" in line
+    assert str(run.relative_to(small_disk)) in line
+    assert ("no inode left" if what == "inodes" else "MiB free") in line
+    assert f"kept: last.ckpt of step {steps['last.ckpt']}, previous.ckpt of step {steps['previous.ckpt']}" in line
+    for path in ballast:
+        path.unlink(missing_ok=True)
+    steps_now = steps["last.ckpt"] + 2
+    again = driver.run(f"resume={run}", f"trainer.max_steps={steps_now}", folder=small_disk)
+    assert again.code == 0, again.out[-2000:] + again.err
+    assert record(run)["resumed_at"] == [steps["last.ckpt"]]
+    assert [row["step"] for row in read_metrics(run)] == list(range(1, steps_now + 1))
+    assert not list(run.rglob(".*"))
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["gone", "another in its place"])
+def test_a_run_that_is_moved_while_it_trains(driver: Runs, tmp_path: Path, replaced: bool) -> None:
+    command = driver.start(*LONG, folder=tmp_path)
+    assert wait_for(lambda: last_step(tmp_path) >= 3, command), command.err
+    run, new = only_run(tmp_path), tmp_path / "elsewhere"
+    run.rename(new)
+    if replaced:
+        run.mkdir()
+        (run / "run.json").write_text("theirs")
+    assert command.wait() == 1, command.err
+    assert f"{run.relative_to(tmp_path)} was moved or deleted while it was in use" in error_line(command)
+    if replaced:
+        assert [path.name for path in run.iterdir()] == ["run.json"]
+        assert (run / "run.json").read_text() == "theirs"
+    else:
+        assert list((tmp_path / "runs").iterdir()) == []
+    step = CheckpointReader(new / "checkpoints" / "last.ckpt").step
+    again = driver.run("resume=elsewhere", f"trainer.max_steps={step + 1}", folder=tmp_path)
+    assert again.code == 0, again.err
+    assert record(new)["resumed_at"] == [step]
+
+
+def test_a_disk_that_is_full_from_the_start(driver: Runs, small_disk: Path) -> None:
+    ballast = fill(small_disk, "space")
+    command = driver.run(*SMALL, folder=small_disk)
+    assert "No space left on device" in error_line(command)
+    for path in ballast:
+        path.unlink(missing_ok=True)
+    assert not [path for path in small_disk.rglob("*") if path.is_file()]
+    assert command.code == 1
+
+
+def test_a_read_only_disk(driver: Runs, small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    command = driver.run(*SMALL, folder=small_disk)
+    assert command.code == 1
+    assert "Read-only file system" in error_line(command)
