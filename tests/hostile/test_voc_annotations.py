@@ -185,7 +185,7 @@ def test_files_of_which_nothing_can_be_made(tmp_path: Path, text: str, said: str
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.xml")
-    assert "missing or not XML" in read_voc(tmp_path / "a.xml", LABELS).unreadable
+    assert "is no regular file" in read_voc(tmp_path / "a.xml", LABELS).unreadable
 
 
 def test_deep_and_wide_trees(tmp_path: Path) -> None:
