@@ -6,6 +6,7 @@ No config object travels below this file: what it builds takes plain arguments.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -221,7 +222,7 @@ def _where_to_start(run: RunDirectory) -> tuple[int, Path | None]:
     """
     damaged = []
     for path in (run.checkpoints / "last.ckpt", run.checkpoints / "previous.ckpt"):
-        if not path.exists():
+        if not os.path.lexists(path):  # a link that leads nowhere is there, and damaged
             continue
         try:
             reader = CheckpointReader(path)
