@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -133,7 +134,7 @@ def find_module(module: str) -> Path | None:
     for folder in spec.submodule_search_locations or []:
         path = Path(folder, *rest)
         for file in (path / "__init__.py", path.with_name(f"{path.name}.py")):
-            if file.is_file():
+            if os.path.isfile(file):  # noqa: PTH113 - of a name too long for a path it is False, no error
                 return file
     return None
 

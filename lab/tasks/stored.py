@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab import registry
+from lab.allowed import allowed_packages
 from lab.checkpoint.format import CheckpointReader, understood
 from lab.checkpoint.plain import check_plain
 from lab.config.signatures import Signature, check_arguments, find_signature
@@ -132,7 +133,9 @@ def _signature_of(target: str) -> Signature | None:
     if registry.is_model(target):
         entry = registry.model_entry(target)
         target = f"{entry.module}.{entry.name}"
-    if ":" in target or "." not in target:
+    if "." not in target or target.partition(".")[0] not in allowed_packages():
+        return None
+    if not all(part.isidentifier() for part in target.split(".")):
         return None
     try:
         return find_signature(target)
