@@ -6,6 +6,7 @@ No config object travels below this file: what it builds takes plain arguments.
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import sys
 from collections.abc import Mapping
@@ -317,7 +318,7 @@ def _where_to_start(run: RunDirectory, metrics: MetricsCSV) -> tuple[int, Path |
             print(f"warning: {error}", file=sys.stderr)
             continue
         for other in damaged:
-            aside = other.with_name("damaged.ckpt")
+            aside = _free_name(other.with_name("damaged.ckpt"))
             replace_folder(other, aside)  # it must not become the one before the next
             said = f"taking {path} in its place, which is of step {reader.step}; kept as {aside}"
             print(f"warning: {said}", file=sys.stderr)
@@ -334,6 +335,12 @@ def _where_to_start(run: RunDirectory, metrics: MetricsCSV) -> tuple[int, Path |
             "the directory"
         )
     return 0, None
+
+
+def _free_name(path: Path) -> Path:
+    """Return ``damaged.ckpt``, or ``damaged-1.ckpt`` and so on where one stands already."""
+    numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(1))
+    return next(name for name in itertools.chain([path], numbered) if not os.path.lexists(name))
 
 
 def _had_checkpoint(run: RunDirectory, metrics: MetricsCSV) -> int | None:

@@ -335,3 +335,13 @@ def test_a_run_whose_words_are_lost_is_no_reason_to_measure_other_data(
         (path / "run.json").write_text(record)
     with pytest.raises(RunError, match="words that this run was made with are not known"):
         prepare_job(["stage=test", f"ckpt='{best}'"], [])
+
+
+def test_an_earlier_damaged_checkpoint_is_not_replaced(tmp_path: Path) -> None:
+    from lab.experiment import _free_name
+
+    names = []
+    for _ in range(3):
+        names.append(_free_name(tmp_path / "damaged.ckpt"))
+        names[-1].mkdir()
+    assert [name.name for name in names] == ["damaged.ckpt", "damaged-1.ckpt", "damaged-2.ckpt"]
