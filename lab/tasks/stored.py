@@ -14,6 +14,7 @@ from lab.checkpoint.plain import check_plain
 from lab.config.signatures import Signature, check_arguments, find_signature
 from lab.errors import CheckpointError, LabError, closest
 from lab.structures import DataSpec
+from lab.text import one_line
 
 ARGUMENTS: Mapping[str, type] = {
     "net": dict,
@@ -58,7 +59,7 @@ def read_stored(reader: CheckpointReader) -> Stored:
     try:
         _check_types("net", arguments["net"])
     except LabError as error:
-        raise CheckpointError(f"{reader.path}: {one_line(error)}") from None
+        raise CheckpointError(f"{reader.path}: {in_short(error)}") from None
     with understood(reader.path, "description of a dataset stands in its hyper_parameters"):
         check_spec(arguments["spec"])
     return stored
@@ -143,10 +144,9 @@ def _signature_of(target: str) -> Signature | None:
         return None
 
 
-def one_line(error: Exception) -> str:
-    """Return what an error says in one line of printable characters: it may quote what the checkpoint holds."""
-    text = " ".join(str(error).split())
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:500]
+def in_short(error: Exception) -> str:
+    """Return what an error says in one line of no great length: it may quote what the checkpoint holds."""
+    return one_line(error)[:500]
 
 
 def damaged(reader: CheckpointReader, problem: str) -> CheckpointError:

@@ -157,7 +157,7 @@ CONTENT: dict[str, tuple[Callable[[Any], Any], str]] = {
     "target with a line": (set_at(HP, "net", "_target_", to="detr\ntiny"), "unknown model"),
     "unknown argument": (set_at(HP, "net", "width", to=3), "takes no argument 'width'"),
     "argument of another type": (set_at(HP, "net", "num_queries", to="ten"), "num_queries=ten: detr_tiny takes int"),
-    "argument of many lines": (set_at(HP, "net", "num_queries", to="a\n\x1b[2J" * 999), r"num_queries=a \?\[2Ja"),
+    "argument of many lines": (set_at(HP, "net", "num_queries", to="a\n\x1b[2J" * 999), r"num_queries=a \\x1b\[2Ja"),
     "argument none": (set_at(HP, "net", "embed_dim", to=None), "net.embed_dim=null: detr_tiny takes int"),
     "another size": (set_at(HP, "net", "embed_dim", to=16), "does not fit"),
     "a size beyond memory": (set_at(HP, "net", "feedforward_dim", to=10**11), "does not fit"),
