@@ -153,7 +153,6 @@ def test_what_is_harmless_beside_weights_is_let_pass(tmp_path: Path) -> None:
     assert torch.equal(read_state_dict(tmp_path / "w.pkl")["a"], torch.ones(2, 3))
 
 
-NET = {"_target_": "detr_tiny"}
 SIZES = {"num_queries": 2, "embed_dim": 8, "num_heads": 1, "num_decoder_layers": 1, "feedforward_dim": 8}
 
 
