@@ -14,6 +14,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from lab.building import made_classes
 from lab.checkpoint.finite import require_finite
 from lab.config.checks import DATA_METADATA
 from lab.data.datamodule import DataModule, LoadPlan
@@ -77,6 +78,9 @@ def prepare(config: Mapping[str, Any]) -> None:
 def build_data(config: Mapping[str, Any]) -> DataModule:
     """Build the DataModule."""
     node = {key: value for key, value in config["data"].items() if key not in DATA_METADATA}
+    made = made_classes(node["_target_"], where="data")
+    if made and not any(issubclass(item, DataModule) for item in made):
+        raise ConfigError(f"data._target_={node['_target_']} is no DataModule: see lab.data.datamodule.DataModule")
     data: DataModule = build(node, where="data")
     return data
 

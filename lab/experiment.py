@@ -306,7 +306,7 @@ def _where_to_start(run: RunDirectory, metrics: MetricsCSV) -> tuple[int, Path |
     """
     damaged = []
     for path in (run.checkpoints / "last.ckpt", run.checkpoints / "previous.ckpt"):
-        if not os.path.lexists(path):
+        if not os.path.lexists(path):  # a link that leads nowhere is there, and damaged
             continue
         try:
             reader = CheckpointReader(path)

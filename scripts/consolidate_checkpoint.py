@@ -43,7 +43,7 @@ def consolidate(source: Path, target: Path) -> tuple[int, int]:
     from safetensors.torch import save_file
 
     from lab.checkpoint.format import CheckpointReader
-    from lab.tasks.stored import read_stored
+    from lab.tasks.stored import read_description
 
     if target.suffix != ".safetensors":
         raise CheckpointError(f"{target}: the target is written as .safetensors; name it so")
@@ -51,13 +51,14 @@ def consolidate(source: Path, target: Path) -> tuple[int, int]:
         raise CheckpointError(f"{target}: there is no folder {target.parent}")
     reader = CheckpointReader(source)
     reader.verify()
-    stored = read_stored(reader)
+    stored = read_description(reader)
+    spec = stored.arguments.get("spec")
     header = {
         "format": "pt",
         "step": str(reader.step),
         "task": stored.task,
         "weights_kind": stored.weights_kind,
-        "class_names": json.dumps(stored.arguments["spec"].get("class_names", [])),
+        "class_names": json.dumps(spec.get("class_names", []) if isinstance(spec, dict) else []),
         "hyper_parameters": json.dumps(stored.arguments),
     }
     weights = {name.removeprefix(PREFIX): reader.read(name) for name in reader.names(PREFIX)}

@@ -53,8 +53,8 @@ def check_alike(
         raise CheckpointError(f"{reader.path} is damaged: its {what} lack {needed!r}")
     for key, value in now.items():
         if key in saved and not alike(saved[key], value):
-            kinds = f"a {type(saved[key]).__name__}, which is a {type(value).__name__} here"
-            raise CheckpointError(f"{reader.path} is damaged: {key!r} of its {what} is {kinds}")
+            kinds = f"is a {type(saved[key]).__name__} that cannot take the place of the {type(value).__name__} here"
+            raise CheckpointError(f"{reader.path} is damaged: {key!r} of its {what} {kinds}")
 
 
 def _problem(state: Mapping[str, Any], step: int) -> str:

@@ -76,11 +76,11 @@ class RunState:
         """
         reader, access, (optimizer,) = CheckpointReader(path), _access(trainer), trainer.optimizers
         state = read_training(reader, type(module).__name__)
-        self._compare(reader, trainer, state)
         access.restore(reader, module, optimizer)
         for group, saved in zip(optimizer.param_groups, state["optimizer_groups"], strict=False):
             check_alike(reader, "optimizer_groups", {**saved, "params": group["params"]}, group, "lr")
         access.restore_groups(module, optimizer, state["optimizer_groups"])
+        self._compare(reader, trainer, state)
         for config, saved in zip(trainer.lr_scheduler_configs, state["lr_schedulers"], strict=True):
             config.scheduler.load_state_dict(saved)
         if state["precision"]:
@@ -108,7 +108,7 @@ class RunState:
 
     @staticmethod
     def _compare(reader: CheckpointReader, trainer: pl.Trainer, state: dict[str, Any]) -> None:
-        """Check the schedules before anything is given back: torch takes every key of theirs for an attribute."""
+        """Check the schedules before they are given back: torch takes every key of theirs for an attribute."""
         saved, now = state["lr_schedulers"], [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
         if len(saved) != len(now):
             raise CheckpointError(f"{reader.path} does not fit: it has {len(saved)} schedules, there are {len(now)}")

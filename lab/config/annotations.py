@@ -161,6 +161,8 @@ def _compile(node: ast.expr, module: str, lookup: Lookup, depth: int) -> Any:
         endless = isinstance(parts[-1], ast.Constant) and parts[-1].value is Ellipsis
         return tuple_of([inner(part) for part in (parts[:-1] if endless else parts)], endless)
     plain = _PLAIN.get(name, Any)
+    if plain is dict and len(parts) == 2:  # null takes an entry back that a file has set
+        return dict[inner(parts[0]), _either([inner(parts[1]), None])]  # type: ignore[misc]
     return list[inner(parts[0])] if plain is list else plain  # type: ignore[misc]
 
 

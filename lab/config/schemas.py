@@ -207,8 +207,8 @@ class ParameterGroup(Strict):
 class Optimizer(Strict):
     """What every optimizer has."""
 
-    lr: Rate
-    weight_decay: Rate
+    lr: Annotated[Float, Field(ge=0, le=1000)]
+    weight_decay: Annotated[Float, Field(ge=0, le=1000)]
     no_decay_norm_bias: Bool
     groups: list[ParameterGroup]
 
@@ -361,11 +361,11 @@ class RankingEval(Strict):
     ties: Literal["standard", "conservative", "median"]
     exclude_seen: Bool
     exclude_train: Bool
-    num_negatives: Positive
+    num_negatives: Annotated[Int, Field(gt=0, le=1_000_000)]
     distribution: Literal["uniform", "popularity"]
     seed: Count
     max_sequences: Positive | None
-    top_k: Positive
+    top_k: Annotated[Int, Field(gt=0, le=1_000_000)]
 
     @field_validator("also")
     @classmethod

@@ -84,16 +84,16 @@ def _check_value(where: str, value: Any, annotation: Annotation, name: str, orig
     if not found:
         return
     in_range = [problem for problem in found if not is_of_type(problem)]
-    if not in_range:
-        near = closest(str(value), allowed_words(annotation, look_up))
-        quoted = f"; a text that looks like a number is quoted: \"{where}='{value}'\"" if _is_text(found, value) else ""
-        raise ConfigError(
-            f"{where}={as_typed(value)}: {name} takes {shown(annotation, look_up)} ({origin(where)}){near or quoted}"
-        )
-    problem = in_range[0]
+    problem = (in_range or found)[0]
     inside = "".join(f".{part}" for part in keys_of(problem, value))
+    if in_range or all(keys_of(each, value) for each in found):
+        raise ConfigError(
+            f"{where}{inside}={as_typed(problem['input'])}: {message_of(problem)} ({origin(f'{where}{inside}')})"
+        )
+    near = closest(str(value), allowed_words(annotation, look_up))
+    quoted = f"; a text that looks like a number is quoted: \"{where}='{value}'\"" if _is_text(found, value) else ""
     raise ConfigError(
-        f"{where}{inside}={as_typed(problem['input'])}: {message_of(problem)} ({origin(f'{where}{inside}')})"
+        f"{where}={as_typed(value)}: {name} takes {shown(annotation, look_up)} ({origin(where)}){near or quoted}"
     )
 
 

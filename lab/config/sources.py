@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -23,7 +24,7 @@ def find_module(module: str) -> Path | None:
     for folder in spec.submodule_search_locations or []:
         path = Path(folder, *rest)
         for file in (path / "__init__.py", path.with_name(f"{path.name}.py")):
-            if file.is_file():
+            if os.path.isfile(file):  # noqa: PTH113 - of a name too long for a path it is False, no error
                 return file
     return None
 

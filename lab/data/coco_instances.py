@@ -56,6 +56,7 @@ ROW_COLUMNS = {
     "twice": "[string]",
     "bad_images": "[string]",
     "strays": "[string]",
+    "shared": "[string]",
     "wrong_size": "bool",
     "unturned": "bool",
 }

@@ -140,9 +140,17 @@ class CocoFile(Generic[T]):
     strays: list[str]
     twice: list[str]
 
+    @property
+    def shared(self) -> list[str]:
+        """Files of images that stand under several ids."""
+        ids: dict[str, list[str]] = {}
+        for image in self.images:
+            ids.setdefault(image.name, []).append(short(image.entry.id))
+        return [f"{name} ({', '.join(of)})" for name, of in ids.items() if len(of) > 1]
+
     def problems(self) -> dict[str, list[str]]:
         """Return the columns of what is wrong with the file itself, for its first row."""
-        return {"bad_images": self.bad_images, "strays": self.strays, "twice": self.twice}
+        return {"bad_images": self.bad_images, "strays": self.strays, "twice": self.twice, "shared": self.shared}
 
 
 def read_file(path: Path, folder: Path, kind: type[T], file: str = "instances", panoptic: bool = False) -> CocoFile[T]:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import TypeAdapter
 
-from lab.data.annotations import BadSamplePolicy, build_table, find_image
+from lab.data.annotations import ROWS_VERSION, BadSamplePolicy, build_table, find_image
 from lab.data.class_names import distinct_names
 from lab.data.coco import split_files
 from lab.data.coco_json import (
@@ -54,6 +54,7 @@ ROW_COLUMNS = {
     "twice": "[string]",
     "bad_images": "[string]",
     "strays": "[string]",
+    "shared": "[string]",
     "wrong_size": "bool",
 }
 UNLABELLED = 0
@@ -107,7 +108,7 @@ class PanopticDataset(SegmentationDataset):
     ) -> None:
         self._fingerprint = panoptic_fingerprint(root, annotations, labels, images)
         root = Path(root)
-        arguments = {"annotations": str((root / annotations).resolve()), "key": f"2-{self._fingerprint}"}
+        arguments = {"annotations": str((root / annotations).resolve()), "key": f"{ROWS_VERSION}-{self._fingerprint}"}
         categories = build_table(read_categories, arguments, CATEGORY_COLUMNS)[:]
         pairs = list(zip(categories["id"], categories["name"], strict=True))
         names = tuple(name for _, name in distinct_names(pairs, str(root / annotations)))

@@ -160,6 +160,10 @@ def read_events(path: Path, columns: Columns, where: str = "data") -> Events:
     item_codes, item_names = encode(table["item"], "item", left_out, noted)
     left_out["without an id"] = int(((session_codes == -1) | (item_codes == -1)).sum())
     named = (session_codes >= 0) & (item_codes >= 0)
+    headers = _of_name(session_codes, session_names, columns.session) & _of_name(item_codes, item_names, columns.item)
+    if headers.any():  # files of one kind that were put one after the other
+        left_out["that repeat the header"] = int((headers & named).sum())
+        named &= ~headers
     times = np.arange(len(named), dtype=np.float64)
     if columns.time:
         times = seconds_of(table["time"], columns.time_format)
@@ -183,6 +187,12 @@ def read_events(path: Path, columns: Columns, where: str = "data") -> Events:
         noted |= odd_times(times, columns.time_format, path, where)
     events = _arrange(session_codes, session_names, item_codes, item_names, times, len(kept))
     return replace(events, left_out=left_out, rows=read.rows, noted=noted)
+
+
+def _of_name(codes: Ints, names: NDArray[np.object_], name: str) -> NDArray[np.bool_]:
+    """Return which rows have an id."""
+    found = np.flatnonzero(names == name)
+    return codes == found[0] if len(found) else np.zeros(len(codes), dtype=np.bool_)
 
 
 def _example(table: Any, chosen: NDArray[np.bool_]) -> str:

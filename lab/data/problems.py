@@ -27,6 +27,7 @@ PROBLEMS = {
 NOTES = {
     "beyond": "boxes that reach far beyond their image, clipped to it in training",
     "tiny": "boxes that are smaller than a pixel",
+    "shared": "files that stand under several ids, each taken as an image of its own",
 }
 """What may be right and is said all the same."""
 HINTS = {
@@ -35,8 +36,8 @@ HINTS = {
 }
 MANY = 0.2
 """Share of a file's boxes from which on a message says what may be meant."""
-NAMELESS = ("unknown", "twice", "bad_images", "strays")
-"""Columns whose entries say by themselves what they are of; the last two are of the file and stand in its first row."""
+NAMELESS = ("unknown", "twice", "bad_images", "strays", "shared")
+"""Columns whose entries say by themselves what they are of; the last three stand in a file's first row."""
 MAX_NAMES = 5
 _MARKED = ("wrong_size", "unturned")
 _LISTED = (*(key for key in PROBLEMS if key not in ("unreadable", *_MARKED)), *NOTES)

@@ -24,7 +24,7 @@ from lab.data.recommendation import (
 )
 from lab.data.sequences import Sequences
 from lab.errors import ConfigError, DataError
-from lab.ranges import Count, Draws, Gt, Positive, Probability, Seed, Word
+from lab.ranges import Count, Draws, Gt, Le, Positive, Probability, Seed, Word
 from lab.structures import Table
 
 DAY = 86400.0
@@ -86,7 +86,7 @@ class SessionsDataModule(RecommendationDataModule):
         min_support: Count = 5,
         fixpoint: bool = False,
         drop_repeats: bool = False,
-        test_days: Annotated[float, Gt(0)] = 1.0,
+        test_days: Annotated[float, Gt(0), Le(100000)] = 1.0,
         split_by: Literal["end", "start"] = "end",
         batch_size: Positive = 64,
         num_workers: Count = 0,

@@ -34,7 +34,7 @@ that can be resumed, repeated and read. Without any word it trains DETR on gener
   seed  stage=fit|validate|test|predict  ckpt  input  check  resume  extensions
   data.batch_size (of the global batch)  data.num_workers  data.root  model.pretrained  model.net.*
   optimizer.lr  trainer.max_steps|max_epochs|devices|precision|accumulate_grad_batches|gradient_clip_val|
-  val_every_n_steps|log_every_n_steps|checkpoint_every_n_steps|deterministic|on_nonfinite=stop|skip|max_skips
+  val_every_n_steps|log_every_n_steps|checkpoint_every_n_steps|deterministic|on_nonfinite|max_skips
   callbacks.ema.decay  paths.runs_dir
 
 [bold]Flags[/]  -m, --multirun   --cfg (print the resolved config)   --config-dir DIR (your own groups and recipes)

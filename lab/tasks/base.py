@@ -22,7 +22,7 @@ from lab.registry import stand_alone
 from lab.structures import DataSpec, Table
 from lab.tasks.optim import make_optimizer, make_schedule
 from lab.tasks.set_loss import SetLoss
-from lab.tasks.stored import Stored, damaged, one_line, read_stored
+from lab.tasks.stored import Stored, damaged, in_short, read_stored
 
 MEASURED = "_classes_measured"
 """What the number of classes that a mean is over is called: ``map_classes_measured``."""
@@ -257,7 +257,7 @@ class Task(pl.LightningModule):
         except LabError as error:
             if str(path) in str(error) or (eval is not None and str(error).startswith("eval")):
                 raise
-            raise CheckpointError(f"{path}: {one_line(error)}") from error
+            raise CheckpointError(f"{path}: {in_short(error)}") from error
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule, which advances at every optimizer step."""

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab import registry
+from lab.allowed import allowed_packages
 from lab.checkpoint.format import CheckpointReader, understood
 from lab.checkpoint.plain import check_plain
 from lab.config.signatures import Signature, check_arguments, find_signature
 from lab.errors import CheckpointError, LabError, closest
 from lab.structures import DataSpec
+from lab.text import one_line
 
 ARGUMENTS: Mapping[str, type] = {
     "net": dict,
@@ -41,6 +43,34 @@ def read_stored(reader: CheckpointReader) -> Stored:
     Raises:
         CheckpointError: something is missing, unknown or of another type.
     """
+    stored = read_description(reader)
+    arguments = stored.arguments
+    for name in [*ARGUMENTS, *arguments]:
+        if name not in arguments:
+            raise damaged(reader, f"its hyper_parameters lack {name!r}")
+        if name not in ARGUMENTS:
+            raise damaged(reader, f"its hyper_parameters have {str(name)[:80]!r}, which no task takes")
+        if not _is(arguments[name], ARGUMENTS[name]):
+            kind = ARGUMENTS[name].__name__
+            raise damaged(reader, f"its hyper_parameters have {_shown(arguments[name])} as {name}, which is a {kind}")
+    target = arguments["net"].get("_target_")
+    if not isinstance(target, str) or not target:
+        raise damaged(reader, f"its hyper_parameters name {_shown(target)} as the network (net._target_)")
+    try:
+        _check_types("net", arguments["net"])
+    except LabError as error:
+        raise CheckpointError(f"{reader.path}: {in_short(error)}") from None
+    with understood(reader.path, "description of a dataset stands in its hyper_parameters"):
+        check_spec(arguments["spec"])
+    return stored
+
+
+def read_description(reader: CheckpointReader) -> Stored:
+    """Return the names and the plain hyper-parameters of a checkpoint, whatever its task takes.
+
+    Raises:
+        CheckpointError: something is missing, or no plain data.
+    """
     state = reader.state
     task, arguments, weights = (_entry(reader, name) for name in ("task", "hyper_parameters", "weights_kind"))
     if not isinstance(task, str):
@@ -51,27 +81,10 @@ def read_stored(reader: CheckpointReader) -> Stored:
         raise damaged(reader, f"its weights_kind is {_shown(weights)}, neither {' nor '.join(_WEIGHTS)}")
     if type(state.get("step", reader.step)) is not int or state.get("step", reader.step) != reader.step:
         raise damaged(reader, f"its index is of step {reader.step}, its state of {_shown(state['step'])}")
-    for name in [*ARGUMENTS, *arguments]:
-        if name not in arguments:
-            raise damaged(reader, f"its hyper_parameters lack {name!r}")
-        if name not in ARGUMENTS:
-            raise damaged(reader, f"its hyper_parameters have {str(name)[:80]!r}, which no task takes")
-        if not _is(arguments[name], ARGUMENTS[name]):
-            kind = ARGUMENTS[name].__name__
-            raise damaged(reader, f"its hyper_parameters have {_shown(arguments[name])} as {name}, which is a {kind}")
     try:
         check_plain(arguments, "its hyper_parameters", tensors=False)
     except CheckpointError as error:
         raise damaged(reader, str(error)) from None
-    target = arguments["net"].get("_target_")
-    if not isinstance(target, str) or not target:
-        raise damaged(reader, f"its hyper_parameters name {_shown(target)} as the network (net._target_)")
-    try:
-        _check_types("net", arguments["net"])
-    except LabError as error:
-        raise CheckpointError(f"{reader.path}: {one_line(error)}") from None
-    with understood(reader.path, "description of a dataset stands in its hyper_parameters"):
-        check_spec(arguments["spec"])
     return Stored(task, arguments, weights)
 
 
@@ -121,7 +134,9 @@ def _signature_of(target: str) -> Signature | None:
     if registry.is_model(target):
         entry = registry.model_entry(target)
         target = f"{entry.module}.{entry.name}"
-    if ":" in target or "." not in target:
+    if "." not in target or target.partition(".")[0] not in allowed_packages():
+        return None
+    if not all(part.isidentifier() for part in target.split(".")):
         return None
     try:
         return find_signature(target)
@@ -129,10 +144,9 @@ def _signature_of(target: str) -> Signature | None:
         return None
 
 
-def one_line(error: Exception) -> str:
-    """Return what an error says in one line of printable characters: it may quote what the checkpoint holds."""
-    text = " ".join(str(error).split())
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:500]
+def in_short(error: Exception) -> str:
+    """Return what an error says in one line of no great length: it may quote what the checkpoint holds."""
+    return one_line(error)[:500]
 
 
 def damaged(reader: CheckpointReader, problem: str) -> CheckpointError:

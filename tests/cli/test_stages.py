@@ -209,10 +209,12 @@ def test_constructors_error_names_cause_and_path_and_leaves_nothing(runs: Runs, 
 
 BROKEN = """
 from lab.models.detr.variants import detr_tiny
+from lab.registry import register
 
 class Broken:
     steps = 0
 
+@register
 def broken(num_classes: int = 4):
     net = detr_tiny(num_classes=num_classes)
     whole = net.loss

@@ -254,6 +254,17 @@ def test_images_listed_twice_and_one_id_for_two(tmp_path: Path) -> None:
         rows_of(tmp_path, change(content, ("images", 1, "id"), 10))
 
 
+def test_one_file_under_two_ids_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    content = change(make(tmp_path), ("images", 1), {"id": 20, "file_name": "000001.jpg"})
+    for kind in ("boxes", "masks"):
+        assert [row["shared"] for row in rows_of(tmp_path, content, kind)] == [["000001.jpg (10, 20)"], []]
+    with caplog.at_level(logging.WARNING):
+        assert len(CocoDataset(tmp_path, on_bad_sample="error")) == 2
+    assert (
+        "files that stand under several ids, each taken as an image of its own: 1 (000001.jpg (10, 20))" in caplog.text
+    )
+
+
 def test_annotations_listed_twice_are_taken_once(tmp_path: Path) -> None:
     content = make(tmp_path)
     again = change(content, ("annotations",), [*content["annotations"], content["annotations"][0]])

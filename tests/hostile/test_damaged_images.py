@@ -15,7 +15,7 @@ from PIL import Image
 from lab.data.image_files import ImageFileError, read_image, read_image_header
 from lab.data.label_maps import label_header, read_ids
 
-TRIES = 60  # of each kind; 6,000 in all were tried when this was written
+TRIES = 60  # of each kind; 1,000 of each were tried when this was written
 KINDS: dict[str, dict[str, Any]] = {
     "JPEG": {},
     "PNG": {},

@@ -192,6 +192,7 @@ def test_a_run_of_blanks_is_the_one_pattern(tmp_path: Path) -> None:
         (PLAIN + ",z,5\n , ,5\n", {"without an id": 2}),
         (PLAIN + "NULL,x,5\na,nan,6\nNA,x,7\n", {"whose session reads NA or NULL": 2, "whose item reads nan": 1}),
         (PLAIN + "a,x,\na,x,soon\na,x,inf\n", {"with a time that cannot be read": 3}),
+        (HEADER + BODY.replace("b,007", f"{HEADER}b,007"), {"that repeat the header": 1}),
     ],
 )
 def test_is_counted(tmp_path: Path, content: str, left_out: dict[str, int]) -> None:
@@ -449,3 +450,10 @@ def test_what_does_not_fit_into_memory_is_refused_before_it_is_taken(
     (tmp_path / "meminfo").write_text("MemTotal:  8 kB\nMemAvailable:       0 kB\n")
     with pytest.raises(LabError, match=r"(4 rows|\d+ bytes of text) take .* GiB at least"):
         read(tmp_path, content)
+
+
+def test_files_that_were_put_one_after_the_other_make_no_user_of_a_header(tmp_path: Path) -> None:
+    """Without a time nothing else tells a header from an event."""
+    events = read(tmp_path, "session,item\na,x\nsession,item\na,y\n", time=None)
+    assert rows(events) == [("a", "x", 0.0), ("a", "y", 2.0)]
+    assert events.report()["left_out"] == {"that repeat the header": 1}

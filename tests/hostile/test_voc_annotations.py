@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -180,6 +181,11 @@ def test_files_of_which_nothing_can_be_made(tmp_path: Path, text: str, said: str
     tracemalloc.stop()
     assert said in found.unreadable
     assert peak < 4e6
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.xml")
+    assert "is no regular file" in read_voc(tmp_path / "a.xml", LABELS).unreadable
 
 
 def test_deep_and_wide_trees(tmp_path: Path) -> None:

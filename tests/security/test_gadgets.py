@@ -17,6 +17,8 @@ import torch
 
 import lab
 from lab.allowed import sealed
+from lab.assembly import build_data
+from lab.checkpoint.access import StateAccess
 from lab.checkpoint.writer import write_checkpoint
 from lab.config.compose import compose_config
 from lab.errors import CheckpointError, ConfigError, LabError
@@ -415,3 +417,24 @@ def test_a_package_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_only_what_a_path_can_name_is_registered(thing: Any) -> None:
     with pytest.raises(ConfigError, match="at the top level of a module"):
         lab.registry.register(thing)
+
+
+def test_a_network_of_a_folder_stands_in_checkpoints_by_its_architecture(folder: Path) -> None:
+    """What was built from a folder or repository of models is loaded without it."""
+    (folder / "net").mkdir()
+    (folder / "net" / "config.json").write_text('{"architecture": "detr_tiny", "model_args": {"num_queries": 3}}')
+    net = {"_target_": f"local-dir:{folder / 'net'}", **{key: SIZES[key] for key in SIZES if key != "num_queries"}}
+    optimizer, schedule = {"name": "adamw", "lr": 1e-3, "weight_decay": 0.0}, {"name": "constant"}
+    task = DetectionTask(net, dict(SPEC), optimizer, schedule, 1, EVAL)
+    assert task.hparams["net"] == {**net, "_target_": "detr_tiny", "num_queries": 3}
+    state = {"task": "DetectionTask", "hyper_parameters": dict(task.hparams), "weights_kind": "raw", "step": 0}
+    write_checkpoint(folder / "best.ckpt", StateAccess().pieces(task, None), state, 0)
+    (folder / "net" / "config.json").unlink()
+    loaded = DetectionTask.load_from_checkpoint(folder / "best.ckpt")
+    assert loaded.net.num_queries == 3
+
+
+@pytest.mark.parametrize("target", ["torch.nn.Linear", "detr_tiny", "timm:resnet10t", "torch.optim.AdamW"])
+def test_data_is_a_data_module(target: str) -> None:
+    with pytest.raises(ConfigError, match=r"data._target_=.* is no DataModule"):
+        build_data({"data": {"_target_": target}})

@@ -7,6 +7,7 @@ import random
 from argparse import Namespace
 from collections import OrderedDict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from lab.assembly import check_weights
 from lab.errors import CheckpointError
 from lab.pretrained import load_pretrained, read_state_dict
 from lab.registry import create_model, load_weights
@@ -190,12 +192,8 @@ def test_wrappers_are_taken_off_in_any_order_and_depth(prefix: str, tmp_path: Pa
 
 
 def test_a_converter_sees_the_keys_without_wrappers(tmp_path: Path) -> None:
-    sizes = {"num_items": 5, "max_length": 4, "embed_dim": 8, "num_heads": 1, "num_layers": 1}
-    try:
-        source, target = create_model("sasrec", **sizes), create_model("sasrec", **sizes)
-    except Exception:  # the names of its sizes are its own affair
-        sizes = {"num_items": 5}
-        source, target = create_model("sasrec", **sizes), create_model("sasrec", **sizes)
+    sizes = {"num_items": 5, "max_length": 4, "embed_dim": 8, "num_heads": 1, "num_blocks": 1}
+    source, target = create_model("sasrec", **sizes), create_model("sasrec", **sizes)
     for prefix in ("module._orig_mod.", "net.module."):
         torch.save({prefix + key: value for key, value in source.state_dict().items()}, tmp_path / "w.pth")
         load_weights(target, "sasrec", tmp_path / "w.pth")
@@ -237,3 +235,21 @@ def test_weights_are_compared_on_the_meta_device(tmp_path: Path) -> None:
     torch.save({**state, key: state[key][:1]}, tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match="do not fit: shape of"):
         load_weights(target, "detr_tiny", tmp_path / "w.pth")
+
+
+def test_a_check_compares_weights_and_fetches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("the network was asked"))
+    source = small()
+    torch.save({f"module._orig_mod.{key}": value for key, value in source.state_dict().items()}, tmp_path / "w.pth")
+    torch.save({"a": torch.ones(1)}, tmp_path / "other.pth")
+    with torch.device("meta"):
+        task: Any = SimpleNamespace(net=small())
+
+    def check(weights: Path | str, target: str = "detr_tiny") -> str:
+        model = {"pretrained": str(weights), "net": {"_target_": target}}
+        return check_weights({"ckpt": None, "stage": "fit", "model": model, "paths": {"weights_dir": tmp_path}}, task)
+
+    assert "all keys fit" in check(tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match="weights do not fit"):
+        check(tmp_path / "other.pth")
+    assert check("coco", "detr_resnet50").startswith("coco: not compared")

@@ -47,7 +47,8 @@ class Net:
                  policy: Policy = "skip", word: Annotated[str, OneOf("a", "b")] = "a",
                  low: Annotated[int, AtMost("high")] = 0, high: int = 3, below: Annotated[float, Below("high")] = 0.0,
                  options: Annotated[Mapping[str, Any] | None, Options(Numbers)] = None,
-                 old: Optional["Width"] = None, tensor: Tensor | None = None, maybe: bool | Width = True) -> None: ...
+                 old: Optional["Width"] = None, names: Mapping[str, str] | None = None,
+                 tensor: Tensor | None = None, maybe: bool | Width = True) -> None: ...
 
 def entry(**overrides: Any) -> Net: ...
 """
@@ -70,7 +71,7 @@ RIGHT: list[dict[str, Any]] = [
     {"width": 1, "heads": 1, "share": 1, "sizes": [3, 4], "pair": [2, 0.5], "policy": "error", "word": "b"},
     {"share": None, "old": None, "tensor": "anything", "maybe": True, "options": None},
     {"maybe": 3, "old": 7, "options": {"flip": 1.0, "sides": [5]}, "low": 3, "high": 3, "below": 2.9},
-    {"width": 6, "heads": 3},
+    {"width": 6, "heads": 3, "names": {"a": "b", "c": None}},
     {"heads": 4},  # divides the default
     {"width": {"_target_": "x"}},
 ]
@@ -85,9 +86,12 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"share": float("inf")}, "at.share=inf"),
     ({"sizes": []}, "should have at least 1 item"),
     ({"sizes": [4, 0]}, "at.sizes.1=0: should be greater than or equal to 1"),
-    ({"sizes": [4, "a"]}, "takes Sequence"),
+    ({"sizes": [4, "a"]}, "at.sizes.1=a: should be an integer"),
+    ({"sizes": "4"}, "at.sizes='4': Net takes Sequence"),
+    ({"names": {"a": 3}}, r"at.names.a=3: should be a text \(here\)"),
+    ({"names": ["a"]}, "takes Mapping"),
     ({"pair": [1]}, r"at.pair.1=.*is missing"),
-    ({"pair": [1.5, 1]}, "takes tuple"),
+    ({"pair": [1.5, 1]}, "at.pair.0=1.5: should be an integer"),
     ({"policy": "skp"}, r"Net takes Literal\['skip', 'error'\].*'skip'"),
     ({"word": "c"}, r"Net takes Literal\['a', 'b'\]"),
     ({"old": 0}, "at.old=0: should be greater than or equal to 1"),
