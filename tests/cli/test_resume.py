@@ -185,7 +185,8 @@ def test_changed_fingerprint_is_refused(
     runs: Runs, undisturbed: Path, tmp_path: Path, changed: str, state: str
 ) -> None:
     run = copy_of(undisturbed, tmp_path)
-    edit(run, state=state, **{changed: "0" * 64})
+    result = record(undisturbed)["result"] if state == "finished" else {}
+    edit(run, state=state, result=result, **{changed: "0" * 64})
     command = runs.run(*SMALL, *HARD, folder=tmp_path)
     assert command.code == 2
     (error,) = command.err.splitlines()
