@@ -175,9 +175,9 @@ def test_a_failing_rank_shows_its_own_traceback(runs: Runs, tmp_path: Path) -> N
 
 
 def test_a_refusal_on_the_ranks_is_one_line(runs: Runs, tmp_path: Path) -> None:
-    command = runs.run(*SMALL, *DDP, "model.net.embed_dim=18", folder=tmp_path)
+    command = runs.run(*SMALL, *DDP, "model.net.backbone=nosuch", folder=tmp_path)  # no source text tells
     assert command.code == 2
-    assert command.err.startswith("error: model.net: embed_dim 18 must be a multiple of 4")
+    assert command.err.startswith("error: model.net: unknown model 'nosuch'")
     assert command.err.count("\n") == 1
     assert not list((tmp_path / "runs").glob("*/run.json"))
 
