@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lab.recommend import load_recommender
-    from lab.registry import build, create_model, list_models
+    from lab.registry.models import build, create_model, list_models
+    from lab.tasks.recommendation.recommender import load_recommender
 
 __all__ = ["build", "create_model", "list_models", "load_recommender"]
 __version__ = "0.1.0"
@@ -17,11 +17,11 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name == "load_recommender":
-        from lab import recommend
+        from lab.tasks.recommendation import recommender as recommend
 
         return recommend.load_recommender
     if name in __all__:
-        from lab import registry
+        from lab.registry import models as registry
 
         return getattr(registry, name)
     raise AttributeError(f"module 'lab' has no attribute {name!r}")

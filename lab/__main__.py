@@ -2,14 +2,14 @@
 
 import sys
 
-from lab.signals import run_watched
+from lab.system.signals import run_watched
 
 
 def main() -> int:
     """Run the command line; nothing slow is imported before signals are watched."""
 
     def command() -> int:
-        from lab.launch.parent import main
+        from lab.cli.main import main
 
         return main()
 

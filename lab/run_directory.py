@@ -12,21 +12,17 @@ import glob
 import hashlib
 import json
 import os
-import platform
 import re
-import socket
-import subprocess
 import sys
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from importlib import metadata, util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from lab.errors import RunError
-from lab.files import remove, restore_folders, write_text
 from lab.run_lock import RunLock, is_locked
 from lab.run_record import read_record
+from lab.system.files import remove, restore_folders, write_text
+from lab.system.provenance import describe_machine, describe_versions, git_output, now
 
 NOT_IN_HASH = (
     "paths",
@@ -57,8 +53,6 @@ HASHED_UNLESS = {
 }
 """Keys that came later: at this value a run has the name that it had before them."""
 
-_VERSIONS = ("torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "datasets", "wandb", "numpy")
-
 
 def run_name(config: Mapping[str, Any]) -> str:
     """Return ``<model>-<data>-<hash>`` for a resolved config."""
@@ -73,66 +67,6 @@ def run_name(config: Mapping[str, Any]) -> str:
             node.pop(leaf, None)
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
     return f"{config['model']['name']}-{config['data']['name']}-{digest}"
-
-
-def sources_fingerprint(extensions: Iterable[str] = ()) -> str:
-    """Return the SHA-256 of lab's and the extensions' Python sources."""
-    digest = hashlib.sha256()
-    folders = [("lab", Path(__file__).resolve().parent)]
-    for name in sorted(extensions):
-        spec = util.find_spec(name)
-        if spec is not None and spec.origin is not None:
-            origin = Path(spec.origin)
-            folders.append((name, origin.parent if origin.name == "__init__.py" else origin))
-    for name, folder in folders:
-        files = sorted(folder.rglob("*.py")) if folder.is_dir() else [folder]
-        for path in files:
-            relative = path.relative_to(folder) if folder.is_dir() else path.name
-            digest.update(f"{name}/{relative}\0".encode() + path.read_bytes())
-    return digest.hexdigest()
-
-
-def _git(*arguments: str) -> str | None:
-    root = Path(__file__).resolve().parent.parent
-    try:
-        result = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return result.stdout
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass  # not Linux: the platform module's word has to do
-    return platform.processor() or platform.machine()
-
-
-def describe_machine() -> dict[str, Any]:
-    """Return host, processor, cores and memory."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {"host": socket.gethostname(), "cpu": _cpu_name(), "cores": os.cpu_count(), "memory_gib": round(memory, 1)}
-
-
-def describe_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that a result depends on."""
-    versions = {"python": platform.python_version()}
-    for name in _VERSIONS:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "absent"
-    return versions
-
-
-def now() -> str:
-    """Return the time as ISO 8601 in UTC."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class RunDirectory:
@@ -302,7 +236,7 @@ class RunDirectory:
             self._say_damaged(self.file, self.damage)
         self.before, self._begun = self.state, True
         write_text(config_file, yaml.safe_dump(dict(config), sort_keys=False))
-        commit, diff = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
+        commit, diff = git_output("rev-parse", "HEAD"), git_output("diff", "HEAD")
         if diff:
             write_text(self.path / "uncommitted.diff", diff)
         self.update(

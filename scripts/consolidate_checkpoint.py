@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 from lab.errors import CheckpointError, LabError
-from lab.files import sync
+from lab.system.files import sync
 
 PREFIX = "model/net."
 
@@ -43,7 +43,7 @@ def consolidate(source: Path, target: Path) -> tuple[int, int]:
     from safetensors.torch import save_file
 
     from lab.checkpoint.format import CheckpointReader
-    from lab.tasks.stored import read_description
+    from lab.training.stored import read_description
 
     if target.suffix != ".safetensors":
         raise CheckpointError(f"{target}: the target is written as .safetensors; name it so")

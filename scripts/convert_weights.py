@@ -26,7 +26,7 @@ def convert(source: Path, target: Path, model: str, layout: str) -> int:
     """
     from safetensors.torch import save_file
 
-    from lab.pretrained import read_state_dict
+    from lab.registry.pretrained import read_state_dict
 
     try:
         weights = importlib.import_module(f"lab.models.{model}.weights")

@@ -46,10 +46,10 @@ def losses(model: str, steps: int = STEPS) -> list[float]:
     import torch
 
     import lab
-    from lab.data.collate import collate_detection
     from lab.data.sampler import TrainBatches
-    from lab.data.shapes import ShapesDataset
+    from lab.data.scenes.shapes import ShapesDataset
     from lab.ops.images import normalize_images
+    from lab.tasks.detection.data.collate import collate_detection
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

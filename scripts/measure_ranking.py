@@ -13,8 +13,8 @@ import time
 
 import torch
 
-from lab.metrics.ranking import RankingMetrics
-from lab.ops.ranking import rank_targets
+from lab.tasks.recommendation.metrics import RankingMetrics
+from lab.tasks.recommendation.ranks import rank_targets
 
 
 def main() -> None:

@@ -67,7 +67,7 @@ def main() -> int:
     from proof.summary import failures, summary
 
     # Imported before the forks, so that it is paid once.
-    for name in ("transformers", "torchvision", "lab.experiment", "lab.launch.parent", "lab.launch.targets"):
+    for name in ("transformers", "torchvision", "lab.experiment.fit", "lab.cli.main", "lab.launch.targets"):
         importlib.import_module(name)
     modules = {name: importlib.import_module(f"proof.{name}") for name in options.parts}
     parts = {name: (module.run, PARTS[name]) for name, module in modules.items()}

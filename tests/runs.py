@@ -41,8 +41,8 @@ SMALL = (
 
 _DRIVER = """
 import json, os, sys
-import lab.experiment, lab.evaluation, lab.models.detr.network, lab.data.shapes_module, faster_coco_eval
-from lab.launch.parent import main
+import lab.experiment.fit, lab.experiment.evaluation, lab.models.detr.network, lab.data.scenes.module, faster_coco_eval
+from lab.cli.main import main
 from lab.config import checks, compose
 
 print("ready", flush=True)

@@ -16,9 +16,9 @@ from lab.callbacks.ema import EMA
 from lab.callbacks.run_state import RunState
 from lab.checkpoint.format import understood
 from lab.checkpoint.rng import set_rng_state
-from lab.report.metrics_csv import MetricsCSV
-from lab.signals import SignalWatch
+from lab.loggers.metrics_csv import MetricsCSV
 from lab.strategies import collectives
+from lab.system.signals import SignalWatch
 
 
 def start_at(trainer: pl.Trainer, step: int) -> None:

@@ -22,7 +22,7 @@ from lab.checkpoint.access import StateAccess, parameter_names, tensors_of
 from lab.checkpoint.finite import not_finite
 from lab.errors import Diverged
 from lab.strategies import collectives
-from lab.tasks.gradients import drop_gradients, gradient_norm
+from lab.training.gradients import drop_gradients, gradient_norm
 
 GRADIENT = "the gradient's norm"
 

@@ -7,8 +7,8 @@ from typing import Any
 import lightning.pytorch as pl
 
 from lab.callbacks.checkpoint import RunCheckpoint
-from lab.signals import Interrupted, SignalWatch
 from lab.strategies import collectives
+from lab.system.signals import Interrupted, SignalWatch
 
 
 class Interrupt(pl.Callback):

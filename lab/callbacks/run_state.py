@@ -18,8 +18,8 @@ from lab.checkpoint.format import CheckpointReader, Piece, understood
 from lab.checkpoint.rng import rng_state
 from lab.checkpoint.writer import write_checkpoint
 from lab.errors import CheckpointError
-from lab.run_directory import describe_versions
 from lab.strategies import collectives
+from lab.system.provenance import describe_versions
 
 
 class RunState:

@@ -10,7 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from lab.tasks.optim import learning_rates
+from lab.training.schedules import learning_rates
 
 
 class StepLog(pl.Callback):

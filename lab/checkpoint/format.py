@@ -34,9 +34,9 @@ from lab.checkpoint.index import (
     intersection,
 )
 from lab.checkpoint.plain import check_plain
+from lab.checkpoint.unpickling import reason_of
 from lab.errors import CheckpointError, LabError
-from lab.files import CHECKPOINT_INDEX
-from lab.unpickling import reason_of
+from lab.system.files import CHECKPOINT_INDEX
 
 _DTYPES = {
     str(dtype).removeprefix("torch."): dtype

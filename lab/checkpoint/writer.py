@@ -14,10 +14,10 @@ from torch import Tensor
 from lab.checkpoint.format import Piece, crc32_of
 from lab.checkpoint.index import STATE, Index, StoredPiece, StoredTensor, shard_name
 from lab.checkpoint.plain import check_plain
+from lab.checkpoint.unpickling import reason_of
 from lab.errors import CheckpointError
-from lab.files import CHECKPOINT_INDEX, remove, replace_folder, sync
-from lab.storage import explain
-from lab.unpickling import reason_of
+from lab.system.files import CHECKPOINT_INDEX, remove, replace_folder, sync
+from lab.system.storage import explain
 
 
 def write_checkpoint(

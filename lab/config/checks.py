@@ -20,7 +20,7 @@ from lab.config.schemas import Config
 from lab.config.separators import normalize_separator
 from lab.config.words import word_key
 from lab.errors import ConfigError, closest
-from lab.files import is_checkpoint
+from lab.system.files import is_checkpoint
 
 DATA_METADATA = frozenset({"name", "tasks", "requires", "how_to_get"})
 """Keys of a data node that describe it and are no arguments of its target."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from lab.errors import DataError
-from lab.files import write_text
+from lab.system.files import write_text
 
 WHOLE_BELOW = 4 << 30
 """Bytes of a folder up to which whole files are hashed: 4 GiB take a few seconds."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lab.data.annotations import tell_once
+from lab.data.images.annotations import tell_once
 from lab.errors import ConfigError
 
 NO_CATEGORY = "N/A"

@@ -22,7 +22,7 @@ from lab.structures import DataSpec, KeyedDataset, Table
 
 @dataclass
 class LoadPlan:
-    """How a run walks through its data; ``lab.experiment`` sets it before the loaders are asked for.
+    """How a run walks through its data; ``lab.experiment.fit`` sets it before the loaders are asked for.
 
     Attributes:
         max_steps: optimizer step to stop at.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab.data.annotations import BadSamplePolicy, tell_once
+from lab.data.images.annotations import BadSamplePolicy, tell_once
 from lab.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.ranks import Place
-from lab.storage import StorageError, explain
+from lab.system.ranks import Place
+from lab.system.storage import StorageError, explain
 
 
 @dataclass
@@ -73,7 +73,8 @@ def run_job(job: Job, place: Place, store: Any = None) -> int:
 
 
 def _run_job(job: Job, place: Place, store: Any) -> int:
-    from lab import evaluation, experiment  # these import torch, which takes seconds
+    from lab.experiment import evaluation  # these import torch, which takes seconds
+    from lab.experiment import fit as experiment
     from lab.run_directory import RunDirectory
 
     if job.kind == "check":

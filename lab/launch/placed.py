@@ -13,9 +13,9 @@ from typing import Any
 from lab.config.words import word_values
 from lab.errors import ConfigError, LabError
 from lab.launch.jobs import Job, run_job
-from lab.launch.parent import Prepared, carry_out, prepare_job
-from lab.ranks import Place
-from lab.signals import SignalWatch
+from lab.launch.prepare import Prepared, carry_out, prepare_job
+from lab.system.ranks import Place
+from lab.system.signals import SignalWatch
 
 _JOB, _READ = "lab/job", "lab/read"
 _REFUSED = "refused"

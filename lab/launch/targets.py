@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lab import registry
-from lab.allowed import NotAllowed, allowed_packages, locate
 from lab.config.checks import DATA_METADATA, check_config, check_machine
 from lab.config.compose import Composed
 from lab.config.signatures import check_arguments, find_signature
 from lab.config.sources import find_module, parse
 from lab.errors import ConfigError, RegistryError, closest
-from lab.files import is_there
+from lab.registry import models as registry
+from lab.registry.allowed import NotAllowed, allowed_packages, locate
+from lab.system.files import is_there
 
 FROM_DATA = ("num_classes", "num_items", "num_sequences", "num_events", "item_counts")
 """Arguments of networks that the task takes from the data."""

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-from lab.signals import Interrupted, end_when_stuck, run_watched
+from lab.system.signals import Interrupted, end_when_stuck, run_watched
 
 
 def main() -> int:
@@ -22,8 +22,8 @@ def main() -> int:
 
     from lab.errors import LabError
     from lab.launch.jobs import Job, run_job
-    from lab.ranks import Place, external_place
-    from lab.storage import StorageError
+    from lab.system.ranks import Place, external_place
+    from lab.system.storage import StorageError
     from lab.text import guard_streams
 
     guard_streams()

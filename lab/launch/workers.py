@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lab.launch.jobs import Job
-from lab.ranks import Place
+from lab.system.ranks import Place
 from lab.text import printable
 
 GRACE = 3.0

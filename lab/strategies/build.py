@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.pytorch.strategies import Strategy
 
-from lab.ranks import Place
+from lab.system.ranks import Place
 
 _CLASSES = {
     "ddp": "lab.strategies.ddp.DDP",

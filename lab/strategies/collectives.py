@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lab.ranks import Place
+from lab.system.ranks import Place
 
 T = TypeVar("T")
 

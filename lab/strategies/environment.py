@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lightning.fabric.plugins.environments import ClusterEnvironment
 
-from lab.ranks import Place
+from lab.system.ranks import Place
 
 
 class ManagedEnvironment(ClusterEnvironment):

@@ -14,10 +14,10 @@ import torch
 from benchmarks.pairs import Made, Pair, Size, total
 from torch import Tensor, nn
 
-from lab.data.lanes import LaneBatches, LaneSchedule, LaneSteps, only
 from lab.data.loader import TrainStream
 from lab.models.gru4rec.network import GRU4Rec
-from lab.tasks.optim import make_optimizer
+from lab.tasks.recommendation.data.lanes import LaneBatches, LaneSchedule, LaneSteps, only
+from lab.training.optimizers import make_optimizer
 
 WIDTH, ALPHA, RATE = 100, 0.5, 0.05
 STEPS = 20

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from lab import create_model
 from lab.models.sasrec.weights import to_pmixer
 from lab.structures import DataSpec, SequenceBatch, SequenceTargets
-from lab.tasks.base import plain_spec
-from lab.tasks.optim import make_optimizer
-from lab.tasks.recommendation import RecommendationTask
+from lab.tasks.recommendation.task import RecommendationTask
+from lab.training.optimizers import make_optimizer
+from lab.training.task import plain_spec
 
 WIDTH, BLOCKS, NEGATIVES = 50, 2, 100
 ADAM = {"name": "adam", "lr": 1e-3, "betas": [0.9, 0.98], "eps": 1e-8, "weight_decay": 0.0}

@@ -13,7 +13,7 @@ from proof import clock
 from proof.runner import Proof
 from torch import Tensor
 
-from lab.ops.ranking import rank_targets
+from lab.tasks.recommendation.ranks import rank_targets
 
 
 def run(proof: Proof) -> None:

@@ -45,7 +45,7 @@ def fork(work: Callable[[], Any], answer: Path | None = None) -> int:
 
 def command(words: list[str]) -> int:
     """Start a command and return its pid."""
-    from lab.launch.parent import main
+    from lab.cli.main import main
 
     sys.argv = ["run.py", *words]
     return fork(lambda: main(words))
@@ -102,7 +102,7 @@ def kill_at(pid: int, run: Path, step: int, deadline: float) -> int:
 
 def rows_of(run: Path) -> list[dict[str, Any]]:
     """Return the rows of a run's ``metrics.csv``; none while there is none."""
-    from lab.report.metrics_csv import read_metrics
+    from lab.loggers.metrics_csv import read_metrics
 
     file = run / "metrics.csv"
     return list(read_metrics(file)) if file.is_file() else []

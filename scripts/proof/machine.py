@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from proof.jobs import asked
 
-from lab.run_directory import describe_machine
+from lab.system.provenance import describe_machine
 
 PACKAGES = ("torch", "torchvision", "triton", "lightning", "transformers", "timm", "torchmetrics")
 

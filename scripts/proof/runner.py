@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lab.files import write_text
+from lab.system.files import write_text
 
 GRACE = 3.0
 """Seconds that a part is given to end by itself after its deadline."""

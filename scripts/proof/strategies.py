@@ -62,9 +62,9 @@ def _estimate(words: list[str], strategy: str) -> dict[str, Any]:
     """Return what the planner says that the strategy takes on this device."""
     import torch
 
-    from lab.assembly import build_data, build_task, make_plan, prepare
-    from lab.launch.parent import prepare_job
-    from lab.planning import describe, find_machine, of_many, rows_of, with_activations
+    from lab.experiment.assembly import build_data, build_task, make_plan, prepare
+    from lab.experiment.planning import describe, find_machine, of_many, rows_of, with_activations
+    from lab.launch.prepare import prepare_job
 
     config = prepare_job(words, []).config
     prepare(config)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from lab.cli.main import main
 from lab.errors import ConfigError
-from lab.launch import multirun
-from lab.launch.parent import main
+from lab.sweeps import grid as multirun
 from tests.runs import SMALL, Runs
 
 

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from lab.report.metrics_csv import read_metrics
+from lab.loggers.metrics_csv import read_metrics
 from tests.runs import ROOT, SMALL, Command, Runs, last_step, only_run, record, wait_for
 
 DDP = ("strategy=ddp", "trainer.devices=2")
 
 _BAD_RANK = """
 import os
-from lab.tasks.detection import DetectionTask
+from lab.tasks.detection.task import DetectionTask
 
 step = DetectionTask.training_step
 

@@ -33,7 +33,7 @@ COMMANDS = (
 )
 MAIN = """
 import contextlib, io, json, sys
-from lab.launch.parent import main
+from lab.cli.main import main
 
 results = []
 for command in json.loads(sys.argv[1]):
@@ -84,7 +84,7 @@ def test_the_exit_code_reaches_the_shell(entry: tuple[str, ...], tmp_path: Path)
 
 
 def test_help_and_cfg(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from lab.launch.parent import main
+    from lab.cli.main import main
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LAB_DATA_DIR", raising=False)

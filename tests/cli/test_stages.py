@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 
 from lab import create_model
 from lab.checkpoint.format import CheckpointReader
-from lab.report.metrics_csv import read_metrics
-from lab.tasks.detection import DetectionTask
+from lab.loggers.metrics_csv import read_metrics
+from lab.tasks.detection.task import DetectionTask
 from tests.data_factory import truncate
 from tests.runs import ROOT, SMALL, Runs, only_run, record
 
@@ -209,7 +209,7 @@ def test_constructors_error_names_cause_and_path_and_leaves_nothing(runs: Runs, 
 
 BROKEN = """
 from lab.models.detr.variants import detr_tiny
-from lab.registry import register
+from lab.registry.models import register
 
 class Broken:
     steps = 0

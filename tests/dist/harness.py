@@ -11,12 +11,12 @@ from pathlib import Path
 
 import torch
 
-from lab import experiment
 from lab.checkpoint.format import CheckpointReader
-from lab.launch.parent import prepare_job
-from lab.ranks import Place
-from lab.report.metrics_csv import read_metrics
+from lab.experiment import fit as experiment
+from lab.launch.prepare import prepare_job
+from lab.loggers.metrics_csv import read_metrics
 from lab.run_directory import RunDirectory
+from lab.system.ranks import Place
 
 SMALL = (
     "trainer=cpu",

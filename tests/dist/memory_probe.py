@@ -32,10 +32,10 @@ def probe(rank: int, strategy: str, world_size: int, words: tuple[str, ...] = ()
     import lightning.pytorch as pl
     import torch
 
-    from lab import assembly, planning
-    from lab.launch.parent import prepare_job
-    from lab.ranks import Place
+    from lab.experiment import assembly, planning
+    from lab.launch.prepare import prepare_job
     from lab.strategies.memory import estimate
+    from lab.system.ranks import Place
 
     place = Place(rank, rank, world_size, world_size)
     given = [*MODEL, f"strategy={strategy}", f"trainer.devices={world_size}", *words]
@@ -90,7 +90,7 @@ def saved_for_real(config: dict[str, Any], data: Any) -> int:
     """Return the bytes that autograd saves in a forward pass that computes, its loss included."""
     import torch
 
-    from lab import assembly
+    from lab.experiment import assembly
     from lab.strategies.activations import Saved
 
     task, batch, saved = assembly.build_task(config, data, 1), data.first_batch(), Saved()

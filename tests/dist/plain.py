@@ -13,12 +13,12 @@ import torch.distributed as dist
 from lightning.pytorch.plugins.precision import DoublePrecision
 
 from lab.data.datamodule import LoadPlan
-from lab.data.shapes_module import ShapesDataModule
-from lab.ranks import Place
 from lab.strategies.collectives import sum_over_ranks
 from lab.strategies.environment import ManagedEnvironment
-from lab.tasks.base import plain_spec
-from lab.tasks.detection import DetectionTask
+from lab.system.ranks import Place
+from lab.tasks.detection.data.shapes import ShapesDataModule
+from lab.tasks.detection.task import DetectionTask
+from lab.training.task import plain_spec
 
 STEPS = 20
 TINY = {"_target_": "detr_tiny"}

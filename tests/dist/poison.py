@@ -11,8 +11,8 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from lab.tasks.base import Task
-from lab.tasks.detection import DetectionTask
+from lab.tasks.detection.task import DetectionTask
+from lab.training.task import Task
 
 NAN = float("nan")
 TERM = "loss_bbox"

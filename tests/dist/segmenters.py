@@ -7,12 +7,11 @@ from typing import Any
 import lightning.pytorch as pl
 
 from lab.data.datamodule import LoadPlan
-from lab.data.segments import drop_empty
-from lab.data.shapes_module import ShapesDataModule
-from lab.data.shapes_segmentation import ShapesSegmentation
 from lab.structures import NO_SEGMENT, SegmentationSample
-from lab.tasks.base import plain_spec
-from lab.tasks.segmentation import SegmentationTask
+from lab.tasks.segmentation.data.segments import drop_empty
+from lab.tasks.segmentation.data.shapes import ShapesDataModule, ShapesSegmentation
+from lab.tasks.segmentation.task import SegmentationTask
+from lab.training.task import plain_spec
 
 STEPS = 5
 SMALL = {"embed_dim": 16, "mask_dim": 16, "num_groups": 4, "backbone_options": {"widths": (8, 8, 16, 16)}}

@@ -26,7 +26,7 @@ from lab.checkpoint.access import StateAccess, tensors_of
 from lab.checkpoint.format import CheckpointReader, Piece
 from lab.checkpoint.writer import write_checkpoint
 from lab.errors import CheckpointError
-from lab.pretrained import load_pretrained
+from lab.registry.pretrained import load_pretrained
 from scripts.consolidate_checkpoint import consolidate
 from tests.distributed import run_distributed
 

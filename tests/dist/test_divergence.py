@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from lab.checkpoint.format import CheckpointReader
+from lab.loggers.metrics_csv import read_metrics
 from lab.models.gru4rec.network import GRU4Rec
-from lab.report.metrics_csv import read_metrics
-from lab.tasks.optim import Adagrad
+from lab.training.row_adagrad import Adagrad
 from tests.dist.harness import fit, losses, weights, worst_relative
 from tests.dist.poison import NAN, TERM, poisoned
 from tests.distributed import run_distributed

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lab.data.collate import collate_detection
 from lab.errors import ConfigError
 from lab.strategies import dp
 from lab.strategies.dp import DataParallelStrategy, split
 from lab.structures import DetectionBatch, DetectionSample, DetectionTruth, Movable
+from lab.tasks.detection.data.collate import collate_detection
 from tests.dist.harness import fit, losses, weights, worst_relative
 
 # Some of DETR's biases have no gradient but rounding errors, which Adam's usual epsilon turns into whole steps.

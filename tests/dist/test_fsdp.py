@@ -16,7 +16,7 @@ from lab.errors import ConfigError
 from lab.strategies.ddp import DDP
 from lab.strategies.fsdp import FSDPStrategy
 from lab.strategies.sharding import check_shapes, mixed_precision, parallel_module, units
-from lab.tasks.detection import DetectionTask
+from lab.tasks.detection.task import DetectionTask
 from tests.dist.plain import detection_task, distance, fit, make_trainer, shapes, weights, worst_loss
 from tests.dist.vit.network import ViT
 from tests.dist.vit.task import Task, batches

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 
 from lab.models.gru4rec.network import GRU4Rec
-from lab.tasks.optim import make_optimizer
+from lab.training.optimizers import make_optimizer
 from tests.distributed import run_distributed
 from tests.unit.data.test_lanes import make_steps
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from lab import planning
 from lab.errors import ConfigError
-from lab.launch.parent import prepare_job
+from lab.experiment import planning
+from lab.launch.prepare import prepare_job
 from lab.strategies.planner import GIB, HEADROOM
 from tests.dist.harness import SMALL, fit
 from tests.dist.memory_probe import run
@@ -71,7 +71,7 @@ def test_ranks_take_the_strategy_that_rank_0_picks(tmp_path: Path) -> None:
 def rows_of(config: dict[str, Any]) -> list[Any]:
     import torch
 
-    from lab import assembly
+    from lab.experiment import assembly
 
     data = assembly.build_data(config)
     place = planning.of_many(config)

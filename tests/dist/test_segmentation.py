@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from lab.data.datamodule import LoadPlan
-from lab.report.metrics_csv import read_metrics
+from lab.loggers.metrics_csv import read_metrics
 from lab.strategies.build import make_strategy
 from lab.strategies.collectives import sum_over_ranks
-from lab.tasks.segmentation import SegmentationTask, Segmented
+from lab.tasks.segmentation.task import SegmentationTask, Segmented
 from tests.dist import harness
 from tests.dist.plain import fit, make_trainer, worst_loss
 from tests.dist.segmenters import ADAMW, MASKFORMER, NETS, SGD, STEPS, Scenes, make_task

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from lab.report.metrics_csv import read_metrics
+from lab.loggers.metrics_csv import read_metrics
 from lab.strategies import collectives
-from lab.tasks.detection import DetectionTask
+from lab.tasks.detection.task import DetectionTask
 from tests.dist.harness import fit, losses, weights, worst_relative
 from tests.distributed import run_distributed
 

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lab.data import annotations, caches
-from lab.data.annotations import build_table
-from lab.data.coco import CocoDataset
-from lab.data.fingerprint import coco_fingerprint, folder_fingerprint
+from lab.data import caches
+from lab.data.images import annotations
+from lab.data.images.annotations import build_table
+from lab.data.images.fingerprint import coco_fingerprint, folder_fingerprint
 from lab.errors import DataError
+from lab.tasks.detection.data.coco import CocoDataset
 
 LONG_AGO = 1_500_000_000
 

@@ -13,13 +13,15 @@ from typing import Any
 
 import pytest
 
-from lab.data import annotations, coco, coco_instances, coco_panoptic
-from lab.data.coco import CocoDataset
-from lab.data.coco_instances import InstancesDataset
-from lab.data.coco_json import BoxEntry, read_file
-from lab.data.coco_panoptic import PanopticDataset
+from lab.data.images import annotations
+from lab.data.images.coco_json import BoxEntry, read_file
 from lab.data.json_files import read_json
 from lab.errors import ConfigError, DataError, LabError
+from lab.tasks.detection.data import coco
+from lab.tasks.detection.data.coco import CocoDataset
+from lab.tasks.segmentation.data import coco_instances, coco_panoptic
+from lab.tasks.segmentation.data.coco_instances import InstancesDataset
+from lab.tasks.segmentation.data.coco_panoptic import PanopticDataset
 from tests.data_factory import make_coco, make_panoptic
 
 INSTANCES = "annotations/instances_train2017.json"

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lab.data.image_files import ImageFileError, read_image, read_image_header
-from lab.data.label_maps import label_header, read_ids
+from lab.data.images.opening import ImageFileError, read_image, read_image_header
+from lab.tasks.segmentation.data.label_maps import label_header, read_ids
 
 TRIES = 60  # of each kind; 1,000 of each were tried when this was written
 KINDS: dict[str, dict[str, Any]] = {

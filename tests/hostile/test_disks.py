@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lab.checkpoint.format import CheckpointReader
-from lab.report.metrics_csv import read_metrics
+from lab.loggers.metrics_csv import read_metrics
 from tests.runs import SMALL, Command, Runs, last_step, only_run, record, wait_for
 
 LONG = (*SMALL, "trainer.max_steps=100000", "trainer.val_every_n_steps=100000", "callbacks.progress=false")
@@ -127,7 +127,7 @@ def test_a_read_only_disk(driver: Runs, small_disk: Path) -> None:
 WANDB = """
 import os, signal, sys
 from pathlib import Path
-from lab.report.wandb_run import WandbRun
+from lab.loggers.wandb_run import WandbRun
 
 def rows(run, first, last):
     for step in range(first, last):

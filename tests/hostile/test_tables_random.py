@@ -12,8 +12,8 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from lab.data.events import Columns, read_events
 from lab.errors import LabError
+from lab.tasks.recommendation.data.events import Columns, read_events
 
 T = 1396310400
 LETTERS = [*"ab\"',;|: \t.*é数😀\\-_0", "::", '""', "||"]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.data import annotations
-from lab.data.voc import VocDataset
-from lab.data.voc_xml import VocFile, object_names, parse, read_voc
+from lab.data.images import annotations
 from lab.errors import ConfigError, DataError
+from lab.tasks.detection.data.voc import VocDataset
+from lab.tasks.detection.data.voc_xml import VocFile, object_names, parse, read_voc
 from tests.data_factory import make_voc
 
 LABELS = {"cat": 0, "traffic light": 1}

@@ -17,10 +17,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lab.data.lanes import CHUNK, LaneSchedule, LaneSteps
 from lab.models.gru4rec.network import GRU4Rec
 from lab.structures import LaneBatch
-from lab.tasks.optim import make_optimizer
+from lab.tasks.recommendation.data.lanes import CHUNK, LaneSchedule, LaneSteps
+from lab.training.optimizers import make_optimizer
 from tests.unit.data.test_lanes import make_sessions, walk
 
 ITEMS, LANES, NEGATIVES, ALPHA = 40, 6, 25, 0.75

@@ -16,7 +16,7 @@ from lab.errors import CheckpointError
 from lab.models.maskformer.network import MaskFormer
 from lab.models.maskformer.weights import convert, from_official, from_transformers, to_official, to_transformers
 from lab.ops import winograd
-from lab.pretrained import load_pretrained, read_state_dict
+from lab.registry.pretrained import load_pretrained, read_state_dict
 
 SMALL: dict[str, Any] = {
     "num_classes": 5,

@@ -23,8 +23,8 @@ from lab.checkpoint.format import CheckpointReader, Piece
 from lab.checkpoint.rng import rng_state, set_rng_state
 from lab.checkpoint.writer import write_checkpoint
 from lab.errors import CheckpointError
-from lab.tasks.detection import DetectionTask
-from lab.tasks.recommendation import RecommendationTask
+from lab.tasks.detection.task import DetectionTask
+from lab.tasks.recommendation.task import RecommendationTask
 from tests.security.test_gadgets import EVAL, SIZES, SPEC, resign
 
 ARGUMENTS: dict[str, Any] = {

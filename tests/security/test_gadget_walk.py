@@ -21,16 +21,17 @@ import torch
 from lightning.pytorch import Callback, LightningModule
 from torch import nn
 
-from lab import allowed, registry
 from lab.config import definitions, signatures, sources
 from lab.data.datamodule import DataModule
 from lab.errors import ConfigError
+from lab.registry import allowed
+from lab.registry import models as registry
 
 PACKAGES = ("torch", "torchvision", "timm", "transformers", "lab", "lightning")
 LOADED = (
     *PACKAGES,
-    "lab.experiment",
-    "lab.launch.parent",
+    "lab.experiment.fit",
+    "lab.cli.main",
     "lightning.pytorch",
     "timm.optim",
     "timm.utils",
@@ -78,7 +79,7 @@ def paths(roots: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
         for key, value in public(module):
             path = f"{name}.{key}"
             if inspect.ismodule(value):
-                if value.__name__ != path:  # an attribute walk: torch.os, torchvision.torch, lab.tasks.base.torch
+                if value.__name__ != path:  # an attribute walk: torch.os, torchvision.torch, lab.training.task.torch
                     yield from (
                         (f"{path}.{below}", thing)
                         for below, thing in public(value)

@@ -16,17 +16,17 @@ import pytest
 import torch
 
 import lab
-from lab.allowed import sealed
-from lab.assembly import build_data
 from lab.checkpoint.access import StateAccess
 from lab.checkpoint.writer import write_checkpoint
 from lab.config.compose import compose_config
 from lab.errors import CheckpointError, ConfigError, LabError
+from lab.experiment.assembly import build_data
 from lab.launch.targets import check_targets
-from lab.registry import create_model
-from lab.tasks.detection import DetectionTask
-from lab.tasks.recommendation import RecommendationTask
-from lab.tasks.segmentation import SegmentationTask
+from lab.registry.allowed import sealed
+from lab.registry.models import create_model
+from lab.tasks.detection.task import DetectionTask
+from lab.tasks.recommendation.task import RecommendationTask
+from lab.tasks.segmentation.task import SegmentationTask
 
 MARKER = "@marker"
 EVIL = "@evil"
@@ -39,9 +39,9 @@ GADGETS: dict[str, dict[str, Any]] = {
     "torch.utils.collect_env.run": {"_args_": [["touch", MARKER]]},
     "torch.serialization.load": LOAD,
     "torchvision.torch.load": LOAD,
-    "lab.tasks.base.torch.hub.load": {"_args_": ["@folder", "entry"], "source": "local"},
-    "lab.files.write_text": {"path": MARKER, "content": "x"},
-    "lab.files.remove": {"path": "@kept"},
+    "lab.training.task.torch.hub.load": {"_args_": ["@folder", "entry"], "source": "local"},
+    "lab.system.files.write_text": {"path": MARKER, "content": "x"},
+    "lab.system.files.remove": {"path": "@kept"},
     # the shell and Python itself
     "os.system": SHELL,
     "posix.system": SHELL,
@@ -61,9 +61,9 @@ GADGETS: dict[str, dict[str, Any]] = {
     "torch.fx.graph_module.exec": CODE,
     "timm.models.os.system": SHELL,
     "transformers.os.system": SHELL,
-    "lab.registry.importlib.import_module": {"_args_": ["antigravity"]},
-    "lab.pretrained.os.remove": {"_args_": ["@kept"]},
-    "lab.building.functools.partial": {"_args_": [print]},
+    "lab.registry.models.importlib.import_module": {"_args_": ["antigravity"]},
+    "lab.registry.pretrained.os.remove": {"_args_": ["@kept"]},
+    "lab.registry.build.functools.partial": {"_args_": [print]},
     "lab.launch.workers.subprocess.getoutput": SHELL,
     # pickles, archives and code in files
     "torch.load": LOAD,
@@ -104,17 +104,17 @@ GADGETS: dict[str, dict[str, Any]] = {
     "lightning.fabric.utilities.cloud_io._load": {"_args_": [EVIL]},
     # lab's own functions and classes of no allowed kind
     "lab.build": {"_args_": [{}]},
-    "lab.building.build": {"_args_": [{}]},
-    "lab.registry.create_model": {"_args_": ["hf-hub:owner/name"]},
-    "lab.pretrained.read_state_dict": {"_args_": [EVIL]},
+    "lab.registry.build.build": {"_args_": [{}]},
+    "lab.registry.models.create_model": {"_args_": ["hf-hub:owner/name"]},
+    "lab.registry.pretrained.read_state_dict": {"_args_": [EVIL]},
     "lab.checkpoint.writer.write_checkpoint": {"_args_": [MARKER, {}, {}, 0]},
-    "lab.files.replace_folder": {"_args_": ["@kept", MARKER]},
-    "lab.launch.parent.main": {},
+    "lab.system.files.replace_folder": {"_args_": ["@kept", MARKER]},
+    "lab.cli.main.main": {},
     "lab.launch.jobs.Job": {"_args_": ["fit", {}]},
     "lab.run_directory.RunDirectory": {"_args_": [MARKER]},
-    "lab.report.metrics_csv.MetricsCSV": {"_args_": [MARKER]},
-    "lab.tasks.detection.DetectionTask": {},
-    "lab.tasks.detection.DetectionTask.load_from_checkpoint": {"_args_": [EVIL]},
+    "lab.loggers.metrics_csv.MetricsCSV": {"_args_": [MARKER]},
+    "lab.tasks.detection.task.DetectionTask": {},
+    "lab.tasks.detection.task.DetectionTask.load_from_checkpoint": {"_args_": [EVIL]},
     "lab.__main__": {},
 }
 
@@ -258,10 +258,10 @@ def test_a_checkpoint_names_only_what_speaks_the_protocol_of_its_task(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is told before anything is constructed."""
-    monkeypatch.setattr("lab.building._construct", lambda *_: pytest.fail("something was constructed"))
+    monkeypatch.setattr("lab.registry.build._construct", lambda *_: pytest.fail("something was constructed"))
     for target in ("resnet18", "swin_tiny", "sasrec", "maskformer_tiny", "torch.nn.Linear", "timm:resnet18"):
         assert "is no detector" in refused(checkpoint(folder, {"_target_": target}))
-    for target in ("lab.data.coco.CocoDataModule", "torch.optim.AdamW", "lab.callbacks.ema.EMA"):
+    for target in ("lab.tasks.detection.data.coco.CocoDataModule", "torch.optim.AdamW", "lab.callbacks.ema.EMA"):
         assert "may not be named by a checkpoint" in refused(checkpoint(folder, {"_target_": target}))
     spec = {**SPEC, "task": "segmentation"}
     path = checkpoint(folder, {"_target_": "detr_tiny"}, spec, "SegmentationTask")
@@ -289,7 +289,7 @@ def test_a_backbone_that_a_checkpoint_names_is_neither_fetched_nor_filled(
 ) -> None:
     """Names that networks hand on to ``create_model``: nothing is fetched, no file of weights is read."""
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was asked"))
-    monkeypatch.setattr("lab.registry.load_pretrained", lambda *_, **__: pytest.fail("weights were read"))
+    monkeypatch.setattr("lab.registry.models.load_pretrained", lambda *_, **__: pytest.fail("weights were read"))
     net = {"_target_": "detr_resnet50", **SIZES, "num_encoder_layers": 1}
     assert "could not be fetched" in refused(checkpoint(folder, {**net, "backbone": "hf-hub:owner/name"}))
     for options in ({"pretrained": str(folder / "evil.pt")}, {"pretrained": True}):
@@ -337,7 +337,7 @@ def resign(path: Path) -> None:
 EXTENSION = """
 from torch import load as load_it
 from torch import nn
-from lab.registry import register, register_model
+from lab.registry.models import register, register_model
 from lab.data.datamodule import DataModule
 import their_helpers
 
@@ -394,8 +394,8 @@ def test_a_package_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         command(f"ext_of_gadgets.{name}", **arguments)
     assert "ext_of_gadgets" not in sys.modules  # the command line read its text alone
 
-    lab.registry.allow_package("ext_of_gadgets")
-    lab.registry.allow_package("ext_refused")
+    lab.registry.models.allow_package("ext_of_gadgets")
+    lab.registry.models.allow_package("ext_refused")
     with pytest.raises(ConfigError, match="may not be named"):
         lab.build({"_target_": "ext_refused.Plain"})  # refused by its text: it would end this process
     for name in wrong:
@@ -416,7 +416,7 @@ def test_a_package_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("thing", [lambda: None, 3, "text", {}.get])
 def test_only_what_a_path_can_name_is_registered(thing: Any) -> None:
     with pytest.raises(ConfigError, match="at the top level of a module"):
-        lab.registry.register(thing)
+        lab.registry.models.register(thing)
 
 
 def test_a_network_of_a_folder_stands_in_checkpoints_by_its_architecture(folder: Path) -> None:

@@ -16,12 +16,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lab.assembly import check_weights
+from lab.checkpoint.unpickling import reason_of
 from lab.errors import CheckpointError
-from lab.pretrained import load_pretrained, read_state_dict
-from lab.registry import create_model, load_weights
-from lab.unpickling import reason_of
-from lab.weights import unwrap
+from lab.experiment.assembly import check_weights
+from lab.registry.models import create_model, load_weights
+from lab.registry.pretrained import load_pretrained, read_state_dict
+from lab.registry.weights import unwrap
 
 
 def refused(path: Path | str) -> str:

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from lab import build
-from lab.building import taken_arguments
 from lab.errors import ConfigError, LabError, RegistryError
-from lab.registry import allow_package, register
+from lab.registry.build import taken_arguments
+from lab.registry.models import allow_package, register
 
 
 @register
@@ -136,9 +136,9 @@ def test_everything_is_checked_before_anything_is_built(monkeypatch: pytest.Monk
         "torch.load",
         "torch.hub.load",
         "torch.utils.cpp_extension.load_inline",
-        "lab.registry.importlib.import_module",
-        "lab.pretrained.os.remove",
-        "lab.building.Callable",
+        "lab.registry.models.importlib.import_module",
+        "lab.registry.pretrained.os.remove",
+        "lab.registry.build.Callable",
     ],
 )
 def test_nothing_outside_of_the_allowed_packages(target: str) -> None:

@@ -20,10 +20,10 @@ HEAVY = ("torch", "torchvision", "lightning", "transformers", "timm", "datasets"
         "import lab",
         "import lab; assert lab.list_models()",
         "import lab.errors",
-        "import lab.registry",
+        "import lab.registry.models",
         "import lab.run_directory",
         "import lab.config.checks, lab.config.compose, lab.config.schemas, lab.config.signatures",
-        "import lab.launch.parent, lab.launch.multirun, lab.launch.usage",
+        "import lab.cli.main, lab.sweeps.grid, lab.cli.usage",
         "from lab.config.compose import compose_config; compose_config([])",
     ],
 )

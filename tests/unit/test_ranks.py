@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lab.errors import ConfigError
-from lab.ranks import Place, external_place
+from lab.system.ranks import Place, external_place
 
 TORCHRUN = {
     "RANK": "5",

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 import lab
-from lab import registry
 from lab.errors import CheckpointError, ConfigError, RegistryError
+from lab.registry import models as registry
 
 
 class Tiny(nn.Module):
@@ -139,7 +139,7 @@ def test_a_duplicate_names_both_places(tmp_path: Path, monkeypatch: pytest.Monke
     register_tiny()  # the same line again: a reload
     for module, name in (("first_package", "tiny"), ("second_package", "resnet50")):
         (tmp_path / f"{module}.py").write_text(
-            f"from lab.registry import register_model\n\n\n@register_model\ndef {name}():\n    return None\n"
+            f"from lab.registry.models import register_model\n\n\n@register_model\ndef {name}():\n    return None\n"
         )
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(RegistryError, match=r"'tiny' is registered twice: in .*test_registry.*first_package.py:4"):
@@ -150,7 +150,7 @@ def test_a_duplicate_names_both_places(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_users_package_registers_on_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "third_package.py").write_text(
-        "from torch import nn\nfrom lab.registry import register_model\n\n\n@register_model\n"
+        "from torch import nn\nfrom lab.registry.models import register_model\n\n\n@register_model\n"
         "def their_model(width: int = 3):\n    return nn.Linear(width, width)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))

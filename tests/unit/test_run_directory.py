@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from lab.files import write_text
-from lab.run_directory import NOT_IN_HASH, RunDirectory, run_name, sources_fingerprint
+from lab.run_directory import NOT_IN_HASH, RunDirectory, run_name
+from lab.system.files import write_text
+from lab.system.provenance import sources_fingerprint
 
 CONFIG: dict[str, Any] = {
     "seed": 0,
@@ -76,7 +77,7 @@ def begun(path: Path) -> RunDirectory:
 
 def other_process(path: Path, code: str) -> str:
     script = f"""from pathlib import Path
-from lab.files import write_text
+from lab.system.files import write_text
 from lab.run_directory import RunDirectory
 run = RunDirectory(Path({str(path)!r}))
 {code}"""

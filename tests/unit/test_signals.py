@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.signals import Interrupted, SignalWatch
+from lab.system.signals import Interrupted, SignalWatch
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,7 +58,7 @@ def test_after_an_import_that_would_hide_it(tmp_path: Path) -> None:
     (tmp_path / "hides.py").write_text(HIDES)
     (tmp_path / "outer.py").write_text("import hides\n")
     code = (
-        "import time\nfrom lab.signals import run_watched\n"
+        "import time\nfrom lab.system.signals import run_watched\n"
         "def command():\n    import outer, sys\n    print(sys.modules['hides'].MARK, flush=True)\n    time.sleep(20)\n"
         "import sys; sys.exit(run_watched(command))"
     )
@@ -67,7 +67,7 @@ def test_after_an_import_that_would_hide_it(tmp_path: Path) -> None:
 
 def test_a_training_inside_an_import_can_be_interrupted(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(
-        "import os, signal, time\nfrom lab.signals import SignalWatch, Interrupted\n"
+        "import os, signal, time\nfrom lab.system.signals import SignalWatch, Interrupted\n"
         "try:\n    with SignalWatch():\n        os.kill(os.getpid(), signal.SIGINT)\n        time.sleep(20)\n"
         "except Interrupted:\n    print('interrupted')\n"
     )
@@ -77,7 +77,7 @@ def test_a_training_inside_an_import_can_be_interrupted(tmp_path: Path) -> None:
 def test_after_a_destructor(tmp_path: Path) -> None:
     code = """
 import os, signal, sys, time
-from lab.signals import run_watched
+from lab.system.signals import run_watched
 class Thing:
     def __del__(self):
         os.kill(os.getpid(), signal.SIGTERM)
@@ -95,7 +95,7 @@ sys.exit(run_watched(command))
 def test_silence_at_the_interpreter_s_end(tmp_path: Path) -> None:
     code = """
 import atexit, os, signal, sys, time
-from lab.signals import run_watched
+from lab.system.signals import run_watched
 def leave():
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(20)
@@ -111,7 +111,7 @@ sys.exit(run_watched(command))
 def test_a_main_thread_that_never_sees_a_signal_ends_unless_it_trains(tmp_path: Path, deferred: bool) -> None:
     code = f"""
 import ctypes, os, signal, sys, threading
-from lab import signals
+from lab.system import signals
 signals._STUCK = 0.3
 def command():
     signals.end_when_stuck()

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from lab.launch import jobs
-from lab.ranks import Place
-from lab.storage import StorageError, explain
+from lab.system.ranks import Place
+from lab.system.storage import StorageError, explain
 
 
 def raised(error: Exception, cause: Exception | None = None, context: Exception | None = None) -> Exception:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lab.models.baselines.memory import Memory
-from lab.registry import register_model
+from lab.registry.models import register_model
 from lab.structures import SequenceBatch
 
 

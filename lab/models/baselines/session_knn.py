@@ -23,7 +23,7 @@ from torch import Tensor
 from lab.errors import ConfigError, closest
 from lab.models.baselines.memory import Memory
 from lab.ranges import AtMost, Ge, NonNegative, OneOf, Positive
-from lab.registry import register_model
+from lab.registry.models import register_model
 from lab.structures import Movable, SequenceBatch
 
 Floats = npt.NDArray[np.float64]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lab.errors import ConfigError
 from lab.models.conv_stem.network import ConvStem
-from lab.registry import register_model
+from lab.registry.models import register_model
 
 
 @register_model

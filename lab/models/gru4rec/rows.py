@@ -9,7 +9,7 @@ the step, and sparse tensors fit neither strategies nor compilers. There are thr
 - No ``grad`` at all: the rows' gradients are handed to the optimizer as ``weight.row_gradients``, where nobody else
   wants to see gradients (``weight.private_gradients``): one process, no clipping, no gradient scaler.
 
-``lab.tasks.optim.Adagrad`` sets both attributes.
+``lab.training.row_adagrad.Adagrad`` sets both attributes.
 """
 
 from __future__ import annotations

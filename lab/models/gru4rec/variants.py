@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from lab.building import check_arguments
 from lab.models.gru4rec.network import GRU4Rec
-from lab.registry import register_model
+from lab.registry.build import check_arguments
+from lab.registry.models import register_model
 
 
 @register_model(converter="lab.models.gru4rec.weights.convert")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from lab.building import check_arguments
 from lab.models.maskformer.network import MaskFormer
-from lab.registry import register_model
+from lab.registry.build import check_arguments
+from lab.registry.models import register_model
 
 
 def build_variant(name: str, overrides: dict[str, Any], **defaults: Any) -> MaskFormer:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lab.errors import CheckpointError
-from lab.renaming import Rules, rename, reverse
+from lab.registry.renaming import Rules, rename, reverse
 
 StateDict = Mapping[str, Tensor]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lab.models.resnet.network import NormName, ResNet, ResNetFeatures
-from lab.registry import register_model
+from lab.registry.models import register_model
 
 Stages = Sequence[int]
 Dilation = Sequence[bool]

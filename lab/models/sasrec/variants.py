@@ -6,7 +6,7 @@ from typing import Annotated
 
 from lab.models.sasrec.network import SASRec
 from lab.ranges import Divides, Dropout, Layers, OneOf, Positive, Probability, Size
-from lab.registry import register_model
+from lab.registry.models import register_model
 
 
 @register_model(converter="lab.models.sasrec.weights.convert")

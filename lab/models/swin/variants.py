@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lab.models.swin.network import SwinFeatures, SwinTransformer
-from lab.registry import register_model
+from lab.registry.models import register_model
 
 Stages = Sequence[int]
 

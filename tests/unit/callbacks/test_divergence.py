@@ -12,12 +12,12 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lab.assembly import QUIET
 from lab.callbacks.divergence import Divergence, _Step
 from lab.callbacks.run_state import RunState
 from lab.callbacks.steps import StepLog
 from lab.checkpoint.format import CheckpointReader
 from lab.errors import Diverged
+from lab.experiment.assembly import QUIET
 
 NAN = float("nan")
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lab.assembly import QUIET
 from lab.callbacks.ema import EMA
+from lab.experiment.assembly import QUIET
 
 
 class Toy(pl.LightningModule):

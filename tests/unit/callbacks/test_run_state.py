@@ -12,11 +12,11 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lab.assembly import QUIET
 from lab.callbacks.checkpoint import start_at
 from lab.callbacks.run_state import RunState
 from lab.checkpoint.format import CheckpointReader
 from lab.errors import CheckpointError
+from lab.experiment.assembly import QUIET
 
 
 class Toy(pl.LightningModule):

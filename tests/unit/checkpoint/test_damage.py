@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from lab.checkpoint.format import CheckpointReader, Piece
 from lab.checkpoint.writer import write_checkpoint
 from lab.errors import CheckpointError
-from lab.pretrained import read_state_dict
+from lab.registry.pretrained import read_state_dict
 
 FILES = ("index.json", "rank-00000.safetensors", "state.pt")
 

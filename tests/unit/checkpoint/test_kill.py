@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from lab import files
 from lab.checkpoint.format import CheckpointReader, Piece
 from lab.checkpoint.writer import write_checkpoint
 from lab.errors import CheckpointError
-from lab.files import restore_folders
+from lab.system import files
+from lab.system.files import restore_folders
 
 AUDITED = ("os.", "open", "shutil.", "ctypes.", "glob.")
 

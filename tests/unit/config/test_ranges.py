@@ -15,7 +15,7 @@ from lab.config.compose import config_dir
 from lab.config.signatures import Signature, _fields, check_arguments, find_signature, look_up
 from lab.errors import ConfigError
 from lab.launch.targets import FROM_DATA
-from lab.registry import is_model, model_entry
+from lab.registry.models import is_model, model_entry
 
 SOURCE = """
 from __future__ import annotations

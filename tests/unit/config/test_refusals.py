@@ -236,7 +236,9 @@ def test_near_checkpoints_and_runs_are_named(refused: Refuse, tmp_path: Path) ->
 
 
 def test_a_model_and_data_of_different_tasks(refused: Refuse, mine: Write) -> None:
-    folder = mine("data/words", "tasks: [language]\n_target_: lab.data.shapes_module.ShapesDataModule\nbatch_size: 4\n")
+    folder = mine(
+        "data/words", "tasks: [language]\n_target_: lab.tasks.detection.data.shapes.ShapesDataModule\nbatch_size: 4\n"
+    )
     line = refused("data=words", dirs=[folder])
     assert "model=detr_tiny needs data for detection, data=words gives language" in line
     assert "mine/data/words.yaml" in line

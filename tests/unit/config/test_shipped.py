@@ -61,8 +61,8 @@ def test_models_and_recipes_keep_rates_in_options_of_their_own(path: Path) -> No
 def test_detr_trains_only_its_backbone_at_the_lower_rate(checked: Callable[..., Composed]) -> None:
     import torch
 
-    from lab.registry import build
-    from lab.tasks.optim import parameter_groups
+    from lab.registry.models import build
+    from lab.training.optimizers import parameter_groups
 
     config = checked("model=detr").config
     with torch.device("meta"):
@@ -85,7 +85,7 @@ def test_every_model_runs_on_the_meta_device(path: Path, checked: Callable[..., 
     """As ``check=true`` runs it, on the data that it chooses itself, or on generated scenes."""
     import torch
 
-    from lab.assembly import build_data, build_task
+    from lab.experiment.assembly import build_data, build_task
 
     config = checked(f"model={path.stem}", "data.batch_size=2").config
     data = build_data(config)

@@ -140,8 +140,8 @@ def test_arguments_are_checked(arguments: dict[str, object], problem: str | None
 
 
 def test_the_text_says_what_python_says() -> None:
-    from lab.data.coco import CocoDataModule
     from lab.models.detr.network import DETR
+    from lab.tasks.detection.data.coco import CocoDataModule
 
     for kind in (DETR, CocoDataModule):
         signature = find_signature(f"{kind.__module__}.{kind.__name__}")

@@ -8,7 +8,7 @@ import pytest
 
 from lab.config.compose import compose_config
 from lab.config.spelling import obstacle, spelled
-from lab.launch.multirun import expand
+from lab.sweeps.grid import expand
 
 TEXTS = [
     "/x/数据",

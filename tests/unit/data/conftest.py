@@ -13,7 +13,7 @@ def fresh_state(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
     """Keep the user's cache out of the tests and forget which problems were reported."""
     import datasets
 
-    from lab.data import annotations
+    from lab.data.images import annotations
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets_cache"))
     monkeypatch.setattr(annotations, "_reported", set())

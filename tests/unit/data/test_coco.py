@@ -12,11 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from lab.data.coco import CocoDataset, label_names
-from lab.data.collate import collate_detection
-from lab.data.fingerprint import coco_fingerprint
-from lab.data.transforms import DetectionTransform
+from lab.data.images.fingerprint import coco_fingerprint
+from lab.data.images.resizing import DetectionTransform
 from lab.errors import ConfigError, DataError
+from lab.tasks.detection.data.coco import CocoDataset, label_names
+from lab.tasks.detection.data.collate import collate_detection
 from tests.data_factory import make_coco, truncate
 
 
@@ -258,7 +258,7 @@ def test_cache_images_changes_nothing(tmp_path):
 
 
 def test_fingerprint_needs_no_torch():
-    code = "import sys; import lab.data.fingerprint; assert not {'torch', 'datasets', 'PIL'} & set(sys.modules)"
+    code = "import sys; import lab.data.images.fingerprint; assert not {'torch', 'datasets', 'PIL'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

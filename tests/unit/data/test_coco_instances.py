@@ -14,14 +14,14 @@ import pytest
 import torch
 
 import lab
-from lab.data.coco import CocoDataset
-from lab.data.coco_instances import InstancesDataModule, InstancesDataset
-from lab.data.collate import collate_segmentation
 from lab.errors import ConfigError, DataError
-from lab.metrics.masks import MaskMAP
-from lab.metrics.segmentation import PanopticQuality, SemanticMetrics
 from lab.ops.images import normalize_images
 from lab.structures import NO_SEGMENT, Instances, SegmentationBatch, SegmentationTruth, Segments
+from lab.tasks.detection.data.coco import CocoDataset
+from lab.tasks.segmentation.data.coco_instances import InstancesDataModule, InstancesDataset
+from lab.tasks.segmentation.data.collate import collate_segmentation
+from lab.tasks.segmentation.mask_ap import MaskMAP
+from lab.tasks.segmentation.metrics import PanopticQuality, SemanticMetrics
 from tests.data_factory import make_coco, make_panoptic
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own

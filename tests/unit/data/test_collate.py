@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lab.data.collate import collate_detection
 from lab.structures import DetectionSample, DetectionTruth
+from lab.tasks.detection.data.collate import collate_detection
 
 
 def make_sample(height: int, width: int, num_boxes: int, image_id: int, with_truth: bool = False) -> DetectionSample:

@@ -9,9 +9,17 @@ import numpy as np
 import pandas
 import pytest
 
-from lab.data.events import Columns, Events, known_only, read_events, split_by_time, with_support, without_repeats
-from lab.data.sessions_synthetic import SyntheticSessionsDataModule
 from lab.errors import DataError
+from lab.tasks.recommendation.data.events import (
+    Columns,
+    Events,
+    known_only,
+    read_events,
+    split_by_time,
+    with_support,
+    without_repeats,
+)
+from lab.tasks.recommendation.data.sessions_synthetic import SyntheticSessionsDataModule
 
 COLUMNS = Columns("session", "item", "time")
 

@@ -10,10 +10,10 @@ import torch
 from omegaconf import OmegaConf
 
 from lab.config.compose import config_dir
-from lab.data.coco import CocoDataModule
-from lab.data.files_module import Augmentation
-from lab.data.voc import VocDataModule
 from lab.errors import ConfigError, DataError
+from lab.tasks.detection.data.coco import CocoDataModule
+from lab.tasks.detection.data.module import Augmentation
+from lab.tasks.detection.data.voc import VocDataModule
 from tests.data_factory import make_coco, make_voc
 
 TRAIN = {"annotations": "annotations/instances_train2017.json", "images": "train2017"}

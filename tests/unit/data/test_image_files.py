@@ -16,17 +16,18 @@ import torch
 from PIL import Image
 from PIL.Image import Transpose
 
-from lab.data.coco import CocoDataset
-from lab.data.coco_instances import InstancesDataset
 from lab.data.folders import leads_out, list_files, stored_name
-from lab.data.image_files import MAX_PIXELS, ImageFileError, read_image, read_image_header, to_rgb
-from lab.data.images import ImageFolder, find_images
-from lab.data.label_maps import label_header, read_ids
-from lab.data.segfolder import FolderSegmentation
-from lab.data.segmentation_transforms import SegmentationTransform
-from lab.data.transforms import DetectionTransform, resized_size, sample_generator
+from lab.data.images.files import find_images
+from lab.data.images.opening import MAX_PIXELS, ImageFileError, read_image, read_image_header, to_rgb
+from lab.data.images.resizing import DetectionTransform, resized_size, sample_generator
 from lab.errors import DataError
-from lab.predicting.base import ImagePredictor
+from lab.tasks.detection.data.coco import CocoDataset
+from lab.tasks.detection.data.files import ImageFolder
+from lab.tasks.segmentation.data.coco_instances import InstancesDataset
+from lab.tasks.segmentation.data.folder import FolderSegmentation
+from lab.tasks.segmentation.data.label_maps import label_header, read_ids
+from lab.tasks.segmentation.data.transforms import SegmentationTransform
+from lab.training.predictor import ImagePredictor
 from tests.data_factory import make_coco, make_image, make_label_map, make_segfolder
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -261,7 +262,7 @@ def test_only_one_place_opens_images() -> None:
         for line in path.read_text(encoding="utf-8").splitlines()
         if opens.search(line)
     ]
-    assert found == ["lab/data/image_files.py: with Image.open(path, formats=_known_formats()) as image:"]
+    assert found == ["lab/data/images/opening.py: with Image.open(path, formats=_known_formats()) as image:"]
 
 
 def test_names_that_lead_out(tmp_path: Path) -> None:

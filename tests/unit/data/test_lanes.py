@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from lab.data.lanes import CHUNK, LaneBatches, LaneSchedule, LaneSteps, only
 from lab.data.loader import TrainStream
 from lab.errors import ConfigError, DataError
 from lab.structures import LaneBatch
+from lab.tasks.recommendation.data.lanes import CHUNK, LaneBatches, LaneSchedule, LaneSteps, only
 
 Walk = list[list[tuple[int, int, bool]]]
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from lab.data.collate import collate_detection
 from lab.data.datamodule import LoadPlan
 from lab.data.loader import TrainStream
 from lab.data.sampler import TrainBatches
-from lab.data.shapes import ShapesDataset
-from lab.data.shapes_module import ShapesDataModule
+from lab.data.scenes.shapes import ShapesDataset
+from lab.tasks.detection.data.collate import collate_detection
+from lab.tasks.detection.data.shapes import ShapesDataModule
 
 
 def module(plan: LoadPlan, **options: Any) -> ShapesDataModule:

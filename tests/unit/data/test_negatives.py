@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from lab.data.negatives import NegativeSampler
 from lab.errors import ConfigError, DataError
 from lab.ops.hashing import uniform
+from lab.tasks.recommendation.data.negatives import NegativeSampler
 
 # Four sequences over seven items; the third is empty, the last holds an item twice.
 ITEMS, OFFSETS = [1, 2, 7, 3, 4, 4], [0, 3, 4, 4, 6]

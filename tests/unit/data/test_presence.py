@@ -12,15 +12,15 @@ import pytest
 from PIL import Image
 
 from lab.data.class_names import distinct_names
-from lab.data.coco import CocoDataModule
-from lab.data.coco_instances import InstancesDataModule
-from lab.data.coco_panoptic import PanopticDataModule
 from lab.data.presence import FEW, describe_presence, spread
-from lab.data.segfolder import FolderDataModule
-from lab.data.sessions import SessionsDataModule
-from lab.data.shapes_module import ShapesDataModule
-from lab.data.voc import VocDataModule
 from lab.errors import ConfigError, DataError
+from lab.tasks.detection.data.coco import CocoDataModule
+from lab.tasks.detection.data.shapes import ShapesDataModule
+from lab.tasks.detection.data.voc import VocDataModule
+from lab.tasks.recommendation.data.sessions import SessionsDataModule
+from lab.tasks.segmentation.data.coco_instances import InstancesDataModule
+from lab.tasks.segmentation.data.coco_panoptic import PanopticDataModule
+from lab.tasks.segmentation.data.folder import FolderDataModule
 from tests.data_factory import make_coco, make_panoptic, make_segfolder, make_voc
 
 ALL = ("train", "val", "test")
@@ -94,7 +94,7 @@ def test_classes_without_a_pixel(tmp_path: Path) -> None:
 
 
 def test_only_as_many_maps_are_read_as_are_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lab.data.segmentation.MOST_PIXELS", 24 * 30)
+    monkeypatch.setattr("lab.tasks.segmentation.data.dataset.MOST_PIXELS", 24 * 30)
     data = segfolder(tmp_path, class_names=["a", "b", "c", "never"])
     said = "1 of 4 classes have no pixel in the 1 of 2 label maps looked at (never): they cannot be learnt"
     assert describe_presence(data, ("train",)) == [f"training: {said}"]

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from lab.building import build
 from lab.config.checks import DATA_METADATA, check_config
 from lab.config.compose import compose_config
 from lab.data.datamodule import LoadPlan
-from lab.data.interactions import InteractionsDataModule
-from lab.data.recommendation import RecommendationDataModule
-from lab.data.sequences import Sequences
-from lab.data.sessions import SessionsDataModule
-from lab.data.sessions_synthetic import SyntheticSessionsDataModule
 from lab.errors import ConfigError, DataError
+from lab.registry.build import build
 from lab.structures import LaneBatch, SequenceBatch
+from lab.tasks.recommendation.data.interactions import InteractionsDataModule
+from lab.tasks.recommendation.data.module import RecommendationDataModule
+from lab.tasks.recommendation.data.sequences import Sequences
+from lab.tasks.recommendation.data.sessions import SessionsDataModule
+from lab.tasks.recommendation.data.sessions_synthetic import SyntheticSessionsDataModule
 
 DAY = 86400
 # (user, item, day): u3 has two events and is only trained on; "late" stands in held-out events alone.

@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from lab.data.coco_panoptic import PanopticDataModule, PanopticDataset
-from lab.data.label_maps import LabelTable, read_ids
-from lab.data.segfolder import FolderDataModule, FolderSegmentation
 from lab.errors import ConfigError, DataError
 from lab.structures import NO_SEGMENT
+from lab.tasks.segmentation.data.coco_panoptic import PanopticDataModule, PanopticDataset
+from lab.tasks.segmentation.data.folder import FolderDataModule, FolderSegmentation
+from lab.tasks.segmentation.data.label_maps import LabelTable, read_ids
 from tests.data_factory import make_label_map, make_panoptic, make_segfolder, truncate
 
 NAMES = ("zero", "one", "two")

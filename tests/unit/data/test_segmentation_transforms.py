@@ -10,15 +10,17 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from lab.data import draws, segmentation_transforms
-from lab.data.collate import collate_segmentation
-from lab.data.segmentation_transforms import SegmentationTransform, distort_color
-from lab.data.segments import drop_empty, merge_classes
-from lab.data.shapes import ShapesDataset, semantic_mask
-from lab.data.shapes_module import ShapesDataModule
-from lab.data.transforms import sample_generator
+from lab.data.images import draws
+from lab.data.images.resizing import sample_generator
+from lab.data.scenes.shapes import ShapesDataset, semantic_mask
 from lab.errors import ConfigError
 from lab.structures import NO_SEGMENT, SegmentationSample
+from lab.tasks.detection.data import shapes as shapes_of_detection
+from lab.tasks.segmentation.data import transforms as segmentation_transforms
+from lab.tasks.segmentation.data.collate import collate_segmentation
+from lab.tasks.segmentation.data.segments import drop_empty, merge_classes
+from lab.tasks.segmentation.data.shapes import ShapesDataModule
+from lab.tasks.segmentation.data.transforms import SegmentationTransform, distort_color
 from tests.data_factory import make_image
 
 LABELS = torch.arange(4)
@@ -139,7 +141,7 @@ def test_scenes_have_the_pixels_of_the_detection_benchmark(kind: str) -> None:
         assert len(sample.labels) == (len(wanted.unique()) if kind == "semantic" else len(scene.labels) + 1)
     assert data.spec.thing_labels == (1, 2, 3, 4)
     assert data.spec.class_names[0] == "background"
-    assert data.fingerprint() != ShapesDataModule().fingerprint()
+    assert data.fingerprint() != shapes_of_detection.ShapesDataModule().fingerprint()
 
 
 def test_batches_pad_maps_with_no_segment_and_pack_truth() -> None:
@@ -168,7 +170,7 @@ def test_batches_pad_maps_with_no_segment_and_pack_truth() -> None:
 
 
 def test_an_unknown_task_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"data\.task='pose'"):
-        ShapesDataModule(task="pose")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"data\.task=pose: these scenes are for segmentation"):
+        ShapesDataModule(task="pose")
     with pytest.raises(ConfigError, match=r"data\.segments='instances'"):
-        ShapesDataModule(segments="instances")  # type: ignore[arg-type]
+        ShapesDataModule(segments="instances").dataset("val")  # type: ignore[arg-type]

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from lab.data.loader import eval_loader
-from lab.data.negatives import NegativeSampler
 from lab.data.sampler import EvalBatches, TrainBatches
-from lab.data.sequences import (
+from lab.structures import SequenceBatch
+from lab.tasks.recommendation.data.negatives import NegativeSampler
+from lab.tasks.recommendation.data.sequences import (
     SequenceDataset,
     Sequences,
     all_windows,
@@ -22,7 +23,6 @@ from lab.data.sequences import (
     query_windows,
     whole_prefixes,
 )
-from lab.structures import SequenceBatch
 
 NUM_ITEMS = 40
 LISTS = [

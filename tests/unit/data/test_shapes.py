@@ -15,9 +15,9 @@ import pytest
 import torch
 from torchvision.ops import box_iou, masks_to_boxes
 
-from lab.data import shapes
-from lab.data.shapes import CLASS_NAMES, ShapesDataset, semantic_mask
-from lab.data.shapes_drawing import Stream, outline
+from lab.data.scenes import shapes
+from lab.data.scenes.drawing import Stream, outline
+from lab.data.scenes.shapes import CLASS_NAMES, ShapesDataset, semantic_mask
 from lab.errors import ConfigError, DataError
 from lab.structures import DetectionSample
 

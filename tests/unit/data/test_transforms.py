@@ -9,7 +9,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from lab.data.transforms import DetectionTransform, adjust_color, resized_size, sample_generator
+from lab.data.images.resizing import DetectionTransform, adjust_color, resized_size, sample_generator
 from lab.errors import ConfigError
 from tests.data_factory import make_image
 

@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-from lab.data.voc import VocDataset
-from lab.data.voc_layout import list_layout
 from lab.errors import DataError
+from lab.tasks.detection.data.voc import VocDataset
+from lab.tasks.detection.data.voc_layout import list_layout
 from tests.data_factory import make_voc, truncate
 
 

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from lab.data.coco import CocoDataModule
-from lab.data.coco_instances import InstancesDataModule
 from lab.data.folders import list_files
 from lab.data.holdout import hold_out
 from lab.data.lists import read_names
-from lab.data.segfolder import FolderSegmentation
-from lab.data.voc import VocDataModule, VocDataset
-from lab.data.voc_layout import find_layout
 from lab.errors import ConfigError, DataError
+from lab.tasks.detection.data.coco import CocoDataModule
+from lab.tasks.detection.data.voc import VocDataModule, VocDataset
+from lab.tasks.detection.data.voc_layout import find_layout
+from lab.tasks.segmentation.data.coco_instances import InstancesDataModule
+from lab.tasks.segmentation.data.folder import FolderSegmentation
 from tests.data_factory import make_coco, make_image, make_segfolder, make_voc
 
 LISTS = {"train": "train", "val": "val", "test": "test"}

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from lab.cli.main import main
 from lab.errors import ConfigError, RunError
-from lab.launch import multirun
-from lab.launch.parent import Prepared, main
-from lab.signals import Interrupted
+from lab.launch.prepare import Prepared
+from lab.sweeps import grid as multirun
+from lab.system.signals import Interrupted
 
 FAILURES: dict[str, tuple[BaseException, str, str]] = {
     "refused": (RunError("in use"), "in use", "refused"),

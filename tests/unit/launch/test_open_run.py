@@ -14,7 +14,8 @@ import yaml
 
 from lab.errors import ConfigError, LabError, RunError
 from lab.launch.jobs import Job
-from lab.launch.parent import Prepared, carry_out, open_run, prepare_job
+from lab.launch.open_run import open_run
+from lab.launch.prepare import Prepared, carry_out, prepare_job
 from lab.run_directory import RunDirectory
 from lab.run_record import read_record
 
@@ -338,7 +339,7 @@ def test_a_run_whose_words_are_lost_is_no_reason_to_measure_other_data(
 
 
 def test_an_earlier_damaged_checkpoint_is_not_replaced(tmp_path: Path) -> None:
-    from lab.experiment import _free_name
+    from lab.experiment.fit import _free_name
 
     names = []
     for _ in range(3):

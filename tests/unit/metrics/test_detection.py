@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from lab.errors import DataError
-from lab.metrics.detection import DetectionMAP
 from lab.structures import DetectionPredictions, DetectionTruth
+from lab.tasks.detection.metrics import DetectionMAP
 from tests.distributed import run_distributed
 
 NAMES = ("circle", "box", "star", "nothing")

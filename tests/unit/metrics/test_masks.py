@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from lab.errors import DataError
-from lab.metrics.masks import MaskMAP, encode
-from lab.metrics.segmentation import PanopticQuality, SemanticMetrics
 from lab.structures import Instances
+from lab.tasks.segmentation.mask_ap import MaskMAP, encode
+from lab.tasks.segmentation.metrics import PanopticQuality, SemanticMetrics
 from tests.distributed import run_distributed
 from tests.unit.metrics.segmentation_scenes import NAMES, THINGS, Scene, maps_of, scene, segments_of, truth_of
 

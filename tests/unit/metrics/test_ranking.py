@@ -14,8 +14,8 @@ from torch import Tensor
 from torchmetrics.retrieval import RetrievalMRR, RetrievalNormalizedDCG, RetrievalRecall
 
 from lab.errors import ConfigError
-from lab.metrics.coverage import Coverage
-from lab.metrics.ranking import GroupedRankingMetrics, RankingMetrics, measure_lists
+from lab.tasks.recommendation.coverage import Coverage
+from lab.tasks.recommendation.metrics import GroupedRankingMetrics, RankingMetrics, measure_lists
 
 DATA = os.environ.get("LAB_DATA_DIR")
 needs_data = pytest.mark.skipif(not DATA, reason="LAB_DATA_DIR is not set")

@@ -21,10 +21,10 @@ from lab.callbacks.run_state import RunState
 from lab.errors import ConfigError
 from lab.models.baselines.popularity import Popularity
 from lab.models.baselines.session_knn import SessionKNN
-from lab.recommend import make_batch
 from lab.structures import DataSpec
-from lab.tasks.base import plain_spec
-from lab.tasks.recommendation import RecommendationTask
+from lab.tasks.recommendation.recommender import make_batch
+from lab.tasks.recommendation.task import RecommendationTask
+from lab.training.task import plain_spec
 from tests.unit.tasks.recommenders import EVAL
 
 DATA = os.environ.get("LAB_DATA_DIR")

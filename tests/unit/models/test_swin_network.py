@@ -22,7 +22,7 @@ from lab.models.swin.windows import (
     make_partition,
     region_mask,
 )
-from lab.pretrained import load_pretrained
+from lab.registry.pretrained import load_pretrained
 
 SMALL: dict[str, Any] = {"embed_dim": 8, "depths": (2, 2), "num_heads": (1, 2), "window_size": 3}
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from lab.errors import DataError
-from lab.ops.ranking import Pairs, rank_first, rank_targets, top_items
-from lab.ops.sampling import draw_outside
+from lab.tasks.recommendation.ranks import Pairs, rank_first, rank_targets, top_items
+from lab.tasks.recommendation.sampling import draw_outside
 
 QUERIES, ITEMS = 13, 40
 

@@ -16,9 +16,9 @@ import lab
 from lab.callbacks.run_state import RunState
 from lab.data.datamodule import DataModule
 from lab.errors import CheckpointError, DataError
-from lab.predicting.recommendation import PARTS, RecommendationPredictor, _merge, _Part
-from lab.recommend import TrainedRecommender, make_batch
 from lab.structures import SequenceBatch
+from lab.tasks.recommendation.predict import PARTS, RecommendationPredictor, _merge, _Part
+from lab.tasks.recommendation.recommender import TrainedRecommender, make_batch
 from tests.unit.tasks.recommenders import NUM_ITEMS, Sums, make_task
 
 HISTORIES = [[1, 2, 3], [12], [5, 5, 1, 9], [2, 7], [11, 10, 9, 8, 7]]

@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from lab.errors import DataError
-from lab.predicting.segmentation import SegmentationPredictor, save_labels, save_panoptic
 from lab.structures import DataSpec, Segments
-from lab.tasks.segmentation import Segmented
+from lab.tasks.segmentation.predict import SegmentationPredictor, save_labels, save_panoptic
+from lab.tasks.segmentation.task import Segmented
 
 NAMES = ("cat", "dog", "sky")
 
@@ -79,7 +79,7 @@ def test_files(tmp_path: Path, panoptic: bool, capsys: pytest.CaptureFixture[str
         classes[:, width // 2 :] = 2
         segments = Segments(torch.where(classes == 2, -1, 0).to(torch.int16), torch.tensor([1]), torch.tensor([0.75]))
         found.append((number, Segmented(classes, segments if panoptic else None)))
-    from lab.data.images import unreadable
+    from lab.data.images.files import unreadable
 
     out = tmp_path / "out"
     looked.write([*found, (unreadable(2), None)], out)
@@ -104,7 +104,7 @@ def test_files(tmp_path: Path, panoptic: bool, capsys: pytest.CaptureFixture[str
 
 
 def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
-    from lab.data.images import unreadable
+    from lab.data.images.files import unreadable
 
     (tmp_path / "bad.jpg").write_bytes(b"no image")
     with pytest.raises(DataError, match="cannot be read as an image"):

@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lab.report.pictures import class_colour, contact_sheet, draw_detections, side_by_side
+from lab.report.canvas import class_colour, contact_sheet
+from lab.tasks.detection.pictures import draw_detections, side_by_side
 
 NAMES = ("cat", "dog", "bird")
 BOX = torch.tensor([[16.0, 24.0, 48.0, 56.0]])

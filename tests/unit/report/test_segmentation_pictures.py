@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from lab.report.pictures import READABLE_SIDE, class_colour
-from lab.report.segmentation_pictures import (
+from lab.report.canvas import READABLE_SIDE, class_colour
+from lab.structures import Segments
+from lab.tasks.segmentation.pictures import (
     OPACITY,
     draw_classes,
     palette,
@@ -15,7 +16,6 @@ from lab.report.segmentation_pictures import (
     truth_and_prediction,
     with_legend,
 )
-from lab.structures import Segments
 
 SIDE = READABLE_SIDE  # large enough not to be enlarged
 

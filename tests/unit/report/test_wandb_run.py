@@ -16,14 +16,14 @@ import wandb
 from PIL import Image
 
 from lab.errors import ConfigError
-from lab.report.wandb_offline import choose_mode, last_step
-from lab.report.wandb_run import WandbRun
+from lab.loggers.wandb_offline import choose_mode, last_step
+from lab.loggers.wandb_run import WandbRun
 
 # Each stage is a process of its own, forked where everything is imported already and W&B has not been started.
 TRAINING = """
 import json, os, signal, sys
-from lab.report.metrics_csv import MetricsCSV
-from lab.report.wandb_run import WandbRun
+from lab.loggers.metrics_csv import MetricsCSV
+from lab.loggers.wandb_run import WandbRun
 
 def train(run_dir, first, last, saved):
     run = WandbRun(run_dir, "p", config={"lr": 0.1}, tags=["a", "b"], group="g", job_type="fit", git_commit="c0ffee")
@@ -175,7 +175,7 @@ def test_without_a_network_an_online_run_is_recorded_offline(
 ) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # the discard port: nobody answers
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setitem(sys.modules["lab.report.wandb_run"]._SETTINGS, "init_timeout", 1.0)
+    monkeypatch.setitem(sys.modules["lab.loggers.wandb_run"]._SETTINGS, "init_timeout", 1.0)
     wandb.teardown()
     run = WandbRun(tmp_path / "run")
     run.log_metrics({"train/loss": 1.0}, step=1)

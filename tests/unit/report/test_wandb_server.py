@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import wandb
 
-from lab.report.metrics_csv import MetricsCSV
-from lab.report.wandb_run import WandbRun
-from lab.report.wandb_server import REPORTING, ServerWatch, allow, answers, silence
+from lab.loggers.metrics_csv import MetricsCSV
+from lab.loggers.wandb_run import WandbRun
+from lab.loggers.wandb_server import REPORTING, ServerWatch, allow, answers, silence
 
 
 @pytest.fixture

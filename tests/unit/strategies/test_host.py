@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.strategies.host import available_memory
+from lab.system.memory import available_memory
 
 
 def write(root: Path, **files: str) -> None:

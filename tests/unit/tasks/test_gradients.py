@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from lab.tasks.gradients import drop_gradients, gradient_norm
-from lab.tasks.optim import make_optimizer
+from lab.training.gradients import drop_gradients, gradient_norm
+from lab.training.optimizers import make_optimizer
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "adamw": {"betas": (0.9, 0.999), "eps": 1e-8},

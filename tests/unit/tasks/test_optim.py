@@ -10,14 +10,9 @@ from torch import nn
 from torch.optim import lr_scheduler as torch_schedules
 
 from lab.errors import ConfigError
-from lab.tasks.optim import (
-    Adagrad,
-    learning_rates,
-    make_optimizer,
-    make_schedule,
-    parameter_groups,
-    warmup_note,
-)
+from lab.training.optimizers import make_optimizer, parameter_groups
+from lab.training.row_adagrad import Adagrad
+from lab.training.schedules import learning_rates, make_schedule, warmup_note
 
 STEPS = 40
 PEAK = 0.3

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lab.tasks.queries import history
-from lab.tasks.recommendation import RecommendationTask
+from lab.tasks.recommendation.queries import history
+from lab.tasks.recommendation.task import RecommendationTask
 from tests.unit.tasks.recommenders import ITEM_COUNTS, NUM_ITEMS, history_of, make_batch, make_task
 
 SEQUENCES = range(17)

@@ -14,16 +14,16 @@ from torch import Tensor, nn
 
 import lab
 from lab.callbacks.run_state import RunState
-from lab.data.collate import collate_segmentation
-from lab.data.shapes_module import ShapesDataModule
 from lab.errors import CheckpointError, ConfigError
 from lab.ops.images import normalize_images
-from lab.registry import allow_package
+from lab.registry.models import allow_package
 from lab.structures import SegmentationBatch, SegmentationTargets
-from lab.tasks.base import plain_spec
-from lab.tasks.recommendation import RecommendationTask
-from lab.tasks.segmentation import SegmentationTask
-from lab.tasks.set_loss import SetLoss
+from lab.tasks.recommendation.task import RecommendationTask
+from lab.tasks.segmentation.data.collate import collate_segmentation
+from lab.tasks.segmentation.data.shapes import ShapesDataModule
+from lab.tasks.segmentation.task import SegmentationTask
+from lab.training.set_loss import SetLoss
+from lab.training.task import plain_spec
 from tests.distributed import run_distributed
 
 allow_package("tests")

@@ -10,10 +10,10 @@ import torch
 import torch.distributed as dist
 
 import lab
-from lab.data.collate import collate_detection
-from lab.data.shapes import ShapesDataset
+from lab.data.scenes.shapes import ShapesDataset
 from lab.ops.images import normalize_images
-from lab.tasks.set_loss import SetLoss
+from lab.tasks.detection.data.collate import collate_detection
+from lab.training.set_loss import SetLoss
 from tests.distributed import run_distributed
 
 ALONE = SimpleNamespace(world_size=1)

@@ -1,0 +1,176 @@
+"""The dataset of annotated image files: rows of a table in, samples of one kind of problem out.
+
+Images are decoded one at a time from their files. A sample is a function of (seed, epoch, index), never of the worker
+or rank that makes it.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from lab.data.images.annotations import BadSamplePolicy
+from lab.data.images.opening import ImageFileError, read_image
+from lab.data.images.resizing import sample_generator
+from lab.data.presence import ClassCounts
+from lab.data.problems import report_problems
+from lab.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from PIL.Image import Image
+
+log = logging.getLogger(__name__)
+
+SampleT = TypeVar("SampleT")
+
+
+class ImageDataset(Generic[SampleT]):
+    """Annotated images on disk, read by the key ``(epoch, index)``; a subclass gives ``_sample``.
+
+    An image that turns out to be damaged only when its pixels are decoded is, under ``on_bad_sample="skip"``, replaced
+    in training by the next one that can be read. In evaluation nothing is replaced, so that no image counts twice: it
+    is evaluated as a black image, whose objects count as missed. Both are logged for each file.
+
+    Args:
+        table: rows with ``image_id``, ``file_name``, ``height``, ``width``, ``unreadable`` and the annotation.
+        folder: where the images are.
+        class_names: the name of each label.
+        train: augment, and leave ``truth`` out; otherwise fill it.
+        on_bad_sample: ``"skip"`` goes on without what cannot be used and says so; ``"error"`` raises.
+        seed: decides, with epoch and index, every random choice.
+        cache_images: keep decoded images (in evaluation: whole samples) in memory, in each worker. For small datasets:
+            it takes 3 bytes for each pixel.
+        source: the annotation file or split, for messages.
+
+    Attributes:
+        class_names: the name of each label.
+        bad_reads: names of the files that this process failed to decode.
+
+    Raises:
+        DataError: see ``report_problems``.
+    """
+
+    def __init__(
+        self,
+        table: Dataset,
+        folder: Path,
+        class_names: tuple[str, ...],
+        train: bool,
+        on_bad_sample: BadSamplePolicy,
+        seed: int,
+        cache_images: bool,
+        source: str,
+    ) -> None:
+        self._table = table
+        self._rows = report_problems(table, on_bad_sample, source, folder, train)
+        self._folder = folder
+        self._source = source
+        self.class_names = class_names
+        self.train = train
+        self.on_bad_sample = on_bad_sample
+        self.seed = seed
+        self.cache_images = cache_images
+        self.bad_reads: list[str] = []
+        self._images: dict[int, Image | Tensor] = {}
+        self._samples: dict[int, SampleT] = {}
+
+    @property
+    @abstractmethod
+    def fixed_size(self) -> bool:
+        """Whether all samples have one size, whatever the stored images have."""
+
+    @abstractmethod
+    def _sample(self, row: dict[str, Any], image: Image | Tensor, generator: torch.Generator) -> SampleT | None:
+        """Return the sample of a row and its decoded image; None (training only) where the annotation is damaged."""
+
+    def __len__(self) -> int:
+        """Return the number of usable images."""
+        return len(self._rows)
+
+    def __getitem__(self, key: tuple[int, int]) -> SampleT:
+        """Return the sample for ``(epoch, index)``.
+
+        Raises:
+            DataError: a file cannot be decoded under ``on_bad_sample="error"``, or no image at all can.
+        """
+        epoch, index = key
+        if index in self._samples:
+            return self._samples[index]
+        for position in range(index, index + len(self)):
+            row = self._table[self._rows[position % len(self)]]
+            image = self._image(row)
+            sample = None if image is None else self._sample(row, image, sample_generator(self.seed, epoch, index))
+            if sample is not None:
+                if self.cache_images and not self.train:
+                    self._samples[index] = sample
+                return sample
+        raise DataError(f"{self._source}: none of the {len(self)} images in {self._folder} can be decoded")
+
+    @property
+    def aspect_ratios(self) -> list[float] | None:
+        """Width / height of each stored image; None where all are equal or the transform makes them so."""
+        if self.fixed_size:
+            return None
+        columns = self._table.select_columns(["height", "width"]).with_format("numpy")[:]
+        ratios = (columns["width"] / columns["height"].clip(min=1))[self._rows].tolist()
+        return None if len(set(ratios)) <= 1 else ratios
+
+    @property
+    def image_ids(self) -> list[int]:
+        """The dataset's own id of each usable image."""
+        columns = self._table.select_columns(["image_id"])[:]
+        return [columns["image_id"][row] for row in self._rows]
+
+    def class_counts(self) -> ClassCounts | None:
+        """Return the objects of each class in the usable images, crowds left out; None where rows do not tell."""
+        if not {"labels", "iscrowd"} <= set(self._table.column_names):
+            return None
+        columns = self._table.select_columns(["labels", "iscrowd"])[:]
+        counts = [0] * len(self.class_names)
+        for row in self._rows:
+            for label, crowd in zip(columns["labels"][row], columns["iscrowd"][row], strict=True):
+                counts[label] += not crowd
+        return ClassCounts(tuple(counts), "object")
+
+    def image_path(self, index: int) -> Path:
+        """Return the file of the image at ``index``."""
+        return self._folder / self._table[self._rows[index]]["file_name"]
+
+    def _image(self, row: dict[str, Any]) -> Image | Tensor | None:
+        """Decode an image: to a tensor in training (faster), by PIL in evaluation (as the reference does)."""
+        if row["image_id"] in self._images:
+            return self._images[row["image_id"]]
+        image = self._decode(row)
+        if self.cache_images and self.train and image is not None:
+            self._images[row["image_id"]] = image
+        return image
+
+    def _decode(self, row: dict[str, Any]) -> Image | Tensor | None:
+        from PIL import Image
+        from torchvision.transforms.v2.functional import pil_to_tensor
+
+        path = self._folder / row["file_name"]
+        try:
+            image = read_image(path, (row["height"], row["width"]))
+        except ImageFileError as error:
+            self._bad_read(path, error, "evaluated as black: its objects are missed")
+            return None if self.train else Image.new("RGB", (row["width"], row["height"]))
+        return pil_to_tensor(image) if self.train else image
+
+    def _bad_read(self, path: Path, error: Exception, in_evaluation: str) -> None:
+        """Raise, or log once for each file, that its pixels cannot be decoded."""
+        if self.on_bad_sample == "error":
+            raise DataError(
+                f"{path} cannot be decoded ({error}); replace the file, or set data.on_bad_sample=skip"
+            ) from error
+        name = path.relative_to(self._folder).as_posix() if path.is_relative_to(self._folder) else str(path)
+        if name not in self.bad_reads:
+            self.bad_reads.append(name)
+            what = "the next image stands in for it" if self.train else in_evaluation
+            log.warning("%s cannot be decoded (%s); %s (%d so far)", path, error, what, len(self.bad_reads))

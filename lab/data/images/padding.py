@@ -1,0 +1,52 @@
+"""From samples to a batch: images padded to one size, boxes and segments packed one after the other.
+
+DETR (Carion et al., 2020) pads at the right and the bottom to the largest height and width of the batch, without
+rounding up to a multiple, and marks the padding in a mask. The rest of the padding rules belongs to the loader, which
+puts images of alike shapes together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from lab.structures import (
+    DetectionTruth,
+    SegmentationTruth,
+)
+
+TruthT = TypeVar("TruthT", DetectionTruth, SegmentationTruth)
+
+
+def pad_images(images: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Stack (3, h_i, w_i) images into (B, 3, H, W), padded with zeros at the right and the bottom.
+
+    Returns:
+        The stack and the mask (B, H, W) bool, True where padded, or None when all images have one size.
+    """
+    shapes = {tuple(image.shape) for image in images}
+    if len(shapes) == 1:
+        return torch.stack(list(images)), None
+    height = max(image.shape[-2] for image in images)
+    width = max(image.shape[-1] for image in images)
+    stack = images[0].new_zeros((len(images), images[0].shape[0], height, width))
+    mask = torch.ones((len(images), height, width), dtype=torch.bool)
+    for row, image in enumerate(images):  # images differ in size: there is nothing to vectorise over
+        stack[row, :, : image.shape[-2], : image.shape[-1]] = image
+        mask[row, : image.shape[-2], : image.shape[-1]] = False
+    return stack, mask
+
+
+def all_or_none(truths: Sequence[TruthT | None]) -> list[TruthT]:
+    """Return the truths of all samples, or nothing where none carries one.
+
+    Raises:
+        ValueError: only some of them carry ``truth``.
+    """
+    present = [truth for truth in truths if truth is not None]
+    if present and len(present) < len(truths):
+        raise ValueError(f"{len(truths) - len(present)} of {len(truths)} samples carry no truth: all need it or none")
+    return present

@@ -1,0 +1,104 @@
+"""``data=shapes``: what the DataModules of the generated scenes share; each kind of problem makes its own samples."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from lab.data.datamodule import DataModule
+from lab.data.scenes.shapes import ShapesDataset
+from lab.errors import ConfigError
+from lab.ranges import AtMost, Count, Ge, Le, Positive, Probability, Seed
+from lab.structures import KeyedDataset
+
+
+class ScenesDataModule(DataModule):
+    """Generated scenes, endless in training, fixed in validation and test.
+
+    A subclass names its ``task`` and makes samples of the scenes.
+
+    Args:
+        batch_size: the global batch.
+        num_workers: loader processes of each rank.
+        seed: of the order and of the training scenes.
+        image_size: side of the square images in pixels.
+        min_shapes: fewest shapes of an image.
+        max_shapes: most shapes of an image.
+        min_side: smallest side of a shape in pixels.
+        max_side: largest side of a shape in pixels.
+        max_overlap: largest IoU of two boxes of an image.
+        num_train: images of an epoch; every epoch has new ones.
+        num_val: images of the validation set.
+        num_test: images of the test set.
+        task: what the samples are for; None is what the class is for.
+        segments: segmentation: see ``ShapesSegmentation``.
+
+    Attributes:
+        masks: whether scenes carry the mask of each shape.
+
+    Raises:
+        ConfigError: ``task`` is another one.
+    """
+
+    masks = False
+
+    def __init__(
+        self,
+        batch_size: Positive = 32,
+        num_workers: Count = 0,
+        seed: Seed = 0,
+        image_size: Annotated[int, Ge(3), Le(1024)] = 64,
+        min_shapes: Annotated[int, Ge(0), AtMost("max_shapes")] = 1,
+        max_shapes: Annotated[int, Ge(0), Le(254)] = 3,
+        min_side: Annotated[int, Ge(3), AtMost("max_side")] = 10,
+        max_side: Annotated[int, Ge(3), AtMost("image_size")] = 32,
+        max_overlap: Probability = 0.5,
+        num_train: Positive = 8192,
+        num_val: Positive = 256,
+        num_test: Positive = 512,
+        task: str | None = None,
+        segments: Literal["semantic", "panoptic"] = "semantic",
+    ) -> None:
+        super().__init__(batch_size, num_workers, seed)
+        if task not in (None, self.task):
+            raise ConfigError(f"data.task={task}: these scenes are for {self.task}")
+        self.segments = segments
+        self.image_size = image_size
+        self.shapes = (min_shapes, max_shapes, min_side, max_side, max_overlap)
+        self.sizes = {"train": num_train, "val": num_val, "test": num_test}
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(3, image_size, image_size)."""
+        return (3, self.image_size, self.image_size)
+
+    def scenes(self, split: str) -> ShapesDataset:
+        """Return the scenes of a split."""
+        min_shapes, max_shapes, min_side, max_side, max_overlap = self.shapes
+        return ShapesDataset(
+            split=split,
+            num_samples=self.sizes[split],
+            image_size=self.image_size,
+            min_shapes=min_shapes,
+            max_shapes=max_shapes,
+            min_side=min_side,
+            max_side=max_side,
+            max_overlap=max_overlap,
+            # Validation and test scenes are the same for every seed: results of several seeds compare.
+            seed=self.seed if split == "train" else 0,
+            masks=self.masks,
+        )
+
+    @abstractmethod
+    def build(self, split: str) -> KeyedDataset:
+        """Return the samples of a split."""
+
+    @abstractmethod
+    def collate(self, samples: Sequence[Any]) -> Any:
+        """Put samples together into a batch."""
+
+    @abstractmethod
+    def build_inputs(self, paths: list[Path]) -> KeyedDataset:
+        """Return image files resized to the size of the scenes."""

@@ -1,0 +1,262 @@
+"""Generated scenes for detection and segmentation: coloured shapes that overlap, on textured backgrounds.
+
+The embedded benchmark: it needs no files, yet asks for what real detection asks for. Classes differ by their outline
+only: colour, size and place have the same distribution for each. A sample has the same bytes on every platform (see
+``lab.data.scenes.drawing``). ``tests/unit/data/test_shapes.py`` pins its statistics and some hashes: whoever changes
+them changes the benchmark, and raises ``VERSION``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lab.data.scenes.drawing import Stream, background, grain, mix, outline, paint
+from lab.errors import ConfigError, DataError, closest
+from lab.structures import DetectionSample, DetectionTruth
+
+VERSION = 1
+CLASS_NAMES = ("ellipse", "rectangle", "triangle", "cross")
+SPLITS = ("train", "val", "test")
+
+T = TypeVar("T", bound=np.generic)
+
+_MAX_ASPECT = (3, 2)  # longer : shorter side
+_PLACE_TRIES, _LAYOUT_TRIES, _COLOUR_TRIES = 32, 200, 16
+
+
+@dataclass
+class _Shape:
+    """One shape of a scene: class, turn by quarters (triangles only), corner and sides in pixels, colour."""
+
+    label: int
+    turn: int
+    width: int
+    height: int
+    x: int = 0
+    y: int = 0
+    colour: tuple[int, int, int] = (0, 0, 0)
+
+    def intersection(self, other: _Shape) -> int:
+        width = min(self.x + self.width, other.x + other.width) - max(self.x, other.x)
+        height = min(self.y + self.height, other.y + other.height) - max(self.y, other.y)
+        return width * height if width > 0 and height > 0 else 0
+
+    @property
+    def area(self) -> int:
+        return self.width * self.height
+
+    @property
+    def outline(self) -> npt.NDArray[np.bool_]:
+        turn = self.turn if CLASS_NAMES[self.label] == "triangle" else 0
+        return outline(CLASS_NAMES[self.label], self.width, self.height, turn)
+
+    def patch(self, image: npt.NDArray[T]) -> npt.NDArray[T]:
+        """Return the view of the last two axes of ``image`` that the shape's box covers."""
+        return image[..., self.y : self.y + self.height, self.x : self.x + self.width]
+
+
+class ShapesDataset(torch.utils.data.Dataset[DetectionSample]):
+    """Scenes of 1 to ``max_shapes`` shapes, each a pure function of (seed, split, epoch, index).
+
+    Training samples differ from epoch to epoch, so that the data never end; ``val`` and ``test`` ignore the epoch.
+    Within one seed the streams of the three splits start in disjoint ranges (``sample_seed``): no test image can occur
+    in training.
+
+    A box is the tight bounds of all pixels of a shape's outline, whether or not another shape hides some of them;
+    shapes lie inside the image, so nothing is clipped. Shapes are painted one over the other in their order. At least
+    half of every box is left uncovered. ``masks`` and the truth's ``area`` count visible pixels only.
+
+    Args:
+        split: ``"train"``, ``"val"`` or ``"test"``.
+        num_samples: samples in an epoch; by default 512 for val and test.
+        image_size: height and width in pixels.
+        min_shapes: fewest shapes in an image; the number is drawn uniformly.
+        max_shapes: most shapes in an image.
+        min_side: shortest side of a box in pixels. Pairs (width, height) are drawn uniformly from all those
+            within the range whose longer side is at most 1.5 times the shorter.
+        max_side: longest side of a box in pixels.
+        max_overlap: largest IoU between two boxes of an image.
+        seed: chooses another set of scenes, in every split.
+        masks: whether samples carry instance masks.
+
+    Raises:
+        ConfigError: for a split, range or size that cannot be generated.
+    """
+
+    class_names = CLASS_NAMES
+
+    def __init__(
+        self,
+        split: str,
+        num_samples: int = 512,
+        image_size: int = 64,
+        min_shapes: int = 1,
+        max_shapes: int = 3,
+        min_side: int = 10,
+        max_side: int = 32,
+        max_overlap: float = 0.5,
+        seed: int = 0,
+        masks: bool = False,
+    ) -> None:
+        """Check the options and list the pairs of sides."""
+        if split not in SPLITS:
+            raise ConfigError(f"shapes: split={split!r} is none of {', '.join(SPLITS)}{closest(str(split), SPLITS)}")
+        if not 1 <= num_samples < 1 << 32:
+            raise ConfigError(f"shapes: num_samples={num_samples} must be in 1..{(1 << 32) - 1}")
+        if not 0 <= min_shapes <= max_shapes <= 254:
+            raise ConfigError(
+                f"shapes: 0 <= min_shapes ({min_shapes}) <= max_shapes ({max_shapes}) <= 254 does not hold"
+            )
+        if not 3 <= min_side <= max_side <= image_size <= 1024:
+            raise ConfigError(
+                f"shapes: 3 <= min_side ({min_side}) <= max_side ({max_side}) <= image_size ({image_size}) <= 1024 "
+                "does not hold"
+            )
+        if not 0 <= max_overlap <= 1:
+            raise ConfigError(f"shapes: max_overlap={max_overlap} is an IoU and must be in 0..1")
+        if not 0 <= seed < (1 << 64) - 1:
+            raise ConfigError(f"shapes: seed={seed} must be in 0..2**64-2")
+        self.split, self.num_samples, self.image_size = split, num_samples, image_size
+        self.min_shapes, self.max_shapes, self.max_overlap = min_shapes, max_shapes, max_overlap
+        self.min_side, self.max_side = min_side, max_side
+        self.seed, self.masks = seed, masks
+        long, short = _MAX_ASPECT
+        sides = range(min_side, max_side + 1)
+        self._sides = [(w, h) for w in sides for h in sides if max(w, h) * short <= min(w, h) * long]
+
+    def __len__(self) -> int:
+        """Return the number of samples of an epoch."""
+        return self.num_samples
+
+    @property
+    def aspect_ratios(self) -> None:
+        """None: all images are square."""
+        return None
+
+    def fingerprint(self) -> str:
+        """Return everything that the samples depend on, in one line."""
+        return (
+            f"shapes-v{VERSION}:split={self.split},num_samples={self.num_samples},image_size={self.image_size},"
+            f"shapes={self.min_shapes}..{self.max_shapes},sides={self.min_side}..{self.max_side},"
+            f"max_overlap={self.max_overlap!r},seed={self.seed},masks={self.masks}"
+        )
+
+    def sample_seed(self, epoch: int, index: int) -> int:
+        """Return the sample's number in 0..2**64-1, different for each (split, epoch, index): bits 2 + 30 + 32."""
+        if not 0 <= index < self.num_samples:
+            raise IndexError(f"shapes: index {index} is outside of 0..{self.num_samples - 1}")
+        if not 0 <= epoch < 1 << 30:
+            raise IndexError(f"shapes: epoch {epoch} is outside of 0..{(1 << 30) - 1}")
+        return SPLITS.index(self.split) << 62 | (epoch if self.split == "train" else 0) << 32 | index
+
+    def __getitem__(self, key: tuple[int, int]) -> DetectionSample:
+        """Return the sample for ``(epoch, index)``."""
+        epoch, index = key
+        # A bijection of the sample's number for any one seed, so streams of one seed never start alike.
+        stream = Stream(mix(mix(self.sample_seed(epoch, index)) ^ mix(self.seed + 1)))
+        count = self.min_shapes + stream.below(self.max_shapes - self.min_shapes + 1)
+        shapes = [
+            _Shape(stream.below(len(CLASS_NAMES)), stream.below(4), *self._draw_sides(stream)) for _ in range(count)
+        ]
+        self._place(shapes, stream)
+        base = stream.triple(64, 128)
+        _colour(shapes, base, stream)
+        image = background(self.image_size, base, stream)
+        for shape in shapes:
+            paint(shape.patch(image), shape.outline, shape.colour, stream)
+        return self._sample(grain(image, stream), shapes, index)
+
+    def _draw_sides(self, stream: Stream) -> tuple[int, int]:
+        return self._sides[stream.below(len(self._sides))]
+
+    def _place(self, shapes: list[_Shape], stream: Stream) -> None:
+        """Draw corners until no two boxes overlap too much and no box is covered by more than half.
+
+        Sizes are kept, and outlines are not looked at: neither may depend on what fits.
+        """
+        for _ in range(_LAYOUT_TRIES):
+            covered: list[int] = []
+            if all(self._place_next(shapes, number, covered, stream) for number in range(len(shapes))):
+                return
+        raise DataError(
+            f"shapes: cannot place {len(shapes)} shapes of up to {self.max_side} px in {self.image_size} px: "
+            "lower max_shapes or max_side, or raise image_size or max_overlap"
+        )
+
+    def _place_next(self, shapes: list[_Shape], number: int, covered: list[int], stream: Stream) -> bool:
+        shape, below = shapes[number], shapes[:number]
+        for _ in range(_PLACE_TRIES):
+            shape.x = stream.below(self.image_size - shape.width + 1)
+            shape.y = stream.below(self.image_size - shape.height + 1)
+            shared = [shape.intersection(other) for other in below]
+            if all(
+                both <= self.max_overlap * (shape.area + other.area - both) and 2 * (hidden + both) <= other.area
+                for both, other, hidden in zip(shared, below, covered, strict=True)
+            ):
+                covered[:] = [hidden + both for hidden, both in zip(covered, shared, strict=True)]
+                covered.append(0)
+                return True
+        return False
+
+    def _sample(self, image: npt.NDArray[np.uint8], shapes: list[_Shape], index: int) -> DetectionSample:
+        # By way of numpy: torch.tensor takes ten times as long for a short list.
+        corners = np.array([(s.x, s.y, s.x + s.width, s.y + s.height) for s in shapes], dtype=np.float32)
+        boxes = torch.from_numpy(corners.reshape(-1, 4))
+        labels = torch.from_numpy(np.array([shape.label for shape in shapes], dtype=np.int64))
+        evaluated = self.split != "train"
+        masks = _visible(shapes, self.image_size) if evaluated or self.masks else None
+        truth = None
+        if evaluated and masks is not None:
+            truth = DetectionTruth(
+                boxes=boxes.clone(),
+                labels=labels.clone(),
+                iscrowd=torch.zeros(len(shapes), dtype=torch.bool),
+                area=masks.sum(dim=(1, 2)).to(torch.float32),
+                counts=(len(shapes),),
+            )
+        return DetectionSample(
+            image=torch.from_numpy(image),
+            boxes=boxes,
+            labels=labels,
+            image_id=index,
+            original_size=(self.image_size, self.image_size),
+            truth=truth,
+            masks=masks if self.masks else None,
+        )
+
+
+def semantic_mask(masks: Tensor, labels: Tensor) -> Tensor:
+    """Return the class of each pixel from visible instance masks.
+
+    Args:
+        masks: (n, h, w) bool, no pixel in two of them.
+        labels: (n,) int64 in 0..K-1.
+
+    Returns:
+        (h, w) int64: 0 for the background, label + 1 elsewhere.
+    """
+    return (masks.to(torch.int64) * (labels + 1)[:, None, None]).sum(dim=0)
+
+
+def _colour(shapes: list[_Shape], base: tuple[int, int, int], stream: Stream) -> None:
+    """Give each shape a random colour that stands out from the background and from the other shapes."""
+    for number, shape in enumerate(shapes):
+        for _ in range(_COLOUR_TRIES):
+            red, green, blue = shape.colour = stream.triple(28, 200)
+            others = ((base, 140), *((other.colour, 100) for other in shapes[:number]))
+            if all(abs(red - r) + abs(green - g) + abs(blue - b) >= least for (r, g, b), least in others):
+                break
+
+
+def _visible(shapes: list[_Shape], size: int) -> Tensor:
+    """Return (n, size, size) bool: each shape without what later shapes hide."""
+    order = np.full((size, size), 255, dtype=np.uint8)
+    for number, shape in enumerate(shapes):
+        shape.patch(order)[shape.outline] = number
+    return torch.from_numpy(order == np.arange(len(shapes), dtype=np.uint8)[:, None, None])

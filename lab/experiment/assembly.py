@@ -1,0 +1,213 @@
+"""The parts of an experiment, built from a resolved config: data, plan, task, device."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from lab.checkpoint.finite import require_finite
+from lab.config.checks import DATA_METADATA
+from lab.data.datamodule import DataModule, LoadPlan
+from lab.errors import ConfigError
+from lab.experiment.kinds import TASKS
+from lab.registry.build import made_classes
+from lab.registry.models import allow_package, build, find_weights, load_weights
+from lab.registry.pretrained import WeightsSource
+from lab.strategies import collectives
+from lab.strategies.build import IN_ONE_PROCESS, data_ranks, make_strategy
+from lab.strategies.environment import ManagedEnvironment
+from lab.system.ranks import Place
+from lab.training.task import Task, plain_spec
+
+
+@dataclass
+class Plan:
+    """How long a training is, in optimizer steps, once the data is known.
+
+    Attributes:
+        max_steps: where it stops.
+        schedule_steps: what the learning rate's schedule spans; more than ``max_steps`` where debug cuts it short.
+        val_every: steps between validations.
+        steps_per_epoch: without the last incomplete batch.
+    """
+
+    max_steps: int
+    schedule_steps: int
+    val_every: int
+    steps_per_epoch: int
+
+
+def prepare(config: Mapping[str, Any]) -> None:
+    """Seed, import the user's packages, quieten what others print."""
+    import importlib
+
+    for name in config["extensions"]:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            raise ConfigError(f"extensions: {name} cannot be imported: {error}") from error
+        allow_package(name)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*lr_scheduler.step.*",
+        ".*smaller than the logging interval.*",
+        ".*LeafSpec.*",
+        ".*custom batch sampler.*",
+        ".*`srun` command is available.*",  # a machine where Slurm is installed: who wants its ranks types srun
+    ):
+        warnings.filterwarnings("ignore", message)
+    pl.seed_everything(config["seed"], workers=False, verbose=False)
+
+
+def build_data(config: Mapping[str, Any]) -> DataModule:
+    """Build the DataModule."""
+    node = {key: value for key, value in config["data"].items() if key not in DATA_METADATA}
+    made = made_classes(node["_target_"], where="data")
+    if made and not any(issubclass(item, DataModule) for item in made):
+        raise ConfigError(f"data._target_={node['_target_']} is no DataModule: see lab.data.datamodule.DataModule")
+    data: DataModule = build(node, where="data")
+    return data
+
+
+def build_task(config: Mapping[str, Any], data: DataModule, max_steps: int) -> Task:
+    """Build the task, its network sized from the data."""
+    with torch.device("cpu"):  # check=true builds the network on the meta device, but the data is real
+        spec = data.spec
+    if spec.task != config["model"]["task"]:
+        raise ConfigError(
+            f"model={config['model']['name']} is for {config['model']['task']}, the data is for {spec.task}"
+        )
+    return TASKS[spec.task](
+        net=config["model"]["net"],
+        spec=plain_spec(spec),
+        optimizer=config["optimizer"],
+        scheduler=config["scheduler"],
+        max_steps=max_steps,
+        eval=config["eval"],
+    )
+
+
+def make_plan(config: Mapping[str, Any], data: DataModule, place: Place) -> Plan:
+    """Count optimizer steps and set the data's plan for this rank."""
+    trainer, debug = config["trainer"], config["debug"]
+    shares = data_ranks(config["strategy"], place)
+    data.plan = LoadPlan(
+        rank=place.rank * shares // place.world_size,
+        world_size=shares,
+        reduce=partial(collectives.sum_over_ranks, copies=place.world_size // shares),
+        accumulate=trainer["accumulate_grad_batches"],
+        limit_train=debug["limit_train_batches"],
+        limit_eval=debug["limit_eval_batches"],
+        max_eval=config["eval"].get("max_sequences"),
+        eval_seed=config["eval"].get("seed", 0),
+        overfit_batches=debug["overfit_batches"],
+    )
+    per_epoch = data.steps_per_epoch()
+    steps = trainer["max_steps"] or (trainer["max_epochs"] or 1) * per_epoch
+    data.plan.max_steps = min(steps, debug["max_steps"] or steps)
+    return Plan(data.plan.max_steps, steps, trainer["val_every_n_steps"] or per_epoch, per_epoch)
+
+
+QUIET: dict[str, Any] = {
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,
+}
+"""What Lightning would do by itself and is done here."""
+
+
+def on_gpu(config: Mapping[str, Any]) -> bool:
+    """Whether a run uses GPUs."""
+    accelerator = config["trainer"]["accelerator"]
+    return bool(accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available()))
+
+
+@contextmanager
+def ranks(config: Mapping[str, Any], place: Place, store: Any = None) -> Iterator[None]:
+    """Within this context the ranks of a job can talk to each other, where its strategy needs them to.
+
+    Args:
+        config: the resolved config.
+        place: this process among those of the job.
+        store: where the ranks meet, if they have met already.
+    """
+    name = config["strategy"]["name"]
+    if name in IN_ONE_PROCESS or (name == "auto" and place.world_size == 1):
+        yield
+        return
+    with collectives.process_group(place, on_gpu(config), store):
+        yield
+
+
+def device_arguments(config: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    """Return the Trainer's arguments that place it on devices; its strategy serves one Trainer."""
+    settings = config["trainer"]
+    precision = settings["precision"]
+    accelerator = "gpu" if on_gpu(config) else "cpu"
+    arguments = {
+        "accelerator": accelerator,
+        "devices": settings["devices"],
+        "num_nodes": settings["num_nodes"],
+        "precision": {"32": "32-true", "64": "64-true"}.get(precision, precision),
+        "deterministic": "warn" if settings["deterministic"] and accelerator == "gpu" else settings["deterministic"],
+        "plugins": [ManagedEnvironment(place)],
+    }
+    if config["strategy"]["name"] == "dp":  # one device to Lightning, which would start a process for each
+        arguments["devices"] = 1
+        arguments["strategy"] = make_strategy(
+            {**config["strategy"], "accelerator": accelerator, "devices": settings["devices"]}
+        )
+    elif config["strategy"]["name"] != "single":
+        arguments["strategy"] = make_strategy(config["strategy"])
+    return arguments
+
+
+def check_weights(config: Mapping[str, Any], task: Task) -> str:
+    """Compare the weights that a config names with its task, which stands on the meta device: nothing is filled.
+
+    Returns:
+        What was compared, in a few words; nothing where no weights are named.
+
+    Raises:
+        CheckpointError: they cannot be read, or do not fit.
+    """
+    source, target = config["ckpt"] or config["model"]["pretrained"], config["model"]["net"]["_target_"]
+    if source is None:
+        return ""
+    if config["stage"] != "fit" and Path(source).is_dir():
+        with torch.device("meta"):
+            type(task).load_from_checkpoint(source, config["eval"])
+        return f"{source}: all that the task holds is there"
+    found, folder = find_weights(target, source), config["paths"]["weights_dir"]
+    if isinstance(found, WeightsSource) and not found.place(folder).is_file():
+        return f"{source}: not compared, since {found.place(folder)} is not there yet and a check fetches nothing"
+    return str(load_weights(task.net, target, source, folder))
+
+
+def load_task(config: Mapping[str, Any], data: DataModule) -> Task:
+    """Return the task of ``ckpt``: a checkpoint of lab, or a file of weights for the configured network.
+
+    Raises:
+        CheckpointError: it cannot be read, does not fit, or holds numbers that are not finite.
+    """
+    path, kind = config["ckpt"], TASKS[config["model"]["task"]]
+    if path is not None and Path(path).is_dir():
+        task = kind.load_from_checkpoint(path, config["eval"])
+    else:
+        task = build_task(config, data, 1)
+        source = path or config["model"]["pretrained"]
+        load_weights(task.net, config["model"]["net"]["_target_"], source, config["paths"]["weights_dir"])
+    require_finite(task, path or config["model"]["pretrained"])
+    return task

@@ -1,0 +1,125 @@
+"""Find and lock the run of a config, say whether it is finished, record what has changed since it was made."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from lab.config.words import word_key
+from lab.errors import RunError
+from lab.run_directory import RunDirectory, run_name
+from lab.system.provenance import sources_fingerprint
+from lab.system.signals import Interrupted
+from lab.system.storage import explain
+
+
+def open_run(config: dict[str, Any], user_dirs: list[str], overrides: list[str]) -> tuple[RunDirectory, bool]:
+    """Find and lock the run of this config; say whether it is finished and only to be reported.
+
+    Raises:
+        RunError: it is in use, or lab's sources have changed since it was made.
+    """
+    resume = config["resume"]
+    named = resume not in ("auto", "never")
+    run = RunDirectory(Path(resume) if named else Path(config["paths"]["runs_dir"]) / run_name(config))
+    try:
+        run.lock()
+    except OSError as error:
+        if (found := explain(error, run.path)) is not None:
+            raise found from error
+        raise RunError(f"{run.path} cannot be written: {error.strerror}; paths.runs_dir says where runs go") from error
+    try:
+        return run, _take(run, config, user_dirs, overrides, named)
+    except BaseException as error:
+        give_back(run, error)
+        if isinstance(error, OSError) and (found := explain(error, run.path)) is not None:
+            raise found from error
+        raise
+
+
+def _take(run: RunDirectory, config: dict[str, Any], user_dirs: list[str], overrides: list[str], named: bool) -> bool:
+    """Begin in a locked run directory, unless its run is finished and only to be reported; say whether it is."""
+    if config["resume"] == "never" and not run.is_new:
+        print(f"the earlier run is kept as {run.set_aside()}")
+        run.lock()
+    sources = sources_fingerprint(config["extensions"])
+    known = run.record.get("sources", sources)  # a damaged record may have lost it
+    if known != sources and not named:
+        raise RunError(
+            f"{run.path}: the sources of {' or '.join(['lab', *config['extensions']])} have changed since this run "
+            f"({run.state}) was made; resume=never starts afresh, resume={run.path} goes on all the same"
+        )
+    before = _config_before(run) if named else None
+    if run.state == "finished" and not (named and _goes_further(before, config)):
+        if run.damage:
+            print(f"warning: {run.file} is {run.damage}", file=sys.stderr)
+        return True
+    changes = _changes(before, config, known, sources) if named else {}
+    words = [word for word in overrides if word_key(word) not in ("resume", "check")]
+    run.begin(config, words, sources)
+    run.update(
+        config_dirs=[str(Path(folder).resolve()) for folder in user_dirs],
+        changes=[*run.record["changes"], *([changes] if changes else [])],
+    )
+    return False
+
+
+def _config_before(run: RunDirectory) -> dict[str, Any] | None:
+    """Return the config that a run was made with; None, with a warning, where it cannot be read."""
+    import yaml
+
+    file = run.path / "config.yaml"
+    try:
+        before = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        before = None
+    if isinstance(before, dict):
+        return before
+    print(f"warning: {file} is missing or damaged: it is written anew, what changes is not known", file=sys.stderr)
+    return None
+
+
+def _changes(before: dict[str, Any] | None, config: dict[str, Any], known: str, sources: str) -> dict[str, list[Any]]:
+    """Return each key that differs, with what it was and what it is."""
+    if before is None:
+        return {"config.yaml": ["unreadable", "written anew"]}
+    keys = [key for key in _leaves(config) if key != "resume"]
+    changed = {key: [_at(before, key), _at(config, key)] for key in keys if _at(before, key) != _at(config, key)}
+    if known != sources:
+        changed["sources"] = [known[:12], sources[:12]]
+    return changed
+
+
+def _goes_further(before: dict[str, Any] | None, config: dict[str, Any]) -> bool:
+    """Whether a config asks for more steps than the one before did; None may have asked for any number."""
+    if before is None:
+        return True
+    lengths = {key: (_at(before, f"trainer.{key}"), config["trainer"][key]) for key in ("max_steps", "max_epochs")}
+    return any((now or 0) > (then if isinstance(then, int) else 0) for then, now in lengths.values())
+
+
+def _leaves(node: dict[str, Any], prefix: str = "") -> list[str]:
+    keys = []
+    for key, value in node.items():
+        keys += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
+    return keys
+
+
+def _at(node: Any, key: str) -> Any:
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
+
+
+def give_back(run: RunDirectory, error: BaseException) -> None:
+    """Leave a run directory in which a job could not begin: as interrupted, or as it was."""
+    try:
+        if isinstance(error, Interrupted) and run.file.exists():
+            run.settle(error.exit_code)
+        else:
+            run.discard_unused()
+    except OSError:  # of a disk that is full or read-only, which the error on its way says
+        pass
+    finally:
+        run.release()

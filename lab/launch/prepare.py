@@ -1,0 +1,198 @@
+"""From words to a job: compose, check, inherit what an earlier run was asked; carry it out, settle its directory."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.config.words import word_key, word_values
+from lab.errors import ConfigError, LabError, RunError
+from lab.launch.jobs import Job, run_job
+from lab.launch.open_run import open_run
+from lab.launch.scratch import use_own_folder
+from lab.run_directory import RunDirectory, run_name
+from lab.system.files import is_checkpoint
+from lab.system.ranks import Place
+from lab.system.signals import Interrupted
+
+_NOT_INHERITED = ("stage", "ckpt", "input", "check", "resume")
+
+
+_ANEW = ("strategy", "optimizer", "scheduler")
+"""Groups whose options have keys of their own: what was set for one is not inherited by another."""
+
+
+@dataclass
+class Prepared:
+    """A composed and checked job that has not begun.
+
+    Attributes:
+        words: its words, those of the run that it continues included.
+        user_dirs: its config folders.
+        config: its resolved config.
+        path: the directory of its run.
+    """
+
+    words: list[str]
+    user_dirs: list[str]
+    config: dict[str, Any]
+    path: Path
+
+    def begin(self) -> tuple[Job, RunDirectory | None]:
+        """Take the run directory, where the job has one of its own, and return what the ranks are told.
+
+        Raises:
+            RunError: the directory is in use, or lab's sources have changed since it was made.
+        """
+        if self.config["check"]:
+            return Job("check", self.config), None
+        if self.config["stage"] != "fit":
+            return Job("evaluate", self.config, str(self.path)), None
+        run, report = open_run(self.config, self.user_dirs, self.words)
+        return Job("report" if report else "fit", self.config, str(run.path), run.is_new, run.before), run
+
+    def run(self, here: bool = False, log: bool = False) -> int:
+        """Run the job and return its exit code.
+
+        Args:
+            here: a job of one rank runs in this process, not in one of its own.
+            log: write the output to ``output.log`` in the run's directory too.
+        """
+        use_own_folder()
+        job, run = self.begin()
+        if here and job.world_size == 1:
+            return carry_out(job, run, lambda: run_job(job, Place()))
+        from lab.launch.workers import run_workers
+
+        output = self.path / "output.log" if log and run is not None else None
+        return carry_out(job, run, lambda: run_workers(job, output))
+
+
+def carry_out(job: Job, run: RunDirectory | None, work: Callable[[], int]) -> int:
+    """Do a job's work and return its exit code; its directory, if it has one, is settled and released in any case."""
+    code = 1
+    try:
+        code = work()
+        return code
+    except LabError:
+        code = 2
+        raise
+    except Interrupted as interrupted:
+        code = interrupted.exit_code
+        raise
+    finally:
+        if run is not None:
+            _settle(job, run, code)
+
+
+def _settle(job: Job, run: RunDirectory, code: int) -> None:
+    """Record the end, remove the directory of a job that was refused before it began, give the lock back."""
+    try:
+        if job.kind == "fit":
+            run.settle(code)
+            if code == 2:
+                run.discard_unused()
+    except OSError as error:
+        if code in (0, 2):  # else the line that is printed says what is wrong; "running" without a lock is interrupted
+            print(f"warning: {run.path}: the end of the job could not be recorded ({error.strerror})", file=sys.stderr)
+    finally:
+        run.release()
+
+
+def prepare_job(
+    overrides: list[str], user_dirs: list[str], machine: bool = True, place: Place | None = None
+) -> Prepared:
+    """Compose and check a job.
+
+    Args:
+        overrides: the words of the command line.
+        user_dirs: further config folders.
+        machine: check files and devices too.
+        place: of this process, where an external launcher has started it.
+
+    Raises:
+        LabError: the first thing that is wrong.
+    """
+    from lab.config.compose import compose_config
+    from lab.launch.targets import check_all
+
+    words, folders, home = inherit(overrides, user_dirs)
+    composed = compose_config(words, folders)
+    check_all(composed, machine=machine)
+    config = composed.config
+    nodes = config["trainer"]["num_nodes"]
+    if nodes > 1 and place is None:
+        raise ConfigError(
+            f"trainer.num_nodes={nodes} ({composed.origin('trainer.num_nodes')}): several machines are started from "
+            f"outside: torchrun --nnodes={nodes} --nproc_per_node={config['trainer']['devices']} ... run.py on each"
+        )
+    if machine and config["stage"] != "fit" and not config["check"]:
+        home = home or _home_of(config)
+    return Prepared(words, folders, config, home or Path(config["paths"]["runs_dir"]) / run_name(config))
+
+
+def inherit(overrides: list[str], user_dirs: list[str]) -> tuple[list[str], list[str], Path | None]:
+    """Put the recorded words of an earlier run before the new ones, where ``ckpt`` or ``resume`` names such a run.
+
+    Returns:
+        The words to compose, the config folders, and the run's directory (None where there is none).
+    """
+    home = _home_named(overrides, user_dirs)
+    if home is None:
+        return overrides, user_dirs, None
+    run = RunDirectory(home)
+    record = run.record
+    if "overrides" not in record:
+        raise RunError(
+            f"{run.file} is {run.damage or 'missing'}: the words that this run was made with are not known; repeat its "
+            "own command, which mends it, or copy the checkpoint elsewhere and give model=, data= and the rest"
+        )
+    given = {word_key(word) for word in overrides}
+    inherited = [
+        word
+        for word in record.get("overrides", [])
+        if (key := word_key(word)) not in given
+        and key not in _NOT_INHERITED
+        and not (key.partition(".")[0] in _ANEW and key.partition(".")[0] in given)
+    ]
+    return [*inherited, *overrides], [*record.get("config_dirs", []), *user_dirs], home
+
+
+def _home_named(overrides: list[str], user_dirs: list[str]) -> Path | None:
+    """Return the directory of the run that ``ckpt``, in a stage that trains nothing, or ``resume`` names."""
+    values = word_values(overrides, ("stage", "ckpt", "resume"))
+    if any("${" in value for value in values.values()):  # these depend on the config
+        from lab.config.compose import compose_config
+
+        own = [word for word in overrides if word_key(word).partition(".")[0] in (*_NOT_INHERITED, "paths")]
+        config = compose_config(own, user_dirs).config
+        values = {key: str(config[key]) for key in values if config[key] is not None}
+    if values.get("stage", "fit") != "fit":
+        if not values.get("ckpt"):
+            return None
+        folder = Path(values["ckpt"]).resolve().parent
+        home = folder.parent
+        of_run = folder.name == "checkpoints" and (home / "config.yaml").exists()
+        return home if of_run or os.path.lexists(home / "run.json") else None
+    if values.get("resume", "auto") in ("auto", "never", ""):
+        return None
+    home = Path(values["resume"])
+    return home if os.path.lexists(home / "run.json") else None
+
+
+def _home_of(config: dict[str, Any]) -> Path:
+    """Return the run directory of this config for a stage without a checkpoint of a run."""
+    path = Path(config["paths"]["runs_dir"]) / run_name(config)
+    best = path / "checkpoints" / "best.ckpt"
+    if config["ckpt"] is None and config["model"]["pretrained"] is None:
+        if not is_checkpoint(best):
+            raise ConfigError(
+                f"stage={config['stage']} needs ckpt=FILE (or model.pretrained=TAG): this command has not been fitted, "
+                f"{best} does not exist"
+            )
+        config["ckpt"] = str(best)
+    return path

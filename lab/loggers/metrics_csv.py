@@ -1,0 +1,259 @@
+"""``metrics.csv``: every logged number of a run, one row for each optimizer step; the truth of the run.
+
+Pictures, tables and W&B are made from the same numbers, but this file is what a stranger reads and what a resumed run
+is held against. So it survives a kill at any byte: rows are appended, whatever changes a row already on disk goes
+through a temporary file and a rename, and a line torn by a kill is dropped when the file is next read.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.loggers.logger import Logger
+
+from lab.errors import RunError
+from lab.system.files import replacing
+
+FILE_NAME = "metrics.csv"
+_LEADING = ("step", "epoch")
+_MEND = "mend it, or move it away: the training goes on from its checkpoint without those rows"
+_GROUPS = ("train/", "val/", "test/")
+
+Value = float | int | None
+Row = dict[str, Value]
+
+
+class MetricsCSV(Logger):
+    """Lightning logger that writes ``metrics.csv`` into the run directory, on rank zero only.
+
+    Values logged for the same step in several calls merge into one row; a later value of the same name wins. A row
+    reaches the file when the next step begins, or with ``flush``. Nothing is read or written before the first use.
+
+    Args:
+        run_dir: the run directory; it is made when the first value arrives.
+    """
+
+    def __init__(self, run_dir: str | Path) -> None:
+        super().__init__()
+        self.path = Path(run_dir) / FILE_NAME
+        self._file: TextIO | None = None
+        self._columns: list[str] = []
+        self._last_step = -1  # the highest step on disk
+        self._pending: Row = {}  # the row of the current step, not on disk yet
+
+    @property
+    def name(self) -> str:
+        """The name of the run directory."""
+        return self.path.parent.name
+
+    @property
+    def version(self) -> str:
+        """Empty: a run directory holds one run."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """The run directory."""
+        return str(self.path.parent)
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: ``config.yaml`` in the run directory holds them."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add values to the row of ``step``.
+
+        Args:
+            metrics: names and numbers; ``epoch`` may be among them.
+            step: the optimizer step; the latest one known if None.
+        """
+        self._open()
+        latest = _step_of(self._pending) if self._pending else self._last_step
+        step = max(latest, 0) if step is None else int(step)
+        values = {_column(name): _number(name, value) for name, value in metrics.items() if name != "step"}
+        if not values:
+            return
+        if step <= self._last_step:
+            # Rare: a validation at a step that a checkpoint has flushed already, or a test of an earlier checkpoint.
+            self._amend(step, values)
+            return
+        if self._pending and step < latest:
+            self._write_pending()
+            self._amend(step, values)
+            return
+        if step > latest:
+            self._write_pending()
+        self._pending = {"step": step, **self._pending, **values}
+
+    @rank_zero_only
+    def flush(self) -> None:
+        """Bring everything logged so far to the disk; called before each checkpoint and at the end."""
+        self._open()
+        self._write_pending()
+        if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    @rank_zero_only
+    def cut_back(self, step: int) -> None:
+        """Drop every row above ``step``, the optimizer step of the checkpoint that a resumed run starts from."""
+        self._open()
+        self._write_pending()
+        if self._file is None:
+            return
+        rows = read_metrics(self.path)
+        kept = [row for row in rows if _step_of(row) <= step]
+        if len(kept) < len(rows):
+            self._rewrite(kept)
+
+    def finalize(self, status: str) -> None:
+        """Flush and close; a value logged afterwards opens the file again."""
+        self.flush()
+        self._close()
+
+    def _open(self) -> None:
+        """Take over what an earlier process left in the file, without a line that its death tore."""
+        if self._file is not None or not self.path.exists():
+            return
+        columns, rows, damaged = _read(self.path)
+        if damaged:
+            self._columns = columns
+            self._rewrite(rows)
+            return
+        self._columns = columns
+        self._last_step = _step_of(rows[-1]) if rows else -1
+        self._file = self.path.open("a", encoding="utf-8", newline="")
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _write_pending(self) -> None:
+        row, self._pending = self._pending, {}
+        if not row:
+            return
+        if self._file is None or not row.keys() <= set(self._columns):
+            self._rewrite([*(read_metrics(self.path) if self._file is not None else []), row])
+            return
+        self._file.write(_format([row], self._columns))
+        self._file.flush()  # to the kernel, so that a reader sees whole rows and a SIGKILL loses none
+        self._last_step = _step_of(row)
+
+    def _amend(self, step: int, values: Row) -> None:
+        rows = {_step_of(row): row for row in read_metrics(self.path)}
+        rows[step] = {"step": step, **rows.get(step, {}), **values}
+        pending, self._pending = self._pending, {}
+        self._rewrite([rows[key] for key in sorted(rows)])
+        self._pending = pending
+
+    def _rewrite(self, rows: list[Row]) -> None:
+        """Replace the file as a whole: a kill leaves either the old or the new one."""
+        if not self._columns:
+            self.path.parent.mkdir(parents=True, exist_ok=True)  # later on: a directory that was moved stays away
+        self._columns = _order([*self._columns, *(name for row in rows for name in row)])
+        self._close()
+        with replacing(self.path) as file:
+            file.write(_format([dict(zip(self._columns, self._columns, strict=True)), *rows], self._columns))
+        self._last_step = _step_of(rows[-1]) if rows else -1
+        self._file = self.path.open("a", encoding="utf-8", newline="")
+
+
+def read_metrics(path: str | Path) -> list[Row]:
+    """Read a ``metrics.csv``, or the one of a run directory, without a last line that a kill has torn.
+
+    Args:
+        path: the file or the run directory.
+
+    Returns:
+        One dict for each row, in step order: ``step`` and ``epoch`` are integers, other values floats, and None stands
+        where nothing was logged.
+
+    Raises:
+        RunError: if the file is missing, or a line that is not the last one cannot be read.
+    """
+    path = Path(path)
+    return _read(path / FILE_NAME if path.is_dir() and path.name != FILE_NAME else path)[1]
+
+
+def _read(path: Path) -> tuple[list[str], list[Row], bool]:
+    """Return the columns, the rows, and whether the end of the file is damaged and was left out."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise RunError(f"no metrics at {path}: a run writes {FILE_NAME} with its first logged value") from error
+    except IsADirectoryError:
+        raise RunError(f"{path} is a folder, no metrics file: {_MEND}") from None
+    whole = data[: data.rfind(b"\n") + 1]
+    damaged = len(whole) < len(data) or not data
+    try:
+        lines = list(csv.reader(io.StringIO(whole.decode("utf-8"), newline="")))
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path} is damaged (byte {error.start} is no UTF-8): {_MEND}") from None
+    except csv.Error as error:
+        raise RunError(f"{path} is damaged ({error}): {_MEND}") from None
+    if not lines:
+        return list(_LEADING), [], True
+    columns = lines[0]
+    if columns[:1] != ["step"]:
+        raise RunError(f"{path} is no metrics file: its first column is {str(columns[:1])[:80]}, not 'step': {_MEND}")
+    rows: list[Row] = []
+    for number, line in enumerate(lines[1:], start=2):
+        try:
+            if len(line) != len(columns):
+                raise ValueError(f"{len(line)} fields instead of {len(columns)}")
+            row = {name: _parse(name, text) for name, text in zip(columns, line, strict=True)}
+            if row["step"] is None:
+                raise ValueError("no step")
+        except ValueError as error:
+            if number < len(lines):
+                raise RunError(f"{path}, line {number} is damaged ({error}): mend or delete that line") from None
+            damaged = True
+        else:
+            rows.append(row)
+    return columns, rows, damaged
+
+
+def _parse(name: str, text: str) -> Value:
+    if text == "":
+        return None
+    return int(text) if name in _LEADING else float(text)
+
+
+def _number(name: str, value: float) -> Value:
+    return int(value) if name in _LEADING else float(value)
+
+
+def _column(name: str) -> str:
+    """A name as it stands in the header: a line break would split it."""
+    return " ".join(name.splitlines())
+
+
+def _step_of(row: Row) -> int:
+    step = row["step"]
+    assert isinstance(step, int)
+    return step
+
+
+def _order(names: Iterable[str]) -> list[str]:
+    """Columns without repetition: step, epoch, train, val, test, then the rest, each in order of appearance."""
+
+    def place(name: str) -> int:
+        if name in _LEADING:
+            return _LEADING.index(name) - len(_LEADING)
+        return next((index for index, group in enumerate(_GROUPS) if name.startswith(group)), len(_GROUPS))
+
+    return sorted(dict.fromkeys([*_LEADING, *names]), key=place)
+
+
+def _format(rows: Iterable[Mapping[str, Value | str]], columns: list[str]) -> str:
+    buffer = io.StringIO()
+    # The csv module writes floats with repr, which reads back to the same bits.
+    csv.DictWriter(buffer, columns, restval="", lineterminator="\n").writerows(rows)
+    return buffer.getvalue()

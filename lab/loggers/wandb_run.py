@@ -1,0 +1,397 @@
+"""One Weights & Biases run for each run directory: online where a key is configured, else offline, never in the way.
+
+``metrics.csv`` is the truth; W&B gets the same rows. A row is handed over whole, when the next step begins, and only if
+its step is above the highest one handed over before, by this process or by one that was killed: ``wandb.json`` in the
+run directory keeps the run's id and that step. Rows that a kill kept from W&B are handed over again from metrics.csv.
+Whatever fails in W&B is said once, and training goes on. A server that does not answer costs a start some seconds: the
+run is recorded offline, and goes online, with all of its rows, at the first step after the server has answered.
+
+No name is resolved and nothing is sent unless the mode is online: see ``lab.loggers.wandb_server``.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import uuid
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+from typing import Literal as Choice
+
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.loggers.logger import Logger
+
+from lab.errors import ConfigError, closest
+from lab.loggers.metrics_csv import FILE_NAME, read_metrics
+from lab.loggers.wandb_offline import choose_mode, last_step
+from lab.loggers.wandb_server import FIRST_WAIT, ServerWatch, allow, known_settings, silence
+from lab.loggers.wandb_trouble import check_room, forget_service, quiet_log
+from lab.text import one_line, printable
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Mode = Choice["auto", "online", "offline", "disabled"]
+STATE_FILE = "wandb.json"
+_SETTINGS: dict[str, Any] = {
+    "silent": True,  # the console is ours: what W&B has to say is said below, once
+    "console": "off",
+    "save_code": False,
+    "disable_job_creation": True,
+    "x_disable_stats": True,
+    # A server that does not answer holds a start up so long; it is asked again later.
+    "init_timeout": 6.0,
+    # Without a limit, a run that lost the network would wait at its end for ever.
+    "finish_timeout": 120.0,
+    # How much `wandb leet` lags behind, and how much of the offline record a SIGKILL takes with it.
+    "x_transaction_log_flush_interval": 2.0,
+}
+
+
+class WandbRun(Logger):
+    """Lightning logger over the wandb SDK, on rank zero only; W&B starts with the first value, or with ``start``.
+
+    Args:
+        run_dir: the run directory; W&B's own files go into its folder ``wandb``.
+        project: the W&B project.
+        name: the name shown; the run directory's by default.
+        config: what W&B shows as the run's configuration, plain values only.
+        tags: labels to filter by.
+        group: runs of one sweep, say.
+        job_type: the stage, say.
+        mode: ``auto`` is what WANDB_MODE or ``wandb offline`` say, else online if a key is configured, else offline.
+        git_commit: the commit that the run was started from.
+
+    Raises:
+        ConfigError: if the mode is unknown.
+    """
+
+    def __init__(
+        self,
+        run_dir: str | Path,
+        project: str = "lab",
+        name: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        tags: Sequence[str] = (),
+        group: str | None = None,
+        job_type: str | None = None,
+        mode: Mode = "auto",
+        git_commit: str | None = None,
+    ) -> None:
+        super().__init__()
+        if mode not in get_args(Mode):
+            known = get_args(Mode)
+            raise ConfigError(f"W&B mode {mode!r} is unknown: one of {', '.join(known)}{closest(mode, known)}")
+        self.run_dir = Path(run_dir)
+        self._arguments: dict[str, Any] = {
+            "project": project,
+            "name": name or self.run_dir.name,
+            "config": dict(config or {}),
+            "tags": list(tags),
+            "group": group,
+            "job_type": job_type,
+        }
+        self._mode: Mode = mode
+        self._git_commit = git_commit
+        self._run: Any = None
+        self._stopped = mode == "disabled"
+        self._id = ""
+        self._highest = -1  # the highest step handed over, also by earlier processes
+        self._caught_up = False
+        self._pending: dict[str, Any] = {}  # the row of the current step
+        self._watch: ServerWatch | None = None  # while the run waits for its server
+        self._unsent: dict[int, dict[str, Any]] = {}  # its rows since then, by step
+
+    @property
+    def name(self) -> str:
+        """The name that W&B shows."""
+        return str(self._arguments["name"])
+
+    @property
+    def version(self) -> str:
+        """The W&B run's id; empty before the start."""
+        return self._id
+
+    @property
+    def save_dir(self) -> str:
+        """The run directory."""
+        return str(self.run_dir)
+
+    @property
+    def experiment(self) -> Any:
+        """The wandb SDK's own run, or None before the start and where W&B is off."""
+        return self._run
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: the configuration is given to the constructor."""
+
+    @rank_zero_only
+    def start(self) -> None:
+        """Start the W&B run, or continue the run directory's; do nothing if it is running."""
+        if self._run is None:
+            self._guarded(self._start)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add values to the row of ``step``; of a step already handed over, val and test values reach the summary.
+
+        Args:
+            metrics: names and numbers.
+            step: the optimizer step; the latest one known if None.
+        """
+        self._log({key: value for key, value in metrics.items() if key != "step"}, step)
+
+    @rank_zero_only
+    def log_images(self, name: str, images: Sequence[Image], step: int) -> None:
+        """Add pictures to the row of ``step``; those of a step already handed over are left to the run directory."""
+
+        def convert() -> None:
+            import wandb
+
+            self._log({name: [wandb.Image(image) for image in images]}, step)
+
+        self.start()
+        self._guarded(convert)
+
+    @rank_zero_only
+    def finish(self, exit_code: int = 0) -> None:
+        """Hand over the last row and end the W&B run.
+
+        Args:
+            exit_code: the command's exit code; any but 0 marks the run as failed.
+        """
+        if self._run is None:
+            return
+        self._guarded(self._hand_over)
+        if self._watch is not None:
+            self._guarded(self._go_online)
+            if self._watch is not None:
+                self._watch.stop()
+        if self._run is None:
+            return
+        run, self._run = self._run, None
+        try:
+            run.finish(exit_code=exit_code)
+        except Exception as error:  # any, see _guarded; a run that has stopped already has said why
+            if not self._stopped:
+                self._stop(error)
+            if isinstance(error, OSError | EOFError):  # the connection to its service
+                forget_service()
+
+    def finalize(self, status: str) -> None:
+        """Do nothing: Lightning calls this after each stage, and the test of a fit is still to come. See ``finish``."""
+
+    def _log(self, values: dict[str, Any], step: int | None) -> None:
+        self.start()
+        if self._run is None or not values:
+            return
+        if self._watch is not None and self._watch.answered:
+            self._guarded(self._go_online)
+        latest = self._pending.get("step", self._highest)
+        step = max(latest, 0) if step is None else int(step)
+        if step <= self._highest or step < latest:
+            late = {key: value for key, value in values.items() if key.startswith(("val/", "test/"))}
+            late = {key: value for key, value in late.items() if isinstance(value, int | float)}
+            if late:
+                self._guarded(lambda: self._run.summary.update(late))
+            return
+        if step > latest:
+            self._guarded(self._hand_over)
+        if not self._pending:
+            self._guarded(lambda: self._catch_up(step))
+        self._pending = {**self._pending, **values, "step": step}
+
+    def _hand_over(self) -> None:
+        row, self._pending = self._pending, {}
+        if not row:
+            return
+        step = row.pop("step")
+        check_room(self.run_dir / "wandb")
+        self._highest = step
+        self._write_state()  # before: a kill in between costs W&B this row, after would give it twice
+        self._run.log(row, step=step, commit=True)
+        if self._watch is not None:
+            self._unsent[step] = {key: value for key, value in row.items() if isinstance(value, int | float)}
+
+    def _catch_up(self, step: int) -> None:
+        """Hand over the rows below ``step`` that stand in metrics.csv but have not reached W&B.
+
+        Inside one process there are none: rows are missing after a kill only, so the file is read once.
+        """
+        if self._caught_up:
+            return
+        self._caught_up = True
+        path = self.run_dir / FILE_NAME
+        for row in read_metrics(path) if path.exists() else []:
+            if self._highest < (row["step"] or 0) < step:
+                self._pending = {key: value for key, value in row.items() if value is not None}
+                self._hand_over()
+
+    def _start(self) -> None:
+        reporting = silence()
+
+        self._read_state()
+        folders = self._folders("offline-run")
+        settings = known_settings()
+        mode, reason = choose_mode(self._mode, settings)
+        if mode == "disabled":
+            self._stopped = True
+            return
+        if mode == "online":
+            allow(reporting)
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        check_room(self.run_dir / "wandb")
+        if mode == "online":
+            self._watch = ServerWatch(str(settings.base_url))
+            problem = self._try_online(self._watch)
+            if problem:
+                mode = "offline"
+                reason = f"W&B cannot be used online ({settings.base_url} {problem}; it is asked again later)"
+        if mode == "offline":
+            self._run = self._init(mode)
+        if mode == "offline" and folders and not self._folders("run"):
+            # A kill took the end of the offline record with it: those rows are handed over again.
+            written = last_step(folders)
+            self._highest = self._highest if written is None else min(self._highest, written)
+        elif mode == "online":
+            # A run whose wandb.json was lost: the server knows better.
+            self._highest = max(self._highest, int(self._run.step) - 1)
+        self._caught_up = False
+        self._write_state()
+        self._announce(mode, reason)
+
+    def _try_online(self, watch: ServerWatch) -> str:
+        """Start online and return nothing, or why that cannot be; some seconds at most."""
+        if not watch.wait(FIRST_WAIT):
+            return "does not answer"
+        try:
+            self._run = self._init("online")
+        except Exception as error:  # any, see _guarded
+            import wandb
+
+            wandb.teardown()  # else the service keeps the id in use
+            watch.again()
+            return f"answers: {one_line(_first_line(error))}"
+        watch.stop()
+        self._watch = None
+        return ""
+
+    def _go_online(self) -> None:
+        """Continue online a run that waited for its server: all rows are handed over that the server does not have."""
+        watch, pending = self._watch, self._pending
+        if watch is None or not watch.answered:
+            return
+        import wandb
+
+        self._run.finish()
+        try:
+            self._run = self._init("online")
+        except Exception:  # any, as in _start, which has said so
+            wandb.teardown()
+            self._run = self._init("offline")
+            self._watch = watch if watch.again() else None
+            return
+        watch.stop()
+        self._watch = None
+        path = self.run_dir / FILE_NAME
+        rows: dict[int, Any] = {int(row["step"] or 0): row for row in (read_metrics(path) if path.exists() else [])}
+        rows |= self._unsent
+        self._highest, self._unsent, self._caught_up = int(self._run.step) - 1, {}, True
+        for step in sorted(rows):
+            if self._highest < step < pending.get("step", step + 1):
+                self._pending = {key: value for key, value in rows[step].items() if value is not None}
+                self._pending["step"] = step
+                self._hand_over()
+        self._pending = pending
+        self._announce("online", "its server answers again")
+
+    def _init(self, mode: Any) -> Any:
+        import wandb
+
+        with quiet_log(self._log_lost):
+            return self._init_loudly(wandb, mode)
+
+    def _init_loudly(self, wandb: Any, mode: Any) -> Any:
+        known = type(wandb.Settings()).model_fields
+        chosen = {**_SETTINGS, "git_commit": self._git_commit}
+        return wandb.init(
+            **self._arguments,
+            id=self._id,
+            dir=str(self.run_dir),
+            mode=mode,
+            resume="allow",
+            reinit="finish_previous",
+            allow_val_change=True,
+            settings=wandb.Settings(**{key: value for key, value in chosen.items() if key in known}),
+        )
+
+    def _announce(self, mode: str, reason: str) -> None:
+        folders = [_short(folder) for folder in self._folders("offline-run")]
+        view = shlex.join(["wandb", "leet", _short(self.run_dir / "wandb")])
+        lines = []
+        if mode == "online":
+            lines.append(f"W&B: {reason}, so this run is online at {self._run.url} (view its files with `{view}`).")
+        else:
+            lines.append(f"W&B: {reason}, so this run is recorded offline. View it with `{view}`.")
+        if folders:
+            lines.append(
+                f"     Upload what is offline, after `wandb login`: `{shlex.join(['wandb', 'sync', *folders])}`"
+            )
+        print(*map(printable, lines), sep="\n", file=sys.stderr)
+
+    def _folders(self, kind: str) -> list[Path]:
+        """W&B's folders of this run, ``run`` or ``offline-run``, oldest first; each process left one."""
+        return sorted((self.run_dir / "wandb").glob(f"{kind}-*-{self._id}"))
+
+    def _read_state(self) -> None:
+        path = self.run_dir / STATE_FILE
+        self._id, self._highest = uuid.uuid4().hex[:8], -1
+        if path.exists():
+            try:
+                state = json.loads(path.read_text(encoding="utf-8"))
+                self._id, self._highest = str(state["id"]), int(state["highest_step"])
+            except (ValueError, KeyError, TypeError) as error:
+                warnings.warn(f"{path} is damaged ({error}): this run becomes a new W&B run", stacklevel=2)
+
+    def _write_state(self) -> None:
+        # Renamed, so never half written; not synced: a killed process loses nothing that the kernel has.
+        path = self.run_dir / STATE_FILE
+        temporary = path.with_name(f".{STATE_FILE}.tmp")
+        temporary.write_text(json.dumps({"id": self._id, "highest_step": self._highest}) + "\n", encoding="utf-8")
+        temporary.replace(path)
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        """Run what W&B may fail in: neither its network nor its disk may stop a training."""
+        if self._stopped:
+            return
+        try:
+            action()
+        except Exception as error:  # any: wandb raises errors of its own, of pydantic, of its service, of the system
+            self._stop(error)
+
+    def _log_lost(self) -> None:
+        """Stop where W&B's own log cannot be written: what stands beside it cannot be either."""
+        error = sys.exc_info()[1]
+        if not self._stopped:
+            self._stop(error if isinstance(error, Exception) else OSError("its debug.log cannot be written"))
+
+    def _stop(self, error: Exception) -> None:
+        self._stopped = True
+        warnings.warn(
+            f"W&B logging stops here ({type(error).__name__}: {_first_line(error)}); training goes on, and "
+            f"{_short(self.run_dir / FILE_NAME)} has every value",
+            stacklevel=2,
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def _short(path: Path) -> str:
+    """The path from the current folder where it lies below it."""
+    path = path.absolute()
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

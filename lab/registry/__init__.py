@@ -1,0 +1,16 @@
+"""Models by name, objects from dicts, weights from files; this is the door for a user's package."""
+
+from lab.registry.allowed import allow_package, register
+from lab.registry.build import build
+from lab.registry.models import create_model, is_model, list_models, load_weights, register_model
+
+__all__ = [
+    "allow_package",
+    "build",
+    "create_model",
+    "is_model",
+    "list_models",
+    "load_weights",
+    "register",
+    "register_model",
+]

@@ -1,0 +1,235 @@
+"""Pretrained weights: found in a cache or fetched by URL, checked by their SHA-256, loaded without running code."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lab.checkpoint.unpickling import reason_of
+from lab.errors import CheckpointError, RegistryError
+from lab.registry.weights import read_state_dict, unwrap
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = [
+    "LoadReport",
+    "WeightsSource",
+    "fetch",
+    "fetch_from_hub",
+    "load_pretrained",
+    "read_state_dict",
+    "weights_dir",
+]
+
+logger = logging.getLogger(__name__)
+_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+\Z")
+_TIMEOUT_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class WeightsSource:
+    """One file of weights: where it is fetched from, and the SHA-256 (or its first digits, 8 at least) it must have."""
+
+    url: str
+    sha256: str
+    file_name: str
+
+    def place(self, directory: str | Path | None = None) -> Path:
+        """Return where the file stands once it is fetched."""
+        return weights_dir(directory) / self.file_name
+
+    @classmethod
+    def parse(cls, source: str | Mapping[str, str], where: str) -> WeightsSource:
+        """Read a URL whose file name ends in ``-<digits of its hash>``, or a dict (``url``, ``sha256``, ``file_name``).
+
+        Raises:
+            RegistryError: there is no hash.
+        """
+        values = {"url": source} if isinstance(source, str) else dict(source)
+        file_name = values.get("file_name") or values["url"].rpartition("/")[2]
+        match = _HASH_IN_NAME.search(file_name)
+        sha256 = values.get("sha256") or (match[1] if match else "")
+        if not re.fullmatch(r"[0-9a-f]{8,64}", sha256):
+            raise RegistryError(f"weights {where!r}: {values['url']} has no SHA-256 in its name; give 'sha256'")
+        return cls(values["url"], sha256, file_name)
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What happened when weights were loaded: keys without a value, values without a key, heads dropped."""
+
+    file: Path
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = field(default=())
+
+    def __str__(self) -> str:
+        """Return the report as one line."""
+        parts = [("missing", self.missing), ("unexpected", self.unexpected), ("dropped", self.dropped)]
+        return f"{self.file}: " + ("; ".join(f"{name} {_some(keys)}" for name, keys in parts if keys) or "all keys fit")
+
+
+def weights_dir(given: str | Path | None = None) -> Path:
+    """Return the cache of downloaded weights: ``given``, else env LAB_WEIGHTS_DIR, else ``~/.cache/lab/weights``."""
+    return Path(given or os.environ.get("LAB_WEIGHTS_DIR") or Path.home() / ".cache" / "lab" / "weights").expanduser()
+
+
+def fetch(source: WeightsSource, directory: str | Path | None = None) -> Path:
+    """Return the cached file of ``source``, downloading it first where it is absent.
+
+    Raises:
+        CheckpointError: it cannot be downloaded, or its SHA-256 is another.
+    """
+    import hashlib
+
+    path = source.place(directory)
+    if not path.is_file():
+        _download(source, path)
+        return path
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if not digest.startswith(source.sha256):
+        raise CheckpointError(
+            f"{path} has SHA-256 {digest[: len(source.sha256)]}, expected {source.sha256}: delete it, it is damaged "
+            f"or not the file of {source.url}"
+        )
+    return path
+
+
+def _download(source: WeightsSource, path: Path) -> None:
+    """Download beside the destination and rename at the end: another process never sees half a file."""
+    import hashlib
+    import tempfile
+    import urllib.request  # its TLS alone would double the time of ``import lab.registry.models``
+
+    digest = hashlib.sha256()
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        logger.info("downloading %s to %s", source.url, path)
+        with (
+            urllib.request.urlopen(source.url, timeout=_TIMEOUT_SECONDS) as response,
+            tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file,
+        ):
+            temporary = Path(file.name)
+            while chunk := response.read(1 << 20):
+                digest.update(chunk)
+                file.write(chunk)
+        if not digest.hexdigest().startswith(source.sha256):
+            found = digest.hexdigest()[: len(source.sha256)]
+            raise CheckpointError(f"{source.url} has SHA-256 {found}, expected {source.sha256}: not used")
+        temporary.replace(path)
+    except OSError as error:  # URLError, timeouts and a full or read-only disk are all OSErrors
+        reason = getattr(error, "reason", None) or error
+        raise CheckpointError(
+            f"weights {path} are absent and could not be fetched ({reason}); put the file of {source.url} there"
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def fetch_from_hub(repository: str, with_weights: bool, cached: bool = False) -> Path:
+    """Return the folder with ``config.json`` (and the weights) of a repository on the Hugging Face Hub.
+
+    Args:
+        repository: ``owner/name``, and ``@revision``.
+        with_weights: fetch the weights too.
+        cached: nothing is fetched, it must be there already.
+
+    Raises:
+        CheckpointError: offline and not cached, or no such repository or file.
+    """
+    hub: Any = importlib.import_module("huggingface_hub")
+    repository, _, revision = repository.partition("@")
+    patterns = ["config.json", *(["model.safetensors"] if with_weights else [])]
+    try:
+        return Path(
+            hub.snapshot_download(
+                repository, revision=revision or None, allow_patterns=patterns, local_files_only=cached
+            )
+        )
+    except Exception as error:  # the Hub's client raises some dozen unrelated classes
+        raise CheckpointError(
+            f"'hf-hub:{repository}' could not be fetched ({type(error).__name__}: {str(error).splitlines()[0]}); "
+            f"with a copy of it on disk use 'local-dir:FOLDER'"
+        ) from error
+
+
+def load_pretrained(
+    model: nn.Module,
+    file: str | Path,
+    *,
+    classifier: str | Sequence[str] = (),
+    converter: str | None = None,
+    strict: bool = True,
+    allow_unexpected: bool = False,
+) -> LoadReport:
+    """Load weights into ``model`` in place and report what did not fit.
+
+    Args:
+        model: the network.
+        file: ``.safetensors``, detectron2's ``.pkl``, a torch checkpoint (a state dict, or one under ``model`` or
+            ``state_dict``), or a checkpoint folder of lab.
+        classifier: submodules whose weights are dropped, with a warning, where their shape is another.
+        converter: dotted path of a function that brings other layouts of keys into ours.
+        strict: raise on missing or unexpected keys instead of warning.
+        allow_unexpected: values without a key are no error (a backbone takes a part of a classifier's weights).
+
+    Raises:
+        CheckpointError: the file cannot be read, a shape differs outside of the head, or ``strict`` and keys differ.
+    """
+    path = Path(file)
+    state = read_state_dict(path)
+    own = model.state_dict()
+    module, _, function = (converter or "").rpartition(".")
+    try:
+        state = unwrap(state, own, getattr(importlib.import_module(module), function) if converter else None)
+    except CheckpointError as error:
+        raise CheckpointError(f"weights {path} do not fit: {error}") from error
+    heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    dropped = tuple(
+        key
+        for key, value in state.items()
+        if any(key.startswith(f"{head}.") for head in heads) and (key not in own or own[key].shape != value.shape)
+    )
+    if dropped:
+        said = ", ".join(f"{key} {_change(state[key], own.get(key))}" for key in dropped)
+        logger.warning("%s: the head has another number of classes and was dropped, to be trained: %s", path, said)
+    state = {key: value for key, value in state.items() if key not in dropped}
+    wrong = [
+        f"{key} {_change(value, own[key])}"
+        for key, value in state.items()
+        if key in own and own[key].shape != value.shape
+    ]
+    if wrong:
+        raise CheckpointError(f"weights {path} do not fit: shape of {_some(wrong)}")
+    if any(value.is_meta for value in own.values()):  # the shapes are compared, nothing is filled
+        state = {key: value.to("meta") for key, value in state.items()}
+    try:
+        result = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise CheckpointError(f"weights {path} do not fit: {reason_of(error)}") from error
+    missing = tuple(key for key in result.missing_keys if key not in dropped)
+    report = LoadReport(path, missing, tuple(result.unexpected_keys), dropped)
+    if strict and (report.missing or (report.unexpected and not allow_unexpected)):
+        raise CheckpointError(f"weights do not fit: {report}")
+    if report.missing or report.unexpected:
+        logger.log(logging.INFO if strict else logging.WARNING, "weights: %s", report)
+    return report
+
+
+def _change(found: Tensor, expected: Tensor | None) -> str:
+    return f"{tuple(found.shape)} -> {'absent' if expected is None else tuple(expected.shape)}"
+
+
+def _some(keys: Sequence[str], count: int = 8) -> str:
+    more = f" and {len(keys) - count} more" if len(keys) > count else ""
+    return f"{len(keys)} ({', '.join(keys[:count])}{more})"

@@ -1,0 +1,186 @@
+"""Files of weights: read without running anything, and freed of what trainers wrap a network in.
+
+Keys as ``module._orig_mod.layer.weight`` come from a network that was compiled inside of DataParallel; every order and
+depth of such wrappers is undone, where that lets more keys fit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lab.checkpoint.unpickling import read_arrays, reason_of
+from lab.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+logger = logging.getLogger(__name__)
+# Keys under which trainers keep the weights.
+_CONTAINERS = ("model", "state_dict", "model_state_dict")
+WRAPPERS = frozenset({"module", "net", "model", "_orig_mod", "_forward_module", "_fsdp_wrapped_module"})
+"""Names under which trainers and wrappers hold a network."""
+_INSIDE = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module")
+"""Of these, the ones that wrap parts of a network too, the surest first."""
+_DEPTH = 12
+
+
+def read_state_dict(file: str | Path) -> dict[str, Tensor]:
+    """Read the tensors of a ``.safetensors`` file, a torch checkpoint or a checkpoint folder; nothing is executed.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or holds no dictionary of dense tensors.
+    """
+    import torch
+
+    path = Path(file)
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise CheckpointError(f"weights {str(path)[:200]} cannot be read ({reason_of(error)})") from None
+    if is_folder:
+        from lab.checkpoint.format import CheckpointReader
+
+        reader = CheckpointReader(path)
+        reader.verify()
+        return {name.removeprefix("model/"): reader.read(name) for name in reader.names("model/")}
+    if not is_file:
+        raise CheckpointError(f"weights {path} {'are no plain file' if path.exists() else 'do not exist'}")
+    content = _read(path)
+    for key in _CONTAINERS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"weights {path} hold a {type(content).__name__}, and no tensors by name")
+    if path.suffix == ".pkl":
+        content = _tensors(content, path)
+    tensors = {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise CheckpointError(f"weights {path} hold no tensors by name")
+    for key, value in tensors.items():
+        if not isinstance(key, str):
+            raise CheckpointError(f"weights {path} name a tensor {str(key)[:80]!r}, which is no string")
+        if value.layout != torch.strided or value.is_quantized or value.is_meta or value.is_complex():
+            kind = "meta" if value.is_meta else f"{str(value.layout).removeprefix('torch.')} {value.dtype}"
+            raise CheckpointError(f"weights {path}: {key[:80]} is a {kind} tensor, and only dense real ones are taken")
+    return tensors
+
+
+def _read(path: Path) -> Any:
+    """Return the content of a file; its tensors are made, nothing else is called."""
+    import torch
+
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        if path.suffix == ".pkl":
+            return read_arrays(path)
+        # The official DETR code keeps its command line, a harmless Namespace, beside the weights.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError as error:
+        raise CheckpointError(f"weights {path} are not read: {error}") from error
+    except Exception as error:  # zipfile, pickle, safetensors and torch each have errors of their own for a bad file
+        raise CheckpointError(f"weights {path} cannot be read as tensors alone ({reason_of(error)})") from error
+
+
+def _tensors(content: Mapping[Any, Any], path: Path) -> dict[Any, Any]:
+    """Turn the numpy arrays among the values into tensors."""
+    import numpy as np
+    import torch
+
+    found = {}
+    for key, value in content.items():
+        if isinstance(value, np.ndarray):
+            if value.dtype.kind not in "fiub":
+                raise CheckpointError(f"weights {path}: {str(key)[:80]} is an array of {value.dtype}, and no numbers")
+            value = torch.from_numpy(np.array(value))
+        found[key] = value
+    return found
+
+
+def unwrap(
+    state: Mapping[str, Tensor], own: Mapping[str, Tensor], convert: Callable[[Any], Any] | None = None
+) -> dict[str, Tensor]:
+    """Bring the keys of weights into those of a network: converted from another layout, wrappers taken off.
+
+    Args:
+        state: the weights as they stand in the file.
+        own: the network's own state.
+        convert: brings every known layout into ours, and leaves ours as it is; it does not know of wrappers.
+
+    Raises:
+        CheckpointError: the layout is none that ``convert`` knows.
+    """
+    best: dict[str, Tensor] | None = None
+    first: CheckpointError | None = None
+    for prefix in _prefixes(state) if convert is not None else ("",):
+        try:
+            found = _converted(_without(state, prefix, own), convert)
+        except CheckpointError as error:
+            first = first or error
+            continue
+        found = _inside(max((_without(found, less, own) for less in _prefixes(found)), key=_fits(own)), own)
+        if best is None or _fits(own)(found) > _fits(own)(best):
+            best = found
+    if best is None:
+        assert first is not None
+        raise first
+    return best
+
+
+def _fits(own: Mapping[str, Tensor]) -> Callable[[Mapping[str, Tensor]], tuple[int, int]]:
+    """Return the function that counts the keys that fit, without wrappers of parts first, then as they stand."""
+    return lambda state: (sum(key in own or _bare(key) in own for key in state), sum(key in own for key in state))
+
+
+def _converted(state: dict[str, Tensor], convert: Callable[[Any], Any] | None) -> dict[str, Tensor]:
+    try:
+        return dict(convert(state)) if convert is not None else state
+    except CheckpointError:
+        raise
+    except (IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"the weights are of no layout that is known ({reason_of(error)})") from error
+
+
+def _prefixes(keys: Iterable[str]) -> list[str]:
+    """Return every chain of wrappers that a key begins with, none first, the shorter before the longer."""
+    found = {""}
+    for key in keys:
+        prefix = ""
+        for part in key.split(".")[:-1][:_DEPTH]:
+            if part not in WRAPPERS:
+                break
+            prefix += f"{part}."
+            found.add(prefix)
+    return sorted(found, key=len)
+
+
+def _without(state: Mapping[str, Tensor], prefix: str, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Take a prefix off; what lacks it stood beside the network (a criterion, counts), unless it fits as it is."""
+    if not prefix:
+        return dict(state)
+    found = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    beside = {key: value for key, value in state.items() if not key.startswith(prefix)}
+    if beside:
+        logger.info("%d values beside %s* are not the network's: %s", len(beside), prefix, ", ".join([*beside][:4]))
+    return {**{key: value for key, value in beside.items() if key in own}, **found}
+
+
+def _bare(key: str) -> str:
+    return ".".join(part for part in key.split(".") if part not in _INSIDE)
+
+
+def _inside(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Take wrappers of parts of the network out of the keys that do not fit and would then."""
+    found: dict[str, Tensor] = {}
+    for key, value in state.items():
+        bare = _bare(key)
+        found[bare if key not in own and bare in own and bare not in state else key] = value
+    return found

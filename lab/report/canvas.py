@@ -1,0 +1,77 @@
+"""Pictures of detections: boxes with names and scores, the truth beside the prediction, many on one sheet.
+
+Small images are enlarged by a whole factor, so that pixels stay square and labels can be read.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import torch
+from PIL import Image, ImageFont
+from torch import Tensor
+
+Colour: TypeAlias = tuple[int, int, int]
+
+READABLE_SIDE = 256  # images whose longer side is shorter are enlarged towards this
+MAX_FONT = 200  # of pictures whose longer side is above 9,000: a strip's legend would be larger than the picture
+PAPER: Colour = (255, 255, 255)
+INK: Colour = (20, 20, 20)
+
+
+def class_colour(label: int) -> Colour:
+    """Return a colour for a class; neighbours differ in hue by the golden angle, and in brightness and saturation."""
+    hue = (label * 0.61803398875 + 0.98) % 1.0
+    saturation, value = ((0.9, 1.0), (0.6, 1.0), (1.0, 0.72))[label // 2 % 3]
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def contact_sheet(
+    pictures: Sequence[Image.Image], columns: int | None = None, gap: int = 8, max_side: int = 4096
+) -> Image.Image:
+    """Return pictures in rows, each in a cell of the largest one's size.
+
+    Args:
+        pictures: at least one.
+        columns: how many stand in a row; by default as many as make the sheet about square.
+        gap: pixels between and around the pictures.
+        max_side: a longer sheet is made smaller as a whole.
+
+    Raises:
+        ValueError: if there is no picture.
+    """
+    if not pictures:
+        raise ValueError("contact_sheet: there is no picture to put on the sheet")
+    width, height = max(p.width for p in pictures), max(p.height for p in pictures)
+    if columns is None:
+        columns = max(1, round(math.sqrt(len(pictures) * height / width)))
+    columns = min(columns, len(pictures))
+    rows = math.ceil(len(pictures) / columns)
+    sheet = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + gap) + gap), PAPER)
+    for number, picture in enumerate(pictures):
+        row, column = divmod(number, columns)
+        sheet.paste(picture, (gap + column * (width + gap), gap + row * (height + gap)))
+    if max(sheet.size) > max_side:
+        sheet.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    return sheet
+
+
+def as_picture(image: Tensor | Image.Image) -> Image.Image:
+    """Return a picture in RGB, a copy, of one or of a (3, H, W) uint8 tensor."""
+    if isinstance(image, Image.Image):
+        return image.convert("RGB") if image.mode != "RGB" else image.copy()
+    if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
+        raise ValueError(f"an image must be (3, H, W) uint8, not {tuple(image.shape)} {image.dtype}")
+    return Image.fromarray(image.detach().permute(1, 2, 0).contiguous().cpu().numpy())
+
+
+def picture_font(picture: Image.Image) -> ImageFont.FreeTypeFont:
+    """Return Pillow's own font, the same on every machine, in a size that suits the picture."""
+    font = ImageFont.load_default(size=min(MAX_FONT, max(12, max(picture.size) // 45)))
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        raise RuntimeError("this Pillow was built without FreeType; its wheels are built with it")
+    return font

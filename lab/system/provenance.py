@@ -1,0 +1,77 @@
+"""Where a result comes from: sources, commit, machine, versions, time. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import socket
+import subprocess
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any
+
+_VERSIONS = ("torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "datasets", "wandb", "numpy")
+
+
+def sources_fingerprint(extensions: Iterable[str] = ()) -> str:
+    """Return the SHA-256 of lab's and the extensions' Python sources."""
+    digest = hashlib.sha256()
+    folders = [("lab", Path(__file__).resolve().parents[1])]
+    for name in sorted(extensions):
+        spec = util.find_spec(name)
+        if spec is not None and spec.origin is not None:
+            origin = Path(spec.origin)
+            folders.append((name, origin.parent if origin.name == "__init__.py" else origin))
+    for name, folder in folders:
+        files = sorted(folder.rglob("*.py")) if folder.is_dir() else [folder]
+        for path in files:
+            relative = path.relative_to(folder) if folder.is_dir() else path.name
+            digest.update(f"{name}/{relative}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def git_output(*arguments: str) -> str | None:
+    """Return what a git command prints of lab's own sources; None where they are in no repository."""
+    root = Path(__file__).resolve().parents[2]
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass  # not Linux: the platform module's word has to do
+    return platform.processor() or platform.machine()
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return host, processor, cores and memory."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {"host": socket.gethostname(), "cpu": _cpu_name(), "cores": os.cpu_count(), "memory_gib": round(memory, 1)}
+
+
+def describe_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a result depends on."""
+    versions = {"python": platform.python_version()}
+    for name in _VERSIONS:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "absent"
+    return versions
+
+
+def now() -> str:
+    """Return the time as ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

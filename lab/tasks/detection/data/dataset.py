@@ -1,0 +1,89 @@
+"""The dataset that COCO and Pascal VOC share: rows of annotations in, ``DetectionSample`` out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from lab.data.images.annotations import BadSamplePolicy
+from lab.data.images.dataset import ImageDataset
+from lab.data.images.resizing import DetectionTransform, Transformed
+from lab.structures import DetectionSample, DetectionTruth
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from PIL.Image import Image
+
+
+class DetectionDataset(ImageDataset[DetectionSample]):
+    """Images with boxes.
+
+    Args:
+        table: rows as ``lab.data.images.annotations.make_row`` makes them.
+        folder: see ``ImageDataset``.
+        class_names: see ``ImageDataset``.
+        train: see ``ImageDataset``.
+        transform: None leaves images as they are stored.
+        on_bad_sample: see ``ImageDataset``.
+        seed: see ``ImageDataset``.
+        cache_images: see ``ImageDataset``.
+        source: see ``ImageDataset``.
+
+    Raises:
+        DataError: see ``report_problems``.
+    """
+
+    def __init__(
+        self,
+        table: Dataset,
+        folder: Path,
+        class_names: tuple[str, ...],
+        train: bool,
+        transform: DetectionTransform | None,
+        on_bad_sample: BadSamplePolicy,
+        seed: int,
+        cache_images: bool,
+        source: str,
+    ) -> None:
+        super().__init__(table, folder, class_names, train, on_bad_sample, seed, cache_images, source)
+        self.transform = transform
+
+    @property
+    def fixed_size(self) -> bool:
+        """Whether the transform resizes to one size."""
+        return self.transform is not None and self.transform.size is not None
+
+    def _sample(self, row: dict[str, Any], image: Image | Tensor, generator: torch.Generator) -> DetectionSample:
+        from torchvision.transforms.v2.functional import pil_to_tensor
+
+        truth = DetectionTruth(
+            boxes=torch.tensor(row["boxes"], dtype=torch.float32).reshape(-1, 4),
+            labels=torch.tensor(row["labels"], dtype=torch.int64),
+            iscrowd=torch.tensor(row["iscrowd"], dtype=torch.bool),
+            area=torch.tensor(row["area"], dtype=torch.float32),
+            counts=(len(row["labels"]),),
+        )
+        size = (row["height"], row["width"])
+        boxes, labels = _training_boxes(truth, *size)
+        if self.transform is None:
+            done = Transformed(image if isinstance(image, Tensor) else pil_to_tensor(image), boxes, labels, None)
+        else:
+            done = self.transform(image, boxes, labels, generator)
+        return DetectionSample(
+            image=done.image,
+            boxes=done.boxes,
+            labels=done.labels,
+            image_id=row["image_id"],
+            original_size=size,
+            truth=None if self.train else truth,
+        )
+
+
+def _training_boxes(truth: DetectionTruth, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return boxes and labels without crowds, clipped to the image; what has no area then is dropped."""
+    boxes = torch.minimum(truth.boxes.clamp(min=0), truth.boxes.new_tensor([width, height, width, height]))
+    keep = ~truth.iscrowd & (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+    return boxes[keep], truth.labels[keep]

@@ -1,0 +1,187 @@
+"""Pascal-VOC directories: one XML for each image; ``lab.tasks.detection.data.voc_layout`` finds them and their splits.
+
+Format: Everingham et al., The Pascal Visual Object Classes Challenge, development kit. Corners are pixels counted from
+1, both included: ``xmin=1, xmax=640`` is the whole width of 640 pixels. As pixel edges that is ``xmin - 1`` and
+``xmax``, so that boxes become (xmin - 1, ymin - 1, xmax, ymax) exactly. A box whose stated corners coincide or are
+swapped (``xmax <= xmin``) is taken for an annotator's slip, not for one pixel, and left out.
+
+Objects marked ``difficult`` are neither hits nor misses in VOC's evaluation; here they are handled as COCO's crowds:
+left out of training, kept in ``truth`` with ``iscrowd`` set. The area of an object is that of its box.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from lab.data.class_names import check_names
+from lab.data.folders import as_utf8, list_files
+from lab.data.images.annotations import ROWS_VERSION, BadSamplePolicy, build_table, make_row
+from lab.data.images.resizing import DetectionTransform
+from lab.errors import DataError
+from lab.ranges import Count, Options, Pixels, Positive, Seed, Share, Word
+from lab.tasks.detection.data.dataset import DetectionDataset
+from lab.tasks.detection.data.module import Augmentation, FilesDataModule
+from lab.tasks.detection.data.voc_layout import XML, VocLayout, find_layout, list_layout
+from lab.tasks.detection.data.voc_xml import object_names, parse, read_voc
+
+log = logging.getLogger(__name__)
+
+
+class VocDataset(DetectionDataset):
+    """One split of a Pascal-VOC directory. ``image_id`` is the image's place in the split, from 0.
+
+    Args:
+        root: the folder that holds ``ImageSets/Main``, ``Annotations`` and ``JPEGImages``, or what ``layout`` says.
+        split: the name of a list in ``ImageSets/Main``, without its suffix, or of a split of ``layout``.
+        train: augment, and leave ``truth`` out; otherwise fill it.
+        transform: None leaves images as they are stored.
+        class_names: the name of each label in label order; None takes all names that stand in the XML files, sorted.
+        on_bad_sample: ``"skip"`` goes on without what cannot be used and says so; ``"error"`` raises.
+        seed: decides, with epoch and index, every random choice.
+        cache_images: keep decoded images in memory (small datasets only).
+        layout: where everything is; None looks for the list.
+
+    Raises:
+        ConfigError: two classes have one name.
+        DataError: the list or a folder is missing, or no class is found.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "train",
+        train: bool = True,
+        transform: DetectionTransform | None = None,
+        class_names: Sequence[str] | None = None,
+        on_bad_sample: BadSamplePolicy = "skip",
+        seed: int = 0,
+        cache_images: bool = False,
+        layout: VocLayout | None = None,
+    ) -> None:
+        layout = list_layout(root, split) if layout is None else layout
+        self._fingerprint = layout.fingerprint(split)
+        names = check_names(class_names) if class_names is not None else discover_classes(layout.annotations)
+        arguments = {
+            "images": str(layout.images.resolve()),
+            "annotations": str(layout.annotations.resolve()),
+            "pairs": tuple((as_utf8(pair.image), as_utf8(pair.xml), pair.problem) for pair in layout.splits[split]),
+            "class_names": names,
+            "key": f"{ROWS_VERSION}-{self._fingerprint}",
+        }
+        table = build_table(read_rows, arguments)
+        source = f"{Path(root)} split {split}"
+        super().__init__(table, layout.images, names, train, transform, on_bad_sample, seed, cache_images, source)
+
+    def fingerprint(self) -> str:
+        """Return the hash of the split, its annotations, and of the images' names and contents."""
+        return self._fingerprint
+
+
+class VocDataModule(FilesDataModule):
+    """``data=voc``: a Pascal-VOC directory, or any folder of images and their XML files.
+
+    Args:
+        root: the dataset's folder.
+        train_split: the list in ``ImageSets/Main`` to train on, without its suffix; lists may be missing.
+        val_split: the list to validate on.
+        test_split: the list to test on.
+        images: see ``find_layout``.
+        annotations: see ``find_layout``.
+        val_share: see ``find_layout``.
+        test_share: see ``find_layout``.
+        class_names: see ``VocDataset``.
+        batch_size: the global batch.
+        num_workers: loader processes of each rank.
+        seed: of the order and the augmentation.
+        image_size: the shorter side in evaluation; DETR's augmentation is scaled with it (800: as published).
+        augmentation: other numbers for ``lab.tasks.detection.data.module.Augmentation``, by name.
+        on_bad_sample: see ``VocDataset``.
+        cache_images: see ``VocDataset``.
+    """
+
+    def __init__(
+        self,
+        root: Word,
+        train_split: Word | None = "train",
+        val_split: Word | None = "val",
+        test_split: Word | None = "test",
+        images: Word | None = None,
+        annotations: Word | None = None,
+        val_share: Share | None = None,
+        test_share: Share | None = None,
+        class_names: Sequence[str] | None = None,
+        batch_size: Positive = 16,
+        num_workers: Count = 2,
+        seed: Seed = 0,
+        image_size: Pixels = 800,
+        augmentation: Annotated[Mapping[str, Any] | None, Options(Augmentation)] = None,
+        on_bad_sample: Literal["error", "skip"] = "skip",
+        cache_images: bool = False,
+    ) -> None:
+        super().__init__(root, batch_size, num_workers, seed, image_size, augmentation, on_bad_sample, cache_images)
+        self.splits = {"train": train_split, "val": val_split, "test": test_split}
+        self.folders = (images, annotations)
+        self.shares = (val_share, test_share)
+        self.class_names = class_names
+
+    @functools.cached_property
+    def layout(self) -> VocLayout:
+        """Where the images, XML files and splits are; how they were found is said once.
+
+        Raises:
+            DataError: they are not there.
+        """
+        found = find_layout(self.root, self.splits, *self.folders, *self.shares, seed=self.seed)
+        if found.said:
+            log.warning("%s: %s", self.root, found.said)
+        return found
+
+    def build(self, split: str) -> VocDataset:
+        """Return the dataset of a split."""
+        train = split == "train"
+        return VocDataset(
+            self.root,
+            split,
+            train=train,
+            transform=self.transform(train),
+            class_names=self.class_names,
+            on_bad_sample=self.on_bad_sample,
+            seed=self.seed,
+            cache_images=self.cache_images,
+            layout=self.layout,
+        )
+
+
+def discover_classes(annotations: Path) -> tuple[str, ...]:
+    """Return the names of all objects in a folder of XML files, whatever their split, sorted.
+
+    Raises:
+        DataError: there is none.
+    """
+    names: set[str] = set()
+    for name, _ in list_files(annotations, XML):
+        root, _ = parse(annotations / name)  # what is wrong stands in the row of its image
+        names |= set() if root is None else object_names(root)
+    if not names:
+        raise DataError(f"{annotations} holds no XML with objects, so there are no classes; name them by class_names")
+    return tuple(sorted(names))
+
+
+def read_rows(
+    images: str, annotations: str, pairs: Sequence[tuple[str, str, str]], class_names: Sequence[str], key: str
+) -> Iterator[dict[str, Any]]:
+    """Yield a row (see ``make_row``) for each image, XML and problem; ``key`` only keeps cached tables apart."""
+    del key
+    labels = {name: label for label, name in enumerate(class_names)}
+    folder = Path(images)
+    for position, (name, xml, problem) in enumerate(pairs):
+        if problem:
+            yield make_row(folder, name, position, None, []) | {"unreadable": problem}
+            continue
+        found = read_voc(Path(annotations) / xml, labels)
+        row = make_row(folder, name, position, found.stated_size, found.objects, found.bad)
+        yield row | {"unreadable": row["unreadable"] or found.unreadable}

@@ -1,0 +1,316 @@
+"""Where the images, the XML files and the splits of a Pascal-VOC dataset are, however its tool laid them out.
+
+- Lists in ``ImageSets/Main`` decide where they are, as in VOC itself.
+- Without them the folders do: ``train``, ``valid`` or ``val``, ``test`` anywhere in the path of an XML (Roboflow).
+- With neither, a share of the images is held out for validation, balanced by class (LabelImg, CVAT).
+
+XML files and images may lie side by side or in folders of any name and depth: an XML belongs to the image of its own
+name, and where several have it, to the one that its ``<filename>`` names or that lies nearest. Only the standard
+library is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+from lab.data.folders import list_files, name_problem
+from lab.data.holdout import TEST, TRAIN, VAL, check_shares, hold_out
+from lab.data.images.fingerprint import VOC_HOW_TO_GET, add_file, add_images, require_file, require_folder
+from lab.data.lists import read_names
+from lab.data.text_files import read_text
+from lab.errors import DataError, closest
+
+SPLIT_FOLDERS = {
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), VAL),
+    **dict.fromkeys(("test", "testing"), TEST),
+}
+VAL_SHARE = 0.2
+XML = frozenset({".xml"})
+
+
+class Pair(NamedTuple):
+    """An image and its XML.
+
+    Attributes:
+        image: relative to the folder of images.
+        xml: relative to the folder of XML files.
+        problem: why the two cannot be used, or ``""``.
+    """
+
+    image: str
+    xml: str
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class VocLayout:
+    """What a dataset consists of.
+
+    Attributes:
+        images: the folder of images.
+        annotations: the folder of XML files.
+        splits: the pairs of ``"train"``, ``"val"`` and ``"test"``.
+        said: how the splits came about, for the user; ``""`` where lists say it all.
+        lists: the list of each split that is one.
+    """
+
+    images: Path
+    annotations: Path
+    splits: Mapping[str, tuple[Pair, ...]]
+    said: str = ""
+    lists: Mapping[str, Path] = field(default_factory=dict)
+
+    def fingerprint(self, split: str) -> str:
+        """Return a hash of a split: its list or pairs, its XML files, and the names and contents of all images."""
+        by_list = not self.said and split in self.lists
+        digest = hashlib.sha256(b"voc-3" if by_list else b"voc-4")
+        if by_list:
+            add_file(digest, self.lists[split])
+        for pair in self.splits[split]:
+            digest.update(f"{_stem(pair.xml)}\0".encode("utf-8", "surrogateescape"))
+            if not by_list:
+                digest.update(f"{pair.image}\0".encode("utf-8", "surrogateescape"))
+            path = self.annotations / pair.xml
+            if not name_problem(pair.xml) and path.is_file():  # a missing one is a bad sample, and part of what it is
+                add_file(digest, path)
+        add_images(digest, self.images)
+        return digest.hexdigest()
+
+
+def find_layout(
+    root: str | Path,
+    lists: Mapping[str, str | None],
+    images: str | None = None,
+    annotations: str | None = None,
+    val_share: float | None = None,
+    test_share: float | None = None,
+    seed: int = 0,
+) -> VocLayout:
+    """Return where everything is and which split it belongs to.
+
+    Args:
+        root: the dataset's folder.
+        lists: the list of ``"train"``, ``"val"`` and ``"test"`` in ``ImageSets/Main``, without suffix; None for none.
+        images: the folder of images relative to ``root``; None takes ``JPEGImages``, else all of ``root``.
+        annotations: the folder of XML files relative to ``root``; None takes ``Annotations``, else all of ``root``.
+        val_share: share of the training images to hold out for validation; None: 0.2, where neither lists nor folders
+            name a validation set.
+        test_share: the same for the test; None: 0, and the validation set is tested on where there is no other.
+        seed: of what is held out.
+
+    Raises:
+        ConfigError: the shares leave nothing to train on.
+        DataError: a folder or list is missing, or there is no XML.
+    """
+    check_shares(val_share, test_share)
+    root = require_folder(Path(root), root, VOC_HOW_TO_GET)
+    files = {split: _list_file(root, name) for split, name in lists.items() if name is not None}
+    _refuse_mistyped(root, lists, files)
+    place = _folder(root, images, "JPEGImages"), _folder(root, annotations, "Annotations")
+    pictures, xmls = [name for name, _ in list_files(place[0])], [name for name, _ in list_files(place[1], XML)]
+    if files and files[TRAIN].is_file():
+        there = {split: file for split, file in files.items() if file.is_file()}
+        pairs = {split: listed(file, xmls, pictures, *place) for split, file in there.items()}
+        return replace(_complete(*place, pairs, "", val_share, test_share, seed), lists=there)
+    if not xmls:
+        raise DataError(f"no XML file is in {place[1]}; {VOC_HOW_TO_GET}")
+    everything = pair_files(xmls, pictures, *place)
+    by_folder = _by_folder(everything)
+    pairs = by_folder or {TRAIN: everything}
+    how = "splits are those of the folders' names" if by_folder else "no lists in ImageSets/Main, no folders of splits"
+    used = {pair.image for found in pairs.values() for pair in found}
+    for count, what in (
+        (len(everything) - sum(map(len, pairs.values())), "XML files in no folder of a split"),
+        (len(set(pictures) - {pair.image for pair in everything} - used), "images without XML"),
+    ):
+        how += f", {count} {what} left out" if count else ""
+    return _complete(*place, pairs, how, val_share, test_share, seed)
+
+
+def list_layout(root: str | Path, split: str) -> VocLayout:
+    """Return the layout of one list of ``ImageSets/Main``, as its split of its own name.
+
+    Raises:
+        DataError: the list or a folder is missing.
+    """
+    file = require_file(_list_file(Path(root), split), root, VOC_HOW_TO_GET)
+    annotations = require_folder(Path(root) / "Annotations", root, VOC_HOW_TO_GET)
+    images = require_folder(Path(root) / "JPEGImages", root, VOC_HOW_TO_GET)
+    xmls = [name for name, _ in list_files(annotations, XML)]
+    pairs = listed(file, xmls, [name for name, _ in list_files(images)], images, annotations)
+    return VocLayout(images, annotations, {split: tuple(pairs)}, lists={split: file})
+
+
+def pair_files(xmls: Sequence[str], pictures: Sequence[str], images: Path, annotations: Path) -> list[Pair]:
+    """Return a pair for each XML file, with a problem where its image is missing or cannot be told from another."""
+    index = _Pictures(pictures)
+    pairs = [index.pair(xml, images, annotations) for xml in xmls]
+    counts = Counter(pair.image for pair in pairs)
+    return [
+        pair._replace(problem="several XML files belong to it") if counts[pair.image] > 1 and not pair.problem else pair
+        for pair in pairs
+    ]
+
+
+def listed(file: Path, xmls: Sequence[str], pictures: Sequence[str], images: Path, annotations: Path) -> list[Pair]:
+    """Return the pairs that a list names, by the image or the XML, with or without suffix and folder.
+
+    What the list names and is not there gets a name that the reader will miss.
+    """
+    index, by_path, by_stem = _Pictures(pictures), {_stem(name): name for name in xmls}, _by_stem(xmls)
+    known = {*by_path, *by_stem, *pictures, *map(_stem, pictures), *index.by_name, *index.by_stem}
+    pairs, seen = [], set()
+    for name in read_names(file, known):
+        exact = [name] if name in index.by_path else index.by_name.get(name, [])
+        stem = _stem(exact[0] if len(exact) == 1 else name) if exact else name
+        if problem := name_problem(name) or ("it is listed twice" if stem in seen else ""):
+            pairs.append(Pair(exact[0] if exact else f"{stem}.jpg", f"{stem}.xml", problem))
+            continue
+        seen.add(stem)
+        xml = by_path.get(stem) or next(iter(by_stem.get(PurePosixPath(stem).name, ())), f"{stem}.xml")
+        pairs.append(Pair(exact[0], xml) if len(exact) == 1 else index.pair(xml, images, annotations, stem))
+    return pairs
+
+
+class _Pictures:
+    """The images of a dataset, found by path, by name and by name without suffix."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.by_path, self.by_stem = frozenset(names), _by_stem(names)
+        self.by_place, self.by_name = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
+        for name in names:
+            self.by_place[_stem(name)].append(name)
+            self.by_name[PurePosixPath(name).name].append(name)
+
+    def pair(self, xml: str, images: Path, annotations: Path, stem: str | None = None) -> Pair:
+        """Return an XML with the image that belongs to it.
+
+        Args:
+            xml: relative to ``annotations``.
+            images: the folder of images.
+            annotations: the folder of XML files.
+            stem: the image's path without suffix, where a list names it; None where the XML's name is all there is.
+        """
+        name = PurePosixPath(xml).stem if stem is None else PurePosixPath(stem).name
+        found = (self.by_place.get(stem) if stem is not None else None) or self.by_stem.get(name) or []
+        if len(found) == 1:
+            return Pair(found[0], xml)
+        stated = stated_name(annotations / xml)
+        found = found or self.by_name.get(name) or self.by_name.get(stated) or []
+        if not found:
+            return Pair(f"{stem or name}.jpg", xml, "" if stem else "no image has its name or the <filename> in it")
+        found = [path for path in found if PurePosixPath(path).name == stated] or found
+        nearness = {path: _nearness((images / path).parent, (annotations / xml).parent) for path in found}
+        best = [path for path in found if nearness[path] == max(nearness.values())]
+        problem = f"two images of one name: {', '.join(best[:3])}" if len(best) > 1 else ""
+        return Pair(best[0], xml, problem)
+
+
+def _nearness(one: Path, other: Path) -> tuple[int, bool]:
+    """Return how near two folders are: by the names that both paths have, and the same one is nearest."""
+    return len(set(one.parts) & set(other.parts)), one == other
+
+
+def _by_folder(everything: Iterable[Pair]) -> dict[str, list[Pair]]:
+    """Return the pairs of each split that a folder is named after; nothing where none is named for training."""
+    found: dict[str, list[Pair]] = defaultdict(list)
+    for pair in everything:
+        parts = PurePosixPath(pair.xml).parent.parts + PurePosixPath(pair.image).parent.parts
+        splits = {SPLIT_FOLDERS[part.lower()] for part in parts if part.lower() in SPLIT_FOLDERS}
+        found[splits.pop() if len(splits) == 1 else ""].append(pair)
+    return {split: found[split] for split in (TRAIN, VAL, TEST) if found.get(split)} if found.get(TRAIN) else {}
+
+
+def _complete(
+    images: Path,
+    annotations: Path,
+    pairs: dict[str, list[Pair]],
+    how: str,
+    val_share: float | None,
+    test_share: float | None,
+    seed: int,
+) -> VocLayout:
+    """Hold out what is missing of validation and test, and what is asked for, and say so."""
+    said = [how] if how else []
+    shares = {VAL: (0.0 if VAL in pairs else VAL_SHARE) if val_share is None else val_share, TEST: test_share or 0.0}
+    held = {part: share for part, share in shares.items() if share > 0}
+    if held:
+        pool = pairs[TRAIN]
+        if len(pool) <= len(held):
+            raise DataError(f"{annotations}: {len(pool)} images to train on are too few to hold a share of them out")
+        classes = [classes_of(annotations / pair.xml) for pair in pool]
+        parts = hold_out([pair.xml for pair in pool], classes, {TRAIN: 1 - sum(held.values()), **held}, seed)
+        said += [f"the {part} set that is there is not used" for part in held if part in pairs]
+        for part in (TRAIN, *held):
+            pairs[part] = [pair for pair, given in zip(pool, parts, strict=True) if given == part]
+        amounts = " and ".join(f"{share:g} (data.{part}_share) for {part}" for part, share in held.items())
+        said.append(f"held out of the images to train on, by data.seed={seed} and balanced by class: {amounts}")
+    if TEST not in pairs:
+        pairs[TEST] = pairs[VAL]
+        said.append("the test is on the validation set")
+    counts = ", ".join(f"{len(pairs[split])} {split}" for split in (TRAIN, VAL, TEST))
+    splits = {split: tuple(found) for split, found in pairs.items()}
+    return VocLayout(images, annotations, splits, f"{'; '.join(said)}: {counts}" if said else "")
+
+
+def classes_of(xml: Path) -> Collection[str]:
+    """Return the names of the objects of an XML file; none where it cannot be read, which its row will say."""
+    try:
+        root = ElementTree.fromstring(read_text(xml))
+    except (DataError, ElementTree.ParseError, ValueError):
+        return ()
+    found = (item for item in root.iter() if str(item.tag).rpartition("}")[2] == "object")
+    return {
+        (child.text or "").strip() for item in found for child in item if str(child.tag).rpartition("}")[2] == "name"
+    }
+
+
+def stated_name(xml: Path) -> str:
+    """Return the last part of the ``<filename>`` of an XML file, ``""`` where it has none that can be."""
+    try:
+        root = ElementTree.fromstring(read_text(xml))
+    except (DataError, ElementTree.ParseError, ValueError):
+        return ""
+    for item in root:
+        if str(item.tag).rpartition("}")[2] == "filename":
+            return PurePosixPath((item.text or "").strip().replace("\\", "/")).name
+    return ""
+
+
+def _folder(root: Path, given: str | None, usual: str) -> Path:
+    if given is not None:
+        return require_folder(root / given, root, VOC_HOW_TO_GET)
+    return root / usual if (root / usual).is_dir() else root
+
+
+def _list_file(root: Path, name: str) -> Path:
+    return root / name if name.endswith(".txt") else root / "ImageSets" / "Main" / f"{name}.txt"
+
+
+def _refuse_mistyped(root: Path, lists: Mapping[str, str | None], files: Mapping[str, Path]) -> None:
+    """Refuse a list that is missing where it was named by hand, or where another split has its list."""
+    main = root / "ImageSets" / "Main"
+    there = sorted(path.stem for path in main.glob("*.txt")) if main.is_dir() else []
+    some = any(file.is_file() for file in files.values())
+    for split, file in files.items():
+        if not file.is_file() and (lists[split] != split or (split == TRAIN and some)):
+            near = closest(str(lists[split]), there) or (f"; there is {', '.join(there[:5])}" if there else "")
+            raise DataError(f"no list {file} (data.{split}_split={lists[split]}){near}")
+
+
+def _by_stem(names: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        found[PurePosixPath(name).stem].append(name)
+    return found
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).with_suffix("").as_posix()

@@ -1,0 +1,258 @@
+"""Sequences of items: compact storage, and batches for training and evaluation gathered from it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lab.structures import SequenceBatch, SequenceTargets
+from lab.tasks.recommendation.data.events import Events
+from lab.tasks.recommendation.data.negatives import NegativeSampler
+
+Ints = NDArray[np.int64]
+
+
+@dataclass
+class Sequences:
+    """S sequences of item numbers, one after the other.
+
+    Attributes:
+        items: (E,) int64, 1 to I.
+        offsets: (S + 1,) int64, where each sequence begins.
+        names: the user's own id of each sequence.
+    """
+
+    items: Ints
+    offsets: Ints
+    names: NDArray[np.object_]
+
+    def __len__(self) -> int:
+        """Return S."""
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> Ints:
+        """(S,) events of each sequence."""
+        return np.diff(self.offsets)
+
+    @classmethod
+    def of_events(cls, events: Events, numbers: Ints) -> Sequences:
+        """Take events, ordered by session and time, with new numbers for items.
+
+        Args:
+            events: those of whole sessions.
+            numbers: the number (from 1) of each of the events' item indices.
+        """
+        present, starts = np.unique(events.sessions, return_index=True)
+        offsets = np.append(starts, len(events)).astype(np.int64)
+        return cls(numbers[events.items], offsets, events.session_names[present])
+
+
+@dataclass(frozen=True)
+class Place:
+    """A row of a dataset, to be gathered into a batch."""
+
+    dataset: SequenceDataset
+    epoch: int
+    index: int
+
+
+class SequenceDataset:
+    """Windows of sequences: what a network reads, and which of its positions have a target.
+
+    Row r reads ``items[begin[r]:stop[r]]``; what comes after position j is asked for from ``first[r]`` on, up to
+    ``last[r]``, its end excluded, both counted from ``begin[r]``.
+
+    Args:
+        sequences: the data.
+        rows: (R, 4) int64 begin, stop, first, last of each row.
+        owners: (R,) int64 the sequence of each row.
+        negatives: draws items that a sequence has not had, for the loss; None for none.
+        num_negatives: how many for each position.
+        seen: whether batches carry what sequences had had when a row asks first, the oldest first.
+        fingerprint: identifies the content.
+    """
+
+    def __init__(
+        self,
+        sequences: Sequences,
+        rows: Ints,
+        owners: Ints,
+        negatives: NegativeSampler | None = None,
+        num_negatives: int = 0,
+        seen: bool = False,
+        fingerprint: str = "",
+    ) -> None:
+        self.sequences, self.rows, self.owners = sequences, rows, owners
+        self.negatives, self.num_negatives, self.seen = negatives, num_negatives, seen
+        self._fingerprint = fingerprint
+        self.left_out: dict[str, int] = {}
+        self.noted: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        """Return R."""
+        return len(self.rows)
+
+    def __getitem__(self, key: tuple[int, int]) -> Place:
+        """Return the place of a row; ``gather`` reads the rows of a batch at once."""
+        return Place(self, *key)
+
+    @property
+    def aspect_ratios(self) -> None:
+        """None: sequences are put together as they come."""
+        return
+
+    @property
+    def sequence_names(self) -> Sequence[str]:
+        """The user's own id of each row's sequence."""
+        return [str(name) for name in self.sequences.names[self.owners]]
+
+    def fingerprint(self) -> str:
+        """Return what identifies the content."""
+        return self._fingerprint
+
+    def gather(self, epochs: Ints, indices: Ints) -> SequenceBatch:
+        """Return the batch of some rows.
+
+        Args:
+            epochs: (B,) of each row; negatives depend on it.
+            indices: (B,) numbers of the rows.
+        """
+        begin, stop, first, last = self.rows[indices].T
+        lengths = stop - begin
+        columns = np.arange(int(lengths.max()))
+        places = begin[:, None] + columns
+        inside = columns < lengths[:, None]
+        asked = (columns >= first[:, None]) & (columns < last[:, None])
+        source = self.sequences.items
+        items = np.where(inside, source[np.minimum(places, len(source) - 1)], 0)
+        following = np.where(asked, source[np.minimum(places + 1, len(source) - 1)], 0)
+        owners = self.owners[indices]
+        seen, seen_counts = self._seen(begin + first + 1, owners)
+        return SequenceBatch(
+            items=torch.from_numpy(items),
+            lengths=torch.from_numpy(lengths),
+            targets=SequenceTargets(
+                torch.from_numpy(following), tuple(asked.sum(1).tolist()), self._draw(epochs, begin, owners, asked)
+            ),
+            sequence_ids=torch.from_numpy(owners.copy()),
+            valid=torch.ones(len(indices), dtype=torch.bool),
+            seen=seen,
+            seen_counts=seen_counts,
+        )
+
+    def _seen(self, ends: Ints, owners: Ints) -> tuple[Tensor | None, tuple[int, ...]]:
+        """Return the items of each sequence up to the event after which the row asks first, that one included."""
+        if not self.seen:
+            return None, ()
+        starts = self.sequences.offsets[owners]
+        counts = ends - starts
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        return torch.from_numpy(self.sequences.items[np.repeat(starts, counts) + within]), tuple(counts.tolist())
+
+    def _draw(self, epochs: Ints, begin: Ints, owners: Ints, asked: NDArray[np.bool_]) -> Tensor | None:
+        if self.negatives is None or not self.num_negatives:
+            return None
+        drawn = np.zeros((*asked.shape, self.num_negatives), dtype=np.int64)
+        rows, columns = np.nonzero(asked)
+        positions = begin[rows] - self.sequences.offsets[owners[rows]] + columns
+        for epoch in np.unique(epochs):  # one, or two where an epoch ends
+            mine = epochs[rows] == epoch
+            drawn[rows[mine], columns[mine]] = self.negatives.draw_negatives(
+                owners[rows[mine]], positions[mine], int(epoch), self.num_negatives
+            )
+        return torch.from_numpy(drawn)
+
+
+def gather(places: Sequence[Place]) -> SequenceBatch:
+    """Put places of one dataset together into a batch."""
+    epochs, indices = np.array([(place.epoch, place.index) for place in places], dtype=np.int64).T
+    return places[0].dataset.gather(epochs, indices)
+
+
+def last_windows(sequences: Sequences, max_length: int | None, drop_last: int = 0) -> tuple[Ints, Ints]:
+    """Return rows (see ``SequenceDataset``) for training: all that follows is asked for, in the last window of each.
+
+    Args:
+        sequences: those of fewer than two events are left out.
+        max_length: the most events that are read; None for all.
+        drop_last: events at the end of each sequence that are kept for evaluation.
+    """
+    stop = sequences.offsets[1:] - drop_last
+    begin = sequences.offsets[:-1]
+    reads = stop - begin - 1
+    owners = np.flatnonzero(reads > 0)
+    stop, begin = stop[owners] - 1, begin[owners]
+    if max_length is not None:
+        begin = np.maximum(begin, stop - max_length)
+    zeros = np.zeros_like(begin)
+    return np.stack([begin, stop, zeros, stop - begin], axis=1), owners
+
+
+def all_windows(sequences: Sequences, max_length: int | None) -> tuple[Ints, Ints]:
+    """Return rows for training: all that follows is asked for, once, in windows laid end to end.
+
+    The last window of a sequence is that of ``last_windows``; the first one is shorter where lengths do not divide.
+    """
+    rows, owners = last_windows(sequences, None)
+    if max_length is None or not len(owners):
+        return rows, owners
+    begin, stop = rows[:, 0], rows[:, 1]
+    counts = -(-(stop - begin) // max_length)
+    owner = np.repeat(np.arange(len(owners)), counts)
+    later = np.repeat(np.cumsum(counts), counts) - 1 - np.arange(len(owner))  # windows of the sequence after this one
+    ends = stop[owner] - later * max_length
+    starts = np.maximum(begin[owner], ends - max_length)
+    zeros = np.zeros_like(starts)
+    return np.stack([starts, ends, zeros, ends - starts], axis=1), owners[owner]
+
+
+def query_windows(sequences: Sequences, max_length: int | None) -> tuple[Ints, Ints]:
+    """Return rows for evaluation: what follows every event is asked for, once.
+
+    A sequence of more than ``max_length`` events is read in windows that overlap by half, so that each query reads at
+    least half of ``max_length`` events, or all there are.
+    """
+    begin, stop = sequences.offsets[:-1], sequences.offsets[1:] - 1
+    owners = np.flatnonzero(stop > begin)
+    begin, stop = begin[owners], stop[owners]
+    if max_length is None or not len(owners) or (stop - begin).max() <= max_length:
+        return np.stack([begin, stop, np.zeros_like(begin), stop - begin], axis=1), owners
+    step = max(1, max_length // 2)
+    more = np.maximum(0, -(-(stop - begin - max_length) // step))
+    owner = np.repeat(np.arange(len(owners)), more + 1)
+    number = np.arange(len(owner)) - np.repeat(np.cumsum(more + 1) - more - 1, more + 1)
+    starts = begin[owner] + number * step
+    ends = np.minimum(stop[owner], starts + max_length)
+    first = np.where(number == 0, 0, max_length - step)
+    return np.stack([starts, ends, first, ends - starts], axis=1), owners[owner]
+
+
+def last_queries(sequences: Sequences, owners: Ints, max_length: int | None, drop_last: int) -> Ints:
+    """Return rows for leave-one-out evaluation: the last event is asked for, given all before it.
+
+    Args:
+        sequences: the data.
+        owners: the sequences that are asked about.
+        max_length: the most events that are read.
+        drop_last: events at the end that come after the one asked for.
+    """
+    stop = sequences.offsets[1:][owners] - drop_last - 1
+    begin = sequences.offsets[:-1][owners]
+    if max_length is not None:
+        begin = np.maximum(begin, stop - max_length)
+    return np.stack([begin, stop, stop - begin - 1, stop - begin], axis=1)
+
+
+def whole_prefixes(sequences: Sequences, max_length: int | None) -> Ints:
+    """Return rows for prediction: the last events are read, and nothing is known of what follows."""
+    begin, stop = sequences.offsets[:-1], sequences.offsets[1:]
+    if max_length is not None:
+        begin = np.maximum(begin, stop - max_length)
+    zeros = np.zeros_like(begin)
+    return np.stack([begin, stop, zeros, zeros], axis=1)

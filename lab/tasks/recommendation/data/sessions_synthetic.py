@@ -1,0 +1,136 @@
+"""Generated sessions: a Markov chain over items, of which the best that any model can reach is known.
+
+Each item is followed by one of a few items with known chances, so the best list after an item is that of its most
+likely successors, and ``optimum`` is what that list scores on average.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lab.errors import ConfigError
+from lab.ranges import AtMost, Below, Count, Draws, Ge, Le, Positive, Probability, Seed
+from lab.tasks.recommendation.data.events import Columns, Events, Ints, read_events
+from lab.tasks.recommendation.data.module import Batching, RecommendationDataModule, Splits, Windows
+from lab.tasks.recommendation.data.sequences import Sequences
+
+VERSION = 1
+"""Part of what generated data is: raised when it changes."""
+
+
+class SyntheticSessionsDataModule(RecommendationDataModule):
+    """``data=sessions_synthetic``: generated sessions. The chain is the same for every seed, the training is not.
+
+    Args:
+        num_items: I; every item begins a training session at least once.
+        num_successors: items that can follow an item.
+        skew: how unequal their chances are: that of the r-th is in proportion to ``r ** -skew``.
+        mean_length: of a session, in events; each ends with the same chance after its second.
+        max_session: the most events of a session.
+        num_train: training sessions.
+        num_val: validation sessions.
+        num_test: test sessions.
+        batch_size: see ``RecommendationDataModule``, as all that follow.
+        num_workers: loader processes of each rank.
+        seed: of the training sessions, the order and the negatives.
+        batching: ``"sequences"`` or ``"lanes"``.
+        max_length: the most events that are read.
+        num_negatives: items that did not follow.
+        negative_alpha: exponent of their support.
+        windows: ``"last"`` or ``"all"``.
+    """
+
+    def __init__(
+        self,
+        num_items: Annotated[int, Ge(2), Le(10000), AtMost("num_train")] = 200,
+        num_successors: Annotated[int, Ge(2), AtMost("num_items")] = 8,
+        skew: Annotated[float, Ge(0), Le(100)] = 1.2,
+        mean_length: Annotated[float, Ge(2), Below("max_session")] = 6.0,
+        max_session: Annotated[int, Ge(3), Le(1000)] = 30,
+        num_train: Annotated[int, Ge(1), Le(5000000)] = 4000,
+        num_val: Annotated[int, Ge(1), Le(5000000)] = 400,
+        num_test: Annotated[int, Ge(1), Le(5000000)] = 800,
+        batch_size: Positive = 64,
+        num_workers: Count = 0,
+        seed: Seed = 0,
+        batching: Batching = "sequences",
+        max_length: Positive | None = None,
+        num_negatives: Draws = 0,
+        negative_alpha: Probability = 0.0,
+        windows: Windows = "last",
+    ) -> None:
+        super().__init__(batch_size, num_workers, seed, batching, max_length, num_negatives, negative_alpha, windows)
+        if not 2 <= num_successors <= num_items:
+            raise ConfigError(f"data.num_successors={num_successors} must be from 2 to data.num_items={num_items}")
+        if num_train < num_items:
+            raise ConfigError(f"data.num_train={num_train} must be at least data.num_items={num_items}")
+        if not 2 <= mean_length < max_session:
+            raise ConfigError(f"data.mean_length={mean_length} must be from 2 to below data.max_session={max_session}")
+        self.num_items, self.num_successors, self.skew = num_items, num_successors, skew
+        self.mean_length, self.max_session = mean_length, max_session
+        self.sizes = {"train": num_train, "val": num_val, "test": num_test}
+
+    @cached_property
+    def chances(self) -> NDArray[np.float64]:
+        """(num_successors,) the chance of the r-th successor, descending."""
+        weights = np.arange(1, self.num_successors + 1, dtype=np.float64) ** -self.skew
+        return weights / weights.sum()
+
+    @cached_property
+    def successors(self) -> Ints:
+        """(I, num_successors) int64 item indices from 0: what follows each item, the likeliest first."""
+        generator = np.random.default_rng((VERSION, self.num_items, self.num_successors))
+        return np.argsort(generator.random((self.num_items, self.num_items)), axis=1)[:, : self.num_successors]
+
+    def optimum(self, k: int) -> dict[str, float]:
+        """Return the recall, MRR and NDCG at k that the best possible ranking reaches on average."""
+        chances = np.zeros(k)
+        chances[: self.num_successors] = self.chances[:k]
+        ranks = np.arange(1, k + 1)
+        return {
+            f"recall_{k}": float(chances.sum()),
+            f"mrr_{k}": float((chances / ranks).sum()),
+            f"ndcg_{k}": float((chances / np.log2(ranks + 1)).sum()),
+        }
+
+    def read(self) -> Splits:
+        """Generate all sessions."""
+        names = tuple(f"item{number:0{len(str(self.num_items))}d}" for number in range(1, self.num_items + 1))
+        train, val, test = (self._walk(split) for split in ("train", "val", "test"))
+        steps = [
+            {
+                "step": name,
+                "sessions": len(part),
+                "events": len(part.items),
+                "items": len(np.unique(part.items)),
+                "note": "",
+            }
+            for name, part in (("train", train), ("val", val), ("test", test))
+        ]
+        return Splits(names, train, val, test, steps=steps)
+
+    def read_inputs(self, path: Path) -> Events:
+        """Read a CSV with columns session, item and time."""
+        return read_events(path, Columns("session", "item", "time"))
+
+    def _walk(self, split: str) -> Sequences:
+        """Walk all sessions of a split side by side."""
+        count = self.sizes[split]
+        seed = self.seed if split == "train" else 0  # results of several seeds compare
+        generator = np.random.default_rng((VERSION, ("train", "val", "test").index(split), seed))
+        grid = np.zeros((count, self.max_session), dtype=np.int64)
+        grid[:, 0] = generator.integers(self.num_items, size=count)
+        if split == "train":
+            grid[: self.num_items, 0] = np.arange(self.num_items)  # so that every item is known
+        lengths = np.minimum(1 + generator.geometric(1 / (self.mean_length - 1), size=count), self.max_session)
+        for step in range(1, self.max_session):
+            ranks = generator.choice(self.num_successors, size=count, p=self.chances)
+            grid[:, step] = self.successors[grid[:, step - 1], ranks]
+        inside = np.arange(self.max_session) < lengths[:, None]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        return Sequences(grid[inside] + 1, offsets, np.array([f"{split}{n}" for n in range(count)], dtype=object))

@@ -1,0 +1,124 @@
+"""The best items to follow each session of a file, as CSV and Parquet, in the user's own ids.
+
+Lists are written batch by batch, so that memory does not grow with the file: each rank writes a part beside the result,
+and rank 0 puts the batches of all parts in the order of the file.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch.distributed as dist
+from torch import Tensor
+
+from lab.errors import DataError
+from lab.strategies import collectives
+from lab.training.predictor import MakeTrainer, Predictor
+
+PARTS = ".parts"
+
+
+class RecommendationPredictor(Predictor):
+    """Writes ``recommendations.csv`` and ``recommendations.parquet``: session, rank from 1, item, score.
+
+    The data's ``build_inputs`` returns a dataset of sequences with ``sequence_names``, the user's own id of each, and
+    ``left_out``, what of the file could not be used: a text and a count for each reason.
+    """
+
+    def run(self, make_trainer: MakeTrainer, folder: Path, rank: int) -> None:
+        """Write the lists.
+
+        Raises:
+            DataError: there is no sequence with an item that the training knew.
+        """
+        dataset: Any = self.data.build_inputs([Path(self.source)])
+        left_out = ", ".join(f"{count} {what}" for what, count in dataset.left_out.items() if count)
+        if not len(dataset):
+            raise DataError(f"input={self.source}: no sequence has an item that the training knew ({left_out})")
+        (folder / PARTS).mkdir(parents=True, exist_ok=True)
+        part = _Part(folder / PARTS / f"{rank:05d}.parquet", dataset.sequence_names, self.task.spec.item_names)
+        loader = self.data.dataset_dataloader(dataset)
+        make_trainer([part]).predict(self.task, dataloaders=loader, return_predictions=False)
+        if collectives.world_size() > 1:
+            dist.barrier()
+        if rank == 0:
+            ranks = sorted((folder / PARTS).iterdir())[: collectives.world_size()]
+            count = _merge(ranks, folder)
+            shutil.rmtree(folder / PARTS)
+            print(f"{len(dataset)} sequences, {count} recommendations{f'; left out: {left_out}' if left_out else ''}")
+            for what, number in getattr(dataset, "noted", {}).items():
+                print(f"noted     {number} rows {what}")
+            print(f"written   {folder / 'recommendations.csv'} and .parquet (session, rank, item, score)")
+
+
+class _Part(pl.Callback):
+    """Writes what a rank has found, a row group for each batch."""
+
+    def __init__(self, path: Path, sequence_names: Any, item_names: Any) -> None:
+        self.path, self.names, self.items = path, sequence_names, np.array(["", *item_names], dtype=object)
+        self.writer: Any = None
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the file."""
+        import pyarrow.parquet
+
+        self.writer = pyarrow.parquet.ParquetWriter(self.path, _schema())
+
+    def on_predict_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Append the lists of a batch."""
+        if len(outputs[0]):  # a batch that only fills up comes last
+            self.writer.write_table(self._table(*outputs))
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Close the file."""
+        self.writer.close()
+
+    def _table(self, numbers: Tensor, items: Tensor, scores: Tensor) -> Any:
+        import pyarrow
+
+        found = (items > 0).cpu().numpy()
+        rows, places = np.nonzero(found)
+        names = np.array([self.names[number] for number in numbers.tolist()], dtype=object)
+        columns = [names[rows], places + 1, self.items[items.cpu().numpy()[found]], scores.cpu().numpy()[found]]
+        return pyarrow.table(columns, schema=_schema())
+
+
+def _schema() -> Any:
+    import pyarrow
+
+    text = pyarrow.string()
+    return pyarrow.schema([("session", text), ("rank", pyarrow.int32()), ("item", text), ("score", pyarrow.float32())])
+
+
+def _merge(parts: list[Path], folder: Path) -> int:
+    """Write the batches of all parts, taken in turn, and return the number of rows."""
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    count = 0
+    with (
+        pyarrow.parquet.ParquetWriter(folder / "recommendations.parquet", _schema()) as whole,
+        pyarrow.csv.CSVWriter(folder / "recommendations.csv", _schema()) as text,
+    ):
+        for table in _in_turn(parts):
+            whole.write_table(table)
+            text.write_table(table)
+            count += len(table)
+    return count
+
+
+def _in_turn(parts: list[Path]) -> Iterator[Any]:
+    import pyarrow.parquet
+
+    files = [pyarrow.parquet.ParquetFile(path) for path in parts]
+    for group in range(max(file.num_row_groups for file in files)):
+        for file in files:
+            if group < file.num_row_groups:
+                yield file.read_row_group(group)

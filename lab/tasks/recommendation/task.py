@@ -1,0 +1,267 @@
+"""Recommendation of the next item: any ``lab.structures.Recommender`` is trained by its loss and measured by ranks.
+
+Every number says how it was taken (``describe_evaluation``): figures among sampled items cannot be compared with those
+among all items, nor with each other where the sampling differs (Krichene and Rendle, "On Sampled Metrics for Item
+Recommendation", KDD 2020; Dallmann et al., "A Case Study on Sampled Metrics for Session-Based Recommendation",
+RecSys 2021).
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lab.structures import DataSpec, Recommender, SequenceBatch, Table
+from lab.tasks.recommendation.coverage import Coverage
+from lab.tasks.recommendation.metrics import MEASURES, GroupedRankingMetrics, RankingMetrics
+from lab.tasks.recommendation.queries import Queries, Scorer, history
+from lab.tasks.recommendation.ranks import Pairs, Ranking, rank_first, rank_targets, top_items
+from lab.tasks.recommendation.sampling import draw_outside
+from lab.training.task import Task, chosen_arguments
+
+SUPPORT = (1, 5, 20, 100)
+"""Where groups of items begin, by how often an item stands in the training data; before the first: never."""
+LENGTH = (2, 3, 5, 10, 20)
+"""Where groups of queries begin, by how many events they may read; before the first: one."""
+
+
+class RecommendationTask(Task):
+    """Train and measure a recommender; see ``Task`` for the arguments.
+
+    Validation measures by ``eval.protocol``. A test adds the other protocol if ``eval.also`` names it, coverage and
+    popularity where all items are ranked, and tables of groups of queries.
+    """
+
+    kind = "recommendation"
+    protocol = Recommender
+
+    ranks: Any
+    groups: Any
+    coverage: Any
+    num_queries = 0
+
+    def net_arguments(self, spec: DataSpec, target: str) -> dict[str, Any]:
+        """Return those of the numbers of items, sequences and events that the network wants to know."""
+        offered = {
+            "num_items": spec.num_items,
+            "num_sequences": spec.num_sequences,
+            "num_events": spec.num_events,
+            "item_counts": list(spec.item_counts),
+        }
+        return chosen_arguments(target, offered)
+
+    def describe_data(self) -> str:
+        """Return the numbers of items, sequences and events."""
+        spec = self.spec
+        return f"{spec.num_items} items, {spec.num_sequences} sequences, {spec.num_events} events"
+
+    def describe_evaluation(self) -> str:
+        """Return how the numbers are taken, and of how many queries the last evaluation was."""
+        settings = self.eval_settings
+        words = [describe_protocol(settings["protocol"], settings, self.spec.num_items)]
+        if settings["also"]:
+            words.append(
+                f"{settings['also']}_...: {describe_protocol(settings['also'], settings, self.spec.num_items)}"
+            )
+        if self.num_queries:
+            words.append(f"{self.num_queries} queries")
+        return "; ".join(words)
+
+    def make_metrics(self) -> None:
+        """Make counts of ranks for validation and test, of groups for a test; and those of what is recommended."""
+        settings = self.eval_settings
+        ks, ties = settings["ks"], settings["ties"]
+        self.monitor = f"val/{settings['monitor'] or f'mrr_{max(ks)}'}"
+        self.shown = (f"recall_{max(ks)}", f"mrr_{max(ks)}")
+        names = ("val", "test", "test_also") if settings["also"] else ("val", "test")
+        self.ranks = nn.ModuleDict({name: RankingMetrics(ks, ties) for name in names})
+        self.groups = nn.ModuleDict(
+            {
+                "support": GroupedRankingMetrics(ks, len(SUPPORT) + 1, ties),
+                "length": GroupedRankingMetrics(ks, len(LENGTH) + 1, ties),
+            }
+        )
+        counts = self.spec.item_counts or [0] * self.spec.num_items
+        self.item_counts = torch.tensor(counts, dtype=torch.int64, device="cpu")
+        self.coverage = Coverage(counts, ks) if "full" in (settings["protocol"], settings["also"]) else None
+
+    def _metrics(self, split: str) -> list[Any]:
+        found = [metric for name, metric in self.ranks.items() if name.startswith(split)]
+        if split == "test":
+            found += [*self.groups.values(), *([self.coverage] if self.coverage is not None else [])]
+        return found
+
+    def reset_metrics(self, split: str) -> None:
+        """Forget all queries."""
+        for metric in self._metrics(split):
+            metric.reset()
+
+    def forward(self, batch: Any) -> Any:
+        """Return the network's outputs for a training batch."""
+        return self.net(batch)
+
+    def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
+        """Collect ranks, and the loss of networks that learn from sequences, where no negatives are wanting."""
+        if getattr(self.net, "batching", "sequences") == "sequences":
+            self.may_measure(self.val_loss.update(self.net, self(batch), batch))
+        self.evaluate("val", None, batch)
+
+    def test_step(self, batch: SequenceBatch, batch_idx: int) -> None:
+        """Collect ranks."""
+        self.evaluate("test", None, batch)
+
+    def evaluate(self, split: str, outputs: Any, batch: SequenceBatch) -> None:
+        """Add the ranks of a batch's true items; ``outputs`` are not looked at."""
+        settings = self.eval_settings
+        queries = Queries.of(batch)
+        scorer = Scorer(self.net, batch, queries.places, self.spec.num_items)
+        excluded = None
+        if settings["exclude_seen"] or settings["exclude_train"]:
+            in_training = split == "test" and not settings["exclude_seen"]
+            excluded = history(batch, queries.places, self.spec.num_items, in_training)
+        protocols = [settings["protocol"]]
+        if split == "test" and settings["also"]:
+            protocols.append(settings["also"])
+        with self._gathered():
+            if split == "val" and self.is_trained and not self.may_measure(scorer.is_finite(queries.targets)):
+                return
+            for number, protocol in enumerate(protocols):
+                ranking = self._rank(protocol, split, queries, scorer, excluded)
+                self._count(ranking, split, number, queries)
+
+    def _gathered(self) -> AbstractContextManager[None]:
+        """Return a context in which ``score`` finds the parameters that it reads, once for each batch on every rank."""
+        strategy = None if self._trainer is None else self._trainer.strategy
+        context: AbstractContextManager[None] = getattr(strategy, "gathered_parameters", nullcontext)()
+        return context
+
+    def _rank(self, protocol: str, split: str, queries: Queries, scorer: Scorer, excluded: Pairs | None) -> Ranking:
+        if protocol == "full":
+            top = max(self.eval_settings["ks"]) if split == "test" else 0
+            return rank_targets(scorer.all_items, queries.targets, self.spec.num_items, excluded, top)
+        negatives = self._negatives(queries, excluded)
+        greater, equal = rank_first(scorer.some_items(torch.cat([queries.targets[:, None], negatives], 1)))
+        return Ranking(greater, equal, queries.targets.new_zeros((len(greater), 0)))
+
+    def _negatives(self, queries: Queries, excluded: Pairs | None) -> Tensor:
+        """Draw the other candidates of each query (Q, n): never its true item, with replacement."""
+        settings, targets = self.eval_settings, queries.targets
+        numbers = torch.arange(len(targets), device=targets.device)
+        owners, items = [numbers], [targets]
+        if excluded is not None:
+            owners.append(excluded.queries)
+            items.append(excluded.items)
+        outside = Pairs.of(torch.cat(owners), torch.cat(items), self.spec.num_items)
+        weights = self.item_counts.to(targets.device)
+        weights = weights if settings["distribution"] == "popularity" else torch.ones_like(weights)
+        return draw_outside(
+            weights, outside, queries.sequences, queries.ordinals, settings["num_negatives"], settings["seed"]
+        )
+
+    def _count(self, ranking: Ranking, split: str, number: int, queries: Queries) -> None:
+        valid = queries.valid
+        greater, equal, targets = ranking.greater[valid], ranking.equal[valid], queries.targets[valid]
+        self.ranks["test_also" if number else split].update(greater, equal)
+        if split != "test":
+            return
+        if self.coverage is not None and ranking.top_items.shape[1]:
+            self.coverage.update(ranking.top_items[valid], targets)
+        if number == 0:
+            support = self.item_counts.to(targets.device)[targets - 1]
+            self.groups["support"].update(greater, equal, _group(support, SUPPORT))
+            self.groups["length"].update(greater, equal, _group(queries.num_events[valid], LENGTH))
+
+    def compute_metrics(self, split: str) -> dict[str, float]:
+        """Return recall, MRR and NDCG at each k; of a test also coverage, and the tables."""
+        values: dict[str, float] = self.ranks[split].compute()
+        self.num_queries = self.ranks[split].num_queries
+        if split != "test":
+            return values
+        if "test_also" in self.ranks:
+            prefix = self.eval_settings["also"]
+            values |= {f"{prefix}_{name}": value for name, value in self.ranks["test_also"].compute().items()}
+        if self.coverage is not None:
+            found = self.coverage.compute()
+            values |= {name: value for name, value in found.items() if name.startswith("coverage")}
+            self.tables["popularity"] = _popularity_table(found, self.eval_settings["ks"])
+        self.tables["by_support"] = self._group_table("support", "events in training", SUPPORT)
+        self.tables["by_length"] = self._group_table("length", "events read", LENGTH)
+        return values
+
+    def _group_table(self, name: str, what: str, starts: tuple[int, ...]) -> Table:
+        k = max(self.eval_settings["ks"])
+        shown = ["queries", *(f"{measure}_{k}" for measure in MEASURES)]
+        rows = zip(_group_names(starts, 0 if name == "support" else 1), self.groups[name].compute(), strict=True)
+        return [
+            {what: label, **{key: None if row[key] == -1 else row[key] for key in shown}}
+            for label, row in rows
+            if row["queries"]
+        ]
+
+    def predict_step(self, batch: SequenceBatch, batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return sequence numbers (b,), their best items (b, k), 0 where there are fewer, and scores (b, k).
+
+        What follows the last event of each sequence is asked for; sequences that only fill up are left out.
+        """
+        items, scores = self.recommend(batch, self.eval_settings["top_k"], self.eval_settings["exclude_seen"])
+        return batch.sequence_ids[batch.valid], items[batch.valid], scores[batch.valid]
+
+    def recommend(self, batch: SequenceBatch, k: int, exclude_seen: bool) -> tuple[Tensor, Tensor]:
+        """Return the best items (B, k) to follow each sequence, best first, 0 where there are fewer, and their scores.
+
+        Args:
+            batch: sequences; their targets are not looked at.
+            k: length of the lists.
+            exclude_seen: leave out what the sequence has had.
+        """
+        rows = torch.arange(len(batch.items), device=batch.items.device)
+        places = torch.stack([rows, batch.lengths - 1], 1)
+        scorer = Scorer(self.net, batch, places, self.spec.num_items)
+        excluded = history(batch, places, self.spec.num_items) if exclude_seen else None
+        with self._gathered():
+            return top_items(scorer.all_items, len(rows), self.spec.num_items, k, excluded, rows.device)
+
+    def dry_run(self, batch: Any) -> str:
+        """Return the shape of the training batch and the terms of its loss."""
+        terms = self.net.loss(self(batch), batch.targets)
+        return f"items {tuple(batch.items.shape)} -> {', '.join(terms) or 'nothing to train'}"
+
+
+def describe_protocol(protocol: str, settings: dict[str, Any], num_items: int) -> str:
+    """Return in a few words how ranks are taken."""
+    if protocol == "full":
+        words = f"ranked among all {num_items} items"
+    else:
+        words = (
+            f"ranked among {settings['num_negatives']} {settings['distribution']} negatives, seed {settings['seed']}"
+        )
+    if settings["exclude_seen"] or settings["exclude_train"]:
+        words += f", {'seen' if settings['exclude_seen'] else 'training'} items left out"
+    if settings["max_sequences"]:
+        words += f", at most {settings['max_sequences']} sequences"
+    return f"{words}, {settings['ties']} ties"
+
+
+def _group(values: Tensor, starts: tuple[int, ...]) -> Tensor:
+    return torch.bucketize(values, torch.tensor(starts, device=values.device), right=True)
+
+
+def _group_names(starts: tuple[int, ...], lowest: int) -> list[str]:
+    edges = [lowest, *starts]
+    ranges = [
+        f"{first}" if last - first == 1 else f"{first}-{last - 1}" for first, last in zip(edges, starts, strict=False)
+    ]
+    return [*ranges, f"{starts[-1]} or more"]
+
+
+def _popularity_table(found: dict[str, float], ks: list[int]) -> Table:
+    """Return the mean support of recommended items, and its ratio to that of the true ones (above 1: popular ones)."""
+    truth = found["popularity"]
+    rows: Table = [{"items": "true", "events in training": truth, "ratio": 1.0}]
+    for k in ks:
+        mean = found[f"popularity_{k}"]
+        rows.append({"items": f"best {k}", "events in training": mean, "ratio": mean / truth if truth > 0 else None})
+    return rows

@@ -1,0 +1,287 @@
+"""COCO's own instances json as data of segmentation: polygons and run-length codes of objects, which may overlap.
+
+Format: https://cocodataset.org/#format-data, section 1. Masks are rasterised image by image, by COCO's own code (of
+faster-coco-eval). All classes are things, and each object is a segment of its own. A map of segments holds one number
+for each pixel: where masks overlap, the smaller object is drawn over the larger one, and any object over a crowd; of
+two as large, the later one. Pixels of no object belong to no segment. Crowds (``iscrowd``) are left out of training.
+``truth`` holds crowds too, and every mask whole, as its code, so that mask AP is that of COCO's evaluator on the file.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from lab.data.class_names import distinct_names
+from lab.data.fields import short
+from lab.data.images.annotations import ROWS_VERSION, BadSamplePolicy, build_table, find_image, tell_odd_box
+from lab.data.images.coco_json import MaskEntry, join_problems, read_file, usable_area
+from lab.data.images.fingerprint import coco_fingerprint
+from lab.data.images.masks import encode_object, polygons_box, usable_mask
+from lab.data.parts import Part, split_of_one
+from lab.errors import DataError
+from lab.ranges import Count, Options, Pixels, Positive, Seed, Share, Word
+from lab.structures import NO_SEGMENT
+from lab.tasks.detection.data.coco import label_names, read_categories, split_files
+from lab.tasks.segmentation.data.dataset import Annotation, SegmentationDataset
+from lab.tasks.segmentation.data.module import SegmentationAugmentation, SegmentationFilesModule
+from lab.tasks.segmentation.data.segments import MAX_SEGMENTS, SegmentKind
+from lab.tasks.segmentation.data.transforms import SegmentationTransform
+
+log = logging.getLogger(__name__)
+
+ROW_COLUMNS = {
+    "image_id": "int64",
+    "file_name": "string",
+    "label_name": "string",
+    "height": "int32",
+    "width": "int32",
+    "ids": "[string]",
+    "masks": "[string]",
+    "labels": "[int64]",
+    "area": "[float64]",
+    "iscrowd": "[bool]",
+    "unreadable": "string",
+    "bad_objects": "[string]",
+    "mended": "[string]",
+    "beyond": "[string]",
+    "tiny": "[string]",
+    "twice": "[string]",
+    "bad_images": "[string]",
+    "strays": "[string]",
+    "shared": "[string]",
+    "wrong_size": "bool",
+    "unturned": "bool",
+}
+
+
+class InstancesDataset(SegmentationDataset):
+    """A COCO json of instances and its images. Labels count the categories from 0 in order of their ids.
+
+    An annotation of an unknown category or without a usable mask is left out, and so is a polygon of fewer than three
+    corners, the object's others being kept: told when the json is read. That a mask turns out to be empty or damaged
+    is told when its image is read. ``on_bad_sample="error"`` raises instead.
+
+    Args:
+        root: the dataset's folder.
+        annotations: the json file, relative to ``root``.
+        images: the folder of images, relative to ``root``.
+        train: see ``SegmentationDataset``.
+        transform: see ``SegmentationDataset``.
+        segments: see ``SegmentationDataset``.
+        on_bad_sample: see ``SegmentationDataset``.
+        seed: see ``SegmentationDataset``.
+        cache_images: see ``SegmentationDataset``.
+        part: the part of the file to take; None takes it all.
+
+    Attributes:
+        label_to_category: the COCO category id of each label, for results in COCO's format.
+        thing_labels: all labels.
+
+    Raises:
+        DataError: a file or folder is missing, or the json is not of COCO's layout of instances.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        annotations: str = "annotations/instances_train2017.json",
+        images: str = "train2017",
+        train: bool = True,
+        transform: SegmentationTransform | None = None,
+        segments: SegmentKind = "panoptic",
+        on_bad_sample: BadSamplePolicy = "skip",
+        seed: int = 0,
+        cache_images: bool = False,
+        part: Part | None = None,
+    ) -> None:
+        self._fingerprint = coco_fingerprint(root, annotations, images)
+        source, folder = Path(root) / annotations, Path(root) / images
+        arguments = {"annotations": str(source.resolve()), "key": f"{ROWS_VERSION}-{self._fingerprint}"}
+        categories = build_table(read_categories, arguments, {"id": "int64", "name": "string"})[:]
+        pairs = distinct_names(list(zip(categories["id"], categories["name"], strict=True)), str(source))
+        names, self.label_to_category = label_names(pairs, "contiguous")
+        self.thing_labels = tuple(range(len(names)))
+        self._bad_masks: set[str] = set()
+        table = build_table(read_rows, arguments | {"images": str(folder.resolve())}, ROW_COLUMNS)
+        if part is not None:
+            table, self._fingerprint = part.of(table, self._fingerprint, str(source))
+        super().__init__(
+            table,
+            folder,
+            folder,
+            names,
+            train,
+            transform,
+            segments,
+            on_bad_sample,
+            seed,
+            cache_images,
+            str(source),
+        )
+
+    def fingerprint(self) -> str:
+        """Return the hash of the json, and of the images' names and contents."""
+        return self._fingerprint
+
+    def _read(self, path: Path, row: dict[str, Any]) -> tuple[Annotation, Mapping[int, int]]:
+        size = (row["height"], row["width"])
+        codes: list[bytes] = []
+        kept: list[int] = []
+        sizes: list[tuple[bool, int]] = []
+        for place, stored in enumerate(row["masks"]):
+            code, area, problem = _whole_mask(json.loads(stored), size)
+            if problem:
+                self._tell_bad(path, row["ids"][place], problem)
+                continue
+            codes.append(code)
+            kept.append(place)
+            sizes.append((not row["iscrowd"][place], -area))
+        segments = np.full(size, NO_SEGMENT, dtype=np.int16)
+        for number in sorted(range(len(kept)), key=sizes.__getitem__):  # crowds first, then from large to small
+            segments[decode(codes[number], size)] = number  # one mask at a time: an image may have thousands
+        labels, crowd, areas = (torch.tensor(row[name])[kept] for name in ("labels", "iscrowd", "area"))
+        annotation = Annotation(torch.from_numpy(segments), labels.long(), crowd.bool(), tuple(codes), areas.double())
+        return annotation, {}
+
+    def _tell_bad(self, path: Path, number: str, problem: str) -> None:
+        """Raise, or log once for each annotation, that an object's mask is of no use."""
+        message = f"{self._source}: annotation {number} of {path.name}: {problem}"
+        if self.on_bad_sample == "error":
+            raise DataError(f"{message}; mend it, or set data.on_bad_sample=skip to go on without it")
+        if message not in self._bad_masks:
+            self._bad_masks.add(message)
+            log.warning("%s; left out", message)
+
+
+class InstancesDataModule(SegmentationFilesModule):
+    """``data=coco_instances``: three COCO jsons of instances with their folders of images below one root.
+
+    Args:
+        root: the dataset's folder.
+        train: ``annotations`` and ``images`` of the training set, relative to ``root``.
+        val: the same of the validation set.
+        test: the same of the test set; None takes the validation set.
+        segments: see ``SegmentationFilesModule``.
+        batch_size: the global batch.
+        num_workers: loader processes of each rank.
+        seed: of the order and the augmentation.
+        image_size: see ``SegmentationFilesModule``.
+        augmentation: see ``SegmentationFilesModule``.
+        on_bad_sample: see ``SegmentationFilesModule``.
+        cache_images: see ``SegmentationFilesModule``.
+        val_share: share of the training set to hold out for validation, in place of ``val``; None: ``val`` it is.
+        test_share: the same for the test, where ``test`` has no files of its own; None: the validation set.
+    """
+
+    def __init__(
+        self,
+        root: Word,
+        train: Mapping[str, str],
+        val: Mapping[str, str],
+        test: Mapping[str, str] | None = None,
+        segments: Literal["semantic", "panoptic"] = "panoptic",
+        batch_size: Positive = 16,
+        num_workers: Count = 2,
+        seed: Seed = 0,
+        image_size: Pixels | None = 800,
+        augmentation: Annotated[Mapping[str, Any] | None, Options(SegmentationAugmentation)] = None,
+        on_bad_sample: Literal["error", "skip"] = "skip",
+        cache_images: bool = False,
+        val_share: Share | None = None,
+        test_share: Share | None = None,
+    ) -> None:
+        super().__init__(
+            root, batch_size, num_workers, seed, image_size, augmentation, segments, on_bad_sample, cache_images
+        )
+        files = split_files(train, val, test, ("annotations", "images"))
+        self.files, self.parts = split_of_one(files, val_share, test_share, seed)
+
+    def build(self, split: str) -> InstancesDataset:
+        """Return the dataset of a split.
+
+        Raises:
+            DataError: something is missing, or validation and training do not agree on the categories.
+        """
+        files, train = self.files[split], split == "train"
+        dataset = InstancesDataset(
+            self.root,
+            files["annotations"],
+            files["images"],
+            train=train,
+            transform=self.transform(train),
+            segments=self.segments,
+            on_bad_sample=self.on_bad_sample,
+            seed=self.seed,
+            cache_images=self.cache_images,
+            part=self.parts.get(split),
+        )
+        if not train and self.dataset("train").class_names != dataset.class_names:
+            raise DataError(f"{files['annotations']}: other 'categories' than in training; give both the same")
+        return dataset
+
+
+def read_rows(annotations: str, images: str, key: str) -> Iterator[dict[str, Any]]:
+    """Yield a row for each image of a COCO json, masks as they are stored; ``key`` only keeps cached tables apart."""
+    del key
+    content = read_file(Path(annotations), Path(images), MaskEntry)
+    labels = {category.id: label for label, category in enumerate(content.categories)}
+    of_the_file = content.problems()
+    for image in content.images:
+        stated = image.entry.stated_size
+        name, size, unreadable, unturned = find_image(Path(images), image.name, stated)
+        row: dict[str, Any] = {column: [] for column, kind in ROW_COLUMNS.items() if kind.startswith("[")}
+        row |= {"image_id": image.number, "file_name": name, "label_name": name}
+        row |= {"height": size[0], "width": size[1], "bad_objects": image.bad}
+        row |= {"wrong_size": not unreadable and stated not in (None, size), "unturned": unturned}
+        for item in image.items if not unreadable else ():
+            _add_object(row, item, labels, size)
+        if len(row["ids"]) > MAX_SEGMENTS:
+            unreadable = f"it has {len(row['ids'])} objects, of which {MAX_SEGMENTS} can be told apart"
+        yield join_problems(row | {"unreadable": unreadable}, of_the_file, {"twice": image.twice})
+        of_the_file = {}
+
+
+def _add_object(row: dict[str, Any], item: MaskEntry, labels: Mapping[int, int], size: tuple[int, int]) -> None:
+    """Add an annotation to a row, or what is wrong with it."""
+    mask, problem = usable_mask(item.segmentation, size)
+    if item.category_id not in labels:
+        mask, problem = None, f"unknown category {short(item.category_id)}"
+    if problem:
+        row["bad_objects"].append(f"annotation {item.id} ({problem})")
+    if mask is None:
+        return
+    if isinstance(mask, list):
+        tell_odd_box(row, polygons_box(mask), size, f"annotation {item.id}")
+    area = usable_area(item.area)
+    if area is None and item.area is not None:
+        row["mended"].append(f"area={short(item.area)} (annotation {item.id})")
+    row["ids"].append(str(item.id))
+    row["masks"].append(json.dumps(mask))
+    row["labels"].append(labels[item.category_id])
+    row["area"].append(area or 0)  # 0 stands for that of the mask
+    row["iscrowd"].append(bool(item.iscrowd))
+
+
+def _whole_mask(stored: Any, size: tuple[int, int]) -> tuple[bytes, int, str]:
+    """Return a mask's code, its area in pixels, and what is wrong with it or ``""``."""
+    try:
+        code = encode_object(stored, size)
+        area = int(np.count_nonzero(decode(code, size)))
+    except (ValueError, TypeError, RuntimeError, MemoryError) as error:  # what COCO's code raises for one that is none
+        return b"", 0, f"its mask cannot be decoded: {error}"
+    return code, area, "" if area else "its mask is empty"
+
+
+def decode(code: bytes, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Return the mask (h, w) of COCO's run-length code."""
+    from faster_coco_eval.core import mask as coco_mask
+
+    return np.asarray(coco_mask.decode({"size": list(size), "counts": code})).view(np.bool_)

@@ -1,0 +1,178 @@
+"""Images with label maps on disk, as ``SegmentationSample``: what folder pairs and COCO's two jsons share."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lab.data.images.annotations import BadSamplePolicy
+from lab.data.images.dataset import ImageDataset
+from lab.data.presence import MOST_PIXELS, ClassCounts, spread
+from lab.errors import DataError
+from lab.structures import NO_SEGMENT, SegmentationSample
+from lab.tasks.segmentation.data.segments import SegmentKind, check_kind, drop_empty, merge_classes, truth_of
+from lab.tasks.segmentation.data.transforms import SegmentationTransform, Segmented
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from PIL.Image import Image
+
+log = logging.getLogger(__name__)
+
+
+class Annotation(NamedTuple):
+    """The segments of one stored image.
+
+    Attributes:
+        segments: (h, w) int16.
+        labels: (n,) int64.
+        iscrowd: (n,) bool.
+        codes: see ``SegmentationTruth``.
+        area: see ``SegmentationTruth``.
+    """
+
+    segments: Tensor
+    labels: Tensor
+    iscrowd: Tensor
+    codes: tuple[bytes, ...] | None = None
+    area: Tensor | None = None
+
+
+class SegmentationDataset(ImageDataset[SegmentationSample]):
+    """Images with label maps; a subclass gives ``_read``.
+
+    A label map that does not decode is treated as its image in ``ImageDataset``; in evaluation under
+    ``on_bad_sample="skip"`` its image stays, without a labelled pixel. Unknown ids raise under ``"error"``; under
+    ``"skip"`` their pixels belong to no segment. Both are logged for each file. Crowds are in ``truth`` only.
+
+    Args:
+        table: rows with ``label_name``, and ``image_id``, ``file_name``, ``height``, ``width``, ``unreadable``.
+        folder: where the images are.
+        labels: where the label maps are.
+        class_names: the name of each label.
+        train: augment, and leave ``truth`` out; otherwise fill it.
+        transform: None leaves images as they are stored.
+        segments: ``"semantic"``: the targets have one segment for each class; ``"panoptic"``: those that are stored.
+        on_bad_sample: ``"skip"`` goes on without what cannot be used and says so; ``"error"`` raises.
+        seed: decides, with epoch and index, every random choice.
+        cache_images: keep decoded images and maps (in evaluation: whole samples) in memory, in each worker.
+        source: the split, for messages.
+
+    Raises:
+        DataError: see ``report_problems``.
+    """
+
+    thing_labels: tuple[int, ...] = ()
+
+    def __init__(
+        self,
+        table: Dataset,
+        folder: Path,
+        labels: Path,
+        class_names: tuple[str, ...],
+        train: bool,
+        transform: SegmentationTransform | None,
+        segments: SegmentKind,
+        on_bad_sample: BadSamplePolicy,
+        seed: int,
+        cache_images: bool,
+        source: str,
+    ) -> None:
+        super().__init__(table, folder, class_names, train, on_bad_sample, seed, cache_images, source)
+        self._labels = labels
+        self.transform = transform
+        self.segments = check_kind(segments)
+        self._annotations: dict[int, Annotation] = {}
+
+    @property
+    def fixed_size(self) -> bool:
+        """Whether the transform makes images of one size."""
+        return self.transform is not None and self.transform.size is not None
+
+    def class_counts(self) -> ClassCounts | None:
+        """Return the objects of each class, or, of maps of classes, in how many of them each has a pixel.
+
+        Maps are read, spread over the whole split, until each class has been seen or ``MOST_PIXELS`` are read.
+        """
+        counts = super().class_counts()
+        if counts is not None:
+            return counts
+        found, pixels, read = [0] * len(self.class_names), 0, 0
+        for place in spread(len(self)):
+            row = self._table[self._rows[place]]
+            if all(found) or (read and pixels + row["height"] * row["width"] > MOST_PIXELS):
+                break
+            pixels, read = pixels + row["height"] * row["width"], read + 1
+            try:
+                stored, _ = self._read(self._labels / row["label_name"], row)
+            except (OSError, ValueError, SyntaxError, EOFError):
+                continue  # told when its turn comes
+            for label in stored.labels.unique().tolist():
+                found[label] += 1
+        return ClassCounts(tuple(found), "pixel", read, len(self))
+
+    @abstractmethod
+    def _read(self, path: Path, row: dict[str, Any]) -> tuple[Annotation, Mapping[int, int]]:
+        """Return what the label map of a row holds, and the pixels of each unknown id."""
+
+    def _sample(
+        self, row: dict[str, Any], image: Image | Tensor, generator: torch.Generator
+    ) -> SegmentationSample | None:
+        from torchvision.transforms.v2.functional import pil_to_tensor
+
+        stored = self._annotation(row)
+        if stored is None:
+            return None
+        segments, labels = stored.segments, stored.labels
+        if stored.iscrowd.any():
+            segments, labels = drop_empty(segments, labels, ~stored.iscrowd)
+        if self.segments == "semantic":
+            segments, labels = merge_classes(segments, labels)
+        if self.transform is None:
+            pixels = image if isinstance(image, Tensor) else pil_to_tensor(image)
+            done = Segmented(pixels, *drop_empty(segments, labels))
+        else:
+            done = self.transform(image, segments, labels, generator)
+        truth = None if self.train else truth_of(*stored)
+        return SegmentationSample(*done, row["image_id"], (row["height"], row["width"]), truth)
+
+    def _annotation(self, row: dict[str, Any]) -> Annotation | None:
+        """Return the segments of a row, read once where images are cached; None: the training goes on without."""
+        if row["image_id"] in self._annotations:
+            return self._annotations[row["image_id"]]
+        path = self._labels / row["label_name"]
+        try:
+            stored, unknown = self._read(path, row)
+        except DataError:  # a ValueError too, and already says what is wrong
+            raise
+        except (OSError, ValueError, SyntaxError, EOFError) as error:
+            self._bad_read(path, error, "none of the image's pixels is measured")
+            if self.train:
+                return None
+            empty = torch.full((row["height"], row["width"]), NO_SEGMENT, dtype=torch.int16)
+            return Annotation(empty, torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.bool))
+        if unknown:
+            self._tell_unknown(path, unknown)
+        if self.cache_images and self.train:
+            self._annotations[row["image_id"]] = stored
+        return stored
+
+    def _tell_unknown(self, path: Path, unknown: Mapping[int, int]) -> None:
+        """Raise, or log once for each file, which ids no class has."""
+        found = ", ".join(f"{number} ({count} pixels)" for number, count in sorted(unknown.items())[:5])
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        message = f"{path}: ids that are neither a class nor ignored: {found}{more}"
+        if self.on_bad_sample == "error":
+            raise DataError(
+                f"{message}; list them in data.ignore_ids, mend data.label_ids or the file, or set "
+                "data.on_bad_sample=skip to leave such pixels out"
+            )
+        if str(path) not in self.bad_reads:
+            self.bad_reads.append(str(path))
+            log.warning("%s; their pixels are %s", message, "not trained on" if self.train else "not measured")

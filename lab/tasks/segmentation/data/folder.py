@@ -1,0 +1,264 @@
+"""A folder of images and a folder of label maps: CamVid, ADE20K, Cityscapes and the like, each described by a YAML."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+
+from lab.data.class_names import check_names
+from lab.data.folders import IMAGE_SUFFIXES, as_utf8, name_problem
+from lab.data.images.annotations import BadSamplePolicy, build_table, find_image
+from lab.data.images.fingerprint import folder_fingerprint, image_names, require_file
+from lab.data.lists import read_names
+from lab.data.text_files import read_text
+from lab.errors import ConfigError
+from lab.ranges import Count, Options, Pixels, Positive, Seed, Word
+from lab.tasks.segmentation.data.dataset import Annotation, SegmentationDataset
+from lab.tasks.segmentation.data.label_maps import LabelTable, label_header, pack_color, read_ids, tell_ignored
+from lab.tasks.segmentation.data.module import SegmentationAugmentation, SegmentationFilesModule
+from lab.tasks.segmentation.data.segments import merge_classes
+from lab.tasks.segmentation.data.transforms import SegmentationTransform
+
+ROW_COLUMNS = {
+    "image_id": "int64",
+    "file_name": "string",
+    "label_name": "string",
+    "height": "int32",
+    "width": "int32",
+    "unreadable": "string",
+}
+HOW_TO_GET = "name the folders by data.root, data.train.images, data.train.labels, data.val..."
+
+
+class FolderSegmentation(SegmentationDataset):
+    """Images and label maps whose names correspond.
+
+    Args:
+        root: the dataset's folder.
+        images: the folder of images, relative to ``root``; subfolders belong to it.
+        labels: the folder of label maps, relative to ``root``.
+        class_names: the name of each label.
+        names: a file that lists the images of the split, relative to ``root``, one in a line, with or without suffix;
+            None takes all images of the folder.
+        image_suffix: what the names of images end with; None for any suffix of an image.
+        label_suffix: what stands in its place in the name of the label map.
+        label_ids: the stored id of each label; None counts from 0.
+        ignore_ids: stored ids of pixels without a class.
+        colors: [red, green, blue] of each label where the label maps are RGB; those of ``ignore_ids`` then follow as
+            packed numbers R + 256 G + 65536 B.
+        train: see ``SegmentationDataset``.
+        transform: see ``SegmentationDataset``.
+        on_bad_sample: see ``SegmentationDataset``.
+        seed: see ``SegmentationDataset``.
+        cache_images: see ``SegmentationDataset``.
+
+    Raises:
+        ConfigError: the lists do not fit each other, or two classes have one name.
+        DataError: a folder is missing, or nothing in it can be used.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        images: str,
+        labels: str,
+        class_names: Sequence[str],
+        names: str | None = None,
+        image_suffix: str | None = None,
+        label_suffix: str = ".png",
+        label_ids: Sequence[int] | None = None,
+        ignore_ids: Sequence[int] = (255,),
+        colors: Sequence[Sequence[int]] | None = None,
+        train: bool = True,
+        transform: SegmentationTransform | None = None,
+        on_bad_sample: BadSamplePolicy = "skip",
+        seed: int = 0,
+        cache_images: bool = False,
+    ) -> None:
+        root = Path(root)
+        check_names(class_names)
+        self._packed = colors is not None
+        ids = [pack_color(color) for color in colors] if colors is not None else label_ids
+        if ids is not None and len(ids) != len(class_names):
+            which = "data.colors" if self._packed else "data.label_ids"
+            raise ConfigError(f"{which} has {len(ids)} entries for {len(class_names)} class_names; give one for each")
+        self._lookup = LabelTable(range(len(class_names)) if ids is None else ids, ignore_ids)
+        tell_ignored(class_names, range(len(class_names)) if ids is None else ids, ignore_ids)
+        self._fingerprint = folder_fingerprint(root, images, labels, names, HOW_TO_GET)
+        arguments = {
+            "images": str((root / images).resolve()),
+            "labels": str((root / labels).resolve()),
+            "names": None if names is None else str(require_file(root / names, root, HOW_TO_GET).resolve()),
+            "suffixes": (image_suffix, label_suffix),
+            "packed": self._packed,
+            "key": f"2-{self._fingerprint}",
+        }
+        table = build_table(read_pairs, arguments, ROW_COLUMNS)
+        super().__init__(
+            table,
+            root / images,
+            root / labels,
+            tuple(class_names),
+            train,
+            transform,
+            "semantic",
+            on_bad_sample,
+            seed,
+            cache_images,
+            str(root / images),
+        )
+
+    def fingerprint(self) -> str:
+        """Return the hash of the list and of the names and contents of images and label maps."""
+        return self._fingerprint
+
+    def _read(self, path: Path, row: dict[str, Any]) -> tuple[Annotation, Mapping[int, int]]:
+        classes, unknown = self._lookup.look_up(read_ids(path, self._packed))
+        segments, labels = merge_classes(classes, torch.arange(len(self.class_names)))
+        return Annotation(segments, labels, torch.zeros(len(labels), dtype=torch.bool)), unknown
+
+
+def read_pairs(
+    images: str, labels: str, names: str | None, suffixes: tuple[str | None, str], packed: bool, key: str
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for each image, and for each label map of the split whose image is missing.
+
+    ``key`` only keeps cached tables apart.
+    """
+    del key
+    image_suffix, label_suffix = suffixes
+    found = [name for name in image_names(Path(images)) if image_suffix is None or name.endswith(image_suffix)]
+    by_stem: dict[str, list[str]] = defaultdict(list)
+    for name in found:
+        by_stem[_stem(name, image_suffix)].append(name)
+    if names is not None:
+        whole = frozenset(found)
+        listed = read_names(names, {*by_stem, *whole})
+        chosen = [(_stem(name, image_suffix), [name] if name in whole else None) for name in listed]
+    else:
+        maps = [name for name in image_names(Path(labels)) if name.endswith(label_suffix)]
+        stems = sorted({*by_stem, *(name.removesuffix(label_suffix) for name in maps)})
+        chosen = [(stem, None) for stem in stems]
+    seen: set[str] = set()
+    for number, (stem, exact) in enumerate(chosen):
+        files = exact or by_stem.get(stem) or [stem + (image_suffix or "")]
+        name, label = files[0], stem + label_suffix
+        problem = name_problem(stem) or ("it is listed twice" if stem in seen else "")
+        problem = problem or ("" if exact or stem in by_stem else "no such image")
+        problem = problem or (f"two images of one name: {', '.join(files)}" if len(files) > 1 else "")
+        seen.add(stem)
+        size, unreadable = ((0, 0), problem) if problem else find_image(Path(images), name)[1:3]
+        if not unreadable:
+            label_size, unreadable = label_header(Path(labels), label, packed)
+            if not unreadable and label_size != size:
+                unreadable = f"its label map is {label_size[1]}x{label_size[0]}, the image {size[1]}x{size[0]}"
+        row = {"image_id": number, "file_name": as_utf8(name), "label_name": as_utf8(label)}
+        yield row | {"height": size[0], "width": size[1], "unreadable": unreadable}
+
+
+def _stem(name: str, suffix: str | None) -> str:
+    if suffix is not None:
+        return name.removesuffix(suffix)
+    path = Path(name)
+    return path.with_suffix("").as_posix() if path.suffix.lower() in IMAGE_SUFFIXES else path.as_posix()
+
+
+class FolderDataModule(SegmentationFilesModule):
+    """``data=segfolder``, ``camvid``, ``ade20k``, ``cityscapes``: folder pairs below one root.
+
+    Args:
+        root: the dataset's folder.
+        train: ``images`` and ``labels``, and ``names`` where a file lists the split, all relative to ``root``.
+        val: the same of the validation set.
+        test: the same of the test set; None takes the validation set.
+        class_names: the name of each label, or a text file of ``root`` with one name in a line.
+        image_suffix: see ``FolderSegmentation``.
+        label_suffix: see ``FolderSegmentation``.
+        label_ids: see ``FolderSegmentation``.
+        ignore_ids: see ``FolderSegmentation``.
+        colors: see ``FolderSegmentation``.
+        segments: ``"semantic"``: one segment for each class; label maps of classes know no other.
+        batch_size: the global batch.
+        num_workers: loader processes of each rank.
+        seed: of the order and the augmentation.
+        image_size: see ``SegmentationFilesModule``.
+        augmentation: see ``SegmentationFilesModule``.
+        on_bad_sample: see ``SegmentationFilesModule``.
+        cache_images: see ``SegmentationFilesModule``.
+    """
+
+    def __init__(
+        self,
+        root: Word,
+        train: Mapping[str, str],
+        val: Mapping[str, str],
+        test: Mapping[str, str] | None = None,
+        class_names: Sequence[str] | str | None = None,
+        image_suffix: str | None = None,
+        label_suffix: str = ".png",
+        label_ids: Sequence[int] | None = None,
+        ignore_ids: Sequence[int] = (255,),
+        colors: Sequence[Sequence[int]] | None = None,
+        segments: Literal["semantic", "panoptic"] = "semantic",
+        batch_size: Positive = 16,
+        num_workers: Count = 2,
+        seed: Seed = 0,
+        image_size: Pixels | None = 512,
+        augmentation: Annotated[Mapping[str, Any] | None, Options(SegmentationAugmentation)] = None,
+        on_bad_sample: Literal["error", "skip"] = "skip",
+        cache_images: bool = False,
+    ) -> None:
+        super().__init__(
+            root, batch_size, num_workers, seed, image_size, augmentation, segments, on_bad_sample, cache_images
+        )
+        if self.segments != "semantic":
+            raise ConfigError(
+                "data.segments=panoptic: label maps of classes do not tell objects apart; set data.segments=semantic, "
+                "or take data=coco_panoptic"
+            )
+        if not class_names:
+            raise ConfigError("data.class_names is missing: give a list of names, or a text file with one in a line")
+        self.class_names, self.label_suffix, self.image_suffix = class_names, label_suffix, image_suffix
+        self.label_ids, self.ignore_ids, self.colors = label_ids, ignore_ids, colors
+        self.files = {"train": train, "val": val, "test": test or val}
+        for split, files in self.files.items():
+            if not {"images", "labels"} <= set(files) <= {"images", "labels", "names"}:
+                raise ConfigError(
+                    f"data.{split} needs 'images' and 'labels', and may have 'names'; it has "
+                    f"{', '.join(files) or 'nothing'}"
+                )
+
+    def build(self, split: str) -> FolderSegmentation:
+        """Return the dataset of a split.
+
+        Raises:
+            DataError: something is missing.
+        """
+        files, train = self.files[split], split == "train"
+        return FolderSegmentation(
+            self.root,
+            files["images"],
+            files["labels"],
+            self._names(),
+            names=files.get("names"),
+            image_suffix=self.image_suffix,
+            label_suffix=self.label_suffix,
+            label_ids=self.label_ids,
+            ignore_ids=self.ignore_ids,
+            colors=self.colors,
+            train=train,
+            transform=self.transform(train),
+            on_bad_sample=self.on_bad_sample,
+            seed=self.seed,
+            cache_images=self.cache_images,
+        )
+
+    def _names(self) -> list[str]:
+        if not isinstance(self.class_names, str):
+            return list(self.class_names)
+        path = require_file(self.root / self.class_names, self.root, HOW_TO_GET)
+        return [line.strip() for line in read_text(path).split("\n") if line.strip()]

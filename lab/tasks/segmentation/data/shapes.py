@@ -1,0 +1,102 @@
+"""The generated scenes for segmentation: the masks of ``lab.data.scenes.shapes`` as maps of segments.
+
+The pixels are those of the detection benchmark. Class 0 is the background, which is stuff; the shapes are things, a
+shape's label is its detection label + 1, as in ``lab.data.scenes.shapes.semantic_mask``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lab.data.scenes.module import ScenesDataModule
+from lab.data.scenes.shapes import CLASS_NAMES, ShapesDataset
+from lab.structures import KeyedDataset, SegmentationBatch, SegmentationSample
+from lab.tasks.segmentation.data.collate import collate_segmentation
+from lab.tasks.segmentation.data.files import SegmentationFolder
+from lab.tasks.segmentation.data.segments import (
+    SegmentKind,
+    check_kind,
+    drop_empty,
+    from_masks,
+    merge_classes,
+    truth_of,
+)
+from lab.tasks.segmentation.data.transforms import SegmentationTransform
+
+
+class ShapesSegmentation(torch.utils.data.Dataset[SegmentationSample]):
+    """Scenes of ``ShapesDataset`` whose every pixel belongs to a segment.
+
+    ``truth`` is panoptic in any case: one segment for each shape with a visible pixel, and one for the background.
+
+    Args:
+        scenes: made with ``masks=True``.
+        segments: ``"semantic"``: one segment for each class present; ``"panoptic"``: one for each shape, and the
+            background.
+
+    Raises:
+        ConfigError: ``segments`` is neither.
+    """
+
+    class_names = ("background", *CLASS_NAMES)
+    thing_labels = tuple(range(1, len(CLASS_NAMES) + 1))
+
+    def __init__(self, scenes: ShapesDataset, segments: SegmentKind = "semantic") -> None:
+        self.scenes, self.segments = scenes, check_kind(segments)
+
+    def __len__(self) -> int:
+        """Return the number of samples of an epoch."""
+        return len(self.scenes)
+
+    @property
+    def aspect_ratios(self) -> None:
+        """None: all images are square."""
+        return
+
+    def fingerprint(self) -> str:
+        """Return everything that the samples depend on, in one line."""
+        return f"{self.scenes.fingerprint()},segments={self.segments}"
+
+    def __getitem__(self, key: tuple[int, int]) -> SegmentationSample:
+        """Return the sample for ``(epoch, index)``."""
+        scene = self.scenes[key]
+        assert scene.masks is not None
+        segments, labels = scene_segments(scene.masks, scene.labels)
+        truth = None if scene.truth is None else truth_of(segments, labels)
+        if self.segments == "semantic":
+            segments, labels = merge_classes(segments, labels)
+        return SegmentationSample(scene.image, segments, labels, scene.image_id, scene.original_size, truth)
+
+
+def scene_segments(masks: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the panoptic map (h, w) int16 of a scene and its segments' labels, the background last."""
+    segments = from_masks(masks, fill=len(labels))
+    return drop_empty(segments, torch.cat([labels + 1, labels.new_zeros(1)]))
+
+
+class ShapesDataModule(ScenesDataModule):
+    """``data=shapes`` for segmenters; see ``ScenesDataModule`` for the arguments.
+
+    Raises:
+        ConfigError: ``segments`` is unknown.
+    """
+
+    task = "segmentation"
+    masks = True
+
+    def build(self, split: str) -> ShapesSegmentation:
+        """Return the scenes of a split as maps of segments."""
+        return ShapesSegmentation(self.scenes(split), check_kind(self.segments))
+
+    def collate(self, samples: Sequence[Any]) -> SegmentationBatch:
+        """Put samples together into a batch."""
+        return collate_segmentation(samples)
+
+    def build_inputs(self, paths: list[Path]) -> KeyedDataset:
+        """Return image files resized to the size of the scenes."""
+        return SegmentationFolder(paths, SegmentationTransform(train=False, size=self.image_size))

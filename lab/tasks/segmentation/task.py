@@ -1,0 +1,157 @@
+"""Segmentation: any ``lab.structures.Segmenter`` is trained by its own loss and measured by mIoU, PQ and mask AP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from lab.errors import ConfigError
+from lab.ops.images import normalize_images
+from lab.structures import Instances, MaskSegmenter, SegmentationBatch, Segmenter, Segments, Table
+from lab.tasks.segmentation.mask_ap import MaskMAP
+from lab.tasks.segmentation.metrics import PanopticQuality, SemanticMetrics
+from lab.training.task import Task
+
+_MEANS = {"semantic": "miou", "panoptic": "pq", "instances": "map_segm"}
+"""The figure that each kind of evaluation is known by."""
+
+
+@dataclass
+class Segmented:
+    """What was found in one image, in its stored pixels.
+
+    Attributes:
+        semantic: (h, w) int16 classes.
+        panoptic: segments, None where the network tells none apart.
+        instances: objects, None likewise or where they are not asked for.
+    """
+
+    semantic: Tensor
+    panoptic: Segments | None = None
+    instances: Instances | None = None
+
+
+class SegmentationTask(Task):
+    """Train and measure a segmenter; see ``Task`` for the arguments.
+
+    The group ``eval`` says what is measured: ``semantic``, ``panoptic``, ``instances``; the last two need a network
+    that tells objects apart (``MaskSegmenter``).
+
+    Raises:
+        ConfigError: the network cannot do what ``eval`` asks for, or nothing is asked for.
+    """
+
+    kind = "segmentation"
+    protocol = Segmenter
+
+    def make_metrics(self) -> None:
+        """Make the metrics that ``eval`` asks for, for validation and test."""
+        settings = self.eval_settings
+        asked = [name for name in ("semantic", "panoptic", "instances") if settings[name]]
+        if not asked:
+            raise ConfigError("eval: none of semantic, panoptic, instances is true: there is nothing to measure")
+        for name in asked:
+            if name != "semantic" and not isinstance(self.net, MaskSegmenter):
+                kind = type(self.net).__name__
+                raise ConfigError(f"eval.{name}=true: {kind} labels pixels and tells no objects apart; use maskformer")
+        self.monitor = f"val/{_MEANS[asked[-1]]}"
+        self.shown = tuple(_MEANS[name] for name in asked)
+        for split in ("val", "test"):
+            if settings["semantic"]:
+                setattr(self, f"{split}_semantic", SemanticMetrics(self.class_names))
+            if settings["panoptic"]:
+                setattr(self, f"{split}_panoptic", PanopticQuality(self.class_names, self.spec.thing_labels))
+            if settings["instances"]:
+                setattr(self, f"{split}_instances", MaskMAP(self.class_names, self.spec.thing_labels))
+
+    def _metric(self, split: str, name: str) -> Any:
+        return getattr(self, f"{split}_{name}", None)
+
+    def reset_metrics(self, split: str) -> None:
+        """Forget all images."""
+        for name in ("semantic", "panoptic", "instances"):
+            metric = self._metric(split, name)
+            if metric is not None:
+                metric.reset()
+
+    def forward(self, batch: SegmentationBatch) -> Any:
+        """Return the network's outputs for a batch of uint8 images."""
+        return self.net(normalize_images(batch.images, batch.padding_mask), batch.padding_mask)
+
+    def evaluate(self, split: str, outputs: Any, batch: SegmentationBatch) -> None:
+        """Add the predictions of a batch, at the sizes of the stored images."""
+        if batch.truth is None:
+            raise ConfigError("the dataset gives no truth to evaluate against")
+        where = (outputs, batch.targets.sizes, batch.original_sizes)
+        things = self.spec.thing_labels
+        if (semantic := self._metric(split, "semantic")) is not None:
+            semantic.update(self.net.semantic(*where), batch.truth, batch.valid)
+        if (panoptic := self._metric(split, "panoptic")) is not None:
+            panoptic.update(self.net.panoptic(*where, things), batch.truth, batch.valid)
+        if (instances := self._metric(split, "instances")) is not None:
+            instances.update(self.net.instances(*where, things), batch.truth, batch.image_ids, batch.valid)
+
+    def compute_metrics(self, split: str) -> dict[str, float]:
+        """Return the metrics of what is asked for; a test also fills ``tables`` with a row for each class."""
+        values: dict[str, float] = {}
+        for name in ("semantic", "panoptic", "instances"):
+            metric = self._metric(split, name)
+            if metric is not None:
+                values |= metric.compute()
+        if split == "test" and (columns := self.test_columns()):
+            self.tables["classes"] = self.class_table(columns)
+        return values
+
+    def classes_measured(self, split: str) -> dict[str, int]:
+        """Return over how many classes each kind of evaluation is a mean."""
+        found = {mean: self._metric(split, name) for name, mean in _MEANS.items()}
+        return {mean: metric.classes_measured for mean, metric in found.items() if metric is not None}
+
+    def test_columns(self) -> dict[str, Tensor]:
+        """Return what the test says of each class, (K,) each, NaN where nothing defines it; all ranks must call it."""
+        columns: dict[str, Tensor] = {}
+        for name, keys in (("semantic", ("iou", "accuracy")), ("panoptic", ("pq", "sq", "rq"))):
+            if (metric := self._metric("test", name)) is not None:
+                with metric.sync_context():  # else they would be those of this rank's images
+                    columns |= zip(keys, metric.of_classes(), strict=True)
+        return columns
+
+    def class_table(self, values: Mapping[str, Tensor]) -> Table:
+        """Return a row for each class from the columns (K,) of ``test_columns``."""
+        columns = {name: column.tolist() for name, column in values.items()}
+        return [
+            {
+                "class": name,
+                **{key: None if column[row] != column[row] else column[row] for key, column in columns.items()},
+            }
+            for row, name in enumerate(self.class_names)
+        ]
+
+    def predict_step(self, batch: SegmentationBatch, batch_idx: int) -> tuple[Tensor, list[Segmented]]:
+        """Return image numbers (b,) and what was found in each, on the host, without images that only fill up."""
+        where = (self(batch), batch.targets.sizes, batch.original_sizes)
+        maps = self.net.semantic(*where)
+        panoptic: list[Segments | None] = [None] * len(maps)
+        instances: list[Instances | None] = [None] * len(maps)
+        if isinstance(self.net, MaskSegmenter):
+            panoptic = [item.to("cpu") for item in self.net.panoptic(*where, self.spec.thing_labels)]
+            if self.eval_settings["instances"]:
+                instances = [item.to("cpu") for item in self.net.instances(*where, self.spec.thing_labels)]
+        rows = batch.valid.nonzero().flatten().tolist()
+        found = [Segmented(maps[row].cpu(), panoptic[row], instances[row]) for row in rows]
+        return batch.image_ids[batch.valid], found
+
+    def dry_run(self, batch: SegmentationBatch) -> str:
+        """Return the shapes of images and the network's outputs."""
+        outputs = self(batch)
+        shapes = [
+            f"{name} {tuple(value.shape)}"
+            for name in ("class_logits", "mask_logits", "logits")
+            if isinstance(value := getattr(outputs, name, None), Tensor)
+        ]
+        if isinstance(outputs, Tensor):
+            shapes = [f"logits {tuple(outputs.shape)}"]
+        return f"images {tuple(batch.images.shape)} -> {', '.join(shapes)}"

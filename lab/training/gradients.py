@@ -1,0 +1,55 @@
+"""The gradients that an optimizer is about to read: their norm, and a step without them.
+
+Gradients stand in ``grad``, or as ``row_gradients`` of a table (``lab.training.row_adagrad.Adagrad``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lab.checkpoint.access import is_dtensor
+
+
+@torch.no_grad()
+def gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor:
+    """Return the norm () of what this rank holds of all gradients, on their device; nothing waits for it.
+
+    It is not finite where a gradient is not, or where a sum of squares is beyond its dtype.
+    """
+    groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for gradient in _gradients(optimizer):
+        groups.setdefault((gradient.device, gradient.dtype), []).append(gradient)
+    norms = [torch.linalg.vector_norm(torch.stack(torch._foreach_norm(group))) for group in groups.values()]
+    if len(norms) < 2:
+        return norms[0] if norms else torch.zeros(())
+    return torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device, torch.float64) for norm in norms]))
+
+
+def drop_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """Forget all gradients: the optimizer's step then leaves parameters and states as they are."""
+    for parameter in _parameters(optimizer):
+        parameter.grad = None
+        if hasattr(parameter, "row_gradients"):
+            parameter.row_gradients = []
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[Any]:
+    for group in optimizer.param_groups:
+        yield from group["params"]
+
+
+def _gradients(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
+    for parameter in _parameters(optimizer):
+        gradient = parameter.grad
+        if getattr(parameter, "row_updates", False) and type(parameter) is nn.Parameter:
+            for _, values in getattr(parameter, "row_gradients", ()):
+                yield values
+            touched = getattr(parameter, "touched", None)
+            if gradient is not None and touched is not None:  # nobody reads the other rows of this table: they are many
+                gradient = gradient.index_select(0, touched)
+        if gradient is not None:
+            yield gradient if type(gradient) is Tensor or not is_dtensor(gradient) else gradient.to_local()

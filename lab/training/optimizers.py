@@ -1,0 +1,84 @@
+"""Optimizers and schedules from plain settings; every schedule is counted in optimizer steps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from lab.errors import ConfigError
+from lab.training.row_adagrad import Adagrad
+
+_NORMS = (
+    nn.LayerNorm,
+    nn.RMSNorm,
+    nn.GroupNorm,
+    nn.modules.batchnorm._BatchNorm,
+    nn.modules.instancenorm._InstanceNorm,
+)
+
+
+def parameter_groups(module: nn.Module, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Sort the trainable parameters into groups of equal learning rate and weight decay.
+
+    Args:
+        module: whose parameters are trained.
+        settings: ``lr``, ``weight_decay``, ``no_decay_norm_bias`` and ``groups`` (``pattern``, ``lr``,
+            ``weight_decay``: the first pattern found in a parameter's name wins; what it leaves out is as without it).
+
+    Raises:
+        ConfigError: a pattern matches no parameter, or is no regular expression.
+    """
+    patterns = [_compile(group["pattern"]) for group in settings["groups"]]
+    norms = {id(p) for part in module.modules() if isinstance(part, _NORMS) for p in part.parameters(recurse=False)}
+    found: dict[tuple[float, float], list[nn.Parameter]] = {}
+    used = set()
+    for name, parameter in module.named_parameters():
+        rate, decay = settings["lr"], settings["weight_decay"]
+        number = next((i for i, pattern in enumerate(patterns) if pattern.search(name)), None)
+        if number is not None:
+            used.add(number)
+            group = settings["groups"][number]
+            rate = rate if group.get("lr") is None else group["lr"]
+            decay = decay if group.get("weight_decay") is None else group["weight_decay"]
+        if settings["no_decay_norm_bias"] and (id(parameter) in norms or name.endswith("bias")):
+            decay = 0.0
+        if parameter.requires_grad:
+            found.setdefault((rate, decay), []).append(parameter)
+    for number, group in enumerate(settings["groups"]):
+        if number not in used:
+            raise ConfigError(f"optimizer.groups.{number}.pattern={group['pattern']}: no parameter has such a name")
+    return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in found.items()]
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(f"optimizer.groups: pattern {pattern!r} is no regular expression: {error}") from None
+
+
+def make_optimizer(module: nn.Module, settings: Mapping[str, Any], private: bool = False) -> torch.optim.Optimizer:
+    """Return AdamW, Adam, SGD or Adagrad over ``parameter_groups``.
+
+    Args:
+        module: whose parameters are trained.
+        settings: the config's group ``optimizer``.
+        private: nobody but the optimizer reads or changes gradients (see ``Adagrad``).
+    """
+    groups = parameter_groups(module, settings)
+    each: Any
+    for each in module.parameters():
+        each.row_updates = each.private_gradients = False  # whatever an earlier optimizer said
+    if settings["name"] == "adagrad":
+        tables = [part.weight for part in module.modules() if isinstance(part, nn.Embedding)]
+        return Adagrad(groups, settings["lr"], settings["momentum"], settings["eps"], tables=tables, private=private)
+    if settings["name"] == "sgd":
+        return torch.optim.SGD(
+            groups, lr=settings["lr"], momentum=settings["momentum"], nesterov=settings["nesterov"], foreach=True
+        )
+    kind = torch.optim.AdamW if settings["name"] == "adamw" else torch.optim.Adam
+    return kind(groups, lr=settings["lr"], betas=tuple(settings["betas"]), eps=settings["eps"], foreach=True)

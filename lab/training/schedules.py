@@ -1,0 +1,67 @@
+"""Schedules of the learning rate, and what an optimizer's rates are."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+
+def make_schedule(settings: Mapping[str, Any], max_steps: int) -> Callable[[int], float]:
+    """Return the factor of the learning rate at each optimizer step (0 is the first).
+
+    A linear warm-up multiplies the schedule: step s of ``warmup_steps`` w trains at ``(s + 1) / w`` of it. One that
+    is longer than the training never reaches the peak; ``warmup_note`` says so.
+    """
+    warmup = settings["warmup_steps"]
+    kind = settings["name"]
+    span = max(1, max_steps - warmup)
+
+    def after_warmup(step: int) -> float:
+        share = min(1.0, max(0.0, (step - warmup) / span))
+        if kind == "cosine":
+            low = settings["min_factor"]
+            return float(low + (1 - low) * 0.5 * (1 + math.cos(math.pi * share)))
+        if kind == "poly":
+            low = settings["min_factor"]
+            return float(low + (1 - low) * (1 - share) ** settings["power"])
+        if kind == "step":
+            return float(settings["gamma"] ** (step // settings["step_size"]))
+        if kind == "multistep":
+            return float(settings["gamma"] ** bisect.bisect_right(sorted(settings["milestones"]), step))
+        return 1.0
+
+    return lambda step: after_warmup(step) * (min(1.0, (step + 1) / warmup) if warmup else 1.0)
+
+
+def warmup_note(settings: Mapping[str, Any], max_steps: int, lr: float) -> str | None:
+    """Return what a training that ends within its warm-up reaches, in words; None where it goes on after it.
+
+    Args:
+        settings: the config's group ``scheduler``.
+        max_steps: where the training stops.
+        lr: the peak learning rate.
+    """
+    warmup = settings["warmup_steps"]
+    if warmup < max_steps or not warmup:
+        return None
+    factor = make_schedule(settings, max_steps)
+    reached = max(factor(step) for step in range(max_steps))
+    if reached == 1:
+        return f"scheduler.warmup_steps={warmup}: the learning rate reaches its peak {lr:g} at the last step only"
+    return (
+        f"scheduler.warmup_steps={warmup} is longer than the training ({max_steps} "
+        f"step{'s' if max_steps > 1 else ''}): the learning rate does not reach its peak {lr:g}; it reaches "
+        f"{reached * lr:.3g} ({reached:.0%})"
+    )
+
+
+def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """Return ``lr`` of the first group and ``lr_1``, ``lr_2``, ... of those whose schedule peaks at another rate."""
+    rates: dict[float, float] = {}
+    for group in optimizer.param_groups:
+        rates.setdefault(group.get("initial_lr", group["lr"]), group["lr"])
+    return {f"lr_{i}" if i else "lr": rate for i, rate in enumerate(rates.values())}

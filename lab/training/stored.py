@@ -1,0 +1,171 @@
+"""What a checkpoint says of the task that it is of: checked whole before anything is made of it."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lab.checkpoint.format import CheckpointReader, understood
+from lab.checkpoint.plain import check_plain
+from lab.config.signatures import Signature, check_arguments, find_signature
+from lab.errors import CheckpointError, LabError, closest
+from lab.registry import models as registry
+from lab.registry.allowed import allowed_packages
+from lab.structures import DataSpec
+from lab.text import one_line
+
+ARGUMENTS: Mapping[str, type] = {
+    "net": dict,
+    "spec": dict,
+    "optimizer": dict,
+    "scheduler": dict,
+    "max_steps": int,
+    "eval": dict,
+}
+"""The arguments of every task, which a checkpoint holds as its hyper-parameters."""
+_WEIGHTS = ("raw", "averaged")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A task as a checkpoint describes it: its class, its arguments, and what its weights are (raw or averaged)."""
+
+    task: str
+    arguments: dict[str, Any]
+    weights_kind: str
+
+
+def read_stored(reader: CheckpointReader) -> Stored:
+    """Return what a checkpoint says of its task; the names of targets are not looked at yet.
+
+    Raises:
+        CheckpointError: something is missing, unknown or of another type.
+    """
+    stored = read_description(reader)
+    arguments = stored.arguments
+    for name in [*ARGUMENTS, *arguments]:
+        if name not in arguments:
+            raise damaged(reader, f"its hyper_parameters lack {name!r}")
+        if name not in ARGUMENTS:
+            raise damaged(reader, f"its hyper_parameters have {str(name)[:80]!r}, which no task takes")
+        if not _is(arguments[name], ARGUMENTS[name]):
+            kind = ARGUMENTS[name].__name__
+            raise damaged(reader, f"its hyper_parameters have {_shown(arguments[name])} as {name}, which is a {kind}")
+    target = arguments["net"].get("_target_")
+    if not isinstance(target, str) or not target:
+        raise damaged(reader, f"its hyper_parameters name {_shown(target)} as the network (net._target_)")
+    try:
+        _check_types("net", arguments["net"])
+    except LabError as error:
+        raise CheckpointError(f"{reader.path}: {in_short(error)}") from None
+    with understood(reader.path, "description of a dataset stands in its hyper_parameters"):
+        check_spec(arguments["spec"])
+    return stored
+
+
+def read_description(reader: CheckpointReader) -> Stored:
+    """Return the names and the plain hyper-parameters of a checkpoint, whatever its task takes.
+
+    Raises:
+        CheckpointError: something is missing, or no plain data.
+    """
+    state = reader.state
+    task, arguments, weights = (_entry(reader, name) for name in ("task", "hyper_parameters", "weights_kind"))
+    if not isinstance(task, str):
+        raise damaged(reader, f"its task is {_shown(task)}, and no name")
+    if not isinstance(arguments, dict):
+        raise damaged(reader, f"its hyper_parameters are {_shown(arguments)}, and no dictionary")
+    if weights not in _WEIGHTS:
+        raise damaged(reader, f"its weights_kind is {_shown(weights)}, neither {' nor '.join(_WEIGHTS)}")
+    if type(state.get("step", reader.step)) is not int or state.get("step", reader.step) != reader.step:
+        raise damaged(reader, f"its index is of step {reader.step}, its state of {_shown(state['step'])}")
+    try:
+        check_plain(arguments, "its hyper_parameters", tensors=False)
+    except CheckpointError as error:
+        raise damaged(reader, str(error)) from None
+    return Stored(task, arguments, weights)
+
+
+def check_spec(spec: Mapping[str, Any]) -> None:
+    """Check the entries of a ``DataSpec`` that stands as a dict in a checkpoint.
+
+    Raises:
+        ValueError: one is missing, unknown or of another type.
+    """
+    types = typing.get_type_hints(DataSpec)
+    for name, value in spec.items():
+        if name not in types:
+            raise ValueError(f"spec has no {str(name)[:80]!r}{closest(str(name), types)}")
+        several = typing.get_args(types[name])
+        kind = several[0] if several else types[name]
+        if several and not isinstance(value, list | tuple):
+            raise ValueError(f"spec.{name} is {_shown(value)}, and no list")
+        for item in value if several else (value,):
+            if not _is(item, kind):
+                raise ValueError(f"spec.{name} holds {_shown(item)}, which is no {kind.__name__}")
+            if kind is int and item < 0:
+                raise ValueError(f"spec.{name} holds {item}, which is no count")
+    if spec.get("item_counts") and len(spec["item_counts"]) != len(spec.get("item_names", ())):
+        raise ValueError(f"spec counts {len(spec['item_counts'])} items and names {len(spec.get('item_names', ()))}")
+    if not spec.get("task"):
+        raise ValueError("spec has no task")
+
+
+def _check_types(path: str, value: Any) -> None:
+    """Check the arguments of the nodes in a value against the types that their targets are annotated with.
+
+    Raises:
+        LabError: one is of another type, or a target is unknown; what else is wrong is told when they are built.
+    """
+    if isinstance(value, Mapping):
+        target = value.get("_target_")
+        signature = _signature_of(target) if isinstance(target, str) else None
+        if signature is not None:
+            known = {key: item for key, item in value.items() if key in signature.arguments}
+            check_arguments(path, known, signature, lambda _: "in the checkpoint")
+    if isinstance(value, Mapping | list | tuple):
+        for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+            _check_types(f"{path}.{key}", item)
+
+
+def _signature_of(target: str) -> Signature | None:
+    if registry.is_model(target):
+        entry = registry.model_entry(target)
+        target = f"{entry.module}.{entry.name}"
+    if "." not in target or target.partition(".")[0] not in allowed_packages():
+        return None
+    if not all(part.isidentifier() for part in target.split(".")):
+        return None
+    try:
+        return find_signature(target)
+    except LookupError:  # it is refused where it is resolved, with what would be right
+        return None
+
+
+def in_short(error: Exception) -> str:
+    """Return what an error says in one line of no great length: it may quote what the checkpoint holds."""
+    return one_line(error)[:500]
+
+
+def damaged(reader: CheckpointReader, problem: str) -> CheckpointError:
+    """Return the error of a checkpoint whose content is wrong."""
+    return CheckpointError(f"{reader.path} is damaged: {problem}")
+
+
+def _entry(reader: CheckpointReader, name: str) -> Any:
+    if name not in reader.state:
+        raise damaged(reader, f"its state has no {name}")
+    return reader.state[name]
+
+
+def _is(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _shown(value: Any) -> str:
+    """Return a value, or what it is, in a few characters on one line."""
+    if value is None or isinstance(value, int | float | str):
+        return repr(value)[:80]
+    return f"a {type(value).__name__}"
