@@ -207,7 +207,7 @@ class ParameterGroup(Strict):
 class Optimizer(Strict):
     """What every optimizer has."""
 
-    lr: Annotated[Float, Field(ge=0, le=1000)]
+    lr: Annotated[Float, Field(ge=0, le=3e38)]  # of a float32; what is too large for a training, the training tells
     weight_decay: Annotated[Float, Field(ge=0, le=1000)]
     no_decay_norm_bias: Bool
     groups: list[ParameterGroup]

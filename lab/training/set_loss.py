@@ -33,7 +33,7 @@ class SetLoss:
         """Add a batch; one that only fills up (see ``ImageBatch.valid``) counts nothing.
 
         Returns:
-            Whether the batch's loss is finite.
+            Whether the batch's loss is finite; a network without a loss has none that is not.
         """
         shares = {**net.totals(batch.targets), SAMPLES: batch.num_samples}
         ones = dict.fromkeys(shares, 1.0)
@@ -47,6 +47,8 @@ class SetLoss:
                 share = share * shares[SAMPLES]
             self.sums[name] = self.sums[name] + share if name in self.sums else share
         self.totals.update({name: share * counts for name, share in shares.items()})
+        if not terms:
+            return True
         return bool(torch.stack([value.detach().double() for value in terms.values()]).isfinite().all())
 
     def _find_normalizers(self, net: Any, outputs: Any, batch: Any, ones: Mapping[str, float], terms: Any) -> None:

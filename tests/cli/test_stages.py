@@ -199,11 +199,11 @@ def test_fit_takes_weights_alone_from_a_checkpoint(runs: Runs, fitted: Path, tmp
 
 
 def test_constructors_error_names_cause_and_path_and_leaves_nothing(runs: Runs, tmp_path: Path) -> None:
-    command = runs.run(*SMALL, "model.net.embed_dim=63", folder=tmp_path)
+    command = runs.run(*SMALL, "model.net.backbone=nosuch", folder=tmp_path)
     assert command.code == 2
     line = one_line(command.err)
     assert "model.net" in line
-    assert "embed_dim 63 must be a multiple of 4" in line
+    assert "unknown model 'nosuch'" in line
     assert not list((tmp_path / "runs").glob("*"))
 
 

@@ -95,3 +95,16 @@ def of_rank(rank: int) -> float:
 
 def test_a_rank_without_truth_says_what_the_others_say() -> None:
     assert run_distributed(of_rank, 2, timeout=60) == [4.5, 4.5]
+
+
+def test_a_network_without_a_loss_has_none_that_is_not_finite() -> None:
+    class Counting:
+        def totals(self, targets: Any) -> dict[str, float]:
+            return {}
+
+        def loss(self, outputs: Any, targets: Any, totals: Any) -> dict[str, torch.Tensor]:
+            return {}
+
+    loss = SetLoss()
+    assert loss.update(Counting(), None, SimpleNamespace(targets=None, num_samples=2, valid=torch.ones(2).bool()))
+    assert not loss.sums
