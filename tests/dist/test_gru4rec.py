@@ -11,7 +11,7 @@ import torch.distributed as dist
 from lab.models.gru4rec.network import GRU4Rec
 from lab.training.optimizers import make_optimizer
 from tests.distributed import run_distributed
-from tests.unit.data.test_lanes import make_steps
+from tests.unit.tasks.recommendation.data.test_lanes import make_steps
 
 SETTINGS = {
     "name": "adagrad",

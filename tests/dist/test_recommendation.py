@@ -16,7 +16,7 @@ from lab.strategies.build import make_strategy
 from tests.dist.harness import fit, losses, weights, worst_relative
 from tests.dist.plain import make_trainer
 from tests.distributed import run_distributed
-from tests.unit.tasks.recommenders import make_batch, make_task
+from tests.unit.tasks.recommendation.recommenders import make_batch, make_task
 
 SASREC = {"_target_": "sasrec", "max_length": 8, "embed_dim": 8, "dropout": 0.0}
 SHARDED = ["fsdp", *(["deepspeed_zero3"] if importlib.util.find_spec("deepspeed") else [])]

@@ -21,7 +21,7 @@ from lab.models.gru4rec.network import GRU4Rec
 from lab.structures import LaneBatch
 from lab.tasks.recommendation.data.lanes import CHUNK, LaneSchedule, LaneSteps
 from lab.training.optimizers import make_optimizer
-from tests.unit.data.test_lanes import make_sessions, walk
+from tests.unit.tasks.recommendation.data.test_lanes import make_sessions, walk
 
 ITEMS, LANES, NEGATIVES, ALPHA = 40, 6, 25, 0.75
 SETTINGS = {"name": "adagrad", "eps": 1e-6, "weight_decay": 0.0, "no_decay_norm_bias": False, "groups": []}

@@ -2,8 +2,8 @@
 
 The embedded benchmark: it needs no files, yet asks for what real detection asks for. Classes differ by their outline
 only: colour, size and place have the same distribution for each. A sample has the same bytes on every platform (see
-``lab.data.scenes.drawing``). ``tests/unit/data/test_shapes.py`` pins its statistics and some hashes: whoever changes
-them changes the benchmark, and raises ``VERSION``.
+``lab.data.scenes.drawing``). ``tests/unit/data/scenes/test_shapes.py`` pins its statistics and some hashes: whoever
+changes them changes the benchmark, and raises ``VERSION``.
 """
 
 from __future__ import annotations

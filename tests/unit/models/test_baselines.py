@@ -25,7 +25,7 @@ from lab.structures import DataSpec
 from lab.tasks.recommendation.recommender import make_batch
 from lab.tasks.recommendation.task import RecommendationTask
 from lab.training.task import plain_spec
-from tests.unit.tasks.recommenders import EVAL
+from tests.unit.tasks.recommendation.recommenders import EVAL
 
 DATA = os.environ.get("LAB_DATA_DIR")
 ITEMS = 25

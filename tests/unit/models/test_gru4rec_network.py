@@ -16,7 +16,7 @@ from lab.models.gru4rec.network import GRU4Rec
 from lab.models.gru4rec.rows import RowGradient, lookup
 from lab.models.gru4rec.weights import convert, from_official, to_official
 from lab.structures import LaneBatch, Recommender, SequenceBatch, SequenceTargets
-from tests.unit.data.test_lanes import make_steps
+from tests.unit.tasks.recommendation.data.test_lanes import make_steps
 
 NUM_ITEMS = 30
 EMBEDDINGS: list[dict[str, Any]] = [{}, {"embedding": "separate", "embed_dim": 5}, {"embedding": "none"}]

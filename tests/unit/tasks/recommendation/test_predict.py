@@ -19,7 +19,7 @@ from lab.errors import CheckpointError, DataError
 from lab.structures import SequenceBatch
 from lab.tasks.recommendation.predict import PARTS, RecommendationPredictor, _merge, _Part
 from lab.tasks.recommendation.recommender import TrainedRecommender, make_batch
-from tests.unit.tasks.recommenders import NUM_ITEMS, Sums, make_task
+from tests.unit.tasks.recommendation.recommenders import NUM_ITEMS, Sums, make_task
 
 HISTORIES = [[1, 2, 3], [12], [5, 5, 1, 9], [2, 7], [11, 10, 9, 8, 7]]
 NAMES = [f"s{number}" for number in range(len(HISTORIES))]

@@ -17,7 +17,7 @@ from PIL import Image
 
 from lab.structures import SegmentationTruth
 from lab.tasks.segmentation.metrics import PanopticQuality, SemanticMetrics, true_classes
-from tests.unit.metrics.segmentation_scenes import NAMES, THINGS, Scene, maps_of, scene, segments_of, truth_of
+from tests.unit.tasks.segmentation.scenes import NAMES, THINGS, Scene, maps_of, scene, segments_of, truth_of
 
 SCENES = [scene(index) for index in range(20)]
 

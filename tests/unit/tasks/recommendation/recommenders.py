@@ -73,7 +73,7 @@ class Sums(nn.Module):
         return states[:, items] if isinstance(items, slice) else states.gather(1, items)
 
 
-SUMS = {"_target_": "tests.unit.tasks.recommenders.Sums"}
+SUMS = {"_target_": "tests.unit.tasks.recommendation.recommenders.Sums"}
 
 
 def make_task(net: dict[str, Any] = SUMS, **changes: Any) -> RecommendationTask:

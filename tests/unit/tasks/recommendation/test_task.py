@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from lab.tasks.recommendation.queries import history
 from lab.tasks.recommendation.task import RecommendationTask
-from tests.unit.tasks.recommenders import ITEM_COUNTS, NUM_ITEMS, history_of, make_batch, make_task
+from tests.unit.tasks.recommendation.recommenders import ITEM_COUNTS, NUM_ITEMS, history_of, make_batch, make_task
 
 SEQUENCES = range(17)
 

@@ -30,7 +30,7 @@ from lab.tasks.segmentation.data.transforms import SegmentationTransform
 from lab.training.predictor import ImagePredictor
 from tests.data_factory import make_coco, make_image, make_label_map, make_segfolder
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 BACK = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,

@@ -37,7 +37,7 @@ TINY = {
     "num_decoder_layers": 2,
     "feedforward_dim": 16,
 }
-PIXELS = {"_target_": "tests.unit.tasks.test_segmentation.Brightness"}
+PIXELS = {"_target_": "tests.unit.tasks.segmentation.test_task.Brightness"}
 ALONE = SimpleNamespace(world_size=1)
 
 

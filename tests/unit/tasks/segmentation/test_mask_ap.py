@@ -18,7 +18,7 @@ from lab.structures import Instances
 from lab.tasks.segmentation.mask_ap import MaskMAP, encode
 from lab.tasks.segmentation.metrics import PanopticQuality, SemanticMetrics
 from tests.distributed import run_distributed
-from tests.unit.metrics.segmentation_scenes import NAMES, THINGS, Scene, maps_of, scene, segments_of, truth_of
+from tests.unit.tasks.segmentation.scenes import NAMES, THINGS, Scene, maps_of, scene, segments_of, truth_of
 
 STATS = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
 STATS += ("mar_1", "mar_10", "mar_100", "mar_small", "mar_medium", "mar_large")

@@ -13,7 +13,7 @@ import pytest
 
 from lab.system.signals import Interrupted, SignalWatch
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def python(code: str, *arguments: str, folder: Path) -> tuple[int, str, str]:
