@@ -9,8 +9,7 @@ one; and a rank without a sample gathers a tensor of another type than the other
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,10 +19,8 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from lab.errors import DataError
+from lab.metrics.coco import count_measured, evaluate_coco, kept_rows
 from lab.structures import DetectionPredictions, DetectionTruth
-
-_log = logging.getLogger(__name__)
 
 _STATES: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
     "image_ids": ((0,), torch.int64),
@@ -38,9 +35,6 @@ _STATES: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
     "true_iscrowd": ((0,), torch.bool),
     "true_area": ((0,), torch.float32),
 }
-_PRECISIONS = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
-_RECALLS = ("mar_1", "mar_10", "mar_100", "mar_small", "mar_medium", "mar_large")
-_SUMMARY = (*_PRECISIONS, *_RECALLS)
 
 
 class DetectionMAP(Metric):
@@ -135,62 +129,6 @@ class DetectionMAP(Metric):
             if not getattr(self, name):
                 setattr(self, name, [torch.empty(shape, dtype=dtype, device=self.device)])
         super()._sync_dist(dist_sync_fn, process_group)
-
-
-def evaluate_coco(
-    class_names: Sequence[str],
-    images: list[dict[str, Any]],
-    truth: list[dict[str, Any]],
-    found: list[dict[str, Any]],
-    kind: str,
-) -> dict[str, float]:
-    """Return COCO's twelve numbers and ``map_per_class/<name>``.
-
-    Args:
-        class_names: the K names, in label order; class label + 1 is the category.
-        images: all of them, those without any annotation too: ``id`` and, for masks, ``height`` and ``width``.
-        truth: annotations of COCO's form.
-        found: the same, with scores.
-        kind: ``bbox`` or ``segm``.
-    """
-    from faster_coco_eval import COCO, COCOeval_faster
-
-    classes = [{"id": label + 1, "name": name} for label, name in enumerate(class_names)]
-    names = {label: f"map_per_class/{name}" for label, name in enumerate(class_names) if name != "N/A"}
-    if not images:
-        return dict.fromkeys((*_SUMMARY, *names.values()), -1.0)
-    sides = [COCO({"images": images, "categories": classes, "annotations": side}) for side in (truth, found)]
-    evaluation = COCOeval_faster(*sides, iouType=kind, print_function=_log.debug)
-    # In float64, as pycocotools has them: 0.001 of the result hangs on it.
-    evaluation.params.iouThrs = np.linspace(0.5, 0.95, 10)
-    evaluation.params.recThrs = np.linspace(0.0, 1.0, 101)
-    evaluation.evaluate()
-    evaluation.accumulate()
-    evaluation.summarize()
-    result = {name: float(value) for name, value in zip(_SUMMARY, evaluation.stats[:12], strict=True)}
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # thresholds, recalls, classes; all areas, 100 found
-    for label, name in names.items():
-        defined = precision[:, :, label][precision[:, :, label] > -1]
-        result[name] = float(defined.mean()) if defined.size else -1.0
-    return result
-
-
-def count_measured(values: Mapping[str, float]) -> int:
-    """Return the number of classes that COCO's means are over: those whose own precision is defined."""
-    return sum(value > -1 for name, value in values.items() if name.startswith("map_per_class/"))
-
-
-def kept_rows(
-    image_ids: np.ndarray[Any, Any], valid: np.ndarray[Any, Any]
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return the valid image ids in ascending order, and the row of each: the same on any number of ranks."""
-    rows = np.flatnonzero(valid)
-    rows = rows[np.argsort(image_ids[rows], kind="stable")]
-    ordered = image_ids[rows]
-    twice = ordered[1:][ordered[1:] == ordered[:-1]]
-    if twice.size:
-        raise DataError(f"image id {twice[0]} was evaluated twice: ids must be unique, rows that fill up not valid")
-    return ordered, rows
 
 
 def _rows(

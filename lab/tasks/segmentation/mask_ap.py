@@ -17,8 +17,8 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+from lab.metrics.coco import count_measured, evaluate_coco, kept_rows
 from lab.structures import NO_SEGMENT, Instances, SegmentationTruth
-from lab.tasks.detection.metrics import count_measured, evaluate_coco, kept_rows
 
 _SIDE = {
     "counts": torch.int64,

@@ -7,26 +7,22 @@ become xyxy by addition. Crowds (``iscrowd``) are left out of training and kept 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from lab.data.class_names import NO_CATEGORY, distinct_names
 from lab.data.fields import short
 from lab.data.images.annotations import ROWS_VERSION, BadSamplePolicy, RawObject, build_table, make_row
-from lab.data.images.coco_json import BoxEntry, check_categories, join_problems, read_file, usable_area
+from lab.data.images.coco_json import BoxEntry, join_problems, read_file, usable_area
+from lab.data.images.coco_labels import CategoryIds, label_names, read_categories, split_files
 from lab.data.images.fingerprint import coco_fingerprint
 from lab.data.images.resizing import DetectionTransform
-from lab.data.json_files import load_lists
 from lab.data.parts import Part, split_of_one
 from lab.errors import ConfigError, DataError
 from lab.ranges import Count, Options, Pixels, Positive, Seed, Share, Word
 from lab.tasks.detection.data.dataset import DetectionDataset
 from lab.tasks.detection.data.module import Augmentation, FilesDataModule
-
-CategoryIds = Literal["raw", "contiguous"]
-MAX_RAW_ID = 10_000
-"""With ``category_ids="raw"`` a network has a class for each id up to the highest: more than these is a mistake."""
 
 
 class CocoDataset(DetectionDataset):
@@ -154,22 +150,6 @@ class CocoDataModule(FilesDataModule):
         return dataset
 
 
-def split_files(
-    train: Mapping[str, str], val: Mapping[str, str], test: Mapping[str, str] | None, parts: Sequence[str]
-) -> dict[str, Mapping[str, str]]:
-    """Return what each split consists of; without a test set that is the validation set.
-
-    Raises:
-        ConfigError: a split lacks one of ``parts``, or has another.
-    """
-    found = {"train": train, "val": val, "test": test or val}
-    for split, files in found.items():
-        if set(files) != set(parts):
-            wanted = ", ".join(f"'{part}'" for part in parts[:-1]) + f" and '{parts[-1]}'"
-            raise ConfigError(f"data.{split} needs {wanted}, not {', '.join(files) or 'nothing'}")
-    return found
-
-
 def _check_same_labels(train: CocoDataset, other: CocoDataset, category_ids: CategoryIds, source: str) -> None:
     """Refuse labels that mean another class than in training; with raw ids a file may name fewer classes."""
     names = train.class_names
@@ -180,14 +160,6 @@ def _check_same_labels(train: CocoDataset, other: CocoDataset, category_ids: Cat
                 f"{source}: label {label} is {name!r}, in training it is {expected!r}; give both files the same "
                 "'categories'" + ("" if category_ids == "raw" else ", or set data.category_ids=raw")
             )
-
-
-def read_categories(annotations: str, key: str) -> Iterator[dict[str, Any]]:
-    """Yield ``{"id", "name"}`` of each category by id; ``key`` only keeps cached tables apart."""
-    del key
-    path = Path(annotations)
-    for category in check_categories(load_lists(path, "instances")["categories"], path)[0]:
-        yield {"id": category.id, "name": category.name}
 
 
 def read_rows(annotations: str, images: str, category_ids: CategoryIds, key: str) -> Iterator[dict[str, Any]]:
@@ -203,30 +175,6 @@ def read_rows(annotations: str, images: str, category_ids: CategoryIds, key: str
         row = make_row(Path(images), image.name, image.number, stated, objects, image.bad, image.twice)
         yield join_problems(row, of_the_file)
         of_the_file = {}
-
-
-def label_names(
-    categories: Sequence[tuple[int, str]], category_ids: CategoryIds
-) -> tuple[tuple[str, ...], tuple[int | None, ...]]:
-    """Return the name and the COCO category id of each label; ids are None at the gaps of ``"raw"``.
-
-    Raises:
-        ConfigError: under ``"raw"`` an id is below 0, or so high that nobody can want a class for each id up to it.
-    """
-    names = dict(sorted(categories))
-    ids: tuple[int | None, ...]
-    if category_ids == "contiguous":
-        ids = tuple(names)
-    else:
-        lowest, highest = min(names), max(names)
-        if lowest < 0 or highest > MAX_RAW_ID:
-            why = f"{highest + 1} classes for {len(names)} categories" if lowest >= 0 else "a class below 0"
-            raise ConfigError(
-                f"data.category_ids=raw takes category ids as labels, and the id {lowest if lowest < 0 else highest} "
-                f"would make {why}; set data.category_ids=contiguous"
-            )
-        ids = tuple(label if label in names else None for label in range(highest + 1))
-    return tuple(NO_CATEGORY if category is None else names[category] for category in ids), ids
 
 
 def _raw_object(item: BoxEntry, labels: Mapping[int, int]) -> RawObject:

@@ -23,13 +23,13 @@ from lab.data.class_names import distinct_names
 from lab.data.fields import short
 from lab.data.images.annotations import ROWS_VERSION, BadSamplePolicy, build_table, find_image, tell_odd_box
 from lab.data.images.coco_json import MaskEntry, join_problems, read_file, usable_area
+from lab.data.images.coco_labels import label_names, read_categories, split_files
 from lab.data.images.fingerprint import coco_fingerprint
 from lab.data.images.masks import encode_object, polygons_box, usable_mask
 from lab.data.parts import Part, split_of_one
 from lab.errors import DataError
 from lab.ranges import Count, Options, Pixels, Positive, Seed, Share, Word
 from lab.structures import NO_SEGMENT
-from lab.tasks.detection.data.coco import label_names, read_categories, split_files
 from lab.tasks.segmentation.data.dataset import Annotation, SegmentationDataset
 from lab.tasks.segmentation.data.module import SegmentationAugmentation, SegmentationFilesModule
 from lab.tasks.segmentation.data.segments import MAX_SEGMENTS, SegmentKind

@@ -27,11 +27,11 @@ from lab.data.images.coco_json import (
     join_problems,
     read_file,
 )
+from lab.data.images.coco_labels import split_files
 from lab.data.images.fingerprint import panoptic_fingerprint
 from lab.data.json_files import load_lists
 from lab.errors import DataError
 from lab.ranges import Count, Options, Pixels, Positive, Seed, Word
-from lab.tasks.detection.data.coco import split_files
 from lab.tasks.segmentation.data.dataset import Annotation, SegmentationDataset
 from lab.tasks.segmentation.data.label_maps import LabelTable, label_header, read_ids
 from lab.tasks.segmentation.data.module import SegmentationAugmentation, SegmentationFilesModule
