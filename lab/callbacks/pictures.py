@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 
 from lab.report.canvas import contact_sheet
+from lab.training.spec import Panels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-Panels = Callable[[Any, Any, Any, int], "Iterator[Image]"]
-"""What draws a batch of a kind of problem: task, outputs, batch, the most pictures wanted."""
 
 
 class Pictures(pl.Callback):

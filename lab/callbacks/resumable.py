@@ -11,6 +11,7 @@ from lab.checkpoint.format import CheckpointReader
 from lab.checkpoint.plain import alike
 from lab.checkpoint.rng import rng_state
 from lab.errors import CheckpointError
+from lab.training.stored import kind_of
 
 
 def read_training(reader: CheckpointReader, task: str | None = None) -> dict[str, Any]:
@@ -18,7 +19,7 @@ def read_training(reader: CheckpointReader, task: str | None = None) -> dict[str
 
     Args:
         reader: of the checkpoint.
-        task: the class name of the task that goes on, if it is known yet.
+        task: the kind of problem that goes on, if it is known yet.
 
     Raises:
         CheckpointError: it is one of weights alone, of another task, or something in it is missing or of another type.
@@ -29,8 +30,9 @@ def read_training(reader: CheckpointReader, task: str | None = None) -> dict[str
     problem = _problem(state, reader.step)
     if problem:
         raise CheckpointError(f"{reader.path} is damaged: {problem}")
-    if task is not None and state["task"] != task:
-        raise CheckpointError(f"{reader.path} is of the task {state['task'][:80]}, not of {task}")
+    found = kind_of(state["task"])
+    if task is not None and found != task:
+        raise CheckpointError(f"{reader.path} is of a model for {found[:80]}, not for {task}")
     return state
 
 

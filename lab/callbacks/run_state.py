@@ -75,7 +75,7 @@ class RunState:
             CheckpointError: the checkpoint is of another training, or one of weights alone.
         """
         reader, access, (optimizer,) = CheckpointReader(path), _access(trainer), trainer.optimizers
-        state = read_training(reader, type(module).__name__)
+        state = read_training(reader, _kind(module))
         access.restore(reader, module, optimizer)
         for group, saved in zip(optimizer.param_groups, state["optimizer_groups"], strict=False):
             check_alike(reader, "optimizer_groups", {**saved, "params": group["params"]}, group, "lr")
@@ -132,7 +132,7 @@ class RunState:
     def _describe(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
         return {
             "step": trainer.global_step,
-            "task": type(module).__name__,
+            "task": _kind(module),
             "hyper_parameters": dict(module.hparams),
             "weights_kind": module.weights_kind,
             "world_size": collectives.world_size(),
@@ -148,3 +148,8 @@ def _access(trainer: pl.Trainer) -> StateAccess:
 def _barrier() -> None:
     if dist.is_available() and dist.is_initialized():
         dist.barrier()
+
+
+def _kind(module: pl.LightningModule) -> str:
+    """Return the kind of problem of a task; any other module is named by its class."""
+    return str(getattr(module, "kind", type(module).__name__))

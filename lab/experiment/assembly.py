@@ -18,7 +18,6 @@ from lab.checkpoint.finite import require_finite
 from lab.config.checks import DATA_METADATA
 from lab.data.datamodule import DataModule, LoadPlan
 from lab.errors import ConfigError
-from lab.experiment.kinds import TASKS
 from lab.registry.build import made_classes
 from lab.registry.models import allow_package, build, find_weights, load_weights
 from lab.registry.pretrained import WeightsSource
@@ -26,6 +25,7 @@ from lab.strategies import collectives
 from lab.strategies.build import IN_ONE_PROCESS, data_ranks, make_strategy
 from lab.strategies.environment import ManagedEnvironment
 from lab.system.ranks import Place
+from lab.training.spec import task_spec
 from lab.training.task import Task, plain_spec
 
 
@@ -88,7 +88,7 @@ def build_task(config: Mapping[str, Any], data: DataModule, max_steps: int) -> T
         raise ConfigError(
             f"model={config['model']['name']} is for {config['model']['task']}, the data is for {spec.task}"
         )
-    return TASKS[spec.task](
+    return task_spec(spec.task).load_task()(
         net=config["model"]["net"],
         spec=plain_spec(spec),
         optimizer=config["optimizer"],
@@ -202,7 +202,7 @@ def load_task(config: Mapping[str, Any], data: DataModule) -> Task:
     Raises:
         CheckpointError: it cannot be read, does not fit, or holds numbers that are not finite.
     """
-    path, kind = config["ckpt"], TASKS[config["model"]["task"]]
+    path, kind = config["ckpt"], task_spec(config["model"]["task"]).load_task()
     if path is not None and Path(path).is_dir():
         task = kind.load_from_checkpoint(path, config["eval"])
     else:

@@ -20,7 +20,6 @@ from lab.callbacks.steps import StepLog
 from lab.data.datamodule import DataModule
 from lab.data.presence import describe_presence
 from lab.experiment.assembly import QUIET, build_data, device_arguments, load_task, make_plan, prepare
-from lab.experiment.kinds import PANELS, PREDICTORS
 from lab.experiment.planning import settle_strategy
 from lab.report.tables import print_metrics, print_notes, print_table
 from lab.strategies import collectives
@@ -28,6 +27,7 @@ from lab.structures import Table
 from lab.system.files import write_text
 from lab.system.provenance import describe_versions, now
 from lab.system.ranks import Place
+from lab.training.spec import task_spec
 from lab.training.task import Task
 
 if TYPE_CHECKING:
@@ -49,7 +49,9 @@ def run_stage(
 ) -> StageResult:
     """Evaluate on the validation or test set and draw the first images into ``folder/pictures``."""
     split = "test" if stage == "test" else "val"
-    pictures = Pictures(folder / "pictures", split, config["callbacks"]["pictures"], PANELS.get(task.kind))
+    pictures = Pictures(
+        folder / "pictures", split, config["callbacks"]["pictures"], task_spec(task.kind).load_pictures()
+    )
     trainer = _trainer(config, place, [pictures])
     if stage == "test":
         trainer.test(task, dataloaders=data.test_dataloader(), verbose=False)
@@ -75,7 +77,7 @@ def evaluate(config: dict[str, Any], home: Path, place: Place) -> int:
     name = Path(config["ckpt"]).stem if config["ckpt"] else "pretrained"
     folder = home / f"{config['stage']}-{name}"
     if config["stage"] == "predict":
-        predictor = PREDICTORS[task.kind](config["input"], task, data)
+        predictor = task_spec(task.kind).load_predictor()(config["input"], task, data)
         predictor.run(partial(_trainer, config, place), folder, place.rank)
         return 0
     presence = describe_presence(data, ("test" if config["stage"] == "test" else "val",))

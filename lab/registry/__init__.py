@@ -1,12 +1,10 @@
-"""Models by name, objects from dicts, weights from files; this is the door for a user's package."""
+"""Models by name, objects from dicts (``lab.build``), weights from files; this is the door for a user's package."""
 
 from lab.registry.allowed import allow_package, register
-from lab.registry.build import build
 from lab.registry.models import create_model, is_model, list_models, load_weights, register_model
 
 __all__ = [
     "allow_package",
-    "build",
     "create_model",
     "is_model",
     "list_models",

@@ -26,11 +26,22 @@ ARGUMENTS: Mapping[str, type] = {
 }
 """The arguments of every task, which a checkpoint holds as its hyper-parameters."""
 _WEIGHTS = ("raw", "averaged")
+_CLASSES = {
+    "DetectionTask": "detection",
+    "RecommendationTask": "recommendation",
+    "SegmentationTask": "segmentation",
+}
+"""What checkpoints of November 2026 and before say in the place of the kind's name: a class."""
+
+
+def kind_of(task: str) -> str:
+    """Return the kind of problem that a checkpoint's ``task`` names."""
+    return _CLASSES.get(task, task)
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A task as a checkpoint describes it: its class, its arguments, and what its weights are (raw or averaged)."""
+    """A task as a checkpoint describes it: its kind, its arguments, and what its weights are (raw or averaged)."""
 
     task: str
     arguments: dict[str, Any]
@@ -85,7 +96,7 @@ def read_description(reader: CheckpointReader) -> Stored:
         check_plain(arguments, "its hyper_parameters", tensors=False)
     except CheckpointError as error:
         raise damaged(reader, str(error)) from None
-    return Stored(task, arguments, weights)
+    return Stored(kind_of(task), arguments, weights)
 
 
 def check_spec(spec: Mapping[str, Any]) -> None:

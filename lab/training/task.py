@@ -228,8 +228,8 @@ class Task(pl.LightningModule):
         reader = CheckpointReader(path)
         reader.verify()
         stored = read_stored(reader)
-        if stored.task != cls.__name__:
-            raise CheckpointError(f"{path} is of the task {stored.task[:80]}, not of {cls.__name__}")
+        if stored.task != cls.kind:
+            raise CheckpointError(f"{path} is of a model for {stored.task[:80]}, not for {cls.kind}")
         if stored.arguments["spec"]["task"] != cls.kind:
             raise damaged(reader, f"its data is for {stored.arguments['spec']['task'][:80]}, not for {cls.kind}")
         task = cls._of_stored(reader, stored, eval)

@@ -226,7 +226,7 @@ EVAL = {"name": "coco"}
 SIZES = {"num_queries": 2, "embed_dim": 8, "num_heads": 1, "num_decoder_layers": 1, "feedforward_dim": 8}
 
 
-def checkpoint(folder: Path, net: Any, spec: Mapping[str, Any] = SPEC, task: str = "DetectionTask") -> Path:
+def checkpoint(folder: Path, net: Any, spec: Mapping[str, Any] = SPEC, task: str = "detection") -> Path:
     """Write a checkpoint without tensors, whose hyper-parameters name ``net``; its checksums are right."""
     arguments = {"net": net, "spec": dict(spec), "optimizer": {}, "scheduler": {}, "max_steps": 1, "eval": EVAL}
     state = {"task": task, "hyper_parameters": arguments, "weights_kind": "raw", "step": 0}
@@ -264,10 +264,10 @@ def test_a_checkpoint_names_only_what_speaks_the_protocol_of_its_task(
     for target in ("lab.tasks.detection.data.coco.CocoDataModule", "torch.optim.AdamW", "lab.callbacks.ema.EMA"):
         assert "may not be named by a checkpoint" in refused(checkpoint(folder, {"_target_": target}))
     spec = {**SPEC, "task": "segmentation"}
-    path = checkpoint(folder, {"_target_": "detr_tiny"}, spec, "SegmentationTask")
+    path = checkpoint(folder, {"_target_": "detr_tiny"}, spec, "segmentation")
     assert "is no segmenter" in refused(path, SegmentationTask)
     spec = {"task": "recommendation", "item_names": ["a"], "item_counts": [1]}
-    path = checkpoint(folder, {"_target_": "detr_tiny"}, spec, "RecommendationTask")
+    path = checkpoint(folder, {"_target_": "detr_tiny"}, spec, "recommendation")
     assert "is no recommender" in refused(path, RecommendationTask)
 
 
@@ -427,7 +427,7 @@ def test_a_network_of_a_folder_stands_in_checkpoints_by_its_architecture(folder:
     optimizer, schedule = {"name": "adamw", "lr": 1e-3, "weight_decay": 0.0}, {"name": "constant"}
     task = DetectionTask(net, dict(SPEC), optimizer, schedule, 1, EVAL)
     assert task.hparams["net"] == {**net, "_target_": "detr_tiny", "num_queries": 3}
-    state = {"task": "DetectionTask", "hyper_parameters": dict(task.hparams), "weights_kind": "raw", "step": 0}
+    state = {"task": "detection", "hyper_parameters": dict(task.hparams), "weights_kind": "raw", "step": 0}
     write_checkpoint(folder / "best.ckpt", StateAccess().pieces(task, None), state, 0)
     (folder / "net" / "config.json").unlink()
     loaded = DetectionTask.load_from_checkpoint(folder / "best.ckpt")

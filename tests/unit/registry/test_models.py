@@ -142,7 +142,7 @@ def test_a_duplicate_names_both_places(tmp_path: Path, monkeypatch: pytest.Monke
             f"from lab.registry.models import register_model\n\n\n@register_model\ndef {name}():\n    return None\n"
         )
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(RegistryError, match=r"'tiny' is registered twice: in .*test_registry.*first_package.py:4"):
+    with pytest.raises(RegistryError, match=r"'tiny' is registered twice: in .*test_models.*first_package.py:4"):
         __import__("first_package")
     with pytest.raises(RegistryError, match=r"'resnet50' .*resnet.*variants.py:\d+.*second_package.py:4"):
         __import__("second_package")

@@ -1,0 +1,10 @@
+"""Registers the kind of problem; names alone, so that nothing is imported for it."""
+
+from lab.training.spec import TaskSpec
+
+TASK = TaskSpec(
+    name="detection",
+    task="lab.tasks.detection.task:DetectionTask",
+    predictor="lab.tasks.detection.predict:DetectionPredictor",
+    pictures="lab.tasks.detection.pictures:detection_panels",
+)
