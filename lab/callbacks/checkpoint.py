@@ -125,9 +125,9 @@ class RunCheckpoint(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write best.ckpt if the metric is the best so far, and last.ckpt."""
-        value = pl_module.results[pl_module.monitor]  # type: ignore[index]
-        if self.best is None or value > self.best or math.isnan(self.best):
-            self.best = float(value)
+        value = float(pl_module.results[pl_module.monitor])  # type: ignore[index]
+        if self.best is None or _is_better(value, self.best, str(getattr(pl_module, "monitor_mode", "max"))):
+            self.best = value
             self._save_best(trainer, pl_module)
         self.save_last(trainer)
 
@@ -143,3 +143,10 @@ class RunCheckpoint(pl.Callback):
     def _save_best(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         with self.ema.averaged(pl_module) if self.ema is not None else nullcontext():
             self.state.write_weights(self.folder / "best.ckpt", trainer, pl_module)
+
+
+def _is_better(value: float, best: float, mode: str) -> bool:
+    """Whether a metric is better than the best so far; any value is better than one that nothing defines (NaN)."""
+    if math.isnan(best) or math.isnan(value):
+        return math.isnan(best) and not math.isnan(value)
+    return value > best if mode == "max" else value < best

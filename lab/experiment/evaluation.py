@@ -21,6 +21,7 @@ from lab.data.datamodule import DataModule
 from lab.data.presence import describe_presence
 from lab.experiment.assembly import QUIET, build_data, device_arguments, load_task, make_plan, prepare
 from lab.experiment.planning import settle_strategy
+from lab.loggers.undefined import with_nulls
 from lab.report.tables import print_metrics, print_notes, print_table
 from lab.strategies import collectives
 from lab.structures import Table
@@ -94,7 +95,7 @@ def _write_result(config: Mapping[str, Any], result: StageResult, folder: Path) 
     record = {
         "time": now(),
         "ckpt": config["ckpt"],
-        "result": result.metrics,
+        "result": with_nulls(result.metrics),
         "protocol": result.protocol,
         "eval": config["eval"],
         "world_size": collectives.world_size(),

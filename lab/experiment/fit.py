@@ -46,6 +46,7 @@ from lab.experiment.assembly import (
 )
 from lab.experiment.planning import of_many, print_plan, settle_strategy
 from lab.loggers.metrics_csv import MetricsCSV, read_metrics
+from lab.loggers.undefined import with_nulls
 from lab.loggers.wandb_run import WandbRun
 from lab.registry.models import load_weights
 from lab.report.tables import print_config, print_notes, print_result, print_tables
@@ -163,7 +164,7 @@ def _fit(
     wandb_run: WandbRun | None,
     watch: SignalWatch,
     place: Place,
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     plan, metrics = make_plan(config, data, place), MetricsCSV(run.path)
     if place.rank == 0:
         _say_warmup(config, plan)
@@ -247,7 +248,7 @@ def _test_best(
     metrics: MetricsCSV,
     wandb_run: WandbRun | None,
     place: Place,
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Test best.ckpt, loaded anew, and return its validation and test metrics."""
     best = run.checkpoints / "best.ckpt"
     if not best.exists():
@@ -269,7 +270,7 @@ def _test_best(
         wandb_run.log_metrics(tested.metrics, plan.max_steps)
         if tested.sheet is not None:
             wandb_run.log_images("test/predictions", [tested.sheet], plan.max_steps)
-    return {**validated, **tested.metrics}
+    return with_nulls({**validated, **tested.metrics})
 
 
 def _validated(

@@ -18,6 +18,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers.logger import Logger
 
 from lab.errors import RunError
+from lab.loggers.undefined import with_nulls
 from lab.system.files import replacing
 
 FILE_NAME = "metrics.csv"
@@ -255,5 +256,5 @@ def _order(names: Iterable[str]) -> list[str]:
 def _format(rows: Iterable[Mapping[str, Value | str]], columns: list[str]) -> str:
     buffer = io.StringIO()
     # The csv module writes floats with repr, which reads back to the same bits.
-    csv.DictWriter(buffer, columns, restval="", lineterminator="\n").writerows(rows)
+    csv.DictWriter(buffer, columns, restval="", lineterminator="\n").writerows(map(with_nulls, rows))
     return buffer.getvalue()

@@ -26,6 +26,7 @@ from lightning.pytorch.loggers.logger import Logger
 
 from lab.errors import ConfigError, closest
 from lab.loggers.metrics_csv import FILE_NAME, read_metrics
+from lab.loggers.undefined import with_nulls
 from lab.loggers.wandb_offline import choose_mode, last_step
 from lab.loggers.wandb_server import FIRST_WAIT, ServerWatch, allow, known_settings, silence
 from lab.loggers.wandb_trouble import check_room, forget_service, quiet_log
@@ -142,7 +143,7 @@ class WandbRun(Logger):
             metrics: names and numbers.
             step: the optimizer step; the latest one known if None.
         """
-        self._log({key: value for key, value in metrics.items() if key != "step"}, step)
+        self._log(with_nulls({key: value for key, value in metrics.items() if key != "step"}), step)
 
     @rank_zero_only
     def log_images(self, name: str, images: Sequence[Image], step: int) -> None:

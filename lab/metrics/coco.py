@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,7 +44,7 @@ def evaluate_coco(
     classes = [{"id": label + 1, "name": name} for label, name in enumerate(class_names)]
     names = {label: f"map_per_class/{name}" for label, name in enumerate(class_names) if name != "N/A"}
     if not images:
-        return dict.fromkeys((*_SUMMARY, *names.values()), -1.0)
+        return dict.fromkeys((*_SUMMARY, *names.values()), math.nan)
     sides = [COCO({"images": images, "categories": classes, "annotations": side}) for side in (truth, found)]
     evaluation = COCOeval_faster(*sides, iouType=kind, print_function=_log.debug)
     # In float64, as pycocotools has them: 0.001 of the result hangs on it.
@@ -52,17 +53,19 @@ def evaluate_coco(
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
-    result = {name: float(value) for name, value in zip(_SUMMARY, evaluation.stats[:12], strict=True)}
+    # COCO's -1 says that nothing defines a value.
+    numbers = zip(_SUMMARY, evaluation.stats[:12], strict=True)
+    result = {name: float(value) if value > -1 else math.nan for name, value in numbers}
     precision = evaluation.eval["precision"][:, :, :, 0, -1]  # thresholds, recalls, classes; all areas, 100 found
     for label, name in names.items():
         defined = precision[:, :, label][precision[:, :, label] > -1]
-        result[name] = float(defined.mean()) if defined.size else -1.0
+        result[name] = float(defined.mean()) if defined.size else math.nan
     return result
 
 
 def count_measured(values: Mapping[str, float]) -> int:
     """Return the number of classes that COCO's means are over: those whose own precision is defined."""
-    return sum(value > -1 for name, value in values.items() if name.startswith("map_per_class/"))
+    return sum(not math.isnan(value) for name, value in values.items() if name.startswith("map_per_class/"))
 
 
 def kept_rows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,8 +38,10 @@ def print_config(config: Mapping[str, Any]) -> None:
     Console(highlight=False, soft_wrap=True).print(tree)
 
 
-def print_metrics(metrics: Mapping[str, float], title: str, protocol: str = "") -> None:
-    """Print metrics as a table, a column for each stage; what the data has nothing of is left out.
+def print_metrics(metrics: Mapping[str, float | None], title: str, protocol: str = "") -> None:
+    """Print metrics as a table, a column for each stage; a dash stands where nothing defines one.
+
+    One that nothing defines in any stage has no row.
 
     Args:
         metrics: named ``test/...`` and the like.
@@ -53,9 +56,9 @@ def print_metrics(metrics: Mapping[str, float], title: str, protocol: str = "") 
         table.add_column(as_text(stage), justify="right")
     for name in names:
         values = [metrics.get(f"{stage}/{name}") for stage in stages]
-        if any(value not in (None, -1.0) for value in values):  # -1 is COCO's "nothing to measure"
+        if any(value is not None and not math.isnan(value) for value in values):
             digits = 0 if name.endswith("_measured") else 4  # a count
-            shown = ("" if value in (None, -1.0) else f"{value:.{digits}f}" for value in values)
+            shown = ("-" if value is None or math.isnan(value) else f"{value:.{digits}f}" for value in values)
             table.add_row(as_text(name), *shown)
     if protocol:  # in the title it would be broken into lines of the table's width
         print(f"protocol  {printable(protocol)}")

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import lightning.pytorch as pl
 import torch
@@ -47,7 +47,8 @@ class Task(pl.LightningModule):
         outputs_are_finite: whether the network's outputs were, in all batches of this validation on this rank.
         tables: what of the last evaluation takes a table to say, by name.
         step_terms: the loss and its terms of the current optimizer step.
-        monitor: the metric, higher is better, that ``best.ckpt`` is the best of.
+        monitor: the metric that ``best.ckpt`` is the best of.
+        monitor_mode: ``max`` where a higher value of it is better, ``min`` where a lower one is.
         shown: metrics that the progress bar shows, without the split in their names.
 
     Raises:
@@ -57,6 +58,7 @@ class Task(pl.LightningModule):
     kind: ClassVar[str]
     protocol: ClassVar[type]
     monitor: str
+    monitor_mode: Literal["max", "min"] = "max"
     shown: tuple[str, ...] = ()
 
     def __init__(

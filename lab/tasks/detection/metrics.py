@@ -40,7 +40,7 @@ _STATES: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
 class DetectionMAP(Metric):
     """Average precision and recall over IoU thresholds 0.50:0.05:0.95, for boxes.
 
-    A value is -1 where nothing in the truth could define it (no object of that size or class), as in pycocotools.
+    A value is NaN where nothing in the truth could define it (no object of that size or class; -1 in pycocotools).
 
     Args:
         class_names: the K names, in label order.

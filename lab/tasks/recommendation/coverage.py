@@ -7,6 +7,7 @@ popularity of what is recommended beside that of what is chosen.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -48,17 +49,17 @@ class Coverage(Metric):
         self.chosen.index_add_(0, targets, torch.ones_like(targets))
 
     def compute(self) -> dict[str, float]:
-        """Return what was counted, -1 where nothing was.
+        """Return what was counted, NaN where nothing was.
 
         ``coverage_k``, the share of all items that stood in any list; ``popularity_k``, how often the items of the
         lists stand in the training data, in the mean; ``popularity``, the same of the true items.
         """
         values = {}
         for row, k in zip(self.shown, self.ks, strict=True):
-            values[f"coverage_{k}"] = float((row[1:] > 0).double().mean()) if int(row.sum()) else -1.0
+            values[f"coverage_{k}"] = float((row[1:] > 0).double().mean()) if int(row.sum()) else math.nan
             values[f"popularity_{k}"] = self._popularity(row)
         return {**values, "popularity": self._popularity(self.chosen)}
 
     def _popularity(self, counts: Tensor) -> float:
         total = int(counts[1:].sum())
-        return int((counts[1:] * self.item_counts[1:].to(counts.device)).sum()) / total if total else -1.0
+        return int((counts[1:] * self.item_counts[1:].to(counts.device)).sum()) / total if total else math.nan

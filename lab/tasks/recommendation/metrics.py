@@ -11,6 +11,7 @@ techniques" (TOIS 2002), section 2, with the logarithm of rank + 1 as trec_eval 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,7 +75,7 @@ class RankingMetrics(Metric):
         self.counts.view(-1).index_add_(0, place, torch.ones_like(place))
 
     def compute(self) -> Any:
-        """Return ``recall_k``, ``mrr_k`` and ``ndcg_k``, a dict of floats; all are -1 where there was no query."""
+        """Return ``recall_k``, ``mrr_k`` and ``ndcg_k``, a dict of floats; all are NaN where there was no query."""
         counts = self.counts[0].cpu()
         self.num_queries = int(counts.sum())
         return self._measures(counts)
@@ -86,7 +87,9 @@ class RankingMetrics(Metric):
         shares = {name: (gain * counts)[2:-1].cumsum(0) / (total or 1) for name, gain in gains.items()}
         largest_first = sorted(self.ks, reverse=True)  # a sweep's table shows the first three
         return {
-            f"{name}_{k}": float(shares[name][2 * k - 2]) if total else -1.0 for k in largest_first for name in MEASURES
+            f"{name}_{k}": float(shares[name][2 * k - 2]) if total else math.nan
+            for k in largest_first
+            for name in MEASURES
         }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lab.loggers.undefined import with_nulls
 from lab.structures import DataSpec, Recommender, SequenceBatch, Table
 from lab.tasks.recommendation.coverage import Coverage
 from lab.tasks.recommendation.metrics import MEASURES, GroupedRankingMetrics, RankingMetrics
@@ -195,11 +196,7 @@ class RecommendationTask(Task):
         k = max(self.eval_settings["ks"])
         shown = ["queries", *(f"{measure}_{k}" for measure in MEASURES)]
         rows = zip(_group_names(starts, 0 if name == "support" else 1), self.groups[name].compute(), strict=True)
-        return [
-            {what: label, **{key: None if row[key] == -1 else row[key] for key in shown}}
-            for label, row in rows
-            if row["queries"]
-        ]
+        return [with_nulls({what: label, **{key: row[key] for key in shown}}) for label, row in rows if row["queries"]]
 
     def predict_step(self, batch: SequenceBatch, batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return sequence numbers (b,), their best items (b, k), 0 where there are fewer, and scores (b, k).

@@ -40,7 +40,7 @@ _STATES = {
 class MaskMAP(Metric):
     """Average precision and recall over mask IoU thresholds 0.50:0.05:0.95: ``map_segm``, ``map_50_segm``, ...
 
-    A value is -1 where nothing in the truth could define it, as in pycocotools.
+    A value is NaN where nothing in the truth could define it (-1 in pycocotools).
 
     Args:
         class_names: the K names, in label order.

@@ -7,6 +7,7 @@ no crowds; both are compared with them in the tests.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -34,7 +35,7 @@ class SemanticMetrics(Metric):
 
     ``miou`` is the mean over the classes that stand in the truth or the prediction at all (Everingham et al., 2010, as
     in mmsegmentation and torchmetrics), ``mean_accuracy`` over those in the truth, ``pixel_accuracy`` over all pixels
-    that have a class. A value that nothing defines is -1.
+    that have a class. A value that nothing defines is NaN.
 
     Args:
         class_names: the K names, in label order.
@@ -79,7 +80,7 @@ class SemanticMetrics(Metric):
         return {
             "miou": _mean(iou),
             "mean_accuracy": _mean(accuracy),
-            "pixel_accuracy": float(self.confusion.diag().sum()) / total if total else -1.0,
+            "pixel_accuracy": float(self.confusion.diag().sum()) / total if total else math.nan,
         }
 
     def of_classes(self) -> tuple[Tensor, Tensor]:
@@ -94,7 +95,7 @@ class PanopticQuality(Metric):
     A predicted segment and a true one of its class match where their IoU, pixels without a segment left out of the
     union, is above one half. A prediction that lies by more than half on such pixels and on the crowd of its class (the
     last one, where an image has several) is no error. Means are over the classes with a match or an error; a value that
-    nothing defines is -1.
+    nothing defines is NaN.
 
     Args:
         class_names: the K names, in label order.
@@ -179,4 +180,4 @@ class PanopticQuality(Metric):
 
 def _mean(values: Tensor) -> float:
     defined = values[~values.isnan()]
-    return float(defined.mean()) if len(defined) else -1.0
+    return float(defined.mean()) if len(defined) else math.nan
