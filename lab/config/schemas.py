@@ -337,11 +337,12 @@ class PathsConfig(Strict):
 
 
 class Expected(Strict):
-    """What a recipe is expected to reach: ``metric`` within ``tolerance`` of ``value``."""
+    """What a recipe is expected to reach: ``metric`` at least ``value - tolerance``, or on both sides within it."""
 
     metric: Text
     value: Float
     tolerance: Rate
+    two_sided: Bool = False
 
 
 class NoEval(Strict):

@@ -108,16 +108,26 @@ def print_result(run: RunDirectory, config: Mapping[str, Any]) -> None:
     )
     expected = config.get("expected")
     if expected:
-        value = record["result"].get(expected["metric"])
-        met = value is not None and value >= expected["value"] - expected["tolerance"]
-        word = "met" if met else "NOT met"
-        asked = f"{printable(expected['metric'])} {expected['value']} +- {expected['tolerance']}"
-        print(f"expected {asked}: {word} ({value})")
+        print(expectation(expected, record["result"].get(expected["metric"])))
     print(f"run       {printable(run.path)}")
     for what in ("pictures", "tables"):
         if (run.path / what).is_dir():
             print(f"{what:<9} {printable(run.path / what)}")
     print(f"weights   {printable(run.checkpoints / 'best.ckpt')}")
+
+
+def expectation(expected: Mapping[str, Any], value: float | None) -> str:
+    """Return in a line what a recipe expects and whether it was reached.
+
+    Args:
+        expected: ``metric``, ``value``, ``tolerance`` and, where both sides count, ``two_sided: true``.
+        value: what was measured; None where nothing defines it.
+    """
+    aim, tolerance = expected["value"], expected["tolerance"]
+    both = expected.get("two_sided", False)
+    met = value is not None and (abs(value - aim) <= tolerance if both else value >= aim - tolerance)
+    asked = f"{aim} +- {tolerance}" if both else f"{aim} or more, or less by {tolerance} at most"
+    return f"expected {printable(expected['metric'])} {asked}: {'met' if met else 'NOT met'} ({value})"
 
 
 def print_sizes(
