@@ -6,38 +6,28 @@ No config object travels below this file: what it builds takes plain arguments.
 from __future__ import annotations
 
 import gc
-import itertools
-import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 
-from lab.callbacks.checkpoint import RunCheckpoint, start_at
+from lab.callbacks.checkpoint import start_at
 from lab.callbacks.divergence import Divergence
-from lab.callbacks.ema import EMA
-from lab.callbacks.interrupt import Interrupt
-from lab.callbacks.own_directory import OwnDirectory
-from lab.callbacks.progress import ProgressBar
-from lab.callbacks.resumable import read_training
 from lab.callbacks.run_state import RunState
 from lab.callbacks.steps import StepLog
-from lab.checkpoint.finite import check_finite, require_finite
+from lab.checkpoint.finite import require_finite
 from lab.checkpoint.format import CheckpointReader
 from lab.data.datamodule import DataModule
 from lab.data.presence import describe_presence
-from lab.errors import CheckpointError, Diverged, LabError, RunError
+from lab.errors import Diverged, LabError, RunError
 from lab.experiment import evaluation
 from lab.experiment.assembly import (
-    QUIET,
     Plan,
     build_data,
     build_task,
     check_weights,
-    device_arguments,
     load_task,
     make_plan,
     on_gpu,
@@ -45,6 +35,8 @@ from lab.experiment.assembly import (
     ranks,
 )
 from lab.experiment.planning import of_many, print_plan, settle_strategy
+from lab.experiment.start import where_to_start
+from lab.experiment.trainer import make_callbacks, make_trainer, make_wandb
 from lab.loggers.metrics_csv import MetricsCSV, read_metrics
 from lab.loggers.undefined import with_nulls
 from lab.loggers.wandb_run import WandbRun
@@ -53,7 +45,6 @@ from lab.report.tables import print_config, print_notes, print_result, print_tab
 from lab.run_directory import RunDirectory
 from lab.strategies import collectives
 from lab.strategies.batch_norm import synchronize_batch_norm
-from lab.system.files import replace_folder
 from lab.system.ranks import Place
 from lab.system.signals import Interrupted, SignalWatch
 from lab.text import printable
@@ -206,7 +197,7 @@ def _train(
         print(f"note: {differs}")
     if config["trainer"]["compile"]:
         task.net.compile(backend=config["trainer"]["compile"])
-    start, ckpt = collectives.from_rank_zero(_where_to_start(run, metrics) if place.rank == 0 else (0, None))
+    start, ckpt = collectives.from_rank_zero(where_to_start(run, metrics) if place.rank == 0 else (0, None))
     if start > plan.max_steps:
         raise RunError(f"{run.path} stands at step {start}, beyond the {plan.max_steps} steps now asked for")
     if start and place.rank == 0 and not metrics.path.exists():
@@ -297,139 +288,6 @@ def _memorize(task: Task, data: DataModule, trainer: pl.Trainer, run: RunDirecto
     metrics.log_metrics({"epoch": 0, **task.results}, 0)
     metrics.flush()
     RunState(None).write_weights(run.checkpoints / "best.ckpt", trainer, task)
-
-
-def _where_to_start(run: RunDirectory, metrics: MetricsCSV) -> tuple[int, Path | None]:
-    """Return the step and checkpoint to continue from: last.ckpt, or the one before it if that is damaged.
-
-    Raises:
-        RunError: there are checkpoints, but none that can be read; or there were some.
-    """
-    damaged = []
-    for path in (run.checkpoints / "last.ckpt", run.checkpoints / "previous.ckpt"):
-        if not os.path.lexists(path):  # a link that leads nowhere is there, and damaged
-            continue
-        try:
-            reader = CheckpointReader(path)
-            reader.verify()
-            read_training(reader)
-            check_finite(reader)
-        except CheckpointError as error:
-            damaged.append(path)
-            print(f"warning: {error}", file=sys.stderr)
-            continue
-        for other in damaged:
-            aside = _free_name(other.with_name("damaged.ckpt"))
-            replace_folder(other, aside)  # it must not become the one before the next
-            said = f"taking {path} in its place, which is of step {reader.step}; kept as {aside}"
-            print(f"warning: {said}", file=sys.stderr)
-        return reader.step, path
-    if damaged:
-        raise RunError(
-            f"{run.path}: {' and '.join(path.name for path in damaged)} cannot be read, there is nothing to continue "
-            "from; resume=never starts afresh and keeps the directory"
-        )
-    if (reached := _had_checkpoint(run, metrics)) is not None:
-        raise RunError(
-            f"{run.path} was trained to step {reached}, but {run.checkpoints} holds neither last.ckpt nor "
-            "previous.ckpt: there is nothing to continue from; put them back, or resume=never starts afresh and keeps "
-            "the directory"
-        )
-    return 0, None
-
-
-def _free_name(path: Path) -> Path:
-    """Return ``damaged.ckpt``, or ``damaged-1.ckpt`` and so on where one stands already."""
-    numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(1))
-    return next(name for name in itertools.chain([path], numbered) if not os.path.lexists(name))
-
-
-def _had_checkpoint(run: RunDirectory, metrics: MetricsCSV) -> int | None:
-    """Return the step that a run is known to have reached after its first checkpoint; None if it may have had none.
-
-    It had one if it was resumed, or trained on after its first validation, which writes one.
-    """
-    rows = read_metrics(metrics.path) if metrics.path.exists() else []
-    validated = [row for row in rows if any(key.startswith("val/") and row[key] is not None for key in row)]
-    steps = [int(row["step"] or 0) for row in rows]
-    beyond = [step for step in steps if validated and step > int(validated[0]["step"] or 0)]
-    return max([*beyond, *run.record["resumed_at"]], default=None)
-
-
-def make_callbacks(
-    config: Mapping[str, Any],
-    run: RunDirectory,
-    metrics: MetricsCSV,
-    plan: Plan,
-    watch: SignalWatch,
-    place: Place,
-    resume_from: Path | None,
-    log: StepLog,
-    divergence: Divergence,
-) -> list[pl.Callback]:
-    """Return the callbacks in the order in which they must act."""
-    settings, trainer = config["callbacks"], config["trainer"]
-    ema = EMA(**settings["ema"]) if settings["ema"] else None
-    every = trainer["checkpoint_every_n_steps"]
-    checkpoint = RunCheckpoint(
-        run.checkpoints, metrics, plan.val_every, plan.max_steps, every, ema, watch, divergence, resume_from
-    )
-    callbacks: list[pl.Callback] = [OwnDirectory(run)] if run.writes else []
-    callbacks += [ema] if ema is not None else []
-    callbacks += [log, divergence, checkpoint]
-    if settings["progress"] and place.rank == 0:
-        callbacks.append(ProgressBar(log, plan.max_steps))
-    return [*callbacks, Interrupt(checkpoint, watch)]
-
-
-def make_trainer(
-    config: Mapping[str, Any],
-    run: RunDirectory,
-    plan: Plan,
-    callbacks: list[pl.Callback],
-    loggers: list[Any],
-    place: Place,
-) -> pl.Trainer:
-    """Return the Trainer of a fit: one stream of steps, our own checkpoints and bars."""
-    settings = config["trainer"]
-    profiler = None
-    if config["debug"]["profile"]:
-        from lightning.pytorch.profilers import SimpleProfiler
-
-        profiler = SimpleProfiler(dirpath=run.path, filename="profile")
-    return pl.Trainer(
-        **device_arguments(config, place),
-        max_epochs=1,
-        max_steps=plan.max_steps,
-        val_check_interval=plan.val_every * settings["accumulate_grad_batches"],
-        check_val_every_n_epoch=None,
-        accumulate_grad_batches=settings["accumulate_grad_batches"],
-        gradient_clip_val=settings["gradient_clip_val"],
-        log_every_n_steps=1,
-        callbacks=callbacks,
-        logger=loggers,
-        profiler=profiler,
-        num_sanity_val_steps=0,
-        **QUIET,
-    )
-
-
-def make_wandb(config: Mapping[str, Any], run: RunDirectory) -> WandbRun | None:
-    """Return the W&B logger of the run directory, if it is wanted."""
-    settings = config["logger"]["wandb"]
-    if settings is None or settings["mode"] == "disabled":
-        return None
-    return WandbRun(
-        run.path,
-        project=settings["project"],
-        name=run.path.name,
-        config=dict(config),
-        tags=[config["model"]["name"], config["data"]["name"], *settings["tags"]],
-        group=settings["group"],
-        job_type=settings["job_type"] or config["stage"],
-        mode=settings["mode"],
-        git_commit=run.record.get("commit"),
-    )
 
 
 def report_finished(config: dict[str, Any], run: RunDirectory) -> int:

@@ -339,7 +339,7 @@ def test_a_run_whose_words_are_lost_is_no_reason_to_measure_other_data(
 
 
 def test_an_earlier_damaged_checkpoint_is_not_replaced(tmp_path: Path) -> None:
-    from lab.experiment.fit import _free_name
+    from lab.experiment.start import _free_name
 
     names = []
     for _ in range(3):
