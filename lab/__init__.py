@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lab.registry.models import build, create_model, list_models
+    from lab.registry.build import build
+    from lab.registry.models import create_model, list_models
     from lab.tasks.recommendation.recommender import load_recommender
 
 __all__ = ["build", "create_model", "list_models", "load_recommender"]
@@ -17,9 +18,13 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name == "load_recommender":
-        from lab.tasks.recommendation import recommender as recommend
+        from lab.tasks.recommendation.recommender import load_recommender
 
-        return recommend.load_recommender
+        return load_recommender
+    if name == "build":
+        from lab.registry.build import build
+
+        return build
     if name in __all__:
         from lab.registry import models as registry
 

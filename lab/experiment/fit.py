@@ -266,12 +266,12 @@ def _test_best(
 
 def _validated(
     config: Mapping[str, Any], run: RunDirectory, task: Task, data: DataModule, metrics: MetricsCSV, place: Place
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Return the validation metrics of best.ckpt as metrics.csv has them; measured again where it has lost them."""
     rows = read_metrics(metrics.path) if place.rank == 0 and metrics.path.exists() else []
     row = next((row for row in rows if row["step"] == task.trained_steps), {})
-    known = {key: value for key, value in row.items() if key.startswith("val/") and value is not None}
-    if collectives.from_rank_zero(bool(known)):
+    known = {key: value for key, value in row.items() if key.startswith("val/")}
+    if collectives.from_rank_zero(any(value is not None for value in known.values())):
         return known
     if place.rank == 0:
         said = f"{metrics.path} has no validation of step {task.trained_steps}, which best.ckpt is of"

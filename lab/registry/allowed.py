@@ -55,6 +55,7 @@ _REGISTER = frozenset({"lab.registry.allowed.register", "lab.registry.models.reg
 
 _packages = set(_PLACES)
 _registered: dict[str, Callable[..., Any]] = {}
+_entry_functions: list[Callable[..., Any]] = []
 _sealed: ContextVar[bool] = ContextVar("sealed", default=False)
 
 
@@ -149,10 +150,13 @@ def admit(target: str) -> Callable[..., Any]:
     return found
 
 
-def _is_registered(found: Any, path: str) -> bool:
-    from lab.registry import models as registry
+def vouch(function: Callable[..., Any]) -> None:
+    """Let targets name the entry function of a model, when the model is registered."""
+    _entry_functions.append(function)
 
-    return _registered.get(path) is found or registry.is_entry_function(found)
+
+def _is_registered(found: Any, path: str) -> bool:
+    return _registered.get(path) is found or any(function is found for function in _entry_functions)
 
 
 def locate(target: str, packages: Collection[str]) -> tuple[str, str]:

@@ -9,25 +9,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-import types
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lab.checkpoint.unpickling import reason_of
 from lab.errors import ConfigError, LabError, RegistryError, closest
-from lab.registry.allowed import NotAllowed, admit, allow_package, allowed_packages, is_sealed, register
-
-__all__ = [
-    "allow_package",
-    "allowed_packages",
-    "build",
-    "check_arguments",
-    "made_classes",
-    "register",
-    "taken_arguments",
-]
+from lab.registry import models
+from lab.registry.allowed import NotAllowed, admit, is_sealed
+from lab.registry.arguments import check_call, hinted_classes, join_path, names_of
 
 
 @dataclass(frozen=True)
@@ -68,9 +58,9 @@ def _copy(value: Any, path: str, above: tuple[int, ...]) -> Any:
     if id(value) in above:
         raise ConfigError(f"{path or 'config'}: the config contains itself")
     if isinstance(value, Mapping):
-        return {key: _copy(item, _join(path, key), (*above, id(value))) for key, item in value.items()}
+        return {key: _copy(item, join_path(path, key), (*above, id(value))) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        items = [_copy(item, _join(path, index), (*above, id(value))) for index, item in enumerate(value)]
+        items = [_copy(item, join_path(path, index), (*above, id(value))) for index, item in enumerate(value)]
         return tuple(items) if type(value) is tuple else items if not hasattr(value, "_fields") else value
     return value
 
@@ -81,11 +71,11 @@ def _override(tree: Any, name: str, value: Any, where: str) -> None:
     for part in parents:
         if not isinstance(node, dict) or part not in node:
             known = closest(part, map(str, node)) if isinstance(node, dict) else ""
-            raise ConfigError(f"{_join(where, name)}: the config has no {part!r}{known}")
+            raise ConfigError(f"{join_path(where, name)}: the config has no {part!r}{known}")
         node = node[part]
     if not isinstance(node, dict):
-        raise ConfigError(f"{_join(where, name)}: there is no mapping to put it into")
-    node[last] = _copy(value, _join(where, name), ())
+        raise ConfigError(f"{join_path(where, name)}: there is no mapping to put it into")
+    node[last] = _copy(value, join_path(where, name), ())
 
 
 def _plan(value: Any, path: str, target_key: str) -> Any:
@@ -93,21 +83,20 @@ def _plan(value: Any, path: str, target_key: str) -> Any:
     if isinstance(value, list | tuple):
         if hasattr(value, "_fields"):
             return value
-        return type(value)(_plan(item, _join(path, index), target_key) for index, item in enumerate(value))
+        return type(value)(_plan(item, join_path(path, index), target_key) for index, item in enumerate(value))
     if not isinstance(value, dict):
         return value
     if target_key not in value:
-        return {key: _plan(item, _join(path, key), target_key) for key, item in value.items()}
+        return {key: _plan(item, join_path(path, key), target_key) for key, item in value.items()}
     arguments = {key: item for key, item in value.items() if key != target_key}
     positional = arguments.pop("_args_", [])
     partial = arguments.pop("_partial_", False)
     name, call = _resolve(value[target_key], path, target_key)
-    checked = call.func if isinstance(call, functools.partial) else call
-    _check(
-        checked, call.args if isinstance(call, functools.partial) else (), arguments, positional, path, name, partial
-    )
-    planned = {key: _plan(item, _join(path, key), target_key) for key, item in arguments.items()}
-    return _Node(call, name, path, _plan(list(positional), _join(path, "_args_"), target_key), planned, bool(partial))
+    checked, bound, extra = _entry(call)
+    check_call(checked, arguments, path, name, [*bound, *positional], extra, bool(partial))
+    planned = {key: _plan(item, join_path(path, key), target_key) for key, item in arguments.items()}
+    by_position = _plan(list(positional), join_path(path, "_args_"), target_key)
+    return _Node(call, name, path, by_position, planned, bool(partial))
 
 
 def _construct(value: Any) -> Any:
@@ -132,69 +121,27 @@ def _construct(value: Any) -> Any:
 
 def _resolve(target: Any, path: str, target_key: str) -> tuple[str, Callable[..., Any]]:
     """Return name and callable of a target: a registered model, a dotted path, or the callable itself."""
-    from lab.registry import models as registry
-
-    at = _join(path, target_key)
+    at = join_path(path, target_key)
     if callable(target) and not is_sealed():  # handed over in Python: no text of a config is callable
         return getattr(target, "__qualname__", repr(target)), target
     if not isinstance(target, str) or not target:
         raise ConfigError(f"{at}: expected a name, got {target!r}")
-    if ":" in target or registry.is_model(target):
+    if ":" in target or models.is_model(target):
         try:
-            source = registry.parse_model_name(target).source
+            source = models.parse_model_name(target).source
         except RegistryError as error:
             raise RegistryError(f"{at}: {error}") from error
         if is_sealed() and source not in ("lab", "timm"):
             raise ConfigError(f"{at}: {target!r} may not be named by a checkpoint: it is read from outside of it")
-        return target, functools.partial(registry.create_model, target)
+        return target, functools.partial(models.create_model, target)
     if "." not in target:
-        raise RegistryError(f"{at}: unknown model {target!r}{closest(target, registry.list_models())}")
+        raise RegistryError(f"{at}: unknown model {target!r}{closest(target, models.list_models())}")
     try:
         return target, admit(target)
     except NotAllowed as error:
         raise NotAllowed(f"{at}: {error.problem}", error.hint) from None
     except ConfigError as error:
         raise ConfigError(f"{at}: {error}") from error
-
-
-def check_arguments(call: Callable[..., Any], arguments: Mapping[str, Any], where: str) -> None:
-    """Refuse arguments that ``call`` does not take, naming the closest ones it does.
-
-    Raises:
-        ConfigError: an argument is unknown, or a required one is missing.
-    """
-    _check(call, (), arguments, (), where, getattr(call, "__qualname__", str(call)), partial=False)
-
-
-def _check(
-    call: Callable[..., Any],
-    bound: Sequence[Any],
-    arguments: Mapping[str, Any],
-    positional: Sequence[Any],
-    path: str,
-    name: str,
-    partial: Any,
-) -> None:
-    call, bound, extra = _entry(call, bound)
-    try:
-        parameters = inspect.signature(call).parameters
-    except ValueError:  # some functions written in C have no signature
-        return
-    taken = [item for item in parameters.values() if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)]
-    by_position = {item.name for item in taken[: len(bound) + len(positional)]}
-    names, forwards = _names(call, parameters)
-    if not forwards:
-        for key in arguments:
-            if key not in names and key not in extra:
-                hint = closest(str(key), [*names, *extra]) or f"; it takes {', '.join(names) or 'no arguments'}"
-                raise ConfigError(f"{_join(path, key)}: {name} takes no argument {str(key)!r}{hint}")
-    clash = next((key for key in arguments if key in by_position), None)
-    if clash is not None:
-        raise ConfigError(f"{_join(path, clash)}: {name} gets {clash!r} twice, by position and by name")
-    required = [item.name for item in parameters.values() if item.name in names and item.default is item.empty]
-    missing = [key for key in required if key not in arguments and key not in by_position]
-    if missing and not partial:
-        raise ConfigError(f"{path or 'config'}: {name} needs {', '.join(map(repr, missing))}")
 
 
 def taken_arguments(target: str) -> frozenset[str]:
@@ -205,8 +152,8 @@ def taken_arguments(target: str) -> frozenset[str]:
         RegistryError: a target without a dot is no registered model.
     """
     _, call = _resolve(target, "", "_target_")
-    call, _, _ = _entry(call.func, call.args) if isinstance(call, functools.partial) else (call, (), set())
-    return frozenset(_names(call, inspect.signature(call).parameters)[0])
+    call, _, _ = _entry(call)
+    return frozenset(names_of(call, inspect.signature(call).parameters)[0])
 
 
 def made_classes(target: Any, where: str = "") -> tuple[type, ...]:
@@ -218,61 +165,26 @@ def made_classes(target: Any, where: str = "") -> tuple[type, ...]:
     """
     name, call = _resolve(target, where, "_target_")
     if isinstance(call, functools.partial):
-        from lab.registry import models as registry
-
-        source = registry.parse_model_name(name).source
+        source = models.parse_model_name(name).source
         if source != "lab":
-            return registry.classes_of(source)
-        call = registry.model_entrypoint(name)
+            return models.classes_of(source)
+        call = models.model_entrypoint(name)
     if inspect.isclass(call):
         return (call,)
     # What another package's function is annotated to return may be a base of what it returns.
-    return _hinted_classes(call) if str(getattr(call, "__module__", "")).startswith("lab.") else ()
+    return hinted_classes(call) if str(getattr(call, "__module__", "")).startswith("lab.") else ()
 
 
-def _entry(call: Callable[..., Any], bound: Sequence[Any]) -> tuple[Callable[..., Any], Sequence[Any], set[str]]:
-    """Return the entry function behind ``create_model`` of one of our models, and ``create_model``'s own options."""
-    from lab.registry import models as registry
+def _entry(call: Callable[..., Any]) -> tuple[Callable[..., Any], Sequence[Any], set[str]]:
+    """Return what is called in the end, what it is called with already, and ``create_model``'s own options.
 
-    if call is not registry.create_model or not bound or registry.parse_model_name(bound[0]).source != "lab":
-        return call, bound, set()
-    extra = {key for key, item in inspect.signature(call).parameters.items() if item.kind is item.KEYWORD_ONLY}
-    return registry.model_entrypoint(registry.parse_model_name(bound[0]).name), (), extra
-
-
-def _names(call: Callable[..., Any], parameters: Mapping[str, inspect.Parameter]) -> tuple[list[str], bool]:
-    """Return the names that may be given, and whether any other may too."""
-    names = [item.name for item in parameters.values() if item.kind in (item.POSITIONAL_OR_KEYWORD, item.KEYWORD_ONLY)]
-    forwards = any(item.kind is item.VAR_KEYWORD for item in parameters.values())
-    returned = _returned_class(call) if forwards else None
-    if returned is None:
-        return names, forwards
-    # an entry function hands its **overrides on to the class it returns
-    return [*names, *(key for key in inspect.signature(returned).parameters if key not in names)], False
-
-
-def _returned_class(call: Callable[..., Any]) -> type | None:
-    """Return the class that a function is annotated to return, if its constructor names all of its arguments."""
-    classes = _hinted_classes(call)
-    returned = classes[0] if len(classes) == 1 else None
-    try:
-        parameters = inspect.signature(returned).parameters.values() if returned is not None else ()
-    except ValueError:  # a class written in C
-        return None
-    return returned if parameters and not any(item.kind is item.VAR_KEYWORD for item in parameters) else None
-
-
-def _hinted_classes(call: Callable[..., Any]) -> tuple[type, ...]:
-    """Return the classes that a function is annotated to return, if they are nothing but classes."""
-    if not inspect.isfunction(call):
-        return ()
-    try:
-        returned = typing.get_type_hints(call).get("return")
-    except NameError:  # a name that stands under TYPE_CHECKING only
-        return ()
-    parts = typing.get_args(returned) if isinstance(returned, types.UnionType) else (returned,)
-    return tuple(parts) if all(map(inspect.isclass, parts)) else ()
-
-
-def _join(path: str, key: object) -> str:
-    return f"{path}.{key}" if path else str(key)
+    Behind the name of one of our models that is its entry function.
+    """
+    if not isinstance(call, functools.partial):
+        return call, (), set()
+    name = models.parse_model_name(call.args[0])
+    if name.source != "lab":
+        return call.func, call.args, set()
+    options = inspect.signature(call.func).parameters
+    extra = {key for key, item in options.items() if item.kind is item.KEYWORD_ONLY}
+    return models.model_entrypoint(name.name), (), extra

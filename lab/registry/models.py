@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from lab.errors import CheckpointError, ConfigError, RegistryError, closest
-from lab.registry.allowed import is_sealed
-from lab.registry.build import allow_package, build, check_arguments, register
+from lab.registry.allowed import allow_package, is_sealed, register, vouch
+from lab.registry.arguments import check_arguments
 from lab.registry.pretrained import LoadReport, WeightsSource, fetch, fetch_from_hub, load_pretrained, weights_dir
 from lab.system.files import is_there
 
@@ -33,7 +33,6 @@ __all__ = [
     "LoadReport",
     "ModelName",
     "allow_package",
-    "build",
     "create_model",
     "find_weights",
     "is_model",
@@ -178,6 +177,7 @@ def register_model(
             if known is not None and (known.module, known.line) != (entry.module, entry.line):
                 raise RegistryError(f"model {name!r} is registered twice: in {known.place} and {entry.place}")
         _registered[name] = replace(entry, function=entry_function)
+        vouch(entry_function)
         return entry_function
 
     return register if function is None else register(function)
@@ -249,11 +249,6 @@ def _entry(name: str, imported: bool = False) -> ModelEntry:
             raise RegistryError(f"model {base!r} is asked for while {entry.place} is still being imported")
         return _registered[base]
     return entry
-
-
-def is_entry_function(function: Any) -> bool:
-    """Whether a function is what a name was registered for."""
-    return any(entry.function is function for entry in _registered.values())
 
 
 def classes_of(source: str) -> tuple[type, ...]:

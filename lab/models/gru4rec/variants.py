@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lab.models.gru4rec.network import GRU4Rec
-from lab.registry.build import check_arguments
+from lab.registry.arguments import check_arguments
 from lab.registry.models import register_model
 
 

@@ -61,7 +61,7 @@ def test_models_and_recipes_keep_rates_in_options_of_their_own(path: Path) -> No
 def test_detr_trains_only_its_backbone_at_the_lower_rate(checked: Callable[..., Composed]) -> None:
     import torch
 
-    from lab.registry.models import build
+    from lab.registry.build import build
     from lab.training.optimizers import parameter_groups
 
     config = checked("model=detr").config
