@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lab.data.class_names import NO_CATEGORY
 from lab.errors import DataError
 
 if TYPE_CHECKING:
@@ -116,3 +115,7 @@ def _similar(names: Sequence[str]) -> list[str]:
         for group in groups.values()
         if len(group) > 1
     ]
+
+
+NO_CATEGORY = "N/A"
+"""The name of a label that stands for no class: COCO's gaps."""

@@ -2,7 +2,7 @@
 
 A reader yields one row for each image; Hugging Face ``datasets`` writes them to an Arrow table in its cache, keyed by
 the content of the annotation files, so that json and XML are parsed and image headers opened once. Whatever is wrong
-with an image stands in its row and is reported by ``lab.data.problems``: nothing is left out in silence.
+with an image stands in its row and is reported by ``lab.data.images.problems``: nothing is left out in silence.
 """
 
 from __future__ import annotations

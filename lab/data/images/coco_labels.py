@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from lab.data.class_names import NO_CATEGORY
 from lab.data.images.coco_json import check_categories
 from lab.data.json_files import load_lists
+from lab.data.presence import NO_CATEGORY
 from lab.errors import ConfigError
 
 CategoryIds = Literal["raw", "contiguous"]

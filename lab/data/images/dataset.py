@@ -16,9 +16,9 @@ from torch import Tensor
 
 from lab.data.images.annotations import BadSamplePolicy
 from lab.data.images.opening import ImageFileError, read_image
+from lab.data.images.problems import report_problems
 from lab.data.images.resizing import sample_generator
 from lab.data.presence import ClassCounts
-from lab.data.problems import report_problems
 from lab.errors import DataError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lab.data.class_names import distinct_names
+from lab.data.images.class_names import distinct_names
 from lab.data.presence import FEW, describe_presence, spread
 from lab.errors import ConfigError, DataError
 from lab.tasks.detection.data.coco import CocoDataModule

@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from lab.data.class_names import check_names
 from lab.data.folders import as_utf8, list_files
 from lab.data.images.annotations import ROWS_VERSION, BadSamplePolicy, build_table, make_row
+from lab.data.images.class_names import check_names
 from lab.data.images.resizing import DetectionTransform
 from lab.errors import DataError
 from lab.ranges import Count, Options, Pixels, Positive, Seed, Share, Word

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from lab.data.class_names import clean_name
 from lab.data.fields import flag_of, number_of, short
 from lab.data.images.annotations import RawObject
+from lab.data.images.class_names import clean_name
 from lab.data.text_files import decode_text
 from lab.errors import DataError
 

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lab.data.class_names import distinct_names
 from lab.data.fields import short
 from lab.data.images.annotations import ROWS_VERSION, BadSamplePolicy, build_table, find_image, tell_odd_box
+from lab.data.images.class_names import distinct_names
 from lab.data.images.coco_json import MaskEntry, join_problems, read_file, usable_area
 from lab.data.images.coco_labels import label_names, read_categories, split_files
 from lab.data.images.fingerprint import coco_fingerprint

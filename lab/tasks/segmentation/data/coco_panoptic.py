@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import TypeAdapter
 
-from lab.data.class_names import distinct_names
 from lab.data.fields import Flag, Whole, check_each, short
 from lab.data.images.annotations import ROWS_VERSION, BadSamplePolicy, build_table, find_image
+from lab.data.images.class_names import distinct_names
 from lab.data.images.coco_json import (
     WANTED,
     ImageItems,

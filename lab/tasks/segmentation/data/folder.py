@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 import torch
 
-from lab.data.class_names import check_names
 from lab.data.folders import IMAGE_SUFFIXES, as_utf8, name_problem
 from lab.data.images.annotations import BadSamplePolicy, build_table, find_image
+from lab.data.images.class_names import check_names
 from lab.data.images.fingerprint import folder_fingerprint, image_names, require_file
 from lab.data.lists import read_names
 from lab.data.text_files import read_text

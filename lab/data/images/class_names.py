@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lab.data.images.annotations import tell_once
+from lab.data.presence import NO_CATEGORY
 from lab.errors import ConfigError
-
-NO_CATEGORY = "N/A"
-"""The name of a label that stands for no class: COCO's gaps."""
 
 
 def clean_name(text: str) -> str:
