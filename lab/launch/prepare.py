@@ -20,8 +20,6 @@ from lab.system.ranks import Place
 from lab.system.signals import Interrupted
 
 _NOT_INHERITED = ("stage", "ckpt", "input", "check", "resume")
-
-
 _ANEW = ("strategy", "optimizer", "scheduler")
 """Groups whose options have keys of their own: what was set for one is not inherited by another."""
 

@@ -17,13 +17,13 @@ from lab.data.images.class_names import distinct_names
 from lab.data.images.coco_json import BoxEntry, join_problems, read_file, usable_area
 from lab.data.images.coco_labels import CategoryIds, label_names, read_categories, split_files
 from lab.data.images.fingerprint import coco_fingerprint
-from lab.data.images.resizing import DetectionTransform
 from lab.data.parts import Part, split_of_one
 from lab.data.presence import NO_CATEGORY
 from lab.errors import ConfigError, DataError
 from lab.ranges import Count, Options, Pixels, Positive, Seed, Share, Word
 from lab.tasks.detection.data.dataset import DetectionDataset
 from lab.tasks.detection.data.module import Augmentation, FilesDataModule
+from lab.tasks.detection.data.transforms import DetectionTransform
 
 
 class CocoDataset(DetectionDataset):

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lab.data.images.annotations import BadSamplePolicy
 from lab.data.images.dataset import ImageDataset
-from lab.data.images.resizing import DetectionTransform, Transformed
 from lab.structures import DetectionSample, DetectionTruth
+from lab.tasks.detection.data.transforms import DetectionTransform, Transformed
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 
 from lab.data.images.files import ImageFiles
-from lab.data.images.resizing import DetectionTransform, sample_generator
+from lab.data.images.resizing import sample_generator
 from lab.structures import DetectionSample
+from lab.tasks.detection.data.transforms import DetectionTransform
 
 
 class ImageFolder(ImageFiles):

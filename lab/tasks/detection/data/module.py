@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 from lab.data.datamodule import DataModule
 from lab.data.images.annotations import BadSamplePolicy
-from lab.data.images.resizing import DetectionTransform
 from lab.errors import ConfigError, closest
 from lab.ranges import Gt, Le, Len, MinLen, Pixels, Probability, Strength
 from lab.structures import DetectionBatch, DetectionSample, KeyedDataset
 from lab.tasks.detection.data.collate import collate_detection
+from lab.tasks.detection.data.transforms import DetectionTransform
 
 
 @dataclass(frozen=True)

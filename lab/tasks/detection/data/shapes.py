@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.data.images.resizing import DetectionTransform
 from lab.data.scenes.module import ScenesDataModule
 from lab.data.scenes.shapes import ShapesDataset
 from lab.structures import DetectionBatch, KeyedDataset
 from lab.tasks.detection.data.collate import collate_detection
 from lab.tasks.detection.data.files import ImageFolder
+from lab.tasks.detection.data.transforms import DetectionTransform
 
 
 class ShapesDataModule(ScenesDataModule):

@@ -20,11 +20,11 @@ from typing import Annotated, Any, Literal
 from lab.data.folders import as_utf8, list_files
 from lab.data.images.annotations import ROWS_VERSION, BadSamplePolicy, build_table, make_row
 from lab.data.images.class_names import check_names
-from lab.data.images.resizing import DetectionTransform
 from lab.errors import DataError
 from lab.ranges import Count, Options, Pixels, Positive, Seed, Share, Word
 from lab.tasks.detection.data.dataset import DetectionDataset
 from lab.tasks.detection.data.module import Augmentation, FilesDataModule
+from lab.tasks.detection.data.transforms import DetectionTransform
 from lab.tasks.detection.data.voc_layout import XML, VocLayout, find_layout, list_layout
 from lab.tasks.detection.data.voc_xml import object_names, parse, read_voc
 

@@ -19,10 +19,11 @@ from PIL.Image import Transpose
 from lab.data.folders import leads_out, list_files, stored_name
 from lab.data.images.files import find_images
 from lab.data.images.opening import MAX_PIXELS, ImageFileError, read_image, read_image_header, to_rgb
-from lab.data.images.resizing import DetectionTransform, resized_size, sample_generator
+from lab.data.images.resizing import resized_size, sample_generator
 from lab.errors import DataError
 from lab.tasks.detection.data.coco import CocoDataset
 from lab.tasks.detection.data.files import ImageFolder
+from lab.tasks.detection.data.transforms import DetectionTransform
 from lab.tasks.segmentation.data.coco_instances import InstancesDataset
 from lab.tasks.segmentation.data.folder import FolderSegmentation
 from lab.tasks.segmentation.data.label_maps import label_header, read_ids

@@ -14,10 +14,10 @@ from PIL import Image
 
 from lab.data.images.coco_labels import label_names
 from lab.data.images.fingerprint import coco_fingerprint
-from lab.data.images.resizing import DetectionTransform
 from lab.errors import ConfigError, DataError
 from lab.tasks.detection.data.coco import CocoDataset
 from lab.tasks.detection.data.collate import collate_detection
+from lab.tasks.detection.data.transforms import DetectionTransform
 from tests.data_factory import make_coco, truncate
 
 

@@ -9,8 +9,9 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from lab.data.images.resizing import DetectionTransform, adjust_color, resized_size, sample_generator
+from lab.data.images.resizing import adjust_color, resized_size, sample_generator
 from lab.errors import ConfigError
+from lab.tasks.detection.data.transforms import DetectionTransform
 from tests.data_factory import make_image
 
 BOXES = torch.tensor([[10.0, 20.0, 60.0, 80.0], [0.0, 0.0, 160.0, 120.0], [100.0, 90.0, 140.0, 119.0]])
