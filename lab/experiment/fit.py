@@ -40,7 +40,7 @@ from lab.experiment.trainer import make_callbacks, make_trainer, make_wandb
 from lab.loggers.metrics_csv import MetricsCSV, read_metrics
 from lab.loggers.undefined import with_nulls
 from lab.loggers.wandb_run import WandbRun
-from lab.registry.models import load_weights
+from lab.registry.create import load_weights
 from lab.report.tables import print_config, print_notes, print_result, print_tables
 from lab.run_directory import RunDirectory
 from lab.strategies import collectives
