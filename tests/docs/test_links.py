@@ -99,7 +99,8 @@ def is_module(word: str) -> bool:
 
 @pytest.mark.parametrize("path", texts(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_what_a_text_points_at_is_there(path: Path) -> None:
-    assert [*broken_links(path), *unknown_places(path)] == []
+    gone = path.name in ("CHANGELOG.md", "UPGRADING.md")  # these name what was
+    assert [*broken_links(path), *([] if gone else unknown_places(path))] == []
 
 
 def test_it_would_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
