@@ -191,7 +191,7 @@ def _train(
     if weights:
         load_weights(task.net, config["model"]["net"]["_target_"], weights, config["paths"]["weights_dir"])
         require_finite(task, weights)
-    data.plan.totals = task.net.totals
+    data.plan.totals = task.totals
     task.net, differs = synchronize_batch_norm(task.net, data.plan.world_size, on_gpu(config))
     if differs and place.rank == 0:
         print(f"note: {differs}")

@@ -19,11 +19,12 @@ from lab.errors import CheckpointError, ConfigError, LabError
 from lab.registry.allowed import sealed
 from lab.registry.build import build, made_classes, taken_arguments
 from lab.registry.models import stand_alone
-from lab.structures import DataSpec, Table
+from lab.structures import DataSpec, Table, Term
 from lab.training.optimizers import make_optimizer
+from lab.training.outline import outline
 from lab.training.schedules import make_schedule
-from lab.training.set_loss import SetLoss
 from lab.training.stored import Stored, damaged, in_short, read_stored
+from lab.training.terms import SetLoss, divided
 
 MEASURED = "_classes_measured"
 """What the number of classes that a mean is over is called: ``map_classes_measured``."""
@@ -33,6 +34,8 @@ class Task(pl.LightningModule):
     """Train and measure a network. All arguments are plain, so that a checkpoint stands alone.
 
     A subclass names its ``kind`` and ``protocol``, makes its metrics, and says what an evaluation batch adds to them.
+    One whose loss is more than the network's own of a batch's targets (labels guessed, batches mixed) says so in
+    ``terms`` and ``totals``, and nowhere else: training, validation, ``check=true`` and the planner go through them.
 
     Args:
         net: what ``lab.build`` makes the network of: ``_target_`` and arguments, without those that the data gives.
@@ -149,16 +152,31 @@ class Task(pl.LightningModule):
         """Return the metrics over all batches and ranks, without the split in their names; fill ``tables``."""
 
     @abstractmethod
+    def describe_pass(self, batch: Any, outputs: Any, terms: Mapping[str, Term] | None) -> str:
+        """Return a line on what went in and came out of ``terms``; ``terms`` is None where the loss reads values."""
+
+    def terms(self, batch: Any) -> tuple[Any, Mapping[str, Term]]:
+        """Run the network on a batch and return its outputs and the terms of its loss, as sums over the batch."""
+        outputs = self(batch)
+        return outputs, self.net.loss(outputs, batch.targets)
+
+    def totals(self, batch: Any) -> Mapping[str, float]:
+        """Return a batch's share of the normalisers that ``terms`` names, from host integers only."""
+        totals: Mapping[str, float] = self.net.totals(batch.targets)
+        return totals
+
     def dry_run(self, batch: Any) -> str:
-        """Run the network on a batch, on the meta device say, and return a line on what goes in and comes out."""
+        """Run the network and its loss on a batch, on the meta device say, and say what goes in and comes out."""
+        return self.describe_pass(batch, *outline(self, batch))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the micro-batch's part of the loss of its global batch.
 
-        Lightning divides by the number of accumulated micro-batches and averages over ranks; the parts are already
-        divided by the normalisers of the whole step, so both divisions are undone here.
+        Lightning divides by the number of accumulated micro-batches and averages over ranks; the parts are
+        divided by the normalisers of the whole step here, so both divisions are undone.
         """
-        terms = self.net.loss(self(batch), batch.targets, batch.totals)
+        _, sums = self.terms(batch)
+        terms = divided(sums, batch.totals or self.totals(batch))
         loss = torch.stack(list(terms.values())).sum()
         if batch_idx % self.trainer.accumulate_grad_batches == 0:
             self.step_terms = {}
@@ -176,8 +194,8 @@ class Task(pl.LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> Any:
         """Collect metrics and the loss; return the network's outputs for whoever draws them."""
-        outputs = self(batch)
-        if self.may_measure(self.val_loss.update(self.net, outputs, batch)):
+        outputs, terms = self.terms(batch)
+        if self.may_measure(self.val_loss.update(terms, self.totals(batch), batch.valid)):
             self.evaluate("val", outputs, batch)
         return outputs
 
