@@ -261,7 +261,9 @@ def _test_best(
         wandb_run.log_metrics(tested.metrics, plan.max_steps)
         if tested.sheet is not None:
             wandb_run.log_images("test/predictions", [tested.sheet], plan.max_steps)
-    return with_nulls({**validated, **tested.metrics})
+    result = with_nulls({**validated, **tested.metrics})
+    run.update(monitor=task.monitor, lower_is_better=[name for name in result if task.better(name) == "min"])
+    return result
 
 
 def _validated(

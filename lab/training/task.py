@@ -6,7 +6,8 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
 
 import lightning.pytorch as pl
 import torch
@@ -19,6 +20,7 @@ from lab.errors import CheckpointError, ConfigError, LabError
 from lab.registry.allowed import sealed
 from lab.registry.build import build, made_classes, taken_arguments
 from lab.registry.models import stand_alone
+from lab.run_record import Direction
 from lab.structures import DataSpec, Table, Term
 from lab.training.optimizers import make_optimizer
 from lab.training.outline import outline
@@ -52,6 +54,7 @@ class Task(pl.LightningModule):
         step_terms: the loss and its terms of the current optimizer step.
         monitor: the metric that ``best.ckpt`` is the best of.
         monitor_mode: ``max`` where a higher value of it is better, ``min`` where a lower one is.
+        directions: the same of other metrics, without the split in their names; those not named are as the monitor.
         shown: metrics that the progress bar shows, without the split in their names.
 
     Raises:
@@ -61,7 +64,8 @@ class Task(pl.LightningModule):
     kind: ClassVar[str]
     protocol: ClassVar[type]
     monitor: str
-    monitor_mode: Literal["max", "min"] = "max"
+    monitor_mode: Direction = "max"
+    directions: Mapping[str, Direction] = MappingProxyType({"loss": "min"})
     shown: tuple[str, ...] = ()
 
     def __init__(
@@ -125,6 +129,17 @@ class Task(pl.LightningModule):
     def classes_measured(self, split: str) -> dict[str, int]:
         """Return the means that ``compute_metrics`` has computed, and over how many classes each is."""
         return {}
+
+    def better(self, metric: str) -> Direction:
+        """Return ``max`` where a higher value of a metric is better, ``min`` where a lower one is.
+
+        Args:
+            metric: its name, with the split in front or without.
+        """
+        name = metric.partition("/")[2] or metric
+        if name == self.monitor.partition("/")[2]:
+            return self.monitor_mode
+        return "max" if name.endswith(MEASURED) else self.directions.get(name, self.monitor_mode)
 
     @property
     def is_trained(self) -> bool:

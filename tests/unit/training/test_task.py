@@ -1,4 +1,4 @@
-"""``Task.terms`` is the one way to a loss: training, validation, dry runs and the planner take what it says."""
+"""What a task says of itself: the terms of its loss, the one way to a loss; which way its metrics are better."""
 
 from __future__ import annotations
 
@@ -146,3 +146,14 @@ def test_a_wrong_normalizer_is_refused_before_the_first_step() -> None:
         make(Wrong).to("meta").dry_run(data().first_batch().to("meta"))
     with pytest.raises(ConfigError, match="it gives num_boxes, class_weight"):
         attach(make(Wrong)).training_step(data().first_batch(), 0)
+
+
+def test_a_task_says_which_way_its_metrics_are_better() -> None:
+    task = make(DetectionTask)
+    assert [task.better(name) for name in ("val/map", "map_50", "val/loss", "loss")] == ["max", "max", "min", "min"]
+    task.monitor, task.monitor_mode = "val/rmse", "min"
+    task.directions = {**task.directions, "r2": "max"}
+    names = ("val/rmse", "test/rmse", "test/mae", "val/loss", "test/r2", "test/map_classes_measured")
+    assert [task.better(name) for name in names] == ["min", "min", "min", "min", "max", "max"]
+    task.monitor, task.monitor_mode = "val/r2", "max"
+    assert (task.better("test/r2"), task.better("val/loss")) == ("max", "min")
