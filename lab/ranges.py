@@ -20,6 +20,7 @@ __all__ = [
     "Divides",
     "Draws",
     "Dropout",
+    "Flat",
     "Ge",
     "Gt",
     "Layers",
@@ -69,6 +70,14 @@ class Options:
     """The value is a mapping of names and values of the fields of a dataclass."""
 
     kind: type
+
+
+class Flat:
+    """Base of a frozen dataclass of options that is one argument of a constructor, and has a default there.
+
+    In a config its fields stand beside the other arguments (``model.net.cost_class``); ``lab.build`` and the registered
+    names put them together.
+    """
 
 
 @dataclass(frozen=True, init=False)

@@ -242,10 +242,26 @@ def _signature(module: str, node: Definition) -> Signature | None:
         last = zip(reversed(given.args), reversed(given.defaults), strict=False)
         named = zip(given.kwonlyargs, given.kw_defaults, strict=True)
         defaults = {arg.arg: value for arg, value in [*last, *named] if value is not None}
-        return Signature(name, taken, _plain_values(defaults))
+        return _spread(Signature(name, taken, _plain_values(defaults)))
     # An entry function has defaults of its own in the place of its class's.
     returned = _named(module, function.returns, name) if function is node else None
     return Signature(name, {**returned.arguments, **taken}) if returned is not None else None
+
+
+def _spread(signature: Signature) -> Signature:
+    """Return a signature with the fields of each dataclass of options (``lab.ranges.Flat``) in its place."""
+    arguments: dict[str, Annotation | None] = {}
+    defaults = dict(signature.defaults)
+    for name, annotation in signature.arguments.items():
+        expression = annotation.expression if annotation is not None else None
+        found = look_up(annotation.module, expression.id) if annotation and isinstance(expression, ast.Name) else None
+        if found is None or not isinstance(found[1], ast.ClassDef) or "Flat" not in map(ast.unparse, found[1].bases):
+            arguments[name] = annotation
+            continue
+        fields = _fields(found[0], found[1])
+        arguments |= fields.arguments
+        defaults |= fields.defaults
+    return Signature(signature.name, arguments, defaults)
 
 
 def _named(module: str, expression: ast.expr | None, name: str) -> Signature | None:

@@ -6,9 +6,13 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from dataclasses import fields, replace
+from typing import Any, TypeVar
 
 from lab.errors import ConfigError, closest
+from lab.ranges import Flat
+
+Made = TypeVar("Made")
 
 
 def check_arguments(call: Callable[..., Any], arguments: Mapping[str, Any], where: str) -> None:
@@ -68,11 +72,42 @@ def names_of(call: Callable[..., Any], parameters: Mapping[str, inspect.Paramete
     """Return the names that may be given, and whether any other may too."""
     names = [item.name for item in parameters.values() if item.kind in (item.POSITIONAL_OR_KEYWORD, item.KEYWORD_ONLY)]
     forwards = any(item.kind is item.VAR_KEYWORD for item in parameters.values())
+    names = [each for name in names for each in _fields_of(parameters[name]) or [name]]
     returned = _returned_class(call) if forwards else None
     if returned is None:
         return names, forwards
     # an entry function hands its **overrides on to the class it returns
-    return [*names, *(key for key in inspect.signature(returned).parameters if key not in names)], False
+    taken, _ = names_of(returned, inspect.signature(returned).parameters)
+    return [*names, *(key for key in taken if key not in names)], False
+
+
+def _fields_of(parameter: inspect.Parameter) -> list[str]:
+    """Return the names that are given in the place of an argument whose default is ``Flat``; none for any other."""
+    return [field.name for field in fields(parameter.default)] if isinstance(parameter.default, Flat) else []  # type: ignore[arg-type]
+
+
+def gathered(call: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments with those that are fields of a ``Flat`` one put together, as ``call`` takes them."""
+    try:
+        parameters = inspect.signature(call).parameters.values()
+    except ValueError:  # some functions written in C have no signature
+        return dict(arguments)
+    found = dict(arguments)
+    for parameter in parameters:
+        given = {name: found.pop(name) for name in _fields_of(parameter) if name in found}
+        if given:
+            found[parameter.name] = replace(found.get(parameter.name, parameter.default), **given)
+    return found
+
+
+def build_variant(kind: type[Made], name: str, overrides: Mapping[str, Any], **defaults: Any) -> Made:
+    """Build an architecture from a registered name's defaults and a caller's overrides.
+
+    Raises:
+        ConfigError: it takes no such argument.
+    """
+    check_arguments(kind, overrides, name)
+    return kind(**gathered(kind, {**defaults, **overrides}))
 
 
 def _returned_class(call: Callable[..., Any]) -> type | None:

@@ -141,6 +141,8 @@ def test_arguments_are_checked(arguments: dict[str, object], problem: str | None
 
 def test_the_text_says_what_python_says() -> None:
     from lab.models.detr.network import DETR
+    from lab.models.maskformer.network import MaskFormer
+    from lab.registry.arguments import names_of
     from lab.tasks.detection.data.coco import CocoDataModule
     from lab.tasks.detection.data.voc import VocDataModule
     from lab.tasks.recommendation.data.interactions import MovieLensDataModule
@@ -148,10 +150,13 @@ def test_the_text_says_what_python_says() -> None:
     from lab.tasks.segmentation.data.folder import FolderDataModule
 
     images = (CocoDataModule, VocDataModule, FolderDataModule)
-    for kind in (DETR, *images, MovieLensDataModule, SessionsDataModule):
+    for kind in (DETR, MaskFormer, *images, MovieLensDataModule, SessionsDataModule):
         signature = find_signature(f"{kind.__module__}.{kind.__name__}")
         assert signature is not None
-        assert list(signature.arguments) == list(inspect.signature(kind).parameters)
+        names, forwards = names_of(kind, inspect.signature(kind).parameters)
+        assert not forwards
+        assert list(signature.arguments) == names
+        assert "loss_options" not in names
 
 
 def test_modules_are_found_as_python_finds_them() -> None:

@@ -10,7 +10,8 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from lab import create_model
 from lab.errors import CheckpointError, ConfigError
-from lab.models.swin.network import SwinFeatures, SwinTransformer, drop_path
+from lab.models.swin.blocks import drop_path
+from lab.models.swin.network import SwinFeatures, SwinTransformer
 from lab.models.swin.parallel import blocks
 from lab.models.swin.weights import from_transformers, to_transformers
 from lab.models.swin.windows import (
