@@ -20,7 +20,7 @@ from lab.data.datamodule import DataModule, LoadPlan
 from lab.errors import ConfigError
 from lab.registry.allowed import allow_package
 from lab.registry.build import build, made_classes
-from lab.registry.models import find_weights, load_weights
+from lab.registry.create import find_weights, load_weights
 from lab.registry.pretrained import WeightsSource
 from lab.strategies import collectives
 from lab.strategies.build import IN_ONE_PROCESS, data_ranks, make_strategy
