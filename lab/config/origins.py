@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lab.config.aliases import old_names
 from lab.config.defaults import option_files, own_content
 from lab.config.group_files import shorten
 from lab.config.words import parse_word
@@ -32,7 +33,8 @@ def find_origin(key: str, overrides: Sequence[str], folders: Sequence[Path], cho
 
 
 def _sets(content: Mapping[str, Any], key: str, group: str) -> bool:
-    names = [key] + ([key.split(".", 1)[1]] if key.startswith(f"{group}.") else [])
+    keys = [key, *old_names(key)]
+    names = keys + [each.split(".", 1)[1] for each in keys if each.startswith(f"{group}.")]
     return any(_has(content, name.split(".")) for name in names)
 
 
