@@ -41,7 +41,7 @@ _DEEPEST = 12
 
 
 @dataclass(frozen=True)
-class Annotation:
+class TypeHint:
     """An annotation as it stands in a module's source.
 
     Attributes:
@@ -53,7 +53,7 @@ class Annotation:
     module: str
 
 
-def problems(annotation: Annotation, value: Any, lookup: Lookup) -> list[Any]:
+def problems(annotation: TypeHint, value: Any, lookup: Lookup) -> list[Any]:
     """Return pydantic's errors for a value of a config; none where the annotation cannot be told from the text."""
     kind = _compile(annotation.expression, annotation.module, lookup, 0)
     if kind is Any:
@@ -65,14 +65,14 @@ def problems(annotation: Annotation, value: Any, lookup: Lookup) -> list[Any]:
     return []
 
 
-def relations(annotation: Annotation, lookup: Lookup) -> Iterator[tuple[str, str]]:
+def relations(annotation: TypeHint, lookup: Lookup) -> Iterator[tuple[str, str]]:
     """Yield the marks ``AtMost``, ``Below`` and ``Divides`` of an annotation with the argument that each names."""
     for call in _marks(annotation, lookup):
         if _last(call.func) in _RELATIONS:
             yield _last(call.func), _values(call)[0]
 
 
-def options_class(annotation: Annotation, lookup: Lookup) -> tuple[str, ast.ClassDef] | None:
+def options_class(annotation: TypeHint, lookup: Lookup) -> tuple[str, ast.ClassDef] | None:
     """Return the dataclass, and its module, whose fields a mapping marked ``Options(...)`` takes."""
     for call in _marks(annotation, lookup):
         if _last(call.func) == "Options" and call.args and isinstance(call.args[0], ast.Name):
@@ -82,13 +82,13 @@ def options_class(annotation: Annotation, lookup: Lookup) -> tuple[str, ast.Clas
     return None
 
 
-def allowed_words(annotation: Annotation, lookup: Lookup) -> list[str]:
+def allowed_words(annotation: TypeHint, lookup: Lookup) -> list[str]:
     """Return the words of the annotation's ``Literal`` and ``OneOf``."""
     node, module = _followed(annotation.expression, annotation.module, lookup)
     return [item.value for item in _words(node, module, lookup) if isinstance(item.value, str)]
 
 
-def shown(annotation: Annotation, lookup: Lookup) -> str:
+def shown(annotation: TypeHint, lookup: Lookup) -> str:
     """Return an annotation as it is told to a user: names followed to what they stand for, marks left out."""
     node, module = _followed(annotation.expression, annotation.module, lookup)
     return ast.unparse(_Plainer(module, lookup).visit(ast.parse(ast.unparse(node), mode="eval").body))
@@ -131,7 +131,7 @@ def _words(node: ast.expr, module: str, lookup: Lookup) -> Iterator[ast.Constant
                 yield from _words(followed, home, lookup)
 
 
-def _marks(annotation: Annotation, lookup: Lookup) -> Iterator[ast.Call]:
+def _marks(annotation: TypeHint, lookup: Lookup) -> Iterator[ast.Call]:
     """Yield the calls in an ``Annotated[...]``, those of the names in it that stand for such not included."""
     node, _ = _followed(annotation.expression, annotation.module, lookup)
     for item in ast.walk(node):

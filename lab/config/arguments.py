@@ -14,7 +14,7 @@ from typing import Any
 
 from lab.config.annotations import (
     HOLDS,
-    Annotation,
+    TypeHint,
     allowed_words,
     is_number,
     options_class,
@@ -44,7 +44,7 @@ class Signature:
     """
 
     name: str
-    arguments: Mapping[str, Annotation | None]
+    arguments: Mapping[str, TypeHint | None]
     defaults: Mapping[str, Any] = field(default_factory=dict)
     required: Collection[str] = ()
     by_position: Sequence[str] = ()
@@ -120,7 +120,7 @@ def _check_names(given: Given, signature: Signature) -> None:
         raise ConfigError(f"{given.path or 'config'}: {signature.name} needs {', '.join(map(repr, missing))}")
 
 
-def _check_value(given: Given, key: str, value: Any, annotation: Annotation, name: str) -> None:
+def _check_value(given: Given, key: str, value: Any, annotation: TypeHint, name: str) -> None:
     found = problems(annotation, as_lists(value), look_up)
     if not found:
         return
@@ -158,7 +158,7 @@ def fields_of(module: str, node: ast.ClassDef) -> Signature:
     fields = [item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
     names = {item.target.id: item for item in fields if isinstance(item.target, ast.Name)}
     defaults = {name: item.value for name, item in names.items() if item.value is not None}
-    annotations = {name: Annotation(item.annotation, module) for name, item in names.items()}
+    annotations = {name: TypeHint(item.annotation, module) for name, item in names.items()}
     return Signature(node.name, annotations, plain_values(defaults))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from dataclasses import replace
 
-from lab.config.annotations import Annotation
+from lab.config.annotations import TypeHint
 from lab.config.arguments import Signature, plain_values
 from lab.config.sources import absolute, find_module, parse, statements
 from lab.errors import closest
@@ -99,7 +99,7 @@ def _of_function(name: str, module: str, function: ast.FunctionDef, is_method: b
     defaults = {arg.arg: value for arg, value in [*last, *by_name] if value is not None}
     return Signature(
         name,
-        {arg.arg: Annotation(arg.annotation, module) if arg.annotation is not None else None for arg in named},
+        {arg.arg: TypeHint(arg.annotation, module) if arg.annotation is not None else None for arg in named},
         plain_values(defaults),
         [arg.arg for arg in named if arg.arg not in defaults],
         [arg.arg for arg in positional],

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from lab.errors import ConfigError, closest
 from lab.layers.attention import MultiheadAttention
-from lab.layers.dropout import Dropout
+from lab.layers.dropout import CheapDropout
 from lab.layers.linear import Linear, linear
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
@@ -57,7 +57,7 @@ class EncoderLayer(nn.Module):
         self.linear2 = Linear(feedforward_dim, embed_dim)
         self.norm1 = nn.LayerNorm(embed_dim)
         self.norm2 = nn.LayerNorm(embed_dim)
-        self.dropout = Dropout(dropout)
+        self.dropout = CheapDropout(dropout)
         self.activation = activation_function(activation)
 
     def forward(self, x: Tensor, position: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -88,7 +88,7 @@ class DecoderLayer(nn.Module):
         self.norm1 = nn.LayerNorm(embed_dim)
         self.norm2 = nn.LayerNorm(embed_dim)
         self.norm3 = nn.LayerNorm(embed_dim)
-        self.dropout = Dropout(dropout)
+        self.dropout = CheapDropout(dropout)
         self.activation = activation_function(activation)
 
     def forward(

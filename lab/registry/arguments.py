@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from lab.config.annotations import Annotation
+from lab.config.annotations import TypeHint
 from lab.config.arguments import Given, Signature, check_arguments, is_plain
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -74,14 +74,14 @@ def signature_of(call: Callable[..., Any], name: str | None = None) -> Signature
     )
 
 
-def _annotation(parameter: inspect.Parameter, call: Callable[..., Any]) -> Annotation | None:
+def _annotation(parameter: inspect.Parameter, call: Callable[..., Any]) -> TypeHint | None:
     """Return an annotation by its text, as it was written or would be; None where there is none."""
     if parameter.annotation is parameter.empty:
         return None
     written = parameter.annotation
     text = written if isinstance(written, str) else inspect.formatannotation(written)
     try:
-        return Annotation(ast.parse(text, mode="eval").body, _home(call))
+        return TypeHint(ast.parse(text, mode="eval").body, _home(call))
     except SyntaxError:  # an object whose name is no expression
         return None
 

@@ -7,7 +7,7 @@ or rank that makes it.
 from __future__ import annotations
 
 import logging
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 SampleT = TypeVar("SampleT")
 
 
-class ImageDataset(Generic[SampleT]):
+class ImageDataset(ABC, Generic[SampleT]):
     """Annotated images on disk, read by the key ``(epoch, index)``; a subclass gives ``_sample``.
 
     An image that turns out to be damaged only when its pixels are decoded is, under ``on_bad_sample="skip"``, replaced

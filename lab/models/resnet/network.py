@@ -213,7 +213,7 @@ class Stage(nn.Sequential):
         return x
 
 
-class _Trunk(nn.Module):
+class _ResNetTrunk(nn.Module):
     """Stem and stages, without a head."""
 
     def __init__(
@@ -284,7 +284,7 @@ def _make_stage(
     return Stage(*layers)
 
 
-class ResNet(_Trunk):
+class ResNet(_ResNetTrunk):
     """A classifier: (B, 3, H, W) normalised images to (B, num_classes) logits, or (B, C) features without a head."""
 
     def __init__(
@@ -306,7 +306,7 @@ class ResNet(_Trunk):
         return logits
 
 
-class ResNetFeatures(_Trunk):
+class ResNetFeatures(_ResNetTrunk):
     """A backbone: (B, 3, H, W) normalised images to the maps of ``out_indices``; later stages are not built.
 
     Attributes:

@@ -24,7 +24,7 @@ from lab.errors import ConfigError, closest
 from lab.layers.dropout import dropout as drop
 from lab.models.sasrec import losses
 from lab.models.sasrec.blocks import Block, OfficialBlock, PmixerBlock, RecboleBlock
-from lab.models.sasrec.windows import Windows, cut_windows
+from lab.models.sasrec.windows import EventWindows, cut_windows
 from lab.ranges import Divides, Dropout, Layers, OneOf, Positive, Probability, Size
 from lab.structures import Movable, SequenceBatch, SequenceTargets
 
@@ -175,7 +175,7 @@ class SASRec(nn.Module):
             return states @ self.item_emb.weight[items].T
         return (self.item_emb(items) @ states[:, :, None])[..., 0]
 
-    def _states(self, windows: Windows) -> Tensor:
+    def _states(self, windows: EventWindows) -> Tensor:
         """Return the state of each token (N, D)."""
         x = self.item_emb(windows.items)
         if self.variant == "recbole":
@@ -190,7 +190,7 @@ class SASRec(nn.Module):
             x = block(x if events is None else x * events, windows.groups)
         return x if self.variant == "recbole" else self.norm(x)
 
-    def _places(self, windows: Windows) -> Tensor:
+    def _places(self, windows: EventWindows) -> Tensor:
         """Return the embedded places, counted back from the window's last event."""
         places = (windows.places + self.max_length - 1).clamp(max=self.max_length - 1)
         if len(self.pos_emb.weight) > self.max_length:

@@ -156,7 +156,7 @@ class SwinStage(nn.Module):
         return x
 
 
-class _Trunk(nn.Module):
+class _SwinTrunk(nn.Module):
     """Patch embedding and stages, without norms and head."""
 
     def __init__(
@@ -214,7 +214,7 @@ class _Trunk(nn.Module):
         return maps
 
 
-class SwinTransformer(_Trunk):
+class SwinTransformer(_SwinTrunk):
     """A classifier: (B, 3, H, W) normalised images to (B, num_classes) logits, or (B, C) features without a head.
 
     Args:
@@ -252,7 +252,7 @@ class SwinTransformer(_Trunk):
         return logits
 
 
-class SwinFeatures(_Trunk):
+class SwinFeatures(_SwinTrunk):
     """A backbone: (B, 3, H, W) normalised images to the maps of ``out_indices``; later stages are not built.
 
     The norm of stage i is the official ``norm<i - 1>``. A classifier's weights have none: they stay as they are.

@@ -118,7 +118,7 @@ class DetectionTransform:
         """
         from torchvision.transforms.v2 import functional as F
 
-        work = _Work(image, boxes, labels, masks)
+        work = _ImageWithBoxes(image, boxes, labels, masks)
         if self.train:
             if draws.chance(self.flip, generator):
                 work.flip_horizontal()
@@ -135,7 +135,7 @@ class DetectionTransform:
             pixels = adjust_color(pixels, *factors)
         return Transformed(pixels, work.boxes, work.labels, work.masks)
 
-    def _resize(self, work: _Work, generator: torch.Generator) -> None:
+    def _resize(self, work: _ImageWithBoxes, generator: torch.Generator) -> None:
         if self.size is not None:
             work.resize(*self.size)
             return
@@ -162,7 +162,7 @@ class DetectionTransform:
                 raise ConfigError(f"{name}={value} is out of range: give a number from 0 to 1")
 
 
-class _Work:
+class _ImageWithBoxes:
     """An image under transformation together with its boxes; every step keeps the two together."""
 
     def __init__(self, image: Image | Tensor, boxes: Tensor, labels: Tensor, masks: Tensor | None) -> None:

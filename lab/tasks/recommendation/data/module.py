@@ -22,7 +22,7 @@ from lab.tasks.recommendation.data.events import Columns, Events, Ints, read_eve
 from lab.tasks.recommendation.data.lanes import LaneBatches, LaneSchedule, LaneSteps, only
 from lab.tasks.recommendation.data.negatives import NegativeSampler
 from lab.tasks.recommendation.data.sequences import (
-    Place,
+    RowPlace,
     SequenceDataset,
     Sequences,
     all_windows,
@@ -237,7 +237,7 @@ class RecommendationDataModule(DataModule):
 
     def collate(self, samples: Sequence[Any]) -> Any:
         """Put rows together into a batch; a step of lanes is one already."""
-        return gather(samples) if isinstance(samples[0], Place) else only(samples)
+        return gather(samples) if isinstance(samples[0], RowPlace) else only(samples)
 
     def build_inputs(self, paths: list[Path]) -> SequenceDataset:
         """Return the sequences of a file, unknown items left out; ``left_out`` counts them, ``noted`` what is odd."""
