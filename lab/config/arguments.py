@@ -7,9 +7,8 @@ judged: null, true, numbers, texts, lists and mappings. The constructor itself h
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from lab.config.annotations import (
@@ -22,33 +21,13 @@ from lab.config.annotations import (
     relations,
     shown,
 )
+from lab.config.fields import Signature, fields_of
 from lab.config.sources import look_up
 from lab.config.wording import as_typed, is_of_type, keys_of, message_of
 from lab.errors import ConfigError, closest
 
 NODE_WORDS = frozenset({"_target_", "_args_", "_partial_"})
 """Keys of a node that are no arguments of what it names."""
-
-
-@dataclass(frozen=True)
-class Signature:
-    """What a class or function takes.
-
-    Attributes:
-        name: what it is called in an error.
-        arguments: the annotation of each argument that may be given by name; None where it has none.
-        defaults: of those arguments whose default is a plain value.
-        required: the names of those without a default.
-        by_position: the names of those that may be given by position, in their order.
-        is_open: whether any other name is taken too.
-    """
-
-    name: str
-    arguments: Mapping[str, TypeHint | None]
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    required: Collection[str] = ()
-    by_position: Sequence[str] = ()
-    is_open: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,26 +130,6 @@ def _check_relations(given: Given, key: str, value: Any, signature: Signature) -
             places = {name: given.place(given.key(name)) for name in (key, other)}
             there = places[other] if other in given.arguments else ", its default"
             raise ConfigError(f"{given.key(key)}={value}{places[key]}: {words} {given.key(other)}={beside}{there}")
-
-
-def fields_of(module: str, node: ast.ClassDef) -> Signature:
-    """Return the fields of a dataclass as a signature."""
-    fields = [item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
-    names = {item.target.id: item for item in fields if isinstance(item.target, ast.Name)}
-    defaults = {name: item.value for name, item in names.items() if item.value is not None}
-    annotations = {name: TypeHint(item.annotation, module) for name, item in names.items()}
-    return Signature(node.name, annotations, plain_values(defaults))
-
-
-def plain_values(nodes: Mapping[str, ast.expr]) -> dict[str, Any]:
-    """Return the values of those expressions that are literals."""
-    values = {}
-    for name, node in nodes.items():
-        try:
-            values[name] = ast.literal_eval(node)
-        except ValueError:  # an expression: what it gives is not told by its text
-            continue
-    return values
 
 
 def is_plain(value: Any) -> bool:

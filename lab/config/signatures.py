@@ -10,7 +10,7 @@ import ast
 from dataclasses import replace
 
 from lab.config.annotations import TypeHint
-from lab.config.arguments import Signature, plain_values
+from lab.config.fields import Signature, fields_of, is_dataclass, plain_values
 from lab.config.sources import absolute, find_module, parse, statements
 from lab.errors import closest
 
@@ -74,6 +74,8 @@ def _signature(module: str, node: ast.ClassDef | ast.FunctionDef) -> Signature |
         found = next(
             (item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"), None
         )
+        if found is None and is_dataclass(node):
+            return fields_of(module, node)
         if found is None:
             base = node.bases[0] if len(node.bases) == 1 and not node.decorator_list else None
             return _named(module, base, name)

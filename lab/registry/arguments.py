@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import types
 import typing
@@ -10,7 +11,8 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from lab.config.annotations import TypeHint
-from lab.config.arguments import Given, Signature, check_arguments, is_plain
+from lab.config.arguments import Given, check_arguments, is_plain
+from lab.config.fields import Signature
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -81,15 +83,20 @@ def _annotation(parameter: inspect.Parameter, call: Callable[..., Any]) -> TypeH
     written = parameter.annotation
     text = written if isinstance(written, str) else inspect.formatannotation(written)
     try:
-        return TypeHint(ast.parse(text, mode="eval").body, _home(call))
+        return TypeHint(ast.parse(text, mode="eval").body, _home(call, parameter.name))
     except SyntaxError:  # an object whose name is no expression
         return None
 
 
-def _home(call: Callable[..., Any]) -> str:
-    """Return the module in which the signature of a callable stands: of a class that of its constructor."""
-    written = getattr(call, "__init__", call) if inspect.isclass(call) else call
-    return str(getattr(inspect.unwrap(written), "__module__", None) or call.__module__)
+def _home(call: Callable[..., Any], argument: str) -> str:
+    """Return the module in which an argument's annotation stands."""
+    if inspect.isclass(call):
+        if dataclasses.is_dataclass(call):
+            for each in call.__mro__:  # a field may be that of a base
+                if argument in vars(each).get("__annotations__", {}):
+                    return each.__module__
+        call = getattr(call, "__init__", call)
+    return str(getattr(inspect.unwrap(call), "__module__", ""))
 
 
 def _returned_class(call: Callable[..., Any]) -> type | None:

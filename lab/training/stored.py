@@ -9,7 +9,8 @@ from typing import Any
 
 from lab.checkpoint.format import CheckpointReader, understood
 from lab.checkpoint.plain import check_plain
-from lab.config.arguments import Given, Signature, check_arguments
+from lab.config.arguments import Given, check_arguments
+from lab.config.fields import Signature
 from lab.config.signatures import find_signature
 from lab.errors import CheckpointError, LabError, closest
 from lab.registry import models as registry

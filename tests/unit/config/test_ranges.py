@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from lab.config.annotations import options_class, problems
-from lab.config.arguments import fields_of
 from lab.config.compose import config_dir
+from lab.config.fields import fields_of
 from lab.config.signatures import find_signature
 from lab.config.sources import look_up
 from lab.launch.targets import FROM_DATA

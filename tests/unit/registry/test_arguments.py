@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from lab.config.annotations import relations, shown
-from lab.config.arguments import Given, Signature, check_arguments
+from lab.config.arguments import Given, check_arguments
+from lab.config.fields import Signature
 from lab.config.signatures import find_signature
 from lab.config.sources import look_up
 from lab.errors import ConfigError
