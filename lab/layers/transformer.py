@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lab.errors import ConfigError, closest
+from lab.checking import check_choice
 from lab.layers.attention import MultiheadAttention
 from lab.layers.dropout import CheapDropout
 from lab.layers.linear import Linear, linear
@@ -25,10 +25,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.
 
 def activation_function(name: str) -> Callable[[Tensor], Tensor]:
     """Return the activation called ``name``; a ``ConfigError`` names the known ones."""
-    if name not in ACTIVATIONS:
-        raise ConfigError(
-            f"activation {name!r} is unknown: use one of {', '.join(ACTIVATIONS)}{closest(name, ACTIVATIONS)}"
-        )
+    check_choice("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]
 
 

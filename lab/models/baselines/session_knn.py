@@ -20,7 +20,8 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from lab.errors import ConfigError, closest
+from lab.checking import check_choice
+from lab.errors import ConfigError
 from lab.models.baselines.memory import Memory
 from lab.ops.hashing import Integers
 from lab.ranges import AtMost, Ge, NonNegative, OneOf, Positive
@@ -102,14 +103,9 @@ class SessionKNN(Memory):
         idf_weighting: NonNegative = 5.0,
     ) -> None:
         super().__init__()
-        choices: dict[str, tuple[str, Any]] = {
-            "similarity": (similarity, SIMILARITIES),
-            "weighting": (weighting, _WEIGHTS),
-            "score_weighting": (score_weighting, _SCORE_WEIGHTS),
-        }
-        for name, (value, known) in choices.items():
-            if value not in known:
-                raise ConfigError(f"{name}={value!r} is none of {', '.join(known)}{closest(value, known)}")
+        check_choice("similarity", similarity, SIMILARITIES)
+        check_choice("weighting", weighting, _WEIGHTS)
+        check_choice("score_weighting", score_weighting, _SCORE_WEIGHTS)
         if not 1 <= neighbors <= sample_size:
             raise ConfigError(f"1 <= neighbors ({neighbors}) <= sample_size ({sample_size}) does not hold")
         self.num_items, self.neighbors, self.sample_size = num_items, neighbors, sample_size

@@ -20,7 +20,8 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from lab.errors import ConfigError, closest
+from lab.checking import check_choice, check_range
+from lab.errors import ConfigError
 from lab.layers.dropout import dropout as drop
 from lab.models.sasrec import losses
 from lab.models.sasrec.blocks import Block, OfficialBlock, PmixerBlock, RecboleBlock
@@ -85,14 +86,12 @@ class SASRec(nn.Module):
         position_rows: Positive | None = None,
     ) -> None:
         super().__init__()
-        choices = {"variant": (variant, BLOCKS), "norm": (norm, NORMS), "loss": (loss, losses.LOSSES)}
-        for name, (value, known) in choices.items():
-            if value not in known:
-                raise ConfigError(f"{name}={value!r} is none of {', '.join(known)}{closest(value, known)}")
+        check_choice("variant", variant, BLOCKS)
+        check_choice("norm", norm, NORMS)
+        check_choice("loss", loss, losses.LOSSES)
+        check_range("calibration", calibration, least=0, most=1)
         if norm != "post" and variant != "pmixer":
             raise ConfigError(f"norm={norm} is a choice of variant=pmixer only, not of {variant}")
-        if not 0 <= calibration <= 1:
-            raise ConfigError(f"calibration={calibration} must be in 0..1")
         rows = max_length + 1 if variant == "pmixer" and position_rows is None else position_rows or max_length
         if rows not in {max_length, max_length + (variant == "pmixer")}:
             raise ConfigError(f"position_rows={rows} must be max_length={max_length}, or one more with variant=pmixer")

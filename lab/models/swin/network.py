@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lab.checking import check_range
 from lab.errors import ConfigError
 from lab.layers.linear import Linear, linear
 from lab.models.swin.windows import Partition, Partitions, WindowAttention
@@ -175,10 +176,8 @@ class _SwinTrunk(nn.Module):
             raise ConfigError(
                 f"depths={tuple(depths)} and num_heads={tuple(num_heads)}: expected one positive number for each stage"
             )
-        if window_size < 1:
-            raise ConfigError(f"window_size={window_size}: expected a number of tokens, 7 or 12 as published")
-        if not 0.0 <= drop_path_rate <= 1.0:
-            raise ConfigError(f"drop_path_rate={drop_path_rate}: expected a probability, of the last block's branches")
+        check_range("window_size", window_size, least=1)
+        check_range("drop_path_rate", drop_path_rate, least=0, most=1)
         rates = [drop_path_rate * index / max(sum(depths) - 1, 1) for index in range(sum(depths))]
         self.patch_embed = PatchEmbed(embed_dim)
         self.layers = nn.ModuleList()

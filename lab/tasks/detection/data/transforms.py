@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from lab.checking import check_range
 from lab.data.images import draws
 from lab.data.images.resizing import adjust_color, pair, resized_size
 from lab.errors import ConfigError
@@ -157,9 +158,7 @@ class DetectionTransform:
         if self.zoom is not None and not 0 < self.zoom[0] <= self.zoom[1]:
             raise ConfigError(f"zoom={self.zoom} is wrong: give (smallest, largest) factor above 0")
         for name in ("flip", "vertical_flip", "crop_probability", "color", "min_visible"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise ConfigError(f"{name}={value} is out of range: give a number from 0 to 1")
+            check_range(name, getattr(self, name), least=0, most=1)
 
 
 class _ImageWithBoxes:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lab.checking import check_range
 from lab.data.images import draws
 from lab.data.images.resizing import pair, resized_size
 from lab.errors import ConfigError
@@ -148,11 +149,9 @@ class SegmentationTransform:
             raise ConfigError(f"scales={self.scales} and max_size={self.max_size} need positive lengths in pixels")
         if self.detr_crop_scales and not 1 <= self.detr_crop_range[0] <= self.detr_crop_range[1]:
             raise ConfigError(f"detr_crop_range={self.detr_crop_range} is wrong: give (smallest, largest) in pixels")
-        if self.crop_tries < 1:
-            raise ConfigError(f"crop_tries={self.crop_tries} is wrong: give 1 or more")
+        check_range("crop_tries", self.crop_tries, least=1)
         for name in ("max_class_share", "color", "flip"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name}={getattr(self, name)} is out of range: give a number from 0 to 1")
+            check_range(name, getattr(self, name), least=0, most=1)
 
 
 def distort_color(image: Tensor, strength: float, generator: torch.Generator) -> Tensor:
