@@ -71,6 +71,9 @@ class Options:
 
     kind: type
 
+    def __repr__(self) -> str:
+        return f"Options({self.kind.__name__})"  # as it is written: so it is read again by lab.config.annotations
+
 
 class Flat:
     """Base of a frozen dataclass of options that is one argument of a constructor, and has a default there.
@@ -88,6 +91,9 @@ class OneOf:
 
     def __init__(self, *words: str) -> None:
         object.__setattr__(self, "words", words)
+
+    def __repr__(self) -> str:
+        return f"OneOf({', '.join(map(repr, self.words))})"
 
 
 Positive = Annotated[int, Ge(1), Le(2147483647)]

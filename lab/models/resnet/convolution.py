@@ -6,13 +6,13 @@ CPU, where no gradient is wanted, oneDNN adds and rectifies within the convoluti
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab.errors import ConfigError, closest
+from lab.checking import check_choice
 
 NormName = Literal["batch_norm", "frozen_batch_norm", "group_norm"]
 
@@ -50,14 +50,12 @@ def make_norm(name: NormName, num_channels: int) -> nn.Module:
     Raises:
         ConfigError: the name is unknown.
     """
+    check_choice("norm", name, get_args(NormName))
     if name == "batch_norm":
         return nn.BatchNorm2d(num_channels)
     if name == "frozen_batch_norm":
         return FrozenBatchNorm2d(num_channels)
-    if name == "group_norm":
-        return nn.GroupNorm(min(32, num_channels), num_channels)
-    known = ("batch_norm", "frozen_batch_norm", "group_norm")
-    raise ConfigError(f"unknown norm {name!r}, not one of {', '.join(known)}{closest(str(name), known)}")
+    return nn.GroupNorm(min(32, num_channels), num_channels)
 
 
 def scale_and_shift(norm: nn.BatchNorm2d | FrozenBatchNorm2d) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lab.checking import check_choice
 from lab.errors import ConfigError
 from lab.models.resnet.convolution import NormName, convolve, make_norm
 
@@ -98,7 +99,7 @@ class Stage(nn.Sequential):
         return x
 
 
-class _Trunk(nn.Module):
+class _ResNetTrunk(nn.Module):
     """Stem and stages, without a head."""
 
     def __init__(
@@ -110,8 +111,7 @@ class _Trunk(nn.Module):
         num_stages: int,
     ) -> None:
         super().__init__()
-        if depth not in DEPTHS:
-            raise ConfigError(f"unknown depth {depth}, not one of {', '.join(map(str, DEPTHS))}")
+        check_choice("depth", depth, DEPTHS)
         if len(replace_stride_with_dilation) != 3:
             raise ConfigError("replace_stride_with_dilation has three entries, for layer2, layer3 and layer4")
         block = BasicBlock if depth < 50 else Bottleneck
@@ -169,7 +169,7 @@ def _make_stage(
     return Stage(*layers)
 
 
-class ResNet(_Trunk):
+class ResNet(_ResNetTrunk):
     """A classifier: (B, 3, H, W) normalised images to (B, num_classes) logits, or (B, C) features without a head."""
 
     def __init__(
@@ -191,7 +191,7 @@ class ResNet(_Trunk):
         return logits
 
 
-class ResNetFeatures(_Trunk):
+class ResNetFeatures(_ResNetTrunk):
     """A backbone: (B, 3, H, W) normalised images to the maps of ``out_indices``; later stages are not built.
 
     Attributes:

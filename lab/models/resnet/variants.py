@@ -8,7 +8,6 @@ from lab.models.resnet.convolution import NormName
 from lab.models.resnet.network import ResNet, ResNetFeatures
 from lab.registry.models import register_model
 
-Stages = Sequence[int]
 Dilation = Sequence[bool]
 
 
@@ -35,7 +34,7 @@ def _resnet(
 def resnet18(
     num_classes: int = 1000,
     features_only: bool = False,
-    out_indices: Stages = (1, 2, 3, 4),
+    out_indices: Sequence[int] = (1, 2, 3, 4),
     norm: NormName = "batch_norm",
     replace_stride_with_dilation: Dilation = (False, False, False),
     zero_init_residual: bool = False,
@@ -53,7 +52,7 @@ def resnet18(
 def resnet34(
     num_classes: int = 1000,
     features_only: bool = False,
-    out_indices: Stages = (1, 2, 3, 4),
+    out_indices: Sequence[int] = (1, 2, 3, 4),
     norm: NormName = "batch_norm",
     replace_stride_with_dilation: Dilation = (False, False, False),
     zero_init_residual: bool = False,
@@ -72,7 +71,7 @@ def resnet34(
 def resnet50(
     num_classes: int = 1000,
     features_only: bool = False,
-    out_indices: Stages = (1, 2, 3, 4),
+    out_indices: Sequence[int] = (1, 2, 3, 4),
     norm: NormName = "batch_norm",
     replace_stride_with_dilation: Dilation = (False, False, False),
     zero_init_residual: bool = False,
@@ -91,7 +90,7 @@ def resnet50(
 def resnet101(
     num_classes: int = 1000,
     features_only: bool = False,
-    out_indices: Stages = (1, 2, 3, 4),
+    out_indices: Sequence[int] = (1, 2, 3, 4),
     norm: NormName = "batch_norm",
     replace_stride_with_dilation: Dilation = (False, False, False),
     zero_init_residual: bool = False,
@@ -110,7 +109,7 @@ def resnet101(
 def resnet152(
     num_classes: int = 1000,
     features_only: bool = False,
-    out_indices: Stages = (1, 2, 3, 4),
+    out_indices: Sequence[int] = (1, 2, 3, 4),
     norm: NormName = "batch_norm",
     replace_stride_with_dilation: Dilation = (False, False, False),
     zero_init_residual: bool = False,

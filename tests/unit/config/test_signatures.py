@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import inspect
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from lab.config.signatures import Signature, check_arguments, find_module, find_signature
+from lab.config.arguments import Given, check_arguments
+from lab.config.fields import Signature
+from lab.config.signatures import find_signature
+from lab.config.sources import find_module
 from lab.errors import ConfigError
 
 SOURCE = """
@@ -133,30 +137,34 @@ def test_arguments_are_checked(arguments: dict[str, object], problem: str | None
     signature = find_signature("signed.base.Plain")
     assert isinstance(signature, Signature)
     if problem is None:
-        check_arguments("at", arguments, signature, lambda _: "here")
+        check_arguments(Given("at", arguments, lambda _: "here"), signature)
     else:
         with pytest.raises(ConfigError, match=problem):
-            check_arguments("at", arguments, signature, lambda _: "here")
+            check_arguments(Given("at", arguments, lambda _: "here"), signature)
 
 
 def test_the_text_says_what_python_says() -> None:
+    from lab.models.detr.criterion import DETRLossOptions
     from lab.models.detr.network import DETR
+    from lab.models.maskformer.criterion import MaskLossOptions
     from lab.models.maskformer.network import MaskFormer
-    from lab.registry.arguments import names_of
+    from lab.registry.arguments import signature_of
     from lab.tasks.detection.data.coco import CocoDataModule
     from lab.tasks.detection.data.voc import VocDataModule
     from lab.tasks.recommendation.data.interactions import MovieLensDataModule
     from lab.tasks.recommendation.data.sessions import SessionsDataModule
     from lab.tasks.segmentation.data.folder import FolderDataModule
 
+    numbers = {field.name for options in (DETRLossOptions, MaskLossOptions) for field in fields(options)}
     images = (CocoDataModule, VocDataModule, FolderDataModule)
     for kind in (DETR, MaskFormer, *images, MovieLensDataModule, SessionsDataModule):
-        signature = find_signature(f"{kind.__module__}.{kind.__name__}")
-        assert signature is not None
-        names, forwards = names_of(kind, inspect.signature(kind).parameters)
-        assert not forwards
-        assert list(signature.arguments) == names
-        assert "loss_options" not in names
+        text, live = find_signature(f"{kind.__module__}.{kind.__name__}"), signature_of(kind)
+        assert text is not None
+        assert live is not None
+        assert list(text.arguments) == list(live.arguments)
+        assert set(live.arguments) <= {*inspect.signature(kind).parameters, *numbers}
+        assert ("cost_class" in text.arguments) == (kind in (DETR, MaskFormer))
+        assert "loss_options" not in text.arguments
 
 
 def test_modules_are_found_as_python_finds_them() -> None:
