@@ -29,6 +29,17 @@ def find_module(module: str) -> Path | None:
     return None
 
 
+def modules_of(package: str) -> Iterator[tuple[str, Path]]:
+    """Yield the modules of a package, and the package itself, with their files; of a module itself alone."""
+    origin = find_module(package)
+    if origin is None:
+        return
+    folder = origin if origin.is_dir() else origin.parent if origin.name == "__init__.py" else None
+    for path in sorted(folder.rglob("*.py")) if folder else [origin]:
+        inside = path.relative_to(folder).with_suffix("").parts if folder else ()
+        yield ".".join([package, *(part for part in inside if part != "__init__")]), path
+
+
 @cache
 def parse(file: Path) -> ast.Module | None:
     """Return the syntax tree of a source file; None where it is none or has a mistake."""

@@ -27,7 +27,7 @@ from lab.strategies.build import IN_ONE_PROCESS, data_ranks, make_strategy
 from lab.strategies.environment import ManagedEnvironment
 from lab.system.ranks import Place
 from lab.training.spec import task_spec
-from lab.training.task import Task, plain_spec
+from lab.training.task import Task
 
 
 @dataclass
@@ -91,7 +91,7 @@ def build_task(config: Mapping[str, Any], data: DataModule, max_steps: int) -> T
         )
     return task_spec(spec.task).load_task()(
         net=config["model"]["net"],
-        spec=plain_spec(spec),
+        spec=spec.to_plain(),
         optimizer=config["optimizer"],
         scheduler=config["scheduler"],
         max_steps=max_steps,
@@ -102,6 +102,7 @@ def build_task(config: Mapping[str, Any], data: DataModule, max_steps: int) -> T
 def make_plan(config: Mapping[str, Any], data: DataModule, place: Place) -> Plan:
     """Count optimizer steps and set the data's plan for this rank."""
     trainer, debug = config["trainer"], config["debug"]
+    measured = task_spec(config["model"]["task"]).load_settings().eval.model_validate(config["eval"])
     shares = data_ranks(config["strategy"], place)
     data.plan = LoadPlan(
         rank=place.rank * shares // place.world_size,
@@ -110,8 +111,8 @@ def make_plan(config: Mapping[str, Any], data: DataModule, place: Place) -> Plan
         accumulate=trainer["accumulate_grad_batches"],
         limit_train=debug["limit_train_batches"],
         limit_eval=debug["limit_eval_batches"],
-        max_eval=config["eval"].get("max_sequences"),
-        eval_seed=config["eval"].get("seed", 0),
+        max_eval=measured.most_samples,
+        eval_seed=measured.sample_seed,
         overfit_batches=debug["overfit_batches"],
     )
     per_epoch = data.steps_per_epoch()

@@ -283,7 +283,7 @@ def _validated(
 
 def _memorize(task: Task, data: DataModule, trainer: pl.Trainer, run: RunDirectory, metrics: MetricsCSV) -> None:
     """Show the training data to a network that has nothing to train, validate it, and write it down."""
-    task.net.memorize(*data.training_sequences())
+    task.memorize(data)
     trainer.validate(task, dataloaders=data.val_dataloader(), verbose=False)
     metrics.log_metrics({"epoch": 0, **task.results}, 0)
     metrics.flush()
@@ -320,7 +320,7 @@ def check(config: dict[str, Any]) -> int:
     print_tables(data.tables())
     print_notes(describe_presence(data, ("train", "val", "test")))
     print(f"dataset   {data.fingerprint()}")
-    print(f"model     {config['model']['name']}: {count / 1e6:.2f} M parameters, {printable(task.describe_data())}")
+    print(f"model     {config['model']['name']}: {count / 1e6:.2f} M parameters, {printable(task.spec.describe())}")
     print(f"training  {plan.max_steps} steps, {plan.steps_per_epoch} an epoch, validation every {plan.val_every}")
     print(f"batch     {line}")
     _say_warmup(config, plan)

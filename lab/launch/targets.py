@@ -6,22 +6,20 @@ A target is a registered model's name (``detr_resnet50``) or a dotted path; a us
 from __future__ import annotations
 
 import ast
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lab.config.checks import DATA_METADATA, check_config, check_machine
 from lab.config.compose import Composed
 from lab.config.signatures import check_arguments, find_signature
-from lab.config.sources import find_module, parse
+from lab.config.sources import modules_of, parse
 from lab.errors import ConfigError, RegistryError, closest
+from lab.launch.kinds import settings_finder
 from lab.registry import models as registry
 from lab.registry.allowed import NotAllowed, allowed_packages, locate
 from lab.system.files import is_there
 
-FROM_DATA = ("num_classes", "num_items", "num_sequences", "num_events", "item_counts")
-"""Arguments of networks that the task takes from the data."""
 _OF_CREATE_MODEL = frozenset({"pretrained", "features_only", "out_indices", "weights_dir", "strict"})
 
 
@@ -31,30 +29,25 @@ def check_all(composed: Composed, machine: bool = True) -> None:
     Raises:
         LabError: the first thing that is wrong; ``composed.config`` has the types of the schemas otherwise.
     """
-    check_config(composed)
-    check_targets(composed)
+    check_targets(composed, check_config(composed, settings_finder(composed)).from_data)
     if machine:
         check_machine(composed)
 
 
-def check_targets(composed: Composed) -> None:
-    """Check extensions, targets, their arguments and the name of pretrained weights.
+def check_targets(composed: Composed, from_data: Sequence[str] = ()) -> None:
+    """Check targets, their arguments and the name of pretrained weights.
+
+    Args:
+        composed: a checked config.
+        from_data: arguments of the network that the data decides.
 
     Raises:
-        ConfigError: a package, a dotted path or an argument does not exist.
+        ConfigError: a dotted path or an argument does not exist.
         RegistryError: a model name or tag is unknown.
     """
     config = composed.config
-    if config["extensions"] and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
-    for name in config["extensions"]:
-        if find_module(name) is None:
-            raise ConfigError(
-                f"extensions: there is no package {name!r} in {Path.cwd()} or among the installed ones "
-                f"({composed.origin('extensions')})"
-            )
     net = config["model"]["net"]
-    for key in FROM_DATA:
+    for key in from_data:
         if key in net:
             what, where = key.removeprefix("num_").replace("_", " "), composed.origin(f"model.net.{key}")
             raise ConfigError(f"model.net.{key}: the data says how many {what} there are; leave it out ({where})")
@@ -126,14 +119,8 @@ def _entry_function(target: str, where: str, extensions: list[str]) -> str | Non
 
 def _registered_in(package: str) -> dict[str, str]:
     """Return the names that a package registers with ``@register_model``, and their modules, from its source text."""
-    origin = find_module(package)
-    if origin is None:
-        return {}
-    folder = origin if origin.is_dir() else origin.parent if origin.name == "__init__.py" else None
     found = {}
-    for path in sorted(folder.rglob("*.py")) if folder else [origin]:
-        inside = path.relative_to(folder).with_suffix("").parts if folder else ()
-        module = ".".join([package, *(part for part in inside if part != "__init__")])
+    for module, path in modules_of(package):
         tree = parse(path)
         for node in tree.body if tree else []:
             if not isinstance(node, ast.FunctionDef | ast.ClassDef):

@@ -11,11 +11,14 @@ from lab.data.images.opening import read_image
 from lab.structures import DetectionPredictions
 from lab.system.files import write_text
 from lab.tasks.detection.pictures import SHOWN_ABOVE, draw_detections
+from lab.tasks.detection.task import DetectionTask
 from lab.training.predictor import Found, ImagePredictor
 
 
 class DetectionPredictor(ImagePredictor):
     """Writes ``results.json`` in COCO's format, ``images.json`` and pictures."""
+
+    task: DetectionTask
 
     def write_all(self, found: Sequence[Found], folder: Path, left_out: str) -> None:
         """Draw the boxes and write COCO's results."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lab.errors import DataError
 from lab.strategies import collectives
+from lab.tasks.recommendation.task import RecommendationTask
 from lab.training.predictor import MakeTrainer, Predictor
 
 PARTS = ".parts"
@@ -29,6 +30,8 @@ class RecommendationPredictor(Predictor):
     The data's ``build_inputs`` returns a dataset of sequences with ``sequence_names``, the user's own id of each, and
     ``left_out``, what of the file could not be used: a text and a count for each reason.
     """
+
+    task: RecommendationTask
 
     def run(self, make_trainer: MakeTrainer, folder: Path, rank: int) -> None:
         """Write the lists.

@@ -15,11 +15,14 @@ from lab.data.images.opening import read_image
 from lab.structures import Segments
 from lab.system.files import write_text
 from lab.tasks.segmentation.pictures import draw_classes, segment_classes, with_legend
+from lab.tasks.segmentation.task import SegmentationTask
 from lab.training.predictor import Found, ImagePredictor
 
 
 class SegmentationPredictor(ImagePredictor):
     """Writes pictures, ``labels/`` and, of a network that tells segments apart, ``panoptic/`` and ``panoptic.json``."""
+
+    task: SegmentationTask
 
     def write_all(self, found: Sequence[Found], folder: Path, left_out: str) -> None:
         """Write the files of each image."""

@@ -11,7 +11,7 @@ from lab.data.datamodule import DataModule
 from lab.data.images.annotations import BadSamplePolicy
 from lab.errors import ConfigError, closest
 from lab.ranges import Gt, Le, Len, MinLen, Pixels, Probability, Strength
-from lab.structures import DetectionBatch, DetectionSample, KeyedDataset
+from lab.structures import DetectionBatch, DetectionSample, DetectionSpec, KeyedDataset
 from lab.tasks.detection.data.collate import collate_detection
 from lab.tasks.detection.data.transforms import DetectionTransform
 
@@ -75,7 +75,28 @@ class Augmentation:
         )
 
 
-class FilesDataModule(DataModule):
+class DetectionDataModule(DataModule):
+    """Base of data for detection: its datasets have ``class_names`` and give ``DetectionSample``."""
+
+    task = "detection"
+    sample_name = "image"
+
+    @property
+    def spec(self) -> DetectionSpec:
+        """The classes of the boxes."""
+        return DetectionSpec(class_names=tuple(self.dataset("train").class_names), input_shape=self.input_shape)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(3, H, W); 0 where the size varies from image to image."""
+        return (3, 0, 0)
+
+    def collate(self, samples: Sequence[DetectionSample]) -> DetectionBatch:
+        """Put samples together into a batch."""
+        return collate_detection(samples)
+
+
+class FilesDataModule(DetectionDataModule):
     """Base of ``CocoDataModule`` and ``VocDataModule``, which give ``build(split)``.
 
     Args:
@@ -88,8 +109,6 @@ class FilesDataModule(DataModule):
         on_bad_sample: ``"skip"`` goes on without what cannot be used and says so; ``"error"`` stops.
         cache_images: keep decoded images in memory (small datasets only).
     """
-
-    task = "detection"
 
     def __init__(
         self,
@@ -118,10 +137,6 @@ class FilesDataModule(DataModule):
     def transform(self, train: bool) -> DetectionTransform:
         """Return the transform of training or evaluation."""
         return self.augmentation.transform(train, self.image_size)
-
-    def collate(self, samples: Sequence[DetectionSample]) -> DetectionBatch:
-        """Put samples together into a batch."""
-        return collate_detection(samples)
 
     def build_inputs(self, paths: list[Path]) -> KeyedDataset:
         """Return a dataset of these image files, resized as in evaluation."""

@@ -11,7 +11,7 @@ from lab.data.datamodule import DataModule
 from lab.data.images.annotations import BadSamplePolicy
 from lab.errors import ConfigError, closest
 from lab.ranges import Ge, Le, Len, MinLen, Pixels, Probability, Strength
-from lab.structures import KeyedDataset, SegmentationBatch, SegmentationSample
+from lab.structures import KeyedDataset, SegmentationBatch, SegmentationSample, SegmentationSpec
 from lab.tasks.segmentation.data.collate import collate_segmentation
 from lab.tasks.segmentation.data.files import SegmentationFolder
 from lab.tasks.segmentation.data.segments import SegmentKind, check_kind
@@ -88,7 +88,33 @@ class SegmentationAugmentation:
         )
 
 
-class SegmentationFilesModule(DataModule):
+class SegmentationDataModule(DataModule):
+    """Base of data for segmentation: its datasets have ``class_names`` and give ``SegmentationSample``.
+
+    They may have ``thing_labels``, the labels whose objects are counted one by one.
+    """
+
+    task = "segmentation"
+    sample_name = "image"
+
+    @property
+    def spec(self) -> SegmentationSpec:
+        """The classes of the segments."""
+        train = self.dataset("train")
+        things = tuple(getattr(train, "thing_labels", ()))
+        return SegmentationSpec(class_names=tuple(train.class_names), input_shape=self.input_shape, thing_labels=things)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(3, H, W); 0 where the size varies from image to image."""
+        return (3, 0, 0)
+
+    def collate(self, samples: Sequence[SegmentationSample]) -> SegmentationBatch:
+        """Put samples together into a batch."""
+        return collate_segmentation(samples)
+
+
+class SegmentationFilesModule(SegmentationDataModule):
     """Base of ``FolderDataModule``, ``PanopticDataModule`` and ``InstancesDataModule``, which give ``build(split)``.
 
     Args:
@@ -103,8 +129,6 @@ class SegmentationFilesModule(DataModule):
         on_bad_sample: ``"skip"`` goes on without what cannot be used and says so; ``"error"`` stops.
         cache_images: keep decoded images and maps in memory (small datasets only).
     """
-
-    task = "segmentation"
 
     def __init__(
         self,
@@ -135,10 +159,6 @@ class SegmentationFilesModule(DataModule):
     def transform(self, train: bool) -> SegmentationTransform:
         """Return the transform of training or evaluation."""
         return self.augmentation.transform(train, self.image_size)
-
-    def collate(self, samples: Sequence[SegmentationSample]) -> SegmentationBatch:
-        """Put samples together into a batch."""
-        return collate_segmentation(samples)
 
     def build_inputs(self, paths: list[Path]) -> KeyedDataset:
         """Return a dataset of these image files, resized as in evaluation."""
