@@ -46,8 +46,8 @@ def check_config(composed: Composed, find_settings: FindSettings) -> TaskSetting
     composed.config |= typed(Config, composed.config, composed)
     _spell_separator(composed)
     _check_inheritance(composed)
-    _check_task(composed)
     settings = find_settings(composed.config["model"]["task"])
+    _check_task(composed)
     _check_kind(composed, settings)
     _check_length(composed)
     _check_strategy(composed, settings)  # before the batch: how many ranks share it is known once the strategy is sound

@@ -58,7 +58,9 @@ WORDS = {
     "model.asks.segments=panoptic": ("unknown key 'segments' in model.asks",),
     "model=maskformer model.asks.segments=all": ("model.asks.segments=all: should be one of semantic, panoptic",),
     "model=sasrec model.net.num_items=5": ("the data says how many items there are",),
-    "+model.net.num_items=3": ("model.net.num_items: the data says how many items there are; leave it out",),
+    "model=sasrec +model.net.num_items=3": (
+        "model.net.num_items: the data says how many items there are; leave it out",
+    ),
     # values
     "trainer.devices=true": ("trainer.devices=true: should be an integer", f"{ON}: trainer.devices=true"),
     "trainer.devices=1.0": ("trainer.devices=1.0: should be an integer",),
