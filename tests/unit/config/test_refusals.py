@@ -57,7 +57,6 @@ WORDS = {
     "model.asks.image_size=0": ("model.asks.image_size=0: should be greater than 0", ON),
     "model.asks.segments=panoptic": ("unknown key 'segments' in model.asks",),
     "model=maskformer model.asks.segments=all": ("model.asks.segments=all: should be one of semantic, panoptic",),
-    "model=sasrec model.net.num_items=5": ("the data says how many items there are",),
     "model=sasrec +model.net.num_items=3": (
         "model.net.num_items: the data says how many items there are; leave it out",
     ),
