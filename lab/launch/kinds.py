@@ -16,7 +16,7 @@ from typing import Any
 
 from lab.config.compose import Composed
 from lab.config.kinds import FindSettings, TaskSettings
-from lab.config.sources import find_module, modules_of, parse
+from lab.config.sources import find_module, mistake_in, modules_of, parse
 from lab.errors import ConfigError, closest
 from lab.training.spec import TaskSpec, task_names, task_spec
 
@@ -51,11 +51,14 @@ def check_extensions(composed: Composed) -> None:
     if names and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     for name in names:
-        if find_module(name) is None:
+        file = find_module(name)
+        if file is None:
             raise ConfigError(
                 f"extensions: there is no package {name!r} in {Path.cwd()} or among the installed ones "
                 f"({composed.origin('extensions')})"
             )
+        if (mistake := mistake_in(file)) is not None:
+            raise ConfigError(f"extensions: {name} cannot be imported: {mistake}")
 
 
 def specs_in(package: str) -> Iterator[TaskSpec]:
