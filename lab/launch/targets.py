@@ -13,7 +13,7 @@ from lab.config.checks import DATA_METADATA, check_config, check_machine
 from lab.config.compose import Composed
 from lab.config.signatures import check_arguments, find_signature
 from lab.errors import ConfigError, RegistryError, closest
-from lab.launch.kinds import settings_finder
+from lab.launch.kinds import check_extensions, settings_finder
 from lab.registry import models as registry
 from lab.registry.allowed import NotAllowed, allowed_packages, locate
 from lab.registry.decorated import Registration, registered_in
@@ -35,16 +35,17 @@ def check_all(composed: Composed, machine: bool = True) -> None:
 
 
 def check_targets(composed: Composed, from_data: Sequence[str] = ()) -> None:
-    """Check targets, their arguments and the name of pretrained weights.
+    """Check extensions, targets, their arguments and the name of pretrained weights.
 
     Args:
         composed: a checked config.
         from_data: arguments of the network that the data decides.
 
     Raises:
-        ConfigError: a dotted path or an argument does not exist.
+        ConfigError: a package, a dotted path or an argument does not exist.
         RegistryError: a model name or tag is unknown.
     """
+    check_extensions(composed)
     config = composed.config
     net = config["model"]["net"]
     for key in from_data:
