@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from lab.config.schemas import Config
 from lab.errors import closest
 
 if TYPE_CHECKING:
@@ -31,8 +30,8 @@ _EXPECTED = {
 """Our words for the types of pydantic's errors, by their first part."""
 
 
-def first_problem(error: ValidationError, composed: Composed) -> str:
-    """Return the line for the first of the problems that pydantic found."""
+def first_problem(error: ValidationError, composed: Composed, schema: type[BaseModel]) -> str:
+    """Return the line for the first of the problems that pydantic found in a config by a schema."""
     problems = error.errors()
     problem = problems[0]
     keys = keys_of(problem, composed.config)
@@ -43,7 +42,7 @@ def first_problem(error: ValidationError, composed: Composed) -> str:
     if problem["type"] == "extra_forbidden":
         unknown = [keys_of(other, composed.config) for other in problems if other["type"] == "extra_forbidden"]
         present = [str(name) for name in _at(composed.config, keys[:-1]) if [*keys[:-1], name] not in unknown]
-        known = list(dict.fromkeys([*present, *_fields(keys[:-1], composed.config)]))
+        known = list(dict.fromkeys([*present, *_fields(schema, keys[:-1], composed.config)]))
         near = closest(str(keys[-1]), known) or f"; there are {', '.join(known)}"
         parent = ".".join(map(str, keys[:-1])) or "the config"
         return f"{key}: unknown key {str(keys[-1])!r} in {parent} ({where}){near}"
@@ -123,9 +122,9 @@ def _literals(problem: ErrorDetails) -> list[str]:
     return [name.strip("' ") for name in text.split(",")] if text else []
 
 
-def _fields(keys: Sequence[str | int], config: Any) -> list[str]:
+def _fields(schema: type[BaseModel], keys: Sequence[str | int], config: Any) -> list[str]:
     """Return the names that the schemas have at a path of the config, those without a value too."""
-    models: list[type[BaseModel]] = [Config]
+    models: list[type[BaseModel]] = [schema]
     for key in keys:
         config = config[key]
         if isinstance(key, str):
