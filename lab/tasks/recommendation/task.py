@@ -8,6 +8,7 @@ RecSys 2021).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -17,14 +18,13 @@ from torch import Tensor, nn
 from lab.data.datamodule import DataModule
 from lab.errors import ConfigError
 from lab.loggers.undefined import with_nulls
-from lab.registry.build import taken_arguments
-from lab.structures import RecommendationSpec, Recommender, SequenceBatch, Table
+from lab.structures import RecommendationSpec, Recommender, SequenceBatch, Table, Term
 from lab.tasks.recommendation.coverage import Coverage
 from lab.tasks.recommendation.metrics import MEASURES, GroupedRankingMetrics, RankingMetrics
 from lab.tasks.recommendation.queries import Queries, Scorer, history
 from lab.tasks.recommendation.ranks import Pairs, Ranking, rank_first, rank_targets, top_items
 from lab.tasks.recommendation.sampling import draw_outside
-from lab.training.task import Task
+from lab.training.task import Task, chosen_arguments
 
 SUPPORT = (1, 5, 20, 100)
 """Where groups of items begin, by how often an item stands in the training data; before the first: never."""
@@ -50,8 +50,7 @@ class RecommendationTask(Task):
 
     def net_arguments(self, target: str) -> dict[str, Any]:
         """Return those of the numbers of items, sequences and events that the network wants to know."""
-        taken = taken_arguments(target)
-        return {key: value for key, value in self.spec.net_arguments().items() if key in taken}
+        return chosen_arguments(target, self.spec.net_arguments())
 
     def memorize(self, data: DataModule) -> None:
         """Show the sequences of the training to a network that has nothing to train.
@@ -112,7 +111,8 @@ class RecommendationTask(Task):
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """Collect ranks, and the loss of networks that learn from sequences, where no negatives are wanting."""
         if getattr(self.net, "batching", "sequences") == "sequences":
-            self.may_measure(self.val_loss.update(self.net, self(batch), batch))
+            _, terms = self.terms(batch)
+            self.may_measure(self.val_loss.update(terms, self.totals(batch), batch.valid))
         self.evaluate("val", None, batch)
 
     def test_step(self, batch: SequenceBatch, batch_idx: int) -> None:
@@ -226,10 +226,10 @@ class RecommendationTask(Task):
         with self._gathered():
             return top_items(scorer.all_items, len(rows), self.spec.num_items, k, excluded, rows.device)
 
-    def dry_run(self, batch: Any) -> str:
+    def describe_pass(self, batch: Any, outputs: Any, terms: Mapping[str, Term] | None) -> str:
         """Return the shape of the training batch and the terms of its loss."""
-        terms = self.net.loss(self(batch), batch.targets)
-        return f"items {tuple(batch.items.shape)} -> {', '.join(terms) or 'nothing to train'}"
+        found = "a loss that reads values" if terms is None else ", ".join(terms)
+        return f"items {tuple(batch.items.shape)} -> {found or 'nothing to train'}"
 
 
 def describe_protocol(protocol: str, settings: dict[str, Any], num_items: int) -> str:
