@@ -18,14 +18,13 @@ from torch import Tensor, nn
 from lab.data.datamodule import DataModule
 from lab.errors import ConfigError
 from lab.loggers.undefined import with_nulls
-from lab.registry.build import taken_arguments
 from lab.structures import RecommendationSpec, Recommender, SequenceBatch, Table, Term
 from lab.tasks.recommendation.coverage import Coverage
 from lab.tasks.recommendation.metrics import MEASURES, GroupedRankingMetrics, RankingMetrics
 from lab.tasks.recommendation.queries import Queries, Scorer, history
 from lab.tasks.recommendation.ranks import Pairs, Ranking, rank_first, rank_targets, top_items
 from lab.tasks.recommendation.sampling import draw_outside
-from lab.training.task import Task
+from lab.training.task import Task, chosen_arguments
 
 SUPPORT = (1, 5, 20, 100)
 """Where groups of items begin, by how often an item stands in the training data; before the first: never."""
@@ -51,8 +50,7 @@ class RecommendationTask(Task):
 
     def net_arguments(self, target: str) -> dict[str, Any]:
         """Return those of the numbers of items, sequences and events that the network wants to know."""
-        taken = taken_arguments(target)
-        return {key: value for key, value in self.spec.net_arguments().items() if key in taken}
+        return chosen_arguments(target, self.spec.net_arguments())
 
     def memorize(self, data: DataModule) -> None:
         """Show the sequences of the training to a network that has nothing to train.
