@@ -32,25 +32,19 @@ from lab.data.images.module import SplitFilesModule
 from lab.data.parts import Part
 from lab.errors import DataError
 from lab.structures import NO_SEGMENT
-from lab.tasks.segmentation.data.dataset import Annotation, SegmentationDataset
+from lab.tasks.segmentation.data.dataset import MAP_COLUMNS, Annotation, SegmentationDataset
 from lab.tasks.segmentation.data.module import SegmentationFilesModule
 from lab.tasks.segmentation.data.segments import MAX_SEGMENTS, SegmentKind
 from lab.tasks.segmentation.data.transforms import SegmentationTransform
 
 log = logging.getLogger(__name__)
 
-ROW_COLUMNS = {
-    "image_id": "int64",
-    "file_name": "string",
-    "label_name": "string",
-    "height": "int32",
-    "width": "int32",
+ROW_COLUMNS = MAP_COLUMNS | {
     "ids": "[string]",
     "masks": "[string]",
     "labels": "[int64]",
     "area": "[float64]",
     "iscrowd": "[bool]",
-    "unreadable": "string",
     "bad_objects": "[string]",
     "mended": "[string]",
     "beyond": "[string]",
