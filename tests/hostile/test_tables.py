@@ -395,17 +395,17 @@ def test_both_readers_agree_across_blocks(tmp_path: Path, separator: str, quote:
 
 
 def test_a_file_that_is_still_written_is_refused(tmp_path: Path, monkeypatch: Any) -> None:
-    from lab.data.tables import text
+    from lab.data.tables.records import Records
 
     path = tmp_path / "events.csv"
-    header = text._TextTable._header
+    header = Records.header
 
     def grow(table: Any) -> Any:
         with path.open("a") as file:
             file.write("c,z,1396310400\n")
         return header(table)
 
-    monkeypatch.setattr(text._TextTable, "_header", grow)
+    monkeypatch.setattr(Records, "header", grow)
     with pytest.raises(LabError, match="changed while it was read"):
         read(tmp_path, PLAIN)
 
