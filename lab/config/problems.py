@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from lab.config.schemas import Config
 from lab.config.wording import as_typed, keys_of, literals, message_of
 from lab.errors import closest
 
@@ -15,8 +14,8 @@ if TYPE_CHECKING:
     from lab.config.compose import Composed
 
 
-def first_problem(error: ValidationError, composed: Composed) -> str:
-    """Return the line for the first of the problems that pydantic found."""
+def first_problem(error: ValidationError, composed: Composed, schema: type[BaseModel]) -> str:
+    """Return the line for the first of the problems that pydantic found in a config by a schema."""
     problems = error.errors()
     problem = problems[0]
     keys = keys_of(problem, composed.config)
@@ -27,7 +26,7 @@ def first_problem(error: ValidationError, composed: Composed) -> str:
     if problem["type"] == "extra_forbidden":
         unknown = [keys_of(other, composed.config) for other in problems if other["type"] == "extra_forbidden"]
         present = [str(name) for name in _at(composed.config, keys[:-1]) if [*keys[:-1], name] not in unknown]
-        known = list(dict.fromkeys([*present, *_fields(keys[:-1], composed.config)]))
+        known = list(dict.fromkeys([*present, *_fields(schema, keys[:-1], composed.config)]))
         near = closest(str(keys[-1]), known) or f"; there are {', '.join(known)}"
         parent = ".".join(map(str, keys[:-1])) or "the config"
         return f"{key}: unknown key {str(keys[-1])!r} in {parent} ({where}){near}"
@@ -50,9 +49,9 @@ def _at(config: Any, keys: Sequence[str | int]) -> Any:
     return config
 
 
-def _fields(keys: Sequence[str | int], config: Any) -> list[str]:
+def _fields(schema: type[BaseModel], keys: Sequence[str | int], config: Any) -> list[str]:
     """Return the names that the schemas have at a path of the config, those without a value too."""
-    models: list[type[BaseModel]] = [Config]
+    models: list[type[BaseModel]] = [schema]
     for key in keys:
         config = config[key]
         if isinstance(key, str):

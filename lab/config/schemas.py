@@ -21,8 +21,6 @@ from pydantic import (
     model_validator,
 )
 
-from lab.errors import closest
-
 
 def _number(value: Any) -> Any:
     """A text that spells a number is that number: an environment variable's value is always a text."""
@@ -91,14 +89,7 @@ class ModelConfig(Strict):
     task: Text
     net: TargetConfig
     pretrained: Text | None = None
-    # What the model asks of the data; a data YAML takes it by ${oc.select:model.KEY,DEFAULT}, and a command line may
-    # say otherwise there.
-    image_size: WholeAbove0 | None = None  # what image folders are resized to
-    segments: Literal["semantic", "panoptic"] | None = None  # what a segmenter learns from
-    batching: Literal["sequences", "lanes"] | None = None  # recommendation: see lab.structures.Recommender
-    max_length: WholeAbove0 | None = None  # recommendation: the most events of a sequence
-    num_negatives: WholeFrom0 | None = None  # recommendation: items that did not follow, of each position or step
-    negative_alpha: Annotated[Float, Field(ge=0, le=1)] | None = None  # they are drawn as support to this power
+    asks: dict[str, Any] = {}  # of its data: which keys there are, the kind of problem says (lab.config.kinds)
     # A word for model.net.loss, where the architecture offers several.
     loss: Text | None = None
 
@@ -348,52 +339,11 @@ class Expected(Strict):
     two_sided: Bool = False
 
 
-class NoEval(Strict):
-    """As the task has it."""
+class EvalConfig(BaseModel):
+    """How the model is measured; its other keys are those of its kind of problem (``lab.config.kinds``)."""
 
-    name: Literal["none"]
-
-
-class RankingEval(Strict):
-    """How a recommender is measured."""
-
-    name: Literal["ranking"]
-    protocol: Literal["full", "sampled"]
-    also: Literal["full", "sampled"] | None
-    ks: Annotated[list[WholeAbove0], Field(min_length=1)]
-    monitor: Text | None
-    ties: Literal["standard", "conservative", "median"]
-    exclude_seen: Bool
-    exclude_train: Bool
-    num_negatives: Annotated[Int, Field(gt=0, le=1_000_000)]
-    distribution: Literal["uniform", "popularity"]
-    seed: WholeFrom0
-    max_sequences: WholeAbove0 | None
-    top_k: Annotated[Int, Field(gt=0, le=1_000_000)]
-
-    @field_validator("also")
-    @classmethod
-    def _other_protocol(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None and value == info.data.get("protocol"):
-            raise ValueError("is eval.protocol already; name the other one, or null")
-        return value
-
-    @field_validator("monitor")
-    @classmethod
-    def _monitor_is_measured(cls, value: str | None, info: ValidationInfo) -> str | None:
-        names = [f"{name}_{k}" for name in ("recall", "mrr", "ndcg") for k in info.data.get("ks", [])]
-        if value is not None and names and value not in names:
-            raise ValueError(f"should be one of {', '.join(names)}, or null{closest(value, names)}")
-        return value
-
-
-class SegmentationEval(Strict):
-    """What a segmenter is measured by."""
-
-    name: Literal["segmentation"]
-    semantic: Bool
-    panoptic: Bool
-    instances: Bool
+    model_config = ConfigDict(extra="allow", **_STRICT)
+    name: Text
 
 
 _CHOSEN_BY = {"eval": "name", "data": "_target_", "strategy": "name", "optimizer": "name", "scheduler": "name"}
@@ -424,7 +374,7 @@ class Config(Strict):
     logger: LoggerConfig
     callbacks: CallbacksConfig
     debug: DebugConfig
-    eval: Annotated[NoEval | RankingEval | SegmentationEval, Field(discriminator="name")]
+    eval: EvalConfig
     expected: Expected | None = None
 
     @model_validator(mode="before")

@@ -395,17 +395,17 @@ def test_both_readers_agree_across_blocks(tmp_path: Path, separator: str, quote:
 
 
 def test_a_file_that_is_still_written_is_refused(tmp_path: Path, monkeypatch: Any) -> None:
-    from lab.data.tables.records import Records
+    from lab.data.tables.records import TextRecords
 
     path = tmp_path / "events.csv"
-    header = Records.header
+    header = TextRecords.header
 
     def grow(table: Any) -> Any:
         with path.open("a") as file:
             file.write("c,z,1396310400\n")
         return header(table)
 
-    monkeypatch.setattr(Records, "header", grow)
+    monkeypatch.setattr(TextRecords, "header", grow)
     with pytest.raises(LabError, match="changed while it was read"):
         read(tmp_path, PLAIN)
 

@@ -18,7 +18,7 @@ from lab.errors import DataError
 _STAND_INS = [bytes([code]) for code in (0x1F, 0x1E, 0x1D, 0x1C, 0x07, 0x06, 0x05, 0x04, 0x03, 0x02, 0x01)]
 
 
-class Records:
+class TextRecords:
     """The text of one file; ``scan`` comes first.
 
     Attributes:

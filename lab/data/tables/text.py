@@ -19,7 +19,7 @@ from lab.config.separators import BLANKS
 from lab.data.tables.columns import ReadColumns, TextLayout, places, shown
 from lab.data.tables.opening import BLOCK, BlockReader
 from lab.data.tables.quoting import plainly_quoted
-from lab.data.tables.records import Records
+from lab.data.tables.records import TextRecords
 from lab.errors import DataError
 
 _CELLS = 1 << 20  # values held as Python's at once
@@ -48,7 +48,7 @@ class _TextTable:
 
     def __init__(self, path: Path, wanted: dict[str, str], layout: TextLayout, where: str) -> None:
         self.path, self.wanted, self.layout, self.where = path, wanted, layout, where
-        self.text = Records(path, layout, where)
+        self.text = TextRecords(path, layout, where)
         self.rows, self.short, self.long, self.trimmed = 0, 0, 0, 0
         self.noted: dict[str, int] = {}
         self.first_odd = ""

@@ -62,7 +62,7 @@ class SASRec(nn.Module):
         feedforward_dim: hidden width of the feed-forward nets; D where None.
         dropout: probability of dropping embeddings, attention weights and hidden values in training.
         norm: of ``pmixer``: ``post``, ``pre`` or ``query`` (see ``PmixerBlock``).
-        loss: ``bce``, ``gbce``, ``sampled_ce`` (these need negatives: ``model.num_negatives``) or ``ce``.
+        loss: ``bce``, ``gbce``, ``sampled_ce`` (these need negatives: ``model.asks.num_negatives``) or ``ce``.
         calibration: t of ``gbce``.
         position_rows: of ``pmixer``: rows of the table of places, ``max_length + 1`` (row 0 is of padding), or
             ``max_length`` as until June 2024, when padding was set to zero before each block.
@@ -141,7 +141,7 @@ class SASRec(nn.Module):
             # Row 0 is of padding.
             return SASRecOutputs(cross_entropy=losses.ce(states, self.item_emb.weight[1:], items - 1))
         if targets.negatives is None and self.training:
-            raise ConfigError(f"model.loss={self.loss_name} needs negatives: set model.num_negatives")
+            raise ConfigError(f"model.loss={self.loss_name} needs negatives: set model.asks.num_negatives")
         if targets.negatives is None:
             return SASRecOutputs()
         candidates = torch.cat([items[:, None], targets.negatives.flatten(0, 1)[sources[chosen]]], dim=1)

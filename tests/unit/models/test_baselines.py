@@ -21,10 +21,9 @@ from lab.callbacks.run_state import RunState
 from lab.errors import ConfigError
 from lab.models.baselines.popularity import Popularity
 from lab.models.baselines.session_knn import SessionKNN
-from lab.structures import DataSpec
+from lab.structures import RecommendationSpec
 from lab.tasks.recommendation.recommender import make_batch
 from lab.tasks.recommendation.task import RecommendationTask
-from lab.training.task import plain_spec
 from tests.unit.tasks.recommendation.recommenders import EVAL
 
 DATA = os.environ.get("LAB_DATA_DIR")
@@ -219,11 +218,11 @@ def test_checkpoint(name: str, tmp_path: Path) -> None:
     sessions = make_sessions(50)
     counts = tuple(np.bincount(packed(sessions)[0], minlength=ITEMS + 1)[1:].tolist())
     names = tuple(f"i{number}" for number in range(1, ITEMS + 1))
-    spec = DataSpec("recommendation", item_names=names, item_counts=counts, num_sequences=50, num_events=sum(counts))
+    spec = RecommendationSpec(item_names=names, item_counts=counts, num_sequences=50, num_events=sum(counts))
     optimizer = {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "no_decay_norm_bias": True, "groups": []}
     optimizer |= {"momentum": 0.0, "nesterov": False}
     schedule = {"name": "constant", "warmup_steps": 0}
-    task = RecommendationTask({"_target_": name}, plain_spec(spec), optimizer, schedule, 1, EVAL).eval()
+    task = RecommendationTask({"_target_": name}, spec.to_plain(), optimizer, schedule, 1, EVAL).eval()
     assert not task.is_trained
     task.net.memorize(*packed(sessions))
     trainer = pl.Trainer(

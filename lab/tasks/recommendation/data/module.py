@@ -18,7 +18,7 @@ from lab.checking import check_choice
 from lab.data.datamodule import DataModule, LoadPlan
 from lab.errors import DataError
 from lab.ranges import Count, Draws, Positive, Probability, Seed
-from lab.structures import DataSpec, Table
+from lab.structures import RecommendationSpec, Table
 from lab.tasks.recommendation.data.event_filters import translate
 from lab.tasks.recommendation.data.events import Columns, Events, Ints, read_events
 from lab.tasks.recommendation.data.lanes import LaneBatches, LaneSchedule, LaneSteps, only
@@ -81,6 +81,7 @@ class RecommendationDataModule(DataModule):
     """
 
     task = "recommendation"
+    sample_name = "sequence"
 
     _: KW_ONLY
     batch_size: Positive = 64
@@ -131,11 +132,10 @@ class RecommendationDataModule(DataModule):
         return Sequences(splits.train.items[chosen], offsets, splits.train.names)
 
     @property
-    def spec(self) -> DataSpec:
+    def spec(self) -> RecommendationSpec:
         """Items with their names and counts."""
         training = self._training
-        return DataSpec(
-            self.task,
+        return RecommendationSpec(
             item_names=tuple(self.splits.item_names),
             item_counts=tuple(self.item_counts.tolist()),
             num_sequences=len(training),

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from lab.config.checks import DATA_METADATA, check_config
+from lab.config.checks import DATA_METADATA
 from lab.config.compose import compose_config
 from lab.data.datamodule import LoadPlan
 from lab.errors import ConfigError, DataError
+from lab.launch.targets import check_all
 from lab.registry.build import build
 from lab.structures import LaneBatch, SequenceBatch
 from lab.tasks.recommendation.data.interactions import InteractionsDataModule
@@ -312,7 +313,7 @@ def test_inputs_are_counted_and_cut(tmp_path: Path) -> None:
 def shipped(data: str, root: Path, *words: str) -> Any:
     """Return the data module of a shipped YAML, of files in ``root``."""
     composed = compose_config(["model=popularity", f"data={data}", f"data.root={root}", *words])
-    check_config(composed)
+    check_all(composed, machine=False)
     node = {key: value for key, value in composed.config["data"].items() if key not in DATA_METADATA}
     return build(node)
 
