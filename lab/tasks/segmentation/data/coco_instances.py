@@ -23,7 +23,8 @@ import torch
 from lab.data.fields import short
 from lab.data.images.annotations import ROWS_VERSION, build_table, find_image, tell_odd_box
 from lab.data.images.class_names import distinct_names
-from lab.data.images.coco_json import MaskEntry, join_problems, read_file, usable_area
+from lab.data.images.coco_entries import MaskEntry, usable_area
+from lab.data.images.coco_json import join_problems, read_file
 from lab.data.images.coco_labels import label_names, read_categories
 from lab.data.images.dataset import READING, Reading
 from lab.data.images.fingerprint import coco_fingerprint

@@ -18,10 +18,9 @@ from pydantic import TypeAdapter
 from lab.data.fields import Flag, Whole, check_each, short
 from lab.data.images.annotations import ROWS_VERSION, build_table, find_image
 from lab.data.images.class_names import distinct_names
+from lab.data.images.coco_entries import WANTED, PanopticEntry
 from lab.data.images.coco_json import (
-    WANTED,
     ImageItems,
-    PanopticEntry,
     check_categories,
     is_name,
     join_problems,
