@@ -63,13 +63,29 @@ class Data(DataModule):
     def __init__(self, batch_size: int = 4, width: int = 3) -> None:
         super().__init__(batch_size)
 """
-YAMLS = {
-    "eval/counting": "name: counting\nbins: 4\n",
-    "model/counter": "# @package _global_\ndefaults:\n  - override /data: dots\n  - override /eval: counting\nmodel:\n"
-    "  task: counting\n  pretrained: null\n  asks:\n    width: 7\n  net:\n    _target_: counting_pkg.network.Net\ntrainer:\n  max_steps: 3\n",
-    "data/dots": "_target_: counting_pkg.network.Data\ntasks: [counting]\nbatch_size: 4\n"
-    "width: ${oc.select:model.asks.width,3}\n",
-}
+MODEL = """
+# @package _global_
+defaults:
+  - override /data: dots
+  - override /eval: counting
+
+model:
+  task: counting
+  pretrained: null
+  asks:
+    width: 7
+  net:
+    _target_: counting_pkg.network.Net
+trainer:
+  max_steps: 3
+"""
+DATA = """
+_target_: counting_pkg.network.Data
+tasks: [counting]
+batch_size: 4
+width: ${oc.select:model.asks.width,3}
+"""
+YAMLS = {"eval/counting": "name: counting\nbins: 4\n", "model/counter": MODEL, "data/dots": DATA}
 
 Check = Callable[..., Composed]
 
@@ -84,7 +100,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "network.py").write_text("from lab.data.datamodule import DataModule\n" + NETWORK)
     for name, content in YAMLS.items():
         (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "mine" / f"{name}.yaml").write_text(content)
+        (tmp_path / "mine" / f"{name}.yaml").write_text(content.lstrip())
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     return folder
