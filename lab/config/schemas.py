@@ -42,12 +42,12 @@ Float = Annotated[float, BeforeValidator(_number)]
 """A finite number."""
 Bool = Annotated[bool, BeforeValidator(_truth)]
 """true or false, and no other word or number for them."""
-Positive = Annotated[Int, Field(gt=0, lt=2**63)]
-Count = Annotated[Int, Field(ge=0, lt=2**63)]
+WholeAbove0 = Annotated[Int, Field(gt=0, lt=2**63)]
+WholeFrom0 = Annotated[Int, Field(ge=0, lt=2**63)]
 Processes = Annotated[Int, Field(ge=0, le=1024)]
 Above0 = Annotated[Float, Field(gt=0)]
 Rate = Annotated[Float, Field(ge=0)]
-Share = Annotated[Float, Field(gt=0, le=1)]
+PartAbove0 = Annotated[Float, Field(gt=0, le=1)]
 Beta = Annotated[Float, Field(ge=0, lt=1)]
 
 
@@ -99,7 +99,7 @@ class DataConfig(TargetConfig):
 
     name: Text
     tasks: list[Text]
-    batch_size: Positive
+    batch_size: WholeAbove0
     num_workers: Processes = 0
     root: Text | None = None
     requires: list[Text | None] = []  # what is null is not needed
@@ -114,15 +114,15 @@ class TrainerConfig(Strict):
     num_nodes: Annotated[Int, Field(gt=0, le=100_000)]
     # YAML reads 32 as a number
     precision: Annotated[Literal["32", "16-mixed", "bf16-mixed", "bf16-true", "64"], BeforeValidator(_text)]
-    max_steps: Positive | None
-    max_epochs: Positive | None
-    val_every_n_steps: Positive | None
-    log_every_n_steps: Positive
-    checkpoint_every_n_steps: Positive | None
-    accumulate_grad_batches: Positive
+    max_steps: WholeAbove0 | None
+    max_epochs: WholeAbove0 | None
+    val_every_n_steps: WholeAbove0 | None
+    log_every_n_steps: WholeAbove0
+    checkpoint_every_n_steps: WholeAbove0 | None
+    accumulate_grad_batches: WholeAbove0
     gradient_clip_val: Above0 | None
     on_nonfinite: Literal["stop", "skip"]
-    max_skips: Positive
+    max_skips: WholeAbove0
     deterministic: Bool
     compile: Literal["inductor", "aot_eager"] | None
 
@@ -139,7 +139,7 @@ class DDPConfig(Strict):
     name: Literal["ddp"]
     static_graph: Bool
     find_unused_parameters: Bool
-    bucket_cap_mb: Positive
+    bucket_cap_mb: WholeAbove0
     gradient_as_bucket_view: Bool
     communication: Literal["bf16", "fp16"] | None
 
@@ -151,7 +151,7 @@ class FSDPConfig(Strict):
     reduce_dtype: Annotated[Literal["32", "bf16"], BeforeValidator(_text)]
     cpu_offload: Bool
     activation_checkpointing: Bool
-    reshard_after_forward: Bool | Positive
+    reshard_after_forward: Bool | WholeAbove0
 
 
 class ZeroConfig(Strict):
@@ -161,9 +161,9 @@ class ZeroConfig(Strict):
     stage: Literal[2, 3]
     offload_optimizer: Bool
     offload_parameters: Bool
-    reduce_bucket_size: Positive
-    prefetch_bucket_size: Count
-    persistence_threshold: Count
+    reduce_bucket_size: WholeAbove0
+    prefetch_bucket_size: WholeFrom0
+    persistence_threshold: WholeFrom0
     overlap_comm: Bool
 
 
@@ -171,7 +171,7 @@ class TensorParallelConfig(Strict):
     """Each layer's matrices are split over the ranks of a group."""
 
     name: Literal["tensor_parallel"]
-    tensor_parallel_size: Positive | None
+    tensor_parallel_size: WholeAbove0 | None
 
 
 class DataParallelConfig(Strict):
@@ -238,7 +238,7 @@ class AdagradConfig(Optimizer):
 class Scheduler(Strict):
     """What every schedule has: a linear warm-up from 0, counted in optimizer steps."""
 
-    warmup_steps: Count
+    warmup_steps: WholeFrom0
 
 
 class ConstantConfig(Scheduler):
@@ -251,7 +251,7 @@ class StepConfig(Scheduler):
     """Times ``gamma`` every ``step_size`` steps."""
 
     name: Literal["step"]
-    step_size: Positive
+    step_size: WholeAbove0
     gamma: Rate
 
 
@@ -259,7 +259,7 @@ class MultiStepConfig(Scheduler):
     """Times ``gamma`` at each milestone."""
 
     name: Literal["multistep"]
-    milestones: list[Positive]
+    milestones: list[WholeAbove0]
     gamma: Rate
 
 
@@ -298,7 +298,7 @@ class EmaConfig(Strict):
     """Exponential moving average of the weights."""
 
     decay: Annotated[Float, Field(gt=0, lt=1)]
-    start: Count
+    start: WholeFrom0
 
 
 class CallbacksConfig(Strict):
@@ -306,16 +306,16 @@ class CallbacksConfig(Strict):
 
     ema: EmaConfig | None
     progress: Bool
-    pictures: Count
+    pictures: WholeFrom0
 
 
 class DebugConfig(Strict):
     """Short runs that look for faults. A float limit is a share, an int a number of batches."""
 
-    max_steps: Positive | None
-    limit_train_batches: Positive | Share | None
-    limit_eval_batches: Positive | Share | None
-    overfit_batches: Count
+    max_steps: WholeAbove0 | None
+    limit_train_batches: WholeAbove0 | PartAbove0 | None
+    limit_eval_batches: WholeAbove0 | PartAbove0 | None
+    overfit_batches: WholeFrom0
     profile: Bool
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,7 +51,7 @@ class LoadPlan:
     eval_seed: int = 0
 
 
-class DataModule(pl.LightningDataModule):
+class DataModule(pl.LightningDataModule, ABC):
     """Base of all data: a subclass builds its datasets, the rest is here.
 
     A subclass names its ``task`` and gives ``build(split)`` for ``"train"``, ``"val"`` and ``"test"``: a

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lab.config.arguments import Given, check_arguments
 from lab.config.checks import DATA_METADATA, check_config, check_machine
 from lab.config.compose import Composed
-from lab.config.signatures import check_arguments, find_signature
+from lab.config.signatures import find_signature
 from lab.errors import ConfigError, RegistryError, closest
 from lab.launch.kinds import check_extensions, settings_finder
 from lab.registry import models as registry
@@ -78,7 +79,7 @@ def _check_node(path: str, node: Mapping[str, Any], composed: Composed) -> None:
         problem, near = error.args
         raise ConfigError(f"{where}: {problem} ({composed.origin(f'{path}._target_')}){near}") from None
     if signature is not None:
-        check_arguments(path, node, signature, composed.origin, extra)
+        check_arguments(Given(path, node, composed.origin, extra=extra), signature)
     for key, value in node.items():
         _check_below(f"{path}.{key}", value, composed)
 

@@ -42,7 +42,7 @@ class Registration:
 
 
 @dataclass(frozen=True)
-class Reading:
+class PackageReading:
     """What a package registers, and which of its files cannot be read.
 
     Attributes:
@@ -54,7 +54,7 @@ class Reading:
     mistakes: tuple[str, ...]
 
 
-def registered_in(package: str) -> Reading:
+def registered_in(package: str) -> PackageReading:
     """Read all modules of a package, those of its packages too, or one module.
 
     Args:
@@ -67,7 +67,7 @@ def registered_in(package: str) -> Reading:
         if mistake is not None:
             mistakes.append(mistake)
         found.extend(_in_module(module, file))
-    return Reading(tuple(found), tuple(mistakes))
+    return PackageReading(tuple(found), tuple(mistakes))
 
 
 def _that_name_it(modules: list[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:

@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 
 from lab.checkpoint.format import CheckpointReader
 from lab.checkpoint.plain import check_plain
-from lab.config.signatures import Signature, check_arguments, find_signature
+from lab.config.arguments import Given, check_arguments
+from lab.config.fields import Signature
+from lab.config.signatures import find_signature
 from lab.errors import CheckpointError, LabError, closest
 from lab.registry import models as registry
 from lab.registry.allowed import allowed_packages
@@ -148,7 +150,7 @@ def _check_types(path: str, value: Any) -> None:
         signature = _signature_of(target) if isinstance(target, str) else None
         if signature is not None:
             known = {key: item for key, item in value.items() if key in signature.arguments}
-            check_arguments(path, known, signature, lambda _: "in the checkpoint")
+            check_arguments(Given(path, known, lambda _: "in the checkpoint"), signature)
     if isinstance(value, Mapping | list | tuple):
         for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
             _check_types(f"{path}.{key}", item)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -35,7 +35,7 @@ MEASURED = "_classes_measured"
 """What the number of classes that a mean is over is called: ``map_classes_measured``."""
 
 
-class Task(pl.LightningModule):
+class Task(pl.LightningModule, ABC):
     """Train and measure a network. All arguments are plain, so that a checkpoint stands alone.
 
     A subclass names its ``kind`` and ``protocol``, makes its metrics, and says what an evaluation batch adds to them.

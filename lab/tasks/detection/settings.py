@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from lab.config.kinds import Asks, EvalSettings, TaskSettings
-from lab.config.schemas import Positive
+from lab.config.schemas import WholeAbove0
 
 
 class DetectionEval(EvalSettings):
@@ -21,7 +21,7 @@ class DetectionAsks(Asks):
         image_size: the shorter side of images from files.
     """
 
-    image_size: Positive | None = None
+    image_size: WholeAbove0 | None = None
 
 
 SETTINGS = TaskSettings(DetectionEval, DetectionAsks, from_data=("num_classes",))

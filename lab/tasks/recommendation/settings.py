@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from lab.config.kinds import Asks, EvalSettings, TaskSettings
-from lab.config.schemas import Bool, Count, Float, Int, Positive, Text
+from lab.config.schemas import Bool, Float, Int, Text, WholeAbove0, WholeFrom0
 from lab.errors import closest
 
 
@@ -18,15 +18,15 @@ class RecommendationEval(EvalSettings):
     name: Literal["recommendation"]
     protocol: Literal["full", "sampled"]
     also: Literal["full", "sampled"] | None
-    ks: Annotated[list[Positive], Field(min_length=1)]
+    ks: Annotated[list[WholeAbove0], Field(min_length=1)]
     monitor: Text | None
     ties: Literal["standard", "conservative", "median"]
     exclude_seen: Bool
     exclude_train: Bool
     num_negatives: Annotated[Int, Field(gt=0, le=1_000_000)]
     distribution: Literal["uniform", "popularity"]
-    seed: Count
-    max_sequences: Positive | None
+    seed: WholeFrom0
+    max_sequences: WholeAbove0 | None
     top_k: Annotated[Int, Field(gt=0, le=1_000_000)]
 
     @property
@@ -66,8 +66,8 @@ class RecommendationAsks(Asks):
     """
 
     batching: Literal["sequences", "lanes"] | None = None
-    max_length: Positive | None = None
-    num_negatives: Count | None = None
+    max_length: WholeAbove0 | None = None
+    num_negatives: WholeFrom0 | None = None
     negative_alpha: Annotated[Float, Field(ge=0, le=1)] | None = None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from lab.config.kinds import Asks, EvalSettings, TaskSettings
-from lab.config.schemas import Bool, Positive
+from lab.config.schemas import Bool, WholeAbove0
 
 
 class SegmentationEval(EvalSettings):
@@ -25,7 +25,7 @@ class SegmentationAsks(Asks):
         segments: what is learnt from: one segment for each class, or for each object and region of stuff.
     """
 
-    image_size: Positive | None = None
+    image_size: WholeAbove0 | None = None
     segments: Literal["semantic", "panoptic"] | None = None
 
 

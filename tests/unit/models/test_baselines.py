@@ -184,15 +184,17 @@ def test_session_knn_where_nobody_is_near() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"similarity": "cosin"}, "similarity='cosin' is none of vector, cosine.*cosine"),
-        ({"weighting": "square"}, "weighting='square' is none of same, linear, div, log, quadratic"),
-        ({"score_weighting": "lin"}, "score_weighting='lin' is none of .*linear"),
+        ({"similarity": "cosin"}, "similarity='cosin': should be one of vector, cosine.*cosine"),
+        ({"weighting": "square"}, "weighting='square': should be one of same, linear, div, log, quadratic"),
+        ({"score_weighting": "lin"}, "score_weighting='lin': should be one of .*linear"),
         ({"neighbors": 9, "sample_size": 5}, r"1 <= neighbors \(9\) <= sample_size \(5\) does not hold"),
     ],
 )
 def test_refusals(arguments: dict[str, Any], message: str) -> None:
     """One line that names the key and what would be right."""
     with pytest.raises(ConfigError, match=message):
+        SessionKNN(num_items=3, num_sequences=3, num_events=3, **arguments)
+    with pytest.raises(ConfigError):  # by its annotations, as on the command line
         create_model("session_knn", num_items=3, num_sequences=3, num_events=3, **arguments)
 
 

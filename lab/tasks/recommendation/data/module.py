@@ -14,15 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lab.checking import check_choice
 from lab.data.datamodule import DataModule, LoadPlan
-from lab.errors import ConfigError, DataError
+from lab.errors import DataError
 from lab.ranges import Count, Draws, Positive, Probability, Seed
 from lab.structures import RecommendationSpec, Table
 from lab.tasks.recommendation.data.events import Columns, Events, Ints, read_events, translate
 from lab.tasks.recommendation.data.lanes import LaneBatches, LaneSchedule, LaneSteps, only
 from lab.tasks.recommendation.data.negatives import NegativeSampler
 from lab.tasks.recommendation.data.sequences import (
-    Place,
+    RowPlace,
     SequenceDataset,
     Sequences,
     all_windows,
@@ -93,10 +94,8 @@ class RecommendationDataModule(DataModule):
 
     def __post_init__(self) -> None:
         super().__init__(self.batch_size, self.num_workers, self.seed)
-        if self.batching not in ("sequences", "lanes"):
-            raise ConfigError(f"data.batching={self.batching!r} is unknown: give 'sequences' or 'lanes'")
-        if self.windows not in ("last", "all"):
-            raise ConfigError(f"data.windows={self.windows!r} is unknown: give 'last' or 'all'")
+        check_choice("data.batching", self.batching, ("sequences", "lanes"))
+        check_choice("data.windows", self.windows, ("last", "all"))
         self._rows_read: dict[str, dict[str, Any]] = {}
         self._lanes: tuple[tuple[int, int, int], LaneSteps] | None = None  # with rank, ranks and micro-batches
 
@@ -242,7 +241,7 @@ class RecommendationDataModule(DataModule):
 
     def collate(self, samples: Sequence[Any]) -> Any:
         """Put rows together into a batch; a step of lanes is one already."""
-        return gather(samples) if isinstance(samples[0], Place) else only(samples)
+        return gather(samples) if isinstance(samples[0], RowPlace) else only(samples)
 
     def build_inputs(self, paths: list[Path]) -> SequenceDataset:
         """Return the sequences of a file, unknown items left out; ``left_out`` counts them, ``noted`` what is odd."""
