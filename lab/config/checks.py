@@ -16,7 +16,7 @@ from lab.config.combinations import conflict
 from lab.config.compose import Composed, compose_config, options
 from lab.config.origins import find_file, read, shorten
 from lab.config.problems import first_problem
-from lab.config.schemas import Config
+from lab.config.schemas import ConfigSchema
 from lab.config.separators import normalize_separator
 from lab.config.words import word_key
 from lab.errors import ConfigError, closest
@@ -39,7 +39,7 @@ def check_config(composed: Composed) -> None:
         ConfigError: with the first thing that is wrong.
     """
     try:
-        typed = Config.model_validate(composed.config)
+        typed = ConfigSchema.model_validate(composed.config)
     except ValidationError as error:
         raise ConfigError(first_problem(error, composed)) from None
     composed.config = typed.model_dump(mode="json", by_alias=True, exclude_unset=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from lab.config.schemas import Config
+from lab.config.schemas import ConfigSchema
 from lab.errors import closest
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _literals(problem: ErrorDetails) -> list[str]:
 
 def _fields(keys: Sequence[str | int], config: Any) -> list[str]:
     """Return the names that the schemas have at a path of the config, those without a value too."""
-    models: list[type[BaseModel]] = [Config]
+    models: list[type[BaseModel]] = [ConfigSchema]
     for key in keys:
         config = config[key]
         if isinstance(key, str):

@@ -37,7 +37,8 @@ from lab.experiment.assembly import (
 from lab.experiment.planning import of_many, print_plan, settle_strategy
 from lab.experiment.start import where_to_start
 from lab.experiment.trainer import make_callbacks, make_trainer, make_wandb
-from lab.loggers.metrics_csv import MetricsCSV, read_metrics
+from lab.loggers.metrics_csv import MetricsCSV
+from lab.loggers.metrics_file import read_metrics
 from lab.loggers.undefined import with_nulls
 from lab.loggers.wandb_run import WandbRun
 from lab.registry.models import load_weights

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.loggers.metrics_csv import read_metrics
+from lab.loggers.metrics_file import read_metrics
 from tests.runs import ROOT, SMALL, Command, Runs, last_step, only_run, record, wait_for
 
 DDP = ("strategy=ddp", "trainer.devices=2")
