@@ -26,6 +26,7 @@ from lab.strategies import collectives
 from lab.strategies.build import IN_ONE_PROCESS, data_ranks, make_strategy
 from lab.strategies.environment import ManagedEnvironment
 from lab.system.ranks import Place
+from lab.system.registrations import import_package
 from lab.training.spec import task_spec
 from lab.training.task import Task, plain_spec
 
@@ -49,11 +50,9 @@ class Plan:
 
 def prepare(config: Mapping[str, Any]) -> None:
     """Seed, import the user's packages, quieten what others print."""
-    import importlib
-
     for name in config["extensions"]:
         try:
-            importlib.import_module(name)
+            import_package(name)
         except ModuleNotFoundError as error:
             raise ConfigError(f"extensions: {name} cannot be imported: {error}") from error
         allow_package(name)

@@ -22,6 +22,7 @@ from lab.config.definitions import Definition, Module, ancestors, decorators, fi
 from lab.config.definitions import registered_below as called_with
 from lab.config.sources import find_module, parse
 from lab.errors import ConfigError, closest
+from lab.system.registrations import make_table
 
 Thing = TypeVar("Thing", bound=Callable[..., Any])
 
@@ -53,8 +54,9 @@ _PLACES = {
 _SHORT = frozenset({"torch.nn", "torch.optim", "torchvision.transforms.v2"})
 _REGISTER = frozenset({"lab.registry.allowed.register", "lab.registry.models.register_model"})
 
-_packages = set(_PLACES)
-_registered: dict[str, Callable[..., Any]] = {}
+_packages: dict[str, None] = make_table(lambda package, _: package)
+_packages.update(dict.fromkeys(_PLACES))
+_registered: dict[str, Callable[..., Any]] = make_table(lambda path, _: path)
 _entry_functions: list[Callable[..., Any]] = []
 _sealed: ContextVar[bool] = ContextVar("sealed", default=False)
 
@@ -74,7 +76,7 @@ class NotAllowed(ConfigError):
 
 def allow_package(name: str) -> None:
     """Let targets name what a user's package ``name`` registers, and its classes of the allowed kinds."""
-    _packages.add(name.partition(".")[0])
+    _packages[name.partition(".")[0]] = None
 
 
 def allowed_packages() -> frozenset[str]:

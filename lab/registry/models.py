@@ -25,6 +25,7 @@ from lab.registry.allowed import allow_package, is_sealed, register, vouch
 from lab.registry.arguments import check_arguments
 from lab.registry.pretrained import LoadReport, WeightsSource, fetch, fetch_from_hub, load_pretrained, weights_dir
 from lab.system.files import is_there
+from lab.system.registrations import make_table
 
 if TYPE_CHECKING:
     from torch import nn
@@ -83,7 +84,7 @@ class ModelEntry:
         return f"{self.module} ({self.file}:{self.line})"
 
 
-_registered: dict[str, ModelEntry] = {}
+_registered: dict[str, ModelEntry] = make_table(lambda _, entry: str(entry.module))
 
 
 @functools.cache

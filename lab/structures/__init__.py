@@ -8,6 +8,7 @@ from lab.structures.common import DataSpec, ImageBatch, KeyedDataset, Movable, T
 from lab.structures.detection import (
     DetectionBatch,
     DetectionPredictions,
+    Detections,
     DetectionSample,
     DetectionTargets,
     DetectionTruth,
@@ -34,6 +35,7 @@ __all__ = [
     "DetectionSample",
     "DetectionTargets",
     "DetectionTruth",
+    "Detections",
     "Detector",
     "ImageBatch",
     "Instances",
