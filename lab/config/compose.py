@@ -18,6 +18,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lab.config import user_files
+from lab.config.aliases import renamed_words
 from lab.config.origins import config_dir, find_file, find_origin, groups, options, shorten
 from lab.config.refusals import explain
 from lab.config.spelling import spelled
@@ -62,7 +64,7 @@ def compose_config(overrides: Sequence[str], user_dirs: Iterable[str] = ()) -> C
     Raises:
         ConfigError: a group option or key is unknown, or a word cannot be parsed; one line.
     """
-    overrides = spelled(overrides)
+    overrides = renamed_words(spelled(overrides))
     folders = [config_dir(), *_existing(user_dirs)]
     typed = [parse_word(word) for word in overrides]
     words = [f"++{word.text}" if not word.sign and _OPEN.fullmatch(word.key) else word.text for word in typed]
@@ -72,7 +74,8 @@ def compose_config(overrides: Sequence[str], user_dirs: Iterable[str] = ()) -> C
         if word.shown.startswith("[") and word.key in groups(folders):
             raise ConfigError(f"{word.text}: one option is chosen of a group: {', '.join(options(word.key, folders))}")
     if len(folders) > 1:
-        joined = ",".join("'file://" + str(folder).replace("'", "\\'") + "'" for folder in folders[1:])
+        user_files.register()
+        joined = ",".join(f"'{user_files.SCHEME}://" + str(folder).replace("'", "\\'") + "'" for folder in folders[1:])
         words.append(f"hydra.searchpath=[{joined}]")
     choices: dict[str, str] = {}
     GlobalHydra.instance().clear()

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from lab.config.aliases import old_names
 from lab.config.words import parse_word
 from lab.errors import ConfigError
 
@@ -93,7 +94,8 @@ def _with_defaults(group: str, option: str, folders: Sequence[Path]) -> Iterator
 
 
 def _sets(content: Mapping[str, Any], key: str, group: str) -> bool:
-    names = [key] + ([key.split(".", 1)[1]] if key.startswith(f"{group}.") else [])
+    keys = [key, *old_names(key)]
+    names = keys + [each.split(".", 1)[1] for each in keys if each.startswith(f"{group}.")]
     return any(_has(content, name.split(".")) for name in names)
 
 

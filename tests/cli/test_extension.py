@@ -104,7 +104,11 @@ def test_a_package_outside_of_the_repository(tmp_path: Path) -> None:
     assert (folder / "checkpoints" / "best.ckpt" / "index.json").is_file()
     assert len((folder / "metrics.csv").read_text().splitlines()) >= 2
 
-    tested = run(tmp_path, "stage=test", f"ckpt={folder / 'checkpoints' / 'best.ckpt'}")
+    of_run = ("stage=test", f"ckpt={folder / 'checkpoints' / 'best.ckpt'}")
+    refused = run(tmp_path, *of_run)  # a run directory may be a stranger's
+    assert refused.returncode == 2
+    assert "add extensions=[my_pkg] if you trust them" in refused.stderr
+    tested = run(tmp_path, *of_run, "extensions=[my_pkg]")
     assert tested.returncode == 0, tested.stdout[-2000:] + tested.stderr[-4000:]
 
     (tmp_path / "my_pkg" / "network.py").write_text(NETWORK.replace("hidden: int = 8", "hidden: int = 6"))
