@@ -69,6 +69,12 @@ def run_name(config: Mapping[str, Any]) -> str:
     return f"{config['model']['name']}-{config['data']['name']}-{digest}"
 
 
+def stage_folder(config: Mapping[str, Any], home: Path) -> Path:
+    """Return where a stage that trains nothing writes: ``test-best`` in the run's directory ``home`` for instance."""
+    name = Path(config["ckpt"]).stem if config["ckpt"] else "pretrained"
+    return home / f"{config['stage']}-{name}"
+
+
 class RunDirectory:
     """The directory of one run; hold it with ``lock`` before anything is written.
 

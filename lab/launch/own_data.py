@@ -44,12 +44,29 @@ def take_own_data(composed: Composed, data: Any) -> None:
         if word.key.partition(".")[0] == "data":
             raise ConfigError(f"{word.text}: data is an object of your own, {name}: set it there")
     trainer = composed.config["trainer"]
-    if (trainer["devices"], trainer["num_nodes"]) not in ((1, 1), ("1", 1)) and composed.config["strategy"]["name"] != "dp":
+    if (trainer["devices"], trainer["num_nodes"]) not in ((1, 1), ("1", 1)) and composed.config["strategy"][
+        "name"
+    ] != "dp":
         raise ConfigError(
             f"trainer.devices={trainer['devices']} ({composed.origin('trainer.devices')}): its processes begin with a "
             f"config and cannot be handed an object, {name}; trainer.devices=1, or name its class in a YAML of data/"
         )
     composed.config["data"], composed.own_data = describe(data), True
+
+
+def check_alone(composed: Composed, count: int) -> None:
+    """Check that a job with a DataModule of the caller's own runs in one process, the caller's.
+
+    Raises:
+        ConfigError: it takes ``count``, more than one.
+    """
+    if count > 1:
+        name = composed.config["data"]["name"]
+        raise ConfigError(
+            f"trainer.devices={composed.config['trainer']['devices']} ({composed.origin('trainer.devices')}): worker "
+            f"processes cannot be handed an object, data={name}(...); set trainer.devices=1, or name its class in a "
+            "YAML of a folder data/ (docs/your-own-package.md)"
+        )
 
 
 def describe(data: Any) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from lab.config.words import word_key, word_values
 from lab.errors import ConfigError, RunError
-from lab.launch.jobs import Job, run_job
+from lab.launch.jobs import Job, processes, run_job
 from lab.launch.open_run import open_run
 from lab.launch.outcomes import exit_code
-from lab.launch.own_data import take_own_data
+from lab.launch.own_data import check_alone, take_own_data
 from lab.launch.scratch import use_own_folder
 from lab.run_directory import RunDirectory, run_name
 from lab.system.files import is_checkpoint
@@ -167,14 +167,15 @@ def prepare_job(
     if data is not None:
         take_own_data(composed, data)
     check_all(composed)
-    nodes = composed.config["trainer"]["num_nodes"]
+    nodes, devices = composed.config["trainer"]["num_nodes"], composed.config["trainer"]["devices"]
     if nodes > 1 and place is None:
         raise ConfigError(
             f"trainer.num_nodes={nodes} ({composed.origin('trainer.num_nodes')}): several machines are started from "
-            f"outside: torchrun --nnodes={nodes} --nproc_per_node={composed.config['trainer']['devices']} ... run.py on "
-            "each"
+            f"outside: torchrun --nnodes={nodes} --nproc_per_node={devices} ... run.py on each"
         )
     prepared = Prepared(words, folders, composed, home, data)
+    if data is not None:
+        check_alone(composed, processes(composed.config) * nodes)
     if machine:
         prepared.require_machine()
     return prepared

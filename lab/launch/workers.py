@@ -47,7 +47,7 @@ class Worker:
 
     @property
     def word(self) -> dict[str, Any] | None:
-        """What it left: ``kind`` (refused, failed, diverged or interrupted), ``text``, ``time`` and more of each kind."""
+        """What it left: ``kind`` (refused, failed, diverged or interrupted), ``text``, ``time`` and more."""
         try:
             word: dict[str, Any] = json.loads(self.error_file.read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -77,7 +78,7 @@ def train(strategy: Any = None, rank: int = 0, ranks: int = 1, **options: Any) -
     task = detection_task(**task_options)
     data = shapes(task, rank, ranks, accumulate=options["accumulate"], steps=options["steps"])
     if options.pop("own_totals", False):
-        data.plan.reduce = dict
+        data.plan = replace(data.plan, reduce=dict)
     return task, *fit(task, data, strategy, rank, ranks, **options)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lab.data.datamodule import DataModule
+from lab.data.datamodule import DataModule, LoadPlan
 from lab.errors import ConfigError, DataError
 from lab.ranges import Count, Draws, Positive, Probability, Seed
 from lab.structures import DataSpec, Table
@@ -96,6 +96,7 @@ class RecommendationDataModule(DataModule):
         self.batching, self.max_length, self.windows = batching, max_length, windows
         self.num_negatives, self.negative_alpha = num_negatives, negative_alpha
         self._rows_read: dict[str, dict[str, Any]] = {}
+        self._lanes: tuple[tuple[int, int, int], LaneSteps] | None = None  # with rank, ranks and micro-batches
 
     @abstractmethod
     def read(self) -> Splits:
@@ -179,7 +180,7 @@ class RecommendationDataModule(DataModule):
     def build(self, split: str) -> Any:
         """Return the dataset of a split."""
         if split == "train":
-            return self._lane_steps() if self.batching == "lanes" else self._train()
+            return self._lane_steps(self.plan) if self.batching == "lanes" else self._train()
         splits = self.splits
         if splits.held_out is not None:
             rows = last_queries(splits.train, splits.held_out, self.max_length, drop_last=int(split == "val"))
@@ -202,8 +203,15 @@ class RecommendationDataModule(DataModule):
             )
         return SequenceDataset(training, rows, owners, sampler, self.num_negatives)
 
-    def _lane_steps(self) -> LaneSteps:
-        training, plan = self._training, self.plan
+    def _lane_steps(self, plan: LoadPlan) -> LaneSteps:
+        """Return the steps of a plan's rank; those of another rank, if asked for before, are forgotten."""
+        place = (plan.rank, plan.world_size, plan.accumulate)
+        if self._lanes is None or self._lanes[0] != place:
+            self._lanes = place, self._build_lanes(plan)
+        return self._lanes[1]
+
+    def _build_lanes(self, plan: LoadPlan) -> LaneSteps:
+        training = self._training
         order = np.arange(len(training))  # sessions are numbered by the time of their first event
         schedule = LaneSchedule.of_sessions(training.offsets, training.items, order, self.batch_size)
         return LaneSteps(
@@ -217,22 +225,18 @@ class RecommendationDataModule(DataModule):
             plan.world_size,
         )
 
-    def _batches(self, max_steps: int) -> Any:
+    def _batches(self, plan: LoadPlan) -> Any:
         if self.batching == "sequences":
-            return super()._batches(max_steps)
-        data, plan = self.dataset("train"), self.plan
-        limit = plan.limit_train
+            return super()._batches(plan)
+        data, limit = self._lane_steps(plan), plan.limit_train
         if isinstance(limit, float):
             limit = max(1, int(len(data.schedule) * limit))
-        return LaneBatches(data, max_steps, plan.start_step, limit)
+        return LaneBatches(data, plan.max_steps, plan.start_step, limit)
 
     def dataset(self, split: str) -> Any:
         """Return the dataset of a split, built once; lanes are built for the plan's rank."""
         if split == "train" and self.batching == "lanes":
-            place = (self.plan.rank, self.plan.world_size, self.plan.accumulate)
-            if place != getattr(self, "_place", None):
-                self._datasets.pop("train", None)
-                self._place = place
+            return self._lane_steps(self.plan)
         return super().dataset(split)
 
     def collate(self, samples: Sequence[Any]) -> Any:

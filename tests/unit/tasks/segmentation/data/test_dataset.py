@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lab.data.datamodule import LoadPlan
 from lab.errors import ConfigError, DataError
 from lab.structures import NO_SEGMENT
 from lab.tasks.segmentation.data.coco_panoptic import PanopticDataModule, PanopticDataset
@@ -153,7 +154,7 @@ def test_samples_are_the_same_on_any_number_of_workers(tmp_path: Path) -> None:
         data = FolderDataModule(
             str(root), split, split, class_names="classes.txt", batch_size=2, num_workers=workers, image_size=16
         )
-        data.plan.max_steps = 4
+        data.plan = LoadPlan(max_steps=4)
         batches[workers] = list(data.train_dataloader())
     for one, other in zip(batches[0], batches[2], strict=True):
         assert torch.equal(one.images, other.images)
