@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     )
     from lab.errors import CheckpointError, ConfigError, DataError, Diverged, LabError, RegistryError, RunError
     from lab.registry.build import build
-    from lab.registry.models import create_model, list_models
+    from lab.registry.create import create_model
+    from lab.registry.models import list_models
     from lab.tasks.recommendation.recommender import load_recommender
 
 __all__ = [
@@ -61,7 +62,8 @@ __version__ = "0.1.0"
 _MODULES = {
     "lab.errors": ("CheckpointError", "ConfigError", "DataError", "Diverged", "LabError", "RegistryError", "RunError"),
     "lab.registry.build": ("build",),
-    "lab.registry.models": ("create_model", "list_models"),
+    "lab.registry.create": ("create_model",),
+    "lab.registry.models": ("list_models",),
     "lab.tasks.recommendation.recommender": ("load_recommender",),
 }
 """Where names stand that are not in ``lab.api``."""

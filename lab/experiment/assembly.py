@@ -20,7 +20,7 @@ from lab.data.datamodule import DataModule, LoadPlan
 from lab.errors import ConfigError
 from lab.registry.allowed import allow_package
 from lab.registry.build import build, made_classes
-from lab.registry.models import find_weights, load_weights
+from lab.registry.create import find_weights, load_weights
 from lab.registry.pretrained import WeightsSource
 from lab.strategies import collectives
 from lab.strategies.build import IN_ONE_PROCESS, data_ranks, make_strategy
@@ -180,7 +180,10 @@ def ranks(config: Mapping[str, Any], place: Place, store: Any = None) -> Iterato
     """
     name = config["strategy"]["name"]
     if name in IN_ONE_PROCESS or (name == "auto" and place.world_size == 1):
-        yield
+        try:
+            yield
+        finally:
+            collectives.end_alone()
         return
     with collectives.process_group(place, on_gpu(config), store):
         yield

@@ -15,7 +15,7 @@ from lab.experiment.context import FitContext
 from lab.experiment.planning import Subject, settle_strategy
 from lab.experiment.start import where_to_start
 from lab.experiment.trainer import describe_device, make_fit_trainer
-from lab.registry.models import load_weights
+from lab.registry.create import load_weights
 from lab.strategies import collectives
 from lab.strategies.batch_norm import synchronize_batch_norm
 from lab.training.task import Task

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.config.origins import one_line
 from lab.config.words import parse_word, word_key
 from lab.errors import ConfigError, Diverged, LabError
 from lab.launch.outcomes import RanksFailed, exit_code, say
@@ -23,7 +22,7 @@ from lab.run_record import read_record
 from lab.system.files import replacing
 from lab.system.signals import SignalWatch
 from lab.system.storage import explain
-from lab.text import printable
+from lab.text import one_line, printable
 
 
 @dataclass
