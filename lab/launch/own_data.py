@@ -33,7 +33,7 @@ def take_own_data(composed: Composed, data: Any) -> None:
     """Describe a DataModule of the caller's own in the place of the config's ``data``.
 
     Raises:
-        ConfigError: it is none of lab's, words set keys of ``data`` beside it, or the job takes several processes.
+        ConfigError: it is none of lab's, or words set keys of ``data`` beside it.
     """
     from lab.data.datamodule import DataModule
 
@@ -43,22 +43,19 @@ def take_own_data(composed: Composed, data: Any) -> None:
     for word in map(parse_word, composed.overrides):
         if word.key.partition(".")[0] == "data":
             raise ConfigError(f"{word.text}: data is an object of your own, {name}: set it there")
-    trainer = composed.config["trainer"]
-    if (trainer["devices"], trainer["num_nodes"]) not in ((1, 1), ("1", 1)) and composed.config["strategy"][
-        "name"
-    ] != "dp":
-        raise ConfigError(
-            f"trainer.devices={trainer['devices']} ({composed.origin('trainer.devices')}): its processes begin with a "
-            f"config and cannot be handed an object, {name}; trainer.devices=1, or name its class in a YAML of data/"
-        )
     composed.config["data"], composed.own_data = describe(data), True
 
 
-def check_alone(composed: Composed, count: int) -> None:
-    """Check that a job with a DataModule of the caller's own runs in one process, the caller's.
+def identify_own_data(composed: Composed, data: Any, count: int) -> None:
+    """Add the fingerprint of its content to the description, once the config is known to be sound.
+
+    Args:
+        composed: the config.
+        data: the object.
+        count: processes of the job.
 
     Raises:
-        ConfigError: it takes ``count``, more than one.
+        ConfigError: they are several: an object lives in the caller's.
     """
     if count > 1:
         name = composed.config["data"]["name"]
@@ -67,10 +64,11 @@ def check_alone(composed: Composed, count: int) -> None:
             f"processes cannot be handed an object, data={name}(...); set trainer.devices=1, or name its class in a "
             "YAML of a folder data/ (docs/your-own-package.md)"
         )
+    composed.config["data"]["fingerprint"] = data.fingerprint()
 
 
 def describe(data: Any) -> dict[str, Any]:
-    """Return the node ``data`` of a DataModule."""
+    """Return the node ``data`` of a DataModule, without the fingerprint of its content."""
     from lightning.pytorch import LightningDataModule  # the object is one: it is imported already
 
     kind = type(data)
@@ -82,7 +80,6 @@ def describe(data: Any) -> dict[str, Any]:
         "tasks": [data.task],
         **{key: getattr(data, key) for key in _KEYS},
         "arguments": {key: value for key, value in plain.items() if value is not _OTHER},
-        "fingerprint": data.fingerprint(),
     }
 
 

@@ -14,7 +14,7 @@ from lab.errors import ConfigError, RunError
 from lab.launch.jobs import Job, processes, run_job
 from lab.launch.open_run import open_run
 from lab.launch.outcomes import exit_code
-from lab.launch.own_data import check_alone, take_own_data
+from lab.launch.own_data import identify_own_data, take_own_data
 from lab.launch.scratch import use_own_folder
 from lab.run_directory import RunDirectory, run_name
 from lab.system.files import is_checkpoint
@@ -175,7 +175,7 @@ def prepare_job(
         )
     prepared = Prepared(words, folders, composed, home, data)
     if data is not None:
-        check_alone(composed, processes(composed.config) * nodes)
+        identify_own_data(composed, data, processes(composed.config) * nodes)
     if machine:
         prepared.require_machine()
     return prepared
