@@ -165,13 +165,16 @@ def find_machine(config: Mapping[str, Any], place: Place, held: int = 0) -> Mach
 
 def describe(config: Mapping[str, Any], task: Task, training: bool) -> Workload:
     """Return a training's workload, its activations not counted yet."""
-    from lab.strategies.sharding import parallel_module, units
+    from lab.registry.parallel import splitting_of
+    from lab.strategies.sharding import units
+    from lab.structures.parallel import TensorSplitting
 
     net, precision, optimizer = task.net, config["trainer"]["precision"], config["optimizer"]
     inner_last = list(enumerate(units(net)))[::-1]
     numbers = {id(p): number for number, unit in inner_last for p in unit.parameters()}
-    plan = getattr(parallel_module(net), "tensor_plan", None)
-    split = tuple(f"{name}." for name in plan(net)) if plan and config["strategy"]["name"] == "tensor_parallel" else ()
+    splitting = splitting_of(net) if config["strategy"]["name"] == "tensor_parallel" else None
+    plan = splitting.tensor_plan(net) if isinstance(splitting, TensorSplitting) else {}
+    split = tuple(f"{name}." for name in plan)
     element = BYTES.get(precision, 4)
     adam = optimizer["name"] in ("adam", "adamw")
     decays = optimizer["weight_decay"] > 0

@@ -14,9 +14,10 @@ from torch.distributed.tensor import DTensor
 
 from lab.callbacks.ema import EMA
 from lab.errors import ConfigError
+from lab.registry.parallel import splitting_of
 from lab.strategies.ddp import DDP
 from lab.strategies.fsdp import FSDPStrategy
-from lab.strategies.sharding import check_shapes, mixed_precision, parallel_module, units
+from lab.strategies.sharding import check_shapes, mixed_precision, units
 from lab.tasks.detection.task import DetectionTask
 from tests.dist.plain import detection_task, distance, fit, make_trainer, shapes, weights, worst_loss
 from tests.dist.vit.network import ViT
@@ -324,5 +325,5 @@ def test_units_of_architectures() -> None:
     body = resnet.backbone[0].body
     stages = {body.layer1, body.layer2, body.layer3, body.layer4}
     assert set(units(resnet)) == {*stages, *resnet.transformer.encoder.layers, resnet.transformer.decoder}
-    assert parallel_module(nn.Linear(1, 1)) is None
+    assert splitting_of(nn.Linear(1, 1)) is None
     assert units(nn.Sequential(nn.Linear(1, 1))) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -59,8 +59,11 @@ class Splits:
     steps: Table = field(default_factory=list)
 
 
+@dataclass(eq=False)
 class RecommendationDataModule(DataModule):
-    """Base of recommendation data: a subclass gives ``read()``, which returns ``Splits``.
+    """Base of recommendation data: a subclass gives ``read()``, which returns ``Splits``, and ``read_inputs()``.
+
+    It is a dataclass, as those that derive from it are: an argument stands once, in the class that reads it.
 
     Args:
         batch_size: the global batch: sequences, or lanes.
@@ -77,24 +80,22 @@ class RecommendationDataModule(DataModule):
 
     task = "recommendation"
 
-    def __init__(
-        self,
-        batch_size: Positive,
-        num_workers: Count,
-        seed: Seed,
-        batching: Batching,
-        max_length: Positive | None,
-        num_negatives: Draws,
-        negative_alpha: Probability,
-        windows: Windows = "last",
-    ) -> None:
-        super().__init__(batch_size, num_workers, seed)
-        if batching not in ("sequences", "lanes"):
-            raise ConfigError(f"data.batching={batching!r} is unknown: give 'sequences' or 'lanes'")
-        if windows not in ("last", "all"):
-            raise ConfigError(f"data.windows={windows!r} is unknown: give 'last' or 'all'")
-        self.batching, self.max_length, self.windows = batching, max_length, windows
-        self.num_negatives, self.negative_alpha = num_negatives, negative_alpha
+    _: KW_ONLY
+    batch_size: Positive = 64
+    num_workers: Count = 0
+    seed: Seed = 0
+    batching: Batching = "sequences"
+    max_length: Positive | None = None
+    num_negatives: Draws = 0
+    negative_alpha: Probability = 0.0
+    windows: Windows = "last"
+
+    def __post_init__(self) -> None:
+        super().__init__(self.batch_size, self.num_workers, self.seed)
+        if self.batching not in ("sequences", "lanes"):
+            raise ConfigError(f"data.batching={self.batching!r} is unknown: give 'sequences' or 'lanes'")
+        if self.windows not in ("last", "all"):
+            raise ConfigError(f"data.windows={self.windows!r} is unknown: give 'last' or 'all'")
         self._rows_read: dict[str, dict[str, Any]] = {}
         self._lanes: tuple[tuple[int, int, int], LaneSteps] | None = None  # with rank, ranks and micro-batches
 
