@@ -166,7 +166,7 @@ def prepare_job(
         _refuse_foreign_packages(composed.config["extensions"], home, words, overrides, user_dirs)
     if data is not None:
         take_own_data(composed, data)
-    check_all(composed)
+    check_all(composed, machine=False)
     nodes, devices = composed.config["trainer"]["num_nodes"], composed.config["trainer"]["devices"]
     if nodes > 1 and place is None:
         raise ConfigError(

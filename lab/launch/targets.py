@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lab.config.checks import DATA_METADATA, check_config
+from lab.config.checks import DATA_METADATA, check_config, check_machine
 from lab.config.compose import Composed
 from lab.config.signatures import check_arguments, find_signature
 from lab.config.sources import find_module, mistake_in
@@ -26,14 +26,16 @@ FROM_DATA = ("num_classes", "num_items", "num_sequences", "num_events", "item_co
 _OF_CREATE_MODEL = frozenset({"pretrained", "features_only", "out_indices", "weights_dir", "strict"})
 
 
-def check_all(composed: Composed) -> None:
-    """Check everything that can be told without torch and without a look at files: the config and its targets.
+def check_all(composed: Composed, machine: bool = True) -> None:
+    """Check everything that can be told without torch: the config, its targets and, unless not ``machine``, files.
 
     Raises:
         LabError: the first thing that is wrong; ``composed.config`` has the types of the schemas otherwise.
     """
     check_config(composed)
     check_targets(composed)
+    if machine:
+        check_machine(composed)
 
 
 def check_targets(composed: Composed) -> None:
