@@ -228,6 +228,15 @@ def test_a_call_from_another_thread(tmp_path: Path) -> None:
     assert found[0].state == "finished"
 
 
+def test_several_devices_take_worker_processes(tmp_path: Path) -> None:
+    words = ("trainer.devices=2", "strategy=ddp", "trainer.max_steps=1")
+    run = lab.fit(*WORDS, *words, paths={"runs_dir": tmp_path})
+    assert (run.state, run.record["world_size"]) == ("finished", 2)
+    before = (run.path / "run.json").read_bytes()
+    assert lab.fit(*WORDS, *words, paths={"runs_dir": tmp_path}).path == run.path
+    assert (run.path / "run.json").read_bytes() == before
+
+
 def test_under_a_launcher_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
