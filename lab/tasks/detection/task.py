@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from lab.errors import ConfigError
 from lab.ops.images import normalize_images
-from lab.structures import DetectionBatch, DetectionPredictions, Detector
+from lab.structures import DetectionBatch, DetectionPredictions, Detector, Term
 from lab.tasks.detection.data.collate import collate_detection
 from lab.tasks.detection.data.files import ImageFolder
 from lab.tasks.detection.data.transforms import DetectionTransform
@@ -77,9 +78,9 @@ class DetectionTask(Task):
         named = [item for image in found for item in image.to("cpu").named(self.class_names)]
         return named if several else named[0]
 
-    def dry_run(self, batch: DetectionBatch) -> str:
+    def describe_pass(self, batch: DetectionBatch, outputs: Any, terms: Mapping[str, Term] | None) -> str:
         """Return the shapes of images and boxes."""
-        predictions = self.net.predict(self(batch), batch.original_sizes)
+        predictions = self.net.predict(outputs, batch.original_sizes)
         return f"images {tuple(batch.images.shape)} -> boxes {tuple(predictions.boxes.shape)}"
 
     def _metric(self, split: str) -> DetectionMAP:

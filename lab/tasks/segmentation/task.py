@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lab.errors import ConfigError
 from lab.ops.images import normalize_images
-from lab.structures import Instances, MaskSegmenter, SegmentationBatch, Segmenter, Segments, Table
+from lab.structures import Instances, MaskSegmenter, SegmentationBatch, Segmenter, Segments, Table, Term
 from lab.tasks.segmentation.data.collate import collate_segmentation
 from lab.tasks.segmentation.data.files import SegmentationFolder
 from lab.tasks.segmentation.data.transforms import SegmentationTransform
@@ -180,9 +180,8 @@ class SegmentationTask(Task):
         found, several = predict_images(self, inputs, batch_size, dataset, collate_segmentation)
         return found if several else found[0]
 
-    def dry_run(self, batch: SegmentationBatch) -> str:
+    def describe_pass(self, batch: SegmentationBatch, outputs: Any, terms: Mapping[str, Term] | None) -> str:
         """Return the shapes of images and the network's outputs."""
-        outputs = self(batch)
         shapes = [
             f"{name} {tuple(value.shape)}"
             for name in ("class_logits", "mask_logits", "logits")
