@@ -16,24 +16,17 @@ training is a ``KeyboardInterrupt`` after the step that it came in; repeating th
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from copy import deepcopy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab.config.frozen import FrozenConfig
-from lab.config.words import word_key, words_of
+from lab.config.words import words_of
 from lab.errors import CheckpointError, ConfigError
-from lab.launch.prepare import Prepared, check_words, prepare_job
+from lab.launch.calls import Config, Folders, called, is_plain, prepare_call, require_stage, run_call
 from lab.launch.untouched import untouched
-from lab.report.runs import Evaluation, Run, Runs, list_runs, read_run
+from lab.report.evaluations import Evaluation
+from lab.report.runs import Run, Runs, list_runs, read_run
 from lab.run_directory import stage_folder
-from lab.system.ranks import external_place
-from lab.system.signals import Interrupted, SignalWatch
 
 if TYPE_CHECKING:
     from lab.data.datamodule import DataModule
@@ -57,35 +50,6 @@ __all__ = [
     "validate",
 ]
 
-Folders = str | Path | Iterable[str | Path]
-"""One folder or several."""
-
-
-class Config(FrozenConfig):
-    """A composed config: read as ``config.optimizer.lr`` or ``config["optimizer.lr"]``, printed as YAML, never changed.
-
-    ``lab.compose(config, "optimizer.lr=1e-4")`` makes another one of it.
-    """
-
-    __slots__ = ("_job",)
-    _job: Prepared
-
-    @classmethod
-    def _of(cls, job: Prepared) -> Config:
-        config = cls(job.config)
-        object.__setattr__(config, "_job", job)
-        return config
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The words that it was composed of, those of the run that ``ckpt`` or ``resume`` names included."""
-        return tuple(self._job.words)
-
-    @property
-    def run_path(self) -> Path:
-        """The directory that a fit of it works in."""
-        return self._job.path
-
 
 def compose(*words: str | Config, config_dir: Folders = (), **values: Any) -> Config:
     """Compose and check a config, as the command line does before it begins; torch is not imported.
@@ -101,7 +65,7 @@ def compose(*words: str | Config, config_dir: Folders = (), **values: Any) -> Co
         ConfigError: a word, a key or a combination is wrong.
     """
     with untouched():
-        return Config._of(_prepare(words, values, config_dir, machine=False))
+        return Config.of_job(prepare_call(words, values, config_dir, machine=False))
 
 
 def fit(
@@ -128,12 +92,12 @@ def fit(
         KeyboardInterrupt: Ctrl-C or SIGTERM, at the next optimizer step; the run goes on by repeating the call.
         RanksFailed: a worker process has failed.
     """
-    with _called():
-        job = _prepare(words, _with_data(values, data), config_dir, data)
+    with called():
+        job = prepare_call(words, _with_data(values, data), config_dir, data)
         if job.config["check"]:
             raise ConfigError("check=true trains nothing and leaves no run: call lab.check")
-        _require_stage(job, "fit")
-        path = _run(job, "fit", words, values)
+        require_stage(job, "fit")
+        path = run_call(job, "fit", words, values)
     return read_run(path)
 
 
@@ -154,9 +118,9 @@ def check(
     Raises:
         LabError: the first thing that is wrong.
     """
-    with _called():
-        job = _prepare((*words, "check=true"), _with_data(values, data), config_dir, data)
-        _run(job, "check", words, values)
+    with called():
+        job = prepare_call((*words, "check=true"), _with_data(values, data), config_dir, data)
+        run_call(job, "check", words, values)
 
 
 def test(
@@ -221,10 +185,10 @@ def predict(
     """
     if not isinstance(input, str | Path):
         raise ConfigError(f"input is a {type(input).__name__}, no file or folder: lab.load(ckpt).predict takes it")
-    with _called():
+    with called():
         given = (*_of_ckpt(ckpt), *words_of({"stage": "predict", "input": str(input)}), *words)
-        job = _prepare(given, _with_data(values, data), config_dir, data)
-        _run(job, "predict", given, values)
+        job = prepare_call(given, _with_data(values, data), config_dir, data)
+        run_call(job, "predict", given, values)
         return stage_folder(job.config, job.path)
 
 
@@ -284,10 +248,10 @@ def _evaluate(
     config_dir: Folders,
     values: Mapping[str, Any],
 ) -> Evaluation:
-    with _called():
+    with called():
         given = (*_of_ckpt(ckpt), f"stage={stage}", *words)
-        job = _prepare(given, _with_data(values, data), config_dir, data)
-        _run(job, stage, given, values)
+        job = prepare_call(given, _with_data(values, data), config_dir, data)
+        run_call(job, stage, given, values)
         return Evaluation(stage_folder(job.config, job.path))
 
 
@@ -307,77 +271,4 @@ def _checkpoint(ckpt: str | Path | Run) -> Path:
 
 def _with_data(values: Mapping[str, Any], data: Any) -> dict[str, Any]:
     """Return keywords with what ``data`` is, unless it is an object."""
-    return {**values, **({"data": data} if _is_plain(data) and data is not None else {})}
-
-
-def _is_plain(data: Any) -> bool:
-    return data is None or isinstance(data, str | Mapping)
-
-
-def _prepare(
-    words: Sequence[str | Config],
-    values: Mapping[str, Any],
-    config_dir: Folders,
-    data: Any = None,
-    machine: bool = True,
-) -> Prepared:
-    """Compose and check a job; a config alone is taken as it was composed."""
-    own = None if _is_plain(data) else data
-    folders = [config_dir] if isinstance(config_dir, str | Path) else list(config_dir)
-    if len(words) == 1 and isinstance(words[0], Config) and not values and not folders and own is None:
-        job = deepcopy(words[0]._job)
-        if machine:
-            job.require_machine()
-        return job
-    given: list[str] = []
-    dirs: list[str] = []
-    for word in words:
-        if isinstance(word, Config):
-            given += word.words
-            dirs += word._job.user_dirs
-        elif isinstance(word, str):
-            given.append(word)
-        else:
-            raise ConfigError(f"{word!r}: give words such as 'model=detr', or a config of lab.compose")
-    given += words_of(values)
-    check_words(given)
-    last = {word_key(word): number for number, word in enumerate(given)}
-    chosen = [word for number, word in enumerate(given) if last[word_key(word)] == number]
-    dirs += [str(folder) for folder in folders if str(folder) not in dirs]
-    return prepare_job(chosen, dirs, machine=machine, data=own)
-
-
-def _require_stage(job: Prepared, stage: str) -> None:
-    if job.config["stage"] != stage:
-        raise ConfigError(f"stage={job.config['stage']}: call lab.{job.config['stage']}")
-
-
-def _run(job: Prepared, name: str, words: Sequence[str | Config], values: Mapping[str, Any]) -> Path:
-    place = external_place(os.environ)
-    if place is not None:
-        raise ConfigError(
-            f"lab.{name} under {place.launcher}: each of its processes would run the whole job; use the command line "
-            "there, or call lab without it: trainer.devices=N starts the ranks"
-        )
-    given = [word for item in words for word in (item.words if isinstance(item, Config) else (item,))]
-    job.command = f"lab.{name}({', '.join(map(repr, [*given, *words_of(values)]))})"
-    return Path(job.run(here=True).path)
-
-
-@contextmanager
-def _called() -> Iterator[None]:
-    """Within this context signals end a training at its next step; at its end the process is as it was before."""
-    ended: Interrupted | None = None
-    with untouched():
-        try:
-            with SignalWatch():
-                yield
-        except Interrupted as interrupted:
-            ended = interrupted
-        except SystemExit as error:
-            raise RuntimeError(f"something in the job has asked for the end of the process: {error.code!r}") from error
-    if ended is None:
-        return
-    if ended.signum == signal.SIGTERM and threading.current_thread() is threading.main_thread():
-        signal.raise_signal(signal.SIGTERM)  # to whoever handles it, or to the end of the process
-    raise KeyboardInterrupt(f"{ended}; repeat the call to continue")
+    return {**values, **({"data": data} if is_plain(data) and data is not None else {})}

@@ -5,9 +5,7 @@ Unfinished and damaged runs are read too: what can be read is there, and ``probl
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 from lab.config.frozen import FrozenConfig
 from lab.errors import RunError, closest
 from lab.loggers.metrics_file import FILE_NAME, LEADING, read_table
+from lab.report.evaluations import Evaluation, as_lines, as_numbers, pictures_in, tables_in
 from lab.run_directory import RunDirectory
 from lab.system.files import is_checkpoint
 from lab.text import printable
@@ -24,55 +23,6 @@ if TYPE_CHECKING:
 
 _OF_A_RUN = ("run.json", "config.yaml", FILE_NAME, "checkpoints")
 """What makes a folder a run's directory; one of them is enough."""
-
-
-class Evaluation:
-    """What ``stage=test`` or ``stage=validate`` has written into a folder of its own beside a fit's result.
-
-    Args:
-        path: the folder, ``test-best`` of a run for instance.
-
-    Attributes:
-        path: the folder.
-        record: the content of ``result.json``.
-
-    Raises:
-        RunError: there is no ``result.json``, or it cannot be read.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        file = self.path / "result.json"
-        try:
-            record = json.loads(file.read_bytes().decode("utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise RunError(f"{file} cannot be read ({error})") from error
-        if not isinstance(record, dict) or not isinstance(record.get("result"), dict):
-            raise RunError(f"{file} is no result of an evaluation")
-        self.record: dict[str, Any] = record
-
-    @property
-    def result(self) -> dict[str, float]:
-        """The metrics, named ``test/...`` or ``val/...``; NaN where nothing defines one."""
-        return _numbers(self.record["result"])
-
-    @property
-    def protocol(self) -> str:
-        """How the metrics were taken, where their names do not say it."""
-        return str(self.record.get("protocol", ""))
-
-    @property
-    def tables(self) -> dict[str, pd.DataFrame]:
-        """The tables of the evaluation, by name."""
-        return _tables(self.path)
-
-    @property
-    def pictures(self) -> list[Path]:
-        """The pictures that were drawn."""
-        return _pictures(self.path)
-
-    def __repr__(self) -> str:
-        return "\n".join([f"Evaluation {printable(self.path)}", *_lines(self.result)])
 
 
 class Run:
@@ -112,7 +62,7 @@ class Run:
     @property
     def result(self) -> dict[str, float]:
         """``val/...`` and ``test/...`` of best.ckpt; NaN where nothing defines a metric; empty before the end."""
-        return _numbers(self.record.get("result", {}))
+        return as_numbers(self.record.get("result", {}))
 
     @property
     def steps(self) -> int:
@@ -158,12 +108,12 @@ class Run:
     @property
     def pictures(self) -> list[Path]:
         """The pictures of the test at the end."""
-        return _pictures(self.path)
+        return pictures_in(self.path)
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
         """The tables of the test at the end, by name."""
-        return _tables(self.path)
+        return tables_in(self.path)
 
     @property
     def evaluations(self) -> dict[str, Evaluation]:
@@ -223,7 +173,7 @@ class Run:
         return "" if self.state in ("running", "interrupted", "failed") else f"{FILE_NAME} is missing"
 
     def __repr__(self) -> str:
-        lines = [f"Run {printable(self.path)} ({self.state}, {self.steps} steps)", *_lines(self.result)]
+        lines = [f"Run {printable(self.path)} ({self.state}, {self.steps} steps)", *as_lines(self.result)]
         return "\n".join([*lines, *(f"  problem: {printable(problem)}" for problem in self.problems)])
 
 
@@ -310,21 +260,3 @@ def _row(run: Run) -> dict[str, Any]:
         "started": run.record.get("started"),
         **{key: value for key, value in run.result.items() if "per_class" not in key},
     }
-
-
-def _numbers(result: Mapping[str, Any]) -> dict[str, float]:
-    return {key: math.nan if value is None else float(value) for key, value in result.items()}
-
-
-def _lines(result: Mapping[str, float]) -> list[str]:
-    return [f"  {printable(key)}: {value:.4f}" for key, value in result.items() if "per_class" not in key]
-
-
-def _pictures(folder: Path) -> list[Path]:
-    return sorted((folder / "pictures").glob("*.png"))
-
-
-def _tables(folder: Path) -> dict[str, pd.DataFrame]:
-    import pandas as pd
-
-    return {file.stem: pd.read_csv(file) for file in sorted((folder / "tables").glob("*.csv"))}

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from lab.errors import RunError
-from lab.report.runs import Evaluation, list_runs, read_run
+from lab.report.evaluations import Evaluation
+from lab.report.runs import list_runs, read_run
 
 RECORD = {
     "name": "a-b-1",
