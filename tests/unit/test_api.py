@@ -97,6 +97,25 @@ def test_refusals_are_those_of_the_command_line(capsys: pytest.CaptureFixture[st
         lab.compose(3)  # type: ignore[arg-type]
 
 
+def test_groups_and_recipes_of_the_caller_s_own(tmp_path: Path) -> None:
+    (tmp_path / "optimizer").mkdir()
+    (tmp_path / "optimizer" / "mine.yaml").write_text("defaults:\n  - adamw\n  - _self_\n\nlr: 0.125\n")
+    for folders in (tmp_path, str(tmp_path), [tmp_path]):
+        config = lab.compose("optimizer=mine", "scheduler=constant", config_dir=folders)
+        assert config.optimizer.lr == 0.125
+    assert lab.compose(config, "seed=2").optimizer.lr == 0.125
+    with pytest.raises(ConfigError, match="no such folder"):
+        lab.compose(config_dir=tmp_path / "none")
+
+
+def test_a_check_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = lab.compose(*WORDS, **SHORT, paths={"runs_dir": tmp_path / "runs"})
+    lab.check(config)
+    lab.check(*NO_DATA, data=OwnData())
+    assert capsys.readouterr().out.count("check passed: nothing was trained") == 2
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_fit_returns_its_run_and_a_finished_one_at_once(fitted: lab.Run) -> None:
     assert (fitted.state, fitted.steps, fitted.problems) == ("finished", 3, ())
     assert set(fitted.checkpoints) >= {"best", "last"}
