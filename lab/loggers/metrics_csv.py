@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers.logger import Logger
 
-from lab.loggers.metrics_file import FILE_NAME, LEADING, Row, Value, read_metrics, read_table
+from lab.loggers.metrics_file import FILE_NAME, LEADING, MetricsRow, Value, read_metrics, read_table
 from lab.loggers.undefined import with_nulls
 from lab.system.files import replacing
 
@@ -40,7 +40,7 @@ class MetricsCSV(Logger):
         self._file: TextIO | None = None
         self._columns: list[str] = []
         self._last_step = -1  # the highest step on disk
-        self._pending: Row = {}  # the row of the current step, not on disk yet
+        self._pending: MetricsRow = {}  # the row of the current step, not on disk yet
 
     @property
     def name(self) -> str:
@@ -141,14 +141,14 @@ class MetricsCSV(Logger):
         self._file.flush()  # to the kernel, so that a reader sees whole rows and a SIGKILL loses none
         self._last_step = _step_of(row)
 
-    def _amend(self, step: int, values: Row) -> None:
+    def _amend(self, step: int, values: MetricsRow) -> None:
         rows = {_step_of(row): row for row in read_metrics(self.path)}
         rows[step] = {"step": step, **rows.get(step, {}), **values}
         pending, self._pending = self._pending, {}
         self._rewrite([rows[key] for key in sorted(rows)])
         self._pending = pending
 
-    def _rewrite(self, rows: list[Row]) -> None:
+    def _rewrite(self, rows: list[MetricsRow]) -> None:
         """Replace the file as a whole: a kill leaves either the old or the new one."""
         if not self._columns:
             self.path.parent.mkdir(parents=True, exist_ok=True)  # later on: a directory that was moved stays away
@@ -169,7 +169,7 @@ def _column(name: str) -> str:
     return " ".join(name.splitlines())
 
 
-def _step_of(row: Row) -> int:
+def _step_of(row: MetricsRow) -> int:
     step = row["step"]
     assert isinstance(step, int)
     return step

@@ -13,10 +13,10 @@ LEADING = ("step", "epoch")
 _MEND = "mend it, or move it away: the training goes on from its checkpoint without those rows"
 
 Value = float | int | None
-Row = dict[str, Value]
+MetricsRow = dict[str, Value]
 
 
-def read_metrics(path: str | Path) -> list[Row]:
+def read_metrics(path: str | Path) -> list[MetricsRow]:
     """Read a ``metrics.csv``, or the one of a run directory, without a last line that a kill has torn.
 
     Args:
@@ -33,7 +33,7 @@ def read_metrics(path: str | Path) -> list[Row]:
     return read_table(path / FILE_NAME if path.is_dir() and path.name != FILE_NAME else path)[1]
 
 
-def read_table(path: Path) -> tuple[list[str], list[Row], bool]:
+def read_table(path: Path) -> tuple[list[str], list[MetricsRow], bool]:
     """Return columns, rows, and whether the end of the file is damaged and was left out: see ``read_metrics``."""
     try:
         data = path.read_bytes()
@@ -54,7 +54,7 @@ def read_table(path: Path) -> tuple[list[str], list[Row], bool]:
     columns = lines[0]
     if columns[:1] != ["step"]:
         raise RunError(f"{path} is no metrics file: its first column is {str(columns[:1])[:80]}, not 'step': {_MEND}")
-    rows: list[Row] = []
+    rows: list[MetricsRow] = []
     for number, line in enumerate(lines[1:], start=2):
         try:
             if len(line) != len(columns):

@@ -12,7 +12,20 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from lab.structures.common import ImageBatch, Movable, OutputsT, Term, split_packed
+from lab.structures.common import ClassSpec, ImageBatch, Movable, OutputsT, Term, split_packed
+
+
+@dataclass(frozen=True)
+class DetectionSpec(ClassSpec):
+    """What data for detection tells: the classes of its boxes.
+
+    Attributes:
+        resize: (shorter side, longest side) of images in evaluation where ``input_shape`` leaves their size open, 0
+            for no limit; (0, 0): they stay as they are. Empty: not known.
+    """
+
+    task: str = "detection"
+    resize: tuple[int, ...] = ()
 
 
 @dataclass

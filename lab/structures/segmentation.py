@@ -11,10 +11,25 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from lab.structures.common import ImageBatch, Movable, OutputsT, Term, split_packed
+from lab.structures.common import ClassSpec, ImageBatch, Movable, OutputsT, Term, split_packed
 
 NO_SEGMENT = -1
 """In a map of segments: a pixel that belongs to none, because it is unlabelled, ignored, of a crowd or padding."""
+
+
+@dataclass(frozen=True)
+class SegmentationSpec(ClassSpec):
+    """What data for segmentation tells: the classes of its segments.
+
+    Attributes:
+        thing_labels: the labels whose objects are counted one by one (things); the others are stuff.
+        resize: (shorter side, longest side) of images in evaluation where ``input_shape`` leaves their size open, 0
+            for no limit; (0, 0): they stay as they are. Empty: not known.
+    """
+
+    task: str = "segmentation"
+    thing_labels: tuple[int, ...] = ()
+    resize: tuple[int, ...] = ()
 
 
 @dataclass

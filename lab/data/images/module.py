@@ -52,6 +52,8 @@ class ImageFilesModule(DataModule):
         cache_images: keep decoded images in memory, in each worker (small datasets only).
     """
 
+    sample_name = "image"
+
     root: Word
     _: KW_ONLY
     batch_size: Positive = 16
@@ -73,6 +75,12 @@ class ImageFilesModule(DataModule):
         """(3, H, W); 0 where the size varies from image to image."""
         size = self.transform(train=False).size
         return (3, 0, 0) if size is None else (3, *size)
+
+    @property
+    def resize(self) -> tuple[int, int]:
+        """(shorter side, longest side) of images in evaluation, 0 for no limit; (0, 0): they stay as they are."""
+        transform = self.transform(train=False)
+        return (transform.scales[-1] if transform.scales else 0), transform.max_size or 0
 
     @abstractmethod
     def transform(self, train: bool) -> Any:

@@ -15,11 +15,11 @@ from lab.tasks.detection.data.collate import collate_detection
 from lab.tasks.detection.data.files import ImageFolder
 from lab.tasks.detection.data.transforms import DetectionTransform
 from lab.tasks.detection.metrics import DetectionMAP
+from lab.training.classes import ClassTask
 from lab.training.inputs import predict_images, resize_of
-from lab.training.task import Task
 
 
-class DetectionTask(Task):
+class DetectionTask(ClassTask):
     """Train and measure a detector; see ``Task`` for the arguments."""
 
     kind = "detection"
