@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from lab.config.combinations import conflict
 from lab.config.compose import Composed, compose_config, options
-from lab.config.origins import find_file, read, shorten
+from lab.config.defaults import option_content, option_files, own_content
+from lab.config.group_files import shorten
 from lab.config.problems import first_problem
 from lab.config.schemas import Config
 from lab.config.separators import normalize_separator
@@ -75,9 +76,10 @@ def _check_inheritance(composed: Composed) -> None:
         word = next((word for word in composed.overrides if word_key(word) == group and word[0] != "~"), None)
         given = {word_key(other) for other in composed.overrides}
         for owner in ("experiments", "model") if word else ():
-            path = find_file(f"{owner}/{composed.choices.get(owner)}", composed.search_path)
-            node = read(path).get(group) if path else None
-            keys = [f"{group}.{key}" for key in node or {} if key != "name" and f"{group}.{key}" not in given]
+            files = option_files(owner, composed.choices.get(owner, ""), composed.search_path)
+            path = next((file for file in files if own_content(file).get(group)), None)
+            node = own_content(path)[group] if path else {}
+            keys = [f"{group}.{key}" for key in node if key != "name" and f"{group}.{key}" not in given]
             if path is None or not keys:
                 continue
             others = [other for other in composed.overrides if word_key(other).partition(".")[0] != group]
@@ -95,22 +97,14 @@ def _check_task(composed: Composed) -> None:
         if found != wanted:
             raise ConfigError(f"eval={found}: a model for {model['task']} is measured by eval={wanted}")
         return
-    fitting = [name for name in options("data", composed.search_path) if model["task"] in _tasks_of(name, composed)]
+    folders = composed.search_path
+    datasets = {name: option_content("data", name, folders) for name in options("data", folders)}
+    fitting = [name for name, content in datasets.items() if model["task"] in content.get("tasks", ())]
     would = f"data={'|'.join(fitting)} would fit" if fitting else "no data of this task is there"
     raise ConfigError(
         f"model={model['name']} needs data for {model['task']}, data={data['name']} gives "
         f"{', '.join(data['tasks']) or 'none'} ({composed.origin('data.tasks')}); {would}"
     )
-
-
-def _tasks_of(data: str, composed: Composed) -> list[str]:
-    """Return the tasks of an option of the group ``data``, its own or those of the option that it builds on."""
-    path = find_file(f"data/{data}", composed.search_path)
-    content = read(path) if path else {}
-    if "tasks" in content:
-        return list(content["tasks"])
-    bases = [base for base in content.get("defaults", []) if isinstance(base, str) and base != "_self_"]
-    return [task for base in bases for task in _tasks_of(base, composed)]
 
 
 def _check_length(composed: Composed) -> None:

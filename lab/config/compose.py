@@ -20,7 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lab.config import user_files
 from lab.config.aliases import renamed_words
-from lab.config.origins import config_dir, find_file, find_origin, groups, options, shorten
+from lab.config.group_files import config_dir, find_file, groups, options, shorten
+from lab.config.origins import find_origin
 from lab.config.refusals import explain
 from lab.config.spelling import spelled
 from lab.config.words import parse_word, word_key

@@ -171,12 +171,40 @@ def _find(module: str, name: str, depth: int = 0) -> tuple[str, Definition] | No
 
 
 def _fields(module: str, node: ast.ClassDef) -> Signature:
-    """Return the fields of a dataclass as a signature."""
-    fields = [item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
-    names = {item.target.id: item for item in fields if isinstance(item.target, ast.Name)}
-    defaults = {name: item.value for name, item in names.items() if item.value is not None}
-    annotations = {name: Annotation(item.annotation, module) for name, item in names.items()}
-    return Signature(node.name, annotations, _plain_values(defaults))
+    """Return the fields of a dataclass, those of its bases too, as a signature: first those that go by position."""
+    fields = _all_fields(module, node)
+    order = sorted(fields, key=lambda name: fields[name][2])
+    defaults = {name: value for name in order if (value := fields[name][1]) is not None}
+    return Signature(node.name, {name: fields[name][0] for name in order}, _plain_values(defaults))
+
+
+def _all_fields(module: str, node: ast.ClassDef) -> dict[str, tuple[Annotation, ast.expr | None, bool]]:
+    """Return annotation and default of each field, and whether it goes by name only; those of the bases first."""
+    found: dict[str, tuple[Annotation, ast.expr | None, bool]] = {}
+    for expression in reversed(node.bases):
+        base = look_up(module, expression.id) if isinstance(expression, ast.Name) else None
+        if base is not None and isinstance(base[1], ast.ClassDef):
+            found |= _all_fields(base[0], base[1])
+    by_name = any("kw_only=True" in ast.unparse(mark) for mark in node.decorator_list)
+    for item in node.body if _is_dataclass(node) else ():
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            by_name |= "KW_ONLY" in ast.unparse(item.annotation)
+            if _is_field(item):
+                found[item.target.id] = (Annotation(item.annotation, module), item.value, by_name)
+    return found
+
+
+def _is_dataclass(node: ast.ClassDef) -> bool:
+    """Whether ``@dataclass``, with or without arguments, stands above a class."""
+    marks = (mark.func if isinstance(mark, ast.Call) else mark for mark in node.decorator_list)
+    return any(ast.unparse(mark).rpartition(".")[2] == "dataclass" for mark in marks)
+
+
+def _is_field(item: ast.AnnAssign) -> bool:
+    """Whether an annotated name of a dataclass is an argument of it: no ``KW_ONLY``, ``ClassVar`` or ``init=False``."""
+    if item.value is not None and "init=False" in ast.unparse(item.value):
+        return False
+    return ast.unparse(item.annotation).partition("[")[0].rpartition(".")[2] not in ("KW_ONLY", "ClassVar")
 
 
 def _plain_values(nodes: Mapping[str, ast.expr]) -> dict[str, Any]:
@@ -196,6 +224,8 @@ def _signature(module: str, node: Definition) -> Signature | None:
         found = next(
             (item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"), None
         )
+        if found is None and _is_dataclass(node):
+            return _fields(module, node)
         if found is None:
             base = node.bases[0] if len(node.bases) == 1 and not node.decorator_list else None
             return _named(module, base, name)

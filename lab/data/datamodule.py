@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ from lab.errors import ConfigError
 from lab.structures import DataSpec, KeyedDataset, Table
 
 
-@dataclass
+@dataclass(frozen=True)
 class LoadPlan:
-    """How a run walks through its data; ``lab.experiment.fit`` sets it before the loaders are asked for.
+    """How a run walks through its data; ``lab.experiment.assembly.give_plan`` sets it before loaders are asked for.
 
     Attributes:
         max_steps: optimizer step to stop at.
@@ -64,6 +64,9 @@ class DataModule(pl.LightningDataModule):
         batch_size: the global batch.
         num_workers: loader processes of each rank; 0 loads in the training process.
         seed: of the order and the augmentation.
+
+    Attributes:
+        plan: how the run walks through it; one process and all samples until it is given another.
     """
 
     task: str
@@ -109,15 +112,15 @@ class DataModule(pl.LightningDataModule):
         parts = "\n".join(self.dataset(split).fingerprint() for split in ("train", "val", "test"))
         return hashlib.sha256(parts.encode()).hexdigest()
 
-    def steps_per_epoch(self) -> int:
-        """Return the optimizer steps of an epoch, ``limit_train`` applied."""
-        return self._batches(1).steps_per_epoch
+    def steps_per_epoch(self, plan: LoadPlan | None = None) -> int:
+        """Return the optimizer steps of an epoch under a plan, its ``limit_train`` applied; None for the one it has."""
+        return int(self._batches(plan or self.plan).steps_per_epoch)
 
     def train_dataloader(self) -> TrainStream[Any]:
         """Return the stream of micro-batches from the plan's first step to its last."""
         return TrainStream(
             self.dataset("train"),
-            self._batches(self.plan.max_steps),
+            self._batches(self.plan),
             self.collate,
             self.plan.totals,
             self.num_workers,
@@ -128,7 +131,7 @@ class DataModule(pl.LightningDataModule):
 
     def first_batch(self) -> Any:
         """Return this rank's first micro-batch, loaded here and now, without ``totals``."""
-        keys = next(iter(self._batches(self.plan.start_step + 1)))
+        keys = next(iter(self._batches(replace(self.plan, max_steps=self.plan.start_step + 1))))
         return self.collate([self.dataset("train")[key] for key in keys])
 
     def tables(self) -> dict[str, Table]:
@@ -165,8 +168,8 @@ class DataModule(pl.LightningDataModule):
         """Return this rank's batches of a dataset, as in evaluation."""
         return self._eval_loader(dataset, None)
 
-    def _batches(self, max_steps: int) -> TrainBatches:
-        data, plan = self.dataset("train"), self.plan
+    def _batches(self, plan: LoadPlan) -> TrainBatches:
+        data = self.dataset("train")
         length, ratios = len(data), data.aspect_ratios
         if plan.limit_train is not None:
             share = plan.limit_train
@@ -177,7 +180,7 @@ class DataModule(pl.LightningDataModule):
             length,
             self.batch_size,
             self.seed,
-            max_steps,
+            plan.max_steps,
             plan.start_step,
             plan.accumulate,
             plan.rank,

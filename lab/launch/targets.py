@@ -5,7 +5,6 @@ A target is a registered model's name (``detr_resnet50``) or a dotted path; a us
 
 from __future__ import annotations
 
-import ast
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +13,12 @@ from typing import Any
 from lab.config.checks import DATA_METADATA, check_config, check_machine
 from lab.config.compose import Composed
 from lab.config.signatures import check_arguments, find_signature
-from lab.config.sources import find_module, parse
+from lab.config.sources import find_module, mistake_in
 from lab.errors import ConfigError, RegistryError, closest
 from lab.registry import models as registry
 from lab.registry.allowed import NotAllowed, allowed_packages, locate
+from lab.registry.decorated import Registration, registered_in
+from lab.registry.names import parse_model_name, split_model_name_tag
 from lab.system.files import is_there
 
 FROM_DATA = ("num_classes", "num_items", "num_sequences", "num_events", "item_counts")
@@ -48,11 +49,14 @@ def check_targets(composed: Composed) -> None:
     if config["extensions"] and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     for name in config["extensions"]:
-        if find_module(name) is None:
+        file = find_module(name)
+        if file is None:
             raise ConfigError(
                 f"extensions: there is no package {name!r} in {Path.cwd()} or among the installed ones "
                 f"({composed.origin('extensions')})"
             )
+        if (mistake := mistake_in(file)) is not None:
+            raise ConfigError(f"extensions: {name} cannot be imported: {mistake}")
     net = config["model"]["net"]
     for key in FROM_DATA:
         if key in net:
@@ -67,7 +71,7 @@ def _check_node(path: str, node: Mapping[str, Any], composed: Composed) -> None:
     target = node["_target_"]
     where = f"{path}._target_={target}"
     name, extra = target, frozenset[str]()
-    if isinstance(target, str) and (":" in target or registry.is_model(target) or "." not in target):
+    if isinstance(target, str) and (":" in target or "." not in target or _is_model(target, composed)):
         name, extra = _entry_function(target, where, composed.config["extensions"]), _OF_CREATE_MODEL
     elif not isinstance(target, str) or target.split(".")[0] not in _allowed(composed):
         allowed = ", ".join(sorted(_allowed(composed)))
@@ -102,13 +106,25 @@ def _allowed(composed: Composed) -> set[str]:
     return {*allowed_packages(), *(name.partition(".")[0] for name in composed.config["extensions"])}
 
 
+def _is_model(target: str, composed: Composed) -> bool:
+    base = split_model_name_tag(target)[0]
+    return registry.is_model(base) or base in _theirs(composed.config["extensions"])[0]
+
+
+def _theirs(extensions: list[str]) -> tuple[dict[str, Registration], list[str]]:
+    """Return what the extensions register, and which of their files cannot be read."""
+    readings = [registered_in(package) for package in extensions]
+    mistakes = [mistake for reading in readings for mistake in reading.mistakes]
+    return {each.name: each for reading in readings for each in reading.found}, mistakes
+
+
 def _entry_function(target: str, where: str, extensions: list[str]) -> str | None:
     """Return the dotted path of a registered model's entry function; None where only an import could tell."""
     try:
-        source, name = registry.parse_model_name(target)
+        source, name = parse_model_name(target)
         if source != "lab":
             return None
-        base, tag = registry.split_model_name_tag(name)
+        base, tag = split_model_name_tag(name)
         if registry.is_model(base):
             entry = registry.model_entry(base)
             if tag and tag not in entry.pretrained:
@@ -116,31 +132,17 @@ def _entry_function(target: str, where: str, extensions: list[str]) -> str | Non
             return f"{entry.module}.{base}"
     except RegistryError as error:
         raise RegistryError(f"{where}: {error}") from None
-    theirs = {name: module for package in extensions for name, module in _registered_in(package).items()}
+    theirs, mistakes = _theirs(extensions)
     if base in theirs:
-        return f"{theirs[base]}.{base}"
+        tags = theirs[base].options.get("pretrained") or {}
+        if tag and tag not in tags and "pretrained" not in theirs[base].unread:
+            raise RegistryError(f"{where}: {base} has no weights {tag!r}{closest(tag, tags)}")
+        return f"{theirs[base].module}.{base}"
+    if mistakes:
+        raise RegistryError(f"{where}: unknown model {base!r}, and an extension cannot be read: {mistakes[0]}")
     if not extensions:
         raise RegistryError(f"{where}: unknown model {base!r}{closest(base, registry.list_models())}")
-    return None  # an extension may register it in another way than by a decorator
-
-
-def _registered_in(package: str) -> dict[str, str]:
-    """Return the names that a package registers with ``@register_model``, and their modules, from its source text."""
-    origin = find_module(package)
-    if origin is None:
-        return {}
-    folder = origin if origin.is_dir() else origin.parent if origin.name == "__init__.py" else None
-    found = {}
-    for path in sorted(folder.rglob("*.py")) if folder else [origin]:
-        inside = path.relative_to(folder).with_suffix("").parts if folder else ()
-        module = ".".join([package, *(part for part in inside if part != "__init__")])
-        tree = parse(path)
-        for node in tree.body if tree else []:
-            if not isinstance(node, ast.FunctionDef | ast.ClassDef):
-                continue
-            if any("register_model" in ast.unparse(item) for item in node.decorator_list):
-                found[node.name] = module
-    return found
+    return None  # an extension may register it in another way than its text tells
 
 
 def _check_pretrained(model: Mapping[str, Any]) -> None:

@@ -17,7 +17,9 @@ from torch.distributed.tensor.parallel import ParallelStyle, parallelize_module
 from torchmetrics import Metric
 
 from lab.errors import ConfigError
-from lab.strategies.sharding import ShardedStrategy, parallel_module, units
+from lab.registry.parallel import splitting_of
+from lab.strategies.sharding import ShardedStrategy, units
+from lab.structures.parallel import TensorSplitting
 
 
 class TensorParallelStrategy(ShardedStrategy):
@@ -83,14 +85,13 @@ def tensor_plan(net: nn.Module) -> dict[str, ParallelStyle]:
     Raises:
         ConfigError: there is none.
     """
-    make = getattr(parallel_module(net), "tensor_plan", None)
-    if make is None:
+    splitting = splitting_of(net)
+    if not isinstance(splitting, TensorSplitting):
         raise ConfigError(
             f"strategy=tensor_parallel: {type(net).__name__} brings no plan for it (`tensor_plan` in a module "
             "`parallel` beside the network); strategy=fsdp needs none"
         )
-    plan: dict[str, ParallelStyle] = make(net)
-    return plan
+    return splitting.tensor_plan(net)
 
 
 def check_parts(net: nn.Module, size: int) -> None:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.config.origins import one_line
 from lab.config.words import parse_word, word_key
 from lab.errors import ConfigError, LabError
 from lab.launch.prepare import Prepared, prepare_job
@@ -23,7 +22,7 @@ from lab.run_record import read_record
 from lab.system.files import replacing
 from lab.system.signals import Interrupted, SignalWatch
 from lab.system.storage import explain
-from lab.text import printable
+from lab.text import one_line, printable
 
 
 @dataclass

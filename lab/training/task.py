@@ -18,7 +18,7 @@ from lab.checkpoint.format import CheckpointReader, understood
 from lab.errors import CheckpointError, ConfigError, LabError
 from lab.registry.allowed import sealed
 from lab.registry.build import build, made_classes, taken_arguments
-from lab.registry.models import stand_alone
+from lab.registry.folders import stand_alone
 from lab.structures import DataSpec, Table
 from lab.training.optimizers import make_optimizer
 from lab.training.schedules import make_schedule

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 
 import torch
 from lab.ops.boxes import box_cxcywh_to_xyxy
-from lab.registry.models import register_model
+from lab.registry import register_model
 from lab.structures import DetectionPredictions, DetectionTargets
 from torch import Tensor, nn
 

@@ -200,7 +200,7 @@ def test_constructors_error_names_cause_and_path_and_leaves_nothing(runs: Runs, 
 
 BROKEN = """
 from lab.models.detr.variants import detr_tiny
-from lab.registry.models import register
+from lab.registry import register
 
 class Broken:
     steps = 0

@@ -43,13 +43,14 @@ def probe(rank: int, strategy: str, world_size: int, words: tuple[str, ...] = ()
     assembly.prepare(config)
     data = assembly.build_data(config)
     plan = assembly.make_plan(config, data, place)
+    assembly.give_plan(data, plan.load)
     with torch.device("meta"):
         twin = assembly.build_task(config, data, plan.schedule_steps)
     work = planning.with_activations(planning.describe(config, twin, True), config, twin, data)
     expected = estimate(work, config["strategy"], world_size)
     before = status("VmRSS")
     task = assembly.build_task(config, data, plan.schedule_steps)
-    data.plan.totals = task.net.totals
+    assembly.give_plan(data, plan.load, task)
     trainer = pl.Trainer(
         **assembly.device_arguments(config, place),
         max_epochs=1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -41,7 +42,7 @@ def shapes(task: Any, rank: int, ranks: int, copies: int = 1, accumulate: int = 
     data = ShapesDataModule(batch_size=8, image_size=32, max_side=20, num_train=64, num_val=9, num_test=5)
     data.plan = LoadPlan(steps, 0, accumulate, rank, ranks, task.net.totals)
     if ranks * copies > 1:
-        data.plan.reduce = lambda values: sum_over_ranks(values, copies)
+        data.plan = replace(data.plan, reduce=lambda values: sum_over_ranks(values, copies))
     return data
 
 

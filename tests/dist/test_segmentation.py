@@ -83,7 +83,7 @@ def train(
     data = Scenes(rank, ranks)
     data.plan = LoadPlan(STEPS, 0, accumulate, rank, ranks, task.net.totals)
     if ranks > 1:
-        data.plan.reduce = _own if mutant else sum_over_ranks
+        data.plan = replace(data.plan, reduce=_own if mutant else sum_over_ranks)
     watch = Weights()
     options: dict[str, Any] = {"accumulate": accumulate, "steps": STEPS, "precision": precision, "clip": 1.0}
     _, losses = fit(task, data, made(strategy), rank, ranks, callbacks=[watch], **options)

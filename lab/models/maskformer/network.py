@@ -26,7 +26,7 @@ from lab.models.maskformer import inference
 from lab.models.maskformer.criterion import MaskCriterion
 from lab.ops.winograd import conv3x3
 from lab.ranges import Depth, Divides, Draws, Dropout, Layers, MultipleOf, OneOf, Probability, Size, Weight, Word
-from lab.registry.models import create_model
+from lab.registry.create import create_model
 from lab.structures import Instances, SegmentationTargets, Segments
 
 PIXEL_DECODERS = ("fpn", "transformer_encoder")

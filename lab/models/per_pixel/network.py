@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from lab.layers.fpn import FeaturePyramid
 from lab.ops.precision import full_precision
 from lab.ranges import Divides, Size, Word
-from lab.registry.models import create_model
+from lab.registry.create import create_model
 from lab.structures import NO_SEGMENT, SegmentationTargets
 
 

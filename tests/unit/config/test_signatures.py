@@ -142,8 +142,13 @@ def test_arguments_are_checked(arguments: dict[str, object], problem: str | None
 def test_the_text_says_what_python_says() -> None:
     from lab.models.detr.network import DETR
     from lab.tasks.detection.data.coco import CocoDataModule
+    from lab.tasks.detection.data.voc import VocDataModule
+    from lab.tasks.recommendation.data.interactions import MovieLensDataModule
+    from lab.tasks.recommendation.data.sessions import SessionsDataModule
+    from lab.tasks.segmentation.data.folder import FolderDataModule
 
-    for kind in (DETR, CocoDataModule):
+    images = (CocoDataModule, VocDataModule, FolderDataModule)
+    for kind in (DETR, *images, MovieLensDataModule, SessionsDataModule):
         signature = find_signature(f"{kind.__module__}.{kind.__name__}")
         assert signature is not None
         assert list(signature.arguments) == list(inspect.signature(kind).parameters)

@@ -12,8 +12,8 @@ from torch import nn
 
 from lab import build
 from lab.errors import ConfigError, LabError, RegistryError
+from lab.registry import allow_package, register
 from lab.registry.build import taken_arguments
-from lab.registry.models import allow_package, register
 
 
 @register

@@ -17,6 +17,7 @@ from PIL import Image
 from PIL.Image import Transpose
 
 from lab.data.folders import leads_out, list_files, stored_name
+from lab.data.images.dataset import Reading
 from lab.data.images.files import find_images
 from lab.data.images.opening import MAX_PIXELS, ImageFileError, read_image, read_image_header, to_rgb
 from lab.data.images.resizing import resized_size, sample_generator
@@ -284,10 +285,10 @@ def test_names_that_lead_out(tmp_path: Path) -> None:
     ]
     path.write_text(json.dumps(content))
     for kind in (CocoDataset, InstancesDataset):
-        dataset = kind(root, train=False)
+        dataset = kind(root, reading=Reading(train=False))
         assert dataset.image_ids == [10, 20, 30, 102, 103]
     with pytest.raises(DataError, match="its name leads out of the folder"):
-        CocoDataset(root, on_bad_sample="error")
+        CocoDataset(root, reading=Reading(on_bad_sample="error"))
     assert stored_name(root / "train2017", "sub\\a.png") == "sub/a.png"
 
 
@@ -307,7 +308,7 @@ def test_orientation_and_the_stated_size(tmp_path: Path, caplog: pytest.LogCaptu
         path.write_text(json.dumps(content))
         caplog.clear()
         for kind in (CocoDataset, InstancesDataset):
-            sample = kind(root, train=False)[0, 0]
+            sample = kind(root, reading=Reading(train=False))[0, 0]
             expected = image.transpose(Transpose.ROTATE_90) if stated == "stored" else image
             assert sample.original_size == (expected.height, expected.width)
             assert (sample.image.float() - torch.tensor(np.asarray(expected)).permute(2, 0, 1)).abs().mean() < 6
@@ -327,15 +328,18 @@ def test_prediction_sees_the_image_upright(tmp_path: Path) -> None:
 def test_label_maps_are_turned_by_their_own_orientation_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = make_segfolder(tmp_path, sizes=((24, 30),))
     options: dict[str, Any] = {"images": "images/train", "labels": "labels/train", "class_names": ("a", "b", "c")}
-    plain = FolderSegmentation(root, **options, train=False)[0, 0]
+    plain = FolderSegmentation(root, **options, reading=Reading(train=False))[0, 0]
     image = Image.open(root / "images" / "train" / "a.jpg")
     save_turned(image.copy(), root / "images" / "train" / "a.jpg", 6, quality=95)
-    turned = FolderSegmentation(root, **options, train=False)[0, 0]
+    turned = FolderSegmentation(root, **options, reading=Reading(train=False))[0, 0]
     assert turned.segments.tolist() == plain.segments.tolist()
     assert turned.image.shape == plain.image.shape
     label = Image.open(root / "labels" / "train" / "a.png")
     save_turned(label.copy(), root / "labels" / "train" / "a.png", 8)
-    assert FolderSegmentation(root, **options, train=False)[0, 0].segments.tolist() == plain.segments.tolist()
+    assert (
+        FolderSegmentation(root, **options, reading=Reading(train=False))[0, 0].segments.tolist()
+        == plain.segments.tolist()
+    )
     ids = make_label_map(24, 30, (0, 1, 2, 255))
     for turn in range(1, 9):
         for suffix in ("png", "tif"):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lab.registry.models import allow_package
+from lab.registry import allow_package
 from lab.structures import DataSpec, SequenceBatch, SequenceTargets
 from lab.tasks.recommendation.task import RecommendationTask
 from lab.training.task import plain_spec

@@ -16,7 +16,7 @@ import lab
 from lab.callbacks.run_state import RunState
 from lab.errors import CheckpointError, ConfigError
 from lab.ops.images import normalize_images
-from lab.registry.models import allow_package
+from lab.registry import allow_package
 from lab.structures import SegmentationBatch, SegmentationTargets
 from lab.tasks.recommendation.task import RecommendationTask
 from lab.tasks.segmentation.data.collate import collate_segmentation

@@ -459,7 +459,9 @@ def test_a_surplus_of_columns_makes_no_users_of_items(tmp_path: Path) -> None:
     path = write(tmp_path / "events.csv", RATINGS)
     path.write_text(path.read_text().replace("who,what,when", "who,what").replace("\n", ",9\n"))
     with pytest.raises(DataError, match="another number of them"):
-        _ = InteractionsDataModule(str(tmp_path), "events.csv", "who", "what", None).splits
+        _ = InteractionsDataModule(
+            str(tmp_path), "events.csv", user_column="who", item_column="what", time_column=None
+        ).splits
 
 
 @pytest.mark.parametrize(("file", "line"), [("ml-100k.inter", "7\t31\t4\t100\n"), ("ml-100k.data", "7\t31\t4\t100\n")])
