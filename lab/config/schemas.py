@@ -337,7 +337,10 @@ class PathsConfig(Strict):
 
 
 class Expected(Strict):
-    """What a recipe is expected to reach: ``metric`` at least ``value - tolerance``, or on both sides within it."""
+    """What a recipe is expected to reach: ``metric`` no worse than ``value`` by more than ``tolerance``.
+
+    Which side is worse the task says of its metric; ``two_sided``: nor better by more than that.
+    """
 
     metric: Text
     value: Float

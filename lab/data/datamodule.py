@@ -30,7 +30,7 @@ class LoadPlan:
         accumulate: micro-batches of an optimizer step.
         rank: this process.
         world_size: number of processes.
-        totals: the architecture's share of the normalisers of a batch's targets.
+        totals: gives a batch's share of the normalisers of the loss: ``Task.totals``.
         reduce: adds normalisers up over the ranks that have samples of their own.
         overfit_batches: train on the first so many global batches only; 0 for all.
         limit_train: use this share of an epoch (float) or so many global batches (int); None for all.

@@ -152,7 +152,7 @@ def give_plan(data: DataModule, load: LoadPlan, task: Task | None = None, start:
         task: whose network is trained: it counts the normalisers of a batch. None where nothing is trained.
         start: the optimizer step that the training goes on from.
     """
-    data.plan = replace(load, start_step=start, totals=None if task is None else task.net.totals)
+    data.plan = replace(load, start_step=start, totals=None if task is None else task.totals)
 
 
 QUIET: dict[str, Any] = {

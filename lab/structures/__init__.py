@@ -4,7 +4,7 @@ Whoever writes a new architecture or dataset reads ``common`` and the file of th
 Only dataclasses and Protocols stand here.
 """
 
-from lab.structures.common import DataSpec, ImageBatch, KeyedDataset, Movable, Table, split_packed
+from lab.structures.common import DataSpec, ImageBatch, KeyedDataset, Movable, Table, Term, split_packed
 from lab.structures.detection import (
     DetectionBatch,
     DetectionPredictions,
@@ -52,5 +52,6 @@ __all__ = [
     "SequenceBatch",
     "SequenceTargets",
     "Table",
+    "Term",
     "split_packed",
 ]

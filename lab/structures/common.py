@@ -106,7 +106,7 @@ class ImageBatch(Movable, Generic[TargetsT, TruthT]):
         valid: (B,) bool, False for a sample that only fills up the batch and must not be counted by a metric.
         truth: the annotations as stored, for evaluation; None in training.
         totals: the normalisers of the whole optimizer step (all ranks and accumulated micro-batches), as the
-            architecture's ``totals`` names them; empty outside of training, where the batch stands for itself.
+            architecture's ``totals`` names them; None outside of training, where the batch stands for itself.
     """
 
     images: Tensor
@@ -135,6 +135,19 @@ class ImageBatch(Movable, Generic[TargetsT, TruthT]):
             truth=None if self.truth is None else self.truth.rows(chosen),
             totals=self.totals,
         )
+
+
+@dataclass(frozen=True)
+class Term:
+    """A term of a loss over the samples of a batch, not divided yet: batches, micro-batches and ranks add up.
+
+    Attributes:
+        sum: () a weighted sum; float32 or float64.
+        normalizer: what it is a mean over, one of the names that the architecture's ``totals`` gives.
+    """
+
+    sum: Tensor
+    normalizer: str
 
 
 class KeyedDataset(Protocol):

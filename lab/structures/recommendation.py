@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from lab.structures.common import Movable, OutputsT, split_packed
+from lab.structures.common import Movable, OutputsT, Term, split_packed
 
 
 @dataclass
@@ -94,11 +94,11 @@ class Recommender(Protocol[OutputsT]):
         ...
 
     def totals(self, targets: Any) -> Mapping[str, float]:
-        """Return this batch's share of every normaliser of the loss."""
+        """Return this batch's share of every normaliser of the loss, by its name."""
         ...
 
-    def loss(self, outputs: OutputsT, targets: Any, totals: Mapping[str, float] | None = None) -> dict[str, Tensor]:
-        """Return named scalar terms, already weighted; their sum is minimised."""
+    def loss(self, outputs: OutputsT, targets: Any) -> Mapping[str, Term]:
+        """Return named terms: weighted sums over this batch, each with the name of its normaliser."""
         ...
 
     def encode(self, batch: SequenceBatch, queries: Tensor) -> Any:

@@ -6,7 +6,8 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
 
 import lightning.pytorch as pl
 import torch
@@ -19,11 +20,13 @@ from lab.errors import CheckpointError, ConfigError, LabError
 from lab.registry.allowed import sealed
 from lab.registry.build import build, made_classes, taken_arguments
 from lab.registry.folders import stand_alone
-from lab.structures import DataSpec, Table
+from lab.run_record import Direction
+from lab.structures import DataSpec, Table, Term
 from lab.training.optimizers import make_optimizer
+from lab.training.outline import outline
 from lab.training.schedules import make_schedule
-from lab.training.set_loss import SetLoss
 from lab.training.stored import Stored, damaged, in_short, read_stored
+from lab.training.terms import SetLoss, divided
 
 MEASURED = "_classes_measured"
 """What the number of classes that a mean is over is called: ``map_classes_measured``."""
@@ -33,6 +36,8 @@ class Task(pl.LightningModule):
     """Train and measure a network. All arguments are plain, so that a checkpoint stands alone.
 
     A subclass names its ``kind`` and ``protocol``, makes its metrics, and says what an evaluation batch adds to them.
+    One whose loss is more than the network's own of a batch's targets (labels guessed, batches mixed) says so in
+    ``terms`` and ``totals``, and nowhere else: training, validation, ``check=true`` and the planner go through them.
 
     Args:
         net: what ``lab.build`` makes the network of: ``_target_`` and arguments, without those that the data gives.
@@ -49,6 +54,7 @@ class Task(pl.LightningModule):
         step_terms: the loss and its terms of the current optimizer step.
         monitor: the metric that ``best.ckpt`` is the best of.
         monitor_mode: ``max`` where a higher value of it is better, ``min`` where a lower one is.
+        directions: the same of other metrics, without the split in their names; those not named are as the monitor.
         shown: metrics that the progress bar shows, without the split in their names.
 
     Raises:
@@ -58,7 +64,8 @@ class Task(pl.LightningModule):
     kind: ClassVar[str]
     protocol: ClassVar[type]
     monitor: str
-    monitor_mode: Literal["max", "min"] = "max"
+    monitor_mode: Direction = "max"
+    directions: Mapping[str, Direction] = MappingProxyType({"loss": "min"})
     shown: tuple[str, ...] = ()
 
     def __init__(
@@ -123,6 +130,17 @@ class Task(pl.LightningModule):
         """Return the means that ``compute_metrics`` has computed, and over how many classes each is."""
         return {}
 
+    def better(self, metric: str) -> Direction:
+        """Return ``max`` where a higher value of a metric is better, ``min`` where a lower one is.
+
+        Args:
+            metric: its name, with the split in front or without.
+        """
+        name = metric.partition("/")[2] or metric
+        if name == self.monitor.partition("/")[2]:
+            return self.monitor_mode
+        return "max" if name.endswith(MEASURED) else self.directions.get(name, self.monitor_mode)
+
     @property
     def is_trained(self) -> bool:
         """Whether the network has anything to train; one that has not is shown the data instead (``memorize``)."""
@@ -149,16 +167,31 @@ class Task(pl.LightningModule):
         """Return the metrics over all batches and ranks, without the split in their names; fill ``tables``."""
 
     @abstractmethod
+    def describe_pass(self, batch: Any, outputs: Any, terms: Mapping[str, Term] | None) -> str:
+        """Return a line on what went in and came out of ``terms``; ``terms`` is None where the loss reads values."""
+
+    def terms(self, batch: Any) -> tuple[Any, Mapping[str, Term]]:
+        """Run the network on a batch and return its outputs and the terms of its loss, as sums over the batch."""
+        outputs = self(batch)
+        return outputs, self.net.loss(outputs, batch.targets)
+
+    def totals(self, batch: Any) -> Mapping[str, float]:
+        """Return a batch's share of the normalisers that ``terms`` names, from host integers only."""
+        totals: Mapping[str, float] = self.net.totals(batch.targets)
+        return totals
+
     def dry_run(self, batch: Any) -> str:
-        """Run the network on a batch, on the meta device say, and return a line on what goes in and comes out."""
+        """Run the network and its loss on a batch, on the meta device say, and say what goes in and comes out."""
+        return self.describe_pass(batch, *outline(self, batch))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the micro-batch's part of the loss of its global batch.
 
-        Lightning divides by the number of accumulated micro-batches and averages over ranks; the parts are already
-        divided by the normalisers of the whole step, so both divisions are undone here.
+        Lightning divides by the number of accumulated micro-batches and averages over ranks; the parts are
+        divided by the normalisers of the whole step here, so both divisions are undone.
         """
-        terms = self.net.loss(self(batch), batch.targets, batch.totals)
+        _, sums = self.terms(batch)
+        terms = divided(sums, batch.totals or self.totals(batch))
         loss = torch.stack(list(terms.values())).sum()
         if batch_idx % self.trainer.accumulate_grad_batches == 0:
             self.step_terms = {}
@@ -176,8 +209,8 @@ class Task(pl.LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> Any:
         """Collect metrics and the loss; return the network's outputs for whoever draws them."""
-        outputs = self(batch)
-        if self.may_measure(self.val_loss.update(self.net, outputs, batch)):
+        outputs, terms = self.terms(batch)
+        if self.may_measure(self.val_loss.update(terms, self.totals(batch), batch.valid)):
             self.evaluate("val", outputs, batch)
         return outputs
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmarks.pairs import Made, Pair, Size, total
+from benchmarks.pairs import Made, Pair, Size, loss_of
 from torch import Tensor, nn
 
 from lab import create_model
@@ -139,7 +139,7 @@ def make(
     windows = left_padded(found.items, found.lengths, length).to(device)
     queries = torch.stack([torch.arange(batch), found.lengths - 1], 1).to(device)
     found = found.to(device)
-    pair = Pair(ours, lambda: ours.encode(found, queries), batch, lambda: total(ours.loss(ours(found), found.targets)))
+    pair = Pair(ours, lambda: ours.encode(found, queries), batch, lambda: loss_of(ours, ours(found), found.targets))
     if peer is not None:
         pair.peer, pair.peer_outputs = peer, lambda: peer.states(windows)[:, -1]
     return pair
@@ -173,8 +173,7 @@ def sasrec_train(batch: int, size: Size, device: torch.device) -> Made:
     other = torch.optim.Adam(peer.parameters(), lr=1e-3, betas=(0.9, 0.98))
 
     def loss_of_ours() -> Tensor:
-        (loss,) = ours.loss(ours(found), found.targets).values()
-        return loss
+        return loss_of(ours, ours(found), found.targets)
 
     def run(loss: Callable[[], Tensor], optimizer: torch.optim.Optimizer) -> Tensor:
         value = loss()

@@ -40,7 +40,7 @@ def detection_task(optimizer: str = "adamw", net: dict[str, Any] = TINY, kind: t
 def shapes(task: Any, rank: int, ranks: int, copies: int = 1, accumulate: int = 1, steps: int = STEPS) -> Any:
     """Return small scenes in global batches of 8: this rank's share of ``ranks``, the normalisers of all of them."""
     data = ShapesDataModule(batch_size=8, image_size=32, max_side=20, num_train=64, num_val=9, num_test=5)
-    data.plan = LoadPlan(steps, 0, accumulate, rank, ranks, task.net.totals)
+    data.plan = LoadPlan(steps, 0, accumulate, rank, ranks, task.totals)
     if ranks * copies > 1:
         data.plan = replace(data.plan, reduce=lambda values: sum_over_ranks(values, copies))
     return data

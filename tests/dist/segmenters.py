@@ -75,7 +75,7 @@ class Scenes(ShapesDataModule):
         self.learning = learning
 
     def build(self, split: str) -> ShapesSegmentation:
-        return Holed(self._scenes("test" if self.learning else split), self.segments)
+        return Holed(self.scenes("test" if self.learning else split), self.segments)
 
 
 def make_task(name: str, optimizer: dict[str, Any] = ADAMW) -> SegmentationTask:

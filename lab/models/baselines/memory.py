@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lab.structures import SequenceBatch, SequenceTargets
+from lab.structures import SequenceBatch, SequenceTargets, Term
 
 
 class Memory(nn.Module):
@@ -42,8 +42,6 @@ class Memory(nn.Module):
         """Return no normaliser."""
         return {}
 
-    def loss(
-        self, outputs: None, targets: SequenceTargets, totals: Mapping[str, float] | None = None
-    ) -> dict[str, Tensor]:
+    def loss(self, outputs: None, targets: SequenceTargets) -> dict[str, Term]:
         """Return no term."""
         return {}

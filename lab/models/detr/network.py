@@ -10,7 +10,7 @@ Names: B images, S places of the feature map, D ``embed_dim``, Q ``num_queries``
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -44,7 +44,7 @@ from lab.ranges import (
     Weight,
     Word,
 )
-from lab.structures import DetectionPredictions, DetectionTargets
+from lab.structures import DetectionPredictions, DetectionTargets, Term
 
 PRIOR = 0.01  # probability that a focal classifier begins with: Lin et al., "Focal Loss", 2017, section 4.1
 
@@ -281,13 +281,9 @@ class DETR(nn.Module):
         """Return this batch's share of the normalisers: number of boxes and sum of class weights."""
         return self.criterion.totals(targets)
 
-    def loss(
-        self, outputs: DETROutputs, targets: DetectionTargets, totals: Mapping[str, float] | None = None
-    ) -> dict[str, Tensor]:
+    def loss(self, outputs: DETROutputs, targets: DetectionTargets) -> dict[str, Term]:
         """Return the weighted terms of every layer (``DETRCriterion``)."""
-        return self.criterion(
-            outputs.all_logits, outputs.all_boxes, targets, totals, outputs.num_groups, outputs.proposals
-        )
+        return self.criterion(outputs.all_logits, outputs.all_boxes, targets, outputs.num_groups, outputs.proposals)
 
     def predict(self, outputs: DETROutputs, original_sizes: Tensor) -> DetectionPredictions:
         """Return one box for each query, or with ``sigmoid_focal`` the best pairs of query and class; no threshold.

@@ -27,7 +27,7 @@ from lab.models.maskformer.criterion import MaskCriterion
 from lab.ops.winograd import conv3x3
 from lab.ranges import Depth, Divides, Draws, Dropout, Layers, MultipleOf, OneOf, Probability, Size, Weight, Word
 from lab.registry.create import create_model
-from lab.structures import Instances, SegmentationTargets, Segments
+from lab.structures import Instances, SegmentationTargets, Segments, Term
 
 PIXEL_DECODERS = ("fpn", "transformer_encoder")
 MAX_INSTANCES = 100
@@ -278,15 +278,13 @@ class MaskFormer(nn.Module):
         """Return this batch's share of the normalisers: number of masks and sum of class weights."""
         return self.criterion.totals(targets)
 
-    def loss(
-        self, outputs: MaskFormerOutputs, targets: SegmentationTargets, totals: Mapping[str, float] | None = None
-    ) -> dict[str, Tensor]:
+    def loss(self, outputs: MaskFormerOutputs, targets: SegmentationTargets) -> dict[str, Term]:
         """Return the weighted terms of every layer (``MaskCriterion``)."""
         masks = outputs.mask_features if outputs.folded is None else outputs.folded
         embed = outputs.mask_embed if outputs.folded is None else None
         assert masks is not None
         # Validation is on every pixel: a loss that differs from call to call could not be compared.
-        return self.criterion(outputs.all_class_logits, embed, masks, targets, totals, sample=self.training)
+        return self.criterion(outputs.all_class_logits, embed, masks, targets, sample=self.training)
 
     def semantic(self, outputs: MaskFormerOutputs, sizes: Tensor, original_sizes: Tensor) -> list[Tensor]:
         """Return the class of each pixel (``inference.semantic``)."""

@@ -26,10 +26,11 @@ from lab.models.sasrec import losses
 from lab.models.sasrec.blocks import Block, OfficialBlock, PmixerBlock, RecboleBlock
 from lab.models.sasrec.windows import Windows, cut_windows
 from lab.ranges import Divides, Dropout, Layers, OneOf, Positive, Probability, Size
-from lab.structures import Movable, SequenceBatch, SequenceTargets
+from lab.structures import Movable, SequenceBatch, SequenceTargets, Term
 
 BLOCKS: dict[str, type[Block]] = {"official": OfficialBlock, "pmixer": PmixerBlock, "recbole": RecboleBlock}
 NORMS = ("post", "pre", "query")
+TARGETS = "targets"
 
 
 @dataclass
@@ -150,18 +151,16 @@ class SASRec(nn.Module):
 
     def totals(self, targets: SequenceTargets) -> Mapping[str, float]:
         """Return the number of positions that have a target."""
-        return {"targets": float(sum(targets.counts))}
+        return {TARGETS: float(sum(targets.counts))}
 
-    def loss(
-        self, outputs: SASRecOutputs, targets: SequenceTargets, totals: Mapping[str, float] | None = None
-    ) -> dict[str, Tensor]:
-        """Return the loss, a mean over positions; nothing where there are no negatives to evaluate it with."""
+    def loss(self, outputs: SASRecOutputs, targets: SequenceTargets) -> dict[str, Term]:
+        """Return the loss over all positions; nothing where there are no negatives to evaluate it with."""
         value = outputs.cross_entropy
         if outputs.target_logits is not None and outputs.negative_logits is not None:
             value = self._sampled_loss(outputs.target_logits, outputs.negative_logits)
         if value is None:
             return {}
-        return {f"loss_{self.loss_name}": value / max(1.0, (totals or self.totals(targets))["targets"])}
+        return {f"loss_{self.loss_name}": Term(value, TARGETS)}
 
     def encode(self, batch: SequenceBatch, queries: Tensor) -> Tensor:
         """Return the states (Q, D) of the events that ``queries`` (Q, 2) name, each as the last one of its window."""

@@ -8,6 +8,7 @@ RecSys 2021).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.loggers.undefined import with_nulls
-from lab.structures import DataSpec, Recommender, SequenceBatch, Table
+from lab.structures import DataSpec, Recommender, SequenceBatch, Table, Term
 from lab.tasks.recommendation.coverage import Coverage
 from lab.tasks.recommendation.metrics import MEASURES, GroupedRankingMetrics, RankingMetrics
 from lab.tasks.recommendation.queries import Queries, Scorer, history
@@ -107,7 +108,8 @@ class RecommendationTask(Task):
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """Collect ranks, and the loss of networks that learn from sequences, where no negatives are wanting."""
         if getattr(self.net, "batching", "sequences") == "sequences":
-            self.may_measure(self.val_loss.update(self.net, self(batch), batch))
+            _, terms = self.terms(batch)
+            self.may_measure(self.val_loss.update(terms, self.totals(batch), batch.valid))
         self.evaluate("val", None, batch)
 
     def test_step(self, batch: SequenceBatch, batch_idx: int) -> None:
@@ -221,10 +223,10 @@ class RecommendationTask(Task):
         with self._gathered():
             return top_items(scorer.all_items, len(rows), self.spec.num_items, k, excluded, rows.device)
 
-    def dry_run(self, batch: Any) -> str:
+    def describe_pass(self, batch: Any, outputs: Any, terms: Mapping[str, Term] | None) -> str:
         """Return the shape of the training batch and the terms of its loss."""
-        terms = self.net.loss(self(batch), batch.targets)
-        return f"items {tuple(batch.items.shape)} -> {', '.join(terms) or 'nothing to train'}"
+        found = "a loss that reads values" if terms is None else ", ".join(terms)
+        return f"items {tuple(batch.items.shape)} -> {found or 'nothing to train'}"
 
 
 def describe_protocol(protocol: str, settings: dict[str, Any], num_items: int) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lab.errors import ConfigError
 from lab.ops.images import normalize_images
-from lab.structures import Instances, MaskSegmenter, SegmentationBatch, Segmenter, Segments, Table
+from lab.structures import Instances, MaskSegmenter, SegmentationBatch, Segmenter, Segments, Table, Term
 from lab.tasks.segmentation.mask_ap import MaskMAP
 from lab.tasks.segmentation.metrics import PanopticQuality, SemanticMetrics
 from lab.training.task import Task
@@ -144,9 +144,8 @@ class SegmentationTask(Task):
         found = [Segmented(maps[row].cpu(), panoptic[row], instances[row]) for row in rows]
         return batch.image_ids[batch.valid], found
 
-    def dry_run(self, batch: SegmentationBatch) -> str:
+    def describe_pass(self, batch: SegmentationBatch, outputs: Any, terms: Mapping[str, Term] | None) -> str:
         """Return the shapes of images and the network's outputs."""
-        outputs = self(batch)
         shapes = [
             f"{name} {tuple(value.shape)}"
             for name in ("class_logits", "mask_logits", "logits")

@@ -7,6 +7,7 @@ import os
 import re
 import struct
 import zlib
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from lab.tasks.segmentation.data.coco_instances import InstancesDataset
 from lab.tasks.segmentation.data.folder import FolderSegmentation
 from lab.tasks.segmentation.data.label_maps import label_header, read_ids
 from lab.tasks.segmentation.data.transforms import SegmentationTransform
+from lab.training.parts import RecordWriter, parts_in
 from lab.training.predictor import ImagePredictor
 from tests.data_factory import make_coco, make_image, make_label_map, make_segfolder
 
@@ -432,12 +434,24 @@ def test_the_predictor_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[st
     huge_png(tmp_path / "huge.png", 14000, 13000)
 
     class Silent(ImagePredictor):
-        def write_all(self, found: Any, folder: Path, left_out: str) -> None:
-            print(len(found), left_out)
+        def write_image(self, number: int, found: Any, part: Path) -> dict[str, Any]:
+            return {}
 
-    nothing: Any = None
-    Silent(str(tmp_path), nothing, nothing).write([(0, None), (-2, None)], tmp_path / "out")
+        def write_results(self, records: Any, out: Path, folder: Path, left_out: str) -> list[str]:
+            return [f"{len(list(records))} {left_out}"]
+
+    def predict(source: Path, *numbers: int) -> None:
+        nothing: Any = None
+        predictor = Silent(str(source), nothing, nothing)
+        with parts_in(tmp_path / "out", 0) as parts:
+            with closing(RecordWriter(parts)) as records:
+                for number in numbers:
+                    predictor.write(number, None, parts, records)
+            predictor.put_together(parts.collect(), parts)
+
+    predict(tmp_path, 0, -2)
     said = capsys.readouterr()
+    assert said.out == "1 , 1 files left out\n"
     assert "huge.png cannot be read as an image and is left out: 182,000,000 pixels" in said.err
     with pytest.raises(DataError, match=r"cannot be read as an image \(182,000,000 pixels, more than the 178,956,970"):
-        Silent(str(tmp_path / "huge.png"), nothing, nothing).write([(-1, None)], tmp_path / "out")
+        predict(tmp_path / "huge.png", -1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.registry import allow_package
-from lab.structures import DataSpec, SequenceBatch, SequenceTargets
+from lab.structures import DataSpec, SequenceBatch, SequenceTargets, Term
 from lab.tasks.recommendation.task import RecommendationTask
 from lab.training.task import plain_spec
 
@@ -52,13 +52,11 @@ class Sums(nn.Module):
         """Return the number of targets."""
         return {"targets": float(sum(targets.counts))}
 
-    def loss(
-        self, outputs: Tensor, targets: SequenceTargets, totals: Mapping[str, float] | None = None
-    ) -> dict[str, Tensor]:
-        """Return the mean cross-entropy."""
+    def loss(self, outputs: Tensor, targets: SequenceTargets) -> dict[str, Term]:
+        """Return the cross-entropy of all targets."""
         true = targets.items[targets.items > 0] - 1
         total = nn.functional.cross_entropy(outputs, true, reduction="sum")
-        return {"loss_ce": total / (totals or self.totals(targets))["targets"]}
+        return {"loss_ce": Term(total, "targets")}
 
     def encode(self, batch: SequenceBatch, queries: Tensor) -> Tensor:
         """Return the scores of all items, with a column for none: this net knows no better."""
