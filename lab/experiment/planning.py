@@ -20,7 +20,7 @@ from lab.report.tables import print_sizes
 from lab.strategies import collectives
 from lab.strategies.activations import count_saved
 from lab.strategies.build import IN_ONE_PROCESS
-from lab.strategies.memory import Weight, Workload, estimate
+from lab.strategies.memory import Parameter, Workload, estimate
 from lab.strategies.planner import GIB, HEADROOM, Choice, Machine, Row, candidates, pick, table
 from lab.system.memory import available_memory
 from lab.system.ranks import Place
@@ -187,7 +187,7 @@ def describe(config: Mapping[str, Any], task: Task, training: bool) -> Workload:
     scratch = int(optimizer["name"] != "sgd") + int(decays and optimizer["name"] != "adamw")
     return Workload(
         weights=tuple(
-            Weight(tuple(p.shape), p.requires_grad, numbers.get(id(p)), bool(split) and name.startswith(split))
+            Parameter(tuple(p.shape), p.requires_grad, numbers.get(id(p)), bool(split) and name.startswith(split))
             for name, p in net.named_parameters()
         ),
         element=element,

@@ -12,7 +12,14 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from lab.structures.common import ImageBatch, Movable, OutputsT, Term, split_packed
+from lab.structures.common import ClassSpec, ImageBatch, Movable, OutputsT, Term, split_packed
+
+
+@dataclass(frozen=True)
+class DetectionSpec(ClassSpec):
+    """What data for detection tells: the classes of its boxes."""
+
+    task: str = "detection"
 
 
 @dataclass

@@ -11,10 +11,22 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from lab.structures.common import ImageBatch, Movable, OutputsT, Term, split_packed
+from lab.structures.common import ClassSpec, ImageBatch, Movable, OutputsT, Term, split_packed
 
 NO_SEGMENT = -1
 """In a map of segments: a pixel that belongs to none, because it is unlabelled, ignored, of a crowd or padding."""
+
+
+@dataclass(frozen=True)
+class SegmentationSpec(ClassSpec):
+    """What data for segmentation tells: the classes of its segments.
+
+    Attributes:
+        thing_labels: the labels whose objects are counted one by one (things); the others are stuff.
+    """
+
+    task: str = "segmentation"
+    thing_labels: tuple[int, ...] = ()
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +43,7 @@ def find_best(records: Sequence[Mapping[str, Any]]) -> Best | None:
     for index, record in enumerate(records):
         metric = record.get("monitor", "")
         value = record.get("result", {}).get(metric)
-        if record.get("state") == "finished" and value is not None:
+        if record.get("state") == "finished" and value is not None and not math.isnan(value):
             found.append((index, float(value)))
             monitored.add((metric, direction(record, metric) == "min"))
     if len(found) < 2 or len(monitored) > 1:

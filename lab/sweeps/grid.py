@@ -182,7 +182,7 @@ def _summarise(entries: Sequence[Entry], overrides: Sequence[str]) -> None:
     columns = list(dict.fromkeys(key for row in rows for key in row))
     target = entries[0].job.path.parent / "summary.csv"
     shown = [*varied, "run", "state", *[key for key in columns if key.startswith("test/")][:3]]
-    best = find_best(records)
+    best = find_best([record if row["state"] == "finished" else {} for row, record in zip(rows, records, strict=True)])
     table = Table(title=as_text(target))
     for column in ["", *shown] if best else shown:
         table.add_column(as_text(column))
@@ -194,7 +194,8 @@ def _summarise(entries: Sequence[Entry], overrides: Sequence[str]) -> None:
     console.width = max(console.width, 120)  # of a log file it would be 80, and names would be cut
     console.print(table)
     if best:
-        print(f"best      {printable(' '.join(entries[best.index].words))}: {printable(best.words())}")
+        words = " ".join(f"{key}={rows[best.index][key]}" for key in varied)
+        print(f"best      {printable(words)}: {printable(best.words())}")
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as file:
         writer = csv.DictWriter(file, columns)

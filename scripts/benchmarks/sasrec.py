@@ -18,10 +18,9 @@ from torch import Tensor, nn
 
 from lab import create_model
 from lab.models.sasrec.weights import to_pmixer
-from lab.structures import DataSpec, SequenceBatch, SequenceTargets
+from lab.structures import RecommendationSpec, SequenceBatch, SequenceTargets
 from lab.tasks.recommendation.task import RecommendationTask
 from lab.training.optimizers import make_optimizer
-from lab.training.task import plain_spec
 
 WIDTH, BLOCKS, NEGATIVES = 50, 2, 100
 ADAM = {"name": "adam", "lr": 1e-3, "betas": [0.9, 0.98], "eps": 1e-8, "weight_decay": 0.0}
@@ -207,9 +206,9 @@ def sasrec_eval(batch: int, size: Size, device: torch.device) -> Made:
     windows = left_padded(found.items, found.lengths, length)
     histories = [set(window.tolist()) for window in windows]
     names = tuple(str(number) for number in range(1, num_items + 1))
-    spec = DataSpec("recommendation", item_names=names, num_sequences=batch, num_events=int(found.lengths.sum()))
+    spec = RecommendationSpec(item_names=names, num_sequences=batch, num_events=int(found.lengths.sum()))
     net = {"_target_": "sasrec_pmixer", "max_length": length}
-    task = RecommendationTask(net, plain_spec(spec), ADAM, {"name": "constant", "warmup_steps": 0}, 1, EVAL)
+    task = RecommendationTask(net, spec.to_plain(), ADAM, {"name": "constant", "warmup_steps": 0}, 1, EVAL)
     task.net.load_state_dict(ours.state_dict())
     task.to(device).eval()
     found = found.to(device)

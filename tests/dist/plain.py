@@ -19,7 +19,6 @@ from lab.strategies.environment import ManagedEnvironment
 from lab.system.ranks import Place
 from lab.tasks.detection.data.shapes import ShapesDataModule
 from lab.tasks.detection.task import DetectionTask
-from lab.training.task import plain_spec
 
 STEPS = 20
 TINY = {"_target_": "detr_tiny"}
@@ -33,7 +32,7 @@ def detection_task(optimizer: str = "adamw", net: dict[str, Any] = TINY, kind: t
     """Return a task whose weights are the same in every process."""
     pl.seed_everything(0, verbose=False)
     settings = {**OPTIMIZERS[optimizer], "weight_decay": 1e-4, "no_decay_norm_bias": True, "groups": []}
-    spec = plain_spec(ShapesDataModule().spec)
+    spec = ShapesDataModule().spec.to_plain()
     return kind(net, spec, settings, {"name": "constant", "warmup_steps": 0}, STEPS, {"name": "none"})
 
 

@@ -153,7 +153,7 @@ FITS = (
 )
 COMMAND = (
     "model=maskformer_tiny",
-    "model.segments=panoptic",
+    "model.asks.segments=panoptic",
     "eval.panoptic=true",
     "eval.instances=true",
     "model.net.num_queries=5",

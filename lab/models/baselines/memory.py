@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lab.structures import SequenceBatch, SequenceTargets, Term
 
 
-class Memory(nn.Module):
+class Memory(nn.Module, ABC):
     """A ``lab.structures.Recommender`` without parameters, which is shown the training data once.
 
     What it remembers stands in buffers, so that a checkpoint holds all of it. It has no loss.

@@ -17,7 +17,8 @@ from typing import Annotated
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lab.errors import ConfigError, closest
+from lab.checking import check_choice, check_multiple
+from lab.errors import ConfigError
 from lab.layers.attention import attention_mask
 from lab.layers.mlp import MLP
 from lab.layers.position import LearnedPositionEncoding, SinePositionEncoding
@@ -184,8 +185,7 @@ class DETR(nn.Module):
         check_choice("queries", queries, ("learned", "anchor"))
         check_choice("anchors", anchors, ("learned", "proposed"))
         check_choice("classification", classification, CLASSIFICATIONS)
-        if embed_dim % 4:
-            raise ConfigError(f"embed_dim {embed_dim} must be a multiple of 4, for the encoding of places")
+        check_multiple("embed_dim", embed_dim, 4)  # for the encoding of places
         if anchors == "proposed" and (queries, classification) != ("anchor", "sigmoid_focal"):
             raise ConfigError("anchors=proposed needs queries=anchor and classification=sigmoid_focal")
         if num_groups > 1 and (queries, anchors) != ("anchor", "learned"):
@@ -303,9 +303,3 @@ class DETR(nn.Module):
         query = place.div(logits.shape[2], rounding_mode="floor")
         boxes = boxes.gather(1, query[..., None].expand(-1, -1, 4))
         return DetectionPredictions(boxes, scores, place % logits.shape[2])
-
-
-def check_choice(name: str, value: str, known: Sequence[str]) -> None:
-    """Raise a ``ConfigError`` that names the choices unless ``value`` is one of them."""
-    if value not in known:
-        raise ConfigError(f"{name}={value!r} is unknown: use {' or '.join(known)}{closest(value, known)}")

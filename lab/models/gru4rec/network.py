@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
+from lab.checking import check_range
 from lab.errors import CheckpointError, ConfigError
 from lab.models.gru4rec.cells import GRUCell, GRUEmbedding
 from lab.models.gru4rec.losses import lane_loss
@@ -83,9 +84,8 @@ class GRU4Rec(nn.Module):
         super().__init__()
         if not layers or min(layers) < 1:
             raise ConfigError(f"layers={list(layers)}: the width of each layer, one layer at least")
-        for name, rate in (("dropout_embed", dropout_embed), ("dropout_hidden", dropout_hidden)):
-            if not 0 <= rate < 1:
-                raise ConfigError(f"{name}={rate} is no share from 0 to below 1")
+        check_range("dropout_embed", dropout_embed, least=0, below=1)
+        check_range("dropout_hidden", dropout_hidden, least=0, below=1)
         if embed_dim is not None and embedding != "separate":
             raise ConfigError(f"embed_dim={embed_dim} is of embedding=separate, not of embedding={embedding}")
         self.num_items, self.layers, self.embedding = num_items, tuple(layers), embedding

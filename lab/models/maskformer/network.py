@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from lab.errors import ConfigError, closest
+from lab.checking import check_choice, check_multiple
 from lab.layers.fpn import FeaturePyramid, fill_convolution
 from lab.layers.mlp import MLP
 from lab.layers.position import SinePositionEncoding
@@ -215,13 +215,8 @@ class MaskFormer(nn.Module):
         overlap_threshold: Probability = 0.8,
     ) -> None:
         super().__init__()
-        if pixel_decoder not in PIXEL_DECODERS:
-            known = " or ".join(PIXEL_DECODERS)
-            raise ConfigError(
-                f"pixel_decoder={pixel_decoder!r} is unknown: use {known}{closest(pixel_decoder, PIXEL_DECODERS)}"
-            )
-        if embed_dim % 4:
-            raise ConfigError(f"embed_dim {embed_dim} must be a multiple of 4, for the encoding of places")
+        check_choice("pixel_decoder", pixel_decoder, PIXEL_DECODERS)
+        check_multiple("embed_dim", embed_dim, 4)  # for the encoding of places
         self.num_classes = num_classes
         self.num_queries = num_queries
         self.aux_loss = aux_loss

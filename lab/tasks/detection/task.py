@@ -11,10 +11,10 @@ from lab.errors import ConfigError
 from lab.ops.images import normalize_images
 from lab.structures import DetectionBatch, DetectionPredictions, Detector, Term
 from lab.tasks.detection.metrics import DetectionMAP
-from lab.training.task import Task
+from lab.training.classes import ClassTask
 
 
-class DetectionTask(Task):
+class DetectionTask(ClassTask):
     """Train and measure a detector; see ``Task`` for the arguments."""
 
     kind = "detection"

@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lab.data.datamodule import DataModule
+from lab.errors import ConfigError
 from lab.loggers.undefined import with_nulls
-from lab.structures import DataSpec, Recommender, SequenceBatch, Table, Term
+from lab.structures import RecommendationSpec, Recommender, SequenceBatch, Table, Term
 from lab.tasks.recommendation.coverage import Coverage
 from lab.tasks.recommendation.metrics import MEASURES, GroupedRankingMetrics, RankingMetrics
 from lab.tasks.recommendation.queries import Queries, Scorer, history
@@ -39,26 +41,27 @@ class RecommendationTask(Task):
 
     kind = "recommendation"
     protocol = Recommender
+    spec: RecommendationSpec
 
     ranks: Any
     groups: Any
     coverage: Any
     num_queries = 0
 
-    def net_arguments(self, spec: DataSpec, target: str) -> dict[str, Any]:
+    def net_arguments(self, target: str) -> dict[str, Any]:
         """Return those of the numbers of items, sequences and events that the network wants to know."""
-        offered = {
-            "num_items": spec.num_items,
-            "num_sequences": spec.num_sequences,
-            "num_events": spec.num_events,
-            "item_counts": list(spec.item_counts),
-        }
-        return chosen_arguments(target, offered)
+        return chosen_arguments(target, self.spec.net_arguments())
 
-    def describe_data(self) -> str:
-        """Return the numbers of items, sequences and events."""
-        spec = self.spec
-        return f"{spec.num_items} items, {spec.num_sequences} sequences, {spec.num_events} events"
+    def memorize(self, data: DataModule) -> None:
+        """Show the sequences of the training to a network that has nothing to train.
+
+        Raises:
+            ConfigError: the data offers no ``training_sequences``.
+        """
+        sequences = getattr(data, "training_sequences", None)
+        if sequences is None:
+            raise ConfigError(f"{type(data).__name__} has no sequences to remember: it gives no training_sequences()")
+        self.net.memorize(*sequences())
 
     def describe_evaluation(self) -> str:
         """Return how the numbers are taken, and of how many queries the last evaluation was."""

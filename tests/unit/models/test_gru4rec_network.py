@@ -157,7 +157,7 @@ def test_meta_device() -> None:
     ("arguments", "message"),
     [
         ({"layers": []}, r"layers=\[\]"),
-        ({"dropout_embed": 1.0}, r"dropout_embed=1\.0 is no share"),
+        ({"dropout_embed": 1.0}, r"dropout_embed=1\.0: should be at least 0 and below 1"),
         ({"embed_dim": 3}, "embed_dim=3 is of embedding=separate, not of embedding=constrained"),
     ],
 )

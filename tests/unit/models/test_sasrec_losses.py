@@ -206,12 +206,12 @@ def test_padding_stays_zero() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"variant": "pmixr"}, r"variant='pmixr' is none of official, pmixer, recbole.*pmixer"),
-        ({"loss": "sampled"}, r"loss='sampled' is none of bce, gbce, sampled_ce, ce.*sampled_ce"),
+        ({"variant": "pmixr"}, r"variant='pmixr': should be one of official, pmixer, recbole.*pmixer"),
+        ({"loss": "sampled"}, r"loss='sampled': should be one of bce, gbce, sampled_ce, ce.*sampled_ce"),
         ({"norm": "pre"}, r"norm=pre is a choice of variant=pmixer only, not of official"),
-        ({"calibration": 1.5}, r"calibration=1\.5 must be in 0\.\.1"),
+        ({"calibration": 1.5}, r"calibration=1\.5: should be at least 0 and at most 1"),
         ({"position_rows": 51}, r"position_rows=51 must be max_length=50, or one more with variant=pmixer"),
-        ({"num_heads": 3}, r"embed_dim 50 must be a multiple of num_heads 3"),
+        ({"num_heads": 3}, r"embed_dim=50: should be a multiple of num_heads=3"),
     ],
 )
 def test_refusals(arguments: dict[str, object], message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -28,9 +29,9 @@ def test_lower_is_better_where_the_metric_says_so() -> None:
 
 
 def test_only_finished_runs_with_the_metric_are_compared() -> None:
-    best = find_best([{}, run(None), run(0.5, state="failed"), run(2.0), run(1.0)])
+    best = find_best([{}, run(None), run(math.nan), run(0.5, state="failed"), run(2.0), run(1.0)])
     assert best is not None
-    assert best.index == 4
+    assert best.index == 5
 
 
 @pytest.mark.parametrize(

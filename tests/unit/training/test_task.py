@@ -17,7 +17,6 @@ from lab.structures import Term
 from lab.tasks.detection.data.shapes import ShapesDataModule
 from lab.tasks.detection.task import DetectionTask
 from lab.training.outline import outline
-from lab.training.task import plain_spec
 
 SMALL = {"_target_": "detr_tiny", "embed_dim": 16, "num_heads": 2, "feedforward_dim": 16, "num_queries": 2}
 CPU = torch.device("cpu")
@@ -29,7 +28,7 @@ def data() -> Any:
 
 def make(kind: type[DetectionTask]) -> Any:
     torch.manual_seed(0)
-    return kind(SMALL, plain_spec(data().spec), {}, {}, 1, {"name": "none"})
+    return kind(SMALL, data().spec.to_plain(), {}, {}, 1, {"name": "none"})
 
 
 def attach(task: Any) -> Any:

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from lab.registry import allow_package
-from lab.structures import DataSpec, SequenceBatch, SequenceTargets, Term
+from lab.structures import RecommendationSpec, SequenceBatch, SequenceTargets, Term
 from lab.tasks.recommendation.task import RecommendationTask
-from lab.training.task import plain_spec
 
 allow_package("tests")
 
@@ -76,8 +75,7 @@ SUMS = {"_target_": "tests.unit.tasks.recommendation.recommenders.Sums"}
 
 def make_task(net: dict[str, Any] = SUMS, **changes: Any) -> RecommendationTask:
     """Return a task with changed settings of the evaluation."""
-    spec = DataSpec(
-        "recommendation",
+    spec = RecommendationSpec(
         item_names=tuple(f"i{number}" for number in range(1, NUM_ITEMS + 1)),
         item_counts=ITEM_COUNTS,
         num_sequences=20,
@@ -86,7 +84,7 @@ def make_task(net: dict[str, Any] = SUMS, **changes: Any) -> RecommendationTask:
     optimizer = {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "no_decay_norm_bias": True, "groups": []}
     optimizer |= {"momentum": 0.0, "nesterov": False}
     schedule = {"name": "constant", "warmup_steps": 0}
-    return RecommendationTask(net, plain_spec(spec), optimizer, schedule, 10, {**EVAL, **changes}).eval()
+    return RecommendationTask(net, spec.to_plain(), optimizer, schedule, 10, {**EVAL, **changes}).eval()
 
 
 def history_of(number: int) -> tuple[list[int], list[int], int]:

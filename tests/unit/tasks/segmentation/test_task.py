@@ -22,7 +22,6 @@ from lab.tasks.recommendation.task import RecommendationTask
 from lab.tasks.segmentation.data.collate import collate_segmentation
 from lab.tasks.segmentation.data.shapes import ShapesDataModule
 from lab.tasks.segmentation.task import SegmentationTask
-from lab.training.task import plain_spec
 from lab.training.terms import SetLoss, batch_terms
 from tests.distributed import run_distributed
 
@@ -77,7 +76,7 @@ def make_task(data: ShapesDataModule, net: dict[str, Any], **asked: bool) -> Seg
     torch.manual_seed(0)
     settings = {"name": "segmentation", "semantic": True, "panoptic": False, "instances": False, **asked}
     optimizer = {"name": "adamw", "lr": 1e-3, "weight_decay": 0.0}
-    return SegmentationTask(net, plain_spec(data.spec), optimizer, {"name": "constant"}, 4, settings).eval()
+    return SegmentationTask(net, data.spec.to_plain(), optimizer, {"name": "constant"}, 4, settings).eval()
 
 
 def batches(data: ShapesDataModule, *sizes: int) -> list[SegmentationBatch]:
