@@ -15,7 +15,7 @@ from lab.system.signals import Interrupted, SignalWatch
 from lab.system.storage import explain
 from lab.text import guard_streams, printable
 
-_FLAGS = ("--multirun", "--config-dir", "--cfg", "--help")
+FLAGS = ("--multirun", "--config-dir", "--cfg", "--help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,7 +60,7 @@ def _main(words: list[str]) -> int:
     for word in overrides:
         if word.startswith("-"):
             raise ConfigError(
-                f"{word}: there is no such flag{closest(word, _FLAGS) or '; there are ' + ', '.join(_FLAGS)}"
+                f"{word}: there is no such flag{closest(word, FLAGS) or '; there are ' + ', '.join(FLAGS)}"
             )
         if "=" not in word and not word.startswith("~"):
             raise ConfigError(f"{word}: not understood; write key=value, or see --help")

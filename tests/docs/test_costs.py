@@ -57,8 +57,101 @@ trainer:
 DATASET = {
     "conf/data/mine.yaml": "defaults: [coco, _self_]\n\nroot: ${paths.data_dir}/mine\nhow_to_get: unpack mine.zip\n"
 }
-WORDS = {"an architecture": ["model=newnet"], "a dataset": ["data=mine"]}
-FILES: Mapping[str, Mapping[str, str]] = {"an architecture": ARCHITECTURE, "a dataset": DATASET}
+KIND = {
+    "lab/structures/newkind.py": '''"""The language of a new kind."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from lab.structures.common import DataSpec
+
+
+@dataclass(frozen=True)
+class NewSpec(DataSpec):
+    """What its data tells."""
+
+    task: str = "newkind"
+    num_classes: int = 2
+
+    def net_arguments(self) -> dict[str, Any]:
+        """Return what a network is told."""
+        return {"num_classes": self.num_classes}
+''',
+    "lab/tasks/newkind/__init__.py": '"""A new room."""\n',
+    "lab/tasks/newkind/spec.py": '''"""Registers the kind."""
+
+from lab.training.spec import TaskSpec
+
+TASK = TaskSpec(
+    name="newkind",
+    task="lab.tasks.newkind.task:NewTask",
+    data="lab.structures.newkind:NewSpec",
+    settings="lab.tasks.newkind.settings:SETTINGS",
+)
+''',
+    "lab/tasks/newkind/settings.py": '''"""How it is measured."""
+
+from typing import Literal
+
+from lab.config.kinds import EvalSettings, TaskSettings
+from lab.config.schemas import Bool
+
+
+class NewEval(EvalSettings):
+    """One thing to choose."""
+
+    name: Literal["newkind"]
+    rounded: Bool
+
+
+SETTINGS = TaskSettings(NewEval, from_data=("num_classes",))
+''',
+    "lab/tasks/newkind/task.py": '''"""Its LightningModule."""
+
+from lab.training.task import Task
+
+
+class NewTask(Task):
+    """Says nothing yet."""
+''',
+    "lab/tasks/newkind/data/__init__.py": '"""Its data."""\n',
+    "lab/tasks/newkind/data/module.py": '''"""Its DataModule."""
+
+from lab.data.datamodule import DataModule
+from lab.ranges import Size
+
+
+class NewDataModule(DataModule):
+    """Says nothing yet."""
+
+    def __init__(self, batch_size: Size, num_rows: Size = 5) -> None:
+        super().__init__(batch_size)
+''',
+    "conf/eval/newkind.yaml": "name: newkind\nrounded: false\n",
+    "conf/data/newdata.yaml": """_target_: lab.tasks.newkind.data.module.NewDataModule
+tasks: [newkind]
+num_rows: 7
+batch_size: 2
+""",
+}
+OF_KIND = """defaults:
+  - override /data: newdata
+  - override /eval: newkind
+
+model:
+  task: newkind"""
+"""What the YAML of an architecture of that kind says."""
+
+FILES: Mapping[str, Mapping[str, str]] = {
+    "an architecture": ARCHITECTURE,
+    "a dataset": DATASET,
+    "a kind of problem": KIND,
+}
+WORDS = {
+    "an architecture": ["model=newnet"],
+    "a dataset": ["data=mine"],
+    "a kind of problem": ["model=newnet", "eval.rounded=true"],
+}
 
 CHECK = """
 import sys
@@ -89,7 +182,10 @@ def house(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("what", FILES)
 def test_an_addition_is_files_alone(what: str, house: Path) -> None:
-    for name, content in FILES[what].items():
+    files = dict(FILES[what])
+    if what == "a kind of problem":  # to be asked for it needs a first architecture
+        files |= {name: text.replace("model:\n  task: detection", OF_KIND) for name, text in ARCHITECTURE.items()}
+    for name, content in files.items():
         (house / name).parent.mkdir(parents=True, exist_ok=True)
         assert not (house / name).exists()
         (house / name).write_text(content, encoding="utf-8")
