@@ -37,12 +37,13 @@ SPLITS = {"validate": "val", "test": "test"}
 
 @dataclass
 class StageResult:
-    """Metrics of a stage, how they were taken, its tables, and its pictures on one sheet."""
+    """Metrics of a stage, how they were taken, its tables, its pictures on a sheet, and which are better lower."""
 
     metrics: dict[str, float]
     protocol: str = ""
     tables: dict[str, Table] = field(default_factory=dict)
     sheet: Image | None = None
+    lower_is_better: list[str] = field(default_factory=list)
 
 
 def run_stage(
@@ -58,7 +59,8 @@ def run_stage(
         trainer.test(task, dataloaders=data.test_dataloader(), verbose=False)
     else:
         trainer.validate(task, dataloaders=data.val_dataloader(), verbose=False)
-    return StageResult(dict(task.results), task.describe_evaluation(), dict(task.tables), pictures.sheet)
+    lower = [name for name in task.results if task.better(name) == "min"]
+    return StageResult(dict(task.results), task.describe_evaluation(), dict(task.tables), pictures.sheet, lower)
 
 
 def evaluate(config: dict[str, Any], home: Path, place: Place | None = None, data: DataModule | None = None) -> None:
@@ -99,6 +101,7 @@ def _write_result(config: Mapping[str, Any], result: StageResult, folder: Path) 
         "ckpt": config["ckpt"],
         "result": with_nulls(result.metrics),
         "protocol": result.protocol,
+        "lower_is_better": result.lower_is_better,
         "eval": config["eval"],
         "world_size": collectives.world_size(),
         "versions": describe_versions(),
@@ -106,9 +109,8 @@ def _write_result(config: Mapping[str, Any], result: StageResult, folder: Path) 
     }
     write_text(folder / "result.json", json.dumps(record, indent=2) + "\n")
     write_tables(result.tables, folder)
-    print_metrics(
-        result.metrics, f"{config['stage']} of {config['ckpt'] or config['model']['pretrained']}", result.protocol
-    )
+    title = f"{config['stage']} of {config['ckpt'] or config['model']['pretrained']}"
+    print_metrics(result.metrics, title, result.protocol, result.lower_is_better)
     print(f"written   {folder / 'result.json'}")
     if result.sheet is not None:
         print(f"pictures  {folder / 'pictures'}")
