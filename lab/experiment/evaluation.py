@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,6 @@ from lab.system.files import write_text
 from lab.system.provenance import describe_versions, now
 from lab.system.ranks import Place
 from lab.training.spec import task_spec
-from lab.training.task import Task
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -52,19 +51,16 @@ class Evaluation:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
-def run_stage(
-    stage: str, config: Mapping[str, Any], task: Task, data: DataModule, folder: Path, place: Place
-) -> StageResult:
+def run_stage(stage: str, subject: Subject, folder: Path) -> StageResult:
     """Evaluate on the validation or test set and draw the first images into ``folder/pictures``."""
-    split = SPLITS[stage]
-    pictures = Pictures(
-        folder / "pictures", split, config["callbacks"]["pictures"], task_spec(task.kind).load_pictures()
-    )
-    trainer = make_eval_trainer(config, place, [pictures])
+    task, split = subject.task, SPLITS[stage]
+    count, panels = subject.config["callbacks"]["pictures"], task_spec(task.kind).load_pictures()
+    pictures = Pictures(folder / "pictures", split, count, panels)
+    trainer = make_eval_trainer(subject.config, subject.place, [pictures])
     if stage == "test":
-        trainer.test(task, dataloaders=data.test_dataloader(), verbose=False)
+        trainer.test(task, dataloaders=subject.data.test_dataloader(), verbose=False)
     else:
-        trainer.validate(task, dataloaders=data.val_dataloader(), verbose=False)
+        trainer.validate(task, dataloaders=subject.data.val_dataloader(), verbose=False)
     return StageResult(dict(task.results), task.describe_evaluation(), dict(task.tables), pictures.sheet)
 
 
@@ -87,7 +83,8 @@ def evaluate(
     data = build_data(config, data)
     give_plan(data, load_plan(config, place))
     task = load_task(config, data)
-    config, _ = settle_strategy(Subject(config, task, data, place, training=False))
+    subject = Subject(config, task, data, place, training=False)
+    config, _ = settle_strategy(subject)
     name = Path(config["ckpt"]).stem if config["ckpt"] else "pretrained"
     folder = home / f"{config['stage']}-{name}"
     if config["stage"] == "predict":
@@ -97,7 +94,7 @@ def evaluate(
     presence = describe_presence(data, (SPLITS[config["stage"]],))
     if place.rank == 0:
         print_notes(presence)
-    result = run_stage(config["stage"], config, task, data, folder, place)
+    result = run_stage(config["stage"], replace(subject, config=config), folder)
     if place.rank == 0:
         _write_result(config, result, folder)
     return Evaluation(folder, result.metrics)
