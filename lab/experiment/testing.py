@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from lab.errors import RunError
@@ -27,7 +28,9 @@ def measure_best(fit: FitContext) -> dict[str, float | None]:
             f"{best} is missing, which is what is tested: put it back; stage=test ckpt='{best.with_name('last.ckpt')}' "
             "tests the last weights; resume=never starts afresh and keeps the directory"
         )
-    give_plan(fit.data, fit.plan.load)  # of the training it held the network
+    # A task of its own is built. Two copies of a large model may not fit; the training's plan held the trained one.
+    give_plan(fit.data, fit.plan.load)
+    gc.collect()
     task = load_task({**fit.config, "ckpt": str(best)}, fit.data)
     fit.run.update(weights=task.weights_kind, best_step=task.trained_steps, eval=fit.config["eval"])
     subject = Subject(fit.config, task, fit.data, fit.place, training=False)
