@@ -18,9 +18,12 @@ from lab.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-KEYS: dict[str, str] = {}
+KEYS: dict[str, str] = {
+    f"model.{key}": f"model.asks.{key}"
+    for key in ("image_size", "segments", "batching", "max_length", "num_negatives", "negative_alpha")
+}
 """The new key of each old one, dotted: ``"model.a": "model.b.a"``. What stands below an old key goes with it."""
-OPTIONS: dict[tuple[str, str], str] = {}
+OPTIONS: dict[tuple[str, str], str] = {("eval", "none"): "detection", ("eval", "ranking"): "recommendation"}
 """The new option of each group's old one, which is also the ``name`` in the group: ``("eval", "a"): "b"``."""
 
 

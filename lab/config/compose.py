@@ -30,8 +30,8 @@ from lab.errors import ConfigError
 __all__ = ["Composed", "compose_config", "config_dir", "groups", "options"]
 
 
-_OPEN = re.compile(r"(model\.net|data)\.\w+")
-"""Arguments of a target may be given though its YAML does not list them; the signature says which there are."""
+_OPEN = re.compile(r"(model\.net|model\.asks|data)\.\w+")
+"""May be given though no YAML lists them: the target's signature, or the kind of problem, says which there are."""
 
 
 @dataclass

@@ -29,6 +29,21 @@ def find_module(module: str) -> Path | None:
     return None
 
 
+def modules_of(package: str) -> Iterator[tuple[str, Path]]:
+    """Yield name and file of each module of a package that can be imported, or of one module alone."""
+    origin = find_module(package)
+    if origin is None:
+        return
+    if origin.is_file() and origin.name != "__init__.py":
+        yield package, origin
+        return
+    folder = origin if origin.is_dir() else origin.parent
+    for file in sorted(folder.rglob("*.py")):
+        parts = file.relative_to(folder).with_suffix("").parts
+        if all(part.isidentifier() for part in parts):
+            yield ".".join([package, *(part for part in parts if part != "__init__")]), file
+
+
 @cache
 def _parsed(file: Path) -> ast.Module | str | None:
     """Return the syntax tree of a source file, or what is wrong with it; None where it is no source."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,12 +11,10 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lab.data.loader import Reduce, Totals, TrainStream, eval_loader
 from lab.data.sampler import EvalBatches, TrainBatches, choose
-from lab.errors import ConfigError
 from lab.structures import DataSpec, KeyedDataset, Table
 
 
@@ -30,7 +28,7 @@ class LoadPlan:
         accumulate: micro-batches of an optimizer step.
         rank: this process.
         world_size: number of processes.
-        totals: the architecture's share of the normalisers of a batch's targets.
+        totals: gives a batch's share of the normalisers of the loss: ``Task.totals``.
         reduce: adds normalisers up over the ranks that have samples of their own.
         overfit_batches: train on the first so many global batches only; 0 for all.
         limit_train: use this share of an epoch (float) or so many global batches (int); None for all.
@@ -53,12 +51,12 @@ class LoadPlan:
     eval_seed: int = 0
 
 
-class DataModule(pl.LightningDataModule):
+class DataModule(pl.LightningDataModule, ABC):
     """Base of all data: a subclass builds its datasets, the rest is here.
 
     A subclass names its ``task`` and gives ``build(split)`` for ``"train"``, ``"val"`` and ``"test"``: a
-    ``KeyedDataset`` of samples with ``fingerprint()`` (and ``class_names``, where there are labels); ``collate``, which
-    makes a batch of samples; and ``build_inputs(paths)`` for prediction. Datasets are built when first asked for.
+    ``KeyedDataset`` of samples with ``fingerprint()``; ``collate``, which makes a batch of samples; ``spec``, what the
+    network is sized from; and ``build_inputs(paths)`` for prediction. Datasets are built when first asked for.
 
     Args:
         batch_size: the global batch.
@@ -66,10 +64,13 @@ class DataModule(pl.LightningDataModule):
         seed: of the order and the augmentation.
 
     Attributes:
+        task: the kind of problem.
+        sample_name: what one sample is called, for messages.
         plan: how the run walks through it; one process and all samples until it is given another.
     """
 
     task: str
+    sample_name = "sample"
 
     def __init__(self, batch_size: int, num_workers: int = 0, seed: int = 0) -> None:
         super().__init__()
@@ -96,16 +97,9 @@ class DataModule(pl.LightningDataModule):
         return self._datasets[split]
 
     @property
+    @abstractmethod
     def spec(self) -> DataSpec:
-        """What the task sizes its network from."""
-        train = self.dataset("train")
-        things = tuple(getattr(train, "thing_labels", ()))  # segmentation only
-        return DataSpec(self.task, tuple(train.class_names), self.input_shape, thing_labels=things)
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """(3, H, W), 0 where the size varies."""
-        return (3, 0, 0)
+        """What the task sizes its network from, of the class that the kind of problem has for it."""
 
     def fingerprint(self) -> str:
         """Return what identifies the content of the data: another value means other data."""
@@ -141,16 +135,6 @@ class DataModule(pl.LightningDataModule):
     def rows_read(self) -> dict[str, dict[str, Any]]:
         """Return what became of the rows of each table that was read (``Events.report``), by the file's name."""
         return {}
-
-    def training_sequences(self) -> tuple[Tensor, Tensor]:
-        """Return what a network without parameters remembers: the items (E,) of all sequences, and where each begins.
-
-        The second tensor, (S + 1,) int64, holds the first event of each of the S sequences, and E at its end.
-
-        Raises:
-            ConfigError: this data has no sequences.
-        """
-        raise ConfigError(f"{type(self).__name__} has no sequences to remember")
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the validation batches."""

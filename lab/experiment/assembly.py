@@ -27,7 +27,7 @@ from lab.strategies.build import IN_ONE_PROCESS, data_ranks, make_strategy
 from lab.strategies.environment import ManagedEnvironment
 from lab.system.ranks import Place
 from lab.training.spec import task_spec
-from lab.training.task import Task, plain_spec
+from lab.training.task import Task
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def build_task(config: Mapping[str, Any], data: DataModule, max_steps: int) -> T
         )
     return task_spec(spec.task).load_task()(
         net=config["model"]["net"],
-        spec=plain_spec(spec),
+        spec=spec.to_plain(),
         optimizer=config["optimizer"],
         scheduler=config["scheduler"],
         max_steps=max_steps,
@@ -116,6 +116,7 @@ def build_task(config: Mapping[str, Any], data: DataModule, max_steps: int) -> T
 def load_plan(config: Mapping[str, Any], place: Place) -> LoadPlan:
     """Return how this rank walks through the data, as far as the config tells: no step is counted."""
     debug, shares = config["debug"], data_ranks(config["strategy"], place)
+    measured = task_spec(config["model"]["task"]).load_settings().eval.model_validate(config["eval"])
     return LoadPlan(
         rank=place.rank * shares // place.world_size,
         world_size=shares,
@@ -123,8 +124,8 @@ def load_plan(config: Mapping[str, Any], place: Place) -> LoadPlan:
         accumulate=config["trainer"]["accumulate_grad_batches"],
         limit_train=debug["limit_train_batches"],
         limit_eval=debug["limit_eval_batches"],
-        max_eval=config["eval"].get("max_sequences"),
-        eval_seed=config["eval"].get("seed", 0),
+        max_eval=measured.most_samples,
+        eval_seed=measured.sample_seed,
         overfit_batches=debug["overfit_batches"],
     )
 
@@ -152,7 +153,7 @@ def give_plan(data: DataModule, load: LoadPlan, task: Task | None = None, start:
         task: whose network is trained: it counts the normalisers of a batch. None where nothing is trained.
         start: the optimizer step that the training goes on from.
     """
-    data.plan = replace(load, start_step=start, totals=None if task is None else task.net.totals)
+    data.plan = replace(load, start_step=start, totals=None if task is None else task.totals)
 
 
 QUIET: dict[str, Any] = {

@@ -36,7 +36,7 @@ def check(config: dict[str, Any]) -> int:
     print_tables(data.tables())
     print_notes(describe_presence(data, ("train", "val", "test")))
     print(f"dataset   {data.fingerprint()}")
-    print(f"model     {config['model']['name']}: {count / 1e6:.2f} M parameters, {printable(task.describe_data())}")
+    print(f"model     {config['model']['name']}: {count / 1e6:.2f} M parameters, {printable(task.spec.describe())}")
     print(f"training  {plan.max_steps} steps, {plan.steps_per_epoch} an epoch, validation every {plan.val_every}")
     print(f"batch     {line}")
     say_warmup(config, plan)

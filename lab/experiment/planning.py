@@ -20,10 +20,11 @@ from lab.report.tables import print_sizes
 from lab.strategies import collectives
 from lab.strategies.activations import count_saved
 from lab.strategies.build import IN_ONE_PROCESS
-from lab.strategies.memory import Weight, Workload, estimate
+from lab.strategies.memory import Parameter, Workload, estimate
 from lab.strategies.planner import GIB, HEADROOM, Choice, Machine, Row, candidates, pick, table
 from lab.system.memory import available_memory
 from lab.system.ranks import Place
+from lab.training.outline import outline
 from lab.training.task import Task
 
 BYTES = {"64": 8, "bf16-true": 2}
@@ -186,7 +187,7 @@ def describe(config: Mapping[str, Any], task: Task, training: bool) -> Workload:
     scratch = int(optimizer["name"] != "sgd") + int(decays and optimizer["name"] != "adamw")
     return Workload(
         weights=tuple(
-            Weight(tuple(p.shape), p.requires_grad, numbers.get(id(p)), bool(split) and name.startswith(split))
+            Parameter(tuple(p.shape), p.requires_grad, numbers.get(id(p)), bool(split) and name.startswith(split))
             for name, p in net.named_parameters()
         ),
         element=element,
@@ -219,10 +220,8 @@ def parameter_bytes(net: nn.Module) -> int:
 
 def _step(task: nn.Module, batch: Any) -> None:
     assert isinstance(task, Task)
-    outputs = task(batch)
-    try:
-        task.net.loss(outputs, batch.targets, batch.totals)
-    except RuntimeError:  # it looks at values, as a matching does
+    outputs, terms = outline(task, batch)
+    if terms is None:  # the loss reads values, as a matching does
         for tensor in _tensors(outputs):
             if tensor.requires_grad:
                 tensor.float().exp()  # keeps its result: a loss keeps about as much as comes into it

@@ -40,7 +40,9 @@ def measure_best(fit: FitContext) -> dict[str, float | None]:
     if not fit.is_first:
         return {}
     _write(fit, tested)
-    return with_nulls({**validated, **tested.metrics})
+    result = with_nulls({**validated, **tested.metrics})
+    fit.run.update(monitor=task.monitor, lower_is_better=[name for name in result if task.better(name) == "min"])
+    return result
 
 
 def _write(fit: FitContext, tested: StageResult) -> None:

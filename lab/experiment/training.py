@@ -95,7 +95,7 @@ def _run(fit: FitContext, task: Task, trainer: pl.Trainer, divergence: Divergenc
 
 def _memorize(fit: FitContext, task: Task, trainer: pl.Trainer) -> None:
     """Show the training data to a network that has nothing to train, validate it, and write it down."""
-    task.net.memorize(*fit.data.training_sequences())
+    task.memorize(fit.data)
     trainer.validate(task, dataloaders=fit.data.val_dataloader(), verbose=False)
     fit.metrics.log_metrics({"epoch": 0, **task.results}, 0)
     fit.metrics.flush()

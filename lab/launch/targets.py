@@ -5,24 +5,22 @@ A target is a registered model's name (``detr_resnet50``) or a dotted path; a us
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lab.config.arguments import Given, check_arguments
 from lab.config.checks import DATA_METADATA, check_config, check_machine
 from lab.config.compose import Composed
-from lab.config.signatures import check_arguments, find_signature
-from lab.config.sources import find_module, mistake_in
+from lab.config.signatures import find_signature
 from lab.errors import ConfigError, RegistryError, closest
+from lab.launch.kinds import check_extensions, settings_finder
 from lab.registry import models as registry
 from lab.registry.allowed import NotAllowed, allowed_packages, locate
 from lab.registry.decorated import Registration, registered_in
 from lab.registry.names import parse_model_name, split_model_name_tag
 from lab.system.files import is_there
 
-FROM_DATA = ("num_classes", "num_items", "num_sequences", "num_events", "item_counts")
-"""Arguments of networks that the task takes from the data."""
 _OF_CREATE_MODEL = frozenset({"pretrained", "features_only", "out_indices", "weights_dir", "strict"})
 
 
@@ -32,33 +30,26 @@ def check_all(composed: Composed, machine: bool = True) -> None:
     Raises:
         LabError: the first thing that is wrong; ``composed.config`` has the types of the schemas otherwise.
     """
-    check_config(composed)
-    check_targets(composed)
+    check_targets(composed, check_config(composed, settings_finder(composed)).from_data)
     if machine:
         check_machine(composed)
 
 
-def check_targets(composed: Composed) -> None:
+def check_targets(composed: Composed, from_data: Sequence[str] = ()) -> None:
     """Check extensions, targets, their arguments and the name of pretrained weights.
+
+    Args:
+        composed: a checked config.
+        from_data: arguments of the network that the data decides.
 
     Raises:
         ConfigError: a package, a dotted path or an argument does not exist.
         RegistryError: a model name or tag is unknown.
     """
+    check_extensions(composed)
     config = composed.config
-    if config["extensions"] and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
-    for name in config["extensions"]:
-        file = find_module(name)
-        if file is None:
-            raise ConfigError(
-                f"extensions: there is no package {name!r} in {Path.cwd()} or among the installed ones "
-                f"({composed.origin('extensions')})"
-            )
-        if (mistake := mistake_in(file)) is not None:
-            raise ConfigError(f"extensions: {name} cannot be imported: {mistake}")
     net = config["model"]["net"]
-    for key in FROM_DATA:
+    for key in from_data:
         if key in net:
             what, where = key.removeprefix("num_").replace("_", " "), composed.origin(f"model.net.{key}")
             raise ConfigError(f"model.net.{key}: the data says how many {what} there are; leave it out ({where})")
@@ -88,7 +79,7 @@ def _check_node(path: str, node: Mapping[str, Any], composed: Composed) -> None:
         problem, near = error.args
         raise ConfigError(f"{where}: {problem} ({composed.origin(f'{path}._target_')}){near}") from None
     if signature is not None:
-        check_arguments(path, node, signature, composed.origin, extra)
+        check_arguments(Given(path, node, composed.origin, extra=extra), signature)
     for key, value in node.items():
         _check_below(f"{path}.{key}", value, composed)
 

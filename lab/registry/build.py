@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.checkpoint.unpickling import reason_of
+from lab.config.arguments import join_path
 from lab.errors import ConfigError, LabError, RegistryError, closest
 from lab.registry.allowed import NotAllowed, admit, is_sealed
-from lab.registry.arguments import check_call, hinted_classes, join_path, names_of
+from lab.registry.arguments import check_call, hinted_classes, signature_of
 from lab.registry.create import classes_of, create_model
 from lab.registry.models import is_model, list_models, model_entrypoint
 from lab.registry.names import parse_model_name
@@ -95,7 +96,8 @@ def _plan(value: Any, path: str, target_key: str) -> Any:
     partial = arguments.pop("_partial_", False)
     name, call = _resolve(value[target_key], path, target_key)
     checked, bound, extra = _entry(call)
-    check_call(checked, arguments, path, name, [*bound, *positional], extra, bool(partial))
+    num_positional = len(bound) + len(positional)
+    check_call(checked, arguments, path, name, num_positional, extra, not partial, target_key)
     planned = {key: _plan(item, join_path(path, key), target_key) for key, item in arguments.items()}
     by_position = _plan(list(positional), join_path(path, "_args_"), target_key)
     return _Node(call, name, path, by_position, planned, bool(partial))
@@ -155,7 +157,8 @@ def taken_arguments(target: str) -> frozenset[str]:
     """
     _, call = _resolve(target, "", "_target_")
     call, _, _ = _entry(call)
-    return frozenset(names_of(call, inspect.signature(call).parameters)[0])
+    signature = signature_of(call)
+    return frozenset(signature.arguments if signature is not None else ())
 
 
 def made_classes(target: Any, where: str = "") -> tuple[type, ...]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.config.definitions import Definition, applied_to, path_of
-from lab.config.sources import find_module, mistake_in, parse, statements
+from lab.config.sources import mistake_in, modules_of, parse, statements
 
 DECORATOR = "lab.registry.models.register_model"
 
@@ -42,7 +42,7 @@ class Registration:
 
 
 @dataclass(frozen=True)
-class Reading:
+class PackageReading:
     """What a package registers, and which of its files cannot be read.
 
     Attributes:
@@ -54,7 +54,7 @@ class Reading:
     mistakes: tuple[str, ...]
 
 
-def registered_in(package: str) -> Reading:
+def registered_in(package: str) -> PackageReading:
     """Read all modules of a package, those of its packages too, or one module.
 
     Args:
@@ -62,27 +62,12 @@ def registered_in(package: str) -> Reading:
     """
     found: list[Registration] = []
     mistakes: list[str] = []
-    for module, file in _that_name_it(list(_modules(package))):
+    for module, file in _that_name_it(list(modules_of(package))):
         mistake = mistake_in(file)
         if mistake is not None:
             mistakes.append(mistake)
         found.extend(_in_module(module, file))
-    return Reading(tuple(found), tuple(mistakes))
-
-
-def _modules(package: str) -> Iterator[tuple[str, Path]]:
-    """Yield name and file of each module that can be imported."""
-    origin = find_module(package)
-    if origin is None:
-        return
-    if origin.is_file() and origin.name != "__init__.py":
-        yield package, origin
-        return
-    folder = origin if origin.is_dir() else origin.parent
-    for file in sorted(folder.rglob("*.py")):
-        parts = file.relative_to(folder).with_suffix("").parts
-        if all(part.isidentifier() for part in parts):
-            yield ".".join([package, *(part for part in parts if part != "__init__")]), file
+    return PackageReading(tuple(found), tuple(mistakes))
 
 
 def _that_name_it(modules: list[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:

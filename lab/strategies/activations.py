@@ -92,6 +92,25 @@ class Saved:
         return storage.nbytes()
 
 
+READS_VALUES = (
+    ".numpy() is not supported for tensor subclasses",
+    "Cannot copy out of meta tensor",
+    "can't convert meta device type tensor to numpy",
+    "cannot be called on meta tensors",
+    "a correct data-independent implementation does not exist",
+)
+"""What torch says, in errors of general classes, where values of fake or meta tensors are asked for."""
+
+
+def reads_values(error: BaseException) -> bool:
+    """Whether an error only says that a computation read the values of tensors that have none: fake or meta ones."""
+    from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
+
+    if isinstance(error, (DataDependentOutputException, DynamicOutputShapeException)):
+        return True
+    return isinstance(error, (RuntimeError, TypeError)) and any(words in str(error) for words in READS_VALUES)
+
+
 class _Wrapped(nn.Module):
     """Gives ``functional_call`` a module whose forward runs the whole step."""
 
@@ -135,7 +154,9 @@ def count_saved(
     try:
         with mode:
             return _count(module, step, fake, tensors, device, precision, units)
-    except RuntimeError:  # the network looks at values
+    except (RuntimeError, TypeError) as error:
+        if not reads_values(error):
+            raise
         tensors = _tensors(module, precision, _copied)
         return _count(module, step, batch, tensors, torch.device("cpu"), precision, units)
 

@@ -18,6 +18,7 @@ from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.strategies import DeepSpeedStrategy
 from torch import nn
 
+from lab.checking import check_choice
 from lab.errors import ConfigError
 from lab.strategies.deepspeed_library import (
     environment,
@@ -66,8 +67,7 @@ class ZeroStrategy(DeepSpeedStrategy):
         overlap_comm: bool = True,
     ) -> None:
         require_deepspeed()
-        if stage not in (2, 3):
-            raise ConfigError(f"strategy.stage={stage} is unknown: use 2 or 3")
+        check_choice("strategy.stage", stage, (2, 3))
         if offload_parameters and stage != 3:
             raise ConfigError("strategy.offload_parameters=true needs stage=3: in stage 2 parameters are not split")
         zero: dict[str, Any] = {

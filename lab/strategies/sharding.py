@@ -6,6 +6,7 @@ nothing of it: the strategy splits the network itself, after it was built whole 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -128,9 +129,9 @@ class ShardedStrategy(ModelParallelStrategy):
         """Return how many ranks share each sample."""
         return 1
 
+    @abstractmethod
     def parallelize(self, net: nn.Module) -> None:
         """Split the network, whose parameters are plain tensors on the CPU or the device."""
-        raise NotImplementedError
 
     def setup_environment(self) -> None:
         """Lay the ranks out as (data, tensor)."""

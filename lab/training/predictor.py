@@ -72,7 +72,7 @@ class ImagePredictor(Predictor):
         loader = self.data.input_dataloader(self.paths)
         with parts_in(folder, rank) as parts:
             with closing(RecordWriter(parts)) as records:
-                part = _Part(self, parts, records)
+                part = _Collecting(self, parts, records)
                 make_trainer([part]).predict(self.task, dataloaders=loader, return_predictions=False)
             folders = parts.collect()
             if rank == 0:
@@ -149,7 +149,7 @@ class ImagePredictor(Predictor):
             yield {"id": number, "file_name": as_utf8(str(self.paths[number]))}
 
 
-class _Part(pl.Callback):
+class _Collecting(pl.Callback):
     """Hands what was found in a batch to the predictor, which writes it."""
 
     def __init__(self, predictor: ImagePredictor, parts: Parts, records: RecordWriter) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 import torch
 from lab.ops.boxes import box_cxcywh_to_xyxy
 from lab.registry import register_model
-from lab.structures import DetectionPredictions, DetectionTargets
+from lab.structures import DetectionPredictions, DetectionTargets, Term
 from torch import Tensor, nn
 
 
@@ -35,12 +35,9 @@ class MeanBox(nn.Module):
     def totals(self, targets: DetectionTargets) -> Mapping[str, float]:
         return {"images": float(len(targets.counts))}
 
-    def loss(
-        self, outputs: Tensor, targets: DetectionTargets, totals: Mapping[str, float] | None = None
-    ) -> dict[str, Tensor]:
-        count = (totals or self.totals(targets))["images"]
+    def loss(self, outputs: Tensor, targets: DetectionTargets) -> Mapping[str, Term]:
         center = (targets.boxes[:, :2] + targets.boxes[:, 2:]).mean() / targets.sizes.mean() / 2
-        return {"center": (outputs[..., -4:-2].sigmoid() - center).abs().sum() / count}
+        return {"center": Term((outputs[..., -4:-2].sigmoid() - center).abs().sum(), "images")}
 
     def predict(self, outputs: Tensor, original_sizes: Tensor) -> DetectionPredictions:
         scores, labels = outputs[..., :-4].softmax(-1).max(-1)

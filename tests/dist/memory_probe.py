@@ -93,11 +93,13 @@ def saved_for_real(config: dict[str, Any], data: Any) -> int:
 
     from lab.experiment import assembly
     from lab.strategies.activations import Saved
+    from lab.training.terms import divided
 
     task, batch, saved = assembly.build_task(config, data, 1), data.first_batch(), Saved()
     saved.forget([*task.parameters(), *task.buffers()])
     with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
-        sum(task.net.loss(task(batch), batch.targets, batch.totals).values())
+        _, terms = task.terms(batch)
+        sum(divided(terms, task.totals(batch)).values())
     return saved.total + sum(tensor.nbytes for tensor in vars(batch).values() if isinstance(tensor, torch.Tensor))
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from lab.config.compose import Composed, compose_config, config_dir
 from lab.config.signatures import find_signature
-from lab.launch.targets import FROM_DATA, check_all
+from lab.launch.targets import check_all
 from lab.registry.models import is_model, model_entry
+from lab.training.spec import task_names, task_spec
 from tests.recorded import compare, vanished
 from tests.unit.config.test_shipped import OPTIONS, model_for
 
@@ -54,7 +55,8 @@ def other_arguments(node: Mapping[str, Any], path: str) -> list[str]:
     name = f"{model_entry(target).module}.{target}" if is_model(target) else target
     signature = find_signature(name)
     assert signature is not None, name
-    taken = sorted(set(signature.arguments) - set(node) - set(FROM_DATA))
+    of_data = {name for kind in task_names() for name in task_spec(kind).load_settings().from_data}
+    taken = sorted(set(signature.arguments) - set(node) - of_data)
     return [f"{path}.{key} = as the constructor has it" for key in taken]
 
 

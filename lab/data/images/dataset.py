@@ -7,7 +7,7 @@ or rank that makes it.
 from __future__ import annotations
 
 import logging
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -56,7 +56,7 @@ READING: Reading[Any] = Reading()
 """For training, as they are stored."""
 
 
-class ImageDataset(Generic[SampleT, TransformT]):
+class ImageDataset(ABC, Generic[SampleT, TransformT]):
     """Annotated images on disk, read by the key ``(epoch, index)``; a subclass gives ``_sample``.
 
     An image that turns out to be damaged only when its pixels are decoded is, under ``on_bad_sample="skip"``, replaced

@@ -52,6 +52,8 @@ class ImageFilesModule(DataModule):
         cache_images: keep decoded images in memory, in each worker (small datasets only).
     """
 
+    sample_name = "image"
+
     root: Word
     _: KW_ONLY
     batch_size: Positive = 16

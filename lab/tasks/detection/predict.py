@@ -10,11 +10,14 @@ from lab.data.images.opening import read_image
 from lab.structures import DetectionPredictions
 from lab.system.json_stream import list_pieces, object_pieces
 from lab.tasks.detection.pictures import SHOWN_ABOVE, draw_detections
+from lab.tasks.detection.task import DetectionTask
 from lab.training.predictor import ImagePredictor
 
 
 class DetectionPredictor(ImagePredictor):
     """Writes ``results.json`` in COCO's format, ``images.json`` and pictures."""
+
+    task: DetectionTask
 
     def write_image(self, number: int, found: DetectionPredictions, part: Path) -> dict[str, Any]:
         """Draw the boxes, and return COCO's results."""

@@ -15,6 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from lab.errors import DataError
+from lab.tasks.recommendation.task import RecommendationTask
 from lab.training.parts import parts_in
 from lab.training.predictor import MakeTrainer, Predictor
 
@@ -28,6 +29,8 @@ class RecommendationPredictor(Predictor):
     The data's ``build_inputs`` returns a dataset of sequences with ``sequence_names``, the user's own id of each, and
     ``left_out``, what of the file could not be used: a text and a count for each reason.
     """
+
+    task: RecommendationTask
 
     def run(self, make_trainer: MakeTrainer, folder: Path, rank: int) -> None:
         """Write the lists.

@@ -14,11 +14,14 @@ from lab.data.images.opening import read_image
 from lab.structures import Segments
 from lab.system.json_stream import object_pieces
 from lab.tasks.segmentation.pictures import draw_classes, segment_classes, with_legend
+from lab.tasks.segmentation.task import SegmentationTask
 from lab.training.predictor import ImagePredictor
 
 
 class SegmentationPredictor(ImagePredictor):
     """Writes pictures, ``labels/`` and, of a network that tells segments apart, ``panoptic/`` and ``panoptic.json``."""
+
+    task: SegmentationTask
 
     def write_image(self, number: int, found: Any, part: Path) -> dict[str, Any]:
         """Write the picture and the maps, and return what COCO's panoptic format says of the segments, if any."""

@@ -19,8 +19,8 @@ Mine = Callable[[str, str], Path]
 @pytest.fixture(autouse=True)
 def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Two keys and an option that have moved, as if the shipped YAMLs had been written with the new names."""
-    monkeypatch.setattr(aliases, "KEYS", {"trainer.steps": "trainer.max_steps", "model.side": "model.image_size"})
-    monkeypatch.setattr(aliases, "OPTIONS", {("eval", "rank"): "ranking"})
+    monkeypatch.setattr(aliases, "KEYS", {"trainer.steps": "trainer.max_steps", "model.side": "model.asks.image_size"})
+    monkeypatch.setattr(aliases, "OPTIONS", {("eval", "rank"): "recommendation"})
     aliases._tell.cache_clear()
     yield
     aliases._tell.cache_clear()
@@ -37,13 +37,13 @@ def test_words(caplog: pytest.LogCaptureFixture) -> None:
         "model=detr",
         "a='",
     ]
-    expected = ["trainer.max_steps=7", "+model.image_size=9", "~model.image_size", "eval=ranking"]
-    assert renamed_words(words) == [*expected, "data.x=${model.image_size}", "model=detr", "a='"]
+    expected = ["trainer.max_steps=7", "+model.asks.image_size=9", "~model.asks.image_size", "eval=recommendation"]
+    assert renamed_words(words) == [*expected, "data.x=${model.asks.image_size}", "model=detr", "a='"]
     assert renamed_words(words)[0] == expected[0]
     assert caplog.messages == [
         "trainer.steps is now trainer.max_steps: the old name still works",
-        "model.side is now model.image_size: the old name still works",
-        "eval=rank is now eval=ranking: the old name still works",
+        "model.side is now model.asks.image_size: the old name still works",
+        "eval=rank is now eval=recommendation: the old name still works",
     ]
 
 
@@ -65,11 +65,11 @@ def test_yaml_files_of_a_user(mine: Mine) -> None:
     words = ["model=own", "data=own", "experiments=own"]
     composed = compose_config(words, [str(folder)])
     config = composed.config
-    assert (config["model"]["image_size"], config["data"]["image_size"]) == (96, 96)
+    assert (config["model"]["asks"]["image_size"], config["data"]["image_size"]) == (96, 96)
     assert config["trainer"]["max_steps"] == 5
-    assert config["eval"]["name"] == "ranking"
+    assert config["eval"]["name"] == "recommendation"
     assert composed.origin("trainer.max_steps").endswith("experiments/own.yaml")
-    assert compose_config([*words, "model.image_size=64"], [str(folder)]).config["data"]["image_size"] == 64
+    assert compose_config([*words, "model.asks.image_size=64"], [str(folder)]).config["data"]["image_size"] == 64
 
 
 def test_both_names_in_one_file(mine: Mine) -> None:
@@ -83,7 +83,21 @@ def test_recorded_config() -> None:
     renamed = renamed_config(recorded)
     assert renamed == {
         "trainer": {"max_steps": 5},
-        "eval": {"name": "ranking", "ks": [1]},
+        "eval": {"name": "recommendation", "ks": [1]},
         "model": {"net": {"side": 1}},
     }
     assert recorded["trainer"] == {"steps": 5}
+
+
+def test_the_names_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a model asks of its data stood beside its name; the group eval was called after the way to measure."""
+    monkeypatch.undo()
+    old = ["model=sasrec", "eval=ranking", "model.max_length=20", "model.num_negatives=3"]
+    new = ["model=sasrec", "eval=recommendation", "model.asks.max_length=20", "model.asks.num_negatives=3"]
+    config = compose_config(old).config
+    assert config == compose_config(new).config
+    assert (config["data"]["max_length"], config["model"]["net"]["max_length"]) == (20, 20)
+    assert config["data"]["num_negatives"] == 3
+    assert compose_config(["eval=none", "model.image_size=96", "data=voc"]).config["data"]["image_size"] == 96
+    both = ["model=sasrec", "model.max_length=10", "model.asks.max_length=20"]  # as recorded, then typed
+    assert compose_config(both).config["data"]["max_length"] == 20

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab.config.checks import EVAL_OF
 from lab.config.compose import Composed, config_dir
 from lab.config.defaults import option_content
 
@@ -26,8 +25,8 @@ def model_for(option: str) -> list[str]:
     """The word that chooses a model of the task that a dataset or an evaluation is for."""
     group, name = option.split("=")
     content = yaml.safe_load((config_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")) or {}
-    if group == "eval" and name != "none":
-        task = next(task for task, evaluation in EVAL_OF.items() if evaluation == content["name"])
+    if group == "eval":
+        task = content["name"]
     elif group == "data":
         task = option_content("data", name, [config_dir()])["tasks"][0]
     elif group == "scheduler":

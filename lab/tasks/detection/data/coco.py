@@ -12,6 +12,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
+from lab.checking import check_choice
 from lab.data.fields import short
 from lab.data.images.annotations import ROWS_VERSION, RawObject, build_table, make_row
 from lab.data.images.class_names import distinct_names
@@ -22,7 +23,7 @@ from lab.data.images.fingerprint import coco_fingerprint
 from lab.data.images.module import SplitFilesModule
 from lab.data.parts import Part
 from lab.data.presence import NO_CATEGORY
-from lab.errors import ConfigError, DataError
+from lab.errors import DataError
 from lab.tasks.detection.data.dataset import DetectionDataset
 from lab.tasks.detection.data.module import FilesDataModule
 from lab.tasks.detection.data.transforms import DetectionTransform
@@ -58,8 +59,7 @@ class CocoDataset(DetectionDataset):
         category_ids: CategoryIds = "raw",
         part: Part | None = None,
     ) -> None:
-        if category_ids not in ("raw", "contiguous"):
-            raise ConfigError(f"category_ids={category_ids!r} is unknown: give 'raw' or 'contiguous'")
+        check_choice("category_ids", category_ids, ("raw", "contiguous"))
         self._fingerprint = coco_fingerprint(root, annotations, images)
         source, folder = Path(root) / annotations, Path(root) / images
         key = f"{ROWS_VERSION}-{self._fingerprint}"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from lab.data.images.module import ImageFilesModule, NamedNumbers
 from lab.ranges import Gt, Le, Len, MinLen, Options, Pixels, Probability, Strength
-from lab.structures import DetectionBatch, DetectionSample, KeyedDataset
+from lab.structures import DetectionBatch, DetectionSample, DetectionSpec, KeyedDataset
 from lab.tasks.detection.data.collate import collate_detection
 from lab.tasks.detection.data.transforms import DetectionTransform
 
@@ -76,6 +76,11 @@ class FilesDataModule(ImageFilesModule):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.numbers = Augmentation.from_options(self.augmentation)
+
+    @property
+    def spec(self) -> DetectionSpec:
+        """The classes of the boxes."""
+        return DetectionSpec(class_names=tuple(self.dataset("train").class_names), input_shape=self.input_shape)
 
     def transform(self, train: bool) -> DetectionTransform:
         """Return the transform of training or evaluation."""

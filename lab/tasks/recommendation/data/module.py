@@ -14,15 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lab.checking import check_choice
 from lab.data.datamodule import DataModule, LoadPlan
-from lab.errors import ConfigError, DataError
+from lab.errors import DataError
 from lab.ranges import Count, Draws, Positive, Probability, Seed
-from lab.structures import DataSpec, Table
+from lab.structures import RecommendationSpec, Table
 from lab.tasks.recommendation.data.events import Columns, Events, Ints, read_events, translate
 from lab.tasks.recommendation.data.lanes import LaneBatches, LaneSchedule, LaneSteps, only
 from lab.tasks.recommendation.data.negatives import NegativeSampler
 from lab.tasks.recommendation.data.sequences import (
-    Place,
+    RowPlace,
     SequenceDataset,
     Sequences,
     all_windows,
@@ -79,6 +80,7 @@ class RecommendationDataModule(DataModule):
     """
 
     task = "recommendation"
+    sample_name = "sequence"
 
     _: KW_ONLY
     batch_size: Positive = 64
@@ -92,10 +94,8 @@ class RecommendationDataModule(DataModule):
 
     def __post_init__(self) -> None:
         super().__init__(self.batch_size, self.num_workers, self.seed)
-        if self.batching not in ("sequences", "lanes"):
-            raise ConfigError(f"data.batching={self.batching!r} is unknown: give 'sequences' or 'lanes'")
-        if self.windows not in ("last", "all"):
-            raise ConfigError(f"data.windows={self.windows!r} is unknown: give 'last' or 'all'")
+        check_choice("data.batching", self.batching, ("sequences", "lanes"))
+        check_choice("data.windows", self.windows, ("last", "all"))
         self._rows_read: dict[str, dict[str, Any]] = {}
         self._lanes: tuple[tuple[int, int, int], LaneSteps] | None = None  # with rank, ranks and micro-batches
 
@@ -131,11 +131,10 @@ class RecommendationDataModule(DataModule):
         return Sequences(splits.train.items[chosen], offsets, splits.train.names)
 
     @property
-    def spec(self) -> DataSpec:
+    def spec(self) -> RecommendationSpec:
         """Items with their names and counts."""
         training = self._training
-        return DataSpec(
-            self.task,
+        return RecommendationSpec(
             item_names=tuple(self.splits.item_names),
             item_counts=tuple(self.item_counts.tolist()),
             num_sequences=len(training),
@@ -242,7 +241,7 @@ class RecommendationDataModule(DataModule):
 
     def collate(self, samples: Sequence[Any]) -> Any:
         """Put rows together into a batch; a step of lanes is one already."""
-        return gather(samples) if isinstance(samples[0], Place) else only(samples)
+        return gather(samples) if isinstance(samples[0], RowPlace) else only(samples)
 
     def build_inputs(self, paths: list[Path]) -> SequenceDataset:
         """Return the sequences of a file, unknown items left out; ``left_out`` counts them, ``noted`` what is odd."""

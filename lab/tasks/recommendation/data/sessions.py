@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from lab.errors import ConfigError, DataError
+from lab.checking import check_range
+from lab.errors import DataError
 from lab.ranges import Count, Gt, Le, Positive, Word
 from lab.structures import Table
 from lab.tasks.recommendation.data.event_files import EventFilesModule
@@ -102,8 +103,7 @@ class SessionsDataModule(EventFilesModule):
         return events
 
     def _cut(self, events: Events, name: str, steps: Table) -> tuple[Events, Events]:
-        if self.test_days <= 0:
-            raise ConfigError(f"data.test_days={self.test_days} must be above 0")
+        check_range("data.test_days", self.test_days, above=0)
         before, after = split_by_time(events, self.test_days * DAY, self.split_by)
         if not len(before) or not len(after):
             days = (events.times.max() - events.times.min()) / DAY

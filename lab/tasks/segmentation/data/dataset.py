@@ -16,7 +16,7 @@ from lab.data.presence import MOST_PIXELS, ClassCounts, spread
 from lab.errors import DataError
 from lab.structures import NO_SEGMENT, SegmentationSample
 from lab.tasks.segmentation.data.segments import SegmentKind, check_kind, drop_empty, merge_classes, truth_of
-from lab.tasks.segmentation.data.transforms import SegmentationTransform, Segmented
+from lab.tasks.segmentation.data.transforms import SegmentationTransform, TransformedImage
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -126,7 +126,7 @@ class SegmentationDataset(ImageDataset[SegmentationSample, SegmentationTransform
             segments, labels = merge_classes(segments, labels)
         if self.reading.transform is None:
             pixels = image if isinstance(image, Tensor) else pil_to_tensor(image)
-            done = Segmented(pixels, *drop_empty(segments, labels))
+            done = TransformedImage(pixels, *drop_empty(segments, labels))
         else:
             done = self.reading.transform(image, segments, labels, generator)
         truth = None if self.reading.train else truth_of(*stored)

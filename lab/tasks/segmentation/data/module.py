@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from lab.data.images.module import ImageFilesModule, NamedNumbers
 from lab.errors import ConfigError
 from lab.ranges import Ge, Le, Len, MinLen, Options, Pixels, Probability, Strength
-from lab.structures import KeyedDataset, SegmentationBatch, SegmentationSample
+from lab.structures import KeyedDataset, SegmentationBatch, SegmentationSample, SegmentationSpec
 from lab.tasks.segmentation.data.collate import collate_segmentation
 from lab.tasks.segmentation.data.files import SegmentationFolder
 from lab.tasks.segmentation.data.segments import SegmentKind, check_kind
@@ -94,6 +94,13 @@ class SegmentationFilesModule(ImageFilesModule):
         super().__post_init__()
         self.numbers = SegmentationAugmentation.from_options(self.augmentation)
         check_kind(self.segments)
+
+    @property
+    def spec(self) -> SegmentationSpec:
+        """The classes of the segments; of label maps nothing tells which are things."""
+        train = self.dataset("train")
+        things = tuple(getattr(train, "thing_labels", ()))
+        return SegmentationSpec(class_names=tuple(train.class_names), input_shape=self.input_shape, thing_labels=things)
 
     def transform(self, train: bool) -> SegmentationTransform:
         """Return the transform of training or evaluation."""

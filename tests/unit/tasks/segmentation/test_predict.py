@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from lab.errors import DataError
-from lab.structures import DataSpec, Segments
+from lab.structures import SegmentationSpec, Segments
 from lab.tasks.segmentation.predict import SegmentationPredictor, save_labels, save_panoptic
 from lab.tasks.segmentation.task import Segmented
 from lab.training.parts import RecordWriter, parts_in
@@ -60,7 +60,8 @@ def test_panoptic_png_and_annotation_give_the_segments_back(tmp_path: Path) -> N
 
 
 def predictor(source: Path) -> SegmentationPredictor:
-    task: Any = SimpleNamespace(class_names=NAMES, spec=DataSpec("segmentation", NAMES, (3, 0, 0), (0, 1)))
+    spec = SegmentationSpec(class_names=NAMES, input_shape=(3, 0, 0), thing_labels=(0, 1))
+    task: Any = SimpleNamespace(class_names=NAMES, spec=spec)
     return SegmentationPredictor(str(source), task, SimpleNamespace())  # type: ignore[arg-type]
 
 

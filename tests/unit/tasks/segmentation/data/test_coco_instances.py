@@ -24,6 +24,7 @@ from lab.tasks.segmentation.data.coco_instances import InstancesDataModule, Inst
 from lab.tasks.segmentation.data.collate import collate_segmentation
 from lab.tasks.segmentation.mask_ap import MaskMAP
 from lab.tasks.segmentation.metrics import PanopticQuality, SemanticMetrics
+from lab.training.terms import batch_terms
 from tests.data_factory import make_coco, make_panoptic
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
@@ -369,7 +370,8 @@ def test_a_batch_of_the_datamodule_goes_through_maskformer(tmp_path: Path) -> No
     assert (data.spec.task, data.spec.class_names, data.spec.thing_labels) == ("segmentation", ("cat", "dog"), (0, 1))
     net = lab.create_model("maskformer_tiny", num_classes=2)
     batch = data.first_batch()
-    terms = net.loss(net(normalize_images(batch.images, batch.padding_mask), batch.padding_mask), batch.targets)
+    outputs = net(normalize_images(batch.images, batch.padding_mask), batch.padding_mask)
+    terms = batch_terms(net, outputs, batch.targets)
     assert all(torch.isfinite(term) for term in terms.values())
     assert sum(terms.values()) > 0
     batch = next(iter(data.val_dataloader()))
