@@ -16,7 +16,7 @@ import lab
 from lab.callbacks.run_state import RunState
 from lab.data.datamodule import DataModule
 from lab.errors import CheckpointError, DataError
-from lab.structures import SequenceBatch
+from lab.structures import RecommendationSpec, SequenceBatch
 from lab.tasks.recommendation.predict import RecommendationPredictor, _merge, _Part, _schema
 from lab.tasks.recommendation.recommender import TrainedRecommender, make_batch
 from tests.unit.tasks.recommendation.recommenders import NUM_ITEMS, Sums, make_task
@@ -32,6 +32,11 @@ class Sessions(DataModule):
     left_out: ClassVar[dict[str, int]] = {"unknown events": 3, "sessions of unknown items": 0}
     sequence_names = NAMES
     histories = HISTORIES
+
+    @property
+    def spec(self) -> RecommendationSpec:
+        """No network is made."""
+        raise NotImplementedError
 
     def build(self, split: str) -> Any:
         """Nothing is trained."""
