@@ -33,7 +33,7 @@ AT_ONCE = 0.5
 
 @dataclass(frozen=True)
 class Subject:
-    """What is to run, and where: what the planner looks at.
+    """What is to run, and where: what the planner looks at, and what an evaluation measures.
 
     Attributes:
         config: the resolved config.
