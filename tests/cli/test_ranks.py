@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.loggers.metrics_csv import read_metrics
+from lab.loggers.metrics_file import read_metrics
 from lab.run_directory import RunDirectory
 from tests.runs import ROOT, SMALL, Command, Runs, last_step, only_run, record, wait_for
 
@@ -161,7 +161,7 @@ def test_sigterm_stops_all_ranks_at_the_same_step(runs: Runs, tmp_path: Path) ->
     assert command.wait() == 143
     run = only_run(tmp_path)
     assert record(run)["state"] == "interrupted"
-    (step,) = re.findall(r"interrupted by SIGTERM at step (\d+)", command.out)
+    (step,) = re.findall(r"interrupted by SIGTERM at step (\d+); repeat the command to continue\n", command.err)
     assert read_metrics(run / "metrics.csv")[-1]["step"] == int(step)
 
 
@@ -224,7 +224,7 @@ def test_a_failing_rank_shows_its_own_traceback(runs: Runs, tmp_path: Path) -> N
     command = runs.run(*words, folder=tmp_path, fresh_ranks=True, PYTHONPATH=f"{ROOT}{os.pathsep}{tmp_path}")
     assert command.code == 1
     assert "ZeroDivisionError: the third batch of rank one" in command.err
-    assert command.err.splitlines()[-1] == "error: rank 1 of 2 failed"
+    assert command.err.splitlines()[-1] == ("error: rank 1 of 2 failed: ZeroDivisionError: the third batch of rank one")
     assert record(only_run(tmp_path))["state"] == "failed"
 
 

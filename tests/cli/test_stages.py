@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from lab import create_model
 from lab.checkpoint.format import CheckpointReader
-from lab.loggers.metrics_csv import read_metrics
+from lab.loggers.metrics_file import read_metrics
 from lab.tasks.detection.task import DetectionTask
 from tests.data_factory import truncate
 from tests.runs import DETECTOR, ROOT, SMALL, Runs, only_run, record

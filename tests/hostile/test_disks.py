@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lab.checkpoint.format import CheckpointReader
-from lab.loggers.metrics_csv import read_metrics
+from lab.loggers.metrics_file import read_metrics
 from tests.runs import SMALL, Command, Runs, last_step, only_run, record, wait_for
 
 LONG = (*SMALL, "trainer.max_steps=100000", "trainer.val_every_n_steps=100000", "callbacks.progress=false")

@@ -25,6 +25,8 @@ HEAVY = ("torch", "torchvision", "lightning", "transformers", "timm", "datasets"
         "import lab.config.checks, lab.config.compose, lab.config.schemas, lab.config.signatures",
         "import lab.cli.main, lab.sweeps.grid, lab.cli.usage",
         "from lab.config.compose import compose_config; compose_config([])",
+        "import lab; lab.compose('model=sasrec', 'data=sessions_synthetic')",
+        "import lab; lab.Run; lab.ConfigError; dir(lab)",
     ],
 )
 def test_imports_nothing_heavy(statement: str) -> None:
@@ -39,6 +41,15 @@ def test_imports_nothing_heavy(statement: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
+
+
+def test_a_config_is_composed_within_a_second_and_a_half() -> None:
+    """Seconds of the processor, not of the clock, since tests share the machine: 0.61 (AMD EPYC, 2026-11-28)."""
+    timed = (
+        "import time; import lab; lab.compose('model=detr_tiny', optimizer={'lr': 1e-4}); print(time.process_time())"
+    )
+    done = subprocess.run([sys.executable, "-c", timed], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1.5
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
