@@ -7,26 +7,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from lab.cli.main import FLAGS
-from lab.config.compose import Composed, compose_config, config_dir
+from lab.config.compose import Composed, config_dir
 from lab.config.signatures import find_signature
-from lab.launch.targets import check_all
 from lab.registry.models import is_model, model_entry
 from lab.training.spec import task_names, task_spec
 from tests.recorded import compare, vanished
-from tests.unit.config.test_shipped import OPTIONS, model_for
+from tests.shipped import OPTIONS, composed
 
 ROOT = Path(__file__).resolve().parents[2]
 CHOICES = ("data", "optimizer", "scheduler", "callbacks", "eval", "trainer")
 """Groups of which a model or a recipe chooses an option."""
-
-
-def composed(*words: str) -> Composed:
-    found = compose_config(words)
-    check_all(found, machine=False)
-    return found
 
 
 def leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -64,7 +55,7 @@ def other_arguments(node: Mapping[str, Any], path: str) -> list[str]:
 def section(option: str, default: Composed) -> list[str]:
     """Return the keys of an option of a group; of a model or a recipe also what it chooses and changes."""
     group = option.partition("=")[0]
-    found = composed(*model_for(option), option)
+    found = composed(option)
     lines = ["", f"# {option}"]
     if group in ("model", "experiments"):
         chosen = [other for other in CHOICES if found.choices[other] != default.choices[other]]
@@ -81,10 +72,8 @@ def section(option: str, default: Composed) -> list[str]:
     return lines
 
 
-def test_keys_and_defaults_are_those_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LAB_DATA_DIR", "LAB_WEIGHTS_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    default = composed()
+def test_keys_and_defaults_are_those_recorded() -> None:
+    default = composed("")
     groups = {path.name for path in config_dir().iterdir() if path.is_dir()}
     own = [line for key in default.config if key not in groups for line in lines_of(default.config[key], key)]
     lines = ["# flags", *FLAGS, "", "# config.yaml", *own]

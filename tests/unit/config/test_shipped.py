@@ -9,10 +9,8 @@ import pytest
 import yaml
 
 from lab.config.compose import Composed, config_dir
-from lab.config.defaults import option_content
+from tests.shipped import GROUPS, OPTIONS, composed
 
-GROUPS = [path for path in sorted(config_dir().iterdir()) if path.is_dir()]
-OPTIONS = [f"{group.name}={file.stem}" for group in GROUPS for file in sorted(group.glob("*.yaml"))]
 OWNERS = [*sorted((config_dir() / "model").glob("*.yaml")), *sorted((config_dir() / "experiments").glob("*.yaml"))]
 
 
@@ -21,29 +19,10 @@ def test_there_is_something_to_test() -> None:
     assert {"model=detr", "data=coco", "debug=fast"} <= set(OPTIONS)
 
 
-def model_for(option: str) -> list[str]:
-    """The word that chooses a model of the task that a dataset or an evaluation is for."""
-    group, name = option.split("=")
-    content = yaml.safe_load((config_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")) or {}
-    if group == "eval":
-        task = content["name"]
-    elif group == "data":
-        task = option_content("data", name, [config_dir()])["tasks"][0]
-    elif group == "scheduler":
-        return ["trainer.max_steps=2000"]  # longer than any warm-up
-    else:
-        return []
-    for path in sorted((config_dir() / "model").glob("*.yaml")):
-        if (yaml.safe_load(path.read_text(encoding="utf-8")).get("model") or {}).get("task") == task:
-            return [f"model={path.stem}"]
-    raise AssertionError(f"no model for {task}")
-
-
 @pytest.mark.parametrize("option", OPTIONS)
-def test_every_option_composes_and_passes_the_checks(option: str, checked: Callable[..., Composed]) -> None:
+def test_every_option_composes_and_passes_the_checks(option: str) -> None:
     group, name = option.split("=")
-    composed = checked(*model_for(option), option, machine=False)
-    assert composed.choices[group] == name
+    assert composed(option).choices[group] == name
 
 
 @pytest.mark.parametrize("path", OWNERS, ids=lambda path: f"{path.parent.name}/{path.stem}")

@@ -1,0 +1,48 @@
+"""Every option of every shipped group, each composed once for all tests of a session."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import yaml
+
+from lab.config.compose import Composed, compose_config, config_dir
+from lab.config.defaults import option_content
+from lab.launch.targets import check_all
+
+GROUPS = [path for path in sorted(config_dir().iterdir()) if path.is_dir()]
+OPTIONS = [f"{group.name}={file.stem}" for group in GROUPS for file in sorted(group.glob("*.yaml"))]
+
+
+@functools.cache
+def composed(option: str) -> Composed:
+    """Return the config with an option such as ``data=coco``, checked as far as no file is needed; read it only.
+
+    Args:
+        option: ``""`` for the config as it is.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("LAB_DATA_DIR", "LAB_WEIGHTS_DIR"):
+            patch.delenv(name, raising=False)
+        found = compose_config([*model_for(option), option] if option else [])
+        check_all(found, machine=False)
+    return found
+
+
+def model_for(option: str) -> list[str]:
+    """The word that chooses a model of the task that a dataset or an evaluation is for."""
+    group, name = option.split("=")
+    content = yaml.safe_load((config_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")) or {}
+    if group == "eval":
+        task = content["name"]
+    elif group == "data":
+        task = option_content("data", name, [config_dir()])["tasks"][0]
+    elif group == "scheduler":
+        return ["trainer.max_steps=2000"]  # longer than any warm-up
+    else:
+        return []
+    for path in sorted((config_dir() / "model").glob("*.yaml")):
+        if (yaml.safe_load(path.read_text(encoding="utf-8")).get("model") or {}).get("task") == task:
+            return [f"model={path.stem}"]
+    raise AssertionError(f"no model for {task}")
