@@ -30,16 +30,16 @@ from __future__ import annotations
 from typing import Literal
 
 from lab.config.kinds import Asks, EvalSettings, TaskSettings
-from lab.config.schemas import Positive
+from lab.config.schemas import WholeAbove0
 
 
 class CountingEval(EvalSettings):
     name: Literal["counting"]
-    bins: Positive
+    bins: WholeAbove0
 
 
 class CountingAsks(Asks):
-    width: Positive | None = None
+    width: WholeAbove0 | None = None
 
 
 def conflict(config):
