@@ -14,7 +14,8 @@ from lab.errors import ConfigError, LabError, RunError
 from lab.launch.jobs import Job, run_job
 from lab.launch.open_run import open_run
 from lab.launch.scratch import use_own_folder
-from lab.run_directory import RunDirectory, run_name
+from lab.run_directory import RunDirectory
+from lab.run_name import run_name
 from lab.system.files import is_checkpoint
 from lab.system.ranks import Place
 from lab.system.signals import Interrupted
