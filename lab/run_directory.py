@@ -22,6 +22,12 @@ from lab.system.files import remove, restore_folders, write_text
 from lab.system.provenance import describe_machine, describe_versions, git_output, now
 
 
+def stage_folder(config: Mapping[str, Any], home: Path) -> Path:
+    """Return where a stage that trains nothing writes: ``test-best`` in the run's directory ``home`` for instance."""
+    name = Path(config["ckpt"]).stem if config["ckpt"] else "pretrained"
+    return home / f"{config['stage']}-{name}"
+
+
 class RunDirectory:
     """The directory of one run; hold it with ``lock`` before anything is written.
 
@@ -166,8 +172,8 @@ class RunDirectory:
             self.check_own()
             write_text(self.file, json.dumps(self.record, indent=2) + "\n")
 
-    def begin(self, config: Mapping[str, Any], overrides: list[str], sources: str) -> None:
-        """Record what is about to run: config, command, code, versions, machine."""
+    def begin(self, config: Mapping[str, Any], overrides: list[str], sources: str, command: str = "") -> None:
+        """Record what is about to run: config, command (empty: this process's words), code, versions, machine."""
         import yaml
 
         if os.path.lexists(self.checkpoints) and not self.checkpoints.is_dir():
@@ -194,7 +200,7 @@ class RunDirectory:
             write_text(self.path / "uncommitted.diff", diff)
         self.update(
             name=self.path.name,
-            command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            command=command or " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             overrides=overrides,
             commit=commit.strip() if commit else None,
             diff="uncommitted.diff" if diff else None,

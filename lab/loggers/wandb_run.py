@@ -22,7 +22,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers.logger import Logger
 
 from lab.checking import check_choice
-from lab.loggers.metrics_csv import FILE_NAME, read_metrics
+from lab.loggers.metrics_file import FILE_NAME, read_metrics
 from lab.loggers.undefined import with_nulls
 from lab.loggers.wandb_offline import choose_mode, last_step
 from lab.loggers.wandb_server import FIRST_WAIT, ServerWatch, allow, known_settings, silence

@@ -16,7 +16,7 @@ def test_a_rank_finds_a_package_of_the_working_directory(tmp_path: Path, monkeyp
     (tmp_path / "package_of_here.py").write_text("MINE = 3\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", str(tmp_path))])
-    monkeypatch.setattr(allowed, "_packages", set(allowed._packages))
+    monkeypatch.setattr(allowed, "_packages", allowed._packages.copy())
     try:
         prepare({"extensions": ["package_of_here"], "seed": 0})
         assert sys.modules["package_of_here"].MINE == 3
