@@ -14,7 +14,7 @@ from lab.system.ranks import external_place
 from lab.system.signals import SignalWatch
 from lab.text import guard_streams
 
-_FLAGS = ("--multirun", "--config-dir", "--cfg", "--help")
+FLAGS = ("--multirun", "--config-dir", "--cfg", "--help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,7 +50,7 @@ def _main(words: list[str]) -> int:
     for word in overrides:
         if word.startswith("-"):
             raise ConfigError(
-                f"{word}: there is no such flag{closest(word, _FLAGS) or '; there are ' + ', '.join(_FLAGS)}"
+                f"{word}: there is no such flag{closest(word, FLAGS) or '; there are ' + ', '.join(FLAGS)}"
             )
     check_words(overrides)
     place = external_place(os.environ)

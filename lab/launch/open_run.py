@@ -9,7 +9,8 @@ from typing import Any
 from lab.config.aliases import renamed_config
 from lab.config.words import word_key
 from lab.errors import RunError
-from lab.run_directory import RunDirectory, run_name
+from lab.run_directory import RunDirectory
+from lab.run_name import run_name
 from lab.system.provenance import sources_fingerprint
 from lab.system.signals import Interrupted
 from lab.system.storage import explain

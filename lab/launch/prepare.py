@@ -16,7 +16,8 @@ from lab.launch.open_run import open_run
 from lab.launch.outcomes import exit_code
 from lab.launch.own_data import identify_own_data, take_own_data
 from lab.launch.scratch import use_own_folder
-from lab.run_directory import RunDirectory, run_name
+from lab.run_directory import RunDirectory
+from lab.run_name import run_name
 from lab.system.files import is_checkpoint
 from lab.system.ranks import Place
 

@@ -55,15 +55,3 @@ def test_a_config_is_composed_within_a_second_and_a_half() -> None:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_config_is_yaml_with_a_mapping(path: Path) -> None:
     assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
-
-
-FOLDERS = [path for path in sorted((ROOT / "conf").iterdir()) if path.is_dir()]
-CHOICES = [f"{folder.name}={path.stem}" for folder in FOLDERS for path in sorted(folder.glob("*.yaml"))]
-RECIPES = [f"experiments={path.stem}" for path in sorted((ROOT / "experiments").glob("*.yaml"))]
-
-
-@pytest.mark.parametrize("choice", [*CHOICES, *RECIPES])
-def test_every_option_of_every_group_composes(choice: str) -> None:
-    from lab.config.compose import compose_config
-
-    assert compose_config([choice]).config["model"]["task"]
