@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from lab.checkpoint.format import CheckpointReader
-from lab.errors import Diverged
+from lab.errors import Diverged, LabError
 from lab.experiment.assembly import ranks
 from lab.experiment.fit import Fit
 from lab.launch.outcomes import exit_code
@@ -71,12 +71,12 @@ def fit(
     _meet()
     joined = RunDirectory.joined(prepared.path, is_new, "new", writes=rank == 0)
     with ranks(prepared.config, place), redirect_stdout(io.StringIO()):
-        found = 0
+        ended = 0
         try:
             Fit(prepared.config, joined, place).run()
-        except (Diverged, Interrupted) as error:
-            found = exit_code(error)
-        assert found == code
+        except (Diverged, LabError, Interrupted) as error:
+            ended = exit_code(error)
+        assert ended == code
     if run is not None:
         run.settle(code)
         run.release()
