@@ -13,11 +13,11 @@ from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lab.compat.hydra import forget_composed
 from lab.config.origins import config_dir, find_file, find_origin, groups, options, shorten
 from lab.config.refusals import explain
 from lab.config.spelling import spelled
@@ -75,7 +75,7 @@ def compose_config(overrides: Sequence[str], user_dirs: Iterable[str] = ()) -> C
         joined = ",".join("'file://" + str(folder).replace("'", "\\'") + "'" for folder in folders[1:])
         words.append(f"hydra.searchpath=[{joined}]")
     choices: dict[str, str] = {}
-    GlobalHydra.instance().clear()
+    forget_composed()
     with initialize_config_dir(str(folders[0]), version_base="1.3"):
         try:
             composed = compose("config", words, return_hydra_config=True)

@@ -13,12 +13,12 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from lab.callbacks.checkpoint import start_at
 from lab.callbacks.divergence import Divergence
 from lab.callbacks.run_state import RunState
 from lab.callbacks.steps import StepLog
 from lab.checkpoint.finite import require_finite
 from lab.checkpoint.format import CheckpointReader
+from lab.compat.lightning import start_at
 from lab.data.datamodule import DataModule
 from lab.data.presence import describe_presence
 from lab.errors import Diverged, LabError, RunError

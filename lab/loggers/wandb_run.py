@@ -24,11 +24,12 @@ from typing import Literal as Choice
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers.logger import Logger
 
+from lab.compat.wandb import EXPERIMENTAL, known_settings, make_settings
 from lab.errors import ConfigError, closest
 from lab.loggers.metrics_csv import FILE_NAME, read_metrics
 from lab.loggers.undefined import with_nulls
 from lab.loggers.wandb_offline import choose_mode, last_step
-from lab.loggers.wandb_server import FIRST_WAIT, ServerWatch, allow, known_settings, silence
+from lab.loggers.wandb_server import FIRST_WAIT, ServerWatch, allow, silence
 from lab.loggers.wandb_trouble import check_room, forget_service, quiet_log
 from lab.text import one_line, printable
 
@@ -42,13 +43,11 @@ _SETTINGS: dict[str, Any] = {
     "console": "off",
     "save_code": False,
     "disable_job_creation": True,
-    "x_disable_stats": True,
     # A server that does not answer holds a start up so long; it is asked again later.
     "init_timeout": 6.0,
     # Without a limit, a run that lost the network would wait at its end for ever.
     "finish_timeout": 120.0,
-    # How much `wandb leet` lags behind, and how much of the offline record a SIGKILL takes with it.
-    "x_transaction_log_flush_interval": 2.0,
+    **EXPERIMENTAL,
 }
 
 
@@ -316,8 +315,6 @@ class WandbRun(Logger):
             return self._init_loudly(wandb, mode)
 
     def _init_loudly(self, wandb: Any, mode: Any) -> Any:
-        known = type(wandb.Settings()).model_fields
-        chosen = {**_SETTINGS, "git_commit": self._git_commit}
         return wandb.init(
             **self._arguments,
             id=self._id,
@@ -326,7 +323,7 @@ class WandbRun(Logger):
             resume="allow",
             reinit="finish_previous",
             allow_val_change=True,
-            settings=wandb.Settings(**{key: value for key, value in chosen.items() if key in known}),
+            settings=make_settings({**_SETTINGS, "git_commit": self._git_commit}),
         )
 
     def _announce(self, mode: str, reason: str) -> None:

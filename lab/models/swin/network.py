@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lab.compat.torch import has_forward_hooks
 from lab.errors import ConfigError
 from lab.layers.linear import Linear, linear
 from lab.models.swin.windows import Partition, Partitions, WindowAttention
@@ -102,10 +103,7 @@ class SwinBlock(nn.Module):
         self.attn = WindowAttention(dim, num_heads, window_size)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = FeedForward(dim, int(dim * mlp_ratio))
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        state_dict.pop(f"{prefix}attn_mask", None)  # official files carry that of the size they were trained at
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+        self.register_load_state_dict_pre_hook(_without_mask)
 
     def forward(self, x: Tensor, partition: Partition) -> Tensor:
         """Map (B, H, W, C) to the same shape."""
@@ -115,9 +113,13 @@ class SwinBlock(nn.Module):
     def _add(self, x: Tensor, branch: Tensor, made_by: nn.Module) -> Tensor:
         """Add a branch to the identity; in inference into the branch's memory, unless a hook has seen it."""
         branch = drop_path(branch, self.drop_path_rate, self.training)
-        if torch.is_grad_enabled() or branch.dtype != x.dtype or made_by._forward_hooks:
+        if torch.is_grad_enabled() or branch.dtype != x.dtype or has_forward_hooks(made_by):
             return x + branch
         return branch.add_(x)
+
+
+def _without_mask(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    state_dict.pop(f"{prefix}attn_mask", None)  # official files carry that of the size they were trained at
 
 
 class SwinStage(nn.Module):
@@ -296,15 +298,18 @@ class SwinFeatures(_Trunk):
         for index in sorted(set(out_indices)):
             self.add_module(f"norm{index - 1}", nn.LayerNorm(self.stage_channels[index - 1]))
         self._init_weights()
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        if f"{prefix}norm.weight" in state_dict:
-            for index in self.out_indices:
-                for key, value in self.get_submodule(f"norm{index - 1}").state_dict().items():
-                    state_dict.setdefault(f"{prefix}norm{index - 1}.{key}", value)
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+        self.register_load_state_dict_pre_hook(_with_norms)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the maps of ``out_indices``, each (B, C, H / stride, W / stride), channels last in memory."""
         maps = self.forward_stages(images)
         return [self.get_submodule(f"norm{i - 1}")(maps[i - 1]).permute(0, 3, 1, 2) for i in self.out_indices]
+
+
+def _with_norms(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Let the norms of the maps stay as they are where a classifier's file, which has none of them, is loaded."""
+    assert isinstance(module, SwinFeatures)
+    if f"{prefix}norm.weight" in state_dict:
+        for index in module.out_indices:
+            for key, value in module.get_submodule(f"norm{index - 1}").state_dict().items():
+                state_dict.setdefault(f"{prefix}norm{index - 1}.{key}", value)

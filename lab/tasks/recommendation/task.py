@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lab.compat.lightning import strategy_of
 from lab.loggers.undefined import with_nulls
 from lab.structures import DataSpec, Recommender, SequenceBatch, Table
 from lab.tasks.recommendation.coverage import Coverage
@@ -135,7 +136,7 @@ class RecommendationTask(Task):
 
     def _gathered(self) -> AbstractContextManager[None]:
         """Return a context in which ``score`` finds the parameters that it reads, once for each batch on every rank."""
-        strategy = None if self._trainer is None else self._trainer.strategy
+        strategy = strategy_of(self)
         context: AbstractContextManager[None] = getattr(strategy, "gathered_parameters", nullcontext)()
         return context
 

@@ -1,0 +1,43 @@
+"""What Hydra does not document and is used here, for hydra-core 1.3: its parser of words. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeGuard
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override, Sweep
+
+
+def parse_override(word: str) -> Override:
+    """Take a word of the command line apart, as composing would; a second grammar of ours would not be the same.
+
+    Raises:
+        HydraException: Hydra cannot read it.
+    """
+    return OverridesParser.create().parse_override(word)
+
+
+def parse_overrides(words: Sequence[str]) -> list[Override]:
+    """Take words apart, each of which then has its text as ``input_line``.
+
+    Raises:
+        OverrideParseException: Hydra cannot read one; it has the word as ``override``.
+    """
+    return OverridesParser.create().parse_overrides(list(words))
+
+
+def is_many(override: Override, value: Any) -> bool:
+    """Whether a word has several values, for a sweep."""
+    return override.is_sweep_override() or isinstance(value, Sweep)
+
+
+def is_glob(value: Any) -> TypeGuard[Glob]:
+    """Whether a value is ``glob(...)``, whose ``filter(options)`` returns the options that it matches."""
+    return isinstance(value, Glob)
+
+
+def forget_composed() -> None:
+    """Forget an earlier ``initialize``, a caller's too: Hydra has one for each process, and refuses a second."""
+    GlobalHydra.instance().clear()
