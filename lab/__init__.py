@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lab.registry.build import build
-    from lab.registry.models import create_model, list_models
+    from lab.registry.create import create_model
+    from lab.registry.models import list_models
     from lab.tasks.recommendation.recommender import load_recommender
 
 __all__ = ["build", "create_model", "list_models", "load_recommender"]
@@ -26,9 +27,9 @@ def __getattr__(name: str) -> Any:
 
         return build
     if name in __all__:
-        from lab.registry import models as registry
+        import lab.registry
 
-        return getattr(registry, name)
+        return getattr(lab.registry, name)
     raise AttributeError(f"module 'lab' has no attribute {name!r}")
 
 

@@ -70,6 +70,9 @@ class Options:
 
     kind: type
 
+    def __repr__(self) -> str:
+        return f"Options({self.kind.__name__})"  # as it is written: so it is read again by lab.config.annotations
+
 
 @dataclass(frozen=True, init=False)
 class OneOf:
@@ -79,6 +82,9 @@ class OneOf:
 
     def __init__(self, *words: str) -> None:
         object.__setattr__(self, "words", words)
+
+    def __repr__(self) -> str:
+        return f"OneOf({', '.join(map(repr, self.words))})"
 
 
 Positive = Annotated[int, Ge(1), Le(2147483647)]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+Direction = Literal["max", "min"]
+"""Whether a higher or a lower value of a metric is better."""
 STATES = ("running", "finished", "interrupted", "failed", "diverged")
 
 
@@ -56,6 +58,8 @@ _KINDS: Mapping[str, Callable[[Any], bool]] = {
     "best_step": _is_count,
     "weights": _is_text,
     "protocol": _is_text,
+    "monitor": _is_text,
+    "lower_is_better": _list_of(_is_text),
 }
 _NEEDED = ("state", "sources", "overrides", "exit_code", "resumed_at", "changes", "result")
 """What ``RunDirectory.begin`` has written of every run."""
@@ -93,6 +97,16 @@ def read_record(file: Path) -> tuple[dict[str, Any], str]:
     if problems and kept.get("state") == "finished" and not kept.get("result"):
         kept["state"] = "interrupted"  # so that it is made again: from the checkpoint, by the test alone
     return kept, " and ".join(problems)
+
+
+def direction(record: Mapping[str, Any], metric: str) -> Direction:
+    """Return whether a higher or a lower value of a metric in a run's ``result`` is better.
+
+    A run of a version that did not record it has losses, of which less is better, and metrics, of which more is.
+    """
+    lower = record.get("lower_is_better")
+    is_lower = metric in lower if lower is not None else metric.endswith("/loss")
+    return "min" if is_lower else "max"
 
 
 def _fits(key: str, value: Any) -> bool:

@@ -50,6 +50,7 @@ def losses(model: str, steps: int = STEPS) -> list[float]:
     from lab.data.scenes.shapes import ShapesDataset
     from lab.ops.images import normalize_images
     from lab.tasks.detection.data.collate import collate_detection
+    from lab.training.terms import batch_terms
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -62,7 +63,8 @@ def losses(model: str, steps: int = STEPS) -> list[float]:
         curve = []
         for keys in TrainBatches(len(data), 8, seed=0, max_steps=steps):
             batch = collate_detection([data[key] for key in keys])
-            loss = sum(net.loss(net(normalize_images(batch.images).double()), batch.targets).values())
+            outputs = net(normalize_images(batch.images).double())
+            loss = sum(batch_terms(net, outputs, batch.targets).values())
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 0.1)

@@ -20,10 +20,12 @@ from typing import Any
 import yaml
 
 from lab.config.words import parse_word, word_values
+from lab.run_record import direction
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "experiments"
-COLUMNS = ["recipe", "metric", "expected", "tolerance", "measured", "minutes", "date", "hardware", "commit", "command"]
+RESULT = ["metric", "expected", "tolerance", "two_sided", "better", "measured"]
+COLUMNS = ["recipe", *RESULT, "minutes", "date", "hardware", "commit", "command"]
 BEGIN, END = "<!-- results: written by scripts/results_table.py -->", "<!-- end of results -->"
 
 
@@ -49,6 +51,8 @@ def row_of(run: Path) -> dict[str, Any]:
         "metric": expected["metric"],
         "expected": expected["value"],
         "tolerance": expected["tolerance"],
+        "two_sided": str(expected.get("two_sided", False)).lower(),
+        "better": "lower" if direction(record, expected["metric"]) == "min" else "higher",
         "measured": round(record["result"][expected["metric"]], 4),
         "minutes": round(seconds / 60, 1),
         "date": record["ended"][:10],
@@ -62,7 +66,10 @@ def stated(recipe: str) -> dict[str, Any]:
     """Return what a recipe expects now, which may be closer than what it expected when it ran."""
     file = FOLDER / f"{recipe}.yaml"
     expected = yaml.safe_load(file.read_text(encoding="utf-8")).get("expected") if file.is_file() else None
-    return {"expected": expected["value"], "tolerance": expected["tolerance"]} if expected else {}
+    if not expected:
+        return {}
+    two_sided = str(expected.get("two_sided", False)).lower()
+    return {"expected": expected["value"], "tolerance": expected["tolerance"], "two_sided": two_sided}
 
 
 def _shown(word: str) -> str:
@@ -71,12 +78,20 @@ def _shown(word: str) -> str:
     return f"{parsed.key}=.../{Path(parsed.shown).name}" if parsed.key == "data.root" else word
 
 
+def _asked(row: dict[str, Any]) -> str:
+    """Return what a recipe expects, on one side or on both, in few words."""
+    aim, tolerance = row["expected"], row["tolerance"]
+    if row["two_sided"] == "true":
+        return f"{aim} +- {tolerance}"
+    return f"at most {aim} + {tolerance}" if row["better"] == "lower" else f"at least {aim} - {tolerance}"
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the rows as a Markdown table."""
     names = ["recipe", "metric", "expected", "measured", "minutes", "date", "hardware", "commit"]
     lines = ["| " + " | ".join([*names, "command"]) + " |", "|" + " --- |" * (len(names) + 1)]
     for row in rows:
-        shown = {**row, "expected": f"{row['expected']} +- {row['tolerance']}"}
+        shown = {**row, "expected": _asked(row)}
         lines.append("| " + " | ".join(str(shown[name]) for name in names) + f" | `{row['command']}` |")
     return "\n".join(lines)
 

@@ -39,6 +39,61 @@ SMALL = (
 )
 """Words of a run of 12 steps, 8 an epoch, validated at 5, 10 and 12, a checkpoint at every step."""
 
+DETECTOR = (
+    *SMALL,
+    "callbacks=ema",
+    "callbacks.ema.decay=0.9",
+    "trainer.max_steps=6",
+    "optimizer.lr=1e-3",
+    "optimizer.groups=[{pattern: backbone, lr: 1e-4}]",
+)
+"""With an average of the weights and two groups of parameters."""
+SEGMENTER = (
+    "model=maskformer_tiny",
+    "data=shapes",
+    *(word for word in SMALL if not word.startswith("model.net.")),
+    "model.asks.segments=panoptic",
+    "eval.panoptic=true",
+    "eval.instances=true",
+    "trainer.max_steps=4",
+    "trainer.val_every_n_steps=4",
+    "trainer.checkpoint_every_n_steps=4",
+    "model.net.embed_dim=16",
+    "model.net.mask_dim=16",
+    "model.net.num_heads=2",
+    "model.net.num_queries=5",
+    "model.net.num_decoder_layers=1",
+    "model.net.feedforward_dim=16",
+)
+"""Panoptic, measured in all three ways."""
+SESSIONS = (
+    "trainer=cpu",
+    "logger=csv",
+    "data=sessions_synthetic",
+    "data.num_items=30",
+    "data.num_train=60",
+    "data.num_val=20",
+    "data.num_test=20",
+    "data.mean_length=3",
+    "data.batch_size=8",
+    "trainer.log_every_n_steps=1",
+    "trainer.deterministic=true",
+    "eval.ks=[1,5]",
+)
+"""Words of generated sessions."""
+RECOMMENDER = (
+    *SESSIONS,
+    "model=gru4rec",
+    "model.net.layers=[12]",
+    "model.net.dropout_hidden=0.1",
+    "model.asks.num_negatives=16",
+    "optimizer.momentum=0.3",
+    "trainer.max_steps=40",
+    "trainer.val_every_n_steps=15",
+    "trainer.checkpoint_every_n_steps=1",
+)
+"""GRU4Rec: 40 steps, about 18 an epoch, a checkpoint at each."""
+
 _DRIVER = """
 import json, os, sys
 import lab.experiment.fit, lab.experiment.evaluation, lab.models.detr.network, lab.data.scenes.module, faster_coco_eval

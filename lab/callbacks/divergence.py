@@ -27,7 +27,7 @@ from lab.training.gradients import drop_gradients, gradient_norm
 
 GRADIENT = "the gradient's norm"
 
-Found = tuple[int, int, str]
+NotFinite = tuple[int, int, str]
 """Optimizer step, order among what is found at one step (what says more comes first), name."""
 
 
@@ -41,7 +41,7 @@ class _Step:
     scale: float
     copied: torch.cuda.Event | None = None
 
-    def found(self, skipped: bool) -> Found | None:
+    def found(self, skipped: bool) -> NotFinite | None:
         """Return what is not finite; waits for the device if it must."""
         if self.copied is not None:
             self.copied.synchronize()
@@ -189,7 +189,7 @@ class Divergence(pl.Callback):
             term = "what the network makes of the validation set"
             self._stop(trainer, trainer.global_step, f"{term} is not finite, though its weights are", term)
 
-    def _first(self, trainer: pl.Trainer, more: list[Found] = []) -> Found:  # noqa: B006 - it is only read
+    def _first(self, trainer: pl.Trainer, more: list[NotFinite] = []) -> NotFinite:  # noqa: B006 - it is only read
         """Return the first of what the ranks have found; known to all of them."""
         skipped = _skipped_by_strategy(trainer) or False
         own = [found for step in self._steps if (found := step.found(skipped and step is self._steps[-1]))]

@@ -145,7 +145,7 @@ def is_empty(parameter: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class Share:
+class HeldShare:
     """What this rank holds of an optimized parameter.
 
     Attributes:
@@ -187,7 +187,7 @@ def held(parameter: Any) -> tuple[Tensor, int]:
     return part.detach()[: min(size, whole - start)], start
 
 
-def shares(zero: Any) -> Iterator[Share]:
+def shares(zero: Any) -> Iterator[HeldShare]:
     """Yield what this rank holds of each parameter that deepspeed's optimizer ``zero`` trains."""
     if hasattr(zero, "fp32_partitioned_groups_flat"):  # stage 3
         for number, (flat, members) in enumerate(zip(zero.fp32_partitioned_groups_flat, zero.fp16_groups, strict=True)):
@@ -195,17 +195,17 @@ def shares(zero: Any) -> Iterator[Share]:
             for parameter in members:
                 part, start = held(parameter)
                 group = zero.sub_group_to_group_id[number]
-                yield Share(parameter, group, flat, position, start, part.numel())
+                yield HeldShare(parameter, group, flat, position, start, part.numel())
                 position += parameter.partition_numel()
         return
     for group, (flat, members) in enumerate(zip(zero.single_partition_of_fp32_groups, zero.bit16_groups, strict=True)):
         for parameter in members:
             mapping = parameter._hp_mapping
             if mapping is None:  # it lies in the parts of other ranks
-                yield Share(parameter, group, flat, 0, 0, 0)
+                yield HeldShare(parameter, group, flat, 0, 0, 0)
             else:
                 here, there = mapping.hp_fragment_address, mapping.lp_fragment_address
-                yield Share(parameter, group, flat, here.start, there.start, there.numel)
+                yield HeldShare(parameter, group, flat, here.start, there.start, there.numel)
 
 
 def share_masters(zero: Any) -> None:

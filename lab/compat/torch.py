@@ -180,6 +180,25 @@ def fake_tensors() -> Any:
     return FakeTensorMode(allow_non_fake_inputs=True)
 
 
+READS_VALUES = (
+    ".numpy() is not supported for tensor subclasses",
+    "Cannot copy out of meta tensor",
+    "can't convert meta device type tensor to numpy",
+    "cannot be called on meta tensors",
+    "a correct data-independent implementation does not exist",
+)
+"""What torch says, in errors of general classes, where values of fake or meta tensors are asked for."""
+
+
+def reads_values(error: BaseException) -> bool:
+    """Whether an error only says that a computation read the values of tensors that have none: fake or meta ones."""
+    from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
+
+    if isinstance(error, (DataDependentOutputException, DynamicOutputShapeException)):
+        return True
+    return isinstance(error, (RuntimeError, TypeError)) and any(words in str(error) for words in READS_VALUES)
+
+
 def flatten_mesh(mesh: DeviceMesh, name: str) -> None:
     """Join a mesh's dimensions in one, so that a norm of DTensors is one sum over all ranks, alike to the last bit."""
     mesh._flatten(name)

@@ -1,4 +1,4 @@
-"""What an annotation allows, read from the source text without importing it.
+"""What an annotation allows, by its text: as it stands in a source, or as an imported object's would be written.
 
 ``Annotated[int, Ge(1)] | None`` and names that stand for such (``lab.ranges.Size``, a module's own
 ``Policy = Literal["a", "b"]``) become a type that pydantic checks values against. What the text cannot tell (a class,
@@ -41,7 +41,7 @@ _DEEPEST = 12
 
 
 @dataclass(frozen=True)
-class Annotation:
+class TypeHint:
     """An annotation as it stands in a module's source.
 
     Attributes:
@@ -53,7 +53,7 @@ class Annotation:
     module: str
 
 
-def problems(annotation: Annotation, value: Any, lookup: Lookup) -> list[Any]:
+def problems(annotation: TypeHint, value: Any, lookup: Lookup) -> list[Any]:
     """Return pydantic's errors for a value of a config; none where the annotation cannot be told from the text."""
     kind = _compile(annotation.expression, annotation.module, lookup, 0)
     if kind is Any:
@@ -65,30 +65,30 @@ def problems(annotation: Annotation, value: Any, lookup: Lookup) -> list[Any]:
     return []
 
 
-def relations(annotation: Annotation, lookup: Lookup) -> Iterator[tuple[str, str]]:
+def relations(annotation: TypeHint, lookup: Lookup) -> Iterator[tuple[str, str]]:
     """Yield the marks ``AtMost``, ``Below`` and ``Divides`` of an annotation with the argument that each names."""
     for call in _marks(annotation, lookup):
         if _last(call.func) in _RELATIONS:
-            yield _last(call.func), ast.literal_eval(call.args[0])
+            yield _last(call.func), _values(call)[0]
 
 
-def options_class(annotation: Annotation, lookup: Lookup) -> tuple[str, ast.ClassDef] | None:
+def options_class(annotation: TypeHint, lookup: Lookup) -> tuple[str, ast.ClassDef] | None:
     """Return the dataclass, and its module, whose fields a mapping marked ``Options(...)`` takes."""
     for call in _marks(annotation, lookup):
-        if _last(call.func) == "Options" and isinstance(call.args[0], ast.Name):
+        if _last(call.func) == "Options" and call.args and isinstance(call.args[0], ast.Name):
             found = lookup(annotation.module, call.args[0].id)
             if found is not None and isinstance(found[1], ast.ClassDef):
                 return found[0], found[1]
     return None
 
 
-def allowed_words(annotation: Annotation, lookup: Lookup) -> list[str]:
+def allowed_words(annotation: TypeHint, lookup: Lookup) -> list[str]:
     """Return the words of the annotation's ``Literal`` and ``OneOf``."""
     node, module = _followed(annotation.expression, annotation.module, lookup)
     return [item.value for item in _words(node, module, lookup) if isinstance(item.value, str)]
 
 
-def shown(annotation: Annotation, lookup: Lookup) -> str:
+def shown(annotation: TypeHint, lookup: Lookup) -> str:
     """Return an annotation as it is told to a user: names followed to what they stand for, marks left out."""
     node, module = _followed(annotation.expression, annotation.module, lookup)
     return ast.unparse(_Plainer(module, lookup).visit(ast.parse(ast.unparse(node), mode="eval").body))
@@ -102,10 +102,17 @@ class _Plainer(ast.NodeTransformer):
         followed, module = _followed(node, self.module, self.lookup)
         return node if followed is node else _Plainer(module, self.lookup).visit(followed)
 
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        return ast.Name(node.attr)
+
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
-        if _last(node.value) != "Annotated":
+        name, parts = _last(node.value), _elements(node.slice)
+        if name in ("Union", "Optional"):
+            each = [*parts, ast.Constant(None)] if name == "Optional" else parts
+            return self.visit(ast.parse(" | ".join(map(ast.unparse, each)), mode="eval").body)
+        if name != "Annotated":
             return self.generic_visit(node)
-        first, *marks = _elements(node.slice)
+        first, *marks = parts
         for mark in marks:
             if isinstance(mark, ast.Call) and _last(mark.func) == "OneOf":
                 return ast.parse(f"Literal[{', '.join(map(ast.unparse, mark.args))}]", mode="eval").body
@@ -124,12 +131,13 @@ def _words(node: ast.expr, module: str, lookup: Lookup) -> Iterator[ast.Constant
                 yield from _words(followed, home, lookup)
 
 
-def _marks(annotation: Annotation, lookup: Lookup) -> Iterator[ast.Call]:
+def _marks(annotation: TypeHint, lookup: Lookup) -> Iterator[ast.Call]:
     """Yield the calls in an ``Annotated[...]``, those of the names in it that stand for such not included."""
     node, _ = _followed(annotation.expression, annotation.module, lookup)
     for item in ast.walk(node):
         if isinstance(item, ast.Subscript) and _last(item.value) == "Annotated":
-            yield from (each for each in _elements(item.slice)[1:] if isinstance(each, ast.Call) and each.args)
+            marks = (each for each in _elements(item.slice)[1:] if isinstance(each, ast.Call))
+            yield from (each for each in marks if each.args or each.keywords)
 
 
 def _compile(node: ast.expr, module: str, lookup: Lookup, depth: int) -> Any:
@@ -141,7 +149,7 @@ def _compile(node: ast.expr, module: str, lookup: Lookup, depth: int) -> Any:
 
     if depth > _DEEPEST:
         return Any
-    if isinstance(node, ast.Constant) and node.value is None:
+    if (isinstance(node, ast.Constant) and node.value is None) or _last(node) == "NoneType":
         return None
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
         return _either([inner(node.left), inner(node.right)])
@@ -182,18 +190,25 @@ def _marked(kind: Any, marks: list[ast.expr]) -> Any:
     for mark in marks:
         if kind is Any or not isinstance(mark, ast.Call):
             continue
-        values = [ast.literal_eval(argument) for argument in mark.args if not isinstance(argument, ast.Name)]
         if _last(mark.func) == "OneOf":
-            kind = Literal[tuple(values)]
+            kind = Literal[tuple(_values(mark))]
         elif _last(mark.func) in _MARKS:
-            kind = Annotated[kind, _MARKS[_last(mark.func)](*values)]
+            kind = Annotated[kind, _MARKS[_last(mark.func)](*_values(mark))]
     return kind
+
+
+def _values(mark: ast.Call) -> list[Any]:
+    """Return what a mark was made with, by position or by name: ``Ge(1)`` and ``Ge(ge=1)`` are one."""
+    arguments = [*mark.args, *(item.value for item in mark.keywords)]
+    return [ast.literal_eval(argument) for argument in arguments if not isinstance(argument, ast.Name)]
 
 
 def _followed(node: ast.expr, module: str, lookup: Lookup) -> tuple[ast.expr, str]:
     """Follow texts and names to what they stand for, as far as it is an expression."""
     for _ in range(_DEEPEST):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        if isinstance(node, ast.Call) and _last(node.func) == "ForwardRef" and node.args:
+            node = node.args[0]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             node = ast.parse(node.value, mode="eval").body
         elif isinstance(node, ast.Name) and node.id not in _PLAIN:
             found = lookup(module, node.id)

@@ -6,15 +6,20 @@ Everything here answers with one line that says what is wrong, where it was set 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from functools import cache, reduce
 from importlib.util import find_spec
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from lab.config.combinations import conflict
 from lab.config.compose import Composed, compose_config, options
-from lab.config.origins import find_file, read, shorten
+from lab.config.defaults import option_content, option_files, own_content
+from lab.config.group_files import shorten
+from lab.config.kinds import Asks, EvalSettings, FindSettings, TaskSettings
 from lab.config.problems import first_problem
 from lab.config.schemas import Config
 from lab.config.separators import normalize_separator
@@ -25,30 +30,43 @@ from lab.system.files import is_checkpoint
 DATA_METADATA = frozenset({"name", "tasks", "requires", "how_to_get"})
 """Keys of a data node that describe it and are no arguments of its target."""
 
-EVAL_OF = {"segmentation": "segmentation", "recommendation": "ranking"}
-"""The group ``eval`` of each task that has one."""
 
-
-def check_config(composed: Composed) -> None:
+def check_config(composed: Composed, find_settings: FindSettings) -> TaskSettings:
     """Check a composed config and bring its values into the types of the schemas (``"4"`` becomes 4).
 
     Args:
         composed: the config; its ``config`` is replaced by the typed one.
+        find_settings: finds what the model's kind of problem adds to the schemas.
+
+    Returns:
+        The settings of the kind of problem.
 
     Raises:
         ConfigError: with the first thing that is wrong.
     """
-    try:
-        typed = Config.model_validate(composed.config)
-    except ValidationError as error:
-        raise ConfigError(first_problem(error, composed)) from None
-    composed.config = typed.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    composed.config |= typed(Config, composed.config, composed)
     _spell_separator(composed)
     _check_inheritance(composed)
+    settings = find_settings(composed.config["model"]["task"])
     _check_task(composed)
+    _check_kind(composed, settings)
     _check_length(composed)
-    _check_strategy(composed)  # before the batch: how many ranks share it is known once the strategy is sound
+    _check_strategy(composed, settings)  # before the batch: how many ranks share it is known once the strategy is sound
     _check_batch(composed)
+    return settings
+
+
+def typed(schema: type[BaseModel], values: Mapping[str, Any], composed: Composed) -> dict[str, Any]:
+    """Return values of the config in the types of a schema.
+
+    Raises:
+        ConfigError: the first that the schema objects to.
+    """
+    try:
+        found = schema.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(first_problem(error, composed, schema)) from None
+    return found.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 def check_machine(composed: Composed) -> None:
@@ -75,9 +93,10 @@ def _check_inheritance(composed: Composed) -> None:
         word = next((word for word in composed.overrides if word_key(word) == group and word[0] != "~"), None)
         given = {word_key(other) for other in composed.overrides}
         for owner in ("experiments", "model") if word else ():
-            path = find_file(f"{owner}/{composed.choices.get(owner)}", composed.search_path)
-            node = read(path).get(group) if path else None
-            keys = [f"{group}.{key}" for key in node or {} if key != "name" and f"{group}.{key}" not in given]
+            files = option_files(owner, composed.choices.get(owner, ""), composed.search_path)
+            path = next((file for file in files if own_content(file).get(group)), None)
+            node = own_content(path)[group] if path else {}
+            keys = [f"{group}.{key}" for key in node if key != "name" and f"{group}.{key}" not in given]
             if path is None or not keys:
                 continue
             others = [other for other in composed.overrides if word_key(other).partition(".")[0] != group]
@@ -89,13 +108,17 @@ def _check_inheritance(composed: Composed) -> None:
 
 
 def _check_task(composed: Composed) -> None:
-    model, data = composed.config["model"], composed.config["data"]
+    model, data, measured = composed.config["model"], composed.config["data"], composed.config["eval"]["name"]
     if model["task"] in data["tasks"]:
-        wanted, found = EVAL_OF.get(model["task"], "none"), composed.config["eval"]["name"]
-        if found != wanted:
-            raise ConfigError(f"eval={found}: a model for {model['task']} is measured by eval={wanted}")
+        if measured != model["task"]:
+            raise ConfigError(
+                f"eval={measured} ({composed.origin('eval.name')}): a model for {model['task']} is measured by "
+                f"eval={model['task']}"
+            )
         return
-    fitting = [name for name in options("data", composed.search_path) if model["task"] in _tasks_of(name, composed)]
+    folders = composed.search_path
+    datasets = {name: option_content("data", name, folders) for name in options("data", folders)}
+    fitting = [name for name, content in datasets.items() if model["task"] in content.get("tasks", ())]
     would = f"data={'|'.join(fitting)} would fit" if fitting else "no data of this task is there"
     raise ConfigError(
         f"model={model['name']} needs data for {model['task']}, data={data['name']} gives "
@@ -103,14 +126,20 @@ def _check_task(composed: Composed) -> None:
     )
 
 
-def _tasks_of(data: str, composed: Composed) -> list[str]:
-    """Return the tasks of an option of the group ``data``, its own or those of the option that it builds on."""
-    path = find_file(f"data/{data}", composed.search_path)
-    content = read(path) if path else {}
-    if "tasks" in content:
-        return list(content["tasks"])
-    bases = [base for base in content.get("defaults", []) if isinstance(base, str) and base != "_self_"]
-    return [task for base in bases for task in _tasks_of(base, composed)]
+def _check_kind(composed: Composed, settings: TaskSettings) -> None:
+    """Check what the kind of problem knows: how it is measured, what its model asks of the data."""
+    model = composed.config["model"]
+    found = typed(_schema(settings.eval, settings.asks), {"eval": composed.config["eval"], "model": model}, composed)
+    composed.config["eval"] = found["eval"]
+    if "asks" in model:
+        model["asks"] = found["model"]["asks"]
+
+
+@cache
+def _schema(eval: type[EvalSettings], asks: type[Asks]) -> type[BaseModel]:
+    """Return the schema of what a kind of problem knows of a config."""
+    of_model = create_model("ModelOfKind", __config__=ConfigDict(extra="allow"), asks=(asks, asks()))
+    return create_model("ConfigOfKind", eval=(eval, ...), model=(of_model, ...))
 
 
 def _check_length(composed: Composed) -> None:
@@ -148,7 +177,7 @@ def _check_batch(composed: Composed) -> None:
         )
 
 
-def _check_strategy(composed: Composed) -> None:
+def _check_strategy(composed: Composed, settings: TaskSettings) -> None:
     config = composed.config
     trainer, strategy = config["trainer"], config["strategy"]
     name, devices = strategy["name"], trainer["devices"] * trainer["num_nodes"]
@@ -161,11 +190,6 @@ def _check_strategy(composed: Composed) -> None:
         raise ConfigError(
             f"trainer.num_nodes={trainer['num_nodes']} ({composed.origin('trainer.num_nodes')}): strategy=dp is one "
             "process on one machine; strategy=ddp uses several"
-        )
-    if name == "dp" and config["model"].get("batching") == "lanes":
-        raise ConfigError(
-            f"strategy=dp ({composed.origin('strategy.name')}): model={config['model']['name']} trains in lanes, whose "
-            "states replicas do not share; strategy=ddp splits lanes over processes"
         )
     optimizer = config["optimizer"]
     if name.startswith("deepspeed") and optimizer["name"] == "adagrad" and optimizer["momentum"]:
@@ -180,10 +204,10 @@ def _check_strategy(composed: Composed) -> None:
         )
     if name.startswith("deepspeed") and find_spec("deepspeed") is None:
         raise ConfigError(f"strategy={name}: deepspeed is not installed; pip install 'lab[deepspeed]'")
-    if (found := conflict(name, trainer, num_gpus())) is not None:
+    if (found := conflict(name, trainer, num_gpus()) or settings.conflict(config)) is not None:
         key, why = found
-        value = trainer[key.partition(".")[2]]
-        raise ConfigError(f"{key}={value} ({composed.origin(key)}): {why}")
+        value = reduce(getitem, key.split("."), config)
+        raise ConfigError(f"{key.removesuffix('.name')}={value} ({composed.origin(key)}): {why}")
 
 
 def _check_devices(composed: Composed) -> None:

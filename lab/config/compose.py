@@ -18,7 +18,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lab.compat.hydra import forget_composed
-from lab.config.origins import config_dir, find_file, find_origin, groups, options, shorten
+from lab.config import user_files
+from lab.config.aliases import renamed_words
+from lab.config.group_files import config_dir, find_file, groups, options, shorten
+from lab.config.origins import find_origin
 from lab.config.refusals import explain
 from lab.config.spelling import spelled
 from lab.config.words import parse_word, word_key
@@ -27,8 +30,8 @@ from lab.errors import ConfigError
 __all__ = ["Composed", "compose_config", "config_dir", "groups", "options"]
 
 
-_OPEN = re.compile(r"(model\.net|data)\.\w+")
-"""Arguments of a target may be given though its YAML does not list them; the signature says which there are."""
+_OPEN = re.compile(r"(model\.net|model\.asks|data)\.\w+")
+"""May be given though no YAML lists them: the target's signature, or the kind of problem, says which there are."""
 
 
 @dataclass
@@ -62,7 +65,7 @@ def compose_config(overrides: Sequence[str], user_dirs: Iterable[str] = ()) -> C
     Raises:
         ConfigError: a group option or key is unknown, or a word cannot be parsed; one line.
     """
-    overrides = spelled(overrides)
+    overrides = renamed_words(spelled(overrides))
     folders = [config_dir(), *_existing(user_dirs)]
     typed = [parse_word(word) for word in overrides]
     words = [f"++{word.text}" if not word.sign and _OPEN.fullmatch(word.key) else word.text for word in typed]
@@ -72,7 +75,8 @@ def compose_config(overrides: Sequence[str], user_dirs: Iterable[str] = ()) -> C
         if word.shown.startswith("[") and word.key in groups(folders):
             raise ConfigError(f"{word.text}: one option is chosen of a group: {', '.join(options(word.key, folders))}")
     if len(folders) > 1:
-        joined = ",".join("'file://" + str(folder).replace("'", "\\'") + "'" for folder in folders[1:])
+        user_files.register()
+        joined = ",".join(f"'{user_files.SCHEME}://" + str(folder).replace("'", "\\'") + "'" for folder in folders[1:])
         words.append(f"hydra.searchpath=[{joined}]")
     choices: dict[str, str] = {}
     forget_composed()

@@ -143,29 +143,21 @@ def _is_builtin(expression: ast.expr) -> bool:
     return isinstance(expression, ast.Name) and isinstance(getattr(builtins, expression.id, None), type)
 
 
-def decorators(definition: Definition) -> Iterator[str]:
-    """Yield the paths of the decorators of a definition, as far as the text tells."""
-    for expression in definition.node.decorator_list:
-        yield from _called(definition.module, expression)
-
-
-def registered_below(definition: Definition) -> Iterator[str]:
-    """Yield the paths of what the module calls with the definition's name alone: ``register(make_net)``."""
+def applied_to(definition: Definition) -> Iterator[ast.expr]:
+    """Yield what a module applies to a definition: its decorators, and what is called with its name alone below it."""
+    yield from definition.node.decorator_list
     file = find_module(definition.module)
     tree = parse(file) if file is not None else None
-    for node in tree.body if tree is not None else []:
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and node.value.args:
-            first = node.value.args[0]
-            if isinstance(first, ast.Name) and first.id == definition.node.name:
-                yield from _called(definition.module, node.value)
+    for node in statements(tree.body) if tree is not None else ():
+        match node:
+            case ast.Expr(value=ast.Call(func=function, args=[ast.Name(id=name)])) if name == definition.node.name:
+                yield function
 
 
-def _called(module: str, expression: ast.expr) -> Iterator[str]:
-    if isinstance(expression, ast.Call):
-        expression = expression.func
-    found = find_expression(module, expression)
-    if isinstance(found, Definition):
-        yield found.path
+def path_of(module: str, expression: ast.expr) -> str | None:
+    """Return the path of the definition that an expression such as ``register`` or ``register(...)`` names."""
+    found = find_expression(module, expression.func if isinstance(expression, ast.Call) else expression)
+    return found.path if isinstance(found, Definition) else None
 
 
 def public_names(module: str, depth: int = 0) -> set[str]:

@@ -11,10 +11,13 @@ import yaml
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from lab.config.origins import find_file, find_origin, groups, one_line, options, read, shorten
+from lab.config.defaults import option_files, read_defaults
+from lab.config.group_files import find_file, groups, options, shorten
+from lab.config.origins import find_origin
 from lab.config.spelling import obstacle, value_of
 from lab.config.words import parse_word, word_key
 from lab.errors import ConfigError, closest
+from lab.text import one_line
 
 Known = Callable[[str], dict[str, Any]]
 """Composes without the words of one key."""
@@ -53,7 +56,7 @@ def explain(
     group = re.search(r"Could not override '([^']+)'", text)
     if group is not None:
         name = group.group(1)
-        where = _file_with(f"override /{name}", overrides, folders)
+        where = _file_that_chooses(name, None, overrides, folders)
         return ConfigError(f"override /{name}: there is no such group{where}{closest(name, groups(folders))}")
     text = one_line(text.split("full_key:")[0])
     inside = re.match(r"In '([^']+)': (?:\w+ raised while composing config: )?(.*)", text)
@@ -102,16 +105,23 @@ def _missing_option(text: str, overrides: Sequence[str], folders: Sequence[Path]
     known = options(group, folders)
     near = closest(option, known) or f"; there are: {', '.join(known) or 'none'}"
     asked = any(word_key(word) == group and option in word for word in overrides)
-    where = "" if asked else _file_with(option, overrides, folders)
+    where = "" if asked else _file_that_chooses(group, option, overrides, folders)
     return f"{group}={option}: no such {group}{where}{near}"
 
 
-def _file_with(text: str, overrides: Sequence[str], folders: Sequence[Path]) -> str:
-    """Return `` (in FILE)`` for the chosen file whose defaults list has ``text``; ``""`` where none is found."""
+def _file_that_chooses(group: str, option: str | None, overrides: Sequence[str], folders: Sequence[Path]) -> str:
+    """Return `` (in FILE)`` for the chosen file whose defaults list names an option of a group; ``""`` for none.
+
+    Args:
+        group: the group.
+        option: None for any.
+        overrides: the words of the command line, which choose the files.
+        folders: the folders of the groups.
+    """
     for word in map(parse_word, overrides):
-        path = find_file(f"{word.key}/{word.shown}", folders)
-        if path is not None and text in str(read(path).get("defaults", "")):
-            return f" (in {shorten(path)})"
+        for path in option_files(word.key, word.shown, folders):
+            if any(each.group == group and option in (None, each.option) for each in read_defaults(path, word.key)):
+                return f" (in {shorten(path)})"
     return ""
 
 

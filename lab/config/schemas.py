@@ -21,8 +21,6 @@ from pydantic import (
     model_validator,
 )
 
-from lab.errors import closest
-
 
 def _number(value: Any) -> Any:
     """A text that spells a number is that number: an environment variable's value is always a text."""
@@ -44,12 +42,12 @@ Float = Annotated[float, BeforeValidator(_number)]
 """A finite number."""
 Bool = Annotated[bool, BeforeValidator(_truth)]
 """true or false, and no other word or number for them."""
-Positive = Annotated[Int, Field(gt=0, lt=2**63)]
-Count = Annotated[Int, Field(ge=0, lt=2**63)]
+WholeAbove0 = Annotated[Int, Field(gt=0, lt=2**63)]
+WholeFrom0 = Annotated[Int, Field(ge=0, lt=2**63)]
 Processes = Annotated[Int, Field(ge=0, le=1024)]
 Above0 = Annotated[Float, Field(gt=0)]
 Rate = Annotated[Float, Field(ge=0)]
-Share = Annotated[Float, Field(gt=0, le=1)]
+PartAbove0 = Annotated[Float, Field(gt=0, le=1)]
 Beta = Annotated[Float, Field(ge=0, lt=1)]
 
 
@@ -91,14 +89,7 @@ class ModelConfig(Strict):
     task: Text
     net: TargetConfig
     pretrained: Text | None = None
-    # What the model asks of the data; a data YAML takes it by ${oc.select:model.KEY,DEFAULT}, and a command line may
-    # say otherwise there.
-    image_size: Positive | None = None  # what image folders are resized to
-    segments: Literal["semantic", "panoptic"] | None = None  # what a segmenter learns from
-    batching: Literal["sequences", "lanes"] | None = None  # recommendation: see lab.structures.Recommender
-    max_length: Positive | None = None  # recommendation: the most events of a sequence
-    num_negatives: Count | None = None  # recommendation: items that did not follow, of each position or step
-    negative_alpha: Annotated[Float, Field(ge=0, le=1)] | None = None  # they are drawn as support to this power
+    asks: dict[str, Any] = {}  # of its data: which keys there are, the kind of problem says (lab.config.kinds)
     # A word for model.net.loss, where the architecture offers several.
     loss: Text | None = None
 
@@ -108,7 +99,7 @@ class DataConfig(TargetConfig):
 
     name: Text
     tasks: list[Text]
-    batch_size: Positive
+    batch_size: WholeAbove0
     num_workers: Processes = 0
     root: Text | None = None
     requires: list[Text | None] = []  # what is null is not needed
@@ -123,15 +114,15 @@ class TrainerConfig(Strict):
     num_nodes: Annotated[Int, Field(gt=0, le=100_000)]
     # YAML reads 32 as a number
     precision: Annotated[Literal["32", "16-mixed", "bf16-mixed", "bf16-true", "64"], BeforeValidator(_text)]
-    max_steps: Positive | None
-    max_epochs: Positive | None
-    val_every_n_steps: Positive | None
-    log_every_n_steps: Positive
-    checkpoint_every_n_steps: Positive | None
-    accumulate_grad_batches: Positive
+    max_steps: WholeAbove0 | None
+    max_epochs: WholeAbove0 | None
+    val_every_n_steps: WholeAbove0 | None
+    log_every_n_steps: WholeAbove0
+    checkpoint_every_n_steps: WholeAbove0 | None
+    accumulate_grad_batches: WholeAbove0
     gradient_clip_val: Above0 | None
     on_nonfinite: Literal["stop", "skip"]
-    max_skips: Positive
+    max_skips: WholeAbove0
     deterministic: Bool
     compile: Literal["inductor", "aot_eager"] | None
 
@@ -148,7 +139,7 @@ class DDPConfig(Strict):
     name: Literal["ddp"]
     static_graph: Bool
     find_unused_parameters: Bool
-    bucket_cap_mb: Positive
+    bucket_cap_mb: WholeAbove0
     gradient_as_bucket_view: Bool
     communication: Literal["bf16", "fp16"] | None
 
@@ -160,7 +151,7 @@ class FSDPConfig(Strict):
     reduce_dtype: Annotated[Literal["32", "bf16"], BeforeValidator(_text)]
     cpu_offload: Bool
     activation_checkpointing: Bool
-    reshard_after_forward: Bool | Positive
+    reshard_after_forward: Bool | WholeAbove0
 
 
 class ZeroConfig(Strict):
@@ -170,9 +161,9 @@ class ZeroConfig(Strict):
     stage: Literal[2, 3]
     offload_optimizer: Bool
     offload_parameters: Bool
-    reduce_bucket_size: Positive
-    prefetch_bucket_size: Count
-    persistence_threshold: Count
+    reduce_bucket_size: WholeAbove0
+    prefetch_bucket_size: WholeFrom0
+    persistence_threshold: WholeFrom0
     overlap_comm: Bool
 
 
@@ -180,7 +171,7 @@ class TensorParallelConfig(Strict):
     """Each layer's matrices are split over the ranks of a group."""
 
     name: Literal["tensor_parallel"]
-    tensor_parallel_size: Positive | None
+    tensor_parallel_size: WholeAbove0 | None
 
 
 class DataParallelConfig(Strict):
@@ -247,7 +238,7 @@ class AdagradConfig(Optimizer):
 class Scheduler(Strict):
     """What every schedule has: a linear warm-up from 0, counted in optimizer steps."""
 
-    warmup_steps: Count
+    warmup_steps: WholeFrom0
 
 
 class ConstantConfig(Scheduler):
@@ -260,7 +251,7 @@ class StepConfig(Scheduler):
     """Times ``gamma`` every ``step_size`` steps."""
 
     name: Literal["step"]
-    step_size: Positive
+    step_size: WholeAbove0
     gamma: Rate
 
 
@@ -268,7 +259,7 @@ class MultiStepConfig(Scheduler):
     """Times ``gamma`` at each milestone."""
 
     name: Literal["multistep"]
-    milestones: list[Positive]
+    milestones: list[WholeAbove0]
     gamma: Rate
 
 
@@ -307,7 +298,7 @@ class EmaConfig(Strict):
     """Exponential moving average of the weights."""
 
     decay: Annotated[Float, Field(gt=0, lt=1)]
-    start: Count
+    start: WholeFrom0
 
 
 class CallbacksConfig(Strict):
@@ -315,16 +306,16 @@ class CallbacksConfig(Strict):
 
     ema: EmaConfig | None
     progress: Bool
-    pictures: Count
+    pictures: WholeFrom0
 
 
 class DebugConfig(Strict):
     """Short runs that look for faults. A float limit is a share, an int a number of batches."""
 
-    max_steps: Positive | None
-    limit_train_batches: Positive | Share | None
-    limit_eval_batches: Positive | Share | None
-    overfit_batches: Count
+    max_steps: WholeAbove0 | None
+    limit_train_batches: WholeAbove0 | PartAbove0 | None
+    limit_eval_batches: WholeAbove0 | PartAbove0 | None
+    overfit_batches: WholeFrom0
     profile: Bool
 
 
@@ -337,7 +328,10 @@ class PathsConfig(Strict):
 
 
 class Expected(Strict):
-    """What a recipe is expected to reach: ``metric`` at least ``value - tolerance``, or on both sides within it."""
+    """What a recipe is expected to reach: ``metric`` no worse than ``value`` by more than ``tolerance``.
+
+    Which side is worse the task says of its metric; ``two_sided``: nor better by more than that.
+    """
 
     metric: Text
     value: Float
@@ -345,52 +339,11 @@ class Expected(Strict):
     two_sided: Bool = False
 
 
-class NoEval(Strict):
-    """As the task has it."""
+class EvalConfig(BaseModel):
+    """How the model is measured; its other keys are those of its kind of problem (``lab.config.kinds``)."""
 
-    name: Literal["none"]
-
-
-class RankingEval(Strict):
-    """How a recommender is measured."""
-
-    name: Literal["ranking"]
-    protocol: Literal["full", "sampled"]
-    also: Literal["full", "sampled"] | None
-    ks: Annotated[list[Positive], Field(min_length=1)]
-    monitor: Text | None
-    ties: Literal["standard", "conservative", "median"]
-    exclude_seen: Bool
-    exclude_train: Bool
-    num_negatives: Annotated[Int, Field(gt=0, le=1_000_000)]
-    distribution: Literal["uniform", "popularity"]
-    seed: Count
-    max_sequences: Positive | None
-    top_k: Annotated[Int, Field(gt=0, le=1_000_000)]
-
-    @field_validator("also")
-    @classmethod
-    def _other_protocol(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None and value == info.data.get("protocol"):
-            raise ValueError("is eval.protocol already; name the other one, or null")
-        return value
-
-    @field_validator("monitor")
-    @classmethod
-    def _monitor_is_measured(cls, value: str | None, info: ValidationInfo) -> str | None:
-        names = [f"{name}_{k}" for name in ("recall", "mrr", "ndcg") for k in info.data.get("ks", [])]
-        if value is not None and names and value not in names:
-            raise ValueError(f"should be one of {', '.join(names)}, or null{closest(value, names)}")
-        return value
-
-
-class SegmentationEval(Strict):
-    """What a segmenter is measured by."""
-
-    name: Literal["segmentation"]
-    semantic: Bool
-    panoptic: Bool
-    instances: Bool
+    model_config = ConfigDict(extra="allow", **_STRICT)
+    name: Text
 
 
 _CHOSEN_BY = {"eval": "name", "data": "_target_", "strategy": "name", "optimizer": "name", "scheduler": "name"}
@@ -421,7 +374,7 @@ class Config(Strict):
     logger: LoggerConfig
     callbacks: CallbacksConfig
     debug: DebugConfig
-    eval: Annotated[NoEval | RankingEval | SegmentationEval, Field(discriminator="name")]
+    eval: EvalConfig
     expected: Expected | None = None
 
     @model_validator(mode="before")

@@ -1,4 +1,4 @@
-"""Check the arguments of a ``_target_`` against its signature without importing it.
+"""What a ``_target_`` takes, read from its source text without importing it.
 
 The source file is found and parsed, never run, so that a misspelt argument is refused before torch is imported.
 Where the text alone cannot tell (star imports, ``**kwargs``, compiled modules), nothing is refused here.
@@ -7,117 +7,14 @@ Where the text alone cannot tell (star imports, ``**kwargs``, compiled modules),
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import replace
 
-from lab.config.annotations import (
-    HOLDS,
-    Annotation,
-    allowed_words,
-    is_number,
-    options_class,
-    problems,
-    relations,
-    shown,
-)
-from lab.config.problems import as_typed, is_of_type, keys_of, message_of
-from lab.config.sources import absolute, find_module, look_up, parse, statements
-from lab.errors import ConfigError, closest
+from lab.config.annotations import TypeHint
+from lab.config.fields import Signature, fields_of, is_dataclass, plain_values
+from lab.config.sources import absolute, find_module, parse, statements
+from lab.errors import closest
 
-Definition = ast.ClassDef | ast.FunctionDef
-
-
-@dataclass(frozen=True)
-class Signature:
-    """The arguments of a class or function, with their annotations as they stand in the source.
-
-    Attributes:
-        name: of the class or function.
-        arguments: the annotation of each argument; None where it has none.
-        defaults: of those arguments whose default is a plain value.
-    """
-
-    name: str
-    arguments: Mapping[str, Annotation | None]
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-
-
-def check_arguments(
-    path: str,
-    arguments: Mapping[str, Any],
-    signature: Signature,
-    origin: Callable[[str], str],
-    extra: Collection[str] = (),
-) -> None:
-    """Refuse arguments that the target does not take, or whose type or range is another.
-
-    Args:
-        path: the dotted path of the node in the config, for the message.
-        arguments: the arguments given; keys that begin with an underscore are left out.
-        signature: what the target takes.
-        origin: says where a dotted key was set.
-        extra: further names that may be given.
-
-    Raises:
-        ConfigError: an argument is unknown, of the wrong type or out of its range.
-    """
-    given = {key: value for key, value in arguments.items() if not key.startswith("_") and key not in extra}
-    for key, value in given.items():
-        where = f"{path}.{key}"
-        if key not in signature.arguments:
-            near = closest(key, signature.arguments) or f"; it takes {', '.join(signature.arguments)}"
-            raise ConfigError(f"{where}: {signature.name} takes no argument {key!r} ({origin(where)}){near}")
-        annotation = signature.arguments[key]
-        if annotation is None or (isinstance(value, dict) and "_target_" in value):
-            continue
-        _check_value(where, value, annotation, signature.name, origin)
-        options = options_class(annotation, look_up)
-        if options is not None and isinstance(value, Mapping):
-            check_arguments(where, value, _fields(*options), origin)
-    for key, value in given.items():
-        _check_relations(path, key, value, signature, given, origin)
-
-
-def _check_value(where: str, value: Any, annotation: Annotation, name: str, origin: Callable[[str], str]) -> None:
-    found = problems(annotation, value, look_up)
-    if not found:
-        return
-    in_range = [problem for problem in found if not is_of_type(problem)]
-    problem = (in_range or found)[0]
-    inside = "".join(f".{part}" for part in keys_of(problem, value))
-    if in_range or all(keys_of(each, value) for each in found):
-        raise ConfigError(
-            f"{where}{inside}={as_typed(problem['input'])}: {message_of(problem)} ({origin(f'{where}{inside}')})"
-        )
-    near = closest(str(value), allowed_words(annotation, look_up))
-    quoted = f"; a text that looks like a number is quoted: \"{where}='{value}'\"" if _is_text(found, value) else ""
-    raise ConfigError(
-        f"{where}={as_typed(value)}: {name} takes {shown(annotation, look_up)} ({origin(where)}){near or quoted}"
-    )
-
-
-def _is_text(found: list[Any], value: Any) -> bool:
-    return is_number(value) and any(problem["type"] == "string_type" for problem in found)
-
-
-def _check_relations(
-    path: str,
-    key: str,
-    value: Any,
-    signature: Signature,
-    given: Mapping[str, Any],
-    origin: Callable[[str], str],
-) -> None:
-    """Refuse a value that does not go with that of another argument: above it, or no divisor of it."""
-    annotation = signature.arguments[key]
-    for mark, other in relations(annotation, look_up) if annotation is not None else ():
-        beside = given.get(other, signature.defaults.get(other))
-        words, holds = HOLDS[mark]
-        if is_number(value) and is_number(beside) and not holds(value, beside):
-            places = {name: origin(f"{path}.{name}") for name in (key, other)}
-            there = f" ({places[other]})" if other in given else ", its default"
-            raise ConfigError(f"{path}.{key}={value} ({places[key]}): {words} {path}.{other}={beside}{there}")
+_DEFINED = (ast.ClassDef, ast.FunctionDef)
 
 
 def find_signature(target: str) -> Signature | None:
@@ -137,7 +34,7 @@ def find_signature(target: str) -> Signature | None:
     return _signature(*found) if found is not None and count == len(parts) - 1 else None
 
 
-def _find(module: str, name: str, depth: int = 0) -> tuple[str, Definition] | None:
+def _find(module: str, name: str, depth: int = 0) -> tuple[str, ast.ClassDef | ast.FunctionDef] | None:
     """Follow a name to its definition and module; None where it cannot be told.
 
     Raises:
@@ -150,7 +47,7 @@ def _find(module: str, name: str, depth: int = 0) -> tuple[str, Definition] | No
     known: dict[str, None] = {}
     unsure = False
     for node in statements(tree.body):
-        if isinstance(node, Definition):
+        if isinstance(node, _DEFINED):
             if node.name == name:
                 return module, node
             unsure |= node.name == "__getattr__"
@@ -170,52 +67,45 @@ def _find(module: str, name: str, depth: int = 0) -> tuple[str, Definition] | No
     raise LookupError(f"{module} has no {name!r}", closest(name, public))
 
 
-def _fields(module: str, node: ast.ClassDef) -> Signature:
-    """Return the fields of a dataclass as a signature."""
-    fields = [item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
-    names = {item.target.id: item for item in fields if isinstance(item.target, ast.Name)}
-    defaults = {name: item.value for name, item in names.items() if item.value is not None}
-    annotations = {name: Annotation(item.annotation, module) for name, item in names.items()}
-    return Signature(node.name, annotations, _plain_values(defaults))
-
-
-def _plain_values(nodes: Mapping[str, ast.expr]) -> dict[str, Any]:
-    values = {}
-    for name, node in nodes.items():
-        try:
-            values[name] = ast.literal_eval(node)
-        except ValueError:  # an expression: what it gives is not told by its text
-            continue
-    return values
-
-
-def _signature(module: str, node: Definition) -> Signature | None:
+def _signature(module: str, node: ast.ClassDef | ast.FunctionDef) -> Signature | None:
     """Return what a definition takes; an entry function with ``**overrides`` takes what its class takes."""
     function, name = node, node.name
     if isinstance(node, ast.ClassDef):
         found = next(
             (item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"), None
         )
+        if found is None and is_dataclass(node):
+            return fields_of(module, node)
         if found is None:
             base = node.bases[0] if len(node.bases) == 1 and not node.decorator_list else None
             return _named(module, base, name)
         function = found
     assert isinstance(function, ast.FunctionDef)
-    given = function.args
-    taken = {
-        arg.arg: Annotation(arg.annotation, module) if arg.annotation is not None else None
-        for arg in [*given.args, *given.kwonlyargs]
-    }
-    if function is not node:
-        taken.pop(given.args[0].arg)  # self
-    if given.kwarg is None:
-        last = zip(reversed(given.args), reversed(given.defaults), strict=False)
-        named = zip(given.kwonlyargs, given.kw_defaults, strict=True)
-        defaults = {arg.arg: value for arg, value in [*last, *named] if value is not None}
-        return Signature(name, taken, _plain_values(defaults))
+    own = _of_function(name, module, function, is_method=function is not node)
+    if function.args.kwarg is None:
+        return own
     # An entry function has defaults of its own in the place of its class's.
     returned = _named(module, function.returns, name) if function is node else None
-    return Signature(name, {**returned.arguments, **taken}) if returned is not None else None
+    if returned is None:
+        return None
+    return Signature(name, {**returned.arguments, **own.arguments}, {}, own.required, own.by_position)
+
+
+def _of_function(name: str, module: str, function: ast.FunctionDef, is_method: bool) -> Signature:
+    given = function.args
+    first = given.posonlyargs[:1] or given.args[:1] if is_method else []  # self
+    positional = [arg for arg in [*given.posonlyargs, *given.args] if arg not in first]
+    named = [arg for arg in [*given.args, *given.kwonlyargs] if arg not in first]
+    last = zip(reversed([*given.posonlyargs, *given.args]), reversed(given.defaults), strict=False)
+    by_name = zip(given.kwonlyargs, given.kw_defaults, strict=True)
+    defaults = {arg.arg: value for arg, value in [*last, *by_name] if value is not None}
+    return Signature(
+        name,
+        {arg.arg: TypeHint(arg.annotation, module) if arg.annotation is not None else None for arg in named},
+        plain_values(defaults),
+        [arg.arg for arg in named if arg.arg not in defaults],
+        [arg.arg for arg in positional],
+    )
 
 
 def _named(module: str, expression: ast.expr | None, name: str) -> Signature | None:
@@ -229,4 +119,4 @@ def _named(module: str, expression: ast.expr | None, name: str) -> Signature | N
     except LookupError:  # a builtin
         return None
     signature = _signature(*found) if found is not None and isinstance(found[1], ast.ClassDef) else None
-    return Signature(name, signature.arguments, signature.defaults) if signature is not None else None
+    return replace(signature, name=name) if signature is not None else None

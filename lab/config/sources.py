@@ -29,13 +29,44 @@ def find_module(module: str) -> Path | None:
     return None
 
 
+def modules_of(package: str) -> Iterator[tuple[str, Path]]:
+    """Yield name and file of each module of a package that can be imported, or of one module alone."""
+    origin = find_module(package)
+    if origin is None:
+        return
+    if origin.is_file() and origin.name != "__init__.py":
+        yield package, origin
+        return
+    folder = origin if origin.is_dir() else origin.parent
+    for file in sorted(folder.rglob("*.py")):
+        parts = file.relative_to(folder).with_suffix("").parts
+        if all(part.isidentifier() for part in parts):
+            yield ".".join([package, *(part for part in parts if part != "__init__")]), file
+
+
 @cache
+def _parsed(file: Path) -> ast.Module | str | None:
+    """Return the syntax tree of a source file, or what is wrong with it; None where it is no source."""
+    if file.suffix != ".py":
+        return None
+    try:
+        return ast.parse(file.read_bytes(), file)
+    except SyntaxError as error:
+        return f"{file}:{error.lineno or 1}: {error.msg}"
+    except (ValueError, RecursionError, OSError) as error:  # bytes of zero, nested without end, not to be opened
+        return f"{file}: {getattr(error, 'strerror', None) or error}"
+
+
 def parse(file: Path) -> ast.Module | None:
     """Return the syntax tree of a source file; None where it is none or has a mistake."""
-    try:
-        return ast.parse(file.read_text(encoding="utf-8")) if file.suffix == ".py" else None
-    except SyntaxError:  # importing it will say so, with the line
-        return None
+    tree = _parsed(file)
+    return tree if isinstance(tree, ast.Module) else None
+
+
+def mistake_in(file: Path) -> str | None:
+    """Return ``FILE:LINE: what is wrong`` for a source file that is no Python; None where it is."""
+    tree = _parsed(file)
+    return tree if isinstance(tree, str) else None
 
 
 def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:

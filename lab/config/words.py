@@ -9,7 +9,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Word:
+class TypedWord:
     """An override such as ``++optimizer.lr=1e-3`` or ``ckpt='my run/best.ckpt'``.
 
     Attributes:
@@ -33,7 +33,7 @@ class Word:
 
 
 @lru_cache(maxsize=4096)
-def parse_word(text: str) -> Word:
+def parse_word(text: str) -> TypedWord:
     """Take a word apart, as ``spelled`` writes it; one that Hydra cannot read even so at its first ``=``."""
     from hydra.errors import HydraException
 
@@ -47,10 +47,10 @@ def parse_word(text: str) -> Word:
         override = parse_override(spelled([text])[0])
         value = override.value()
     except (HydraException, ValueError):  # composing it says what is wrong
-        return Word(text, sign, key, text.partition("=")[2], is_read=False)
+        return TypedWord(text, sign, key, text.partition("=")[2], is_read=False)
     if is_many(override, value):
         value = text.partition("=")[2]
-    return Word(text, sign, override.get_key_element().lstrip("+~"), value)
+    return TypedWord(text, sign, override.get_key_element().lstrip("+~"), value)
 
 
 def word_key(text: str) -> str:

@@ -29,10 +29,10 @@ RECENT_NS = 2_000_000_000
 """A file that was changed so shortly ago may change again without a new time: its hash is not remembered."""
 _VERSION = 1
 
-Identity = tuple[int, int, int, int]
+FileIdentity = tuple[int, int, int, int]
 """Bytes, times of change of the content and of the inode, inode: a file that keeps all of them is the same file."""
 
-_remembered: dict[str, dict[str, tuple[Identity, str]]] = {}
+_remembered: dict[str, dict[str, tuple[FileIdentity, str]]] = {}
 
 
 def cache_folder() -> Path:
@@ -111,7 +111,7 @@ def contents(folder: Path, files: Sequence[tuple[str, int]]) -> list[str]:
     return [str(digest) for digest in digests]
 
 
-def _identity(path: str) -> Identity | None:
+def _identity(path: str) -> FileIdentity | None:
     """Return what stays the same as long as a file is untouched, or None if it is not there."""
     try:
         state = os.stat(path)  # noqa: PTH116 - 5x faster than Path
@@ -135,7 +135,7 @@ def _hash(path: Path, whole: bool) -> tuple[bool, str]:
         return False, f"cannot be read: {error.errno}"
 
 
-def _load(path: Path) -> dict[str, tuple[Identity, str]]:
+def _load(path: Path) -> dict[str, tuple[FileIdentity, str]]:
     """Return what was remembered; a file that is damaged is as good as none."""
     try:
         stored = json.loads(path.read_text())
@@ -148,7 +148,7 @@ def _load(path: Path) -> dict[str, tuple[Identity, str]]:
         return {}
 
 
-def _save(path: Path, kept: dict[str, tuple[Identity, str]]) -> None:
+def _save(path: Path, kept: dict[str, tuple[FileIdentity, str]]) -> None:
     stored = {"version": _VERSION, "files": [[name, *identity, digest] for name, (identity, digest) in kept.items()]}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lab.data.loader import Reduce, Totals, TrainStream, eval_loader
 from lab.data.sampler import EvalBatches, TrainBatches, choose
-from lab.errors import ConfigError
 from lab.structures import DataSpec, KeyedDataset, Table
 
 
-@dataclass
+@dataclass(frozen=True)
 class LoadPlan:
-    """How a run walks through its data; ``lab.experiment.fit`` sets it before the loaders are asked for.
+    """How a run walks through its data; ``lab.experiment.assembly.give_plan`` sets it before loaders are asked for.
 
     Attributes:
         max_steps: optimizer step to stop at.
@@ -30,7 +28,7 @@ class LoadPlan:
         accumulate: micro-batches of an optimizer step.
         rank: this process.
         world_size: number of processes.
-        totals: the architecture's share of the normalisers of a batch's targets.
+        totals: gives a batch's share of the normalisers of the loss: ``Task.totals``.
         reduce: adds normalisers up over the ranks that have samples of their own.
         overfit_batches: train on the first so many global batches only; 0 for all.
         limit_train: use this share of an epoch (float) or so many global batches (int); None for all.
@@ -53,20 +51,26 @@ class LoadPlan:
     eval_seed: int = 0
 
 
-class DataModule(pl.LightningDataModule):
+class DataModule(pl.LightningDataModule, ABC):
     """Base of all data: a subclass builds its datasets, the rest is here.
 
     A subclass names its ``task`` and gives ``build(split)`` for ``"train"``, ``"val"`` and ``"test"``: a
-    ``KeyedDataset`` of samples with ``fingerprint()`` (and ``class_names``, where there are labels); ``collate``, which
-    makes a batch of samples; and ``build_inputs(paths)`` for prediction. Datasets are built when first asked for.
+    ``KeyedDataset`` of samples with ``fingerprint()``; ``collate``, which makes a batch of samples; ``spec``, what the
+    network is sized from; and ``build_inputs(paths)`` for prediction. Datasets are built when first asked for.
 
     Args:
         batch_size: the global batch.
         num_workers: loader processes of each rank; 0 loads in the training process.
         seed: of the order and the augmentation.
+
+    Attributes:
+        task: the kind of problem.
+        sample_name: what one sample is called, for messages.
+        plan: how the run walks through it; one process and all samples until it is given another.
     """
 
     task: str
+    sample_name = "sample"
 
     def __init__(self, batch_size: int, num_workers: int = 0, seed: int = 0) -> None:
         super().__init__()
@@ -93,31 +97,24 @@ class DataModule(pl.LightningDataModule):
         return self._datasets[split]
 
     @property
+    @abstractmethod
     def spec(self) -> DataSpec:
-        """What the task sizes its network from."""
-        train = self.dataset("train")
-        things = tuple(getattr(train, "thing_labels", ()))  # segmentation only
-        return DataSpec(self.task, tuple(train.class_names), self.input_shape, thing_labels=things)
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """(3, H, W), 0 where the size varies."""
-        return (3, 0, 0)
+        """What the task sizes its network from, of the class that the kind of problem has for it."""
 
     def fingerprint(self) -> str:
         """Return what identifies the content of the data: another value means other data."""
         parts = "\n".join(self.dataset(split).fingerprint() for split in ("train", "val", "test"))
         return hashlib.sha256(parts.encode()).hexdigest()
 
-    def steps_per_epoch(self) -> int:
-        """Return the optimizer steps of an epoch, ``limit_train`` applied."""
-        return self._batches(1).steps_per_epoch
+    def steps_per_epoch(self, plan: LoadPlan | None = None) -> int:
+        """Return the optimizer steps of an epoch under a plan, its ``limit_train`` applied; None for the one it has."""
+        return int(self._batches(plan or self.plan).steps_per_epoch)
 
     def train_dataloader(self) -> TrainStream[Any]:
         """Return the stream of micro-batches from the plan's first step to its last."""
         return TrainStream(
             self.dataset("train"),
-            self._batches(self.plan.max_steps),
+            self._batches(self.plan),
             self.collate,
             self.plan.totals,
             self.num_workers,
@@ -128,7 +125,7 @@ class DataModule(pl.LightningDataModule):
 
     def first_batch(self) -> Any:
         """Return this rank's first micro-batch, loaded here and now, without ``totals``."""
-        keys = next(iter(self._batches(self.plan.start_step + 1)))
+        keys = next(iter(self._batches(replace(self.plan, max_steps=self.plan.start_step + 1))))
         return self.collate([self.dataset("train")[key] for key in keys])
 
     def tables(self) -> dict[str, Table]:
@@ -138,16 +135,6 @@ class DataModule(pl.LightningDataModule):
     def rows_read(self) -> dict[str, dict[str, Any]]:
         """Return what became of the rows of each table that was read (``Events.report``), by the file's name."""
         return {}
-
-    def training_sequences(self) -> tuple[Tensor, Tensor]:
-        """Return what a network without parameters remembers: the items (E,) of all sequences, and where each begins.
-
-        The second tensor, (S + 1,) int64, holds the first event of each of the S sequences, and E at its end.
-
-        Raises:
-            ConfigError: this data has no sequences.
-        """
-        raise ConfigError(f"{type(self).__name__} has no sequences to remember")
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the validation batches."""
@@ -165,8 +152,8 @@ class DataModule(pl.LightningDataModule):
         """Return this rank's batches of a dataset, as in evaluation."""
         return self._eval_loader(dataset, None)
 
-    def _batches(self, max_steps: int) -> TrainBatches:
-        data, plan = self.dataset("train"), self.plan
+    def _batches(self, plan: LoadPlan) -> TrainBatches:
+        data = self.dataset("train")
         length, ratios = len(data), data.aspect_ratios
         if plan.limit_train is not None:
             share = plan.limit_train
@@ -177,7 +164,7 @@ class DataModule(pl.LightningDataModule):
             length,
             self.batch_size,
             self.seed,
-            max_steps,
+            plan.max_steps,
             plan.start_step,
             plan.accumulate,
             plan.rank,

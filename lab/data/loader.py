@@ -55,7 +55,7 @@ class TrainStream(Generic[BatchT]):
             totals: Counter[str] = Counter()
             if self.totals is not None:
                 for batch in group:
-                    totals.update(self.totals(batch.targets))
+                    totals.update(self.totals(batch))
             summed = dict(self.reduce(totals))
             for batch in group:
                 yield replace(batch, totals=summed or None)

@@ -44,7 +44,7 @@ def describe_presence(data: DataModule, splits: Sequence[str]) -> list[str]:
     """Return lines on classes of which there is nothing, and on evaluations of few samples.
 
     Args:
-        data: images or sequences; generated data has all of its classes.
+        data: of any kind; what has no classes has none that are missing.
         splits: of ``"train"``, ``"val"`` and ``"test"``.
 
     Raises:
@@ -53,14 +53,12 @@ def describe_presence(data: DataModule, splits: Sequence[str]) -> list[str]:
     lines: dict[str, list[str]] = {}
     names: Sequence[str] = ()
     for split in splits:
-        if split == "train" and data.task == "recommendation":
-            continue  # its items are those that stand in it
         dataset = data.dataset(split)
         names = getattr(dataset, "class_names", ())
         counts = dataset.class_counts() if hasattr(dataset, "class_counts") else None
         found = [] if counts is None else [_without(names, counts, split)]
         if split != "train":
-            found.append(_few(dataset, data.task))
+            found.append(_few(dataset, data.sample_name))
         for line in filter(None, found):
             lines.setdefault(line, []).append(SPLIT_NAMES[split])
     return [f"{' and '.join(of)}: {line}" for line, of in lines.items()] + _similar(names)
@@ -95,12 +93,11 @@ def _without(names: Sequence[str], counts: ClassCounts, split: str) -> str:
     )
 
 
-def _few(dataset: object, task: str) -> str:
+def _few(dataset: object, what: str) -> str:
     owners = getattr(dataset, "owners", None)
     number = len(dataset) if owners is None else len(set(owners.tolist()))  # type: ignore[arg-type]
     if number >= FEW:
         return ""
-    what = "sequence" if task == "recommendation" else "image"
     return f"{number} {what}{'s' if number > 1 else ''} to measure on: a figure of so few says little"
 
 

@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,17 @@ from lab.data.datamodule import DataModule, LoadPlan
 from lab.errors import ConfigError
 from lab.registry.allowed import allow_package
 from lab.registry.build import build, made_classes
-from lab.registry.models import find_weights, load_weights
+from lab.registry.create import find_weights, load_weights
 from lab.registry.pretrained import WeightsSource
 from lab.strategies import collectives
 from lab.strategies.build import IN_ONE_PROCESS, data_ranks, make_strategy
 from lab.strategies.environment import ManagedEnvironment
 from lab.system.ranks import Place
 from lab.training.spec import task_spec
-from lab.training.task import Task, plain_spec
+from lab.training.task import Task
 
 
-@dataclass
+@dataclass(frozen=True)
 class Plan:
     """How long a training is, in optimizer steps, once the data is known.
 
@@ -39,12 +39,14 @@ class Plan:
         schedule_steps: what the learning rate's schedule spans; more than ``max_steps`` where debug cuts it short.
         val_every: steps between validations.
         steps_per_epoch: without the last incomplete batch.
+        load: how this rank walks through the data; ``give_plan`` hands it on.
     """
 
     max_steps: int
     schedule_steps: int
     val_every: int
     steps_per_epoch: int
+    load: LoadPlan
 
 
 def prepare(config: Mapping[str, Any]) -> None:
@@ -71,8 +73,20 @@ def prepare(config: Mapping[str, Any]) -> None:
     pl.seed_everything(config["seed"], workers=False, verbose=False)
 
 
-def build_data(config: Mapping[str, Any]) -> DataModule:
-    """Build the DataModule."""
+def build_data(config: Mapping[str, Any], own: DataModule | None = None) -> DataModule:
+    """Build the DataModule that a config names.
+
+    Args:
+        config: the resolved config.
+        own: a DataModule of the caller's own, which takes its place.
+
+    Raises:
+        ConfigError: it is no DataModule of lab, or cannot be built.
+    """
+    if own is not None:
+        if not isinstance(own, DataModule):
+            raise ConfigError(f"data is a {type(own).__name__}, no DataModule: see lab.data.datamodule.DataModule")
+        return own
     node = {key: value for key, value in config["data"].items() if key not in DATA_METADATA}
     made = made_classes(node["_target_"], where="data")
     if made and not any(issubclass(item, DataModule) for item in made):
@@ -91,7 +105,7 @@ def build_task(config: Mapping[str, Any], data: DataModule, max_steps: int) -> T
         )
     return task_spec(spec.task).load_task()(
         net=config["model"]["net"],
-        spec=plain_spec(spec),
+        spec=spec.to_plain(),
         optimizer=config["optimizer"],
         scheduler=config["scheduler"],
         max_steps=max_steps,
@@ -99,25 +113,47 @@ def build_task(config: Mapping[str, Any], data: DataModule, max_steps: int) -> T
     )
 
 
-def make_plan(config: Mapping[str, Any], data: DataModule, place: Place) -> Plan:
-    """Count optimizer steps and set the data's plan for this rank."""
-    trainer, debug = config["trainer"], config["debug"]
-    shares = data_ranks(config["strategy"], place)
-    data.plan = LoadPlan(
+def load_plan(config: Mapping[str, Any], place: Place) -> LoadPlan:
+    """Return how this rank walks through the data, as far as the config tells: no step is counted."""
+    debug, shares = config["debug"], data_ranks(config["strategy"], place)
+    measured = task_spec(config["model"]["task"]).load_settings().eval.model_validate(config["eval"])
+    return LoadPlan(
         rank=place.rank * shares // place.world_size,
         world_size=shares,
         reduce=partial(collectives.sum_over_ranks, copies=place.world_size // shares),
-        accumulate=trainer["accumulate_grad_batches"],
+        accumulate=config["trainer"]["accumulate_grad_batches"],
         limit_train=debug["limit_train_batches"],
         limit_eval=debug["limit_eval_batches"],
-        max_eval=config["eval"].get("max_sequences"),
-        eval_seed=config["eval"].get("seed", 0),
+        max_eval=measured.most_samples,
+        eval_seed=measured.sample_seed,
         overfit_batches=debug["overfit_batches"],
     )
-    per_epoch = data.steps_per_epoch()
+
+
+def make_plan(config: Mapping[str, Any], data: DataModule, place: Place) -> Plan:
+    """Count the optimizer steps of a training; the data is asked for its length and not changed.
+
+    Raises:
+        LabError: the data cannot be read, or its batches do not divide among ranks and micro-batches.
+    """
+    trainer, load = config["trainer"], load_plan(config, place)
+    per_epoch = data.steps_per_epoch(load)
     steps = trainer["max_steps"] or (trainer["max_epochs"] or 1) * per_epoch
-    data.plan.max_steps = min(steps, debug["max_steps"] or steps)
-    return Plan(data.plan.max_steps, steps, trainer["val_every_n_steps"] or per_epoch, per_epoch)
+    max_steps = min(steps, config["debug"]["max_steps"] or steps)
+    val_every = trainer["val_every_n_steps"] or per_epoch
+    return Plan(max_steps, steps, val_every, per_epoch, replace(load, max_steps=max_steps))
+
+
+def give_plan(data: DataModule, load: LoadPlan, task: Task | None = None, start: int = 0) -> None:
+    """Tell the data how the run walks through it, before it is asked for batches: the one place that sets its plan.
+
+    Args:
+        data: its plan is replaced.
+        load: this rank's share, the limits and the last step.
+        task: whose network is trained: it counts the normalisers of a batch. None where nothing is trained.
+        start: the optimizer step that the training goes on from.
+    """
+    data.plan = replace(load, start_step=start, totals=None if task is None else task.totals)
 
 
 QUIET: dict[str, Any] = {

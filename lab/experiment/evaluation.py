@@ -11,16 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import lightning.pytorch as pl
-import torch
-
 from lab.callbacks.pictures import Pictures
-from lab.callbacks.progress import ProgressBar
-from lab.callbacks.steps import StepLog
 from lab.data.datamodule import DataModule
 from lab.data.presence import describe_presence
-from lab.experiment.assembly import QUIET, build_data, device_arguments, load_task, make_plan, prepare
-from lab.experiment.planning import settle_strategy
+from lab.experiment.assembly import build_data, give_plan, load_plan, load_task, prepare
+from lab.experiment.planning import Subject, settle_strategy
+from lab.experiment.trainer import make_eval_trainer
 from lab.loggers.undefined import with_nulls
 from lab.report.tables import print_metrics, print_notes, print_table
 from lab.strategies import collectives
@@ -34,6 +30,9 @@ from lab.training.task import Task
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+SPLITS = {"validate": "val", "test": "test"}
+"""What each stage that measures is of."""
+
 
 @dataclass
 class StageResult:
@@ -45,15 +44,23 @@ class StageResult:
     sheet: Image | None = None
 
 
+@dataclass
+class Evaluation:
+    """What a stage that trains nothing has left: the folder of its files, and its metrics (none of ``predict``)."""
+
+    folder: Path
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
 def run_stage(
     stage: str, config: Mapping[str, Any], task: Task, data: DataModule, folder: Path, place: Place
 ) -> StageResult:
     """Evaluate on the validation or test set and draw the first images into ``folder/pictures``."""
-    split = "test" if stage == "test" else "val"
+    split = SPLITS[stage]
     pictures = Pictures(
         folder / "pictures", split, config["callbacks"]["pictures"], task_spec(task.kind).load_pictures()
     )
-    trainer = _trainer(config, place, [pictures])
+    trainer = make_eval_trainer(config, place, [pictures])
     if stage == "test":
         trainer.test(task, dataloaders=data.test_dataloader(), verbose=False)
     else:
@@ -61,33 +68,39 @@ def run_stage(
     return StageResult(dict(task.results), task.describe_evaluation(), dict(task.tables), pictures.sheet)
 
 
-def evaluate(config: dict[str, Any], home: Path, place: Place) -> int:
+def evaluate(
+    config: dict[str, Any], home: Path, place: Place | None = None, data: DataModule | None = None
+) -> Evaluation:
     """Run ``stage=validate|test|predict`` and write into a folder of its own inside the run directory ``home``.
 
-    Returns:
-        The exit code 0.
+    Args:
+        config: the resolved config; it is not changed.
+        home: of the run; made if it is not there.
+        place: this process among those of the job; None for a job of one process.
+        data: a DataModule of the caller's own, in the place of the one that the config names.
 
     Raises:
         LabError: the checkpoint, the data or the input cannot be used.
     """
+    place = place or Place()
     prepare(config)
-    data = build_data(config)
-    make_plan({**config, "trainer": {**config["trainer"], "max_steps": 1}}, data, place)
+    data = build_data(config, data)
+    give_plan(data, load_plan(config, place))
     task = load_task(config, data)
-    config, _ = settle_strategy(config, task, data, place, training=False)
+    config, _ = settle_strategy(Subject(config, task, data, place, training=False))
     name = Path(config["ckpt"]).stem if config["ckpt"] else "pretrained"
     folder = home / f"{config['stage']}-{name}"
     if config["stage"] == "predict":
         predictor = task_spec(task.kind).load_predictor()(config["input"], task, data)
-        predictor.run(partial(_trainer, config, place), folder, place.rank)
-        return 0
-    presence = describe_presence(data, ("test" if config["stage"] == "test" else "val",))
+        predictor.run(partial(make_eval_trainer, config, place), folder, place.rank)
+        return Evaluation(folder)
+    presence = describe_presence(data, (SPLITS[config["stage"]],))
     if place.rank == 0:
         print_notes(presence)
     result = run_stage(config["stage"], config, task, data, folder, place)
     if place.rank == 0:
         _write_result(config, result, folder)
-    return 0
+    return Evaluation(folder, result.metrics)
 
 
 def _write_result(config: Mapping[str, Any], result: StageResult, folder: Path) -> None:
@@ -122,18 +135,3 @@ def write_tables(tables: Mapping[str, Table], folder: Path) -> None:
         writer.writerows(rows)
         (folder / "tables").mkdir(parents=True, exist_ok=True)
         write_text(folder / "tables" / f"{name}.csv", text.getvalue())
-
-
-def _trainer(config: Mapping[str, Any], place: Place, callbacks: list[pl.Callback]) -> pl.Trainer:
-    if config["callbacks"]["progress"] and place.rank == 0:
-        callbacks = [*callbacks, ProgressBar(StepLog(1, 1, 1), 0)]
-    # FSDP2 changes its parameters in place, which inference mode forbids; no_grad costs next to nothing more.
-    return pl.Trainer(
-        **device_arguments(config, place), callbacks=callbacks, logger=False, inference_mode=False, **QUIET
-    )
-
-
-def describe_device(trainer: pl.Trainer) -> str:
-    """Return the name of what a Trainer ran on."""
-    device = trainer.strategy.root_device
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)

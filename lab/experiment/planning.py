@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,10 +20,11 @@ from lab.report.tables import print_sizes
 from lab.strategies import collectives
 from lab.strategies.activations import count_saved
 from lab.strategies.build import IN_ONE_PROCESS
-from lab.strategies.memory import Weight, Workload, estimate
+from lab.strategies.memory import Parameter, Workload, estimate
 from lab.strategies.planner import GIB, HEADROOM, Choice, Machine, Row, candidates, pick, table
 from lab.system.memory import available_memory
 from lab.system.ranks import Place
+from lab.training.outline import outline
 from lab.training.task import Task
 
 BYTES = {"64": 8, "bf16-true": 2}
@@ -32,22 +33,30 @@ AT_ONCE = 0.5
 """One device is enough, without a look at activations, where everything else takes less than this share of it."""
 
 
-def settle_strategy(
-    config: dict[str, Any],
-    task: Task,
-    data: DataModule,
-    place: Place,
-    training: bool = True,
-    before: Mapping[str, Any] | None = None,
-) -> tuple[dict[str, Any], dict[str, str]]:
+@dataclass(frozen=True)
+class Subject:
+    """What is to run, and where: what the planner looks at.
+
+    Attributes:
+        config: the resolved config.
+        task: on the CPU, or on the meta device where it is only looked at.
+        data: with the plan of a rank of the job.
+        place: of that rank.
+        training: whether the task is trained.
+    """
+
+    config: dict[str, Any]
+    task: Task
+    data: DataModule
+    place: Place
+    training: bool = True
+
+
+def settle_strategy(subject: Subject, before: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, str]]:
     """Put the planner's choice in the place of ``strategy=auto``; rank 0 decides for all.
 
     Args:
-        config: the resolved config.
-        task: what is to run, on the CPU.
-        data: with the plan of this rank.
-        place: this process among those of the job.
-        training: whether it is trained.
+        subject: what is to run on this rank.
         before: what an earlier part of the same training ran with, as returned; it is kept where the devices are as
             many.
 
@@ -57,13 +66,14 @@ def settle_strategy(
     Raises:
         ConfigError: nothing fits; on every rank.
     """
+    config, place = subject.config, subject.place
     settings = config["strategy"]
     if settings["name"] != "auto":
         return config, {"name": settings["name"], "reason": "as configured"}
     word: tuple[str, Any] = ("", None)
     if place.rank == 0:
         try:
-            word = ("chosen", _choose(config, task, data, place, training, before))
+            word = ("chosen", _choose(subject, before))
         except ConfigError as error:
             word = ("refused", str(error))
     kind, found = collectives.from_rank_zero(word)
@@ -79,40 +89,29 @@ def settle_strategy(
     return {**config, "strategy": found.settings}, record
 
 
-def _choose(
-    config: Mapping[str, Any],
-    task: Task,
-    data: DataModule,
-    place: Place,
-    training: bool,
-    before: Mapping[str, Any] | None,
-) -> Choice:
+def _choose(subject: Subject, before: Mapping[str, Any] | None) -> Choice:
+    config, place = subject.config, subject.place
     if before and before.get("devices") == place.world_size and "settings" in before:
         return Choice(dict(before["settings"]), before["reason"])
-    machine = find_machine(config, place, parameter_bytes(task.net))
+    machine = find_machine(config, place, parameter_bytes(subject.task.net))
     options = group_options("strategy")
-    work = describe(config, task, training)
+    work = describe(config, subject.task, subject.training)
     if place.world_size == 1 and estimate(work, options["single"], 1).total < AT_ONCE * machine.memory:
         return Choice(options["single"], "one device")
-    if training:
-        work = with_activations(work, config, task, data)
+    if subject.training:
+        work = with_activations(work, config, subject.task, subject.data)
     return pick(rows_of(config, work, machine), machine)
 
 
-def print_plan(config: Mapping[str, Any], task: Task, data: DataModule, place: Place) -> None:
-    """Print the planner's table for a config whatever its strategy, the strategy that would run marked by an arrow.
-
-    Args:
-        config: the resolved config.
-        task: on the meta device, say.
-        data: with the plan of a rank among all of the job.
-        place: of that rank.
+def print_plan(subject: Subject) -> None:
+    """Print the planner's table for a training whatever its strategy, the one that would run marked by an arrow.
 
     Raises:
         ConfigError: the strategy is ``auto`` and nothing fits.
     """
-    machine = find_machine(config, place)
-    work = with_activations(describe(config, task, training=True), config, task, data)
+    config = subject.config
+    machine = find_machine(config, subject.place)
+    work = with_activations(describe(config, subject.task, training=True), config, subject.task, subject.data)
     rows = rows_of(config, work, machine)
     auto = config["strategy"]["name"] == "auto"
     where = "one device" if machine.ranks == 1 else f"each of {machine.ranks} devices"
@@ -171,13 +170,16 @@ def find_machine(config: Mapping[str, Any], place: Place, held: int = 0) -> Mach
 
 def describe(config: Mapping[str, Any], task: Task, training: bool) -> Workload:
     """Return a training's workload, its activations not counted yet."""
-    from lab.strategies.sharding import parallel_module, units
+    from lab.registry.parallel import splitting_of
+    from lab.strategies.sharding import units
+    from lab.structures.parallel import TensorSplitting
 
     net, precision, optimizer = task.net, config["trainer"]["precision"], config["optimizer"]
     inner_last = list(enumerate(units(net)))[::-1]
     numbers = {id(p): number for number, unit in inner_last for p in unit.parameters()}
-    plan = getattr(parallel_module(net), "tensor_plan", None)
-    split = tuple(f"{name}." for name in plan(net)) if plan and config["strategy"]["name"] == "tensor_parallel" else ()
+    splitting = splitting_of(net) if config["strategy"]["name"] == "tensor_parallel" else None
+    plan = splitting.tensor_plan(net) if isinstance(splitting, TensorSplitting) else {}
+    split = tuple(f"{name}." for name in plan)
     element = BYTES.get(precision, 4)
     adam = optimizer["name"] in ("adam", "adamw")
     decays = optimizer["weight_decay"] > 0
@@ -185,7 +187,7 @@ def describe(config: Mapping[str, Any], task: Task, training: bool) -> Workload:
     scratch = int(optimizer["name"] != "sgd") + int(decays and optimizer["name"] != "adamw")
     return Workload(
         weights=tuple(
-            Weight(tuple(p.shape), p.requires_grad, numbers.get(id(p)), bool(split) and name.startswith(split))
+            Parameter(tuple(p.shape), p.requires_grad, numbers.get(id(p)), bool(split) and name.startswith(split))
             for name, p in net.named_parameters()
         ),
         element=element,
@@ -218,10 +220,8 @@ def parameter_bytes(net: nn.Module) -> int:
 
 def _step(task: nn.Module, batch: Any) -> None:
     assert isinstance(task, Task)
-    outputs = task(batch)
-    try:
-        task.net.loss(outputs, batch.targets, batch.totals)
-    except RuntimeError:  # it looks at values, as a matching does
+    outputs, terms = outline(task, batch)
+    if terms is None:  # the loss reads values, as a matching does
         for tensor in _tensors(outputs):
             if tensor.requires_grad:
                 tensor.float().exp()  # keeps its result: a loss keeps about as much as comes into it

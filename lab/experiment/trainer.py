@@ -1,4 +1,4 @@
-"""The Trainer of a fit, its callbacks and loggers."""
+"""The Trainers of an experiment: of a fit, with its callbacks and loggers, and of the stages that train nothing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 
 from lab.callbacks.checkpoint import RunCheckpoint
 from lab.callbacks.divergence import Divergence
@@ -15,61 +16,27 @@ from lab.callbacks.interrupt import Interrupt
 from lab.callbacks.own_directory import OwnDirectory
 from lab.callbacks.progress import ProgressBar
 from lab.callbacks.steps import StepLog
-from lab.experiment.assembly import (
-    QUIET,
-    Plan,
-    device_arguments,
-)
-from lab.loggers.metrics_csv import MetricsCSV
-from lab.loggers.wandb_run import WandbRun
-from lab.run_directory import RunDirectory
+from lab.compat.lightning import start_at
+from lab.experiment.assembly import QUIET, device_arguments
+from lab.experiment.context import FitContext
 from lab.system.ranks import Place
-from lab.system.signals import SignalWatch
 
 
-def make_callbacks(
-    config: Mapping[str, Any],
-    run: RunDirectory,
-    metrics: MetricsCSV,
-    plan: Plan,
-    watch: SignalWatch,
-    place: Place,
-    resume_from: Path | None,
-    log: StepLog,
-    divergence: Divergence,
-) -> list[pl.Callback]:
-    """Return the callbacks in the order in which they must act."""
-    settings, trainer = config["callbacks"], config["trainer"]
-    ema = EMA(**settings["ema"]) if settings["ema"] else None
-    every = trainer["checkpoint_every_n_steps"]
-    checkpoint = RunCheckpoint(
-        run.checkpoints, metrics, plan.val_every, plan.max_steps, every, ema, watch, divergence, resume_from
-    )
-    callbacks: list[pl.Callback] = [OwnDirectory(run)] if run.writes else []
-    callbacks += [ema] if ema is not None else []
-    callbacks += [log, divergence, checkpoint]
-    if settings["progress"] and place.rank == 0:
-        callbacks.append(ProgressBar(log, plan.max_steps))
-    return [*callbacks, Interrupt(checkpoint, watch)]
+def make_fit_trainer(fit: FitContext, start: int, resume_from: Path | None) -> tuple[pl.Trainer, Divergence]:
+    """Return the Trainer of a fit, and what watches it for numbers that are not finite.
 
+    It runs one stream of steps, with our own checkpoints and bars.
 
-def make_trainer(
-    config: Mapping[str, Any],
-    run: RunDirectory,
-    plan: Plan,
-    callbacks: list[pl.Callback],
-    loggers: list[Any],
-    place: Place,
-) -> pl.Trainer:
-    """Return the Trainer of a fit: one stream of steps, our own checkpoints and bars."""
-    settings = config["trainer"]
-    profiler = None
-    if config["debug"]["profile"]:
-        from lightning.pytorch.profilers import SimpleProfiler
-
-        profiler = SimpleProfiler(dirpath=run.path, filename="profile")
-    return pl.Trainer(
-        **device_arguments(config, place),
+    Args:
+        fit: whose strategy is settled.
+        start: the optimizer step that it goes on from.
+        resume_from: the checkpoint of that step; None at the beginning.
+    """
+    settings, plan = fit.config["trainer"], fit.plan
+    log = StepLog(settings["log_every_n_steps"], fit.data.batch_size, plan.steps_per_epoch)
+    divergence = Divergence(settings["on_nonfinite"], settings["max_skips"], log)
+    trainer = pl.Trainer(
+        **device_arguments(fit.config, fit.place),
         max_epochs=1,
         max_steps=plan.max_steps,
         val_check_interval=plan.val_every * settings["accumulate_grad_batches"],
@@ -77,27 +44,58 @@ def make_trainer(
         accumulate_grad_batches=settings["accumulate_grad_batches"],
         gradient_clip_val=settings["gradient_clip_val"],
         log_every_n_steps=1,
-        callbacks=callbacks,
-        logger=loggers,
-        profiler=profiler,
+        callbacks=_callbacks(fit, log, divergence, resume_from),
+        logger=[fit.metrics, *([fit.wandb] if fit.wandb else [])],
+        profiler=_profiler(fit),
         num_sanity_val_steps=0,
         **QUIET,
     )
+    start_at(trainer, start)
+    return trainer, divergence
 
 
-def make_wandb(config: Mapping[str, Any], run: RunDirectory) -> WandbRun | None:
-    """Return the W&B logger of the run directory, if it is wanted."""
-    settings = config["logger"]["wandb"]
-    if settings is None or settings["mode"] == "disabled":
-        return None
-    return WandbRun(
-        run.path,
-        project=settings["project"],
-        name=run.path.name,
-        config=dict(config),
-        tags=[config["model"]["name"], config["data"]["name"], *settings["tags"]],
-        group=settings["group"],
-        job_type=settings["job_type"] or config["stage"],
-        mode=settings["mode"],
-        git_commit=run.record.get("commit"),
+def _callbacks(fit: FitContext, log: StepLog, divergence: Divergence, resume_from: Path | None) -> list[pl.Callback]:
+    """Return the callbacks in the order in which they must act."""
+    settings, plan = fit.config["callbacks"], fit.plan
+    ema = EMA(**settings["ema"]) if settings["ema"] else None
+    checkpoint = RunCheckpoint(
+        fit.run.checkpoints,
+        fit.metrics,
+        plan.val_every,
+        plan.max_steps,
+        fit.config["trainer"]["checkpoint_every_n_steps"],
+        ema,
+        fit.watch,
+        divergence,
+        resume_from,
     )
+    callbacks: list[pl.Callback] = [OwnDirectory(fit.run)] if fit.run.writes else []
+    callbacks += [ema] if ema is not None else []
+    callbacks += [log, divergence, checkpoint]
+    if settings["progress"] and fit.is_first:
+        callbacks.append(ProgressBar(log, plan.max_steps))
+    return [*callbacks, Interrupt(checkpoint, fit.watch)]
+
+
+def _profiler(fit: FitContext) -> Any:
+    if not fit.config["debug"]["profile"]:
+        return None
+    from lightning.pytorch.profilers import SimpleProfiler
+
+    return SimpleProfiler(dirpath=fit.run.path, filename="profile")
+
+
+def make_eval_trainer(config: Mapping[str, Any], place: Place, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Return the Trainer of a stage that trains nothing."""
+    if config["callbacks"]["progress"] and place.rank == 0:
+        callbacks = [*callbacks, ProgressBar(StepLog(1, 1, 1), 0)]
+    # FSDP2 changes its parameters in place, which inference mode forbids; no_grad costs next to nothing more.
+    return pl.Trainer(
+        **device_arguments(config, place), callbacks=callbacks, logger=False, inference_mode=False, **QUIET
+    )
+
+
+def describe_device(trainer: pl.Trainer) -> str:
+    """Return the name of what a Trainer ran on."""
+    device = trainer.strategy.root_device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)

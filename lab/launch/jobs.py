@@ -73,20 +73,23 @@ def run_job(job: Job, place: Place, store: Any = None) -> int:
 
 
 def _run_job(job: Job, place: Place, store: Any) -> int:
-    from lab.experiment import evaluation  # these import torch, which takes seconds
-    from lab.experiment import fit as experiment
+    from lab.experiment.assembly import ranks  # these import torch, which takes seconds
+    from lab.experiment.check import check
+    from lab.experiment.evaluation import evaluate
+    from lab.experiment.fit import fit, report_finished
     from lab.run_directory import RunDirectory
 
     if job.kind == "check":
-        return experiment.check(job.config) if place.rank == 0 else 0
+        return check(job.config) if place.rank == 0 else 0
     run = RunDirectory.joined(Path(job.path), job.is_new, job.before, writes=place.rank == 0)
     if job.kind == "report":
-        return experiment.report_finished(job.config, run) if place.rank == 0 else 0
-    with experiment.ranks(job.config, place, store):
+        return report_finished(job.config, run) if place.rank == 0 else 0
+    with ranks(job.config, place, store):
         if job.kind == "evaluate":
-            return evaluation.evaluate(job.config, Path(job.path), place)
+            evaluate(job.config, Path(job.path), place)
+            return 0
         try:
-            return experiment.fit(job.config, run, place)
+            return fit(job.config, run, place)
         except Exception as error:
             if run.writes and not run.is_own:
                 raise StorageError(run.path, errno.ENOENT) from error

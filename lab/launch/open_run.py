@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from lab.config.aliases import renamed_config
 from lab.config.words import word_key
 from lab.errors import RunError
 from lab.run_directory import RunDirectory, run_name
@@ -75,7 +76,7 @@ def _config_before(run: RunDirectory) -> dict[str, Any] | None:
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         before = None
     if isinstance(before, dict):
-        return before
+        return renamed_config(before)
     print(f"warning: {file} is missing or damaged: it is written anew, what changes is not known", file=sys.stderr)
     return None
 

@@ -120,6 +120,8 @@ def prepare_job(
 
     words, folders, home = inherit(overrides, user_dirs)
     composed = compose_config(words, folders)
+    if home is not None:
+        _refuse_foreign_packages(composed.config["extensions"], home, words, overrides, user_dirs)
     check_all(composed, machine=machine)
     config = composed.config
     nodes = config["trainer"]["num_nodes"]
@@ -158,6 +160,39 @@ def inherit(overrides: list[str], user_dirs: list[str]) -> tuple[list[str], list
         and not (key.partition(".")[0] in _ANEW and key.partition(".")[0] in given)
     ]
     return [*inherited, *overrides], [*record.get("config_dirs", []), *user_dirs], home
+
+
+def _refuse_foreign_packages(
+    names: list[str], home: Path, words: list[str], overrides: list[str], user_dirs: list[str]
+) -> None:
+    """Refuse packages to import that a run directory asks for, by its recorded words or config folders.
+
+    A run directory may be a stranger's. Packages are imported where the user names them: in words typed now, or in a
+    YAML of the shipped folder or of a ``--config-dir`` given now.
+
+    Raises:
+        ConfigError: with the word that vouches for them.
+    """
+    if not names:
+        return
+    from lab.config.compose import compose_config
+
+    inherited = words[: len(words) - len(overrides)]
+    others = [word for word in inherited if word not in _of_packages(inherited)]
+    try:
+        own = compose_config([*others, *overrides], user_dirs).config["extensions"]
+    except ConfigError:  # they need what stands in the run's own config folders
+        own = compose_config(_of_packages(overrides), user_dirs).config["extensions"]
+    foreign = [name for name in names if name not in own]
+    if foreign:
+        raise ConfigError(
+            f"{home} asks for packages to be imported, {', '.join(foreign)}, which runs their code: "
+            f"add extensions=[{','.join(names)}] if you trust them"
+        )
+
+
+def _of_packages(words: list[str]) -> list[str]:
+    return [word for word in words if word_key(word).partition(".")[0] == "extensions"]
 
 
 def _home_named(overrides: list[str], user_dirs: list[str]) -> Path | None:

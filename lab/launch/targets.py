@@ -5,23 +5,22 @@ A target is a registered model's name (``detr_resnet50``) or a dotted path; a us
 
 from __future__ import annotations
 
-import ast
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lab.config.arguments import Given, check_arguments
 from lab.config.checks import DATA_METADATA, check_config, check_machine
 from lab.config.compose import Composed
-from lab.config.signatures import check_arguments, find_signature
-from lab.config.sources import find_module, parse
+from lab.config.signatures import find_signature
 from lab.errors import ConfigError, RegistryError, closest
+from lab.launch.kinds import check_extensions, settings_finder
 from lab.registry import models as registry
 from lab.registry.allowed import NotAllowed, allowed_packages, locate
+from lab.registry.decorated import Registration, registered_in
+from lab.registry.names import parse_model_name, split_model_name_tag
 from lab.system.files import is_there
 
-FROM_DATA = ("num_classes", "num_items", "num_sequences", "num_events", "item_counts")
-"""Arguments of networks that the task takes from the data."""
 _OF_CREATE_MODEL = frozenset({"pretrained", "features_only", "out_indices", "weights_dir", "strict"})
 
 
@@ -31,30 +30,26 @@ def check_all(composed: Composed, machine: bool = True) -> None:
     Raises:
         LabError: the first thing that is wrong; ``composed.config`` has the types of the schemas otherwise.
     """
-    check_config(composed)
-    check_targets(composed)
+    check_targets(composed, check_config(composed, settings_finder(composed)).from_data)
     if machine:
         check_machine(composed)
 
 
-def check_targets(composed: Composed) -> None:
+def check_targets(composed: Composed, from_data: Sequence[str] = ()) -> None:
     """Check extensions, targets, their arguments and the name of pretrained weights.
+
+    Args:
+        composed: a checked config.
+        from_data: arguments of the network that the data decides.
 
     Raises:
         ConfigError: a package, a dotted path or an argument does not exist.
         RegistryError: a model name or tag is unknown.
     """
+    check_extensions(composed)
     config = composed.config
-    if config["extensions"] and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
-    for name in config["extensions"]:
-        if find_module(name) is None:
-            raise ConfigError(
-                f"extensions: there is no package {name!r} in {Path.cwd()} or among the installed ones "
-                f"({composed.origin('extensions')})"
-            )
     net = config["model"]["net"]
-    for key in FROM_DATA:
+    for key in from_data:
         if key in net:
             what, where = key.removeprefix("num_").replace("_", " "), composed.origin(f"model.net.{key}")
             raise ConfigError(f"model.net.{key}: the data says how many {what} there are; leave it out ({where})")
@@ -67,7 +62,7 @@ def _check_node(path: str, node: Mapping[str, Any], composed: Composed) -> None:
     target = node["_target_"]
     where = f"{path}._target_={target}"
     name, extra = target, frozenset[str]()
-    if isinstance(target, str) and (":" in target or registry.is_model(target) or "." not in target):
+    if isinstance(target, str) and (":" in target or "." not in target or _is_model(target, composed)):
         name, extra = _entry_function(target, where, composed.config["extensions"]), _OF_CREATE_MODEL
     elif not isinstance(target, str) or target.split(".")[0] not in _allowed(composed):
         allowed = ", ".join(sorted(_allowed(composed)))
@@ -84,7 +79,7 @@ def _check_node(path: str, node: Mapping[str, Any], composed: Composed) -> None:
         problem, near = error.args
         raise ConfigError(f"{where}: {problem} ({composed.origin(f'{path}._target_')}){near}") from None
     if signature is not None:
-        check_arguments(path, node, signature, composed.origin, extra)
+        check_arguments(Given(path, node, composed.origin, extra=extra), signature)
     for key, value in node.items():
         _check_below(f"{path}.{key}", value, composed)
 
@@ -102,13 +97,25 @@ def _allowed(composed: Composed) -> set[str]:
     return {*allowed_packages(), *(name.partition(".")[0] for name in composed.config["extensions"])}
 
 
+def _is_model(target: str, composed: Composed) -> bool:
+    base = split_model_name_tag(target)[0]
+    return registry.is_model(base) or base in _theirs(composed.config["extensions"])[0]
+
+
+def _theirs(extensions: list[str]) -> tuple[dict[str, Registration], list[str]]:
+    """Return what the extensions register, and which of their files cannot be read."""
+    readings = [registered_in(package) for package in extensions]
+    mistakes = [mistake for reading in readings for mistake in reading.mistakes]
+    return {each.name: each for reading in readings for each in reading.found}, mistakes
+
+
 def _entry_function(target: str, where: str, extensions: list[str]) -> str | None:
     """Return the dotted path of a registered model's entry function; None where only an import could tell."""
     try:
-        source, name = registry.parse_model_name(target)
+        source, name = parse_model_name(target)
         if source != "lab":
             return None
-        base, tag = registry.split_model_name_tag(name)
+        base, tag = split_model_name_tag(name)
         if registry.is_model(base):
             entry = registry.model_entry(base)
             if tag and tag not in entry.pretrained:
@@ -116,31 +123,17 @@ def _entry_function(target: str, where: str, extensions: list[str]) -> str | Non
             return f"{entry.module}.{base}"
     except RegistryError as error:
         raise RegistryError(f"{where}: {error}") from None
-    theirs = {name: module for package in extensions for name, module in _registered_in(package).items()}
+    theirs, mistakes = _theirs(extensions)
     if base in theirs:
-        return f"{theirs[base]}.{base}"
+        tags = theirs[base].options.get("pretrained") or {}
+        if tag and tag not in tags and "pretrained" not in theirs[base].unread:
+            raise RegistryError(f"{where}: {base} has no weights {tag!r}{closest(tag, tags)}")
+        return f"{theirs[base].module}.{base}"
+    if mistakes:
+        raise RegistryError(f"{where}: unknown model {base!r}, and an extension cannot be read: {mistakes[0]}")
     if not extensions:
         raise RegistryError(f"{where}: unknown model {base!r}{closest(base, registry.list_models())}")
-    return None  # an extension may register it in another way than by a decorator
-
-
-def _registered_in(package: str) -> dict[str, str]:
-    """Return the names that a package registers with ``@register_model``, and their modules, from its source text."""
-    origin = find_module(package)
-    if origin is None:
-        return {}
-    folder = origin if origin.is_dir() else origin.parent if origin.name == "__init__.py" else None
-    found = {}
-    for path in sorted(folder.rglob("*.py")) if folder else [origin]:
-        inside = path.relative_to(folder).with_suffix("").parts if folder else ()
-        module = ".".join([package, *(part for part in inside if part != "__init__")])
-        tree = parse(path)
-        for node in tree.body if tree else []:
-            if not isinstance(node, ast.FunctionDef | ast.ClassDef):
-                continue
-            if any("register_model" in ast.unparse(item) for item in node.decorator_list):
-                found[node.name] = module
-    return found
+    return None  # an extension may register it in another way than its text tells
 
 
 def _check_pretrained(model: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lab.errors import ConfigError
+from lab.checking import check_multiple
 from lab.layers.dropout import dropout as drop
 from lab.layers.linear import Linear, linear
 
@@ -78,8 +78,7 @@ class MultiheadAttention(nn.Module):
 
     def __init__(self, embed_dim: int, num_heads: int, dropout: float = 0.0) -> None:
         super().__init__()
-        if embed_dim % num_heads:
-            raise ConfigError(f"embed_dim {embed_dim} must be a multiple of num_heads {num_heads}")
+        check_multiple("embed_dim", embed_dim, num_heads, "num_heads")
         self.embed_dim = embed_dim
         self.num_heads = num_heads
         self.dropout = dropout

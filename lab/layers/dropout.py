@@ -27,7 +27,7 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     return x * keep.to(x.dtype).mul_(_LEVELS / (_LEVELS - dropped))
 
 
-class Dropout(nn.Module):
+class CheapDropout(nn.Module):
     """Module form of ``dropout``.
 
     Args:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lab.checking import check_multiple
 from lab.errors import ConfigError
 from lab.layers.linear import linear
 from lab.ops.winograd import conv3x3
@@ -83,8 +84,7 @@ class FeaturePyramid(nn.Module):
         super().__init__()
         if len(in_channels) < 2:
             raise ConfigError(f"a feature pyramid needs two maps or more, not the {len(in_channels)} of the backbone")
-        if channels % num_groups:
-            raise ConfigError(f"{channels} channels of the feature pyramid must be a multiple of {num_groups} groups")
+        check_multiple("channels of the feature pyramid", channels, num_groups, "num_groups")
         self.num_levels = len(in_channels)
         for level, width in enumerate(in_channels[:-1], start=1):
             self.add_module(f"adapter_{level}", ConvNorm(width, channels, 1, num_groups, relu=False))

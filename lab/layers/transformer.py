@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lab.errors import ConfigError, closest
+from lab.checking import check_choice
 from lab.layers.attention import MultiheadAttention
-from lab.layers.dropout import Dropout
+from lab.layers.dropout import CheapDropout
 from lab.layers.linear import Linear, linear
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
@@ -25,10 +25,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.
 
 def activation_function(name: str) -> Callable[[Tensor], Tensor]:
     """Return the activation called ``name``; a ``ConfigError`` names the known ones."""
-    if name not in ACTIVATIONS:
-        raise ConfigError(
-            f"activation {name!r} is unknown: use one of {', '.join(ACTIVATIONS)}{closest(name, ACTIVATIONS)}"
-        )
+    check_choice("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]
 
 
@@ -57,7 +54,7 @@ class EncoderLayer(nn.Module):
         self.linear2 = Linear(feedforward_dim, embed_dim)
         self.norm1 = nn.LayerNorm(embed_dim)
         self.norm2 = nn.LayerNorm(embed_dim)
-        self.dropout = Dropout(dropout)
+        self.dropout = CheapDropout(dropout)
         self.activation = activation_function(activation)
 
     def forward(self, x: Tensor, position: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -88,7 +85,7 @@ class DecoderLayer(nn.Module):
         self.norm1 = nn.LayerNorm(embed_dim)
         self.norm2 = nn.LayerNorm(embed_dim)
         self.norm3 = nn.LayerNorm(embed_dim)
-        self.dropout = Dropout(dropout)
+        self.dropout = CheapDropout(dropout)
         self.activation = activation_function(activation)
 
     def forward(

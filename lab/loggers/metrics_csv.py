@@ -27,7 +27,7 @@ _MEND = "mend it, or move it away: the training goes on from its checkpoint with
 _GROUPS = ("train/", "val/", "test/")
 
 Value = float | int | None
-Row = dict[str, Value]
+MetricsRow = dict[str, Value]
 
 
 class MetricsCSV(Logger):
@@ -46,7 +46,7 @@ class MetricsCSV(Logger):
         self._file: TextIO | None = None
         self._columns: list[str] = []
         self._last_step = -1  # the highest step on disk
-        self._pending: Row = {}  # the row of the current step, not on disk yet
+        self._pending: MetricsRow = {}  # the row of the current step, not on disk yet
 
     @property
     def name(self) -> str:
@@ -147,14 +147,14 @@ class MetricsCSV(Logger):
         self._file.flush()  # to the kernel, so that a reader sees whole rows and a SIGKILL loses none
         self._last_step = _step_of(row)
 
-    def _amend(self, step: int, values: Row) -> None:
+    def _amend(self, step: int, values: MetricsRow) -> None:
         rows = {_step_of(row): row for row in read_metrics(self.path)}
         rows[step] = {"step": step, **rows.get(step, {}), **values}
         pending, self._pending = self._pending, {}
         self._rewrite([rows[key] for key in sorted(rows)])
         self._pending = pending
 
-    def _rewrite(self, rows: list[Row]) -> None:
+    def _rewrite(self, rows: list[MetricsRow]) -> None:
         """Replace the file as a whole: a kill leaves either the old or the new one."""
         if not self._columns:
             self.path.parent.mkdir(parents=True, exist_ok=True)  # later on: a directory that was moved stays away
@@ -166,7 +166,7 @@ class MetricsCSV(Logger):
         self._file = self.path.open("a", encoding="utf-8", newline="")
 
 
-def read_metrics(path: str | Path) -> list[Row]:
+def read_metrics(path: str | Path) -> list[MetricsRow]:
     """Read a ``metrics.csv``, or the one of a run directory, without a last line that a kill has torn.
 
     Args:
@@ -183,7 +183,7 @@ def read_metrics(path: str | Path) -> list[Row]:
     return _read(path / FILE_NAME if path.is_dir() and path.name != FILE_NAME else path)[1]
 
 
-def _read(path: Path) -> tuple[list[str], list[Row], bool]:
+def _read(path: Path) -> tuple[list[str], list[MetricsRow], bool]:
     """Return the columns, the rows, and whether the end of the file is damaged and was left out."""
     try:
         data = path.read_bytes()
@@ -204,7 +204,7 @@ def _read(path: Path) -> tuple[list[str], list[Row], bool]:
     columns = lines[0]
     if columns[:1] != ["step"]:
         raise RunError(f"{path} is no metrics file: its first column is {str(columns[:1])[:80]}, not 'step': {_MEND}")
-    rows: list[Row] = []
+    rows: list[MetricsRow] = []
     for number, line in enumerate(lines[1:], start=2):
         try:
             if len(line) != len(columns):
@@ -236,7 +236,7 @@ def _column(name: str) -> str:
     return " ".join(name.splitlines())
 
 
-def _step_of(row: Row) -> int:
+def _step_of(row: MetricsRow) -> int:
     step = row["step"]
     assert isinstance(step, int)
     return step

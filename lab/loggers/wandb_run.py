@@ -24,8 +24,8 @@ from typing import Literal as Choice
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers.logger import Logger
 
+from lab.checking import check_choice
 from lab.compat.wandb import EXPERIMENTAL, known_settings, make_settings
-from lab.errors import ConfigError, closest
 from lab.loggers.metrics_csv import FILE_NAME, read_metrics
 from lab.loggers.undefined import with_nulls
 from lab.loggers.wandb_offline import choose_mode, last_step
@@ -82,9 +82,7 @@ class WandbRun(Logger):
         git_commit: str | None = None,
     ) -> None:
         super().__init__()
-        if mode not in get_args(Mode):
-            known = get_args(Mode)
-            raise ConfigError(f"W&B mode {mode!r} is unknown: one of {', '.join(known)}{closest(mode, known)}")
+        check_choice("logger.wandb.mode", mode, get_args(Mode))
         self.run_dir = Path(run_dir)
         self._arguments: dict[str, Any] = {
             "project": project,

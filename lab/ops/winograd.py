@@ -113,7 +113,7 @@ def _convolve(x: Tensor, kernels: Tensor) -> Tensor:
     height, width = x.shape[2:]
     rows, columns = -(-height // OUT), -(-width // OUT)
     out = x.new_empty(len(x), rows, OUT, columns, OUT, num_out)
-    parts = _Parts(x, max(num_in, num_out))
+    parts = _TileParts(x, max(num_in, num_out))
     for images, part in parts:
         mapped = parts.transformed(x, images, part, of_tile)
         product = parts.first(PLACES, mapped.shape[1], num_out)
@@ -133,7 +133,7 @@ def _weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
     whole = F.pad(whole, (0, 0, 0, right, 0, below)) if right or below else whole
     whole = whole.unflatten(1, (-1, OUT)).unflatten(3, (-1, OUT))  # (B, rows, 4, columns, 4, O)
     total = x.new_zeros(PLACES, num_out, num_in)
-    parts = _Parts(x, max(num_in, num_out))
+    parts = _TileParts(x, max(num_in, num_out))
     for images, part in parts:
         mapped = parts.transformed(x, images, part, of_tile)
         tiles = whole[images, part].permute(2, 4, 0, 1, 3, 5)
@@ -144,7 +144,7 @@ def _weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
     return gradient.t().reshape(num_out, num_in, KERNEL, KERNEL)
 
 
-class _Parts:
+class _TileParts:
     """The parts that a map (B, C, H, W) is worked on in, and memory for their steps.
 
     A part is some rows of tiles of one image, or several whole images: little enough to stay in a CPU's cache. Memory

@@ -1,7 +1,8 @@
 """Models by name, objects from dicts (``lab.build``), weights from files; this is the door for a user's package."""
 
 from lab.registry.allowed import allow_package, register
-from lab.registry.models import create_model, is_model, list_models, load_weights, register_model
+from lab.registry.create import create_model, load_weights
+from lab.registry.models import is_model, list_models, register_model
 
 __all__ = [
     "allow_package",

@@ -18,8 +18,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from lab.config.definitions import Definition, Module, ancestors, decorators, find_definition, public_names
-from lab.config.definitions import registered_below as called_with
+from lab.config.definitions import Definition, Module, ancestors, applied_to, find_definition, path_of, public_names
 from lab.config.sources import find_module, parse
 from lab.errors import ConfigError, closest
 
@@ -218,10 +217,10 @@ def _check_definition(target: str, module: str, found: Definition) -> None:
 
 def _problem_of(found: Definition) -> str | None:
     """Say why a definition may not be called; None where it may, or the text cannot tell."""
-    if not _REGISTER.isdisjoint([*decorators(found), *called_with(found)]):
+    if any(path_of(found.module, each) in _REGISTER for each in applied_to(found)):
         return None
     if not found.is_class:
-        return "it is a function that is not registered (lab.registry.models.register)"
+        return "it is a function that is not registered (lab.registry.register)"
     package = found.module.partition(".")[0]
     if not any(f"{found.module}.".startswith(f"{place}.") for place in _PLACES.get(package, (package,))):
         return f"of {package}, classes of {' and '.join(_PLACES[package])} may be named"
@@ -232,7 +231,7 @@ def _problem_of(found: Definition) -> str | None:
 
 
 def _of_no_kind() -> str:
-    return f"it is no registered model, {', '.join(KINDS.values())}, and not registered (lab.registry.models.register)"
+    return f"it is no registered model, {', '.join(KINDS.values())}, and not registered (lab.registry.register)"
 
 
 def _refused(target: str, why: str, hint: str = "") -> NotAllowed:

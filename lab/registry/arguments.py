@@ -1,33 +1,32 @@
-"""What a callable takes: arguments are checked before it is called, and every error names the closest right ones."""
+"""What an imported callable takes, by introspection; its arguments are checked against it before it is called."""
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import inspect
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from lab.errors import ConfigError, closest
+from lab.config.annotations import TypeHint
+from lab.config.arguments import Given, check_arguments, is_plain
+from lab.config.fields import Signature
 
-
-def check_arguments(call: Callable[..., Any], arguments: Mapping[str, Any], where: str) -> None:
-    """Refuse arguments that ``call`` does not take, naming the closest ones it does.
-
-    Raises:
-        ConfigError: an argument is unknown, or a required one is missing.
-    """
-    check_call(call, arguments, where, getattr(call, "__qualname__", str(call)))
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def check_call(
     call: Callable[..., Any],
     arguments: Mapping[str, Any],
     path: str,
-    name: str,
-    positional: Sequence[Any] = (),
+    name: str | None = None,
+    positional: int = 0,
     extra: Collection[str] = (),
-    partial: bool = False,
+    is_whole: bool = True,
+    target_key: str = "_target_",
 ) -> None:
     """Refuse what ``call`` does not take.
 
@@ -35,44 +34,69 @@ def check_call(
         call: a class or function.
         arguments: by name.
         path: where they stand in the config.
-        name: what ``call`` is called in an error.
-        positional: arguments by position.
+        name: what ``call`` is called in an error; its own name if None.
+        positional: how many arguments are given by position.
         extra: further names that may be given.
-        partial: whether required ones may be missing.
+        is_whole: whether all required ones have to be there.
+        target_key: the key that makes a mapping a node.
 
     Raises:
-        ConfigError: an argument is unknown or given twice, or a required one is missing.
+        ConfigError: an argument is unknown, given twice, missing, of the wrong type or out of its range.
+    """
+    signature = signature_of(call, name)
+    if signature is not None:
+        given = Given(path, arguments, None, positional, extra, is_whole, target_key)
+        check_arguments(given, signature)
+
+
+def signature_of(call: Callable[..., Any], name: str | None = None) -> Signature | None:
+    """Return what a callable takes; None for functions written in C that do not tell.
+
+    An entry function hands its ``**overrides`` on to the class that it returns, and so takes what that one takes.
+
+    Args:
+        call: a class or function.
+        name: what it is called in an error; its own name if None.
     """
     try:
-        parameters = inspect.signature(call).parameters
-    except ValueError:  # some functions written in C have no signature
-        return
-    taken = [item for item in parameters.values() if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)]
-    by_position = {item.name for item in taken[: len(positional)]}
-    names, forwards = names_of(call, parameters)
-    if not forwards:
-        for key in arguments:
-            if key not in names and key not in extra:
-                hint = closest(str(key), [*names, *extra]) or f"; it takes {', '.join(names) or 'no arguments'}"
-                raise ConfigError(f"{join_path(path, key)}: {name} takes no argument {str(key)!r}{hint}")
-    clash = next((key for key in arguments if key in by_position), None)
-    if clash is not None:
-        raise ConfigError(f"{join_path(path, clash)}: {name} gets {clash!r} twice, by position and by name")
-    required = [item.name for item in parameters.values() if item.name in names and item.default is item.empty]
-    missing = [key for key in required if key not in arguments and key not in by_position]
-    if missing and not partial:
-        raise ConfigError(f"{path or 'config'}: {name} needs {', '.join(map(repr, missing))}")
+        parameters = inspect.signature(call).parameters.values()
+    except ValueError:
+        return None
+    own = [item for item in parameters if item.kind in _NAMED]
+    is_open = any(item.kind is item.VAR_KEYWORD for item in parameters)
+    returned = _returned_class(call) if is_open else None
+    beneath = signature_of(returned) if returned is not None else None
+    return Signature(
+        name or str(getattr(call, "__qualname__", call)),
+        {**(beneath.arguments if beneath else {}), **{item.name: _annotation(item, call) for item in own}},
+        {item.name: item.default for item in own if item.default is not item.empty and is_plain(item.default)},
+        [item.name for item in own if item.default is item.empty],
+        [item.name for item in parameters if item.kind in _BY_POSITION],
+        is_open and beneath is None,
+    )
 
 
-def names_of(call: Callable[..., Any], parameters: Mapping[str, inspect.Parameter]) -> tuple[list[str], bool]:
-    """Return the names that may be given, and whether any other may too."""
-    names = [item.name for item in parameters.values() if item.kind in (item.POSITIONAL_OR_KEYWORD, item.KEYWORD_ONLY)]
-    forwards = any(item.kind is item.VAR_KEYWORD for item in parameters.values())
-    returned = _returned_class(call) if forwards else None
-    if returned is None:
-        return names, forwards
-    # an entry function hands its **overrides on to the class it returns
-    return [*names, *(key for key in inspect.signature(returned).parameters if key not in names)], False
+def _annotation(parameter: inspect.Parameter, call: Callable[..., Any]) -> TypeHint | None:
+    """Return an annotation by its text, as it was written or would be; None where there is none."""
+    if parameter.annotation is parameter.empty:
+        return None
+    written = parameter.annotation
+    text = written if isinstance(written, str) else inspect.formatannotation(written)
+    try:
+        return TypeHint(ast.parse(text, mode="eval").body, _home(call, parameter.name))
+    except SyntaxError:  # an object whose name is no expression
+        return None
+
+
+def _home(call: Callable[..., Any], argument: str) -> str:
+    """Return the module in which an argument's annotation stands."""
+    if inspect.isclass(call):
+        if dataclasses.is_dataclass(call):
+            for each in call.__mro__:  # a field may be that of a base
+                if argument in vars(each).get("__annotations__", {}):
+                    return each.__module__
+        call = getattr(call, "__init__", call)
+    return str(getattr(inspect.unwrap(call), "__module__", ""))
 
 
 def _returned_class(call: Callable[..., Any]) -> type | None:
@@ -96,8 +120,3 @@ def hinted_classes(call: Callable[..., Any]) -> tuple[type, ...]:
         return ()
     parts = typing.get_args(returned) if isinstance(returned, types.UnionType) else (returned,)
     return tuple(parts) if all(map(inspect.isclass, parts)) else ()
-
-
-def join_path(path: str, key: object) -> str:
-    """Return the dotted path of a key below a path."""
-    return f"{path}.{key}" if path else str(key)

@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.checkpoint.unpickling import reason_of
+from lab.config.arguments import join_path
 from lab.errors import ConfigError, LabError, RegistryError, closest
-from lab.registry import models
 from lab.registry.allowed import NotAllowed, admit, is_sealed
-from lab.registry.arguments import check_call, hinted_classes, join_path, names_of
+from lab.registry.arguments import check_call, hinted_classes, signature_of
+from lab.registry.create import classes_of, create_model
+from lab.registry.models import is_model, list_models, model_entrypoint
+from lab.registry.names import parse_model_name
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,8 @@ def _plan(value: Any, path: str, target_key: str) -> Any:
     partial = arguments.pop("_partial_", False)
     name, call = _resolve(value[target_key], path, target_key)
     checked, bound, extra = _entry(call)
-    check_call(checked, arguments, path, name, [*bound, *positional], extra, bool(partial))
+    num_positional = len(bound) + len(positional)
+    check_call(checked, arguments, path, name, num_positional, extra, not partial, target_key)
     planned = {key: _plan(item, join_path(path, key), target_key) for key, item in arguments.items()}
     by_position = _plan(list(positional), join_path(path, "_args_"), target_key)
     return _Node(call, name, path, by_position, planned, bool(partial))
@@ -126,16 +130,16 @@ def _resolve(target: Any, path: str, target_key: str) -> tuple[str, Callable[...
         return getattr(target, "__qualname__", repr(target)), target
     if not isinstance(target, str) or not target:
         raise ConfigError(f"{at}: expected a name, got {target!r}")
-    if ":" in target or models.is_model(target):
+    if ":" in target or is_model(target):
         try:
-            source = models.parse_model_name(target).source
+            source = parse_model_name(target).source
         except RegistryError as error:
             raise RegistryError(f"{at}: {error}") from error
         if is_sealed() and source not in ("lab", "timm"):
             raise ConfigError(f"{at}: {target!r} may not be named by a checkpoint: it is read from outside of it")
-        return target, functools.partial(models.create_model, target)
+        return target, functools.partial(create_model, target)
     if "." not in target:
-        raise RegistryError(f"{at}: unknown model {target!r}{closest(target, models.list_models())}")
+        raise RegistryError(f"{at}: unknown model {target!r}{closest(target, list_models())}")
     try:
         return target, admit(target)
     except NotAllowed as error:
@@ -153,7 +157,8 @@ def taken_arguments(target: str) -> frozenset[str]:
     """
     _, call = _resolve(target, "", "_target_")
     call, _, _ = _entry(call)
-    return frozenset(names_of(call, inspect.signature(call).parameters)[0])
+    signature = signature_of(call)
+    return frozenset(signature.arguments if signature is not None else ())
 
 
 def made_classes(target: Any, where: str = "") -> tuple[type, ...]:
@@ -165,10 +170,10 @@ def made_classes(target: Any, where: str = "") -> tuple[type, ...]:
     """
     name, call = _resolve(target, where, "_target_")
     if isinstance(call, functools.partial):
-        source = models.parse_model_name(name).source
+        source = parse_model_name(name).source
         if source != "lab":
-            return models.classes_of(source)
-        call = models.model_entrypoint(name)
+            return classes_of(source)
+        call = model_entrypoint(name)
     if inspect.isclass(call):
         return (call,)
     # What another package's function is annotated to return may be a base of what it returns.
@@ -182,9 +187,9 @@ def _entry(call: Callable[..., Any]) -> tuple[Callable[..., Any], Sequence[Any],
     """
     if not isinstance(call, functools.partial):
         return call, (), set()
-    name = models.parse_model_name(call.args[0])
+    name = parse_model_name(call.args[0])
     if name.source != "lab":
         return call.func, call.args, set()
     options = inspect.signature(call.func).parameters
     extra = {key for key, item in options.items() if item.kind is item.KEYWORD_ONLY}
-    return models.model_entrypoint(name.name), (), extra
+    return model_entrypoint(name.name), (), extra

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+StateDict = Mapping[str, "Tensor"]
+"""Tensors by their keys."""
 Rules = Sequence[tuple[str, str]]
 """Pairs (source, target) that fit whole keys. ``<rest>`` stands for the rest of a key, any other name in angle brackets
 for a number, ``<name+1>`` for that number and one."""
@@ -32,6 +38,11 @@ def rename(key: str, rules: Rules) -> str | None:
 def reverse(rules: Rules) -> Rules:
     """Return the rules of the other direction."""
     return [(target, source) for source, target in rules]
+
+
+def beginnings(rules: Rules) -> Rules:
+    """Return rules for keys that begin as these say; the rest of a key stays."""
+    return [(f"{source}<rest>", f"{target}<rest>") for source, target in rules]
 
 
 def _group(placeholder: re.Match[str]) -> str:

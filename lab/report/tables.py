@@ -12,6 +12,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from lab.run_directory import RunDirectory
+from lab.run_record import Direction, direction
 from lab.text import printable
 
 _LONGEST = 200
@@ -108,7 +109,8 @@ def print_result(run: RunDirectory, config: Mapping[str, Any]) -> None:
     )
     expected = config.get("expected")
     if expected:
-        print(expectation(expected, record["result"].get(expected["metric"])))
+        value = record["result"].get(expected["metric"])
+        print(expectation(expected, value, direction(record, expected["metric"])))
     print(f"run       {printable(run.path)}")
     for what in ("pictures", "tables"):
         if (run.path / what).is_dir():
@@ -116,17 +118,22 @@ def print_result(run: RunDirectory, config: Mapping[str, Any]) -> None:
     print(f"weights   {printable(run.checkpoints / 'best.ckpt')}")
 
 
-def expectation(expected: Mapping[str, Any], value: float | None) -> str:
+def expectation(expected: Mapping[str, Any], value: float | None, better: Direction) -> str:
     """Return in a line what a recipe expects and whether it was reached.
 
     Args:
-        expected: ``metric``, ``value``, ``tolerance`` and, where both sides count, ``two_sided: true``.
+        expected: ``metric``, ``value``, ``tolerance`` and, where both sides count, ``two_sided: true``. One side counts
+            otherwise: the value may be better by any amount, and worse by the tolerance.
         value: what was measured; None where nothing defines it.
+        better: whether a higher (``max``) or a lower value (``min``) is better.
     """
     aim, tolerance = expected["value"], expected["tolerance"]
-    both = expected.get("two_sided", False)
-    met = value is not None and (abs(value - aim) <= tolerance if both else value >= aim - tolerance)
-    asked = f"{aim} +- {tolerance}" if both else f"{aim} or more, or less by {tolerance} at most"
+    if expected.get("two_sided", False):
+        asked, met = f"{aim} +- {tolerance}", value is not None and abs(value - aim) <= tolerance
+    elif better == "max":
+        asked, met = f"{aim} or more, or less by {tolerance} at most", value is not None and value >= aim - tolerance
+    else:
+        asked, met = f"{aim} or less, or more by {tolerance} at most", value is not None and value <= aim + tolerance
     return f"expected {printable(expected['metric'])} {asked}: {'met' if met else 'NOT met'} ({value})"
 
 

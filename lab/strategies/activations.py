@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lab.compat.torch import fake_tensors, storage_id, tree_leaves
+from lab.compat.torch import fake_tensors, reads_values, storage_id, tree_leaves
 
 Step = Callable[[nn.Module, Any], None]
 """Runs a module on a batch, the loss included."""
@@ -134,7 +134,9 @@ def count_saved(
     try:
         with mode:
             return _count(module, step, fake, tensors, device, precision, units)
-    except RuntimeError:  # the network looks at values
+    except (RuntimeError, TypeError) as error:
+        if not reads_values(error):
+            raise
         tensors = _tensors(module, precision, _copied)
         return _count(module, step, batch, tensors, torch.device("cpu"), precision, units)
 

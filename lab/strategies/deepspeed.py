@@ -17,6 +17,7 @@ from lightning.fabric.utilities.seed import reset_seed
 from lightning.pytorch.plugins.precision import Precision
 from torch import nn
 
+from lab.checking import check_choice
 from lab.compat.deepspeed import (
     environment,
     is_empty,
@@ -70,8 +71,7 @@ class ZeroStrategy(OwnEngineStrategy):
         overlap_comm: bool = True,
     ) -> None:
         require_deepspeed()
-        if stage not in (2, 3):
-            raise ConfigError(f"strategy.stage={stage} is unknown: use 2 or 3")
+        check_choice("strategy.stage", stage, (2, 3))
         if offload_parameters and stage != 3:
             raise ConfigError("strategy.offload_parameters=true needs stage=3: in stage 2 parameters are not split")
         zero: dict[str, Any] = {

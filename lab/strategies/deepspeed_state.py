@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lab.checkpoint.access import StateAccess, parameter_names, tensors_of
 from lab.checkpoint.format import CheckpointReader, Piece
-from lab.compat.deepspeed import Share, held, is_split, is_whole, shape_of, shares
+from lab.compat.deepspeed import HeldShare, held, is_split, is_whole, shape_of, shares
 from lab.errors import CheckpointError
 
 
@@ -81,7 +81,7 @@ class ZeroState(StateAccess):
                 )
 
     @staticmethod
-    def _to_master(share: Share) -> None:
+    def _to_master(share: HeldShare) -> None:
         """Copy parameters to the optimizer's memory, where that is another."""
         if not share.count:
             return
@@ -107,7 +107,7 @@ class ZeroState(StateAccess):
             raise CheckpointError(f"{reader.path} has optimizer states of {min(saved)}, which is not optimized here")
 
     @staticmethod
-    def _fill_state(reader: CheckpointReader, full: str, share: Share, state: dict[str, Any]) -> None:
+    def _fill_state(reader: CheckpointReader, full: str, share: HeldShare, state: dict[str, Any]) -> None:
         key, dtype = full.rpartition("/")[2], reader.dtype(full)
         if reader.shape(full) == shape_of(share.parameter) and key != "step":
             if not isinstance(state.get(key), Tensor):

@@ -19,7 +19,7 @@ FLOAT32 = 4
 
 
 @dataclass(frozen=True)
-class Weight:
+class Parameter:
     """A parameter of the network.
 
     Attributes:
@@ -66,7 +66,7 @@ class Workload:
         training: False where nothing is trained.
     """
 
-    weights: tuple[Weight, ...]
+    weights: tuple[Parameter, ...]
     element: int = FLOAT32
     gathered: int = FLOAT32
     states: int = 2
@@ -77,11 +77,11 @@ class Workload:
     recomputed: int = 0
     training: bool = True
 
-    def total(self, size: Callable[[Weight], int] | None = None) -> int:
+    def total(self, size: Callable[[Parameter], int] | None = None) -> int:
         """Add up elements of all parameters, by ``size`` where they are split."""
         return sum(weight.numel if size is None else size(weight) for weight in self.weights)
 
-    def trained(self, size: Callable[[Weight], int] | None = None) -> int:
+    def trained(self, size: Callable[[Parameter], int] | None = None) -> int:
         """Add up elements of the trained ones; none where nothing is trained."""
         chosen = [weight for weight in self.weights if weight.trained and self.training]
         return sum(weight.numel if size is None else size(weight) for weight in chosen)
@@ -179,7 +179,7 @@ def fsdp(work: Workload, settings: Mapping[str, Any], ranks: int) -> Estimate:
     reduced = work.element if settings["reduce_dtype"] == "32" else 2
     own, unit = work.of_rest(trained=True), max(work.of_units(trained=True), default=0)
     flowing = own * work.gathered + unit * max(work.gathered, reduced)
-    held = _Parts(work, lambda weight: weight.rows(ranks))
+    held = _RankBytes(work, lambda weight: weight.rows(ranks))
     on_device = gathered * work.gathered + work.buffers
     activations = work.recomputed if settings["activation_checkpointing"] else work.activations
     if settings["cpu_offload"]:
@@ -193,7 +193,7 @@ def tensor_parallel(work: Workload, size: int, ranks: int) -> Estimate:
     Activations are those of the samples that a tensor group shares; between the pairs each rank has them whole.
     """
     shares = ranks // size
-    part = _Parts(work, lambda weight: weight.run(size * shares) if weight.split else weight.rows(shares))
+    part = _RankBytes(work, lambda weight: weight.run(size * shares) if weight.split else weight.rows(shares))
     activations = work.activations * size
     if shares == 1:
         parameters = part.parameters + work.buffers
@@ -210,7 +210,7 @@ def zero(work: Workload, settings: Mapping[str, Any], ranks: int, gpu: bool = Fa
     The flat buffer in which gradients come together has its full size from the beginning, twice in ZeRO-2 with
     ``overlap_comm``. Before each step the parts of the gradients are copied into one vector.
     """
-    part = _Parts(work, lambda weight: weight.run(ranks), element=FLOAT32)
+    part = _RankBytes(work, lambda weight: weight.run(ranks), element=FLOAT32)
     bucket = settings["reduce_bucket_size"] * FLOAT32 if work.training else 0
     bucket = bucket if gpu else min(bucket, work.trained() * FLOAT32)
     scratch = part.scratch + part.gradients
@@ -239,10 +239,10 @@ def zero(work: Workload, settings: Mapping[str, Any], ranks: int, gpu: bool = Fa
     return Estimate(live + part.parameters, flowing + part.gradients, part.optimizer, work.activations, scratch)
 
 
-class _Parts:
+class _RankBytes:
     """What a rank holds where everything is split by ``size``, in bytes."""
 
-    def __init__(self, work: Workload, size: Callable[[Weight], int], element: int | None = None) -> None:
+    def __init__(self, work: Workload, size: Callable[[Parameter], int], element: int | None = None) -> None:
         element = element or work.element
         self.parameters = work.total(size) * element
         self.gradients = work.trained(size) * element

@@ -6,12 +6,10 @@ nothing of it: the strategy splits the network itself, after it was built whole 
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,6 +27,7 @@ from torch.distributed.tensor import DTensor
 
 from lab.compat.lightning import SplittingStrategy, set_device
 from lab.errors import ConfigError
+from lab.registry.parallel import blocks_of
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -36,31 +35,12 @@ if TYPE_CHECKING:
 REDUCE_DTYPES = {"32": torch.float32, "bf16": torch.bfloat16}
 
 
-def parallel_module(net: nn.Module) -> ModuleType | None:
-    """Return the module ``parallel`` that stands beside an architecture, None where there is none.
-
-    It is looked for in the package of the network's class, then in those of its bases: sharding makes a subclass.
-    """
-    for kind in type(net).__mro__:
-        package = kind.__module__.rpartition(".")[0]
-        if package.partition(".")[0] in ("", "torch"):
-            continue
-        try:
-            found = importlib.util.find_spec(f"{package}.parallel")
-        except ModuleNotFoundError:  # the class's own module is no member of a package
-            continue
-        if found is not None:
-            return importlib.import_module(f"{package}.parallel")
-    return None
-
-
 def units(net: nn.Module) -> list[nn.Module]:
     """Return the parts of a network whose parameters are gathered together, each before its forward pass.
 
-    They are the ``blocks`` of the architecture's ``parallel`` module, inner ones first; none without it.
+    They are the ``blocks`` of the module ``parallel`` beside the architecture, inner ones first; none without it.
     """
-    blocks = getattr(parallel_module(net), "blocks", None)
-    found: list[nn.Module] = [] if blocks is None else blocks(net)
+    found = blocks_of(net)
     depth = {module: name.count(".") for name, module in net.named_modules()}
     return sorted((unit for unit in found if any(True for _ in unit.parameters())), key=lambda unit: -depth[unit])
 
@@ -147,9 +127,9 @@ class ShardedStrategy(SplittingStrategy):
         """Return how many ranks share each sample."""
         return 1
 
+    @abstractmethod
     def parallelize(self, net: nn.Module) -> None:
         """Split the network, whose parameters are plain tensors on the CPU or the device."""
-        raise NotImplementedError
 
     def setup_environment(self) -> None:
         """Lay the ranks out as (data, tensor)."""

@@ -18,7 +18,9 @@ from torchmetrics import Metric
 
 from lab.compat.torch import flatten_mesh, own_parameters
 from lab.errors import ConfigError
-from lab.strategies.sharding import ShardedStrategy, parallel_module, units
+from lab.registry.parallel import splitting_of
+from lab.strategies.sharding import ShardedStrategy, units
+from lab.structures.parallel import TensorSplitting
 
 
 class TensorParallelStrategy(ShardedStrategy):
@@ -73,7 +75,7 @@ class TensorParallelStrategy(ShardedStrategy):
         return super().split_model(model)
 
 
-Place = tuple[nn.Module, str]
+ParameterPlace = tuple[nn.Module, str]
 """Where a parameter stands: its module and its name there."""
 
 
@@ -83,14 +85,13 @@ def tensor_plan(net: nn.Module) -> dict[str, ParallelStyle]:
     Raises:
         ConfigError: there is none.
     """
-    make = getattr(parallel_module(net), "tensor_plan", None)
-    if make is None:
+    splitting = splitting_of(net)
+    if not isinstance(splitting, TensorSplitting):
         raise ConfigError(
             f"strategy=tensor_parallel: {type(net).__name__} brings no plan for it (`tensor_plan` in a module "
             "`parallel` beside the network); strategy=fsdp needs none"
         )
-    plan: dict[str, ParallelStyle] = make(net)
-    return plan
+    return splitting.tensor_plan(net)
 
 
 def check_parts(net: nn.Module, size: int) -> None:
@@ -103,7 +104,7 @@ def check_parts(net: nn.Module, size: int) -> None:
                     raise ConfigError(f"strategy.tensor_parallel_size={size} does not divide {side}, a side of {name}")
 
 
-def replicate(net: nn.Module, mesh: DeviceMesh) -> list[Place]:
+def replicate(net: nn.Module, mesh: DeviceMesh) -> list[ParameterPlace]:
     """Turn every parameter that is a plain tensor into a replicated DTensor; what was shared stays shared.
 
     Returns:
@@ -123,7 +124,7 @@ def replicate(net: nn.Module, mesh: DeviceMesh) -> list[Place]:
     return places
 
 
-def compute_locally(parts: list[nn.Module], places: list[Place]) -> None:
+def compute_locally(parts: list[nn.Module], places: list[ParameterPlace]) -> None:
     """Let replicated parameters be plain tensors during the forward pass of the part that they belong to.
 
     Each rank computes with its replica, whatever a network does with a parameter, and so gets its whole gradient: the
@@ -142,7 +143,7 @@ def compute_locally(parts: list[nn.Module], places: list[Place]) -> None:
             _swap_around_forward(part, own)
 
 
-def _swap_around_forward(part: nn.Module, places: list[Place]) -> None:
+def _swap_around_forward(part: nn.Module, places: list[ParameterPlace]) -> None:
     # Registered before FSDP's hooks: entered after it has gathered the parameters, left before it frees them.
     kept: list[nn.Parameter] = []
 

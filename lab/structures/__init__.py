@@ -4,22 +4,31 @@ Whoever writes a new architecture or dataset reads ``common`` and the file of th
 Only dataclasses and Protocols stand here.
 """
 
-from lab.structures.common import DataSpec, ImageBatch, KeyedDataset, Movable, Table, split_packed
+from lab.structures.common import ClassSpec, DataSpec, ImageBatch, KeyedDataset, Movable, Table, Term, split_packed
 from lab.structures.detection import (
     DetectionBatch,
     DetectionPredictions,
     DetectionSample,
+    DetectionSpec,
     DetectionTargets,
     DetectionTruth,
     Detector,
 )
-from lab.structures.recommendation import LaneBatch, LaneTargets, Recommender, SequenceBatch, SequenceTargets
+from lab.structures.recommendation import (
+    LaneBatch,
+    LaneTargets,
+    RecommendationSpec,
+    Recommender,
+    SequenceBatch,
+    SequenceTargets,
+)
 from lab.structures.segmentation import (
     NO_SEGMENT,
     Instances,
     MaskSegmenter,
     SegmentationBatch,
     SegmentationSample,
+    SegmentationSpec,
     SegmentationTargets,
     SegmentationTruth,
     Segmenter,
@@ -28,10 +37,12 @@ from lab.structures.segmentation import (
 
 __all__ = [
     "NO_SEGMENT",
+    "ClassSpec",
     "DataSpec",
     "DetectionBatch",
     "DetectionPredictions",
     "DetectionSample",
+    "DetectionSpec",
     "DetectionTargets",
     "DetectionTruth",
     "Detector",
@@ -42,9 +53,11 @@ __all__ = [
     "LaneTargets",
     "MaskSegmenter",
     "Movable",
+    "RecommendationSpec",
     "Recommender",
     "SegmentationBatch",
     "SegmentationSample",
+    "SegmentationSpec",
     "SegmentationTargets",
     "SegmentationTruth",
     "Segmenter",
@@ -52,5 +65,6 @@ __all__ = [
     "SequenceBatch",
     "SequenceTargets",
     "Table",
+    "Term",
     "split_packed",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
@@ -61,36 +61,58 @@ class Movable:
 class DataSpec:
     """What a DataModule tells a task after ``setup``; the network is sized from it.
 
+    Each kind of problem has a subclass in its file, which adds what its data has to tell. Its fields are texts, numbers
+    and tuples of these, since checkpoints store them.
+
     Attributes:
-        task: the kind of problem, ``"detection"`` for instance; equal to the ``task`` of the model's YAML.
-        class_names: the name of each label, in label order (K names).
-        input_shape: ``(3, H, W)``; a 0 stands where the size varies from image to image.
-        thing_labels: segmentation: the labels whose objects are counted one by one (things); the others are stuff.
-        item_names: recommendation: the user's own id of each item; item ``i`` of a batch (1 to I) is
-            ``item_names[i - 1]``.
-        item_counts: recommendation: how often each item stands in the training data.
-        num_sequences: recommendation: training sequences (sessions or users).
-        num_events: recommendation: training events.
+        task: the kind of problem, equal to the ``task`` of the model's YAML.
+        input_shape: of a sample, ``(3, H, W)`` of an image; a 0 stands where the size varies from sample to sample.
     """
 
     task: str
-    class_names: tuple[str, ...] = ()
     input_shape: tuple[int, ...] = ()
-    thing_labels: tuple[int, ...] = ()
-    item_names: tuple[str, ...] = ()
-    item_counts: tuple[int, ...] = ()
-    num_sequences: int = 0
-    num_events: int = 0
+
+    def net_arguments(self) -> dict[str, Any]:
+        """Return the arguments of a network that the data decides; a config may not set them."""
+        return {}
+
+    def describe(self) -> str:
+        """Return in a few words what the data told."""
+        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.net_arguments().items())
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the fields as plain values, for a checkpoint."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """Return the description whose fields ``to_plain`` has given."""
+        values: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in plain.items()}
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class ClassSpec(DataSpec):
+    """Data whose samples, or parts of them, are of one of K classes.
+
+    Attributes:
+        class_names: the name of each label, in label order (K names).
+    """
+
+    class_names: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
-        """K, the number of labels, no-object not counted."""
+        """K, the number of labels; where there is a label for "none of them", it is not counted."""
         return len(self.class_names)
 
-    @property
-    def num_items(self) -> int:
-        """I, the number of items."""
-        return len(self.item_names)
+    def net_arguments(self) -> dict[str, Any]:
+        """Return the number of classes."""
+        return {"num_classes": self.num_classes}
+
+    def describe(self) -> str:
+        """Return the names of the classes."""
+        return str(list(self.class_names))
 
 
 @dataclass
@@ -106,7 +128,7 @@ class ImageBatch(Movable, Generic[TargetsT, TruthT]):
         valid: (B,) bool, False for a sample that only fills up the batch and must not be counted by a metric.
         truth: the annotations as stored, for evaluation; None in training.
         totals: the normalisers of the whole optimizer step (all ranks and accumulated micro-batches), as the
-            architecture's ``totals`` names them; empty outside of training, where the batch stands for itself.
+            architecture's ``totals`` names them; None outside of training, where the batch stands for itself.
     """
 
     images: Tensor
@@ -135,6 +157,19 @@ class ImageBatch(Movable, Generic[TargetsT, TruthT]):
             truth=None if self.truth is None else self.truth.rows(chosen),
             totals=self.totals,
         )
+
+
+@dataclass(frozen=True)
+class Term:
+    """A term of a loss over the samples of a batch, not divided yet: batches, micro-batches and ranks add up.
+
+    Attributes:
+        sum: () a weighted sum; float32 or float64.
+        normalizer: what it is a mean over, one of the names that the architecture's ``totals`` gives.
+    """
+
+    sum: Tensor
+    normalizer: str
 
 
 class KeyedDataset(Protocol):

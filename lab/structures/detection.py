@@ -12,7 +12,14 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from lab.structures.common import ImageBatch, Movable, OutputsT, split_packed
+from lab.structures.common import ClassSpec, ImageBatch, Movable, OutputsT, Term, split_packed
+
+
+@dataclass(frozen=True)
+class DetectionSpec(ClassSpec):
+    """What data for detection tells: the classes of its boxes."""
+
+    task: str = "detection"
 
 
 @dataclass
@@ -117,20 +124,19 @@ class Detector(Protocol[OutputsT]):
         ...
 
     def totals(self, targets: DetectionTargets) -> Mapping[str, float]:
-        """Return this batch's share of every normaliser of the loss.
+        """Return this batch's share of every normaliser of the loss, by its name.
 
-        Shares are added up over the micro-batches and ranks of an optimizer step before ``loss`` divides by them, so
-        that the loss of a global batch does not depend on how it was split. Computed from host integers only.
+        The number of boxes for instance, or of images where a term is a mean over images. Shares are added up over the
+        micro-batches and ranks of an optimizer step before the task divides by them, so that the loss of a global
+        batch does not depend on how it was split. Computed from host integers only.
         """
         ...
 
-    def loss(
-        self, outputs: OutputsT, targets: DetectionTargets, totals: Mapping[str, float] | None = None
-    ) -> dict[str, Tensor]:
-        """Return named scalar terms, already weighted; their sum is minimised.
+    def loss(self, outputs: OutputsT, targets: DetectionTargets) -> Mapping[str, Term]:
+        """Return named terms: weighted sums over this batch, each with the name of its normaliser in ``totals``.
 
-        Each term is this batch's sum divided by the normaliser in ``totals`` (default: this batch's own), so terms of
-        the micro-batches and ranks of one optimizer step add up to the term of the global batch.
+        Nothing is divided here: the task divides the sums by the totals of the whole optimizer step, or of the whole
+        validation set, and minimises the sum of what comes out.
         """
         ...
 

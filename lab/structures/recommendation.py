@@ -12,7 +12,50 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from lab.structures.common import Movable, OutputsT, split_packed
+from lab.structures.common import DataSpec, Movable, OutputsT, Term, split_packed
+
+
+@dataclass(frozen=True)
+class RecommendationSpec(DataSpec):
+    """What data for recommendation tells: its items, and how much there is to learn from.
+
+    Attributes:
+        item_names: the user's own id of each item; item ``i`` of a batch (1 to I) is ``item_names[i - 1]``.
+        item_counts: how often each item stands in the training data.
+        num_sequences: training sequences (sessions or users).
+        num_events: training events.
+
+    Raises:
+        ValueError: there are counts of more or fewer items than have names.
+    """
+
+    task: str = "recommendation"
+    item_names: tuple[str, ...] = ()
+    item_counts: tuple[int, ...] = ()
+    num_sequences: int = 0
+    num_events: int = 0
+
+    def __post_init__(self) -> None:
+        if self.item_counts and len(self.item_counts) != len(self.item_names):
+            raise ValueError(f"spec counts {len(self.item_counts)} items and names {len(self.item_names)}")
+
+    @property
+    def num_items(self) -> int:
+        """I, the number of items."""
+        return len(self.item_names)
+
+    def net_arguments(self) -> dict[str, Any]:
+        """Return the numbers of items, sequences and events, and of each item's events."""
+        return {
+            "num_items": self.num_items,
+            "num_sequences": self.num_sequences,
+            "num_events": self.num_events,
+            "item_counts": list(self.item_counts),
+        }
+
+    def describe(self) -> str:
+        """Return the numbers of items, sequences and events."""
+        return f"{self.num_items} items, {self.num_sequences} sequences, {self.num_events} events"
 
 
 @dataclass
@@ -94,11 +137,11 @@ class Recommender(Protocol[OutputsT]):
         ...
 
     def totals(self, targets: Any) -> Mapping[str, float]:
-        """Return this batch's share of every normaliser of the loss."""
+        """Return this batch's share of every normaliser of the loss, by its name."""
         ...
 
-    def loss(self, outputs: OutputsT, targets: Any, totals: Mapping[str, float] | None = None) -> dict[str, Tensor]:
-        """Return named scalar terms, already weighted; their sum is minimised."""
+    def loss(self, outputs: OutputsT, targets: Any) -> Mapping[str, Term]:
+        """Return named terms: weighted sums over this batch, each with the name of its normaliser."""
         ...
 
     def encode(self, batch: SequenceBatch, queries: Tensor) -> Any:

@@ -11,10 +11,22 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from lab.structures.common import ImageBatch, Movable, OutputsT, split_packed
+from lab.structures.common import ClassSpec, ImageBatch, Movable, OutputsT, Term, split_packed
 
 NO_SEGMENT = -1
 """In a map of segments: a pixel that belongs to none, because it is unlabelled, ignored, of a crowd or padding."""
+
+
+@dataclass(frozen=True)
+class SegmentationSpec(ClassSpec):
+    """What data for segmentation tells: the classes of its segments.
+
+    Attributes:
+        thing_labels: the labels whose objects are counted one by one (things); the others are stuff.
+    """
+
+    task: str = "segmentation"
+    thing_labels: tuple[int, ...] = ()
 
 
 @dataclass
@@ -150,13 +162,11 @@ class Segmenter(Protocol[OutputsT]):
         ...
 
     def totals(self, targets: SegmentationTargets) -> Mapping[str, float]:
-        """Return this batch's share of every normaliser of the loss."""
+        """Return this batch's share of every normaliser of the loss, by its name."""
         ...
 
-    def loss(
-        self, outputs: OutputsT, targets: SegmentationTargets, totals: Mapping[str, float] | None = None
-    ) -> dict[str, Tensor]:
-        """Return named scalar terms, already weighted; their sum is minimised."""
+    def loss(self, outputs: OutputsT, targets: SegmentationTargets) -> Mapping[str, Term]:
+        """Return named terms: weighted sums over this batch, each with the name of its normaliser."""
         ...
 
     def semantic(self, outputs: OutputsT, sizes: Tensor, original_sizes: Tensor) -> list[Tensor]:

@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.config.origins import one_line
 from lab.config.words import parse_word, word_key
 from lab.errors import ConfigError, LabError
 from lab.launch.prepare import Prepared, prepare_job
 from lab.run_record import read_record
+from lab.sweeps.best import find_best
 from lab.system.files import replacing
 from lab.system.signals import Interrupted, SignalWatch
 from lab.system.storage import explain
-from lab.text import printable
+from lab.text import one_line, printable
 
 
 @dataclass
@@ -173,23 +173,28 @@ def _summarise(entries: Sequence[Entry], overrides: Sequence[str]) -> None:
     keys = dict.fromkeys(map(word_key, overrides))
     varied = [key for key in keys if len({row.get(key) for row in values}) > 1]
     rows: list[dict[str, Any]] = []
-    for entry, given in zip(entries, values, strict=True):
-        record = entry.record()
+    records = [entry.record() for entry in entries]
+    for entry, given, record in zip(entries, values, records, strict=True):
         row = {key: given.get(key, "") for key in varied}
         row |= {"run": entry.job.path.name, "state": entry.state()}
         rows.append(row | {key: value for key, value in record.get("result", {}).items() if "per_class" not in key})
     columns = list(dict.fromkeys(key for row in rows for key in row))
     target = entries[0].job.path.parent / "summary.csv"
     shown = [*varied, "run", "state", *[key for key in columns if key.startswith("test/")][:3]]
+    best = find_best([record if row["state"] == "finished" else {} for row, record in zip(rows, records, strict=True)])
     table = Table(title=as_text(target))
-    for column in shown:
+    for column in ["", *shown] if best else shown:
         table.add_column(as_text(column))
-    for row in rows:
+    for index, row in enumerate(rows):
         cells = [row.get(key, "") for key in shown]
-        table.add_row(*(as_text(f"{cell:.4f}" if isinstance(cell, float) else cell) for cell in cells))
+        mark = ["->" if index == best.index else ""] if best else []
+        table.add_row(*mark, *(as_text(f"{cell:.4f}" if isinstance(cell, float) else cell) for cell in cells))
     console = Console()
     console.width = max(console.width, 120)  # of a log file it would be 80, and names would be cut
     console.print(table)
+    if best:
+        words = " ".join(f"{key}={rows[best.index][key]}" for key in varied)
+        print(f"best      {printable(words)}: {printable(best.words())}")
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as file:
         writer = csv.DictWriter(file, columns)

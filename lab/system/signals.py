@@ -117,18 +117,20 @@ class SignalWatch:
 def run_watched(command: Callable[[], int]) -> int:
     """Run a command with the signals watched from its first import on, and return its exit code.
 
-    What ends it is said where it is known; here it is silent. A signal during the interpreter's own end, when libraries
-    take leave, ends the process at once.
+    What ends it is said where it is known; here it is silent. A signal before the watch begins or after it has ended,
+    when libraries take leave, ends the process at once.
     """
-    with SignalWatch():
-        try:
-            code = command()
-        except Interrupted as interrupted:
-            code = interrupted.exit_code
     if threading.current_thread() is threading.main_thread():
-        for signum in (signal.SIGINT, signal.SIGTERM):
+        for signum in (
+            signal.SIGINT,
+            signal.SIGTERM,
+        ):  # what the watch gives back, without a gap
             signal.signal(signum, lambda number, frame: os._exit(128 + number))
-    return code
+    try:
+        with SignalWatch():
+            return command()
+    except Interrupted as interrupted:
+        return interrupted.exit_code
 
 
 def end_when_stuck() -> None:

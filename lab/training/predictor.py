@@ -1,10 +1,15 @@
-"""What the predictors of all kinds of problem share; those of images share how files are found and told about."""
+"""What the predictors of all kinds of problem share; those of images share how files are found and told about.
+
+What was found is written batch by batch, so that memory does not grow with the number of inputs: each rank writes its
+part beside the target (``lab.training.parts``), and rank 0 puts the parts together in the order of the inputs.
+"""
 
 from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +20,14 @@ from lab.data.folders import as_utf8
 from lab.data.images.files import find_images, unreadable
 from lab.data.images.opening import read_image_header
 from lab.errors import DataError
-from lab.strategies import collectives
 from lab.text import printable
+from lab.training.parts import Parts, Records, RecordWriter, parts_in
 from lab.training.task import Task
 
 MakeTrainer = Callable[[list[pl.Callback]], pl.Trainer]
 """Returns a Trainer with these callbacks beside its own."""
 
 MAX_STEM = 200  # bytes; a file's name has at most 255
-
-Found = tuple[int, Any]
-"""The number of an input (below 0: it cannot be read, see ``unreadable``) and what was found in it."""
 
 
 class Predictor(ABC):
@@ -62,24 +64,43 @@ class ImagePredictor(Predictor):
         self.paths = find_images(source)
 
     def run(self, make_trainer: MakeTrainer, folder: Path, rank: int) -> None:
-        """Collect what was found in all images, in their order, and write it on rank 0."""
-        loader = self.data.input_dataloader(self.paths)
-        batches = make_trainer([]).predict(self.task, dataloaders=loader) or []
-        found: list[Found] = [
-            pair for numbers, predictions in batches for pair in zip(numbers.tolist(), predictions, strict=True)
-        ]
-        found = sorted(collectives.collect(found), key=lambda pair: pair[0] if pair[0] >= 0 else unreadable(pair[0]))
-        if rank == 0:
-            folder.mkdir(parents=True, exist_ok=True)
-            self.write(found, folder)
-
-    def write(self, found: Sequence[Found], folder: Path) -> None:
-        """Write a picture for each readable file, then the rest, and say where.
+        """Write what was found in each image as it is found; rank 0 puts it together and says where it is.
 
         Raises:
             DataError: no file can be read.
         """
-        bad = [self.paths[unreadable(number)] for number, _ in found if number < 0]
+        loader = self.data.input_dataloader(self.paths)
+        with parts_in(folder, rank) as parts:
+            with closing(RecordWriter(parts)) as records:
+                part = _Collecting(self, parts, records)
+                make_trainer([part]).predict(self.task, dataloaders=loader, return_predictions=False)
+            folders = parts.collect()
+            if rank == 0:
+                self.put_together(folders, parts)
+
+    def write(self, number: int, found: Any, parts: Parts, records: RecordWriter) -> None:
+        """Write the part of one image; below 0 it is the number of a file that cannot be read (``unreadable``)."""
+        if number < 0:
+            records.write(unreadable(number), {"unreadable": True})
+        else:
+            (parts.own / "pictures").mkdir(exist_ok=True)
+            records.write(number, self.write_image(number, found, parts.own))
+
+    def put_together(self, folders: list[Path], parts: Parts) -> None:
+        """Make the results of all ranks' parts, give all files their names, and say where they are.
+
+        Raises:
+            DataError: no file can be read.
+        """
+        records = Records(folders)
+        bad = [self.paths[record["number"]] for record in records if "unreadable" in record]
+        self._say_bad(bad)
+        left_out = f", {len(bad)} files left out" if bad else ""
+        said = self.write_results(_Readable(records), parts.merged, parts.folder, left_out)
+        parts.publish([*folders, parts.merged])
+        print("\n".join(said))
+
+    def _say_bad(self, bad: list[Path]) -> None:
         reasons = [read_image_header(path).problem or "its pixels do not decode" for path in bad]
         if len(bad) == len(self.paths):
             none, first = (": none of them", f"{bad[0].name}: ") if bad[1:] else ("", "")
@@ -87,25 +108,67 @@ class ImagePredictor(Predictor):
         for path, reason in zip(bad, reasons, strict=True):
             said = f"{printable(path)} cannot be read as an image and is left out: {printable(reason)}"
             print(f"warning: {said}", file=sys.stderr)
-        (folder / "pictures").mkdir(parents=True, exist_ok=True)
-        readable = [(number, prediction) for number, prediction in found if number >= 0]
-        self.write_all(readable, folder, f", {len(bad)} files left out" if bad else "")
 
     @abstractmethod
-    def write_all(self, found: Sequence[Found], folder: Path, left_out: str) -> None:
-        """Write pictures into ``folder/pictures`` and results into ``folder``, and say where.
+    def write_image(self, number: int, found: Any, part: Path) -> dict[str, Any]:
+        """Write the files of an image into subfolders of this rank's part; ``part/pictures`` is there.
 
         Args:
-            found: of the readable files.
-            folder: of this prediction.
-            left_out: what to add to the line that counts the images.
+            number: of the file.
+            found: what the task has found in it.
+            part: subfolders of it become those of the prediction.
+
+        Returns:
+            What the results say of the image, as plain data.
         """
 
-    def picture_path(self, folder: Path, number: int) -> Path:
-        """Return where the picture of a file goes; a long name is cut, since that of the picture is longer still."""
-        stem = as_utf8(self.paths[number].stem).encode()[:MAX_STEM].decode(errors="ignore")
-        return folder / "pictures" / f"{number:05d}-{stem}.png"
+    @abstractmethod
+    def write_results(self, records: Iterable[dict[str, Any]], out: Path, folder: Path, left_out: str) -> list[str]:
+        """Write the results of all images; called on rank 0, with the records of the readable files in their order.
 
-    def image_list(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
-        """Return COCO's list of images."""
-        return [{"id": number, "file_name": as_utf8(str(self.paths[number]))} for number in numbers]
+        Args:
+            records: what ``write_image`` has returned, and ``number``; read from the disk each time they are gone
+                through, one at a time.
+            out: where to write.
+            folder: where it will stand.
+            left_out: what to add to the line that counts the images.
+
+        Returns:
+            The lines to print.
+        """
+
+    def picture_name(self, number: int) -> str:
+        """Return the name of the picture of a file; a long one is cut, since the picture's is longer still."""
+        stem = as_utf8(self.paths[number].stem).encode()[:MAX_STEM].decode(errors="ignore")
+        return f"{number:05d}-{stem}.png"
+
+    def image_list(self, records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield COCO's list of images."""
+        for record in records:
+            number = record["number"]
+            yield {"id": number, "file_name": as_utf8(str(self.paths[number]))}
+
+
+class _Collecting(pl.Callback):
+    """Hands what was found in a batch to the predictor, which writes it."""
+
+    def __init__(self, predictor: ImagePredictor, parts: Parts, records: RecordWriter) -> None:
+        self.predictor, self.parts, self.records = predictor, parts, records
+
+    def on_predict_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Write a batch."""
+        numbers, found = outputs
+        for number, one in zip(numbers.tolist(), found, strict=True):
+            self.predictor.write(number, one, self.parts, self.records)
+
+
+class _Readable:
+    """The records of the files that could be read, anew each time."""
+
+    def __init__(self, records: Records) -> None:
+        self.records = records
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (record for record in self.records if "unreadable" not in record)

@@ -18,8 +18,8 @@ from lab.errors import ConfigError, closest
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from lab.training.predictor import Predictor
-    from lab.training.task import Task
+    from lab.config.kinds import TaskSettings
+    from lab.structures import DataSpec
 
 Panels = Callable[[Any, Any, Any, int], "Iterator[Image]"]
 """What draws a batch: task, outputs, batch, the most pictures wanted."""
@@ -34,28 +34,41 @@ class TaskSpec:
     Attributes:
         name: as the ``task`` of models and data says it.
         task: the ``Task``.
+        data: the subclass of ``DataSpec``: what its data tells.
+        settings: the ``TaskSettings``: how it is measured, what its models ask of their data. Its module imports no
+            torch, as configs are checked with it.
         predictor: the ``Predictor``; "" where ``stage=predict`` is not offered.
         pictures: a function that draws batches (``Panels``); "" where there is nothing to draw.
     """
 
     name: str
     task: str
+    data: str
+    settings: str
     predictor: str = ""
     pictures: str = ""
 
-    def load_task(self) -> type[Task]:
-        """Import and return the task's class."""
-        return cast("type[Task]", self._load(self.task))
+    def load_task(self) -> type[Any]:
+        """Import and return the task's class, a ``lab.training.task.Task``: tasks know kinds, not kinds tasks."""
+        return cast("type[Any]", self._load(self.task))
 
-    def load_predictor(self) -> type[Predictor]:
-        """Import and return the predictor's class.
+    def load_data(self) -> type[DataSpec]:
+        """Import and return the class of what its data tells."""
+        return cast("type[DataSpec]", self._load(self.data))
+
+    def load_settings(self) -> TaskSettings:
+        """Import and return its settings; no torch comes with them."""
+        return cast("TaskSettings", self._load(self.settings))
+
+    def load_predictor(self) -> type[Any]:
+        """Import and return the predictor's class, a ``lab.training.predictor.Predictor``.
 
         Raises:
             ConfigError: there is none.
         """
         if not self.predictor:
             raise ConfigError(f"stage=predict: a model for {self.name} has nothing that predicts from files")
-        return cast("type[Predictor]", self._load(self.predictor))
+        return cast("type[Any]", self._load(self.predictor))
 
     def load_pictures(self) -> Panels | None:
         """Import and return what draws batches; None where there is nothing to draw."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from lab.checkpoint.format import CheckpointReader, understood
+from lab.checkpoint.format import CheckpointReader
 from lab.checkpoint.plain import check_plain
-from lab.config.signatures import Signature, check_arguments, find_signature
+from lab.config.arguments import Given, check_arguments
+from lab.config.fields import Signature
+from lab.config.signatures import find_signature
 from lab.errors import CheckpointError, LabError, closest
 from lab.registry import models as registry
 from lab.registry.allowed import allowed_packages
 from lab.structures import DataSpec
 from lab.text import one_line
+from lab.training.spec import task_names, task_spec
 
 ARGUMENTS: Mapping[str, type] = {
     "net": dict,
@@ -26,17 +29,22 @@ ARGUMENTS: Mapping[str, type] = {
 }
 """The arguments of every task, which a checkpoint holds as its hyper-parameters."""
 _WEIGHTS = ("raw", "averaged")
-_CLASSES = {
-    "DetectionTask": "detection",
-    "RecommendationTask": "recommendation",
-    "SegmentationTask": "segmentation",
+_FLAT: Mapping[str, Any] = {
+    "class_names": [],
+    "thing_labels": [],
+    "item_names": [],
+    "item_counts": [],
+    "num_sequences": 0,
+    "num_events": 0,
 }
-"""What checkpoints of November 2026 and before say in the place of the kind's name: a class."""
+"""What specs of November 2026 and before hold of kinds that are not their own."""
+SpecT = TypeVar("SpecT", bound=DataSpec)
 
 
 def kind_of(task: str) -> str:
-    """Return the kind of problem that a checkpoint's ``task`` names."""
-    return _CLASSES.get(task, task)
+    """Return the kind of problem that a checkpoint's ``task`` names; those of November 2026 and before name a class."""
+    classes = {task_spec(name).task.rpartition(":")[2]: name for name in task_names()}
+    return classes.get(task, task)
 
 
 @dataclass(frozen=True)
@@ -71,8 +79,6 @@ def read_stored(reader: CheckpointReader) -> Stored:
         _check_types("net", arguments["net"])
     except LabError as error:
         raise CheckpointError(f"{reader.path}: {in_short(error)}") from None
-    with understood(reader.path, "description of a dataset stands in its hyper_parameters"):
-        check_spec(arguments["spec"])
     return stored
 
 
@@ -99,29 +105,38 @@ def read_description(reader: CheckpointReader) -> Stored:
     return Stored(kind_of(task), arguments, weights)
 
 
-def check_spec(spec: Mapping[str, Any]) -> None:
-    """Check the entries of a ``DataSpec`` that stands as a dict in a checkpoint.
+def read_spec(plain: Mapping[str, Any], kind: type[SpecT]) -> SpecT:
+    """Return the ``DataSpec`` that stands as a dict in a checkpoint.
+
+    Args:
+        plain: the dict.
+        kind: the class that the kind of problem has for it.
 
     Raises:
-        ValueError: one is missing, unknown or of another type.
+        ValueError: an entry is missing, unknown or of another type.
     """
-    types = typing.get_type_hints(DataSpec)
-    for name, value in spec.items():
+    types = typing.get_type_hints(kind)
+    plain = {name: value for name, value in plain.items() if name in types or _FLAT.get(name) != value}
+    for name, value in plain.items():
         if name not in types:
             raise ValueError(f"spec has no {str(name)[:80]!r}{closest(str(name), types)}")
-        several = typing.get_args(types[name])
-        kind = several[0] if several else types[name]
-        if several and not isinstance(value, list | tuple):
-            raise ValueError(f"spec.{name} is {_shown(value)}, and no list")
-        for item in value if several else (value,):
-            if not _is(item, kind):
-                raise ValueError(f"spec.{name} holds {_shown(item)}, which is no {kind.__name__}")
-            if kind is int and item < 0:
-                raise ValueError(f"spec.{name} holds {item}, which is no count")
-    if spec.get("item_counts") and len(spec["item_counts"]) != len(spec.get("item_names", ())):
-        raise ValueError(f"spec counts {len(spec['item_counts'])} items and names {len(spec.get('item_names', ()))}")
-    if not spec.get("task"):
+        _check_entry(name, value, types[name])
+    if not plain.get("task"):
         raise ValueError("spec has no task")
+    return kind.from_plain(plain)
+
+
+def _check_entry(name: str, value: Any, annotation: Any) -> None:
+    """Check that an entry is of its type: a text, a number, true or false, or several of one of these."""
+    several = typing.get_args(annotation)
+    kind = several[0] if several else annotation
+    if several and not isinstance(value, list | tuple):
+        raise ValueError(f"spec.{name} is {_shown(value)}, and no list")
+    for item in value if several else (value,):
+        if not _is(item, kind) and not (kind is float and _is(item, int)):
+            raise ValueError(f"spec.{name} holds {_shown(item)}, which is no {kind.__name__}")
+        if kind is int and item < 0:
+            raise ValueError(f"spec.{name} holds {item}, which is no count")
 
 
 def _check_types(path: str, value: Any) -> None:
@@ -135,7 +150,7 @@ def _check_types(path: str, value: Any) -> None:
         signature = _signature_of(target) if isinstance(target, str) else None
         if signature is not None:
             known = {key: item for key, item in value.items() if key in signature.arguments}
-            check_arguments(path, known, signature, lambda _: "in the checkpoint")
+            check_arguments(Given(path, known, lambda _: "in the checkpoint"), signature)
     if isinstance(value, Mapping | list | tuple):
         for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
             _check_types(f"{path}.{key}", item)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import lightning.pytorch as pl
 import torch
@@ -19,21 +19,29 @@ from lab.compat.lightning import strategy_of
 from lab.errors import CheckpointError, ConfigError, LabError
 from lab.registry.allowed import sealed
 from lab.registry.build import build, made_classes, taken_arguments
-from lab.registry.models import stand_alone
-from lab.structures import DataSpec, Table
+from lab.registry.folders import stand_alone
+from lab.run_record import Direction
+from lab.structures import Table, Term
 from lab.training.optimizers import make_optimizer
+from lab.training.outline import outline
 from lab.training.schedules import make_schedule
-from lab.training.set_loss import SetLoss
-from lab.training.stored import Stored, damaged, in_short, read_stored
+from lab.training.spec import task_spec
+from lab.training.stored import Stored, damaged, in_short, read_spec, read_stored
+from lab.training.terms import SetLoss, divided
+
+if TYPE_CHECKING:
+    from lab.data.datamodule import DataModule
 
 MEASURED = "_classes_measured"
 """What the number of classes that a mean is over is called: ``map_classes_measured``."""
 
 
-class Task(pl.LightningModule):
+class Task(pl.LightningModule, ABC):
     """Train and measure a network. All arguments are plain, so that a checkpoint stands alone.
 
     A subclass names its ``kind`` and ``protocol``, makes its metrics, and says what an evaluation batch adds to them.
+    One whose loss is more than the network's own of a batch's targets (labels guessed, batches mixed) says so in
+    ``terms`` and ``totals``, and nowhere else: training, validation, ``check=true`` and the planner go through them.
 
     Args:
         net: what ``lab.build`` makes the network of: ``_target_`` and arguments, without those that the data gives.
@@ -50,6 +58,7 @@ class Task(pl.LightningModule):
         step_terms: the loss and its terms of the current optimizer step.
         monitor: the metric that ``best.ckpt`` is the best of.
         monitor_mode: ``max`` where a higher value of it is better, ``min`` where a lower one is.
+        directions: the same of other metrics, without the split in their names; those not named are as the monitor.
         shown: metrics that the progress bar shows, without the split in their names.
 
     Raises:
@@ -59,7 +68,8 @@ class Task(pl.LightningModule):
     kind: ClassVar[str]
     protocol: ClassVar[type]
     monitor: str
-    monitor_mode: Literal["max", "min"] = "max"
+    monitor_mode: Direction = "max"
+    directions: Mapping[str, Direction] = MappingProxyType({"loss": "min"})
     shown: tuple[str, ...] = ()
 
     def __init__(
@@ -72,7 +82,8 @@ class Task(pl.LightningModule):
         eval: Mapping[str, Any],
     ) -> None:
         super().__init__()
-        spec, eval = _plain(spec), dict(eval)
+        self.spec = task_spec(self.kind).load_data().from_plain(spec)
+        spec, eval = self.spec.to_plain(), dict(eval)
         self.save_hyperparameters(
             {
                 "net": stand_alone(net),
@@ -83,12 +94,11 @@ class Task(pl.LightningModule):
                 "eval": eval,
             }
         )
-        self.spec = _spec_of(spec)
         self.eval_settings = eval
         made = made_classes(net["_target_"], where="model.net")
         if made and not any(issubclass(item, self.protocol) for item in made):  # before anything is constructed
             raise self._not_of_protocol(net)
-        self.net = build(net, where="model.net", **self.net_arguments(self.spec, net["_target_"]))
+        self.net = build(net, where="model.net", **self.net_arguments(net["_target_"]))
         if not isinstance(self.net, self.protocol):
             raise self._not_of_protocol(net)
         self.step_terms: dict[str, Tensor] = {}
@@ -104,34 +114,45 @@ class Task(pl.LightningModule):
         name = self.protocol.__name__
         return ConfigError(f"model.net._target_={net['_target_']} is no {name.lower()}: see lab.structures.{name}")
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The name of each label."""
-        return self.spec.class_names
-
-    def describe_data(self) -> str:
-        """Return in a few words what the data told."""
-        return str(list(self.class_names))
-
     def describe_evaluation(self) -> str:
         """Return how the metrics of the last evaluation are taken, where their names do not say it."""
-        classes = sum(name != "N/A" for name in self.class_names)
-        counts = {key: value for key, value in self.results.items() if key.endswith(MEASURED)}
-        means = [(key.partition("/")[2].removesuffix(MEASURED), int(value)) for key, value in counts.items()]
-        return "; ".join(f"{name} is the mean over {number} of {classes} classes" for name, number in means)
+        return ""
 
     def classes_measured(self, split: str) -> dict[str, int]:
-        """Return the means that ``compute_metrics`` has computed, and over how many classes each is."""
+        """Return the means over classes that ``compute_metrics`` has computed, and over how many classes each is."""
         return {}
+
+    def better(self, metric: str) -> Direction:
+        """Return ``max`` where a higher value of a metric is better, ``min`` where a lower one is.
+
+        Args:
+            metric: its name, with the split in front or without.
+        """
+        name = metric.partition("/")[2] or metric
+        if name == self.monitor.partition("/")[2]:
+            return self.monitor_mode
+        return "max" if name.endswith(MEASURED) else self.directions.get(name, self.monitor_mode)
 
     @property
     def is_trained(self) -> bool:
         """Whether the network has anything to train; one that has not is shown the data instead (``memorize``)."""
         return any(parameter.requires_grad for parameter in self.net.parameters())
 
-    def net_arguments(self, spec: DataSpec, target: str) -> dict[str, Any]:
-        """Return the network's arguments that the data gives."""
-        return {"num_classes": spec.num_classes}
+    def net_arguments(self, target: str) -> dict[str, Any]:
+        """Return the arguments that the data decides (``DataSpec.net_arguments``), for a network to be built.
+
+        Args:
+            target: what ``net._target_`` names.
+        """
+        return self.spec.net_arguments()
+
+    def memorize(self, data: DataModule) -> None:
+        """Show the training data to a network that has nothing to train.
+
+        Raises:
+            ConfigError: networks for this kind of problem are trained.
+        """
+        raise ConfigError(f"{type(self.net).__name__} has nothing to train: none of its parameters takes a gradient")
 
     @abstractmethod
     def make_metrics(self) -> None:
@@ -150,16 +171,31 @@ class Task(pl.LightningModule):
         """Return the metrics over all batches and ranks, without the split in their names; fill ``tables``."""
 
     @abstractmethod
+    def describe_pass(self, batch: Any, outputs: Any, terms: Mapping[str, Term] | None) -> str:
+        """Return a line on what went in and came out of ``terms``; ``terms`` is None where the loss reads values."""
+
+    def terms(self, batch: Any) -> tuple[Any, Mapping[str, Term]]:
+        """Run the network on a batch and return its outputs and the terms of its loss, as sums over the batch."""
+        outputs = self(batch)
+        return outputs, self.net.loss(outputs, batch.targets)
+
+    def totals(self, batch: Any) -> Mapping[str, float]:
+        """Return a batch's share of the normalisers that ``terms`` names, from host integers only."""
+        totals: Mapping[str, float] = self.net.totals(batch.targets)
+        return totals
+
     def dry_run(self, batch: Any) -> str:
-        """Run the network on a batch, on the meta device say, and return a line on what goes in and comes out."""
+        """Run the network and its loss on a batch, on the meta device say, and say what goes in and comes out."""
+        return self.describe_pass(batch, *outline(self, batch))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the micro-batch's part of the loss of its global batch.
 
-        Lightning divides by the number of accumulated micro-batches and averages over ranks; the parts are already
-        divided by the normalisers of the whole step, so both divisions are undone here.
+        Lightning divides by the number of accumulated micro-batches and averages over ranks; the parts are
+        divided by the normalisers of the whole step here, so both divisions are undone.
         """
-        terms = self.net.loss(self(batch), batch.targets, batch.totals)
+        _, sums = self.terms(batch)
+        terms = divided(sums, batch.totals or self.totals(batch))
         loss = torch.stack(list(terms.values())).sum()
         if batch_idx % self.trainer.accumulate_grad_batches == 0:
             self.step_terms = {}
@@ -177,8 +213,8 @@ class Task(pl.LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> Any:
         """Collect metrics and the loss; return the network's outputs for whoever draws them."""
-        outputs = self(batch)
-        if self.may_measure(self.val_loss.update(self.net, outputs, batch)):
+        outputs, terms = self.terms(batch)
+        if self.may_measure(self.val_loss.update(terms, self.totals(batch), batch.valid)):
             self.evaluate("val", outputs, batch)
         return outputs
 
@@ -233,8 +269,12 @@ class Task(pl.LightningModule):
         stored = read_stored(reader)
         if stored.task != cls.kind:
             raise CheckpointError(f"{path} is of a model for {stored.task[:80]}, not for {cls.kind}")
-        if stored.arguments["spec"]["task"] != cls.kind:
-            raise damaged(reader, f"its data is for {stored.arguments['spec']['task'][:80]}, not for {cls.kind}")
+        kind = stored.arguments["spec"].get("task")
+        if isinstance(kind, str) and kind not in ("", cls.kind):
+            raise damaged(reader, f"its data is for {kind[:80]}, not for {cls.kind}")
+        with understood(reader.path, "description of a dataset stands in its hyper_parameters"):
+            found = read_spec(stored.arguments["spec"], task_spec(cls.kind).load_data())
+        stored.arguments["spec"] = found.to_plain()
         task = cls._of_stored(reader, stored, eval)
         StateAccess().restore(reader, task, None)
         task.weights_kind, task.trained_steps = stored.weights_kind, reader.step
@@ -282,20 +322,3 @@ def chosen_arguments(target: str, offered: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of the offered arguments that a target takes."""
     taken = taken_arguments(target)
     return {key: value for key, value in offered.items() if key in taken}
-
-
-def plain_spec(spec: DataSpec) -> dict[str, Any]:
-    """Return a ``DataSpec`` as a dict of plain values."""
-    return _plain(asdict(spec))
-
-
-def _spec_of(plain: Mapping[str, Any]) -> DataSpec:
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
-    return DataSpec(**values)
-
-
-def _plain(spec: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
-        for key, value in spec.items()
-    }

@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from benchmarks.pairs import Pair, Size, fill_norms, noise_images, total, worst
+from benchmarks.pairs import Pair, Size, fill_norms, loss_of, noise_images, worst
 from torch import Tensor, nn
 
 from lab import create_model
 from lab.models.detr.weights import to_transformers
 from lab.structures import DetectionTargets
+from lab.training.terms import batch_terms
 
 PEERS: dict[str, dict[str, Any]] = {
     "detr_resnet50": {},
@@ -57,7 +58,7 @@ def make(
         found = model(images)
         return torch.cat([found.logits.flatten(), getattr(found, boxes).flatten()])
 
-    pair = Pair(ours, lambda: outputs(ours, "boxes"), batch, lambda: total(ours.loss(ours(images), targets)))
+    pair = Pair(ours, lambda: outputs(ours, "boxes"), batch, lambda: loss_of(ours, ours(images), targets))
     if peer is not None:
         pair.peer = peer
         pair.peer_outputs = lambda: outputs(peer, "pred_boxes")
@@ -95,7 +96,7 @@ def _difference(
     training, auxiliary = ours.training, peer.config.auxiliary_loss
     ours.eval(), peer.eval()
     peer.config.auxiliary_loss = False
-    terms = ours.loss(ours(images), targets)
+    terms = batch_terms(ours, ours(images), targets)
     mine = terms["loss_ce"] + terms["loss_bbox"] + terms["loss_giou"]
     difference = worst(mine, peer(images, labels=labels).loss)
     peer.config.auxiliary_loss = auxiliary

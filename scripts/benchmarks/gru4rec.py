@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmarks.pairs import Made, Pair, Size, total
+from benchmarks.pairs import Made, Pair, Size, loss_of
 from torch import Tensor, nn
 
 from lab.data.loader import TrainStream
 from lab.models.gru4rec.network import GRU4Rec
 from lab.tasks.recommendation.data.lanes import LaneBatches, LaneSchedule, LaneSteps, only
 from lab.training.optimizers import make_optimizer
+from lab.training.terms import divided
 
 WIDTH, ALPHA, RATE = 100, 0.5, 0.05
 STEPS = 20
@@ -132,7 +133,7 @@ def make(
 
     def loss() -> Tensor:
         ours.load_training_state({})
-        return total(ours.loss(ours(batches[0]), batches[0].targets))
+        return loss_of(ours, ours(batches[0]), batches[0].targets)
 
     def peer_loss() -> Tensor:
         peer.hidden = torch.zeros_like(peer.hidden)
@@ -158,11 +159,12 @@ def gru4rec_train(batch: int, size: Size, device: torch.device) -> Made:
     optimizer = make_optimizer(ours, {**settings, "no_decay_norm_bias": False, "groups": []}, private=True)
     peer = Plain(ours, counts, batch)
     # Well before lanes end.
-    stream: Iterator[Any] = iter(TrainStream(steps, LaneBatches(steps, 10**9, limit=1000), only, ours.totals, 0, False))
+    walk = LaneBatches(steps, 10**9, limit=1000)
+    stream: Iterator[Any] = iter(TrainStream(steps, walk, only, lambda found: ours.totals(found.targets), 0, False))
 
     def step_ours() -> Tensor:
         found = next(stream).to(device)
-        (loss,) = ours.loss(ours(found), found.targets, found.totals).values()
+        (loss,) = divided(ours.loss(ours(found), found.targets), found.totals).values()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from lab.training.terms import batch_terms
+
 Size = tuple[int, int]
 Step = Callable[[], Any]
 Made = tuple[Step, Step, float]
@@ -148,6 +150,6 @@ def step_of(model: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], Tensor
     return step
 
 
-def total(terms: dict[str, Tensor]) -> Tensor:
-    """Return the sum of a loss's terms."""
-    return torch.stack(list(terms.values())).sum()
+def loss_of(net: Any, outputs: Any, targets: Any) -> Tensor:
+    """Return a network's loss of a batch, the sum of its terms."""
+    return torch.stack(list(batch_terms(net, outputs, targets).values())).sum()

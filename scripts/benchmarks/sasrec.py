@@ -13,15 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmarks.pairs import Made, Pair, Size, total
+from benchmarks.pairs import Made, Pair, Size, loss_of
 from torch import Tensor, nn
 
 from lab import create_model
 from lab.models.sasrec.weights import to_pmixer
-from lab.structures import DataSpec, SequenceBatch, SequenceTargets
+from lab.structures import RecommendationSpec, SequenceBatch, SequenceTargets
 from lab.tasks.recommendation.task import RecommendationTask
 from lab.training.optimizers import make_optimizer
-from lab.training.task import plain_spec
 
 WIDTH, BLOCKS, NEGATIVES = 50, 2, 100
 ADAM = {"name": "adam", "lr": 1e-3, "betas": [0.9, 0.98], "eps": 1e-8, "weight_decay": 0.0}
@@ -139,7 +138,7 @@ def make(
     windows = left_padded(found.items, found.lengths, length).to(device)
     queries = torch.stack([torch.arange(batch), found.lengths - 1], 1).to(device)
     found = found.to(device)
-    pair = Pair(ours, lambda: ours.encode(found, queries), batch, lambda: total(ours.loss(ours(found), found.targets)))
+    pair = Pair(ours, lambda: ours.encode(found, queries), batch, lambda: loss_of(ours, ours(found), found.targets))
     if peer is not None:
         pair.peer, pair.peer_outputs = peer, lambda: peer.states(windows)[:, -1]
     return pair
@@ -173,8 +172,7 @@ def sasrec_train(batch: int, size: Size, device: torch.device) -> Made:
     other = torch.optim.Adam(peer.parameters(), lr=1e-3, betas=(0.9, 0.98))
 
     def loss_of_ours() -> Tensor:
-        (loss,) = ours.loss(ours(found), found.targets).values()
-        return loss
+        return loss_of(ours, ours(found), found.targets)
 
     def run(loss: Callable[[], Tensor], optimizer: torch.optim.Optimizer) -> Tensor:
         value = loss()
@@ -208,9 +206,9 @@ def sasrec_eval(batch: int, size: Size, device: torch.device) -> Made:
     windows = left_padded(found.items, found.lengths, length)
     histories = [set(window.tolist()) for window in windows]
     names = tuple(str(number) for number in range(1, num_items + 1))
-    spec = DataSpec("recommendation", item_names=names, num_sequences=batch, num_events=int(found.lengths.sum()))
+    spec = RecommendationSpec(item_names=names, num_sequences=batch, num_events=int(found.lengths.sum()))
     net = {"_target_": "sasrec_pmixer", "max_length": length}
-    task = RecommendationTask(net, plain_spec(spec), ADAM, {"name": "constant", "warmup_steps": 0}, 1, EVAL)
+    task = RecommendationTask(net, spec.to_plain(), ADAM, {"name": "constant", "warmup_steps": 0}, 1, EVAL)
     task.net.load_state_dict(ours.state_dict())
     task.to(device).eval()
     found = found.to(device)

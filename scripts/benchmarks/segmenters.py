@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from benchmarks.classifiers import swin_config
-from benchmarks.pairs import Pair, Size, fill_norms, noise_images, total
+from benchmarks.pairs import Pair, Size, fill_norms, loss_of, noise_images
 from torch import Tensor, nn
 
 from lab import create_model
@@ -69,7 +69,7 @@ def make_maskformer(
         found = peer(images)
         return torch.cat([found.class_queries_logits.flatten(), found.masks_queries_logits.flatten()])
 
-    pair = Pair(ours, outputs, batch, lambda: total(ours.loss(ours(images), targets)))
+    pair = Pair(ours, outputs, batch, lambda: loss_of(ours, ours(images), targets))
     if peer is not None:
         pair.peer, pair.peer_outputs = peer, peer_outputs
         pair.peer_loss = lambda: peer(images, mask_labels=masks, class_labels=labels).loss
@@ -103,4 +103,4 @@ def make_per_pixel(
     ours = ours.to(device).train(training)
     images = noise_images(batch, size, device)
     targets, _ = make_targets(batch, size, device)
-    return Pair(ours, lambda: ours(images).logits, batch, lambda: total(ours.loss(ours(images), targets)))
+    return Pair(ours, lambda: ours(images).logits, batch, lambda: loss_of(ours, ours(images), targets))

@@ -62,7 +62,7 @@ def _estimate(words: list[str], strategy: str) -> dict[str, Any]:
     """Return what the planner says that the strategy takes on this device."""
     import torch
 
-    from lab.experiment.assembly import build_data, build_task, make_plan, prepare
+    from lab.experiment.assembly import build_data, build_task, give_plan, make_plan, prepare
     from lab.experiment.planning import describe, find_machine, of_many, rows_of, with_activations
     from lab.launch.prepare import prepare_job
 
@@ -70,6 +70,7 @@ def _estimate(words: list[str], strategy: str) -> dict[str, Any]:
     prepare(config)
     data, place = build_data(config), of_many(config)
     plan = make_plan(config, data, place)
+    give_plan(data, plan.load)
     with torch.device("meta"):
         task = build_task(config, data, plan.schedule_steps)
     machine = find_machine(config, place)

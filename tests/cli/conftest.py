@@ -1,12 +1,13 @@
-"""One driver for all commands of a session."""
+"""One driver for all commands of a session, and one trained run of each kind of problem that tests read and copy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.runs import Runs
+from tests.runs import DETECTOR, RECOMMENDER, SEGMENTER, Runs, only_run
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +15,27 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     driver = Runs(tmp_path_factory.mktemp("runs"))
     yield driver
     driver.close()
+
+
+def fitted(runs: Runs, folder: Path, words: tuple[str, ...]) -> Path:
+    command = runs.run(*words, folder=folder)
+    assert command.code == 0, command.out[-2000:] + command.err
+    return only_run(folder)
+
+
+@pytest.fixture(scope="session")
+def detector(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished run of ``DETECTOR``; other stages may write beside its files, and nothing may change them."""
+    return fitted(runs, tmp_path_factory.mktemp("detector"), DETECTOR)
+
+
+@pytest.fixture(scope="session")
+def segmenter(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That of ``SEGMENTER``."""
+    return fitted(runs, tmp_path_factory.mktemp("segmenter"), SEGMENTER)
+
+
+@pytest.fixture(scope="session")
+def recommender(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That of ``RECOMMENDER``."""
+    return fitted(runs, tmp_path_factory.mktemp("recommender"), RECOMMENDER)

@@ -17,8 +17,8 @@ from collections.abc import Mapping
 
 import torch
 from lab.ops.boxes import box_cxcywh_to_xyxy
-from lab.registry.models import register_model
-from lab.structures import DetectionPredictions, DetectionTargets
+from lab.registry import register_model
+from lab.structures import DetectionPredictions, DetectionTargets, Term
 from torch import Tensor, nn
 
 
@@ -35,12 +35,9 @@ class MeanBox(nn.Module):
     def totals(self, targets: DetectionTargets) -> Mapping[str, float]:
         return {"images": float(len(targets.counts))}
 
-    def loss(
-        self, outputs: Tensor, targets: DetectionTargets, totals: Mapping[str, float] | None = None
-    ) -> dict[str, Tensor]:
-        count = (totals or self.totals(targets))["images"]
+    def loss(self, outputs: Tensor, targets: DetectionTargets) -> Mapping[str, Term]:
         center = (targets.boxes[:, :2] + targets.boxes[:, 2:]).mean() / targets.sizes.mean() / 2
-        return {"center": (outputs[..., -4:-2].sigmoid() - center).abs().sum() / count}
+        return {"center": Term((outputs[..., -4:-2].sigmoid() - center).abs().sum(), "images")}
 
     def predict(self, outputs: Tensor, original_sizes: Tensor) -> DetectionPredictions:
         scores, labels = outputs[..., :-4].softmax(-1).max(-1)
@@ -104,7 +101,11 @@ def test_a_package_outside_of_the_repository(tmp_path: Path) -> None:
     assert (folder / "checkpoints" / "best.ckpt" / "index.json").is_file()
     assert len((folder / "metrics.csv").read_text().splitlines()) >= 2
 
-    tested = run(tmp_path, "stage=test", f"ckpt={folder / 'checkpoints' / 'best.ckpt'}")
+    of_run = ("stage=test", f"ckpt={folder / 'checkpoints' / 'best.ckpt'}")
+    refused = run(tmp_path, *of_run)  # a run directory may be a stranger's
+    assert refused.returncode == 2
+    assert "add extensions=[my_pkg] if you trust them" in refused.stderr
+    tested = run(tmp_path, *of_run, "extensions=[my_pkg]")
     assert tested.returncode == 0, tested.stdout[-2000:] + tested.stderr[-4000:]
 
     (tmp_path / "my_pkg" / "network.py").write_text(NETWORK.replace("hidden: int = 8", "hidden: int = 6"))

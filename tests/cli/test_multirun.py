@@ -27,6 +27,10 @@ def test_two_rates_make_two_runs_and_a_summary(runs: Runs, tmp_path: Path) -> No
         rows = list(csv.DictReader(file))
     assert [row["optimizer.lr"] for row in rows] == ["0.001", "0.0003"]
     assert "seed" not in rows[0]
+    best = max(rows, key=lambda row: float(row["val/map"]))
+    assert f"\nbest      optimizer.lr={best['optimizer.lr']}: val/map {float(best['val/map']):.4f} (higher" in first.out
+    assert all(record["monitor"] == "val/map" for record in records.values())
+    assert all(record["lower_is_better"] == ["val/loss"] for record in records.values())
     for row in rows:
         assert row["state"] == "finished"
         assert float(row["test/map_50"]) == pytest.approx(records[row["run"]]["result"]["test/map_50"])

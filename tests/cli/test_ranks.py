@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from lab.loggers.metrics_csv import read_metrics
+from lab.run_directory import RunDirectory
 from tests.runs import ROOT, SMALL, Command, Runs, last_step, only_run, record, wait_for
 
 DDP = ("strategy=ddp", "trainer.devices=2")
@@ -162,6 +163,59 @@ def test_sigterm_stops_all_ranks_at_the_same_step(runs: Runs, tmp_path: Path) ->
     assert record(run)["state"] == "interrupted"
     (step,) = re.findall(r"interrupted by SIGTERM at step (\d+)", command.out)
     assert read_metrics(run / "metrics.csv")[-1]["step"] == int(step)
+
+
+_LATE_RANK = """
+import os, time
+from pathlib import Path
+from lab.tasks.detection.task import DetectionTask
+
+step = DetectionTask.training_step
+
+def late(self, batch, batch_idx):
+    if batch_idx == 2:
+        Path(os.environ["WAITING"]).touch()
+        for _ in range(3000):
+            time.sleep(0.02)
+    return step(self, batch, batch_idx)
+
+if os.environ["RANK"] == os.environ["LATE"]:
+    DetectionTask.training_step = late
+"""
+
+
+@pytest.mark.parametrize(("late", "pause"), [(0, 1.0), (1, 0.1)])
+def test_a_second_interrupt_ends_ranks_that_wait_for_each_other(tmp_path: Path, late: int, pause: float) -> None:
+    # One rank is in Python, the other one in gloo, where no handler of Python runs.
+    (tmp_path / "late_rank.py").write_text(_LATE_RANK)
+    words = [*SMALL, *DDP, "extensions=[late_rank]", f"paths.runs_dir={tmp_path / 'runs'}"]
+    waiting = tmp_path / "waiting"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "LATE": str(late), "WAITING": str(waiting)}
+    environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{tmp_path}"
+    command = [sys.executable, str(ROOT / "run.py"), *words]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        end = time.monotonic() + 120
+        while not waiting.exists():
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        time.sleep(1.0)  # the other rank gets to the collective
+        everyone = descendants(process.pid)
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(pause)
+        sent = time.monotonic()
+        output, error = process.communicate(timeout=120)
+        took = time.monotonic() - sent
+    assert process.returncode == 130, output[-3000:] + error
+    assert took < 30
+    assert end_of(everyone) == []
+    assert "Traceback" not in output + error
+    run = only_run(tmp_path)
+    assert (record(run)["state"], record(run)["exit_code"]) == ("interrupted", 130)
+    assert RunDirectory(run).state == "interrupted"
 
 
 def test_a_failing_rank_shows_its_own_traceback(runs: Runs, tmp_path: Path) -> None:

@@ -16,46 +16,16 @@ from lab.checkpoint.format import CheckpointReader
 from lab.loggers.metrics_csv import read_metrics
 from lab.tasks.recommendation.data.sessions_synthetic import SyntheticSessionsDataModule
 from tests.cli.test_resume import assert_equal, content, rows
-from tests.runs import Runs, last_step, only_run, record, wait_for
-
-SMALL = (
-    "trainer=cpu",
-    "logger=csv",
-    "data=sessions_synthetic",
-    "data.num_items=30",
-    "data.num_train=60",
-    "data.num_val=20",
-    "data.num_test=20",
-    "data.mean_length=3",
-    "data.batch_size=8",
-    "trainer.log_every_n_steps=1",
-    "trainer.deterministic=true",
-    "eval.ks=[1,5]",
-)
-GRU4REC = (
-    *SMALL,
-    "model=gru4rec",
-    "model.net.layers=[12]",
-    "model.net.dropout_hidden=0.1",
-    "model.num_negatives=16",
-    "optimizer.momentum=0.3",
-    "trainer.max_steps=40",
-    "trainer.val_every_n_steps=15",
-    "trainer.checkpoint_every_n_steps=1",
-)
-"""40 steps, about 18 an epoch, a checkpoint at each."""
+from tests.runs import RECOMMENDER, SESSIONS, Runs, last_step, only_run, record, wait_for
 
 
 @pytest.fixture(scope="module")
-def fitted(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("gru4rec")
-    command = runs.run(*GRU4REC, folder=folder)
-    assert command.code == 0, command.out[-2000:] + command.err
-    return only_run(folder)
+def fitted(recommender: Path) -> Path:
+    return recommender
 
 
 def test_a_sweep_over_models_ends_with_one_table(runs: Runs, tmp_path: Path) -> None:
-    words = ("model=sasrec,popularity,session_knn", *SMALL, "trainer.max_steps=3", "trainer.max_epochs=null")
+    words = ("model=sasrec,popularity,session_knn", *SESSIONS, "trainer.max_steps=3", "trainer.max_epochs=null")
     command = runs.run("-m", *words, folder=tmp_path)
     assert command.code == 0, command.out[-2000:] + command.err
     with (tmp_path / "runs" / "summary.csv").open(newline="") as file:
@@ -85,11 +55,11 @@ def recall_of_popularity(k: int) -> float:
 def test_a_killed_gru4rec_ends_as_an_undisturbed_one(runs: Runs, fitted: Path, tmp_path: Path) -> None:
     """Hidden states of lanes, rows of Adagrad and the place in the schedule are in the checkpoints."""
     for target in (6, 25):  # in the first epoch and in the second
-        command = runs.start(*GRU4REC, folder=tmp_path)
+        command = runs.start(*RECOMMENDER, folder=tmp_path)
         assert wait_for(lambda target=target: last_step(tmp_path) >= target, command), command.err
         command.send(signal.SIGKILL)
         assert command.wait() == -signal.SIGKILL
-    command = runs.run(*GRU4REC, folder=tmp_path)
+    command = runs.run(*RECOMMENDER, folder=tmp_path)
     assert command.code == 0, command.err
     run = only_run(tmp_path)
     assert len(record(run)["resumed_at"]) == 2

@@ -10,33 +10,12 @@ import pytest
 from PIL import Image
 
 from tests.data_factory import truncate
-from tests.runs import SMALL, Runs, only_run, record
-
-WORDS = (
-    "model=maskformer_tiny",
-    "data=shapes",
-    *(word for word in SMALL if not word.startswith("model.net.")),
-    "model.segments=panoptic",
-    "eval.panoptic=true",
-    "eval.instances=true",
-    "trainer.max_steps=4",
-    "trainer.val_every_n_steps=4",
-    "trainer.checkpoint_every_n_steps=4",
-    "model.net.embed_dim=16",
-    "model.net.mask_dim=16",
-    "model.net.num_heads=2",
-    "model.net.num_queries=5",
-    "model.net.num_decoder_layers=1",
-    "model.net.feedforward_dim=16",
-)
+from tests.runs import Runs, record
 
 
 @pytest.fixture(scope="module")
-def fitted(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("segmented")
-    command = runs.run(*WORDS, folder=folder)
-    assert command.code == 0, command.out[-2000:] + command.err
-    return only_run(folder)
+def fitted(segmenter: Path) -> Path:
+    return segmenter
 
 
 def test_test_repeats_the_fits_numbers(runs: Runs, fitted: Path) -> None:

@@ -21,21 +21,12 @@ from lab.checkpoint.format import CheckpointReader
 from lab.loggers.metrics_csv import read_metrics
 from lab.tasks.detection.task import DetectionTask
 from tests.data_factory import truncate
-from tests.runs import ROOT, SMALL, Runs, only_run, record
-
-WORDS = (
-    *SMALL,
-    "callbacks=ema",
-    "callbacks.ema.decay=0.9",
-    "trainer.max_steps=6",
-    "optimizer.lr=1e-3",
-    "optimizer.groups=[{pattern: backbone, lr: 1e-4}]",
-)
+from tests.runs import DETECTOR, ROOT, SMALL, Runs, only_run, record
 
 
 @pytest.fixture(scope="module")
-def fitted(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return runs.fit(*WORDS, folder=tmp_path_factory.mktemp("fitted"))
+def fitted(detector: Path) -> Path:
+    return detector
 
 
 def one_line(error: str) -> str:
@@ -113,12 +104,12 @@ def test_consolidated_weights_are_those_of_the_best_checkpoint_and_can_be_tested
     model = create_model(net.pop("_target_"), pretrained=file, num_classes=4, **net)
     assert all(torch.equal(tensor, found[name]) for name, tensor in model.state_dict().items())
 
-    command = runs.run("stage=test", f"ckpt={file}", *WORDS, folder=tmp_path)
+    command = runs.run("stage=test", f"ckpt={file}", *DETECTOR, folder=tmp_path)
     assert command.code == 0, command.err
     (written,) = (tmp_path / "runs").glob("*/test-weights/result.json")
     of_fit = {key: value for key, value in record(fitted)["result"].items() if key.startswith("test/")}
     assert json.loads(written.read_text())["result"] == of_fit
-    command = runs.run("stage=validate", f"ckpt={file}", *WORDS, folder=tmp_path)
+    command = runs.run("stage=validate", f"ckpt={file}", *DETECTOR, folder=tmp_path)
     (written,) = (tmp_path / "runs").glob("*/validate-weights/result.json")
     assert json.loads(written.read_text())["result"]["val/loss"] == record(fitted)["result"]["val/loss"]
 
@@ -209,7 +200,7 @@ def test_constructors_error_names_cause_and_path_and_leaves_nothing(runs: Runs, 
 
 BROKEN = """
 from lab.models.detr.variants import detr_tiny
-from lab.registry.models import register
+from lab.registry import register
 
 class Broken:
     steps = 0

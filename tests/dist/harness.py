@@ -13,6 +13,7 @@ import torch
 
 from lab.checkpoint.format import CheckpointReader
 from lab.experiment import fit as experiment
+from lab.experiment.assembly import ranks
 from lab.launch.prepare import prepare_job
 from lab.loggers.metrics_csv import read_metrics
 from lab.run_directory import RunDirectory
@@ -66,7 +67,7 @@ def fit(
     run = prepared.begin()[1] if rank == 0 else None
     _meet()
     joined = RunDirectory.joined(prepared.path, is_new, "new", writes=rank == 0)
-    with experiment.ranks(prepared.config, place), redirect_stdout(io.StringIO()):
+    with ranks(prepared.config, place), redirect_stdout(io.StringIO()):
         assert experiment.fit(prepared.config, joined, place) == code
     if run is not None:
         run.settle(code)

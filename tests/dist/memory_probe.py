@@ -43,13 +43,14 @@ def probe(rank: int, strategy: str, world_size: int, words: tuple[str, ...] = ()
     assembly.prepare(config)
     data = assembly.build_data(config)
     plan = assembly.make_plan(config, data, place)
+    assembly.give_plan(data, plan.load)
     with torch.device("meta"):
         twin = assembly.build_task(config, data, plan.schedule_steps)
     work = planning.with_activations(planning.describe(config, twin, True), config, twin, data)
     expected = estimate(work, config["strategy"], world_size)
     before = status("VmRSS")
     task = assembly.build_task(config, data, plan.schedule_steps)
-    data.plan.totals = task.net.totals
+    assembly.give_plan(data, plan.load, task)
     trainer = pl.Trainer(
         **assembly.device_arguments(config, place),
         max_epochs=1,
@@ -92,11 +93,13 @@ def saved_for_real(config: dict[str, Any], data: Any) -> int:
 
     from lab.experiment import assembly
     from lab.strategies.activations import Saved
+    from lab.training.terms import divided
 
     task, batch, saved = assembly.build_task(config, data, 1), data.first_batch(), Saved()
     saved.forget([*task.parameters(), *task.buffers()])
     with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
-        sum(task.net.loss(task(batch), batch.targets, batch.totals).values())
+        _, terms = task.terms(batch)
+        sum(divided(terms, task.totals(batch)).values())
     return saved.total + sum(tensor.nbytes for tensor in vars(batch).values() if isinstance(tensor, torch.Tensor))
 
 

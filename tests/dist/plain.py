@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -18,7 +19,6 @@ from lab.strategies.environment import ManagedEnvironment
 from lab.system.ranks import Place
 from lab.tasks.detection.data.shapes import ShapesDataModule
 from lab.tasks.detection.task import DetectionTask
-from lab.training.task import plain_spec
 
 STEPS = 20
 TINY = {"_target_": "detr_tiny"}
@@ -32,16 +32,16 @@ def detection_task(optimizer: str = "adamw", net: dict[str, Any] = TINY, kind: t
     """Return a task whose weights are the same in every process."""
     pl.seed_everything(0, verbose=False)
     settings = {**OPTIMIZERS[optimizer], "weight_decay": 1e-4, "no_decay_norm_bias": True, "groups": []}
-    spec = plain_spec(ShapesDataModule().spec)
+    spec = ShapesDataModule().spec.to_plain()
     return kind(net, spec, settings, {"name": "constant", "warmup_steps": 0}, STEPS, {"name": "none"})
 
 
 def shapes(task: Any, rank: int, ranks: int, copies: int = 1, accumulate: int = 1, steps: int = STEPS) -> Any:
     """Return small scenes in global batches of 8: this rank's share of ``ranks``, the normalisers of all of them."""
     data = ShapesDataModule(batch_size=8, image_size=32, max_side=20, num_train=64, num_val=9, num_test=5)
-    data.plan = LoadPlan(steps, 0, accumulate, rank, ranks, task.net.totals)
+    data.plan = LoadPlan(steps, 0, accumulate, rank, ranks, task.totals)
     if ranks * copies > 1:
-        data.plan.reduce = lambda values: sum_over_ranks(values, copies)
+        data.plan = replace(data.plan, reduce=lambda values: sum_over_ranks(values, copies))
     return data
 
 

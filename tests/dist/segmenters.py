@@ -11,7 +11,6 @@ from lab.structures import NO_SEGMENT, SegmentationSample
 from lab.tasks.segmentation.data.segments import drop_empty
 from lab.tasks.segmentation.data.shapes import ShapesDataModule, ShapesSegmentation
 from lab.tasks.segmentation.task import SegmentationTask
-from lab.training.task import plain_spec
 
 STEPS = 5
 SMALL = {"embed_dim": 16, "mask_dim": 16, "num_groups": 4, "backbone_options": {"widths": (8, 8, 16, 16)}}
@@ -75,7 +74,7 @@ class Scenes(ShapesDataModule):
         self.learning = learning
 
     def build(self, split: str) -> ShapesSegmentation:
-        return Holed(self._scenes("test" if self.learning else split), self.segments)
+        return Holed(self.scenes("test" if self.learning else split), self.segments)
 
 
 def make_task(name: str, optimizer: dict[str, Any] = ADAMW) -> SegmentationTask:
@@ -84,5 +83,5 @@ def make_task(name: str, optimizer: dict[str, Any] = ADAMW) -> SegmentationTask:
     finds_masks = name != "per-pixel"
     asked = {"name": "segmentation", "semantic": True, "panoptic": finds_masks, "instances": finds_masks}
     settings = {**optimizer, "weight_decay": 1e-4, "no_decay_norm_bias": True, "groups": []}
-    spec = plain_spec(Scenes(0, 1).spec)
+    spec = Scenes(0, 1).spec.to_plain()
     return SegmentationTask(NETS[name], spec, settings, {"name": "constant", "warmup_steps": 0}, STEPS, asked)

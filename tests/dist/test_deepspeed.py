@@ -9,6 +9,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,10 +138,10 @@ def train(strategy: Any = None, rank: int = 0, ranks: int = 1, **options: Any) -
     task = detection_task(options.pop("optimizer", "adamw"), **{k: options.pop(k) for k in ("net",) if k in options})
     task.hparams["scheduler"] = SCHEDULE
     data = shapes(task, rank, ranks, accumulate=options["accumulate"], steps=options["steps"])
-    data.plan.start_step = options.pop("start", 0)
+    data.plan = replace(data.plan, start_step=options.pop("start", 0))
     options["steps"] -= data.plan.start_step
     if options.pop("own_totals", False):
-        data.plan.reduce = dict
+        data.plan = replace(data.plan, reduce=dict)
     watch = Watch(**{name: options.pop(name) for name in ("save", "load", "states", "scale") if name in options})
     _, losses = fit(task, data, strategy, rank, ranks, callbacks=[watch], **options)
     found = {"losses": losses, "rates": watch.rates, "steps": watch.global_step, "weights": watch.weights}
@@ -451,7 +452,7 @@ def test_steps_that_overflow_are_skipped_and_lower_the_scale(alone: dict, ranks:
 
 
 def test_refusals() -> None:
-    with pytest.raises(ConfigError, match=r"^strategy.stage=1 is unknown: use 2 or 3$"):
+    with pytest.raises(ConfigError, match=r"^strategy\.stage=1: should be one of 2, 3$"):
         ZeroStrategy(stage=1)
     with pytest.raises(ConfigError, match=r"^strategy.offload_parameters=true needs stage=3"):
         ZeroStrategy(stage=2, offload_parameters=True)

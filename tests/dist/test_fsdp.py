@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -13,9 +14,10 @@ from torch.distributed.tensor import DTensor
 
 from lab.callbacks.ema import EMA
 from lab.errors import ConfigError
+from lab.registry.parallel import splitting_of
 from lab.strategies.ddp import DDP
 from lab.strategies.fsdp import FSDPStrategy
-from lab.strategies.sharding import check_shapes, mixed_precision, parallel_module, units
+from lab.strategies.sharding import check_shapes, mixed_precision, units
 from lab.tasks.detection.task import DetectionTask
 from tests.dist.plain import detection_task, distance, fit, make_trainer, shapes, weights, worst_loss
 from tests.dist.vit.network import ViT
@@ -77,7 +79,7 @@ def train(strategy: Any = None, rank: int = 0, ranks: int = 1, **options: Any) -
     task = detection_task(**task_options)
     data = shapes(task, rank, ranks, accumulate=options["accumulate"], steps=options["steps"])
     if options.pop("own_totals", False):
-        data.plan.reduce = dict
+        data.plan = replace(data.plan, reduce=dict)
     return task, *fit(task, data, strategy, rank, ranks, **options)
 
 
@@ -323,5 +325,5 @@ def test_units_of_architectures() -> None:
     body = resnet.backbone[0].body
     stages = {body.layer1, body.layer2, body.layer3, body.layer4}
     assert set(units(resnet)) == {*stages, *resnet.transformer.encoder.layers, resnet.transformer.decoder}
-    assert parallel_module(nn.Linear(1, 1)) is None
+    assert splitting_of(nn.Linear(1, 1)) is None
     assert units(nn.Sequential(nn.Linear(1, 1))) == []

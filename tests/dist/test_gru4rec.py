@@ -10,6 +10,7 @@ import torch.distributed as dist
 
 from lab.models.gru4rec.network import GRU4Rec
 from lab.training.optimizers import make_optimizer
+from lab.training.terms import divided
 from tests.distributed import run_distributed
 from tests.unit.tasks.recommendation.data.test_lanes import make_steps
 
@@ -39,7 +40,7 @@ def train(rank: int, world_size: int, accumulate: int) -> dict[str, Any]:
         for part in range(accumulate):
             batch = steps[number // count, number % count * accumulate + part]
             empty += batch.num_samples == 0
-            loss = torch.stack(list(net.loss(wrapped(batch), batch.targets, {"lanes": 8}).values())).sum()
+            (loss,) = divided(net.loss(wrapped(batch), batch.targets), {"lanes": 8}).values()
             (loss * world_size).backward()  # DDP averages
         optimizer.step()
     weights = {name: value.numpy() for name, value in net.state_dict().items()}

@@ -75,7 +75,7 @@ def rows_of(config: dict[str, Any]) -> list[Any]:
 
     data = assembly.build_data(config)
     place = planning.of_many(config)
-    assembly.make_plan(config, data, place)
+    assembly.give_plan(data, assembly.load_plan(config, place))
     with torch.device("meta"):
         task = assembly.build_task(config, data, 2)
     work = planning.with_activations(planning.describe(config, task, True), config, task, data)

@@ -95,15 +95,15 @@ FITS = (
 # A bias of keys has a gradient of zero but for rounding, of which Adam with its default eps makes whole steps.
 SMALL_SASREC = (
     "model=sasrec",
-    "model.max_length=5",
+    "model.asks.max_length=5",
     "model.net.embed_dim=8",
     "model.net.dropout=0",
     "optimizer.eps=1e-4",
 )
 CASES = {
-    "gru4rec": ("model=gru4rec", "model.net.layers=[8]", "model.num_negatives=16", "optimizer.momentum=0.3"),
-    "sasrec": (*SMALL_SASREC, "model.num_negatives=2"),
-    "sasrec-ce": (*SMALL_SASREC, "model.loss=ce", "model.num_negatives=0"),
+    "gru4rec": ("model=gru4rec", "model.net.layers=[8]", "model.asks.num_negatives=16", "optimizer.momentum=0.3"),
+    "sasrec": (*SMALL_SASREC, "model.asks.num_negatives=2"),
+    "sasrec-ce": (*SMALL_SASREC, "model.loss=ce", "model.asks.num_negatives=0"),
 }
 
 

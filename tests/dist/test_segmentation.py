@@ -81,9 +81,9 @@ def train(
     accumulate = parts if ranks > 1 else 1
     task = make_task(name, optimizer)
     data = Scenes(rank, ranks)
-    data.plan = LoadPlan(STEPS, 0, accumulate, rank, ranks, task.net.totals)
+    data.plan = LoadPlan(STEPS, 0, accumulate, rank, ranks, task.totals)
     if ranks > 1:
-        data.plan.reduce = _own if mutant else sum_over_ranks
+        data.plan = replace(data.plan, reduce=_own if mutant else sum_over_ranks)
     watch = Weights()
     options: dict[str, Any] = {"accumulate": accumulate, "steps": STEPS, "precision": precision, "clip": 1.0}
     _, losses = fit(task, data, made(strategy), rank, ranks, callbacks=[watch], **options)
@@ -112,7 +112,7 @@ def learn(name: str) -> dict[str, Any]:
     """Return weights with which something is found."""
     optimizer = {**ADAMW, "lr": 5e-3, "eps": 1e-8}
     task, data, watch = make_task(name, optimizer), Scenes(0, 1, learning=True), Weights()
-    data.plan = LoadPlan(LEARNING_STEPS, 0, 1, 0, 1, task.net.totals)
+    data.plan = LoadPlan(LEARNING_STEPS, 0, 1, 0, 1, task.totals)
     fit(task, data, callbacks=[watch], steps=LEARNING_STEPS, clip=1.0)
     return watch.weights
 
@@ -153,7 +153,7 @@ FITS = (
 )
 COMMAND = (
     "model=maskformer_tiny",
-    "model.segments=panoptic",
+    "model.asks.segments=panoptic",
     "eval.panoptic=true",
     "eval.instances=true",
     "model.net.num_queries=5",

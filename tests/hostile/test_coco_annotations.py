@@ -15,6 +15,7 @@ import pytest
 
 from lab.data.images import annotations
 from lab.data.images.coco_json import BoxEntry, read_file
+from lab.data.images.dataset import Reading
 from lab.data.json_files import read_json
 from lab.errors import ConfigError, DataError, LabError
 from lab.tasks.detection.data import coco
@@ -194,7 +195,7 @@ def test_ids_that_are_texts(tmp_path: Path) -> None:
         entry["image_id"] = f"frame_{entry['image_id']}"
     (tmp_path / INSTANCES).write_text(json.dumps(content))
     for kind in (CocoDataset, InstancesDataset):
-        dataset = kind(tmp_path, train=False, on_bad_sample="error")
+        dataset = kind(tmp_path, reading=Reading(train=False, on_bad_sample="error"))
         assert dataset.image_ids == [0, 1]
         assert [dataset[0, index].truth.counts for index in (0, 1)] == [(1,), (1,)]
     content["images"][0]["id"] = content["annotations"][0]["image_id"] = 10**30
@@ -261,7 +262,7 @@ def test_one_file_under_two_ids_is_told(tmp_path: Path, caplog: pytest.LogCaptur
     for kind in ("boxes", "masks"):
         assert [row["shared"] for row in rows_of(tmp_path, content, kind)] == [["000001.jpg (10, 20)"], []]
     with caplog.at_level(logging.WARNING):
-        assert len(CocoDataset(tmp_path, on_bad_sample="error")) == 2
+        assert len(CocoDataset(tmp_path, reading=Reading(on_bad_sample="error"))) == 2
     assert (
         "files that stand under several ids, each taken as an image of its own: 1 (000001.jpg (10, 20))" in caplog.text
     )
@@ -370,10 +371,10 @@ def test_the_policy_is_obeyed(
     for kind in (CocoDataset, InstancesDataset):
         if policy == "error":
             with pytest.raises(DataError, match=r"on_bad_sample=skip"):
-                kind(tmp_path / "d", on_bad_sample=policy)
+                kind(tmp_path / "d", reading=Reading(on_bad_sample=policy))
         else:
             with caplog.at_level(logging.WARNING):
-                assert len(kind(tmp_path / "d", on_bad_sample=policy)) >= 1
+                assert len(kind(tmp_path / "d", reading=Reading(on_bad_sample=policy))) >= 1
             assert said in caplog.text
 
 
@@ -388,7 +389,7 @@ def test_boxes_as_corners_and_as_shares_are_told(tmp_path: Path, caplog: pytest.
         (tmp_path / INSTANCES).write_text(json.dumps(content))
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            CocoDataset(tmp_path, on_bad_sample="error")
+            CocoDataset(tmp_path, reading=Reading(on_bad_sample="error"))
         assert len(caplog.messages) == 1
         assert re.search(said, caplog.text)
 
@@ -480,7 +481,7 @@ def test_panoptic_dataset_of_texts(tmp_path: Path) -> None:
             part.update(id=str(part["id"]), category_id=str(part["category_id"]), iscrowd=str(part["iscrowd"]))
 
     panoptic_rows(tmp_path, edit)
-    dataset = PanopticDataset(tmp_path, train=False, on_bad_sample="error")
+    dataset = PanopticDataset(tmp_path, reading=Reading(train=False, on_bad_sample="error"))
     truth = dataset[0, 0].truth
     assert truth is not None
     assert (truth.labels.tolist(), truth.iscrowd.tolist()) == ([0, 0, 1], [False, True, False])

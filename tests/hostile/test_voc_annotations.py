@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.data.images import annotations
+from lab.data.images.dataset import Reading
 from lab.errors import ConfigError, DataError
 from lab.tasks.detection.data.voc import VocDataset
 from lab.tasks.detection.data.voc_xml import VocFile, object_names, parse, read_voc
@@ -215,10 +216,10 @@ def test_the_policy_is_obeyed(tmp_path: Path, caplog: pytest.LogCaptureFixture, 
     (root / "Annotations" / "c.xml").write_text(f"{LAUGHS}<annotation>&a9;</annotation>")
     if policy == "error":
         with pytest.raises(DataError, match=r"unreadable images: 1 \(c\.jpg \(Annotations/c\.xml declares entities"):
-            VocDataset(root, on_bad_sample="error")
+            VocDataset(root, reading=Reading(on_bad_sample="error"))
         return
     with caplog.at_level(logging.WARNING):
-        dataset = VocDataset(root, train=False)
+        dataset = VocDataset(root, reading=Reading(train=False))
     assert len(dataset) == 2
     assert "annotations that cannot be used, left out: 1 (a.jpg object 1 (xmin='five' is not a number))" in caplog.text
     assert "images of another size than their annotation states" in caplog.text

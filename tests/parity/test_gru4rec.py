@@ -21,6 +21,7 @@ from lab.models.gru4rec.network import GRU4Rec
 from lab.structures import LaneBatch
 from lab.tasks.recommendation.data.lanes import CHUNK, LaneSchedule, LaneSteps
 from lab.training.optimizers import make_optimizer
+from lab.training.terms import divided
 from tests.unit.tasks.recommendation.data.test_lanes import make_sessions, walk
 
 ITEMS, LANES, NEGATIVES, ALPHA = 40, 6, 25, 0.75
@@ -161,7 +162,7 @@ def train(
         for part in range(parts):
             batch = in_double(steps[epoch, step * parts + part])
             numbers += batch.lanes.tolist()
-            (term,) = net.loss(net(batch), batch.targets, {"lanes": LANES}).values()
+            (term,) = divided(net.loss(net(batch), batch.targets), {"lanes": LANES}).values()
             term.backward()
             loss += float(term.detach())
         optimizer.step()

@@ -20,6 +20,7 @@ from lab import create_model
 from lab.models.sasrec.network import SASRec
 from lab.models.sasrec.weights import convert, from_pmixer, from_recbole, to_pmixer, to_recbole
 from lab.structures import SequenceBatch, SequenceTargets
+from lab.training.terms import batch_terms
 
 ITEMS, LONGEST, WIDTH, HEADS, BLOCKS = 30, 7, 16, 2, 2
 TOLERANCE = 1e-5
@@ -304,7 +305,7 @@ def test_pmixer(norm: str, rows: int) -> None:
     assert error_of_states(net, reference) < TOLERANCE  # worst 1.2e-6
     assert error_of_logits(net, reference) < TOLERANCE  # worst 1.5e-6
     batch = make_batch([4, 1, LONGEST, 3], negatives=1)
-    (loss,) = net.loss(net(batch), batch.targets).values()
+    (loss,) = batch_terms(net, net(batch), batch.targets).values()
     loss.backward()
     rows_of = [reference_logits(reference, reference.item_emb.weight, batch, row) for row in range(4)]
     targets, negatives = (torch.cat([part.flatten() for part in parts]) for parts in zip(*rows_of, strict=True))

@@ -84,6 +84,20 @@ def test_what_is_right_is_taken(kind: str, tmp_path: Path, good: Any) -> None:
     assert all(torch.equal(value, pieces[f"model/{name}"].data) for name, value in task.state_dict().items())
 
 
+FLAT = {"thing_labels": [], "item_names": [], "item_counts": [], "num_sequences": 0, "num_events": 0}
+"""What the specs of all kinds held once."""
+
+
+def test_the_flat_spec_of_before_is_taken(tmp_path: Path, good: Any) -> None:
+    pieces, state = good
+    state = copy.deepcopy(state)
+    state["hyper_parameters"]["spec"] = {**SPEC, **FLAT}
+    state["hyper_parameters"]["eval"] = {"name": "none"}  # as it was called then
+    task = DetectionTask.load_from_checkpoint(written(tmp_path, pieces, state))
+    assert task.hparams["spec"] == SPEC
+    assert task.spec.class_names == ("a", "b")
+
+
 def set_at(*keys: Any, to: Any) -> Callable[[Any], Any]:
     def change(state: Any) -> Any:
         *above, last = keys
@@ -175,9 +189,10 @@ CONTENT: dict[str, tuple[Callable[[Any], Any], str]] = {
     "spec with other names": (set_at(HP, "spec", "class_names", to=["a", "b", "c"]), "does not fit"),
     "spec without names": (drop(HP, "spec", "class_names"), "does not fit|failed with"),
     "spec with more": (set_at(HP, "spec", "colour", to=1), "spec has no 'colour'"),
-    "spec with a negative": (set_at(HP, "spec", "num_events", to=-1), "holds -1, which is no count"),
-    "spec with a share": (set_at(HP, "spec", "num_events", to=0.5), "holds 0.5, which is no int"),
-    "spec with other counts": (set_at(HP, "spec", "item_counts", to=[1]), "counts 1 items and names 0"),
+    "spec with a negative": (set_at(HP, "spec", "input_shape", to=[-1]), "holds -1, which is no count"),
+    "spec with a share": (set_at(HP, "spec", "input_shape", to=[0.5]), "holds 0.5, which is no int"),
+    "spec with what another kind has": (set_at(HP, "spec", "num_events", to=7), "spec has no 'num_events'"),
+    "spec with a list of another kind": (set_at(HP, "spec", "item_counts", to=[1]), "spec has no 'item_counts'"),
     "steps a text": (set_at(HP, "max_steps", to="4"), "as max_steps, which is a int"),
     "steps true": (set_at(HP, "max_steps", to=True), "as max_steps, which is a int"),
     "eval none": (set_at(HP, "eval", to=None), "have None as eval"),

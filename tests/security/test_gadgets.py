@@ -23,7 +23,7 @@ from lab.errors import CheckpointError, ConfigError, LabError
 from lab.experiment.assembly import build_data
 from lab.launch.targets import check_targets
 from lab.registry.allowed import sealed
-from lab.registry.models import create_model
+from lab.registry.create import create_model
 from lab.tasks.detection.task import DetectionTask
 from lab.tasks.recommendation.task import RecommendationTask
 from lab.tasks.segmentation.task import SegmentationTask
@@ -105,7 +105,7 @@ GADGETS: dict[str, dict[str, Any]] = {
     # lab's own functions and classes of no allowed kind
     "lab.build": {"_args_": [{}]},
     "lab.registry.build.build": {"_args_": [{}]},
-    "lab.registry.models.create_model": {"_args_": ["hf-hub:owner/name"]},
+    "lab.registry.create.create_model": {"_args_": ["hf-hub:owner/name"]},
     "lab.registry.pretrained.read_state_dict": {"_args_": [EVIL]},
     "lab.checkpoint.writer.write_checkpoint": {"_args_": [MARKER, {}, {}, 0]},
     "lab.system.files.replace_folder": {"_args_": ["@kept", MARKER]},
@@ -289,7 +289,7 @@ def test_a_backbone_that_a_checkpoint_names_is_neither_fetched_nor_filled(
 ) -> None:
     """Names that networks hand on to ``create_model``: nothing is fetched, no file of weights is read."""
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was asked"))
-    monkeypatch.setattr("lab.registry.models.load_pretrained", lambda *_, **__: pytest.fail("weights were read"))
+    monkeypatch.setattr("lab.registry.create.load_pretrained", lambda *_, **__: pytest.fail("weights were read"))
     net = {"_target_": "detr_resnet50", **SIZES, "num_encoder_layers": 1}
     assert "could not be fetched" in refused(checkpoint(folder, {**net, "backbone": "hf-hub:owner/name"}))
     for options in ({"pretrained": str(folder / "evil.pt")}, {"pretrained": True}):
@@ -337,7 +337,7 @@ def resign(path: Path) -> None:
 EXTENSION = """
 from torch import load as load_it
 from torch import nn
-from lab.registry.models import register, register_model
+from lab.registry import register, register_model
 from lab.data.datamodule import DataModule
 import their_helpers
 
@@ -394,8 +394,8 @@ def test_a_package_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         command(f"ext_of_gadgets.{name}", **arguments)
     assert "ext_of_gadgets" not in sys.modules  # the command line read its text alone
 
-    lab.registry.models.allow_package("ext_of_gadgets")
-    lab.registry.models.allow_package("ext_refused")
+    lab.registry.allow_package("ext_of_gadgets")
+    lab.registry.allow_package("ext_refused")
     with pytest.raises(ConfigError, match="may not be named"):
         lab.build({"_target_": "ext_refused.Plain"})  # refused by its text: it would end this process
     for name in wrong:
@@ -416,7 +416,7 @@ def test_a_package_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("thing", [lambda: None, 3, "text", {}.get])
 def test_only_what_a_path_can_name_is_registered(thing: Any) -> None:
     with pytest.raises(ConfigError, match="at the top level of a module"):
-        lab.registry.models.register(thing)
+        lab.registry.register(thing)
 
 
 def test_a_network_of_a_folder_stands_in_checkpoints_by_its_architecture(folder: Path) -> None:

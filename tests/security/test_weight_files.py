@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from lab.checkpoint.unpickling import reason_of
 from lab.errors import CheckpointError
 from lab.experiment.assembly import check_weights
-from lab.registry.models import create_model, load_weights
+from lab.registry.create import create_model, load_weights
 from lab.registry.pretrained import load_pretrained, read_state_dict
 from lab.registry.weights import unwrap
 

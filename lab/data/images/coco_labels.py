@@ -19,17 +19,22 @@ MAX_RAW_ID = 10_000
 
 
 def split_files(
-    train: Mapping[str, str], val: Mapping[str, str], test: Mapping[str, str] | None, parts: Sequence[str]
+    train: Mapping[str, str],
+    val: Mapping[str, str],
+    test: Mapping[str, str] | None,
+    parts: Sequence[str],
+    allowed: Sequence[str] = (),
 ) -> dict[str, Mapping[str, str]]:
     """Return what each split consists of; without a test set that is the validation set.
 
     Raises:
-        ConfigError: a split lacks one of ``parts``, or has another.
+        ConfigError: a split lacks one of ``parts``, or has another that is not ``allowed``.
     """
     found = {"train": train, "val": val, "test": test or val}
     for split, files in found.items():
-        if set(files) != set(parts):
+        if not set(parts) <= set(files) <= {*parts, *allowed}:
             wanted = ", ".join(f"'{part}'" for part in parts[:-1]) + f" and '{parts[-1]}'"
+            wanted += "".join(f", may have '{part}'" for part in allowed)
             raise ConfigError(f"data.{split} needs {wanted}, not {', '.join(files) or 'nothing'}")
     return found
 

@@ -7,7 +7,8 @@ or rank that makes it.
 from __future__ import annotations
 
 import logging
-from abc import abstractmethod
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -28,9 +29,34 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SampleT = TypeVar("SampleT")
+TransformT = TypeVar("TransformT")
 
 
-class ImageDataset(Generic[SampleT]):
+@dataclass(frozen=True)
+class Reading(Generic[TransformT]):
+    """How annotated images are read; what all datasets of them are told.
+
+    Attributes:
+        train: augment, and leave ``truth`` out; otherwise fill it.
+        transform: of image and annotation; None leaves them as they are stored.
+        on_bad_sample: ``"skip"`` goes on without what cannot be used and says so; ``"error"`` raises.
+        seed: decides, with epoch and index, every random choice.
+        cache_images: keep decoded images (in evaluation: whole samples) in memory, in each worker. For small datasets:
+            it takes 3 bytes for each pixel.
+    """
+
+    train: bool = True
+    transform: TransformT | None = None
+    on_bad_sample: BadSamplePolicy = "skip"
+    seed: int = 0
+    cache_images: bool = False
+
+
+READING: Reading[Any] = Reading()
+"""For training, as they are stored."""
+
+
+class ImageDataset(ABC, Generic[SampleT, TransformT]):
     """Annotated images on disk, read by the key ``(epoch, index)``; a subclass gives ``_sample``.
 
     An image that turns out to be damaged only when its pixels are decoded is, under ``on_bad_sample="skip"``, replaced
@@ -41,11 +67,7 @@ class ImageDataset(Generic[SampleT]):
         table: rows with ``image_id``, ``file_name``, ``height``, ``width``, ``unreadable`` and the annotation.
         folder: where the images are.
         class_names: the name of each label.
-        train: augment, and leave ``truth`` out; otherwise fill it.
-        on_bad_sample: ``"skip"`` goes on without what cannot be used and says so; ``"error"`` raises.
-        seed: decides, with epoch and index, every random choice.
-        cache_images: keep decoded images (in evaluation: whole samples) in memory, in each worker. For small datasets:
-            it takes 3 bytes for each pixel.
+        reading: how they are read.
         source: the annotation file or split, for messages.
 
     Attributes:
@@ -61,21 +83,15 @@ class ImageDataset(Generic[SampleT]):
         table: Dataset,
         folder: Path,
         class_names: tuple[str, ...],
-        train: bool,
-        on_bad_sample: BadSamplePolicy,
-        seed: int,
-        cache_images: bool,
+        reading: Reading[TransformT],
         source: str,
     ) -> None:
         self._table = table
-        self._rows = report_problems(table, on_bad_sample, source, folder, train)
+        self._rows = report_problems(table, reading.on_bad_sample, source, folder, reading.train)
         self._folder = folder
         self._source = source
         self.class_names = class_names
-        self.train = train
-        self.on_bad_sample = on_bad_sample
-        self.seed = seed
-        self.cache_images = cache_images
+        self.reading = reading
         self.bad_reads: list[str] = []
         self._images: dict[int, Image | Tensor] = {}
         self._samples: dict[int, SampleT] = {}
@@ -105,9 +121,11 @@ class ImageDataset(Generic[SampleT]):
         for position in range(index, index + len(self)):
             row = self._table[self._rows[position % len(self)]]
             image = self._image(row)
-            sample = None if image is None else self._sample(row, image, sample_generator(self.seed, epoch, index))
+            sample = (
+                None if image is None else self._sample(row, image, sample_generator(self.reading.seed, epoch, index))
+            )
             if sample is not None:
-                if self.cache_images and not self.train:
+                if self.reading.cache_images and not self.reading.train:
                     self._samples[index] = sample
                 return sample
         raise DataError(f"{self._source}: none of the {len(self)} images in {self._folder} can be decoded")
@@ -147,7 +165,7 @@ class ImageDataset(Generic[SampleT]):
         if row["image_id"] in self._images:
             return self._images[row["image_id"]]
         image = self._decode(row)
-        if self.cache_images and self.train and image is not None:
+        if self.reading.cache_images and self.reading.train and image is not None:
             self._images[row["image_id"]] = image
         return image
 
@@ -160,17 +178,17 @@ class ImageDataset(Generic[SampleT]):
             image = read_image(path, (row["height"], row["width"]))
         except ImageFileError as error:
             self._bad_read(path, error, "evaluated as black: its objects are missed")
-            return None if self.train else Image.new("RGB", (row["width"], row["height"]))
-        return pil_to_tensor(image) if self.train else image
+            return None if self.reading.train else Image.new("RGB", (row["width"], row["height"]))
+        return pil_to_tensor(image) if self.reading.train else image
 
     def _bad_read(self, path: Path, error: Exception, in_evaluation: str) -> None:
         """Raise, or log once for each file, that its pixels cannot be decoded."""
-        if self.on_bad_sample == "error":
+        if self.reading.on_bad_sample == "error":
             raise DataError(
                 f"{path} cannot be decoded ({error}); replace the file, or set data.on_bad_sample=skip"
             ) from error
         name = path.relative_to(self._folder).as_posix() if path.is_relative_to(self._folder) else str(path)
         if name not in self.bad_reads:
             self.bad_reads.append(name)
-            what = "the next image stands in for it" if self.train else in_evaluation
+            what = "the next image stands in for it" if self.reading.train else in_evaluation
             log.warning("%s cannot be decoded (%s); %s (%d so far)", path, error, what, len(self.bad_reads))

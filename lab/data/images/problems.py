@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lab.checking import check_choice
 from lab.data.images.annotations import BadSamplePolicy, tell_once
-from lab.errors import ConfigError, DataError
+from lab.errors import DataError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -58,8 +59,7 @@ def report_problems(table: Dataset, policy: BadSamplePolicy, source: str, folder
         ConfigError: ``policy`` is neither ``"error"`` nor ``"skip"``.
         DataError: something is wrong under ``"error"``, or no image can be used.
     """
-    if policy not in ("error", "skip"):
-        raise ConfigError(f"on_bad_sample={policy!r} is unknown: give 'error' or 'skip'")
+    check_choice("on_bad_sample", policy, ("error", "skip"))
     wanted = [name for name in ("file_name", "unreadable", *_MARKED, *_LISTED) if name in table.column_names]
     columns = table.select_columns(wanted)[:]
     names = columns["file_name"]

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-Floats: TypeAlias = npt.NDArray[np.float32]
+FloatArray: TypeAlias = npt.NDArray[np.float32]
 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -65,7 +65,7 @@ def _steps(words: int) -> npt.NDArray[np.uint64]:
 
 
 @lru_cache(maxsize=8)
-def _interpolation(size: int) -> Floats:
+def _interpolation(size: int) -> FloatArray:
     """Return the (_CELLS + 1, size) smoothstep interpolation from grid points to pixels, in whole 64ths."""
     matrix = np.zeros((_CELLS + 1, size), dtype=np.float32)
     for pixel in range(size):
@@ -97,7 +97,7 @@ def outline(name: str, width: int, height: int, turn: int) -> npt.NDArray[np.boo
     return (3 * columns <= width) | (3 * rows <= height)
 
 
-def background(size: int, base: tuple[int, int, int], stream: Stream) -> Floats:
+def background(size: int, base: tuple[int, int, int], stream: Stream) -> FloatArray:
     """Return (3, size, size): a base colour, smooth coarse noise, and none, stripes or checks over it."""
     points = _CELLS + 1
     grid = stream.bytes(3 * points * points).reshape(3 * points, points).astype(np.float32)
@@ -107,7 +107,7 @@ def background(size: int, base: tuple[int, int, int], stream: Stream) -> Floats:
     grid = np.floor(grid).reshape(3, points, points) + np.array(base, dtype=np.float32)[:, None, None]
     weights = _interpolation(size)
     down = np.matmul(grid.reshape(3 * points, points), weights).reshape(3, points, size)
-    image: Floats = np.matmul(down.transpose(0, 2, 1).reshape(3 * size, points), weights).reshape(3, size, size)
+    image: FloatArray = np.matmul(down.transpose(0, 2, 1).reshape(3 * size, points), weights).reshape(3, size, size)
     pattern, tint = stream.below(3), stream.triple(-20, 41)
     steps = stream.triple(0, 33)
     if pattern:
@@ -120,12 +120,12 @@ def background(size: int, base: tuple[int, int, int], stream: Stream) -> Floats:
     return image
 
 
-def _triangle(phase: npt.NDArray[np.uint8]) -> Floats:
+def _triangle(phase: npt.NDArray[np.uint8]) -> FloatArray:
     """Return the triangle wave of period 256 in -1..1."""
     return np.minimum(phase, ~phase).astype(np.float32) * np.float32(1 / 64) - np.float32(1)
 
 
-def paint(patch: Floats, mask: npt.NDArray[np.bool_], colour: tuple[int, int, int], stream: Stream) -> None:
+def paint(patch: FloatArray, mask: npt.NDArray[np.bool_], colour: tuple[int, int, int], stream: Stream) -> None:
     """Paint ``colour`` where ``mask`` (h, w) is True in ``patch`` (3, h, w), shaded by up to 16."""
     height, width = mask.shape
     slope = stream.triple(-8, 17)
@@ -137,11 +137,11 @@ def paint(patch: Floats, mask: npt.NDArray[np.bool_], colour: tuple[int, int, in
 
 
 @lru_cache(maxsize=2048)
-def _places(count: int) -> Floats:
+def _places(count: int) -> FloatArray:
     return np.arange(count).astype(np.float32)
 
 
-def grain(image: Floats, stream: Stream) -> npt.NDArray[np.uint8]:
+def grain(image: FloatArray, stream: Stream) -> npt.NDArray[np.uint8]:
     """Add fine noise to every value and return bytes.
 
     The channels read the same noise some rows apart, which the eye cannot tell from three noises and costs a third.

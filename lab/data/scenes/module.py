@@ -17,7 +17,7 @@ from lab.structures import KeyedDataset
 class ScenesDataModule(DataModule):
     """Generated scenes, endless in training, fixed in validation and test.
 
-    A subclass names its ``task`` and makes samples of the scenes.
+    A subclass names its ``task``, gives ``spec`` and makes samples of the scenes.
 
     Args:
         batch_size: the global batch.
@@ -33,7 +33,7 @@ class ScenesDataModule(DataModule):
         num_val: images of the validation set.
         num_test: images of the test set.
         task: what the samples are for; None is what the class is for.
-        segments: segmentation: see ``ShapesSegmentation``.
+        segments: what pixels are put together into, where samples are maps of segments.
 
     Attributes:
         masks: whether scenes carry the mask of each shape.
@@ -43,6 +43,7 @@ class ScenesDataModule(DataModule):
     """
 
     masks = False
+    sample_name = "image"
 
     def __init__(
         self,

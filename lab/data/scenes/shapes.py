@@ -16,8 +16,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lab.checking import check_choice, check_range
 from lab.data.scenes.drawing import Stream, background, grain, mix, outline, paint
-from lab.errors import ConfigError, DataError, closest
+from lab.errors import ConfigError, DataError
 from lab.structures import DetectionSample, DetectionTruth
 
 VERSION = 1
@@ -105,10 +106,8 @@ class ShapesDataset(torch.utils.data.Dataset[DetectionSample]):
         masks: bool = False,
     ) -> None:
         """Check the options and list the pairs of sides."""
-        if split not in SPLITS:
-            raise ConfigError(f"shapes: split={split!r} is none of {', '.join(SPLITS)}{closest(str(split), SPLITS)}")
-        if not 1 <= num_samples < 1 << 32:
-            raise ConfigError(f"shapes: num_samples={num_samples} must be in 1..{(1 << 32) - 1}")
+        check_choice("shapes: split", split, SPLITS)
+        check_range("shapes: num_samples", num_samples, least=1, most=(1 << 32) - 1)
         if not 0 <= min_shapes <= max_shapes <= 254:
             raise ConfigError(
                 f"shapes: 0 <= min_shapes ({min_shapes}) <= max_shapes ({max_shapes}) <= 254 does not hold"
@@ -118,10 +117,8 @@ class ShapesDataset(torch.utils.data.Dataset[DetectionSample]):
                 f"shapes: 3 <= min_side ({min_side}) <= max_side ({max_side}) <= image_size ({image_size}) <= 1024 "
                 "does not hold"
             )
-        if not 0 <= max_overlap <= 1:
-            raise ConfigError(f"shapes: max_overlap={max_overlap} is an IoU and must be in 0..1")
-        if not 0 <= seed < (1 << 64) - 1:
-            raise ConfigError(f"shapes: seed={seed} must be in 0..2**64-2")
+        check_range("shapes: max_overlap", max_overlap, least=0, most=1)
+        check_range("shapes: seed", seed, least=0, most=(1 << 64) - 2)
         self.split, self.num_samples, self.image_size = split, num_samples, image_size
         self.min_shapes, self.max_shapes, self.max_overlap = min_shapes, max_shapes, max_overlap
         self.min_side, self.max_side = min_side, max_side

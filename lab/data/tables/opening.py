@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from lab.checking import check_file
 from lab.data.text_files import MARKS, NOT_FOR_FILES, WIDER
 from lab.errors import ConfigError, DataError
 
@@ -48,8 +49,7 @@ def first_bytes(path: Path, count: int = 64) -> bytes:
     Raises:
         DataError: it cannot be read.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: {'a folder, no file' if path.is_dir() else 'no such file'}")
+    check_file(path)
     try:
         with path.open("rb") as file:
             return file.read(count)

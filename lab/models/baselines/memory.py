@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-from lab.structures import SequenceBatch, SequenceTargets
+from lab.structures import SequenceBatch, SequenceTargets, Term
 
 
-class Memory(nn.Module):
+class Memory(nn.Module, ABC):
     """A ``lab.structures.Recommender`` without parameters, which is shown the training data once.
 
     What it remembers stands in buffers, so that a checkpoint holds all of it. It has no loss.
@@ -42,8 +42,6 @@ class Memory(nn.Module):
         """Return no normaliser."""
         return {}
 
-    def loss(
-        self, outputs: None, targets: SequenceTargets, totals: Mapping[str, float] | None = None
-    ) -> dict[str, Tensor]:
+    def loss(self, outputs: None, targets: SequenceTargets) -> dict[str, Term]:
         """Return no term."""
         return {}

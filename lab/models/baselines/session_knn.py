@@ -20,14 +20,15 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from lab.errors import ConfigError, closest
+from lab.checking import check_choice
+from lab.errors import ConfigError
 from lab.models.baselines.memory import Memory
+from lab.ops.hashing import Integers
 from lab.ranges import AtMost, Ge, NonNegative, OneOf, Positive
 from lab.registry.models import register_model
 from lab.structures import Movable, SequenceBatch
 
 Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 Matrix = Any  # scipy's CSR
 
 # The weight of the event that is `back` events before the last one of `length`.
@@ -50,7 +51,7 @@ SIMILARITIES = ("vector", "cosine")
 
 
 @dataclass
-class Found(Movable):
+class NeighbourItems(Movable):
     """What the neighbours of each query hold; all other items score 0.
 
     Attributes:
@@ -102,14 +103,9 @@ class SessionKNN(Memory):
         idf_weighting: NonNegative = 5.0,
     ) -> None:
         super().__init__()
-        choices: dict[str, tuple[str, Any]] = {
-            "similarity": (similarity, SIMILARITIES),
-            "weighting": (weighting, _WEIGHTS),
-            "score_weighting": (score_weighting, _SCORE_WEIGHTS),
-        }
-        for name, (value, known) in choices.items():
-            if value not in known:
-                raise ConfigError(f"{name}={value!r} is none of {', '.join(known)}{closest(value, known)}")
+        check_choice("similarity", similarity, SIMILARITIES)
+        check_choice("weighting", weighting, _WEIGHTS)
+        check_choice("score_weighting", score_weighting, _SCORE_WEIGHTS)
         if not 1 <= neighbors <= sample_size:
             raise ConfigError(f"1 <= neighbors ({neighbors}) <= sample_size ({sample_size}) does not hold")
         self.num_items, self.neighbors, self.sample_size = num_items, neighbors, sample_size
@@ -147,7 +143,7 @@ class SessionKNN(Memory):
             buffer.fill_(int(value[-1]) if name == "offsets" else 0)
             buffer[: len(value)] = torch.from_numpy(value)
 
-    def encode(self, batch: SequenceBatch, queries: Tensor) -> Found:
+    def encode(self, batch: SequenceBatch, queries: Tensor) -> NeighbourItems:
         """Return what the neighbours of each query hold, all events up to the query being the session."""
         rows, stops = queries[:, 0].cpu().numpy(), queries[:, 1].cpu().numpy() + 1
         keys, back, length = self._distinct_events(batch.items.cpu().numpy(), rows, stops)
@@ -155,7 +151,7 @@ class SessionKNN(Memory):
         scores = self._scores(keys, back, query, neighbor, similarity, len(rows))
         return self._padded(scores, queries.device)
 
-    def score(self, states: Found, items: slice | Tensor) -> Tensor:
+    def score(self, states: NeighbourItems, items: slice | Tensor) -> Tensor:
         """Return the scores (Q, n) of a slice of the items, or of items (Q, n) each."""
         if isinstance(items, slice):
             first, last, _ = items.indices(self.num_items + 1)
@@ -242,14 +238,14 @@ class SessionKNN(Memory):
         scores.sort_indices()
         return scores
 
-    def _padded(self, scores: Matrix, device: torch.device) -> Found:
+    def _padded(self, scores: Matrix, device: torch.device) -> NeighbourItems:
         sizes = np.diff(scores.indptr)
         row = np.repeat(np.arange(len(sizes)), sizes)
         column = np.arange(len(row)) - scores.indptr[:-1][row]
         shape = (len(sizes), int(sizes.max(initial=0)))
         items, values = np.full(shape, self.num_items + 1, dtype=np.int64), np.zeros(shape, dtype=np.float32)
         items[row, column], values[row, column] = scores.indices, scores.data
-        return Found(torch.from_numpy(items).to(device), torch.from_numpy(values).to(device))
+        return NeighbourItems(torch.from_numpy(items).to(device), torch.from_numpy(values).to(device))
 
 
 @register_model

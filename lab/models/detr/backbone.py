@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from lab.registry.models import create_model
+from lab.registry.create import create_model
 
 
 def build_backbone(

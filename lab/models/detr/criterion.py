@@ -5,14 +5,13 @@ Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020, secti
 "DAB-DETR", ICLR 2022; groups of queries are those of Chen et al., "Group DETR", ICCV 2023.
 
 All layers and groups are matched together and their losses computed together; nothing waits for the device but the one
-copy of the costs that the matching reads.
+copy of the costs that the matching reads. Terms are sums, to be divided by the number of boxes, or by the weight of all
+queries for the classes of ``softmax``.
 
 Names: L layers, G groups, B images, Q queries of a group, K classes, T boxes of all images, M matched pairs.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -21,9 +20,10 @@ from torch.nn import functional as F
 from lab.ops.boxes import box_cxcywh_to_xyxy, image_index, normalize_boxes, paired_generalized_iou
 from lab.ops.matching import match, pairwise_costs
 from lab.ops.precision import full_precision
-from lab.structures import DetectionTargets
+from lab.structures import DetectionTargets, Term
 
 CLASSIFICATIONS = ("softmax", "sigmoid_focal")
+NUM_BOXES, CLASS_WEIGHT = "num_boxes", "class_weight"
 
 
 class DETRCriterion:
@@ -64,6 +64,8 @@ class DETRCriterion:
         self.classification = classification
         self.costs = {"cost_class": cost_class, "cost_box": cost_box, "cost_giou": cost_giou}
         self.weights = {"loss_ce": class_loss_weight, "loss_bbox": box_loss_weight, "loss_giou": giou_loss_weight}
+        of_classes = CLASS_WEIGHT if classification == "softmax" else NUM_BOXES
+        self.normalizers = {"loss_ce": of_classes, "loss_bbox": NUM_BOXES, "loss_giou": NUM_BOXES}
         self.no_object_weight = no_object_weight
         self.focal_alpha = focal_alpha
         self.focal_gamma = focal_gamma
@@ -73,8 +75,8 @@ class DETRCriterion:
         matched = sum(min(count, self.num_queries) for count in targets.counts)
         unmatched = self.num_queries * len(targets.counts) - matched
         return {
-            "num_boxes": float(sum(targets.counts)),
-            "class_weight": matched + self.no_object_weight * unmatched,
+            NUM_BOXES: float(sum(targets.counts)),
+            CLASS_WEIGHT: matched + self.no_object_weight * unmatched,
         }
 
     def __call__(
@@ -82,17 +84,15 @@ class DETRCriterion:
         logits: Tensor,
         boxes: Tensor,
         targets: DetectionTargets,
-        totals: Mapping[str, float] | None = None,
         num_groups: int = 1,
         proposals: tuple[Tensor, Tensor] | None = None,
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Term]:
         """Return the weighted terms.
 
         Args:
             logits: (L, B, G * Q, K + 1), or (L, B, G * Q, K) for ``sigmoid_focal``.
             boxes: (L, B, G * Q, 4) cxcywh in 0..1.
             targets: the boxes of the B images.
-            totals: normalisers of the optimizer step; this batch's own by default.
             num_groups: G; a group is one more set of predictions of the same boxes.
             proposals: logits (B, S, K) and boxes (B, S, 4) of the encoder's S places; ``sigmoid_focal`` only.
 
@@ -100,7 +100,6 @@ class DETRCriterion:
             ``loss_ce``, ``loss_bbox`` and ``loss_giou`` of the last layer, ``loss_ce_0`` and so on of the earlier ones,
             means over the groups; ``loss_ce_enc`` and so on of the proposals.
         """
-        totals = self.totals(targets) if totals is None else totals
         of_image = image_index(targets.counts, boxes.device)
         target_boxes = normalize_boxes(targets.boxes, targets.sizes, of_image)
         sets = [(split_groups(full_precision(logits), num_groups), split_groups(full_precision(boxes), num_groups))]
@@ -113,35 +112,33 @@ class DETRCriterion:
             ]
         matches = match(*costs, counts=targets.counts)
 
-        terms: dict[str, Tensor] = {}
-        for name, value in self.terms(*sets[0], matches[0], targets.labels, target_boxes, totals).items():
+        terms: dict[str, Term] = {}
+        for name, value in self.sums(*sets[0], matches[0], targets.labels, target_boxes).items():
             by_layer = value.unflatten(0, (-1, num_groups)).mean(1).unbind(0)
-            terms[name] = by_layer[-1]
-            terms.update({f"{name}_{index}": term for index, term in enumerate(by_layer[:-1])})
+            sums = {name: by_layer[-1], **{f"{name}_{index}": term for index, term in enumerate(by_layer[:-1])}}
+            terms |= {key: Term(term, self.normalizers[name]) for key, term in sums.items()}
         if proposals is not None:
-            proposed = self.terms(*sets[1], matches[1], targets.labels, target_boxes, totals)
-            terms.update({f"{name}_enc": value[0] for name, value in proposed.items()})
+            proposed = self.sums(*sets[1], matches[1], targets.labels, target_boxes)
+            terms |= {f"{name}_enc": Term(value[0], self.normalizers[name]) for name, value in proposed.items()}
         return terms
 
-    def terms(
+    def sums(
         self,
         logits: Tensor,
         boxes: Tensor,
         matched: tuple[Tensor, Tensor, Tensor],
         labels: Tensor,
         target_boxes: Tensor,
-        totals: Mapping[str, float],
     ) -> dict[str, Tensor]:
-        """Return the weighted terms, each (N,), of N stacked sets of predictions (N, B, Q, ...)."""
+        """Return the weighted sums, each (N,), of N stacked sets of predictions (N, B, Q, ...)."""
         image, query, box = matched
         stack = torch.arange(len(logits), device=boxes.device)[:, None]
-        num_boxes = max(totals["num_boxes"], 1.0)
         predicted, target = boxes[stack, image, query], target_boxes[box]  # (N, M, 4)
         giou = paired_generalized_iou(box_cxcywh_to_xyxy(predicted), box_cxcywh_to_xyxy(target))
         values = {
-            "loss_ce": self.class_loss(logits, (stack, image, query), labels[box], totals),
-            "loss_bbox": (predicted - target).abs().sum((1, 2)) / num_boxes,
-            "loss_giou": (1 - giou).sum(1) / num_boxes,
+            "loss_ce": self.class_loss(logits, (stack, image, query), labels[box]),
+            "loss_bbox": (predicted - target).abs().sum((1, 2)),
+            "loss_giou": (1 - giou).sum(1),
         }
         return {name: self.weights[name] * value for name, value in values.items()}
 
@@ -154,20 +151,18 @@ class DETRCriterion:
         negative = (1 - self.focal_alpha) * probability**self.focal_gamma * -(1 - probability + 1e-8).log()
         return positive - negative
 
-    def class_loss(
-        self, logits: Tensor, matched: tuple[Tensor, Tensor, Tensor], labels: Tensor, totals: Mapping[str, float]
-    ) -> Tensor:
-        """Return the class term (N,) of logits (N, B, Q, C), whose ``matched`` places have ``labels``."""
+    def class_loss(self, logits: Tensor, matched: tuple[Tensor, Tensor, Tensor], labels: Tensor) -> Tensor:
+        """Return the sum (N,) of the class term of logits (N, B, Q, C), whose ``matched`` places have ``labels``."""
         if self.classification == "softmax":
             classes = torch.full(logits.shape[:-1], self.num_classes, dtype=torch.int64, device=logits.device)
             classes[matched] = labels
             entropy = -logits.log_softmax(-1).gather(-1, classes[..., None]).squeeze(-1)
             weight = torch.where(classes == self.num_classes, self.no_object_weight, 1.0)
-            return (weight * entropy).sum((1, 2)) / (totals["class_weight"] or 1.0)
+            return (weight * entropy).sum((1, 2))
         target = torch.zeros_like(logits)
         target[(*matched, labels)] = 1.0
         loss = sigmoid_focal_loss(logits, target, self.focal_alpha, self.focal_gamma)
-        return loss.sum((1, 2, 3)) / max(totals["num_boxes"], 1.0)
+        return loss.sum((1, 2, 3))
 
 
 def split_groups(tensor: Tensor, num_groups: int) -> Tensor:

@@ -10,14 +10,15 @@ Names: B images, S places of the feature map, D ``embed_dim``, Q ``num_queries``
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lab.errors import ConfigError, closest
+from lab.checking import check_choice, check_multiple
+from lab.errors import ConfigError
 from lab.layers.attention import attention_mask
 from lab.layers.mlp import MLP
 from lab.layers.position import LearnedPositionEncoding, SinePositionEncoding
@@ -44,7 +45,7 @@ from lab.ranges import (
     Weight,
     Word,
 )
-from lab.structures import DetectionPredictions, DetectionTargets
+from lab.structures import DetectionPredictions, DetectionTargets, Term
 
 PRIOR = 0.01  # probability that a focal classifier begins with: Lin et al., "Focal Loss", 2017, section 4.1
 
@@ -184,8 +185,7 @@ class DETR(nn.Module):
         check_choice("queries", queries, ("learned", "anchor"))
         check_choice("anchors", anchors, ("learned", "proposed"))
         check_choice("classification", classification, CLASSIFICATIONS)
-        if embed_dim % 4:
-            raise ConfigError(f"embed_dim {embed_dim} must be a multiple of 4, for the encoding of places")
+        check_multiple("embed_dim", embed_dim, 4)  # for the encoding of places
         if anchors == "proposed" and (queries, classification) != ("anchor", "sigmoid_focal"):
             raise ConfigError("anchors=proposed needs queries=anchor and classification=sigmoid_focal")
         if num_groups > 1 and (queries, anchors) != ("anchor", "learned"):
@@ -281,13 +281,9 @@ class DETR(nn.Module):
         """Return this batch's share of the normalisers: number of boxes and sum of class weights."""
         return self.criterion.totals(targets)
 
-    def loss(
-        self, outputs: DETROutputs, targets: DetectionTargets, totals: Mapping[str, float] | None = None
-    ) -> dict[str, Tensor]:
+    def loss(self, outputs: DETROutputs, targets: DetectionTargets) -> dict[str, Term]:
         """Return the weighted terms of every layer (``DETRCriterion``)."""
-        return self.criterion(
-            outputs.all_logits, outputs.all_boxes, targets, totals, outputs.num_groups, outputs.proposals
-        )
+        return self.criterion(outputs.all_logits, outputs.all_boxes, targets, outputs.num_groups, outputs.proposals)
 
     def predict(self, outputs: DETROutputs, original_sizes: Tensor) -> DetectionPredictions:
         """Return one box for each query, or with ``sigmoid_focal`` the best pairs of query and class; no threshold.
@@ -307,9 +303,3 @@ class DETR(nn.Module):
         query = place.div(logits.shape[2], rounding_mode="floor")
         boxes = boxes.gather(1, query[..., None].expand(-1, -1, 4))
         return DetectionPredictions(boxes, scores, place % logits.shape[2])
-
-
-def check_choice(name: str, value: str, known: Sequence[str]) -> None:
-    """Raise a ``ConfigError`` that names the choices unless ``value`` is one of them."""
-    if value not in known:
-        raise ConfigError(f"{name}={value!r} is unknown: use {' or '.join(known)}{closest(value, known)}")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from lab.registry.parallel import blocks_of
+
 if TYPE_CHECKING:
     from torch.distributed.tensor.parallel import ParallelStyle
 
@@ -15,15 +17,11 @@ if TYPE_CHECKING:
 def blocks(net: DETR) -> list[nn.Module]:
     """Return the units of a DETR, in the order of its forward pass; what they leave out belongs to the whole.
 
-    The stages of the backbone, each layer of the encoder, and the decoder as one unit: it projects the memory with the
+    Those of the backbone, each layer of the encoder, and the decoder as one unit: it projects the memory with the
     cross-attention weights of all its layers before the first of them runs.
     """
-    body = net.backbone[0].get_submodule("body")
-    if hasattr(body, "stages"):  # a stem of convolutions, which runs through its stages itself
-        stages = list(body.get_submodule("stages").children())
-    else:
-        stages = [child for child in body.children() if isinstance(child, nn.Sequential)]
-    return [*stages, *net.transformer.encoder.layers, net.transformer.decoder]
+    body = blocks_of(net.backbone[0].get_submodule("body"))
+    return [*body, *net.transformer.encoder.layers, net.transformer.decoder]
 
 
 def tensor_plan(net: DETR) -> dict[str, ParallelStyle]:

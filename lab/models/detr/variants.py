@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from lab.models.detr.network import DETR
-from lab.registry.arguments import check_arguments
+from lab.registry.arguments import check_call
 from lab.registry.models import register_model
 
 
 def build_variant(name: str, overrides: dict[str, Any], **defaults: Any) -> DETR:
     """Build ``DETR`` from a variant's defaults and a caller's overrides; an unknown one is a ``ConfigError``."""
-    check_arguments(DETR, overrides, name)
+    check_call(DETR, overrides, name)
     return DETR(**{**defaults, **overrides})
 
 

@@ -16,9 +16,7 @@ import torch
 from torch import Tensor
 
 from lab.errors import CheckpointError
-from lab.registry.renaming import Rules, rename, reverse
-
-StateDict = Mapping[str, Tensor]
+from lab.registry.renaming import Rules, StateDict, rename, reverse
 
 # (ours, theirs), in turn.
 _HEADS: Rules = (

@@ -26,7 +26,7 @@ TINY = 1e-24
 """What the authors' code adds to a probability before its logarithm."""
 
 
-class _CrossEntropy(torch.autograd.Function):
+class _LaneCrossEntropy(torch.autograd.Function):
     """Sum of ``-log(q + TINY)`` over the lanes, q the softmax at the lane's own next item."""
 
     @staticmethod
@@ -59,7 +59,7 @@ def cross_entropy(states: Tensor, rows: Tensor, bias: Tensor, targets: LaneTarge
         own = targets.support**-logq
         weights = targets.next_counts * own + targets.negative_counts * targets.negative_support**-logq
     own = (own / weights).index_select(0, targets.positions)
-    loss: Tensor = _CrossEntropy.apply(states, rows, bias, weights.log(), targets.positions, own)
+    loss: Tensor = _LaneCrossEntropy.apply(states, rows, bias, weights.log(), targets.positions, own)
     return loss
 
 

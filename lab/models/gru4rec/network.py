@@ -19,12 +19,13 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
+from lab.checking import check_range
 from lab.errors import CheckpointError, ConfigError
 from lab.models.gru4rec.cells import GRUCell, GRUEmbedding
 from lab.models.gru4rec.losses import lane_loss
 from lab.models.gru4rec.rows import RowGradient, lookup
 from lab.ranges import Dropout, MinLen, NonNegative, Size
-from lab.structures import LaneBatch, LaneTargets, SequenceBatch
+from lab.structures import LaneBatch, LaneTargets, SequenceBatch, Term
 
 LANES = "lanes"
 """The normaliser of the loss: the configured lanes, whether they are alive or not."""
@@ -83,9 +84,8 @@ class GRU4Rec(nn.Module):
         super().__init__()
         if not layers or min(layers) < 1:
             raise ConfigError(f"layers={list(layers)}: the width of each layer, one layer at least")
-        for name, rate in (("dropout_embed", dropout_embed), ("dropout_hidden", dropout_hidden)):
-            if not 0 <= rate < 1:
-                raise ConfigError(f"{name}={rate} is no share from 0 to below 1")
+        check_range("dropout_embed", dropout_embed, least=0, below=1)
+        check_range("dropout_hidden", dropout_hidden, least=0, below=1)
         if embed_dim is not None and embedding != "separate":
             raise ConfigError(f"embed_dim={embed_dim} is of embedding=separate, not of embedding={embedding}")
         self.num_items, self.layers, self.embedding = num_items, tuple(layers), embedding
@@ -170,13 +170,11 @@ class GRU4Rec(nn.Module):
         """Return how many of the configured lanes are this batch's, ended ones too: the authors' divisor."""
         return {LANES: targets.share}
 
-    def loss(
-        self, outputs: GRU4RecOutputs, targets: LaneTargets, totals: Mapping[str, float] | None = None
-    ) -> dict[str, Tensor]:
-        """Return the sum of the loss over the lanes, divided by the configured number of lanes."""
+    def loss(self, outputs: GRU4RecOutputs, targets: LaneTargets) -> dict[str, Term]:
+        """Return the loss over the lanes, to be divided by the configured number of lanes."""
         states, rows, bias = outputs.states, outputs.rows, outputs.bias.squeeze(1)
         total = lane_loss(self.loss_kind, states, rows, bias, targets, self.logq, self.bpreg, self.elu)
-        return {f"loss_{self.loss_kind}": total / (totals or self.totals(targets))[LANES]}
+        return {f"loss_{self.loss_kind}": Term(total, LANES)}
 
     def encode(self, batch: SequenceBatch, queries: Tensor) -> Tensor:
         """Return the last layer's states (Q, h) at the queries, every sequence read from a state of zero.

@@ -9,7 +9,7 @@ Names: L layers, B images, Q queries, K classes, E channels of a mask's code, T 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -17,7 +17,10 @@ from torch import Tensor
 from lab.ops.masks import downsample_segments, mask_losses, pairwise_mask_costs, sampled_mask_losses
 from lab.ops.matching import match
 from lab.ops.precision import full_precision
-from lab.structures import SegmentationTargets
+from lab.structures import SegmentationTargets, Term
+
+NUM_MASKS, CLASS_WEIGHT = "num_masks", "class_weight"
+_NORMALIZERS = {"loss_ce": CLASS_WEIGHT, "loss_mask": NUM_MASKS, "loss_dice": NUM_MASKS}
 
 
 class MaskCriterion:
@@ -63,8 +66,8 @@ class MaskCriterion:
         matched = sum(min(count, self.num_queries) for count in targets.counts)
         unmatched = self.num_queries * len(targets.counts) - matched
         return {
-            "num_masks": float(sum(targets.counts)),
-            "class_weight": matched + self.no_object_weight * unmatched,
+            NUM_MASKS: float(sum(targets.counts)),
+            CLASS_WEIGHT: matched + self.no_object_weight * unmatched,
         }
 
     def __call__(
@@ -73,9 +76,8 @@ class MaskCriterion:
         mask_embed: Tensor | None,
         masks: Tensor,
         targets: SegmentationTargets,
-        totals: Mapping[str, float] | None = None,
         sample: bool = True,
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Term]:
         """Return the weighted terms.
 
         Args:
@@ -83,13 +85,11 @@ class MaskCriterion:
             mask_embed: (L, B, Q, E), the codes of the masks; None where ``masks`` are logits.
             masks: features (B, E, h, w) whose products with the codes are the logits; or logits (B, Q, h, w), L = 1.
             targets: the segments of the B images.
-            totals: normalisers of the optimizer step; this batch's own by default.
             sample: whether ``num_points`` counts; without it the loss is on every pixel, and the same at every call.
 
         Returns:
             ``loss_ce``, ``loss_mask`` and ``loss_dice`` of the last layer, ``loss_ce_0`` and so on of the earlier ones.
         """
-        totals = self.totals(targets) if totals is None else totals
         class_logits, masks = full_precision(class_logits), full_precision(masks)
         mask_embed = None if mask_embed is None else full_precision(mask_embed)
         image, number = places(targets.counts, masks.device)
@@ -97,19 +97,18 @@ class MaskCriterion:
             costs = self.costs(class_logits, mask_embed, masks, targets, image, number)
         (matched,) = match(costs, counts=targets.counts)
 
-        values = {"loss_ce": self.class_loss(class_logits, matched, targets.labels, totals)}
+        values = {"loss_ce": self.class_loss(class_logits, matched, targets.labels)}
         logits = self.matched_masks(mask_embed, masks, matched, targets.counts)
         pairs = (logits, targets.segments, matched[0].flatten(), number[matched[2].flatten()])
         sampled = sample and self.num_points > 0
         losses = sampled_mask_losses(*pairs, self.num_points) if sampled else mask_losses(*pairs)
-        num_masks = max(totals["num_masks"], 1.0)
         for name, value in zip(("loss_mask", "loss_dice"), losses, strict=True):
-            values[name] = value.view(len(class_logits), -1).sum(1) / num_masks
-        terms: dict[str, Tensor] = {}
+            values[name] = value.view(len(class_logits), -1).sum(1)
+        terms: dict[str, Term] = {}
         for name, value in values.items():
             by_layer = (self.weights[name] * value).unbind(0)
-            terms[name] = by_layer[-1]
-            terms.update({f"{name}_{index}": term for index, term in enumerate(by_layer[:-1])})
+            sums = {name: by_layer[-1], **{f"{name}_{index}": term for index, term in enumerate(by_layer[:-1])}}
+            terms |= {key: Term(value, _NORMALIZERS[name]) for key, value in sums.items()}
         return terms
 
     def costs(
@@ -133,17 +132,15 @@ class MaskCriterion:
         by_class = class_logits.softmax(-1)[:, image, :, targets.labels]
         return by_mask - self.cost_class * by_class
 
-    def class_loss(
-        self, logits: Tensor, matched: tuple[Tensor, Tensor, Tensor], labels: Tensor, totals: Mapping[str, float]
-    ) -> Tensor:
-        """Return the cross-entropy (L,) of logits (L, B, Q, K + 1), no-object where nothing is matched."""
+    def class_loss(self, logits: Tensor, matched: tuple[Tensor, Tensor, Tensor], labels: Tensor) -> Tensor:
+        """Return the summed cross-entropy (L,) of logits (L, B, Q, K + 1), no-object where nothing is matched."""
         image, query, segment = matched
         layer = torch.arange(len(logits), device=logits.device)[:, None]
         classes = torch.full(logits.shape[:-1], self.num_classes, dtype=torch.int64, device=logits.device)
         classes[layer, image, query] = labels[segment]
         entropy = -logits.log_softmax(-1).gather(-1, classes[..., None]).squeeze(-1)
         weight = torch.ones_like(entropy).masked_fill(classes == self.num_classes, self.no_object_weight)
-        return (weight * entropy).sum((1, 2)) / (totals["class_weight"] or 1.0)
+        return (weight * entropy).sum((1, 2))
 
     def matched_masks(
         self,

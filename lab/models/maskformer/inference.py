@@ -21,32 +21,32 @@ from torch.nn import functional as F
 from lab.ops.precision import full_precision
 from lab.structures import NO_SEGMENT, Instances, Segments
 
-Size = tuple[int, int]
+HeightWidth = tuple[int, int]
 CPU_CHUNK = 1 << 22  # full-resolution pixels held at a time
 GPU_CHUNK = 1 << 26
 
 
-def resize(maps: Tensor, size: Size) -> Tensor:
+def resize(maps: Tensor, size: HeightWidth) -> Tensor:
     """Bring (N, h, w) to a size bilinearly; as they are where it is theirs."""
     if maps.shape[-2:] == size:
         return maps
     return F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]
 
 
-def chunks(masks: Tensor, size: Size, chunk_pixels: int | None) -> Iterator[Tensor]:
+def chunks(masks: Tensor, size: HeightWidth, chunk_pixels: int | None) -> Iterator[Tensor]:
     """Yield some of the (N, h, w) masks at a time, as many as ``size`` allows."""
     budget = chunk_pixels or (CPU_CHUNK if masks.device.type == "cpu" else GPU_CHUNK)
     if len(masks):
         yield from masks.split(max(1, budget // max(1, size[0] * size[1])))
 
 
-def to_original(logits: Tensor, image_size: Size, size: Size, original_size: Size) -> Tensor:
+def to_original(logits: Tensor, image_size: HeightWidth, size: HeightWidth, original_size: HeightWidth) -> Tensor:
     """Bring logits (N, h, w) to the padded size, cut the padding off, and on to the original size."""
     full = resize(logits, image_size)[:, : size[0], : size[1]]
     return resize(full, original_size)
 
 
-def as_sizes(sizes: Tensor) -> list[Size]:
+def as_sizes(sizes: Tensor) -> list[HeightWidth]:
     """Return sizes (B, 2) as host integers."""
     return [(int(height), int(width)) for height, width in sizes.tolist()]
 
@@ -54,7 +54,7 @@ def as_sizes(sizes: Tensor) -> list[Size]:
 def semantic(
     class_logits: Tensor,
     mask_logits: Tensor,
-    image_size: Size,
+    image_size: HeightWidth,
     sizes: Tensor,
     original_sizes: Tensor,
     chunk_pixels: int | None = None,
@@ -85,7 +85,7 @@ def semantic(
     return results
 
 
-def _best_class(scores: Tensor, size: Size, chunk_pixels: int | None) -> Tensor:
+def _best_class(scores: Tensor, size: HeightWidth, chunk_pixels: int | None) -> Tensor:
     """Return the first of the highest of (K, h, w) scores at ``size``, int16."""
     best: Tensor | None = None
     label = torch.zeros(size, dtype=torch.int16, device=scores.device)
@@ -105,7 +105,7 @@ def _best_class(scores: Tensor, size: Size, chunk_pixels: int | None) -> Tensor:
 def panoptic(
     class_logits: Tensor,
     mask_logits: Tensor,
-    image_size: Size,
+    image_size: HeightWidth,
     sizes: Tensor,
     original_sizes: Tensor,
     thing_labels: Sequence[int],
@@ -188,7 +188,7 @@ def _segments(
 def instances(
     class_logits: Tensor,
     mask_logits: Tensor,
-    image_size: Size,
+    image_size: HeightWidth,
     sizes: Tensor,
     original_sizes: Tensor,
     thing_labels: Sequence[int],

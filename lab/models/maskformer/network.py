@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from lab.errors import ConfigError, closest
+from lab.checking import check_choice, check_multiple
 from lab.layers.fpn import FeaturePyramid, fill_convolution
 from lab.layers.mlp import MLP
 from lab.layers.position import SinePositionEncoding
@@ -26,8 +26,8 @@ from lab.models.maskformer import inference
 from lab.models.maskformer.criterion import MaskCriterion
 from lab.ops.winograd import conv3x3
 from lab.ranges import Depth, Divides, Draws, Dropout, Layers, MultipleOf, OneOf, Probability, Size, Weight, Word
-from lab.registry.models import create_model
-from lab.structures import Instances, SegmentationTargets, Segments
+from lab.registry.create import create_model
+from lab.structures import Instances, SegmentationTargets, Segments, Term
 
 PIXEL_DECODERS = ("fpn", "transformer_encoder")
 MAX_INSTANCES = 100
@@ -215,13 +215,8 @@ class MaskFormer(nn.Module):
         overlap_threshold: Probability = 0.8,
     ) -> None:
         super().__init__()
-        if pixel_decoder not in PIXEL_DECODERS:
-            known = " or ".join(PIXEL_DECODERS)
-            raise ConfigError(
-                f"pixel_decoder={pixel_decoder!r} is unknown: use {known}{closest(pixel_decoder, PIXEL_DECODERS)}"
-            )
-        if embed_dim % 4:
-            raise ConfigError(f"embed_dim {embed_dim} must be a multiple of 4, for the encoding of places")
+        check_choice("pixel_decoder", pixel_decoder, PIXEL_DECODERS)
+        check_multiple("embed_dim", embed_dim, 4)  # for the encoding of places
         self.num_classes = num_classes
         self.num_queries = num_queries
         self.aux_loss = aux_loss
@@ -278,15 +273,13 @@ class MaskFormer(nn.Module):
         """Return this batch's share of the normalisers: number of masks and sum of class weights."""
         return self.criterion.totals(targets)
 
-    def loss(
-        self, outputs: MaskFormerOutputs, targets: SegmentationTargets, totals: Mapping[str, float] | None = None
-    ) -> dict[str, Tensor]:
+    def loss(self, outputs: MaskFormerOutputs, targets: SegmentationTargets) -> dict[str, Term]:
         """Return the weighted terms of every layer (``MaskCriterion``)."""
         masks = outputs.mask_features if outputs.folded is None else outputs.folded
         embed = outputs.mask_embed if outputs.folded is None else None
         assert masks is not None
         # Validation is on every pixel: a loss that differs from call to call could not be compared.
-        return self.criterion(outputs.all_class_logits, embed, masks, targets, totals, sample=self.training)
+        return self.criterion(outputs.all_class_logits, embed, masks, targets, sample=self.training)
 
     def semantic(self, outputs: MaskFormerOutputs, sizes: Tensor, original_sizes: Tensor) -> list[Tensor]:
         """Return the class of each pixel (``inference.semantic``)."""

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from lab.registry.parallel import blocks_of
+
 if TYPE_CHECKING:
     from lab.models.maskformer.network import MaskFormer
 
@@ -16,12 +18,6 @@ def blocks(net: MaskFormer) -> list[nn.Module]:
     Those of the backbone, the layers of the pixel decoder's encoder, and the decoder as one unit, as in DETR. The
     pyramid belongs to the whole: its last convolution may be taken apart (``fold_masks``).
     """
-    backbone, decoder = net.backbone, net.pixel_decoder
-    if hasattr(backbone, "layers"):  # a Swin: the blocks of its stages
-        stages = [block for stage in backbone.layers for block in stage.blocks]
-    elif hasattr(backbone, "stages"):  # a stem of convolutions, which runs through its stages itself
-        stages = list(backbone.stages)
-    else:
-        stages = [child for child in backbone.children() if isinstance(child, nn.Sequential)]
+    decoder = net.pixel_decoder
     encoder = decoder.get_submodule("transformer.encoder.layers").children() if decoder.has_encoder else ()
-    return [*stages, *encoder, net.predictor.get_submodule("transformer.decoder")]
+    return [*blocks_of(net.backbone), *encoder, net.predictor.get_submodule("transformer.decoder")]

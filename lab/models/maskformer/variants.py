@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from lab.models.maskformer.network import MaskFormer
-from lab.registry.arguments import check_arguments
+from lab.registry.arguments import check_call
 from lab.registry.models import register_model
 
 
 def build_variant(name: str, overrides: dict[str, Any], **defaults: Any) -> MaskFormer:
     """Build ``MaskFormer`` from a variant's defaults and a caller's overrides; an unknown one is a ``ConfigError``."""
-    check_arguments(MaskFormer, overrides, name)
+    check_call(MaskFormer, overrides, name)
     return MaskFormer(**{**defaults, **overrides})
 
 

@@ -15,9 +15,7 @@ import torch
 from torch import Tensor
 
 from lab.errors import CheckpointError
-from lab.registry.renaming import Rules, rename, reverse
-
-StateDict = Mapping[str, Tensor]
+from lab.registry.renaming import Rules, StateDict, rename, reverse
 
 _CONSTANTS = (
     "relative_position_index",

@@ -20,8 +20,10 @@ from torch.nn import functional as F
 from lab.layers.fpn import FeaturePyramid
 from lab.ops.precision import full_precision
 from lab.ranges import Divides, Size, Word
-from lab.registry.models import create_model
-from lab.structures import NO_SEGMENT, SegmentationTargets
+from lab.registry.create import create_model
+from lab.structures import NO_SEGMENT, SegmentationTargets, Term
+
+NUM_PIXELS = "num_pixels"
 
 
 @dataclass
@@ -77,17 +79,14 @@ class PerPixel(nn.Module):
 
     def totals(self, targets: SegmentationTargets) -> dict[str, float]:
         """Return this batch's number of labelled pixels."""
-        return {"num_pixels": float(sum(targets.num_pixels))}
+        return {NUM_PIXELS: float(sum(targets.num_pixels))}
 
-    def loss(
-        self, outputs: PerPixelOutputs, targets: SegmentationTargets, totals: Mapping[str, float] | None = None
-    ) -> dict[str, Tensor]:
-        """Return ``loss_ce``, the mean over labelled pixels at full resolution."""
-        totals = self.totals(targets) if totals is None else totals
+    def loss(self, outputs: PerPixelOutputs, targets: SegmentationTargets) -> dict[str, Term]:
+        """Return ``loss_ce``, over the labelled pixels at full resolution."""
         size = targets.segments.shape[-2:]
         logits = F.interpolate(full_precision(outputs.logits), size=size, mode="bilinear", align_corners=False)
         entropy = F.cross_entropy(logits, pixel_labels(targets), ignore_index=NO_SEGMENT, reduction="sum")
-        return {"loss_ce": entropy / max(totals["num_pixels"], 1.0)}
+        return {"loss_ce": Term(entropy, NUM_PIXELS)}
 
     def semantic(self, outputs: PerPixelOutputs, sizes: Tensor, original_sizes: Tensor) -> list[Tensor]:
         """Return the class of each pixel, (h0, w0) int16, for each image."""

@@ -6,17 +6,12 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from lab.registry.parallel import blocks_of
+
 if TYPE_CHECKING:
     from lab.models.per_pixel.network import PerPixel
 
 
 def blocks(net: PerPixel) -> list[nn.Module]:
-    """Return the stages (of a Swin the blocks) of the backbone, and the pyramid."""
-    backbone = net.backbone
-    if hasattr(backbone, "layers"):  # a Swin: the blocks of its stages
-        stages = [block for stage in backbone.layers for block in stage.blocks]
-    elif hasattr(backbone, "stages"):  # a stem of convolutions, which runs through its stages itself
-        stages = list(backbone.stages)
-    else:
-        stages = [child for child in backbone.children() if isinstance(child, nn.Sequential)]
-    return [*stages, net.pixel_decoder]
+    """Return the units of the backbone, and the pyramid."""
+    return [*blocks_of(net.backbone), net.pixel_decoder]

@@ -10,14 +10,15 @@ CPU, where no gradient is wanted, oneDNN adds and rectifies within the convoluti
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lab.checking import check_choice
 from lab.compat.torch import has_forward_hooks, onednn_convolution
-from lab.errors import ConfigError, closest
+from lab.errors import ConfigError
 
 NormName = Literal["batch_norm", "frozen_batch_norm", "group_norm"]
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -57,14 +58,12 @@ def make_norm(name: NormName, num_channels: int) -> nn.Module:
     Raises:
         ConfigError: the name is unknown.
     """
+    check_choice("norm", name, get_args(NormName))
     if name == "batch_norm":
         return nn.BatchNorm2d(num_channels)
     if name == "frozen_batch_norm":
         return FrozenBatchNorm2d(num_channels)
-    if name == "group_norm":
-        return nn.GroupNorm(min(32, num_channels), num_channels)
-    known = ("batch_norm", "frozen_batch_norm", "group_norm")
-    raise ConfigError(f"unknown norm {name!r}, not one of {', '.join(known)}{closest(str(name), known)}")
+    return nn.GroupNorm(min(32, num_channels), num_channels)
 
 
 def scale_and_shift(norm: nn.BatchNorm2d | FrozenBatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -201,7 +200,7 @@ class Stage(nn.Sequential):
         return x
 
 
-class _Trunk(nn.Module):
+class _ResNetTrunk(nn.Module):
     """Stem and stages, without a head."""
 
     def __init__(
@@ -213,8 +212,7 @@ class _Trunk(nn.Module):
         num_stages: int,
     ) -> None:
         super().__init__()
-        if depth not in DEPTHS:
-            raise ConfigError(f"unknown depth {depth}, not one of {', '.join(map(str, DEPTHS))}")
+        check_choice("depth", depth, DEPTHS)
         if len(replace_stride_with_dilation) != 3:
             raise ConfigError("replace_stride_with_dilation has three entries, for layer2, layer3 and layer4")
         block = BasicBlock if depth < 50 else Bottleneck
@@ -272,7 +270,7 @@ def _make_stage(
     return Stage(*layers)
 
 
-class ResNet(_Trunk):
+class ResNet(_ResNetTrunk):
     """A classifier: (B, 3, H, W) normalised images to (B, num_classes) logits, or (B, C) features without a head."""
 
     def __init__(
@@ -294,7 +292,7 @@ class ResNet(_Trunk):
         return logits
 
 
-class ResNetFeatures(_Trunk):
+class ResNetFeatures(_ResNetTrunk):
     """A backbone: (B, 3, H, W) normalised images to the maps of ``out_indices``; later stages are not built.
 
     Attributes:

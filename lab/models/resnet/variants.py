@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from lab.models.resnet.network import NormName, ResNet, ResNetFeatures
 from lab.registry.models import register_model
 
-Stages = Sequence[int]
 Dilation = Sequence[bool]
 
 
@@ -34,7 +33,7 @@ def _resnet(
 def resnet18(
     num_classes: int = 1000,
     features_only: bool = False,
-    out_indices: Stages = (1, 2, 3, 4),
+    out_indices: Sequence[int] = (1, 2, 3, 4),
     norm: NormName = "batch_norm",
     replace_stride_with_dilation: Dilation = (False, False, False),
     zero_init_residual: bool = False,
@@ -52,7 +51,7 @@ def resnet18(
 def resnet34(
     num_classes: int = 1000,
     features_only: bool = False,
-    out_indices: Stages = (1, 2, 3, 4),
+    out_indices: Sequence[int] = (1, 2, 3, 4),
     norm: NormName = "batch_norm",
     replace_stride_with_dilation: Dilation = (False, False, False),
     zero_init_residual: bool = False,
@@ -71,7 +70,7 @@ def resnet34(
 def resnet50(
     num_classes: int = 1000,
     features_only: bool = False,
-    out_indices: Stages = (1, 2, 3, 4),
+    out_indices: Sequence[int] = (1, 2, 3, 4),
     norm: NormName = "batch_norm",
     replace_stride_with_dilation: Dilation = (False, False, False),
     zero_init_residual: bool = False,
@@ -90,7 +89,7 @@ def resnet50(
 def resnet101(
     num_classes: int = 1000,
     features_only: bool = False,
-    out_indices: Stages = (1, 2, 3, 4),
+    out_indices: Sequence[int] = (1, 2, 3, 4),
     norm: NormName = "batch_norm",
     replace_stride_with_dilation: Dilation = (False, False, False),
     zero_init_residual: bool = False,
@@ -109,7 +108,7 @@ def resnet101(
 def resnet152(
     num_classes: int = 1000,
     features_only: bool = False,
-    out_indices: Stages = (1, 2, 3, 4),
+    out_indices: Sequence[int] = (1, 2, 3, 4),
     norm: NormName = "batch_norm",
     replace_stride_with_dilation: Dilation = (False, False, False),
     zero_init_residual: bool = False,

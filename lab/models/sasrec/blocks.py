@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lab.errors import ConfigError
+from lab.checking import check_multiple
 from lab.layers.attention import MultiheadAttention, attend
 from lab.layers.dropout import dropout
 
@@ -59,8 +59,7 @@ class Block(nn.Module):
         self, embed_dim: int, num_heads: int, feedforward_dim: int, dropout: float, norm: str = "post"
     ) -> None:
         super().__init__()
-        if embed_dim % num_heads:
-            raise ConfigError(f"embed_dim {embed_dim} must be a multiple of num_heads {num_heads}")
+        check_multiple("embed_dim", embed_dim, num_heads, "num_heads")
         self.num_heads, self.rate, self.norm = num_heads, dropout, norm
 
     def drop(self, x: Tensor) -> Tensor:

@@ -63,11 +63,11 @@ def ce(states: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         weight: (I, D), a row for each item.
         targets: (T,) int64 rows of ``weight``.
     """
-    total: Tensor = _CrossEntropy.apply(states, weight, targets)
+    total: Tensor = _ChunkedCrossEntropy.apply(states, weight, targets)
     return total
 
 
-class _CrossEntropy(torch.autograd.Function):
+class _ChunkedCrossEntropy(torch.autograd.Function):
     """Sum of ``-log softmax(states @ weight.T)[targets]``, some rows at a time.
 
     Gradients are computed along with the value: that saves computing the logits again in the backward pass.

@@ -20,16 +20,18 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from lab.errors import ConfigError, closest
+from lab.checking import check_choice, check_range
+from lab.errors import ConfigError
 from lab.layers.dropout import dropout as drop
 from lab.models.sasrec import losses
 from lab.models.sasrec.blocks import Block, OfficialBlock, PmixerBlock, RecboleBlock
-from lab.models.sasrec.windows import Windows, cut_windows
+from lab.models.sasrec.windows import EventWindows, cut_windows
 from lab.ranges import Divides, Dropout, Layers, OneOf, Positive, Probability, Size
-from lab.structures import Movable, SequenceBatch, SequenceTargets
+from lab.structures import Movable, SequenceBatch, SequenceTargets, Term
 
 BLOCKS: dict[str, type[Block]] = {"official": OfficialBlock, "pmixer": PmixerBlock, "recbole": RecboleBlock}
 NORMS = ("post", "pre", "query")
+TARGETS = "targets"
 
 
 @dataclass
@@ -60,7 +62,7 @@ class SASRec(nn.Module):
         feedforward_dim: hidden width of the feed-forward nets; D where None.
         dropout: probability of dropping embeddings, attention weights and hidden values in training.
         norm: of ``pmixer``: ``post``, ``pre`` or ``query`` (see ``PmixerBlock``).
-        loss: ``bce``, ``gbce``, ``sampled_ce`` (these need negatives: ``model.num_negatives``) or ``ce``.
+        loss: ``bce``, ``gbce``, ``sampled_ce`` (these need negatives: ``model.asks.num_negatives``) or ``ce``.
         calibration: t of ``gbce``.
         position_rows: of ``pmixer``: rows of the table of places, ``max_length + 1`` (row 0 is of padding), or
             ``max_length`` as until June 2024, when padding was set to zero before each block.
@@ -85,14 +87,12 @@ class SASRec(nn.Module):
         position_rows: Positive | None = None,
     ) -> None:
         super().__init__()
-        choices = {"variant": (variant, BLOCKS), "norm": (norm, NORMS), "loss": (loss, losses.LOSSES)}
-        for name, (value, known) in choices.items():
-            if value not in known:
-                raise ConfigError(f"{name}={value!r} is none of {', '.join(known)}{closest(value, known)}")
+        check_choice("variant", variant, BLOCKS)
+        check_choice("norm", norm, NORMS)
+        check_choice("loss", loss, losses.LOSSES)
+        check_range("calibration", calibration, least=0, most=1)
         if norm != "post" and variant != "pmixer":
             raise ConfigError(f"norm={norm} is a choice of variant=pmixer only, not of {variant}")
-        if not 0 <= calibration <= 1:
-            raise ConfigError(f"calibration={calibration} must be in 0..1")
         rows = max_length + 1 if variant == "pmixer" and position_rows is None else position_rows or max_length
         if rows not in {max_length, max_length + (variant == "pmixer")}:
             raise ConfigError(f"position_rows={rows} must be max_length={max_length}, or one more with variant=pmixer")
@@ -141,7 +141,7 @@ class SASRec(nn.Module):
             # Row 0 is of padding.
             return SASRecOutputs(cross_entropy=losses.ce(states, self.item_emb.weight[1:], items - 1))
         if targets.negatives is None and self.training:
-            raise ConfigError(f"model.loss={self.loss_name} needs negatives: set model.num_negatives")
+            raise ConfigError(f"model.loss={self.loss_name} needs negatives: set model.asks.num_negatives")
         if targets.negatives is None:
             return SASRecOutputs()
         candidates = torch.cat([items[:, None], targets.negatives.flatten(0, 1)[sources[chosen]]], dim=1)
@@ -150,18 +150,16 @@ class SASRec(nn.Module):
 
     def totals(self, targets: SequenceTargets) -> Mapping[str, float]:
         """Return the number of positions that have a target."""
-        return {"targets": float(sum(targets.counts))}
+        return {TARGETS: float(sum(targets.counts))}
 
-    def loss(
-        self, outputs: SASRecOutputs, targets: SequenceTargets, totals: Mapping[str, float] | None = None
-    ) -> dict[str, Tensor]:
-        """Return the loss, a mean over positions; nothing where there are no negatives to evaluate it with."""
+    def loss(self, outputs: SASRecOutputs, targets: SequenceTargets) -> dict[str, Term]:
+        """Return the loss over all positions; nothing where there are no negatives to evaluate it with."""
         value = outputs.cross_entropy
         if outputs.target_logits is not None and outputs.negative_logits is not None:
             value = self._sampled_loss(outputs.target_logits, outputs.negative_logits)
         if value is None:
             return {}
-        return {f"loss_{self.loss_name}": value / max(1.0, (totals or self.totals(targets))["targets"])}
+        return {f"loss_{self.loss_name}": Term(value, TARGETS)}
 
     def encode(self, batch: SequenceBatch, queries: Tensor) -> Tensor:
         """Return the states (Q, D) of the events that ``queries`` (Q, 2) name, each as the last one of its window."""
@@ -175,7 +173,7 @@ class SASRec(nn.Module):
             return states @ self.item_emb.weight[items].T
         return (self.item_emb(items) @ states[:, :, None])[..., 0]
 
-    def _states(self, windows: Windows) -> Tensor:
+    def _states(self, windows: EventWindows) -> Tensor:
         """Return the state of each token (N, D)."""
         x = self.item_emb(windows.items)
         if self.variant == "recbole":
@@ -190,7 +188,7 @@ class SASRec(nn.Module):
             x = block(x if events is None else x * events, windows.groups)
         return x if self.variant == "recbole" else self.norm(x)
 
-    def _places(self, windows: Windows) -> Tensor:
+    def _places(self, windows: EventWindows) -> Tensor:
         """Return the embedded places, counted back from the window's last event."""
         places = (windows.places + self.max_length - 1).clamp(max=self.max_length - 1)
         if len(self.pos_emb.weight) > self.max_length:

@@ -8,15 +8,12 @@ different things with the same keys: see ``norm`` and ``position_rows`` of ``lab
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from lab.errors import CheckpointError
-
-StateDict = Mapping[str, Tensor]
-Rules = Sequence[tuple[str, str]]
+from lab.registry.renaming import Rules, StateDict, beginnings, rename, reverse
 
 # (ours, theirs): beginnings of a key; <n> is the number of a block.
 _PMIXER: Rules = (
@@ -51,7 +48,7 @@ def from_pmixer(state_dict: StateDict) -> dict[str, Tensor]:
     Raises:
         CheckpointError: a key belongs to no such network.
     """
-    renamed = {_rename(key, _PMIXER, back=True): value for key, value in state_dict.items()}
+    renamed = {_rename(key, reverse(_PMIXER)): value for key, value in state_dict.items()}
     # Their linear layers are convolutions of width 1.
     return {
         key: value.squeeze(-1) if ".linear" in key and value.dim() == 3 else value for key, value in renamed.items()
@@ -86,7 +83,7 @@ def from_recbole(state_dict: StateDict) -> dict[str, Tensor]:
         if set(by_name) != set(_PARTS):
             raise CheckpointError(f"{key}: expected query, key and value, found {', '.join(sorted(by_name))}")
         joined[key] = torch.cat([by_name[part] for part in _PARTS])
-    return {_rename(key, _RECBOLE, back=True): value for key, value in joined.items()}
+    return {_rename(key, reverse(_RECBOLE)): value for key, value in joined.items()}
 
 
 def to_recbole(state_dict: StateDict) -> dict[str, Tensor]:
@@ -115,11 +112,9 @@ def convert(state_dict: StateDict) -> dict[str, Tensor]:
     return dict(state_dict)
 
 
-def _rename(key: str, rules: Rules, back: bool = False) -> str:
+def _rename(key: str, rules: Rules) -> str:
     """Replace the beginning of a key by the first rule that fits."""
-    for ours, theirs in rules:
-        source, target = (theirs, ours) if back else (ours, theirs)
-        match = re.match(source.replace(".", r"\.").replace("<n>", r"(\d+)"), key)
-        if match is not None:
-            return target.replace("<n>", match[1] if match.groups() else "") + key[match.end() :]
-    raise CheckpointError(f"{key!r} belongs to no SASRec of this layout")
+    renamed = rename(key, beginnings(rules))
+    if renamed is None:
+        raise CheckpointError(f"{key!r} belongs to no SASRec of this layout")
+    return renamed

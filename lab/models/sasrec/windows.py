@@ -14,7 +14,7 @@ _SHORTEST = 4  # windows up to this length share a group; smaller groups cost mo
 
 
 @dataclass
-class Windows:
+class EventWindows:
     """Windows of events, one after the other, in groups of equal padded length.
 
     Attributes:
@@ -34,7 +34,7 @@ class Windows:
     groups: list[tuple[int, int]]
 
 
-def cut_windows(items: Tensor, rows: Tensor, stops: Tensor, max_length: int, left_padded: bool) -> Windows:
+def cut_windows(items: Tensor, rows: Tensor, stops: Tensor, max_length: int, left_padded: bool) -> EventWindows:
     """Cut windows of the last ``max_length`` events or fewer.
 
     On a CPU, windows that may be padded at the right (where causal attention never looks) are sorted into groups of
@@ -63,7 +63,7 @@ def cut_windows(items: Tensor, rows: Tensor, stops: Tensor, max_length: int, lef
     tokens = torch.where(real, items.flatten()[sources.clamp(0, items.numel() - 1)], 0)
     if order is not None:
         last = torch.empty_like(last).index_copy_(0, order, last)
-    return Windows(tokens, steps, places, sources, last, groups)
+    return EventWindows(tokens, steps, places, sources, last, groups)
 
 
 def _groups(lengths: Tensor, longest: int, equal: bool) -> tuple[list[tuple[int, int]], Tensor | None]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lab.checking import check_range
 from lab.compat.torch import has_forward_hooks
 from lab.errors import ConfigError
 from lab.layers.linear import Linear, linear
@@ -158,7 +159,7 @@ class SwinStage(nn.Module):
         return x
 
 
-class _Trunk(nn.Module):
+class _SwinTrunk(nn.Module):
     """Patch embedding and stages, without norms and head."""
 
     def __init__(
@@ -177,10 +178,8 @@ class _Trunk(nn.Module):
             raise ConfigError(
                 f"depths={tuple(depths)} and num_heads={tuple(num_heads)}: expected one positive number for each stage"
             )
-        if window_size < 1:
-            raise ConfigError(f"window_size={window_size}: expected a number of tokens, 7 or 12 as published")
-        if not 0.0 <= drop_path_rate <= 1.0:
-            raise ConfigError(f"drop_path_rate={drop_path_rate}: expected a probability, of the last block's branches")
+        check_range("window_size", window_size, least=1)
+        check_range("drop_path_rate", drop_path_rate, least=0, most=1)
         rates = [drop_path_rate * index / max(sum(depths) - 1, 1) for index in range(sum(depths))]
         self.patch_embed = PatchEmbed(embed_dim)
         self.layers = nn.ModuleList()
@@ -216,7 +215,7 @@ class _Trunk(nn.Module):
         return maps
 
 
-class SwinTransformer(_Trunk):
+class SwinTransformer(_SwinTrunk):
     """A classifier: (B, 3, H, W) normalised images to (B, num_classes) logits, or (B, C) features without a head.
 
     Args:
@@ -254,7 +253,7 @@ class SwinTransformer(_Trunk):
         return logits
 
 
-class SwinFeatures(_Trunk):
+class SwinFeatures(_SwinTrunk):
     """A backbone: (B, 3, H, W) normalised images to the maps of ``out_indices``; later stages are not built.
 
     The norm of stage i is the official ``norm<i - 1>``. A classifier's weights have none: they stay as they are.

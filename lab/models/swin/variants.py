@@ -10,16 +10,14 @@ from collections.abc import Sequence
 from lab.models.swin.network import SwinFeatures, SwinTransformer
 from lab.registry.models import register_model
 
-Stages = Sequence[int]
-
 
 def _swin(
     embed_dim: int,
-    depths: Stages,
-    num_heads: Stages,
+    depths: Sequence[int],
+    num_heads: Sequence[int],
     num_classes: int,
     features_only: bool,
-    out_indices: Stages,
+    out_indices: Sequence[int],
     window_size: int,
     drop_path_rate: float,
 ) -> SwinTransformer | SwinFeatures:
@@ -36,7 +34,7 @@ def _swin(
 def swin_tiny(
     num_classes: int = 1000,
     features_only: bool = False,
-    out_indices: Stages = (1, 2, 3, 4),
+    out_indices: Sequence[int] = (1, 2, 3, 4),
     window_size: int = 7,
     drop_path_rate: float = 0.2,
 ) -> SwinTransformer | SwinFeatures:
@@ -48,7 +46,7 @@ def swin_tiny(
 def swin_small(
     num_classes: int = 1000,
     features_only: bool = False,
-    out_indices: Stages = (1, 2, 3, 4),
+    out_indices: Sequence[int] = (1, 2, 3, 4),
     window_size: int = 7,
     drop_path_rate: float = 0.3,
 ) -> SwinTransformer | SwinFeatures:
@@ -62,7 +60,7 @@ def swin_small(
 def swin_base(
     num_classes: int = 1000,
     features_only: bool = False,
-    out_indices: Stages = (1, 2, 3, 4),
+    out_indices: Sequence[int] = (1, 2, 3, 4),
     window_size: int = 7,
     drop_path_rate: float = 0.5,
 ) -> SwinTransformer | SwinFeatures:
@@ -76,7 +74,7 @@ def swin_base(
 def swin_base_window12(
     num_classes: int = 1000,
     features_only: bool = False,
-    out_indices: Stages = (1, 2, 3, 4),
+    out_indices: Sequence[int] = (1, 2, 3, 4),
     window_size: int = 12,
     drop_path_rate: float = 0.5,
 ) -> SwinTransformer | SwinFeatures:
@@ -90,7 +88,7 @@ def swin_base_window12(
 def swin_large(
     num_classes: int = 1000,
     features_only: bool = False,
-    out_indices: Stages = (1, 2, 3, 4),
+    out_indices: Sequence[int] = (1, 2, 3, 4),
     window_size: int = 7,
     drop_path_rate: float = 0.2,
 ) -> SwinTransformer | SwinFeatures:
@@ -104,7 +102,7 @@ def swin_large(
 def swin_large_window12(
     num_classes: int = 1000,
     features_only: bool = False,
-    out_indices: Stages = (1, 2, 3, 4),
+    out_indices: Sequence[int] = (1, 2, 3, 4),
     window_size: int = 12,
     drop_path_rate: float = 0.2,
 ) -> SwinTransformer | SwinFeatures:

@@ -8,16 +8,14 @@ the backbone of their detection and segmentation code (``norm0`` to ``norm3``).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lab.errors import CheckpointError
-
-StateDict = Mapping[str, Tensor]
-Rules = Sequence[tuple[str, str]]
+from lab.registry.renaming import Rules, StateDict, beginnings, rename, reverse
 
 _CONSTANTS = ("relative_position_index", "attn_mask")
 # (ours, theirs): patterns of the beginning of a key; <n> and <m> are numbers.
@@ -82,7 +80,7 @@ def from_transformers(state_dict: StateDict) -> dict[str, Tensor]:
     """
     renamed: dict[str, Tensor] = {}
     parts: dict[str, dict[str, Tensor]] = {}
-    rules = [(theirs, ours) for ours, theirs in _TRANSFORMERS]
+    rules = reverse(_TRANSFORMERS)
     for old_key, value in state_dict.items():
         key = _modern(old_key)
         split = _SPLIT.fullmatch(key)
@@ -149,10 +147,7 @@ def _modern(key: str) -> str:
 
 def _rename(key: str, rules: Rules) -> str:
     """Replace the beginning of a key by the first rule that fits."""
-    for source, target in rules:
-        match = re.match(re.sub(r"<(\w)>", r"(?P<\1>\\d+)", source.replace(".", r"\.")), key)
-        if match is not None:
-            for name, number in match.groupdict().items():
-                target = target.replace(f"<{name}>", number)
-            return target + key[match.end() :]
-    raise CheckpointError(f"{key!r} belongs to no Swin Transformer of this layout")
+    renamed = rename(key, beginnings(rules))
+    if renamed is None:
+        raise CheckpointError(f"{key!r} belongs to no Swin Transformer of this layout")
+    return renamed

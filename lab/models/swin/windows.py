@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lab.errors import ConfigError
+from lab.checking import check_multiple
 from lab.layers.linear import Linear
 
 # Official networks add this, not minus infinity, where the shift has brought together what is no neighbour.
@@ -145,8 +145,7 @@ class WindowAttention(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, window_size: int) -> None:
         super().__init__()
-        if dim % num_heads:
-            raise ConfigError(f"width {dim} of a stage must be a multiple of its num_heads {num_heads}")
+        check_multiple("width of a stage", dim, num_heads, "its num_heads")
         self.num_heads = num_heads
         self.window_size = window_size
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window_size - 1) ** 2, num_heads))

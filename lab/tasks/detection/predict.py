@@ -2,38 +2,54 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from lab.data.images.opening import read_image
 from lab.structures import DetectionPredictions
-from lab.system.files import write_text
+from lab.system.json_stream import list_pieces, object_pieces
 from lab.tasks.detection.pictures import SHOWN_ABOVE, draw_detections
-from lab.training.predictor import Found, ImagePredictor
+from lab.tasks.detection.task import DetectionTask
+from lab.training.predictor import ImagePredictor
 
 
 class DetectionPredictor(ImagePredictor):
     """Writes ``results.json`` in COCO's format, ``images.json`` and pictures."""
 
-    def write_all(self, found: Sequence[Found], folder: Path, left_out: str) -> None:
-        """Draw the boxes and write COCO's results."""
-        results: list[dict[str, Any]] = []
-        for number, predictions in found:
-            image = read_image(self.paths[number])
-            shown = (predictions.boxes[0], predictions.labels[0], predictions.scores[0])
-            picture = draw_detections(image, *shown, self.task.class_names, SHOWN_ABOVE)
-            picture.save(self.picture_path(folder, number))
-            results += coco_results(predictions, number)
-        write_text(folder / "results.json", json.dumps(results) + "\n")
+    task: DetectionTask
+
+    def write_image(self, number: int, found: DetectionPredictions, part: Path) -> dict[str, Any]:
+        """Draw the boxes, and return COCO's results."""
+        image = read_image(self.paths[number])
+        shown = (found.boxes[0], found.labels[0], found.scores[0])
+        picture = draw_detections(image, *shown, self.task.class_names, SHOWN_ABOVE)
+        picture.save(part / "pictures" / self.picture_name(number))
+        return {"results": coco_results(found, number)}
+
+    def write_results(self, records: Iterable[dict[str, Any]], out: Path, folder: Path, left_out: str) -> list[str]:
+        """Write COCO's results, and the names of images and categories."""
+        counts = {"images": 0, "detections": 0}
+
+        def rows() -> Iterator[dict[str, Any]]:
+            for record in records:
+                counts["images"] += 1
+                counts["detections"] += len(record["results"])
+                yield from record["results"]
+
+        with (out / "results.json").open("w", encoding="utf-8") as file:
+            file.writelines(list_pieces(rows()))
+            file.write("\n")
         names = [{"id": number, "name": name} for number, name in enumerate(self.task.class_names)]
-        images = self.image_list([number for number, _ in found])
-        write_text(folder / "images.json", json.dumps({"images": images, "categories": names}, indent=1) + "\n")
-        counted = f"{len(images)} images, {len(results)} detections"
-        print(f"{counted} (pictures show scores above {SHOWN_ABOVE}){left_out}")
-        print(f"written   {folder / 'results.json'} (COCO's format; images.json names the images and categories)")
-        print(f"pictures  {folder / 'pictures'}")
+        with (out / "images.json").open("w", encoding="utf-8") as file:
+            file.writelines(object_pieces({"images": self.image_list(records), "categories": names}, indent=1))
+            file.write("\n")
+        counted = f"{counts['images']} images, {counts['detections']} detections"
+        return [
+            f"{counted} (pictures show scores above {SHOWN_ABOVE}){left_out}",
+            f"written   {folder / 'results.json'} (COCO's format; images.json names the images and categories)",
+            f"pictures  {folder / 'pictures'}",
+        ]
 
 
 def coco_results(predictions: DetectionPredictions, number: int) -> list[dict[str, Any]]:

@@ -5,6 +5,8 @@ from lab.training.spec import TaskSpec
 TASK = TaskSpec(
     name="detection",
     task="lab.tasks.detection.task:DetectionTask",
+    data="lab.structures.detection:DetectionSpec",
+    settings="lab.tasks.detection.settings:SETTINGS",
     predictor="lab.tasks.detection.predict:DetectionPredictor",
     pictures="lab.tasks.detection.pictures:detection_panels",
 )

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 from lab.errors import ConfigError
 from lab.ops.images import normalize_images
-from lab.structures import DetectionBatch, DetectionPredictions, Detector
+from lab.structures import DetectionBatch, DetectionPredictions, Detector, Term
 from lab.tasks.detection.metrics import DetectionMAP
-from lab.training.task import Task
+from lab.training.classes import ClassTask
 
 
-class DetectionTask(Task):
+class DetectionTask(ClassTask):
     """Train and measure a detector; see ``Task`` for the arguments."""
 
     kind = "detection"
@@ -54,9 +55,9 @@ class DetectionTask(Task):
         rows = batch.valid.nonzero().flatten().tolist()
         return batch.image_ids[batch.valid], [predictions.rows(slice(row, row + 1)) for row in rows]
 
-    def dry_run(self, batch: DetectionBatch) -> str:
+    def describe_pass(self, batch: DetectionBatch, outputs: Any, terms: Mapping[str, Term] | None) -> str:
         """Return the shapes of images and boxes."""
-        predictions = self.net.predict(self(batch), batch.original_sizes)
+        predictions = self.net.predict(outputs, batch.original_sizes)
         return f"images {tuple(batch.images.shape)} -> boxes {tuple(predictions.boxes.shape)}"
 
     def _metric(self, split: str) -> DetectionMAP:

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from lab.errors import ConfigError, closest
+from lab.checking import check_choice
+from lab.errors import ConfigError
 
 TIES = ("standard", "conservative", "median")
 MEASURES = ("recall", "mrr", "ndcg")
@@ -53,8 +54,7 @@ class RankingMetrics(Metric):
         super().__init__()
         if not ks or min(ks) < 1:
             raise ConfigError(f"eval.ks={list(ks)}: give at least one k, each 1 or more")
-        if ties not in TIES:
-            raise ConfigError(f"eval.ties={ties}: should be one of {', '.join(TIES)}{closest(ties, TIES)}")
+        check_choice("eval.ties", ties, TIES)
         self.ks, self.ties = tuple(ks), ties
         self.num_queries = 0
         zeros = torch.zeros((self.num_groups, 2 * max(ks) + 2), dtype=torch.int64)

@@ -6,21 +6,21 @@ and rank 0 puts the batches of all parts in the order of the file.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
-import torch.distributed as dist
 from torch import Tensor
 
 from lab.errors import DataError
-from lab.strategies import collectives
+from lab.tasks.recommendation.task import RecommendationTask
+from lab.training.parts import parts_in
 from lab.training.predictor import MakeTrainer, Predictor
 
-PARTS = ".parts"
+_LISTS = "lists"
+"""What a rank writes: a Parquet file with a row group for each batch. No suffix: it is no result."""
 
 
 class RecommendationPredictor(Predictor):
@@ -30,44 +30,43 @@ class RecommendationPredictor(Predictor):
     ``left_out``, what of the file could not be used: a text and a count for each reason.
     """
 
+    task: RecommendationTask
+
     def run(self, make_trainer: MakeTrainer, folder: Path, rank: int) -> None:
         """Write the lists.
 
         Raises:
             DataError: there is no sequence with an item that the training knew.
         """
+        import pyarrow.parquet
+
         dataset: Any = self.data.build_inputs([Path(self.source)])
         left_out = ", ".join(f"{count} {what}" for what, count in dataset.left_out.items() if count)
         if not len(dataset):
             raise DataError(f"input={self.source}: no sequence has an item that the training knew ({left_out})")
-        (folder / PARTS).mkdir(parents=True, exist_ok=True)
-        part = _Part(folder / PARTS / f"{rank:05d}.parquet", dataset.sequence_names, self.task.spec.item_names)
-        loader = self.data.dataset_dataloader(dataset)
-        make_trainer([part]).predict(self.task, dataloaders=loader, return_predictions=False)
-        if collectives.world_size() > 1:
-            dist.barrier()
-        if rank == 0:
-            ranks = sorted((folder / PARTS).iterdir())[: collectives.world_size()]
-            count = _merge(ranks, folder)
-            shutil.rmtree(folder / PARTS)
-            print(f"{len(dataset)} sequences, {count} recommendations{f'; left out: {left_out}' if left_out else ''}")
-            for what, number in getattr(dataset, "noted", {}).items():
-                print(f"noted     {number} rows {what}")
-            print(f"written   {folder / 'recommendations.csv'} and .parquet (session, rank, item, score)")
+        with parts_in(folder, rank) as parts:
+            with pyarrow.parquet.ParquetWriter(parts.own / _LISTS, _schema()) as writer:
+                part = _Part(writer, dataset.sequence_names, self.task.spec.item_names)
+                loader = self.data.dataset_dataloader(dataset)
+                make_trainer([part]).predict(self.task, dataloaders=loader, return_predictions=False)
+            folders = parts.collect()
+            if rank == 0:
+                count = _merge([path / _LISTS for path in folders], parts.merged)
+                parts.publish([parts.merged])
+                print(
+                    f"{len(dataset)} sequences, {count} recommendations{f'; left out: {left_out}' if left_out else ''}"
+                )
+                for what, number in getattr(dataset, "noted", {}).items():
+                    print(f"noted     {number} rows {what}")
+                print(f"written   {folder / 'recommendations.csv'} and .parquet (session, rank, item, score)")
 
 
 class _Part(pl.Callback):
     """Writes what a rank has found, a row group for each batch."""
 
-    def __init__(self, path: Path, sequence_names: Any, item_names: Any) -> None:
-        self.path, self.names, self.items = path, sequence_names, np.array(["", *item_names], dtype=object)
-        self.writer: Any = None
-
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the file."""
-        import pyarrow.parquet
-
-        self.writer = pyarrow.parquet.ParquetWriter(self.path, _schema())
+    def __init__(self, writer: Any, sequence_names: Any, item_names: Any) -> None:
+        self.writer, self.names = writer, sequence_names
+        self.items = np.array(["", *item_names], dtype=object)
 
     def on_predict_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -75,10 +74,6 @@ class _Part(pl.Callback):
         """Append the lists of a batch."""
         if len(outputs[0]):  # a batch that only fills up comes last
             self.writer.write_table(self._table(*outputs))
-
-    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Close the file."""
-        self.writer.close()
 
     def _table(self, numbers: Tensor, items: Tensor, scores: Tensor) -> Any:
         import pyarrow

@@ -8,6 +8,7 @@ RecSys 2021).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -15,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from lab.compat.lightning import strategy_of
+from lab.data.datamodule import DataModule
+from lab.errors import ConfigError
 from lab.loggers.undefined import with_nulls
-from lab.structures import DataSpec, Recommender, SequenceBatch, Table
+from lab.structures import RecommendationSpec, Recommender, SequenceBatch, Table, Term
 from lab.tasks.recommendation.coverage import Coverage
 from lab.tasks.recommendation.metrics import MEASURES, GroupedRankingMetrics, RankingMetrics
 from lab.tasks.recommendation.queries import Queries, Scorer, history
@@ -39,26 +42,27 @@ class RecommendationTask(Task):
 
     kind = "recommendation"
     protocol = Recommender
+    spec: RecommendationSpec
 
     ranks: Any
     groups: Any
     coverage: Any
     num_queries = 0
 
-    def net_arguments(self, spec: DataSpec, target: str) -> dict[str, Any]:
+    def net_arguments(self, target: str) -> dict[str, Any]:
         """Return those of the numbers of items, sequences and events that the network wants to know."""
-        offered = {
-            "num_items": spec.num_items,
-            "num_sequences": spec.num_sequences,
-            "num_events": spec.num_events,
-            "item_counts": list(spec.item_counts),
-        }
-        return chosen_arguments(target, offered)
+        return chosen_arguments(target, self.spec.net_arguments())
 
-    def describe_data(self) -> str:
-        """Return the numbers of items, sequences and events."""
-        spec = self.spec
-        return f"{spec.num_items} items, {spec.num_sequences} sequences, {spec.num_events} events"
+    def memorize(self, data: DataModule) -> None:
+        """Show the sequences of the training to a network that has nothing to train.
+
+        Raises:
+            ConfigError: the data offers no ``training_sequences``.
+        """
+        sequences = getattr(data, "training_sequences", None)
+        if sequences is None:
+            raise ConfigError(f"{type(data).__name__} has no sequences to remember: it gives no training_sequences()")
+        self.net.memorize(*sequences())
 
     def describe_evaluation(self) -> str:
         """Return how the numbers are taken, and of how many queries the last evaluation was."""
@@ -108,7 +112,8 @@ class RecommendationTask(Task):
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """Collect ranks, and the loss of networks that learn from sequences, where no negatives are wanting."""
         if getattr(self.net, "batching", "sequences") == "sequences":
-            self.may_measure(self.val_loss.update(self.net, self(batch), batch))
+            _, terms = self.terms(batch)
+            self.may_measure(self.val_loss.update(terms, self.totals(batch), batch.valid))
         self.evaluate("val", None, batch)
 
     def test_step(self, batch: SequenceBatch, batch_idx: int) -> None:
@@ -222,10 +227,10 @@ class RecommendationTask(Task):
         with self._gathered():
             return top_items(scorer.all_items, len(rows), self.spec.num_items, k, excluded, rows.device)
 
-    def dry_run(self, batch: Any) -> str:
+    def describe_pass(self, batch: Any, outputs: Any, terms: Mapping[str, Term] | None) -> str:
         """Return the shape of the training batch and the terms of its loss."""
-        terms = self.net.loss(self(batch), batch.targets)
-        return f"items {tuple(batch.items.shape)} -> {', '.join(terms) or 'nothing to train'}"
+        found = "a loss that reads values" if terms is None else ", ".join(terms)
+        return f"items {tuple(batch.items.shape)} -> {found or 'nothing to train'}"
 
 
 def describe_protocol(protocol: str, settings: dict[str, Any], num_items: int) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,42 +12,52 @@ from torch import Tensor
 
 from lab.data.images.opening import read_image
 from lab.structures import Segments
-from lab.system.files import write_text
+from lab.system.json_stream import object_pieces
 from lab.tasks.segmentation.pictures import draw_classes, segment_classes, with_legend
-from lab.training.predictor import Found, ImagePredictor
+from lab.tasks.segmentation.task import SegmentationTask
+from lab.training.predictor import ImagePredictor
 
 
 class SegmentationPredictor(ImagePredictor):
     """Writes pictures, ``labels/`` and, of a network that tells segments apart, ``panoptic/`` and ``panoptic.json``."""
 
-    def write_all(self, found: Sequence[Found], folder: Path, left_out: str) -> None:
-        """Write the files of each image."""
-        names = self.task.class_names
-        (folder / "labels").mkdir(exist_ok=True)
-        annotations: list[dict[str, Any]] = []
-        for number, result in found:
-            stem = self.picture_path(folder, number).name
-            save_labels(result.semantic, len(names), folder / "labels" / stem)
-            classes, segments = result.semantic.long(), None
-            if result.panoptic is not None:
-                (folder / "panoptic").mkdir(exist_ok=True)
-                annotations.append(save_panoptic(result.panoptic, number, folder / "panoptic" / stem))
-                segments = result.panoptic.segments
-                classes = segment_classes(segments, result.panoptic.labels)
-            picture = draw_classes(read_image(self.paths[number]), classes, len(names), segments)
-            present = [(names[label], label) for label in sorted(set(classes.unique().tolist()) - {-1})]
-            with_legend(picture, present).save(self.picture_path(folder, number))
-        things = set(self.task.spec.thing_labels)
+    task: SegmentationTask
+
+    def write_image(self, number: int, found: Any, part: Path) -> dict[str, Any]:
+        """Write the picture and the maps, and return what COCO's panoptic format says of the segments, if any."""
+        names, name = self.task.class_names, self.picture_name(number)
+        (part / "labels").mkdir(exist_ok=True)
+        save_labels(found.semantic, len(names), part / "labels" / name)
+        classes, segments, record = found.semantic.long(), None, {}
+        if found.panoptic is not None:
+            (part / "panoptic").mkdir(exist_ok=True)
+            record["annotation"] = save_panoptic(found.panoptic, number, part / "panoptic" / name)
+            segments = found.panoptic.segments
+            classes = segment_classes(segments, found.panoptic.labels)
+        picture = draw_classes(read_image(self.paths[number]), classes, len(names), segments)
+        present = [(names[label], label) for label in sorted(set(classes.unique().tolist()) - {-1})]
+        with_legend(picture, present).save(part / "pictures" / name)
+        return record
+
+    def write_results(self, records: Iterable[dict[str, Any]], out: Path, folder: Path, left_out: str) -> list[str]:
+        """Write the names of images and categories; and COCO's panoptic annotations, where there are segments."""
+        names, things = self.task.class_names, set(self.task.spec.thing_labels)
         categories = [{"id": i, "name": name, "isthing": int(i in things)} for i, name in enumerate(names)]
-        images = self.image_list([number for number, _ in found])
-        content: dict[str, Any] = {"images": images, "categories": categories}
-        write_text(folder / "images.json", json.dumps(content, indent=1) + "\n")
-        print(f"{len(images)} images{left_out}")
-        print(f"written   {folder / 'labels'} (one channel, a class number for each pixel; images.json has the names)")
-        if annotations:
-            write_text(folder / "panoptic.json", json.dumps({**content, "annotations": annotations}) + "\n")
-            print(f"written   {folder / 'panoptic.json'} (COCO's panoptic format, with the PNGs of panoptic/)")
-        print(f"pictures  {folder / 'pictures'}")
+        with (out / "images.json").open("w", encoding="utf-8") as file:
+            file.writelines(object_pieces({"images": self.image_list(records), "categories": categories}, indent=1))
+            file.write("\n")
+        said = [
+            f"{sum(1 for _ in records)} images{left_out}",
+            f"written   {folder / 'labels'} (one channel, a class number for each pixel; images.json has the names)",
+        ]
+        if any("annotation" in record for record in records):
+            annotations = (record["annotation"] for record in records if "annotation" in record)
+            content = {"images": self.image_list(records), "categories": categories, "annotations": annotations}
+            with (out / "panoptic.json").open("w", encoding="utf-8") as file:
+                file.writelines(object_pieces(content))
+                file.write("\n")
+            said.append(f"written   {folder / 'panoptic.json'} (COCO's panoptic format, with the PNGs of panoptic/)")
+        return [*said, f"pictures  {folder / 'pictures'}"]
 
 
 def save_labels(classes: Tensor, num_classes: int, path: Path) -> None:

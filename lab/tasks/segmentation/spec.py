@@ -5,6 +5,8 @@ from lab.training.spec import TaskSpec
 TASK = TaskSpec(
     name="segmentation",
     task="lab.tasks.segmentation.task:SegmentationTask",
+    data="lab.structures.segmentation:SegmentationSpec",
+    settings="lab.tasks.segmentation.settings:SETTINGS",
     predictor="lab.tasks.segmentation.predict:SegmentationPredictor",
     pictures="lab.tasks.segmentation.pictures:segmentation_panels",
 )

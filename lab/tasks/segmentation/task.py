@@ -10,10 +10,19 @@ from torch import Tensor
 
 from lab.errors import ConfigError
 from lab.ops.images import normalize_images
-from lab.structures import Instances, MaskSegmenter, SegmentationBatch, Segmenter, Segments, Table
+from lab.structures import (
+    Instances,
+    MaskSegmenter,
+    SegmentationBatch,
+    SegmentationSpec,
+    Segmenter,
+    Segments,
+    Table,
+    Term,
+)
 from lab.tasks.segmentation.mask_ap import MaskMAP
 from lab.tasks.segmentation.metrics import PanopticQuality, SemanticMetrics
-from lab.training.task import Task
+from lab.training.classes import ClassTask
 
 _MEANS = {"semantic": "miou", "panoptic": "pq", "instances": "map_segm"}
 """The figure that each kind of evaluation is known by."""
@@ -34,7 +43,7 @@ class Segmented:
     instances: Instances | None = None
 
 
-class SegmentationTask(Task):
+class SegmentationTask(ClassTask):
     """Train and measure a segmenter; see ``Task`` for the arguments.
 
     The group ``eval`` says what is measured: ``semantic``, ``panoptic``, ``instances``; the last two need a network
@@ -46,6 +55,7 @@ class SegmentationTask(Task):
 
     kind = "segmentation"
     protocol = Segmenter
+    spec: SegmentationSpec
 
     def make_metrics(self) -> None:
         """Make the metrics that ``eval`` asks for, for validation and test."""
@@ -144,9 +154,8 @@ class SegmentationTask(Task):
         found = [Segmented(maps[row].cpu(), panoptic[row], instances[row]) for row in rows]
         return batch.image_ids[batch.valid], found
 
-    def dry_run(self, batch: SegmentationBatch) -> str:
+    def describe_pass(self, batch: SegmentationBatch, outputs: Any, terms: Mapping[str, Term] | None) -> str:
         """Return the shapes of images and the network's outputs."""
-        outputs = self(batch)
         shapes = [
             f"{name} {tuple(value.shape)}"
             for name in ("class_logits", "mask_logits", "logits")

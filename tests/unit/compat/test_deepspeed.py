@@ -95,7 +95,7 @@ def test_shares_held_shape_of_and_share_masters(stage: int, one_rank: None) -> N
     compat.share_masters(zero)
     wanted = dict(plain().named_parameters())
     names = {id(parameter): name for name, parameter in net.named_parameters()}
-    found: list[compat.Share] = list(compat.shares(zero))
+    found: list[compat.HeldShare] = list(compat.shares(zero))
     assert [names[id(share.parameter)] for share in found] == list(wanted)
     for share in found:
         whole = wanted[names[id(share.parameter)]].detach()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import ClassVar
+
 import pytest
-from hydra import initialize_config_dir
+from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException, OverrideParseException
 
 from lab.compat import hydra as compat
@@ -43,10 +46,38 @@ def test_is_glob() -> None:
     assert not compat.is_glob(compat.parse_override("model=detr").value())
 
 
-def test_forget_composed(tmp_path: object) -> None:
+def test_forget_composed(tmp_path: Path) -> None:
     initialize_config_dir(str(tmp_path), version_base="1.3")  # of a caller, who never leaves it
     with pytest.raises(ValueError, match="already initialized"):
         initialize_config_dir(str(tmp_path), version_base="1.3")
     compat.forget_composed()
     with initialize_config_dir(str(tmp_path), version_base="1.3"):
         pass
+
+
+class Upper(compat.FolderSource):
+    """Reads folders whose name stands behind another scheme."""
+
+    read: ClassVar[list[str]] = []
+
+    @staticmethod
+    def scheme() -> str:
+        return "lab-test"
+
+    def load_config(self, config_path: str) -> object:
+        self.read.append(self.file_of(config_path))
+        return super().load_config(config_path)
+
+
+def test_folder_source_and_register_source(tmp_path: Path) -> None:
+    (tmp_path / "main").mkdir()
+    (tmp_path / "main" / "config.yaml").write_text("defaults: [group: one]\n")
+    (tmp_path / "mine" / "group").mkdir(parents=True)
+    (tmp_path / "mine" / "group" / "one.yaml").write_text("a: 1\n")
+    compat.register_source(Upper)
+    compat.register_source(Upper)
+    compat.forget_composed()
+    with initialize_config_dir(str(tmp_path / "main"), version_base="1.3"):
+        config = compose("config", [f"hydra.searchpath=['lab-test://{tmp_path}/mine']"])
+    assert config == {"group": {"a": 1}}
+    assert f"{tmp_path}/mine/group/one.yaml" in Upper.read

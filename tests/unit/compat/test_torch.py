@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -196,3 +199,20 @@ def test_flatten_mesh_and_local_shape_and_offset(one_rank: None) -> None:
     placements = [Replicate(), Shard(0)]
     assert compat.local_shape_and_offset((3, 2), mesh, placements) == ((3, 2), (0, 0))
     # What ranks hold of three rows on two of them is the matter of tests/dist/test_fsdp.py.
+
+
+def test_reads_values() -> None:
+    def error_of(read: Callable[[], object]) -> BaseException:
+        with pytest.raises((RuntimeError, TypeError)) as raised:
+            read()
+        return raised.value
+
+    with compat.fake_tensors():
+        fake = torch.ones(3)
+        for read in (fake.nonzero, fake.tolist, lambda: fake[fake > 0], fake.numpy):
+            assert compat.reads_values(error_of(read)), read
+        assert not compat.reads_values(error_of(lambda: fake @ torch.ones(4)))
+    meta = torch.ones(3, device="meta")
+    for read in (meta.nonzero, meta.tolist, meta.cpu, lambda: meta[0].item()):
+        assert compat.reads_values(error_of(read)), read
+    assert not compat.reads_values(error_of(lambda: meta @ torch.ones(4, device="meta")))

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from lab.config.checks import check_config
 from lab.config.compose import compose_config
 from lab.config.separators import normalize_separator
 from lab.errors import ConfigError
+from lab.launch.targets import check_all
 from lab.run_directory import run_name
 
 
 def named(*words: str) -> tuple[str, str]:
     composed = compose_config(["model=popularity", "data=interactions", *words])
-    check_config(composed)
+    check_all(composed, machine=False)
     return run_name(composed.config), composed.config["data"]["separator"]
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab.config.checks import EVAL_OF
 from lab.config.compose import Composed, config_dir
+from lab.config.defaults import option_content
 
 GROUPS = [path for path in sorted(config_dir().iterdir()) if path.is_dir()]
 OPTIONS = [f"{group.name}={file.stem}" for group in GROUPS for file in sorted(group.glob("*.yaml"))]
@@ -25,13 +25,10 @@ def model_for(option: str) -> list[str]:
     """The word that chooses a model of the task that a dataset or an evaluation is for."""
     group, name = option.split("=")
     content = yaml.safe_load((config_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")) or {}
-    if group == "eval" and name != "none":
-        task = next(task for task, evaluation in EVAL_OF.items() if evaluation == content["name"])
+    if group == "eval":
+        task = content["name"]
     elif group == "data":
-        while "tasks" not in content:  # that of the option it builds on
-            base = config_dir() / "data" / f"{content['defaults'][0]}.yaml"
-            content = yaml.safe_load(base.read_text(encoding="utf-8"))
-        task = content["tasks"][0]
+        task = option_content("data", name, [config_dir()])["tasks"][0]
     elif group == "scheduler":
         return ["trainer.max_steps=2000"]  # longer than any warm-up
     else:

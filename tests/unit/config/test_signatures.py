@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.config.signatures import Signature, check_arguments, find_module, find_signature
+from lab.config.arguments import Given, check_arguments
+from lab.config.fields import Signature
+from lab.config.signatures import find_signature
+from lab.config.sources import find_module
 from lab.errors import ConfigError
 
 SOURCE = """
@@ -133,17 +136,22 @@ def test_arguments_are_checked(arguments: dict[str, object], problem: str | None
     signature = find_signature("signed.base.Plain")
     assert isinstance(signature, Signature)
     if problem is None:
-        check_arguments("at", arguments, signature, lambda _: "here")
+        check_arguments(Given("at", arguments, lambda _: "here"), signature)
     else:
         with pytest.raises(ConfigError, match=problem):
-            check_arguments("at", arguments, signature, lambda _: "here")
+            check_arguments(Given("at", arguments, lambda _: "here"), signature)
 
 
 def test_the_text_says_what_python_says() -> None:
     from lab.models.detr.network import DETR
     from lab.tasks.detection.data.coco import CocoDataModule
+    from lab.tasks.detection.data.voc import VocDataModule
+    from lab.tasks.recommendation.data.interactions import MovieLensDataModule
+    from lab.tasks.recommendation.data.sessions import SessionsDataModule
+    from lab.tasks.segmentation.data.folder import FolderDataModule
 
-    for kind in (DETR, CocoDataModule):
+    images = (CocoDataModule, VocDataModule, FolderDataModule)
+    for kind in (DETR, *images, MovieLensDataModule, SessionsDataModule):
         signature = find_signature(f"{kind.__module__}.{kind.__name__}")
         assert signature is not None
         assert list(signature.arguments) == list(inspect.signature(kind).parameters)

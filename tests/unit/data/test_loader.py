@@ -21,8 +21,8 @@ def module(plan: LoadPlan, **options: Any) -> ShapesDataModule:
     return data
 
 
-def count_boxes(targets: Any) -> dict[str, float]:
-    return {"num_boxes": float(sum(targets.counts))}
+def count_boxes(batch: Any) -> dict[str, float]:
+    return {"num_boxes": float(sum(batch.targets.counts))}
 
 
 def test_totals_are_those_of_the_whole_optimizer_step() -> None:

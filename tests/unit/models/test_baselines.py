@@ -21,10 +21,9 @@ from lab.callbacks.run_state import RunState
 from lab.errors import ConfigError
 from lab.models.baselines.popularity import Popularity
 from lab.models.baselines.session_knn import SessionKNN
-from lab.structures import DataSpec
+from lab.structures import RecommendationSpec
 from lab.tasks.recommendation.recommender import make_batch
 from lab.tasks.recommendation.task import RecommendationTask
-from lab.training.task import plain_spec
 from tests.unit.tasks.recommendation.recommenders import EVAL
 
 DATA = os.environ.get("LAB_DATA_DIR")
@@ -185,15 +184,17 @@ def test_session_knn_where_nobody_is_near() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"similarity": "cosin"}, "similarity='cosin' is none of vector, cosine.*cosine"),
-        ({"weighting": "square"}, "weighting='square' is none of same, linear, div, log, quadratic"),
-        ({"score_weighting": "lin"}, "score_weighting='lin' is none of .*linear"),
+        ({"similarity": "cosin"}, "similarity='cosin': should be one of vector, cosine.*cosine"),
+        ({"weighting": "square"}, "weighting='square': should be one of same, linear, div, log, quadratic"),
+        ({"score_weighting": "lin"}, "score_weighting='lin': should be one of .*linear"),
         ({"neighbors": 9, "sample_size": 5}, r"1 <= neighbors \(9\) <= sample_size \(5\) does not hold"),
     ],
 )
 def test_refusals(arguments: dict[str, Any], message: str) -> None:
     """One line that names the key and what would be right."""
     with pytest.raises(ConfigError, match=message):
+        SessionKNN(num_items=3, num_sequences=3, num_events=3, **arguments)
+    with pytest.raises(ConfigError):  # by its annotations, as on the command line
         create_model("session_knn", num_items=3, num_sequences=3, num_events=3, **arguments)
 
 
@@ -217,11 +218,11 @@ def test_checkpoint(name: str, tmp_path: Path) -> None:
     sessions = make_sessions(50)
     counts = tuple(np.bincount(packed(sessions)[0], minlength=ITEMS + 1)[1:].tolist())
     names = tuple(f"i{number}" for number in range(1, ITEMS + 1))
-    spec = DataSpec("recommendation", item_names=names, item_counts=counts, num_sequences=50, num_events=sum(counts))
+    spec = RecommendationSpec(item_names=names, item_counts=counts, num_sequences=50, num_events=sum(counts))
     optimizer = {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "no_decay_norm_bias": True, "groups": []}
     optimizer |= {"momentum": 0.0, "nesterov": False}
     schedule = {"name": "constant", "warmup_steps": 0}
-    task = RecommendationTask({"_target_": name}, plain_spec(spec), optimizer, schedule, 1, EVAL).eval()
+    task = RecommendationTask({"_target_": name}, spec.to_plain(), optimizer, schedule, 1, EVAL).eval()
     assert not task.is_trained
     task.net.memorize(*packed(sessions))
     trainer = pl.Trainer(

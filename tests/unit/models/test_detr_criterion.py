@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from lab.models.detr.criterion import DETRCriterion, sigmoid_focal_loss
 from lab.structures import DetectionTargets
+from lab.training.terms import divided
 
 LAYERS, QUERIES, CLASSES = 3, 5, 4
 SIZES = [[32.0, 48.0], [40, 40], [64, 48], [10, 20]]
@@ -75,6 +76,11 @@ def criterion(focal: bool = False) -> DETRCriterion:
     return DETRCriterion(QUERIES, CLASSES, **changes)
 
 
+def terms_of(loss: DETRCriterion, logits: Tensor, boxes: Tensor, targets: DetectionTargets, **more: Any) -> Any:
+    """The terms of a batch that is a part of nothing."""
+    return divided(loss(logits, boxes, targets, **more), loss.totals(targets))
+
+
 NAMES = ("loss_ce", "loss_bbox", "loss_giou")
 
 
@@ -82,7 +88,7 @@ NAMES = ("loss_ce", "loss_bbox", "loss_giou")
 @pytest.mark.parametrize("counts", [COUNTS, (1, 3), (0, 0)])
 def test_every_term_of_every_layer(focal: bool, counts: tuple[int, ...]) -> None:
     logits, boxes, targets = scene(counts, CLASSES + (not focal))
-    terms = criterion(focal)(logits, boxes, targets)
+    terms = terms_of(criterion(focal), logits, boxes, targets)
     assert set(terms) == {*NAMES, *(f"{name}_{layer}" for name in NAMES for layer in range(LAYERS - 1))}
     for layer in range(LAYERS):
         suffix = f"_{layer}" if layer < LAYERS - 1 else ""
@@ -99,12 +105,14 @@ def test_class_term_by_hand() -> None:
     targets = DetectionTargets(torch.tensor([[0.0, 0, 8, 6]]), torch.tensor([2]), (1,), torch.tensor([[6.0, 8]]))
     loss = DETRCriterion(num_queries=2, num_classes=4)
     assert loss.totals(targets) == {"num_boxes": 1.0, "class_weight": pytest.approx(1.1)}
-    terms = loss(logits, boxes, targets)
+    terms = terms_of(loss, logits, boxes, targets)
     assert terms["loss_ce"].item() == pytest.approx(math.log(5))
     assert terms["loss_bbox"].item() == terms["loss_giou"].item() == 0
     # Raise no-object of the matched query to logit ln 6: its class then has probability 1 in 10.
     logits[0, 0, 0, 4] = math.log(6)
-    assert loss(logits, boxes, targets)["loss_ce"].item() == pytest.approx((math.log(10) + 0.1 * math.log(5)) / 1.1)
+    assert terms_of(loss, logits, boxes, targets)["loss_ce"].item() == pytest.approx(
+        (math.log(10) + 0.1 * math.log(5)) / 1.1
+    )
 
 
 @pytest.mark.parametrize("focal", [False, True])
@@ -116,8 +124,8 @@ def test_two_micro_batches_are_the_whole_batch(focal: bool, cut: int) -> None:
     shares = [loss.totals(target) for _, target in halves]
     totals = {name: sum(share[name] for share in shares) for name in shares[0]}
     assert totals == pytest.approx(loss.totals(targets))
-    summed = [loss(logits[:, images], boxes[:, images], target, totals) for images, target in halves]
-    for name, whole in loss(logits, boxes, targets).items():
+    summed = [divided(loss(logits[:, images], boxes[:, images], target), totals) for images, target in halves]
+    for name, whole in terms_of(loss, logits, boxes, targets).items():
         torch.testing.assert_close(summed[0][name] + summed[1][name], whole)
 
 
@@ -125,15 +133,16 @@ def test_two_micro_batches_are_the_whole_batch(focal: bool, cut: int) -> None:
 def test_groups_are_averaged(focal: bool) -> None:
     logits, boxes, targets = scene(classes=CLASSES + (not focal), groups=2)
     loss = criterion(focal)
-    alone = [loss(logits[:, :, item], boxes[:, :, item], targets) for item in (slice(QUERIES), slice(QUERIES, None))]
-    for name, both in loss(logits, boxes, targets, num_groups=2).items():
+    halves = (slice(QUERIES), slice(QUERIES, None))
+    alone = [terms_of(loss, logits[:, :, item], boxes[:, :, item], targets) for item in halves]
+    for name, both in terms_of(loss, logits, boxes, targets, num_groups=2).items():
         torch.testing.assert_close(both, (alone[0][name] + alone[1][name]) / 2)
 
 
 def test_images_without_boxes_still_teach_the_classifier() -> None:
     logits, boxes, targets = scene((0, 0))
     logits.requires_grad_()
-    terms = criterion()(logits, boxes, targets)
+    terms = terms_of(criterion(), logits, boxes, targets)
     sum(terms.values()).backward()
     assert terms["loss_bbox"].item() == 0
     assert (logits.grad.abs().sum(-1) > 0).all()
@@ -150,8 +159,8 @@ def test_focal_loss_equals_torchvision() -> None:
 
 def test_half_precision_outputs_are_compared_in_float32() -> None:
     logits, boxes, targets = scene()
-    half = criterion()(logits.bfloat16(), boxes.bfloat16(), targets)
+    half = terms_of(criterion(), logits.bfloat16(), boxes.bfloat16(), targets)
     assert all(term.dtype == torch.float32 for term in half.values())
-    expected = criterion()(logits.bfloat16().float(), boxes.bfloat16().float(), targets)
+    expected = terms_of(criterion(), logits.bfloat16().float(), boxes.bfloat16().float(), targets)
     for name, term in half.items():
         torch.testing.assert_close(term, expected[name], rtol=0, atol=0)

@@ -14,6 +14,7 @@ from lab.models.detr.anchor import spread_anchors
 from lab.models.detr.network import DETR
 from lab.models.detr.proposals import ABSENT, ProposalHead, place_logits
 from lab.structures import DetectionTargets, Detector
+from lab.training.terms import batch_terms
 
 SMALL: dict[str, Any] = {
     "num_classes": 3,
@@ -58,7 +59,7 @@ def test_every_parameter_learns(kind: str) -> None:
     """DDP waits for the gradient of each; none may be left out of the loss."""
     model = small(kind)
     assert isinstance(model, Detector)
-    terms = model.loss(model(images()), targets())
+    terms = batch_terms(model, model(images()), targets())
     sum(terms.values()).backward()
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
@@ -85,7 +86,7 @@ def test_a_step_reads_nothing_but_the_costs(kind: str, monkeypatch: pytest.Monke
     to_host = torch.Tensor.cpu
     monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: copies.append(tensor.shape) or to_host(tensor))
     with Syncs() as syncs:
-        sum(model.loss(model(images()), targets()).values()).backward()
+        sum(batch_terms(model, model(images()), targets()).values()).backward()
     assert syncs.seen == []
     assert len(copies) == 1
     with Syncs() as syncs:
@@ -147,7 +148,7 @@ def test_inference_before_training() -> None:
     model = small("learned")
     with torch.inference_mode():
         model(images())
-    sum(model.loss(model(images()), targets()).values()).backward()
+    sum(batch_terms(model, model(images()), targets()).values()).backward()
 
 
 def test_a_place_has_its_centre_in_its_own_image() -> None:

@@ -16,6 +16,7 @@ from lab.models.gru4rec.network import GRU4Rec
 from lab.models.gru4rec.rows import RowGradient, lookup
 from lab.models.gru4rec.weights import convert, from_official, to_official
 from lab.structures import LaneBatch, Recommender, SequenceBatch, SequenceTargets
+from lab.training.terms import batch_terms, divided
 from tests.unit.tasks.recommendation.data.test_lanes import make_steps
 
 NUM_ITEMS = 30
@@ -71,7 +72,7 @@ def test_scores_of_all_and_of_some() -> None:
 
 
 def step(net: GRU4Rec, batch: LaneBatch) -> Tensor:
-    return torch.stack(list(net.loss(net(batch), batch.targets).values())).sum()
+    return torch.stack(list(batch_terms(net, net(batch), batch.targets).values())).sum()
 
 
 def test_states_of_lanes_go_into_a_checkpoint_and_back() -> None:
@@ -126,11 +127,11 @@ def test_losses_do_not_depend_on_the_split() -> None:
     net, steps = make_net().eval(), make_steps()
     batch = steps[0, len(steps) - 1]
     assert batch.num_samples < 8
-    (whole,) = net.loss(net(batch), batch.targets).values()
+    (whole,) = batch_terms(net, net(batch), batch.targets).values()
     assert net.totals(batch.targets) == {"lanes": 8}
     parts = [make_steps(rank=rank, world_size=4)[0, len(steps) - 1] for rank in range(4)]
     assert 0 in [part.num_samples for part in parts]
-    terms = [next(iter(net.loss(net(part), part.targets, {"lanes": 8}).values())) for part in parts]
+    terms = [next(iter(divided(net.loss(net(part), part.targets), {"lanes": 8}).values())) for part in parts]
     torch.testing.assert_close(torch.stack(terms).sum(), whole)
 
 
@@ -156,7 +157,7 @@ def test_meta_device() -> None:
     ("arguments", "message"),
     [
         ({"layers": []}, r"layers=\[\]"),
-        ({"dropout_embed": 1.0}, r"dropout_embed=1\.0 is no share"),
+        ({"dropout_embed": 1.0}, r"dropout_embed=1\.0: should be at least 0 and below 1"),
         ({"embed_dim": 3}, "embed_dim=3 is of embedding=separate, not of embedding=constrained"),
     ],
 )

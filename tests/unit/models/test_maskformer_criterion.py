@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lab.models.maskformer.criterion import MaskCriterion
 from lab.ops.masks import mask_losses, sampled_mask_losses, uncertain_points
 from lab.structures import NO_SEGMENT, SegmentationTargets
+from lab.training.terms import divided
 
 LAYERS, QUERIES, CLASSES, WIDTH = 3, 6, 4, 8
 COUNTS = (3, 0, 8, 1)  # an image without any segment, and one with more segments than queries
@@ -79,6 +80,11 @@ def reference(logits: Tensor, embed: Tensor, features: Tensor, targets: Segmenta
     return [entropy, 20 * focal_sum / sum(targets.counts), dice_sum / sum(targets.counts)]
 
 
+def terms_of(criterion: MaskCriterion, logits: Tensor, embed: Any, masks: Tensor, targets: SegmentationTargets) -> Any:
+    """The terms of a batch that is a part of nothing."""
+    return divided(criterion(logits, embed, masks, targets), criterion.totals(targets))
+
+
 NAMES = ("loss_ce", "loss_mask", "loss_dice")
 
 
@@ -86,7 +92,7 @@ NAMES = ("loss_ce", "loss_mask", "loss_dice")
 def test_terms_and_gradients_equal_the_formulas(dtype: torch.dtype, tolerance: float) -> None:
     *parts, targets = scene()
     logits, embed, features = (item.to(dtype).requires_grad_() for item in parts)
-    terms = MaskCriterion(QUERIES, CLASSES)(logits, embed, features, targets)
+    terms = terms_of(MaskCriterion(QUERIES, CLASSES), logits, embed, features, targets)
     leaves = (logits, embed, features)
     mine = torch.autograd.grad(sum(terms.values()), leaves)  # type: ignore[arg-type]
     expected = [reference(logits[index], embed[index], features, targets) for index in range(LAYERS)]
@@ -107,7 +113,7 @@ def test_values_by_hand() -> None:
     targets = SegmentationTargets(segments, torch.tensor([1]), (1, 0), (16, 0), torch.tensor([[4.0, 8.0]] * 2))
     criterion = MaskCriterion(2, 3)
     assert criterion.totals(targets) == {"num_masks": 1.0, "class_weight": pytest.approx(1 + 0.1 * 3)}
-    terms = criterion(torch.zeros(1, 2, 2, 4), torch.zeros(1, 2, 2, 5), torch.ones(2, 5, 1, 2), targets)
+    terms = terms_of(criterion, torch.zeros(1, 2, 2, 4), torch.zeros(1, 2, 2, 5), torch.ones(2, 5, 1, 2), targets)
     # Each pixel: alpha * (1/2)^2 * ln 2, half of them with alpha 0.25 and half with 0.75.
     assert float(terms["loss_mask"]) == pytest.approx(20 * 0.5 * 0.25 * math.log(2))
     # p = 1/2 on 32 pixels, 16 of them inside: 1 - (2 * 8 + 1) / (16 + 16 + 1).
@@ -121,9 +127,9 @@ def test_a_batch_without_segments_has_a_loss_and_gradients() -> None:
     leaves = [item[:, 1:2].clone().requires_grad_() for item in (logits, embed)] + [
         features[1:2].clone().requires_grad_()
     ]
-    terms = MaskCriterion(QUERIES, CLASSES)(*leaves, nothing)
+    terms = terms_of(MaskCriterion(QUERIES, CLASSES), *leaves, nothing)
     torch.stack(list(terms.values())).sum().backward()
-    assert float(terms["loss_mask"]) == float(terms["loss_dice"]) == 0
+    assert float(terms["loss_mask"].detach()) == float(terms["loss_dice"].detach()) == 0
     expected = -logits[:, 1].log_softmax(-1)[..., -1].mean(-1)
     torch.testing.assert_close(torch.stack([terms["loss_ce_0"], terms["loss_ce_1"], terms["loss_ce"]]), expected)
     assert all(item.grad is not None for item in leaves)
@@ -133,11 +139,11 @@ def test_terms_of_parts_add_up_to_those_of_the_batch() -> None:
     logits, embed, features, targets = scene()
     criterion = MaskCriterion(QUERIES, CLASSES)
     totals = criterion.totals(targets)
-    whole = criterion(logits, embed, features, targets)
+    whole = terms_of(criterion, logits, embed, features, targets)
     parts = [slice(0, 2), slice(2, 4)]
     shares = [criterion.totals(targets.rows(part)) for part in parts]
     assert {key: sum(share[key] for share in shares) for key in totals} == pytest.approx(totals)
-    split = [criterion(logits[:, p], embed[:, p], features[p], targets.rows(p), totals) for p in parts]
+    split = [divided(criterion(logits[:, p], embed[:, p], features[p], targets.rows(p)), totals) for p in parts]
     for name, value in whole.items():
         torch.testing.assert_close(sum(item[name] for item in split), value)
 
@@ -146,17 +152,17 @@ def test_logits_in_place_of_codes_give_the_same() -> None:
     logits, embed, features, targets = scene()
     criterion = MaskCriterion(QUERIES, CLASSES)
     masks = torch.einsum("bqe,behw->bqhw", embed[-1], features)
-    mine = criterion(logits[-1:], None, masks, targets)
-    expected = criterion(logits[-1:], embed[-1:], features, targets)
+    mine = terms_of(criterion, logits[-1:], None, masks, targets)
+    expected = terms_of(criterion, logits[-1:], embed[-1:], features, targets)
     torch.testing.assert_close(mine, expected)
 
 
 def test_a_query_too_many_or_a_worse_mask_is_seen() -> None:
     """Mutants of the formulas: without dice in the matching, without nearest, with another no-object weight."""
     scene_ = scene()
-    terms = MaskCriterion(QUERIES, CLASSES)(*scene_)
+    terms = terms_of(MaskCriterion(QUERIES, CLASSES), *scene_)
     for changes in ({"cost_mask": 0.0}, {"no_object_weight": 1.0}, {"mask_loss_weight": 1.0}):
-        other = MaskCriterion(QUERIES, CLASSES, **changes)(*scene_)
+        other = terms_of(MaskCriterion(QUERIES, CLASSES, **changes), *scene_)
         assert any(abs(float(terms[name] - other[name])) > 1e-3 for name in terms), changes
 
 
@@ -243,7 +249,7 @@ def test_points_estimate_the_losses_of_all_pixels() -> None:
     assert (sampled[:, 1] > sampled[:, 0]).all()
     assert float(sampled[0, 0]) > float(exact[0, 0])
     criterion = MaskCriterion(QUERIES, CLASSES, num_points=50)
-    assert all(torch.isfinite(value) for value in criterion(*scene()).values())
+    assert all(torch.isfinite(value) for value in terms_of(criterion, *scene()).values())
 
 
 def test_points_are_sampled_in_training_only() -> None:
@@ -256,8 +262,8 @@ def test_points_are_sampled_in_training_only() -> None:
     targets = SegmentationTargets(segments, torch.tensor([0, 2]), (2,), (64 * 64,), torch.tensor([[64.0, 64.0]]))
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        trained = [net.loss(net(images), targets)["loss_mask"] for _ in range(2)]
+        trained = [net.loss(net(images), targets)["loss_mask"].sum for _ in range(2)]
         net.eval()
-        evaluated = [net.loss(net(images), targets)["loss_mask"] for _ in range(2)]
+        evaluated = [net.loss(net(images), targets)["loss_mask"].sum for _ in range(2)]
     assert trained[0] != trained[1]
     assert evaluated[0] == evaluated[1]

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from lab import create_model
 from lab.models.maskformer import inference
 from lab.structures import NO_SEGMENT, MaskSegmenter, SegmentationTargets, Segmenter
+from lab.training.terms import batch_terms
 
 QUERIES, CLASSES = 12, 5
 IMAGE = (24, 32)
@@ -142,7 +143,7 @@ def test_tiny_networks_speak_the_protocol_and_learn_a_batch(name: str) -> None:
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3)
     for _ in range(40):
         optimizer.zero_grad()
-        loss = torch.stack(list(net.loss(net(images), targets).values())).sum()
+        loss = torch.stack(list(batch_terms(net, net(images), targets).values())).sum()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()

@@ -204,11 +204,11 @@ def test_a_classifiers_file_loads_into_a_backbone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_heads": (3, 2)}, "width 8 of a stage must be a multiple of its num_heads 3"),
+        ({"num_heads": (3, 2)}, "width of a stage=8: should be a multiple of its num_heads=3"),
         ({"num_heads": (1,)}, r"depths=\(2, 2\) and num_heads=\(1,\): expected one positive number for each stage"),
         ({"depths": (2, 0)}, r"depths=\(2, 0\)"),
         ({"window_size": 0}, "window_size=0"),
-        ({"drop_path_rate": 1.5}, "drop_path_rate=1.5: expected a probability"),
+        ({"drop_path_rate": 1.5}, "drop_path_rate=1.5: should be at least 0 and at most 1"),
         ({"out_indices": (0, 1)}, r"out_indices=\(0, 1\): expected some of the stages 1, 2"),
         ({"out_indices": (3,)}, r"out_indices=\(3,\): expected some of the stages 1, 2"),
         ({"out_indices": ()}, r"out_indices=\(\)"),

@@ -17,6 +17,8 @@ from torch import nn
 import lab
 from lab.errors import CheckpointError, ConfigError, RegistryError
 from lab.registry import models as registry
+from lab.registry.names import parse_model_name, split_model_name_tag
+from lab.registry.pretrained import load_pretrained
 
 
 class Tiny(nn.Module):
@@ -101,7 +103,7 @@ def test_names_in_natural_order() -> None:
     ],
 )
 def test_sources(name: str, source: str, rest: str) -> None:
-    assert registry.parse_model_name(name) == (source, rest)
+    assert parse_model_name(name) == (source, rest)
 
 
 @pytest.mark.parametrize(
@@ -115,12 +117,12 @@ def test_sources(name: str, source: str, rest: str) -> None:
 )
 def test_bad_sources(name: str, message: str) -> None:
     with pytest.raises(RegistryError, match=message):
-        registry.parse_model_name(name)
+        parse_model_name(name)
 
 
 def test_tags_split_at_the_first_dot() -> None:
-    assert registry.split_model_name_tag("resnet50.a.b") == ("resnet50", "a.b")
-    assert registry.split_model_name_tag("resnet50") == ("resnet50", "")
+    assert split_model_name_tag("resnet50.a.b") == ("resnet50", "a.b")
+    assert split_model_name_tag("resnet50") == ("resnet50", "")
     assert registry.is_model("resnet50.whatever")
     assert not registry.is_model("resnet51")
 
@@ -254,7 +256,7 @@ def test_missing_and_unexpected_keys_are_reported(tmp_path: Path) -> None:
     register_tiny()
     with pytest.raises(CheckpointError, match=r"missing 1 \(body.weight\); unexpected 1 \(boddy.weight\)"):
         lab.create_model("tiny", pretrained=tmp_path / "w.pth")
-    report = registry.load_pretrained(Tiny(), tmp_path / "w.pth", strict=False)
+    report = load_pretrained(Tiny(), tmp_path / "w.pth", strict=False)
     assert (report.missing, report.unexpected) == (("body.weight",), ("boddy.weight",))
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lab.compat.torch import reads_values
 from lab.strategies.activations import Saved, count_saved
 from lab.structures import Movable
 
@@ -104,3 +105,36 @@ def test_a_network_on_the_meta_device_counts_as_on_a_real_one() -> None:
     with torch.device("meta"):
         module = mlp()
     assert count_saved(module, step, BATCH, CPU, "32").total == 4 * (15 + 40 + 10)
+
+
+READING = {
+    "numpy": lambda x: x.numpy(),
+    "item": lambda x: x.sum().item(),
+    "list": lambda x: x.tolist(),
+    "if": lambda x: bool(x.sum()),
+    "mask": lambda x: x[x > 0],
+    "where": lambda x: x.nonzero(),
+    "host": lambda x: x.cpu().numpy(),
+}
+
+
+@pytest.mark.parametrize("name", READING)
+@pytest.mark.parametrize("kind", ["fake", "meta"])
+def test_torch_says_so_where_values_are_read(kind: str, name: str) -> None:
+    """A torch that words it otherwise is to be followed in ``lab.compat.torch.READS_VALUES``."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    if kind == "fake":
+        with FakeTensorMode(), pytest.raises(RuntimeError) as caught:
+            READING[name](torch.empty(2, 3))
+    else:
+        with pytest.raises((RuntimeError, TypeError)) as caught:
+            READING[name](torch.empty(2, 3, device="meta"))
+    assert reads_values(caught.value)
+
+
+def test_other_errors_do_not_say_so() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.ones(2, 3, device="meta") @ torch.ones(2, 3, device="meta")
+    assert not reads_values(caught.value)
+    assert not reads_values(ValueError("Cannot copy out of meta tensor"))

@@ -8,12 +8,19 @@ from typing import Any
 import pytest
 
 from lab.config.defaults import group_options
-from lab.strategies.memory import Estimate, Weight, Workload, estimate
+from lab.strategies.memory import Estimate, Parameter, Workload, estimate
 
 OPTIONS = group_options("strategy")
-TEN = Workload((Weight((3, 2), unit=0), Weight((4,))), activations=1000, recomputed=300)
+TEN = Workload((Parameter((3, 2), unit=0), Parameter((4,))), activations=1000, recomputed=300)
 """A unit of 6 parameters, 4 that belong to no unit; AdamW in float32."""
-UNITS = Workload((Weight((5, 4), unit=0), Weight((8,), unit=1), Weight((6,), trained=False, unit=2), Weight((16,))))
+UNITS = Workload(
+    (
+        Parameter((5, 4), unit=0),
+        Parameter((8,), unit=1),
+        Parameter((6,), trained=False, unit=2),
+        Parameter((16,)),
+    )
+)
 """Units of 20, 8 and 6 parameters, the last frozen, and 16 of no unit."""
 
 
@@ -72,12 +79,12 @@ def test_fsdp_offloaded_keeps_only_what_is_gathered() -> None:
 
 
 def test_fsdp_without_units_gathers_all() -> None:
-    work = Workload((Weight((4, 2)), Weight((2,))))
+    work = Workload((Parameter((4, 2)), Parameter((2,))))
     assert parts(of(work, "fsdp")) == (20 + 40, 20 + 40, 40, 0, 20)
 
 
 def test_tensor_parallel_splits_what_the_plan_names() -> None:
-    work = Workload((Weight((4, 2), split=True), Weight((2,))), activations=10)
+    work = Workload((Parameter((4, 2), split=True), Parameter((2,))), activations=10)
     assert parts(of(work, "tensor_parallel", tensor_parallel_size=2)) == (24, 24, 48, 20, 24)
     # on 4 ranks both are shared once more; gathered are all 10, of which the plan's are halves in fact
     assert parts(of(work, "tensor_parallel", ranks=4, tensor_parallel_size=2)) == (12 + 40, 12 + 40, 24, 20, 12)
@@ -116,6 +123,6 @@ def test_zero3_offloaded_keeps_its_parts_in_the_host() -> None:
 
 @pytest.mark.parametrize("name", ["fsdp", "deepspeed_zero3"])
 def test_more_ranks_hold_less(name: str) -> None:
-    work = Workload(tuple(Weight((64, 64), unit=number) for number in range(20)))
+    work = Workload(tuple(Parameter((64, 64), unit=number) for number in range(20)))
     totals = [of(work, name, ranks).total for ranks in (1, 2, 4, 8)]
     assert totals == sorted(totals, reverse=True)

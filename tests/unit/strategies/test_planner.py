@@ -10,11 +10,11 @@ import pytest
 from lab.config.defaults import group_options
 from lab.errors import ConfigError
 from lab.strategies import planner
-from lab.strategies.memory import Weight, Workload
+from lab.strategies.memory import Parameter, Workload
 from lab.strategies.planner import GIB, HEADROOM, Machine, Row, candidates, obstacle, pick, table
 
 OPTIONS = group_options("strategy")
-WORK = Workload(tuple(Weight((1024, 1024), unit=number) for number in range(64)), activations=2**26)
+WORK = Workload(tuple(Parameter((1024, 1024), unit=number) for number in range(64)), activations=2**26)
 """64 Mi parameters: 0.25 GiB, 1 GiB with gradients and AdamW's states."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,3 +110,26 @@ def test_a_file_that_cannot_be_read_while_checking_is_that_job_s_problem(
     monkeypatch.setattr(multirun, "prepare_job", prepare)
     with pytest.raises(ConfigError, match=r"job 2 of 2 \(seed=1\): .*secret.*no job was started"):
         multirun.run_all(["seed=0,1"], [])
+
+
+def test_the_best_job_is_marked_by_what_its_runs_monitor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In that metric's direction, which run.json says: here a lower one is better."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(self: Prepared, here: bool = False, log: bool = False) -> int:
+        result = {"val/rmse": abs(self.config["seed"] - 1.25), "test/rmse": 7.0}
+        record = {"state": "finished", "sources": "", "overrides": [], "exit_code": 0, "resumed_at": [], "changes": []}
+        record |= {"result": result, "monitor": "val/rmse", "lower_is_better": ["val/rmse", "test/rmse"]}
+        self.path.mkdir(parents=True)
+        (self.path / "run.json").write_text(json.dumps(record))
+        return 0
+
+    monkeypatch.setattr(Prepared, "run", run)
+    assert main(["-m", "seed=0,1,2"]) == 0
+    printed = capsys.readouterr().out
+    marked = [line for line in printed.splitlines() if "->" in line]
+    assert len(marked) == 1
+    assert marked[0].replace("│", " ").split()[:2] == ["->", "1"]
+    assert "\nbest      seed=1: val/rmse 0.2500 (lower is better)\n" in printed

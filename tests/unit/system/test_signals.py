@@ -168,3 +168,42 @@ def test_temporary_folders_of_the_killed_are_removed_and_of_nobody_else(
     living.communicate()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(foreign)
     assert out.strip() not in foreign
+
+
+AT_EVERY_LINE = """
+import os, signal, sys
+from lab.system import signals
+
+def interrupt_at(number):
+    left = number
+    def trace(frame, event, argument):
+        nonlocal left
+        watched = signal.getsignal(signal.SIGINT) != signal.default_int_handler
+        if watched and frame.f_code.co_filename == signals.__file__:
+            left -= 1
+            if not left:
+                os.kill(os.getpid(), signal.SIGINT)
+        return trace
+    sys.settrace(trace)
+
+for number in range(1, 200):
+    pid = os.fork()
+    if not pid:
+        interrupt_at(number)
+        code = signals.run_watched(lambda: 7)
+        sys.settrace(None)
+        os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    print(code)
+    if code == 7:
+        break
+"""
+
+
+def test_at_every_line_of_the_watch(tmp_path: Path) -> None:
+    code, output, error = python(AT_EVERY_LINE, folder=tmp_path)
+    assert (code, error) == (0, "")
+    *interrupted, last = map(int, output.split())
+    assert last == 7  # no line was left
+    assert len(interrupted) > 30
+    assert set(interrupted) == {130}

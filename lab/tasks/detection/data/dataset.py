@@ -2,59 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from lab.data.images.annotations import BadSamplePolicy
 from lab.data.images.dataset import ImageDataset
 from lab.structures import DetectionSample, DetectionTruth
 from lab.tasks.detection.data.transforms import DetectionTransform, Transformed
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from PIL.Image import Image
 
 
-class DetectionDataset(ImageDataset[DetectionSample]):
-    """Images with boxes.
-
-    Args:
-        table: rows as ``lab.data.images.annotations.make_row`` makes them.
-        folder: see ``ImageDataset``.
-        class_names: see ``ImageDataset``.
-        train: see ``ImageDataset``.
-        transform: None leaves images as they are stored.
-        on_bad_sample: see ``ImageDataset``.
-        seed: see ``ImageDataset``.
-        cache_images: see ``ImageDataset``.
-        source: see ``ImageDataset``.
-
-    Raises:
-        DataError: see ``report_problems``.
-    """
-
-    def __init__(
-        self,
-        table: Dataset,
-        folder: Path,
-        class_names: tuple[str, ...],
-        train: bool,
-        transform: DetectionTransform | None,
-        on_bad_sample: BadSamplePolicy,
-        seed: int,
-        cache_images: bool,
-        source: str,
-    ) -> None:
-        super().__init__(table, folder, class_names, train, on_bad_sample, seed, cache_images, source)
-        self.transform = transform
+class DetectionDataset(ImageDataset[DetectionSample, DetectionTransform]):
+    """Images with boxes, from rows as ``lab.data.images.annotations.make_row`` makes them; see ``ImageDataset``."""
 
     @property
     def fixed_size(self) -> bool:
         """Whether the transform resizes to one size."""
-        return self.transform is not None and self.transform.size is not None
+        return self.reading.transform is not None and self.reading.transform.size is not None
 
     def _sample(self, row: dict[str, Any], image: Image | Tensor, generator: torch.Generator) -> DetectionSample:
         from torchvision.transforms.v2.functional import pil_to_tensor
@@ -68,17 +35,17 @@ class DetectionDataset(ImageDataset[DetectionSample]):
         )
         size = (row["height"], row["width"])
         boxes, labels = _training_boxes(truth, *size)
-        if self.transform is None:
+        if self.reading.transform is None:
             done = Transformed(image if isinstance(image, Tensor) else pil_to_tensor(image), boxes, labels, None)
         else:
-            done = self.transform(image, boxes, labels, generator)
+            done = self.reading.transform(image, boxes, labels, generator)
         return DetectionSample(
             image=done.image,
             boxes=done.boxes,
             labels=done.labels,
             image_id=row["image_id"],
             original_size=size,
-            truth=None if self.train else truth,
+            truth=None if self.reading.train else truth,
         )
 
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from lab.data.datamodule import DataModule
-from lab.data.images.annotations import BadSamplePolicy
-from lab.errors import ConfigError, closest
-from lab.ranges import Gt, Le, Len, MinLen, Pixels, Probability, Strength
-from lab.structures import DetectionBatch, DetectionSample, KeyedDataset
+from lab.data.images.module import ImageFilesModule, NamedNumbers
+from lab.ranges import Gt, Le, Len, MinLen, Options, Pixels, Probability, Strength
+from lab.structures import DetectionBatch, DetectionSample, DetectionSpec, KeyedDataset
 from lab.tasks.detection.data.collate import collate_detection
 from lab.tasks.detection.data.transforms import DetectionTransform
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class Augmentation(NamedNumbers):
     """The numbers of ``DetectionTransform``; None stands for DETR's, scaled with ``image_size``.
 
     DETR trains with the shorter side at 480 to 800 in steps of 32, the longer at most 1333, and crops of 384 to 600
@@ -35,21 +33,6 @@ class Augmentation:
     zoom: Annotated[Sequence[Annotated[float, Gt(0), Le(100)]], Len(2, 2)] | None = None
     color: Strength = 0.0
     min_visible: Probability = 0.0
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any] | None) -> Augmentation:
-        """Return the augmentation that a config's ``data.augmentation`` describes.
-
-        Raises:
-            ConfigError: a key is unknown.
-        """
-        known = [field.name for field in fields(cls)]
-        for key in options or {}:
-            if key not in known:
-                raise ConfigError(
-                    f"data.augmentation.{key}: unknown key{closest(key, known) or '; ' + ', '.join(known)}"
-                )
-        return cls(**(options or {}))
 
     def transform(self, train: bool, image_size: int) -> DetectionTransform:
         """Return the transform of training or evaluation; evaluation resizes the shorter side to ``image_size``."""
@@ -75,49 +58,33 @@ class Augmentation:
         )
 
 
-class FilesDataModule(DataModule):
-    """Base of ``CocoDataModule`` and ``VocDataModule``, which give ``build(split)``.
+@dataclass(eq=False)
+class FilesDataModule(ImageFilesModule):
+    """Base of ``CocoDataModule`` and ``VocDataModule``: ``ImageFilesModule`` for boxes.
 
     Args:
-        root: the dataset's folder.
-        batch_size: the global batch.
-        num_workers: loader processes of each rank.
-        seed: of the order and the augmentation.
         image_size: the shorter side in evaluation; DETR's augmentation is scaled with it (800: as published).
         augmentation: other numbers for ``Augmentation``, by name.
-        on_bad_sample: ``"skip"`` goes on without what cannot be used and says so; ``"error"`` stops.
-        cache_images: keep decoded images in memory (small datasets only).
     """
 
     task = "detection"
 
-    def __init__(
-        self,
-        root: str | Path,
-        batch_size: int,
-        num_workers: int,
-        seed: int,
-        image_size: int,
-        augmentation: Mapping[str, Any] | None,
-        on_bad_sample: BadSamplePolicy,
-        cache_images: bool,
-    ) -> None:
-        super().__init__(batch_size, num_workers, seed)
-        self.root = Path(root)
-        self.image_size = image_size
-        self.augmentation = Augmentation.from_options(augmentation)
-        self.on_bad_sample = on_bad_sample
-        self.cache_images = cache_images
+    _: KW_ONLY
+    image_size: Pixels = 800
+    augmentation: Annotated[Mapping[str, Any] | None, Options(Augmentation)] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.numbers = Augmentation.from_options(self.augmentation)
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """(3, H, W); 0 where the size varies from image to image."""
-        size = self.transform(train=False).size
-        return (3, 0, 0) if size is None else (3, *size)
+    def spec(self) -> DetectionSpec:
+        """The classes of the boxes."""
+        return DetectionSpec(class_names=tuple(self.dataset("train").class_names), input_shape=self.input_shape)
 
     def transform(self, train: bool) -> DetectionTransform:
         """Return the transform of training or evaluation."""
-        return self.augmentation.transform(train, self.image_size)
+        return self.numbers.transform(train, self.image_size)
 
     def collate(self, samples: Sequence[DetectionSample]) -> DetectionBatch:
         """Put samples together into a batch."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lab.data.scenes.module import ScenesDataModule
-from lab.data.scenes.shapes import ShapesDataset
-from lab.structures import DetectionBatch, KeyedDataset
+from lab.data.scenes.shapes import CLASS_NAMES, ShapesDataset
+from lab.structures import DetectionBatch, DetectionSpec, KeyedDataset
 from lab.tasks.detection.data.collate import collate_detection
 from lab.tasks.detection.data.files import ImageFolder
 from lab.tasks.detection.data.transforms import DetectionTransform
@@ -18,6 +18,11 @@ class ShapesDataModule(ScenesDataModule):
     """``data=shapes`` for detectors; see ``ScenesDataModule`` for the arguments."""
 
     task = "detection"
+
+    @property
+    def spec(self) -> DetectionSpec:
+        """The shapes are the classes."""
+        return DetectionSpec(class_names=CLASS_NAMES, input_shape=self.input_shape)
 
     def build(self, split: str) -> ShapesDataset:
         """Return the scenes of a split."""

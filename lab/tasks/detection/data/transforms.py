@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from lab.checking import check_range
 from lab.data.images import draws
 from lab.data.images.resizing import adjust_color, pair, resized_size
 from lab.errors import ConfigError
@@ -118,7 +119,7 @@ class DetectionTransform:
         """
         from torchvision.transforms.v2 import functional as F
 
-        work = _Work(image, boxes, labels, masks)
+        work = _ImageWithBoxes(image, boxes, labels, masks)
         if self.train:
             if draws.chance(self.flip, generator):
                 work.flip_horizontal()
@@ -135,7 +136,7 @@ class DetectionTransform:
             pixels = adjust_color(pixels, *factors)
         return Transformed(pixels, work.boxes, work.labels, work.masks)
 
-    def _resize(self, work: _Work, generator: torch.Generator) -> None:
+    def _resize(self, work: _ImageWithBoxes, generator: torch.Generator) -> None:
         if self.size is not None:
             work.resize(*self.size)
             return
@@ -157,12 +158,10 @@ class DetectionTransform:
         if self.zoom is not None and not 0 < self.zoom[0] <= self.zoom[1]:
             raise ConfigError(f"zoom={self.zoom} is wrong: give (smallest, largest) factor above 0")
         for name in ("flip", "vertical_flip", "crop_probability", "color", "min_visible"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise ConfigError(f"{name}={value} is out of range: give a number from 0 to 1")
+            check_range(name, getattr(self, name), least=0, most=1)
 
 
-class _Work:
+class _ImageWithBoxes:
     """An image under transformation together with its boxes; every step keeps the two together."""
 
     def __init__(self, image: Image | Tensor, boxes: Tensor, labels: Tensor, masks: Tensor | None) -> None:

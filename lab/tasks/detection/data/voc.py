@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from lab.data.folders import as_utf8, list_files
-from lab.data.images.annotations import ROWS_VERSION, BadSamplePolicy, build_table, make_row
+from lab.data.images.annotations import ROWS_VERSION, build_table, make_row
 from lab.data.images.class_names import check_names
+from lab.data.images.dataset import READING, Reading
 from lab.errors import DataError
-from lab.ranges import Count, Options, Pixels, Positive, Seed, Share, Word
+from lab.ranges import Share, Word
 from lab.tasks.detection.data.dataset import DetectionDataset
-from lab.tasks.detection.data.module import Augmentation, FilesDataModule
+from lab.tasks.detection.data.module import FilesDataModule
 from lab.tasks.detection.data.transforms import DetectionTransform
 from lab.tasks.detection.data.voc_layout import XML, VocLayout, find_layout, list_layout
 from lab.tasks.detection.data.voc_xml import object_names, parse, read_voc
@@ -37,12 +39,8 @@ class VocDataset(DetectionDataset):
     Args:
         root: the folder that holds ``ImageSets/Main``, ``Annotations`` and ``JPEGImages``, or what ``layout`` says.
         split: the name of a list in ``ImageSets/Main``, without its suffix, or of a split of ``layout``.
-        train: augment, and leave ``truth`` out; otherwise fill it.
-        transform: None leaves images as they are stored.
+        reading: how the images are read.
         class_names: the name of each label in label order; None takes all names that stand in the XML files, sorted.
-        on_bad_sample: ``"skip"`` goes on without what cannot be used and says so; ``"error"`` raises.
-        seed: decides, with epoch and index, every random choice.
-        cache_images: keep decoded images in memory (small datasets only).
         layout: where everything is; None looks for the list.
 
     Raises:
@@ -54,12 +52,8 @@ class VocDataset(DetectionDataset):
         self,
         root: str | Path,
         split: str = "train",
-        train: bool = True,
-        transform: DetectionTransform | None = None,
+        reading: Reading[DetectionTransform] = READING,
         class_names: Sequence[str] | None = None,
-        on_bad_sample: BadSamplePolicy = "skip",
-        seed: int = 0,
-        cache_images: bool = False,
         layout: VocLayout | None = None,
     ) -> None:
         layout = list_layout(root, split) if layout is None else layout
@@ -74,18 +68,18 @@ class VocDataset(DetectionDataset):
         }
         table = build_table(read_rows, arguments)
         source = f"{Path(root)} split {split}"
-        super().__init__(table, layout.images, names, train, transform, on_bad_sample, seed, cache_images, source)
+        super().__init__(table, layout.images, names, reading, source)
 
     def fingerprint(self) -> str:
         """Return the hash of the split, its annotations, and of the images' names and contents."""
         return self._fingerprint
 
 
+@dataclass(eq=False)
 class VocDataModule(FilesDataModule):
     """``data=voc``: a Pascal-VOC directory, or any folder of images and their XML files.
 
     Args:
-        root: the dataset's folder.
         train_split: the list in ``ImageSets/Main`` to train on, without its suffix; lists may be missing.
         val_split: the list to validate on.
         test_split: the list to test on.
@@ -94,39 +88,17 @@ class VocDataModule(FilesDataModule):
         val_share: see ``find_layout``.
         test_share: see ``find_layout``.
         class_names: see ``VocDataset``.
-        batch_size: the global batch.
-        num_workers: loader processes of each rank.
-        seed: of the order and the augmentation.
-        image_size: the shorter side in evaluation; DETR's augmentation is scaled with it (800: as published).
-        augmentation: other numbers for ``lab.tasks.detection.data.module.Augmentation``, by name.
-        on_bad_sample: see ``VocDataset``.
-        cache_images: see ``VocDataset``.
     """
 
-    def __init__(
-        self,
-        root: Word,
-        train_split: Word | None = "train",
-        val_split: Word | None = "val",
-        test_split: Word | None = "test",
-        images: Word | None = None,
-        annotations: Word | None = None,
-        val_share: Share | None = None,
-        test_share: Share | None = None,
-        class_names: Sequence[str] | None = None,
-        batch_size: Positive = 16,
-        num_workers: Count = 2,
-        seed: Seed = 0,
-        image_size: Pixels = 800,
-        augmentation: Annotated[Mapping[str, Any] | None, Options(Augmentation)] = None,
-        on_bad_sample: Literal["error", "skip"] = "skip",
-        cache_images: bool = False,
-    ) -> None:
-        super().__init__(root, batch_size, num_workers, seed, image_size, augmentation, on_bad_sample, cache_images)
-        self.splits = {"train": train_split, "val": val_split, "test": test_split}
-        self.folders = (images, annotations)
-        self.shares = (val_share, test_share)
-        self.class_names = class_names
+    _: KW_ONLY
+    train_split: Word | None = "train"
+    val_split: Word | None = "val"
+    test_split: Word | None = "test"
+    images: Word | None = None
+    annotations: Word | None = None
+    val_share: Share | None = None
+    test_share: Share | None = None
+    class_names: Sequence[str] | None = None
 
     @functools.cached_property
     def layout(self) -> VocLayout:
@@ -135,25 +107,16 @@ class VocDataModule(FilesDataModule):
         Raises:
             DataError: they are not there.
         """
-        found = find_layout(self.root, self.splits, *self.folders, *self.shares, seed=self.seed)
+        splits = {"train": self.train_split, "val": self.val_split, "test": self.test_split}
+        places = (self.images, self.annotations, self.val_share, self.test_share)
+        found = find_layout(self.folder, splits, *places, seed=self.seed)
         if found.said:
-            log.warning("%s: %s", self.root, found.said)
+            log.warning("%s: %s", self.folder, found.said)
         return found
 
     def build(self, split: str) -> VocDataset:
         """Return the dataset of a split."""
-        train = split == "train"
-        return VocDataset(
-            self.root,
-            split,
-            train=train,
-            transform=self.transform(train),
-            class_names=self.class_names,
-            on_bad_sample=self.on_bad_sample,
-            seed=self.seed,
-            cache_images=self.cache_images,
-            layout=self.layout,
-        )
+        return VocDataset(self.folder, split, self.reading(split), self.class_names, self.layout)
 
 
 def discover_classes(annotations: Path) -> tuple[str, ...]:

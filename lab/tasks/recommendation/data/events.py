@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lab.checking import check_file
 from lab.config.separators import normalize_separator
 from lab.data.tables.columns import TextLayout
 from lab.data.tables.ids import encode
@@ -147,9 +148,7 @@ def read_events(path: Path, columns: Columns, where: str = "data") -> Events:
     Raises:
         DataError: the file is missing, is none of events, lacks a column, or nothing of it can be used.
     """
-    if not path.is_file() or not path.stat().st_size:
-        missing = "a folder, no file" if path.is_dir() else "no such file"
-        raise DataError(f"{path}: {'is empty' if path.is_file() else missing}")
+    check_file(path, may_be_empty=False)
     if path.suffix.lower() == ".parquet" or first_bytes(path).startswith(PARQUET):
         read = read_parquet(path, columns.wanted, where)
     else:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Ints = NDArray[np.integer]
+AnyInts = NDArray[np.integer]
 
 
 @dataclass
@@ -34,10 +34,10 @@ class Chunk:
 
 
 def prepare_chunk(
-    current: Ints,
-    following: Ints,
+    current: AnyInts,
+    following: AnyInts,
     starts: NDArray[np.bool_],
-    negatives: Ints,
+    negatives: AnyInts,
     support: NDArray[np.float32],
     negative_support: NDArray[np.float32],
 ) -> Chunk:
@@ -86,7 +86,7 @@ def prepare_chunk(
     )
 
 
-def _distinct(numbers: Ints, base: Ints) -> tuple[Ints, Ints, Ints]:
+def _distinct(numbers: AnyInts, base: AnyInts) -> tuple[AnyInts, AnyInts, AnyInts]:
     """Return the distinct numbers of all rows, ascending, how often each stands there, and where each row begins.
 
     Args:
@@ -121,7 +121,7 @@ class Draw:
         edges = np.searchsorted(self.bounds, np.arange(self.size + 1) / self.size, side="right")
         self.low = np.where(edges[:-1] == edges[1:], edges[:-1], -1)
 
-    def __call__(self, uniform: NDArray[np.float64]) -> Ints:
+    def __call__(self, uniform: NDArray[np.float64]) -> AnyInts:
         """Return for each number u in [0, 1) the first whose cumulative share is above u."""
         found = self.low[(uniform * self.size).astype(np.int64)]
         search = found < 0

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lab.errors import ConfigError, DataError
 from lab.structures import LaneBatch, LaneTargets
-from lab.tasks.recommendation.data.lane_items import Chunk, Draw, Ints, prepare_chunk
+from lab.tasks.recommendation.data.lane_items import AnyInts, Chunk, Draw, prepare_chunk
 
 CHUNK = 64
 """Steps whose negatives are drawn together; part of what a seed means."""
@@ -34,8 +34,8 @@ class LaneSchedule:
         starts: (T, B) bool: a session begins.
     """
 
-    current: Ints
-    following: Ints
+    current: AnyInts
+    following: AnyInts
     starts: NDArray[np.bool_]
 
     def __len__(self) -> int:
@@ -43,7 +43,7 @@ class LaneSchedule:
         return len(self.current)
 
     @classmethod
-    def of_sessions(cls, offsets: Ints, items: Ints, order: Ints, num_lanes: int) -> LaneSchedule:
+    def of_sessions(cls, offsets: AnyInts, items: AnyInts, order: AnyInts, num_lanes: int) -> LaneSchedule:
         """Lay sessions into lanes.
 
         Args:
@@ -84,7 +84,7 @@ class LaneSchedule:
         return LaneSchedule(self.current[:count], self.following[:count], self.starts[:count])
 
 
-def _assign(steps: Ints, num_lanes: int) -> tuple[Ints, Ints]:
+def _assign(steps: AnyInts, num_lanes: int) -> tuple[AnyInts, AnyInts]:
     """Return at which step each session begins, and its lane: the lane that is free first, the lowest of several."""
     begins, lanes = np.empty_like(steps), np.empty_like(steps)
     free = list(range(min(num_lanes, len(steps))))  # step * num_lanes + lane: a heap of plain numbers
@@ -117,7 +117,7 @@ class LaneSteps:
     def __init__(
         self,
         schedule: LaneSchedule,
-        item_counts: Sequence[int] | Ints,
+        item_counts: Sequence[int] | AnyInts,
         num_negatives: int = 2048,
         alpha: float = 0.5,
         seed: int = 0,
@@ -189,12 +189,12 @@ class LaneSteps:
             num_lanes=self.num_lanes,
         )
 
-    def negatives(self, epoch: int, chunk: int) -> Ints:
+    def negatives(self, epoch: int, chunk: int) -> AnyInts:
         """Return the negatives (CHUNK, n) int64 of consecutive steps, item numbers."""
         generator = np.random.default_rng((self.seed, epoch, chunk))
         return self.draw(generator.random((CHUNK, self.num_negatives))) + 1
 
-    def prepare(self, chunk: int, negatives: Ints) -> Chunk:
+    def prepare(self, chunk: int, negatives: AnyInts) -> Chunk:
         """Return the items of the steps ``chunk * CHUNK`` and on, whose negatives (CHUNK, n) are given."""
         rows, lanes = slice(chunk * CHUNK, (chunk + 1) * CHUNK), self.schedule
         current = lanes.current[rows]

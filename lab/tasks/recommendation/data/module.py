@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -14,15 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lab.data.datamodule import DataModule
-from lab.errors import ConfigError, DataError
+from lab.checking import check_choice
+from lab.data.datamodule import DataModule, LoadPlan
+from lab.errors import DataError
 from lab.ranges import Count, Draws, Positive, Probability, Seed
-from lab.structures import DataSpec, Table
+from lab.structures import RecommendationSpec, Table
 from lab.tasks.recommendation.data.events import Columns, Events, Ints, read_events, translate
 from lab.tasks.recommendation.data.lanes import LaneBatches, LaneSchedule, LaneSteps, only
 from lab.tasks.recommendation.data.negatives import NegativeSampler
 from lab.tasks.recommendation.data.sequences import (
-    Place,
+    RowPlace,
     SequenceDataset,
     Sequences,
     all_windows,
@@ -59,8 +60,11 @@ class Splits:
     steps: Table = field(default_factory=list)
 
 
+@dataclass(eq=False)
 class RecommendationDataModule(DataModule):
-    """Base of recommendation data: a subclass gives ``read()``, which returns ``Splits``.
+    """Base of recommendation data: a subclass gives ``read()``, which returns ``Splits``, and ``read_inputs()``.
+
+    It is a dataclass, as those that derive from it are: an argument stands once, in the class that reads it.
 
     Args:
         batch_size: the global batch: sequences, or lanes.
@@ -76,26 +80,24 @@ class RecommendationDataModule(DataModule):
     """
 
     task = "recommendation"
+    sample_name = "sequence"
 
-    def __init__(
-        self,
-        batch_size: Positive,
-        num_workers: Count,
-        seed: Seed,
-        batching: Batching,
-        max_length: Positive | None,
-        num_negatives: Draws,
-        negative_alpha: Probability,
-        windows: Windows = "last",
-    ) -> None:
-        super().__init__(batch_size, num_workers, seed)
-        if batching not in ("sequences", "lanes"):
-            raise ConfigError(f"data.batching={batching!r} is unknown: give 'sequences' or 'lanes'")
-        if windows not in ("last", "all"):
-            raise ConfigError(f"data.windows={windows!r} is unknown: give 'last' or 'all'")
-        self.batching, self.max_length, self.windows = batching, max_length, windows
-        self.num_negatives, self.negative_alpha = num_negatives, negative_alpha
+    _: KW_ONLY
+    batch_size: Positive = 64
+    num_workers: Count = 0
+    seed: Seed = 0
+    batching: Batching = "sequences"
+    max_length: Positive | None = None
+    num_negatives: Draws = 0
+    negative_alpha: Probability = 0.0
+    windows: Windows = "last"
+
+    def __post_init__(self) -> None:
+        super().__init__(self.batch_size, self.num_workers, self.seed)
+        check_choice("data.batching", self.batching, ("sequences", "lanes"))
+        check_choice("data.windows", self.windows, ("last", "all"))
         self._rows_read: dict[str, dict[str, Any]] = {}
+        self._lanes: tuple[tuple[int, int, int], LaneSteps] | None = None  # with rank, ranks and micro-batches
 
     @abstractmethod
     def read(self) -> Splits:
@@ -129,11 +131,10 @@ class RecommendationDataModule(DataModule):
         return Sequences(splits.train.items[chosen], offsets, splits.train.names)
 
     @property
-    def spec(self) -> DataSpec:
+    def spec(self) -> RecommendationSpec:
         """Items with their names and counts."""
         training = self._training
-        return DataSpec(
-            self.task,
+        return RecommendationSpec(
             item_names=tuple(self.splits.item_names),
             item_counts=tuple(self.item_counts.tolist()),
             num_sequences=len(training),
@@ -179,7 +180,7 @@ class RecommendationDataModule(DataModule):
     def build(self, split: str) -> Any:
         """Return the dataset of a split."""
         if split == "train":
-            return self._lane_steps() if self.batching == "lanes" else self._train()
+            return self._lane_steps(self.plan) if self.batching == "lanes" else self._train()
         splits = self.splits
         if splits.held_out is not None:
             rows = last_queries(splits.train, splits.held_out, self.max_length, drop_last=int(split == "val"))
@@ -202,8 +203,15 @@ class RecommendationDataModule(DataModule):
             )
         return SequenceDataset(training, rows, owners, sampler, self.num_negatives)
 
-    def _lane_steps(self) -> LaneSteps:
-        training, plan = self._training, self.plan
+    def _lane_steps(self, plan: LoadPlan) -> LaneSteps:
+        """Return the steps of a plan's rank; those of another rank, if asked for before, are forgotten."""
+        place = (plan.rank, plan.world_size, plan.accumulate)
+        if self._lanes is None or self._lanes[0] != place:
+            self._lanes = place, self._build_lanes(plan)
+        return self._lanes[1]
+
+    def _build_lanes(self, plan: LoadPlan) -> LaneSteps:
+        training = self._training
         order = np.arange(len(training))  # sessions are numbered by the time of their first event
         schedule = LaneSchedule.of_sessions(training.offsets, training.items, order, self.batch_size)
         return LaneSteps(
@@ -217,27 +225,23 @@ class RecommendationDataModule(DataModule):
             plan.world_size,
         )
 
-    def _batches(self, max_steps: int) -> Any:
+    def _batches(self, plan: LoadPlan) -> Any:
         if self.batching == "sequences":
-            return super()._batches(max_steps)
-        data, plan = self.dataset("train"), self.plan
-        limit = plan.limit_train
+            return super()._batches(plan)
+        data, limit = self._lane_steps(plan), plan.limit_train
         if isinstance(limit, float):
             limit = max(1, int(len(data.schedule) * limit))
-        return LaneBatches(data, max_steps, plan.start_step, limit)
+        return LaneBatches(data, plan.max_steps, plan.start_step, limit)
 
     def dataset(self, split: str) -> Any:
         """Return the dataset of a split, built once; lanes are built for the plan's rank."""
         if split == "train" and self.batching == "lanes":
-            place = (self.plan.rank, self.plan.world_size, self.plan.accumulate)
-            if place != getattr(self, "_place", None):
-                self._datasets.pop("train", None)
-                self._place = place
+            return self._lane_steps(self.plan)
         return super().dataset(split)
 
     def collate(self, samples: Sequence[Any]) -> Any:
         """Put rows together into a batch; a step of lanes is one already."""
-        return gather(samples) if isinstance(samples[0], Place) else only(samples)
+        return gather(samples) if isinstance(samples[0], RowPlace) else only(samples)
 
     def build_inputs(self, paths: list[Path]) -> SequenceDataset:
         """Return the sequences of a file, unknown items left out; ``left_out`` counts them, ``noted`` what is odd."""

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from lab.errors import ConfigError, DataError
+from lab.checking import check_range
+from lab.errors import DataError
 from lab.ops.hashing import Integers, uniform
 
 _FINEST = 1 << 40  # the largest sum of masses; float64 holds whole numbers up to 2**53
@@ -94,8 +95,7 @@ class NegativeSampler:
 
 def _masses(num_items: int, alpha: float, item_counts: Sequence[int] | None, num_rows: int) -> Integers:
     """Return the mass of each item; sums stay so small that ``row * sum`` fits into 63 bits."""
-    if alpha < 0:
-        raise ConfigError(f"negatives: alpha={alpha} must not be negative")
+    check_range("negatives: alpha", alpha, least=0)
     if alpha == 0:
         return np.ones(num_items, dtype=np.int64)
     counts = np.zeros(0) if item_counts is None else np.asarray(item_counts, dtype=np.float64)

@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lab.structures import SequenceBatch, SequenceTargets
-from lab.tasks.recommendation.data.events import Events
+from lab.tasks.recommendation.data.events import Events, Ints
 from lab.tasks.recommendation.data.negatives import NegativeSampler
-
-Ints = NDArray[np.int64]
 
 
 @dataclass
@@ -54,7 +52,7 @@ class Sequences:
 
 
 @dataclass(frozen=True)
-class Place:
+class RowPlace:
     """A row of a dataset, to be gathered into a batch."""
 
     dataset: SequenceDataset
@@ -98,9 +96,9 @@ class SequenceDataset:
         """Return R."""
         return len(self.rows)
 
-    def __getitem__(self, key: tuple[int, int]) -> Place:
+    def __getitem__(self, key: tuple[int, int]) -> RowPlace:
         """Return the place of a row; ``gather`` reads the rows of a batch at once."""
-        return Place(self, *key)
+        return RowPlace(self, *key)
 
     @property
     def aspect_ratios(self) -> None:
@@ -169,7 +167,7 @@ class SequenceDataset:
         return torch.from_numpy(drawn)
 
 
-def gather(places: Sequence[Place]) -> SequenceBatch:
+def gather(places: Sequence[RowPlace]) -> SequenceBatch:
     """Put places of one dataset together into a batch."""
     epochs, indices = np.array([(place.epoch, place.index) for place in places], dtype=np.int64).T
     return places[0].dataset.gather(epochs, indices)

@@ -6,6 +6,7 @@ likely successors, and ``optimum`` is what that list scores on average.
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
@@ -14,15 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.errors import ConfigError
-from lab.ranges import AtMost, Below, Count, Draws, Ge, Le, Positive, Probability, Seed
+from lab.ranges import AtMost, Below, Ge, Le
 from lab.tasks.recommendation.data.events import Columns, Events, Ints, read_events
-from lab.tasks.recommendation.data.module import Batching, RecommendationDataModule, Splits, Windows
+from lab.tasks.recommendation.data.module import RecommendationDataModule, Splits
 from lab.tasks.recommendation.data.sequences import Sequences
 
 VERSION = 1
 """Part of what generated data is: raised when it changes."""
 
 
+@dataclass(eq=False)
 class SyntheticSessionsDataModule(RecommendationDataModule):
     """``data=sessions_synthetic``: generated sessions. The chain is the same for every seed, the training is not.
 
@@ -35,45 +37,28 @@ class SyntheticSessionsDataModule(RecommendationDataModule):
         num_train: training sessions.
         num_val: validation sessions.
         num_test: test sessions.
-        batch_size: see ``RecommendationDataModule``, as all that follow.
-        num_workers: loader processes of each rank.
-        seed: of the training sessions, the order and the negatives.
-        batching: ``"sequences"`` or ``"lanes"``.
-        max_length: the most events that are read.
-        num_negatives: items that did not follow.
-        negative_alpha: exponent of their support.
-        windows: ``"last"`` or ``"all"``.
     """
 
-    def __init__(
-        self,
-        num_items: Annotated[int, Ge(2), Le(10000), AtMost("num_train")] = 200,
-        num_successors: Annotated[int, Ge(2), AtMost("num_items")] = 8,
-        skew: Annotated[float, Ge(0), Le(100)] = 1.2,
-        mean_length: Annotated[float, Ge(2), Below("max_session")] = 6.0,
-        max_session: Annotated[int, Ge(3), Le(1000)] = 30,
-        num_train: Annotated[int, Ge(1), Le(5000000)] = 4000,
-        num_val: Annotated[int, Ge(1), Le(5000000)] = 400,
-        num_test: Annotated[int, Ge(1), Le(5000000)] = 800,
-        batch_size: Positive = 64,
-        num_workers: Count = 0,
-        seed: Seed = 0,
-        batching: Batching = "sequences",
-        max_length: Positive | None = None,
-        num_negatives: Draws = 0,
-        negative_alpha: Probability = 0.0,
-        windows: Windows = "last",
-    ) -> None:
-        super().__init__(batch_size, num_workers, seed, batching, max_length, num_negatives, negative_alpha, windows)
-        if not 2 <= num_successors <= num_items:
-            raise ConfigError(f"data.num_successors={num_successors} must be from 2 to data.num_items={num_items}")
-        if num_train < num_items:
-            raise ConfigError(f"data.num_train={num_train} must be at least data.num_items={num_items}")
-        if not 2 <= mean_length < max_session:
-            raise ConfigError(f"data.mean_length={mean_length} must be from 2 to below data.max_session={max_session}")
-        self.num_items, self.num_successors, self.skew = num_items, num_successors, skew
-        self.mean_length, self.max_session = mean_length, max_session
-        self.sizes = {"train": num_train, "val": num_val, "test": num_test}
+    _: KW_ONLY
+    num_items: Annotated[int, Ge(2), Le(10000), AtMost("num_train")] = 200
+    num_successors: Annotated[int, Ge(2), AtMost("num_items")] = 8
+    skew: Annotated[float, Ge(0), Le(100)] = 1.2
+    mean_length: Annotated[float, Ge(2), Below("max_session")] = 6.0
+    max_session: Annotated[int, Ge(3), Le(1000)] = 30
+    num_train: Annotated[int, Ge(1), Le(5000000)] = 4000
+    num_val: Annotated[int, Ge(1), Le(5000000)] = 400
+    num_test: Annotated[int, Ge(1), Le(5000000)] = 800
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        items, longest = self.num_items, self.max_session
+        if not 2 <= self.num_successors <= items:
+            raise ConfigError(f"data.num_successors={self.num_successors} must be from 2 to data.num_items={items}")
+        if self.num_train < items:
+            raise ConfigError(f"data.num_train={self.num_train} must be at least data.num_items={items}")
+        if not 2 <= self.mean_length < longest:
+            raise ConfigError(f"data.mean_length={self.mean_length} must be from 2 to below data.max_session={longest}")
+        self.sizes = {"train": self.num_train, "val": self.num_val, "test": self.num_test}
 
     @cached_property
     def chances(self) -> NDArray[np.float64]:

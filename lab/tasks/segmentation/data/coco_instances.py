@@ -12,26 +12,28 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from lab.data.fields import short
-from lab.data.images.annotations import ROWS_VERSION, BadSamplePolicy, build_table, find_image, tell_odd_box
+from lab.data.images.annotations import ROWS_VERSION, build_table, find_image, tell_odd_box
 from lab.data.images.class_names import distinct_names
 from lab.data.images.coco_json import MaskEntry, join_problems, read_file, usable_area
-from lab.data.images.coco_labels import label_names, read_categories, split_files
+from lab.data.images.coco_labels import label_names, read_categories
+from lab.data.images.dataset import READING, Reading
 from lab.data.images.fingerprint import coco_fingerprint
 from lab.data.images.masks import encode_object, polygons_box, usable_mask
-from lab.data.parts import Part, split_of_one
+from lab.data.images.module import SplitFilesModule
+from lab.data.parts import Part
 from lab.errors import DataError
-from lab.ranges import Count, Options, Pixels, Positive, Seed, Share, Word
 from lab.structures import NO_SEGMENT
 from lab.tasks.segmentation.data.dataset import Annotation, SegmentationDataset
-from lab.tasks.segmentation.data.module import SegmentationAugmentation, SegmentationFilesModule
+from lab.tasks.segmentation.data.module import SegmentationFilesModule
 from lab.tasks.segmentation.data.segments import MAX_SEGMENTS, SegmentKind
 from lab.tasks.segmentation.data.transforms import SegmentationTransform
 
@@ -73,12 +75,8 @@ class InstancesDataset(SegmentationDataset):
         root: the dataset's folder.
         annotations: the json file, relative to ``root``.
         images: the folder of images, relative to ``root``.
-        train: see ``SegmentationDataset``.
-        transform: see ``SegmentationDataset``.
+        reading: how the images are read.
         segments: see ``SegmentationDataset``.
-        on_bad_sample: see ``SegmentationDataset``.
-        seed: see ``SegmentationDataset``.
-        cache_images: see ``SegmentationDataset``.
         part: the part of the file to take; None takes it all.
 
     Attributes:
@@ -94,12 +92,8 @@ class InstancesDataset(SegmentationDataset):
         root: str | Path,
         annotations: str = "annotations/instances_train2017.json",
         images: str = "train2017",
-        train: bool = True,
-        transform: SegmentationTransform | None = None,
+        reading: Reading[SegmentationTransform] = READING,
         segments: SegmentKind = "panoptic",
-        on_bad_sample: BadSamplePolicy = "skip",
-        seed: int = 0,
-        cache_images: bool = False,
         part: Part | None = None,
     ) -> None:
         self._fingerprint = coco_fingerprint(root, annotations, images)
@@ -113,19 +107,7 @@ class InstancesDataset(SegmentationDataset):
         table = build_table(read_rows, arguments | {"images": str(folder.resolve())}, ROW_COLUMNS)
         if part is not None:
             table, self._fingerprint = part.of(table, self._fingerprint, str(source))
-        super().__init__(
-            table,
-            folder,
-            folder,
-            names,
-            train,
-            transform,
-            segments,
-            on_bad_sample,
-            seed,
-            cache_images,
-            str(source),
-        )
+        super().__init__(table, folder, folder, names, reading, segments, str(source))
 
     def fingerprint(self) -> str:
         """Return the hash of the json, and of the images' names and contents."""
@@ -154,78 +136,22 @@ class InstancesDataset(SegmentationDataset):
     def _tell_bad(self, path: Path, number: str, problem: str) -> None:
         """Raise, or log once for each annotation, that an object's mask is of no use."""
         message = f"{self._source}: annotation {number} of {path.name}: {problem}"
-        if self.on_bad_sample == "error":
+        if self.reading.on_bad_sample == "error":
             raise DataError(f"{message}; mend it, or set data.on_bad_sample=skip to go on without it")
         if message not in self._bad_masks:
             self._bad_masks.add(message)
             log.warning("%s; left out", message)
 
 
-class InstancesDataModule(SegmentationFilesModule):
-    """``data=coco_instances``: three COCO jsons of instances with their folders of images below one root.
+@dataclass(eq=False)
+class InstancesDataModule(SplitFilesModule, SegmentationFilesModule):
+    """``data=coco_instances``: COCO jsons of instances (``annotations``) with their folders of images (``images``)."""
 
-    Args:
-        root: the dataset's folder.
-        train: ``annotations`` and ``images`` of the training set, relative to ``root``.
-        val: the same of the validation set.
-        test: the same of the test set; None takes the validation set.
-        segments: see ``SegmentationFilesModule``.
-        batch_size: the global batch.
-        num_workers: loader processes of each rank.
-        seed: of the order and the augmentation.
-        image_size: see ``SegmentationFilesModule``.
-        augmentation: see ``SegmentationFilesModule``.
-        on_bad_sample: see ``SegmentationFilesModule``.
-        cache_images: see ``SegmentationFilesModule``.
-        val_share: share of the training set to hold out for validation, in place of ``val``; None: ``val`` it is.
-        test_share: the same for the test, where ``test`` has no files of its own; None: the validation set.
-    """
+    needed = ("annotations", "images")
 
-    def __init__(
-        self,
-        root: Word,
-        train: Mapping[str, str],
-        val: Mapping[str, str],
-        test: Mapping[str, str] | None = None,
-        segments: Literal["semantic", "panoptic"] = "panoptic",
-        batch_size: Positive = 16,
-        num_workers: Count = 2,
-        seed: Seed = 0,
-        image_size: Pixels | None = 800,
-        augmentation: Annotated[Mapping[str, Any] | None, Options(SegmentationAugmentation)] = None,
-        on_bad_sample: Literal["error", "skip"] = "skip",
-        cache_images: bool = False,
-        val_share: Share | None = None,
-        test_share: Share | None = None,
-    ) -> None:
-        super().__init__(
-            root, batch_size, num_workers, seed, image_size, augmentation, segments, on_bad_sample, cache_images
-        )
-        files = split_files(train, val, test, ("annotations", "images"))
-        self.files, self.parts = split_of_one(files, val_share, test_share, seed)
-
-    def build(self, split: str) -> InstancesDataset:
-        """Return the dataset of a split.
-
-        Raises:
-            DataError: something is missing, or validation and training do not agree on the categories.
-        """
-        files, train = self.files[split], split == "train"
-        dataset = InstancesDataset(
-            self.root,
-            files["annotations"],
-            files["images"],
-            train=train,
-            transform=self.transform(train),
-            segments=self.segments,
-            on_bad_sample=self.on_bad_sample,
-            seed=self.seed,
-            cache_images=self.cache_images,
-            part=self.parts.get(split),
-        )
-        if not train and self.dataset("train").class_names != dataset.class_names:
-            raise DataError(f"{files['annotations']}: other 'categories' than in training; give both the same")
-        return dataset
+    def read(self, files: Mapping[str, str], reading: Reading[Any], part: Part | None) -> InstancesDataset:
+        """Return the dataset of a json."""
+        return InstancesDataset(self.folder, files["annotations"], files["images"], reading, self.segments, part)
 
 
 def read_rows(annotations: str, images: str, key: str) -> Iterator[dict[str, Any]]:

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
 from pydantic import TypeAdapter
 
 from lab.data.fields import Flag, Whole, check_each, short
-from lab.data.images.annotations import ROWS_VERSION, BadSamplePolicy, build_table, find_image
+from lab.data.images.annotations import ROWS_VERSION, build_table, find_image
 from lab.data.images.class_names import distinct_names
 from lab.data.images.coco_json import (
     WANTED,
@@ -27,14 +27,14 @@ from lab.data.images.coco_json import (
     join_problems,
     read_file,
 )
-from lab.data.images.coco_labels import split_files
+from lab.data.images.dataset import READING, Reading
 from lab.data.images.fingerprint import panoptic_fingerprint
+from lab.data.images.module import SplitFilesModule
 from lab.data.json_files import load_lists
-from lab.errors import DataError
-from lab.ranges import Count, Options, Pixels, Positive, Seed, Word
+from lab.data.parts import Part
 from lab.tasks.segmentation.data.dataset import Annotation, SegmentationDataset
 from lab.tasks.segmentation.data.label_maps import LabelTable, label_header, read_ids
-from lab.tasks.segmentation.data.module import SegmentationAugmentation, SegmentationFilesModule
+from lab.tasks.segmentation.data.module import SegmentationFilesModule
 from lab.tasks.segmentation.data.segments import MAX_SEGMENTS, SegmentKind, drop_empty
 from lab.tasks.segmentation.data.transforms import SegmentationTransform
 
@@ -78,12 +78,9 @@ class PanopticDataset(SegmentationDataset):
         annotations: the json file, relative to ``root``.
         labels: the folder of label maps, relative to ``root``.
         images: the folder of images, relative to ``root``.
-        train: see ``SegmentationDataset``.
-        transform: see ``SegmentationDataset``.
+        reading: how images and maps are read.
         segments: see ``SegmentationDataset``.
-        on_bad_sample: see ``SegmentationDataset``.
-        seed: see ``SegmentationDataset``.
-        cache_images: see ``SegmentationDataset``.
+        part: the part of the file to take; None takes it all.
 
     Attributes:
         label_to_category: the COCO category id of each label, for results in COCO's format.
@@ -99,12 +96,9 @@ class PanopticDataset(SegmentationDataset):
         annotations: str = "annotations/panoptic_train2017.json",
         labels: str = "annotations/panoptic_train2017",
         images: str = "train2017",
-        train: bool = True,
-        transform: SegmentationTransform | None = None,
+        reading: Reading[SegmentationTransform] = READING,
         segments: SegmentKind = "panoptic",
-        on_bad_sample: BadSamplePolicy = "skip",
-        seed: int = 0,
-        cache_images: bool = False,
+        part: Part | None = None,
     ) -> None:
         self._fingerprint = panoptic_fingerprint(root, annotations, labels, images)
         root = Path(root)
@@ -116,19 +110,10 @@ class PanopticDataset(SegmentationDataset):
         self.thing_labels = tuple(label for label, thing in enumerate(categories["isthing"]) if thing)
         arguments |= {"labels": str((root / labels).resolve()), "images": str((root / images).resolve())}
         table = build_table(read_rows, arguments, ROW_COLUMNS)
-        super().__init__(
-            table,
-            root / images,
-            root / labels,
-            names,
-            train,
-            transform,
-            segments,
-            on_bad_sample,
-            seed,
-            cache_images,
-            str(root / annotations),
-        )
+        source = str(root / annotations)
+        if part is not None:
+            table, self._fingerprint = part.of(table, self._fingerprint, source)
+        super().__init__(table, root / images, root / labels, names, reading, segments, source)
 
     def fingerprint(self) -> str:
         """Return the hash of the json, and of the names and contents of label maps and images."""
@@ -141,68 +126,16 @@ class PanopticDataset(SegmentationDataset):
         return keep_present(Annotation(segments, labels, crowd)), unknown
 
 
-class PanopticDataModule(SegmentationFilesModule):
-    """``data=coco_panoptic``: three panoptic jsons with their folders below one root.
+@dataclass(eq=False)
+class PanopticDataModule(SplitFilesModule, SegmentationFilesModule):
+    """``data=coco_panoptic``: panoptic jsons (``annotations``) with their folders of ``labels`` and ``images``."""
 
-    Args:
-        root: the dataset's folder.
-        train: ``annotations``, ``labels`` and ``images`` of the training set, relative to ``root``.
-        val: the same of the validation set.
-        test: the same of the test set; None takes the validation set.
-        segments: see ``SegmentationFilesModule``.
-        batch_size: the global batch.
-        num_workers: loader processes of each rank.
-        seed: of the order and the augmentation.
-        image_size: see ``SegmentationFilesModule``.
-        augmentation: see ``SegmentationFilesModule``.
-        on_bad_sample: see ``SegmentationFilesModule``.
-        cache_images: see ``SegmentationFilesModule``.
-    """
+    needed = ("annotations", "labels", "images")
 
-    def __init__(
-        self,
-        root: Word,
-        train: Mapping[str, str],
-        val: Mapping[str, str],
-        test: Mapping[str, str] | None = None,
-        segments: Literal["semantic", "panoptic"] = "panoptic",
-        batch_size: Positive = 16,
-        num_workers: Count = 2,
-        seed: Seed = 0,
-        image_size: Pixels | None = 800,
-        augmentation: Annotated[Mapping[str, Any] | None, Options(SegmentationAugmentation)] = None,
-        on_bad_sample: Literal["error", "skip"] = "skip",
-        cache_images: bool = False,
-    ) -> None:
-        super().__init__(
-            root, batch_size, num_workers, seed, image_size, augmentation, segments, on_bad_sample, cache_images
-        )
-        self.files = split_files(train, val, test, ("annotations", "labels", "images"))
-
-    def build(self, split: str) -> PanopticDataset:
-        """Return the dataset of a split.
-
-        Raises:
-            DataError: something is missing, or validation and training do not agree on the categories.
-        """
-        files, train = self.files[split], split == "train"
-        dataset = PanopticDataset(
-            self.root,
-            files["annotations"],
-            files["labels"],
-            files["images"],
-            train=train,
-            transform=self.transform(train),
-            segments=self.segments,
-            on_bad_sample=self.on_bad_sample,
-            seed=self.seed,
-            cache_images=self.cache_images,
-        )
-        if not train:
-            wanted: PanopticDataset = self.dataset("train")
-            if (wanted.class_names, wanted.thing_labels) != (dataset.class_names, dataset.thing_labels):
-                raise DataError(f"{files['annotations']}: other 'categories' than in training; give both the same")
-        return dataset
+    def read(self, files: Mapping[str, str], reading: Reading[Any], part: Part | None) -> PanopticDataset:
+        """Return the dataset of a json."""
+        annotations, labels, images = (files[name] for name in self.needed)
+        return PanopticDataset(self.folder, annotations, labels, images, reading, self.segments, part)
 
 
 def keep_present(stored: Annotation) -> Annotation:

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lab.data.images.annotations import BadSamplePolicy
-from lab.data.images.dataset import ImageDataset
+from lab.data.images.dataset import ImageDataset, Reading
 from lab.data.presence import MOST_PIXELS, ClassCounts, spread
 from lab.errors import DataError
 from lab.structures import NO_SEGMENT, SegmentationSample
 from lab.tasks.segmentation.data.segments import SegmentKind, check_kind, drop_empty, merge_classes, truth_of
-from lab.tasks.segmentation.data.transforms import SegmentationTransform, Segmented
+from lab.tasks.segmentation.data.transforms import SegmentationTransform, TransformedImage
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -44,7 +43,7 @@ class Annotation(NamedTuple):
     area: Tensor | None = None
 
 
-class SegmentationDataset(ImageDataset[SegmentationSample]):
+class SegmentationDataset(ImageDataset[SegmentationSample, SegmentationTransform]):
     """Images with label maps; a subclass gives ``_read``.
 
     A label map that does not decode is treated as its image in ``ImageDataset``; in evaluation under
@@ -56,12 +55,8 @@ class SegmentationDataset(ImageDataset[SegmentationSample]):
         folder: where the images are.
         labels: where the label maps are.
         class_names: the name of each label.
-        train: augment, and leave ``truth`` out; otherwise fill it.
-        transform: None leaves images as they are stored.
+        reading: how images and maps are read.
         segments: ``"semantic"``: the targets have one segment for each class; ``"panoptic"``: those that are stored.
-        on_bad_sample: ``"skip"`` goes on without what cannot be used and says so; ``"error"`` raises.
-        seed: decides, with epoch and index, every random choice.
-        cache_images: keep decoded images and maps (in evaluation: whole samples) in memory, in each worker.
         source: the split, for messages.
 
     Raises:
@@ -76,24 +71,19 @@ class SegmentationDataset(ImageDataset[SegmentationSample]):
         folder: Path,
         labels: Path,
         class_names: tuple[str, ...],
-        train: bool,
-        transform: SegmentationTransform | None,
+        reading: Reading[SegmentationTransform],
         segments: SegmentKind,
-        on_bad_sample: BadSamplePolicy,
-        seed: int,
-        cache_images: bool,
         source: str,
     ) -> None:
-        super().__init__(table, folder, class_names, train, on_bad_sample, seed, cache_images, source)
+        super().__init__(table, folder, class_names, reading, source)
         self._labels = labels
-        self.transform = transform
         self.segments = check_kind(segments)
         self._annotations: dict[int, Annotation] = {}
 
     @property
     def fixed_size(self) -> bool:
         """Whether the transform makes images of one size."""
-        return self.transform is not None and self.transform.size is not None
+        return self.reading.transform is not None and self.reading.transform.size is not None
 
     def class_counts(self) -> ClassCounts | None:
         """Return the objects of each class, or, of maps of classes, in how many of them each has a pixel.
@@ -134,12 +124,12 @@ class SegmentationDataset(ImageDataset[SegmentationSample]):
             segments, labels = drop_empty(segments, labels, ~stored.iscrowd)
         if self.segments == "semantic":
             segments, labels = merge_classes(segments, labels)
-        if self.transform is None:
+        if self.reading.transform is None:
             pixels = image if isinstance(image, Tensor) else pil_to_tensor(image)
-            done = Segmented(pixels, *drop_empty(segments, labels))
+            done = TransformedImage(pixels, *drop_empty(segments, labels))
         else:
-            done = self.transform(image, segments, labels, generator)
-        truth = None if self.train else truth_of(*stored)
+            done = self.reading.transform(image, segments, labels, generator)
+        truth = None if self.reading.train else truth_of(*stored)
         return SegmentationSample(*done, row["image_id"], (row["height"], row["width"]), truth)
 
     def _annotation(self, row: dict[str, Any]) -> Annotation | None:
@@ -153,13 +143,13 @@ class SegmentationDataset(ImageDataset[SegmentationSample]):
             raise
         except (OSError, ValueError, SyntaxError, EOFError) as error:
             self._bad_read(path, error, "none of the image's pixels is measured")
-            if self.train:
+            if self.reading.train:
                 return None
             empty = torch.full((row["height"], row["width"]), NO_SEGMENT, dtype=torch.int16)
             return Annotation(empty, torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.bool))
         if unknown:
             self._tell_unknown(path, unknown)
-        if self.cache_images and self.train:
+        if self.reading.cache_images and self.reading.train:
             self._annotations[row["image_id"]] = stored
         return stored
 
@@ -168,11 +158,11 @@ class SegmentationDataset(ImageDataset[SegmentationSample]):
         found = ", ".join(f"{number} ({count} pixels)" for number, count in sorted(unknown.items())[:5])
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         message = f"{path}: ids that are neither a class nor ignored: {found}{more}"
-        if self.on_bad_sample == "error":
+        if self.reading.on_bad_sample == "error":
             raise DataError(
                 f"{message}; list them in data.ignore_ids, mend data.label_ids or the file, or set "
                 "data.on_bad_sample=skip to leave such pixels out"
             )
         if str(path) not in self.bad_reads:
             self.bad_reads.append(str(path))
-            log.warning("%s; their pixels are %s", message, "not trained on" if self.train else "not measured")
+            log.warning("%s; their pixels are %s", message, "not trained on" if self.reading.train else "not measured")

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
 
 from lab.data.folders import IMAGE_SUFFIXES, as_utf8, name_problem
-from lab.data.images.annotations import BadSamplePolicy, build_table, find_image
+from lab.data.images.annotations import build_table, find_image
 from lab.data.images.class_names import check_names
+from lab.data.images.dataset import READING, Reading
 from lab.data.images.fingerprint import folder_fingerprint, image_names, require_file
+from lab.data.images.module import SplitFilesModule
 from lab.data.lists import read_names
+from lab.data.parts import Part
 from lab.data.text_files import read_text
 from lab.errors import ConfigError
-from lab.ranges import Count, Options, Pixels, Positive, Seed, Word
+from lab.ranges import Pixels
+from lab.structures import NO_SEGMENT
 from lab.tasks.segmentation.data.dataset import Annotation, SegmentationDataset
 from lab.tasks.segmentation.data.label_maps import LabelTable, label_header, pack_color, read_ids, tell_ignored
-from lab.tasks.segmentation.data.module import SegmentationAugmentation, SegmentationFilesModule
-from lab.tasks.segmentation.data.segments import merge_classes
+from lab.tasks.segmentation.data.module import SegmentationFilesModule
+from lab.tasks.segmentation.data.segments import SegmentKind, merge_classes
 from lab.tasks.segmentation.data.transforms import SegmentationTransform
 
 ROW_COLUMNS = {
@@ -50,11 +55,8 @@ class FolderSegmentation(SegmentationDataset):
         ignore_ids: stored ids of pixels without a class.
         colors: [red, green, blue] of each label where the label maps are RGB; those of ``ignore_ids`` then follow as
             packed numbers R + 256 G + 65536 B.
-        train: see ``SegmentationDataset``.
-        transform: see ``SegmentationDataset``.
-        on_bad_sample: see ``SegmentationDataset``.
-        seed: see ``SegmentationDataset``.
-        cache_images: see ``SegmentationDataset``.
+        reading: how images and maps are read.
+        part: the part of the files to take; None takes them all.
 
     Raises:
         ConfigError: the lists do not fit each other, or two classes have one name.
@@ -73,23 +75,21 @@ class FolderSegmentation(SegmentationDataset):
         label_ids: Sequence[int] | None = None,
         ignore_ids: Sequence[int] = (255,),
         colors: Sequence[Sequence[int]] | None = None,
-        train: bool = True,
-        transform: SegmentationTransform | None = None,
-        on_bad_sample: BadSamplePolicy = "skip",
-        seed: int = 0,
-        cache_images: bool = False,
+        reading: Reading[SegmentationTransform] = READING,
+        part: Part | None = None,
     ) -> None:
         root = Path(root)
         check_names(class_names)
         self._packed = colors is not None
-        ids = [pack_color(color) for color in colors] if colors is not None else label_ids
+        ids = tuple(map(pack_color, colors)) if colors is not None else label_ids
         if ids is not None and len(ids) != len(class_names):
             which = "data.colors" if self._packed else "data.label_ids"
             raise ConfigError(f"{which} has {len(ids)} entries for {len(class_names)} class_names; give one for each")
-        self._lookup = LabelTable(range(len(class_names)) if ids is None else ids, ignore_ids)
-        tell_ignored(class_names, range(len(class_names)) if ids is None else ids, ignore_ids)
+        ids = tuple(range(len(class_names)) if ids is None else ids)
+        self._lookup = LabelTable(ids, ignore_ids)
+        tell_ignored(class_names, ids, ignore_ids)
         self._fingerprint = folder_fingerprint(root, images, labels, names, HOW_TO_GET)
-        arguments = {
+        arguments: dict[str, Any] = {
             "images": str((root / images).resolve()),
             "labels": str((root / labels).resolve()),
             "names": None if names is None else str(require_file(root / names, root, HOW_TO_GET).resolve()),
@@ -97,20 +97,14 @@ class FolderSegmentation(SegmentationDataset):
             "packed": self._packed,
             "key": f"2-{self._fingerprint}",
         }
-        table = build_table(read_pairs, arguments, ROW_COLUMNS)
-        super().__init__(
-            table,
-            root / images,
-            root / labels,
-            tuple(class_names),
-            train,
-            transform,
-            "semantic",
-            on_bad_sample,
-            seed,
-            cache_images,
-            str(root / images),
-        )
+        if part is None:
+            table = build_table(read_pairs, arguments, ROW_COLUMNS)
+        else:  # balanced by class, so every map is read, once for all runs
+            arguments |= {"ids": ids, "ignore_ids": tuple(ignore_ids)}
+            table = build_table(read_labelled_pairs, arguments, ROW_COLUMNS | {"labels": "[int64]"})
+            table, self._fingerprint = part.of(table, self._fingerprint, str(root / images))
+        source, names_of = str(root / images), tuple(class_names)
+        super().__init__(table, root / images, root / labels, names_of, reading, "semantic", source)
 
     def fingerprint(self) -> str:
         """Return the hash of the list and of the names and contents of images and label maps."""
@@ -160,6 +154,20 @@ def read_pairs(
         yield row | {"height": size[0], "width": size[1], "unreadable": unreadable}
 
 
+def read_labelled_pairs(ids: tuple[int, ...], ignore_ids: tuple[int, ...], **pairs: Any) -> Iterator[dict[str, Any]]:
+    """Yield the rows of ``read_pairs`` with the ``labels`` that have a pixel in each map."""
+    lookup = LabelTable(ids, ignore_ids)
+    for row in read_pairs(**pairs):
+        present: list[int] = []
+        if not row["unreadable"]:
+            try:
+                classes, _ = lookup.look_up(read_ids(Path(pairs["labels"]) / row["label_name"], pairs["packed"]))
+                present = [label for label in classes.unique().tolist() if label != NO_SEGMENT]
+            except (OSError, ValueError, SyntaxError, EOFError):
+                present = []  # what is wrong with it is told when its turn comes
+        yield row | {"labels": present}
+
+
 def _stem(name: str, suffix: str | None) -> str:
     if suffix is not None:
         return name.removesuffix(suffix)
@@ -167,98 +175,67 @@ def _stem(name: str, suffix: str | None) -> str:
     return path.with_suffix("").as_posix() if path.suffix.lower() in IMAGE_SUFFIXES else path.as_posix()
 
 
-class FolderDataModule(SegmentationFilesModule):
-    """``data=segfolder``, ``camvid``, ``ade20k``, ``cityscapes``: folder pairs below one root.
+@dataclass(eq=False)
+class FolderDataModule(SplitFilesModule, SegmentationFilesModule):
+    """``data=segfolder``, ``camvid``, ``ade20k``, ``cityscapes``: folders of ``images`` and ``labels`` below one root.
+
+    ``names`` may stand beside them in a split, where a file lists it.
 
     Args:
-        root: the dataset's folder.
-        train: ``images`` and ``labels``, and ``names`` where a file lists the split, all relative to ``root``.
-        val: the same of the validation set.
-        test: the same of the test set; None takes the validation set.
+        segments: ``"semantic"``: one segment for each class; label maps of classes know no other.
         class_names: the name of each label, or a text file of ``root`` with one name in a line.
         image_suffix: see ``FolderSegmentation``.
         label_suffix: see ``FolderSegmentation``.
         label_ids: see ``FolderSegmentation``.
         ignore_ids: see ``FolderSegmentation``.
         colors: see ``FolderSegmentation``.
-        segments: ``"semantic"``: one segment for each class; label maps of classes know no other.
-        batch_size: the global batch.
-        num_workers: loader processes of each rank.
-        seed: of the order and the augmentation.
-        image_size: see ``SegmentationFilesModule``.
-        augmentation: see ``SegmentationFilesModule``.
-        on_bad_sample: see ``SegmentationFilesModule``.
-        cache_images: see ``SegmentationFilesModule``.
     """
 
-    def __init__(
-        self,
-        root: Word,
-        train: Mapping[str, str],
-        val: Mapping[str, str],
-        test: Mapping[str, str] | None = None,
-        class_names: Sequence[str] | str | None = None,
-        image_suffix: str | None = None,
-        label_suffix: str = ".png",
-        label_ids: Sequence[int] | None = None,
-        ignore_ids: Sequence[int] = (255,),
-        colors: Sequence[Sequence[int]] | None = None,
-        segments: Literal["semantic", "panoptic"] = "semantic",
-        batch_size: Positive = 16,
-        num_workers: Count = 2,
-        seed: Seed = 0,
-        image_size: Pixels | None = 512,
-        augmentation: Annotated[Mapping[str, Any] | None, Options(SegmentationAugmentation)] = None,
-        on_bad_sample: Literal["error", "skip"] = "skip",
-        cache_images: bool = False,
-    ) -> None:
-        super().__init__(
-            root, batch_size, num_workers, seed, image_size, augmentation, segments, on_bad_sample, cache_images
-        )
+    _: KW_ONLY
+    segments: SegmentKind = "semantic"
+    image_size: Pixels | None = 512
+    class_names: Sequence[str] | str | None = None
+    image_suffix: str | None = None
+    label_suffix: str = ".png"
+    label_ids: Sequence[int] | None = None
+    ignore_ids: Sequence[int] = (255,)
+    colors: Sequence[Sequence[int]] | None = None
+
+    needed = ("images", "labels")
+    allowed = ("names",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.segments != "semantic":
             raise ConfigError(
                 "data.segments=panoptic: label maps of classes do not tell objects apart; set data.segments=semantic, "
                 "or take data=coco_panoptic"
             )
-        if not class_names:
+        if not self.class_names:
             raise ConfigError("data.class_names is missing: give a list of names, or a text file with one in a line")
-        self.class_names, self.label_suffix, self.image_suffix = class_names, label_suffix, image_suffix
-        self.label_ids, self.ignore_ids, self.colors = label_ids, ignore_ids, colors
-        self.files = {"train": train, "val": val, "test": test or val}
-        for split, files in self.files.items():
-            if not {"images", "labels"} <= set(files) <= {"images", "labels", "names"}:
-                raise ConfigError(
-                    f"data.{split} needs 'images' and 'labels', and may have 'names'; it has "
-                    f"{', '.join(files) or 'nothing'}"
-                )
 
-    def build(self, split: str) -> FolderSegmentation:
-        """Return the dataset of a split.
-
-        Raises:
-            DataError: something is missing.
-        """
-        files, train = self.files[split], split == "train"
+    def read(self, files: Mapping[str, str], reading: Reading[Any], part: Part | None) -> FolderSegmentation:
+        """Return the dataset of two folders."""
         return FolderSegmentation(
-            self.root,
+            self.folder,
             files["images"],
             files["labels"],
             self._names(),
-            names=files.get("names"),
-            image_suffix=self.image_suffix,
-            label_suffix=self.label_suffix,
-            label_ids=self.label_ids,
-            ignore_ids=self.ignore_ids,
-            colors=self.colors,
-            train=train,
-            transform=self.transform(train),
-            on_bad_sample=self.on_bad_sample,
-            seed=self.seed,
-            cache_images=self.cache_images,
+            files.get("names"),
+            self.image_suffix,
+            self.label_suffix,
+            self.label_ids,
+            self.ignore_ids,
+            self.colors,
+            reading,
+            part,
         )
+
+    def check_classes(self, dataset: Any, files: Mapping[str, str]) -> None:
+        """Do nothing: all splits have the names that were given."""
 
     def _names(self) -> list[str]:
         if not isinstance(self.class_names, str):
-            return list(self.class_names)
-        path = require_file(self.root / self.class_names, self.root, HOW_TO_GET)
+            return list(self.class_names or ())
+        path = require_file(self.folder / self.class_names, self.folder, HOW_TO_GET)
         return [line.strip() for line in read_text(path).split("\n") if line.strip()]

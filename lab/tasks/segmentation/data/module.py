@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from lab.data.datamodule import DataModule
-from lab.data.images.annotations import BadSamplePolicy
-from lab.errors import ConfigError, closest
-from lab.ranges import Ge, Le, Len, MinLen, Pixels, Probability, Strength
-from lab.structures import KeyedDataset, SegmentationBatch, SegmentationSample
+from lab.data.images.module import ImageFilesModule, NamedNumbers
+from lab.errors import ConfigError
+from lab.ranges import Ge, Le, Len, MinLen, Options, Pixels, Probability, Strength
+from lab.structures import KeyedDataset, SegmentationBatch, SegmentationSample, SegmentationSpec
 from lab.tasks.segmentation.data.collate import collate_segmentation
 from lab.tasks.segmentation.data.files import SegmentationFolder
 from lab.tasks.segmentation.data.segments import SegmentKind, check_kind
@@ -19,7 +18,7 @@ from lab.tasks.segmentation.data.transforms import SegmentationTransform
 
 
 @dataclass(frozen=True)
-class SegmentationAugmentation:
+class SegmentationAugmentation(NamedNumbers):
     """The numbers of ``SegmentationTransform``; None stands for MaskFormer's, scaled with ``image_size``.
 
     MaskFormer trains on ADE20K with the shorter side at 0.5 to 2 times 512 in steps of 0.1, the longer at most 2048,
@@ -36,21 +35,6 @@ class SegmentationAugmentation:
     color: Strength = 1.0
     flip: Probability = 0.5
     size: Pixels | Annotated[Sequence[Pixels], Len(2, 2)] | None = None
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any] | None) -> SegmentationAugmentation:
-        """Return the augmentation that a config's ``data.augmentation`` describes.
-
-        Raises:
-            ConfigError: a key is unknown.
-        """
-        known = [field.name for field in fields(cls)]
-        for key in options or {}:
-            if key not in known:
-                raise ConfigError(
-                    f"data.augmentation.{key}: unknown key{closest(key, known) or '; ' + ', '.join(known)}"
-                )
-        return cls(**(options or {}))
 
     def transform(self, train: bool, image_size: int | None) -> SegmentationTransform:
         """Return the transform; evaluation resizes the shorter side to ``image_size``, or nothing where that is None.
@@ -88,53 +72,39 @@ class SegmentationAugmentation:
         )
 
 
-class SegmentationFilesModule(DataModule):
-    """Base of ``FolderDataModule``, ``PanopticDataModule`` and ``InstancesDataModule``, which give ``build(split)``.
+@dataclass(eq=False)
+class SegmentationFilesModule(ImageFilesModule):
+    """Base of ``FolderDataModule``, ``PanopticDataModule`` and ``InstancesDataModule``.
 
     Args:
-        root: the dataset's folder.
-        batch_size: the global batch.
-        num_workers: loader processes of each rank.
-        seed: of the order and the augmentation.
+        segments: ``"semantic"``: the targets have one segment for each class; ``"panoptic"``: those that are stored.
         image_size: the shorter side in evaluation, None for images as they are stored; MaskFormer's augmentation is
             scaled with it (512: as published for ADE20K).
         augmentation: other numbers for ``SegmentationAugmentation``, by name.
-        segments: ``"semantic"``: the targets have one segment for each class; ``"panoptic"``: those that are stored.
-        on_bad_sample: ``"skip"`` goes on without what cannot be used and says so; ``"error"`` stops.
-        cache_images: keep decoded images and maps in memory (small datasets only).
     """
 
     task = "segmentation"
 
-    def __init__(
-        self,
-        root: str | Path,
-        batch_size: int,
-        num_workers: int,
-        seed: int,
-        image_size: int | None,
-        augmentation: Mapping[str, Any] | None,
-        segments: SegmentKind,
-        on_bad_sample: BadSamplePolicy,
-        cache_images: bool,
-    ) -> None:
-        super().__init__(batch_size, num_workers, seed)
-        self.root = Path(root)
-        self.image_size = image_size
-        self.augmentation = SegmentationAugmentation.from_options(augmentation)
-        self.segments = check_kind(segments)
-        self.on_bad_sample = on_bad_sample
-        self.cache_images = cache_images
+    _: KW_ONLY
+    segments: SegmentKind = "panoptic"
+    image_size: Pixels | None = 800
+    augmentation: Annotated[Mapping[str, Any] | None, Options(SegmentationAugmentation)] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.numbers = SegmentationAugmentation.from_options(self.augmentation)
+        check_kind(self.segments)
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """(3, H, W); 0 where the size varies from image to image."""
-        size = self.transform(train=False).size
-        return (3, 0, 0) if size is None else (3, *size)
+    def spec(self) -> SegmentationSpec:
+        """The classes of the segments; of label maps nothing tells which are things."""
+        train = self.dataset("train")
+        things = tuple(getattr(train, "thing_labels", ()))
+        return SegmentationSpec(class_names=tuple(train.class_names), input_shape=self.input_shape, thing_labels=things)
 
     def transform(self, train: bool) -> SegmentationTransform:
         """Return the transform of training or evaluation."""
-        return self.augmentation.transform(train, self.image_size)
+        return self.numbers.transform(train, self.image_size)
 
     def collate(self, samples: Sequence[SegmentationSample]) -> SegmentationBatch:
         """Put samples together into a batch."""

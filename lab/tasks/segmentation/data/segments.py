@@ -6,14 +6,14 @@ what passes between loader processes and to the device.
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lab.errors import ConfigError
+from lab.checking import check_choice
 from lab.structures import NO_SEGMENT, SegmentationTruth
 
 MAX_SEGMENTS = 32767
@@ -94,6 +94,5 @@ def check_kind(segments: str) -> SegmentKind:
     Raises:
         ConfigError: it is not.
     """
-    if segments not in ("semantic", "panoptic"):
-        raise ConfigError(f"data.segments={segments!r} is unknown: give 'semantic' or 'panoptic'")
+    check_choice("data.segments", segments, get_args(SegmentKind))
     return cast(SegmentKind, segments)

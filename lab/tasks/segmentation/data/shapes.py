@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lab.data.scenes.module import ScenesDataModule
 from lab.data.scenes.shapes import CLASS_NAMES, ShapesDataset
-from lab.structures import KeyedDataset, SegmentationBatch, SegmentationSample
+from lab.structures import KeyedDataset, SegmentationBatch, SegmentationSample, SegmentationSpec
 from lab.tasks.segmentation.data.collate import collate_segmentation
 from lab.tasks.segmentation.data.files import SegmentationFolder
 from lab.tasks.segmentation.data.segments import (
@@ -88,6 +88,12 @@ class ShapesDataModule(ScenesDataModule):
 
     task = "segmentation"
     masks = True
+
+    @property
+    def spec(self) -> SegmentationSpec:
+        """The background is stuff, shapes are things."""
+        names, things = ShapesSegmentation.class_names, ShapesSegmentation.thing_labels
+        return SegmentationSpec(class_names=names, input_shape=self.input_shape, thing_labels=things)
 
     def build(self, split: str) -> ShapesSegmentation:
         """Return the scenes of a split as maps of segments."""

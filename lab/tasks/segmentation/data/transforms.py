@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lab.checking import check_range
 from lab.data.images import draws
 from lab.data.images.resizing import pair, resized_size
 from lab.errors import ConfigError
@@ -32,7 +33,7 @@ SSD_FACTOR = 0.5  # contrast and saturation: 1 - 0.5 .. 1 + 0.5
 SSD_HUE = 0.1  # of a full turn: 18 of OpenCV's 180 steps
 
 
-class Segmented(NamedTuple):
+class TransformedImage(NamedTuple):
     """An image and its segments after a transform.
 
     Attributes:
@@ -95,7 +96,7 @@ class SegmentationTransform:
 
     def __call__(
         self, image: Image | Tensor, segments: Tensor, labels: Tensor, generator: torch.Generator
-    ) -> Segmented:
+    ) -> TransformedImage:
         """Transform one image and its map.
 
         Args:
@@ -104,7 +105,7 @@ class SegmentationTransform:
             labels: (n,) int64, the class of each segment.
             generator: decides everything random; not read in evaluation.
         """
-        work = _Work(image, segments)
+        work = _ImageWithSegments(image, segments)
         if self.size is not None:
             work.resize(*self.size)
         elif self.train:
@@ -116,9 +117,9 @@ class SegmentationTransform:
         pixels = work.pixels()
         if self.train and self.color > 0:
             pixels = distort_color(pixels, self.color, generator)
-        return Segmented(pixels, *drop_empty(work.segments(), labels))
+        return TransformedImage(pixels, *drop_empty(work.segments(), labels))
 
-    def _train_size(self, work: _Work, labels: Tensor, generator: torch.Generator) -> None:
+    def _train_size(self, work: _ImageWithSegments, labels: Tensor, generator: torch.Generator) -> None:
         if self.detr_crop_scales and draws.chance(0.5, generator):
             work.resize(*resized_size(*work.shape, draws.choice(self.detr_crop_scales, generator)))
             work.crop(*draws.crop_window(*work.shape, *self.detr_crop_range, generator))
@@ -128,7 +129,7 @@ class SegmentationTransform:
             work.crop(*self._window(work, labels, self.crop, generator))
 
     def _window(
-        self, work: _Work, labels: Tensor, crop: tuple[int, int], generator: torch.Generator
+        self, work: _ImageWithSegments, labels: Tensor, crop: tuple[int, int], generator: torch.Generator
     ) -> tuple[int, int, int, int]:
         """Draw crops until no class covers too much of one."""
         height, width = work.shape
@@ -148,11 +149,9 @@ class SegmentationTransform:
             raise ConfigError(f"scales={self.scales} and max_size={self.max_size} need positive lengths in pixels")
         if self.detr_crop_scales and not 1 <= self.detr_crop_range[0] <= self.detr_crop_range[1]:
             raise ConfigError(f"detr_crop_range={self.detr_crop_range} is wrong: give (smallest, largest) in pixels")
-        if self.crop_tries < 1:
-            raise ConfigError(f"crop_tries={self.crop_tries} is wrong: give 1 or more")
+        check_range("crop_tries", self.crop_tries, least=1)
         for name in ("max_class_share", "color", "flip"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name}={getattr(self, name)} is out of range: give a number from 0 to 1")
+            check_range(name, getattr(self, name), least=0, most=1)
 
 
 def distort_color(image: Tensor, strength: float, generator: torch.Generator) -> Tensor:
@@ -188,7 +187,7 @@ def distort_color(image: Tensor, strength: float, generator: torch.Generator) ->
     return pil_to_tensor(picture)
 
 
-class _Work:
+class _ImageWithSegments:
     """An image under transformation, and from which stored row and column each of its rows and columns comes."""
 
     def __init__(self, image: Image | Tensor, segments: Tensor) -> None:

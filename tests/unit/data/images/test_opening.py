@@ -7,6 +7,7 @@ import os
 import re
 import struct
 import zlib
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from PIL import Image
 from PIL.Image import Transpose
 
 from lab.data.folders import leads_out, list_files, stored_name
+from lab.data.images.dataset import Reading
 from lab.data.images.files import find_images
 from lab.data.images.opening import MAX_PIXELS, ImageFileError, read_image, read_image_header, to_rgb
 from lab.data.images.resizing import resized_size, sample_generator
@@ -28,6 +30,7 @@ from lab.tasks.segmentation.data.coco_instances import InstancesDataset
 from lab.tasks.segmentation.data.folder import FolderSegmentation
 from lab.tasks.segmentation.data.label_maps import label_header, read_ids
 from lab.tasks.segmentation.data.transforms import SegmentationTransform
+from lab.training.parts import RecordWriter, parts_in
 from lab.training.predictor import ImagePredictor
 from tests.data_factory import make_coco, make_image, make_label_map, make_segfolder
 
@@ -284,10 +287,10 @@ def test_names_that_lead_out(tmp_path: Path) -> None:
     ]
     path.write_text(json.dumps(content))
     for kind in (CocoDataset, InstancesDataset):
-        dataset = kind(root, train=False)
+        dataset = kind(root, reading=Reading(train=False))
         assert dataset.image_ids == [10, 20, 30, 102, 103]
     with pytest.raises(DataError, match="its name leads out of the folder"):
-        CocoDataset(root, on_bad_sample="error")
+        CocoDataset(root, reading=Reading(on_bad_sample="error"))
     assert stored_name(root / "train2017", "sub\\a.png") == "sub/a.png"
 
 
@@ -307,7 +310,7 @@ def test_orientation_and_the_stated_size(tmp_path: Path, caplog: pytest.LogCaptu
         path.write_text(json.dumps(content))
         caplog.clear()
         for kind in (CocoDataset, InstancesDataset):
-            sample = kind(root, train=False)[0, 0]
+            sample = kind(root, reading=Reading(train=False))[0, 0]
             expected = image.transpose(Transpose.ROTATE_90) if stated == "stored" else image
             assert sample.original_size == (expected.height, expected.width)
             assert (sample.image.float() - torch.tensor(np.asarray(expected)).permute(2, 0, 1)).abs().mean() < 6
@@ -327,15 +330,18 @@ def test_prediction_sees_the_image_upright(tmp_path: Path) -> None:
 def test_label_maps_are_turned_by_their_own_orientation_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = make_segfolder(tmp_path, sizes=((24, 30),))
     options: dict[str, Any] = {"images": "images/train", "labels": "labels/train", "class_names": ("a", "b", "c")}
-    plain = FolderSegmentation(root, **options, train=False)[0, 0]
+    plain = FolderSegmentation(root, **options, reading=Reading(train=False))[0, 0]
     image = Image.open(root / "images" / "train" / "a.jpg")
     save_turned(image.copy(), root / "images" / "train" / "a.jpg", 6, quality=95)
-    turned = FolderSegmentation(root, **options, train=False)[0, 0]
+    turned = FolderSegmentation(root, **options, reading=Reading(train=False))[0, 0]
     assert turned.segments.tolist() == plain.segments.tolist()
     assert turned.image.shape == plain.image.shape
     label = Image.open(root / "labels" / "train" / "a.png")
     save_turned(label.copy(), root / "labels" / "train" / "a.png", 8)
-    assert FolderSegmentation(root, **options, train=False)[0, 0].segments.tolist() == plain.segments.tolist()
+    assert (
+        FolderSegmentation(root, **options, reading=Reading(train=False))[0, 0].segments.tolist()
+        == plain.segments.tolist()
+    )
     ids = make_label_map(24, 30, (0, 1, 2, 255))
     for turn in range(1, 9):
         for suffix in ("png", "tif"):
@@ -428,12 +434,24 @@ def test_the_predictor_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[st
     huge_png(tmp_path / "huge.png", 14000, 13000)
 
     class Silent(ImagePredictor):
-        def write_all(self, found: Any, folder: Path, left_out: str) -> None:
-            print(len(found), left_out)
+        def write_image(self, number: int, found: Any, part: Path) -> dict[str, Any]:
+            return {}
 
-    nothing: Any = None
-    Silent(str(tmp_path), nothing, nothing).write([(0, None), (-2, None)], tmp_path / "out")
+        def write_results(self, records: Any, out: Path, folder: Path, left_out: str) -> list[str]:
+            return [f"{len(list(records))} {left_out}"]
+
+    def predict(source: Path, *numbers: int) -> None:
+        nothing: Any = None
+        predictor = Silent(str(source), nothing, nothing)
+        with parts_in(tmp_path / "out", 0) as parts:
+            with closing(RecordWriter(parts)) as records:
+                for number in numbers:
+                    predictor.write(number, None, parts, records)
+            predictor.put_together(parts.collect(), parts)
+
+    predict(tmp_path, 0, -2)
     said = capsys.readouterr()
+    assert said.out == "1 , 1 files left out\n"
     assert "huge.png cannot be read as an image and is left out: 182,000,000 pixels" in said.err
     with pytest.raises(DataError, match=r"cannot be read as an image \(182,000,000 pixels, more than the 178,956,970"):
-        Silent(str(tmp_path / "huge.png"), nothing, nothing).write([(-1, None)], tmp_path / "out")
+        predict(tmp_path / "huge.png", -1)

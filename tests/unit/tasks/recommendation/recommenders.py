@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lab.registry.models import allow_package
-from lab.structures import DataSpec, SequenceBatch, SequenceTargets
+from lab.registry import allow_package
+from lab.structures import RecommendationSpec, SequenceBatch, SequenceTargets, Term
 from lab.tasks.recommendation.task import RecommendationTask
-from lab.training.task import plain_spec
 
 allow_package("tests")
 
@@ -52,13 +51,11 @@ class Sums(nn.Module):
         """Return the number of targets."""
         return {"targets": float(sum(targets.counts))}
 
-    def loss(
-        self, outputs: Tensor, targets: SequenceTargets, totals: Mapping[str, float] | None = None
-    ) -> dict[str, Tensor]:
-        """Return the mean cross-entropy."""
+    def loss(self, outputs: Tensor, targets: SequenceTargets) -> dict[str, Term]:
+        """Return the cross-entropy of all targets."""
         true = targets.items[targets.items > 0] - 1
         total = nn.functional.cross_entropy(outputs, true, reduction="sum")
-        return {"loss_ce": total / (totals or self.totals(targets))["targets"]}
+        return {"loss_ce": Term(total, "targets")}
 
     def encode(self, batch: SequenceBatch, queries: Tensor) -> Tensor:
         """Return the scores of all items, with a column for none: this net knows no better."""
@@ -78,8 +75,7 @@ SUMS = {"_target_": "tests.unit.tasks.recommendation.recommenders.Sums"}
 
 def make_task(net: dict[str, Any] = SUMS, **changes: Any) -> RecommendationTask:
     """Return a task with changed settings of the evaluation."""
-    spec = DataSpec(
-        "recommendation",
+    spec = RecommendationSpec(
         item_names=tuple(f"i{number}" for number in range(1, NUM_ITEMS + 1)),
         item_counts=ITEM_COUNTS,
         num_sequences=20,
@@ -88,7 +84,7 @@ def make_task(net: dict[str, Any] = SUMS, **changes: Any) -> RecommendationTask:
     optimizer = {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "no_decay_norm_bias": True, "groups": []}
     optimizer |= {"momentum": 0.0, "nesterov": False}
     schedule = {"name": "constant", "warmup_steps": 0}
-    return RecommendationTask(net, plain_spec(spec), optimizer, schedule, 10, {**EVAL, **changes}).eval()
+    return RecommendationTask(net, spec.to_plain(), optimizer, schedule, 10, {**EVAL, **changes}).eval()
 
 
 def history_of(number: int) -> tuple[list[int], list[int], int]:

@@ -17,7 +17,7 @@ from lab.callbacks.run_state import RunState
 from lab.data.datamodule import DataModule
 from lab.errors import CheckpointError, DataError
 from lab.structures import SequenceBatch
-from lab.tasks.recommendation.predict import PARTS, RecommendationPredictor, _merge, _Part
+from lab.tasks.recommendation.predict import RecommendationPredictor, _merge, _Part, _schema
 from lab.tasks.recommendation.recommender import TrainedRecommender, make_batch
 from tests.unit.tasks.recommendation.recommenders import NUM_ITEMS, Sums, make_task
 
@@ -83,7 +83,7 @@ def test_files(tmp_path: Path, exclude_seen: bool, capsys: pytest.CaptureFixture
     with (tmp_path / "recommendations.csv").open(newline="") as file:
         rows = [(r["session"], int(r["rank"]), r["item"], float(r["score"])) for r in csv.DictReader(file)]
     assert rows == expected
-    assert not (tmp_path / PARTS).exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["recommendations.csv", "recommendations.parquet"]
     assert "5 sequences, 20 recommendations; left out: 3 unknown events\n" in capsys.readouterr().out
 
 
@@ -95,18 +95,37 @@ def test_nothing_known(tmp_path: Path) -> None:
         RecommendationPredictor("sessions.csv", make_task(), data).run(make_trainer, tmp_path, 0)
 
 
+def test_an_interrupted_prediction_leaves_nothing(tmp_path: Path) -> None:
+    """An earlier result stays as it was."""
+    folder = tmp_path / "out"
+    RecommendationPredictor("sessions.csv", make_task(), Sessions(2)).run(make_trainer, folder, 0)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    class Stops(Sessions):
+        def __getitem__(self, key: tuple[int, int]) -> int:
+            if key[1] == 3:
+                raise KeyError("the end")
+            return super().__getitem__(key)
+
+    for where in (folder, tmp_path / "other" / "out"):
+        with pytest.raises(KeyError, match="the end"):
+            RecommendationPredictor("sessions.csv", make_task(), Stops(2)).run(make_trainer, where, 0)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_parts_of_ranks_come_in_the_order_of_the_file(tmp_path: Path) -> None:
     """Two ranks with batches of one: rank 0 has sequences 0, 2 and 4, rank 1 has 1, 3 and one that fills up."""
     paths = [tmp_path / "0.parquet", tmp_path / "1.parquet"]
     for rank, path in enumerate(paths):
-        part, unused = _Part(path, NAMES, ["i1", "i2"]), (None, None)
-        part.on_predict_start(*unused)
+        writer, unused = pyarrow.parquet.ParquetWriter(path, _schema()), (None, None)
+        part = _Part(writer, NAMES, ["i1", "i2"])
         for number in range(rank, 5, 2):
             lists = torch.tensor([number]), torch.tensor([[2, 1]]), torch.tensor([[0.5, 0.25]])
             part.on_predict_batch_end(*unused, lists, None, 0)
         nothing = torch.zeros(0, dtype=torch.int64), torch.zeros((0, 2), dtype=torch.int64), torch.zeros((0, 2))
         part.on_predict_batch_end(*unused, nothing, None, 0)
-        part.on_predict_end(*unused)
+        writer.close()
     assert _merge(paths, tmp_path) == 10
     table = pyarrow.parquet.read_table(tmp_path / "recommendations.parquet")
     assert table["session"].to_pylist() == [name for name in NAMES for _ in range(2)]

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from lab.tasks.recommendation.queries import history
 from lab.tasks.recommendation.task import RecommendationTask
+from lab.training.terms import batch_terms
 from tests.unit.tasks.recommendation.recommenders import ITEM_COUNTS, NUM_ITEMS, history_of, make_batch, make_task
 
 SEQUENCES = range(17)
@@ -118,7 +119,7 @@ def test_validation_with_a_trainer() -> None:
     )
     trainer.validate(task, dataloaders=batches, verbose=False)
     whole = make_batch(range(5))
-    expected = task.net.loss(task.net(whole), whole.targets)["loss_ce"].item()
+    expected = batch_terms(task.net, task.net(whole), whole.targets)["loss_ce"].item()
     assert task.results["val/loss"] == pytest.approx(expected, rel=1e-6)
     assert task.monitor == "val/mrr_5"
     assert task.results["val/mrr_5"] == pytest.approx(measure(make_task(), [5], "val")["mrr_5"], abs=1e-15)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,9 +16,10 @@ import torch
 from PIL import Image
 
 from lab.errors import DataError
-from lab.structures import DataSpec, Segments
+from lab.structures import SegmentationSpec, Segments
 from lab.tasks.segmentation.predict import SegmentationPredictor, save_labels, save_panoptic
 from lab.tasks.segmentation.task import Segmented
+from lab.training.parts import RecordWriter, parts_in
 
 NAMES = ("cat", "dog", "sky")
 
@@ -57,8 +60,18 @@ def test_panoptic_png_and_annotation_give_the_segments_back(tmp_path: Path) -> N
 
 
 def predictor(source: Path) -> SegmentationPredictor:
-    task: Any = SimpleNamespace(class_names=NAMES, spec=DataSpec("segmentation", NAMES, (3, 0, 0), (0, 1)))
+    spec = SegmentationSpec(class_names=NAMES, input_shape=(3, 0, 0), thing_labels=(0, 1))
+    task: Any = SimpleNamespace(class_names=NAMES, spec=spec)
     return SegmentationPredictor(str(source), task, SimpleNamespace())  # type: ignore[arg-type]
+
+
+def write(looked: SegmentationPredictor, found: Sequence[tuple[int, Any]], out: Path) -> None:
+    """Write what a task has found, by number, as one rank does."""
+    with parts_in(out, 0) as parts:
+        with closing(RecordWriter(parts)) as records:
+            for number, one in found:
+                looked.write(number, one, parts, records)
+        looked.put_together(parts.collect(), parts)
 
 
 def photos(folder: Path) -> Path:
@@ -82,7 +95,7 @@ def test_files(tmp_path: Path, panoptic: bool, capsys: pytest.CaptureFixture[str
     from lab.data.images.files import unreadable
 
     out = tmp_path / "out"
-    looked.write([*found, (unreadable(2), None)], out)
+    write(looked, [*found, (unreadable(2), None)], out)
     said = capsys.readouterr()
     (warning,) = said.err.splitlines()
     assert warning.startswith(
@@ -108,7 +121,8 @@ def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
 
     (tmp_path / "bad.jpg").write_bytes(b"no image")
     with pytest.raises(DataError, match="cannot be read as an image"):
-        predictor(tmp_path).write([(unreadable(0), None)], tmp_path / "out")
+        write(predictor(tmp_path), [(unreadable(0), None)], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_pictures_of_files_with_long_and_odd_names(tmp_path: Path) -> None:
@@ -117,7 +131,7 @@ def test_pictures_of_files_with_long_and_odd_names(tmp_path: Path) -> None:
         Image.new("RGB", (30, 20)).save(tmp_path / "photos" / f"{name}.png")
     looked = predictor(tmp_path / "photos")
     out = tmp_path / "out"
-    looked.write([(number, Segmented(torch.zeros(20, 30, dtype=torch.int16), None)) for number in range(3)], out)
+    write(looked, [(number, Segmented(torch.zeros(20, 30, dtype=torch.int16), None)) for number in range(3)], out)
     assert len(list((out / "pictures").iterdir())) == 3
     names = [Path(image["file_name"]).name for image in json.loads((out / "images.json").read_text())["images"]]
     assert "caf\\udce9.png" in names

@@ -16,14 +16,13 @@ import lab
 from lab.callbacks.run_state import RunState
 from lab.errors import CheckpointError, ConfigError
 from lab.ops.images import normalize_images
-from lab.registry.models import allow_package
-from lab.structures import SegmentationBatch, SegmentationTargets
+from lab.registry import allow_package
+from lab.structures import SegmentationBatch, SegmentationTargets, Term
 from lab.tasks.recommendation.task import RecommendationTask
 from lab.tasks.segmentation.data.collate import collate_segmentation
 from lab.tasks.segmentation.data.shapes import ShapesDataModule
 from lab.tasks.segmentation.task import SegmentationTask
-from lab.training.set_loss import SetLoss
-from lab.training.task import plain_spec
+from lab.training.terms import SetLoss, batch_terms
 from tests.distributed import run_distributed
 
 allow_package("tests")
@@ -56,10 +55,8 @@ class Brightness(nn.Module):
     def totals(self, targets: SegmentationTargets) -> Mapping[str, float]:
         return {"images": float(len(targets.counts))}
 
-    def loss(
-        self, outputs: Tensor, targets: SegmentationTargets, totals: Mapping[str, float] | None = None
-    ) -> dict[str, Tensor]:
-        return {"loss": outputs.logsumexp(1).mean((1, 2)).sum() / (totals or self.totals(targets))["images"]}
+    def loss(self, outputs: Tensor, targets: SegmentationTargets) -> dict[str, Term]:
+        return {"loss": Term(outputs.logsumexp(1).mean((1, 2)).sum(), "images")}
 
     def semantic(self, outputs: Tensor, sizes: Tensor, original_sizes: Tensor) -> list[Tensor]:
         assert sizes.tolist() == original_sizes.tolist()
@@ -79,7 +76,7 @@ def make_task(data: ShapesDataModule, net: dict[str, Any], **asked: bool) -> Seg
     torch.manual_seed(0)
     settings = {"name": "segmentation", "semantic": True, "panoptic": False, "instances": False, **asked}
     optimizer = {"name": "adamw", "lr": 1e-3, "weight_decay": 0.0}
-    return SegmentationTask(net, plain_spec(data.spec), optimizer, {"name": "constant"}, 4, settings).eval()
+    return SegmentationTask(net, data.spec.to_plain(), optimizer, {"name": "constant"}, 4, settings).eval()
 
 
 def batches(data: ShapesDataModule, *sizes: int) -> list[SegmentationBatch]:
@@ -190,11 +187,11 @@ def test_loss_of_the_set_does_not_depend_on_batches(data: Any, net: dict[str, An
     with torch.no_grad():
         (whole,) = batches(data, 8)
         assert len(set(whole.targets.counts)) > 1
-        expected = float(sum(task.net.loss(task(whole), whole.targets).values()))
+        expected = float(sum(batch_terms(task.net, task(whole), whole.targets).values()))
         for sizes in ((8,), (3, 3, 2), (1,) * 8):
             loss = SetLoss()
             for batch in batches(data, *sizes):
-                loss.update(task.net, task(batch), batch)
+                loss.update(task.terms(batch)[1], task.totals(batch), batch.valid)
             assert loss.compute(ALONE) == pytest.approx(expected, rel=1e-5)
 
 

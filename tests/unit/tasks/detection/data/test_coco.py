@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from lab.data.images.coco_labels import label_names
+from lab.data.images.dataset import Reading
 from lab.data.images.fingerprint import coco_fingerprint
 from lab.errors import ConfigError, DataError
 from lab.tasks.detection.data.coco import CocoDataset
@@ -29,7 +30,7 @@ def edit(root, change, split="train2017"):
 
 
 def test_training_sample(tmp_path):
-    dataset = CocoDataset(make_coco(tmp_path), train=True)
+    dataset = CocoDataset(make_coco(tmp_path), reading=Reading(train=True))
     assert len(dataset) == 3
     sample = dataset[0, 0]
     assert sample.image_id == 10
@@ -43,7 +44,7 @@ def test_training_sample(tmp_path):
 
 
 def test_truth_keeps_crowds_and_boxes_as_stored(tmp_path):
-    sample = CocoDataset(make_coco(tmp_path), train=False)[0, 0]
+    sample = CocoDataset(make_coco(tmp_path), reading=Reading(train=False))[0, 0]
     truth = sample.truth
     assert truth.boxes.tolist() == [[4.5, 6.0, 24.5, 16.0], [30.0, 20.0, 70.0, 40.0], [0.0, 0.0, 64.0, 24.0]]
     assert truth.labels.tolist() == [3, 5, 3]
@@ -54,7 +55,9 @@ def test_truth_keeps_crowds_and_boxes_as_stored(tmp_path):
 
 
 def test_truth_stays_in_original_pixels_under_a_transform(tmp_path):
-    dataset = CocoDataset(make_coco(tmp_path), train=False, transform=DetectionTransform(False, scales=[96]))
+    dataset = CocoDataset(
+        make_coco(tmp_path), reading=Reading(train=False, transform=DetectionTransform(False, scales=[96]))
+    )
     sample = dataset[0, 0]
     assert sample.image.shape == (3, 96, 128)
     assert sample.truth.boxes[0].tolist() == [4.5, 6.0, 24.5, 16.0]
@@ -63,7 +66,7 @@ def test_truth_stays_in_original_pixels_under_a_transform(tmp_path):
 
 
 def test_images_without_boxes_are_kept_and_collate(tmp_path):
-    dataset = CocoDataset(make_coco(tmp_path), train=False)
+    dataset = CocoDataset(make_coco(tmp_path), reading=Reading(train=False))
     assert dataset[0, 2].boxes.shape == (0, 4)
     batch = collate_detection([dataset[0, index] for index in range(3)])
     assert batch.images.shape == (3, 3, 64, 64)
@@ -88,7 +91,7 @@ def test_category_ids(tmp_path):
 def test_samples_depend_on_seed_epoch_and_index_only(tmp_path):
     make_coco(tmp_path)
     transform = DetectionTransform(True, scales=[30, 40, 50], crop_scales=[40], crop_range=(20, 35))
-    one, two = (CocoDataset(tmp_path, transform=transform, seed=3) for _ in range(2))
+    one, two = (CocoDataset(tmp_path, reading=Reading(transform=transform, seed=3)) for _ in range(2))
     _ = two[5, 2], two[0, 0]
     for key in [(0, 0), (1, 0), (4, 1)]:
         assert torch.equal(one[key].image, two[key].image)
@@ -99,7 +102,7 @@ def test_samples_depend_on_seed_epoch_and_index_only(tmp_path):
 def test_aspect_ratios(tmp_path):
     make_coco(tmp_path)
     assert CocoDataset(tmp_path).aspect_ratios == pytest.approx([64 / 48, 48 / 64, 1.0])
-    assert CocoDataset(tmp_path, transform=DetectionTransform(True, size=32)).aspect_ratios is None
+    assert CocoDataset(tmp_path, reading=Reading(transform=DetectionTransform(True, size=32))).aspect_ratios is None
     make_coco(tmp_path / "same", sizes=[(30, 40), (30, 40)], annotations=[])
     assert CocoDataset(tmp_path / "same").aspect_ratios is None
 
@@ -110,8 +113,8 @@ def test_missing_and_unreadable_images_are_left_out_and_named(tmp_path, caplog, 
     (tmp_path / "train2017" / "000001.jpg").unlink()
     (tmp_path / "train2017" / "000003.jpg").write_bytes(b"not a picture")
     with caplog.at_level(logging.WARNING):
-        dataset = CocoDataset(tmp_path, train=train)
-        CocoDataset(tmp_path, train=train)
+        dataset = CocoDataset(tmp_path, reading=Reading(train=train))
+        CocoDataset(tmp_path, reading=Reading(train=train))
     assert len(dataset) == 1
     assert dataset[0, 0].image_id == 20
     assert dataset.image_ids == [20]
@@ -127,9 +130,9 @@ def test_policy_error_names_the_file(tmp_path):
     make_coco(tmp_path)
     (tmp_path / "train2017" / "000001.jpg").unlink()
     with pytest.raises(DataError, match=r"000001\.jpg \(missing\).*on_bad_sample=skip"):
-        CocoDataset(tmp_path, on_bad_sample="error")
+        CocoDataset(tmp_path, reading=Reading(on_bad_sample="error"))
     with pytest.raises(ConfigError, match="on_bad_sample='ignore'"):
-        CocoDataset(tmp_path, on_bad_sample="ignore")
+        CocoDataset(tmp_path, reading=Reading(on_bad_sample="ignore"))
 
 
 def test_bad_boxes_and_unknown_categories(tmp_path, caplog):
@@ -139,7 +142,7 @@ def test_bad_boxes_and_unknown_categories(tmp_path, caplog):
     annotations.append({"image_id": 20, "category_id": 77, "bbox": [1, 1, 5, 5], "area": 25, "iscrowd": 0})
     make_coco(tmp_path, annotations=annotations)
     with caplog.at_level(logging.WARNING):
-        dataset = CocoDataset(tmp_path, train=False)
+        dataset = CocoDataset(tmp_path, reading=Reading(train=False))
     assert dataset[0, 0].boxes.tolist() == [[1.0, 1.0, 6.0, 6.0]]
     assert dataset[0, 0].truth.boxes.tolist() == [[1.0, 1.0, 6.0, 6.0]]
     assert dataset[0, 1].truth.counts == (0,)
@@ -148,26 +151,26 @@ def test_bad_boxes_and_unknown_categories(tmp_path, caplog):
     assert "left out: 5 (000001.jpg [1.0, 1.0, 1.0, 6.0]" in messages[0]
     assert "unknown categories, left out: 1 (77)" in messages[1]
     with pytest.raises(DataError, match="boxes without an area"):
-        CocoDataset(tmp_path, on_bad_sample="error")
+        CocoDataset(tmp_path, reading=Reading(on_bad_sample="error"))
 
 
 def test_damage_found_while_decoding(tmp_path, caplog):
     make_coco(tmp_path)
     truncate(tmp_path / "train2017" / "000001.jpg")
-    train = CocoDataset(tmp_path, train=True)
+    train = CocoDataset(tmp_path, reading=Reading(train=True))
     assert len(train) == 3  # its header is sound
     with caplog.at_level(logging.WARNING):
         assert [train[0, 0].image_id, train[1, 0].image_id, train[0, 2].image_id] == [20, 20, 30]
     assert train.bad_reads == ["000001.jpg"]
     assert len(caplog.records) == 1
     assert "the next image stands in" in caplog.text
-    evaluation = CocoDataset(tmp_path, train=False)
+    evaluation = CocoDataset(tmp_path, reading=Reading(train=False))
     assert [evaluation[0, index].image_id for index in range(3)] == [10, 20, 30]
     assert int(evaluation[0, 0].image.max()) == 0
     assert evaluation[0, 0].truth.counts == (3,)
     assert "objects are missed" in caplog.text
     with pytest.raises(DataError, match=r"000001\.jpg cannot be decoded"):
-        _ = CocoDataset(tmp_path, on_bad_sample="error")[0, 0]
+        _ = CocoDataset(tmp_path, reading=Reading(on_bad_sample="error"))[0, 0]
 
 
 def test_nothing_usable(tmp_path):
@@ -220,7 +223,7 @@ def test_annotation_of_an_absent_image(tmp_path, caplog):
     make_coco(tmp_path)
     edit(tmp_path, lambda content: content["annotations"][0].update(image_id=99))
     with pytest.raises(DataError, match="belongs to image 99"):
-        CocoDataset(tmp_path, on_bad_sample="error")
+        CocoDataset(tmp_path, reading=Reading(on_bad_sample="error"))
     with caplog.at_level(logging.WARNING):
         assert CocoDataset(tmp_path)[0, 0].labels.tolist() == [5]
     assert (
@@ -252,7 +255,9 @@ def test_cache_follows_the_annotations(tmp_path):
 def test_cache_images_changes_nothing(tmp_path):
     make_coco(tmp_path)
     transform = DetectionTransform(True, scales=[30, 40], crop_scales=[40], crop_range=(20, 35), color=0.2)
-    plain, cached = (CocoDataset(tmp_path, transform=transform, cache_images=flag) for flag in (False, True))
+    plain, cached = (
+        CocoDataset(tmp_path, reading=Reading(transform=transform, cache_images=flag)) for flag in (False, True)
+    )
     for key in [(0, 0), (1, 0), (2, 0), (0, 1)]:
         assert torch.equal(plain[key].image, cached[key].image)
         assert torch.equal(plain[key].boxes, cached[key].boxes)
@@ -267,8 +272,12 @@ def test_coco_mini(data_dir):
     root = data_dir / "coco_mini"
     if not root.is_dir():
         pytest.skip("needs coco_mini below LAB_DATA_DIR")
-    train = CocoDataset(root, "annotations/instances_train2017_70.json", "images/train2017", train=False)
-    val = CocoDataset(root, "annotations/instances_val2017_30_DERIVED.json", "images/val2017", train=False)
+    train = CocoDataset(
+        root, "annotations/instances_train2017_70.json", "images/train2017", reading=Reading(train=False)
+    )
+    val = CocoDataset(
+        root, "annotations/instances_val2017_30_DERIVED.json", "images/val2017", reading=Reading(train=False)
+    )
     assert (len(train), len(val)) == (70, 30)
     assert len(train.class_names) == 91
     assert sum(name != "N/A" for name in train.class_names) == 80

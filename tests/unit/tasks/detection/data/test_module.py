@@ -10,6 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 from lab.config.compose import config_dir
+from lab.data.datamodule import LoadPlan
 from lab.errors import ConfigError, DataError
 from lab.tasks.detection.data.coco import CocoDataModule
 from lab.tasks.detection.data.module import Augmentation
@@ -51,7 +52,7 @@ def test_coco_module(tmp_path):
     assert {tuple(batch.images.shape[1:]) for batch in batches} == {(3, 32, 40)}
     counted = [image for batch in batches for image in batch.image_ids[batch.valid].tolist()]
     assert sorted(counted) == [10, 20, 30]
-    module.plan.max_steps = 3
+    module.plan = LoadPlan(max_steps=3)
     train = list(module.train_dataloader())
     assert len(train) == 3
     assert all(batch.truth is None and batch.images.dtype == torch.uint8 for batch in train)
@@ -77,7 +78,7 @@ def test_voc_module(tmp_path):
     module = VocDataModule(str(tmp_path), batch_size=2, num_workers=0, augmentation=augmentation, cache_images=True)
     assert module.spec.class_names == ("ball", "ship")
     assert module.input_shape == (3, 24, 32)
-    module.plan.max_steps = 2
+    module.plan = LoadPlan(max_steps=2)
     for batch in module.train_dataloader():
         assert batch.images.shape == (2, 3, 24, 32)
         assert batch.padding_mask is None

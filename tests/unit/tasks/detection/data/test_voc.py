@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from lab.data.images.dataset import Reading
 from lab.errors import DataError
 from lab.tasks.detection.data.voc import VocDataset
 from lab.tasks.detection.data.voc_layout import list_layout
@@ -13,7 +14,7 @@ from tests.data_factory import make_voc, truncate
 
 
 def test_corners_become_pixel_edges(tmp_path):
-    dataset = VocDataset(make_voc(tmp_path), train=False)
+    dataset = VocDataset(make_voc(tmp_path), reading=Reading(train=False))
     assert dataset.class_names == ("ball", "ship")
     sample = dataset[0, 0]
     # 1..64 counted from 1, both included, is the whole width of 64 pixels; 11..30 are 20 pixels.
@@ -27,8 +28,8 @@ def test_corners_become_pixel_edges(tmp_path):
 
 def test_difficult_objects_are_ignored_like_crowds(tmp_path):
     make_voc(tmp_path, difficult=["ship"])
-    assert VocDataset(tmp_path, train=True)[0, 0].labels.tolist() == [0]
-    truth = VocDataset(tmp_path, train=False)[0, 0].truth
+    assert VocDataset(tmp_path, reading=Reading(train=True))[0, 0].labels.tolist() == [0]
+    truth = VocDataset(tmp_path, reading=Reading(train=False))[0, 0].truth
     assert truth.labels.tolist() == [1, 0]
     assert truth.iscrowd.tolist() == [True, False]
 
@@ -52,7 +53,7 @@ def test_classes_are_those_of_all_splits(tmp_path):
 def test_zero_size_boxes_are_left_out(tmp_path, caplog):
     make_voc(tmp_path, {"a": [("ball", (30, 20, 30, 20)), ("ball", (40, 20, 30, 30)), ("ball", (5, 5, 9, 9))]})
     with caplog.at_level(logging.WARNING):
-        dataset = VocDataset(tmp_path, train=False)
+        dataset = VocDataset(tmp_path, reading=Reading(train=False))
     assert dataset[0, 0].truth.boxes.tolist() == [[4.0, 4.0, 9.0, 9.0]]
     assert "left out: 2 (a.jpg [30.0, 20.0, 30.0, 20.0]" in caplog.text
 
@@ -63,14 +64,14 @@ def test_bad_files(tmp_path, caplog):
     (tmp_path / "Annotations" / "b.xml").unlink()
     (tmp_path / "JPEGImages" / "c.jpg").unlink()
     with caplog.at_level(logging.WARNING):
-        dataset = VocDataset(tmp_path, train=False)
+        dataset = VocDataset(tmp_path, reading=Reading(train=False))
     assert [dataset[0, index].image_id for index in range(len(dataset))] == [3]
     assert len(caplog.records) == 1
     assert "unreadable images, 1 of 4 are evaluated: the metric covers these only: 3 (" in caplog.text
     for name in ("Annotations/a.xml is missing or not XML", "Annotations/b.xml", "c.jpg (missing)"):
         assert name in caplog.text
     with pytest.raises(DataError, match="unreadable images"):
-        VocDataset(tmp_path, on_bad_sample="error")
+        VocDataset(tmp_path, reading=Reading(on_bad_sample="error"))
 
 
 def test_split_lists_with_columns_and_other_suffixes(tmp_path):
@@ -109,7 +110,7 @@ def test_bccd(data_dir, caplog):
     if not root.is_dir():
         pytest.skip("needs bccd below LAB_DATA_DIR")
     with caplog.at_level(logging.WARNING):
-        splits = {split: VocDataset(root, split, train=False) for split in ("train", "val", "test")}
+        splits = {split: VocDataset(root, split, reading=Reading(train=False)) for split in ("train", "val", "test")}
     assert {split: len(dataset) for split, dataset in splits.items()} == {"train": 205, "val": 87, "test": 72}
     assert splits["train"].class_names == ("Platelets", "RBC", "WBC")
     counts = [0, 0, 0]

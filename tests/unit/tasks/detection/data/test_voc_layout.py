@@ -13,6 +13,7 @@ import pytest
 
 from lab.data.folders import list_files
 from lab.data.holdout import hold_out
+from lab.data.images.dataset import Reading
 from lab.data.lists import read_names
 from lab.errors import ConfigError, DataError
 from lab.tasks.detection.data.coco import CocoDataModule
@@ -196,7 +197,7 @@ def test_two_files_of_one_stem(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     root = make_voc(tmp_path / "voc")
     make_image(48, 64).save(root / "JPEGImages" / "a.png")
     with pytest.raises(DataError, match=r"two images of one name: a\.jpg, a\.png"):
-        VocDataset(root, on_bad_sample="error")
+        VocDataset(root, reading=Reading(on_bad_sample="error"))
     assert len(VocDataset(root)) == 2
     (root / "ImageSets" / "Main" / "train.txt").write_text("a.png\nb\n")
     assert VocDataset(root).image_path(0).name == "a.png"
@@ -204,11 +205,11 @@ def test_two_files_of_one_stem(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     make_image(24, 30).save(seg / "images" / "train" / "a.png")
     options: dict[str, Any] = {"images": "images/train", "labels": "labels/train", "class_names": ("x", "y", "z")}
     with pytest.raises(DataError, match=r"two images of one name: a\.jpg, a\.png"):
-        FolderSegmentation(seg, **options, on_bad_sample="error")
+        FolderSegmentation(seg, **options, reading=Reading(on_bad_sample="error"))
     assert len(FolderSegmentation(seg, **options)) == 2
-    assert len(FolderSegmentation(seg, **options, image_suffix=".jpg", on_bad_sample="error")) == 3
+    assert len(FolderSegmentation(seg, image_suffix=".jpg", **options, reading=Reading(on_bad_sample="error"))) == 3
     (seg / "val.txt").write_text("a.png\nb\n")
-    assert len(FolderSegmentation(seg, **options, names="val.txt", on_bad_sample="error")) == 2
+    assert len(FolderSegmentation(seg, names="val.txt", **options, reading=Reading(on_bad_sample="error"))) == 2
 
 
 def test_an_xml_whose_image_was_renamed_or_that_stands_twice(tmp_path: Path) -> None:
@@ -257,7 +258,7 @@ def test_lists_with_spaces_repetitions_and_names_that_lead_out(
     write(tmp_path / "secret.jpg", tmp_path / "secret.xml", ["ball"])
     names = "my photo\nmy\nb\nb\nmy holiday\n../../secret\n" + str(tmp_path / "secret") + "\n"
     (tmp_path / "d" / "ImageSets" / "Main" / "train.txt").write_bytes(names.encode("utf-16"))
-    dataset = VocDataset(tmp_path / "d", train=False)
+    dataset = VocDataset(tmp_path / "d", reading=Reading(train=False))
     assert [dataset.image_path(index).name for index in range(len(dataset))] == ["my photo.jpg", "my.jpg", "b.jpg"]
     for said in ("3 of 7", "it is listed twice", "my holiday.jpg (missing)", "its name leads out of the folder"):
         assert said in caplog.text

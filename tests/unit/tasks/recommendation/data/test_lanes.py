@@ -156,7 +156,7 @@ def test_negatives_depend_on_seed_and_epoch() -> None:
 def stream(start: int, **options: int) -> list[LaneBatch]:
     steps = make_steps(**options)
     batches = LaneBatches(steps, len(steps.schedule) + 20, start)
-    return list(TrainStream(steps, batches, only, lambda targets: {"lanes": targets.share}, 0, False))
+    return list(TrainStream(steps, batches, only, lambda batch: {"lanes": batch.targets.share}, 0, False))
 
 
 def test_a_resumed_stream_goes_on_alike_over_the_end_of_an_epoch() -> None:

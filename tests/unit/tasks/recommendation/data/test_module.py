@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from lab.config.checks import DATA_METADATA, check_config
+from lab.config.checks import DATA_METADATA
 from lab.config.compose import compose_config
 from lab.data.datamodule import LoadPlan
 from lab.errors import ConfigError, DataError
+from lab.launch.targets import check_all
 from lab.registry.build import build
 from lab.structures import LaneBatch, SequenceBatch
 from lab.tasks.recommendation.data.interactions import InteractionsDataModule
@@ -312,7 +313,7 @@ def test_inputs_are_counted_and_cut(tmp_path: Path) -> None:
 def shipped(data: str, root: Path, *words: str) -> Any:
     """Return the data module of a shipped YAML, of files in ``root``."""
     composed = compose_config(["model=popularity", f"data={data}", f"data.root={root}", *words])
-    check_config(composed)
+    check_all(composed, machine=False)
     node = {key: value for key, value in composed.config["data"].items() if key not in DATA_METADATA}
     return build(node)
 
@@ -397,9 +398,9 @@ def test_layout_of_amazon(tmp_path: Path) -> None:
         (sessions, {"min_support": 99}, r"no event is left of sessions .*data\.min_length.*99 \(data\.min_support\)"),
         (sessions, {"test_days": 99}, r"the last data\.test_days=99 of 9\.3 days leave nothing to train on or to test"),
         (sessions, {"test_days": 5}, r"the last data\.test_days=5 of 4\.1 days .* or to val"),
-        (sessions, {"test_days": 0}, r"data\.test_days=0 must be above 0"),
-        (sessions, {"batching": "lane"}, r"data\.batching='lane' is unknown: give 'sequences' or 'lanes'"),
-        (users, {"windows": "first"}, r"data\.windows='first' is unknown: give 'last' or 'all'"),
+        (sessions, {"test_days": 0}, r"data\.test_days=0: should be above 0"),
+        (sessions, {"batching": "lane"}, r"data\.batching='lane': should be one of sequences, lanes"),
+        (users, {"windows": "first"}, r"data\.windows='first': should be one of last, all"),
         (sessions, {"val_file": "none.csv"}, r"none\.csv: no such file"),
         (users, {"min_support": 99}, r"no event is left of users .*data\.min_length.*99 \(data\.min_support\)"),
         (users, {"min_length": 99}, r"no event is left of users of at least 99"),
@@ -459,7 +460,9 @@ def test_a_surplus_of_columns_makes_no_users_of_items(tmp_path: Path) -> None:
     path = write(tmp_path / "events.csv", RATINGS)
     path.write_text(path.read_text().replace("who,what,when", "who,what").replace("\n", ",9\n"))
     with pytest.raises(DataError, match="another number of them"):
-        _ = InteractionsDataModule(str(tmp_path), "events.csv", "who", "what", None).splits
+        _ = InteractionsDataModule(
+            str(tmp_path), "events.csv", user_column="who", item_column="what", time_column=None
+        ).splits
 
 
 @pytest.mark.parametrize(("file", "line"), [("ml-100k.inter", "7\t31\t4\t100\n"), ("ml-100k.data", "7\t31\t4\t100\n")])

@@ -72,5 +72,5 @@ def test_mistakes_are_named():
         NegativeSampler([4], [0, 1], 3)
     with pytest.raises(DataError, match="needs the counts of all 3 items"):
         NegativeSampler([1], [0, 1], 3, alpha=0.5)
-    with pytest.raises(ConfigError, match="alpha=-1 must not be negative"):
+    with pytest.raises(ConfigError, match="alpha=-1: should be at least 0"):
         NegativeSampler([1], [0, 1], 3, alpha=-1)

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import lab
+from lab.data.images.dataset import Reading
 from lab.errors import ConfigError, DataError
 from lab.ops.images import normalize_images
 from lab.structures import NO_SEGMENT, Instances, SegmentationBatch, SegmentationTruth, Segments
@@ -23,6 +24,7 @@ from lab.tasks.segmentation.data.coco_instances import InstancesDataModule, Inst
 from lab.tasks.segmentation.data.collate import collate_segmentation
 from lab.tasks.segmentation.mask_ap import MaskMAP
 from lab.tasks.segmentation.metrics import PanopticQuality, SemanticMetrics
+from lab.training.terms import batch_terms
 from tests.data_factory import make_coco, make_panoptic
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
@@ -104,7 +106,7 @@ def measured(metric: MaskMAP, batch: SegmentationBatch, found: list[Instances]) 
 
 
 def test_masks_are_those_known_by_hand(tmp_path: Path) -> None:
-    dataset = InstancesDataset(make_instances(tmp_path), train=False, on_bad_sample="error")
+    dataset = InstancesDataset(make_instances(tmp_path), reading=Reading(train=False, on_bad_sample="error"))
     assert (dataset.class_names, dataset.label_to_category, dataset.thing_labels) == (("cat", "dog"), (3, 5), (0, 1))
     sample = dataset[0, 0]
     truth = sample.truth
@@ -126,10 +128,10 @@ def test_masks_are_those_known_by_hand(tmp_path: Path) -> None:
 
 
 def test_training_and_images_without_objects(tmp_path: Path) -> None:
-    dataset = InstancesDataset(make_instances(tmp_path), train=True)
+    dataset = InstancesDataset(make_instances(tmp_path), reading=Reading(train=True))
     assert dataset[0, 0].truth is None
     assert dataset[0, 1].labels.tolist() == [1]
-    empty = InstancesDataset(tmp_path, train=False)[0, 2]
+    empty = InstancesDataset(tmp_path, reading=Reading(train=False))[0, 2]
     assert empty.truth is not None
     assert (empty.truth.counts, empty.truth.codes, empty.labels.tolist()) == ((0,), (), [])
     assert empty.segments.unique().tolist() == [NO_SEGMENT]
@@ -140,7 +142,7 @@ def test_training_and_images_without_objects(tmp_path: Path) -> None:
 
 def test_an_object_behind_others_stays_in_the_truth(tmp_path: Path) -> None:
     hidden = {"image_id": 20, "category_id": 3, "segmentation": compressed(filled((64, 48), (8, 16, 32, 48)))}
-    sample = InstancesDataset(make_instances(tmp_path, [hidden]), train=False)[0, 1]
+    sample = InstancesDataset(make_instances(tmp_path, [hidden]), reading=Reading(train=False))[0, 1]
     assert sample.labels.tolist() == [0]  # of two as large, the later one is seen
     batch = collate_segmentation([sample])
     truth = truth_in(batch)
@@ -149,7 +151,7 @@ def test_an_object_behind_others_stays_in_the_truth(tmp_path: Path) -> None:
 
 
 def test_overlaps_count_in_mask_ap(tmp_path: Path) -> None:
-    dataset = InstancesDataset(make_instances(tmp_path), train=False)
+    dataset = InstancesDataset(make_instances(tmp_path), reading=Reading(train=False))
     batch = collate_segmentation([dataset[0, index] for index in range(3)])
     truths = [truth_in(batch).rows(slice(row, row + 1)) for row in range(3)]
     assert [truth.counts for truth in truths] == [(4,), (1,), (0,)]
@@ -183,7 +185,7 @@ def test_overlaps_count_in_mask_ap(tmp_path: Path) -> None:
 
 
 def test_semantic_and_panoptic_do_not_fall_over(tmp_path: Path) -> None:
-    dataset = InstancesDataset(make_instances(tmp_path), train=False)
+    dataset = InstancesDataset(make_instances(tmp_path), reading=Reading(train=False))
     truth = truth_in(collate_segmentation([dataset[0, index] for index in range(3)]))
     maps = [torch.zeros(size, dtype=torch.int16) for size in truth.sizes]
     semantic, quality = SemanticMetrics(("cat", "dog")), PanopticQuality(("cat", "dog"), (0, 1))
@@ -273,7 +275,7 @@ def check_against_files(dataset: InstancesDataset, path: Path) -> None:
 
 def test_mask_ap_is_that_of_the_evaluators_on_the_json(tmp_path: Path) -> None:
     random_json(tmp_path, 16)
-    dataset = InstancesDataset(tmp_path, train=False, on_bad_sample="error")
+    dataset = InstancesDataset(tmp_path, reading=Reading(train=False, on_bad_sample="error"))
     check_against_files(dataset, tmp_path / "annotations" / "instances_train2017.json")
 
 
@@ -294,7 +296,7 @@ def test_bad_annotations_are_left_out_and_named(
 ) -> None:
     make_instances(tmp_path, [{"image_id": 10, "category_id": 3, "segmentation": mask}])
     with caplog.at_level(logging.WARNING):
-        sample = InstancesDataset(tmp_path, train=False)[0, 0]
+        sample = InstancesDataset(tmp_path, reading=Reading(train=False))[0, 0]
     assert sample.truth is not None
     assert sample.truth.counts == (4,)
     (record,) = caplog.records
@@ -302,7 +304,7 @@ def test_bad_annotations_are_left_out_and_named(
         record.message
     )
     with pytest.raises(DataError, match=rf"000001\.jpg annotation 6 \(.*{reason}"):
-        InstancesDataset(tmp_path, on_bad_sample="error")
+        InstancesDataset(tmp_path, reading=Reading(on_bad_sample="error"))
 
 
 @pytest.mark.parametrize(
@@ -317,14 +319,14 @@ def test_empty_and_damaged_masks_are_told_when_read(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, mask: Any, reason: str
 ) -> None:
     make_instances(tmp_path, [{"image_id": 10, "category_id": 3, "segmentation": mask}])
-    dataset = InstancesDataset(tmp_path, train=False)
+    dataset = InstancesDataset(tmp_path, reading=Reading(train=False))
     with caplog.at_level(logging.WARNING):
         counts = [sample.truth.counts for sample in (dataset[0, 0], dataset[1, 0]) if sample.truth is not None]
     assert counts == [(4,), (4,)]
     (record,) = caplog.records
     assert f"annotation 6 of 000001.jpg: {reason}" in record.message
     with pytest.raises(DataError, match=r"json: annotation 6 of 000001\.jpg.*mend it, or"):
-        _ = InstancesDataset(tmp_path, on_bad_sample="error")[0, 0]
+        _ = InstancesDataset(tmp_path, reading=Reading(on_bad_sample="error"))[0, 0]
 
 
 def test_good_parts_are_kept_and_unknown_categories_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -333,7 +335,7 @@ def test_good_parts_are_kept_and_unknown_categories_left_out(tmp_path: Path, cap
         {"image_id": 20, "category_id": 77, "segmentation": [rectangle(1, 1, 5, 6)]},
     ]
     with caplog.at_level(logging.WARNING):
-        truth = InstancesDataset(make_instances(tmp_path, extra), train=False)[0, 1].truth
+        truth = InstancesDataset(make_instances(tmp_path, extra), reading=Reading(train=False))[0, 1].truth
     assert truth is not None
     assert truth.codes is not None
     assert truth.labels.tolist() == [1, 0]
@@ -368,7 +370,8 @@ def test_a_batch_of_the_datamodule_goes_through_maskformer(tmp_path: Path) -> No
     assert (data.spec.task, data.spec.class_names, data.spec.thing_labels) == ("segmentation", ("cat", "dog"), (0, 1))
     net = lab.create_model("maskformer_tiny", num_classes=2)
     batch = data.first_batch()
-    terms = net.loss(net(normalize_images(batch.images, batch.padding_mask), batch.padding_mask), batch.targets)
+    outputs = net(normalize_images(batch.images, batch.padding_mask), batch.padding_mask)
+    terms = batch_terms(net, outputs, batch.targets)
     assert all(torch.isfinite(term) for term in terms.values())
     assert sum(terms.values()) > 0
     batch = next(iter(data.val_dataloader()))
@@ -384,7 +387,7 @@ def test_coco_mini_equals_pycocotools(data_dir: Path) -> None:
     from pycocotools.coco import COCO
 
     file = "annotations/instances_train2017_70.json"
-    dataset = InstancesDataset(root, file, "images/train2017", train=False, on_bad_sample="error")
+    dataset = InstancesDataset(root, file, "images/train2017", reading=Reading(train=False, on_bad_sample="error"))
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(root / file))
     count = 0

@@ -11,6 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+from lab.data.datamodule import LoadPlan
+from lab.data.images.dataset import Reading
 from lab.errors import ConfigError, DataError
 from lab.structures import NO_SEGMENT
 from lab.tasks.segmentation.data.coco_panoptic import PanopticDataModule, PanopticDataset
@@ -22,8 +24,9 @@ NAMES = ("zero", "one", "two")
 
 
 def folder(root: Path, **options: object) -> FolderSegmentation:
-    arguments = {"images": "images/train", "labels": "labels/train", "class_names": NAMES, "train": False} | options
-    return FolderSegmentation(root, **arguments)  # type: ignore[arg-type]
+    told = {key: options.pop(key) for key in ("train", "on_bad_sample") if key in options}
+    arguments = {"images": "images/train", "labels": "labels/train", "class_names": NAMES} | options
+    return FolderSegmentation(root, **arguments, reading=Reading(**{"train": False, **told}))  # type: ignore[arg-type]
 
 
 def save_label(root: Path, image: Image.Image) -> None:
@@ -153,7 +156,7 @@ def test_samples_are_the_same_on_any_number_of_workers(tmp_path: Path) -> None:
         data = FolderDataModule(
             str(root), split, split, class_names="classes.txt", batch_size=2, num_workers=workers, image_size=16
         )
-        data.plan.max_steps = 4
+        data.plan = LoadPlan(max_steps=4)
         batches[workers] = list(data.train_dataloader())
     for one, other in zip(batches[0], batches[2], strict=True):
         assert torch.equal(one.images, other.images)
@@ -162,7 +165,7 @@ def test_samples_are_the_same_on_any_number_of_workers(tmp_path: Path) -> None:
 
 
 def test_panoptic_segments_crowds_and_things(tmp_path: Path) -> None:
-    dataset = PanopticDataset(make_panoptic(tmp_path), train=False, on_bad_sample="error")
+    dataset = PanopticDataset(make_panoptic(tmp_path), reading=Reading(train=False, on_bad_sample="error"))
     sample = dataset[0, 0]
     assert (dataset.class_names, dataset.thing_labels, dataset.label_to_category) == (("cat", "sky"), (0,), (17, 187))
     assert sample.image_id == 7
@@ -200,7 +203,11 @@ def test_panoptic_sample_agrees_with_its_two_channel_form(data_dir: Path) -> Non
     if not root.is_dir():
         pytest.skip("needs coco_panoptic_sample")
     dataset = PanopticDataset(
-        root, "panoptic_examples.json", "panoptic_examples", "input_images", train=False, on_bad_sample="error"
+        root,
+        "panoptic_examples.json",
+        "panoptic_examples",
+        "input_images",
+        reading=Reading(train=False, on_bad_sample="error"),
     )
     stated = json.loads((root / "panoptic_examples.json").read_text())["annotations"]
     for index, item in enumerate(stated):
@@ -221,7 +228,8 @@ def test_ade20k_sample_reads_as_pillow_does(data_dir: Path) -> None:
     if not root.is_dir():
         pytest.skip("needs ade20k_sample")
     names = [f"class {number}" for number in range(1, 151)]
-    options = {"label_ids": range(1, 151), "ignore_ids": [0], "train": False, "on_bad_sample": "error"}
+    reading = Reading(train=False, on_bad_sample="error")
+    options = {"label_ids": range(1, 151), "ignore_ids": [0], "reading": reading}
     truth = FolderSegmentation(root, "images", "annotations", names, **options)  # type: ignore[arg-type]
     other = FolderSegmentation(root, "images", "predictions", names, **options)  # type: ignore[arg-type]
     for index in range(3):
@@ -254,7 +262,9 @@ def test_camvid_has_eleven_classes(data_dir: Path) -> None:
     if not root.is_dir():
         pytest.skip("needs camvid")
     names = [line.split()[1] for line in (root.parent / "classes.txt").read_text().splitlines()][:11]
-    dataset = FolderSegmentation(root, "test", "testannot", names, ignore_ids=[11], train=False, on_bad_sample="error")
+    dataset = FolderSegmentation(
+        root, "test", "testannot", names, ignore_ids=[11], reading=Reading(train=False, on_bad_sample="error")
+    )
     assert len(dataset) == 4
     for index in range(4):
         sample = dataset[0, index]

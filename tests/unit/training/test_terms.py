@@ -1,4 +1,4 @@
-"""val/loss does not depend on how the set is split, and is the network's own loss of the set as one batch."""
+"""Sums become losses: of a step, and of a set however it is split, equal to the loss of the set as one batch."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import torch.distributed as dist
 
 import lab
 from lab.data.scenes.shapes import ShapesDataset
+from lab.errors import ConfigError
 from lab.ops.images import normalize_images
+from lab.structures import Term
 from lab.tasks.detection.data.collate import collate_detection
-from lab.training.set_loss import SetLoss
+from lab.training.terms import SetLoss, batch_terms, divided
 from tests.distributed import run_distributed
 
 ALONE = SimpleNamespace(world_size=1)
@@ -28,14 +30,12 @@ def data() -> ShapesDataset:
 def of_splits(net: Any, data: ShapesDataset, sizes: list[int], filler: bool = False) -> float:
     loss = SetLoss()
     start = 0
-    for size in sizes:
-        batch = collate_detection([data[0, index] for index in range(start, start + size)])
-        loss.update(net, net(normalize_images(batch.images)), batch)
+    for size in [*sizes, *([1] if filler else [])]:
+        batch = collate_detection([data[0, index % 8] for index in range(start, start + size)])
+        batch.valid[:] = start < 8
+        outputs = net(normalize_images(batch.images))
+        loss.update(net.loss(outputs, batch.targets), net.totals(batch.targets), batch.valid)
         start += size
-    if filler:
-        batch = collate_detection([data[0, 0]])
-        batch.valid[:] = False
-        loss.update(net, net(normalize_images(batch.images)), batch)
     return loss.compute(ALONE)
 
 
@@ -47,36 +47,29 @@ def test_any_split_gives_the_loss_of_one_batch(data: ShapesDataset, options: dic
         batch = collate_detection([data[0, index] for index in range(8)])
         # The images differ in their number of boxes, and some have more than there are queries.
         assert len(set(batch.targets.counts)) == 3
-        whole = float(sum(net.loss(net(normalize_images(batch.images)), batch.targets).values()))
+        whole = float(sum(batch_terms(net, net(normalize_images(batch.images)), batch.targets).values()))
         for sizes in ([8], [1] * 8, [3, 3, 2]):
             assert of_splits(net, data, sizes) == pytest.approx(whole, rel=1e-6)
         assert of_splits(net, data, [5, 3], filler=True) == pytest.approx(whole, rel=1e-6)
 
 
-def test_term_without_normalizer_is_the_mean_over_images(data: ShapesDataset) -> None:
+def test_a_mean_over_samples_names_them(data: ShapesDataset) -> None:
+    """As any other normaliser: its share is the number of samples."""
+
     class Net:
         def totals(self, targets: Any) -> dict[str, float]:
-            return {"num_boxes": float(sum(targets.counts))}
+            return {"num_boxes": float(sum(targets.counts)), "samples": float(len(targets.counts))}
 
         def __call__(self, images: torch.Tensor) -> torch.Tensor:
             return images
 
-        def loss(self, outputs: torch.Tensor, targets: Any, totals: Any) -> dict[str, torch.Tensor]:
-            return {"boxes": targets.boxes.sum() / totals["num_boxes"], "mean": outputs.mean()}
+        def loss(self, outputs: torch.Tensor, targets: Any) -> dict[str, Term]:
+            means = outputs.mean((1, 2, 3))
+            return {"boxes": Term(targets.boxes.sum(), "num_boxes"), "mean": Term(means.sum(), "samples")}
 
     batch = collate_detection([data[0, index] for index in range(8)])
     expected = float(batch.targets.boxes.sum() / len(batch.targets.boxes) + normalize_images(batch.images).mean())
     assert of_splits(Net(), data, [2, 5, 1]) == pytest.approx(expected, rel=1e-6)
-
-
-class Counts:
-    """A net whose one term is a sum of areas over a number of boxes."""
-
-    def totals(self, targets: torch.Tensor) -> dict[str, float]:
-        return {"num_images": float(len(targets)), "num_boxes": float((targets > 0).sum())}
-
-    def loss(self, outputs: None, targets: torch.Tensor, totals: Any) -> dict[str, torch.Tensor]:
-        return {"boxes": targets.sum() / totals["num_boxes"]}
 
 
 def of_rank(rank: int) -> float:
@@ -87,9 +80,9 @@ def of_rank(rank: int) -> float:
         return tensor
 
     areas = torch.tensor([[0.0, 0.0], [3.0, 6.0]])[rank]
-    batch = SimpleNamespace(targets=areas, num_samples=2, valid=torch.ones(2, dtype=torch.bool))
     loss = SetLoss()
-    loss.update(Counts(), None, batch)
+    totals = {"num_images": float(len(areas)), "num_boxes": float((areas > 0).sum())}
+    loss.update({"boxes": Term(areas.sum(), "num_boxes")}, totals, torch.ones(2, dtype=torch.bool))
     return loss.compute(SimpleNamespace(world_size=2, strategy=SimpleNamespace(reduce=reduce)))
 
 
@@ -98,13 +91,28 @@ def test_a_rank_without_truth_says_what_the_others_say() -> None:
 
 
 def test_a_network_without_a_loss_has_none_that_is_not_finite() -> None:
-    class Counting:
-        def totals(self, targets: Any) -> dict[str, float]:
-            return {}
-
-        def loss(self, outputs: Any, targets: Any, totals: Any) -> dict[str, torch.Tensor]:
-            return {}
-
     loss = SetLoss()
-    assert loss.update(Counting(), None, SimpleNamespace(targets=None, num_samples=2, valid=torch.ones(2).bool()))
+    assert loss.update({}, {}, torch.ones(2).bool())
     assert not loss.sums
+    assert not loss.update({"a": Term(torch.tensor(torch.nan), "samples")}, {"samples": 2.0}, torch.ones(2).bool())
+
+
+def test_terms_are_divided_each_by_its_own_normalizer() -> None:
+    terms = {
+        "a": Term(torch.tensor(6.0), "boxes"),
+        "b": Term(torch.tensor(6.0), "samples"),
+        "c": Term(torch.tensor(9.0), "boxes"),
+        "d": Term(torch.tensor(5.0), "nothing"),
+    }
+    found = divided(terms, {"boxes": 3.0, "samples": 4.0, "nothing": 0.0, "unused": 7.0})
+    assert list(found) == list(terms)
+    assert {name: value.item() for name, value in found.items()} == {"a": 2.0, "b": 1.5, "c": 3.0, "d": 5.0}
+
+
+def test_an_unknown_normalizer_is_named_with_its_term() -> None:
+    terms = {"loss_a": Term(torch.tensor(1.0), "num_boxs")}
+    words = "the loss's term 'loss_a' names the normaliser 'num_boxs'.*: it gives num_boxes, samples"
+    with pytest.raises(ConfigError, match=words):
+        divided(terms, {"num_boxes": 2.0, "samples": 1.0})
+    with pytest.raises(ConfigError, match=words):
+        SetLoss().update(terms, {"num_boxes": 2.0, "samples": 1.0}, torch.ones(1).bool())

@@ -1,0 +1,139 @@
+"""The DataModules of annotated image files: what they share, whatever is annotated.
+
+They are dataclasses: an argument stands once, with its type, range and default, in the class that reads it.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from lab.data.datamodule import DataModule
+from lab.data.images.annotations import BadSamplePolicy
+from lab.data.images.coco_labels import split_files
+from lab.data.images.dataset import ImageDataset, Reading
+from lab.data.parts import Part, split_of_one
+from lab.errors import ConfigError, DataError, closest
+from lab.ranges import Count, Positive, Seed, Share, Word
+
+
+class NamedNumbers:
+    """Base of the dataclasses that ``data.augmentation`` describes by the names of their fields."""
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any] | None) -> Self:
+        """Return the augmentation that a config's ``data.augmentation`` describes.
+
+        Raises:
+            ConfigError: a key is unknown.
+        """
+        known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+        for key in options or {}:
+            if key not in known:
+                raise ConfigError(
+                    f"data.augmentation.{key}: unknown key{closest(key, known) or '; ' + ', '.join(known)}"
+                )
+        return cls(**(options or {}))
+
+
+@dataclass(eq=False)
+class ImageFilesModule(DataModule):
+    """Base of the DataModules of annotated image files: a subclass gives ``build`` and ``transform``.
+
+    Args:
+        root: the dataset's folder.
+        batch_size: the global batch.
+        num_workers: loader processes of each rank.
+        seed: of the order and the augmentation.
+        on_bad_sample: ``"skip"`` goes on without what cannot be used and says so; ``"error"`` stops.
+        cache_images: keep decoded images in memory, in each worker (small datasets only).
+    """
+
+    sample_name = "image"
+
+    root: Word
+    _: KW_ONLY
+    batch_size: Positive = 16
+    num_workers: Count = 2
+    seed: Seed = 0
+    on_bad_sample: BadSamplePolicy = "skip"
+    cache_images: bool = False
+
+    def __post_init__(self) -> None:
+        super().__init__(self.batch_size, self.num_workers, self.seed)
+
+    @property
+    def folder(self) -> Path:
+        """The dataset's folder."""
+        return Path(self.root)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(3, H, W); 0 where the size varies from image to image."""
+        size = self.transform(train=False).size
+        return (3, 0, 0) if size is None else (3, *size)
+
+    @abstractmethod
+    def transform(self, train: bool) -> Any:
+        """Return the transform of training or evaluation."""
+
+    def reading(self, split: str) -> Reading[Any]:
+        """Return how the images of a split are read."""
+        train = split == "train"
+        return Reading(train, self.transform(train), self.on_bad_sample, self.seed, self.cache_images)
+
+
+@dataclass(eq=False)
+class SplitFilesModule(ImageFilesModule):
+    """Base of the DataModules whose splits have files of their own: a subclass gives ``read``.
+
+    Args:
+        train: the files of the training set by name (``needed``, and perhaps ``allowed``), relative to ``root``.
+        val: the same of the validation set.
+        test: the same of the test set; None takes the validation set.
+        val_share: share of the training set to hold out for validation, in place of ``val``; None: ``val`` it is.
+        test_share: the same for the test, where ``test`` has no files of its own; None: the validation set.
+    """
+
+    train: Mapping[str, str]
+    val: Mapping[str, str]
+    test: Mapping[str, str] | None = None
+    _: KW_ONLY
+    val_share: Share | None = None
+    test_share: Share | None = None
+
+    needed: ClassVar[tuple[str, ...]]
+    allowed: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        files = split_files(self.train, self.val, self.test, self.needed, self.allowed)
+        self.files, self.parts = split_of_one(files, self.val_share, self.test_share, self.seed)
+
+    @abstractmethod
+    def read(self, files: Mapping[str, str], reading: Reading[Any], part: Part | None) -> ImageDataset[Any, Any]:
+        """Return the dataset of the files of a split, or of a part of them."""
+
+    def build(self, split: str) -> ImageDataset[Any, Any]:
+        """Return the dataset of a split.
+
+        Raises:
+            DataError: something is missing, or validation and training do not agree on the classes.
+        """
+        dataset = self.read(self.files[split], self.reading(split), self.parts.get(split))
+        if split != "train":
+            self.check_classes(dataset, self.files[split])
+        return dataset
+
+    def check_classes(self, dataset: Any, files: Mapping[str, str]) -> None:
+        """Refuse a set whose labels mean other classes than in training.
+
+        Raises:
+            DataError: they do.
+        """
+        train = self.dataset("train")
+        if (train.class_names, train.thing_labels) != (dataset.class_names, dataset.thing_labels):
+            raise DataError(f"{files['annotations']}: other 'categories' than in training; give both the same")

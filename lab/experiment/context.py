@@ -1,0 +1,136 @@
+"""What the parts of a fit share: its config, its place, its data and what is written to, once all of them are there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lab.data.datamodule import DataModule
+from lab.data.presence import describe_presence
+from lab.errors import RunError
+from lab.experiment.assembly import Plan, build_data, make_plan, prepare
+from lab.loggers.metrics_csv import MetricsCSV
+from lab.loggers.wandb_run import WandbRun
+from lab.report.tables import print_config, print_notes, print_tables
+from lab.run_directory import RunDirectory
+from lab.system.ranks import Place
+from lab.system.signals import SignalWatch
+from lab.training.schedules import warmup_note
+
+
+@dataclass
+class FitContext:
+    """A fit whose data is known and whose steps are counted.
+
+    Attributes:
+        config: the resolved config; ``strategy=auto`` gives way to what was chosen before the training begins.
+        run: its directory; rank 0 writes to it.
+        place: this process among those of the job.
+        watch: receives the signals that end a training.
+        data: what is trained and tested on.
+        plan: how long the training is.
+        metrics: ``metrics.csv``.
+        wandb: the W&B run; None where it is not wanted, and on ranks other than 0.
+    """
+
+    config: dict[str, Any]
+    run: RunDirectory
+    place: Place
+    watch: SignalWatch
+    data: DataModule
+    plan: Plan
+    metrics: MetricsCSV
+    wandb: WandbRun | None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is rank 0, which says and writes what all have in common."""
+        return self.place.rank == 0
+
+    def say(self, line: str) -> None:
+        """Print a line, on rank 0 alone."""
+        if self.is_first:
+            print(line)
+
+    def warn(self, line: str) -> None:
+        """Print a warning, on rank 0 alone."""
+        if self.is_first:
+            print(f"warning: {line}", file=sys.stderr)
+
+
+def open_context(
+    config: dict[str, Any], run: RunDirectory, place: Place, watch: SignalWatch, own: DataModule | None
+) -> FitContext:
+    """Build the data, check that it is the run's, say what there is to know of it, and count the steps.
+
+    Args:
+        config: the resolved config.
+        run: its directory, begun.
+        place: this process among those of the job.
+        watch: receives the signals that end a training.
+        own: a DataModule of the caller's own, in the place of the one that the config names.
+
+    Raises:
+        LabError: something in the config or the data is wrong, or the data has changed since the run was made.
+    """
+    if place.rank == 0:
+        print_config(config)
+    prepare(config)
+    data = build_data(config, own)
+    check_dataset(data, config, run)
+    presence = describe_presence(data, ("train", "val", "test"))
+    if place.rank == 0:
+        print_tables(data.tables())
+        print_notes(presence)
+    plan = make_plan(config, data, place)
+    if place.rank == 0:
+        say_warmup(config, plan)
+    wandb = make_wandb(config, run) if place.rank == 0 else None
+    return FitContext(config, run, place, watch, data, plan, MetricsCSV(run.path), wandb)
+
+
+def say_warmup(config: Mapping[str, Any], plan: Plan) -> None:
+    """Print what should be known of a warmup that is long for its training."""
+    note = warmup_note(config["scheduler"], plan.max_steps, config["optimizer"]["lr"])
+    print_notes([note] if note else [])
+
+
+def check_dataset(data: DataModule, config: Mapping[str, Any], run: RunDirectory) -> None:
+    """Compare the data with what the run was made with, and record it.
+
+    Raises:
+        RunError: it is other data, and the command does not name this run (``resume=DIR``).
+    """
+    fingerprint = data.fingerprint()
+    known = run.record.get("dataset")
+    if known == fingerprint:
+        return
+    if known is not None:
+        if config["resume"] in ("auto", "never"):
+            raise RunError(
+                f"{run.path}: the dataset data={config['data']['name']} has changed since this run was made; "
+                f"resume=never starts afresh, resume={run.path} goes on all the same"
+            )
+        run.update(changes=[*run.record.get("changes", []), {"dataset": [known, fingerprint]}])
+    rows = data.rows_read()
+    run.update(dataset=fingerprint, **({"rows_read": rows} if rows else {}))
+
+
+def make_wandb(config: Mapping[str, Any], run: RunDirectory) -> WandbRun | None:
+    """Return the W&B logger of the run directory, if it is wanted."""
+    settings = config["logger"]["wandb"]
+    if settings is None or settings["mode"] == "disabled":
+        return None
+    return WandbRun(
+        run.path,
+        project=settings["project"],
+        name=run.path.name,
+        config=dict(config),
+        tags=[config["model"]["name"], config["data"]["name"], *settings["tags"]],
+        group=settings["group"],
+        job_type=settings["job_type"] or config["stage"],
+        mode=settings["mode"],
+        git_commit=run.record.get("commit"),
+    )

@@ -1,0 +1,66 @@
+"""The test of a fit: best.ckpt, loaded anew, and what becomes the run's result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lab.errors import RunError
+from lab.experiment.assembly import give_plan, load_task
+from lab.experiment.context import FitContext
+from lab.experiment.evaluation import StageResult, run_stage, write_tables
+from lab.loggers.metrics_csv import read_metrics
+from lab.loggers.undefined import with_nulls
+from lab.strategies import collectives
+from lab.training.task import Task
+
+
+def measure_best(fit: FitContext) -> dict[str, float | None]:
+    """Test best.ckpt, loaded anew, and return its validation and test metrics; nothing on ranks other than 0.
+
+    Raises:
+        RunError: it is missing.
+        CheckpointError: it cannot be read.
+    """
+    best = fit.run.checkpoints / "best.ckpt"
+    if not best.exists():
+        raise RunError(
+            f"{best} is missing, which is what is tested: put it back; stage=test ckpt='{best.with_name('last.ckpt')}' "
+            "tests the last weights; resume=never starts afresh and keeps the directory"
+        )
+    give_plan(fit.data, fit.plan.load)  # of the training it held the network
+    task = load_task({**fit.config, "ckpt": str(best)}, fit.data)
+    fit.run.update(weights=task.weights_kind, best_step=task.trained_steps, eval=fit.config["eval"])
+    validated = _validated(fit, task)
+    tested = run_stage("test", fit.config, task, fit.data, fit.run.path, fit.place)
+    fit.run.update(protocol=tested.protocol)
+    if not fit.is_first:
+        return {}
+    _write(fit, tested)
+    result = with_nulls({**validated, **tested.metrics})
+    fit.run.update(monitor=task.monitor, lower_is_better=[name for name in result if task.better(name) == "min"])
+    return result
+
+
+def _write(fit: FitContext, tested: StageResult) -> None:
+    plan = fit.plan
+    write_tables(tested.tables, fit.run.path)
+    fit.metrics.log_metrics({"epoch": (plan.max_steps - 1) // plan.steps_per_epoch, **tested.metrics}, plan.max_steps)
+    fit.metrics.flush()
+    if fit.wandb is not None:
+        fit.wandb.log_metrics(tested.metrics, plan.max_steps)
+        if tested.sheet is not None:
+            fit.wandb.log_images("test/predictions", [tested.sheet], plan.max_steps)
+
+
+def _validated(fit: FitContext, task: Task) -> dict[str, Any]:
+    """Return the validation metrics of best.ckpt as metrics.csv has them; measured again where it has lost them."""
+    rows = read_metrics(fit.metrics.path) if fit.is_first and fit.metrics.path.exists() else []
+    row = next((row for row in rows if row["step"] == task.trained_steps), {})
+    known = {key: value for key, value in row.items() if key.startswith("val/")}
+    if collectives.from_rank_zero(any(value is not None for value in known.values())):
+        return known
+    lost = f"{fit.metrics.path} has no validation of step {task.trained_steps}, which best.ckpt is of"
+    fit.warn(f"{lost}: it is measured again")
+    again = run_stage("validate", fit.config, task, fit.data, fit.run.path, fit.place).metrics
+    fit.metrics.log_metrics(again, task.trained_steps)
+    return again

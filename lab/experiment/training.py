@@ -1,0 +1,102 @@
+"""The training of a fit: from where its run stands to the last step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning.pytorch as pl
+
+from lab.callbacks.divergence import Divergence
+from lab.callbacks.run_state import RunState
+from lab.checkpoint.finite import require_finite
+from lab.errors import LabError, RunError
+from lab.experiment.assembly import build_task, give_plan, on_gpu
+from lab.experiment.context import FitContext
+from lab.experiment.planning import Subject, settle_strategy
+from lab.experiment.start import where_to_start
+from lab.experiment.trainer import describe_device, make_fit_trainer
+from lab.registry.create import load_weights
+from lab.strategies import collectives
+from lab.strategies.batch_norm import synchronize_batch_norm
+from lab.training.task import Task
+
+
+def train(fit: FitContext) -> None:
+    """Train to the last step; nothing of the training is kept but what stands in the run's directory.
+
+    Raises:
+        LabError: something in the config, the data or the run directory is wrong.
+        Diverged: a loss or a gradient is not finite.
+        Interrupted: a signal came; a checkpoint was written.
+    """
+    start, ckpt = _start(fit)
+    task = _prepare_task(fit, start, goes_on=ckpt is not None)
+    _say_start(fit, start)
+    trainer, divergence = make_fit_trainer(fit, start, ckpt)
+    if not task.is_trained:
+        _memorize(fit, task, trainer)
+    elif start < fit.plan.max_steps:
+        _run(fit, task, trainer, divergence)
+    fit.run.update(world_size=collectives.world_size(), hardware=describe_device(trainer))
+
+
+def _start(fit: FitContext) -> tuple[int, Path | None]:
+    """Return the step and the checkpoint to go on from, on which all ranks agree; rank 0 looks for them."""
+    found = where_to_start(fit.run, fit.metrics) if fit.is_first else (0, None)
+    start, ckpt = collectives.from_rank_zero(found)
+    if start > fit.plan.max_steps:
+        raise RunError(f"{fit.run.path} stands at step {start}, beyond the {fit.plan.max_steps} steps now asked for")
+    return start, ckpt
+
+
+def _prepare_task(fit: FitContext, start: int, goes_on: bool) -> Task:
+    """Build the task, settle its strategy, fill it with the weights it begins with, and tell the data of both."""
+    task = build_task(fit.config, fit.data, fit.plan.schedule_steps)
+    give_plan(fit.data, fit.plan.load, task, start)
+    subject = Subject(fit.config, task, fit.data, fit.place)
+    fit.config, strategy = settle_strategy(subject, before=fit.run.record.get("strategy") if goes_on else None)
+    fit.run.update(strategy=strategy)
+    config = fit.config
+    weights = config["ckpt"] or config["model"]["pretrained"]
+    if weights:
+        load_weights(task.net, config["model"]["net"]["_target_"], weights, config["paths"]["weights_dir"])
+        require_finite(task, weights)
+    task.net, differs = synchronize_batch_norm(task.net, fit.data.plan.world_size, on_gpu(config))
+    if differs:
+        fit.say(f"note: {differs}")
+    if config["trainer"]["compile"]:
+        task.net.compile(backend=config["trainer"]["compile"])
+    return task
+
+
+def _say_start(fit: FitContext, start: int) -> None:
+    """Cut metrics.csv back to the step that the training goes on from, record it and say so."""
+    if start and not fit.metrics.path.exists():
+        fit.warn(f"{fit.metrics.path} is missing: its rows to step {start} are lost")
+    fit.metrics.cut_back(start)
+    if start:
+        fit.run.update(resumed_at=[*fit.run.record["resumed_at"], start])
+        fit.say(f"continuing {fit.run.path} at step {start} of {fit.plan.max_steps}")
+
+
+def _run(fit: FitContext, task: Task, trainer: pl.Trainer, divergence: Divergence) -> None:
+    try:
+        # The loaders, not the DataModule: it would keep the Trainer, and with it the network, when this is over.
+        trainer.fit(task, fit.data.train_dataloader(), fit.data.val_dataloader())
+    except LabError:
+        fit.run.update(steps=trainer.global_step)  # a run that has taken a step is never discarded
+        raise
+    finally:
+        if divergence.skipped or divergence.policy == "skip":
+            fit.run.update(skipped_steps=divergence.skipped)
+    if divergence.skipped:
+        fit.say(f"note: {divergence.skipped} optimizer steps were skipped, their loss or gradient was not finite")
+
+
+def _memorize(fit: FitContext, task: Task, trainer: pl.Trainer) -> None:
+    """Show the training data to a network that has nothing to train, validate it, and write it down."""
+    task.memorize(fit.data)
+    trainer.validate(task, dataloaders=fit.data.val_dataloader(), verbose=False)
+    fit.metrics.log_metrics({"epoch": 0, **task.results}, 0)
+    fit.metrics.flush()
+    RunState(None).write_weights(fit.run.checkpoints / "best.ckpt", trainer, task)

@@ -1,0 +1,53 @@
+"""Which job of a sweep is the best by the metric that its runs monitor, in that metric's direction. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lab.run_record import direction
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best of several runs.
+
+    Attributes:
+        index: which of them.
+        metric: what they were compared by, ``val/map`` for instance.
+        value: its value there.
+        lower: whether a lower one is better.
+    """
+
+    index: int
+    metric: str
+    value: float
+    lower: bool
+
+    def words(self) -> str:
+        """Return the metric, its value and its direction."""
+        return f"{self.metric} {self.value:.4f} ({'lower' if self.lower else 'higher'} is better)"
+
+
+def find_best(records: Sequence[Mapping[str, Any]]) -> Best | None:
+    """Return the best of some runs' records (``run.json``), of equal ones the first.
+
+    Returns:
+        None where there are no two to compare: fewer finished with the metric that they monitor, or they monitor
+        different ones.
+    """
+    found: list[tuple[int, float]] = []
+    monitored: set[tuple[str, bool]] = set()
+    for index, record in enumerate(records):
+        metric = record.get("monitor", "")
+        value = record.get("result", {}).get(metric)
+        if record.get("state") == "finished" and value is not None and not math.isnan(value):
+            found.append((index, float(value)))
+            monitored.add((metric, direction(record, metric) == "min"))
+    if len(found) < 2 or len(monitored) > 1:
+        return None
+    metric, lower = monitored.pop()
+    index, value = min(found, key=lambda item: item[1] if lower else -item[1])
+    return Best(index, metric, value, lower)
