@@ -1,36 +1,79 @@
 """lab: an experiment platform on Lightning and Hydra.
 
-Importing this package is cheap: torch is imported only when one of the exported functions is used.
+Importing this package is cheap: torch is imported only when one of the exported functions needs it. ``lab.api`` says
+what there is; ``docs/python.md`` walks through it.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lab.api import (
+        Config,
+        Evaluation,
+        Run,
+        Runs,
+        check,
+        compose,
+        fit,
+        load,
+        predict,
+        read_run,
+        runs,
+        test,
+        validate,
+    )
+    from lab.errors import CheckpointError, ConfigError, DataError, Diverged, LabError, RegistryError, RunError
     from lab.registry.build import build
     from lab.registry.create import create_model
     from lab.registry.models import list_models
     from lab.tasks.recommendation.recommender import load_recommender
 
-__all__ = ["build", "create_model", "list_models", "load_recommender"]
+__all__ = [
+    "CheckpointError",
+    "Config",
+    "ConfigError",
+    "DataError",
+    "Diverged",
+    "Evaluation",
+    "LabError",
+    "RegistryError",
+    "Run",
+    "RunError",
+    "Runs",
+    "build",
+    "check",
+    "compose",
+    "create_model",
+    "fit",
+    "list_models",
+    "load",
+    "load_recommender",
+    "predict",
+    "read_run",
+    "runs",
+    "test",
+    "validate",
+]
 __version__ = "0.1.0"
+
+_MODULES = {
+    "lab.errors": ("CheckpointError", "ConfigError", "DataError", "Diverged", "LabError", "RegistryError", "RunError"),
+    "lab.registry.build": ("build",),
+    "lab.registry.create": ("create_model",),
+    "lab.registry.models": ("list_models",),
+    "lab.tasks.recommendation.recommender": ("load_recommender",),
+}
+"""Where names stand that are not in ``lab.api``."""
+_PLACES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load_recommender":
-        from lab.tasks.recommendation.recommender import load_recommender
-
-        return load_recommender
-    if name == "build":
-        from lab.registry.build import build
-
-        return build
-    if name in __all__:
-        import lab.registry
-
-        return getattr(lab.registry, name)
-    raise AttributeError(f"module 'lab' has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module 'lab' has no attribute {name!r}")
+    return getattr(import_module(_PLACES.get(name, "lab.api")), name)
 
 
 def __dir__() -> list[str]:

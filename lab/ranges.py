@@ -20,6 +20,7 @@ __all__ = [
     "Divides",
     "Draws",
     "Dropout",
+    "Flat",
     "Ge",
     "Gt",
     "Layers",
@@ -72,6 +73,14 @@ class Options:
 
     def __repr__(self) -> str:
         return f"Options({self.kind.__name__})"  # as it is written: so it is read again by lab.config.annotations
+
+
+class Flat:
+    """Base of a frozen dataclass of options that is one argument of a constructor, and has a default there.
+
+    In a config its fields stand beside the other arguments (``model.net.cost_class``); ``lab.build`` and the registered
+    names put them together.
+    """
 
 
 @dataclass(frozen=True, init=False)

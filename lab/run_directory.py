@@ -1,15 +1,12 @@
-"""A run is a directory: its stable name, its lock, its ``run.json``. No torch.
+"""A run is a directory of its own name (``lab.run_name``): its lock, its ``run.json``. No torch.
 
-The name is ``<model>-<data>-<hash>``; the hash covers the resolved config except ``NOT_IN_HASH``, so that the same
-question finds the same directory. An OS lock, which the kernel releases when the process dies, guards it.
+An OS lock, which the kernel releases when the process dies, guards it.
 """
 
 from __future__ import annotations
 
-import copy
 import errno
 import glob
-import hashlib
 import json
 import os
 import re
@@ -24,49 +21,11 @@ from lab.run_record import read_record
 from lab.system.files import remove, restore_folders, write_text
 from lab.system.provenance import describe_machine, describe_versions, git_output, now
 
-NOT_IN_HASH = (
-    "paths",
-    "logger",
-    "resume",
-    "check",
-    "stage",
-    "input",
-    "expected",
-    "debug.profile",
-    "data.num_workers",
-    "data.requires",
-    "data.how_to_get",
-    "data.cache_images",
-    "callbacks.progress",
-    "callbacks.pictures",
-    "trainer.checkpoint_every_n_steps",
-    "trainer.max_skips",
-)
-"""Keys that do not change the training; ``ckpt`` counts only where a fit takes its weights from it."""
 
-HASHED_UNLESS = {
-    "trainer.on_nonfinite": "stop",
-    "data.images": None,
-    "data.annotations": None,
-    "data.val_share": None,
-    "data.test_share": None,
-}
-"""Keys that came later: at this value a run has the name that it had before them."""
-
-
-def run_name(config: Mapping[str, Any]) -> str:
-    """Return ``<model>-<data>-<hash>`` for a resolved config."""
-    content = copy.deepcopy(dict(config))
-    ignored = NOT_IN_HASH if content.get("stage") == "fit" else (*NOT_IN_HASH, "ckpt")
-    for key in (*ignored, *HASHED_UNLESS):
-        node: Any = content
-        *parents, leaf = key.split(".")
-        for part in parents:
-            node = node.get(part) or {}
-        if key not in HASHED_UNLESS or node.get(leaf) == HASHED_UNLESS[key]:
-            node.pop(leaf, None)
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
-    return f"{config['model']['name']}-{config['data']['name']}-{digest}"
+def stage_folder(config: Mapping[str, Any], home: Path) -> Path:
+    """Return where a stage that trains nothing writes: ``test-best`` in the run's directory ``home`` for instance."""
+    name = Path(config["ckpt"]).stem if config["ckpt"] else "pretrained"
+    return home / f"{config['stage']}-{name}"
 
 
 class RunDirectory:
@@ -213,8 +172,8 @@ class RunDirectory:
             self.check_own()
             write_text(self.file, json.dumps(self.record, indent=2) + "\n")
 
-    def begin(self, config: Mapping[str, Any], overrides: list[str], sources: str) -> None:
-        """Record what is about to run: config, command, code, versions, machine."""
+    def begin(self, config: Mapping[str, Any], overrides: list[str], sources: str, command: str = "") -> None:
+        """Record what is about to run: config, command (empty: this process's words), code, versions, machine."""
         import yaml
 
         if os.path.lexists(self.checkpoints) and not self.checkpoints.is_dir():
@@ -241,7 +200,7 @@ class RunDirectory:
             write_text(self.path / "uncommitted.diff", diff)
         self.update(
             name=self.path.name,
-            command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            command=command or " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             overrides=overrides,
             commit=commit.strip() if commit else None,
             diff="uncommitted.diff" if diff else None,

@@ -58,6 +58,7 @@ _KINDS: Mapping[str, Callable[[Any], bool]] = {
     "best_step": _is_count,
     "weights": _is_text,
     "protocol": _is_text,
+    "own_data": _is_text,
     "monitor": _is_text,
     "lower_is_better": _list_of(_is_text),
 }

@@ -6,12 +6,14 @@ A name that is gone stays in ``vanished.txt``, and UPGRADING.md must say what to
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from difflib import unified_diff
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent / "snapshots"
 VANISHED = FOLDER / "vanished.txt"
+_OPTION = re.compile(r"# \w+=\w+")
 HOW = (
     "{name} is not what it was. If that is meant, record it by `LAB_RECORD=1 python -m pytest {tests}` "
     "and add a line to UPGRADING.md that says what users have to change."
@@ -40,8 +42,9 @@ def compare(name: str, lines: Sequence[str], tests: str) -> None:
 
 
 def names(lines: Sequence[str]) -> set[str]:
-    """Return the names in lines, each once wherever it stands."""
-    return {line.partition(" = ")[0] for line in lines if line and not line.startswith("#")}
+    """Return the names in lines, each once wherever it stands; a heading such as ``# model=detr`` is one too."""
+    options = {line[2:] for line in lines if _OPTION.fullmatch(line)}
+    return options | {line.partition(" = ")[0] for line in lines if line and not line.startswith("#")}
 
 
 def vanished() -> list[str]:

@@ -1,6 +1,7 @@
 """Runs commands as ``python run.py`` does, each in a process that can be killed, without importing torch anew.
 
-A driver imports lab once and forks a child for each command: the same code, signals and exit codes, in a second.
+A driver (``tests/driver.py``) imports lab once and forks a child for each command, and for each rank of a command: the
+same code, signals and exit codes, in a second.
 """
 
 from __future__ import annotations
@@ -94,29 +95,6 @@ RECOMMENDER = (
 )
 """GRU4Rec: 40 steps, about 18 an epoch, a checkpoint at each."""
 
-_DRIVER = """
-import json, os, sys
-import lab.experiment.fit, lab.experiment.evaluation, lab.models.detr.network, lab.data.scenes.module, faster_coco_eval
-from lab.cli.main import main
-from lab.config import checks, compose
-
-print("ready", flush=True)
-for line in sys.stdin:
-    request = json.loads(line)
-    if "wait" in request:
-        print(os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1]), flush=True)
-    elif pid := os.fork():
-        print(pid, flush=True)
-    else:
-        os.setpgid(0, 0)
-        for fd, name in ((1, "out"), (2, "err")):
-            os.dup2(os.open(f"{request['log']}.{name}", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), fd)
-        os.environ.update(request["env"])
-        os.chdir(request["cwd"])
-        sys.argv = ["run.py", *request["words"]]
-        sys.exit(main())
-"""
-
 
 @dataclass
 class Command:
@@ -152,7 +130,11 @@ class Runs:
         self.folder, self.count = folder, 0
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline"}
         self.driver = subprocess.Popen(
-            [sys.executable, "-c", _DRIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            [sys.executable, str(ROOT / "tests" / "driver.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
         assert self.driver.stdout is not None
         assert self.driver.stdout.readline() == "ready\n"
@@ -163,17 +145,25 @@ class Runs:
         print(json.dumps(request), file=self.driver.stdin, flush=True)
         return self.driver.stdout.readline()
 
-    def start(self, *words: object, folder: Path | None = None, **env: str) -> Command:
-        """Begin a command."""
+    def start(self, *words: object, folder: Path | None = None, fresh_ranks: bool = False, **env: str) -> Command:
+        """Begin a command.
+
+        Args:
+            words: those after ``run.py``.
+            folder: where it is run.
+            fresh_ranks: start ranks as users' commands do, by interpreters of their own, not by forks.
+            env: further variables.
+        """
         self.count += 1
         folder = folder or self.folder
         log = self.folder / f"log-{self.count}"
         request = {"words": [str(word) for word in words], "log": str(log), "cwd": str(folder), "env": env}
+        request["fresh_ranks"] = fresh_ranks
         return Command(self, int(self.ask(request)), log)
 
-    def run(self, *words: object, folder: Path | None = None, **env: str) -> Command:
+    def run(self, *words: object, folder: Path | None = None, fresh_ranks: bool = False, **env: str) -> Command:
         """Run a command to its end."""
-        command = self.start(*words, folder=folder, **env)
+        command = self.start(*words, folder=folder, fresh_ranks=fresh_ranks, **env)
         command.wait()
         return command
 

@@ -1,4 +1,4 @@
-"""The progress bar, and lines in its place where the output is no terminal."""
+"""The progress bar, of a terminal or a notebook, and lines in its place where the output is neither."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from lab.callbacks.notebook import NotebookProgress
 from lab.callbacks.steps import StepLog
 from lab.text import printable
 
@@ -44,8 +45,12 @@ class ProgressBar(pl.Callback):
         self._tasks: dict[str, TaskID] = {}
         self._line_time = 0.0
 
+    @property
+    def _has_bar(self) -> bool:
+        return self.console.is_terminal or self.console.is_jupyter
+
     def _start(self, name: str, total: int, completed: int = 0) -> None:
-        if not self.console.is_terminal:
+        if not self._has_bar:
             return
         if self._bar is None:
             columns = (
@@ -56,7 +61,10 @@ class ProgressBar(pl.Callback):
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[status]}", markup=False),
             )
-            self._bar = Progress(*columns, console=self.console, refresh_per_second=4)
+            if self.console.is_terminal:
+                self._bar = Progress(*columns, console=self.console, refresh_per_second=4)
+            else:
+                self._bar = NotebookProgress(*columns, console=self.console)
             self._bar.start()
         self._tasks[name] = self._bar.add_task(name, total=total, completed=completed, status="")
 
@@ -97,7 +105,7 @@ class ProgressBar(pl.Callback):
         """Move on."""
         shown = (*_TRAINING, *self._metrics(pl_module)[-1:])
         self._advance("train", trainer.global_step, self._status(*shown))
-        if not self.console.is_terminal and time.monotonic() - self._line_time > self.seconds:
+        if not self._has_bar and time.monotonic() - self._line_time > self.seconds:
             self._line_time = time.monotonic()
             print(f"step {trainer.global_step}/{self.max_steps}  {self._status(*shown)}", flush=True)
 

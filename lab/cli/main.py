@@ -1,21 +1,20 @@
-"""The command line: compose once, refuse what is wrong in one line, find the run, hand it to ``lab.experiment.fit``."""
+"""The command line: what ``lab.api`` does too, with flags, what went wrong in one line, and an exit code."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 
-from lab.errors import ConfigError, LabError, closest
-from lab.launch.prepare import prepare_job
+from lab.errors import ConfigError, closest
+from lab.launch.outcomes import exit_code, say
+from lab.launch.prepare import check_words, prepare_job
 from lab.system.ranks import external_place
-from lab.system.signals import Interrupted, SignalWatch
-from lab.system.storage import explain
-from lab.text import guard_streams, printable
+from lab.system.signals import SignalWatch
+from lab.text import guard_streams
 
-_FLAGS = ("--multirun", "--config-dir", "--cfg", "--help")
+FLAGS = ("--multirun", "--config-dir", "--cfg", "--help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,20 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return _main(words)
-    except LabError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except Interrupted as interrupted:
-        return interrupted.exit_code
-    except KeyboardInterrupt:
-        return 130
-    except Exception as error:
-        found = explain(error)
-        if found is None:
-            print(printable(traceback.format_exc(), keep_lines=True), end="", file=sys.stderr)
-        else:
-            print(f"error: {found}", file=sys.stderr)
-        return 1
+    except SystemExit:
+        raise
+    except BaseException as error:
+        say(error)
+        return exit_code(error)
 
 
 def _main(words: list[str]) -> int:
@@ -60,10 +50,9 @@ def _main(words: list[str]) -> int:
     for word in overrides:
         if word.startswith("-"):
             raise ConfigError(
-                f"{word}: there is no such flag{closest(word, _FLAGS) or '; there are ' + ', '.join(_FLAGS)}"
+                f"{word}: there is no such flag{closest(word, FLAGS) or '; there are ' + ', '.join(FLAGS)}"
             )
-        if "=" not in word and not word.startswith("~"):
-            raise ConfigError(f"{word}: not understood; write key=value, or see --help")
+    check_words(overrides)
     place = external_place(os.environ)
     if place is not None and not options.cfg:
         from lab.launch.placed import run_placed
@@ -73,16 +62,12 @@ def _main(words: list[str]) -> int:
         from lab.sweeps.grid import run_all
 
         return run_all(overrides, options.config_dir)
-    return run_one(overrides, options.config_dir, only_print=options.cfg)
-
-
-def run_one(overrides: list[str], user_dirs: list[str], only_print: bool = False) -> int:
-    """Compose, check and run a single job."""
-    if only_print:
+    if options.cfg:
         from lab.report.tables import print_config
 
-        print_config(prepare_job(overrides, user_dirs, machine=False).config)
+        print_config(prepare_job(overrides, options.config_dir, machine=False).config)
         return 0
-    prepared = prepare_job(overrides, user_dirs)
+    prepared = prepare_job(overrides, options.config_dir)
     with SignalWatch():
-        return prepared.run(here=True)
+        prepared.run(here=True)
+    return 0

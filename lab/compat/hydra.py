@@ -45,6 +45,16 @@ def forget_composed() -> None:
     GlobalHydra.instance().clear()
 
 
+def composed_by_caller() -> Any:
+    """Return what an earlier ``initialize`` has left, to be handed to ``give_back``; None for nothing."""
+    return GlobalHydra.instance().hydra
+
+
+def give_back(before: Any) -> None:
+    """Let what ``composed_by_caller`` has returned stand again: composing has cleared it."""
+    GlobalHydra.instance().hydra = before
+
+
 class FolderSource(FileConfigSource):
     """How Hydra reads YAML files of a folder, to be extended: it has no public class that does.
 

@@ -21,7 +21,7 @@ from lab.config.defaults import option_content, option_files, own_content
 from lab.config.group_files import shorten
 from lab.config.kinds import Asks, EvalSettings, FindSettings, TaskSettings
 from lab.config.problems import first_problem
-from lab.config.schemas import Config
+from lab.config.schemas import ConfigSchema
 from lab.config.separators import normalize_separator
 from lab.config.words import word_key
 from lab.errors import ConfigError, closest
@@ -44,7 +44,7 @@ def check_config(composed: Composed, find_settings: FindSettings) -> TaskSetting
     Raises:
         ConfigError: with the first thing that is wrong.
     """
-    composed.config |= typed(Config, composed.config, composed)
+    composed.config |= typed(ConfigSchema, composed.config, composed)
     _spell_separator(composed)
     _check_inheritance(composed)
     settings = find_settings(composed.config["model"]["task"])

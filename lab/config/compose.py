@@ -43,12 +43,14 @@ class Composed:
         overrides: the words that were composed.
         search_path: the folders of the groups: the shipped one, then the user's.
         choices: the option chosen of each group.
+        own_data: whether ``data`` describes an object of the caller's own, which no target is built for.
     """
 
     config: dict[str, Any]
     overrides: list[str]
     search_path: list[Path] = field(default_factory=list)
     choices: dict[str, str] = field(default_factory=dict)
+    own_data: bool = False
 
     def origin(self, key: str) -> str:
         """Say where the dotted ``key`` was set: on the command line, or in which file."""

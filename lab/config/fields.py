@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lab.config.annotations import TypeHint
@@ -44,6 +44,21 @@ def fields_of(module: str, node: ast.ClassDef) -> Signature:
         [name for name in order if name not in defaults],
         [name for name in order if not fields[name][2]],
     )
+
+
+def spread(signature: Signature) -> Signature:
+    """Return a signature with the fields of each dataclass of options (``lab.ranges.Flat``) in that one's place."""
+    arguments: dict[str, TypeHint | None] = {}
+    defaults = dict(signature.defaults)
+    for name, hint in signature.arguments.items():
+        found = look_up(hint.module, hint.expression.id) if hint and isinstance(hint.expression, ast.Name) else None
+        if found is None or not isinstance(found[1], ast.ClassDef) or "Flat" not in map(ast.unparse, found[1].bases):
+            arguments[name] = hint
+            continue
+        fields = fields_of(found[0], found[1])
+        arguments |= fields.arguments
+        defaults |= fields.defaults
+    return replace(signature, arguments=arguments, defaults=defaults)
 
 
 def _all_fields(module: str, node: ast.ClassDef) -> dict[str, tuple[TypeHint, ast.expr | None, bool]]:

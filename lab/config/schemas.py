@@ -1,7 +1,7 @@
 """What each configuration group may hold: names, types and ranges.
 
-A resolved config is a plain dict that ``Config.model_validate`` accepts. ``net`` and ``data`` carry the arguments of
-a class named by ``_target_``; those are checked against its signature in ``lab.config.signatures``.
+A resolved config is a plain dict that ``ConfigSchema.model_validate`` accepts. ``net`` and ``data`` carry the arguments
+of a class named by ``_target_``; those are checked against its signature in ``lab.config.signatures``.
 """
 
 from __future__ import annotations
@@ -349,7 +349,7 @@ class EvalConfig(BaseModel):
 _CHOSEN_BY = {"eval": "name", "data": "_target_", "strategy": "name", "optimizer": "name", "scheduler": "name"}
 
 
-class Config(Strict):
+class ConfigSchema(Strict):
     """The whole resolved configuration of a run."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]  # no text: data.seed, which is this one, takes none either

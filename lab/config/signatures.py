@@ -10,7 +10,7 @@ import ast
 from dataclasses import replace
 
 from lab.config.annotations import TypeHint
-from lab.config.fields import Signature, fields_of, is_dataclass, plain_values
+from lab.config.fields import Signature, fields_of, is_dataclass, plain_values, spread
 from lab.config.sources import absolute, find_module, parse, statements
 from lab.errors import closest
 
@@ -81,7 +81,7 @@ def _signature(module: str, node: ast.ClassDef | ast.FunctionDef) -> Signature |
             return _named(module, base, name)
         function = found
     assert isinstance(function, ast.FunctionDef)
-    own = _of_function(name, module, function, is_method=function is not node)
+    own = spread(_of_function(name, module, function, is_method=function is not node))
     if function.args.kwarg is None:
         return own
     # An entry function has defaults of its own in the place of its class's.

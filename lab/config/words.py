@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import PurePath
 from typing import Any
+
+from lab.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -67,3 +71,46 @@ def word_values(words: Iterable[str], keys: Sequence[str]) -> dict[str, str]:
             if word.value is not None:
                 values[word.key] = str(word.value)
     return values
+
+
+def words_of(values: Mapping[str, Any]) -> list[str]:
+    """Return the words that say what Python's values say: ``{"optimizer": {"lr": 1e-3}}`` is ``optimizer.lr=0.001``.
+
+    A text is what it would be on the command line, in quotes where it needs them; an empty mapping says nothing.
+
+    Raises:
+        ConfigError: a value is neither None, a truth value, number, text or path, nor a list or mapping of such.
+    """
+    words: list[str] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            words += words_of({f"{key}.{below}": item for below, item in value.items()})
+        else:
+            words.append(f"{key}={_written(key, value)}")
+    return words
+
+
+def _written(key: str, value: Any) -> str:
+    if type(value).__module__ == "numpy" and hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+        value = value.item()
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return repr(value)
+    if isinstance(value, str | PurePath):
+        return _text(str(value))
+    if isinstance(value, list | tuple):
+        return f"[{','.join(_written(key, item) for item in value)}]"
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{name}:{_written(key, item)}' for name, item in value.items())}}}"
+    kind = type(value).__name__
+    raise ConfigError(f"{key}: {kind} is no value of a config; give a number, a text, a list or a mapping of such")
+
+
+def _text(text: str) -> str:
+    word = parse_word(f"key={text}")
+    plain = word.is_read and (not isinstance(word.value, str) or word.value == text) and text != ""
+    if plain and not (isinstance(word.value, str) and "," in text and text[:1] not in "'\"["):
+        return text
+    escaped = text.replace("\\'", "\\\\'").replace("'", "\\'")
+    return f"'{escaped}'"

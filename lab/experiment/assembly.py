@@ -26,6 +26,7 @@ from lab.strategies import collectives
 from lab.strategies.build import IN_ONE_PROCESS, data_ranks, make_strategy
 from lab.strategies.environment import ManagedEnvironment
 from lab.system.ranks import Place
+from lab.system.registrations import import_package
 from lab.training.spec import task_spec
 from lab.training.task import Task
 
@@ -51,11 +52,9 @@ class Plan:
 
 def prepare(config: Mapping[str, Any]) -> None:
     """Seed, import the user's packages, quieten what others print."""
-    import importlib
-
     for name in config["extensions"]:
         try:
-            importlib.import_module(name)
+            import_package(name)
         except ModuleNotFoundError as error:
             raise ConfigError(f"extensions: {name} cannot be imported: {error}") from error
         allow_package(name)
@@ -182,7 +181,10 @@ def ranks(config: Mapping[str, Any], place: Place, store: Any = None) -> Iterato
     """
     name = config["strategy"]["name"]
     if name in IN_ONE_PROCESS or (name == "auto" and place.world_size == 1):
-        yield
+        try:
+            yield
+        finally:
+            collectives.end_alone()
         return
     with collectives.process_group(place, on_gpu(config), store):
         yield

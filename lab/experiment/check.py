@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from lab.data.datamodule import DataModule
 from lab.data.presence import describe_presence
 from lab.experiment.assembly import build_data, build_task, check_weights, give_plan, make_plan, prepare
 from lab.experiment.context import say_warmup
@@ -14,14 +15,18 @@ from lab.report.tables import print_config, print_notes, print_tables
 from lab.text import printable
 
 
-def check(config: dict[str, Any]) -> int:
+def check(config: dict[str, Any], own: DataModule | None = None) -> None:
     """Build and check everything, train nothing: data, task, optimizer, network, one batch on the meta device.
+
+    Args:
+        config: the resolved config.
+        own: a DataModule of the caller's own, in the place of the one that the config names.
 
     Raises:
         LabError: the first thing that is wrong.
     """
     prepare(config)
-    data = build_data(config)
+    data = build_data(config, own)
     place = of_many(config)
     plan = make_plan(config, data, place)
     give_plan(data, plan.load)
@@ -44,4 +49,3 @@ def check(config: dict[str, Any]) -> int:
         print(f"weights   {weights}")
     print_plan(Subject(config, task, data, place))
     print("check passed: nothing was trained")
-    return 0

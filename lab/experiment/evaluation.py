@@ -19,6 +19,7 @@ from lab.experiment.planning import Subject, settle_strategy
 from lab.experiment.trainer import make_eval_trainer
 from lab.loggers.undefined import with_nulls
 from lab.report.tables import print_metrics, print_notes, print_table
+from lab.run_directory import stage_folder
 from lab.strategies import collectives
 from lab.structures import Table
 from lab.system.files import write_text
@@ -44,14 +45,6 @@ class StageResult:
     sheet: Image | None = None
 
 
-@dataclass
-class Evaluation:
-    """What a stage that trains nothing has left: the folder of its files, and its metrics (none of ``predict``)."""
-
-    folder: Path
-    metrics: dict[str, float] = field(default_factory=dict)
-
-
 def run_stage(
     stage: str, config: Mapping[str, Any], task: Task, data: DataModule, folder: Path, place: Place
 ) -> StageResult:
@@ -68,9 +61,7 @@ def run_stage(
     return StageResult(dict(task.results), task.describe_evaluation(), dict(task.tables), pictures.sheet)
 
 
-def evaluate(
-    config: dict[str, Any], home: Path, place: Place | None = None, data: DataModule | None = None
-) -> Evaluation:
+def evaluate(config: dict[str, Any], home: Path, place: Place | None = None, data: DataModule | None = None) -> None:
     """Run ``stage=validate|test|predict`` and write into a folder of its own inside the run directory ``home``.
 
     Args:
@@ -88,19 +79,17 @@ def evaluate(
     give_plan(data, load_plan(config, place))
     task = load_task(config, data)
     config, _ = settle_strategy(Subject(config, task, data, place, training=False))
-    name = Path(config["ckpt"]).stem if config["ckpt"] else "pretrained"
-    folder = home / f"{config['stage']}-{name}"
+    folder = stage_folder(config, home)
     if config["stage"] == "predict":
         predictor = task_spec(task.kind).load_predictor()(config["input"], task, data)
         predictor.run(partial(make_eval_trainer, config, place), folder, place.rank)
-        return Evaluation(folder)
+        return
     presence = describe_presence(data, (SPLITS[config["stage"]],))
     if place.rank == 0:
         print_notes(presence)
     result = run_stage(config["stage"], config, task, data, folder, place)
     if place.rank == 0:
         _write_result(config, result, folder)
-    return Evaluation(folder, result.metrics)
 
 
 def _write_result(config: Mapping[str, Any], result: StageResult, folder: Path) -> None:

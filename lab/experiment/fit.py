@@ -6,7 +6,6 @@ No config object travels below this folder: what it builds takes plain arguments
 from __future__ import annotations
 
 import gc
-import sys
 from contextlib import nullcontext
 from typing import Any
 
@@ -139,39 +138,9 @@ class Fit:
                 self._context.wandb.finish(self._code)
 
 
-def fit(config: dict[str, Any], run: RunDirectory, place: Place) -> int:
-    """Run a fit for the command line: what ends it is said in one line, as far as rank 0 knows it.
-
-    Args:
-        config: the resolved config.
-        run: its directory; rank 0 writes to it.
-        place: this process among those of the job.
-
-    Returns:
-        The exit code: 0 finished, 1 diverged, 130 or 143 interrupted.
-
-    Raises:
-        LabError: something in the config, the data or the run directory is wrong.
-    """
-    try:
-        Fit(config, run, place).run()
-    except Interrupted as interrupted:
-        if place.rank == 0:
-            print(f"{interrupted}; repeat the command to continue", file=sys.stderr)
-        return interrupted.exit_code
-    except Diverged as error:
-        if place.rank == 0:
-            print(f"error: {error}", file=sys.stderr)
-        return 1
-    if place.rank == 0:
-        print_result(run, config)
-    return 0
-
-
-def report_finished(config: dict[str, Any], run: RunDirectory, data: DataModule | None = None) -> int:
+def report_finished(config: dict[str, Any], run: RunDirectory, data: DataModule | None = None) -> None:
     """Print the result of a finished run, if its data is still what it was made with; ``data`` is the caller's own."""
     prepare(config)
     check_dataset(build_data(config, data), config, run)
     print(f"{run.path} is finished already: this is its result (resume=never trains afresh)")
     print_result(run, config)
-    return 0

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -82,9 +80,7 @@ def settle_strategy(subject: Subject, before: Mapping[str, Any] | None = None) -
     if place.rank == 0:
         print(f"strategy  {found.name}: {found.reason}")
     if place.world_size == 1 and found.name not in IN_ONE_PROCESS:
-        stack = ExitStack()
-        stack.enter_context(collectives.process_group(place, on_gpu(config)))
-        atexit.register(stack.close)
+        collectives.begin_alone(place, on_gpu(config))
     record = {"name": found.name, "reason": found.reason, "devices": place.world_size, "settings": found.settings}
     return {**config, "strategy": found.settings}, record
 

@@ -11,7 +11,8 @@ from lab.callbacks.resumable import read_training
 from lab.checkpoint.finite import check_finite
 from lab.checkpoint.format import CheckpointReader
 from lab.errors import CheckpointError, RunError
-from lab.loggers.metrics_csv import MetricsCSV, read_metrics
+from lab.loggers.metrics_csv import MetricsCSV
+from lab.loggers.metrics_file import read_metrics
 from lab.run_directory import RunDirectory
 from lab.system.files import replace_folder
 

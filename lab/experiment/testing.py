@@ -8,7 +8,7 @@ from lab.errors import RunError
 from lab.experiment.assembly import give_plan, load_task
 from lab.experiment.context import FitContext
 from lab.experiment.evaluation import StageResult, run_stage, write_tables
-from lab.loggers.metrics_csv import read_metrics
+from lab.loggers.metrics_file import read_metrics
 from lab.loggers.undefined import with_nulls
 from lab.strategies import collectives
 from lab.training.task import Task

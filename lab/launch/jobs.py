@@ -50,20 +50,23 @@ def processes(config: dict[str, Any]) -> int:
     return 1 if config["strategy"]["name"] == "dp" or config["check"] else int(config["trainer"]["devices"])
 
 
-def run_job(job: Job, place: Place, store: Any = None) -> int:
-    """Run a job, or this rank's part of it, in this process and return its exit code.
+def run_job(job: Job, place: Place, store: Any = None, data: Any = None) -> None:
+    """Run a job, or this rank's part of it, in this process.
 
     Args:
         job: what to do.
         place: this process among those of the job.
         store: where the ranks meet, if they have met already.
+        data: a DataModule of the caller's own, in the place of the one that the config names.
 
     Raises:
         LabError: something in the config, the data or the run directory is wrong.
         StorageError: the disk is full, read-only or gone.
+        Diverged: the numbers of a training are no longer finite.
+        Interrupted: a signal has ended it.
     """
     try:
-        return _run_job(job, place, store)
+        _run_job(job, place, store, data)
     except Exception as error:
         # Other stages make their directory at their end, if it is not there yet.
         found = explain(error, Path(job.path) if job.kind == "fit" else None)
@@ -72,25 +75,32 @@ def run_job(job: Job, place: Place, store: Any = None) -> int:
         raise found from error
 
 
-def _run_job(job: Job, place: Place, store: Any) -> int:
+def _run_job(job: Job, place: Place, store: Any, data: Any) -> None:
     from lab.experiment.assembly import ranks  # these import torch, which takes seconds
     from lab.experiment.check import check
     from lab.experiment.evaluation import evaluate
-    from lab.experiment.fit import fit, report_finished
+    from lab.experiment.fit import Fit, report_finished
+    from lab.report.tables import print_result
     from lab.run_directory import RunDirectory
 
     if job.kind == "check":
-        return check(job.config) if place.rank == 0 else 0
+        if place.rank == 0:
+            check(job.config, data)
+        return
     run = RunDirectory.joined(Path(job.path), job.is_new, job.before, writes=place.rank == 0)
     if job.kind == "report":
-        return report_finished(job.config, run) if place.rank == 0 else 0
+        if place.rank == 0:
+            report_finished(job.config, run, data)
+        return
     with ranks(job.config, place, store):
         if job.kind == "evaluate":
-            evaluate(job.config, Path(job.path), place)
-            return 0
+            evaluate(job.config, Path(job.path), place, data)
+            return
         try:
-            return fit(job.config, run, place)
+            Fit(job.config, run, place, data).run()
         except Exception as error:
             if run.writes and not run.is_own:
                 raise StorageError(run.path, errno.ENOENT) from error
             raise
+        if place.rank == 0:
+            print_result(run, job.config)

@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from lab.config.compose import Composed
+from lab.config.definitions import path_of
 from lab.config.kinds import FindSettings, TaskSettings
 from lab.config.sources import find_module, mistake_in, modules_of, parse
 from lab.errors import ConfigError, closest
 from lab.training.spec import TaskSpec, task_names, task_spec
+
+_SPEC = f"{TaskSpec.__module__}.{TaskSpec.__qualname__}"
 
 
 def settings_finder(composed: Composed) -> FindSettings:
@@ -68,10 +71,10 @@ def specs_in(package: str) -> Iterator[TaskSpec]:
         ConfigError: the arguments of one are not written out as texts.
     """
     names = [field.name for field in fields(TaskSpec)]
-    for _, path in modules_of(package):
+    for module, path in modules_of(package):
         tree = parse(path)
         for node in ast.walk(tree) if tree else ():
-            if not isinstance(node, ast.Call) or ast.unparse(node.func).rpartition(".")[2] != "TaskSpec":
+            if not isinstance(node, ast.Call) or path_of(module, node) != _SPEC:
                 continue
             given: dict[Any, ast.expr] = {
                 **dict(zip(names, node.args, strict=False)),

@@ -9,14 +9,23 @@ from typing import Any
 from lab.config.aliases import renamed_config
 from lab.config.words import word_key
 from lab.errors import RunError
-from lab.run_directory import RunDirectory, run_name
+from lab.run_directory import RunDirectory
+from lab.run_name import run_name
 from lab.system.provenance import sources_fingerprint
 from lab.system.signals import Interrupted
 from lab.system.storage import explain
 
 
-def open_run(config: dict[str, Any], user_dirs: list[str], overrides: list[str]) -> tuple[RunDirectory, bool]:
+def open_run(
+    config: dict[str, Any], user_dirs: list[str], overrides: list[str], command: str = ""
+) -> tuple[RunDirectory, bool]:
     """Find and lock the run of this config; say whether it is finished and only to be reported.
+
+    Args:
+        config: the resolved config.
+        user_dirs: its config folders.
+        overrides: its words.
+        command: what the record says of who has called; empty for the words of this process.
 
     Raises:
         RunError: it is in use, or lab's sources have changed since it was made.
@@ -31,7 +40,7 @@ def open_run(config: dict[str, Any], user_dirs: list[str], overrides: list[str])
             raise found from error
         raise RunError(f"{run.path} cannot be written: {error.strerror}; paths.runs_dir says where runs go") from error
     try:
-        return run, _take(run, config, user_dirs, overrides, named)
+        return run, _take(run, config, user_dirs, overrides, named, command)
     except BaseException as error:
         give_back(run, error)
         if isinstance(error, OSError) and (found := explain(error, run.path)) is not None:
@@ -39,7 +48,9 @@ def open_run(config: dict[str, Any], user_dirs: list[str], overrides: list[str])
         raise
 
 
-def _take(run: RunDirectory, config: dict[str, Any], user_dirs: list[str], overrides: list[str], named: bool) -> bool:
+def _take(
+    run: RunDirectory, config: dict[str, Any], user_dirs: list[str], overrides: list[str], named: bool, command: str
+) -> bool:
     """Begin in a locked run directory, unless its run is finished and only to be reported; say whether it is."""
     if config["resume"] == "never" and not run.is_new:
         print(f"the earlier run is kept as {run.set_aside()}")
@@ -58,7 +69,7 @@ def _take(run: RunDirectory, config: dict[str, Any], user_dirs: list[str], overr
         return True
     changes = _changes(before, config, known, sources) if named else {}
     words = [word for word in overrides if word_key(word) not in ("resume", "check")]
-    run.begin(config, words, sources)
+    run.begin(config, words, sources, command)
     run.update(
         config_dirs=[str(Path(folder).resolve()) for folder in user_dirs],
         changes=[*run.record["changes"], *([changes] if changes else [])],

@@ -11,11 +11,12 @@ import time
 from typing import Any
 
 from lab.config.words import word_values
-from lab.errors import ConfigError, LabError
+from lab.errors import ConfigError, Diverged, LabError
 from lab.launch.jobs import Job, run_job
+from lab.launch.outcomes import exit_code
 from lab.launch.prepare import Prepared, carry_out, prepare_job
 from lab.system.ranks import Place
-from lab.system.signals import SignalWatch
+from lab.system.signals import Interrupted, SignalWatch
 
 _JOB, _READ = "lab/job", "lab/read"
 _REFUSED = "refused"
@@ -37,10 +38,13 @@ def run_placed(overrides: list[str], user_dirs: list[str], place: Place, multiru
             "(trainer.devices=N starts the ranks), or start each job by itself"
         )
     with SignalWatch():
-        return _lead(overrides, user_dirs, place) if place.rank == 0 else _follow(place)
+        if place.rank:
+            return _follow(place)
+        _lead(overrides, user_dirs, place)
+        return 0
 
 
-def _lead(overrides: list[str], user_dirs: list[str], place: Place) -> int:
+def _lead(overrides: list[str], user_dirs: list[str], place: Place) -> None:
     try:
         prepared = _prepare(overrides, user_dirs, place)
         job, run = prepared.begin()
@@ -49,14 +53,14 @@ def _lead(overrides: list[str], user_dirs: list[str], place: Place) -> int:
             _publish(_store(place), _REFUSED, place)
         raise
 
-    def work() -> int:
+    def work() -> None:
         store = None
         if place.world_size > 1:
             store = _store(place)
             _publish(store, job.to_json(), place)
-        return run_job(job, place, store)
+        run_job(job, place, store)
 
-    return carry_out(job, run, work)
+    carry_out(job, run, work)
 
 
 def _prepare(overrides: list[str], user_dirs: list[str], place: Place) -> Prepared:
@@ -84,7 +88,11 @@ def _follow(place: Place) -> int:
     if text == _REFUSED:
         return 2  # rank 0 has said why
     print(f"[rank {place.rank}] joins {place.world_size} ranks", file=sys.stderr)
-    return run_job(Job.from_json(text), place, store)
+    try:
+        run_job(Job.from_json(text), place, store)
+    except (Diverged, Interrupted) as error:  # which all ranks know of, and rank 0 says
+        return exit_code(error)
+    return 0
 
 
 def _store(place: Place) -> Any:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lab.config.words import word_key, word_values
-from lab.errors import ConfigError, LabError, RunError
-from lab.launch.jobs import Job, run_job
+from lab.errors import ConfigError, RunError
+from lab.launch.jobs import Job, processes, run_job
 from lab.launch.open_run import open_run
+from lab.launch.outcomes import exit_code
+from lab.launch.own_data import identify_own_data, take_own_data
 from lab.launch.scratch import use_own_folder
-from lab.run_directory import RunDirectory, run_name
+from lab.run_directory import RunDirectory
+from lab.run_name import run_name
 from lab.system.files import is_checkpoint
 from lab.system.ranks import Place
-from lab.system.signals import Interrupted
+
+if TYPE_CHECKING:
+    from lab.config.compose import Composed
 
 _NOT_INHERITED = ("stage", "ckpt", "input", "check", "resume")
 _ANEW = ("strategy", "optimizer", "scheduler")
@@ -31,14 +36,40 @@ class Prepared:
     Attributes:
         words: its words, those of the run that it continues included.
         user_dirs: its config folders.
-        config: its resolved config.
-        path: the directory of its run.
+        composed: its resolved config and where each key was set.
+        home: the run that ``ckpt`` or ``resume`` names; None where it is none.
+        data: a DataModule of the caller's own, in the place of the one that the config names.
+        command: what the run's record says of who has called; empty for the words of this process.
     """
 
     words: list[str]
     user_dirs: list[str]
-    config: dict[str, Any]
-    path: Path
+    composed: Composed
+    home: Path | None = None
+    data: Any = None
+    command: str = ""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved config."""
+        return self.composed.config
+
+    @property
+    def path(self) -> Path:
+        """The directory of its run."""
+        return self.home or Path(self.config["paths"]["runs_dir"]) / run_name(self.config)
+
+    def require_machine(self) -> None:
+        """Check that devices, files and checkpoints are there.
+
+        Raises:
+            LabError: the first thing that is missing.
+        """
+        from lab.config.checks import check_machine
+
+        check_machine(self.composed)
+        if self.config["stage"] != "fit" and not self.config["check"]:
+            self.home = self.home or _home_of(self.config)
 
     def begin(self) -> tuple[Job, RunDirectory | None]:
         """Take the run directory, where the job has one of its own, and return what the ranks are told.
@@ -50,37 +81,44 @@ class Prepared:
             return Job("check", self.config), None
         if self.config["stage"] != "fit":
             return Job("evaluate", self.config, str(self.path)), None
-        run, report = open_run(self.config, self.user_dirs, self.words)
+        run, report = open_run(self.config, self.user_dirs, self.words, self.command)
+        if self.data is not None and not report:
+            run.update(own_data=self.config["data"]["_target_"])
         return Job("report" if report else "fit", self.config, str(run.path), run.is_new, run.before), run
 
-    def run(self, here: bool = False, log: bool = False) -> int:
-        """Run the job and return its exit code.
+    def run(self, here: bool = False, log: bool = False) -> Job:
+        """Run the job and return it.
 
         Args:
             here: a job of one rank runs in this process, not in one of its own.
             log: write the output to ``output.log`` in the run's directory too.
+
+        Raises:
+            LabError: it is refused.
+            Diverged: the numbers of a training are no longer finite.
+            Interrupted: a signal has ended it.
+            RanksFailed: a process of its own has failed.
+            Exception: in this process, whatever was raised.
         """
         use_own_folder()
         job, run = self.begin()
         if here and job.world_size == 1:
-            return carry_out(job, run, lambda: run_job(job, Place()))
+            carry_out(job, run, lambda: run_job(job, Place(), data=self.data))
+            return job
         from lab.launch.workers import run_workers
 
         output = self.path / "output.log" if log and run is not None else None
-        return carry_out(job, run, lambda: run_workers(job, output))
+        carry_out(job, run, lambda: run_workers(job, output))
+        return job
 
 
-def carry_out(job: Job, run: RunDirectory | None, work: Callable[[], int]) -> int:
-    """Do a job's work and return its exit code; its directory, if it has one, is settled and released in any case."""
-    code = 1
+def carry_out(job: Job, run: RunDirectory | None, work: Callable[[], None]) -> None:
+    """Do a job's work; its directory, if it has one, is settled and released in any case."""
+    code = 0
     try:
-        code = work()
-        return code
-    except LabError:
-        code = 2
-        raise
-    except Interrupted as interrupted:
-        code = interrupted.exit_code
+        work()
+    except BaseException as error:
+        code = exit_code(error)
         raise
     finally:
         if run is not None:
@@ -102,7 +140,11 @@ def _settle(job: Job, run: RunDirectory, code: int) -> None:
 
 
 def prepare_job(
-    overrides: list[str], user_dirs: list[str], machine: bool = True, place: Place | None = None
+    overrides: list[str],
+    user_dirs: list[str],
+    machine: bool = True,
+    place: Place | None = None,
+    data: Any = None,
 ) -> Prepared:
     """Compose and check a job.
 
@@ -111,6 +153,7 @@ def prepare_job(
         user_dirs: further config folders.
         machine: check files and devices too.
         place: of this process, where an external launcher has started it.
+        data: a DataModule of the caller's own, in the place of the one that the words name.
 
     Raises:
         LabError: the first thing that is wrong.
@@ -118,28 +161,53 @@ def prepare_job(
     from lab.config.compose import compose_config
     from lab.launch.targets import check_all
 
-    words, folders, home = inherit(overrides, user_dirs)
+    words, folders, home = inherit(overrides, user_dirs, data is not None)
     composed = compose_config(words, folders)
     if home is not None:
         _refuse_foreign_packages(composed.config["extensions"], home, words, overrides, user_dirs)
-    check_all(composed, machine=machine)
-    config = composed.config
-    nodes = config["trainer"]["num_nodes"]
+    if data is not None:
+        take_own_data(composed, data)
+    check_all(composed, machine=False)
+    nodes, devices = composed.config["trainer"]["num_nodes"], composed.config["trainer"]["devices"]
     if nodes > 1 and place is None:
         raise ConfigError(
             f"trainer.num_nodes={nodes} ({composed.origin('trainer.num_nodes')}): several machines are started from "
-            f"outside: torchrun --nnodes={nodes} --nproc_per_node={config['trainer']['devices']} ... run.py on each"
+            f"outside: torchrun --nnodes={nodes} --nproc_per_node={devices} ... run.py on each"
         )
-    if machine and config["stage"] != "fit" and not config["check"]:
-        home = home or _home_of(config)
-    return Prepared(words, folders, config, home or Path(config["paths"]["runs_dir"]) / run_name(config))
+    prepared = Prepared(words, folders, composed, home, data)
+    if data is not None:
+        identify_own_data(composed, data, processes(composed.config) * nodes)
+    if machine:
+        prepared.require_machine()
+    return prepared
 
 
-def inherit(overrides: list[str], user_dirs: list[str]) -> tuple[list[str], list[str], Path | None]:
+def check_words(words: Iterable[str]) -> None:
+    """Check that words set keys.
+
+    Raises:
+        ConfigError: one does not.
+    """
+    for word in words:
+        if "=" not in word and not word.startswith("~"):
+            raise ConfigError(f"{word}: not understood; write key=value, or see --help")
+
+
+def inherit(
+    overrides: list[str], user_dirs: list[str], own_data: bool = False
+) -> tuple[list[str], list[str], Path | None]:
     """Put the recorded words of an earlier run before the new ones, where ``ckpt`` or ``resume`` names such a run.
+
+    Args:
+        overrides: the new words.
+        user_dirs: further config folders.
+        own_data: whether the caller of Python hands in a DataModule.
 
     Returns:
         The words to compose, the config folders, and the run's directory (None where there is none).
+
+    Raises:
+        RunError: the run's words are lost, or it was made with a DataModule that is now missing.
     """
     home = _home_named(overrides, user_dirs)
     if home is None:
@@ -152,11 +220,17 @@ def inherit(overrides: list[str], user_dirs: list[str]) -> tuple[list[str], list
             "own command, which mends it, or copy the checkpoint elsewhere and give model=, data= and the rest"
         )
     given = {word_key(word) for word in overrides}
+    if record.get("own_data") and not own_data and "data" not in given:
+        raise RunError(
+            f"{home} was made from Python with a DataModule of the caller's own, {record['own_data']}: hand one in "
+            "from there (data=...), or give data= another dataset"
+        )
     inherited = [
         word
         for word in record.get("overrides", [])
         if (key := word_key(word)) not in given
         and key not in _NOT_INHERITED
+        and not (own_data and key.partition(".")[0] == "data")
         and not (key.partition(".")[0] in _ANEW and key.partition(".")[0] in given)
     ]
     return [*inherited, *overrides], [*record.get("config_dirs", []), *user_dirs], home

@@ -27,7 +27,8 @@ def use_own_folder() -> None:
 
     Where none can be made, TMPDIR stays as it is: what needs room there says so itself.
     """
-    if os.getpid() in _own:
+    if os.getpid() in _own:  # a caller of Python has had its TMPDIR back meanwhile
+        os.environ["TMPDIR"], tempfile.tempdir = str(_own[os.getpid()]), None
         return
     base = Path(tempfile.gettempdir())
     remove_left(base)

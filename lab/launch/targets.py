@@ -54,7 +54,8 @@ def check_targets(composed: Composed, from_data: Sequence[str] = ()) -> None:
             what, where = key.removeprefix("num_").replace("_", " "), composed.origin(f"model.net.{key}")
             raise ConfigError(f"model.net.{key}: the data says how many {what} there are; leave it out ({where})")
     _check_node("model.net", net, composed)
-    _check_node("data", {key: value for key, value in config["data"].items() if key not in DATA_METADATA}, composed)
+    if not composed.own_data:
+        _check_node("data", {key: value for key, value in config["data"].items() if key not in DATA_METADATA}, composed)
     _check_pretrained(config["model"])
 
 

@@ -18,12 +18,10 @@ def main() -> int:
     end_when_stuck()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
     import threading
-    import traceback
 
-    from lab.errors import LabError
     from lab.launch.jobs import Job, run_job
+    from lab.launch.outcomes import exit_code
     from lab.system.ranks import Place, external_place
-    from lab.system.storage import StorageError
     from lab.text import guard_streams
 
     guard_streams()
@@ -31,18 +29,14 @@ def main() -> int:
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     place = external_place(os.environ) or Place()
     try:
-        return run_job(job, place)
-    except LabError as error:
-        _leave_word("refused", str(error))
-        return 2
-    except StorageError as error:
-        _leave_word("refused", str(error))  # in one line
-        return 1
-    except (Interrupted, KeyboardInterrupt):
+        run_job(job, place)
+    except Exception as error:
+        _leave_word(error)
+        return exit_code(error)
+    except Interrupted as interrupted:
+        _leave_word(interrupted)
         raise
-    except BaseException:
-        _leave_word("failed", traceback.format_exc())
-        return 1
+    return 0
 
 
 def _end_with_parent() -> None:
@@ -50,17 +44,29 @@ def _end_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _leave_word(kind: str, text: str) -> None:
+def _leave_word(error: BaseException) -> None:
+    """Leave the parent what it takes to raise the error there: see ``lab.launch.workers``."""
     import json
     import time
+    import traceback
     from pathlib import Path
 
+    from lab.errors import Diverged, LabError
+    from lab.system.storage import StorageError
+
+    word: dict[str, object] = {"time": time.time(), "kind": "failed", "text": f"{type(error).__name__}: {error}"}
+    if isinstance(error, LabError | StorageError):
+        word |= {"kind": "refused", "class": type(error).__name__, "text": str(error)}
+    elif isinstance(error, Diverged):
+        word |= {"kind": "diverged", "text": str(error), "step": error.step, "term": error.term}
+    elif isinstance(error, Interrupted):
+        word |= {"kind": "interrupted", "text": error.where}
+    else:
+        word["details"] = "".join(traceback.format_exception(error))
     try:
-        Path(os.environ["LAB_ERROR_FILE"]).write_text(
-            json.dumps({"kind": kind, "text": text, "time": time.time()}), encoding="utf-8"
-        )
+        Path(os.environ["LAB_ERROR_FILE"]).write_text(json.dumps(word), encoding="utf-8")
     except OSError:  # a full or removed TMPDIR: the parent shows what is said here
-        print(f"error: {text}", file=sys.stderr)
+        print(f"error: {word.get('details', word['text'])}", file=sys.stderr)
 
 
 if __name__ == "__main__":

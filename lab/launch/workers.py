@@ -17,9 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from lab import errors
 from lab.launch.jobs import Job
+from lab.launch.outcomes import RanksFailed
 from lab.system.ranks import Place
-from lab.text import printable
+from lab.system.signals import Interrupted
+from lab.text import one_line, printable
 
 GRACE = 3.0
 """Seconds that the other ranks get to end after one has died, and again after SIGTERM."""
@@ -44,7 +47,7 @@ class Worker:
 
     @property
     def word(self) -> dict[str, Any] | None:
-        """What it left: ``kind`` (refused or failed), ``text`` and ``time``."""
+        """What it left: ``kind`` (refused, failed, diverged or interrupted), ``text``, ``time`` and more."""
         try:
             word: dict[str, Any] = json.loads(self.error_file.read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError):
@@ -52,12 +55,18 @@ class Worker:
         return word
 
 
-def run_workers(job: Job, log: Path | None = None) -> int:
-    """Run a job on fresh processes of this machine, one for each rank, and return its exit code.
+def run_workers(job: Job, log: Path | None = None) -> None:
+    """Run a job on fresh processes of this machine, one for each rank.
 
     Output goes to the terminal, each line with its rank where there are several, and to ``log``. The first rank that
     dies ends the job: the others get SIGTERM after ``GRACE`` seconds and SIGKILL after as many more. A signal to this
     process goes to all of them.
+
+    Raises:
+        LabError: a rank has refused something.
+        Diverged: the numbers of a training are no longer finite.
+        Interrupted: a signal has ended the ranks.
+        RanksFailed: a rank has failed in another way, or was killed.
     """
     count = job.world_size
     with tempfile.TemporaryDirectory(prefix="lab-") as folder, _output(count, log) as show:
@@ -69,8 +78,8 @@ def run_workers(job: Job, log: Path | None = None) -> int:
             _end(workers)
             for pump in pumps:
                 pump.join(timeout=GRACE)
-        _report(workers, count)
-        return code
+        if code:
+            raise _failure(workers, code)
 
 
 def _start(
@@ -175,6 +184,9 @@ def _forwarded_signals(workers: list[Worker]) -> Iterator[None]:
                 if worker.process.poll() is None:
                     worker.process.send_signal(signum)
 
+    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
+        yield
+        return
     before = {signum: signal.signal(signum, handle) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -214,18 +226,30 @@ def _end(workers: list[Worker]) -> None:
         _wait_for(left, GRACE)
 
 
-def _report(workers: list[Worker], count: int) -> None:
-    """Say what went wrong first: a refusal as its one line, a failure with the traceback of its rank."""
+def _failure(workers: list[Worker], code: int) -> BaseException:
+    """Return what went wrong first."""
     words = sorted(((w.rank, word) for w in workers if (word := w.word)), key=lambda pair: pair[1]["time"])
+    if code in (130, 143):
+        where = next((word["text"] for _, word in words if word["kind"] == "interrupted"), "")
+        return Interrupted(code - 128, where)
     if words:
-        rank, word = words[0]
-        if word["kind"] == "refused":
-            print(f"error: {word['text']}", file=sys.stderr)
-        else:
-            print(f"{printable(word['text'], keep_lines=True)}error: rank {rank} of {count} failed", file=sys.stderr)
-        return
-    for worker in workers:
-        if worker.code and worker.code > 128 and worker.code not in (130, 143):
-            name = signal.Signals(worker.code - 128).name
-            print(f"error: rank {worker.rank} of {count} was killed by {name}", file=sys.stderr)
-            return
+        return _of_word(*words[0], code, len(workers))
+    killed = next((worker for worker in workers if worker.code and worker.code > 128), None)
+    if killed is not None and killed.code is not None:
+        how = f"was killed by {signal.Signals(killed.code - 128).name}"
+        return RanksFailed(f"rank {killed.rank} of {len(workers)} {how}", exit_code=code)
+    return RanksFailed(f"a rank of {len(workers)} ended with exit code {code}", exit_code=code)
+
+
+def _of_word(rank: int, word: dict[str, Any], code: int, count: int) -> BaseException:
+    """Return the error that a rank has left word of."""
+    text = word["text"]
+    if word["kind"] == "diverged":
+        return errors.Diverged(text, word["step"], word["term"])
+    if word["kind"] == "refused":
+        found = getattr(errors, word["class"], None)
+        if isinstance(found, type) and issubclass(found, errors.LabError):
+            return found(text)
+        return RanksFailed(text, exit_code=code)  # of the disk
+    details = printable(word.get("details", ""), keep_lines=True)
+    return RanksFailed(f"rank {rank} of {count} failed: {one_line(text)}", details, code)

@@ -17,17 +17,11 @@ from typing import Any, TextIO
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers.logger import Logger
 
-from lab.errors import RunError
+from lab.loggers.metrics_file import FILE_NAME, LEADING, MetricsRow, Value, read_metrics, read_table
 from lab.loggers.undefined import with_nulls
 from lab.system.files import replacing
 
-FILE_NAME = "metrics.csv"
-_LEADING = ("step", "epoch")
-_MEND = "mend it, or move it away: the training goes on from its checkpoint without those rows"
 _GROUPS = ("train/", "val/", "test/")
-
-Value = float | int | None
-MetricsRow = dict[str, Value]
 
 
 class MetricsCSV(Logger):
@@ -122,7 +116,7 @@ class MetricsCSV(Logger):
         """Take over what an earlier process left in the file, without a line that its death tore."""
         if self._file is not None or not self.path.exists():
             return
-        columns, rows, damaged = _read(self.path)
+        columns, rows, damaged = read_table(self.path)
         if damaged:
             self._columns = columns
             self._rewrite(rows)
@@ -166,69 +160,8 @@ class MetricsCSV(Logger):
         self._file = self.path.open("a", encoding="utf-8", newline="")
 
 
-def read_metrics(path: str | Path) -> list[MetricsRow]:
-    """Read a ``metrics.csv``, or the one of a run directory, without a last line that a kill has torn.
-
-    Args:
-        path: the file or the run directory.
-
-    Returns:
-        One dict for each row, in step order: ``step`` and ``epoch`` are integers, other values floats, and None stands
-        where nothing was logged.
-
-    Raises:
-        RunError: if the file is missing, or a line that is not the last one cannot be read.
-    """
-    path = Path(path)
-    return _read(path / FILE_NAME if path.is_dir() and path.name != FILE_NAME else path)[1]
-
-
-def _read(path: Path) -> tuple[list[str], list[MetricsRow], bool]:
-    """Return the columns, the rows, and whether the end of the file is damaged and was left out."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise RunError(f"no metrics at {path}: a run writes {FILE_NAME} with its first logged value") from error
-    except IsADirectoryError:
-        raise RunError(f"{path} is a folder, no metrics file: {_MEND}") from None
-    whole = data[: data.rfind(b"\n") + 1]
-    damaged = len(whole) < len(data) or not data
-    try:
-        lines = list(csv.reader(io.StringIO(whole.decode("utf-8"), newline="")))
-    except UnicodeDecodeError as error:
-        raise RunError(f"{path} is damaged (byte {error.start} is no UTF-8): {_MEND}") from None
-    except csv.Error as error:
-        raise RunError(f"{path} is damaged ({error}): {_MEND}") from None
-    if not lines:
-        return list(_LEADING), [], True
-    columns = lines[0]
-    if columns[:1] != ["step"]:
-        raise RunError(f"{path} is no metrics file: its first column is {str(columns[:1])[:80]}, not 'step': {_MEND}")
-    rows: list[MetricsRow] = []
-    for number, line in enumerate(lines[1:], start=2):
-        try:
-            if len(line) != len(columns):
-                raise ValueError(f"{len(line)} fields instead of {len(columns)}")
-            row = {name: _parse(name, text) for name, text in zip(columns, line, strict=True)}
-            if row["step"] is None:
-                raise ValueError("no step")
-        except ValueError as error:
-            if number < len(lines):
-                raise RunError(f"{path}, line {number} is damaged ({error}): mend or delete that line") from None
-            damaged = True
-        else:
-            rows.append(row)
-    return columns, rows, damaged
-
-
-def _parse(name: str, text: str) -> Value:
-    if text == "":
-        return None
-    return int(text) if name in _LEADING else float(text)
-
-
 def _number(name: str, value: float) -> Value:
-    return int(value) if name in _LEADING else float(value)
+    return int(value) if name in LEADING else float(value)
 
 
 def _column(name: str) -> str:
@@ -246,11 +179,11 @@ def _order(names: Iterable[str]) -> list[str]:
     """Columns without repetition: step, epoch, train, val, test, then the rest, each in order of appearance."""
 
     def place(name: str) -> int:
-        if name in _LEADING:
-            return _LEADING.index(name) - len(_LEADING)
+        if name in LEADING:
+            return LEADING.index(name) - len(LEADING)
         return next((index for index, group in enumerate(_GROUPS) if name.startswith(group)), len(_GROUPS))
 
-    return sorted(dict.fromkeys([*_LEADING, *names]), key=place)
+    return sorted(dict.fromkeys([*LEADING, *names]), key=place)
 
 
 def _format(rows: Iterable[Mapping[str, Value | str]], columns: list[str]) -> str:

@@ -11,10 +11,7 @@ No name is resolved and nothing is sent unless the mode is online: see ``lab.log
 
 from __future__ import annotations
 
-import json
-import shlex
 import sys
-import uuid
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,30 +22,19 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers.logger import Logger
 
 from lab.checking import check_choice
-from lab.compat.wandb import EXPERIMENTAL, known_settings, make_settings
-from lab.loggers.metrics_csv import FILE_NAME, read_metrics
+from lab.compat.wandb import known_settings
+from lab.loggers.metrics_file import FILE_NAME, read_metrics
 from lab.loggers.undefined import with_nulls
 from lab.loggers.wandb_offline import choose_mode, last_step
 from lab.loggers.wandb_server import FIRST_WAIT, ServerWatch, allow, silence
+from lab.loggers.wandb_state import WandbState, short_path
 from lab.loggers.wandb_trouble import check_room, forget_service, quiet_log
-from lab.text import one_line, printable
+from lab.text import one_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Mode = Choice["auto", "online", "offline", "disabled"]
-STATE_FILE = "wandb.json"
-_SETTINGS: dict[str, Any] = {
-    "silent": True,  # the console is ours: what W&B has to say is said below, once
-    "console": "off",
-    "save_code": False,
-    "disable_job_creation": True,
-    # A server that does not answer holds a start up so long; it is asked again later.
-    "init_timeout": 6.0,
-    # Without a limit, a run that lost the network would wait at its end for ever.
-    "finish_timeout": 120.0,
-    **EXPERIMENTAL,
-}
 
 
 class WandbRun(Logger):
@@ -96,8 +82,7 @@ class WandbRun(Logger):
         self._git_commit = git_commit
         self._run: Any = None
         self._stopped = mode == "disabled"
-        self._id = ""
-        self._highest = -1  # the highest step handed over, also by earlier processes
+        self._state = WandbState(self.run_dir)
         self._caught_up = False
         self._pending: dict[str, Any] = {}  # the row of the current step
         self._watch: ServerWatch | None = None  # while the run waits for its server
@@ -111,7 +96,7 @@ class WandbRun(Logger):
     @property
     def version(self) -> str:
         """The W&B run's id; empty before the start."""
-        return self._id
+        return self._state.id
 
     @property
     def save_dir(self) -> str:
@@ -188,9 +173,9 @@ class WandbRun(Logger):
             return
         if self._watch is not None and self._watch.answered:
             self._guarded(self._go_online)
-        latest = self._pending.get("step", self._highest)
+        latest = self._pending.get("step", self._state.highest)
         step = max(latest, 0) if step is None else int(step)
-        if step <= self._highest or step < latest:
+        if step <= self._state.highest or step < latest:
             late = {key: value for key, value in values.items() if key.startswith(("val/", "test/"))}
             late = {key: value for key, value in late.items() if isinstance(value, int | float)}
             if late:
@@ -208,8 +193,8 @@ class WandbRun(Logger):
             return
         step = row.pop("step")
         check_room(self.run_dir / "wandb")
-        self._highest = step
-        self._write_state()  # before: a kill in between costs W&B this row, after would give it twice
+        self._state.highest = step
+        self._state.write()  # before: a kill in between costs W&B this row, after would give it twice
         self._run.log(row, step=step, commit=True)
         if self._watch is not None:
             self._unsent[step] = {key: value for key, value in row.items() if isinstance(value, int | float)}
@@ -224,15 +209,15 @@ class WandbRun(Logger):
         self._caught_up = True
         path = self.run_dir / FILE_NAME
         for row in read_metrics(path) if path.exists() else []:
-            if self._highest < (row["step"] or 0) < step:
+            if self._state.highest < (row["step"] or 0) < step:
                 self._pending = {key: value for key, value in row.items() if value is not None}
                 self._hand_over()
 
     def _start(self) -> None:
         reporting = silence()
 
-        self._read_state()
-        folders = self._folders("offline-run")
+        self._state.read()
+        folders = self._state.folders("offline-run")
         settings = known_settings()
         mode, reason = choose_mode(self._mode, settings)
         if mode == "disabled":
@@ -250,16 +235,16 @@ class WandbRun(Logger):
                 reason = f"W&B cannot be used online ({settings.base_url} {problem}; it is asked again later)"
         if mode == "offline":
             self._run = self._init(mode)
-        if mode == "offline" and folders and not self._folders("run"):
+        if mode == "offline" and folders and not self._state.folders("run"):
             # A kill took the end of the offline record with it: those rows are handed over again.
             written = last_step(folders)
-            self._highest = self._highest if written is None else min(self._highest, written)
+            self._state.highest = self._state.highest if written is None else min(self._state.highest, written)
         elif mode == "online":
             # A run whose wandb.json was lost: the server knows better.
-            self._highest = max(self._highest, int(self._run.step) - 1)
+            self._state.highest = max(self._state.highest, int(self._run.step) - 1)
         self._caught_up = False
-        self._write_state()
-        self._announce(mode, reason)
+        self._state.write()
+        self._state.announce(mode, reason, str(self._run.url) if mode == "online" else "")
 
     def _try_online(self, watch: ServerWatch) -> str:
         """Start online and return nothing, or why that cannot be; some seconds at most."""
@@ -297,67 +282,18 @@ class WandbRun(Logger):
         path = self.run_dir / FILE_NAME
         rows: dict[int, Any] = {int(row["step"] or 0): row for row in (read_metrics(path) if path.exists() else [])}
         rows |= self._unsent
-        self._highest, self._unsent, self._caught_up = int(self._run.step) - 1, {}, True
+        self._state.highest, self._unsent, self._caught_up = int(self._run.step) - 1, {}, True
         for step in sorted(rows):
-            if self._highest < step < pending.get("step", step + 1):
+            if self._state.highest < step < pending.get("step", step + 1):
                 self._pending = {key: value for key, value in rows[step].items() if value is not None}
                 self._pending["step"] = step
                 self._hand_over()
         self._pending = pending
-        self._announce("online", "its server answers again")
+        self._state.announce("online", "its server answers again", str(self._run.url))
 
     def _init(self, mode: Any) -> Any:
-        import wandb
-
         with quiet_log(self._log_lost):
-            return self._init_loudly(wandb, mode)
-
-    def _init_loudly(self, wandb: Any, mode: Any) -> Any:
-        return wandb.init(
-            **self._arguments,
-            id=self._id,
-            dir=str(self.run_dir),
-            mode=mode,
-            resume="allow",
-            reinit="finish_previous",
-            allow_val_change=True,
-            settings=make_settings({**_SETTINGS, "git_commit": self._git_commit}),
-        )
-
-    def _announce(self, mode: str, reason: str) -> None:
-        folders = [_short(folder) for folder in self._folders("offline-run")]
-        view = shlex.join(["wandb", "leet", _short(self.run_dir / "wandb")])
-        lines = []
-        if mode == "online":
-            lines.append(f"W&B: {reason}, so this run is online at {self._run.url} (view its files with `{view}`).")
-        else:
-            lines.append(f"W&B: {reason}, so this run is recorded offline. View it with `{view}`.")
-        if folders:
-            lines.append(
-                f"     Upload what is offline, after `wandb login`: `{shlex.join(['wandb', 'sync', *folders])}`"
-            )
-        print(*map(printable, lines), sep="\n", file=sys.stderr)
-
-    def _folders(self, kind: str) -> list[Path]:
-        """W&B's folders of this run, ``run`` or ``offline-run``, oldest first; each process left one."""
-        return sorted((self.run_dir / "wandb").glob(f"{kind}-*-{self._id}"))
-
-    def _read_state(self) -> None:
-        path = self.run_dir / STATE_FILE
-        self._id, self._highest = uuid.uuid4().hex[:8], -1
-        if path.exists():
-            try:
-                state = json.loads(path.read_text(encoding="utf-8"))
-                self._id, self._highest = str(state["id"]), int(state["highest_step"])
-            except (ValueError, KeyError, TypeError) as error:
-                warnings.warn(f"{path} is damaged ({error}): this run becomes a new W&B run", stacklevel=2)
-
-    def _write_state(self) -> None:
-        # Renamed, so never half written; not synced: a killed process loses nothing that the kernel has.
-        path = self.run_dir / STATE_FILE
-        temporary = path.with_name(f".{STATE_FILE}.tmp")
-        temporary.write_text(json.dumps({"id": self._id, "highest_step": self._highest}) + "\n", encoding="utf-8")
-        temporary.replace(path)
+            return self._state.start(mode, self._arguments, self._git_commit)
 
     def _guarded(self, action: Callable[[], None]) -> None:
         """Run what W&B may fail in: neither its network nor its disk may stop a training."""
@@ -378,16 +314,10 @@ class WandbRun(Logger):
         self._stopped = True
         warnings.warn(
             f"W&B logging stops here ({type(error).__name__}: {_first_line(error)}); training goes on, and "
-            f"{_short(self.run_dir / FILE_NAME)} has every value",
+            f"{short_path(self.run_dir / FILE_NAME)} has every value",
             stacklevel=2,
         )
 
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
-
-
-def _short(path: Path) -> str:
-    """The path from the current folder where it lies below it."""
-    path = path.absolute()
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from lab.config.definitions import Definition, Module, ancestors, applied_to, find_definition, path_of, public_names
 from lab.config.sources import find_module, parse
 from lab.errors import ConfigError, closest
+from lab.system.registrations import make_table
 
 Thing = TypeVar("Thing", bound=Callable[..., Any])
 
@@ -52,8 +53,9 @@ _PLACES = {
 _SHORT = frozenset({"torch.nn", "torch.optim", "torchvision.transforms.v2"})
 _REGISTER = frozenset({"lab.registry.allowed.register", "lab.registry.models.register_model"})
 
-_packages = set(_PLACES)
-_registered: dict[str, Callable[..., Any]] = {}
+_packages: dict[str, None] = make_table(lambda package, _: package)
+_packages.update(dict.fromkeys(_PLACES))
+_registered: dict[str, Callable[..., Any]] = make_table(lambda path, _: path)
 _entry_functions: list[Callable[..., Any]] = []
 _sealed: ContextVar[bool] = ContextVar("sealed", default=False)
 
@@ -73,7 +75,7 @@ class NotAllowed(ConfigError):
 
 def allow_package(name: str) -> None:
     """Let targets name what a user's package ``name`` registers, and its classes of the allowed kinds."""
-    _packages.add(name.partition(".")[0])
+    _packages[name.partition(".")[0]] = None
 
 
 def allowed_packages() -> frozenset[str]:

@@ -8,11 +8,14 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from lab.config.annotations import TypeHint
 from lab.config.arguments import Given, check_arguments, is_plain
-from lab.config.fields import Signature
+from lab.config.fields import Signature, spread
+from lab.ranges import Flat
+
+Made = TypeVar("Made")
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -66,7 +69,7 @@ def signature_of(call: Callable[..., Any], name: str | None = None) -> Signature
     is_open = any(item.kind is item.VAR_KEYWORD for item in parameters)
     returned = _returned_class(call) if is_open else None
     beneath = signature_of(returned) if returned is not None else None
-    return Signature(
+    signature = Signature(
         name or str(getattr(call, "__qualname__", call)),
         {**(beneath.arguments if beneath else {}), **{item.name: _annotation(item, call) for item in own}},
         {item.name: item.default for item in own if item.default is not item.empty and is_plain(item.default)},
@@ -74,6 +77,35 @@ def signature_of(call: Callable[..., Any], name: str | None = None) -> Signature
         [item.name for item in parameters if item.kind in _BY_POSITION],
         is_open and beneath is None,
     )
+    return spread(signature)
+
+
+def gathered(call: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments with those that are fields of a ``Flat`` one put together, as ``call`` takes them."""
+    try:
+        parameters = inspect.signature(call).parameters.values()
+    except ValueError:  # written in C
+        return dict(arguments)
+    found = dict(arguments)
+    for parameter in parameters:
+        if not isinstance(parameter.default, Flat):
+            continue
+        names = [field.name for field in dataclasses.fields(parameter.default)]  # type: ignore[arg-type]
+        given = {name: found.pop(name) for name in names if name in found}
+        if given:
+            options: Any = found.get(parameter.name, parameter.default)
+            found[parameter.name] = dataclasses.replace(options, **given)
+    return found
+
+
+def build_variant(kind: type[Made], name: str, overrides: Mapping[str, Any], **defaults: Any) -> Made:
+    """Build an architecture from a registered name's defaults and a caller's overrides.
+
+    Raises:
+        ConfigError: it takes no such argument.
+    """
+    check_call(kind, overrides, name)
+    return kind(**gathered(kind, {**defaults, **overrides}))
 
 
 def _annotation(parameter: inspect.Parameter, call: Callable[..., Any]) -> TypeHint | None:

@@ -17,7 +17,7 @@ from lab.checkpoint.unpickling import reason_of
 from lab.config.arguments import join_path
 from lab.errors import ConfigError, LabError, RegistryError, closest
 from lab.registry.allowed import NotAllowed, admit, is_sealed
-from lab.registry.arguments import check_call, hinted_classes, signature_of
+from lab.registry.arguments import check_call, gathered, hinted_classes, signature_of
 from lab.registry.create import classes_of, create_model
 from lab.registry.models import is_model, list_models, model_entrypoint
 from lab.registry.names import parse_model_name
@@ -113,10 +113,10 @@ def _construct(value: Any) -> Any:
     positional = [_construct(item) for item in value.positional]
     arguments = {key: _construct(item) for key, item in value.arguments.items()}
     if value.partial:
-        return functools.partial(value.call, *positional, **arguments)
+        return functools.partial(value.call, *positional, **gathered(value.call, arguments))
     at = f"{value.path}: " if value.path else ""
     try:
-        return value.call(*positional, **arguments)
+        return value.call(*positional, **gathered(value.call, arguments))
     except LabError as error:
         raise type(error)(f"{at}{error}") from error
     except Exception as error:

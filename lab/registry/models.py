@@ -21,6 +21,7 @@ from lab.registry.allowed import vouch
 from lab.registry.decorated import Registration, registered_in
 from lab.registry.names import split_model_name_tag
 from lab.registry.pretrained import WeightsSource
+from lab.system.registrations import make_table
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,7 +49,7 @@ class ModelEntry:
         return f"{self.module} ({self.file}:{self.line})"
 
 
-_registered: dict[str, ModelEntry] = {}
+_registered: dict[str, ModelEntry] = make_table(lambda _, entry: str(entry.module))
 
 
 @functools.cache

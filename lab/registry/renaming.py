@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from lab.errors import CheckpointError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -43,6 +45,26 @@ def reverse(rules: Rules) -> Rules:
 def beginnings(rules: Rules) -> Rules:
     """Return rules for keys that begin as these say; the rest of a key stays."""
     return [(f"{source}<rest>", f"{target}<rest>") for source, target in rules]
+
+
+def join_parts(parts: Mapping[str, StateDict], names: Sequence[str]) -> dict[str, Tensor]:
+    """Return the tensors of projections that stand apart elsewhere as those that are one here.
+
+    Args:
+        parts: by our key the parts, each by its name: ``{"attn.qkv.weight": {"q": ..., "k": ..., "v": ...}}``.
+        names: of the parts, in their order.
+
+    Raises:
+        CheckpointError: one of them is missing, or there is another.
+    """
+    import torch
+
+    joined = {}
+    for key, by_name in parts.items():
+        if set(by_name) != set(names):
+            raise CheckpointError(f"{key}: expected the parts {', '.join(names)}, found {', '.join(sorted(by_name))}")
+        joined[key] = torch.cat([by_name[name] for name in names])
+    return joined
 
 
 def _group(placeholder: re.Match[str]) -> str:

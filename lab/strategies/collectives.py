@@ -6,10 +6,11 @@ device.
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import TypeVar
 
@@ -78,6 +79,21 @@ def process_group(place: Place, on_gpu: bool, store: dist.Store | None = None) -
         yield
     finally:
         dist.destroy_process_group()
+
+
+_alone = ExitStack()
+
+
+def begin_alone(place: Place, on_gpu: bool) -> None:
+    """Begin the process group of a job of one process whose strategy, chosen late, needs one; ``end_alone`` ends it."""
+    _alone.enter_context(process_group(place, on_gpu))
+    atexit.register(end_alone)
+
+
+def end_alone() -> None:
+    """End the process group that ``begin_alone`` has begun, if there is one."""
+    _alone.close()
+    atexit.unregister(end_alone)
 
 
 def world_size() -> int:

@@ -6,7 +6,7 @@ one after the other. Boxes are ``xyxy`` in pixels at every boundary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -17,9 +17,15 @@ from lab.structures.common import ClassSpec, ImageBatch, Movable, OutputsT, Term
 
 @dataclass(frozen=True)
 class DetectionSpec(ClassSpec):
-    """What data for detection tells: the classes of its boxes."""
+    """What data for detection tells: the classes of its boxes.
+
+    Attributes:
+        resize: (shorter side, longest side) of images in evaluation where ``input_shape`` leaves their size open, 0
+            for no limit; (0, 0): they stay as they are. Empty: not known.
+    """
 
     task: str = "detection"
+    resize: tuple[int, ...] = ()
 
 
 @dataclass
@@ -113,6 +119,40 @@ class DetectionPredictions(Movable):
     def rows(self, chosen: Tensor | slice) -> DetectionPredictions:
         """Return the predictions of some of the images."""
         return DetectionPredictions(self.boxes[chosen], self.scores[chosen], self.labels[chosen])
+
+    def named(self, class_names: Sequence[str]) -> list[Detections]:
+        """Return what was found in each image, best first, with the names of the classes."""
+        found = []
+        for boxes, scores, labels in zip(self.boxes, self.scores, self.labels, strict=True):
+            order = scores.argsort(descending=True, stable=True)
+            names = tuple(class_names[label] for label in labels[order].tolist())
+            found.append(Detections(boxes[order], scores[order], labels[order], names))
+        return found
+
+
+@dataclass
+class Detections(Movable):
+    """What was found in one image, best first, not thresholded.
+
+    Attributes:
+        boxes: (n, 4) float32 xyxy pixels of the image as it was given.
+        scores: (n,) float32 in 0..1.
+        labels: (n,) int64 in 0..K-1.
+        names: the name of each label.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def above(self, score: float) -> Detections:
+        """Return those with a score above ``score``."""
+        count = int((self.scores > score).sum())
+        return Detections(self.boxes[:count], self.scores[:count], self.labels[:count], self.names[:count])
 
 
 @runtime_checkable

@@ -23,10 +23,13 @@ class SegmentationSpec(ClassSpec):
 
     Attributes:
         thing_labels: the labels whose objects are counted one by one (things); the others are stuff.
+        resize: (shorter side, longest side) of images in evaluation where ``input_shape`` leaves their size open, 0
+            for no limit; (0, 0): they stay as they are. Empty: not known.
     """
 
     task: str = "segmentation"
     thing_labels: tuple[int, ...] = ()
+    resize: tuple[int, ...] = ()
 
 
 @dataclass

@@ -9,19 +9,19 @@ from __future__ import annotations
 import csv
 import itertools
 import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lab.config.words import parse_word, word_key
-from lab.errors import ConfigError, LabError
+from lab.errors import ConfigError, Diverged, LabError
+from lab.launch.outcomes import RanksFailed, exit_code, say
 from lab.launch.prepare import Prepared, prepare_job
 from lab.run_record import read_record
 from lab.sweeps.best import find_best
 from lab.system.files import replacing
-from lab.system.signals import Interrupted, SignalWatch
+from lab.system.signals import SignalWatch
 from lab.system.storage import explain
 from lab.text import one_line, printable
 
@@ -143,24 +143,17 @@ def _run(entry: Entry) -> int:
     """Run a job in processes of its own and return its exit code; whatever happens to it, the next one begins."""
     try:
         with SignalWatch():
-            return entry.job.run(log=True)
-    except LabError as error:
-        entry.problem, code = str(error), 2
-    except Interrupted as interrupted:
-        return interrupted.exit_code
-    except KeyboardInterrupt:
-        return 130
-    except SystemExit as exit_:
-        code = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
-        entry.problem = f"SystemExit({exit_.code!r})" if code else ""
-    except Exception as error:
-        found, code = explain(error), 1
-        entry.problem = str(found or f"{type(error).__name__}: {one_line(error)}")
-        if found is None:
-            traceback.print_exc()
-    if entry.problem:
-        print(f"error: {entry.problem}", file=sys.stderr)
-    return code
+            entry.job.run(log=True)
+    except BaseException as error:
+        code = exit_code(error)
+        say(error)
+        if isinstance(error, SystemExit):
+            entry.problem = f"SystemExit({error.code!r})" if code else ""
+        elif code not in (130, 143):
+            known = isinstance(error, LabError | Diverged | RanksFailed)
+            entry.problem = str(error if known else explain(error) or f"{type(error).__name__}: {one_line(error)}")
+        return code
+    return 0
 
 
 def _summarise(entries: Sequence[Entry], overrides: Sequence[str]) -> None:

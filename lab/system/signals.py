@@ -20,12 +20,14 @@ class Interrupted(BaseException):
     """A signal ends the run. No Exception: what catches any error of a library must not catch this.
 
     Attributes:
+        signum: the signal's number.
+        where: how far the run has come; may be empty.
         exit_code: 128 + the signal's number.
     """
 
     def __init__(self, signum: int, where: str = "") -> None:
         super().__init__(f"interrupted by {signal.Signals(signum).name}{where and ' '}{where}")
-        self.exit_code = 128 + signum
+        self.signum, self.where, self.exit_code = signum, where, 128 + signum
 
 
 _IMPORTING = ("<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>")

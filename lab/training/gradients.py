@@ -1,18 +1,20 @@
 """The gradients that an optimizer is about to read: their norm, and a step without them.
 
-Gradients stand in ``grad``, or as ``row_gradients`` of a table (``lab.training.row_adagrad.Adagrad``).
+Gradients stand in ``grad``, or were handed over as rows of a table (``lab.layers.row_table.TableRows``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lab.checkpoint.access import is_dtensor
 from lab.compat.torch import foreach_norm
+from lab.layers.row_table import TableRows
+from lab.training.row_adagrad import Adagrad
 
 
 @torch.no_grad()
@@ -34,8 +36,12 @@ def drop_gradients(optimizer: torch.optim.Optimizer) -> None:
     """Forget all gradients: the optimizer's step then leaves parameters and states as they are."""
     for parameter in _parameters(optimizer):
         parameter.grad = None
-        if hasattr(parameter, "row_gradients"):
-            parameter.row_gradients = []
+    for shared in _rows(optimizer).values():
+        shared.forget()
+
+
+def _rows(optimizer: torch.optim.Optimizer) -> Mapping[Tensor, TableRows]:
+    return optimizer.rows if isinstance(optimizer, Adagrad) else {}
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[Any]:
@@ -44,13 +50,13 @@ def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[Any]:
 
 
 def _gradients(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
+    rows = _rows(optimizer)
     for parameter in _parameters(optimizer):
-        gradient = parameter.grad
-        if getattr(parameter, "row_updates", False) and type(parameter) is nn.Parameter:
-            for _, values in getattr(parameter, "row_gradients", ()):
+        shared, gradient = rows.get(parameter), parameter.grad
+        if shared is not None:
+            for _, values in shared.gradients:
                 yield values
-            touched = getattr(parameter, "touched", None)
-            if gradient is not None and touched is not None:  # nobody reads the other rows of this table: they are many
-                gradient = gradient.index_select(0, touched)
+            if gradient is not None and shared.touched is not None:
+                gradient = gradient.index_select(0, shared.touched)  # nobody reads the other rows: they are many
         if gradient is not None:
             yield gradient if type(gradient) is Tensor or not is_dtensor(gradient) else gradient.to_local()

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lab.errors import ConfigError
+from lab.layers.row_table import RowTable, TableRows
 from lab.training.row_adagrad import Adagrad
 
 _NORMS = (
@@ -75,12 +76,17 @@ def make_optimizer(module: nn.Module, settings: Mapping[str, Any], private: bool
         private: nobody but the optimizer reads or changes gradients (see ``Adagrad``).
     """
     groups = parameter_groups(module, settings)
-    each: Any
-    for each in module.parameters():
-        each.row_updates = each.private_gradients = False  # whatever an earlier optimizer said
+    row_tables = [part for part in module.modules() if isinstance(part, RowTable)]
+    for table in row_tables:
+        table.rows.release()  # whatever an earlier optimizer asked for
     if settings["name"] == "adagrad":
         tables = [part.weight for part in module.modules() if isinstance(part, nn.Embedding)]
-        return Adagrad(groups, settings["lr"], settings["momentum"], settings["eps"], tables=tables, private=private)
+        rows: dict[Tensor, TableRows] = {
+            table.weight: table.rows for table in row_tables if type(table.weight) is nn.Parameter
+        }
+        return Adagrad(
+            groups, settings["lr"], settings["momentum"], settings["eps"], tables=tables, rows=rows, private=private
+        )
     if settings["name"] == "sgd":
         return torch.optim.SGD(
             groups, lr=settings["lr"], momentum=settings["momentum"], nesterov=settings["nesterov"], foreach=True

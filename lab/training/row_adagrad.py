@@ -17,6 +17,7 @@ from lab.compat.torch import (
     foreach_mul_,
     foreach_sqrt_,
 )
+from lab.layers.row_table import TableRows
 
 
 class Adagrad(torch.optim.Optimizer):
@@ -24,12 +25,8 @@ class Adagrad(torch.optim.Optimizer):
 
     Duchi, Hazan and Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic Optimization", JMLR 2011,
     as GRU4Rec's authors have it: of a table only the rows that a step has touched move, so that momentum does not carry
-    the others on. Which rows those are a network says by an attribute of the table, ``touched`` (int64 row numbers,
-    none twice); where it does not, they are the rows whose gradient is not zero.
-
-    Two attributes are set on every parameter, for networks that can make use of them: ``row_updates``: of a table with
-    ``touched`` just those rows of the gradient are read, and gradients are left as they are; ``private_gradients``: a
-    network may give the rows' gradients as a list ``row_gradients`` of (rows, values) in the place of ``grad``.
+    the others on. Which rows those are a table says by its ``TableRows``, and just those rows of its gradient are read;
+    of a table without one they are the rows whose gradient is not zero. Gradients are left as they are.
 
     Args:
         params: parameters or groups of them.
@@ -38,6 +35,7 @@ class Adagrad(torch.optim.Optimizer):
         eps: added to the sum of squares.
         weight_decay: times the parameter, added to its gradient; of a table in the rows that move only.
         tables: the parameters of which single rows are looked up.
+        rows: what those that are a ``RowTable``'s share with their table.
         private: nobody else reads or changes gradients: no other rank, no clipping, no gradient scaler.
     """
 
@@ -49,23 +47,25 @@ class Adagrad(torch.optim.Optimizer):
         eps: float = 1e-6,
         weight_decay: float = 0.0,
         tables: Iterable[Tensor] = (),
+        rows: Mapping[Tensor, TableRows] | None = None,
         private: bool = False,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "eps": eps, "weight_decay": weight_decay})
         self._tables = {id(table) for table in tables}
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                parameter.row_updates, parameter.private_gradients, parameter.row_gradients = True, private, []
+        self.rows = dict(rows or {})
+        for weight, shared in self.rows.items():
+            shared.serve(weight, private)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                parameter.row_gradients = []
-                if set_to_none:
-                    parameter.grad = None
+        for shared in self.rows.values():
+            shared.forget()
         if not set_to_none:
             super().zero_grad(set_to_none)
+            return
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -76,18 +76,18 @@ class Adagrad(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             matrices: list[Any] = []
-            parameter: Any
             for parameter in group["params"]:
-                if not getattr(parameter, "row_gradients", None) and parameter.grad is None:
+                shared = self.rows.get(parameter)
+                found = shared.gradient() if shared is not None else None
+                if found is None and parameter.grad is None:
                     continue
                 state = self.state[parameter]
                 for key in ("sum", "momentum") if group["momentum"] else ("sum",):
                     if key not in state:
                         state[key] = torch.zeros_like(parameter)
-                touched = getattr(parameter, "touched", None)
-                if touched is not None and type(parameter) is nn.Parameter:
-                    _adagrad_rows(parameter, *_rows_of(parameter, touched), state, group)
-                    parameter.row_gradients = []  # type: ignore[attr-defined]
+                if shared is not None and found is not None:
+                    _adagrad_rows(parameter, *found, state, group)
+                    shared.forget()
                 elif id(parameter) in self._tables:
                     own = {key: _local(value) for key, value in state.items()}
                     _adagrad_table(_local(parameter), _local(parameter.grad), own, group)
@@ -136,20 +136,8 @@ def _adagrad_table(parameter: Tensor, grad: Tensor, state: Mapping[str, Tensor],
     parameter.add_(change * moves)
 
 
-def _rows_of(parameter: Any, touched: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the gradient of a table's touched rows, and their numbers."""
-    given = getattr(parameter, "row_gradients", [])
-    if parameter.grad is None and len(given) == 1:
-        rows, values = given[0]
-        return values, rows
-    grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-    for rows, values in given:  # micro-batches
-        grad = grad.index_add(0, rows, values)
-    return grad.index_select(0, touched), touched
-
-
 def _adagrad_rows(
-    parameter: Tensor, grad: Tensor, rows: Tensor, state: Mapping[str, Tensor], group: Mapping[str, Any]
+    parameter: Tensor, rows: Tensor, grad: Tensor, state: Mapping[str, Tensor], group: Mapping[str, Any]
 ) -> None:
     if group["weight_decay"]:
         grad = grad.add(parameter.index_select(0, rows), alpha=group["weight_decay"])

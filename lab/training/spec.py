@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from lab.errors import ConfigError, closest
+from lab.system.registrations import make_table
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 Panels = Callable[[Any, Any, Any, int], "Iterator[Image]"]
 """What draws a batch: task, outputs, batch, the most pictures wanted."""
 _ROOMS = Path(__file__).resolve().parent.parent / "tasks"
-_registered: dict[str, TaskSpec] = {}
+_registered: dict[str, TaskSpec] = make_table(lambda _, spec: str(spec.task).partition(":")[0])
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -187,6 +188,33 @@ class Task(pl.LightningModule, ABC):
     def dry_run(self, batch: Any) -> str:
         """Run the network and its loss on a batch, on the meta device say, and say what goes in and comes out."""
         return self.describe_pass(batch, *outline(self, batch))
+
+    def predict(self, inputs: Any, batch_size: int = 16) -> Any:
+        """Return what the network makes of inputs that a caller of Python has in hand; see the kind's own words.
+
+        Args:
+            inputs: one, or a list of several.
+            batch_size: how many the network reads at once.
+
+        Returns:
+            The kind's type of prediction, with readable names; of several inputs a list, one for each.
+
+        Raises:
+            DataError: an input cannot be used.
+            ConfigError: the kind of problem has no predictions.
+        """
+        raise ConfigError(f"{type(self).__name__} has no predict of its own: its kind of problem predicts nothing")
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Within this context the network is as in evaluation, and nothing is noted for gradients."""
+        before = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.train(before)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the micro-batch's part of the loss of its global batch.

@@ -102,7 +102,7 @@ def kill_at(pid: int, run: Path, step: int, deadline: float) -> int:
 
 def rows_of(run: Path) -> list[dict[str, Any]]:
     """Return the rows of a run's ``metrics.csv``; none while there is none."""
-    from lab.loggers.metrics_csv import read_metrics
+    from lab.loggers.metrics_file import read_metrics
 
     file = run / "metrics.csv"
     return list(read_metrics(file)) if file.is_file() else []

@@ -1,20 +1,12 @@
-"""One driver for all commands of a session, and one trained run of each kind of problem that tests read and copy."""
+"""One trained run of each kind of problem, which the tests of commands read and copy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.runs import DETECTOR, RECOMMENDER, SEGMENTER, Runs, only_run
-
-
-@pytest.fixture(scope="session")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    driver = Runs(tmp_path_factory.mktemp("runs"))
-    yield driver
-    driver.close()
 
 
 def fitted(runs: Runs, folder: Path, words: tuple[str, ...]) -> Path:

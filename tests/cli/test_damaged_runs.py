@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.loggers.metrics_csv import read_metrics
+from lab.loggers.metrics_file import read_metrics
 from tests.runs import SMALL, Command, Runs, only_run, record
 
 SHORT = (*SMALL, "trainer.max_steps=6", "trainer.val_every_n_steps=3", "trainer.checkpoint_every_n_steps=2")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lab.checkpoint.format import CheckpointReader
-from lab.loggers.metrics_csv import read_metrics
+from lab.loggers.metrics_file import read_metrics
 from tests.runs import SMALL, Runs, only_run, record
 
 # From step 8 on the rate is 1e12 times higher.

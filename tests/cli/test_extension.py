@@ -8,6 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+import lab
+
 ROOT = Path(__file__).resolve().parents[2]
 
 NETWORK = '''
@@ -87,7 +92,7 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_package_outside_of_the_repository(tmp_path: Path) -> None:
+def test_a_package_outside_of_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_package(tmp_path)
     words = ["experiments=mine", "extensions=[my_pkg]", "trainer=cpu", "debug=fast", "data.num_train=64"]
     words += ["data.num_val=8", "data.num_test=8", "data.batch_size=8", "callbacks.pictures=2"]
@@ -107,6 +112,13 @@ def test_a_package_outside_of_the_repository(tmp_path: Path) -> None:
     assert "add extensions=[my_pkg] if you trust them" in refused.stderr
     tested = run(tmp_path, *of_run, "extensions=[my_pkg]")
     assert tested.returncode == 0, tested.stdout[-2000:] + tested.stderr[-4000:]
+
+    monkeypatch.syspath_prepend(tmp_path)
+    for _ in range(2):  # known while it is asked for, again too
+        with pytest.raises(lab.CheckpointError, match="mean_box"):
+            lab.load(folder)
+        task = lab.load(folder, extensions=["my_pkg"])
+    assert set(task.predict(np.zeros((8, 8, 3), np.uint8)).names) <= set(task.class_names)
 
     (tmp_path / "my_pkg" / "network.py").write_text(NETWORK.replace("hidden: int = 8", "hidden: int = 6"))
     changed = run(tmp_path, *words)

@@ -16,7 +16,7 @@ from tests.runs import SMALL, Runs
 
 def test_two_rates_make_two_runs_and_a_summary(runs: Runs, tmp_path: Path) -> None:
     words = ["-m", *SMALL, "trainer.max_steps=4", "trainer.val_every_n_steps=4"]
-    first = runs.run(*words, "optimizer.lr=1e-3,3e-4", folder=tmp_path)
+    first = runs.run(*words, "optimizer.lr=1e-3,3e-4", folder=tmp_path, fresh_ranks=True)
     assert first.code == 0, first.out[-2000:] + first.err
     folders = [path for path in (tmp_path / "runs").iterdir() if path.is_dir()]
     records = {path.name: json.loads((path / "run.json").read_text()) for path in folders}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.loggers.metrics_csv import read_metrics
+from lab.loggers.metrics_file import read_metrics
 from lab.run_directory import RunDirectory
 from tests.runs import ROOT, SMALL, Command, Runs, last_step, only_run, record, wait_for
 
@@ -119,7 +119,7 @@ def test_a_sweep_over_devices(runs: Runs, tmp_path: Path, devices: str) -> None:
 
 def test_a_killed_rank_ends_the_job_and_repeating_finishes_it(runs: Runs, tmp_path: Path, whole: Path) -> None:
     words = [*SMALL, *DDP]
-    command = runs.start(*words, folder=tmp_path)
+    command = runs.start(*words, folder=tmp_path, fresh_ranks=True)
     assert wait_for(lambda: last_step(tmp_path) >= 3, command)
     ranks = ranks_of(command)
     assert len(ranks) == 2
@@ -140,7 +140,7 @@ def test_a_killed_rank_ends_the_job_and_repeating_finishes_it(runs: Runs, tmp_pa
 
 def test_a_killed_parent_leaves_nobody_behind(runs: Runs, tmp_path: Path, whole: Path) -> None:
     words = [*SMALL, "strategy=fsdp", "trainer.devices=2", "data.num_workers=1"]
-    command = runs.start(*words, folder=tmp_path)
+    command = runs.start(*words, folder=tmp_path, fresh_ranks=True)
     assert wait_for(lambda: last_step(tmp_path) >= 3, command)
     everyone = descendants(command.pid)
     assert len(everyone) >= 4  # two ranks, a loader process of each
@@ -161,7 +161,7 @@ def test_sigterm_stops_all_ranks_at_the_same_step(runs: Runs, tmp_path: Path) ->
     assert command.wait() == 143
     run = only_run(tmp_path)
     assert record(run)["state"] == "interrupted"
-    (step,) = re.findall(r"interrupted by SIGTERM at step (\d+)", command.out)
+    (step,) = re.findall(r"interrupted by SIGTERM at step (\d+); repeat the command to continue\n", command.err)
     assert read_metrics(run / "metrics.csv")[-1]["step"] == int(step)
 
 
@@ -221,10 +221,10 @@ def test_a_second_interrupt_ends_ranks_that_wait_for_each_other(tmp_path: Path, 
 def test_a_failing_rank_shows_its_own_traceback(runs: Runs, tmp_path: Path) -> None:
     (tmp_path / "bad_rank.py").write_text(_BAD_RANK)
     words = [*SMALL, *DDP, "extensions=[bad_rank]"]
-    command = runs.run(*words, folder=tmp_path, PYTHONPATH=f"{ROOT}{os.pathsep}{tmp_path}")
+    command = runs.run(*words, folder=tmp_path, fresh_ranks=True, PYTHONPATH=f"{ROOT}{os.pathsep}{tmp_path}")
     assert command.code == 1
     assert "ZeroDivisionError: the third batch of rank one" in command.err
-    assert command.err.splitlines()[-1] == "error: rank 1 of 2 failed"
+    assert command.err.splitlines()[-1] == ("error: rank 1 of 2 failed: ZeroDivisionError: the third batch of rank one")
     assert record(only_run(tmp_path))["state"] == "failed"
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import lab
 from lab.checkpoint.format import CheckpointReader
-from lab.loggers.metrics_csv import read_metrics
+from lab.loggers.metrics_file import read_metrics
 from lab.tasks.recommendation.data.sessions_synthetic import SyntheticSessionsDataModule
 from tests.cli.test_resume import assert_equal, content, rows
 from tests.runs import RECOMMENDER, SESSIONS, Runs, last_step, only_run, record, wait_for

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from lab.checkpoint.format import CheckpointReader
-from lab.loggers.metrics_csv import read_metrics
+from lab.loggers.metrics_file import read_metrics
 from tests.runs import SMALL, Runs, last_step, only_run, record, wait_for
 
 HARD = ("callbacks=ema", "callbacks.ema.decay=0.9", "trainer.accumulate_grad_batches=2", "model.net.dropout=0.1")

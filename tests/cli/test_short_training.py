@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.loggers.metrics_csv import read_metrics
+from lab.loggers.metrics_file import read_metrics
 from tests.runs import SMALL, Runs, only_run, record
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from safetensors.torch import load_file
 
 from lab import create_model
 from lab.checkpoint.format import CheckpointReader
-from lab.loggers.metrics_csv import read_metrics
+from lab.loggers.metrics_file import read_metrics
 from lab.tasks.detection.task import DetectionTask
 from tests.data_factory import truncate
 from tests.runs import DETECTOR, ROOT, SMALL, Runs, only_run, record
@@ -76,17 +77,13 @@ def test_stage_repeats_the_fits_numbers_and_writes_beside(runs: Runs, fitted: Pa
 
 
 def test_consolidated_weights_are_those_of_the_best_checkpoint_and_can_be_tested(
-    runs: Runs, fitted: Path, tmp_path: Path
+    runs: Runs, fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    consolidate = [sys.executable, str(ROOT / "scripts" / "consolidate_checkpoint.py")]
-
-    def call(*words: object) -> subprocess.CompletedProcess[str]:
-        command = [*consolidate, *map(str, words)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-
+    script = str(ROOT / "scripts" / "consolidate_checkpoint.py")
     best, file = fitted / "checkpoints" / "best.ckpt", tmp_path / "weights.safetensors"
-    done = call(fitted, "--out", file)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, script, str(fitted), "--out", str(file)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     reader = CheckpointReader(best)
     found = load_file(file)
@@ -113,14 +110,17 @@ def test_consolidated_weights_are_those_of_the_best_checkpoint_and_can_be_tested
     (written,) = (tmp_path / "runs").glob("*/validate-weights/result.json")
     assert json.loads(written.read_text())["result"]["val/loss"] == record(fitted)["result"]["val/loss"]
 
-    for words, problem in {
+    for refused, problem in {
         (tmp_path / "none",): "no such checkpoint",
         (fitted, "--out", tmp_path / "weights.pth"): "name it so",
         (file,): "a file, and no checkpoint",
     }.items():
-        done = call(*words)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert problem in one_line(done.stderr)
+        monkeypatch.setattr(sys, "argv", [script, *map(str, refused)])  # refused the same in this process
+        with pytest.raises(SystemExit, match="2"):
+            runpy.run_path(script, run_name="__main__")
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert problem in one_line(shown.err)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lab.loggers.metrics_csv import read_metrics
+from lab.loggers.metrics_file import read_metrics
 from tests.runs import SMALL, Runs, last_step, only_run, record, wait_for
 
 OPTIMIZERS = {

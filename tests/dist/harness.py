@@ -15,7 +15,7 @@ from lab.checkpoint.format import CheckpointReader
 from lab.experiment import fit as experiment
 from lab.experiment.assembly import ranks
 from lab.launch.prepare import prepare_job
-from lab.loggers.metrics_csv import read_metrics
+from lab.loggers.metrics_file import read_metrics
 from lab.run_directory import RunDirectory
 from lab.system.ranks import Place
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lab.checkpoint.format import CheckpointReader
-from lab.loggers.metrics_csv import read_metrics
+from lab.loggers.metrics_file import read_metrics
 from lab.models.gru4rec.network import GRU4Rec
 from lab.training.row_adagrad import Adagrad
 from tests.dist.harness import fit, losses, weights, worst_relative

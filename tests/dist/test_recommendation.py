@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from lab.data.sampler import EvalBatches
-from lab.loggers.metrics_csv import read_metrics
+from lab.loggers.metrics_file import read_metrics
 from lab.strategies.build import make_strategy
 from tests.dist.harness import fit, losses, weights, worst_relative
 from tests.dist.plain import make_trainer

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from lab.data.datamodule import LoadPlan
-from lab.loggers.metrics_csv import read_metrics
+from lab.loggers.metrics_file import read_metrics
 from lab.strategies.build import make_strategy
 from lab.strategies.collectives import sum_over_ranks
 from lab.tasks.segmentation.task import SegmentationTask, Segmented

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from lab.loggers.metrics_csv import read_metrics
+from lab.loggers.metrics_file import read_metrics
 from lab.strategies import collectives
 from lab.tasks.detection.task import DetectionTask
 from tests.dist.harness import fit, losses, weights, worst_relative

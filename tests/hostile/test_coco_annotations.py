@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from lab.data.images import annotations
-from lab.data.images.coco_json import BoxEntry, read_file
+from lab.data.images.coco_entries import BoxEntry
+from lab.data.images.coco_json import read_file
 from lab.data.images.dataset import Reading
 from lab.data.json_files import read_json
 from lab.errors import ConfigError, DataError, LabError

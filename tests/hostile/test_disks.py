@@ -12,17 +12,10 @@ from pathlib import Path
 import pytest
 
 from lab.checkpoint.format import CheckpointReader
-from lab.loggers.metrics_csv import read_metrics
+from lab.loggers.metrics_file import read_metrics
 from tests.runs import SMALL, Command, Runs, last_step, only_run, record, wait_for
 
 LONG = (*SMALL, "trainer.max_steps=100000", "trainer.val_every_n_steps=100000", "callbacks.progress=false")
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    driver = Runs(tmp_path_factory.mktemp("runs"))
-    yield driver
-    driver.close()
 
 
 @pytest.fixture
@@ -63,8 +56,8 @@ def error_line(command: Command) -> str:
 
 
 @pytest.mark.parametrize("what", ["space", "inodes"])
-def test_a_disk_that_is_full(driver: Runs, small_disk: Path, what: str) -> None:
-    command = driver.start(*LONG, folder=small_disk)
+def test_a_disk_that_is_full(runs: Runs, small_disk: Path, what: str) -> None:
+    command = runs.start(*LONG, folder=small_disk)
     assert wait_for(lambda: last_step(small_disk) >= 3, command), command.err
     ballast = fill(small_disk, what)
     assert command.wait() == 1, command.err
@@ -78,7 +71,7 @@ def test_a_disk_that_is_full(driver: Runs, small_disk: Path, what: str) -> None:
     for path in ballast:
         path.unlink(missing_ok=True)
     steps_now = steps["last.ckpt"] + 2
-    again = driver.run(f"resume={run}", f"trainer.max_steps={steps_now}", folder=small_disk)
+    again = runs.run(f"resume={run}", f"trainer.max_steps={steps_now}", folder=small_disk)
     assert again.code == 0, again.out[-2000:] + again.err
     assert record(run)["resumed_at"] == [steps["last.ckpt"]]
     assert [row["step"] for row in read_metrics(run)] == list(range(1, steps_now + 1))
@@ -86,8 +79,8 @@ def test_a_disk_that_is_full(driver: Runs, small_disk: Path, what: str) -> None:
 
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["gone", "another in its place"])
-def test_a_run_that_is_moved_while_it_trains(driver: Runs, tmp_path: Path, replaced: bool) -> None:
-    command = driver.start(*LONG, folder=tmp_path)
+def test_a_run_that_is_moved_while_it_trains(runs: Runs, tmp_path: Path, replaced: bool) -> None:
+    command = runs.start(*LONG, folder=tmp_path)
     assert wait_for(lambda: last_step(tmp_path) >= 3, command), command.err
     run, new = only_run(tmp_path), tmp_path / "elsewhere"
     run.rename(new)
@@ -102,14 +95,14 @@ def test_a_run_that_is_moved_while_it_trains(driver: Runs, tmp_path: Path, repla
     else:
         assert list((tmp_path / "runs").iterdir()) == []
     step = CheckpointReader(new / "checkpoints" / "last.ckpt").step
-    again = driver.run("resume=elsewhere", f"trainer.max_steps={step + 1}", folder=tmp_path)
+    again = runs.run("resume=elsewhere", f"trainer.max_steps={step + 1}", folder=tmp_path)
     assert again.code == 0, again.err
     assert record(new)["resumed_at"] == [step]
 
 
-def test_a_disk_that_is_full_from_the_start(driver: Runs, small_disk: Path) -> None:
+def test_a_disk_that_is_full_from_the_start(runs: Runs, small_disk: Path) -> None:
     ballast = fill(small_disk, "space")
-    command = driver.run(*SMALL, folder=small_disk)
+    command = runs.run(*SMALL, folder=small_disk)
     assert "No space left on device" in error_line(command)
     for path in ballast:
         path.unlink(missing_ok=True)
@@ -117,9 +110,9 @@ def test_a_disk_that_is_full_from_the_start(driver: Runs, small_disk: Path) -> N
     assert command.code == 1
 
 
-def test_a_read_only_disk(driver: Runs, small_disk: Path) -> None:
+def test_a_read_only_disk(runs: Runs, small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    command = driver.run(*SMALL, folder=small_disk)
+    command = runs.run(*SMALL, folder=small_disk)
     assert command.code == 1
     assert "Read-only file system" in error_line(command)
 

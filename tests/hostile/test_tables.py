@@ -395,17 +395,17 @@ def test_both_readers_agree_across_blocks(tmp_path: Path, separator: str, quote:
 
 
 def test_a_file_that_is_still_written_is_refused(tmp_path: Path, monkeypatch: Any) -> None:
-    from lab.data.tables import text
+    from lab.data.tables.records import TextRecords
 
     path = tmp_path / "events.csv"
-    header = text._TextTable._header
+    header = TextRecords.header
 
     def grow(table: Any) -> Any:
         with path.open("a") as file:
             file.write("c,z,1396310400\n")
         return header(table)
 
-    monkeypatch.setattr(text._TextTable, "_header", grow)
+    monkeypatch.setattr(TextRecords, "header", grow)
     with pytest.raises(LabError, match="changed while it was read"):
         read(tmp_path, PLAIN)
 
@@ -430,10 +430,10 @@ def test_one_time_for_all_is_noted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["x" * 5000, HEADER + "y" * 5000, HEADER + f'a,"x",{T}\n"' + "y" * 5000])
 def test_a_line_without_an_end_is_no_table(tmp_path: Path, monkeypatch: Any, content: str) -> None:
-    from lab.data.tables import opening, quoting, text
+    from lab.data.tables import opening, quoting, records
 
     monkeypatch.setattr(opening, "BLOCK", 64)
-    for module in (text, quoting):
+    for module in (records, quoting):
         monkeypatch.setattr(module, "LONGEST_LINE", 1000)
     with pytest.raises(LabError, match="has more than 1000 signs: is it a table"):
         read(tmp_path, content)

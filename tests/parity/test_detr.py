@@ -213,5 +213,5 @@ def test_foreign_keys_are_named() -> None:
     with pytest.raises(CheckpointError, match=r"'roi_heads\.weight' belongs to no DETR"):
         from_transformers({"roi_heads.weight": torch.zeros(1)})
     names = [f"model.encoder.layers.0.self_attn.{part}_proj.bias" for part in "qk"]
-    with pytest.raises(CheckpointError, match="expected q, k and v projections, found k, q"):
+    with pytest.raises(CheckpointError, match="expected the parts q, k, v, found k, q"):
         from_transformers({name: torch.zeros(1) for name in names})

@@ -31,8 +31,11 @@ def described(name: str, value: Any) -> list[str]:
     if is_dataclass(value):
         return [f"{name} = {', '.join(field.name for field in fields(value))}"]
     if inspect.isclass(value):
-        members = [] if issubclass(value, Exception | Enum) else methods(value)
-        return [name, *(f"{name}.{member} = {parameters(getattr(value, member))}" for member in members)]
+        if issubclass(value, Exception | Enum):
+            return [name]
+        read = sorted(key for key, member in vars(value).items() if isinstance(member, property) and key[0] != "_")
+        called = [f"{name}.{member} = {parameters(getattr(value, member))}" for member in methods(value)]
+        return [name, *(f"{name}.{key}" for key in read), *called]
     return [f"{name} = {parameters(value)}" if inspect.isfunction(value) else name]
 
 

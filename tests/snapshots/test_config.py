@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lab.cli.main import FLAGS
 from lab.config.compose import Composed, compose_config, config_dir
 from lab.config.signatures import find_signature
 from lab.launch.targets import check_all
@@ -86,7 +87,7 @@ def test_keys_and_defaults_are_those_recorded(monkeypatch: pytest.MonkeyPatch) -
     default = composed()
     groups = {path.name for path in config_dir().iterdir() if path.is_dir()}
     own = [line for key in default.config if key not in groups for line in lines_of(default.config[key], key)]
-    lines = ["# config.yaml", *own]
+    lines = ["# flags", *FLAGS, "", "# config.yaml", *own]
     for option in OPTIONS:
         lines += section(option, default)
     compare("config.txt", lines, "tests/snapshots/test_config.py")

@@ -25,6 +25,8 @@ HEAVY = ("torch", "torchvision", "lightning", "transformers", "timm", "datasets"
         "import lab.config.checks, lab.config.compose, lab.config.schemas, lab.config.signatures",
         "import lab.cli.main, lab.sweeps.grid, lab.cli.usage",
         "from lab.config.compose import compose_config; compose_config([])",
+        "import lab; lab.compose('model=sasrec', 'data=sessions_synthetic')",
+        "import lab; lab.Run; lab.ConfigError; dir(lab)",
     ],
 )
 def test_imports_nothing_heavy(statement: str) -> None:
@@ -41,18 +43,15 @@ def test_imports_nothing_heavy(statement: str) -> None:
     assert done.stdout.split() == []
 
 
+def test_a_config_is_composed_within_a_second_and_a_half() -> None:
+    """Seconds of the processor, not of the clock, since tests share the machine: 0.61 (AMD EPYC, 2026-11-28)."""
+    timed = (
+        "import time; import lab; lab.compose('model=detr_tiny', optimizer={'lr': 1e-4}); print(time.process_time())"
+    )
+    done = subprocess.run([sys.executable, "-c", timed], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1.5
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_config_is_yaml_with_a_mapping(path: Path) -> None:
     assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
-
-
-FOLDERS = [path for path in sorted((ROOT / "conf").iterdir()) if path.is_dir()]
-CHOICES = [f"{folder.name}={path.stem}" for folder in FOLDERS for path in sorted(folder.glob("*.yaml"))]
-RECIPES = [f"experiments={path.stem}" for path in sorted((ROOT / "experiments").glob("*.yaml"))]
-
-
-@pytest.mark.parametrize("choice", [*CHOICES, *RECIPES])
-def test_every_option_of_every_group_composes(choice: str) -> None:
-    from lab.config.compose import compose_config
-
-    assert compose_config([choice]).config["model"]["task"]

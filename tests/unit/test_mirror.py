@@ -8,7 +8,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 LAB = HERE.parents[1] / "lab"
-OF_ALL = {"test_imports.py", "test_mirror.py"}
+OF_ALL = {"test_imports.py", "test_mirror.py", "test_names.py"}
 """Tests of the house as a whole."""
 FILES = sorted(path for path in HERE.rglob("test_*.py") if path.name not in OF_ALL)
 

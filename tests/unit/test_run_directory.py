@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from lab.run_directory import NOT_IN_HASH, RunDirectory, run_name
+from lab.run_directory import RunDirectory
+from lab.run_name import NOT_IN_HASH, run_name
 from lab.system.files import write_text
 from lab.system.provenance import sources_fingerprint
 

@@ -10,95 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, TypeAdapter
-
-from lab.data.fields import Flag, Identity, Number, Whole, check_each, identity_of, short, whole_of
+from lab.data.fields import check_each, identity_of, short
+from lab.data.images.coco_entries import WANTED, CategoryEntry, ImageEntry, ObjectEntry, adapter_of
 from lab.data.json_files import load_lists
 from lab.errors import DataError
 
 MAX_NAME, MAX_PATH = 255, 2000  # bytes of a file's name on every usual file system, and of one with its folders
-_Loose = Field(union_mode="left_to_right")
 T = TypeVar("T", bound="ObjectEntry")
-
-
-@dataclass(slots=True, kw_only=True)
-class CategoryEntry:
-    """An entry of ``categories``."""
-
-    id: Whole
-    name: Annotated[str | Whole, _Loose]
-    isthing: Flag | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class ImageEntry:
-    """An entry of ``images``; ``name`` and ``stated`` follow from the others."""
-
-    id: Identity
-    file_name: Any = None
-    coco_url: Any = None
-    height: Any = None
-    width: Any = None
-
-    @property
-    def stated_size(self) -> tuple[int, int] | None:
-        """(height, width) as the file states it, None where it does not; 0 stands for a side that is no number."""
-        if self.height is None or self.width is None:
-            return None
-        sides = [_whole_or_zero(side) for side in (self.height, self.width)]
-        return sides[0], sides[1]
-
-
-@dataclass(slots=True, kw_only=True)
-class ObjectEntry:
-    """What all annotations have; ``id`` is for messages only."""
-
-    image_id: Identity
-    id: Any = None
-
-
-@dataclass(slots=True, kw_only=True)
-class BoxEntry(ObjectEntry):
-    """An annotation of data=coco; ``bbox`` is x, y, width, height, ``area`` whatever the file holds."""
-
-    category_id: Whole
-    bbox: Annotated[tuple[()] | tuple[Number, Number, Number, Number] | None, _Loose] = None
-    area: Annotated[Number | Any, _Loose] = None
-    iscrowd: Flag | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class MaskEntry(ObjectEntry):
-    """An annotation of data=coco_instances; ``segmentation`` and ``area`` are whatever the file holds."""
-
-    category_id: Whole
-    segmentation: Any = None
-    area: Annotated[Number | Any, _Loose] = None
-    iscrowd: Flag | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class PanopticEntry(ObjectEntry):
-    """An annotation of data=coco_panoptic: one for each image."""
-
-    file_name: str
-    segments_info: list[Any]
-
-
-WANTED = {
-    "id": "a whole number or a text",
-    "image_id": "a whole number or a text",
-    "category_id": "a whole number",
-    "name": "a text",
-    "isthing": "0 or 1",
-    "iscrowd": "0 or 1",
-    "bbox": "four numbers x, y, width, height",
-    "file_name": "a text",
-    "segments_info": "a list",
-}
 
 
 @dataclass
@@ -185,7 +106,7 @@ def check_categories(items: Sequence[Any], path: Path) -> tuple[list[CategoryEnt
     found: dict[int, CategoryEntry] = {}
     twice = []
     wanted = WANTED | {"id": "a whole number"}
-    for place, (item, checked, problem) in enumerate(check_each(_adapter(CategoryEntry), items, wanted), 1):
+    for place, (item, checked, problem) in enumerate(check_each(adapter_of(CategoryEntry), items, wanted), 1):
         name = "" if checked is None else str(checked.name).strip()
         if checked is None or not name:
             raise DataError(f"{path}: category {place} of {len(items)}: {problem or 'no name'}; mend it: {short(item)}")
@@ -213,16 +134,11 @@ def join_problems(row: Mapping[str, Any], *more: Mapping[str, list[str]]) -> dic
     return joined
 
 
-def usable_area(value: Any) -> float | None:
-    """Return a stated area in square pixels; None where it is no number that an area can be."""
-    return float(value) if isinstance(value, float) and 0 <= value <= 1e12 else None
-
-
 def _read_images(items: Sequence[Any], folder: Path) -> tuple[dict[int | str, ImageItems[Any]], list[str], list[str]]:
     """Return the images by id, the entries that cannot be used, and those that stood there again."""
     found: dict[int | str, ImageItems[Any]] = {}
     bad, twice, torn = [], [], set()
-    for place, (_, entry, problem) in enumerate(check_each(_adapter(ImageEntry), items, WANTED), 1):
+    for place, (_, entry, problem) in enumerate(check_each(adapter_of(ImageEntry), items, WANTED), 1):
         name, why = ("", problem) if entry is None else _image_name(entry, folder)
         if entry is None or why:
             bad.append(f"entry {place} ({why})" if entry is None else f"image {short(entry.id)} ({why})")
@@ -268,7 +184,7 @@ def is_name(name: Any) -> bool:
 def _assign(items: Sequence[Any], images: Mapping[int | str, ImageItems[T]], kind: type[T]) -> list[str]:
     """Put each annotation to its image; return those that belong to none."""
     strays = []
-    for place, (item, checked, problem) in enumerate(check_each(_adapter(kind), items, WANTED), 1):
+    for place, (item, checked, problem) in enumerate(check_each(adapter_of(kind), items, WANTED), 1):
         name = _name_of(item, place)
         if checked is None:
             image = images.get(_image_of(item))
@@ -311,19 +227,3 @@ def _image_of(item: Any) -> int | str:
         return identity_of(item.get("image_id")) if isinstance(item, dict) else ""
     except ValueError:
         return ""
-
-
-def _whole_or_zero(value: Any) -> int:
-    try:
-        return max(whole_of(value), 0)
-    except ValueError:
-        return 0
-
-
-def _adapter(kind: type[Any]) -> TypeAdapter[list[Any]]:
-    if kind not in _adapters:
-        _adapters[kind] = TypeAdapter(list[kind])  # type: ignore[valid-type]
-    return _adapters[kind]
-
-
-_adapters: dict[type[Any], TypeAdapter[list[Any]]] = {}

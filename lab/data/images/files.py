@@ -35,10 +35,10 @@ class ImageFiles:
     as their EXIF orientation says.
 
     Args:
-        paths: the files.
+        paths: the files, or images in RGB that have been read already.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path | Image.Image]) -> None:
         self.paths = list(paths)
 
     def __len__(self) -> int:
@@ -52,8 +52,11 @@ class ImageFiles:
 
     def read(self, index: int) -> tuple[Image.Image, int]:
         """Return the image at ``index`` and its ``image_id``."""
+        path = self.paths[index]
+        if isinstance(path, Image.Image):
+            return path, index
         try:
-            return read_image(self.paths[index]), index
+            return read_image(path), index
         except ImageFileError:  # the predictor says why, once for each file
             return Image.new("RGB", (32, 32)), unreadable(index)
 

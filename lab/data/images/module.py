@@ -76,6 +76,12 @@ class ImageFilesModule(DataModule):
         size = self.transform(train=False).size
         return (3, 0, 0) if size is None else (3, *size)
 
+    @property
+    def resize(self) -> tuple[int, int]:
+        """(shorter side, longest side) of images in evaluation, 0 for no limit; (0, 0): they stay as they are."""
+        transform = self.transform(train=False)
+        return (transform.scales[-1] if transform.scales else 0), transform.max_size or 0
+
     @abstractmethod
     def transform(self, train: bool) -> Any:
         """Return the transform of training or evaluation."""

@@ -13,12 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from lab.structures import (
-    DetectionTruth,
-    SegmentationTruth,
-)
-
-TruthT = TypeVar("TruthT", DetectionTruth, SegmentationTruth)
+TruthT = TypeVar("TruthT")
 
 
 def pad_images(images: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:

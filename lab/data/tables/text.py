@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from lab.config.separators import BLANKS, normalize_separator
+from lab.config.separators import BLANKS
 from lab.data.tables.columns import ReadColumns, TextLayout, places, shown
-from lab.data.tables.lines import LONGEST_LINE, Blanks, line_end
-from lab.data.tables.memory import require_memory
-from lab.data.tables.opening import BLOCK, BlockReader, TextFile
+from lab.data.tables.opening import BLOCK, BlockReader
 from lab.data.tables.quoting import plainly_quoted
+from lab.data.tables.records import TextRecords
 from lab.errors import DataError
 
-_STAND_INS = [bytes([code]) for code in (0x1F, 0x1E, 0x1D, 0x1C, 0x07, 0x06, 0x05, 0x04, 0x03, 0x02, 0x01)]
 _CELLS = 1 << 20  # values held as Python's at once
 
 
@@ -50,8 +48,7 @@ class _TextTable:
 
     def __init__(self, path: Path, wanted: dict[str, str], layout: TextLayout, where: str) -> None:
         self.path, self.wanted, self.layout, self.where = path, wanted, layout, where
-        self.separator = normalize_separator(layout.separator, f"{where}.separator")
-        self.file = TextFile(path, layout.encoding, where)
+        self.text = TextRecords(path, layout, where)
         self.rows, self.short, self.long, self.trimmed = 0, 0, 0, 0
         self.noted: dict[str, int] = {}
         self.first_odd = ""
@@ -70,103 +67,23 @@ class _TextTable:
         return found
 
     def _read(self) -> ReadColumns:
-        quoted, used = self._scan()
-        self.sign = self.separator.encode()
-        if len(self.sign) > 1 and self.separator != BLANKS:
-            free = next((sign for sign in _STAND_INS if sign[0] not in used), None)
-            if free is None:
-                raise DataError(f"{self.path}: is no text: it is full of control signs")
-            self.sign = free
-        header, begins = self._header()
+        quoted = self.text.scan()
+        header, begins = self.text.header()
         names = list(self.layout.names) if self.layout.names is not None else header
         if self.layout.names is not None and header != names:
             begins = 0
         elif self.layout.names is not None:
             self.noted["header line that repeats the given names, not taken as a row"] = 1
-        hint = f", and {self.where}.separator if it is not {self.separator!r}"
+        hint = f", and {self.where}.separator if it is not {self.text.separator!r}"
         if self.layout.names is not None:
             hint = f", or all columns by {self.where}.column_names"
         at = places(self.path, self.wanted, names, self.where, hint)
         table = None
-        if self.separator != BLANKS and (not quoted or plainly_quoted(self._blocks(), self.sign[0])):
+        if self.text.separator != BLANKS and (not quoted or plainly_quoted(self.text.blocks(), self.text.sign[0])):
             table = self._read_clean(len(names), at, begins, quoted)
         if table is None:
             table = self._read_carefully(names, at, begins > 0)
         return self._accounted(table, names)
-
-    def _scan(self) -> tuple[bool, bytes]:
-        """Look at all of the text: does it quote after its first line, and which control signs does it hold?"""
-        quoted, used, first, any_text, total = False, b"", True, False, 0
-        for block in self.file.blocks():
-            total += len(block)
-            any_text = any_text or bool(block.strip())
-            used = bytes(sorted({*used, *(sign[0] for sign in _STAND_INS if sign in block)}))
-            body = block
-            if first and any_text:
-                line = block.lstrip(b"\r\n")
-                ends = [place for place in (line.find(b"\n"), line.find(b"\r")) if place >= 0]
-                # a quote may hold a line end: only a line of whole quotes is known to be a line
-                if ends and self.layout.names is None and line[: min(ends)].count(b'"') % 2 == 0:
-                    body = line[min(ends) :]
-                first = False
-            quoted = quoted or (self.layout.quotes and b'"' in body)
-        if not any_text:
-            raise DataError(f"{self.path}: is empty")
-        require_memory(self.path, total, f"its {total} bytes of text")
-        return quoted, used
-
-    def _blocks(self) -> Iterator[bytes]:
-        """Yield the text, its separator of several bytes replaced by one that the text does not hold."""
-        if self.separator == BLANKS or self.sign == self.separator.encode():
-            yield from self.file.blocks()
-            return
-        separator, carried = self.separator.encode(), b""
-        for block in self.file.blocks():
-            text = (carried + block).replace(separator, self.sign)
-            keep = next((size for size in range(len(separator) - 1, 0, -1) if text.endswith(separator[:size])), 0)
-            carried = text[len(text) - keep :]
-            yield text[: len(text) - keep]
-        yield carried
-
-    def _lines(self) -> Iterator[str]:
-        """Yield the lines of the text, with their ends.
-
-        Raises:
-            DataError: one is so long that it is none of a table.
-        """
-        raw = io.BufferedReader(BlockReader(self._blocks()), BLOCK)
-        readline, number = io.TextIOWrapper(raw, encoding="utf-8", newline="").readline, 0
-        while line := readline(LONGEST_LINE):
-            number += 1
-            if len(line) == LONGEST_LINE:
-                raise DataError(f"{self.path}: line {number} has more than {LONGEST_LINE} signs: is it a table?")
-            yield line
-
-    def _records(self) -> Any:
-        """Return an iterator over lists of values, with ``line_num``."""
-        if self.separator == BLANKS:
-            return Blanks(self._lines())
-        sign = self.sign.decode()
-        if not self.layout.quotes:
-            return csv.reader(self._lines(), delimiter=sign, strict=True, quoting=csv.QUOTE_NONE, quotechar=None)
-        return csv.reader(self._lines(), delimiter=sign, strict=True)
-
-    def _header(self) -> tuple[list[str], int]:
-        """Return the first record, and how many lines it and the empty ones before it take."""
-        records = self._records()
-        try:
-            for record in records:
-                if any("\0" in value for value in record):
-                    raise DataError(f"{self.path}: is no text: its first line holds zero bytes")
-                if any(value.strip() for value in record):
-                    return [self._own(value).strip() for value in record], records.line_num
-        except csv.Error as error:
-            raise self._quoting(error, records.line_num) from error
-        raise DataError(f"{self.path}: is empty")
-
-    def _own(self, value: str) -> str:
-        """Return a value with its own separators, which quotes protected."""
-        return value if self.separator == BLANKS else value.replace(self.sign.decode(), self.separator)
 
     def _read_clean(self, count: int, at: list[int], skip: int, quoted: bool) -> Any:
         """Return the table as Arrow reads it, or None if a line departs from the rule."""
@@ -178,10 +95,10 @@ class _TextTable:
         chosen = [names[place] for place in dict.fromkeys(at)]
         try:
             table = arrow.read_csv(
-                pyarrow.PythonFile(io.BufferedReader(BlockReader(self._after(skip)), BLOCK), mode="r"),
+                pyarrow.PythonFile(io.BufferedReader(BlockReader(self.text.after(skip)), BLOCK), mode="r"),
                 arrow.ReadOptions(column_names=names, block_size=BLOCK),
                 arrow.ParseOptions(
-                    delimiter=self.sign.decode(), quote_char='"' if quoted else False, double_quote=False
+                    delimiter=self.text.sign.decode(), quote_char='"' if quoted else False, double_quote=False
                 ),
                 arrow.ConvertOptions(
                     column_types=dict.fromkeys(chosen, text),
@@ -195,29 +112,15 @@ class _TextTable:
             return None
         self.rows = table.num_rows
         columns = [table[names[place]] for place in at]
-        if quoted and self.sign != self.separator.encode():
-            columns = [_replaced(column, self.sign.decode(), self.separator) for column in columns]
+        if quoted and self.text.sign != self.text.separator.encode():
+            columns = [_replaced(column, self.text.sign.decode(), self.text.separator) for column in columns]
         return pyarrow.table(columns, names=[str(number) for number in range(len(columns))])
-
-    def _after(self, lines: int) -> Iterator[bytes]:
-        """Yield the text after some lines, ended by LF, CR or both."""
-        blocks, rest = self._blocks(), b""
-        for block in blocks:
-            rest += block
-            while lines and (found := line_end(rest)):
-                rest, lines = rest[found:], lines - 1
-            if not lines:
-                break
-        else:
-            return
-        yield rest
-        yield from blocks
 
     def _read_carefully(self, names: Sequence[str], at: list[int], headed: bool) -> Any:
         """Return the table row by row; lines of another number of columns are counted."""
         import pyarrow
 
-        records, blank = self._records(), 0
+        records, blank = self.text.records(), 0
         parts: list[list[Any]] = [[] for _ in at]
         pick = [itemgetter(place) for place in at]
         skipping, size = headed, min(max(1, _CELLS // len(names)), 1 << 16)
@@ -233,15 +136,15 @@ class _TextTable:
                 for part, get in zip(parts, pick, strict=True):
                     part.append(pyarrow.array(map(get, whole), pyarrow.string(), size=len(whole)))
         except csv.Error as error:
-            raise self._quoting(error, records.line_num) from error
+            raise self.text.quoting(error, records.line_num) from error
         within = records.line_num - self.rows - blank
         if within > 0:
             self.noted["line ends within quotes"] = within
         columns = [pyarrow.chunked_array(part, pyarrow.string()) for part in parts]
         for key, column in zip(self.wanted, columns, strict=True):
             self._check_lines(key, column)
-        if self.layout.quotes and len(self.separator.encode()) > 1:
-            columns = [_replaced(column, self.sign.decode(), self.separator) for column in columns]
+        if self.layout.quotes and len(self.text.separator.encode()) > 1:
+            columns = [_replaced(column, self.text.sign.decode(), self.text.separator) for column in columns]
         return pyarrow.table(columns, names=[str(number) for number in range(len(columns))])
 
     def _whole_rows(self, chunk: list[list[str]], names: Sequence[str]) -> tuple[list[list[str]], int]:
@@ -279,19 +182,6 @@ class _TextTable:
             f"swallows lines; if quote signs are signs like any other in this file, set {self.where}.quotes=false"
         )
 
-    def _quoting(self, error: csv.Error, line: int) -> DataError:
-        what = str(error)
-        if "field limit" in what:
-            what = (
-                f"a value of more than {csv.field_size_limit()} signs: a quote sign that is not closed swallows lines"
-            )
-        elif "end of data" in what:
-            what = "a quote sign is not closed and swallows the lines after it"
-        return DataError(
-            f"{self.path}: line {line}: {what}; if quote signs are signs like any other in this file, set "
-            f"{self.where}.quotes=false"
-        )
-
     def _accounted(self, table: Any, names: Sequence[str]) -> ReadColumns:
         """Say what became of the rows.
 
@@ -303,8 +193,8 @@ class _TextTable:
         if odd * 2 > self.rows:
             raise DataError(
                 f"{self.path}: {source} {count} columns, {odd} of its {self.rows} rows have another number of them "
-                f"({self.first_odd}); is {self.where}.separator={self.separator!r} right? where the header lacks a "
-                f"name, name all columns by {self.where}.column_names"
+                f"({self.first_odd}); is {self.where}.separator={self.text.separator!r} right? "
+                f"where the header lacks a name, name all columns by {self.where}.column_names"
             )
         if not self.rows:
             raise DataError(f"{self.path}: holds a header and no rows ({shown(names)})")

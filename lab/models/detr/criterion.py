@@ -13,6 +13,8 @@ Names: L layers, G groups, B images, Q queries of a group, K classes, T boxes of
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -20,19 +22,18 @@ from torch.nn import functional as F
 from lab.ops.boxes import box_cxcywh_to_xyxy, image_index, normalize_boxes, paired_generalized_iou
 from lab.ops.matching import match, pairwise_costs
 from lab.ops.precision import full_precision
+from lab.ranges import Flat, NonNegative, Probability, Weight
 from lab.structures import DetectionTargets, Term
 
 CLASSIFICATIONS = ("softmax", "sigmoid_focal")
 NUM_BOXES, CLASS_WEIGHT = "num_boxes", "class_weight"
 
 
-class DETRCriterion:
-    """Set prediction loss.
+@dataclass(frozen=True)
+class DETRLossOptions(Flat):
+    """The numbers of DETR's matching and loss.
 
-    Args:
-        num_queries: Q, the predictions of one group for each image.
-        num_classes: K.
-        classification: ``softmax`` over K + 1 classes, the last of which is no-object, or ``sigmoid_focal`` over K.
+    Attributes:
         cost_class: weight of the class in the matching.
         cost_box: weight of the L1 distance in the matching.
         cost_giou: weight of the generalized IoU in the matching.
@@ -44,31 +45,52 @@ class DETRCriterion:
         focal_gamma: exponent that mutes what is already right; ``sigmoid_focal`` only.
     """
 
+    cost_class: Weight = 1.0
+    cost_box: Weight = 5.0
+    cost_giou: Weight = 2.0
+    class_loss_weight: Weight = 1.0
+    box_loss_weight: Weight = 5.0
+    giou_loss_weight: Weight = 2.0
+    no_object_weight: Weight = 0.1
+    focal_alpha: Probability = 0.25
+    focal_gamma: NonNegative = 2.0
+
+
+LOSS_OPTIONS = DETRLossOptions()
+"""The authors' numbers."""
+
+
+class DETRCriterion:
+    """Set prediction loss.
+
+    Args:
+        num_queries: Q, the predictions of one group for each image.
+        num_classes: K.
+        classification: ``softmax`` over K + 1 classes, the last of which is no-object, or ``sigmoid_focal`` over K.
+        options: weights of matching and terms.
+    """
+
     def __init__(
         self,
         num_queries: int,
         num_classes: int,
         classification: str = "softmax",
-        cost_class: float = 1.0,
-        cost_box: float = 5.0,
-        cost_giou: float = 2.0,
-        class_loss_weight: float = 1.0,
-        box_loss_weight: float = 5.0,
-        giou_loss_weight: float = 2.0,
-        no_object_weight: float = 0.1,
-        focal_alpha: float = 0.25,
-        focal_gamma: float = 2.0,
+        options: DETRLossOptions = LOSS_OPTIONS,
     ) -> None:
         self.num_queries = num_queries
         self.num_classes = num_classes
         self.classification = classification
-        self.costs = {"cost_class": cost_class, "cost_box": cost_box, "cost_giou": cost_giou}
-        self.weights = {"loss_ce": class_loss_weight, "loss_bbox": box_loss_weight, "loss_giou": giou_loss_weight}
+        self.costs = {name: getattr(options, name) for name in ("cost_class", "cost_box", "cost_giou")}
+        self.weights = {
+            "loss_ce": options.class_loss_weight,
+            "loss_bbox": options.box_loss_weight,
+            "loss_giou": options.giou_loss_weight,
+        }
         of_classes = CLASS_WEIGHT if classification == "softmax" else NUM_BOXES
         self.normalizers = {"loss_ce": of_classes, "loss_bbox": NUM_BOXES, "loss_giou": NUM_BOXES}
-        self.no_object_weight = no_object_weight
-        self.focal_alpha = focal_alpha
-        self.focal_gamma = focal_gamma
+        self.no_object_weight = options.no_object_weight
+        self.focal_alpha = options.focal_alpha
+        self.focal_gamma = options.focal_gamma
 
     def totals(self, targets: DetectionTargets) -> dict[str, float]:
         """Return this batch's number of boxes and sum of class weights over its queries, from host integers."""

@@ -25,7 +25,7 @@ from lab.layers.position import LearnedPositionEncoding, SinePositionEncoding
 from lab.layers.transformer import Decoder, Encoder
 from lab.models.detr.anchor import AnchorDecoder, spread_anchors
 from lab.models.detr.backbone import build_backbone
-from lab.models.detr.criterion import CLASSIFICATIONS, DETRCriterion
+from lab.models.detr.criterion import CLASSIFICATIONS, LOSS_OPTIONS, DETRCriterion, DETRLossOptions
 from lab.models.detr.proposals import ProposalHead
 from lab.ops.boxes import box_cxcywh_to_xyxy
 from lab.ops.precision import full_precision
@@ -38,11 +38,8 @@ from lab.ranges import (
     Le,
     MinLen,
     MultipleOf,
-    NonNegative,
     OneOf,
-    Probability,
     Size,
-    Weight,
     Word,
 )
 from lab.structures import DetectionPredictions, DetectionTargets, Term
@@ -132,15 +129,7 @@ class DETR(nn.Module):
         num_groups: groups of queries in training, each matched on its own (Group DETR); only the first is used
             elsewhere. Learned anchors only.
         aux_loss: put a loss on every decoder layer, not on the last only.
-        cost_class: weight of the class in the matching.
-        cost_box: weight of the L1 distance in the matching.
-        cost_giou: weight of the generalized IoU in the matching.
-        class_loss_weight: weight of the class term.
-        box_loss_weight: weight of the L1 term.
-        giou_loss_weight: weight of the generalized IoU term.
-        no_object_weight: weight of no-object in the cross-entropy.
-        focal_alpha: weight of positives in the focal loss.
-        focal_gamma: exponent of the focal loss.
+        loss_options: weights of the matching and of the loss's terms.
         max_detections: the most predictions that ``sigmoid_focal`` returns for an image.
 
     Raises:
@@ -169,15 +158,7 @@ class DETR(nn.Module):
         classification: Annotated[str, OneOf("softmax", "sigmoid_focal")] = "softmax",
         num_groups: Annotated[int, Ge(1), Le(1000)] = 1,
         aux_loss: bool = True,
-        cost_class: Weight = 1.0,
-        cost_box: Weight = 5.0,
-        cost_giou: Weight = 2.0,
-        class_loss_weight: Weight = 1.0,
-        box_loss_weight: Weight = 5.0,
-        giou_loss_weight: Weight = 2.0,
-        no_object_weight: Weight = 0.1,
-        focal_alpha: Probability = 0.25,
-        focal_gamma: NonNegative = 2.0,
+        loss_options: DETRLossOptions = LOSS_OPTIONS,
         max_detections: Size = 100,
     ) -> None:
         super().__init__()
@@ -225,20 +206,7 @@ class DETR(nn.Module):
             for name, parameter in self.named_parameters():
                 if name.endswith("class_embed.bias"):
                     nn.init.constant_(parameter, math.log(PRIOR / (1 - PRIOR)))
-        self.criterion = DETRCriterion(
-            num_queries=num_queries,
-            num_classes=num_classes,
-            classification=classification,
-            cost_class=cost_class,
-            cost_box=cost_box,
-            cost_giou=cost_giou,
-            class_loss_weight=class_loss_weight,
-            box_loss_weight=box_loss_weight,
-            giou_loss_weight=giou_loss_weight,
-            no_object_weight=no_object_weight,
-            focal_alpha=focal_alpha,
-            focal_gamma=focal_gamma,
-        )
+        self.criterion = DETRCriterion(num_queries, num_classes, classification, loss_options)
 
     def forward(self, images: Tensor, padding_mask: Tensor | None = None) -> DETROutputs:
         """Detect.

@@ -5,14 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from lab.models.detr.network import DETR
-from lab.registry.arguments import check_call
+from lab.registry.arguments import build_variant
 from lab.registry.models import register_model
-
-
-def build_variant(name: str, overrides: dict[str, Any], **defaults: Any) -> DETR:
-    """Build ``DETR`` from a variant's defaults and a caller's overrides; an unknown one is a ``ConfigError``."""
-    check_call(DETR, overrides, name)
-    return DETR(**{**defaults, **overrides})
 
 
 @register_model(
@@ -22,7 +16,7 @@ def build_variant(name: str, overrides: dict[str, Any], **defaults: Any) -> DETR
 )
 def detr_resnet50(**overrides: Any) -> DETR:
     """DETR on ResNet-50: 42.0 AP on COCO after 500 epochs, says the authors' README."""
-    return build_variant("detr_resnet50", overrides)
+    return build_variant(DETR, "detr_resnet50", overrides)
 
 
 @register_model(
@@ -32,7 +26,7 @@ def detr_resnet50(**overrides: Any) -> DETR:
 )
 def detr_resnet50_dc5(**overrides: Any) -> DETR:
     """DETR on ResNet-50 with a dilated last stage: 43.3 AP, says the authors' README."""
-    return build_variant("detr_resnet50_dc5", overrides, dilation=True)
+    return build_variant(DETR, "detr_resnet50_dc5", overrides, dilation=True)
 
 
 @register_model(
@@ -42,7 +36,7 @@ def detr_resnet50_dc5(**overrides: Any) -> DETR:
 )
 def detr_resnet101(**overrides: Any) -> DETR:
     """DETR on ResNet-101: 43.5 AP, says the authors' README."""
-    return build_variant("detr_resnet101", overrides, backbone="resnet101")
+    return build_variant(DETR, "detr_resnet101", overrides, backbone="resnet101")
 
 
 @register_model(
@@ -52,13 +46,14 @@ def detr_resnet101(**overrides: Any) -> DETR:
 )
 def detr_resnet101_dc5(**overrides: Any) -> DETR:
     """DETR on ResNet-101 with a dilated last stage: 44.9 AP, says the authors' README."""
-    return build_variant("detr_resnet101_dc5", overrides, backbone="resnet101", dilation=True)
+    return build_variant(DETR, "detr_resnet101_dc5", overrides, backbone="resnet101", dilation=True)
 
 
 @register_model(classifier=("class_embed", "proposals.class_embed"))
 def detr_tiny(**overrides: Any) -> DETR:
     """A DETR that learns small scenes on a CPU in minutes: a stem of stride 8, proposed anchors, no dropout."""
     return build_variant(
+        DETR,
         "detr_tiny",
         overrides,
         num_queries=10,

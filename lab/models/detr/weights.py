@@ -12,11 +12,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from lab.errors import CheckpointError
-from lab.registry.renaming import Rules, StateDict, rename, reverse
+from lab.registry.renaming import Rules, StateDict, join_parts, rename, reverse
 
 # (ours, theirs), in turn.
 _HEADS: Rules = (
@@ -93,11 +92,7 @@ def from_transformers(state_dict: StateDict) -> dict[str, Tensor]:
             parts.setdefault(f"transformer.{layer}.{ours}.in_proj_{kind}", {})[part] = value
         elif not _is_counter(key):
             renamed[_rename(key, rules)] = value
-    for key, by_name in parts.items():
-        if set(by_name) != set("qkv"):
-            raise CheckpointError(f"{key}: expected q, k and v projections, found {', '.join(sorted(by_name))}")
-        renamed[key] = torch.cat([by_name[part] for part in "qkv"])
-    return renamed
+    return renamed | join_parts(parts, "qkv")
 
 
 def to_transformers(state_dict: StateDict, backbone: Literal["timm", "resnet"] = "timm") -> dict[str, Tensor]:

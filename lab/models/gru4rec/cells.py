@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lab.layers.row_table import RowTable
+
 
 class _GRUCell(torch.autograd.Function):
     """One step of ``nn.GRUCell`` whose state needs no gradient, with its gradients in closed form."""
@@ -77,7 +79,7 @@ class GRUEmbedding(nn.Module):
 
     def __init__(self, num_items: int, hidden_dim: int) -> None:
         super().__init__()
-        self.Wx0 = nn.Embedding(num_items, 3 * hidden_dim)
+        self.Wx0 = RowTable(num_items, 3 * hidden_dim)
         self.Wrz0 = nn.Parameter(torch.empty(hidden_dim, 2 * hidden_dim))
         self.Wh0 = nn.Parameter(torch.empty(hidden_dim, hidden_dim))
         self.Bh0 = nn.Parameter(torch.zeros(3 * hidden_dim))

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from lab.checking import check_range
 from lab.errors import CheckpointError, ConfigError
+from lab.layers.row_table import RowTable
 from lab.models.gru4rec.cells import GRUCell, GRUEmbedding
 from lab.models.gru4rec.losses import lane_loss
-from lab.models.gru4rec.rows import RowGradient, lookup
 from lab.ranges import Dropout, MinLen, NonNegative, Size
 from lab.structures import LaneBatch, LaneTargets, SequenceBatch, Term
 
@@ -93,16 +93,15 @@ class GRU4Rec(nn.Module):
         inputs = layers[-1]
         if embedding == "separate":
             inputs = embed_dim or layers[0]
-            self.E = nn.Embedding(num_items, inputs)
+            self.E = RowTable(num_items, inputs)
         elif embedding == "none":
             self.GE = GRUEmbedding(num_items, layers[0])
         widths = [inputs, *layers] if embedding != "none" else list(layers)
         self.G = nn.ModuleList(GRUCell(*pair) for pair in pairwise(widths))
         self.drop_embed, self.drop_hidden = nn.Dropout(dropout_embed), nn.Dropout(dropout_hidden)
-        self.Wy = nn.Embedding(num_items, layers[-1])
-        self.By = nn.Embedding(num_items, 1)
+        self.Wy = RowTable(num_items, layers[-1])
+        self.By = RowTable(num_items, 1)
         self.reset_parameters()
-        self._gradients = {name: RowGradient() for name in ("inputs", "outputs", "bias")}
         self._hidden: list[Tensor] = []
         self._own: Tensor | None = None
 
@@ -122,14 +121,14 @@ class GRU4Rec(nn.Module):
 
     def forward(self, batch: LaneBatch) -> GRU4RecOutputs:
         """Read one event in each lane; in training the lanes' states go on from it."""
-        candidates, kept, count = batch.targets.items - 1, self._gradients, len(batch.targets.items)
-        bias, _ = lookup(self.By.weight, candidates, kept["bias"], count, batch.slots[:0])
+        candidates, count = batch.targets.items - 1, len(batch.targets.items)
+        bias, _ = self.By.find(candidates, count, batch.slots[:0])
         if self.embedding == "constrained":
-            rows, inputs = lookup(self.Wy.weight, batch.touched - 1, kept["outputs"], count, batch.touched_slots)
+            rows, inputs = self.Wy.find(batch.touched - 1, count, batch.touched_slots)
         else:
-            rows, _ = lookup(self.Wy.weight, candidates, kept["outputs"], count, batch.slots[:0])
-            table = self.E.weight if self.embedding == "separate" else self.GE.Wx0.weight
-            _, inputs = lookup(table, batch.current - 1, kept["inputs"], 0, batch.slots)
+            rows, _ = self.Wy.find(candidates, count, batch.slots[:0])
+            table = self.E if self.embedding == "separate" else self.GE.Wx0
+            _, inputs = table.find(batch.current - 1, 0, batch.slots)
         hidden = self._resume(batch, inputs)
         states = self._layers(inputs, hidden)
         if self.training:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from lab.models.gru4rec.network import GRU4Rec
-from lab.registry.arguments import check_call
+from lab.registry.arguments import build_variant
 from lab.registry.models import register_model
 
 
 @register_model(converter="lab.models.gru4rec.weights.convert")
 def gru4rec(**overrides: Any) -> GRU4Rec:
     """One layer of 100 units, constrained embeddings, cross-entropy: the authors' defaults."""
-    check_call(GRU4Rec, overrides, "gru4rec")
-    return GRU4Rec(**overrides)
+    return build_variant(GRU4Rec, "gru4rec", overrides)

@@ -10,6 +10,7 @@ Names: L layers, B images, Q queries, K classes, E channels of a mask's code, T 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,10 +18,40 @@ from torch import Tensor
 from lab.ops.masks import downsample_segments, mask_losses, pairwise_mask_costs, sampled_mask_losses
 from lab.ops.matching import match
 from lab.ops.precision import full_precision
+from lab.ranges import Draws, Flat, Weight
 from lab.structures import SegmentationTargets, Term
 
 NUM_MASKS, CLASS_WEIGHT = "num_masks", "class_weight"
 _NORMALIZERS = {"loss_ce": CLASS_WEIGHT, "loss_mask": NUM_MASKS, "loss_dice": NUM_MASKS}
+
+
+@dataclass(frozen=True)
+class MaskLossOptions(Flat):
+    """The numbers of MaskFormer's matching and loss.
+
+    Attributes:
+        cost_class: weight of the class in the matching.
+        cost_mask: weight of the focal distance of masks in the matching.
+        cost_dice: weight of the dice distance of masks in the matching.
+        class_loss_weight: weight of the class term.
+        mask_loss_weight: weight of the focal term.
+        dice_loss_weight: weight of the dice term.
+        no_object_weight: weight of no-object in the cross-entropy.
+        num_points: 0 for a loss on every pixel; else on that many sampled points of each mask (Mask2Former).
+    """
+
+    cost_class: Weight = 1.0
+    cost_mask: Weight = 20.0
+    cost_dice: Weight = 1.0
+    class_loss_weight: Weight = 1.0
+    mask_loss_weight: Weight = 20.0
+    dice_loss_weight: Weight = 1.0
+    no_object_weight: Weight = 0.1
+    num_points: Draws = 0
+
+
+LOSS_OPTIONS = MaskLossOptions()
+"""The authors' numbers."""
 
 
 class MaskCriterion:
@@ -29,37 +60,20 @@ class MaskCriterion:
     Args:
         num_queries: Q.
         num_classes: K; class K is no-object.
-        cost_class: weight of the class in the matching.
-        cost_mask: weight of the focal distance in the matching.
-        cost_dice: weight of the dice distance in the matching.
-        class_loss_weight: weight of the class term.
-        mask_loss_weight: weight of the focal term.
-        dice_loss_weight: weight of the dice term.
-        no_object_weight: weight of no-object in the cross-entropy.
-        num_points: 0 for a loss on every pixel; else on that many sampled points of each mask.
+        options: weights of matching and terms, and on what the loss is.
     """
 
-    def __init__(
-        self,
-        num_queries: int,
-        num_classes: int,
-        cost_class: float = 1.0,
-        cost_mask: float = 20.0,
-        cost_dice: float = 1.0,
-        class_loss_weight: float = 1.0,
-        mask_loss_weight: float = 20.0,
-        dice_loss_weight: float = 1.0,
-        no_object_weight: float = 0.1,
-        num_points: int = 0,
-    ) -> None:
+    def __init__(self, num_queries: int, num_classes: int, options: MaskLossOptions = LOSS_OPTIONS) -> None:
         self.num_queries = num_queries
         self.num_classes = num_classes
-        self.cost_class = cost_class
-        self.cost_mask = cost_mask
-        self.cost_dice = cost_dice
-        self.weights = {"loss_ce": class_loss_weight, "loss_mask": mask_loss_weight, "loss_dice": dice_loss_weight}
-        self.no_object_weight = no_object_weight
-        self.num_points = num_points
+        self.cost_class, self.cost_mask, self.cost_dice = options.cost_class, options.cost_mask, options.cost_dice
+        self.weights = {
+            "loss_ce": options.class_loss_weight,
+            "loss_mask": options.mask_loss_weight,
+            "loss_dice": options.dice_loss_weight,
+        }
+        self.no_object_weight = options.no_object_weight
+        self.num_points = options.num_points
 
     def totals(self, targets: SegmentationTargets) -> dict[str, float]:
         """Return this batch's number of masks and sum of class weights over its queries, from host integers."""

@@ -5,22 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from lab.models.maskformer.network import MaskFormer
-from lab.registry.arguments import check_call
+from lab.registry.arguments import build_variant
 from lab.registry.models import register_model
 
 
-def build_variant(name: str, overrides: dict[str, Any], **defaults: Any) -> MaskFormer:
-    """Build ``MaskFormer`` from a variant's defaults and a caller's overrides; an unknown one is a ``ConfigError``."""
-    check_call(MaskFormer, overrides, name)
-    return MaskFormer(**{**defaults, **overrides})
-
-
 def _resnet(name: str, backbone: str, overrides: dict[str, Any]) -> MaskFormer:
-    return build_variant(name, overrides, backbone=backbone, backbone_options={"norm": "frozen_batch_norm"})
+    return build_variant(MaskFormer, name, overrides, backbone=backbone, backbone_options={"norm": "frozen_batch_norm"})
 
 
 def _swin(name: str, backbone: str, overrides: dict[str, Any]) -> MaskFormer:
-    return build_variant(name, overrides, backbone=backbone, backbone_options={"drop_path_rate": 0.3})
+    return build_variant(MaskFormer, name, overrides, backbone=backbone, backbone_options={"drop_path_rate": 0.3})
 
 
 @register_model(classifier="predictor.class_embed", converter="lab.models.maskformer.weights.convert")
@@ -63,6 +57,7 @@ def maskformer_swin_large(**overrides: Any) -> MaskFormer:
 def maskformer_tiny(**overrides: Any) -> MaskFormer:
     """A MaskFormer that learns small scenes on a CPU in minutes: eight convolutions, three layers, no dropout."""
     return build_variant(
+        MaskFormer,
         "maskformer_tiny",
         overrides,
         num_queries=24,

@@ -11,11 +11,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from lab.errors import CheckpointError
-from lab.registry.renaming import Rules, StateDict, rename, reverse
+from lab.registry.renaming import Rules, StateDict, join_parts, rename, reverse
 
 _CONSTANTS = (
     "relative_position_index",
@@ -173,11 +172,7 @@ def from_transformers(state_dict: StateDict) -> dict[str, Tensor]:
             if ours_or_none is None:
                 raise CheckpointError(f"{old_key!r} belongs to no MaskFormer of transformers")
             renamed[ours_or_none] = value
-    for key, by_name in parts.items():
-        if set(by_name) != set("qkv"):
-            raise CheckpointError(f"{key}: expected q, k and v projections, found {', '.join(sorted(by_name))}")
-        renamed[key] = torch.cat([by_name[part] for part in "qkv"])
-    return renamed
+    return renamed | join_parts(parts, "qkv")
 
 
 def to_transformers(state_dict: StateDict) -> dict[str, Tensor]:

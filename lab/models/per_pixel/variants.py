@@ -5,26 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from lab.models.per_pixel.network import PerPixel
-from lab.registry.arguments import check_call
+from lab.registry.arguments import build_variant
 from lab.registry.models import register_model
-
-
-def build_variant(name: str, overrides: dict[str, Any], **defaults: Any) -> PerPixel:
-    """Build ``PerPixel`` from a variant's defaults and a caller's overrides; an unknown one is a ``ConfigError``."""
-    check_call(PerPixel, overrides, name)
-    return PerPixel(**{**defaults, **overrides})
 
 
 @register_model(classifier="predictor")
 def per_pixel_resnet50(**overrides: Any) -> PerPixel:
     """The baseline of MaskFormer's paper on ResNet-50: 39.2 mIoU on ADE20K, says its table 3."""
-    return build_variant("per_pixel_resnet50", overrides, backbone_options={"norm": "frozen_batch_norm"})
+    return build_variant(PerPixel, "per_pixel_resnet50", overrides, backbone_options={"norm": "frozen_batch_norm"})
 
 
 @register_model(classifier="predictor")
 def per_pixel_tiny(**overrides: Any) -> PerPixel:
     """The baseline of ``maskformer_tiny``, with the same backbone and pyramid."""
     return build_variant(
+        PerPixel,
         "per_pixel_tiny",
         overrides,
         embed_dim=64,

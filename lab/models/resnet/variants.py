@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lab.models.resnet.network import NormName, ResNet, ResNetFeatures
+from lab.models.resnet.convolution import NormName
+from lab.models.resnet.network import ResNet, ResNetFeatures
 from lab.registry.models import register_model
 
 Dilation = Sequence[bool]

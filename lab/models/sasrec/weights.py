@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import re
 
-import torch
 from torch import Tensor
 
 from lab.errors import CheckpointError
-from lab.registry.renaming import Rules, StateDict, beginnings, rename, reverse
+from lab.registry.renaming import Rules, StateDict, beginnings, join_parts, rename, reverse
 
 # (ours, theirs): beginnings of a key; <n> is the number of a block.
 _PMIXER: Rules = (
@@ -79,10 +78,7 @@ def from_recbole(state_dict: StateDict) -> dict[str, Tensor]:
             joined[key] = value
         else:
             parts.setdefault(f"{match[1]}.query_key_value.{match[3]}", {})[match[2]] = value
-    for key, by_name in parts.items():
-        if set(by_name) != set(_PARTS):
-            raise CheckpointError(f"{key}: expected query, key and value, found {', '.join(sorted(by_name))}")
-        joined[key] = torch.cat([by_name[part] for part in _PARTS])
+    joined |= join_parts(parts, _PARTS)
     return {_rename(key, reverse(_RECBOLE)): value for key, value in joined.items()}
 
 

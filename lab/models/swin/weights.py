@@ -11,11 +11,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from lab.errors import CheckpointError
-from lab.registry.renaming import Rules, StateDict, beginnings, rename, reverse
+from lab.registry.renaming import Rules, StateDict, beginnings, join_parts, rename, reverse
 
 _CONSTANTS = ("relative_position_index", "attn_mask")
 # (ours, theirs): patterns of the beginning of a key; <n> and <m> are numbers.
@@ -95,11 +94,7 @@ def from_transformers(state_dict: StateDict) -> dict[str, Tensor]:
             renamed[f"head.{key.removeprefix('classifier.')}"] = value
         else:
             renamed[_rename(key, rules)] = value
-    for key, by_name in parts.items():
-        if set(by_name) != set("qkv"):
-            raise CheckpointError(f"{key}: expected q, k and v projections, found {', '.join(sorted(by_name))}")
-        renamed[key] = torch.cat([by_name[part] for part in "qkv"])
-    return renamed
+    return renamed | join_parts(parts, "qkv")
 
 
 def to_transformers(state_dict: StateDict) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -10,8 +11,12 @@ from torch import Tensor
 from lab.errors import ConfigError
 from lab.ops.images import normalize_images
 from lab.structures import DetectionBatch, DetectionPredictions, Detector, Term
+from lab.tasks.detection.data.collate import collate_detection
+from lab.tasks.detection.data.files import ImageFolder
+from lab.tasks.detection.data.transforms import DetectionTransform
 from lab.tasks.detection.metrics import DetectionMAP
 from lab.training.classes import ClassTask
+from lab.training.inputs import predict_images, resize_of
 
 
 class DetectionTask(ClassTask):
@@ -54,6 +59,24 @@ class DetectionTask(ClassTask):
         predictions = self.net.predict(self(batch), batch.original_sizes)
         rows = batch.valid.nonzero().flatten().tolist()
         return batch.image_ids[batch.valid], [predictions.rows(slice(row, row + 1)) for row in rows]
+
+    def predict(self, inputs: Any, batch_size: int = 16) -> Any:
+        """Return the ``Detections`` of an image, or a list of them for several, as ``stage=predict`` finds them.
+
+        Args:
+            inputs: a path, PIL image, array (h, w, 3) or tensor (3, h, w), uint8 or floats from 0 to 1; or a folder, a
+                list or a batch of them. Boxes stand in the pixels of the image as it was given.
+            batch_size: images that the network reads at once.
+
+        Raises:
+            DataError: an image cannot be used.
+        """
+        size, scales, longest = resize_of(self)
+        transform = DetectionTransform(train=False, scales=scales or (1,), max_size=longest or 1, size=size)
+        dataset = partial(ImageFolder, transform=transform)
+        found, several = predict_images(self, inputs, batch_size, dataset, collate_detection)
+        named = [item for image in found for item in image.to("cpu").named(self.class_names)]
+        return named if several else named[0]
 
     def describe_pass(self, batch: DetectionBatch, outputs: Any, terms: Mapping[str, Term] | None) -> str:
         """Return the shapes of images and boxes."""

@@ -21,6 +21,7 @@ from lab.errors import ConfigError
 from lab.loggers.undefined import with_nulls
 from lab.structures import RecommendationSpec, Recommender, SequenceBatch, Table, Term
 from lab.tasks.recommendation.coverage import Coverage
+from lab.tasks.recommendation.histories import Recommendation, history_batch, is_one, known_items, no_known_item
 from lab.tasks.recommendation.metrics import MEASURES, GroupedRankingMetrics, RankingMetrics
 from lab.tasks.recommendation.queries import Queries, Scorer, history
 from lab.tasks.recommendation.ranks import Pairs, Ranking, rank_first, rank_targets, top_items
@@ -226,6 +227,44 @@ class RecommendationTask(Task):
         excluded = history(batch, places, self.spec.num_items) if exclude_seen else None
         with self._gathered():
             return top_items(scorer.all_items, len(rows), self.spec.num_items, k, excluded, rows.device)
+
+    def predict(
+        self, inputs: Any, batch_size: int = 256, k: int | None = None, exclude_seen: bool | None = None
+    ) -> Any:
+        """Return the best items to follow a history, best first, as ``Recommendation(item, score)``.
+
+        Args:
+            inputs: ids of items, oldest first, as the training data has them, or a list of such histories. Ids that
+                the training did not know are left out.
+            batch_size: histories that are read at once.
+            k: length of the lists, fewer where there are no more; None for ``eval.top_k``.
+            exclude_seen: leave out what a history holds; None for ``eval.exclude_seen``.
+
+        Returns:
+            A list; of several histories a list for each, empty where the training knew none of its items.
+
+        Raises:
+            DataError: it is no history, or the training knew none of the items of the only one.
+        """
+        names, settings = self.spec.item_names, self.eval_settings
+        numbers = {name: number for number, name in enumerate(names, start=1)}
+        single = is_one(inputs)
+        known = [known_items(history, numbers) for history in ([inputs] if single else inputs)]
+        if single and not known[0]:
+            raise no_known_item(inputs, names)
+        asked = [index for index, items in enumerate(known) if items]
+        lists: list[list[Recommendation]] = [[] for _ in known]
+        k = settings["top_k"] if k is None else k
+        exclude_seen = settings["exclude_seen"] if exclude_seen is None else exclude_seen
+        with self.evaluating():
+            for first in range(0, len(asked), batch_size):
+                part = asked[first : first + batch_size]
+                batch = history_batch([known[index] for index in part]).to(self.device)
+                items, scores = self.recommend(batch, k, exclude_seen)
+                for index, row, values in zip(part, items.tolist(), scores.tolist(), strict=True):
+                    pairs = zip(row, values, strict=True)
+                    lists[index] = [Recommendation(names[item - 1], value) for item, value in pairs if item]
+        return lists[0] if single else lists
 
     def describe_pass(self, batch: Any, outputs: Any, terms: Mapping[str, Term] | None) -> str:
         """Return the shape of the training batch and the terms of its loss."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -20,9 +21,13 @@ from lab.structures import (
     Table,
     Term,
 )
+from lab.tasks.segmentation.data.collate import collate_segmentation
+from lab.tasks.segmentation.data.files import SegmentationFolder
+from lab.tasks.segmentation.data.transforms import SegmentationTransform
 from lab.tasks.segmentation.mask_ap import MaskMAP
 from lab.tasks.segmentation.metrics import PanopticQuality, SemanticMetrics
 from lab.training.classes import ClassTask
+from lab.training.inputs import predict_images, resize_of
 
 _MEANS = {"semantic": "miou", "panoptic": "pq", "instances": "map_segm"}
 """The figure that each kind of evaluation is known by."""
@@ -36,11 +41,25 @@ class Segmented:
         semantic: (h, w) int16 classes.
         panoptic: segments, None where the network tells none apart.
         instances: objects, None likewise or where they are not asked for.
+        class_names: the name of each class.
     """
 
     semantic: Tensor
     panoptic: Segments | None = None
     instances: Instances | None = None
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the classes that have a pixel in ``semantic``, in label order."""
+        return tuple(self.class_names[label] for label in self.semantic.unique().tolist() if label >= 0)
+
+    @property
+    def segment_names(self) -> tuple[str, ...]:
+        """The name of each segment of ``panoptic``; none without it."""
+        return (
+            () if self.panoptic is None else tuple(self.class_names[label] for label in self.panoptic.labels.tolist())
+        )
 
 
 class SegmentationTask(ClassTask):
@@ -151,8 +170,25 @@ class SegmentationTask(ClassTask):
             if self.eval_settings["instances"]:
                 instances = [item.to("cpu") for item in self.net.instances(*where, self.spec.thing_labels)]
         rows = batch.valid.nonzero().flatten().tolist()
-        found = [Segmented(maps[row].cpu(), panoptic[row], instances[row]) for row in rows]
+        found = [Segmented(maps[row].cpu(), panoptic[row], instances[row], tuple(self.class_names)) for row in rows]
         return batch.image_ids[batch.valid], found
+
+    def predict(self, inputs: Any, batch_size: int = 16) -> Any:
+        """Return the ``Segmented`` of an image, or a list of them for several, as ``stage=predict`` finds them.
+
+        Args:
+            inputs: a path, PIL image, array (h, w, 3) or tensor (3, h, w), uint8 or floats from 0 to 1; or a folder, a
+                list or a batch of them. Maps have the size of the image as it was given.
+            batch_size: images that the network reads at once.
+
+        Raises:
+            DataError: an image cannot be used.
+        """
+        size, scales, longest = resize_of(self)
+        transform = SegmentationTransform(train=False, scales=scales, max_size=longest, size=size)
+        dataset = partial(SegmentationFolder, transform=transform)
+        found, several = predict_images(self, inputs, batch_size, dataset, collate_segmentation)
+        return found if several else found[0]
 
     def describe_pass(self, batch: SegmentationBatch, outputs: Any, terms: Mapping[str, Term] | None) -> str:
         """Return the shapes of images and the network's outputs."""

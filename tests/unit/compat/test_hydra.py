@@ -55,6 +55,18 @@ def test_forget_composed(tmp_path: Path) -> None:
         pass
 
 
+def test_composed_by_caller_and_give_back(tmp_path: Path) -> None:
+    compat.forget_composed()
+    assert compat.composed_by_caller() is None
+    initialize_config_dir(str(tmp_path), version_base="1.3")
+    before = compat.composed_by_caller()
+    compat.forget_composed()
+    compat.give_back(before)
+    with pytest.raises(ValueError, match="already initialized"):
+        initialize_config_dir(str(tmp_path), version_base="1.3")
+    compat.forget_composed()
+
+
 class Upper(compat.FolderSource):
     """Reads folders whose name stands behind another scheme."""
 

@@ -152,6 +152,15 @@ WORDS = {
     "model.net.embed_dim=98": ("model.net.embed_dim=98: should be a multiple of 4",),
     "model.net.num_heads=5": ("num_heads=5 (", "must divide model.net.embed_dim=96 (set in", "detr_tiny.yaml"),
     "model.net.position=sin": ("detr_tiny takes Literal['sine', 'learned']", "'sine'?"),
+    "model.net.cost_class=-1": ("model.net.cost_class=-1: should be greater than or equal to 0", ON),
+    "model.net.focal_alpha=2": ("model.net.focal_alpha=2: should be less than or equal to 1",),
+    "model.net.cost_clas=1": ("detr_tiny takes no argument 'cost_clas'", "'cost_class'"),
+    "model.net.loss_options=1": ("detr_tiny takes no argument 'loss_options'",),
+    "model=maskformer_tiny data=segfolder model.net.num_points=-1": (
+        "model.net.num_points=-1: should be greater than",
+    ),
+    "model=maskformer_tiny data=segfolder data.val_share=1": ("data.val_share=1: ", "should be less than 1"),
+    "model=maskformer_tiny data=coco_panoptic data.val_shar=0.2": ("takes no argument 'val_shar'", "'val_share'"),
     "model=sasrec data.max_length=-1": ("data.max_length=-1: should be greater than or equal to 1", ON),
     "model=sasrec data.negative_alpha=2": ("data.negative_alpha=2: should be less than or equal to 1",),
     "model=sasrec data.num_items=5000": (

@@ -8,7 +8,7 @@ from lab.config.compose import compose_config
 from lab.config.separators import normalize_separator
 from lab.errors import ConfigError
 from lab.launch.targets import check_all
-from lab.run_directory import run_name
+from lab.run_name import run_name
 
 
 def named(*words: str) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -143,18 +144,27 @@ def test_arguments_are_checked(arguments: dict[str, object], problem: str | None
 
 
 def test_the_text_says_what_python_says() -> None:
+    from lab.models.detr.criterion import DETRLossOptions
     from lab.models.detr.network import DETR
+    from lab.models.maskformer.criterion import MaskLossOptions
+    from lab.models.maskformer.network import MaskFormer
+    from lab.registry.arguments import signature_of
     from lab.tasks.detection.data.coco import CocoDataModule
     from lab.tasks.detection.data.voc import VocDataModule
     from lab.tasks.recommendation.data.interactions import MovieLensDataModule
     from lab.tasks.recommendation.data.sessions import SessionsDataModule
     from lab.tasks.segmentation.data.folder import FolderDataModule
 
+    numbers = {field.name for options in (DETRLossOptions, MaskLossOptions) for field in fields(options)}
     images = (CocoDataModule, VocDataModule, FolderDataModule)
-    for kind in (DETR, *images, MovieLensDataModule, SessionsDataModule):
-        signature = find_signature(f"{kind.__module__}.{kind.__name__}")
-        assert signature is not None
-        assert list(signature.arguments) == list(inspect.signature(kind).parameters)
+    for kind in (DETR, MaskFormer, *images, MovieLensDataModule, SessionsDataModule):
+        text, live = find_signature(f"{kind.__module__}.{kind.__name__}"), signature_of(kind)
+        assert text is not None
+        assert live is not None
+        assert list(text.arguments) == list(live.arguments)
+        assert set(live.arguments) <= {*inspect.signature(kind).parameters, *numbers}
+        assert ("cost_class" in text.arguments) == (kind in (DETR, MaskFormer))
+        assert "loss_options" not in text.arguments
 
 
 def test_modules_are_found_as_python_finds_them() -> None:

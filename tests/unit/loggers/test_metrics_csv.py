@@ -10,7 +10,8 @@ import pytest
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from lab.errors import RunError
-from lab.loggers.metrics_csv import MetricsCSV, read_metrics
+from lab.loggers.metrics_csv import MetricsCSV
+from lab.loggers.metrics_file import read_metrics
 
 
 def test_values_of_one_step_share_a_row(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import wandb
 from PIL import Image
 
 from lab.errors import ConfigError
+from lab.loggers import wandb_state
 from lab.loggers.wandb_offline import choose_mode, last_step
 from lab.loggers.wandb_run import WandbRun
 
@@ -175,7 +176,7 @@ def test_without_a_network_an_online_run_is_recorded_offline(
 ) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # the discard port: nobody answers
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setitem(sys.modules["lab.loggers.wandb_run"]._SETTINGS, "init_timeout", 1.0)
+    monkeypatch.setitem(wandb_state._SETTINGS, "init_timeout", 1.0)
     wandb.teardown()
     run = WandbRun(tmp_path / "run")
     run.log_metrics({"train/loss": 1.0}, step=1)

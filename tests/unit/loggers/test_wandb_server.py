@@ -139,7 +139,7 @@ def test_a_server_that_answers_and_fails_is_left_alone_after_a_few_tries(
     assert run.failures == 100 - 3
     _log(run, table, range(step + 1, step + 2))
     run.finish()
-    assert run._highest == step + 1  # nothing was lost on the way: each row is in one of the offline records
+    assert run._state.highest == step + 1  # nothing was lost on the way: each row is in one of the offline records
 
 
 def test_who_answers(web: str, port: int) -> None:

@@ -22,7 +22,7 @@ from lab.errors import ConfigError
 from lab.models.baselines.popularity import Popularity
 from lab.models.baselines.session_knn import SessionKNN
 from lab.structures import RecommendationSpec
-from lab.tasks.recommendation.recommender import make_batch
+from lab.tasks.recommendation.histories import history_batch
 from lab.tasks.recommendation.task import RecommendationTask
 from tests.unit.tasks.recommendation.recommenders import EVAL
 
@@ -128,7 +128,7 @@ def test_session_knn_against_loops(settings: Settings) -> None:
     """Every item's score at every event of sessions that are not remembered (the same float32 numbers)."""
     sessions, others = make_sessions(120), make_sessions(12, seed=1, longest=15)
     net = remembering(sessions, **settings._asdict())
-    batch = make_batch(others)
+    batch = history_batch(others)
     queries = (batch.items > 0).nonzero()
     states = net.encode(batch, queries)
     scores = net.score(states, slice(1, ITEMS + 1))
@@ -150,10 +150,10 @@ def test_session_knn_by_hand() -> None:
     Weights: item 1 1/4, item 2 1, so the two latest that share an item are alike: 1/2 each; both share the last event.
     """
     net = remembering([[1, 3], [2, 3], [2, 4]], neighbors=2, sample_size=2, idf_weighting=0.0)
-    states = net.encode(make_batch([[1, 2]]), torch.tensor([[0, 1]]))
+    states = net.encode(history_batch([[1, 2]]), torch.tensor([[0, 1]]))
     assert net.score(states, slice(1, 5)).tolist() == [[0.0, 1.0, 0.5, 0.5]]
     net = remembering([[1, 3], [2, 3], [2, 4]], neighbors=3, sample_size=3, idf_weighting=0.0)
-    states = net.encode(make_batch([[1, 2]]), torch.tensor([[0, 1]]))
+    states = net.encode(history_batch([[1, 2]]), torch.tensor([[0, 1]]))
     # The first session: similarity 1/8, its item is one step back.
     assert net.score(states, slice(1, 5)).tolist() == [[0.0625, 1.0, 0.5625, 0.5]]
 
@@ -164,7 +164,7 @@ def test_session_knn_remembers_anew_and_less() -> None:
     net = remembering(other)
     net.memorize(*packed(sessions))
     fresh = remembering(sessions)
-    batch = make_batch(make_sessions(8, seed=4))
+    batch = history_batch(make_sessions(8, seed=4))
     queries = (batch.items > 0).nonzero()
     ours, theirs = (one.score(one.encode(batch, queries), slice(1, ITEMS + 1)) for one in (net, fresh))
     assert torch.equal(ours, theirs)
@@ -173,11 +173,11 @@ def test_session_knn_remembers_anew_and_less() -> None:
 def test_session_knn_where_nobody_is_near() -> None:
     """Items that no session held have no neighbours: all scores are 0."""
     net = remembering([[1, 2], [2, 3]])
-    batch = make_batch([[9, 8], [1]])
+    batch = history_batch([[9, 8], [1]])
     states = net.encode(batch, torch.tensor([[0, 1], [1, 0]]))
     assert not net.score(states, slice(1, ITEMS + 1))[0].any()
     assert net.score(states, slice(1, ITEMS + 1))[1].any()
-    alone = net.encode(make_batch([[9]]), torch.tensor([[0, 0]]))
+    alone = net.encode(history_batch([[9]]), torch.tensor([[0, 0]]))
     assert not net.score(alone, torch.tensor([[1, 2]])).any()
 
 
@@ -203,7 +203,7 @@ def test_popularity() -> None:
     net: Popularity = create_model("popularity", num_items=5)
     net.memorize(*packed([[5, 5, 5]]))
     net.memorize(*packed([[1, 2, 2], [2, 4], [4]]))
-    batch = make_batch([[3], [1, 2]])
+    batch = history_batch([[3], [1, 2]])
     states = net.encode(batch, torch.tensor([[0, 0], [1, 0], [1, 1]]))
     assert len(states) == 3
     assert net.score(states, slice(1, 6)).tolist() == [[1, 3, 0, 2, 0]] * 3
@@ -231,7 +231,7 @@ def test_checkpoint(name: str, tmp_path: Path) -> None:
     trainer.strategy.connect(task)
     RunState(None).write_weights(tmp_path / "best.ckpt", trainer, task)
     again = RecommendationTask.load_from_checkpoint(tmp_path / "best.ckpt").eval()
-    batch = make_batch(make_sessions(9, seed=5))
+    batch = history_batch(make_sessions(9, seed=5))
     ours, theirs = task.recommend(batch, 6, exclude_seen=False), again.recommend(batch, 6, exclude_seen=False)
     assert torch.equal(ours[0], theirs[0])
     assert torch.equal(ours[1], theirs[1])
@@ -269,7 +269,7 @@ def test_against_vsknn_itself() -> None:
     with (folder / "reference_recommendations" / "recoms_rsc15_100k_vsknn.csv").open(encoding="utf-8") as lists:
         rows = list(csv.DictReader(lists, delimiter=";"))
     sessions = list(dict.fromkeys(row["SessionId"] for row in rows))
-    batch = make_batch([[numbers[item] for item in tested[session]] for session in sessions])
+    batch = history_batch([[numbers[item] for item in tested[session]] for session in sessions])
     queries = torch.tensor([[sessions.index(row["SessionId"]), int(row["Position"])] for row in rows])
     states = net.encode(batch, queries)
     best = net.score(states, slice(1, len(names) + 1)).topk(20).indices + 1

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lab.models.detr.criterion import DETRCriterion, sigmoid_focal_loss
+from lab.models.detr.criterion import DETRCriterion, DETRLossOptions, sigmoid_focal_loss
 from lab.structures import DetectionTargets
 from lab.training.terms import divided
 
@@ -72,8 +72,9 @@ def official(logits: Tensor, boxes: Tensor, targets: DetectionTargets, focal: bo
 
 
 def criterion(focal: bool = False) -> DETRCriterion:
-    changes = {"classification": "sigmoid_focal", "cost_class": 2.0, "class_loss_weight": 2.0} if focal else {}
-    return DETRCriterion(QUERIES, CLASSES, **changes)
+    if not focal:
+        return DETRCriterion(QUERIES, CLASSES)
+    return DETRCriterion(QUERIES, CLASSES, "sigmoid_focal", DETRLossOptions(cost_class=2.0, class_loss_weight=2.0))
 
 
 def terms_of(loss: DETRCriterion, logits: Tensor, boxes: Tensor, targets: DetectionTargets, **more: Any) -> Any:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from lab import create_model
 from lab.errors import CheckpointError, ConfigError
 from lab.models.gru4rec.network import GRU4Rec
-from lab.models.gru4rec.rows import RowGradient, lookup
 from lab.models.gru4rec.weights import convert, from_official, to_official
 from lab.structures import LaneBatch, Recommender, SequenceBatch, SequenceTargets
 from lab.training.terms import batch_terms, divided
@@ -166,41 +165,6 @@ def test_refusals(arguments: dict[str, Any], message: str) -> None:
         make_net(**arguments)
 
 
-class Trainable:
-    """How a table's gradient comes about: by the kept buffer (row_updates) or plainly."""
-
-    def __init__(self, row_updates: bool) -> None:
-        self.weight = nn.Parameter(torch.randn(9, 3, generator=torch.Generator().manual_seed(0)))
-        self.weight.row_updates = row_updates  # type: ignore[attr-defined]
-        self.kept = RowGradient()
-
-    def loss(self, touched: list[int], leading: int, slots: list[int]) -> Tensor:
-        first, single = lookup(self.weight, torch.tensor(touched), self.kept, leading, torch.tensor(slots).long())
-        return (first**2).sum() + (single**3).sum()
-
-
-def test_the_kept_gradient_is_the_plain_one() -> None:
-    """Step after step, accumulated, of two losses at once, and twice through one graph."""
-    plain, kept = Trainable(False), Trainable(True)
-    for touched, leading, slots in (([1, 5, 7], 2, [2, 2, 0]), ([0, 8], 2, []), ([3, 4], 0, [1, 0])):
-        for table in (plain, kept):
-            table.weight.grad = None
-            table.loss(touched, leading, slots).backward()
-        torch.testing.assert_close(kept.weight.grad, plain.weight.grad, rtol=0, atol=1e-6)
-        assert kept.kept.buffer is not None
-        assert kept.weight.grad is not None
-        assert kept.weight.grad.data_ptr() == kept.kept.buffer.data_ptr()
-    for table in (plain, kept):
-        table.loss([2, 3], 2, [1]).backward()  # on top
-        (table.loss([1], 1, []) + table.loss([5, 1], 2, [0])).backward()
-        table.weight.grad = None
-        (table.loss([6], 1, []) + table.loss([5, 1], 2, [0])).backward()
-        twice = table.loss([4, 2], 1, [0])
-        twice.backward(retain_graph=True)
-        twice.backward()
-    torch.testing.assert_close(kept.weight.grad, plain.weight.grad, rtol=0, atol=1e-6)
-
-
 def test_other_optimizers_get_plain_gradients() -> None:
     """Nesterov's momentum writes into gradients, so no kept one may be handed to it."""
     net = make_net().train()
@@ -256,10 +220,11 @@ def test_a_pickled_object_is_refused(tmp_path: Path) -> None:
 
 def test_copies_share_nothing_of_the_training() -> None:
     net = make_net().train()
-    net.Wy.weight.row_updates = True  # type: ignore[attr-defined]
+    net.Wy.rows.serve(net.Wy.weight, private=False)
     steps = make_steps()
     step(net, steps[0, 0]).backward()
     other = copy.deepcopy(net)
     other(steps[0, 1])
-    assert other._gradients["outputs"] is not net._gradients["outputs"]
+    assert other.Wy.rows is not net.Wy.rows
+    assert other.Wy.rows.weight is None
     assert not torch.equal(other.training_state()["hidden.0"], net.training_state()["hidden.0"])

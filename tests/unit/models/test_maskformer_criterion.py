@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lab.models.maskformer.criterion import MaskCriterion
+from lab.models.maskformer.criterion import MaskCriterion, MaskLossOptions
 from lab.ops.masks import mask_losses, sampled_mask_losses, uncertain_points
 from lab.structures import NO_SEGMENT, SegmentationTargets
 from lab.training.terms import divided
@@ -162,7 +162,7 @@ def test_a_query_too_many_or_a_worse_mask_is_seen() -> None:
     scene_ = scene()
     terms = terms_of(MaskCriterion(QUERIES, CLASSES), *scene_)
     for changes in ({"cost_mask": 0.0}, {"no_object_weight": 1.0}, {"mask_loss_weight": 1.0}):
-        other = terms_of(MaskCriterion(QUERIES, CLASSES, **changes), *scene_)
+        other = terms_of(MaskCriterion(QUERIES, CLASSES, MaskLossOptions(**changes)), *scene_)
         assert any(abs(float(terms[name] - other[name])) > 1e-3 for name in terms), changes
 
 
@@ -248,7 +248,7 @@ def test_points_estimate_the_losses_of_all_pixels() -> None:
     # The wrong mask costs more than the right one by every measure, and undecided points cost more than the mean one.
     assert (sampled[:, 1] > sampled[:, 0]).all()
     assert float(sampled[0, 0]) > float(exact[0, 0])
-    criterion = MaskCriterion(QUERIES, CLASSES, num_points=50)
+    criterion = MaskCriterion(QUERIES, CLASSES, MaskLossOptions(num_points=50))
     assert all(torch.isfinite(value) for value in terms_of(criterion, *scene()).values())
 
 

@@ -232,6 +232,6 @@ def test_foreign_weights() -> None:
     with pytest.raises(CheckpointError, match=r"'blocks\.0\.query\.weight' belongs to no SASRec of this layout"):
         to_pmixer(create_model("sasrec", num_items=ITEMS).state_dict())
     key = "trm_encoder.layer.0.multi_head_attention.query.weight"
-    with pytest.raises(CheckpointError, match="expected query, key and value, found query"):
+    with pytest.raises(CheckpointError, match="expected the parts query, key, value, found query"):
         from_recbole({key: torch.zeros(4, 4)})
     assert isinstance(create_model("sasrec_recbole", num_items=ITEMS), nn.Module)

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from lab.config.annotations import relations, shown
 from lab.config.arguments import Given, check_arguments
+from lab.config.compose import config_dir
 from lab.config.fields import Signature
 from lab.config.signatures import find_signature
 from lab.config.sources import look_up
@@ -220,16 +222,29 @@ def test_what_was_made_in_python_is_the_constructors_affair(tmp_path: Path, monk
         check_call(net, {"width": {"type": "x"}}, "net")
 
 
-def test_every_shipped_model_is_told_alike_by_text_and_import() -> None:
-    for name in list_models():
-        read = find_signature(f"{model_entry(name).module}.{name}")
-        imported = signature_of(model_entrypoint(name))
-        assert read is not None
-        assert imported is not None
-        assert list(read.arguments) == list(imported.arguments)
-        assert (read.name, list(read.required)) == (imported.name, list(imported.required))
-        for key, annotation in read.arguments.items():
-            other = imported.arguments[key]
-            assert annotation is not None
-            assert other is not None
-            assert shown(annotation, look_up) == shown(other, look_up)
+DATA = sorted(
+    {
+        str(node["_target_"]).replace("${data.task}", "segmentation")
+        for file in (config_dir() / "data").glob("*.yaml")
+        if "_target_" in (node := yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+    }
+)
+
+
+@pytest.mark.parametrize("target", [*list_models(), *DATA])
+def test_a_shipped_target_is_told_alike_by_text_and_import(target: str) -> None:
+    module, _, name = target.rpartition(".")
+    path, thing = target, getattr(importlib.import_module(module), name) if module else model_entrypoint(target)
+    if not module:
+        path = f"{model_entry(target).module}.{target}"
+    read, imported = find_signature(path), signature_of(thing)
+    assert read is not None
+    assert imported is not None
+    assert list(read.arguments) == list(imported.arguments)
+    assert (read.name, set(read.required)) == (imported.name, set(imported.required))
+    assert list(read.by_position) == list(imported.by_position)
+    for key, annotation in read.arguments.items():
+        other = imported.arguments[key]
+        assert annotation is not None
+        assert other is not None
+        assert shown(annotation, look_up) == shown(other, look_up)

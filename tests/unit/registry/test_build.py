@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import types
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -12,7 +13,9 @@ from torch import nn
 
 from lab import build
 from lab.errors import ConfigError, LabError, RegistryError
+from lab.ranges import Flat
 from lab.registry import allow_package, register
+from lab.registry.arguments import build_variant
 from lab.registry.build import taken_arguments
 
 
@@ -28,6 +31,26 @@ class Leaf:
 class Tree:
     def __init__(self, leaf: Leaf, others: list[Leaf] | None = None, *, name: str = "tree") -> None:
         self.leaf, self.others, self.name = leaf, others, name
+
+
+@dataclass(frozen=True)
+class BarkOptions(Flat):
+    color: str = "brown"
+    rough: bool = True
+
+
+BARK = BarkOptions()
+
+
+@register
+class Trunk:
+    def __init__(self, height: int, bark: BarkOptions = BARK) -> None:
+        self.height, self.bark = height, bark
+
+
+@register
+def trunk(**overrides: object) -> Trunk:
+    return build_variant(Trunk, "trunk", overrides, color="white")
 
 
 HERE = __name__
@@ -174,3 +197,26 @@ def test_the_arguments_that_a_target_takes() -> None:
     assert "weights_dir" not in taken_arguments("detr_resnet50")  # an option of create_model
     with pytest.raises(ConfigError, match="not in an allowed package"):
         taken_arguments("os.system")
+
+
+def test_the_fields_of_flat_options_stand_beside_the_other_arguments() -> None:
+    """Of a class and of a function that builds it: no second way, and a wrong name is refused with the right ones."""
+    node = {"_target_": f"{HERE}.Trunk", "height": 3, "rough": False}
+    assert build(node).bark == BarkOptions(rough=False)
+    assert build({"_target_": f"{HERE}.Trunk", "height": 3}).bark is BARK
+    assert build({**node, "_target_": f"{HERE}.trunk"}).bark == BarkOptions("white", rough=False)
+    assert build({**node, "_partial_": True})(height=5).bark == BarkOptions(rough=False)
+    assert taken_arguments(f"{HERE}.Trunk") == {"height", "color", "rough"}
+    for wrong, near in (("colr", "'color'"), ("bark", "it takes height, color, rough")):
+        for target in ("Trunk", "trunk"):
+            with pytest.raises(ConfigError, match=f"takes no argument '{wrong}'.*{near}"):
+                build({"_target_": f"{HERE}.{target}", "height": 3, wrong: "red"})
+
+
+def test_detr_and_maskformer_take_their_numbers_flat() -> None:
+    detr = build({"_target_": "detr_tiny", "num_classes": 3, "cost_box": 4.0})
+    assert detr.criterion.costs == {"cost_class": 2.0, "cost_box": 4.0, "cost_giou": 2.0}
+    net = {"_target_": "lab.models.maskformer.network.MaskFormer", "num_classes": 3, "backbone": "conv_stem"}
+    small = {"embed_dim": 8, "mask_dim": 8, "num_groups": 2, "num_heads": 2, "num_decoder_layers": 1}
+    masks = build({**net, **small, "backbone_options": {"widths": [8, 8, 8, 8]}, "num_points": 16, "cost_dice": 3.0})
+    assert (masks.criterion.num_points, masks.criterion.cost_dice, masks.criterion.cost_mask) == (16, 3.0, 20.0)

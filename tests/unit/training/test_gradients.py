@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from lab.layers.row_table import RowTable
 from lab.training.gradients import drop_gradients, gradient_norm
 from lab.training.optimizers import make_optimizer
 
@@ -21,7 +22,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def made(name: str, private: bool = False) -> tuple[nn.Module, Any]:
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 1))
+    net = nn.Sequential(RowTable(5, 3), nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 1))
     settings = {"name": name, "lr": 0.1, "weight_decay": 0.1, "no_decay_norm_bias": False, "groups": []}
     return net, make_optimizer(net, settings | SETTINGS[name], private)
 
@@ -50,11 +51,12 @@ def test_norm_is_not_finite(value: float) -> None:
 def test_rows_count_wherever_they_are_handed_over() -> None:
     net, optimizer = made("adagrad", private=True)
     table: Any = net[0].weight
-    table.touched = torch.tensor([1, 3])
-    table.row_gradients = [(table.touched, torch.full((2, 3), 2.0))]
+    rows = net[0].rows
+    rows.touched = torch.tensor([1, 3])
+    rows.gradients = [(rows.touched, torch.full((2, 3), 2.0))]
     assert float(gradient_norm(optimizer)) == pytest.approx(24**0.5)
-    table.row_gradients = []
-    table.grad = torch.full((5, 3), float("nan")).index_fill_(0, table.touched, 1.0)  # stale rows that nobody reads
+    rows.forget()
+    table.grad = torch.full((5, 3), float("nan")).index_fill_(0, rows.touched, 1.0)  # stale rows that nobody reads
     assert float(gradient_norm(optimizer)) == pytest.approx(6**0.5)
     table.grad[3, 0] = float("nan")
     assert not gradient_norm(optimizer).isfinite()
@@ -71,9 +73,9 @@ def test_a_step_without_gradients_changes_nothing(name: str, rows: bool) -> None
     states = {key: value.clone() for part in optimizer.state.values() for key, value in part.items() if value.ndim}
     backward(net)
     if rows and name == "adagrad":
-        table: Any = net[0].weight
-        table.touched, table.grad = torch.tensor([1]), None
-        table.row_gradients = [(table.touched, torch.full((1, 3), float("nan")))]
+        table: Any = net[0]
+        table.rows.touched, table.weight.grad = torch.tensor([1]), None
+        table.rows.gradients = [(table.rows.touched, torch.full((1, 3), float("nan")))]
     drop_gradients(optimizer)
     optimizer.step()
     assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))

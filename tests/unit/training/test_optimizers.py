@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import lr_scheduler as torch_schedules
 
 from lab.errors import ConfigError
+from lab.layers.row_table import RowTable, TableRows
 from lab.training.optimizers import make_optimizer, parameter_groups
 from lab.training.row_adagrad import Adagrad
 from lab.training.schedules import learning_rates, make_schedule, warmup_note
@@ -190,9 +191,9 @@ def adagrad_by_hand(momentum: float, table: bool, decay: float = 0.0) -> list[li
 @pytest.mark.parametrize("way", ["matrix", "table", "touched", "private", "micro-batches"])
 def test_adagrad_by_hand(momentum: float, decay: float, way: str) -> None:
     weight = nn.Parameter(torch.tensor([[1.0, -1.0], [2.0, 0.5], [0.0, 3.0]]))
-    optimizer = Adagrad(
-        [weight], 0.1, momentum, 1e-3, decay, tables=[] if way == "matrix" else [weight], private=way == "private"
-    )
+    tables, shared = ([] if way == "matrix" else [weight]), TableRows()
+    rows_of = {} if way in ("matrix", "table") else {weight: shared}
+    optimizer = Adagrad([weight], 0.1, momentum, 1e-3, decay, tables, rows_of, private=way == "private")
     for step in GRADIENTS:
         gradient = torch.tensor(step)
         rows = torch.tensor([2, 0, 1]) if step is GRADIENTS[2] else gradient.any(dim=1).nonzero()[:, 0].flip(0)
@@ -200,11 +201,10 @@ def test_adagrad_by_hand(momentum: float, decay: float, way: str) -> None:
         if way in ("matrix", "table", "touched"):
             weight.grad = gradient
         elif way == "private":
-            weight.row_gradients = [(rows, gradient[rows])]
+            shared.gradients = [(rows, gradient[rows])]
         else:
-            weight.row_gradients = [(rows, 0.25 * gradient[rows]), (rows.flip(0), 0.75 * gradient[rows].flip(0))]
-        if way not in ("matrix", "table"):
-            weight.touched = rows
+            shared.gradients = [(rows, 0.25 * gradient[rows]), (rows.flip(0), 0.75 * gradient[rows].flip(0))]
+        shared.touched = rows
         optimizer.step()
     expected = torch.tensor(adagrad_by_hand(momentum, way != "matrix", decay))
     torch.testing.assert_close(weight.detach(), expected, rtol=0, atol=1e-6)  # worst 2.4e-7
@@ -212,13 +212,14 @@ def test_adagrad_by_hand(momentum: float, decay: float, way: str) -> None:
 
 def test_adagrad_forgets_row_gradients() -> None:
     weight = nn.Parameter(torch.zeros(2, 1))
-    optimizer = Adagrad([weight], private=True)
-    weight.touched = torch.tensor([1])
-    weight.row_gradients = [(torch.tensor([1]), torch.ones(1, 1))]
+    shared = TableRows()
+    optimizer = Adagrad([weight], rows={weight: shared}, private=True)
+    shared.touched = torch.tensor([1])
+    shared.gradients = [(torch.tensor([1]), torch.ones(1, 1))]
     optimizer.zero_grad()
     optimizer.step()
     assert not weight.any()
-    weight.row_gradients = [(torch.tensor([1]), torch.ones(1, 1))]
+    shared.gradients = [(torch.tensor([1]), torch.ones(1, 1))]
     optimizer.step()
     moved = weight.detach().clone()
     optimizer.step()  # without a backward pass in between
@@ -227,13 +228,16 @@ def test_adagrad_forgets_row_gradients() -> None:
 
 
 def test_another_optimizer_gets_gradients_again() -> None:
-    net = nn.Sequential(nn.Embedding(3, 2))
+    table = RowTable(3, 2)
+    net, rows = nn.Sequential(table), table.rows
     optimizer = make_optimizer(net, settings(name="adagrad", momentum=0.0, eps=1e-6), private=True)
     assert isinstance(optimizer, Adagrad)
-    assert net[0].weight.private_gradients
+    assert optimizer.rows == {table.weight: rows}
+    assert rows.private
+    assert rows.weight is table.weight
     make_optimizer(net, settings(name="sgd", momentum=0.0, nesterov=False))
-    assert not net[0].weight.private_gradients
-    assert not net[0].weight.row_updates
+    assert not rows.private
+    assert rows.weight is None
 
 
 def test_a_momentum_that_a_resume_adds_begins_at_zero() -> None:

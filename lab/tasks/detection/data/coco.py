@@ -16,7 +16,8 @@ from lab.checking import check_choice
 from lab.data.fields import short
 from lab.data.images.annotations import ROWS_VERSION, RawObject, build_table, make_row
 from lab.data.images.class_names import distinct_names
-from lab.data.images.coco_json import BoxEntry, join_problems, read_file, usable_area
+from lab.data.images.coco_entries import BoxEntry, usable_area
+from lab.data.images.coco_json import join_problems, read_file
 from lab.data.images.coco_labels import CategoryIds, label_names, read_categories
 from lab.data.images.dataset import READING, Reading
 from lab.data.images.fingerprint import coco_fingerprint

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from PIL.Image import Image
 
 from lab.data.images.files import ImageFiles
 from lab.data.images.resizing import sample_generator
@@ -17,11 +18,11 @@ class ImageFolder(ImageFiles):
     """Image files as detection samples without boxes.
 
     Args:
-        paths: the files.
+        paths: the files, or images in RGB that have been read already.
         transform: as in evaluation.
     """
 
-    def __init__(self, paths: Sequence[Path], transform: DetectionTransform) -> None:
+    def __init__(self, paths: Sequence[Path | Image], transform: DetectionTransform) -> None:
         super().__init__(paths)
         self.transform = transform
 

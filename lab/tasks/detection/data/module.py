@@ -80,7 +80,8 @@ class FilesDataModule(ImageFilesModule):
     @property
     def spec(self) -> DetectionSpec:
         """The classes of the boxes."""
-        return DetectionSpec(class_names=tuple(self.dataset("train").class_names), input_shape=self.input_shape)
+        names = tuple(self.dataset("train").class_names)
+        return DetectionSpec(class_names=names, input_shape=self.input_shape, resize=self.resize)
 
     def transform(self, train: bool) -> DetectionTransform:
         """Return the transform of training or evaluation."""

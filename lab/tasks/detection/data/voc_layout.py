@@ -12,19 +12,16 @@ library is used.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
-from xml.etree import ElementTree
 
 from lab.data.folders import list_files, name_problem
 from lab.data.holdout import TEST, TRAIN, VAL, check_shares, hold_out
 from lab.data.images.fingerprint import VOC_HOW_TO_GET, add_file, add_images, require_file, require_folder
-from lab.data.lists import read_names
-from lab.data.text_files import read_text
 from lab.errors import DataError, closest
+from lab.tasks.detection.data.voc_pairs import Pair, classes_of, listed, pair_files, path_stem
 
 SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training"), TRAIN),
@@ -33,20 +30,6 @@ SPLIT_FOLDERS = {
 }
 VAL_SHARE = 0.2
 XML = frozenset({".xml"})
-
-
-class Pair(NamedTuple):
-    """An image and its XML.
-
-    Attributes:
-        image: relative to the folder of images.
-        xml: relative to the folder of XML files.
-        problem: why the two cannot be used, or ``""``.
-    """
-
-    image: str
-    xml: str
-    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,7 +57,7 @@ class VocLayout:
         if by_list:
             add_file(digest, self.lists[split])
         for pair in self.splits[split]:
-            digest.update(f"{_stem(pair.xml)}\0".encode("utf-8", "surrogateescape"))
+            digest.update(f"{path_stem(pair.xml)}\0".encode("utf-8", "surrogateescape"))
             if not by_list:
                 digest.update(f"{pair.image}\0".encode("utf-8", "surrogateescape"))
             path = self.annotations / pair.xml
@@ -148,76 +131,6 @@ def list_layout(root: str | Path, split: str) -> VocLayout:
     return VocLayout(images, annotations, {split: tuple(pairs)}, lists={split: file})
 
 
-def pair_files(xmls: Sequence[str], pictures: Sequence[str], images: Path, annotations: Path) -> list[Pair]:
-    """Return a pair for each XML file, with a problem where its image is missing or cannot be told from another."""
-    index = _Pictures(pictures)
-    pairs = [index.pair(xml, images, annotations) for xml in xmls]
-    counts = Counter(pair.image for pair in pairs)
-    return [
-        pair._replace(problem="several XML files belong to it") if counts[pair.image] > 1 and not pair.problem else pair
-        for pair in pairs
-    ]
-
-
-def listed(file: Path, xmls: Sequence[str], pictures: Sequence[str], images: Path, annotations: Path) -> list[Pair]:
-    """Return the pairs that a list names, by the image or the XML, with or without suffix and folder.
-
-    What the list names and is not there gets a name that the reader will miss.
-    """
-    index, by_path, by_stem = _Pictures(pictures), {_stem(name): name for name in xmls}, _by_stem(xmls)
-    known = {*by_path, *by_stem, *pictures, *map(_stem, pictures), *index.by_name, *index.by_stem}
-    pairs, seen = [], set()
-    for name in read_names(file, known):
-        exact = [name] if name in index.by_path else index.by_name.get(name, [])
-        stem = _stem(exact[0] if len(exact) == 1 else name) if exact else name
-        if problem := name_problem(name) or ("it is listed twice" if stem in seen else ""):
-            pairs.append(Pair(exact[0] if exact else f"{stem}.jpg", f"{stem}.xml", problem))
-            continue
-        seen.add(stem)
-        xml = by_path.get(stem) or next(iter(by_stem.get(PurePosixPath(stem).name, ())), f"{stem}.xml")
-        pairs.append(Pair(exact[0], xml) if len(exact) == 1 else index.pair(xml, images, annotations, stem))
-    return pairs
-
-
-class _Pictures:
-    """The images of a dataset, found by path, by name and by name without suffix."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.by_path, self.by_stem = frozenset(names), _by_stem(names)
-        self.by_place, self.by_name = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
-        for name in names:
-            self.by_place[_stem(name)].append(name)
-            self.by_name[PurePosixPath(name).name].append(name)
-
-    def pair(self, xml: str, images: Path, annotations: Path, stem: str | None = None) -> Pair:
-        """Return an XML with the image that belongs to it.
-
-        Args:
-            xml: relative to ``annotations``.
-            images: the folder of images.
-            annotations: the folder of XML files.
-            stem: the image's path without suffix, where a list names it; None where the XML's name is all there is.
-        """
-        name = PurePosixPath(xml).stem if stem is None else PurePosixPath(stem).name
-        found = (self.by_place.get(stem) if stem is not None else None) or self.by_stem.get(name) or []
-        if len(found) == 1:
-            return Pair(found[0], xml)
-        stated = stated_name(annotations / xml)
-        found = found or self.by_name.get(name) or self.by_name.get(stated) or []
-        if not found:
-            return Pair(f"{stem or name}.jpg", xml, "" if stem else "no image has its name or the <filename> in it")
-        found = [path for path in found if PurePosixPath(path).name == stated] or found
-        nearness = {path: _nearness((images / path).parent, (annotations / xml).parent) for path in found}
-        best = [path for path in found if nearness[path] == max(nearness.values())]
-        problem = f"two images of one name: {', '.join(best[:3])}" if len(best) > 1 else ""
-        return Pair(best[0], xml, problem)
-
-
-def _nearness(one: Path, other: Path) -> tuple[int, bool]:
-    """Return how near two folders are: by the names that both paths have, and the same one is nearest."""
-    return len(set(one.parts) & set(other.parts)), one == other
-
-
 def _by_folder(everything: Iterable[Pair]) -> dict[str, list[Pair]]:
     """Return the pairs of each split that a folder is named after; nothing where none is named for training."""
     found: dict[str, list[Pair]] = defaultdict(list)
@@ -260,30 +173,6 @@ def _complete(
     return VocLayout(images, annotations, splits, f"{'; '.join(said)}: {counts}" if said else "")
 
 
-def classes_of(xml: Path) -> Collection[str]:
-    """Return the names of the objects of an XML file; none where it cannot be read, which its row will say."""
-    try:
-        root = ElementTree.fromstring(read_text(xml))
-    except (DataError, ElementTree.ParseError, ValueError):
-        return ()
-    found = (item for item in root.iter() if str(item.tag).rpartition("}")[2] == "object")
-    return {
-        (child.text or "").strip() for item in found for child in item if str(child.tag).rpartition("}")[2] == "name"
-    }
-
-
-def stated_name(xml: Path) -> str:
-    """Return the last part of the ``<filename>`` of an XML file, ``""`` where it has none that can be."""
-    try:
-        root = ElementTree.fromstring(read_text(xml))
-    except (DataError, ElementTree.ParseError, ValueError):
-        return ""
-    for item in root:
-        if str(item.tag).rpartition("}")[2] == "filename":
-            return PurePosixPath((item.text or "").strip().replace("\\", "/")).name
-    return ""
-
-
 def _folder(root: Path, given: str | None, usual: str) -> Path:
     if given is not None:
         return require_folder(root / given, root, VOC_HOW_TO_GET)
@@ -303,14 +192,3 @@ def _refuse_mistyped(root: Path, lists: Mapping[str, str | None], files: Mapping
         if not file.is_file() and (lists[split] != split or (split == TRAIN and some)):
             near = closest(str(lists[split]), there) or (f"; there is {', '.join(there[:5])}" if there else "")
             raise DataError(f"no list {file} (data.{split}_split={lists[split]}){near}")
-
-
-def _by_stem(names: Iterable[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        found[PurePosixPath(name).stem].append(name)
-    return found
-
-
-def _stem(name: str) -> str:
-    return PurePosixPath(name).with_suffix("").as_posix()

@@ -10,7 +10,8 @@ from pathlib import Path
 from lab.errors import DataError
 from lab.ranges import Count, Positive, Word
 from lab.structures import Table
-from lab.tasks.recommendation.data.events import Columns, Events, read_events, with_support, without_repeats
+from lab.tasks.recommendation.data.event_filters import with_support, without_repeats
+from lab.tasks.recommendation.data.events import Columns, Events, read_events
 from lab.tasks.recommendation.data.module import RecommendationDataModule, add_step
 
 

@@ -19,7 +19,8 @@ from lab.data.datamodule import DataModule, LoadPlan
 from lab.errors import DataError
 from lab.ranges import Count, Draws, Positive, Probability, Seed
 from lab.structures import RecommendationSpec, Table
-from lab.tasks.recommendation.data.events import Columns, Events, Ints, read_events, translate
+from lab.tasks.recommendation.data.event_filters import translate
+from lab.tasks.recommendation.data.events import Columns, Events, Ints, read_events
 from lab.tasks.recommendation.data.lanes import LaneBatches, LaneSchedule, LaneSteps, only
 from lab.tasks.recommendation.data.negatives import NegativeSampler
 from lab.tasks.recommendation.data.sequences import (

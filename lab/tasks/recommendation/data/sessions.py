@@ -17,7 +17,8 @@ from lab.errors import DataError
 from lab.ranges import Count, Gt, Le, Positive, Word
 from lab.structures import Table
 from lab.tasks.recommendation.data.event_files import EventFilesModule
-from lab.tasks.recommendation.data.events import Columns, Events, known_only, split_by_time, without_repeats
+from lab.tasks.recommendation.data.event_filters import known_only, split_by_time, without_repeats
+from lab.tasks.recommendation.data.events import Columns, Events
 from lab.tasks.recommendation.data.module import Splits, add_step, number_items, share
 from lab.tasks.recommendation.data.sequences import Sequences
 

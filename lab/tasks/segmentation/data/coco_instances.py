@@ -23,7 +23,8 @@ import torch
 from lab.data.fields import short
 from lab.data.images.annotations import ROWS_VERSION, build_table, find_image, tell_odd_box
 from lab.data.images.class_names import distinct_names
-from lab.data.images.coco_json import MaskEntry, join_problems, read_file, usable_area
+from lab.data.images.coco_entries import MaskEntry, usable_area
+from lab.data.images.coco_json import join_problems, read_file
 from lab.data.images.coco_labels import label_names, read_categories
 from lab.data.images.dataset import READING, Reading
 from lab.data.images.fingerprint import coco_fingerprint
@@ -32,25 +33,19 @@ from lab.data.images.module import SplitFilesModule
 from lab.data.parts import Part
 from lab.errors import DataError
 from lab.structures import NO_SEGMENT
-from lab.tasks.segmentation.data.dataset import Annotation, SegmentationDataset
+from lab.tasks.segmentation.data.dataset import MAP_COLUMNS, Annotation, SegmentationDataset
 from lab.tasks.segmentation.data.module import SegmentationFilesModule
 from lab.tasks.segmentation.data.segments import MAX_SEGMENTS, SegmentKind
 from lab.tasks.segmentation.data.transforms import SegmentationTransform
 
 log = logging.getLogger(__name__)
 
-ROW_COLUMNS = {
-    "image_id": "int64",
-    "file_name": "string",
-    "label_name": "string",
-    "height": "int32",
-    "width": "int32",
+ROW_COLUMNS = MAP_COLUMNS | {
     "ids": "[string]",
     "masks": "[string]",
     "labels": "[int64]",
     "area": "[float64]",
     "iscrowd": "[bool]",
-    "unreadable": "string",
     "bad_objects": "[string]",
     "mended": "[string]",
     "beyond": "[string]",

@@ -18,10 +18,9 @@ from pydantic import TypeAdapter
 from lab.data.fields import Flag, Whole, check_each, short
 from lab.data.images.annotations import ROWS_VERSION, build_table, find_image
 from lab.data.images.class_names import distinct_names
+from lab.data.images.coco_entries import WANTED, PanopticEntry
 from lab.data.images.coco_json import (
-    WANTED,
     ImageItems,
-    PanopticEntry,
     check_categories,
     is_name,
     join_problems,
@@ -32,23 +31,17 @@ from lab.data.images.fingerprint import panoptic_fingerprint
 from lab.data.images.module import SplitFilesModule
 from lab.data.json_files import load_lists
 from lab.data.parts import Part
-from lab.tasks.segmentation.data.dataset import Annotation, SegmentationDataset
+from lab.tasks.segmentation.data.dataset import MAP_COLUMNS, Annotation, SegmentationDataset
 from lab.tasks.segmentation.data.label_maps import LabelTable, label_header, read_ids
 from lab.tasks.segmentation.data.module import SegmentationFilesModule
 from lab.tasks.segmentation.data.segments import MAX_SEGMENTS, SegmentKind, drop_empty
 from lab.tasks.segmentation.data.transforms import SegmentationTransform
 
 CATEGORY_COLUMNS = {"id": "int64", "name": "string", "isthing": "bool"}
-ROW_COLUMNS = {
-    "image_id": "int64",
-    "file_name": "string",
-    "label_name": "string",
-    "height": "int32",
-    "width": "int32",
+ROW_COLUMNS = MAP_COLUMNS | {
     "ids": "[int64]",
     "labels": "[int64]",
     "iscrowd": "[bool]",
-    "unreadable": "string",
     "unknown": "[string]",
     "bad_objects": "[string]",
     "twice": "[string]",

@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MAP_COLUMNS = {
+    "image_id": "int64",
+    "file_name": "string",
+    "label_name": "string",
+    "height": "int32",
+    "width": "int32",
+    "unreadable": "string",
+}
+"""What the table of every ``SegmentationDataset`` has; ``unreadable`` says why an image is of no use, or ``""``."""
+
 
 class Annotation(NamedTuple):
     """The segments of one stored image.

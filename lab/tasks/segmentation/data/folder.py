@@ -22,20 +22,12 @@ from lab.data.text_files import read_text
 from lab.errors import ConfigError
 from lab.ranges import Pixels
 from lab.structures import NO_SEGMENT
-from lab.tasks.segmentation.data.dataset import Annotation, SegmentationDataset
+from lab.tasks.segmentation.data.dataset import MAP_COLUMNS, Annotation, SegmentationDataset
 from lab.tasks.segmentation.data.label_maps import LabelTable, label_header, pack_color, read_ids, tell_ignored
 from lab.tasks.segmentation.data.module import SegmentationFilesModule
 from lab.tasks.segmentation.data.segments import SegmentKind, merge_classes
 from lab.tasks.segmentation.data.transforms import SegmentationTransform
 
-ROW_COLUMNS = {
-    "image_id": "int64",
-    "file_name": "string",
-    "label_name": "string",
-    "height": "int32",
-    "width": "int32",
-    "unreadable": "string",
-}
 HOW_TO_GET = "name the folders by data.root, data.train.images, data.train.labels, data.val..."
 
 
@@ -98,10 +90,10 @@ class FolderSegmentation(SegmentationDataset):
             "key": f"2-{self._fingerprint}",
         }
         if part is None:
-            table = build_table(read_pairs, arguments, ROW_COLUMNS)
+            table = build_table(read_pairs, arguments, MAP_COLUMNS)
         else:  # balanced by class, so every map is read, once for all runs
             arguments |= {"ids": ids, "ignore_ids": tuple(ignore_ids)}
-            table = build_table(read_labelled_pairs, arguments, ROW_COLUMNS | {"labels": "[int64]"})
+            table = build_table(read_labelled_pairs, arguments, MAP_COLUMNS | {"labels": "[int64]"})
             table, self._fingerprint = part.of(table, self._fingerprint, str(root / images))
         source, names_of = str(root / images), tuple(class_names)
         super().__init__(table, root / images, root / labels, names_of, reading, "semantic", source)

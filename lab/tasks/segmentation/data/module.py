@@ -99,8 +99,12 @@ class SegmentationFilesModule(ImageFilesModule):
     def spec(self) -> SegmentationSpec:
         """The classes of the segments; of label maps nothing tells which are things."""
         train = self.dataset("train")
-        things = tuple(getattr(train, "thing_labels", ()))
-        return SegmentationSpec(class_names=tuple(train.class_names), input_shape=self.input_shape, thing_labels=things)
+        return SegmentationSpec(
+            class_names=tuple(train.class_names),
+            input_shape=self.input_shape,
+            thing_labels=tuple(getattr(train, "thing_labels", ())),
+            resize=self.resize,
+        )
 
     def transform(self, train: bool) -> SegmentationTransform:
         """Return the transform of training or evaluation."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
+import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
@@ -17,8 +18,9 @@ from lab.callbacks.run_state import RunState
 from lab.data.datamodule import DataModule
 from lab.errors import CheckpointError, DataError
 from lab.structures import SequenceBatch
+from lab.tasks.recommendation.histories import history_batch, known_items
 from lab.tasks.recommendation.predict import RecommendationPredictor, _merge, _Part, _schema
-from lab.tasks.recommendation.recommender import TrainedRecommender, make_batch
+from lab.tasks.recommendation.recommender import TrainedRecommender
 from tests.unit.tasks.recommendation.recommenders import NUM_ITEMS, Sums, make_task
 
 HISTORIES = [[1, 2, 3], [12], [5, 5, 1, 9], [2, 7], [11, 10, 9, 8, 7]]
@@ -49,7 +51,7 @@ class Sessions(DataModule):
 
     def collate(self, samples: Sequence[int]) -> SequenceBatch:
         """Return a batch of the histories."""
-        batch = make_batch([self.histories[index] for index in samples])
+        batch = history_batch([self.histories[index] for index in samples])
         batch.sequence_ids = torch.tensor(samples)
         return batch
 
@@ -163,6 +165,15 @@ def test_unknown_histories() -> None:
 
 def test_whole_numbers_are_the_same_ids_as_floats() -> None:
     """A column of pandas in which one number is missing holds floats."""
-    recommender = TrainedRecommender(make_task())
-    recommender._numbers = {"7": 1, "8": 2, "8.5": 3}
-    assert recommender._known([7.0, 8, "8.5", 8.5, 9.0]) == [1, 2, 3, 3]  # type: ignore[list-item]
+    assert known_items([7.0, 8, "8.5", 8.5, 9.0], {"7": 1, "8": 2, "8.5": 3}) == [1, 2, 3, 3]  # type: ignore[list-item]
+
+
+def test_the_task_predicts_for_one_history_or_several() -> None:
+    task = make_task()
+    task.train()
+    assert task.predict(["i1"], k=2) == by_hand([1], 2)
+    assert task.predict(np.array([["i1"], ["i1"]]), k=2, batch_size=1) == [by_hand([1], 2)] * 2
+    assert len(task.predict(["i1"])) == task.eval_settings["top_k"]
+    assert task.training
+    with pytest.raises(DataError, match="some entries are ids, some lists of ids"):
+        task.predict(["i1", ["i2"]])

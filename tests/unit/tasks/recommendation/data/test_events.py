@@ -10,15 +10,8 @@ import pandas
 import pytest
 
 from lab.errors import DataError
-from lab.tasks.recommendation.data.events import (
-    Columns,
-    Events,
-    known_only,
-    read_events,
-    split_by_time,
-    with_support,
-    without_repeats,
-)
+from lab.tasks.recommendation.data.event_filters import known_only, split_by_time, with_support, without_repeats
+from lab.tasks.recommendation.data.events import Columns, Events, read_events
 from lab.tasks.recommendation.data.sessions_synthetic import SyntheticSessionsDataModule
 
 COLUMNS = Columns("session", "item", "time")

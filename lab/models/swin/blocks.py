@@ -1,0 +1,151 @@
+"""The parts of a Swin Transformer: patches, merging, and the blocks of a stage (Liu et al., ICCV 2021, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lab.compat.torch import has_forward_hooks
+from lab.layers.linear import Linear, linear
+from lab.models.swin.windows import Partition, Partitions, WindowAttention
+
+PATCH = 4
+
+
+def drop_path(x: Tensor, rate: float, training: bool) -> Tensor:
+    """Stochastic depth (Huang et al., ECCV 2016): zero whole samples of (B, ...), scale the others up."""
+    if not training or rate == 0.0:
+        return x
+    kept = torch.empty(x.shape[0], *[1] * (x.ndim - 1), dtype=x.dtype, device=x.device).bernoulli_(1 - rate)
+    return x * (kept.div_(1 - rate) if rate < 1 else kept)
+
+
+class PatchProjection(nn.Conv2d):
+    """A convolution of 4x4 patches that do not overlap, as one product: on CPUs PyTorch's own is slow."""
+
+    def __init__(self, embed_dim: int) -> None:
+        super().__init__(3, embed_dim, kernel_size=PATCH, stride=PATCH)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (B, 3, H, W), whole patches, to (B, H / 4, W / 4, C)."""
+        patches = images.unflatten(3, (-1, PATCH)).unflatten(2, (-1, PATCH)).permute(0, 2, 4, 1, 3, 5).flatten(3)
+        return linear(patches, self.weight.flatten(1), self.bias)
+
+
+class PatchEmbed(nn.Module):
+    """Non-overlapping 4x4 patches to tokens of ``embed_dim`` channels, normalised."""
+
+    def __init__(self, embed_dim: int) -> None:
+        super().__init__()
+        self.proj = PatchProjection(embed_dim)
+        self.norm = nn.LayerNorm(embed_dim)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (B, 3, H, W) to (B, H / 4, W / 4, C), padded with zeros to whole patches."""
+        height, width = images.shape[-2:]
+        if height % PATCH or width % PATCH:
+            images = F.pad(images, (0, -width % PATCH, 0, -height % PATCH))
+        tokens: Tensor = self.norm(self.proj(images))
+        return tokens
+
+
+class PatchMerging(nn.Module):
+    """Concatenate 2x2 neighbours and reduce them to twice the channels."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * dim)
+        self.reduction = Linear(4 * dim, 2 * dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C) to (B, H / 2, W / 2, 2 * C); odd sizes are padded with zeros."""
+        batch, height, width, channels = x.shape
+        if height % 2 or width % 2:
+            x = F.pad(x, (0, 0, 0, width % 2, 0, height % 2))
+        # The official order of the four: the row changes first.
+        x = x.reshape(batch, (height + 1) // 2, 2, (width + 1) // 2, 2, channels).permute(0, 1, 3, 4, 2, 5).flatten(3)
+        reduced: Tensor = self.reduction(self.norm(x))
+        return reduced
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with exact GELU between them."""
+
+    def __init__(self, dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.fc1 = Linear(dim, hidden_dim)
+        self.fc2 = Linear(hidden_dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., C) to (..., C)."""
+        out: Tensor = self.fc2(self.fc1.gelu(x))
+        return out
+
+
+class SwinBlock(nn.Module):
+    """Attention within windows and a feed-forward net, each after a norm and around an identity (equation 3)."""
+
+    def __init__(self, dim: int, num_heads: int, window_size: int, mlp_ratio: float, rate: float) -> None:
+        super().__init__()
+        self.drop_path_rate = rate
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = WindowAttention(dim, num_heads, window_size)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = FeedForward(dim, int(dim * mlp_ratio))
+        self.register_load_state_dict_pre_hook(_without_mask)
+
+    def forward(self, x: Tensor, partition: Partition) -> Tensor:
+        """Map (B, H, W, C) to the same shape."""
+        x = self._add(x, self.attn(self.norm1(x), partition), self.attn)
+        return self._add(x, self.mlp(self.norm2(x)), self.mlp)
+
+    def _add(self, x: Tensor, branch: Tensor, made_by: nn.Module) -> Tensor:
+        """Add a branch to the identity; in inference into the branch's memory, unless a hook has seen it."""
+        branch = drop_path(branch, self.drop_path_rate, self.training)
+        if torch.is_grad_enabled() or branch.dtype != x.dtype or has_forward_hooks(made_by):
+            return x + branch
+        return branch.add_(x)
+
+
+def _without_mask(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    state_dict.pop(f"{prefix}attn_mask", None)  # official files carry that of the size they were trained at
+
+
+class SwinStage(nn.Module):
+    """The blocks of one resolution, and what leads to the next.
+
+    Attributes:
+        shift_small: whether windows are shifted also where the map is no larger than one.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        window_size: int,
+        mlp_ratio: float,
+        rates: Sequence[float],
+        downsample: bool,
+        shift_small: bool,
+    ) -> None:
+        super().__init__()
+        self.window_size = window_size
+        self.shift_small = shift_small
+        self.blocks = nn.ModuleList(SwinBlock(dim, num_heads, window_size, mlp_ratio, rate) for rate in rates)
+        self.downsample = PatchMerging(dim) if downsample else None
+        self._partitions = Partitions()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the blocks on (B, H, W, C), every second one on shifted windows; ``downsample`` is left to the caller."""
+        height, width = x.shape[1:3]
+        window = self.window_size
+        whole = shifted = self._partitions(height, width, window, 0, x)
+        if len(self.blocks) > 1 and window > 1 and (self.shift_small or min(height, width) > window):
+            shifted = self._partitions(height, width, window, window // 2, x)
+        for index, block in enumerate(self.blocks):
+            x = block(x, shifted if index % 2 else whole)
+        return x

@@ -1,0 +1,57 @@
+"""A run's stable name: ``<model>-<data>-<hash>``. No torch.
+
+The hash covers the resolved config except ``NOT_IN_HASH``, so that the same question finds the same directory.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+NOT_IN_HASH = (
+    "paths",
+    "logger",
+    "resume",
+    "check",
+    "stage",
+    "input",
+    "expected",
+    "debug.profile",
+    "data.num_workers",
+    "data.requires",
+    "data.how_to_get",
+    "data.cache_images",
+    "callbacks.progress",
+    "callbacks.pictures",
+    "trainer.checkpoint_every_n_steps",
+    "trainer.max_skips",
+)
+"""Keys that do not change the training; ``ckpt`` counts only where a fit takes its weights from it."""
+
+
+HASHED_UNLESS = {
+    "trainer.on_nonfinite": "stop",
+    "data.images": None,
+    "data.annotations": None,
+    "data.val_share": None,
+    "data.test_share": None,
+}
+"""Keys that came later: at this value a run has the name that it had before them."""
+
+
+def run_name(config: Mapping[str, Any]) -> str:
+    """Return ``<model>-<data>-<hash>`` for a resolved config."""
+    content = copy.deepcopy(dict(config))
+    ignored = NOT_IN_HASH if content.get("stage") == "fit" else (*NOT_IN_HASH, "ckpt")
+    for key in (*ignored, *HASHED_UNLESS):
+        node: Any = content
+        *parents, leaf = key.split(".")
+        for part in parents:
+            node = node.get(part) or {}
+        if key not in HASHED_UNLESS or node.get(leaf) == HASHED_UNLESS[key]:
+            node.pop(leaf, None)
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{config['model']['name']}-{config['data']['name']}-{digest}"
