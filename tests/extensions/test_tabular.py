@@ -1,4 +1,4 @@
-"""The proof that a kind of problem needs no edit in lab: a package of its own trains, tests, predicts, resumes, sweeps."""
+"""The proof that a kind of problem needs no edit in lab: a package trains, tests, predicts, resumes, sweeps."""
 
 from __future__ import annotations
 
