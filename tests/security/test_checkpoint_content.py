@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 import torch
 
-import lab
 from lab.callbacks.resumable import check_alike, read_training
 from lab.checkpoint.access import StateAccess
 from lab.checkpoint.format import CheckpointReader, Piece
@@ -219,7 +218,7 @@ def test_content_that_is_wrong(case: str, good: Any, tmp_path: Path) -> None:
 def test_a_recommender_is_not_made_of_a_detector(good: Any, tmp_path: Path) -> None:
     pieces, state = good
     path = written(tmp_path, pieces, state)
-    assert "not for recommendation" in line_of(lambda: lab.load_recommender(path), path)
+    assert "not for recommendation" in line_of(lambda: RecommendationTask.load_from_checkpoint(path), path)
     state = copy.deepcopy(state)
     state["task"] = "recommendation"
     path = written(tmp_path, pieces, state)
