@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab.checking import check_choice
+from lab.ops.cpu import plain_float32
 
 NormName = Literal["batch_norm", "frozen_batch_norm", "group_norm"]
 
@@ -102,11 +103,8 @@ def convolve(
 def _fuses(x: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN's fused convolution applies: float32 on a CPU, run eagerly, in inference or a frozen stage."""
     return bool(
-        x.device.type == "cpu"
-        and x.dtype == torch.float32
+        plain_float32(x, weight)
         and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
         and torch.backends.mkldnn.is_available()
         and torch.backends.mkldnn.enabled
     )
