@@ -16,20 +16,10 @@ from lab.callbacks.ema import EMA
 from lab.callbacks.run_state import RunState
 from lab.checkpoint.format import understood
 from lab.checkpoint.rng import set_rng_state
+from lab.compat.lightning import validate_next, validates_next
 from lab.loggers.metrics_csv import MetricsCSV
 from lab.strategies import collectives
 from lab.system.signals import SignalWatch
-
-
-def start_at(trainer: pl.Trainer, step: int) -> None:
-    """Set a Trainer that has not run yet to the optimizer step that a resume starts from.
-
-    Lightning's own loop counters are left out of checkpoints: they count batches of a process, all that matters follows
-    from the step.
-    """
-    epoch_loop = trainer.fit_loop.epoch_loop
-    total = epoch_loop.automatic_optimization.optim_progress.optimizer.step.total
-    total.ready = total.completed = epoch_loop._batches_that_stepped = step
 
 
 class RunCheckpoint(pl.Callback):
@@ -104,8 +94,7 @@ class RunCheckpoint(pl.Callback):
         step = trainer.global_step
         stepped = step != self._last_step
         validate = stepped and (step % self.val_every == 0 or step == self.max_steps)
-        # Lightning validates where the number of batches is a multiple of val_check_batch.
-        trainer.val_check_batch = trainer.fit_loop.total_batch_idx + 1 if validate else math.inf
+        validate_next(trainer, validate)
         self._last_step, self._stepped = step, stepped
         if stepped:
             late = time.monotonic() - self._saved_time > self.SECONDS
@@ -121,7 +110,7 @@ class RunCheckpoint(pl.Callback):
 
     def step_is_done(self, trainer: pl.Trainer) -> bool:
         """Whether the batch that has just ended was the last of an optimizer step, and no validation follows it."""
-        return self._stepped and trainer.val_check_batch == math.inf
+        return self._stepped and not validates_next(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write best.ckpt if the metric is the best so far, and last.ckpt."""

@@ -20,6 +20,7 @@ from torch import Tensor
 from lab.callbacks.steps import StepLog
 from lab.checkpoint.access import StateAccess, parameter_names, tensors_of
 from lab.checkpoint.finite import not_finite
+from lab.compat.torch import scale_on_device
 from lab.errors import Diverged
 from lab.strategies import collectives
 from lab.training.gradients import drop_gradients, gradient_norm
@@ -219,7 +220,8 @@ def _scale(trainer: pl.Trainer) -> float | Tensor:
     scaler: Any = getattr(trainer.precision_plugin, "scaler", None)
     if scaler is None:
         return 1.0
-    scale: float | Tensor | None = scaler._scale if isinstance(scaler, torch.amp.GradScaler) else scaler.cur_scale
+    own = isinstance(scaler, torch.amp.GradScaler)
+    scale: float | Tensor | None = scale_on_device(scaler) if own else scaler.cur_scale
     return 1.0 if scale is None else scale
 
 

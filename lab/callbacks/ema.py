@@ -10,6 +10,8 @@ import lightning.pytorch as pl
 import torch
 
 from lab.checkpoint.access import StateAccess
+from lab.compat.lightning import strategy_of
+from lab.compat.torch import foreach_copy_, foreach_lerp_
 
 
 class EMA(pl.Callback):
@@ -49,10 +51,10 @@ class EMA(pl.Callback):
         self._last_step = trainer.global_step
         weights = self._weights(pl_module)
         if trainer.global_step <= self.start:
-            torch._foreach_copy_(self.average, weights)
+            foreach_copy_(self.average, weights)
             return
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(self.average, weights, 1 - decay)
+        foreach_lerp_(self.average, weights, 1 - decay)
         self.updates += 1
 
     @contextmanager
@@ -108,6 +110,5 @@ class EMA(pl.Callback):
 
 
 def _access(pl_module: pl.LightningModule) -> StateAccess:
-    strategy = getattr(pl_module._trainer, "strategy", None)  # a module alone has its weights as they are
-    access: StateAccess | None = getattr(strategy, "state_access", None)
+    access: StateAccess | None = getattr(strategy_of(pl_module), "state_access", None)
     return access or StateAccess()

@@ -10,6 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from lab.compat.lightning import set_epoch
 from lab.training.schedules import learning_rates
 
 
@@ -49,7 +50,7 @@ class StepLog(pl.Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Count the wait for this batch; tell Lightning the epoch."""
         self._waited += time.perf_counter() - self._batch_ended
-        trainer.fit_loop.epoch_progress.current.completed = trainer.global_step // self.steps_per_epoch
+        set_epoch(trainer, trainer.global_step // self.steps_per_epoch)
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
         """Remember the rates of this step: the schedule moves on before it is logged."""

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from lab.checkpoint.format import CheckpointReader, Piece
+from lab.compat.torch import COMPILED, local_shape_and_offset
 from lab.errors import CheckpointError
 
 __all__ = ["CheckpointReader", "Piece", "StateAccess", "compare", "fill", "parameter_names", "piece_of", "tensors_of"]
@@ -192,14 +193,13 @@ def _held(tensor: Tensor) -> tuple[Tensor, tuple[int, ...], bool]:
     if not is_dtensor(tensor):
         return tensor, (0,) * tensor.ndim, rank == 0
     from torch.distributed.tensor import DTensor, Replicate
-    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
     assert isinstance(tensor, DTensor)
     mesh, placements = tensor.device_mesh, tensor.placements
     if any(placement.is_partial() for placement in placements):
         raise CheckpointError(f"a tensor placed as {placements} is a sum that has not been taken yet")
     local, coordinate = tensor.to_local(), mesh.get_coordinate()
-    shape, offset = compute_local_shape_and_global_offset(tensor.shape, mesh, placements)
+    shape, offset = local_shape_and_offset(tensor.shape, mesh, placements)
     if coordinate is None:
         return local.new_empty(0), offset, False
     if tuple(local.shape) != tuple(shape):
@@ -240,8 +240,8 @@ def _cleaner(module: nn.Module) -> Any:
     prefixes = []
     for name, part in module.named_modules():
         inner = next((inner for kind, inner in wrappers.items() if isinstance(part, kind)), None)
-        if inner is None and "_orig_mod" in part._modules:
-            inner = "_orig_mod"
+        if inner is None and COMPILED in dict(part.named_children()):
+            inner = COMPILED
         if inner is not None:
             prefixes.append((f"{name}." if name else "", f"{inner}."))
     prefixes.sort(key=lambda pair: -len(pair[0]))  # the innermost first, while the names around it still stand

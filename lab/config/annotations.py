@@ -15,12 +15,10 @@ from operator import or_
 from typing import Annotated, Any, Literal
 
 import annotated_types
-from pydantic import ConfigDict, Strict, TypeAdapter, ValidationError
 
 Lookup = Callable[[str, str], "tuple[str, ast.expr | ast.ClassDef] | None"]
 """Follows a name of a module to its value or class, and says in which module that stands."""
 
-_CONFIG = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 _PLAIN: dict[str, Any] = {
     "int": int,
     "float": float,
@@ -58,8 +56,11 @@ def problems(annotation: TypeHint, value: Any, lookup: Lookup) -> list[Any]:
     kind = _compile(annotation.expression, annotation.module, lookup, 0)
     if kind is Any:
         return []
+    from pydantic import ConfigDict, TypeAdapter, ValidationError  # it would double the time of listing models
+
+    config = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
     try:
-        TypeAdapter(kind, config=_CONFIG).validate_python(value)
+        TypeAdapter(kind, config=config).validate_python(value)
     except ValidationError as error:
         return list(error.errors())
     return []
@@ -176,6 +177,8 @@ def _compile(node: ast.expr, module: str, lookup: Lookup, depth: int) -> Any:
 
 def tuple_of(kinds: list[Any], endless: bool) -> Any:
     """Return the type of a tuple that a list of a config fills."""
+    from pydantic import Strict
+
     if not kinds:
         return Annotated[tuple, Strict(False)]
     kind = tuple[kinds[0], ...] if endless else tuple[tuple(kinds)]  # type: ignore[valid-type, misc]

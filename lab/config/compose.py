@@ -13,11 +13,11 @@ from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lab.compat.hydra import forget_composed
 from lab.config import user_files
 from lab.config.aliases import renamed_words
 from lab.config.group_files import config_dir, find_file, groups, options, shorten
@@ -81,7 +81,7 @@ def compose_config(overrides: Sequence[str], user_dirs: Iterable[str] = ()) -> C
         joined = ",".join(f"'{user_files.SCHEME}://" + str(folder).replace("'", "\\'") + "'" for folder in folders[1:])
         words.append(f"hydra.searchpath=[{joined}]")
     choices: dict[str, str] = {}
-    GlobalHydra.instance().clear()
+    forget_composed()
     with initialize_config_dir(str(folders[0]), version_base="1.3"):
         try:
             composed = compose("config", words, return_hydra_config=True)

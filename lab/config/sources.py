@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import importlib.util
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -27,6 +28,12 @@ def find_module(module: str) -> Path | None:
             if os.path.isfile(file):  # noqa: PTH113 - of a name too long for a path it is False, no error
                 return file
     return None
+
+
+def find_in_working_directory(packages: Sequence[str]) -> None:
+    """Let Python find packages that a user names in the working directory too, after all other places."""
+    if packages and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
 
 
 def modules_of(package: str) -> Iterator[tuple[str, Path]]:

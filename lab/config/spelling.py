@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from lab.compat.hydra import parse_override
 from lab.text import printable
 
 _WORD = re.compile(r"([^=]*)=(.*)", re.DOTALL)
@@ -63,7 +63,7 @@ def _quoted(match: re.Match[str]) -> str:
 
 def _is_read(word: str) -> bool:
     try:
-        OverridesParser.create().parse_override(word)
+        parse_override(word)
     except HydraException:
         return False
     return True

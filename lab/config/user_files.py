@@ -1,23 +1,19 @@
-"""How Hydra reads the YAML files of a user's ``--config-dir``: with the names of ``lab.config.aliases``.
-
-Hydra has no public class that reads files, so its own is extended here; hydra-core is pinned below 1.4.
-"""
+"""How Hydra reads the YAML files of a user's ``--config-dir``: with the names of ``lab.config.aliases``."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
-from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 
+from lab.compat.hydra import FolderSource, register_source
 from lab.config.aliases import renamed_file
 
 SCHEME = "lab-user"
 
 
-class UserFiles(FileConfigSource):
+class UserFiles(FolderSource):
     """A folder of groups in which keys and options may have the names that they had in an earlier version."""
 
     @staticmethod
@@ -37,11 +33,10 @@ class UserFiles(FileConfigSource):
             group = config_path.rpartition("/")[0]
             package = result.header.get("package") or "_group_"
             package = {"_group_": group.replace("/", "."), "_global_": ""}.get(package, package)
-            source = f"{self.path}/{self._normalize_file_name(config_path)}"
-            result.config = OmegaConf.create(renamed_file(content, package, source, group))
+            result.config = OmegaConf.create(renamed_file(content, package, self.file_of(config_path), group))
         return result
 
 
 def register() -> None:
     """Make the scheme known to Hydra; again is no harm."""
-    Plugins.instance().register(UserFiles)
+    register_source(UserFiles)

@@ -39,21 +39,20 @@ class TypedWord:
 @lru_cache(maxsize=4096)
 def parse_word(text: str) -> TypedWord:
     """Take a word apart, as ``spelled`` writes it; one that Hydra cannot read even so at its first ``=``."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.core.override_parser.types import Sweep
     from hydra.errors import HydraException
 
+    from lab.compat.hydra import is_many, parse_override
     from lab.config.spelling import spelled
 
     head = text.partition("=")[0]
     key = head.lstrip("+~")
     sign = head[: len(head) - len(key)]
     try:
-        override = OverridesParser.create().parse_override(spelled([text])[0])
+        override = parse_override(spelled([text])[0])
         value = override.value()
     except (HydraException, ValueError):  # composing it says what is wrong
         return TypedWord(text, sign, key, text.partition("=")[2], is_read=False)
-    if override.is_sweep_override() or isinstance(value, Sweep):
+    if is_many(override, value):
         value = text.partition("=")[2]
     return TypedWord(text, sign, override.get_key_element().lstrip("+~"), value)
 

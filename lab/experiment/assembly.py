@@ -16,6 +16,7 @@ import torch
 
 from lab.checkpoint.finite import require_finite
 from lab.config.checks import DATA_METADATA
+from lab.config.sources import find_in_working_directory
 from lab.data.datamodule import DataModule, LoadPlan
 from lab.errors import ConfigError
 from lab.registry.allowed import allow_package
@@ -52,6 +53,7 @@ class Plan:
 
 def prepare(config: Mapping[str, Any]) -> None:
     """Seed, import the user's packages, quieten what others print."""
+    find_in_working_directory(config["extensions"])
     for name in config["extensions"]:
         try:
             import_package(name)

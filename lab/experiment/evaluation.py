@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,6 @@ from lab.system.files import write_text
 from lab.system.provenance import describe_versions, now
 from lab.system.ranks import Place
 from lab.training.spec import task_spec
-from lab.training.task import Task
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -37,28 +36,27 @@ SPLITS = {"validate": "val", "test": "test"}
 
 @dataclass
 class StageResult:
-    """Metrics of a stage, how they were taken, its tables, and its pictures on one sheet."""
+    """Metrics of a stage, how they were taken, its tables, its pictures on a sheet, and which are better lower."""
 
     metrics: dict[str, float]
     protocol: str = ""
     tables: dict[str, Table] = field(default_factory=dict)
     sheet: Image | None = None
+    lower_is_better: list[str] = field(default_factory=list)
 
 
-def run_stage(
-    stage: str, config: Mapping[str, Any], task: Task, data: DataModule, folder: Path, place: Place
-) -> StageResult:
+def run_stage(stage: str, subject: Subject, folder: Path) -> StageResult:
     """Evaluate on the validation or test set and draw the first images into ``folder/pictures``."""
-    split = SPLITS[stage]
-    pictures = Pictures(
-        folder / "pictures", split, config["callbacks"]["pictures"], task_spec(task.kind).load_pictures()
-    )
-    trainer = make_eval_trainer(config, place, [pictures])
+    task, split = subject.task, SPLITS[stage]
+    count, panels = subject.config["callbacks"]["pictures"], task_spec(task.kind).load_pictures()
+    pictures = Pictures(folder / "pictures", split, count, panels)
+    trainer = make_eval_trainer(subject.config, subject.place, [pictures])
     if stage == "test":
-        trainer.test(task, dataloaders=data.test_dataloader(), verbose=False)
+        trainer.test(task, dataloaders=subject.data.test_dataloader(), verbose=False)
     else:
-        trainer.validate(task, dataloaders=data.val_dataloader(), verbose=False)
-    return StageResult(dict(task.results), task.describe_evaluation(), dict(task.tables), pictures.sheet)
+        trainer.validate(task, dataloaders=subject.data.val_dataloader(), verbose=False)
+    lower = [name for name in task.results if task.better(name) == "min"]
+    return StageResult(dict(task.results), task.describe_evaluation(), dict(task.tables), pictures.sheet, lower)
 
 
 def evaluate(config: dict[str, Any], home: Path, place: Place | None = None, data: DataModule | None = None) -> None:
@@ -78,7 +76,8 @@ def evaluate(config: dict[str, Any], home: Path, place: Place | None = None, dat
     data = build_data(config, data)
     give_plan(data, load_plan(config, place))
     task = load_task(config, data)
-    config, _ = settle_strategy(Subject(config, task, data, place, training=False))
+    subject = Subject(config, task, data, place, training=False)
+    config, _ = settle_strategy(subject)
     folder = stage_folder(config, home)
     if config["stage"] == "predict":
         predictor = task_spec(task.kind).load_predictor()(config["input"], task, data)
@@ -87,7 +86,7 @@ def evaluate(config: dict[str, Any], home: Path, place: Place | None = None, dat
     presence = describe_presence(data, (SPLITS[config["stage"]],))
     if place.rank == 0:
         print_notes(presence)
-    result = run_stage(config["stage"], config, task, data, folder, place)
+    result = run_stage(config["stage"], replace(subject, config=config), folder)
     if place.rank == 0:
         _write_result(config, result, folder)
 
@@ -99,6 +98,7 @@ def _write_result(config: Mapping[str, Any], result: StageResult, folder: Path) 
         "ckpt": config["ckpt"],
         "result": with_nulls(result.metrics),
         "protocol": result.protocol,
+        "lower_is_better": result.lower_is_better,
         "eval": config["eval"],
         "world_size": collectives.world_size(),
         "versions": describe_versions(),
@@ -106,9 +106,8 @@ def _write_result(config: Mapping[str, Any], result: StageResult, folder: Path) 
     }
     write_text(folder / "result.json", json.dumps(record, indent=2) + "\n")
     write_tables(result.tables, folder)
-    print_metrics(
-        result.metrics, f"{config['stage']} of {config['ckpt'] or config['model']['pretrained']}", result.protocol
-    )
+    title = f"{config['stage']} of {config['ckpt'] or config['model']['pretrained']}"
+    print_metrics(result.metrics, title, result.protocol, result.lower_is_better)
     print(f"written   {folder / 'result.json'}")
     if result.sheet is not None:
         print(f"pictures  {folder / 'pictures'}")

@@ -5,7 +5,6 @@ No config object travels below this folder: what it builds takes plain arguments
 
 from __future__ import annotations
 
-import gc
 from contextlib import nullcontext
 from typing import Any
 
@@ -109,8 +108,6 @@ class Fit:
     def _train_and_test(self) -> dict[str, float | None]:
         self._context = open_context(self.config, self.directory, self.place, self.watch, self.data)
         train(self._context)
-        # The test builds a task of its own. Two copies of a large model may not fit.
-        gc.collect()
         return measure_best(self._context)
 
     def _record_divergence(self, error: Diverged) -> Diverged:

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
+from lab.compat.torch import tree_leaves
 from lab.config.defaults import group_options
 from lab.data.datamodule import DataModule
 from lab.errors import ConfigError
@@ -33,7 +33,7 @@ AT_ONCE = 0.5
 
 @dataclass(frozen=True)
 class Subject:
-    """What is to run, and where: what the planner looks at.
+    """What is to run, and where: what the planner looks at, and what an evaluation measures.
 
     Attributes:
         config: the resolved config.

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from lab.errors import RunError
 from lab.experiment.assembly import give_plan, load_task
 from lab.experiment.context import FitContext
 from lab.experiment.evaluation import StageResult, run_stage, write_tables
+from lab.experiment.planning import Subject
 from lab.loggers.metrics_file import read_metrics
 from lab.loggers.undefined import with_nulls
 from lab.strategies import collectives
-from lab.training.task import Task
 
 
 def measure_best(fit: FitContext) -> dict[str, float | None]:
@@ -27,11 +28,14 @@ def measure_best(fit: FitContext) -> dict[str, float | None]:
             f"{best} is missing, which is what is tested: put it back; stage=test ckpt='{best.with_name('last.ckpt')}' "
             "tests the last weights; resume=never starts afresh and keeps the directory"
         )
-    give_plan(fit.data, fit.plan.load)  # of the training it held the network
+    # A task of its own is built. Two copies of a large model may not fit; the training's plan held the trained one.
+    give_plan(fit.data, fit.plan.load)
+    gc.collect()
     task = load_task({**fit.config, "ckpt": str(best)}, fit.data)
     fit.run.update(weights=task.weights_kind, best_step=task.trained_steps, eval=fit.config["eval"])
-    validated = _validated(fit, task)
-    tested = run_stage("test", fit.config, task, fit.data, fit.run.path, fit.place)
+    subject = Subject(fit.config, task, fit.data, fit.place, training=False)
+    validated = _validated(fit, subject)
+    tested = run_stage("test", subject, fit.run.path)
     fit.run.update(protocol=tested.protocol)
     if not fit.is_first:
         return {}
@@ -52,15 +56,16 @@ def _write(fit: FitContext, tested: StageResult) -> None:
             fit.wandb.log_images("test/predictions", [tested.sheet], plan.max_steps)
 
 
-def _validated(fit: FitContext, task: Task) -> dict[str, Any]:
+def _validated(fit: FitContext, subject: Subject) -> dict[str, Any]:
     """Return the validation metrics of best.ckpt as metrics.csv has them; measured again where it has lost them."""
+    step = subject.task.trained_steps
     rows = read_metrics(fit.metrics.path) if fit.is_first and fit.metrics.path.exists() else []
-    row = next((row for row in rows if row["step"] == task.trained_steps), {})
+    row = next((row for row in rows if row["step"] == step), {})
     known = {key: value for key, value in row.items() if key.startswith("val/")}
     if collectives.from_rank_zero(any(value is not None for value in known.values())):
         return known
-    lost = f"{fit.metrics.path} has no validation of step {task.trained_steps}, which best.ckpt is of"
+    lost = f"{fit.metrics.path} has no validation of step {step}, which best.ckpt is of"
     fit.warn(f"{lost}: it is measured again")
-    again = run_stage("validate", fit.config, task, fit.data, fit.run.path, fit.place).metrics
-    fit.metrics.log_metrics(again, task.trained_steps)
+    again = run_stage("validate", subject, fit.run.path).metrics
+    fit.metrics.log_metrics(again, step)
     return again

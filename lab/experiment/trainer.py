@@ -9,13 +9,14 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from lab.callbacks.checkpoint import RunCheckpoint, start_at
+from lab.callbacks.checkpoint import RunCheckpoint
 from lab.callbacks.divergence import Divergence
 from lab.callbacks.ema import EMA
 from lab.callbacks.interrupt import Interrupt
 from lab.callbacks.own_directory import OwnDirectory
 from lab.callbacks.progress import ProgressBar
 from lab.callbacks.steps import StepLog
+from lab.compat.lightning import start_at
 from lab.experiment.assembly import QUIET, device_arguments
 from lab.experiment.context import FitContext
 from lab.system.ranks import Place

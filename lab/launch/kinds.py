@@ -17,7 +17,7 @@ from typing import Any
 from lab.config.compose import Composed
 from lab.config.definitions import path_of
 from lab.config.kinds import FindSettings, TaskSettings
-from lab.config.sources import find_module, mistake_in, modules_of, parse
+from lab.config.sources import find_in_working_directory, find_module, mistake_in, modules_of, parse
 from lab.errors import ConfigError, closest
 from lab.training.spec import TaskSpec, task_names, task_spec
 
@@ -51,8 +51,7 @@ def check_extensions(composed: Composed) -> None:
         ConfigError: one is not.
     """
     names = composed.config["extensions"]
-    if names and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
+    find_in_working_directory(names)
     for name in names:
         file = find_module(name)
         if file is None:

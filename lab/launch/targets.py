@@ -5,7 +5,7 @@ A target is a registered model's name (``detr_resnet50``) or a dotted path; a us
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def check_targets(composed: Composed, from_data: Sequence[str] = ()) -> None:
     _check_node("model.net", net, composed)
     if not composed.own_data:
         _check_node("data", {key: value for key, value in config["data"].items() if key not in DATA_METADATA}, composed)
-    _check_pretrained(config["model"])
+    _check_pretrained(config["model"], config["extensions"])
 
 
 def _check_node(path: str, node: Mapping[str, Any], composed: Composed) -> None:
@@ -137,19 +137,21 @@ def _entry_function(target: str, where: str, extensions: list[str]) -> str | Non
     return None  # an extension may register it in another way than its text tells
 
 
-def _check_pretrained(model: Mapping[str, Any]) -> None:
+def _check_pretrained(model: Mapping[str, Any], extensions: list[str]) -> None:
     pretrained, target = model.get("pretrained"), str(model["net"]["_target_"])
     if pretrained is None or (is_there(pretrained) and Path(pretrained).is_file()):
         return
     if Path(pretrained).suffix in (".pth", ".pt", ".ckpt", ".safetensors"):
         raise ConfigError(f"model.pretrained={pretrained}: no such file")
-    if not registry.is_model(target):
-        if "." in target:
-            raise ConfigError(
-                f"model.pretrained={pretrained}: no such file, and {target} is no registered name with tags"
-            )
+    theirs = _theirs(extensions)[0].get(split_model_name_tag(target)[0])
+    if registry.is_model(target):
+        tags: Collection[str] = registry.model_entry(target).pretrained
+    elif theirs is not None and "pretrained" not in theirs.unread:
+        tags = theirs.options.get("pretrained") or ()
+    elif theirs is None and "." in target:
+        raise ConfigError(f"model.pretrained={pretrained}: no such file, and {target} is no registered name with tags")
+    else:
         return
-    tags = registry.model_entry(target).pretrained
     if pretrained not in tags:
         known = closest(pretrained, tags) or (f"; there are {', '.join(tags)}" if tags else "; there are none")
         raise RegistryError(f"model.pretrained={pretrained}: neither a file nor weights of {target}{known}")

@@ -95,11 +95,10 @@ def _hydra() -> Iterator[None]:
     if "hydra" not in sys.modules:
         yield
         return
-    from hydra.core.global_hydra import GlobalHydra
+    from lab.compat.hydra import composed_by_caller, give_back
 
-    instance = GlobalHydra.instance()
-    before = instance.hydra
+    before = composed_by_caller()
     try:
         yield
     finally:
-        instance.hydra = before
+        give_back(before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import netrc
 import os
 import subprocess
@@ -12,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from lab.compat.wandb import recorded_step
 
 
 def choose_mode(mode: str, settings: Any) -> tuple[str, str]:
@@ -52,14 +53,15 @@ def last_step(folders: Sequence[Path]) -> int | None:
     """
     for folder in reversed(folders):
         command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
-        steps, readable = [], False
+        steps: list[int] = []
+        readable = False
         # The record of a killed process ends in the middle, which the command says on stderr; it is no failure.
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
             assert process.stdout is not None
             for line in process.stdout:
                 readable = readable or line.startswith("{")
-                if '"type":"history"' in line:
-                    steps.append(int(json.loads(line)["history"]["item"]["_step"]))
+                step = recorded_step(line)
+                steps += [] if step is None else [step]
         if not readable:
             return None
         if steps:

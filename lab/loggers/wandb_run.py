@@ -22,10 +22,11 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers.logger import Logger
 
 from lab.checking import check_choice
+from lab.compat.wandb import known_settings
 from lab.loggers.metrics_file import FILE_NAME, read_metrics
 from lab.loggers.undefined import with_nulls
 from lab.loggers.wandb_offline import choose_mode, last_step
-from lab.loggers.wandb_server import FIRST_WAIT, ServerWatch, allow, known_settings, silence
+from lab.loggers.wandb_server import FIRST_WAIT, ServerWatch, allow, silence
 from lab.loggers.wandb_state import WandbState, short_path
 from lab.loggers.wandb_trouble import check_room, forget_service, quiet_log
 from lab.text import one_line

@@ -7,7 +7,6 @@ import ssl
 import threading
 import urllib.error
 import urllib.request
-from typing import Any
 
 REPORTING = "WANDB_ERROR_REPORTING"
 """W&B's switch of its own error reports and usage numbers, which it sends to its cloud whatever the mode is."""
@@ -33,13 +32,6 @@ def allow(given: str | None) -> None:
     """Let W&B report errors as the user had set it: the mode is online, so it speaks to its server anyway."""
     if given is not None:
         os.environ[REPORTING] = given
-
-
-def known_settings() -> Any:
-    """Return what the environment and W&B's files say, without starting its service."""
-    from wandb.sdk import wandb_setup
-
-    return wandb_setup.singleton().settings
 
 
 def answers(url: str) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lab.compat.wandb import EXPERIMENTAL, make_settings
 from lab.text import printable
 
 STATE_FILE = "wandb.json"
@@ -19,13 +20,11 @@ _SETTINGS: dict[str, Any] = {
     "console": "off",
     "save_code": False,
     "disable_job_creation": True,
-    "x_disable_stats": True,
     # A server that does not answer holds a start up so long; it is asked again later.
     "init_timeout": 6.0,
     # Without a limit, a run that lost the network would wait at its end for ever.
     "finish_timeout": 120.0,
-    # How much `wandb leet` lags behind, and how much of the offline record a SIGKILL takes with it.
-    "x_transaction_log_flush_interval": 2.0,
+    **EXPERIMENTAL,
 }
 
 
@@ -74,8 +73,6 @@ class WandbState:
         """
         import wandb
 
-        known = type(wandb.Settings()).model_fields
-        chosen = {**_SETTINGS, "git_commit": git_commit}
         return wandb.init(
             **arguments,
             id=self.id,
@@ -84,7 +81,7 @@ class WandbState:
             resume="allow",
             reinit="finish_previous",
             allow_val_change=True,
-            settings=wandb.Settings(**{key: value for key, value in chosen.items() if key in known}),
+            settings=make_settings({**_SETTINGS, "git_commit": git_commit}),
         )
 
     def announce(self, mode: str, reason: str, url: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lab.compat.torch import in_function_transform
+
 
 def plain_float32(x: Tensor, weight: Tensor) -> bool:
     """Return whether both are ordinary float32 tensors on a CPU that nobody traces, transforms or casts.
@@ -15,4 +17,4 @@ def plain_float32(x: Tensor, weight: Tensor) -> bool:
         return False
     if x.dtype != torch.float32 or weight.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return False
-    return not torch.compiler.is_compiling() and torch._C._functorch.maybe_current_level() is None
+    return not torch.compiler.is_compiling() and not in_function_transform()

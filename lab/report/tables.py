@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -39,7 +39,9 @@ def print_config(config: Mapping[str, Any]) -> None:
     Console(highlight=False, soft_wrap=True).print(tree)
 
 
-def print_metrics(metrics: Mapping[str, float | None], title: str, protocol: str = "") -> None:
+def print_metrics(
+    metrics: Mapping[str, float | None], title: str, protocol: str = "", lower: Collection[str] = ()
+) -> None:
     """Print metrics as a table, a column for each stage; a dash stands where nothing defines one.
 
     One that nothing defines in any stage has no row.
@@ -48,6 +50,7 @@ def print_metrics(metrics: Mapping[str, float | None], title: str, protocol: str
         metrics: named ``test/...`` and the like.
         title: what they are of.
         protocol: how they were taken, where their names do not say it.
+        lower: those of which a lower value is better, which the table says.
     """
     stages = list(dict.fromkeys(key.split("/", 1)[0] for key in metrics))
     names = list(dict.fromkeys(key.split("/", 1)[1] for key in metrics))
@@ -60,7 +63,8 @@ def print_metrics(metrics: Mapping[str, float | None], title: str, protocol: str
         if any(value is not None and not math.isnan(value) for value in values):
             digits = 0 if name.endswith("_measured") else 4  # a count
             shown = ("-" if value is None or math.isnan(value) else f"{value:.{digits}f}" for value in values)
-            table.add_row(as_text(name), *shown)
+            is_lower = any(f"{stage}/{name}" in lower for stage in stages)
+            table.add_row(as_text(f"{name} (lower is better)" if is_lower else name), *shown)
     if protocol:  # in the title it would be broken into lines of the table's width
         print(f"protocol  {printable(protocol)}")
     _print_titled(table, title)
@@ -104,9 +108,9 @@ def _cell(value: Any) -> Text:
 def print_result(run: RunDirectory, config: Mapping[str, Any]) -> None:
     """Print a finished run's result, where its files are, and whether a recipe's expectation is met."""
     record = run.record
-    print_metrics(
-        record["result"], f"{run.path.name} ({record.get('weights', 'raw')} weights)", record.get("protocol", "")
-    )
+    lower = [name for name in record["result"] if direction(record, name) == "min"]
+    title = f"{run.path.name} ({record.get('weights', 'raw')} weights)"
+    print_metrics(record["result"], title, record.get("protocol", ""), lower)
     expected = config.get("expected")
     if expected:
         value = record["result"].get(expected["metric"])

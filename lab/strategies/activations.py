@@ -1,6 +1,6 @@
 """What backward needs of a micro-batch, counted in one forward pass that computes nothing.
 
-The tensors of the pass are fake (``torch._subclasses.fake_tensor``): they have shapes, types and devices, no values, so
+The tensors of the pass are fake (``lab.compat.torch.fake_tensors``): they have shapes, types and devices, no values, so
 that autocast and the choice of kernels are those of the real device. Where a network looks at values, the pass is
 done for real on the CPU, once.
 """
@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+
+from lab.compat.torch import fake_tensors, reads_values, storage_id, tree_leaves
 
 Step = Callable[[nn.Module, Any], None]
 """Runs a module on a batch, the loss included."""
@@ -82,33 +83,14 @@ class Saved:
 
     def _new(self, tensor: Tensor, seen: set[int]) -> int:
         try:
-            storage = tensor.untyped_storage()
+            storage, number = tensor.untyped_storage(), storage_id(tensor)
         except NotImplementedError:  # sparse tensors have none
             return 0
-        if storage._cdata in seen:
+        if number in seen:
             return 0
-        seen.add(storage._cdata)
+        seen.add(number)
         self._held.append(storage)
         return storage.nbytes()
-
-
-READS_VALUES = (
-    ".numpy() is not supported for tensor subclasses",
-    "Cannot copy out of meta tensor",
-    "can't convert meta device type tensor to numpy",
-    "cannot be called on meta tensors",
-    "a correct data-independent implementation does not exist",
-)
-"""What torch says, in errors of general classes, where values of fake or meta tensors are asked for."""
-
-
-def reads_values(error: BaseException) -> bool:
-    """Whether an error only says that a computation read the values of tensors that have none: fake or meta ones."""
-    from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
-
-    if isinstance(error, (DataDependentOutputException, DynamicOutputShapeException)):
-        return True
-    return isinstance(error, (RuntimeError, TypeError)) and any(words in str(error) for words in READS_VALUES)
 
 
 class _Wrapped(nn.Module):
@@ -137,15 +119,13 @@ def count_saved(
         precision: Lightning's name, ``bf16-mixed`` for instance.
         units: modules of the network whose share is counted apart.
     """
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
     copies: dict[int, Any] = {id(tensor): tensor for tensor in [*module.parameters(), *module.buffers()]}
     module = copy.deepcopy(module, copies)
     units = [copies[id(unit)] for unit in units]
     dtype = WHOLE.get(precision)
     if dtype is not None:
         batch = batch._map(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    mode = fake_tensors()
     with mode:
         fake = batch._map(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=device))
         tensors = _tensors(

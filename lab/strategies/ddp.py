@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightning.pytorch.strategies import DDPStrategy
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
+
+from lab.compat.lightning import HookedDDP
 
 COMMUNICATIONS = {"bf16": default_hooks.bf16_compress_hook, "fp16": default_hooks.fp16_compress_hook}
 """What gradients are rounded to on their way: half the traffic, for its error."""
 
 
-class DDP(DDPStrategy):
+class DDP(HookedDDP):
     """Lightning's DDP with its options as plain arguments, on GPUs and CPUs alike.
 
     Args:
@@ -42,9 +43,3 @@ class DDP(DDPStrategy):
             bucket_cap_mb=bucket_cap_mb,
             gradient_as_bucket_view=gradient_as_bucket_view,
         )
-
-    def _register_ddp_hooks(self) -> None:
-        # Lightning registers it on GPUs only; gloo takes it as well.
-        if self._ddp_comm_hook is not None:
-            assert self.model is not None
-            self.model.register_comm_hook(None, self._ddp_comm_hook)  # type: ignore[operator]

@@ -15,21 +15,25 @@ import torch
 import torch.distributed as dist
 from lightning.fabric.utilities.seed import reset_seed
 from lightning.pytorch.plugins.precision import Precision
-from lightning.pytorch.strategies import DeepSpeedStrategy
 from torch import nn
 
 from lab.checking import check_choice
-from lab.errors import ConfigError
-from lab.strategies.deepspeed_library import (
+from lab.compat.deepspeed import (
     environment,
+    is_empty,
     load_deepspeed,
+    reduce_as_they_come,
     release,
     require_deepspeed,
+    share_masters,
+    skipped_step,
     start_communication,
 )
+from lab.compat.lightning import OwnEngineStrategy
+from lab.errors import ConfigError
 from lab.strategies.deepspeed_precision import ZeroPrecision
-from lab.strategies.deepspeed_state import ZeroState, share_masters
-from lab.strategies.deepspeed_units import gather_before_backward, mark_units, reduce_as_they_come
+from lab.strategies.deepspeed_state import ZeroState
+from lab.strategies.deepspeed_units import gather_before_backward, mark_units
 from lab.strategies.sharding import broadcast_network, units
 
 
@@ -40,7 +44,7 @@ def has_nccl() -> bool:
     return not dist.is_initialized() or "nccl" in dist.get_backend_config()
 
 
-class ZeroStrategy(DeepSpeedStrategy):
+class ZeroStrategy(OwnEngineStrategy):
     """ZeRO stage 2 or 3. It serves one Trainer: another stage of a run makes another.
 
     Args:
@@ -99,23 +103,19 @@ class ZeroStrategy(DeepSpeedStrategy):
         self.state_access = ZeroState()
         self._attributes: dict[nn.Parameter, frozenset[str]] = {}
 
-    @property
-    def precision_plugin(self) -> Precision:
-        """Ours in place of Lightning's."""
-        return super().precision_plugin
-
-    @precision_plugin.setter
-    def precision_plugin(self, plugin: Precision | None) -> None:
-        self._precision_plugin = None if plugin is None else ZeroPrecision(plugin.precision)
+    def choose_precision(self, plugin: Precision) -> ZeroPrecision:
+        """Return the precision that leaves parameters in float32."""
+        return ZeroPrecision(plugin.precision)
 
     @property
     def _precision(self) -> ZeroPrecision:
-        assert isinstance(self._precision_plugin, ZeroPrecision)
-        return self._precision_plugin
+        plugin = self.precision_plugin
+        assert isinstance(plugin, ZeroPrecision)
+        return plugin
 
     def setup_environment(self) -> None:
         """Take the process group that exists, on GPUs and CPUs alike."""
-        super(DeepSpeedStrategy, self).setup_environment()
+        self.setup_accelerator()
 
     def setup_distributed(self) -> None:
         """Start deepspeed in the process group of the job."""
@@ -133,17 +133,17 @@ class ZeroStrategy(DeepSpeedStrategy):
         with environment(texts, without=("OMPI_COMM_WORLD_LOCAL_RANK",)):
             yield
 
-    def _format_config(self) -> None:
-        assert isinstance(self.config, dict)
-        self._format_batch_size_and_grad_accum_config()
-        self.config.update(self._precision.config)
+    def own_settings(self) -> dict[str, Any]:
+        """Return deepspeed's settings of the precision."""
+        return self._precision.config
 
     @contextmanager
     def model_sharded_context(self) -> Iterator[None]:
         """Do nothing: the network is built whole, with the weights it would have on one process, and split then."""
         yield
 
-    def _setup_model(self, model: nn.Module) -> nn.Module:  # type: ignore[override]
+    def prepare_model(self, model: nn.Module) -> nn.Module:
+        """Give every rank the same network; in stage 3 split it."""
         broadcast_network(model)
         self._attributes = {parameter: frozenset(vars(parameter)) for parameter in model.parameters()}
         if self.zero_stage_3:
@@ -166,7 +166,8 @@ class ZeroStrategy(DeepSpeedStrategy):
             )
         return engine, optimizer
 
-    def _setup_model_and_optimizer(self, model: nn.Module, optimizer: Any, lr_scheduler: Any = None) -> Any:
+    def make_engine(self, model: nn.Module, optimizer: Any, lr_scheduler: Any) -> tuple[Any, Any]:
+        """Return the engine of a training, with our hooks, and deepspeed's optimizer."""
         assert isinstance(self.config, dict)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         engine, zero = self._initialize(
@@ -179,12 +180,13 @@ class ZeroStrategy(DeepSpeedStrategy):
         self._precision.attach(zero)
         return engine, zero
 
-    def _initialize_deepspeed_inference(self, model: nn.Module) -> None:
+    def make_evaluation_engine(self, model: nn.Module) -> Any:
+        """Return an engine without an optimizer; in stage 2 nothing is split then."""
         assert isinstance(self.config, dict)
         config = {key: value for key, value in self.config.items() if key != "gradient_accumulation_steps"}
         if not self.zero_stage_3:
             del config["zero_optimization"]
-        self.model, _ = self._initialize(model, config, model_parameters=[])
+        return self._initialize(model, config, model_parameters=[])[0]
 
     @contextmanager
     def gathered_parameters(self) -> Iterator[None]:
@@ -196,14 +198,14 @@ class ZeroStrategy(DeepSpeedStrategy):
         inside = {parameter for unit in units(net) for parameter in unit.parameters()}
         # Small ones that a forward pass has gathered stay so (`stage3_param_persistence_threshold`).
         parameters: list[Any] = [item for item in net.parameters() if item not in inside]
-        outside = [item for item in parameters if item.ds_status.name == "NOT_AVAILABLE"]
+        outside = [item for item in parameters if is_empty(item)]
         with self._deepspeed.zero.GatheredParameters(outside):
             yield
 
     @property
     def skipped_step(self) -> bool:
         """Whether deepspeed has left out the last step, on all ranks, since the gradients' norm was not finite."""
-        return bool(getattr(getattr(self.model, "optimizer", None), "overflow", False))
+        return skipped_step(self.model)
 
     def on_validation_start(self) -> None:
         """Evaluate with the buffers of rank 0, which a checkpoint holds; DDP would have spread them at every step."""

@@ -11,8 +11,14 @@ from typing import Any
 from lightning.pytorch.plugins.precision import DeepSpeedPrecision
 from torch import Tensor, nn
 
+from lab.compat.deepspeed import (
+    begins_step,
+    collect_gradients,
+    ends_accumulation,
+    forget_gradients,
+    set_loss_scaler,
+)
 from lab.errors import ConfigError
-from lab.strategies import deepspeed_gradients as gradients
 
 AUTOCAST = {"32-true": None, "bf16-mixed": "bfloat16", "16-mixed": "float16"}
 """What products are computed in, by Lightning's ``precision``."""
@@ -85,13 +91,13 @@ class ZeroPrecision(DeepSpeedPrecision):
     ) -> Any:
         """Compute a micro-batch, and step after the last one of a step."""
         engine = model.trainer.model
-        if engine.micro_steps % engine.gradient_accumulation_steps() == 0:
-            gradients.forget(engine.optimizer)
+        if begins_step(engine):
+            forget_gradients(engine.optimizer)
 
         def collecting() -> Any:
             result = closure()
-            if engine.gradient_accumulation_steps() > 1 and engine.is_gradient_accumulation_boundary():
-                gradients.collect(engine.optimizer)
+            if ends_accumulation(engine):
+                collect_gradients(engine.optimizer)
             return result
 
         return super().optimizer_step(optimizer, model, collecting, **kwargs)
@@ -99,8 +105,7 @@ class ZeroPrecision(DeepSpeedPrecision):
     def attach(self, zero: Any) -> None:
         """Let deepspeed's optimizer scale the loss, if this precision needs it."""
         if self.scaler is not None:
-            zero.torch_autocast_gradscaler = None
-            zero.loss_scaler, zero.dynamic_loss_scale = self.scaler, True
+            set_loss_scaler(zero, self.scaler)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the scaler's state under the names of ``torch.amp.GradScaler``."""

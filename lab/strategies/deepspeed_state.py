@@ -6,8 +6,7 @@ states are made here where there are none yet, so that a restored training takes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,90 +15,8 @@ from torch import Tensor, nn
 
 from lab.checkpoint.access import StateAccess, parameter_names, tensors_of
 from lab.checkpoint.format import CheckpointReader, Piece
+from lab.compat.deepspeed import HeldShare, held, is_split, is_whole, shape_of, shares
 from lab.errors import CheckpointError
-
-
-@dataclass(frozen=True)
-class HeldShare:
-    """What this rank holds of an optimized parameter.
-
-    Attributes:
-        parameter: of the module.
-        group: number of the optimizer's group.
-        flat: the rank's flat tensor, whose states the optimizer keeps.
-        position: where the share begins in ``flat``.
-        start: where it begins in the flattened parameter.
-        count: its elements, without padding; may be 0.
-    """
-
-    parameter: Any
-    group: int
-    flat: Tensor
-    position: int
-    start: int
-    count: int
-
-    def of(self, flat: Tensor) -> Tensor:
-        """Return the share's part of a tensor that is laid out like ``flat``."""
-        return flat.detach()[self.position : self.position + self.count]
-
-
-def is_split(parameter: Tensor) -> bool:
-    """Whether a parameter is one of ZeRO-3, which is empty while it is not used."""
-    return hasattr(parameter, "ds_tensor")
-
-
-def shape_of(parameter: Any) -> tuple[int, ...]:
-    """Return the shape of the whole parameter."""
-    return tuple(parameter.ds_shape if is_split(parameter) else parameter.shape)
-
-
-def held(parameter: Any) -> tuple[Tensor, int]:
-    """Return this rank's part of a parameter of ZeRO-3 (without padding) and its first element's number."""
-    part: Tensor = parameter.ds_tensor
-    whole, size = int(parameter.ds_numel), part.numel()
-    start = min(whole, dist.get_rank() * size)
-    return part.detach()[: min(size, whole - start)], start
-
-
-def shares(zero: Any) -> Iterator[HeldShare]:
-    """Yield what this rank holds of each parameter that deepspeed's optimizer ``zero`` trains."""
-    if hasattr(zero, "fp32_partitioned_groups_flat"):  # stage 3
-        for number, (flat, members) in enumerate(zip(zero.fp32_partitioned_groups_flat, zero.fp16_groups, strict=True)):
-            position = 0
-            for parameter in members:
-                part, start = held(parameter)
-                group = zero.sub_group_to_group_id[number]
-                yield HeldShare(parameter, group, flat, position, start, part.numel())
-                position += parameter.partition_numel()
-        return
-    for group, (flat, members) in enumerate(zip(zero.single_partition_of_fp32_groups, zero.bit16_groups, strict=True)):
-        for parameter in members:
-            mapping = parameter._hp_mapping
-            if mapping is None:  # it lies in the parts of other ranks
-                yield HeldShare(parameter, group, flat, 0, 0, 0)
-            else:
-                here, there = mapping.hp_fragment_address, mapping.lp_fragment_address
-                yield HeldShare(parameter, group, flat, here.start, there.start, there.numel)
-
-
-def share_masters(zero: Any) -> None:
-    """Let the optimizer step on the parameters' own memory.
-
-    In float32 deepspeed's "master" copies are second copies of the same numbers, wherever both are on one device.
-    """
-    if hasattr(zero, "fp32_partitioned_groups_flat"):
-        for flat, own in zip(zero.fp32_partitioned_groups_flat, zero.fp16_partitioned_groups_flat, strict=True):
-            if (flat.dtype, flat.device) == (own.dtype, own.device):
-                flat.data = own
-        return
-    rank = dist.get_rank()
-    for flat, parts in zip(zero.single_partition_of_fp32_groups, zero.parallel_partitioned_bit16_groups, strict=True):
-        if (flat.dtype, flat.device) == (parts[rank].dtype, parts[rank].device):
-            flat.data = parts[rank]
-    for share in shares(zero):
-        if share.count:
-            share.parameter._hp_mapping.hp_fragment = share.of(share.flat)
 
 
 class ZeroState(StateAccess):
@@ -231,7 +148,7 @@ class ZeroState(StateAccess):
         """Drop what is gathered of parameters whose parts have been changed."""
         parameters: list[Any] = [parameter for parameter in module.parameters() if is_split(parameter)]
         for parameter in parameters:
-            if parameter.ds_status.name == "AVAILABLE":
+            if is_whole(parameter):
                 parameter.partition()
 
     def average_pieces(self, average: Mapping[str, Tensor]) -> dict[str, Piece]:

@@ -3,8 +3,8 @@
 Units, whose parameters are gathered together with one all-gather before their forward, are its leaf modules. DeepSpeed
 reduces all gradients of a leaf module in a full backward hook of the module. Where no input of the module needs a
 gradient (the first unit of a network, or the first that is not frozen), torch calls that hook before the module's
-backward pass: zeros would be reduced. Here each parameter's gradient is reduced as soon as it is complete, as it is
-outside of leaf modules.
+backward pass: zeros would be reduced. ``lab.compat.deepspeed.reduce_as_they_come`` reduces each parameter's gradient as
+soon as it is complete, as it is outside of leaf modules.
 
 Before a module's backward its parameters are gathered again, and those of a child that its forward has read directly
 (``query_embed.weight``): by functions around its output, which deepspeed puts around the tensors of tuples, lists and
@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lab.compat.deepspeed import gathers_before_backward
 from lab.strategies.sharding import units
 
 
@@ -32,49 +33,17 @@ def mark_units(net: nn.Module) -> None:
         set_z3_leaf_module(unit, True)
 
 
-def reduce_as_they_come(optimizer: Any) -> None:
-    """Replace the backward hooks of leaf modules by hooks of their parameters.
-
-    Args:
-        optimizer: deepspeed's ZeRO-3 optimizer.
-    """
-    from deepspeed.runtime.utils import count_used_parameters_in_backward
-
-    for handle in optimizer._leaf_module_hooks:
-        handle.remove()
-    optimizer._leaf_module_hooks.clear()
-    trained = [parameter for group in optimizer.fp16_groups for parameter in group]
-
-    def hook(parameter: nn.Parameter) -> Callable[..., None]:
-        def reduce(*_: Any) -> None:
-            refresh = optimizer.should_refresh_expected_hook_count()
-            optimizer.reenter_backward_if_needed()
-            optimizer.reduce_ready_partitions_and_remove_grads(parameter)
-            seen = optimizer._max_expected_hooks_seen
-            optimizer.update_hook_state_and_maybe_run_epilogue(
-                count_used_parameters_in_backward(trained) if refresh else seen
-            )
-
-        return reduce
-
-    for parameters in optimizer.leaf_parameters.values():
-        for parameter in parameters:
-            if parameter.requires_grad:
-                handle = parameter.register_post_accumulate_grad_hook(hook(parameter))
-                optimizer._grad_acc_hooks.append(handle)
-
-
 def gather_before_backward(module: nn.Module) -> None:
     """Let the backward of modules that return dataclasses begin with their parameters gathered, as that of others."""
 
     def hook(part: nn.Module, inputs: Any, output: Any) -> Any:
-        if dataclasses.is_dataclass(output) and torch.is_grad_enabled():
-            function: Any = part.pre_bwd_fn
-            return _through(function.apply, output)
+        function = gathers_before_backward(part)
+        if function is not None and dataclasses.is_dataclass(output) and torch.is_grad_enabled():
+            return _through(function, output)
         return None
 
     for part in module.modules():
-        if hasattr(part, "pre_bwd_fn"):
+        if gathers_before_backward(part) is not None:
             part.register_forward_hook(hook)
 
 

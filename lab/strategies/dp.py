@@ -21,6 +21,7 @@ import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 
+from lab.compat.torch import version_of
 from lab.errors import ConfigError
 
 
@@ -118,7 +119,7 @@ class DataParallelStrategy(SingleDeviceStrategy):
         """Give the replicas the parameters, where they have changed, and the buffers."""
         first = self.replicas[0]
         parameters = list(first.parameters())
-        versions = [parameter._version for parameter in parameters]
+        versions = [version_of(parameter) for parameter in parameters]
         with torch.no_grad():
             for replica in self.replicas[1:]:
                 if versions != self._versions:

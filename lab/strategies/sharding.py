@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
-from lightning.fabric.utilities.device_dtype_mixin import _update_properties
-from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 from torch.distributed.fsdp import (
     CPUOffloadPolicy,
@@ -27,11 +25,11 @@ from torch.distributed.fsdp import (
 )
 from torch.distributed.tensor import DTensor
 
+from lab.compat.lightning import SplittingStrategy, set_device
 from lab.errors import ConfigError
 from lab.registry.parallel import blocks_of
 
 if TYPE_CHECKING:
-    import lightning.pytorch as pl
     from torch.distributed.device_mesh import DeviceMesh
 
 REDUCE_DTYPES = {"32": torch.float32, "bf16": torch.bfloat16}
@@ -84,7 +82,7 @@ def mixed_precision(net: nn.Module, precision: str, reduce_dtype: str) -> MixedP
     )
 
 
-class ShardedStrategy(ModelParallelStrategy):
+class ShardedStrategy(SplittingStrategy):
     """Base of the strategies that split ``lightning_module.net`` by DTensors.
 
     A subclass says how in ``parallelize``.
@@ -135,18 +133,9 @@ class ShardedStrategy(ModelParallelStrategy):
 
     def setup_environment(self) -> None:
         """Lay the ranks out as (data, tensor)."""
-        self._tensor_parallel_size = self.tensor_size()
-        self._data_parallel_size = self.world_size // self._tensor_parallel_size
+        size = self.tensor_size()
+        self.lay_out(self.world_size // size, size)
         super().setup_environment()
-
-    def setup(self, trainer: pl.Trainer) -> None:
-        """Split the network, then make the optimizers over what this rank holds."""
-        # Gathered tensors are used again and again: made in inference mode, they could not serve a training step.
-        for loop in (trainer.fit_loop.epoch_loop.val_loop, trainer.validate_loop, trainer.test_loop):
-            loop.inference_mode = False
-        trainer.predict_loop.inference_mode = False
-        # Lightning's own setup asks for a `configure_model` that shards; here `_setup_model` does.
-        super(ModelParallelStrategy, self).setup(trainer)
 
     def model_to_device(self) -> None:
         """Move all but the network, which moves unit by unit as it is sharded: no device need hold the whole."""
@@ -154,11 +143,12 @@ class ShardedStrategy(ModelParallelStrategy):
         for child in self.lightning_module.children():
             if child is not self.net:
                 child.to(self.root_device)
-        _update_properties(self.lightning_module, device=self.root_device)
+        set_device(self.lightning_module, self.root_device)
 
-    def _setup_model(self, model: nn.Module) -> nn.Module:
+    def split_model(self, model: nn.Module) -> nn.Module:
+        """Split the network, unless an earlier stage of this Trainer has."""
         if any(isinstance(parameter, DTensor) for parameter in self.net.parameters()):
-            return model  # split in an earlier stage of this Trainer
+            return model
         check_shapes(self.net)
         broadcast_network(self.net)
         self.parallelize(self.net)

@@ -16,6 +16,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tenso
 from torch.distributed.tensor.parallel import ParallelStyle, parallelize_module
 from torchmetrics import Metric
 
+from lab.compat.torch import flatten_mesh, own_parameters
 from lab.errors import ConfigError
 from lab.registry.parallel import splitting_of
 from lab.strategies.sharding import ShardedStrategy, units
@@ -63,16 +64,15 @@ class TensorParallelStrategy(ShardedStrategy):
         parts = units(net)
         compute_locally([*parts, net], replicate(net, self.tensor_mesh))
         if self.num_data_ranks > 1:
-            self.device_mesh._flatten(
-                "ranks"
-            )  # a norm is then one sum over all ranks, the same to the last bit on each
+            flatten_mesh(self.device_mesh, "ranks")
             self.shard(net, parts)
 
-    def _setup_model(self, model: nn.Module) -> nn.Module:
+    def split_model(self, model: nn.Module) -> nn.Module:
+        """Split the network, and let metrics count the samples of the data ranks."""
         for module in model.modules():
             if isinstance(module, Metric):  # the ranks of a tensor group count the same samples
                 module.process_group = self.data_mesh.get_group()
-        return super()._setup_model(model)
+        return super().split_model(model)
 
 
 ParameterPlace = tuple[nn.Module, str]
@@ -113,14 +113,14 @@ def replicate(net: nn.Module, mesh: DeviceMesh) -> list[ParameterPlace]:
     made: dict[nn.Parameter, nn.Parameter] = {}
     places = []
     for module in net.modules():
-        for name, parameter in module._parameters.items():
+        for name, parameter in own_parameters(module).items():
             if parameter is None or isinstance(parameter, DTensor):
                 continue
             if parameter not in made:
                 whole = distribute_tensor(parameter.detach(), mesh, [Replicate()])
                 made[parameter] = nn.Parameter(whole, requires_grad=parameter.requires_grad)
             places.append((module, name))
-            module._parameters[name] = made[parameter]
+            own_parameters(module)[name] = made[parameter]
     return places
 
 
@@ -149,13 +149,13 @@ def _swap_around_forward(part: nn.Module, places: list[ParameterPlace]) -> None:
 
     def enter(module: nn.Module, args: Any) -> None:
         for owner, name in places:
-            parameter: Any = owner._parameters[name]
+            parameter: Any = own_parameters(owner)[name]
             kept.append(parameter)
-            owner._parameters[name] = parameter.to_local(grad_placements=[Replicate()])
+            own_parameters(owner)[name] = parameter.to_local(grad_placements=[Replicate()])
 
     def leave(module: nn.Module, args: Any, output: Any) -> None:
         for (owner, name), parameter in zip(places, kept, strict=True):
-            owner._parameters[name] = parameter
+            own_parameters(owner)[name] = parameter
         kept.clear()
 
     part.register_forward_pre_hook(enter)

@@ -89,20 +89,19 @@ def expand(overrides: list[str], user_dirs: Sequence[str] = ()) -> list[list[str
     Raises:
         ConfigError: a word cannot be parsed, or has no values to go through.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.core.override_parser.types import Glob
     from hydra.errors import HydraException, OverrideParseException
 
+    from lab.compat.hydra import is_glob, parse_overrides
     from lab.config.compose import config_dir, options
     from lab.config.refusals import unreadable
     from lab.config.spelling import spelled
 
     choices: list[list[str]] = []
     try:
-        for override in OverridesParser.create().parse_overrides(spelled(overrides)):
+        for override in parse_overrides(spelled(overrides)):
             key, value = override.get_key_element(), override.value()
             values: list[str] | None = None
-            if isinstance(value, Glob):
+            if is_glob(value):
                 values = value.filter(options(key, [config_dir(), *map(Path, user_dirs)]))
             elif override.is_discrete_sweep():
                 values = list(override.sweep_string_iterator())

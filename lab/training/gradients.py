@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lab.checkpoint.access import is_dtensor
+from lab.compat.torch import foreach_norm
 from lab.layers.row_table import TableRows
 from lab.training.row_adagrad import Adagrad
 
@@ -25,7 +26,7 @@ def gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor:
     groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
     for gradient in _gradients(optimizer):
         groups.setdefault((gradient.device, gradient.dtype), []).append(gradient)
-    norms = [torch.linalg.vector_norm(torch.stack(torch._foreach_norm(group))) for group in groups.values()]
+    norms = [torch.linalg.vector_norm(torch.stack(foreach_norm(group))) for group in groups.values()]
     if len(norms) < 2:
         return norms[0] if norms else torch.zeros(())
     return torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device, torch.float64) for norm in norms]))

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from lab.strategies.activations import reads_values
+from lab.compat.torch import reads_values
 from lab.structures import Term
 from lab.training.terms import divided
 

@@ -9,6 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from lab.checkpoint.access import is_dtensor
+from lab.compat.torch import (
+    foreach_add,
+    foreach_add_,
+    foreach_addcdiv_,
+    foreach_addcmul_,
+    foreach_mul_,
+    foreach_sqrt_,
+)
 from lab.layers.row_table import TableRows
 
 
@@ -102,18 +110,18 @@ def _adagrad_matrices(
     parameters: list[Tensor], grads: list[Tensor], states: list[dict[str, Tensor]], group: Mapping[str, Any]
 ) -> None:
     if group["weight_decay"]:
-        grads = list(torch._foreach_add(grads, parameters, alpha=group["weight_decay"]))
+        grads = foreach_add(grads, parameters, alpha=group["weight_decay"])
     sums = [state["sum"] for state in states]
-    torch._foreach_addcmul_(sums, grads, grads)
-    roots = torch._foreach_add(sums, group["eps"])
-    torch._foreach_sqrt_(roots)
+    foreach_addcmul_(sums, grads, grads)
+    roots = foreach_add(sums, group["eps"])
+    foreach_sqrt_(roots)
     if not group["momentum"]:
-        torch._foreach_addcdiv_(parameters, grads, roots, -group["lr"])
+        foreach_addcdiv_(parameters, grads, roots, -group["lr"])
         return
     momenta = [state["momentum"] for state in states]
-    torch._foreach_mul_(momenta, group["momentum"])
-    torch._foreach_addcdiv_(momenta, grads, roots, -group["lr"])
-    torch._foreach_add_(parameters, momenta)
+    foreach_mul_(momenta, group["momentum"])
+    foreach_addcdiv_(momenta, grads, roots, -group["lr"])
+    foreach_add_(parameters, momenta)
 
 
 def _adagrad_table(parameter: Tensor, grad: Tensor, state: Mapping[str, Tensor], group: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lab.checkpoint.access import StateAccess, compare
 from lab.checkpoint.format import CheckpointReader, understood
+from lab.compat.lightning import strategy_of
 from lab.errors import CheckpointError, ConfigError, LabError
 from lab.registry.allowed import sealed
 from lab.registry.build import build, made_classes, taken_arguments
@@ -252,7 +253,7 @@ class Task(pl.LightningModule, ABC):
         ``callbacks.divergence`` stops all ranks together at the end of the validation.
         """
         self.outputs_are_finite &= finite
-        return finite or self._trainer is None or self.trainer.state.fn != "fit"
+        return finite or strategy_of(self) is None or self.trainer.state.fn != "fit"
 
     def on_validation_epoch_end(self) -> None:
         """Compute ``val/...``."""
@@ -340,7 +341,7 @@ class Task(pl.LightningModule, ABC):
 
     def _gradients_are_private(self) -> bool:
         """Whether nobody but the optimizer reads or changes gradients: no other rank, no clipping, no scaler."""
-        if self._trainer is None or type(self.trainer.strategy) is not SingleDeviceStrategy:
+        if type(strategy_of(self)) is not SingleDeviceStrategy:
             return False
         return not self.trainer.gradient_clip_val and self.trainer.precision != "16-mixed"
 

@@ -12,12 +12,15 @@ from pathlib import Path
 import torch
 
 from lab.checkpoint.format import CheckpointReader
-from lab.experiment import fit as experiment
+from lab.errors import Diverged, LabError
 from lab.experiment.assembly import ranks
+from lab.experiment.fit import Fit
+from lab.launch.outcomes import exit_code
 from lab.launch.prepare import prepare_job
 from lab.loggers.metrics_file import read_metrics
 from lab.run_directory import RunDirectory
 from lab.system.ranks import Place
+from lab.system.signals import Interrupted
 
 SMALL = (
     "trainer=cpu",
@@ -68,7 +71,12 @@ def fit(
     _meet()
     joined = RunDirectory.joined(prepared.path, is_new, "new", writes=rank == 0)
     with ranks(prepared.config, place), redirect_stdout(io.StringIO()):
-        assert experiment.fit(prepared.config, joined, place) == code
+        ended = 0
+        try:
+            Fit(prepared.config, joined, place).run()
+        except (Diverged, LabError, Interrupted) as error:
+            ended = exit_code(error)
+        assert ended == code
     if run is not None:
         run.settle(code)
         run.release()

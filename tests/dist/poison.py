@@ -11,6 +11,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
+from lab.structures import Term
 from lab.tasks.detection.task import DetectionTask
 from lab.training.task import Task
 
@@ -53,10 +54,12 @@ def poisoned(steps: Mapping[int, str], rank: int = 0, micro_batch: int = 0) -> I
                 return original(self, batch, batch_idx)
         plain = self.net.loss
 
-        def loss(*args: Any) -> dict[str, Tensor]:
+        def loss(*args: Any) -> dict[str, Term]:
             terms = dict(plain(*args))
             name = TERM if TERM in terms else next(iter(terms))
-            terms[name] = terms[name] + float("inf") if kind == "loss" else _NaNGradient.apply(terms[name])
+            value = terms[name].sum
+            spoiled: Tensor = value + float("inf") if kind == "loss" else _NaNGradient.apply(value)
+            terms[name] = dataclasses.replace(terms[name], sum=spoiled)
             return terms
 
         with mock.patch.object(self.net, "loss", loss):

@@ -35,14 +35,14 @@ SHORT: dict[str, Any] = {"trainer": {"max_steps": 3, "log_every_n_steps": 1}}
 class OwnData(ShapesDataModule):
     """A DataModule that no config names; it may raise a signal when a batch of training is put together."""
 
-    def __init__(self, num_train: int = 16, stop_at: int = 0) -> None:
+    def __init__(self, num_train: int = 16, stop_at: int = 0, stop_by: int = signal.SIGINT) -> None:
         super().__init__(4, image_size=32, max_side=20, num_train=num_train, num_val=3, num_test=3)
-        self._stop_at, self._count = stop_at, 0
+        self._stop_at, self._stop_by, self._count = stop_at, stop_by, 0
 
     def collate(self, samples: Any) -> Any:
         self._count += 1
         if self._count == self._stop_at:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(self._stop_by)
         return super().collate(samples)
 
 
@@ -192,6 +192,17 @@ def test_signals_leave_a_run_that_goes_on_by_repeating_the_call(tmp_path: Path) 
     whole = lab.fit(*NO_DATA, data=OwnData(), **SHORT, paths={"runs_dir": tmp_path / "whole"})
     assert finished.metrics["train/loss"].tolist() == whole.metrics["train/loss"].tolist()
     assert finished.name == whole.name
+
+
+def test_sigterm_goes_to_its_handler_once_the_checkpoint_is_written(tmp_path: Path) -> None:
+    seen: list[set[str]] = []
+    before = signal.signal(signal.SIGTERM, lambda *_: seen.append(set(lab.runs(tmp_path)[0].checkpoints)))
+    try:
+        with pytest.raises(KeyboardInterrupt, match="interrupted by SIGTERM at step 2"):
+            lab.fit(*NO_DATA, data=OwnData(16, 2, signal.SIGTERM), **SHORT, paths={"runs_dir": tmp_path})
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == [{"last"}]
 
 
 def test_an_object_stands_in_the_config_and_the_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

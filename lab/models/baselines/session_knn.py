@@ -25,6 +25,7 @@ from lab.errors import ConfigError
 from lab.models.baselines.memory import Memory
 from lab.ops.hashing import Integers
 from lab.ranges import AtMost, Ge, NonNegative, OneOf, Positive
+from lab.registry.arguments import build_variant
 from lab.registry.models import register_model
 from lab.structures import Movable, SequenceBatch
 
@@ -249,26 +250,6 @@ class SessionKNN(Memory):
 
 
 @register_model
-def session_knn(
-    num_items: int,
-    num_sequences: int,
-    num_events: int,
-    neighbors: Annotated[int, Ge(1), AtMost("sample_size")] = 500,
-    sample_size: Positive = 5000,
-    similarity: Annotated[str, OneOf("vector", "cosine")] = "vector",
-    weighting: Annotated[str, OneOf("same", "linear", "div", "log", "quadratic")] = "quadratic",
-    score_weighting: Annotated[str, OneOf("same", "linear", "div", "log", "quadratic")] = "div",
-    idf_weighting: NonNegative = 5.0,
-) -> SessionKNN:
+def session_knn(**overrides: Any) -> SessionKNN:
     """Build V-SKNN as session-rec sets it for 100,000 clicks of RSC15, by default."""
-    return SessionKNN(
-        num_items,
-        num_sequences,
-        num_events,
-        neighbors,
-        sample_size,
-        similarity,
-        weighting,
-        score_weighting,
-        idf_weighting,
-    )
+    return build_variant(SessionKNN, "session_knn", overrides)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab.checking import check_choice
+from lab.compat.torch import onednn_convolution
 from lab.ops.cpu import plain_float32
 
 NormName = Literal["batch_norm", "frozen_batch_norm", "group_norm"]
@@ -34,15 +35,16 @@ class FrozenBatchNorm2d(nn.Module):
         self.eps = eps
         for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
             self.register_buffer(name, torch.full((num_features,), value))
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        state_dict.pop(f"{prefix}num_batches_tracked", None)
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+        self.register_load_state_dict_pre_hook(_without_count)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (B, C, H, W)."""
         scale, shift = scale_and_shift(self)
         return x * scale[:, None, None] + shift[:, None, None]
+
+
+def _without_count(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    state_dict.pop(f"{prefix}num_batches_tracked", None)
 
 
 def make_norm(name: NormName, num_channels: int) -> nn.Module:
@@ -93,8 +95,10 @@ def convolve(
         scale, shift = scale_and_shift(norm)
         weight = convolution.weight * scale[:, None, None, None]
         if _fuses(x, weight):
-            return _fused_convolution(x, weight, shift, convolution, add, relu, reuse)
-        out = convolution._conv_forward(x, weight, shift)
+            return onednn_convolution(x, weight, shift, convolution, add, relu, reuse)
+        out = F.conv2d(
+            x, weight, shift, convolution.stride, convolution.padding, convolution.dilation, convolution.groups
+        )
     if add is not None:
         out = out.add_(add)
     return F.relu(out, inplace=True) if relu else out
@@ -108,19 +112,3 @@ def _fuses(x: Tensor, weight: Tensor) -> bool:
         and torch.backends.mkldnn.is_available()
         and torch.backends.mkldnn.enabled
     )
-
-
-def _fused_convolution(
-    x: Tensor, weight: Tensor, shift: Tensor, geometry: nn.Conv2d, add: Tensor | None, relu: bool, reuse: bool
-) -> Tensor:
-    """Call what TorchInductor calls; fresh memory for large maps would cost more than the convolution."""
-    where = (geometry.padding, geometry.stride, geometry.dilation, geometry.groups)
-    activation = "relu" if relu else None
-    onednn = torch.ops.mkldnn
-    if add is None:
-        fused: Tensor = onednn._convolution_pointwise(x, weight, shift, *where, activation or "none", [], "")
-    elif reuse:
-        fused = onednn._convolution_pointwise_.binary(add, x, weight, shift, *where, "add", None, activation, [], None)
-    else:
-        fused = onednn._convolution_pointwise.binary(x, add, weight, shift, *where, "add", None, activation, [], None)
-    return fused

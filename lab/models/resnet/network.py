@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab.checking import check_choice
+from lab.compat.torch import has_forward_hooks
 from lab.errors import ConfigError
 from lab.models.resnet.convolution import NormName, convolve, make_norm
 
@@ -95,7 +96,7 @@ class Stage(nn.Sequential):
         reuse = False
         for block in self:
             x = block(x, reuse)
-            reuse = not block._forward_hooks
+            reuse = not has_forward_hooks(block)
         return x
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lab.compat.torch import has_forward_hooks
 from lab.layers.linear import Linear, linear
 from lab.models.swin.windows import Partition, Partitions, WindowAttention
 
@@ -95,10 +96,7 @@ class SwinBlock(nn.Module):
         self.attn = WindowAttention(dim, num_heads, window_size)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = FeedForward(dim, int(dim * mlp_ratio))
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        state_dict.pop(f"{prefix}attn_mask", None)  # official files carry that of the size they were trained at
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+        self.register_load_state_dict_pre_hook(_without_mask)
 
     def forward(self, x: Tensor, partition: Partition) -> Tensor:
         """Map (B, H, W, C) to the same shape."""
@@ -108,9 +106,13 @@ class SwinBlock(nn.Module):
     def _add(self, x: Tensor, branch: Tensor, made_by: nn.Module) -> Tensor:
         """Add a branch to the identity; in inference into the branch's memory, unless a hook has seen it."""
         branch = drop_path(branch, self.drop_path_rate, self.training)
-        if torch.is_grad_enabled() or branch.dtype != x.dtype or made_by._forward_hooks:
+        if torch.is_grad_enabled() or branch.dtype != x.dtype or has_forward_hooks(made_by):
             return x + branch
         return branch.add_(x)
+
+
+def _without_mask(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    state_dict.pop(f"{prefix}attn_mask", None)  # official files carry that of the size they were trained at
 
 
 class SwinStage(nn.Module):

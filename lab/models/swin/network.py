@@ -157,15 +157,18 @@ class SwinFeatures(_SwinTrunk):
         for index in sorted(set(out_indices)):
             self.add_module(f"norm{index - 1}", nn.LayerNorm(self.stage_channels[index - 1]))
         self._init_weights()
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        if f"{prefix}norm.weight" in state_dict:
-            for index in self.out_indices:
-                for key, value in self.get_submodule(f"norm{index - 1}").state_dict().items():
-                    state_dict.setdefault(f"{prefix}norm{index - 1}.{key}", value)
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+        self.register_load_state_dict_pre_hook(_with_norms)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the maps of ``out_indices``, each (B, C, H / stride, W / stride), channels last in memory."""
         maps = self.forward_stages(images)
         return [self.get_submodule(f"norm{i - 1}")(maps[i - 1]).permute(0, 3, 1, 2) for i in self.out_indices]
+
+
+def _with_norms(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Let the norms of the maps stay as they are where a classifier's file, which has none of them, is loaded."""
+    assert isinstance(module, SwinFeatures)
+    if f"{prefix}norm.weight" in state_dict:
+        for index in module.out_indices:
+            for key, value in module.get_submodule(f"norm{index - 1}").state_dict().items():
+                state_dict.setdefault(f"{prefix}norm{index - 1}.{key}", value)

@@ -151,10 +151,7 @@ class WindowAttention(nn.Module):
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window_size - 1) ** 2, num_heads))
         self.qkv = Linear(dim, 3 * dim)
         self.proj = Linear(dim, dim)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        state_dict.pop(f"{prefix}relative_position_index", None)  # a constant that official files carry
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+        self.register_load_state_dict_pre_hook(_without_index)
 
     def relative_position_bias(self) -> Tensor:
         """Return the bias (h, N, N) of each query (row) and key.
@@ -184,6 +181,10 @@ class WindowAttention(nn.Module):
         mixed = _FromWindows.apply(mixed.transpose(2, 3).reshape(batch, -1, channels), *where)
         projected: Tensor = self.proj(mixed.view(x.shape))
         return projected
+
+
+def _without_index(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    state_dict.pop(f"{prefix}relative_position_index", None)  # a constant that official files carry
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:

@@ -9,16 +9,15 @@ one; and a rank without a sample gathers a tensor of another type than the other
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
-from torchmetrics.utilities.distributed import gather_all_tensors
 
+from lab.compat.torchmetrics import GatheredMetric
 from lab.metrics.coco import count_measured, evaluate_coco, kept_rows
 from lab.structures import DetectionPredictions, DetectionTruth
 
@@ -37,7 +36,7 @@ _STATES: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
 }
 
 
-class DetectionMAP(Metric):
+class DetectionMAP(GatheredMetric):
     """Average precision and recall over IoU thresholds 0.50:0.05:0.95, for boxes.
 
     A value is NaN where nothing in the truth could define it (no object of that size or class; -1 in pycocotools).
@@ -121,14 +120,9 @@ class DetectionMAP(Metric):
         value = dim_zero_cat(state) if len(state) else torch.empty(shape, dtype=dtype)
         return value.cpu().numpy()
 
-    def _sync_dist(
-        self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any | None = None
-    ) -> None:
-        """Gather the states; a rank without a batch contributes empty tensors of the right type and rank."""
-        for name, (shape, dtype) in _STATES.items():
-            if not getattr(self, name):
-                setattr(self, name, [torch.empty(shape, dtype=dtype, device=self.device)])
-        super()._sync_dist(dist_sync_fn, process_group)
+    def empty_states(self) -> dict[str, Tensor]:
+        """Return what a rank without a batch contributes."""
+        return {name: torch.empty(shape, dtype=dtype, device=self.device) for name, (shape, dtype) in _STATES.items()}
 
 
 def _rows(

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lab.compat.lightning import strategy_of
 from lab.data.datamodule import DataModule
 from lab.errors import ConfigError
 from lab.loggers.undefined import with_nulls
@@ -141,7 +142,7 @@ class RecommendationTask(Task):
 
     def _gathered(self) -> AbstractContextManager[None]:
         """Return a context in which ``score`` finds the parameters that it reads, once for each batch on every rank."""
-        strategy = None if self._trainer is None else self._trainer.strategy
+        strategy = strategy_of(self)
         context: AbstractContextManager[None] = getattr(strategy, "gathered_parameters", nullcontext)()
         return context
 

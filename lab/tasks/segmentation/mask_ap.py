@@ -6,17 +6,16 @@ Masks travel as COCO's run-length codes, some hundred bytes each; the evaluation
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
-from torchmetrics.utilities.distributed import gather_all_tensors
 
+from lab.compat.torchmetrics import GatheredMetric
 from lab.metrics.coco import count_measured, evaluate_coco, kept_rows
 from lab.structures import NO_SEGMENT, Instances, SegmentationTruth
 
@@ -37,7 +36,7 @@ _STATES = {
 }
 
 
-class MaskMAP(Metric):
+class MaskMAP(GatheredMetric):
     """Average precision and recall over mask IoU thresholds 0.50:0.05:0.95: ``map_segm``, ``map_50_segm``, ...
 
     A value is NaN where nothing in the truth could define it (-1 in pycocotools).
@@ -149,14 +148,9 @@ class MaskMAP(Metric):
         value = dim_zero_cat(state) if len(state) else torch.empty(0, dtype=_STATES[name])
         return np.asarray(value.cpu().numpy())
 
-    def _sync_dist(
-        self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any | None = None
-    ) -> None:
-        """Gather the states; a rank without an image contributes empty tensors of the right type."""
-        for name, dtype in _STATES.items():
-            if not getattr(self, name):
-                setattr(self, name, [torch.empty(0, dtype=dtype, device=self.device)])
-        super()._sync_dist(dist_sync_fn, process_group)
+    def empty_states(self) -> dict[str, Tensor]:
+        """Return what a rank without an image contributes."""
+        return {name: torch.empty(0, dtype=dtype, device=self.device) for name, dtype in _STATES.items()}
 
 
 def instance_masks(pixels: Tensor, num_segments: int, size: tuple[int, int]) -> Tensor:

@@ -12,9 +12,9 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lab.callbacks.checkpoint import start_at
 from lab.callbacks.run_state import RunState
 from lab.checkpoint.format import CheckpointReader
+from lab.compat.lightning import start_at
 from lab.errors import CheckpointError
 from lab.experiment.assembly import QUIET
 

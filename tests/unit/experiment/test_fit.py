@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import threading
@@ -15,12 +16,14 @@ import pytest
 
 from lab.data.datamodule import LoadPlan
 from lab.errors import ConfigError, Diverged
-from lab.experiment.assembly import build_data, give_plan, load_plan, make_plan
+from lab.experiment.assembly import build_data, give_plan, load_plan, load_task, make_plan
+from lab.experiment.evaluation import evaluate
 from lab.experiment.fit import Fit
 from lab.launch.prepare import prepare_job
 from lab.run_directory import RunDirectory
 from lab.system.ranks import Place
 from lab.tasks.detection.data.shapes import ShapesDataModule
+from lab.training.task import Task
 from tests.dist.harness import SMALL
 
 WORDS = (*(word for word in SMALL if not word.startswith("trainer.")), "trainer=cpu", "trainer.max_steps=2")
@@ -46,15 +49,28 @@ def begun(folder: Path, *words: str) -> Iterator[tuple[dict[str, Any], RunDirect
         run.release()
 
 
+def tasks() -> set[int]:
+    """Return the ids of the tasks that something holds."""
+    return {id(item) for item in gc.get_objects() if issubclass(type(item), Task)}
+
+
 def record(run: RunDirectory) -> dict[str, Any]:
     """Return what ``run.json`` says."""
     content: dict[str, Any] = json.loads(run.file.read_text())
     return content
 
 
-def test_own_data_twice_in_one_process(tmp_path: Path) -> None:
-    """Its batch size counts; the metrics are those that the run's record has; the data keeps neither task nor plan."""
+def test_own_data_twice_in_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The metrics are those of the record; the data keeps no task, and none is held while the next one is built."""
     results = []
+    held: list[int] = []
+    others = tasks()
+
+    def load(*args: Any) -> Any:
+        held.append(len(tasks() - others))
+        return load_task(*args)
+
+    monkeypatch.setattr("lab.experiment.testing.load_task", load)
     for seed in (0, 1):
         data = OwnData()
         with begun(tmp_path, f"seed={seed}") as (config, run):
@@ -63,8 +79,13 @@ def test_own_data_twice_in_one_process(tmp_path: Path) -> None:
         assert record(run)["state"] == "finished"
         assert data.trainer is None
         assert data.plan.totals is None
+    assert held == [0, 0]
     assert {key.partition("/")[0] for key in results[0]} == {"val", "test"}
     assert results[0] != results[1]
+    config = {**config, "stage": "test", "ckpt": str(run.checkpoints / "best.ckpt")}
+    evaluate(config, run.path, data=OwnData())
+    again = json.loads((run.path / "test-best" / "result.json").read_text())["result"]
+    assert again == {key: value for key, value in results[1].items() if key.startswith("test/")}
 
 
 def test_in_a_thread(tmp_path: Path) -> None:

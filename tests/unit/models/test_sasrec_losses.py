@@ -154,7 +154,7 @@ def test_names_and_absence_of_losses() -> None:
     """A term is named after the loss; evaluation without negatives has none, training without them is refused."""
     net = create_model("sasrec", num_items=ITEMS, max_length=5, loss="gbce")
     batch = make_batch(negatives=None)
-    with pytest.raises(ConfigError, match=r"model\.loss=gbce needs negatives: set model\.num_negatives"):
+    with pytest.raises(ConfigError, match=r"model\.loss=gbce needs negatives: set model\.asks\.num_negatives"):
         net(batch)
     net.eval()
     assert net.loss(net(batch), batch.targets) == {}

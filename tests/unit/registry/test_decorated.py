@@ -102,9 +102,10 @@ def test_files_that_are_no_python_are_named(package: Path) -> None:
     assert reading.mistakes[0].startswith(f"{package}/broken.py:3: ")
 
 
-def refusal(*words: str, target: str) -> str:
+def refusal(*words: str, target: str, pretrained: str | None = None) -> str:
     composed = compose_config(["model=detr_tiny", "extensions=[registering]", *words])
     composed.config["model"]["net"] = {"_target_": target}
+    composed.config["model"]["pretrained"] = pretrained
     with pytest.raises(LabError) as caught:
         check_targets(composed)
     return str(caught.value)
@@ -112,6 +113,9 @@ def refusal(*words: str, target: str) -> str:
 
 def test_what_the_command_line_says_of_them(package: Path) -> None:
     assert refusal(target="called.two") == "model.net._target_=called.two: called has no weights 'two'"
+    line = refusal(target="called", pretrained="onne")
+    assert line == "model.pretrained=onne: neither a file nor weights of called; did you mean 'one'?"
+    assert refusal(target="plain", pretrained="one").endswith("neither a file nor weights of plain; there are none")
     (package / "broken.py").write_text("from lab.registry import register_model\n@register_model\ndef broken(:\n")
     line = refusal(target="broken")
     assert line.startswith("model.net._target_=broken: unknown model 'broken', and an extension cannot be read: ")

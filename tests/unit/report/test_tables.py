@@ -48,7 +48,9 @@ def test_a_run_says_which_way_its_metric_is_better(
         path=tmp_path, checkpoints=tmp_path, record={"result": {"test/rmse": 1.0, "test/loss": 1.0}, **record}
     )
     print_result(run, {"expected": {"metric": "test/rmse", "value": 2.0, "tolerance": 0.1}})
-    assert f": {'met' if met else 'NOT met'} (1.0)" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f": {'met' if met else 'NOT met'} (1.0)" in printed
+    assert ("rmse (lower is better)" in printed) == met
     if not record:  # of a version that did not record it
         print_result(run, {"expected": {"metric": "test/loss", "value": 2.0, "tolerance": 0.1}})
         assert "2.0 or less, or more by 0.1 at most: met (1.0)" in capsys.readouterr().out

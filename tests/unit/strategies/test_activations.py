@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lab.strategies.activations import Saved, count_saved, reads_values
+from lab.compat.torch import reads_values
+from lab.strategies.activations import Saved, count_saved
 from lab.structures import Movable
 
 CPU = torch.device("cpu")
@@ -120,7 +121,7 @@ READING = {
 @pytest.mark.parametrize("name", READING)
 @pytest.mark.parametrize("kind", ["fake", "meta"])
 def test_torch_says_so_where_values_are_read(kind: str, name: str) -> None:
-    """A torch that words it otherwise is to be followed in ``READS_VALUES``."""
+    """A torch that words it otherwise is to be followed in ``lab.compat.torch.READS_VALUES``."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     if kind == "fake":

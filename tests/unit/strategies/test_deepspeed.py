@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from lab.compat.deepspeed import environment
 from lab.errors import ConfigError
-from lab.strategies.deepspeed_library import environment
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:

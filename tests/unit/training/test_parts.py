@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from lab.errors import RunError
 from lab.run_lock import RunLock
+from lab.strategies import collectives
 from lab.system.signals import Interrupted
 from lab.training.parts import Parts, Records, RecordWriter, parts_in
 
@@ -102,3 +104,11 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.Monkey
             with suppress(OSError), parts_in(tmp_path / "a" / "b", 0):
                 raise AssertionError("it was made")
         assert names(tmp_path) == []
+
+
+def test_a_rank_without_the_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rank 1 on a machine where nothing of what rank 0 has made can be seen."""
+    monkeypatch.setattr(collectives, "from_rank_zero", lambda value: (".parts-elsewhere", []))
+    with pytest.raises(RunError, match="rank 1 does not see it; the ranks of a prediction write to one shared disk"):
+        parts_in(tmp_path / "predict-best", 1).__enter__()
+    assert names(tmp_path) == []

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lab.data.datamodule import DataModule
 from lab.data.images.files import ImageFiles
-from lab.structures import DetectionPredictions
+from lab.structures import DataSpec, DetectionPredictions
 
 NAMES = ("cat", "d\u00f6g")
 
@@ -49,6 +49,11 @@ class Files(DataModule):
 
     task = "detection"
 
+    @property
+    def spec(self) -> DataSpec:
+        """No network is made."""
+        raise NotImplementedError
+
     def build(self, split: str) -> Any:
         """Nothing is trained."""
         raise NotImplementedError
@@ -67,13 +72,14 @@ class Finds(pl.LightningModule):
 
     Args:
         fail_at: the number of an image at which it fails.
+        error: what it raises there; a full disk if left out.
     """
 
     class_names = NAMES
 
-    def __init__(self, fail_at: int | None = None) -> None:
+    def __init__(self, fail_at: int | None = None, error: BaseException | None = None) -> None:
         super().__init__()
-        self.fail_at = fail_at
+        self.fail_at, self.error = fail_at, error or OSError(28, "No space left on device")
         self.alive: weakref.WeakSet[Any] = weakref.WeakSet()
         self.most = 0
 
@@ -82,7 +88,7 @@ class Finds(pl.LightningModule):
         assert batch.valid is not None
         numbers = batch.image_ids[batch.valid]
         if self.fail_at in numbers.tolist():
-            raise OSError(28, "No space left on device")
+            raise self.error
         predictions = [Held.of(found_in(int(number))) for number in numbers]
         self.alive.update(predictions)
         self.most = max(self.most, len(self.alive))

@@ -13,6 +13,7 @@ import lightning.pytorch as pl
 import pytest
 
 from lab.data.images.opening import read_image
+from lab.system.signals import Interrupted
 from lab.tasks.detection.pictures import SHOWN_ABOVE, draw_detections
 from lab.tasks.detection.predict import DetectionPredictor, coco_results
 from lab.training.parts import Parts, RecordWriter
@@ -88,12 +89,13 @@ def test_results_are_put_together_in_little_memory(tmp_path: Path) -> None:
     assert [row["image_id"] for row in json.loads(written.read_text())] == [n for n in range(100) for _ in range(100)]
 
 
-def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), Interrupted(2)], ids=["disk", "signal"])
+def test_what_ends_on_its_way_leaves_what_was_there(tmp_path: Path, error: BaseException) -> None:
     photos, out = make_photos(tmp_path / "photos", 9), tmp_path / "out"
     predictor(photos).run(make_trainer, out, 0)
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     for where in (out, tmp_path / "new" / "out"):
-        with pytest.raises(OSError, match="No space left"):
-            predictor(photos, Finds(fail_at=6)).run(make_trainer, where, 0)
+        with pytest.raises(type(error)):
+            predictor(photos, Finds(6, error)).run(make_trainer, where, 0)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "photos"]

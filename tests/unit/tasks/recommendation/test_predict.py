@@ -17,7 +17,7 @@ import lab
 from lab.callbacks.run_state import RunState
 from lab.data.datamodule import DataModule
 from lab.errors import CheckpointError, DataError
-from lab.structures import SequenceBatch
+from lab.structures import RecommendationSpec, SequenceBatch
 from lab.tasks.recommendation.histories import history_batch, known_items
 from lab.tasks.recommendation.predict import RecommendationPredictor, _merge, _Part, _schema
 from lab.tasks.recommendation.recommender import TrainedRecommender
@@ -34,6 +34,11 @@ class Sessions(DataModule):
     left_out: ClassVar[dict[str, int]] = {"unknown events": 3, "sessions of unknown items": 0}
     sequence_names = NAMES
     histories = HISTORIES
+
+    @property
+    def spec(self) -> RecommendationSpec:
+        """No network is made."""
+        raise NotImplementedError
 
     def build(self, split: str) -> Any:
         """Nothing is trained."""

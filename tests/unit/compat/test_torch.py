@@ -1,0 +1,218 @@
+"""What is used of torch's private side does what it is used for: each test has the name of its function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lab.compat import torch as compat
+
+A, B = torch.tensor([1.0, 4.0]), torch.tensor([[9.0]])
+
+
+def pair() -> list[Tensor]:
+    return [A.clone(), B.clone()]
+
+
+def same(found: list[Tensor], *wanted: list[float] | list[list[float]]) -> None:
+    torch.testing.assert_close(found, [torch.tensor(values) for values in wanted])
+
+
+def test_foreach_norm() -> None:
+    norms = compat.foreach_norm([torch.tensor([3.0, 4.0]), torch.tensor([[-2.0]])])
+    torch.testing.assert_close(norms, [torch.tensor(5.0), torch.tensor(2.0)])
+
+
+def test_foreach_copy_() -> None:
+    tensors = pair()
+    compat.foreach_copy_(tensors, [torch.tensor([7.0, 8.0]), torch.tensor([[0.0]])])
+    same(tensors, [7.0, 8.0], [[0.0]])
+
+
+def test_foreach_lerp_() -> None:
+    tensors = pair()
+    compat.foreach_lerp_(tensors, [torch.tensor([3.0, 4.0]), torch.tensor([[1.0]])], 0.25)
+    same(tensors, [1.5, 4.0], [[7.0]])
+
+
+def test_foreach_add() -> None:
+    same(compat.foreach_add(pair(), 1.0), [2.0, 5.0], [[10.0]])
+    same(compat.foreach_add(pair(), pair(), alpha=2), [3.0, 12.0], [[27.0]])
+
+
+def test_foreach_add_() -> None:
+    tensors = pair()
+    compat.foreach_add_(tensors, pair())
+    same(tensors, [2.0, 8.0], [[18.0]])
+
+
+def test_foreach_mul_() -> None:
+    tensors = pair()
+    compat.foreach_mul_(tensors, 2.0)
+    same(tensors, [2.0, 8.0], [[18.0]])
+
+
+def test_foreach_sqrt_() -> None:
+    tensors = pair()
+    compat.foreach_sqrt_(tensors)
+    same(tensors, [1.0, 2.0], [[3.0]])
+
+
+def test_foreach_addcmul_() -> None:
+    tensors = pair()
+    compat.foreach_addcmul_(tensors, pair(), pair())
+    same(tensors, [2.0, 20.0], [[90.0]])
+
+
+def test_foreach_addcdiv_() -> None:
+    tensors = pair()
+    compat.foreach_addcdiv_(tensors, pair(), pair(), -0.5)
+    same(tensors, [0.5, 3.5], [[8.5]])
+
+
+def test_onednn_linear() -> None:
+    assert compat.has_onednn_linear() == hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    if not compat.has_onednn_linear():
+        return
+    x, weight, bias = (
+        torch.randn(*shape, generator=torch.Generator().manual_seed(0)) for shape in ((5, 8), (3, 8), (3,))
+    )
+    torch.testing.assert_close(compat.onednn_linear(x, weight, bias), x @ weight.T + bias)
+    torch.testing.assert_close(compat.onednn_linear(x, weight, None, "gelu", "none"), F.gelu(x @ weight.T))
+
+
+def test_onednn_convolution() -> None:
+    generator = torch.Generator().manual_seed(0)
+    geometry = nn.Conv2d(4, 4, 3, padding=1)
+    x, add = (torch.randn(1, 4, 5, 6, generator=generator) for _ in range(2))
+    weight, bias = torch.randn(4, 4, 3, 3, generator=generator), torch.randn(4, generator=generator)
+    plain = F.conv2d(x, weight, bias, padding=1)
+    for added, relu, reuse in (
+        (None, False, False),
+        (None, True, False),
+        (add, True, False),
+        (add.clone(), False, True),
+    ):
+        wanted = plain if added is None else plain + added
+        found = compat.onednn_convolution(x, weight, bias, geometry, added, relu, reuse)
+        torch.testing.assert_close(found, wanted.relu() if relu else wanted)
+        assert not reuse or (added is not None and found.data_ptr() == added.data_ptr())
+
+
+def test_in_function_transform() -> None:
+    seen = []
+
+    def square(x: Tensor) -> Tensor:
+        seen.append(compat.in_function_transform())
+        return (x * x).sum()
+
+    square(A)
+    torch.func.grad(square)(A)
+    torch.func.vmap(square)(A[None])
+    assert seen == [False, True, True]
+
+
+def test_has_forward_hooks() -> None:
+    module = nn.Identity()
+    assert not compat.has_forward_hooks(module)
+    handle = module.register_forward_hook(lambda *_: None)
+    assert compat.has_forward_hooks(module)
+    handle.remove()
+    assert not compat.has_forward_hooks(module)
+
+
+def test_has_forward_pre_hooks() -> None:
+    module = nn.Identity()
+    assert not compat.has_forward_pre_hooks(module)
+    module.register_forward_pre_hook(lambda *_: None)
+    assert compat.has_forward_pre_hooks(module)
+    assert not compat.has_forward_hooks(module)
+
+
+def test_version_of() -> None:
+    tensor = A.clone()
+    before = compat.version_of(tensor)
+    tensor.add_(1)
+    changed = compat.version_of(tensor)
+    tensor + 1
+    assert before < changed == compat.version_of(tensor)
+
+
+def test_storage_id() -> None:
+    tensor, other = A.clone(), A.clone()
+    assert compat.storage_id(tensor) == compat.storage_id(tensor[1:]) != compat.storage_id(other)
+    with compat.fake_tensors():
+        fake, another = torch.empty(2), torch.empty(2)
+        assert compat.storage_id(fake) == compat.storage_id(fake.view(1, 2)) != compat.storage_id(another)
+
+
+def test_scale_on_device() -> None:
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    assert compat.scale_on_device(scaler) is None
+    scaler.scale(torch.ones(()))
+    assert compat.scale_on_device(scaler).item() == 8.0
+
+
+def test_own_parameters() -> None:
+    module = nn.Sequential(nn.Linear(1, 1))
+    assert list(compat.own_parameters(module)) == []
+    assert list(compat.own_parameters(module[0])) == ["weight", "bias"]
+    weight = module[0].weight
+    compat.own_parameters(module[0])["weight"] = torch.full((1, 1), 3.0)  # a plain tensor, which is computed with
+    compat.own_parameters(module[0])["bias"] = torch.zeros(1)
+    assert module(torch.ones(1)).item() == 3.0
+    compat.own_parameters(module[0])["weight"] = weight
+    assert module[0].weight is weight
+
+
+def test_tree_leaves() -> None:
+    assert compat.tree_leaves({"a": [1, (2, None)], "b": {"c": 3}}) == [1, 2, None, 3]
+
+
+def test_fake_tensors() -> None:
+    weight = torch.ones(2, 3)
+    with compat.fake_tensors():
+        product = torch.empty(4, 2, device="cuda" if torch.cuda.is_available() else "cpu").cpu() @ weight
+    assert product.shape == (4, 3)
+    assert type(product) is not Tensor
+
+
+def test_compiled() -> None:
+    module = nn.Linear(1, 1)
+    compiled = torch.compile(module)  # compiles nothing before it is called
+    assert dict(compiled.named_children()) == {compat.COMPILED: module}
+    assert set(compiled.state_dict()) == {f"{compat.COMPILED}.weight", f"{compat.COMPILED}.bias"}
+
+
+def test_flatten_mesh_and_local_shape_and_offset(one_rank: None) -> None:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+
+    mesh = init_device_mesh("cpu", (1, 1), mesh_dim_names=("data", "tensor"))
+    compat.flatten_mesh(mesh, "ranks")
+    norm = torch.linalg.vector_norm(distribute_tensor(torch.tensor([3.0, 4.0]), mesh, [Replicate(), Shard(0)]))
+    assert norm.full_tensor().item() == 5.0
+    placements = [Replicate(), Shard(0)]
+    assert compat.local_shape_and_offset((3, 2), mesh, placements) == ((3, 2), (0, 0))
+    # What ranks hold of three rows on two of them is the matter of tests/dist/test_fsdp.py.
+
+
+def test_reads_values() -> None:
+    def error_of(read: Callable[[], object]) -> BaseException:
+        with pytest.raises((RuntimeError, TypeError)) as raised:
+            read()
+        return raised.value
+
+    with compat.fake_tensors():
+        fake = torch.ones(3)
+        for read in (fake.nonzero, fake.tolist, lambda: fake[fake > 0], fake.numpy):
+            assert compat.reads_values(error_of(read)), read
+        assert not compat.reads_values(error_of(lambda: fake @ torch.ones(4)))
+    meta = torch.ones(3, device="meta")
+    for read in (meta.nonzero, meta.tolist, meta.cpu, lambda: meta[0].item()):
+        assert compat.reads_values(error_of(read)), read
+    assert not compat.reads_values(error_of(lambda: meta @ torch.ones(4, device="meta")))
