@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lab.checking import check_choice
 from lab.compat.torch import onednn_convolution
+from lab.ops.cpu import plain_float32
 
 NormName = Literal["batch_norm", "frozen_batch_norm", "group_norm"]
 
@@ -106,11 +107,8 @@ def convolve(
 def _fuses(x: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN's fused convolution applies: float32 on a CPU, run eagerly, in inference or a frozen stage."""
     return bool(
-        x.device.type == "cpu"
-        and x.dtype == torch.float32
+        plain_float32(x, weight)
         and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
         and torch.backends.mkldnn.is_available()
         and torch.backends.mkldnn.enabled
     )
