@@ -186,7 +186,7 @@ CONTENT: dict[str, tuple[Callable[[Any], Any], str]] = {
     "spec with a text for names": (set_at(HP, "spec", "class_names", to="ab"), "spec.class_names is 'ab', and no list"),
     "spec with numbers for names": (set_at(HP, "spec", "class_names", to=[1, 2]), "holds 1, which is no str"),
     "spec with other names": (set_at(HP, "spec", "class_names", to=["a", "b", "c"]), "does not fit"),
-    "spec without names": (drop(HP, "spec", "class_names"), "does not fit|failed with"),
+    "spec without names": (drop(HP, "spec", "class_names"), "does not fit|num_classes=0: should be"),
     "spec with more": (set_at(HP, "spec", "colour", to=1), "spec has no 'colour'"),
     "spec with a negative": (set_at(HP, "spec", "input_shape", to=[-1]), "holds -1, which is no count"),
     "spec with a share": (set_at(HP, "spec", "input_shape", to=[0.5]), "holds 0.5, which is no int"),
