@@ -30,7 +30,7 @@ def pieces(block: str) -> Iterator[str]:
 def test_a_block_is_cut_out_of_its_file(name: str, block: str) -> None:
     rest = (PACKAGE.parent / name).read_text(encoding="utf-8")
     for piece in pieces(block):
-        before, found, rest = rest.partition(f"\n{piece}\n")
+        _, found, rest = rest.partition(f"\n{piece}\n")
         assert found, f"{name} has no lines as these, or not after those before them:\n{piece}"
         rest = "\n" + rest
 
