@@ -20,7 +20,6 @@ ALLOWED = {
     "config/aliases.py": {"detection", "recommendation"},  # what eval=none and eval=ranking are called now
     "data/images/coco_entries.py": {"segmentation"},  # a key of COCO's annotation files
     "data/images/masks.py": {"no segmentation"},  # the same
-    "data/scenes/shapes.py": {"DetectionSample", "DetectionTruth"},  # a scene is boxes with masks, whoever reads it
 }
 """What stands elsewhere, and why."""
 
