@@ -319,7 +319,7 @@ def training(good: Any) -> dict[str, Any]:
 
 
 TRAINING: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "weights alone": (drop("optimizer_groups"), "holds weights alone"),
+    "weights alone": (drop("optimizer_groups"), "holds only weights"),
     "groups none": (set_at("optimizer_groups", to=None), "its optimizer_groups is a NoneType"),
     "groups of texts": (set_at("optimizer_groups", to=["x"]), "its optimizer_groups are no dictionaries"),
     "groups without parameters": (drop("optimizer_groups", 0, "params"), "name no parameters"),

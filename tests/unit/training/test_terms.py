@@ -112,7 +112,7 @@ def test_terms_are_divided_each_by_its_own_normalizer() -> None:
 
 def test_an_unknown_normalizer_is_named_with_its_term() -> None:
     terms = {"loss_a": Term(torch.tensor(1.0), "num_boxs")}
-    words = "the loss's term 'loss_a' names the normaliser 'num_boxs'.*: it gives num_boxes, samples"
+    words = "the loss's term 'loss_a' names the normaliser 'num_boxs'.*: it returns num_boxes, samples"
     with pytest.raises(ConfigError, match=words):
         divided(terms, {"num_boxes": 2.0, "samples": 1.0})
     with pytest.raises(ConfigError, match=words):
