@@ -39,7 +39,7 @@ class ShapesClassification:
     def __getitem__(self, key: tuple[int, int]) -> ClassificationSample:
         """Return the sample for ``(epoch, index)``."""
         scene = self.scenes[key]
-        return ClassificationSample(scene.image, int(scene.labels[0]), scene.image_id, scene.original_size)
+        return ClassificationSample(scene.image, int(scene.labels[0]), scene.index, scene.size)
 
     def fingerprint(self) -> str:
         """Return everything that the samples depend on, in one line."""
