@@ -1,4 +1,4 @@
-"""Recommendations from a checkpoint, in Python, by the user's own item ids.
+"""Recommendations from a checkpoint, in Python, with the item ids of the data files.
 
 recommender = lab.load_recommender("runs/.../checkpoints/best.ckpt")
 recommender.recommend(["214536502", "214536506"], k=10)
@@ -14,13 +14,13 @@ from lab.tasks.recommendation.task import RecommendationTask
 
 
 class TrainedRecommender:
-    """Answers what may follow the events of a session or user.
+    """Recommends items that may follow the events of a session or user.
 
     Args:
-        task: a trained task; it is set to evaluation.
+        task: a trained task; it is set to evaluation mode.
 
     Attributes:
-        item_names: the user's own ids.
+        item_names: the item ids of the data files.
     """
 
     def __init__(self, task: RecommendationTask) -> None:
@@ -28,15 +28,15 @@ class TrainedRecommender:
         self.item_names = task.spec.item_names
 
     def recommend(self, history: Sequence[str | int], k: int = 10, exclude_seen: bool = False) -> list[Recommendation]:
-        """Return the best k items to follow, best first; fewer where there are no more.
+        """Return the k best next items, best first; fewer if there are not enough items.
 
         Args:
-            history: ids of items, oldest first; those that the training did not know are left out.
+            history: ids of items, oldest first; ids that are not in the training data are left out.
             k: length of the list.
-            exclude_seen: leave out what the history holds.
+            exclude_seen: leave out items in the history.
 
         Raises:
-            DataError: the training knew none of the items.
+            DataError: none of the items is in the training data.
         """
         found: list[Recommendation] = self.task.predict(history, k=k, exclude_seen=exclude_seen)
         return found
@@ -44,13 +44,13 @@ class TrainedRecommender:
     def recommend_many(
         self, histories: Sequence[Sequence[str | int]], k: int = 10, exclude_seen: bool = False, batch_size: int = 256
     ) -> list[list[Recommendation]]:
-        """Return a list for each history, empty where the training knew none of its items.
+        """Return a list for each history, empty if none of its items is in the training data.
 
         Args:
-            histories: of ids of items, oldest first; those that the training did not know are left out.
+            histories: lists of item ids, oldest first; ids that are not in the training data are left out.
             k: length of the lists.
-            exclude_seen: leave out what a history holds.
-            batch_size: histories that are read at once.
+            exclude_seen: leave out items in the history.
+            batch_size: histories in one forward pass.
         """
         if not len(histories):
             return []
@@ -59,13 +59,13 @@ class TrainedRecommender:
 
 
 def load_recommender(ckpt: str | Path, device: str = "cpu") -> TrainedRecommender:
-    """Return the recommender of a checkpoint, whatever strategy it was trained under.
+    """Return the recommender of a checkpoint, trained under any strategy.
 
     Args:
-        ckpt: the folder, ``runs/.../checkpoints/best.ckpt`` for instance.
-        device: where to compute.
+        ckpt: the checkpoint's folder, ``runs/.../checkpoints/best.ckpt`` for instance.
+        device: the device to compute on.
 
     Raises:
-        CheckpointError: it is missing, damaged or of another task.
+        CheckpointError: the checkpoint is missing, damaged or of another task.
     """
     return TrainedRecommender(RecommendationTask.load_from_checkpoint(ckpt).to(device))
