@@ -1,7 +1,7 @@
 """lab: an experiment platform on Lightning and Hydra.
 
-Importing this package is cheap: torch is imported only when one of the exported functions needs it. ``lab.api`` says
-what there is; ``docs/python.md`` walks through it.
+Importing this package is cheap: torch is imported only when one of the exported functions needs it. ``lab.api``
+documents the functions; ``docs/python.md`` is a tutorial.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _MODULES = {
     "lab.registry.create": ("create_model",),
     "lab.registry.models": ("list_models",),
 }
-"""Where names stand that are not in ``lab.api``."""
+"""The modules of the exported names that are not in ``lab.api``."""
 _PLACES = {name: module for module, names in _MODULES.items() for name in names}
 
 

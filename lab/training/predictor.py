@@ -56,7 +56,7 @@ class Predictor(ABC):
 class ImagePredictor(Predictor):
     """Base of predictors that read one image file or a folder of images. A bad file does not stop the others.
 
-    The task's ``predict_step`` returns the indices (b,) of the images of a batch and a list with the prediction for each.
+    The task's ``predict_step`` returns the indices (b,) of the images of a batch and a list of their predictions.
     """
 
     def __init__(self, source: str, task: Task, data: DataModule) -> None:

@@ -127,7 +127,7 @@ def read_spec(plain: Mapping[str, Any], kind: type[SpecT]) -> SpecT:
 
 
 def _check_entry(name: str, value: Any, annotation: Any) -> None:
-    """Check that an entry is of its type: a text, a number, true or false, or several of one of these."""
+    """Check the type of an entry: a string, a number, a boolean, or a list of one of these."""
     several = typing.get_args(annotation)
     kind = several[0] if several else annotation
     if several and not isinstance(value, list | tuple):

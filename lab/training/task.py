@@ -40,9 +40,9 @@ MEASURED = "_classes_measured"
 class Task(pl.LightningModule, ABC):
     """Train and measure a network. All arguments are plain data, so that a checkpoint can be loaded on its own.
 
-    A subclass names its ``kind`` and ``protocol``, makes its metrics, and adds the results of evaluation batches. If its
-    loss is more than the network's loss on the targets of a batch (pseudo-labels, mixed batches), it overrides
-    ``terms`` and ``totals``, and nothing else: training, validation, ``check=true`` and the planner call these two.
+    A subclass names its ``kind`` and ``protocol``, makes its metrics and adds evaluation batches to them. If its loss
+    is more than the network's loss on the targets of a batch (pseudo-labels, mixed batches), it overrides ``terms`` and
+    ``totals``, and nothing else: training, validation, ``check=true`` and the planner call these two.
 
     Args:
         net: the network's ``_target_`` and arguments for ``lab.build``, without the arguments that the data decides.

@@ -1,9 +1,9 @@
 """Generated scenes: coloured shapes that overlap, on textured backgrounds. Each kind of problem makes its own samples.
 
-The embedded benchmark: it needs no files, yet asks for what real detection asks for. Classes differ by their outline
-only: colour, size and place have the same distribution for each. A sample has the same bytes on every platform (see
-``lab.data.scenes.drawing``). ``tests/unit/data/scenes/test_shapes.py`` pins its statistics and some hashes: whoever
-changes them changes the benchmark, and raises ``VERSION``.
+The embedded benchmark: it needs no files, yet has the difficulties of real detection. Classes differ only by their
+outline: colour, size and place have the same distribution for each. A sample has the same bytes on every platform (see
+``lab.data.scenes.drawing``). ``tests/unit/data/scenes/test_shapes.py`` pins its statistics and some hashes: a change of
+these is a change of the benchmark, and must raise ``VERSION``.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class ShapesDataset(torch.utils.data.Dataset[Scene]):
     def __getitem__(self, key: tuple[int, int]) -> Scene:
         """Return the scene for ``(epoch, index)``."""
         epoch, index = key
-        # A bijection of the sample's number for any one seed, so streams of one seed never start alike.
+        # For a fixed seed this is a bijection of the sample's number, so no two samples start with the same state.
         stream = Stream(mix(mix(self.sample_seed(epoch, index)) ^ mix(self.seed + 1)))
         count = self.min_shapes + stream.below(self.max_shapes - self.min_shapes + 1)
         shapes = [
@@ -203,7 +203,7 @@ class ShapesDataset(torch.utils.data.Dataset[Scene]):
     def _place(self, shapes: list[_Shape], stream: Stream) -> None:
         """Draw corners until no two boxes overlap too much and no box is covered by more than half.
 
-        Sizes are kept, and outlines are not looked at: neither may depend on what fits.
+        Sizes are not redrawn and outlines are ignored, so that neither depends on what fits.
         """
         for _ in range(_LAYOUT_TRIES):
             covered: list[int] = []
@@ -230,7 +230,7 @@ class ShapesDataset(torch.utils.data.Dataset[Scene]):
         return False
 
     def _scene(self, image: npt.NDArray[np.uint8], shapes: list[_Shape], index: int) -> Scene:
-        # By way of numpy: torch.tensor takes ten times as long for a short list.
+        # Via numpy: torch.tensor takes ten times as long for a short list.
         corners = np.array([(s.x, s.y, s.x + s.width, s.y + s.height) for s in shapes], dtype=np.float32)
         labels = np.array([shape.label for shape in shapes], dtype=np.int64)
         return Scene(
@@ -266,7 +266,7 @@ def _colour(shapes: list[_Shape], base: tuple[int, int, int], stream: Stream) ->
 
 
 def _visible(shapes: list[_Shape], size: int) -> Tensor:
-    """Return (n, size, size) bool: each shape without what later shapes hide."""
+    """Return (n, size, size) bool: each shape without the pixels that later shapes hide."""
     order = np.full((size, size), 255, dtype=np.uint8)
     for number, shape in enumerate(shapes):
         shape.patch(order)[shape.outline] = number
