@@ -123,6 +123,8 @@ class ArraysModule(DataModule):
         val_share: share of the training set to hold out for validation, balanced by class; None: the test set
             validates.
         image_size: the side to which images are resized; None: as they are stored.
+        num_labels: train on so many images only, balanced by class; None: on all.
+        label_seed: of that choice.
         augmentation: other numbers for ``MovesOptions``, by name.
     """
 
@@ -136,6 +138,8 @@ class ArraysModule(DataModule):
     seed: Seed = 0
     val_share: Share | None = 0.1
     image_size: Pixels | None = None
+    num_labels: Positive | None = None
+    label_seed: Seed = 0
     augmentation: Annotated[Mapping[str, Any] | None, Options(MovesOptions)] = None
 
     def __post_init__(self) -> None:
@@ -217,6 +221,8 @@ class ArraysModule(DataModule):
             tell_once(
                 f"{arrays.source}: data.val_share=null: the test set validates too, and best.ckpt is chosen by it"
             )
+        if split == TRAIN and self.num_labels is not None:
+            rows = self._labelled(arrays, rows, self.num_labels)
         moves = self.moves if split == TRAIN else None
         return ArrayDataset(arrays, rows, self.names(), self.size, moves, self.seed)
 
@@ -228,6 +234,20 @@ class ArraysModule(DataModule):
         classes = [(label,) for label in arrays.labels.tolist()]
         parts = np.array(hold_out(numbers, classes, {TRAIN: 1 - share, VAL: share}, self.seed))
         return {part: np.flatnonzero(parts == part) for part in (TRAIN, VAL)}
+
+    def _labelled(self, arrays: Arrays, rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+        """Return ``count`` of the rows, balanced by class."""
+        if not len(self.names()) <= count <= len(rows):
+            raise DataError(
+                f"{arrays.source}: data.num_labels={count}: give one for each of the {len(self.names())} classes at "
+                f"least, and no more than the {len(rows)} images to train on"
+            )
+        if count == len(rows):
+            return rows
+        classes = [(label,) for label in arrays.labels[rows].tolist()]
+        shares = {TRAIN: count / len(rows), "rest": 1 - count / len(rows)}
+        parts = np.array(hold_out([str(row) for row in rows.tolist()], classes, shares, self.label_seed))
+        return rows[parts == TRAIN]
 
     def collate(self, samples: Sequence[Any]) -> ClassificationBatch:
         """Put samples together into a batch."""

@@ -54,6 +54,21 @@ def test_what_is_held_out_is_balanced_and_decided_by_the_seed(tmp_path: Path) ->
     assert len(module(root, val_share=None).dataset("val")) == 10
 
 
+def test_a_few_labels_are_balanced_and_decided_by_their_seed(tmp_path: Path) -> None:
+    root = make_mnist(tmp_path)
+    few = [module(root, num_labels=8, label_seed=seed).dataset("train") for seed in (0, 0, 1)]
+    assert [dataset.class_counts().counts for dataset in few] == [(2, 2, 2, 2)] * 3
+    assert few[0].rows.tolist() == few[1].rows.tolist() != few[2].rows.tolist()
+    held_out = set(module(root).dataset("val").rows.tolist())
+    assert not held_out & set(few[0].rows.tolist())
+    assert len(module(root, num_labels=36).dataset("train")) == 36
+    for count in (3, 37):
+        with pytest.raises(
+            DataError, match=rf"data\.num_labels={count}: give one for each of the 4 classes at least, and"
+        ):
+            module(root, num_labels=count).dataset("train")
+
+
 def test_sizes_and_names(tmp_path: Path) -> None:
     data = module(make_mnist(tmp_path), image_size=9, class_names=["a", "b", "c", "d", "e"])
     assert data.spec.input_shape == (3, 9, 9)
