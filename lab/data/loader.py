@@ -23,9 +23,8 @@ Reduce = Callable[[Mapping[str, float]], Mapping[str, float]]
 class TrainStream(Generic[BatchT]):
     """The micro-batches of a run, from its current step to its last step.
 
-    Each micro-batch carries in ``totals`` the normalisers of its whole optimizer step. The loader reads the other
-    micro-batches of the step ahead, so the totals are known before the first one is processed; ``reduce`` adds them up
-    over ranks.
+    Each micro-batch carries in ``totals`` the normalisers of its whole optimizer step. The loader reads the whole step
+    in advance, so they are known before its first micro-batch is processed; ``reduce`` adds them up over ranks.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from lab.structures import Table
 
 
 def describe_protocol(protocol: str, settings: dict[str, Any], num_items: int) -> str:
-    """Return in a few words how ranks are taken."""
+    """Return in a few words how ranks are computed."""
     if protocol == "full":
         words = f"ranked among all {num_items} items"
     else:
@@ -40,7 +40,7 @@ def group_names(starts: tuple[int, ...], lowest: int) -> list[str]:
 
 
 def popularity_table(found: dict[str, float], ks: list[int]) -> Table:
-    """Return the mean support of recommended items, and its ratio to that of the true ones (above 1: popular ones)."""
+    """Return the mean support of recommended items and its ratio to that of true items (above 1: more popular)."""
     truth = found["popularity"]
     rows: Table = [{"items": "true", "events in training": truth, "ratio": 1.0}]
     for k in ks:

@@ -38,8 +38,8 @@ class EvalTransform:
         from torchvision.transforms.v2 import functional as F
 
         if not self.resize:
-            return _as_tensor(_resized(image, self.size))
-        return _as_tensor(F.center_crop(_resized(image, [self.resize]), list(self.size)))
+            return as_tensor(_resized(image, self.size))
+        return as_tensor(F.center_crop(_resized(image, [self.resize]), list(self.size)))
 
 
 class TrainTransform:
@@ -62,7 +62,7 @@ class TrainTransform:
 
         height, width = image.shape[-2:] if isinstance(image, Tensor) else (image.height, image.width)
         window = self.window(height, width, generator)
-        return _as_tensor(_resized(F.crop(image, *window), self.size))
+        return as_tensor(_resized(F.crop(image, *window), self.size))
 
     def window(self, height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:
         """Return (top, left, height, width) of a window, as torchvision's ``RandomResizedCrop`` draws it."""
@@ -89,7 +89,8 @@ def _resized(image: Image | Tensor, size: Sequence[int]) -> Image | Tensor:
     return resized
 
 
-def _as_tensor(image: Image | Tensor) -> Tensor:
+def as_tensor(image: Image | Tensor) -> Tensor:
+    """Return the pixels (3, h, w) uint8 of a picture in RGB, or those of a tensor as they are."""
     from torchvision.transforms.v2.functional import pil_to_tensor
 
     return image if isinstance(image, Tensor) else pil_to_tensor(image)

@@ -64,7 +64,7 @@ class ShapesDataModule(ScenesDataModule):
 
     @property
     def spec(self) -> DetectionSpec:
-        """The shapes are the classes."""
+        """The description of the data; the classes are the shapes."""
         return DetectionSpec(class_names=CLASS_NAMES, input_shape=self.input_shape)
 
     def build(self, split: str) -> ShapesDetection:
