@@ -21,6 +21,7 @@ NOT_IN_HASH = (
     "expected",
     "debug.profile",
     "data.num_workers",
+    "data.tasks",
     "data.requires",
     "data.how_to_get",
     "data.cache_images",

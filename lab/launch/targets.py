@@ -18,7 +18,7 @@ from lab.launch.kinds import check_extensions, settings_finder
 from lab.registry import models as registry
 from lab.registry.allowed import NotAllowed, allowed_packages, locate
 from lab.registry.decorated import Registration, registered_in
-from lab.registry.names import parse_model_name, split_model_name_tag
+from lab.registry.names import WEIGHT_FILES, parse_model_name, split_model_name_tag
 from lab.system.files import is_there
 
 _OF_CREATE_MODEL = frozenset({"pretrained", "features_only", "out_indices", "weights_dir", "strict"})
@@ -143,7 +143,7 @@ def _check_pretrained(model: Mapping[str, Any], extensions: list[str]) -> None:
     pretrained, target = model.get("pretrained"), str(model["net"]["_target_"])
     if pretrained is None or (is_there(pretrained) and Path(pretrained).is_file()):
         return
-    if Path(pretrained).suffix in (".pth", ".pt", ".ckpt", ".safetensors"):
+    if Path(pretrained).suffix in WEIGHT_FILES:
         raise ConfigError(f"model.pretrained={pretrained}: no such file")
     theirs = _theirs(extensions)[0].get(split_model_name_tag(target)[0])
     if registry.is_model(target):
