@@ -32,7 +32,7 @@ def normalize_separator(separator: str, where: str = "data.separator") -> str:
     elif '"' in found:
         why = "quotes values"
     elif found.isalnum():
-        why = "stands in names and numbers"
+        why = "occurs in names and numbers"
     else:
         return found
     raise ConfigError(

@@ -111,7 +111,7 @@ def check_dataset(data: DataModule, config: Mapping[str, Any], run: RunDirectory
         if config["resume"] in ("auto", "never"):
             raise RunError(
                 f"{run.path}: the dataset data={config['data']['name']} has changed since this run was made; "
-                f"resume=never starts afresh, resume={run.path} goes on all the same"
+                f"resume=never starts afresh, resume={run.path} continues it all the same"
             )
         run.update(changes=[*run.record.get("changes", []), {"dataset": [known, fingerprint]}])
     rows = data.rows_read()

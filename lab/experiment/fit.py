@@ -114,10 +114,10 @@ class Fit:
         run = self.directory
         run.update(diverged=[*run.record.get("diverged", []), {"step": error.step, "term": error.term}])
         last = run.checkpoints / "last.ckpt"
-        also = "the same command begins anew, as there is no checkpoint yet"
+        also = "the same command starts again, because there is no checkpoint yet"
         if self.place.rank == 0 and last.exists():
             start = f"step {CheckpointReader(last).step}"
-            also = f"the same command goes on from {start}, and so does resume={run.path} with changed settings"
+            also = f"the same command continues from {start}, and so does resume={run.path} with changed settings"
         return Diverged(f"{error}; {also}", error.step, error.term)
 
     def _end(self) -> None:

@@ -179,7 +179,7 @@ def _entry(name: str, imported: bool = False) -> ModelEntry:
     if imported and entry.function is None:
         importlib.import_module(entry.module)
         if base not in _registered:
-            raise RegistryError(f"model {base!r} is asked for while {entry.place} is still being imported")
+            raise RegistryError(f"model {base!r} is created while {entry.place} is still being imported")
         return _registered[base]
     return entry
 

@@ -9,7 +9,7 @@ from lab.errors import RegistryError
 
 SOURCES = ("lab", "timm", "local-dir", "hf-hub")
 WEIGHT_FILES = (".pth", ".pt", ".ckpt", ".npz", ".pkl", ".safetensors")
-"""How the name of a file of weights ends; anything else that is no file is taken for a tag."""
+"""Suffixes of files of weights; any other name that is not an existing file counts as a tag."""
 
 
 class ModelName(NamedTuple):
