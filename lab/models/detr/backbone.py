@@ -1,4 +1,4 @@
-"""Where DETR's features come from: a registered backbone, or a small stem of convolutions for a CPU."""
+"""DETR's backbone: a registered model, or a small stem of convolutions for CPUs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from lab.registry.create import create_model
 def build_backbone(
     name: str, norm: str, dilation: bool, stem_widths: Sequence[int] = (64, 96)
 ) -> tuple[nn.Module, int]:
-    """Return a module that maps images to a list of feature maps, and the channels of the last of them.
+    """Return a module that maps images to a list of feature maps, and the channels of the last map.
 
     Args:
-        name: a registered model; ``conv_stem`` has arguments of its own.
+        name: a registered model; ``conv_stem`` takes ``stem_widths``, others ``norm`` and ``dilation``.
         norm: norm layers of a registered model.
         dilation: keep the resolution in the last stage of a registered model.
         stem_widths: channels of each stage of ``conv_stem``.

@@ -1,7 +1,7 @@
 """A convolution with its norm, addition and ReLU, as one step.
 
-Where a batch norm is constant it is folded into its convolution on the fly: one pass over the activations less. On a
-CPU, where no gradient is wanted, oneDNN adds and rectifies within the convolution, into memory already mapped.
+A constant batch norm is folded into its convolution on the fly, which saves a pass over the activations. On a CPU, if
+no gradient is needed, oneDNN does the addition and ReLU inside of the convolution, into existing memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NormName = Literal["batch_norm", "frozen_batch_norm", "group_norm"]
 class FrozenBatchNorm2d(nn.Module):
     """Batch norm whose statistics and affine never change: ``x * scale + shift`` for each channel.
 
-    Loads a plain batch norm's entries, whose ``num_batches_tracked`` has no meaning here and is left out.
+    Loads the entries of an ordinary batch norm; ``num_batches_tracked`` is ignored.
     """
 
     weight: Tensor
@@ -76,17 +76,17 @@ def convolve(
     relu: bool = True,
     reuse: bool = False,
 ) -> Tensor:
-    """Convolve, normalise, add and rectify.
+    """Convolve, normalise, add, and apply ReLU.
 
-    A constant batch norm goes into weight and bias, which stays exact and differentiable.
+    A constant batch norm is folded into weight and bias, which is exact and differentiable.
 
     Args:
         x: (B, C, H, W).
-        convolution: has no bias of its own.
-        norm: of the convolution's output.
-        add: what to add before the ReLU, of the output's shape.
-        relu: whether to rectify.
-        reuse: where no gradient is wanted, the memory of ``add`` may be written over.
+        convolution: a convolution without bias.
+        norm: the norm of the convolution's output.
+        add: a tensor to add before the ReLU, of the output's shape.
+        relu: whether to apply ReLU.
+        reuse: whether the memory of ``add`` may be overwritten if no gradient is needed.
     """
     if not (isinstance(norm, FrozenBatchNorm2d) or (isinstance(norm, nn.BatchNorm2d) and not norm.training)):
         out: Tensor = norm(convolution(x))

@@ -43,7 +43,7 @@ def test_a_package_registers_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(specs, "_registered", {})
     mine = register_task(TaskSpec("counting", "collections:Counter", "mine:Spec", "mine:SETTINGS"))
     assert task_spec("counting") is register_task(mine)
-    with pytest.raises(ConfigError, match="stage=predict: a model for counting has nothing that predicts"):
+    with pytest.raises(ConfigError, match="stage=predict: models for counting have no predictor that reads files"):
         mine.load_predictor()
     with pytest.raises(ConfigError, match="'counting' is registered twice: collections:Counter and other:Counter"):
         register_task(TaskSpec("counting", "other:Counter", "mine:Spec", "mine:SETTINGS"))
