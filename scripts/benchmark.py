@@ -4,10 +4,10 @@
 
 Each row first checks that both compute the same, then times them in turn (the order changes every round, so that
 neither profits from the other's warm caches) and prints medians and the median of the rounds' ratios: above 1, ours is
-faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, plain torch
-for GRU4Rec, SASRec and the CPU kernels (conv3x3, linear). A training step is forward, loss (DETR's with matching, on
-every decoder layer) and backward; of GRU4Rec 20 steps with the data's and the optimizer's part, of SASRec one with the
-optimizer's. SASRec's peer evaluates user by user among 101 items, ours among all.
+faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, timm's ViT,
+plain torch for GRU4Rec, SASRec and the CPU kernels (conv3x3, linear). A training step is forward, loss (DETR's with
+matching, on every decoder layer) and backward; of GRU4Rec 20 steps with the data's and the optimizer's part, of SASRec
+one with the optimizer's. SASRec's peer evaluates user by user among 101 items, ours among all.
 """
 
 from __future__ import annotations
@@ -54,6 +54,9 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     "resnet50-train": (train_row(classifiers.make_resnet, "resnet50"), 8, (224, 224)),
     "swin-forward": (forward_row(classifiers.make_swin, "swin_tiny"), 8, (224, 224)),
     "swin-train": (train_row(classifiers.make_swin, "swin_tiny"), 8, (224, 224)),
+    "vit-forward": (forward_row(classifiers.make_vit, "vit_base_patch16_224"), 1, (224, 224)),
+    "vit-small-forward": (forward_row(classifiers.make_vit, "vit_small_patch16_224"), 16, (224, 224)),
+    "vit-small-train": (train_row(classifiers.make_vit, "vit_small_patch16_224"), 8, (224, 224)),
     "maskformer-forward": (forward_row(segmenters.make_maskformer, "maskformer_swin_tiny"), 1, (480, 640)),
     "maskformer-train": (train_row(segmenters.make_maskformer, "maskformer_swin_tiny"), 2, (320, 320)),
     "conv3x3-forward": (conv3x3_forward, 1, (120, 160)),

@@ -50,12 +50,13 @@ def losses(model: str, steps: int = STEPS) -> list[float]:
     from lab.data.scenes.shapes import ShapesDataset
     from lab.ops.images import normalize_images
     from lab.tasks.detection.data.collate import collate_detection
+    from lab.tasks.detection.data.shapes import ShapesDetection
     from lab.training.terms import batch_terms
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        data = ShapesDataset(split="train", num_samples=64, seed=0)
+        data = ShapesDetection(ShapesDataset(split="train", num_samples=64, seed=0))
         net = lab.create_model(model, num_classes=len(data.class_names)).double().train()
         fill(net)
         parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]

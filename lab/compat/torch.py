@@ -88,9 +88,16 @@ def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None, then: str = "n
 
 
 def onednn_convolution(
-    x: Tensor, weight: Tensor, bias: Tensor, geometry: nn.Conv2d, add: Tensor | None, relu: bool, reuse: bool
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: nn.Conv2d,
+    add: Tensor | None,
+    activation: str,
+    slope: float,
+    reuse: bool,
 ) -> Tensor:
-    """Return a convolution plus ``add``, rectified.
+    """Return a convolution plus ``add``, through an activation.
 
     Args:
         x: (B, C, H, W), float32 on a CPU.
@@ -98,18 +105,21 @@ def onednn_convolution(
         bias: (O,).
         geometry: padding, stride, dilation and groups.
         add: of the output's shape.
-        relu: whether to rectify.
+        activation: ``none``, ``relu``, without ``add`` also ``relu6`` and ``leaky_relu``.
+        slope: of ``leaky_relu`` below zero.
         reuse: write into the memory of ``add``.
     """
     where = (geometry.padding, geometry.stride, geometry.dilation, geometry.groups)
-    activation = "relu" if relu else None
     onednn = torch.ops.mkldnn
+    then = None if activation == "none" else activation
     if add is None:
-        fused: Tensor = onednn._convolution_pointwise(x, weight, bias, *where, activation or "none", [], "")
+        named = "hardtanh" if activation == "relu6" else activation
+        numbers = {"relu6": [0.0, 6.0], "leaky_relu": [slope]}.get(activation, [])
+        fused: Tensor = onednn._convolution_pointwise(x, weight, bias, *where, named, numbers, "")
     elif reuse:
-        fused = onednn._convolution_pointwise_.binary(add, x, weight, bias, *where, "add", None, activation, [], None)
+        fused = onednn._convolution_pointwise_.binary(add, x, weight, bias, *where, "add", None, then, [], None)
     else:
-        fused = onednn._convolution_pointwise.binary(x, add, weight, bias, *where, "add", None, activation, [], None)
+        fused = onednn._convolution_pointwise.binary(x, add, weight, bias, *where, "add", None, then, [], None)
     return fused
 
 

@@ -1,4 +1,4 @@
-"""From words to a job: compose, check, inherit what an earlier run was asked; carry it out, settle its directory."""
+"""From overrides to a job: compose and check them after those of an earlier run; run the job, release its directory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _NOT_INHERITED = ("stage", "ckpt", "input", "check", "resume")
 _ANEW = ("strategy", "optimizer", "scheduler")
-"""Groups whose options have keys of their own: what was set for one is not inherited by another."""
+"""Groups whose options have different keys: keys set for one option are not inherited by another."""
 
 
 @dataclass
@@ -34,12 +34,12 @@ class Prepared:
     """A composed and checked job that has not begun.
 
     Attributes:
-        words: its words, those of the run that it continues included.
+        words: its overrides, including those of the run that it continues.
         user_dirs: its config folders.
         composed: its resolved config and where each key was set.
-        home: the run that ``ckpt`` or ``resume`` names; None where it is none.
-        data: a DataModule of the caller's own, in the place of the one that the config names.
-        command: what the run's record says of who has called; empty for the words of this process.
+        home: the run that ``ckpt`` or ``resume`` names; None if they name no run.
+        data: a DataModule object of the caller, which replaces the one that the config names.
+        command: the command to record in the run; empty for the command line of this process.
     """
 
     words: list[str]
@@ -60,7 +60,7 @@ class Prepared:
         return self.home or Path(self.config["paths"]["runs_dir"]) / run_name(self.config)
 
     def require_machine(self) -> None:
-        """Check that devices, files and checkpoints are there.
+        """Check that devices, files and checkpoints exist.
 
         Raises:
             LabError: the first thing that is missing.
@@ -72,7 +72,7 @@ class Prepared:
             self.home = self.home or _home_of(self.config)
 
     def begin(self) -> tuple[Job, RunDirectory | None]:
-        """Take the run directory, where the job has one of its own, and return what the ranks are told.
+        """Lock the run directory, if the job has its own, and return the job as the ranks receive it.
 
         Raises:
             RunError: the directory is in use, or lab's sources have changed since it was made.
@@ -90,15 +90,15 @@ class Prepared:
         """Run the job and return it.
 
         Args:
-            here: a job of one rank runs in this process, not in one of its own.
+            here: run a job of one rank in this process, not in a new one.
             log: write the output to ``output.log`` in the run's directory too.
 
         Raises:
-            LabError: it is refused.
-            Diverged: the numbers of a training are no longer finite.
-            Interrupted: a signal has ended it.
-            RanksFailed: a process of its own has failed.
-            Exception: in this process, whatever was raised.
+            LabError: the job is refused.
+            Diverged: the loss or the gradients are no longer finite.
+            Interrupted: a signal has ended the job.
+            RanksFailed: a worker process has failed.
+            Exception: any error of a job in this process.
         """
         use_own_folder()
         job, run = self.begin()
@@ -113,7 +113,7 @@ class Prepared:
 
 
 def carry_out(job: Job, run: RunDirectory | None, work: Callable[[], None]) -> None:
-    """Do a job's work; its directory, if it has one, is settled and released in any case."""
+    """Do a job's work; in any case record the end in its directory, if it has one, and release it."""
     code = 0
     try:
         work()
@@ -126,14 +126,14 @@ def carry_out(job: Job, run: RunDirectory | None, work: Callable[[], None]) -> N
 
 
 def _settle(job: Job, run: RunDirectory, code: int) -> None:
-    """Record the end, remove the directory of a job that was refused before it began, give the lock back."""
+    """Record the end, remove the directory of a job that was refused before it began, release the lock."""
     try:
         if job.kind == "fit":
             run.settle(code)
             if code == 2:
                 run.discard_unused()
     except OSError as error:
-        if code in (0, 2):  # else the line that is printed says what is wrong; "running" without a lock is interrupted
+        if code in (0, 2):  # otherwise an error is printed anyway; state "running" without a lock means interrupted
             print(f"warning: {run.path}: the end of the job could not be recorded ({error.strerror})", file=sys.stderr)
     finally:
         run.release()
@@ -149,11 +149,11 @@ def prepare_job(
     """Compose and check a job.
 
     Args:
-        overrides: the words of the command line.
+        overrides: the overrides of the command line.
         user_dirs: further config folders.
         machine: check files and devices too.
-        place: of this process, where an external launcher has started it.
-        data: a DataModule of the caller's own, in the place of the one that the words name.
+        place: this process's rank, if an external launcher has started it.
+        data: a DataModule object of the caller, which replaces the one that the overrides name.
 
     Raises:
         LabError: the first thing that is wrong.
@@ -183,10 +183,10 @@ def prepare_job(
 
 
 def check_words(words: Iterable[str]) -> None:
-    """Check that words set keys.
+    """Check that every word has the form ``key=value``.
 
     Raises:
-        ConfigError: one does not.
+        ConfigError: one has not.
     """
     for word in words:
         if "=" not in word and not word.startswith("~"):
@@ -196,18 +196,18 @@ def check_words(words: Iterable[str]) -> None:
 def inherit(
     overrides: list[str], user_dirs: list[str], own_data: bool = False
 ) -> tuple[list[str], list[str], Path | None]:
-    """Put the recorded words of an earlier run before the new ones, where ``ckpt`` or ``resume`` names such a run.
+    """Put the recorded overrides of the run that ``ckpt`` or ``resume`` names before the new ones.
 
     Args:
-        overrides: the new words.
+        overrides: the new overrides.
         user_dirs: further config folders.
-        own_data: whether the caller of Python hands in a DataModule.
+        own_data: whether a Python caller gives a DataModule object.
 
     Returns:
-        The words to compose, the config folders, and the run's directory (None where there is none).
+        The overrides to compose, the config folders, and the run's directory (None if no run is named).
 
     Raises:
-        RunError: the run's words are lost, or it was made with a DataModule that is now missing.
+        RunError: the run's overrides are lost, or it was made with a DataModule object that is not given now.
     """
     home = _home_named(overrides, user_dirs)
     if home is None:
@@ -216,14 +216,14 @@ def inherit(
     record = run.record
     if "overrides" not in record:
         raise RunError(
-            f"{run.file} is {run.damage or 'missing'}: the words that this run was made with are not known; repeat its "
-            "own command, which mends it, or copy the checkpoint elsewhere and give model=, data= and the rest"
+            f"{run.file} is {run.damage or 'missing'}: the overrides of this run are not known; repeat its own "
+            "command, which repairs the file, or copy the checkpoint elsewhere and give model=, data= and the rest"
         )
     given = {word_key(word) for word in overrides}
     if record.get("own_data") and not own_data and "data" not in given:
         raise RunError(
-            f"{home} was made from Python with a DataModule of the caller's own, {record['own_data']}: hand one in "
-            "from there (data=...), or give data= another dataset"
+            f"{home} was made from Python with a DataModule of the caller's own, {record['own_data']}: pass one from "
+            "Python (data=...), or name another dataset by data="
         )
     inherited = [
         word
@@ -239,13 +239,13 @@ def inherit(
 def _refuse_foreign_packages(
     names: list[str], home: Path, words: list[str], overrides: list[str], user_dirs: list[str]
 ) -> None:
-    """Refuse packages to import that a run directory asks for, by its recorded words or config folders.
+    """Refuse packages that only a run directory asks to import, by its recorded overrides or config folders.
 
-    A run directory may be a stranger's. Packages are imported where the user names them: in words typed now, or in a
-    YAML of the shipped folder or of a ``--config-dir`` given now.
+    A run directory may come from a stranger. Packages are imported only if the user names them: in overrides given
+    now, or in a YAML of the shipped folder or of a ``--config-dir`` given now.
 
     Raises:
-        ConfigError: with the word that vouches for them.
+        ConfigError: with the override that allows them.
     """
     if not names:
         return
@@ -255,7 +255,7 @@ def _refuse_foreign_packages(
     others = [word for word in inherited if word not in _of_packages(inherited)]
     try:
         own = compose_config([*others, *overrides], user_dirs).config["extensions"]
-    except ConfigError:  # they need what stands in the run's own config folders
+    except ConfigError:  # they need options of the run's own config folders
         own = compose_config(_of_packages(overrides), user_dirs).config["extensions"]
     foreign = [name for name in names if name not in own]
     if foreign:
@@ -270,7 +270,7 @@ def _of_packages(words: list[str]) -> list[str]:
 
 
 def _home_named(overrides: list[str], user_dirs: list[str]) -> Path | None:
-    """Return the directory of the run that ``ckpt``, in a stage that trains nothing, or ``resume`` names."""
+    """Return the directory of the run that ``resume`` names, or ``ckpt`` in a stage that trains nothing."""
     values = word_values(overrides, ("stage", "ckpt", "resume"))
     if any("${" in value for value in values.values()):  # these depend on the config
         from lab.config.compose import compose_config
@@ -298,8 +298,8 @@ def _home_of(config: dict[str, Any]) -> Path:
     if config["ckpt"] is None and config["model"]["pretrained"] is None:
         if not is_checkpoint(best):
             raise ConfigError(
-                f"stage={config['stage']} needs ckpt=FILE (or model.pretrained=TAG): this command has not been fitted, "
-                f"{best} does not exist"
+                f"stage={config['stage']} needs ckpt=FILE (or model.pretrained=TAG): this config has not been "
+                f"trained yet, {best} does not exist"
             )
         config["ckpt"] = str(best)
     return path

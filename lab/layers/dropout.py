@@ -27,6 +27,14 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     return x * keep.to(x.dtype).mul_(_LEVELS / (_LEVELS - dropped))
 
 
+def drop_path(x: Tensor, rate: float, training: bool) -> Tensor:
+    """Stochastic depth (Huang et al., ECCV 2016): zero whole samples of (B, ...), scale the others up."""
+    if not training or rate == 0.0:
+        return x
+    kept = torch.empty(x.shape[0], *[1] * (x.ndim - 1), dtype=x.dtype, device=x.device).bernoulli_(1 - rate)
+    return x * (kept.div_(1 - rate) if rate < 1 else kept)
+
+
 class CheapDropout(nn.Module):
     """Module form of ``dropout``.
 

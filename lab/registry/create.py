@@ -13,7 +13,7 @@ from lab.registry.allowed import is_sealed
 from lab.registry.arguments import check_call
 from lab.registry.folders import read_folder
 from lab.registry.models import ModelEntry, is_model, model_entry, model_entrypoint
-from lab.registry.names import listed, parse_model_name, split_model_name_tag
+from lab.registry.names import WEIGHT_FILES, listed, parse_model_name, split_model_name_tag
 from lab.registry.pretrained import LoadReport, WeightsSource, fetch, load_pretrained
 from lab.system.files import is_there
 
@@ -41,7 +41,8 @@ def create_model(
         name: ``[source:]name[.tag]``. A ``local-dir:`` or ``hf-hub:`` model is a folder with ``config.json``
             (``{"architecture": name, "model_args": {...}}``) and ``model.safetensors`` or ``model.pth``.
         pretrained: True for the weights of the name's tag (or of the model's first one), or a file
-            (``.pth``, ``.pt``, ``.ckpt``, ``.pkl`` of arrays, ``.safetensors``; or a checkpoint folder of lab).
+            (``.pth``, ``.pt``, ``.ckpt``, ``.npz``, ``.pkl`` of arrays, ``.safetensors``; or a checkpoint folder of
+            lab).
         num_classes: K, handed to the model; a head of another count is dropped from pretrained weights and said so.
         features_only: build a backbone that returns a list of maps, with their channels as ``num_channels``.
         out_indices: which maps: 0 is the stem, 1 to 4 the stages.
@@ -124,7 +125,7 @@ def find_weights(target: str, source: str | Path) -> Path | WeightsSource:
     """
     entry = model_entry(target) if is_model(target) else None
     path = Path(source)
-    if not is_there(path) and path.suffix not in (".pth", ".pt", ".ckpt", ".pkl", ".safetensors"):
+    if not is_there(path) and path.suffix not in WEIGHT_FILES:
         if entry is None:
             raise RegistryError(f"pretrained={source}: no such file, and {target} is no registered model with tags")
         weights = _weights_of(entry, f"{entry.name}.{source}")

@@ -8,6 +8,8 @@ from typing import NamedTuple
 from lab.errors import RegistryError
 
 SOURCES = ("lab", "timm", "local-dir", "hf-hub")
+WEIGHT_FILES = (".pth", ".pt", ".ckpt", ".npz", ".pkl", ".safetensors")
+"""How the name of a file of weights ends; anything else that is no file is taken for a tag."""
 
 
 class ModelName(NamedTuple):

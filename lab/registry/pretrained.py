@@ -176,8 +176,8 @@ def load_pretrained(
 
     Args:
         model: the network.
-        file: ``.safetensors``, detectron2's ``.pkl``, a torch checkpoint (a state dict, or one under ``model`` or
-            ``state_dict``), or a checkpoint folder of lab.
+        file: ``.safetensors``, numpy's ``.npz``, detectron2's ``.pkl``, a torch checkpoint (a state dict, or one under
+            ``model`` or ``state_dict``), or a checkpoint folder of lab.
         classifier: submodules whose weights are dropped, with a warning, where their shape is another.
         converter: dotted path of a function that brings other layouts of keys into ours.
         strict: raise on missing or unexpected keys instead of warning.
@@ -204,6 +204,10 @@ def load_pretrained(
         said = ", ".join(f"{key} {_change(state[key], own.get(key))}" for key in dropped)
         logger.warning("%s: the head has another number of classes and was dropped, to be trained: %s", path, said)
     state = {key: value for key, value in state.items() if key not in dropped}
+    try:
+        state = _adapted(model, state, path)
+    except CheckpointError as error:
+        raise CheckpointError(f"weights {path} do not fit: {error}") from error
     wrong = [
         f"{key} {_change(value, own[key])}"
         for key, value in state.items()
@@ -224,6 +228,38 @@ def load_pretrained(
     if report.missing or report.unexpected:
         logger.log(logging.INFO if strict else logging.WARNING, "weights: %s", report)
     return report
+
+
+def _adapted(model: nn.Module, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Adapt to the network's number of input channels, and to what its own ``adapt_weights`` knows of."""
+    own = model.state_dict()
+    for key, value in state.items():
+        expected = own[key].shape if key in own else value.shape
+        is_stem = value.ndim == 4 and value.shape[1] == 3 and expected[1:2] != (3,)
+        if is_stem and expected == (value.shape[0], *expected[1:2], *value.shape[2:]):
+            logger.warning("%s: %s is adapted from 3 to %d channels of the images", path, key, expected[1])
+            state = {**state, key: adapt_in_chans(value, expected[1])}
+    adapt = getattr(model, "adapt_weights", None)
+    return state if adapt is None else adapt(state)
+
+
+def adapt_in_chans(weight: Tensor, in_chans: int) -> Tensor:
+    """Return the weight of a first convolution for images of another number of channels, as timm does.
+
+    One channel gets the sum over red, green and blue: a grey image gives what its copies in all three would. More
+    channels repeat them, scaled so that the sum of inputs keeps its size.
+
+    Args:
+        weight: (O, 3, kH, kW).
+        in_chans: C.
+
+    Returns:
+        (O, C, kH, kW).
+    """
+    if in_chans == 1:
+        return weight.sum(dim=1, keepdim=True)
+    repeated = weight.repeat(1, -(-in_chans // 3), 1, 1)[:, :in_chans]
+    return repeated * (3 / in_chans)
 
 
 def _change(found: Tensor, expected: Tensor | None) -> str:

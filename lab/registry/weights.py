@@ -29,7 +29,9 @@ _DEPTH = 12
 
 
 def read_state_dict(file: str | Path) -> dict[str, Tensor]:
-    """Read the tensors of a ``.safetensors`` file, a torch checkpoint or a checkpoint folder; nothing is executed.
+    """Read the tensors of a file or a checkpoint folder; nothing is executed.
+
+    Files are torch checkpoints, ``.safetensors``, numpy's ``.npz`` and detectron2's ``.pkl`` of arrays.
 
     Raises:
         CheckpointError: the file is missing, damaged, or holds no dictionary of dense tensors.
@@ -56,7 +58,7 @@ def read_state_dict(file: str | Path) -> dict[str, Tensor]:
             break
     if not isinstance(content, Mapping):
         raise CheckpointError(f"weights {path} hold a {type(content).__name__}, and no tensors by name")
-    if path.suffix == ".pkl":
+    if path.suffix in (".npz", ".pkl"):
         content = _tensors(content, path)
     tensors = {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
     if not tensors:
@@ -81,6 +83,11 @@ def _read(path: Path) -> Any:
             return load_file(path)
         if path.suffix == ".pkl":
             return read_arrays(path)
+        if path.suffix == ".npz":
+            import numpy as np
+
+            with np.load(path, allow_pickle=False) as arrays:
+                return dict(arrays)
         # The official DETR code keeps its command line, a harmless Namespace, beside the weights.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)

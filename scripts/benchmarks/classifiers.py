@@ -1,4 +1,4 @@
-"""Backbones as classifiers: ResNet against torchvision's, Swin against transformers', with the same weights."""
+"""Backbones as classifiers, with the same weights: ResNet against torchvision's, Swin transformers', ViT timm's."""
 
 from __future__ import annotations
 
@@ -39,6 +39,20 @@ def make_swin(
     fill_norms(ours)
     peer = SwinForImageClassification(swin_config(name, num_labels=NUM_CLASSES))
     peer.load_state_dict(to_transformers(ours.state_dict()), strict=True)
+    return _pair(ours, peer, batch, size, device, training)
+
+
+def make_vit(
+    name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
+) -> Pair:
+    """Return ours and timm's ViT, which has the same names and keys."""
+    import timm
+
+    torch.manual_seed(0)
+    ours: Any = create_model(name, img_size=size[0])
+    fill_norms(ours)
+    peer: Any = timm.create_model(name, img_size=size[0])
+    peer.load_state_dict(ours.state_dict(), strict=True)
     return _pair(ours, peer, batch, size, device, training)
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from lab import create_model
 from lab.errors import ConfigError
-from lab.models.resnet.convolution import FrozenBatchNorm2d
+from lab.layers.convolution import FrozenBatchNorm2d
 
 torchvision = pytest.importorskip("torchvision")
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from torch import nn
 
+from lab.registry.arguments import signature_of
 from lab.registry.create import create_model
+from lab.registry.models import is_model, model_entrypoint
 
 
 def build_backbone(
@@ -17,7 +19,7 @@ def build_backbone(
 
     Args:
         name: a registered model; ``conv_stem`` takes ``stem_widths``, others ``norm`` and ``dilation``.
-        norm: norm layers of a registered model.
+        norm: norm layers of a registered model; ``frozen_batch_norm`` is ignored by a model without batch norm.
         dilation: keep the resolution in the last stage of a registered model.
         stem_widths: channels of each stage of ``conv_stem``.
     """
@@ -25,7 +27,16 @@ def build_backbone(
     if name == "conv_stem":
         options = {"out_indices": (len(stem_widths),), "widths": tuple(stem_widths)}
     else:
-        dilations = (False, False, dilation)
-        options = {"out_indices": (4,), "norm": norm, "replace_stride_with_dilation": dilations}
+        options = {"out_indices": (4,)}
+        if norm != "frozen_batch_norm" or _takes(name, "norm"):
+            options["norm"] = norm
+        if dilation:
+            options["replace_stride_with_dilation"] = (False, False, True)
     body: Any = create_model(name, features_only=True, **options)
     return body, body.num_channels[-1]
+
+
+def _takes(name: str, argument: str) -> bool:
+    """Whether a model of ours has an argument."""
+    signature = signature_of(model_entrypoint(name)) if is_model(name) else None
+    return signature is not None and argument in signature.arguments

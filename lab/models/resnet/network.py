@@ -3,7 +3,7 @@
 Keys and arithmetic are torchvision's (its v1.5 bottleneck, whose 3x3 convolution has the stride). As a backbone
 (``features_only``) it returns a list of maps. Normalisation: ``batch_norm``, ``frozen_batch_norm`` (statistics and
 affine are constants, as detectors use it) or ``group_norm`` (no dependence on the batch).
-``lab.models.resnet.convolution`` computes a convolution with its norm.
+``lab.layers.convolution`` computes a convolution with its norm.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lab.checking import check_choice
 from lab.compat.torch import has_forward_hooks
 from lab.errors import ConfigError
-from lab.models.resnet.convolution import NormName, convolve, make_norm
+from lab.layers.convolution import NormName, convolve, make_norm
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
@@ -53,7 +53,7 @@ class BasicBlock(nn.Module):
         """Map (B, C, H, W) to (B, channels, H / stride, W / stride); with ``reuse`` ``x`` may be overwritten."""
         out = convolve(x, self.conv1, self.bn1)
         if self.downsample is not None:
-            x, reuse = convolve(x, *self.downsample, relu=False), True  # type: ignore[misc]
+            x, reuse = convolve(x, *self.downsample, activation="none"), True  # type: ignore[misc]
         return convolve(out, self.conv2, self.bn2, add=x, reuse=reuse)
 
 
@@ -84,7 +84,7 @@ class Bottleneck(nn.Module):
         out = convolve(x, self.conv1, self.bn1)
         out = convolve(out, self.conv2, self.bn2)
         if self.downsample is not None:
-            x, reuse = convolve(x, *self.downsample, relu=False), True  # type: ignore[misc]
+            x, reuse = convolve(x, *self.downsample, activation="none"), True  # type: ignore[misc]
         return convolve(out, self.conv3, self.bn3, add=x, reuse=reuse)
 
 

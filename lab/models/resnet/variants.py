@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lab.models.resnet.convolution import NormName
+from lab.layers.convolution import NormName
 from lab.models.resnet.network import ResNet, ResNetFeatures
 from lab.registry.models import register_model
 

@@ -91,15 +91,15 @@ def test_onednn_convolution() -> None:
     x, add = (torch.randn(1, 4, 5, 6, generator=generator) for _ in range(2))
     weight, bias = torch.randn(4, 4, 3, 3, generator=generator), torch.randn(4, generator=generator)
     plain = F.conv2d(x, weight, bias, padding=1)
-    for added, relu, reuse in (
-        (None, False, False),
-        (None, True, False),
-        (add, True, False),
-        (add.clone(), False, True),
+    then = {"none": lambda x: x, "relu": F.relu, "relu6": F.relu6, "leaky_relu": lambda x: F.leaky_relu(x, 0.1)}
+    for added, activation, reuse in (
+        *((None, name, False) for name in then),
+        (add, "relu", False),
+        (add.clone(), "none", True),
     ):
         wanted = plain if added is None else plain + added
-        found = compat.onednn_convolution(x, weight, bias, geometry, added, relu, reuse)
-        torch.testing.assert_close(found, wanted.relu() if relu else wanted)
+        found = compat.onednn_convolution(x, weight, bias, geometry, added, activation, 0.1, reuse)
+        torch.testing.assert_close(found, then[activation](wanted))
         assert not reuse or (added is not None and found.data_ptr() == added.data_ptr())
 
 

@@ -66,10 +66,10 @@ class ShapesSegmentation(torch.utils.data.Dataset[SegmentationSample]):
         scene = self.scenes[key]
         assert scene.masks is not None
         segments, labels = scene_segments(scene.masks, scene.labels)
-        truth = None if scene.truth is None else truth_of(segments, labels)
+        truth = truth_of(segments, labels) if self.scenes.evaluated else None
         if self.segments == "semantic":
             segments, labels = merge_classes(segments, labels)
-        return SegmentationSample(scene.image, segments, labels, scene.image_id, scene.original_size, truth)
+        return SegmentationSample(scene.image, segments, labels, scene.index, scene.size, truth)
 
 
 def scene_segments(masks: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
-"""A convolution with its norm, addition and ReLU, as one step.
+"""A convolution with its norm, addition and activation, as one step.
 
 A constant batch norm is folded into its convolution on the fly, which saves a pass over the activations. On a CPU, if
-no gradient is needed, oneDNN does the addition and ReLU inside of the convolution, into existing memory.
+no gradient is needed, oneDNN does the addition and activation inside of the convolution, into existing memory.
 """
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ from torch import Tensor, nn
 
 from lab.checking import check_choice
 from lab.compat.torch import onednn_convolution
+from lab.ops.cpu import plain_float32
 
 NormName = Literal["batch_norm", "frozen_batch_norm", "group_norm"]
+Activation = Literal["none", "relu", "relu6", "leaky_relu"]
+SLOPE = 0.1
+"""Of ``leaky_relu`` below zero."""
 
 
 class FrozenBatchNorm2d(nn.Module):
@@ -47,7 +51,7 @@ def _without_count(module: nn.Module, state_dict: dict[str, Any], prefix: str, *
 
 
 def make_norm(name: NormName, num_channels: int) -> nn.Module:
-    """Return the normalisation of that name; group norm has 32 groups, fewer where the channels do not divide.
+    """Return the normalisation of that name; group norm has 32 groups, or the most below that divide the channels.
 
     Raises:
         ConfigError: the name is unknown.
@@ -57,7 +61,7 @@ def make_norm(name: NormName, num_channels: int) -> nn.Module:
         return nn.BatchNorm2d(num_channels)
     if name == "frozen_batch_norm":
         return FrozenBatchNorm2d(num_channels)
-    return nn.GroupNorm(min(32, num_channels), num_channels)
+    return nn.GroupNorm(max(n for n in range(1, 33) if num_channels % n == 0), num_channels)
 
 
 def scale_and_shift(norm: nn.BatchNorm2d | FrozenBatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -68,49 +72,68 @@ def scale_and_shift(norm: nn.BatchNorm2d | FrozenBatchNorm2d) -> tuple[Tensor, T
     return scale, norm.bias - norm.running_mean * scale
 
 
+def is_constant(norm: nn.Module) -> bool:
+    """Whether a norm is a batch norm that now applies what it has, and so can be folded."""
+    return isinstance(norm, FrozenBatchNorm2d) or (isinstance(norm, nn.BatchNorm2d) and not norm.training)
+
+
+def activate(x: Tensor, activation: Activation) -> Tensor:
+    """Apply an activation in place."""
+    if activation == "relu":
+        return F.relu(x, inplace=True)
+    if activation == "relu6":
+        return F.relu6(x, inplace=True)
+    return F.leaky_relu(x, SLOPE, inplace=True) if activation == "leaky_relu" else x
+
+
 def convolve(
     x: Tensor,
     convolution: nn.Conv2d,
-    norm: nn.Module,
+    norm: nn.Module | None = None,
     add: Tensor | None = None,
-    relu: bool = True,
+    activation: Activation = "relu",
     reuse: bool = False,
 ) -> Tensor:
-    """Convolve, normalise, add, and apply ReLU.
+    """Convolve, normalise, add and activate.
 
     A constant batch norm is folded into weight and bias, which is exact and differentiable.
 
     Args:
         x: (B, C, H, W).
-        convolution: a convolution without bias.
+        convolution: if it has a bias, that is normalised too.
         norm: the norm of the convolution's output.
-        add: a tensor to add before the ReLU, of the output's shape.
-        relu: whether to apply ReLU.
+        add: a tensor to add before the activation, of the output's shape.
+        activation: applied last.
         reuse: whether the memory of ``add`` may be overwritten if no gradient is needed.
     """
-    if not (isinstance(norm, FrozenBatchNorm2d) or (isinstance(norm, nn.BatchNorm2d) and not norm.training)):
+    if norm is not None and not is_constant(norm):
         out: Tensor = norm(convolution(x))
     else:
-        scale, shift = scale_and_shift(norm)
-        weight = convolution.weight * scale[:, None, None, None]
-        if _fuses(x, weight):
-            return onednn_convolution(x, weight, shift, convolution, add, relu, reuse)
-        out = F.conv2d(
-            x, weight, shift, convolution.stride, convolution.padding, convolution.dilation, convolution.groups
-        )
+        weight, bias = _folded(convolution, norm)
+        if _fuses(x, weight) and (add is None or activation in ("none", "relu")):
+            return onednn_convolution(x, weight, bias, convolution, add, activation, SLOPE, reuse)
+        geometry = (convolution.stride, convolution.padding, convolution.dilation, convolution.groups)
+        out = F.conv2d(x, weight, bias, *geometry)  # type: ignore[arg-type]
     if add is not None:
         out = out.add_(add)
-    return F.relu(out, inplace=True) if relu else out
+    return activate(out, activation)
+
+
+def _folded(convolution: nn.Conv2d, norm: nn.Module | None) -> tuple[Tensor, Tensor | None]:
+    """Return weight and bias of a convolution and the constant norm after it."""
+    if norm is None:
+        return convolution.weight, convolution.bias
+    assert isinstance(norm, nn.BatchNorm2d | FrozenBatchNorm2d)
+    scale, shift = scale_and_shift(norm)
+    weight = convolution.weight * scale[:, None, None, None]
+    return weight, shift if convolution.bias is None else shift + convolution.bias * scale
 
 
 def _fuses(x: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN's fused convolution applies: float32 on a CPU, run eagerly, in inference or a frozen stage."""
     return bool(
-        x.device.type == "cpu"
-        and x.dtype == torch.float32
+        plain_float32(x, weight)
         and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
         and torch.backends.mkldnn.is_available()
         and torch.backends.mkldnn.enabled
     )

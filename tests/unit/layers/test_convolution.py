@@ -1,0 +1,61 @@
+"""A convolution with its norm, addition and activation in one step: equal to the four steps."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from lab.layers.convolution import Activation, FrozenBatchNorm2d, convolve, make_norm
+
+ACTIVATIONS = {"none": lambda x: x, "relu": F.relu, "relu6": F.relu6, "leaky_relu": lambda x: F.leaky_relu(x, 0.1)}
+
+
+def normal(*shape: int) -> Tensor:
+    """Return numbers that are the same on every call, up to 8 or so: beyond where ReLU6 cuts."""
+    return 2 * torch.randn(*shape, generator=torch.Generator().manual_seed(len(shape)))
+
+
+@pytest.mark.parametrize("added", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("activation", list(ACTIVATIONS))
+def test_one_step_equals_four(activation: Activation, bias: bool, added: bool) -> None:
+    convolution = nn.Conv2d(4, 6, 3, 2, 1, groups=2, bias=bias)
+    norm = nn.BatchNorm2d(6).eval()
+    convolution.weight.data.copy_(normal(6, 2, 3, 3))
+    for value in (norm.weight, norm.bias, norm.running_mean, convolution.bias):
+        if value is not None:
+            value.data.copy_(normal(6))
+    norm.running_var.copy_(0.5 + normal(6).abs())
+    x, add = normal(2, 4, 9, 8), normal(2, 6, 5, 4) if added else None
+    plain = norm(convolution(x))
+    wanted = ACTIVATIONS[activation](plain if add is None else plain + add).detach()
+    gradients = torch.autograd.grad(plain.sum(), convolution.weight)[0]
+    with torch.no_grad():
+        torch.testing.assert_close(convolve(x, convolution, norm, add, activation), wanted)
+    torch.testing.assert_close(convolve(x, convolution, norm, add, activation).detach(), wanted)
+    found = torch.autograd.grad(convolve(x, convolution, norm, add, "none").sum(), convolution.weight)[0]
+    torch.testing.assert_close(found, gradients)
+
+
+def test_a_convolution_without_norm_adds_and_activates() -> None:
+    convolution, x = nn.Conv2d(4, 4, 1), normal(2, 4, 3, 3)
+    for grad in (False, True):
+        with torch.set_grad_enabled(grad):
+            found = convolve(x, convolution, add=x, activation="leaky_relu")
+        torch.testing.assert_close(found, F.leaky_relu(convolution(x) + x, 0.1))
+
+
+def test_groups_of_a_norm_divide_the_channels() -> None:
+    groups = {channels: make_norm("group_norm", channels).num_groups for channels in (16, 24, 58, 64, 116, 176)}
+    assert groups == {16: 16, 24: 24, 58: 29, 64: 32, 116: 29, 176: 22}
+    assert isinstance(make_norm("frozen_batch_norm", 4), FrozenBatchNorm2d)
+
+
+def test_fake_tensors_take_the_plain_convolution() -> None:
+    with FakeTensorMode(), torch.no_grad():
+        convolution, norm = nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4).eval()
+        x, add = torch.empty(2, 3, 5, 6), torch.empty(2, 4, 5, 6)
+        assert convolve(x, convolution, norm, add).shape == add.shape
