@@ -4,7 +4,7 @@ Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020. With 
 names of the authors' code (``backbone.0.body``, ``transformer``, ``query_embed``, ...), so its checkpoints load.
 ``queries="anchor"`` replaces the decoder by that of ``lab.models.detr.anchor``.
 
-Names: B images, S places of the feature map, D ``embed_dim``, Q ``num_queries``, K classes, L decoder layers.
+Names: B images, S positions of the feature map, D ``embed_dim``, Q ``num_queries``, K classes, L decoder layers.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ from lab.ranges import (
 )
 from lab.structures import DetectionPredictions, DetectionTargets, Term
 
-PRIOR = 0.01  # probability that a focal classifier begins with: Lin et al., "Focal Loss", 2017, section 4.1
+PRIOR = 0.01  # initial probability of a focal classifier: Lin et al., "Focal Loss", 2017, section 4.1
 
 
 @dataclass
 class DETROutputs:
-    """What the network says, of every decoder layer.
+    """The network's outputs, for every decoder layer.
 
     Attributes:
         all_logits: (L, B, Q, K + 1), the last class being no-object; (L, B, Q, K) with ``sigmoid_focal``.
         all_boxes: (L, B, Q, 4) cxcywh in 0..1 of each unpadded image.
-        num_groups: groups that the Q are made of, one after the other; 1 outside of training.
-        proposals: logits (B, S, K) and boxes (B, S, 4) of the places that the anchors were chosen from, if they were.
+        num_groups: the number of groups in the Q queries, one after the other; 1 outside of training.
+        proposals: with proposed anchors the logits (B, S, K) and boxes (B, S, 4) of all positions.
     """
 
     all_logits: Tensor
@@ -117,18 +117,18 @@ class DETR(nn.Module):
         activation: ``relu``, ``gelu`` or ``silu``.
         backbone: a registered model with ``features_only``, or ``conv_stem`` (``lab.models.detr.backbone``).
         backbone_norm: norm layers of a registered backbone.
-        stem_widths: channels of each stage of ``conv_stem``; the first has a quarter of the images' resolution, each
-            further one half of that before it.
-        frozen_backbone: beginnings of the backbone's parameter names that are not trained.
+        stem_widths: channels of each stage of ``conv_stem``; the first stage has a quarter of the images' resolution,
+            each further stage halves it.
+        frozen_backbone: prefixes of the names of the backbone's parameters that are not trained.
         dilation: keep the resolution in the backbone's last stage (DC5).
         position: ``sine`` or ``learned`` encoding of the feature map.
         queries: ``learned`` embeddings, or ``anchor`` boxes that each layer refines.
-        anchors: ``learned``, or ``proposed`` by the encoder's places, which needs ``sigmoid_focal``; with
-            ``queries="anchor"`` only.
+        anchors: ``learned``, or ``proposed`` by the encoder, which needs ``sigmoid_focal``; with ``queries="anchor"``
+            only.
         classification: ``softmax`` with a no-object class, or ``sigmoid_focal``.
-        num_groups: groups of queries in training, each matched on its own (Group DETR); only the first is used
-            elsewhere. Learned anchors only.
-        aux_loss: put a loss on every decoder layer, not on the last only.
+        num_groups: groups of queries in training, each matched separately (Group DETR); evaluation uses only the first
+            group. Learned anchors only.
+        aux_loss: compute the loss for every decoder layer, not only for the last.
         loss_options: weights of the matching and of the loss's terms.
         max_detections: the most predictions that ``sigmoid_focal`` returns for an image.
 
@@ -166,7 +166,7 @@ class DETR(nn.Module):
         check_choice("queries", queries, ("learned", "anchor"))
         check_choice("anchors", anchors, ("learned", "proposed"))
         check_choice("classification", classification, CLASSIFICATIONS)
-        check_multiple("embed_dim", embed_dim, 4)  # for the encoding of places
+        check_multiple("embed_dim", embed_dim, 4)  # for the position encoding
         _check_together(queries, anchors, classification, num_groups)
         self.num_classes = num_classes
         self.num_queries = num_queries
@@ -199,7 +199,7 @@ class DETR(nn.Module):
     def _begin(self, queries: str) -> None:
         """Let every layer begin with its anchor, and ``sigmoid_focal`` with the rare classes of the focal loss."""
         if queries == "anchor":
-            for parameter in self.bbox_embed.layers[-1].parameters():
+            for parameter in self.bbox_embed.layers[-1].parameters():  # initially every layer keeps its anchors
                 nn.init.zeros_(parameter)
         if self.classification == "sigmoid_focal":
             for name, parameter in self.named_parameters():
@@ -255,8 +255,8 @@ class DETR(nn.Module):
         """Return one box for each query, or with ``sigmoid_focal`` the best pairs of query and class; no threshold.
 
         Args:
-            outputs: of ``forward``.
-            original_sizes: (B, 2) (height, width) in whose pixels the boxes are wanted.
+            outputs: the result of ``forward``.
+            original_sizes: (B, 2) (height, width); boxes are returned in pixels of these sizes.
         """
         boxes = box_cxcywh_to_xyxy(full_precision(outputs.boxes))
         boxes = boxes * original_sizes.to(boxes.dtype).flip(-1).repeat(1, 2)[:, None]
