@@ -46,7 +46,7 @@ class StageResult:
 
 
 def run_stage(stage: str, subject: Subject, folder: Path) -> StageResult:
-    """Evaluate on the validation or test set and draw the first images into ``folder/pictures``."""
+    """Evaluate on the validation or test set; draw its first images, and the whole, into ``folder/pictures``."""
     task, split = subject.task, SPLITS[stage]
     count, panels = subject.config["callbacks"]["pictures"], task_spec(task.kind).load_pictures()
     pictures = Pictures(folder / "pictures", split, count, panels)
@@ -55,6 +55,10 @@ def run_stage(stage: str, subject: Subject, folder: Path) -> StageResult:
         trainer.test(task, dataloaders=subject.data.test_dataloader(), verbose=False)
     else:
         trainer.validate(task, dataloaders=subject.data.val_dataloader(), verbose=False)
+    if count and subject.place.rank == 0:
+        for name, picture in task.drawings(split).items():
+            (folder / "pictures").mkdir(parents=True, exist_ok=True)
+            picture.save(folder / "pictures" / f"{split}-{name}.png")
     lower = [name for name in task.results if task.better(name) == "min"]
     return StageResult(dict(task.results), task.describe_evaluation(), dict(task.tables), pictures.sheet, lower)
 

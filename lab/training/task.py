@@ -29,6 +29,8 @@ from lab.training.spec import task_spec
 from lab.training.terms import SetLoss, divided
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from lab.data.datamodule import DataModule
 
 MEASURED = "_classes_measured"
@@ -112,6 +114,10 @@ class Task(pl.LightningModule, ABC):
     def _not_of_protocol(self, net: Mapping[str, Any]) -> ConfigError:
         name = self.protocol.__name__
         return ConfigError(f"model.net._target_={net['_target_']} is no {name.lower()}: see lab.structures.{name}")
+
+    def drawings(self, split: str) -> Mapping[str, Image]:
+        """Return pictures of the last evaluation of ``"val"`` or ``"test"`` as a whole, by name; called on rank 0."""
+        return {}
 
     def describe_evaluation(self) -> str:
         """Return how the metrics of the last evaluation were computed, where their names do not say it."""
