@@ -48,6 +48,8 @@ def test_test_repeats_the_fits_numbers(runs: Runs, fitted: Path) -> None:
     assert record(fitted)["monitor"] == "val/top_1"
     assert {"val/loss", "val/ece", "test/ece"} == set(record(fitted)["lower_is_better"])
     assert len(list((fitted / "pictures").glob("test-0*.png"))) == 2
+    assert (fitted / "pictures" / "test-confusion.png").exists()
+    assert (fitted / "pictures" / "test-mistakes.png").exists()
     assert {path.name for path in (fitted / "tables").iterdir()} == {"classes.csv", "confusion.csv"}
     command = runs.run("stage=test", f"ckpt={fitted / 'checkpoints' / 'best.ckpt'}")
     assert command.code == 0, command.err

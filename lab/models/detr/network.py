@@ -167,10 +167,7 @@ class DETR(nn.Module):
         check_choice("anchors", anchors, ("learned", "proposed"))
         check_choice("classification", classification, CLASSIFICATIONS)
         check_multiple("embed_dim", embed_dim, 4)  # for the position encoding
-        if anchors == "proposed" and (queries, classification) != ("anchor", "sigmoid_focal"):
-            raise ConfigError("anchors=proposed needs queries=anchor and classification=sigmoid_focal")
-        if num_groups > 1 and (queries, anchors) != ("anchor", "learned"):
-            raise ConfigError(f"num_groups {num_groups} needs queries=anchor and anchors=learned; else it must be 1")
+        _check_together(queries, anchors, classification, num_groups)
         self.num_classes = num_classes
         self.num_queries = num_queries
         self.num_groups = num_groups
@@ -180,16 +177,13 @@ class DETR(nn.Module):
         self.max_detections = max_detections
 
         body, num_channels = build_backbone(backbone, norm=backbone_norm, dilation=dilation, stem_widths=stem_widths)
-        for name, parameter in body.named_parameters():
-            if name.startswith(tuple(frozen_backbone)):
-                parameter.requires_grad_(False)
+        _freeze(body, frozen_backbone)
         encoding = SinePositionEncoding(embed_dim) if position == "sine" else LearnedPositionEncoding(embed_dim)
         self.backbone = nn.ModuleList([Body(body), encoding])
         self.input_proj = nn.Conv2d(num_channels, embed_dim, kernel_size=1)
-        encoder = Encoder(num_encoder_layers, embed_dim, num_heads, feedforward_dim, dropout, activation)
+        layer = (embed_dim, num_heads, feedforward_dim, dropout, activation)
         decoder_class = Decoder if queries == "learned" else AnchorDecoder
-        decoder = decoder_class(num_decoder_layers, embed_dim, num_heads, feedforward_dim, dropout, activation)
-        self.transformer = Transformer(encoder, decoder)
+        self.transformer = Transformer(Encoder(num_encoder_layers, *layer), decoder_class(num_decoder_layers, *layer))
         self.class_embed = nn.Linear(embed_dim, num_classes + (classification == "softmax"))
         self.bbox_embed = MLP(embed_dim, embed_dim, 4, 3)
         if queries == "learned":
@@ -199,14 +193,18 @@ class DETR(nn.Module):
             self.query_embed = nn.Embedding(len(boxes), 4, _weight=boxes)
         else:
             self.proposals = ProposalHead(embed_dim, num_classes)
+        self._begin(queries)
+        self.criterion = DETRCriterion(num_queries, num_classes, classification, loss_options)
+
+    def _begin(self, queries: str) -> None:
+        """Let every layer begin with its anchor, and ``sigmoid_focal`` with the rare classes of the focal loss."""
         if queries == "anchor":
             for parameter in self.bbox_embed.layers[-1].parameters():  # initially every layer keeps its anchors
                 nn.init.zeros_(parameter)
-        if classification == "sigmoid_focal":
+        if self.classification == "sigmoid_focal":
             for name, parameter in self.named_parameters():
                 if name.endswith("class_embed.bias"):
                     nn.init.constant_(parameter, math.log(PRIOR / (1 - PRIOR)))
-        self.criterion = DETRCriterion(num_queries, num_classes, classification, loss_options)
 
     def forward(self, images: Tensor, padding_mask: Tensor | None = None) -> DETROutputs:
         """Detect.
@@ -271,3 +269,18 @@ class DETR(nn.Module):
         query = place.div(logits.shape[2], rounding_mode="floor")
         boxes = boxes.gather(1, query[..., None].expand(-1, -1, 4))
         return DetectionPredictions(boxes, scores, place % logits.shape[2])
+
+
+def _check_together(queries: str, anchors: str, classification: str, num_groups: int) -> None:
+    """Refuse choices that do not go together."""
+    if anchors == "proposed" and (queries, classification) != ("anchor", "sigmoid_focal"):
+        raise ConfigError("anchors=proposed needs queries=anchor and classification=sigmoid_focal")
+    if num_groups > 1 and (queries, anchors) != ("anchor", "learned"):
+        raise ConfigError(f"num_groups {num_groups} needs queries=anchor and anchors=learned; else it must be 1")
+
+
+def _freeze(body: nn.Module, beginnings: Sequence[str]) -> None:
+    """Switch off the training of the parameters whose names begin so."""
+    for name, parameter in body.named_parameters():
+        if name.startswith(tuple(beginnings)):
+            parameter.requires_grad_(False)

@@ -47,7 +47,7 @@ class Attention(nn.Module):
         return drop(self.proj(attend(query, key, value, self.num_heads)), self.dropout, self.training)
 
 
-class Block(nn.Module):
+class ViTBlock(nn.Module):
     """Attention and a feed-forward net, each after a norm and around an identity (equations 2 and 3)."""
 
     def __init__(self, dim: int, num_heads: int, mlp_ratio: float, dropout: float, rate: float) -> None:

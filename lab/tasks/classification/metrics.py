@@ -8,6 +8,7 @@ one number of ranks to the next: ``CalibrationError`` keeps sums of each bin in 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -53,6 +54,48 @@ class CalibrationError(Metric):
         """Return the error, NaN without an image."""
         total = int(self.count.sum())
         return float((self.confidence - self.correct).abs().sum()) / total if total else math.nan
+
+
+class ConfidentMistakes(Metric):
+    """The images that are most surely taken for a wrong class, of all batches and ranks.
+
+    Args:
+        shape: of an image, (3, H, W).
+        count: how many are kept.
+    """
+
+    is_differentiable = False
+    full_state_update = False
+
+    scores: Tensor
+    labels: Tensor
+    images: Tensor
+
+    def __init__(self, shape: Sequence[int], count: int) -> None:
+        super().__init__()
+        self.num_kept = count
+        self.add_state("scores", torch.full((count,), -1.0), dist_reduce_fx=_joined)
+        self.add_state("labels", torch.zeros(count, 2, dtype=torch.int64), dist_reduce_fx=_joined)
+        self.add_state("images", torch.zeros(count, *shape, dtype=torch.uint8), dist_reduce_fx=_joined)
+
+    def update(self, scores: Tensor, labels: Tensor, images: Tensor) -> None:
+        """Add images (B, 3, H, W) uint8 with labels (B,) and probabilities (B, K); nothing waits for the device."""
+        score, found = scores.float().max(1)
+        both = torch.cat([self.scores, torch.where(found == labels, -1.0, score)])
+        self.scores, rows = both.topk(self.num_kept)
+        self.labels = torch.cat([self.labels, torch.stack([labels, found], 1)])[rows]
+        self.images = torch.cat([self.images, images])[rows]
+
+    def compute(self) -> list[tuple[float, int, int, Tensor]]:
+        """Return (probability, true label, predicted label, image) of each, the surest first; on all ranks."""
+        scores, rows = self.scores.sort(descending=True, stable=True)
+        kept = [(score, row) for score, row in zip(scores.tolist(), rows.tolist(), strict=True) if score >= 0]
+        labels, images = self.labels.tolist(), self.images.cpu()
+        return [(score, *labels[row], images[row]) for score, row in kept[: self.num_kept]]
+
+
+def _joined(of_ranks: Tensor) -> Tensor:
+    return of_ranks.flatten(0, 1)
 
 
 class ClassificationMetrics(nn.Module):

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from lab.errors import ConfigError
@@ -22,12 +23,15 @@ from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
 from lab.tasks.classification.data.moves import move_images
 from lab.tasks.classification.data.transforms import EvalTransform
-from lab.tasks.classification.metrics import ClassificationMetrics, of_classes
+from lab.tasks.classification.metrics import ClassificationMetrics, ConfidentMistakes, of_classes
+from lab.tasks.classification.pictures import draw_confusion, draw_mistakes
 from lab.training.classes import ClassTask
 from lab.training.inputs import predict_images
 
 MOST_COLUMNS = 32
 """Classes up to which the confusion matrix is a table."""
+MOST_MISTAKES = 16
+"""Of a test: how many of the most confident mistakes are drawn."""
 MOST_CONFUSIONS = 100
 """Of more classes: how many of the most frequent mistakes are."""
 
@@ -64,7 +68,10 @@ class ClassificationTask(ClassTask):
             setattr(
                 self, f"{split}_metrics", ClassificationMetrics(self.spec.num_classes, settings["calibration_bins"])
             )
+        shape = [max(1, length) for length in self.spec.input_shape or (3, 1, 1)]
+        self.test_mistakes = ConfidentMistakes(shape, MOST_MISTAKES)
         self.confusion: dict[str, Tensor] = {}
+        self.mistakes: list[tuple[float, int, int, Tensor]] = []
 
     def _metrics(self, split: str) -> ClassificationMetrics:
         found: ClassificationMetrics = getattr(self, f"{split}_metrics")
@@ -73,6 +80,8 @@ class ClassificationTask(ClassTask):
     def reset_metrics(self, split: str) -> None:
         """Forget all images."""
         self._metrics(split).reset()
+        if split == "test":
+            self.test_mistakes.reset()
 
     def forward(self, batch: ClassificationBatch) -> Tensor:
         """Return the logits (B, K) of a batch of uint8 images, which are moved as the batch says.
@@ -101,15 +110,26 @@ class ClassificationTask(ClassTask):
 
     def evaluate(self, split: str, outputs: Tensor, batch: ClassificationBatch) -> None:
         """Add the predictions of a batch."""
-        self._metrics(split).update(outputs[batch.valid], batch.targets.labels[batch.valid])
+        outputs, labels = outputs[batch.valid], batch.targets.labels[batch.valid]
+        self._metrics(split).update(outputs, labels)
+        if split == "test":
+            self.test_mistakes.update(self.scores(outputs), labels, batch.images[batch.valid])
 
     def compute_metrics(self, split: str) -> dict[str, float]:
         """Return the figures of ``ClassificationMetrics``; a test also fills ``tables``."""
         values, self.confusion[split] = self._metrics(split).compute()
         if split == "test":
+            self.mistakes = self.test_mistakes.compute()
             self.tables["classes"] = class_table(self.confusion[split], self.class_names)
             self.tables |= confusion_table(self.confusion[split], self.class_names)
         return values
+
+    def drawings(self, split: str) -> Mapping[str, Image]:
+        """Return the confusion matrix, and of a test the most confident mistakes, if there is one."""
+        pictures = {"confusion": draw_confusion(self.confusion[split], self.class_names)}
+        if split == "test" and self.mistakes:
+            pictures["mistakes"] = draw_mistakes(self.mistakes, self.class_names)
+        return pictures
 
     def classes_measured(self, split: str) -> dict[str, int]:
         """Return over how many classes the macro means are."""
