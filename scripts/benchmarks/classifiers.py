@@ -17,7 +17,7 @@ NUM_CLASSES = 1000
 def make_torchvision(
     name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
 ) -> Pair:
-    """Return ours and torchvision's network of the same name and keys; nothing is dropped in either."""
+    """Return lab's and torchvision's network of the same name and keys; nothing is dropped in either."""
     import torchvision
 
     torch.manual_seed(0)
@@ -34,7 +34,7 @@ def make_torchvision(
 def make_swin(
     name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
 ) -> Pair:
-    """Return ours and transformers' Swin, without the stochastic depth of either."""
+    """Return lab's and transformers' Swin, both without stochastic depth."""
     from transformers import SwinForImageClassification
 
     torch.manual_seed(0)
@@ -69,7 +69,7 @@ SWIN_SIZES: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = {
 
 
 def swin_config(name: str, **more: Any) -> Any:
-    """Return transformers' config of a Swin of ours, by its registered name."""
+    """Return transformers' config for a registered name of lab's Swin."""
     from transformers import SwinConfig
 
     width, depths, heads = SWIN_SIZES[name.split("_")[1]]
@@ -98,7 +98,7 @@ def _pair(ours: nn.Module, peer: nn.Module, batch: int, size: Size, device: torc
 def make_conv_stem(
     name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
 ) -> Pair:
-    """Return our small backbone, which has no peer; its loss is the mean square of its last map."""
+    """Return lab's small backbone, which has no peer; its loss is the mean square of its last map."""
     torch.manual_seed(0)
     ours: Any = create_model(name)
     fill_norms(ours)

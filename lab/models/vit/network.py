@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 POOLS = ("token", "avg")
 
 
-class PatchTokens(nn.Module):
+class ViTPatchEmbed(nn.Module):
     """Patches to tokens."""
 
     def __init__(self, in_chans: int, embed_dim: int, patch_size: int) -> None:
@@ -62,7 +62,7 @@ class _ViTTrunk(nn.Module):
         check_range("drop_path_rate", drop_path_rate, least=0, most=1)
         self.patch_size = patch_size
         self.dropout = dropout
-        self.patch_embed = PatchTokens(in_chans, embed_dim, patch_size)
+        self.patch_embed = ViTPatchEmbed(in_chans, embed_dim, patch_size)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + (img_size // patch_size) ** 2, embed_dim))
         rates = [drop_path_rate * index / max(depth - 1, 1) for index in range(depth)]
