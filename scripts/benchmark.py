@@ -4,10 +4,11 @@
 
 Each row first checks that both give the same results, then times them in turn. The order changes every round, so that
 neither profits from the other's warm caches. It prints medians and the median of the rounds' ratios: above 1, lab is
-faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, timm's ViT,
-plain torch for GRU4Rec, SASRec and the CPU kernels (conv3x3, linear). A training step is forward, loss (DETR's with
-matching, on every decoder layer) and backward. For GRU4Rec it is 20 steps including data and optimizer, for SASRec one
-step including the optimizer. SASRec's peer evaluates user by user among 101 items, lab among all.
+faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, AlexNet and
+DenseNet-121, timm's ViT, plain torch for GRU4Rec, SASRec and the CPU kernels (conv3x3, linear). A training step is
+forward, loss (DETR's with matching, on every decoder layer) and backward. For GRU4Rec it is 20 steps including data and
+optimizer, for SASRec one step including the optimizer. SASRec's peer evaluates user by user among 101 items, lab among
+all.
 """
 
 from __future__ import annotations
@@ -50,8 +51,12 @@ Maker = Callable[[int, Size, torch.device], Made]
 ROWS: dict[str, tuple[Maker, int, Size]] = {
     "detr-forward": (forward_row(detr.make, "detr_resnet50"), 2, (480, 640)),
     "detr-train": (train_row(detr.make, "detr_resnet50"), 2, (480, 640)),
-    "resnet50-forward": (forward_row(classifiers.make_resnet, "resnet50"), 8, (224, 224)),
-    "resnet50-train": (train_row(classifiers.make_resnet, "resnet50"), 8, (224, 224)),
+    "resnet50-forward": (forward_row(classifiers.make_torchvision, "resnet50"), 8, (224, 224)),
+    "resnet50-train": (train_row(classifiers.make_torchvision, "resnet50"), 8, (224, 224)),
+    "alexnet-forward": (forward_row(classifiers.make_torchvision, "alexnet"), 1, (224, 224)),
+    "alexnet-train": (train_row(classifiers.make_torchvision, "alexnet"), 16, (224, 224)),
+    "densenet121-forward": (forward_row(classifiers.make_torchvision, "densenet121"), 4, (224, 224)),
+    "densenet121-train": (train_row(classifiers.make_torchvision, "densenet121"), 4, (224, 224)),
     "swin-forward": (forward_row(classifiers.make_swin, "swin_tiny"), 8, (224, 224)),
     "swin-train": (train_row(classifiers.make_swin, "swin_tiny"), 8, (224, 224)),
     "vit-forward": (forward_row(classifiers.make_vit, "vit_base_patch16_224"), 1, (224, 224)),

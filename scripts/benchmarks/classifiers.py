@@ -1,4 +1,4 @@
-"""Backbones as classifiers, with the same weights: ResNet against torchvision's, Swin transformers', ViT timm's."""
+"""Backbones as classifiers, with the same weights: peers are torchvision, transformers (Swin) and timm (ViT)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lab.models.swin.weights import to_transformers
 NUM_CLASSES = 1000
 
 
-def make_resnet(
+def make_torchvision(
     name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
 ) -> Pair:
-    """Return lab's and torchvision's ResNet, with plain batch norms."""
+    """Return lab's and torchvision's network of the same name and keys; nothing is dropped in either."""
     import torchvision
 
     torch.manual_seed(0)
@@ -25,6 +25,9 @@ def make_resnet(
     fill_norms(ours)
     peer = getattr(torchvision.models, name)()
     peer.load_state_dict(ours.state_dict())
+    for module in (*ours.modules(), *peer.modules()):
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
     return _pair(ours, peer, batch, size, device, training)
 
 

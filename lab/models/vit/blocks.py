@@ -17,7 +17,7 @@ EPSILON = 1e-6
 """Of every layer norm, as published; transformers' default is another."""
 
 
-class Attention(nn.Module):
+class ViTAttention(nn.Module):
     """Multi-head attention whose rows of ``qkv`` are queries, keys, values.
 
     Args:
@@ -54,7 +54,7 @@ class ViTBlock(nn.Module):
         super().__init__()
         self.drop_path_rate = rate
         self.norm1 = nn.LayerNorm(dim, eps=EPSILON)
-        self.attn = Attention(dim, num_heads, dropout)
+        self.attn = ViTAttention(dim, num_heads, dropout)
         self.norm2 = nn.LayerNorm(dim, eps=EPSILON)
         self.mlp = FeedForward(dim, int(dim * mlp_ratio), dropout)
 
