@@ -185,7 +185,7 @@ def predict(
         LabError: the checkpoint or the input cannot be used.
     """
     if not isinstance(input, str | Path):
-        raise ConfigError(f"input is a {type(input).__name__}, no file or folder: lab.load(ckpt).predict takes it")
+        raise ConfigError(f"input is a {type(input).__name__}, not a path: lab.load(ckpt).predict accepts it")
     with called():
         given = (*_of_ckpt(ckpt), *words_of({"stage": "predict", "input": str(input)}), *words)
         job = prepare_call(given, _with_data(values, data), config_dir, data)

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SPLITS = {"validate": "val", "test": "test"}
-"""What each stage that measures is of."""
+"""The split that each measuring stage evaluates."""
 
 
 @dataclass
 class StageResult:
-    """Metrics of a stage, how they were taken, its tables, its pictures on a sheet, and which are better lower."""
+    """A stage's metrics, their protocol, its tables, a sheet of its pictures, and the metrics where lower is better."""
 
     metrics: dict[str, float]
     protocol: str = ""
@@ -64,13 +64,13 @@ def run_stage(stage: str, subject: Subject, folder: Path) -> StageResult:
 
 
 def evaluate(config: dict[str, Any], home: Path, place: Place | None = None, data: DataModule | None = None) -> None:
-    """Run ``stage=validate|test|predict`` and write into a folder of its own inside the run directory ``home``.
+    """Run ``stage=validate|test|predict`` and write into the stage's own folder inside the run directory ``home``.
 
     Args:
         config: the resolved config; it is not changed.
-        home: of the run; made if it is not there.
-        place: this process among those of the job; None for a job of one process.
-        data: a DataModule of the caller's own, in the place of the one that the config names.
+        home: the run directory; made if it does not exist.
+        place: the rank of this process and the number of ranks; None for a job of one process.
+        data: a DataModule object of the caller, which replaces the one that the config names.
 
     Raises:
         LabError: the checkpoint, the data or the input cannot be used.

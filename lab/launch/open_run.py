@@ -60,7 +60,7 @@ def _take(
     if known != sources and not named:
         raise RunError(
             f"{run.path}: the sources of {' or '.join(['lab', *config['extensions']])} have changed since this run "
-            f"({run.state}) was made; resume=never starts afresh, resume={run.path} goes on all the same"
+            f"({run.state}) was made; resume=never starts afresh, resume={run.path} continues it all the same"
         )
     before = _config_before(run) if named else None
     if run.state == "finished" and not (named and _goes_further(before, config)):

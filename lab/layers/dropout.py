@@ -1,8 +1,8 @@
 """Dropout whose mask is cheap on a CPU: four 16-bit draws from each 64-bit random number.
 
 Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 2014. PyTorch draws a CPU
-mask one Bernoulli number at a time on one thread, a twelfth of a training step of DETR. The probability is rounded to a
-multiple of 1 / 65536, and what is kept is scaled by exactly that probability. Other devices use PyTorch's own kernel.
+mask one Bernoulli number at a time on one thread, which takes a twelfth of a training step of DETR. The probability is
+rounded to a multiple of 1 / 65536, and kept values are scaled by exactly that. Other devices use PyTorch's own kernel.
 """
 
 from __future__ import annotations

@@ -14,20 +14,18 @@ import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 
-from lab.checkpoint.access import StateAccess, compare
-from lab.checkpoint.format import CheckpointReader, understood
+from lab.checkpoint.access import StateAccess
 from lab.compat.lightning import strategy_of
-from lab.errors import CheckpointError, ConfigError, LabError
-from lab.registry.allowed import sealed
+from lab.errors import ConfigError
 from lab.registry.build import build, made_classes, taken_arguments
 from lab.registry.folders import stand_alone
 from lab.run_record import Direction
 from lab.structures import Table, Term
+from lab.training.loading import build_stored, read_task
 from lab.training.optimizers import make_optimizer
 from lab.training.outline import outline
 from lab.training.schedules import make_schedule
 from lab.training.spec import task_spec
-from lab.training.stored import Stored, damaged, in_short, read_spec, read_stored
 from lab.training.terms import SetLoss, divided
 
 if TYPE_CHECKING:
@@ -298,44 +296,11 @@ class Task(pl.LightningModule, ABC):
         Raises:
             CheckpointError: the checkpoint is missing, damaged or of another task.
         """
-        reader = CheckpointReader(path)
-        reader.verify()
-        stored = read_stored(reader)
-        if stored.task != cls.kind:
-            raise CheckpointError(f"{path} is of a model for {stored.task[:80]}, not for {cls.kind}")
-        kind = stored.arguments["spec"].get("task")
-        if isinstance(kind, str) and kind not in ("", cls.kind):
-            raise damaged(reader, f"its data is for {kind[:80]}, not for {cls.kind}")
-        with understood(reader.path, "description of a dataset stands in its hyper_parameters"):
-            found = read_spec(stored.arguments["spec"], task_spec(cls.kind).load_data())
-        stored.arguments["spec"] = found.to_plain()
-        task = cls._of_stored(reader, stored, eval)
+        reader, stored = read_task(path, cls.kind)
+        task = build_stored(cls, reader, stored, eval)
         StateAccess().restore(reader, task, None)
         task.weights_kind, task.trained_steps = stored.weights_kind, reader.step
         return task
-
-    @classmethod
-    def _of_stored(cls, reader: CheckpointReader, stored: Stored, eval: Mapping[str, Any] | None) -> Self:
-        """Build the task of a checkpoint, which may name fewer targets than a config may; ``eval`` is the user's.
-
-        The task is first built on the meta device, so that sizes which contradict the stored tensors take no memory.
-        """
-        path, arguments = reader.path, {**stored.arguments, **({} if eval is None else {"eval": eval})}
-        try:
-            with sealed(), understood(path, f"{cls.__name__} can be made of its hyper_parameters"):
-                outline: Self | None = None
-                try:
-                    with torch.device("meta"):
-                        outline = cls(**arguments)
-                except Exception:  # also raised by a network that reads its own values, which meta tensors lack
-                    outline = None  # a real mistake is raised again below
-                if outline is not None:
-                    compare(reader, outline)
-                return cls(**arguments)
-        except LabError as error:
-            if str(path) in str(error) or (eval is not None and str(error).startswith("eval")):
-                raise
-            raise CheckpointError(f"{path}: {in_short(error)}") from error
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule, which advances once per optimizer step."""

@@ -1,4 +1,4 @@
-"""Backbones as classifiers, with the same weights: ResNet against torchvision's, Swin transformers', ViT timm's."""
+"""Backbones as classifiers, with the same weights: peers are torchvision, transformers (Swin) and timm (ViT)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lab.models.swin.weights import to_transformers
 NUM_CLASSES = 1000
 
 
-def make_resnet(
+def make_torchvision(
     name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
 ) -> Pair:
-    """Return ours and torchvision's ResNet, with plain batch norms."""
+    """Return lab's and torchvision's network of the same name and keys; nothing is dropped in either."""
     import torchvision
 
     torch.manual_seed(0)
@@ -25,13 +25,16 @@ def make_resnet(
     fill_norms(ours)
     peer = getattr(torchvision.models, name)()
     peer.load_state_dict(ours.state_dict())
+    for module in (*ours.modules(), *peer.modules()):
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
     return _pair(ours, peer, batch, size, device, training)
 
 
 def make_swin(
     name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
 ) -> Pair:
-    """Return ours and transformers' Swin, without the stochastic depth of either."""
+    """Return lab's and transformers' Swin, both without stochastic depth."""
     from transformers import SwinForImageClassification
 
     torch.manual_seed(0)
@@ -66,7 +69,7 @@ SWIN_SIZES: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = {
 
 
 def swin_config(name: str, **more: Any) -> Any:
-    """Return transformers' config of a Swin of ours, by its registered name."""
+    """Return transformers' config for a registered name of lab's Swin."""
     from transformers import SwinConfig
 
     width, depths, heads = SWIN_SIZES[name.split("_")[1]]
@@ -95,7 +98,7 @@ def _pair(ours: nn.Module, peer: nn.Module, batch: int, size: Size, device: torc
 def make_conv_stem(
     name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
 ) -> Pair:
-    """Return our small backbone, which has no peer; its loss is the mean square of its last map."""
+    """Return lab's small backbone, which has no peer; its loss is the mean square of its last map."""
     torch.manual_seed(0)
     ours: Any = create_model(name)
     fill_norms(ours)

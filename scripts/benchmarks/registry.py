@@ -1,4 +1,4 @@
-"""The architectures that are measured: every registered model belongs to one of them (a test holds that)."""
+"""The architectures that are measured; a test checks that every registered model belongs to one of them."""
 
 from __future__ import annotations
 
@@ -34,9 +34,23 @@ SUBJECTS = {
     ),
     "resnet": Subject(
         ("resnet50", "resnet18", "resnet34", "resnet101", "resnet152"),
-        classifiers.make_resnet,
+        classifiers.make_torchvision,
         smoke="resnet18",
         small=(4, (96, 128)),
+        train=(128, (224, 224)),
+        serve=((64, (224, 224)),),
+    ),
+    "alexnet": Subject(
+        ("alexnet",),
+        classifiers.make_torchvision,
+        small=(2, (224, 224)),
+        train=(128, (224, 224)),
+        serve=((64, (224, 224)),),
+    ),
+    "densenet": Subject(
+        ("densenet121", "densenet161", "densenet169", "densenet201"),
+        classifiers.make_torchvision,
+        small=(2, (96, 128)),
         train=(128, (224, 224)),
         serve=((64, (224, 224)),),
     ),
@@ -90,7 +104,7 @@ SUBJECTS = {
     "conv_stem": Subject(("conv_stem",), classifiers.make_conv_stem, small=(2, (64, 96))),
     "baselines": Subject(("popularity", "session_knn"), baselines.make, small=(32, (20, 500))),
 }
-"""Each with (batch, size): pixels of images; of sequences (length, items), of GRU4Rec (negatives, items)."""
+"""Each has (batch, size): pixels for images, (length, items) for sequences, (negatives, items) for GRU4Rec."""
 
 PLANNED = ("bert_base", "bloom_560m", "afno_fourcastnet", "yolo_fastest_v2")
-"""Architectures that the proof is to cover and that do not exist yet; whoever adds one moves its name up."""
+"""Planned architectures that do not exist yet; when one is added, its name moves to the list above."""

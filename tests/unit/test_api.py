@@ -158,7 +158,7 @@ def test_test_validate_and_predict_write_beside_the_fit(fitted: lab.Run, tmp_pat
     assert best["score"] == pytest.approx(float(here.scores[0]))
     left, top, width, height = best["bbox"]
     assert here.boxes[0].tolist() == pytest.approx([left, top, left + width, top + height], abs=0.02)
-    with pytest.raises(ConfigError, match=r"input is a Image, no file or folder: lab.load\(ckpt\).predict takes it"):
+    with pytest.raises(ConfigError, match=r"input is a Image, not a path: lab.load\(ckpt\).predict accepts it"):
         lab.predict(fitted, Image.new("RGB", (3, 3)))  # type: ignore[arg-type]
 
 

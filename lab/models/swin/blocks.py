@@ -46,14 +46,14 @@ class PatchMerging(nn.Module):
         batch, height, width, channels = x.shape
         if height % 2 or width % 2:
             x = F.pad(x, (0, 0, 0, width % 2, 0, height % 2))
-        # The official order of the four: the row changes first.
+        # The official order of the four neighbours: the row index changes first.
         x = x.reshape(batch, (height + 1) // 2, 2, (width + 1) // 2, 2, channels).permute(0, 1, 3, 4, 2, 5).flatten(3)
         reduced: Tensor = self.reduction(self.norm(x))
         return reduced
 
 
 class SwinBlock(nn.Module):
-    """Attention within windows and a feed-forward net, each after a norm and around an identity (equation 3)."""
+    """Attention within windows and a feed-forward network, each with a norm before it and a residual (equation 3)."""
 
     def __init__(self, dim: int, num_heads: int, window_size: int, mlp_ratio: float, rate: float) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class SwinBlock(nn.Module):
         return self._add(x, self.mlp(self.norm2(x)), self.mlp)
 
     def _add(self, x: Tensor, branch: Tensor, made_by: nn.Module) -> Tensor:
-        """Add a branch to the identity; in inference into the branch's memory, unless a hook has seen it."""
+        """Add a branch to the residual; in inference in the branch's memory, unless a hook has seen it."""
         branch = drop_path(branch, self.drop_path_rate, self.training)
         if torch.is_grad_enabled() or branch.dtype != x.dtype or has_forward_hooks(made_by):
             return x + branch
@@ -78,14 +78,14 @@ class SwinBlock(nn.Module):
 
 
 def _without_mask(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    state_dict.pop(f"{prefix}attn_mask", None)  # official files carry that of the size they were trained at
+    state_dict.pop(f"{prefix}attn_mask", None)  # official files have the mask for their training size
 
 
 class SwinStage(nn.Module):
-    """The blocks of one resolution, and what leads to the next.
+    """The blocks of one resolution, and the merging layer that leads to the next.
 
     Attributes:
-        shift_small: whether windows are shifted also where the map is no larger than one.
+        shift_small: whether windows are also shifted if the map is no larger than one window.
     """
 
     def __init__(

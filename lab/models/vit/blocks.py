@@ -17,7 +17,7 @@ EPSILON = 1e-6
 """Of every layer norm, as published; transformers' default is another."""
 
 
-class Attention(nn.Module):
+class ViTAttention(nn.Module):
     """Multi-head attention whose rows of ``qkv`` are queries, keys, values.
 
     Args:
@@ -47,14 +47,14 @@ class Attention(nn.Module):
         return drop(self.proj(attend(query, key, value, self.num_heads)), self.dropout, self.training)
 
 
-class Block(nn.Module):
+class ViTBlock(nn.Module):
     """Attention and a feed-forward net, each after a norm and around an identity (equations 2 and 3)."""
 
     def __init__(self, dim: int, num_heads: int, mlp_ratio: float, dropout: float, rate: float) -> None:
         super().__init__()
         self.drop_path_rate = rate
         self.norm1 = nn.LayerNorm(dim, eps=EPSILON)
-        self.attn = Attention(dim, num_heads, dropout)
+        self.attn = ViTAttention(dim, num_heads, dropout)
         self.norm2 = nn.LayerNorm(dim, eps=EPSILON)
         self.mlp = FeedForward(dim, int(dim * mlp_ratio), dropout)
 

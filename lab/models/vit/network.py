@@ -19,13 +19,13 @@ from lab.checking import check_choice, check_multiple, check_range
 from lab.errors import CheckpointError, ConfigError
 from lab.layers.dropout import dropout as drop
 from lab.layers.patches import PatchProjection, pad_to_patches
-from lab.models.vit.blocks import EPSILON, Block, grid_of, resample_places
+from lab.models.vit.blocks import EPSILON, ViTBlock, grid_of, resample_places
 
 logger = logging.getLogger(__name__)
 POOLS = ("token", "avg")
 
 
-class PatchEmbed(nn.Module):
+class ViTPatchEmbed(nn.Module):
     """Patches to tokens."""
 
     def __init__(self, in_chans: int, embed_dim: int, patch_size: int) -> None:
@@ -62,11 +62,11 @@ class _ViTTrunk(nn.Module):
         check_range("drop_path_rate", drop_path_rate, least=0, most=1)
         self.patch_size = patch_size
         self.dropout = dropout
-        self.patch_embed = PatchEmbed(in_chans, embed_dim, patch_size)
+        self.patch_embed = ViTPatchEmbed(in_chans, embed_dim, patch_size)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + (img_size // patch_size) ** 2, embed_dim))
         rates = [drop_path_rate * index / max(depth - 1, 1) for index in range(depth)]
-        self.blocks = nn.ModuleList(Block(embed_dim, num_heads, mlp_ratio, dropout, rate) for rate in rates)
+        self.blocks = nn.ModuleList(ViTBlock(embed_dim, num_heads, mlp_ratio, dropout, rate) for rate in rates)
 
     def _init_weights(self) -> None:
         """Fill as timm does: truncated at 2.0, a hundred standard deviations, which is a normal distribution."""
@@ -156,7 +156,7 @@ class VisionTransformer(_ViTTrunk):
         for block in self.blocks[:-1]:
             x = block(x)
         last = self.blocks[-1]
-        assert isinstance(last, Block)
+        assert isinstance(last, ViTBlock)
         if self.global_pool == "token" and not (torch.is_grad_enabled() or self.training or last.is_watched()):
             x = last.of_the_first(x)  # the others' outputs would not be looked at
         else:

@@ -21,6 +21,7 @@ from lab.errors import ConfigError
 from lab.loggers.undefined import with_nulls
 from lab.structures import RecommendationSpec, Recommender, SequenceBatch, Table, Term
 from lab.tasks.recommendation.coverage import Coverage
+from lab.tasks.recommendation.descriptions import describe_protocol, group_names, group_of, popularity_table
 from lab.tasks.recommendation.histories import Recommendation, history_batch, is_one, known_items, no_known_item
 from lab.tasks.recommendation.metrics import MEASURES, GroupedRankingMetrics, RankingMetrics
 from lab.tasks.recommendation.queries import Queries, Scorer, history
@@ -179,8 +180,8 @@ class RecommendationTask(Task):
             self.coverage.update(ranking.top_items[valid], targets)
         if number == 0:
             support = self.item_counts.to(targets.device)[targets - 1]
-            self.groups["support"].update(greater, equal, _group(support, SUPPORT))
-            self.groups["length"].update(greater, equal, _group(queries.num_events[valid], LENGTH))
+            self.groups["support"].update(greater, equal, group_of(support, SUPPORT))
+            self.groups["length"].update(greater, equal, group_of(queries.num_events[valid], LENGTH))
 
     def compute_metrics(self, split: str) -> dict[str, float]:
         """Return recall, MRR and NDCG at each k; a test also returns coverage and fills ``tables``."""
@@ -194,7 +195,7 @@ class RecommendationTask(Task):
         if self.coverage is not None:
             found = self.coverage.compute()
             values |= {name: value for name, value in found.items() if name.startswith("coverage")}
-            self.tables["popularity"] = _popularity_table(found, self.eval_settings["ks"])
+            self.tables["popularity"] = popularity_table(found, self.eval_settings["ks"])
         self.tables["by_support"] = self._group_table("support", "events in training", SUPPORT)
         self.tables["by_length"] = self._group_table("length", "events read", LENGTH)
         return values
@@ -202,7 +203,7 @@ class RecommendationTask(Task):
     def _group_table(self, name: str, what: str, starts: tuple[int, ...]) -> Table:
         k = max(self.eval_settings["ks"])
         shown = ["queries", *(f"{measure}_{k}" for measure in MEASURES)]
-        rows = zip(_group_names(starts, 0 if name == "support" else 1), self.groups[name].compute(), strict=True)
+        rows = zip(group_names(starts, 0 if name == "support" else 1), self.groups[name].compute(), strict=True)
         return [with_nulls({what: label, **{key: row[key] for key in shown}}) for label, row in rows if row["queries"]]
 
     def predict_step(self, batch: SequenceBatch, batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -270,40 +271,3 @@ class RecommendationTask(Task):
         """Return the shape of the training batch and the terms of its loss."""
         found = "a loss that reads values" if terms is None else ", ".join(terms)
         return f"items {tuple(batch.items.shape)} -> {found or 'nothing to train'}"
-
-
-def describe_protocol(protocol: str, settings: dict[str, Any], num_items: int) -> str:
-    """Return in a few words how ranks are computed."""
-    if protocol == "full":
-        words = f"ranked among all {num_items} items"
-    else:
-        words = (
-            f"ranked among {settings['num_negatives']} {settings['distribution']} negatives, seed {settings['seed']}"
-        )
-    if settings["exclude_seen"] or settings["exclude_train"]:
-        words += f", {'seen' if settings['exclude_seen'] else 'training'} items left out"
-    if settings["max_sequences"]:
-        words += f", at most {settings['max_sequences']} sequences"
-    return f"{words}, {settings['ties']} ties"
-
-
-def _group(values: Tensor, starts: tuple[int, ...]) -> Tensor:
-    return torch.bucketize(values, torch.tensor(starts, device=values.device), right=True)
-
-
-def _group_names(starts: tuple[int, ...], lowest: int) -> list[str]:
-    edges = [lowest, *starts]
-    ranges = [
-        f"{first}" if last - first == 1 else f"{first}-{last - 1}" for first, last in zip(edges, starts, strict=False)
-    ]
-    return [*ranges, f"{starts[-1]} or more"]
-
-
-def _popularity_table(found: dict[str, float], ks: list[int]) -> Table:
-    """Return the mean support of recommended items and its ratio to that of true items (above 1: more popular)."""
-    truth = found["popularity"]
-    rows: Table = [{"items": "true", "events in training": truth, "ratio": 1.0}]
-    for k in ks:
-        mean = found[f"popularity_{k}"]
-        rows.append({"items": f"best {k}", "events in training": mean, "ratio": mean / truth if truth > 0 else None})
-    return rows
