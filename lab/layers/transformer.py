@@ -30,7 +30,7 @@ def activation_function(name: str) -> Callable[[Tensor], Tensor]:
 
 
 def fill_matrices(module: nn.Module) -> None:
-    """Initialise every matrix of ``module`` by Xavier's uniform rule, fused ones as a whole, as the authors' code does."""
+    """Initialise every matrix of ``module`` by Xavier's uniform rule, fused ones as a whole, as the authors do."""
     for parameter in module.parameters():
         if parameter.dim() > 1:
             nn.init.xavier_uniform_(parameter)
