@@ -43,7 +43,7 @@ def test_a_package_is_known_while_it_is_asked_for(tmp_path: Path, monkeypatch: p
 
 
 def spec(name: str) -> str:
-    return f'TaskSpec("{name}", "{name}:Task")'
+    return f'TaskSpec("{name}", "{name}:Task", "a.b:Spec", "a.b:SETTINGS")'
 
 
 def test_what_the_caller_has_imported_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
