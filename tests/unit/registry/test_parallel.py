@@ -94,6 +94,16 @@ def test_each_backbone_says_its_own() -> None:
     assert isinstance(splitting_of(detr), TensorSplitting)
 
 
+@pytest.mark.parametrize("backbone", ["alexnet", "densenet121", "vit_tiny_patch16_224"])
+def test_a_classifier_is_a_backbone_of_segmenters(backbone: str) -> None:
+    net = make(PerPixel, backbone).eval()
+    assert blocks_of(net) == [*blocks_of(net.backbone), net.pixel_decoder]
+    with torch.no_grad():
+        height, width = net(torch.zeros(1, 3, 97, 130)).logits.shape[2:]
+    assert 97 // 4 - 2 <= height <= 97 // 4 + 1  # AlexNet's poolings do not pad
+    assert 130 // 4 - 2 <= width <= 130 // 4 + 1
+
+
 def test_a_backbone_that_says_nothing_belongs_to_the_whole(package: Path) -> None:
     (package / "parallel.py").unlink()
     importlib.import_module("a_tower.network")
