@@ -4,10 +4,11 @@
 
 Each row first checks that both compute the same, then times them in turn (the order changes every round, so that
 neither profits from the other's warm caches) and prints medians and the median of the rounds' ratios: above 1, ours is
-faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, plain torch
-for GRU4Rec, SASRec and the CPU kernels (conv3x3, linear). A training step is forward, loss (DETR's with matching, on
-every decoder layer) and backward; of GRU4Rec 20 steps with the data's and the optimizer's part, of SASRec one with the
-optimizer's. SASRec's peer evaluates user by user among 101 items, ours among all.
+faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, ShuffleNetV2
+and MobileNetV2, plain torch for the wide ResNet, GRU4Rec, SASRec and the CPU kernels (conv3x3, linear). A training step
+is forward, loss (DETR's with matching, on every decoder layer) and backward; of GRU4Rec 20 steps with the data's and
+the optimizer's part, of SASRec one with the optimizer's. SASRec's peer evaluates user by user among 101 items, ours
+among all.
 """
 
 from __future__ import annotations
@@ -50,8 +51,14 @@ Maker = Callable[[int, Size, torch.device], Made]
 ROWS: dict[str, tuple[Maker, int, Size]] = {
     "detr-forward": (forward_row(detr.make, "detr_resnet50"), 2, (480, 640)),
     "detr-train": (train_row(detr.make, "detr_resnet50"), 2, (480, 640)),
-    "resnet50-forward": (forward_row(classifiers.make_resnet, "resnet50"), 8, (224, 224)),
-    "resnet50-train": (train_row(classifiers.make_resnet, "resnet50"), 8, (224, 224)),
+    "resnet50-forward": (forward_row(classifiers.make_torchvision, "resnet50"), 8, (224, 224)),
+    "resnet50-train": (train_row(classifiers.make_torchvision, "resnet50"), 8, (224, 224)),
+    "shufflenet-forward": (forward_row(classifiers.make_torchvision, "shufflenet_v2_x1_0"), 16, (224, 224)),
+    "shufflenet-train": (train_row(classifiers.make_torchvision, "shufflenet_v2_x1_0"), 16, (224, 224)),
+    "mobilenet-forward": (forward_row(classifiers.make_torchvision, "mobilenet_v2"), 16, (224, 224)),
+    "mobilenet-train": (train_row(classifiers.make_torchvision, "mobilenet_v2"), 16, (224, 224)),
+    "wide_resnet-forward": (forward_row(classifiers.make_wide_resnet, "wide_resnet28_2"), 16, (32, 32)),
+    "wide_resnet-train": (train_row(classifiers.make_wide_resnet, "wide_resnet28_2"), 64, (32, 32)),
     "swin-forward": (forward_row(classifiers.make_swin, "swin_tiny"), 8, (224, 224)),
     "swin-train": (train_row(classifiers.make_swin, "swin_tiny"), 8, (224, 224)),
     "maskformer-forward": (forward_row(segmenters.make_maskformer, "maskformer_swin_tiny"), 1, (480, 640)),
@@ -112,7 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="what to time (default: all)")
     parser.add_argument("--runs", type=int, default=9, help="timed rounds of each row (default: 9)")
-    parser.add_argument("--batch", type=int, help="images in a batch (default: 2 for DETR, 8 for ResNet and Swin)")
+    parser.add_argument("--batch", type=int, help="images in a batch (default: as the row says)")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="size of the images")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
