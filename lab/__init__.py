@@ -1,7 +1,7 @@
 """lab: an experiment platform on Lightning and Hydra.
 
-Importing this package is cheap: torch is imported only when one of the exported functions needs it. ``lab.api`` says
-what there is; ``docs/python.md`` walks through it.
+Importing this package is cheap: torch is imported only when one of the exported functions needs it. ``lab.api``
+documents the functions; ``docs/python.md`` is a tutorial.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from lab.registry.build import build
     from lab.registry.create import create_model
     from lab.registry.models import list_models
-    from lab.tasks.recommendation.recommender import load_recommender
 
 __all__ = [
     "CheckpointError",
@@ -50,7 +49,6 @@ __all__ = [
     "fit",
     "list_models",
     "load",
-    "load_recommender",
     "predict",
     "read_run",
     "runs",
@@ -64,9 +62,8 @@ _MODULES = {
     "lab.registry.build": ("build",),
     "lab.registry.create": ("create_model",),
     "lab.registry.models": ("list_models",),
-    "lab.tasks.recommendation.recommender": ("load_recommender",),
 }
-"""Where names stand that are not in ``lab.api``."""
+"""The modules of the exported names that are not in ``lab.api``."""
 _PLACES = {name: module for module, names in _MODULES.items() for name in names}
 
 

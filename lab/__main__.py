@@ -6,7 +6,7 @@ from lab.system.signals import run_watched
 
 
 def main() -> int:
-    """Run the command line; nothing slow is imported before signals are watched."""
+    """Run the command line; nothing slow is imported before the signal handlers are set."""
 
     def command() -> int:
         from lab.cli.main import main

@@ -1,4 +1,4 @@
-"""What the command line does, for Python: in a notebook, a script, a thread.
+"""Everything that the command line does, for Python: in a notebook, a script, a thread.
 
     import lab
 
@@ -8,10 +8,11 @@
     task = lab.load(run)
     task.predict("photo.jpg").above(0.5).names
 
-Words are those of the command line; keywords are words too: ``lab.fit(model="detr_tiny", trainer={"max_steps": 100})``.
-What is wrong is raised: a ``LabError`` (a ``ValueError``) where its one line says what would be right. Nothing ends the
-process, and a call leaves it as it was: seeds, filters of warnings, environment, signal handlers. Ctrl-C during a
-training is a ``KeyboardInterrupt`` after the step that it came in; repeating the call goes on from there.
+``words`` are overrides as on the command line. Keyword arguments are overrides too:
+``lab.fit(model="detr_tiny", trainer={"max_steps": 100})``. Errors are raised: a ``LabError`` (a ``ValueError``) has one
+line that says what would be right. No call ends the process, and each restores its state: seeds, warning filters,
+environment, signal handlers. Ctrl-C during a training raises ``KeyboardInterrupt`` after the current step; repeating
+the call continues from there.
 """
 
 from __future__ import annotations
@@ -54,15 +55,15 @@ __all__ = [
 def compose(*words: str | Config, config_dir: Folders = (), **values: Any) -> Config:
     """Compose and check a config, as the command line does before it begins; torch is not imported.
 
-    Files and devices are not looked at yet.
+    Files and devices are not checked yet.
 
     Args:
-        words: of the command line, ``"model=detr"`` for instance, or a config to begin with.
+        words: overrides as on the command line, ``"model=detr"`` for instance, or a config to begin with.
         config_dir: folders with groups and recipes of your own, as ``--config-dir``.
-        values: words too: ``model="detr"``, ``optimizer={"lr": 1e-4}``.
+        values: overrides as keyword arguments: ``model="detr"``, ``optimizer={"lr": 1e-4}``.
 
     Raises:
-        ConfigError: a word, a key or a combination is wrong.
+        ConfigError: an override, a key or a combination is wrong.
     """
     with untouched():
         return Config.of_job(prepare_call(words, values, config_dir, machine=False))
@@ -74,22 +75,22 @@ def fit(
     config_dir: Folders = (),
     **values: Any,
 ) -> Run:
-    """Train, test the best checkpoint and return the run; go on with an unfinished run, return a finished one at once.
+    """Train, test the best checkpoint and return the run; continue an unfinished run, return a finished one at once.
 
     A config that asks for several devices trains in worker processes, as on the command line.
 
     Args:
-        words: of the command line, or a config of ``compose``.
+        words: overrides as on the command line, or a config of ``compose``.
         data: a dataset's name, keys of ``data``, or a ``DataModule`` of your own. ``config.yaml`` describes such an
-            object by its class, its public attributes and a fingerprint of its content, which name the run: the call
-            with an equal object goes on with it.
+            object by its class, its public attributes and a fingerprint of its content. The run's name depends on
+            these, so a call with an equal object continues the run.
         config_dir: folders with groups and recipes of your own.
-        values: words too.
+        values: overrides as keyword arguments.
 
     Raises:
         LabError: something in the config, the data or the run directory is wrong.
-        Diverged: the numbers are no longer finite.
-        KeyboardInterrupt: Ctrl-C or SIGTERM, at the next optimizer step; the run goes on by repeating the call.
+        Diverged: the loss or the gradients are no longer finite.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, at the next optimizer step; repeating the call continues the run.
         RanksFailed: a worker process has failed.
     """
     with called():
@@ -107,13 +108,13 @@ def check(
     config_dir: Folders = (),
     **values: Any,
 ) -> None:
-    """Build and check everything that a fit needs and print what it would be; train nothing (``check=true``).
+    """Build and check everything that a fit needs and print a summary; train nothing (``check=true``).
 
     Args:
-        words: of the command line, or a config of ``compose``.
-        data: as of ``fit``.
+        words: overrides as on the command line, or a config of ``compose``.
+        data: as for ``fit``.
         config_dir: folders with groups and recipes of your own.
-        values: words too.
+        values: overrides as keyword arguments.
 
     Raises:
         LabError: the first thing that is wrong.
@@ -130,15 +131,15 @@ def test(
     config_dir: Folders = (),
     **values: Any,
 ) -> Evaluation:
-    """Measure a checkpoint on the test set, as ``stage=test``; its files stand beside the fit's result.
+    """Measure a checkpoint on the test set, as ``stage=test``; its files are written beside the fit's result.
 
     Args:
-        ckpt: a checkpoint, a run (its best.ckpt), or a config whose run has one; a checkpoint of a run takes the words
-            of that run. None: the words say which.
-        words: further words of the command line.
-        data: as of ``fit``; needed where the run was fitted with an object.
+        ckpt: a checkpoint, a run (its best.ckpt), or a config whose run has one. The overrides of a checkpoint's run
+            are used. None: ``words`` name the checkpoint.
+        words: further overrides.
+        data: as for ``fit``; needed if the run was fitted with a DataModule object.
         config_dir: folders with groups and recipes of your own.
-        values: words too.
+        values: overrides as keyword arguments.
 
     Raises:
         LabError: the checkpoint or the data cannot be used.
@@ -165,26 +166,26 @@ def predict(
     config_dir: Folders = (),
     **values: Any,
 ) -> Path:
-    """Look at files with a checkpoint, as ``stage=predict``: pictures and results are written.
+    """Predict on files with a checkpoint, as ``stage=predict``, and write results and pictures.
 
-    ``lab.load(ckpt).predict(...)`` takes images, arrays and histories in hand, and writes nothing.
+    ``lab.load(ckpt).predict(...)`` takes images, arrays and histories in memory, and writes nothing.
 
     Args:
         ckpt: a checkpoint, a run, or a config whose run has a best.ckpt.
         input: a file or a folder.
-        words: further words of the command line.
-        data: as of ``fit``; needed where the run was fitted with an object.
+        words: further overrides.
+        data: as for ``fit``; needed if the run was fitted with a DataModule object.
         config_dir: folders with groups and recipes of your own.
-        values: words too.
+        values: overrides as keyword arguments.
 
     Returns:
-        The folder with what was written: ``predict-best`` of the run for instance.
+        The folder of the written files, for instance ``predict-best`` in the run's directory.
 
     Raises:
         LabError: the checkpoint or the input cannot be used.
     """
     if not isinstance(input, str | Path):
-        raise ConfigError(f"input is a {type(input).__name__}, no file or folder: lab.load(ckpt).predict takes it")
+        raise ConfigError(f"input is a {type(input).__name__}, not a path: lab.load(ckpt).predict accepts it")
     with called():
         given = (*_of_ckpt(ckpt), *words_of({"stage": "predict", "input": str(input)}), *words)
         job = prepare_call(given, _with_data(values, data), config_dir, data)
@@ -195,16 +196,16 @@ def predict(
 def load(ckpt: str | Path | Run, device: str = "cpu", extensions: Sequence[str] = ()) -> Task:
     """Return the trained task of a checkpoint, of any kind of problem and any strategy, in evaluation mode.
 
-    ``task.predict(...)`` takes a path, PIL image, array or tensor, or a history of items, or a list of such; what it
-    returns stands in its own words. ``task.net`` is the network, ``task.class_names`` names its labels.
+    ``task.predict(...)`` takes a path, PIL image, array or tensor, or a history of items, or a list of these. Its
+    docstring says what it returns. ``task.net`` is the network, ``task.class_names`` are the names of its labels.
 
     Args:
         ckpt: a checkpoint, a run or a run's directory (its best.ckpt).
         device: where to compute, ``"cuda"`` for instance.
-        extensions: packages that register what the checkpoint is of; they are imported.
+        extensions: packages that register the checkpoint's kind or network; they are imported.
 
     Raises:
-        CheckpointError: it is missing, damaged or of an unknown kind.
+        CheckpointError: the checkpoint is missing, damaged or of an unknown kind.
         RunError: the run has no best.ckpt.
     """
     with untouched():
@@ -270,5 +271,5 @@ def _checkpoint(ckpt: str | Path | Run) -> Path:
 
 
 def _with_data(values: Mapping[str, Any], data: Any) -> dict[str, Any]:
-    """Return keywords with what ``data`` is, unless it is an object."""
+    """Return the keyword arguments with ``data`` among them, unless it is an object."""
     return {**values, **({"data": data} if is_plain(data) and data is not None else {})}

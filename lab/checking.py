@@ -1,4 +1,4 @@
-"""Checks of single arguments and files that many places need, each in its one form and with its one message."""
+"""Checks of single arguments and files, so that every module reports the same mistake with the same message."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from lab.errors import ConfigError, DataError, closest
 
 
 def check_choice(name: str, value: object, known: Iterable[object]) -> None:
-    """Refuse what is none of a few words or numbers.
+    """Refuse a value that is not one of the known ones.
 
     Args:
-        name: what a user calls the argument.
-        value: what was given.
-        known: the right ones.
+        name: the argument's name for the user.
+        value: the given value.
+        known: the allowed values.
 
     Raises:
-        ConfigError: it is none of them.
+        ConfigError: the value is none of them.
     """
     words = list(known)
     if value not in words:
@@ -33,18 +33,18 @@ def check_range(
     above: float | None = None,
     below: float | None = None,
 ) -> None:
-    """Refuse a number that is out of its range; an end that is None is open.
+    """Refuse a number that is out of its range; a bound of None does not apply.
 
     Args:
-        name: what a user calls the argument.
-        value: what was given.
-        least: the smallest right one.
-        most: the largest right one.
-        above: what it has to be larger than.
-        below: what it has to be smaller than.
+        name: the argument's name for the user.
+        value: the given number.
+        least: the smallest allowed number.
+        most: the largest allowed number.
+        above: an exclusive lower bound.
+        below: an exclusive upper bound.
 
     Raises:
-        ConfigError: it is not in its range, or no number (NaN).
+        ConfigError: the number is out of its range, or NaN.
     """
     ends = (
         (least, "at least", lambda end: value >= end),
@@ -58,16 +58,16 @@ def check_range(
 
 
 def check_multiple(name: str, value: int, of: int, whose: str = "") -> None:
-    """Refuse a number that another one does not divide.
+    """Refuse a number that is not a multiple of another one.
 
     Args:
-        name: what a user calls the argument.
-        value: what was given.
-        of: what has to divide it.
-        whose: what the user calls that; ``""`` for a constant.
+        name: the argument's name for the user.
+        value: the given number.
+        of: the divisor.
+        whose: the divisor's name for the user; ``""`` for a constant.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: the number is not a multiple.
     """
     if value % of:
         raise ConfigError(f"{name}={value}: should be a multiple of {f'{whose}={of}' if whose else of}")
@@ -77,11 +77,11 @@ def check_file(path: Path, may_be_empty: bool = True) -> None:
     """Refuse a path that is no file.
 
     Args:
-        path: what was given.
-        may_be_empty: whether a file of no bytes will do.
+        path: the given path.
+        may_be_empty: whether the file may have no bytes.
 
     Raises:
-        DataError: it is a folder, or not there, or empty where it may not be.
+        DataError: the path is a folder or does not exist, or the file is empty and ``may_be_empty`` is False.
     """
     if not path.is_file():
         raise DataError(f"{path}: {'a folder, no file' if path.is_dir() else 'no such file'}")

@@ -1,4 +1,4 @@
-"""The errors that a user can mend: what went wrong, where it was set, what would be right.
+"""The errors that a user can correct: what is wrong, where it was set, what would be right.
 
 The command line prints such an error as one line and exits with code 2; from Python they are ValueErrors.
 """
@@ -12,9 +12,9 @@ from lab.text import one_line
 
 
 class LabError(ValueError):
-    """A mistake that the message explains completely: no traceback is needed to mend it.
+    """A mistake that the message explains completely, without a traceback.
 
-    As a text it is one line and holds nothing that a terminal acts on, whatever names from a dataset stand in it.
+    The message is one line. Control characters in it, for instance from names in a dataset, are escaped.
     """
 
     def __str__(self) -> str:
@@ -30,11 +30,11 @@ class DataError(LabError):
 
 
 class CheckpointError(LabError):
-    """A checkpoint or a file of weights is missing, damaged or of another shape."""
+    """A checkpoint or a file of weights is missing, damaged or of the wrong shape."""
 
 
 class RunError(LabError):
-    """A run directory cannot be used as asked: it is in use, or what it was made with has changed."""
+    """A run directory cannot be used as asked: it is in use, or lab's sources or the data have changed."""
 
 
 class RegistryError(LabError, KeyError):
@@ -45,11 +45,11 @@ class RegistryError(LabError, KeyError):
 
 
 class Diverged(ArithmeticError):
-    """A training whose numbers are no longer finite: no mistake of a word, so it exits with code 1, in one line too.
+    """The loss, a gradient or a tensor is no longer finite. No override is wrong, so the exit code is 1; also one line.
 
     Attributes:
         step: the optimizer step.
-        term: what was not finite first: a term of the loss, the gradient's norm, a tensor, an evaluation's outputs.
+        term: the first non-finite one: a term of the loss, the gradient norm, a tensor, the outputs of an evaluation.
     """
 
     def __init__(self, message: str, step: int, term: str) -> None:

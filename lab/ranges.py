@@ -1,8 +1,8 @@
 """Ranges of constructors' arguments: short names and marks for annotations.
 
 An annotation such as ``num_queries: Size`` is read from the source text by ``lab.config.annotations``, so that
-``model.net.num_queries=0`` is refused before torch is loaded. When the program runs it changes nothing: a ``Size`` is
-an ``int``. Marks are written with plain numbers, since the text is read and never run.
+``model.net.num_queries=0`` is refused before torch is loaded. At run time the annotation has no effect: a ``Size`` is
+an ``int``. Marks must be written with literal numbers, because the text is parsed and not executed.
 """
 
 from __future__ import annotations
@@ -60,26 +60,26 @@ class Below:
 
 @dataclass(frozen=True)
 class Divides:
-    """The value divides that of the argument ``name`` without a rest."""
+    """The value divides that of the argument ``name`` without a remainder."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Options:
-    """The value is a mapping of names and values of the fields of a dataclass."""
+    """The value is a mapping of names to values of a dataclass's fields."""
 
     kind: type
 
     def __repr__(self) -> str:
-        return f"Options({self.kind.__name__})"  # as it is written: so it is read again by lab.config.annotations
+        return f"Options({self.kind.__name__})"  # as in the source, so that lab.config.annotations can parse it again
 
 
 class Flat:
-    """Base of a frozen dataclass of options that is one argument of a constructor, and has a default there.
+    """Base of a frozen dataclass of options that a constructor takes as one argument with a default.
 
-    In a config its fields stand beside the other arguments (``model.net.cost_class``); ``lab.build`` and the registered
-    names put them together.
+    In a config its fields are set beside the other arguments (``model.net.cost_class``). ``lab.build`` and the
+    functions of registered models collect them into the dataclass.
     """
 
 
@@ -97,32 +97,32 @@ class OneOf:
 
 
 Positive = Annotated[int, Ge(1), Le(2147483647)]
-"""A number of things, at least one."""
+"""A count, at least one."""
 Count = Annotated[int, Ge(0), Le(2147483647)]
-"""A number of things, none included."""
+"""A count, 0 included."""
 Draws = Annotated[int, Ge(0), Le(1000000)]
-"""How many are drawn for each sample or step."""
+"""The number of draws for each sample or step."""
 Size = Annotated[int, Ge(1), Le(100000)]
-"""A width, or a number of parts of a network that each take memory: channels, queries, heads."""
+"""A width, or the number of parts of a network that each need memory: channels, queries, heads."""
 Depth = Annotated[int, Ge(0), Le(1000)]
-"""A number of layers, none included."""
+"""A number of layers, 0 included."""
 Layers = Annotated[int, Ge(1), Le(1000)]
 """A number of layers, at least one."""
 Dropout = Annotated[float, Ge(0), Lt(1)]
-"""The chance with which a value is dropped; 1 would leave nothing."""
+"""The probability of dropping a value; 1 would leave nothing."""
 Pixels = Annotated[int, Ge(1), Le(65535)]
-"""A side of an image."""
+"""The side of an image in pixels."""
 Seed = Annotated[int, Ge(0), Le(18446744073709551614)]
-"""What random numbers begin with."""
+"""A seed of random numbers."""
 Probability = Annotated[float, Ge(0), Le(1)]
-"""A chance or a share, 0 and 1 included."""
+"""A probability or a share, 0 and 1 included."""
 Share = Annotated[float, Gt(0), Lt(1)]
 """A part of the data that is held out; 1 would leave nothing."""
 NonNegative = Annotated[float, Ge(0)]
-"""A finite number from 0 on."""
+"""A finite number of at least 0."""
 Strength = Annotated[float, Ge(0), Le(1)]
-"""How much of what is published: 0 for none, 1 for all of it."""
+"""The strength of an augmentation: 0 for none, 1 as published."""
 Weight = Annotated[float, Ge(0)]
-"""What a term of a loss is multiplied with; 0 switches it off."""
+"""The factor of a term of the loss; 0 switches the term off."""
 Word = Annotated[str, MinLen(1)]
-"""A text that is not empty."""
+"""A string that is not empty."""

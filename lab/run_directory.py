@@ -1,6 +1,6 @@
-"""A run is a directory of its own name (``lab.run_name``): its lock, its ``run.json``. No torch.
+"""The directory of a run (named by ``lab.run_name``), its lock and its ``run.json``. No torch.
 
-An OS lock, which the kernel releases when the process dies, guards it.
+The lock is an OS lock, which the kernel releases when the process dies.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from lab.system.provenance import describe_machine, describe_versions, git_outpu
 
 
 def stage_folder(config: Mapping[str, Any], home: Path) -> Path:
-    """Return where a stage that trains nothing writes: ``test-best`` in the run's directory ``home`` for instance."""
+    """Return the folder of a stage that trains nothing, for instance ``test-best`` in the run's directory ``home``."""
     name = Path(config["ckpt"]).stem if config["ckpt"] else "pretrained"
     return home / f"{config['stage']}-{name}"
 
 
 class RunDirectory:
-    """The directory of one run; hold it with ``lock`` before anything is written.
+    """The directory of one run; call ``lock`` before writing anything.
 
     Attributes:
         path: the directory.
         record: the content of ``run.json``, as far as it can be read; change it through ``update``.
-        damage: what is wrong with ``run.json``; ``""`` where nothing is.
-        is_new: whether there was nothing in it yet.
+        damage: what is wrong with ``run.json``; ``""`` if nothing is.
+        is_new: whether the directory was empty.
         before: the state before ``begin``.
         writes: whether this process may change the directory; ranks other than 0 may not.
     """
@@ -55,12 +55,12 @@ class RunDirectory:
 
     @classmethod
     def joined(cls, path: Path, is_new: bool, before: str, writes: bool) -> Self:
-        """Return the directory of a run that the parent has begun and holds, for one of its ranks.
+        """Return, for one rank, the directory of a run that the parent has begun and locked.
 
         Args:
-            path: the directory; ranks that do not write need not see it.
+            path: the directory; ranks that do not write need no access to it.
             is_new: whether it was made for this job.
-            before: the state before.
+            before: the state before ``begin``.
             writes: whether this rank writes.
         """
         run = cls(path)
@@ -74,12 +74,12 @@ class RunDirectory:
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of ``best.ckpt``, ``last.ckpt`` and the one before it."""
+        """The folder of ``best.ckpt``, ``last.ckpt`` and ``previous.ckpt``."""
         return self.path / "checkpoints"
 
     @property
     def state(self) -> str:
-        """``new``, ``finished``, ``failed``, ``diverged``, ``interrupted``; ``running`` while it is held."""
+        """``new``, ``finished``, ``failed``, ``diverged``, ``interrupted``; ``running`` while it is locked."""
         state = str(self.record.get("state", "new" if self.is_new else "interrupted"))
         return "interrupted" if state == "running" and not self._is_running() else state
 
@@ -88,34 +88,34 @@ class RunDirectory:
 
     @property
     def has_trained(self) -> bool:
-        """Whether a step was taken, or there is anything in the directory that a training has made."""
+        """Whether a step was taken, or the directory has any file of a training."""
         if os.path.lexists(self.path / "metrics.csv") or self.record.get("steps") or self.damage:
             return True
         return bool(_names(self.checkpoints)) or (os.path.lexists(self.checkpoints) and not self.checkpoints.is_dir())
 
     def lock(self) -> None:
-        """Take the directory for this process, and read again what another may have written since.
+        """Lock the directory for this process, and read the record again, which another process may have changed.
 
         Raises:
-            RunError: another process holds it; the message names its pid and host.
-            OSError: it cannot be made or locked.
+            RunError: another process holds the lock; the message names its pid and host.
+            OSError: the directory cannot be made or locked.
         """
         self._lock = RunLock(self.path)
         self._read()
 
     def release(self) -> None:
-        """Give the directory back."""
+        """Release the lock."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
     @property
     def is_own(self) -> bool:
-        """Whether the directory still stands at its path, and was not moved, renamed or deleted meanwhile."""
+        """Whether the directory is still at its path, and was not moved, renamed or deleted meanwhile."""
         return _identity(self.path) == self._identity and (self._lock is None or self._lock.names_path())
 
     def check_own(self) -> None:
-        """Check that the directory still stands at its path.
+        """Check that the directory is still at its path.
 
         Raises:
             FileNotFoundError: it was moved, renamed or deleted while this process worked in it.
@@ -137,10 +137,10 @@ class RunDirectory:
     def discard(self) -> None:
         """Remove a directory in which nothing has been trained, so that a refused command leaves nothing behind.
 
-        It is renamed first: whoever looks for the run meanwhile finds none, and never one that is half removed.
+        It is renamed first, so that another process finds no run rather than one that is half removed.
         """
         if self._lock is None or not self.is_own:
-            return  # moved, or somebody else's
+            return  # moved, or replaced by another process's directory
         aside = self.path.with_name(f".{self.path.name}.{os.getpid()}.discarded")
         remove(aside)
         self.path.rename(aside)
@@ -148,7 +148,7 @@ class RunDirectory:
             try:
                 remove(aside)
             except OSError as error:
-                if error.errno != errno.ENOTEMPTY:  # somebody opened the lock file while the directory was renamed
+                if error.errno != errno.ENOTEMPTY:  # another process opened the lock file during the rename
                     raise
         self.release()
 
@@ -173,12 +173,12 @@ class RunDirectory:
             write_text(self.file, json.dumps(self.record, indent=2) + "\n")
 
     def begin(self, config: Mapping[str, Any], overrides: list[str], sources: str, command: str = "") -> None:
-        """Record what is about to run: config, command (empty: this process's words), code, versions, machine."""
+        """Record the start: config, command (empty: this process's command line), code, versions, machine."""
         import yaml
 
         if os.path.lexists(self.checkpoints) and not self.checkpoints.is_dir():
             raise RunError(
-                f"{self.checkpoints} is no folder: there is nothing to continue from; resume=never starts "
+                f"{self.checkpoints} is not a folder: there is nothing to continue from; resume=never starts "
                 "afresh and keeps the directory"
             )
         self.checkpoints.mkdir(exist_ok=True)
@@ -218,21 +218,21 @@ class RunDirectory:
         )
 
     def end(self, state: str, exit_code: int, **changes: Any) -> None:
-        """Record how it ended."""
+        """Record how the run ended."""
         self.update(state=state, exit_code=exit_code, ended=now(), **changes)
 
     def _say_damaged(self, path: Path, damage: str) -> None:
         kept = self._keep_damaged(path)
         if path == self.file:
             self.damage = ""
-        print(f"warning: {path} was {damage}: it is written anew, what it was is kept as {kept.name}", file=sys.stderr)
+        print(f"warning: {path} was {damage}: it is written again; the old one is kept as {kept.name}", file=sys.stderr)
 
     def settle(self, exit_code: int) -> None:
-        """Record the end of a job whose ranks have died before they could."""
+        """Record the end of a job whose ranks died before they could record it."""
         if not self.is_own or not os.path.lexists(self.file):
             return
         record, self.damage = read_record(self.file)
-        if self.damage:  # while the job ran: what it began with stands in its place
+        if self.damage:  # it was damaged while the job ran: the record from the start replaces it
             self._say_damaged(self.file, self.damage)
         self.record.update(record)
         if self.record["state"] == "running" or exit_code not in (self.record["exit_code"], 2):
@@ -240,11 +240,11 @@ class RunDirectory:
 
 
 _LEFT = re.compile(r"\..+\.(\d+|writing|old|tmp|discarded)")
-"""What a killed process was writing, or discarding: other hidden files are the user's."""
+"""Files that a killed process was writing or removing; other hidden files are the user's."""
 
 
 def _names(folder: Path) -> list[str]:
-    """Return the names in a folder; none where it is none."""
+    """Return the names in a folder; none if it is no folder."""
     try:
         return [path.name for path in folder.iterdir()]
     except (FileNotFoundError, NotADirectoryError):
@@ -252,7 +252,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Return device and inode, which a renamed directory takes along; None where nothing stands at the path."""
+    """Return device and inode, which a rename does not change; None if the path does not exist."""
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -1,7 +1,8 @@
-"""The lock of a run directory: held by one process, on the file that stands at the path. No torch.
+"""The lock of a run directory: one process holds it, on the lock file at the directory's path. No torch.
 
-A POSIX record lock: not inherited by forked workers, released by the kernel at death. A directory may be renamed or
-discarded between opening its lock file and locking it; so it is locked first, then the path is looked at again.
+It is a POSIX record lock: forked workers do not inherit it, and the kernel releases it when the process dies. Another
+process may rename or remove the directory between opening its lock file and locking it. So the file is locked first,
+and then it is checked that the path still names it.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ from pathlib import Path
 from lab.errors import RunError
 
 _PATIENCE = 5
-"""Tries for a lock that another process has: it may only have been looking."""
+"""Attempts to get a lock that another process holds: ``is_locked`` of another process takes it for a moment."""
 _PAUSE = 0.01
 _ROUNDS = 1000
-"""Tries to open a lock file that is not there though its directory was made: more are no race."""
+"""Attempts to open a lock file whose directory another process keeps removing; more cannot be a race."""
 
 _held: dict[tuple[int, int], int] = {}
-"""Device and inode of the lock files that this process holds, and its pid: a forked child does not hold them."""
+"""Device and inode of each lock file that this process holds, with its pid: a forked child does not hold them."""
 
 
 class RunLock:
-    """Takes the directory ``path`` for this process, until ``release``.
+    """Locks the directory ``path`` for this process, until ``release``.
 
     Raises:
-        RunError: another process holds it, or this one does already; the message names its pid and host.
+        RunError: another process holds the lock, or this one already does; the message names its pid and host.
         OSError: the directory or its lock file cannot be made or locked.
     """
 
@@ -43,7 +44,7 @@ class RunLock:
                 path.mkdir(parents=True, exist_ok=True)
                 descriptor = os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             except (FileNotFoundError, FileExistsError):
-                # Renamed or discarded since it was made, or between pathlib's finding it there and asking what it is.
+                # Renamed or removed since it was made, or between the two system calls of pathlib's mkdir.
                 if rounds > _ROUNDS or (os.path.lexists(path) and not path.is_dir()):
                     raise
                 continue
@@ -77,23 +78,23 @@ class RunLock:
             raise
 
     def _withdraw(self) -> None:
-        """Give back a directory in which nothing could be written, and remove it if there is nothing else in it."""
+        """Release a directory in which nothing could be written, and remove it if it holds nothing else."""
         if self.names_path() and [file.name for file in self.path.iterdir()] == [self.file.name]:
-            self.file.unlink()  # whoever has opened it meanwhile finds that the path names another one
+            self.file.unlink()  # a process that has opened it meanwhile finds that the path no longer names it
             self.path.rmdir()
         self.release()
 
     def _refuse_own(self) -> None:
-        """Refuse what this process holds: opening the file again and closing it would release the lock."""
+        """Refuse a directory that this process already holds: opening and closing its file would release the lock."""
         if _held.get(_identity_at(self.file)) == os.getpid():
             raise RunError(f"{self.path} is in use by this process already")
 
     def names_path(self) -> bool:
-        """Whether the lock file at the path is the one that was opened: the directory is still one's own."""
+        """Whether the lock file at the path is the one that was opened, so that the directory is still locked."""
         return _identity_at(self.file) == self._identity
 
     def release(self) -> None:
-        """Give the directory back."""
+        """Release the lock."""
         _held.pop(self._identity, None)
         os.close(self._descriptor)
 

@@ -1,6 +1,6 @@
 """A run's stable name: ``<model>-<data>-<hash>``. No torch.
 
-The hash covers the resolved config except ``NOT_IN_HASH``, so that the same question finds the same directory.
+The hash covers the resolved config except ``NOT_IN_HASH``, so that the same config always finds the same directory.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ NOT_IN_HASH = (
     "expected",
     "debug.profile",
     "data.num_workers",
+    "data.tasks",
     "data.requires",
     "data.how_to_get",
     "data.cache_images",
@@ -29,7 +30,7 @@ NOT_IN_HASH = (
     "trainer.checkpoint_every_n_steps",
     "trainer.max_skips",
 )
-"""Keys that do not change the training; ``ckpt`` counts only where a fit takes its weights from it."""
+"""Keys that do not change the training. ``ckpt`` is hashed only in a fit, which takes its weights from it."""
 
 
 HASHED_UNLESS = {
@@ -39,7 +40,7 @@ HASHED_UNLESS = {
     "data.val_share": None,
     "data.test_share": None,
 }
-"""Keys that came later: at this value a run has the name that it had before them."""
+"""Keys that were added later. They are hashed only if they differ from this value, so that older names stay valid."""
 
 
 def run_name(config: Mapping[str, Any]) -> str:

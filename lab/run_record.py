@@ -1,4 +1,4 @@
-"""What stands in ``run.json``, read without trust: a damaged record costs what is unreadable in it, never the run."""
+"""Reads and validates ``run.json``: of a damaged record the readable entries are kept, and the run stays usable."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ _KINDS: Mapping[str, Callable[[Any], bool]] = {
     "lower_is_better": _list_of(_is_text),
 }
 _NEEDED = ("state", "sources", "overrides", "exit_code", "resumed_at", "changes", "result")
-"""What ``RunDirectory.begin`` has written of every run."""
+"""Entries that ``RunDirectory.begin`` writes for every run."""
 
 
 def read_record(file: Path) -> tuple[dict[str, Any], str]:
     """Read a ``run.json``.
 
     Returns:
-        What can be used of it, and what is wrong with it: ``""`` where it is whole, and where there is none.
+        The valid entries, and what is wrong with the file: ``""`` if nothing is or the file does not exist.
     """
     try:
         record = json.loads(file.read_bytes().decode("utf-8"))
@@ -96,14 +96,14 @@ def read_record(file: Path) -> tuple[dict[str, Any], str]:
     if not problems and kept["state"] == "finished" and not kept["result"]:
         problems = ["finished without a result"]
     if problems and kept.get("state") == "finished" and not kept.get("result"):
-        kept["state"] = "interrupted"  # so that it is made again: from the checkpoint, by the test alone
+        kept["state"] = "interrupted"  # so that the result is made again: by a test of the checkpoint, without training
     return kept, " and ".join(problems)
 
 
 def direction(record: Mapping[str, Any], metric: str) -> Direction:
     """Return whether a higher or a lower value of a metric in a run's ``result`` is better.
 
-    A run of a version that did not record it has losses, of which less is better, and metrics, of which more is.
+    Records of older versions lack this: there lower is better for losses, and higher for all other metrics.
     """
     lower = record.get("lower_is_better")
     is_lower = metric in lower if lower is not None else metric.endswith("/loss")
@@ -113,5 +113,5 @@ def direction(record: Mapping[str, Any], metric: str) -> Direction:
 def _fits(key: str, value: Any) -> bool:
     try:
         return _KINDS[key](value)
-    except (TypeError, KeyError, AttributeError):  # a value of another type, or without what is looked at
+    except (TypeError, KeyError, AttributeError):  # a value of another type, or without the keys that are read
         return False

@@ -1,4 +1,4 @@
-"""Text that comes from elsewhere (names in a dataset, files, messages of libraries), made safe for a terminal."""
+"""Makes text from elsewhere (names in a dataset, files, messages of libraries) safe for a terminal."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import re
 import sys
 import warnings
 
-# Control characters (C0, C1), marks that turn the direction of what follows, separators of lines, lone surrogates (of
-# file names that are no UTF-8), and the byte-order mark, which cannot be seen.
+# Control characters (C0, C1), marks that change the writing direction, line separators, lone surrogates (from file
+# names that are not UTF-8), and the byte-order mark, which is invisible.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 _BREAKS = re.compile(r"[^\S\n]*[\r\n]\s*")
 _default_format = warnings.formatwarning
 
 
 def printable(text: object, keep_lines: bool = False) -> str:
-    r"""Return a text with every sign that a terminal would act on written as its escape (``\x1b``).
+    r"""Return a text in which every character that a terminal would act on is escaped (``\x1b``).
 
     Args:
         text: anything; its ``str`` is taken.
@@ -30,14 +30,14 @@ def printable(text: object, keep_lines: bool = False) -> str:
 
 
 def one_line(text: object) -> str:
-    """Return a text as ``printable``, its line breaks with the spaces around them made one space."""
+    """Return a text as ``printable``, with each line break and the spaces around it replaced by one space."""
     return printable(_BREAKS.sub(" ", str(text).strip()))
 
 
 def guard_streams() -> None:
-    """Let no text stop or steer a terminal: what cannot be encoded is escaped; warnings and logs are ``printable``."""
+    """Make output safe for the terminal: escape what cannot be encoded, and make warnings and logs ``printable``."""
     for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)  # a stream put in the place of the terminal's has none
+        reconfigure = getattr(stream, "reconfigure", None)  # a stream that replaces the terminal's may have none
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
     warnings.formatwarning = _format_warning

@@ -1,14 +1,14 @@
-"""Time ours against the peer: same weights, same batch, same process, runs interleaved.
+"""Time lab's code against another implementation (its peer): same weights, batch and process, runs interleaved.
 
     python scripts/benchmark.py --rows detr-forward detr-train --runs 9 --json out.json
 
-Each row first checks that both compute the same, then times them in turn (the order changes every round, so that
-neither profits from the other's warm caches) and prints medians and the median of the rounds' ratios: above 1, ours is
-faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, ShuffleNetV2
-and MobileNetV2, plain torch for the wide ResNet, GRU4Rec, SASRec and the CPU kernels (conv3x3, linear). A training step
-is forward, loss (DETR's with matching, on every decoder layer) and backward; of GRU4Rec 20 steps with the data's and
-the optimizer's part, of SASRec one with the optimizer's. SASRec's peer evaluates user by user among 101 items, ours
-among all.
+Each row first checks that both give the same results, then times them in turn. The order changes every round, so that
+neither profits from the other's warm caches. It prints medians and the median of the rounds' ratios: above 1, lab is
+faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, AlexNet,
+DenseNet-121, ShuffleNetV2 and MobileNetV2, timm's ViT, plain torch for the wide ResNet, GRU4Rec, SASRec and the CPU
+kernels (conv3x3, linear). A training step is forward, loss (DETR's with matching, on every decoder layer) and backward.
+For GRU4Rec it is 20 steps including data and optimizer, for SASRec one step including the optimizer. SASRec's peer
+evaluates user by user among 101 items, lab among all.
 """
 
 from __future__ import annotations
@@ -59,8 +59,15 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     "mobilenet-train": (train_row(classifiers.make_torchvision, "mobilenet_v2"), 16, (224, 224)),
     "wide_resnet-forward": (forward_row(classifiers.make_wide_resnet, "wide_resnet28_2"), 16, (32, 32)),
     "wide_resnet-train": (train_row(classifiers.make_wide_resnet, "wide_resnet28_2"), 64, (32, 32)),
+    "alexnet-forward": (forward_row(classifiers.make_torchvision, "alexnet"), 1, (224, 224)),
+    "alexnet-train": (train_row(classifiers.make_torchvision, "alexnet"), 16, (224, 224)),
+    "densenet121-forward": (forward_row(classifiers.make_torchvision, "densenet121"), 4, (224, 224)),
+    "densenet121-train": (train_row(classifiers.make_torchvision, "densenet121"), 4, (224, 224)),
     "swin-forward": (forward_row(classifiers.make_swin, "swin_tiny"), 8, (224, 224)),
     "swin-train": (train_row(classifiers.make_swin, "swin_tiny"), 8, (224, 224)),
+    "vit-forward": (forward_row(classifiers.make_vit, "vit_base_patch16_224"), 1, (224, 224)),
+    "vit-small-forward": (forward_row(classifiers.make_vit, "vit_small_patch16_224"), 16, (224, 224)),
+    "vit-small-train": (train_row(classifiers.make_vit, "vit_small_patch16_224"), 8, (224, 224)),
     "maskformer-forward": (forward_row(segmenters.make_maskformer, "maskformer_swin_tiny"), 1, (480, 640)),
     "maskformer-train": (train_row(segmenters.make_maskformer, "maskformer_swin_tiny"), 2, (320, 320)),
     "conv3x3-forward": (conv3x3_forward, 1, (120, 160)),
@@ -88,7 +95,7 @@ def measure(name: str, runs: int, batch: int | None, size: Size | None, device: 
     batch, size = batch or default_batch, size or default_size
     ours, peer, difference = make(batch, size, device)
     if difference > 1e-3:
-        raise SystemExit(f"{name}: ours and the peer differ by {difference:.1e}; nothing was timed")
+        raise SystemExit(f"{name}: lab and the peer differ by {difference:.1e}; nothing was timed")
     for step in (ours, peer, ours, peer):
         seconds(step, device, clock)
     times: dict[str, list[float]] = {"ours": [], "peer": []}
@@ -124,7 +131,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     parser.add_argument(
-        "--cpu-time", action="store_true", help="processor time of all threads, which other work disturbs less"
+        "--cpu-time", action="store_true", help="CPU time of all threads, less disturbed by other processes"
     )
     options = parser.parse_args()
     device = torch.device(options.device)
@@ -133,7 +140,7 @@ def main() -> None:
     clock = time.process_time if options.cpu_time else time.perf_counter
     print(
         f"{date.today().isoformat()}, {hardware(device)}, {options.runs} interleaved rounds"
-        + (", processor time" if options.cpu_time else "")
+        + (", CPU time" if options.cpu_time else "")
     )
     print("| row | batch | ours ms | peer ms | peer / ours (range) | difference |\n|---|---|---|---|---|---|")
     rows = []

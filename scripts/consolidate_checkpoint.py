@@ -1,11 +1,11 @@
 """Turn a checkpoint of any strategy and number of ranks into one safetensors file of the network's weights.
 
-    python scripts/consolidate_checkpoint.py runs/NAME                      # of its best.ckpt
+    python scripts/consolidate_checkpoint.py runs/NAME                      # its best.ckpt
     python scripts/consolidate_checkpoint.py runs/NAME/checkpoints/last.ckpt --out weights.safetensors
 
-The file stands beside the checkpoint unless ``--out`` says otherwise. Its keys are those of the network, so that
-``lab.create_model(..., pretrained=FILE)``, ``model.pretrained=FILE`` and ``stage=test ckpt=FILE`` take it; its header
-holds the class names, the hyper-parameters (JSON), the optimizer step and the kind of the weights (raw or averaged).
+The file is written beside the checkpoint unless ``--out`` is given. Its keys are those of the network, so that
+``lab.create_model(..., pretrained=FILE)``, ``model.pretrained=FILE`` and ``stage=test ckpt=FILE`` can load it. Its
+header has the class names, the hyper-parameters (JSON), the optimizer step and the kind of weights (raw or averaged).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ PREFIX = "model/net."
 
 
 def find_checkpoint(path: Path) -> Path:
-    """Return the checkpoint at ``path``: itself, or the best one of a run directory."""
+    """Return the checkpoint at ``path``, or best.ckpt if ``path`` is a run directory."""
     return path / "checkpoints" / "best.ckpt" if (path / "run.json").is_file() else path
 
 
 def consolidate(source: Path, target: Path) -> tuple[int, int]:
-    """Write the network's weights of a checkpoint to one file.
+    """Write the network's weights in a checkpoint to one file.
 
     Args:
         source: the folder of the checkpoint.
@@ -38,7 +38,7 @@ def consolidate(source: Path, target: Path) -> tuple[int, int]:
         The number of tensors, and the step of the checkpoint.
 
     Raises:
-        CheckpointError: the checkpoint is missing or damaged, or the target is no ``.safetensors`` in a folder.
+        CheckpointError: the checkpoint is missing or damaged, or the target is no ``.safetensors`` file in a folder.
     """
     from safetensors.torch import save_file
 

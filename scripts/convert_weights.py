@@ -1,10 +1,10 @@
-"""Convert a file of weights between the layouts of keys that a model's room knows.
+"""Convert a file of weights between the layouts of keys that an architecture's ``weights.py`` knows.
 
     python scripts/convert_weights.py detr-r50-e632da11.pth detr.safetensors --model detr
     python scripts/convert_weights.py runs/NAME/checkpoints/best.ckpt hf.safetensors --model detr --to transformers
 
-Any layout that ``lab.models.<model>.weights.convert`` recognises is read, a checkpoint of lab included; ``--to lab``
-(the default) or the name of one of the room's ``to_<layout>`` functions is written, as safetensors.
+It reads any layout that ``lab.models.<model>.weights.convert`` recognises, and checkpoints of lab. It writes
+safetensors in the layout ``--to``: ``lab`` (the default), or the name of one of the module's ``to_<layout>`` functions.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def convert(source: Path, target: Path, model: str, layout: str) -> int:
     if layout != "lab":
         state = getattr(weights, f"to_{layout}")(state)
     fresh = target.with_name(f".{target.name}.part")
-    # Tensors that share memory, as tied weights do, cannot stand in one file.
+    # safetensors refuses tensors that share memory, such as tied weights.
     save_file({key: value.clone().contiguous() for key, value in state.items()}, fresh)
     fresh.replace(target)
     return len(state)
@@ -52,7 +52,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
-    parser.add_argument("--model", required=True, help="the room in lab/models, such as detr")
+    parser.add_argument("--model", required=True, help="the folder in lab/models, such as detr")
     parser.add_argument("--to", default="lab", dest="layout")
     arguments = parser.parse_args()
     try:

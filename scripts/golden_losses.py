@@ -1,11 +1,11 @@
-"""Golden loss curves: 20 training steps from a deterministic fill, in text files that two commits can be compared by.
+"""Golden loss curves: the losses of 20 training steps from fixed weights, in text files, to compare two commits.
 
     python scripts/golden_losses.py show detr_tiny            # print this checkout's curve: step, loss
     python scripts/golden_losses.py record detr_tiny          # write it to tests/golden/detr_tiny.txt
     python scripts/golden_losses.py compare HEAD~1 HEAD       # run two commits and compare their curves
 
-A change that does not alter what is computed must leave the curve as it is; one that does must record it anew and say
-so. Parameters are filled from a formula, not drawn: seeds do not survive versions of torch.
+A change that does not alter the computation must keep the curve. A change that does must record the curve again and say
+so. Parameters are filled by a formula, because the same seed gives other numbers in another version of torch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STEPS = 20
 
 
 def fill(module: object) -> None:
-    """Fill every parameter with a wave of its own phase, as wide as Glorot and Bengio (2010) would draw it."""
+    """Fill every parameter with a wave of its own phase and the scale of Glorot and Bengio's (2010) initialisation."""
     import torch
 
     with torch.no_grad():
@@ -41,7 +41,7 @@ def fill(module: object) -> None:
 def losses(model: str, steps: int = STEPS) -> list[float]:
     """Return the losses of the first steps of AdamW on generated scenes, batch 8, in float64 on one CPU thread.
 
-    In float32 the rounding of another processor is enough to flip a match and bend the curve; in float64 it is not.
+    In float32 the rounding of another processor can change a match and so the curve; in float64 it cannot.
     """
     import torch
 
@@ -50,12 +50,13 @@ def losses(model: str, steps: int = STEPS) -> list[float]:
     from lab.data.scenes.shapes import ShapesDataset
     from lab.ops.images import normalize_images
     from lab.tasks.detection.data.collate import collate_detection
+    from lab.tasks.detection.data.shapes import ShapesDetection
     from lab.training.terms import batch_terms
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        data = ShapesDataset(split="train", num_samples=64, seed=0)
+        data = ShapesDetection(ShapesDataset(split="train", num_samples=64, seed=0))
         net = lab.create_model(model, num_classes=len(data.class_names)).double().train()
         fill(net)
         parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]

@@ -1,8 +1,8 @@
-"""Time and memory of a full ranking: random states against random items, as a recommender's test does it.
+"""Measure time and memory of a full ranking, random states against random items, as in a recommender's test.
 
     python scripts/measure_ranking.py --items 1000000 --queries 10000
 
-Prints what holding all scores at once would take beside the peak of the process.
+Prints the peak memory of the process, and the memory that all scores at once would need.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from lab.tasks.recommendation.ranks import rank_targets
 
 
 def main() -> None:
-    """Rank in batches and print what it took."""
+    """Rank in batches and print time and memory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--queries", type=int, default=10_000)
     parser.add_argument("--dim", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=512, help="queries of a batch")
-    parser.add_argument("--top", type=int, default=0, help="also the best so many items of each query, as a test does")
+    parser.add_argument("--batch", type=int, default=512, help="queries in a batch")
+    parser.add_argument("--top", type=int, default=0, help="also find the best N items of each query, as a test does")
     parser.add_argument("--max-scores", type=int, help="scores held at once")
     arguments = parser.parse_args()
     generator = torch.Generator().manual_seed(0)

@@ -1,15 +1,14 @@
-"""Show what holds on this machine's device and how fast it is, within a few minutes.
+"""Check correctness and measure speed on this machine's device, within a few minutes.
 
     python scripts/prove_on_gpu.py --minutes 8 --out proof
-    python scripts/prove_on_gpu.py --minutes 2 --out proof --device cpu      # tries the proof itself, smallest sizes
+    python scripts/prove_on_gpu.py --minutes 2 --out proof --device cpu      # tests the script itself, smallest sizes
     python scripts/prove_on_gpu.py --minutes 3 --out proof --parts parity training
 
-Parts, the most valuable first: parity (every architecture against its peer and the CPU), training (steps against the
+Parts, the most important first: parity (every architecture against its peer and the CPU), training (steps against the
 peer), inference, strategies, kernels, resuming (a training to its metric, one killed and repeated), loading. Each runs
-in a process of its own with a share of the time; what one leaves, the later ones get. ``proof.json`` is rewritten
-after each finding, ``summary.md`` holds its tables, ``log.txt`` what the parts have printed. Exits with 1 where
-something that was checked does not hold or a part has failed, with 0 otherwise, also where time ran out: the summary
-says what for.
+in its own process with a share of the time; unused time goes to the later parts. ``proof.json`` is rewritten after each
+finding, ``summary.md`` has its tables, ``log.txt`` the output of the parts. The exit code is 1 if a check or a part has
+failed, and 0 otherwise, also if time ran out: the summary lists what was not run.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import sys
 from datetime import date
 from pathlib import Path
 
-# Asking whether there is a GPU must not start CUDA in this process, which is forked later.
+# The check for a GPU must not initialise CUDA in this process, because it is forked later.
 os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -40,7 +39,7 @@ PARTS = {
 
 
 def clear(out: Path) -> None:
-    """Remove what an earlier proof has left in the folder; nothing else is touched."""
+    """Remove the files of an earlier proof from the folder; nothing else is touched."""
     for folder in [*out.glob("runs-*"), out / "photos"]:
         if folder.is_dir():
             shutil.rmtree(folder)
@@ -55,7 +54,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=8.0, help="for everything (default: 8)")
     parser.add_argument("--out", type=Path, required=True, help="folder for proof.json, summary.md and log.txt")
-    parser.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda where there is one")
+    parser.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda if there is a GPU")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all")
     options = parser.parse_args()
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -66,7 +65,7 @@ def main() -> int:
     from proof.runner import run_parts
     from proof.summary import failures, summary
 
-    # Imported before the forks, so that it is paid once.
+    # Imported before the forks, so that this takes time only once.
     for name in ("transformers", "torchvision", "lab.experiment.fit", "lab.cli.main", "lab.launch.targets"):
         importlib.import_module(name)
     modules = {name: importlib.import_module(f"proof.{name}") for name in options.parts}

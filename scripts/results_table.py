@@ -1,10 +1,10 @@
-"""Write what finished runs measured into experiments/results.csv and the table of experiments/README.md.
+"""Write the results of finished runs into experiments/results.csv and the table of experiments/README.md.
 
     python scripts/results_table.py runs/detr_tiny-shapes-0123abcd ...   # add or replace these runs' rows
-    python scripts/results_table.py                                      # only write the table anew
+    python scripts/results_table.py                                      # only write the table again
 
-A row is named after the recipe that the run was started with (``experiments=NAME``; "default" without one). Its
-command, date, machine and duration come from run.json, the expectation from the recipe as it stands.
+A row is named after the recipe of the run (``experiments=NAME``; "default" without one). Its command, date, machine and
+duration come from run.json, the expectation from the present recipe.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def row_of(run: Path) -> dict[str, Any]:
     """Return the row of a finished run.
 
     Raises:
-        SystemExit: the run is not finished, or its recipe expects nothing.
+        SystemExit: the run is not finished, or its recipe has no expectation.
     """
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
@@ -41,7 +41,7 @@ def row_of(run: Path) -> dict[str, Any]:
         sys.exit(f"error: {run} is {record['state']}, not finished")
     expected = config.get("expected")
     if not expected:
-        sys.exit(f"error: {run} expects nothing: only recipes with `expected` belong into the table")
+        sys.exit(f"error: {run} has no expectation: only recipes with `expected` belong in the table")
     recipe = word_values(record["overrides"], ("experiments",)).get("experiments", "default")
     seconds = (datetime.fromisoformat(record["ended"]) - datetime.fromisoformat(record["started"])).total_seconds()
     machine = record["machine"]
@@ -63,7 +63,7 @@ def row_of(run: Path) -> dict[str, Any]:
 
 
 def stated(recipe: str) -> dict[str, Any]:
-    """Return what a recipe expects now, which may be closer than what it expected when it ran."""
+    """Return the recipe's present expectation, which may be stricter than at the time of the run."""
     file = FOLDER / f"{recipe}.yaml"
     expected = yaml.safe_load(file.read_text(encoding="utf-8")).get("expected") if file.is_file() else None
     if not expected:
@@ -73,13 +73,13 @@ def stated(recipe: str) -> dict[str, Any]:
 
 
 def _shown(word: str) -> str:
-    """Return a word of the command line; a dataset's folder, which lies elsewhere on other machines, is shortened."""
+    """Return an override as shown in the table; a dataset's folder, which differs between machines, is shortened."""
     parsed = parse_word(word)
     return f"{parsed.key}=.../{Path(parsed.shown).name}" if parsed.key == "data.root" else word
 
 
 def _asked(row: dict[str, Any]) -> str:
-    """Return what a recipe expects, on one side or on both, in few words."""
+    """Return a recipe's expectation, one-sided or two-sided, in a few words."""
     aim, tolerance = row["expected"], row["tolerance"]
     if row["two_sided"] == "true":
         return f"{aim} +- {tolerance}"

@@ -166,8 +166,8 @@ def _words(line: str) -> Iterator[tuple[str, ...]]:
     ends = [place for place, word in enumerate(words) if word == "&&"] + [len(words)]
     for start, end in zip([0, *(place + 1 for place in ends)], ends, strict=False):
         own = words[start:end]
-        if "run.py" in own:
-            own = own[own.index("run.py") + 1 :]
+        if scripts := [place for place, word in enumerate(own) if Path(word).name == "run.py"]:
+            own = own[scripts[0] + 1 :]
         elif own[:1] == ["lab"]:
             own = own[1:]
         else:

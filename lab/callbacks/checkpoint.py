@@ -1,4 +1,4 @@
-"""best.ckpt, last.ckpt and the one before it; what a resume needs stands in them."""
+"""Writes the checkpoints of a run: best.ckpt, last.ckpt and previous.ckpt. A run resumes from them."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from lab.system.signals import SignalWatch
 
 
 class RunCheckpoint(pl.Callback):
-    """Write ``last.ckpt`` now and then and at every validation, ``best.ckpt`` when the task's metric is at its best.
+    """Write ``last.ckpt`` at intervals and at every validation, ``best.ckpt`` when the monitored metric improves.
 
-    A run is one stream of optimizer steps to Lightning; validations are placed by this callback. A checkpoint stands
-    for "everything of this step is done": where a validation is due at a step, it is written after it. All ranks write
-    together, so after each step they agree whether it is time to, whether one of them has received a signal, and
+    To Lightning, a run is one stream of optimizer steps; this callback starts the validations. A checkpoint means that
+    everything of its step is done: if a validation is due at a step, the checkpoint is written after it. All ranks
+    write together. So after each step they agree whether to write now, whether one of them has received a signal, and
     whether one has found a loss or a gradient that is not finite.
 
     Args:
-        folder: of the checkpoints.
-        metrics: flushed before each checkpoint, so that metrics.csv never lacks a row below its step.
-        val_every: optimizer steps between validations; there is always one at the last step.
+        folder: where the checkpoints go.
+        metrics: flushed before each checkpoint, so that metrics.csv has all rows up to the checkpoint's step.
+        val_every: optimizer steps between validations; the last step is always validated.
         max_steps: the last step.
-        every: optimizer steps between writes of last.ckpt; None for about a minute.
-        ema: whose average best.ckpt holds, if there is one.
+        every: optimizer steps between writes of last.ckpt; None for about once a minute.
+        ema: the average of the weights that best.ckpt holds, if there is one.
         watch: receives the signals that end a training.
-        divergence: looks at each step, and at what goes into a checkpoint.
+        divergence: checks each step, and the tensors of each checkpoint, for values that are not finite.
         resume_from: the checkpoint that the training continues from.
 
     Attributes:
-        signal: what a rank has received, known to all of them; 0 for none.
+        signal: the signal that some rank has received, known to all ranks; 0 for none.
     """
 
     SECONDS = 60.0
@@ -71,19 +71,19 @@ class RunCheckpoint(pl.Callback):
         self._saved_time = time.monotonic()
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take back everything that stands in the checkpoint; module and optimizer are those of the strategy by now."""
+        """Restore everything from the checkpoint; the strategy has set up module and optimizer by now."""
         if self.resume_from is not None:
             state = self.state.restore(self.resume_from, trainer, pl_module)
             self.best, self._rng = state["best"], state["rng"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Set the random numbers to where the checkpoint stood, those of each rank if there are as many as then."""
+        """Restore the states of the random number generators, each rank's own if the number of ranks is unchanged."""
         self._last_step = self._saved_step = trainer.global_step
         self._saved_time = time.monotonic()
         if self._rng is None:
             ranks = getattr(trainer.strategy, "num_data_ranks", trainer.world_size)
             share = trainer.global_rank * ranks // trainer.world_size
-            if share:  # other samples get other dropout masks
+            if share:  # ranks with different samples need different dropout masks
                 torch.manual_seed(torch.initial_seed() + share)
         else:
             with understood(self.resume_from or self.folder, "random numbers to go on with"):
@@ -109,11 +109,11 @@ class RunCheckpoint(pl.Callback):
                 self.save_last(trainer)
 
     def step_is_done(self, trainer: pl.Trainer) -> bool:
-        """Whether the batch that has just ended was the last of an optimizer step, and no validation follows it."""
+        """Whether the batch that just ended completed an optimizer step, and no validation follows."""
         return self._stepped and not validates_next(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write best.ckpt if the metric is the best so far, and last.ckpt."""
+        """Write last.ckpt, and best.ckpt if the metric is the best so far."""
         value = float(pl_module.results[pl_module.monitor])  # type: ignore[index]
         if self.best is None or _is_better(value, self.best, str(getattr(pl_module, "monitor_mode", "max"))):
             self.best = value
@@ -121,7 +121,7 @@ class RunCheckpoint(pl.Callback):
         self.save_last(trainer)
 
     def save_last(self, trainer: pl.Trainer) -> None:
-        """Write last.ckpt, unless it is of this step already, and keep the one before it as previous.ckpt."""
+        """Write last.ckpt, unless it has this step already; the old last.ckpt becomes previous.ckpt."""
         if self._saved_step == trainer.global_step:
             return
         self.metrics.flush()
@@ -135,7 +135,7 @@ class RunCheckpoint(pl.Callback):
 
 
 def _is_better(value: float, best: float, mode: str) -> bool:
-    """Whether a metric is better than the best so far; any value is better than one that nothing defines (NaN)."""
+    """Whether a metric is better than the best so far; any number is better than NaN (not defined)."""
     if math.isnan(best) or math.isnan(value):
         return math.isnan(best) and not math.isnan(value)
     return value > best if mode == "max" else value < best

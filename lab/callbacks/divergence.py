@@ -1,8 +1,8 @@
-"""A loss or gradient that is not finite stops a training at that step, or skips it; no checkpoint keeps such a tensor.
+"""Stops a training, or skips a step, when a loss or gradient is not finite; keeps such tensors out of checkpoints.
 
 Each optimizer step leaves two numbers on the device: the loss and the norm of the gradients. On a CPU they are read at
-once; on a GPU they are copied while the device works on and read one step later, so that nothing waits. Whether a rank
-has found something goes with the host numbers on which the ranks agree after each step (``RunCheckpoint``).
+once. On a GPU they are copied in the background and read one step later, so that nothing waits. The ranks tell each
+other what they found when they agree on host numbers after each step (``RunCheckpoint``).
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from lab.training.gradients import drop_gradients, gradient_norm
 GRADIENT = "the gradient's norm"
 
 NotFinite = tuple[int, int, str]
-"""Optimizer step, order among what is found at one step (what says more comes first), name."""
+"""Optimizer step, order among the findings of one step (the most telling first), name."""
 
 
 @dataclass
 class _Step:
-    """What an optimizer step has left: ``values`` are its loss and the gradients' norm, on the host once ``copied``."""
+    """The two numbers of an optimizer step: ``values`` are loss and gradient norm, on the host once ``copied``."""
 
     step: int
     values: list[Tensor]
@@ -42,7 +42,7 @@ class _Step:
     copied: torch.cuda.Event | None = None
 
     def found(self, skipped: bool) -> NotFinite | None:
-        """Return what is not finite; waits for the device if it must."""
+        """Return the value that is not finite, if any; waits for the device if necessary."""
         if self.copied is not None:
             self.copied.synchronize()
         loss, norm = map(float, self.values)
@@ -57,19 +57,19 @@ class _Step:
 class Divergence(pl.Callback):
     """Watch loss and gradients at every optimizer step, and every tensor that goes into a checkpoint.
 
-    In a skipped step the optimizer does nothing on any rank: step count, schedule, average (EMA) and the position in
-    the data go on as after any other, and what the forward pass has changed (buffers, hidden states) is put back. Under
-    ``precision=16-mixed`` the gradient scaler skips steps by itself while it looks for its scale: there a gradient
-    counts only where the scale is 1 or below, so that it cannot be the scale's doing.
+    In a skipped step the optimizer does nothing on any rank. Step count, schedule, average (EMA) and position in the
+    data advance as usual, and changes made by the forward pass (buffers, hidden states) are undone. Under
+    ``precision=16-mixed`` the gradient scaler itself skips steps while it looks for its scale. There a gradient counts
+    as divergence only where the scale is 1 or below, since a larger scale may have caused the overflow.
 
     Args:
-        policy: ``stop`` at the first such step, or ``skip`` it, for which the ranks agree before each optimizer step.
-        max_skips: stop when so many steps in a row were skipped.
+        policy: ``stop`` at the first such step, or ``skip`` it; to skip, the ranks agree before each optimizer step.
+        max_skips: stop when this many steps in a row were skipped.
         steps: where skipped steps are logged.
 
     Attributes:
-        skipped: how many steps of the whole training were skipped.
-        in_a_row: how many of the latest steps were.
+        skipped: the number of skipped steps in the whole training.
+        in_a_row: the number of latest steps in a row that were skipped.
     """
 
     def __init__(self, policy: str, max_skips: int, steps: StepLog) -> None:
@@ -80,26 +80,26 @@ class Divergence(pl.Callback):
         self._allowed: set[str] | None = None  # None until the training begins
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resume must know, to stop where the training would have stopped."""
+        """Return the counts, so that a resumed training stops where an uninterrupted one would."""
         return {"total": self.skipped, "in_a_row": self.in_a_row}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the counts."""
         self.skipped, self.in_a_row = int(state_dict["total"]), int(state_dict["in_a_row"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Allow buffers that are not finite by intention, a mask of -inf for instance."""
+        """Allow buffers that are not finite on purpose, a mask of -inf for instance."""
         parameters = parameter_names(pl_module)
         buffers = {name: tensor for name, tensor in tensors_of(pl_module).items() if name not in parameters}
         self._allowed = {f"model/{name}" for name in not_finite(buffers)}
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Keep what the forward passes of a step change, where it may have to be put back."""
+        """Save the state that the forward passes of a step change, in case the step is skipped."""
         if self.policy == "skip" and batch_idx % trainer.accumulate_grad_batches == 0:
             self._undo = _remember(pl_module.net)
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
-        """Take loss and norm; under ``skip`` agree with the other ranks, and leave the optimizer nothing to do."""
+        """Record loss and norm; under ``skip`` agree with the other ranks, and drop the gradients of a skipped step."""
         loss: Tensor = pl_module.step_terms["loss"].detach()
         by_strategy, scale = _skipped_by_strategy(trainer) is not None, _scale(trainer)
         norm = torch.zeros_like(loss) if by_strategy else gradient_norm(optimizer).to(loss.device)
@@ -119,11 +119,11 @@ class Divergence(pl.Callback):
                 drop_gradients(optimizer)
 
     def has_found(self, trainer: pl.Trainer, now: bool = False) -> bool:
-        """Whether this rank has found something in the steps that it has not looked at yet.
+        """Whether this rank finds something in the steps that it has not checked yet.
 
         Args:
-            trainer: whose strategy may skip steps itself.
-            now: do not leave the latest step to the next call where it takes a wait for the device.
+            trainer: the Trainer; its strategy may skip steps itself.
+            now: check the latest step too, even if that means waiting for the device.
         """
         if not self._steps:
             return False
@@ -138,10 +138,10 @@ class Divergence(pl.Callback):
         return False
 
     def act(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Stop or skip, since some rank has found something; all ranks call it after the same step.
+        """Stop or skip because some rank has found something; all ranks call this after the same step.
 
         Raises:
-            Diverged: the policy is to stop, or the last of the steps that may be skipped was.
+            Diverged: the policy is to stop, or too many steps in a row were skipped.
         """
         step, _, term = self._first(trainer)
         if self.policy == "stop":
@@ -151,18 +151,18 @@ class Divergence(pl.Callback):
             self._undo()
         self.step_log.write(trainer, {"train/skipped_steps": self.skipped})
         if self.in_a_row >= self.max_skips:
-            what = f"{term} is not finite, and this is the skipped step number {self.in_a_row} in a row"
+            what = f"{term} is not finite, and this is skipped step number {self.in_a_row} in a row"
             self._stop(trainer, step, f"{what} (trainer.max_skips={self.max_skips})", term)
         if trainer.is_global_zero:
             counted = f"{self.skipped} so far, {self.in_a_row} in a row of at most {self.max_skips - 1}"
             print(f"warning: step {step} was skipped, {term} is not finite ({counted})", file=sys.stderr)
 
     def pass_on(self) -> None:
-        """Take note that no rank has found anything in the latest step."""
+        """Note that no rank has found anything in the latest step."""
         self.in_a_row = 0
 
     def confirm(self, trainer: pl.Trainer, tensors: Mapping[str, Tensor]) -> None:
-        """Look at everything up to now, and at these tensors; all ranks call it together.
+        """Check all steps up to now, and these tensors; all ranks call this together.
 
         Raises:
             Diverged: something is not finite.
@@ -176,21 +176,21 @@ class Divergence(pl.Callback):
             self._stop(trainer, step, f"{term} is not finite", term)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Evaluate no weights that are not finite: metrics have errors of their own for what comes of them."""
+        """Refuse to evaluate weights that are not finite: metrics would raise errors of their own."""
         access: StateAccess = getattr(trainer.strategy, "state_access", None) or StateAccess()
         self.confirm(trainer, {f"model/{name}": tensor for name, tensor in access.weights(pl_module).items()})
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Stop before metrics are made of outputs that are not finite."""
+        """Stop before metrics are computed from outputs that are not finite."""
         if self._allowed is None:
             return
         (any_found,) = collectives.largest(int(not pl_module.outputs_are_finite))
         if any_found:
-            term = "what the network makes of the validation set"
+            term = "an output of the network for the validation set"
             self._stop(trainer, trainer.global_step, f"{term} is not finite, though its weights are", term)
 
     def _first(self, trainer: pl.Trainer, more: list[NotFinite] = []) -> NotFinite:  # noqa: B006 - it is only read
-        """Return the first of what the ranks have found; known to all of them."""
+        """Return the earliest finding of all ranks; the same on every rank."""
         skipped = _skipped_by_strategy(trainer) or False
         own = [found for step in self._steps if (found := step.found(skipped and step is self._steps[-1]))]
         self._steps.clear()
@@ -205,18 +205,18 @@ class Divergence(pl.Callback):
         if "16" in str(trainer.precision):
             tries.append("trainer.precision=32")
         if self.policy == "stop":
-            tries.append("trainer.on_nonfinite=skip where it is a rare sample")
+            tries.append("trainer.on_nonfinite=skip if a rare sample causes it")
         raise Diverged(f"diverged at step {step}: {what}; try {', '.join(tries)}", step, term)
 
 
 def _skipped_by_strategy(trainer: pl.Trainer) -> bool | None:
-    """Return whether a strategy that looks at gradients itself has not taken the last step; None for the others."""
+    """Return whether a strategy that checks gradients itself skipped the last step; None for other strategies."""
     skipped: bool | None = getattr(trainer.strategy, "skipped_step", None)
     return skipped
 
 
 def _scale(trainer: pl.Trainer) -> float | Tensor:
-    """Return by what the loss is scaled for float16, without a wait for the device; 1 where it is not."""
+    """Return the factor by which the loss is scaled for float16, without waiting for the device; 1 without scaling."""
     scaler: Any = getattr(trainer.precision_plugin, "scaler", None)
     if scaler is None:
         return 1.0
@@ -226,7 +226,7 @@ def _scale(trainer: pl.Trainer) -> float | Tensor:
 
 
 def _remember(net: Any) -> Callable[[], None]:
-    """Return what puts a network's buffers back, and what else it carries from step to step (its ``remember``)."""
+    """Return a function that restores a network's buffers and its other state between steps (its ``remember``)."""
     buffers = [(buffer, buffer.detach().clone()) for buffer in net.buffers()]
     own: Any = getattr(net, "remember", None)
     others: list[Callable[[], None]] = [] if own is None else [own()]
@@ -242,6 +242,6 @@ def _remember(net: Any) -> Callable[[], None]:
 
 
 def _describe(name: str) -> str:
-    """Return what a tensor of a checkpoint is in words."""
+    """Return in words what a tensor of a checkpoint is."""
     kind, _, rest = name.partition("/")
     return {"optimizer": "the optimizer's state ", "average": "the average of "}.get(kind, "") + rest

@@ -1,4 +1,4 @@
-"""Exponential moving average of the weights: averaged for evaluation, raw for training and resuming."""
+"""Exponential moving average of the weights: evaluation uses the average, training and resuming the raw weights."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class EMA(pl.Callback):
 
     @torch.no_grad()
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        """Take the weights into the average after an optimizer step."""
+        """Update the average after an optimizer step."""
         if trainer.global_step == self._last_step:
             return
         self._last_step = trainer.global_step
@@ -59,7 +59,7 @@ class EMA(pl.Callback):
 
     @contextmanager
     def averaged(self, pl_module: pl.LightningModule) -> Iterator[None]:
-        """Within this context the module holds the averaged weights."""
+        """Context in which the module holds the averaged weights."""
         if self._swapped or not self.active:
             yield
             return
@@ -75,12 +75,12 @@ class EMA(pl.Callback):
             self._swap(pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Train on with the raw ones."""
+        """Continue training with the raw weights."""
         if self._swapped:
             self._swap(pl_module)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Leave the raw weights in place."""
+        """Put the raw weights back."""
         if self._swapped:
             self._swap(pl_module)
 
@@ -95,7 +95,7 @@ class EMA(pl.Callback):
 
     @torch.no_grad()
     def _swap(self, pl_module: pl.LightningModule) -> None:
-        # The contents change places, not the tensors: what gathers the shards of a weight holds on to their memory.
+        # The contents are swapped, not the tensors: the code that gathers the shards of a weight keeps their memory.
         for weight, average in zip(self._weights(pl_module), self.average, strict=True):
             kept = weight.detach().clone()
             weight.copy_(average)

@@ -12,7 +12,7 @@ from lab.system.signals import Interrupted, SignalWatch
 
 
 class Interrupt(pl.Callback):
-    """Stop where a checkpoint has just been written: after the step in which a signal came, or its validation.
+    """Stop right after a checkpoint was written: after the step in which a signal arrived, or its validation.
 
     All ranks stop at the same step, whichever of them has received the signal.
 
@@ -25,12 +25,12 @@ class Interrupt(pl.Callback):
         self.checkpoint, self.watch = checkpoint, watch
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep signals for the next step from here on."""
+        """From here on, hold signals back until the next step."""
         self.watch.deferred = True
         self.watch.install()  # Lightning's own handler would end the training without a checkpoint
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        """Stop after an optimizer step, unless it is to be validated first."""
+        """Stop after an optimizer step, unless a validation follows first."""
         if self.checkpoint.signal and self.checkpoint.step_is_done(trainer):
             self.checkpoint.save_last(trainer)
             raise Interrupted(self.checkpoint.signal, f"at step {trainer.global_step}")
@@ -45,7 +45,7 @@ class Interrupt(pl.Callback):
         self.watch.deferred = False
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Signals act at once again."""
+        """Let signals act at once again."""
         self.watch.deferred = False
 
     def _stop(self, trainer: pl.Trainer) -> None:

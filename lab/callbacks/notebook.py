@@ -1,4 +1,4 @@
-"""The progress bar of a notebook: one output that is replaced as the training goes on. ipywidgets are not needed."""
+"""The progress bar of a notebook: one cell output that is replaced as the training goes on. Needs no ipywidgets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress, ProgressColumn, TaskID
 
 _SECONDS = 0.25
-"""Between two pictures of the bar."""
+"""The shortest time between two drawings of the bar."""
 _WIDTH = 110
 
 
@@ -18,8 +18,8 @@ class NotebookProgress(Progress):
     """A ``Progress`` that IPython displays.
 
     Args:
-        columns: as of ``Progress``.
-        console: where lines go that stay.
+        columns: as for ``Progress``.
+        console: where permanent lines are printed.
     """
 
     def __init__(self, *columns: ProgressColumn, console: Console) -> None:
@@ -34,17 +34,17 @@ class NotebookProgress(Progress):
         self._handle = display({"text/plain": ""}, raw=True, display_id=True)
 
     def refresh(self) -> None:
-        """Show the bar as it stands, but not more often than it can be seen."""
+        """Redraw the bar, but not more often than the eye can follow."""
         if time.monotonic() - self._shown > _SECONDS:
             self._show()
 
     def update(self, task_id: TaskID, **changes: Any) -> None:
-        """Move on."""
+        """Advance the bar."""
         super().update(task_id, **changes)
         self.refresh()
 
     def stop(self) -> None:
-        """Leave the bar as it stands."""
+        """Leave the bar as it is."""
         if self._handle is not None:
             self._show()
             self._handle = None

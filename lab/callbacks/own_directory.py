@@ -1,4 +1,4 @@
-"""A training whose directory was moved or deleted ends, and writes nothing into whatever stands there now."""
+"""Ends a training whose run directory was moved or deleted, before it writes into a directory that replaced it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from lab.run_directory import RunDirectory
 
 
 class OwnDirectory(pl.Callback):
-    """Look after each step whether the run directory still stands at its path; stands before what writes there.
+    """Check after each step that the run directory is still at its path. Comes before the callbacks that write there.
 
     Args:
-        run: the directory, on the rank that writes.
+        run: the run directory, on the rank that writes.
     """
 
     def __init__(self, run: RunDirectory) -> None:

@@ -1,4 +1,4 @@
-"""Truth beside prediction for the first images of an evaluation."""
+"""Pictures of the truth beside the prediction, for the first images of an evaluation."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Pictures(pl.Callback):
     """Save a picture of each of the first images that rank 0 evaluates, and a sheet of all of them.
 
     Args:
-        folder: where they go.
-        split: the beginning of their names.
-        count: the most pictures; 0 for none.
-        panels: what draws a batch; None where there is nothing to draw.
+        folder: where the pictures go.
+        split: the beginning of their file names.
+        count: the largest number of pictures; 0 for none.
+        panels: the function that draws a batch; None where there is nothing to draw.
 
     Attributes:
-        sheet: all pictures on one, after the evaluation.
+        sheet: all pictures on one sheet, after the evaluation.
     """
 
     def __init__(self, folder: Path, split: str, count: int, panels: Panels | None) -> None:

@@ -1,4 +1,4 @@
-"""The progress bar, of a terminal or a notebook, and lines in its place where the output is neither."""
+"""The progress bar of a terminal or a notebook; plain lines where the output is neither."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class ProgressBar(pl.Callback):
     """Show steps, time left, loss and the latest validation.
 
     Args:
-        steps: where the latest values are.
+        steps: holds the latest values.
         max_steps: the last optimizer step.
-        seconds: between lines where there is no terminal.
+        seconds: the time between lines where there is no terminal.
     """
 
     def __init__(self, steps: StepLog, max_steps: int, seconds: float = 15.0) -> None:
@@ -82,7 +82,7 @@ class ProgressBar(pl.Callback):
             self._bar, self._tasks = None, {}
 
     def _status(self, *names: str) -> str:
-        # Of a constant width, so that the bar keeps still.
+        # Of constant width, so that the bar does not move.
         latest = self.steps.latest
         text = "  ".join(
             _SHORT.get(name, f"{name.partition('/')[2]} {{:.3f}}").format(latest[name])
@@ -93,11 +93,11 @@ class ProgressBar(pl.Callback):
 
     @staticmethod
     def _metrics(task: Any) -> list[str]:
-        """Return the validation metrics that a task wants to be shown."""
+        """Return the validation metrics that a task wants shown."""
         return [f"val/{name}" for name in getattr(task, "shown", ())]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show the bar from where the run stands."""
+        """Show the bar, starting at the run's current step."""
         self._start("train", self.max_steps, trainer.global_step)
         self._line_time = time.monotonic()
 

@@ -1,4 +1,4 @@
-"""What a checkpoint of a training holds beside its tensors: checked before any of it is given back."""
+"""Checks the plain data of a training's checkpoint (all but its tensors) before any of it is restored."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from lab.training.stored import kind_of
 
 
 def read_training(reader: CheckpointReader, task: str | None = None) -> dict[str, Any]:
-    """Return the plain data of a checkpoint that a training can go on from.
+    """Return the plain data of a checkpoint that a training can resume from.
 
     Args:
-        reader: of the checkpoint.
-        task: the kind of problem that goes on, if it is known yet.
+        reader: reads the checkpoint.
+        task: the kind of problem of the training, if it is known yet.
 
     Raises:
-        CheckpointError: it is one of weights alone, of another task, or something in it is missing or of another type.
+        CheckpointError: the checkpoint holds only weights or another task, or an entry is missing or has another type.
     """
     state = reader.state
     if "optimizer_groups" not in state:
-        raise CheckpointError(f"{reader.path} holds weights alone: a training cannot go on from it")
+        raise CheckpointError(f"{reader.path} holds only weights: a training cannot go on from it")
     problem = _problem(state, reader.step)
     if problem:
         raise CheckpointError(f"{reader.path} is damaged: {problem}")
@@ -39,17 +39,17 @@ def read_training(reader: CheckpointReader, task: str | None = None) -> dict[str
 def check_alike(
     reader: CheckpointReader, what: str, saved: Mapping[str, Any], now: Mapping[str, Any], needed: str
 ) -> None:
-    """Check that saved values can take the place of those that stand there now.
+    """Check that saved values can replace the current ones.
 
     Args:
-        reader: of the checkpoint, for the message.
-        what: what the values are.
-        saved: those of the checkpoint; another version of torch may have written fewer.
-        now: those that stand there.
-        needed: the one that must not be missing.
+        reader: reads the checkpoint; named in the message.
+        what: what the values are, for the message.
+        saved: the values of the checkpoint; another version of torch may have written fewer.
+        now: the current values.
+        needed: the key that must not be missing.
 
     Raises:
-        CheckpointError: it is missing, or one is of another type.
+        CheckpointError: ``needed`` is missing, or a value has another type.
     """
     if needed not in saved:
         raise CheckpointError(f"{reader.path} is damaged: its {what} lack {needed!r}")
@@ -60,7 +60,7 @@ def check_alike(
 
 
 def _problem(state: Mapping[str, Any], step: int) -> str:
-    """Say what is missing or of another type; nothing if all is there."""
+    """Say what is missing or has another type; "" if nothing is wrong."""
     kinds: dict[str, type | tuple[type, ...]] = {
         "task": str,
         "optimizer_groups": list,
@@ -94,7 +94,7 @@ def _problem(state: Mapping[str, Any], step: int) -> str:
 
 
 def _rng_problem(states: list[dict[str, Any]]) -> str:
-    """Say what is wrong with the states of the ranks' generators; that of torch is a tensor of so many bytes."""
+    """Say what is wrong with the ranks' generator states; torch's state is a tensor with a fixed number of bytes."""
     if not states:
         return "its rng is empty"
     now = rng_state()

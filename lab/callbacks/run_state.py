@@ -1,4 +1,4 @@
-"""What stands in a checkpoint of a training: taken from a Trainer of any strategy, given back to one of any other."""
+"""Writes the state of a training under any strategy into a checkpoint, and restores it under any other strategy."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class RunState:
     """Writes and restores a training; every rank calls every method.
 
     Args:
-        ema: whose average belongs to it, if there is one.
-        divergence: refuses tensors that are not finite, before anything is written; its counts belong to the state.
+        ema: the average of the weights, part of the state, if there is one.
+        divergence: refuses tensors that are not finite before anything is written; its counts are part of the state.
     """
 
     def __init__(self, ema: EMA | None, divergence: Divergence | None = None) -> None:
@@ -37,10 +37,10 @@ class RunState:
     def write(
         self, path: Path, trainer: pl.Trainer, module: pl.LightningModule, best: float | None, keep: Path | None
     ) -> None:
-        """Write all that a resume needs; what stood at ``path`` is kept as ``keep``.
+        """Write everything that a resume needs; an older checkpoint at ``path`` is kept as ``keep``.
 
         Raises:
-            Diverged: some tensor is not finite; nothing is written.
+            Diverged: a tensor is not finite; nothing is written.
         """
         access, (optimizer,) = _access(trainer), trainer.optimizers
         pieces = access.pieces(module, optimizer)
@@ -63,16 +63,16 @@ class RunState:
         write_checkpoint(path, pieces, state, step, rank=trainer.global_rank, barrier=_barrier, keep=keep)
 
     def write_weights(self, path: Path, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Write what the module holds now, and what it takes to build it."""
+        """Write the module's current weights, and the arguments to build it."""
         pieces, state = _access(trainer).pieces(module, None), self._describe(trainer, module)
         self._confirm(trainer, pieces, {})
         write_checkpoint(path, pieces, state, trainer.global_step, rank=trainer.global_rank, barrier=_barrier)
 
     def restore(self, path: Path, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
-        """Fill module, optimizer, schedule, gradient scaler and average; return the state for the rest.
+        """Restore module, optimizer, schedule, gradient scaler and average; return the plain state for the rest.
 
         Raises:
-            CheckpointError: the checkpoint is of another training, or one of weights alone.
+            CheckpointError: the checkpoint is of another training, or holds only weights.
         """
         reader, access, (optimizer,) = CheckpointReader(path), _access(trainer), trainer.optimizers
         state = read_training(reader, _kind(module))
@@ -98,7 +98,7 @@ class RunState:
             try:
                 self.divergence.load_state_dict(state["skipped"])
             except (KeyError, TypeError, ValueError):
-                raise CheckpointError(f"{path} is damaged: its counts of skipped steps are no numbers") from None
+                raise CheckpointError(f"{path} is damaged: its counts of skipped steps are not numbers") from None
         return state
 
     def _confirm(self, trainer: pl.Trainer, pieces: Mapping[str, Piece], network: Mapping[str, Tensor]) -> None:
@@ -108,7 +108,7 @@ class RunState:
 
     @staticmethod
     def _compare(reader: CheckpointReader, trainer: pl.Trainer, state: dict[str, Any]) -> None:
-        """Check the schedules before they are given back: torch takes every key of theirs for an attribute."""
+        """Check the schedules before they are restored: torch would turn every key of theirs into an attribute."""
         saved, now = state["lr_schedulers"], [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
         if len(saved) != len(now):
             raise CheckpointError(f"{reader.path} does not fit: it has {len(saved)} schedules, there are {len(now)}")
@@ -120,9 +120,9 @@ class RunState:
 
     @staticmethod
     def _network_state(module: pl.LightningModule) -> dict[str, Tensor]:
-        """Return what a network carries from step to step beside parameters and buffers: hidden states of GRU4Rec.
+        """Return a network's state between steps beside parameters and buffers, such as GRU4Rec's hidden states.
 
-        Each rank knows its own rows of a tensor and has zeros in the others, so the whole is the sum.
+        Each rank has its own rows of a tensor and zeros in the others, so the whole tensor is the sum over ranks.
         """
         own: Any = getattr(module.net, "training_state", None)
         if own is None:

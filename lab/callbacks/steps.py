@@ -1,4 +1,4 @@
-"""What is logged at optimizer steps and after evaluations: losses, rates, throughput, memory, metrics."""
+"""Logs losses, learning rates, throughput and memory at optimizer steps, and metrics after evaluations."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from lab.training.schedules import learning_rates
 
 
 class StepLog(pl.Callback):
-    """Log ``train/...`` every so many optimizer steps and ``val/...``, ``test/...`` after each evaluation.
+    """Log ``train/...`` every ``every`` optimizer steps, and ``val/...`` or ``test/...`` after each evaluation.
 
-    Logged besides the loss and its terms (of the global batch): ``train/lr``, ``train/samples_per_s``,
-    ``train/data_wait`` (share of the time that the training waited for a batch) and ``train/peak_memory_gib`` (of the
-    device, or of the process on a CPU). The host waits for the device only here.
+    Besides the loss and its terms (of the global batch) it logs ``train/lr``, ``train/samples_per_s``,
+    ``train/data_wait`` (the share of the time spent waiting for batches) and ``train/peak_memory_gib`` (of the device,
+    or of the process on a CPU). The host waits for the device only here.
 
     Args:
         every: optimizer steps between rows.
         batch_size: the global batch.
-        steps_per_epoch: to name the epoch of a step.
+        steps_per_epoch: optimizer steps per epoch; gives the epoch of a step.
 
     Attributes:
         latest: the latest value of each name.
@@ -53,7 +53,7 @@ class StepLog(pl.Callback):
         set_epoch(trainer, trainer.global_step // self.steps_per_epoch)
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
-        """Remember the rates of this step: the schedule moves on before it is logged."""
+        """Remember the learning rates of this step: the schedule advances before the step is logged."""
         self.rates = learning_rates(optimizer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
@@ -96,7 +96,7 @@ class StepLog(pl.Callback):
 
 
 def peak_memory_gib(device: torch.device) -> float:
-    """Return the most memory used so far: of a CUDA device, else of this process."""
+    """Return the peak memory so far, of a CUDA device or else of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -1,1 +1,1 @@
-"""Safe writing and loading of checkpoints and weights."""
+"""Safe writing and loading of checkpoints."""

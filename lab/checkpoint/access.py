@@ -1,7 +1,7 @@
-"""Between a module with its optimizer and the tensors of a checkpoint: what each rank writes, and what it takes back.
+"""Moves state between a module with its optimizer and a checkpoint: what each rank writes and restores.
 
 Tensors are named ``model/<key of the state dict>``, ``optimizer/<parameter>/<key of its state>`` and
-``average/<parameter>``; wrappers (DDP, torch.compile) leave no trace in the names.
+``average/<parameter>``, without the prefixes of wrappers (DDP, torch.compile).
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ __all__ = ["CheckpointReader", "Piece", "StateAccess", "compare", "fill", "param
 
 
 class StateAccess:
-    """What a rank writes and fills where parameters are plain tensors, alike on all ranks, or DTensors.
+    """Writes and restores the state of a module whose parameters are DTensors, or plain tensors equal on all ranks.
 
-    A strategy that keeps them otherwise offers an access of its own as its attribute ``state_access``.
+    A strategy that keeps parameters in another form has its own subclass, in its attribute ``state_access``.
     """
 
     def pieces(self, module: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, Piece]:
-        """Return what this rank writes, by name; the same element is written by one rank only.
+        """Return the pieces that this rank writes, by name. Each element is written by one rank only.
 
         Args:
-            module: whose parameters and persistent buffers are written.
-            optimizer: whose state is written too.
+            module: its parameters and persistent buffers are written.
+            optimizer: its state is written too, if given.
 
         Raises:
-            CheckpointError: some state is no tensor.
+            CheckpointError: some state is not a tensor.
         """
         tensors = {f"model/{name}": tensor for name, tensor in tensors_of(module).items()}
         if optimizer is not None:
             for name, parameter, _ in _optimized(module, optimizer):
                 for key, value in optimizer.state.get(parameter, {}).items():
-                    if value is None:  # as SGD without momentum keeps it
+                    if value is None:  # the state of SGD without momentum
                         continue
                     if not isinstance(value, Tensor):
                         kind = type(optimizer).__name__
@@ -51,12 +51,12 @@ class StateAccess:
         return {name: piece_of(tensor) for name, tensor in tensors.items()}
 
     def restore(self, reader: CheckpointReader, module: nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
-        """Fill in place what this rank holds; state that the optimizer lacks yet is made.
+        """Restore this rank's part in place; missing optimizer state is created.
 
         Args:
-            reader: of the checkpoint.
-            module: whose parameters and persistent buffers are filled.
-            optimizer: whose state is filled too.
+            reader: reads the checkpoint.
+            module: its parameters and persistent buffers are filled.
+            optimizer: its state is filled too, if given.
 
         Raises:
             CheckpointError: names or shapes differ from the checkpoint's.
@@ -88,13 +88,13 @@ class StateAccess:
             elif shape and is_dtensor(parameter):
                 raise CheckpointError(f"{reader.path}: {full} {list(shape)} cannot be split like its parameter")
             else:
-                # As in torch.optim: counters stay on the host, unless the step itself runs as one kernel or graph.
+                # As in torch.optim: step counters are on the host, unless the optimizer is fused or capturable.
                 on_device = key != "step" or group.get("capturable") or group.get("fused")
                 state[key] = torch.zeros(shape, dtype=dtype, device=parameter.device if on_device else "cpu")
         fill(state[key], reader, full)
 
     def groups(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
-        """Return the optimizer's groups as plain data: their options, and names in the place of the parameters."""
+        """Return the optimizer's groups as plain data: their options, and the names of their parameters."""
         names = {id(parameter): name for name, parameter in parameter_names(module).items()}
         return [
             {**group, "params": [names[id(parameter)] for parameter in group["params"]]}
@@ -102,10 +102,10 @@ class StateAccess:
         ]
 
     def restore_groups(self, module: nn.Module, optimizer: torch.optim.Optimizer, groups: list[dict[str, Any]]) -> None:
-        """Take back the options of ``groups``.
+        """Restore the options of ``groups``.
 
         Raises:
-            CheckpointError: the parameters are grouped in another way.
+            CheckpointError: the optimizer groups its parameters differently.
         """
         now = self.groups(module, optimizer)
         if [group["params"] for group in now] != [group["params"] for group in groups]:
@@ -114,17 +114,17 @@ class StateAccess:
             group.update({key: value for key, value in saved.items() if key != "params"})
 
     def weights(self, module: nn.Module) -> dict[str, Tensor]:
-        """Return the trained parameters, as far as this rank holds them, by name.
+        """Return this rank's part of the trained parameters, by name.
 
-        They may be changed in place, without a gradient; ``changed`` must be called then.
+        They may be changed in place, without a gradient. Afterwards call ``changed``.
         """
         return {name: parameter for name, parameter in parameter_names(module).items() if parameter.requires_grad}
 
     def changed(self, module: nn.Module) -> None:
-        """Take note that ``weights`` have been changed in place."""
+        """Must be called after ``weights`` have been changed in place."""
 
     def average_pieces(self, average: Mapping[str, Tensor]) -> dict[str, Piece]:
-        """Return what this rank writes of averaged parameters, which are kept as the parameters are."""
+        """Return the pieces that this rank writes of averaged parameters, which are split like the parameters."""
         return {f"average/{name}": piece_of(tensor) for name, tensor in average.items()}
 
     def restore_average(self, reader: CheckpointReader, average: Mapping[str, Tensor]) -> None:
@@ -145,7 +145,7 @@ def is_dtensor(tensor: Tensor) -> bool:
 
 @torch.no_grad()
 def piece_of(tensor: Tensor) -> Piece:
-    """Return what this rank writes of a plain tensor (rank 0 all of it) or of a DTensor (its shard)."""
+    """Return the piece that this rank writes: all of a plain tensor on rank 0, its own shard of a DTensor."""
     shape = tuple(tensor.shape)
     local, offset, writes = _held(tensor)
     if not writes:
@@ -158,7 +158,7 @@ def fill(tensor: Tensor, reader: CheckpointReader, name: str) -> None:
     """Copy the tensor ``name`` of a checkpoint, or this rank's shard of it, into ``tensor`` in place.
 
     Raises:
-        CheckpointError: its shape is another.
+        CheckpointError: the shapes differ.
     """
     _compare_form(tensor, reader, name)
     local, offset, _ = _held(tensor)
@@ -167,7 +167,7 @@ def fill(tensor: Tensor, reader: CheckpointReader, name: str) -> None:
 
 
 def compare(reader: CheckpointReader, module: nn.Module) -> None:
-    """Compare a checkpoint with a module, which may stand on the meta device: names, shapes, numbers with fractions.
+    """Compare a checkpoint with a module: names, shapes, and whether dtypes are floats. The module may be on meta.
 
     Raises:
         CheckpointError: the module's parameters and persistent buffers are not those of the checkpoint.
@@ -188,7 +188,7 @@ def _compare_form(tensor: Tensor, reader: CheckpointReader, name: str) -> None:
 
 
 def _held(tensor: Tensor) -> tuple[Tensor, tuple[int, ...], bool]:
-    """Return what this rank holds of a tensor, its corner, and whether it is this rank that writes it."""
+    """Return this rank's part of a tensor, its corner, and whether this rank writes it."""
     rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
     if not is_dtensor(tensor):
         return tensor, (0,) * tensor.ndim, rank == 0
@@ -204,7 +204,7 @@ def _held(tensor: Tensor) -> tuple[Tensor, tuple[int, ...], bool]:
         return local.new_empty(0), offset, False
     if tuple(local.shape) != tuple(shape):
         raise CheckpointError(f"a tensor placed as {placements} holds {list(local.shape)} instead of {list(shape)}")
-    # Copies stand along the mesh dimensions that replicate, and in the meshes of other ranks beside this one.
+    # There are copies along the mesh dimensions that replicate, and in the meshes of other ranks beside this one.
     first = all(
         number == 0
         for number, placement in zip(coordinate, placements, strict=True)
@@ -214,10 +214,10 @@ def _held(tensor: Tensor) -> tuple[Tensor, tuple[int, ...], bool]:
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
-    """Return the parameters and persistent buffers by the names of ``state_dict``, without those of wrappers.
+    """Return parameters and persistent buffers by their names in ``state_dict``, without prefixes of wrappers.
 
     Raises:
-        CheckpointError: there is other state.
+        CheckpointError: the module has other state.
     """
     clean = _cleaner(module)
     found = {}
@@ -229,13 +229,13 @@ def tensors_of(module: nn.Module) -> dict[str, Tensor]:
 
 
 def parameter_names(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the parameters by their names, without those of wrappers."""
+    """Return the parameters by name, without prefixes of wrappers."""
     clean = _cleaner(module)
     return {clean(name): parameter for name, parameter in module.named_parameters()}
 
 
 def _cleaner(module: nn.Module) -> Any:
-    """Return the function that takes the names of DDP's and torch.compile's attributes out of a name."""
+    """Return a function that removes the prefixes of DDP and torch.compile from a name."""
     wrappers: dict[Any, str] = {nn.parallel.DistributedDataParallel: "module", nn.DataParallel: "module"}
     prefixes = []
     for name, part in module.named_modules():
@@ -244,7 +244,7 @@ def _cleaner(module: nn.Module) -> Any:
             inner = COMPILED
         if inner is not None:
             prefixes.append((f"{name}." if name else "", f"{inner}."))
-    prefixes.sort(key=lambda pair: -len(pair[0]))  # the innermost first, while the names around it still stand
+    prefixes.sort(key=lambda pair: -len(pair[0]))  # innermost first, while the outer prefixes are still in the names
 
     def clean(name: str) -> str:
         for outer, inner in prefixes:
@@ -258,8 +258,8 @@ def _cleaner(module: nn.Module) -> Any:
 def _optimized(
     module: nn.Module, optimizer: torch.optim.Optimizer
 ) -> Iterator[tuple[str, nn.Parameter, dict[str, Any]]]:
-    """Yield name, parameter and group of all that is optimized."""
-    module.state_dict(keep_vars=True)  # FSDP's hooks put the shards in the place of gathered parameters
+    """Yield name, parameter and group of everything that is optimized."""
+    module.state_dict(keep_vars=True)  # makes FSDP's hooks replace gathered parameters by shards
     names = {id(parameter): name for name, parameter in parameter_names(module).items()}
     for group in optimizer.param_groups:
         for parameter in group["params"]:

@@ -1,4 +1,4 @@
-"""Which tensors hold infinities or NaN: found in one pass over each, with one wait for each device."""
+"""Finds tensors that hold infinities or NaN: one pass over each tensor, one wait per device."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from lab.errors import CheckpointError
 
 @torch.no_grad()
 def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Return the names of the tensors of which this rank holds an element that is infinite or not a number.
+    """Return the names of the tensors with an infinite or NaN element in this rank's part.
 
     Args:
-        tensors: plain tensors on any device, or DTensors, of which this rank's part is looked at. Other than floating
-            point numbers are finite.
+        tensors: plain tensors on any device, or DTensors, of which only this rank's part is checked. Integers count as
+            finite.
     """
     marks: dict[torch.device, list[Tensor]] = {}
     names: dict[torch.device, list[str]] = {}
     for name, tensor in tensors.items():
         held: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
         if held.is_floating_point() and held.numel():
-            low, high = torch.aminmax(held.detach())  # NaN goes through, an infinity is an end; nothing is allocated
+            low, high = torch.aminmax(held.detach())  # NaN propagates, infinities are extremes; no copy is made
             marks.setdefault(held.device, []).append((low * 0 + high * 0).float())
             names.setdefault(held.device, []).append(name)
     return [
@@ -39,21 +39,21 @@ def require_finite(module: nn.Module, source: object) -> None:
     """Raise a ``CheckpointError`` that names a parameter which is not finite.
 
     Args:
-        module: whose parameters were loaded.
-        source: from where.
+        module: the module into which parameters were loaded.
+        source: where they came from, for the message.
     """
     found = not_finite(dict(module.named_parameters()))
     if found:
         more = f" and {len(found) - 1} more parameters" if len(found) > 1 else ""
         raise CheckpointError(
-            f"{source}: {found[0]}{more} hold numbers that are not finite, of a training that diverged"
+            f"{source}: {found[0]}{more} hold numbers that are not finite, from a training that diverged"
         )
 
 
 def check_finite(reader: CheckpointReader) -> None:
-    """Raise a ``CheckpointError`` where no training can go on from a checkpoint, which an earlier version wrote.
+    """Raise a ``CheckpointError`` if a checkpoint of an earlier version holds values that are not finite.
 
-    Looked at are the optimizer's states, the average and the parameters that have either: buffers may hold infinities.
+    Only optimizer states, averages and the parameters with either are checked: buffers may hold infinities.
     """
     states, averages = reader.names("optimizer/"), reader.names("average/")
     trained = {name.partition("/")[2].rpartition("/")[0] for name in states}

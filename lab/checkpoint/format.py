@@ -1,12 +1,12 @@
-"""The checkpoint of every strategy: a folder of safetensors shards, plain data and an index, written as a whole.
+"""The checkpoint format of all strategies: a folder with safetensors shards, plain data and an index.
 
     last.ckpt/
       rank-00000.safetensors   the tensors, or parts of tensors, that rank 0 holds; one file for each such rank
       state.pt                 numbers, strings, lists, dicts and small tensors: loads with ``weights_only=True``
       index.json               written last: see ``lab.checkpoint.index``
 
-A tensor stands in it with its whole shape, however it was split: any number of ranks under any strategy reads what it
-needs. Nothing in it is executed, and nothing outside of the folder is opened.
+The index gives each tensor's whole shape, however it was split, so any number of ranks under any strategy can read what
+it needs. Nothing in a checkpoint is executed, and nothing outside of the folder is opened.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ _DTYPES = {
 
 
 _MAX_INDEX = 1 << 30
-"""Bytes; a large model on a thousand ranks has a hundredth of it."""
+"""The largest index in bytes; a large model on a thousand ranks has a hundredth of it."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """What one rank holds of a tensor.
+    """One rank's part of a tensor.
 
     Attributes:
-        data: the elements, on any device; none where this rank only says that the tensor exists.
-        shape: of the whole tensor.
-        offset: a tuple is the corner of the block that ``data`` is; an int is the first element of a run in the
-            flattened tensor, which ``data`` is whatever its own shape.
+        data: the elements, on any device; empty if this rank only declares that the tensor exists.
+        shape: the shape of the whole tensor.
+        offset: a tuple if ``data`` is a block: its corner in the tensor. An int if ``data``, in any shape, is a run of
+            the flattened tensor: its first element.
     """
 
     data: Tensor
@@ -76,14 +76,14 @@ def crc32_of(path: Path) -> int:
 
 @contextmanager
 def understood(path: str | Path, what: str) -> Iterator[None]:
-    """Within this context, what goes wrong with the content of a checkpoint is an error of one line.
+    """Context in which an error caused by a checkpoint's content becomes an error of one line.
 
     Args:
         path: the checkpoint.
-        what: what its content is taken for.
+        what: what the content should be, for the message.
 
     Raises:
-        CheckpointError: it cannot be taken for that.
+        CheckpointError: the content is not that.
     """
     try:
         yield
@@ -96,19 +96,19 @@ def understood(path: str | Path, what: str) -> Iterator[None]:
 
 
 class CheckpointReader:
-    """Reads a checkpoint folder: whole tensors, blocks, or runs of elements, and of the files only what these need.
+    """Reads whole tensors, blocks, or runs of elements from a checkpoint folder, and no more of the files than needed.
 
-    Opening it checks the index and the sizes of all files; ``verify`` reads them.
+    Opening a checkpoint checks the index and the sizes of all files; ``verify`` reads the files.
 
     Args:
         path: the folder.
 
     Attributes:
         path: the folder.
-        step: the optimizer step that it stands for.
+        step: the optimizer step of the checkpoint.
 
     Raises:
-        CheckpointError: it is missing or damaged, in one line; so do all methods.
+        CheckpointError: the checkpoint is missing or damaged. All methods raise it too.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -132,7 +132,7 @@ class CheckpointReader:
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{str(self.path)[:200]}: no such checkpoint ({reason_of(error)})") from None
         if not stat.S_ISDIR(kind):
-            raise CheckpointError(f"{self.path}: a file, and no checkpoint, which is a folder")
+            raise CheckpointError(f"{self.path}: this is a file; a checkpoint is a folder")
         try:
             found = (self.path / CHECKPOINT_INDEX).lstat()
             if not stat.S_ISREG(found.st_mode):
@@ -237,13 +237,13 @@ class CheckpointReader:
         return self._index.tensors[name]
 
     def _empty(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        for piece in self._tensor(name).pieces:  # nothing is allocated on the word of the index alone
+        for piece in self._tensor(name).pieces:  # checked before memory is allocated for a size that the index states
             self._stored(name, piece)
         with understood(self.path, f"tensor of the shape of {name}"):
             return torch.empty(shape, dtype=self.dtype(name))
 
     def _stored(self, name: str, piece: StoredPiece) -> Tensor:
-        """Return a piece; of the mapped file, so that only what is looked at is read."""
+        """Return a piece as a view of the memory-mapped file, so that only what is used is read."""
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -257,7 +257,7 @@ class CheckpointReader:
         return tensor
 
     def _fill(self, name: str, wanted: list[tuple[Box, Tensor]]) -> None:
-        """Copy what the pieces of a tensor have in common with each wanted block."""
+        """Copy into each wanted block the elements that the pieces of a tensor share with it."""
         shape = self.shape(name)
         for piece in self._tensor(name).pieces:
             held = _views(self._stored(name, piece), boxes_of_piece(shape, piece))
@@ -269,7 +269,7 @@ class CheckpointReader:
 
 
 def _views(tensor: Tensor, boxes: Iterable[Box]) -> list[tuple[Box, Tensor]]:
-    """Cut the elements of a tensor, in their order, into views of the shapes of the blocks."""
+    """Cut a tensor, in the order of its elements, into views with the shapes of the blocks."""
     flat, views, start = tensor.reshape(-1), [], 0
     for corner, extent in boxes:
         count = torch.Size(extent).numel()

@@ -1,9 +1,9 @@
-"""The index of a checkpoint folder: which tensors there are, and which file holds which part of each. No torch.
+"""The index of a checkpoint folder: its tensors, and which file holds which part of each. No torch.
 
 ``index.json`` is one JSON object: ``format``, ``step``, ``files`` (name -> ``size`` in bytes and ``crc32``),
 ``tensors`` (name -> ``dtype``, ``shape`` and ``pieces``) and ``checksum``, the CRC32 of the rest. A piece names its
 ``file``, its ``key`` there, its ``shape`` and its ``offset``: the corner of a block (a list), or the first element of a
-run in the flattened tensor (a number). Nothing in it is trusted: types, ranges and file names are checked on reading.
+run in the flattened tensor (a number). The index is not trusted: types, ranges and file names are checked on reading.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from lab.errors import CheckpointError
 FORMAT = 1
 STATE = "state.pt"
 MAX_STEP = 10**12
-"""Thirty years of a thousand steps a second."""
+"""The largest step: thirty years at a thousand steps a second."""
 _SHARD = re.compile(r"rank-[0-9]{5}\.safetensors")
 
 Box = tuple[tuple[int, ...], tuple[int, ...]]
-"""The corner and the extent of a block."""
+"""The corner and the shape of a block."""
 
 
 def shard_name(rank: int) -> str:
@@ -36,7 +36,7 @@ def shard_name(rank: int) -> str:
 
 @dataclass(frozen=True)
 class StoredPiece:
-    """Where a part of a tensor stands: ``key`` of ``file``; ``offset`` is a block's corner or the start of a run."""
+    """The place of a part of a tensor: ``key`` in ``file``; ``offset`` is a block's corner or the start of a run."""
 
     file: str
     key: str
@@ -87,12 +87,12 @@ class Index:
         """Read and check the text of ``index.json``.
 
         Args:
-            text: the whole of it.
-            part: it is of one rank of several, so elements may be missing.
+            text: the whole text.
+            part: whether it is the index of one rank of several, so that elements may be missing.
 
         Raises:
             CheckpointError: it is damaged, of another format, names files that no checkpoint has, or its pieces do not
-                cover every tensor exactly once. The message lacks the name of the checkpoint.
+                cover every tensor exactly once. The message does not name the checkpoint.
         """
         try:
             content = json.loads(text)
@@ -101,7 +101,7 @@ class Index:
             if content["format"] != FORMAT:
                 raise CheckpointError(f"it is of format {content['format']}, this version of lab reads {FORMAT}")
             checksum = content.pop("checksum")
-            # The whole text is compared, so that no damage hides where JSON has more than one spelling.
+            # The whole text is compared, since JSON can write the same value in several ways.
             if checksum != zlib.crc32(_dump(content).encode()) or text != _dump({**content, "checksum": checksum}):
                 raise CheckpointError("the checksum of its index.json does not fit")
             _known_keys(content, "format", "step", "files", "tensors")
@@ -141,7 +141,7 @@ class Index:
         """Check that the pieces of every tensor cover it exactly once.
 
         Raises:
-            CheckpointError: elements are missing or stand twice.
+            CheckpointError: elements are missing or occur twice.
         """
         for name, tensor in self.tensors.items():
             problem = _cover(tensor)
@@ -160,7 +160,7 @@ def _number(value: Any) -> int:
 
 
 def _known_keys(entry: Mapping[str, Any], *names: str) -> None:
-    """Refuse keys that this format does not have: what they mean would be lost."""
+    """Refuse keys that this format does not have: ignoring them would lose their meaning."""
     unknown = sorted(set(entry) - set(names))
     if unknown:
         raise CheckpointError(f"its index.json has a key {unknown[0][:80]!r} that format {FORMAT} does not know")
@@ -220,7 +220,7 @@ def intersection(one: Box, other: Box) -> Box | None:
 
 
 def _cover(tensor: StoredTensor) -> str:
-    """Say what is wrong with the pieces of a tensor, or nothing."""
+    """Say what is wrong with the pieces of a tensor; "" if nothing is."""
     count = 0
     for piece in tensor.pieces:
         numel = math.prod(piece.shape)
@@ -256,7 +256,7 @@ def _overlap(tensor: StoredTensor) -> bool:
 
 
 def _as_run(shape: tuple[int, ...], piece: StoredPiece) -> tuple[int, int] | None:
-    """Return the first element of a piece and the one after its last, if its elements follow on each other."""
+    """Return the start and the end (exclusive) of a piece in the flattened tensor; None if it is not contiguous."""
     if isinstance(piece.offset, int):
         return piece.offset, piece.offset + math.prod(piece.shape)
     split = next((i for i, size in enumerate(piece.shape) if size != 1), len(shape))

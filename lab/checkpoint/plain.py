@@ -1,7 +1,7 @@
-"""Plain data: what of a checkpoint's ``state.pt`` is accepted, beyond that torch unpickles it without running code.
+"""Checks that a checkpoint's ``state.pt`` is plain data. This is stricter than torch's ``weights_only``.
 
-torch's ``weights_only`` admits classes and functions of its own as values, containers that contain themselves, and a
-few bytes that stand for 2^50 elements. None of it is a state.
+``weights_only`` runs no code, but it admits torch's own classes and functions as values, containers that contain
+themselves, and tensors of a few bytes that claim 2^50 elements. None of these occur in a state.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch import Tensor
 from lab.errors import CheckpointError
 
 DEPTH = 32
-"""Containers within containers."""
+"""The deepest nesting of containers."""
 COUNT = 100_000_000
-"""Values in all, those counted twice that stand in two places."""
+"""The largest number of values; a value that occurs in two places counts twice."""
 
 
 def check_plain(value: Any, what: str, tensors: bool = True) -> None:
-    """Check that a value is made of numbers, strings, None, lists, tuples and dicts alone, and of tensors if allowed.
+    """Check that a value consists of numbers, strings, None, lists, tuples, dicts and, if allowed, tensors.
 
     Args:
         value: the value.
@@ -28,13 +28,13 @@ def check_plain(value: Any, what: str, tensors: bool = True) -> None:
         tensors: whether it may hold tensors.
 
     Raises:
-        CheckpointError: it holds something else, itself, or too much. The message lacks the name of the checkpoint.
+        CheckpointError: it holds something else, itself, or too much. The message does not name the checkpoint.
     """
     _count(value, what, tensors, {}, 0)
 
 
 def _count(value: Any, what: str, tensors: bool, known: dict[int, int], depth: int) -> int:
-    """Return the number of values; ``known`` holds those of containers, 0 for the ones that are being counted."""
+    """Return the number of values. ``known`` has the counts of containers, 0 for those being counted now."""
     if value is None or isinstance(value, str | int | float) or (tensors and isinstance(value, Tensor)):
         return 1
     if not isinstance(value, Mapping | list | tuple):
@@ -60,7 +60,7 @@ def _count(value: Any, what: str, tensors: bool, known: dict[int, int], depth: i
 
 
 def alike(saved: Any, now: Any) -> bool:
-    """Whether a saved value can take the place of the one that stands there now: both numbers, or of one type."""
+    """Whether a saved value can replace the current one: both are numbers, or both have the same type."""
     if now is None or saved is None:
         return True
     if isinstance(now, list | tuple) and isinstance(saved, list | tuple):

@@ -1,6 +1,6 @@
 """Reading pickled arrays without running code: an unpickler that builds numpy arrays and plain containers only.
 
-detectron2 keeps its weights in ``.pkl`` files, dicts of numpy arrays. Pickle itself would call whatever a file names.
+detectron2 keeps weights in ``.pkl`` files, dicts of numpy arrays. Pickle would call any function that a file names.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from lab.errors import CheckpointError
 
 _GLOBAL = re.compile(r"(?:Unsupported global: GLOBAL|Unsupported class|Trying to (?:call|instantiate)) ([\w.]+)")
-# What a pickle of numpy arrays names: today's modules, those before numpy 2, and how Python 2 wrote bytes.
+# The names in a pickle of numpy arrays: today's modules, those before numpy 2, and Python 2's form of bytes.
 _CALLABLE = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
@@ -30,14 +30,14 @@ _CALLABLE = {
 
 
 class _Array:
-    """Stands for ``numpy.ndarray`` in a pickle, where it is handed to ``_reconstruct`` and never called itself."""
+    """A placeholder for ``numpy.ndarray`` in a pickle; it is passed to ``_reconstruct`` and never called."""
 
     def __new__(cls, *_: Any) -> Any:
         raise CheckpointError("it makes an array of a size that it does not hold")
 
 
 def _reconstruct(kind: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """Return the empty array that its content follows; a size that only is said takes no memory."""
+    """Return the empty array that is filled next; no memory is allocated for a stated size."""
     import numpy as np
 
     if kind is not _Array or math.prod(shape) != 0:
@@ -61,23 +61,23 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def read_arrays(path: Path) -> Any:
-    """Return the content of a pickle of numpy arrays, its arrays as they are.
+    """Return the content of a pickle of numpy arrays, with the arrays unchanged.
 
     Raises:
-        CheckpointError: it names anything else, which is not run.
-        pickle.UnpicklingError: it is no pickle.
+        CheckpointError: it names anything else. Nothing of that is run.
+        pickle.UnpicklingError: it is not a pickle.
     """
     with path.open("rb") as file:
         return _ArrayUnpickler(file, encoding="latin1").load()
 
 
 def reason_of(error: BaseException) -> str:
-    """Return in one line why a file could not be read, without torch's advice to read it by running what it names."""
+    """Return in one line why a file could not be read, without torch's advice to disable ``weights_only``."""
     text = str(error)
     if "weights_only" in text or "Weights only" in text:
         named = _GLOBAL.search(text)
         return f"it names {named[1]}, and only plain data is read" if named else "it holds more than plain data"
-    if isinstance(error, OSError) and error.strerror:  # without the path, which the message has already
+    if isinstance(error, OSError) and error.strerror:  # without the path, which is in the message already
         text = error.strerror
     text = " ".join(text.split())[:200]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,4 +1,4 @@
-"""Writing a checkpoint folder: all ranks at once, so that a kill leaves the old one or the new one."""
+"""Writes a checkpoint folder with all ranks. A kill at any moment leaves the old checkpoint or the new one."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def write_checkpoint(
     barrier: Callable[[], None] = lambda: None,
     keep: Path | None = None,
 ) -> None:
-    """Write a checkpoint with all ranks, and put it in the place of what stands at ``path``.
+    """Write a checkpoint with all ranks; it replaces an older one at ``path``.
 
-    A kill at any moment leaves the old checkpoint, or the new one, and names that begin with a dot.
+    A kill at any moment leaves the old checkpoint or the new one, and temporary folders whose names begin with a dot.
 
     Args:
-        path: the folder to be; the folder around it is on a disk that all ranks share, where more than one holds any.
-        pieces: what this rank holds, by name of the tensor.
-        state: plain data; rank 0's counts.
-        step: the optimizer step that the checkpoint stands for.
-        rank: of this process.
-        barrier: waits for all ranks; each one calls it the same number of times.
-        keep: where the old checkpoint goes, in the place of what is there; None deletes it.
+        path: the checkpoint's folder. If several ranks hold tensors it must be on a disk that they share.
+        pieces: this rank's parts, by name of the tensor.
+        state: plain data; only rank 0's is written.
+        step: the optimizer step of the checkpoint.
+        rank: the rank of this process.
+        barrier: waits for all ranks; each rank calls it the same number of times.
+        keep: where the old checkpoint is moved, replacing what is there; None deletes it.
 
     Raises:
         CheckpointError: ``state`` holds more than plain data, or the ranks' pieces do not cover a tensor exactly once.
@@ -50,7 +50,7 @@ def write_checkpoint(
     try:
         if rank == 0:
             remove(folder)
-            folder.mkdir()  # a run directory that was moved is not made again where it was
+            folder.mkdir()  # without parents: a run directory that was moved is not created again
         barrier()
         index = _write_shard(folder, rank, pieces, step)
         if rank == 0:
@@ -109,7 +109,7 @@ def _write_shard(folder: Path, rank: int, pieces: Mapping[str, Piece], step: int
         stored.pieces.append(StoredPiece(name, first, piece.offset, tuple(data.shape)))
     if tensors:
         if not folder.is_dir():
-            raise CheckpointError(f"rank {rank} does not see {folder}: the ranks need a disk that they share")
+            raise CheckpointError(f"rank {rank} does not see {folder}: the ranks need a shared disk")
         save_file(tensors, folder / name)
         sync(folder / name)
         index.files[name] = (folder / name).stat().st_size, crc32_of(folder / name)
@@ -126,7 +126,7 @@ def _write_state(path: Path, state: Mapping[str, Any]) -> tuple[int, int]:
         torch.save(dict(state), buffer)
         buffer.seek(0)
         torch.load(buffer, weights_only=True)
-    except Exception as error:  # pickle and torch each have errors of their own for what is no plain data
+    except Exception as error:  # pickle and torch raise different errors for data that is not plain
         raise CheckpointError(f"its state is more than plain data: {reason_of(error)}") from error
     content = buffer.getvalue()
     path.write_bytes(content)

@@ -1,1 +1,1 @@
-"""Cli."""
+"""The command line: words, flags and help."""

@@ -1,4 +1,4 @@
-"""The command line: what ``lab.api`` does too, with flags, what went wrong in one line, and an exit code."""
+"""The command line: it does what ``lab.api`` does, adds flags, prints errors in one line and returns an exit code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0 done, 1 failed, 2 refused, 130 and 143 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
     guard_streams()
-    # OpenMP's threads spin while they wait, which on a machine with other work costs more than the step itself.
+    # OpenMP's threads spin while they wait. On a busy machine this costs more than the step itself.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return _main(words)

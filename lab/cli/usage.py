@@ -8,10 +8,10 @@ _HELP = """\
 [bold]python run.py[/] [GROUP=OPTION ...] [KEY=VALUE ...]   (or: lab ...)
 
 One command composes a model, a dataset and a trainer, trains, tests the best checkpoint and leaves a run directory
-that can be resumed, repeated and read. Without any word it trains DETR on generated scenes on this machine.
+that can be resumed, repeated and read. Without any override it trains DETR on generated scenes on this machine.
 
 [bold]Everyday[/]
-  python run.py                                         learn generated scenes, on a CPU, without a network
+  python run.py                                         train on generated scenes, on a CPU, without a network
   python run.py model=detr data=coco data.root=DIR      the same on a dataset
   python run.py experiments=NAME                        a recipe with its expected result (experiments/README.md)
   python run.py check=true model=detr data=voc          validate everything, train nothing
@@ -19,13 +19,13 @@ that can be resumed, repeated and read. Without any word it trains DETR on gener
   python run.py stage=test ckpt=runs/NAME/checkpoints/best.ckpt
   python run.py stage=predict ckpt=... input=photos/    pictures with boxes, and results.json in COCO's format
 
-[bold]Several devices[/]: strategy=auto picks the fastest that fits; or name one. The losses stay the same.
-  python run.py trainer.devices=8            also under torchrun or srun, whose ranks are then used
-  python run.py check=true trainer.devices=8 what each strategy would hold in memory
+[bold]Several devices[/]: strategy=auto picks the fastest strategy that fits; or name one. The losses stay the same.
+  python run.py trainer.devices=8            torchrun and srun work too: lab then uses the ranks that they start
+  python run.py check=true trainer.devices=8 print the memory that each strategy would need
 
-[bold]Repeat a command[/] to continue it where it stood, or, when it is finished, to see its result.
+[bold]Repeat a command[/] to continue its run from the last checkpoint, or to see the result of a finished run.
   resume=auto|never|DIR   never: start afresh, the old directory is kept as NAME~1; DIR: continue that run with
-                          the changes now given (trainer.max_steps, trainer.devices, ...)
+                          the changes given now (trainer.max_steps, trainer.devices, ...)
 
 [bold]Groups and their options[/]
 {groups}

@@ -1,6 +1,6 @@
-"""What is relied on of other libraries that they do not promise: private names, undocumented behaviour.
+"""The private and undocumented parts of other libraries that lab uses.
 
-One file a library, each use with its reason, and for each a test of its name in ``tests/unit/compat``. Elsewhere only
-what a library promises is called (``tests/unit/compat/test_nowhere_else.py``). Each file is imported only where its
-library is, so that commands that need no torch load none.
+One file for each library; each use has a reason, and a test of its name in ``tests/unit/compat``. All other modules
+use public APIs only (``tests/unit/compat/test_nowhere_else.py``). A file is imported only by modules that import its
+library too, so that commands without torch do not load it.
 """

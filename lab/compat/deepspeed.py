@@ -1,7 +1,7 @@
-"""What deepspeed keeps to itself and is used, corrected or held off here, as it was read in deepspeed 0.19.8.
+"""Private parts of deepspeed that are used, corrected or switched off, from the source of deepspeed 0.19.8.
 
-It is imported and started so that nothing of it shows: no log, no compiler, no environment. Its engine and its
-optimizer (``zero``: of stage 2 or 3) are asked for what they hold of parameters, states and gradients.
+deepspeed is imported and started without side effects: no logs, no compiler, no changed environment. The functions
+below read parameters, states and gradients from its engine and its optimizer (``zero``, of stage 2 or 3).
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from torch import Tensor, nn
 from lab.errors import ConfigError
 
 _group: Any = None
-"""The process group that deepspeed has been started with."""
+"""The process group with which deepspeed was started."""
 
 
 def require_deepspeed() -> None:
-    """Raise a ``ConfigError`` with the command that installs deepspeed, where it is missing."""
+    """Raise a ``ConfigError`` with the command that installs deepspeed, if it is missing."""
     if importlib.util.find_spec("deepspeed") is None:
         raise ConfigError("the deepspeed strategies need the package deepspeed: pip install 'lab[deepspeed]'")
 
 
 @contextmanager
 def environment(more: Mapping[str, str], without: tuple[str, ...] = ()) -> Iterator[None]:
-    """Within this context these variables are set, others are absent; after it all is as it was before."""
+    """Within this context some environment variables are set and others removed; the end restores them."""
     before = dict(os.environ)
     for name in without:
         os.environ.pop(name, None)
@@ -48,13 +48,13 @@ def load_deepspeed(device: str) -> Any:
     """Import deepspeed for a type of device.
 
     Args:
-        device: ``cpu`` or ``cuda``; deepspeed itself would take the first GPU that it finds.
+        device: ``cpu`` or ``cuda``; by default deepspeed would take the first GPU that it finds.
     """
     with environment({"DS_ACCELERATOR": device, "DS_SKIP_CUDA_CHECK": "1"}):
         import deepspeed
         from deepspeed.accelerator import get_accelerator, set_accelerator
 
-        if get_accelerator().device_name() != device:  # imported before, for something else
+        if get_accelerator().device_name() != device:  # imported before, for another device
             kinds = importlib.import_module(f"deepspeed.accelerator.{device}_accelerator")
             set_accelerator(getattr(kinds, f"{device.upper()}_Accelerator")())
     deepspeed.utils.logging.set_log_level_from_string("error")
@@ -64,7 +64,7 @@ def load_deepspeed(device: str) -> Any:
 
 
 def start_communication(deepspeed: Any) -> None:
-    """Let deepspeed use the process group of this job, which exists; it looks for no MPI then."""
+    """Let deepspeed use the existing process group of this job, so that it does not look for MPI."""
     global _group
     from deepspeed import comm
     from deepspeed.utils import groups
@@ -77,12 +77,12 @@ def start_communication(deepspeed: Any) -> None:
 
 
 def release(engine: Any, module: nn.Module, kept: Mapping[nn.Parameter, frozenset[str]]) -> None:
-    """End an engine: hooks, what deepspeed keeps of it elsewhere, and what it has put in place of torch's functions.
+    """End an engine: remove its hooks, its global references and its patches of torch's functions.
 
     Args:
-        engine: to be ended.
+        engine: the engine to end.
         module: its module, whose parameters are empty afterwards in stage 3.
-        kept: the attributes that each parameter had before; the others hold the engine's memory.
+        kept: the attributes that each parameter had before; all others refer to the engine's memory.
     """
     from deepspeed.runtime import torch_autocast
     from deepspeed.runtime.zero import parameter_offload, partition_parameters
@@ -95,7 +95,7 @@ def release(engine: Any, module: nn.Module, kept: Mapping[nn.Parameter, frozense
         for name in vars(parameter).keys() - kept.get(parameter, frozenset()):
             delattr(parameter, name)
     parameter_offload.FWD_MODULE_STACK.clear()
-    # The cache of a method, for which every coordinator and its modules would live as long as the process.
+    # The cache of a method would keep every coordinator and its modules in memory until the process ends.
     method = vars(PartitionedParameterCoordinator)["_PartitionedParameterCoordinator__params_to_release"]
     for part in (method, *(cell.cell_contents for cell in method.__closure__ or ())):
         if hasattr(part, "cache_clear"):
@@ -108,34 +108,34 @@ def release(engine: Any, module: nn.Module, kept: Mapping[nn.Parameter, frozense
 
 
 def begins_step(engine: Any) -> bool:
-    """Whether the micro-batch that comes is the first of an optimizer step."""
+    """Whether the next micro-batch is the first of an optimizer step."""
     return bool(engine.micro_steps % engine.gradient_accumulation_steps() == 0)
 
 
 def ends_accumulation(engine: Any) -> bool:
-    """Whether the micro-batch that has been computed is the last of several."""
+    """Whether the last computed micro-batch completes the gradient accumulation."""
     return bool(engine.gradient_accumulation_steps() > 1 and engine.is_gradient_accumulation_boundary())
 
 
 def skipped_step(engine: Any) -> bool:
-    """Whether the last step was left out, on all ranks, since the gradients' norm was not finite."""
+    """Whether the last step was skipped on all ranks because the gradient norm was not finite."""
     return bool(getattr(getattr(engine, "optimizer", None), "overflow", False))
 
 
 def set_loss_scaler(zero: Any, scaler: Any) -> None:
-    """Put a scaler of the loss in the place of deepspeed's own, which with autocast never lowers its scale."""
+    """Replace deepspeed's own loss scaler, which with autocast never lowers its scale."""
     zero.torch_autocast_gradscaler = None
     zero.loss_scaler, zero.dynamic_loss_scale = scaler, True
 
 
 def gathers_before_backward(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
-    """Return the function by which a module of stage 3 gathers its parameters as backward reaches a tensor."""
+    """Return the function by which a module of stage 3 gathers its parameters when backward reaches a tensor."""
     function: Any = getattr(module, "pre_bwd_fn", None)
     return None if function is None else function.apply
 
 
 def is_whole(parameter: Any) -> bool:
-    """Whether a parameter of stage 3 is gathered; one that is on its way is neither whole nor ``is_empty``."""
+    """Whether a parameter of stage 3 is gathered; while it is being gathered it is neither whole nor ``is_empty``."""
     return bool(parameter.ds_status.name == "AVAILABLE")
 
 
@@ -146,15 +146,15 @@ def is_empty(parameter: Any) -> bool:
 
 @dataclass(frozen=True)
 class HeldShare:
-    """What this rank holds of an optimized parameter.
+    """This rank's share of an optimized parameter.
 
     Attributes:
-        parameter: of the module.
-        group: number of the optimizer's group.
-        flat: the rank's flat tensor, whose states the optimizer keeps.
-        position: where the share begins in ``flat``.
-        start: where it begins in the flattened parameter.
-        count: its elements, without padding; may be 0.
+        parameter: the module's parameter.
+        group: the index of the optimizer's parameter group.
+        flat: the rank's flat tensor, for which the optimizer keeps states.
+        position: the share's first index in ``flat``.
+        start: the share's first index in the flattened parameter.
+        count: its number of elements, without padding; may be 0.
     """
 
     parameter: Any
@@ -165,12 +165,12 @@ class HeldShare:
     count: int
 
     def of(self, flat: Tensor) -> Tensor:
-        """Return the share's part of a tensor that is laid out like ``flat``."""
+        """Return the share's part of a tensor with the layout of ``flat``."""
         return flat.detach()[self.position : self.position + self.count]
 
 
 def is_split(parameter: Tensor) -> bool:
-    """Whether a parameter is one of ZeRO-3, which is empty while it is not used."""
+    """Whether a parameter is split by ZeRO-3, so that it is empty while it is not used."""
     return hasattr(parameter, "ds_tensor")
 
 
@@ -180,7 +180,7 @@ def shape_of(parameter: Any) -> tuple[int, ...]:
 
 
 def held(parameter: Any) -> tuple[Tensor, int]:
-    """Return this rank's part of a parameter of ZeRO-3 (without padding) and its first element's number."""
+    """Return this rank's part of a parameter of ZeRO-3 (without padding) and the index of its first element."""
     part: Tensor = parameter.ds_tensor
     whole, size = int(parameter.ds_numel), part.numel()
     start = min(whole, dist.get_rank() * size)
@@ -188,7 +188,7 @@ def held(parameter: Any) -> tuple[Tensor, int]:
 
 
 def shares(zero: Any) -> Iterator[HeldShare]:
-    """Yield what this rank holds of each parameter that deepspeed's optimizer ``zero`` trains."""
+    """Yield this rank's share of each parameter that deepspeed's optimizer ``zero`` trains."""
     if hasattr(zero, "fp32_partitioned_groups_flat"):  # stage 3
         for number, (flat, members) in enumerate(zip(zero.fp32_partitioned_groups_flat, zero.fp16_groups, strict=True)):
             position = 0
@@ -201,7 +201,7 @@ def shares(zero: Any) -> Iterator[HeldShare]:
     for group, (flat, members) in enumerate(zip(zero.single_partition_of_fp32_groups, zero.bit16_groups, strict=True)):
         for parameter in members:
             mapping = parameter._hp_mapping
-            if mapping is None:  # it lies in the parts of other ranks
+            if mapping is None:  # only other ranks have a share of it
                 yield HeldShare(parameter, group, flat, 0, 0, 0)
             else:
                 here, there = mapping.hp_fragment_address, mapping.lp_fragment_address
@@ -211,7 +211,7 @@ def shares(zero: Any) -> Iterator[HeldShare]:
 def share_masters(zero: Any) -> None:
     """Let the optimizer step on the parameters' own memory.
 
-    In float32 deepspeed's "master" copies are second copies of the same numbers, wherever both are on one device.
+    In float32 deepspeed's "master" copies only duplicate the parameters, if both are on the same device.
     """
     if hasattr(zero, "fp32_partitioned_groups_flat"):
         for flat, own in zip(zero.fp32_partitioned_groups_flat, zero.fp16_partitioned_groups_flat, strict=True):
@@ -230,8 +230,8 @@ def share_masters(zero: Any) -> None:
 def reduce_as_they_come(optimizer: Any) -> None:
     """Replace the backward hooks of leaf modules by hooks of their parameters.
 
-    Where no input of a leaf module needs a gradient, torch calls its backward hook before its backward pass: zeros
-    would be reduced.
+    If no input of a leaf module needs a gradient, torch calls the module's backward hook before its backward pass, so
+    that zeros would be reduced.
 
     Args:
         optimizer: deepspeed's ZeRO-3 optimizer.
@@ -263,10 +263,10 @@ def reduce_as_they_come(optimizer: Any) -> None:
 
 
 def forget_gradients(zero: Any) -> None:
-    """Zero what deepspeed's optimizer keeps of gradients, before the first micro-batch of a step.
+    """Zero the gradient buffers of deepspeed's optimizer, before the first micro-batch of a step.
 
-    Where a parameter gets no gradient in a step, ZeRO-3 and both offloads would step with that of an earlier step,
-    which still lies in their buffers.
+    If a parameter gets no gradient in a step, ZeRO-3 and both offloads would use that of an earlier step, which is
+    still in their buffers.
     """
     if hasattr(zero, "fp32_partitioned_groups_flat"):
         stale = [zero.grad_partitions_flat_buffer, *(flat.grad for flat in zero.fp32_partitioned_groups_flat)]
@@ -281,9 +281,9 @@ def forget_gradients(zero: Any) -> None:
 
 @torch.no_grad()
 def collect_gradients(zero: Any) -> None:
-    """Hand all gradients accumulated under offload to the optimizer, after the last micro-batch of a step.
+    """Pass all gradients accumulated under offload to the optimizer, after the last micro-batch of a step.
 
-    Those of a parameter that the last micro-batch does not use would be lost.
+    Otherwise the gradients of a parameter that the last micro-batch does not use would be lost.
     """
     if getattr(zero, "offload_optimizer", False):
         zero._finalize_offload_gradient_accumulation()

@@ -1,4 +1,4 @@
-"""What Hydra does not document and is used here, for hydra-core 1.3: its parser of words and its reader of folders."""
+"""Undocumented parts of Hydra that are used, for hydra-core 1.3: its parser of overrides and its reader of folders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hydra.core.plugins import Plugins
 
 
 def parse_override(word: str) -> Override:
-    """Take a word of the command line apart, as composing would; a second grammar of ours would not be the same.
+    """Parse an override as composing does; a parser of lab's own would differ in details.
 
     Raises:
         HydraException: Hydra cannot read it.
@@ -22,16 +22,16 @@ def parse_override(word: str) -> Override:
 
 
 def parse_overrides(words: Sequence[str]) -> list[Override]:
-    """Take words apart, each of which then has its text as ``input_line``.
+    """Parse overrides; each result has its text as ``input_line``.
 
     Raises:
-        OverrideParseException: Hydra cannot read one; it has the word as ``override``.
+        OverrideParseException: Hydra cannot read one; the exception has it as ``override``.
     """
     return OverridesParser.create().parse_overrides(list(words))
 
 
 def is_many(override: Override, value: Any) -> bool:
-    """Whether a word has several values, for a sweep."""
+    """Whether an override has several values, for a sweep."""
     return override.is_sweep_override() or isinstance(value, Sweep)
 
 
@@ -41,31 +41,31 @@ def is_glob(value: Any) -> TypeGuard[Glob]:
 
 
 def forget_composed() -> None:
-    """Forget an earlier ``initialize``, a caller's too: Hydra has one for each process, and refuses a second."""
+    """Clear an earlier ``initialize``, also one of the caller: Hydra allows only one in a process."""
     GlobalHydra.instance().clear()
 
 
 def composed_by_caller() -> Any:
-    """Return what an earlier ``initialize`` has left, to be handed to ``give_back``; None for nothing."""
+    """Return the state of an earlier ``initialize``, to be passed to ``give_back``; None if there was none."""
     return GlobalHydra.instance().hydra
 
 
 def give_back(before: Any) -> None:
-    """Let what ``composed_by_caller`` has returned stand again: composing has cleared it."""
+    """Restore the state that ``composed_by_caller`` has returned, because composing clears it."""
     GlobalHydra.instance().hydra = before
 
 
 class FolderSource(FileConfigSource):
-    """How Hydra reads YAML files of a folder, to be extended: it has no public class that does.
+    """Base class of readers of YAML folders; Hydra has no public one.
 
     A subclass has a ``scheme``, by which the search path names its folders (``SCHEME://FOLDER``), and ``load_config``.
     """
 
     def file_of(self, config_path: str) -> str:
-        """Return the path of a file that ``load_config`` is asked for, as a text."""
+        """Return the path, as a string, of the file that ``load_config`` should read."""
         return f"{self.path}/{self._normalize_file_name(config_path)}"
 
 
 def register_source(kind: type[FolderSource]) -> None:
-    """Make a way to read folders known; again is no harm. Hydra itself looks for installed plugins only."""
+    """Register a reader of folders with Hydra, which itself finds only installed plugins; may be called again."""
     Plugins.instance().register(kind)

@@ -1,4 +1,4 @@
-"""What Lightning keeps private or undocumented and is used here, for lightning 2.6."""
+"""Private and undocumented parts of Lightning that are used, for lightning 2.6."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from torch import nn
 
 
 def start_at(trainer: pl.Trainer, step: int) -> None:
-    """Set a Trainer that has not run yet to the optimizer step that a resume starts from.
+    """Set a Trainer that has not run yet to the optimizer step from which a run resumes.
 
-    Lightning's own loop counters are left out of checkpoints: they count batches of a process, all that matters follows
-    from the step. It has no other way to begin there than to load a checkpoint of its own.
+    Checkpoints do not hold Lightning's loop counters, which count the batches of a process; everything needed follows
+    from the step. Lightning itself can only begin at a step by loading one of its own checkpoints.
     """
     epoch_loop = trainer.fit_loop.epoch_loop
     total = epoch_loop.automatic_optimization.optim_progress.optimizer.step.total
@@ -26,27 +26,27 @@ def start_at(trainer: pl.Trainer, step: int) -> None:
 
 
 def set_epoch(trainer: pl.Trainer, epoch: int) -> None:
-    """Let ``current_epoch`` be ours: to Lightning a run is one stream of optimizer steps without epochs."""
+    """Set ``current_epoch`` to lab's epoch, because to Lightning a run is one stream of steps without epochs."""
     trainer.fit_loop.epoch_progress.current.completed = epoch
 
 
 def validate_next(trainer: pl.Trainer, due: bool) -> None:
-    """Let the Trainer validate after the batch that ends, or not: it does where batches are a multiple of this number.
+    """Set whether the Trainer validates after the present batch.
 
-    Lightning decides by batches, and we by optimizer steps.
+    Lightning validates when the number of batches is a multiple of ``val_check_batch``; lab decides by optimizer steps.
     """
     trainer.val_check_batch = trainer.fit_loop.total_batch_idx + 1 if due else math.inf
 
 
 def validates_next(trainer: pl.Trainer) -> bool:
-    """Whether ``validate_next`` has said so."""
+    """Whether ``validate_next`` was last called with True."""
     return trainer.val_check_batch != math.inf
 
 
 def keep_gradients_possible(trainer: pl.Trainer) -> None:
-    """Evaluate without inference mode: tensors that it makes (gathered ones, say) could not serve a training step.
+    """Evaluate without inference mode, whose tensors (gathered ones, for instance) cannot be used in a training step.
 
-    The Trainer's argument ``inference_mode`` is the user's; a strategy that needs this comes after it.
+    The Trainer's argument ``inference_mode`` is already set when a strategy finds that it needs this.
     """
     for loop in (trainer.fit_loop.epoch_loop.val_loop, trainer.validate_loop, trainer.test_loop):
         loop.inference_mode = False
@@ -54,19 +54,19 @@ def keep_gradients_possible(trainer: pl.Trainer) -> None:
 
 
 def strategy_of(module: pl.LightningModule) -> Strategy | None:
-    """Return the strategy of a module's Trainer, None of a module alone: ``module.trainer`` raises there."""
+    """Return the strategy of a module's Trainer; None without a Trainer, where ``module.trainer`` would raise."""
     return getattr(module._trainer, "strategy", None)
 
 
 def set_device(module: pl.LightningModule, device: torch.device) -> None:
-    """Let a module and its metrics take ``device`` for theirs, without moving any tensor there."""
+    """Set the device of a module and its metrics without moving any tensor."""
     _update_properties(module, device=device)
 
 
 class HookedDDP(DDPStrategy):
-    """Lightning's DDP, whose communication hook serves CPUs too.
+    """Lightning's DDP, with the communication hook on CPUs too.
 
-    Lightning registers it on GPUs only; gloo takes it as well.
+    Lightning registers the hook on GPUs only, but it works with gloo as well.
     """
 
     def _register_ddp_hooks(self) -> None:
@@ -78,36 +78,36 @@ class HookedDDP(DDPStrategy):
 class SplittingStrategy(ModelParallelStrategy):
     """Lightning's base of strategies with DTensors, for a subclass that splits the model itself.
 
-    Lightning's own asks the LightningModule to split itself (``configure_model``), and for the ranks' layout before
+    Lightning's own class needs a LightningModule that splits itself (``configure_model``), and the ranks' layout before
     their number is known.
     """
 
     @abstractmethod
     def split_model(self, model: nn.Module) -> nn.Module:
-        """Split the model, once it stands where ``model_to_device`` has put it, before the optimizers are made."""
+        """Split the model, after ``model_to_device`` has moved it and before the optimizers are made."""
 
     def lay_out(self, data: int, tensor: int) -> None:
-        """Lay the ranks out as (data, tensor); before ``setup_environment``."""
+        """Arrange the ranks as (data, tensor); call it before ``setup_environment``."""
         self._data_parallel_size, self._tensor_parallel_size = data, tensor
 
     def setup(self, trainer: pl.Trainer) -> None:
-        """Split the model, then make the optimizers over what this rank holds."""
+        """Split the model, then make the optimizers for this rank's parameters."""
         keep_gradients_possible(trainer)
-        super(ModelParallelStrategy, self).setup(trainer)  # Lightning's own asks for a `configure_model`
+        super(ModelParallelStrategy, self).setup(trainer)  # Lightning's own requires a `configure_model`
 
     def _setup_model(self, model: nn.Module) -> nn.Module:
         return self.split_model(model)
 
 
 class OwnEngineStrategy(DeepSpeedStrategy):
-    """Lightning's ZeRO, for a subclass that makes deepspeed's engine, and its precision, itself.
+    """Lightning's ZeRO, for a subclass that makes deepspeed's engine and precision itself.
 
-    Lightning's own asks for GPUs, casts the network, and has settings of deepspeed that are not ours.
+    Lightning's own class requires GPUs, casts the network, and has other settings of deepspeed than lab.
     """
 
     @abstractmethod
     def choose_precision(self, plugin: Precision) -> Precision:
-        """Return what takes the place of Lightning's precision plugin."""
+        """Return the plugin that replaces Lightning's precision plugin."""
 
     @abstractmethod
     def own_settings(self) -> dict[str, Any]:
@@ -115,23 +115,23 @@ class OwnEngineStrategy(DeepSpeedStrategy):
 
     @abstractmethod
     def prepare_model(self, model: nn.Module) -> nn.Module:
-        """Bring the model to the device, before there is an engine."""
+        """Move the model to the device, before the engine is made."""
 
     @abstractmethod
     def make_engine(self, model: nn.Module, optimizer: Any, lr_scheduler: Any) -> tuple[Any, Any]:
-        """Return the engine of a training and deepspeed's optimizer."""
+        """Return the engine for a training and deepspeed's optimizer."""
 
     @abstractmethod
     def make_evaluation_engine(self, model: nn.Module) -> Any:
-        """Return the engine of an evaluation."""
+        """Return the engine for an evaluation."""
 
     def setup_accelerator(self) -> None:
-        """Set the device up, without Lightning's own check that there are GPUs and its own start of deepspeed."""
+        """Set up the device, without Lightning's check for GPUs and its own start of deepspeed."""
         super(DeepSpeedStrategy, self).setup_environment()
 
     @property
     def precision_plugin(self) -> Precision:
-        """Ours in place of Lightning's."""
+        """The chosen plugin instead of Lightning's."""
         return super().precision_plugin
 
     @precision_plugin.setter

@@ -1,4 +1,4 @@
-"""What torch keeps private and is used here, for torch 2.11 to 2.15."""
+"""Private parts of torch that are used, for torch 2.11 to 2.15."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
 COMPILED = "_orig_mod"
-"""Under this name a module that was compiled (``torch.compile``) holds the module itself; keys of states have it."""
+"""The attribute under which a compiled module (``torch.compile``) holds the original one; keys of states contain it."""
 
 
-# Many tensors in one kernel, as the steps of torch.optim compute; these have no public name.
+# Operations on many tensors in one kernel, as in the steps of torch.optim; they have no public names.
 
 
 def foreach_norm(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -34,7 +34,7 @@ def foreach_lerp_(tensors: Sequence[Tensor], ends: Sequence[Tensor], weight: flo
 
 
 def foreach_add(tensors: Sequence[Tensor], others: Sequence[Tensor] | float, alpha: float = 1) -> list[Tensor]:
-    """Return each tensor plus ``alpha`` times the other, or plus a number."""
+    """Return each tensor plus ``alpha`` times the other one, or plus a number."""
     if isinstance(others, int | float):
         return list(torch._foreach_add(list(tensors), others))
     return list(torch._foreach_add(list(tensors), list(others), alpha=alpha))
@@ -65,25 +65,25 @@ def foreach_addcdiv_(tensors: Sequence[Tensor], left: Sequence[Tensor], right: S
     torch._foreach_addcdiv_(list(tensors), list(left), list(right), value)
 
 
-# oneDNN's fused products, which torch's compiler calls; eager code has no public way to them.
+# oneDNN's fused products, which torch's compiler uses; eager code has no public API for them.
 
 
 def has_onednn_linear() -> bool:
-    """Whether this build of torch has ``onednn_linear``: those of other processors have not."""
+    """Whether this build of torch has ``onednn_linear``; builds for other processors lack it."""
     return hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def onednn_linear(
     x: Tensor, weight: Tensor, bias: Tensor | None, then: str = "none", algorithm: str = "", slope: float = 0.0
 ) -> Tensor:
-    """Return ``x @ weight.T + bias``, through an activation.
+    """Return ``x @ weight.T + bias``, followed by an activation.
 
     Args:
         x: (..., C), float32 on a CPU.
         weight: (O, C).
         bias: (O,).
         then: ``none``, ``relu``, ``relu6``, ``leaky_relu``, ``gelu``.
-        algorithm: of a GELU, ``none`` or ``tanh``.
+        algorithm: for GELU, ``none`` or ``tanh``.
         slope: of ``leaky_relu`` below zero.
     """
     named, numbers = _onednn_activation(then, slope)
@@ -108,17 +108,17 @@ def onednn_convolution(
     slope: float,
     reuse: bool,
 ) -> Tensor:
-    """Return a convolution plus ``add``, through an activation.
+    """Return a convolution plus ``add``, followed by an activation.
 
     Args:
         x: (B, C, H, W), float32 on a CPU.
         weight: (O, C, kH, kW).
         bias: (O,).
         geometry: padding, stride, dilation and groups.
-        add: of the output's shape.
+        add: a tensor of the output's shape.
         activation: ``none``, ``relu``, without ``add`` also ``relu6`` and ``leaky_relu``.
         slope: of ``leaky_relu`` below zero.
-        reuse: write into the memory of ``add``.
+        reuse: write the result into the memory of ``add``.
     """
     where = (geometry.padding, geometry.stride, geometry.dilation, geometry.groups)
     onednn = torch.ops.mkldnn
@@ -133,33 +133,33 @@ def onednn_convolution(
     return fused
 
 
-# What is going on.
+# Questions about the present state.
 
 
 def in_function_transform() -> bool:
-    """Whether ``torch.func`` is transforming what runs (vmap, grad): kernels of one's own must stand aside then."""
+    """Whether a ``torch.func`` transform (vmap, grad) is active; custom kernels must not be used then."""
     return torch._C._functorch.maybe_current_level() is not None
 
 
 def has_forward_hooks(module: nn.Module) -> bool:
-    """Whether somebody has registered a forward hook, who must see the output unchanged."""
+    """Whether a forward hook is registered, which must see the unchanged output."""
     return bool(module._forward_hooks)
 
 
 def has_forward_pre_hooks(module: nn.Module) -> bool:
-    """Whether somebody has registered a hook that is called before the forward pass."""
+    """Whether a hook is registered that is called before the forward pass."""
     return bool(module._forward_pre_hooks)
 
 
 def version_of(tensor: Tensor) -> int:
-    """Return the number that each change in place raises: whether a copy is still good, without comparing values."""
+    """Return the counter of in-place changes, which tells whether a copy is up to date without comparing values."""
     return tensor._version
 
 
 def storage_id(tensor: Tensor) -> int:
-    """Return what two views of one memory share; fake tensors, which have no address, have it too.
+    """Return an id that views of the same memory share; it also exists for fake tensors, which have no address.
 
-    It is given anew when the storage is freed.
+    The id may be used again after the storage is freed.
 
     Raises:
         NotImplementedError: a sparse tensor, which has no storage.
@@ -168,33 +168,33 @@ def storage_id(tensor: Tensor) -> int:
 
 
 def scale_on_device(scaler: torch.amp.GradScaler) -> Tensor | None:
-    """Return a gradient scaler's scale () where it lies, None before its first use.
+    """Return a gradient scaler's scale () on its device; None before its first use.
 
-    ``get_scale`` waits for the device.
+    ``get_scale`` would wait for the device.
     """
     return scaler._scale
 
 
-# Beneath modules, batches and meshes.
+# Internals of modules, batches and meshes.
 
 
 def own_parameters(module: nn.Module) -> dict[str, Any]:
-    """Return the table of a module's own parameters, to be changed: it may hold plain tensors in their place.
+    """Return the dict of a module's own parameters, which may be changed to hold plain tensors.
 
-    ``register_parameter`` and ``setattr`` refuse a plain tensor where a parameter stood.
+    ``register_parameter`` and ``setattr`` refuse to replace a parameter by a plain tensor.
     """
     return module._parameters
 
 
 def tree_leaves(tree: Any) -> list[Any]:
-    """Return what stands in nested lists, tuples and dicts, as torch.func takes arguments apart."""
+    """Return the leaves of nested lists, tuples and dicts, in the way that torch.func flattens arguments."""
     from torch.utils._pytree import tree_leaves
 
     return tree_leaves(tree)
 
 
 def fake_tensors() -> Any:
-    """Return the context in which tensors have shapes, types and devices and no values; real ones may come in."""
+    """Return the context in which tensors have shapes, dtypes and devices but no values; real ones may be mixed in."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     return FakeTensorMode(allow_non_fake_inputs=True)
@@ -207,11 +207,11 @@ READS_VALUES = (
     "cannot be called on meta tensors",
     "a correct data-independent implementation does not exist",
 )
-"""What torch says, in errors of general classes, where values of fake or meta tensors are asked for."""
+"""Messages of torch's errors (of general classes) when code reads values of fake or meta tensors."""
 
 
 def reads_values(error: BaseException) -> bool:
-    """Whether an error only says that a computation read the values of tensors that have none: fake or meta ones."""
+    """Whether an error only says that code read the values of fake or meta tensors, which have none."""
     from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 
     if isinstance(error, (DataDependentOutputException, DynamicOutputShapeException)):
@@ -220,14 +220,14 @@ def reads_values(error: BaseException) -> bool:
 
 
 def flatten_mesh(mesh: DeviceMesh, name: str) -> None:
-    """Join a mesh's dimensions in one, so that a norm of DTensors is one sum over all ranks, alike to the last bit."""
+    """Flatten a mesh into one dimension, so that a norm of DTensors is one sum and equal to the bit on all ranks."""
     mesh._flatten(name)
 
 
 def local_shape_and_offset(
     shape: Sequence[int], mesh: DeviceMesh, placements: Sequence[Any]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the shape of this rank's part of a DTensor and its corner, for checkpoints; shards may be uneven."""
+    """Return the shape and the offset of this rank's part of a DTensor, for checkpoints; shards may be uneven."""
     from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
     local, offset = compute_local_shape_and_global_offset(tuple(shape), mesh, tuple(placements))

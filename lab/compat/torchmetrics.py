@@ -1,4 +1,4 @@
-"""What torchmetrics keeps private and is used here, for torchmetrics 1.7 to 1.9."""
+"""Private parts of torchmetrics that are used, for torchmetrics 1.7 to 1.9."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 
 class GatheredMetric(Metric):
-    """A metric whose states are lists of tensors, of which a rank may have none.
+    """A metric whose states are lists of tensors that may be empty on some ranks.
 
-    torchmetrics gathers a list by its first tensor: a rank without one would say nothing of type and shape.
+    torchmetrics gathers a list by its first tensor, so a rank without tensors would not know dtype and shape.
     """
 
     @abstractmethod
     def empty_states(self) -> dict[str, Any]:
-        """Return by name the tensor, without elements, that stands for an empty list."""
+        """Return, by name of the state, the tensor without elements that replaces an empty list."""
 
     def _sync_dist(
         self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any | None = None

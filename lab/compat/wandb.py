@@ -1,4 +1,4 @@
-"""What W&B's SDK does not promise and is used here, for wandb 0.28 to 0.31. No torch."""
+"""Undocumented parts of W&B's SDK that are used, for wandb 0.28 to 0.31. No torch."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import json
 from typing import Any
 
 EXPERIMENTAL: dict[str, Any] = {
-    # No sampling of the machine in the background: what is measured stands in metrics.csv.
+    # No sampling of the machine in the background: metrics.csv has what lab measures.
     "x_disable_stats": True,
-    # How much `wandb leet` lags behind, and how much of the offline record a SIGKILL takes with it.
+    # The delay of `wandb leet`, and the part of the offline record that a SIGKILL loses.
     "x_transaction_log_flush_interval": 2.0,
 }
-"""Settings whose names W&B may change: what they do has no other name."""
+"""Settings whose names W&B may change; there is no stable name for them."""
 
 
 def known_settings() -> Any:
-    """Return what the environment and W&B's files say, without starting its service, as ``wandb.setup`` would."""
+    """Return the settings of the environment and W&B's files, without starting its service as ``wandb.setup`` does."""
     from wandb.sdk import wandb_setup
 
     return wandb_setup.singleton().settings
 
 
 def make_settings(chosen: dict[str, Any]) -> Any:
-    """Return W&B's settings; those that this version does not know are left out."""
+    """Return W&B's settings, without those that this version does not know."""
     import wandb
 
     known = wandb.Settings.model_fields
@@ -30,5 +30,5 @@ def make_settings(chosen: dict[str, Any]) -> Any:
 
 
 def recorded_step(line: str) -> int | None:
-    """Return the step of a line that ``wandb leet inspect --json`` prints of a row of values; None of any other."""
+    """Return the step of a line of ``wandb leet inspect --json``, if it is a row of values; otherwise None."""
     return int(json.loads(line)["history"]["item"]["_step"]) if '"type":"history"' in line else None

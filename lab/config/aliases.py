@@ -1,7 +1,7 @@
-"""Keys and options that have another name now: the old ones still work, and a note says the new one.
+"""Renamed keys and options: the old names still work, and a note gives the new one.
 
-Old names may stand in a word of the command line, in a YAML file of a user's ``--config-dir``, in the words that an old
-run has recorded, and in its ``config.yaml``. Each is rewritten where it is read, so nothing else knows old names.
+Old names may be used in overrides, in YAML files of a user's ``--config-dir``, in the recorded overrides of an old run,
+and in its ``config.yaml``. They are rewritten when they are read, so no other module knows old names.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ KEYS: dict[str, str] = {
     f"model.{key}": f"model.asks.{key}"
     for key in ("image_size", "segments", "batching", "max_length", "num_negatives", "negative_alpha")
 }
-"""The new key of each old one, dotted: ``"model.a": "model.b.a"``. What stands below an old key goes with it."""
+"""The new key of each old one, dotted: ``"model.a": "model.b.a"``. Keys below an old key move with it."""
 OPTIONS: dict[tuple[str, str], str] = {("eval", "none"): "detection", ("eval", "ranking"): "recommendation"}
-"""The new option of each group's old one, which is also the ``name`` in the group: ``("eval", "a"): "b"``."""
+"""The new name of each old option, which is also the ``name`` in the group: ``("eval", "a"): "b"``."""
 
 
 def renamed_words(words: Sequence[str]) -> list[str]:
-    """Return words of a command line with new names in the place of old ones."""
+    """Return overrides with new names instead of old ones."""
     return [_renamed_word(word) for word in words]
 
 
@@ -46,25 +46,25 @@ def _renamed_word(text: str) -> str:
 
 
 def renamed_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recorded config, whose groups are chosen, with new names in the place of old ones.
+    """Return a recorded, composed config with new names instead of old ones.
 
     Raises:
-        ConfigError: a key stands in it under both of its names.
+        ConfigError: the config has a key under both of its names.
     """
     return renamed_file(config, "", "the recorded config")
 
 
 def renamed_file(content: Mapping[str, Any], package: str, source: str, group: str = "") -> dict[str, Any]:
-    """Return the content of a YAML file of a group with new names in the place of old ones.
+    """Return the content of a YAML file of a group with new names instead of old ones.
 
     Args:
-        content: plain values, references such as ``${model.a}`` not resolved.
-        package: the dotted place in the config where the content goes; ``""`` for the whole config.
+        content: plain values, in which references such as ``${model.a}`` are not resolved.
+        package: the dotted path in the config where the content goes; ``""`` for the whole config.
         source: the file, for messages.
-        group: the folder of the file: ``"eval"``. Options that its defaults list names alone are of this group.
+        group: the folder of the file, ``"eval"`` for instance. Bare options in its defaults list are of this group.
 
     Raises:
-        ConfigError: a key stands in it under both of its names.
+        ConfigError: the file has a key under both of its names.
     """
     renamed: dict[str, Any] = _with_references(content)
     if "defaults" in renamed:
@@ -93,7 +93,7 @@ def old_names(key: str) -> list[str]:
 
 
 def _new_key(key: str) -> str:
-    """Return the name that a key has now; another than it had is said."""
+    """Return the new name of a key; print a note if it differs."""
     for old, new in KEYS.items():
         if key == old or key.startswith(f"{old}."):
             _tell(old, new)
@@ -102,7 +102,7 @@ def _new_key(key: str) -> str:
 
 
 def _new_option(group: str, option: Any) -> str | None:
-    """Return the name that an option of a group has now; None where it never had another."""
+    """Return the new name of an option of a group; None if it was not renamed."""
     new = OPTIONS.get((group, option)) if isinstance(option, str) else None
     if new is not None:
         _tell(f"{group}={option}", f"{group}={new}")
@@ -127,9 +127,9 @@ def _with_references(value: Any) -> Any:
 
 
 def _renamed_defaults(items: Any, group: str) -> Any:
-    """Return a defaults list with new options in the place of old ones."""
+    """Return a defaults list with new options instead of old ones."""
     if not isinstance(items, list):
-        return items  # Hydra says what is wrong
+        return items  # Hydra reports the mistake
     renamed: list[Any] = []
     for item in items:
         if isinstance(item, str):
@@ -153,13 +153,13 @@ def _unwrapped(root: dict[str, Any], package: str, source: str) -> dict[str, Any
     for part in package.split(".") if package else []:
         others = [key for key in node if key != part]
         if others:
-            raise ConfigError(f"{source}: its keys go to {package}, and one of them is now outside: {others[0]}")
+            raise ConfigError(f"{source}: its keys go to {package}, but one of them has moved outside: {others[0]}")
         node = node[part]
     return node
 
 
 def _parent(root: dict[str, Any], key: str, make: bool = False) -> tuple[dict[str, Any] | None, str]:
-    """Return the mapping in which the last part of a dotted key stands, None where there is none, and that part."""
+    """Return the mapping that holds the last part of a dotted key, or None if there is none, and that last part."""
     *parts, last = key.split(".")
     node: Any = root
     for part in parts:
@@ -171,5 +171,5 @@ def _parent(root: dict[str, Any], key: str, make: bool = False) -> tuple[dict[st
 
 @cache
 def _tell(old: str, new: str) -> None:
-    """Say once that a name has changed."""
+    """Log once that a name has changed."""
     log.warning("%s is now %s: the old name still works", old, new)

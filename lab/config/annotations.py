@@ -1,8 +1,8 @@
-"""What an annotation allows, by its text: as it stands in a source, or as an imported object's would be written.
+"""Finds which values an annotation allows, from its text in a source or from the text of an imported annotation.
 
-``Annotated[int, Ge(1)] | None`` and names that stand for such (``lab.ranges.Size``, a module's own
-``Policy = Literal["a", "b"]``) become a type that pydantic checks values against. What the text cannot tell (a class,
-a call, a name that comes from elsewhere) is anything at all: nothing is refused for it.
+``Annotated[int, Ge(1)] | None`` and aliases of such types (``lab.ranges.Size``, a module's own
+``Policy = Literal["a", "b"]``) become a type that pydantic checks values against. A part that cannot be resolved from
+the text (a class, a call, a name from elsewhere) allows any value.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import annotated_types
 
 Lookup = Callable[[str, str], "tuple[str, ast.expr | ast.ClassDef] | None"]
-"""Follows a name of a module to its value or class, and says in which module that stands."""
+"""Follows a name of a module to its value or class, and returns it with the module that defines it."""
 
 _PLAIN: dict[str, Any] = {
     "int": int,
@@ -40,11 +40,11 @@ _DEEPEST = 12
 
 @dataclass(frozen=True)
 class TypeHint:
-    """An annotation as it stands in a module's source.
+    """An annotation in a module's source.
 
     Attributes:
         expression: its syntax tree.
-        module: where it stands, and its names with it.
+        module: the module in which its names are looked up.
     """
 
     expression: ast.expr
@@ -52,11 +52,11 @@ class TypeHint:
 
 
 def problems(annotation: TypeHint, value: Any, lookup: Lookup) -> list[Any]:
-    """Return pydantic's errors for a value of a config; none where the annotation cannot be told from the text."""
+    """Return pydantic's errors for a value of a config; none if the annotation cannot be resolved from the text."""
     kind = _compile(annotation.expression, annotation.module, lookup, 0)
     if kind is Any:
         return []
-    from pydantic import ConfigDict, TypeAdapter, ValidationError  # it would double the time of listing models
+    from pydantic import ConfigDict, TypeAdapter, ValidationError  # at the top it would double the time of list_models
 
     config = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
     try:
@@ -90,7 +90,7 @@ def allowed_words(annotation: TypeHint, lookup: Lookup) -> list[str]:
 
 
 def shown(annotation: TypeHint, lookup: Lookup) -> str:
-    """Return an annotation as it is told to a user: names followed to what they stand for, marks left out."""
+    """Return an annotation as a user should read it: aliases resolved, marks left out."""
     node, module = _followed(annotation.expression, annotation.module, lookup)
     return ast.unparse(_Plainer(module, lookup).visit(ast.parse(ast.unparse(node), mode="eval").body))
 
@@ -133,7 +133,7 @@ def _words(node: ast.expr, module: str, lookup: Lookup) -> Iterator[ast.Constant
 
 
 def _marks(annotation: TypeHint, lookup: Lookup) -> Iterator[ast.Call]:
-    """Yield the calls in an ``Annotated[...]``, those of the names in it that stand for such not included."""
+    """Yield the calls in an ``Annotated[...]``, without those in aliases that it uses."""
     node, _ = _followed(annotation.expression, annotation.module, lookup)
     for item in ast.walk(node):
         if isinstance(item, ast.Subscript) and _last(item.value) == "Annotated":
@@ -142,7 +142,7 @@ def _marks(annotation: TypeHint, lookup: Lookup) -> Iterator[ast.Call]:
 
 
 def _compile(node: ast.expr, module: str, lookup: Lookup, depth: int) -> Any:
-    """Return a type for an annotation; ``Any`` where its text does not tell it."""
+    """Return a type for an annotation; ``Any`` if its text cannot be resolved."""
     node, module = _followed(node, module, lookup)
 
     def inner(part: ast.expr) -> Any:
@@ -170,13 +170,13 @@ def _compile(node: ast.expr, module: str, lookup: Lookup, depth: int) -> Any:
         endless = isinstance(parts[-1], ast.Constant) and parts[-1].value is Ellipsis
         return tuple_of([inner(part) for part in (parts[:-1] if endless else parts)], endless)
     plain = _PLAIN.get(name, Any)
-    if plain is dict and len(parts) == 2:  # null takes an entry back that a file has set
+    if plain is dict and len(parts) == 2:  # null removes an entry that a file has set
         return dict[inner(parts[0]), _either([inner(parts[1]), None])]  # type: ignore[misc]
     return list[inner(parts[0])] if plain is list else plain  # type: ignore[misc]
 
 
 def tuple_of(kinds: list[Any], endless: bool) -> Any:
-    """Return the type of a tuple that a list of a config fills."""
+    """Return the type of a tuple that is given as a list in a config."""
     from pydantic import Strict
 
     if not kinds:
@@ -201,13 +201,13 @@ def _marked(kind: Any, marks: list[ast.expr]) -> Any:
 
 
 def _values(mark: ast.Call) -> list[Any]:
-    """Return what a mark was made with, by position or by name: ``Ge(1)`` and ``Ge(ge=1)`` are one."""
+    """Return the arguments of a mark, by position or by name: ``Ge(1)`` and ``Ge(ge=1)`` are the same."""
     arguments = [*mark.args, *(item.value for item in mark.keywords)]
     return [ast.literal_eval(argument) for argument in arguments if not isinstance(argument, ast.Name)]
 
 
 def _followed(node: ast.expr, module: str, lookup: Lookup) -> tuple[ast.expr, str]:
-    """Follow texts and names to what they stand for, as far as it is an expression."""
+    """Resolve string annotations and aliases, as far as they are expressions."""
     for _ in range(_DEEPEST):
         if isinstance(node, ast.Call) and _last(node.func) == "ForwardRef" and node.args:
             node = node.args[0]
@@ -228,12 +228,12 @@ def _elements(node: ast.expr) -> list[ast.expr]:
 
 
 def _last(node: ast.expr) -> str:
-    """Return the last part of a name such as ``typing.Literal``; ``""`` where it is none."""
+    """Return the last part of a name such as ``typing.Literal``; ``""`` if it is no name."""
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is an int or a float, and no bool."""
+    """Whether a value is an int or a float, not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -242,4 +242,4 @@ HOLDS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "Below": ("must be below", lambda value, other: value < other),
     "Divides": ("must divide", lambda value, other: other % value == 0),
 }
-"""Of each relation the words for it and what it asks."""
+"""For each relation, its words in an error and its check."""

@@ -1,8 +1,8 @@
-"""The one checker of arguments: names, types, ranges and relations, against what a callable takes.
+"""The one checker of arguments: names, types, ranges and relations, against the signature of a callable.
 
 A ``Signature`` is made from a source text (``lab.config.signatures``: nothing is imported) or from an imported object
-(``lab.registry.arguments``); both are refused by the same rules in the same words. Only what a config can hold is
-judged: null, true, numbers, texts, lists and mappings. The constructor itself has to judge any other object.
+(``lab.registry.arguments``). Both are checked by the same rules with the same messages. Only values that a config can
+hold are checked: null, booleans, numbers, strings, lists and mappings. The constructor checks all other objects.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from lab.config.wording import as_typed, is_of_type, keys_of, message_of
 from lab.errors import ConfigError, closest
 
 NODE_WORDS = frozenset({"_target_", "_args_", "_partial_"})
-"""Keys of a node that are no arguments of what it names."""
+"""Keys of a node that are not arguments of its target."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """Arguments of a call, and how they are spoken of.
+    """Arguments of a call, and how errors name them.
 
     Attributes:
-        path: the dotted path in the config where they stand.
-        arguments: by name; what a config cannot hold is not judged.
-        origin: says where a dotted key was set; None where nobody knows.
-        positional: how many are given by position.
+        path: the dotted path of the arguments in the config.
+        arguments: by name; values that a config cannot hold are not checked.
+        origin: returns where a dotted key was set; None if this is not known.
+        positional: the number of arguments given by position.
         extra: further names that may be given.
-        is_whole: whether all required ones have to be there.
-        target_key: the key that makes a mapping a node, which is judged by itself.
+        is_whole: whether all required arguments must be given.
+        target_key: the key that makes a mapping a node; nodes are checked separately.
     """
 
     path: str
@@ -57,15 +57,16 @@ class Given:
         return join_path(self.path, name)
 
     def place(self, key: str) -> str:
-        """Return ``" (where it was set)"``; ``""`` where nobody knows."""
+        """Return ``" (where it was set)"``; ``""`` if this is not known."""
         return f" ({self.origin(key)})" if self.origin is not None else ""
 
 
 def check_arguments(given: Given, signature: Signature) -> None:
-    """Refuse arguments that the target does not take, or whose type or range is another.
+    """Refuse unknown or missing arguments, and values of the wrong type or range.
 
     Raises:
-        ConfigError: one is unknown, given twice, missing, of the wrong type, out of its range or unfit for another.
+        ConfigError: an argument is unknown, given twice, missing, of the wrong type, out of its range, or does not fit
+            another one.
     """
     _check_names(given, signature)
     for key, value in given.arguments.items():
@@ -121,7 +122,7 @@ def _is_text(found: list[Any], value: Any) -> bool:
 
 
 def _check_relations(given: Given, key: str, value: Any, signature: Signature) -> None:
-    """Refuse a value that does not go with that of another argument: above it, or no divisor of it."""
+    """Refuse a value that does not fit another argument's value: it is too large, or does not divide it."""
     annotation = signature.arguments.get(key)
     for mark, other in relations(annotation, look_up) if annotation is not None else ():
         beside = given.arguments.get(other, signature.defaults.get(other))
@@ -133,7 +134,7 @@ def _check_relations(given: Given, key: str, value: Any, signature: Signature) -
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a value is one that a config can hold; a tuple counts as a list."""
+    """Whether a config can hold the value; a tuple counts as a list."""
     if isinstance(value, Mapping):
         return isinstance(value, dict) and all(map(is_plain, value.values()))
     if isinstance(value, list | tuple):
@@ -142,7 +143,7 @@ def is_plain(value: Any) -> bool:
 
 
 def as_lists(value: Any) -> Any:
-    """Return a plain value with lists in the place of its tuples."""
+    """Return a plain value with its tuples replaced by lists."""
     if isinstance(value, dict):
         return {key: as_lists(item) for key, item in value.items()}
     return [as_lists(item) for item in value] if isinstance(value, list | tuple) else value

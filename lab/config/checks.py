@@ -1,6 +1,6 @@
-"""What can be refused from the config and the file system alone: types, combinations, files. No torch.
+"""Checks that need only the config and the file system: types, combinations, files. No torch.
 
-Everything here answers with one line that says what is wrong, where it was set and what would be right.
+Every error is one line that says what is wrong, where it was set and what would be right.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from lab.errors import ConfigError, closest
 from lab.system.files import is_checkpoint
 
 DATA_METADATA = frozenset({"name", "tasks", "requires", "how_to_get"})
-"""Keys of a data node that describe it and are no arguments of its target."""
+"""Keys of a data node that describe it and are not arguments of its target."""
 
 
 def check_config(composed: Composed, find_settings: FindSettings) -> TaskSettings:
-    """Check a composed config and bring its values into the types of the schemas (``"4"`` becomes 4).
+    """Check a composed config and convert its values to the types of the schemas (``"4"`` becomes 4).
 
     Args:
         composed: the config; its ``config`` is replaced by the typed one.
-        find_settings: finds what the model's kind of problem adds to the schemas.
+        find_settings: finds the schemas that the model's kind of problem adds.
 
     Returns:
         The settings of the kind of problem.
@@ -51,16 +51,16 @@ def check_config(composed: Composed, find_settings: FindSettings) -> TaskSetting
     _check_task(composed)
     _check_kind(composed, settings)
     _check_length(composed)
-    _check_strategy(composed, settings)  # before the batch: how many ranks share it is known once the strategy is sound
+    _check_strategy(composed, settings)  # before the batch, because the number of ranks follows from the strategy
     _check_batch(composed)
     return settings
 
 
 def typed(schema: type[BaseModel], values: Mapping[str, Any], composed: Composed) -> dict[str, Any]:
-    """Return values of the config in the types of a schema.
+    """Return values of the config, converted to the types of a schema.
 
     Raises:
-        ConfigError: the first that the schema objects to.
+        ConfigError: for the first value that the schema refuses.
     """
     try:
         found = schema.model_validate(values)
@@ -70,7 +70,7 @@ def typed(schema: type[BaseModel], values: Mapping[str, Any], composed: Composed
 
 
 def check_machine(composed: Composed) -> None:
-    """Check that the devices, files and folders of a checked config are there.
+    """Check that the devices, files and folders of a checked config exist.
 
     Raises:
         ConfigError: with the first thing that is missing.
@@ -81,14 +81,14 @@ def check_machine(composed: Composed) -> None:
 
 
 def _spell_separator(composed: Composed) -> None:
-    """Give a separator its one spelling: the run of a tab has one name, however the tab was typed."""
+    """Normalise the separator, so that a run has the same name however a tab was typed."""
     separator = composed.config["data"].get("separator")
     if isinstance(separator, str):
         composed.config["data"]["separator"] = normalize_separator(separator)
 
 
 def _check_inheritance(composed: Composed) -> None:
-    """Refuse another optimizer or scheduler that would run on numbers written for the first one."""
+    """Refuse a new optimizer or scheduler if a recipe or model sets numbers for the one that it replaces."""
     for group in ("optimizer", "scheduler"):
         word = next((word for word in composed.overrides if word_key(word) == group and word[0] != "~"), None)
         given = {word_key(other) for other in composed.overrides}
@@ -127,7 +127,7 @@ def _check_task(composed: Composed) -> None:
 
 
 def _check_kind(composed: Composed, settings: TaskSettings) -> None:
-    """Check what the kind of problem knows: how it is measured, what its model asks of the data."""
+    """Check the parts that the kind of problem defines: the group ``eval`` and ``model.asks``."""
     model = composed.config["model"]
     found = typed(_schema(settings.eval, settings.asks), {"eval": composed.config["eval"], "model": model}, composed)
     composed.config["eval"] = found["eval"]
@@ -137,7 +137,7 @@ def _check_kind(composed: Composed, settings: TaskSettings) -> None:
 
 @cache
 def _schema(eval: type[EvalSettings], asks: type[Asks]) -> type[BaseModel]:
-    """Return the schema of what a kind of problem knows of a config."""
+    """Return the schema of the parts of a config that a kind of problem defines."""
     of_model = create_model("ModelOfKind", __config__=ConfigDict(extra="allow"), asks=(asks, asks()))
     return create_model("ConfigOfKind", eval=(eval, ...), model=(of_model, ...))
 
@@ -151,7 +151,7 @@ def _check_length(composed: Composed) -> None:
         raise ConfigError("trainer.max_steps and trainer.max_epochs are both null: set one to say how long to train")
     where = {key: composed.origin(f"trainer.{key}") for key in given}
     from_files = [key for key in given if not where[key].startswith("set on the command line")]
-    if len(from_files) == 1:  # what was typed replaces what a model or a recipe says
+    if len(from_files) == 1:  # a value of the command line replaces that of a model or a recipe
         trainer[from_files[0]] = None
         return
     other = from_files[0] if from_files else given[1]
@@ -165,7 +165,7 @@ def _check_batch(composed: Composed) -> None:
     strategy, trainer = config["strategy"], config["trainer"]
     ranks = trainer["devices"] * trainer["num_nodes"]
     if strategy["name"] == "dp":
-        ranks = 1  # one process, which splits its micro-batch into whatever parts
+        ranks = 1  # one process, which may split its micro-batch unevenly
     if strategy["name"] == "tensor_parallel":
         ranks //= strategy["tensor_parallel_size"] or trainer["devices"]
     parts = ranks * accumulate
@@ -269,7 +269,7 @@ def _check_data(composed: Composed) -> None:
 
 
 def _required(data: dict[str, Any]) -> list[str | None]:
-    """Return what a dataset requires below its root; a validation set is not, where it is held out of the training."""
+    """Return the files that a dataset needs below its root; no validation set if a share is held out for it."""
     required: list[str | None] = data.get("requires", [])
     if data.get("val_share") is None or not isinstance(data.get("val"), dict):
         return required

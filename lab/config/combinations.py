@@ -1,4 +1,4 @@
-"""Which settings go with which strategy. What was tried stands in the table of lab/strategies/README.md. No torch."""
+"""Which settings work with which strategy; the table in lab/strategies/README.md shows the tested ones. No torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PRECISIONS = {
 
 
 def conflict(strategy: str, trainer: Mapping[str, Any], num_gpus: int) -> tuple[str, str] | None:
-    """Return what cannot be used with a strategy on this machine, or None.
+    """Return a setting that cannot be used with a strategy on this machine, or None.
 
     Args:
         strategy: its name in the config.
@@ -22,7 +22,7 @@ def conflict(strategy: str, trainer: Mapping[str, Any], num_gpus: int) -> tuple[
         num_gpus: GPUs of this machine.
 
     Returns:
-        The dotted key of the setting, and why it cannot be and what can.
+        The dotted key of the setting, and a text that says why not and what works instead.
     """
     family = "deepspeed" if strategy.startswith("deepspeed") else strategy
     precision = trainer["precision"]

@@ -1,6 +1,6 @@
-"""From the words of a command line to a resolved config, with refusals of one line that name the key and the fix.
+"""Composes overrides into a resolved config; every error is one line that names the key and the fix.
 
-Hydra composes, here and nowhere else. What it raises is turned into a ConfigError by ``lab.config.refusals``.
+This is the only module that composes with Hydra. ``lab.config.refusals`` turns Hydra's errors into a ConfigError.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["Composed", "compose_config", "config_dir", "groups", "options"]
 
 
 _OPEN = re.compile(r"(model\.net|model\.asks|data)\.\w+")
-"""May be given though no YAML lists them: the target's signature, or the kind of problem, says which there are."""
+"""Keys that may be set although no YAML lists them: the target's signature or the kind of problem defines them."""
 
 
 @dataclass
@@ -40,10 +40,10 @@ class Composed:
 
     Attributes:
         config: plain dicts, lists, strings and numbers.
-        overrides: the words that were composed.
+        overrides: the overrides that were composed.
         search_path: the folders of the groups: the shipped one, then the user's.
-        choices: the option chosen of each group.
-        own_data: whether ``data`` describes an object of the caller's own, which no target is built for.
+        choices: the chosen option of each group.
+        own_data: whether ``data`` describes a DataModule object of the caller, so that its target is not built.
     """
 
     config: dict[str, Any]
@@ -53,19 +53,19 @@ class Composed:
     own_data: bool = False
 
     def origin(self, key: str) -> str:
-        """Say where the dotted ``key`` was set: on the command line, or in which file."""
+        """Return where the dotted ``key`` was set: on the command line, or in which file."""
         return find_origin(key, self.overrides, self.search_path, self.choices)
 
 
 def compose_config(overrides: Sequence[str], user_dirs: Iterable[str] = ()) -> Composed:
-    """Compose and resolve the config for the words of a command line.
+    """Compose and resolve the config for the overrides of a command line.
 
     Args:
         overrides: Hydra overrides such as ``model=detr`` or ``optimizer.lr=1e-3``.
         user_dirs: further folders with groups and recipes (``--config-dir``).
 
     Raises:
-        ConfigError: a group option or key is unknown, or a word cannot be parsed; one line.
+        ConfigError: a group option or key is unknown, or an override cannot be parsed; one line.
     """
     overrides = renamed_words(spelled(overrides))
     folders = [config_dir(), *_existing(user_dirs)]
@@ -98,9 +98,9 @@ def compose_config(overrides: Sequence[str], user_dirs: Iterable[str] = ()) -> C
 
 
 def _without(overrides: Sequence[str], folders: Sequence[Path]) -> Any:
-    """Return a function that composes the words without those of one key, to learn which keys there are.
+    """Return a function that composes the overrides without those of one key, to find the keys that exist.
 
-    Where they hold a second mistake, the options of groups that can be composed have to do.
+    If the overrides have a second mistake, it uses only the chosen options of groups that can be composed.
     """
     user_dirs = [str(folder) for folder in folders[1:]]
 
@@ -115,7 +115,7 @@ def _without(overrides: Sequence[str], folders: Sequence[Path]) -> Any:
             try:
                 config = compose_config([*chosen, word] if word else [], user_dirs).config
             except ConfigError:
-                continue  # the second mistake: it is told when the first one is mended
+                continue  # the second mistake: it is reported after the first one is corrected
             chosen += [word] if word else []
         return config
 

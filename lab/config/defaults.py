@@ -1,15 +1,15 @@
-"""The one reader of Hydra's defaults lists: what an option of a group holds itself, and what it builds on.
+"""The one reader of Hydra's defaults lists: the content of a group's option, and the options that it builds on.
 
-Nothing is composed. An item of a list is one of these (Hydra 1.3, "The Defaults List"); what stands under another
-package, or is chosen by an interpolation, is no content of the option and left out:
+Nothing is composed. An item of a list is one of these (Hydra 1.3, "The Defaults List"). Items under another package,
+and items chosen by an interpolation, are not content of the option and are left out:
 
     - base                     # an option of the same group
     - /group/option            # by its path from the root; its content goes to group below this one's
     - group: option            # of a group below this one; /group: from the root; [a, b] for several
-    - override /group: option  # another choice for a group that stands in config.yaml
+    - override /group: option  # another choice for a group that config.yaml lists
     - optional group: option   # may be missing
     - group@package: option    # its content goes elsewhere
-    - _self_                   # where this file's own content comes; last, if it is not said
+    - _self_                   # the position of this file's own content; last by default
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Default:
 
     Attributes:
         group: from the root, ``model`` or ``model/parts``.
-        option: of that group; ``_self_`` for the place of the file's own content.
-        override: whether it chooses for a group that stands elsewhere.
+        option: the chosen option; ``_self_`` for the position of the file's own content.
+        override: whether it changes the choice of another file.
         optional: whether it may be missing.
-        package: where its content goes: what stands behind ``@``; ``""`` for beside this file's own.
+        package: where its content goes, the part after ``@``; ``""`` for the package of this file.
     """
 
     group: str
@@ -45,7 +45,7 @@ class Default:
 
 
 def read_defaults(path: Path, group: str) -> list[Default]:
-    """Return the defaults list of a file, its items in their order; what is no item of such a list is left out.
+    """Return the items of a file's defaults list in their order; entries of another form are left out.
 
     Args:
         path: a file of the groups.
@@ -71,7 +71,7 @@ def _of_item(item: Any, group: str) -> Iterator[Default]:
             *words, name = key.split()
             name, _, package = name.partition("@")
             for option in chosen if isinstance(chosen, list) else [chosen]:
-                if isinstance(option, str):  # null chooses nothing
+                if isinstance(option, str):  # null chooses no option
                     where = _from_root(name, group)
                     yield Default(where, option, "override" in words, "optional" in words, package)
 
@@ -81,7 +81,7 @@ def _from_root(name: str, group: str) -> str:
 
 
 def own_content(path: Path) -> dict[str, Any]:
-    """Return what a file says itself: all but its defaults list.
+    """Return the own content of a file: everything but its defaults list.
 
     Raises:
         ConfigError: it is no YAML, or no mapping.
@@ -94,8 +94,8 @@ def option_files(group: str, option: str, folders: Sequence[Path]) -> list[Path]
 
     Args:
         group: ``model`` for instance.
-        option: one that does not exist has no files.
-        folders: those of the groups; the first one that has a file wins.
+        option: the option; if it does not exist, there are no files.
+        folders: the folders of the groups; the first one that has a file wins.
 
     Raises:
         ConfigError: one of them is no YAML, or no mapping.
@@ -119,7 +119,7 @@ def _strongest_first(group: str, option: str, folders: Sequence[Path], above: tu
 
 
 def option_content(group: str, option: str, folders: Sequence[Path]) -> dict[str, Any]:
-    """Return what an option says, itself and by those that it builds on; interpolations are left as they stand.
+    """Return an option's content, merged with that of the options it builds on; interpolations are not resolved.
 
     Raises:
         ConfigError: one of the files is no YAML, or no mapping.

@@ -1,7 +1,7 @@
-"""Where a name is defined and what its class derives from, told from source texts alone: nothing is imported.
+"""Finds where a name is defined and what its class derives from, from source texts alone: nothing is imported.
 
-``find_signature`` asks what a target takes; this asks what it is. Imports, stars among them, are followed to the
-definition; what is only made at run time (a class returned by a function, a name set by ``globals()``) is not found.
+``find_signature`` finds a target's arguments; this module finds its kind. Imports, including star imports, are followed
+to the definition. Names that are made at run time (a class returned by a function, ``globals()``) are not found.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ class Definition:
 
 @dataclass(frozen=True)
 class Module:
-    """A name that stands for a module, or for something of the standard library."""
+    """A name of a module, or of an object in the standard library."""
 
     path: str
 
     @property
     def is_foreign(self) -> bool:
-        """Whether it is of the standard library."""
+        """Whether it is in the standard library."""
         return self.path.partition(".")[0] in sys.stdlib_module_names
 
 
 def find_definition(module: str, name: str, depth: int = 0) -> Definition | Module | None:
-    """Follow a name of a module to its definition; None where there is none, or the text cannot tell.
+    """Follow a name of a module to its definition; None if it has none, or the text cannot tell.
 
-    The standard library is not read: a name of it is returned as ``Module``, whatever it is.
+    The standard library is not read: each of its names is returned as ``Module``.
     """
     if module.partition(".")[0] in sys.stdlib_module_names:
         return Module(f"{module}.{name}")
@@ -81,7 +81,7 @@ def find_definition(module: str, name: str, depth: int = 0) -> Definition | Modu
 
 @cache
 def _index(file: Path) -> tuple[dict[str, list[ast.stmt]], list[ast.ImportFrom]]:
-    """Return the statements of a module that bind each name, in their order, and its imports of everything."""
+    """Return the statements of a module that bind each name, in their order, and its star imports."""
     names: dict[str, list[ast.stmt]] = {}
     stars: list[ast.ImportFrom] = []
     tree = parse(file)
@@ -104,7 +104,7 @@ def _index(file: Path) -> tuple[dict[str, list[ast.stmt]], list[ast.ImportFrom]]
 
 
 def _bound(alias: ast.alias, top: bool = False) -> str:
-    """Return the name that an import binds: of ``import a.b`` it is ``a``."""
+    """Return the name that an import binds: ``a`` for ``import a.b``."""
     return alias.asname or (alias.name.partition(".")[0] if top else alias.name)
 
 
@@ -113,7 +113,7 @@ def _submodule(module: str, name: str) -> Module | None:
 
 
 def find_expression(module: str, node: ast.expr, depth: int = 0) -> Definition | Module | None:
-    """Follow an expression such as ``nn.Module`` or ``Base[T]``, as it stands in a module, to its definition."""
+    """Follow an expression of a module, such as ``nn.Module`` or ``Base[T]``, to its definition."""
     if isinstance(node, ast.Subscript):
         return find_expression(module, node.value, depth)
     if isinstance(node, ast.Name):
@@ -125,7 +125,7 @@ def find_expression(module: str, node: ast.expr, depth: int = 0) -> Definition |
 
 
 def ancestors(definition: Definition, depth: int = 0) -> tuple[frozenset[str], bool]:
-    """Return the paths of a class and of all that it derives from, and whether none of them is unknown."""
+    """Return the paths of a class and of all its ancestors, and whether all ancestors are known."""
     found, complete = {definition.path}, depth <= _DEPTH
     bases = definition.node.bases if isinstance(definition.node, ast.ClassDef) and complete else []
     for expression in bases:
@@ -144,7 +144,7 @@ def _is_builtin(expression: ast.expr) -> bool:
 
 
 def applied_to(definition: Definition) -> Iterator[ast.expr]:
-    """Yield what a module applies to a definition: its decorators, and what is called with its name alone below it."""
+    """Yield the functions that a module applies to a definition: decorators, and calls below with its name alone."""
     yield from definition.node.decorator_list
     file = find_module(definition.module)
     tree = parse(file) if file is not None else None
@@ -161,7 +161,7 @@ def path_of(module: str, expression: ast.expr) -> str | None:
 
 
 def public_names(module: str, depth: int = 0) -> set[str]:
-    """Return the public names of a module, those of its stars and its submodules among them."""
+    """Return the public names of a module, including those of its star imports and its submodules."""
     file = find_module(module)
     tree = parse(file) if file is not None else None
     if file is None or tree is None or depth > _DEPTH:

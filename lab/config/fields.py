@@ -1,4 +1,4 @@
-"""What a callable takes, as a value; that of a dataclass is read from its fields."""
+"""The signature of a callable as an object, and that of a dataclass from its fields."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from lab.config.sources import look_up
 
 @dataclass(frozen=True)
 class Signature:
-    """What a class or function takes.
+    """The arguments of a class or function.
 
     Attributes:
-        name: what it is called in an error.
-        arguments: the annotation of each argument that may be given by name; None where it has none.
-        defaults: of those arguments whose default is a plain value.
-        required: the names of those without a default.
-        by_position: the names of those that may be given by position, in their order.
-        is_open: whether any other name is taken too.
+        name: its name in an error.
+        arguments: the annotation of each argument that may be given by name; None if it has none.
+        defaults: the defaults that are plain values, by argument.
+        required: the names of arguments without a default.
+        by_position: the names of arguments that may be given by position, in their order.
+        is_open: whether it accepts any other name too.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Signature:
 
 
 def fields_of(module: str, node: ast.ClassDef) -> Signature:
-    """Return the fields of a dataclass, those of its bases too, as a signature: first those that go by position."""
+    """Return the fields of a dataclass and its bases as a signature, positional ones first."""
     fields = _all_fields(module, node)
     order = sorted(fields, key=lambda name: fields[name][2])
     defaults = {name: value for name in order if (value := fields[name][1]) is not None}
@@ -47,7 +47,7 @@ def fields_of(module: str, node: ast.ClassDef) -> Signature:
 
 
 def spread(signature: Signature) -> Signature:
-    """Return a signature with the fields of each dataclass of options (``lab.ranges.Flat``) in that one's place."""
+    """Return a signature in which each argument of a ``lab.ranges.Flat`` dataclass is replaced by its fields."""
     arguments: dict[str, TypeHint | None] = {}
     defaults = dict(signature.defaults)
     for name, hint in signature.arguments.items():
@@ -62,7 +62,7 @@ def spread(signature: Signature) -> Signature:
 
 
 def _all_fields(module: str, node: ast.ClassDef) -> dict[str, tuple[TypeHint, ast.expr | None, bool]]:
-    """Return annotation and default of each field, and whether it goes by name only; those of the bases first."""
+    """Return annotation and default of each field, and whether it is keyword-only; fields of the bases first."""
     found: dict[str, tuple[TypeHint, ast.expr | None, bool]] = {}
     for expression in reversed(node.bases):
         base = look_up(module, expression.id) if isinstance(expression, ast.Name) else None
@@ -78,13 +78,13 @@ def _all_fields(module: str, node: ast.ClassDef) -> dict[str, tuple[TypeHint, as
 
 
 def is_dataclass(node: ast.ClassDef) -> bool:
-    """Whether ``@dataclass``, with or without arguments, stands above a class."""
+    """Whether a class is decorated with ``@dataclass``, with or without arguments."""
     marks = (mark.func if isinstance(mark, ast.Call) else mark for mark in node.decorator_list)
     return any(ast.unparse(mark).rpartition(".")[2] == "dataclass" for mark in marks)
 
 
 def _is_field(item: ast.AnnAssign) -> bool:
-    """Whether an annotated name of a dataclass is an argument of it: no ``KW_ONLY``, ``ClassVar`` or ``init=False``."""
+    """Whether an annotated name of a dataclass is an argument: not ``KW_ONLY``, ``ClassVar`` or ``init=False``."""
     if item.value is not None and "init=False" in ast.unparse(item.value):
         return False
     return ast.unparse(item.annotation).partition("[")[0].rpartition(".")[2] not in ("KW_ONLY", "ClassVar")
@@ -96,6 +96,6 @@ def plain_values(nodes: Mapping[str, ast.expr]) -> dict[str, Any]:
     for name, node in nodes.items():
         try:
             values[name] = ast.literal_eval(node)
-        except ValueError:  # an expression: what it gives is not told by its text
+        except ValueError:  # an expression that is no literal
             continue
     return values

@@ -1,4 +1,4 @@
-"""A resolved config as Python reads it: like a dict or by attributes, never changed, printed as YAML. No torch."""
+"""A read-only resolved config for Python: read like a dict or by attributes, printed as YAML. No torch."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from lab.errors import ConfigError, closest
 class FrozenConfig(Mapping[str, Any]):
     """A node of a config: ``config.optimizer.lr`` is ``config["optimizer"]["lr"]`` and ``config["optimizer.lr"]``.
 
-    Nodes below are of this class too, lists are tuples. It compares equal to a dict of the same content. A key that is
-    the name of a method (``items``) is read by its brackets alone.
+    Nodes below are of this class too, and lists are tuples. A node is equal to a dict with the same content. A key that
+    is also the name of a method (``items``) can only be read by brackets.
 
     Args:
         values: nested dicts, lists, strings and numbers; copied.
@@ -40,10 +40,10 @@ class FrozenConfig(Mapping[str, Any]):
         return _frozen(self._values[name])
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise ConfigError(f"{name}: a config is not changed; lab.compose(config, {name}=...) makes another one")
+        raise ConfigError(f"{name}: a config is read-only; lab.compose(config, {name}=...) makes a new one")
 
     def __delattr__(self, name: str) -> None:
-        raise ConfigError(f"{name}: a config is not changed")
+        raise ConfigError(f"{name}: a config is read-only")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
@@ -68,11 +68,11 @@ class FrozenConfig(Mapping[str, Any]):
         return self.to_yaml()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a copy of plain dicts and lists, which may be changed."""
+        """Return a copy of plain dicts and lists, which you may change."""
         return copy.deepcopy(self._values)
 
     def to_yaml(self) -> str:
-        """Return it as YAML, as ``config.yaml`` of a run has it."""
+        """Return it as YAML, in the form of a run's ``config.yaml``."""
         import yaml
 
         return str(yaml.safe_dump(self._values, sort_keys=False, allow_unicode=True))

@@ -37,7 +37,7 @@ def find_file(name: str, folders: Sequence[Path]) -> Path | None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return the content of a YAML file of a group; ``{}`` where it is empty.
+    """Return the content of a YAML file of a group; ``{}`` if it is empty.
 
     Raises:
         ConfigError: it is no YAML, or no mapping.
@@ -52,5 +52,5 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def shorten(path: Path) -> str:
-    """Return a path relative to the working directory where it lies below."""
+    """Return a path relative to the working directory, if it is below that."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,6 +1,6 @@
-"""What a kind of problem tells the config: how it is measured, what its models ask of their data. No torch.
+"""The schemas that a kind of problem gives to the config: its group ``eval`` and its ``model.asks``. No torch.
 
-Kinds stand above the config, which knows none of them: whoever checks a config hands over a way to find them.
+The package ``config`` may not import the kinds, so a caller that checks a config passes a function that finds them.
 """
 
 from __future__ import annotations
@@ -13,48 +13,48 @@ from lab.config.schemas import Strict, Text
 
 
 class EvalSettings(Strict):
-    """How a kind is measured: its group ``eval``. A kind where nothing can be chosen takes it as it is.
+    """The schema of a kind's group ``eval``. A kind without settings uses this class itself.
 
     Attributes:
-        name: of the kind.
+        name: the name of the kind.
     """
 
     name: Text
 
     @property
     def most_samples(self) -> int | None:
-        """Measure at most so many samples, chosen at random; None: all."""
+        """Measure at most this number of samples, chosen at random; None: all."""
         return None
 
     @property
     def sample_seed(self) -> int:
-        """Of that choice."""
+        """The seed of that choice."""
         return 0
 
 
 class Asks(Strict):
-    """What a model of a kind asks of its data: ``model.asks``.
+    """The settings that a model of a kind asks of its data: ``model.asks``.
 
-    Every field may be left out. A data YAML takes one by ``${oc.select:model.asks.KEY,DEFAULT}``; a command line can
-    still say otherwise in the group ``data``.
+    Every field may be left out. A data YAML reads one by ``${oc.select:model.asks.KEY,DEFAULT}``; the command line can
+    still override it in the group ``data``.
     """
 
 
 def no_conflict(config: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Find nothing that does not go together."""
+    """Return None: no combination of settings is refused."""
     return None
 
 
 @dataclass(frozen=True)
 class TaskSettings:
-    """What a kind of problem tells the config.
+    """The schemas and rules that a kind of problem gives to the config.
 
     Attributes:
         eval: the schema of the group ``eval``.
         asks: the schema of ``model.asks``.
-        from_data: the arguments of networks that the data decides: the names that ``DataSpec.net_arguments`` returns.
-        conflict: looks at a config for what does not go together in this kind alone; returns the dotted key and why it
-            cannot be and what can, or None.
+        from_data: the network arguments that are taken from the data: the names in ``DataSpec.net_arguments``.
+        conflict: checks a config for combinations that this kind refuses; returns the dotted key and a text that says
+            why not and what works instead, or None.
     """
 
     eval: type[EvalSettings] = EvalSettings

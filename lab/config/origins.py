@@ -13,11 +13,11 @@ from lab.config.words import parse_word
 
 
 def find_origin(key: str, overrides: Sequence[str], folders: Sequence[Path], choices: Mapping[str, str]) -> str:
-    """Say where the dotted ``key`` was set; the strongest place first: command line, recipe, model, group."""
+    """Return where the dotted ``key`` was set, in order of precedence: command line, recipe, model, group."""
     for word in map(parse_word, reversed(overrides)):
         name = word.key
         if name in choices and word.sign != "~" and not isinstance(word.value, dict):
-            continue  # the choice of a group's option; the key stands in a file
+            continue  # this chooses a group's option; the key itself is set in a file
         if name == key or key.startswith(f"{name}.") or name.startswith(f"{key}."):
             return f"set on the command line: {word.text}"
     group = key.split(".", 1)[0]

@@ -1,4 +1,4 @@
-"""What a schema objects to, in one line: the key, its value, what is expected, where it was set, the closest names."""
+"""A schema's error as one line: the key, its value, what is expected, where it was set, the closest names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def first_problem(error: ValidationError, composed: Composed, schema: type[BaseModel]) -> str:
-    """Return the line for the first of the problems that pydantic found in a config by a schema."""
+    """Return the line for the first problem that pydantic found in a config."""
     problems = error.errors()
     problem = problems[0]
     keys = keys_of(problem, composed.config)
@@ -50,7 +50,7 @@ def _at(config: Any, keys: Sequence[str | int]) -> Any:
 
 
 def _fields(schema: type[BaseModel], keys: Sequence[str | int], config: Any) -> list[str]:
-    """Return the names that the schemas have at a path of the config, those without a value too."""
+    """Return the names that the schemas have at a path of the config, including those without a value."""
     models: list[type[BaseModel]] = [schema]
     for key in keys:
         config = config[key]
@@ -73,7 +73,7 @@ def _members(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _missing(keys: list[str | int], composed: Composed) -> str:
-    """A key is missing: deleted, or of another optimizer than the chosen one."""
+    """Return the line for a missing key: it was deleted, or only another optimizer than the chosen one sets it."""
     key = ".".join(map(str, keys))
     group = str(keys[0])
     parent = _at(composed.config, keys[:-1])

@@ -1,4 +1,4 @@
-"""What Hydra and OmegaConf raise, in one line: what is wrong, where it was set, which names would be right."""
+"""Errors of Hydra and OmegaConf as one line: what is wrong, where it was set, which names would be right."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lab.errors import ConfigError, closest
 from lab.text import one_line
 
 Known = Callable[[str], dict[str, Any]]
-"""Composes without the words of one key."""
+"""Composes without the overrides of one key."""
 
 
 def explain(
@@ -29,11 +29,11 @@ def explain(
     """Turn an exception of the compose step into a ConfigError.
 
     Args:
-        error: what was raised.
-        overrides: the words of the command line.
+        error: the exception.
+        overrides: the overrides of the command line.
         folders: the folders of the groups.
-        choices: the chosen options, where composing came that far.
-        known: composes without the words of one key, to learn which keys there would have been.
+        choices: the chosen options, if composing came that far.
+        known: composes without the overrides of one key, to find the keys that exist.
     """
     text = str(error) or str(error.__cause__)
     sweep = re.search(r"Ambiguous value for argument '(.+?)'\s|Sweep parameters '(.+?)' requires", text)
@@ -65,11 +65,11 @@ def explain(
 
 
 def unreadable(error: OverrideParseException, words: Sequence[str] = ()) -> str:
-    """Say which word cannot be parsed, and which sign of it is to blame.
+    """Return a line that names the override that cannot be parsed and the character that causes it.
 
     Args:
-        error: what Hydra raised.
-        words: those that were typed: it may have been handed one with a ``++`` before it.
+        error: Hydra's exception.
+        words: the overrides as typed; Hydra may have been given one with a ``++`` before it.
     """
     word = str(error.override)
     if word not in words and word.removeprefix("++") in words:
@@ -85,7 +85,7 @@ def unreadable(error: OverrideParseException, words: Sequence[str] = ()) -> str:
 
 
 def _word_in(text: str, overrides: Sequence[str]) -> str | None:
-    """Return the word that a message is about: it stands there whole, or its key in quotes."""
+    """Return the override that a message is about: the message has it whole, or its key in quotes."""
     for word in reversed(overrides):
         if (
             f"'{word.lstrip('~')}'" in text
@@ -110,12 +110,12 @@ def _missing_option(text: str, overrides: Sequence[str], folders: Sequence[Path]
 
 
 def _file_that_chooses(group: str, option: str | None, overrides: Sequence[str], folders: Sequence[Path]) -> str:
-    """Return `` (in FILE)`` for the chosen file whose defaults list names an option of a group; ``""`` for none.
+    """Return `` (in FILE)`` for the chosen file whose defaults list names an option of a group; ``""`` if none does.
 
     Args:
         group: the group.
         option: None for any.
-        overrides: the words of the command line, which choose the files.
+        overrides: the overrides of the command line, which choose the files.
         folders: the folders of the groups.
     """
     for word in map(parse_word, overrides):
@@ -137,14 +137,14 @@ def _no_option(overrides: Sequence[str], folders: Sequence[Path]) -> str:
 
 
 def options_named(word: str, group: str, folders: Sequence[Path]) -> bool:
-    """Whether a word such as ``data=coco`` names an option that exists."""
+    """Whether an override such as ``data=coco`` names an option that exists."""
     return parse_word(word).shown in options(group, folders)
 
 
 def _unresolved(
     error: OmegaConfBaseException, overrides: Sequence[str], folders: Sequence[Path], choices: Mapping[str, str]
 ) -> str:
-    """An interpolation that leads nowhere, or a value ``???``."""
+    """Return the line for an interpolation of a missing key, or a value ``???``."""
     problem = re.split(r"\s*\n?\s*full_key:", str(error))[0]
     problem = one_line(problem)
     key = error.full_key or ""
@@ -176,13 +176,13 @@ def _wrong_word(word: str, text: str, folders: Sequence[Path], known: Known) -> 
 
 
 def _unknown_key(word: str, folders: Sequence[Path], config: Mapping[str, Any], inside: str) -> str:
-    """Name the first part of the key that does not exist, and what stands beside it.
+    """Return a line that names the first part of the key that does not exist, and the keys that do.
 
     Args:
         word: the override.
         folders: the folders of the groups.
-        config: the config without it.
-        inside: the unknown key where it stands in the word's value, as in ``optimizer={lrr: 1}``.
+        config: the config without the override.
+        inside: the unknown key, if it is in the override's value, as in ``optimizer={lrr: 1}``.
     """
     parts = word_key(word).split(".")
     if "{" in word and parts[-1] != inside:

@@ -1,4 +1,4 @@
-"""What each configuration group may hold: names, types and ranges.
+"""The schema of each config group: names, types and ranges.
 
 A resolved config is a plain dict that ``ConfigSchema.model_validate`` accepts. ``net`` and ``data`` carry the arguments
 of a class named by ``_target_``; those are checked against its signature in ``lab.config.signatures``.
@@ -23,7 +23,7 @@ from pydantic import (
 
 
 def _number(value: Any) -> Any:
-    """A text that spells a number is that number: an environment variable's value is always a text."""
+    """Convert a string that spells a number, because the value of an environment variable is always a string."""
     if not isinstance(value, str) or not _NUMBER.fullmatch(value):
         return value
     return int(value) if _WHOLE.fullmatch(value) else float(value)
@@ -37,11 +37,11 @@ _WHOLE = re.compile(r"[+-]?\d{1,30}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d{1,30}\.?\d*|\.\d+)(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 
 Int = Annotated[int, BeforeValidator(_number)]
-"""A whole number, typed as one: neither 3.0 nor true."""
+"""An integer: 3.0 and true are refused."""
 Float = Annotated[float, BeforeValidator(_number)]
 """A finite number."""
 Bool = Annotated[bool, BeforeValidator(_truth)]
-"""true or false, and no other word or number for them."""
+"""true or false; other words and numbers are refused."""
 WholeAbove0 = Annotated[Int, Field(gt=0, lt=2**63)]
 WholeFrom0 = Annotated[Int, Field(ge=0, lt=2**63)]
 Processes = Annotated[Int, Field(ge=0, le=1024)]
@@ -62,10 +62,10 @@ def _printable(value: str) -> str:
 
 
 Text = Annotated[str, BeforeValidator(_text), Field(min_length=1), AfterValidator(_printable)]
-"""A name or a path: not empty, on one line. A whole number may be typed for it; other numbers are written in quotes."""
+"""A name or a path: not empty, on one line. An integer is accepted too; other numbers must be in quotes."""
 
 
-# A nan among the arguments of a target stays one, to be refused there, and does not turn into null.
+# A nan among the arguments of a target must stay nan, to be refused there; by default it would become null.
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False, ser_json_inf_nan="constants")
 
 
@@ -89,20 +89,20 @@ class ModelConfig(Strict):
     task: Text
     net: TargetConfig
     pretrained: Text | None = None
-    asks: dict[str, Any] = {}  # of its data: which keys there are, the kind of problem says (lab.config.kinds)
-    # A word for model.net.loss, where the architecture offers several.
+    asks: dict[str, Any] = {}  # settings for its data; the kind of problem defines the keys (lab.config.kinds)
+    # Short for model.net.loss, if the architecture has several losses.
     loss: Text | None = None
 
 
 class DataConfig(TargetConfig):
-    """A dataset; what else it takes stands in the signature of its target."""
+    """A dataset; its other keys are the arguments of its target."""
 
     name: Text
     tasks: list[Text]
     batch_size: WholeAbove0
     num_workers: Processes = 0
     root: Text | None = None
-    requires: list[Text | None] = []  # what is null is not needed
+    requires: list[Text | None] = []  # null entries are not needed
     how_to_get: str = ""
 
 
@@ -110,7 +110,7 @@ class TrainerConfig(Strict):
     """How long, where and in which precision; steps are optimizer steps."""
 
     accelerator: Literal["auto", "cpu", "gpu"]
-    devices: Annotated[Int, Field(gt=0, le=1024)]  # of one machine
+    devices: Annotated[Int, Field(gt=0, le=1024)]  # on each machine
     num_nodes: Annotated[Int, Field(gt=0, le=100_000)]
     # YAML reads 32 as a number
     precision: Annotated[Literal["32", "16-mixed", "bf16-mixed", "bf16-true", "64"], BeforeValidator(_text)]
@@ -155,7 +155,7 @@ class FSDPConfig(Strict):
 
 
 class ZeroConfig(Strict):
-    """The same by DeepSpeed, in stages."""
+    """Optimizer states, gradients and (stage 3) parameters are split over the ranks by DeepSpeed."""
 
     name: Literal["deepspeed_zero2", "deepspeed_zero3", "deepspeed_zero2_offload", "deepspeed_zero3_offload"]
     stage: Literal[2, 3]
@@ -181,7 +181,7 @@ class DataParallelConfig(Strict):
 
 
 class AutoConfig(Strict):
-    """What the planner picks."""
+    """The planner picks the strategy."""
 
     name: Literal["auto"]
     memory_gib: Above0 | None
@@ -196,9 +196,9 @@ class ParameterGroup(Strict):
 
 
 class Optimizer(Strict):
-    """What every optimizer has."""
+    """The settings of every optimizer."""
 
-    lr: Annotated[Float, Field(ge=0, le=3e38)]  # of a float32; what is too large for a training, the training tells
+    lr: Annotated[Float, Field(ge=0, le=3e38)]  # the largest float32; a rate that is too large diverges
     weight_decay: Annotated[Float, Field(ge=0, le=1000)]
     no_decay_norm_bias: Bool
     groups: list[ParameterGroup]
@@ -208,7 +208,7 @@ class AdamConfig(Optimizer):
     """Adam (Kingma and Ba, 2015) and AdamW (Loshchilov and Hutter, 2019)."""
 
     name: Literal["adam", "adamw"]
-    betas: Annotated[tuple[Beta, Beta], Field(strict=False)]  # a list, as YAML has it
+    betas: Annotated[tuple[Beta, Beta], Field(strict=False)]  # a list in YAML
     eps: Above0
 
 
@@ -228,7 +228,7 @@ class SGDConfig(Optimizer):
 
 
 class AdagradConfig(Optimizer):
-    """Adagrad (Duchi et al., 2011) with momentum; of an embedding only the rows of the step move."""
+    """Adagrad (Duchi et al., 2011) with momentum; of an embedding only the rows used in the step are updated."""
 
     name: Literal["adagrad"]
     momentum: Beta
@@ -236,7 +236,7 @@ class AdagradConfig(Optimizer):
 
 
 class Scheduler(Strict):
-    """What every schedule has: a linear warm-up from 0, counted in optimizer steps."""
+    """The settings of every schedule: a linear warm-up from 0, counted in optimizer steps."""
 
     warmup_steps: WholeFrom0
 
@@ -302,7 +302,7 @@ class EmaConfig(Strict):
 
 
 class CallbacksConfig(Strict):
-    """What happens beside the training."""
+    """The callbacks of a training."""
 
     ema: EmaConfig | None
     progress: Bool
@@ -310,7 +310,7 @@ class CallbacksConfig(Strict):
 
 
 class DebugConfig(Strict):
-    """Short runs that look for faults. A float limit is a share, an int a number of batches."""
+    """Short runs for debugging. A float limit is a share of the batches, an int their number."""
 
     max_steps: WholeAbove0 | None
     limit_train_batches: WholeAbove0 | PartAbove0 | None
@@ -320,7 +320,7 @@ class DebugConfig(Strict):
 
 
 class PathsConfig(Strict):
-    """Where things are."""
+    """Folders for data, runs and weights."""
 
     runs_dir: Text
     data_dir: Text
@@ -328,9 +328,9 @@ class PathsConfig(Strict):
 
 
 class Expected(Strict):
-    """What a recipe is expected to reach: ``metric`` no worse than ``value`` by more than ``tolerance``.
+    """The expected result of a recipe: ``metric`` may be worse than ``value`` by ``tolerance`` at most.
 
-    Which side is worse the task says of its metric; ``two_sided``: nor better by more than that.
+    The task defines whether lower or higher is worse. With ``two_sided`` it may not be better by more than that either.
     """
 
     metric: Text
@@ -340,7 +340,7 @@ class Expected(Strict):
 
 
 class EvalConfig(BaseModel):
-    """How the model is measured; its other keys are those of its kind of problem (``lab.config.kinds``)."""
+    """How the model is measured; the kind of problem defines the other keys (``lab.config.kinds``)."""
 
     model_config = ConfigDict(extra="allow", **_STRICT)
     name: Text
@@ -352,7 +352,7 @@ _CHOSEN_BY = {"eval": "name", "data": "_target_", "strategy": "name", "optimizer
 class ConfigSchema(Strict):
     """The whole resolved configuration of a run."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)]  # no text: data.seed, which is this one, takes none either
+    seed: Annotated[int, Field(ge=0, lt=2**32)]  # not a string, like data.seed, which has the same value
     stage: Literal["fit", "validate", "test", "predict"]
     ckpt: Text | None
     input: Text | None
@@ -383,7 +383,7 @@ class ConfigSchema(Strict):
         if isinstance(value, dict):
             for group in ("model", "data", "trainer", "strategy", "optimizer", "scheduler", "eval"):
                 node = value.get(group)
-                key = _CHOSEN_BY.get(group)  # a model's numbers for the group may be there all the same
+                key = _CHOSEN_BY.get(group)  # a model may set numbers of the group although no option is chosen
                 if node is None or (key is not None and isinstance(node, dict) and key not in node):
                     raise ValueError(f"no {group} is chosen: add {group}=NAME")
         return value

@@ -1,4 +1,4 @@
-"""The signs between the columns of a table: taken as they are written, and one sign has one spelling. No torch."""
+"""The separator between the columns of a table: taken literally, and normalised to one spelling. No torch."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import re
 from lab.errors import ConfigError
 
 BLANKS = r"\s+"
-r"""The one separator that is a pattern: any run of blanks and tabs. All others stand for themselves, ``||`` too."""
+r"""The one separator that is a pattern: any run of blanks and tabs. All others are literal, ``||`` too."""
 
 _ESCAPES = re.compile(r"\\+(t|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4})")
 
 
 def normalize_separator(separator: str, where: str = "data.separator") -> str:
-    r"""Return the separator in its one spelling: ``\t``, ``\\t``, ``\x09`` and a tab itself are all a tab.
+    r"""Return the normalised separator: ``\t``, ``\\t``, ``\x09`` and a tab itself are all a tab.
 
     Args:
         separator: as it was typed.
-        where: what it is called in messages.
+        where: its key, for messages.
 
     Raises:
-        ConfigError: it cannot stand between columns.
+        ConfigError: it cannot separate columns.
     """
     if separator == BLANKS:
         return separator
@@ -32,7 +32,7 @@ def normalize_separator(separator: str, where: str = "data.separator") -> str:
     elif '"' in found:
         why = "quotes values"
     elif found.isalnum():
-        why = "stands in names and numbers"
+        why = "occurs in names and numbers"
     else:
         return found
     raise ConfigError(

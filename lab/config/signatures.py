@@ -1,4 +1,4 @@
-"""What a ``_target_`` takes, read from its source text without importing it.
+"""The arguments of a ``_target_``, read from its source text without importing it.
 
 The source file is found and parsed, never run, so that a misspelt argument is refused before torch is imported.
 Where the text alone cannot tell (star imports, ``**kwargs``, compiled modules), nothing is refused here.
@@ -18,10 +18,10 @@ _DEFINED = (ast.ClassDef, ast.FunctionDef)
 
 
 def find_signature(target: str) -> Signature | None:
-    """Return the signature of a dotted path; None where the source text cannot tell.
+    """Return the signature of a dotted path; None if the source text cannot tell.
 
     Raises:
-        LookupError: there is no such module, or no such name in it; with what is wrong and the closest names.
+        LookupError: there is no such module, or no such name in it; its arguments are the problem and a hint.
     """
     parts = target.split(".")
     if not all(parts):
@@ -35,10 +35,10 @@ def find_signature(target: str) -> Signature | None:
 
 
 def _find(module: str, name: str, depth: int = 0) -> tuple[str, ast.ClassDef | ast.FunctionDef] | None:
-    """Follow a name to its definition and module; None where it cannot be told.
+    """Follow a name to its definition and module; None if the source text cannot tell.
 
     Raises:
-        LookupError: the module has no such name; with what is wrong and the closest names.
+        LookupError: the module has no such name; its arguments are the problem and a hint.
     """
     file = find_module(module)
     tree = parse(file) if file is not None else None
@@ -68,7 +68,7 @@ def _find(module: str, name: str, depth: int = 0) -> tuple[str, ast.ClassDef | a
 
 
 def _signature(module: str, node: ast.ClassDef | ast.FunctionDef) -> Signature | None:
-    """Return what a definition takes; an entry function with ``**overrides`` takes what its class takes."""
+    """Return the signature of a definition; an entry function with ``**overrides`` has the arguments of its class."""
     function, name = node, node.name
     if isinstance(node, ast.ClassDef):
         found = next(
@@ -84,7 +84,7 @@ def _signature(module: str, node: ast.ClassDef | ast.FunctionDef) -> Signature |
     own = spread(_of_function(name, module, function, is_method=function is not node))
     if function.args.kwarg is None:
         return own
-    # An entry function has defaults of its own in the place of its class's.
+    # The defaults of an entry function replace those of its class.
     returned = _named(module, function.returns, name) if function is node else None
     if returned is None:
         return None

@@ -1,4 +1,4 @@
-"""Sources of modules, found and parsed without being imported or run."""
+"""Finds and parses the sources of modules without importing or running them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def find_module(module: str) -> Path | None:
-    """Return the file of a module without importing it or its parents; None where there is none."""
+    """Return the file of a module without importing it or its parents; None if it has none."""
     top, *rest = module.split(".")
     try:
         spec = importlib.util.find_spec(top)
@@ -31,13 +31,13 @@ def find_module(module: str) -> Path | None:
 
 
 def find_in_working_directory(packages: Sequence[str]) -> None:
-    """Let Python find packages that a user names in the working directory too, after all other places."""
+    """Let Python also find packages that a user names in the working directory, after all other places."""
     if packages and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
 
 
 def modules_of(package: str) -> Iterator[tuple[str, Path]]:
-    """Yield name and file of each module of a package that can be imported, or of one module alone."""
+    """Yield name and file of each importable module of a package, or of the module itself if it is no package."""
     origin = find_module(package)
     if origin is None:
         return
@@ -53,31 +53,31 @@ def modules_of(package: str) -> Iterator[tuple[str, Path]]:
 
 @cache
 def _parsed(file: Path) -> ast.Module | str | None:
-    """Return the syntax tree of a source file, or what is wrong with it; None where it is no source."""
+    """Return the syntax tree of a source file, or its error; None if it is no Python source file."""
     if file.suffix != ".py":
         return None
     try:
         return ast.parse(file.read_bytes(), file)
     except SyntaxError as error:
         return f"{file}:{error.lineno or 1}: {error.msg}"
-    except (ValueError, RecursionError, OSError) as error:  # bytes of zero, nested without end, not to be opened
+    except (ValueError, RecursionError, OSError) as error:  # null bytes, too deeply nested, cannot be opened
         return f"{file}: {getattr(error, 'strerror', None) or error}"
 
 
 def parse(file: Path) -> ast.Module | None:
-    """Return the syntax tree of a source file; None where it is none or has a mistake."""
+    """Return the syntax tree of a source file; None if it is no source file or has a syntax error."""
     tree = _parsed(file)
     return tree if isinstance(tree, ast.Module) else None
 
 
 def mistake_in(file: Path) -> str | None:
-    """Return ``FILE:LINE: what is wrong`` for a source file that is no Python; None where it is."""
+    """Return ``FILE:LINE: what is wrong`` for a source file with a syntax error; None without one."""
     tree = _parsed(file)
     return tree if isinstance(tree, str) else None
 
 
 def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield the statements of a module, those below ``if`` and ``try`` too."""
+    """Yield the statements of a module, including those inside ``if`` and ``try``."""
     for node in body:
         yield node
         if isinstance(node, ast.If | ast.Try):
@@ -86,7 +86,7 @@ def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 @cache
 def look_up(module: str, name: str) -> tuple[str, ast.expr | ast.ClassDef] | None:
-    """Follow a name of a module to the value or class that it stands for, and its module; None where it is neither."""
+    """Follow a name of a module to its value or class and the defining module; None if it is neither."""
     for _ in range(8):
         file = find_module(module)
         tree = parse(file) if file is not None else None
@@ -111,7 +111,7 @@ def look_up(module: str, name: str) -> tuple[str, ast.expr | ast.ClassDef] | Non
 
 
 def absolute(node: ast.ImportFrom, module: str, file: Path) -> str:
-    """Return the module that an ``import from`` names, its dots resolved."""
+    """Return the absolute module that an ``import from`` names."""
     if not node.level:
         return node.module or ""
     parts = module.split(".")

@@ -1,8 +1,8 @@
-"""Words of a command line that are clear to a reader and not to Hydra's grammar, written as it wants them.
+"""Rewrites overrides that are clear to a reader but not to Hydra's grammar.
 
-Its values without quotes have no ``=`` and no letters beyond ASCII, so ``data.root=/x/数据`` is no word to it: what it
-cannot read is put in quotes where that is all that is missing. ``1e3`` is a float to it, which no count may be: a power
-of ten without a point is written as the whole number that it is.
+Unquoted values in Hydra's grammar have no ``=`` and no letters beyond ASCII, so it cannot read ``data.root=/x/数据``. A
+value is put in quotes if that is all it needs. Hydra reads ``1e3`` as a float, which no count may be, so a power of ten
+without a decimal point is rewritten as an integer.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from lab.text import printable
 _WORD = re.compile(r"([^=]*)=(.*)", re.DOTALL)
 _WHOLE = re.compile(r"(?:^|(?<=[=,\[ :]))([+-]?\d{1,18})[eE]\+?(\d{1,2})(?=$|[,\] }])", re.ASCII)
 _PART = re.compile(r"""(?:\$\{[^{}'"]*\}|[^,\[\]{}()'"\\$])+""")
-"""A run of signs in which quotes, brackets, commas and backslashes do not stand."""
+"""A run of characters without quotes, brackets, commas and backslashes."""
 _PATH = re.compile(r"""[^\[{(,'"\\$][^,"\\$]*""")
-"""One text that begins like a path: no list, no quote, no reference to another key."""
+"""A string that begins like a path: no list, no quote, no reference to another key."""
 _PLAIN = re.compile(r"[A-Za-z0-9_./@:$\\*%+?| -]|\$\{[^{}]*\}")
-"""Signs that stand without quotes in Hydra's grammar."""
+"""Characters that need no quotes in Hydra's grammar."""
 
 
 def spelled(words: Sequence[str]) -> list[str]:
-    """Return words as Hydra's grammar has them; those that it cannot read even so are left as they are."""
+    """Return overrides as Hydra's grammar needs them; those that it still cannot read are left unchanged."""
     return [_spelled(word) for word in words]
 
 
 def value_of(word: str) -> str:
-    """Return what stands after the first ``=`` of a word, as it was typed."""
+    """Return the part of an override after its first ``=``, as it was typed."""
     found = _WORD.fullmatch(word)
     return found[2] if found is not None else ""
 
@@ -70,7 +70,7 @@ def _is_read(word: str) -> bool:
 
 
 def obstacle(value: str) -> str | None:
-    """Return why Hydra's grammar cannot read a value, as far as its signs tell."""
+    """Return why Hydra's grammar cannot read a value, as far as single characters show it."""
     outside = re.sub(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", "", value)
     for quote in ("'", '"'):
         if quote in outside:
@@ -78,5 +78,5 @@ def obstacle(value: str) -> str | None:
     for opened, closed in ("[]", "{}", "()"):
         if outside.count(opened) > outside.count(closed):
             return f"{opened} is not closed"
-    strange = next(iter(sorted(_PLAIN.sub("", outside), key="[](){},=".find)), None)  # other signs before these
+    strange = next(iter(sorted(_PLAIN.sub("", outside), key="[](){},=".find)), None)  # other characters before these
     return f"the sign {printable(strange)!r}" if strange is not None else None

@@ -1,4 +1,4 @@
-"""How Hydra reads the YAML files of a user's ``--config-dir``: with the names of ``lab.config.aliases``."""
+"""Lets Hydra read the YAML files of a user's ``--config-dir`` with old names (``lab.config.aliases``)."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ SCHEME = "lab-user"
 
 
 class UserFiles(FolderSource):
-    """A folder of groups in which keys and options may have the names that they had in an earlier version."""
+    """A folder of groups in which keys and options may have the names of an earlier version."""
 
     @staticmethod
     def scheme() -> str:
-        """Return what stands before ``://`` in Hydra's search path."""
+        """Return the part before ``://`` in Hydra's search path."""
         return SCHEME
 
     def load_config(self, config_path: str) -> ConfigResult:
         """Read a file.
 
         Raises:
-            ConfigError: a key stands in it under both of its names.
+            ConfigError: the file has a key under both of its names.
         """
         result: Any = super().load_config(config_path)
         content: Any = OmegaConf.to_container(result.config, resolve=False)
@@ -38,5 +38,5 @@ class UserFiles(FolderSource):
 
 
 def register() -> None:
-    """Make the scheme known to Hydra; again is no harm."""
+    """Register the scheme with Hydra; repeated calls are harmless."""
     register_source(UserFiles)

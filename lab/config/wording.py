@@ -1,4 +1,4 @@
-"""What pydantic objects to, in a user's words: where it is in the config, what the value should be, how it is typed."""
+"""Pydantic's errors in a user's terms: the key in the config, what the value should be, how to type it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _EXPECTED = {
     "model": "should hold keys of its own",
     "finite": "should be a finite number",
 }
-"""Our words for the types of pydantic's errors, by their first part."""
+"""Messages for the types of pydantic's errors, by their first part."""
 
 
 def keys_of(problem: ErrorDetails, config: Any) -> list[str | int]:
-    """Return the path of a problem in the config; pydantic adds the names of a union's members, which are no keys."""
+    """Return the path of a problem in the config, without the names of union members that pydantic adds."""
     node: Any = config
     keys: list[str | int] = []
     absent = problem["type"] in ("missing", "extra_forbidden")
@@ -42,12 +42,12 @@ def keys_of(problem: ErrorDetails, config: Any) -> list[str | int]:
 
 
 def is_of_type(problem: ErrorDetails) -> bool:
-    """Whether a value is of another type or none of the words, not only out of its range."""
+    """Whether a value has the wrong type or is none of the allowed words, not only out of its range."""
     return problem["type"].endswith(_OF_TYPE)
 
 
 def message_of(problem: ErrorDetails) -> str:
-    """Return what a value should be, in our words where pydantic's are not those of a user."""
+    """Return what a value should be; pydantic's message is replaced if a user would not understand it."""
     kind = problem["type"]
     if kind == "string_too_short" or (kind == "too_short" and isinstance(problem["input"], str)):
         return "should not be empty"
@@ -63,7 +63,7 @@ def message_of(problem: ErrorDetails) -> str:
 
 
 def as_typed(value: Any) -> str:
-    """Return a value as it would be typed; a text that looks like a number or a word of Hydra's stands in quotes."""
+    """Return a value as it would be typed; a string that looks like a number or a keyword of Hydra is quoted."""
     if value is None:
         return "null"
     if isinstance(value, str):
@@ -75,7 +75,7 @@ _LOOKS_LIKE_ANOTHER = re.compile(r"[+-]?(\d[\d_.]*(e[+-]?\d+)?|nan|inf)|true|fal
 
 
 def literals(problem: ErrorDetails) -> list[str]:
-    """Return the words that a problem expected, where it was one of a few."""
+    """Return the allowed words of a problem, if it expects one of several."""
     context = problem.get("ctx", {})
     text = str(context.get("expected_tags") or context.get("expected") or "").replace(" or ", ", ")
     return [name.strip("' ") for name in text.split(",")] if text else []

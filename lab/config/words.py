@@ -1,4 +1,4 @@
-"""Key and value of a word of the command line, by Hydra's own parser: the one place where words are taken apart."""
+"""Parses overrides into key and value with Hydra's own parser; no other module parses them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class TypedWord:
     Attributes:
         text: as it was typed.
         sign: ``""``, ``"+"``, ``"++"`` or ``"~"``.
-        key: without the sign; with the package where one is given, ``group@package``.
-        value: a plain value, quotes taken off; of several values for a sweep their text; None of ``~key`` and ``null``.
-        is_read: whether Hydra can read it: what it cannot is refused when it is composed.
+        key: without the sign; with the package if one is given, ``group@package``.
+        value: a plain value without quotes; for several values of a sweep their text; None for ``~key`` and ``null``.
+        is_read: whether Hydra can read the override; if not, it is refused when it is composed.
     """
 
     text: str
@@ -32,13 +32,13 @@ class TypedWord:
 
     @property
     def shown(self) -> str:
-        """The value as a text: quotes taken off, else as it was typed."""
+        """The value as a string, as it was typed but without quotes."""
         return self.value if isinstance(self.value, str) else self.text.partition("=")[2]
 
 
 @lru_cache(maxsize=4096)
 def parse_word(text: str) -> TypedWord:
-    """Take a word apart, as ``spelled`` writes it; one that Hydra cannot read even so at its first ``=``."""
+    """Parse an override after ``spelled``; if Hydra still cannot read it, split it at its first ``=``."""
     from hydra.errors import HydraException
 
     from lab.compat.hydra import is_many, parse_override
@@ -50,7 +50,7 @@ def parse_word(text: str) -> TypedWord:
     try:
         override = parse_override(spelled([text])[0])
         value = override.value()
-    except (HydraException, ValueError):  # composing it says what is wrong
+    except (HydraException, ValueError):  # composing it reports the mistake
         return TypedWord(text, sign, key, text.partition("=")[2], is_read=False)
     if is_many(override, value):
         value = text.partition("=")[2]
@@ -58,12 +58,12 @@ def parse_word(text: str) -> TypedWord:
 
 
 def word_key(text: str) -> str:
-    """Return the key of a word: ``optimizer.lr`` of ``+optimizer.lr=1``."""
+    """Return the key of an override: ``optimizer.lr`` for ``+optimizer.lr=1``."""
     return parse_word(text).key
 
 
 def word_values(words: Iterable[str], keys: Sequence[str]) -> dict[str, str]:
-    """Return, as texts, the values that words give to ``keys``; the last word counts, and null is no value."""
+    """Return, as strings, the values that overrides give to ``keys``; the last one counts, and null is no value."""
     values: dict[str, str] = {}
     for word in map(parse_word, words):
         if word.key in keys:
@@ -74,12 +74,12 @@ def word_values(words: Iterable[str], keys: Sequence[str]) -> dict[str, str]:
 
 
 def words_of(values: Mapping[str, Any]) -> list[str]:
-    """Return the words that say what Python's values say: ``{"optimizer": {"lr": 1e-3}}`` is ``optimizer.lr=0.001``.
+    """Return Python values as overrides: ``{"optimizer": {"lr": 1e-3}}`` becomes ``optimizer.lr=0.001``.
 
-    A text is what it would be on the command line, in quotes where it needs them; an empty mapping says nothing.
+    A string is written as on the command line, in quotes if it needs them. An empty mapping gives no override.
 
     Raises:
-        ConfigError: a value is neither None, a truth value, number, text or path, nor a list or mapping of such.
+        ConfigError: a value is not None, a bool, a number, a string or a path, nor a list or mapping of these.
     """
     words: list[str] = []
     for key, value in values.items():
@@ -104,7 +104,7 @@ def _written(key: str, value: Any) -> str:
     if isinstance(value, Mapping):
         return f"{{{','.join(f'{name}:{_written(key, item)}' for name, item in value.items())}}}"
     kind = type(value).__name__
-    raise ConfigError(f"{key}: {kind} is no value of a config; give a number, a text, a list or a mapping of such")
+    raise ConfigError(f"{key}: {kind} is no value of a config; give a number, a string, or a list or mapping of these")
 
 
 def _text(text: str) -> str:

@@ -1,1 +1,1 @@
-"""Datasets, samplers and LightningDataModules."""
+"""Datasets, samplers and DataModules that several kinds of problem share."""

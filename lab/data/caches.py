@@ -1,4 +1,4 @@
-"""Where what was read is kept for the next time, and what a file holds: content decides, not names or times.
+"""The cache folder of datasets, and hashes of files' contents: content identifies a file, not its name or time.
 
 Only the standard library is used, so that a fingerprint can be taken before torch is imported.
 """
@@ -22,24 +22,24 @@ from lab.errors import DataError
 from lab.system.files import write_text
 
 WHOLE_BELOW = 4 << 30
-"""Bytes of a folder up to which whole files are hashed: 4 GiB take a few seconds."""
+"""Folders up to this many bytes are hashed completely: 4 GiB take a few seconds."""
 EDGE = 4096
-"""Of larger folders, such as COCO's with 19 GB: bytes that are hashed of each file, at its start and at its end."""
+"""In larger folders (COCO has 19 GB) this many bytes are hashed at the start and at the end of each file."""
 RECENT_NS = 2_000_000_000
-"""A file that was changed so shortly ago may change again without a new time: its hash is not remembered."""
+"""Seconds: the hash of a file changed more recently is not remembered, as it may change again without a new time."""
 _VERSION = 1
 
 FileIdentity = tuple[int, int, int, int]
-"""Bytes, times of change of the content and of the inode, inode: a file that keeps all of them is the same file."""
+"""Size, modification time, inode change time, inode: a file for which all four are equal is unchanged."""
 
 _remembered: dict[str, dict[str, tuple[FileIdentity, str]]] = {}
 
 
 def cache_folder() -> Path:
-    """Return the folder in which Hugging Face ``datasets`` keeps what it has read, made where it is not there.
+    """Return the cache folder of Hugging Face ``datasets``; it is created if it does not exist.
 
     Raises:
-        DataError: it cannot be written to; with the variable that moves it.
+        DataError: it cannot be written to; the message names the variable that moves it.
     """
     loaded = sys.modules.get("datasets")
     if loaded is not None:
@@ -57,28 +57,28 @@ def cache_folder() -> Path:
 
 
 def cannot_write(folder: Path, error: BaseException) -> str:
-    """Return the line about a cache that cannot be written to."""
+    """Return the message for a cache that cannot be written to."""
     why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return (
-        f"{folder}: what is read of a dataset is kept there, and it cannot be written to ({why}); "
+        f"{folder}: this is the cache of datasets, and it cannot be written to ({why}); "
         "HF_DATASETS_CACHE=FOLDER names another place"
     )
 
 
 def is_of_writing(error: BaseException | None) -> TypeGuard[OSError]:
-    """Return whether it says that nothing can be written: no reader gets such an error."""
+    """Return whether an error comes from writing and not from reading."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def contents(folder: Path, files: Sequence[tuple[str, int]]) -> list[str]:
-    """Return for each file what identifies its content: another value means another content.
+    """Return for each file a string that identifies its content: a different string means different content.
 
-    Files are hashed by several threads, and the hashes remembered for as long as a file keeps its inode and the time
-    at which that was last changed, which no program can set back. A file that cannot be read is never remembered.
+    Several threads hash the files. A hash is remembered as long as the file keeps its inode and the inode's change
+    time, which no program can set back. For files that cannot be read nothing is remembered.
 
     Args:
         folder: where the files are.
-        files: name, relative to the folder, and size of each.
+        files: (name relative to the folder, size) of each file.
 
     Raises:
         DataError: the cache cannot be written to.
@@ -112,10 +112,10 @@ def contents(folder: Path, files: Sequence[tuple[str, int]]) -> list[str]:
 
 
 def _identity(path: str) -> FileIdentity | None:
-    """Return what stays the same as long as a file is untouched, or None if it is not there."""
+    """Return values that stay the same as long as a file is unchanged, or None if it does not exist."""
     try:
         state = os.stat(path)  # noqa: PTH116 - 5x faster than Path
-    except OSError:  # what it is that is wrong with it, opening it will tell
+    except OSError:  # opening the file will report what is wrong
         return None
     return state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino
 
@@ -123,7 +123,7 @@ def _identity(path: str) -> FileIdentity | None:
 def _hash(path: Path, whole: bool) -> tuple[bool, str]:
     """Return whether a file can be read, and the hash of its content or why it cannot."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for without end
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would block for ever
             return False, "no regular file"
         with path.open("rb") as file:
             if whole or os.fstat(file.fileno()).st_size <= 2 * EDGE:
@@ -136,7 +136,7 @@ def _hash(path: Path, whole: bool) -> tuple[bool, str]:
 
 
 def _load(path: Path) -> dict[str, tuple[FileIdentity, str]]:
-    """Return what was remembered; a file that is damaged is as good as none."""
+    """Return the remembered hashes; a damaged file counts as missing."""
     try:
         stored = json.loads(path.read_text())
         if stored["version"] != _VERSION:

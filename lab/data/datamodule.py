@@ -1,4 +1,4 @@
-"""The LightningDataModule of all datasets: three of them become exact, resumable loaders."""
+"""The base of all DataModules: it turns the three datasets (train, val, test) into exact, resumable loaders."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from lab.structures import DataSpec, KeyedDataset, Table
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """How a run walks through its data; ``lab.experiment.assembly.give_plan`` sets it before loaders are asked for.
+    """Which samples a run reads, and when. ``lab.experiment.assembly.give_plan`` sets it before loaders are made.
 
     Attributes:
         max_steps: optimizer step to stop at.
         start_step: optimizer step to begin at.
-        accumulate: micro-batches of an optimizer step.
-        rank: this process.
+        accumulate: micro-batches per optimizer step.
+        rank: the rank of this process.
         world_size: number of processes.
-        totals: gives a batch's share of the normalisers of the loss: ``Task.totals``.
-        reduce: adds normalisers up over the ranks that have samples of their own.
-        overfit_batches: train on the first so many global batches only; 0 for all.
-        limit_train: use this share of an epoch (float) or so many global batches (int); None for all.
+        totals: returns a batch's share of the normalisers of the loss: ``Task.totals``.
+        reduce: adds up normalisers over the ranks with different samples.
+        overfit_batches: train only on this many global batches, the first ones; 0 for all.
+        limit_train: use this share of an epoch (float) or this many global batches (int); None for all.
         limit_eval: the same for evaluation.
-        max_eval: evaluate at most so many samples, chosen at random; None for all.
-        eval_seed: of that choice.
+        max_eval: evaluate at most this many samples, chosen at random; None for all.
+        eval_seed: the seed of that choice.
     """
 
     max_steps: int = 1
@@ -52,21 +52,21 @@ class LoadPlan:
 
 
 class DataModule(pl.LightningDataModule, ABC):
-    """Base of all data: a subclass builds its datasets, the rest is here.
+    """Base of all DataModules: a subclass builds the datasets, the base class makes the loaders.
 
-    A subclass names its ``task`` and gives ``build(split)`` for ``"train"``, ``"val"`` and ``"test"``: a
-    ``KeyedDataset`` of samples with ``fingerprint()``; ``collate``, which makes a batch of samples; ``spec``, what the
-    network is sized from; and ``build_inputs(paths)`` for prediction. Datasets are built when first asked for.
+    A subclass names its ``task`` and implements ``build(split)`` for ``"train"``, ``"val"`` and ``"test"``, which
+    returns a ``KeyedDataset`` of samples with ``fingerprint()``; ``collate``, which makes a batch of samples; ``spec``,
+    from which the network is sized; and ``build_inputs(paths)`` for prediction. Datasets are built on first use.
 
     Args:
-        batch_size: the global batch.
-        num_workers: loader processes of each rank; 0 loads in the training process.
-        seed: of the order and the augmentation.
+        batch_size: the global batch size.
+        num_workers: loader processes per rank; 0 loads in the training process.
+        seed: decides the order of the samples and the augmentation.
 
     Attributes:
         task: the kind of problem.
-        sample_name: what one sample is called, for messages.
-        plan: how the run walks through it; one process and all samples until it is given another.
+        sample_name: the word for one sample in messages.
+        plan: which samples the run reads; by default one process and all samples.
     """
 
     task: str
@@ -99,15 +99,15 @@ class DataModule(pl.LightningDataModule, ABC):
     @property
     @abstractmethod
     def spec(self) -> DataSpec:
-        """What the task sizes its network from, of the class that the kind of problem has for it."""
+        """The description of the data, a subclass of ``DataSpec``; the task sizes its network from it."""
 
     def fingerprint(self) -> str:
-        """Return what identifies the content of the data: another value means other data."""
+        """Return a string that identifies the content of the data: a different string means different data."""
         parts = "\n".join(self.dataset(split).fingerprint() for split in ("train", "val", "test"))
         return hashlib.sha256(parts.encode()).hexdigest()
 
     def steps_per_epoch(self, plan: LoadPlan | None = None) -> int:
-        """Return the optimizer steps of an epoch under a plan, its ``limit_train`` applied; None for the one it has."""
+        """Return the optimizer steps of an epoch under a plan, with its ``limit_train``; None for ``self.plan``."""
         return int(self._batches(plan or self.plan).steps_per_epoch)
 
     def train_dataloader(self) -> TrainStream[Any]:
@@ -124,16 +124,16 @@ class DataModule(pl.LightningDataModule, ABC):
         )
 
     def first_batch(self) -> Any:
-        """Return this rank's first micro-batch, loaded here and now, without ``totals``."""
+        """Return this rank's first micro-batch, without ``totals``; it is loaded in this process."""
         keys = next(iter(self._batches(replace(self.plan, max_steps=self.plan.start_step + 1))))
         return self.collate([self.dataset("train")[key] for key in keys])
 
     def tables(self) -> dict[str, Table]:
-        """Return what there is to say of how the data was prepared, by name."""
+        """Return tables on how the data was prepared, by name."""
         return {}
 
     def rows_read(self) -> dict[str, dict[str, Any]]:
-        """Return what became of the rows of each table that was read (``Events.report``), by the file's name."""
+        """Return the numbers of rows read, used and left out (``Events.report``) of each table file, by its name."""
         return {}
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -145,7 +145,7 @@ class DataModule(pl.LightningDataModule, ABC):
         return self._eval("test")
 
     def input_dataloader(self, paths: list[Path]) -> DataLoader[Any]:
-        """Return batches of the files that ``stage=predict`` is given."""
+        """Return batches of the input files of ``stage=predict``."""
         return self.dataset_dataloader(self.build_inputs(paths))
 
     def dataset_dataloader(self, dataset: KeyedDataset) -> DataLoader[Any]:

@@ -1,8 +1,8 @@
-"""Types of the fields of annotation files, for pydantic: what others wrote as numbers, flags and ids, and nothing else.
+"""Types of the fields of annotation files, for pydantic: numbers, flags and ids as other tools write them.
 
-What can mean one thing only is accepted: ``"12"`` and ``12.0`` for a whole number, ``"0"`` for false. A truth value is
-no number, a text that is none of these nothing at all. Values that are of the wanted type already are checked in Rust,
-so that all of COCO takes seconds; only the others reach the functions below.
+A value is accepted if it has only one meaning: ``"12"`` and ``12.0`` as whole numbers, ``"0"`` as false. Booleans are
+not accepted as numbers. Values that have the right type already are checked in Rust, so that all of COCO takes seconds;
+only other values reach the functions below.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import Field, PlainValidator, Strict, TypeAdapter, ValidationError
 T = TypeVar("T")
 
 BLOCK = 4096
-"""Items that are checked at once: one bad item makes a block be checked twice."""
+"""Items in a block; a block with a bad item is checked a second time, item by item."""
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,200}(\.0*)?")
 _NUMBER = re.compile(r"[+-]?([0-9]{1,200}\.?[0-9]{0,200}|\.[0-9]{1,200})([eE][+-]?[0-9]{1,3})?")
@@ -25,10 +25,10 @@ _FLAGS = {"0": False, "1": True, "false": False, "true": True, "no": False, "yes
 
 
 def whole_of(value: Any) -> int:
-    """Return a whole number that is written as a text or with a decimal point.
+    """Return a whole number that is written as a string or with a decimal point.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a whole number.
     """
     if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
         return int(value.strip().partition(".")[0])
@@ -40,10 +40,10 @@ def whole_of(value: Any) -> int:
 
 
 def number_of(value: Any) -> float:
-    """Return a finite number that is written as a text.
+    """Return a finite number that is written as a string.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a finite number.
     """
     if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
         return float(value)
@@ -51,10 +51,10 @@ def number_of(value: Any) -> float:
 
 
 def flag_of(value: Any) -> bool:
-    """Return what 0 and 1, true and false, yes and no say, as numbers or texts.
+    """Return a boolean from 0 or 1, true or false, yes or no, as number or string.
 
     Raises:
-        ValueError: it is none of them.
+        ValueError: it is none of these.
     """
     if isinstance(value, int | float) and value in (0, 1):
         return bool(value)
@@ -64,7 +64,7 @@ def flag_of(value: Any) -> bool:
 
 
 def identity_of(value: Any) -> int | str:
-    """Return an id: a whole number, or a text that is no number (``"frame_1"``).
+    """Return an id: a whole number, or a string that is not a number (``"frame_1"``).
 
     Raises:
         ValueError: it is neither.
@@ -87,12 +87,12 @@ Identity = Annotated[Annotated[int, Strict()] | Annotated[int | str, PlainValida
 def check_each(
     adapter: TypeAdapter[list[T]], items: Sequence[Any], wanted: Mapping[str, str]
 ) -> Iterator[tuple[Any, T | None, str]]:
-    """Yield each item as it stands, as the type wants it (None where it cannot be), and what is wrong or ``""``.
+    """Yield for each item: the raw item, the checked item (None if it is bad), and what is wrong or ``""``.
 
     Args:
-        adapter: of a list of a dataclass.
-        items: what a file holds.
-        wanted: for each field of the dataclass, in words, what its value should be.
+        adapter: pydantic's adapter for a list of a dataclass.
+        items: the items of a file.
+        wanted: for each field of the dataclass what its value should be, in words.
     """
     for start in range(0, len(items), BLOCK):
         block = list(items[start : start + BLOCK])

@@ -1,4 +1,4 @@
-"""Folders of images: what is in them, and which file of a folder a name means. Only the standard library is used."""
+"""Folders of images: lists their files and finds the file that a name means. Only the standard library is used."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from lab.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".jp2", ".avif"})
 OF_THE_SYSTEM = frozenset({"__MACOSX", "System Volume Information", "$RECYCLE.BIN"})
-"""Folders that unpacking and file systems leave beside the data; names that begin with a dot are hidden too."""
+"""Folders that archives and file systems leave beside the data. They are hidden, and so are names with a dot first."""
 
 
 def list_files(folder: str | Path, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> list[tuple[str, int]]:
     """Return (name relative to ``folder``, bytes) of each file with one of these suffixes, sorted by name.
 
-    Links are followed, to folders too; a link that leads back to a folder which holds it is left out, a link to nothing
-    has -1 bytes. Hidden names (``.ipynb_checkpoints``, ``._a.jpg``) are left out.
+    Links to files and folders are followed. A link to a folder that contains the link is left out; a broken link has -1
+    bytes. Hidden names (``.ipynb_checkpoints``, ``._a.jpg``) are left out.
 
     Args:
-        folder: where to look; its subfolders belong to it.
-        suffixes: in small letters, with the dot.
+        folder: where to look, including subfolders.
+        suffixes: in lower case, with the dot.
 
     Raises:
         DataError: a folder cannot be read.
@@ -44,43 +44,43 @@ def list_files(folder: str | Path, suffixes: frozenset[str] = IMAGE_SUFFIXES) ->
 
 
 def is_hidden(name: str) -> bool:
-    """Say whether a file or folder of this name is no data of the user's: hidden, or the system's."""
+    """Return whether a file or folder of this name is not user data, but hidden or made by the system."""
     return name.startswith(".") or name in OF_THE_SYSTEM
 
 
 def leads_out(name: str) -> bool:
-    """Say whether a name that should be inside of a folder climbs out of it by ``..`` or as an absolute path.
+    """Return whether a name leads out of its folder, by ``..`` or as an absolute path.
 
-    Links are not looked at: people link their data.
+    Links are not checked, because people link their data.
     """
     plain = name.replace("\\", "/")
     return plain.startswith("/") or plain[1:3] == ":/" or os.path.normpath(plain).split("/")[0] == ".."
 
 
 def name_problem(name: str) -> str:
-    """Return why a name that an annotation gives is not looked for, or ``""``."""
+    """Return why the file that an annotation names is not searched for, or ``""``."""
     if leads_out(name):
         return "its name leads out of the folder"
     if not name.strip("/. ") or "\0" in name or as_utf8(name) != name:
-        return "its name is none of a file"
+        return "its name cannot be a file's name"
     return ""
 
 
 def as_utf8(name: str) -> str:
-    """Return a name with what is no text in it (bytes that are not UTF-8, halves of letters) written as escapes."""
+    """Return a name with everything that is not valid text (other bytes than UTF-8, lone surrogates) escaped."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def stored_name(folder: Path, name: str, exists: Callable[[Path], bool] = Path.is_file) -> str:
-    """Return a name as the file system has it: with slashes where Windows wrote backslashes, in either form of accents.
+    """Return a name as the file system spells it: with slashes for backslashes, and either Unicode form of accents.
 
     Args:
         folder: where the file should be.
-        name: as an annotation gives it.
-        exists: how a file is looked for.
+        name: the name in an annotation.
+        exists: tests whether a path exists.
 
     Returns:
-        the spelling of which there is a file; ``name`` where there is none, or where ``name_problem`` has one.
+        The spelling under which a file exists; ``name`` if there is none, or if ``name_problem`` reports a problem.
     """
     if name_problem(name) or (name.isascii() and "\\" not in name) or _is_there(folder / name, exists):
         return as_utf8(name)
@@ -95,7 +95,7 @@ def stored_name(folder: Path, name: str, exists: Callable[[Path], bool] = Path.i
 def _is_there(path: Path, exists: Callable[[Path], bool]) -> bool:
     try:
         return exists(path)
-    except (OSError, ValueError):  # a name longer than the file system takes
+    except (OSError, ValueError):  # the name is longer than the file system allows
         return False
 
 
@@ -107,10 +107,10 @@ def _sort_in(
     pending: list[tuple[str, frozenset[tuple[int, int]]]],
     found: list[tuple[str, int]],
 ) -> None:
-    """Put an entry of a folder where it belongs: to the folders that are still to be read, or to the files."""
+    """Add an entry of a folder to the folders that are still to be read, or to the files."""
     try:
         number = entry.stat()
-    except OSError:  # a link to nothing or to itself
+    except OSError:  # a broken link, or a link to itself
         number = None
     if number is not None and entry.is_dir():
         if (number.st_dev, number.st_ino) not in above:

@@ -1,7 +1,7 @@
-"""Holding a share of annotated images out, balanced by the classes that stand in them.
+"""Holds out a share of annotated images, balanced by the classes in them.
 
 Iterative stratification (Sechidis, Tsoumakas and Vlahavas, On the Stratification of Multi-Label Data, 2011): the rarest
-class is shared out first, each image to the part that lacks most of it. Only the standard library is used.
+class is distributed first; each image goes to the part that lacks most of it. Only the standard library is used.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ TRAIN, VAL, TEST = "train", "val", "test"
 
 
 def check_shares(val_share: float | None, test_share: float | None) -> None:
-    """Refuse shares that are none, or that leave nothing to train on; None is not checked.
+    """Refuse shares out of range, or that leave nothing to train on; None is not checked.
 
     Raises:
-        ConfigError: one is not above 0 and below 1, or both make 1.
+        ConfigError: a share is not above 0 and below 1, or their sum reaches 1.
     """
     for name, share in (("val_share", val_share), ("test_share", test_share)):
         number = isinstance(share, int | float) and not isinstance(share, bool)
@@ -32,15 +32,16 @@ def check_shares(val_share: float | None, test_share: float | None) -> None:
 def hold_out(
     names: Sequence[str], classes: Sequence[Collection[Hashable]], shares: Mapping[str, float], seed: int
 ) -> list[str]:
-    """Return for each image the part that it goes to; the same for the same names, classes, shares and seed.
+    """Return for each image the part that it belongs to; the same for the same names, classes, shares and seed.
 
     The order of the images does not matter.
 
     Args:
-        names: of the images, each once.
-        classes: what stands in each image, in whatever number.
-        shares: of each part, 1 together; a part with a share above 0 gets an image. There are as many images as parts.
-        seed: decides between images of the same classes.
+        names: the names of the images, each once.
+        classes: the classes in each image; how often a class occurs does not matter.
+        shares: the share of each part, 1 in sum. Every part with a share above 0 gets at least one image, so there must
+            be at least as many images as parts.
+        seed: decides between images with the same classes.
     """
     digest = {name: hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogateescape")).digest() for name in names}
     order = sorted(range(len(names)), key=lambda place: digest[names[place]])
@@ -79,7 +80,7 @@ def hold_out(
 
 
 def _whole(shares: Mapping[str, float], total: int) -> dict[str, int]:
-    """Return how many images each part gets: the nearest whole numbers that make the total, none of them 0."""
+    """Return how many images each part gets: the nearest whole numbers above 0 that add up to the total."""
     exact = {part: share * total for part, share in shares.items() if share > 0}
     counts = {part: max(1, int(value + 1e-9)) for part, value in exact.items()}
     while sum(counts.values()) != total:

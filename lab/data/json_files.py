@@ -1,4 +1,4 @@
-"""Json files of COCO's layout: from bytes to their three lists, or a line on what the file is instead."""
+"""Reads json files of COCO's layout into their three lists, or says in one line what the file is instead."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ OTHER_EXPORTS = (
     ({"data", "annotations"}, "an export of Label Studio"),
     ({"features", "type"}, "GeoJSON"),
 )
-"""What a json that is not of COCO's layout may be, by keys of its top level or of its first entry."""
+"""Other json formats, recognised by keys at the top level or of the first entry."""
 
 
 def read_json(path: Path) -> Any:
-    """Return what a json file holds; it may begin with a byte order mark, or be UTF-16.
+    """Return the content of a json file; it may begin with a byte order mark, or be UTF-16.
 
     Raises:
-        DataError: it is no text, or not json.
+        DataError: it is not text, or not json.
     """
     try:
         content = path.read_bytes()
@@ -50,7 +50,7 @@ def read_json(path: Path) -> Any:
 
 
 def _keys_twice(text: str | bytes) -> list[str]:
-    """Return which of the three lists stand twice at the top level; the file is parsed again only where one may."""
+    """Return which of the three lists occur twice at the top level; the file is parsed again only if one may."""
     quoted: list[Any] = [f'"{name}"' if isinstance(text, str) else f'"{name}"'.encode() for name in LISTS]
     if all(text.count(name) < 2 for name in quoted):
         return []
@@ -68,7 +68,7 @@ def load_lists(path: Path, file: str, panoptic: bool = False) -> dict[str, list[
 
     Args:
         path: the json.
-        file: what COCO calls such a file, for messages.
+        file: COCO's name for this kind of file, for messages.
         panoptic: whether the annotations should hold segments.
 
     Raises:
@@ -101,7 +101,7 @@ def load_lists(path: Path, file: str, panoptic: bool = False) -> dict[str, list[
 
 
 def _other_export(content: Any) -> list[str]:
-    """Return what a json of another layout looks like, if it is known."""
+    """Return which other format a json file seems to have, if it is known."""
     first = content
     if isinstance(content, list):
         first = content[0] if content else None

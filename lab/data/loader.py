@@ -1,4 +1,4 @@
-"""Loaders: the stream of training micro-batches with the normalisers of their whole optimizer step, and evaluation."""
+"""Loaders: the stream of training micro-batches, with the normalisers of their whole optimizer step; evaluation."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ Reduce = Callable[[Mapping[str, float]], Mapping[str, float]]
 
 
 class TrainStream(Generic[BatchT]):
-    """The micro-batches of a run, from the step it stands at to its last step.
+    """The micro-batches of a run, from its current step to its last step.
 
-    Each carries in ``totals`` the normalisers of its whole optimizer step: they are known before the first of its
-    accumulated micro-batches is processed, since the loader looks that far ahead, and are added
-    up over ranks by ``reduce``.
+    Each micro-batch carries in ``totals`` the normalisers of its whole optimizer step. The loader reads the whole step
+    in advance, so they are known before its first micro-batch is processed; ``reduce`` adds them up over ranks.
     """
 
     def __init__(
@@ -45,7 +44,7 @@ class TrainStream(Generic[BatchT]):
         )
 
     def __len__(self) -> int:
-        """Return the number of micro-batches that are left."""
+        """Return the number of remaining micro-batches."""
         return len(self.batches)
 
     def __iter__(self) -> Iterator[BatchT]:
@@ -62,7 +61,7 @@ class TrainStream(Generic[BatchT]):
 
 
 class _Repeated:
-    """The first ``count`` optimizer steps' batches again and again, as ``debug=overfit`` asks."""
+    """Repeats the batches of the first ``count`` optimizer steps, for ``debug=overfit``."""
 
     def __init__(self, batches: TrainBatches, count: int) -> None:
         self.batches, self.count = batches, count * batches.accumulate
@@ -72,12 +71,12 @@ class _Repeated:
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         first = list(itertools.islice(self.batches.from_step(0), self.count))
-        position = self.batches.start_step * self.batches.accumulate  # a resume goes on in the cycle
+        position = self.batches.start_step * self.batches.accumulate  # a resumed run continues within the cycle
         return itertools.islice(itertools.cycle(first), position, position + len(self))
 
 
 class _Marked(Dataset[tuple[Any, bool]]):
-    """A dataset for keys ``(epoch, index, valid)`` that hands ``valid`` on to the collate."""
+    """A dataset for keys ``(epoch, index, valid)`` that passes ``valid`` on to the collate function."""
 
     def __init__(self, dataset: KeyedDataset) -> None:
         self.dataset = dataset
@@ -122,7 +121,7 @@ def _loader(dataset: Any, batches: Any, collate: Any, num_workers: int, pin_memo
 
 def _begin_worker(worker: int) -> None:
     torch.set_num_threads(1)
-    # Ctrl-C and a scheduler's SIGTERM reach the whole process group: the training still wants its next batch, stops
-    # after it, and ends its workers.
+    # Ctrl-C and a scheduler's SIGTERM reach the whole process group. Workers ignore them: the training still needs its
+    # next batch; it stops after that and ends its workers.
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)

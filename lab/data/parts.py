@@ -1,4 +1,4 @@
-"""Parts of one annotated set: what is trained on, and the shares of it that are held out."""
+"""Parts of one annotated set: the training part, and the shares that are held out of it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Part:
 
     Attributes:
         name: ``"train"``, ``"val"`` or ``"test"``.
-        val_share: share of the images that are held out for validation.
-        test_share: the same for the test; 0: the validation set is tested on.
-        seed: decides between images of the same classes.
+        val_share: share of the images that is held out for validation.
+        test_share: the same for the test; with 0 the test uses the validation set.
+        seed: decides between images with the same classes.
     """
 
     name: str
@@ -34,11 +34,11 @@ class Part:
     seed: int
 
     def of(self, table: Dataset, fingerprint: str, source: str) -> tuple[Dataset, str]:
-        """Return the rows of this part, and the fingerprint of the set with the part's own added.
+        """Return the rows of this part, and a fingerprint of the set and the part.
 
         Args:
             table: rows with ``image_id``, ``file_name`` and ``labels``.
-            fingerprint: of the whole set.
+            fingerprint: the fingerprint of the whole set.
             source: the annotation file, for messages.
 
         Raises:
@@ -71,13 +71,13 @@ class Part:
 def split_of_one(
     files: dict[str, Mapping[str, Any]], val_share: float | None, test_share: float | None, seed: int
 ) -> tuple[dict[str, Mapping[str, Any]], dict[str, Part]]:
-    """Return what each split is read from, and the part of it where a share of the training set is held out.
+    """Return the files of each split, and the part of them if a share of the training set is held out.
 
     With ``val_share`` the validation set is a part of the training set's files, and so is the test set, unless it has
-    files of its own.
+    its own files.
 
     Raises:
-        ConfigError: the shares are none, or leave nothing to train on.
+        ConfigError: the shares are out of range, or leave nothing to train on.
     """
     check_shares(val_share, test_share)
     if val_share is None:

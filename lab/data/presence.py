@@ -1,6 +1,6 @@
-"""Which classes have anything in the data, and how much there is to measure: said before the training begins.
+"""Reports before the training which classes the data lacks, and whether an evaluation has too few samples.
 
-A class without an object or a pixel cannot be learnt, and has no part in a mean; a figure of a handful of samples says
+A class without an object or a pixel cannot be learnt and is left out of means; a metric over a handful of samples says
 little; data without any object is refused.
 """
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from lab.data.datamodule import DataModule
 
 MOST_PIXELS = 2**27
-"""Of label maps that are read to look for classes: a second or two."""
+"""The pixels of label maps that are read to find their classes: a second or two."""
 FEW = 10
-"""Samples below which an evaluation is said to be small."""
+"""With fewer samples an evaluation is reported as small."""
 MAX_NAMES = 5
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """How often each class stands in a split.
+    """How often each class occurs in a split.
 
     Attributes:
-        counts: of each label: objects, or label maps with a pixel of it.
+        counts: for each label the number of objects, or of label maps with a pixel of it.
         unit: ``"object"`` or ``"pixel"``.
-        read: label maps that were looked at; None where all that there is was.
-        of: label maps that there are.
+        read: the number of label maps that were read; None if all data was counted.
+        of: the number of all label maps.
     """
 
     counts: tuple[int, ...]
@@ -41,11 +41,11 @@ class ClassCounts:
 
 
 def describe_presence(data: DataModule, splits: Sequence[str]) -> list[str]:
-    """Return lines on classes of which there is nothing, and on evaluations of few samples.
+    """Return lines on classes that are missing, and on evaluations with few samples.
 
     Args:
-        data: of any kind; what has no classes has none that are missing.
-        splits: of ``"train"``, ``"val"`` and ``"test"``.
+        data: data of any kind; without classes no class is missing.
+        splits: any of ``"train"``, ``"val"`` and ``"test"``.
 
     Raises:
         DataError: a split has no object, or no labelled pixel, at all.
@@ -72,7 +72,7 @@ def spread(length: int) -> Iterator[int]:
 
 
 def _without(names: Sequence[str], counts: ClassCounts, split: str) -> str:
-    """Return what to say of classes of which a split has nothing, or ``""``."""
+    """Return the line on classes that a split lacks, or ``""``."""
     classes = [label for label, name in enumerate(names) if name != NO_CATEGORY]
     if not any(counts.counts) and counts.read == counts.of:
         what = "train on" if split == "train" else "measure"
@@ -102,7 +102,7 @@ def _few(dataset: object, what: str) -> str:
 
 
 def _similar(names: Sequence[str]) -> list[str]:
-    """Return which names of classes differ in capitals alone."""
+    """Return lines on class names that differ only in upper and lower case."""
     groups: dict[str, list[str]] = {}
     for name in names:
         if name != NO_CATEGORY:
@@ -115,4 +115,4 @@ def _similar(names: Sequence[str]) -> list[str]:
 
 
 NO_CATEGORY = "N/A"
-"""The name of a label that stands for no class: COCO's gaps."""
+"""The name of a label without a class: the gaps in COCO's ids."""

@@ -1,7 +1,7 @@
-"""Which samples make a batch: pure functions of (seed, epoch, position), so that a resume needs no worker state.
+"""Chooses the samples of each batch: a pure function of (seed, epoch, position), so a resume needs no worker state.
 
-``data.batch_size`` is the global batch. Each optimizer step takes the next global batch of the epoch's order; rank r
-takes its share of each accumulated micro-batch. The last incomplete global batch of an epoch is dropped.
+``data.batch_size`` is the global batch size. Each optimizer step takes the next global batch in the epoch's order; rank
+r takes its share of each accumulated micro-batch. The last incomplete global batch of an epoch is dropped.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ class TrainBatches:
     """Lists of ``(epoch, index)`` keys, one for each micro-batch of this rank, from any optimizer step on.
 
     Args:
-        length: samples of an epoch.
-        batch_size: the global batch.
-        seed: of the order.
+        length: samples in an epoch.
+        batch_size: the global batch size.
+        seed: decides the order.
         max_steps: the optimizer step to stop at.
-        start_step: the optimizer step to begin at, as a resume does.
-        accumulate: micro-batches of an optimizer step.
-        rank: this process.
+        start_step: the optimizer step to begin at, for a resume.
+        accumulate: micro-batches per optimizer step.
+        rank: the rank of this process.
         world_size: number of processes.
-        aspect_ratios: width / height of each sample; a batch then holds landscapes or portraits, which wastes less
-            padding.
+        aspect_ratios: width / height of each sample; if given, a batch holds only landscapes or only portraits, which
+            saves padding.
 
     Raises:
         ConfigError: the global batch is not divisible by ranks x accumulation.
-        DataError: there are fewer samples than one global batch takes.
+        DataError: there are fewer samples than in one global batch.
     """
 
     def __init__(
@@ -99,11 +99,11 @@ class TrainBatches:
 
 
 class EvalBatches:
-    """Lists of ``(0, index, valid)`` keys: every sample once over all ranks, equally many batches on each rank.
+    """Lists of ``(0, index, valid)`` keys: every sample once over all ranks, and equally many batches on each rank.
 
-    A rank that runs out repeats sample 0 with ``valid`` False, so that collective operations inside a forward pass
-    meet on every rank; a metric leaves such samples out. ``limit`` keeps the first so many batches (int) or the first
-    share of them (float), one at least; ``chosen`` are the indices to evaluate, all of them if None.
+    A rank that runs out of samples repeats sample 0 with ``valid`` False, so that collectives inside of a forward pass
+    are called on every rank; metrics leave such samples out. ``limit`` keeps the first batches: a number (int) or a
+    share (float) of them, at least one. ``chosen`` are the indices to evaluate; None for all.
     """
 
     def __init__(
@@ -133,12 +133,12 @@ class EvalBatches:
         for number in range(self.rounds):
             start = (number * self.world_size + self.rank) * self.batch_size
             keys = [(0, index, True) for index in self.indices[start : start + self.batch_size]]
-            # A batch that is only partly filled needs no filler; one that is empty needs one for the forward pass.
+            # A partly filled batch needs no padding sample; an empty batch needs one for the forward pass.
             yield keys or [(0, 0, False)]
 
 
 def choose(length: int, most: int | None, seed: int) -> Sequence[int] | None:
-    """Return ``most`` of the indices below ``length`` in ascending order, chosen at random; None where that is all."""
+    """Return ``most`` random indices below ``length`` in ascending order; None if that would be all of them."""
     if most is None or length <= most:
         return None
     order = torch.randperm(length, generator=torch.Generator().manual_seed(seed))

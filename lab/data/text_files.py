@@ -1,7 +1,7 @@
-"""Text files that others wrote (lists, json, XML, names of classes): from bytes to text, whatever editor saved them.
+"""Decodes text files from other tools (lists, json, XML, names of classes).
 
-A byte order mark decides first, then what an XML file declares, then UTF-8. Nothing is guessed: a list in GBK says
-nothing of itself, so it is refused in one line. Only the standard library is used.
+The encoding follows from a byte order mark, else from an XML declaration, else it is UTF-8. Nothing is guessed: a list
+in GBK does not tell its encoding, so it is refused in one line. Only the standard library is used.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ MARKS = (  # the longer first: UTF-32's little-endian mark begins with UTF-16's
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "big5": "cp950"}
-"""Encodings whose name is often given to a superset of them, and that superset: by Python's names."""
+"""Encodings whose names are often used for a superset, and that superset, in Python's names."""
 NOT_FOR_FILES = frozenset({"idna", "punycode", "undefined", "charmap", "utf-7", "unicode-escape", "raw-unicode-escape"})
-"""Python's codecs that no file of text is saved in; ``unicode-escape`` would read other characters."""
+"""Python codecs that are not encodings of text files; ``unicode-escape`` would read other characters."""
 _DECLARED = re.compile(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z][A-Za-z0-9._:-]*)["']""")
 
 
 def read_text(path: str | Path) -> str:
-    """Return the text of a file, without a byte order mark, lines ended by a line feed alone.
+    """Return the text of a file, without a byte order mark and with line feeds as line ends.
 
     Args:
-        path: a file in UTF-8, in UTF-16 or UTF-32, or XML in the encoding that it declares.
+        path: a file in UTF-8, UTF-16 or UTF-32, or XML in the encoding that it declares.
 
     Raises:
-        DataError: the file cannot be read, or its bytes are no text of the encoding that they should be in.
+        DataError: the file cannot be read, or its bytes are not valid in its encoding.
     """
     try:
-        if not stat.S_ISREG(Path(path).stat().st_mode):  # a pipe would be waited for without end
+        if not stat.S_ISREG(Path(path).stat().st_mode):  # reading a pipe would block for ever
             raise DataError(f"{path} cannot be read: it is no regular file")
         content = Path(path).read_bytes()
     except OSError as error:
@@ -49,11 +49,11 @@ def decode_text(content: bytes, name: str) -> str:
     """Return bytes as text; see ``read_text``.
 
     Args:
-        content: of a whole file.
-        name: of the file, for messages.
+        content: the bytes of a whole file.
+        name: the file's name, for messages.
 
     Raises:
-        DataError: the bytes are no text of the encoding that they should be in.
+        DataError: the bytes are not valid in their encoding.
     """
     marked, encoding = _marked(content)
     problem = ""
@@ -73,7 +73,7 @@ def decode_text(content: bytes, name: str) -> str:
 
 
 def _marked(content: bytes) -> tuple[int, str | None]:
-    """Return the length of the byte order mark and the encoding that it, or the zeros of the first letters, tell."""
+    """Return the length of the byte order mark, and the encoding that the mark or zeros in the first bytes tell."""
     for mark, encoding in MARKS:
         if content.startswith(mark):
             return len(mark), encoding
@@ -88,16 +88,16 @@ def _marked(content: bytes) -> tuple[int, str | None]:
 
 
 def _declared(content: bytes) -> str | None:
-    """Return Python's name of the encoding that an XML file declares; None where it declares none that can be."""
+    """Return Python's name of the encoding that an XML file declares; None without a valid declaration."""
     found = _DECLARED.match(content[:1024])
     try:
         codec = codecs.lookup(found[1].decode("ascii")) if found else None
-    except LookupError:  # such as "ansi", which names no encoding: UTF-8 or nothing
+    except LookupError:  # "ansi" for instance, which is not an encoding: only UTF-8 is tried
         return None
     if codec is None or codec.name in NOT_FOR_FILES or codec.name.startswith(("utf-16", "utf-32")):
-        return None  # the declaration could be read byte by byte: it is not in UTF-16
+        return None  # the declaration was readable byte by byte, so the file is not in UTF-16
     try:
         b"a".decode(codec.name)
-    except LookupError:  # base64, zlib and the like, which make no text
+    except LookupError:  # base64, zlib and the like, which are not text encodings
         return None
     return codec.name

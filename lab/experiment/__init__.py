@@ -1,1 +1,1 @@
-"""Experiment."""
+"""From a resolved config to a result: fit, evaluation, planning, assembly."""

@@ -34,14 +34,14 @@ from lab.training.task import Task
 
 @dataclass(frozen=True)
 class Plan:
-    """How long a training is, in optimizer steps, once the data is known.
+    """The length of a training in optimizer steps, once the data is known.
 
     Attributes:
-        max_steps: where it stops.
-        schedule_steps: what the learning rate's schedule spans; more than ``max_steps`` where debug cuts it short.
+        max_steps: the last step.
+        schedule_steps: the length of the learning-rate schedule; more than ``max_steps`` if debug shortens the run.
         val_every: steps between validations.
         steps_per_epoch: without the last incomplete batch.
-        load: how this rank walks through the data; ``give_plan`` hands it on.
+        load: how this rank walks through the data; ``give_plan`` passes it to the data.
     """
 
     max_steps: int
@@ -52,7 +52,7 @@ class Plan:
 
 
 def prepare(config: Mapping[str, Any]) -> None:
-    """Seed, import the user's packages, quieten what others print."""
+    """Set the seeds, import the user's packages, silence warnings of libraries."""
     find_in_working_directory(config["extensions"])
     for name in config["extensions"]:
         try:
@@ -68,7 +68,7 @@ def prepare(config: Mapping[str, Any]) -> None:
         ".*smaller than the logging interval.*",
         ".*LeafSpec.*",
         ".*custom batch sampler.*",
-        ".*`srun` command is available.*",  # a machine where Slurm is installed: who wants its ranks types srun
+        ".*`srun` command is available.*",  # Slurm is installed, but the command was not started by srun
     ):
         warnings.filterwarnings("ignore", message)
     pl.seed_everything(config["seed"], workers=False, verbose=False)
@@ -79,7 +79,7 @@ def build_data(config: Mapping[str, Any], own: DataModule | None = None) -> Data
 
     Args:
         config: the resolved config.
-        own: a DataModule of the caller's own, which takes its place.
+        own: a DataModule object of the caller, which replaces it.
 
     Raises:
         ConfigError: it is no DataModule of lab, or cannot be built.
@@ -115,7 +115,7 @@ def build_task(config: Mapping[str, Any], data: DataModule, max_steps: int) -> T
 
 
 def load_plan(config: Mapping[str, Any], place: Place) -> LoadPlan:
-    """Return how this rank walks through the data, as far as the config tells: no step is counted."""
+    """Return how this rank walks through the data, as far as the config defines it: no steps are counted yet."""
     debug, shares = config["debug"], data_ranks(config["strategy"], place)
     measured = task_spec(config["model"]["task"]).load_settings().eval.model_validate(config["eval"])
     return LoadPlan(
@@ -132,7 +132,7 @@ def load_plan(config: Mapping[str, Any], place: Place) -> LoadPlan:
 
 
 def make_plan(config: Mapping[str, Any], data: DataModule, place: Place) -> Plan:
-    """Count the optimizer steps of a training; the data is asked for its length and not changed.
+    """Count the optimizer steps of a training; this reads the length of the data and does not change the data.
 
     Raises:
         LabError: the data cannot be read, or its batches do not divide among ranks and micro-batches.
@@ -146,13 +146,13 @@ def make_plan(config: Mapping[str, Any], data: DataModule, place: Place) -> Plan
 
 
 def give_plan(data: DataModule, load: LoadPlan, task: Task | None = None, start: int = 0) -> None:
-    """Tell the data how the run walks through it, before it is asked for batches: the one place that sets its plan.
+    """Set the data's plan, before the first batch is read. No other code sets it.
 
     Args:
         data: its plan is replaced.
         load: this rank's share, the limits and the last step.
-        task: whose network is trained: it counts the normalisers of a batch. None where nothing is trained.
-        start: the optimizer step that the training goes on from.
+        task: the task that is trained, which counts the normalisers of a batch. None if nothing is trained.
+        start: the optimizer step from which the training continues.
     """
     data.plan = replace(load, start_step=start, totals=None if task is None else task.totals)
 
@@ -163,7 +163,7 @@ QUIET: dict[str, Any] = {
     "enable_model_summary": False,
     "use_distributed_sampler": False,
 }
-"""What Lightning would do by itself and is done here."""
+"""Trainer arguments that switch off what lab does itself."""
 
 
 def on_gpu(config: Mapping[str, Any]) -> bool:
@@ -174,12 +174,12 @@ def on_gpu(config: Mapping[str, Any]) -> bool:
 
 @contextmanager
 def ranks(config: Mapping[str, Any], place: Place, store: Any = None) -> Iterator[None]:
-    """Within this context the ranks of a job can talk to each other, where its strategy needs them to.
+    """Within this context the ranks of a job have a process group, if the strategy needs one.
 
     Args:
         config: the resolved config.
-        place: this process among those of the job.
-        store: where the ranks meet, if they have met already.
+        place: the rank of this process and the number of ranks.
+        store: the rendezvous store, if the ranks already have one.
     """
     name = config["strategy"]["name"]
     if name in IN_ONE_PROCESS or (name == "auto" and place.world_size == 1):
@@ -205,7 +205,7 @@ def device_arguments(config: Mapping[str, Any], place: Place) -> dict[str, Any]:
         "deterministic": "warn" if settings["deterministic"] and accelerator == "gpu" else settings["deterministic"],
         "plugins": [ManagedEnvironment(place)],
     }
-    if config["strategy"]["name"] == "dp":  # one device to Lightning, which would start a process for each
+    if config["strategy"]["name"] == "dp":  # for several devices Lightning would start a process for each
         arguments["devices"] = 1
         arguments["strategy"] = make_strategy(
             {**config["strategy"], "accelerator": accelerator, "devices": settings["devices"]}
@@ -216,13 +216,13 @@ def device_arguments(config: Mapping[str, Any], place: Place) -> dict[str, Any]:
 
 
 def check_weights(config: Mapping[str, Any], task: Task) -> str:
-    """Compare the weights that a config names with its task, which stands on the meta device: nothing is filled.
+    """Compare the weights that a config names with its task, which is on the meta device: no values are loaded.
 
     Returns:
-        What was compared, in a few words; nothing where no weights are named.
+        A short description of the comparison; empty if the config names no weights.
 
     Raises:
-        CheckpointError: they cannot be read, or do not fit.
+        CheckpointError: the weights cannot be read, or do not fit.
     """
     source, target = config["ckpt"] or config["model"]["pretrained"], config["model"]["net"]["_target_"]
     if source is None:
@@ -230,10 +230,10 @@ def check_weights(config: Mapping[str, Any], task: Task) -> str:
     if config["stage"] != "fit" and Path(source).is_dir():
         with torch.device("meta"):
             type(task).load_from_checkpoint(source, config["eval"])
-        return f"{source}: all that the task holds is there"
+        return f"{source}: has every tensor of the task"
     found, folder = find_weights(target, source), config["paths"]["weights_dir"]
     if isinstance(found, WeightsSource) and not found.place(folder).is_file():
-        return f"{source}: not compared, since {found.place(folder)} is not there yet and a check fetches nothing"
+        return f"{source}: not compared, because {found.place(folder)} does not exist yet and a check downloads nothing"
     return str(load_weights(task.net, target, source, folder))
 
 
@@ -241,7 +241,7 @@ def load_task(config: Mapping[str, Any], data: DataModule) -> Task:
     """Return the task of ``ckpt``: a checkpoint of lab, or a file of weights for the configured network.
 
     Raises:
-        CheckpointError: it cannot be read, does not fit, or holds numbers that are not finite.
+        CheckpointError: the weights cannot be read, do not fit, or are not finite.
     """
     path, kind = config["ckpt"], task_spec(config["model"]["task"]).load_task()
     if path is not None and Path(path).is_dir():

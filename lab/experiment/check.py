@@ -20,7 +20,7 @@ def check(config: dict[str, Any], own: DataModule | None = None) -> None:
 
     Args:
         config: the resolved config.
-        own: a DataModule of the caller's own, in the place of the one that the config names.
+        own: a DataModule object of the caller, which replaces the one that the config names.
 
     Raises:
         LabError: the first thing that is wrong.

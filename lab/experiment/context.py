@@ -1,4 +1,4 @@
-"""What the parts of a fit share: its config, its place, its data and what is written to, once all of them are there."""
+"""The objects that the parts of a fit share: its config, rank, data, directory and loggers."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from lab.training.schedules import warmup_note
 
 @dataclass
 class FitContext:
-    """A fit whose data is known and whose steps are counted.
+    """A fit after its data was opened and its steps were counted.
 
     Attributes:
-        config: the resolved config; ``strategy=auto`` gives way to what was chosen before the training begins.
+        config: the resolved config; ``strategy=auto`` is replaced by the chosen strategy before the training begins.
         run: its directory; rank 0 writes to it.
-        place: this process among those of the job.
+        place: the rank of this process and the number of ranks.
         watch: receives the signals that end a training.
-        data: what is trained and tested on.
-        plan: how long the training is.
+        data: the data of training, validation and test.
+        plan: the length of the training.
         metrics: ``metrics.csv``.
-        wandb: the W&B run; None where it is not wanted, and on ranks other than 0.
+        wandb: the W&B run; None if W&B is off, and on ranks other than 0.
     """
 
     config: dict[str, Any]
@@ -46,16 +46,16 @@ class FitContext:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is rank 0, which says and writes what all have in common."""
+        """Whether this is rank 0, which prints and writes for all ranks."""
         return self.place.rank == 0
 
     def say(self, line: str) -> None:
-        """Print a line, on rank 0 alone."""
+        """Print a line, on rank 0 only."""
         if self.is_first:
             print(line)
 
     def warn(self, line: str) -> None:
-        """Print a warning, on rank 0 alone."""
+        """Print a warning, on rank 0 only."""
         if self.is_first:
             print(f"warning: {line}", file=sys.stderr)
 
@@ -63,14 +63,14 @@ class FitContext:
 def open_context(
     config: dict[str, Any], run: RunDirectory, place: Place, watch: SignalWatch, own: DataModule | None
 ) -> FitContext:
-    """Build the data, check that it is the run's, say what there is to know of it, and count the steps.
+    """Build the data, check that it is the data of the run, print notes on it, and count the steps.
 
     Args:
         config: the resolved config.
-        run: its directory, begun.
-        place: this process among those of the job.
+        run: its directory, after ``begin``.
+        place: the rank of this process and the number of ranks.
         watch: receives the signals that end a training.
-        own: a DataModule of the caller's own, in the place of the one that the config names.
+        own: a DataModule object of the caller, which replaces the one that the config names.
 
     Raises:
         LabError: something in the config or the data is wrong, or the data has changed since the run was made.
@@ -92,16 +92,16 @@ def open_context(
 
 
 def say_warmup(config: Mapping[str, Any], plan: Plan) -> None:
-    """Print what should be known of a warmup that is long for its training."""
+    """Print a note if the warm-up is long compared with the training."""
     note = warmup_note(config["scheduler"], plan.max_steps, config["optimizer"]["lr"])
     print_notes([note] if note else [])
 
 
 def check_dataset(data: DataModule, config: Mapping[str, Any], run: RunDirectory) -> None:
-    """Compare the data with what the run was made with, and record it.
+    """Compare the data with the data that the run began with, and record its fingerprint.
 
     Raises:
-        RunError: it is other data, and the command does not name this run (``resume=DIR``).
+        RunError: the data has changed, and the command does not name this run (``resume=DIR``).
     """
     fingerprint = data.fingerprint()
     known = run.record.get("dataset")
@@ -111,7 +111,7 @@ def check_dataset(data: DataModule, config: Mapping[str, Any], run: RunDirectory
         if config["resume"] in ("auto", "never"):
             raise RunError(
                 f"{run.path}: the dataset data={config['data']['name']} has changed since this run was made; "
-                f"resume=never starts afresh, resume={run.path} goes on all the same"
+                f"resume=never starts afresh, resume={run.path} continues it all the same"
             )
         run.update(changes=[*run.record.get("changes", []), {"dataset": [known, fingerprint]}])
     rows = data.rows_read()
@@ -119,7 +119,7 @@ def check_dataset(data: DataModule, config: Mapping[str, Any], run: RunDirectory
 
 
 def make_wandb(config: Mapping[str, Any], run: RunDirectory) -> WandbRun | None:
-    """Return the W&B logger of the run directory, if it is wanted."""
+    """Return the W&B logger of the run directory, if W&B is on."""
     settings = config["logger"]["wandb"]
     if settings is None or settings["mode"] == "disabled":
         return None

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SPLITS = {"validate": "val", "test": "test"}
-"""What each stage that measures is of."""
+"""The split that each measuring stage evaluates."""
 
 
 @dataclass
 class StageResult:
-    """Metrics of a stage, how they were taken, its tables, its pictures on a sheet, and which are better lower."""
+    """A stage's metrics, their protocol, its tables, a sheet of its pictures, and the metrics where lower is better."""
 
     metrics: dict[str, float]
     protocol: str = ""
@@ -46,7 +46,7 @@ class StageResult:
 
 
 def run_stage(stage: str, subject: Subject, folder: Path) -> StageResult:
-    """Evaluate on the validation or test set and draw the first images into ``folder/pictures``."""
+    """Evaluate on the validation or test set; draw its first images, and the whole, into ``folder/pictures``."""
     task, split = subject.task, SPLITS[stage]
     count, panels = subject.config["callbacks"]["pictures"], task_spec(task.kind).load_pictures()
     pictures = Pictures(folder / "pictures", split, count, panels)
@@ -55,18 +55,22 @@ def run_stage(stage: str, subject: Subject, folder: Path) -> StageResult:
         trainer.test(task, dataloaders=subject.data.test_dataloader(), verbose=False)
     else:
         trainer.validate(task, dataloaders=subject.data.val_dataloader(), verbose=False)
+    if count and subject.place.rank == 0:
+        for name, picture in task.drawings(split).items():
+            (folder / "pictures").mkdir(parents=True, exist_ok=True)
+            picture.save(folder / "pictures" / f"{split}-{name}.png")
     lower = [name for name in task.results if task.better(name) == "min"]
     return StageResult(dict(task.results), task.describe_evaluation(), dict(task.tables), pictures.sheet, lower)
 
 
 def evaluate(config: dict[str, Any], home: Path, place: Place | None = None, data: DataModule | None = None) -> None:
-    """Run ``stage=validate|test|predict`` and write into a folder of its own inside the run directory ``home``.
+    """Run ``stage=validate|test|predict`` and write into the stage's own folder inside the run directory ``home``.
 
     Args:
         config: the resolved config; it is not changed.
-        home: of the run; made if it is not there.
-        place: this process among those of the job; None for a job of one process.
-        data: a DataModule of the caller's own, in the place of the one that the config names.
+        home: the run directory; made if it does not exist.
+        place: the rank of this process and the number of ranks; None for a job of one process.
+        data: a DataModule object of the caller, which replaces the one that the config names.
 
     Raises:
         LabError: the checkpoint, the data or the input cannot be used.

@@ -1,6 +1,6 @@
-"""A fit: train from where the run stands, test the best checkpoint, record the result, however it ends.
+"""A fit: train from the run's last checkpoint, test the best one, and record how it ended.
 
-No config object travels below this folder: what it builds takes plain arguments.
+Packages below this one receive no config object: constructors take plain arguments.
 """
 
 from __future__ import annotations
@@ -25,21 +25,20 @@ from lab.system.signals import Interrupted, SignalWatch
 class Fit:
     """One training and its test, from a resolved config to a result in the run's directory.
 
-    Nothing is done before ``run`` is called, and a ``Fit`` runs once. Several may follow one another in a process. It
-    needs a process group only where its strategy does (``lab.experiment.assembly.ranks``), and never ends the process.
+    The work begins when ``run`` is called, and a ``Fit`` runs once. A process may run several fits in turn.
+    A fit needs a process group only if its strategy does (``lab.experiment.assembly.ranks``). It never ends the
+    process.
 
     Args:
         config: the resolved config, as ``lab.launch.prepare.prepare_job`` returns it; it is not changed.
-        run: the run's directory, begun for this job: as ``lab.launch.open_run.open_run`` returns it where it is not
-            finished, or joined by a rank (``RunDirectory.joined``). Rank 0 writes to it. Whoever took its lock
-            releases it.
-        place: this process among those of the job; None for a job of one process.
-        data: a DataModule of the caller's own, in the place of the one that ``config["data"]`` names. Its batch size
-            counts, not that of the config. Its plan is replaced; each rank hands in its own.
-        handle_signals: whether SIGINT and SIGTERM end the training at its next optimizer step, with a checkpoint.
-            Outside of the main thread Python has no handlers, and nothing is changed either way. False leaves the
-            handlers of the process as they are: Ctrl-C then ends it at once as ``KeyboardInterrupt``, and a repeated
-            fit goes on from the last checkpoint.
+        run: the run's directory after ``begin``: from ``lab.launch.open_run.open_run`` for a run that is not finished,
+            or from ``RunDirectory.joined`` in a rank. Rank 0 writes to it. The caller that locked it releases it.
+        place: the rank of this process and the number of ranks; None for a job of one process.
+        data: a DataModule object of the caller, which replaces the one that ``config["data"]`` names. Its own batch
+            size is used, not the config's. Its plan is replaced. Each rank passes its own object.
+        handle_signals: whether SIGINT and SIGTERM end the training at the next optimizer step, with a checkpoint. If
+            False, the handlers of the process stay: Ctrl-C raises ``KeyboardInterrupt`` at once, and a repeated fit
+            continues from the last checkpoint. Outside of the main thread handlers are never changed.
     """
 
     def __init__(
@@ -60,20 +59,20 @@ class Fit:
         """Train to the last step, test the best checkpoint and record how it ended; every rank calls this.
 
         Returns:
-            The metrics of the best checkpoint, ``val/...`` and ``test/...``; None for one that nothing defines. They
-            stand in ``run.json`` too. Nothing on ranks other than 0.
+            The metrics of the best checkpoint, ``val/...`` and ``test/...``; None for an undefined metric. They are
+            in ``run.json`` too. Empty on ranks other than 0.
 
         Raises:
             LabError: something in the config, the data or the run directory is wrong.
-            Diverged: numbers were not finite; the message says from where the run goes on.
-            Interrupted: a signal came, and its handling was asked for.
-            KeyboardInterrupt: Ctrl-C, where it was not.
+            Diverged: a loss or gradient was not finite; the message says from which checkpoint the run continues.
+            Interrupted: a signal came, with ``handle_signals``.
+            KeyboardInterrupt: Ctrl-C, without ``handle_signals``.
         """
         try:
             with self.watch if self.handle_signals else nullcontext():
                 return self._run()
         except Diverged:
-            collectives.largest(0)  # the parent ends what runs on seconds after the first rank that has ended
+            collectives.largest(0)  # wait for all ranks: the parent ends the others seconds after the first one ends
             raise
 
     def _run(self) -> dict[str, float | None]:
@@ -89,7 +88,7 @@ class Fit:
             if not isinstance(error.__context__, KeyboardInterrupt):
                 raise
             self._code, self._state = 130, "interrupted"
-            raise KeyboardInterrupt from error  # which Lightning has turned into an end of the process
+            raise KeyboardInterrupt from error  # Lightning has turned it into SystemExit
         except Diverged as error:
             self._state = "diverged"
             raise self._record_divergence(error) from error
@@ -97,7 +96,7 @@ class Fit:
             self._code, self._state = 2, "failed" if self.directory.is_new else self.directory.before
             raise
         except RuntimeError as error:
-            # A rank that a second Ctrl-C has stopped leaves the others alone in a collective.
+            # If a second Ctrl-C has stopped this rank, the others wait for it in a collective.
             if not self.watch.received or not collectives.is_lost(error):
                 raise
             self._code, self._state = 128 + self.watch.received, "interrupted"
@@ -111,32 +110,32 @@ class Fit:
         return measure_best(self._context)
 
     def _record_divergence(self, error: Diverged) -> Diverged:
-        """Keep in ``run.json`` where it happened; return the error with from where the run goes on."""
+        """Record the divergence in ``run.json``; return the error with the checkpoint from which the run continues."""
         run = self.directory
         run.update(diverged=[*run.record.get("diverged", []), {"step": error.step, "term": error.term}])
         last = run.checkpoints / "last.ckpt"
-        also = "the same command begins anew, as there is no checkpoint yet"
+        also = "the same command starts again, because there is no checkpoint yet"
         if self.place.rank == 0 and last.exists():
             start = f"step {CheckpointReader(last).step}"
-            also = f"the same command goes on from {start}, and so does resume={run.path} with changed settings"
+            also = f"the same command continues from {start}, and so does resume={run.path} with changed settings"
         return Diverged(f"{error}; {also}", error.step, error.term)
 
     def _end(self) -> None:
-        """Record how it ended, and end the W&B run."""
+        """Record how the fit ended, and end the W&B run."""
         try:
             self.directory.end(self._state, self._code)
         except OSError:
             if self._code == 0:
                 raise
-            # The error that ends the run says what is wrong with the disk; run.json says "running" still, which is read
-            # as interrupted.
+            # The error that ends the run reports the disk problem. run.json still says "running", which is read as
+            # interrupted.
         finally:
             if self._context is not None and self._context.wandb is not None:
                 self._context.wandb.finish(self._code)
 
 
 def report_finished(config: dict[str, Any], run: RunDirectory, data: DataModule | None = None) -> None:
-    """Print the result of a finished run, if its data is still what it was made with; ``data`` is the caller's own."""
+    """Print the result of a finished run, if its data has not changed; ``data`` is the caller's DataModule object."""
     prepare(config)
     check_dataset(build_data(config, data), config, run)
     print(f"{run.path} is finished already: this is its result (resume=never trains afresh)")

@@ -1,4 +1,4 @@
-"""``strategy=auto`` in a run: what the planner asks for is measured here, and its choice takes the config's place."""
+"""``strategy=auto`` in a run: measures what the planner needs to know, and puts its choice into the config."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from lab.training.outline import outline
 from lab.training.task import Task
 
 BYTES = {"64": 8, "bf16-true": 2}
-"""Bytes of an element of a parameter, where they are not 4."""
+"""Bytes of an element of a parameter, if not 4."""
 AT_ONCE = 0.5
-"""One device is enough, without a look at activations, where everything else takes less than this share of it."""
+"""If everything but activations takes less than this share of a device, one device is enough; they are not counted."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is to run, and where: what the planner looks at, and what an evaluation measures.
+    """A task with its config, data and rank: the input of the planner and of an evaluation.
 
     Attributes:
         config: the resolved config.
-        task: on the CPU, or on the meta device where it is only looked at.
+        task: on the CPU, or on the meta device if its values are not needed.
         data: with the plan of a rank of the job.
-        place: of that rank.
+        place: the place of that rank.
         training: whether the task is trained.
     """
 
@@ -51,18 +51,18 @@ class Subject:
 
 
 def settle_strategy(subject: Subject, before: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, str]]:
-    """Put the planner's choice in the place of ``strategy=auto``; rank 0 decides for all.
+    """Replace ``strategy=auto`` by the planner's choice; rank 0 decides for all.
 
     Args:
-        subject: what is to run on this rank.
-        before: what an earlier part of the same training ran with, as returned; it is kept where the devices are as
-            many.
+        subject: the task, config, data and rank.
+        before: the choice that this function returned for an earlier part of the same training; it is kept if the
+            number of devices is the same.
 
     Returns:
-        The config with the chosen strategy, and what the run's record says: ``name`` and ``reason``.
+        The config with the chosen strategy, and the entry of ``run.json``: ``name`` and ``reason``.
 
     Raises:
-        ConfigError: nothing fits; on every rank.
+        ConfigError: no strategy fits; raised on every rank.
     """
     config, place = subject.config, subject.place
     settings = config["strategy"]
@@ -100,7 +100,7 @@ def _choose(subject: Subject, before: Mapping[str, Any] | None) -> Choice:
 
 
 def print_plan(subject: Subject) -> None:
-    """Print the planner's table for a training whatever its strategy, the one that would run marked by an arrow.
+    """Print the planner's table for a training of any strategy, with an arrow at the strategy that would run.
 
     Raises:
         ConfigError: the strategy is ``auto`` and nothing fits.
@@ -112,8 +112,8 @@ def print_plan(subject: Subject) -> None:
     auto = config["strategy"]["name"] == "auto"
     where = "one device" if machine.ranks == 1 else f"each of {machine.ranks} devices"
     print_sizes(
-        f"GiB on {where}, by estimate; {HEADROOM:.0%} of {machine.memory / GIB:.3g} are given out",
-        "sum counts the larger of activations (of a micro-batch) and step (copies that the optimizer makes)",
+        f"GiB on {where}, by estimate; up to {HEADROOM:.0%} of {machine.memory / GIB:.3g} are used",
+        "sum has the larger of activations (of a micro-batch) and step (temporary copies of the optimizer)",
         ("parameters", "gradients", "optimizer", "activations", "step", "sum", *(["host"] if machine.host else [])),
         {row.name: _cells(row, machine) for row in rows},
         next((row.name for row in rows if row.fits), None) if auto else config["strategy"]["name"],
@@ -137,7 +137,7 @@ def _cells(row: Row, machine: Machine) -> tuple[list[float], str]:
 
 
 def of_many(config: Mapping[str, Any]) -> Place:
-    """Return the place of rank 0 among the ranks that a config asks for, for who looks at it alone."""
+    """Return the place of rank 0 among the ranks of a config, for a check in one process."""
     trainer = config["trainer"]
     here = 1 if config["strategy"]["name"] == "dp" else trainer["devices"]
     return Place(world_size=here * trainer["num_nodes"], local_world_size=here)
@@ -150,12 +150,12 @@ def rows_of(config: Mapping[str, Any], work: Workload, machine: Machine) -> list
 
 
 def find_machine(config: Mapping[str, Any], place: Place, held: int = 0) -> Machine:
-    """Return the devices of a job: rank 0's stands for all.
+    """Describe the devices of a job, assuming that all are like that of rank 0.
 
     Args:
-        config: the resolved config; ``strategy.memory_gib`` overrides what is measured.
-        place: of a rank of the job.
-        held: bytes of the host's memory that this process already holds of what will be counted.
+        config: the resolved config; ``strategy.memory_gib`` overrides the measured memory.
+        place: the place of a rank of the job.
+        held: bytes of the host's memory that this process already uses for objects that the planner will count.
     """
     gpu = on_gpu(config)
     host = available_memory() // place.local_world_size + held
@@ -165,7 +165,7 @@ def find_machine(config: Mapping[str, Any], place: Place, held: int = 0) -> Mach
 
 
 def describe(config: Mapping[str, Any], task: Task, training: bool) -> Workload:
-    """Return a training's workload, its activations not counted yet."""
+    """Return a training's workload without its activations."""
     from lab.registry.parallel import splitting_of
     from lab.strategies.sharding import units
     from lab.structures.parallel import TensorSplitting
@@ -179,7 +179,7 @@ def describe(config: Mapping[str, Any], task: Task, training: bool) -> Workload:
     element = BYTES.get(precision, 4)
     adam = optimizer["name"] in ("adam", "adamw")
     decays = optimizer["weight_decay"] > 0
-    # Adam and Adagrad: the roots of squares. Decay that is added to the gradients makes a copy of them.
+    # Adam and Adagrad hold the square roots. Weight decay that is added to the gradients makes a copy of them.
     scratch = int(optimizer["name"] != "sgd") + int(decays and optimizer["name"] != "adamw")
     return Workload(
         weights=tuple(
@@ -197,7 +197,7 @@ def describe(config: Mapping[str, Any], task: Task, training: bool) -> Workload:
 
 
 def with_activations(work: Workload, config: Mapping[str, Any], task: Task, data: DataModule) -> Workload:
-    """Count what backward needs of one micro-batch of this rank, and the batch itself."""
+    """Count the activations that backward needs for one micro-batch of this rank, and the batch itself."""
     from lab.strategies.sharding import units
 
     batch = data.first_batch()
@@ -210,17 +210,17 @@ def with_activations(work: Workload, config: Mapping[str, Any], task: Task, data
 
 
 def parameter_bytes(net: nn.Module) -> int:
-    """Return what a network's parameters take as they are."""
+    """Return the bytes of a network's parameters in their present dtype."""
     return sum(parameter.nbytes for parameter in net.parameters())
 
 
 def _step(task: nn.Module, batch: Any) -> None:
     assert isinstance(task, Task)
     outputs, terms = outline(task, batch)
-    if terms is None:  # the loss reads values, as a matching does
+    if terms is None:  # the loss reads values of tensors, for instance in a matching
         for tensor in _tensors(outputs):
             if tensor.requires_grad:
-                tensor.float().exp()  # keeps its result: a loss keeps about as much as comes into it
+                tensor.float().exp()  # backward keeps its result, about as much memory as a loss keeps of its inputs
 
 
 def _tensors(found: Any) -> Iterator[Tensor]:

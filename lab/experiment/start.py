@@ -1,4 +1,4 @@
-"""Where a run goes on: from last.ckpt, from the one before it, or not at all."""
+"""Finds the checkpoint from which a run continues: last.ckpt, previous.ckpt, or none."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from lab.system.files import replace_folder
 
 
 def where_to_start(run: RunDirectory, metrics: MetricsCSV) -> tuple[int, Path | None]:
-    """Return the step and checkpoint to continue from: last.ckpt, or the one before it if that is damaged.
+    """Return the step and checkpoint to continue from: last.ckpt, or previous.ckpt if last.ckpt is damaged.
 
     Raises:
-        RunError: there are checkpoints, but none that can be read; or there were some.
+        RunError: no checkpoint can be read, or the run has lost its checkpoints.
     """
     damaged = []
     for path in (run.checkpoints / "last.ckpt", run.checkpoints / "previous.ckpt"):
-        if not os.path.lexists(path):  # a link that leads nowhere is there, and damaged
+        if not os.path.lexists(path):  # a broken link counts as a damaged checkpoint
             continue
         try:
             reader = CheckpointReader(path)
@@ -38,8 +38,8 @@ def where_to_start(run: RunDirectory, metrics: MetricsCSV) -> tuple[int, Path | 
             continue
         for other in damaged:
             aside = _free_name(other.with_name("damaged.ckpt"))
-            replace_folder(other, aside)  # it must not become the one before the next
-            said = f"taking {path} in its place, which is of step {reader.step}; kept as {aside}"
+            replace_folder(other, aside)  # it must not become previous.ckpt
+            said = f"using {path} instead, which is of step {reader.step}; kept as {aside}"
             print(f"warning: {said}", file=sys.stderr)
         return reader.step, path
     if damaged:
@@ -57,7 +57,7 @@ def where_to_start(run: RunDirectory, metrics: MetricsCSV) -> tuple[int, Path | 
 
 
 def _free_name(path: Path) -> Path:
-    """Return ``damaged.ckpt``, or ``damaged-1.ckpt`` and so on where one stands already."""
+    """Return ``damaged.ckpt``, or ``damaged-1.ckpt`` and so on if it exists already."""
     numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(1))
     return next(name for name in itertools.chain([path], numbered) if not os.path.lexists(name))
 
@@ -65,7 +65,7 @@ def _free_name(path: Path) -> Path:
 def _had_checkpoint(run: RunDirectory, metrics: MetricsCSV) -> int | None:
     """Return the step that a run is known to have reached after its first checkpoint; None if it may have had none.
 
-    It had one if it was resumed, or trained on after its first validation, which writes one.
+    A run had a checkpoint if it was resumed, or if it trained past its first validation, which writes one.
     """
     rows = read_metrics(metrics.path) if metrics.path.exists() else []
     validated = [row for row in rows if any(key.startswith("val/") and row[key] is not None for key in row)]

@@ -1,4 +1,4 @@
-"""The test of a fit: best.ckpt, loaded anew, and what becomes the run's result."""
+"""The test of a fit: loads best.ckpt, measures it and writes the run's result."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from lab.strategies import collectives
 
 
 def measure_best(fit: FitContext) -> dict[str, float | None]:
-    """Test best.ckpt, loaded anew, and return its validation and test metrics; nothing on ranks other than 0.
+    """Load and test best.ckpt; return its validation and test metrics, or an empty dict on ranks other than 0.
 
     Raises:
-        RunError: it is missing.
-        CheckpointError: it cannot be read.
+        RunError: best.ckpt is missing.
+        CheckpointError: best.ckpt cannot be read.
     """
     best = fit.run.checkpoints / "best.ckpt"
     if not best.exists():
         raise RunError(
-            f"{best} is missing, which is what is tested: put it back; stage=test ckpt='{best.with_name('last.ckpt')}' "
-            "tests the last weights; resume=never starts afresh and keeps the directory"
+            f"{best} is missing, and it is needed for the test: put it back; stage=test "
+            f"ckpt='{best.with_name('last.ckpt')}' tests the last weights; resume=never starts afresh and keeps the "
+            "directory"
         )
-    # A task of its own is built. Two copies of a large model may not fit; the training's plan held the trained one.
+    # A new task is built, and two copies of a large model may not fit. The training's plan refers to the trained one.
     give_plan(fit.data, fit.plan.load)
     gc.collect()
     task = load_task({**fit.config, "ckpt": str(best)}, fit.data)
@@ -57,14 +58,14 @@ def _write(fit: FitContext, tested: StageResult) -> None:
 
 
 def _validated(fit: FitContext, subject: Subject) -> dict[str, Any]:
-    """Return the validation metrics of best.ckpt as metrics.csv has them; measured again where it has lost them."""
+    """Return the validation metrics of best.ckpt from metrics.csv; measure them again if they are missing there."""
     step = subject.task.trained_steps
     rows = read_metrics(fit.metrics.path) if fit.is_first and fit.metrics.path.exists() else []
     row = next((row for row in rows if row["step"] == step), {})
     known = {key: value for key, value in row.items() if key.startswith("val/")}
     if collectives.from_rank_zero(any(value is not None for value in known.values())):
         return known
-    lost = f"{fit.metrics.path} has no validation of step {step}, which best.ckpt is of"
+    lost = f"{fit.metrics.path} has no validation of step {step}, the step of best.ckpt"
     fit.warn(f"{lost}: it is measured again")
     again = run_stage("validate", subject, fit.run.path).metrics
     fit.metrics.log_metrics(again, step)

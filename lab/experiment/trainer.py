@@ -1,4 +1,4 @@
-"""The Trainers of an experiment: of a fit, with its callbacks and loggers, and of the stages that train nothing."""
+"""Makes Trainers: for a fit, with its callbacks and loggers, and for the stages that train nothing."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from lab.system.ranks import Place
 
 
 def make_fit_trainer(fit: FitContext, start: int, resume_from: Path | None) -> tuple[pl.Trainer, Divergence]:
-    """Return the Trainer of a fit, and what watches it for numbers that are not finite.
+    """Return the Trainer of a fit, and the callback that checks for non-finite numbers.
 
-    It runs one stream of steps, with our own checkpoints and bars.
+    The Trainer runs one stream of steps, with lab's own checkpoints and progress bars.
 
     Args:
-        fit: whose strategy is settled.
-        start: the optimizer step that it goes on from.
+        fit: a fit whose strategy is chosen.
+        start: the optimizer step from which it continues.
         resume_from: the checkpoint of that step; None at the beginning.
     """
     settings, plan = fit.config["trainer"], fit.plan
@@ -89,13 +89,13 @@ def make_eval_trainer(config: Mapping[str, Any], place: Place, callbacks: list[p
     """Return the Trainer of a stage that trains nothing."""
     if config["callbacks"]["progress"] and place.rank == 0:
         callbacks = [*callbacks, ProgressBar(StepLog(1, 1, 1), 0)]
-    # FSDP2 changes its parameters in place, which inference mode forbids; no_grad costs next to nothing more.
+    # FSDP2 changes its parameters in place, which inference mode forbids; no_grad is hardly slower.
     return pl.Trainer(
         **device_arguments(config, place), callbacks=callbacks, logger=False, inference_mode=False, **QUIET
     )
 
 
 def describe_device(trainer: pl.Trainer) -> str:
-    """Return the name of what a Trainer ran on."""
+    """Return the name of the device that a Trainer ran on."""
     device = trainer.strategy.root_device
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)

@@ -1,4 +1,4 @@
-"""The training of a fit: from where its run stands to the last step."""
+"""The training of a fit: from the run's last checkpoint to the last step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lab.training.task import Task
 
 
 def train(fit: FitContext) -> None:
-    """Train to the last step; nothing of the training is kept but what stands in the run's directory.
+    """Train to the last step. The results are in the run's directory; no object of the training is kept in memory.
 
     Raises:
         LabError: something in the config, the data or the run directory is wrong.
@@ -41,16 +41,16 @@ def train(fit: FitContext) -> None:
 
 
 def _start(fit: FitContext) -> tuple[int, Path | None]:
-    """Return the step and the checkpoint to go on from, on which all ranks agree; rank 0 looks for them."""
+    """Return the step and the checkpoint to continue from; rank 0 finds them and sends them to all ranks."""
     found = where_to_start(fit.run, fit.metrics) if fit.is_first else (0, None)
     start, ckpt = collectives.from_rank_zero(found)
     if start > fit.plan.max_steps:
-        raise RunError(f"{fit.run.path} stands at step {start}, beyond the {fit.plan.max_steps} steps now asked for")
+        raise RunError(f"{fit.run.path} is at step {start}, beyond the {fit.plan.max_steps} steps now asked for")
     return start, ckpt
 
 
 def _prepare_task(fit: FitContext, start: int, goes_on: bool) -> Task:
-    """Build the task, settle its strategy, fill it with the weights it begins with, and tell the data of both."""
+    """Build the task, choose its strategy, load its initial weights, and give the data its plan."""
     task = build_task(fit.config, fit.data, fit.plan.schedule_steps)
     give_plan(fit.data, fit.plan.load, task, start)
     subject = Subject(fit.config, task, fit.data, fit.place)
@@ -70,7 +70,7 @@ def _prepare_task(fit: FitContext, start: int, goes_on: bool) -> Task:
 
 
 def _say_start(fit: FitContext, start: int) -> None:
-    """Cut metrics.csv back to the step that the training goes on from, record it and say so."""
+    """Truncate metrics.csv to the step from which the training continues, record this step and print it."""
     if start and not fit.metrics.path.exists():
         fit.warn(f"{fit.metrics.path} is missing: its rows to step {start} are lost")
     fit.metrics.cut_back(start)
@@ -81,10 +81,10 @@ def _say_start(fit: FitContext, start: int) -> None:
 
 def _run(fit: FitContext, task: Task, trainer: pl.Trainer, divergence: Divergence) -> None:
     try:
-        # The loaders, not the DataModule: it would keep the Trainer, and with it the network, when this is over.
+        # Pass loaders: the DataModule would keep a reference to the Trainer, and with it the network, afterwards.
         trainer.fit(task, fit.data.train_dataloader(), fit.data.val_dataloader())
     except LabError:
-        fit.run.update(steps=trainer.global_step)  # a run that has taken a step is never discarded
+        fit.run.update(steps=trainer.global_step)  # a run that has taken a step is never removed
         raise
     finally:
         if divergence.skipped or divergence.policy == "skip":
@@ -94,7 +94,7 @@ def _run(fit: FitContext, task: Task, trainer: pl.Trainer, divergence: Divergenc
 
 
 def _memorize(fit: FitContext, task: Task, trainer: pl.Trainer) -> None:
-    """Show the training data to a network that has nothing to train, validate it, and write it down."""
+    """Give the training data to a network without trainable parameters, validate it, and write a checkpoint."""
     task.memorize(fit.data)
     trainer.validate(task, dataloaders=fit.data.val_dataloader(), verbose=False)
     fit.metrics.log_metrics({"epoch": 0, **task.results}, 0)

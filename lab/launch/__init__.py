@@ -1,1 +1,1 @@
-"""From the command line to a run. No torch at module level."""
+"""One job: prepares it, opens its run, starts and watches its ranks. No torch at module level."""

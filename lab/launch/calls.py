@@ -1,4 +1,4 @@
-"""A call of ``lab`` from Python: its words and values become a job, its end leaves the process as it was. No torch."""
+"""Runs a call from Python: makes a job of its overrides, and restores the state of the process at the end. No torch."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Folders = str | Path | Iterable[str | Path]
 
 
 class Config(FrozenConfig):
-    """A composed config: read as ``config.optimizer.lr`` or ``config["optimizer.lr"]``, printed as YAML, never changed.
+    """A composed config: read ``config.optimizer.lr`` or ``config["optimizer.lr"]``; prints as YAML; is never changed.
 
-    ``lab.compose(config, "optimizer.lr=1e-4")`` makes another one of it.
+    ``lab.compose(config, "optimizer.lr=1e-4")`` returns a new one.
     """
 
     __slots__ = ("_job",)
@@ -41,17 +41,17 @@ class Config(FrozenConfig):
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words that it was composed of, those of the run that ``ckpt`` or ``resume`` names included."""
+        """The overrides that it was composed from, including those of the run that ``ckpt`` or ``resume`` names."""
         return tuple(self._job.words)
 
     @property
     def run_path(self) -> Path:
-        """The directory that a fit of it works in."""
+        """The run directory of a fit with this config."""
         return self._job.path
 
 
 def is_plain(data: Any) -> bool:
-    """Whether ``data`` is words: a dataset's name or keys, no object."""
+    """Whether ``data`` is a dataset's name or a dict of keys, not a DataModule object."""
     return data is None or isinstance(data, str | Mapping)
 
 
@@ -62,14 +62,14 @@ def prepare_call(
     data: Any = None,
     machine: bool = True,
 ) -> Prepared:
-    """Compose and check a job; a config alone is taken as it was composed.
+    """Compose and check a job; a config without further overrides is used as it was composed.
 
     Args:
-        words: words and configs; of words with one key the last counts.
-        values: keywords, which are words too.
+        words: overrides and configs; if a key is given twice, the last one counts.
+        values: overrides as keyword arguments.
         config_dir: further config folders.
-        data: a DataModule of the caller's own; what is words is left to ``values``.
-        machine: look at files and devices too.
+        data: a DataModule object of the caller; a name or a dict of keys is in ``values`` instead.
+        machine: check files and devices too.
 
     Raises:
         LabError: the first thing that is wrong.
@@ -90,7 +90,7 @@ def prepare_call(
         elif isinstance(word, str):
             given.append(word)
         else:
-            raise ConfigError(f"{word!r}: give words such as 'model=detr', or a config of lab.compose")
+            raise ConfigError(f"{word!r}: give overrides such as 'model=detr', or a config of lab.compose")
     given += words_of(values)
     check_words(given)
     last = {word_key(word): number for number, word in enumerate(given)}
@@ -100,23 +100,23 @@ def prepare_call(
 
 
 def require_stage(job: Prepared, stage: str) -> None:
-    """Refuse a config of another stage, which has a function of its own."""
+    """Refuse a config of another stage, because each stage has its own function."""
     if job.config["stage"] != stage:
         raise ConfigError(f"stage={job.config['stage']}: call lab.{job.config['stage']}")
 
 
 def run_call(job: Prepared, name: str, words: Sequence[str | Config], values: Mapping[str, Any]) -> Path:
-    """Run a job, in this process where it is of one rank, and return the directory of its run.
+    """Run a job, in this process if it has one rank, and return its run directory.
 
     Args:
-        job: what is to run.
-        name: of the function of ``lab`` that was called.
-        words: as it was called.
-        values: likewise.
+        job: the job.
+        name: the name of the ``lab`` function that was called.
+        words: the positional arguments of the call.
+        values: the keyword arguments of the call.
 
     Raises:
-        ConfigError: this process is one of a launcher's.
-        LabError: the job is refused; ``Prepared.run`` says what else ends it.
+        ConfigError: this process was started by a launcher.
+        LabError: the job is refused; see ``Prepared.run`` for other errors.
     """
     place = external_place(os.environ)
     if place is not None:
@@ -131,7 +131,7 @@ def run_call(job: Prepared, name: str, words: Sequence[str | Config], values: Ma
 
 @contextmanager
 def called() -> Iterator[None]:
-    """Within this context signals end a training at its next step; at its end the process is as it was before."""
+    """Within this context signals end a training at its next step; the state of the process is restored at the end."""
     ended: Interrupted | None = None
     with untouched():
         try:
@@ -140,9 +140,9 @@ def called() -> Iterator[None]:
         except Interrupted as interrupted:
             ended = interrupted
         except SystemExit as error:
-            raise RuntimeError(f"something in the job has asked for the end of the process: {error.code!r}") from error
+            raise RuntimeError(f"something in the job called sys.exit: {error.code!r}") from error
     if ended is None:
         return
     if ended.signum == signal.SIGTERM and threading.current_thread() is threading.main_thread():
-        signal.raise_signal(signal.SIGTERM)  # to whoever handles it, or to the end of the process
+        signal.raise_signal(signal.SIGTERM)  # the caller's handler gets it, or it ends the process
     raise KeyboardInterrupt(f"{ended}; repeat the call to continue")

@@ -1,4 +1,4 @@
-"""A job: a resolved config and the directory it works in, as the parent hands it to its workers. No torch."""
+"""A job: a resolved config and its run directory, as the parent sends it to its workers. No torch."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lab.system.storage import StorageError, explain
 
 @dataclass
 class Job:
-    """What the ranks of a job are told.
+    """The description of a job that its ranks receive.
 
     Attributes:
-        kind: ``fit``, ``report`` (the run is finished: say its result), ``evaluate`` or ``check``.
+        kind: ``fit``, ``report`` (the run is finished: print its result), ``evaluate`` or ``check``.
         config: the resolved config.
         path: the run directory.
         is_new: whether the run directory was made for this job.
@@ -36,17 +36,17 @@ class Job:
 
     @classmethod
     def from_json(cls, text: str) -> Job:
-        """Return what ``to_json`` wrote."""
+        """Return the job that ``to_json`` wrote."""
         return cls(**json.loads(text))
 
     @property
     def world_size(self) -> int:
-        """How many processes the job takes."""
+        """The number of processes of the job."""
         return processes(self.config) * int(self.config["trainer"]["num_nodes"]) if self.kind != "report" else 1
 
 
 def processes(config: dict[str, Any]) -> int:
-    """Return how many processes a config takes on this machine: one for each device, but for ``dp``."""
+    """Return how many processes a config needs on this machine: one for each device, but one in all for ``dp``."""
     return 1 if config["strategy"]["name"] == "dp" or config["check"] else int(config["trainer"]["devices"])
 
 
@@ -54,21 +54,21 @@ def run_job(job: Job, place: Place, store: Any = None, data: Any = None) -> None
     """Run a job, or this rank's part of it, in this process.
 
     Args:
-        job: what to do.
-        place: this process among those of the job.
-        store: where the ranks meet, if they have met already.
-        data: a DataModule of the caller's own, in the place of the one that the config names.
+        job: the job.
+        place: the rank of this process and the number of ranks.
+        store: the rendezvous store, if the ranks already have one.
+        data: a DataModule object of the caller, which replaces the one that the config names.
 
     Raises:
         LabError: something in the config, the data or the run directory is wrong.
         StorageError: the disk is full, read-only or gone.
-        Diverged: the numbers of a training are no longer finite.
-        Interrupted: a signal has ended it.
+        Diverged: the loss or the gradients are no longer finite.
+        Interrupted: a signal has ended the job.
     """
     try:
         _run_job(job, place, store, data)
     except Exception as error:
-        # Other stages make their directory at their end, if it is not there yet.
+        # Other stages make their directory at the end, if it does not exist yet.
         found = explain(error, Path(job.path) if job.kind == "fit" else None)
         if found is None:
             raise

@@ -1,7 +1,7 @@
-"""Finds the kind of problem of a config, those that extensions register too. No torch.
+"""Finds the kind of problem of a config, among lab's own and those that extensions register. No torch.
 
-An extension is read, not imported: the ``TaskSpec`` that it registers stands in its source text, its arguments written
-out as texts. Of its modules only the one that ``settings`` names is executed, without the package around it.
+An extension is read, not imported: its ``TaskSpec`` is taken from the source text, with string literals as arguments.
+Only the module that ``settings`` names is executed, without the package around it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SPEC = f"{TaskSpec.__module__}.{TaskSpec.__qualname__}"
 
 
 def settings_finder(composed: Composed) -> FindSettings:
-    """Return what finds the settings of a kind of problem, among lab's and those of a config's extensions."""
+    """Return a function that finds the settings of a kind of problem, in lab and in a config's extensions."""
 
     def find(name: str) -> TaskSettings:
         check_extensions(composed)
@@ -45,10 +45,10 @@ def settings_finder(composed: Composed) -> FindSettings:
 
 
 def check_extensions(composed: Composed) -> None:
-    """Check that the packages that a config names are there; those of the working directory are found too.
+    """Check that the packages in a config's ``extensions`` exist; the working directory is searched too.
 
     Raises:
-        ConfigError: one is not.
+        ConfigError: one does not exist.
     """
     names = composed.config["extensions"]
     find_in_working_directory(names)
@@ -64,10 +64,10 @@ def check_extensions(composed: Composed) -> None:
 
 
 def specs_in(package: str) -> Iterator[TaskSpec]:
-    """Yield the kinds of problem that stand in a package's source text.
+    """Yield the kinds of problem in a package's source text.
 
     Raises:
-        ConfigError: the arguments of one are not written out as texts.
+        ConfigError: an argument of one is no string literal.
     """
     names = [field.name for field in fields(TaskSpec)]
     for module, path in modules_of(package):
@@ -93,10 +93,10 @@ def specs_in(package: str) -> Iterator[TaskSpec]:
 
 
 def _settings_of(spec: TaskSpec) -> TaskSettings:
-    """Return the settings that a module of an extension holds, which is executed without its package.
+    """Return the settings in a module of an extension, which is executed without its package.
 
     Raises:
-        ConfigError: there is none, or it holds no settings.
+        ConfigError: there is no such module, or it holds no settings.
     """
     module, _, name = spec.settings.partition(":")
     file = find_module(module)
@@ -104,7 +104,7 @@ def _settings_of(spec: TaskSpec) -> TaskSettings:
     if loader is None or loader.loader is None:
         raise ConfigError(f"extensions: the kind of problem {spec.name!r} names {spec.settings}, which is not there")
     loaded, before = importlib.util.module_from_spec(loader), sys.modules.get(module)
-    sys.modules[module] = loaded  # where pydantic looks annotations up
+    sys.modules[module] = loaded  # pydantic looks up annotations there
     try:
         loader.loader.exec_module(loaded)
     except Exception as error:

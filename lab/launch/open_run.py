@@ -1,4 +1,4 @@
-"""Find and lock the run of a config, say whether it is finished, record what has changed since it was made."""
+"""Finds and locks the run of a config, tells whether it is finished, and records how the config has changed."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from lab.system.storage import explain
 def open_run(
     config: dict[str, Any], user_dirs: list[str], overrides: list[str], command: str = ""
 ) -> tuple[RunDirectory, bool]:
-    """Find and lock the run of this config; say whether it is finished and only to be reported.
+    """Find and lock the run of this config; return whether it is finished, so that its result is only reported.
 
     Args:
         config: the resolved config.
         user_dirs: its config folders.
-        overrides: its words.
-        command: what the record says of who has called; empty for the words of this process.
+        overrides: its overrides.
+        command: the command to record; empty for the command line of this process.
 
     Raises:
-        RunError: it is in use, or lab's sources have changed since it was made.
+        RunError: the run is in use, or lab's sources have changed since it was made.
     """
     resume = config["resume"]
     named = resume not in ("auto", "never")
@@ -51,7 +51,7 @@ def open_run(
 def _take(
     run: RunDirectory, config: dict[str, Any], user_dirs: list[str], overrides: list[str], named: bool, command: str
 ) -> bool:
-    """Begin in a locked run directory, unless its run is finished and only to be reported; say whether it is."""
+    """Begin in a locked run directory, unless its run is finished; return whether it is finished."""
     if config["resume"] == "never" and not run.is_new:
         print(f"the earlier run is kept as {run.set_aside()}")
         run.lock()
@@ -60,7 +60,7 @@ def _take(
     if known != sources and not named:
         raise RunError(
             f"{run.path}: the sources of {' or '.join(['lab', *config['extensions']])} have changed since this run "
-            f"({run.state}) was made; resume=never starts afresh, resume={run.path} goes on all the same"
+            f"({run.state}) was made; resume=never starts afresh, resume={run.path} continues it all the same"
         )
     before = _config_before(run) if named else None
     if run.state == "finished" and not (named and _goes_further(before, config)):
@@ -78,7 +78,7 @@ def _take(
 
 
 def _config_before(run: RunDirectory) -> dict[str, Any] | None:
-    """Return the config that a run was made with; None, with a warning, where it cannot be read."""
+    """Return the config of an earlier run; None, with a warning, if it cannot be read."""
     import yaml
 
     file = run.path / "config.yaml"
@@ -88,12 +88,12 @@ def _config_before(run: RunDirectory) -> dict[str, Any] | None:
         before = None
     if isinstance(before, dict):
         return renamed_config(before)
-    print(f"warning: {file} is missing or damaged: it is written anew, what changes is not known", file=sys.stderr)
+    print(f"warning: {file} is missing or damaged: it is written again; changes are not recorded", file=sys.stderr)
     return None
 
 
 def _changes(before: dict[str, Any] | None, config: dict[str, Any], known: str, sources: str) -> dict[str, list[Any]]:
-    """Return each key that differs, with what it was and what it is."""
+    """Return each key that differs, with its old and its new value."""
     if before is None:
         return {"config.yaml": ["unreadable", "written anew"]}
     keys = [key for key in _leaves(config) if key != "resume"]
@@ -104,7 +104,7 @@ def _changes(before: dict[str, Any] | None, config: dict[str, Any], known: str, 
 
 
 def _goes_further(before: dict[str, Any] | None, config: dict[str, Any]) -> bool:
-    """Whether a config asks for more steps than the one before did; None may have asked for any number."""
+    """Whether a config has more steps than the one before; True if the earlier config is not known (None)."""
     if before is None:
         return True
     lengths = {key: (_at(before, f"trainer.{key}"), config["trainer"][key]) for key in ("max_steps", "max_epochs")}
@@ -125,13 +125,13 @@ def _at(node: Any, key: str) -> Any:
 
 
 def give_back(run: RunDirectory, error: BaseException) -> None:
-    """Leave a run directory in which a job could not begin: as interrupted, or as it was."""
+    """Release a run directory in which a job could not begin, with its state interrupted or unchanged."""
     try:
         if isinstance(error, Interrupted) and run.file.exists():
             run.settle(error.exit_code)
         else:
             run.discard_unused()
-    except OSError:  # of a disk that is full or read-only, which the error on its way says
+    except OSError:  # the disk is full or read-only; the error that is being raised says so
         pass
     finally:
         run.release()

@@ -1,4 +1,4 @@
-"""How a job ends otherwise than well: the exit code of an error, and what a command line says of it. No torch."""
+"""How a job fails: the exit code of an error, and the lines that the command line prints for it. No torch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from lab.text import printable
 
 
 class RanksFailed(RuntimeError):
-    """A process of a job has failed: an error in it that nobody foresaw, or its death.
+    """A process of a job has failed with an unexpected error, or was killed.
 
     Attributes:
-        details: the traceback of the rank; empty where one line says all.
-        exit_code: of the rank.
+        details: the traceback of the rank; empty if the message is enough.
+        exit_code: the exit code of the rank.
     """
 
     def __init__(self, message: str, details: str = "", exit_code: int = 1) -> None:
@@ -25,7 +25,7 @@ class RanksFailed(RuntimeError):
 
 
 def exit_code(error: BaseException) -> int:
-    """Return what a command that ends by this error returns: 1 failed, 2 refused, 130 and 143 interrupted."""
+    """Return the exit code of a command that ends with this error: 1 failed, 2 refused, 130 and 143 interrupted."""
     if isinstance(error, Interrupted | RanksFailed):
         return error.exit_code
     if isinstance(error, SystemExit):
@@ -36,7 +36,7 @@ def exit_code(error: BaseException) -> int:
 
 
 def say(error: BaseException) -> None:
-    """Say on stderr what has ended a command: in one line, or where nobody foresaw it with its traceback."""
+    """Print on stderr what has ended a command: one line, or a traceback if the error was unexpected."""
     if isinstance(error, Interrupted):
         print(f"{error}; repeat the command to continue", file=sys.stderr)
         return

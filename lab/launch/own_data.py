@@ -1,16 +1,16 @@
-"""A DataModule that a caller of Python hands in, as the config describes it: what it is stands in the run's name.
+"""Describes a DataModule object of a Python caller in the config, so that the run's name depends on it.
 
     data:
-      _target_: their_module.TheirData  # the class, which nobody builds from here
+      _target_: their_module.TheirData  # its class; it is never built from this description
       name: TheirData
       tasks: [detection]
       batch_size: 8
       num_workers: 0
       seed: 0
-      arguments: {image_size: 64}  # its public attributes that are plain: numbers, texts, paths, lists of them
+      arguments: {image_size: 64}  # its plain public attributes: numbers, strings, paths, lists of these
       fingerprint: 3f1c...  # of its content
 
-So another object of the same content and attributes continues the run, and one of another content begins a new one.
+So an object with the same content and attributes continues the run, and one with other content begins a new run.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _KEYS = ("batch_size", "num_workers", "seed")
 
 
 def take_own_data(composed: Composed, data: Any) -> None:
-    """Describe a DataModule of the caller's own in the place of the config's ``data``.
+    """Replace the config's ``data`` by a description of the caller's DataModule object.
 
     Raises:
-        ConfigError: it is none of lab's, or words set keys of ``data`` beside it.
+        ConfigError: the object is no DataModule, or overrides set keys of ``data`` too.
     """
     from lab.data.datamodule import DataModule
 
@@ -42,34 +42,34 @@ def take_own_data(composed: Composed, data: Any) -> None:
         raise ConfigError(f"data is a {name}: give the name of a dataset, or a lab.data.datamodule.DataModule")
     for word in map(parse_word, composed.overrides):
         if word.key.partition(".")[0] == "data":
-            raise ConfigError(f"{word.text}: data is an object of your own, {name}: set it there")
+            raise ConfigError(f"{word.text}: data is an object of your own, {name}: set this on the object")
     composed.config["data"], composed.own_data = describe(data), True
 
 
 def identify_own_data(composed: Composed, data: Any, count: int) -> None:
-    """Add the fingerprint of its content to the description, once the config is known to be sound.
+    """Add the fingerprint of the object's content to its description, after the config was checked.
 
     Args:
         composed: the config.
         data: the object.
-        count: processes of the job.
+        count: the number of processes of the job.
 
     Raises:
-        ConfigError: they are several: an object lives in the caller's.
+        ConfigError: there are several processes; the object exists only in the caller's.
     """
     if count > 1:
         name = composed.config["data"]["name"]
         raise ConfigError(
             f"trainer.devices={composed.config['trainer']['devices']} ({composed.origin('trainer.devices')}): worker "
-            f"processes cannot be handed an object, data={name}(...); set trainer.devices=1, or name its class in a "
+            f"processes cannot receive an object, data={name}(...); set trainer.devices=1, or name its class in a "
             "YAML of a folder data/ (docs/your-own-package.md)"
         )
     composed.config["data"]["fingerprint"] = data.fingerprint()
 
 
 def describe(data: Any) -> dict[str, Any]:
-    """Return the node ``data`` of a DataModule, without the fingerprint of its content."""
-    from lightning.pytorch import LightningDataModule  # the object is one: it is imported already
+    """Return the config node ``data`` of a DataModule, without the fingerprint of its content."""
+    from lightning.pytorch import LightningDataModule  # already imported, because the object is one
 
     kind = type(data)
     known = {*vars(LightningDataModule()), *_KEYS}
@@ -87,7 +87,7 @@ _OTHER = object()
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as YAML has it; ``_OTHER`` where it is none."""
+    """Return a value as plain YAML data; ``_OTHER`` if it is not plain."""
     if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, PurePath):

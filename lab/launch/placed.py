@@ -1,7 +1,7 @@
 """One rank of a job under torchrun, Slurm or an MPI-like launcher.
 
-Rank 0 composes, checks and takes the run directory; the others get the job from it through the store where they all
-meet, so nothing is assumed of shared disks or equal command lines.
+Rank 0 composes and checks the config and locks the run directory. The others get the job from rank 0 through the
+rendezvous store, so they need neither a shared disk nor an equal command line.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _SECONDS_TO_READ = 30.0
 
 
 def run_placed(overrides: list[str], user_dirs: list[str], place: Place, multirun: bool) -> int:
-    """Run this process's part of a job whose processes somebody else has started; return its exit code.
+    """Run this process's part of a job whose processes a launcher has started; return its exit code.
 
     Raises:
-        ConfigError: a sweep was asked for, or the config asks for other devices than were started.
+        ConfigError: the command is a sweep, or the config has other devices than the launcher started.
         LabError: rank 0 refuses the config.
     """
     if multirun:
@@ -35,7 +35,7 @@ def run_placed(overrides: list[str], user_dirs: list[str], place: Place, multiru
             return 2
         raise ConfigError(
             f"-m under {place.launcher}: every rank would run the whole sweep; run it without {place.launcher} "
-            "(trainer.devices=N starts the ranks), or start each job by itself"
+            "(trainer.devices=N starts the ranks), or start each job separately"
         )
     with SignalWatch():
         if place.rank:
@@ -64,7 +64,7 @@ def _lead(overrides: list[str], user_dirs: list[str], place: Place) -> None:
 
 
 def _prepare(overrides: list[str], user_dirs: list[str], place: Place) -> Prepared:
-    """Compose with the devices that were started; what is typed must agree with them."""
+    """Compose with the number of devices that the launcher started; overrides must agree with it."""
     words = list(overrides)
     started = {"trainer.devices": place.local_world_size, "trainer.num_nodes": place.num_nodes}
     for key, count in started.items():
@@ -86,11 +86,11 @@ def _follow(place: Place) -> int:
     text = store.get(_JOB).decode()  # waits for rank 0
     store.add(_READ, 1)
     if text == _REFUSED:
-        return 2  # rank 0 has said why
+        return 2  # rank 0 has printed the reason
     print(f"[rank {place.rank}] joins {place.world_size} ranks", file=sys.stderr)
     try:
         run_job(Job.from_json(text), place, store)
-    except (Diverged, Interrupted) as error:  # which all ranks know of, and rank 0 says
+    except (Diverged, Interrupted) as error:  # all ranks have this error, and rank 0 prints it
         return exit_code(error)
     return 0
 
@@ -102,7 +102,7 @@ def _store(place: Place) -> Any:
 
 
 def _publish(store: Any, text: str, place: Place) -> None:
-    """Hand ``text`` to the others; rank 0 may hold the store itself, so it stays until all have read it."""
+    """Send ``text`` to the other ranks. Rank 0 may host the store, so it waits until all have read the text."""
     store.set(_JOB, text)
     end = time.monotonic() + _SECONDS_TO_READ
     while text == _REFUSED and store.add(_READ, 0) < place.world_size - 1 and time.monotonic() < end:

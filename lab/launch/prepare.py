@@ -1,16 +1,15 @@
-"""From words to a job: compose, check, inherit what an earlier run was asked; carry it out, settle its directory."""
+"""From overrides to a job: compose and check them after those of an earlier run; run the job, release its directory."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab.config.words import word_key, word_values
-from lab.errors import ConfigError, RunError
+from lab.errors import ConfigError
+from lab.launch.inherited import inherit, refuse_foreign_packages
 from lab.launch.jobs import Job, processes, run_job
 from lab.launch.open_run import open_run
 from lab.launch.outcomes import exit_code
@@ -24,22 +23,18 @@ from lab.system.ranks import Place
 if TYPE_CHECKING:
     from lab.config.compose import Composed
 
-_NOT_INHERITED = ("stage", "ckpt", "input", "check", "resume")
-_ANEW = ("strategy", "optimizer", "scheduler")
-"""Groups whose options have keys of their own: what was set for one is not inherited by another."""
-
 
 @dataclass
 class Prepared:
     """A composed and checked job that has not begun.
 
     Attributes:
-        words: its words, those of the run that it continues included.
+        words: its overrides, including those of the run that it continues.
         user_dirs: its config folders.
         composed: its resolved config and where each key was set.
-        home: the run that ``ckpt`` or ``resume`` names; None where it is none.
-        data: a DataModule of the caller's own, in the place of the one that the config names.
-        command: what the run's record says of who has called; empty for the words of this process.
+        home: the run that ``ckpt`` or ``resume`` names; None if they name no run.
+        data: a DataModule object of the caller, which replaces the one that the config names.
+        command: the command to record in the run; empty for the command line of this process.
     """
 
     words: list[str]
@@ -60,7 +55,7 @@ class Prepared:
         return self.home or Path(self.config["paths"]["runs_dir"]) / run_name(self.config)
 
     def require_machine(self) -> None:
-        """Check that devices, files and checkpoints are there.
+        """Check that devices, files and checkpoints exist.
 
         Raises:
             LabError: the first thing that is missing.
@@ -72,7 +67,7 @@ class Prepared:
             self.home = self.home or _home_of(self.config)
 
     def begin(self) -> tuple[Job, RunDirectory | None]:
-        """Take the run directory, where the job has one of its own, and return what the ranks are told.
+        """Lock the run directory, if the job has its own, and return the job as the ranks receive it.
 
         Raises:
             RunError: the directory is in use, or lab's sources have changed since it was made.
@@ -90,15 +85,15 @@ class Prepared:
         """Run the job and return it.
 
         Args:
-            here: a job of one rank runs in this process, not in one of its own.
+            here: run a job of one rank in this process, not in a new one.
             log: write the output to ``output.log`` in the run's directory too.
 
         Raises:
-            LabError: it is refused.
-            Diverged: the numbers of a training are no longer finite.
-            Interrupted: a signal has ended it.
-            RanksFailed: a process of its own has failed.
-            Exception: in this process, whatever was raised.
+            LabError: the job is refused.
+            Diverged: the loss or the gradients are no longer finite.
+            Interrupted: a signal has ended the job.
+            RanksFailed: a worker process has failed.
+            Exception: any error of a job in this process.
         """
         use_own_folder()
         job, run = self.begin()
@@ -113,7 +108,7 @@ class Prepared:
 
 
 def carry_out(job: Job, run: RunDirectory | None, work: Callable[[], None]) -> None:
-    """Do a job's work; its directory, if it has one, is settled and released in any case."""
+    """Do a job's work; in any case record the end in its directory, if it has one, and release it."""
     code = 0
     try:
         work()
@@ -126,14 +121,14 @@ def carry_out(job: Job, run: RunDirectory | None, work: Callable[[], None]) -> N
 
 
 def _settle(job: Job, run: RunDirectory, code: int) -> None:
-    """Record the end, remove the directory of a job that was refused before it began, give the lock back."""
+    """Record the end, remove the directory of a job that was refused before it began, release the lock."""
     try:
         if job.kind == "fit":
             run.settle(code)
             if code == 2:
                 run.discard_unused()
     except OSError as error:
-        if code in (0, 2):  # else the line that is printed says what is wrong; "running" without a lock is interrupted
+        if code in (0, 2):  # otherwise an error is printed anyway; state "running" without a lock means interrupted
             print(f"warning: {run.path}: the end of the job could not be recorded ({error.strerror})", file=sys.stderr)
     finally:
         run.release()
@@ -149,11 +144,11 @@ def prepare_job(
     """Compose and check a job.
 
     Args:
-        overrides: the words of the command line.
+        overrides: the overrides of the command line.
         user_dirs: further config folders.
         machine: check files and devices too.
-        place: of this process, where an external launcher has started it.
-        data: a DataModule of the caller's own, in the place of the one that the words name.
+        place: this process's rank, if an external launcher has started it.
+        data: a DataModule object of the caller, which replaces the one that the overrides name.
 
     Raises:
         LabError: the first thing that is wrong.
@@ -164,7 +159,7 @@ def prepare_job(
     words, folders, home = inherit(overrides, user_dirs, data is not None)
     composed = compose_config(words, folders)
     if home is not None:
-        _refuse_foreign_packages(composed.config["extensions"], home, words, overrides, user_dirs)
+        refuse_foreign_packages(composed.config["extensions"], home, words, overrides, user_dirs)
     if data is not None:
         take_own_data(composed, data)
     check_all(composed, machine=False)
@@ -183,112 +178,14 @@ def prepare_job(
 
 
 def check_words(words: Iterable[str]) -> None:
-    """Check that words set keys.
+    """Check that every word has the form ``key=value``.
 
     Raises:
-        ConfigError: one does not.
+        ConfigError: one has not.
     """
     for word in words:
         if "=" not in word and not word.startswith("~"):
             raise ConfigError(f"{word}: not understood; write key=value, or see --help")
-
-
-def inherit(
-    overrides: list[str], user_dirs: list[str], own_data: bool = False
-) -> tuple[list[str], list[str], Path | None]:
-    """Put the recorded words of an earlier run before the new ones, where ``ckpt`` or ``resume`` names such a run.
-
-    Args:
-        overrides: the new words.
-        user_dirs: further config folders.
-        own_data: whether the caller of Python hands in a DataModule.
-
-    Returns:
-        The words to compose, the config folders, and the run's directory (None where there is none).
-
-    Raises:
-        RunError: the run's words are lost, or it was made with a DataModule that is now missing.
-    """
-    home = _home_named(overrides, user_dirs)
-    if home is None:
-        return overrides, user_dirs, None
-    run = RunDirectory(home)
-    record = run.record
-    if "overrides" not in record:
-        raise RunError(
-            f"{run.file} is {run.damage or 'missing'}: the words that this run was made with are not known; repeat its "
-            "own command, which mends it, or copy the checkpoint elsewhere and give model=, data= and the rest"
-        )
-    given = {word_key(word) for word in overrides}
-    if record.get("own_data") and not own_data and "data" not in given:
-        raise RunError(
-            f"{home} was made from Python with a DataModule of the caller's own, {record['own_data']}: hand one in "
-            "from there (data=...), or give data= another dataset"
-        )
-    inherited = [
-        word
-        for word in record.get("overrides", [])
-        if (key := word_key(word)) not in given
-        and key not in _NOT_INHERITED
-        and not (own_data and key.partition(".")[0] == "data")
-        and not (key.partition(".")[0] in _ANEW and key.partition(".")[0] in given)
-    ]
-    return [*inherited, *overrides], [*record.get("config_dirs", []), *user_dirs], home
-
-
-def _refuse_foreign_packages(
-    names: list[str], home: Path, words: list[str], overrides: list[str], user_dirs: list[str]
-) -> None:
-    """Refuse packages to import that a run directory asks for, by its recorded words or config folders.
-
-    A run directory may be a stranger's. Packages are imported where the user names them: in words typed now, or in a
-    YAML of the shipped folder or of a ``--config-dir`` given now.
-
-    Raises:
-        ConfigError: with the word that vouches for them.
-    """
-    if not names:
-        return
-    from lab.config.compose import compose_config
-
-    inherited = words[: len(words) - len(overrides)]
-    others = [word for word in inherited if word not in _of_packages(inherited)]
-    try:
-        own = compose_config([*others, *overrides], user_dirs).config["extensions"]
-    except ConfigError:  # they need what stands in the run's own config folders
-        own = compose_config(_of_packages(overrides), user_dirs).config["extensions"]
-    foreign = [name for name in names if name not in own]
-    if foreign:
-        raise ConfigError(
-            f"{home} asks for packages to be imported, {', '.join(foreign)}, which runs their code: "
-            f"add extensions=[{','.join(names)}] if you trust them"
-        )
-
-
-def _of_packages(words: list[str]) -> list[str]:
-    return [word for word in words if word_key(word).partition(".")[0] == "extensions"]
-
-
-def _home_named(overrides: list[str], user_dirs: list[str]) -> Path | None:
-    """Return the directory of the run that ``ckpt``, in a stage that trains nothing, or ``resume`` names."""
-    values = word_values(overrides, ("stage", "ckpt", "resume"))
-    if any("${" in value for value in values.values()):  # these depend on the config
-        from lab.config.compose import compose_config
-
-        own = [word for word in overrides if word_key(word).partition(".")[0] in (*_NOT_INHERITED, "paths")]
-        config = compose_config(own, user_dirs).config
-        values = {key: str(config[key]) for key in values if config[key] is not None}
-    if values.get("stage", "fit") != "fit":
-        if not values.get("ckpt"):
-            return None
-        folder = Path(values["ckpt"]).resolve().parent
-        home = folder.parent
-        of_run = folder.name == "checkpoints" and (home / "config.yaml").exists()
-        return home if of_run or os.path.lexists(home / "run.json") else None
-    if values.get("resume", "auto") in ("auto", "never", ""):
-        return None
-    home = Path(values["resume"])
-    return home if os.path.lexists(home / "run.json") else None
 
 
 def _home_of(config: dict[str, Any]) -> Path:
@@ -298,8 +195,8 @@ def _home_of(config: dict[str, Any]) -> Path:
     if config["ckpt"] is None and config["model"]["pretrained"] is None:
         if not is_checkpoint(best):
             raise ConfigError(
-                f"stage={config['stage']} needs ckpt=FILE (or model.pretrained=TAG): this command has not been fitted, "
-                f"{best} does not exist"
+                f"stage={config['stage']} needs ckpt=FILE (or model.pretrained=TAG): this config has not been "
+                f"trained yet, {best} does not exist"
             )
         config["ckpt"] = str(best)
     return path

@@ -1,7 +1,7 @@
-"""The temporary files of a process stand in one folder of its own, so that what a kill leaves is found and removed.
+"""Keeps the temporary files of a process in one folder, so that the files of a killed process can be found and removed.
 
-W&B, multiprocessing and torch each leave folders in TMPDIR when their process is killed. Here all of them are made
-inside ``lab-tmp-PID-xxxxxxxx``, whose lock tells whether that process still lives.
+W&B, multiprocessing and torch each leave folders in TMPDIR when their process is killed. lab lets them all be made
+inside ``lab-tmp-PID-xxxxxxxx``, whose lock tells whether that process is still alive.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from lab.run_lock import RunLock, is_locked
 
 _NAME = re.compile(r"lab-tmp-\d+-\w{8}")
 _own: dict[int, Path] = {}
-"""The folder of a process, by pid: a forked child makes its own."""
+"""The folder of each process, by pid: a forked child makes its own."""
 
 
 def use_own_folder() -> None:
-    """Let TMPDIR be a folder of this process, removed at its end; remove those of this user's killed processes.
+    """Set TMPDIR to a folder of this process, removed at its end; remove folders of this user's killed processes.
 
-    Where none can be made, TMPDIR stays as it is: what needs room there says so itself.
+    If the folder cannot be made, TMPDIR stays unchanged; code that needs space there raises its own error.
     """
-    if os.getpid() in _own:  # a caller of Python has had its TMPDIR back meanwhile
+    if os.getpid() in _own:  # a call from Python has restored TMPDIR meanwhile
         os.environ["TMPDIR"], tempfile.tempdir = str(_own[os.getpid()]), None
         return
     base = Path(tempfile.gettempdir())
@@ -42,14 +42,14 @@ def use_own_folder() -> None:
         folder.rmdir()
         return
     _own[os.getpid()] = folder
-    # A cache, which is to stay: torch puts it into TMPDIR by default.
+    # This cache must persist: torch would put it into TMPDIR by default.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(base / f"torchinductor_{getpass.getuser()}"))
     os.environ["TMPDIR"], tempfile.tempdir = str(folder), None
-    atexit.register(_remove, os.getpid(), folder, lock)  # before those of the libraries, so it runs after them
+    atexit.register(_remove, os.getpid(), folder, lock)  # registered before the libraries' handlers, so it runs last
 
 
 def remove_left(base: Path) -> None:
-    """Remove the folders in ``base`` that processes of this user have left when they were killed."""
+    """Remove the folders in ``base`` that killed processes of this user have left."""
     for path in base.glob("lab-tmp-*"):
         try:
             mine = path.is_dir() and not path.is_symlink() and path.stat().st_uid == os.geteuid()
@@ -57,10 +57,10 @@ def remove_left(base: Path) -> None:
         except FileNotFoundError:
             continue  # another process has just removed it
         if left:
-            shutil.rmtree(path, ignore_errors=True)  # another process may be at it too
+            shutil.rmtree(path, ignore_errors=True)  # another process may be removing it too
 
 
 def _remove(pid: int, folder: Path, lock: RunLock) -> None:
     if os.getpid() == pid:
-        shutil.rmtree(folder, ignore_errors=True)  # a loader's process may still write there: the next start sees to it
+        shutil.rmtree(folder, ignore_errors=True)  # a loader process may still write there; the next start removes it
         lock.release()

@@ -1,4 +1,4 @@
-"""Check what the ``_target_`` nodes of a config name, and their arguments, from source texts alone. No torch.
+"""Checks the ``_target_`` nodes of a config and their arguments from source texts alone. No torch.
 
 A target is a registered model's name (``detr_resnet50``) or a dotted path; a user's extensions are read, not imported.
 """
@@ -18,17 +18,19 @@ from lab.launch.kinds import check_extensions, settings_finder
 from lab.registry import models as registry
 from lab.registry.allowed import NotAllowed, allowed_packages, locate
 from lab.registry.decorated import Registration, registered_in
-from lab.registry.names import parse_model_name, split_model_name_tag
+from lab.registry.names import WEIGHT_FILES, parse_model_name, split_model_name_tag
 from lab.system.files import is_there
 
 _OF_CREATE_MODEL = frozenset({"pretrained", "features_only", "out_indices", "weights_dir", "strict"})
 
 
 def check_all(composed: Composed, machine: bool = True) -> None:
-    """Check everything that can be told without torch: the config, its targets and, unless not ``machine``, files.
+    """Check everything that can be checked without torch: the config, its targets and, if ``machine``, files.
+
+    Afterwards ``composed.config`` has the types of the schemas.
 
     Raises:
-        LabError: the first thing that is wrong; ``composed.config`` has the types of the schemas otherwise.
+        LabError: the first thing that is wrong.
     """
     check_targets(composed, check_config(composed, settings_finder(composed)).from_data)
     if machine:
@@ -40,7 +42,7 @@ def check_targets(composed: Composed, from_data: Sequence[str] = ()) -> None:
 
     Args:
         composed: a checked config.
-        from_data: arguments of the network that the data decides.
+        from_data: arguments of the network that are taken from the data.
 
     Raises:
         ConfigError: a package, a dotted path or an argument does not exist.
@@ -86,7 +88,7 @@ def _check_node(path: str, node: Mapping[str, Any], composed: Composed) -> None:
 
 
 def _check_below(path: str, value: Any, composed: Composed) -> None:
-    """Check the nodes in a value, however deep in lists and mappings they stand."""
+    """Check the nodes in a value, at any depth of lists and mappings."""
     if isinstance(value, Mapping) and "_target_" in value:
         _check_node(path, value, composed)
     elif isinstance(value, Mapping | list | tuple):
@@ -104,14 +106,14 @@ def _is_model(target: str, composed: Composed) -> bool:
 
 
 def _theirs(extensions: list[str]) -> tuple[dict[str, Registration], list[str]]:
-    """Return what the extensions register, and which of their files cannot be read."""
+    """Return the models that the extensions register, and errors of files that cannot be read."""
     readings = [registered_in(package) for package in extensions]
     mistakes = [mistake for reading in readings for mistake in reading.mistakes]
     return {each.name: each for reading in readings for each in reading.found}, mistakes
 
 
 def _entry_function(target: str, where: str, extensions: list[str]) -> str | None:
-    """Return the dotted path of a registered model's entry function; None where only an import could tell."""
+    """Return the dotted path of a registered model's entry function; None if only an import could tell."""
     try:
         source, name = parse_model_name(target)
         if source != "lab":
@@ -134,14 +136,14 @@ def _entry_function(target: str, where: str, extensions: list[str]) -> str | Non
         raise RegistryError(f"{where}: unknown model {base!r}, and an extension cannot be read: {mistakes[0]}")
     if not extensions:
         raise RegistryError(f"{where}: unknown model {base!r}{closest(base, registry.list_models())}")
-    return None  # an extension may register it in another way than its text tells
+    return None  # an extension may register it in a way that its text does not show
 
 
 def _check_pretrained(model: Mapping[str, Any], extensions: list[str]) -> None:
     pretrained, target = model.get("pretrained"), str(model["net"]["_target_"])
     if pretrained is None or (is_there(pretrained) and Path(pretrained).is_file()):
         return
-    if Path(pretrained).suffix in (".pth", ".pt", ".ckpt", ".safetensors"):
+    if Path(pretrained).suffix in WEIGHT_FILES:
         raise ConfigError(f"model.pretrained={pretrained}: no such file")
     theirs = _theirs(extensions)[0].get(split_model_name_tag(target)[0])
     if registry.is_model(target):

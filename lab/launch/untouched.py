@@ -1,7 +1,7 @@
-"""A process of Python in which lab is called is left as it was found. No torch, unless it is there already.
+"""Restores the state of a Python process after a call of lab. Imports no torch.
 
-A command ends with its process, so it may seed, set variables and quieten warnings. A caller of Python wants its own
-back.
+A command ends with its process, so it may set seeds, environment variables and warning filters. A Python caller needs
+its own back.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ _LOGGERS = ("lightning.pytorch", "lightning.fabric")
 
 @contextmanager
 def untouched() -> Iterator[None]:
-    """Within this context lab may change what belongs to the process; at its end all of it is as it was before.
+    """Within this context lab may change the state of the process; at the end it is restored.
 
-    That is: environment variables, the folder of temporary files, ``sys.path``, filters of warnings, levels of loggers,
+    The state is: environment variables, the folder of temporary files, ``sys.path``, warning filters, logger levels,
     Hydra's state, the random-number generators of Python, numpy and torch, torch's choice of deterministic algorithms,
-    and what packages of ``extensions=`` have registered. Calls from several threads at once would restore each other's.
+    and what packages of ``extensions=`` have registered. Concurrent calls of several threads would restore each
+    other's state.
     """
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
@@ -56,7 +57,7 @@ def _restore_levels(levels: dict[str, int]) -> None:
 
 
 def _libraries() -> dict[str, Any]:
-    """Return the states of the libraries that are imported; of others there is nothing to keep."""
+    """Return the states of the libraries that are imported; others have none to keep."""
     found: dict[str, Any] = {}
     if (numpy := sys.modules.get("numpy")) is not None:
         found["numpy"] = numpy.random.get_state()
@@ -79,7 +80,7 @@ def _restore_libraries(states: dict[str, Any]) -> None:
     torch = sys.modules.get("torch")
     if torch is None:
         return
-    state = states.get("torch") or {"deterministic": False, "warn_only": False}  # lab has imported it
+    state = states.get("torch") or {"deterministic": False, "warn_only": False}  # the call has imported torch
     torch.use_deterministic_algorithms(state["deterministic"], warn_only=state["warn_only"])
     if "torch" in states:
         torch.set_rng_state(state["cpu"])
@@ -91,7 +92,7 @@ def _restore_libraries(states: dict[str, Any]) -> None:
 
 @contextmanager
 def _hydra() -> Iterator[None]:
-    """Give Hydra's global state back: composing clears it."""
+    """Restore Hydra's global state, which composing clears."""
     if "hydra" not in sys.modules:
         yield
         return

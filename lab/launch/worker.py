@@ -1,7 +1,7 @@
 """One rank of a job: ``python -m lab.launch.worker``.
 
-Its parent started it with torchrun's variables and writes the job to its standard input, which stays open: when it
-closes, the parent is gone and the worker ends at once. SIGINT and SIGTERM are blocked until they are watched.
+The parent starts it with torchrun's variables and writes the job to its standard input, which stays open. When the
+input closes, the parent is gone, and the worker ends at once. SIGINT and SIGTERM are blocked until handlers are set.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lab.system.signals import Interrupted, end_when_stuck, run_watched
 
 
 def main() -> int:
-    """Run this rank's part of the job; what goes wrong is left in ``LAB_ERROR_FILE`` for the parent to say."""
+    """Run this rank's part of the job; an error is written to ``LAB_ERROR_FILE`` for the parent to report."""
     end_when_stuck()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
     import threading
@@ -45,7 +45,7 @@ def _end_with_parent() -> None:
 
 
 def _leave_word(error: BaseException) -> None:
-    """Leave the parent what it takes to raise the error there: see ``lab.launch.workers``."""
+    """Write what the parent needs to raise the error there: see ``lab.launch.workers``."""
     import json
     import time
     import traceback
@@ -65,7 +65,7 @@ def _leave_word(error: BaseException) -> None:
         word["details"] = "".join(traceback.format_exception(error))
     try:
         Path(os.environ["LAB_ERROR_FILE"]).write_text(json.dumps(word), encoding="utf-8")
-    except OSError:  # a full or removed TMPDIR: the parent shows what is said here
+    except OSError:  # TMPDIR is full or gone: the parent shows this output instead
         print(f"error: {word.get('details', word['text'])}", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""Start the ranks of a job as fresh processes, show their output, end all when one dies. No torch."""
+"""Starts the ranks of a job as new processes, prints their output, ends all when one dies. No torch."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from lab.system.signals import Interrupted
 from lab.text import one_line, printable
 
 GRACE = 3.0
-"""Seconds that the other ranks get to end after one has died, and again after SIGTERM."""
+"""Seconds that the other ranks have to end after one has died, and again after SIGTERM."""
 PATIENCE = 120.0
-"""Seconds that they get where a signal has stopped them, for checkpoints and loggers."""
+"""Seconds that they have after a signal to the job, to write checkpoints and finish loggers."""
 _POLL = 0.05
 
 
 @dataclass
 class Worker:
-    """One rank's process and where it leaves word of what went wrong."""
+    """One rank's process and the file to which it writes its error."""
 
     rank: int
     process: subprocess.Popen[bytes]
@@ -41,13 +41,13 @@ class Worker:
 
     @property
     def code(self) -> int | None:
-        """Its exit code as a shell gives it: 128 + n for signal n; None while it runs."""
+        """Its exit code as in a shell: 128 + n for signal n; None while it runs."""
         code = self.process.poll()
         return code if code is None or code >= 0 else 128 - code
 
     @property
     def word(self) -> dict[str, Any] | None:
-        """What it left: ``kind`` (refused, failed, diverged or interrupted), ``text``, ``time`` and more."""
+        """The error that it wrote: ``kind`` (refused, failed, diverged or interrupted), ``text``, ``time`` and more."""
         try:
             word: dict[str, Any] = json.loads(self.error_file.read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError):
@@ -56,15 +56,15 @@ class Worker:
 
 
 def run_workers(job: Job, log: Path | None = None) -> None:
-    """Run a job on fresh processes of this machine, one for each rank.
+    """Run a job in new processes on this machine, one for each rank.
 
-    Output goes to the terminal, each line with its rank where there are several, and to ``log``. The first rank that
-    dies ends the job: the others get SIGTERM after ``GRACE`` seconds and SIGKILL after as many more. A signal to this
-    process goes to all of them.
+    Output goes to the terminal and to ``log``; if there are several ranks, each line starts with its rank. The first
+    rank that dies ends the job: the others get SIGTERM after ``GRACE`` seconds and SIGKILL after the same time again.
+    A signal to this process is forwarded to all of them.
 
     Raises:
         LabError: a rank has refused something.
-        Diverged: the numbers of a training are no longer finite.
+        Diverged: the loss or the gradients are no longer finite.
         Interrupted: a signal has ended the ranks.
         RanksFailed: a rank has failed in another way, or was killed.
     """
@@ -97,7 +97,7 @@ def _start(
             environment = _environment(place, error_file)
             environment["LAB_STORE_FD"] = str(listening.fileno())
             bare = terminal and rank == 0  # a terminal shows rank 0's progress bar
-            with _blocked_signals():  # the worker inherits the mask, and lifts it when it is ready to be interrupted
+            with _blocked_signals():  # the worker inherits the signal mask, and unblocks when it can be interrupted
                 process = subprocess.Popen(
                     [sys.executable, "-P", "-m", "lab.launch.worker"],
                     env=environment,
@@ -126,7 +126,7 @@ def _blocked_signals() -> Iterator[None]:
 
 
 def _environment(place: Place, error_file: Path) -> dict[str, str]:
-    # The workers find the lab that runs here, installed or not.
+    # The workers import the same lab as this process, installed or not.
     paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
     environment = {
         **os.environ,
@@ -135,7 +135,7 @@ def _environment(place: Place, error_file: Path) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "LAB_ERROR_FILE": str(error_file),
     }
-    if place.world_size > 1:  # else every rank would start a thread for each core
+    if place.world_size > 1:  # otherwise every rank would start a thread for each core
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // place.local_world_size)))
     return environment
@@ -143,7 +143,7 @@ def _environment(place: Place, error_file: Path) -> dict[str, str]:
 
 @contextmanager
 def _output(count: int, log: Path | None) -> Iterator[Callable[[int, bytes], None]]:
-    """Give a function that shows a line of a rank, and writes it to the log."""
+    """Yield a function that prints a line of a rank and writes it to the log."""
     lock = threading.Lock()
     opened: IO[bytes] | None = log.open("ab", buffering=0) if log is not None else None
     file = opened
@@ -157,8 +157,8 @@ def _output(count: int, log: Path | None) -> Iterator[Callable[[int, bytes], Non
                 return
             try:
                 file.write(tagged)
-            except OSError as error:  # what is not read here stops the rank that writes it
-                print(f"warning: {log}: {error.strerror}: the rest of the output is only shown", file=sys.stderr)
+            except OSError as error:  # keep reading: a full pipe would block the rank
+                print(f"warning: {log}: {error.strerror}: the rest of the output is not logged", file=sys.stderr)
                 file = None
 
     sys.stdout.flush()
@@ -176,7 +176,7 @@ def _pump(rank: int, stream: IO[bytes], show: Callable[[int, bytes], None]) -> N
 
 @contextmanager
 def _forwarded_signals(workers: list[Worker]) -> Iterator[None]:
-    """Hand signals on; a terminal's Ctrl-C reaches the workers by itself, since they are of the same process group."""
+    """Forward signals to the workers; a terminal's Ctrl-C reaches them anyway, being in the same process group."""
 
     def handle(signum: int, frame: object) -> None:
         if signum == signal.SIGTERM or not sys.stdin.isatty():
@@ -184,7 +184,7 @@ def _forwarded_signals(workers: list[Worker]) -> Iterator[None]:
                 if worker.process.poll() is None:
                     worker.process.send_signal(signum)
 
-    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
+    if threading.current_thread() is not threading.main_thread():  # Python allows handlers in the main thread only
         yield
         return
     before = {signum: signal.signal(signum, handle) for signum in (signal.SIGINT, signal.SIGTERM)}
@@ -196,7 +196,7 @@ def _forwarded_signals(workers: list[Worker]) -> Iterator[None]:
 
 
 def _wait(workers: list[Worker]) -> int:
-    """Wait until all have ended well, or one has not; return the job's exit code."""
+    """Wait until all workers have succeeded or one has failed; return the job's exit code."""
     while True:
         codes = [worker.code for worker in workers]
         if all(code == 0 for code in codes):
@@ -218,7 +218,7 @@ def _wait_for(workers: list[Worker], seconds: float) -> None:
 
 
 def _end(workers: list[Worker]) -> None:
-    """End what still runs: SIGTERM, then SIGKILL."""
+    """End the workers that still run: SIGTERM, then SIGKILL."""
     for signum in (signal.SIGTERM, signal.SIGKILL):
         left = [worker for worker in workers if worker.code is None]
         for worker in left:
@@ -227,7 +227,7 @@ def _end(workers: list[Worker]) -> None:
 
 
 def _failure(workers: list[Worker], code: int) -> BaseException:
-    """Return what went wrong first."""
+    """Return the error of the worker that failed first."""
     words = sorted(((w.rank, word) for w in workers if (word := w.word)), key=lambda pair: pair[1]["time"])
     if code in (130, 143):
         where = next((word["text"] for _, word in words if word["kind"] == "interrupted"), "")
@@ -242,7 +242,7 @@ def _failure(workers: list[Worker], code: int) -> BaseException:
 
 
 def _of_word(rank: int, word: dict[str, Any], code: int, count: int) -> BaseException:
-    """Return the error that a rank has left word of."""
+    """Return the error that a rank has written."""
     text = word["text"]
     if word["kind"] == "diverged":
         return errors.Diverged(text, word["step"], word["term"])
@@ -250,6 +250,6 @@ def _of_word(rank: int, word: dict[str, Any], code: int, count: int) -> BaseExce
         found = getattr(errors, word["class"], None)
         if isinstance(found, type) and issubclass(found, errors.LabError):
             return found(text)
-        return RanksFailed(text, exit_code=code)  # of the disk
+        return RanksFailed(text, exit_code=code)  # an error of the disk
     details = printable(word.get("details", ""), keep_lines=True)
     return RanksFailed(f"rank {rank} of {count} failed: {one_line(text)}", details, code)

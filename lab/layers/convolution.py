@@ -1,7 +1,7 @@
 """A convolution with its norm, addition and activation, as one step.
 
-Where a batch norm is constant it is folded into its convolution on the fly: one pass over the activations less. On a
-CPU, where no gradient is wanted, oneDNN adds and activates within the convolution, into memory already mapped.
+A constant batch norm is folded into its convolution on the fly, which saves a pass over the activations. On a CPU, if
+no gradient is needed, oneDNN does the addition and activation inside of the convolution, into existing memory.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Scales = dict[nn.Module, tuple[Tensor, Tensor]]
 class FrozenBatchNorm2d(nn.Module):
     """Batch norm whose statistics and affine never change: ``x * scale + shift`` for each channel.
 
-    Loads a plain batch norm's entries, whose ``num_batches_tracked`` has no meaning here and is left out.
+    Loads the entries of an ordinary batch norm; ``num_batches_tracked`` is ignored.
     """
 
     weight: Tensor
@@ -100,16 +100,16 @@ def convolve(
 ) -> Tensor:
     """Convolve, normalise, add and activate.
 
-    A constant batch norm goes into weight and bias, which stays exact and differentiable.
+    A constant batch norm is folded into weight and bias, which is exact and differentiable.
 
     Args:
         x: (B, C, H, W).
-        convolution: its bias, if it has one, is normalised too.
-        norm: of the convolution's output.
-        add: what to add before the activation, of the output's shape.
-        activation: comes last.
-        reuse: where no gradient is wanted, the memory of ``add`` may be written over.
-        scales: what ``scales_of`` has made of many norms at once.
+        convolution: if it has a bias, that is normalised too.
+        norm: the norm of the convolution's output.
+        add: a tensor to add before the activation, of the output's shape.
+        activation: applied last.
+        reuse: whether the memory of ``add`` may be overwritten if no gradient is needed.
+        scales: what ``scales_of`` returned for many norms at once.
     """
     if norm is not None and not is_constant(norm):
         out: Tensor = norm(convolution(x))

@@ -1,8 +1,8 @@
 """Dropout whose mask is cheap on a CPU: four 16-bit draws from each 64-bit random number.
 
 Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 2014. PyTorch draws a CPU
-mask one Bernoulli number at a time on one thread, a twelfth of a training step of DETR. The probability is rounded to a
-multiple of 1 / 65536, and what is kept is scaled by exactly that probability. Other devices use PyTorch's own kernel.
+mask one Bernoulli number at a time on one thread, which takes a twelfth of a training step of DETR. The probability is
+rounded to a multiple of 1 / 65536, and kept values are scaled by exactly that. Other devices use PyTorch's own kernel.
 """
 
 from __future__ import annotations
@@ -25,6 +25,14 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     keep = draws.view(torch.int16)[:count].view(x.shape) >= dropped - _LEVELS // 2
     return x * keep.to(x.dtype).mul_(_LEVELS / (_LEVELS - dropped))
+
+
+def drop_path(x: Tensor, rate: float, training: bool) -> Tensor:
+    """Stochastic depth (Huang et al., ECCV 2016): zero whole samples of (B, ...), scale the others up."""
+    if not training or rate == 0.0:
+        return x
+    kept = torch.empty(x.shape[0], *[1] * (x.ndim - 1), dtype=x.dtype, device=x.device).bernoulli_(1 - rate)
+    return x * (kept.div_(1 - rate) if rate < 1 else kept)
 
 
 class CheapDropout(nn.Module):

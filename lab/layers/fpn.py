@@ -1,8 +1,8 @@
-"""The feature pyramid that brings a backbone's maps to stride 4: Lin et al., "Feature Pyramid Networks", CVPR 2017.
+"""The feature pyramid that merges a backbone's maps at stride 4: Lin et al., "Feature Pyramid Networks", CVPR 2017.
 
 In the form of Cheng et al., "Per-Pixel Classification is Not All You Need for Semantic Segmentation", NeurIPS 2021,
 section 4.1: group norm after every convolution, nearest upsampling, a last convolution without norm. Parameters have
-the names of its authors' pixel decoder.
+the names of these authors' pixel decoder.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class Conv3x3(nn.Conv2d):
 
 
 class ConvNorm(nn.Conv2d):
-    """A convolution without bias that keeps the resolution, group norm and, if asked, ReLU.
+    """A convolution without bias that keeps the resolution, then group norm and optionally ReLU.
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
         kernel_size: odd side of the kernel.
-        num_groups: of the norm; divides ``out_channels``.
-        relu: whether to rectify.
+        num_groups: groups of the norm; divides ``out_channels``.
+        relu: whether to apply ReLU.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, num_groups: int, relu: bool) -> None:
@@ -64,10 +64,10 @@ class FeaturePyramid(nn.Module):
 
     Args:
         in_channels: channels of each map.
-        channels: of the pyramid.
-        mask_dim: channels of the features that are returned.
-        num_groups: of every group norm; divides ``channels``.
-        top_channels: channels of what stands in for the coarsest map, where that is not the backbone's own.
+        channels: channels of the pyramid.
+        mask_dim: channels of the returned features.
+        num_groups: groups of every group norm; divides ``channels``.
+        top_channels: channels of the map that replaces the backbone's coarsest map, if one does.
 
     Raises:
         ConfigError: ``num_groups`` does not divide ``channels``, or there are fewer than two maps.
@@ -97,7 +97,7 @@ class FeaturePyramid(nn.Module):
                 fill_convolution(module)
 
     def merge(self, maps: Sequence[Tensor]) -> Tensor:
-        """Map (B, C_i, H_i, W_i), finest first, to (B, channels, H_1, W_1), what the last convolution maps on."""
+        """Map (B, C_i, H_i, W_i), finest first, to (B, channels, H_1, W_1), the input of the last convolution."""
         y: Tensor = self.get_submodule(f"layer_{self.num_levels}")(maps[-1])
         for level in range(self.num_levels - 1, 0, -1):
             lateral: Tensor = self.get_submodule(f"adapter_{level}")(maps[level - 1])
@@ -115,12 +115,12 @@ def add_upsampled(x: Tensor, coarse: Tensor) -> Tensor:
     """Return the sum of a map (B, C, H, W) and a coarser one (B, C, h, w), upsampled to the nearest."""
     if torch.is_grad_enabled() or x.shape[-2:] != (2 * coarse.shape[-2], 2 * coarse.shape[-1]):
         return x + F.interpolate(coarse, size=x.shape[-2:], mode="nearest")
-    fine = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))  # the upsampled map need not be written; its gradient is slow
+    fine = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))  # avoids writing the upsampled map, whose gradient is slow
     return (fine + coarse[:, :, :, None, :, None]).flatten(4, 5).flatten(2, 3)
 
 
 def fill_convolution(module: nn.Conv2d) -> None:
-    """Fill a convolution's weight with variance 1 / fan-in, uniformly, and zero its bias, as the authors' code does."""
+    """Initialise a convolution as the authors' code does: uniform weights of variance 1 / fan-in, zero bias."""
     nn.init.kaiming_uniform_(module.weight, a=1)
     if module.bias is not None:
         nn.init.zeros_(module.bias)

@@ -1,4 +1,4 @@
-"""Linear maps that are faster on a CPU."""
+"""Linear maps that are faster on CPUs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch.nn import functional as F
 from lab.compat.torch import has_forward_hooks, has_forward_pre_hooks, has_onednn_linear, onednn_linear
 from lab.ops.cpu import plain_float32
 
-_MIN_PRODUCTS = 1 << 22  # about 0.1 ms: below, calling it costs what it saves
+_MIN_PRODUCTS = 1 << 22  # about 0.1 ms: for smaller products the overhead exceeds the gain
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return ``F.linear(x, weight, bias)``, on a CPU in float32 by oneDNN's product where PyTorch would take MKL's.
+    """Return ``F.linear(x, weight, bias)``, on a CPU in float32 with oneDNN's product instead of PyTorch's MKL.
 
-    On AMD's CPUs MKL keeps from the widest instructions; oneDNN is faster there (lab/models/maskformer/README.md), in
-    the output and in the gradient of the input. The operator is the one that PyTorch's compiler takes.
+    On AMD CPUs MKL does not use the widest instructions; oneDNN is faster there (lab/models/maskformer/README.md), for
+    the output and for the gradient of the input. PyTorch's compiler uses the same operator.
 
     Args:
         x: (..., C).
@@ -34,14 +34,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """``nn.Linear`` by ``linear``; in inference a GELU can be applied while values are in registers."""
+    """``nn.Linear`` computed by ``linear``; in inference with an optional fused GELU."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., C) to (..., O)."""
         return linear(x, self.weight, self.bias)
 
     def gelu(self, x: Tensor) -> Tensor:
-        """Return the exact GELU of what ``forward`` returns."""
+        """Return the exact GELU of the result of ``forward``."""
         watched = has_forward_hooks(self) or has_forward_pre_hooks(self)
         if _takes(x, self.weight) and not torch.is_grad_enabled() and not watched:
             return onednn_linear(x, self.weight, self.bias, "gelu", "none")
@@ -63,7 +63,7 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         by_x = by_weight = by_bias = None
-        if ctx.needs_input_grad[0]:  # in a gradient of a gradient PyTorch's own, which has one
+        if ctx.needs_input_grad[0]:  # for second derivatives PyTorch's own product, which supports them
             by_x = grad @ weight if torch.is_grad_enabled() else onednn_linear(grad, weight.t(), None)
         rows = grad.flatten(0, -2) if grad.ndim > 1 else grad[None]
         if ctx.needs_input_grad[1]:

@@ -1,9 +1,10 @@
-"""The multi-layer perceptron that detection heads use."""
+"""Multi-layer perceptrons: of detection heads, and the feed-forward net of a transformer's block."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
+from lab.layers.dropout import dropout as drop
 from lab.layers.linear import Linear
 
 
@@ -27,3 +28,24 @@ class MLP(nn.Module):
         for layer in self.layers[:-1]:
             x = layer(x).relu()
         return self.layers[-1](x)
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with exact GELU between them.
+
+    Args:
+        dim: features of input and output.
+        hidden_dim: features between the layers.
+        dropout: probability, after the GELU and at the end.
+    """
+
+    def __init__(self, dim: int, hidden_dim: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.fc1 = Linear(dim, hidden_dim)
+        self.fc2 = Linear(hidden_dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., dim) to (..., dim)."""
+        hidden = drop(self.fc1.gelu(x), self.dropout, self.training)
+        return drop(self.fc2(hidden), self.dropout, self.training)

@@ -1,7 +1,7 @@
-"""Encodings of places in the plane: sine and learned maps for feature maps, sine codes for points and boxes.
+"""Encodings of 2D positions: sine and learned encodings of feature maps, sine codes of points and boxes.
 
 Carion et al., "End-to-End Object Detection with Transformers", 2020, appendix A.4, and Parmar et al., "Image
-Transformer", 2018. Everything is float32 inside, whatever the features' precision.
+Transformer", 2018. All computations are in float32, whatever the features' precision.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from lab.ops.precision import full_precision
 
-CACHE_SIZE = 16  # feature map sizes whose encoding is kept
+CACHE_SIZE = 16  # the number of feature map sizes whose encoding is cached
 
 
 def sine_frequencies(num_features: int, temperature: float, device: torch.device) -> Tensor:
-    """Return the divisors (num_features,): sine and cosine of one frequency stand side by side."""
+    """Return the divisors (num_features,): sine and cosine of one frequency are neighbours."""
     pair = torch.arange(num_features, dtype=torch.float32, device=device) // 2
     return temperature ** (2 * pair / num_features)
 
@@ -29,7 +29,7 @@ def sine_code(coordinate: Tensor, divisors: Tensor) -> Tensor:
 
 
 def encode_boxes(boxes: Tensor, num_features: int, temperature: float = 10000.0) -> Tensor:
-    """Encode points or boxes by sines: Liu et al., "DAB-DETR", ICLR 2022, equation 7.
+    """Encode points or boxes with sines: Liu et al., "DAB-DETR", ICLR 2022, equation 7.
 
     Args:
         boxes: (..., 2) x, y or (..., 4) cx, cy, w, h, all in 0..1.
@@ -65,7 +65,7 @@ class SinePositionEncoding(nn.Module):
         Args:
             height: rows of the feature map.
             width: columns of the feature map.
-            device: where the encoding is needed.
+            device: the device of the encoding.
             padding_mask: (B, height, width) bool, True where padded; None when nothing is padded.
 
         Returns:
@@ -83,7 +83,7 @@ class SinePositionEncoding(nn.Module):
         return self._cache[key]
 
     def encode(self, inside: Tensor) -> Tensor:
-        """Encode the places of ``inside`` (B, H, W) bool, True where the image is."""
+        """Encode the positions of ``inside`` (B, H, W) bool, True inside of the image."""
         y = inside.cumsum(1, dtype=torch.float32)
         x = inside.cumsum(2, dtype=torch.float32)
         y = y / (y[:, -1:] + 1e-6) * (2 * math.pi)
@@ -108,7 +108,7 @@ class LearnedPositionEncoding(nn.Module):
         nn.init.uniform_(self.col_embed.weight)
 
     def forward(self, height: int, width: int, device: torch.device, padding_mask: Tensor | None = None) -> Tensor:
-        """Encode a feature map; the padding changes nothing. Returns (1, height * width, embed_dim)."""
+        """Encode a feature map; padding makes no difference. Returns (1, height * width, embed_dim)."""
         columns = self.col_embed.weight[:width].expand(height, -1, -1)
         rows = self.row_embed.weight[:height, None].expand(-1, width, -1)
         return torch.cat((columns, rows), dim=-1).flatten(0, 1)[None]

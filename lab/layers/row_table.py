@@ -1,14 +1,14 @@
-"""Tables of which a step looks up and moves a few rows: their gradient costs no more than the rows.
+"""Embedding tables of which a step uses only a few rows, with gradients that cost no more than these rows.
 
-That gradient is zero but for those rows. Filling a whole table with zeros in every step takes longer than the rest of
-the step, and sparse tensors fit neither strategies nor compilers. So the table and the optimizer of its weight share an
-object, ``TableRows``, and there are three ways of a gradient, all with the same result:
+The gradient is zero except for the used rows. Filling a whole table with zeros in every step takes longer than the rest
+of the step, and sparse tensors work neither with strategies nor with compilers. So the table and the optimizer of its
+weight share an object, ``TableRows``. There are three forms of the gradient, all with the same result:
 
 - Plain, in ``grad``: for any optimizer, and while a compiler traces.
-- Kept, in ``grad``: the rows of the step before are cleared in it, and the new ones written. For an optimizer that
-  reads the touched rows only and leaves gradients as they are (``TableRows.serve``).
-- Handed over as rows, with no ``grad`` at all, where nobody else wants to see gradients either: one process, no
-  clipping, no gradient scaler (``serve`` with ``private``).
+- Kept, in ``grad``: the tensor is reused; rows of the step before are cleared, new rows written. For an optimizer that
+  reads only the used rows and does not change gradients (``TableRows.serve``).
+- Handed over as rows, without ``grad``: if nothing else reads gradients, that is with one process, no clipping and no
+  gradient scaler (``serve`` with ``private``).
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from torch import Tensor, nn
 
 
 class TableRows:
-    """What a table and the optimizer of its weight tell each other about the rows of a step.
+    """Shared by a table and the optimizer of its weight: which rows a step has used, and their gradients.
 
-    The optimizer says by ``serve`` that it reads the touched rows only; without it gradients are plain. The table says
-    which rows a step has ``touched``, and hands their gradients over where they are private. A copy of a network has
-    rows of its own, which no optimizer has asked for.
+    By calling ``serve`` the optimizer declares that it reads only the used rows; otherwise gradients are plain. The
+    table sets ``touched`` to the rows that a step uses, and hands over their gradients if these are private. A copy of
+    a network gets a new object that no optimizer serves.
 
     Attributes:
-        weight: the parameter that an optimizer serves by rows; None: there is no such optimizer. A strategy that
-            computes with another tensor in its place gets plain gradients.
-        private: nobody but the optimizer reads or changes gradients: they are handed over.
-        touched: (U,) int64 row numbers, none twice: the rows that may move in this step; None before the first.
-        gradients: what was handed over since ``forget``: row numbers (U,) and values (U, d) of each backward pass.
+        weight: the parameter that an optimizer serves by rows; None if there is no such optimizer. A strategy that
+            computes with another tensor instead gets plain gradients.
+        private: whether only the optimizer reads and changes gradients, so that they can be handed over.
+        touched: (U,) int64 distinct row numbers: the rows that may change in this step; None before the first step.
+        gradients: the gradients handed over since ``forget``: row numbers (U,) and values (U, d) per backward pass.
     """
 
     def __init__(self) -> None:
@@ -41,26 +41,26 @@ class TableRows:
         self.gradients: list[tuple[Tensor, Tensor]] = []
         self._buffer: Tensor | None = None
         self._written: Tensor | None = None
-        self._owner = 0  # the forward pass whose backward may write into the kept gradient, once
+        self._owner = 0  # the forward pass whose backward pass may write, once, into the kept gradient
 
     def __reduce__(self) -> tuple[type[TableRows], tuple[()]]:
-        """A copy is a new one."""
+        """A copy or an unpickled object is a new, empty one."""
         return TableRows, ()
 
     def serve(self, weight: Tensor, private: bool) -> None:
-        """Let an optimizer read the touched rows of ``weight``'s gradient only; see the attributes."""
+        """Declare that an optimizer reads only the touched rows of ``weight``'s gradient; see the attributes."""
         self.weight, self.private, self.gradients = weight, private, []
 
     def release(self) -> None:
-        """Go back to plain gradients: the optimizer that asked for others is gone."""
+        """Return to plain gradients, since the optimizer that called ``serve`` is gone."""
         self.weight, self.private, self.gradients = None, False, []
 
     def forget(self) -> None:
-        """Forget the gradients that were handed over."""
+        """Drop the gradients that were handed over."""
         self.gradients = []
 
     def gradient(self) -> tuple[Tensor, Tensor] | None:
-        """Return the numbers of the touched rows and their gradient, wherever it stands; None where there is none."""
+        """Return the numbers of the touched rows and their gradient, in whichever form; None if there is none."""
         weight, touched = self.weight, self.touched
         if weight is None or touched is None or (weight.grad is None and not self.gradients):
             return None
@@ -72,16 +72,16 @@ class TableRows:
         return touched, whole.index_select(0, touched)
 
     def begin(self) -> int:
-        """Note a forward pass; its number is what ``add`` is told."""
+        """Register a forward pass and return its number, the ``owner`` in ``add``."""
         self._owner += 1
         return self._owner
 
     def add(self, owner: int, weight: Tensor, touched: Tensor, values: Tensor) -> Tensor | None:
-        """Return the dense gradient of a backward pass, None where its rows are handed over.
+        """Return the dense gradient of a backward pass; None if its rows are handed over.
 
         Args:
-            owner: the number of its forward pass.
-            weight: the table's.
+            owner: the number of the forward pass.
+            weight: the table's weight.
             touched: (U,) rows of that pass.
             values: (U, d) their gradients.
         """
@@ -91,8 +91,8 @@ class TableRows:
         if owner == self._owner and weight.grad is None:
             self._owner += 1
             return self._kept(weight, touched, values)
-        # Another gradient of this table is in use: accumulated micro-batches, two losses.
-        if self._written is not None:  # it may be the kept one, to which this one is added in place
+        # Another gradient of this table is in use: accumulated micro-batches, or two losses.
+        if self._written is not None:  # it may be the kept gradient, to which autograd adds this one in place
             self._written = torch.cat([self._written, touched])
         return torch.zeros_like(weight).index_add_(0, touched, values)
 
@@ -113,10 +113,10 @@ def _alike(one: Tensor, other: Tensor) -> bool:
 
 
 class RowTable(nn.Embedding):
-    """An embedding whose rows are looked up by ``find``, so that an optimizer may move those rows alone.
+    """An embedding whose rows are looked up with ``find``, so that an optimizer can update only those rows.
 
     Attributes:
-        rows: what it shares with the optimizer.
+        rows: the object that it shares with the optimizer.
     """
 
     def __init__(self, num_rows: int, width: int) -> None:
@@ -127,9 +127,9 @@ class RowTable(nn.Embedding):
         """Return ``weight[touched[:leading]]`` (leading, d) and ``weight[touched[slots]]`` (m, d).
 
         Args:
-            touched: (U,) int64, none twice: what is looked up in the whole optimizer step, on any rank.
-            leading: how many of the first of ``touched`` are wanted.
-            slots: (m,) int64 places in ``touched``, any of them twice.
+            touched: (U,) int64 distinct rows: everything that the whole optimizer step looks up, on any rank.
+            leading: the number of rows at the beginning of ``touched`` to return.
+            slots: (m,) int64 indices into ``touched``, with repetitions.
         """
         weight = self.weight
         if torch.compiler.is_compiling() or self.rows.weight is not weight:

@@ -4,7 +4,7 @@ Carion et al., "End-to-End Object Detection with Transformers", 2020, appendix A
 places. The keys and values of all decoder layers are projected by one matrix product each, since the memory is the
 same for all of them; the result is the same sum in another order of columns.
 
-Names: B images, S places of the feature map, Q queries, D ``embed_dim``, L decoder layers.
+Names: B images, S positions of the feature map, Q queries, D ``embed_dim``, L decoder layers.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.
 
 
 def activation_function(name: str) -> Callable[[Tensor], Tensor]:
-    """Return the activation called ``name``; a ``ConfigError`` names the known ones."""
+    """Return the activation called ``name``; for an unknown name raise a ``ConfigError`` that lists the known ones."""
     check_choice("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]
 
 
 def fill_matrices(module: nn.Module) -> None:
-    """Fill every matrix of ``module`` by Xavier's uniform rule, a fused one as a whole, as the authors' code does."""
+    """Initialise every matrix of ``module`` by Xavier's uniform rule, fused ones as a whole, as the authors do."""
     for parameter in module.parameters():
         if parameter.dim() > 1:
             nn.init.xavier_uniform_(parameter)
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention and a feed-forward net.
+    """Self-attention and a feed-forward network.
 
     Args:
         embed_dim: D.
@@ -66,13 +66,13 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention of the queries, cross-attention to the memory, a feed-forward net.
+    """Self-attention of the queries, cross-attention to the memory, a feed-forward network.
 
     Args:
         embed_dim: D.
         num_heads: heads of both attentions.
         feedforward_dim: hidden width of the feed-forward net.
-        dropout: probability, where ``EncoderLayer`` has it.
+        dropout: probability, in the same places as in ``EncoderLayer``.
         activation: ``relu``, ``gelu`` or ``silu``.
     """
 
@@ -94,7 +94,7 @@ class DecoderLayer(nn.Module):
         """Refine the queries.
 
         Args:
-            x: (B, Q, D), or None for zeros, with which the first layer begins.
+            x: (B, Q, D); None for zeros, the input of the first layer.
             query_position: (B, Q, D).
             keys: (B, S, D) projected keys of the memory.
             values: (B, S, D) projected values of the memory.
@@ -110,10 +110,10 @@ class DecoderLayer(nn.Module):
         return self.norm3(x + self.dropout(self.linear2(hidden)))
 
     def attend_queries(self, x: Tensor | None, query_position: Tensor) -> Tensor:
-        """Self-attention and its residual sum; ``x`` None stands for zeros."""
+        """Self-attention and its residual sum; ``x`` None means zeros."""
         if x is None and not self.training:
-            # All values are the bias, and any mean of equal vectors is that vector. In training, dropout and the
-            # gradient of every parameter (DDP waits for each) ask for the whole computation.
+            # All values equal the bias, so every weighted mean is the bias too. Training needs the whole computation,
+            # because of dropout and because every parameter must get a gradient (DDP waits for each).
             bias = self.self_attn.in_proj_bias[-self.self_attn.embed_dim :]
             return self.norm1(self.self_attn.out_proj(bias)).expand_as(query_position)
         if x is None:

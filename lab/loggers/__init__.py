@@ -1,1 +1,1 @@
-"""Loggers."""
+"""Loggers: metrics.csv and Weights & Biases."""

@@ -1,8 +1,7 @@
-"""``metrics.csv``: every logged number of a run, one row for each optimizer step; the truth of the run.
+"""Writes ``metrics.csv``: every logged number of a run, one row per optimizer step. It is the record that counts.
 
-Pictures, tables and W&B are made from the same numbers, but this file is what a stranger reads and what a resumed run
-is held against. So it survives a kill at any byte: rows are appended, whatever changes a row already on disk goes
-through a temporary file and a rename, and a line torn by a kill is dropped when the file is next read.
+Pictures, tables and W&B show the same numbers. This file survives a kill at any moment: rows are appended, changes to a
+row on disk go through a temporary file and a rename, and a line that a kill cut off is dropped at the next read.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class MetricsCSV(Logger):
     """Lightning logger that writes ``metrics.csv`` into the run directory, on rank zero only.
 
     Values logged for the same step in several calls merge into one row; a later value of the same name wins. A row
-    reaches the file when the next step begins, or with ``flush``. Nothing is read or written before the first use.
+    is written to the file when the next step begins, or with ``flush``. The file is not touched before the first value.
 
     Args:
         run_dir: the run directory; it is made when the first value arrives.
@@ -75,7 +74,7 @@ class MetricsCSV(Logger):
         if not values:
             return
         if step <= self._last_step:
-            # Rare: a validation at a step that a checkpoint has flushed already, or a test of an earlier checkpoint.
+            # Rare: a validation at a step that a checkpoint has already flushed, or a test of an earlier checkpoint.
             self._amend(step, values)
             return
         if self._pending and step < latest:
@@ -88,7 +87,7 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def flush(self) -> None:
-        """Bring everything logged so far to the disk; called before each checkpoint and at the end."""
+        """Write everything logged so far to disk; called before each checkpoint and at the end."""
         self._open()
         self._write_pending()
         if self._file is not None:
@@ -113,7 +112,7 @@ class MetricsCSV(Logger):
         self._close()
 
     def _open(self) -> None:
-        """Take over what an earlier process left in the file, without a line that its death tore."""
+        """Open the file of an earlier process, without a last line that a kill cut off."""
         if self._file is not None or not self.path.exists():
             return
         columns, rows, damaged = read_table(self.path)
@@ -149,7 +148,7 @@ class MetricsCSV(Logger):
         self._pending = pending
 
     def _rewrite(self, rows: list[MetricsRow]) -> None:
-        """Replace the file as a whole: a kill leaves either the old or the new one."""
+        """Replace the whole file: a kill leaves either the old or the new one."""
         if not self._columns:
             self.path.parent.mkdir(parents=True, exist_ok=True)  # later on: a directory that was moved stays away
         self._columns = _order([*self._columns, *(name for row in rows for name in row)])
@@ -165,7 +164,7 @@ def _number(name: str, value: float) -> Value:
 
 
 def _column(name: str) -> str:
-    """A name as it stands in the header: a line break would split it."""
+    """Return a name as the header has it, without line breaks."""
     return " ".join(name.splitlines())
 
 
@@ -176,7 +175,7 @@ def _step_of(row: MetricsRow) -> int:
 
 
 def _order(names: Iterable[str]) -> list[str]:
-    """Columns without repetition: step, epoch, train, val, test, then the rest, each in order of appearance."""
+    """Return the distinct columns: step, epoch, train, val, test, the rest, each in order of appearance."""
 
     def place(name: str) -> int:
         if name in LEADING:

@@ -1,4 +1,4 @@
-"""What stands in ``metrics.csv``, read without Lightning or torch; ``lab.loggers.metrics_csv`` writes it."""
+"""Reads ``metrics.csv`` without Lightning or torch; ``lab.loggers.metrics_csv`` writes it."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from lab.errors import RunError
 
 FILE_NAME = "metrics.csv"
 LEADING = ("step", "epoch")
-_MEND = "mend it, or move it away: the training goes on from its checkpoint without those rows"
+_MEND = "repair it, or move it away: the training then goes on from its checkpoint without those rows"
 
 Value = float | int | None
 MetricsRow = dict[str, Value]
 
 
 def read_metrics(path: str | Path) -> list[MetricsRow]:
-    """Read a ``metrics.csv``, or the one of a run directory, without a last line that a kill has torn.
+    """Read a ``metrics.csv``, or the one of a run directory, without a last line that a kill cut off.
 
     Args:
         path: the file or the run directory.
 
     Returns:
-        One dict for each row, in step order: ``step`` and ``epoch`` are integers, other values floats, and None stands
-        where nothing was logged.
+        One dict per row, ordered by step: ``step`` and ``epoch`` are integers, other values floats; None where nothing
+        was logged.
 
     Raises:
         RunError: if the file is missing, or a line that is not the last one cannot be read.
@@ -34,26 +34,27 @@ def read_metrics(path: str | Path) -> list[MetricsRow]:
 
 
 def read_table(path: Path) -> tuple[list[str], list[MetricsRow], bool]:
-    """Return columns, rows, and whether the end of the file is damaged and was left out: see ``read_metrics``."""
+    """Return columns, rows, and whether a damaged end of the file was left out; see ``read_metrics``."""
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise RunError(f"no metrics at {path}: a run writes {FILE_NAME} with its first logged value") from error
     except IsADirectoryError:
-        raise RunError(f"{path} is a folder, no metrics file: {_MEND}") from None
+        raise RunError(f"{path} is a folder, not a metrics file: {_MEND}") from None
     whole = data[: data.rfind(b"\n") + 1]
     damaged = len(whole) < len(data) or not data
     try:
         lines = list(csv.reader(io.StringIO(whole.decode("utf-8"), newline="")))
     except UnicodeDecodeError as error:
-        raise RunError(f"{path} is damaged (byte {error.start} is no UTF-8): {_MEND}") from None
+        raise RunError(f"{path} is damaged (byte {error.start} is not UTF-8): {_MEND}") from None
     except csv.Error as error:
         raise RunError(f"{path} is damaged ({error}): {_MEND}") from None
     if not lines:
         return list(LEADING), [], True
     columns = lines[0]
     if columns[:1] != ["step"]:
-        raise RunError(f"{path} is no metrics file: its first column is {str(columns[:1])[:80]}, not 'step': {_MEND}")
+        first = str(columns[:1])[:80]
+        raise RunError(f"{path} is not a metrics file: its first column is {first}, not 'step': {_MEND}")
     rows: list[MetricsRow] = []
     for number, line in enumerate(lines[1:], start=2):
         try:
@@ -64,7 +65,7 @@ def read_table(path: Path) -> tuple[list[str], list[MetricsRow], bool]:
                 raise ValueError("no step")
         except ValueError as error:
             if number < len(lines):
-                raise RunError(f"{path}, line {number} is damaged ({error}): mend or delete that line") from None
+                raise RunError(f"{path}, line {number} is damaged ({error}): repair or delete that line") from None
             damaged = True
         else:
             rows.append(row)

@@ -1,4 +1,4 @@
-"""Metrics that nothing defines: NaN in memory, empty in metrics.csv, null in run.json and W&B, a dash on the screen."""
+"""Metrics that are not defined: NaN in memory, empty in metrics.csv, null in run.json and W&B, a dash on the screen."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from typing import Any
 
 
 def with_nulls(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values with None in the place of NaN."""
+    """Return the values with NaN replaced by None."""
     return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in values.items()}

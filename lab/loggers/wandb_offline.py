@@ -1,4 +1,4 @@
-"""What can be known about W&B before a run starts: whether a key is configured, and what an offline record holds."""
+"""What is known about W&B before a run starts: whether an API key is configured, and the steps of offline records."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lab.compat.wandb import recorded_step
 
 
 def choose_mode(mode: str, settings: Any) -> tuple[str, str]:
-    """Return online, offline or disabled, and why, in words."""
+    """Return online, offline or disabled, and the reason in words."""
     configured = {"dryrun": "offline", "run": "online"}.get(settings.mode, settings.mode)
     if mode in ("offline", "disabled"):
         return mode, f"logger.wandb.mode={mode}"
@@ -28,7 +28,7 @@ def choose_mode(mode: str, settings: Any) -> tuple[str, str]:
 
 
 def _has_key(settings: Any) -> bool:
-    """Whether a credential is configured where W&B looks for one; asking W&B itself would prompt for one."""
+    """Whether an API key is configured where W&B looks for one. Asking W&B itself would prompt the user."""
     if settings.api_key or settings.identity_token_file:
         return True
     names = [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]
@@ -37,7 +37,7 @@ def _has_key(settings: Any) -> bool:
         return False
     hosts = [urlsplit(settings.base_url).netloc]
     if settings.base_url == type(settings)().base_url:
-        hosts.append("api.wandb.ai")  # what `wandb login` wrote before the default server took another name
+        hosts.append("api.wandb.ai")  # `wandb login` wrote this before the default server was renamed
     try:
         accounts = netrc.netrc(path)
     except (netrc.NetrcParseError, OSError) as error:
@@ -49,13 +49,13 @@ def _has_key(settings: Any) -> bool:
 def last_step(folders: Sequence[Path]) -> int | None:
     """Return the highest step recorded in offline folders, oldest first, -1 if none; None if this W&B cannot tell.
 
-    A killed process takes with it the end of its offline record, which W&B's service had not written yet.
+    The end of a killed process's offline record is lost, since W&B's service had not written it yet.
     """
     for folder in reversed(folders):
         command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
         steps: list[int] = []
         readable = False
-        # The record of a killed process ends in the middle, which the command says on stderr; it is no failure.
+        # The record of a killed process is cut off, which the command reports on stderr; this is not a failure.
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
             assert process.stdout is not None
             for line in process.stdout:

@@ -1,10 +1,10 @@
-"""One Weights & Biases run for each run directory: online where a key is configured, else offline, never in the way.
+"""One Weights & Biases run per run directory: online if an API key is configured, otherwise offline.
 
-``metrics.csv`` is the truth; W&B gets the same rows. A row is handed over whole, when the next step begins, and only if
-its step is above the highest one handed over before, by this process or by one that was killed: ``wandb.json`` in the
-run directory keeps the run's id and that step. Rows that a kill kept from W&B are handed over again from metrics.csv.
-Whatever fails in W&B is said once, and training goes on. A server that does not answer costs a start some seconds: the
-run is recorded offline, and goes online, with all of its rows, at the first step after the server has answered.
+``metrics.csv`` is the record that counts; W&B gets the same rows. A complete row is sent when the next step begins, and
+only if its step is above the highest one sent before, by this process or an earlier one: ``wandb.json`` in the run
+directory keeps the run's id and that step. Rows lost in a kill are sent again from metrics.csv. A failure of W&B is
+reported once, and training goes on. If the server does not answer within some seconds, the run is recorded offline; it
+goes online, with all of its rows, at the first step after the server has answered.
 
 No name is resolved and nothing is sent unless the mode is online: see ``lab.loggers.wandb_server``.
 """
@@ -48,7 +48,7 @@ class WandbRun(Logger):
         tags: labels to filter by.
         group: runs of one sweep, say.
         job_type: the stage, say.
-        mode: ``auto`` is what WANDB_MODE or ``wandb offline`` say, else online if a key is configured, else offline.
+        mode: ``auto`` follows WANDB_MODE or ``wandb offline``; otherwise online if a key is configured, else offline.
         git_commit: the commit that the run was started from.
 
     Raises:
@@ -105,7 +105,7 @@ class WandbRun(Logger):
 
     @property
     def experiment(self) -> Any:
-        """The wandb SDK's own run, or None before the start and where W&B is off."""
+        """The run object of the wandb SDK; None before the start and if W&B is off."""
         return self._run
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
@@ -113,13 +113,13 @@ class WandbRun(Logger):
 
     @rank_zero_only
     def start(self) -> None:
-        """Start the W&B run, or continue the run directory's; do nothing if it is running."""
+        """Start the W&B run, or continue that of the run directory; do nothing if it is running."""
         if self._run is None:
             self._guarded(self._start)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Add values to the row of ``step``; of a step already handed over, val and test values reach the summary.
+        """Add values to the row of ``step``. If that was sent already, val and test values still go into the summary.
 
         Args:
             metrics: names and numbers.
@@ -129,7 +129,7 @@ class WandbRun(Logger):
 
     @rank_zero_only
     def log_images(self, name: str, images: Sequence[Image], step: int) -> None:
-        """Add pictures to the row of ``step``; those of a step already handed over are left to the run directory."""
+        """Add pictures to the row of ``step``. If that was sent already, they are only in the run directory."""
 
         def convert() -> None:
             import wandb
@@ -141,7 +141,7 @@ class WandbRun(Logger):
 
     @rank_zero_only
     def finish(self, exit_code: int = 0) -> None:
-        """Hand over the last row and end the W&B run.
+        """Send the last row and end the W&B run.
 
         Args:
             exit_code: the command's exit code; any but 0 marks the run as failed.
@@ -158,14 +158,14 @@ class WandbRun(Logger):
         run, self._run = self._run, None
         try:
             run.finish(exit_code=exit_code)
-        except Exception as error:  # any, see _guarded; a run that has stopped already has said why
+        except Exception as error:  # any, see _guarded; a run that stopped earlier has said why
             if not self._stopped:
                 self._stop(error)
             if isinstance(error, OSError | EOFError):  # the connection to its service
                 forget_service()
 
     def finalize(self, status: str) -> None:
-        """Do nothing: Lightning calls this after each stage, and the test of a fit is still to come. See ``finish``."""
+        """Do nothing: Lightning calls this after each stage, so also before the test of a fit. See ``finish``."""
 
     def _log(self, values: dict[str, Any], step: int | None) -> None:
         self.start()
@@ -194,15 +194,15 @@ class WandbRun(Logger):
         step = row.pop("step")
         check_room(self.run_dir / "wandb")
         self._state.highest = step
-        self._state.write()  # before: a kill in between costs W&B this row, after would give it twice
+        self._state.write()  # written first: a kill in between loses this row; the other order would send it twice
         self._run.log(row, step=step, commit=True)
         if self._watch is not None:
             self._unsent[step] = {key: value for key, value in row.items() if isinstance(value, int | float)}
 
     def _catch_up(self, step: int) -> None:
-        """Hand over the rows below ``step`` that stand in metrics.csv but have not reached W&B.
+        """Send the rows below ``step`` that are in metrics.csv but have not reached W&B.
 
-        Inside one process there are none: rows are missing after a kill only, so the file is read once.
+        Rows are missing only after a kill, not within one process, so the file is read once.
         """
         if self._caught_up:
             return
@@ -236,18 +236,18 @@ class WandbRun(Logger):
         if mode == "offline":
             self._run = self._init(mode)
         if mode == "offline" and folders and not self._state.folders("run"):
-            # A kill took the end of the offline record with it: those rows are handed over again.
+            # The end of the offline record was lost in a kill: those rows are sent again.
             written = last_step(folders)
             self._state.highest = self._state.highest if written is None else min(self._state.highest, written)
         elif mode == "online":
-            # A run whose wandb.json was lost: the server knows better.
+            # The wandb.json of this run was lost: the server knows the highest step.
             self._state.highest = max(self._state.highest, int(self._run.step) - 1)
         self._caught_up = False
         self._state.write()
         self._state.announce(mode, reason, str(self._run.url) if mode == "online" else "")
 
     def _try_online(self, watch: ServerWatch) -> str:
-        """Start online and return nothing, or why that cannot be; some seconds at most."""
+        """Try for some seconds to start online; return "", or the reason why it failed."""
         if not watch.wait(FIRST_WAIT):
             return "does not answer"
         try:
@@ -263,7 +263,7 @@ class WandbRun(Logger):
         return ""
 
     def _go_online(self) -> None:
-        """Continue online a run that waited for its server: all rows are handed over that the server does not have."""
+        """Bring a run online that waited for its server, and send all rows that the server does not have."""
         watch, pending = self._watch, self._pending
         if watch is None or not watch.answered:
             return
@@ -296,7 +296,7 @@ class WandbRun(Logger):
             return self._state.start(mode, self._arguments, self._git_commit)
 
     def _guarded(self, action: Callable[[], None]) -> None:
-        """Run what W&B may fail in: neither its network nor its disk may stop a training."""
+        """Run an action of W&B; no failure of its network or disk may stop a training."""
         if self._stopped:
             return
         try:
@@ -305,7 +305,7 @@ class WandbRun(Logger):
             self._stop(error)
 
     def _log_lost(self) -> None:
-        """Stop where W&B's own log cannot be written: what stands beside it cannot be either."""
+        """Stop W&B when its own log cannot be written: its record on the same disk cannot be either."""
         error = sys.exc_info()[1]
         if not self._stopped:
             self._stop(error if isinstance(error, Exception) else OSError("its debug.log cannot be written"))

@@ -1,4 +1,4 @@
-"""When W&B may speak to the outside, and whether its server answers: asked in the background, never in the way."""
+"""Decides when W&B may use the network, and asks in the background whether its server answers."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import urllib.error
 import urllib.request
 
 REPORTING = "WANDB_ERROR_REPORTING"
-"""W&B's switch of its own error reports and usage numbers, which it sends to its cloud whatever the mode is."""
+"""W&B's switch for its own error reports and usage numbers, which it sends to its cloud in every mode."""
 PERIOD = 60.0
-"""Seconds between two looks at a server that did not answer; doubled after each try that failed although it did."""
+"""Seconds between two requests to a server that did not answer; doubled when a start fails although it answered."""
 FIRST_WAIT = 4.0
-"""Seconds that a start waits for a server's first answer, whatever it is."""
+"""Seconds that a start waits for the server's first answer."""
 _PATIENCE = 10.0
 _MOST_TRIES = 3
 
 
 def silence() -> str | None:
-    """Switch W&B's error reports off, before it is asked anything, and return what the user had set.
+    """Switch W&B's error reports off before anything else, and return the user's setting.
 
-    They resolve a host name at the latest when the process ends, in offline mode too.
+    They would resolve a host name, at the end of the process at the latest, even in offline mode.
     """
     given = os.environ.get(REPORTING)
     os.environ[REPORTING] = "false"
@@ -29,30 +29,30 @@ def silence() -> str | None:
 
 
 def allow(given: str | None) -> None:
-    """Let W&B report errors as the user had set it: the mode is online, so it speaks to its server anyway."""
+    """Restore the user's setting of error reports: in online mode W&B uses the network anyway."""
     if given is not None:
         os.environ[REPORTING] = given
 
 
 def answers(url: str) -> bool:
-    """Whether something at ``url`` speaks HTTP, whatever it says."""
+    """Whether a server at ``url`` answers in HTTP, with any status."""
     try:
         with urllib.request.urlopen(url, timeout=_PATIENCE):
             return True
     except urllib.error.HTTPError:
         return True
-    except urllib.error.URLError as error:  # no route, no name; a certificate that is not trusted comes from a server
+    except urllib.error.URLError as error:  # no route, no name; an untrusted certificate does come from a server
         return isinstance(error.reason, ssl.SSLError)
     except (OSError, ValueError):  # no answer in time; no HTTP; no URL
         return False
 
 
 class ServerWatch:
-    """Looks at once and then again and again, in a thread of its own, whether a server answers.
+    """Asks repeatedly, in its own thread, whether a server answers; the first time at once.
 
     Args:
-        url: of the server.
-        period: seconds between two looks.
+        url: the server's address.
+        period: seconds between two requests.
     """
 
     def __init__(self, url: str, period: float = PERIOD) -> None:
@@ -79,12 +79,12 @@ class ServerWatch:
         return self._answered.is_set() and not self._stopped.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for the first look, so long at most, and return whether there is an answer."""
+        """Wait at most ``seconds`` for the first request, and return whether there was an answer."""
         self._looked.wait(seconds)
         return self._answered.is_set()
 
     def again(self) -> bool:
-        """Go on watching after a try that failed, in longer steps; return False, and stop, after a few."""
+        """Continue after a failed start, with longer pauses; after a few failures stop and return False."""
         self.tries += 1
         if self.tries >= _MOST_TRIES:
             self.stop()
@@ -95,5 +95,5 @@ class ServerWatch:
         return True
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop asking."""
         self._stopped.set()

@@ -1,4 +1,4 @@
-"""The W&B run of a run directory: ``wandb.json`` holds its id and the highest step handed over; W&B's own folders."""
+"""The W&B run of a run directory: ``wandb.json`` (its id and the highest step sent) and W&B's own folders."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from lab.text import printable
 
 STATE_FILE = "wandb.json"
 _SETTINGS: dict[str, Any] = {
-    "silent": True,  # the console is ours: what W&B has to say is said below, once
+    "silent": True,  # lab itself prints the few lines that matter, see below
     "console": "off",
     "save_code": False,
     "disable_job_creation": True,
-    # A server that does not answer holds a start up so long; it is asked again later.
+    # A start waits this long for a server that does not answer; the server is asked again later.
     "init_timeout": 6.0,
-    # Without a limit, a run that lost the network would wait at its end for ever.
+    # Without a limit, a run that lost the network would wait for ever at its end.
     "finish_timeout": 120.0,
     **EXPERIMENTAL,
 }
@@ -33,8 +33,8 @@ class WandbState:
 
     Attributes:
         run_dir: the run directory.
-        id: of the W&B run; empty before ``read``.
-        highest: the highest step handed over, also by earlier processes; -1 for none.
+        id: the id of the W&B run; empty before ``read``.
+        highest: the highest step sent, by this or an earlier process; -1 for none.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -53,14 +53,14 @@ class WandbState:
 
     def write(self) -> None:
         """Write ``wandb.json``."""
-        # Renamed, so never half written; not synced: a killed process loses nothing that the kernel has.
+        # Renamed, so never half written. Not synced: data in the kernel's cache survives a killed process.
         path = self.run_dir / STATE_FILE
         temporary = path.with_name(f".{STATE_FILE}.tmp")
         temporary.write_text(json.dumps({"id": self.id, "highest_step": self.highest}) + "\n", encoding="utf-8")
         temporary.replace(path)
 
     def folders(self, kind: str) -> list[Path]:
-        """Return W&B's folders of this run, ``run`` or ``offline-run``, oldest first; each process left one."""
+        """Return W&B's folders of this run, oldest first; each process left one. ``kind``: run or offline-run."""
         return sorted((self.run_dir / "wandb").glob(f"{kind}-*-{self.id}"))
 
     def start(self, mode: Any, arguments: Mapping[str, Any], git_commit: str | None) -> Any:
@@ -68,7 +68,7 @@ class WandbState:
 
         Args:
             mode: ``online`` or ``offline``.
-            arguments: of ``wandb.init``.
+            arguments: further arguments of ``wandb.init``.
             git_commit: the commit that the run was started from.
         """
         import wandb
@@ -85,12 +85,12 @@ class WandbState:
         )
 
     def announce(self, mode: str, reason: str, url: str) -> None:
-        """Say where the run is, how it is viewed, and how what is offline gets online.
+        """Print where the run is, how to view it, and how to upload offline records.
 
         Args:
             mode: ``online`` or ``offline``.
-            reason: why, in words.
-            url: where it is, if it is online.
+            reason: the reason for the mode, in words.
+            url: the address of the run, if it is online.
         """
         folders = [short_path(folder) for folder in self.folders("offline-run")]
         view = shlex.join(["wandb", "leet", short_path(self.run_dir / "wandb")])
@@ -106,6 +106,6 @@ class WandbState:
 
 
 def short_path(path: Path) -> str:
-    """Return the path from the current folder where it lies below it."""
+    """Return a path relative to the current folder, if it is below it."""
     path = path.absolute()
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

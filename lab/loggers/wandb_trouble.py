@@ -1,4 +1,4 @@
-"""What W&B says on its own when its folder is full or its service is gone, kept from the terminal: we say it once."""
+"""Keeps W&B's own messages about a full disk or a dead service off the terminal; lab reports each trouble once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def check_room(folder: Path) -> None:
-    """Check that W&B can write: its service loses what it cannot, without a word.
+    """Check that W&B can write: its service would silently lose what it cannot write.
 
     Raises:
         OSError: the disk has no block or no inode left.
@@ -19,16 +19,16 @@ def check_room(folder: Path) -> None:
     try:
         status = os.statvfs(folder)
     except FileNotFoundError:
-        return  # it is made when W&B starts
+        return  # W&B creates it when it starts
     if not status.f_bavail or (status.f_files and not status.f_favail):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 @contextmanager
 def quiet_log(lost: Callable[[], None]) -> Iterator[None]:
-    """Within this context W&B opens its ``debug.log``; call ``lost`` when, from then on, it cannot be written.
+    """Context in which W&B opens its ``debug.log``; ``lost`` is called when that can no longer be written.
 
-    The logging module would print a traceback for each of its lines.
+    The logging module would print a traceback for each line.
     """
     before = logging.raiseExceptions
     logging.raiseExceptions = False
@@ -41,8 +41,8 @@ def quiet_log(lost: Callable[[], None]) -> Iterator[None]:
 
 
 def forget_service() -> None:
-    """Take leave of a service that has died: W&B would do it at exit, with a traceback."""
+    """Close the connection to a dead service: otherwise W&B does so at exit, with a traceback."""
     import wandb
 
-    with suppress(OSError, EOFError, AssertionError):  # it is gone, which was said when it went
+    with suppress(OSError, EOFError, AssertionError):  # the service is dead, which was reported before
         wandb.teardown()

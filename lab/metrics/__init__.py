@@ -1,1 +1,1 @@
-"""What torchmetrics lacks or has otherwise."""
+"""Metrics that torchmetrics lacks or computes differently."""

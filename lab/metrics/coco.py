@@ -1,4 +1,4 @@
-"""COCO's evaluation, of boxes and of masks: its twelve numbers and each class's own precision."""
+"""COCO's evaluation of boxes and masks: its twelve numbers and the average precision of each class."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def evaluate_coco(
 
     Args:
         class_names: the K names, in label order; class label + 1 is the category.
-        images: all of them, those without any annotation too: ``id`` and, for masks, ``height`` and ``width``.
-        truth: annotations of COCO's form.
-        found: the same, with scores.
+        images: all images, also those without annotations: ``id`` and, for masks, ``height`` and ``width``.
+        truth: annotations in COCO's format.
+        found: detections in the same format, with scores.
         kind: ``bbox`` or ``segm``.
     """
     from faster_coco_eval import COCO, COCOeval_faster
@@ -47,13 +47,13 @@ def evaluate_coco(
         return dict.fromkeys((*_SUMMARY, *names.values()), math.nan)
     sides = [COCO({"images": images, "categories": classes, "annotations": side}) for side in (truth, found)]
     evaluation = COCOeval_faster(*sides, iouType=kind, print_function=_log.debug)
-    # In float64, as pycocotools has them: 0.001 of the result hangs on it.
+    # In float64, as in pycocotools: float32 would change the result by 0.001.
     evaluation.params.iouThrs = np.linspace(0.5, 0.95, 10)
     evaluation.params.recThrs = np.linspace(0.0, 1.0, 101)
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
-    # COCO's -1 says that nothing defines a value.
+    # COCO's -1 means that a value is not defined.
     numbers = zip(_SUMMARY, evaluation.stats[:12], strict=True)
     result = {name: float(value) if value > -1 else math.nan for name, value in numbers}
     precision = evaluation.eval["precision"][:, :, :, 0, -1]  # thresholds, recalls, classes; all areas, 100 found
@@ -64,7 +64,7 @@ def evaluate_coco(
 
 
 def count_measured(values: Mapping[str, float]) -> int:
-    """Return the number of classes that COCO's means are over: those whose own precision is defined."""
+    """Return the number of classes in COCO's means: those whose own precision is defined."""
     return sum(not math.isnan(value) for name, value in values.items() if name.startswith("map_per_class/"))
 
 
@@ -77,5 +77,5 @@ def kept_rows(
     ordered = image_ids[rows]
     twice = ordered[1:][ordered[1:] == ordered[:-1]]
     if twice.size:
-        raise DataError(f"image id {twice[0]} was evaluated twice: ids must be unique, rows that fill up not valid")
+        raise DataError(f"image id {twice[0]} was evaluated twice: ids must be unique, and padding rows not valid")
     return ordered, rows

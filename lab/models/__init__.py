@@ -1,1 +1,1 @@
-"""One room for each architecture; nothing is imported here, the registry knows where each name lives."""
+"""Architectures, one package each. Nothing is imported here; ``lab.registry`` finds the module of each name."""

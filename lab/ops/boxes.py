@@ -1,4 +1,4 @@
-"""Boxes: their forms, their overlaps.
+"""Boxes: conversions and overlaps.
 
 ``xyxy`` is (left, top, right, bottom), ``cxcywh`` is (centre x, centre y, width, height). All functions take any number
 of leading dimensions, keep gradients and never wait for a device. GIoU is that of Rezatofighi et al., "Generalized
@@ -32,7 +32,7 @@ def box_area(boxes: Tensor) -> Tensor:
 
 
 def paired_iou(boxes_a: Tensor, boxes_b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return IoU and union (...) of xyxy boxes that stand at the same place; shapes (..., 4) broadcast."""
+    """Return IoU and union (...) of xyxy boxes, elementwise; shapes (..., 4) broadcast."""
     low = torch.maximum(boxes_a[..., :2], boxes_b[..., :2])
     high = torch.minimum(boxes_a[..., 2:], boxes_b[..., 2:])
     size = (high - low).clamp(min=0)
@@ -42,7 +42,7 @@ def paired_iou(boxes_a: Tensor, boxes_b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def paired_generalized_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
-    """Return GIoU (...) in -1..1 of xyxy boxes that stand at the same place; shapes (..., 4) broadcast.
+    """Return GIoU (...) in -1..1 of xyxy boxes, elementwise; shapes (..., 4) broadcast.
 
     Degenerate boxes give NaN or a value outside of the range instead of an error: a check would wait for the device.
     """

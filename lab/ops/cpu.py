@@ -1,4 +1,4 @@
-"""Where this project's own CPU kernels may stand in for PyTorch's."""
+"""Decides whether lab's own CPU kernels may replace PyTorch's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lab.compat.torch import in_function_transform
 
 
 def plain_float32(x: Tensor, weight: Tensor) -> bool:
-    """Return whether both are ordinary float32 tensors on a CPU that nobody traces, transforms or casts.
+    """Return whether both are ordinary float32 CPU tensors, outside of tracing, transforms and autocast.
 
     Subclasses (``DTensor``, fake tensors), ``torch.compile``, ``torch.func`` and autocast get PyTorch's own operators.
     """

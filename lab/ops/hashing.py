@@ -1,4 +1,4 @@
-"""Random numbers as a function of counters: the same on any worker or rank, in any batch, at any time.
+"""Random numbers as a function of counters: the same on any worker or rank, and in any batch.
 
 Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (OOPSLA 2014): the finaliser of SplitMix64,
 with the constants of splitmix64.c (Vigna). Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011)
@@ -16,14 +16,14 @@ _MASK = (1 << 64) - 1
 
 
 def uniform(seed: int, epoch: int, rows: Integers, positions: Integers, count: int) -> npt.NDArray[np.float64]:
-    """Return (N, count) numbers in [0, 1), each a hash of (seed, epoch, row, position, its number).
+    """Return (N, count) numbers in [0, 1), each a hash of (seed, epoch, row, position, index).
 
     Args:
         seed: another seed gives other numbers.
         epoch: from 0.
         rows: (N,) the number of a sequence, for instance.
         positions: (N,) the place within it.
-        count: numbers of each.
+        count: numbers for each position.
     """
     base = np.array([(epoch * _GOLDEN) & _MASK], dtype=np.uint64) ^ mix(np.array([seed & _MASK], dtype=np.uint64))
     state = mix(base)

@@ -1,4 +1,4 @@
-"""Images as networks want them."""
+"""Normalisation of images for networks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def normalize_images(images: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-    """Turn uint8 RGB (B, 3, H, W) into float32 with ImageNet's mean and deviation; padding becomes 0.
+    """Turn uint8 RGB (B, 3, H, W) into float32 with ImageNet's mean and standard deviation; padding becomes 0.
 
     Args:
         images: (B, 3, H, W) uint8.

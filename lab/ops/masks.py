@@ -2,11 +2,11 @@
 
 Cheng, Schwing, Kirillov, "Per-Pixel Classification is Not All You Need for Semantic Segmentation", NeurIPS 2021,
 section 3.2 and appendix A: focal loss (Lin et al., 2017, with its alpha and gamma) and dice loss (Milletari et al.,
-2016). What belongs to no segment, padding too, is outside of every mask and counts as such.
+2016). Pixels that belong to no segment, padding included, count as outside of every mask.
 
-Masks are predicted coarsely and compared at the resolution of the truth. Upsampled to it, all masks of all layers would
-be by far the largest tensors of a training, and autograd would keep several of each; here a few masks at a time are
-upsampled, and what is kept is the gradient at the coarse resolution, which needs no second pass.
+Masks are predicted coarsely and compared at the resolution of the truth. All upsampled masks of all layers would be by
+far the largest tensors of a training, and autograd would keep several copies. Here only a few masks at a time are
+upsampled, and only the gradient at the coarse resolution is kept, which needs no second pass.
 
 Names: B images, Q queries, T segments of all images, N matched masks, H and W pixels of the truth, h and w coarse ones.
 """
@@ -36,7 +36,7 @@ def pairwise_mask_costs(logits: Tensor, segments: Tensor, num_segments: int) -> 
     Args:
         logits: (B, Q, h, w) float32.
         segments: (B, h, w) the number of each pixel's segment within its image, negative where there is none.
-        num_segments: t, the most segments of an image; what is returned for one that an image lacks has no meaning.
+        num_segments: t, the most segments of an image; values for segments that an image does not have are meaningless.
 
     Returns:
         Two tensors (B, Q, t): focal loss, mean over the pixels, and dice loss.
@@ -79,7 +79,7 @@ def mask_losses(
 
 
 class _MaskLosses(torch.autograd.Function):
-    """The losses, a few masks at a time; where a gradient is wanted it is computed along with them."""
+    """The losses, a few masks at a time; if a gradient is needed it is computed along with them."""
 
     @staticmethod
     def forward(
@@ -109,7 +109,7 @@ class _MaskLosses(torch.autograd.Function):
 def _chunk(logits: Tensor, inside: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
     """Return losses (2, n) of masks (n, h, w) against (n, H, W) bool and, if wanted, their gradients (2, n, h, w)."""
     full = F.interpolate(logits[None], size=inside.shape[1:], mode="bilinear", align_corners=False)[0]
-    # Seen from the right side of 0 both kinds of pixels are alike: ``wrong`` is 1 - p inside and p outside.
+    # With the sign of the logit flipped outside, both kinds of pixels are alike: ``wrong`` is 1 - p inside, p outside.
     signed = torch.where(inside, -full, full)
     wrong = signed.sigmoid()
     entropy = F.softplus(signed)
@@ -132,10 +132,10 @@ def _chunk(logits: Tensor, inside: Tensor, wanted: bool) -> tuple[Tensor, Tensor
 
 
 def coarse_gradient(gradient: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the gradient (..., h, w) at the pixels that bilinear interpolation to (..., H, W) read.
+    """Return the gradient (..., h, w) with respect to the input of a bilinear interpolation to (..., H, W).
 
-    Interpolation is linear along each axis, so its adjoint is two products with the matrices of the axes. On a CPU that
-    is 2.4 times as fast as torch's own backward from 180x240 to 45x60, 1.2 times from 640x640 to 160x160.
+    Interpolation is linear along each axis, so its adjoint is two matrix products, one per axis. On a CPU this is 2.4
+    times as fast as torch's own backward from 180x240 to 45x60, and 1.2 times from 640x640 to 160x160.
     """
     rows, columns = (
         F.interpolate(
@@ -152,17 +152,17 @@ def coarse_gradient(gradient: Tensor, size: tuple[int, int]) -> Tensor:
 def sampled_mask_losses(
     logits: Tensor, segments: Tensor, image: Tensor, number: Tensor, num_points: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the same two losses on sampled points: Cheng et al., "Mask2Former", CVPR 2022, section 3.3.
+    """Return the two losses of ``mask_losses`` on sampled points: Cheng et al., "Mask2Former", CVPR 2022, section 3.3.
 
-    Of three times as many random points those three quarters are taken whose logits are nearest to 0 (Kirillov et al.,
-    "PointRend", CVPR 2020); the last quarter is random. A point's truth is that of the pixel it lies in.
+    Three quarters of the points are those with logits nearest to 0 among three times ``num_points`` random points
+    (Kirillov et al., "PointRend", CVPR 2020); the other quarter is random. A point's truth is that of its pixel.
 
     Args:
         logits: (N, h, w) float32.
         segments: (B, H, W) integers, negative where there is no segment.
         image: (N,) which of the B images each mask belongs to.
         number: (N,) the segment of that image that it should cover.
-        num_points: of each mask.
+        num_points: the number of points of each mask.
     """
     with torch.no_grad():
         points = uncertain_points(logits, num_points)
@@ -180,7 +180,7 @@ def sampled_mask_losses(
 
 
 def uncertain_points(logits: Tensor, num_points: int, oversampling: int = 3, importance: float = 0.75) -> Tensor:
-    """Return points (N, num_points, 2), x and y in 0..1, mostly where masks (N, h, w) are near to 0."""
+    """Return points (N, num_points, 2), x and y in 0..1, mostly where the logits (N, h, w) are near 0."""
     candidates = torch.rand(len(logits), oversampling * num_points, 2, device=logits.device)
     chosen = round(importance * num_points)
     nearest = sample(logits, candidates).abs().topk(chosen, dim=1, largest=False).indices

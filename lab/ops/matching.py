@@ -1,7 +1,7 @@
 """Bipartite matching of predictions to boxes, for all layers and images of a batch with one copy to the host.
 
-Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020, section 3.1. Costs stand packed: each image's
-predictions are only compared with that image's own boxes, so nothing grows with the square of the batch.
+Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020, section 3.1. Costs are packed: predictions
+are compared only with the boxes of their own image, so that memory does not grow with the square of the batch.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def pairwise_costs(
     cost_box: float = 5.0,
     cost_giou: float = 2.0,
 ) -> Tensor:
-    """Return the cost of giving each box to each prediction of its own image.
+    """Return the cost of assigning each box to each prediction of its image.
 
-    L layers (or any stacked alternatives), B images, Q predictions an image, T boxes of all images.
+    L layers (or any stacked alternatives), B images, Q predictions per image, T boxes of all images.
 
     Args:
-        class_cost: (L, B, Q, K) cost of calling a prediction each class, ``-probability`` for instance.
+        class_cost: (L, B, Q, K) cost of assigning each class to a prediction, ``-probability`` for instance.
         boxes: (L, B, Q, 4) predicted cxcywh in 0..1.
         labels: (T,) int64.
         target_boxes: (T, 4) cxcywh in 0..1.
@@ -55,8 +55,8 @@ def assign(costs: np.ndarray, counts: Sequence[int]) -> np.ndarray:
     """Solve the assignment of every layer and image on the host.
 
     Args:
-        costs: (T, L, Q) as ``pairwise_costs`` packs them.
-        counts: how many of the T belong to each image.
+        costs: (T, L, Q) from ``pairwise_costs``.
+        counts: the number of boxes of each image.
 
     Returns:
         (3, L, M) int64: image, query and box of each match, images in order; M = sum(min(count, Q)). A box is left out
@@ -66,7 +66,7 @@ def assign(costs: np.ndarray, counts: Sequence[int]) -> np.ndarray:
 
     num_layers, num_queries = costs.shape[1:]
     matched = np.empty((3, num_layers, sum(min(count, num_queries) for count in counts)), dtype=np.int64)
-    # NaN is no reason to stop here: the loss of the same predictions is NaN and says so where it is looked at.
+    # NaN does not raise here: the loss of the same predictions is NaN too, which is detected later.
     costs = np.nan_to_num(costs, nan=1e6, posinf=1e6, neginf=-1e6)
     first_box = first_match = 0
     for index, count in enumerate(counts):
@@ -86,7 +86,7 @@ def match(*costs: Tensor, counts: Sequence[int]) -> list[tuple[Tensor, Tensor, T
 
     Args:
         *costs: each (T, L, Q) from ``pairwise_costs``; L and Q may differ.
-        counts: how many of the T belong to each image.
+        counts: the number of boxes of each image.
 
     Returns:
         For each of ``costs`` image, query and box of each match, each (L, M) int64 on its device;

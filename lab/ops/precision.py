@@ -1,4 +1,4 @@
-"""The precision that geometry and matching are computed in."""
+"""The precision of geometry and matching."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def full_precision(x: Tensor) -> Tensor:
-    """Return ``x`` as float32, or as float64 where it is: box geometry does not survive half precision."""
+    """Return ``x`` as float32, or unchanged if it is float64: half precision is too coarse for box geometry."""
     return x if x.dtype in (torch.float32, torch.float64) else x.float()

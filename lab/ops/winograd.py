@@ -5,8 +5,9 @@ into tiles of 6x6 that overlap by two; transformed, a tile's convolution is a pr
 matrix products over all tiles; the inverse transform gives 4x4 outputs. PyTorch has no such convolution on CPUs; on
 GPUs cuDNN chooses among its own.
 
-The points of interpolation are 0, +-sqrt(1/2), +-sqrt(2) and infinity. With the paper's (0, +-1, +-2, infinity) float32
-is over three times less exact; with these it is as exact as the direct one (``tests/unit/ops/test_winograd.py``).
+The points of interpolation are 0, +-sqrt(1/2), +-sqrt(2) and infinity. With the paper's points (0, +-1, +-2, infinity)
+the error in float32 is over three times as large; with these it is that of direct convolution
+(``tests/unit/ops/test_winograd.py``).
 
 Legend: B images, C channels in, O channels out, T tiles of a part.
 """
@@ -30,13 +31,13 @@ OUT, KERNEL = 4, 3
 TILE = OUT + KERNEL - 1
 PLACES = TILE * TILE
 _POINTS = (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5))
-_VALUES = 1 << 21  # of one transformed part of the map: 8 MB
-_MIN_CHANNELS = 96  # with fewer the transforms cost what the products save
+_VALUES = 1 << 21  # values in one transformed part of the map: 8 MB
+_MIN_CHANNELS = 96  # with fewer channels the transforms cost as much as the products save
 _MIN_TILES = 48
 
 
 def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Convolve with padding 1 and stride 1, on a CPU by Winograd's algorithm where that is faster.
+    """Convolve with padding 1 and stride 1; on a CPU with Winograd's algorithm if that is faster.
 
     Args:
         x: (B, C, H, W).
@@ -44,7 +45,7 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         bias: (O,).
 
     Returns:
-        (B, O, H, W), equal to ``F.conv2d(x, weight, bias, padding=1)`` but for rounding.
+        (B, O, H, W), equal to ``F.conv2d(x, weight, bias, padding=1)`` up to rounding.
     """
     if not pays(x, weight):
         return F.conv2d(x, weight, bias, padding=1)
@@ -53,14 +54,14 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def pays(x: Tensor, weight: Tensor) -> bool:
-    """Return whether Winograd's algorithm can take these, and is faster than the direct convolution."""
+    """Return whether Winograd's algorithm applies to these tensors, and is faster than direct convolution."""
     tiles = x.shape[0] * -(-x.shape[2] // OUT) * -(-x.shape[3] // OUT)
     return plain_float32(x, weight) and min(weight.shape[:2]) >= _MIN_CHANNELS and tiles >= _MIN_TILES
 
 
 @cache
 def _transforms() -> tuple[Tensor, Tensor, Tensor]:
-    """Return what maps a tile (36, 36), a kernel (36, 9) and, back, an output (16, 36), each row by row.
+    """Return the transforms of a tile (36, 36), of a kernel (36, 9), and back to an output (16, 36), row by row.
 
     Toom and Cook's construction: outputs are a polynomial's values at the points, the last of them at infinity.
     """
@@ -89,11 +90,11 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         by_x = by_weight = None
-        if torch.is_grad_enabled():  # a gradient of the gradient is wanted: PyTorch's own have one
+        if torch.is_grad_enabled():  # for second derivatives PyTorch's own operators, which support them
             by_x = conv2d_input(x.shape, weight, grad, padding=1)
             by_weight = conv2d_weight(x, weight.shape, grad, padding=1)
             return by_x, by_weight
-        if ctx.needs_input_grad[0]:  # the convolution with turned kernels, from O channels to C
+        if ctx.needs_input_grad[0]:  # a convolution with rotated kernels, from O channels to C
             by_x = _convolve(grad, _kernels(weight, turned=True).view(PLACES, *weight.shape[:2]))
         if ctx.needs_input_grad[1]:
             by_weight = _weight_gradient(x, grad)
@@ -101,7 +102,7 @@ class _Convolution(torch.autograd.Function):
 
 
 def _kernels(weight: Tensor, turned: bool = False) -> Tensor:
-    """Return the transformed kernels, (36, O * C), or those of the kernels turned by 180 degrees."""
+    """Return the transformed kernels (36, O * C), optionally of the kernels rotated by 180 degrees."""
     of_kernel = _transforms()[1]
     return (of_kernel.flip(1) if turned else of_kernel) @ weight.reshape(-1, KERNEL * KERNEL).t()
 
@@ -145,10 +146,10 @@ def _weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
 
 
 class _TileParts:
-    """The parts that a map (B, C, H, W) is worked on in, and memory for their steps.
+    """Splits a map (B, C, H, W) into parts that are processed one by one, and holds memory for the steps.
 
-    A part is some rows of tiles of one image, or several whole images: little enough to stay in a CPU's cache. Memory
-    is mapped once, which would else cost more than the transforms.
+    A part is some rows of tiles of one image, or several whole images, small enough for a CPU's cache. Memory is
+    allocated only once; otherwise allocation would cost more than the transforms.
     """
 
     def __init__(self, x: Tensor, num_channels: int) -> None:
@@ -169,15 +170,15 @@ class _TileParts:
                 yield slice(image, last), slice(row, min(self.rows, row + self.num_rows))
 
     def first(self, *size: int) -> Tensor:
-        """Return memory of this size; it is the same at every call."""
+        """Return a buffer of this size; every call returns the same memory."""
         return self._memory[0][: math.prod(size)].view(size)
 
     def second(self, *size: int) -> Tensor:
-        """Return other memory."""
+        """Return a second buffer."""
         return self._memory[1][: math.prod(size)].view(size)
 
     def third(self, *size: int) -> Tensor:
-        """Return other memory, which not every caller needs."""
+        """Return a third buffer, which not every caller needs."""
         if len(self._memory) < 3:
             self._memory.append(torch.empty_like(self._memory[0]))
         return self._memory[2][: math.prod(size)].view(size)

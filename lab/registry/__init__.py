@@ -1,4 +1,4 @@
-"""Models by name, objects from dicts (``lab.build``), weights from files; this is the door for a user's package."""
+"""Models by name, objects from dicts (``lab.build``), weights from files. User packages register models here."""
 
 from lab.registry.allowed import allow_package, register
 from lab.registry.create import create_model, load_weights

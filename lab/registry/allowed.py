@@ -1,11 +1,11 @@
-"""What a ``_target_`` may name: kinds of things, not packages.
+"""Decides what a ``_target_`` may name: by kinds of objects, not by packages.
 
-A target is a registered model, what ``register`` was called with, or a class of an allowed kind (``KINDS``) that is
-*defined* in the module that its path names. No function, no re-export, no attribute of an attribute: torch, Lightning
-and lab themselves hold callables that load pickles, reach the shell or write files, and there is no list of them all.
+A target is a registered model, an object passed to ``register``, or a class of an allowed kind (``KINDS``) that is
+*defined* in the module that its path names. Functions, re-exports and attributes of attributes are refused: torch,
+Lightning and lab contain callables that load pickles, run shell commands or write files, and no list of them exists.
 
-The source text is read before a module is imported, so a path that is refused is not even imported; the command line
-refuses by the same text (``lab.launch.targets``). What was imported is looked at again, before it is called.
+The source text is read before a module is imported, so a module of a refused path is not even imported. The command
+line checks the same text (``lab.launch.targets``). An imported object is checked again before it is called.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ KINDS = {
     "torch.optim.optimizer.Optimizer": "Optimizer",
     "lightning.pytorch.callbacks.callback.Callback": "Callback",
 }
-"""The classes whose subclasses may be named, and what they are called."""
+"""The classes whose subclasses may be named, with their names in errors."""
 _NEVER = frozenset(
     {
-        "lightning.pytorch.core.module.LightningModule",  # builds what its arguments name
+        "lightning.pytorch.core.module.LightningModule",  # builds the objects that its arguments name
         "torch.jit._script.ScriptModule",  # these two are made of code
         "torch.fx.graph_module.GraphModule",
     }
@@ -49,7 +49,7 @@ _PLACES = {
     "timm": ("timm.layers", "timm.models", "timm.optim"),
     "transformers": ("transformers.models",),
 }
-# Here everybody writes the short name: a class is looked for where it is defined. No other re-export is followed.
+# Of these packages everybody writes the short name, so it is followed to the definition. No other re-export is.
 _SHORT = frozenset({"torch.nn", "torch.optim", "torchvision.transforms.v2"})
 _REGISTER = frozenset({"lab.registry.allowed.register", "lab.registry.models.register_model"})
 
@@ -61,11 +61,11 @@ _sealed: ContextVar[bool] = ContextVar("sealed", default=False)
 
 
 class NotAllowed(ConfigError):
-    """A target that may not be named, or is not there.
+    """A target that may not be named, or does not exist.
 
     Attributes:
         problem: what is wrong.
-        hint: what would be right, to stand at the end; may be empty.
+        hint: what would be right, to be added at the end; may be empty.
     """
 
     def __init__(self, problem: str, hint: str = "") -> None:
@@ -74,7 +74,7 @@ class NotAllowed(ConfigError):
 
 
 def allow_package(name: str) -> None:
-    """Let targets name what a user's package ``name`` registers, and its classes of the allowed kinds."""
+    """Let targets name the objects that a user's package ``name`` registers, and its classes of the allowed kinds."""
     _packages[name.partition(".")[0]] = None
 
 
@@ -84,10 +84,10 @@ def allowed_packages() -> frozenset[str]:
 
 
 def register(thing: Thing) -> Thing:
-    """Let targets name a function, or a class of another kind than ``KINDS``, by the path of where it is defined.
+    """Let targets name a function, or a class of another kind than ``KINDS``, by the module that defines it.
 
-    Whoever registers something vouches for it: any config, and any checkpoint that is loaded while the package is
-    imported, can call it with any arguments.
+    Register only what is safe to call: any config, and any checkpoint that is loaded while the package is imported,
+    can call it with any arguments.
 
     Args:
         thing: a function or class at the top level of a module.
@@ -104,10 +104,11 @@ def register(thing: Thing) -> Thing:
 
 @contextlib.contextmanager
 def sealed() -> Iterator[None]:
-    """Within this context only what a checkpoint may name is built, and nothing is fetched or loaded for it.
+    """Within this context only targets that a checkpoint may name are built, and nothing is downloaded or loaded.
 
-    A checkpoint comes from anywhere: it may name registered models, networks of the allowed places and what the user
-    has registered; no data, no folder or repository of models, no file of weights (its own fill the network).
+    A checkpoint may come from a stranger. It may name registered models, networks of the allowed packages and objects
+    that the user has registered. It may not name data, a folder or repository of models, or a file of weights (its own
+    weights fill the network).
     """
     token = _sealed.set(True)
     try:
@@ -122,11 +123,11 @@ def is_sealed() -> bool:
 
 
 def admit(target: str) -> Callable[..., Any]:
-    """Return what a dotted path names, if it may be named; a module is imported only if its text says so.
+    """Return the object of a dotted path, if a target may name it; its module is imported only if the text allows it.
 
     Raises:
-        NotAllowed: it is of no allowed kind, defined elsewhere, or does not exist.
-        ConfigError: its module cannot be imported.
+        NotAllowed: the object is of no allowed kind, defined elsewhere, or does not exist.
+        ConfigError: the module cannot be imported.
     """
     if target in _registered:
         return _registered[target]
@@ -152,7 +153,7 @@ def admit(target: str) -> Callable[..., Any]:
 
 
 def vouch(function: Callable[..., Any]) -> None:
-    """Let targets name the entry function of a model, when the model is registered."""
+    """Let targets name the entry function of a registered model."""
     _entry_functions.append(function)
 
 
@@ -165,10 +166,10 @@ def locate(target: str, packages: Collection[str]) -> tuple[str, str]:
 
     Args:
         target: a dotted path.
-        packages: those in which targets are looked for.
+        packages: the allowed packages.
 
     Raises:
-        NotAllowed: the text tells that it may not be named, or does not exist.
+        NotAllowed: by the source text, the target may not be named or does not exist.
     """
     parts = target.split(".")
     if parts[0] not in packages:
@@ -188,7 +189,7 @@ def locate(target: str, packages: Collection[str]) -> tuple[str, str]:
         raise NotAllowed(f"{module!r} has no {name!r}", closest(name, public_names(module) - {name}))
     if count < len(parts) - 1:
         raise _refused(target, f"it leads through {name!r} of {module!r}", "; write MODULE.CLASS, where it is defined")
-    if found is None:  # made at run time, or compiled: it is looked at once it is imported
+    if found is None:  # made at run time, or compiled: it is checked after the import
         return module, name
     if isinstance(found, Module) and found.is_foreign:
         raise _refused(target, f"it is {found.path}, and a target is named where it is defined")
@@ -218,7 +219,7 @@ def _check_definition(target: str, module: str, found: Definition) -> None:
 
 
 def _problem_of(found: Definition) -> str | None:
-    """Say why a definition may not be called; None where it may, or the text cannot tell."""
+    """Return why a definition may not be called; None if it may, or if the text cannot tell."""
     if any(path_of(found.module, each) in _REGISTER for each in applied_to(found)):
         return None
     if not found.is_class:

@@ -1,4 +1,4 @@
-"""What an imported callable takes, by introspection; its arguments are checked against it before it is called."""
+"""The signature of an imported callable, by introspection; arguments are checked against it before the call."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def check_call(
     is_whole: bool = True,
     target_key: str = "_target_",
 ) -> None:
-    """Refuse what ``call`` does not take.
+    """Refuse arguments that ``call`` does not accept.
 
     Args:
         call: a class or function.
         arguments: by name.
-        path: where they stand in the config.
-        name: what ``call`` is called in an error; its own name if None.
-        positional: how many arguments are given by position.
+        path: the dotted path of the arguments in the config.
+        name: the name of ``call`` in an error; its own name if None.
+        positional: the number of arguments given by position.
         extra: further names that may be given.
-        is_whole: whether all required ones have to be there.
+        is_whole: whether all required arguments must be given.
         target_key: the key that makes a mapping a node.
 
     Raises:
@@ -53,13 +53,13 @@ def check_call(
 
 
 def signature_of(call: Callable[..., Any], name: str | None = None) -> Signature | None:
-    """Return what a callable takes; None for functions written in C that do not tell.
+    """Return the signature of a callable; None for functions written in C without one.
 
-    An entry function hands its ``**overrides`` on to the class that it returns, and so takes what that one takes.
+    An entry function passes its ``**overrides`` to the class that it returns, so it has that class's arguments too.
 
     Args:
         call: a class or function.
-        name: what it is called in an error; its own name if None.
+        name: its name in an error; its own name if None.
     """
     try:
         parameters = inspect.signature(call).parameters.values()
@@ -81,7 +81,7 @@ def signature_of(call: Callable[..., Any], name: str | None = None) -> Signature
 
 
 def gathered(call: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments with those that are fields of a ``Flat`` one put together, as ``call`` takes them."""
+    """Return the arguments as ``call`` takes them: fields of a ``Flat`` dataclass are collected into that dataclass."""
     try:
         parameters = inspect.signature(call).parameters.values()
     except ValueError:  # written in C
@@ -102,29 +102,29 @@ def build_variant(kind: type[Made], name: str, overrides: Mapping[str, Any], **d
     """Build an architecture from a registered name's defaults and a caller's overrides.
 
     Raises:
-        ConfigError: it takes no such argument.
+        ConfigError: the architecture takes no such argument.
     """
     check_call(kind, overrides, name)
     return kind(**gathered(kind, {**defaults, **overrides}))
 
 
 def _annotation(parameter: inspect.Parameter, call: Callable[..., Any]) -> TypeHint | None:
-    """Return an annotation by its text, as it was written or would be; None where there is none."""
+    """Return an annotation as its source text, or a text made from the object; None if there is none."""
     if parameter.annotation is parameter.empty:
         return None
     written = parameter.annotation
     text = written if isinstance(written, str) else inspect.formatannotation(written)
     try:
         return TypeHint(ast.parse(text, mode="eval").body, _home(call, parameter.name))
-    except SyntaxError:  # an object whose name is no expression
+    except SyntaxError:  # an object whose repr is no expression
         return None
 
 
 def _home(call: Callable[..., Any], argument: str) -> str:
-    """Return the module in which an argument's annotation stands."""
+    """Return the module in which an argument's annotation is written."""
     if inspect.isclass(call):
         if dataclasses.is_dataclass(call):
-            for each in call.__mro__:  # a field may be that of a base
+            for each in call.__mro__:  # the field may belong to a base
                 if argument in vars(each).get("__annotations__", {}):
                     return each.__module__
         call = getattr(call, "__init__", call)
@@ -148,7 +148,7 @@ def hinted_classes(call: Callable[..., Any]) -> tuple[type, ...]:
         return ()
     try:
         returned = typing.get_type_hints(call).get("return")
-    except NameError:  # a name that stands under TYPE_CHECKING only
+    except NameError:  # a name that is imported under TYPE_CHECKING only
         return ()
     parts = typing.get_args(returned) if isinstance(returned, types.UnionType) else (returned,)
     return tuple(parts) if all(map(inspect.isclass, parts)) else ()

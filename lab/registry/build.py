@@ -1,8 +1,8 @@
 """Recursive building: a tree of nested dicts becomes a tree of objects in one call.
 
-A dict with ``_target_`` (or another key, as MMDetection's ``type``) is a node: its target is a registered model's name
-or the dotted path of a thing of an allowed kind (``lab.registry.allowed``), its other keys are arguments. The whole
-tree is checked before anything is constructed, and every error names the dotted path in the config that led there.
+A dict with ``_target_`` (or another key, as MMDetection's ``type``) is a node. Its target is a registered model's name
+or the dotted path of an object of an allowed kind (``lab.registry.allowed``), its other keys are arguments. The whole
+tree is checked before anything is constructed, and every error names the dotted path of the node in the config.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lab.registry.names import parse_model_name
 
 @dataclass(frozen=True)
 class _Node:
-    """A checked node: what to call, with which (still unbuilt) arguments, and where it stands in the config."""
+    """A checked node: its callable, its arguments (not yet built), and its path in the config."""
 
     call: Callable[..., Any]
     name: str
@@ -42,12 +42,12 @@ def build(config: Any, /, *, target_key: str = "_target_", where: str = "", **ov
         config: nested mappings and sequences. Beside the arguments a node may have ``_args_`` (positional ones) and
             ``_partial_: true`` (return ``functools.partial`` instead of calling).
         target_key: the key that makes a mapping a node, ``"type"`` for MMDetection's dicts.
-        where: what stands before every path in an error, ``"model"`` for instance.
-        **overrides: arguments of the root node, before the config's; a dotted name reaches into the tree.
+        where: a prefix of every path in an error, ``"model"`` for instance.
+        **overrides: arguments of the root node, which replace the config's; a dotted name reaches into the tree.
 
     Raises:
-        ConfigError: a target is unknown, of no allowed kind, or does not take the arguments; or its constructor failed,
-            whose own exception is the cause.
+        ConfigError: a target is unknown, of no allowed kind, or does not take the arguments; or its constructor failed
+            (then the constructor's exception is the cause).
         RegistryError: a target without a dot is no registered model.
     """
     tree = _copy(config, where, ())
@@ -126,7 +126,7 @@ def _construct(value: Any) -> Any:
 def _resolve(target: Any, path: str, target_key: str) -> tuple[str, Callable[..., Any]]:
     """Return name and callable of a target: a registered model, a dotted path, or the callable itself."""
     at = join_path(path, target_key)
-    if callable(target) and not is_sealed():  # handed over in Python: no text of a config is callable
+    if callable(target) and not is_sealed():  # given from Python: no value of a config file is callable
         return getattr(target, "__qualname__", repr(target)), target
     if not isinstance(target, str) or not target:
         raise ConfigError(f"{at}: expected a name, got {target!r}")
@@ -162,7 +162,7 @@ def taken_arguments(target: str) -> frozenset[str]:
 
 
 def made_classes(target: Any, where: str = "") -> tuple[type, ...]:
-    """Return the classes of what a target may make, without making it; none where only the making tells.
+    """Return the classes that a target may make, without making an object; none if this is not known before.
 
     Raises:
         ConfigError: the target may not be named, or does not exist.
@@ -176,14 +176,14 @@ def made_classes(target: Any, where: str = "") -> tuple[type, ...]:
         call = model_entrypoint(name)
     if inspect.isclass(call):
         return (call,)
-    # What another package's function is annotated to return may be a base of what it returns.
+    # A function of another package may return a subclass of its annotation.
     return hinted_classes(call) if str(getattr(call, "__module__", "")).startswith("lab.") else ()
 
 
 def _entry(call: Callable[..., Any]) -> tuple[Callable[..., Any], Sequence[Any], set[str]]:
-    """Return what is called in the end, what it is called with already, and ``create_model``'s own options.
+    """Return the function that is finally called, its arguments so far, and ``create_model``'s own options.
 
-    Behind the name of one of our models that is its entry function.
+    For the name of one of lab's models this is its entry function.
     """
     if not isinstance(call, functools.partial):
         return call, (), set()

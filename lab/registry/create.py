@@ -13,7 +13,7 @@ from lab.registry.allowed import is_sealed
 from lab.registry.arguments import check_call
 from lab.registry.folders import read_folder
 from lab.registry.models import ModelEntry, is_model, model_entry, model_entrypoint
-from lab.registry.names import listed, parse_model_name, split_model_name_tag
+from lab.registry.names import WEIGHT_FILES, listed, parse_model_name, split_model_name_tag
 from lab.registry.pretrained import LoadReport, WeightsSource, fetch, load_pretrained
 from lab.system.files import is_there
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _OF_TIMM = frozenset({"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_model_args"})
-"""Arguments by which timm loads files that the others name."""
+"""Arguments by which timm would load files of weights."""
 
 
 def create_model(
@@ -41,8 +41,9 @@ def create_model(
         name: ``[source:]name[.tag]``. A ``local-dir:`` or ``hf-hub:`` model is a folder with ``config.json``
             (``{"architecture": name, "model_args": {...}}``) and ``model.safetensors`` or ``model.pth``.
         pretrained: True for the weights of the name's tag (or of the model's first one), or a file
-            (``.pth``, ``.pt``, ``.ckpt``, ``.pkl`` of arrays, ``.safetensors``; or a checkpoint folder of lab).
-        num_classes: K, handed to the model; a head of another count is dropped from pretrained weights and said so.
+            (``.pth``, ``.pt``, ``.ckpt``, ``.npz``, ``.pkl`` of arrays, ``.safetensors``; or a checkpoint folder of
+            lab).
+        num_classes: K, passed to the model; a head for another K is dropped from pretrained weights, with a note.
         features_only: build a backbone that returns a list of maps, with their channels as ``num_channels``.
         out_indices: which maps: 0 is the stem, 1 to 4 the stages.
         weights_dir: cache of downloads; default: env LAB_WEIGHTS_DIR, else ``~/.cache/lab/weights``.
@@ -52,7 +53,7 @@ def create_model(
     Raises:
         RegistryError: unknown source, name or tag.
         ConfigError: the model has no such argument.
-        CheckpointError: the weights are absent and cannot be fetched, are damaged, or do not fit.
+        CheckpointError: the weights are missing and cannot be downloaded, are damaged, or do not fit.
     """
     pretrained = False if is_sealed() else pretrained  # the checkpoint's own weights fill the network
     given = {"num_classes": num_classes, "features_only": features_only, "out_indices": out_indices}
@@ -93,8 +94,8 @@ def load_weights(
     """Load pretrained weights into a model that was built from ``target``.
 
     Args:
-        model: the model; on the meta device names and shapes are compared, and nothing is filled.
-        target: a registered name, or the dotted path of a class of which registered models are made.
+        model: the model; on the meta device only names and shapes are compared.
+        target: a registered name, or the dotted path of a class that registered models are instances of.
         source: a file, or a tag of the registered name such as ``coco``.
         weights_dir: cache of downloads.
         strict: missing or unexpected keys are an error.
@@ -117,14 +118,14 @@ def load_weights(
 
 
 def find_weights(target: str, source: str | Path) -> Path | WeightsSource:
-    """Return the file that ``source`` names, or what is to be fetched for the tag that it is.
+    """Return the file that ``source`` names, or the download source if ``source`` is a tag.
 
     Raises:
         RegistryError: ``source`` is neither a file nor a tag.
     """
     entry = model_entry(target) if is_model(target) else None
     path = Path(source)
-    if not is_there(path) and path.suffix not in (".pth", ".pt", ".ckpt", ".pkl", ".safetensors"):
+    if not is_there(path) and path.suffix not in WEIGHT_FILES:
         if entry is None:
             raise RegistryError(f"pretrained={source}: no such file, and {target} is no registered model with tags")
         weights = _weights_of(entry, f"{entry.name}.{source}")
@@ -155,7 +156,7 @@ def _create_timm(
     if taken:
         raise ConfigError(f"{taken[0]}: not taken for 'timm:{name}'; weights are given by pretrained=true or =FILE")
     model: Any = timm.create_model(name, pretrained=pretrained is True, cache_dir=cache, **arguments)
-    if not isinstance(pretrained, bool):  # not by timm, whose older versions unpickle what they are given
+    if not isinstance(pretrained, bool):  # not loaded by timm, whose older versions unpickle any file
         load_pretrained(model, Path(pretrained), allow_unexpected=bool(arguments.get("features_only")))
     if arguments.get("features_only"):
         model.num_channels = tuple(model.feature_info.channels())
@@ -163,7 +164,7 @@ def _create_timm(
 
 
 def classes_of(source: str) -> tuple[type, ...]:
-    """Return the classes of which every model of a source other than ours is known to be; none where it is not."""
+    """Return the classes that every model of another source is an instance of; none if this is not known."""
     if source != "timm":
         return ()
     from torch import nn

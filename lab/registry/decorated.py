@@ -1,8 +1,8 @@
-"""Which models a package registers, read from its source texts: nothing is imported, and no torch.
+"""Finds the models that a package registers in its source texts: nothing is imported, and no torch.
 
-Both lab's own rooms and a user's extensions are read by ``registered_in``. A registration is ``@register_model`` or
+``registered_in`` reads both lab's own architectures and a user's extensions. A registration is ``@register_model`` or
 ``@register_model(...)`` on a function or class of a module, or ``register_model(function)`` below it, under whatever
-name the module imports it. What is registered in another way (in a loop, by a function) only an import can tell.
+name the module imports it. Other registrations (in a loop, by a function) are only known after an import.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ DECORATOR = "lab.registry.models.register_model"
 
 @dataclass(frozen=True)
 class Registration:
-    """A registered function or class as the text tells it.
+    """A registered function or class, as found in the source text.
 
     Attributes:
-        name: of the function, and so of the model.
-        module: where it stands.
+        name: the name of the function, and so of the model.
+        module: the module that defines it.
         file: its file.
-        line: of its first decorator, or of its ``def`` where it has none.
+        line: the line of its first decorator, or of its ``def`` if it has none.
         options: the arguments of the decorator that are literals.
-        unread: the names of those that are not.
+        unread: the names of the arguments that are not.
     """
 
     name: str
@@ -43,11 +43,11 @@ class Registration:
 
 @dataclass(frozen=True)
 class PackageReading:
-    """What a package registers, and which of its files cannot be read.
+    """The models that a package registers, and errors of its files.
 
     Attributes:
-        found: in the order of files and lines.
-        mistakes: a line for each file that is no Python: ``FILE:LINE: what is wrong``.
+        found: the registrations in the order of files and lines.
+        mistakes: a line for each file with a syntax error: ``FILE:LINE: what is wrong``.
     """
 
     found: tuple[Registration, ...]
@@ -55,10 +55,10 @@ class PackageReading:
 
 
 def registered_in(package: str) -> PackageReading:
-    """Read all modules of a package, those of its packages too, or one module.
+    """Read all modules of a package and its subpackages, or one module.
 
     Args:
-        package: dotted name; one that does not exist has no models.
+        package: dotted name; a package that does not exist has no models.
     """
     found: list[Registration] = []
     mistakes: list[str] = []
@@ -71,7 +71,7 @@ def registered_in(package: str) -> PackageReading:
 
 
 def _that_name_it(modules: list[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
-    """Yield those modules whose text has the decorator's name, or one that a module here gives it: few are parsed."""
+    """Yield the modules whose text has the decorator's name or an alias of it, so that only a few files are parsed."""
     texts = [_text(file) for _, file in modules]
     names: set[str] = set()
     added = {DECORATOR.rpartition(".")[2]}
@@ -87,7 +87,7 @@ def _that_name_it(modules: list[tuple[str, Path]]) -> Iterator[tuple[str, Path]]
 def _text(file: Path) -> str:
     try:
         return file.read_bytes().decode(errors="replace")
-    except OSError:  # parsing it will say why
+    except OSError:  # parsing the file reports the reason
         return DECORATOR
 
 
@@ -110,6 +110,6 @@ def _options(expression: ast.expr) -> tuple[dict[str, Any], tuple[str, ...]]:
     for item in expression.keywords if isinstance(expression, ast.Call) else ():
         try:
             options[str(item.arg)] = ast.literal_eval(item.value)
-        except ValueError:  # an expression: what it gives is not told by its text
+        except ValueError:  # an expression that is no literal
             unread.append(item.arg or "**")
     return options, tuple(unread)

@@ -1,4 +1,4 @@
-"""Models of a folder or of the Hub: ``config.json`` names architecture and arguments, a file beside it has weights."""
+"""Models of a folder or of the Hub: ``config.json`` has architecture and arguments, a file beside it the weights."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def read_folder(source: str, identifier: str, with_weights: bool) -> tuple[str, 
 
 
 def stand_alone(node: Any) -> Any:
-    """Return a tree of nodes in which models of folders and of the Hub are named by their architecture and arguments.
+    """Return a tree of nodes in which models of folders and of the Hub are replaced by architecture and arguments.
 
-    That is what stands in checkpoints: loading one reads no other place.
+    Checkpoints hold this form, so that loading one reads no other folder.
 
     Raises:
         CheckpointError: such a folder cannot be read.
     """
     if isinstance(node, list | tuple) and not is_sealed():
         return [stand_alone(item) for item in node]
-    if not isinstance(node, Mapping) or is_sealed():  # what a checkpoint holds is refused where it does not
+    if not isinstance(node, Mapping) or is_sealed():  # a checkpoint has this form already, or is refused later
         return node
     tree = {key: stand_alone(item) for key, item in node.items()}
     target = tree.get("_target_")

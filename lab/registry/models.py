@@ -1,7 +1,7 @@
 """Models by name, in timm's manner (``timm.models._registry``): register, list, look up.
 
-``@register_model`` on an entry function makes its name known. The names of lab's own rooms are read from their source
-text, so listing them imports no architecture and no torch; a user's package registers its models when it is imported.
+``@register_model`` on an entry function registers its name. The names of lab's own architectures are read from their
+source texts, so listing them imports no architecture and no torch. A user's package registers its models on import.
 A name may carry a tag of pretrained weights (``"detr_resnet50.coco"``) and a source (``lab.registry.names``).
 """
 
@@ -32,7 +32,7 @@ EntryPoint = TypeVar("EntryPoint", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """What is known of a registered model; ``function`` is None until its module was imported."""
+    """A registered model; ``function`` is None until its module is imported."""
 
     name: str
     module: str
@@ -54,7 +54,7 @@ _registered: dict[str, ModelEntry] = make_table(lambda _, entry: str(entry.modul
 
 @functools.cache
 def _ours() -> dict[str, ModelEntry]:
-    """Read the entries of lab's own rooms from their source text: a manifest that cannot go stale."""
+    """Read the entries of lab's own architectures from their source texts, so that the list is never out of date."""
     reading = registered_in("lab.models")
     if reading.mistakes:
         raise RegistryError(reading.mistakes[0])
@@ -71,7 +71,7 @@ def _ours() -> dict[str, ModelEntry]:
 
 
 def _entry_of(registration: Registration) -> ModelEntry:
-    """Return the entry that a registration makes when its module is imported."""
+    """Return the entry that a registration will make when its module is imported."""
     where = (registration.name, registration.module, registration.file, registration.line)
     known = {key: value for key, value in registration.options.items() if key in _OPTIONS}
     return _make_entry(*where, **known)
@@ -117,12 +117,13 @@ def register_model(
         function: the entry function, when used without parentheses. It returns an ``nn.Module``.
         pretrained: a tag for each set of official weights, the first one being the default: a URL whose file name ends
             in ``-<first digits of its SHA-256>``, or a dict with ``url``, ``sha256`` and, optionally, ``file_name``.
-        classifier: name(s) of the submodule(s) that depend on the number of classes; dropped from weights of another.
-        converter: dotted path of a function ``state_dict -> state_dict`` that brings every known layout of keys into
-            ours, and leaves ours as it is.
+        classifier: name(s) of the submodule(s) that depend on the number of classes; their weights are dropped if the
+            number differs.
+        converter: dotted path of a function ``state_dict -> state_dict`` that converts every known layout of keys to
+            lab's, and leaves lab's own layout unchanged.
 
     Raises:
-        RegistryError: the name is taken by another function; both places are named.
+        RegistryError: the name is taken by another function; the error gives both places.
     """
 
     def register(entry_function: EntryPoint) -> EntryPoint:
@@ -131,8 +132,8 @@ def register_model(
         file = code.co_filename if code else str(getattr(sys.modules.get(module), "__file__", module))
         entry = _make_entry(name, module, file, code.co_firstlineno if code else 0, pretrained, classifier, converter)
         for known in (_registered.get(name), _ours().get(name)):
-            # The same place again is the module read before (or reloaded), anything else a clash.
-            # A class does not tell its line.
+            # The same place again means that the module is imported after it was read, or reloaded; another is a clash.
+            # A class has no line number.
             if known is not None and not (known.module == entry.module and entry.line in (known.line, 0)):
                 raise RegistryError(f"model {name!r} is registered twice: in {known.place} and {entry.place}")
         _registered[name] = replace(entry, function=entry_function)
@@ -143,7 +144,7 @@ def register_model(
 
 
 def is_model(name: str) -> bool:
-    """Whether ``name`` is registered; its tag is not looked at."""
+    """Whether ``name`` is registered; its tag is ignored."""
     base = split_model_name_tag(name)[0]
     return base in _registered or base in _ours()
 
@@ -178,25 +179,25 @@ def _entry(name: str, imported: bool = False) -> ModelEntry:
     if imported and entry.function is None:
         importlib.import_module(entry.module)
         if base not in _registered:
-            raise RegistryError(f"model {base!r} is asked for while {entry.place} is still being imported")
+            raise RegistryError(f"model {base!r} is created while {entry.place} is still being imported")
         return _registered[base]
     return entry
 
 
 def model_entry(name: str) -> ModelEntry:
-    """Return what is known of a registered model; imports nothing.
+    """Return the entry of a registered model; imports nothing.
 
     Raises:
-        RegistryError: the name is unknown; the closest ones are named.
+        RegistryError: the name is unknown; the error gives the closest ones.
     """
     return _entry(name)
 
 
 def model_entrypoint(name: str) -> Callable[..., nn.Module]:
-    """Return the entry function of a registered model; imports its room.
+    """Return the entry function of a registered model; imports its architecture.
 
     Raises:
-        RegistryError: the name is unknown; the closest ones are named.
+        RegistryError: the name is unknown; the error gives the closest ones.
     """
     function = _entry(name, imported=True).function
     assert function is not None

@@ -8,23 +8,25 @@ from typing import NamedTuple
 from lab.errors import RegistryError
 
 SOURCES = ("lab", "timm", "local-dir", "hf-hub")
+WEIGHT_FILES = (".pth", ".pt", ".ckpt", ".npz", ".pkl", ".safetensors")
+"""Suffixes of files of weights; any other name that is not an existing file counts as a tag."""
 
 
 class ModelName(NamedTuple):
-    """Where a model comes from (one of ``SOURCES``) and its name there, tag included."""
+    """The source of a model (one of ``SOURCES``) and its name there, tag included."""
 
     source: str
     name: str
 
 
 def split_model_name_tag(name: str) -> tuple[str, str]:
-    """Split ``"resnet50.tv_in1k"`` at its first dot into name and tag; the tag is ``""`` where there is none."""
+    """Split ``"resnet50.tv_in1k"`` at its first dot into name and tag; the tag is ``""`` if there is none."""
     base, _, tag = name.partition(".")
     return base, tag
 
 
 def parse_model_name(name: str) -> ModelName:
-    """Split ``"timm:resnet50"`` into source and name; a name without a source is one of ours.
+    """Split ``"timm:resnet50"`` into source and name; a name without a source is one of lab's.
 
     Raises:
         RegistryError: the source is unknown, the name empty, or written with a slash as in ``timm/resnet50``.

@@ -1,7 +1,7 @@
-"""How a network is split over ranks, as the file ``parallel.py`` beside its architecture says it.
+"""Finds how a network is split over ranks: the file ``parallel.py`` beside its architecture defines it.
 
-Strategies ask for the whole network, and an architecture asks for its backbone, whatever that is:
-``lab.structures.parallel.Splitting`` is what the file offers. A network without one is a unit that nothing divides.
+The file implements ``lab.structures.parallel.Splitting``. Strategies look it up for the whole network, and an
+architecture for its backbone. A network without such a file is one unit that cannot be divided.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from lab.structures.parallel import Splitting, TensorSplitting
 
 
 def splitting_of(net: nn.Module) -> Splitting | TensorSplitting | None:
-    """Return the module ``parallel`` that stands beside an architecture, None where there is none.
+    """Return the module ``parallel`` of an architecture, or None if it has none.
 
-    It is looked for in the package of the network's class, then in those of its bases: sharding makes a subclass.
+    It is looked for in the package of the network's class, then in those of its bases, because sharding makes a
+    subclass.
 
     Raises:
-        ConfigError: there is one, and it has no ``blocks``.
+        ConfigError: the module has no ``blocks``.
     """
     for kind in type(net).__mro__:
         package = kind.__module__.rpartition(".")[0]
@@ -29,7 +30,7 @@ def splitting_of(net: nn.Module) -> Splitting | TensorSplitting | None:
             continue
         try:
             found = importlib.util.find_spec(f"{package}.parallel")
-        except ModuleNotFoundError:  # the class's own module is no member of a package
+        except ModuleNotFoundError:  # the class's module is not in a package
             continue
         if found is not None:
             module = importlib.import_module(f"{package}.parallel")
@@ -40,10 +41,10 @@ def splitting_of(net: nn.Module) -> Splitting | TensorSplitting | None:
 
 
 def blocks_of(net: nn.Module) -> list[nn.Module]:
-    """Return the units of a network, in the order of its forward pass; none where nothing says which there are.
+    """Return the units of a network, in the order of its forward pass; none if it has no module ``parallel``.
 
     Raises:
-        ConfigError: a unit is no part of the network.
+        ConfigError: a unit is not part of the network.
     """
     splitting = splitting_of(net)
     found = [] if splitting is None else splitting.blocks(net)
@@ -51,7 +52,7 @@ def blocks_of(net: nn.Module) -> list[nn.Module]:
     stranger = next((unit for unit in found if unit not in parts), None)
     if stranger is not None:
         raise ConfigError(
-            f"{type(net).__name__}: `blocks` of its module `parallel` names a {type(stranger).__name__} that is no "
+            f"{type(net).__name__}: `blocks` of its module `parallel` names a {type(stranger).__name__} that is not "
             "part of it"
         )
     return found

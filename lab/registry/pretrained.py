@@ -1,4 +1,4 @@
-"""Pretrained weights: found in a cache or fetched by URL, checked by their SHA-256, loaded without running code."""
+"""Pretrained weights: found in a cache or downloaded, checked by their SHA-256, loaded without running code."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ _TIMEOUT_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class WeightsSource:
-    """One file of weights: where it is fetched from, and the SHA-256 (or its first digits, 8 at least) it must have."""
+    """One file of weights: its URL, and its SHA-256 (or at least the first 8 digits)."""
 
     url: str
     sha256: str
     file_name: str
 
     def place(self, directory: str | Path | None = None) -> Path:
-        """Return where the file stands once it is fetched."""
+        """Return the path of the file after its download."""
         return weights_dir(directory) / self.file_name
 
     @classmethod
@@ -50,7 +50,7 @@ class WeightsSource:
         """Read a URL whose file name ends in ``-<digits of its hash>``, or a dict (``url``, ``sha256``, ``file_name``).
 
         Raises:
-            RegistryError: there is no hash.
+            RegistryError: the hash is missing.
         """
         values = {"url": source} if isinstance(source, str) else dict(source)
         file_name = values.get("file_name") or values["url"].rpartition("/")[2]
@@ -63,7 +63,7 @@ class WeightsSource:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What happened when weights were loaded: keys without a value, values without a key, heads dropped."""
+    """The result of loading weights: keys without a value, values without a key, dropped heads."""
 
     file: Path
     missing: tuple[str, ...] = ()
@@ -82,10 +82,10 @@ def weights_dir(given: str | Path | None = None) -> Path:
 
 
 def fetch(source: WeightsSource, directory: str | Path | None = None) -> Path:
-    """Return the cached file of ``source``, downloading it first where it is absent.
+    """Return the cached file of ``source``, downloading it first if it is missing.
 
     Raises:
-        CheckpointError: it cannot be downloaded, or its SHA-256 is another.
+        CheckpointError: it cannot be downloaded, or its SHA-256 differs.
     """
     import hashlib
 
@@ -107,7 +107,7 @@ def _download(source: WeightsSource, path: Path) -> None:
     """Download beside the destination and rename at the end: another process never sees half a file."""
     import hashlib
     import tempfile
-    import urllib.request  # its TLS alone would double the time of ``import lab.registry.models``
+    import urllib.request  # its TLS support alone would double the time of ``import lab.registry.models``
 
     digest = hashlib.sha256()
     temporary: Path | None = None
@@ -142,7 +142,7 @@ def fetch_from_hub(repository: str, with_weights: bool, cached: bool = False) ->
     Args:
         repository: ``owner/name``, and ``@revision``.
         with_weights: fetch the weights too.
-        cached: nothing is fetched, it must be there already.
+        cached: use only the local cache, without a download.
 
     Raises:
         CheckpointError: offline and not cached, or no such repository or file.
@@ -156,7 +156,7 @@ def fetch_from_hub(repository: str, with_weights: bool, cached: bool = False) ->
                 repository, revision=revision or None, allow_patterns=patterns, local_files_only=cached
             )
         )
-    except Exception as error:  # the Hub's client raises some dozen unrelated classes
+    except Exception as error:  # the Hub's client raises about a dozen unrelated classes
         raise CheckpointError(
             f"'hf-hub:{repository}' could not be fetched ({type(error).__name__}: {str(error).splitlines()[0]}); "
             f"with a copy of it on disk use 'local-dir:FOLDER'"
@@ -176,12 +176,12 @@ def load_pretrained(
 
     Args:
         model: the network.
-        file: ``.safetensors``, detectron2's ``.pkl``, a torch checkpoint (a state dict, or one under ``model`` or
-            ``state_dict``), or a checkpoint folder of lab.
-        classifier: submodules whose weights are dropped, with a warning, where their shape is another.
-        converter: dotted path of a function that brings other layouts of keys into ours.
+        file: ``.safetensors``, numpy's ``.npz``, detectron2's ``.pkl``, a torch checkpoint (a state dict, or one under
+            ``model`` or ``state_dict``), or a checkpoint folder of lab.
+        classifier: submodules whose weights are dropped, with a warning, if their shape differs.
+        converter: dotted path of a function that converts other layouts of keys to lab's.
         strict: raise on missing or unexpected keys instead of warning.
-        allow_unexpected: values without a key are no error (a backbone takes a part of a classifier's weights).
+        allow_unexpected: values without a key are no error (a backbone uses only a part of a classifier's weights).
 
     Raises:
         CheckpointError: the file cannot be read, a shape differs outside of the head, or ``strict`` and keys differ.
@@ -204,6 +204,10 @@ def load_pretrained(
         said = ", ".join(f"{key} {_change(state[key], own.get(key))}" for key in dropped)
         logger.warning("%s: the head has another number of classes and was dropped, to be trained: %s", path, said)
     state = {key: value for key, value in state.items() if key not in dropped}
+    try:
+        state = _adapted(model, state, path)
+    except CheckpointError as error:
+        raise CheckpointError(f"weights {path} do not fit: {error}") from error
     wrong = [
         f"{key} {_change(value, own[key])}"
         for key, value in state.items()
@@ -211,7 +215,7 @@ def load_pretrained(
     ]
     if wrong:
         raise CheckpointError(f"weights {path} do not fit: shape of {_some(wrong)}")
-    if any(value.is_meta for value in own.values()):  # the shapes are compared, nothing is filled
+    if any(value.is_meta for value in own.values()):  # only shapes can be compared
         state = {key: value.to("meta") for key, value in state.items()}
     try:
         result = model.load_state_dict(state, strict=False)
@@ -224,6 +228,38 @@ def load_pretrained(
     if report.missing or report.unexpected:
         logger.log(logging.INFO if strict else logging.WARNING, "weights: %s", report)
     return report
+
+
+def _adapted(model: nn.Module, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Adapt to the network's number of input channels, and to what its own ``adapt_weights`` knows of."""
+    own = model.state_dict()
+    for key, value in state.items():
+        expected = own[key].shape if key in own else value.shape
+        is_stem = value.ndim == 4 and value.shape[1] == 3 and expected[1:2] != (3,)
+        if is_stem and expected == (value.shape[0], *expected[1:2], *value.shape[2:]):
+            logger.warning("%s: %s is adapted from 3 to %d channels of the images", path, key, expected[1])
+            state = {**state, key: adapt_in_chans(value, expected[1])}
+    adapt = getattr(model, "adapt_weights", None)
+    return state if adapt is None else adapt(state)
+
+
+def adapt_in_chans(weight: Tensor, in_chans: int) -> Tensor:
+    """Return the weight of a first convolution for images of another number of channels, as timm does.
+
+    One channel gets the sum over red, green and blue: a grey image gives what its copies in all three would. More
+    channels repeat them, scaled so that the sum of inputs keeps its size.
+
+    Args:
+        weight: (O, 3, kH, kW).
+        in_chans: C.
+
+    Returns:
+        (O, C, kH, kW).
+    """
+    if in_chans == 1:
+        return weight.sum(dim=1, keepdim=True)
+    repeated = weight.repeat(1, -(-in_chans // 3), 1, 1)[:, :in_chans]
+    return repeated * (3 / in_chans)
 
 
 def _change(found: Tensor, expected: Tensor | None) -> str:

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 StateDict = Mapping[str, "Tensor"]
 """Tensors by their keys."""
 Rules = Sequence[tuple[str, str]]
-"""Pairs (source, target) that fit whole keys. ``<rest>`` stands for the rest of a key, any other name in angle brackets
-for a number, ``<name+1>`` for that number and one."""
+"""Pairs (source, target) that match whole keys. ``<rest>`` matches the rest of a key, any other name in angle brackets
+a number; ``<name+1>`` is that number plus one."""
 
 _PART = {"rest": ".+"}
 
 
 def rename(key: str, rules: Rules) -> str | None:
-    """Rename by the first rule whose source fits; None where none does."""
+    """Rename by the first rule whose source matches; None if none does."""
     for source, target in rules:
         match = re.fullmatch(re.sub(r"<(\w+)(\\\+1)?>", _group, re.escape(source)), key)
         if match is None:
@@ -43,19 +43,19 @@ def reverse(rules: Rules) -> Rules:
 
 
 def beginnings(rules: Rules) -> Rules:
-    """Return rules for keys that begin as these say; the rest of a key stays."""
+    """Return rules that match prefixes of keys instead of whole keys; the rest of a key is kept."""
     return [(f"{source}<rest>", f"{target}<rest>") for source, target in rules]
 
 
 def join_parts(parts: Mapping[str, StateDict], names: Sequence[str]) -> dict[str, Tensor]:
-    """Return the tensors of projections that stand apart elsewhere as those that are one here.
+    """Concatenate projections that another layout stores separately and lab stores as one tensor.
 
     Args:
-        parts: by our key the parts, each by its name: ``{"attn.qkv.weight": {"q": ..., "k": ..., "v": ...}}``.
-        names: of the parts, in their order.
+        parts: for each of lab's keys the parts by name: ``{"attn.qkv.weight": {"q": ..., "k": ..., "v": ...}}``.
+        names: the names of the parts, in their order.
 
     Raises:
-        CheckpointError: one of them is missing, or there is another.
+        CheckpointError: a part is missing, or there is an unexpected one.
     """
     import torch
 

@@ -1,7 +1,7 @@
-"""Files of weights: read without running anything, and freed of what trainers wrap a network in.
+"""Reads files of weights without running code, and removes the prefixes of wrappers from their keys.
 
-Keys as ``module._orig_mod.layer.weight`` come from a network that was compiled inside of DataParallel; every order and
-depth of such wrappers is undone, where that lets more keys fit.
+Keys such as ``module._orig_mod.layer.weight`` come from a network that was compiled inside of DataParallel. Prefixes of
+such wrappers are removed in any order and depth, if more keys fit then.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ _CONTAINERS = ("model", "state_dict", "model_state_dict")
 WRAPPERS = frozenset({"module", "net", "model", "_orig_mod", "_forward_module", "_fsdp_wrapped_module"})
 """Names under which trainers and wrappers hold a network."""
 _INSIDE = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module")
-"""Of these, the ones that wrap parts of a network too, the surest first."""
+"""Those of them that wrap parts of a network too, the least ambiguous first."""
 _DEPTH = 12
 
 
 def read_state_dict(file: str | Path) -> dict[str, Tensor]:
-    """Read the tensors of a ``.safetensors`` file, a torch checkpoint or a checkpoint folder; nothing is executed.
+    """Read the tensors of a file or a checkpoint folder; nothing is executed.
+
+    Files are torch checkpoints, ``.safetensors``, numpy's ``.npz`` and detectron2's ``.pkl`` of arrays.
 
     Raises:
         CheckpointError: the file is missing, damaged, or holds no dictionary of dense tensors.
@@ -56,7 +58,7 @@ def read_state_dict(file: str | Path) -> dict[str, Tensor]:
             break
     if not isinstance(content, Mapping):
         raise CheckpointError(f"weights {path} hold a {type(content).__name__}, and no tensors by name")
-    if path.suffix == ".pkl":
+    if path.suffix in (".npz", ".pkl"):
         content = _tensors(content, path)
     tensors = {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
     if not tensors:
@@ -66,12 +68,12 @@ def read_state_dict(file: str | Path) -> dict[str, Tensor]:
             raise CheckpointError(f"weights {path} name a tensor {str(key)[:80]!r}, which is no string")
         if value.layout != torch.strided or value.is_quantized or value.is_meta or value.is_complex():
             kind = "meta" if value.is_meta else f"{str(value.layout).removeprefix('torch.')} {value.dtype}"
-            raise CheckpointError(f"weights {path}: {key[:80]} is a {kind} tensor, and only dense real ones are taken")
+            raise CheckpointError(f"weights {path}: {key[:80]} is a {kind} tensor; only dense real ones are accepted")
     return tensors
 
 
 def _read(path: Path) -> Any:
-    """Return the content of a file; its tensors are made, nothing else is called."""
+    """Return the content of a file; only tensors are constructed."""
     import torch
 
     try:
@@ -81,12 +83,17 @@ def _read(path: Path) -> Any:
             return load_file(path)
         if path.suffix == ".pkl":
             return read_arrays(path)
-        # The official DETR code keeps its command line, a harmless Namespace, beside the weights.
+        if path.suffix == ".npz":
+            import numpy as np
+
+            with np.load(path, allow_pickle=False) as arrays:
+                return dict(arrays)
+        # The official DETR code stores its command line, a harmless Namespace, beside the weights.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError as error:
         raise CheckpointError(f"weights {path} are not read: {error}") from error
-    except Exception as error:  # zipfile, pickle, safetensors and torch each have errors of their own for a bad file
+    except Exception as error:  # zipfile, pickle, safetensors and torch each have their own errors for a bad file
         raise CheckpointError(f"weights {path} cannot be read as tensors alone ({reason_of(error)})") from error
 
 
@@ -108,15 +115,15 @@ def _tensors(content: Mapping[Any, Any], path: Path) -> dict[Any, Any]:
 def unwrap(
     state: Mapping[str, Tensor], own: Mapping[str, Tensor], convert: Callable[[Any], Any] | None = None
 ) -> dict[str, Tensor]:
-    """Bring the keys of weights into those of a network: converted from another layout, wrappers taken off.
+    """Convert the keys of weights to those of a network: from another layout, and without prefixes of wrappers.
 
     Args:
-        state: the weights as they stand in the file.
+        state: the weights in the file.
         own: the network's own state.
-        convert: brings every known layout into ours, and leaves ours as it is; it does not know of wrappers.
+        convert: converts every known layout to lab's, and leaves lab's own unchanged; it does not handle wrappers.
 
     Raises:
-        CheckpointError: the layout is none that ``convert`` knows.
+        CheckpointError: ``convert`` does not know the layout.
     """
     best: dict[str, Tensor] | None = None
     first: CheckpointError | None = None
@@ -136,7 +143,7 @@ def unwrap(
 
 
 def _fits(own: Mapping[str, Tensor]) -> Callable[[Mapping[str, Tensor]], tuple[int, int]]:
-    """Return the function that counts the keys that fit, without wrappers of parts first, then as they stand."""
+    """Return a function that counts the keys that fit: first without wrappers of parts, then unchanged."""
     return lambda state: (sum(key in own or _bare(key) in own for key in state), sum(key in own for key in state))
 
 
@@ -146,11 +153,11 @@ def _converted(state: dict[str, Tensor], convert: Callable[[Any], Any] | None) -
     except CheckpointError:
         raise
     except (IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise CheckpointError(f"the weights are of no layout that is known ({reason_of(error)})") from error
+        raise CheckpointError(f"the weights have an unknown layout ({reason_of(error)})") from error
 
 
 def _prefixes(keys: Iterable[str]) -> list[str]:
-    """Return every chain of wrappers that a key begins with, none first, the shorter before the longer."""
+    """Return every chain of wrapper prefixes among the keys, the empty one first, shorter ones before longer ones."""
     found = {""}
     for key in keys:
         prefix = ""
@@ -163,7 +170,7 @@ def _prefixes(keys: Iterable[str]) -> list[str]:
 
 
 def _without(state: Mapping[str, Tensor], prefix: str, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take a prefix off; what lacks it stood beside the network (a criterion, counts), unless it fits as it is."""
+    """Remove a prefix. Drop keys without it that do not fit: they were beside the network (a criterion, counts)."""
     if not prefix:
         return dict(state)
     found = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
@@ -178,7 +185,7 @@ def _bare(key: str) -> str:
 
 
 def _inside(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take wrappers of parts of the network out of the keys that do not fit and would then."""
+    """Remove wrappers of parts of the network from keys that fit only without them."""
     found: dict[str, Tensor] = {}
     for key, value in state.items():
         bare = _bare(key)

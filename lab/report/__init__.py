@@ -1,1 +1,1 @@
-"""Pictures, tables and loggers."""
+"""Pictures, tables, and reading of runs."""

@@ -1,4 +1,4 @@
-"""Pictures of detections: boxes with names and scores, the truth beside the prediction, many on one sheet.
+"""Helpers for pictures: colours of classes, fonts, contact sheets, enlarging small images.
 
 Small images are enlarged by a whole factor, so that pixels stay square and labels can be read.
 """
@@ -33,13 +33,13 @@ def class_colour(label: int) -> Colour:
 def contact_sheet(
     pictures: Sequence[Image.Image], columns: int | None = None, gap: int = 8, max_side: int = 4096
 ) -> Image.Image:
-    """Return pictures in rows, each in a cell of the largest one's size.
+    """Return one picture with all pictures in rows; cells have the size of the largest picture.
 
     Args:
         pictures: at least one.
-        columns: how many stand in a row; by default as many as make the sheet about square.
+        columns: pictures in a row; by default the sheet is about square.
         gap: pixels between and around the pictures.
-        max_side: a longer sheet is made smaller as a whole.
+        max_side: a sheet with a longer side is scaled down to it.
 
     Raises:
         ValueError: if there is no picture.
@@ -61,7 +61,7 @@ def contact_sheet(
 
 
 def as_picture(image: Tensor | Image.Image) -> Image.Image:
-    """Return a picture in RGB, a copy, of one or of a (3, H, W) uint8 tensor."""
+    """Return a copy of a picture, or a (3, H, W) uint8 tensor, as a picture in RGB."""
     if isinstance(image, Image.Image):
         return image.convert("RGB") if image.mode != "RGB" else image.copy()
     if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:

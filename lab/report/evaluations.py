@@ -1,4 +1,4 @@
-"""What a stage that measures has left in its folder, as Python reads it. No torch."""
+"""Reads the results of ``stage=test`` and ``stage=validate`` from their folder. No torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Evaluation:
-    """What ``stage=test`` or ``stage=validate`` has written into a folder of its own beside a fit's result.
+    """The folder that ``stage=test`` or ``stage=validate`` has written, beside the fit's result.
 
     Args:
         path: the folder, ``test-best`` of a run for instance.
@@ -37,17 +37,17 @@ class Evaluation:
         except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{file} cannot be read ({error})") from error
         if not isinstance(record, dict) or not isinstance(record.get("result"), dict):
-            raise RunError(f"{file} is no result of an evaluation")
+            raise RunError(f"{file} is not the result of an evaluation")
         self.record: dict[str, Any] = record
 
     @property
     def result(self) -> dict[str, float]:
-        """The metrics, named ``test/...`` or ``val/...``; NaN where nothing defines one."""
+        """The metrics, named ``test/...`` or ``val/...``; NaN for a metric that is not defined."""
         return as_numbers(self.record["result"])
 
     @property
     def protocol(self) -> str:
-        """How the metrics were taken, where their names do not say it."""
+        """How the metrics were computed, where their names do not say it."""
         return str(self.record.get("protocol", ""))
 
     @property
@@ -65,12 +65,12 @@ class Evaluation:
 
 
 def as_numbers(result: Mapping[str, Any]) -> dict[str, float]:
-    """Return a recorded result with NaN for what nothing defines."""
+    """Return a recorded result with NaN for metrics that are not defined."""
     return {key: math.nan if value is None else float(value) for key, value in result.items()}
 
 
 def as_lines(result: Mapping[str, float]) -> list[str]:
-    """Return a line for each metric that is not of one class."""
+    """Return a line for each metric, without those of single classes."""
     return [f"  {printable(key)}: {value:.4f}" for key, value in result.items() if "per_class" not in key]
 
 

@@ -1,6 +1,6 @@
 """Runs as Python reads them: config, result, metrics, checkpoints, pictures. No torch.
 
-Unfinished and damaged runs are read too: what can be read is there, and ``problems`` says what cannot.
+Unfinished and damaged runs are read too; ``problems`` names what is missing or cannot be read.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _OF_A_RUN = ("run.json", "config.yaml", FILE_NAME, "checkpoints")
-"""What makes a folder a run's directory; one of them is enough."""
+"""The files that mark a folder as a run's directory; one of them is enough."""
 
 
 class Run:
-    """A run's directory, as it stands when it is read; ``read_run`` returns it.
+    """A run's directory at the time of reading; ``read_run`` returns it.
 
     Args:
         path: the directory.
@@ -34,10 +34,10 @@ class Run:
     Attributes:
         path: the directory.
         state: ``finished``, ``running``, ``interrupted``, ``diverged`` or ``failed``.
-        record: the content of ``run.json`` as far as it can be read: command, commit, versions, machine, seed, ...
+        record: the readable content of ``run.json``: command, commit, versions, machine, seed, ...
 
     Raises:
-        RunError: there is no run.
+        RunError: the folder is not a run's directory.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -56,17 +56,17 @@ class Run:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words that it was made with: ``lab.compose(*run.words)`` composes its config anew."""
+        """The words of its command line: ``lab.compose(*run.words)`` composes its config again."""
         return tuple(self.record.get("overrides", ()))
 
     @property
     def result(self) -> dict[str, float]:
-        """``val/...`` and ``test/...`` of best.ckpt; NaN where nothing defines a metric; empty before the end."""
+        """``val/...`` and ``test/...`` of best.ckpt; NaN for a metric that is not defined; empty before the end."""
         return as_numbers(self.record.get("result", {}))
 
     @property
     def steps(self) -> int:
-        """The optimizer steps that stand in its metrics; 0 where there are none."""
+        """The last optimizer step in its metrics; 0 if there is none."""
         return int(max((row["step"] or 0 for row in self._metrics[1]), default=0))
 
     @property
@@ -78,7 +78,7 @@ class Run:
     def metrics(self) -> pd.DataFrame:
         """``metrics.csv``: a row for each logged step, columns ``step``, ``epoch``, ``train/...``, ``val/...``.
 
-        NaN where nothing was logged; without rows where the file is missing or damaged.
+        NaN where nothing was logged; no rows if the file is missing or damaged.
         """
         import pandas as pd
 
@@ -88,7 +88,7 @@ class Run:
 
     @property
     def checkpoints(self) -> dict[str, Path]:
-        """The checkpoints that are there: ``best``, ``last``, ``previous``."""
+        """The existing checkpoints: ``best``, ``last``, ``previous``."""
         folder = self.path / "checkpoints"
         found = sorted(path for path in folder.glob("*.ckpt") if is_checkpoint(path))
         return {path.stem: path for path in found if not path.name.startswith(".")}
@@ -117,14 +117,14 @@ class Run:
 
     @property
     def evaluations(self) -> dict[str, Evaluation]:
-        """What later stages have measured beside it, by folder: ``test-best`` for instance."""
+        """The results of later evaluations of this run, by folder: ``test-best`` for instance."""
         return self._evaluations[0]
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is missing or cannot be read, a line each; empty where the run is whole.
+        """What is missing or cannot be read, one line each; empty for a complete run.
 
-        What a run has only at its end is missed where it has ended.
+        Files that are written at the end of a run count as missing only if the run has ended.
         """
         found = [f"run.json is {self._damage}"] if self._damage else []
         found += [] if self._damage or self.record else ["run.json is missing"]
@@ -144,7 +144,7 @@ class Run:
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             return FrozenConfig({}), f"config.yaml cannot be read ({' '.join(str(error).split())[:120]})"
         if not isinstance(content, dict):
-            return FrozenConfig({}), "config.yaml is no mapping"
+            return FrozenConfig({}), "config.yaml is not a mapping"
         return FrozenConfig(content), ""
 
     @cached_property
@@ -208,7 +208,7 @@ class Runs(Sequence[Run]):
 
 
 def read_run(path: str | Path) -> Run:
-    """Read a run's directory, whatever state it is in.
+    """Read a run's directory, in any state.
 
     Args:
         path: the directory, ``runs/detr_tiny-shapes-1a2b3c4d`` for instance.
@@ -220,13 +220,13 @@ def read_run(path: str | Path) -> Run:
 
 
 def list_runs(folder: str | Path = "runs") -> Runs:
-    """Return all runs of a folder, oldest first, those that ``resume=never`` has set aside (``NAME~1``) too.
+    """Return all runs of a folder, oldest first, including those that ``resume=never`` has renamed (``NAME~1``).
 
     Args:
         folder: ``paths.runs_dir``.
 
     Raises:
-        RunError: there is no such folder.
+        RunError: the folder does not exist.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -245,7 +245,7 @@ def _no_run(path: Path) -> str:
         return f"{path}: no such folder{closest(path.name, near)}"
     count = sum(_is_run(item) for item in path.iterdir() if item.is_dir())
     hint = f"; lab.runs({str(path)!r}) reads its {count} runs" if count else ""
-    return f"{path} is no run: none of {', '.join(_OF_A_RUN)} is there{hint}"
+    return f"{path} is not a run: none of {', '.join(_OF_A_RUN)} is there{hint}"
 
 
 def _row(run: Run) -> dict[str, Any]:

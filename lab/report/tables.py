@@ -1,4 +1,4 @@
-"""What a run prints: the tree of its config and the table of its result. No torch."""
+"""Prints a run's config as a tree and its result as a table. No torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST = 200
 
 
 def as_text(value: object, style: str = "") -> Text:
-    """Return a value as a cell or a label: as it reads, never as rich's markup, and nothing that a terminal acts on."""
+    """Return a value as literal text for a cell or label: no rich markup, no control characters of a terminal."""
     text = printable(value)
     return Text(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…", style)
 
@@ -42,15 +42,15 @@ def print_config(config: Mapping[str, Any]) -> None:
 def print_metrics(
     metrics: Mapping[str, float | None], title: str, protocol: str = "", lower: Collection[str] = ()
 ) -> None:
-    """Print metrics as a table, a column for each stage; a dash stands where nothing defines one.
+    """Print metrics as a table with a column for each stage and a dash for a metric that is not defined.
 
-    One that nothing defines in any stage has no row.
+    A metric that is not defined in any stage has no row.
 
     Args:
-        metrics: named ``test/...`` and the like.
-        title: what they are of.
-        protocol: how they were taken, where their names do not say it.
-        lower: those of which a lower value is better, which the table says.
+        metrics: named ``test/...``, ``val/...``.
+        title: the title of the table.
+        protocol: how they were computed, where their names do not say it.
+        lower: the metrics of which a lower value is better; the table says so.
     """
     stages = list(dict.fromkeys(key.split("/", 1)[0] for key in metrics))
     names = list(dict.fromkeys(key.split("/", 1)[1] for key in metrics))
@@ -65,13 +65,13 @@ def print_metrics(
             shown = ("-" if value is None or math.isnan(value) else f"{value:.{digits}f}" for value in values)
             is_lower = any(f"{stage}/{name}" in lower for stage in stages)
             table.add_row(as_text(f"{name} (lower is better)" if is_lower else name), *shown)
-    if protocol:  # in the title it would be broken into lines of the table's width
+    if protocol:  # in the title it would be wrapped to the table's width
         print(f"protocol  {printable(protocol)}")
     _print_titled(table, title)
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
-    """Print rows of equal columns; what is missing (None) is left blank."""
+    """Print rows with equal columns; missing values (None) are left blank."""
     table = Table()
     for name in rows[0] if rows else ():
         table.add_column(as_text(name), justify="left" if isinstance(rows[0][name], str) else "right")
@@ -81,7 +81,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
 
 
 def _print_titled(table: Table, title: str) -> None:
-    """Print a title on a line of its own: above the table it would be broken to the table's width."""
+    """Print a title on a separate line: as the table's own title it would be wrapped to the table's width."""
     console = Console(highlight=False)
     console.print(Text(printable(title), "italic"), soft_wrap=True)
     console.print(table)
@@ -94,7 +94,7 @@ def print_tables(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
 
 
 def print_notes(notes: Sequence[str]) -> None:
-    """Print what should be known before a number is believed, a line each."""
+    """Print notes that a reader needs to judge the numbers, one line each."""
     for note in notes:
         print(f"note: {printable(note)}")
 
@@ -123,12 +123,12 @@ def print_result(run: RunDirectory, config: Mapping[str, Any]) -> None:
 
 
 def expectation(expected: Mapping[str, Any], value: float | None, better: Direction) -> str:
-    """Return in a line what a recipe expects and whether it was reached.
+    """Return one line: what a recipe expects and whether it was reached.
 
     Args:
-        expected: ``metric``, ``value``, ``tolerance`` and, where both sides count, ``two_sided: true``. One side counts
-            otherwise: the value may be better by any amount, and worse by the tolerance.
-        value: what was measured; None where nothing defines it.
+        expected: ``metric``, ``value``, ``tolerance`` and optionally ``two_sided: true``. Without it the value may be
+            better by any amount, and worse by the tolerance.
+        value: the measured value; None if it is not defined.
         better: whether a higher (``max``) or a lower value (``min``) is better.
     """
     aim, tolerance = expected["value"], expected["tolerance"]
@@ -148,7 +148,7 @@ def print_sizes(
     rows: Mapping[str, tuple[Sequence[float], str]],
     marked: str | None,
 ) -> None:
-    """Print a table of numbers with a word at the end of each row; an arrow points at the row ``marked``."""
+    """Print a table of numbers with a remark at the end of each row; an arrow points at the row ``marked``."""
     table = Table(title=title, caption=caption)
     table.add_column("", no_wrap=True)
     for column in columns:

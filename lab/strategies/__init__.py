@@ -1,1 +1,1 @@
-"""How a run uses its devices."""
+"""Strategies: how a run uses its devices."""

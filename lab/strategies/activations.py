@@ -1,8 +1,8 @@
-"""What backward needs of a micro-batch, counted in one forward pass that computes nothing.
+"""Counts the memory that backward needs for a micro-batch, in one forward pass that computes nothing.
 
-The tensors of the pass are fake (``lab.compat.torch.fake_tensors``): they have shapes, types and devices, no values, so
-that autocast and the choice of kernels are those of the real device. Where a network looks at values, the pass is
-done for real on the CPU, once.
+The tensors of the pass are fake (``lab.compat.torch.fake_tensors``): they have shapes, types and devices but no values,
+so autocast and the choice of kernels are those of the real device. A network that reads values is run once for real, on
+the CPU.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ Step = Callable[[nn.Module, Any], None]
 """Runs a module on a batch, the loss included."""
 
 AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
-"""What products are computed in."""
+"""The dtype in which autocast computes matrix products, by precision."""
 WHOLE = {"bf16-true": torch.bfloat16, "64": torch.float64}
-"""What the network itself is turned into."""
+"""The dtype that the network itself is cast to, by precision."""
 
 
 @dataclass
 class Saved:
-    """What autograd has saved, each storage once; parameters and buffers do not count.
+    """The bytes that autograd has saved, each storage counted once; parameters and buffers are not counted.
 
     Attributes:
         outside: bytes saved outside of units.
         units: bytes saved in each unit, by its number.
-        inputs: bytes of what comes into the units, where it was not there already.
+        inputs: bytes of the units' inputs that were not saved already.
     """
 
     outside: int = 0
@@ -42,17 +42,17 @@ class Saved:
     inputs: int = 0
     _seen: set[int] = field(default_factory=set)
     _came_in: set[int] = field(default_factory=set)
-    _held: list[Any] = field(default_factory=list)  # an address is given anew when its storage is freed
+    _held: list[Any] = field(default_factory=list)  # kept alive: the address of a freed storage would be reused
     _inside: list[int] = field(default_factory=list)
 
     @property
     def total(self) -> int:
-        """Bytes of everything."""
+        """All bytes."""
         return self.outside + sum(self.units.values())
 
     @property
     def recomputed(self) -> int:
-        """Bytes where a unit keeps only its inputs and is computed again in backward, one at a time."""
+        """The bytes under activation checkpointing: units keep only inputs; backward recomputes one unit at a time."""
         return self.outside + self.inputs + max(self.units.values(), default=0)
 
     def forget(self, tensors: Sequence[Tensor]) -> None:
@@ -61,7 +61,7 @@ class Saved:
             self._new(tensor, self._seen)
 
     def pack(self, tensor: Tensor) -> Tensor:
-        """Count what autograd saves."""
+        """Count a tensor that autograd saves."""
         size = self._new(tensor, self._seen)
         if self._inside:
             self.units[self._inside[0]] = self.units.get(self._inside[0], 0) + size
@@ -107,17 +107,17 @@ class _Wrapped(nn.Module):
 def count_saved(
     module: nn.Module, step: Step, batch: Any, device: torch.device, precision: str, units: Sequence[nn.Module] = ()
 ) -> Saved:
-    """Count what a forward pass saves for backward; ``module``, its buffers and random numbers stay as they are.
+    """Count the bytes that a forward pass saves for backward; ``module``, buffers and random states do not change.
 
-    The pass goes through a copy of the module that shares its parameters, for whatever modules keep from call to call.
+    The pass runs on a copy of the module that shares its parameters, since modules may keep state from call to call.
 
     Args:
-        module: whose parameters may be anywhere, on the meta device for instance.
-        step: runs it.
-        batch: of host tensors, a ``lab.structures.Movable``.
-        device: what it would run on.
+        module: its parameters may be on any device, the meta device for instance.
+        step: runs the module on the batch.
+        batch: host tensors, a ``lab.structures.Movable``.
+        device: the device that the training would run on.
         precision: Lightning's name, ``bf16-mixed`` for instance.
-        units: modules of the network whose share is counted apart.
+        units: modules of the network whose bytes are counted separately.
     """
     copies: dict[int, Any] = {id(tensor): tensor for tensor in [*module.parameters(), *module.buffers()]}
     module = copy.deepcopy(module, copies)
@@ -146,7 +146,7 @@ def _copied(tensor: Tensor) -> Tensor:
 
 
 def _tensors(module: nn.Module, precision: str, make: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-    """Return what stands for the parameters and buffers of a module in a precision."""
+    """Return the substitutes for a module's parameters and buffers in a precision."""
     dtype = WHOLE.get(precision)
     found = {}
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:

@@ -1,4 +1,4 @@
-"""Batch normalisation over several ranks: one batch for all of them where torch can do it, a word where it cannot."""
+"""Batch normalisation over several ranks: synchronised where torch can do it, with a note where it cannot."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _KINDS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def synchronize_batch_norm(net: nn.Module, num_ranks: int, on_gpu: bool) -> tuple[nn.Module, str | None]:
-    """Let batch norm layers take their statistics over the ranks' whole batch.
+    """Make batch norm layers compute their statistics over the batches of all ranks.
 
     Args:
-        net: the network; frozen batch norms, which take none, are of another class.
-        num_ranks: how many ranks get samples of their own.
-        on_gpu: whether it is trained on GPUs; torch has no SyncBatchNorm on a CPU.
+        net: the network; frozen batch norms, which compute no statistics, are of another class.
+        num_ranks: the number of ranks with different samples.
+        on_gpu: whether training is on GPUs; torch has no SyncBatchNorm for CPUs.
 
     Returns:
-        The network, and what differs from a training on one device; None if nothing does.
+        The network, and a note on what differs from a training on one device; None if nothing does.
     """
     layers = [module for module in net.modules() if isinstance(module, _KINDS)]
     if num_ranks == 1 or not layers:

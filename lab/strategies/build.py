@@ -1,4 +1,4 @@
-"""From the config group ``strategy`` to a Lightning Strategy. Each is imported only when it is chosen."""
+"""Makes a Lightning Strategy from the config group ``strategy``. A strategy is imported only when it is chosen."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def make_strategy(settings: Mapping[str, Any]) -> Strategy:
 
 
 def data_ranks(settings: Mapping[str, Any], place: Place) -> int:
-    """Return how many ranks get samples of their own: all, but for the partners of tensor parallelism."""
+    """Return the number of ranks with different samples; under tensor parallelism a group of ranks shares samples."""
     if settings["name"] != "tensor_parallel":
         return place.world_size
     return place.world_size // int(settings["tensor_parallel_size"] or place.local_world_size)

@@ -1,6 +1,6 @@
-"""The process group of a job, and the few numbers that its ranks agree on: host values, never a device's.
+"""The process group of a job, and collectives on host values.
 
-On GPUs the group has two backends, NCCL for their tensors and gloo for the host's, so that nothing here waits for a
+On GPUs the group has two backends: NCCL for tensors on GPUs, gloo for those on the host. So nothing here waits for a
 device.
 """
 
@@ -23,13 +23,13 @@ from lab.system.ranks import Place
 T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=30)
-"""How long a rank waits for the others in a collective, the longest pause of a rank included (a first download)."""
+"""How long a rank waits for the others in a collective; long enough for the first download of a dataset."""
 
 
 def connect(place: Place) -> dist.Store:
-    """Return the store through which the ranks of a job meet.
+    """Return the rendezvous store of the ranks of a job.
 
-    Our own parent hands rank 0 a socket that listens already (``LAB_STORE_FD``), so no other job can take its port.
+    Under lab's own launcher rank 0 inherits a listening socket (``LAB_STORE_FD``), so no other job can take its port.
     Under an external launcher it is the store of ``env://``.
     """
     if "LAB_STORE_FD" not in os.environ:
@@ -50,12 +50,12 @@ def connect(place: Place) -> dist.Store:
 
 @contextmanager
 def process_group(place: Place, on_gpu: bool, store: dist.Store | None = None) -> Iterator[None]:
-    """Within this context ``torch.distributed`` is initialised.
+    """Context in which ``torch.distributed`` is initialised.
 
     Args:
-        place: of this process.
+        place: rank and address of this process.
         on_gpu: whether tensors on a GPU are exchanged too.
-        store: where the ranks meet, if they have met already.
+        store: the rendezvous store, if the ranks have one already.
     """
     if dist.is_initialized():
         yield
@@ -64,7 +64,7 @@ def process_group(place: Place, on_gpu: bool, store: dist.Store | None = None) -
         store = connect(place) if place.world_size > 1 else dist.HashStore()
     if place.num_nodes == 1 and hasattr(socket, "if_nameindex"):
         loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
-        if loopback:  # gloo would listen at the address of the host's name
+        if loopback:  # otherwise gloo would listen at the address of the host's name
             os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
     if on_gpu:
         torch.cuda.set_device(place.local_rank)
@@ -85,24 +85,27 @@ _alone = ExitStack()
 
 
 def begin_alone(place: Place, on_gpu: bool) -> None:
-    """Begin the process group of a job of one process whose strategy, chosen late, needs one; ``end_alone`` ends it."""
+    """Begin a process group in a job of one process, if the strategy chosen by the planner needs one.
+
+    ``end_alone`` ends it.
+    """
     _alone.enter_context(process_group(place, on_gpu))
     atexit.register(end_alone)
 
 
 def end_alone() -> None:
-    """End the process group that ``begin_alone`` has begun, if there is one."""
+    """End the process group of ``begin_alone``, if there is one."""
     _alone.close()
     atexit.unregister(end_alone)
 
 
 def world_size() -> int:
-    """Return what ``torch.distributed`` says, 1 without it."""
+    """Return the world size of ``torch.distributed``, 1 without a process group."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def is_lost(error: RuntimeError) -> bool:
-    """Whether an error says that another rank has gone while this one waited for it."""
+    """Whether an error means that another rank ended while this one was waiting for it."""
     return isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "by peer", "NCCL"))
 
 
@@ -110,8 +113,8 @@ def sum_over_ranks(values: Mapping[str, float], copies: int = 1) -> dict[str, fl
     """Add up each value over all ranks; the keys are the same on every rank.
 
     Args:
-        values: what this rank adds.
-        copies: how many ranks give the same values, as the partners of tensor parallelism do.
+        values: the values of this rank.
+        copies: the number of ranks that pass the same values, as a group of tensor parallelism does.
     """
     if world_size() == 1 or not values:
         return dict(values)
@@ -147,7 +150,7 @@ def from_rank_zero(value: T) -> T:
 
 
 def collect(items: list[T]) -> list[T]:
-    """Return the items of all ranks, in the order of the ranks, on rank 0; nothing on the others."""
+    """Return the items of all ranks on rank 0, in the order of the ranks; an empty list on the others."""
     if world_size() == 1:
         return items
     lists: list[list[T] | None] | None = [None] * world_size() if dist.get_rank() == 0 else None

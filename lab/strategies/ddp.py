@@ -12,19 +12,19 @@ from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from lab.compat.lightning import HookedDDP
 
 COMMUNICATIONS = {"bf16": default_hooks.bf16_compress_hook, "fp16": default_hooks.fp16_compress_hook}
-"""What gradients are rounded to on their way: half the traffic, for its error."""
+"""The dtype to which gradients are rounded for communication: half the traffic, at the price of rounding."""
 
 
 class DDP(HookedDDP):
     """Lightning's DDP with its options as plain arguments, on GPUs and CPUs alike.
 
     Args:
-        static_graph: the same parameters are used in the same order at every step; fewer bookkeeping, and activation
-            checkpointing may re-enter.
-        find_unused_parameters: some parameters get no gradient in some steps; costs a walk of the graph each step.
+        static_graph: the same parameters are used in the same order at every step; less bookkeeping, and reentrant
+            activation checkpointing works.
+        find_unused_parameters: some parameters get no gradient in some steps; each step then walks through the graph.
         bucket_cap_mb: gradients are sent in buckets of this size.
-        gradient_as_bucket_view: gradients are views into the buckets: one copy of them less.
-        communication: ``bf16`` or ``fp16`` to send gradients rounded; None as they are.
+        gradient_as_bucket_view: gradients are views into the buckets, which saves a copy of them.
+        communication: ``bf16`` or ``fp16`` to round gradients before they are sent; None sends them unrounded.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""ZeRO by DeepSpeed: optimizer states and gradients, in stage 3 parameters too, are split over the ranks.
+"""ZeRO by DeepSpeed: optimizer states and gradients, and in stage 3 also parameters, are split over the ranks.
 
 Rajbhandari et al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models", SC 2020. See ``zero.md``
-beside this file. Runs on GPUs and, over gloo, on CPUs.
+in this folder. Runs on GPUs and, over gloo, on CPUs.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ from lab.strategies.sharding import broadcast_network, units
 
 
 def has_nccl() -> bool:
-    """Whether GPUs will be used, as far as can be told before there is a Trainer."""
+    """Whether GPUs will be used, judged before there is a Trainer."""
     if not torch.cuda.is_available():
         return False
     return not dist.is_initialized() or "nccl" in dist.get_backend_config()
 
 
 class ZeroStrategy(OwnEngineStrategy):
-    """ZeRO stage 2 or 3. It serves one Trainer: another stage of a run makes another.
+    """ZeRO stage 2 or 3. An object serves one Trainer: fit and test of a run each make their own.
 
     Args:
         stage: 2 splits gradients and optimizer states over the ranks, 3 splits parameters too.
         offload_optimizer: keep optimizer states in the host's memory and step there.
-        offload_parameters: keep the ranks' parts of the parameters in the host's memory; stage 3.
-        reduce_bucket_size: gradients are reduced when so many elements have come together.
-        prefetch_bucket_size: so many elements of parameters are gathered ahead of their use; stage 3.
-        persistence_threshold: parameters up to so many elements stay whole on every rank; stage 3.
+        offload_parameters: keep the ranks' parts of the parameters in the host's memory; stage 3 only.
+        reduce_bucket_size: gradients are reduced when this many elements have been collected.
+        prefetch_bucket_size: the number of parameter elements that are gathered ahead of their use; stage 3 only.
+        persistence_threshold: parameters with at most this many elements stay whole on every rank; stage 3 only.
         overlap_comm: communicate while computing, where the device has streams.
 
     Raises:
@@ -84,7 +84,7 @@ class ZeroStrategy(OwnEngineStrategy):
         }
         if stage == 3:
             zero["stage3_prefetch_bucket_size"] = prefetch_bucket_size
-            # With DeepSpeed's 1e9 a network of less than half of that would be whole from its forward to its backward.
+            # With DeepSpeed's default, 1e9, a network of up to half as many elements would stay whole until backward.
             zero["stage3_max_reuse_distance"] = prefetch_bucket_size
             zero["stage3_max_live_parameters"] = prefetch_bucket_size
             zero["stage3_param_persistence_threshold"] = persistence_threshold
@@ -114,7 +114,7 @@ class ZeroStrategy(OwnEngineStrategy):
         return plugin
 
     def setup_environment(self) -> None:
-        """Take the process group that exists, on GPUs and CPUs alike."""
+        """Use the existing process group, on GPUs and CPUs alike."""
         self.setup_accelerator()
 
     def setup_distributed(self) -> None:
@@ -127,29 +127,29 @@ class ZeroStrategy(OwnEngineStrategy):
 
     @contextmanager
     def _environment(self) -> Iterator[None]:
-        """What deepspeed reads of a launcher."""
+        """Set the environment variables that deepspeed expects from a launcher."""
         ranks = {"LOCAL_RANK": self.local_rank, "RANK": self.global_rank, "WORLD_SIZE": self.world_size}
         texts = {name: str(value) for name, value in ranks.items()}
         with environment(texts, without=("OMPI_COMM_WORLD_LOCAL_RANK",)):
             yield
 
     def own_settings(self) -> dict[str, Any]:
-        """Return deepspeed's settings of the precision."""
+        """Return deepspeed's settings for the precision."""
         return self._precision.config
 
     @contextmanager
     def model_sharded_context(self) -> Iterator[None]:
-        """Do nothing: the network is built whole, with the weights it would have on one process, and split then."""
+        """Do nothing: the network is built whole, with the same weights as on one process, and split afterwards."""
         yield
 
     def prepare_model(self, model: nn.Module) -> nn.Module:
-        """Give every rank the same network; in stage 3 split it."""
+        """Broadcast the network to every rank; in stage 3 split it."""
         broadcast_network(model)
         self._attributes = {parameter: frozenset(vars(parameter)) for parameter in model.parameters()}
         if self.zero_stage_3:
             mark_units(getattr(model, "net", model))
-            # One parameter after the other goes to the device and is split there: no device need hold the whole.
-            # No dtype is given: deepspeed 0.19.8 would make it bfloat16 on a CPU.
+            # Parameters are moved to the device and split there one by one, so no device has to hold all of them.
+            # No dtype is given: deepspeed 0.19.8 would turn float32 into bfloat16 on a CPU.
             with self._environment():
                 self._deepspeed.zero.Init(module=model, config_dict_or_path=self.config)
         model.to(self.root_device)
@@ -167,7 +167,7 @@ class ZeroStrategy(OwnEngineStrategy):
         return engine, optimizer
 
     def make_engine(self, model: nn.Module, optimizer: Any, lr_scheduler: Any) -> tuple[Any, Any]:
-        """Return the engine of a training, with our hooks, and deepspeed's optimizer."""
+        """Return the engine for a training, with lab's hooks, and deepspeed's optimizer."""
         assert isinstance(self.config, dict)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         engine, zero = self._initialize(
@@ -181,7 +181,7 @@ class ZeroStrategy(OwnEngineStrategy):
         return engine, zero
 
     def make_evaluation_engine(self, model: nn.Module) -> Any:
-        """Return an engine without an optimizer; in stage 2 nothing is split then."""
+        """Return an engine without an optimizer. In stage 2 nothing is split in that case."""
         assert isinstance(self.config, dict)
         config = {key: value for key, value in self.config.items() if key != "gradient_accumulation_steps"}
         if not self.zero_stage_3:
@@ -190,13 +190,13 @@ class ZeroStrategy(OwnEngineStrategy):
 
     @contextmanager
     def gathered_parameters(self) -> Iterator[None]:
-        """Hold the parameters outside of units whole, for methods that read them without their module's forward."""
+        """Gather the parameters outside of units, for methods that read them without their module's forward pass."""
         net: nn.Module | None = getattr(self.lightning_module, "net", None)
         if not self.zero_stage_3 or net is None:
             yield
             return
         inside = {parameter for unit in units(net) for parameter in unit.parameters()}
-        # Small ones that a forward pass has gathered stay so (`stage3_param_persistence_threshold`).
+        # Small parameters that a forward pass has gathered stay gathered (`stage3_param_persistence_threshold`).
         parameters: list[Any] = [item for item in net.parameters() if item not in inside]
         outside = [item for item in parameters if is_empty(item)]
         with self._deepspeed.zero.GatheredParameters(outside):
@@ -204,11 +204,11 @@ class ZeroStrategy(OwnEngineStrategy):
 
     @property
     def skipped_step(self) -> bool:
-        """Whether deepspeed has left out the last step, on all ranks, since the gradients' norm was not finite."""
+        """Whether deepspeed skipped the last step, on all ranks, because the gradient norm was not finite."""
         return skipped_step(self.model)
 
     def on_validation_start(self) -> None:
-        """Evaluate with the buffers of rank 0, which a checkpoint holds; DDP would have spread them at every step."""
+        """Broadcast rank 0's buffers, which checkpoints hold, before an evaluation; DDP does so at every step."""
         assert self.lightning_module is not None
         for buffer in self.lightning_module.buffers():
             dist.broadcast(buffer, src=0)

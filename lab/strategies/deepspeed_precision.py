@@ -1,6 +1,6 @@
-"""The precisions of a run under ZeRO, by torch's autocast: parameters, gradient sums and states stay in float32.
+"""Precisions under ZeRO use torch's autocast: parameters, summed gradients and optimizer states stay in float32.
 
-DeepSpeed's own bf16 and fp16 modes cast the module and every floating point number of a batch, the targets' boxes too.
+DeepSpeed's own bf16 and fp16 modes are not used: they cast the module and all floats of a batch, even target boxes.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from lab.compat.deepspeed import (
 from lab.errors import ConfigError
 
 AUTOCAST = {"32-true": None, "bf16-mixed": "bfloat16", "16-mixed": "float16"}
-"""What products are computed in, by Lightning's ``precision``."""
+"""The dtype of matrix products, by Lightning's ``precision``."""
 
 
 class LossScaler:
-    """Scales the loss of ``16-mixed`` as ``torch.amp.GradScaler`` does, in the place of deepspeed's own scaler.
+    """Scales the loss under ``16-mixed`` as ``torch.amp.GradScaler`` does; replaces deepspeed's own scaler.
 
-    With autocast, deepspeed 0.19.8 clips scaled gradients, and lowers its scale never: a step whose gradients are not
-    finite is skipped before the scaler is told. Here the scale falls at such a step, and rises between two steps.
+    With autocast, deepspeed 0.19.8 clips scaled gradients and never lowers its scale: it skips a step whose gradients
+    are not finite without telling the scaler. Here the scale falls at such a step and rises between steps.
     """
 
     dynamic = True
@@ -43,17 +43,17 @@ class LossScaler:
         return loss * self.cur_scale
 
     def update_scale(self, overflow: bool) -> None:
-        """Take note of an optimizer step, or of one skipped because a gradient was not finite."""
+        """Update the scale after an optimizer step, or after one that was skipped for a gradient that is not finite."""
         self.good_steps = 0 if overflow else self.good_steps + 1
         if overflow:
             self.cur_scale /= 2
 
 
 class ZeroPrecision(DeepSpeedPrecision):
-    """Lightning's DeepSpeed precision, but for what it casts and divides.
+    """Lightning's DeepSpeed precision, without its casts and its division of the loss.
 
     Raises:
-        ConfigError: a precision without float32 parameters.
+        ConfigError: the precision does not keep parameters in float32.
     """
 
     def __init__(self, precision: Any) -> None:
@@ -66,7 +66,7 @@ class ZeroPrecision(DeepSpeedPrecision):
 
     @property
     def config(self) -> dict[str, Any]:
-        """DeepSpeed's settings of the precision."""
+        """DeepSpeed's settings for the precision."""
         dtype = AUTOCAST[self.precision]
         return {} if dtype is None else {"torch_autocast": {"enabled": True, "dtype": dtype}}
 
@@ -75,11 +75,11 @@ class ZeroPrecision(DeepSpeedPrecision):
         return module
 
     def convert_input(self, data: Any) -> Any:
-        """Leave the batch as it is: autocast rounds what goes into a product."""
+        """Return the batch unchanged: autocast rounds the inputs of matrix products."""
         return data
 
     def backward(self, tensor: Tensor, model: Any, optimizer: Any, *args: Any, **kwargs: Any) -> None:
-        """Propagate back; Lightning has divided by the number of micro-batches, DeepSpeed would do it again.
+        """Run backward without DeepSpeed's division by the number of micro-batches, which Lightning has done already.
 
         A loss that is not finite makes every gradient NaN, so that deepspeed skips the step on all ranks.
         """
@@ -89,7 +89,7 @@ class ZeroPrecision(DeepSpeedPrecision):
     def optimizer_step(  # type: ignore[override]
         self, optimizer: Any, model: Any, closure: Callable[[], Any], **kwargs: Any
     ) -> Any:
-        """Compute a micro-batch, and step after the last one of a step."""
+        """Compute a micro-batch, and make the optimizer step after the last micro-batch."""
         engine = model.trainer.model
         if begins_step(engine):
             forget_gradients(engine.optimizer)

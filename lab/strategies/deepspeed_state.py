@@ -1,7 +1,7 @@
-"""What a rank holds of a training under ZeRO, by the names and shapes of a checkpoint of any strategy.
+"""Writes and restores a training under ZeRO, in the checkpoint format that all strategies share.
 
-DeepSpeed joins the rank's parts of all parameters of a group in one flat tensor; the optimizer knows only these. Their
-states are made here where there are none yet, so that a restored training takes no step to have them.
+DeepSpeed joins a rank's parts of all parameters of a group into one flat tensor, and the optimizer knows only the flat
+tensors. Optimizer states that do not exist yet are created here, so that restoring needs no optimizer step.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ZeroState(StateAccess):
                     continue
                 if not isinstance(value, Tensor) or (value.shape != share.flat.shape and value.numel() != 1):
                     kind = type(optimizer.optimizer).__name__
-                    raise CheckpointError(f"{kind} keeps {key!r} in a form that ZeRO cannot split by parameters")
+                    raise CheckpointError(f"{kind} keeps {key!r} in a form that ZeRO cannot split into parameters")
                 split = value.shape == share.flat.shape and key != "step"
                 piece = Piece(share.of(value), shape, share.start) if split else _of_first_rank(value.clone())
                 found[f"optimizer/{name}/{key}"] = piece
@@ -82,7 +82,7 @@ class ZeroState(StateAccess):
 
     @staticmethod
     def _to_master(share: HeldShare) -> None:
-        """Copy parameters to the optimizer's memory, where that is another."""
+        """Copy parameters to the optimizer's memory, if that is separate."""
         if not share.count:
             return
         if is_split(share.parameter):
@@ -145,14 +145,14 @@ class ZeroState(StateAccess):
         return found
 
     def changed(self, module: nn.Module) -> None:
-        """Drop what is gathered of parameters whose parts have been changed."""
+        """Drop the gathered copies of parameters whose parts have been changed."""
         parameters: list[Any] = [parameter for parameter in module.parameters() if is_split(parameter)]
         for parameter in parameters:
             if is_whole(parameter):
                 parameter.partition()
 
     def average_pieces(self, average: Mapping[str, Tensor]) -> dict[str, Piece]:
-        """Return what this rank writes of averages of ``weights``."""
+        """Return the pieces that this rank writes of the averages of ``weights``."""
         pieces = {}
         for name, tensor in average.items():
             shape, start = self._places[name]

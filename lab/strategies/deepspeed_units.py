@@ -1,14 +1,14 @@
-"""Hooks of a network under ZeRO-3, where those of deepspeed 0.19.8 do not do.
+"""Hooks of a network under ZeRO-3 that correct two faults of deepspeed 0.19.8.
 
-Units, whose parameters are gathered together with one all-gather before their forward, are its leaf modules. DeepSpeed
-reduces all gradients of a leaf module in a full backward hook of the module. Where no input of the module needs a
-gradient (the first unit of a network, or the first that is not frozen), torch calls that hook before the module's
-backward pass: zeros would be reduced. ``lab.compat.deepspeed.reduce_as_they_come`` reduces each parameter's gradient as
-soon as it is complete, as it is outside of leaf modules.
+Units become DeepSpeed's "leaf modules": their parameters are gathered with one all-gather before their forward pass.
+DeepSpeed reduces all gradients of a leaf module in a full backward hook. If no input of the module needs a gradient
+(the first unit of a network, or the first that is not frozen), torch calls this hook before the module's backward pass,
+and zeros would be reduced. ``lab.compat.deepspeed.reduce_as_they_come`` reduces each parameter's gradient as soon as it
+is complete, as DeepSpeed does outside of leaf modules.
 
-Before a module's backward its parameters are gathered again, and those of a child that its forward has read directly
-(``query_embed.weight``): by functions around its output, which deepspeed puts around the tensors of tuples, lists and
-dicts. Here dataclasses join them.
+Before a module's backward pass its parameters are gathered again, also those of a child that its forward pass reads
+directly (``query_embed.weight``). DeepSpeed does this by wrapping the output tensors, but only in tuples, lists and
+dicts. Here the tensors in dataclasses are wrapped too.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def mark_units(net: nn.Module) -> None:
 
 
 def gather_before_backward(module: nn.Module) -> None:
-    """Let the backward of modules that return dataclasses begin with their parameters gathered, as that of others."""
+    """Make modules that return dataclasses gather their parameters before backward, as other modules do."""
 
     def hook(part: nn.Module, inputs: Any, output: Any) -> Any:
         function = gathers_before_backward(part)
@@ -48,7 +48,7 @@ def gather_before_backward(module: nn.Module) -> None:
 
 
 def _through(function: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """Return a copy of a dataclass, tuple, list or dict whose tensors went through ``function``."""
+    """Return a copy of a dataclass, tuple, list or dict with ``function`` applied to its tensors."""
     if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, tuple | list):

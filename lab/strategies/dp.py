@@ -1,11 +1,11 @@
 """Data parallelism in one process: each device gets a part of the micro-batch, a thread and a replica of the module.
 
-As ``torch.nn.DataParallel`` does it, for where no processes can be started; threads share one interpreter, so it is the
-slow way and ``ddp`` the better one. Other than there, replicas are built once, not at every step, and get the
-parameters only when these have changed; the loss is computed on each device, and the parts are added up.
+Works like ``torch.nn.DataParallel``, for machines where no processes can be started. Threads share one interpreter, so
+``ddp`` is faster. Unlike in torch, replicas are built once instead of at every step, and parameters are copied only
+when they have changed. Each device computes its part of the loss, and the parts are added up.
 
-Devices other than the first serve training only; evaluation runs on the first. Buffers are those of the first replica,
-as in torch: batch norm sees a part of the batch. Random numbers on CPUs (dropout) depend on which thread is first.
+Only training uses all devices; evaluation runs on the first. Buffers are those of the first replica, as in torch: batch
+norm sees only a part of the batch. Random numbers on CPUs (dropout) depend on which thread runs first.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Divisible(Protocol):
 
     @property
     def num_samples(self) -> int:
-        """How many samples there are."""
+        """The number of samples."""
         ...
 
     def rows(self, chosen: slice) -> Self:
@@ -46,12 +46,12 @@ class Divisible(Protocol):
 class DataParallelStrategy(SingleDeviceStrategy):
     """One process, a thread for each device.
 
-    A module's ``training_step`` returns the part of the loss that its samples make, so that the parts add up whatever
-    the sizes of the chunks; so do the values in its ``step_terms``. Its batch is ``Divisible``.
+    The module's ``training_step`` must return its samples' part of the loss, so that the parts add up for chunks of any
+    size; the same holds for the values in ``step_terms``. Its batches must be ``Divisible``.
 
     Args:
         accelerator: ``gpu`` or ``cpu``.
-        devices: how many; the first holds the module itself, adds up gradients and steps.
+        devices: the number of devices; the first holds the module itself, adds up gradients and makes the step.
     """
 
     def __init__(self, accelerator: str, devices: int) -> None:
@@ -116,7 +116,7 @@ class DataParallelStrategy(SingleDeviceStrategy):
         return self._pool.submit(run)
 
     def _update_replicas(self) -> None:
-        """Give the replicas the parameters, where they have changed, and the buffers."""
+        """Copy buffers and changed parameters to the replicas."""
         first = self.replicas[0]
         parameters = list(first.parameters())
         versions = [version_of(parameter) for parameter in parameters]
@@ -130,7 +130,7 @@ class DataParallelStrategy(SingleDeviceStrategy):
         self._versions = versions
 
     def backward(self, closure_loss: Tensor, optimizer: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """Propagate back through all replicas and add their gradients up on the first device."""
+        """Run backward through all replicas and add up their gradients on the first device."""
         module = self.lightning_module
         assert module is not None
         self.pre_backward(closure_loss)
@@ -153,7 +153,7 @@ class DataParallelStrategy(SingleDeviceStrategy):
 
 
 def split(batch: Any, parts: int) -> list[Any]:
-    """Cut a batch into at most ``parts`` chunks of equal size, the last one smaller where they cannot be.
+    """Cut a batch into at most ``parts`` chunks of equal size; the last one may be smaller.
 
     Raises:
         ConfigError: the batch cannot be cut.
@@ -167,11 +167,11 @@ def split(batch: Any, parts: int) -> list[Any]:
 
 
 def _begin_thread() -> None:
-    torch.set_num_threads(1)  # of this thread: replicas on CPUs share the cores as processes would
+    torch.set_num_threads(1)  # applies to this thread: replicas on CPUs share the cores as processes would
 
 
 def _surroundings(device: str) -> Callable[[], ExitStack]:
-    """Return what makes another thread compute as this one would: gradients and autocast."""
+    """Return a function that applies this thread's settings of gradients and autocast in another thread."""
     grad, enabled = torch.is_grad_enabled(), torch.is_autocast_enabled(device)
     dtype, cached = torch.get_autocast_dtype(device), torch.is_autocast_cache_enabled()
 
@@ -190,7 +190,7 @@ def _copy(sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
 
 
 def _add_terms(module: pl.LightningModule, replica: pl.LightningModule, device: torch.device) -> None:
-    """Add what a replica noted of the step to what the module did."""
+    """Add a replica's ``step_terms`` to the module's."""
     terms: Mapping[str, Tensor] = getattr(replica, "step_terms", {})
     if terms:
         total: dict[str, Tensor] = module.step_terms  # type: ignore[assignment]

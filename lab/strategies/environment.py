@@ -1,4 +1,4 @@
-"""Tells Lightning that the processes of a job exist already and which of them this is: it must start none itself."""
+"""Tells Lightning that the processes of a job are running already, and which of them this is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lab.system.ranks import Place
 
 
 class ManagedEnvironment(ClusterEnvironment):
-    """The cluster environment of a process that knows its place."""
+    """The cluster environment of a process that lab or an external launcher has started."""
 
     def __init__(self, place: Place) -> None:
         super().__init__()
@@ -16,7 +16,7 @@ class ManagedEnvironment(ClusterEnvironment):
 
     @property
     def creates_processes_externally(self) -> bool:
-        """Always: see ``lab.launch``."""
+        """Return True: see ``lab.launch``."""
         return True
 
     @property
@@ -26,16 +26,16 @@ class ManagedEnvironment(ClusterEnvironment):
 
     @property
     def main_port(self) -> int:
-        """The port there."""
+        """The port of the rendezvous."""
         return self.place.master_port
 
     @staticmethod
     def detect() -> bool:
-        """Never by itself: it is handed to the Trainer."""
+        """Return False: the Trainer is given this environment explicitly."""
         return False
 
     def world_size(self) -> int:
-        """Processes of the job."""
+        """Return the number of processes of the job."""
         return self.place.world_size
 
     def set_world_size(self, size: int) -> None:

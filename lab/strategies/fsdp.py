@@ -1,9 +1,9 @@
 """Fully sharded data parallel: each rank holds a part of every parameter, gradient and optimizer state.
 
 Zhao et al., "PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel", VLDB 2023, in its second form
-(``torch.distributed.fsdp.fully_shard``): every parameter stays a tensor of its own, split along its first dimension.
-The parameters of a unit are gathered before its forward pass and again before its backward pass; its gradients are
-averaged and split as soon as they are there. Runs on GPUs and, over gloo, on CPUs.
+(``torch.distributed.fsdp.fully_shard``): every parameter stays a separate tensor, split along its first dimension. The
+parameters of a unit are gathered before its forward pass and again before its backward pass; its gradients are averaged
+and split as soon as they are complete. Runs on GPUs and, over gloo, on CPUs.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ class FSDPStrategy(ShardedStrategy):
     """FSDP2 over all ranks, unit by unit; the units are the ``blocks`` of the architecture's ``parallel`` module.
 
     Args:
-        reduce_dtype: what gradients are added up in: ``32``, or ``bf16`` for half the traffic and its error.
+        reduce_dtype: the dtype in which gradients are summed: ``32``, or ``bf16`` for half the traffic but rounding.
         cpu_offload: keep parameters, gradients and optimizer states in host memory, and step there. GPUs only.
-        activation_checkpointing: keep only the inputs of the units for backward and compute their insides again.
+        activation_checkpointing: keep only the units' inputs for backward, and recompute their activations.
         reshard_after_forward: True frees a unit's gathered parameters until backward; False keeps them, which saves
-            an all-gather and costs their memory; an integer splits them over so many ranks only, those of a machine
-            for instance.
-        reduce_once: where micro-batches are accumulated, reduce their gradients once for each optimizer step: less
-            traffic, but each rank then holds the gradients of the whole network in between.
+            an all-gather but takes memory; an integer splits them over that many ranks, those of one machine for
+            instance.
+        reduce_once: with accumulated micro-batches, reduce gradients only once per optimizer step: less traffic, but
+            each rank holds the gradients of the whole network in between.
     """
 
     def __init__(
@@ -43,12 +43,12 @@ class FSDPStrategy(ShardedStrategy):
         self.activation_checkpointing = activation_checkpointing
 
     def parallelize(self, net: nn.Module) -> None:
-        """Shard the units and the whole."""
+        """Shard the units, then the whole network."""
         parts = units(net)
         if self.activation_checkpointing:
             if not parts:
                 raise ConfigError(
-                    f"strategy.activation_checkpointing: {type(net).__name__} names no blocks (see parallel.py of DETR)"
+                    f"strategy.activation_checkpointing: {type(net).__name__} has no blocks (see parallel.py of DETR)"
                 )
             for part in parts:
                 recompute(part)
@@ -56,6 +56,6 @@ class FSDPStrategy(ShardedStrategy):
 
 
 def recompute(module: nn.Module) -> None:
-    """Let a module keep only its inputs for backward. Its parameters keep their names: nothing is wrapped around it."""
-    # On the instance, within the hooks by which FSDP gathers: what is computed again finds the parameters gathered.
+    """Make a module keep only its inputs for backward. It is not wrapped, so its parameters keep their names."""
+    # Patched on the instance, inside of FSDP's hooks, so that the parameters are gathered during recomputation.
     module.forward = functools.partial(checkpoint, module.forward, use_reentrant=False)

@@ -1,8 +1,8 @@
-"""What a rank holds in its device's memory under each strategy, by arithmetic. No torch.
+"""Computes the device memory of a rank under each strategy, from sizes alone. No torch.
 
-Counted are parameters, gradients, optimizer states and activations, each with the buffers that the strategy adds: DDP's
-buckets, FSDP's gathered units, DeepSpeed's partitions. Left out are the process itself (interpreter, libraries, a CUDA
-context), the kernels' workspace and what an allocator wastes; see ``lab.strategies.planner`` for the room they get.
+It counts parameters, gradients, optimizer states and activations, each with the buffers that the strategy adds: DDP's
+buckets, FSDP's gathered units, DeepSpeed's partitions. It does not count the process itself (interpreter, libraries, a
+CUDA context), workspace of kernels and waste of the allocator; ``lab.strategies.planner`` leaves room for these.
 
 Sources: ``torch.nn.parallel.DistributedDataParallel`` and ``torch.distributed.fsdp`` of torch 2.15,
 ``deepspeed.runtime.zero`` of deepspeed 0.19.8; Rajbhandari et al., "ZeRO", SC 2020, section 3.
@@ -23,10 +23,10 @@ class Parameter:
     """A parameter of the network.
 
     Attributes:
-        shape: of the whole.
+        shape: the shape of the whole parameter.
         trained: whether it has a gradient.
         unit: the number of the unit that it is gathered with (``blocks`` of the architecture's ``parallel``); None for
-            what belongs to the whole network.
+            a parameter outside of units.
         split: whether the architecture's ``tensor_plan`` splits it.
     """
 
@@ -37,33 +37,33 @@ class Parameter:
 
     @property
     def numel(self) -> int:
-        """Elements."""
+        """The number of elements."""
         return math.prod(self.shape)
 
     def rows(self, parts: int) -> int:
-        """Elements of the largest part where the first dimension is split, as FSDP2 does."""
+        """Elements of the largest part when the first dimension is split, as under FSDP2."""
         return -(-self.shape[0] // parts) * math.prod(self.shape[1:]) if self.shape else 1
 
     def run(self, parts: int) -> int:
-        """Elements of the largest part where all elements are split, as ZeRO-3 does."""
+        """Elements of the largest part when the flattened parameter is split, as under ZeRO-3."""
         return -(-self.numel // parts)
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A training, as far as memory is concerned. Sizes are bytes.
+    """The numbers that decide how much memory a training needs. Sizes are in bytes.
 
     Attributes:
         weights: the parameters.
-        element: of an element of a parameter.
-        gathered: of an element of a parameter that FSDP has gathered: 2 under ``bf16-mixed``.
+        element: size of a parameter's element.
+        gathered: size of an element of a parameter that FSDP has gathered: 2 under ``bf16-mixed``.
         states: copies of the trained parameters that the optimizer keeps: 2 for Adam, 1 for momentum.
-        averages: copies that callbacks keep: 1 for an average of the weights.
-        scratch: copies that the optimizer makes while it steps.
-        buffers: of the network.
-        activations: what backward needs of one micro-batch of one rank, and the batch itself.
-        recomputed: the same where only the inputs of the units are kept.
-        training: False where nothing is trained.
+        averages: copies that callbacks keep: 1 for an average of the weights (EMA).
+        scratch: temporary copies that the optimizer makes during a step.
+        buffers: size of the network's buffers.
+        activations: size of one rank's micro-batch and of the activations that backward needs for it.
+        recomputed: the same under activation checkpointing.
+        training: False if nothing is trained.
     """
 
     weights: tuple[Parameter, ...]
@@ -78,16 +78,16 @@ class Workload:
     training: bool = True
 
     def total(self, size: Callable[[Parameter], int] | None = None) -> int:
-        """Add up elements of all parameters, by ``size`` where they are split."""
+        """Add up the elements of all parameters; ``size`` gives a parameter's elements on one rank."""
         return sum(weight.numel if size is None else size(weight) for weight in self.weights)
 
     def trained(self, size: Callable[[Parameter], int] | None = None) -> int:
-        """Add up elements of the trained ones; none where nothing is trained."""
+        """Add up the elements of the trained parameters; 0 if nothing is trained."""
         chosen = [weight for weight in self.weights if weight.trained and self.training]
         return sum(weight.numel if size is None else size(weight) for weight in chosen)
 
     def of_units(self, trained: bool = False) -> list[int]:
-        """Return the elements of each unit."""
+        """Return the number of elements of each unit."""
         found: dict[int, int] = {}
         for weight in self.weights:
             if weight.unit is not None and (not trained or (weight.trained and self.training)):
@@ -95,21 +95,21 @@ class Workload:
         return list(found.values())
 
     def of_rest(self, trained: bool = False) -> int:
-        """Return the elements that belong to no unit."""
+        """Return the number of elements that are in no unit."""
         return (self.trained() if trained else self.total()) - sum(self.of_units(trained))
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes of a rank.
+    """The estimated bytes of a rank.
 
     Attributes:
-        parameters: with gathered copies and the network's buffers.
-        gradients: with the buffers in which they are reduced.
-        optimizer: its states and what callbacks average.
-        activations: of one micro-batch.
-        scratch: what the optimizer makes while it steps, when no activations are there.
-        host: in the host's memory, where that is not the device's.
+        parameters: parameters, with gathered copies and the network's buffers.
+        gradients: gradients, with the buffers in which they are reduced.
+        optimizer: optimizer states, and averages that callbacks keep.
+        activations: activations of one micro-batch.
+        scratch: temporary memory of the optimizer's step; there are no activations at that time.
+        host: bytes in the host's memory, if that is separate from the device's.
     """
 
     parameters: int
@@ -121,18 +121,18 @@ class Estimate:
 
     @property
     def total(self) -> int:
-        """The most that is there at a time: of activations and scratch only the larger."""
+        """The peak: activations and scratch never coincide, so only the larger counts."""
         return self.parameters + self.gradients + self.optimizer + max(self.activations, self.scratch)
 
 
 def estimate(work: Workload, settings: Mapping[str, Any], ranks: int, gpu: bool = False) -> Estimate:
-    """Return what a rank holds.
+    """Return the memory of a rank.
 
     Args:
         work: the training.
         settings: ``name`` and options of a strategy, as in ``conf/strategy``.
-        ranks: of the whole job; devices, for ``dp``.
-        gpu: whether the devices are GPUs; the host's memory takes no room before it is written to.
+        ranks: the number of ranks of the job; for ``dp`` the number of devices.
+        gpu: whether the devices are GPUs; memory of the host takes no room before it is written to.
     """
     name = settings["name"]
     if name in ("single", "dp"):
@@ -147,7 +147,7 @@ def estimate(work: Workload, settings: Mapping[str, Any], ranks: int, gpu: bool 
 
 
 def whole(work: Workload, averaged: int | None = None) -> Estimate:
-    """Everything on one device; under ``dp`` this is the first one, which adds up the gradients and steps."""
+    """Everything on one device. Under ``dp`` this is the first device, which adds up gradients and makes the step."""
     trained = work.trained() * work.element
     return Estimate(
         parameters=work.total() * work.element + work.buffers,
@@ -159,20 +159,20 @@ def whole(work: Workload, averaged: int | None = None) -> Estimate:
 
 
 def ddp(work: Workload, settings: Mapping[str, Any]) -> Estimate:
-    """The same, and the buckets: gradients are views into them, or have a second copy there."""
+    """As ``whole``, and DDP's buckets: gradients are views into them, or have a second copy there."""
     alone = whole(work)
     buckets = 0 if settings["gradient_as_bucket_view"] else alone.gradients
-    if settings["communication"]:  # a bucket is rounded into another one
+    if settings["communication"]:  # a bucket is rounded into a second bucket
         buckets += min(settings["bucket_cap_mb"] * 2**20, alone.gradients) * 2 // work.element
     return Estimate(alone.parameters, alone.gradients + buckets, alone.optimizer, alone.activations, alone.scratch)
 
 
 def fsdp(work: Workload, settings: Mapping[str, Any], ranks: int) -> Estimate:
-    """A part of everything, and what is gathered at a time.
+    """A part of everything, and the parameters that are gathered at one time.
 
-    What belongs to no unit stays gathered from forward to backward. Of the units two are there: one computes while the
-    next is gathered. In backward a unit's gradients are there whole too; when they are complete its parameters make
-    room for the buffer from which gradients are reduced.
+    Parameters outside of units stay gathered from forward to backward. Two units are gathered at a time: one computes
+    while the next is gathered. In backward a unit's gradients are whole too. When they are complete, the unit's
+    parameters are freed and a buffer is made from which the gradients are reduced.
     """
     rest, units = work.of_rest(), sorted(work.of_units())
     gathered = rest + (sum(units[-2:]) if settings["reshard_after_forward"] is True else sum(units))
@@ -188,9 +188,9 @@ def fsdp(work: Workload, settings: Mapping[str, Any], ranks: int) -> Estimate:
 
 
 def tensor_parallel(work: Workload, size: int, ranks: int) -> Estimate:
-    """The planned matrices in ``size`` parts, the rest whole; both shared by the ``ranks / size`` data ranks as FSDP.
+    """The plan's matrices in ``size`` parts, the rest whole; the ``ranks / size`` data ranks shard both as FSDP does.
 
-    Activations are those of the samples that a tensor group shares; between the pairs each rank has them whole.
+    Activations are those of all samples of a tensor group; between the pairs of matrices each rank has them whole.
     """
     shares = ranks // size
     part = _RankBytes(work, lambda weight: weight.run(size * shares) if weight.split else weight.rows(shares))
@@ -205,10 +205,10 @@ def tensor_parallel(work: Workload, size: int, ranks: int) -> Estimate:
 
 
 def zero(work: Workload, settings: Mapping[str, Any], ranks: int, gpu: bool = False) -> Estimate:
-    """DeepSpeed's ZeRO-2 or ZeRO-3; parameters, sums of gradients and states are float32.
+    """DeepSpeed's ZeRO-2 or ZeRO-3; parameters, summed gradients and states are float32.
 
-    The flat buffer in which gradients come together has its full size from the beginning, twice in ZeRO-2 with
-    ``overlap_comm``. Before each step the parts of the gradients are copied into one vector.
+    The flat buffer that collects gradients has its full size from the beginning; ZeRO-2 with ``overlap_comm`` has two.
+    Before each step the parts of the gradients are copied into one vector.
     """
     part = _RankBytes(work, lambda weight: weight.run(ranks), element=FLOAT32)
     bucket = settings["reduce_bucket_size"] * FLOAT32 if work.training else 0
@@ -228,7 +228,7 @@ def zero(work: Workload, settings: Mapping[str, Any], ranks: int, gpu: bool = Fa
     largest = max([*work.of_units(), *loose], default=0)
     ahead = min(settings["prefetch_bucket_size"], work.total())
     unit = max(work.of_units(trained=True), default=0)
-    # A unit comes in one buffer and is copied out of it; its gradients, as large, are not there yet.
+    # A unit is gathered into one buffer and copied out of it, at a time when its gradients do not exist yet.
     live = min(small + largest + max(ahead, largest - unit), work.total() + largest) * FLOAT32 + work.buffers
     flowing = bucket + unit * FLOAT32
     stepping = part.gradients + part.optimizer
@@ -240,7 +240,7 @@ def zero(work: Workload, settings: Mapping[str, Any], ranks: int, gpu: bool = Fa
 
 
 class _RankBytes:
-    """What a rank holds where everything is split by ``size``, in bytes."""
+    """The bytes of a rank when everything is split by ``size``."""
 
     def __init__(self, work: Workload, size: Callable[[Parameter], int], element: int | None = None) -> None:
         element = element or work.element

@@ -1,7 +1,7 @@
-"""``strategy=auto``: estimate every strategy that could run, pick the fastest that fits. No torch.
+"""``strategy=auto``: estimates the memory of every strategy that could run and picks the fastest that fits. No torch.
 
-The order is by speed where all fit: one device, DDP (one all-reduce of the gradients), FSDP (parameters are gathered
-twice more), DeepSpeed's ZeRO-3, and last those that keep states or parameters in the host's memory.
+The order by speed: one device, DDP (one all-reduce of the gradients), FSDP (parameters are also gathered twice),
+DeepSpeed's ZeRO-3, and last the strategies that keep states or parameters in the host's memory.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ OFFLOAD = ("fsdp_offload", "deepspeed_zero2_offload", "deepspeed_zero3_offload")
 ORDER = ("single", "ddp", "fsdp", "deepspeed_zero3", *OFFLOAD)
 """Candidates, the fastest first; ``fsdp_offload`` is ``fsdp`` with ``cpu_offload``."""
 HEADROOM = 0.8
-"""The share of a device's memory that is given out: on a CPU, workspace and malloc's waste were up to a fifth more."""
+"""The share of a device's memory that a strategy may fill: on a CPU, workspace and malloc took up to a fifth more."""
 NOT_INSTALLED = "not installed"
 GIB = 2**30
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What there is to run on.
+    """The devices to run on.
 
     Attributes:
-        ranks: devices of the whole job.
-        memory: bytes of each device; on CPUs a rank's share of the machine's.
-        host: a rank's share of the host's memory, where that is not the device's; 0 on CPUs.
+        ranks: the number of devices of the job.
+        memory: bytes of each device; on CPUs a rank's share of the machine's memory.
+        host: a rank's share of the host's memory, if that is separate from the device's; 0 on CPUs.
         gpu: whether the devices are GPUs.
     """
 
@@ -43,14 +43,14 @@ class Machine:
 
 @dataclass(frozen=True)
 class Row:
-    """A candidate.
+    """A candidate strategy.
 
     Attributes:
         name: its name in the table.
         settings: ``name`` and options of the strategy.
-        needs: of each rank.
-        obstacle: why it cannot run here, whatever the memory; empty if it can.
-        fits: whether it can run and its needs are met.
+        needs: the memory that each rank needs.
+        obstacle: why it cannot run here, for a reason other than memory; empty if it can.
+        fits: whether it can run and the memory suffices.
     """
 
     name: str
@@ -62,14 +62,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Choice:
-    """What was picked: the settings of a strategy, and why, in one line."""
+    """The planner's choice: the settings of a strategy, and the reason in one line."""
 
     settings: dict[str, Any]
     reason: str
 
     @property
     def name(self) -> str:
-        """The strategy."""
+        """The strategy's name."""
         return str(self.settings["name"])
 
 
@@ -80,9 +80,9 @@ def candidates(
 
     Args:
         options: the settings of each option of ``conf/strategy``.
-        configured: the strategy of the config; where it is not ``auto`` it stands in place of its default options, or
-            at the end.
-        machine: one device is ``single``'s, several are the others'; on CPUs there is no other memory to move to.
+        configured: the strategy of the config; unless it is ``auto``, it replaces the candidate with default options,
+            or is added at the end.
+        machine: with one device the candidate is ``single``, with several the others; CPUs have no offload variants.
     """
     found: dict[str, Mapping[str, Any]] = {}
     for name in ORDER:
@@ -100,12 +100,12 @@ def candidates(
 
 
 def obstacle(settings: Mapping[str, Any], machine: Machine, trainer: Mapping[str, Any]) -> str:
-    """Say why a strategy cannot run, whatever the memory; "" if it can.
+    """Say why a strategy cannot run, for a reason other than memory; "" if it can.
 
     Args:
-        settings: of the strategy.
-        machine: what there is.
-        trainer: the config group.
+        settings: the settings of the strategy.
+        machine: the devices.
+        trainer: the config group ``trainer``.
     """
     name = settings["name"]
     offload = any(settings.get(key) for key in ("cpu_offload", "offload_optimizer", "offload_parameters"))
@@ -131,10 +131,10 @@ def table(
 
 
 def pick(rows: Sequence[Row], machine: Machine) -> Choice:
-    """Return the first row that fits; rows stand in the order of speed.
+    """Return the first row that fits; rows are ordered by speed.
 
     Raises:
-        ConfigError: none fits; it names what the smallest needs, and what would help.
+        ConfigError: none fits. The message says what the smallest candidate needs, and what would help.
     """
     for row in rows:
         if row.fits:
@@ -145,7 +145,7 @@ def pick(rows: Sequence[Row], machine: Machine) -> Choice:
 
 
 def refusal(rows: Sequence[Row], machine: Machine) -> str:
-    """Say in one line that nothing fits, what the smallest candidate needs and what helps."""
+    """Return the message that nothing fits: what the smallest candidate needs, and what would help."""
     possible = [row for row in rows if not row.obstacle]
     if not possible:
         reasons = ", ".join(f"{row.name} ({row.obstacle})" for row in rows)
@@ -154,12 +154,12 @@ def refusal(rows: Sequence[Row], machine: Machine) -> str:
     needs = least.needs
     lack = (
         f"needs the least, {needs.total / GIB:.2f} GiB for each device, {machine.memory * HEADROOM / GIB:.2f} GiB of "
-        f"{machine.memory / GIB:.2f} are given out"
+        f"{machine.memory / GIB:.2f} may be used"
     )
     if needs.total <= HEADROOM * machine.memory:
         lack = (
             f"fits the devices and needs {needs.host / GIB:.2f} GiB of the host's memory for each, "
-            f"{machine.host * HEADROOM / GIB:.2f} GiB are given out"
+            f"{machine.host * HEADROOM / GIB:.2f} GiB may be used"
         )
     helps = ["more trainer.devices"]
     if needs.activations > needs.scratch:

@@ -1,7 +1,7 @@
-"""What FSDP and tensor parallelism share: finding a network's units, sharding them, and Lightning's side of it.
+"""The common base of FSDP and tensor parallelism: finds a network's units, shards them, and serves Lightning's hooks.
 
-Both keep the parameters of ``lightning_module.net`` as DTensors between optimizer steps. The LightningModule knows
-nothing of it: the strategy splits the network itself, after it was built whole on every rank.
+Both keep the parameters of ``lightning_module.net`` as DTensors between optimizer steps. The LightningModule is not
+involved: the strategy splits the network, after it was built whole on every rank.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ REDUCE_DTYPES = {"32": torch.float32, "bf16": torch.bfloat16}
 def units(net: nn.Module) -> list[nn.Module]:
     """Return the parts of a network whose parameters are gathered together, each before its forward pass.
 
-    They are the ``blocks`` of the module ``parallel`` beside the architecture, inner ones first; none without it.
+    They are the ``blocks`` of the architecture's module ``parallel``, inner ones first; none without this module.
     """
     found = blocks_of(net)
     depth = {module: name.count(".") for name, module in net.named_modules()}
@@ -46,7 +46,7 @@ def units(net: nn.Module) -> list[nn.Module]:
 
 
 def broadcast_network(net: nn.Module) -> None:
-    """Give every rank the parameters and buffers of rank 0, as DDP does: shards of two networks make none."""
+    """Give every rank the parameters and buffers of rank 0, as DDP does, so that all shards are of one network."""
     for tensor in [*net.parameters(), *net.buffers()]:
         dist.broadcast(tensor.detach(), src=0)
 
@@ -54,17 +54,17 @@ def broadcast_network(net: nn.Module) -> None:
 def mixed_precision(net: nn.Module, precision: str, reduce_dtype: str) -> MixedPrecisionPolicy:
     """Return FSDP's policy under Lightning's ``precision``.
 
-    Under ``bf16-mixed`` Lightning's autocast stays in charge of what is computed in which precision, as on one process.
-    The policy rounds, before they are gathered, the matrices that autocast would round in each layer: that halves the
-    traffic, and backward then needs no rounded copy of them. It casts no input.
+    Under ``bf16-mixed`` Lightning's autocast still decides which operation uses which precision, as on one process. The
+    policy rounds matrices that autocast would round in each layer already before they are gathered. That halves the
+    traffic and saves backward a rounded copy of them. Inputs are not cast.
 
     Args:
         net: the network, not sharded yet.
         precision: ``32-true``, ``bf16-mixed``, ``bf16-true`` or ``64-true``.
-        reduce_dtype: what gradients are added up in, ``32`` (nothing narrower than float32) or ``bf16``.
+        reduce_dtype: the dtype in which gradients are summed: ``32`` (at least float32) or ``bf16``.
 
     Raises:
-        ConfigError: ``16-mixed``, whose gradient scaler would have to agree over the shards.
+        ConfigError: ``16-mixed``, whose gradient scaler would have to be synchronised over the shards.
     """
     if precision == "16-mixed":
         raise ConfigError("trainer.precision=16-mixed cannot scale gradients that are sharded: use bf16-mixed")
@@ -83,9 +83,9 @@ def mixed_precision(net: nn.Module, precision: str, reduce_dtype: str) -> MixedP
 
 
 class ShardedStrategy(SplittingStrategy):
-    """Base of the strategies that split ``lightning_module.net`` by DTensors.
+    """Base of the strategies that split ``lightning_module.net`` into DTensors.
 
-    A subclass says how in ``parallelize``.
+    A subclass implements ``parallelize``.
 
     Args:
         reduce_dtype: see ``mixed_precision``.
@@ -120,7 +120,7 @@ class ShardedStrategy(SplittingStrategy):
 
     @property
     def num_data_ranks(self) -> int:
-        """How many ranks see different samples; their parts of a loss are averaged."""
+        """The number of ranks that see different samples; their parts of a loss are averaged."""
         return self.data_mesh.size()
 
     def tensor_size(self) -> int:
@@ -132,13 +132,13 @@ class ShardedStrategy(SplittingStrategy):
         """Split the network, whose parameters are plain tensors on the CPU or the device."""
 
     def setup_environment(self) -> None:
-        """Lay the ranks out as (data, tensor)."""
+        """Arrange the ranks in a mesh (data, tensor)."""
         size = self.tensor_size()
         self.lay_out(self.world_size // size, size)
         super().setup_environment()
 
     def model_to_device(self) -> None:
-        """Move all but the network, which moves unit by unit as it is sharded: no device need hold the whole."""
+        """Move everything but the network. The network is moved unit by unit, so no device has to hold all of it."""
         assert self.lightning_module is not None
         for child in self.lightning_module.children():
             if child is not self.net:
@@ -146,7 +146,7 @@ class ShardedStrategy(SplittingStrategy):
         set_device(self.lightning_module, self.root_device)
 
     def split_model(self, model: nn.Module) -> nn.Module:
-        """Split the network, unless an earlier stage of this Trainer has."""
+        """Split the network, unless an earlier stage of this Trainer has done so."""
         if any(isinstance(parameter, DTensor) for parameter in self.net.parameters()):
             return model
         check_shapes(self.net)
@@ -155,7 +155,7 @@ class ShardedStrategy(SplittingStrategy):
         return model
 
     def shard(self, net: nn.Module, parts: list[nn.Module]) -> None:
-        """Apply ``fully_shard`` to each part and to the whole, over the ranks that see different samples."""
+        """Apply ``fully_shard`` to each part and to the whole network, over the ranks that see different samples."""
         size, after_forward = self.num_data_ranks, self.reshard_after_forward
         if not isinstance(after_forward, bool) and not (1 < after_forward < size and size % after_forward == 0):
             raise ConfigError(
@@ -171,11 +171,11 @@ class ShardedStrategy(SplittingStrategy):
         }
         for part in parts:
             fully_shard(part, reshard_after_forward=after_forward, **options)
-        # Backward begins where forward ended: the rest of the network, used all along, stays gathered in between.
+        # Backward begins where forward ended: parameters outside of units, used throughout, stay gathered in between.
         fully_shard(net, reshard_after_forward=None if after_forward else False, **options)
         if hasattr(
             net, "encode"
-        ):  # what a recommender is evaluated by, without its forward; `score` finds the rest gathered
+        ):  # a recommender's evaluation calls this instead of forward; `score` then finds the rest gathered
             register_fsdp_forward_method(net, "encode")
 
     def sharded_modules(self) -> Iterator[FSDPModule]:
@@ -186,7 +186,7 @@ class ShardedStrategy(SplittingStrategy):
 
     @contextmanager
     def block_backward_sync(self) -> Iterator[None]:
-        """Hold back the reduction of gradients, for all but the last micro-batch of an optimizer step."""
+        """Delay the reduction of gradients until the last micro-batch of an optimizer step."""
         if not self.reduce_once or not isinstance(self.net, FSDPModule):
             yield
             return
@@ -198,7 +198,7 @@ class ShardedStrategy(SplittingStrategy):
 
     @contextmanager
     def _evaluation(self) -> Iterator[None]:
-        """Leave only shards behind: without a backward, what a forward pass has gathered would stay."""
+        """Free gathered parameters after a forward pass: without a backward pass nothing else frees them."""
         try:
             yield
         finally:

@@ -1,9 +1,9 @@
 """Tensor parallelism: the matrices of a layer are split over ranks that work on the same samples.
 
 Shoeybi et al., "Megatron-LM: Training Multi-Billion Parameter Language Models Using Model Parallelism", 2019, section
-3: the first matrix of a pair is split by its columns and the second by its rows, so that one sum over the ranks ends
-the pair. Which pairs an architecture has, it says itself, in ``tensor_plan`` of its ``parallel`` module. The ranks form
-a grid (data, tensor): along ``data`` they see different samples and share parameters as under FSDP.
+3: the first matrix of a pair is split by its columns and the second by its rows, so that each pair needs only one sum
+over the ranks. An architecture names its pairs in ``tensor_plan`` of its ``parallel`` module. The ranks form a grid
+(data, tensor): along ``data`` they see different samples and shard parameters as under FSDP.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from lab.structures.parallel import TensorSplitting
 class TensorParallelStrategy(ShardedStrategy):
     """Split the matrices that an architecture's plan names; every other parameter is replicated.
 
-    All parameters become DTensors of one mesh, the replicated ones too: norms and clipping then count every element
-    once. The ranks of a tensor group must draw the same random numbers, or their replicas part.
+    All parameters become DTensors of one mesh, also the replicated ones, so that norms for clipping count every element
+    once. The ranks of a tensor group must draw the same random numbers, or their replicas would diverge.
 
     Args:
-        tensor_parallel_size: ranks that share one sample; None for all of a machine.
+        tensor_parallel_size: the number of ranks that share samples; None for all ranks of a machine.
     """
 
     def __init__(self, tensor_parallel_size: int | None = None) -> None:
@@ -41,7 +41,7 @@ class TensorParallelStrategy(ShardedStrategy):
         """Return how many ranks share each sample.
 
         Raises:
-            ConfigError: the ranks cannot be grouped so.
+            ConfigError: the number of ranks is not divisible by it.
         """
         size = self.tensor_parallel_size or self.num_processes
         if self.world_size % size:
@@ -56,7 +56,7 @@ class TensorParallelStrategy(ShardedStrategy):
         return self.device_mesh["tensor_parallel"]
 
     def parallelize(self, net: nn.Module) -> None:
-        """Split by the plan, replicate the rest, and share both along the data dimension."""
+        """Split the plan's matrices, replicate the rest, and shard both along the data dimension."""
         plan = tensor_plan(net)
         net.to(self.root_device)
         parallelize_module(net, self.tensor_mesh, plan)
@@ -68,7 +68,7 @@ class TensorParallelStrategy(ShardedStrategy):
             self.shard(net, parts)
 
     def split_model(self, model: nn.Module) -> nn.Module:
-        """Split the network, and let metrics count the samples of the data ranks."""
+        """Split the network, and make metrics count each sample of a tensor group once."""
         for module in model.modules():
             if isinstance(module, Metric):  # the ranks of a tensor group count the same samples
                 module.process_group = self.data_mesh.get_group()
@@ -76,19 +76,19 @@ class TensorParallelStrategy(ShardedStrategy):
 
 
 ParameterPlace = tuple[nn.Module, str]
-"""Where a parameter stands: its module and its name there."""
+"""The place of a parameter: its module and its name there."""
 
 
 def tensor_plan(net: nn.Module) -> dict[str, ParallelStyle]:
-    """Return the plan that stands beside a network's architecture: names of modules, and how each is split.
+    """Return the ``tensor_plan`` of a network's architecture: names of modules, and how each is split.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: the architecture has none.
     """
     splitting = splitting_of(net)
     if not isinstance(splitting, TensorSplitting):
         raise ConfigError(
-            f"strategy=tensor_parallel: {type(net).__name__} brings no plan for it (`tensor_plan` in a module "
+            f"strategy=tensor_parallel: {type(net).__name__} has no plan for it (`tensor_plan` in a module "
             "`parallel` beside the network); strategy=fsdp needs none"
         )
     return splitting.tensor_plan(net)
@@ -105,10 +105,10 @@ def check_parts(net: nn.Module, size: int) -> None:
 
 
 def replicate(net: nn.Module, mesh: DeviceMesh) -> list[ParameterPlace]:
-    """Turn every parameter that is a plain tensor into a replicated DTensor; what was shared stays shared.
+    """Turn every parameter that is a plain tensor into a replicated DTensor; shared parameters stay shared.
 
     Returns:
-        The places of these parameters.
+        The places of the replicated parameters.
     """
     made: dict[nn.Parameter, nn.Parameter] = {}
     places = []
@@ -125,14 +125,14 @@ def replicate(net: nn.Module, mesh: DeviceMesh) -> list[ParameterPlace]:
 
 
 def compute_locally(parts: list[nn.Module], places: list[ParameterPlace]) -> None:
-    """Let replicated parameters be plain tensors during the forward pass of the part that they belong to.
+    """Make replicated parameters plain tensors during the forward pass of the part that they belong to.
 
-    Each rank computes with its replica, whatever a network does with a parameter, and so gets its whole gradient: the
+    Each rank computes with its own replica, whatever the network does with a parameter, and gets the whole gradient:
     activations between the split pairs are the same on all ranks, and so are their gradients.
 
     Args:
-        parts: of a network, inner ones first, the network itself last.
-        places: of its replicated parameters.
+        parts: the parts of a network, inner ones first, the network itself last.
+        places: the places of its replicated parameters.
     """
     left = list(places)
     for part in parts:
@@ -144,7 +144,7 @@ def compute_locally(parts: list[nn.Module], places: list[ParameterPlace]) -> Non
 
 
 def _swap_around_forward(part: nn.Module, places: list[ParameterPlace]) -> None:
-    # Registered before FSDP's hooks: entered after it has gathered the parameters, left before it frees them.
+    # Registered before FSDP's hooks: entered after FSDP has gathered the parameters, left before it frees them.
     kept: list[nn.Parameter] = []
 
     def enter(module: nn.Module, args: Any) -> None:

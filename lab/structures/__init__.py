@@ -1,7 +1,7 @@
-"""The types that tie the house together: what a dataset offers, what a batch holds, what an architecture must do.
+"""The types that all parts of lab exchange: dataset descriptions, batches, predictions, protocols of architectures.
 
-Whoever writes a new architecture or dataset reads ``common`` and the file of the kind of problem, and nothing else.
-Only dataclasses and Protocols stand here.
+To write a new architecture or dataset, read ``common`` and the file of your kind of problem; no other file is needed.
+This package has only dataclasses and Protocols.
 """
 
 from lab.structures.common import ClassSpec, DataSpec, ImageBatch, KeyedDataset, Movable, Table, Term, split_packed

@@ -13,22 +13,22 @@ OutputsT = TypeVar("OutputsT")
 TargetsT = TypeVar("TargetsT", bound="Rows")
 TruthT = TypeVar("TruthT", bound="Rows")
 Table = list[dict[str, Any]]
-"""Rows of a table, each a value for each column."""
+"""Rows of a table; each row is a mapping from column to value."""
 
 
 def split_packed(counts: Sequence[int], rows: slice) -> slice:
-    """Return where the items of some images stand among those of all, packed one after the other.
+    """Return the slice of a packed sequence that holds the items of some images.
 
     Args:
-        counts: items of each image.
-        rows: consecutive images.
+        counts: the number of items of each image; the items are packed one image after the other.
+        rows: the images, consecutive.
     """
     first, last, _ = rows.indices(len(counts))
     return slice(sum(counts[:first]), sum(counts[:last]))
 
 
 class Rows(Protocol):
-    """What can be cut into consecutive samples."""
+    """The protocol of things that can be cut into consecutive samples."""
 
     def rows(self, chosen: slice) -> Any:
         """Return consecutive samples."""
@@ -61,23 +61,23 @@ class Movable:
 class DataSpec:
     """What a DataModule tells a task after ``setup``; the network is sized from it.
 
-    Each kind of problem has a subclass in its file, which adds what its data has to tell. Its fields are texts, numbers
-    and tuples of these, since checkpoints store them.
+    Each kind of problem has a subclass in its own file, with further fields. Fields are strings, numbers and tuples of
+    these, because checkpoints store them.
 
     Attributes:
         task: the kind of problem, equal to the ``task`` of the model's YAML.
-        input_shape: of a sample, ``(3, H, W)`` of an image; a 0 stands where the size varies from sample to sample.
+        input_shape: the shape of a sample, ``(3, H, W)`` for images; 0 for a size that varies from sample to sample.
     """
 
     task: str
     input_shape: tuple[int, ...] = ()
 
     def net_arguments(self) -> dict[str, Any]:
-        """Return the arguments of a network that the data decides; a config may not set them."""
+        """Return the network's arguments that the data decides; a config may not set them."""
         return {}
 
     def describe(self) -> str:
-        """Return in a few words what the data told."""
+        """Return a few words on what the data holds."""
         return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.net_arguments().items())
 
     def to_plain(self) -> dict[str, Any]:
@@ -86,14 +86,14 @@ class DataSpec:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """Return the description whose fields ``to_plain`` has given."""
+        """Rebuild a description from the fields that ``to_plain`` returned."""
         values: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in plain.items()}
         return cls(**values)
 
 
 @dataclass(frozen=True)
 class ClassSpec(DataSpec):
-    """Data whose samples, or parts of them, are of one of K classes.
+    """Data in which each sample, or each part of a sample, belongs to one of K classes.
 
     Attributes:
         class_names: the name of each label, in label order (K names).
@@ -103,7 +103,7 @@ class ClassSpec(DataSpec):
 
     @property
     def num_classes(self) -> int:
-        """K, the number of labels; where there is a label for "none of them", it is not counted."""
+        """K, the number of labels, without a label for "none of them"."""
         return len(self.class_names)
 
     def net_arguments(self) -> dict[str, Any]:
@@ -122,13 +122,13 @@ class ImageBatch(Movable, Generic[TargetsT, TruthT]):
     Attributes:
         images: (B, 3, H, W) uint8 RGB, padded with zeros at the right and bottom. The task normalises on the device.
         padding_mask: (B, H, W) bool, True where padded; None when nothing is padded.
-        targets: what the loss compares with.
+        targets: what the loss compares the outputs with.
         image_ids: (B,) int64.
         original_sizes: (B, 2) int64 (height, width) of the stored images.
-        valid: (B,) bool, False for a sample that only fills up the batch and must not be counted by a metric.
+        valid: (B,) bool, False for a sample that only pads the batch; metrics must not count it.
         truth: the annotations as stored, for evaluation; None in training.
         totals: the normalisers of the whole optimizer step (all ranks and accumulated micro-batches), as the
-            architecture's ``totals`` names them; None outside of training, where the batch stands for itself.
+            architecture's ``totals`` names them; None outside of training, where the batch is not part of a step.
     """
 
     images: Tensor
@@ -146,7 +146,7 @@ class ImageBatch(Movable, Generic[TargetsT, TruthT]):
         return len(self.images)
 
     def rows(self, chosen: slice) -> ImageBatch[TargetsT, TruthT]:
-        """Return the part of the batch with consecutive images, ``totals`` still those of the whole step."""
+        """Return the part of the batch with some consecutive images. ``totals`` stay those of the whole step."""
         return ImageBatch(
             images=self.images[chosen],
             padding_mask=None if self.padding_mask is None else self.padding_mask[chosen],
@@ -161,11 +161,11 @@ class ImageBatch(Movable, Generic[TargetsT, TruthT]):
 
 @dataclass(frozen=True)
 class Term:
-    """A term of a loss over the samples of a batch, not divided yet: batches, micro-batches and ranks add up.
+    """A term of a loss as a sum over a batch, not divided yet, so that micro-batches and ranks can be added up.
 
     Attributes:
         sum: () a weighted sum; float32 or float64.
-        normalizer: what it is a mean over, one of the names that the architecture's ``totals`` gives.
+        normalizer: the name of the number to divide by, one of the keys of the architecture's ``totals``.
     """
 
     sum: Tensor
@@ -185,5 +185,5 @@ class KeyedDataset(Protocol):
 
     @property
     def aspect_ratios(self) -> Sequence[float] | None:
-        """Width / height of each image, for batches of alike shapes; None where all are equal."""
+        """Width / height of each image, to group images of similar shape into batches; None if all are equal."""
         ...

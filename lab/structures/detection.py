@@ -1,7 +1,7 @@
 """Object detection: samples, targets, predictions and the protocol of detectors.
 
-B images in a batch, H and W pixels (padded), Q predictions for each image, K classes, T boxes of all images of a batch
-one after the other. Boxes are ``xyxy`` in pixels at every boundary.
+Letters in shapes: B images in a batch, H and W pixels (padded), Q predictions for each image, K classes, T boxes of all
+images in a batch, packed one image after the other. Boxes are ``xyxy`` in pixels at every boundary.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class DetectionSpec(ClassSpec):
     """What data for detection tells: the classes of its boxes.
 
     Attributes:
-        resize: (shorter side, longest side) of images in evaluation where ``input_shape`` leaves their size open, 0
-            for no limit; (0, 0): they stay as they are. Empty: not known.
+        resize: (shorter side, limit of the longer side) to which evaluation resizes images where ``input_shape`` leaves
+            the size open; a limit of 0 is no limit. (0, 0): images are not resized. Empty: not known.
     """
 
     task: str = "detection"
@@ -30,15 +30,15 @@ class DetectionSpec(ClassSpec):
 
 @dataclass
 class DetectionSample:
-    """One image and what stands in it, as a dataset returns it for the key ``(epoch, index)``.
+    """One image and its annotations, as a dataset returns them for the key ``(epoch, index)``.
 
     Attributes:
         image: (3, h, w) uint8 RGB, resized and augmented, not padded, not normalised.
-        boxes: (n, 4) float32 xyxy pixels of ``image``, without crowds and degenerate boxes.
+        boxes: (n, 4) float32 xyxy pixels of ``image``; crowds and degenerate boxes are left out.
         labels: (n,) int64 in 0..K-1.
         image_id: the dataset's own id of the image.
-        original_size: (height, width) of the stored image, in whose pixels ``truth`` stands.
-        truth: what evaluation compares with; None in training.
+        original_size: (height, width) of the stored image; ``truth`` is in its pixels.
+        truth: what evaluation compares predictions with; None in training.
         masks: (n, h, w) bool instance masks, or None where the dataset has none or the task needs none.
     """
 
@@ -53,14 +53,14 @@ class DetectionSample:
 
 @dataclass
 class DetectionTruth(Movable):
-    """The annotations as stored, crowds included: what COCO evaluation compares with, for one image or a batch.
+    """The annotations as stored, crowds included, of one image or a batch. COCO evaluation compares with them.
 
     Attributes:
         boxes: (T, 4) float32 xyxy pixels of the original images.
         labels: (T,) int64.
         iscrowd: (T,) bool.
-        area: (T,) float32, the annotation's own area (of the mask in COCO), in square pixels of the original.
-        counts: how many of the T belong to each image.
+        area: (T,) float32, the annotated area (in COCO that of the mask), in square pixels of the original image.
+        counts: the number of boxes of each image.
     """
 
     boxes: Tensor
@@ -79,12 +79,12 @@ class DetectionTruth(Movable):
 
 @dataclass
 class DetectionTargets(Movable):
-    """What the loss compares with, all images packed one after the other.
+    """What the loss compares outputs with, packed one image after the other.
 
     Attributes:
         boxes: (T, 4) float32 xyxy pixels of the batch's images.
         labels: (T,) int64 in 0..K-1.
-        counts: how many of the T belong to each image; host integers, so that reading them never waits for a device.
+        counts: the number of boxes of each image; host integers, so that reading them never waits for a device.
         sizes: (B, 2) float32 (height, width) of each image without its padding.
     """
 
@@ -121,7 +121,7 @@ class DetectionPredictions(Movable):
         return DetectionPredictions(self.boxes[chosen], self.scores[chosen], self.labels[chosen])
 
     def named(self, class_names: Sequence[str]) -> list[Detections]:
-        """Return what was found in each image, best first, with the names of the classes."""
+        """Return the detections of each image, highest score first, with the names of their classes."""
         found = []
         for boxes, scores, labels in zip(self.boxes, self.scores, self.labels, strict=True):
             order = scores.argsort(descending=True, stable=True)
@@ -132,13 +132,13 @@ class DetectionPredictions(Movable):
 
 @dataclass
 class Detections(Movable):
-    """What was found in one image, best first, not thresholded.
+    """The detections of one image, highest score first, not thresholded.
 
     Attributes:
         boxes: (n, 4) float32 xyxy pixels of the image as it was given.
         scores: (n,) float32 in 0..1.
         labels: (n,) int64 in 0..K-1.
-        names: the name of each label.
+        names: the class name of each detection.
     """
 
     boxes: Tensor
@@ -150,7 +150,7 @@ class Detections(Movable):
         return len(self.names)
 
     def above(self, score: float) -> Detections:
-        """Return those with a score above ``score``."""
+        """Return the detections with a score above ``score``."""
         count = int((self.scores > score).sum())
         return Detections(self.boxes[:count], self.scores[:count], self.labels[:count], self.names[:count])
 
@@ -164,19 +164,19 @@ class Detector(Protocol[OutputsT]):
         ...
 
     def totals(self, targets: DetectionTargets) -> Mapping[str, float]:
-        """Return this batch's share of every normaliser of the loss, by its name.
+        """Return this batch's share of every normaliser of the loss, by name.
 
-        The number of boxes for instance, or of images where a term is a mean over images. Shares are added up over the
-        micro-batches and ranks of an optimizer step before the task divides by them, so that the loss of a global
-        batch does not depend on how it was split. Computed from host integers only.
+        For instance the number of boxes, or the number of images for a term that is a mean over images. The task adds
+        up the shares of all micro-batches and ranks of an optimizer step and divides by the total, so that the loss of
+        a global batch does not depend on how it was split. Computed from host integers only.
         """
         ...
 
     def loss(self, outputs: OutputsT, targets: DetectionTargets) -> Mapping[str, Term]:
         """Return named terms: weighted sums over this batch, each with the name of its normaliser in ``totals``.
 
-        Nothing is divided here: the task divides the sums by the totals of the whole optimizer step, or of the whole
-        validation set, and minimises the sum of what comes out.
+        Nothing is divided here. The task divides each sum by the total of the whole optimizer step, or of the whole
+        validation set, and minimises the sum of the quotients.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""What an architecture says of itself to the strategies that split it, and a backbone to the architecture around it."""
+"""What a strategy must know of an architecture to split it over ranks, and an architecture of its backbone."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Splitting(Protocol):
-    """The protocol of the module ``parallel`` that stands beside an architecture's network."""
+    """The protocol of the module ``parallel.py`` in an architecture's folder."""
 
     def blocks(self, net: Any) -> list[nn.Module]:
         """Return the units of a network, in the order of its forward pass.
 
-        The parameters of a unit are gathered together, just before its own forward pass is called. What the units leave
-        out belongs to the whole network. Of a backbone they are ``lab.registry.parallel.blocks_of(net.backbone)``.
+        The parameters of a unit are gathered together, just before the unit's forward pass. Parameters outside of all
+        units are gathered with the whole network. For a backbone use ``lab.registry.parallel.blocks_of(net.backbone)``.
         """
         ...
 
 
 @runtime_checkable
 class TensorSplitting(Splitting, Protocol):
-    """The same with a plan for tensor parallelism, which an architecture need not have."""
+    """``Splitting`` with a plan for tensor parallelism, which is optional."""
 
     def tensor_plan(self, net: Any) -> dict[str, ParallelStyle]:
-        """Return the dotted names of the layers whose matrices are split over ranks, and how each is."""
+        """Return how to split matrices over ranks: the dotted name of each layer to split, and its style."""
         ...

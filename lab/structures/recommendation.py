@@ -1,7 +1,7 @@
 """Recommendation of the next item: batches and the protocol of recommenders.
 
-B sequences in a batch, L events of the longest, I items numbered 1 to I, 0 where there is none, Q positions at which
-the next item is asked for.
+Letters in shapes: B sequences in a batch, L events of the longest sequence, I items numbered 1 to I (0 means no item),
+Q queries: positions at which the next item is predicted.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from lab.structures.common import DataSpec, Movable, OutputsT, Term, split_packe
 
 @dataclass(frozen=True)
 class RecommendationSpec(DataSpec):
-    """What data for recommendation tells: its items, and how much there is to learn from.
+    """What data for recommendation tells: its items and the size of the training data.
 
     Attributes:
-        item_names: the user's own id of each item; item ``i`` of a batch (1 to I) is ``item_names[i - 1]``.
-        item_counts: how often each item stands in the training data.
+        item_names: the id of each item in the data files; item ``i`` of a batch (1 to I) is ``item_names[i - 1]``.
+        item_counts: how often each item occurs in the training data.
         num_sequences: training sequences (sessions or users).
         num_events: training events.
 
     Raises:
-        ValueError: there are counts of more or fewer items than have names.
+        ValueError: ``item_counts`` and ``item_names`` differ in length.
     """
 
     task: str = "recommendation"
@@ -37,7 +37,7 @@ class RecommendationSpec(DataSpec):
 
     def __post_init__(self) -> None:
         if self.item_counts and len(self.item_counts) != len(self.item_names):
-            raise ValueError(f"spec counts {len(self.item_counts)} items and names {len(self.item_names)}")
+            raise ValueError(f"spec has counts of {len(self.item_counts)} items and names of {len(self.item_names)}")
 
     @property
     def num_items(self) -> int:
@@ -45,7 +45,7 @@ class RecommendationSpec(DataSpec):
         return len(self.item_names)
 
     def net_arguments(self) -> dict[str, Any]:
-        """Return the numbers of items, sequences and events, and of each item's events."""
+        """Return the numbers of items, sequences and events, and the number of events of each item."""
         return {
             "num_items": self.num_items,
             "num_sequences": self.num_sequences,
@@ -60,12 +60,12 @@ class RecommendationSpec(DataSpec):
 
 @dataclass
 class SequenceTargets(Movable):
-    """What follows each event.
+    """The item to predict after each event.
 
     Attributes:
-        items: (B, L) int64: the item asked for after each event, 0 where none is (padding too).
-        counts: how many of them each sequence has; host integers.
-        negatives: (B, L, n) int64 items that did not follow, 0 where ``items`` is; None where the loss needs none.
+        items: (B, L) int64: the item to predict after each event, 0 where there is none (padding too).
+        counts: the number of items to predict in each sequence; host integers.
+        negatives: (B, L, n) int64 items that did not follow, 0 where ``items`` is 0; None where the loss needs none.
     """
 
     items: Tensor
@@ -85,13 +85,13 @@ class SequenceBatch(Movable):
     Attributes:
         items: (B, L) int64, 1 to I, zeros at the right where a sequence is shorter.
         lengths: (B,) int64, at least 1.
-        targets: what follows. In evaluation its places other than 0 are the Q queries, in row-major order.
+        targets: what follows. In evaluation its nonzero places are the Q queries, in row-major order.
         sequence_ids: (B,) int64, the number of the sequence in its dataset.
-        valid: (B,) bool, False for a sequence that only fills up the batch.
-        seen: (S,) int64: all items that each sequence has had before its first query, those that ``items`` shows too,
-            oldest first, packed; an item may stand twice. What ``items`` shows between queries need not stand here.
-            None where ``items`` shows everything.
-        seen_counts: how many of the S belong to each sequence.
+        valid: (B,) bool, False for a sequence that only pads the batch.
+        seen: (S,) int64: all items of each sequence before its first query, oldest first, packed; includes those in
+            ``items`` and may repeat an item. Items between queries may be left out. None where ``items`` has
+            everything.
+        seen_counts: the number of entries of ``seen`` that belong to each sequence.
         totals: see ``ImageBatch``.
     """
 
@@ -110,7 +110,7 @@ class SequenceBatch(Movable):
         return len(self.items)
 
     def rows(self, chosen: slice) -> SequenceBatch:
-        """Return the part of the batch with consecutive sequences."""
+        """Return the part of the batch with some consecutive sequences."""
         seen = None if self.seen is None else self.seen[split_packed(self.seen_counts, chosen)]
         return SequenceBatch(
             items=self.items[chosen],
@@ -128,8 +128,8 @@ class SequenceBatch(Movable):
 class Recommender(Protocol[OutputsT]):
     """The protocol of architectures that rank the next item. ``totals`` and ``loss`` are as in ``Detector``.
 
-    Training batches are ``SequenceBatch``, or what the model's ``batching`` asks of the data (``LaneBatch``); a network
-    of the latter kind says so by a class attribute ``batching = "lanes"``, and has no loss in evaluation.
+    Training batches are ``SequenceBatch``. A network with the class attribute ``batching = "lanes"`` gets ``LaneBatch``
+    instead and has no loss in evaluation.
     """
 
     def forward(self, batch: Any) -> OutputsT:
@@ -145,19 +145,19 @@ class Recommender(Protocol[OutputsT]):
         ...
 
     def encode(self, batch: SequenceBatch, queries: Tensor) -> Any:
-        """Return what ``score`` needs of each query: a tensor, or a Movable of tensors, whose first dimension is Q.
+        """Return what ``score`` needs of each query: a tensor or a Movable of tensors, with Q as first dimension.
 
         Args:
-            batch: sequences; its targets are not looked at.
+            batch: sequences; the targets are not read.
             queries: (Q, 2) int64 (row, position): rank what follows the event at that position of that sequence.
         """
         ...
 
     def score(self, states: Any, items: slice | Tensor) -> Tensor:
-        """Return the scores (Q, n) of some items, higher is better.
+        """Return the scores (Q, n) of some items; higher is better.
 
         Args:
-            states: of ``encode``.
+            states: the result of ``encode``.
             items: ``slice(first, last)`` of item numbers 1 to I, or (Q, n) int64 item numbers for each query.
         """
         ...
@@ -165,21 +165,21 @@ class Recommender(Protocol[OutputsT]):
 
 @dataclass
 class LaneTargets(Movable):
-    """What a step of session-parallel training is scored against.
+    """The candidates that a step of session-parallel training scores.
 
     The candidates are the next items of all lanes of the whole step (all ranks and micro-batches) and the negatives
-    that the lanes share. Each item stands here once, with how often it is a candidate: a sum over candidates is a
-    weighted sum over C items, and gradients of an item need not be added up.
+    that the lanes share. Each item is listed once, with the number of times it is a candidate: a sum over candidates is
+    a weighted sum over C items, and gradients of an item need not be added up.
 
     Attributes:
         items: (C,) int64 sorted numbers of the items that are candidates.
-        next_counts: (C,) float32: how many lanes of the whole step have the item next.
+        next_counts: (C,) float32: the number of lanes of the whole step whose next item it is.
         negative_counts: (C,) float32: how often the item was drawn as a negative.
-        support: (C,) float32: how often it stands in the training data.
-        negative_support: (C,) float32: ``support ** alpha``, to which its chance of being drawn is proportional.
-        positions: (m,) int64: where the next item of each lane of this batch stands among ``items``.
-        share: how many of the ``num_lanes`` lanes of a step belong to this batch, ended ones too: shares of all ranks
-            and micro-batches add up to ``data.batch_size``.
+        support: (C,) float32: how often the item occurs in the training data.
+        negative_support: (C,) float32: ``support ** alpha``; the probability of being drawn is proportional to it.
+        positions: (m,) int64: the index in ``items`` of the next item of each lane of this batch.
+        share: how many of the ``num_lanes`` lanes of a step belong to this batch, including lanes that have ended:
+            shares of all ranks and micro-batches add up to ``data.batch_size``.
     """
 
     items: Tensor
@@ -191,7 +191,7 @@ class LaneTargets(Movable):
     share: float
 
     def rows(self, chosen: slice) -> LaneTargets:
-        """Return the targets of consecutive lanes."""
+        """Return the targets of some consecutive lanes."""
         positions = self.positions[chosen]
         return replace(self, positions=positions, share=self.share * len(positions) / max(1, len(self.positions)))
 
@@ -202,14 +202,14 @@ class LaneBatch(Movable):
 
     Attributes:
         items: (m,) int64 the current item of each lane, 1 to I.
-        lanes: (m,) int64 the number of each lane, 0 to ``num_lanes`` - 1: whose hidden state goes on.
-        starts: (m,) bool: a session begins here, the lane's hidden state is zero.
+        lanes: (m,) int64 the number of each lane, 0 to ``num_lanes`` - 1; it selects the hidden state to continue.
+        starts: (m,) bool: True where a session begins, so the hidden state of the lane is zero.
         targets: the next items.
         current: (V,) int64 sorted numbers of the items that are current in any lane of the whole step.
-        slots: (m,) int64: where ``items`` stand among ``current``.
-        touched: (U,) int64: ``targets.items``, then those of ``current`` that are not among them.
-        touched_slots: (m,) int64: where ``items`` stand among ``touched``.
-        num_lanes: ``data.batch_size``, of all ranks and micro-batches; towards the end of an epoch fewer are alive.
+        slots: (m,) int64: the indices of ``items`` in ``current``.
+        touched: (U,) int64: ``targets.items``, then the items of ``current`` that are not among them.
+        touched_slots: (m,) int64: the indices of ``items`` in ``touched``.
+        num_lanes: lanes of all ranks and micro-batches, ``data.batch_size``; fewer are active near the end of an epoch.
         totals: see ``ImageBatch``.
     """
 
@@ -230,7 +230,7 @@ class LaneBatch(Movable):
         return len(self.items)
 
     def rows(self, chosen: slice) -> LaneBatch:
-        """Return the part of the batch with consecutive lanes."""
+        """Return the part of the batch with some consecutive lanes."""
         return replace(
             self,
             items=self.items[chosen],

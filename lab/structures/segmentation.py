@@ -1,6 +1,7 @@
 """Semantic, instance and panoptic segmentation: samples, targets, predictions and the protocols of segmenters.
 
-B images in a batch, H and W pixels (padded), K classes, T segments of all images of a batch one after the other.
+Letters in shapes: B images in a batch, H and W pixels (padded), K classes, T segments of all images in a batch, packed
+one image after the other.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor
 from lab.structures.common import ClassSpec, ImageBatch, Movable, OutputsT, Term, split_packed
 
 NO_SEGMENT = -1
-"""In a map of segments: a pixel that belongs to none, because it is unlabelled, ignored, of a crowd or padding."""
+"""The value of a pixel that belongs to no segment: it is unlabelled, ignored, in a crowd, or padding."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,9 @@ class SegmentationSpec(ClassSpec):
     """What data for segmentation tells: the classes of its segments.
 
     Attributes:
-        thing_labels: the labels whose objects are counted one by one (things); the others are stuff.
-        resize: (shorter side, longest side) of images in evaluation where ``input_shape`` leaves their size open, 0
-            for no limit; (0, 0): they stay as they are. Empty: not known.
+        thing_labels: the labels of things, whose objects are counted one by one; all other labels are stuff.
+        resize: (shorter side, limit of the longer side) to which evaluation resizes images where ``input_shape`` leaves
+            the size open; a limit of 0 is no limit. (0, 0): images are not resized. Empty: not known.
     """
 
     task: str = "segmentation"
@@ -36,15 +37,15 @@ class SegmentationSpec(ClassSpec):
 class SegmentationSample:
     """One image and its segments, as a dataset returns it for the key ``(epoch, index)``.
 
-    A segment is all pixels of a class (semantic data) or of one object or stuff region (panoptic data).
+    A segment is the set of all pixels of a class (semantic data), or of one object or stuff region (panoptic data).
 
     Attributes:
         image: (3, h, w) uint8 RGB, resized and augmented, not padded, not normalised.
         segments: (h, w) int16: the segment of each pixel, 0..n-1, or ``NO_SEGMENT``.
         labels: (n,) int64 in 0..K-1, the class of each segment; each has at least one pixel.
         image_id: the dataset's own id of the image.
-        original_size: (height, width) of the stored image, in whose pixels ``truth`` stands.
-        truth: what evaluation compares with; None in training.
+        original_size: (height, width) of the stored image; ``truth`` is in its pixels.
+        truth: what evaluation compares predictions with; None in training.
     """
 
     image: Tensor
@@ -57,18 +58,18 @@ class SegmentationSample:
 
 @dataclass
 class SegmentationTruth(Movable):
-    """The annotations as stored, for one image or a batch; images differ in size, so their pixels stand packed.
+    """The annotations as stored, of one image or a batch. Images differ in size, so their pixels are packed.
 
     Attributes:
         pixels: (P,) int16: the segment of each pixel of each image, row after row, or ``NO_SEGMENT``.
         labels: (T,) int64 in 0..K-1.
         iscrowd: (T,) bool: segments that are neither hit nor missed.
-        counts: how many of the T belong to each image.
+        counts: the number of segments of each image.
         sizes: (height, width) of each image.
-        codes: COCO's run-length code of the mask of each of the T, where masks may overlap and ``pixels`` cannot tell
-            all of them; None: ``pixels`` says everything.
-        area: (T,) float64, the stated area in square pixels by which mask AP sorts small, medium and large, 0 where
-            none is stated; None: each mask's own.
+        codes: COCO's run-length code of each mask (T codes), for data whose masks may overlap, which ``pixels`` cannot
+            hold; None where ``pixels`` has everything.
+        area: (T,) float64, the annotated area in square pixels, by which mask AP tells small, medium and large objects;
+            0 where the annotation has none. None: the area of each mask is used.
     """
 
     pixels: Tensor
@@ -96,13 +97,13 @@ class SegmentationTruth(Movable):
 
 @dataclass
 class SegmentationTargets(Movable):
-    """What the loss compares with. Masks are built from ``segments`` on the device.
+    """What the loss compares outputs with. Masks are built from ``segments`` on the device.
 
     Attributes:
-        segments: (B, H, W) int16: the segment of each pixel within its image, or ``NO_SEGMENT``; so where padded.
-        labels: (T,) int64 in 0..K-1, of the segments of all images one after the other.
-        counts: how many of the T belong to each image; host integers, so that reading them never waits for a device.
-        num_pixels: pixels of each image that belong to a segment.
+        segments: (B, H, W) int16: the segment of each pixel within its image, or ``NO_SEGMENT`` (padding too).
+        labels: (T,) int64 in 0..K-1, the class of each segment, packed one image after the other.
+        counts: the number of segments of each image; host integers, so that reading them never waits for a device.
+        num_pixels: the number of pixels of each image that belong to a segment.
         sizes: (B, 2) float32 (height, width) of each image without its padding.
     """
 
@@ -157,7 +158,7 @@ class Instances(Movable):
 class Segmenter(Protocol[OutputsT]):
     """The protocol of segmentation architectures. ``totals`` and ``loss`` are as in ``Detector``.
 
-    Predictions are lists, an element for each image, in pixels of the original images: these differ in size.
+    Predictions are lists with one element per image, in pixels of the original images, which differ in size.
     """
 
     def forward(self, images: Tensor, padding_mask: Tensor | None = None) -> OutputsT:
@@ -176,7 +177,7 @@ class Segmenter(Protocol[OutputsT]):
         """Return the class of each pixel, (h, w) int16 in 0..K-1, for each image.
 
         Args:
-            outputs: of ``forward``.
+            outputs: the result of ``forward``.
             sizes: (B, 2) (height, width) of each image without its padding.
             original_sizes: (B, 2) (height, width) of each stored image.
         """
@@ -190,11 +191,11 @@ class MaskSegmenter(Segmenter[OutputsT], Protocol[OutputsT]):
     def panoptic(
         self, outputs: OutputsT, sizes: Tensor, original_sizes: Tensor, thing_labels: Sequence[int]
     ) -> list[Segments]:
-        """Return one segment for each object of a thing and one for each class of stuff, for each image."""
+        """Return for each image one segment per thing object and one per stuff class."""
         ...
 
     def instances(
         self, outputs: OutputsT, sizes: Tensor, original_sizes: Tensor, thing_labels: Sequence[int]
     ) -> list[Instances]:
-        """Return the best scored objects of things, for each image."""
+        """Return for each image the objects of thing classes with the highest scores."""
         ...

@@ -1,1 +1,1 @@
-"""Sweeps."""
+"""Sweeps: many jobs from one command."""

@@ -1,4 +1,4 @@
-"""Which job of a sweep is the best by the metric that its runs monitor, in that metric's direction. No torch."""
+"""Finds the best job of a sweep by the metric that its runs monitor, in that metric's direction. No torch."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Best:
     """The best of several runs.
 
     Attributes:
-        index: which of them.
-        metric: what they were compared by, ``val/map`` for instance.
-        value: its value there.
-        lower: whether a lower one is better.
+        index: the index of the best run.
+        metric: the metric of the comparison, ``val/map`` for instance.
+        value: the metric's value in this run.
+        lower: whether a lower value is better.
     """
 
     index: int
@@ -32,11 +32,10 @@ class Best:
 
 
 def find_best(records: Sequence[Mapping[str, Any]]) -> Best | None:
-    """Return the best of some runs' records (``run.json``), of equal ones the first.
+    """Return the best of some runs by their records (``run.json``); of equal ones the first.
 
     Returns:
-        None where there are no two to compare: fewer finished with the metric that they monitor, or they monitor
-        different ones.
+        None if fewer than two runs finished with the metric that they monitor, or if they monitor different metrics.
     """
     found: list[tuple[int, float]] = []
     monitored: set[tuple[str, bool]] = set()

@@ -1,7 +1,7 @@
 """``-m``: one job for each combination of comma-separated values, each in a fresh process, one after the other.
 
-All jobs are composed and checked before the first one starts; one that fails does not stop the others. A sweep that is
-repeated runs what is not finished.
+All jobs are composed and checked before the first one starts. A job that fails does not stop the others. Repeating a
+sweep runs only the jobs that are not finished.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from lab.text import one_line, printable
 
 @dataclass
 class Entry:
-    """One combination of the sweep: the words that it has of its own and what they make."""
+    """One combination of the sweep: its overrides and the prepared job."""
 
     words: list[str]
     job: Prepared
@@ -40,7 +40,7 @@ class Entry:
         return read_record(self.job.path / "run.json")[0]
 
     def state(self) -> str:
-        """Return the state of its run, unless this job did not come as far as to change it: refused or failed."""
+        """Return the state of its run, or ``refused`` or ``failed`` if the job ended before it changed the state."""
         found = str(self.record().get("state", "refused"))
         if self.exit_code == 2:
             return "refused"
@@ -58,7 +58,7 @@ def run_all(overrides: list[str], user_dirs: list[str]) -> int:
     """
     entries = _prepare_all(expand(overrides, user_dirs), user_dirs)
     for number, entry in enumerate(entries, 1):
-        # One that is finished reports its result, or refuses to where lab's sources or its data have changed.
+        # A finished job reports its result, or is refused if lab's sources or its data have changed.
         print(f"[{number}/{len(entries)}] {printable(' '.join(entry.words))}", flush=True)
         entry.exit_code = _run(entry)
         if entry.exit_code in (130, 143):
@@ -83,11 +83,11 @@ def expand(overrides: list[str], user_dirs: Sequence[str] = ()) -> list[list[str
     """Return the override lists of all jobs of a sweep.
 
     Args:
-        overrides: words whose values may be ``a,b``, ``choice(a,b)``, ``range(0,4)`` or, of a group, ``glob(detr*)``.
+        overrides: their values may be ``a,b``, ``choice(a,b)``, ``range(0,4)`` or, for a group, ``glob(detr*)``.
         user_dirs: further folders with groups.
 
     Raises:
-        ConfigError: a word cannot be parsed, or has no values to go through.
+        ConfigError: an override cannot be parsed, or has no list of values.
     """
     from hydra.errors import HydraException, OverrideParseException
 
@@ -106,7 +106,7 @@ def expand(overrides: list[str], user_dirs: Sequence[str] = ()) -> list[list[str
             elif override.is_discrete_sweep():
                 values = list(override.sweep_string_iterator())
             elif override.is_sweep_override():
-                raise ConfigError(f"{override.input_line}: an interval has no values to go through; list them: a,b,c")
+                raise ConfigError(f"{override.input_line}: an interval has no list of values; give one: a,b,c")
             if values == []:
                 raise ConfigError(f"{override.input_line}: no value at all")
             choices.append([override.input_line or ""] if values is None else [f"{key}={value}" for value in values])
@@ -125,7 +125,7 @@ def _prepare_all(combinations: list[list[str]], user_dirs: list[str]) -> list[En
             entries.append(Entry(words, prepare_job(words, user_dirs)))
         except LabError as error:
             problems.append(f"job {number} of {len(combinations)} ({printable(' '.join(words))}): {error}")
-        except OSError as error:  # of a file that checking it reads
+        except OSError as error:  # from a file that the check reads
             problem = explain(error) or one_line(error)
             problems.append(f"job {number} of {len(combinations)} ({printable(' '.join(words))}): {problem}")
     if problems:
@@ -140,7 +140,7 @@ def _prepare_all(combinations: list[list[str]], user_dirs: list[str]) -> list[En
 
 
 def _run(entry: Entry) -> int:
-    """Run a job in processes of its own and return its exit code; whatever happens to it, the next one begins."""
+    """Run a job in its own processes and return its exit code; no error of it stops the sweep."""
     try:
         with SignalWatch():
             entry.job.run(log=True)
@@ -183,7 +183,7 @@ def _summarise(entries: Sequence[Entry], overrides: Sequence[str]) -> None:
         mark = ["->" if index == best.index else ""] if best else []
         table.add_row(*mark, *(as_text(f"{cell:.4f}" if isinstance(cell, float) else cell) for cell in cells))
     console = Console()
-    console.width = max(console.width, 120)  # of a log file it would be 80, and names would be cut
+    console.width = max(console.width, 120)  # for a log file it would be 80, and names would be cut
     console.print(table)
     if best:
         words = " ".join(f"{key}={rows[best.index][key]}" for key in varied)

@@ -1,4 +1,4 @@
-"""Files and folders replaced as a whole: a reader, a kill or a power cut finds the old or the new, never a part."""
+"""Replaces files and folders atomically: a reader sees the old or the new one, also after a kill or a power cut."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ CHECKPOINT_INDEX = "index.json"
 
 @contextmanager
 def replacing(path: Path, binary: bool = False) -> Iterator[IO[Any]]:
-    """Open a temporary file beside ``path`` that takes its place, synced to the disk, when the context ends well.
+    """Open a temporary file beside ``path`` that replaces it, synced to the disk, when the context ends without error.
 
     Args:
         path: the file to write; its folder exists.
-        binary: bytes instead of UTF-8 text (whose line ends are written as they are given).
+        binary: bytes instead of UTF-8 text (whose line ends are written unchanged).
     """
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -36,7 +36,7 @@ def replacing(path: Path, binary: bool = False) -> Iterator[IO[Any]]:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    """Wait until a file's content, or a folder's list of files, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -51,7 +51,7 @@ def write_text(path: Path, content: str) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder with what is in it; nothing if there is none."""
+    """Delete a file, or a folder with its content; do nothing if it does not exist."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -59,15 +59,15 @@ def remove(path: Path) -> None:
 
 
 def replace_folder(fresh: Path, path: Path, keep: Path | None = None) -> None:
-    """Put the folder ``fresh``, a sibling, in the place of ``path``.
+    """Replace the folder ``path`` by the folder ``fresh`` beside it.
 
-    Where the file system can exchange two names, ``path`` exists at every moment. Elsewhere it is missing between two
-    renames, and what it was stands as ``.NAME.old``, which ``restore_folders`` finds after a kill.
+    If the file system can exchange two names, ``path`` exists at every moment. Otherwise it is missing between two
+    renames, and the old folder is ``.NAME.old``, which ``restore_folders`` finds after a kill.
 
     Args:
-        fresh: the folder, its content synced to the disk.
-        path: where it is to stand.
-        keep: where what stood at ``path`` goes, in the place of what is there; None deletes it.
+        fresh: the new folder, its content synced to the disk.
+        path: the folder to replace.
+        keep: where the old folder is moved, replacing what is there; None deletes it.
     """
     if not os.path.lexists(path):
         fresh.rename(path)
@@ -86,7 +86,7 @@ def replace_folder(fresh: Path, path: Path, keep: Path | None = None) -> None:
 
 
 def restore_folders(folder: Path) -> None:
-    """Give back their names to what a killed ``replace_folder`` had moved aside in ``folder``."""
+    """Rename back the folders in ``folder`` that a killed ``replace_folder`` had moved aside."""
     for aside in folder.glob(".*.old"):
         path = aside.with_name(aside.name[1:].removesuffix(".old"))
         if not os.path.lexists(path):
@@ -94,7 +94,7 @@ def restore_folders(folder: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two names in one step; return False where the system or the file system cannot."""
+    """Exchange two names in one step; return False if the system or the file system cannot."""
     here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
@@ -104,7 +104,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def is_there(path: str | Path) -> bool:
-    """Whether something stands at a path; what no path can be (a name too long, a zero byte) is not there."""
+    """Whether a path exists; False for an invalid path (a name too long, a null byte)."""
     try:
         return Path(path).exists()
     except (OSError, ValueError):

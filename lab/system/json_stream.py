@@ -1,4 +1,4 @@
-"""JSON lists that are written item by item, with the bytes that ``json.dumps`` of the whole list has. No torch."""
+"""Writes JSON lists item by item, with the same bytes as ``json.dumps`` of the whole list. No torch."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 
 
 def list_pieces(items: Iterable[Any], indent: int | None = None, level: int = 0) -> Iterator[str]:
-    """Yield what ``json.dumps(list(items), indent=indent)`` returns, a piece for each item.
+    """Yield the text of ``json.dumps(list(items), indent=indent)``, a piece for each item.
 
     Args:
-        items: plain data; one is held at a time.
-        indent: spaces of each level of nesting; None for one line.
-        level: how deep the list stands in what is written.
+        items: plain data; one item is in memory at a time.
+        indent: spaces for each level of nesting; None for one line.
+        level: the nesting level of the list in the whole text.
     """
     begin = "" if indent is None else "\n" + " " * indent * (level + 1)
     between = ", " if indent is None else ","
     first = True
     for item in items:
-        # No string holds a line's end as it is, so each that is found is one of the layout.
+        # JSON strings hold no raw line breaks, so every line break belongs to the layout.
         text = json.dumps(item, indent=indent).replace("\n", begin)
         yield f"{'[' if first else between}{begin}{text}"
         first = False
@@ -27,7 +27,7 @@ def list_pieces(items: Iterable[Any], indent: int | None = None, level: int = 0)
 
 
 def object_pieces(lists: Mapping[str, Iterable[Any]], indent: int | None = None) -> Iterator[str]:
-    """Yield what ``json.dumps`` returns of an object whose values are lists, a piece for each item of them."""
+    """Yield the text of ``json.dumps`` for an object whose values are lists, a piece for each item of the lists."""
     begin = "" if indent is None else "\n" + " " * indent
     between = ", " if indent is None else ","
     for number, (key, items) in enumerate(lists.items()):

@@ -1,4 +1,4 @@
-"""How much of the host's memory a process may still take. No torch."""
+"""The host memory that a process may still allocate. No torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def available_memory(root: Path = Path("/")) -> int:
-    """Return the bytes that are left: what the kernel says is available, or less where a cgroup limits it.
+    """Return the available bytes: the kernel's figure, or less if a cgroup limits it.
 
     Args:
         root: where ``proc`` and ``sys`` are.
@@ -15,7 +15,7 @@ def available_memory(root: Path = Path("/")) -> int:
     left = [value for value in (_from_kernel(root), _from_cgroup(root)) if value is not None]
     if left:
         return max(0, min(left))
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # not Linux: all that there is
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # not Linux: all memory of the machine
 
 
 def _from_kernel(root: Path) -> int | None:
@@ -26,7 +26,7 @@ def _from_kernel(root: Path) -> int | None:
 
 
 def _from_cgroup(root: Path) -> int | None:
-    """Return the limit less what is used, page cache that could be dropped not counted: the tightest of all levels."""
+    """Return the smallest remaining memory over all cgroup levels; page cache that can be dropped counts as free."""
     left = []
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)

@@ -1,4 +1,4 @@
-"""Where a result comes from: sources, commit, machine, versions, time. No torch."""
+"""The provenance of a result: sources, commit, machine, versions, time. No torch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sources_fingerprint(extensions: Iterable[str] = ()) -> str:
 
 
 def git_output(*arguments: str) -> str | None:
-    """Return what a git command prints of lab's own sources; None where they are in no repository."""
+    """Return the output of a git command on lab's own sources; None if they are in no repository."""
     root = Path(__file__).resolve().parents[2]
     try:
         result = subprocess.run(
@@ -51,7 +51,7 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     except OSError:
-        pass  # not Linux: the platform module's word has to do
+        pass  # not Linux: use the platform module's name
     return platform.processor() or platform.machine()
 
 

@@ -1,7 +1,7 @@
-"""Which of a job's processes this is, read from the environment of whoever started it. No torch.
+"""Reads the rank of this process from the environment variables of its launcher. No torch.
 
-Our own parent, torchrun, Slurm's ``srun`` and MPI-like launchers each tell a process its place in variables of their
-own; all of them become one ``Place``, and from there on the same code runs.
+lab's own parent process, torchrun, Slurm's ``srun`` and MPI-like launchers each set their own variables. All of them
+become a ``Place``, so that the rest of the code is the same.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from lab.errors import ConfigError
 
 @dataclass(frozen=True)
 class Place:
-    """A process among the processes of its job.
+    """The rank of a process and the size of its job.
 
     Attributes:
-        rank: its number in the whole job.
-        local_rank: its number on its machine.
-        world_size: processes of the job.
-        local_world_size: processes on its machine.
+        rank: its rank in the whole job.
+        local_rank: its rank on its machine.
+        world_size: the number of processes of the job.
+        local_world_size: the number of processes on its machine.
         node_rank: the number of its machine.
-        master_addr: the host where the ranks meet.
-        master_port: the port there.
-        launcher: who started it: ``lab``, ``torchrun``, ``slurm`` or ``mpi``.
+        master_addr: the host of the rendezvous.
+        master_port: the port of the rendezvous.
+        launcher: the launcher that started it: ``lab``, ``torchrun``, ``slurm`` or ``mpi``.
     """
 
     rank: int = 0
@@ -38,11 +38,11 @@ class Place:
 
     @property
     def num_nodes(self) -> int:
-        """Machines of the job, each with as many processes as this one."""
+        """The number of machines; each runs as many processes as this one."""
         return self.world_size // self.local_world_size
 
     def environment(self) -> dict[str, str]:
-        """Return torchrun's variables for this place."""
+        """Return torchrun's environment variables for this place."""
         return {
             "RANK": str(self.rank),
             "LOCAL_RANK": str(self.local_rank),
@@ -55,14 +55,14 @@ class Place:
 
 
 def external_place(environ: Mapping[str, str]) -> Place | None:
-    """Return the place that torchrun, Slurm or an MPI-like launcher gave this process; None without one of them.
+    """Return the place that torchrun, Slurm or an MPI-like launcher gave this process; None without a launcher.
 
     Raises:
         ConfigError: the launcher's variables are incomplete, or its machines run different numbers of processes.
     """
     if "RANK" in environ and "WORLD_SIZE" in environ:
         return _checked(_from_torchrun(environ))
-    # sbatch and salloc set most of Slurm's variables too, for a shell that is no task of a job step.
+    # sbatch and salloc set most of Slurm's variables too, in a shell that is not a task of a job step.
     if "SLURM_PROCID" in environ and "SLURM_STEP_ID" in environ and environ.get("SLURM_JOB_NAME") not in _SHELLS:
         return _checked(_from_slurm(environ))
     for names in _MPI:
@@ -96,7 +96,7 @@ def _from_torchrun(environ: Mapping[str, str]) -> Place:
 
 def _from_slurm(environ: Mapping[str, str]) -> Place:
     world_size, nodes = _number(environ, "SLURM_NTASKS"), _number(environ, "SLURM_NNODES", 1)
-    # A step's port must be its own: several jobs may share a machine.
+    # Each step needs its own port, because several jobs may share a machine.
     port = 15000 + (_number(environ, "SLURM_JOB_ID", 0) * 31 + _step(environ)) % 20000
     return Place(
         rank=_number(environ, "SLURM_PROCID"),
@@ -131,7 +131,7 @@ def _checked(place: Place) -> Place:
     if place.world_size % place.local_world_size:
         raise ConfigError(
             f"{place.launcher} started {place.world_size} processes, {place.local_world_size} on this machine: every "
-            "machine must run as many as the others"
+            "machine must run the same number"
         )
     return place
 

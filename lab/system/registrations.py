@@ -1,8 +1,8 @@
-"""What packages register under a name, and for how long it is known.
+"""Tables of the objects that packages register under a name, and how long the entries last.
 
-A command imports the packages of ``extensions=`` and ends. A process of Python may fit one config with a package and
-the next one without it: what the package has registered is then forgotten, and known again when it is next asked for,
-though Python imports a module only once. What a caller has imported by itself stays known.
+A command imports the packages of ``extensions=`` and ends. A Python process may fit one config with a package and the
+next one without it. Then the package's entries are removed, and added again when ``extensions=`` next names it, because
+Python imports a module only once. Entries of packages that the caller imported itself stay.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ Owner = Callable[[str, Any], str]
 _tables: list[tuple[dict[str, Any], Owner]] = []
 _asked: set[str] = set()
 _forgotten: dict[str, list[tuple[dict[str, Any], str, Any]]] = {}
-"""Of packages that are imported and not asked for at present: table, key and value of what they have registered."""
+"""Entries (table, key and value) of packages that are imported but not in the present ``extensions=``."""
 
 
 def make_table(owner: Owner) -> dict[str, Any]:
-    """Return a new dict for things that packages register.
+    """Return a new dict for objects that packages register.
 
     Args:
-        owner: of a key and its value, the module that has registered them.
+        owner: returns, for a key and its value, the module that has registered them.
     """
     table: dict[str, Any] = {}
     _tables.append((table, owner))
@@ -32,10 +32,10 @@ def make_table(owner: Owner) -> dict[str, Any]:
 
 
 def import_package(name: str) -> None:
-    """Import a package that ``extensions=`` names, and make known what it registers.
+    """Import a package that ``extensions=`` names, and add its entries to the tables.
 
     Raises:
-        ModuleNotFoundError: there is none.
+        ModuleNotFoundError: the package does not exist.
     """
     importlib.import_module(name)
     top = name.partition(".")[0]
@@ -46,7 +46,7 @@ def import_package(name: str) -> None:
 
 @contextmanager
 def temporary() -> Iterator[None]:
-    """Within this context packages may be asked for; what they register in it is forgotten at its end."""
+    """Within this context packages may be imported; the entries that they add are removed at its end."""
     before = [set(table) for table, _ in _tables]
     outer = set(_asked)
     try:

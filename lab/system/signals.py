@@ -1,7 +1,7 @@
-"""SIGINT and SIGTERM: at once where nothing is lost by it, at the next optimizer step while training. No torch.
+"""Handles SIGINT and SIGTERM: at the next optimizer step while training, at once otherwise. No torch.
 
-An exception that a handler raises amid an import or a destructor is turned into another error there, or is swallowed:
-there a signal is noted, and acts as soon as that is over.
+An exception that a handler raises during an import or a destructor is turned into another error, or is swallowed. So
+during these a signal is only recorded, and it takes effect as soon as they are over.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any, Self
 
 
 class Interrupted(BaseException):
-    """A signal ends the run. No Exception: what catches any error of a library must not catch this.
+    """A signal ends the run. A BaseException, so that code which catches any error of a library does not catch it.
 
     Attributes:
         signum: the signal's number.
-        where: how far the run has come; may be empty.
+        where: the progress of the run; may be empty.
         exit_code: 128 + the signal's number.
     """
 
@@ -32,23 +32,23 @@ class Interrupted(BaseException):
 
 _IMPORTING = ("<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>")
 _PAUSE = 0.02
-"""Seconds until it is looked again whether an import is over."""
+"""Seconds between checks whether an import is over."""
 _STUCK = 5.0
-"""Seconds after which a main thread that has not seen a signal is taken to wait in C++ for what never comes."""
+"""Seconds after which a main thread that has not handled a signal is assumed to be stuck in C++."""
 _watches: list[SignalWatch] = []
-"""The contexts that are entered, the innermost last."""
+"""The active contexts, the innermost last."""
 
 
 class SignalWatch:
     """Within this context SIGINT and SIGTERM raise ``Interrupted``, or are kept in ``received`` while ``deferred``.
 
-    A second SIGINT raises at once in any case. Outside of the main thread, where Python allows no handlers, nothing is
+    A second SIGINT always raises at once. Outside of the main thread, where Python allows no handlers, nothing is
     changed.
 
     Attributes:
         received: the signal that came while ``deferred``.
-        deferred: whether somebody looks at ``received`` soon.
-        handled: when a signal was last seen by this context.
+        deferred: whether a training will check ``received`` after its current step.
+        handled: the time of the last signal that this context handled.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class SignalWatch:
         self._alarm_before: Any = None
 
     def __enter__(self) -> Self:
-        """Take over the signals."""
+        """Set the signal handlers."""
         self._entered = sys._getframe(1)
         _watches.append(self)
         self._before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
@@ -69,13 +69,13 @@ class SignalWatch:
         return self
 
     def install(self) -> None:
-        """Take over the signals from whoever has since."""
+        """Set the signal handlers again, if other code has replaced them."""
         if threading.current_thread() is threading.main_thread():
             for signum in self._before:
                 signal.signal(signum, self._handle)
 
     def __exit__(self, *exception: object) -> None:
-        """Give the signals back."""
+        """Restore the earlier signal handlers."""
         self._entered = None
         _watches.remove(self)
         if threading.current_thread() is threading.main_thread():
@@ -93,7 +93,7 @@ class SignalWatch:
             self._act(signum)
 
     def _is_untimely(self, frame: FrameType | None) -> bool:
-        """Whether, since this context began, an import or a destructor is under way."""
+        """Whether an import or a destructor that began inside this context is running."""
         while frame is not None and frame is not self._entered:
             if frame.f_code.co_filename in _IMPORTING or frame.f_code.co_name == "__del__":
                 return True
@@ -112,21 +112,21 @@ class SignalWatch:
             raise Interrupted(signum)
         self.received = signum
         name = signal.Signals(signum).name
-        # print() may have been interrupted itself, and refuses to be entered twice.
+        # print() may be what was interrupted, and it cannot be re-entered.
         os.write(2, f"\n{name}: stopping after this step (Ctrl-C again stops at once)\n".encode())
 
 
 def run_watched(command: Callable[[], int]) -> int:
-    """Run a command with the signals watched from its first import on, and return its exit code.
+    """Run a command with signal handlers from its first import on, and return its exit code.
 
-    What ends it is said where it is known; here it is silent. A signal before the watch begins or after it has ended,
-    when libraries take leave, ends the process at once.
+    The command prints its own errors; this function prints nothing. A signal before the handlers are set, or after they
+    are removed, while libraries shut down, ends the process at once.
     """
     if threading.current_thread() is threading.main_thread():
         for signum in (
             signal.SIGINT,
             signal.SIGTERM,
-        ):  # what the watch gives back, without a gap
+        ):  # the handlers that the watch restores, so that there is no gap
             signal.signal(signum, lambda number, frame: os._exit(128 + number))
     try:
         with SignalWatch():
@@ -136,9 +136,9 @@ def run_watched(command: Callable[[], int]) -> int:
 
 
 def end_when_stuck() -> None:
-    """End this process at a signal that its main thread does not get to see, unless it is training.
+    """End this process at a signal that its main thread cannot handle, unless it is training.
 
-    A rank waits for the others inside C++, where no Python handler runs; one that was interrupted never comes.
+    A rank waits for the others inside C++, where no Python handler runs, and an interrupted rank never arrives.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)

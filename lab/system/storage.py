@@ -1,4 +1,4 @@
-"""What the disk refuses (full, no inodes, read-only, gone), in one line: where, what was kept, what is needed."""
+"""Disk errors (full, no inodes, read-only, gone) as one line: where, what was kept, what is needed."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _OF_THE_DISK = (*_FULL, errno.EROFS, errno.EIO, errno.ESTALE, errno.EFBIG, errno
 _GONE = (errno.ENOENT, errno.ENOTDIR)
 _DENIED = (errno.EACCES, errno.EPERM)
 _IN_TEXT = re.compile(r"\[Errno (\d+)\]|\(os error (\d+)\)|\(errno:? (\d+)\)|: No space left on device \((\d+)\)", re.I)
-"""How Python, Rust's libraries (safetensors) and C++'s (Arrow, torch) tell the system's error inside a message."""
+"""How Python, Rust libraries (safetensors) and C++ libraries (Arrow, torch) write the errno in a message."""
 _PATH_IN_TEXT = re.compile(r"\[Errno \d+\] [^:'\n]+: '([^'\n]+)'")
 _KEPT = ("last.ckpt", "previous.ckpt", "best.ckpt")
 
 
 class StorageError(Exception):
-    """The disk refuses what is to be written or read: no mistake in the command, no traceback needed; exit code 1.
+    """A read or write failed because of the disk. The command is not wrong, and no traceback is needed; exit code 1.
 
     Args:
-        where: the file or folder that it was about.
-        number: the system's error.
-        needed: bytes that were to be written, where known.
+        where: the file or folder.
+        number: the errno.
+        needed: the bytes that were to be written, if known.
     """
 
     def __init__(self, where: Path, number: int, needed: int | None = None) -> None:
@@ -38,8 +38,8 @@ class StorageError(Exception):
         """Return the one line."""
         if self.number in _GONE:
             return (
-                f"{self.where} was moved or deleted while it was in use; what was written stands where it is now, and "
-                "resume=ITS_NEW_PLACE goes on from there"
+                f"{self.where} was moved or deleted while it was in use; if it was moved, resume=ITS_NEW_PLACE "
+                "continues from its last checkpoint"
             )
         line = f"{self.where}: {os.strerror(self.number)}{self._room()}"
         if self.kept:
@@ -59,20 +59,20 @@ class StorageError(Exception):
             return needed and f" ({needed[2:]})"
         disk, free, inodes = found
         if inodes == 0:
-            return f" (the disk at {disk} has no inode left: no further file can be made{needed})"
+            return f" (the disk at {disk} has no inode left: no more files can be created{needed})"
         return f" (the disk at {disk} has {_size(free)} free{needed})"
 
 
 def explain(
     error: BaseException, run: Path | None = None, *, where: Path | None = None, needed: int | None = None
 ) -> StorageError | None:
-    """Return what an exception says of the disk; None where it is about something else.
+    """Return a ``StorageError`` if an exception is about the disk; None otherwise.
 
     Args:
-        error: what was raised; what it was raised from, or while handling, counts too.
-        run: the directory of the run that was worked in.
-        where: what was written or read, where the exception does not name it.
-        needed: bytes that were to be written.
+        error: the exception; its causes and contexts are checked too.
+        run: the directory of the present run.
+        where: the file or folder, if the exception does not name it.
+        needed: the bytes that were to be written.
     """
     for link in _chain(error):
         if isinstance(link, StorageError):
@@ -87,13 +87,13 @@ def explain(
 
 
 def describe_kept(run: Path) -> str:
-    """Return the checkpoints that stand in a run directory, with their steps; ``""`` where there is none."""
+    """Return the checkpoints in a run directory, with their steps; ``""`` if there is none."""
     kept = []
     for name in _KEPT:
         try:
             step = json.loads((run / "checkpoints" / name / "index.json").read_bytes())["step"]
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # there is none, or none that can be read
+            continue  # it does not exist, or cannot be read
         kept.append(f"{name} of step {step}")
     return ", ".join(kept)
 
@@ -133,7 +133,7 @@ def _of(error: BaseException, run: Path | None, where: Path | None, needed: int 
 
 
 def _fullest(run: Path | None, number: int, text: str) -> Path:
-    """Guess the place that an error without a path is about: of those written to, the one with the least room."""
+    """Guess the path of an error without one: the written place with the least free space."""
     if ("torch_" in text and "file <" in text) or "shared memory" in text:
         return Path("/dev/shm")
     here = run or Path.cwd()
@@ -146,7 +146,7 @@ def _fullest(run: Path | None, number: int, text: str) -> Path:
 
 
 def _usage(path: Path) -> tuple[Path, int, int] | None:
-    """Return where the file system of ``path`` is mounted, its free bytes and inodes (1 where they are uncounted)."""
+    """Return the mount point of ``path``, its free bytes and free inodes (1 if inodes are not counted)."""
     folder = path.absolute()
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent

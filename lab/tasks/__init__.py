@@ -1,1 +1,1 @@
-"""LightningModules, one for each kind of problem."""
+"""The kinds of problem, one package each: task, data, metrics, prediction, pictures."""

@@ -1,1 +1,1 @@
-"""Training."""
+"""Training: what the tasks of all kinds of problem share."""

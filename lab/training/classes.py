@@ -1,4 +1,4 @@
-"""What tasks share whose samples, or parts of them, are of one of several classes."""
+"""The base of tasks whose data has classes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from lab.training.task import MEASURED, Task
 
 
 class ClassTask(Task):
-    """A task whose data has classes (``ClassSpec``); metrics that are means over them say over how many."""
+    """A task whose data has classes (``ClassSpec``). It says over how many classes each mean metric was taken."""
 
     spec: ClassSpec
 
@@ -17,7 +17,7 @@ class ClassTask(Task):
         return self.spec.class_names
 
     def describe_evaluation(self) -> str:
-        """Return over how many of the classes each mean is."""
+        """Return for each mean metric over how many of the classes it was taken."""
         classes = sum(name != "N/A" for name in self.class_names)
         counts = {key: value for key, value in self.results.items() if key.endswith(MEASURED)}
         means = [(key.partition("/")[2].removesuffix(MEASURED), int(value)) for key, value in counts.items()]

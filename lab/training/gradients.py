@@ -1,6 +1,6 @@
-"""The gradients that an optimizer is about to read: their norm, and a step without them.
+"""The gradients that an optimizer is about to read: their norm, and how to drop them.
 
-Gradients stand in ``grad``, or were handed over as rows of a table (``lab.layers.row_table.TableRows``).
+A gradient is in ``grad``, or was handed over as rows of a table (``lab.layers.row_table.TableRows``).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from lab.training.row_adagrad import Adagrad
 
 @torch.no_grad()
 def gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor:
-    """Return the norm () of what this rank holds of all gradients, on their device; nothing waits for it.
+    """Return the norm () of this rank's part of all gradients, on their device, without waiting for the device.
 
-    It is not finite where a gradient is not, or where a sum of squares is beyond its dtype.
+    It is not finite if a gradient is not finite, or if a sum of squares overflows.
     """
     groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
     for gradient in _gradients(optimizer):
@@ -33,7 +33,7 @@ def gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor:
 
 
 def drop_gradients(optimizer: torch.optim.Optimizer) -> None:
-    """Forget all gradients: the optimizer's step then leaves parameters and states as they are."""
+    """Drop all gradients: the optimizer's step then changes neither parameters nor states."""
     for parameter in _parameters(optimizer):
         parameter.grad = None
     for shared in _rows(optimizer).values():

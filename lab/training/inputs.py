@@ -1,4 +1,4 @@
-"""``Task.predict`` of images: the same preparation and network as ``stage=predict``, on what a caller hands in."""
+"""``Task.predict`` for images: prepares a caller's images as ``stage=predict`` does and runs the network on them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from lab.structures import KeyedDataset
 from lab.training.task import Task
 
 MakeDataset = Callable[[Sequence[Image]], KeyedDataset]
-"""Makes samples of images, prepared as in evaluation."""
+"""Makes samples from images, prepared as in evaluation."""
 
 
 def predict_images(
     task: Task, inputs: Any, batch_size: int, dataset: MakeDataset, collate: Callable[[Sequence[Any]], Any]
 ) -> tuple[list[Any], bool]:
-    """Return what a task finds in each image, in their order, and whether several were given.
+    """Return a task's prediction for each image, in the order of the images, and whether several were given.
 
     Args:
-        task: whose ``predict_step`` returns the numbers of images and a list of what was found in each.
+        task: its ``predict_step`` returns the indices of the images and a list with the prediction for each.
         inputs: see ``lab.data.images.inputs.split_inputs``.
-        batch_size: images that the network reads at once.
-        dataset: makes samples of RGB images.
+        batch_size: images in one forward pass.
+        dataset: makes samples from RGB images.
         collate: puts samples together into a batch.
 
     Raises:
@@ -45,7 +45,7 @@ def resize_of(task: Task) -> tuple[tuple[int, int] | None, tuple[int, ...], int 
     """Return how a task's images are resized in evaluation.
 
     Returns:
-        (height, width), or None; the shorter side, nothing where images stay as they are; the longest side allowed, or
+        (height, width), or None; the shorter side, empty where images are not resized; the limit of the longer side, or
         None.
 
     Raises:
@@ -57,7 +57,7 @@ def resize_of(task: Task) -> tuple[tuple[int, int] | None, tuple[int, ...], int 
     resize: tuple[int, ...] = getattr(task.spec, "resize", ())
     if len(resize) != 2:
         raise CheckpointError(
-            "the task does not say at which size images are evaluated, as it is of an older version: "
-            "lab.predict(ckpt, input) takes it from the run's config"
+            "the task does not know the image size of its evaluation, because an older version saved it: "
+            "use lab.predict(ckpt, input), which takes the size from the run's config"
         )
     return None, (resize[0],) if resize[0] else (), resize[1] or None

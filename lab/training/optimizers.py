@@ -1,4 +1,4 @@
-"""Optimizers and schedules from plain settings; every schedule is counted in optimizer steps."""
+"""Optimizers and schedules from plain settings. Schedules count optimizer steps."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ def parameter_groups(module: nn.Module, settings: Mapping[str, Any]) -> list[dic
     """Sort the trainable parameters into groups of equal learning rate and weight decay.
 
     Args:
-        module: whose parameters are trained.
+        module: the module to train.
         settings: ``lr``, ``weight_decay``, ``no_decay_norm_bias`` and ``groups`` (``pattern``, ``lr``,
-            ``weight_decay``: the first pattern found in a parameter's name wins; what it leaves out is as without it).
+            ``weight_decay``). The first pattern found in a parameter's name wins; an option that a group does not set
+            keeps its general value.
 
     Raises:
-        ConfigError: a pattern matches no parameter, or is no regular expression.
+        ConfigError: a pattern matches no parameter, or is not a regular expression.
     """
     patterns = [_compile(group["pattern"]) for group in settings["groups"]]
     norms = {id(p) for part in module.modules() if isinstance(part, _NORMS) for p in part.parameters(recurse=False)}
@@ -64,21 +65,21 @@ def _compile(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except re.error as error:
-        raise ConfigError(f"optimizer.groups: pattern {pattern!r} is no regular expression: {error}") from None
+        raise ConfigError(f"optimizer.groups: pattern {pattern!r} is not a regular expression: {error}") from None
 
 
 def make_optimizer(module: nn.Module, settings: Mapping[str, Any], private: bool = False) -> torch.optim.Optimizer:
     """Return AdamW, Adam, SGD or Adagrad over ``parameter_groups``.
 
     Args:
-        module: whose parameters are trained.
+        module: the module to train.
         settings: the config's group ``optimizer``.
-        private: nobody but the optimizer reads or changes gradients (see ``Adagrad``).
+        private: only the optimizer reads and changes gradients (see ``Adagrad``).
     """
     groups = parameter_groups(module, settings)
     row_tables = [part for part in module.modules() if isinstance(part, RowTable)]
     for table in row_tables:
-        table.rows.release()  # whatever an earlier optimizer asked for
+        table.rows.release()  # undo the request of an earlier optimizer
     if settings["name"] == "adagrad":
         tables = [part.weight for part in module.modules() if isinstance(part, nn.Embedding)]
         rows: dict[Tensor, TableRows] = {

@@ -1,4 +1,4 @@
-"""A task's ``terms`` where tensors have no values: on the meta device, or while the planner counts memory."""
+"""Run a task's ``terms`` on tensors without values: on the meta device, or while the planner counts memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lab.training.terms import divided
 
 
 class Learner(Protocol):
-    """What is run, a ``lab.training.task.Task``."""
+    """The part of ``lab.training.task.Task`` that is needed here."""
 
     net: nn.Module
 
@@ -30,12 +30,12 @@ def outline(task: Learner, batch: Any) -> tuple[Any, Mapping[str, Term] | None]:
     """Run ``task.terms`` on a batch whose tensors may have no values.
 
     Returns:
-        The outputs and the terms. Where the loss reads values, as a matching does, there are no terms (None), and the
-        outputs are those of the network's last forward pass.
+        The outputs and the terms. The terms are None if the loss reads values, as a matching does; the outputs are then
+        those of the network's last forward pass.
 
     Raises:
-        ConfigError: a term names a normaliser that ``task.totals`` does not give.
-        RuntimeError: the network itself reads values (``reads_values`` says so), or something is wrong.
+        ConfigError: a term names a normaliser that ``task.totals`` does not return.
+        RuntimeError: the network itself reads values (``reads_values`` tells), or something else is wrong.
     """
     passes: list[Any] = []
     hook = task.net.register_forward_hook(lambda net, arguments, outputs: passes.append(outputs))

@@ -1,6 +1,6 @@
-"""What the ranks of a prediction write as they go: each into a folder of its own, put together by rank 0 at the end.
+"""How the ranks of a prediction write results: each rank into its own folder; rank 0 puts them together at the end.
 
-Nothing of it stands at its last name before all of it is written: what ends a prediction on its way leaves nothing.
+Files get their final names only when all of them are written. A prediction that is cut short leaves no results.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from lab.system.files import sync
 
 _PREFIX = ".parts-"
 RECORDS = "records.jsonl"
-"""In the folder of a rank: a line of JSON for each input, in ascending order of the key ``number``."""
+"""A file in the folder of a rank: one line of JSON per input, in ascending order of the key ``number``."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Where a prediction is written before it is finished.
+    """The folders of an unfinished prediction.
 
     Attributes:
-        folder: where its files are to stand.
-        temporary: the folder beside them that all ranks write into.
-        rank: this process.
+        folder: where the finished files go.
+        temporary: the folder beside it that all ranks write into.
+        rank: the rank of this process.
     """
 
     folder: Path
@@ -49,11 +49,11 @@ class Parts:
 
     @property
     def merged(self) -> Path:
-        """The folder of what rank 0 makes of all parts."""
+        """The folder for the results that rank 0 merges from all parts."""
         return self.temporary / "merged"
 
     def collect(self) -> list[Path]:
-        """Wait until all ranks have come here; return their folders on rank 0, nothing on the others."""
+        """Wait for all ranks. Return their folders on rank 0, an empty list on the others."""
         if collectives.world_size() > 1:
             dist.barrier()
         if self.rank:
@@ -62,9 +62,9 @@ class Parts:
         return [self.temporary / f"{rank:05d}" for rank in range(collectives.world_size())]
 
     def publish(self, folders: Sequence[Path]) -> None:
-        """Give the files of these folders their names in ``folder``, the place of an older file included.
+        """Move the files of these folders into ``folder``; they replace older files of the same name.
 
-        Files in subfolders come first, ``records.jsonl`` stays. Each was written as a whole before.
+        Files in subfolders are moved first; ``records.jsonl`` is not moved. All files are complete by now.
         """
         for source in folders:
             for sub in sorted(path for path in source.iterdir() if path.is_dir()):
@@ -80,24 +80,24 @@ class Parts:
 
 @contextmanager
 def parts_in(folder: Path, rank: int) -> Iterator[Parts]:
-    """Within this context the ranks of a prediction write into folders beside its target; every rank enters it.
+    """Context in which the ranks of a prediction write into folders beside its target. Every rank enters it.
 
-    What a killed prediction has left there is removed first; what this one has written and not published is removed
-    when the context ends, and so is ``folder`` if it was made for it and is empty.
+    Leftovers of a killed prediction are removed first. When the context ends, files that were not published are
+    removed, and so is ``folder`` if it was made here and is empty.
 
     Args:
-        folder: where the prediction is to stand.
-        rank: this process.
+        folder: where the finished prediction goes.
+        rank: the rank of this process.
 
     Raises:
-        RunError: this rank does not see what rank 0 has made: they share no disk.
+        RunError: this rank does not see the folder that rank 0 has made: the ranks share no disk.
     """
     lock, made, name = _begin(folder) if rank == 0 else (None, [], "")
     name, made = collectives.from_rank_zero((name, made))
     parts = Parts(folder, folder / name, rank)
     try:
         if not parts.temporary.is_dir():
-            raise RunError(f"{folder}: rank {rank} does not see it; the ranks of a prediction write to one shared disk")
+            raise RunError(f"{folder}: rank {rank} does not see it; the ranks of a prediction need one shared disk")
         parts.own.mkdir()
         yield parts
     except BaseException:
@@ -111,7 +111,7 @@ def parts_in(folder: Path, rank: int) -> Iterator[Parts]:
 
 
 def _begin(folder: Path) -> tuple[RunLock, list[Path], str]:
-    """Make the folder for all parts; return its lock, the folders that had to be made for it, and its name."""
+    """Make the folder for all parts. Return its lock, the folders that were created for it, and its name."""
     made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -128,15 +128,15 @@ def _begin(folder: Path) -> tuple[RunLock, list[Path], str]:
 
 def _remove_empty(folders: Sequence[Path]) -> None:
     for path in folders:
-        with suppress(OSError):  # there is something in it, or another rank has removed it
+        with suppress(OSError):  # it is not empty, or another rank has removed it
             path.rmdir()
 
 
 class RecordWriter:
-    """Appends a line of JSON for each input to the records of this rank.
+    """Appends one line of JSON per input to the records of this rank.
 
     Args:
-        parts: whose ``own`` folder is written to.
+        parts: the records go into its ``own`` folder.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -144,10 +144,10 @@ class RecordWriter:
         self._last = -1
 
     def write(self, number: int, record: dict[str, Any]) -> None:
-        """Append what is to be known of an input; numbers ascend.
+        """Append the record of an input; numbers must ascend.
 
         Raises:
-            RuntimeError: they do not; the loader has another order than the inputs.
+            RuntimeError: they do not, because the loader changed the order of the inputs.
         """
         if number <= self._last:
             raise RuntimeError(f"input {number} comes after input {self._last}: a loader must keep the inputs' order")
@@ -161,10 +161,12 @@ class RecordWriter:
 
 @dataclass(frozen=True)
 class Records:
-    """The records of all ranks in the order of the inputs, read anew each time; one of each rank is held.
+    """The records of all ranks, in the order of the inputs.
+
+    Each iteration reads the files again and holds only one record per rank in memory.
 
     Attributes:
-        folders: of the ranks.
+        folders: the folders of the ranks.
     """
 
     folders: Sequence[Path]

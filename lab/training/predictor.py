@@ -1,7 +1,7 @@
-"""What the predictors of all kinds of problem share; those of images share how files are found and told about.
+"""The base of the predictors of all kinds of problem (``stage=predict``), and the base of those that read image files.
 
-What was found is written batch by batch, so that memory does not grow with the number of inputs: each rank writes its
-part beside the target (``lab.training.parts``), and rank 0 puts the parts together in the order of the inputs.
+Results are written batch by batch, so that memory does not grow with the number of inputs: each rank writes its part
+beside the target (``lab.training.parts``), and rank 0 puts the parts together in the order of the inputs.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from lab.training.parts import Parts, Records, RecordWriter, parts_in
 from lab.training.task import Task
 
 MakeTrainer = Callable[[list[pl.Callback]], pl.Trainer]
-"""Returns a Trainer with these callbacks beside its own."""
+"""Makes a Trainer with the given callbacks in addition to its own."""
 
 MAX_STEM = 200  # bytes; a file's name has at most 255
 
 
 class Predictor(ABC):
-    """Reads ``input=``, lets the task look at it, and writes what it found.
+    """Reads ``input=``, runs the task on it, and writes the predictions.
 
     Args:
         source: ``input=``, a file or a folder.
         task: the trained task.
-        data: how the inputs are prepared.
+        data: prepares the inputs.
     """
 
     def __init__(self, source: str, task: Task, data: DataModule) -> None:
@@ -44,19 +44,19 @@ class Predictor(ABC):
 
     @abstractmethod
     def run(self, make_trainer: MakeTrainer, folder: Path, rank: int) -> None:
-        """Look at all inputs and write what was found; every rank calls this.
+        """Predict all inputs and write the results; every rank calls this.
 
         Args:
-            make_trainer: whose ``predict`` is called.
-            folder: of this prediction.
-            rank: this process.
+            make_trainer: makes the Trainer whose ``predict`` is called.
+            folder: where the results go.
+            rank: the rank of this process.
         """
 
 
 class ImagePredictor(Predictor):
-    """Base of what looks at an image file or a folder of them; one bad file does not stop the others.
+    """Base of predictors that read one image file or a folder of images. A bad file does not stop the others.
 
-    The task's ``predict_step`` returns the numbers (b,) of the images of a batch and a list of what was found in each.
+    The task's ``predict_step`` returns the indices (b,) of the images of a batch and a list of their predictions.
     """
 
     def __init__(self, source: str, task: Task, data: DataModule) -> None:
@@ -64,7 +64,7 @@ class ImagePredictor(Predictor):
         self.paths = find_images(source)
 
     def run(self, make_trainer: MakeTrainer, folder: Path, rank: int) -> None:
-        """Write what was found in each image as it is found; rank 0 puts it together and says where it is.
+        """Write the predictions batch by batch; at the end rank 0 puts them together and prints where they are.
 
         Raises:
             DataError: no file can be read.
@@ -79,7 +79,7 @@ class ImagePredictor(Predictor):
                 self.put_together(folders, parts)
 
     def write(self, number: int, found: Any, parts: Parts, records: RecordWriter) -> None:
-        """Write the part of one image; below 0 it is the number of a file that cannot be read (``unreadable``)."""
+        """Write the part of one image. A negative number stands for a file that cannot be read (``unreadable``)."""
         if number < 0:
             records.write(unreadable(number), {"unreadable": True})
         else:
@@ -87,7 +87,7 @@ class ImagePredictor(Predictor):
             records.write(number, self.write_image(number, found, parts.own))
 
     def put_together(self, folders: list[Path], parts: Parts) -> None:
-        """Make the results of all ranks' parts, give all files their names, and say where they are.
+        """Merge the parts of all ranks, move all files to their final places, and print where they are.
 
         Raises:
             DataError: no file can be read.
@@ -111,15 +111,15 @@ class ImagePredictor(Predictor):
 
     @abstractmethod
     def write_image(self, number: int, found: Any, part: Path) -> dict[str, Any]:
-        """Write the files of an image into subfolders of this rank's part; ``part/pictures`` is there.
+        """Write the files of an image into subfolders of this rank's part; ``part/pictures`` exists already.
 
         Args:
-            number: of the file.
-            found: what the task has found in it.
-            part: subfolders of it become those of the prediction.
+            number: the index of the image file.
+            found: the task's prediction for it.
+            part: the folder of this rank's part; its subfolders become those of the prediction.
 
         Returns:
-            What the results say of the image, as plain data.
+            The record of the image for the results, as plain data.
         """
 
     @abstractmethod
@@ -127,18 +127,17 @@ class ImagePredictor(Predictor):
         """Write the results of all images; called on rank 0, with the records of the readable files in their order.
 
         Args:
-            records: what ``write_image`` has returned, and ``number``; read from the disk each time they are gone
-                through, one at a time.
-            out: where to write.
-            folder: where it will stand.
-            left_out: what to add to the line that counts the images.
+            records: what ``write_image`` returned, with ``number``; each iteration reads them from disk, one at a time.
+            out: the folder to write into.
+            folder: the folder where the files will be in the end.
+            left_out: text to add to the line that counts the images.
 
         Returns:
             The lines to print.
         """
 
     def picture_name(self, number: int) -> str:
-        """Return the name of the picture of a file; a long one is cut, since the picture's is longer still."""
+        """Return the name of the picture of a file. Long file names are cut, since the picture's name is longer."""
         stem = as_utf8(self.paths[number].stem).encode()[:MAX_STEM].decode(errors="ignore")
         return f"{number:05d}-{stem}.png"
 
@@ -150,7 +149,7 @@ class ImagePredictor(Predictor):
 
 
 class _Collecting(pl.Callback):
-    """Hands what was found in a batch to the predictor, which writes it."""
+    """Hands the predictions of each batch to the predictor, which writes them."""
 
     def __init__(self, predictor: ImagePredictor, parts: Parts, records: RecordWriter) -> None:
         self.predictor, self.parts, self.records = predictor, parts, records
@@ -165,7 +164,7 @@ class _Collecting(pl.Callback):
 
 
 class _Readable:
-    """The records of the files that could be read, anew each time."""
+    """The records of the files that could be read; can be iterated over several times."""
 
     def __init__(self, records: Records) -> None:
         self.records = records

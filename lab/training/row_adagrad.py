@@ -1,4 +1,4 @@
-"""Adagrad, of whose tables only the rows of a step move."""
+"""Adagrad that updates only those rows of an embedding table that a step has used."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ class Adagrad(torch.optim.Optimizer):
     """Adagrad with the epsilon inside the root: ``v = momentum v - lr g / sqrt(sum g^2 + eps)``, ``p += v``.
 
     Duchi, Hazan and Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic Optimization", JMLR 2011,
-    as GRU4Rec's authors have it: of a table only the rows that a step has touched move, so that momentum does not carry
-    the others on. Which rows those are a table says by its ``TableRows``, and just those rows of its gradient are read;
-    of a table without one they are the rows whose gradient is not zero. Gradients are left as they are.
+    in the variant of GRU4Rec's authors: a step updates only the rows of a table that it has used, so that momentum does
+    not move the others. The ``TableRows`` of a table names these rows, and only they are read of its gradient. For a
+    table without ``TableRows`` they are the rows with a nonzero gradient. Gradients are not changed.
 
     Args:
         params: parameters or groups of them.
         lr: learning rate.
         momentum: 0 for none.
         eps: added to the sum of squares.
-        weight_decay: times the parameter, added to its gradient; of a table in the rows that move only.
-        tables: the parameters of which single rows are looked up.
-        rows: what those that are a ``RowTable``'s share with their table.
-        private: nobody else reads or changes gradients: no other rank, no clipping, no gradient scaler.
+        weight_decay: this factor times the parameter is added to its gradient; in a table only in the updated rows.
+        tables: the parameters that are tables, of which single rows are looked up.
+        rows: for the parameter of a ``RowTable``, the ``TableRows`` object that it shares with the table.
+        private: nothing else reads or changes gradients: no other rank, no clipping, no gradient scaler.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Adagrad(torch.optim.Optimizer):
 
 
 def _local(tensor: Tensor) -> Tensor:
-    """Return what this rank holds of a tensor, to be read and written in place."""
+    """Return this rank's part of a tensor, to be read and written in place."""
     plain = type(tensor) in (Tensor, nn.Parameter) or not is_dtensor(tensor)
     return tensor if plain else tensor.to_local()  # type: ignore[attr-defined]
 
@@ -125,7 +125,7 @@ def _adagrad_matrices(
 
 
 def _adagrad_table(parameter: Tensor, grad: Tensor, state: Mapping[str, Tensor], group: Mapping[str, Any]) -> None:
-    """Move the rows that have a gradient, without asking which they are: nothing waits for a device."""
+    """Update the rows with a nonzero gradient. No row indices are computed, so nothing waits for the device."""
     moves = (grad != 0).any(dim=-1, keepdim=True)
     if group["weight_decay"]:
         grad = grad + parameter * group["weight_decay"] * moves

@@ -1,4 +1,4 @@
-"""Schedules of the learning rate, and what an optimizer's rates are."""
+"""Schedules of the learning rate, and the current rates of an optimizer."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 def make_schedule(settings: Mapping[str, Any], max_steps: int) -> Callable[[int], float]:
     """Return the factor of the learning rate at each optimizer step (0 is the first).
 
-    A linear warm-up multiplies the schedule: step s of ``warmup_steps`` w trains at ``(s + 1) / w`` of it. One that
-    is longer than the training never reaches the peak; ``warmup_note`` says so.
+    A linear warm-up multiplies the schedule: at step s of w ``warmup_steps`` the factor is ``(s + 1) / w``. A warm-up
+    longer than the training never reaches the peak; ``warmup_note`` says so.
     """
     warmup = settings["warmup_steps"]
     kind = settings["name"]
@@ -38,7 +38,7 @@ def make_schedule(settings: Mapping[str, Any], max_steps: int) -> Callable[[int]
 
 
 def warmup_note(settings: Mapping[str, Any], max_steps: int, lr: float) -> str | None:
-    """Return what a training that ends within its warm-up reaches, in words; None where it goes on after it.
+    """Return a note on the learning rate reached by a training that ends within its warm-up; None for a longer one.
 
     Args:
         settings: the config's group ``scheduler``.
@@ -60,7 +60,7 @@ def warmup_note(settings: Mapping[str, Any], max_steps: int, lr: float) -> str |
 
 
 def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    """Return ``lr`` of the first group and ``lr_1``, ``lr_2``, ... of those whose schedule peaks at another rate."""
+    """Return ``lr`` of the first group, and ``lr_1``, ``lr_2``, ... of the groups with another peak rate."""
     rates: dict[float, float] = {}
     for group in optimizer.param_groups:
         rates.setdefault(group.get("initial_lr", group["lr"]), group["lr"])

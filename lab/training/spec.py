@@ -1,7 +1,7 @@
-"""Kinds of problem by name. No torch: a kind is described by names alone; what they name is imported when it is used.
+"""Kinds of problem by name. No torch: a kind is described by the names of its parts, which are imported when used.
 
-The rooms in ``lab/tasks`` are found by looking for their ``spec.py``; a user's package calls ``register_task``. Nothing
-else knows the list of kinds.
+The kinds in ``lab/tasks`` are found by their files ``spec.py``; a user's package calls ``register_task``. The list of
+kinds is known nowhere else.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from lab.structures import DataSpec
 
 Panels = Callable[[Any, Any, Any, int], "Iterator[Image]"]
-"""What draws a batch: task, outputs, batch, the most pictures wanted."""
+"""A function that draws a batch. Its arguments: task, outputs, batch, the largest number of pictures."""
 _ROOMS = Path(__file__).resolve().parent.parent / "tasks"
 _registered: dict[str, TaskSpec] = make_table(lambda _, spec: str(spec.task).partition(":")[0])
 
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """A kind of problem. Parts are named as ``"package.module:name"``.
+    """A kind of problem. Each part is given as a string ``"package.module:name"``.
 
     Attributes:
-        name: as the ``task`` of models and data says it.
-        task: the ``Task``.
-        data: the subclass of ``DataSpec``: what its data tells.
-        settings: the ``TaskSettings``: how it is measured, what its models ask of their data. Its module imports no
-            torch, as configs are checked with it.
+        name: the value of ``task`` in the YAMLs of models and data.
+        task: the subclass of ``Task``.
+        data: the subclass of ``DataSpec``.
+        settings: the ``TaskSettings``: the schemas of the evaluation's settings and of what models ask of their data.
+            Its module must not import torch, since configs are checked with it.
         predictor: the ``Predictor``; "" where ``stage=predict`` is not offered.
         pictures: a function that draws batches (``Panels``); "" where there is nothing to draw.
     """
@@ -50,29 +50,29 @@ class TaskSpec:
     pictures: str = ""
 
     def load_task(self) -> type[Any]:
-        """Import and return the task's class, a ``lab.training.task.Task``: tasks know kinds, not kinds tasks."""
+        """Import and return the task's class, a ``lab.training.task.Task`` (which this module must not import)."""
         return cast("type[Any]", self._load(self.task))
 
     def load_data(self) -> type[DataSpec]:
-        """Import and return the class of what its data tells."""
+        """Import and return the subclass of ``DataSpec``."""
         return cast("type[DataSpec]", self._load(self.data))
 
     def load_settings(self) -> TaskSettings:
-        """Import and return its settings; no torch comes with them."""
+        """Import and return the settings; this does not import torch."""
         return cast("TaskSettings", self._load(self.settings))
 
     def load_predictor(self) -> type[Any]:
         """Import and return the predictor's class, a ``lab.training.predictor.Predictor``.
 
         Raises:
-            ConfigError: there is none.
+            ConfigError: the kind has no predictor.
         """
         if not self.predictor:
-            raise ConfigError(f"stage=predict: a model for {self.name} has nothing that predicts from files")
+            raise ConfigError(f"stage=predict: models for {self.name} have no predictor that reads files")
         return cast("type[Any]", self._load(self.predictor))
 
     def load_pictures(self) -> Panels | None:
-        """Import and return what draws batches; None where there is nothing to draw."""
+        """Import and return the function that draws batches; None where there is nothing to draw."""
         return cast(Panels, self._load(self.pictures)) if self.pictures else None
 
     @staticmethod
@@ -82,10 +82,10 @@ class TaskSpec:
 
 
 def register_task(spec: TaskSpec) -> TaskSpec:
-    """Make a kind of problem known under its name, when the package that has it is imported.
+    """Register a kind of problem under its name; a package calls this when it is imported.
 
     Raises:
-        ConfigError: the name is taken by another one.
+        ConfigError: another kind has this name.
     """
     known = _registered.get(spec.name) or _ours().get(spec.name)
     if known is not None and known != spec:
@@ -107,10 +107,10 @@ def task_names() -> list[str]:
 
 
 def task_spec(name: str) -> TaskSpec:
-    """Return a kind by its name.
+    """Return the kind of problem with this name.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: no kind has this name.
     """
     found = _registered.get(name) or _ours().get(name)
     if found is None:

@@ -1,4 +1,4 @@
-"""What a checkpoint says of the task that it is of: checked whole before anything is made of it."""
+"""The description of a task in a checkpoint; all of it is checked before anything is built from it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ARGUMENTS: Mapping[str, type] = {
     "max_steps": int,
     "eval": dict,
 }
-"""The arguments of every task, which a checkpoint holds as its hyper-parameters."""
+"""The arguments of every task; a checkpoint holds them as its hyper-parameters."""
 _WEIGHTS = ("raw", "averaged")
 _FLAT: Mapping[str, Any] = {
     "class_names": [],
@@ -37,19 +37,19 @@ _FLAT: Mapping[str, Any] = {
     "num_sequences": 0,
     "num_events": 0,
 }
-"""What specs of November 2026 and before hold of kinds that are not their own."""
+"""Fields of other kinds that a spec also holds in checkpoints up to November 2026."""
 SpecT = TypeVar("SpecT", bound=DataSpec)
 
 
 def kind_of(task: str) -> str:
-    """Return the kind of problem that a checkpoint's ``task`` names; those of November 2026 and before name a class."""
+    """Return the kind of problem that a checkpoint's ``task`` names; up to November 2026 it was a class name."""
     classes = {task_spec(name).task.rpartition(":")[2]: name for name in task_names()}
     return classes.get(task, task)
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A task as a checkpoint describes it: its kind, its arguments, and what its weights are (raw or averaged)."""
+    """A task as a checkpoint describes it: its kind, its arguments, and whether its weights are raw or averaged."""
 
     task: str
     arguments: dict[str, Any]
@@ -57,7 +57,7 @@ class Stored:
 
 
 def read_stored(reader: CheckpointReader) -> Stored:
-    """Return what a checkpoint says of its task; the names of targets are not looked at yet.
+    """Return a checkpoint's description of its task; the names of targets are not checked yet.
 
     Raises:
         CheckpointError: something is missing, unknown or of another type.
@@ -83,17 +83,17 @@ def read_stored(reader: CheckpointReader) -> Stored:
 
 
 def read_description(reader: CheckpointReader) -> Stored:
-    """Return the names and the plain hyper-parameters of a checkpoint, whatever its task takes.
+    """Return the names and the plain hyper-parameters of a checkpoint, not compared with the task's arguments yet.
 
     Raises:
-        CheckpointError: something is missing, or no plain data.
+        CheckpointError: something is missing or is not plain data.
     """
     state = reader.state
     task, arguments, weights = (_entry(reader, name) for name in ("task", "hyper_parameters", "weights_kind"))
     if not isinstance(task, str):
-        raise damaged(reader, f"its task is {_shown(task)}, and no name")
+        raise damaged(reader, f"its task is {_shown(task)}, not a name")
     if not isinstance(arguments, dict):
-        raise damaged(reader, f"its hyper_parameters are {_shown(arguments)}, and no dictionary")
+        raise damaged(reader, f"its hyper_parameters are {_shown(arguments)}, not a dictionary")
     if weights not in _WEIGHTS:
         raise damaged(reader, f"its weights_kind is {_shown(weights)}, neither {' nor '.join(_WEIGHTS)}")
     if type(state.get("step", reader.step)) is not int or state.get("step", reader.step) != reader.step:
@@ -106,11 +106,11 @@ def read_description(reader: CheckpointReader) -> Stored:
 
 
 def read_spec(plain: Mapping[str, Any], kind: type[SpecT]) -> SpecT:
-    """Return the ``DataSpec`` that stands as a dict in a checkpoint.
+    """Return the ``DataSpec`` that a checkpoint holds as a dict.
 
     Args:
         plain: the dict.
-        kind: the class that the kind of problem has for it.
+        kind: the subclass of ``DataSpec`` that the kind of problem uses.
 
     Raises:
         ValueError: an entry is missing, unknown or of another type.
@@ -127,7 +127,7 @@ def read_spec(plain: Mapping[str, Any], kind: type[SpecT]) -> SpecT:
 
 
 def _check_entry(name: str, value: Any, annotation: Any) -> None:
-    """Check that an entry is of its type: a text, a number, true or false, or several of one of these."""
+    """Check the type of an entry: a string, a number, a boolean, or a list of one of these."""
     several = typing.get_args(annotation)
     kind = several[0] if several else annotation
     if several and not isinstance(value, list | tuple):
@@ -140,10 +140,10 @@ def _check_entry(name: str, value: Any, annotation: Any) -> None:
 
 
 def _check_types(path: str, value: Any) -> None:
-    """Check the arguments of the nodes in a value against the types that their targets are annotated with.
+    """Check the arguments of the nodes in a value against the type annotations of their targets.
 
     Raises:
-        LabError: one is of another type, or a target is unknown; what else is wrong is told when they are built.
+        LabError: an argument has another type, or a target is unknown. Other mistakes are reported by the build.
     """
     if isinstance(value, Mapping):
         target = value.get("_target_")
@@ -171,12 +171,12 @@ def _signature_of(target: str) -> Signature | None:
 
 
 def in_short(error: Exception) -> str:
-    """Return what an error says in one line of no great length: it may quote what the checkpoint holds."""
+    """Return an error's message as one short line; it may quote long contents of the checkpoint."""
     return one_line(error)[:500]
 
 
 def damaged(reader: CheckpointReader, problem: str) -> CheckpointError:
-    """Return the error of a checkpoint whose content is wrong."""
+    """Return the error for a checkpoint whose content is wrong."""
     return CheckpointError(f"{reader.path} is damaged: {problem}")
 
 
@@ -191,7 +191,7 @@ def _is(value: Any, kind: type) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """Return a value, or what it is, in a few characters on one line."""
+    """Return a value or its type in a few characters, on one line."""
     if value is None or isinstance(value, int | float | str):
         return repr(value)[:80]
     return f"a {type(value).__name__}"

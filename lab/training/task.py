@@ -1,4 +1,4 @@
-"""What every kind of problem shares: a LightningModule that trains a network by its own loss and measures it."""
+"""The base of the tasks of all kinds: a LightningModule that trains a network by its own loss and measures it."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 
-from lab.checkpoint.access import StateAccess, compare
-from lab.checkpoint.format import CheckpointReader, understood
+from lab.checkpoint.access import StateAccess
 from lab.compat.lightning import strategy_of
-from lab.errors import CheckpointError, ConfigError, LabError
-from lab.registry.allowed import sealed
+from lab.errors import ConfigError
 from lab.registry.build import build, made_classes, taken_arguments
 from lab.registry.folders import stand_alone
 from lab.run_record import Direction
 from lab.structures import Table, Term
+from lab.training.loading import build_stored, read_task
 from lab.training.optimizers import make_optimizer
 from lab.training.outline import outline
 from lab.training.schedules import make_schedule
 from lab.training.spec import task_spec
-from lab.training.stored import Stored, damaged, in_short, read_spec, read_stored
 from lab.training.terms import SetLoss, divided
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from lab.data.datamodule import DataModule
 
 MEASURED = "_classes_measured"
-"""What the number of classes that a mean is over is called: ``map_classes_measured``."""
+"""The suffix of the metric that counts the classes of a mean: ``map_classes_measured``."""
 
 
 class Task(pl.LightningModule, ABC):
-    """Train and measure a network. All arguments are plain, so that a checkpoint stands alone.
+    """Train and measure a network. All arguments are plain data, so that a checkpoint can be loaded on its own.
 
-    A subclass names its ``kind`` and ``protocol``, makes its metrics, and says what an evaluation batch adds to them.
-    One whose loss is more than the network's own of a batch's targets (labels guessed, batches mixed) says so in
-    ``terms`` and ``totals``, and nowhere else: training, validation, ``check=true`` and the planner go through them.
+    A subclass names its ``kind`` and ``protocol``, makes its metrics and adds evaluation batches to them. If its loss
+    is more than the network's loss on the targets of a batch (pseudo-labels, mixed batches), it overrides ``terms`` and
+    ``totals``, and nothing else: training, validation, ``check=true`` and the planner call these two.
 
     Args:
-        net: what ``lab.build`` makes the network of: ``_target_`` and arguments, without those that the data gives.
+        net: the network's ``_target_`` and arguments for ``lab.build``, without the arguments that the data decides.
         spec: the ``DataSpec`` as a dict; the network is sized from it.
         optimizer: settings for ``lab.training.optimizers.make_optimizer``.
         scheduler: settings for ``lab.training.schedules.make_schedule``.
@@ -54,16 +54,16 @@ class Task(pl.LightningModule, ABC):
 
     Attributes:
         results: the metrics of the last evaluation, named ``val/...`` or ``test/...``.
-        outputs_are_finite: whether the network's outputs were, in all batches of this validation on this rank.
-        tables: what of the last evaluation takes a table to say, by name.
-        step_terms: the loss and its terms of the current optimizer step.
-        monitor: the metric that ``best.ckpt`` is the best of.
-        monitor_mode: ``max`` where a higher value of it is better, ``min`` where a lower one is.
-        directions: the same of other metrics, without the split in their names; those not named are as the monitor.
-        shown: metrics that the progress bar shows, without the split in their names.
+        outputs_are_finite: whether all outputs of the network were finite in this validation, on this rank.
+        tables: results of the last evaluation that need a table, by name.
+        step_terms: the loss and its terms in the current optimizer step.
+        monitor: the metric that decides which checkpoint becomes ``best.ckpt``.
+        monitor_mode: ``max`` if a higher value of the monitor is better, ``min`` if a lower one is.
+        directions: ``max`` or ``min`` for other metrics, named without the split; the rest follow ``monitor_mode``.
+        shown: metrics that the progress bar shows, named without the split.
 
     Raises:
-        ConfigError: what ``net`` names does not speak the task's protocol.
+        ConfigError: the network that ``net`` names does not implement the task's protocol.
     """
 
     kind: ClassVar[str]
@@ -115,19 +115,23 @@ class Task(pl.LightningModule, ABC):
         name = self.protocol.__name__
         return ConfigError(f"model.net._target_={net['_target_']} is no {name.lower()}: see lab.structures.{name}")
 
+    def drawings(self, split: str) -> Mapping[str, Image]:
+        """Return pictures of the last evaluation of ``"val"`` or ``"test"`` as a whole, by name; called on rank 0."""
+        return {}
+
     def describe_evaluation(self) -> str:
-        """Return how the metrics of the last evaluation are taken, where their names do not say it."""
+        """Return how the metrics of the last evaluation were computed, where their names do not say it."""
         return ""
 
     def classes_measured(self, split: str) -> dict[str, int]:
-        """Return the means over classes that ``compute_metrics`` has computed, and over how many classes each is."""
+        """Return the mean metrics that ``compute_metrics`` computed, and the number of classes of each mean."""
         return {}
 
     def better(self, metric: str) -> Direction:
-        """Return ``max`` where a higher value of a metric is better, ``min`` where a lower one is.
+        """Return ``max`` if a higher value of a metric is better, ``min`` if a lower one is.
 
         Args:
-            metric: its name, with the split in front or without.
+            metric: its name, with or without the split.
         """
         name = metric.partition("/")[2] or metric
         if name == self.monitor.partition("/")[2]:
@@ -136,44 +140,44 @@ class Task(pl.LightningModule, ABC):
 
     @property
     def is_trained(self) -> bool:
-        """Whether the network has anything to train; one that has not is shown the data instead (``memorize``)."""
+        """Whether the network has trainable parameters. A network without any reads the data in ``memorize``."""
         return any(parameter.requires_grad for parameter in self.net.parameters())
 
     def net_arguments(self, target: str) -> dict[str, Any]:
-        """Return the arguments that the data decides (``DataSpec.net_arguments``), for a network to be built.
+        """Return the network's arguments that the data decides (``DataSpec.net_arguments``).
 
         Args:
-            target: what ``net._target_`` names.
+            target: the value of ``net._target_``.
         """
         return self.spec.net_arguments()
 
     def memorize(self, data: DataModule) -> None:
-        """Show the training data to a network that has nothing to train.
+        """Pass the training data to a network without trainable parameters.
 
         Raises:
-            ConfigError: networks for this kind of problem are trained.
+            ConfigError: this kind of problem has no such networks.
         """
         raise ConfigError(f"{type(self.net).__name__} has nothing to train: none of its parameters takes a gradient")
 
     @abstractmethod
     def make_metrics(self) -> None:
-        """Make the metrics of validation and test as attributes; called once, when ``spec`` and ``net`` are there."""
+        """Make the metrics of validation and test as attributes. Called once, after ``spec`` and ``net`` are set."""
 
     @abstractmethod
     def reset_metrics(self, split: str) -> None:
-        """Forget what an evaluation of ``"val"`` or ``"test"`` that did not end has left."""
+        """Reset the metrics of ``"val"`` or ``"test"``; an earlier evaluation may have been cut short."""
 
     @abstractmethod
     def evaluate(self, split: str, outputs: Any, batch: Any) -> None:
-        """Add what the network made of an evaluation batch to the metrics of ``"val"`` or ``"test"``."""
+        """Add the network's outputs for an evaluation batch to the metrics of ``"val"`` or ``"test"``."""
 
     @abstractmethod
     def compute_metrics(self, split: str) -> dict[str, float]:
-        """Return the metrics over all batches and ranks, without the split in their names; fill ``tables``."""
+        """Return the metrics over all batches and ranks, named without the split, and fill ``tables``."""
 
     @abstractmethod
     def describe_pass(self, batch: Any, outputs: Any, terms: Mapping[str, Term] | None) -> str:
-        """Return a line on what went in and came out of ``terms``; ``terms`` is None where the loss reads values."""
+        """Return a line on the inputs and results of ``self.terms``; ``terms`` is None if the loss reads values."""
 
     def terms(self, batch: Any) -> tuple[Any, Mapping[str, Term]]:
         """Run the network on a batch and return its outputs and the terms of its loss, as sums over the batch."""
@@ -181,33 +185,33 @@ class Task(pl.LightningModule, ABC):
         return outputs, self.net.loss(outputs, batch.targets)
 
     def totals(self, batch: Any) -> Mapping[str, float]:
-        """Return a batch's share of the normalisers that ``terms`` names, from host integers only."""
+        """Return a batch's share of the normalisers that ``terms`` names, computed from host integers only."""
         totals: Mapping[str, float] = self.net.totals(batch.targets)
         return totals
 
     def dry_run(self, batch: Any) -> str:
-        """Run the network and its loss on a batch, on the meta device say, and say what goes in and comes out."""
+        """Run the network and its loss on a batch, which may be on the meta device; describe inputs and outputs."""
         return self.describe_pass(batch, *outline(self, batch))
 
     def predict(self, inputs: Any, batch_size: int = 16) -> Any:
-        """Return what the network makes of inputs that a caller of Python has in hand; see the kind's own words.
+        """Predict inputs given as Python objects; each kind of problem documents what it accepts.
 
         Args:
-            inputs: one, or a list of several.
-            batch_size: how many the network reads at once.
+            inputs: one input, or a list of inputs.
+            batch_size: inputs in one forward pass.
 
         Returns:
-            The kind's type of prediction, with readable names; of several inputs a list, one for each.
+            The kind's type of prediction, with readable names; for a list of inputs a list of predictions.
 
         Raises:
             DataError: an input cannot be used.
-            ConfigError: the kind of problem has no predictions.
+            ConfigError: the kind of problem does not support this.
         """
-        raise ConfigError(f"{type(self).__name__} has no predict of its own: its kind of problem predicts nothing")
+        raise ConfigError(f"{type(self).__name__} has no method predict: its kind of problem does not support it")
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Within this context the network is as in evaluation, and nothing is noted for gradients."""
+        """Context in which the network is in evaluation mode, without gradients."""
         before = self.training
         self.eval()
         try:
@@ -219,8 +223,8 @@ class Task(pl.LightningModule, ABC):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the micro-batch's part of the loss of its global batch.
 
-        Lightning divides by the number of accumulated micro-batches and averages over ranks; the parts are
-        divided by the normalisers of the whole step here, so both divisions are undone.
+        The terms are divided by the normalisers of the whole step. Lightning also divides by the number of accumulated
+        micro-batches and averages over ranks, so these two divisions are undone here.
         """
         _, sums = self.terms(batch)
         terms = divided(sums, batch.totals or self.totals(batch))
@@ -234,23 +238,23 @@ class Task(pl.LightningModule, ABC):
         return loss * self.trainer.accumulate_grad_batches * ranks
 
     def on_validation_epoch_start(self) -> None:
-        """Forget what a validation that did not end has left."""
+        """Reset the metrics; an earlier validation may have been cut short."""
         self.val_loss.reset()
         self.outputs_are_finite = True
         self.reset_metrics("val")
 
     def validation_step(self, batch: Any, batch_idx: int) -> Any:
-        """Collect metrics and the loss; return the network's outputs for whoever draws them."""
+        """Update the metrics and the loss. Return the network's outputs, for callbacks that draw them."""
         outputs, terms = self.terms(batch)
         if self.may_measure(self.val_loss.update(terms, self.totals(batch), batch.valid)):
             self.evaluate("val", outputs, batch)
         return outputs
 
     def may_measure(self, finite: bool) -> bool:
-        """Take note whether a validation batch's outputs are finite, and return whether metrics should see them.
+        """Note whether the outputs of a validation batch are finite, and return whether metrics may be updated.
 
-        In a training they should not where they are not finite: metrics have errors of their own for such numbers, and
-        ``callbacks.divergence`` stops all ranks together at the end of the validation.
+        During training, metrics are not updated with outputs that are not finite: they would raise errors of their own,
+        while ``callbacks.divergence`` stops all ranks together at the end of the validation.
         """
         self.outputs_are_finite &= finite
         return finite or strategy_of(self) is None or self.trainer.state.fn != "fit"
@@ -261,11 +265,11 @@ class Task(pl.LightningModule, ABC):
         self._finish("val", more)
 
     def on_test_epoch_start(self) -> None:
-        """Forget what a test that did not end has left."""
+        """Reset the metrics; an earlier test may have been cut short."""
         self.reset_metrics("test")
 
     def test_step(self, batch: Any, batch_idx: int) -> Any:
-        """Collect metrics; return the network's outputs for whoever draws them."""
+        """Update the metrics. Return the network's outputs, for callbacks that draw them."""
         outputs = self(batch)
         self.evaluate("test", outputs, batch)
         return outputs
@@ -283,56 +287,23 @@ class Task(pl.LightningModule, ABC):
 
     @classmethod
     def load_from_checkpoint(cls, path: str | Path, eval: Mapping[str, Any] | None = None) -> Self:  # type: ignore[override]
-        """Build the task that a checkpoint is of, with its weights, on the CPU.
+        """Build the task of a checkpoint with its weights, on the CPU.
 
         Args:
-            path: the folder, of any strategy and number of ranks.
-            eval: other settings of the evaluation than those it was trained with.
+            path: the checkpoint's folder, written under any strategy and number of ranks.
+            eval: settings of the evaluation that replace those of the training.
 
         Raises:
-            CheckpointError: it is missing, damaged or of another task.
+            CheckpointError: the checkpoint is missing, damaged or of another task.
         """
-        reader = CheckpointReader(path)
-        reader.verify()
-        stored = read_stored(reader)
-        if stored.task != cls.kind:
-            raise CheckpointError(f"{path} is of a model for {stored.task[:80]}, not for {cls.kind}")
-        kind = stored.arguments["spec"].get("task")
-        if isinstance(kind, str) and kind not in ("", cls.kind):
-            raise damaged(reader, f"its data is for {kind[:80]}, not for {cls.kind}")
-        with understood(reader.path, "description of a dataset stands in its hyper_parameters"):
-            found = read_spec(stored.arguments["spec"], task_spec(cls.kind).load_data())
-        stored.arguments["spec"] = found.to_plain()
-        task = cls._of_stored(reader, stored, eval)
+        reader, stored = read_task(path, cls.kind)
+        task = build_stored(cls, reader, stored, eval)
         StateAccess().restore(reader, task, None)
         task.weights_kind, task.trained_steps = stored.weights_kind, reader.step
         return task
 
-    @classmethod
-    def _of_stored(cls, reader: CheckpointReader, stored: Stored, eval: Mapping[str, Any] | None) -> Self:
-        """Build the task of a checkpoint, which may name less than a config; another ``eval`` is the user's.
-
-        It is outlined on the meta device first, so that a size which the tensors belie takes no memory.
-        """
-        path, arguments = reader.path, {**stored.arguments, **({} if eval is None else {"eval": eval})}
-        try:
-            with sealed(), understood(path, f"{cls.__name__} can be made of its hyper_parameters"):
-                outline: Self | None = None
-                try:
-                    with torch.device("meta"):
-                        outline = cls(**arguments)
-                except Exception:  # also where a network reads its own numbers, which meta tensors lack
-                    outline = None  # what is wrong is wrong below too, and said there
-                if outline is not None:
-                    compare(reader, outline)
-                return cls(**arguments)
-        except LabError as error:
-            if str(path) in str(error) or (eval is not None and str(error).startswith("eval")):
-                raise
-            raise CheckpointError(f"{path}: {in_short(error)}") from error
-
     def configure_optimizers(self) -> Any:
-        """Return the optimizer and its schedule, which advances at every optimizer step."""
+        """Return the optimizer and its schedule, which advances once per optimizer step."""
         settings = self.hparams
         optimizer = make_optimizer(self.net, settings["optimizer"], self._gradients_are_private())
         schedule = make_schedule(settings["scheduler"], settings["max_steps"])
@@ -340,13 +311,13 @@ class Task(pl.LightningModule, ABC):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _gradients_are_private(self) -> bool:
-        """Whether nobody but the optimizer reads or changes gradients: no other rank, no clipping, no scaler."""
+        """Whether only the optimizer reads and changes gradients: no other rank, no clipping, no scaler."""
         if type(strategy_of(self)) is not SingleDeviceStrategy:
             return False
         return not self.trainer.gradient_clip_val and self.trainer.precision != "16-mixed"
 
 
 def chosen_arguments(target: str, offered: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of the offered arguments that a target takes."""
+    """Return the offered arguments that a target accepts."""
     taken = taken_arguments(target)
     return {key: value for key, value in offered.items() if key in taken}

@@ -1,4 +1,4 @@
-"""From the terms of a loss, which are sums, to numbers: the loss of a step, and that of a whole set of samples."""
+"""Divide the terms of a loss, which are sums, by their normalisers: for a step, and for a whole set of samples."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from lab.structures import Term
 
 
 def divided(terms: Mapping[str, Term], totals: Mapping[str, float]) -> dict[str, Tensor]:
-    """Return the terms, each divided by its normaliser; one that is 0 has nothing to divide and counts as 1.
+    """Return the terms, each divided by its normaliser. A normaliser of 0 counts as 1, since its sum is empty.
 
     Args:
-        terms: of a batch, as an architecture's ``loss`` names them.
-        totals: the normalisers: of the batch, or of everything that it is a part of.
+        terms: the terms of a batch, from an architecture's ``loss``.
+        totals: the normalisers of the batch, or of the whole step or set that the batch is a part of.
 
     Raises:
         ConfigError: a term names a normaliser that is not in ``totals``.
@@ -38,12 +38,12 @@ def divided(terms: Mapping[str, Term], totals: Mapping[str, float]) -> dict[str,
 
 
 def batch_terms(net: Any, outputs: Any, targets: Any) -> dict[str, Tensor]:
-    """Return the terms of a network's loss of a batch that is a part of nothing: divided by its own totals.
+    """Return the terms of a network's loss for a batch on its own: divided by the totals of this batch.
 
     Args:
         net: an architecture, a ``lab.structures.Detector`` for instance.
-        outputs: of its ``forward``.
-        targets: of the batch.
+        outputs: the result of its ``forward``.
+        targets: the targets of the batch.
     """
     return divided(net.loss(outputs, targets), net.totals(targets))
 
@@ -58,13 +58,13 @@ def normalizer_of(name: str, term: Term, totals: Mapping[str, float]) -> str:
         known = ", ".join(totals) or "none"
         raise ConfigError(
             f"the loss's term {name!r} names the normaliser {term.normalizer!r}, which the network's totals() does not "
-            f"give: it gives {known}"
+            f"return: it returns {known}"
         )
     return term.normalizer
 
 
 class SetLoss:
-    """The loss of a whole set of samples: terms and totals are added up over batches and ranks, then divided."""
+    """The loss of a whole set of samples: sums and normalisers are added up over batches and ranks, then divided."""
 
     def __init__(self) -> None:
         self.reset()
@@ -79,12 +79,12 @@ class SetLoss:
         """Add a batch.
 
         Args:
-            terms: of its loss.
+            terms: the terms of its loss.
             totals: its share of every normaliser.
-            valid: (B,) see ``ImageBatch.valid``; a batch that only fills up counts nothing.
+            valid: (B,) see ``ImageBatch.valid``; a batch without valid samples is not counted.
 
         Returns:
-            Whether the terms are finite; where there are none, none is not.
+            Whether all terms are finite; True if there are none.
 
         Raises:
             ConfigError: a term names a normaliser that is not in ``totals``.
@@ -100,7 +100,7 @@ class SetLoss:
         return bool(torch.stack([term.sum.detach().double() for term in terms.values()]).isfinite().all())
 
     def compute(self, trainer: Any) -> float:
-        """Return the loss of all samples since ``reset``, of all ranks of ``trainer``."""
+        """Return the loss of all samples since ``reset``, over all ranks of ``trainer``."""
         names, keys = list(self.sums), list(self.totals)
         sums = torch.stack([self.sums[name] for name in names])
         both = torch.cat([sums, torch.tensor([self.totals[key] for key in keys], dtype=sums.dtype, device=sums.device)])

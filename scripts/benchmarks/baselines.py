@@ -1,4 +1,4 @@
-"""Popularity and session kNN, which are not trained and have no peer here: what they score after generated sessions."""
+"""Popularity and session kNN, which are not trained and have no peer here: their scores after generated sessions."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from lab import create_model
 def make(
     name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
 ) -> Pair:
-    """Return the model with what it remembers of generated sequences.
+    """Return the model after it has memorised generated sequences.
 
     Args:
         name: ``popularity`` or ``session_knn``.
-        batch: sequences that are asked about; four times as many are remembered.
+        batch: the number of queried sequences; four times as many are memorised.
         size: (longest sequence, items).
         device: to compute on.
-        training: has no meaning here.
-        dropout: has none either.
+        training: has no effect here.
+        dropout: has no effect here.
     """
     length, num_items = size
     remembered = make_batch(4 * batch, length, num_items)

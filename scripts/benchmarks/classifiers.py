@@ -1,4 +1,4 @@
-"""Backbones as classifiers, with the same weights: torchvision's, transformers' Swin, a wide ResNet of plain torch."""
+"""Backbones as classifiers, with the same weights: peers are torchvision, transformers, timm, plain torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NUM_CLASSES = 1000
 def make_torchvision(
     name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
 ) -> Pair:
-    """Return ours and torchvision's of the same name, with plain batch norms, dropping nothing."""
+    """Return lab's and torchvision's network of the same name and keys; nothing is dropped in either."""
     import torchvision
 
     torch.manual_seed(0)
@@ -77,7 +77,7 @@ class _PlainWideResNet(nn.Module):
 def make_swin(
     name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
 ) -> Pair:
-    """Return ours and transformers' Swin, without the stochastic depth of either."""
+    """Return lab's and transformers' Swin, both without stochastic depth."""
     from transformers import SwinForImageClassification
 
     torch.manual_seed(0)
@@ -85,6 +85,20 @@ def make_swin(
     fill_norms(ours)
     peer = SwinForImageClassification(swin_config(name, num_labels=NUM_CLASSES))
     peer.load_state_dict(to_transformers(ours.state_dict()), strict=True)
+    return _pair(ours, peer, batch, size, device, training)
+
+
+def make_vit(
+    name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
+) -> Pair:
+    """Return ours and timm's ViT, which has the same names and keys."""
+    import timm
+
+    torch.manual_seed(0)
+    ours: Any = create_model(name, img_size=size[0])
+    fill_norms(ours)
+    peer: Any = timm.create_model(name, img_size=size[0])
+    peer.load_state_dict(ours.state_dict(), strict=True)
     return _pair(ours, peer, batch, size, device, training)
 
 
@@ -98,7 +112,7 @@ SWIN_SIZES: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = {
 
 
 def swin_config(name: str, **more: Any) -> Any:
-    """Return transformers' config of a Swin of ours, by its registered name."""
+    """Return transformers' config for a registered name of lab's Swin."""
     from transformers import SwinConfig
 
     width, depths, heads = SWIN_SIZES[name.split("_")[1]]
@@ -134,7 +148,7 @@ def _alone(ours: nn.Module, batch: int, size: Size, device: torch.device, traini
 def make_conv_stem(
     name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
 ) -> Pair:
-    """Return our small backbone, which has no peer; its loss is the mean square of its last map."""
+    """Return lab's small backbone, which has no peer; its loss is the mean square of its last map."""
     torch.manual_seed(0)
     ours: Any = create_model(name)
     fill_norms(ours)

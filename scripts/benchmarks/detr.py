@@ -22,12 +22,12 @@ PEERS: dict[str, dict[str, Any]] = {
     "detr_resnet101": {"backbone": "resnet101"},
     "detr_resnet101_dc5": {"backbone": "resnet101", "dilation": True},
 }
-"""What transformers' config says of each published variant; ``detr_tiny`` is ours alone."""
+"""The settings in transformers' config of each published variant; ``detr_tiny`` exists only in lab."""
 NUM_CLASSES = 91
 
 
 def make_targets(batch: int, size: Size, device: torch.device) -> tuple[DetectionTargets, list[dict[str, Tensor]]]:
-    """Return the same 7 to 9 boxes an image in our form and in transformers'."""
+    """Return the same 7 to 9 boxes for each image in lab's and in transformers' format."""
     generator = torch.Generator().manual_seed(2)
     counts = tuple(7 + index % 3 for index in range(batch))
     center, extent = torch.rand(2, sum(counts), 2, generator=generator)
@@ -44,7 +44,7 @@ def make_targets(batch: int, size: Size, device: torch.device) -> tuple[Detectio
 def make(
     name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
 ) -> Pair:
-    """Return ours and transformers' DETR; images are not padded."""
+    """Return lab's and transformers' DETR; images are not padded."""
     torch.manual_seed(0)
     rate = {} if name == "detr_tiny" else {"dropout": 0.1 if dropout else 0.0}
     ours: Any = create_model(name, num_classes=NUM_CLASSES, **rate)
@@ -70,7 +70,7 @@ def make(
 def _peer(ours: nn.Module, name: str, training: bool, dropout: bool) -> Any:
     from transformers import DetrConfig, DetrForObjectDetection
 
-    # Ours drops attention weights and hidden activations too, as the paper's code does; so must the peer here.
+    # lab has dropout on attention weights and hidden activations too, like the paper's code; so must the peer here.
     rate = 0.1 if dropout else 0.0
     config = DetrConfig(
         num_labels=NUM_CLASSES,
@@ -83,7 +83,7 @@ def _peer(ours: nn.Module, name: str, training: bool, dropout: bool) -> Any:
     peer: Any = DetrForObjectDetection(config).train(training)
     peer.load_state_dict(to_transformers(ours.state_dict(), "timm"), strict=True)
     for key, parameter in peer.model.backbone.named_parameters():
-        # The paper freezes the stem and the first stage. Transformers means to, but not with timm's backbone.
+        # The paper freezes the stem and the first stage. Transformers tries to, but it fails with timm's backbone.
         parameter.requires_grad_(not key.startswith(("model.conv1.", "model.layer1.")))
     return peer
 
@@ -92,7 +92,7 @@ def _peer(ours: nn.Module, name: str, training: bool, dropout: bool) -> Any:
 def _difference(
     ours: Any, peer: Any, images: Tensor, targets: DetectionTargets, labels: list[dict[str, Tensor]]
 ) -> float:
-    """Compare the last layer's loss without dropout: transformers' auxiliary losses come from other states."""
+    """Compare the last layer's loss without dropout; transformers computes auxiliary losses from other states."""
     training, auxiliary = ours.training, peer.config.auxiliary_loss
     ours.eval(), peer.eval()
     peer.config.auxiliary_loss = False

@@ -1,7 +1,7 @@
 """GRU4Rec's training step against plain torch: sparse embeddings, ``nn.GRUCell``, autograd, a sparse Adagrad.
 
-That is the manner of the authors' PyTorch code. Both sides walk the same generated sessions, whose items follow a power
-law, and draw their own negatives; data work is part of the time.
+The peer is written like the authors' PyTorch code. Both train on the same generated sessions, whose items follow a
+power law, and draw their own negatives. The time includes the data.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from lab.training.terms import divided
 
 WIDTH, ALPHA, RATE = 100, 0.5, 0.05
 STEPS = 20
-"""Training steps of a timed round."""
+"""Training steps in a timed round."""
 PARITY_STEPS = 5
-"""Steps whose scores are compared, each from the states of the one before."""
+"""Steps whose scores are compared; each starts from the states of the one before."""
 
 
 def make_schedule(lanes: int, num_items: int) -> tuple[LaneSchedule, np.ndarray]:
-    """Return the lanes of an epoch of generated sessions, and the items' counts."""
+    """Return the lanes of an epoch of generated sessions, and the counts of the items."""
     generator = np.random.default_rng(0)
     lengths = generator.geometric(0.3, 30_000 * max(1, lanes // 64)) + 1
     weights = 1 / np.arange(1, num_items + 1) ** 0.8
@@ -40,7 +40,7 @@ def make_schedule(lanes: int, num_items: int) -> tuple[LaneSchedule, np.ndarray]
 
 
 class Plain(nn.Module):
-    """The network, its loss and its optimizer, as one writes them down."""
+    """The network, its loss and its optimizer in their plain form."""
 
     def __init__(self, ours: GRU4Rec, counts: np.ndarray, lanes: int) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Plain(nn.Module):
         self.sums = {parameter: torch.zeros_like(parameter) for parameter in self.parameters()}
 
     def scores(self, current: Tensor, following: Tensor, starts: Tensor, negatives: Tensor) -> Tensor:
-        """Scores of the lanes' next items and of the negatives, item numbers from 0; states are carried on."""
+        """Scores of the lanes' next items and of the negatives, item numbers from 0; hidden states are kept."""
         count = len(current)
         candidates = torch.cat([following, negatives])
         found = self.output(torch.cat([current, candidates]))
@@ -74,7 +74,7 @@ class Plain(nn.Module):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Adagrad: of a sparse gradient the rows that it has."""
+        """Adagrad; for a sparse gradient only on the rows that it has."""
         for parameter, squares in self.sums.items():
             gradient = parameter.grad
             assert gradient is not None
@@ -92,15 +92,15 @@ class Plain(nn.Module):
 def make(
     name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
 ) -> Pair:
-    """Return ours and the plain form; compared are scores of all next items in the first steps, states carried on.
+    """Return lab's network and the plain one; compared by the scores of all next items in the first steps.
 
     Args:
         name: ``gru4rec``.
         batch: lanes.
         size: (negatives, items).
         device: to compute on.
-        training: has no meaning here: lanes are walked in training mode alone.
-        dropout: has none either.
+        training: has no effect here: lanes exist in training mode only.
+        dropout: has no effect here.
     """
     num_negatives, num_items = size
     schedule, counts = make_schedule(batch, num_items)

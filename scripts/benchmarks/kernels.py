@@ -1,4 +1,4 @@
-"""This project's CPU kernels against PyTorch's own: 3x3 convolutions and linear layers of MaskFormer's sizes."""
+"""lab's CPU kernels against PyTorch's own: 3x3 convolutions and linear layers of MaskFormer's sizes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def pair(
     weight: Tensor,
     train: bool,
 ) -> Made:
-    """Return both as steps on the same values, and how far they are apart."""
+    """Return both as steps on the same values, and their difference."""
     grad = torch.randn_like(peer(x, weight)) if train else None
     x, weight = (value.requires_grad_(train) for value in (x, weight))
     runs = [lambda function=function: step(function, x, weight, grad) for function in (ours, peer)]

@@ -1,7 +1,7 @@
 """An architecture and its peer side by side: the same weights, the same batch, one device.
 
-``scripts/benchmark.py`` times them on the CPUs of a developer, ``scripts/prove_on_gpu.py`` compares and times them on a
-GPU. Whoever adds an architecture adds a file here and a line in ``registry.py``.
+``scripts/benchmark.py`` times them on a developer's CPU, ``scripts/prove_on_gpu.py`` compares and times them on a GPU.
+A new architecture needs a file here and a line in ``registry.py``.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from lab.training.terms import batch_terms
 Size = tuple[int, int]
 Step = Callable[[], Any]
 Made = tuple[Step, Step, float]
-"""Ours and the peer's as calls to be timed, and how far their results are apart."""
+"""The calls to be timed, lab's and the peer's, and the difference of their results."""
 
 
 @dataclass
 class Pair:
-    """Ours and, where there is one, the peer.
+    """A network of lab and its peer, if there is one.
 
     Attributes:
-        ours: the network.
-        outputs: calls ours; what is compared, in one tensor.
-        samples: in the batch.
-        loss: calls ours and its loss, in training mode or not as ``ours`` is; None where it has none.
+        ours: lab's network.
+        outputs: calls ``ours`` and returns the outputs to compare, in one tensor.
+        samples: the number of samples in the batch.
+        loss: calls ``ours`` and its loss, in the mode that ``ours`` is in; None if it has no loss.
         peer: the independent implementation, or None.
-        peer_outputs: the same numbers of the peer's.
-        peer_loss: the peer's loss, of the same work; its value may be another (``difference`` says how they compare).
-        difference: how far the losses are apart where they are comparable, relative; compares outputs by default.
+        peer_outputs: the same outputs of the peer.
+        peer_loss: the peer's loss with the same amount of work; its value may differ (see ``difference``).
+        difference: the relative difference of the losses where they are comparable; by default that of the outputs.
     """
 
     ours: nn.Module
@@ -47,7 +47,7 @@ class Pair:
 
 
 class Make(Protocol):
-    """What builds a pair. Weights and batch are drawn on the CPU from fixed seeds: the same ones on every device."""
+    """A function that builds a pair. Weights and batch are drawn on the CPU by fixed seeds, equal on every device."""
 
     def __call__(
         self, name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
@@ -55,12 +55,12 @@ class Make(Protocol):
         """Return the pair of a registered model.
 
         Args:
-            name: of the model.
-            batch: samples.
-            size: what the subject says it is: pixels, or (length, items).
-            device: of weights and batch.
+            name: the name of the model.
+            batch: the number of samples.
+            size: in the units of the subject: pixels, or (length, items).
+            device: the device of weights and batch.
             training: training mode, and auxiliary losses.
-            dropout: whether either drops anything at random, as published; comparing asks for False.
+            dropout: whether both use dropout as published; False for comparisons.
         """
         ...
 
@@ -70,16 +70,16 @@ class Subject:
     """An architecture that is measured.
 
     Attributes:
-        names: its registered models, the one that stands for all first.
+        names: its registered models, the representative one first.
         make: builds a pair.
         small: (batch, size) for comparing outputs and gradients.
-        train: (batch, size) of the training step that is timed; None where it is not.
-        serve: (batch, size) of each inference that is timed.
-        steps: where a training step has a data part and an optimizer of its own: (batch, size, device) -> both as
-            calls, as a row of the benchmark.
-        steps_per_call: of ``steps``.
-        smoke: the model that stands in for the first one where only the proof itself is tried, on a CPU.
-        on_cpu: whether it is compared there too.
+        train: (batch, size) of the timed training step; None if it is not timed.
+        serve: (batch, size) of each timed inference.
+        steps: if a training step includes data and its own optimizer: (batch, size, device) -> both implementations as
+            calls, as in a row of the benchmark.
+        steps_per_call: the number of steps in a call of ``steps``.
+        smoke: the model used instead of the first one when the proof itself is tested on a CPU.
+        on_cpu: whether it is compared on the CPU too.
     """
 
     names: tuple[str, ...]
@@ -99,7 +99,7 @@ def worst(ours: Tensor, peer: Tensor) -> float:
 
 
 def fill_norms(model: nn.Module) -> None:
-    """Give every norm statistics and affine away from the identity, so that a wrong one would be seen."""
+    """Randomise the statistics and affine parameters of every norm, so that a wrong one would be noticed."""
     generator = torch.Generator().manual_seed(0)
     for name, value in model.state_dict().items():
         if value.ndim == 1 and value.is_floating_point():
@@ -151,5 +151,5 @@ def step_of(model: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], Tensor
 
 
 def loss_of(net: Any, outputs: Any, targets: Any) -> Tensor:
-    """Return a network's loss of a batch, the sum of its terms."""
+    """Return a network's loss on a batch, the sum of its terms."""
     return torch.stack(list(batch_terms(net, outputs, targets).values())).sum()

@@ -1,9 +1,9 @@
-"""SASRec's training step and evaluation against pmixer's layout, put together from torch's own modules.
+"""SASRec's training step and evaluation against pmixer's form of it, built from torch's own modules.
 
-Sequences are generated, of lengths as Amazon Video's (median 6, mean 9) in windows of 50; items follow a power law.
-Ours is ``sasrec_pmixer``: the same arithmetic and weights. A training step is forward, loss, backward and Adam on a
-batch that is there already. The peer computes logits of all positions and then chooses, and evaluates as that code
-does: one user in a forward pass, ranked among 100 drawn items. Ours ranks the same users among all items.
+Sequences are generated with the lengths of Amazon Video (median 6, mean 9) in windows of 50; items follow a power law.
+lab's network is ``sasrec_pmixer``, with the same arithmetic and weights. A training step is forward, loss, backward and
+Adam on a batch that is in memory. The peer computes logits of all positions and then selects some. It evaluates like
+pmixer's code: one user in a forward pass, ranked among 100 drawn items. lab ranks the same users among all items.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Feed(nn.Module):
 
 
 class Plain(nn.Module):
-    """The network as one writes it with torch's modules, norms after each branch, windows padded at the left."""
+    """The network written with torch's modules: norms after each branch, windows padded at the left."""
 
     def __init__(self, num_items: int, length: int, rate: float) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ def make_batch(count: int, length: int, num_items: int) -> SequenceBatch:
 
 
 def left_padded(table: Tensor, lengths: Tensor, length: int) -> Tensor:
-    """Move each row's first so many entries to the right end of ``length`` columns."""
+    """Move each row's first entries, as many as given for it, to the right end of ``length`` columns."""
     columns = torch.arange(length) - (length - lengths)[:, None]
     return torch.where(columns >= 0, table.gather(1, columns.clamp(0, table.shape[1] - 1)), 0)
 
@@ -114,7 +114,7 @@ def left_padded(table: Tensor, lengths: Tensor, length: int) -> Tensor:
 def make(
     name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
 ) -> Pair:
-    """Return ours and, of pmixer's form, the plain one; what is compared are the states of the last events.
+    """Return lab's network and, for pmixer's form, the plain one; compared by the states of the last events.
 
     Args:
         name: a registered SASRec.
@@ -122,7 +122,7 @@ def make(
         size: (length of the windows, items).
         device: to compute on.
         training: training mode.
-        dropout: whether states and attention are dropped at random.
+        dropout: whether states and attention have dropout.
     """
     length, num_items = size
     rate, peer = (0.5 if dropout else 0.0), None
@@ -145,7 +145,7 @@ def make(
 
 
 def networks(num_items: int, length: int, rate: float, device: torch.device) -> tuple[Any, Plain]:
-    """Return ours and the peer with the same weights."""
+    """Return lab's network and the peer with the same weights."""
     torch.manual_seed(0)
     ours: Any = create_model("sasrec_pmixer", num_items=num_items, max_length=length, dropout=rate)
     peer = Plain(num_items, length, rate)
@@ -154,7 +154,7 @@ def networks(num_items: int, length: int, rate: float, device: torch.device) -> 
 
 
 def sasrec_train(batch: int, size: Size, device: torch.device) -> Made:
-    """A training step with dropout; compared by the loss without.
+    """A training step with dropout; compared by the loss without dropout.
 
     Args:
         batch: sequences.
@@ -189,7 +189,7 @@ def sasrec_train(batch: int, size: Size, device: torch.device) -> Made:
 
 
 def sasrec_eval(batch: int, size: Size, device: torch.device) -> Made:
-    """Evaluate the last event of so many users: ours among all items; compared by scores of 101 items each.
+    """Evaluate the last event of ``batch`` users, lab among all items; compared by the scores of 101 items for each.
 
     Args:
         batch: users.

@@ -1,8 +1,8 @@
 """MaskFormer against transformers', with the same weights; the per-pixel baseline, which has no peer.
 
-MaskFormer's pair predicts and trains the last decoder layer only (``aux_loss=False``): transformers' own auxiliary
-losses are of other states. Neither drops anything. A training step is forward, matching, the losses on every pixel and
-backward.
+MaskFormer's pair predicts from and trains the last decoder layer only (``aux_loss=False``), because transformers
+computes auxiliary losses from other states. Neither uses dropout. A training step is forward, matching, the losses on
+every pixel and backward.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SWINS = {
 
 
 def make_targets(batch: int, size: Size, device: torch.device) -> tuple[SegmentationTargets, list[Tensor]]:
-    """Return 11 or 12 segments an image, and the same as masks (n, H, W) of each image."""
+    """Return 11 or 12 segments for each image, and the same as masks (n, H, W)."""
     generator = torch.Generator().manual_seed(2)
     counts = tuple(12 - index % 2 for index in range(batch))
     grids = [torch.randperm(8 * 12, generator=generator) % count for count in counts]
@@ -46,7 +46,7 @@ def make_targets(batch: int, size: Size, device: torch.device) -> tuple[Segmenta
 def make_maskformer(
     name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
 ) -> Pair:
-    """Return ours and, of the variants on Swin, transformers'."""
+    """Return lab's network and, for the variants on Swin, transformers'."""
     torch.manual_seed(0)
     options: dict[str, Any] = {"num_classes": NUM_CLASSES}
     if name != "maskformer_tiny":
@@ -87,7 +87,7 @@ def _peer(ours: nn.Module, name: str) -> Any:
     peer: Any = MaskFormerForInstanceSegmentation(config)
     report = peer.load_state_dict(to_transformers(ours.state_dict()), strict=False)
     assert not report.unexpected_keys
-    # Transformers weighs the terms 20, 1, 1 only if told; its matching takes the same weights.
+    # Transformers must be told to weight the terms 20, 1, 1; its matching uses the same weights.
     peer.weight_dict = {"loss_cross_entropy": 1.0, "loss_mask": 20.0, "loss_dice": 1.0}
     peer.matcher.cost_mask = peer.criterion.matcher.cost_mask = 20.0
     return peer

@@ -1,4 +1,4 @@
-"""Time, memory, operations and waits of a call on a device."""
+"""Measures time, memory, operations and host synchronisations of a call on a device."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PEAKS = {
     "H200": {"bf16": 989e12, "fp32": 67e12},
     "A100": {"bf16": 312e12, "fp32": 19.5e12},
 }
-"""Dense operations a second by the makers' data sheets; fp32 without TF32."""
+"""Dense operations per second from the manufacturers' data sheets; fp32 without TF32."""
 
 
 def peak_of(device_name: str, precision: str) -> float | None:
-    """Return the device's peak in operations a second; None where it is not known."""
+    """Return the device's peak in operations per second; None if it is not known."""
     kind = "bf16" if precision == "bf16-mixed" else "fp32"
     return next(
         (peaks[kind] for name, peaks in PEAKS.items() if all(part in device_name for part in name.split())), None
@@ -60,7 +60,7 @@ def operations_of(call: Callable[[], Any]) -> int:
 
 
 def peak_gib_of(call: Callable[[], Any], model: nn.Module, optimizer: torch.optim.Optimizer | None) -> float | None:
-    """Return the most memory of the device that the model, its optimizer's states and the call take; None on a CPU."""
+    """Return the peak device memory of the model, its optimizer states and the call; None on a CPU."""
     parameter = next(model.parameters())
     if not parameter.is_cuda:
         return None
@@ -77,7 +77,7 @@ def peak_gib_of(call: Callable[[], Any], model: nn.Module, optimizer: torch.opti
 
 
 def waits_of(call: Callable[[], Any], device: torch.device) -> dict[str, Any]:
-    """Return how often the host waits for the device in a call, and where first; empty on a CPU."""
+    """Return how often the host waits for the device in a call, and the first place; empty on a CPU."""
     if device.type != "cuda":
         return {}
     torch.cuda.synchronize()

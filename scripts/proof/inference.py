@@ -17,7 +17,7 @@ from lab.tasks.recommendation.ranks import rank_targets
 
 
 def run(proof: Proof) -> None:
-    """Measure what there is time for."""
+    """Measure as many items as the time allows."""
     device = torch.device(proof.device)
     for subject in SUBJECTS.values():
         if proof.tiny:

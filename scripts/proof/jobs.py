@@ -1,4 +1,4 @@
-"""Commands of ``run.py`` in forked processes, which have torch imported already."""
+"""Runs commands of ``run.py`` in forked processes, in which torch is already imported."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from typing import Any
 from proof.runner import Proof
 
 TIMES = ("train/samples_per_s", "train/data_wait", "train/peak_memory_gib")
-"""Columns of metrics.csv that no two runs share."""
+"""Columns of metrics.csv that differ between any two runs."""
 
 
 def common_words(proof: Proof, runs: str) -> list[str]:
-    """Return the words that all commands of a proof begin with."""
+    """Return the first overrides of all commands of a proof."""
     trainer = ["trainer=gpu", "trainer.devices=1"] if proof.device == "cuda" else ["trainer=cpu"]
     return [*trainer, f"paths.runs_dir={proof.folder / runs}", "logger=csv", "callbacks.progress=false"]
 
@@ -60,17 +60,17 @@ def done(pid: int) -> None:
     """Wait for a command.
 
     Raises:
-        RuntimeError: it ended with another code than 0.
+        RuntimeError: its exit code is not 0.
     """
     if code := wait(pid):
         raise RuntimeError(f"run.py ended with {code}; see log.txt")
 
 
 def asked(work: Callable[[], Any], folder: Path) -> Any:
-    """Return what ``work`` returns in a child, so that this process touches no device.
+    """Run ``work`` in a child process and return its result, so that this process uses no device.
 
     Raises:
-        RuntimeError: it failed.
+        RuntimeError: the child failed.
     """
     answer = folder / "answer.json"
     answer.unlink(missing_ok=True)
@@ -80,10 +80,10 @@ def asked(work: Callable[[], Any], folder: Path) -> Any:
 
 
 def kill_at(pid: int, run: Path, step: int, deadline: float) -> int:
-    """Kill a training once ``metrics.csv`` holds a step, and return the last one that it held.
+    """Kill a training when ``metrics.csv`` has a given step, and return the last step in it.
 
     Raises:
-        RuntimeError: it ended before, or the step was not reached in time.
+        RuntimeError: the training ended before, or did not reach the step in time.
     """
     while True:
         rows = rows_of(run)
@@ -101,7 +101,7 @@ def kill_at(pid: int, run: Path, step: int, deadline: float) -> int:
 
 
 def rows_of(run: Path) -> list[dict[str, Any]]:
-    """Return the rows of a run's ``metrics.csv``; none while there is none."""
+    """Return the rows of a run's ``metrics.csv``; none if it does not exist yet."""
     from lab.loggers.metrics_file import read_metrics
 
     file = run / "metrics.csv"

@@ -1,7 +1,7 @@
-"""Part 5: the kernels of this project: time, and bytes over the bandwidth that the device has.
+"""Part 5: lab's kernels: their time, and their throughput as a share of the device's bandwidth.
 
-There are none for GPUs yet: whoever writes one adds a line to ``KERNELS``. PyTorch's own layer norm, forward and with
-backward, stands beside them as what is to be beaten.
+There are none for GPUs yet; a new one needs a line in ``KERNELS``. PyTorch's own layer norm, forward and with backward,
+is measured as the reference.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from proof.runner import Proof
 from torch.nn import functional as F
 
 Made = tuple[Callable[[], Any], int]
-"""A call, and the bytes that it must read and write at least."""
+"""A call, and the least number of bytes that it must read and write."""
 
 
 def layer_norm(rows: int, width: int, dtype: torch.dtype, device: torch.device, train: bool) -> Made:
-    """PyTorch's layer norm of (rows, width), forward alone or with backward."""
+    """PyTorch's layer norm of (rows, width), forward only or with backward."""
     x = torch.randn(rows, width, device=device, dtype=dtype, requires_grad=train)
     weight, bias = (torch.randn(width, device=device, dtype=dtype, requires_grad=train) for _ in range(2))
     grad = torch.randn(rows, width, device=device, dtype=dtype)

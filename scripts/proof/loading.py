@@ -1,4 +1,4 @@
-"""Part 7: from files to the device: how fast bytes get there, and the share of a training that waits for them."""
+"""Part 7: from files to the device: the speed of the transfer, and the share of training time spent waiting."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run(proof: Proof) -> None:
         proof.item(
             f"training on JPEGs, {workers} workers", partial(_train, proof, root, workers), 2 if proof.tiny else 20
         )
-    # Last: it is what touches the device in this process.
+    # Last, because only this uses the device in this process.
     proof.item("uint8 images to the device", partial(_copy, proof, size))
 
 

@@ -1,4 +1,4 @@
-"""What the proof ran on."""
+"""Describes the machine of a proof."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ PACKAGES = ("torch", "torchvision", "triton", "lightning", "transformers", "timm
 
 
 def describe(device: str, folder: Path) -> dict[str, Any]:
-    """Return the device's name and driver, the host, and the versions of what is compared.
+    """Return the device's name and driver, the host, and the versions of the libraries.
 
     Args:
         device: ``"cuda"`` or ``"cpu"``.
-        folder: where a child that asks the device may write.
+        folder: where a child process that queries the device may write.
     """
     found = {**describe_machine(), "threads": torch.get_num_threads()}
     for name in PACKAGES:

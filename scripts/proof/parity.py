@@ -1,9 +1,9 @@
 """Part 1: every registered architecture on the device against its peer, and one training step against the CPU's.
 
-In float32 (TF32 off) outputs equal the peer's to ``TOLERANCE``. In bfloat16 (autocast) ours is as close to float32 as
-the peer is: at most ``BF16_FACTOR`` times its error, or ``BF16_FLOOR``. Losses and gradients of a step without dropout
-equal those of the CPU. A model without a peer is compared with itself on the CPU. A mutant (one weight changed by 5 %)
-must be seen. Models that stand for an architecture come first, then the variants, while there is time.
+In float32 (TF32 off) outputs equal the peer's to ``TOLERANCE``. In bfloat16 (autocast) lab's error against float32 is
+at most ``BF16_FACTOR`` times the peer's, or ``BF16_FLOOR``. Losses and gradients of a step without dropout equal those
+on the CPU. A model without a peer is compared with itself on the CPU. A mutant (one weight changed by 5 %) must be
+detected. The representative model of each architecture comes first, then the variants, while there is time.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from torch import Tensor
 TOLERANCE = 1e-4
 LOSS_TOLERANCE = 1e-4
 GRADIENT_TOLERANCE = 2e-3
-"""Of the whole gradient's norm: sums of many terms in another order, through batch norms and a matching."""
+"""Tolerance of the gradient norm: it sums many terms in another order, through batch norms and a matching."""
 BF16_FACTOR, BF16_FLOOR = 2.0, 2**-8
 MUTATION = 1.05
 
 
 def run(proof: Proof) -> None:
-    """Compare what there is time for; say what was not reached."""
+    """Compare as many models as the time allows; report the others."""
     device = torch.device(proof.device)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     for name in PLANNED:
@@ -40,7 +40,7 @@ def run(proof: Proof) -> None:
 
 
 def _in_order(tiny: bool) -> list[tuple[Subject, str]]:
-    """Return the first of each subject, then all others; where only the proof is tried, the small ones before."""
+    """Return the first model of each subject, then all others; small ones first when the proof itself is tested."""
     firsts = [(subject, subject.names[0]) for subject in SUBJECTS.values()]
     if tiny:
         small = [(subject, subject.smoke) for subject in SUBJECTS.values() if subject.smoke is not None]
@@ -83,7 +83,7 @@ def _bfloat16(pair: Pair, exact: Tensor, device: torch.device, found: dict[str, 
 
 
 def _far(rounded: Tensor, exact: Tensor) -> float:
-    """Return the difference's norm relative to that of the exact values."""
+    """Return the norm of the difference relative to that of the exact values."""
     return float((rounded.float() - exact.float()).norm() / exact.float().norm())
 
 
@@ -91,13 +91,13 @@ def _mutant(pair: Pair, peer: Tensor) -> float | None:
     matrices = [parameter for parameter in pair.ours.parameters() if parameter.ndim > 1]
     if not matrices:
         return None
-    # Every other input: of a whole matrix a norm behind it would take the change back.
+    # Every other input: a norm layer would undo a change of the whole matrix.
     max(matrices, key=Tensor.numel).flatten(1)[:, ::2] *= MUTATION
     return worst(pair.outputs().float().cpu(), peer.float().cpu())
 
 
 def _step(subject: Subject, name: str, device: torch.device, found: dict[str, Any]) -> None:
-    """Compare a step's loss and gradients with the CPU's; on a CPU there is nothing to compare with."""
+    """Compare a step's loss and gradients with those on the CPU; on a CPU there is nothing to compare."""
     cpu = torch.device("cpu")
     loss, gradients = _learn(subject, name, device)
     found["loss"] = loss

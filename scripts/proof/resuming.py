@@ -1,4 +1,4 @@
-"""Part 6: a training to its metric; one that is killed and repeated ends in the same bits."""
+"""Part 6: a training to its metric; a training that is killed and repeated gives the same bits."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from proof import jobs
 from proof.runner import Proof
 
 EXPECTED_MAP_50, TOLERANCE = 0.81, 0.06
-"""Of the embedded default; experiments/README.md has what was measured."""
+"""The expected metric of the default config; experiments/README.md has the measured one."""
 
 
 def run(proof: Proof) -> None:
-    """Kill and resume first: it is the shorter one."""
+    """Kill and resume first, because this takes less time."""
     proof.item("killed and resumed", partial(_resume, proof), 2)
     proof.item("to its metric", partial(_to_its_metric, proof), 2 if proof.tiny else 60)
 

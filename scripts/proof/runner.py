@@ -1,9 +1,9 @@
-"""Runs the parts of a proof one after the other, each in a process of its own with a deadline.
+"""Runs the parts of a proof one after the other, each in its own process with a deadline.
 
-The parent imports what the parts need, touches no device and forks a child for each part: a part that fails, hangs, is
-killed or leaves the device unusable costs only itself. A child sends what it has found through a pipe, finding by
-finding; the parent keeps them in one JSON file, which is replaced as a whole each time. A child leads a process group
-of its own (with loaders and jobs that it has started), which is ended with it.
+The parent imports what the parts need, uses no device and forks a child for each part. So a part that fails, hangs, is
+killed or makes the device unusable does not affect the others. A child sends each finding through a pipe. The parent
+keeps the findings in one JSON file, which is replaced atomically. A child leads its own process group (with the loaders
+and jobs that it has started), which is ended with it.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from typing import Any
 from lab.system.files import write_text
 
 GRACE = 3.0
-"""Seconds that a part is given to end by itself after its deadline."""
+"""Seconds that a part has to end by itself after its deadline."""
 
 
 @dataclass
 class Proof:
-    """What a part is handed.
+    """The context of a part.
 
     Attributes:
         device: ``"cuda"`` or ``"cpu"``.
-        folder: where it may write.
-        deadline: ``time.monotonic()`` at which it should have ended.
-        pipe: where findings go.
-        tiny: try the proof itself, with the smallest sizes.
+        folder: where the part may write.
+        deadline: ``time.monotonic()`` at which the part should have ended.
+        pipe: where findings are sent.
+        tiny: test the proof itself, with the smallest sizes.
     """
 
     device: str
@@ -60,12 +60,12 @@ class Proof:
         return self.deadline - time.monotonic()
 
     def item(self, name: str, work: Callable[[dict[str, Any]], None], needs: float = 0.0) -> None:
-        """Report what ``work`` puts into the dict that it is handed; what it raises is a finding, and the part goes on.
+        """Call ``work`` with a dict and report what it puts there; an exception is reported, and the part continues.
 
         Args:
-            name: of the finding.
-            work: what to do; a ``not_run`` in its dict says why it did nothing.
-            needs: seconds that it takes at least; with less left it is not begun.
+            name: the name of the finding.
+            work: the work; a ``not_run`` in its dict says why it did nothing.
+            needs: the least seconds that it takes; it is not started if less is left.
         """
         found: dict[str, Any] = {}
         if self.left < needs:
@@ -94,14 +94,14 @@ def run_parts(
     report: dict[str, Any],
     tiny: bool = False,
 ) -> dict[str, Any]:
-    """Run the parts in order and return the report, which also stands in ``folder/proof.json``.
+    """Run the parts in order and return the report, which is also written to ``folder/proof.json``.
 
     Args:
-        parts: by name: what to run, and its share of the time. What a part leaves, the later ones share.
+        parts: by name, the function to run and its share of the time. Unused time goes to the later parts.
         folder: for the report and ``log.txt``.
-        seconds: for all.
+        seconds: the time for all parts.
         device: see ``Proof``.
-        report: what the JSON file says besides ``parts``.
+        report: other entries of the JSON file, besides ``parts``.
         tiny: see ``Proof``.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,7 @@ def _write(folder: Path, report: Mapping[str, Any]) -> None:
 
 
 def _run_one(part: Part, proof: Proof, kill_at: float, found: dict[str, Any], keep: Callable[[], None]) -> None:
-    """Fork, collect findings until the child ends or its time is up, and say how it ended."""
+    """Fork, collect findings until the child ends or its time is up, and record how it ended."""
     reading, writing = os.pipe()
     sys.stdout.flush(), sys.stderr.flush()
     pid = os.fork()
@@ -140,14 +140,14 @@ def _run_one(part: Part, proof: Proof, kill_at: float, found: dict[str, Any], ke
         os.close(reading)
         proof.pipe = writing
         _child(part, proof)
-    os.setpgid(pid, pid)  # the child does so too: whoever comes first
+    os.setpgid(pid, pid)  # the child does this too, because either may run first
     os.close(writing)
     rest, status = b"", None
     with os.fdopen(reading, "rb", buffering=0) as pipe:
         while status is None and time.monotonic() < kill_at:
             ended, code = os.waitpid(pid, os.WNOHANG)
             status = os.waitstatus_to_exitcode(code) if ended else None
-            # What a process that it has left behind may still send is not waited for.
+            # Do not wait for processes that the child has left behind.
             while select.select([pipe], [], [], 0 if ended else 0.2)[0] and (content := pipe.read(1 << 16)):
                 *lines, rest = (rest + content).split(b"\n")
                 for line in lines:
@@ -168,7 +168,7 @@ def _run_one(part: Part, proof: Proof, kill_at: float, found: dict[str, Any], ke
 
 
 def _end_group(pid: int) -> None:
-    """End whatever is left of the child's process group."""
+    """End all remaining processes of the child's process group."""
     try:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:

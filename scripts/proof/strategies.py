@@ -1,4 +1,4 @@
-"""Part 4: every strategy on one device: losses against those without one, memory against the planner's estimate."""
+"""Part 4: every strategy on one device: losses against ``single``'s, memory against the planner's estimate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOSS_TOLERANCE = 1e-4
 
 
 def run(proof: Proof) -> None:
-    """Train a few steps under each; the parameters are many enough to weigh, on a GPU."""
+    """Train a few steps under each; on a GPU the model is large enough for its memory to be measured."""
     alone: list[float] = []
     for name in STRATEGIES[:3] if proof.tiny else STRATEGIES:
         proof.item(name, partial(_try, proof, name, alone), 1 if proof.tiny else 10)
@@ -53,13 +53,13 @@ def _words(proof: Proof, strategy: str) -> list[str]:
         size += ["model.net.num_decoder_layers=12", "model.net.num_heads=12", "data.batch_size=32"]
     steps = 3 if proof.tiny else 10
     words = [*jobs.common_words(proof, f"runs-{strategy}"), *size, "data=shapes", f"strategy={strategy}"]
-    # SGD: Adam would make steps of the rounding of gradients that are next to nothing.
+    # SGD: Adam would turn the rounding errors of tiny gradients into full steps.
     words += ["optimizer=sgd", "optimizer.lr=1e-4", "scheduler=constant", "scheduler.warmup_steps=0"]
     return [*words, f"trainer.max_steps={steps}", f"trainer.val_every_n_steps={steps}", "trainer.log_every_n_steps=1"]
 
 
 def _estimate(words: list[str], strategy: str) -> dict[str, Any]:
-    """Return what the planner says that the strategy takes on this device."""
+    """Return the planner's estimate of the strategy's memory on this device."""
     import torch
 
     from lab.experiment.assembly import build_data, build_task, give_plan, make_plan, prepare

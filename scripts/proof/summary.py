@@ -1,4 +1,4 @@
-"""The findings of a proof as Markdown tables, ready for docs/gpu.md."""
+"""Writes the findings of a proof as Markdown tables, ready for docs/gpu.md."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def failures(report: Mapping[str, Any]) -> list[str]:
-    """Return what was checked and does not hold, what raised, and the parts that have failed."""
+    """Return the failed checks, the errors, and the parts that have failed."""
     found = []
     for part, content in report["parts"].items():
         if content["state"] == "failed":
@@ -22,7 +22,7 @@ def failures(report: Mapping[str, Any]) -> list[str]:
 
 
 def not_run(report: Mapping[str, Any]) -> list[str]:
-    """Return what there was no time, no package or no code for."""
+    """Return the items without time, package or code to run them."""
     found = []
     for part, content in report["parts"].items():
         if content["state"] in ("not run", "out of time"):
@@ -33,7 +33,7 @@ def not_run(report: Mapping[str, Any]) -> list[str]:
 
 
 def summary(report: Mapping[str, Any]) -> str:
-    """Return a table for each part, then what does not hold and what has not run."""
+    """Return a table for each part, then the failed checks and the items that were not run."""
     machine = report["machine"]
     about = ", ".join(f"{key} {value}" for key, value in machine.items() if key not in ("device", "host"))
     lines = [f"{report['date']}, {machine['device']}: `{report['command']}`", "", about, ""]

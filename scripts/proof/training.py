@@ -1,8 +1,8 @@
-"""Part 2: training steps against the peer: samples a second, memory, share of the device's peak, waits of the host.
+"""Part 2: training steps against the peer: samples per second, memory, share of peak FLOPS, host synchronisations.
 
-A step is forward, loss, backward, clipping and AdamW (fused), with dropout as published; of recommenders the step of
-the benchmark, data and optimizer included. First every architecture in bf16-mixed and fp32, then with torch.compile,
-then the recommenders as CUDA graphs.
+A step is forward, loss, backward, clipping and AdamW (fused), with dropout as published; for recommenders it is the
+step of the benchmark, including data and optimizer. First every architecture runs in bf16-mixed and fp32, then with
+torch.compile, then the recommenders with CUDA graphs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PRECISIONS = ("bf16-mixed", "fp32")
 
 
 def run(proof: Proof) -> None:
-    """Measure what there is time for."""
+    """Measure as many items as the time allows."""
     device = torch.device(proof.device)
     plain = [(key, precision, False) for precision in PRECISIONS for key in SUBJECTS]
     for key, precision, compiled in [*plain, *((key, PRECISIONS[0], True) for key in SUBJECTS)]:

@@ -24,7 +24,7 @@ def test_a_diverged_run_and_what_comes_after_it(runs: Runs, tmp_path: Path) -> N
     assert first.code == 1, first.err
     run = only_run(tmp_path)
     assert first.err.startswith("error: diverged at step 9: loss_ce is not finite; try a smaller optimizer.lr (it was")
-    assert f"the same command goes on from step 6, and so does resume={run.relative_to(tmp_path)} with" in first.err
+    assert f"the same command continues from step 6, and so does resume={run.relative_to(tmp_path)} with" in first.err
     assert first.err.count("\n") == 1
     assert "Traceback" not in first.out
     assert record(run)["state"] == "diverged"

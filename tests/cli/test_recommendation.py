@@ -117,13 +117,13 @@ def test_lists_come_in_the_users_own_ids(runs: Runs, fitted: Path, tmp_path: Pat
     (file,) = fitted.glob("predict-best*/recommendations.csv")
     with file.open(newline="") as opened:
         table = list(csv.DictReader(opened))
-    recommender = lab.load_recommender(best)
+    task = lab.load(best)
     expected = [
         (session, str(rank), item, pytest.approx(score, rel=1e-5))
         for session, items in sessions.items()
         if session != "lost"
-        for rank, (item, score) in enumerate(recommender.recommend(items, k=4), 1)
+        for rank, (item, score) in enumerate(task.predict(items, k=4), 1)
     ]
     assert [(row["session"], row["rank"], row["item"], float(row["score"])) for row in table] == expected
     assert len(expected) == 12
-    assert {row["item"] for row in table} <= set(recommender.item_names)
+    assert {row["item"] for row in table} <= set(task.spec.item_names)

@@ -69,7 +69,7 @@ def test_refusals_are_one_line_without_torch(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     lines = {result[0]: result[3] for result in report["results"]}
     assert "'coco'" in lines["model=detr data=coc"]
-    assert "this command has not been fitted" in lines["stage=test"]
+    assert "this config has not been trained yet" in lines["stage=test"]
     assert "job 2 of 2 (optimizer.lr=x)" in lines["-m optimizer.lr=1e-3,x"]
     assert "no job was started" in lines["-m optimizer.lr=1e-3,x"]
     assert "'--cfg'" in lines["--cgf"]

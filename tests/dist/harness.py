@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from lab.checkpoint.format import CheckpointReader
-from lab.errors import Diverged, LabError
+from lab.errors import Diverged
 from lab.experiment.assembly import ranks
 from lab.experiment.fit import Fit
 from lab.launch.outcomes import exit_code
@@ -74,7 +74,7 @@ def fit(
         ended = 0
         try:
             Fit(prepared.config, joined, place).run()
-        except (Diverged, LabError, Interrupted) as error:
+        except (Diverged, Interrupted) as error:
             ended = exit_code(error)
         assert ended == code
     if run is not None:

@@ -153,7 +153,7 @@ def test_outputs_that_are_not_finite_stop_all_ranks_after_the_validation(tmp_pat
     run_distributed(validate_badly, 2, (str(tmp_path),))
     run = only(tmp_path)
     assert record(run)["state"] == "diverged"
-    assert record(run)["diverged"] == [{"step": 4, "term": "what the network makes of the validation set"}]
+    assert record(run)["diverged"] == [{"step": 4, "term": "an output of the network for the validation set"}]
     assert {name: CheckpointReader(run / "checkpoints" / name).step for name in ("best.ckpt", "last.ckpt")} == {
         "best.ckpt": 2,
         "last.ckpt": 2,
@@ -213,4 +213,4 @@ def test_scores_that_are_not_finite_stop_a_recommender(tmp_path: Path) -> None:
     """It has no loss of the validation set: lanes are for training only."""
     with mock.patch.object(GRU4Rec, "encode", lambda self, batch, queries: torch.full((len(queries), 100), NAN)):
         run = fit(("trainer.max_steps=2",), tmp_path, base=GRU4REC, code=1)
-    assert record(run)["diverged"] == [{"step": 2, "term": "what the network makes of the validation set"}]
+    assert record(run)["diverged"] == [{"step": 2, "term": "an output of the network for the validation set"}]

@@ -308,7 +308,7 @@ def test_refusals(ranks: list[dict]) -> None:
     reshard, offload, blocks = ranks[0]["refusals"]
     assert reshard.startswith("strategy.reshard_after_forward=2 should be true, false, or a divisor of the 2 ranks")
     assert offload.startswith("strategy.cpu_offload=true on a CPU")
-    assert blocks.startswith("strategy.activation_checkpointing: Sequential names no blocks")
+    assert blocks.startswith("strategy.activation_checkpointing: Sequential has no blocks")
     with pytest.raises(ConfigError, match=r"^trainer\.precision=16-mixed cannot scale .*: use bf16-mixed$"):
         mixed_precision(nn.Linear(1, 1), "16-mixed", "32")
     net = nn.Linear(2, 2)

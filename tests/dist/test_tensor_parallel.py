@@ -183,7 +183,7 @@ def test_detr_tiny_trains_averages_and_evaluates_as_on_one_process(ranks: list[d
 
 def test_refusals(ranks: list[dict]) -> None:
     no_plan, uneven, size = ranks[1]["refusals"]
-    assert no_plan.startswith("strategy=tensor_parallel: Sequential brings no plan for it")
+    assert no_plan.startswith("strategy=tensor_parallel: Sequential has no plan for it")
     assert uneven == "strategy.tensor_parallel_size=2 does not divide 3, a side of blocks.0.up.weight"
     assert size == "strategy.tensor_parallel_size=3 does not divide the 2 ranks of the job"
 

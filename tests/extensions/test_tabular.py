@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -120,20 +121,20 @@ def test_it_predicts(predicted: np.ndarray) -> None:
     assert np.sqrt(np.mean((predicted - table(70, seed=1)[:, 3]) ** 2)) < 0.3
 
 
-PYTHON = """
+PYTHON = re.compile(r"^```python\n# from Python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+"""The block of docs/add-a-task.md."""
+PRINT = """
 import json
-import lab
-
-run = lab.fit(*{words}, config_dir={conf})  # finished already
-task = lab.load(run, extensions=["tabular"])
 rows = [dict(zip("abc", row)) for row in {rows}]
 print(json.dumps([run.result["test/rmse"], list(task.predict(rows)), task.predict(rows[0])]))
 """
 
 
 def test_it_works_from_python(predicted: np.ndarray, folder: Path) -> None:
-    words, rows = [word for word in WORDS if word not in MINE], table(70, seed=1)[:, :3].round(8).tolist()
-    script = PYTHON.format(words=words, conf=repr(MINE[1]), rows=rows)
+    (block,) = PYTHON.findall((ROOT / "docs" / "add-a-task.md").read_text(encoding="utf-8"))
+    words = [word for word in WORDS if word not in MINE]  # of a run that is finished
+    script = re.sub(r"^words = .*$", f"words = {words}", block, flags=re.MULTILINE)
+    script += PRINT.format(rows=table(70, seed=1)[:, :3].round(8).tolist())
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False

@@ -406,7 +406,7 @@ MASKS: dict[str, tuple[Any, Callable[[dict[str, Any]], bool]]] = {
     "size as texts": ({"size": ["48", 64.0], "counts": [0, "3072"]}, lambda row: len(row["masks"]) == 1),
     "sizes": ({"size": 48, "counts": [0, 3072]}, lambda row: "neither polygons nor" in row["bad_objects"][0]),
     "negative": ({"size": [48, 64], "counts": [-5, 3077]}, lambda row: "do not add up" in row["bad_objects"][0]),
-    "letters": ({"size": [48, 64], "counts": "é"}, lambda row: "a code that is none" in row["bad_objects"][0]),
+    "letters": ({"size": [48, 64], "counts": "é"}, lambda row: "not a valid run-length code" in row["bad_objects"][0]),
     "nothing": (None, lambda row: "no segmentation" in row["bad_objects"][0]),
     "number": (7, lambda row: "neither polygons nor" in row["bad_objects"][0]),
 }

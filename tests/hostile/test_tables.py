@@ -243,7 +243,7 @@ def test_is_counted(tmp_path: Path, content: str, left_out: dict[str, int]) -> N
         ("\x1b[31mred,item,time\n", {}, r"it has '\\x1b\[31mred'"),
         (PLAIN, {"names": "session"}, "data.column_names='session': a list of names"),
         (PLAIN, {"names": []}, r"data.column_names=\[\]: a list of names"),
-        (PLAIN, {"separator": "t"}, "data.separator='t' stands in names"),
+        (PLAIN, {"separator": "t"}, "data.separator='t' occurs in names"),
         (PLAIN, {"separator": ""}, "data.separator='' is empty"),
         (PLAIN, {"separator": '"'}, "quotes values"),
         (PLAIN, {"time_format": "second"}, "did you mean 'seconds'"),

@@ -93,7 +93,7 @@ def test_refusals_are_those_of_the_command_line(capsys: pytest.CaptureFixture[st
         lab.fit(*WORDS, "stage=test", "model.pretrained=null", f"ckpt={__file__}")
     with pytest.raises(ConfigError, match=r"check=true trains nothing.*call lab.check"):
         lab.fit(*WORDS, check=True)
-    with pytest.raises(ConfigError, match="give words such as"):
+    with pytest.raises(ConfigError, match="give overrides such as"):
         lab.compose(3)  # type: ignore[arg-type]
 
 
@@ -158,7 +158,7 @@ def test_test_validate_and_predict_write_beside_the_fit(fitted: lab.Run, tmp_pat
     assert best["score"] == pytest.approx(float(here.scores[0]))
     left, top, width, height = best["bbox"]
     assert here.boxes[0].tolist() == pytest.approx([left, top, left + width, top + height], abs=0.02)
-    with pytest.raises(ConfigError, match=r"input is a Image, no file or folder: lab.load\(ckpt\).predict takes it"):
+    with pytest.raises(ConfigError, match=r"input is a Image, not a path: lab.load\(ckpt\).predict accepts it"):
         lab.predict(fitted, Image.new("RGB", (3, 3)))  # type: ignore[arg-type]
 
 
@@ -224,9 +224,9 @@ def test_an_object_stands_in_the_config_and_the_name(tmp_path: Path, capsys: pyt
 
 
 def test_what_cannot_be_done_with_an_object(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="worker processes cannot be handed an object, data=OwnData"):
+    with pytest.raises(ConfigError, match="worker processes cannot receive an object, data=OwnData"):
         lab.fit("trainer=cpu", "trainer.devices=2", data=OwnData())
-    with pytest.raises(ConfigError, match=r"data.batch_size=3: data is an object of your own, OwnData: set it there"):
+    with pytest.raises(ConfigError, match=r"data.batch_size=3: data is an object of your own, OwnData: set this on"):
         lab.fit("data.batch_size=3", data=OwnData())
     with pytest.raises(ConfigError, match=r"data is a list: give the name of a dataset, or a"):
         lab.fit(data=[1])  # type: ignore[arg-type]

@@ -17,11 +17,9 @@ ROOMS = ("tasks", "models", "structures")
 ALSO = ("detector", "segmenter", "recommender")
 """What networks of a kind are called."""
 ALLOWED = {
-    "__init__.py": {"load_recommender", "lab.tasks.recommendation.recommender"},  # a name of the package, loaded late
     "config/aliases.py": {"detection", "recommendation"},  # what eval=none and eval=ranking are called now
     "data/images/coco_entries.py": {"segmentation"},  # a key of COCO's annotation files
     "data/images/masks.py": {"no segmentation"},  # the same
-    "data/scenes/shapes.py": {"DetectionSample", "DetectionTruth"},  # a scene is boxes with masks, whoever reads it
 }
 """What stands elsewhere, and why."""
 

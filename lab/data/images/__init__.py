@@ -1,1 +1,1 @@
-"""Images."""
+"""Image datasets: annotations, files, decoding, augmentation."""

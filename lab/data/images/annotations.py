@@ -1,8 +1,8 @@
-"""Rows of annotations: what the readers of COCO and Pascal VOC make of each image, checked and told about.
+"""Rows of annotations: the readers of COCO and Pascal VOC make one checked row for each image.
 
-A reader yields one row for each image; Hugging Face ``datasets`` writes them to an Arrow table in its cache, keyed by
-the content of the annotation files, so that json and XML are parsed and image headers opened once. Whatever is wrong
-with an image stands in its row and is reported by ``lab.data.images.problems``: nothing is left out in silence.
+Hugging Face ``datasets`` writes the rows to an Arrow table in its cache, keyed by the content of the annotation files,
+so json and XML are parsed and image headers opened only once. Everything wrong with an image is recorded in its row and
+reported by ``lab.data.images.problems``: nothing is left out silently.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ ROW_COLUMNS = {
     "unturned": "bool",
 }
 MAX_COORDINATE = 1e7
-"""Boxes that reach further are of no image, and float32 could not tell their pixels apart."""
+"""The largest coordinate of a box: beyond it float32 could not tell pixels apart, and no image is that large."""
 BEYOND = 0.1
-"""Share of an image's side that a box may reach beyond it before it is told: annotators overshoot a little."""
+"""The share of an image's side that a box may extend beyond it without a report: annotators overshoot a little."""
 
 BadSamplePolicy = Literal["error", "skip"]
 
@@ -56,16 +56,16 @@ _reported: set[str] = set()
 
 
 class RawObject(NamedTuple):
-    """One annotated object as the file states it.
+    """One annotated object as in the file.
 
     Attributes:
         box: xyxy in pixel edges.
         category: the category's name or id, for messages.
-        label: 0..K-1, or None where the category is unknown.
-        area: in square pixels; None where the file states none that can be, and that of the box is taken.
-        iscrowd: a group or a difficult object: ignored by training, neither hit nor miss in evaluation.
+        label: 0..K-1, or None if the category is unknown.
+        area: in square pixels; None if the file has no valid area, and that of the box is used.
+        iscrowd: a group or a difficult object: ignored in training, neither hit nor miss in evaluation.
         name: which annotation it is, for messages.
-        mended: what about it was made up for, and how; ``""`` where nothing was.
+        mended: what was corrected in it, and how; ``""`` if nothing was.
     """
 
     box: tuple[float, float, float, float]
@@ -88,17 +88,17 @@ def make_row(
 ) -> dict[str, Any]:
     """Check one image and its objects and put them into a row.
 
-    The image's header is opened, its pixels are not decoded. Boxes that are not finite, have no area, or lie outside
-    of the image, and objects of unknown categories, are left out and counted.
+    The image's header is read, its pixels are not decoded. Boxes that are not finite, have no area, or lie outside of
+    the image are left out and counted, and so are objects of unknown categories.
 
     Args:
         folder: where the images are.
         name: the image's file name, relative to ``folder``.
         image_id: the dataset's own id.
-        stated_size: (height, width) that the annotation states; None where it states none.
-        objects: what the annotation holds.
-        bad_objects: what of it cannot be read at all, and why.
-        twice: what of it stood there again.
+        stated_size: (height, width) in the annotation; None if it has none.
+        objects: the objects in the annotation.
+        bad_objects: entries that cannot be read at all, and why.
+        twice: entries that are duplicates of others.
     """
     found = find_image(folder, name, stated_size)
     (height, width), unreadable = found.size, found.problem
@@ -116,7 +116,7 @@ def make_row(
 
 
 def _add_object(row: dict[str, Any], item: RawObject, height: int, width: int) -> None:
-    """Add a box to a row, or what is wrong with it."""
+    """Add a box to a row, or a record of what is wrong with it."""
     x1, y1, x2, y2 = item.box
     which = f" ({item.name})" if item.name else ""
     shown = f"{[round(value, 2) for value in item.box]}{which}"
@@ -135,12 +135,12 @@ def _add_object(row: dict[str, Any], item: RawObject, height: int, width: int) -
 
 
 def tell_odd_box(row: dict[str, Any], box: tuple[float, float, float, float], size: tuple[int, int], name: str) -> None:
-    """Add a box (xyxy) to ``row["tiny"]`` or ``row["beyond"]`` where it is odd in an image of (height, width)."""
+    """Add a box (xyxy) to ``row["tiny"]`` or ``row["beyond"]`` if it is suspicious in an image of (height, width)."""
     (x1, y1, x2, y2), (height, width) = box, size
     shown = f"{[round(value, 2) for value in box]}" + (f" ({name})" if name else "")
     wide, high = min(x2, width) - max(x1, 0), min(y2, height) - max(y1, 0)
     if min(wide, high) <= 0:
-        return  # no part of it is in the image: it is left out, and told as such
+        return  # no part of it is in the image: it is left out and reported as such
     if min(wide, high) < 1:
         row["tiny"].append(shown)
     if max(-x1, x2 - width) > BEYOND * width or max(-y1, y2 - height) > BEYOND * height:
@@ -148,7 +148,7 @@ def tell_odd_box(row: dict[str, Any], box: tuple[float, float, float, float], si
 
 
 def tell_once(message: str) -> None:
-    """Log a warning once in the life of this process."""
+    """Log a warning only once per process."""
     if message not in _reported:
         _reported.add(message)
         log.warning("%s", message)
@@ -159,15 +159,15 @@ def build_table(
     arguments: Mapping[str, Any],
     columns: Mapping[str, str] | None = None,
 ) -> Dataset:
-    """Return the Arrow table of the rows that ``read(**arguments)`` yields, from the cache where it is there.
+    """Return the Arrow table of the rows that ``read(**arguments)`` yields; from the cache if it is there.
 
     Args:
-        read: a generator function of a module.
-        arguments: the cache's key: they must hold the fingerprint of everything that is read.
-        columns: name and type of each column; None stands for those of ``make_row``.
+        read: a generator function at module level.
+        arguments: also the cache's key, so they must include the fingerprint of everything that is read.
+        columns: name and type of each column; None for those of ``make_row``.
 
     Raises:
-        LabError: whatever ``read`` raised.
+        LabError: an error that ``read`` raised.
     """
     import datasets
 
@@ -184,7 +184,7 @@ def build_table(
         if is_of_writing(error.__cause__):
             raise DataError(cannot_write(folder, error.__cause__)) from error
         raise
-    except OSError as error:  # the folder is taken away meanwhile
+    except OSError as error:  # the folder was removed meanwhile
         raise DataError(cannot_write(folder, error)) from error
     finally:
         if show:
@@ -195,10 +195,10 @@ class FoundImage(NamedTuple):
     """An annotated image on disk, its pixels not decoded.
 
     Attributes:
-        name: relative to the folder, as the file system has it.
-        size: (height, width) of the pixels in which the annotation stands.
+        name: relative to the folder, as the file system spells it.
+        size: (height, width) of the image in whose pixels the annotation is.
         problem: why the image cannot be used, or ``""``.
-        unturned: whether the annotation stands in the pixels before the EXIF orientation is applied.
+        unturned: whether the annotation is in the pixels before the EXIF orientation is applied.
     """
 
     name: str
@@ -208,12 +208,12 @@ class FoundImage(NamedTuple):
 
 
 def find_image(folder: Path, name: str, stated_size: tuple[int, int] | None = None) -> FoundImage:
-    """Look for the image that an annotation names; nothing is raised for a bad one.
+    """Find the image that an annotation names. Problems are returned, not raised.
 
     Args:
         folder: where the images are; a name that leads out of it is a problem.
-        name: as the annotation gives it.
-        stated_size: (height, width) that the annotation states; None where it states none.
+        name: the name in the annotation.
+        stated_size: (height, width) in the annotation; None if it has none.
     """
     from lab.data.images.opening import read_image_header
 
@@ -226,7 +226,7 @@ def find_image(folder: Path, name: str, stated_size: tuple[int, int] | None = No
 
 
 def _feature(kind: str) -> Any:
-    """Return the ``datasets`` feature of ``float32``, ``[float32]`` (a list) or ``[[float32]]``."""
+    """Return the ``datasets`` feature for ``float32``, ``[float32]`` (a list) or ``[[float32]]``."""
     from datasets import Sequence, Value
 
     return Sequence(_feature(kind[1:-1])) if kind.startswith("[") else Value(kind)

@@ -1,4 +1,4 @@
-"""Names of classes: each class has one of its own, or the figures of two would stand under one name."""
+"""Names of classes: they must be distinct, or the metrics of two classes would have one name."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from lab.errors import ConfigError
 
 
 def clean_name(text: str) -> str:
-    """Return the name of a class without line breaks and spaces around and within it but one."""
+    """Return the name of a class without outer spaces, and with inner spaces and line breaks as one space."""
     return " ".join(text.split())
 
 
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of classes that a config gives.
+    """Return the class names of a config.
 
     Raises:
-        ConfigError: one is empty, or stands there twice.
+        ConfigError: a name is empty or occurs twice.
     """
     clean = [clean_name(str(name)) for name in names]
     for name in clean:
@@ -30,7 +30,7 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def distinct_names(categories: Sequence[tuple[int, str]], source: str) -> list[tuple[int, str]]:
-    """Return the categories, those of one name told apart by their ids, and say so.
+    """Return the categories; those with the same name get their ids appended, which is logged.
 
     Args:
         categories: id and name of each.

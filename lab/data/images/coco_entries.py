@@ -1,4 +1,4 @@
-"""Entries of jsons of COCO's layout as types: what may stand in them, and what is said where something else does."""
+"""Types of the entries in json files of COCO's layout, and the words for messages about wrong values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CategoryEntry:
 
 @dataclass(slots=True, kw_only=True)
 class ImageEntry:
-    """An entry of ``images``; ``name`` and ``stated`` follow from the others."""
+    """An entry of ``images``; ``name`` and ``stated`` are derived from the other fields."""
 
     id: Identity
     file_name: Any = None
@@ -33,7 +33,7 @@ class ImageEntry:
 
     @property
     def stated_size(self) -> tuple[int, int] | None:
-        """(height, width) as the file states it, None where it does not; 0 stands for a side that is no number."""
+        """(height, width) in the file, None if it has none; 0 for a side that is not a number."""
         if self.height is None or self.width is None:
             return None
         sides = [_whole_or_zero(side) for side in (self.height, self.width)]
@@ -42,7 +42,7 @@ class ImageEntry:
 
 @dataclass(slots=True, kw_only=True)
 class ObjectEntry:
-    """What all annotations have; ``id`` is for messages only."""
+    """The fields that all annotations have; ``id`` is used in messages only."""
 
     image_id: Identity
     id: Any = None
@@ -50,7 +50,7 @@ class ObjectEntry:
 
 @dataclass(slots=True, kw_only=True)
 class BoxEntry(ObjectEntry):
-    """An annotation of data=coco; ``bbox`` is x, y, width, height, ``area`` whatever the file holds."""
+    """An annotation of data=coco; ``bbox`` is x, y, width, height; ``area`` is not checked here."""
 
     category_id: Whole
     bbox: Annotated[tuple[()] | tuple[Number, Number, Number, Number] | None, _Loose] = None
@@ -60,7 +60,7 @@ class BoxEntry(ObjectEntry):
 
 @dataclass(slots=True, kw_only=True)
 class MaskEntry(ObjectEntry):
-    """An annotation of data=coco_instances; ``segmentation`` and ``area`` are whatever the file holds."""
+    """An annotation of data=coco_instances; ``segmentation`` and ``area`` are not checked here."""
 
     category_id: Whole
     segmentation: Any = None
@@ -90,7 +90,7 @@ WANTED = {
 
 
 def usable_area(value: Any) -> float | None:
-    """Return a stated area in square pixels; None where it is no number that an area can be."""
+    """Return a stated area in square pixels; None if it is not a valid area."""
     return float(value) if isinstance(value, float) and 0 <= value <= 1e12 else None
 
 
@@ -102,7 +102,7 @@ def _whole_or_zero(value: Any) -> int:
 
 
 def adapter_of(kind: type[Any]) -> TypeAdapter[list[Any]]:
-    """Return what checks a list of entries of a kind; made once."""
+    """Return the pydantic adapter for a list of entries of a kind; it is made once."""
     if kind not in _adapters:
         _adapters[kind] = TypeAdapter(list[kind])  # type: ignore[valid-type]
     return _adapters[kind]

@@ -1,8 +1,8 @@
-"""Jsons of COCO's layout, read by type: categories, images, and the annotations of each image, with what is wrong.
+"""Reads json files of COCO's layout with type checks: categories, images, annotations of each image, and problems.
 
-Format: https://cocodataset.org/#format-data. What can mean one thing only is accepted (see ``lab.data.fields``). Where
-something is wrong with one image or annotation, that one is left out and told; where it is wrong with the classes, or
-with the file as a whole, nothing can be made of it and it is refused.
+Format: https://cocodataset.org/#format-data. Values with only one meaning are accepted (see ``lab.data.fields``). An
+image or annotation with a mistake is left out and reported. A file with a mistake in its classes, or in the file as a
+whole, is refused.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ T = TypeVar("T", bound="ObjectEntry")
 
 @dataclass
 class ImageItems(Generic[T]):
-    """An image of a json and its annotations.
+    """An image of a json file and its annotations.
 
     Attributes:
-        number: the image's id where all ids of the file are numbers of 64 bits, else its place in the file.
-        entry: as the file has it.
+        number: the image's id if all ids of the file are 64-bit numbers, otherwise its position in the file.
+        entry: the entry in the file.
         name: the image's file, relative to the folder of images.
         items: its annotations, in the order of the file.
-        bad: what cannot be used of its annotations, and why.
-        twice: which of them stood in the file again, word for word, and were taken once.
+        bad: annotations that cannot be used, and why.
+        twice: annotations that were exact duplicates and were used once.
     """
 
     number: int
@@ -45,14 +45,14 @@ class ImageItems(Generic[T]):
 
 @dataclass
 class CocoFile(Generic[T]):
-    """What a json holds.
+    """The content of a json file.
 
     Attributes:
-        categories: each once, in order of the ids.
-        images: with their annotations, in the order of the file.
+        categories: each category once, ordered by id.
+        images: the images with their annotations, in the order of the file.
         bad_images: entries of ``images`` that cannot be used, and why.
-        strays: annotations of images that the file lacks, or of no image.
-        twice: entries that stood in the file again and were taken once.
+        strays: annotations that name no image, or an image that is not in the file.
+        twice: entries that were exact duplicates and were used once.
     """
 
     categories: list[CategoryEntry]
@@ -63,29 +63,29 @@ class CocoFile(Generic[T]):
 
     @property
     def shared(self) -> list[str]:
-        """Files of images that stand under several ids."""
+        """Image files that are listed under several ids."""
         ids: dict[str, list[str]] = {}
         for image in self.images:
             ids.setdefault(image.name, []).append(short(image.entry.id))
         return [f"{name} ({', '.join(of)})" for name, of in ids.items() if len(of) > 1]
 
     def problems(self) -> dict[str, list[str]]:
-        """Return the columns of what is wrong with the file itself, for its first row."""
+        """Return the problems of the file itself, as columns for its first row."""
         return {"bad_images": self.bad_images, "strays": self.strays, "twice": self.twice, "shared": self.shared}
 
 
 def read_file(path: Path, folder: Path, kind: type[T], file: str = "instances", panoptic: bool = False) -> CocoFile[T]:
-    """Return a json's categories and images, each image with its annotations.
+    """Return the categories and images of a json file, each image with its annotations.
 
     Args:
-        path: the json.
-        folder: where the images are; looked into only for images without a ``file_name``.
-        kind: of the annotations.
+        path: the json file.
+        folder: where the images are; searched only for images without a ``file_name``.
+        kind: the type of the annotations.
         file: see ``load_lists``.
         panoptic: see ``load_lists``.
 
     Raises:
-        DataError: nothing can be made of the file.
+        DataError: the file as a whole cannot be used.
     """
     content = load_lists(path, file, panoptic)
     categories, twice = check_categories(content["categories"], path)
@@ -98,10 +98,10 @@ def read_file(path: Path, folder: Path, kind: type[T], file: str = "instances", 
 
 
 def check_categories(items: Sequence[Any], path: Path) -> tuple[list[CategoryEntry], list[str]]:
-    """Return the categories in order of their ids, and those that were listed again and are taken once.
+    """Return the categories ordered by id, and the duplicates, which are used once.
 
     Raises:
-        DataError: one of them has no usable id or name, or two with one id differ.
+        DataError: a category has no usable id or name, or two categories with the same id differ.
     """
     found: dict[int, CategoryEntry] = {}
     twice = []
@@ -135,7 +135,7 @@ def join_problems(row: Mapping[str, Any], *more: Mapping[str, list[str]]) -> dic
 
 
 def _read_images(items: Sequence[Any], folder: Path) -> tuple[dict[int | str, ImageItems[Any]], list[str], list[str]]:
-    """Return the images by id, the entries that cannot be used, and those that stood there again."""
+    """Return the images by id, the entries that cannot be used, and the duplicates."""
     found: dict[int | str, ImageItems[Any]] = {}
     bad, twice, torn = [], [], set()
     for place, (_, entry, problem) in enumerate(check_each(adapter_of(ImageEntry), items, WANTED), 1):
@@ -161,7 +161,7 @@ def _read_images(items: Sequence[Any], folder: Path) -> tuple[dict[int | str, Im
 def _image_name(entry: ImageEntry, folder: Path) -> tuple[str, str]:
     """Return the image's file, relative to the folder of images, and what is wrong with its name or ``""``."""
     name = entry.file_name
-    if name is None and isinstance(entry.coco_url, str):  # LVIS, whose images are COCO's of two folders
+    if name is None and isinstance(entry.coco_url, str):  # LVIS, whose images are in two of COCO's folders
         parts = PurePosixPath(unquote(urlsplit(entry.coco_url).path)).parts[-2:]
         both = "/".join(parts).lstrip("/")
         name = both if len(parts) == 2 and (folder / both).is_file() else (parts or ("",))[-1]
@@ -171,7 +171,7 @@ def _image_name(entry: ImageEntry, folder: Path) -> tuple[str, str]:
 
 
 def is_name(name: Any) -> bool:
-    """Whether a value can be the name of a file, of folders too."""
+    """Whether a value can be the name of a file, with or without folders."""
     return (
         isinstance(name, str)
         and bool(name.strip())
@@ -182,7 +182,7 @@ def is_name(name: Any) -> bool:
 
 
 def _assign(items: Sequence[Any], images: Mapping[int | str, ImageItems[T]], kind: type[T]) -> list[str]:
-    """Put each annotation to its image; return those that belong to none."""
+    """Assign each annotation to its image; return those that belong to no image."""
     strays = []
     for place, (item, checked, problem) in enumerate(check_each(adapter_of(kind), items, WANTED), 1):
         name = _name_of(item, place)
@@ -205,7 +205,7 @@ def _assign(items: Sequence[Any], images: Mapping[int | str, ImageItems[T]], kin
 
 
 def _take_once(image: ImageItems[Any]) -> None:
-    """Leave out annotations that repeat an earlier one of the image, id and all."""
+    """Leave out annotations that exactly repeat an earlier one of the image, including the id."""
     if len({item.id for item in image.items}) == len(image.items):
         return
     found: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""COCO's categories as labels, and the files of a split in its layout: what its readers share."""
+"""Shared by the readers of COCO's layout: categories as labels, and the files of a split."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CategoryIds = Literal["raw", "contiguous"]
 
 
 MAX_RAW_ID = 10_000
-"""With ``category_ids="raw"`` a network has a class for each id up to the highest: more than these is a mistake."""
+"""The highest id under ``category_ids="raw"``: a network has a class for each id up to the highest."""
 
 
 def split_files(
@@ -25,10 +25,10 @@ def split_files(
     parts: Sequence[str],
     allowed: Sequence[str] = (),
 ) -> dict[str, Mapping[str, str]]:
-    """Return what each split consists of; without a test set that is the validation set.
+    """Return the files of each split; without a test set the test uses the validation set.
 
     Raises:
-        ConfigError: a split lacks one of ``parts``, or has another that is not ``allowed``.
+        ConfigError: a split lacks one of ``parts``, or has one that is neither in ``parts`` nor ``allowed``.
     """
     found = {"train": train, "val": val, "test": test or val}
     for split, files in found.items():
@@ -40,7 +40,7 @@ def split_files(
 
 
 def read_categories(annotations: str, key: str) -> Iterator[dict[str, Any]]:
-    """Yield ``{"id", "name"}`` of each category by id; ``key`` only keeps cached tables apart."""
+    """Yield ``{"id", "name"}`` of each category, ordered by id; ``key`` only makes the cache's key unique."""
     del key
     path = Path(annotations)
     for category in check_categories(load_lists(path, "instances")["categories"], path)[0]:
@@ -53,7 +53,7 @@ def label_names(
     """Return the name and the COCO category id of each label; ids are None at the gaps of ``"raw"``.
 
     Raises:
-        ConfigError: under ``"raw"`` an id is below 0, or so high that nobody can want a class for each id up to it.
+        ConfigError: under ``"raw"`` an id is below 0, or too high to have a class for each id up to it.
     """
     names = dict(sorted(categories))
     ids: tuple[int | None, ...]

@@ -1,4 +1,4 @@
-"""The dataset of annotated image files: rows of a table in, samples of one kind of problem out.
+"""The dataset of annotated image files: turns rows of a table into samples of one kind of problem.
 
 Images are decoded one at a time from their files. A sample is a function of (seed, epoch, index), never of the worker
 or rank that makes it.
@@ -34,15 +34,15 @@ TransformT = TypeVar("TransformT")
 
 @dataclass(frozen=True)
 class Reading(Generic[TransformT]):
-    """How annotated images are read; what all datasets of them are told.
+    """How annotated images are read; the common options of all image datasets.
 
     Attributes:
-        train: augment, and leave ``truth`` out; otherwise fill it.
-        transform: of image and annotation; None leaves them as they are stored.
-        on_bad_sample: ``"skip"`` goes on without what cannot be used and says so; ``"error"`` raises.
+        train: whether to augment and leave ``truth`` out; in evaluation ``truth`` is filled.
+        transform: transforms image and annotation; None keeps them as stored.
+        on_bad_sample: ``"skip"`` leaves out what cannot be used and reports it; ``"error"`` raises.
         seed: decides, with epoch and index, every random choice.
-        cache_images: keep decoded images (in evaluation: whole samples) in memory, in each worker. For small datasets:
-            it takes 3 bytes for each pixel.
+        cache_images: keep decoded images (in evaluation whole samples) in the memory of each worker. For small datasets
+            only: this takes 3 bytes per pixel.
     """
 
     train: bool = True
@@ -53,15 +53,15 @@ class Reading(Generic[TransformT]):
 
 
 READING: Reading[Any] = Reading()
-"""For training, as they are stored."""
+"""Options for training, without a transform."""
 
 
 class ImageDataset(ABC, Generic[SampleT, TransformT]):
-    """Annotated images on disk, read by the key ``(epoch, index)``; a subclass gives ``_sample``.
+    """Annotated images on disk, read by the key ``(epoch, index)``; a subclass implements ``_sample``.
 
-    An image that turns out to be damaged only when its pixels are decoded is, under ``on_bad_sample="skip"``, replaced
-    in training by the next one that can be read. In evaluation nothing is replaced, so that no image counts twice: it
-    is evaluated as a black image, whose objects count as missed. Both are logged for each file.
+    Some damage is found only when pixels are decoded. Under ``on_bad_sample="skip"`` training then uses the next image
+    that can be read instead. Evaluation must not count an image twice: it uses a black image, whose objects count as
+    missed. Both are logged for each file.
 
     Args:
         table: rows with ``image_id``, ``file_name``, ``height``, ``width``, ``unreadable`` and the annotation.
@@ -99,7 +99,7 @@ class ImageDataset(ABC, Generic[SampleT, TransformT]):
     @property
     @abstractmethod
     def fixed_size(self) -> bool:
-        """Whether all samples have one size, whatever the stored images have."""
+        """Whether all samples have the same size, whatever the sizes of the stored images."""
 
     @abstractmethod
     def _sample(self, row: dict[str, Any], image: Image | Tensor, generator: torch.Generator) -> SampleT | None:
@@ -113,7 +113,7 @@ class ImageDataset(ABC, Generic[SampleT, TransformT]):
         """Return the sample for ``(epoch, index)``.
 
         Raises:
-            DataError: a file cannot be decoded under ``on_bad_sample="error"``, or no image at all can.
+            DataError: a file cannot be decoded under ``on_bad_sample="error"``, or no image can be decoded at all.
         """
         epoch, index = key
         if index in self._samples:
@@ -146,7 +146,7 @@ class ImageDataset(ABC, Generic[SampleT, TransformT]):
         return [columns["image_id"][row] for row in self._rows]
 
     def class_counts(self) -> ClassCounts | None:
-        """Return the objects of each class in the usable images, crowds left out; None where rows do not tell."""
+        """Return the number of objects of each class in the usable images, without crowds; None if rows lack it."""
         if not {"labels", "iscrowd"} <= set(self._table.column_names):
             return None
         columns = self._table.select_columns(["labels", "iscrowd"])[:]
@@ -161,7 +161,7 @@ class ImageDataset(ABC, Generic[SampleT, TransformT]):
         return self._folder / self._table[self._rows[index]]["file_name"]
 
     def _image(self, row: dict[str, Any]) -> Image | Tensor | None:
-        """Decode an image: to a tensor in training (faster), by PIL in evaluation (as the reference does)."""
+        """Decode an image: to a tensor in training (faster), with PIL in evaluation (as the reference does)."""
         if row["image_id"] in self._images:
             return self._images[row["image_id"]]
         image = self._decode(row)
@@ -182,7 +182,7 @@ class ImageDataset(ABC, Generic[SampleT, TransformT]):
         return pil_to_tensor(image) if self.reading.train else image
 
     def _bad_read(self, path: Path, error: Exception, in_evaluation: str) -> None:
-        """Raise, or log once for each file, that its pixels cannot be decoded."""
+        """Raise, or log once per file, that its pixels cannot be decoded."""
         if self.reading.on_bad_sample == "error":
             raise DataError(
                 f"{path} cannot be decoded ({error}); replace the file, or set data.on_bad_sample=skip"
@@ -190,5 +190,5 @@ class ImageDataset(ABC, Generic[SampleT, TransformT]):
         name = path.relative_to(self._folder).as_posix() if path.is_relative_to(self._folder) else str(path)
         if name not in self.bad_reads:
             self.bad_reads.append(name)
-            what = "the next image stands in for it" if self.reading.train else in_evaluation
+            what = "the next image replaces it" if self.reading.train else in_evaluation
             log.warning("%s cannot be decoded (%s); %s (%d so far)", path, error, what, len(self.bad_reads))

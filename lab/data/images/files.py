@@ -13,10 +13,10 @@ from lab.errors import DataError
 
 
 def find_images(source: str | Path) -> list[Path]:
-    """Return the image file itself, or all images of a folder and its subfolders, sorted; hidden ones are left out.
+    """Return the image file itself, or all images of a folder and its subfolders, sorted, without hidden ones.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no image.
     """
     path = Path(source)
     if path.is_file():
@@ -28,14 +28,14 @@ def find_images(source: str | Path) -> list[Path]:
 
 
 class ImageFiles:
-    """Image files, read by key; a subclass makes samples of them. ``image_id`` counts them.
+    """Image files, read by key; a subclass makes samples of them. ``image_id`` is the index of the file.
 
-    A file that cannot be read becomes a small black image whose ``image_id`` is ``unreadable(index)``: one bad file
-    does not stop a folder of thousands, and what was found in its place can be told from the rest. Images are upright,
-    as their EXIF orientation says.
+    A file that cannot be read becomes a small black image with the ``image_id`` ``unreadable(index)``. So one bad file
+    does not stop a folder of thousands, and its predictions can be recognised. Images are turned upright as their EXIF
+    orientation says.
 
     Args:
-        paths: the files, or images in RGB that have been read already.
+        paths: the files, or RGB images that have been read already.
     """
 
     def __init__(self, paths: Sequence[Path | Image.Image]) -> None:
@@ -62,5 +62,5 @@ class ImageFiles:
 
 
 def unreadable(number: int) -> int:
-    """Return the ``image_id`` of a file that cannot be read, below 0; and from that again the file's number."""
+    """Return the negative ``image_id`` of an unreadable file from its index; the function is its own inverse."""
     return -1 - number

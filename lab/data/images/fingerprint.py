@@ -1,8 +1,8 @@
-"""Fingerprints of datasets on disk: has what a run was trained on changed since?
+"""Fingerprints of datasets on disk. They tell whether a dataset has changed since a run was trained on it.
 
-Only the standard library is used, so that the parent process can compare a fingerprint before torch is imported. The
-content of annotation files is hashed, and that of images, of large folders their first and last bytes: hashing all of
-COCO's pixels would take minutes.
+Only the standard library is used, so that the parent process can compare fingerprints before torch is imported. The
+contents of annotation files and images are hashed; in large folders only the first and last bytes of each image, since
+hashing all of COCO's images would take minutes.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ def coco_fingerprint(root: str | Path, annotations: str, images: str) -> str:
 
 
 def folder_fingerprint(root: str | Path, images: str, labels: str, names: str | None, how_to_get: str) -> str:
-    """Return a hash of the names and contents of images and label maps, and of the list that chooses among them.
+    """Return a hash of the names and contents of images and label maps, and of the list of the split.
 
     Args:
         root: the dataset's folder.
         images: the folder of images, relative to ``root``.
         labels: the folder of label maps, relative to ``root``.
         names: the list, relative to ``root``, or None.
-        how_to_get: for the message about what is missing.
+        how_to_get: how to get the data, for the message when something is missing.
 
     Raises:
         DataError: a folder or the list does not exist.
@@ -71,7 +71,7 @@ def folder_fingerprint(root: str | Path, images: str, labels: str, names: str | 
 
 
 def panoptic_fingerprint(root: str | Path, annotations: str, labels: str, images: str) -> str:
-    """Return a hash of a panoptic json, and of the names and contents of its label maps and of the images.
+    """Return a hash of a panoptic json file, and of the names and contents of its label maps and images.
 
     Raises:
         DataError: the file or a folder does not exist.
@@ -88,14 +88,14 @@ def image_names(folder: Path) -> list[str]:
 
 
 def require_file(path: Path, root: str | Path, how_to_get: str) -> Path:
-    """Return ``path``, or say what is missing and how to get it."""
+    """Return ``path`` if the file exists; otherwise raise a ``DataError`` that says how to get it."""
     if not path.is_file():
         raise DataError(_missing(path, root, "file", how_to_get))
     return path
 
 
 def require_folder(path: Path, root: str | Path, how_to_get: str) -> Path:
-    """Return ``path``, or say what is missing and how to get it."""
+    """Return ``path`` if the folder exists; otherwise raise a ``DataError`` that says how to get it."""
     if not path.is_dir():
         raise DataError(_missing(path, root, "folder", how_to_get))
     return path

@@ -1,6 +1,6 @@
-"""Images as a caller of Python hands them in: files, PIL images, arrays and tensors, one or several at once.
+"""Images given as Python objects: files, PIL images, arrays and tensors, one or several.
 
-All become RGB images of PIL, so that the same pixels give the same result however they are handed in.
+All become PIL images in RGB, so that the same pixels give the same result in any form.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def split_inputs(inputs: Any) -> tuple[list[Any], bool]:
         inputs: an image; or several: a list or tuple, a folder, an array (B, h, w, 3) or a tensor (B, 3, h, w).
 
     Raises:
-        DataError: there is none.
+        DataError: no image was given.
     """
     if isinstance(inputs, str | Path):
         found: list[Any] = list(find_images(inputs))
@@ -47,11 +47,11 @@ def read_inputs(images: Sequence[Any], first: int = 0) -> list[Image.Image]:
 
     Args:
         images: each a path, a PIL image (turned upright as its EXIF orientation says), an array (h, w, 3), (h, w, 1) or
-            (h, w), or a tensor (3, h, w) or (1, h, w). Arrays and tensors are uint8, or floats from 0 to 1, in RGB.
-        first: the number of the first one, for messages.
+            (h, w), or a tensor (3, h, w) or (1, h, w). Arrays and tensors are RGB in uint8, or floats from 0 to 1.
+        first: the number of the first image, for messages.
 
     Raises:
-        DataError: one cannot be read, or is of another shape, type or range; the message names it.
+        DataError: an image cannot be read, or has another shape, type or range; the message names it.
     """
     return [_read(image, number) for number, image in enumerate(images, start=first)]
 

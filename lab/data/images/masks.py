@@ -1,8 +1,8 @@
-"""Stored masks of COCO's instances: which can be rasterised, and at what price in memory, before any is taken.
+"""Checks stored masks of COCO's instances before they are rasterised: are they valid, and how much memory do they need?
 
 A mask is a list of polygons (x, y, x, y, ...), or a run-length code whose counts are numbers or COCO's string. COCO's
-code trusts both: it takes memory in proportion to the length of a polygon's outline in pixels, and to the size that a
-code states.
+code trusts both: it allocates memory in proportion to the length of a polygon's outline in pixels, and to the size that
+a run-length code states.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from lab.data.fields import Number, Whole, short
 
 MIN_NUMBERS = 6  # of a polygon: three corners
 REACH = 10
-"""A polygon may reach so many sides of its image beyond it."""
+"""How far a polygon may extend beyond its image, in sides of the image."""
 MAX_OUTLINE = 4_000_000
-"""Pixels that a mask's outline may be long: COCO's code takes some 60 bytes for each."""
+"""The longest outline of a mask in pixels: COCO's code takes some 60 bytes for each pixel."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class RunLengths:
 
 
 def usable_mask(stored: Any, size: tuple[int, int]) -> tuple[Any, str]:
-    """Return what of a ``segmentation`` can be rasterised, None for nothing, and what is wrong or ``""``.
+    """Return the part of a ``segmentation`` that can be rasterised (None if nothing can), and what is wrong or ``""``.
 
     Args:
         stored: polygons, or a run-length code.
@@ -53,7 +53,7 @@ def usable_mask(stored: Any, size: tuple[int, int]) -> tuple[Any, str]:
         return None, f"a code of [height, width] {short(list(code.size))}, the image is {list(size)}"
     if isinstance(code.counts, str):
         if not code.counts.isascii():
-            return None, f"a code that is none: {short(code.counts)}"
+            return None, f"not a valid run-length code: {short(code.counts)}"
     elif any(count < 0 for count in code.counts) or sum(code.counts) != size[0] * size[1]:
         return None, f"counts that do not add up to the image's {size[0] * size[1]} pixels"
     return {"size": list(size), "counts": code.counts}, ""
@@ -108,7 +108,7 @@ def _polygon(part: Any) -> list[float] | None:
 
 
 def _outline(polygon: list[float], size: tuple[int, int]) -> float:
-    """Return the length of an outline in pixels, infinite where it leaves the image too far."""
+    """Return the length of an outline in pixels; infinite if it extends too far beyond the image."""
     reach = REACH * max(size)
     if not all(-reach <= value <= reach + max(size) for value in polygon):
         return float("inf")

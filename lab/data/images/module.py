@@ -1,6 +1,6 @@
-"""The DataModules of annotated image files: what they share, whatever is annotated.
+"""The base classes of DataModules of annotated image files, for all kinds of annotation.
 
-They are dataclasses: an argument stands once, with its type, range and default, in the class that reads it.
+They are dataclasses: each argument is declared once, with type, range and default, in the class that uses it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from lab.ranges import Count, Positive, Seed, Share, Word
 
 
 class NamedNumbers:
-    """Base of the dataclasses that ``data.augmentation`` describes by the names of their fields."""
+    """Base of the dataclasses whose fields are the keys of ``data.augmentation``."""
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any] | None) -> Self:
-        """Return the augmentation that a config's ``data.augmentation`` describes.
+        """Return the augmentation from a config's ``data.augmentation``.
 
         Raises:
             ConfigError: a key is unknown.
@@ -41,14 +41,14 @@ class NamedNumbers:
 
 @dataclass(eq=False)
 class ImageFilesModule(DataModule):
-    """Base of the DataModules of annotated image files: a subclass gives ``build`` and ``transform``.
+    """Base of the DataModules of annotated image files: a subclass implements ``build`` and ``transform``.
 
     Args:
         root: the dataset's folder.
-        batch_size: the global batch.
-        num_workers: loader processes of each rank.
-        seed: of the order and the augmentation.
-        on_bad_sample: ``"skip"`` goes on without what cannot be used and says so; ``"error"`` stops.
+        batch_size: the global batch size.
+        num_workers: loader processes per rank.
+        seed: decides the order of the samples and the augmentation.
+        on_bad_sample: ``"skip"`` leaves out what cannot be used and reports it; ``"error"`` stops.
         cache_images: keep decoded images in memory, in each worker (small datasets only).
     """
 
@@ -78,7 +78,7 @@ class ImageFilesModule(DataModule):
 
     @property
     def resize(self) -> tuple[int, int]:
-        """(shorter side, longest side) of images in evaluation, 0 for no limit; (0, 0): they stay as they are."""
+        """(shorter side, limit of the longer side) in evaluation, 0 for no limit; (0, 0): no resizing."""
         transform = self.transform(train=False)
         return (transform.scales[-1] if transform.scales else 0), transform.max_size or 0
 
@@ -94,14 +94,14 @@ class ImageFilesModule(DataModule):
 
 @dataclass(eq=False)
 class SplitFilesModule(ImageFilesModule):
-    """Base of the DataModules whose splits have files of their own: a subclass gives ``read``.
+    """Base of the DataModules whose splits are separate files: a subclass implements ``read``.
 
     Args:
-        train: the files of the training set by name (``needed``, and perhaps ``allowed``), relative to ``root``.
-        val: the same of the validation set.
-        test: the same of the test set; None takes the validation set.
-        val_share: share of the training set to hold out for validation, in place of ``val``; None: ``val`` it is.
-        test_share: the same for the test, where ``test`` has no files of its own; None: the validation set.
+        train: the files of the training set by name (``needed``, optionally ``allowed``), relative to ``root``.
+        val: the files of the validation set.
+        test: the files of the test set; None uses the validation set.
+        val_share: share of the training set to hold out for validation instead of ``val``; None uses ``val``.
+        test_share: the same for the test, if ``test`` has no files; None uses the validation set.
     """
 
     train: Mapping[str, str]
@@ -135,10 +135,10 @@ class SplitFilesModule(ImageFilesModule):
         return dataset
 
     def check_classes(self, dataset: Any, files: Mapping[str, str]) -> None:
-        """Refuse a set whose labels mean other classes than in training.
+        """Refuse a split whose labels mean other classes than in training.
 
         Raises:
-            DataError: they do.
+            DataError: the classes differ.
         """
         train = self.dataset("train")
         if (train.class_names, train.thing_labels) != (dataset.class_names, dataset.thing_labels):

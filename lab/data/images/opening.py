@@ -1,13 +1,13 @@
-"""Image files: the one place where one is opened, and what its pixels are as RGB.
+"""Opens image files and converts them to RGB; no other module opens image files.
 
-- Only ``FORMATS`` are opened, whatever a file is called: some of Pillow's other readers start programs.
-- No more than ``MAX_PIXELS`` are decoded; the header says how many there are.
-- An image is turned upright as its EXIF orientation says, in training, evaluation and prediction. Where an annotation
-  states the size of the unturned pixels, its boxes stand in those, and the image is left as it is stored.
-- Grey of 16 bits is divided by 257, so that 0 is black and 65535 white. Alpha is dropped: the stored colours count.
-  CMYK, YCbCr, HSV and palettes are converted without their colour profiles. 32-bit and float pixels, which have no
-  stated white, and LAB are refused by name.
-- Of a file of several pictures the first is read.
+- Only ``FORMATS`` are opened, whatever the file's name: some of Pillow's other readers start programs.
+- At most ``MAX_PIXELS`` are decoded; the header says how many an image has.
+- An image is turned upright as its EXIF orientation says, in training, evaluation and prediction. But if its annotation
+  states the size before turning, its boxes are in those pixels, and the image is not turned.
+- 16-bit grey is divided by 257, so that 0 is black and 65535 white. Alpha is dropped, without blending. CMYK, YCbCr,
+  HSV and palettes are converted without their colour profiles. 32-bit and float pixels, which have no defined white,
+  and LAB are refused by name.
+- From a file with several pictures the first is read.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
-MAX_PIXELS = 178_956_970  # where Pillow's own limit stands: 537 MB as RGB
+MAX_PIXELS = 178_956_970  # Pillow's own limit: 537 MB as RGB
 UPRIGHT = 1
 INVERSE = {6: 8, 8: 6}  # the other orientations undo themselves
 REFUSED_MODES = {
@@ -37,7 +37,7 @@ REFUSED_MODES = {
     "F": "floating-point numbers",
     "LAB": "the colours of LAB",
 }
-"""Modes without one right reading, and what their pixels are."""
+"""Modes without a unique conversion to RGB, and a name for their pixels."""
 
 _ORIENTATION = 0x0112
 _WIDTH, _HEIGHT, _BITS, PHOTOMETRIC = 256, 257, 258, 262  # tags of TIFF
@@ -50,16 +50,16 @@ _STARTS = (
 
 
 class ImageFileError(OSError):
-    """An image file is not read; the message says why in a few words, without the file's name."""
+    """An image file cannot be read. The message says why in a few words, without the file's name."""
 
 
 class ImageHeader(NamedTuple):
-    """What an image file says of itself before its pixels are decoded.
+    """The header of an image file, read without decoding the pixels.
 
     Attributes:
-        size: (height, width) upright.
-        stored: (height, width) before the EXIF orientation is applied.
-        mode: Pillow's name of the kind of pixels.
+        size: (height, width) after the EXIF orientation is applied.
+        stored: (height, width) before it is applied.
+        mode: Pillow's name of the pixel format.
         format: Pillow's name of the format.
         problem: why the file cannot be read as an image, or ``""``.
     """
@@ -72,7 +72,7 @@ class ImageHeader(NamedTuple):
 
 
 def read_image_header(path: Path) -> ImageHeader:
-    """Return the header of an image file; nothing is raised for a bad file: ``problem`` says what it is."""
+    """Return the header of an image file. A bad file raises nothing; ``problem`` says what is wrong."""
     try:
         with open_image(path) as image:
             stored, turn = stored_size(image), orientation(image)
@@ -87,7 +87,7 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Image:
 
     Args:
         path: the file.
-        size: (height, width) in which its annotation stands; None for the upright picture's.
+        size: (height, width) that its annotation states; None for that of the upright image.
 
     Raises:
         ImageFileError: the file cannot be read.
@@ -95,33 +95,33 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Image:
     with open_image(path) as image:
         turn, stored = orientation(image), stored_size(image)
         as_stored = size == stored and turn >= 5 and stored[0] != stored[1]
-        pixels = to_rgb(image)  # which decodes, and of a TIFF turns
+        pixels = to_rgb(image)  # this decodes, and turns a TIFF
         if image.format == "TIFF":
             pixels = upright(pixels, INVERSE.get(turn, turn)) if as_stored else pixels
         elif not as_stored:
             pixels = upright(pixels, turn)
-        pixels.info = {}  # a transparent colour would be written into pictures that are drawn on it
+        pixels.info = {}  # otherwise a transparent colour would be saved with pictures drawn on it
         return pixels
 
 
 @contextmanager
 def open_image(path: Path) -> Iterator[Image]:
-    """Open an image file, without decoding it. This is the only place in ``lab`` that does.
+    """Open an image file without decoding it. This is the only place in ``lab`` that opens image files.
 
     Raises:
-        ImageFileError: the file cannot be opened, or, inside of the block, not be decoded.
+        ImageFileError: the file cannot be opened, or cannot be decoded inside of the ``with`` block.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow: what matters here is an error or our own words
+            warnings.simplefilter("ignore")  # Pillow's: what matters is raised or reported here
             check_file(path)
             with Image.open(path, formats=_known_formats()) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise ImageFileError(_TOO_MANY.format(image.width * image.height, MAX_PIXELS))
                 if image.format == "TIFF":
-                    image.filename = ""  # else Pillow 13 maps grey ones to memory and, turned, takes wrong rows of them
+                    image.filename = ""  # else Pillow 13 memory-maps grey images and reads wrong rows of turned ones
                 yield image
     except ImageFileError:
         raise
@@ -136,10 +136,10 @@ def open_image(path: Path) -> Iterator[Image]:
 
 
 def check_file(path: Path) -> None:
-    """Refuse what is no regular file: nothing, a folder, a pipe, a link to nothing or to itself.
+    """Refuse a path that is not a regular file: missing, a folder, a pipe, a broken or circular link.
 
     Raises:
-        ImageFileError: it is none.
+        ImageFileError: it is not a regular file.
     """
     try:
         kind = path.stat().st_mode
@@ -160,9 +160,9 @@ def stored_size(image: Any) -> tuple[int, int]:
 
 
 def orientation(image: Image) -> int:
-    """Return the EXIF orientation of an opened image, 1 to 8; what is none of them, or cannot be read, is 1.
+    """Return the EXIF orientation of an opened image, 1 to 8; 1 if it is invalid or cannot be read.
 
-    Pillow decodes a PNG to look for EXIF after its pixels; that is done only where there is something after them.
+    Pillow decodes a whole PNG to find EXIF data after its pixels; that is avoided if nothing follows the pixels.
     """
     from PIL.Image import Image as Base
 
@@ -199,10 +199,10 @@ def mode_problem(image: Image) -> str:
 
 
 def to_rgb(image: Image) -> Image:
-    """Return an image in RGB, in memory of its own.
+    """Return an image in RGB, with its own memory.
 
     Raises:
-        ImageFileError: its mode has no one right reading.
+        ImageFileError: its mode has no unique conversion to RGB.
     """
     from PIL import Image as pil
 
@@ -229,7 +229,7 @@ def _grey_bytes(image: Image) -> npt.NDArray[np.uint8]:
 
 @functools.cache
 def _known_formats() -> tuple[str, ...]:
-    """Return ``FORMATS`` less those that this Pillow was built without."""
+    """Return ``FORMATS`` without those that this build of Pillow lacks."""
     from PIL import Image
 
     Image.init()
@@ -237,13 +237,13 @@ def _known_formats() -> tuple[str, ...]:
 
 
 def _raised_by_pillow() -> tuple[type[Exception], ...]:
-    """Return what Pillow's readers raise for damaged files, as mutated files show (tests/hostile)."""
+    """Return the exceptions that Pillow's readers raise for damaged files, found with mutated files (tests/hostile)."""
     found = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, TypeError, LookupError)
     return (*found, AttributeError, ArithmeticError, MemoryError, RuntimeError, AssertionError)
 
 
 def _text_after_pixels(image: Any) -> bool:
-    """Say whether a PNG has EXIF or text after the first of its pixels, by walking over its chunks."""
+    """Return whether a PNG has EXIF or text after its first pixels, by reading the headers of its chunks."""
     with Path(image.filename).open("rb") as file:
         file.seek(8)
         pixels = False
@@ -257,7 +257,7 @@ def _text_after_pixels(image: Any) -> bool:
 
 
 def _what_it_is(path: Path) -> str:
-    """Return in words what a file is that no reader knows."""
+    """Return in words what a file is that no reader can open."""
     with path.open("rb") as file:
         start = file.read(32)
     if not start:

@@ -1,8 +1,8 @@
-"""From samples to a batch: images padded to one size, boxes and segments packed one after the other.
+"""Pads the images of a batch to one size.
 
 DETR (Carion et al., 2020) pads at the right and the bottom to the largest height and width of the batch, without
-rounding up to a multiple, and marks the padding in a mask. The rest of the padding rules belongs to the loader, which
-puts images of alike shapes together.
+rounding up to a multiple, and marks the padding in a mask. The loader keeps padding small: it groups images of similar
+shape.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def pad_images(images: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
     width = max(image.shape[-1] for image in images)
     stack = images[0].new_zeros((len(images), images[0].shape[0], height, width))
     mask = torch.ones((len(images), height, width), dtype=torch.bool)
-    for row, image in enumerate(images):  # images differ in size: there is nothing to vectorise over
+    for row, image in enumerate(images):  # images differ in size, so this cannot be vectorised
         stack[row, :, : image.shape[-2], : image.shape[-1]] = image
         mask[row, : image.shape[-2], : image.shape[-1]] = False
     return stack, mask
 
 
 def all_or_none(truths: Sequence[TruthT | None]) -> list[TruthT]:
-    """Return the truths of all samples, or nothing where none carries one.
+    """Return the truths of all samples, or an empty list if no sample carries one.
 
     Raises:
         ValueError: only some of them carry ``truth``.

@@ -1,4 +1,4 @@
-"""What is wrong with a dataset, counted and said: once, with names, in one line for each kind of problem."""
+"""Counts and reports what is wrong with a dataset: once, with names, one line for each kind of problem."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ PROBLEMS = {
     "wrong_size": "images of another size than their annotation states, annotations taken as they are",
     "unturned": "images annotated before their EXIF orientation was applied, taken unturned as the annotations are",
 }
-"""What can be wrong, by the column that holds it: said under ``"skip"``, refused under ``"error"``."""
+"""The problems by the column that holds them: reported under ``"skip"``, refused under ``"error"``."""
 NOTES = {
     "beyond": "boxes that reach far beyond their image, clipped to it in training",
     "tiny": "boxes that are smaller than a pixel",
     "shared": "files that stand under several ids, each taken as an image of its own",
 }
-"""What may be right and is said all the same."""
+"""What is suspicious but may be right; it is reported and not left out."""
 HINTS = {
     "beyond": "; are they corners? COCO's bbox is x, y, width, height, Pascal VOC's bndbox two corners",
     "tiny": "; are they shares of the image, 0 to 1? Boxes are in pixels",
 }
 MANY = 0.2
-"""Share of a file's boxes from which on a message says what may be meant."""
+"""The share of suspicious boxes from which a message adds a hint at the likely cause."""
 NAMELESS = ("unknown", "twice", "bad_images", "strays", "shared")
-"""Columns whose entries say by themselves what they are of; the last three stand in a file's first row."""
+"""Columns whose entries name their image or annotation themselves; the last three are in a file's first row."""
 MAX_NAMES = 5
 _MARKED = ("wrong_size", "unturned")
 _LISTED = (*(key for key in PROBLEMS if key not in ("unreadable", *_MARKED)), *NOTES)
 
 
 def report_problems(table: Dataset, policy: BadSamplePolicy, source: str, folder: Path, train: bool) -> list[int]:
-    """Say once what is wrong with a dataset and return the indices of the rows that can be used.
+    """Report once what is wrong with a dataset, and return the indices of the rows that can be used.
 
     Args:
-        table: rows as ``make_row`` makes them; rows of label maps have ``file_name`` and ``unreadable`` only,
-            rows of masks ``bad_objects`` beside them: which annotation, and why.
-        policy: ``"skip"`` logs one warning for each kind of problem; ``"error"`` raises at the first.
+        table: rows as ``make_row`` makes them; rows of label maps have only ``file_name`` and ``unreadable``, rows of
+            masks also ``bad_objects``: which annotation, and why.
+        policy: ``"skip"`` logs one warning for each kind of problem; ``"error"`` raises at the first problem.
         source: the annotation file or split, for messages.
         folder: where the images are.
         train: whether the rows are trained on; in evaluation the message states how many images are measured.
@@ -88,14 +88,14 @@ def report_problems(table: Dataset, policy: BadSamplePolicy, source: str, folder
 
 
 def _named(names: list[str], column: list[list[str]], key: str) -> list[str]:
-    """Return the entries of a column of lists, each with its image where that is told apart by it."""
+    """Return the entries of a column of lists, with the image's name where an entry alone is ambiguous."""
     if key in NAMELESS:
         return [entry for entries in column for entry in entries]
     return [f"{name} {entry}" for name, entries in zip(names, column, strict=True) for entry in entries]
 
 
 def _hint(table: Dataset, key: str, count: int) -> str:
-    """Return what may be meant where many boxes are odd."""
+    """Return a hint at the likely cause if many boxes are suspicious."""
     if key not in HINTS:
         return ""
     boxes = sum(map(len, table.select_columns(["labels"])[:]["labels"]))

@@ -1,8 +1,8 @@
-"""Sizes, colours and random numbers that transforms of images share.
+"""Sizes, colours and random numbers for transforms of images.
 
-Rounds as DETR (Carion et al., 2020, section 4 and appendix A.4) does. Every random decision is drawn from a sample's
-own generator, never from global state, so that a sample is a function of (seed, epoch, index) whatever the number of
-workers and ranks.
+Sizes are rounded as in DETR (Carion et al., 2020, section 4 and appendix A.4). Every random decision is drawn from a
+sample's own generator, never from global state, so that a sample is a function of (seed, epoch, index) for any number
+of workers and ranks.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def resized_size(height: int, width: int, short: int, max_size: int | None = Non
     enlarged to more than ``MAX_RESIZED`` pixels, however long and thin it is.
     """
     wanted = _detr_size(height, width, short, max_size)
-    if 0 in wanted and max_size is not None:  # a strip: ``max_size`` leaves less than a pixel of its shorter side
+    if 0 in wanted and max_size is not None:  # a thin strip whose shorter side ``max_size`` cuts below one pixel
         return (max_size, 1) if height > width else (1, max_size)
     share = math.sqrt(max(MAX_RESIZED, height * width) / max(1, wanted[0] * wanted[1]))
     if share >= 1:
@@ -72,7 +72,7 @@ def adjust_color(image: Tensor, brightness: float, contrast: float, saturation: 
 
 
 def pair(name: str, values: Sequence[T]) -> tuple[T, T]:
-    """Return the two numbers of an option, or say that there are not two."""
+    """Return the two numbers of an option; raise a ``ConfigError`` if there are not two."""
     if len(values) != 2:
         raise ConfigError(f"{name} needs two numbers, not {list(values)}")
     return values[0], values[1]

@@ -1,1 +1,1 @@
-"""Scenes."""
+"""Generated scenes: the embedded benchmark ``data=shapes``."""

@@ -1,4 +1,4 @@
-"""How the generated scenes of ``lab.data.scenes.shapes`` are drawn: random numbers, outlines, backgrounds, grain.
+"""Draws the generated scenes of ``lab.data.scenes.shapes``: random numbers, outlines, backgrounds, grain.
 
 Every number comes from splitmix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA
 2014) and from arithmetic that is exact in the types used (integers, and float32 on dyadic fractions of less than 24
@@ -144,7 +144,7 @@ def _places(count: int) -> FloatArray:
 def grain(image: FloatArray, stream: Stream) -> npt.NDArray[np.uint8]:
     """Add fine noise to every value and return bytes.
 
-    The channels read the same noise some rows apart, which the eye cannot tell from three noises and costs a third.
+    The channels read the same noise some rows apart. It looks like three independent noises at a third of the cost.
     """
     size = image.shape[1]
     noise = stream.bytes((size + 2 * _GRAIN_ROWS) * size).astype(np.float32)

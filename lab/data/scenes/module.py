@@ -1,4 +1,4 @@
-"""``data=shapes``: what the DataModules of the generated scenes share; each kind of problem makes its own samples."""
+"""``data=shapes``: the base of the DataModules of generated scenes; each kind of problem makes its own samples."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from lab.structures import KeyedDataset
 class ScenesDataModule(DataModule):
     """Generated scenes, endless in training, fixed in validation and test.
 
-    A subclass names its ``task``, gives ``spec`` and makes samples of the scenes.
+    A subclass names its ``task``, implements ``spec`` and makes samples from the scenes.
 
     Args:
-        batch_size: the global batch.
-        num_workers: loader processes of each rank.
-        seed: of the order and of the training scenes.
+        batch_size: the global batch size.
+        num_workers: loader processes per rank.
+        seed: decides the order and the training scenes.
         image_size: side of the square images in pixels.
-        min_shapes: fewest shapes of an image.
-        max_shapes: most shapes of an image.
+        min_shapes: fewest shapes in an image.
+        max_shapes: most shapes in an image.
         min_side: smallest side of a shape in pixels.
         max_side: largest side of a shape in pixels.
-        max_overlap: largest IoU of two boxes of an image.
-        num_train: images of an epoch; every epoch has new ones.
-        num_val: images of the validation set.
-        num_test: images of the test set.
-        task: what the samples are for; None is what the class is for.
-        segments: what pixels are put together into, where samples are maps of segments.
+        max_overlap: largest IoU of two boxes in an image.
+        num_train: images in an epoch; every epoch has new ones.
+        num_val: images in the validation set.
+        num_test: images in the test set.
+        task: the kind of problem; None or that of the class.
+        segments: how pixels are grouped into segments, for segmentation only.
 
     Attributes:
         masks: whether scenes carry the mask of each shape.
 
     Raises:
-        ConfigError: ``task`` is another one.
+        ConfigError: ``task`` is not that of the class.
     """
 
     masks = False
@@ -87,7 +87,7 @@ class ScenesDataModule(DataModule):
             min_side=min_side,
             max_side=max_side,
             max_overlap=max_overlap,
-            # Validation and test scenes are the same for every seed: results of several seeds compare.
+            # Validation and test scenes are the same for every seed, so that results of several seeds compare.
             seed=self.seed if split == "train" else 0,
             masks=self.masks,
         )

@@ -1,9 +1,9 @@
-"""Generated scenes for detection and segmentation: coloured shapes that overlap, on textured backgrounds.
+"""Generated scenes: coloured shapes that overlap, on textured backgrounds. Each kind of problem makes its own samples.
 
-The embedded benchmark: it needs no files, yet asks for what real detection asks for. Classes differ by their outline
-only: colour, size and place have the same distribution for each. A sample has the same bytes on every platform (see
-``lab.data.scenes.drawing``). ``tests/unit/data/scenes/test_shapes.py`` pins its statistics and some hashes: whoever
-changes them changes the benchmark, and raises ``VERSION``.
+The embedded benchmark: it needs no files, yet has the difficulties of real detection. Classes differ only by their
+outline: colour, size and place have the same distribution for each. A sample has the same bytes on every platform (see
+``lab.data.scenes.drawing``). ``tests/unit/data/scenes/test_shapes.py`` pins its statistics and some hashes: a change of
+these is a change of the benchmark, and must raise ``VERSION``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from torch import Tensor
 from lab.checking import check_choice, check_range
 from lab.data.scenes.drawing import Stream, background, grain, mix, outline, paint
 from lab.errors import ConfigError, DataError
-from lab.structures import DetectionSample, DetectionTruth
 
 VERSION = 1
 CLASS_NAMES = ("ellipse", "rectangle", "triangle", "cross")
@@ -62,7 +61,31 @@ class _Shape:
         return image[..., self.y : self.y + self.height, self.x : self.x + self.width]
 
 
-class ShapesDataset(torch.utils.data.Dataset[DetectionSample]):
+@dataclass
+class Scene:
+    """An image and the shapes in it.
+
+    Attributes:
+        image: (3, h, w) uint8 RGB.
+        boxes: (n, 4) float32 xyxy pixels.
+        labels: (n,) int64 in 0..K-1.
+        index: of the scene in its split.
+        masks: (n, h, w) bool, the visible pixels of each shape; None where nobody asks for them.
+    """
+
+    image: Tensor
+    boxes: Tensor
+    labels: Tensor
+    index: int
+    masks: Tensor | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w)."""
+        return self.image.shape[-2], self.image.shape[-1]
+
+
+class ShapesDataset(torch.utils.data.Dataset[Scene]):
     """Scenes of 1 to ``max_shapes`` shapes, each a pure function of (seed, split, epoch, index).
 
     Training samples differ from epoch to epoch, so that the data never end; ``val`` and ``test`` ignore the epoch.
@@ -71,7 +94,7 @@ class ShapesDataset(torch.utils.data.Dataset[DetectionSample]):
 
     A box is the tight bounds of all pixels of a shape's outline, whether or not another shape hides some of them;
     shapes lie inside the image, so nothing is clipped. Shapes are painted one over the other in their order. At least
-    half of every box is left uncovered. ``masks`` and the truth's ``area`` count visible pixels only.
+    half of every box is left uncovered. ``masks`` hold visible pixels only.
 
     Args:
         split: ``"train"``, ``"val"`` or ``"test"``.
@@ -84,7 +107,7 @@ class ShapesDataset(torch.utils.data.Dataset[DetectionSample]):
         max_side: longest side of a box in pixels.
         max_overlap: largest IoU between two boxes of an image.
         seed: chooses another set of scenes, in every split.
-        masks: whether samples carry instance masks.
+        masks: whether training scenes carry masks; those of an evaluation do in any case.
 
     Raises:
         ConfigError: for a split, range or size that cannot be generated.
@@ -132,6 +155,11 @@ class ShapesDataset(torch.utils.data.Dataset[DetectionSample]):
         return self.num_samples
 
     @property
+    def evaluated(self) -> bool:
+        """Whether the scenes are for an evaluation: those of ``val`` and ``test``."""
+        return self.split != "train"
+
+    @property
     def aspect_ratios(self) -> None:
         """None: all images are square."""
         return None
@@ -152,10 +180,10 @@ class ShapesDataset(torch.utils.data.Dataset[DetectionSample]):
             raise IndexError(f"shapes: epoch {epoch} is outside of 0..{(1 << 30) - 1}")
         return SPLITS.index(self.split) << 62 | (epoch if self.split == "train" else 0) << 32 | index
 
-    def __getitem__(self, key: tuple[int, int]) -> DetectionSample:
-        """Return the sample for ``(epoch, index)``."""
+    def __getitem__(self, key: tuple[int, int]) -> Scene:
+        """Return the scene for ``(epoch, index)``."""
         epoch, index = key
-        # A bijection of the sample's number for any one seed, so streams of one seed never start alike.
+        # For a fixed seed this is a bijection of the sample's number, so no two samples start with the same state.
         stream = Stream(mix(mix(self.sample_seed(epoch, index)) ^ mix(self.seed + 1)))
         count = self.min_shapes + stream.below(self.max_shapes - self.min_shapes + 1)
         shapes = [
@@ -167,7 +195,7 @@ class ShapesDataset(torch.utils.data.Dataset[DetectionSample]):
         image = background(self.image_size, base, stream)
         for shape in shapes:
             paint(shape.patch(image), shape.outline, shape.colour, stream)
-        return self._sample(grain(image, stream), shapes, index)
+        return self._scene(grain(image, stream), shapes, index)
 
     def _draw_sides(self, stream: Stream) -> tuple[int, int]:
         return self._sides[stream.below(len(self._sides))]
@@ -175,7 +203,7 @@ class ShapesDataset(torch.utils.data.Dataset[DetectionSample]):
     def _place(self, shapes: list[_Shape], stream: Stream) -> None:
         """Draw corners until no two boxes overlap too much and no box is covered by more than half.
 
-        Sizes are kept, and outlines are not looked at: neither may depend on what fits.
+        Sizes are not redrawn and outlines are ignored, so that neither depends on what fits.
         """
         for _ in range(_LAYOUT_TRIES):
             covered: list[int] = []
@@ -201,30 +229,16 @@ class ShapesDataset(torch.utils.data.Dataset[DetectionSample]):
                 return True
         return False
 
-    def _sample(self, image: npt.NDArray[np.uint8], shapes: list[_Shape], index: int) -> DetectionSample:
-        # By way of numpy: torch.tensor takes ten times as long for a short list.
+    def _scene(self, image: npt.NDArray[np.uint8], shapes: list[_Shape], index: int) -> Scene:
+        # Via numpy: torch.tensor takes ten times as long for a short list.
         corners = np.array([(s.x, s.y, s.x + s.width, s.y + s.height) for s in shapes], dtype=np.float32)
-        boxes = torch.from_numpy(corners.reshape(-1, 4))
-        labels = torch.from_numpy(np.array([shape.label for shape in shapes], dtype=np.int64))
-        evaluated = self.split != "train"
-        masks = _visible(shapes, self.image_size) if evaluated or self.masks else None
-        truth = None
-        if evaluated and masks is not None:
-            truth = DetectionTruth(
-                boxes=boxes.clone(),
-                labels=labels.clone(),
-                iscrowd=torch.zeros(len(shapes), dtype=torch.bool),
-                area=masks.sum(dim=(1, 2)).to(torch.float32),
-                counts=(len(shapes),),
-            )
-        return DetectionSample(
+        labels = np.array([shape.label for shape in shapes], dtype=np.int64)
+        return Scene(
             image=torch.from_numpy(image),
-            boxes=boxes,
-            labels=labels,
-            image_id=index,
-            original_size=(self.image_size, self.image_size),
-            truth=truth,
-            masks=masks if self.masks else None,
+            boxes=torch.from_numpy(corners.reshape(-1, 4)),
+            labels=torch.from_numpy(labels),
+            index=index,
+            masks=_visible(shapes, self.image_size) if self.evaluated or self.masks else None,
         )
 
 
@@ -252,7 +266,7 @@ def _colour(shapes: list[_Shape], base: tuple[int, int, int], stream: Stream) ->
 
 
 def _visible(shapes: list[_Shape], size: int) -> Tensor:
-    """Return (n, size, size) bool: each shape without what later shapes hide."""
+    """Return (n, size, size) bool: each shape without the pixels that later shapes hide."""
     order = np.full((size, size), 255, dtype=np.uint8)
     for number, shape in enumerate(shapes):
         shape.patch(order)[shape.outline] = number

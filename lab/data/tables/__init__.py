@@ -1,1 +1,1 @@
-"""Tables of text or Parquet: opened, decoded and read column by column, with every row accounted for."""
+"""Reads columns of text and Parquet tables; every row is either read or counted as left out."""

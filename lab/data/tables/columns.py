@@ -1,4 +1,4 @@
-"""What a reader of tables is asked for and gives back: columns by their names, and an account of the rows."""
+"""The arguments and results of the readers of tables: columns by name, and what became of the rows."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _USUAL = (",", "\t", ";", "|", "::", " ")
 
 @dataclass
 class TextLayout:
-    """How a table of text is written.
+    """The format of a text table.
 
     Attributes:
-        separator: between columns.
-        names: the columns' names, where the file has no header.
-        encoding: as Python names it; None reads it from the file.
-        quotes: whether ``"`` puts a value into quotes; otherwise it is a sign like any other.
+        separator: the separator between columns.
+        names: the columns' names, if the file has no header.
+        encoding: Python's name of the encoding; None detects it from the file.
+        quotes: whether values may be quoted with ``"``; otherwise ``"`` is an ordinary character.
     """
 
     separator: str = ","
@@ -32,13 +32,13 @@ class TextLayout:
 
 @dataclass
 class ReadColumns:
-    """ReadColumns of a file and what became of its rows.
+    """The columns read from a file, and what became of its rows.
 
     Attributes:
-        table: pyarrow's, of the rows that could be told apart; its columns are named by what they are for.
-        rows: how many there were.
-        left_out: how many of them are not in ``table``, by reason.
-        noted: what else there is to say, with a count each; nothing was left out for it.
+        table: a pyarrow table of the rows that could be parsed; its columns have the keys of ``wanted`` as names.
+        rows: the number of rows in the file.
+        left_out: the number of rows that are not in ``table``, by reason.
+        noted: remarks on rows that were kept, each with a count.
     """
 
     table: Any
@@ -48,17 +48,17 @@ class ReadColumns:
 
 
 def places(path: Path, wanted: Mapping[str, str], found: Sequence[str], where: str, hint: str = "") -> list[int]:
-    """Return where the wanted columns stand among those that a file has.
+    """Return the indices of the wanted columns among those of a file.
 
     Args:
         path: the file, for messages.
-        wanted: the columns' names by what they are for.
-        found: the names that the file has.
-        where: what the columns are named by in messages.
-        hint: what else may be wrong.
+        wanted: the columns' names by their role, ``{"item": "ItemId"}``.
+        found: the columns of the file.
+        where: the config group that names the columns, for messages.
+        hint: another possible cause, for messages.
 
     Raises:
-        DataError: one is not there, or more than once.
+        DataError: a column is missing, or occurs more than once.
     """
     for key, name in wanted.items():
         count = found.count(name)
@@ -80,7 +80,7 @@ def places(path: Path, wanted: Mapping[str, str], found: Sequence[str], where: s
 
 
 def shown(names: Sequence[str]) -> str:
-    """Return some names for a message: not too many, none too long, control signs escaped."""
+    """Return some names for a message: not too many, none too long, control characters escaped."""
     short = [name if len(name) <= 60 else f"{name[:60]}..." for name in names[:_SHOWN]]
     plain = [name if name.isprintable() else repr(name) for name in short]
     return ", ".join(plain) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -1,4 +1,4 @@
-"""Ids as numbers and names: text as the file holds it, without blanks around it; words for nothing are told apart."""
+"""Converts ids from text, without surrounding blanks, to numbers and names; recognises words for missing values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MISSING = ("nan", "NaN", "NAN", "null", "Null", "NULL", "None", "NA", "N/A", "#N/A", "<NA>", "NaT", "\\N", "(null)")
-"""What programs write where there is nothing: pandas, numpy, Python, R, Excel and databases."""
+"""Words for missing values, as pandas, numpy, Python, R, Excel and databases write them."""
 
 _WHOLE = r"^-?[0-9]+\.0+$"
 
@@ -19,13 +19,13 @@ def encode(
     """Return the number of each row's id, in order of first appearance, and the names.
 
     Args:
-        column: pyarrow's, of text.
+        column: a pyarrow column of text.
         key: ``"session"`` or ``"item"``, for the counts.
-        left_out: takes how many ids are words such as ``NULL``.
-        noted: takes how many ids had blanks around them, and how many look like another one.
+        left_out: receives the number of ids that are words such as ``NULL``.
+        noted: receives the number of ids with blanks around them, and of ids that look like another id.
 
     Returns:
-        (E,) int64, -1 where there is no id, -2 where it is a word that stands for none; and the names.
+        (E,) int64, -1 where there is no id, -2 where it is a word for a missing value; and the names.
     """
     import pyarrow.compute as pc
 
@@ -51,7 +51,7 @@ def encode(
 
 
 def _note_twins(codes: NDArray[np.int64], names: Any, key: str, noted: dict[str, int]) -> None:
-    """Count ids such as 1.0 where there is an id 1 too: two ids, most likely of one thing."""
+    """Count ids such as 1.0 if there is also an id 1: most likely both mean the same thing."""
     import pyarrow.compute as pc
 
     foreign = names.filter(pc.invert(pc.string_is_ascii(names)))
@@ -88,7 +88,7 @@ def _dictionary(column: Any) -> tuple[NDArray[np.int64], Any]:
     """Return the number of each value, -1 for null, and the values in order of first appearance."""
     import pyarrow
 
-    if isinstance(column, pyarrow.ChunkedArray):  # in one piece: unifying the dictionaries of many takes longer
+    if isinstance(column, pyarrow.ChunkedArray):  # joined first: unifying the dictionaries of many chunks takes longer
         if column.nbytes >= 1 << 31:
             column = column.cast(pyarrow.large_string())
         column = column.combine_chunks()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 LONGEST_LINE = 1 << 27
-"""Signs: a million columns of a hundred signs fit."""
+"""The longest line in characters: a million columns of a hundred characters fit."""
 
 _RUN = re.compile(r"[ \t]+")
 
@@ -29,7 +29,7 @@ class Blanks:
 
 
 def line_end(text: bytes) -> int:
-    """Return where the next line begins, 0 if its end is not there."""
+    """Return where the next line begins, 0 if the line has no end yet."""
     found = [place for place in (text.find(b"\n"), text.find(b"\r")) if place >= 0]
     if not found:
         return 0

@@ -1,4 +1,4 @@
-"""Is there memory for a table? A file of a few bytes may stand for billions of rows."""
+"""Checks that a table fits into memory: a file of a few bytes may stand for billions of rows."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def require_memory(path: Path, needed: int, what: str) -> None:
 
     Args:
         path: its file, for the message.
-        needed: the fewest bytes that it takes.
-        what: of how much it is.
+        needed: the least number of bytes that it takes.
+        what: the size of the table in words, for the message.
 
     Raises:
-        DataError: more than the system has to give; where that is not known, nothing is refused.
+        DataError: the system has less free memory. If the free memory is not known, nothing is refused.
     """
     if not MEMORY.is_file():
         return

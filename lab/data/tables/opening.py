@@ -1,7 +1,7 @@
-"""The bytes of a table's file as UTF-8: unpacked and decoded on the way, a block at a time.
+"""Reads a table's file as UTF-8, block by block; it is decompressed and decoded on the way.
 
-What a file is follows from its first bytes, not from its name. An encoding is read from a byte order mark, or is UTF-16
-where every other byte is zero, or UTF-8; it is never guessed from letters, which fit many.
+The first bytes of a file decide what it is, not its name. The encoding follows from a byte order mark; it is UTF-16 if
+every other byte is zero, and UTF-8 otherwise. It is never guessed from letters, since these fit many encodings.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lab.errors import ConfigError, DataError
 
 BLOCK = 4 << 20
 PARQUET = b"PAR1\x15"
-"""A Parquet file's sign and the first byte of what follows it: a header may well begin with PAR1."""
+"""Parquet's magic bytes and the byte after them: a text header may begin with PAR1 too."""
 
 _PACKED: dict[re.Pattern[bytes], Any] = {
     re.compile(rb"\x1f\x8b"): gzip.GzipFile,
@@ -44,7 +44,7 @@ _FOREIGN = {
 
 
 def first_bytes(path: Path, count: int = 64) -> bytes:
-    """Return how a file begins.
+    """Return the first bytes of a file.
 
     Raises:
         DataError: it cannot be read.
@@ -58,10 +58,10 @@ def first_bytes(path: Path, count: int = 64) -> bytes:
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file of text, unpacked where it is packed.
+    """Open a text file; a compressed file is decompressed.
 
     Raises:
-        DataError: it is no text, an archive of several files, or cannot be read.
+        DataError: it is not text, is an archive of several files, or cannot be read.
     """
     start = first_bytes(path)
     for mark, what in _FOREIGN.items():
@@ -95,11 +95,11 @@ class TextFile:
 
     Args:
         path: the file.
-        encoding: as Python names it; None reads it from the file.
+        encoding: Python's name of the encoding; None detects it from the file.
 
     Raises:
         ConfigError: there is no such encoding.
-        DataError: the file is no text.
+        DataError: the file is not text.
     """
 
     def __init__(self, path: Path, encoding: str | None = None, where: str = "data") -> None:
@@ -140,7 +140,7 @@ class TextFile:
         return "utf-8", 0
 
     def blocks(self) -> Iterator[bytes]:
-        """Yield the text as UTF-8, without the mark; what is not UTF-8 is found out here.
+        """Yield the text as UTF-8, without the byte order mark; bytes that are not UTF-8 are found here.
 
         Raises:
             DataError: bytes do not fit the encoding, or the file is damaged.
@@ -177,7 +177,7 @@ class TextFile:
 
 
 class _Guard:
-    """Turns what a damaged file raises into one line."""
+    """Turns the errors of a damaged file into a ``DataError`` of one line."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -186,7 +186,7 @@ class _Guard:
         """Do nothing."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Say which file it was."""
+        """Raise a ``DataError`` that names the file."""
         if isinstance(error, (OSError, EOFError, lzma.LZMAError, zipfile.BadZipFile, RuntimeError)) or (
             error is not None and type(error).__name__ == "error"  # zlib's
         ):
@@ -194,7 +194,7 @@ class _Guard:
 
 
 class BlockReader(io.RawIOBase):
-    """A file of blocks, for readers that want a file."""
+    """A file object made of blocks, for readers that need a file."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
         super().__init__()
@@ -205,7 +205,7 @@ class BlockReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # the stubs want a Buffer
-        """Fill ``buffer``, less at the end of a block, and return how much; 0 at the end."""
+        """Fill ``buffer``, partly at the end of a block; return the number of bytes, 0 at the end of the file."""
         while not self._rest:
             block = next(self._blocks, None)
             if block is None:

@@ -1,4 +1,4 @@
-"""Tables of Parquet: the named columns alone, ids as text, times as they are stored."""
+"""Reads Parquet tables: only the named columns; ids become text, times stay as stored."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from lab.data.tables.memory import require_memory
 from lab.errors import DataError
 
 BYTES = 16
-"""What a value takes in memory at least: a number in a table of arrays, or a place in a text and a sign."""
+"""The least bytes of a value in memory: a number in an array, or an offset into text and one character."""
 
 
 def read_parquet(path: Path, wanted: dict[str, str], where: str = "data") -> ReadColumns:
-    """Read some columns of a Parquet file; what other columns hold does not matter.
+    """Read some columns of a Parquet file; other columns may have any content.
 
     Args:
         path: the file.
-        wanted: the columns' names by what they are for.
-        where: what the columns are named by in messages.
+        wanted: the columns' names by their role.
+        where: the config group that names the columns, for messages.
 
     Returns:
-        The columns, named by what they are for: ``session`` and ``item`` as text, others as numbers, stamps or text.
+        The columns, named by their role: ``session`` and ``item`` as text, others as numbers, timestamps or text.
 
     Raises:
-        DataError: it is damaged, or a column is not there or holds lists; one line.
+        DataError: the file is damaged, or a column is missing or holds lists.
     """
     import pyarrow
     from pyarrow import parquet
@@ -40,7 +40,7 @@ def read_parquet(path: Path, wanted: dict[str, str], where: str = "data") -> Rea
             rows = file.metadata.num_rows
             require_memory(path, rows * (len(wanted) * BYTES + 8), f"its {rows} rows")
             table = file.read(columns=[names[place] for place in dict.fromkeys(at)])
-        table.validate(full=True)  # text may be stored that is no text
+        table.validate(full=True)  # text columns may hold invalid UTF-8
         columns = {}
         for key, name in wanted.items():
             column = table[name]
@@ -71,7 +71,7 @@ def _plain(column: Any) -> Any:
 
 
 def _as_text(column: Any, key: str, noted: dict[str, int]) -> Any:
-    """Return ids as text; whole numbers among which one was missing are stored as floats and meant as numbers."""
+    """Return ids as text. Floats become whole numbers: pandas stores integers with missing values as floats."""
     import pyarrow
     import pyarrow.compute as pc
     from pyarrow import types

@@ -1,4 +1,4 @@
-"""Quote signs in a table of text: are they so plain that any reader takes them alike?"""
+"""Checks whether quotes in a text table are so simple that every reader parses them in the same way."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _QUOTE, _LF, _CR = 0x22, 0x0A, 0x0D
 
 
 def plainly_quoted(blocks: Iterable[bytes], separator: int) -> bool:
-    """Return whether quotes hold whole values of one line each, and no quote signs.
+    """Return whether quotes enclose whole values, each within one line and without inner quotes.
 
     Args:
         blocks: the text.
@@ -22,14 +22,14 @@ def plainly_quoted(blocks: Iterable[bytes], separator: int) -> bool:
 
 
 def _of_whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield text that ends where a line does."""
+    """Yield text in pieces that end at line ends."""
     carried: list[bytes] = []
     for block in blocks:
         end = max(block.rfind(b"\n"), block.rfind(b"\r")) + 1
         if not end:
             carried.append(block)
             if sum(map(len, carried)) > LONGEST_LINE:
-                yield b'"'  # which is not plain: the careful reader refuses such a line
+                yield b'"'  # which is not simple, so the careful reader gets the file and refuses such a line
                 return
             continue
         yield b"".join([*carried, block[:end]])

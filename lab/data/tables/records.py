@@ -1,4 +1,4 @@
-"""A text taken apart into records: lines, separators of several signs, quotes, a header."""
+"""Splits a text into records: lines, separators of several characters, quotes, a header."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _STAND_INS = [bytes([code]) for code in (0x1F, 0x1E, 0x1D, 0x1C, 0x07, 0x06, 0x0
 
 
 class TextRecords:
-    """The text of one file; ``scan`` comes first.
+    """The text of one file; call ``scan`` first.
 
     Attributes:
-        separator: between columns, each sign standing for itself; ``BLANKS`` for any run of blanks.
-        sign: the one byte that stands for it in ``blocks``.
+        separator: the literal separator between columns; ``BLANKS`` for any run of blanks.
+        sign: the one byte that replaces it in ``blocks``.
     """
 
     def __init__(self, path: Path, layout: TextLayout, where: str) -> None:
@@ -33,10 +33,10 @@ class TextRecords:
         self.file = TextFile(path, layout.encoding, where)
 
     def scan(self) -> bool:
-        """Look at all of the text and choose a sign for its separator; return whether it quotes after its first line.
+        """Read all of the text and choose a byte for its separator; return whether quotes occur after the first line.
 
         Raises:
-            DataError: it is empty, or no text.
+            DataError: it is empty, or not text.
         """
         quoted, used, first, any_text, total = False, b"", True, False, 0
         for block in self.file.blocks():
@@ -79,7 +79,7 @@ class TextRecords:
         """Yield the lines of the text, with their ends.
 
         Raises:
-            DataError: one is so long that it is none of a table.
+            DataError: a line is too long for a table.
         """
         raw = io.BufferedReader(BlockReader(self.blocks()), BLOCK)
         readline, number = io.TextIOWrapper(raw, encoding="utf-8", newline="").readline, 0
@@ -99,7 +99,7 @@ class TextRecords:
         return csv.reader(self.lines(), delimiter=sign, strict=True)
 
     def header(self) -> tuple[list[str], int]:
-        """Return the first record, and how many lines it and the empty ones before it take."""
+        """Return the first record, and the number of lines of it and of the empty lines before it."""
         records = self.records()
         try:
             for record in records:
@@ -112,11 +112,11 @@ class TextRecords:
         raise DataError(f"{self.path}: is empty")
 
     def own(self, value: str) -> str:
-        """Return a value with its own separators, which quotes protected."""
+        """Return a value with the original separator restored where quotes protected it."""
         return value if self.separator == BLANKS else value.replace(self.sign.decode(), self.separator)
 
     def after(self, lines: int) -> Iterator[bytes]:
-        """Yield the text after some lines, ended by LF, CR or both."""
+        """Yield the text after some lines; lines end with LF, CR or both."""
         blocks, rest = self.blocks(), b""
         for block in blocks:
             rest += block
@@ -130,7 +130,7 @@ class TextRecords:
         yield from blocks
 
     def quoting(self, error: csv.Error, line: int) -> DataError:
-        """Return what is wrong with the quote signs of a line, for a user."""
+        """Return the error for wrong quotes in a line."""
         what = str(error)
         if "field limit" in what:
             what = (

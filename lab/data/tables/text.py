@@ -1,8 +1,8 @@
-"""Tables of text: the named columns of CSV and its relatives, every line accounted for.
+"""Reads named columns of text tables (CSV, TSV and similar); every line is either read or counted as left out.
 
-A clean file (no quote signs or plain ones, the same number of columns in each line) is read by Arrow. Whatever else is
-met sends the whole file through Python's strict ``csv`` reader, which knows where a line departs from the rule: both
-give the same rows for a clean file. Separators stand for themselves (see ``lab.config.separators``).
+Arrow reads a clean file (no quotes or simple ones, the same number of columns in each line). Any other file is read
+completely by Python's strict ``csv`` reader, which tells in which line something is wrong. For a clean file both give
+the same rows. Separators are literal (see ``lab.config.separators``).
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from lab.data.tables.quoting import plainly_quoted
 from lab.data.tables.records import TextRecords
 from lab.errors import DataError
 
-_CELLS = 1 << 20  # values held as Python's at once
+_CELLS = 1 << 20  # values held as Python objects at once
 
 
 def read_text(path: Path, wanted: dict[str, str], layout: TextLayout, where: str = "data") -> ReadColumns:
-    """Read some columns of a table of text.
+    """Read some columns of a text table.
 
     Args:
-        path: the file; it may be packed by gzip, bzip2, xz or zip.
-        wanted: the columns' names by what they are for, ``{"item": "ItemId"}``.
-        layout: how it is written.
-        where: what the columns are named by in messages.
+        path: the file; it may be compressed with gzip, bzip2, xz or zip.
+        wanted: the columns' names by their role, ``{"item": "ItemId"}``.
+        layout: the format of the table.
+        where: the config group that names the columns, for messages.
 
     Returns:
-        The columns as text, named by what they are for.
+        The columns as text, named by their role.
 
     Raises:
-        DataError: it cannot be read as such a table; one line.
+        DataError: it cannot be read as a table of this format.
     """
     return _TextTable(path, wanted, layout, where).read()
 
@@ -57,7 +57,7 @@ class _TextTable:
         """Return the columns.
 
         Raises:
-            DataError: the file changed meanwhile: it is read more than once, and all that was found out must hold.
+            DataError: the file changed meanwhile; it is read more than once, so it must stay the same.
         """
         before = self.path.stat()
         found = self._read()
@@ -86,7 +86,7 @@ class _TextTable:
         return self._accounted(table, names)
 
     def _read_clean(self, count: int, at: list[int], skip: int, quoted: bool) -> Any:
-        """Return the table as Arrow reads it, or None if a line departs from the rule."""
+        """Return the table as Arrow reads it, or None if a line is not clean."""
         import pyarrow
         from pyarrow import csv as arrow
 
@@ -105,7 +105,7 @@ class _TextTable:
                     include_columns=chosen,
                     strings_can_be_null=False,
                     null_values=[],
-                    check_utf8=False,  # the scan has
+                    check_utf8=False,  # the scan has checked it
                 ),
             )
         except pyarrow.ArrowInvalid:
@@ -117,7 +117,7 @@ class _TextTable:
         return pyarrow.table(columns, names=[str(number) for number in range(len(columns))])
 
     def _read_carefully(self, names: Sequence[str], at: list[int], headed: bool) -> Any:
-        """Return the table row by row; lines of another number of columns are counted."""
+        """Read the table row by row; lines with another number of columns are counted."""
         import pyarrow
 
         records, blank = self.text.records(), 0
@@ -148,7 +148,7 @@ class _TextTable:
         return pyarrow.table(columns, names=[str(number) for number in range(len(columns))])
 
     def _whole_rows(self, chunk: list[list[str]], names: Sequence[str]) -> tuple[list[list[str]], int]:
-        """Return the rows of as many columns as there are names, and how many lines were empty."""
+        """Return the rows with as many columns as names, and the number of empty lines."""
         whole, empty, count = [], 0, len(names)
         fewest = count - (not names[-1].strip() and count > len(self.wanted))  # a separator ends the header
         for row in chunk:
@@ -168,7 +168,7 @@ class _TextTable:
         return whole, empty
 
     def _check_lines(self, key: str, column: Any) -> None:
-        """Refuse an id or a time over several lines: quotes that swallow lines."""
+        """Refuse an id or a time with a line break: an unclosed quote has swallowed lines."""
         import pyarrow.compute as pc
 
         over = pc.match_substring_regex(column, "[\r\n]")
@@ -183,10 +183,10 @@ class _TextTable:
         )
 
     def _accounted(self, table: Any, names: Sequence[str]) -> ReadColumns:
-        """Say what became of the rows.
+        """Count what became of the rows.
 
         Raises:
-            DataError: most rows have another number of columns than there are names.
+            DataError: most rows have another number of columns than the header.
         """
         count, odd = len(names), self.short + self.long
         source = f"{self.where}.column_names names" if self.layout.names is not None else "its header names"
@@ -208,7 +208,7 @@ class _TextTable:
 
 
 def _headed(table: Any) -> bool:
-    """Return whether the ids of the first row are words, and all those of the next are numbers."""
+    """Return whether the first row looks like a header: its ids are words, and those of the next rows are numbers."""
     import pyarrow.compute as pc
 
     start = table.slice(0, 100)

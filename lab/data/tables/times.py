@@ -1,4 +1,4 @@
-"""Times of events as seconds since 1970, and whether they are plausible in the unit that is stated."""
+"""Converts times of events to seconds since 1970, and checks that they are plausible in the stated unit."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _FEBRUARY = 46 * 86400.0  # milliseconds of 2100, had they been seconds, lie bef
 
 
 def check_time_format(time_format: str, where: str = "data") -> None:
-    """Check that it is a unit, ``"iso"`` or a pattern of ``strptime``.
+    """Check that a format is a unit, ``"iso"`` or a pattern of ``strptime``.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: it is none of these.
     """
     if time_format in UNITS or time_format == "iso" or "%" in time_format:
         return
@@ -37,7 +37,7 @@ def seconds_of(column: Any, time_format: str) -> Seconds:
     """Return seconds, NaN where a time cannot be read.
 
     Args:
-        column: pyarrow's; stamps and dates say themselves what they mean, whatever ``time_format`` says.
+        column: a pyarrow column; for timestamps and dates ``time_format`` is ignored.
         time_format: a unit, ``"iso"`` or a pattern.
     """
     import pyarrow
@@ -86,7 +86,7 @@ def _numbers(column: Any) -> Seconds:
 
 
 def _parsed(text: Any, pattern: str) -> Seconds:
-    """Return what pandas makes of stamps; those outside of 1678 to 2262 are read by themselves, in microseconds."""
+    """Parse timestamps with pandas; those outside of 1678 to 2262 are parsed separately, in microseconds."""
     import pandas
 
     values = text.to_pandas()
@@ -110,16 +110,16 @@ def _of_pandas(stamps: Any) -> Seconds:
 
 
 def odd_times(times: Seconds, time_format: str, path: object, where: str = "data") -> dict[str, int]:
-    """Return what is odd about times, and of how many.
+    """Return remarks on suspicious times, each with the number of rows.
 
     Args:
         times: seconds, none of them NaN.
-        time_format: the unit that was stated.
-        path: of the file, for messages.
-        where: what the columns are named by in messages.
+        time_format: the stated unit.
+        path: the file, for messages.
+        where: the config group that names the columns, for messages.
 
     Raises:
-        DataError: they are those of recent years in another unit, and of no such year in this one.
+        DataError: the times lie in recent years in another unit, but not in the stated one.
     """
     first, last = float(times.min()), float(times.max())
     # zeros for unknown times, or a stray year 9999, do not hide a wrong unit
@@ -127,7 +127,7 @@ def odd_times(times: Seconds, time_format: str, path: object, where: str = "data
     if time_format in UNITS and (middle > _BEYOND or 0 <= middle < _FEBRUARY):
         for unit, scale in UNITS.items():
             factor = scale / UNITS[time_format]
-            # what counts from a start begins near 0, and so does its lowest twentieth
+            # times counted from a start begin near 0, and so does their lowest twentieth
             if (
                 unit != time_format
                 and (low if middle < _FEBRUARY else middle) * factor >= _EARLY
@@ -162,6 +162,6 @@ def day(seconds: float) -> str:
 
 
 def year(seconds: float) -> str:
-    """Return the year of a time, any, as text."""
+    """Return the year of any time as text."""
     number = 1970 + seconds // 31556952
     return f"{number:.0f}" if abs(number) < 1e12 else f"{number:.3g}"

@@ -1,1 +1,1 @@
-"""Recommenders that are not trained but remember the training data: what every other one is first compared with."""
+"""Baselines for recommenders: they are not trained but memorise the training data."""

@@ -1,4 +1,4 @@
-"""What recommenders that are not trained have in common."""
+"""The base of recommenders that are not trained."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from lab.structures import SequenceBatch, SequenceTargets, Term
 
 
 class Memory(nn.Module, ABC):
-    """A ``lab.structures.Recommender`` without parameters, which is shown the training data once.
+    """A ``lab.structures.Recommender`` without parameters, to which the training data is passed once.
 
-    What it remembers stands in buffers, so that a checkpoint holds all of it. It has no loss.
+    It memorises the data in buffers, so that a checkpoint holds all of it. It has no loss.
     """
 
     @abstractmethod
     def memorize(self, items: Tensor, offsets: Tensor) -> None:
-        """Remember the training data, and forget what was remembered before.
+        """Memorise the training data; it replaces what was memorised before.
 
         Args:
             items: (E,) int64, the items (1 to I) of all sequences one after the other, each oldest event first.
@@ -39,9 +39,9 @@ class Memory(nn.Module, ABC):
         """Do nothing: there is nothing to learn."""
 
     def totals(self, targets: SequenceTargets) -> Mapping[str, float]:
-        """Return no normaliser."""
+        """Return an empty mapping: there is no normaliser."""
         return {}
 
     def loss(self, outputs: None, targets: SequenceTargets) -> dict[str, Term]:
-        """Return no term."""
+        """Return an empty dict: there is no term."""
         return {}

@@ -11,7 +11,7 @@ from lab.structures import SequenceBatch
 
 
 class Popularity(Memory):
-    """Rank items by how often they stand in the training data.
+    """Rank items by how often they occur in the training data.
 
     Args:
         num_items: I.
@@ -29,7 +29,7 @@ class Popularity(Memory):
         self.counts.copy_(torch.bincount(items.flatten(), minlength=self.num_items + 1))
 
     def encode(self, batch: SequenceBatch, queries: Tensor) -> Tensor:
-        """Return (Q, 0): there is nothing to know of a query."""
+        """Return (Q, 0): scores do not depend on the query."""
         return self.counts.new_zeros(len(queries), 0)
 
     def score(self, states: Tensor, items: slice | Tensor) -> Tensor:

@@ -1,11 +1,11 @@
-"""Sessions like this one: what did they hold? S-KNN and V-SKNN.
+"""S-KNN and V-SKNN: recommend the items of similar sessions.
 
 Ludewig and Jannach, "Evaluation of Session-based Recommendation Algorithms" (UMUAI 2018), section 3.2; V-SKNN with a
 weight for rare items as in "Empirical Analysis of Session-based Recommendation Algorithms" (Ludewig et al., UMUAI
-2021). The neighbours of a session are found among the most recent sessions that share an item with it; each lends its
-items its similarity. All queries of a batch are answered by sparse matrix products, on the host.
+2021). The neighbours of a session are found among the most recent sessions that share an item with it; a neighbour adds
+its similarity to the score of its items. All queries of a batch are computed by sparse matrix products, on the host.
 
-Names: Q queries, I items, S remembered sessions, E their events.
+Names: Q queries, I items, S memorised sessions, E their events.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from lab.structures import Movable, SequenceBatch
 Floats = npt.NDArray[np.float64]
 Matrix = Any  # scipy's CSR
 
-# The weight of the event that is `back` events before the last one of `length`.
+# The weight of the event that is `back` events before the last of `length` events.
 _WEIGHTS: dict[str, Callable[[Floats, Floats], Floats]] = {
     "same": lambda back, length: np.ones_like(back),
     "linear": lambda back, length: np.maximum(0.0, 1 - 0.1 * back),
@@ -40,7 +40,7 @@ _WEIGHTS: dict[str, Callable[[Floats, Floats], Floats]] = {
     "log": lambda back, length: 1 / np.log10(back + 1.7),
     "quadratic": lambda back, length: ((length - back) / length) ** 2,
 }
-# The weight of a neighbour whose latest shared item is that event.
+# The weight of a neighbour whose latest shared item is at that event.
 _SCORE_WEIGHTS: dict[str, Callable[[Floats], Floats]] = {
     "same": lambda back: np.ones_like(back),
     "linear": lambda back: np.maximum(0.0, 1 - 0.1 * (back + 1)),
@@ -53,12 +53,12 @@ SIMILARITIES = ("vector", "cosine")
 
 @dataclass
 class NeighbourItems(Movable):
-    """What the neighbours of each query hold; all other items score 0.
+    """The items of each query's neighbours, with scores; all other items score 0.
 
     Attributes:
-        items: (Q, m) int64, ascending, filled up with I + 1.
-        scores: (Q, m) float32, filled up with 0; below 0 with ``idf_weighting`` for an item that has many more events
-            than there are sessions.
+        items: (Q, m) int64, ascending, padded with I + 1.
+        scores: (Q, m) float32, padded with 0. With ``idf_weighting`` the score of an item that has many more events
+            than there are sessions is below 0.
     """
 
     items: Tensor
@@ -66,23 +66,24 @@ class NeighbourItems(Movable):
 
 
 class SessionKNN(Memory):
-    """Rank items by the similarity of the sessions that held them.
+    """Rank items by the similarity of the sessions that contain them.
 
     Args:
         num_items: I.
-        num_sequences: S, at most what will be remembered.
-        num_events: E, likewise.
-        neighbors: how many sessions lend their items.
-        sample_size: how many of the most recent sessions that share an item are looked at.
-        similarity: ``vector``: the mean weight of the query's distinct items that are shared; ``cosine``: of the two
-            sets of items.
-        weighting: of the query's items in ``vector``, by how late they stand: ``same``, ``linear``, ``div``, ``log``
+        num_sequences: S, an upper bound on the sessions to memorise.
+        num_events: E, an upper bound on their events.
+        neighbors: the number of most similar sessions whose items get a score.
+        sample_size: the number of candidates: the most recent sessions that share an item with the query.
+        similarity: ``vector``: the mean weight of the query's distinct items that are shared; ``cosine``: the cosine of
+            the two sets of items.
+        weighting: weight of the query's items in ``vector``, by their position: ``same``, ``linear``, ``div``, ``log``
             or ``quadratic``.
-        score_weighting: of a neighbour, by how late the latest shared item stands in the query; the same words.
-        idf_weighting: lend rare items more: by 1 + this times the logarithm of sessions over the item's events.
+        score_weighting: weight of a neighbour, by the position of the latest shared item in the query; the same words.
+        idf_weighting: scores are multiplied by 1 + this times the logarithm of (sessions / events of the item), which
+            favours rare items.
 
     Raises:
-        ConfigError: an argument is none of what stands above.
+        ConfigError: an argument is out of range.
     """
 
     items: Tensor
@@ -120,8 +121,8 @@ class SessionKNN(Memory):
     def memorize(self, items: Tensor, offsets: Tensor) -> None:
         """Keep the distinct items of each session, and for each item its most recent sessions; see ``Memory``.
 
-        A session among the ``sample_size`` most recent that share any item is among as many that share this one, so
-        older ones can be dropped for each item by itself.
+        A session that is among the ``sample_size`` most recent candidates is also among the ``sample_size`` most recent
+        sessions of each item that it shares, so older sessions of an item can be dropped.
         """
         held, starts = items.cpu().numpy(), offsets.cpu().numpy()
         count = len(starts) - 1
@@ -145,7 +146,7 @@ class SessionKNN(Memory):
             buffer[: len(value)] = torch.from_numpy(value)
 
     def encode(self, batch: SequenceBatch, queries: Tensor) -> NeighbourItems:
-        """Return what the neighbours of each query hold, all events up to the query being the session."""
+        """Return the neighbours' items for each query; the session consists of all events up to the query."""
         rows, stops = queries[:, 0].cpu().numpy(), queries[:, 1].cpu().numpy() + 1
         keys, back, length = self._distinct_events(batch.items.cpu().numpy(), rows, stops)
         query, neighbor, similarity = self._neighbors(self._similarities(keys, back, length, len(rows)))
@@ -168,7 +169,7 @@ class SessionKNN(Memory):
     def _distinct_events(self, items: Integers, rows: Integers, stops: Integers) -> tuple[Integers, Floats, Floats]:
         """Return the distinct items of each query, as sorted ``query * (I + 1) + item``.
 
-        With how many events before the query's last one an item stands last, and the query's length.
+        Also return how many events before the end of the query each item occurs last, and the query's length.
         """
         query = np.repeat(np.arange(len(rows)), stops)
         place = np.arange(len(query)) - (np.cumsum(stops) - stops)[query]
@@ -198,9 +199,9 @@ class SessionKNN(Memory):
         return found
 
     def _neighbors(self, similarities: Matrix) -> tuple[Integers, Integers, Floats]:
-        """Return query, session and similarity of the most similar of the most recent sessions, query by query.
+        """Return query, session and similarity of the neighbours: the most similar of the most recent sessions.
 
-        Of equally similar ones the more recent.
+        Of equally similar sessions the more recent are used.
         """
         similarities.sort_indices()
         ends = similarities.indptr[1:].astype(np.int64)
@@ -220,7 +221,7 @@ class SessionKNN(Memory):
     def _scores(
         self, keys: Integers, back: Floats, query: Integers, session: Integers, similarity: Floats, count: int
     ) -> Matrix:
-        """Return the score (Q, I + 1) of each item that a neighbour holds."""
+        """Return the score (Q, I + 1) of each item of the neighbours."""
         offsets, items = self.offsets.cpu().numpy(), self.items.cpu().numpy()
         sizes = offsets[session + 1] - offsets[session]
         starts = np.cumsum(sizes) - sizes
@@ -251,5 +252,5 @@ class SessionKNN(Memory):
 
 @register_model
 def session_knn(**overrides: Any) -> SessionKNN:
-    """Build V-SKNN as session-rec sets it for 100,000 clicks of RSC15, by default."""
+    """Build V-SKNN; the defaults are session-rec's settings for 100,000 clicks of RSC15."""
     return build_variant(SessionKNN, "session_knn", overrides)

@@ -15,8 +15,8 @@ GROUPS = 8
 class ConvStem(nn.Module):
     """Patches of 4x4 pixels, then stages of two 3x3 convolutions with group norm.
 
-    The first stage keeps the patches' resolution, each further one halves it. Nothing depends on the batch, so the stem
-    trains alike on any number of ranks.
+    The first stage keeps the patches' resolution, each further one halves it. A sample's result does not depend on the
+    rest of the batch, so training is the same on any number of ranks.
 
     Args:
         widths: channels of each stage, multiples of 8.
@@ -27,7 +27,7 @@ class ConvStem(nn.Module):
         strides: stride of each returned map with respect to the image.
 
     Raises:
-        ConfigError: a width is no multiple of 8, or an unknown index.
+        ConfigError: a width is not a multiple of 8, or an index is unknown.
     """
 
     def __init__(self, widths: Sequence[int] = (64, 96), out_indices: Sequence[int] | None = None) -> None:
@@ -50,7 +50,7 @@ class ConvStem(nn.Module):
         self.stages = nn.Sequential(*stages)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Map (B, 3, H, W) to the maps of ``out_indices``, each (B, C, h, w); pixels beyond whole patches are left."""
+        """Map (B, 3, H, W) to the maps of ``out_indices``, each (B, C, h, w); incomplete patches are ignored."""
         maps = []
         x = images
         for stage in self.stages:

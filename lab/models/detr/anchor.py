@@ -1,13 +1,13 @@
 """A decoder whose queries are boxes: conditional cross-attention, anchors refined layer by layer.
 
 Meng et al., "Conditional DETR for Fast Training Convergence", ICCV 2021, section 3.3, and Liu et al., "DAB-DETR:
-Dynamic Anchor Boxes are Better Queries for DETR", ICLR 2022, section 4. What departs from them is listed in README.md.
+Dynamic Anchor Boxes are Better Queries for DETR", ICLR 2022, section 4. README.md lists the differences from them.
 
-Each query's content and place are projected apart and set side by side in every head, so that a place is compared with
-a place and content with content. Both papers project the memory in every layer; here all layers share one matrix
-product, as the memory is the same for all of them.
+Each query's content and position are projected separately and concatenated in every head, so that positions are
+compared with positions and content with content. Both papers project the memory in every layer; here all layers share
+one matrix product, as the memory is the same for all of them.
 
-Names: B images, S places of the feature map, G groups, Q queries of a group, D ``embed_dim``, L layers.
+Names: B images, S positions of the feature map, G groups, Q queries of a group, D ``embed_dim``, L layers.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ LOGIT_LIMIT = math.log((1 - EPSILON) / EPSILON)
 
 
 def spread_anchors(num_queries: int, size: float = 0.3) -> Tensor:
-    """Return (num_queries, 4) logits of boxes of one size whose centres cover the image evenly.
+    """Return (num_queries, 4) logits of boxes of the same size whose centres cover the image evenly.
 
     The centres follow the additive recurrence with the plastic number (Roberts, "The Unreasonable Effectiveness of
-    Quasirandom Sequences", 2018): any first part of the sequence is spread evenly too.
+    Quasirandom Sequences", 2018): every prefix of the sequence is evenly spread too.
     """
     plastic = 1.32471795724474602596
     steps = torch.tensor([1 / plastic, 1 / plastic**2], dtype=torch.float64)
@@ -45,7 +45,7 @@ def split_heads(x: Tensor, num_heads: int) -> Tensor:
 
 
 class FusedLinear(nn.Linear):
-    """Several linear maps of one input as one matrix product, each filled by Xavier's uniform rule for itself.
+    """Several linear maps of one input as one matrix product; each is initialised separately by Xavier's uniform rule.
 
     Args:
         embed_dim: D, the width of the input and of each output.
@@ -57,7 +57,7 @@ class FusedLinear(nn.Linear):
         super().__init__(embed_dim, count * embed_dim)
 
     def reset_parameters(self) -> None:
-        """Fill every block of the matrix, and zero the bias."""
+        """Initialise every block of the matrix, and zero the bias."""
         for block in self.weight.detach().chunk(self.count):
             nn.init.xavier_uniform_(block)
         nn.init.zeros_(self.bias)
@@ -68,7 +68,7 @@ class FusedLinear(nn.Linear):
 
 
 class AnchorDecoderLayer(nn.Module):
-    """Self-attention of the queries, conditional cross-attention, a feed-forward net.
+    """Self-attention of the queries, conditional cross-attention, a feed-forward network.
 
     Args:
         embed_dim: D.
@@ -76,7 +76,7 @@ class AnchorDecoderLayer(nn.Module):
         feedforward_dim: hidden width of the feed-forward net.
         dropout: probability, on attention weights, between the two linear layers and on the residual branches.
         activation: ``relu``, ``gelu`` or ``silu``.
-        is_first: the first layer adds the place to the content, as there is no content yet.
+        is_first: the first layer adds the position to the content, as there is no content yet.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class AnchorDecoderLayer(nn.Module):
         memory: tuple[Tensor, Tensor, Tensor],
         mask: Tensor | None,
     ) -> Tensor:
-        """Cross-attention by content and place: the score is the sum of both products."""
+        """Cross-attention by content and position: the score is the sum of both products."""
         key, key_place, value = memory
         query = self.cross_content(x)
         if self.cross_first is not None:
@@ -217,11 +217,11 @@ class AnchorDecoder(nn.Module):
         Args:
             anchors: (B, G * Q, 4) logits of cxcywh in 0..1.
             memory: (B, S, D), the encoder's output.
-            position: (B or 1, S, D) encoding of the places.
+            position: (B or 1, S, D) encoding of the positions.
             box_head: maps states (..., D) to corrections (..., 4) of the anchors' logits.
             mask: (B, 1, 1, S) bool, True where attention is allowed.
             num_groups: G.
-            content: (B, G * Q, D) what the queries begin with; None for zeros.
+            content: (B, G * Q, D) initial content of the queries; None for zeros.
 
         Returns:
             Normalised states (L, B, G * Q, D) and boxes (L, B, G * Q, 4), cxcywh in 0..1.

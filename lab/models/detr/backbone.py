@@ -1,4 +1,4 @@
-"""Where DETR's features come from: a registered backbone, or a small stem of convolutions for a CPU."""
+"""DETR's backbone: a registered model, or a small stem of convolutions for CPUs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from lab.registry.models import is_model, model_entrypoint
 def build_backbone(
     name: str, norm: str, dilation: bool, stem_widths: Sequence[int] = (64, 96)
 ) -> tuple[nn.Module, int]:
-    """Return a module that maps images to a list of feature maps, and the channels of the last of them.
+    """Return a module that maps images to a list of feature maps, and the channels of the last map.
 
     Args:
-        name: a registered model; ``conv_stem`` has arguments of its own.
-        norm: norm layers of a registered model. ``frozen_batch_norm`` asks nothing of one that has no batch norm.
+        name: a registered model; ``conv_stem`` takes ``stem_widths``, others ``norm`` and ``dilation``.
+        norm: norm layers of a registered model; ``frozen_batch_norm`` is ignored by a model without batch norm.
         dilation: keep the resolution in the last stage of a registered model.
         stem_widths: channels of each stage of ``conv_stem``.
     """

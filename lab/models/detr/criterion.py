@@ -4,9 +4,9 @@ Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020, secti
 ``sigmoid_focal`` classification is that of Meng et al., "Conditional DETR", ICCV 2021, section 4.1, and Liu et al.,
 "DAB-DETR", ICLR 2022; groups of queries are those of Chen et al., "Group DETR", ICCV 2023.
 
-All layers and groups are matched together and their losses computed together; nothing waits for the device but the one
-copy of the costs that the matching reads. Terms are sums, to be divided by the number of boxes, or by the weight of all
-queries for the classes of ``softmax``.
+All layers and groups are matched together, and their losses are computed together. The only wait for the device is one
+copy of the costs for the matching. Terms are sums, to be divided by the number of boxes; the class term of ``softmax``
+by the summed class weights of all queries.
 
 Names: L layers, G groups, B images, Q queries of a group, K classes, T boxes of all images, M matched pairs.
 """
@@ -42,7 +42,7 @@ class DETRLossOptions(Flat):
         giou_loss_weight: weight of the generalized IoU term.
         no_object_weight: weight of no-object in the cross-entropy; ``softmax`` only.
         focal_alpha: weight of positives; ``sigmoid_focal`` only.
-        focal_gamma: exponent that mutes what is already right; ``sigmoid_focal`` only.
+        focal_gamma: exponent that reduces the loss of easy examples; ``sigmoid_focal`` only.
     """
 
     cost_class: Weight = 1.0
@@ -116,7 +116,7 @@ class DETRCriterion:
             boxes: (L, B, G * Q, 4) cxcywh in 0..1.
             targets: the boxes of the B images.
             num_groups: G; a group is one more set of predictions of the same boxes.
-            proposals: logits (B, S, K) and boxes (B, S, 4) of the encoder's S places; ``sigmoid_focal`` only.
+            proposals: logits (B, S, K) and boxes (B, S, 4) of the encoder's S positions; ``sigmoid_focal`` only.
 
         Returns:
             ``loss_ce``, ``loss_bbox`` and ``loss_giou`` of the last layer, ``loss_ce_0`` and so on of the earlier ones,
@@ -165,7 +165,7 @@ class DETRCriterion:
         return {name: self.weights[name] * value for name, value in values.items()}
 
     def class_cost(self, logits: Tensor) -> Tensor:
-        """Return (..., K), the cost of calling a prediction each class."""
+        """Return (..., K), the cost of assigning each class to a prediction."""
         if self.classification == "softmax":
             return -logits.softmax(-1)
         probability = logits.sigmoid()
@@ -174,7 +174,7 @@ class DETRCriterion:
         return positive - negative
 
     def class_loss(self, logits: Tensor, matched: tuple[Tensor, Tensor, Tensor], labels: Tensor) -> Tensor:
-        """Return the sum (N,) of the class term of logits (N, B, Q, C), whose ``matched`` places have ``labels``."""
+        """Return the sum (N,) of the class term of logits (N, B, Q, C); ``matched`` predictions have ``labels``."""
         if self.classification == "softmax":
             classes = torch.full(logits.shape[:-1], self.num_classes, dtype=torch.int64, device=logits.device)
             classes[matched] = labels

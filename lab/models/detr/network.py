@@ -4,7 +4,7 @@ Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020. With 
 names of the authors' code (``backbone.0.body``, ``transformer``, ``query_embed``, ...), so its checkpoints load.
 ``queries="anchor"`` replaces the decoder by that of ``lab.models.detr.anchor``.
 
-Names: B images, S places of the feature map, D ``embed_dim``, Q ``num_queries``, K classes, L decoder layers.
+Names: B images, S positions of the feature map, D ``embed_dim``, Q ``num_queries``, K classes, L decoder layers.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ from lab.ranges import (
 )
 from lab.structures import DetectionPredictions, DetectionTargets, Term
 
-PRIOR = 0.01  # probability that a focal classifier begins with: Lin et al., "Focal Loss", 2017, section 4.1
+PRIOR = 0.01  # initial probability of a focal classifier: Lin et al., "Focal Loss", 2017, section 4.1
 
 
 @dataclass
 class DETROutputs:
-    """What the network says, of every decoder layer.
+    """The network's outputs, for every decoder layer.
 
     Attributes:
         all_logits: (L, B, Q, K + 1), the last class being no-object; (L, B, Q, K) with ``sigmoid_focal``.
         all_boxes: (L, B, Q, 4) cxcywh in 0..1 of each unpadded image.
-        num_groups: groups that the Q are made of, one after the other; 1 outside of training.
-        proposals: logits (B, S, K) and boxes (B, S, 4) of the places that the anchors were chosen from, if they were.
+        num_groups: the number of groups in the Q queries, one after the other; 1 outside of training.
+        proposals: with proposed anchors the logits (B, S, K) and boxes (B, S, 4) of all positions.
     """
 
     all_logits: Tensor
@@ -117,18 +117,18 @@ class DETR(nn.Module):
         activation: ``relu``, ``gelu`` or ``silu``.
         backbone: a registered model with ``features_only``, or ``conv_stem`` (``lab.models.detr.backbone``).
         backbone_norm: norm layers of a registered backbone.
-        stem_widths: channels of each stage of ``conv_stem``; the first has a quarter of the images' resolution, each
-            further one half of that before it.
-        frozen_backbone: beginnings of the backbone's parameter names that are not trained.
+        stem_widths: channels of each stage of ``conv_stem``; the first stage has a quarter of the images' resolution,
+            each further stage halves it.
+        frozen_backbone: prefixes of the names of the backbone's parameters that are not trained.
         dilation: keep the resolution in the backbone's last stage (DC5).
         position: ``sine`` or ``learned`` encoding of the feature map.
         queries: ``learned`` embeddings, or ``anchor`` boxes that each layer refines.
-        anchors: ``learned``, or ``proposed`` by the encoder's places, which needs ``sigmoid_focal``; with
-            ``queries="anchor"`` only.
+        anchors: ``learned``, or ``proposed`` by the encoder, which needs ``sigmoid_focal``; with ``queries="anchor"``
+            only.
         classification: ``softmax`` with a no-object class, or ``sigmoid_focal``.
-        num_groups: groups of queries in training, each matched on its own (Group DETR); only the first is used
-            elsewhere. Learned anchors only.
-        aux_loss: put a loss on every decoder layer, not on the last only.
+        num_groups: groups of queries in training, each matched separately (Group DETR); evaluation uses only the first
+            group. Learned anchors only.
+        aux_loss: compute the loss for every decoder layer, not only for the last.
         loss_options: weights of the matching and of the loss's terms.
         max_detections: the most predictions that ``sigmoid_focal`` returns for an image.
 
@@ -166,11 +166,8 @@ class DETR(nn.Module):
         check_choice("queries", queries, ("learned", "anchor"))
         check_choice("anchors", anchors, ("learned", "proposed"))
         check_choice("classification", classification, CLASSIFICATIONS)
-        check_multiple("embed_dim", embed_dim, 4)  # for the encoding of places
-        if anchors == "proposed" and (queries, classification) != ("anchor", "sigmoid_focal"):
-            raise ConfigError("anchors=proposed needs queries=anchor and classification=sigmoid_focal")
-        if num_groups > 1 and (queries, anchors) != ("anchor", "learned"):
-            raise ConfigError(f"num_groups {num_groups} needs queries=anchor and anchors=learned; else it must be 1")
+        check_multiple("embed_dim", embed_dim, 4)  # for the position encoding
+        _check_together(queries, anchors, classification, num_groups)
         self.num_classes = num_classes
         self.num_queries = num_queries
         self.num_groups = num_groups
@@ -180,16 +177,13 @@ class DETR(nn.Module):
         self.max_detections = max_detections
 
         body, num_channels = build_backbone(backbone, norm=backbone_norm, dilation=dilation, stem_widths=stem_widths)
-        for name, parameter in body.named_parameters():
-            if name.startswith(tuple(frozen_backbone)):
-                parameter.requires_grad_(False)
+        _freeze(body, frozen_backbone)
         encoding = SinePositionEncoding(embed_dim) if position == "sine" else LearnedPositionEncoding(embed_dim)
         self.backbone = nn.ModuleList([Body(body), encoding])
         self.input_proj = nn.Conv2d(num_channels, embed_dim, kernel_size=1)
-        encoder = Encoder(num_encoder_layers, embed_dim, num_heads, feedforward_dim, dropout, activation)
+        layer = (embed_dim, num_heads, feedforward_dim, dropout, activation)
         decoder_class = Decoder if queries == "learned" else AnchorDecoder
-        decoder = decoder_class(num_decoder_layers, embed_dim, num_heads, feedforward_dim, dropout, activation)
-        self.transformer = Transformer(encoder, decoder)
+        self.transformer = Transformer(Encoder(num_encoder_layers, *layer), decoder_class(num_decoder_layers, *layer))
         self.class_embed = nn.Linear(embed_dim, num_classes + (classification == "softmax"))
         self.bbox_embed = MLP(embed_dim, embed_dim, 4, 3)
         if queries == "learned":
@@ -199,14 +193,18 @@ class DETR(nn.Module):
             self.query_embed = nn.Embedding(len(boxes), 4, _weight=boxes)
         else:
             self.proposals = ProposalHead(embed_dim, num_classes)
+        self._begin(queries)
+        self.criterion = DETRCriterion(num_queries, num_classes, classification, loss_options)
+
+    def _begin(self, queries: str) -> None:
+        """Let every layer begin with its anchor, and ``sigmoid_focal`` with the rare classes of the focal loss."""
         if queries == "anchor":
-            for parameter in self.bbox_embed.layers[-1].parameters():  # every layer begins with its anchor
+            for parameter in self.bbox_embed.layers[-1].parameters():  # initially every layer keeps its anchors
                 nn.init.zeros_(parameter)
-        if classification == "sigmoid_focal":
+        if self.classification == "sigmoid_focal":
             for name, parameter in self.named_parameters():
                 if name.endswith("class_embed.bias"):
                     nn.init.constant_(parameter, math.log(PRIOR / (1 - PRIOR)))
-        self.criterion = DETRCriterion(num_queries, num_classes, classification, loss_options)
 
     def forward(self, images: Tensor, padding_mask: Tensor | None = None) -> DETROutputs:
         """Detect.
@@ -257,8 +255,8 @@ class DETR(nn.Module):
         """Return one box for each query, or with ``sigmoid_focal`` the best pairs of query and class; no threshold.
 
         Args:
-            outputs: of ``forward``.
-            original_sizes: (B, 2) (height, width) in whose pixels the boxes are wanted.
+            outputs: the result of ``forward``.
+            original_sizes: (B, 2) (height, width); boxes are returned in pixels of these sizes.
         """
         boxes = box_cxcywh_to_xyxy(full_precision(outputs.boxes))
         boxes = boxes * original_sizes.to(boxes.dtype).flip(-1).repeat(1, 2)[:, None]
@@ -271,3 +269,18 @@ class DETR(nn.Module):
         query = place.div(logits.shape[2], rounding_mode="floor")
         boxes = boxes.gather(1, query[..., None].expand(-1, -1, 4))
         return DetectionPredictions(boxes, scores, place % logits.shape[2])
+
+
+def _check_together(queries: str, anchors: str, classification: str, num_groups: int) -> None:
+    """Refuse choices that do not go together."""
+    if anchors == "proposed" and (queries, classification) != ("anchor", "sigmoid_focal"):
+        raise ConfigError("anchors=proposed needs queries=anchor and classification=sigmoid_focal")
+    if num_groups > 1 and (queries, anchors) != ("anchor", "learned"):
+        raise ConfigError(f"num_groups {num_groups} needs queries=anchor and anchors=learned; else it must be 1")
+
+
+def _freeze(body: nn.Module, beginnings: Sequence[str]) -> None:
+    """Switch off the training of the parameters whose names begin so."""
+    for name, parameter in body.named_parameters():
+        if name.startswith(tuple(beginnings)):
+            parameter.requires_grad_(False)

@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 
 def blocks(net: DETR) -> list[nn.Module]:
-    """Return the units of a DETR, in the order of its forward pass; what they leave out belongs to the whole.
+    """Return the units of a DETR, in the order of its forward pass; other parameters belong to the whole network.
 
-    Those of the backbone, each layer of the encoder, and the decoder as one unit: it projects the memory with the
-    cross-attention weights of all its layers before the first of them runs.
+    The units are those of the backbone, each layer of the encoder, and the whole decoder: it projects the memory with
+    the cross-attention weights of all its layers before the first layer runs.
     """
     body = blocks_of(net.backbone[0].get_submodule("body"))
     return [*body, *net.transformer.encoder.layers, net.transformer.decoder]
 
 
 def tensor_plan(net: DETR) -> dict[str, ParallelStyle]:
-    """Split the feed-forward nets of encoder and decoder by their hidden width.
+    """Split the feed-forward networks of encoder and decoder by their hidden width.
 
-    The attentions stay whole on every rank: their queries, keys and values are fused in one matrix, whose rows are not
-    in the order of the heads, and the decoder projects the keys of all layers at once.
+    Attentions are not split: queries, keys and values are fused in one matrix whose rows are not ordered by heads, and
+    the decoder projects the keys of all layers at once.
     """
     from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel
 

@@ -1,9 +1,9 @@
-"""Anchors that the encoder proposes: every place says what stands there, and the best places become queries.
+"""Anchors proposed by the encoder: every position predicts classes and a box, and the best positions become queries.
 
-Zhu et al., "Deformable DETR", ICLR 2021, section 4.2 (two-stage), with the query's content taken from its place, as
-there. What departs from it is listed in README.md.
+Zhu et al., "Deformable DETR", ICLR 2021, section 4.2 (two-stage); as there, a query's content comes from its position.
+README.md lists the differences.
 
-Names: B images, S places of the feature map (h rows, w columns), D ``embed_dim``, Q ``num_queries``, K classes.
+Names: B images, S positions of the feature map (h rows, w columns), D ``embed_dim``, Q ``num_queries``, K classes.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from lab.layers.mlp import MLP
 from lab.ops.precision import full_precision
 
-ABSENT = -1e4  # logit of a class at a padded place: probability 0 in every precision, and finite
+ABSENT = -1e4  # logit of a class at a padded position: probability 0 in every precision, and finite
 
 
 class ProposalHead(nn.Module):
-    """Classes and a box for each place of the encoder's memory.
+    """Classes and a box for each position of the encoder's memory.
 
     Args:
         embed_dim: D.
         num_classes: K.
-        size: width and height, as parts of the image, of the box that a place begins with.
+        size: width and height, as shares of the image, of a position's initial box.
     """
 
     def __init__(self, embed_dim: int, num_classes: int, size: float = 0.3) -> None:
@@ -55,13 +55,13 @@ class ProposalHead(nn.Module):
         return logits, full_precision(self.bbox_embed(memory)) + place_logits(~padding_mask, self.size)
 
     def select(self, memory: Tensor, logits: Tensor, boxes: Tensor, num_queries: int) -> tuple[Tensor, Tensor]:
-        """Take the places whose best class is most likely.
+        """Select the positions whose best class is most likely.
 
         Args:
             memory: (B, S, D).
             logits: (B, S, K).
             boxes: (B, S, 4) logits.
-            num_queries: Q; fewer are taken where there are fewer places.
+            num_queries: Q; fewer are returned if there are fewer positions.
 
         Returns:
             The queries' content (B, Q, D) and their anchors (B, Q, 4), logits without gradient.
@@ -72,7 +72,7 @@ class ProposalHead(nn.Module):
 
 
 def place_logits(inside: Tensor, size: float) -> Tensor:
-    """Return (B, h * w, 4) logits of a box of one size around each place of ``inside`` (B, h, w), True in the image."""
+    """Return (B, h * w, 4) logits of a box of one size at each position of ``inside`` (B, h, w), True in the image."""
     rows, columns = inside.cumsum(1, dtype=torch.float32), inside.cumsum(2, dtype=torch.float32)
     y = (rows - 0.5) / rows[:, -1:].clamp(min=1)
     x = (columns - 0.5) / columns[:, :, -1:].clamp(min=1)

@@ -15,7 +15,7 @@ from lab.registry.models import register_model
     converter="lab.models.detr.weights.convert",
 )
 def detr_resnet50(**overrides: Any) -> DETR:
-    """DETR on ResNet-50: 42.0 AP on COCO after 500 epochs, says the authors' README."""
+    """DETR on ResNet-50: 42.0 AP on COCO after 500 epochs, according to the authors' README."""
     return build_variant(DETR, "detr_resnet50", overrides)
 
 
@@ -25,7 +25,7 @@ def detr_resnet50(**overrides: Any) -> DETR:
     converter="lab.models.detr.weights.convert",
 )
 def detr_resnet50_dc5(**overrides: Any) -> DETR:
-    """DETR on ResNet-50 with a dilated last stage: 43.3 AP, says the authors' README."""
+    """DETR on ResNet-50 with a dilated last stage: 43.3 AP, according to the authors' README."""
     return build_variant(DETR, "detr_resnet50_dc5", overrides, dilation=True)
 
 
@@ -35,7 +35,7 @@ def detr_resnet50_dc5(**overrides: Any) -> DETR:
     converter="lab.models.detr.weights.convert",
 )
 def detr_resnet101(**overrides: Any) -> DETR:
-    """DETR on ResNet-101: 43.5 AP, says the authors' README."""
+    """DETR on ResNet-101: 43.5 AP, according to the authors' README."""
     return build_variant(DETR, "detr_resnet101", overrides, backbone="resnet101")
 
 
@@ -45,7 +45,7 @@ def detr_resnet101(**overrides: Any) -> DETR:
     converter="lab.models.detr.weights.convert",
 )
 def detr_resnet101_dc5(**overrides: Any) -> DETR:
-    """DETR on ResNet-101 with a dilated last stage: 44.9 AP, says the authors' README."""
+    """DETR on ResNet-101 with a dilated last stage: 44.9 AP, according to the authors' README."""
     return build_variant(DETR, "detr_resnet101_dc5", overrides, backbone="resnet101", dilation=True)
 
 

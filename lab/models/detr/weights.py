@@ -1,9 +1,9 @@
 """Key names of other DETRs' checkpoints, both ways: the authors' code and Hugging Face transformers.
 
-``from_<source>(state_dict)`` returns our keys, ``to_<source>(state_dict)`` theirs; tensors are shared, not copied, but
-where a fused matrix is split or joined. Ours are the authors' own names (facebookresearch/detr), so that conversion
-only unwraps. Transformers has two layouts, that of its modules and that of its older files, and two sets of names for
-the backbone, timm's (torchvision's names) and its own ResNet's; all are read.
+``from_<source>(state_dict)`` returns our keys, ``to_<source>(state_dict)`` theirs; tensors are shared, not copied,
+except where a fused matrix is split or joined. Our keys are those of the authors (facebookresearch/detr), so their
+checkpoints only need unwrapping. Transformers has two layouts, of its modules and of its older files, and two sets of
+names for the backbone, timm's (torchvision's names) and its own ResNet's; all can be read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from lab.errors import CheckpointError
 from lab.registry.renaming import Rules, StateDict, join_parts, rename, reverse
 
-# (ours, theirs), in turn.
+# (ours, theirs), applied in this order.
 _HEADS: Rules = (
     ("input_proj.<rest>", "model.input_projection.<rest>"),
     ("query_embed.weight", "model.query_position_embeddings.weight"),
@@ -51,7 +51,7 @@ _RESNET_BACKBONE: Rules = (
     (f"{_STAGE}.conv<k+1>.<rest>", f"{_THEIR_STAGE}.layer.<k>.convolution.<rest>"),
     (f"{_STAGE}.bn<k+1>.<rest>", f"{_THEIR_STAGE}.layer.<k>.normalization.<rest>"),
 )
-# What transformers' files were called before its version 5, as its own loader renames it.
+# Names in transformers' files before its version 5; its own loader renames them in the same way.
 _OLD_NAMES = (
     (r"backbone\.conv_encoder\.", "backbone."),
     (r"\.out_proj\.", ".o_proj."),
@@ -63,7 +63,7 @@ _ATTENTIONS = {"self_attn": "self_attn", "multihead_attn": "encoder_attn"}
 
 
 def from_official(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Take the authors' checkpoint or state dict; of a panoptic one the detector, beside its mask head's own keys."""
+    """Convert the authors' checkpoint or state dict; keys of a panoptic model's mask head are kept."""
     state: Mapping[str, Any] = state_dict.get("model", state_dict)
     return {key.removeprefix("detr."): value for key, value in state.items() if not _is_counter(key)}
 
@@ -74,7 +74,7 @@ def to_official(state_dict: StateDict) -> dict[str, Tensor]:
 
 
 def from_transformers(state_dict: StateDict) -> dict[str, Tensor]:
-    """Take the state dict of a ``DetrForObjectDetection``, of its modules or of a file, with either backbone.
+    """Convert the state dict of a ``DetrForObjectDetection``, in either layout and with either backbone.
 
     Raises:
         CheckpointError: a key belongs to no DETR.
@@ -99,11 +99,11 @@ def to_transformers(state_dict: StateDict, backbone: Literal["timm", "resnet"] =
     """Return a state dict that loads strictly into transformers' ``DetrForObjectDetection``.
 
     Args:
-        state_dict: of our DETR with learned queries.
-        backbone: the names wanted: timm's, which transformers' default config builds, or those of its own ResNet.
+        state_dict: the state dict of our DETR with learned queries.
+        backbone: the names to write: timm's, which transformers' default config builds, or those of its own ResNet.
 
     Raises:
-        CheckpointError: a key has no place there (anchor queries have none).
+        CheckpointError: a key has no equivalent there (those of anchor queries).
     """
     renamed: dict[str, Tensor] = {}
     for key, value in state_dict.items():
@@ -118,7 +118,7 @@ def to_transformers(state_dict: StateDict, backbone: Literal["timm", "resnet"] =
 
 
 def convert(state_dict: StateDict) -> dict[str, Tensor]:
-    """Bring any known layout into ours, and leave ours as it is: what the registry loads weights with."""
+    """Convert any known layout into ours; ours is not changed. The registry loads weights with this function."""
     if any(key.startswith("class_labels_classifier.") for key in state_dict):
         return from_transformers(state_dict)
     return from_official(state_dict)

@@ -1,9 +1,9 @@
-"""The two gated recurrent units of the authors' code, which differ in where the reset gate stands.
+"""The two gated recurrent units of the authors' code, which differ in the place of the reset gate.
 
-``torch.nn.GRUCell`` multiplies the recurrent part of the candidate by the reset gate after the matrix product; it
-serves every layer that has an input vector. ``GRUEmbedding`` is the layer whose input is an item's number: its input
-matrix is the table that the number is looked up in, and it resets the state before the product, as the authors' Theano
-code and Cho et al. ("Learning Phrase Representations using RNN Encoder-Decoder", EMNLP 2014, section 2.3) do.
+``torch.nn.GRUCell`` multiplies the recurrent part of the candidate by the reset gate after the matrix product; it is
+used for every layer with an input vector. ``GRUEmbedding`` is a layer whose input is an item's number: its input matrix
+is an embedding table, and it resets the state before the product, as do the authors' Theano code and Cho et al.
+("Learning Phrase Representations using RNN Encoder-Decoder", EMNLP 2014, section 2.3).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lab.layers.row_table import RowTable
 
 
 class _GRUCell(torch.autograd.Function):
-    """One step of ``nn.GRUCell`` whose state needs no gradient, with its gradients in closed form."""
+    """One step of ``nn.GRUCell`` with gradients in closed form, for a state that needs no gradient."""
 
     @staticmethod
     def forward(
@@ -55,7 +55,7 @@ class _GRUCell(torch.autograd.Function):
 
 
 class GRUCell(nn.GRUCell):
-    """``nn.GRUCell`` that trains on single steps at a third of the cost: without a gradient through time."""
+    """``nn.GRUCell`` for training on single steps, without a gradient through time, at a third of the cost."""
 
     def forward(self, inputs: Tensor, hidden: Tensor) -> Tensor:  # type: ignore[override]
         """Return the next state (m, h) from inputs (m, d) and states (m, h)."""

@@ -1,12 +1,12 @@
 """GRU4Rec's losses, summed over the lanes of a batch.
 
 Cross-entropy and BPR-max: Hidasi and Karatzoglou, "Recurrent Neural Networks with Top-k Gains for Session-based
-Recommendations", CIKM 2018, sections 3.2 and 3.3, with what the authors' code adds (logq, ELU, small constants).
+Recommendations", CIKM 2018, sections 3.2 and 3.3, with the additions of the authors' code (logq, ELU, small constants).
 BPR and TOP1: Hidasi et al., ICLR 2016, section 3.2; TOP1-max: CIKM 2018, section 3.3.
 
 Each lane's next item is compared with all candidates of the step: the next items of the other lanes and the negatives.
-Items that are drawn twice, or drawn though they are the next item, count so. An item stands in a column of its own with
-a weight, how often it is a candidate, so sums over candidates are weighted sums over columns.
+An item that is drawn twice counts twice; the next item may be drawn too. Each item has one column with a weight (how
+often it is a candidate), so sums over candidates are weighted sums over columns.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lab.ops.precision import full_precision
 from lab.structures import LaneTargets
 
 TINY = 1e-24
-"""What the authors' code adds to a probability before its logarithm."""
+"""The authors' code adds this to a probability before its logarithm."""
 
 
 class _LaneCrossEntropy(torch.autograd.Function):
@@ -34,7 +34,7 @@ class _LaneCrossEntropy(torch.autograd.Function):
         ctx: Any, states: Tensor, rows: Tensor, bias: Tensor, log_weights: Tensor, positions: Tensor, own: Tensor
     ) -> Tensor:
         shares = torch.addmm(bias + log_weights, states, rows.T).softmax(dim=1)
-        # Of what falls to the item in all its appearances, the part of the one that is the lane's next item.
+        # The item may be several candidates: this is the share of the one that is the lane's next item.
         share = shares.gather(1, positions[:, None]) * own[:, None]
         # d(-log(q + TINY)) = q / (q + TINY) d(-log q)
         ctx.save_for_backward(states, rows, shares, share / (share + TINY), positions)
@@ -119,7 +119,7 @@ def bpr_max(states: Tensor, rows: Tensor, bias: Tensor, targets: LaneTargets, bp
 
 
 def bpr(scores: Tensor, targets: LaneTargets) -> Tensor:
-    """``-sum_j log sigmoid(r_i - r_j)`` over all candidates, the lane's own among them, as in the authors' code."""
+    """``-sum_j log sigmoid(r_i - r_j)`` over all candidates, including the lane's own, as in the authors' code."""
     own, weights = _own_score(scores, targets), targets.next_counts + targets.negative_counts
     return -(F.logsigmoid(own - scores) @ weights).sum()
 
@@ -159,9 +159,9 @@ def lane_loss(
         states: (m, h).
         rows: (C, h) output embeddings of ``targets.items``.
         bias: (C,) their biases.
-        targets: what the lanes are scored against.
-        logq: of ``cross_entropy``.
-        bpreg: of ``bpr_max``.
+        targets: the candidates of the lanes.
+        logq: argument of ``cross_entropy``.
+        bpreg: argument of ``bpr_max``.
         elu: alpha of the ELU on the scores of ``bpr_max``; 0 for none.
     """
     states, rows, bias = full_precision(states), full_precision(rows), full_precision(bias)

@@ -1,4 +1,4 @@
-"""GRU4Rec: sessions are read by a GRU, and each of its states scores the items that may come next.
+"""GRU4Rec: a GRU reads sessions, and each of its states scores the possible next items.
 
 Hidasi, Karatzoglou, Baltrunas and Tikk, "Session-based Recommendations with Recurrent Neural Networks", ICLR 2016;
 Hidasi and Karatzoglou, "Recurrent Neural Networks with Top-k Gains for Session-based Recommendations", CIKM 2018.
@@ -28,15 +28,15 @@ from lab.ranges import Dropout, MinLen, NonNegative, Size
 from lab.structures import LaneBatch, LaneTargets, SequenceBatch, Term
 
 LANES = "lanes"
-"""The normaliser of the loss: the configured lanes, whether they are alive or not."""
+"""The normaliser of the loss: the configured number of lanes, including lanes that have ended."""
 
 
 @dataclass
 class GRU4RecOutputs:
-    """What a step is scored by.
+    """The network's outputs for a step.
 
     Attributes:
-        states: (m, h) of the lanes.
+        states: (m, h) states of the lanes.
         rows: (C, h) output embeddings of the candidates.
         bias: (C, 1) their biases.
     """
@@ -52,15 +52,15 @@ class GRU4Rec(nn.Module):
     Args:
         num_items: I.
         layers: width of each GRU layer.
-        embedding: where inputs come from: ``constrained``, the output embeddings; ``separate``, a table of their own;
-            ``none``, no vector: the first layer's input matrix is the table (``GRUEmbedding``).
+        embedding: the input embeddings: ``constrained``: the output embeddings; ``separate``: another table; ``none``:
+            none, the first layer's input matrix is the table (``GRUEmbedding``).
         embed_dim: width of the separate table; None for that of the first layer.
         loss: see ``lab.models.gru4rec.losses``.
         logq: exponent of the correction for sampling frequencies in ``cross_entropy``; 0 for none.
         bpreg: weight of the score regularisation of ``bpr_max``.
         elu: alpha of the ELU on the scores of ``bpr_max``; 0 for none.
         dropout_embed: dropout of the inputs; with ``embedding=none`` of the first layer's states.
-        dropout_hidden: dropout of the states of each layer, which are carried on as dropped out.
+        dropout_hidden: dropout of each layer's states; states are carried to the next step after dropout.
 
     Raises:
         ConfigError: a width or a dropout is impossible.
@@ -107,7 +107,7 @@ class GRU4Rec(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw every matrix from U(-s, s), s = sqrt(6 / (rows + columns)) of each gate's own block; biases are zero."""
+        """Draw every matrix from U(-s, s), s = sqrt(6 / (rows + columns)) of each gate's block; biases are zero."""
         for name, parameter in self.named_parameters():
             if parameter.ndim < 2 or name == "By.weight":
                 nn.init.zeros_(parameter)
@@ -120,7 +120,7 @@ class GRU4Rec(nn.Module):
             nn.init.uniform_(parameter, -bound, bound)
 
     def forward(self, batch: LaneBatch) -> GRU4RecOutputs:
-        """Read one event in each lane; in training the lanes' states go on from it."""
+        """Read one event in each lane; in training the lanes' states are updated."""
         candidates, count = batch.targets.items - 1, len(batch.targets.items)
         bias, _ = self.By.find(candidates, count, batch.slots[:0])
         if self.embedding == "constrained":
@@ -166,7 +166,7 @@ class GRU4Rec(nn.Module):
         return [kept.index_select(0, batch.lanes).to(like.dtype) * goes_on for kept in self._hidden]
 
     def totals(self, targets: LaneTargets) -> Mapping[str, float]:
-        """Return how many of the configured lanes are this batch's, ended ones too: the authors' divisor."""
+        """Return this batch's share of the configured lanes, including ended ones: the authors' divisor."""
         return {LANES: targets.share}
 
     def loss(self, outputs: GRU4RecOutputs, targets: LaneTargets) -> dict[str, Term]:
@@ -176,7 +176,7 @@ class GRU4Rec(nn.Module):
         return {f"loss_{self.loss_kind}": Term(total, LANES)}
 
     def encode(self, batch: SequenceBatch, queries: Tensor) -> Tensor:
-        """Return the last layer's states (Q, h) at the queries, every sequence read from a state of zero.
+        """Return the last layer's states (Q, h) at the queries; every sequence starts with a state of zero.
 
         Args:
             batch: (B, L) items.
@@ -199,7 +199,7 @@ class GRU4Rec(nn.Module):
 
         Args:
             states: (Q, h).
-            items: ``slice(first, last)`` of item numbers, or (Q, n) item numbers; 0 scores as item 1 does.
+            items: ``slice(first, last)`` of item numbers, or (Q, n) item numbers; 0 gets the score of item 1.
         """
         if isinstance(items, slice):
             rows = slice(items.start - 1, items.stop - 1)
@@ -208,7 +208,7 @@ class GRU4Rec(nn.Module):
         return (self.Wy(numbers) @ states[:, :, None]).squeeze(2) + self.By(numbers).squeeze(2)
 
     def training_state(self) -> dict[str, Tensor]:
-        """Return the states of the lanes, zero in those that this rank has not walked: ranks' states add up.
+        """Return the states of the lanes, zero for lanes of other ranks, so that the ranks' states can be added up.
 
         Returns:
             ``hidden.<layer>`` (B, width) for each layer; nothing before the first step.
@@ -219,7 +219,7 @@ class GRU4Rec(nn.Module):
         return {f"hidden.{number}": kept * own for number, kept in enumerate(self._hidden)}
 
     def remember(self) -> Callable[[], None]:
-        """Return what puts the states of the lanes back to what they are now."""
+        """Return a function that restores the lanes' current states."""
         hidden, own = [kept.clone() for kept in self._hidden], None if self._own is None else self._own.clone()
 
         def put_back() -> None:
@@ -228,10 +228,10 @@ class GRU4Rec(nn.Module):
         return put_back
 
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from the states of all lanes, the sum of ``training_state`` over the ranks.
+        """Restore the states of all lanes, the sum of ``training_state`` over the ranks.
 
         Raises:
-            CheckpointError: they are of other layers.
+            CheckpointError: they do not fit the layers.
         """
         if not state:
             self._hidden, self._own = [], None

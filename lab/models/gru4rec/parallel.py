@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 
 
 def blocks(net: GRU4Rec) -> list[nn.Module]:
-    """Return no unit: rows are looked up by the network itself, not by the forward pass of a table."""
+    """Return no unit: the network looks up rows itself, not in the forward pass of a table."""
     return []

@@ -1,10 +1,10 @@
 """Key names of the authors' PyTorch code (hidasib/GRU4Rec_PyTorch_Official), both ways.
 
-Ours are theirs. Items are rows in the order in which the authors' data iterator first meets them
-(``data_iterator.itemidmap``); a network is only useful with a dataset that numbers its items alike.
+Our keys are theirs. Rows are items in the order in which the authors' data iterator first meets them
+(``data_iterator.itemidmap``); the weights are only useful with a dataset that numbers its items in the same way.
 
-``GRU4Rec.savemodel`` of that code pickles the object itself, which only running its code can open; such a file is
-refused. There, ``torch.save(gru.model.state_dict(), file)`` writes what is read here.
+``GRU4Rec.savemodel`` of that code pickles the object itself. Opening the file would run its code, so it is refused.
+With ``torch.save(gru.model.state_dict(), file)`` that code writes files that can be read here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PREFIX = "model."
 
 
 def from_official(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take ``gru.model.state_dict()``, or one whose keys begin with ``model.``.
+    """Convert ``gru.model.state_dict()``, or one whose keys begin with ``model.``.
 
     Raises:
         CheckpointError: a key belongs to no GRU4Rec.
@@ -39,6 +39,6 @@ def to_official(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def convert(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Bring any known layout into ours, and leave ours as it is: what the registry loads weights with."""
+    """Convert any known layout into ours; ours is not changed. The registry loads weights with this function."""
     prefixed = any(key.startswith(_PREFIX) and _KEY.fullmatch(key.removeprefix(_PREFIX)) for key in state_dict)
     return from_official(state_dict) if prefixed else dict(state_dict)

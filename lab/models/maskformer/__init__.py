@@ -1,1 +1,1 @@
-"""MaskFormer, segmentation by classifying masks: its network, its loss, its post-processing, its variants."""
+"""MaskFormer, segmentation by mask classification: network, loss, post-processing, variants."""

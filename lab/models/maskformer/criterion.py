@@ -1,8 +1,8 @@
 """MaskFormer's loss: match masks to segments one to one, then compare classes and masks, on every decoder layer.
 
-Cheng, Schwing, Kirillov, NeurIPS 2021, section 3.2 and appendix A. The matching compares at a quarter of the
-resolution, where the truth is what nearest interpolation takes; the loss at the full one. Only matched masks are formed
-with a gradient: the others are no part of the loss. All layers are matched with one copy of the costs to the host.
+Cheng, Schwing, Kirillov, NeurIPS 2021, section 3.2 and appendix A. The matching works at a quarter of the resolution,
+with the truth sampled by nearest interpolation; the loss works at full resolution. Only matched masks are computed with
+a gradient, as others are not in the loss. All layers are matched with one copy of the costs to the host.
 
 Names: L layers, B images, Q queries, K classes, E channels of a mask's code, T segments of all images, M matched pairs.
 """
@@ -37,7 +37,7 @@ class MaskLossOptions(Flat):
         mask_loss_weight: weight of the focal term.
         dice_loss_weight: weight of the dice term.
         no_object_weight: weight of no-object in the cross-entropy.
-        num_points: 0 for a loss on every pixel; else on that many sampled points of each mask (Mask2Former).
+        num_points: 0 for a loss on every pixel; otherwise the number of sampled points per mask (Mask2Former).
     """
 
     cost_class: Weight = 1.0
@@ -60,7 +60,7 @@ class MaskCriterion:
     Args:
         num_queries: Q.
         num_classes: K; class K is no-object.
-        options: weights of matching and terms, and on what the loss is.
+        options: weights of matching and terms, and the number of sampled points.
     """
 
     def __init__(self, num_queries: int, num_classes: int, options: MaskLossOptions = LOSS_OPTIONS) -> None:
@@ -96,10 +96,10 @@ class MaskCriterion:
 
         Args:
             class_logits: (L, B, Q, K + 1).
-            mask_embed: (L, B, Q, E), the codes of the masks; None where ``masks`` are logits.
+            mask_embed: (L, B, Q, E), the codes of the masks; None if ``masks`` are logits.
             masks: features (B, E, h, w) whose products with the codes are the logits; or logits (B, Q, h, w), L = 1.
             targets: the segments of the B images.
-            sample: whether ``num_points`` counts; without it the loss is on every pixel, and the same at every call.
+            sample: whether to use ``num_points``; if False the loss is on every pixel and deterministic.
 
         Returns:
             ``loss_ce``, ``loss_mask`` and ``loss_dice`` of the last layer, ``loss_ce_0`` and so on of the earlier ones.
@@ -134,7 +134,7 @@ class MaskCriterion:
         image: Tensor,
         number: Tensor,
     ) -> Tensor:
-        """Return (T, L, Q), the cost of giving each segment to each query of its own image."""
+        """Return (T, L, Q), the cost of assigning each segment to each query of its image."""
         small = downsample_segments(targets.segments, (masks.shape[-2], masks.shape[-1]))
         most = max(targets.counts, default=0)
         layers = []
@@ -168,7 +168,7 @@ class MaskCriterion:
         if mask_embed is None:
             return masks[image, query].flatten(0, 1)
         num_layers, num_images, _, width = mask_embed.shape
-        # Images have unlike numbers of matches: their codes stand in a grid, and one batched product serves all.
+        # Images have different numbers of matches: codes are padded to a grid, so that one batched product is enough.
         of_image, slot = places([min(count, self.num_queries) for count in counts], masks.device)
         most = max((min(count, self.num_queries) for count in counts), default=0)
         grid = torch.zeros(num_layers, num_images, most, dtype=torch.int64, device=masks.device)
@@ -180,7 +180,7 @@ class MaskCriterion:
 
 
 def places(counts: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return (T,) int64 twice: the image of each packed segment and its number there; one upload of host integers."""
+    """Return two (T,) int64: the image of each packed segment, and its number there; one upload of host integers."""
     packed = [(index, number) for index, count in enumerate(counts) for number in range(count)]
     both = torch.tensor(packed, dtype=torch.int64).view(-1, 2).T.contiguous().to(device, non_blocking=True)
     return both[0], both[1]

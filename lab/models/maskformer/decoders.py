@@ -1,4 +1,4 @@
-"""The two decoders of MaskFormer: of pixels, to features; of queries, to classes and the codes of masks (figure 2)."""
+"""MaskFormer's two decoders (figure 2): one makes features of pixels, one makes classes and mask codes of queries."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from lab.ops.winograd import conv3x3
 class PixelDecoder(FeaturePyramid):
     """The feature pyramid, with or without a transformer encoder on the coarsest map.
 
-    With one, the encoder's output takes the place of that map, in the pyramid and as what the queries look at.
+    With an encoder, its output replaces the coarsest map in the pyramid and for the queries.
 
     Args:
         in_channels: channels of the backbone's maps, finest first.
-        channels: of the pyramid and the encoder.
+        channels: channels of the pyramid and the encoder.
         mask_dim: E.
-        num_groups: of every group norm.
-        encoder: of the coarsest map, or None.
+        num_groups: groups of every group norm.
+        encoder: the encoder of the coarsest map, or None.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class PixelDecoder(FeaturePyramid):
             self.position = SinePositionEncoding(channels)
 
     def top(self, x: Tensor) -> Tensor:
-        """Map the coarsest map (B, C, H, W) to what stands in for it."""
+        """Return the replacement of the coarsest map (B, C, H, W)."""
         if not self.has_encoder:
             return x
         x = self.input_proj(x)
@@ -55,11 +55,11 @@ class TransformerPredictor(nn.Module):
     """DETR's decoder with a class and the code of a mask for each query.
 
     Args:
-        in_channels: channels of the map that the queries look at; projected where they are not D.
+        in_channels: channels of the map that the queries attend to; projected if not D.
         num_classes: K.
         num_queries: Q.
         mask_dim: E.
-        decoder: D wide.
+        decoder: a decoder of width D.
         embed_dim: D.
     """
 
@@ -90,7 +90,8 @@ class TransformerPredictor(nn.Module):
 def fold_masks(embed: Tensor, pixels: Tensor, convolution: nn.Conv2d) -> Tensor:
     """Return (B, Q, h, w) ``mask_product(embed, convolution(pixels))`` with a convolution to Q channels instead of E.
 
-    Both are linear: the codes (B, Q, E) are taken into the kernel first. Cheaper where Q < E; equal but for rounding.
+    Both maps are linear, so the codes (B, Q, E) are multiplied into the kernel first. Cheaper if Q < E; equal up to
+    rounding.
     """
     num_images, num_queries = embed.shape[:2]
     kernel = torch.einsum("bne,eikl->bnikl", embed, convolution.weight)

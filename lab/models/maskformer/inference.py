@@ -1,10 +1,10 @@
-"""From classified masks to semantic maps, panoptic segments and instances, in pixels of the original images.
+"""Turns classified masks into semantic maps, panoptic segments and instances, in pixels of the original images.
 
 Cheng, Schwing, Kirillov, NeurIPS 2021, section 3.4: "semantic inference" sums class probabilities over the queries,
 "general inference" gives each pixel to one query. Instances are those of Cheng et al., "Mask2Former", CVPR 2022,
 appendix A: the best pairs of query and class, scored also by the mask's own mean probability.
 
-A few masks at a time are brought to the full resolution, so memory does not grow with queries times pixels, and nothing
+Only a few masks at a time are resized to full resolution, so memory does not grow with queries times pixels. Nothing
 waits for the device query by query.
 
 Names: Q queries, K classes, h and w coarse pixels; H and W pixels of the padded images that the network saw.
@@ -27,21 +27,21 @@ GPU_CHUNK = 1 << 26
 
 
 def resize(maps: Tensor, size: HeightWidth) -> Tensor:
-    """Bring (N, h, w) to a size bilinearly; as they are where it is theirs."""
+    """Resize (N, h, w) to a size bilinearly; unchanged if they have it."""
     if maps.shape[-2:] == size:
         return maps
     return F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]
 
 
 def chunks(masks: Tensor, size: HeightWidth, chunk_pixels: int | None) -> Iterator[Tensor]:
-    """Yield some of the (N, h, w) masks at a time, as many as ``size`` allows."""
+    """Yield the (N, h, w) masks in chunks whose length depends on ``size``."""
     budget = chunk_pixels or (CPU_CHUNK if masks.device.type == "cpu" else GPU_CHUNK)
     if len(masks):
         yield from masks.split(max(1, budget // max(1, size[0] * size[1])))
 
 
 def to_original(logits: Tensor, image_size: HeightWidth, size: HeightWidth, original_size: HeightWidth) -> Tensor:
-    """Bring logits (N, h, w) to the padded size, cut the padding off, and on to the original size."""
+    """Resize logits (N, h, w) to the padded size, cut off the padding, and resize to the original size."""
     full = resize(logits, image_size)[:, : size[0], : size[1]]
     return resize(full, original_size)
 
@@ -61,7 +61,7 @@ def semantic(
 ) -> list[Tensor]:
     """Return the most likely class of each pixel, (h0, w0) int16 in 0..K-1, for each image.
 
-    As the authors do, scores are formed at the size of the network's input and then resized.
+    As in the authors' code, scores are computed at the size of the network's input and then resized.
 
     Args:
         class_logits: (B, Q, K + 1).
@@ -86,7 +86,7 @@ def semantic(
 
 
 def _best_class(scores: Tensor, size: HeightWidth, chunk_pixels: int | None) -> Tensor:
-    """Return the first of the highest of (K, h, w) scores at ``size``, int16."""
+    """Return the class with the highest of the (K, h, w) scores at ``size``, the first one of equal scores, int16."""
     best: Tensor | None = None
     label = torch.zeros(size, dtype=torch.int16, device=scores.device)
     first = 0
@@ -113,11 +113,11 @@ def panoptic(
     overlap_threshold: float = 0.8,
     chunk_pixels: int | None = None,
 ) -> list[Segments]:
-    """Return, for each image, segments that do not overlap; the arguments as in ``semantic``.
+    """Return, for each image, segments that do not overlap; arguments as in ``semantic``.
 
-    Each pixel goes to the query with the highest product of class and mask probability, among those that are likely
-    enough. A query that keeps less than ``overlap_threshold`` of its mask is dropped, its pixels with it; what is left
-    of one class of stuff is one segment, with the best of the scores.
+    Among the queries with a class probability above ``object_threshold``, each pixel is assigned to the one with the
+    highest product of class and mask probability. A query that keeps less than ``overlap_threshold`` of its mask is
+    dropped with its pixels. The remaining queries of one class of stuff form one segment with the best of their scores.
 
     Args:
         class_logits: (B, Q, K + 1).
@@ -125,9 +125,9 @@ def panoptic(
         image_size: H and W.
         sizes: (B, 2) of the images without their padding.
         original_sizes: (B, 2) in which the result is wanted.
-        thing_labels: the classes that are counted one by one.
-        object_threshold: the least class probability.
-        overlap_threshold: the least visible part of a mask.
+        thing_labels: the classes that are things.
+        object_threshold: the smallest class probability.
+        overlap_threshold: the smallest visible share of a mask.
         chunk_pixels: the most full-resolution pixels of masks that are held at a time.
     """
     masks = full_precision(mask_logits)
@@ -161,8 +161,8 @@ def _segments(
     """Turn the owner (h, w) of each pixel among n queries into segments.
 
     Args:
-        owner: (h, w) int64 in 0..n-1; without meaning where n is 0.
-        areas: (n,) pixels of each mask, those of other owners too.
+        owner: (h, w) int64 in 0..n-1; meaningless if n is 0.
+        areas: (n,) pixels of each mask, including pixels of other owners.
         scores: (n,).
         labels: (n,).
         is_thing: (K,) bool.
@@ -175,7 +175,7 @@ def _segments(
     visible_area = owner.flatten().bincount(minlength=count)
     visible = (visible_area > 0) & (areas > 0) & (visible_area >= overlap_threshold * areas)
     query = torch.arange(count, device=owner.device)
-    # Stuff goes with the first visible query of its class, a thing with itself.
+    # Stuff joins the first visible query of its class; a thing is a segment of its own.
     group = torch.where(is_thing[labels], len(is_thing) + query, labels)
     first = ((group[:, None] == group) & visible).long().argmax(1)
     begins = visible & (first == query)
@@ -195,7 +195,7 @@ def instances(
     max_instances: int = 100,
     chunk_pixels: int | None = None,
 ) -> list[Instances]:
-    """Return, for each image, the best pairs of query and thing; the arguments as in ``semantic``.
+    """Return, for each image, the best pairs of query and thing; arguments as in ``semantic``.
 
     Args:
         class_logits: (B, Q, K + 1).

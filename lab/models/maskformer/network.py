@@ -1,11 +1,11 @@
 """MaskFormer: a backbone, a pixel decoder, and a transformer that predicts a set of masks, each with a class.
 
 Cheng, Schwing, Kirillov, "Per-Pixel Classification is Not All You Need for Semantic Segmentation", NeurIPS 2021. The
-transformer is DETR's decoder (``lab.layers.transformer``), the masks are products of its states with features of every
-pixel (figure 2). As in the authors' code padding is not masked anywhere.
+transformer is DETR's decoder (``lab.layers.transformer``); masks are products of its states with features of every
+pixel (figure 2). As in the authors' code, padding is not masked anywhere.
 
-Names: B images, S places of the coarsest map, D ``embed_dim``, E ``mask_dim``, Q ``num_queries``, K classes, L decoder
-layers, h and w the finest map's size, a quarter of the image's.
+Names: B images, S positions of the coarsest map, D ``embed_dim``, E ``mask_dim``, Q ``num_queries``, K classes,
+L decoder layers, h and w the finest map's size, a quarter of the image's.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ MAX_INSTANCES = 100
 
 @dataclass
 class MaskFormerOutputs:
-    """What the network says, of every decoder layer. Masks are products that are only formed where they are asked for.
+    """The network's outputs, for every decoder layer. Masks are products, computed only when they are needed.
 
     Attributes:
         all_class_logits: (L, B, Q, K + 1), the last class being no-object.
         mask_embed: (L, B, Q, E).
-        mask_features: (B, E, h, w); None where ``folded`` stands for it.
-        image_size: height and width of the images, padding included.
-        folded: (B, Q, h, w) logits of the only layer's masks, made without ``mask_features``.
+        mask_features: (B, E, h, w); None if ``folded`` is given.
+        image_size: height and width of the images, with padding.
+        folded: (B, Q, h, w) mask logits of the only layer, computed without ``mask_features``.
     """
 
     all_class_logits: Tensor
@@ -92,13 +92,13 @@ class MaskFormer(nn.Module):
         feedforward_dim: hidden width of the feed-forward nets.
         dropout: probability in every transformer layer.
         backbone: a registered model with ``features_only``.
-        backbone_options: its arguments.
+        backbone_options: arguments of the backbone.
         pixel_decoder: ``fpn`` or ``transformer_encoder``.
-        num_groups: of the pyramid's group norms.
-        aux_loss: put a loss on every decoder layer, not on the last only.
-        loss_options: weights of the matching and of the loss's terms, and on what the loss is.
-        object_threshold: panoptic: the least class probability of a query.
-        overlap_threshold: panoptic: the least visible part of a query's mask.
+        num_groups: groups of the pyramid's group norms.
+        aux_loss: compute the loss for every decoder layer, not only for the last.
+        loss_options: weights of the matching and of the loss's terms, and the number of sampled points.
+        object_threshold: panoptic: the smallest class probability of a query.
+        overlap_threshold: panoptic: the smallest visible share of a query's mask.
 
     Raises:
         ConfigError: a choice is unknown, or a size does not divide.
@@ -126,7 +126,7 @@ class MaskFormer(nn.Module):
     ) -> None:
         super().__init__()
         check_choice("pixel_decoder", pixel_decoder, PIXEL_DECODERS)
-        check_multiple("embed_dim", embed_dim, 4)  # for the encoding of places
+        check_multiple("embed_dim", embed_dim, 4)  # for the position encoding
         self.num_classes = num_classes
         self.num_queries = num_queries
         self.aux_loss = aux_loss
@@ -153,7 +153,7 @@ class MaskFormer(nn.Module):
 
         Args:
             images: (B, 3, H, W) normalised.
-            padding_mask: not looked at, as in the authors' code: padding is part of the image.
+            padding_mask: not used, as in the authors' code: padding is part of the image.
 
         Returns:
             The outputs of every decoder layer; of the last only without ``aux_loss``.
@@ -177,7 +177,7 @@ class MaskFormer(nn.Module):
         masks = outputs.mask_features if outputs.folded is None else outputs.folded
         embed = outputs.mask_embed if outputs.folded is None else None
         assert masks is not None
-        # Validation is on every pixel: a loss that differs from call to call could not be compared.
+        # Validation uses every pixel: a random loss could not be compared between validations.
         return self.criterion(outputs.all_class_logits, embed, masks, targets, sample=self.training)
 
     def semantic(self, outputs: MaskFormerOutputs, sizes: Tensor, original_sizes: Tensor) -> list[Tensor]:
@@ -202,7 +202,7 @@ class MaskFormer(nn.Module):
     def instances(
         self, outputs: MaskFormerOutputs, sizes: Tensor, original_sizes: Tensor, thing_labels: Sequence[int]
     ) -> list[Instances]:
-        """Return the best scored objects (``inference.instances``)."""
+        """Return the objects with the best scores (``inference.instances``)."""
         return inference.instances(
             outputs.class_logits,
             outputs.mask_logits,

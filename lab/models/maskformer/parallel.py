@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def blocks(net: MaskFormer) -> list[nn.Module]:
-    """Return the units of a MaskFormer, in the order of its forward pass; what they leave out belongs to the whole.
+    """Return the units of a MaskFormer, in the order of its forward pass; other parameters belong to the whole network.
 
-    Those of the backbone, the layers of the pixel decoder's encoder, and the decoder as one unit, as in DETR. The
-    pyramid belongs to the whole: its last convolution may be taken apart (``fold_masks``).
+    The units are those of the backbone, the layers of the pixel decoder's encoder, and the whole decoder, as in DETR.
+    The pyramid is not a unit, because the weights of its last convolution may be used outside of it (``fold_masks``).
     """
     decoder = net.pixel_decoder
     encoder = decoder.get_submodule("transformer.encoder.layers").children() if decoder.has_encoder else ()

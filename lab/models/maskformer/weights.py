@@ -1,8 +1,8 @@
 """Key names of other MaskFormers' checkpoints, both ways: the authors' code and Hugging Face transformers.
 
-``from_<source>(state_dict)`` returns our keys, ``to_<source>(state_dict)`` theirs; tensors are shared, not copied, but
-where a fused matrix is split or joined. The authors' files (detectron2) come in two layouts: version 1, that of the
-published ones, has no ``pixel_decoder`` in its names. Constants that their modules make themselves are left out.
+``from_<source>(state_dict)`` returns our keys, ``to_<source>(state_dict)`` theirs; tensors are shared, not copied,
+except where a fused matrix is split or joined. The authors' files (detectron2) have two layouts: version 1, that of the
+published files, has no ``pixel_decoder`` in its names. Constants that their modules make themselves are left out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CONSTANTS = (
     "pixel_mean",
     "pixel_std",
 )
-# (ours, theirs). detectron2's ResNet; everything else of a backbone (Swin) has our names.
+# (ours, theirs) for detectron2's ResNet; other backbones (Swin) have our names.
 _STAGE = "backbone.layer<n>.<m>"
 _DETECTRON_STAGE = "backbone.res<n+1>.<m>"
 _DETECTRON: Rules = (
@@ -92,12 +92,12 @@ _RESNET: Rules = (
     (f"{_RESNET_STAGE}.bn<k+1>.<rest>", f"{_THEIR_RESNET_STAGE}.layer.<k>.normalization.<rest>"),
 )
 _TRANSFORMERS: Rules = (*_HEADS, *_SWIN, *_RESNET)
-# What transformers' files were called before its version 5.
+# Names in transformers' files before its version 5.
 _OLD_NAMES = (
     (r"(decoder\.layers\.\d+\.\w+)\.out_proj\.", r"\1.o_proj."),
     (r"(decoder\.layers\.\d+)\.fc", r"\1.mlp.fc"),
 )
-# (ours, its parts in order, theirs without the part): matrices that are fused here and split there.
+# (ours, its parts in order, theirs without the part): matrices that are fused here and separate there.
 _FUSED = (
     (r"predictor\.transformer\.decoder\.(layers\.\d+)\.self_attn\.in_proj_(weight|bias)", "self_attn"),
     (r"predictor\.transformer\.decoder\.(layers\.\d+)\.multihead_attn\.in_proj_(weight|bias)", "encoder_attn"),
@@ -114,7 +114,7 @@ _OURS = {"self_attn": "self_attn", "encoder_attn": "multihead_attn"}
 
 
 def from_official(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Take the authors' checkpoint or state dict, of version 1 or 2."""
+    """Convert the authors' checkpoint or state dict, of version 1 or 2."""
     state: Mapping[str, Any] = state_dict.get("model", state_dict)
     old = not any(key.startswith("sem_seg_head.pixel_decoder.") for key in state)
     rules, renamed = reverse(_DETECTRON), {}
@@ -129,10 +129,10 @@ def from_official(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def to_official(state_dict: StateDict, version: Literal[1, 2] = 2) -> dict[str, Tensor]:
-    """Return what loads into the authors' code, but for the constants that it makes itself.
+    """Return a state dict for the authors' code, without the constants that their code makes itself.
 
     Args:
-        state_dict: of ours, on a ResNet or a Swin.
+        state_dict: the state dict of our network, on a ResNet or a Swin.
         version: 1 for the layout of the published files, 2 for that of the code's own modules.
     """
     renamed = {}
@@ -147,7 +147,7 @@ def to_official(state_dict: StateDict, version: Literal[1, 2] = 2) -> dict[str, 
 
 
 def from_transformers(state_dict: StateDict) -> dict[str, Tensor]:
-    """Take the state dict of a ``MaskFormerForInstanceSegmentation`` on Swin or ResNet, of its modules or of a file.
+    """Convert the state dict of a ``MaskFormerForInstanceSegmentation`` on Swin or ResNet, in either layout.
 
     Raises:
         CheckpointError: a key belongs to no MaskFormer.
@@ -176,10 +176,10 @@ def from_transformers(state_dict: StateDict) -> dict[str, Tensor]:
 
 
 def to_transformers(state_dict: StateDict) -> dict[str, Tensor]:
-    """Return what loads into ``MaskFormerForInstanceSegmentation``, but for constants and the unused last Swin norm.
+    """Return a state dict for ``MaskFormerForInstanceSegmentation``, without constants and the unused last Swin norm.
 
     Raises:
-        CheckpointError: a key has no place there (``transformer_encoder`` has none).
+        CheckpointError: a key has no equivalent there (those of ``transformer_encoder``).
     """
     renamed: dict[str, Tensor] = {}
     for key, value in state_dict.items():
@@ -195,7 +195,7 @@ def to_transformers(state_dict: StateDict) -> dict[str, Tensor]:
 
 
 def convert(state_dict: StateDict) -> dict[str, Tensor]:
-    """Bring any known layout into ours, and leave ours as it is: what the registry loads weights with."""
+    """Convert any known layout into ours; ours is not changed. The registry loads weights with this function."""
     if any(key.startswith("class_predictor.") for key in state_dict):
         return from_transformers(state_dict)
     if any(key.startswith("sem_seg_head.") for key in state_dict):

@@ -28,11 +28,11 @@ NUM_PIXELS = "num_pixels"
 
 @dataclass
 class PerPixelOutputs:
-    """What the network says.
+    """The network's outputs.
 
     Attributes:
         logits: (B, K, h, w).
-        image_size: height and width of the images, padding included.
+        image_size: height and width of the images, with padding.
     """
 
     logits: Tensor
@@ -47,8 +47,8 @@ class PerPixel(nn.Module):
         embed_dim: width of the pyramid.
         mask_dim: channels of the features that are classified.
         backbone: a registered model with ``features_only``.
-        backbone_options: its arguments.
-        num_groups: of the pyramid's group norms.
+        backbone_options: arguments of the backbone.
+        num_groups: groups of the pyramid's group norms.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class PerPixel(nn.Module):
 
         Args:
             images: (B, 3, H, W) normalised.
-            padding_mask: not looked at: padding is part of the image, and no part of the loss.
+            padding_mask: not used: padding is part of the image; the loss ignores it.
         """
         logits = self.predictor(self.pixel_decoder(self.backbone(images)))
         return PerPixelOutputs(logits, (images.shape[-2], images.shape[-1]))
@@ -103,7 +103,7 @@ def pixel_labels(targets: SegmentationTargets) -> Tensor:
     """Return the class of each pixel, (B, H, W) int64, or ``NO_SEGMENT``."""
     counts = torch.tensor([0, *targets.counts[:-1]], dtype=torch.int64)
     first = counts.cumsum(0).to(targets.segments.device, non_blocking=True)[:, None, None]
-    labels = torch.cat((targets.labels, targets.labels.new_full((1,), NO_SEGMENT)))  # the last: of no segment
+    labels = torch.cat((targets.labels, targets.labels.new_full((1,), NO_SEGMENT)))  # the last entry is for NO_SEGMENT
     segments = targets.segments.long()
     return labels[torch.where(segments < 0, len(targets.labels), segments + first)]
 

@@ -11,7 +11,7 @@ from lab.registry.models import register_model
 
 @register_model(classifier="predictor")
 def per_pixel_resnet50(**overrides: Any) -> PerPixel:
-    """The baseline of MaskFormer's paper on ResNet-50: 39.2 mIoU on ADE20K, says its table 3."""
+    """The baseline of MaskFormer's paper on ResNet-50: 39.2 mIoU on ADE20K, according to its table 3."""
     return build_variant(PerPixel, "per_pixel_resnet50", overrides, backbone_options={"norm": "frozen_batch_norm"})
 
 

@@ -1,9 +1,9 @@
 """ResNet 18 to 152: "Deep Residual Learning for Image Recognition" (He et al., CVPR 2016), with the stride on the 3x3.
 
-Keys and numbers are torchvision's (its v1.5 bottleneck, whose stride stands on the 3x3 convolution). As a backbone
+Keys and arithmetic are torchvision's (its v1.5 bottleneck, whose 3x3 convolution has the stride). As a backbone
 (``features_only``) it returns a list of maps. Normalisation: ``batch_norm``, ``frozen_batch_norm`` (statistics and
 affine are constants, as detectors use it) or ``group_norm`` (no dependence on the batch).
-How a convolution and its norm are computed stands in ``lab.layers.convolution``.
+``lab.layers.convolution`` computes a convolution with its norm.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class BasicBlock(nn.Module):
         return self.bn2
 
     def forward(self, x: Tensor, reuse: bool = False) -> Tensor:
-        """Map (B, C, H, W) to (B, channels, H / stride, W / stride); ``reuse``: ``x`` may be written over."""
+        """Map (B, C, H, W) to (B, channels, H / stride, W / stride); with ``reuse`` ``x`` may be overwritten."""
         out = convolve(x, self.conv1, self.bn1)
         if self.downsample is not None:
             x, reuse = convolve(x, *self.downsample, activation="none"), True  # type: ignore[misc]
@@ -80,7 +80,7 @@ class Bottleneck(nn.Module):
         return self.bn3
 
     def forward(self, x: Tensor, reuse: bool = False) -> Tensor:
-        """Map (B, C, H, W) to (B, 4 * channels, H / stride, W / stride); ``reuse``: ``x`` may be written over."""
+        """Map (B, C, H, W) to (B, 4 * channels, H / stride, W / stride); with ``reuse`` ``x`` may be overwritten."""
         out = convolve(x, self.conv1, self.bn1)
         out = convolve(out, self.conv2, self.bn2)
         if self.downsample is not None:
@@ -92,7 +92,7 @@ class Stage(nn.Sequential):
     """The blocks of one resolution."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Run the blocks; all but the first may write over their input, unless a hook has seen it."""
+        """Run the blocks; all but the first may overwrite their input, unless a hook has seen it."""
         reuse = False
         for block in self:
             x = block(x, reuse)

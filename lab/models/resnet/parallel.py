@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 
 
 def blocks(net: ResNet | ResNetFeatures) -> list[nn.Module]:
-    """Return the stages; the stem and a head belong to the whole."""
+    """Return the stages; stem and head belong to the whole network."""
     return [net.get_submodule(f"layer{stage + 1}") for stage in range(net.num_stages)]

@@ -1,4 +1,4 @@
-"""The registered ResNets and the places of torchvision's ImageNet weights (tv: of 2016, tv2: of the 2021 recipe)."""
+"""The registered ResNets and the addresses of torchvision's ImageNet weights (tv: of 2016, tv2: of the 2021 recipe)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The transformer blocks of the three networks that are called SASRec.
 
-Names: N tokens in one row, of windows in groups of equal length (``lab.models.sasrec.windows``), D ``embed_dim``.
+Names: N tokens of all windows, which are in groups of equal length (``lab.models.sasrec.windows``), D ``embed_dim``.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ def attend_in_groups(queries: Tensor, keys: Tensor, values: Tensor, groups: Grou
 
 
 class Block(nn.Module):
-    """What the three have in common.
+    """The base of the three blocks.
 
     Args:
         embed_dim: D.
         num_heads: heads of the attention; divides D.
-        feedforward_dim: hidden width of the feed-forward net.
+        feedforward_dim: hidden width of the feed-forward network.
         dropout: probability of dropping an attention weight or a hidden value.
-        norm: where ``PmixerBlock`` normalises.
+        norm: the place of the norms in ``PmixerBlock``.
 
     Raises:
         ConfigError: ``num_heads`` does not divide ``embed_dim``.
@@ -72,10 +72,10 @@ class Block(nn.Module):
 
 
 class OfficialBlock(Block):
-    """The block of the authors' code: both residual sums begin at the normalised input.
+    """The block of the authors' code: both residual sums start from the normalised input.
 
-    Queries come from the normalised tokens, keys and values from the tokens as they are; nothing projects the heads'
-    output. Keys and values are fused (rows of ``key_value``: keys, values).
+    Queries come from the normalised tokens, keys and values from the tokens themselves; there is no output projection.
+    Keys and values are fused (rows of ``key_value``: keys, values).
     """
 
     def __init__(
@@ -100,8 +100,8 @@ class OfficialBlock(Block):
 class PmixerBlock(Block):
     """The block of pmixer's code, with ``nn.MultiheadAttention``.
 
-    ``norm``: ``post``, after the residual sums (default since May 2025), ``pre``, before the branches, or ``query``, of
-    the queries and the feed-forward net's input, where the residual sums then begin (until May 2025).
+    ``norm``: ``post``: after the residual sums (default since May 2025); ``pre``: before the branches; ``query``: on
+    the queries and the input of the feed-forward network, from which the residual sums start too (until May 2025).
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Losses of next-item recommendation, as sums over T positions; whoever calls them divides.
+"""Losses of next-item recommendation, as sums over T positions; the caller divides.
 
 ``bce`` is SASRec's own (Kang and McAuley, ICDM 2018, section III.F). ``gbce`` is that of "gSASRec: Reducing
 Overconfidence in Sequential Recommendation Trained with Negative Sampling" (Petrov and Macdonald, RecSys 2023, section
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 LOSSES = ("bce", "gbce", "sampled_ce", "ce")
-_VALUES = 1 << 21  # logits that stand in memory at once on a CPU: 8 MB
+_VALUES = 1 << 21  # logits in memory at once on a CPU: 8 MB
 _VALUES_DEVICE = 1 << 27
 
 
@@ -70,7 +70,7 @@ def ce(states: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
 class _ChunkedCrossEntropy(torch.autograd.Function):
     """Sum of ``-log softmax(states @ weight.T)[targets]``, some rows at a time.
 
-    Gradients are computed along with the value: that saves computing the logits again in the backward pass.
+    Gradients are computed along with the value, so that the backward pass need not compute the logits again.
     """
 
     @staticmethod

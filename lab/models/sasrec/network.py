@@ -1,13 +1,13 @@
-"""SASRec: "Self-Attentive Sequential Recommendation" (Kang and McAuley, ICDM 2018), and two others that bear its name.
+"""SASRec: "Self-Attentive Sequential Recommendation" (Kang and McAuley, ICDM 2018), and two variants of this name.
 
-A causal transformer reads the items that a user or session had; the state of an event ranks the next item by its inner
-products with the items' embeddings (section III). ``variant`` says whose network it is (see README.md):
+A causal transformer reads the items of a user or session; the state of an event ranks the next item by its inner
+products with the items' embeddings (section III). ``variant`` chooses the network (see README.md):
 
-- ``official``, the authors': residual sums begin at the normalised input, attention has no output projection, padding
-  is masked out. Places are counted from the last event, which is at ``max_length - 1`` as in their left-padded windows.
-- ``pmixer``, of the widely used PyTorch code: ``nn.MultiheadAttention``, norms after (or before) each branch; padding
-  is read like any item, so windows are padded at their left to ``max_length``.
-- ``recbole``, of RecBole: BERT's blocks, places counted from the first event.
+- ``official``, the authors': residual sums start from the normalised input, attention has no output projection, padding
+  is masked. Positions count from the last event, which is at ``max_length - 1`` as in their left-padded windows.
+- ``pmixer``, the widely used PyTorch code: ``nn.MultiheadAttention``, norms after (or before) each branch; padding is
+  read like an item, so windows are padded at the left to ``max_length``.
+- ``recbole``, RecBole's: BERT's blocks, positions count from the first event.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ TARGETS = "targets"
 
 @dataclass
 class SASRecOutputs(Movable):
-    """What the loss needs of the T positions that have a target.
+    """The outputs for the loss, at the T positions that have a target.
 
     Attributes:
-        target_logits: (T,), None for ``ce``, or where an evaluation batch has no negatives.
-        negative_logits: (T, n), or None likewise.
-        cross_entropy: () sum over the T positions, None but for ``ce``.
+        target_logits: (T,); None for ``ce``, and for an evaluation batch without negatives.
+        negative_logits: (T, n); None in the same cases.
+        cross_entropy: () sum over the T positions for ``ce``; otherwise None.
     """
 
     target_logits: Tensor | None = None
@@ -55,20 +55,20 @@ class SASRec(nn.Module):
     Args:
         num_items: I; items are numbered 1 to I.
         variant: ``official``, ``pmixer`` or ``recbole``.
-        max_length: the longest sequence that is read; later events count.
+        max_length: the longest sequence that is read; of longer ones the last events.
         embed_dim: D.
         num_blocks: transformer blocks.
         num_heads: heads of each attention.
-        feedforward_dim: hidden width of the feed-forward nets; D where None.
+        feedforward_dim: hidden width of the feed-forward networks; None for D.
         dropout: probability of dropping embeddings, attention weights and hidden values in training.
-        norm: of ``pmixer``: ``post``, ``pre`` or ``query`` (see ``PmixerBlock``).
+        norm: only for ``pmixer``: ``post``, ``pre`` or ``query`` (see ``PmixerBlock``).
         loss: ``bce``, ``gbce``, ``sampled_ce`` (these need negatives: ``model.asks.num_negatives``) or ``ce``.
         calibration: t of ``gbce``.
-        position_rows: of ``pmixer``: rows of the table of places, ``max_length + 1`` (row 0 is of padding), or
+        position_rows: only for ``pmixer``: rows of the position table, ``max_length + 1`` (row 0 is for padding), or
             ``max_length`` as until June 2024, when padding was set to zero before each block.
 
     Raises:
-        ConfigError: an argument is none of what stands above.
+        ConfigError: an argument is not one of the choices above.
     """
 
     def __init__(
@@ -92,14 +92,14 @@ class SASRec(nn.Module):
         check_choice("loss", loss, losses.LOSSES)
         check_range("calibration", calibration, least=0, most=1)
         if norm != "post" and variant != "pmixer":
-            raise ConfigError(f"norm={norm} is a choice of variant=pmixer only, not of {variant}")
+            raise ConfigError(f"norm={norm} works with variant=pmixer only, not with {variant}")
         rows = max_length + 1 if variant == "pmixer" and position_rows is None else position_rows or max_length
         if rows not in {max_length, max_length + (variant == "pmixer")}:
             raise ConfigError(f"position_rows={rows} must be max_length={max_length}, or one more with variant=pmixer")
         self.num_items, self.variant, self.max_length, self.rate = num_items, variant, max_length, dropout
         self.loss_name, self.calibration = loss, calibration
         self.item_emb = nn.Embedding(num_items + 1, embed_dim, padding_idx=0)
-        # The place of padding stays zero.
+        # The position embedding of padding stays zero.
         self.pos_emb = nn.Embedding(rows, embed_dim, padding_idx=0 if rows > max_length else None)
         hidden = feedforward_dim or embed_dim
         self.blocks = nn.ModuleList(
@@ -111,18 +111,18 @@ class SASRec(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Fill all parameters as the variant's code does."""
+        """Initialise all parameters as the variant's code does."""
         for name, parameter in self.named_parameters():
             if parameter.dim() > 1:
                 _fill_matrix(parameter, self.variant, fused=_FUSED.get(name.split(".")[-2], 1))
             elif name.endswith("bias") and (self.variant != "pmixer" or ".linear" not in name):
-                parameter.zero_()  # pmixer leaves the biases of its convolutions as torch makes them
+                parameter.zero_()  # pmixer keeps torch's initialisation for the biases of its convolutions
         self.item_emb.weight[0] = 0
         if len(self.pos_emb.weight) > self.max_length:
             self.pos_emb.weight[0] = 0
 
     def forward(self, batch: SequenceBatch) -> SASRecOutputs:
-        """Compute what the loss needs of each position that has a target.
+        """Compute the outputs for the loss at each position that has a target.
 
         Raises:
             ConfigError: sequences are longer than ``max_length``, or there are no negatives to learn from.
@@ -138,7 +138,7 @@ class SASRec(nn.Module):
         chosen = torch.nonzero_static(asked, size=sum(targets.counts))[:, 0]
         states, items = self._states(windows)[chosen], asked[chosen]
         if self.loss_name == "ce":
-            # Row 0 is of padding.
+            # Row 0 is for padding.
             return SASRecOutputs(cross_entropy=losses.ce(states, self.item_emb.weight[1:], items - 1))
         if targets.negatives is None and self.training:
             raise ConfigError(f"model.loss={self.loss_name} needs negatives: set model.asks.num_negatives")
@@ -153,7 +153,7 @@ class SASRec(nn.Module):
         return {TARGETS: float(sum(targets.counts))}
 
     def loss(self, outputs: SASRecOutputs, targets: SequenceTargets) -> dict[str, Term]:
-        """Return the loss over all positions; nothing where there are no negatives to evaluate it with."""
+        """Return the loss over all positions; empty in an evaluation without negatives."""
         value = outputs.cross_entropy
         if outputs.target_logits is not None and outputs.negative_logits is not None:
             value = self._sampled_loss(outputs.target_logits, outputs.negative_logits)
@@ -162,7 +162,7 @@ class SASRec(nn.Module):
         return {f"loss_{self.loss_name}": Term(value, TARGETS)}
 
     def encode(self, batch: SequenceBatch, queries: Tensor) -> Tensor:
-        """Return the states (Q, D) of the events that ``queries`` (Q, 2) name, each as the last one of its window."""
+        """Return the states (Q, D) of the events in ``queries`` (Q, 2), each as the last event of its window."""
         left_padded = self.variant == "pmixer"
         windows = cut_windows(batch.items, queries[:, 0], queries[:, 1] + 1, self.max_length, left_padded)
         return self._states(windows)[windows.last]
@@ -189,7 +189,7 @@ class SASRec(nn.Module):
         return x if self.variant == "recbole" else self.norm(x)
 
     def _places(self, windows: EventWindows) -> Tensor:
-        """Return the embedded places, counted back from the window's last event."""
+        """Return the position embeddings of the tokens."""
         places = (windows.places + self.max_length - 1).clamp(max=self.max_length - 1)
         if len(self.pos_emb.weight) > self.max_length:
             places = torch.where(windows.items > 0, places + 1, 0)
@@ -205,7 +205,7 @@ _FUSED = {"key_value": 2}
 
 
 def _fill_matrix(matrix: Tensor, variant: str, fused: int) -> None:
-    """Fill a matrix; of ``fused`` ones that stand in one, each by itself."""
+    """Initialise a matrix that consists of ``fused`` matrices, each separately."""
     if variant == "recbole":
         nn.init.normal_(matrix, std=0.02)
         return

@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 
 
 def blocks(net: SASRec) -> list[nn.Module]:
-    """Return the blocks, in the order of the forward pass; the embeddings belong to the whole."""
+    """Return the blocks, in the order of the forward pass; the embeddings belong to the whole network."""
     return list(net.blocks)

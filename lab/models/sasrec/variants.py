@@ -1,4 +1,4 @@
-"""The registered SASRecs, each as the code that it is named after sets it for Amazon's data sets."""
+"""The registered SASRecs; the defaults are those of the original code for Amazon's datasets."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Key names of other SASRec checkpoints, both ways: pmixer's PyTorch code (all its versions) and RecBole.
 
-``from_<source>(state_dict)`` returns our keys, ``to_<source>(state_dict)`` theirs; tensors are shared, not copied, but
-where a fused matrix is split or joined. Neither loads into another variant than its own, and pmixer's versions compute
+``from_<source>(state_dict)`` returns our keys, ``to_<source>(state_dict)`` theirs; tensors are shared, not copied,
+except where a fused matrix is split or joined. Each loads only into its own variant. pmixer's versions compute
 different things with the same keys: see ``norm`` and ``position_rows`` of ``lab.models.sasrec.network.SASRec``.
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from lab.errors import CheckpointError
 from lab.registry.renaming import Rules, StateDict, beginnings, join_parts, rename, reverse
 
-# (ours, theirs): beginnings of a key; <n> is the number of a block.
+# (ours, theirs): prefixes of a key; <n> is the number of a block.
 _PMIXER: Rules = (
     ("blocks.<n>.attention_norm.", "attention_layernorms.<n>."),
     ("blocks.<n>.attention.", "attention_layers.<n>."),
@@ -42,7 +42,7 @@ _SPLIT = re.compile(r"(trm_encoder\.layer\.\d+\.multi_head_attention)\.(query|ke
 
 
 def from_pmixer(state_dict: StateDict) -> dict[str, Tensor]:
-    """Take a state dict of pmixer's code, of any version.
+    """Convert a state dict of pmixer's code, of any version.
 
     Raises:
         CheckpointError: a key belongs to no such network.
@@ -65,7 +65,7 @@ def to_pmixer(state_dict: StateDict) -> dict[str, Tensor]:
 
 
 def from_recbole(state_dict: StateDict) -> dict[str, Tensor]:
-    """Take a state dict of RecBole's SASRec.
+    """Convert a state dict of RecBole's SASRec.
 
     Raises:
         CheckpointError: a key belongs to no such network, or one of queries, keys and values is missing.
@@ -100,7 +100,7 @@ def to_recbole(state_dict: StateDict) -> dict[str, Tensor]:
 
 
 def convert(state_dict: StateDict) -> dict[str, Tensor]:
-    """Bring any known layout into ours, and leave ours as it is: what the registry loads weights with."""
+    """Convert any known layout into ours; ours is not changed. The registry loads weights with this function."""
     if "last_layernorm.weight" in state_dict:
         return from_pmixer(state_dict)
     if "item_embedding.weight" in state_dict:
@@ -109,7 +109,7 @@ def convert(state_dict: StateDict) -> dict[str, Tensor]:
 
 
 def _rename(key: str, rules: Rules) -> str:
-    """Replace the beginning of a key by the first rule that fits."""
+    """Replace the prefix of a key by the first rule that matches."""
     renamed = rename(key, beginnings(rules))
     if renamed is None:
         raise CheckpointError(f"{key!r} belongs to no SASRec of this layout")

@@ -1,6 +1,6 @@
-"""Which events a network reads: a window for each state that is asked for, without the padding that it may leave out.
+"""Windows of events: one for each state that is computed, with as little padding as possible.
 
-Names: W windows, N tokens of all of them in one row, padding included.
+Names: W windows, N tokens of all windows in one row, with padding.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ class EventWindows:
     """Windows of events, one after the other, in groups of equal padded length.
 
     Attributes:
-        items: (N,) int64, 0 where padded.
-        steps: (N,) int64: the number of the event in its window, from 0; below 0 where padded at the left.
-        places: (N,) int64: counted backwards from the last event, which is 0; above 0 where padded at the right.
-        sources: (N,) int64: where the event stands in the flattened (B * L) batch.
-        last: (W,) int64: where the last event of each window stands among the N, windows in the order they were given.
-        groups: (windows, padded length) of each group; their products add up to N.
+        items: (N,) int64, 0 for padding.
+        steps: (N,) int64: the number of the event in its window, from 0; below 0 for padding at the left.
+        places: (N,) int64: position counted from the last event, which is 0; above 0 for padding at the right.
+        sources: (N,) int64: index of the event in the flattened (B * L) batch.
+        last: (W,) int64: index of the last event of each window among the N tokens, in the given order of windows.
+        groups: (number of windows, padded length) of each group; their products add up to N.
     """
 
     items: Tensor
@@ -37,15 +37,15 @@ class EventWindows:
 def cut_windows(items: Tensor, rows: Tensor, stops: Tensor, max_length: int, left_padded: bool) -> EventWindows:
     """Cut windows of the last ``max_length`` events or fewer.
 
-    On a CPU, windows that may be padded at the right (where causal attention never looks) are sorted into groups of
-    similar length. Elsewhere lengths are not looked at, since that would wait for the device.
+    On a CPU, windows that are padded at the right (which causal attention never reads) are sorted into groups of
+    similar length. On other devices lengths are not read, since that would wait for the device.
 
     Args:
         items: (B, L) int64, right-padded.
         rows: (W,) int64: the sequence of each window.
         stops: (W,) int64: how many of the sequence's events have happened when the window ends, 1 to L.
         max_length: the longest window; earlier events are left out.
-        left_padded: pad every window at its left to exactly ``max_length``, for networks that read their padding.
+        left_padded: pad every window at the left to exactly ``max_length``, for networks that read padding.
     """
     lengths = stops.clamp(max=max_length)
     groups, order = _groups(lengths, max_length if left_padded else min(items.shape[1], max_length), left_padded)
@@ -67,7 +67,7 @@ def cut_windows(items: Tensor, rows: Tensor, stops: Tensor, max_length: int, lef
 
 
 def _groups(lengths: Tensor, longest: int, equal: bool) -> tuple[list[tuple[int, int]], Tensor | None]:
-    """Return (windows, padded length) of each group and the order that sorts windows into them, None as they are."""
+    """Return (windows, padded length) of each group, and the order that sorts windows into groups; None: unchanged."""
     if equal or lengths.device.type != "cpu" or torch.compiler.is_compiling():
         return [(len(lengths), longest)], None
     ordered, order = lengths.sort()

@@ -10,30 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lab.compat.torch import has_forward_hooks
-from lab.layers.linear import Linear, linear
+from lab.layers.dropout import drop_path
+from lab.layers.linear import Linear
+from lab.layers.mlp import FeedForward
+from lab.layers.patches import PatchProjection, pad_to_patches
 from lab.models.swin.windows import Partition, Partitions, WindowAttention
 
 PATCH = 4
-
-
-def drop_path(x: Tensor, rate: float, training: bool) -> Tensor:
-    """Stochastic depth (Huang et al., ECCV 2016): zero whole samples of (B, ...), scale the others up."""
-    if not training or rate == 0.0:
-        return x
-    kept = torch.empty(x.shape[0], *[1] * (x.ndim - 1), dtype=x.dtype, device=x.device).bernoulli_(1 - rate)
-    return x * (kept.div_(1 - rate) if rate < 1 else kept)
-
-
-class PatchProjection(nn.Conv2d):
-    """A convolution of 4x4 patches that do not overlap, as one product: on CPUs PyTorch's own is slow."""
-
-    def __init__(self, embed_dim: int) -> None:
-        super().__init__(3, embed_dim, kernel_size=PATCH, stride=PATCH)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map (B, 3, H, W), whole patches, to (B, H / 4, W / 4, C)."""
-        patches = images.unflatten(3, (-1, PATCH)).unflatten(2, (-1, PATCH)).permute(0, 2, 4, 1, 3, 5).flatten(3)
-        return linear(patches, self.weight.flatten(1), self.bias)
 
 
 class PatchEmbed(nn.Module):
@@ -41,15 +24,12 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, embed_dim: int) -> None:
         super().__init__()
-        self.proj = PatchProjection(embed_dim)
+        self.proj = PatchProjection(3, embed_dim, PATCH)
         self.norm = nn.LayerNorm(embed_dim)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (B, 3, H, W) to (B, H / 4, W / 4, C), padded with zeros to whole patches."""
-        height, width = images.shape[-2:]
-        if height % PATCH or width % PATCH:
-            images = F.pad(images, (0, -width % PATCH, 0, -height % PATCH))
-        tokens: Tensor = self.norm(self.proj(images))
+        tokens: Tensor = self.norm(self.proj(pad_to_patches(images, PATCH)))
         return tokens
 
 
@@ -66,28 +46,14 @@ class PatchMerging(nn.Module):
         batch, height, width, channels = x.shape
         if height % 2 or width % 2:
             x = F.pad(x, (0, 0, 0, width % 2, 0, height % 2))
-        # The official order of the four: the row changes first.
+        # The official order of the four neighbours: the row index changes first.
         x = x.reshape(batch, (height + 1) // 2, 2, (width + 1) // 2, 2, channels).permute(0, 1, 3, 4, 2, 5).flatten(3)
         reduced: Tensor = self.reduction(self.norm(x))
         return reduced
 
 
-class FeedForward(nn.Module):
-    """Two linear layers with exact GELU between them."""
-
-    def __init__(self, dim: int, hidden_dim: int) -> None:
-        super().__init__()
-        self.fc1 = Linear(dim, hidden_dim)
-        self.fc2 = Linear(hidden_dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (..., C) to (..., C)."""
-        out: Tensor = self.fc2(self.fc1.gelu(x))
-        return out
-
-
 class SwinBlock(nn.Module):
-    """Attention within windows and a feed-forward net, each after a norm and around an identity (equation 3)."""
+    """Attention within windows and a feed-forward network, each with a norm before it and a residual (equation 3)."""
 
     def __init__(self, dim: int, num_heads: int, window_size: int, mlp_ratio: float, rate: float) -> None:
         super().__init__()
@@ -104,7 +70,7 @@ class SwinBlock(nn.Module):
         return self._add(x, self.mlp(self.norm2(x)), self.mlp)
 
     def _add(self, x: Tensor, branch: Tensor, made_by: nn.Module) -> Tensor:
-        """Add a branch to the identity; in inference into the branch's memory, unless a hook has seen it."""
+        """Add a branch to the residual; in inference in the branch's memory, unless a hook has seen it."""
         branch = drop_path(branch, self.drop_path_rate, self.training)
         if torch.is_grad_enabled() or branch.dtype != x.dtype or has_forward_hooks(made_by):
             return x + branch
@@ -112,14 +78,14 @@ class SwinBlock(nn.Module):
 
 
 def _without_mask(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    state_dict.pop(f"{prefix}attn_mask", None)  # official files carry that of the size they were trained at
+    state_dict.pop(f"{prefix}attn_mask", None)  # official files have the mask for their training size
 
 
 class SwinStage(nn.Module):
-    """The blocks of one resolution, and what leads to the next.
+    """The blocks of one resolution, and the merging layer that leads to the next.
 
     Attributes:
-        shift_small: whether windows are shifted also where the map is no larger than one.
+        shift_small: whether windows are also shifted if the map is no larger than one window.
     """
 
     def __init__(

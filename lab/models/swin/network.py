@@ -1,9 +1,10 @@
 """Swin Transformer: "Hierarchical Vision Transformer using Shifted Windows" (Liu et al., ICCV 2021).
 
-Four stages of transformer blocks whose attention stays within windows; every second block shifts them by half a window
-(section 3.2). Patches are 4x4, each stage halves the map and doubles its width. Parameter names are the official ones.
-As a backbone (``features_only``) it is that of the authors' detection and segmentation code: a norm for each returned
-map, maps of any size. The classifier differs in one point, as theirs does: maps within one window are not shifted.
+Four stages of transformer blocks with attention within windows; every second block shifts the windows by half their
+size (section 3.2). Patches are 4x4; each further stage halves the map and doubles the width. Parameter names are the
+official ones. The backbone (``features_only``) follows the authors' detection and segmentation code: a norm for each
+returned map, maps of any size. Their classifier differs in one point, and so does ours: it does not shift windows if
+the map is no larger than one window.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class _SwinTrunk(nn.Module):
         self.stage_channels = tuple(embed_dim * 2**stage for stage in range(num_stages))
 
     def _init_weights(self) -> None:
-        # The authors truncate at 2.0, a hundred standard deviations: a normal distribution.
+        # The authors truncate at 2.0, which is a hundred standard deviations: in effect a normal distribution.
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=0.02)
@@ -116,7 +117,7 @@ class SwinTransformer(_SwinTrunk):
 class SwinFeatures(_SwinTrunk):
     """A backbone: (B, 3, H, W) normalised images to the maps of ``out_indices``; later stages are not built.
 
-    The norm of stage i is the official ``norm<i - 1>``. A classifier's weights have none: they stay as they are.
+    The norm of stage i is the official ``norm<i - 1>``. A classifier's weights have none; the norms then keep theirs.
 
     Args:
         embed_dim: channels of the first stage.
@@ -166,7 +167,7 @@ class SwinFeatures(_SwinTrunk):
 
 
 def _with_norms(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Let the norms of the maps stay as they are where a classifier's file, which has none of them, is loaded."""
+    """Keep the norms of the maps unchanged when a classifier's file, which has no such norms, is loaded."""
     assert isinstance(module, SwinFeatures)
     if f"{prefix}norm.weight" in state_dict:
         for index in module.out_indices:

@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 
 
 def blocks(net: SwinTransformer | SwinFeatures) -> list[nn.Module]:
-    """Return the blocks of every stage, in the order of the forward pass; what they leave out belongs to the whole."""
+    """Return the blocks of every stage, in the order of the forward pass; the rest belongs to the whole network."""
     return [block for stage in net.layers for block in stage.get_submodule("blocks").children()]

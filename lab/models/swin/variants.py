@@ -1,6 +1,6 @@
 """The registered Swin Transformers: section 3.3 of the paper, at 224 pixels (windows of 7) and 384 (windows of 12).
 
-The authors' files have no hash in their names and theirs were not at hand, so no tags: give ``pretrained=FILE``.
+The authors' files have no hash in their names and were not available, so there are no tags: use ``pretrained=FILE``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Key names of other Swin checkpoints, both ways: the authors' code, Hugging Face transformers and timm.
 
-``from_<source>(state_dict)`` returns our keys, ``to_<source>(state_dict)`` theirs; tensors are shared, not copied, but
-where a fused matrix is split or joined. Ours are the authors' own names, of the classifier (``norm``, ``head``) and of
-the backbone of their detection and segmentation code (``norm0`` to ``norm3``).
+``from_<source>(state_dict)`` returns our keys, ``to_<source>(state_dict)`` theirs; tensors are shared, not copied,
+except where a fused matrix is split or joined. Our keys are those of the authors: of their classifier (``norm``,
+``head``) and of the backbone in their detection and segmentation code (``norm0`` to ``norm3``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lab.errors import CheckpointError
 from lab.registry.renaming import Rules, StateDict, beginnings, join_parts, rename, reverse
 
 _CONSTANTS = ("relative_position_index", "attn_mask")
-# (ours, theirs): patterns of the beginning of a key; <n> and <m> are numbers.
+# (ours, theirs): patterns of the prefix of a key; <n> and <m> are numbers.
 _BLOCK, _THEIR_BLOCK = "layers.<n>.blocks.<m>", "encoder.layers.<n>.blocks.<m>"
 _TRANSFORMERS: Rules = (
     ("patch_embed.proj.", "embeddings.patch_embeddings.projection."),
@@ -30,7 +30,7 @@ _TRANSFORMERS: Rules = (
     ("layers.<n>.downsample.", "encoder.layers.<n>.downsample."),
     ("norm.", "layernorm."),
 )
-# What transformers' files, and its versions before 5, call it: (old, new).
+# (old, new): names in transformers' files and in its versions before 5.
 _OLD_NAMES = (
     (r"\.attention\.self\.(query|key|value)\.", lambda match: f".attention.{match[1][0]}_proj."),
     (r"\.attention\.self\.relative_position", ".attention.relative_position_bias.relative_position"),
@@ -43,18 +43,18 @@ _SPLIT = re.compile(r"encoder\.(layers\.\d+\.blocks\.\d+)\.attention\.([qkv])_pr
 
 
 def from_official(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Take the authors' checkpoint or state dict, of the classifier or of a backbone, without its constant buffers."""
+    """Convert the authors' checkpoint or state dict, of the classifier or a backbone; constant buffers are dropped."""
     state: Mapping[str, Any] = state_dict.get("model", state_dict)
     return {key: value for key, value in state.items() if not key.endswith(_CONSTANTS)}
 
 
 def to_official(state_dict: StateDict) -> dict[str, Tensor]:
-    """Return what loads into the authors' code, but for the constant buffers that it makes itself."""
+    """Return a state dict for the authors' code, without the constant buffers that their code makes itself."""
     return dict(state_dict)
 
 
 def from_timm(state_dict: StateDict) -> dict[str, Tensor]:
-    """Take the state dict of timm's Swin, which merges patches at the beginning of a stage."""
+    """Convert the state dict of timm's Swin, which merges patches at the beginning of a stage."""
     renamed = {}
     for key, value in from_official(state_dict).items():
         key = re.sub(r"^layers\.(\d+)\.downsample\.", lambda match: f"layers.{int(match[1]) - 1}.downsample.", key)
@@ -72,7 +72,7 @@ def to_timm(state_dict: StateDict) -> dict[str, Tensor]:
 
 
 def from_transformers(state_dict: StateDict) -> dict[str, Tensor]:
-    """Take the state dict of a ``SwinModel``, ``SwinForImageClassification`` or ``SwinBackbone``, old names or new.
+    """Convert the state dict of a ``SwinModel``, ``SwinForImageClassification`` or ``SwinBackbone``, old or new names.
 
     Raises:
         CheckpointError: a key belongs to no Swin, or one of queries, keys and values is missing.
@@ -100,11 +100,11 @@ def from_transformers(state_dict: StateDict) -> dict[str, Tensor]:
 def to_transformers(state_dict: StateDict) -> dict[str, Tensor]:
     """Return a state dict for transformers.
 
-    That of a classifier loads strictly into ``SwinForImageClassification``, that of a backbone into ``SwinBackbone``,
-    whose final ``swin.layernorm`` alone stays without a value (it is not used there).
+    That of a classifier loads strictly into ``SwinForImageClassification``, that of a backbone into ``SwinBackbone``
+    except for its final ``swin.layernorm``, which is not used there.
 
     Raises:
-        CheckpointError: a key has no place there.
+        CheckpointError: a key has no equivalent there.
     """
     renamed: dict[str, Tensor] = {}
     for key, value in state_dict.items():
@@ -123,7 +123,7 @@ def to_transformers(state_dict: StateDict) -> dict[str, Tensor]:
 
 
 def convert(state_dict: StateDict) -> dict[str, Tensor]:
-    """Bring any known layout into ours, and leave ours as it is: what the registry loads weights with."""
+    """Convert any known layout into ours; ours is not changed. The registry loads weights with this function."""
     if any("embeddings.patch_embeddings." in key for key in state_dict):
         return from_transformers(state_dict)
     merges = {match[1] for key in state_dict if (match := re.match(r"layers\.(\d+)\.downsample\.", key))}
@@ -141,7 +141,7 @@ def _modern(key: str) -> str:
 
 
 def _rename(key: str, rules: Rules) -> str:
-    """Replace the beginning of a key by the first rule that fits."""
+    """Replace the prefix of a key by the first rule that matches."""
     renamed = rename(key, beginnings(rules))
     if renamed is None:
         raise CheckpointError(f"{key!r} belongs to no Swin Transformer of this layout")

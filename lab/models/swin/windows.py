@@ -16,20 +16,20 @@ from torch.nn import functional as F
 from lab.checking import check_multiple
 from lab.layers.linear import Linear
 
-# Official networks add this, not minus infinity, where the shift has brought together what is no neighbour.
+# Official networks add this, not minus infinity, between tokens that are adjacent only because of the shift.
 _FORBIDDEN = -100.0
 _KEPT_SIZES = 8
 
 
 @dataclass(frozen=True)
 class Partition:
-    """Where the tokens of a map stand in its windows; the map is padded at the bottom and right to whole windows.
+    """The places of a map's tokens in its windows; the map is padded at the bottom and right to whole windows.
 
     Attributes:
         tokens: (G * N,) int64: the token (row after row) at each place of each window; 0 where there is padding.
         places: (H * W,) int64: the place of each token.
         padding: (P,) int64: the places of padding.
-        mask: (G, N, N), added to the attention logits of shifted windows; None where nothing is shifted.
+        mask: (G, N, N), added to the attention logits of shifted windows; None without a shift.
     """
 
     tokens: Tensor
@@ -45,8 +45,8 @@ def make_partition(height: int, width: int, window: int, shift: int, like: Tenso
         height: H.
         width: W.
         window: w.
-        shift: by how many tokens the map is shifted up and to the left before it is cut.
-        like: gives the mask's dtype, and the device.
+        shift: the number of tokens by which the map is shifted up and to the left before it is cut.
+        like: a tensor with the wanted device, and the mask's dtype.
     """
     down, right = -height % window, -width % window
     rows, columns = (height + down) // window, (width + right) // window
@@ -60,7 +60,7 @@ def make_partition(height: int, width: int, window: int, shift: int, like: Tenso
 
 
 def region_mask(height: int, width: int, window: int, shift: int, like: Tensor) -> Tensor:
-    """Return what is added to the attention logits of shifted windows, (G, N, N): 0, or -100 between regions.
+    """Return the mask that is added to the attention logits of shifted windows, (G, N, N): 0, or -100 between regions.
 
     After the cyclic shift, the last windows of a row and of a column hold tokens from opposite borders (figure 4).
 
@@ -68,8 +68,8 @@ def region_mask(height: int, width: int, window: int, shift: int, like: Tensor) 
         height: H, a multiple of ``window``.
         width: W, a multiple of ``window``.
         window: w.
-        shift: by how many tokens the map was shifted up and to the left.
-        like: gives dtype and device.
+        shift: the number of tokens by which the map was shifted up and to the left.
+        like: a tensor with the wanted dtype and device.
     """
 
     def regions(length: int) -> Tensor:
@@ -82,7 +82,7 @@ def region_mask(height: int, width: int, window: int, shift: int, like: Tensor) 
 
 
 class Partitions:
-    """The partitions of the last few sizes of maps; no part of a state dict."""
+    """A cache of the partitions of the last few map sizes; not part of a state dict."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[Any, ...], Partition] = {}
@@ -93,15 +93,15 @@ class Partitions:
             return make_partition(height, width, window, shift, like)
         key = (height, width, window, shift, like.dtype, like.device)
         if key not in self._kept:
-            while len(self._kept) >= _KEPT_SIZES:  # training at many scales must not pile them up
+            while len(self._kept) >= _KEPT_SIZES:  # bounded, since training may use many scales
                 del self._kept[next(iter(self._kept))]
-            with torch.inference_mode(False):  # one made in inference must serve a training step too
+            with torch.inference_mode(False):  # made in inference, it must also work in a training step
                 self._kept[key] = make_partition(height, width, window, shift, like)
         return self._kept[key]
 
 
 class _ToWindows(torch.autograd.Function):
-    """Tokens (B, H * W, K) to their places (B, G * N, K), ``fill`` (K,) in the padding: one copy, and one back."""
+    """Move tokens (B, H * W, K) to their places (B, G * N, K), with ``fill`` (K,) as padding; one copy in each pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, fill: Tensor, tokens: Tensor, places: Tensor, padding: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ class _ToWindows(torch.autograd.Function):
 
 
 class _FromWindows(torch.autograd.Function):
-    """Places (B, G * N, K) to tokens (B, H * W, K); what stands in the padding is dropped."""
+    """Move places (B, G * N, K) back to tokens (B, H * W, K); padding is dropped."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, tokens: Tensor, places: Tensor, padding: Tensor) -> Tensor:
@@ -156,8 +156,8 @@ class WindowAttention(nn.Module):
     def relative_position_bias(self) -> Tensor:
         """Return the bias (h, N, N) of each query (row) and key.
 
-        The entry of the table is that of query minus key. Counting keys backwards that is a sum, so windows that slide
-        over the table are the bias: views and one copy, with a deterministic gradient, and no index to store.
+        The index into the table is query minus key. With keys counted backwards this is a sum, so the bias consists of
+        sliding windows over the table: views and one copy, with a deterministic gradient and without a stored index.
         """
         side, window = 2 * self.window_size - 1, self.window_size
         table = self.relative_position_bias_table.view(side, side, self.num_heads)
@@ -167,7 +167,7 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor, partition: Partition) -> Tensor:
         """Attend within windows of the map (B, H, W, C).
 
-        Padding takes part as keys and values, as in the official code: tokens of zeros, whose projections are the bias.
+        Padding takes part as keys and values, as in the official code: zero tokens, whose projection is the bias.
         """
         batch, _, _, channels = x.shape
         where = (partition.tokens, partition.places, partition.padding)
@@ -184,13 +184,13 @@ class WindowAttention(nn.Module):
 
 
 def _without_index(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    state_dict.pop(f"{prefix}relative_position_index", None)  # a constant that official files carry
+    state_dict.pop(f"{prefix}relative_position_index", None)  # a constant in official files
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
     """Scaled dot-product attention of (B, G, h, N, d), with a bias (h, N, N) or (G, h, N, N) added to the logits.
 
-    On a CPU PyTorch has no fused kernel where the bias is learned, and its own fallback costs more than plain products.
+    On CPUs PyTorch has no fused kernel for a learned bias, and its fallback is slower than plain products.
     """
     if query.device.type == "cpu" and bias.requires_grad:
         logits = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1)

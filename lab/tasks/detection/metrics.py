@@ -1,10 +1,10 @@
 """COCO's mean average precision, exact on any number of ranks.
 
 Lin et al., "Microsoft COCO: Common Objects in Context" (ECCV 2014), as the evaluation code of pycocotools defines it;
-computed by faster-coco-eval. Why not torchmetrics' MeanAveragePrecision around the same library: its default
-thresholds are float32 (0.55 becomes 0.55000001), which moves the result by 0.001 on real data; its states are lists of
-tensors for each image, gathered one by one and in the order of ranks, so ties fall differently on two ranks than on
-one; and a rank without a sample gathers a tensor of another type than the others.
+computed by faster-coco-eval. torchmetrics' MeanAveragePrecision wraps the same library but is not used: its default
+thresholds are float32 (0.55 becomes 0.55000001), which changes the result by 0.001 on real data; its states are lists
+of one tensor per image, gathered one by one and in the order of ranks, so ties are broken differently on two ranks than
+on one; and a rank without a sample gathers a tensor of another dtype than the others.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _STATES: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
 class DetectionMAP(GatheredMetric):
     """Average precision and recall over IoU thresholds 0.50:0.05:0.95, for boxes.
 
-    A value is NaN where nothing in the truth could define it (no object of that size or class; -1 in pycocotools).
+    A value is NaN if the truth does not define it (no object of that size or class; -1 in pycocotools).
 
     Args:
         class_names: the K names, in label order.
 
     Attributes:
-        classes_measured: after ``compute``, the number of classes that the means are over: those with an object.
-        image_ids: states are flat lists of tensors, one entry for each batch; they stay on the device until
+        classes_measured: after ``compute``, the number of classes in the means: those with an object.
+        image_ids: like all states a flat list of tensors, one entry per batch; they stay on the device until
             ``compute``, so that ``update`` never waits for it.
     """
 
@@ -74,7 +74,7 @@ class DetectionMAP(GatheredMetric):
             predictions: (B, Q) candidates in pixels of the original images.
             truth: the annotations as stored, crowds included, of the same B images.
             image_ids: (B,) int64, one id for one image of the dataset.
-            valid: (B,) bool; rows that are False only fill up the batch and are left out.
+            valid: (B,) bool; rows that are False only pad the batch and are left out.
         """
         batch, queries = predictions.scores.shape
         device = predictions.scores.device
@@ -98,7 +98,7 @@ class DetectionMAP(GatheredMetric):
     def compute(self) -> dict[str, float]:
         """Return ``map``, ``map_50``, ``map_75``, ``map_small|medium|large``, ``mar_...`` and ``map_per_class/<name>``.
 
-        A value that nothing in the truth defines is -1, as in pycocotools; labels named N/A, COCO's gaps, have none.
+        A value that the truth does not define is NaN; labels named N/A (gaps in COCO's ids) have no value.
 
         Raises:
             DataError: if two valid rows have the same image id.
@@ -121,14 +121,14 @@ class DetectionMAP(GatheredMetric):
         return value.cpu().numpy()
 
     def empty_states(self) -> dict[str, Tensor]:
-        """Return what a rank without a batch contributes."""
+        """Return the states of a rank without a batch."""
         return {name: torch.empty(shape, dtype=dtype, device=self.device) for name, (shape, dtype) in _STATES.items()}
 
 
 def _rows(
     arrays: dict[str, np.ndarray[Any, Any]], side: str, columns: Sequence[str], order: np.ndarray[Any, Any]
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """Return the packed columns of one side, in the order of images given, and ``image``: each row's place in it."""
+    """Return the packed columns of truth or prediction in the given order of images, and the image of each row."""
     counts = arrays[f"{side}_counts"]
     starts = np.cumsum(counts) - counts
     lengths = counts[order]

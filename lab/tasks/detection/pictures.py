@@ -1,4 +1,4 @@
-"""Truth beside prediction of detectors."""
+"""Pictures of detections: the truth beside the prediction."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from lab.text import printable
 
 Rectangle: TypeAlias = tuple[float, float, float, float]
 SHOWN_ABOVE = 0.3
-"""The score from which a prediction is drawn."""
+"""The lowest score of a prediction that is drawn."""
 
 
 def detection_panels(task: Any, outputs: Any, batch: DetectionBatch, count: int) -> Iterator[Image.Image]:
-    """Yield truth beside prediction for the first images of a batch."""
+    """Yield pictures of truth beside prediction for the first images of a batch."""
     predictions = task.net.predict(outputs, batch.targets.sizes)  # in pixels of the batch's images
     starts = [0]
     for number in batch.targets.counts:
@@ -57,8 +57,8 @@ def draw_detections(
         labels: (N,) integers in 0..K-1.
         scores: (N,) in 0..1, or None for the truth.
         class_names: the K names; a label beyond them is shown as its number.
-        threshold: boxes with a lower score are left out, as are boxes that are not finite; what reaches beyond the
-            image is cut off at its edge.
+        threshold: boxes with a lower score are left out, and so are boxes that are not finite; boxes are clipped at the
+            edge of the image.
     """
     picture = as_picture(image)
     scale = max(1, READABLE_SIDE // max(picture.size))
@@ -73,7 +73,7 @@ def draw_detections(
         ([min(max(value * scale, 0.0), limit) for value, limit in zip(box, limits, strict=True)], label, text)
         for box, label, text in entries
     ]
-    for (x1, y1, x2, y2), label, _ in reversed(scaled):  # the best last, hence on top
+    for (x1, y1, x2, y2), label, _ in reversed(scaled):  # the best last, so that it is on top
         # A box ends at the far edge of its last pixel; the line lies inside of it.
         corners = (x1, y1, max(x1, x2 - 1), max(y1, y2 - 1))
         draw.rectangle(corners, outline=class_colour(label), width=width)
@@ -115,7 +115,7 @@ def side_by_side(
 def _entries(
     boxes: Tensor, labels: Tensor, scores: Tensor | None, class_names: Sequence[str], threshold: float
 ) -> list[tuple[list[float], int, str]]:
-    """Return (box, label, text) of what is to be drawn, best score first."""
+    """Return (box, label, text) of the boxes to draw, highest score first."""
     values = [1.0] * len(labels) if scores is None else scores.detach().float().cpu().tolist()
     rows = zip(boxes.detach().float().cpu().tolist(), labels.detach().cpu().tolist(), values, strict=True)
     entries = []
@@ -137,7 +137,7 @@ def _draw_text(
     font: ImageFont.FreeTypeFont,
     taken: list[Rectangle],
 ) -> None:
-    """Write a label at the first free place: above its box, inside at the top or bottom, below, or else above."""
+    """Write a label at the first free place: above its box, inside at the top or bottom, below; else above."""
     width, height = font.getlength(text) + 4, float(sum(font.getmetrics()))
     canvas = draw.im.size if draw.im is not None else (0, 0)
     x = min(max(0.0, box[0]), max(0.0, canvas[0] - width))

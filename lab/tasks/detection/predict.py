@@ -1,4 +1,4 @@
-"""Detections as COCO results and as pictures."""
+"""``stage=predict``: writes detections as COCO results and as pictures."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class DetectionPredictor(ImagePredictor):
 
 
 def coco_results(predictions: DetectionPredictions, number: int) -> list[dict[str, Any]]:
-    """Return what was found in one image as rows of COCO's results."""
+    """Return the detections of one image as rows of COCO's results."""
     boxes = predictions.boxes[0].clone()
     boxes[:, 2:] -= boxes[:, :2]
     columns = (boxes.tolist(), predictions.scores[0].tolist(), predictions.labels[0].tolist())

@@ -1,4 +1,4 @@
-"""How detectors are measured and what they ask of their data; no torch."""
+"""Settings of the evaluation (the group ``eval``) and of what detectors ask of their data. No torch here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lab.config.schemas import WholeAbove0
 
 
 class DetectionEval(EvalSettings):
-    """COCO's evaluation as it is: there is nothing to choose."""
+    """COCO's standard evaluation, which has no options."""
 
     name: Literal["detection"]
 

@@ -1,4 +1,4 @@
-"""Object detection: any ``lab.structures.Detector`` is trained by its own loss and measured by COCO's mAP."""
+"""The detection task: trains any ``lab.structures.Detector`` with its own loss and measures COCO's mAP."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class DetectionTask(ClassTask):
         self.val_map, self.test_map = DetectionMAP(self.class_names), DetectionMAP(self.class_names)
 
     def reset_metrics(self, split: str) -> None:
-        """Forget all images."""
+        """Reset the metric."""
         self._metric(split).reset()
 
     def forward(self, batch: DetectionBatch) -> Any:
@@ -42,7 +42,7 @@ class DetectionTask(ClassTask):
     def evaluate(self, split: str, outputs: Any, batch: DetectionBatch) -> None:
         """Add the predictions of a batch."""
         if batch.truth is None:
-            raise ConfigError("the dataset gives no truth to evaluate against")
+            raise ConfigError("the dataset has no truth to evaluate against")
         predictions = self.net.predict(outputs, batch.original_sizes)
         self._metric(split).update(predictions, batch.truth, batch.image_ids, batch.valid)
 
@@ -51,22 +51,22 @@ class DetectionTask(ClassTask):
         return self._metric(split).compute()
 
     def classes_measured(self, split: str) -> dict[str, int]:
-        """Return over how many classes COCO's numbers are means."""
+        """Return the number of classes in COCO's means."""
         return {"map": self._metric(split).classes_measured}
 
     def predict_step(self, batch: DetectionBatch, batch_idx: int) -> tuple[Tensor, list[DetectionPredictions]]:
-        """Return image numbers (b,) and what was found in each, without the images that only fill up."""
+        """Return image ids (b,) and the predictions for each, without images that only pad the batch."""
         predictions = self.net.predict(self(batch), batch.original_sizes)
         rows = batch.valid.nonzero().flatten().tolist()
         return batch.image_ids[batch.valid], [predictions.rows(slice(row, row + 1)) for row in rows]
 
     def predict(self, inputs: Any, batch_size: int = 16) -> Any:
-        """Return the ``Detections`` of an image, or a list of them for several, as ``stage=predict`` finds them.
+        """Return the ``Detections`` of an image, or a list of them for several, the same as ``stage=predict``.
 
         Args:
             inputs: a path, PIL image, array (h, w, 3) or tensor (3, h, w), uint8 or floats from 0 to 1; or a folder, a
-                list or a batch of them. Boxes stand in the pixels of the image as it was given.
-            batch_size: images that the network reads at once.
+                list or a batch of them. Boxes are in pixels of the image as given.
+            batch_size: images in one forward pass.
 
         Raises:
             DataError: an image cannot be used.

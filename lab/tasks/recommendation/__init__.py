@@ -1,1 +1,1 @@
-"""Recommendation."""
+"""Recommendation of the next item."""

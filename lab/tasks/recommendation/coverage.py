@@ -1,8 +1,8 @@
-"""What a recommender recommends, apart from whether it is right: how many of the items, and how popular ones.
+"""Measures which items are recommended, right or wrong: the share of all items, and their popularity.
 
 Ge et al., "Beyond accuracy: evaluating recommender systems by coverage and serendipity" (RecSys 2010), section 3
 (catalogue coverage); Abdollahpouri et al., "The unfairness of popularity bias in recommendation" (RMSE 2019), the mean
-popularity of what is recommended beside that of what is chosen.
+popularity of recommended items compared with that of chosen items.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class Coverage(Metric):
     """Coverage and mean popularity of the best k items, exact on any number of ranks.
 
     Args:
-        item_counts: how often each of the I items stands in the training data.
-        ks: the k.
+        item_counts: how often each of the I items occurs in the training data.
+        ks: the lengths k of the lists.
 
     Attributes:
         shown: (len(ks), I + 1) int64 how often each item was among the best k; column 0 counts empty places.
@@ -49,10 +49,10 @@ class Coverage(Metric):
         self.chosen.index_add_(0, targets, torch.ones_like(targets))
 
     def compute(self) -> dict[str, float]:
-        """Return what was counted, NaN where nothing was.
+        """Return the metrics, NaN if nothing was counted.
 
-        ``coverage_k``, the share of all items that stood in any list; ``popularity_k``, how often the items of the
-        lists stand in the training data, in the mean; ``popularity``, the same of the true items.
+        ``coverage_k``: the share of all items that are in any list; ``popularity_k``: how often the items of the lists
+        occur in the training data, on average; ``popularity``: the same for the true items.
         """
         values = {}
         for row, k in zip(self.shown, self.ks, strict=True):

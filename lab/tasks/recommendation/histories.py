@@ -1,4 +1,4 @@
-"""Histories as a caller of Python hands them in: ids of items in, a batch for the network, named items out."""
+"""Histories given as Python lists: converts ids of items to a batch for the network, and results to named items."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from lab.structures import SequenceBatch, SequenceTargets
 
 
 class Recommendation(NamedTuple):
-    """An item, by the user's own id, and its score: higher is better, and comparable within one list only."""
+    """An item, by its id in the data files, and its score. Higher is better; comparable only within one list."""
 
     item: str
     score: float
 
 
 def is_one(histories: Any) -> bool:
-    """Whether this is one history of ids, no list of histories.
+    """Return whether the input is one history (a list of ids), not a list of histories.
 
     Raises:
         DataError: it is neither.
@@ -34,14 +34,14 @@ def is_one(histories: Any) -> bool:
 
 
 def known_items(history: Sequence[str | int], numbers: Mapping[str, int]) -> list[int]:
-    """Return the numbers of the items of a history that the training knew.
+    """Return the numbers of those items of a history that are in the training data.
 
     Args:
         history: ids of items, oldest first.
         numbers: the number of each id.
 
     Raises:
-        DataError: the history is a text.
+        DataError: the history is a string.
     """
     if isinstance(history, str):
         raise DataError(f"history={history!r}: should be a list of ids, [{history!r}] for one item")
@@ -49,19 +49,19 @@ def known_items(history: Sequence[str | int], numbers: Mapping[str, int]) -> lis
 
 
 def no_known_item(history: Sequence[str | int], item_names: Sequence[str]) -> DataError:
-    """Return the error of a history of which the training knew nothing."""
+    """Return the error for a history with no item from the training data."""
     near = closest(str(history[-1]), item_names) if len(history) else ""
     return DataError(f"history={[str(item) for item in history]}: the training knew none of these items{near}")
 
 
 def _name(item: Any) -> str:
-    """Return an id as files are read: without blanks around it, and 7.0, which pandas makes of 7, as 7."""
+    """Return an id in the form of the readers: without surrounding blanks, and 7.0 (pandas' form of 7) as 7."""
     whole = isinstance(item, float | np.floating) and float(item).is_integer()
     return str(int(item)) if whole else str(item).strip()
 
 
 def history_batch(histories: Sequence[Sequence[int]]) -> SequenceBatch:
-    """Return a batch of item numbers, at least one in each history, that asks nothing."""
+    """Return a batch without targets from histories of item numbers, each with at least one."""
     rows = [torch.tensor(history, dtype=torch.int64) for history in histories]
     items = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
     return SequenceBatch(

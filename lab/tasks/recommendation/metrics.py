@@ -1,8 +1,8 @@
-"""Recall, MRR and NDCG of rankings with one true item each, exact on any number of ranks.
+"""Recall, MRR and NDCG of rankings with one true item per query, exact on any number of ranks.
 
-Why not torchmetrics' retrieval metrics: their states are every score of every query, they loop over queries in Python,
-and ties fall as the sort happens to leave them. Here the state is how often each rank came up, whole numbers that add
-up to the same on one process and on many, in any order.
+torchmetrics' retrieval metrics are not used: they store every score of every query, loop over queries in Python, and
+break ties arbitrarily. Here the state counts how often each rank of a true item occurred. Integers have the same sum on
+one process and on many, in any order.
 
 With one true item at rank r (1 is best): recall@k (also called HR@k) is 1 if r <= k; reciprocal rank @k is 1 / r, and
 NDCG@k is 1 / log2(r + 1), if r <= k; else all are 0. Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR
@@ -30,14 +30,14 @@ class RankingMetrics(Metric):
     """Recall@k, MRR@k and NDCG@k for several k.
 
     Args:
-        ks: the k.
-        ties: the rank of an item among n others of equal score: ``standard`` as if it came first, ``conservative`` as
-            if it came last, ``median`` in the middle (1 + greater + n / 2), as GRU4Rec's evaluation names them.
+        ks: the cutoffs k.
+        ties: the rank of an item among n others with the same score: ``standard`` as if it came first, ``conservative``
+            as if it came last, ``median`` in the middle (1 + greater + n / 2); the names of GRU4Rec's evaluation.
 
     Attributes:
-        counts: (G, 2K + 2) int64, K the largest k: how many queries had twice the rank that the column's number says
-            (ranks come in halves under ``median``); worse ranks stand in the last column. G is 1 here.
-        num_queries: after ``compute``, how many queries the means are over.
+        counts: (G, 2K + 2) int64, K the largest k: column c counts the queries with rank c / 2 (``median`` has half
+            ranks); the last column counts all worse ranks. G is 1 here.
+        num_queries: after ``compute``, the number of queries in the means.
 
     Raises:
         ConfigError: a k below 1, or an unknown rule for ties.
@@ -64,9 +64,9 @@ class RankingMetrics(Metric):
         """Add queries.
 
         Args:
-            greater: (Q,) int64 candidates with a higher score than the true item.
-            equal: (Q,) int64 other candidates with the same score.
-            groups: (Q,) int64, the group of each; None for the first.
+            greater: (Q,) int64 number of candidates with a higher score than the true item.
+            equal: (Q,) int64 number of other candidates with the same score.
+            groups: (Q,) int64, the group of each query; None for group 0.
         """
         share = {"standard": 0, "median": 1, "conservative": 2}[self.ties]
         columns = self.counts.shape[1]
@@ -75,7 +75,7 @@ class RankingMetrics(Metric):
         self.counts.view(-1).index_add_(0, place, torch.ones_like(place))
 
     def compute(self) -> Any:
-        """Return ``recall_k``, ``mrr_k`` and ``ndcg_k``, a dict of floats; all are NaN where there was no query."""
+        """Return ``recall_k``, ``mrr_k`` and ``ndcg_k``, a dict of floats; all are NaN if there was no query."""
         counts = self.counts[0].cpu()
         self.num_queries = int(counts.sum())
         return self._measures(counts)
@@ -85,7 +85,7 @@ class RankingMetrics(Metric):
         ranks = torch.arange(len(counts), dtype=torch.float64) / 2
         gains = {"recall": torch.ones_like(ranks), "mrr": 1 / ranks, "ndcg": 1 / torch.log2(ranks + 1)}
         shares = {name: (gain * counts)[2:-1].cumsum(0) / (total or 1) for name, gain in gains.items()}
-        largest_first = sorted(self.ks, reverse=True)  # a sweep's table shows the first three
+        largest_first = sorted(self.ks, reverse=True)  # a sweep's table shows only the first three
         return {
             f"{name}_{k}": float(shares[name][2 * k - 2]) if total else math.nan
             for k in largest_first
@@ -94,12 +94,12 @@ class RankingMetrics(Metric):
 
 
 class GroupedRankingMetrics(RankingMetrics):
-    """The same for groups of queries.
+    """``RankingMetrics`` for groups of queries.
 
     Args:
-        ks: the k.
+        ks: the cutoffs k.
         num_groups: G.
-        ties: as above.
+        ties: as in ``RankingMetrics``.
     """
 
     def __init__(self, ks: Sequence[int], num_groups: int, ties: str = "standard") -> None:
@@ -107,7 +107,7 @@ class GroupedRankingMetrics(RankingMetrics):
         super().__init__(ks, ties)
 
     def compute(self) -> list[dict[str, float]]:
-        """Return the measures of each group, and ``queries``, how many it had."""
+        """Return the metrics of each group, and ``queries``, its number of queries."""
         return [{"queries": int(row.sum()), **self._measures(row)} for row in self.counts.cpu()]
 
 
@@ -116,8 +116,8 @@ def measure_lists(gains: Tensor, ideal: Tensor, k: int) -> dict[str, Tensor]:
 
     Args:
         gains: (Q, n) gain of the item at each rank, best rank first; 0 where it is not relevant.
-        ideal: (Q, m) the gains of all relevant items of each query, retrieved or not; 0 fills up.
-        k: how many ranks count.
+        ideal: (Q, m) the gains of all relevant items of each query, retrieved or not, padded with 0.
+        k: the number of ranks that count.
 
     Returns:
         (Q,) float64 each: ``recall`` the share of the relevant items found, ``mrr`` one over the first relevant rank,

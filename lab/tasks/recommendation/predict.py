@@ -1,7 +1,7 @@
-"""The best items to follow each session of a file, as CSV and Parquet, in the user's own ids.
+"""``stage=predict``: writes the best next items for each session of a file, as CSV and Parquet, with the file's ids.
 
 Lists are written batch by batch, so that memory does not grow with the file: each rank writes a part beside the result,
-and rank 0 puts the batches of all parts in the order of the file.
+and rank 0 puts the batches of all parts into the order of the file.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from lab.training.parts import parts_in
 from lab.training.predictor import MakeTrainer, Predictor
 
 _LISTS = "lists"
-"""What a rank writes: a Parquet file with a row group for each batch. No suffix: it is no result."""
+"""The file of a rank: Parquet with a row group for each batch. It has no suffix, since it is not a result."""
 
 
 class RecommendationPredictor(Predictor):
     """Writes ``recommendations.csv`` and ``recommendations.parquet``: session, rank from 1, item, score.
 
-    The data's ``build_inputs`` returns a dataset of sequences with ``sequence_names``, the user's own id of each, and
-    ``left_out``, what of the file could not be used: a text and a count for each reason.
+    The data's ``build_inputs`` returns a dataset of sequences with ``sequence_names``, the id of each in the file, and
+    ``left_out``: the number of unusable rows for each reason.
     """
 
     task: RecommendationTask
@@ -36,7 +36,7 @@ class RecommendationPredictor(Predictor):
         """Write the lists.
 
         Raises:
-            DataError: there is no sequence with an item that the training knew.
+            DataError: no sequence has an item from the training data.
         """
         import pyarrow.parquet
 
@@ -62,7 +62,7 @@ class RecommendationPredictor(Predictor):
 
 
 class _Part(pl.Callback):
-    """Writes what a rank has found, a row group for each batch."""
+    """Writes the lists of a rank, a row group for each batch."""
 
     def __init__(self, writer: Any, sequence_names: Any, item_names: Any) -> None:
         self.writer, self.names = writer, sequence_names
@@ -72,7 +72,7 @@ class _Part(pl.Callback):
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Append the lists of a batch."""
-        if len(outputs[0]):  # a batch that only fills up comes last
+        if len(outputs[0]):  # empty for a batch of padding, which comes last
             self.writer.write_table(self._table(*outputs))
 
     def _table(self, numbers: Tensor, items: Tensor, scores: Tensor) -> Any:
@@ -93,7 +93,7 @@ def _schema() -> Any:
 
 
 def _merge(parts: list[Path], folder: Path) -> int:
-    """Write the batches of all parts, taken in turn, and return the number of rows."""
+    """Write the batches of all parts, alternating between parts, and return the number of rows."""
     import pyarrow.csv
     import pyarrow.parquet
 

@@ -1,4 +1,4 @@
-"""The questions of an evaluation batch of sequences: what is asked where, what had been before, and who scores it."""
+"""The queries of an evaluation batch of sequences: their positions, the items before them, and their scores."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from lab.tasks.recommendation.ranks import Pairs
 
 @dataclass
 class Queries:
-    """Q places of a batch at which the next item is asked for.
+    """Q positions in a batch at which the next item is predicted.
 
     Attributes:
         places: (Q, 2) int64 (row, position).
         targets: (Q,) int64 the true items.
         sequences: (Q,) int64 the number of each query's sequence.
         ordinals: (Q,) int64 the number of the query within its sequence.
-        valid: (Q,) bool, False for those of a sequence that only fills up.
+        valid: (Q,) bool, False for queries of a sequence that only pads the batch.
     """
 
     places: Tensor
@@ -42,19 +42,19 @@ class Queries:
 
     @property
     def num_events(self) -> Tensor:
-        """(Q,) int64: how many events each query may read."""
+        """(Q,) int64: the number of events that each query may read."""
         return self.places[:, 1] + 1
 
 
 def history(batch: SequenceBatch, places: Tensor, num_items: int, in_training: bool = False) -> Pairs:
-    """Return the items that had been before each query.
+    """Return the items that occurred before each query.
 
     Args:
-        batch: sequences; ``seen`` says what they do not show.
+        batch: sequences; ``seen`` has the items outside of their windows.
         places: (Q, 2) int64 (row, position).
         num_items: I.
-        in_training: leave out the last event before each query: in a test of data whose last events are left out, it is
-            the validation item, which the training has not seen.
+        in_training: leave out the last event before each query: in a leave-one-out test it is the validation item,
+            which was not trained on.
     """
     rows, positions = places.T
     queries = torch.arange(len(rows), device=rows.device)
@@ -74,9 +74,9 @@ def history(batch: SequenceBatch, places: Tensor, num_items: int, in_training: b
 
 
 class Scorer:
-    """Scores blocks of queries by a network's ``encode`` and ``score``.
+    """Scores blocks of queries with a network's ``encode`` and ``score``.
 
-    Scores are computed in the parameters' own precision: in half precision most scores of a long list would be equal.
+    Scores are computed in the precision of the parameters: in half precision many scores of a long list would be equal.
 
     Args:
         net: a ``lab.structures.Recommender``.

@@ -1,11 +1,10 @@
-"""Exact ranks and best lists among all items, without a score of every query for every item at once.
+"""Exact ranks and top-k lists among all items, without holding the scores of all queries for all items at once.
 
-Q queries, I items numbered 1 to I. Scores are asked for by blocks of queries. A target's score is read from the very
-matrix that it is compared with: computed another way it could differ in the last bit, and equal scores would not be
-seen as equal.
+Q queries, I items numbered 1 to I. Scores are computed for blocks of queries. A target's score is read from the same
+matrix that it is compared with: computed separately it could differ in the last bit, and ties would be missed.
 
-NaN counts as above every target, and a target of NaN as below every item: a network that has diverged is ranked last,
-not first.
+NaN counts as above every target, and a target with NaN as below every item, so that a network that has diverged is
+ranked last, not first.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ import torch
 from torch import Tensor
 
 Score = Callable[[slice], Tensor]
-"""Maps some of the queries to their scores (n, I) for all items."""
+"""A function from a slice of the queries to their scores (n, I) for all items."""
 
 _EXACT = 2**22
-"""Items whose hits are added up in float32 at once: below 2**24 every sum of ones is exact."""
+"""The number of items counted in float32 at once: below 2**24 every sum of ones is exact."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Items that belong to queries, those that a user has had for instance: sorted, each pair once.
+    """Pairs of query and item, for instance the items that a user has seen: sorted, each pair once.
 
     Attributes:
         queries: (P,) int64, ascending.
@@ -37,12 +36,12 @@ class Pairs:
 
     @classmethod
     def of(cls, queries: Tensor, items: Tensor, num_items: int) -> Pairs:
-        """Sort pairs (P,), (P,) in any order; an item of 0 is none, and a pair may be given twice."""
+        """Sort pairs (P,), (P,) given in any order; item 0 is ignored, and duplicates are allowed."""
         keys = torch.unique(queries[items > 0] * (num_items + 1) + items[items > 0])
         return cls(keys // (num_items + 1), keys % (num_items + 1))
 
     def without(self, items: Tensor) -> Pairs:
-        """Leave out one item (Q,) of each query."""
+        """Return the pairs without one item (Q,) per query."""
         kept = self.items != items[self.queries]
         return Pairs(self.queries[kept], self.items[kept])
 
@@ -53,13 +52,12 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Ranking:
-    """How Q targets stand among all items that may be recommended.
+    """The ranks of Q targets among all items that may be recommended.
 
     Attributes:
-        greater: (Q,) int64 other items with a higher score.
-        equal: (Q,) int64 other items with the same score.
-        top_items: (Q, k) int64 the best items, best first, of equal ones the lower number first; 0 where there are
-            fewer than k.
+        greater: (Q,) int64 number of other items with a higher score.
+        equal: (Q,) int64 number of other items with the same score.
+        top_items: (Q, k) int64 the best items, best first, with equal scores the lower number first; padded with 0.
     """
 
     greater: Tensor
@@ -78,12 +76,12 @@ def rank_targets(
     """Rank each query's target among all items.
 
     Args:
-        score: of blocks of queries.
+        score: computes the scores of a block of queries.
         targets: (Q,) int64, 1 to I.
         num_items: I.
-        excluded: items that are left out of a query's ranking; its own target never is.
-        top: k, how many of the best items to return.
-        max_scores: scores held at once (at least one query's); ``default_max_scores`` if None.
+        excluded: items that are left out of a query's ranking; the query's target is never left out.
+        top: k, the number of best items to return.
+        max_scores: scores held at once (at least those of one query); ``default_max_scores`` if None.
     """
     excluded = None if excluded is None else excluded.without(targets)
     greater, equal = torch.zeros_like(targets), torch.zeros_like(targets)
@@ -106,17 +104,17 @@ def top_items(
     device: torch.device | str = "cpu",
     max_scores: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return the best items (Q, k) int64, best first, of equal ones the lower number first, and their scores (Q, k).
+    """Return the best items (Q, k) int64, best first, with equal scores the lower number first, and scores (Q, k).
 
-    An item of 0 stands where there are fewer than k; its score is -inf.
+    Lists with fewer than k items are padded with item 0 and score -inf.
 
     Args:
-        score: of blocks of queries.
+        score: computes the scores of a block of queries.
         num_queries: Q.
         num_items: I.
         k: length of the lists.
         excluded: items that are left out of a query's list.
-        device: of the scores.
+        device: the device of the scores.
         max_scores: as in ``rank_targets``.
     """
     device = torch.device(device)
@@ -129,10 +127,10 @@ def top_items(
 
 
 def rank_first(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Return how many candidates score higher than the first of each row, and how many the same: (Q,), (Q,) int64.
+    """Return the number of candidates above the first of each row, and of others equal to it: (Q,), (Q,) int64.
 
     Args:
-        scores: (Q, 1 + n), the target's first.
+        scores: (Q, 1 + n), the target's score first.
     """
     target, others = scores[:, :1], scores[:, 1:]
     return (~(others <= target)).sum(1), (others == target).sum(1)
@@ -146,7 +144,7 @@ def default_max_scores(device: torch.device) -> int:
 def _blocks(
     num_queries: int, num_items: int, pairs: Pairs | None, device: torch.device, max_scores: int | None
 ) -> Iterator[tuple[slice, Pairs | None]]:
-    """Yield blocks of queries, and the pairs of each with queries counted within it."""
+    """Yield blocks of queries, each with its pairs, whose queries are numbered within the block."""
     size = max(1, (default_max_scores(device) if max_scores is None else max_scores) // num_items)
     edges = [*range(0, num_queries, size), num_queries]
     starts = [0] * len(edges) if pairs is None else pairs.starts(torch.tensor(edges, device=device)).tolist()
@@ -158,7 +156,7 @@ def _blocks(
 
 
 def _count(scores: Tensor, aims: Tensor, excluded: Pairs | None) -> tuple[Tensor, Tensor]:
-    """Return how many items are above, and how many at, the scores ``aims`` (n, 1) of the targets, themselves apart."""
+    """Return the numbers of items above the targets' scores ``aims`` (n, 1), and of other items equal to them."""
     not_above, equal = _add_up(torch.le, scores, aims), _add_up(torch.eq, scores, aims)
     aims = aims[:, 0]
     undefined = aims.isnan()
@@ -174,7 +172,7 @@ def _count(scores: Tensor, aims: Tensor, excluded: Pairs | None) -> tuple[Tensor
 def _add_up(compare: Callable[..., Tensor], scores: Tensor, aims: Tensor) -> Tensor:
     """Return how often a comparison holds in each row, (n,) int64.
 
-    Adding up booleans costs five times as much (they are cast to int64 one by one), so the comparison writes floats.
+    Summing booleans costs five times as much (they are cast to int64 one by one), so the comparison writes floats.
     """
     found = torch.zeros(len(scores), dtype=torch.int64, device=scores.device)
     for part in scores.split(_EXACT, 1):
@@ -186,22 +184,22 @@ def _add_up(compare: Callable[..., Tensor], scores: Tensor, aims: Tensor) -> Ten
 def _leave_out(scores: Tensor, excluded: Pairs | None) -> Tensor:
     if excluded is None or not len(excluded.items):
         return scores
-    # Not in place: the scores may be a view of what the network holds.
+    # Not in place: the scores may be a view of the network's own tensors.
     return scores.index_put((excluded.queries, excluded.items - 1), scores.new_tensor(-torch.inf))
 
 
 def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return the best items (n, k), 0 where there are fewer, and their scores; of equal ones the lower number first."""
+    """Return the best items (n, k), padded with 0, and their scores; with equal scores the lower number first."""
     wide = min(k + 1, scores.shape[1])
     values, places = scores.topk(wide, dim=1)
-    if bool(values[:, 0].isnan().any()):  # to topk NaN is the highest
+    if bool(values[:, 0].isnan().any()):  # topk treats NaN as the highest value
         scores = scores.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
         values, places = scores.topk(wide, dim=1)
     if wide > k:
         last = values[:, k - 1 : k]
         tied = (last == values[:, k:])[:, 0].nonzero()[:, 0]
         places = places[:, :k]
-        if len(tied):  # which of the equal ones at the end topk takes is left to chance
+        if len(tied):  # topk chooses arbitrarily among the scores equal to the last one
             places[tied] = _first_of_equal(scores[tied], last[tied], k)
     places = places.sort(dim=1).values
     values, order = scores.gather(1, places).sort(dim=1, descending=True, stable=True)
@@ -211,7 +209,7 @@ def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _first_of_equal(scores: Tensor, last: Tensor, k: int) -> Tensor:
-    """Return the places (n, k) of all scores above ``last`` (n, 1), filled up with the first of those equal to it."""
+    """Return the indices (n, k) of all scores above ``last`` (n, 1), then of the first ones equal to it."""
     above, equal = scores > last, scores == last
     wanted = k - above.sum(1, keepdim=True)
     chosen = above | (equal & (equal.cumsum(1, dtype=torch.int32) <= wanted))

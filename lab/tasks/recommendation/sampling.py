@@ -1,7 +1,7 @@
-"""Items drawn for each query from those that do not belong to it, exactly and without trying again.
+"""Draws items for each query outside of a set of excluded items, exactly and without rejection sampling.
 
-The excluded items are cut out of the line of all weights: a number below what is left says where on the shortened line
-the draw falls, and the excluded weight before that place leads back to the item.
+The weights of all items form a line, and the excluded items are cut out of it. A random point on the shortened line,
+plus the excluded weight before it, gives the item.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from lab.tasks.recommendation.ranks import Pairs
 def draw_outside(
     weights: Tensor, excluded: Pairs, sequences: Tensor, ordinals: Tensor, num_draws: int, seed: int
 ) -> Tensor:
-    """Draw items (Q, n) int64, each independently with a probability in proportion to its weight.
+    """Draw items (Q, n) int64 independently, with probabilities proportional to their weights.
 
-    A draw is a function of its arguments' values for its own query: no other query, batch or rank has a part in it.
+    A draw depends only on the values for its own query, not on other queries, the batch or the rank.
 
     Args:
-        weights: (I,) int64 of items 1 to I; ones for uniform draws.
-        excluded: items that must not be drawn, by query.
+        weights: (I,) int64 weights of items 1 to I; ones for uniform draws.
+        excluded: items that must not be drawn, for each query.
         sequences: (Q,) int64 the number of each query's sequence.
         ordinals: (Q,) int64 the number of the query within its sequence.
         num_draws: n.
@@ -44,7 +44,7 @@ def draw_outside(
         )
     noise = uniform(seed, 0, sequences.cpu().numpy(), ordinals.cpu().numpy(), num_draws)
     fallen = (torch.from_numpy(noise).to(left.device) * left[:, None]).long()
-    # Where each excluded item was cut out, on the shortened line of its own query; queries one after the other.
+    # The position of each excluded item's cut on the shortened line of its query; queries one after the other.
     width = line[-1] + 1
     cuts = excluded.queries * width + line[excluded.items - 1] - (cut[:-1] - cut[first][excluded.queries])
     before = torch.searchsorted(cuts, queries[:, None] * width + fallen, right=True)

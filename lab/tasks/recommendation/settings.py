@@ -1,4 +1,4 @@
-"""How recommenders are measured and what they ask of their data; no torch."""
+"""Settings of the evaluation (the group ``eval``) and of what recommenders ask of their data. No torch here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lab.errors import closest
 
 
 class RecommendationEval(EvalSettings):
-    """How a recommender is measured."""
+    """Settings of the evaluation of a recommender."""
 
     name: Literal["recommendation"]
     protocol: Literal["full", "sampled"]
@@ -31,12 +31,12 @@ class RecommendationEval(EvalSettings):
 
     @property
     def most_samples(self) -> int | None:
-        """``max_sequences``."""
+        """Return ``max_sequences``: the most samples of an evaluation."""
         return self.max_sequences
 
     @property
     def sample_seed(self) -> int:
-        """``seed``."""
+        """Return ``seed``: it decides which samples are chosen."""
         return self.seed
 
     @field_validator("also")
@@ -59,10 +59,10 @@ class RecommendationAsks(Asks):
     """What a recommender asks of its data.
 
     Attributes:
-        batching: what it is trained on, see ``lab.structures.Recommender``.
+        batching: the form of training batches, see ``lab.structures.Recommender``.
         max_length: the most events of a sequence.
-        num_negatives: items that did not follow, of each position or step.
-        negative_alpha: they are drawn as support to this power.
+        num_negatives: the number of items that did not follow, per position or step.
+        negative_alpha: negatives are drawn in proportion to support to this power.
     """
 
     batching: Literal["sequences", "lanes"] | None = None
@@ -72,7 +72,7 @@ class RecommendationAsks(Asks):
 
 
 def conflict(config: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return why lanes cannot be trained by replicas in one process, where they are asked to."""
+    """Return the conflict if lanes are to be trained with ``strategy=dp`` (replicas in one process), else None."""
     if config["strategy"]["name"] != "dp" or config["model"].get("asks", {}).get("batching") != "lanes":
         return None
     return "strategy.name", (

@@ -1,4 +1,4 @@
-"""Registers the kind of problem; names alone, so that nothing is imported for it."""
+"""Registers the kind of problem. Its parts are given by name, so that they are imported only when they are used."""
 
 from lab.training.spec import TaskSpec
 

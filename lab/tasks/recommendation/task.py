@@ -1,7 +1,7 @@
-"""Recommendation of the next item: any ``lab.structures.Recommender`` is trained by its loss and measured by ranks.
+"""The recommendation task: trains any ``lab.structures.Recommender`` with its own loss and measures ranks.
 
-Every number says how it was taken (``describe_evaluation``): figures among sampled items cannot be compared with those
-among all items, nor with each other where the sampling differs (Krichene and Rendle, "On Sampled Metrics for Item
+``describe_evaluation`` says how metrics were computed: metrics among sampled items cannot be compared with those among
+all items, nor with each other if the sampling differs (Krichene and Rendle, "On Sampled Metrics for Item
 Recommendation", KDD 2020; Dallmann et al., "A Case Study on Sampled Metrics for Session-Based Recommendation",
 RecSys 2021).
 """
@@ -21,6 +21,7 @@ from lab.errors import ConfigError
 from lab.loggers.undefined import with_nulls
 from lab.structures import RecommendationSpec, Recommender, SequenceBatch, Table, Term
 from lab.tasks.recommendation.coverage import Coverage
+from lab.tasks.recommendation.descriptions import describe_protocol, group_names, group_of, popularity_table
 from lab.tasks.recommendation.histories import Recommendation, history_batch, is_one, known_items, no_known_item
 from lab.tasks.recommendation.metrics import MEASURES, GroupedRankingMetrics, RankingMetrics
 from lab.tasks.recommendation.queries import Queries, Scorer, history
@@ -29,16 +30,16 @@ from lab.tasks.recommendation.sampling import draw_outside
 from lab.training.task import Task, chosen_arguments
 
 SUPPORT = (1, 5, 20, 100)
-"""Where groups of items begin, by how often an item stands in the training data; before the first: never."""
+"""Lower bounds of the groups of items by count in the training data; the group before the first has count 0."""
 LENGTH = (2, 3, 5, 10, 20)
-"""Where groups of queries begin, by how many events they may read; before the first: one."""
+"""Lower bounds of the groups of queries by number of events they may read; the group before the first has one."""
 
 
 class RecommendationTask(Task):
     """Train and measure a recommender; see ``Task`` for the arguments.
 
-    Validation measures by ``eval.protocol``. A test adds the other protocol if ``eval.also`` names it, coverage and
-    popularity where all items are ranked, and tables of groups of queries.
+    Validation uses ``eval.protocol``. A test adds the other protocol if ``eval.also`` names it, coverage and popularity
+    if all items are ranked, and tables of groups of queries.
     """
 
     kind = "recommendation"
@@ -51,22 +52,22 @@ class RecommendationTask(Task):
     num_queries = 0
 
     def net_arguments(self, target: str) -> dict[str, Any]:
-        """Return those of the numbers of items, sequences and events that the network wants to know."""
+        """Return those of the numbers of items, sequences and events that the network takes as arguments."""
         return chosen_arguments(target, self.spec.net_arguments())
 
     def memorize(self, data: DataModule) -> None:
-        """Show the sequences of the training to a network that has nothing to train.
+        """Pass the training sequences to a network without trainable parameters.
 
         Raises:
-            ConfigError: the data offers no ``training_sequences``.
+            ConfigError: the data has no method ``training_sequences``.
         """
         sequences = getattr(data, "training_sequences", None)
         if sequences is None:
-            raise ConfigError(f"{type(data).__name__} has no sequences to remember: it gives no training_sequences()")
+            raise ConfigError(f"{type(data).__name__} has no sequences to remember: no method training_sequences()")
         self.net.memorize(*sequences())
 
     def describe_evaluation(self) -> str:
-        """Return how the numbers are taken, and of how many queries the last evaluation was."""
+        """Return how the metrics were computed, and the number of queries in the last evaluation."""
         settings = self.eval_settings
         words = [describe_protocol(settings["protocol"], settings, self.spec.num_items)]
         if settings["also"]:
@@ -78,7 +79,7 @@ class RecommendationTask(Task):
         return "; ".join(words)
 
     def make_metrics(self) -> None:
-        """Make counts of ranks for validation and test, of groups for a test; and those of what is recommended."""
+        """Make the ranking metrics of validation and test; for the test also those of groups and the coverage."""
         settings = self.eval_settings
         ks, ties = settings["ks"], settings["ties"]
         self.monitor = f"val/{settings['monitor'] or f'mrr_{max(ks)}'}"
@@ -102,7 +103,7 @@ class RecommendationTask(Task):
         return found
 
     def reset_metrics(self, split: str) -> None:
-        """Forget all queries."""
+        """Reset the metrics."""
         for metric in self._metrics(split):
             metric.reset()
 
@@ -111,18 +112,18 @@ class RecommendationTask(Task):
         return self.net(batch)
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
-        """Collect ranks, and the loss of networks that learn from sequences, where no negatives are wanting."""
+        """Update the ranks; also the loss, if the network trains on sequences and has the negatives that it needs."""
         if getattr(self.net, "batching", "sequences") == "sequences":
             _, terms = self.terms(batch)
             self.may_measure(self.val_loss.update(terms, self.totals(batch), batch.valid))
         self.evaluate("val", None, batch)
 
     def test_step(self, batch: SequenceBatch, batch_idx: int) -> None:
-        """Collect ranks."""
+        """Update the ranks."""
         self.evaluate("test", None, batch)
 
     def evaluate(self, split: str, outputs: Any, batch: SequenceBatch) -> None:
-        """Add the ranks of a batch's true items; ``outputs`` are not looked at."""
+        """Add the ranks of a batch's true items; ``outputs`` are not used."""
         settings = self.eval_settings
         queries = Queries.of(batch)
         scorer = Scorer(self.net, batch, queries.places, self.spec.num_items)
@@ -141,7 +142,7 @@ class RecommendationTask(Task):
                 self._count(ranking, split, number, queries)
 
     def _gathered(self) -> AbstractContextManager[None]:
-        """Return a context in which ``score`` finds the parameters that it reads, once for each batch on every rank."""
+        """Return a context in which the parameters that ``score`` reads are whole; every rank enters it per batch."""
         strategy = strategy_of(self)
         context: AbstractContextManager[None] = getattr(strategy, "gathered_parameters", nullcontext)()
         return context
@@ -155,7 +156,7 @@ class RecommendationTask(Task):
         return Ranking(greater, equal, queries.targets.new_zeros((len(greater), 0)))
 
     def _negatives(self, queries: Queries, excluded: Pairs | None) -> Tensor:
-        """Draw the other candidates of each query (Q, n): never its true item, with replacement."""
+        """Draw the negatives of each query (Q, n), with replacement and never its true item."""
         settings, targets = self.eval_settings, queries.targets
         numbers = torch.arange(len(targets), device=targets.device)
         owners, items = [numbers], [targets]
@@ -179,11 +180,11 @@ class RecommendationTask(Task):
             self.coverage.update(ranking.top_items[valid], targets)
         if number == 0:
             support = self.item_counts.to(targets.device)[targets - 1]
-            self.groups["support"].update(greater, equal, _group(support, SUPPORT))
-            self.groups["length"].update(greater, equal, _group(queries.num_events[valid], LENGTH))
+            self.groups["support"].update(greater, equal, group_of(support, SUPPORT))
+            self.groups["length"].update(greater, equal, group_of(queries.num_events[valid], LENGTH))
 
     def compute_metrics(self, split: str) -> dict[str, float]:
-        """Return recall, MRR and NDCG at each k; of a test also coverage, and the tables."""
+        """Return recall, MRR and NDCG at each k; a test also returns coverage and fills ``tables``."""
         values: dict[str, float] = self.ranks[split].compute()
         self.num_queries = self.ranks[split].num_queries
         if split != "test":
@@ -194,7 +195,7 @@ class RecommendationTask(Task):
         if self.coverage is not None:
             found = self.coverage.compute()
             values |= {name: value for name, value in found.items() if name.startswith("coverage")}
-            self.tables["popularity"] = _popularity_table(found, self.eval_settings["ks"])
+            self.tables["popularity"] = popularity_table(found, self.eval_settings["ks"])
         self.tables["by_support"] = self._group_table("support", "events in training", SUPPORT)
         self.tables["by_length"] = self._group_table("length", "events read", LENGTH)
         return values
@@ -202,24 +203,24 @@ class RecommendationTask(Task):
     def _group_table(self, name: str, what: str, starts: tuple[int, ...]) -> Table:
         k = max(self.eval_settings["ks"])
         shown = ["queries", *(f"{measure}_{k}" for measure in MEASURES)]
-        rows = zip(_group_names(starts, 0 if name == "support" else 1), self.groups[name].compute(), strict=True)
+        rows = zip(group_names(starts, 0 if name == "support" else 1), self.groups[name].compute(), strict=True)
         return [with_nulls({what: label, **{key: row[key] for key in shown}}) for label, row in rows if row["queries"]]
 
     def predict_step(self, batch: SequenceBatch, batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return sequence numbers (b,), their best items (b, k), 0 where there are fewer, and scores (b, k).
+        """Return sequence numbers (b,), their best items (b, k), padded with 0, and scores (b, k).
 
-        What follows the last event of each sequence is asked for; sequences that only fill up are left out.
+        The item after the last event of each sequence is predicted. Sequences that only pad the batch are left out.
         """
         items, scores = self.recommend(batch, self.eval_settings["top_k"], self.eval_settings["exclude_seen"])
         return batch.sequence_ids[batch.valid], items[batch.valid], scores[batch.valid]
 
     def recommend(self, batch: SequenceBatch, k: int, exclude_seen: bool) -> tuple[Tensor, Tensor]:
-        """Return the best items (B, k) to follow each sequence, best first, 0 where there are fewer, and their scores.
+        """Return the best next items (B, k) of each sequence, best first, padded with 0, and their scores.
 
         Args:
-            batch: sequences; their targets are not looked at.
+            batch: sequences; the targets are not read.
             k: length of the lists.
-            exclude_seen: leave out what the sequence has had.
+            exclude_seen: leave out items of the sequence.
         """
         rows = torch.arange(len(batch.items), device=batch.items.device)
         places = torch.stack([rows, batch.lengths - 1], 1)
@@ -231,20 +232,20 @@ class RecommendationTask(Task):
     def predict(
         self, inputs: Any, batch_size: int = 256, k: int | None = None, exclude_seen: bool | None = None
     ) -> Any:
-        """Return the best items to follow a history, best first, as ``Recommendation(item, score)``.
+        """Return the best next items for a history, best first, as ``Recommendation(item, score)``.
 
         Args:
-            inputs: ids of items, oldest first, as the training data has them, or a list of such histories. Ids that
-                the training did not know are left out.
-            batch_size: histories that are read at once.
-            k: length of the lists, fewer where there are no more; None for ``eval.top_k``.
-            exclude_seen: leave out what a history holds; None for ``eval.exclude_seen``.
+            inputs: a history: ids of items as in the training data, oldest first; or a list of histories. Ids that are
+                not in the training data are left out.
+            batch_size: histories in one forward pass.
+            k: the largest length of a list; None for ``eval.top_k``.
+            exclude_seen: leave out items in the history; None for ``eval.exclude_seen``.
 
         Returns:
-            A list; of several histories a list for each, empty where the training knew none of its items.
+            A list; for several histories a list of lists, empty where no item is in the training data.
 
         Raises:
-            DataError: it is no history, or the training knew none of the items of the only one.
+            DataError: the input is not a history, or none of the items of a single history is in the training data.
         """
         names, settings = self.spec.item_names, self.eval_settings
         numbers = {name: number for number, name in enumerate(names, start=1)}
@@ -270,40 +271,3 @@ class RecommendationTask(Task):
         """Return the shape of the training batch and the terms of its loss."""
         found = "a loss that reads values" if terms is None else ", ".join(terms)
         return f"items {tuple(batch.items.shape)} -> {found or 'nothing to train'}"
-
-
-def describe_protocol(protocol: str, settings: dict[str, Any], num_items: int) -> str:
-    """Return in a few words how ranks are taken."""
-    if protocol == "full":
-        words = f"ranked among all {num_items} items"
-    else:
-        words = (
-            f"ranked among {settings['num_negatives']} {settings['distribution']} negatives, seed {settings['seed']}"
-        )
-    if settings["exclude_seen"] or settings["exclude_train"]:
-        words += f", {'seen' if settings['exclude_seen'] else 'training'} items left out"
-    if settings["max_sequences"]:
-        words += f", at most {settings['max_sequences']} sequences"
-    return f"{words}, {settings['ties']} ties"
-
-
-def _group(values: Tensor, starts: tuple[int, ...]) -> Tensor:
-    return torch.bucketize(values, torch.tensor(starts, device=values.device), right=True)
-
-
-def _group_names(starts: tuple[int, ...], lowest: int) -> list[str]:
-    edges = [lowest, *starts]
-    ranges = [
-        f"{first}" if last - first == 1 else f"{first}-{last - 1}" for first, last in zip(edges, starts, strict=False)
-    ]
-    return [*ranges, f"{starts[-1]} or more"]
-
-
-def _popularity_table(found: dict[str, float], ks: list[int]) -> Table:
-    """Return the mean support of recommended items, and its ratio to that of the true ones (above 1: popular ones)."""
-    truth = found["popularity"]
-    rows: Table = [{"items": "true", "events in training": truth, "ratio": 1.0}]
-    for k in ks:
-        mean = found[f"popularity_{k}"]
-        rows.append({"items": f"best {k}", "events in training": mean, "ratio": mean / truth if truth > 0 else None})
-    return rows

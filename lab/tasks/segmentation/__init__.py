@@ -1,1 +1,1 @@
-"""Segmentation."""
+"""Semantic, instance and panoptic segmentation."""

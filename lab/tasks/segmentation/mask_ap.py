@@ -1,6 +1,6 @@
 """COCO's mean average precision of instance masks, exact on any number of ranks.
 
-Masks travel as COCO's run-length codes, some hundred bytes each; the evaluation is that of
+Masks are stored and gathered as COCO's run-length codes, some hundred bytes each. The evaluation is that of
 ``lab.tasks.detection.metrics`` with the IoU of masks.
 """
 
@@ -39,14 +39,14 @@ _STATES = {
 class MaskMAP(GatheredMetric):
     """Average precision and recall over mask IoU thresholds 0.50:0.05:0.95: ``map_segm``, ``map_50_segm``, ...
 
-    A value is NaN where nothing in the truth could define it (-1 in pycocotools).
+    A value is NaN if the truth does not define it (-1 in pycocotools).
 
     Args:
         class_names: the K names, in label order.
-        thing_labels: the classes whose objects are counted; segments of others are no truth.
+        thing_labels: the classes whose objects are evaluated; segments of other classes are ignored.
 
     Attributes:
-        classes_measured: after ``compute``, the number of classes that the means are over: those with an object.
+        classes_measured: after ``compute``, the number of classes in the means: those with an object.
     """
 
     is_differentiable = False
@@ -66,11 +66,11 @@ class MaskMAP(GatheredMetric):
         """Add a batch.
 
         Args:
-            predicted: the objects found in B images, of the stored sizes.
-            truth: of the same images; each segment of a thing is an object, its mask that of ``codes`` where there
-                are any (such masks may overlap), else that of the map.
+            predicted: the objects found in B images, in the stored sizes.
+            truth: the truth of the same images; each segment of a thing is an object. Its mask is taken from ``codes``
+                if there are any (these masks may overlap), otherwise from the map.
             image_ids: (B,) int64, one id for one image of the dataset.
-            valid: (B,) bool, False for images that only fill up.
+            valid: (B,) bool, False for images that only pad the batch.
         """
         ids = image_ids.tolist()
         for row, counts in enumerate(valid.tolist()):
@@ -94,12 +94,12 @@ class MaskMAP(GatheredMetric):
         truth: tuple[Sequence[bytes], Tensor, Tensor, Tensor],
         found: tuple[Sequence[bytes], Tensor, Tensor],
     ) -> None:
-        """Add an image by its masks' codes; masks may overlap.
+        """Add an image given the run-length codes of its masks, which may overlap.
 
         Args:
-            image_id: its id.
+            image_id: the image's id.
             size: (height, width).
-            truth: codes, labels, iscrowd and area of the T annotations; an area of 0 stands for that of the mask.
+            truth: codes, labels, iscrowd and area of the T annotations; an area of 0 means that of the mask.
             found: codes, labels and scores of the N predictions.
         """
         codes, labels, iscrowd, area = truth
@@ -126,7 +126,7 @@ class MaskMAP(GatheredMetric):
             getattr(self, f"{side}_{name}").append(value.to(self.device, _SIDE[name]))
 
     def compute(self) -> dict[str, float]:
-        """Return COCO's twelve numbers, each name with ``_segm`` at its end.
+        """Return COCO's twelve numbers, with ``_segm`` at the end of each name.
 
         Raises:
             DataError: if two images have the same id.
@@ -149,7 +149,7 @@ class MaskMAP(GatheredMetric):
         return np.asarray(value.cpu().numpy())
 
     def empty_states(self) -> dict[str, Tensor]:
-        """Return what a rank without an image contributes."""
+        """Return the states of a rank without an image."""
         return {name: torch.empty(0, dtype=dtype, device=self.device) for name, dtype in _STATES.items()}
 
 
@@ -181,7 +181,7 @@ def encode(masks: Tensor) -> list[bytes]:
 def _annotations(
     arrays: dict[str, npt.NDArray[Any]], side: str, order: npt.NDArray[Any], sizes: list[tuple[int, int]]
 ) -> list[dict[str, Any]]:
-    """Return COCO's annotation dicts of one side, images in the order given; ids and classes from 1."""
+    """Return COCO's annotation dicts of truth or prediction, in the given order of images; ids and classes from 1."""
     column = {name: arrays[f"{side}_{name}"] for name in _SIDE}
     starts = np.cumsum(column["counts"]) - column["counts"]
     ends = np.cumsum(column["lengths"])

@@ -1,8 +1,8 @@
 """Mean IoU, pixel accuracy and panoptic quality, exact on any number of ranks: all states are sums of counts.
 
-Images differ in size, so predictions are lists and the truth's pixels stand packed, one image after the other. Why not
-torchmetrics' classes: they take maps of one size, loop over classes (panoptic quality) or keep float32 counts, and know
-no crowds; both are compared with them in the tests.
+Images differ in size, so predictions are lists, and the truth's pixels are packed one image after the other.
+torchmetrics' classes are not used: they take maps of one size, loop over classes (panoptic quality) or keep float32
+counts, and do not support crowds. The tests compare these metrics with them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lab.structures import NO_SEGMENT, SegmentationTruth, Segments
 
 
 def true_classes(truth: SegmentationTruth) -> Tensor:
-    """Return the class of each pixel (P,) int64 of all images, -1 where there is none or a crowd."""
+    """Return the class of each pixel (P,) int64 of all images, -1 for pixels without a class or in a crowd."""
     device = truth.pixels.device
     counts = torch.tensor(truth.counts, dtype=torch.int64, device=device)
     areas = torch.tensor([height * width for height, width in truth.sizes], dtype=torch.int64, device=device)
@@ -31,17 +31,17 @@ def true_classes(truth: SegmentationTruth) -> Tensor:
 
 
 class SemanticMetrics(Metric):
-    """Counts of true and predicted classes, and what follows from them.
+    """Counts of true and predicted classes, and the metrics computed from them.
 
-    ``miou`` is the mean over the classes that stand in the truth or the prediction at all (Everingham et al., 2010, as
-    in mmsegmentation and torchmetrics), ``mean_accuracy`` over those in the truth, ``pixel_accuracy`` over all pixels
-    that have a class. A value that nothing defines is NaN.
+    ``miou`` is the mean over the classes that occur in the truth or the prediction (Everingham et al., 2010, as in
+    mmsegmentation and torchmetrics), ``mean_accuracy`` over those in the truth, ``pixel_accuracy`` over all pixels that
+    have a class. A value that is not defined is NaN.
 
     Args:
         class_names: the K names, in label order.
 
     Attributes:
-        classes_measured: after ``compute``, the number of classes that ``miou`` is the mean over.
+        classes_measured: after ``compute``, the number of classes in ``miou``.
     """
 
     is_differentiable = False
@@ -60,9 +60,9 @@ class SemanticMetrics(Metric):
         """Add a batch.
 
         Args:
-            predicted: B maps (h, w) of classes 0..K-1, of the stored sizes.
-            truth: of the same images.
-            valid: (B,) bool, False for images that only fill up.
+            predicted: B maps (h, w) of classes 0..K-1, in the stored sizes.
+            truth: the truth of the same images.
+            valid: (B,) bool, False for images that only pad the batch.
         """
         size = len(self.class_names)
         true = true_classes(truth)
@@ -84,25 +84,25 @@ class SemanticMetrics(Metric):
         }
 
     def of_classes(self) -> tuple[Tensor, Tensor]:
-        """Return IoU and accuracy (K,) float64 of each class, NaN where nothing defines them."""
+        """Return IoU and accuracy (K,) float64 of each class, NaN where not defined."""
         hits, true, found = (item.double() for item in (self.confusion.diag(), *map(self.confusion.sum, (1, 0))))
         return hits / (true + found - hits), hits / true
 
 
 class PanopticQuality(Metric):
-    """PQ, SQ and RQ (Kirillov et al., "Panoptic Segmentation", CVPR 2019, section 4.1), as panopticapi counts them.
+    """PQ, SQ and RQ (Kirillov et al., "Panoptic Segmentation", CVPR 2019, section 4.1), computed as in panopticapi.
 
-    A predicted segment and a true one of its class match where their IoU, pixels without a segment left out of the
-    union, is above one half. A prediction that lies by more than half on such pixels and on the crowd of its class (the
-    last one, where an image has several) is no error. Means are over the classes with a match or an error; a value that
-    nothing defines is NaN.
+    A predicted and a true segment of the same class match if their IoU is above one half; pixels without a true segment
+    do not count in the union. An unmatched prediction is not an error if more than half of it lies on such pixels and
+    on the crowd of its class (the last crowd, if an image has several). Means are over the classes with a match or an
+    error. A value that is not defined is NaN.
 
     Args:
         class_names: the K names, in label order.
         thing_labels: the classes that are things.
 
     Attributes:
-        classes_measured: after ``compute``, the number of classes that ``pq`` is the mean over.
+        classes_measured: after ``compute``, the number of classes in ``pq``.
     """
 
     is_differentiable = False
@@ -126,9 +126,9 @@ class PanopticQuality(Metric):
         """Add a batch.
 
         Args:
-            predicted: the segments of B images, of the stored sizes.
-            truth: of the same images.
-            valid: (B,) bool, False for images that only fill up.
+            predicted: the segments of B images, in the stored sizes.
+            truth: the truth of the same images.
+            valid: (B,) bool, False for images that only pad the batch.
         """
         for row, counts in enumerate(valid.tolist()):
             if counts:
@@ -136,7 +136,7 @@ class PanopticQuality(Metric):
 
     def _add(self, found: Segments, truth: SegmentationTruth) -> None:
         num_true, num_found, size = len(truth.labels), len(found.labels), len(self.class_names)
-        # Number 0 is "no segment" on either side.
+        # Number 0 is "no segment", in truth and prediction.
         pairs = (truth.pixels.long() + 1) * (num_found + 1) + found.segments.flatten().long() + 1
         shared = torch.bincount(pairs, minlength=(num_true + 1) * (num_found + 1)).view(num_true + 1, -1).double()
         area, found_area = shared[1:].sum(1), shared.sum(0)[1:]

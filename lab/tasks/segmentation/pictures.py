@@ -1,4 +1,4 @@
-"""Pictures of segmentations: colours of classes over the image, truth beside prediction, a legend of what is there."""
+"""Pictures of segmentations: classes as colours over the image, truth beside prediction, and a legend."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def palette(num_classes: int) -> Bytes:
 def draw_classes(
     image: Tensor | Image.Image, classes: Tensor, num_classes: int, segments: Tensor | None = None
 ) -> Image.Image:
-    """Return an image, enlarged if it is small, with a colour for each class laid over its grey: the legend's hues.
+    """Return an image in grey, enlarged if it is small, overlaid with the colours of its classes.
 
     Args:
         image: (3, h, w) uint8 RGB, or a picture.
         classes: (h, w) integers, negative where nothing is drawn.
         num_classes: K.
-        segments: (h, w) integers whose borders are drawn in white; None for those of the classes.
+        segments: (h, w) integers whose borders are drawn in white; None draws the borders of the classes.
     """
     picture = as_picture(image).convert("RGB")
     pixels, grey = np.asarray(picture), np.asarray(picture.convert("L"))[..., None]
@@ -78,14 +78,14 @@ def truth_and_prediction(
     class_names: Sequence[str],
     panoptic: Segments | None = None,
 ) -> Image.Image:
-    """Return image, truth and prediction side by side, and the names of the classes in them below.
+    """Return image, truth and prediction side by side, with a legend of their classes below.
 
     Args:
         image: (3, h, w) uint8 RGB.
         truth: segments (h, w) and their labels (n,).
         predicted: (h, w) classes.
         class_names: the K names.
-        panoptic: the prediction's segments, whose borders are drawn then.
+        panoptic: the prediction's segments; if given, their borders are drawn.
     """
     size = len(class_names)
     true = segment_classes(*truth)
@@ -130,7 +130,7 @@ def _with_legend(
 
 
 def _lay_out(entries: Sequence[tuple[str, int]], width: int) -> tuple[list[tuple[int, int]], int]:
-    """Return the place (x, row) of each entry of some width in lines that are ``width`` long, and how many lines."""
+    """Lay out entries in rows of ``width``: return the place (x, row) of each, and the number of rows."""
     places, x, row = [], 0, 0
     for _, needed in entries:
         if x and x + needed > width:

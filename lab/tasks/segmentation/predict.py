@@ -1,4 +1,4 @@
-"""Segmentations as pictures, as PNG files of labels, and in COCO's panoptic format."""
+"""``stage=predict``: writes segmentations as pictures, as PNG files of labels, and in COCO's panoptic format."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from lab.training.predictor import ImagePredictor
 
 
 class SegmentationPredictor(ImagePredictor):
-    """Writes pictures, ``labels/`` and, of a network that tells segments apart, ``panoptic/`` and ``panoptic.json``."""
+    """Writes pictures, ``labels/`` and, if the network separates objects, ``panoptic/`` and ``panoptic.json``."""
 
     task: SegmentationTask
 
     def write_image(self, number: int, found: Any, part: Path) -> dict[str, Any]:
-        """Write the picture and the maps, and return what COCO's panoptic format says of the segments, if any."""
+        """Write the picture and the maps; return COCO's panoptic annotation, if there are segments."""
         names, name = self.task.class_names, self.picture_name(number)
         (part / "labels").mkdir(exist_ok=True)
         save_labels(found.semantic, len(names), part / "labels" / name)
@@ -40,7 +40,7 @@ class SegmentationPredictor(ImagePredictor):
         return record
 
     def write_results(self, records: Iterable[dict[str, Any]], out: Path, folder: Path, left_out: str) -> list[str]:
-        """Write the names of images and categories; and COCO's panoptic annotations, where there are segments."""
+        """Write the names of images and categories, and COCO's panoptic annotations if there are segments."""
         names, things = self.task.class_names, set(self.task.spec.thing_labels)
         categories = [{"id": i, "name": name, "isthing": int(i in things)} for i, name in enumerate(names)]
         with (out / "images.json").open("w", encoding="utf-8") as file:
@@ -61,7 +61,7 @@ class SegmentationPredictor(ImagePredictor):
 
 
 def save_labels(classes: Tensor, num_classes: int, path: Path) -> None:
-    """Write a map (h, w) of classes as a PNG of one channel, of 8 bits where the classes fit, else of 16."""
+    """Write a map (h, w) of classes as a PNG with one channel, of 8 bits if the classes fit, otherwise of 16."""
     Image.fromarray(classes.numpy().astype(np.uint8 if num_classes <= 256 else np.uint16)).save(path)
 
 

@@ -1,4 +1,4 @@
-"""How segmenters are measured and what they ask of their data; no torch."""
+"""Settings of the evaluation (the group ``eval``) and of what segmenters ask of their data. No torch here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lab.config.schemas import Bool, WholeAbove0
 
 
 class SegmentationEval(EvalSettings):
-    """What a segmenter is measured by."""
+    """Which kinds of segmentation are measured."""
 
     name: Literal["segmentation"]
     semantic: Bool
@@ -22,7 +22,7 @@ class SegmentationAsks(Asks):
 
     Attributes:
         image_size: the shorter side of images from files.
-        segments: what is learnt from: one segment for each class, or for each object and region of stuff.
+        segments: the training targets: one segment per class, or one per object and region of stuff.
     """
 
     image_size: WholeAbove0 | None = None

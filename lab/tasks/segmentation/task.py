@@ -1,4 +1,4 @@
-"""Segmentation: any ``lab.structures.Segmenter`` is trained by its own loss and measured by mIoU, PQ and mask AP."""
+"""The segmentation task: trains any ``lab.structures.Segmenter`` with its own loss; measures mIoU, PQ and mask AP."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from lab.training.classes import ClassTask
 from lab.training.inputs import predict_images, resize_of
 
 _MEANS = {"semantic": "miou", "panoptic": "pq", "instances": "map_segm"}
-"""The figure that each kind of evaluation is known by."""
+"""The main metric of each kind of evaluation."""
 
 
 @dataclass
 class Segmented:
-    """What was found in one image, in its stored pixels.
+    """The predictions for one image, in its stored pixels.
 
     Attributes:
         semantic: (h, w) int16 classes.
-        panoptic: segments, None where the network tells none apart.
-        instances: objects, None likewise or where they are not asked for.
+        panoptic: segments; None if the network does not separate objects.
+        instances: objects; None if the network does not separate objects, or if ``eval`` does not ask for them.
         class_names: the name of each class.
     """
 
@@ -56,7 +56,7 @@ class Segmented:
 
     @property
     def segment_names(self) -> tuple[str, ...]:
-        """The name of each segment of ``panoptic``; none without it."""
+        """The class name of each segment in ``panoptic``; empty without ``panoptic``."""
         return (
             () if self.panoptic is None else tuple(self.class_names[label] for label in self.panoptic.labels.tolist())
         )
@@ -65,8 +65,8 @@ class Segmented:
 class SegmentationTask(ClassTask):
     """Train and measure a segmenter; see ``Task`` for the arguments.
 
-    The group ``eval`` says what is measured: ``semantic``, ``panoptic``, ``instances``; the last two need a network
-    that tells objects apart (``MaskSegmenter``).
+    The group ``eval`` selects what is measured: ``semantic``, ``panoptic``, ``instances``. The last two need a network
+    that separates objects (``MaskSegmenter``).
 
     Raises:
         ConfigError: the network cannot do what ``eval`` asks for, or nothing is asked for.
@@ -100,7 +100,7 @@ class SegmentationTask(ClassTask):
         return getattr(self, f"{split}_{name}", None)
 
     def reset_metrics(self, split: str) -> None:
-        """Forget all images."""
+        """Reset the metrics."""
         for name in ("semantic", "panoptic", "instances"):
             metric = self._metric(split, name)
             if metric is not None:
@@ -113,7 +113,7 @@ class SegmentationTask(ClassTask):
     def evaluate(self, split: str, outputs: Any, batch: SegmentationBatch) -> None:
         """Add the predictions of a batch, at the sizes of the stored images."""
         if batch.truth is None:
-            raise ConfigError("the dataset gives no truth to evaluate against")
+            raise ConfigError("the dataset has no truth to evaluate against")
         where = (outputs, batch.targets.sizes, batch.original_sizes)
         things = self.spec.thing_labels
         if (semantic := self._metric(split, "semantic")) is not None:
@@ -124,7 +124,7 @@ class SegmentationTask(ClassTask):
             instances.update(self.net.instances(*where, things), batch.truth, batch.image_ids, batch.valid)
 
     def compute_metrics(self, split: str) -> dict[str, float]:
-        """Return the metrics of what is asked for; a test also fills ``tables`` with a row for each class."""
+        """Return the selected metrics; a test also fills ``tables`` with a row for each class."""
         values: dict[str, float] = {}
         for name in ("semantic", "panoptic", "instances"):
             metric = self._metric(split, name)
@@ -135,16 +135,16 @@ class SegmentationTask(ClassTask):
         return values
 
     def classes_measured(self, split: str) -> dict[str, int]:
-        """Return over how many classes each kind of evaluation is a mean."""
+        """Return the number of classes in the means of each kind of evaluation."""
         found = {mean: self._metric(split, name) for name, mean in _MEANS.items()}
         return {mean: metric.classes_measured for mean, metric in found.items() if metric is not None}
 
     def test_columns(self) -> dict[str, Tensor]:
-        """Return what the test says of each class, (K,) each, NaN where nothing defines it; all ranks must call it."""
+        """Return the test's metrics of each class, (K,) each, NaN where not defined; all ranks must call this."""
         columns: dict[str, Tensor] = {}
         for name, keys in (("semantic", ("iou", "accuracy")), ("panoptic", ("pq", "sq", "rq"))):
             if (metric := self._metric("test", name)) is not None:
-                with metric.sync_context():  # else they would be those of this rank's images
+                with metric.sync_context():  # otherwise they would cover only this rank's images
                     columns |= zip(keys, metric.of_classes(), strict=True)
         return columns
 
@@ -160,7 +160,7 @@ class SegmentationTask(ClassTask):
         ]
 
     def predict_step(self, batch: SegmentationBatch, batch_idx: int) -> tuple[Tensor, list[Segmented]]:
-        """Return image numbers (b,) and what was found in each, on the host, without images that only fill up."""
+        """Return image ids (b,) and predictions on the host, without images that only pad the batch."""
         where = (self(batch), batch.targets.sizes, batch.original_sizes)
         maps = self.net.semantic(*where)
         panoptic: list[Segments | None] = [None] * len(maps)
@@ -174,12 +174,12 @@ class SegmentationTask(ClassTask):
         return batch.image_ids[batch.valid], found
 
     def predict(self, inputs: Any, batch_size: int = 16) -> Any:
-        """Return the ``Segmented`` of an image, or a list of them for several, as ``stage=predict`` finds them.
+        """Return the ``Segmented`` of an image, or a list of them for several, the same as ``stage=predict``.
 
         Args:
             inputs: a path, PIL image, array (h, w, 3) or tensor (3, h, w), uint8 or floats from 0 to 1; or a folder, a
-                list or a batch of them. Maps have the size of the image as it was given.
-            batch_size: images that the network reads at once.
+                list or a batch of them. Maps have the size of the image as given.
+            batch_size: images in one forward pass.
 
         Raises:
             DataError: an image cannot be used.

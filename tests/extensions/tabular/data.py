@@ -1,4 +1,4 @@
-"""Rows of a CSV file. A share of them, chosen by a seed, is held out for validation and for the test."""
+"""The data: rows of a CSV file. A random share of the rows, chosen by a seed, is held out for validation and test."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Rows:
     Args:
         features: (N, F).
         target: (N,).
-        numbers: (N,) the number of each row in its file.
+        numbers: (N,) the index of each row in its file.
     """
 
     aspect_ratios = None
@@ -37,31 +37,31 @@ class Rows:
         return len(self.numbers)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, int]:
-        """Return the row for ``(epoch, index)``: there is no augmentation, so all epochs are alike."""
+        """Return the row for ``(epoch, index)``. Rows are not augmented, so the epoch makes no difference."""
         _, index = key
         return self.features[index], self.target[index], int(self.numbers[index])
 
     def fingerprint(self) -> str:
-        """Return what identifies the content."""
+        """Return a hash of the content."""
         parts = (self.features.numpy(), self.target.numpy(), self.numbers)
         return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
 
 
 class CSVDataModule(DataModule):
-    """A CSV file with a header, of numbers alone.
+    """Data from a CSV file with a header, in which every value is a number.
 
     Args:
-        file: its path.
-        target: the column that is predicted from all others.
-        batch_size: the global batch.
-        num_workers: loader processes of each rank.
-        seed: of the order, and of the rows that are held out.
-        val_share: of the rows.
-        test_share: of the rows.
-        scaled: give features mean 0 and deviation 1, by the rows of the training.
+        file: path of the CSV file.
+        target: the column to predict; all other columns are features.
+        batch_size: the global batch size.
+        num_workers: loader processes per rank.
+        seed: decides the order of the rows and which rows are held out.
+        val_share: share of the rows held out for validation.
+        test_share: share of the rows held out for the test.
+        scaled: standardise the features (mean 0, deviation 1), with statistics of the training rows.
 
     Raises:
-        DataError: the file or a column is missing, or a value is no finite number.
+        DataError: the file or a column is missing, or a value is not a finite number.
     """
 
     task = "tabular"
@@ -84,7 +84,7 @@ class CSVDataModule(DataModule):
 
     @cached_property
     def table(self) -> Any:
-        """The whole file."""
+        """The whole file as a table."""
         table = read_csv(self.file)
         if self.target not in table:
             raise DataError(f"{self.file}: there is no column {self.target!r}{closest(self.target, list(table))}")
@@ -92,7 +92,7 @@ class CSVDataModule(DataModule):
 
     @cached_property
     def parts(self) -> dict[str, np.ndarray]:
-        """The rows of each split, in the order of the file."""
+        """The row indices of each split, in ascending order."""
         order = np.random.default_rng(self.seed).permutation(len(self.table))
         held = [round(len(order) * share) for share in (self.val_share, self.test_share)]
         val, test, train = np.split(order, np.cumsum(held))
@@ -103,7 +103,7 @@ class CSVDataModule(DataModule):
 
     @cached_property
     def spec(self) -> TabularSpec:
-        """The names of the columns, their means and deviations over the training."""
+        """The names of the columns, and their means and deviations over the training rows."""
         columns = [name for name in self.table if name != self.target]
         values = self.table[[*columns, self.target]].to_numpy(np.float64)[self.parts["train"]]
         means, deviations = values.mean(0), values.std(0)
@@ -126,7 +126,7 @@ class CSVDataModule(DataModule):
         return Rows(scaled_features(self.table, self.spec)[chosen], (target - means) / deviations, chosen)
 
     def build_inputs(self, paths: list[Path]) -> Rows:
-        """Return the rows of a file that has the features; a target is not needed."""
+        """Return the rows of a file to predict from. The file needs the feature columns, but no target column."""
         table = read_csv(paths[0])
         missing = [name for name in self.spec.columns if name not in table]
         if missing:
@@ -134,7 +134,7 @@ class CSVDataModule(DataModule):
         return Rows(scaled_features(table, self.spec), np.zeros(len(table)), np.arange(len(table)))
 
     def collate(self, samples: Sequence[Any]) -> TabularBatch:
-        """Put rows together."""
+        """Put rows together into a batch."""
         features, targets, numbers = zip(*samples, strict=True)
         return TabularBatch(
             features=torch.stack(features),
@@ -145,16 +145,16 @@ class CSVDataModule(DataModule):
 
 
 def scaled_features(table: Any, spec: TabularSpec) -> np.ndarray:
-    """Return the features (N, F) of a table with the columns of a spec."""
+    """Return the features (N, F) of a table, scaled as the spec says."""
     values = table[list(spec.columns)].to_numpy(np.float64)
     return (values - np.array(spec.means[:-1])) / np.array(spec.deviations[:-1])
 
 
 def read_csv(path: Path) -> Any:
-    """Return a table of finite numbers.
+    """Read a CSV file in which every value must be a finite number.
 
     Raises:
-        DataError: the file is missing, or a value is no finite number.
+        DataError: the file is missing, or a value is not a finite number.
     """
     import pandas as pd
 
@@ -167,6 +167,6 @@ def read_csv(path: Path) -> Any:
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
             row, value = bad[0], table[name].iloc[bad[0]]
-            raise DataError(f"{path}, row {row + 1}: {name}={value} is no finite number ({len(bad)} such rows)")
+            raise DataError(f"{path}, row {row + 1}: {name}={value} is not a finite number ({len(bad)} such rows)")
         table[name] = values
     return table

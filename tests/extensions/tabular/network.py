@@ -1,4 +1,4 @@
-"""A network for tables: a perceptron with hidden layers (Rumelhart, Hinton and Williams, 1986)."""
+"""A network for tables: a multilayer perceptron (Rumelhart, Hinton and Williams, 1986)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tabular.structures import TabularTargets
 
 
 class Perceptron(nn.Module):
-    """Predict a number from F others by squared error.
+    """Predict one number from F features; trained with the squared error.
 
     Args:
-        num_features: F.
-        width: of the hidden layers.
-        depth: how many there are; 0 is a linear regression.
+        num_features: the number of features F.
+        width: the width of the hidden layers.
+        depth: the number of hidden layers; 0 is a linear regression.
     """
 
     def __init__(self, num_features: Positive, width: Positive = 32, depth: Count = 2) -> None:
@@ -29,16 +29,16 @@ class Perceptron(nn.Module):
         self.layers = nn.Sequential(*[layer for pair in hidden for layer in pair], nn.Linear(sizes[-1], 1))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the prediction (B,) for features (B, F)."""
+        """Return predictions (B,) for features (B, F)."""
         prediction: Tensor = self.layers(features)
         return prediction.squeeze(1)
 
     def totals(self, targets: TabularTargets) -> Mapping[str, float]:
-        """Return the number of rows."""
+        """Return the number of rows, the normaliser of the loss."""
         return {"rows": float(len(targets.values))}
 
     def loss(self, outputs: Tensor, targets: TabularTargets) -> Mapping[str, Term]:
-        """Return the sum of squared errors, which is a mean over rows."""
+        """Return the sum of the squared errors. The task divides it by the number of rows."""
         return {"squared_error": Term((outputs - targets.values).square().sum(), "rows")}
 
 

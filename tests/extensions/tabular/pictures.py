@@ -1,4 +1,4 @@
-"""Prediction against truth."""
+"""Pictures: predictions plotted against true values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIDE, MARGIN = 320, 24
 
 
 def scatter_panels(task: Any, outputs: Tensor, batch: TabularBatch, count: int) -> Iterator[Image.Image]:
-    """Yield one picture of a batch: a dot for each row, truth to the right, prediction upwards, the diagonal drawn."""
+    """Yield a scatter plot of a batch: true values on the x axis, predictions on the y axis, and the diagonal."""
     true, found = (task.in_unit(values[batch.valid]).cpu() for values in (batch.targets.values, outputs))
     if not count or not len(true):
         return

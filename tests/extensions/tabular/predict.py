@@ -1,4 +1,4 @@
-"""A prediction for each row of a CSV file, as a CSV file."""
+"""``stage=predict``: reads a CSV file and writes a CSV file with a prediction for each row."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tabular.task import TabularTask
 
 
 class TabularPredictor(Predictor):
-    """Writes ``predictions.csv``: the number of each row of the input, and its prediction."""
+    """Writes ``predictions.csv``: the index of each input row and its prediction."""
 
     task: TabularTask
 
     def run(self, make_trainer: MakeTrainer, folder: Path, rank: int) -> None:
-        """Write what is predicted as it is predicted; rank 0 puts it into the order of the file."""
+        """Write predictions batch by batch; at the end rank 0 sorts them into the order of the input file."""
         loader = self.data.input_dataloader([Path(self.source)])
         with parts_in(folder, rank) as parts:
             with closing(RecordWriter(parts)) as records:
@@ -45,6 +45,6 @@ class _Writing(pl.Callback):
     def on_predict_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Write a batch."""
+        """Write the predictions of a batch."""
         for number, value in zip(*(part.tolist() for part in outputs), strict=True):
             self.records.write(number, {"value": value})

@@ -1,4 +1,4 @@
-"""How regressors are measured and what they ask of their data; no torch."""
+"""Settings of the evaluation (the group ``eval``) and of what models ask of their data. No torch here."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from lab.config.schemas import Bool, WholeAbove0
 
 
 class TabularEval(EvalSettings):
-    """What a regressor is measured by, the RMSE always."""
+    """Settings of the evaluation. The RMSE and the mean absolute error are always computed."""
 
     name: Literal["tabular"]
-    r2: Bool  # the share of the variance that is explained
-    max_rows: WholeAbove0 | None  # measure at most so many, chosen at random
+    r2: Bool  # also compute R², the share of the variance that is explained
+    max_rows: WholeAbove0 | None  # evaluate at most this many rows, chosen at random
 
     @property
     def most_samples(self) -> int | None:
-        """``max_rows``."""
+        """Return ``max_rows``: the most samples of an evaluation."""
         return self.max_rows
 
 
 class TabularAsks(Asks):
-    """What a regressor asks of its data.
+    """What a model asks of its data (``model.asks`` in the config).
 
     Attributes:
-        scaled: whether features come with mean 0 and deviation 1.
+        scaled: whether the features are standardised to mean 0 and deviation 1.
     """
 
     scaled: Bool | None = None

@@ -1,4 +1,4 @@
-"""What data, networks and task of this kind say to each other."""
+"""The types that data, networks and task of this kind exchange."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from lab.structures import DataSpec, Movable, Term
 
 @dataclass(frozen=True)
 class TabularSpec(DataSpec):
-    """What a table tells: its columns, and how they are scaled.
+    """What the data tells the task: the columns of the table and how they are scaled.
 
     Attributes:
         columns: the names of the F features.
-        target: the name of the column that is predicted.
-        means: of the features, then the target; 0 where they are left as they are.
-        deviations: likewise; 1 where they are left as they are.
+        target: the name of the column to predict.
+        means: the mean of each feature, then of the target; 0 where a column is not scaled.
+        deviations: the standard deviations in the same order; 1 where a column is not scaled.
     """
 
     task: str = "tabular"
@@ -29,17 +29,17 @@ class TabularSpec(DataSpec):
     deviations: tuple[float, ...] = ()
 
     def net_arguments(self) -> dict[str, Any]:
-        """Return the number of features."""
+        """Return the number of features, which sizes the network."""
         return {"num_features": len(self.columns)}
 
     def describe(self) -> str:
-        """Return what is predicted from what."""
+        """Return the target and the features in words."""
         return f"{self.target} from {', '.join(self.columns)}"
 
 
 @dataclass
 class TabularTargets(Movable):
-    """What the loss compares with: the target (B,) float32, scaled."""
+    """What the loss compares predictions with: the scaled target (B,) float32."""
 
     values: Tensor
 
@@ -54,9 +54,9 @@ class TabularBatch(Movable):
 
     Attributes:
         features: (B, F) float32, scaled.
-        targets: what the loss compares with.
-        row_ids: (B,) int64, the number of each row in its file.
-        valid: (B,) bool, False for a row that only fills up the batch and must not be counted.
+        targets: what the loss compares predictions with.
+        row_ids: (B,) int64, the index of each row in its file.
+        valid: (B,) bool, False for a row that only pads the batch; metrics must not count it.
         totals: the normalisers of the whole optimizer step; None outside of training.
     """
 
@@ -68,7 +68,7 @@ class TabularBatch(Movable):
 
     @property
     def num_samples(self) -> int:
-        """B."""
+        """The number of rows B."""
         return len(self.features)
 
     def rows(self, chosen: slice) -> TabularBatch:
@@ -79,16 +79,16 @@ class TabularBatch(Movable):
 
 @runtime_checkable
 class Regressor(Protocol):
-    """A network that predicts a number for each row."""
+    """The protocol of this kind's networks: predict one number per row."""
 
     def __call__(self, features: Tensor) -> Tensor:
-        """Return the scaled prediction (B,) for features (B, F)."""
+        """Return scaled predictions (B,) for features (B, F)."""
         ...
 
     def totals(self, targets: TabularTargets) -> Mapping[str, float]:
-        """Return this batch's share of the normalisers that ``loss`` names."""
+        """Return the normalisers that ``loss`` names, for this batch."""
         ...
 
     def loss(self, outputs: Tensor, targets: TabularTargets) -> Mapping[str, Term]:
-        """Return the terms of the loss, as sums over the batch."""
+        """Return the terms of the loss as sums over the batch, not divided."""
         ...

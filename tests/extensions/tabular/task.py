@@ -1,4 +1,4 @@
-"""Regression on tables: any ``Regressor`` is trained by its own loss and measured by the RMSE, in the target's unit."""
+"""The task: trains any ``Regressor`` with the network's own loss and measures the RMSE in the target's unit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TabularTask(Task):
     spec: TabularSpec
 
     def make_metrics(self) -> None:
-        """Make the metrics of validation and test, computed in float64: they are the same on any number of ranks."""
+        """Make the metrics of validation and test. Float64 makes them the same on any number of ranks."""
         self.measures = torch.nn.ModuleDict({split: self._measures() for split in ("val", "test")})
 
     def _measures(self) -> torch.nn.ModuleDict:
@@ -40,7 +40,7 @@ class TabularTask(Task):
         return torch.nn.ModuleDict({name: metric.set_dtype(torch.float64) for name, metric in found.items()})
 
     def reset_metrics(self, split: str) -> None:
-        """Forget all rows."""
+        """Forget all rows of earlier evaluations."""
         for metric in self._metrics(split).values():
             metric.reset()
 
@@ -57,23 +57,23 @@ class TabularTask(Task):
                 metric.update(found, true)
 
     def compute_metrics(self, split: str) -> dict[str, float]:
-        """Return RMSE, MAE and, if it is asked for, R²."""
+        """Return RMSE, MAE and, if ``eval.r2`` is set, R²."""
         return {name: float(metric.compute()) for name, metric in self._metrics(split).items()}
 
     def describe_evaluation(self) -> str:
-        """Return the unit."""
+        """Return the unit of the metrics in words."""
         return f"rmse and mae are in the unit of {self.spec.target}"
 
     def predict_step(self, batch: TabularBatch, batch_idx: int) -> tuple[Tensor, Tensor]:
-        """Return the numbers (b,) of rows and their predictions (b,), without those that only fill up."""
+        """Return the indices (b,) of the rows and their predictions (b,), without rows that only pad the batch."""
         return batch.row_ids[batch.valid], self.in_unit(self(batch))[batch.valid]
 
     def predict(self, inputs: Any, batch_size: int = 1024) -> Any:
-        """Return the prediction for a row, or an array (N,) of them for several.
+        """Return the prediction for one row, or an array (N,) of predictions for several rows.
 
         Args:
-            inputs: a row as a mapping from columns to numbers, or a list of such rows, or a DataFrame.
-            batch_size: rows that the network reads at once.
+            inputs: a row as a mapping from columns to numbers, a list of such mappings, or a DataFrame.
+            batch_size: the number of rows in one forward pass.
 
         Raises:
             DataError: a column is missing.
@@ -97,7 +97,7 @@ class TabularTask(Task):
         return f"features {tuple(batch.features.shape)} -> predictions {tuple(outputs.shape)}"
 
     def in_unit(self, values: Tensor) -> Tensor:
-        """Return scaled values of the target in its unit, float64."""
+        """Return scaled target values in the target's unit, as float64."""
         return values.double() * self.spec.deviations[-1] + self.spec.means[-1]
 
     def _metrics(self, split: str) -> Any:

@@ -86,7 +86,7 @@ def test_missing(checkpoint: Path, name: str) -> None:
 def test_no_folder_or_another(tmp_path: Path) -> None:
     assert_named(tmp_path / "none.ckpt", "no such checkpoint")
     torch.save({"state_dict": {}}, tmp_path / "old.ckpt")
-    assert_named(tmp_path / "old.ckpt", "a file, and no checkpoint, which is a folder")
+    assert_named(tmp_path / "old.ckpt", "this is a file; a checkpoint is a folder")
     (tmp_path / "empty.ckpt").mkdir()
     assert_named(tmp_path / "empty.ckpt", r"damaged or no checkpoint: it has no index\.json")
 

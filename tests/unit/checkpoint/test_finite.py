@@ -50,7 +50,7 @@ def test_weights_of_a_diverged_training_are_refused_in_one_line() -> None:
     torch.nn.init.constant_(net[1].bias, INF)  # type: ignore[arg-type]
     with pytest.raises(CheckpointError) as refused:
         require_finite(net, "w.pth")
-    words = "w.pth: 0.weight and 1 more parameters hold numbers that are not finite, of a training that diverged"
+    words = "w.pth: 0.weight and 1 more parameters hold numbers that are not finite, from a training that diverged"
     assert str(refused.value) == words
 
 

@@ -41,7 +41,7 @@ def test_it_is_printed_as_yaml_and_copied() -> None:
 
 def test_it_is_not_changed_and_names_the_nearest_key() -> None:
     config = FrozenConfig(VALUES)
-    with pytest.raises(ConfigError, match=r"seed: a config is not changed; lab.compose\(config, seed=...\)"):
+    with pytest.raises(ConfigError, match=r"seed: a config is read-only; lab.compose\(config, seed=...\)"):
         config.seed = 1
     with pytest.raises(AttributeError, match="did you mean 'optimizer'"):
         _ = config.optimiser

@@ -36,5 +36,5 @@ def test_what_cannot_separate_is_refused(word: str) -> None:
     with pytest.raises(ConfigError, match=r"cannot separate columns; for a tab write data\.separator='\\t'") as caught:
         normalize_separator(word)
     assert "\n" not in str(caught.value)
-    with pytest.raises(ConfigError, match=r"data\.separator='t' stands in names"):
+    with pytest.raises(ConfigError, match=r"data\.separator='t' occurs in names"):
         named("data.separator=t")  # what a shell makes of data.separator=\t

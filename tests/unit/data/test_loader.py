@@ -12,7 +12,7 @@ from lab.data.loader import TrainStream
 from lab.data.sampler import TrainBatches
 from lab.data.scenes.shapes import ShapesDataset
 from lab.tasks.detection.data.collate import collate_detection
-from lab.tasks.detection.data.shapes import ShapesDataModule
+from lab.tasks.detection.data.shapes import ShapesDataModule, ShapesDetection
 
 
 def module(plan: LoadPlan, **options: Any) -> ShapesDataModule:
@@ -69,6 +69,6 @@ def test_limit_of_evaluation(limit: float | None, rounds: int) -> None:
 
 
 def test_stream_ends_at_the_last_step() -> None:
-    data = ShapesDataset(split="train", num_samples=8, image_size=32, max_side=20)
+    data = ShapesDetection(ShapesDataset(split="train", num_samples=8, image_size=32, max_side=20))
     stream = TrainStream(data, TrainBatches(8, 4, 0, 3, start_step=3), collate_detection, None, 0, False)
     assert (len(stream), list(stream)) == (0, [])

@@ -331,7 +331,7 @@ def test_a_run_whose_words_are_lost_is_no_reason_to_measure_other_data(
     (path / "run.json").unlink()
     if record is not None:
         (path / "run.json").write_text(record)
-    with pytest.raises(RunError, match="words that this run was made with are not known"):
+    with pytest.raises(RunError, match="the overrides of this run are not known"):
         prepare_job(["stage=test", f"ckpt='{best}'"], [])
 
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from lab.layers.attention import attend
-from lab.layers.dropout import CheapDropout, dropout
+from lab.layers.dropout import CheapDropout, drop_path, dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
@@ -56,3 +56,13 @@ def test_attention_with_dropout_is_attention_on_average(masked: bool) -> None:
     mean = torch.stack([attend(query, key, value, 2, mask, dropout=0.2) for _ in range(4000)]).mean(0)
     torch.testing.assert_close(mean, attend(query, key, value, 2, mask), rtol=0, atol=0.05)
     assert F.cosine_similarity(mean.flatten(), attend(query, key, value, 2, mask).flatten(), 0) > 0.999
+
+
+def test_stochastic_depth_drops_whole_samples_and_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    dropped = drop_path(torch.ones(20_000, 2, 3), 0.3, training=True)
+    assert torch.equal(dropped.amin(dim=(1, 2)), dropped.amax(dim=(1, 2)))
+    assert dropped[:, 0, 0].unique().tolist() == pytest.approx([0.0, 1 / 0.7])
+    assert float(dropped.mean()) == pytest.approx(1.0, abs=0.02)  # six standard deviations
+    assert drop_path(torch.ones(4), 0.3, training=False).tolist() == [1.0] * 4
+    assert drop_path(torch.ones(4), 1.0, training=True).tolist() == [0.0] * 4

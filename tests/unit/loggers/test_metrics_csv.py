@@ -201,7 +201,7 @@ def read_metrics_prefix(whole: bytes, count: int, probe: Path) -> list[dict[str,
 def test_what_is_no_metrics_file_is_refused_in_one_line(tmp_path: Path, data: bytes | None) -> None:
     file = tmp_path / "metrics.csv"
     file.mkdir() if data is None else file.write_bytes(data)
-    with pytest.raises(RunError, match=r"metrics\.csv.*(move it away|mend or delete)") as caught:
+    with pytest.raises(RunError, match=r"metrics\.csv.*(move it away|repair or delete)") as caught:
         read_metrics(file)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400 + len(str(file))

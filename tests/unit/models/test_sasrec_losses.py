@@ -208,7 +208,7 @@ def test_padding_stays_zero() -> None:
     [
         ({"variant": "pmixr"}, r"variant='pmixr': should be one of official, pmixer, recbole.*pmixer"),
         ({"loss": "sampled"}, r"loss='sampled': should be one of bce, gbce, sampled_ce, ce.*sampled_ce"),
-        ({"norm": "pre"}, r"norm=pre is a choice of variant=pmixer only, not of official"),
+        ({"norm": "pre"}, r"norm=pre works with variant=pmixer only, not with official"),
         ({"calibration": 1.5}, r"calibration=1\.5: should be at least 0 and at most 1"),
         ({"position_rows": 51}, r"position_rows=51 must be max_length=50, or one more with variant=pmixer"),
         ({"num_heads": 3}, r"embed_dim=50: should be a multiple of num_heads=3"),

@@ -10,7 +10,6 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from lab import create_model
 from lab.errors import CheckpointError, ConfigError
-from lab.models.swin.blocks import drop_path
 from lab.models.swin.network import SwinFeatures, SwinTransformer
 from lab.models.swin.parallel import blocks
 from lab.models.swin.weights import from_transformers, to_transformers
@@ -166,14 +165,7 @@ def test_the_graph_is_one() -> None:
     torch.testing.assert_close(compiled(images()), model(images()), rtol=1e-6, atol=1e-6)
 
 
-def test_stochastic_depth_drops_whole_samples_and_keeps_the_mean() -> None:
-    torch.manual_seed(0)
-    dropped = drop_path(torch.ones(20_000, 2, 3), 0.3, training=True)
-    assert torch.equal(dropped.amin(dim=(1, 2)), dropped.amax(dim=(1, 2)))
-    assert dropped[:, 0, 0].unique().tolist() == pytest.approx([0.0, 1 / 0.7])
-    assert float(dropped.mean()) == pytest.approx(1.0, abs=0.02)  # six standard deviations
-    assert drop_path(torch.ones(4), 0.3, training=False).tolist() == [1.0] * 4
-    assert drop_path(torch.ones(4), 1.0, training=True).tolist() == [0.0] * 4
+def test_later_blocks_are_dropped_more_often() -> None:
     model = SwinTransformer(**SMALL, drop_path_rate=0.3)
     assert [block.drop_path_rate for block in blocks(model)] == pytest.approx([0.0, 0.1, 0.2, 0.3])
 

@@ -109,7 +109,7 @@ def test_a_backbone_that_says_nothing_belongs_to_the_whole(package: Path) -> Non
         ("unit = 1\n", r"^a_tower\.parallel has no function `blocks`"),
         (
             "from torch import nn\ndef blocks(net):\n    return [nn.Linear(1, 1)]\n",
-            "^Tower: `blocks` of its module `parallel` names a Linear that is no part of it",
+            "^Tower: `blocks` of its module `parallel` names a Linear that is not part of it",
         ),
     ],
 )

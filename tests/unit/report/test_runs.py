@@ -86,7 +86,7 @@ def test_damage_is_said_and_costs_nothing_else(tmp_path: Path) -> None:
         "run.json is no JSON",
         "config.yaml cannot be read",
         "line 3 is damaged",
-        "no result of an evaluation",
+        "not the result of an evaluation",
     ):
         assert part in said
     assert all("\n" not in problem for problem in run.problems)
@@ -107,7 +107,7 @@ def test_no_run_is_refused_with_what_is_there(tmp_path: Path) -> None:
     write_run(tmp_path / "detr-shapes-1")
     with pytest.raises(RunError, match=r"no such folder; did you mean 'detr-shapes-1'"):
         read_run(tmp_path / "detr-shapes-2")
-    with pytest.raises(RunError, match=r"is no run: none of run.json, .*; lab.runs\(.*reads its 1 runs"):
+    with pytest.raises(RunError, match=r"is not a run: none of run.json, .*; lab.runs\(.*reads its 1 runs"):
         read_run(tmp_path)
 
 

@@ -92,5 +92,5 @@ def test_alone() -> None:
 def test_what_cannot_be() -> None:
     with pytest.raises(ConfigError, match="WORLD_SIZE=two"):
         external_place({**TORCHRUN, "WORLD_SIZE": "two"})
-    with pytest.raises(ConfigError, match="every machine must run as many"):
+    with pytest.raises(ConfigError, match="every machine must run the same number"):
         external_place({**TORCHRUN, "WORLD_SIZE": "7"})

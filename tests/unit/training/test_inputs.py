@@ -73,7 +73,7 @@ def test_boxes_of_images_of_any_size(paths: list[Path]) -> None:
 
 
 def test_an_older_checkpoint_does_not_know_its_size(paths: list[Path]) -> None:
-    with pytest.raises(CheckpointError, match=r"lab.predict\(ckpt, input\) takes it from the run's config"):
+    with pytest.raises(CheckpointError, match=r"lab.predict\(ckpt, input\), which takes the size from the run's"):
         detector(input_shape=OPEN).predict(paths)
 
 

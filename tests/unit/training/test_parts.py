@@ -109,6 +109,6 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_rank_without_the_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rank 1 on a machine where nothing of what rank 0 has made can be seen."""
     monkeypatch.setattr(collectives, "from_rank_zero", lambda value: (".parts-elsewhere", []))
-    with pytest.raises(RunError, match="rank 1 does not see it; the ranks of a prediction write to one shared disk"):
+    with pytest.raises(RunError, match="rank 1 does not see it; the ranks of a prediction need one shared disk"):
         parts_in(tmp_path / "predict-best", 1).__enter__()
     assert names(tmp_path) == []

@@ -41,7 +41,7 @@ def test_what_another_kind_has_is_refused(spec: DataSpec) -> None:
 
 
 def test_counts_and_names_of_items_agree() -> None:
-    with pytest.raises(ValueError, match="spec counts 1 items and names 2"):
+    with pytest.raises(ValueError, match="spec has counts of 1 items and names of 2"):
         read_spec({"task": "recommendation", "item_names": ["x", "y"], "item_counts": [1]}, RecommendationSpec)
 
 

@@ -143,7 +143,7 @@ def test_a_wrong_normalizer_is_refused_before_the_first_step() -> None:
 
     with pytest.raises(ConfigError, match="term 'smooth' names the normaliser 'num_boxs'"):
         make(Wrong).to("meta").dry_run(data().first_batch().to("meta"))
-    with pytest.raises(ConfigError, match="it gives num_boxes, class_weight"):
+    with pytest.raises(ConfigError, match="it returns num_boxes, class_weight"):
         attach(make(Wrong)).training_step(data().first_batch(), 0)
 
 

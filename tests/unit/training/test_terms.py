@@ -15,6 +15,7 @@ from lab.errors import ConfigError
 from lab.ops.images import normalize_images
 from lab.structures import Term
 from lab.tasks.detection.data.collate import collate_detection
+from lab.tasks.detection.data.shapes import ShapesDetection
 from lab.training.terms import SetLoss, batch_terms, divided
 from tests.distributed import run_distributed
 
@@ -23,11 +24,11 @@ SMALL = {"embed_dim": 16, "num_heads": 2, "feedforward_dim": 16, "num_queries": 
 
 
 @pytest.fixture(scope="module")
-def data() -> ShapesDataset:
-    return ShapesDataset(split="val", num_samples=8, image_size=32, max_side=20)
+def data() -> ShapesDetection:
+    return ShapesDetection(ShapesDataset(split="val", num_samples=8, image_size=32, max_side=20))
 
 
-def of_splits(net: Any, data: ShapesDataset, sizes: list[int], filler: bool = False) -> float:
+def of_splits(net: Any, data: ShapesDetection, sizes: list[int], filler: bool = False) -> float:
     loss = SetLoss()
     start = 0
     for size in [*sizes, *([1] if filler else [])]:
@@ -40,7 +41,7 @@ def of_splits(net: Any, data: ShapesDataset, sizes: list[int], filler: bool = Fa
 
 
 @pytest.mark.parametrize("options", [{}, {"classification": "softmax", "anchors": "learned"}])
-def test_any_split_gives_the_loss_of_one_batch(data: ShapesDataset, options: dict[str, Any]) -> None:
+def test_any_split_gives_the_loss_of_one_batch(data: ShapesDetection, options: dict[str, Any]) -> None:
     torch.manual_seed(0)
     net = lab.create_model("detr_tiny", num_classes=4, **options, **SMALL).eval()
     with torch.no_grad():
@@ -53,7 +54,7 @@ def test_any_split_gives_the_loss_of_one_batch(data: ShapesDataset, options: dic
         assert of_splits(net, data, [5, 3], filler=True) == pytest.approx(whole, rel=1e-6)
 
 
-def test_a_mean_over_samples_names_them(data: ShapesDataset) -> None:
+def test_a_mean_over_samples_names_them(data: ShapesDetection) -> None:
     """As any other normaliser: its share is the number of samples."""
 
     class Net:
@@ -111,7 +112,7 @@ def test_terms_are_divided_each_by_its_own_normalizer() -> None:
 
 def test_an_unknown_normalizer_is_named_with_its_term() -> None:
     terms = {"loss_a": Term(torch.tensor(1.0), "num_boxs")}
-    words = "the loss's term 'loss_a' names the normaliser 'num_boxs'.*: it gives num_boxes, samples"
+    words = "the loss's term 'loss_a' names the normaliser 'num_boxs'.*: it returns num_boxes, samples"
     with pytest.raises(ConfigError, match=words):
         divided(terms, {"num_boxes": 2.0, "samples": 1.0})
     with pytest.raises(ConfigError, match=words):

@@ -1,4 +1,4 @@
-"""COCO-layout datasets: one json of instances, one folder of images.
+"""Datasets in COCO's layout: a json file of instances and a folder of images.
 
 Format: https://cocodataset.org/#format-data. Boxes are (x, y, width, height) with x, y the left upper pixel edge; they
 become xyxy by addition. Crowds (``iscrowd``) are left out of training and kept in ``truth``.
@@ -31,16 +31,16 @@ from lab.tasks.detection.data.transforms import DetectionTransform
 
 
 class CocoDataset(DetectionDataset):
-    """A COCO json and its images.
+    """A COCO json file and its images.
 
     Args:
         root: the dataset's folder.
         annotations: the json file, relative to ``root``; see ``lab.data.images.coco_json`` for what is accepted.
         images: the folder of images, relative to ``root``; ``file_name`` in the json is relative to it.
         reading: how the images are read.
-        category_ids: ``"raw"`` takes COCO's category id as the label and names the gaps "N/A" (0 to 90 for COCO's own
-            categories, as official 91-class DETR weights have it); ``"contiguous"`` counts from 0 in order of the ids.
-        part: the part of the file to take; None takes it all.
+        category_ids: ``"raw"`` uses COCO's category ids as labels and names the gaps "N/A" (0 to 90 for COCO's own
+            categories, as in official 91-class DETR weights); ``"contiguous"`` counts from 0 in order of the ids.
+        part: the part of the file to use; None uses all of it.
 
     Attributes:
         class_names: the name of each label.
@@ -48,7 +48,7 @@ class CocoDataset(DetectionDataset):
 
     Raises:
         ConfigError: under ``"raw"`` an id is below 0 or above ``MAX_RAW_ID``.
-        DataError: a file or folder is missing, or the json is not of COCO's layout.
+        DataError: a file or folder is missing, or the json file is not in COCO's layout.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class CocoDataset(DetectionDataset):
 
 @dataclass(eq=False)
 class CocoDataModule(SplitFilesModule, FilesDataModule):
-    """``data=coco``: COCO jsons (``annotations``) with their folders of images (``images``) below one root.
+    """``data=coco``: COCO json files (``annotations``) with their folders of images (``images``) below one root.
 
     Args:
         category_ids: see ``CocoDataset``.
@@ -94,13 +94,13 @@ class CocoDataModule(SplitFilesModule, FilesDataModule):
     needed = ("annotations", "images")
 
     def read(self, files: Mapping[str, str], reading: Reading[Any], part: Part | None) -> CocoDataset:
-        """Return the dataset of a json."""
+        """Return the dataset of a json file."""
         return CocoDataset(
             self.folder, files["annotations"], files["images"], reading, category_ids=self.category_ids, part=part
         )
 
     def check_classes(self, dataset: Any, files: Mapping[str, str]) -> None:
-        """Refuse labels that mean another class than in training; with raw ids a file may name fewer classes."""
+        """Refuse a file whose labels mean other classes than in training; with raw ids it may name fewer classes."""
         names, raw = self.dataset("train").class_names, self.category_ids == "raw"
         for label, name in enumerate(dataset.class_names):
             expected = names[label] if label < len(names) else NO_CATEGORY
@@ -112,7 +112,7 @@ class CocoDataModule(SplitFilesModule, FilesDataModule):
 
 
 def read_rows(annotations: str, images: str, category_ids: CategoryIds, key: str) -> Iterator[dict[str, Any]]:
-    """Yield a row (see ``make_row``) for each image of a COCO json; ``key`` only keeps cached tables apart."""
+    """Yield a row (see ``make_row``) for each image of a COCO json file; ``key`` only makes the cache's key unique."""
     del key
     content = read_file(Path(annotations), Path(images), BoxEntry)
     _, ids = label_names([(item.id, str(item.name)) for item in content.categories], category_ids)

@@ -1,4 +1,4 @@
-"""Detection samples put together into a batch: boxes packed one after the other, see ``lab.data.images.padding``."""
+"""Puts detection samples together into a batch: images padded, boxes packed (see ``lab.data.images.padding``)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def collate_detection(samples: Sequence[DetectionSample]) -> DetectionBatch:
     """Put samples together into a batch.
 
     Args:
-        samples: B samples with images (3, h_i, w_i) uint8; either all of them carry ``truth`` or none does.
+        samples: B samples with images (3, h_i, w_i) uint8; either all of them have ``truth`` or none does.
 
     Returns:
         A batch with images (B, 3, max h_i, max w_i) uint8, zeros where padded; ``padding_mask`` is None when no image
         is padded; every sample is ``valid``.
 
     Raises:
-        ValueError: there is no sample, or only some of them carry ``truth``.
+        ValueError: there is no sample, or only some of them have ``truth``.
     """
     if not samples:
         raise ValueError("collate_detection needs at least one sample")

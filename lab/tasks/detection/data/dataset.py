@@ -1,4 +1,4 @@
-"""The dataset that COCO and Pascal VOC share: rows of annotations in, ``DetectionSample`` out."""
+"""The base of the datasets of COCO and Pascal VOC: turns rows of annotations into ``DetectionSample``."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class DetectionDataset(ImageDataset[DetectionSample, DetectionTransform]):
-    """Images with boxes, from rows as ``lab.data.images.annotations.make_row`` makes them; see ``ImageDataset``."""
+    """Images with boxes, from rows that ``lab.data.images.annotations.make_row`` makes; see ``ImageDataset``."""
 
     @property
     def fixed_size(self) -> bool:
-        """Whether the transform resizes to one size."""
+        """Whether the transform resizes all images to one size."""
         return self.reading.transform is not None and self.reading.transform.size is not None
 
     def _sample(self, row: dict[str, Any], image: Image | Tensor, generator: torch.Generator) -> DetectionSample:
@@ -50,7 +50,7 @@ class DetectionDataset(ImageDataset[DetectionSample, DetectionTransform]):
 
 
 def _training_boxes(truth: DetectionTruth, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Return boxes and labels without crowds, clipped to the image; what has no area then is dropped."""
+    """Return boxes and labels without crowds, clipped to the image; boxes without area are then dropped."""
     boxes = torch.minimum(truth.boxes.clamp(min=0), truth.boxes.new_tensor([width, height, width, height]))
     keep = ~truth.iscrowd & (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
     return boxes[keep], truth.labels[keep]

@@ -1,4 +1,4 @@
-"""What the DataModules of annotated image files share: augmentation from a few numbers, prediction on plain images."""
+"""The base of the DataModules of image files with boxes: augmentation from a few numbers, inputs of predictions."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from lab.tasks.detection.data.transforms import DetectionTransform
 
 @dataclass(frozen=True)
 class Augmentation(NamedNumbers):
-    """The numbers of ``DetectionTransform``; None stands for DETR's, scaled with ``image_size``.
+    """The numbers of ``DetectionTransform``; None means DETR's value, scaled with ``image_size``.
 
-    DETR trains with the shorter side at 480 to 800 in steps of 32, the longer at most 1333, and crops of 384 to 600
-    from images of 400, 500 or 600, and evaluates at 800: all are shares of 800, and here of ``image_size``.
+    DETR trains with the shorter side at 480 to 800 in steps of 32, the longer side at most 1333, and crops of 384 to
+    600 from images of 400, 500 or 600. It evaluates at 800. Here all these are scaled by ``image_size`` / 800.
     """
 
     scales: Annotated[Sequence[Pixels], MinLen(1)] | None = None
@@ -63,8 +63,8 @@ class FilesDataModule(ImageFilesModule):
     """Base of ``CocoDataModule`` and ``VocDataModule``: ``ImageFilesModule`` for boxes.
 
     Args:
-        image_size: the shorter side in evaluation; DETR's augmentation is scaled with it (800: as published).
-        augmentation: other numbers for ``Augmentation``, by name.
+        image_size: the shorter side in evaluation; DETR's augmentation is scaled with it (800 as published).
+        augmentation: other values for the fields of ``Augmentation``, by name.
     """
 
     task = "detection"

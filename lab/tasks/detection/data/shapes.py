@@ -6,12 +6,55 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lab.data.scenes.module import ScenesDataModule
 from lab.data.scenes.shapes import CLASS_NAMES, ShapesDataset
-from lab.structures import DetectionBatch, DetectionSpec, KeyedDataset
+from lab.structures import DetectionBatch, DetectionSample, DetectionSpec, DetectionTruth, KeyedDataset
 from lab.tasks.detection.data.collate import collate_detection
 from lab.tasks.detection.data.files import ImageFolder
 from lab.tasks.detection.data.transforms import DetectionTransform
+
+
+class ShapesDetection(torch.utils.data.Dataset[DetectionSample]):
+    """Scenes of ``ShapesDataset`` as samples for detectors; the truth's ``area`` counts visible pixels only.
+
+    Args:
+        scenes: samples carry masks where they are made with ``masks=True``.
+    """
+
+    class_names = CLASS_NAMES
+
+    def __init__(self, scenes: ShapesDataset) -> None:
+        self.scenes = scenes
+
+    def __len__(self) -> int:
+        """Return the number of samples of an epoch."""
+        return len(self.scenes)
+
+    @property
+    def aspect_ratios(self) -> None:
+        """None: all images are square."""
+        return
+
+    def fingerprint(self) -> str:
+        """Return everything that the samples depend on, in one line."""
+        return self.scenes.fingerprint()
+
+    def __getitem__(self, key: tuple[int, int]) -> DetectionSample:
+        """Return the sample for ``(epoch, index)``."""
+        scene = self.scenes[key]
+        truth = None
+        if self.scenes.evaluated and scene.masks is not None:
+            truth = DetectionTruth(
+                boxes=scene.boxes.clone(),
+                labels=scene.labels.clone(),
+                iscrowd=torch.zeros(len(scene.labels), dtype=torch.bool),
+                area=scene.masks.sum(dim=(1, 2)).to(torch.float32),
+                counts=(len(scene.labels),),
+            )
+        masks = scene.masks if self.scenes.masks else None
+        return DetectionSample(scene.image, scene.boxes, scene.labels, scene.index, scene.size, truth, masks)
 
 
 class ShapesDataModule(ScenesDataModule):
@@ -21,12 +64,12 @@ class ShapesDataModule(ScenesDataModule):
 
     @property
     def spec(self) -> DetectionSpec:
-        """The shapes are the classes."""
+        """The description of the data; the classes are the shapes."""
         return DetectionSpec(class_names=CLASS_NAMES, input_shape=self.input_shape)
 
-    def build(self, split: str) -> ShapesDataset:
-        """Return the scenes of a split."""
-        return self.scenes(split)
+    def build(self, split: str) -> ShapesDetection:
+        """Return the scenes of a split as samples for detectors."""
+        return ShapesDetection(self.scenes(split))
 
     def collate(self, samples: Sequence[Any]) -> DetectionBatch:
         """Put samples together into a batch."""

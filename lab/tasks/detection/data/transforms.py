@@ -1,12 +1,12 @@
 """Augmentation of images with boxes, as DETR (Carion et al., 2020, section 4 and appendix A.4) trains and evaluates.
 
-Training: a horizontal flip, then with equal chance either a resize of the shorter side to one of several scales, or a
-resize, a random crop and another resize. Evaluation: one resize. Pixels are changed by torchvision's transforms v2
-functionals only; every random decision is drawn from the generator that the caller gives, never from global state, so
-that a sample is a function of (seed, epoch, index) whatever the number of workers and ranks.
+Training: a horizontal flip, then with equal probability either a resize of the shorter side to one of several scales,
+or a resize, a random crop and another resize. Evaluation: one resize. Pixels are changed only by torchvision's
+transforms v2 functionals. Every random decision is drawn from the caller's generator, never from global state, so that
+a sample is a function of (seed, epoch, index) for any number of workers and ranks.
 
-Resizing is bilinear with antialiasing. A PIL image is resized by PIL, as in the reference; a uint8 tensor takes
-torch's kernel, about four times as fast, which differs from PIL by at most 1 level of 255 in about 0.1 % of the values.
+Resizing is bilinear with antialiasing. A PIL image is resized by PIL, as in the reference. A uint8 tensor is resized by
+torch's kernel: about four times as fast, and at most 1 level of 255 away from PIL in about 0.1 % of the values.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DETR_CROP_RANGE = (384, 600)
 
 
 class Transformed(NamedTuple):
-    """An image and what stands in it after a transform.
+    """An image and its annotations after a transform.
 
     Attributes:
         image: (3, h, w) uint8.
@@ -52,16 +52,16 @@ class DetectionTransform:
     Args:
         train: augment at random; otherwise only resize, to the last of ``scales`` or to ``size``.
         scales: lengths of the shorter side; one is drawn in training.
-        max_size: the longest side allowed after a resize to one of ``scales``.
+        max_size: the limit of the longer side after a resize to one of ``scales``.
         crop_scales: lengths of the shorter side before the random crop; empty switches cropping off.
         crop_range: smallest and largest side of the crop.
-        crop_probability: chance of the branch with the crop.
+        crop_probability: probability of the branch with the crop.
         flip: probability of a horizontal flip.
-        vertical_flip: probability of a vertical flip, for images without an up and a down.
-        size: plain resize to this (height, width), or square, in place of ``scales`` and crops; the aspect ratio
-            is not kept, nothing is padded.
-        zoom: (smallest, largest) factor of a random zoom before the resize. Above 1 a window of the image is taken,
-            below 1 the image is set on a larger black canvas. None switches it off.
+        vertical_flip: probability of a vertical flip, for images without a top and a bottom.
+        size: resize to this (height, width), or to a square of this side, instead of ``scales`` and crops; the aspect
+            ratio is not kept, nothing is padded.
+        zoom: (smallest, largest) factor of a random zoom before the resize. Above 1 the image is cropped, below 1 it is
+            placed on a larger black canvas. None switches it off.
         color: strength of a random change of brightness, contrast and saturation, each by a factor drawn from
             ``1 - color .. 1 + color``; 0 switches it off.
         min_visible: after a crop or zoom, boxes that keep less than this share of their area are dropped. 0 keeps
@@ -108,13 +108,13 @@ class DetectionTransform:
         generator: torch.Generator,
         masks: Tensor | None = None,
     ) -> Transformed:
-        """Transform one image and what stands in it.
+        """Transform one image and its annotations.
 
         Args:
             image: a PIL image in mode RGB, or (3, h, w) uint8.
             boxes: (n, 4) float32 xyxy pixels, inside of the image.
             labels: (n,) int64.
-            generator: decides everything random; not read in evaluation.
+            generator: the source of all random decisions; not used in evaluation.
             masks: (n, h, w) bool, or None.
         """
         from torchvision.transforms.v2 import functional as F
@@ -162,7 +162,7 @@ class DetectionTransform:
 
 
 class _ImageWithBoxes:
-    """An image under transformation together with its boxes; every step keeps the two together."""
+    """An image and its boxes during a transform; every step changes both."""
 
     def __init__(self, image: Image | Tensor, boxes: Tensor, labels: Tensor, masks: Tensor | None) -> None:
         self.image = image
@@ -172,7 +172,7 @@ class _ImageWithBoxes:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(height, width) of the image as it stands."""
+        """(height, width) of the image in its current state."""
         if isinstance(self.image, Tensor):
             return self.image.shape[-2], self.image.shape[-1]
         return self.image.height, self.image.width
@@ -210,7 +210,7 @@ class _ImageWithBoxes:
             self.masks = masks[:, 0].bool()
 
     def crop(self, top: int, left: int, height: int, width: int, min_visible: float = 0.0) -> None:
-        """Take a window, which may reach beyond the image; boxes are clipped and dropped by their clipped area."""
+        """Crop to a window, which may extend beyond the image; boxes are clipped, and dropped if too little remains."""
         from torchvision.transforms.v2 import functional as F
 
         self.image = F.crop(self.image, top, left, height, width)

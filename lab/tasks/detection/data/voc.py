@@ -1,11 +1,11 @@
-"""Pascal-VOC directories: one XML for each image; ``lab.tasks.detection.data.voc_layout`` finds them and their splits.
+"""Pascal VOC directories: one XML file per image; ``lab.tasks.detection.data.voc_layout`` finds files and splits.
 
 Format: Everingham et al., The Pascal Visual Object Classes Challenge, development kit. Corners are pixels counted from
 1, both included: ``xmin=1, xmax=640`` is the whole width of 640 pixels. As pixel edges that is ``xmin - 1`` and
-``xmax``, so that boxes become (xmin - 1, ymin - 1, xmax, ymax) exactly. A box whose stated corners coincide or are
-swapped (``xmax <= xmin``) is taken for an annotator's slip, not for one pixel, and left out.
+``xmax``, so that boxes become (xmin - 1, ymin - 1, xmax, ymax) exactly. A box whose corners coincide or are swapped
+(``xmax <= xmin``) counts as an annotator's mistake, not as a box of one pixel, and is left out.
 
-Objects marked ``difficult`` are neither hits nor misses in VOC's evaluation; here they are handled as COCO's crowds:
+Objects marked ``difficult`` are neither hits nor misses in VOC's evaluation. Here they are treated like COCO's crowds:
 left out of training, kept in ``truth`` with ``iscrowd`` set. The area of an object is that of its box.
 """
 
@@ -34,17 +34,17 @@ log = logging.getLogger(__name__)
 
 
 class VocDataset(DetectionDataset):
-    """One split of a Pascal-VOC directory. ``image_id`` is the image's place in the split, from 0.
+    """One split of a Pascal VOC directory. ``image_id`` is the image's index in the split, from 0.
 
     Args:
-        root: the folder that holds ``ImageSets/Main``, ``Annotations`` and ``JPEGImages``, or what ``layout`` says.
-        split: the name of a list in ``ImageSets/Main``, without its suffix, or of a split of ``layout``.
+        root: the folder with ``ImageSets/Main``, ``Annotations`` and ``JPEGImages``, or with the folders of ``layout``.
+        split: the name of a list in ``ImageSets/Main`` without its suffix, or of a split of ``layout``.
         reading: how the images are read.
-        class_names: the name of each label in label order; None takes all names that stand in the XML files, sorted.
-        layout: where everything is; None looks for the list.
+        class_names: the name of each label in label order; None uses all names in the XML files, sorted.
+        layout: where the files of the splits are; None looks for the list.
 
     Raises:
-        ConfigError: two classes have one name.
+        ConfigError: two classes have the same name.
         DataError: the list or a folder is missing, or no class is found.
     """
 
@@ -77,10 +77,10 @@ class VocDataset(DetectionDataset):
 
 @dataclass(eq=False)
 class VocDataModule(FilesDataModule):
-    """``data=voc``: a Pascal-VOC directory, or any folder of images and their XML files.
+    """``data=voc``: a Pascal VOC directory, or any folder of images and their XML files.
 
     Args:
-        train_split: the list in ``ImageSets/Main`` to train on, without its suffix; lists may be missing.
+        train_split: the list in ``ImageSets/Main`` to train on, without its suffix; lists are optional.
         val_split: the list to validate on.
         test_split: the list to test on.
         images: see ``find_layout``.
@@ -102,10 +102,10 @@ class VocDataModule(FilesDataModule):
 
     @functools.cached_property
     def layout(self) -> VocLayout:
-        """Where the images, XML files and splits are; how they were found is said once.
+        """Where the images, XML files and splits are; how they were found is logged once.
 
         Raises:
-            DataError: they are not there.
+            DataError: they are missing.
         """
         splits = {"train": self.train_split, "val": self.val_split, "test": self.test_split}
         places = (self.images, self.annotations, self.val_share, self.test_share)
@@ -120,14 +120,14 @@ class VocDataModule(FilesDataModule):
 
 
 def discover_classes(annotations: Path) -> tuple[str, ...]:
-    """Return the names of all objects in a folder of XML files, whatever their split, sorted.
+    """Return the names of all objects in a folder of XML files, of all splits, sorted.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no object.
     """
     names: set[str] = set()
     for name, _ in list_files(annotations, XML):
-        root, _ = parse(annotations / name)  # what is wrong stands in the row of its image
+        root, _ = parse(annotations / name)  # problems are recorded in the row of the image
         names |= set() if root is None else object_names(root)
     if not names:
         raise DataError(f"{annotations} holds no XML with objects, so there are no classes; name them by class_names")
@@ -137,7 +137,7 @@ def discover_classes(annotations: Path) -> tuple[str, ...]:
 def read_rows(
     images: str, annotations: str, pairs: Sequence[tuple[str, str, str]], class_names: Sequence[str], key: str
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row (see ``make_row``) for each image, XML and problem; ``key`` only keeps cached tables apart."""
+    """Yield a row (see ``make_row``) for each image, XML and problem; ``key`` only makes the cache's key unique."""
     del key
     labels = {name: label for label, name in enumerate(class_names)}
     folder = Path(images)

@@ -1,12 +1,12 @@
-"""Where the images, the XML files and the splits of a Pascal-VOC dataset are, however its tool laid them out.
+"""Finds the images, XML files and splits of a Pascal VOC dataset, in the layouts of several tools.
 
-- Lists in ``ImageSets/Main`` decide where they are, as in VOC itself.
-- Without them the folders do: ``train``, ``valid`` or ``val``, ``test`` anywhere in the path of an XML (Roboflow).
+- If there are lists in ``ImageSets/Main``, they define the splits, as in VOC itself.
+- Otherwise folders do: ``train``, ``valid`` or ``val``, ``test`` anywhere in the path of an XML (Roboflow).
 - With neither, a share of the images is held out for validation, balanced by class (LabelImg, CVAT).
 
-XML files and images may lie side by side or in folders of any name and depth: an XML belongs to the image of its own
-name, and where several have it, to the one that its ``<filename>`` names or that lies nearest. Only the standard
-library is used.
+XML files and images may be in the same folder or in folders of any name and depth. An XML belongs to the image of the
+same name; if several images have it, to the one that its ``<filename>`` names or that is nearest in the tree of
+folders. Only the standard library is used.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ XML = frozenset({".xml"})
 
 @dataclass(frozen=True)
 class VocLayout:
-    """What a dataset consists of.
+    """The files of a dataset.
 
     Attributes:
         images: the folder of images.
         annotations: the folder of XML files.
-        splits: the pairs of ``"train"``, ``"val"`` and ``"test"``.
-        said: how the splits came about, for the user; ``""`` where lists say it all.
-        lists: the list of each split that is one.
+        splits: the pairs of image and XML in ``"train"``, ``"val"`` and ``"test"``.
+        said: how the splits were made, for the user; ``""`` if lists define all of them.
+        lists: the list file of each split that has one.
     """
 
     images: Path
@@ -76,17 +76,17 @@ def find_layout(
     test_share: float | None = None,
     seed: int = 0,
 ) -> VocLayout:
-    """Return where everything is and which split it belongs to.
+    """Return where the images and XML files are, and the split of each.
 
     Args:
         root: the dataset's folder.
         lists: the list of ``"train"``, ``"val"`` and ``"test"`` in ``ImageSets/Main``, without suffix; None for none.
-        images: the folder of images relative to ``root``; None takes ``JPEGImages``, else all of ``root``.
-        annotations: the folder of XML files relative to ``root``; None takes ``Annotations``, else all of ``root``.
-        val_share: share of the training images to hold out for validation; None: 0.2, where neither lists nor folders
-            name a validation set.
-        test_share: the same for the test; None: 0, and the validation set is tested on where there is no other.
-        seed: of what is held out.
+        images: the folder of images relative to ``root``; None uses ``JPEGImages`` if it exists, else all of ``root``.
+        annotations: the folder of XML files relative to ``root``; None uses ``Annotations``, else all of ``root``.
+        val_share: share of the training images to hold out for validation; None: 0.2 if neither lists nor folders
+            define a validation set.
+        test_share: the same for the test; None: 0, and without a test set the test uses the validation set.
+        seed: decides which images are held out.
 
     Raises:
         ConfigError: the shares leave nothing to train on.
@@ -118,7 +118,7 @@ def find_layout(
 
 
 def list_layout(root: str | Path, split: str) -> VocLayout:
-    """Return the layout of one list of ``ImageSets/Main``, as its split of its own name.
+    """Return the layout with one split: a list in ``ImageSets/Main``, under the name of the list.
 
     Raises:
         DataError: the list or a folder is missing.
@@ -132,7 +132,7 @@ def list_layout(root: str | Path, split: str) -> VocLayout:
 
 
 def _by_folder(everything: Iterable[Pair]) -> dict[str, list[Pair]]:
-    """Return the pairs of each split that a folder is named after; nothing where none is named for training."""
+    """Return the pairs of each split named by a folder; nothing if no folder is named for training."""
     found: dict[str, list[Pair]] = defaultdict(list)
     for pair in everything:
         parts = PurePosixPath(pair.xml).parent.parts + PurePosixPath(pair.image).parent.parts
@@ -150,7 +150,7 @@ def _complete(
     test_share: float | None,
     seed: int,
 ) -> VocLayout:
-    """Hold out what is missing of validation and test, and what is asked for, and say so."""
+    """Hold out images for validation and test where these are missing or a share is asked for; say so."""
     said = [how] if how else []
     shares = {VAL: (0.0 if VAL in pairs else VAL_SHARE) if val_share is None else val_share, TEST: test_share or 0.0}
     held = {part: share for part, share in shares.items() if share > 0}
@@ -184,7 +184,7 @@ def _list_file(root: Path, name: str) -> Path:
 
 
 def _refuse_mistyped(root: Path, lists: Mapping[str, str | None], files: Mapping[str, Path]) -> None:
-    """Refuse a list that is missing where it was named by hand, or where another split has its list."""
+    """Refuse a missing list if the user named it, or if another split has its list."""
     main = root / "ImageSets" / "Main"
     there = sorted(path.stem for path in main.glob("*.txt")) if main.is_dir() else []
     some = any(file.is_file() for file in files.values())

@@ -1,7 +1,7 @@
-"""Which image belongs to which XML file of a Pascal-VOC dataset: by the image's own name, by a list, by nearness.
+"""Finds the image of each XML file in a Pascal VOC dataset: by the image's name, by a list, or by nearness.
 
-An XML belongs to the image of its own name, and where several have it, to the one that its ``<filename>`` names or that
-lies nearest.
+An XML belongs to the image of the same name. If several images have it, it belongs to the one that its ``<filename>``
+names or that is nearest in the tree of folders.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Pair(NamedTuple):
 
 
 def pair_files(xmls: Sequence[str], pictures: Sequence[str], images: Path, annotations: Path) -> list[Pair]:
-    """Return a pair for each XML file, with a problem where its image is missing or cannot be told from another."""
+    """Return a pair for each XML file, with a problem if its image is missing or ambiguous."""
     index = _Pictures(pictures)
     pairs = [index.pair(xml, images, annotations) for xml in xmls]
     counts = Counter(pair.image for pair in pairs)
@@ -46,7 +46,7 @@ def pair_files(xmls: Sequence[str], pictures: Sequence[str], images: Path, annot
 def listed(file: Path, xmls: Sequence[str], pictures: Sequence[str], images: Path, annotations: Path) -> list[Pair]:
     """Return the pairs that a list names, by the image or the XML, with or without suffix and folder.
 
-    What the list names and is not there gets a name that the reader will miss.
+    A listed file that does not exist gets a name too; the reader reports it as missing.
     """
     index, by_path, by_stem = _Pictures(pictures), {path_stem(name): name for name in xmls}, _by_stem(xmls)
     known = {*by_path, *by_stem, *pictures, *map(path_stem, pictures), *index.by_name, *index.by_stem}
@@ -64,7 +64,7 @@ def listed(file: Path, xmls: Sequence[str], pictures: Sequence[str], images: Pat
 
 
 class _Pictures:
-    """The images of a dataset, found by path, by name and by name without suffix."""
+    """The images of a dataset, indexed by path, by name, and by name without suffix."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.by_path, self.by_stem = frozenset(names), _by_stem(names)
@@ -80,7 +80,7 @@ class _Pictures:
             xml: relative to ``annotations``.
             images: the folder of images.
             annotations: the folder of XML files.
-            stem: the image's path without suffix, where a list names it; None where the XML's name is all there is.
+            stem: the image's path without suffix, if a list names it; None if only the XML's name is known.
         """
         name = PurePosixPath(xml).stem if stem is None else PurePosixPath(stem).name
         found = (self.by_place.get(stem) if stem is not None else None) or self.by_stem.get(name) or []
@@ -98,12 +98,12 @@ class _Pictures:
 
 
 def _nearness(one: Path, other: Path) -> tuple[int, bool]:
-    """Return how near two folders are: by the names that both paths have, and the same one is nearest."""
+    """Return how near two folders are: the number of shared names in their paths, and whether they are the same."""
     return len(set(one.parts) & set(other.parts)), one == other
 
 
 def classes_of(xml: Path) -> Collection[str]:
-    """Return the names of the objects of an XML file; none where it cannot be read, which its row will say."""
+    """Return the names of the objects in an XML file; none if it cannot be read, which its row reports."""
     try:
         root = ElementTree.fromstring(read_text(xml))
     except (DataError, ElementTree.ParseError, ValueError):
@@ -115,7 +115,7 @@ def classes_of(xml: Path) -> Collection[str]:
 
 
 def stated_name(xml: Path) -> str:
-    """Return the last part of the ``<filename>`` of an XML file, ``""`` where it has none that can be."""
+    """Return the last part of the ``<filename>`` in an XML file, ``""`` without a valid one."""
     try:
         root = ElementTree.fromstring(read_text(xml))
     except (DataError, ElementTree.ParseError, ValueError):

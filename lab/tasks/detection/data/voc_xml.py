@@ -1,7 +1,7 @@
-"""One XML file of Pascal VOC, read by type: the stated size, the objects, and what of them cannot be used.
+"""Reads one XML file of Pascal VOC with type checks: the stated size, the objects, and objects that cannot be used.
 
-Nothing of a file is fetched or expanded: one that declares entities is not read at all. A namespace and the case of
-tags are looked past, and so is where in the file an ``object`` stands.
+Nothing is fetched or expanded: a file that declares entities is refused. Namespaces, upper and lower case of tags, and
+the place of an ``object`` in the file make no difference.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lab.data.text_files import decode_text
 from lab.errors import DataError
 
 MAX_BYTES = 64 * 1024 * 1024
-"""Of one file: a tree takes some twenty times as much memory."""
+"""The largest file: its parsed tree takes some twenty times as much memory."""
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _ENTITY = re.compile(r"<!ENTITY\b")
 _NOT_GIVEN = ("", "unspecified")
@@ -30,12 +30,12 @@ _NOT_GIVEN = ("", "unspecified")
 
 @dataclass
 class VocFile:
-    """What an XML file holds.
+    """The content of an XML file.
 
     Attributes:
-        unreadable: why nothing can be made of it, or ``""``.
-        stated_size: (height, width); None where the file states none; 0 stands for a side that is no number.
-        objects: with labels.
+        unreadable: why the file cannot be used at all, or ``""``.
+        stated_size: (height, width); None if the file states none; 0 for a side that is not a number.
+        objects: the objects, with labels.
         bad: objects that cannot be used, and why.
     """
 
@@ -46,7 +46,7 @@ class VocFile:
 
 
 def read_voc(path: Path, labels: Mapping[str, int]) -> VocFile:
-    """Read a file; ``labels`` are those of the names of classes, as ``clean_name`` has them."""
+    """Read a file; ``labels`` gives the label of each class name, in the spelling of ``clean_name``."""
     root, problem = parse(path)
     if root is None:
         return VocFile(problem)
@@ -60,7 +60,7 @@ def read_voc(path: Path, labels: Mapping[str, int]) -> VocFile:
 
 
 def parse(path: Path) -> tuple[ElementTree.Element | None, str]:
-    """Return the root of an XML of annotations, without namespaces, tags in small letters; and why there is none."""
+    """Return the root of an XML file, without namespaces and with tags in lower case; or None and the reason."""
     name = f"{path.parent.name}/{path.name}"
     try:
         state = path.stat()
@@ -93,7 +93,7 @@ def _raw_object(item: ElementTree.Element, labels: Mapping[str, int], which: str
     """Return an object.
 
     Raises:
-        ValueError: with what is wrong with it.
+        ValueError: the object cannot be used; the message says why.
     """
     name = clean_name(_text(item, "name"))
     if not name:
@@ -102,7 +102,7 @@ def _raw_object(item: ElementTree.Element, labels: Mapping[str, int], which: str
     if len(boxes) != 1:
         raise ValueError(f"{len(boxes)} bndbox" if boxes else "no bndbox")
     xmin, ymin, xmax, ymax = (_number(boxes[0], corner) for corner in CORNERS)
-    slip = xmax <= xmin or ymax <= ymin  # kept without an area, so that it does not pass as a box of one pixel
+    slip = xmax <= xmin or ymax <= ymin  # becomes a box without area, not a box of one pixel
     box = (xmin, ymin, xmax, ymax) if slip else (xmin - 1, ymin - 1, xmax, ymax)
     return RawObject(box, name, labels.get(name), None, iscrowd=_difficult(item), name=f"{which} {name}")
 
@@ -135,10 +135,10 @@ def _number(element: ElementTree.Element, tag: str) -> float:
 
 
 def _text(element: ElementTree.Element, tag: str) -> str:
-    """Return the text of a child, which may stand there again if it says the same.
+    """Return the text of a child element; it may occur twice with the same text.
 
     Raises:
-        ValueError: two children say different things.
+        ValueError: two children have different texts.
     """
     found = {(child.text or "").strip(): None for child in element.findall(tag)}
     if len(found) > 1:
@@ -147,7 +147,7 @@ def _text(element: ElementTree.Element, tag: str) -> str:
 
 
 def _stated_size(root: ElementTree.Element) -> tuple[int, int] | None:
-    """Return (height, width); a side of 0 is one that the annotator's tool did not know."""
+    """Return (height, width); a side of 0 means that the annotation tool did not know it."""
     size = root.find("size")
     if size is None:
         return None

@@ -1,1 +1,1 @@
-"""Data."""
+"""Data for recommendation."""

@@ -1,4 +1,4 @@
-"""What the DataModules of files of events share: how a file is written, and which events of it are kept."""
+"""The base of the DataModules that read files of events: the format of a file, and which of its events are kept."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class EventFilesModule(RecommendationDataModule):
     Args:
         root: the dataset's folder.
         item_column: name of the column of item ids.
-        time_column: name of the column of times; None where lines stand in order of time.
-        separator: between columns, taken as it is written; ``\s+`` is any run of blanks.
-        column_names: the columns' names where the file has no header.
+        time_column: name of the column of times; None if lines are in order of time.
+        separator: the literal separator between columns; ``\s+`` is any run of blanks.
+        column_names: the columns' names if the file has no header.
         time_format: ``"seconds"`` (or milli-, micro-, nanoseconds), ``"iso"`` or a pattern of ``strptime``.
-        drop_duplicates: leave out rows that repeat another in all three columns.
+        drop_duplicates: leave out rows that equal another row in all three columns.
         min_length: fewest events of a user or session.
         min_support: fewest events of an item.
         fixpoint: filter until nothing changes; otherwise once, as published for RSC15.
         drop_repeats: drop an event that repeats the item before it.
-        encoding: of the text, as Python names it; None: UTF-8, or what a byte order mark says.
-        quotes: whether ``"`` puts a value into quotes.
+        encoding: Python's name of the text's encoding; None: UTF-8, or what a byte order mark says.
+        quotes: whether values may be quoted with ``"``.
     """
 
     root: Word
@@ -56,14 +56,14 @@ class EventFilesModule(RecommendationDataModule):
         return Path(self.root)
 
     def columns_for(self, who: str, offset: str | None = None) -> Columns:
-        """Return how the files are written.
+        """Return the format of the files.
 
         Args:
             who: name of the column of users or sessions.
             offset: name of a column of milliseconds that are added to the time.
 
         Raises:
-            ConfigError: the separator, the names or the format of the times cannot be.
+            ConfigError: the separator, the names or the format of the times are invalid.
         """
         return Columns(
             who,
@@ -80,20 +80,20 @@ class EventFilesModule(RecommendationDataModule):
 
     @abstractmethod
     def columns_of(self, path: Path) -> Columns:
-        """Return how a file is written."""
+        """Return the format of a file."""
 
     def read_inputs(self, path: Path) -> Events:
-        """Read a file of the same columns."""
+        """Read a file with the same columns."""
         return read_events(path, self.columns_of(path))
 
     def kept(self, events: Events, steps: Table, who: str, filters: bool = True) -> Events:
-        """Return the events that are left of a file, and note the steps.
+        """Return the events of a file that are kept, and record the preprocessing steps.
 
         Args:
             events: all events.
-            steps: the table of steps, which is added to.
+            steps: the table of steps; rows are added to it.
             who: ``"users"`` or ``"sessions"``, for the notes.
-            filters: leave out short sequences and rare items.
+            filters: whether to leave out short sequences and rare items.
 
         Raises:
             DataError: no event is left.

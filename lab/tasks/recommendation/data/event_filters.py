@@ -1,4 +1,4 @@
-"""Which events are kept, and how items are numbered: filters of a log, split by time, names of another log."""
+"""Filters and splits of a log of events, and the mapping of its items to the numbers of another log."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from lab.tasks.recommendation.data.events import Events
 
 
 def without_repeats(events: Events) -> Events:
-    """Return the events without those whose item is that of the event before in the same session."""
+    """Return the events without those that repeat the item of the event before, in the same session."""
     same = (np.diff(events.items, prepend=-1) == 0) & (np.diff(events.sessions, prepend=-1) == 0)
     return events.keep(~same)
 
 
 def with_support(events: Events, min_length: int, min_support: int, fixpoint: bool) -> Events:
-    """Return events of sessions of some length and items of some support.
+    """Return the events of sessions with a minimum length and items with a minimum support.
 
-    Sessions that are too short go first, then items that are too rare, then sessions that are now too short: once, as
-    the preprocessing of RSC15 does, or until nothing changes.
+    Short sessions are removed first, then rare items, then sessions that have become too short: once, as in the
+    preprocessing of RSC15, or until nothing changes.
 
     Args:
-        events: all of them.
+        events: all events.
         min_length: fewest events of a session.
         min_support: fewest events of an item.
         fixpoint: repeat until nothing changes.
@@ -46,9 +46,9 @@ def split_by_time(events: Events, window: float, by: str) -> tuple[Events, Event
     """Return the sessions before the last ``window`` seconds and those in it.
 
     Args:
-        events: all of them.
+        events: all events.
         window: seconds before the last event.
-        by: ``"end"``: a session is in the window if its last event is; ``"start"``: if its first is.
+        by: ``"end"``: a session is in the window if its last event is; ``"start"``: if its first event is.
     """
     times = np.full(len(events.session_names), -np.inf if by == "end" else np.inf)
     (np.maximum if by == "end" else np.minimum).at(times, events.sessions, events.times)
@@ -57,7 +57,7 @@ def split_by_time(events: Events, window: float, by: str) -> tuple[Events, Event
 
 
 def known_only(events: Events, train: Events, min_length: int) -> tuple[Events, int]:
-    """Return the events whose item stands in the training data, and how many did not; short sessions go."""
+    """Return the events whose item is in the training data, without short sessions; and the number of other events."""
     known = np.zeros(len(train.item_names), dtype=np.bool_)
     known[train.items] = True
     left = events.keep(known[events.items])
@@ -65,11 +65,11 @@ def known_only(events: Events, train: Events, min_length: int) -> tuple[Events, 
 
 
 def translate(events: Events, names: Mapping[str, int]) -> Events:
-    """Return the events with other numbers for items; items without one become -1.
+    """Return the events with other item numbers; items that are not in ``names`` become -1.
 
     Args:
-        events: with names of their own.
-        names: the number of each known item.
+        events: the events, with their own item names.
+        names: the new number of each known item.
     """
     table = np.array([names.get(str(name), -1) for name in events.item_names], dtype=np.int64)
     known = np.array(list(names), dtype=object)

@@ -1,7 +1,7 @@
-"""Logs of events (who, what, when): read from text or Parquet files, checked, counted, in numpy arrays.
+"""Logs of events (who, what, when): read from text or Parquet files into numpy arrays, checked and counted.
 
-Files are read anew each time, by Arrow, which is faster than any cache was: what counts is what they hold. Ids are kept
-as text: predictions come back as the user's own.
+Files are not cached: reading them again with Arrow was faster than any cache. Ids are kept as text, so that predictions
+have the ids of the user's files.
 """
 
 from __future__ import annotations
@@ -30,20 +30,21 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Columns:
-    r"""How a file of events is written.
+    r"""The format of a file of events.
 
     Attributes:
-        session: name of the column that says who: a session or a user.
-        item: name of the column that says what.
-        time: name of the column that says when; None where the order of the lines is the order in time.
-        separator: between columns, of one or more characters, each standing for itself; ``\s+`` is any run of blanks.
-        names: the columns' names, where the file has no header.
+        session: name of the column of sessions or users.
+        item: name of the column of items.
+        time: name of the column of times; None if lines are in order of time.
+        separator: the literal separator between columns, one or more characters; ``\s+`` is any run of blanks.
+        names: the columns' names, if the file has no header.
         time_format: ``"seconds"``, ``"milliseconds"``, ``"microseconds"`` or ``"nanoseconds"`` since 1970, ``"iso"``,
             or a pattern of ``strptime``.
         offset: name of a column of milliseconds that are added to the time.
-        drop_duplicates: leave out rows that repeat another in session, item and time; otherwise they are counted only.
-        encoding: of the text, as Python names it; None reads it from the file (UTF-8, or what a byte order mark says).
-        quotes: whether ``"`` puts a value into quotes.
+        drop_duplicates: leave out rows that equal another row in session, item and time; otherwise they are only
+            counted.
+        encoding: Python's name of the text's encoding; None: UTF-8, or what a byte order mark says.
+        quotes: whether values may be quoted with ``"``.
     """
 
     session: str
@@ -66,30 +67,30 @@ class Columns:
 
     @property
     def wanted(self) -> dict[str, str]:
-        """The columns' names by what they are for."""
+        """The columns' names by their role: session, item, time."""
         named = {"session": self.session, "item": self.item, "time": self.time, "offset": self.offset}
         return {key: str(name) for key, name in named.items() if name is not None}
 
     @property
     def layout(self) -> TextLayout:
-        """How the text is written."""
+        """The format of the text."""
         names = None if self.names is None else [str(name) for name in self.names]
         return TextLayout(self.separator, names, self.encoding, self.quotes)
 
 
 @dataclass
 class Events:
-    """E events, in order of sessions and time.
+    """E events, ordered by session and time.
 
     Attributes:
         sessions: (E,) int64, the number of each event's session, 0 to S - 1 in order of their first event's time.
         items: (E,) int64, an index into ``item_names``.
         times: (E,) float64 seconds, or the number of the line.
-        session_names: the user's own id of each session.
-        item_names: the user's own id of each item, 0 to I - 1.
-        left_out: how many rows were left out, by reason; a reason that ends with "kept" left none out.
-        rows: how many rows the file had.
-        noted: what else there is to say of the rows that were kept, with a count each.
+        session_names: the id of each session in the file.
+        item_names: the id of each item in the file, 0 to I - 1.
+        left_out: the number of rows that were left out, by reason; rows under a reason that ends with "kept" were kept.
+        rows: the number of rows in the file.
+        noted: remarks on rows that were kept, each with a count.
     """
 
     sessions: Ints
@@ -106,13 +107,13 @@ class Events:
         return len(self.sessions)
 
     def keep(self, chosen: NDArray[np.bool_]) -> Events:
-        """Return some of the events; the names stay."""
+        """Return some of the events; the names do not change."""
         return replace(
             self, sessions=self.sessions[chosen], items=self.items[chosen], times=self.times[chosen], noted=self.noted
         )
 
     def count(self) -> dict[str, int]:
-        """Return how many sessions, events and items there are."""
+        """Return the numbers of sessions, events and items."""
         return {
             "sessions": len(np.unique(self.sessions)),
             "events": len(self),
@@ -120,7 +121,7 @@ class Events:
         }
 
     def report(self) -> dict[str, Any]:
-        """Return what became of the rows of a file that was just read: rows, used, left_out, noted."""
+        """Return what became of the rows of the file: rows, used, left_out, noted."""
         left_out = {what: count for what, count in self.left_out.items() if count}
         return {"rows": self.rows, "used": len(self), "left_out": left_out, "noted": dict(self.noted)}
 
@@ -138,15 +139,15 @@ def file_digest(path: Path) -> str:
 def read_events(path: Path, columns: Columns, where: str = "data") -> Events:
     """Read a file of events.
 
-    Rows without an id, with a time that cannot be read, or of another number of columns are left out and counted.
+    Rows without an id, with an unreadable time, or with another number of columns are left out and counted.
 
     Args:
-        path: a text file, packed or not, or one of Parquet.
-        columns: how it is written.
-        where: what the columns are named by in messages.
+        path: a text file, compressed or not, or a Parquet file.
+        columns: the format of the file.
+        where: the config group that names the columns, for messages.
 
     Raises:
-        DataError: the file is missing, is none of events, lacks a column, or nothing of it can be used.
+        DataError: the file is missing, is not a table, lacks a column, or none of its rows can be used.
     """
     check_file(path, may_be_empty=False)
     if path.suffix.lower() == ".parquet" or first_bytes(path).startswith(PARQUET):
@@ -160,7 +161,7 @@ def read_events(path: Path, columns: Columns, where: str = "data") -> Events:
     left_out["without an id"] = int(((session_codes == -1) | (item_codes == -1)).sum())
     named = (session_codes >= 0) & (item_codes >= 0)
     headers = _of_name(session_codes, session_names, columns.session) & _of_name(item_codes, item_names, columns.item)
-    if headers.any():  # files of one kind that were put one after the other
+    if headers.any():  # several files with headers were concatenated
         left_out["that repeat the header"] = int((headers & named).sum())
         named &= ~headers
     times = np.arange(len(named), dtype=np.float64)
@@ -201,7 +202,7 @@ def _example(table: Any, chosen: NDArray[np.bool_]) -> str:
 
 
 def _repeated(sessions: Ints, items: Ints, times: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which events repeat one before them; only rows of equal hashes are compared."""
+    """Return which events repeat an earlier one; only rows with equal hashes are compared."""
     import pandas
 
     pairs = sessions * (items.max(initial=0) + 1) + items
@@ -225,10 +226,10 @@ def _arrange(
     times: NDArray[np.float64],
     rows: int,
 ) -> Events:
-    """Number sessions by their first event's time and items by their names' order; sort events."""
+    """Number sessions by the time of their first event and items by the order of their names; sort events."""
     import pandas
 
-    # numbers count sessions in order of appearance; where some have lost all rows, or the first ones, they count anew
+    # sessions were numbered in order of appearance; if some have lost all or their first rows, they are renumbered
     session_codes, present = sessions, np.arange(len(session_names))
     if len(sessions) < rows:
         session_codes, present = pandas.factorize(sessions)

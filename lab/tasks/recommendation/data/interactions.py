@@ -1,7 +1,7 @@
-"""Interactions of users with items, the last ones left out: the last is the test, the one before it validates.
+"""Interactions of users with items, split by leave-one-out: a user's last event is the test, the one before validates.
 
-The protocol of SASRec (Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, section IV): what is
-tested reads all but the last event of a user, the validation item included.
+The protocol of SASRec (Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, section IV): in the
+test the model reads all events of a user but the last one, including the validation item.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from lab.tasks.recommendation.data.sequences import Sequences
 class InteractionsDataModule(EventFilesModule):
     """``data=interactions``: a file with columns for user, item and time.
 
-    Items that no user has in training stay: the network cannot know them, and misses them.
+    Items that do not occur in training are kept: the network cannot know them, and they count as misses.
 
     Args:
-        file: relative to ``root``; several names separated by ``|``: the first that is there.
+        file: relative to ``root``; of several names separated by ``|`` the first existing file is read.
         user_column: name of the column of user ids.
-        min_evaluated: fewest events of a user who is asked about; others are only trained on (3 in SASRec's own code).
+        min_evaluated: fewest events of a user in the evaluation; others are only trained on (3 in SASRec's own code).
     """
 
     file: Word
@@ -49,16 +49,16 @@ class InteractionsDataModule(EventFilesModule):
         self.columns = self.columns_for(self.user_column)
 
     def columns_of(self, path: Path) -> Columns:
-        """Return how a file is written."""
+        """Return the format of a file."""
         return self.columns
 
     def path(self) -> Path:
-        """Return the file that is there."""
+        """Return the existing file."""
         paths = [self.folder / name for name in self.file.split("|")]
         return next((path for path in paths if path.is_file()), paths[0])
 
     def read(self) -> Splits:
-        """Read, filter and number."""
+        """Read, filter, number and split the events."""
         steps: Table = []
         events = self.read_file(self.path(), self.columns_of(self.path()), steps)
         events = self.kept(events, steps, "users", filters=self.min_length > 1 or self.min_support > 1)
@@ -78,12 +78,12 @@ class InteractionsDataModule(EventFilesModule):
 class MovieLensDataModule(InteractionsDataModule):
     """``data=ml100k`` and ``data=ml1m``: GroupLens' own files, or RecBole's. Arguments as ``InteractionsDataModule``.
 
-    The columns follow from the file's name: ``.inter`` (RecBole's typed header), ``.data`` (tabs), ``.dat`` (``::``);
-    of another file they are as configured.
+    The columns follow from the file's name: ``.inter`` (RecBole's typed header), ``.data`` (tabs), ``.dat`` (``::``).
+    For other files they are as configured.
     """
 
     def columns_of(self, path: Path) -> Columns:
-        """Return how a file of this name is written."""
+        """Return the format of a file, which follows from its name."""
         if path.suffix == ".inter":
             named = replace(self.columns, session="user_id:token", item="item_id:token", time="timestamp:float")
             return replace(named, separator="\t", names=None, time_format="seconds")

@@ -1,4 +1,4 @@
-"""What the steps of session-parallel training hold: their items, each once, prepared for many steps in one go."""
+"""The distinct items of steps of session-parallel training, prepared for many steps at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AnyInts = NDArray[np.integer]
 
 @dataclass
 class Chunk:
-    """The items of consecutive steps: grids (T, B) of the lanes; what batches share is packed, step after step."""
+    """The items of T consecutive steps: grids (T, B) for the lanes; the distinct items are packed step after step."""
 
     items: Tensor
     starts: Tensor
@@ -41,22 +41,22 @@ def prepare_chunk(
     support: NDArray[np.float32],
     negative_support: NDArray[np.float32],
 ) -> Chunk:
-    """Find which items stand in each of T steps, and how often as what.
+    """Find the items of each of T steps, and how often each is a next item or a negative.
 
     Args:
         current: (T, B) the item of each lane, 0 where it has ended.
         following: (T, B) the item that comes next.
         starts: (T, B) whether a session begins.
         negatives: (T, n) item numbers.
-        support: (I,) how often each item stands in the training data.
-        negative_support: (I,) what its chance of being drawn is proportional to.
+        support: (I,) how often each item occurs in the training data.
+        negative_support: (I,) the probability of being drawn is proportional to it.
     """
     current, following = current.astype(np.int64), following.astype(np.int64)
-    base = np.arange(len(current))[:, None] * (len(support) + 1)  # makes an item of each step another number
+    base = np.arange(len(current))[:, None] * (len(support) + 1)  # gives the same item another number in each step
     drawn = np.concatenate([following, negatives], axis=1)
     candidates, counts, candidate_ends = _distinct(drawn + base, base)
     distinct, _, current_ends = _distinct(current + base, base)
-    where = np.searchsorted(candidates, following + base)  # dead lanes point anywhere
+    where = np.searchsorted(candidates, following + base)  # the result for ended lanes has no meaning
     nexts = np.bincount(where[following > 0], minlength=len(candidates))
     slots = np.searchsorted(distinct, current + base)
     places = np.searchsorted(candidates, distinct)
@@ -87,11 +87,11 @@ def prepare_chunk(
 
 
 def _distinct(numbers: AnyInts, base: AnyInts) -> tuple[AnyInts, AnyInts, AnyInts]:
-    """Return the distinct numbers of all rows, ascending, how often each stands there, and where each row begins.
+    """Return the distinct numbers of all rows, ascending, how often each occurs, and where each row begins.
 
     Args:
-        numbers: (T, n); those of a row are above its base, or equal to it where there is none.
-        base: (T, 1) ascending, farther from each other than a row's numbers from it.
+        numbers: (T, n); the numbers of a row are above its base, or equal to the base for "no item".
+        base: (T, 1) ascending, so far apart that the numbers of different rows do not overlap.
     """
     numbers = np.sort(numbers, axis=1)
     flat = numbers.reshape(-1)
@@ -108,10 +108,10 @@ def _distinct(numbers: AnyInts, base: AnyInts) -> tuple[AnyInts, AnyInts, AnyInt
 
 
 class Draw:
-    """Numbers from 0 on in proportion to weights, by inverting their cumulative sum; one of weight 0 never comes.
+    """Draws numbers 0, 1, ... in proportion to weights by inverting the cumulative sum; weight 0 is never drawn.
 
-    A table says for each of many equal intervals of [0, 1) which number it falls to; only the few intervals that a
-    bound of the sum lies in are searched.
+    A table maps many equal intervals of [0, 1) to numbers; a search is needed only in the few intervals that contain a
+    boundary between two numbers.
     """
 
     def __init__(self, weights: NDArray[np.float64]) -> None:

@@ -1,9 +1,10 @@
-"""Session-parallel training: which event of which session stands in which lane at each step.
+"""Session-parallel training: assigns the events of sessions to lanes and steps.
 
-Hidasi et al., "Session-based Recommendations with Recurrent Neural Networks", ICLR 2016, section 3.1.1, as the authors'
-code walks: B lanes, sessions in a given order, a lane whose session has ended takes the next one at once, and a lane
-ends when no session is left. Negatives that all lanes share are drawn in proportion to ``support ** alpha`` (Hidasi and
-Karatzoglou, "Recurrent Neural Networks with Top-k Gains for Session-based Recommendations", CIKM 2018, section 3.1).
+Hidasi et al., "Session-based Recommendations with Recurrent Neural Networks", ICLR 2016, section 3.1.1, as in the
+authors' code: there are B lanes; sessions come in a given order; a lane whose session has ended takes the next session
+at once, and ends when no session is left. All lanes share negatives, which are drawn in proportion to
+``support ** alpha`` (Hidasi and Karatzoglou, "Recurrent Neural Networks with Top-k Gains for Session-based
+Recommendations", CIKM 2018, section 3.1).
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from lab.structures import LaneBatch, LaneTargets
 from lab.tasks.recommendation.data.lane_items import AnyInts, Chunk, Draw, prepare_chunk
 
 CHUNK = 64
-"""Steps whose negatives are drawn together; part of what a seed means."""
+"""The number of steps whose negatives are drawn together; changing it changes the result of a seed."""
 
 
 @dataclass
 class LaneSchedule:
-    """An epoch of session-parallel training, T steps of B lanes; every epoch walks alike.
+    """An epoch of session-parallel training, T steps of B lanes; the same in every epoch.
 
     Attributes:
         current: (T, B) int32: the item of each lane, 0 where the lane has ended.
@@ -44,13 +45,13 @@ class LaneSchedule:
 
     @classmethod
     def of_sessions(cls, offsets: AnyInts, items: AnyInts, order: AnyInts, num_lanes: int) -> LaneSchedule:
-        """Lay sessions into lanes.
+        """Assign sessions to lanes.
 
         Args:
-            offsets: (S + 1,) where each session begins among ``items``.
+            offsets: (S + 1,) where each session begins in ``items``.
             items: (E,) item numbers, sessions one after the other.
-            order: the sessions in the order in which lanes take them; one of a single event, after which nothing
-                comes, is left out.
+            order: the sessions in the order in which lanes take them; sessions with a single event have nothing to
+                predict and are left out.
             num_lanes: B.
 
         Raises:
@@ -73,19 +74,19 @@ class LaneSchedule:
         return cls(current, following, starts.reshape(total, num_lanes))
 
     def until(self, fewest: int) -> LaneSchedule:
-        """Return the steps before the first one with fewer lanes alive.
+        """Return the steps before the first one with fewer than ``fewest`` active lanes.
 
         Raises:
-            DataError: that is the first of all.
+            DataError: the very first step has fewer.
         """
-        count = int(((self.current > 0).sum(axis=1) >= fewest).sum())  # lanes only end, none comes back
+        count = int(((self.current > 0).sum(axis=1) >= fewest).sum())  # lanes only end, none starts again
         if not count:
             raise DataError(f"{fewest} sessions of two events or more are needed, or negatives")
         return LaneSchedule(self.current[:count], self.following[:count], self.starts[:count])
 
 
 def _assign(steps: AnyInts, num_lanes: int) -> tuple[AnyInts, AnyInts]:
-    """Return at which step each session begins, and its lane: the lane that is free first, the lowest of several."""
+    """Return the first step and the lane of each session: the lane that is free first, the lowest of several."""
     begins, lanes = np.empty_like(steps), np.empty_like(steps)
     free = list(range(min(num_lanes, len(steps))))  # step * num_lanes + lane: a heap of plain numbers
     for number, length in enumerate(steps.tolist()):
@@ -99,14 +100,14 @@ class LaneSteps:
     """The batches of session-parallel training, by key (epoch, step * accumulate + micro-batch).
 
     Args:
-        schedule: of an epoch.
-        item_counts: (I,) how often each item stands in the training data; one that never does is never drawn.
-        num_negatives: n, shared by all lanes of a step; 0 leaves the next items of the other lanes, and the epoch then
-            ends when there is no other.
-        alpha: exponent of the counts in the chance of being drawn: 0 uniform, 1 by popularity.
-        seed: of the negatives, which are a function of (seed, epoch, step) only.
-        accumulate: micro-batches of a step; each takes consecutive lanes.
-        rank: this process.
+        schedule: the schedule of an epoch.
+        item_counts: (I,) how often each item occurs in the training data; an item with count 0 is never drawn.
+        num_negatives: n, shared by all lanes of a step. With 0 the only candidates are the next items of the lanes, and
+            the epoch ends when a single lane is left.
+        alpha: exponent of the counts in the probability of being drawn: 0 uniform, 1 by popularity.
+        seed: seed of the negatives, which are a function of (seed, epoch, step) only.
+        accumulate: micro-batches per step; each takes consecutive lanes.
+        rank: the rank of this process.
         world_size: number of processes.
 
     Raises:
@@ -190,12 +191,12 @@ class LaneSteps:
         )
 
     def negatives(self, epoch: int, chunk: int) -> AnyInts:
-        """Return the negatives (CHUNK, n) int64 of consecutive steps, item numbers."""
+        """Return the negatives (CHUNK, n) int64 of consecutive steps, as item numbers."""
         generator = np.random.default_rng((self.seed, epoch, chunk))
         return self.draw(generator.random((CHUNK, self.num_negatives))) + 1
 
     def prepare(self, chunk: int, negatives: AnyInts) -> Chunk:
-        """Return the items of the steps ``chunk * CHUNK`` and on, whose negatives (CHUNK, n) are given."""
+        """Return the items of the steps from ``chunk * CHUNK`` on, given their negatives (CHUNK, n)."""
         rows, lanes = slice(chunk * CHUNK, (chunk + 1) * CHUNK), self.schedule
         current = lanes.current[rows]
         return prepare_chunk(
@@ -209,13 +210,13 @@ class LaneSteps:
 
 
 class LaneBatches:
-    """Lists of one key of ``LaneSteps`` each, one for each micro-batch of this rank, from any optimizer step on.
+    """Yields a list with one key of ``LaneSteps`` for each micro-batch of this rank, from any optimizer step on.
 
     Args:
-        steps: which batches there are.
+        steps: the batches of an epoch.
         max_steps: the optimizer step to stop at.
-        start_step: the optimizer step to begin at, as a resume does.
-        limit: steps of an epoch to use, the first ones; None for all.
+        start_step: the optimizer step to begin at, for a resume.
+        limit: the number of steps of an epoch to use, the first ones; None for all.
     """
 
     def __init__(self, steps: LaneSteps, max_steps: int, start_step: int = 0, limit: int | None = None) -> None:
@@ -239,6 +240,6 @@ class LaneBatches:
 
 
 def only(samples: Sequence[LaneBatch]) -> LaneBatch:
-    """Return the one batch of a list: what collates ``LaneSteps``."""
+    """Return the only batch in a list: the collate function of ``LaneSteps``."""
     (batch,) = samples
     return batch

@@ -1,4 +1,4 @@
-"""The DataModules of recommendation: splits of sequences, batches as the model asks for them, inputs for prediction."""
+"""The base of the DataModules of recommendation: splits of sequences, forms of batches, inputs of predictions."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ Windows = Literal["last", "all"]
 
 @dataclass
 class Splits:
-    """What a dataset is split into.
+    """The splits of a dataset.
 
     Attributes:
-        item_names: the user's own id of each item, number 1 first.
-        train: what is learnt from. With ``leave_one_out`` all events of all users, the last ones of which are kept for
-            evaluation.
-        val: sequences of which every next item is asked for; None with ``leave_one_out``.
-        test: the same.
+        item_names: the id of each item in the data files, number 1 first.
+        train: the training sequences. With ``leave_one_out`` all events of all users; the last events of users in
+            ``held_out`` are not trained on.
+        val: sequences of which every next item is predicted; None with ``leave_one_out``.
+        test: the same for the test.
         held_out: with ``leave_one_out`` the users whose last two events are kept for evaluation; None otherwise.
-        steps: what each step of the preprocessing left: rows of a table.
+        steps: rows of a table with what each step of the preprocessing left.
     """
 
     item_names: tuple[str, ...]
@@ -63,21 +63,21 @@ class Splits:
 
 @dataclass(eq=False)
 class RecommendationDataModule(DataModule):
-    """Base of recommendation data: a subclass gives ``read()``, which returns ``Splits``, and ``read_inputs()``.
+    """Base of recommendation data: a subclass implements ``read()``, which returns ``Splits``, and ``read_inputs()``.
 
-    It is a dataclass, as those that derive from it are: an argument stands once, in the class that reads it.
+    It is a dataclass, like its subclasses: each argument is declared once, in the class that uses it.
 
     Args:
-        batch_size: the global batch: sequences, or lanes.
-        num_workers: loader processes of each rank.
-        seed: of the order and the negatives.
-        batching: ``"sequences"``: a sample is a sequence, and all its next items are targets; ``"lanes"``: sessions are
-            walked through side by side, one event a step (GRU4Rec).
+        batch_size: the global batch size: sequences, or lanes.
+        num_workers: loader processes per rank.
+        seed: seed of the order and the negatives.
+        batching: ``"sequences"``: a sample is a sequence, and all its next items are targets; ``"lanes"``: many
+            sessions are read in parallel, one event per step (GRU4Rec).
         max_length: the most events of a sequence that are read; None for all.
-        num_negatives: items that did not follow: for each position (sequences) or each step (lanes).
-        negative_alpha: they are drawn in proportion to an item's support to this power; 0 is uniform.
-        windows: what is learnt of sequences of more than ``max_length`` events: the ``"last"`` ones alone, as SASRec's
-            authors do, or ``"all"``, in windows laid end to end; of lanes always all.
+        num_negatives: the number of items that did not follow, for each position (sequences) or each step (lanes).
+        negative_alpha: negatives are drawn in proportion to an item's support to this power; 0 is uniform.
+        windows: which events of sequences longer than ``max_length`` are trained on: only the ``"last"`` ones, as
+            SASRec's authors do, or ``"all"``, in consecutive windows. Lanes always use all.
     """
 
     task = "recommendation"
@@ -98,7 +98,7 @@ class RecommendationDataModule(DataModule):
         check_choice("data.batching", self.batching, ("sequences", "lanes"))
         check_choice("data.windows", self.windows, ("last", "all"))
         self._rows_read: dict[str, dict[str, Any]] = {}
-        self._lanes: tuple[tuple[int, int, int], LaneSteps] | None = None  # with rank, ranks and micro-batches
+        self._lanes: tuple[tuple[int, int, int], LaneSteps] | None = None  # for a rank, world size and accumulation
 
     @abstractmethod
     def read(self) -> Splits:
@@ -110,17 +110,17 @@ class RecommendationDataModule(DataModule):
 
     @cached_property
     def splits(self) -> Splits:
-        """The data, read when first asked for."""
+        """The data, read on first use."""
         return self.read()
 
     @cached_property
     def item_counts(self) -> Ints:
-        """(I,) how often each item stands in the training data."""
+        """(I,) how often each item occurs in the training data."""
         return np.bincount(self._training.items, minlength=len(self.splits.item_names) + 1)[1:]
 
     @cached_property
     def _training(self) -> Sequences:
-        """The training data alone: what evaluation asks for is cut off."""
+        """The training data, without the events that are held out for evaluation."""
         splits = self.splits
         if splits.held_out is None:
             return splits.train
@@ -133,7 +133,7 @@ class RecommendationDataModule(DataModule):
 
     @property
     def spec(self) -> RecommendationSpec:
-        """Items with their names and counts."""
+        """The description of the data: items with their names and counts."""
         training = self._training
         return RecommendationSpec(
             item_names=tuple(self.splits.item_names),
@@ -143,7 +143,7 @@ class RecommendationDataModule(DataModule):
         )
 
     def read_file(self, path: Path, columns: Columns, steps: Table) -> Events:
-        """Read a file of events, begin the table of steps with what stands in it, and note what became of its rows."""
+        """Read a file of events, begin the table of steps with its size, and note what became of its rows."""
         events = read_events(path, columns)
         report = events.report()
         self._rows_read[path.name] = report
@@ -156,11 +156,11 @@ class RecommendationDataModule(DataModule):
         return events
 
     def rows_read(self) -> dict[str, dict[str, Any]]:
-        """Return for each file that was read: rows, used, and why they differ."""
+        """Return for each file that was read the numbers of rows and used rows, and the reasons for the difference."""
         return dict(self._rows_read) if self.splits else {}
 
     def tables(self) -> dict[str, Table]:
-        """Return what each step of the preprocessing left."""
+        """Return the table with what each step of the preprocessing left."""
         return {"data": self.splits.steps} if self.splits.steps else {}
 
     def fingerprint(self) -> str:
@@ -190,7 +190,7 @@ class RecommendationDataModule(DataModule):
         if sequences is None or not len(sequences):
             raise DataError(f"there are no sequences to {'validate' if split == 'val' else 'test'} on")
         rows, owners = query_windows(sequences, self.max_length)
-        # Validation draws negatives too, for its loss; those of the training data's users do not concern it.
+        # Validation draws its own negatives, for its loss.
         return SequenceDataset(sequences, rows, owners, seen=True)
 
     def _train(self) -> SequenceDataset:
@@ -205,7 +205,7 @@ class RecommendationDataModule(DataModule):
         return SequenceDataset(training, rows, owners, sampler, self.num_negatives)
 
     def _lane_steps(self, plan: LoadPlan) -> LaneSteps:
-        """Return the steps of a plan's rank; those of another rank, if asked for before, are forgotten."""
+        """Return the steps of a plan's rank; steps that were made for another rank are dropped."""
         place = (plan.rank, plan.world_size, plan.accumulate)
         if self._lanes is None or self._lanes[0] != place:
             self._lanes = place, self._build_lanes(plan)
@@ -241,11 +241,11 @@ class RecommendationDataModule(DataModule):
         return super().dataset(split)
 
     def collate(self, samples: Sequence[Any]) -> Any:
-        """Put rows together into a batch; a step of lanes is one already."""
+        """Put rows together into a batch; a step of lanes is a batch already."""
         return gather(samples) if isinstance(samples[0], RowPlace) else only(samples)
 
     def build_inputs(self, paths: list[Path]) -> SequenceDataset:
-        """Return the sequences of a file, unknown items left out; ``left_out`` counts them, ``noted`` what is odd."""
+        """Return the sequences of a file without unknown items; ``left_out`` counts these, ``noted`` holds remarks."""
         (path,) = paths
         if not path.is_file():
             raise DataError(f"input={path}: one file of sequences is expected")
@@ -270,7 +270,7 @@ def add_step(steps: Table, name: str, events: Events, note: str = "") -> None:
 
 
 def share(events: Events, total: int) -> str:
-    """Return what share of all events these are, and whether they are too few to measure anything."""
+    """Return in words the share of all events that is used, and a warning if that is a single sequence."""
     said = f"{len(events) / total:.2%} of the {total} events used"
     return f"{said}; ONE sequence: its numbers say little" if len(np.unique(events.sessions)) == 1 else said
 

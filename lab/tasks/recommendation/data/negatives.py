@@ -1,9 +1,9 @@
-"""Items that a sequence has not had: drawn exactly, vectorised, and the same in any batch, worker or rank.
+"""Draws negatives: items that a sequence does not contain. Exact, vectorised, the same in any batch, worker or rank.
 
-Every item has a whole-number mass: 1 (uniform), or in proportion to ``support ** alpha``. A sequence's own items are
-cut out of the line of masses, a point is drawn on what is left, and two binary searches lead back to the item. Nothing
-is rejected and drawn again, so a draw costs the same whatever the sequence has seen, and its result is a function of
-(seed, epoch, row, position, number) only: the point is a hash of them (splitmix64, Steele et al., OOPSLA 2014).
+Every item has an integer mass: 1 (uniform), or in proportion to ``support ** alpha``. The masses form a line; a
+sequence's own items are cut out of it; a point is drawn on the rest, and two binary searches find its item. There is no
+rejection sampling, so a draw costs the same whatever the sequence contains. The result is a function of (seed, epoch,
+row, position, number) only: the point is a hash of them (splitmix64, Steele et al., OOPSLA 2014).
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from lab.checking import check_range
 from lab.errors import DataError
 from lab.ops.hashing import Integers, uniform
 
-_FINEST = 1 << 40  # the largest sum of masses; float64 holds whole numbers up to 2**53
+_FINEST = 1 << 40  # the largest sum of masses; float64 is exact for integers up to 2**53
 
 
 class NegativeSampler:
-    """Draw items that a sequence does not hold.
+    """Draws items that a sequence does not contain.
 
-    A sequence that holds every item (of positive mass) draws from all of them.
+    For a sequence that contains every item (of positive mass) all items can be drawn.
 
     Args:
         items: (E,) integers, the items (1 to I) of all sequences one after the other; an item may occur twice.
@@ -31,8 +31,8 @@ class NegativeSampler:
         num_items: I.
         seed: chooses another set of draws.
         alpha: draw in proportion to ``item_counts ** alpha``; 0 draws uniformly.
-        item_counts: how often each item stands in the training data (I numbers); needed where ``alpha`` is not 0, and
-            an item of count 0 is then never drawn.
+        item_counts: how often each item occurs in the training data (I numbers); needed if ``alpha`` is not 0. An item
+            with count 0 is then never drawn.
 
     Raises:
         ConfigError: ``alpha`` is negative.
@@ -54,7 +54,7 @@ class NegativeSampler:
         num_rows = len(starts) - 1
         self.num_items, self.seed = num_items, seed
         mass = _masses(num_items, alpha, item_counts, num_rows)
-        self._ends = np.cumsum(mass)  # of item 1, 2, ... on the line of masses
+        self._ends = np.cumsum(mass)  # where items 1, 2, ... end on the line of masses
         total = int(self._ends[-1])
         rows = np.repeat(np.arange(num_rows), np.diff(starts))
         rows, held = _unique_pairs(rows, held[starts[0] : starts[-1]], num_items)
@@ -66,21 +66,21 @@ class NegativeSampler:
         own = mass[held - 1]
         before = np.concatenate([[0], np.cumsum(own)])
         self._starts = np.searchsorted(rows, np.arange(num_rows + 1))
-        self._before = before  # mass of the held items of all sequences up to here
+        self._before = before  # cumulative mass of the items of all sequences
         self._stride, self._left = total + 1, left
-        # What of a sequence's own line, its items cut out, lies before each of its items.
+        # For each item of a sequence: the position on its shortened line (own items cut out) where it was cut.
         gaps = self._ends[held - 1] - own - (before[:-1] - before[self._starts[rows]])
         self._keys = rows * self._stride + gaps
 
     def draw_negatives(self, rows: npt.ArrayLike, positions: npt.ArrayLike, epoch: int, count: int) -> Integers:
-        """Draw, with replacement, items that the sequences do not hold.
+        """Draw, with replacement, items that the sequences do not contain.
 
         Args:
             rows: (N,) integers, the numbers of the sequences (0 to S - 1).
-            positions: (N,) integers from 0: where in its sequence a draw is for. Equal (epoch, row, position) draw the
-                same items.
-            epoch: from 0; evaluation draws with one and the same.
-            count: n, items for each place.
+            positions: (N,) integers from 0, the position of each draw in its sequence. Equal (epoch, row, position)
+                give the same items.
+            epoch: from 0; evaluation always uses the same one.
+            count: n, the number of items for each position.
 
         Returns:
             (N, n) int64 item numbers, 1 to I.
@@ -94,7 +94,7 @@ class NegativeSampler:
 
 
 def _masses(num_items: int, alpha: float, item_counts: Sequence[int] | None, num_rows: int) -> Integers:
-    """Return the mass of each item; sums stay so small that ``row * sum`` fits into 63 bits."""
+    """Return the mass of each item; sums are small enough that ``row * sum`` fits into 63 bits."""
     check_range("negatives: alpha", alpha, least=0)
     if alpha == 0:
         return np.ones(num_items, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Sequences of items: compact storage, and batches for training and evaluation gathered from it at once."""
+"""Sequences of items in compact storage, and the datasets that gather whole batches from it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Sequences:
     Attributes:
         items: (E,) int64, 1 to I.
         offsets: (S + 1,) int64, where each sequence begins.
-        names: the user's own id of each sequence.
+        names: the id of each sequence in the data files.
     """
 
     items: Ints
@@ -40,11 +40,11 @@ class Sequences:
 
     @classmethod
     def of_events(cls, events: Events, numbers: Ints) -> Sequences:
-        """Take events, ordered by session and time, with new numbers for items.
+        """Make sequences from events ordered by session and time, with new item numbers.
 
         Args:
-            events: those of whole sessions.
-            numbers: the number (from 1) of each of the events' item indices.
+            events: the events of whole sessions.
+            numbers: the new number (from 1) of each item index of the events.
         """
         present, starts = np.unique(events.sessions, return_index=True)
         offsets = np.append(starts, len(events)).astype(np.int64)
@@ -53,7 +53,7 @@ class Sequences:
 
 @dataclass(frozen=True)
 class RowPlace:
-    """A row of a dataset, to be gathered into a batch."""
+    """A reference to a row of a dataset; ``gather`` makes batches of them."""
 
     dataset: SequenceDataset
     epoch: int
@@ -61,18 +61,18 @@ class RowPlace:
 
 
 class SequenceDataset:
-    """Windows of sequences: what a network reads, and which of its positions have a target.
+    """Windows of sequences: the events that a network reads, and which positions have a target.
 
-    Row r reads ``items[begin[r]:stop[r]]``; what comes after position j is asked for from ``first[r]`` on, up to
-    ``last[r]``, its end excluded, both counted from ``begin[r]``.
+    Row r reads ``items[begin[r]:stop[r]]``. The positions from ``first[r]`` to ``last[r]`` (excluded), both counted
+    from ``begin[r]``, have a target: the item that follows.
 
     Args:
         sequences: the data.
         rows: (R, 4) int64 begin, stop, first, last of each row.
         owners: (R,) int64 the sequence of each row.
-        negatives: draws items that a sequence has not had, for the loss; None for none.
-        num_negatives: how many for each position.
-        seen: whether batches carry what sequences had had when a row asks first, the oldest first.
+        negatives: draws items that a sequence does not contain, for the loss; None for none.
+        num_negatives: the number of negatives for each position.
+        seen: whether batches have ``seen``: the items of each sequence up to its first query, oldest first.
         fingerprint: identifies the content.
     """
 
@@ -97,28 +97,28 @@ class SequenceDataset:
         return len(self.rows)
 
     def __getitem__(self, key: tuple[int, int]) -> RowPlace:
-        """Return the place of a row; ``gather`` reads the rows of a batch at once."""
+        """Return a reference to a row; ``gather`` reads the rows of a batch at once."""
         return RowPlace(self, *key)
 
     @property
     def aspect_ratios(self) -> None:
-        """None: sequences are put together as they come."""
+        """None: sequences are not grouped by length."""
         return
 
     @property
     def sequence_names(self) -> Sequence[str]:
-        """The user's own id of each row's sequence."""
+        """The id of each row's sequence in the data files."""
         return [str(name) for name in self.sequences.names[self.owners]]
 
     def fingerprint(self) -> str:
-        """Return what identifies the content."""
+        """Return a string that identifies the content."""
         return self._fingerprint
 
     def gather(self, epochs: Ints, indices: Ints) -> SequenceBatch:
         """Return the batch of some rows.
 
         Args:
-            epochs: (B,) of each row; negatives depend on it.
+            epochs: (B,) the epoch of each row; negatives depend on it.
             indices: (B,) numbers of the rows.
         """
         begin, stop, first, last = self.rows[indices].T
@@ -145,7 +145,7 @@ class SequenceDataset:
         )
 
     def _seen(self, ends: Ints, owners: Ints) -> tuple[Tensor | None, tuple[int, ...]]:
-        """Return the items of each sequence up to the event after which the row asks first, that one included."""
+        """Return the items of each sequence up to and including the event of the row's first query."""
         if not self.seen:
             return None, ()
         starts = self.sequences.offsets[owners]
@@ -159,7 +159,7 @@ class SequenceDataset:
         drawn = np.zeros((*asked.shape, self.num_negatives), dtype=np.int64)
         rows, columns = np.nonzero(asked)
         positions = begin[rows] - self.sequences.offsets[owners[rows]] + columns
-        for epoch in np.unique(epochs):  # one, or two where an epoch ends
+        for epoch in np.unique(epochs):  # one epoch, or two at the end of one
             mine = epochs[rows] == epoch
             drawn[rows[mine], columns[mine]] = self.negatives.draw_negatives(
                 owners[rows[mine]], positions[mine], int(epoch), self.num_negatives
@@ -168,16 +168,16 @@ class SequenceDataset:
 
 
 def gather(places: Sequence[RowPlace]) -> SequenceBatch:
-    """Put places of one dataset together into a batch."""
+    """Put rows of one dataset together into a batch."""
     epochs, indices = np.array([(place.epoch, place.index) for place in places], dtype=np.int64).T
     return places[0].dataset.gather(epochs, indices)
 
 
 def last_windows(sequences: Sequences, max_length: int | None, drop_last: int = 0) -> tuple[Ints, Ints]:
-    """Return rows (see ``SequenceDataset``) for training: all that follows is asked for, in the last window of each.
+    """Return rows (see ``SequenceDataset``) for training: the last window of each sequence, with a target everywhere.
 
     Args:
-        sequences: those of fewer than two events are left out.
+        sequences: sequences with fewer than two events are left out.
         max_length: the most events that are read; None for all.
         drop_last: events at the end of each sequence that are kept for evaluation.
     """
@@ -193,9 +193,9 @@ def last_windows(sequences: Sequences, max_length: int | None, drop_last: int = 
 
 
 def all_windows(sequences: Sequences, max_length: int | None) -> tuple[Ints, Ints]:
-    """Return rows for training: all that follows is asked for, once, in windows laid end to end.
+    """Return rows for training: consecutive windows in which every next item is a target exactly once.
 
-    The last window of a sequence is that of ``last_windows``; the first one is shorter where lengths do not divide.
+    The last window of a sequence is that of ``last_windows``; the first one may be shorter than the others.
     """
     rows, owners = last_windows(sequences, None)
     if max_length is None or not len(owners):
@@ -211,10 +211,10 @@ def all_windows(sequences: Sequences, max_length: int | None) -> tuple[Ints, Int
 
 
 def query_windows(sequences: Sequences, max_length: int | None) -> tuple[Ints, Ints]:
-    """Return rows for evaluation: what follows every event is asked for, once.
+    """Return rows for evaluation: every next item is predicted exactly once.
 
-    A sequence of more than ``max_length`` events is read in windows that overlap by half, so that each query reads at
-    least half of ``max_length`` events, or all there are.
+    A sequence longer than ``max_length`` is read in windows that overlap by half, so that each query reads at least
+    half of ``max_length`` events, or all that precede it.
     """
     begin, stop = sequences.offsets[:-1], sequences.offsets[1:] - 1
     owners = np.flatnonzero(stop > begin)
@@ -232,13 +232,13 @@ def query_windows(sequences: Sequences, max_length: int | None) -> tuple[Ints, I
 
 
 def last_queries(sequences: Sequences, owners: Ints, max_length: int | None, drop_last: int) -> Ints:
-    """Return rows for leave-one-out evaluation: the last event is asked for, given all before it.
+    """Return rows for leave-one-out evaluation: the last event is predicted from all events before it.
 
     Args:
         sequences: the data.
-        owners: the sequences that are asked about.
+        owners: the sequences to evaluate.
         max_length: the most events that are read.
-        drop_last: events at the end that come after the one asked for.
+        drop_last: the number of events at the end that come after the predicted one.
     """
     stop = sequences.offsets[1:][owners] - drop_last - 1
     begin = sequences.offsets[:-1][owners]
@@ -248,7 +248,7 @@ def last_queries(sequences: Sequences, owners: Ints, max_length: int | None, dro
 
 
 def whole_prefixes(sequences: Sequences, max_length: int | None) -> Ints:
-    """Return rows for prediction: the last events are read, and nothing is known of what follows."""
+    """Return rows for prediction: the last events are read, and there are no targets."""
     begin, stop = sequences.offsets[:-1], sequences.offsets[1:]
     if max_length is not None:
         begin = np.maximum(begin, stop - max_length)

@@ -1,7 +1,7 @@
-"""Sessions: logs of anonymous visits, split by time; every next item of a later session is asked for.
+"""Sessions: logs of anonymous visits, split by time; every next item of the later sessions is predicted.
 
-The preprocessing is that of the authors of GRU4Rec for RSC15 (sessions of two events or more, items of five or more;
-the last day is the test set, of which items unknown to the training are dropped), each number settable.
+The preprocessing is that of GRU4Rec's authors for RSC15: sessions with at least two events, items with at least five;
+the last day is the test set, without items that the training does not have. Each of these numbers is an option.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ DAY = 86400.0
 class SessionsDataModule(EventFilesModule):
     """``data=sessions``: a CSV, TSV or Parquet file with columns for session, item and time.
 
-    Events of items that the training lacks are dropped from validation and test and counted in the table of steps, as
-    published. They are not counted as misses: batches hold known items only, and a session of which one event or none
-    is known has no row at all.
+    Events of items that are not in the training data are dropped from validation and test, as published, and counted in
+    the table of steps. They do not count as misses: batches hold only known items, and a session with fewer than two
+    known items has no row.
 
     Args:
         train_file: relative to ``root``. Without other files it is split by time.
-        val_file: validation sessions; None cuts them from the end of the training.
-        test_file: test sessions; None cuts them from the end of the training.
+        val_file: validation sessions; None cuts them off the end of the training data.
+        test_file: test sessions; None cuts them off the end of the training data.
         session_column: name of the column of session ids.
         time_column: name of the column of times.
         offset_column: name of a column of milliseconds that are added to the time.
-        test_days: length of the test set, counted from the last event backwards; of the validation set too.
+        test_days: length of the test set in days, counted backwards from the last event; also of the validation set.
         split_by: a session belongs to the later part if its last event does (``"end"``) or its first (``"start"``).
     """
 
@@ -62,7 +62,7 @@ class SessionsDataModule(EventFilesModule):
         self.columns = self.columns_for(self.session_column, self.offset_column)
 
     def columns_of(self, path: Path) -> Columns:
-        """Return how a file is written."""
+        """Return the format of a file."""
         return self.columns
 
     def read(self) -> Splits:

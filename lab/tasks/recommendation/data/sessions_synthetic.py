@@ -1,7 +1,7 @@
-"""Generated sessions: a Markov chain over items, of which the best that any model can reach is known.
+"""Generated sessions: a Markov chain over items, for which the best possible metrics are known.
 
-Each item is followed by one of a few items with known chances, so the best list after an item is that of its most
-likely successors, and ``optimum`` is what that list scores on average.
+Each item is followed by one of a few items with known probabilities. The best list after an item has its most likely
+successors first, and ``optimum`` returns the average metrics of these lists.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from lab.tasks.recommendation.data.module import RecommendationDataModule, Split
 from lab.tasks.recommendation.data.sequences import Sequences
 
 VERSION = 1
-"""Part of what generated data is: raised when it changes."""
+"""The version of the generated data, part of its fingerprint: raised when the data changes."""
 
 
 @dataclass(eq=False)
 class SyntheticSessionsDataModule(RecommendationDataModule):
-    """``data=sessions_synthetic``: generated sessions. The chain is the same for every seed, the training is not.
+    """``data=sessions_synthetic``: generated sessions. The chain is the same for every seed, the training set is not.
 
     Args:
-        num_items: I; every item begins a training session at least once.
-        num_successors: items that can follow an item.
-        skew: how unequal their chances are: that of the r-th is in proportion to ``r ** -skew``.
-        mean_length: of a session, in events; each ends with the same chance after its second.
+        num_items: I; every item begins at least one training session.
+        num_successors: the number of items that can follow an item.
+        skew: the probability of the r-th successor is proportional to ``r ** -skew``.
+        mean_length: mean number of events; from the second event on a session ends with constant probability.
         max_session: the most events of a session.
         num_train: training sessions.
         num_val: validation sessions.
@@ -62,18 +62,18 @@ class SyntheticSessionsDataModule(RecommendationDataModule):
 
     @cached_property
     def chances(self) -> NDArray[np.float64]:
-        """(num_successors,) the chance of the r-th successor, descending."""
+        """(num_successors,) the probability of the r-th successor, descending."""
         weights = np.arange(1, self.num_successors + 1, dtype=np.float64) ** -self.skew
         return weights / weights.sum()
 
     @cached_property
     def successors(self) -> Ints:
-        """(I, num_successors) int64 item indices from 0: what follows each item, the likeliest first."""
+        """(I, num_successors) int64 item indices from 0: the successors of each item, the most likely first."""
         generator = np.random.default_rng((VERSION, self.num_items, self.num_successors))
         return np.argsort(generator.random((self.num_items, self.num_items)), axis=1)[:, : self.num_successors]
 
     def optimum(self, k: int) -> dict[str, float]:
-        """Return the recall, MRR and NDCG at k that the best possible ranking reaches on average."""
+        """Return the average recall, MRR and NDCG at k of the best possible ranking."""
         chances = np.zeros(k)
         chances[: self.num_successors] = self.chances[:k]
         ranks = np.arange(1, k + 1)
@@ -104,9 +104,9 @@ class SyntheticSessionsDataModule(RecommendationDataModule):
         return read_events(path, Columns("session", "item", "time"))
 
     def _walk(self, split: str) -> Sequences:
-        """Walk all sessions of a split side by side."""
+        """Generate all sessions of a split in parallel."""
         count = self.sizes[split]
-        seed = self.seed if split == "train" else 0  # results of several seeds compare
+        seed = self.seed if split == "train" else 0  # so that results of several seeds compare
         generator = np.random.default_rng((VERSION, ("train", "val", "test").index(split), seed))
         grid = np.zeros((count, self.max_session), dtype=np.int64)
         grid[:, 0] = generator.integers(self.num_items, size=count)

@@ -1,10 +1,10 @@
-"""COCO's own instances json as data of segmentation: polygons and run-length codes of objects, which may overlap.
+"""COCO's instances json as segmentation data: polygons and run-length codes of objects, which may overlap.
 
-Format: https://cocodataset.org/#format-data, section 1. Masks are rasterised image by image, by COCO's own code (of
-faster-coco-eval). All classes are things, and each object is a segment of its own. A map of segments holds one number
-for each pixel: where masks overlap, the smaller object is drawn over the larger one, and any object over a crowd; of
-two as large, the later one. Pixels of no object belong to no segment. Crowds (``iscrowd``) are left out of training.
-``truth`` holds crowds too, and every mask whole, as its code, so that mask AP is that of COCO's evaluator on the file.
+Format: https://cocodataset.org/#format-data, section 1. Masks are rasterised image by image by COCO's own code (in
+faster-coco-eval). All classes are things, and each object is one segment. A map of segments holds one number per pixel:
+where masks overlap, the smaller object is drawn over the larger one (the later one if they are equal), and any object
+over a crowd. Pixels outside of all objects belong to no segment. Crowds (``iscrowd``) are left out of training.
+``truth`` also has the crowds, and every whole mask as run-length code, so that mask AP equals that of COCO's evaluator.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ ROW_COLUMNS = MAP_COLUMNS | {
 
 
 class InstancesDataset(SegmentationDataset):
-    """A COCO json of instances and its images. Labels count the categories from 0 in order of their ids.
+    """A COCO json file of instances and its images. Labels count the categories from 0 in order of their ids.
 
-    An annotation of an unknown category or without a usable mask is left out, and so is a polygon of fewer than three
-    corners, the object's others being kept: told when the json is read. That a mask turns out to be empty or damaged
-    is told when its image is read. ``on_bad_sample="error"`` raises instead.
+    Left out and reported when the json file is read: annotations of an unknown category or without a usable mask, and
+    polygons with fewer than three corners (other polygons of the object are kept). Empty or damaged masks are reported
+    when their image is read. ``on_bad_sample="error"`` raises instead.
 
     Args:
         root: the dataset's folder.
@@ -72,14 +72,14 @@ class InstancesDataset(SegmentationDataset):
         images: the folder of images, relative to ``root``.
         reading: how the images are read.
         segments: see ``SegmentationDataset``.
-        part: the part of the file to take; None takes it all.
+        part: the part of the file to use; None uses all of it.
 
     Attributes:
         label_to_category: the COCO category id of each label, for results in COCO's format.
         thing_labels: all labels.
 
     Raises:
-        DataError: a file or folder is missing, or the json is not of COCO's layout of instances.
+        DataError: a file or folder is missing, or the json file is not in COCO's layout of instances.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class InstancesDataset(SegmentationDataset):
         super().__init__(table, folder, folder, names, reading, segments, str(source))
 
     def fingerprint(self) -> str:
-        """Return the hash of the json, and of the images' names and contents."""
+        """Return a hash of the json file, and of the images' names and contents."""
         return self._fingerprint
 
     def _read(self, path: Path, row: dict[str, Any]) -> tuple[Annotation, Mapping[int, int]]:
@@ -129,7 +129,7 @@ class InstancesDataset(SegmentationDataset):
         return annotation, {}
 
     def _tell_bad(self, path: Path, number: str, problem: str) -> None:
-        """Raise, or log once for each annotation, that an object's mask is of no use."""
+        """Raise, or log once per annotation, that an object's mask cannot be used."""
         message = f"{self._source}: annotation {number} of {path.name}: {problem}"
         if self.reading.on_bad_sample == "error":
             raise DataError(f"{message}; mend it, or set data.on_bad_sample=skip to go on without it")
@@ -140,17 +140,17 @@ class InstancesDataset(SegmentationDataset):
 
 @dataclass(eq=False)
 class InstancesDataModule(SplitFilesModule, SegmentationFilesModule):
-    """``data=coco_instances``: COCO jsons of instances (``annotations``) with their folders of images (``images``)."""
+    """``data=coco_instances``: COCO json files of instances (``annotations``), folders of images (``images``)."""
 
     needed = ("annotations", "images")
 
     def read(self, files: Mapping[str, str], reading: Reading[Any], part: Part | None) -> InstancesDataset:
-        """Return the dataset of a json."""
+        """Return the dataset of a json file."""
         return InstancesDataset(self.folder, files["annotations"], files["images"], reading, self.segments, part)
 
 
 def read_rows(annotations: str, images: str, key: str) -> Iterator[dict[str, Any]]:
-    """Yield a row for each image of a COCO json, masks as they are stored; ``key`` only keeps cached tables apart."""
+    """Yield a row for each image of a COCO json file, masks as stored; ``key`` only makes the cache's key unique."""
     del key
     content = read_file(Path(annotations), Path(images), MaskEntry)
     labels = {category.id: label for label, category in enumerate(content.categories)}
@@ -171,7 +171,7 @@ def read_rows(annotations: str, images: str, key: str) -> Iterator[dict[str, Any
 
 
 def _add_object(row: dict[str, Any], item: MaskEntry, labels: Mapping[int, int], size: tuple[int, int]) -> None:
-    """Add an annotation to a row, or what is wrong with it."""
+    """Add an annotation to a row, or a record of what is wrong with it."""
     mask, problem = usable_mask(item.segmentation, size)
     if item.category_id not in labels:
         mask, problem = None, f"unknown category {short(item.category_id)}"
@@ -187,7 +187,7 @@ def _add_object(row: dict[str, Any], item: MaskEntry, labels: Mapping[int, int],
     row["ids"].append(str(item.id))
     row["masks"].append(json.dumps(mask))
     row["labels"].append(labels[item.category_id])
-    row["area"].append(area or 0)  # 0 stands for that of the mask
+    row["area"].append(area or 0)  # 0 means the area of the mask
     row["iscrowd"].append(bool(item.iscrowd))
 
 
@@ -196,7 +196,7 @@ def _whole_mask(stored: Any, size: tuple[int, int]) -> tuple[bytes, int, str]:
     try:
         code = encode_object(stored, size)
         area = int(np.count_nonzero(decode(code, size)))
-    except (ValueError, TypeError, RuntimeError, MemoryError) as error:  # what COCO's code raises for one that is none
+    except (ValueError, TypeError, RuntimeError, MemoryError) as error:  # raised by COCO's code for invalid masks
         return b"", 0, f"its mask cannot be decoded: {error}"
     return code, area, "" if area else "its mask is empty"
 

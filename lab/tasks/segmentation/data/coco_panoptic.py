@@ -1,4 +1,4 @@
-"""Panoptic COCO: a json of segments, a folder of PNGs whose pixels are their ids, a folder of images.
+"""Panoptic COCO: a json file of segments, a folder of PNGs whose pixels are segment ids, a folder of images.
 
 Format: https://cocodataset.org/#format-data, section 4. A pixel's id is R + 256 G + 65536 B; 0 is unlabelled. Crowds
 (``iscrowd``) are left out of training and kept in ``truth``.
@@ -64,7 +64,7 @@ class SegmentEntry:
 
 
 class PanopticDataset(SegmentationDataset):
-    """A panoptic json, its label maps and its images. Labels count the categories from 0 in order of their ids.
+    """A panoptic json file, its label maps and its images. Labels count the categories from 0 in order of their ids.
 
     Args:
         root: the dataset's folder.
@@ -73,14 +73,14 @@ class PanopticDataset(SegmentationDataset):
         images: the folder of images, relative to ``root``.
         reading: how images and maps are read.
         segments: see ``SegmentationDataset``.
-        part: the part of the file to take; None takes it all.
+        part: the part of the file to use; None uses all of it.
 
     Attributes:
         label_to_category: the COCO category id of each label, for results in COCO's format.
         thing_labels: the labels of things.
 
     Raises:
-        DataError: a file or folder is missing, or the json is not of panoptic COCO's layout.
+        DataError: a file or folder is missing, or the json file is not in panoptic COCO's layout.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class PanopticDataset(SegmentationDataset):
         super().__init__(table, root / images, root / labels, names, reading, segments, source)
 
     def fingerprint(self) -> str:
-        """Return the hash of the json, and of the names and contents of label maps and images."""
+        """Return a hash of the json file, and of the names and contents of label maps and images."""
         return self._fingerprint
 
     def _read(self, path: Path, row: dict[str, Any]) -> tuple[Annotation, Mapping[int, int]]:
@@ -121,12 +121,12 @@ class PanopticDataset(SegmentationDataset):
 
 @dataclass(eq=False)
 class PanopticDataModule(SplitFilesModule, SegmentationFilesModule):
-    """``data=coco_panoptic``: panoptic jsons (``annotations``) with their folders of ``labels`` and ``images``."""
+    """``data=coco_panoptic``: panoptic json files (``annotations``) with folders of ``labels`` and ``images``."""
 
     needed = ("annotations", "labels", "images")
 
     def read(self, files: Mapping[str, str], reading: Reading[Any], part: Part | None) -> PanopticDataset:
-        """Return the dataset of a json."""
+        """Return the dataset of a json file."""
         annotations, labels, images = (files[name] for name in self.needed)
         return PanopticDataset(self.folder, annotations, labels, images, reading, self.segments, part)
 
@@ -139,7 +139,7 @@ def keep_present(stored: Annotation) -> Annotation:
 
 
 def read_categories(annotations: str, key: str) -> Iterator[dict[str, Any]]:
-    """Yield ``{"id", "name", "isthing"}`` of each category by id; ``key`` only keeps cached tables apart."""
+    """Yield ``{"id", "name", "isthing"}`` of each category, by id; ``key`` only makes the cache's key unique."""
     del key
     path = Path(annotations)
     for item in check_categories(load_lists(path, "panoptic", panoptic=True)["categories"], path)[0]:
@@ -149,7 +149,7 @@ def read_categories(annotations: str, key: str) -> Iterator[dict[str, Any]]:
 def read_rows(annotations: str, labels: str, images: str, key: str) -> Iterator[dict[str, Any]]:
     """Yield a row for each annotated image, and for each image without an annotation.
 
-    ``key`` only keeps cached tables apart.
+    ``key`` only makes the cache's key unique.
     """
     del key
     content = read_file(Path(annotations), Path(images), PanopticEntry, "panoptic", panoptic=True)
@@ -176,7 +176,7 @@ def read_rows(annotations: str, labels: str, images: str, key: str) -> Iterator[
 
 
 def _only_annotation(image: ImageItems[PanopticEntry]) -> tuple[PanopticEntry | None, str]:
-    """Return an image's annotation, and why there is not one or ``""``."""
+    """Return an image's only annotation, or None and the reason why there is not exactly one."""
     different: list[PanopticEntry] = []
     for item in image.items:
         if any((item.file_name, item.segments_info) == (one.file_name, one.segments_info) for one in different[:2]):
@@ -193,7 +193,7 @@ def _only_annotation(image: ImageItems[PanopticEntry]) -> tuple[PanopticEntry | 
 
 
 def _add_segments(row: dict[str, Any], items: list[Any], numbers: Mapping[int, int]) -> None:
-    """Add the segments of an image to its row, or what is wrong with them."""
+    """Add the segments of an image to its row, or a record of what is wrong with them."""
     found: dict[int, SegmentEntry] = {}
     torn = set()
     wanted = WANTED | {"id": f"a number from 1 to {HIGHEST_ID}"}

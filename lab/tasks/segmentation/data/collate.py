@@ -1,4 +1,4 @@
-"""Segmentation samples put together into a batch: maps padded, masks not built, see ``lab.data.images.padding``."""
+"""Puts segmentation samples together into a batch: images and maps are padded (see ``lab.data.images.padding``)."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from lab.structures import (
 
 
 def collate_segmentation(samples: Sequence[SegmentationSample]) -> SegmentationBatch:
-    """Put samples together into a batch; masks are not built here but on the device.
+    """Put samples together into a batch. Masks are built later, on the device.
 
     Args:
-        samples: B samples with images (3, h_i, w_i) uint8; either all of them carry ``truth`` or none does.
+        samples: B samples with images (3, h_i, w_i) uint8; either all of them have ``truth`` or none does.
 
     Returns:
         A batch as ``collate_detection`` makes it; ``targets.segments`` is (B, max h_i, max w_i) int16, ``NO_SEGMENT``
         where padded.
 
     Raises:
-        ValueError: there is no sample, or only some of them carry ``truth``.
+        ValueError: there is no sample, or only some of them have ``truth``.
     """
     if not samples:
         raise ValueError("collate_segmentation needs at least one sample")
     images, padding_mask = pad_images([sample.image for sample in samples])
     segments = images.new_full((len(samples), *images.shape[-2:]), NO_SEGMENT, dtype=torch.int16)
-    for row, sample in enumerate(samples):  # maps differ in size: there is nothing to vectorise over
+    for row, sample in enumerate(samples):  # maps differ in size, so this cannot be vectorised
         segments[row, : sample.segments.shape[0], : sample.segments.shape[1]] = sample.segments
     targets = SegmentationTargets(
         segments=segments,

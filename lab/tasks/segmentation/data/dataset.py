@@ -1,4 +1,4 @@
-"""Images with label maps on disk, as ``SegmentationSample``: what folder pairs and COCO's two jsons share."""
+"""The base of the segmentation datasets on disk: turns images and label maps into ``SegmentationSample``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MAP_COLUMNS = {
     "width": "int32",
     "unreadable": "string",
 }
-"""What the table of every ``SegmentationDataset`` has; ``unreadable`` says why an image is of no use, or ``""``."""
+"""The columns of every ``SegmentationDataset``; ``unreadable`` says why an image cannot be used, or ``""``."""
 
 
 class Annotation(NamedTuple):
@@ -54,10 +54,10 @@ class Annotation(NamedTuple):
 
 
 class SegmentationDataset(ImageDataset[SegmentationSample, SegmentationTransform]):
-    """Images with label maps; a subclass gives ``_read``.
+    """Images with label maps; a subclass implements ``_read``.
 
-    A label map that does not decode is treated as its image in ``ImageDataset``; in evaluation under
-    ``on_bad_sample="skip"`` its image stays, without a labelled pixel. Unknown ids raise under ``"error"``; under
+    A label map that cannot be decoded is treated like a bad image in ``ImageDataset``, except that an evaluation under
+    ``on_bad_sample="skip"`` keeps the image, without labelled pixels. Unknown ids raise under ``"error"``; under
     ``"skip"`` their pixels belong to no segment. Both are logged for each file. Crowds are in ``truth`` only.
 
     Args:
@@ -66,7 +66,7 @@ class SegmentationDataset(ImageDataset[SegmentationSample, SegmentationTransform
         labels: where the label maps are.
         class_names: the name of each label.
         reading: how images and maps are read.
-        segments: ``"semantic"``: the targets have one segment for each class; ``"panoptic"``: those that are stored.
+        segments: ``"semantic"``: targets have one segment per class; ``"panoptic"``: the stored segments.
         source: the split, for messages.
 
     Raises:
@@ -96,9 +96,9 @@ class SegmentationDataset(ImageDataset[SegmentationSample, SegmentationTransform
         return self.reading.transform is not None and self.reading.transform.size is not None
 
     def class_counts(self) -> ClassCounts | None:
-        """Return the objects of each class, or, of maps of classes, in how many of them each has a pixel.
+        """Return the number of objects of each class, or for maps of classes the number of maps with the class.
 
-        Maps are read, spread over the whole split, until each class has been seen or ``MOST_PIXELS`` are read.
+        Maps spread over the whole split are read until each class has been seen or ``MOST_PIXELS`` are read.
         """
         counts = super().class_counts()
         if counts is not None:
@@ -112,14 +112,14 @@ class SegmentationDataset(ImageDataset[SegmentationSample, SegmentationTransform
             try:
                 stored, _ = self._read(self._labels / row["label_name"], row)
             except (OSError, ValueError, SyntaxError, EOFError):
-                continue  # told when its turn comes
+                continue  # reported when it is read as a sample
             for label in stored.labels.unique().tolist():
                 found[label] += 1
         return ClassCounts(tuple(found), "pixel", read, len(self))
 
     @abstractmethod
     def _read(self, path: Path, row: dict[str, Any]) -> tuple[Annotation, Mapping[int, int]]:
-        """Return what the label map of a row holds, and the pixels of each unknown id."""
+        """Return the annotation in the label map of a row, and the number of pixels of each unknown id."""
 
     def _sample(
         self, row: dict[str, Any], image: Image | Tensor, generator: torch.Generator
@@ -143,7 +143,7 @@ class SegmentationDataset(ImageDataset[SegmentationSample, SegmentationTransform
         return SegmentationSample(*done, row["image_id"], (row["height"], row["width"]), truth)
 
     def _annotation(self, row: dict[str, Any]) -> Annotation | None:
-        """Return the segments of a row, read once where images are cached; None: the training goes on without."""
+        """Return the segments of a row, read once if images are cached; None if training must skip the image."""
         if row["image_id"] in self._annotations:
             return self._annotations[row["image_id"]]
         path = self._labels / row["label_name"]
@@ -164,7 +164,7 @@ class SegmentationDataset(ImageDataset[SegmentationSample, SegmentationTransform
         return stored
 
     def _tell_unknown(self, path: Path, unknown: Mapping[int, int]) -> None:
-        """Raise, or log once for each file, which ids no class has."""
+        """Raise, or log once per file, which ids belong to no class."""
         found = ", ".join(f"{number} ({count} pixels)" for number, count in sorted(unknown.items())[:5])
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         message = f"{path}: ids that are neither a class nor ignored: {found}{more}"

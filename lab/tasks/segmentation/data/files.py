@@ -18,8 +18,8 @@ class SegmentationFolder(ImageFiles):
     """Image files as segmentation samples without segments.
 
     Args:
-        paths: the files, or images in RGB that have been read already.
-        transform: as in evaluation.
+        paths: the files, or RGB images that have been read already.
+        transform: the transform of evaluation.
     """
 
     def __init__(self, paths: Sequence[Path | Image], transform: SegmentationTransform) -> None:

@@ -1,4 +1,4 @@
-"""A folder of images and a folder of label maps: CamVid, ADE20K, Cityscapes and the like, each described by a YAML."""
+"""Datasets of a folder of images and a folder of label maps (CamVid, ADE20K, Cityscapes), each described by a YAML."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ HOW_TO_GET = "name the folders by data.root, data.train.images, data.train.label
 
 
 class FolderSegmentation(SegmentationDataset):
-    """Images and label maps whose names correspond.
+    """Images and label maps with corresponding names.
 
     Args:
         root: the dataset's folder.
-        images: the folder of images, relative to ``root``; subfolders belong to it.
+        images: the folder of images, relative to ``root``, with its subfolders.
         labels: the folder of label maps, relative to ``root``.
         class_names: the name of each label.
-        names: a file that lists the images of the split, relative to ``root``, one in a line, with or without suffix;
-            None takes all images of the folder.
-        image_suffix: what the names of images end with; None for any suffix of an image.
-        label_suffix: what stands in its place in the name of the label map.
+        names: a file that lists the images of the split, relative to ``root``, one per line, with or without suffix;
+            None uses all images of the folder.
+        image_suffix: the end of the images' names; None for any suffix of an image.
+        label_suffix: what replaces it in the name of the label map.
         label_ids: the stored id of each label; None counts from 0.
         ignore_ids: stored ids of pixels without a class.
-        colors: [red, green, blue] of each label where the label maps are RGB; those of ``ignore_ids`` then follow as
-            packed numbers R + 256 G + 65536 B.
+        colors: [red, green, blue] of each label if the label maps are RGB; ``ignore_ids`` are then packed numbers
+            R + 256 G + 65536 B.
         reading: how images and maps are read.
-        part: the part of the files to take; None takes them all.
+        part: the part of the files to use; None uses all of them.
 
     Raises:
-        ConfigError: the lists do not fit each other, or two classes have one name.
+        ConfigError: the lists differ in length, or two classes have the same name.
         DataError: a folder is missing, or nothing in it can be used.
     """
 
@@ -91,7 +91,7 @@ class FolderSegmentation(SegmentationDataset):
         }
         if part is None:
             table = build_table(read_pairs, arguments, MAP_COLUMNS)
-        else:  # balanced by class, so every map is read, once for all runs
+        else:  # balanced by class, so every map is read, once for all runs (cached)
             arguments |= {"ids": ids, "ignore_ids": tuple(ignore_ids)}
             table = build_table(read_labelled_pairs, arguments, MAP_COLUMNS | {"labels": "[int64]"})
             table, self._fingerprint = part.of(table, self._fingerprint, str(root / images))
@@ -99,7 +99,7 @@ class FolderSegmentation(SegmentationDataset):
         super().__init__(table, root / images, root / labels, names_of, reading, "semantic", source)
 
     def fingerprint(self) -> str:
-        """Return the hash of the list and of the names and contents of images and label maps."""
+        """Return a hash of the list, and of the names and contents of images and label maps."""
         return self._fingerprint
 
     def _read(self, path: Path, row: dict[str, Any]) -> tuple[Annotation, Mapping[int, int]]:
@@ -113,7 +113,7 @@ def read_pairs(
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each image, and for each label map of the split whose image is missing.
 
-    ``key`` only keeps cached tables apart.
+    ``key`` only makes the cache's key unique.
     """
     del key
     image_suffix, label_suffix = suffixes
@@ -156,7 +156,7 @@ def read_labelled_pairs(ids: tuple[int, ...], ignore_ids: tuple[int, ...], **pai
                 classes, _ = lookup.look_up(read_ids(Path(pairs["labels"]) / row["label_name"], pairs["packed"]))
                 present = [label for label in classes.unique().tolist() if label != NO_SEGMENT]
             except (OSError, ValueError, SyntaxError, EOFError):
-                present = []  # what is wrong with it is told when its turn comes
+                present = []  # what is wrong is reported when it is read as a sample
         yield row | {"labels": present}
 
 
@@ -171,11 +171,11 @@ def _stem(name: str, suffix: str | None) -> str:
 class FolderDataModule(SplitFilesModule, SegmentationFilesModule):
     """``data=segfolder``, ``camvid``, ``ade20k``, ``cityscapes``: folders of ``images`` and ``labels`` below one root.
 
-    ``names`` may stand beside them in a split, where a file lists it.
+    A split may also have ``names``, a file that lists its images.
 
     Args:
-        segments: ``"semantic"``: one segment for each class; label maps of classes know no other.
-        class_names: the name of each label, or a text file of ``root`` with one name in a line.
+        segments: ``"semantic"``: one segment per class; label maps of classes allow nothing else.
+        class_names: the name of each label, or a text file below ``root`` with one name per line.
         image_suffix: see ``FolderSegmentation``.
         label_suffix: see ``FolderSegmentation``.
         label_ids: see ``FolderSegmentation``.

@@ -1,7 +1,7 @@
-"""Label maps on disk: PNGs whose pixels are the ids of classes or, packed from three channels, of segments.
+"""Label maps on disk: PNGs whose pixels are ids of classes or, packed into three channels, of segments.
 
-Read without loss: palette images by their index, never by their colours; 16-bit images with all their bits; three
-channels as R + 256 G + 65536 B, as panoptic COCO stores its segments and as a table of colours is looked up.
+They are read without loss: palette images by index, never by colour; 16-bit images with all bits; three channels as
+R + 256 G + 65536 B, which is how panoptic COCO stores segments, and also how colours are looked up.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from lab.structures import NO_SEGMENT
 
 GRAY_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N")
 LOSSLESS = ("PNG", "TIFF", "BMP", "GIF", "PPM")
-STRETCHED = {"L;2": 85, "L;4": 17}  # what Pillow multiplies grey of 2 and of 4 bits with, to make 255 white
+STRETCHED = {"L;2": 85, "L;4": 17}  # Pillow's factors for grey of 2 and 4 bits, which make white 255
 
 
 def label_header(folder: Path, name: str, packed: bool) -> tuple[tuple[int, int], str]:
-    """Return ((height, width), why the file is no label map or ``""``) without decoding the pixels.
+    """Return ((height, width), why the file is not a label map or ``""``) without decoding the pixels.
 
-    A label map is turned only by an EXIF orientation of its own.
+    A label map is turned only by its own EXIF orientation.
 
     Args:
         folder: where label maps are; a name that leads out of it is a problem.
-        name: the file's.
-        packed: whether the ids stand in three channels.
+        name: the file's name.
+        packed: whether ids are packed into three channels.
     """
     from lab.data.images.opening import ImageFileError, open_image, orientation, stored_size
 
@@ -71,7 +71,7 @@ def read_ids(path: Path, packed: bool = False) -> npt.NDArray[np.int64] | npt.ND
 
 
 def _label_problem(image: Any, packed: bool) -> str:
-    """Return what an opened image is that keeps it from being a label map, or ``""``."""
+    """Return why an opened image cannot be a label map, or ``""``."""
     mode, raw = image.mode, _raw_mode(image)
     if image.format not in LOSSLESS:
         return f"a {image.format}, which does not keep ids: give PNG"
@@ -96,14 +96,14 @@ def _raw_mode(image: Any) -> str:
 
 
 class LabelTable:
-    """From stored ids to labels.
+    """Maps stored ids to labels.
 
     Args:
         ids: the stored id of each label, in label order.
         ignored: stored ids of pixels that belong to no class; an id that is also in ``ids`` is a class.
 
     Raises:
-        ConfigError: two labels have one id.
+        ConfigError: two labels have the same id.
     """
 
     def __init__(self, ids: Sequence[int], ignored: Sequence[int] = ()) -> None:
@@ -122,7 +122,7 @@ class LabelTable:
     def look_up(self, ids: npt.NDArray[np.int64] | npt.NDArray[np.uint8]) -> tuple[Tensor, Mapping[int, int]]:
         """Return the label of each pixel, (h, w) int16, ``NO_SEGMENT`` where it has none, and the unknown ids.
 
-        Unknown are ids that are neither a class nor ignored: a count of pixels for each.
+        Unknown ids are neither a class nor ignored; the number of pixels of each is returned.
         """
         if ids.dtype == np.uint8:  # nearly all data: two look-ups in 256 entries
             counts = np.bincount(ids.ravel(), minlength=256)
@@ -137,7 +137,7 @@ class LabelTable:
 
 
 def tell_ignored(class_names: Sequence[str], ids: Sequence[int], ignored: Sequence[int]) -> None:
-    """Say which classes have an id that should be ignored too: they are classes."""
+    """Log which ids are both a class and ignored; they count as classes."""
     for name, number in zip(class_names, ids, strict=True):
         if number in ignored:
             tell_once(

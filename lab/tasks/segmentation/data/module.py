@@ -1,4 +1,4 @@
-"""What the DataModules of images with label maps share: augmentation from a few numbers, prediction on plain images."""
+"""The base of the DataModules of images with label maps: augmentation from a few numbers, inputs of predictions."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from lab.tasks.segmentation.data.transforms import SegmentationTransform
 
 @dataclass(frozen=True)
 class SegmentationAugmentation(NamedNumbers):
-    """The numbers of ``SegmentationTransform``; None stands for MaskFormer's, scaled with ``image_size``.
+    """The numbers of ``SegmentationTransform``; None means MaskFormer's value, scaled with ``image_size``.
 
-    MaskFormer trains on ADE20K with the shorter side at 0.5 to 2 times 512 in steps of 0.1, the longer at most 2048,
-    and crops of 512 x 512, and evaluates at 512.
+    MaskFormer trains on ADE20K with the shorter side at 0.5 to 2 times 512 in steps of 0.1, the longer side at most
+    2048, and crops of 512 x 512. It evaluates at 512.
     """
 
     scales: Annotated[Sequence[Pixels], MinLen(1)] | None = None
@@ -37,10 +37,10 @@ class SegmentationAugmentation(NamedNumbers):
     size: Pixels | Annotated[Sequence[Pixels], Len(2, 2)] | None = None
 
     def transform(self, train: bool, image_size: int | None) -> SegmentationTransform:
-        """Return the transform; evaluation resizes the shorter side to ``image_size``, or nothing where that is None.
+        """Return the transform; evaluation resizes the shorter side to ``image_size``, or does not resize if None.
 
         Raises:
-            ConfigError: neither ``image_size`` nor the numbers are given that training needs.
+            ConfigError: training needs ``image_size``, or numbers that replace it, and neither is given.
         """
         if image_size is None:
             scales, largest, crop = self.scales, self.max_size, self.crop
@@ -77,10 +77,10 @@ class SegmentationFilesModule(ImageFilesModule):
     """Base of ``FolderDataModule``, ``PanopticDataModule`` and ``InstancesDataModule``.
 
     Args:
-        segments: ``"semantic"``: the targets have one segment for each class; ``"panoptic"``: those that are stored.
-        image_size: the shorter side in evaluation, None for images as they are stored; MaskFormer's augmentation is
-            scaled with it (512: as published for ADE20K).
-        augmentation: other numbers for ``SegmentationAugmentation``, by name.
+        segments: ``"semantic"``: targets have one segment per class; ``"panoptic"``: the stored segments.
+        image_size: the shorter side in evaluation, None for images as stored; MaskFormer's augmentation is scaled with
+            it (512 as published for ADE20K).
+        augmentation: other values for the fields of ``SegmentationAugmentation``, by name.
     """
 
     task = "segmentation"
@@ -97,7 +97,7 @@ class SegmentationFilesModule(ImageFilesModule):
 
     @property
     def spec(self) -> SegmentationSpec:
-        """The classes of the segments; of label maps nothing tells which are things."""
+        """The description of the data: classes; label maps do not tell which of them are things."""
         train = self.dataset("train")
         return SegmentationSpec(
             class_names=tuple(train.class_names),

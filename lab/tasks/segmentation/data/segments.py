@@ -1,7 +1,7 @@
-"""Maps of segments on the host: from maps of classes, from instance masks, renumbered after a crop.
+"""Maps of segments on the host: made from maps of classes or instance masks, and renumbered after a crop.
 
-A map is (h, w) int16: 0..n-1, or ``NO_SEGMENT``. It takes 2 bytes for each pixel where n masks take n bytes: this is
-what passes between loader processes and to the device.
+A map is (h, w) int16: 0..n-1, or ``NO_SEGMENT``. It takes 2 bytes per pixel, while n masks would take n bytes.
+Therefore maps, not masks, are sent from loader processes to the device.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from lab.checking import check_choice
 from lab.structures import NO_SEGMENT, SegmentationTruth
 
 MAX_SEGMENTS = 32767
-"""Segments of one image that int16 can number."""
+"""The most segments of one image that int16 can number."""
 
 SegmentKind = Literal["semantic", "panoptic"]
 
 
 def count_pixels(segments: Tensor, num_segments: int) -> npt.NDArray[np.int64]:
     """Return the number of pixels of each segment, (num_segments,)."""
-    # One bin more at the front takes NO_SEGMENT (-1).
+    # One more bin at the front is for NO_SEGMENT (-1).
     return np.bincount(segments.numpy().ravel().astype(np.intp) + 1, minlength=num_segments + 1)[1:]
 
 
 def look_up(segments: Tensor, table: npt.NDArray[np.int16]) -> Tensor:
     """Return ``table[s]`` for each pixel's segment s, (h, w) int16; ``NO_SEGMENT`` stays."""
-    # numpy counts index -1 from the end: the entry for NO_SEGMENT stands there.
+    # In numpy index -1 is the last entry, so the entry for NO_SEGMENT is at the end.
     return torch.from_numpy(np.append(table, np.int16(NO_SEGMENT))[segments.numpy()])
 
 
 def drop_empty(segments: Tensor, labels: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Leave out segments without a pixel, and those that ``keep`` excludes, and number the others anew.
+    """Remove segments without pixels and those that ``keep`` excludes, and renumber the others.
 
     Args:
         segments: (h, w) int16.
@@ -43,7 +43,7 @@ def drop_empty(segments: Tensor, labels: Tensor, keep: Tensor | None = None) -> 
         keep: (n,) bool: segments to keep if they have pixels; None keeps all.
 
     Returns:
-        The map (h, w) int16 and the labels of the segments that are left, in their order.
+        The map (h, w) int16 and the labels of the remaining segments, in the same order.
     """
     kept = count_pixels(segments, len(labels)) > 0
     if keep is not None:
@@ -61,7 +61,7 @@ def merge_classes(segments: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def from_masks(masks: Tensor, fill: int = NO_SEGMENT) -> Tensor:
-    """Return the map of masks (n, h, w) bool, later ones over earlier ones; ``fill`` where none is."""
+    """Return the map of masks (n, h, w) bool, later masks over earlier ones; ``fill`` outside of all masks."""
     segments = torch.full(masks.shape[1:], fill, dtype=torch.int16)
     for number, mask in enumerate(masks):
         segments[mask] = number
@@ -89,10 +89,10 @@ def truth_of(
 
 
 def check_kind(segments: str) -> SegmentKind:
-    """Return ``segments`` if it is a kind of targets that there is.
+    """Return ``segments`` if it is a known kind of targets.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it is unknown.
     """
     check_choice("data.segments", segments, get_args(SegmentKind))
     return cast(SegmentKind, segments)

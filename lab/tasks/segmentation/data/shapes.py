@@ -1,6 +1,6 @@
 """The generated scenes for segmentation: the masks of ``lab.data.scenes.shapes`` as maps of segments.
 
-The pixels are those of the detection benchmark. Class 0 is the background, which is stuff; the shapes are things, a
+The images are those of the detection benchmark. Class 0 is the background, which is stuff. The shapes are things; a
 shape's label is its detection label + 1, as in ``lab.data.scenes.shapes.semantic_mask``.
 """
 
@@ -30,14 +30,13 @@ from lab.tasks.segmentation.data.transforms import SegmentationTransform
 
 
 class ShapesSegmentation(torch.utils.data.Dataset[SegmentationSample]):
-    """Scenes of ``ShapesDataset`` whose every pixel belongs to a segment.
+    """Scenes of ``ShapesDataset`` in which every pixel belongs to a segment.
 
-    ``truth`` is panoptic in any case: one segment for each shape with a visible pixel, and one for the background.
+    ``truth`` is always panoptic: one segment for each shape with a visible pixel, and one for the background.
 
     Args:
         scenes: made with ``masks=True``.
-        segments: ``"semantic"``: one segment for each class present; ``"panoptic"``: one for each shape, and the
-            background.
+        segments: ``"semantic"``: one segment per class in the scene; ``"panoptic"``: one per shape, and the background.
 
     Raises:
         ConfigError: ``segments`` is neither.
@@ -67,10 +66,10 @@ class ShapesSegmentation(torch.utils.data.Dataset[SegmentationSample]):
         scene = self.scenes[key]
         assert scene.masks is not None
         segments, labels = scene_segments(scene.masks, scene.labels)
-        truth = None if scene.truth is None else truth_of(segments, labels)
+        truth = truth_of(segments, labels) if self.scenes.evaluated else None
         if self.segments == "semantic":
             segments, labels = merge_classes(segments, labels)
-        return SegmentationSample(scene.image, segments, labels, scene.image_id, scene.original_size, truth)
+        return SegmentationSample(scene.image, segments, labels, scene.index, scene.size, truth)
 
 
 def scene_segments(masks: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,7 +90,7 @@ class ShapesDataModule(ScenesDataModule):
 
     @property
     def spec(self) -> SegmentationSpec:
-        """The background is stuff, shapes are things."""
+        """The description of the data; the background is stuff, shapes are things."""
         names, things = ShapesSegmentation.class_names, ShapesSegmentation.thing_labels
         return SegmentationSpec(class_names=names, input_shape=self.input_shape, thing_labels=things)
 

@@ -1,12 +1,12 @@
 """Augmentation of images with maps of segments, as MaskFormer (Cheng et al., 2021, section 4.1) trains and evaluates.
 
-Training: the shorter side resized to one of several scales, a random crop that no class may fill beyond a limit, the
-colour distortion of SSD (Liu et al., 2016, section 2.2), a horizontal flip; for panoptic COCO the resizes and crops of
-DETR instead. Evaluation: one resize. Nothing is padded here. Every random decision is drawn from the generator that the
-caller gives, so that a sample is a function of (seed, epoch, index).
+Training: a resize of the shorter side to one of several scales, a random crop in which no class may exceed a share of
+the pixels, the colour distortion of SSD (Liu et al., 2016, section 2.2), a horizontal flip. For panoptic COCO the
+resizes and crops are DETR's. Evaluation: one resize. Nothing is padded here. Every random decision is drawn from the
+caller's generator, so that a sample is a function of (seed, epoch, index).
 
-Pixels are resized as in ``lab.data.images.resizing``. A map is never resized step by step: the steps are composed as
-two vectors of source rows and columns, and its pixels are gathered once, from the nearest source (PIL's rule).
+Images are resized as in ``lab.data.images.resizing``. A map is not resized step by step: the steps are composed into
+vectors of source rows and columns, and its pixels are gathered once, each from the nearest source (PIL's rule).
 """
 
 from __future__ import annotations
@@ -52,18 +52,18 @@ class SegmentationTransform:
 
     Args:
         train: augment at random; otherwise only resize, to the last of ``scales`` or to ``size``.
-        scales: lengths of the shorter side; one is drawn in training. Empty: images stay as they are stored.
-        max_size: the longest side allowed after a resize to one of ``scales``; None for no limit.
-        crop: (height, width) or side of the crop, cut down to the image where that is smaller; None for no crop.
-        max_class_share: a crop is drawn anew while one class covers more than this share of its labelled pixels.
-        crop_tries: how often a crop is drawn; the last one is taken as it is.
-        detr_crop_scales: lengths of the shorter side before DETR's crop, which is followed by the resize to
-            ``scales`` and taken with a chance of one half; empty switches it off.
+        scales: lengths of the shorter side; one is drawn in training. Empty: images are not resized.
+        max_size: the limit of the longer side after a resize to one of ``scales``; None for no limit.
+        crop: (height, width) or side of the crop, reduced to the image's size if that is smaller; None for no crop.
+        max_class_share: a crop is redrawn while one class covers more than this share of its labelled pixels.
+        crop_tries: how often a crop is drawn at most; the last one is used in any case.
+        detr_crop_scales: lengths of the shorter side before DETR's crop, which is made with probability one half and
+            before the resize to ``scales``; empty switches it off.
         detr_crop_range: smallest and largest side of DETR's crop.
         color: strength of SSD's colour distortion, 1 as published; 0 switches it off.
         flip: probability of a horizontal flip.
-        size: plain resize to this (height, width), or square, in place of ``scales`` and crops; the aspect ratio is
-            not kept.
+        size: resize to this (height, width), or to a square of this side, instead of ``scales`` and crops; the aspect
+            ratio is not kept.
 
     Raises:
         ConfigError: an argument is out of its range.
@@ -103,7 +103,7 @@ class SegmentationTransform:
             image: a PIL image in mode RGB, or (3, h, w) uint8.
             segments: (h, w) int16.
             labels: (n,) int64, the class of each segment.
-            generator: decides everything random; not read in evaluation.
+            generator: the source of all random decisions; not used in evaluation.
         """
         work = _ImageWithSegments(image, segments)
         if self.size is not None:
@@ -131,7 +131,7 @@ class SegmentationTransform:
     def _window(
         self, work: _ImageWithSegments, labels: Tensor, crop: tuple[int, int], generator: torch.Generator
     ) -> tuple[int, int, int, int]:
-        """Draw crops until no class covers too much of one."""
+        """Draw crops until no class covers too much of the crop."""
         height, width = work.shape
         sides = min(crop[0], height), min(crop[1], width)
         for tries_left in reversed(range(self.crop_tries)):
@@ -155,10 +155,10 @@ class SegmentationTransform:
 
 
 def distort_color(image: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Return a (3, h, w) uint8 image with SSD's colour distortion, each change made with a chance of one half.
+    """Return a (3, h, w) uint8 image with SSD's colour distortion, each change made with probability one half.
 
-    Brightness is added; contrast is a factor of the values, before or after saturation and hue with equal chance;
-    saturation is a factor, and hue a shift, in HSV of 8 bits (PIL's). What acts on each value alone is a table.
+    Brightness is added. Contrast is a factor on the values, applied with equal probability before or after saturation
+    and hue. Saturation is a factor, and hue a shift, in 8-bit HSV (PIL's). Changes of single values use a lookup table.
     """
     from PIL import Image
     from torchvision.transforms.v2.functional import pil_to_tensor
@@ -188,7 +188,7 @@ def distort_color(image: Tensor, strength: float, generator: torch.Generator) ->
 
 
 class _ImageWithSegments:
-    """An image under transformation, and from which stored row and column each of its rows and columns comes."""
+    """An image during a transform, and the stored row and column that each of its rows and columns comes from."""
 
     def __init__(self, image: Image | Tensor, segments: Tensor) -> None:
         self.image, self.stored = image, segments.numpy()
@@ -196,17 +196,17 @@ class _ImageWithSegments:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(height, width) of the image as it stands."""
+        """(height, width) of the image in its current state."""
         return len(self.rows), len(self.columns)
 
     def segments(self, window: tuple[int, int, int, int] | None = None) -> Tensor:
-        """Return the map as it stands, (h, w) int16, or a window of it."""
+        """Return the map in its current state, (h, w) int16, or a window of it."""
         top, left, height, width = window or (0, 0, *self.shape)
         rows, columns = self.rows[top : top + height], self.columns[left : left + width]
         return torch.from_numpy(self.stored.take(rows, axis=0).take(columns, axis=1))
 
     def pixels(self) -> Tensor:
-        """Return the image as it stands, (3, h, w) uint8, memory of its own."""
+        """Return the image in its current state, (3, h, w) uint8, with its own memory."""
         from torchvision.transforms.v2.functional import pil_to_tensor
 
         return (self.image if isinstance(self.image, Tensor) else pil_to_tensor(self.image)).contiguous()
@@ -232,10 +232,10 @@ class _ImageWithSegments:
 
 
 def _nearest(source: npt.NDArray[np.intp], length: int) -> npt.NDArray[np.intp]:
-    """Return ``length`` entries of ``source``, each the one whose middle is nearest, as PIL chooses."""
+    """Resample ``source`` to ``length`` entries, each from the nearest centre, as PIL does."""
     steps = np.full(length, len(source) / length)
     steps[0] /= 2
-    return source[steps.cumsum().astype(np.intp)]  # PIL adds step by step too: ties fall to the same side
+    return source[steps.cumsum().astype(np.intp)]  # PIL also adds step by step, so ties are broken in the same way
 
 
 def _byte(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:

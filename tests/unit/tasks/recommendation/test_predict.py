@@ -20,7 +20,6 @@ from lab.errors import CheckpointError, DataError
 from lab.structures import RecommendationSpec, SequenceBatch
 from lab.tasks.recommendation.histories import history_batch, known_items
 from lab.tasks.recommendation.predict import RecommendationPredictor, _merge, _Part, _schema
-from lab.tasks.recommendation.recommender import TrainedRecommender
 from tests.unit.tasks.recommendation.recommenders import NUM_ITEMS, Sums, make_task
 
 HISTORIES = [[1, 2, 3], [12], [5, 5, 1, 9], [2, 7], [11, 10, 9, 8, 7]]
@@ -144,28 +143,28 @@ def test_from_a_checkpoint(tmp_path: Path) -> None:
     task, trainer = make_task(), make_trainer([])
     trainer.strategy.connect(task)
     RunState(None).write_weights(tmp_path / "best.ckpt", trainer, task)
-    recommender = lab.load_recommender(tmp_path / "best.ckpt")
+    loaded = lab.load(tmp_path / "best.ckpt")
     expected = [by_hand(history, 3, history) for history in HISTORIES]
     names = [[f"i{item}" for item in history] for history in HISTORIES]
-    assert recommender.recommend_many(names, k=3, exclude_seen=True, batch_size=2) == expected
-    assert recommender.recommend(names[2], k=3, exclude_seen=True) == expected[2]
-    assert recommender.recommend(["new", *names[2]], k=99) == by_hand(HISTORIES[2], 99)
-    assert recommender.recommend([f" {name} " for name in names[2]], k=99) == by_hand(HISTORIES[2], 99)
-    assert recommender.recommend(names[0])[0].item == by_hand(HISTORIES[0], 1)[0][0]
+    assert loaded.predict(names, batch_size=2, k=3, exclude_seen=True) == expected
+    assert loaded.predict(names[2], k=3, exclude_seen=True) == expected[2]
+    assert loaded.predict(["new", *names[2]], k=99) == by_hand(HISTORIES[2], 99)
+    assert loaded.predict([f" {name} " for name in names[2]], k=99) == by_hand(HISTORIES[2], 99)
+    assert loaded.predict(names[0])[0].item == by_hand(HISTORIES[0], 1)[0][0]
     with pytest.raises(CheckpointError):
-        lab.load_recommender(tmp_path / "other.ckpt")
+        lab.load(tmp_path / "other.ckpt")
 
 
 def test_unknown_histories() -> None:
     """One alone is refused with the closest id; among many it gets an empty list."""
-    recommender = TrainedRecommender(make_task())
+    task = make_task()
     with pytest.raises(DataError, match=r"knew none of these items; did you mean 'i12'"):
-        recommender.recommend(["i112"])
+        task.predict(["i112"])
     with pytest.raises(DataError, match="knew none"):
-        recommender.recommend([])
+        task.predict([])
     with pytest.raises(DataError, match=r"should be a list of ids, \['i1'\]"):
-        recommender.recommend("i1")
-    assert recommender.recommend_many([["x"], ["i1"], []], k=2) == [[], by_hand([1], 2), []]
+        task.predict("i1")
+    assert task.predict([["x"], ["i1"], []], k=2) == [[], by_hand([1], 2), []]
 
 
 def test_whole_numbers_are_the_same_ids_as_floats() -> None:

@@ -163,7 +163,7 @@ def test_damage_found_while_decoding(tmp_path, caplog):
         assert [train[0, 0].image_id, train[1, 0].image_id, train[0, 2].image_id] == [20, 20, 30]
     assert train.bad_reads == ["000001.jpg"]
     assert len(caplog.records) == 1
-    assert "the next image stands in" in caplog.text
+    assert "the next image replaces it" in caplog.text
     evaluation = CocoDataset(tmp_path, reading=Reading(train=False))
     assert [evaluation[0, index].image_id for index in range(3)] == [10, 20, 30]
     assert int(evaluation[0, 0].image.max()) == 0

@@ -1,0 +1,1 @@
+"""AlexNet (One weird trick for parallelizing convolutional neural networks, 2014): a classifier and a backbone."""

@@ -1,0 +1,1 @@
+"""DenseNet (Densely Connected Convolutional Networks, CVPR 2017): classifiers and backbones."""

@@ -1,0 +1,232 @@
+"""The registered Vision Transformers: the paper's sizes and DeiT's small and tiny ones, at 224 and 384 pixels.
+
+Tags: ``tv_in1k`` are torchvision's weights, trained on ImageNet from scratch; ``deit_in1k`` those of "Training
+data-efficient image transformers" (Touvron et al., ICML 2021), the same network. The authors' own ``.npz`` files and
+timm's have no hash in their names: give ``pretrained=FILE``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from lab.errors import ConfigError
+from lab.models.vit.network import VisionTransformer, ViTFeatures
+from lab.ranges import Count, Dropout, MultipleOf, OneOf, Pixels, Probability, Size
+from lab.registry.models import register_model
+
+
+def _vit(
+    shape: tuple[int, int, int, int],
+    num_classes: int,
+    features_only: bool,
+    out_indices: Sequence[int],
+    in_chans: int,
+    img_size: int,
+    global_pool: str,
+    dropout: float,
+    drop_path_rate: float,
+) -> VisionTransformer | ViTFeatures:
+    """Build from (width, depth, heads, patch)."""
+    if not features_only:
+        return VisionTransformer(*shape, img_size, num_classes, in_chans, global_pool, 4.0, dropout, drop_path_rate)
+    if global_pool != "token":
+        raise ConfigError(f"global_pool={global_pool}: a backbone (features_only) pools nothing; leave it out")
+    return ViTFeatures(*shape, img_size, out_indices, in_chans, 4.0, dropout, drop_path_rate)
+
+
+@register_model(
+    pretrained={
+        "deit_in1k": "https://dl.fbaipublicfiles.com/deit/deit_tiny_patch16_224-a1311bcf.pth",
+    },
+    classifier="head",
+    converter="lab.models.vit.weights.convert",
+)
+def vit_tiny_patch16_224(
+    num_classes: Count = 1000,
+    features_only: bool = False,
+    out_indices: Sequence[int] = (1, 2, 3, 4),
+    in_chans: Size = 3,
+    img_size: Annotated[Pixels, MultipleOf(16)] = 224,
+    global_pool: Annotated[str, OneOf("token", "avg")] = "token",
+    dropout: Dropout = 0.0,
+    drop_path_rate: Probability = 0.0,
+) -> VisionTransformer | ViTFeatures:
+    """Build ViT-Ti/16: 5.7 M parameters."""
+    rest = (in_chans, img_size, global_pool, dropout, drop_path_rate)
+    return _vit((192, 12, 3, 16), num_classes, features_only, out_indices, *rest)
+
+
+@register_model(classifier="head", converter="lab.models.vit.weights.convert")
+def vit_tiny_patch16_384(
+    num_classes: Count = 1000,
+    features_only: bool = False,
+    out_indices: Sequence[int] = (1, 2, 3, 4),
+    in_chans: Size = 3,
+    img_size: Annotated[Pixels, MultipleOf(16)] = 384,
+    global_pool: Annotated[str, OneOf("token", "avg")] = "token",
+    dropout: Dropout = 0.0,
+    drop_path_rate: Probability = 0.0,
+) -> VisionTransformer | ViTFeatures:
+    """Build ViT-Ti/16 at 384 pixels: 5.8 M parameters."""
+    rest = (in_chans, img_size, global_pool, dropout, drop_path_rate)
+    return _vit((192, 12, 3, 16), num_classes, features_only, out_indices, *rest)
+
+
+@register_model(
+    pretrained={
+        "deit_in1k": "https://dl.fbaipublicfiles.com/deit/deit_small_patch16_224-cd65a155.pth",
+    },
+    classifier="head",
+    converter="lab.models.vit.weights.convert",
+)
+def vit_small_patch16_224(
+    num_classes: Count = 1000,
+    features_only: bool = False,
+    out_indices: Sequence[int] = (1, 2, 3, 4),
+    in_chans: Size = 3,
+    img_size: Annotated[Pixels, MultipleOf(16)] = 224,
+    global_pool: Annotated[str, OneOf("token", "avg")] = "token",
+    dropout: Dropout = 0.0,
+    drop_path_rate: Probability = 0.0,
+) -> VisionTransformer | ViTFeatures:
+    """Build ViT-S/16: 22.1 M parameters."""
+    rest = (in_chans, img_size, global_pool, dropout, drop_path_rate)
+    return _vit((384, 12, 6, 16), num_classes, features_only, out_indices, *rest)
+
+
+@register_model(classifier="head", converter="lab.models.vit.weights.convert")
+def vit_small_patch16_384(
+    num_classes: Count = 1000,
+    features_only: bool = False,
+    out_indices: Sequence[int] = (1, 2, 3, 4),
+    in_chans: Size = 3,
+    img_size: Annotated[Pixels, MultipleOf(16)] = 384,
+    global_pool: Annotated[str, OneOf("token", "avg")] = "token",
+    dropout: Dropout = 0.0,
+    drop_path_rate: Probability = 0.0,
+) -> VisionTransformer | ViTFeatures:
+    """Build ViT-S/16 at 384 pixels: 22.2 M parameters."""
+    rest = (in_chans, img_size, global_pool, dropout, drop_path_rate)
+    return _vit((384, 12, 6, 16), num_classes, features_only, out_indices, *rest)
+
+
+@register_model(
+    pretrained={
+        "tv_in1k": "https://download.pytorch.org/models/vit_b_16-c867db91.pth",
+        "deit_in1k": "https://dl.fbaipublicfiles.com/deit/deit_base_patch16_224-b5f2ef4d.pth",
+    },
+    classifier="head",
+    converter="lab.models.vit.weights.convert",
+)
+def vit_base_patch16_224(
+    num_classes: Count = 1000,
+    features_only: bool = False,
+    out_indices: Sequence[int] = (1, 2, 3, 4),
+    in_chans: Size = 3,
+    img_size: Annotated[Pixels, MultipleOf(16)] = 224,
+    global_pool: Annotated[str, OneOf("token", "avg")] = "token",
+    dropout: Dropout = 0.0,
+    drop_path_rate: Probability = 0.0,
+) -> VisionTransformer | ViTFeatures:
+    """Build ViT-B/16: 86.6 M parameters."""
+    rest = (in_chans, img_size, global_pool, dropout, drop_path_rate)
+    return _vit((768, 12, 12, 16), num_classes, features_only, out_indices, *rest)
+
+
+@register_model(
+    pretrained={
+        "deit_in1k": "https://dl.fbaipublicfiles.com/deit/deit_base_patch16_384-8de9b5d1.pth",
+    },
+    classifier="head",
+    converter="lab.models.vit.weights.convert",
+)
+def vit_base_patch16_384(
+    num_classes: Count = 1000,
+    features_only: bool = False,
+    out_indices: Sequence[int] = (1, 2, 3, 4),
+    in_chans: Size = 3,
+    img_size: Annotated[Pixels, MultipleOf(16)] = 384,
+    global_pool: Annotated[str, OneOf("token", "avg")] = "token",
+    dropout: Dropout = 0.0,
+    drop_path_rate: Probability = 0.0,
+) -> VisionTransformer | ViTFeatures:
+    """Build ViT-B/16 at 384 pixels: 86.9 M parameters."""
+    rest = (in_chans, img_size, global_pool, dropout, drop_path_rate)
+    return _vit((768, 12, 12, 16), num_classes, features_only, out_indices, *rest)
+
+
+@register_model(
+    pretrained={
+        "tv_in1k": "https://download.pytorch.org/models/vit_b_32-d86f8d99.pth",
+    },
+    classifier="head",
+    converter="lab.models.vit.weights.convert",
+)
+def vit_base_patch32_224(
+    num_classes: Count = 1000,
+    features_only: bool = False,
+    out_indices: Sequence[int] = (1, 2, 3, 4),
+    in_chans: Size = 3,
+    img_size: Annotated[Pixels, MultipleOf(32)] = 224,
+    global_pool: Annotated[str, OneOf("token", "avg")] = "token",
+    dropout: Dropout = 0.0,
+    drop_path_rate: Probability = 0.0,
+) -> VisionTransformer | ViTFeatures:
+    """Build ViT-B/32: 88.2 M parameters."""
+    rest = (in_chans, img_size, global_pool, dropout, drop_path_rate)
+    return _vit((768, 12, 12, 32), num_classes, features_only, out_indices, *rest)
+
+
+@register_model(classifier="head", converter="lab.models.vit.weights.convert")
+def vit_base_patch32_384(
+    num_classes: Count = 1000,
+    features_only: bool = False,
+    out_indices: Sequence[int] = (1, 2, 3, 4),
+    in_chans: Size = 3,
+    img_size: Annotated[Pixels, MultipleOf(32)] = 384,
+    global_pool: Annotated[str, OneOf("token", "avg")] = "token",
+    dropout: Dropout = 0.0,
+    drop_path_rate: Probability = 0.0,
+) -> VisionTransformer | ViTFeatures:
+    """Build ViT-B/32 at 384 pixels: 88.3 M parameters."""
+    rest = (in_chans, img_size, global_pool, dropout, drop_path_rate)
+    return _vit((768, 12, 12, 32), num_classes, features_only, out_indices, *rest)
+
+
+@register_model(
+    pretrained={
+        "tv_in1k": "https://download.pytorch.org/models/vit_l_16-852ce7e3.pth",
+    },
+    classifier="head",
+    converter="lab.models.vit.weights.convert",
+)
+def vit_large_patch16_224(
+    num_classes: Count = 1000,
+    features_only: bool = False,
+    out_indices: Sequence[int] = (1, 2, 3, 4),
+    in_chans: Size = 3,
+    img_size: Annotated[Pixels, MultipleOf(16)] = 224,
+    global_pool: Annotated[str, OneOf("token", "avg")] = "token",
+    dropout: Dropout = 0.0,
+    drop_path_rate: Probability = 0.0,
+) -> VisionTransformer | ViTFeatures:
+    """Build ViT-L/16: 304.3 M parameters."""
+    rest = (in_chans, img_size, global_pool, dropout, drop_path_rate)
+    return _vit((1024, 24, 16, 16), num_classes, features_only, out_indices, *rest)
+
+
+@register_model(classifier="head", converter="lab.models.vit.weights.convert")
+def vit_large_patch16_384(
+    num_classes: Count = 1000,
+    features_only: bool = False,
+    out_indices: Sequence[int] = (1, 2, 3, 4),
+    in_chans: Size = 3,
+    img_size: Annotated[Pixels, MultipleOf(16)] = 384,
+    global_pool: Annotated[str, OneOf("token", "avg")] = "token",
+    dropout: Dropout = 0.0,
+    drop_path_rate: Probability = 0.0,
+) -> VisionTransformer | ViTFeatures:
+    """Build ViT-L/16 at 384 pixels: 304.7 M parameters."""
+    rest = (in_chans, img_size, global_pool, dropout, drop_path_rate)
+    return _vit((1024, 24, 16, 16), num_classes, features_only, out_indices, *rest)

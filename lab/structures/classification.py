@@ -1,0 +1,134 @@
+"""Image classification: samples, targets, predictions and the protocol of classifiers.
+
+B images in a batch, H and W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from lab.structures.common import ClassSpec, Movable
+
+
+@dataclass(frozen=True)
+class ClassificationSpec(ClassSpec):
+    """What data for classification tells: its classes.
+
+    Attributes:
+        class_counts: images of each class to train on; empty where the classes are equally frequent by construction.
+        resize: the shorter side to which evaluation resizes an image, of whose middle ``input_shape`` is taken; 0: the
+            image is resized to ``input_shape`` as a whole.
+    """
+
+    task: str = "classification"
+    class_counts: tuple[int, ...] = ()
+    resize: int = 0
+
+
+@dataclass
+class ClassificationSample:
+    """One image and its class, as a dataset returns it for the key ``(epoch, index)``.
+
+    Attributes:
+        image: (3, H, W) uint8 RGB, of the same size for all samples, not normalised.
+        label: in 0..K-1; -1 where none is known.
+        image_id: the dataset's own id of the image.
+        original_size: (height, width) of the stored image.
+        moves: what the device does with the image, see ``ClassificationBatch``; None outside of training.
+    """
+
+    image: Tensor
+    label: int
+    image_id: int
+    original_size: tuple[int, int]
+    moves: tuple[int, int, int] | None = None
+
+
+@dataclass
+class ClassificationTargets(Movable):
+    """What the loss compares with.
+
+    Attributes:
+        labels: (B,) int64 in 0..K-1, -1 where none is known; or (B, K) float32 shares of each class: 1 for each of
+            several labels, or parts of 1 where images are mixed.
+    """
+
+    labels: Tensor
+
+    def rows(self, chosen: slice) -> ClassificationTargets:
+        """Return the targets of consecutive images."""
+        return ClassificationTargets(self.labels[chosen])
+
+
+@dataclass
+class ClassificationBatch(Movable):
+    """A batch of images of one size.
+
+    Attributes:
+        images: (B, 3, H, W) uint8 RGB. The task augments and normalises on the device.
+        targets: what the loss compares with.
+        image_ids: (B,) int64.
+        original_sizes: (B, 2) int64 (height, width) of the stored images.
+        valid: (B,) bool, False for a sample that only fills up the batch and must not be counted by a metric.
+        moves: (B, 3) int16: mirrored or not, pixels down, pixels to the right; None: images stay as they are.
+        totals: see ``ImageBatch``.
+    """
+
+    images: Tensor
+    targets: ClassificationTargets
+    image_ids: Tensor
+    original_sizes: Tensor
+    valid: Tensor
+    moves: Tensor | None = None
+    totals: Mapping[str, float] | None = None
+
+    @property
+    def num_samples(self) -> int:
+        """B."""
+        return len(self.images)
+
+    def rows(self, chosen: slice) -> ClassificationBatch:
+        """Return the part of the batch with consecutive images, ``totals`` still those of the whole step."""
+        return replace(
+            self,
+            images=self.images[chosen],
+            targets=self.targets.rows(chosen),
+            image_ids=self.image_ids[chosen],
+            original_sizes=self.original_sizes[chosen],
+            valid=self.valid[chosen],
+            moves=None if self.moves is None else self.moves[chosen],
+        )
+
+
+@dataclass
+class Classified(Movable):
+    """What an image was taken for, best first.
+
+    Attributes:
+        labels: (k,) int64 in 0..K-1.
+        scores: (k,) float32 probabilities.
+        names: the name of each label.
+    """
+
+    labels: Tensor
+    scores: Tensor
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """The protocol of classifiers: any network that maps images to logits, as those of torchvision and timm do.
+
+    The loss is the task's own (``lab.tasks.classification.criterion``), as it is the same for all of them.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map normalised images (B, 3, H, W) to logits (B, K)."""
+        ...

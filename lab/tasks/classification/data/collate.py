@@ -1,0 +1,34 @@
+"""Classification samples put together into a batch: images have one size, so they are stacked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from lab.structures.classification import ClassificationBatch, ClassificationSample, ClassificationTargets
+
+
+def collate_classification(samples: Sequence[ClassificationSample]) -> ClassificationBatch:
+    """Put samples together into a batch.
+
+    Args:
+        samples: B samples with images of one size; either all of them carry ``moves`` or none does.
+
+    Returns:
+        A batch in which every sample is ``valid``.
+
+    Raises:
+        ValueError: there is no sample.
+    """
+    if not samples:
+        raise ValueError("collate_classification needs at least one sample")
+    moves = [sample.moves for sample in samples if sample.moves is not None]
+    return ClassificationBatch(
+        images=torch.stack([sample.image for sample in samples]),
+        targets=ClassificationTargets(torch.tensor([sample.label for sample in samples], dtype=torch.int64)),
+        image_ids=torch.tensor([sample.image_id for sample in samples], dtype=torch.int64),
+        original_sizes=torch.tensor([sample.original_size for sample in samples], dtype=torch.int64),
+        valid=torch.ones(len(samples), dtype=torch.bool),
+        moves=torch.tensor(moves, dtype=torch.int16) if moves else None,
+    )

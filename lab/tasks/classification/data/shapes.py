@@ -1,0 +1,83 @@
+"""The generated scenes for classification: one shape an image, whose class is the label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lab.data.scenes.module import ScenesDataModule
+from lab.data.scenes.shapes import CLASS_NAMES, ShapesDataset
+from lab.errors import ConfigError
+from lab.structures import KeyedDataset
+from lab.structures.classification import ClassificationBatch, ClassificationSample, ClassificationSpec
+from lab.tasks.classification.data.collate import collate_classification
+from lab.tasks.classification.data.files import ClassificationFolder
+from lab.tasks.classification.data.transforms import EvalTransform
+
+_DEFAULT_MOST = 3
+"""``data.max_shapes`` of the YAML, which serves other kinds too; here it stands for 1."""
+
+
+class ShapesClassification:
+    """Scenes of one shape as classification samples.
+
+    Args:
+        scenes: of one shape each.
+    """
+
+    class_names = CLASS_NAMES
+    aspect_ratios = None
+
+    def __init__(self, scenes: ShapesDataset) -> None:
+        self.scenes = scenes
+
+    def __len__(self) -> int:
+        """Return the number of samples of an epoch."""
+        return len(self.scenes)
+
+    def __getitem__(self, key: tuple[int, int]) -> ClassificationSample:
+        """Return the sample for ``(epoch, index)``."""
+        scene = self.scenes[key]
+        return ClassificationSample(scene.image, int(scene.labels[0]), scene.index, scene.size)
+
+    def fingerprint(self) -> str:
+        """Return everything that the samples depend on, in one line."""
+        return f"classification:{self.scenes.fingerprint()}"
+
+
+class ShapesDataModule(ScenesDataModule):
+    """``data=shapes`` for classifiers; see ``ScenesDataModule`` for the arguments. An image has one shape."""
+
+    task = "classification"
+
+    @property
+    def spec(self) -> ClassificationSpec:
+        """The shapes are the classes, equally frequent."""
+        return ClassificationSpec(class_names=CLASS_NAMES, input_shape=self.input_shape)
+
+    def scenes(self, split: str) -> ShapesDataset:
+        """Return the scenes of a split, of one shape each.
+
+        Raises:
+            ConfigError: another number of shapes is asked for.
+        """
+        least, most, min_side, max_side, max_overlap = self.shapes
+        if least != 1 or most not in (1, _DEFAULT_MOST):
+            raise ConfigError(
+                f"data.min_shapes={least}, data.max_shapes={most}: an image of one class has one shape; leave both away"
+            )
+        self.shapes = (1, 1, min_side, max_side, max_overlap)
+        return super().scenes(split)
+
+    def build(self, split: str) -> ShapesClassification:
+        """Return the samples of a split."""
+        return ShapesClassification(self.scenes(split))
+
+    def collate(self, samples: Sequence[Any]) -> ClassificationBatch:
+        """Put samples together into a batch."""
+        return collate_classification(samples)
+
+    def build_inputs(self, paths: list[Path]) -> KeyedDataset:
+        """Return image files resized to the size of the scenes."""
+        return ClassificationFolder(paths, EvalTransform(self.input_shape[1:]))

@@ -1,0 +1,125 @@
+"""Images of classifiers with what they show and what they were taken for, and confusion matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from lab.report.canvas import INK, PAPER, Colour, as_picture, contact_sheet, picture_font
+from lab.structures.classification import ClassificationBatch
+from lab.text import printable
+
+SHOWN_SIDE = 160
+"""Towards which the longer side of an image on a panel is enlarged or reduced."""
+GOOD: Colour = (0, 110, 40)
+BAD: Colour = (190, 20, 20)
+
+
+def classification_panels(task: Any, outputs: Tensor, batch: ClassificationBatch, count: int) -> Iterator[Image.Image]:
+    """Yield the first images of a batch with truth and prediction below."""
+    scores, found = task.scores(outputs).max(1)
+    names = task.class_names
+    for row in range(min(len(batch.images), count)):
+        true, label, score = int(batch.targets.labels[row]), int(found[row]), float(scores[row])
+        lines = [(f"{names[label]} {score:.2f}", GOOD if label == true else BAD)]
+        if label != true:
+            lines.append((f"true: {names[true]}", INK))
+        yield captioned(batch.images[row].cpu(), lines)
+
+
+def draw_mistakes(mistakes: Sequence[tuple[float, int, int, Tensor]], names: Sequence[str]) -> Image.Image:
+    """Return a sheet of images that were surely taken for a wrong class.
+
+    Args:
+        mistakes: probability, true label, predicted label and image (3, H, W) uint8 of each.
+        names: of the classes.
+    """
+    return contact_sheet(
+        [
+            captioned(image, [(f"{names[found]} {score:.2f}", BAD), (f"true: {names[true]}", INK)])
+            for score, true, found, image in mistakes
+        ]
+    )
+
+
+def draw_confusion(confusion: Tensor, names: Sequence[str]) -> Image.Image:
+    """Return the confusion matrix, each row shaded by its shares: right ones green, wrong ones red.
+
+    Args:
+        confusion: (K, K) int64, true classes in rows.
+        names: of the classes; drawn where there is room for them.
+    """
+    count = len(names)
+    side = max(1, min(44, 1200 // count))
+    shares = (confusion.double() / confusion.sum(1, keepdim=True).clamp(min=1)).tolist()
+    font = ImageFont.load_default(size=12)
+    named = side >= font.getbbox("0")[3]
+    texts = [_cut(printable(name), font, 140) for name in names] if named else []
+    margin = round(max(map(font.getlength, texts))) + 10 if texts else 16
+    sheet = Image.new("RGB", (margin + side * count + 2, margin + side * count + 2), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for row, cells in enumerate(shares):
+        for column, share in enumerate(cells):
+            colour = _shade(GOOD if row == column else BAD, share)
+            x, y = margin + column * side, margin + row * side
+            draw.rectangle((x, y, x + side - 1, y + side - 1), fill=colour)
+            number = str(int(confusion[row, column]))
+            if share and font.getlength(number) < side:
+                ink = PAPER if share > 0.5 else INK
+                draw.text((x + side // 2, y + side // 2), number, fill=ink, font=font, anchor="mm")
+    for row, text in enumerate(texts):
+        draw.text((margin - 4, margin + row * side + side // 2), text, fill=INK, font=font, anchor="rm")
+    if texts:
+        sheet.paste(_sideways(texts, font, margin, side), (margin, 0))
+    draw.text((2, 2), "true: rows" if margin > 70 else "", fill=INK, font=font)
+    draw.rectangle((margin - 1, margin - 1, margin + side * count, margin + side * count), outline=INK)
+    return sheet
+
+
+def _sideways(texts: Sequence[str], font: Any, height: int, side: int) -> Image.Image:
+    """Return the names above the columns, read from below."""
+    strip = Image.new("RGB", (height, side * len(texts)), PAPER)
+    draw = ImageDraw.Draw(strip)
+    for column, text in enumerate(texts):
+        draw.text((4, side * column + side // 2), text, fill=INK, font=font, anchor="lm")
+    return strip.transpose(Image.Transpose.ROTATE_90)
+
+
+def _shade(colour: Colour, share: float) -> Colour:
+    red, green, blue = (round(255 + (part - 255) * share) for part in colour)
+    return red, green, blue
+
+
+def _cut(text: str, font: Any, width: float) -> str:
+    while len(text) > 1 and font.getlength(text) > width:
+        text = f"{text[:-2]}…"
+    return text
+
+
+def captioned(image: Tensor | Image.Image, lines: Sequence[tuple[str, Colour]]) -> Image.Image:
+    """Return a picture in a readable size with lines of text below, each cut to its width.
+
+    Args:
+        image: (3, H, W) uint8 RGB, or a picture.
+        lines: texts and their colours.
+    """
+    picture = as_picture(image)
+    scale = SHOWN_SIDE / max(picture.size)
+    if scale >= 2:
+        size = (picture.width * int(scale), picture.height * int(scale))
+        picture = picture.resize(size, Image.Resampling.NEAREST)
+    elif scale < 1:
+        picture = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
+    font = picture_font(picture)
+    line = round(sum(font.getmetrics()) * 1.1)
+    width = max(picture.width, SHOWN_SIDE)
+    sheet = Image.new("RGB", (width, picture.height + line * len(lines) + 2), PAPER)
+    sheet.paste(picture, ((width - picture.width) // 2, 0))
+    draw = ImageDraw.Draw(sheet)
+    for number, (text, colour) in enumerate(lines):
+        shown = _cut(printable(text), font, width - 4)
+        draw.text((2, picture.height + line * number), shown, fill=colour, font=font, anchor="la")
+    return sheet

@@ -1,0 +1,213 @@
+"""Image classification: any network that maps images to logits is trained by a cross-entropy and measured.
+
+The loss is the task's own, so a network of torchvision's or timm's manner fits as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from lab.errors import ConfigError
+from lab.ops.images import normalize_images
+from lab.run_record import Direction
+from lab.structures import Table, Term
+from lab.structures.classification import ClassificationBatch, ClassificationSpec, Classified, Classifier
+from lab.tasks.classification.criterion import make_criterion
+from lab.tasks.classification.data.collate import collate_classification
+from lab.tasks.classification.data.files import ClassificationFolder
+from lab.tasks.classification.data.moves import move_images
+from lab.tasks.classification.data.transforms import EvalTransform
+from lab.tasks.classification.metrics import ClassificationMetrics, ConfidentMistakes, of_classes
+from lab.tasks.classification.pictures import draw_confusion, draw_mistakes
+from lab.training.classes import ClassTask
+from lab.training.inputs import predict_images
+
+MOST_COLUMNS = 32
+"""Classes up to which the confusion matrix is a table."""
+MOST_MISTAKES = 16
+"""Of a test: how many of the most confident mistakes are drawn."""
+MOST_CONFUSIONS = 100
+"""Of more classes: how many of the most frequent mistakes are."""
+
+
+class ClassificationTask(ClassTask):
+    """Train and measure a classifier; see ``Task`` for the arguments.
+
+    The group ``eval`` says what it learns from (``loss``, ``label_smoothing``, ``class_weights``) and what
+    ``best.ckpt`` is the best of (``monitor``).
+
+    Raises:
+        ConfigError: the settings do not fit the number of classes.
+    """
+
+    kind = "classification"
+    protocol = Classifier
+    spec: ClassificationSpec
+
+    def make_metrics(self) -> None:
+        """Make loss and metrics."""
+        settings = self.eval_settings
+        if settings["monitor"] == "top_5" and self.spec.num_classes <= 5:
+            raise ConfigError(
+                f"eval.monitor=top_5: of {self.spec.num_classes} classes the true one is always among the best 5; "
+                "take top_1"
+            )
+        self.monitor = f"val/{settings['monitor']}"
+        self.monitor_mode: Direction = "min" if settings["monitor"] in ("ece", "loss") else "max"
+        scores = ("top_1", "top_5", "macro_accuracy", "macro_f1")
+        self.directions = {"loss": "min", "ece": "min", **dict.fromkeys(scores, "max")}
+        self.shown = tuple(dict.fromkeys(("top_1", settings["monitor"])))
+        self.criterion = make_criterion(settings, self.spec)
+        for split in ("val", "test"):
+            setattr(
+                self, f"{split}_metrics", ClassificationMetrics(self.spec.num_classes, settings["calibration_bins"])
+            )
+        shape = [max(1, length) for length in self.spec.input_shape or (3, 1, 1)]
+        self.test_mistakes = ConfidentMistakes(shape, MOST_MISTAKES)
+        self.confusion: dict[str, Tensor] = {}
+        self.mistakes: list[tuple[float, int, int, Tensor]] = []
+
+    def _metrics(self, split: str) -> ClassificationMetrics:
+        found: ClassificationMetrics = getattr(self, f"{split}_metrics")
+        return found
+
+    def reset_metrics(self, split: str) -> None:
+        """Forget all images."""
+        self._metrics(split).reset()
+        if split == "test":
+            self.test_mistakes.reset()
+
+    def forward(self, batch: ClassificationBatch) -> Tensor:
+        """Return the logits (B, K) of a batch of uint8 images, which are moved as the batch says.
+
+        Raises:
+            ConfigError: the network's outputs are no logits of the classes.
+        """
+        images = batch.images if batch.moves is None else move_images(batch.images, batch.moves)
+        logits = self.net(normalize_images(images))
+        if not isinstance(logits, Tensor) or logits.shape != (len(images), self.spec.num_classes):
+            what = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+            raise ConfigError(
+                f"{type(self.net).__name__} gives {what} for {len(images)} images, and a classifier logits "
+                f"{(len(images), self.spec.num_classes)}: see lab.structures.classification.Classifier"
+            )
+        return logits
+
+    def terms(self, batch: ClassificationBatch) -> tuple[Tensor, Mapping[str, Term]]:
+        """Return the logits and the loss, as a sum over the batch."""
+        logits = self(batch)
+        return logits, self.criterion(logits, batch.targets)
+
+    def totals(self, batch: ClassificationBatch) -> Mapping[str, float]:
+        """Return the number of images."""
+        return self.criterion.totals(batch.targets)
+
+    def evaluate(self, split: str, outputs: Tensor, batch: ClassificationBatch) -> None:
+        """Add the predictions of a batch."""
+        outputs, labels = outputs[batch.valid], batch.targets.labels[batch.valid]
+        self._metrics(split).update(outputs, labels)
+        if split == "test":
+            self.test_mistakes.update(self.scores(outputs), labels, batch.images[batch.valid])
+
+    def compute_metrics(self, split: str) -> dict[str, float]:
+        """Return the figures of ``ClassificationMetrics``; a test also fills ``tables``."""
+        values, self.confusion[split] = self._metrics(split).compute()
+        if split == "test":
+            self.mistakes = self.test_mistakes.compute()
+            self.tables["classes"] = class_table(self.confusion[split], self.class_names)
+            self.tables |= confusion_table(self.confusion[split], self.class_names)
+        return values
+
+    def drawings(self, split: str) -> Mapping[str, Image]:
+        """Return the confusion matrix, and of a test the most confident mistakes, if there is one."""
+        pictures = {"confusion": draw_confusion(self.confusion[split], self.class_names)}
+        if split == "test" and self.mistakes:
+            pictures["mistakes"] = draw_mistakes(self.mistakes, self.class_names)
+        return pictures
+
+    def classes_measured(self, split: str) -> dict[str, int]:
+        """Return over how many classes the macro means are."""
+        counts = self.confusion[split]
+        present = int((counts.sum(0) + counts.sum(1) > 0).sum())
+        return {"macro_accuracy": present, "macro_f1": present}
+
+    def predict_step(self, batch: ClassificationBatch, batch_idx: int) -> tuple[Tensor, list[Classified]]:
+        """Return image numbers (b,) and the best classes of each, on the host, without images that only fill up."""
+        scores, labels = self.scores(self(batch)).topk(min(self.eval_settings["top_k"], self.spec.num_classes))
+        labels, scores = labels.cpu(), scores.cpu()
+        rows = batch.valid.nonzero().flatten().tolist()
+        found = [
+            Classified(labels[row], scores[row], tuple(self.class_names[label] for label in labels[row].tolist()))
+            for row in rows
+        ]
+        return batch.image_ids[batch.valid], found
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Return the probabilities (B, K) float32 that logits (B, K) stand for."""
+        return logits.float().sigmoid() if self.criterion.binary else logits.float().softmax(1)
+
+    def predict(self, inputs: Any, batch_size: int = 16) -> Any:
+        """Return the ``Classified`` of an image, or a list of them for several, as ``stage=predict`` finds them.
+
+        Args:
+            inputs: a path, PIL image, array (h, w, 3) or tensor (3, h, w), uint8 or floats from 0 to 1; or a folder, a
+                list or a batch of them.
+            batch_size: images that the network reads at once.
+
+        Raises:
+            DataError: an image cannot be used.
+        """
+        transform = EvalTransform(self.spec.input_shape[1:], self.spec.resize)
+        dataset = partial(ClassificationFolder, transform=transform)
+        found, several = predict_images(self, inputs, batch_size, dataset, collate_classification)
+        return found if several else found[0]
+
+    def describe_pass(self, batch: ClassificationBatch, outputs: Tensor, terms: Mapping[str, Term] | None) -> str:
+        """Return the shapes of images and logits."""
+        return f"images {tuple(batch.images.shape)} -> logits {tuple(outputs.shape)}"
+
+
+def class_table(confusion: Tensor, names: tuple[str, ...]) -> Table:
+    """Return a row for each class: its images, how many of them are found, precision and F1.
+
+    Args:
+        confusion: (K, K) int64, true classes in rows.
+        names: of the classes.
+    """
+    columns = {
+        "images": confusion.sum(1).tolist(),
+        **dict(zip(("accuracy", "precision", "f1"), (part.tolist() for part in of_classes(confusion)), strict=True)),
+    }
+    return [
+        {"class": name, **{key: None if value[row] != value[row] else value[row] for key, value in columns.items()}}
+        for row, name in enumerate(names)
+    ]
+
+
+def confusion_table(confusion: Tensor, names: tuple[str, ...]) -> dict[str, Table]:
+    """Return the confusion matrix as a table, or of many classes the most frequent mistakes.
+
+    Args:
+        confusion: (K, K) int64, true classes in rows.
+        names: of the classes.
+    """
+    if len(names) <= MOST_COLUMNS:
+        corner = "true / predicted"
+        rows = zip(names, confusion.tolist(), strict=True)
+        return {"confusion": [{corner: name, **dict(zip(names, counts, strict=True))} for name, counts in rows]}
+    wrong = confusion - torch.diag(confusion.diag())
+    counts, places = wrong.flatten().sort(descending=True, stable=True)
+    most = [(count, place) for count, place in zip(counts[:MOST_CONFUSIONS].tolist(), places.tolist(), strict=False)]
+    return {
+        "confusions": [
+            {"true": names[place // len(names)], "predicted": names[place % len(names)], "images": count}
+            for count, place in most
+            if count
+        ]
+    }
