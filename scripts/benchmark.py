@@ -4,11 +4,11 @@
 
 Each row first checks that both give the same results, then times them in turn. The order changes every round, so that
 neither profits from the other's warm caches. It prints medians and the median of the rounds' ratios: above 1, lab is
-faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, AlexNet and
-DenseNet-121, timm's ViT, plain torch for GRU4Rec, SASRec and the CPU kernels (conv3x3, linear). A training step is
-forward, loss (DETR's with matching, on every decoder layer) and backward. For GRU4Rec it is 20 steps including data and
-optimizer, for SASRec one step including the optimizer. SASRec's peer evaluates user by user among 101 items, lab among
-all.
+faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, AlexNet,
+DenseNet-121, ShuffleNetV2 and MobileNetV2, timm's ViT, plain torch for the wide ResNet, GRU4Rec, SASRec and the CPU
+kernels (conv3x3, linear). A training step is forward, loss (DETR's with matching, on every decoder layer) and backward.
+For GRU4Rec it is 20 steps including data and optimizer, for SASRec one step including the optimizer. SASRec's peer
+evaluates user by user among 101 items, lab among all.
 """
 
 from __future__ import annotations
@@ -53,6 +53,12 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     "detr-train": (train_row(detr.make, "detr_resnet50"), 2, (480, 640)),
     "resnet50-forward": (forward_row(classifiers.make_torchvision, "resnet50"), 8, (224, 224)),
     "resnet50-train": (train_row(classifiers.make_torchvision, "resnet50"), 8, (224, 224)),
+    "shufflenet-forward": (forward_row(classifiers.make_torchvision, "shufflenet_v2_x1_0"), 16, (224, 224)),
+    "shufflenet-train": (train_row(classifiers.make_torchvision, "shufflenet_v2_x1_0"), 16, (224, 224)),
+    "mobilenet-forward": (forward_row(classifiers.make_torchvision, "mobilenet_v2"), 16, (224, 224)),
+    "mobilenet-train": (train_row(classifiers.make_torchvision, "mobilenet_v2"), 16, (224, 224)),
+    "wide_resnet-forward": (forward_row(classifiers.make_wide_resnet, "wide_resnet28_2"), 16, (32, 32)),
+    "wide_resnet-train": (train_row(classifiers.make_wide_resnet, "wide_resnet28_2"), 64, (32, 32)),
     "alexnet-forward": (forward_row(classifiers.make_torchvision, "alexnet"), 1, (224, 224)),
     "alexnet-train": (train_row(classifiers.make_torchvision, "alexnet"), 16, (224, 224)),
     "densenet121-forward": (forward_row(classifiers.make_torchvision, "densenet121"), 4, (224, 224)),
@@ -120,7 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="what to time (default: all)")
     parser.add_argument("--runs", type=int, default=9, help="timed rounds of each row (default: 9)")
-    parser.add_argument("--batch", type=int, help="images in a batch (default: 2 for DETR, 8 for ResNet and Swin)")
+    parser.add_argument("--batch", type=int, help="images in a batch (default: as the row says)")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="size of the images")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")

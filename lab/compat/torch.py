@@ -73,18 +73,29 @@ def has_onednn_linear() -> bool:
     return hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None, then: str = "none", algorithm: str = "") -> Tensor:
+def onednn_linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, then: str = "none", algorithm: str = "", slope: float = 0.0
+) -> Tensor:
     """Return ``x @ weight.T + bias``, followed by an activation.
 
     Args:
         x: (..., C), float32 on a CPU.
         weight: (O, C).
         bias: (O,).
-        then: ``none``, ``relu``, ``gelu``.
+        then: ``none``, ``relu``, ``relu6``, ``leaky_relu``, ``gelu``.
         algorithm: for GELU, ``none`` or ``tanh``.
+        slope: of ``leaky_relu`` below zero.
     """
-    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, then, [], algorithm)
+    named, numbers = _onednn_activation(then, slope)
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, named, numbers, algorithm)
     return out
+
+
+def _onednn_activation(name: str, slope: float) -> tuple[str, list[float]]:
+    """Return oneDNN's name of an activation, and its numbers."""
+    if name == "relu6":
+        return "hardtanh", [0.0, 6.0]
+    return name, [slope] if name == "leaky_relu" else []
 
 
 def onednn_convolution(
@@ -113,8 +124,7 @@ def onednn_convolution(
     onednn = torch.ops.mkldnn
     then = None if activation == "none" else activation
     if add is None:
-        named = "hardtanh" if activation == "relu6" else activation
-        numbers = {"relu6": [0.0, 6.0], "leaky_relu": [slope]}.get(activation, [])
+        named, numbers = _onednn_activation(activation, slope)
         fused: Tensor = onednn._convolution_pointwise(x, weight, bias, *where, named, numbers, "")
     elif reuse:
         fused = onednn._convolution_pointwise_.binary(add, x, weight, bias, *where, "add", None, then, [], None)

@@ -6,6 +6,7 @@ no gradient is needed, oneDNN does the addition and activation inside of the con
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -13,13 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab.checking import check_choice
-from lab.compat.torch import onednn_convolution
+from lab.compat.torch import has_onednn_linear, onednn_convolution, onednn_linear
 from lab.ops.cpu import plain_float32
 
 NormName = Literal["batch_norm", "frozen_batch_norm", "group_norm"]
 Activation = Literal["none", "relu", "relu6", "leaky_relu"]
 SLOPE = 0.1
 """Of ``leaky_relu`` below zero."""
+Scales = dict[nn.Module, tuple[Tensor, Tensor]]
+"""Of each constant batch norm what it multiplies with and what it adds, both (C,)."""
 
 
 class FrozenBatchNorm2d(nn.Module):
@@ -93,6 +96,7 @@ def convolve(
     add: Tensor | None = None,
     activation: Activation = "relu",
     reuse: bool = False,
+    scales: Scales | None = None,
 ) -> Tensor:
     """Convolve, normalise, add and activate.
 
@@ -105,13 +109,15 @@ def convolve(
         add: a tensor to add before the activation, of the output's shape.
         activation: applied last.
         reuse: whether the memory of ``add`` may be overwritten if no gradient is needed.
+        scales: what ``scales_of`` returned for many norms at once.
     """
     if norm is not None and not is_constant(norm):
         out: Tensor = norm(convolution(x))
     else:
-        weight, bias = _folded(convolution, norm)
-        if _fuses(x, weight) and (add is None or activation in ("none", "relu")):
-            return onednn_convolution(x, weight, bias, convolution, add, activation, SLOPE, reuse)
+        scale, shift = _scale_and_shift(norm, scales)
+        if _fuses(x, convolution.weight, scale):
+            return _fused(x, convolution, scale, shift, add, activation, reuse)
+        weight, bias = _folded(convolution, scale, shift)
         geometry = (convolution.stride, convolution.padding, convolution.dilation, convolution.groups)
         out = F.conv2d(x, weight, bias, *geometry)  # type: ignore[arg-type]
     if add is not None:
@@ -119,21 +125,98 @@ def convolve(
     return activate(out, activation)
 
 
-def _folded(convolution: nn.Conv2d, norm: nn.Module | None) -> tuple[Tensor, Tensor | None]:
-    """Return weight and bias of a convolution and the constant norm after it."""
+def scales_of(norms: Sequence[nn.Module]) -> Scales:
+    """Return what many constant batch norms do, in a few operations instead of a few for each.
+
+    Args:
+        norms: of one epsilon.
+
+    Returns:
+        What ``convolve`` takes; nothing where gradients are wanted or a norm is not constant.
+    """
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or not all(map(is_constant, norms)):
+        return {}
+    weight, bias, mean, variance = (
+        torch.cat([getattr(norm, name) for norm in norms]) for name in ("weight", "bias", "running_mean", "running_var")
+    )
+    scale = weight * torch.rsqrt(variance + norms[0].eps)  # type: ignore[operator]
+    sizes = [len(norm.weight) for norm in norms]  # type: ignore[arg-type]
+    both = zip(scale.split(sizes), (bias - mean * scale).split(sizes), strict=True)
+    return dict(zip(norms, both, strict=True))
+
+
+def _scale_and_shift(norm: nn.Module | None, scales: Scales | None) -> tuple[Tensor | None, Tensor | None]:
     if norm is None:
-        return convolution.weight, convolution.bias
+        return None, None
+    if scales and norm in scales:
+        return scales[norm]
     assert isinstance(norm, nn.BatchNorm2d | FrozenBatchNorm2d)
-    scale, shift = scale_and_shift(norm)
-    weight = convolution.weight * scale[:, None, None, None]
-    return weight, shift if convolution.bias is None else shift + convolution.bias * scale
+    return scale_and_shift(norm)
 
 
-def _fuses(x: Tensor, weight: Tensor) -> bool:
+def _folded(convolution: nn.Conv2d, scale: Tensor | None, shift: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Return weight and bias of a convolution and the constant norm after it."""
+    weight, bias = convolution.weight, convolution.bias
+    if scale is None or shift is None:
+        return weight, bias
+    return weight * scale[:, None, None, None], shift if bias is None else torch.addcmul(shift, bias, scale)
+
+
+def _fused(
+    x: Tensor,
+    convolution: nn.Conv2d,
+    scale: Tensor | None,
+    shift: Tensor | None,
+    add: Tensor | None,
+    activation: Activation,
+    reuse: bool,
+) -> Tensor:
+    """Convolve by oneDNN, which no gradient passes."""
+    weight, bias = convolution.weight, convolution.bias
+    pixels = x.shape[0] * x.shape[2] * x.shape[3] // (convolution.stride[0] * convolution.stride[1])
+    if scale is None or shift is None or pixels * len(weight) >= weight.numel():
+        weight, bias = _folded(convolution, scale, shift)
+        if add is None or activation in ("none", "relu"):
+            return _by_onednn(x, weight, bias, convolution, add, activation, reuse)
+        out = _by_onednn(x, weight, bias, convolution)
+    else:  # the weight is larger than the output, which is sooner scaled
+        out = _by_onednn(x, weight, bias, convolution).mul_(scale[:, None, None]).add_(shift[:, None, None])
+    return activate(out if add is None else out.add_(add), activation)
+
+
+def _by_onednn(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: nn.Conv2d,
+    add: Tensor | None = None,
+    activation: Activation = "none",
+    reuse: bool = False,
+) -> Tensor:
+    """Convolve; a 1x1 in this layout is a product of the pixels' channels, which costs less to call."""
+    if add is None and x.stride(1) == 1 and _is_pointwise(geometry) and has_onednn_linear():
+        rows = onednn_linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias, activation, slope=SLOPE)
+        return rows.permute(0, 3, 1, 2)
+    return onednn_convolution(x, weight, bias, geometry, add, activation, SLOPE, reuse)
+
+
+def pairs_in(layers: nn.Sequential) -> list[tuple[nn.Conv2d, nn.Module]]:
+    """Return the convolutions among some layers, each with the norm that follows it."""
+    found = list(layers)
+    return [(layer, found[index + 1]) for index, layer in enumerate(found) if isinstance(layer, nn.Conv2d)]
+
+
+def _is_pointwise(convolution: nn.Conv2d) -> bool:
+    """Whether a convolution is a product of each pixel's channels: 1x1, with neither stride, padding nor groups."""
+    shape = (convolution.kernel_size, convolution.stride, convolution.padding, convolution.groups)
+    return shape == ((1, 1), (1, 1), (0, 0), 1)
+
+
+def _fuses(x: Tensor, weight: Tensor, scale: Tensor | None) -> bool:
     """Whether oneDNN's fused convolution applies: float32 on a CPU, run eagerly, in inference or a frozen stage."""
     return bool(
         plain_float32(x, weight)
-        and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
+        and not (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, scale)))
         and torch.backends.mkldnn.is_available()
         and torch.backends.mkldnn.enabled
     )

@@ -1,7 +1,8 @@
-"""Backbones as classifiers, with the same weights: peers are torchvision, transformers (Swin) and timm (ViT)."""
+"""Backbones as classifiers, with the same weights: peers are torchvision, transformers, timm, plain torch."""
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -29,6 +30,48 @@ def make_torchvision(
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     return _pair(ours, peer, batch, size, device, training)
+
+
+def make_yolo_fastest(
+    name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
+) -> Pair:
+    """Return ours, whose peer would be the authors' own code, which has no licence: the parity test describes it."""
+    torch.manual_seed(0)
+    ours = create_model(name)
+    fill_norms(ours)
+    return _alone(ours, batch, size, device, training)
+
+
+def make_wide_resnet(
+    name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
+) -> Pair:
+    """Return ours and the same layers by plain modules, in the style of MixMatch's port."""
+    torch.manual_seed(0)
+    ours: Any = create_model(name, style="port")
+    fill_norms(ours)
+    return _pair(ours, _PlainWideResNet(copy.deepcopy(ours)), batch, size, device, training)
+
+
+class _PlainWideResNet(nn.Module):
+    """The port's forward pass over the layers of ours: nothing is folded, fused or laid out."""
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net = net
+        self.act = nn.LeakyReLU(0.1, inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (B, K)."""
+        net, act = self.net, self.act
+        x = net.conv1(x)
+        for index in range(net.num_blocks):
+            for place, unit in enumerate(net.get_submodule(f"block{index + 1}.layer")):
+                out = act(unit.bn1(x)) if unit.activates else x
+                x = out if unit.convShortcut is not None and index == place == 0 else x
+                shortcut = x if unit.convShortcut is None else unit.convShortcut(x)
+                x = shortcut + unit.conv2(act(unit.bn2(unit.conv1(out))))
+        logits: Tensor = net.fc(act(net.bn1(x)).mean(dim=(2, 3)))
+        return logits
 
 
 def make_swin(
@@ -82,7 +125,7 @@ def swin_config(name: str, **more: Any) -> Any:
 def _pair(ours: nn.Module, peer: nn.Module, batch: int, size: Size, device: torch.device, training: bool) -> Pair:
     ours, peer = (model.to(device).train(training) for model in (ours, peer))
     images = noise_images(batch, size, device)
-    labels = torch.arange(batch, device=device)
+    labels = torch.arange(batch, device=device) % 10
 
     def outputs(model: nn.Module) -> Tensor:
         found = model(images)
@@ -93,6 +136,13 @@ def _pair(ours: nn.Module, peer: nn.Module, batch: int, size: Size, device: torc
         return nn.functional.cross_entropy(outputs(model), labels)
 
     return Pair(ours, lambda: outputs(ours), batch, lambda: loss(ours), peer, lambda: outputs(peer), lambda: loss(peer))
+
+
+def _alone(ours: nn.Module, batch: int, size: Size, device: torch.device, training: bool) -> Pair:
+    """Return a classifier without a peer."""
+    ours = ours.to(device).train(training)
+    images, labels = noise_images(batch, size, device), torch.arange(batch, device=device) % 10
+    return Pair(ours, lambda: ours(images), batch, lambda: nn.functional.cross_entropy(ours(images), labels))
 
 
 def make_conv_stem(

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from lab.layers.convolution import Activation, FrozenBatchNorm2d, convolve, make_norm
+from lab.layers.convolution import Activation, FrozenBatchNorm2d, convolve, make_norm, pairs_in, scales_of
 
 ACTIVATIONS = {"none": lambda x: x, "relu": F.relu, "relu6": F.relu6, "leaky_relu": lambda x: F.leaky_relu(x, 0.1)}
 
@@ -46,6 +46,38 @@ def test_a_convolution_without_norm_adds_and_activates() -> None:
         with torch.set_grad_enabled(grad):
             found = convolve(x, convolution, add=x, activation="leaky_relu")
         torch.testing.assert_close(found, F.leaky_relu(convolution(x) + x, 0.1))
+
+
+@pytest.mark.parametrize("side", [1, 9])
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("added", [False, True])
+@pytest.mark.parametrize("activation", list(ACTIVATIONS))
+def test_inference_of_few_and_of_many_pixels(activation: Activation, added: bool, kernel: int, side: int) -> None:
+    """Where the weight is larger than the output, that is scaled; a 1x1 is a product; norms are taken together."""
+    layers = nn.Sequential(
+        nn.Conv2d(8, 6, kernel, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(6),
+        nn.Conv2d(6, 6, 1),
+        nn.BatchNorm2d(6),
+    ).eval()
+    for norm in (layers[1], layers[3]):
+        for value in (norm.weight, norm.bias, norm.running_mean):
+            value.data.copy_(normal(6))
+        norm.running_var.copy_(0.5 + normal(6).abs())
+    x = normal(1, 16, side, side).contiguous(memory_format=torch.channels_last)[:, 8:]
+    add = normal(1, 6, side, side) if added else None
+    (first, norm), _ = pairs_in(layers)
+    plain = norm(first(x))
+    wanted = ACTIVATIONS[activation](plain if add is None else plain + add).detach()
+    with torch.inference_mode():
+        scales = scales_of([norm, layers[3]])
+        assert list(scales) == [norm, layers[3]]
+        for given in (None, scales):
+            found = convolve(x, first, norm, None if add is None else add.clone(), activation, scales=given)
+            torch.testing.assert_close(found, wanted)
+    assert scales_of([norm]) == {}  # gradients are wanted
+    with torch.no_grad():
+        assert scales_of([norm, layers[3].train()]) == {}
 
 
 def test_groups_of_a_norm_divide_the_channels() -> None:
