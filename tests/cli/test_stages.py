@@ -113,7 +113,7 @@ def test_consolidated_weights_are_those_of_the_best_checkpoint_and_can_be_tested
     for refused, problem in {
         (tmp_path / "none",): "no such checkpoint",
         (fitted, "--out", tmp_path / "weights.pth"): "name it so",
-        (file,): "a file, and no checkpoint",
+        (file,): "this is a file; a checkpoint is a folder",
     }.items():
         monkeypatch.setattr(sys, "argv", [script, *map(str, refused)])  # refused the same in this process
         with pytest.raises(SystemExit, match="2"):
