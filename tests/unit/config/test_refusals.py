@@ -18,7 +18,10 @@ WORDS = {
     "experiments=nope": ("experiments=nope: no such experiments",),
     "strategy=ddpp": ("no such strategy", "did you mean 'ddp'"),
     "model=": ("no such model", "detr_tiny"),
-    "model=[detr,detr_tiny]": ("one option is chosen of a group: detr,",),
+    "model=[detr,detr_tiny]": (
+        "one option is chosen of a group: ",
+        ", detr, ",
+    ),
     "~model=detr": ("that option is not chosen",),
     "optimizer=null": ("optimizer takes the name of an option: adagrad, adam, adamw,",),
     "dataa=x": ("unknown key 'dataa'", ON, "'data'"),

@@ -90,7 +90,7 @@ def test_where_nothing_fits_one_line_says_what_is_missing() -> None:
     line = str(caught.value)
     assert "\n" not in line
     need = (
-        f"{least.name} needs the least, {least.needs.total / GIB:.2f} GiB for each device, 0.40 GiB of 0.50 are given"
+        f"{least.name} needs the least, {least.needs.total / GIB:.2f} GiB for each device, 0.40 GiB of 0.50 may be used"
     )
     for part in (need, "a smaller data.batch_size", "trainer.accumulate_grad_batches (activations: 0.75)"):
         assert part in line

@@ -49,7 +49,8 @@ def spec(name: str) -> str:
 def test_what_the_caller_has_imported_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine_alone.py").write_text(SOURCE.format(name="mine_alone", spec=spec("mine_alone")))
     monkeypatch.syspath_prepend(tmp_path)
-    import_package("mine_alone")
-    with temporary():
+    with temporary():  # what stands for the caller's process here, so that other tests do not know the package
         import_package("mine_alone")
-    assert is_model("net_of_mine_alone")
+        with temporary():
+            import_package("mine_alone")
+        assert is_model("net_of_mine_alone")
