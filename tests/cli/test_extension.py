@@ -114,6 +114,9 @@ def test_a_package_outside_of_the_repository(tmp_path: Path, monkeypatch: pytest
     assert tested.returncode == 0, tested.stdout[-2000:] + tested.stderr[-4000:]
 
     monkeypatch.syspath_prepend(tmp_path)
+    for name in ("my_pkg", "my_pkg.network"):  # other tests have packages of this name too: this one is forgotten again
+        monkeypatch.setitem(sys.modules, name, None)
+        monkeypatch.delitem(sys.modules, name)
     for _ in range(2):  # known while it is asked for, again too
         with pytest.raises(lab.CheckpointError, match="mean_box"):
             lab.load(folder)
