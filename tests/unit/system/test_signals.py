@@ -174,6 +174,8 @@ AT_EVERY_LINE = """
 import os, signal, sys
 from lab.system import signals
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in its background with it ignored
+
 def interrupt_at(number):
     left = number
     def trace(frame, event, argument):
