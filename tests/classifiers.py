@@ -13,8 +13,14 @@ HEIGHT, WIDTH = 65, 79
 """Odd, so that every padding and rounding of sizes matters."""
 
 
-def fill(model: nn.Module, seed: int = 0) -> None:
-    """Fill parameters and statistics deterministically; norms far from the identity."""
+def fill(model: nn.Module, seed: int = 0, gain: float = 2.0) -> None:
+    """Fill parameters and statistics deterministically; norms far from the identity.
+
+    Args:
+        model: whose state is changed.
+        seed: of the numbers.
+        gain: variance of the weights times their number of inputs; 2 keeps the scale of activations behind ReLUs.
+    """
     generator = torch.Generator().manual_seed(seed)
     for name, value in sorted(model.state_dict().items()):
         noise = torch.randn(value.shape, generator=generator)
@@ -23,7 +29,7 @@ def fill(model: nn.Module, seed: int = 0) -> None:
         if name.endswith("running_var"):
             value.copy_(0.5 + noise.abs())
         elif value.ndim > 1:
-            value.copy_(noise * (2 / value[0].numel()) ** 0.5)
+            value.copy_(noise * (gain / value[0].numel()) ** 0.5)
         else:
             value.copy_(noise * 0.3 + (1.0 if name.endswith("weight") else 0.0))
 

@@ -16,6 +16,7 @@ from lab.models.densenet import blocks as parts
 from lab.models.densenet.network import DenseNet, DenseNetFeatures
 from lab.models.densenet.parallel import blocks
 from lab.models.densenet.weights import convert, to_torchvision
+from tests.classifiers import worst
 
 torchvision = pytest.importorskip("torchvision")
 
@@ -39,12 +40,6 @@ def fill(model: nn.Module, seed: int = 0, positive: bool = False) -> None:
             value.copy_(value.abs() + 0.1 if positive else value)
         else:
             value.copy_(noise * 0.3)
-
-
-def worst(ours: Tensor, theirs: Tensor) -> float:
-    """Largest difference, relative to the largest value."""
-    assert ours.shape == theirs.shape
-    return float(((ours - theirs).abs().max() / theirs.abs().max()).detach())
 
 
 def images(size: tuple[int, int] = (97, 80), channels: int = 3) -> Tensor:

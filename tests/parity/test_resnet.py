@@ -9,35 +9,14 @@ from torch import nn
 from lab import create_model
 from lab.errors import ConfigError
 from lab.layers.convolution import FrozenBatchNorm2d
+from tests import classifiers
+from tests.classifiers import images, worst
 
 torchvision = pytest.importorskip("torchvision")
 
-SIZE = 65  # odd, so that every padding and rounding of sizes matters
-
 
 def fill(model: nn.Module, seed: int = 0) -> None:
-    """Fill parameters and statistics deterministically; norms far from the identity."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, value in sorted(model.state_dict().items()):
-        noise = torch.randn(value.shape, generator=generator)
-        if name.endswith("num_batches_tracked"):
-            continue
-        if name.endswith("running_var"):
-            value.copy_(0.5 + noise.abs())
-        elif value.ndim > 1:
-            value.copy_(noise / value[0].numel() ** 0.5)
-        else:
-            value.copy_(noise * 0.3 + (1.0 if name.endswith("weight") else 0.0))
-
-
-def worst(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    """Largest difference, relative to the largest value."""
-    assert ours.shape == theirs.shape
-    return float(((ours - theirs).abs().max() / theirs.abs().max()).detach())
-
-
-def images(batch: int = 2) -> torch.Tensor:
-    return torch.randn(batch, 3, SIZE, SIZE + 14, generator=torch.Generator().manual_seed(1))
+    classifiers.fill(model, seed, gain=1.0)
 
 
 @pytest.fixture(scope="module")
