@@ -72,12 +72,11 @@ def refuse_foreign_packages(
         return
     from lab.config.compose import compose_config
 
-    inherited = words[: len(words) - len(overrides)]
-    others = [word for word in inherited if word not in _of_packages(inherited)]
+    others = [word for word in words[: len(words) - len(overrides)] if not _is_of_packages(word)]
     try:
         own = compose_config([*others, *overrides], user_dirs).config["extensions"]
     except ConfigError:  # they need options of the run's own config folders
-        own = compose_config(_of_packages(overrides), user_dirs).config["extensions"]
+        own = compose_config(list(filter(_is_of_packages, overrides)), user_dirs).config["extensions"]
     foreign = [name for name in names if name not in own]
     if foreign:
         raise ConfigError(
@@ -86,8 +85,8 @@ def refuse_foreign_packages(
         )
 
 
-def _of_packages(words: list[str]) -> list[str]:
-    return [word for word in words if word_key(word).partition(".")[0] == "extensions"]
+def _is_of_packages(word: str) -> bool:
+    return word_key(word).partition(".")[0] == "extensions"
 
 
 def _home_named(overrides: list[str], user_dirs: list[str]) -> Path | None:
