@@ -5,13 +5,12 @@ B images in a batch, H and W pixels, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
-from lab.structures.common import ClassSpec, Movable
+from lab.structures.common import ClassSpec, ImageBatch, Movable
 
 
 @dataclass(frozen=True)
@@ -65,43 +64,19 @@ class ClassificationTargets(Movable):
 
 
 @dataclass
-class ClassificationBatch(Movable):
-    """A batch of images of one size.
+class ClassificationBatch(ImageBatch[ClassificationTargets, ClassificationTargets]):
+    """A batch of images of one size: none is padded, and the targets are the truth. See ``ImageBatch``.
 
     Attributes:
-        images: (B, 3, H, W) uint8 RGB. The task augments and normalises on the device.
-        targets: what the loss compares with.
-        image_ids: (B,) int64.
-        original_sizes: (B, 2) int64 (height, width) of the stored images.
-        valid: (B,) bool, False for a sample that only fills up the batch and must not be counted by a metric.
-        moves: (B, 3) int16: mirrored or not, pixels down, pixels to the right; None: images stay as they are.
-        totals: see ``ImageBatch``.
+        moves: (B, 3) int16: mirrored or not, pixels down, pixels to the right, which the task does with the images on
+            the device; None: images stay as they are.
     """
 
-    images: Tensor
-    targets: ClassificationTargets
-    image_ids: Tensor
-    original_sizes: Tensor
-    valid: Tensor
     moves: Tensor | None = None
-    totals: Mapping[str, float] | None = None
 
-    @property
-    def num_samples(self) -> int:
-        """B."""
-        return len(self.images)
-
-    def rows(self, chosen: slice) -> ClassificationBatch:
-        """Return the part of the batch with consecutive images, ``totals`` still those of the whole step."""
-        return replace(
-            self,
-            images=self.images[chosen],
-            targets=self.targets.rows(chosen),
-            image_ids=self.image_ids[chosen],
-            original_sizes=self.original_sizes[chosen],
-            valid=self.valid[chosen],
-            moves=None if self.moves is None else self.moves[chosen],
-        )
+    def rows(self, chosen: slice) -> Self:
+        """Return the part of the batch with some consecutive images. ``totals`` stay those of the whole step."""
+        return replace(super().rows(chosen), moves=None if self.moves is None else self.moves[chosen])
 
 
 @dataclass

@@ -145,9 +145,10 @@ class ImageBatch(Movable, Generic[TargetsT, TruthT]):
         """B."""
         return len(self.images)
 
-    def rows(self, chosen: slice) -> ImageBatch[TargetsT, TruthT]:
+    def rows(self, chosen: slice) -> Self:
         """Return the part of the batch with some consecutive images. ``totals`` stay those of the whole step."""
-        return ImageBatch(
+        return replace(
+            self,
             images=self.images[chosen],
             padding_mask=None if self.padding_mask is None else self.padding_mask[chosen],
             targets=self.targets.rows(chosen),
@@ -155,7 +156,6 @@ class ImageBatch(Movable, Generic[TargetsT, TruthT]):
             original_sizes=self.original_sizes[chosen],
             valid=self.valid[chosen],
             truth=None if self.truth is None else self.truth.rows(chosen),
-            totals=self.totals,
         )
 
 

@@ -26,6 +26,7 @@ def collate_classification(samples: Sequence[ClassificationSample]) -> Classific
     moves = [sample.moves for sample in samples if sample.moves is not None]
     return ClassificationBatch(
         images=torch.stack([sample.image for sample in samples]),
+        padding_mask=None,
         targets=ClassificationTargets(torch.tensor([sample.label for sample in samples], dtype=torch.int64)),
         image_ids=torch.tensor([sample.image_id for sample in samples], dtype=torch.int64),
         original_sizes=torch.tensor([sample.original_size for sample in samples], dtype=torch.int64),

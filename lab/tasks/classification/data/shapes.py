@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.data.scenes.module import ScenesDataModule
+from lab.data.scenes.samples import SceneSamples
 from lab.data.scenes.shapes import CLASS_NAMES, ShapesDataset
 from lab.errors import ConfigError
 from lab.structures import KeyedDataset
@@ -19,7 +20,7 @@ _DEFAULT_MOST = 3
 """``data.max_shapes`` of the YAML, which serves other kinds too; here it stands for 1."""
 
 
-class ShapesClassification:
+class ShapesClassification(SceneSamples[ClassificationSample]):
     """Scenes of one shape as classification samples.
 
     Args:
@@ -27,14 +28,6 @@ class ShapesClassification:
     """
 
     class_names = CLASS_NAMES
-    aspect_ratios = None
-
-    def __init__(self, scenes: ShapesDataset) -> None:
-        self.scenes = scenes
-
-    def __len__(self) -> int:
-        """Return the number of samples of an epoch."""
-        return len(self.scenes)
 
     def __getitem__(self, key: tuple[int, int]) -> ClassificationSample:
         """Return the sample for ``(epoch, index)``."""
@@ -43,7 +36,7 @@ class ShapesClassification:
 
     def fingerprint(self) -> str:
         """Return everything that the samples depend on, in one line."""
-        return f"classification:{self.scenes.fingerprint()}"
+        return f"classification:{super().fingerprint()}"
 
 
 class ShapesDataModule(ScenesDataModule):

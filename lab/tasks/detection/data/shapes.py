@@ -9,14 +9,15 @@ from typing import Any
 import torch
 
 from lab.data.scenes.module import ScenesDataModule
-from lab.data.scenes.shapes import CLASS_NAMES, ShapesDataset
+from lab.data.scenes.samples import SceneSamples
+from lab.data.scenes.shapes import CLASS_NAMES
 from lab.structures import DetectionBatch, DetectionSample, DetectionSpec, DetectionTruth, KeyedDataset
 from lab.tasks.detection.data.collate import collate_detection
 from lab.tasks.detection.data.files import ImageFolder
 from lab.tasks.detection.data.transforms import DetectionTransform
 
 
-class ShapesDetection(torch.utils.data.Dataset[DetectionSample]):
+class ShapesDetection(SceneSamples[DetectionSample]):
     """Scenes of ``ShapesDataset`` as samples for detectors; the truth's ``area`` counts visible pixels only.
 
     Args:
@@ -24,22 +25,6 @@ class ShapesDetection(torch.utils.data.Dataset[DetectionSample]):
     """
 
     class_names = CLASS_NAMES
-
-    def __init__(self, scenes: ShapesDataset) -> None:
-        self.scenes = scenes
-
-    def __len__(self) -> int:
-        """Return the number of samples of an epoch."""
-        return len(self.scenes)
-
-    @property
-    def aspect_ratios(self) -> None:
-        """None: all images are square."""
-        return
-
-    def fingerprint(self) -> str:
-        """Return everything that the samples depend on, in one line."""
-        return self.scenes.fingerprint()
 
     def __getitem__(self, key: tuple[int, int]) -> DetectionSample:
         """Return the sample for ``(epoch, index)``."""

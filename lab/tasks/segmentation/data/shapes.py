@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lab.data.scenes.module import ScenesDataModule
+from lab.data.scenes.samples import SceneSamples
 from lab.data.scenes.shapes import CLASS_NAMES, ShapesDataset
 from lab.structures import KeyedDataset, SegmentationBatch, SegmentationSample, SegmentationSpec
 from lab.tasks.segmentation.data.collate import collate_segmentation
@@ -29,7 +30,7 @@ from lab.tasks.segmentation.data.segments import (
 from lab.tasks.segmentation.data.transforms import SegmentationTransform
 
 
-class ShapesSegmentation(torch.utils.data.Dataset[SegmentationSample]):
+class ShapesSegmentation(SceneSamples[SegmentationSample]):
     """Scenes of ``ShapesDataset`` in which every pixel belongs to a segment.
 
     ``truth`` is always panoptic: one segment for each shape with a visible pixel, and one for the background.
@@ -46,20 +47,12 @@ class ShapesSegmentation(torch.utils.data.Dataset[SegmentationSample]):
     thing_labels = tuple(range(1, len(CLASS_NAMES) + 1))
 
     def __init__(self, scenes: ShapesDataset, segments: SegmentKind = "semantic") -> None:
-        self.scenes, self.segments = scenes, check_kind(segments)
-
-    def __len__(self) -> int:
-        """Return the number of samples of an epoch."""
-        return len(self.scenes)
-
-    @property
-    def aspect_ratios(self) -> None:
-        """None: all images are square."""
-        return
+        super().__init__(scenes)
+        self.segments = check_kind(segments)
 
     def fingerprint(self) -> str:
         """Return everything that the samples depend on, in one line."""
-        return f"{self.scenes.fingerprint()},segments={self.segments}"
+        return f"{super().fingerprint()},segments={self.segments}"
 
     def __getitem__(self, key: tuple[int, int]) -> SegmentationSample:
         """Return the sample for ``(epoch, index)``."""
