@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.errors import ConfigError, RegistryError, closest
 from lab.registry.allowed import is_sealed
-from lab.registry.arguments import check_call
+from lab.registry.arguments import check_call, gathered
 from lab.registry.folders import read_folder
 from lab.registry.models import ModelEntry, is_model, model_entry, model_entrypoint
 from lab.registry.names import WEIGHT_FILES, listed, parse_model_name, split_model_name_tag
@@ -68,7 +68,7 @@ def create_model(
     function, entry = model_entrypoint(identifier), model_entry(identifier)
     weights = _weights_of(entry, identifier) if file is None else None
     check_call(function, arguments, name)
-    model: nn.Module = function(**arguments)
+    model: nn.Module = function(**gathered(function, arguments))
     if pretrained is False:
         return model
     if pretrained is not True:

@@ -3,29 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from lab.layers.convolution import NormName
 from lab.models.densenet.network import DenseNet, DenseNetFeatures
-from lab.ranges import Count, Dropout, Size
+from lab.ranges import Count, Dropout, Flat, Size
 from lab.registry.models import register_model
 
 Sizes = tuple[int, tuple[int, int, int, int], int]
 
 
-def _densenet(
-    sizes: Sizes,
-    num_classes: int,
-    features_only: bool,
-    out_indices: Sequence[int],
-    in_chans: int,
-    norm: NormName,
-    dropout: float,
-    memory_efficient: bool,
-) -> DenseNet | DenseNetFeatures:
+@dataclass(frozen=True)
+class DenseNetOptions(Flat):
+    """What all of these names take.
+
+    Attributes:
+        num_classes: K; 0 for no head.
+        features_only: a backbone of the maps in ``out_indices``, no classifier.
+        out_indices: which maps a backbone returns.
+        in_chans: channels of the images.
+        norm: see ``DenseNet``.
+        dropout: see ``DenseNet``.
+        memory_efficient: see ``DenseNet``.
+    """
+
+    num_classes: Count = 1000
+    features_only: bool = False
+    out_indices: Sequence[int] = (1, 2, 3, 4)
+    in_chans: Size = 3
+    norm: NormName = "batch_norm"
+    dropout: Dropout = 0.0
+    memory_efficient: bool = False
+
+
+OPTIONS = DenseNetOptions()
+
+
+def _densenet(sizes: Sizes, options: DenseNetOptions) -> DenseNet | DenseNetFeatures:
     """Build from (growth rate, layers of each block, channels of the stem)."""
-    if features_only:
-        return DenseNetFeatures(*sizes, out_indices, in_chans, norm, dropout, memory_efficient)
-    return DenseNet(*sizes, num_classes, in_chans, norm, dropout, memory_efficient)
+    growth_rate, layers, stem = sizes
+    rest = (options.in_chans, options.norm, options.dropout, options.memory_efficient)
+    if options.features_only:
+        return DenseNetFeatures(growth_rate, layers, stem, options.out_indices, *rest)
+    return DenseNet(growth_rate, layers, stem, options.num_classes, *rest)
 
 
 @register_model(
@@ -35,18 +55,9 @@ def _densenet(
     classifier="classifier",
     converter="lab.models.densenet.weights.convert",
 )
-def densenet121(
-    num_classes: Count = 1000,
-    features_only: bool = False,
-    out_indices: Sequence[int] = (1, 2, 3, 4),
-    in_chans: Size = 3,
-    norm: NormName = "batch_norm",
-    dropout: Dropout = 0.0,
-    memory_efficient: bool = False,
-) -> DenseNet | DenseNetFeatures:
+def densenet121(options: DenseNetOptions = OPTIONS) -> DenseNet | DenseNetFeatures:
     """Build DenseNet-121: 7.98 M parameters, 74.4 % on ImageNet (top-1, torchvision's figure)."""
-    rest = (in_chans, norm, dropout, memory_efficient)
-    return _densenet((32, (6, 12, 24, 16), 64), num_classes, features_only, out_indices, *rest)
+    return _densenet((32, (6, 12, 24, 16), 64), options)
 
 
 @register_model(
@@ -56,18 +67,9 @@ def densenet121(
     classifier="classifier",
     converter="lab.models.densenet.weights.convert",
 )
-def densenet161(
-    num_classes: Count = 1000,
-    features_only: bool = False,
-    out_indices: Sequence[int] = (1, 2, 3, 4),
-    in_chans: Size = 3,
-    norm: NormName = "batch_norm",
-    dropout: Dropout = 0.0,
-    memory_efficient: bool = False,
-) -> DenseNet | DenseNetFeatures:
+def densenet161(options: DenseNetOptions = OPTIONS) -> DenseNet | DenseNetFeatures:
     """Build DenseNet-161: 28.68 M parameters, 77.1 % on ImageNet (top-1, torchvision's figure)."""
-    rest = (in_chans, norm, dropout, memory_efficient)
-    return _densenet((48, (6, 12, 36, 24), 96), num_classes, features_only, out_indices, *rest)
+    return _densenet((48, (6, 12, 36, 24), 96), options)
 
 
 @register_model(
@@ -77,18 +79,9 @@ def densenet161(
     classifier="classifier",
     converter="lab.models.densenet.weights.convert",
 )
-def densenet169(
-    num_classes: Count = 1000,
-    features_only: bool = False,
-    out_indices: Sequence[int] = (1, 2, 3, 4),
-    in_chans: Size = 3,
-    norm: NormName = "batch_norm",
-    dropout: Dropout = 0.0,
-    memory_efficient: bool = False,
-) -> DenseNet | DenseNetFeatures:
+def densenet169(options: DenseNetOptions = OPTIONS) -> DenseNet | DenseNetFeatures:
     """Build DenseNet-169: 14.15 M parameters, 75.6 % on ImageNet (top-1, torchvision's figure)."""
-    rest = (in_chans, norm, dropout, memory_efficient)
-    return _densenet((32, (6, 12, 32, 32), 64), num_classes, features_only, out_indices, *rest)
+    return _densenet((32, (6, 12, 32, 32), 64), options)
 
 
 @register_model(
@@ -98,15 +91,6 @@ def densenet169(
     classifier="classifier",
     converter="lab.models.densenet.weights.convert",
 )
-def densenet201(
-    num_classes: Count = 1000,
-    features_only: bool = False,
-    out_indices: Sequence[int] = (1, 2, 3, 4),
-    in_chans: Size = 3,
-    norm: NormName = "batch_norm",
-    dropout: Dropout = 0.0,
-    memory_efficient: bool = False,
-) -> DenseNet | DenseNetFeatures:
+def densenet201(options: DenseNetOptions = OPTIONS) -> DenseNet | DenseNetFeatures:
     """Build DenseNet-201: 20.01 M parameters, 76.9 % on ImageNet (top-1, torchvision's figure)."""
-    rest = (in_chans, norm, dropout, memory_efficient)
-    return _densenet((32, (6, 12, 48, 32), 64), num_classes, features_only, out_indices, *rest)
+    return _densenet((32, (6, 12, 48, 32), 64), options)

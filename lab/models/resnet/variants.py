@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from lab.layers.convolution import NormName
 from lab.models.resnet.network import ResNet, ResNetFeatures
+from lab.ranges import Count, Flat
 from lab.registry.models import register_model
 
-Dilation = Sequence[bool]
+
+@dataclass(frozen=True)
+class ResNetOptions(Flat):
+    """What all of these names take.
+
+    Attributes:
+        num_classes: K; 0 for no head.
+        features_only: a backbone of the maps in ``out_indices``, no classifier.
+        out_indices: which maps a backbone returns.
+        norm: see ``ResNet``.
+        replace_stride_with_dilation: see ``ResNet``.
+        zero_init_residual: see ``ResNet``.
+    """
+
+    num_classes: Count = 1000
+    features_only: bool = False
+    out_indices: Sequence[int] = (1, 2, 3, 4)
+    norm: NormName = "batch_norm"
+    replace_stride_with_dilation: Sequence[bool] = (False, False, False)
+    zero_init_residual: bool = False
 
 
-def _resnet(
-    depth: int,
-    num_classes: int,
-    features_only: bool,
-    out_indices: Sequence[int],
-    norm: NormName,
-    dilation: Dilation,
-    zero_init_residual: bool,
-) -> ResNet | ResNetFeatures:
-    if features_only:
-        return ResNetFeatures(depth, out_indices, norm, dilation, zero_init_residual)
-    return ResNet(depth, num_classes, norm, dilation, zero_init_residual)
+OPTIONS = ResNetOptions()
+
+
+def _resnet(depth: int, options: ResNetOptions) -> ResNet | ResNetFeatures:
+    rest = (options.norm, options.replace_stride_with_dilation, options.zero_init_residual)
+    if options.features_only:
+        return ResNetFeatures(depth, options.out_indices, *rest)
+    return ResNet(depth, options.num_classes, *rest)
 
 
 @register_model(
@@ -31,16 +48,9 @@ def _resnet(
     },
     classifier="fc",
 )
-def resnet18(
-    num_classes: int = 1000,
-    features_only: bool = False,
-    out_indices: Sequence[int] = (1, 2, 3, 4),
-    norm: NormName = "batch_norm",
-    replace_stride_with_dilation: Dilation = (False, False, False),
-    zero_init_residual: bool = False,
-) -> ResNet | ResNetFeatures:
+def resnet18(options: ResNetOptions = OPTIONS) -> ResNet | ResNetFeatures:
     """Build ResNet-18: a classifier, or with ``features_only`` a backbone of the maps in ``out_indices``."""
-    return _resnet(18, num_classes, features_only, out_indices, norm, replace_stride_with_dilation, zero_init_residual)
+    return _resnet(18, options)
 
 
 @register_model(
@@ -49,16 +59,9 @@ def resnet18(
     },
     classifier="fc",
 )
-def resnet34(
-    num_classes: int = 1000,
-    features_only: bool = False,
-    out_indices: Sequence[int] = (1, 2, 3, 4),
-    norm: NormName = "batch_norm",
-    replace_stride_with_dilation: Dilation = (False, False, False),
-    zero_init_residual: bool = False,
-) -> ResNet | ResNetFeatures:
+def resnet34(options: ResNetOptions = OPTIONS) -> ResNet | ResNetFeatures:
     """Build ResNet-34: a classifier, or with ``features_only`` a backbone of the maps in ``out_indices``."""
-    return _resnet(34, num_classes, features_only, out_indices, norm, replace_stride_with_dilation, zero_init_residual)
+    return _resnet(34, options)
 
 
 @register_model(
@@ -68,16 +71,9 @@ def resnet34(
     },
     classifier="fc",
 )
-def resnet50(
-    num_classes: int = 1000,
-    features_only: bool = False,
-    out_indices: Sequence[int] = (1, 2, 3, 4),
-    norm: NormName = "batch_norm",
-    replace_stride_with_dilation: Dilation = (False, False, False),
-    zero_init_residual: bool = False,
-) -> ResNet | ResNetFeatures:
+def resnet50(options: ResNetOptions = OPTIONS) -> ResNet | ResNetFeatures:
     """Build ResNet-50: a classifier, or with ``features_only`` a backbone of the maps in ``out_indices``."""
-    return _resnet(50, num_classes, features_only, out_indices, norm, replace_stride_with_dilation, zero_init_residual)
+    return _resnet(50, options)
 
 
 @register_model(
@@ -87,16 +83,9 @@ def resnet50(
     },
     classifier="fc",
 )
-def resnet101(
-    num_classes: int = 1000,
-    features_only: bool = False,
-    out_indices: Sequence[int] = (1, 2, 3, 4),
-    norm: NormName = "batch_norm",
-    replace_stride_with_dilation: Dilation = (False, False, False),
-    zero_init_residual: bool = False,
-) -> ResNet | ResNetFeatures:
+def resnet101(options: ResNetOptions = OPTIONS) -> ResNet | ResNetFeatures:
     """Build ResNet-101: a classifier, or with ``features_only`` a backbone of the maps in ``out_indices``."""
-    return _resnet(101, num_classes, features_only, out_indices, norm, replace_stride_with_dilation, zero_init_residual)
+    return _resnet(101, options)
 
 
 @register_model(
@@ -106,13 +95,6 @@ def resnet101(
     },
     classifier="fc",
 )
-def resnet152(
-    num_classes: int = 1000,
-    features_only: bool = False,
-    out_indices: Sequence[int] = (1, 2, 3, 4),
-    norm: NormName = "batch_norm",
-    replace_stride_with_dilation: Dilation = (False, False, False),
-    zero_init_residual: bool = False,
-) -> ResNet | ResNetFeatures:
+def resnet152(options: ResNetOptions = OPTIONS) -> ResNet | ResNetFeatures:
     """Build ResNet-152: a classifier, or with ``features_only`` a backbone of the maps in ``out_indices``."""
-    return _resnet(152, num_classes, features_only, out_indices, norm, replace_stride_with_dilation, zero_init_residual)
+    return _resnet(152, options)

@@ -8,31 +8,49 @@ timm's have no hash in their names: give ``pretrained=FILE``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 from lab.errors import ConfigError
 from lab.models.vit.network import VisionTransformer, ViTFeatures
-from lab.ranges import Count, Dropout, MultipleOf, OneOf, Pixels, Probability, Size
+from lab.ranges import Count, Dropout, Flat, MultipleOf, OneOf, Pixels, Probability, Size
 from lab.registry.models import register_model
 
 
-def _vit(
-    shape: tuple[int, int, int, int],
-    num_classes: int,
-    features_only: bool,
-    out_indices: Sequence[int],
-    in_chans: int,
-    img_size: int,
-    global_pool: str,
-    dropout: float,
-    drop_path_rate: float,
-) -> VisionTransformer | ViTFeatures:
+@dataclass(frozen=True)
+class ViTOptions(Flat):
+    """What all of these names take.
+
+    Attributes:
+        num_classes: K; 0 for no head.
+        features_only: a backbone of the maps in ``out_indices``, no classifier.
+        out_indices: which maps a backbone returns.
+        in_chans: channels of the images.
+        global_pool: what a classifier looks at: the class token, or the mean of the others.
+        dropout: see ``VisionTransformer``.
+        drop_path_rate: see ``VisionTransformer``.
+    """
+
+    num_classes: Count = 1000
+    features_only: bool = False
+    out_indices: Sequence[int] = (1, 2, 3, 4)
+    in_chans: Size = 3
+    global_pool: Annotated[str, OneOf("token", "avg")] = "token"
+    dropout: Dropout = 0.0
+    drop_path_rate: Probability = 0.0
+
+
+OPTIONS = ViTOptions()
+
+
+def _vit(shape: tuple[int, int, int, int], img_size: int, options: ViTOptions) -> VisionTransformer | ViTFeatures:
     """Build from (width, depth, heads, patch)."""
-    if not features_only:
-        return VisionTransformer(*shape, img_size, num_classes, in_chans, global_pool, 4.0, dropout, drop_path_rate)
-    if global_pool != "token":
-        raise ConfigError(f"global_pool={global_pool}: a backbone (features_only) pools nothing; leave it out")
-    return ViTFeatures(*shape, img_size, out_indices, in_chans, 4.0, dropout, drop_path_rate)
+    pool, rest = options.global_pool, (4.0, options.dropout, options.drop_path_rate)
+    if not options.features_only:
+        return VisionTransformer(*shape, img_size, options.num_classes, options.in_chans, pool, *rest)
+    if pool != "token":
+        raise ConfigError(f"global_pool={pool}: a backbone (features_only) pools nothing; leave it out")
+    return ViTFeatures(*shape, img_size, options.out_indices, options.in_chans, *rest)
 
 
 @register_model(
@@ -43,34 +61,20 @@ def _vit(
     converter="lab.models.vit.weights.convert",
 )
 def vit_tiny_patch16_224(
-    num_classes: Count = 1000,
-    features_only: bool = False,
-    out_indices: Sequence[int] = (1, 2, 3, 4),
-    in_chans: Size = 3,
     img_size: Annotated[Pixels, MultipleOf(16)] = 224,
-    global_pool: Annotated[str, OneOf("token", "avg")] = "token",
-    dropout: Dropout = 0.0,
-    drop_path_rate: Probability = 0.0,
+    options: ViTOptions = OPTIONS,
 ) -> VisionTransformer | ViTFeatures:
     """Build ViT-Ti/16: 5.7 M parameters."""
-    rest = (in_chans, img_size, global_pool, dropout, drop_path_rate)
-    return _vit((192, 12, 3, 16), num_classes, features_only, out_indices, *rest)
+    return _vit((192, 12, 3, 16), img_size, options)
 
 
 @register_model(classifier="head", converter="lab.models.vit.weights.convert")
 def vit_tiny_patch16_384(
-    num_classes: Count = 1000,
-    features_only: bool = False,
-    out_indices: Sequence[int] = (1, 2, 3, 4),
-    in_chans: Size = 3,
     img_size: Annotated[Pixels, MultipleOf(16)] = 384,
-    global_pool: Annotated[str, OneOf("token", "avg")] = "token",
-    dropout: Dropout = 0.0,
-    drop_path_rate: Probability = 0.0,
+    options: ViTOptions = OPTIONS,
 ) -> VisionTransformer | ViTFeatures:
     """Build ViT-Ti/16 at 384 pixels: 5.8 M parameters."""
-    rest = (in_chans, img_size, global_pool, dropout, drop_path_rate)
-    return _vit((192, 12, 3, 16), num_classes, features_only, out_indices, *rest)
+    return _vit((192, 12, 3, 16), img_size, options)
 
 
 @register_model(
@@ -81,34 +85,20 @@ def vit_tiny_patch16_384(
     converter="lab.models.vit.weights.convert",
 )
 def vit_small_patch16_224(
-    num_classes: Count = 1000,
-    features_only: bool = False,
-    out_indices: Sequence[int] = (1, 2, 3, 4),
-    in_chans: Size = 3,
     img_size: Annotated[Pixels, MultipleOf(16)] = 224,
-    global_pool: Annotated[str, OneOf("token", "avg")] = "token",
-    dropout: Dropout = 0.0,
-    drop_path_rate: Probability = 0.0,
+    options: ViTOptions = OPTIONS,
 ) -> VisionTransformer | ViTFeatures:
     """Build ViT-S/16: 22.1 M parameters."""
-    rest = (in_chans, img_size, global_pool, dropout, drop_path_rate)
-    return _vit((384, 12, 6, 16), num_classes, features_only, out_indices, *rest)
+    return _vit((384, 12, 6, 16), img_size, options)
 
 
 @register_model(classifier="head", converter="lab.models.vit.weights.convert")
 def vit_small_patch16_384(
-    num_classes: Count = 1000,
-    features_only: bool = False,
-    out_indices: Sequence[int] = (1, 2, 3, 4),
-    in_chans: Size = 3,
     img_size: Annotated[Pixels, MultipleOf(16)] = 384,
-    global_pool: Annotated[str, OneOf("token", "avg")] = "token",
-    dropout: Dropout = 0.0,
-    drop_path_rate: Probability = 0.0,
+    options: ViTOptions = OPTIONS,
 ) -> VisionTransformer | ViTFeatures:
     """Build ViT-S/16 at 384 pixels: 22.2 M parameters."""
-    rest = (in_chans, img_size, global_pool, dropout, drop_path_rate)
-    return _vit((384, 12, 6, 16), num_classes, features_only, out_indices, *rest)
+    return _vit((384, 12, 6, 16), img_size, options)
 
 
 @register_model(
@@ -120,18 +110,11 @@ def vit_small_patch16_384(
     converter="lab.models.vit.weights.convert",
 )
 def vit_base_patch16_224(
-    num_classes: Count = 1000,
-    features_only: bool = False,
-    out_indices: Sequence[int] = (1, 2, 3, 4),
-    in_chans: Size = 3,
     img_size: Annotated[Pixels, MultipleOf(16)] = 224,
-    global_pool: Annotated[str, OneOf("token", "avg")] = "token",
-    dropout: Dropout = 0.0,
-    drop_path_rate: Probability = 0.0,
+    options: ViTOptions = OPTIONS,
 ) -> VisionTransformer | ViTFeatures:
     """Build ViT-B/16: 86.6 M parameters."""
-    rest = (in_chans, img_size, global_pool, dropout, drop_path_rate)
-    return _vit((768, 12, 12, 16), num_classes, features_only, out_indices, *rest)
+    return _vit((768, 12, 12, 16), img_size, options)
 
 
 @register_model(
@@ -142,18 +125,11 @@ def vit_base_patch16_224(
     converter="lab.models.vit.weights.convert",
 )
 def vit_base_patch16_384(
-    num_classes: Count = 1000,
-    features_only: bool = False,
-    out_indices: Sequence[int] = (1, 2, 3, 4),
-    in_chans: Size = 3,
     img_size: Annotated[Pixels, MultipleOf(16)] = 384,
-    global_pool: Annotated[str, OneOf("token", "avg")] = "token",
-    dropout: Dropout = 0.0,
-    drop_path_rate: Probability = 0.0,
+    options: ViTOptions = OPTIONS,
 ) -> VisionTransformer | ViTFeatures:
     """Build ViT-B/16 at 384 pixels: 86.9 M parameters."""
-    rest = (in_chans, img_size, global_pool, dropout, drop_path_rate)
-    return _vit((768, 12, 12, 16), num_classes, features_only, out_indices, *rest)
+    return _vit((768, 12, 12, 16), img_size, options)
 
 
 @register_model(
@@ -164,34 +140,20 @@ def vit_base_patch16_384(
     converter="lab.models.vit.weights.convert",
 )
 def vit_base_patch32_224(
-    num_classes: Count = 1000,
-    features_only: bool = False,
-    out_indices: Sequence[int] = (1, 2, 3, 4),
-    in_chans: Size = 3,
     img_size: Annotated[Pixels, MultipleOf(32)] = 224,
-    global_pool: Annotated[str, OneOf("token", "avg")] = "token",
-    dropout: Dropout = 0.0,
-    drop_path_rate: Probability = 0.0,
+    options: ViTOptions = OPTIONS,
 ) -> VisionTransformer | ViTFeatures:
     """Build ViT-B/32: 88.2 M parameters."""
-    rest = (in_chans, img_size, global_pool, dropout, drop_path_rate)
-    return _vit((768, 12, 12, 32), num_classes, features_only, out_indices, *rest)
+    return _vit((768, 12, 12, 32), img_size, options)
 
 
 @register_model(classifier="head", converter="lab.models.vit.weights.convert")
 def vit_base_patch32_384(
-    num_classes: Count = 1000,
-    features_only: bool = False,
-    out_indices: Sequence[int] = (1, 2, 3, 4),
-    in_chans: Size = 3,
     img_size: Annotated[Pixels, MultipleOf(32)] = 384,
-    global_pool: Annotated[str, OneOf("token", "avg")] = "token",
-    dropout: Dropout = 0.0,
-    drop_path_rate: Probability = 0.0,
+    options: ViTOptions = OPTIONS,
 ) -> VisionTransformer | ViTFeatures:
     """Build ViT-B/32 at 384 pixels: 88.3 M parameters."""
-    rest = (in_chans, img_size, global_pool, dropout, drop_path_rate)
-    return _vit((768, 12, 12, 32), num_classes, features_only, out_indices, *rest)
+    return _vit((768, 12, 12, 32), img_size, options)
 
 
 @register_model(
@@ -202,31 +164,17 @@ def vit_base_patch32_384(
     converter="lab.models.vit.weights.convert",
 )
 def vit_large_patch16_224(
-    num_classes: Count = 1000,
-    features_only: bool = False,
-    out_indices: Sequence[int] = (1, 2, 3, 4),
-    in_chans: Size = 3,
     img_size: Annotated[Pixels, MultipleOf(16)] = 224,
-    global_pool: Annotated[str, OneOf("token", "avg")] = "token",
-    dropout: Dropout = 0.0,
-    drop_path_rate: Probability = 0.0,
+    options: ViTOptions = OPTIONS,
 ) -> VisionTransformer | ViTFeatures:
     """Build ViT-L/16: 304.3 M parameters."""
-    rest = (in_chans, img_size, global_pool, dropout, drop_path_rate)
-    return _vit((1024, 24, 16, 16), num_classes, features_only, out_indices, *rest)
+    return _vit((1024, 24, 16, 16), img_size, options)
 
 
 @register_model(classifier="head", converter="lab.models.vit.weights.convert")
 def vit_large_patch16_384(
-    num_classes: Count = 1000,
-    features_only: bool = False,
-    out_indices: Sequence[int] = (1, 2, 3, 4),
-    in_chans: Size = 3,
     img_size: Annotated[Pixels, MultipleOf(16)] = 384,
-    global_pool: Annotated[str, OneOf("token", "avg")] = "token",
-    dropout: Dropout = 0.0,
-    drop_path_rate: Probability = 0.0,
+    options: ViTOptions = OPTIONS,
 ) -> VisionTransformer | ViTFeatures:
     """Build ViT-L/16 at 384 pixels: 304.7 M parameters."""
-    rest = (in_chans, img_size, global_pool, dropout, drop_path_rate)
-    return _vit((1024, 24, 16, 16), num_classes, features_only, out_indices, *rest)
+    return _vit((1024, 24, 16, 16), img_size, options)
