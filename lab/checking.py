@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from lab.errors import ConfigError, DataError, closest
@@ -23,6 +23,24 @@ def check_choice(name: str, value: object, known: Iterable[object]) -> None:
     if value not in words:
         listed = [str(word) for word in words]
         raise ConfigError(f"{name}={value!r}: should be one of {', '.join(listed)}{closest(str(value), listed)}")
+
+
+def check_some(name: str, values: Collection[int], known: Iterable[int], meaning: str = "") -> None:
+    """Refuse a list of numbers that is empty or holds another number than some known ones.
+
+    Args:
+        name: the argument's name as the user knows it.
+        values: the list as given.
+        known: the right numbers.
+        meaning: what they stand for.
+
+    Raises:
+        ConfigError: the list is empty, or a number is unknown.
+    """
+    numbers = list(known)
+    if not values or any(value not in numbers for value in values):
+        listed = ", ".join(map(str, numbers)) + (f" ({meaning})" if meaning else "")
+        raise ConfigError(f"{name}={tuple(values)}: expected some of {listed}")
 
 
 def check_range(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lab.checking import check_choice, check_file, check_multiple, check_range
+from lab.checking import check_choice, check_file, check_multiple, check_range, check_some
 from lab.errors import ConfigError, DataError
 
 
@@ -41,6 +41,14 @@ def test_ranges(value: float, ends: dict[str, Any], line: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check_range("rate", value, **ends)
     assert str(caught.value) == line
+
+
+@pytest.mark.parametrize("values", [(), (0,), (1, 5), [4, 7]])
+def test_some_of_a_few(values: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_some("out_indices", values, range(1, 5), "stages")
+    assert str(caught.value) == f"out_indices={tuple(values)}: expected some of 1, 2, 3, 4 (stages)"
+    check_some("out_indices", [4, 1], range(1, 5))
 
 
 def test_multiples() -> None:

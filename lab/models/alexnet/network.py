@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lab.checking import check_range
+from lab.checking import check_range, check_some
 from lab.compat.torch import has_forward_hooks, has_forward_pre_hooks
 from lab.errors import ConfigError
 from lab.layers.convolution import convolve
@@ -139,8 +139,7 @@ class AlexNetFeatures(_AlexNetTrunk):
     """
 
     def __init__(self, out_indices: Sequence[int] = (1, 2, 3, 4), in_chans: int = 3) -> None:
-        if not out_indices or any(index not in range(1, 5) for index in out_indices):
-            raise ConfigError(f"out_indices={tuple(out_indices)}: expected some of 1, 2, 3, 4")
+        check_some("out_indices", out_indices, range(1, 5))
         super().__init__(in_chans, last=max(out_indices))
         self.out_indices = tuple(out_indices)
         channels = (64, 192, 256, 256)

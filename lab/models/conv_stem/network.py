@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from lab.checking import check_some
 from lab.errors import ConfigError
 
 PATCH = 4
@@ -36,9 +37,7 @@ class ConvStem(nn.Module):
             raise ConfigError(f"widths={tuple(widths)} of conv_stem: expected a multiple of {GROUPS} for each stage")
         known = range(1, len(widths) + 1)
         self.out_indices = tuple(known if out_indices is None else out_indices)
-        if not self.out_indices or any(index not in known for index in self.out_indices):
-            names = ", ".join(map(str, known))
-            raise ConfigError(f"out_indices={self.out_indices} of conv_stem: expected some of the stages {names}")
+        check_some("out_indices", self.out_indices, known, "stages")
         self.num_channels = tuple(widths[index - 1] for index in self.out_indices)
         self.strides = tuple(PATCH * 2 ** (index - 1) for index in self.out_indices)
         stages: list[nn.Module] = []

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lab.checking import check_range
+from lab.checking import check_range, check_some
 from lab.errors import ConfigError
 from lab.layers.convolution import NormName, convolve, make_norm
 from lab.models.densenet.blocks import DenseBlock, Transition
@@ -159,9 +159,7 @@ class DenseNetFeatures(_DenseNetTrunk):
         dropout: float = 0.0,
         memory_efficient: bool = False,
     ) -> None:
-        known = range(len(block_config) + 1)
-        if not out_indices or any(index not in known for index in out_indices):
-            raise ConfigError(f"out_indices={tuple(out_indices)}: expected some of 0 (stem) to {known[-1]} (blocks)")
+        check_some("out_indices", out_indices, range(len(block_config) + 1), "stem, blocks")
         sizes = (growth_rate, block_config, num_init_features, in_chans)
         super().__init__(*sizes, norm, dropout, memory_efficient, max(out_indices))
         self.out_indices = tuple(out_indices)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lab.checking import check_some
 from lab.compat.torch import has_forward_hooks
-from lab.errors import ConfigError
 from lab.layers.convolution import NormName, Scales, convolve, make_norm, pairs_in, scales_of
 
 SETTING = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -160,8 +160,7 @@ class MobileNetV2Features(_MobileNetTrunk):
         in_chans: int = 3,
         width_mult: float = 1.0,
     ) -> None:
-        if not out_indices or any(index not in range(5) for index in out_indices):
-            raise ConfigError(f"out_indices={tuple(out_indices)}: expected some of 0 to 4 (strides 2 to 32)")
+        check_some("out_indices", out_indices, range(5), "strides 2 to 32")
         super().__init__(width_mult, norm, in_chans, num_blocks=STAGE_ENDS[max(out_indices)])
         self.out_indices = tuple(out_indices)
         self.num_channels = tuple(self.block_channels[STAGE_ENDS[index]] for index in out_indices)

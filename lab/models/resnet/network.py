@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab.checking import check_choice
+from lab.checking import check_choice, check_some
 from lab.compat.torch import has_forward_hooks
 from lab.errors import ConfigError
 from lab.layers.convolution import NormName, convolve, make_norm
@@ -208,8 +208,7 @@ class ResNetFeatures(_ResNetTrunk):
         replace_stride_with_dilation: Sequence[bool] = (False, False, False),
         zero_init_residual: bool = False,
     ) -> None:
-        if not out_indices or any(index not in range(5) for index in out_indices):
-            raise ConfigError(f"out_indices={tuple(out_indices)}: expected some of 0 (stem), 1, 2, 3, 4 (stages)")
+        check_some("out_indices", out_indices, range(5), "stem, stages")
         super().__init__(depth, norm, replace_stride_with_dilation, zero_init_residual, num_stages=max(out_indices))
         self.out_indices = tuple(out_indices)
         self.num_channels = tuple(self.stage_channels[index] for index in out_indices)

@@ -14,8 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab.checking import check_choice
-from lab.errors import ConfigError
+from lab.checking import check_choice, check_some
 from lab.layers.convolution import NormName, Scales, convolve, make_norm, pairs_in, scales_of
 from lab.ops.shuffle import interleave
 
@@ -194,10 +193,7 @@ class ShuffleNetV2Features(_ShuffleNetTrunk):
         shuffle: Shuffle = "after",
         in_chans: int = 3,
     ) -> None:
-        if not out_indices or any(index not in range(5) for index in out_indices):
-            raise ConfigError(
-                f"out_indices={tuple(out_indices)}: expected some of 0 (stem), 1 (pooled), 2, 3, 4 (stages)"
-            )
+        check_some("out_indices", out_indices, range(5), "stem, pooled stem, stages")
         super().__init__(widths, norm, shuffle, in_chans, num_stages=max(0, max(out_indices) - 1))
         channels = (widths[0], *widths[:4])
         self.out_indices = tuple(out_indices)

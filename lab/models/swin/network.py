@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lab.checking import check_range
+from lab.checking import check_range, check_some
 from lab.errors import ConfigError
 from lab.models.swin.blocks import PATCH, PatchEmbed, SwinStage
 from lab.models.swin.windows import WindowAttention
@@ -147,9 +147,7 @@ class SwinFeatures(_SwinTrunk):
         drop_path_rate: float = 0.1,
     ) -> None:
         known = range(1, len(depths) + 1)
-        if not out_indices or any(index not in known for index in out_indices):
-            stages = ", ".join(map(str, known))
-            raise ConfigError(f"out_indices={tuple(out_indices)}: expected some of the stages {stages}")
+        check_some("out_indices", out_indices, known, "stages")
         last = max(out_indices)
         super().__init__(embed_dim, depths, num_heads, window_size, mlp_ratio, drop_path_rate, last, True)
         self.out_indices = tuple(out_indices)

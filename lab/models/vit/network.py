@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from lab.checking import check_choice, check_multiple, check_range
+from lab.checking import check_choice, check_multiple, check_range, check_some
 from lab.errors import CheckpointError, ConfigError
 from lab.layers.dropout import dropout as drop
 from lab.layers.patches import PatchProjection, pad_to_patches
@@ -210,8 +210,7 @@ class ViTFeatures(_ViTTrunk):
         super().__init__(
             embed_dim, depth, num_heads, patch_size, img_size, in_chans, mlp_ratio, dropout, drop_path_rate
         )
-        if not out_indices or any(index not in range(1, 5) for index in out_indices):
-            raise ConfigError(f"out_indices={tuple(out_indices)}: expected some of 1, 2, 3, 4 (maps of the pyramid)")
+        check_some("out_indices", out_indices, range(1, 5), "maps of the pyramid")
         check_multiple("patch_size", patch_size, 4)
         check_multiple("embed_dim", embed_dim, 4)
         self.out_indices = tuple(out_indices)

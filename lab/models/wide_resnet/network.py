@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab.checking import check_choice
+from lab.checking import check_choice, check_some
 from lab.errors import ConfigError
 from lab.layers.convolution import FrozenBatchNorm2d, NormName, activate, convolve, make_norm
 
@@ -197,8 +197,7 @@ class WideResNetFeatures(_WideResNetTrunk):
         style: Style = "mixmatch",
         in_chans: int = 3,
     ) -> None:
-        if not out_indices or any(index not in range(5) for index in out_indices):
-            raise ConfigError(f"out_indices={tuple(out_indices)}: expected some of 0 (stem), 1, 2, 3, 4 (blocks)")
+        check_some("out_indices", out_indices, range(5), "stem, blocks")
         super().__init__(depth, widen_factor, norm, style, in_chans, num_blocks=max(out_indices))
         self.out_indices = tuple(out_indices)
         self.num_channels = tuple(self.widths[index] for index in out_indices)

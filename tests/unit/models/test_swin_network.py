@@ -202,8 +202,8 @@ def test_a_classifiers_file_loads_into_a_backbone(tmp_path: Path) -> None:
         ({"depths": (2, 0)}, r"depths=\(2, 0\)"),
         ({"window_size": 0}, "window_size=0"),
         ({"drop_path_rate": 1.5}, "drop_path_rate=1.5: should be at least 0 and at most 1"),
-        ({"out_indices": (0, 1)}, r"out_indices=\(0, 1\): expected some of the stages 1, 2"),
-        ({"out_indices": (3,)}, r"out_indices=\(3,\): expected some of the stages 1, 2"),
+        ({"out_indices": (0, 1)}, r"out_indices=\(0, 1\): expected some of 1, 2 \(stages\)"),
+        ({"out_indices": (3,)}, r"out_indices=\(3,\): expected some of 1, 2 \(stages\)"),
         ({"out_indices": ()}, r"out_indices=\(\)"),
     ],
 )
