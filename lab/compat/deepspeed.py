@@ -7,6 +7,7 @@ below read parameters, states and gradients from its engine and its optimizer (`
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -57,7 +58,7 @@ def load_deepspeed(device: str) -> Any:
         if get_accelerator().device_name() != device:  # imported before, for another device
             kinds = importlib.import_module(f"deepspeed.accelerator.{device}_accelerator")
             set_accelerator(getattr(kinds, f"{device.upper()}_Accelerator")())
-    deepspeed.utils.logging.set_log_level_from_string("error")
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)  # of the logger alone: its handlers may serve others too
     # On a CPU deepspeed would compile a shared-memory all-reduce (ninja, g++) that only its inference engine calls.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     return deepspeed
