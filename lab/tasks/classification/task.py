@@ -39,8 +39,8 @@ MOST_CONFUSIONS = 100
 class ClassificationTask(ClassTask):
     """Train and measure a classifier; see ``Task`` for the arguments.
 
-    The group ``eval`` says what it learns from (``loss``, ``label_smoothing``, ``class_weights``) and what
-    ``best.ckpt`` is the best of (``monitor``).
+    ``model.learning`` says what it learns from (``loss``, ``label_smoothing``, ``class_weights``), the group ``eval``
+    what ``best.ckpt`` is the best of (``monitor``).
 
     Raises:
         ConfigError: the settings do not fit the number of classes.
@@ -63,7 +63,7 @@ class ClassificationTask(ClassTask):
         scores = ("top_1", "top_5", "macro_accuracy", "macro_f1")
         self.directions = {"loss": "min", "ece": "min", **dict.fromkeys(scores, "max")}
         self.shown = tuple(dict.fromkeys(("top_1", settings["monitor"])))
-        self.criterion = make_criterion(settings, self.spec)
+        self.criterion = make_criterion(self.learning, self.spec)
         for split in ("val", "test"):
             setattr(
                 self, f"{split}_metrics", ClassificationMetrics(self.spec.num_classes, settings["calibration_bins"])
