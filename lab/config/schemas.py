@@ -211,6 +211,7 @@ class AdamConfig(Optimizer):
     name: Literal["adam", "adamw"]
     betas: Annotated[tuple[Beta, Beta], Field(strict=False)]  # a list in YAML
     eps: Above0
+    decay_last: Bool = False  # adamw: weights decay after the step, not before it
 
 
 class SGDConfig(Optimizer):
@@ -300,6 +301,7 @@ class EmaConfig(Strict):
 
     decay: Annotated[Float, Field(gt=0, lt=1)]
     start: WholeFrom0
+    warmup: Bool = True  # a smaller decay in the beginning
 
 
 class CallbacksConfig(Strict):
