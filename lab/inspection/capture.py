@@ -145,8 +145,8 @@ class capture:
             if compiled is not None:
                 inside = repr(compiled) if compiled else "the whole network"
                 raise ConfigError(
-                    f"{name!r} cannot be captured: {inside} is compiled (torch.compile), and hooks that come after that "
-                    "do not fire; capture the network before it is compiled"
+                    f"{name!r} cannot be captured: {inside} is compiled (torch.compile), and hooks that come after "
+                    "that do not fire; capture the network before it is compiled"
                 )
         self._stop, self._detach, self._device = stop, detach, device
         self._reduce = _REDUCTIONS[reduce] if isinstance(reduce, str) else reduce
