@@ -21,6 +21,7 @@ from lab.config.kinds import Learning
 from lab.errors import ConfigError
 from lab.registry.build import build, made_classes, taken_arguments
 from lab.registry.folders import stand_alone
+from lab.registry.migrated import migrated
 from lab.run_record import Direction
 from lab.structures import Table, Term
 from lab.training.loading import build_stored, read_task
@@ -333,7 +334,7 @@ class Task(pl.LightningModule, ABC):
         """
         reader, stored = read_task(path, cls.kind)
         task = build_stored(cls, reader, stored, eval)
-        StateAccess().restore(reader, task, None)
+        StateAccess().restore(migrated(reader, task), task, None)
         task.weights_kind, task.trained_steps = stored.weights_kind, reader.step
         return task
 
