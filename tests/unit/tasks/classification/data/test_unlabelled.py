@@ -64,7 +64,7 @@ def test_a_sample_is_a_function_of_seed_epoch_and_index(tmp_path: Path) -> None:
 
 
 def test_views_are_moved_apart_and_crops_begin_at_0_to_8(tmp_path: Path) -> None:
-    """A crop of an image padded by 4 begins at 0 to 8, both included: shifts of -4 to 4, equally often; half mirrored."""
+    """A crop of an image padded by 4 begins at 0 to 8, both included: shifts of -4 to 4, equally often."""
     train = partly(make_mnist(tmp_path, num_train=120)).dataset("train")
     moves = torch.tensor([train[epoch, index].unlabelled.moves for epoch in range(8) for index in range(88)])
     assert moves.shape == (704, 2, 4)
