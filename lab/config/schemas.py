@@ -90,6 +90,7 @@ class ModelConfig(Strict):
     net: TargetConfig
     pretrained: Text | None = None
     asks: dict[str, Any] = {}  # settings for its data; the kind of problem defines the keys (lab.config.kinds)
+    learning: dict[str, Any] = {}  # how it learns, where the kind of problem has settings for that (lab.config.kinds)
     # Short for model.net.loss, if the architecture has several losses.
     loss: Text | None = None
 
@@ -211,6 +212,7 @@ class AdamConfig(Optimizer):
     name: Literal["adam", "adamw"]
     betas: Annotated[tuple[Beta, Beta], Field(strict=False)]  # a list in YAML
     eps: Above0
+    decay_last: Bool = False  # adamw: weights decay after the step, not before it
 
 
 class SGDConfig(Optimizer):
@@ -300,6 +302,7 @@ class EmaConfig(Strict):
 
     decay: Annotated[Float, Field(gt=0, lt=1)]
     start: WholeFrom0
+    warmup: Bool = True  # a smaller decay in the beginning
 
 
 class EarlyStoppingConfig(Strict):
