@@ -90,7 +90,7 @@ class ClassificationTask(ClassTask):
             ConfigError: the network's outputs are no logits of the classes.
         """
         images = batch.images if batch.moves is None else move_images(batch.images, batch.moves)
-        logits = self.net(normalize_images(images))
+        logits = self.net(normalize_images(images, mean=self.spec.mean, std=self.spec.std))
         if not isinstance(logits, Tensor) or logits.shape != (len(images), self.spec.num_classes):
             what = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
             raise ConfigError(
@@ -163,7 +163,7 @@ class ClassificationTask(ClassTask):
         Raises:
             DataError: an image cannot be used.
         """
-        transform = EvalTransform(self.spec.input_shape[1:], self.spec.resize)
+        transform = EvalTransform(self.spec.input_shape[1:], self.spec.resize, self.spec.interpolation)
         dataset = partial(ClassificationFolder, transform=transform)
         found, several = predict_images(self, inputs, batch_size, dataset, collate_classification)
         return found if several else found[0]

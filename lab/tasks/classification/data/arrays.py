@@ -26,6 +26,7 @@ from lab.structures.classification import ClassificationBatch, ClassificationSam
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
 from lab.tasks.classification.data.moves import draw_moves
+from lab.tasks.classification.data.preprocessing import Preprocessed
 from lab.tasks.classification.data.transforms import EvalTransform
 
 
@@ -66,7 +67,7 @@ class ArrayDataset:
         arrays: the set.
         rows: (n,) the numbers of the images to take.
         class_names: the name of each label.
-        size: (height, width) of samples.
+        transform: resizes images.
         moves: the augmentation; None in evaluation.
         seed: decides, with epoch and index, every random choice.
     """
@@ -78,13 +79,12 @@ class ArrayDataset:
         arrays: Arrays,
         rows: npt.NDArray[np.int64],
         class_names: tuple[str, ...],
-        size: tuple[int, int],
+        transform: EvalTransform,
         moves: MovesOptions | None,
         seed: int,
     ) -> None:
-        self.arrays, self.rows, self.class_names, self.size = arrays, rows, class_names, size
+        self.arrays, self.rows, self.class_names, self.transform = arrays, rows, class_names, transform
         self.moves, self.seed = moves, seed
-        self.resized = EvalTransform(size)
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -98,7 +98,7 @@ class ArrayDataset:
         moves = None
         if self.moves is not None:
             moves = draw_moves(self.moves.flip, self.moves.shift, sample_generator(self.seed, epoch, index))
-        image = self.resized(image.expand(3, -1, -1))
+        image = self.transform(image.expand(3, -1, -1))
         return ClassificationSample(image, int(self.arrays.labels[row]), row, self.arrays.images.shape[2:], moves)
 
     def class_counts(self) -> ClassCounts:
@@ -112,7 +112,7 @@ class ArrayDataset:
 
 
 @dataclass(eq=False)
-class ArraysModule(DataModule):
+class ArraysModule(Preprocessed, DataModule):
     """Base of the DataModules of sets that are read as a whole: a subclass gives ``read`` and ``names``.
 
     Args:
@@ -175,7 +175,14 @@ class ArraysModule(DataModule):
     def spec(self) -> ClassificationSpec:
         """The classes, how many images of each there are to train on, and their size."""
         counts = self.dataset("train").class_counts().counts
-        return ClassificationSpec(class_names=self.names(), input_shape=(3, *self.size), class_counts=counts)
+        return ClassificationSpec(
+            class_names=self.names(),
+            input_shape=(3, *self.size),
+            class_counts=counts,
+            interpolation=self.interpolation,
+            mean=tuple(self.mean),
+            std=tuple(self.std),
+        )
 
     def arrays(self, split: str) -> Arrays:
         """Return a set, read once and checked.
@@ -224,7 +231,7 @@ class ArraysModule(DataModule):
         if split == TRAIN and self.num_labels is not None:
             rows = self._labelled(arrays, rows, self.num_labels)
         moves = self.moves if split == TRAIN else None
-        return ArrayDataset(arrays, rows, self.names(), self.size, moves, self.seed)
+        return ArrayDataset(arrays, rows, self.names(), self._transform(), moves, self.seed)
 
     def _held_out(self, arrays: Arrays) -> dict[str, npt.NDArray[np.int64]]:
         share = self.val_share or 0.0
@@ -255,4 +262,7 @@ class ArraysModule(DataModule):
 
     def build_inputs(self, paths: list[Path]) -> KeyedDataset:
         """Return image files resized to the size of the samples."""
-        return ClassificationFolder(paths, EvalTransform(self.size))
+        return ClassificationFolder(paths, self._transform())
+
+    def _transform(self) -> EvalTransform:
+        return EvalTransform(self.size, interpolation=self.interpolation)
