@@ -27,7 +27,7 @@ from lab.config.words import word_key
 from lab.errors import ConfigError, closest
 from lab.system.files import archive_in, is_checkpoint
 
-DATA_METADATA = frozenset({"name", "tasks", "requires", "how_to_get"})
+DATA_METADATA = frozenset({"name", "tasks", "requires", "how_to_get", "preprocessing"})
 """Keys of a data node that describe it and are not arguments of its target."""
 
 

@@ -10,6 +10,7 @@ from typing import Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
+from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from lab.structures.common import ClassSpec, ImageBatch, Movable
 
 
@@ -21,11 +22,17 @@ class ClassificationSpec(ClassSpec):
         class_counts: images of each class to train on; empty where the classes are equally frequent by construction.
         resize: the shorter side to which evaluation resizes an image, of whose middle ``input_shape`` is taken; 0: the
             image is resized to ``input_shape`` as a whole.
+        interpolation: of that: ``"bilinear"`` or ``"bicubic"``.
+        mean: (3) by which the task normalises images, of colours from 0 to 1.
+        std: (3) likewise.
     """
 
     task: str = "classification"
     class_counts: tuple[int, ...] = ()
     resize: int = 0
+    interpolation: str = "bilinear"
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
 
 
 @dataclass(frozen=True)

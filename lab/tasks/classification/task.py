@@ -98,7 +98,7 @@ class ClassificationTask(ClassTask):
 
     def normalized(self, images: Tensor) -> Tensor:
         """Return uint8 images (B, 3, H, W) as the network reads them."""
-        return normalize_images(images)
+        return normalize_images(images, mean=self.spec.mean, std=self.spec.std)
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the network's logits (B, K) of normalised images.
@@ -178,7 +178,7 @@ class ClassificationTask(ClassTask):
         Raises:
             DataError: an image cannot be used.
         """
-        transform = EvalTransform(self.spec.input_shape[1:], self.spec.resize)
+        transform = EvalTransform(self.spec.input_shape[1:], self.spec.resize, self.spec.interpolation)
         dataset = partial(ClassificationFolder, transform=transform)
         found, several = predict_images(self, inputs, batch_size, dataset, collate_classification)
         return found if several else found[0]
