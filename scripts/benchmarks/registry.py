@@ -40,6 +40,14 @@ SUBJECTS = {
         train=(128, (224, 224)),
         serve=((64, (224, 224)),),
     ),
+    "cifar_resnet": Subject(
+        ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110"),
+        classifiers.make_cifar_resnet,
+        smoke="resnet20",
+        small=(4, (32, 32)),
+        train=(512, (32, 32)),
+        serve=((512, (32, 32)),),
+    ),
     "shufflenet": Subject(
         ("shufflenet_v2_x1_0", "shufflenet_v2_x0_5", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0"),
         classifiers.make_torchvision,
