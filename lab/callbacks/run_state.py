@@ -18,6 +18,8 @@ from lab.checkpoint.format import CheckpointReader, Piece, understood
 from lab.checkpoint.rng import rng_state
 from lab.checkpoint.writer import write_checkpoint
 from lab.errors import CheckpointError
+from lab.registry.migrated import require_current
+from lab.registry.migrations import RECORD, versions_of
 from lab.strategies import collectives
 from lab.system.provenance import describe_versions
 
@@ -76,6 +78,7 @@ class RunState:
         """
         reader, access, (optimizer,) = CheckpointReader(path), _access(trainer), trainer.optimizers
         state = read_training(reader, _kind(module))
+        require_current(reader, module)
         access.restore(reader, module, optimizer)
         for group, saved in zip(optimizer.param_groups, state["optimizer_groups"], strict=False):
             check_alike(reader, "optimizer_groups", {**saved, "params": group["params"]}, group, "lr")
@@ -137,6 +140,7 @@ class RunState:
             "weights_kind": module.weights_kind,
             "world_size": collectives.world_size(),
             "versions": self._versions,
+            RECORD: versions_of(module),
         }
 
 

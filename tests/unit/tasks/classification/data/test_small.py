@@ -40,7 +40,7 @@ def test_what_is_read(root: Path) -> None:
     expected = np.asarray(Image.open(root / "test" / "dog" / "1.png").convert("RGB")).transpose(2, 0, 1)
     assert torch.equal(sample.image, torch.from_numpy(expected.copy()))
     batch = data.first_batch()
-    assert (batch.images.dtype, batch.images.shape, batch.moves.shape) == (torch.uint8, (4, 3, 8, 8), (4, 3))
+    assert (batch.images.dtype, batch.images.shape, batch.moves.shape) == (torch.uint8, (4, 3, 8, 8), (4, 4))
 
 
 @pytest.mark.parametrize("packed", ["stored", "deflated"])
