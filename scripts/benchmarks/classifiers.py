@@ -129,13 +129,18 @@ def make_swin(
 def make_vit(
     name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
 ) -> Pair:
-    """Return ours and timm's ViT, which has the same names and keys."""
+    """Return ours and timm's ViT, which has the same names and keys; our own small one is built by its numbers."""
     import timm
+    from timm.models import VisionTransformer
 
     torch.manual_seed(0)
     ours: Any = create_model(name, img_size=size[0])
     fill_norms(ours)
-    peer: Any = timm.create_model(name, img_size=size[0])
+    peer: Any
+    if name == "vit_mini_patch4_32":
+        peer = VisionTransformer(size[0], patch_size=4, embed_dim=64, depth=4, num_heads=2)
+    else:
+        peer = timm.create_model(name, img_size=size[0])
     peer.load_state_dict(ours.state_dict(), strict=True)
     return _pair(ours, peer, batch, size, device, training)
 

@@ -112,6 +112,7 @@ SUBJECTS = {
         small=(1, (384, 384)),
         on_cpu=False,
     ),
+    "vit_mini": Subject(("vit_mini_patch4_32",), classifiers.make_vit, small=(4, (32, 32))),
     "sasrec": Subject(
         ("sasrec_pmixer", "sasrec", "sasrec_recbole"),
         sasrec.make,
