@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -120,15 +121,21 @@ class LabelledImages(ImageDataset[ClassificationSample, Any]):
         Raises:
             DataError: ``num_labels`` is out of range.
         """
+        if imbalance is not None:
+            kept = long_tail(*self._of_rows(), imbalance, seed, self._source)
+            self._keep(kept, f"long_tail\0{imbalance}\0{seed}")
+        if num_labels is not None:
+            kept = few_labels(*self._of_rows(), num_labels, label_seed, self._source)
+            self._keep(kept, f"few_labels\0{num_labels}\0{label_seed}")
+
+    def _of_rows(self) -> tuple[npt.NDArray[np.int64], tuple[str, ...], list[str]]:
+        """Return the labels of the usable images, the classes' names, and the images' names."""
         names = self._table.select_columns(["file_name"])[:]["file_name"]
-        choices = ((imbalance, seed, long_tail), (num_labels, label_seed, few_labels))
-        for wanted, of, choose in choices:
-            if wanted is not None:
-                labels, keys = np.array(self.labels(), dtype=np.int64), [names[row] for row in self._rows]
-                kept = choose(labels, self.class_names, keys, wanted, of, self._source)  # type: ignore[operator]
-                self._rows = [self._rows[place] for place in kept.tolist()]
-                key = f"{self._fingerprint}\0{choose.__name__}\0{wanted}\0{of}"
-                self._fingerprint = hashlib.sha256(key.encode()).hexdigest()
+        return np.array(self.labels(), dtype=np.int64), self.class_names, [names[row] for row in self._rows]
+
+    def _keep(self, places: npt.NDArray[np.int64], key: str) -> None:
+        self._rows = [self._rows[place] for place in places.tolist()]
+        self._fingerprint = hashlib.sha256(f"{self._fingerprint}\0{key}".encode()).hexdigest()
 
     def _source_of(self, row: dict[str, Any]) -> ImageSource:
         return self._store.source(row["file_name"])
