@@ -27,6 +27,7 @@ from lab.tasks.classification.data.chosen import few_labels, long_tail
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
 from lab.tasks.classification.data.moves import draw_moves
+from lab.tasks.classification.data.preprocessing import Preprocessed
 from lab.tasks.classification.data.transforms import EvalTransform, TrainTransform, as_tensor
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class LabelledImages(ImageDataset[ClassificationSample, Any]):
 
 
 @dataclass(eq=False)
-class LabelledModule(ImagesModule):
+class LabelledModule(Preprocessed, ImagesModule):
     """Base of the DataModules of images with one class each: a subclass implements ``table``.
 
     Args:
@@ -195,6 +196,9 @@ class LabelledModule(ImagesModule):
             input_shape=self.input_shape,
             class_counts=train.class_counts().counts,
             resize=self.shorter_side,
+            interpolation=self.interpolation,
+            mean=tuple(self.mean),
+            std=tuple(self.std),
         )
 
     def labelled(self, table: Table, reading: Reading[Any]) -> LabelledImages:
@@ -207,10 +211,12 @@ class LabelledModule(ImagesModule):
     def transform(self, train: bool) -> TrainTransform | EvalTransform:
         """Return the transform of training or evaluation."""
         size = (self.image_size, self.image_size)
-        return TrainTransform(size, self.window.area, self.window.ratio) if train else self._evaluation(size)
+        if not train:
+            return self._evaluation(size)
+        return TrainTransform(size, self.window.area, self.window.ratio, self.interpolation)
 
     def _evaluation(self, size: tuple[int, int]) -> EvalTransform:
-        return EvalTransform(size, self.shorter_side)
+        return EvalTransform(size, self.shorter_side, self.interpolation)
 
     def collate(self, samples: Sequence[Any]) -> ClassificationBatch:
         """Put samples together into a batch."""
