@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from lab.callbacks.divergence import Divergence
+from lab.callbacks.early_stopping import EarlyStopping
 from lab.callbacks.ema import EMA
 from lab.callbacks.resumable import check_alike, read_training
 from lab.checkpoint.access import StateAccess
@@ -30,10 +31,13 @@ class RunState:
     Args:
         ema: the average of the weights, part of the state, if there is one.
         divergence: refuses tensors that are not finite before anything is written; its counts are part of the state.
+        stopping: may end the training early; its counts are part of the state, and whoever made it has restored them.
     """
 
-    def __init__(self, ema: EMA | None, divergence: Divergence | None = None) -> None:
-        self.ema, self.divergence = ema, divergence
+    def __init__(
+        self, ema: EMA | None, divergence: Divergence | None = None, stopping: EarlyStopping | None = None
+    ) -> None:
+        self.ema, self.divergence, self.stopping = ema, divergence, stopping
         self._versions = describe_versions()
 
     def write(
@@ -61,6 +65,8 @@ class RunState:
         if self.divergence is not None:
             state["skipped"] = self.divergence.state_dict()
             self._confirm(trainer, pieces, state["network"])
+        if self.stopping is not None:
+            state["early_stopping"] = self.stopping.state_dict()
         step = trainer.global_step
         write_checkpoint(path, pieces, state, step, rank=trainer.global_rank, barrier=_barrier, keep=keep)
 

@@ -24,7 +24,7 @@ from lab.inspection.names import compiled_around, select
 from lab.inspection.nested import mapped
 
 Reduction = Literal["mean", "max", "norm"]
-Reduce = Reduction | Callable[[Tensor], Any] | None
+Reducer = Reduction | Callable[[Tensor], Any] | None
 _REDUCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda tensor: _rows(tensor).float().mean(1),
     "max": lambda tensor: _rows(tensor).amax(1),
@@ -122,7 +122,7 @@ class capture:
         stop: bool = False,
         detach: bool = True,
         device: str | torch.device | None = None,
-        reduce: Reduce = None,
+        reduce: Reducer = None,
     ) -> None:
         if isinstance(reduce, str):
             check_choice("reduce", reduce, _REDUCTIONS)
