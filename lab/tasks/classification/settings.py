@@ -21,6 +21,8 @@ class ClassificationEval(EvalSettings):
     monitor: Literal["top_1", "top_5", "macro_accuracy", "macro_f1", "ece", "loss"]
     calibration_bins: WholeAbove0
     top_k: WholeAbove0
+    explain: Literal["none", "auto", "grad_cam", "rollout"]
+    explain_layer: str | None
 
 
 class ClassificationAsks(Asks):

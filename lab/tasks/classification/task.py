@@ -16,6 +16,7 @@ from torch import Tensor
 from lab.errors import ConfigError
 from lab.ops.images import normalize_images
 from lab.run_record import Direction
+from lab.strategies import collectives
 from lab.structures import Table, Term
 from lab.structures.classification import ClassificationBatch, ClassificationSpec, Classified, Classifier
 from lab.tasks.classification.criterion import make_criterion
@@ -23,6 +24,7 @@ from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
 from lab.tasks.classification.data.moves import move_images
 from lab.tasks.classification.data.transforms import EvalTransform
+from lab.tasks.classification.explain import explain
 from lab.tasks.classification.metrics import ClassificationMetrics, ConfidentMistakes, of_classes
 from lab.tasks.classification.pictures import draw_confusion, draw_mistakes
 from lab.tasks.classification.semi.choose import make_method
@@ -143,8 +145,17 @@ class ClassificationTask(ClassTask):
         """Return the confusion matrix, and of a test the most confident mistakes, if there is one."""
         pictures = {"confusion": draw_confusion(self.confusion[split], self.class_names)}
         if split == "test" and self.mistakes:
-            pictures["mistakes"] = draw_mistakes(self.mistakes, self.class_names)
+            pictures["mistakes"] = draw_mistakes(self.mistakes, self.class_names, self._explain_mistakes())
         return pictures
+
+    def _explain_mistakes(self) -> Tensor | None:
+        """Return heat maps of the mistakes, for the wrong classes; of one rank alone, since others do not call this."""
+        if collectives.world_size() > 1:
+            return None
+        images = torch.stack([image for *_, image in self.mistakes]).to(self.device)
+        labels = torch.tensor([found for _, _, found, _ in self.mistakes], device=self.device)
+        with self.evaluating():
+            return explain(self.net, normalize_images(images), labels, self.eval_settings)
 
     def classes_measured(self, split: str) -> dict[str, int]:
         """Return over how many classes the macro means are."""
@@ -155,10 +166,14 @@ class ClassificationTask(ClassTask):
     def predict_step(self, batch: ClassificationBatch, batch_idx: int) -> tuple[Tensor, list[Classified]]:
         """Return image numbers (b,) and the best classes of each, on the host, without images that only fill up."""
         scores, labels = self.scores(self(batch)).topk(min(self.eval_settings["top_k"], self.spec.num_classes))
+        heat = explain(self.net, normalize_images(batch.images), labels[:, 0], self.eval_settings)
         labels, scores = labels.cpu(), scores.cpu()
+        maps = [None] * len(labels) if heat is None else heat.cpu()
         rows = batch.valid.nonzero().flatten().tolist()
         found = [
-            Classified(labels[row], scores[row], tuple(self.class_names[label] for label in labels[row].tolist()))
+            Classified(
+                labels[row], scores[row], tuple(self.class_names[label] for label in labels[row].tolist()), maps[row]
+            )
             for row in rows
         ]
         return batch.image_ids[batch.valid], found
