@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         validate,
     )
     from lab.errors import CheckpointError, ConfigError, DataError, Diverged, LabError, RegistryError, RunError
+    from lab.layers.deploy import deploy
     from lab.registry.build import build
     from lab.registry.create import create_model
     from lab.registry.models import list_models
@@ -46,6 +47,7 @@ __all__ = [
     "check",
     "compose",
     "create_model",
+    "deploy",
     "fit",
     "list_models",
     "load",
@@ -59,6 +61,7 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "lab.errors": ("CheckpointError", "ConfigError", "DataError", "Diverged", "LabError", "RegistryError", "RunError"),
+    "lab.layers.deploy": ("deploy",),
     "lab.registry.build": ("build",),
     "lab.registry.create": ("create_model",),
     "lab.registry.models": ("list_models",),

@@ -14,8 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab.checking import check_choice
-from lab.compat.torch import has_onednn_linear, onednn_convolution, onednn_linear
-from lab.ops.cpu import plain_float32
+from lab.compat.torch import (
+    has_forward_hooks,
+    has_forward_pre_hooks,
+    has_onednn_linear,
+    onednn_convolution,
+    onednn_linear,
+)
+from lab.layers.packed import PackedConv2d, is_pointwise
+from lab.ops.cpu import needs_gradient, plain_float32
 
 NormName = Literal["batch_norm", "frozen_batch_norm", "group_norm"]
 Activation = Literal["none", "relu", "relu6", "leaky_relu"]
@@ -80,6 +87,11 @@ def is_constant(norm: nn.Module) -> bool:
     return isinstance(norm, FrozenBatchNorm2d) or (isinstance(norm, nn.BatchNorm2d) and not norm.training)
 
 
+def is_watched(module: nn.Module) -> bool:
+    """Whether a hook waits for the module's input or output: it must be called then."""
+    return has_forward_hooks(module) or has_forward_pre_hooks(module)
+
+
 def activate(x: Tensor, activation: Activation) -> Tensor:
     """Apply an activation in place."""
     if activation == "relu":
@@ -100,19 +112,26 @@ def convolve(
 ) -> Tensor:
     """Convolve, normalise, add and activate.
 
-    A constant batch norm is folded into weight and bias, which is exact and differentiable.
+    A constant batch norm is folded into weight and bias, which is exact and differentiable. A hook on one of the two
+    has both called, one after the other.
 
     Args:
         x: (B, C, H, W).
         convolution: if it has a bias, that is normalised too.
-        norm: the norm of the convolution's output.
+        norm: the norm of the convolution's output; ``nn.Identity`` where ``lab.deploy`` has folded it.
         add: a tensor to add before the activation, of the output's shape.
         activation: applied last.
         reuse: whether the memory of ``add`` may be overwritten if no gradient is needed.
         scales: what ``scales_of`` returned for many norms at once.
     """
-    if norm is not None and not is_constant(norm):
-        out: Tensor = norm(convolution(x))
+    norm = None if isinstance(norm, nn.Identity) else norm
+    watched = any(part is not None and is_watched(part) for part in (convolution, norm))
+    if watched or (norm is not None and not is_constant(norm)):
+        out: Tensor = convolution(x)
+        out = out if norm is None else norm(out)
+        out = out.clone() if watched else out  # what a hook has seen is not written over
+    elif norm is None and isinstance(convolution, PackedConv2d) and convolution.takes(x):
+        return _packed(x, convolution, add, activation, reuse)
     else:
         scale, shift = _scale_and_shift(norm, scales)
         if _fuses(x, convolution.weight, scale):
@@ -134,7 +153,8 @@ def scales_of(norms: Sequence[nn.Module]) -> Scales:
     Returns:
         What ``convolve`` takes; nothing where gradients are wanted or a norm is not constant.
     """
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or not all(map(is_constant, norms)):
+    norms = [norm for norm in norms if not isinstance(norm, nn.Identity)]
+    if not norms or torch.is_grad_enabled() or torch.compiler.is_compiling() or not all(map(is_constant, norms)):
         return {}
     weight, bias, mean, variance = (
         torch.cat([getattr(norm, name) for norm in norms]) for name in ("weight", "bias", "running_mean", "running_var")
@@ -160,6 +180,15 @@ def _folded(convolution: nn.Conv2d, scale: Tensor | None, shift: Tensor | None) 
     if scale is None or shift is None:
         return weight, bias
     return weight * scale[:, None, None, None], shift if bias is None else torch.addcmul(shift, bias, scale)
+
+
+def _packed(
+    x: Tensor, convolution: PackedConv2d, add: Tensor | None, activation: Activation, reuse: bool
+) -> Tensor:
+    """Convolve with a weight that is packed already."""
+    if add is None or activation in ("none", "relu"):
+        return convolution.compute(x, add, activation, SLOPE, reuse)
+    return activate(convolution.compute(x).add_(add), activation)
 
 
 def _fused(
@@ -194,7 +223,7 @@ def _by_onednn(
     reuse: bool = False,
 ) -> Tensor:
     """Convolve; a 1x1 in this layout is a product of the pixels' channels, which costs less to call."""
-    if add is None and x.stride(1) == 1 and _is_pointwise(geometry) and has_onednn_linear():
+    if add is None and x.stride(1) == 1 and is_pointwise(geometry) and has_onednn_linear():
         rows = onednn_linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias, activation, slope=SLOPE)
         return rows.permute(0, 3, 1, 2)
     return onednn_convolution(x, weight, bias, geometry, add, activation, SLOPE, reuse)
@@ -206,17 +235,11 @@ def pairs_in(layers: nn.Sequential) -> list[tuple[nn.Conv2d, nn.Module]]:
     return [(layer, found[index + 1]) for index, layer in enumerate(found) if isinstance(layer, nn.Conv2d)]
 
 
-def _is_pointwise(convolution: nn.Conv2d) -> bool:
-    """Whether a convolution is a product of each pixel's channels: 1x1, with neither stride, padding nor groups."""
-    shape = (convolution.kernel_size, convolution.stride, convolution.padding, convolution.groups)
-    return shape == ((1, 1), (1, 1), (0, 0), 1)
-
-
 def _fuses(x: Tensor, weight: Tensor, scale: Tensor | None) -> bool:
     """Whether oneDNN's fused convolution applies: float32 on a CPU, run eagerly, in inference or a frozen stage."""
     return bool(
         plain_float32(x, weight)
-        and not (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, scale)))
+        and not needs_gradient(x, weight, scale)
         and torch.backends.mkldnn.is_available()
         and torch.backends.mkldnn.enabled
     )

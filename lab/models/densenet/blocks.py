@@ -13,10 +13,19 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from lab.compat.torch import has_forward_hooks, has_forward_pre_hooks, has_onednn_linear, onednn_linear
-from lab.layers.convolution import FrozenBatchNorm2d, NormName, convolve, is_constant, make_norm, scale_and_shift
+from lab.compat.torch import has_onednn_linear, onednn_linear
+from lab.layers.convolution import (
+    FrozenBatchNorm2d,
+    NormName,
+    convolve,
+    is_constant,
+    is_watched,
+    make_norm,
+    scale_and_shift,
+)
 from lab.layers.dropout import dropout as drop
-from lab.ops.cpu import plain_float32
+from lab.layers.linear import Linear
+from lab.ops.cpu import needs_gradient, plain_float32
 
 BOTTLENECK = 4
 """Width between the two convolutions of a layer, in growth rates."""
@@ -38,6 +47,11 @@ class DenseLayer(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
         self.norm2 = make_norm(norm, width)
         self.conv2 = nn.Conv2d(width, growth_rate, 3, padding=1, bias=False)
+        self.rectified: RectifiedLinear | None = None
+
+    def keep_constants(self) -> None:
+        """Fold the norms once, for ``lab.deploy``."""
+        self.rectified = RectifiedLinear.of(self.norm1, self.conv1, self.norm2)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         """Map the maps before, each (B, C_i, H, W), to (B, growth_rate, H, W)."""
@@ -78,17 +92,15 @@ class DenseLayer(nn.Module):
             channels: that are there already.
             scratch: memory of as many numbers as the buffer and the first convolution have, which is written over.
         """
-        low, high, scale, shift = bounds(self.norm1)
-        own_scale, own_shift = _affine(self.norm2)
-        weight = self.conv1.weight.flatten(1)
-        bias = own_shift + own_scale * (weight @ shift)
         seen = buffer[..., :channels]
         split = seen.numel()
         # In memory that is mapped already: new pages cost as much as the arithmetic.
-        clamped, folded = scratch[:split].view(seen.shape), scratch[split : split + weight.numel()].view(weight.shape)
-        clamp(seen, low, high, out=clamped)
-        torch.mul(weight, own_scale[:, None], out=folded).mul_(scale)
-        hidden = onednn_linear(clamped, folded, bias, "relu")
+        clamped = scratch[:split].view(seen.shape)
+        if self.rectified is None:
+            low, high, weight, bias = fold(self.norm1, self.conv1, self.norm2, scratch[split:])
+            hidden = onednn_linear(clamp(seen, low, high, out=clamped), weight, bias, "relu")
+        else:
+            hidden = self.rectified.linear.relu(self.rectified.clamp(seen, clamped))
         new = convolve(hidden.permute(0, 3, 1, 2), self.conv2, activation="none")
         buffer[..., channels : channels + new.shape[1]] = new.permute(0, 2, 3, 1)
 
@@ -141,6 +153,11 @@ class Transition(nn.Module):
         self.norm = make_norm(norm, in_channels)
         self.conv = nn.Conv2d(in_channels, in_channels // 2, 1, bias=False)
         self.pool = nn.AvgPool2d(2)
+        self.rectified: RectifiedLinear | None = None
+
+    def keep_constants(self) -> None:
+        """Fold the norm once, for ``lab.deploy``."""
+        self.rectified = RectifiedLinear.of(self.norm, self.conv)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C / 2, H / 2, W / 2), rounded down."""
@@ -148,20 +165,84 @@ class Transition(nn.Module):
             pooled: Tensor = self.pool(self.conv(F.relu(self.norm(x), inplace=True)))
             return pooled
         # The convolution and the mean may change places: a quarter of the products.
-        low, high, scale, shift = bounds(self.norm)
-        clamped = clamp(x.permute(0, 2, 3, 1), low, high).permute(0, 3, 1, 2)
-        means = F.avg_pool2d(clamped, 2).permute(0, 2, 3, 1)
-        weight = self.conv.weight.flatten(1)
-        return onednn_linear(means, weight * scale, weight @ shift).permute(0, 3, 1, 2)
+        pixels = x.permute(0, 2, 3, 1)
+        if self.rectified is not None:
+            return self.rectified.linear(_means(self.rectified.clamp(pixels))).permute(0, 3, 1, 2)
+        low, high, weight, bias = fold(self.norm, self.conv)
+        return onednn_linear(_means(clamp(pixels, low, high)), weight, bias).permute(0, 3, 1, 2)
+
+
+class RectifiedLinear(nn.Module):
+    """A constant norm, its ReLU and the 1x1 convolution behind it, folded once: bounds and a linear map of pixels.
+
+    Args:
+        low: (C,), the least values.
+        high: (C,), the largest values, if there are any.
+        weight: (O, C).
+        bias: (O,).
+    """
+
+    low: Tensor
+    high: Tensor | None
+
+    def __init__(self, low: Tensor, high: Tensor | None, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("low", low)
+        self.register_buffer("high", high)
+        with torch.device("meta"):
+            self.linear = Linear(*weight.shape[::-1])
+        self.linear.weight, self.linear.bias = nn.Parameter(weight, False), nn.Parameter(bias, False)
+
+    @classmethod
+    def of(cls, norm: nn.Module, convolution: nn.Conv2d, after: nn.Module | None = None) -> RectifiedLinear | None:
+        """Fold the norms before and after a convolution; None if they depend on the batch."""
+        if not all(is_constant(each) or isinstance(each, nn.Identity) for each in (norm, after or nn.Identity())):
+            return None
+        with torch.no_grad():
+            return cls(*fold(norm, convolution, after))
+
+    def clamp(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """Bound (..., C)."""
+        return clamp(x, self.low, self.high, out)
+
+
+def fold(
+    norm: nn.Module, convolution: nn.Conv2d, after: nn.Module | None = None, memory: Tensor | None = None
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    """Return a constant norm, its ReLU, a 1x1 convolution and the norm behind it as bounds, a matrix and its bias.
+
+    Args:
+        norm: before the convolution.
+        convolution: 1x1.
+        after: the constant norm behind it; None or ``nn.Identity`` where there is none.
+        memory: for the matrix, which is written over.
+
+    Returns:
+        ``low`` (C,), ``high`` (C,) or None, ``weight`` (O, C), ``bias`` (O,).
+    """
+    low, high, scale, shift = bounds(norm)
+    weight = convolution.weight.flatten(1)
+    bias = weight @ shift if convolution.bias is None else torch.addmv(convolution.bias, weight, shift)
+    folded = torch.empty_like(weight) if memory is None else memory[: weight.numel()].view(weight.shape)
+    if after is None or isinstance(after, nn.Identity):
+        return low, high, torch.mul(weight, scale, out=folded), bias
+    own_scale, own_shift = _affine(after)
+    torch.mul(weight, own_scale[:, None], out=folded).mul_(scale)
+    return low, high, folded, torch.addcmul(own_shift, own_scale, bias)
+
+
+def _means(pixels: Tensor) -> Tensor:
+    """Return the means over 2x2 pixels of (B, H, W, C)."""
+    return F.avg_pool2d(pixels.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
 
 
 def can_fold(module: nn.Module, x: Tensor, weight: Tensor) -> bool:
     """Whether the parts of a module can be computed together: inference on a CPU, norms constant, no hook within."""
-    if torch.is_grad_enabled() or not plain_float32(x, weight) or not has_onednn_linear():
+    if not plain_float32(x, weight) or needs_gradient(x, *module.parameters()) or not has_onednn_linear():
         return False
     parts = [part for part in module.modules() if part is not module]
     norms = [part for part in parts if isinstance(part, nn.BatchNorm2d | FrozenBatchNorm2d | nn.GroupNorm)]
-    if any(has_forward_hooks(part) or has_forward_pre_hooks(part) for part in parts):
+    if any(map(is_watched, parts)):
         return False
     return bool(norms) and all(is_constant(norm) for norm in norms)
 
