@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         validate,
     )
     from lab.errors import CheckpointError, ConfigError, DataError, Diverged, LabError, RegistryError, RunError
+    from lab.inspection.capture import capture
     from lab.layers.deploy import deploy
     from lab.registry.build import build
     from lab.registry.create import create_model
@@ -44,6 +45,7 @@ __all__ = [
     "RunError",
     "Runs",
     "build",
+    "capture",
     "check",
     "compose",
     "create_model",
@@ -61,6 +63,7 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "lab.errors": ("CheckpointError", "ConfigError", "DataError", "Diverged", "LabError", "RegistryError", "RunError"),
+    "lab.inspection.capture": ("capture",),
     "lab.layers.deploy": ("deploy",),
     "lab.registry.build": ("build",),
     "lab.registry.create": ("create_model",),

@@ -7,9 +7,9 @@ neither profits from the other's warm caches. It prints medians and the median o
 faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, AlexNet,
 DenseNet-121, ShuffleNetV2 and MobileNetV2, timm's ViT, plain torch for the wide ResNet, GRU4Rec, SASRec and the CPU
 kernels (conv3x3, linear). Rows called deploy time the copy that ``lab.deploy`` makes, against the peer as it is, and
-those called deploy-frozen against ``torch.jit.optimize_for_inference`` of the peer. A training step is forward, loss (DETR's with matching, on every decoder layer) and backward.
-For GRU4Rec it is 20 steps including data and optimizer, for SASRec one step including the optimizer. SASRec's peer
-evaluates user by user among 101 items, lab among all.
+those called deploy-frozen against ``torch.jit.optimize_for_inference`` of the peer. A training step is forward, loss
+(DETR's with matching, on every decoder layer) and backward. For GRU4Rec it is 20 steps including data and optimizer,
+for SASRec one step including the optimizer. SASRec's peer evaluates user by user among 101 items, lab among all.
 
 The last column is the share of this process's rate in products of matrices (1024x1024 in float32, the better one of
 torch.mm and oneDNN) that ours reaches, counted by the operations of the peer: near 100 % nothing is left to gain
@@ -177,7 +177,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="what to time (default: all)")
     parser.add_argument("--runs", type=int, default=9, help="timed rounds of each row (default: 9)")
-    parser.add_argument("--batch", type=int, nargs="+", help="images in a batch, one or more (default: as the row says)")
+    parser.add_argument(
+        "--batch", type=int, nargs="+", help="images in a batch, one or more numbers (default: the row's)"
+    )
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="size of the images")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")

@@ -25,7 +25,7 @@ from lab.config.schemas import ConfigSchema
 from lab.config.separators import normalize_separator
 from lab.config.words import word_key
 from lab.errors import ConfigError, closest
-from lab.system.files import is_checkpoint
+from lab.system.files import archive_in, is_checkpoint
 
 DATA_METADATA = frozenset({"name", "tasks", "requires", "how_to_get"})
 """Keys of a data node that describe it and are not arguments of its target."""
@@ -262,7 +262,7 @@ def _check_data(composed: Composed) -> None:
         return
     root = Path(data["root"])
     needed = [root] if not root.is_dir() else [root / name for name in _required(data) if name]
-    missing = next((path for path in needed if not path.exists()), None)
+    missing = next((path for path in needed if not path.exists() and archive_in(path) is None), None)
     if missing is not None:
         how = data.get("how_to_get") or "put the dataset there"
         raise ConfigError(f"data={data['name']}: {missing} does not exist ({composed.origin('data.root')}); {how}")

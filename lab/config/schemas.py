@@ -202,6 +202,7 @@ class Optimizer(Strict):
     weight_decay: Annotated[Float, Field(ge=0, le=1000)]
     no_decay_norm_bias: Bool
     groups: list[ParameterGroup]
+    layer_decay: PartAbove0 = 1.0
 
 
 class AdamConfig(Optimizer):
@@ -301,10 +302,48 @@ class EmaConfig(Strict):
     start: WholeFrom0
 
 
+class EarlyStoppingConfig(Strict):
+    """Stop when the task's monitored metric has not improved in ``patience`` validations in a row."""
+
+    patience: WholeAbove0
+    min_delta: Rate = 0.0
+    start: WholeFrom0 = 0
+
+
+class UnfreezeStage(Strict):
+    """From this optimizer step, or the beginning of this epoch, these modules train too."""
+
+    step: WholeAbove0 | None = None
+    epoch: WholeAbove0 | None = None
+    train: Annotated[list[Text], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _begins_once(self) -> UnfreezeStage:
+        if (self.step is None) == (self.epoch is None):
+            raise ValueError("needs either step or epoch, where it begins")
+        return self
+
+
+class UnfreezeConfig(Strict):
+    """Train a part of the network, and more of it later."""
+
+    train: Annotated[list[Text], Field(min_length=1)]
+    stages: list[UnfreezeStage] = []
+    every: WholeAbove0 | None = None
+
+    @model_validator(mode="after")
+    def _goes_one_way(self) -> UnfreezeConfig:
+        if self.stages and self.every is not None:
+            raise ValueError("takes stages or every (a layer after each so many steps), not both")
+        return self
+
+
 class CallbacksConfig(Strict):
     """The callbacks of a training."""
 
     ema: EmaConfig | None
+    early_stopping: EarlyStoppingConfig | None = None
+    unfreeze: UnfreezeConfig | None = None
     progress: Bool
     pictures: WholeFrom0
 

@@ -14,13 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab.checking import check_choice
-from lab.compat.torch import (
-    has_forward_hooks,
-    has_forward_pre_hooks,
-    has_onednn_linear,
-    onednn_convolution,
-    onednn_linear,
-)
+from lab.compat.torch import has_onednn_linear, is_watched, onednn_convolution, onednn_linear
 from lab.layers.packed import PackedConv2d, is_pointwise
 from lab.ops.cpu import needs_gradient, plain_float32
 
@@ -28,6 +22,8 @@ NormName = Literal["batch_norm", "frozen_batch_norm", "group_norm"]
 Activation = Literal["none", "relu", "relu6", "leaky_relu"]
 SLOPE = 0.1
 """Of ``leaky_relu`` below zero."""
+FEW, LARGE = 4, 1 << 18
+"""Pixels for each input channel, and numbers of a weight, where one pass over the output more is worth while."""
 Scales = dict[nn.Module, tuple[Tensor, Tensor]]
 """Of each constant batch norm what it multiplies with and what it adds, both (C,)."""
 
@@ -87,11 +83,6 @@ def is_constant(norm: nn.Module) -> bool:
     return isinstance(norm, FrozenBatchNorm2d) or (isinstance(norm, nn.BatchNorm2d) and not norm.training)
 
 
-def is_watched(module: nn.Module) -> bool:
-    """Whether a hook waits for the module's input or output: it must be called then."""
-    return has_forward_hooks(module) or has_forward_pre_hooks(module)
-
-
 def activate(x: Tensor, activation: Activation) -> Tensor:
     """Apply an activation in place."""
     if activation == "relu":
@@ -112,8 +103,8 @@ def convolve(
 ) -> Tensor:
     """Convolve, normalise, add and activate.
 
-    A constant batch norm is folded into weight and bias, which is exact and differentiable. A hook on one of the two
-    has both called, one after the other.
+    A constant batch norm is folded into weight and bias, which is exact and differentiable. If a hook waits on one of
+    the two modules, they are called one after the other.
 
     Args:
         x: (B, C, H, W).
@@ -182,9 +173,7 @@ def _folded(convolution: nn.Conv2d, scale: Tensor | None, shift: Tensor | None) 
     return weight * scale[:, None, None, None], shift if bias is None else torch.addcmul(shift, bias, scale)
 
 
-def _packed(
-    x: Tensor, convolution: PackedConv2d, add: Tensor | None, activation: Activation, reuse: bool
-) -> Tensor:
+def _packed(x: Tensor, convolution: PackedConv2d, add: Tensor | None, activation: Activation, reuse: bool) -> Tensor:
     """Convolve with a weight that is packed already."""
     if add is None or activation in ("none", "relu"):
         return convolution.compute(x, add, activation, SLOPE, reuse)
@@ -205,11 +194,9 @@ def _fused(
     pixels = x.shape[0] * x.shape[2] * x.shape[3] // (convolution.stride[0] * convolution.stride[1])
     if scale is None or shift is None or pixels * len(weight) >= weight.numel():
         weight, bias = _folded(convolution, scale, shift)
-        if add is None or activation in ("none", "relu"):
-            return _by_onednn(x, weight, bias, convolution, add, activation, reuse)
-        out = _by_onednn(x, weight, bias, convolution)
-    else:  # the weight is larger than the output, which is sooner scaled
-        out = _by_onednn(x, weight, bias, convolution).mul_(scale[:, None, None]).add_(shift[:, None, None])
+        return _by_onednn(x, weight, bias, convolution, pixels, add, activation, reuse)
+    # The weight is larger than the output, which is sooner scaled.
+    out = _by_onednn(x, weight, bias, convolution, pixels).mul_(scale[:, None, None]).add_(shift[:, None, None])
     return activate(out if add is None else out.add_(add), activation)
 
 
@@ -218,15 +205,31 @@ def _by_onednn(
     weight: Tensor,
     bias: Tensor | None,
     geometry: nn.Conv2d,
+    pixels: int,
     add: Tensor | None = None,
     activation: Activation = "none",
     reuse: bool = False,
 ) -> Tensor:
-    """Convolve; a 1x1 in this layout is a product of the pixels' channels, which costs less to call."""
-    if add is None and x.stride(1) == 1 and is_pointwise(geometry) and has_onednn_linear():
-        rows = onednn_linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias, activation, slope=SLOPE)
-        return rows.permute(0, 3, 1, 2)
-    return onednn_convolution(x, weight, bias, geometry, add, activation, SLOPE, reuse)
+    """Convolve; a 1x1 in this layout is a product of the pixels' channels, which costs less to call.
+
+    oneDNN rearranges the weight in each call. With few pixels that costs more than a pass over the output does, above
+    all channels last.
+    """
+    if x.stride(1) == 1 and is_pointwise(geometry) and has_onednn_linear():
+        if add is None:
+            rows = onednn_linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias, activation, slope=SLOPE)
+            return rows.permute(0, 3, 1, 2)
+        if pixels < FEW * x.shape[1]:
+            rows = onednn_linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias)
+            return activate(rows.permute(0, 3, 1, 2).add_(add), activation)
+    elif weight.numel() > LARGE and pixels * 2 * FEW < weight[0].numel():
+        where = (geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
+        out = F.conv2d(x.contiguous(), weight, bias, *where)  # type: ignore[arg-type]
+        out = out.contiguous(memory_format=torch.channels_last) if x.stride(1) == 1 else out
+        return activate(out if add is None else out.add_(add), activation)
+    if add is None or activation in ("none", "relu"):
+        return onednn_convolution(x, weight, bias, geometry, add, activation, SLOPE, reuse)
+    return activate(onednn_convolution(x, weight, bias, geometry, None, "none", SLOPE, False).add_(add), activation)
 
 
 def pairs_in(layers: nn.Sequential) -> list[tuple[nn.Conv2d, nn.Module]]:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 from torch.overrides import TorchFunctionMode
 
-from lab.layers.convolution import FrozenBatchNorm2d, is_watched
+from lab.compat.torch import is_watched
+from lab.layers.convolution import FrozenBatchNorm2d
 from lab.layers.linear import Linear
 from lab.layers.packed import PackedConv2d, PackedLinear
 
@@ -129,9 +130,7 @@ def replace_module(net: nn.Module, old: nn.Module, new: nn.Module) -> None:
         setattr(net.get_submodule(parent), own, new)
 
 
-def _traced(
-    net: nn.Module, inputs: Sequence[Any], layers: Sequence[nn.Module], norms: Iterable[nn.Module]
-) -> _Trace:
+def _traced(net: nn.Module, inputs: Sequence[Any], layers: Sequence[nn.Module], norms: Iterable[nn.Module]) -> _Trace:
     """Run a forward pass under observation."""
     trace = _Trace()
     with torch.no_grad():
@@ -179,15 +178,15 @@ def _layer_before(norm: nn.Module, trace: _Trace, watched: set[nn.Module]) -> tu
 
 def _fold(layer: Any, norm: Any) -> None:
     """Put a norm into a layer; computed in float64, rounded once."""
-    dtype = layer.weight.dtype
-    statistics = [None if value is None else value.double() for value in (norm.running_mean, norm.running_var)]
-    affine = [None if value is None else value.detach().double() for value in (norm.weight, norm.bias)]
-    weight, bias = layer.weight.detach().double(), layer.bias
-    bias = None if bias is None else bias.detach().double()
+    mean, variance = norm.running_mean.double(), norm.running_var.double()
+    scale = torch.ones_like(mean) if norm.weight is None else norm.weight.detach().double()
+    shift = torch.zeros_like(mean) if norm.bias is None else norm.bias.detach().double()
+    weight = layer.weight.detach().double()
+    bias = None if layer.bias is None else layer.bias.detach().double()
     if type(layer) in LINEAR:
-        ones = (torch.ones_like(statistics[0]), torch.zeros_like(statistics[0]))
-        affine = [given if given is not None else plain for given, plain in zip(affine, ones, strict=True)]
-        both = fuse_linear_bn_weights(weight, bias, *statistics, norm.eps, *affine)
+        both = fuse_linear_bn_weights(weight, bias, mean, variance, norm.eps, scale, shift)
     else:
-        both = fuse_conv_bn_weights(weight, bias, *statistics, norm.eps, *affine, type(layer) in TRANSPOSED)
+        turned = type(layer) in TRANSPOSED
+        both = fuse_conv_bn_weights(weight, bias, mean, variance, norm.eps, scale, shift, turned)
+    dtype = layer.weight.dtype
     layer.weight, layer.bias = (nn.Parameter(value.detach().to(dtype), requires_grad=False) for value in both)

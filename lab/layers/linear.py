@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lab.compat.torch import has_forward_hooks, has_forward_pre_hooks, has_onednn_linear, onednn_linear
+from lab.compat.torch import has_onednn_linear, is_watched, onednn_linear
 from lab.ops.cpu import needs_gradient, plain_float32
 
 _MIN_PRODUCTS = 1 << 22  # about 0.1 ms: for smaller products the overhead exceeds the gain
@@ -54,8 +54,7 @@ class Linear(nn.Linear):
 
     def fuses(self, x: Tensor) -> bool:
         """Whether an activation can be done within the product: no gradient is needed, no hook waits."""
-        watched = has_forward_hooks(self) or has_forward_pre_hooks(self)
-        return _takes(x, self.weight) and not watched and not needs_gradient(x, self.weight, self.bias)
+        return _takes(x, self.weight) and not is_watched(self) and not needs_gradient(x, self.weight, self.bias)
 
 
 def _takes(x: Tensor, weight: Tensor) -> bool:

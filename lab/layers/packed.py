@@ -1,4 +1,4 @@
-"""Layers for inference on a CPU, whose weights are also held in oneDNN's own layout: nothing is rearranged in a call."""
+"""Layers for inference on a CPU, whose weights are also held in oneDNN's own layout: no call rearranges them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lab.compat.torch import (
-    has_forward_hooks,
-    has_forward_pre_hooks,
     has_onednn_linear,
+    is_watched,
     onednn_convolution,
     onednn_linear,
     onednn_packed_convolution,
@@ -28,7 +27,7 @@ class _Packed(nn.Module):
     """Keeps ``packed``, a copy of the weight in another layout, up to date with the weight."""
 
     weight: Tensor
-    bias: Tensor | None
+    bias: Any
     packed: Tensor | None = None
     packed_matrix: Tensor | None = None
 
@@ -75,7 +74,7 @@ class PackedConv2d(_Packed, nn.Conv2d):
 
     def pack(self) -> None:
         """Pack the weight: that of a 1x1 as a matrix, which is applied to each pixel's channels."""
-        fits = torch.backends.mkldnn.is_available() and plain_cpu(self.weight, self.weight)
+        fits = torch.backends.mkldnn.is_available() and plain_cpu(self.weight.detach(), self.weight)
         self.packed = self.packed_matrix = None
         if fits and self.padding_mode == "zeros" and not isinstance(self.padding, str):
             self.packed = onednn_packed_convolution(self.weight.detach(), self, None)
@@ -104,7 +103,7 @@ class PackedLinear(_Packed, Linear):
 
     def pack(self) -> None:
         """Pack the weight."""
-        fits = has_onednn_linear() and plain_cpu(self.weight, self.weight)
+        fits = has_onednn_linear() and plain_cpu(self.weight.detach(), self.weight)
         self.packed = onednn_packed_linear(self.weight.detach()) if fits else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -121,7 +120,7 @@ class PackedLinear(_Packed, Linear):
 
     def fuses(self, x: Tensor) -> bool:
         """Whether an activation can be done within the product."""
-        return self._pays(x) and not has_forward_hooks(self) and not has_forward_pre_hooks(self)
+        return self._pays(x) and not is_watched(self)
 
     def _pays(self, x: Tensor) -> bool:
         return x.numel() * self.out_features >= _MIN_PRODUCTS and self.takes(x)

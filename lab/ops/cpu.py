@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor, nn
 
 from lab.compat.torch import in_function_transform
+
+_own: ContextVar[bool] = ContextVar("own", default=True)
+
+
+@contextmanager
+def pytorch_kernels() -> Iterator[None]:
+    """Within this context every operator is PyTorch's own, for those who count operators (``lab.inspection.costs``)."""
+    token = _own.set(False)
+    try:
+        yield
+    finally:
+        _own.reset(token)
 
 
 def plain_float32(x: Tensor, weight: Tensor) -> bool:
@@ -18,7 +34,7 @@ def plain_float32(x: Tensor, weight: Tensor) -> bool:
 
 def plain_cpu(x: Tensor, weight: Tensor) -> bool:
     """Return whether both are ordinary CPU tensors of one dtype that oneDNN computes in: float32 or bfloat16."""
-    if type(x) is not Tensor and type(x) is not nn.Parameter or type(weight) not in (Tensor, nn.Parameter):
+    if not _own.get() or type(x) is not Tensor or type(weight) not in (Tensor, nn.Parameter):
         return False
     if x.device.type != "cpu" or x.dtype != weight.dtype or x.dtype not in (torch.float32, torch.bfloat16):
         return False

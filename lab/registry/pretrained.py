@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.checkpoint.unpickling import reason_of
 from lab.errors import CheckpointError, RegistryError
-from lab.registry.weights import read_state_dict, unwrap
+from lab.registry.weights import in_present_layout, read_state_dict, read_weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -187,11 +187,12 @@ def load_pretrained(
         CheckpointError: the file cannot be read, a shape differs outside of the head, or ``strict`` and keys differ.
     """
     path = Path(file)
-    state = read_state_dict(path)
-    own = model.state_dict()
+    weights, own = read_weights(path), model.state_dict()
     module, _, function = (converter or "").rpartition(".")
     try:
-        state = unwrap(state, own, getattr(importlib.import_module(module), function) if converter else None)
+        state = in_present_layout(
+            weights, model, getattr(importlib.import_module(module), function) if converter else None, str(path)
+        )
     except CheckpointError as error:
         raise CheckpointError(f"weights {path} do not fit: {error}") from error
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)

@@ -44,7 +44,7 @@ class ClassificationSample:
     label: int
     image_id: int
     original_size: tuple[int, int]
-    moves: tuple[int, int, int] | None = None
+    moves: tuple[int, int, int, int] | None = None
 
 
 @dataclass
@@ -68,8 +68,8 @@ class ClassificationBatch(ImageBatch[ClassificationTargets, ClassificationTarget
     """A batch of images of one size: none is padded, and the targets are the truth. See ``ImageBatch``.
 
     Attributes:
-        moves: (B, 3) int16: mirrored or not, pixels down, pixels to the right, which the task does with the images on
-            the device; None: images stay as they are.
+        moves: (B, 4) int16: mirrored or not, pixels down, pixels to the right, reflected or black what comes in, which
+            the task does with the images on the device; None: images stay as they are.
     """
 
     moves: Tensor | None = None

@@ -19,6 +19,7 @@ from lab.compat.lightning import strategy_of
 from lab.errors import ConfigError
 from lab.registry.build import build, made_classes, taken_arguments
 from lab.registry.folders import stand_alone
+from lab.registry.migrated import migrated
 from lab.run_record import Direction
 from lab.structures import Table, Term
 from lab.training.loading import build_stored, read_task
@@ -298,7 +299,7 @@ class Task(pl.LightningModule, ABC):
         """
         reader, stored = read_task(path, cls.kind)
         task = build_stored(cls, reader, stored, eval)
-        StateAccess().restore(reader, task, None)
+        StateAccess().restore(migrated(reader, task), task, None)
         task.weights_kind, task.trained_steps = stored.weights_kind, reader.step
         return task
 

@@ -40,6 +40,14 @@ SUBJECTS = {
         train=(128, (224, 224)),
         serve=((64, (224, 224)),),
     ),
+    "cifar_resnet": Subject(
+        ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110"),
+        classifiers.make_cifar_resnet,
+        smoke="resnet20",
+        small=(4, (32, 32)),
+        train=(512, (32, 32)),
+        serve=((512, (32, 32)),),
+    ),
     "shufflenet": Subject(
         ("shufflenet_v2_x1_0", "shufflenet_v2_x0_5", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0"),
         classifiers.make_torchvision,
@@ -104,6 +112,7 @@ SUBJECTS = {
         small=(1, (384, 384)),
         on_cpu=False,
     ),
+    "vit_mini": Subject(("vit_mini_patch4_32",), classifiers.make_vit, small=(4, (32, 32))),
     "sasrec": Subject(
         ("sasrec_pmixer", "sasrec", "sasrec_recbole"),
         sasrec.make,

@@ -299,3 +299,18 @@ def test_mistakes_are_named() -> None:
         classifier()(images(channels=1))
     with pytest.raises(ConfigError, match="num_heads"):
         VisionTransformer(**{**SMALL, "num_heads": 3})
+
+
+def test_weights_begin_as_in_the_authors_code() -> None:
+    torch.manual_seed(0)
+    ours = create_model("vit_tiny_patch16_224", weight_init="jax")
+    theirs = timm.create_model("vit_tiny_patch16_224", weight_init="jax")
+    expected = {name: value.std().item() for name, value in theirs.named_parameters()}
+    for name, value in ours.named_parameters():
+        if "qkv.weight" in name:  # timm fills the three layers of the authors as one
+            for part in value.chunk(3):
+                assert part.std().item() == pytest.approx((1 / 192) ** 0.5, rel=0.02)
+        elif name.endswith("weight") and value.ndim > 1:
+            assert value.std().item() == pytest.approx(expected[name], rel=0.02), name
+    assert not ours.head.weight.any()
+    assert ours.pos_embed.std().item() == pytest.approx(0.02, rel=0.02)

@@ -3,6 +3,7 @@
 In inference on a CPU a block writes its maps into one buffer instead of joining them anew for every layer, and no norm
 is computed: with a constant norm, relu(s x + b) = s max(x, -b / s) + b for s > 0, and with min for s < 0. The bounds
 are one pass over the map, s and b go into the convolution that follows, whose own norm is folded into it as well.
+Where a map has few pixels, it is sooner normalised than the weights are changed; ``lab.deploy`` changes them once.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from lab.compat.torch import has_onednn_linear, onednn_linear
+from lab.compat.torch import has_onednn_linear, is_watched, onednn_linear
 from lab.layers.convolution import (
     FrozenBatchNorm2d,
     NormName,
+    Scales,
     convolve,
     is_constant,
-    is_watched,
     make_norm,
     scale_and_shift,
+    scales_of,
 )
 from lab.layers.dropout import dropout as drop
 from lab.layers.linear import Linear
@@ -29,6 +31,8 @@ from lab.ops.cpu import needs_gradient, plain_float32
 
 BOTTLENECK = 4
 """Width between the two convolutions of a layer, in growth rates."""
+FEW = 3
+"""Pixels for each output channel, below which the maps are sooner scaled than the weights."""
 NEGLIGIBLE = 1e-20
 """A scale below this share of the shift changes nothing in float32, and would make a bound that is no number."""
 
@@ -84,23 +88,30 @@ class DenseLayer(nn.Module):
         found: Tensor = checkpoint(bottleneck, *maps, use_reentrant=False)
         return found
 
-    def extend(self, buffer: Tensor, channels: int, scratch: Tensor) -> None:
+    def extend(self, buffer: Tensor, channels: int, scratch: Tensor, scales: Scales) -> None:
         """Write the new channels into (B, H, W, C) behind the first ``channels``, which are those before.
 
         Args:
             buffer: of the block.
             channels: that are there already.
             scratch: memory of as many numbers as the buffer and the first convolution have, which is written over.
+            scales: what the norms of the block do, as far as it is known.
         """
         seen = buffer[..., :channels]
         split = seen.numel()
         # In memory that is mapped already: new pages cost as much as the arithmetic.
-        clamped = scratch[:split].view(seen.shape)
-        if self.rectified is None:
-            low, high, weight, bias = fold(self.norm1, self.conv1, self.norm2, scratch[split:])
-            hidden = onednn_linear(clamp(seen, low, high, out=clamped), weight, bias, "relu")
+        room, rest = scratch[:split].view(seen.shape), scratch[split:]
+        if self.rectified is not None:
+            hidden = self.rectified.linear.relu(self.rectified.clamp(seen, room))
+        elif split // channels < FEW * self.conv1.out_channels and not isinstance(self.norm2, nn.Identity):
+            scale, shift = _affine(self.norm1, scales)
+            torch.addcmul(shift, seen, scale, out=room).relu_()
+            scale, shift = _affine(self.norm2, scales)
+            hidden = onednn_linear(room, self.conv1.weight.flatten(1), None)
+            hidden = torch.addcmul(shift, hidden, scale, out=hidden).relu_()
         else:
-            hidden = self.rectified.linear.relu(self.rectified.clamp(seen, clamped))
+            low, high, weight, bias = fold(self.norm1, self.conv1, self.norm2, rest, scales)
+            hidden = onednn_linear(clamp(seen, low, high, out=room), weight, bias, "relu")
         new = convolve(hidden.permute(0, 3, 1, 2), self.conv2, activation="none")
         buffer[..., channels : channels + new.shape[1]] = new.permute(0, 2, 3, 1)
 
@@ -139,8 +150,9 @@ class DenseBlock(nn.Module):
         buffer = x.new_empty(batch, height, width, channels + len(layers) * self.growth_rate)
         scratch = x.new_empty(buffer.numel() + layers[-1].conv1.weight.numel())
         buffer[..., :channels] = x.permute(0, 2, 3, 1)
+        scales = scales_of([norm for layer in layers if layer.rectified is None for norm in (layer.norm1, layer.norm2)])
         for layer in layers:
-            layer.extend(buffer, channels, scratch)
+            layer.extend(buffer, channels, scratch, scales)
             channels += self.growth_rate
         return buffer.permute(0, 3, 1, 2)
 
@@ -207,7 +219,11 @@ class RectifiedLinear(nn.Module):
 
 
 def fold(
-    norm: nn.Module, convolution: nn.Conv2d, after: nn.Module | None = None, memory: Tensor | None = None
+    norm: nn.Module,
+    convolution: nn.Conv2d,
+    after: nn.Module | None = None,
+    memory: Tensor | None = None,
+    scales: Scales | None = None,
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
     """Return a constant norm, its ReLU, a 1x1 convolution and the norm behind it as bounds, a matrix and its bias.
 
@@ -216,17 +232,18 @@ def fold(
         convolution: 1x1.
         after: the constant norm behind it; None or ``nn.Identity`` where there is none.
         memory: for the matrix, which is written over.
+        scales: what the norms do, as far as it is known.
 
     Returns:
         ``low`` (C,), ``high`` (C,) or None, ``weight`` (O, C), ``bias`` (O,).
     """
-    low, high, scale, shift = bounds(norm)
+    low, high, scale, shift = bounds(*_affine(norm, scales))
     weight = convolution.weight.flatten(1)
     bias = weight @ shift if convolution.bias is None else torch.addmv(convolution.bias, weight, shift)
     folded = torch.empty_like(weight) if memory is None else memory[: weight.numel()].view(weight.shape)
     if after is None or isinstance(after, nn.Identity):
         return low, high, torch.mul(weight, scale, out=folded), bias
-    own_scale, own_shift = _affine(after)
+    own_scale, own_shift = _affine(after, scales)
     torch.mul(weight, own_scale[:, None], out=folded).mul_(scale)
     return low, high, folded, torch.addcmul(own_shift, own_scale, bias)
 
@@ -247,12 +264,11 @@ def can_fold(module: nn.Module, x: Tensor, weight: Tensor) -> bool:
     return bool(norms) and all(is_constant(norm) for norm in norms)
 
 
-def bounds(norm: nn.Module) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+def bounds(scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
     """Return a constant norm and the ReLU behind it as (C,) ``low, high, scale, shift``: scale * clamp(x) + shift.
 
     ``high`` is None where every scale is positive, as in most trained networks: one bound is cheaper than two.
     """
-    scale, shift = _affine(norm)
     if bool((scale > NEGLIGIBLE * shift.abs()).all()):
         return -shift / scale, None, scale, shift
     is_dead = scale.abs() <= NEGLIGIBLE * shift.abs()
@@ -269,6 +285,8 @@ def clamp(x: Tensor, low: Tensor, high: Tensor | None, out: Tensor | None = None
     return torch.clamp(x, low, high, out=out)
 
 
-def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
+def _affine(norm: nn.Module, scales: Scales | None) -> tuple[Tensor, Tensor]:
+    if scales and norm in scales:
+        return scales[norm]
     assert isinstance(norm, nn.BatchNorm2d | FrozenBatchNorm2d)
     return scale_and_shift(norm)

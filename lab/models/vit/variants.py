@@ -29,6 +29,7 @@ class ViTOptions(Flat):
         global_pool: what a classifier looks at: the class token, or the mean of the others.
         dropout: see ``VisionTransformer``.
         drop_path_rate: see ``VisionTransformer``.
+        weight_init: see ``VisionTransformer``.
     """
 
     num_classes: Count = 1000
@@ -38,6 +39,7 @@ class ViTOptions(Flat):
     global_pool: Annotated[str, OneOf("token", "avg")] = "token"
     dropout: Dropout = 0.0
     drop_path_rate: Probability = 0.0
+    weight_init: Annotated[str, OneOf("timm", "jax")] = "timm"
 
 
 OPTIONS = ViTOptions()
@@ -45,7 +47,7 @@ OPTIONS = ViTOptions()
 
 def _vit(shape: tuple[int, int, int, int], img_size: int, options: ViTOptions) -> VisionTransformer | ViTFeatures:
     """Build from (width, depth, heads, patch)."""
-    pool, rest = options.global_pool, (4.0, options.dropout, options.drop_path_rate)
+    pool, rest = options.global_pool, (4.0, options.dropout, options.drop_path_rate, options.weight_init)
     if not options.features_only:
         return VisionTransformer(*shape, img_size, options.num_classes, options.in_chans, pool, *rest)
     if pool != "token":
@@ -178,3 +180,12 @@ def vit_large_patch16_384(
 ) -> VisionTransformer | ViTFeatures:
     """Build ViT-L/16 at 384 pixels: 304.7 M parameters."""
     return _vit((1024, 24, 16, 16), img_size, options)
+
+
+@register_model(classifier="head", converter="lab.models.vit.weights.convert")
+def vit_mini_patch4_32(
+    img_size: Annotated[Pixels, MultipleOf(4)] = 32,
+    options: ViTOptions = OPTIONS,
+) -> VisionTransformer | ViTFeatures:
+    """Build a ViT of our own sizes for small images and a CPU: width 64, 4 blocks, 2 heads, 0.21 M parameters."""
+    return _vit((64, 4, 2, 4), img_size, options)

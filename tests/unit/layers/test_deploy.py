@@ -1,4 +1,4 @@
-"""``lab.deploy`` returns a copy with equal outputs, of every registered classifier and backbone, and says what it did."""
+"""``lab.deploy`` returns a copy with equal outputs, of every registered classifier and backbone, and says what."""
 
 from __future__ import annotations
 

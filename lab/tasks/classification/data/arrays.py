@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -53,10 +53,12 @@ class MovesOptions(NamedNumbers):
     Attributes:
         flip: chance to mirror an image.
         shift: the most pixels to each side.
+        padding_mode: what a shift lets in: ``"constant"``: black; ``"reflect"``: the image, reflected at its edge.
     """
 
     flip: Probability = 0.5
     shift: Annotated[int, Ge(0), Le(1024)] = 4
+    padding_mode: Literal["constant", "reflect"] = "constant"
 
 
 class ArrayDataset:
@@ -97,7 +99,8 @@ class ArrayDataset:
         image = torch.from_numpy(self.arrays.images[row])
         moves = None
         if self.moves is not None:
-            moves = draw_moves(self.moves.flip, self.moves.shift, sample_generator(self.seed, epoch, index))
+            generator, reflect = sample_generator(self.seed, epoch, index), self.moves.padding_mode == "reflect"
+            moves = draw_moves(self.moves.flip, self.moves.shift, generator, reflect)
         image = self.resized(image.expand(3, -1, -1))
         return ClassificationSample(image, int(self.arrays.labels[row]), row, self.arrays.images.shape[2:], moves)
 
@@ -224,6 +227,11 @@ class ArraysModule(DataModule):
         if split == TRAIN and self.num_labels is not None:
             rows = self._labelled(arrays, rows, self.num_labels)
         moves = self.moves if split == TRAIN else None
+        if moves is not None and moves.padding_mode == "reflect" and moves.shift >= min(self.size):
+            raise DataError(
+                f"data.augmentation.shift={moves.shift}: images of {self.size[0]}x{self.size[1]} are reflected by less "
+                "than their shorter side; take a smaller one, or padding_mode=constant"
+            )
         return ArrayDataset(arrays, rows, self.names(), self.size, moves, self.seed)
 
     def _held_out(self, arrays: Arrays) -> dict[str, npt.NDArray[np.int64]]:
