@@ -50,7 +50,13 @@ def test_the_command_on_two_ranks(model: str, tmp_path: Path) -> None:
 def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     """To the bit: every draw is a function of the sample, the weight of the unlabelled one of the step."""
     root = make_mnist(tmp_path / "mnist", num_train=60, side=8)
-    words = (*COMMAND, "model=mixmatch", f"data.root={root}", "model.learning.ramp_steps=4", "model.net.norm=batch_norm")
+    words = (
+        *COMMAND,
+        "model=mixmatch",
+        f"data.root={root}",
+        "model.learning.ramp_steps=4",
+        "model.net.norm=batch_norm",
+    )
     whole = harness.fit((*words, "trainer.val_every_n_steps=2"), tmp_path / "whole", base=BASE)
     half = harness.fit((*words, "trainer.val_every_n_steps=2", "trainer.max_steps=2"), tmp_path / "half", base=BASE)
     again = harness.fit((f"resume={half}", *words, "trainer.val_every_n_steps=2"), tmp_path / "half", base=BASE)
