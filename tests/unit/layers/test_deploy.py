@@ -181,6 +181,11 @@ def test_a_task_gets_a_network_for_inference() -> None:
 class Unseen(Small):
     """Uses the convolution's weight in a way that no tensor shows."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        nn.init.constant_(self.conv.weight, 0.1)
+        nn.init.constant_(self.bn.weight, 2.0)
+
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) * self.conv.weight.detach().sum().item()
 
