@@ -33,12 +33,31 @@ SUBJECTS = {
         ("swin_base_window12", "swin_large_window12"), classifiers.make_swin, small=(1, (384, 384)), on_cpu=False
     ),
     "resnet": Subject(
-        ("resnet50", "resnet18", "resnet34", "resnet101", "resnet152"),
+        (
+            "resnet50",
+            "resnet18",
+            "resnet34",
+            "resnet101",
+            "resnet152",
+            "resnext50_32x4d",
+            "resnext101_32x8d",
+            "resnext101_64x4d",
+            "wide_resnet50_2",
+            "wide_resnet101_2",
+        ),
         classifiers.make_torchvision,
         smoke="resnet18",
         small=(4, (96, 128)),
         train=(128, (224, 224)),
         serve=((64, (224, 224)),),
+    ),
+    "resnetv1d": Subject(
+        ("resnetv1d50", "resnetv1d101", "resnetv1d152"),
+        classifiers.make_resnet_d,
+        small=(4, (96, 128)),
+        train=(128, (224, 224)),
+        serve=((64, (224, 224)),),
+        on_cpu=False,
     ),
     "shufflenet": Subject(
         ("shufflenet_v2_x1_0", "shufflenet_v2_x0_5", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0"),
