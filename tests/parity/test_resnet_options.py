@@ -19,7 +19,7 @@ from lab.errors import ConfigError
 from lab.models.resnet.network import DEPTHS
 from lab.models.resnet.plugins import ContextBlock
 from lab.models.resnet.weights import convert, from_mmdetection, to_mmdetection
-from tests.classifiers import fill, gradients_apart, images, logits_apart, multiplications, worst
+from tests.classifiers import fill, gradients_apart, images, logits_apart, worst
 
 torchvision = pytest.importorskip("torchvision")
 
@@ -83,36 +83,15 @@ def test_groups_and_widths_train_as_torchvisions(name: str, groups: int, width: 
 @pytest.mark.parametrize(
     "name", ["resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2"]
 )
-def test_keys_parameters_and_products_are_torchvisions(name: str) -> None:
+def test_layers_are_torchvisions(name: str) -> None:
     with torch.device("meta"):
         ours, theirs = create_model(name), getattr(torchvision.models, name)()
-        products = multiplications(ours.eval(), torch.empty(1, 3, 224, 224))
     shapes, expected = ({key: value.shape for key, value in net.state_dict().items()} for net in (ours, theirs))
     assert list(shapes) == list(expected)
     assert shapes == expected
     assert list(dict(ours.named_parameters())) == list(dict(theirs.named_parameters()))
-    meta = torchvision.models.get_model_weights(name).DEFAULT.meta
-    assert sum(value.numel() for value in ours.parameters()) == meta["num_params"]
-    assert products == pytest.approx(meta["_ops"], abs=5.1e-4)
     strides = [[item.stride for item in net.modules() if isinstance(item, nn.Conv2d)] for net in (ours, theirs)]
     assert strides[0] == strides[1]
-
-
-@pytest.mark.parametrize(
-    ("name", "millions", "products"),  # timm's table of 224 pixels: results of its benchmark
-    [("resnetv1d50", 25.58, 4.35), ("resnetv1d101", 44.57, 8.08), ("resnetv1d152", 60.21, 11.8)],
-)
-def test_parameters_and_products_are_timms(name: str, millions: float, products: float) -> None:
-    with torch.device("meta"):
-        ours = create_model(name)
-        found = multiplications(ours.eval(), torch.empty(1, 3, 224, 224))
-        norms: list[int] = []  # timm's counter counts two operations for each number that a norm maps
-        for module in ours.train().modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.register_forward_hook(lambda module, inputs, output: norms.append(2 * output.numel()))
-        ours(torch.empty(1, 3, 224, 224))
-    assert sum(value.numel() for value in ours.parameters()) / 1e6 == pytest.approx(millions, abs=5.1e-3)
-    assert found + sum(norms) / 1e9 == pytest.approx(products, abs=5.1e-3)
 
 
 @pytest.mark.usefixtures("short")
@@ -141,8 +120,8 @@ def test_deep_stem_and_average_equal_timm(kind: str, monkeypatch: pytest.MonkeyP
 def test_keys_of_resnet_d_are_timms() -> None:
     timm = pytest.importorskip("timm")
     with torch.device("meta"):
-        for depth in (50, 101, 152):
-            ours, theirs = create_model(f"resnetv1d{depth}"), timm.create_model(f"resnet{depth}d")
+        for name, peer in (("resnetv1d50", "resnet50d"), ("resnetv1d101", "resnet101d"), ("resnet152d", "resnet152d")):
+            ours, theirs = create_model(name), timm.create_model(peer)
             shapes = [[(key, value.shape) for key, value in net.state_dict().items()] for net in (ours, theirs)]
             assert sorted(shapes[0]) == sorted(shapes[1])
 

@@ -86,9 +86,11 @@ class ResidualBlock(nn.Module):
         return self._sum(x, "relu", reuse)
 
     def _sum(self, x: Tensor, activation: Activation = "none", reuse: bool = False) -> Tensor:
-        if self.downsample is None:
-            return self._residual(x, x, activation, reuse)
-        return self._residual(x, self.downsample(x), activation, True)
+        shortcut = self._shortcut(x)
+        return self._residual(x, shortcut, activation, reuse or shortcut is not x)
+
+    def _shortcut(self, x: Tensor) -> Tensor:
+        return x if self.downsample is None else self.downsample(x)
 
     def _residual(self, x: Tensor, shortcut: Tensor, activation: Activation, reuse: bool) -> Tensor:
         raise NotImplementedError

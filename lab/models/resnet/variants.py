@@ -37,7 +37,11 @@ def _resnet(depth: int, options: ResNetOptions, groups: int = 1, width_per_group
 
 @register_model(
     pretrained={
-        "tv_in1k": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+            "top_1": 69.758,
+            "top_5": 89.078,
+        },
     },
     classifier="fc",
     converter="lab.models.resnet.weights.convert",
@@ -49,7 +53,11 @@ def resnet18(options: ResNetOptions = OPTIONS) -> ResNet | ResNetFeatures:
 
 @register_model(
     pretrained={
-        "tv_in1k": "https://download.pytorch.org/models/resnet34-b627a593.pth",
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/resnet34-b627a593.pth",
+            "top_1": 73.314,
+            "top_5": 91.42,
+        },
     },
     classifier="fc",
     converter="lab.models.resnet.weights.convert",
@@ -61,8 +69,17 @@ def resnet34(options: ResNetOptions = OPTIONS) -> ResNet | ResNetFeatures:
 
 @register_model(
     pretrained={
-        "tv_in1k": "https://download.pytorch.org/models/resnet50-0676ba61.pth",
-        "tv2_in1k": "https://download.pytorch.org/models/resnet50-11ad3fa6.pth",
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/resnet50-0676ba61.pth",
+            "top_1": 76.13,
+            "top_5": 92.862,
+        },
+        "tv2_in1k": {
+            "url": "https://download.pytorch.org/models/resnet50-11ad3fa6.pth",
+            "crop_share": 0.965,
+            "top_1": 80.858,
+            "top_5": 95.434,
+        },
     },
     classifier="fc",
     converter="lab.models.resnet.weights.convert",
@@ -74,8 +91,17 @@ def resnet50(options: ResNetOptions = OPTIONS) -> ResNet | ResNetFeatures:
 
 @register_model(
     pretrained={
-        "tv_in1k": "https://download.pytorch.org/models/resnet101-63fe2227.pth",
-        "tv2_in1k": "https://download.pytorch.org/models/resnet101-cd907fc2.pth",
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/resnet101-63fe2227.pth",
+            "top_1": 77.374,
+            "top_5": 93.546,
+        },
+        "tv2_in1k": {
+            "url": "https://download.pytorch.org/models/resnet101-cd907fc2.pth",
+            "crop_share": 0.965,
+            "top_1": 81.886,
+            "top_5": 95.78,
+        },
     },
     classifier="fc",
     converter="lab.models.resnet.weights.convert",
@@ -87,8 +113,17 @@ def resnet101(options: ResNetOptions = OPTIONS) -> ResNet | ResNetFeatures:
 
 @register_model(
     pretrained={
-        "tv_in1k": "https://download.pytorch.org/models/resnet152-394f9c45.pth",
-        "tv2_in1k": "https://download.pytorch.org/models/resnet152-f82ba261.pth",
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/resnet152-394f9c45.pth",
+            "top_1": 78.312,
+            "top_5": 94.046,
+        },
+        "tv2_in1k": {
+            "url": "https://download.pytorch.org/models/resnet152-f82ba261.pth",
+            "crop_share": 0.965,
+            "top_1": 82.284,
+            "top_5": 96.002,
+        },
     },
     classifier="fc",
     converter="lab.models.resnet.weights.convert",
@@ -100,8 +135,17 @@ def resnet152(options: ResNetOptions = OPTIONS) -> ResNet | ResNetFeatures:
 
 @register_model(
     pretrained={
-        "tv_in1k": "https://download.pytorch.org/models/resnext50_32x4d-7cdf4587.pth",
-        "tv2_in1k": "https://download.pytorch.org/models/resnext50_32x4d-1a0047aa.pth",
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/resnext50_32x4d-7cdf4587.pth",
+            "top_1": 77.618,
+            "top_5": 93.698,
+        },
+        "tv2_in1k": {
+            "url": "https://download.pytorch.org/models/resnext50_32x4d-1a0047aa.pth",
+            "crop_share": 0.965,
+            "top_1": 81.198,
+            "top_5": 95.34,
+        },
     },
     classifier="fc",
     converter="lab.models.resnet.weights.convert",
@@ -113,8 +157,17 @@ def resnext50_32x4d(options: ResNetOptions = OPTIONS) -> ResNet | ResNetFeatures
 
 @register_model(
     pretrained={
-        "tv_in1k": "https://download.pytorch.org/models/resnext101_32x8d-8ba56ff5.pth",
-        "tv2_in1k": "https://download.pytorch.org/models/resnext101_32x8d-110c445d.pth",
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/resnext101_32x8d-8ba56ff5.pth",
+            "top_1": 79.312,
+            "top_5": 94.526,
+        },
+        "tv2_in1k": {
+            "url": "https://download.pytorch.org/models/resnext101_32x8d-110c445d.pth",
+            "crop_share": 0.965,
+            "top_1": 82.834,
+            "top_5": 96.228,
+        },
     },
     classifier="fc",
     converter="lab.models.resnet.weights.convert",
@@ -126,7 +179,12 @@ def resnext101_32x8d(options: ResNetOptions = OPTIONS) -> ResNet | ResNetFeature
 
 @register_model(
     pretrained={
-        "tv_in1k": "https://download.pytorch.org/models/resnext101_64x4d-173b62eb.pth",
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/resnext101_64x4d-173b62eb.pth",
+            "crop_share": 0.965,
+            "top_1": 83.246,
+            "top_5": 96.454,
+        },
     },
     classifier="fc",
     converter="lab.models.resnet.weights.convert",
@@ -138,8 +196,17 @@ def resnext101_64x4d(options: ResNetOptions = OPTIONS) -> ResNet | ResNetFeature
 
 @register_model(
     pretrained={
-        "tv_in1k": "https://download.pytorch.org/models/wide_resnet50_2-95faca4d.pth",
-        "tv2_in1k": "https://download.pytorch.org/models/wide_resnet50_2-9ba9bcbe.pth",
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/wide_resnet50_2-95faca4d.pth",
+            "top_1": 78.468,
+            "top_5": 94.086,
+        },
+        "tv2_in1k": {
+            "url": "https://download.pytorch.org/models/wide_resnet50_2-9ba9bcbe.pth",
+            "crop_share": 0.965,
+            "top_1": 81.602,
+            "top_5": 95.758,
+        },
     },
     classifier="fc",
     converter="lab.models.resnet.weights.convert",
@@ -151,8 +218,17 @@ def wide_resnet50_2(options: ResNetOptions = OPTIONS) -> ResNet | ResNetFeatures
 
 @register_model(
     pretrained={
-        "tv_in1k": "https://download.pytorch.org/models/wide_resnet101_2-32ee1156.pth",
-        "tv2_in1k": "https://download.pytorch.org/models/wide_resnet101_2-d733dc28.pth",
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/wide_resnet101_2-32ee1156.pth",
+            "top_1": 78.848,
+            "top_5": 94.284,
+        },
+        "tv2_in1k": {
+            "url": "https://download.pytorch.org/models/wide_resnet101_2-d733dc28.pth",
+            "crop_share": 0.965,
+            "top_1": 82.51,
+            "top_5": 96.02,
+        },
     },
     classifier="fc",
     converter="lab.models.resnet.weights.convert",
@@ -164,17 +240,35 @@ def wide_resnet101_2(options: ResNetOptions = OPTIONS) -> ResNet | ResNetFeature
 
 @register_model(classifier="fc", converter="lab.models.resnet.weights.convert")
 def resnetv1d50(options: ResNetOptions = V1D) -> ResNet | ResNetFeatures:
-    """Build ResNet-D-50, timm's ``resnet50d``: 25.58 M parameters, 4.35 GMAC."""
+    """Build ResNet-D-50: 25.58 M parameters, 4.33 GMAC."""
     return _resnet(50, options)
 
 
 @register_model(classifier="fc", converter="lab.models.resnet.weights.convert")
 def resnetv1d101(options: ResNetOptions = V1D) -> ResNet | ResNetFeatures:
-    """Build ResNet-D-101, timm's ``resnet101d``: 44.57 M parameters, 8.08 GMAC."""
+    """Build ResNet-D-101: 44.57 M parameters, 8.04 GMAC."""
     return _resnet(101, options)
 
 
 @register_model(classifier="fc", converter="lab.models.resnet.weights.convert")
 def resnetv1d152(options: ResNetOptions = V1D) -> ResNet | ResNetFeatures:
-    """Build ResNet-D-152, timm's ``resnet152d``: 60.21 M parameters, 11.80 GMAC."""
+    """Build ResNet-D-152: 60.21 M parameters, 11.75 GMAC."""
+    return _resnet(152, options)
+
+
+@register_model(classifier="fc", converter="lab.models.resnet.weights.convert")
+def resnet50d(options: ResNetOptions = V1D) -> ResNet | ResNetFeatures:
+    """Build ResNet-D-50: timm's name of ``resnetv1d50``."""
+    return _resnet(50, options)
+
+
+@register_model(classifier="fc", converter="lab.models.resnet.weights.convert")
+def resnet101d(options: ResNetOptions = V1D) -> ResNet | ResNetFeatures:
+    """Build ResNet-D-101: timm's name of ``resnetv1d101``."""
+    return _resnet(101, options)
+
+
+@register_model(classifier="fc", converter="lab.models.resnet.weights.convert")
+def resnet152d(options: ResNetOptions = V1D) -> ResNet | ResNetFeatures:
+    """Build ResNet-D-152: timm's name of ``resnetv1d152``."""
     return _resnet(152, options)

@@ -84,6 +84,15 @@ def test_augmentation_is_a_function_of_the_sample(tmp_path: Path) -> None:
     assert moves[:20] != moves[20:]
 
 
+def test_a_shift_is_reflected_by_less_than_an_image_is_long(tmp_path: Path) -> None:
+    root = make_mnist(tmp_path)
+    reflected = {"shift": 5, "padding_mode": "reflect"}
+    assert module(root, augmentation=reflected).dataset("train")[0, 0].moves[3] == 1
+    module(root, augmentation={"shift": 6}).dataset("train")
+    with pytest.raises(DataError, match=r"data\.augmentation\.shift=6: images of 6x6 are reflected by less"):
+        module(root, augmentation=reflected | {"shift": 6}).dataset("train")
+
+
 def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-5])
 
