@@ -21,11 +21,15 @@ class ClassificationSpec(ClassSpec):
         class_counts: images of each class to train on; empty where the classes are equally frequent by construction.
         resize: the shorter side to which evaluation resizes an image, of whose middle ``input_shape`` is taken; 0: the
             image is resized to ``input_shape`` as a whole.
+        multilabel: an image has any number of labels, instead of one.
+        num_images: images to train on, if they have several labels and ``class_counts`` counts them; 0 otherwise.
     """
 
     task: str = "classification"
     class_counts: tuple[int, ...] = ()
     resize: int = 0
+    multilabel: bool = False
+    num_images: int = 0
 
 
 @dataclass
@@ -34,10 +38,11 @@ class ClassificationSample:
 
     Attributes:
         image: (3, H, W) uint8 RGB, of the same size for all samples, not normalised.
-        label: in 0..K-1; -1 where none is known.
+        label: in 0..K-1; -1 where none is known, or where there are several.
         image_id: the dataset's own id of the image.
         original_size: (height, width) of the stored image.
         moves: what the device does with the image, see ``ClassificationBatch``; None outside of training.
+        shares: (K,) float32, 1 for each label of an image that may have several; None: ``label`` is the only one.
     """
 
     image: Tensor
@@ -45,6 +50,7 @@ class ClassificationSample:
     image_id: int
     original_size: tuple[int, int]
     moves: tuple[int, int, int, int] | None = None
+    shares: Tensor | None = None
 
 
 @dataclass

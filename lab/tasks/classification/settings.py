@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lab.config.kinds import Asks, EvalSettings, TaskSettings
-from lab.config.schemas import WholeAbove0
+from lab.config.schemas import Float, WholeAbove0
 
 Smoothing = Annotated[float, Field(ge=0, lt=1)]
 ClassWeight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -20,7 +20,10 @@ class ClassificationEval(EvalSettings):
     loss: Literal["cross_entropy", "binary_cross_entropy"]
     label_smoothing: Smoothing
     class_weights: Literal["balanced"] | list[ClassWeight] | None
-    monitor: Literal["top_1", "top_5", "macro_accuracy", "macro_f1", "ece", "loss"]
+    monitor: (
+        Literal["top_1", "top_5", "macro_accuracy", "macro_f1", "ece", "loss", "map", "micro_f1", "exact_match"] | None
+    )
+    threshold: Annotated[Float, Field(gt=0, lt=1)]
     calibration_bins: WholeAbove0
     top_k: WholeAbove0
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -179,7 +179,7 @@ class ImageFolderModule(SplitFilesModule):
     crop_share: Annotated[float, Gt(0), Le(1)] = 0.875
     augmentation: Annotated[Mapping[str, Any] | None, Options(WindowOptions)] = None
 
-    needed = ("images",)
+    needed: ClassVar[tuple[str, ...]] = ("images",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
