@@ -90,6 +90,7 @@ class ModelConfig(Strict):
     net: TargetConfig
     pretrained: Text | None = None
     asks: dict[str, Any] = {}  # settings for its data; the kind of problem defines the keys (lab.config.kinds)
+    learning: dict[str, Any] = {}  # how it learns, where the kind of problem has settings for that (lab.config.kinds)
     # Short for model.net.loss, if the architecture has several losses.
     loss: Text | None = None
 

@@ -113,6 +113,7 @@ def build_task(config: Mapping[str, Any], data: DataModule, max_steps: int) -> T
         scheduler=config["scheduler"],
         max_steps=max_steps,
         eval=config["eval"],
+        learning=config["model"].get("learning", {}),
     )
 
 

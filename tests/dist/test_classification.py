@@ -15,7 +15,7 @@ from tests.distributed import run_distributed
 COMMAND = (
     "model=resnet18",
     "model.net.norm=group_norm",  # statistics of a batch would be those of a rank's part
-    "eval.label_smoothing=0.1",
+    "model.learning.label_smoothing=0.1",
     "optimizer=sgd",
     "optimizer.lr=0.05",
     "trainer.precision=64",

@@ -27,7 +27,7 @@ class MultilabelMetrics(nn.Module):
 
     Args:
         num_classes: K.
-        threshold: the probability from which on a label counts as predicted, for all but the average precision.
+        threshold: a label of a greater probability counts as predicted, for all but the average precision.
     """
 
     def __init__(self, num_classes: int, threshold: float = 0.5) -> None:
@@ -46,7 +46,8 @@ class MultilabelMetrics(nn.Module):
         """Add images with logits (B, K) and labels (B, K), 1 for each label of an image."""
         # Probabilities: torchmetrics takes the sigmoid of a batch only if it lies outside of 0..1 somewhere.
         scores, truth = logits.float().sigmoid(), (labels > 0.5).long()
-        for metric in self.parts:
+        self.precision.update(scores, truth)  # a batch of nothing too: ranks gather what each of them holds
+        for metric in (self.counts, self.exact) if len(scores) else ():
             metric.update(scores, truth)
 
     def reset(self) -> None:
@@ -63,10 +64,11 @@ class MultilabelMetrics(nn.Module):
             which every label is right. And (K, 5) float64: images of the class, average precision, true positives,
             false positives, false negatives.
         """
-        hits, false, _, missed, images = self.counts.compute().double().cpu().unbind(1)
-        total = self.counts.compute()[0, :4].sum()
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "No positive samples")  # NaN says it
+            for said in ("No positive samples", "The ``compute`` method of metric .* was called before"):
+                warnings.filterwarnings("ignore", said)  # NaN says it
+            hits, false, right, missed, images = self.counts.compute().double().cpu().unbind(1)
+            total, exact = float((hits + false + right + missed)[0]), self.exact.compute()
             scores = self.precision.compute() if total else torch.full((len(hits),), math.nan)
         average = torch.where(images > 0, scores.double().cpu(), torch.nan)
         found, most = hits.sum(), (2 * hits + false + missed).sum()
@@ -74,7 +76,7 @@ class MultilabelMetrics(nn.Module):
             "map": _mean(average),
             "micro_f1": float(2 * found / most) if most else math.nan,
             "macro_f1": _mean(_share(2 * hits, 2 * hits + false + missed)),
-            "exact_match": float(self.exact.compute()) if total else math.nan,
+            "exact_match": float(exact) if total else math.nan,
         }
         return values, torch.stack([images, average, hits, false, missed], 1)
 
@@ -102,7 +104,7 @@ def class_table(behind: Tensor, names: Sequence[str]) -> Table:
 
 
 def labels_above(scores: Tensor, threshold: float, names: Sequence[str]) -> list[Classified]:
-    """Return the labels of each image whose probability reaches the threshold, the most probable first; maybe none.
+    """Return the labels of each image whose probability is above the threshold, the most probable first; maybe none.
 
     Args:
         scores: (B, K) probabilities.
@@ -110,7 +112,7 @@ def labels_above(scores: Tensor, threshold: float, names: Sequence[str]) -> list
         names: of the classes.
     """
     ordered, labels = scores.cpu().sort(dim=1, descending=True, stable=True)
-    counts = (ordered >= threshold).sum(1).tolist()
+    counts = (ordered > threshold).sum(1).tolist()
     return [
         Classified(labels[row, :count], ordered[row, :count], tuple(names[k] for k in labels[row, :count].tolist()))
         for row, count in enumerate(counts)

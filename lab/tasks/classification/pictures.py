@@ -35,7 +35,7 @@ def classification_panels(task: Any, outputs: Tensor, batch: ClassificationBatch
 
 def _panels_of_sets(task: Any, outputs: Tensor, batch: ClassificationBatch, count: int) -> Iterator[Image.Image]:
     """Yield the first images of several labels each: those predicted, the wrong ones of them, and those missed."""
-    predicted = (task.scores(outputs[:count]) >= task.threshold).cpu()
+    predicted = (task.scores(outputs[:count]) > task.threshold).cpu()
     truth = batch.targets.labels[:count].cpu() > 0.5
     for row, (found, true) in enumerate(zip(predicted, truth, strict=True)):
         right, wrong, missed = (

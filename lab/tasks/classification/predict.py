@@ -27,8 +27,8 @@ SEPARATOR = "|"
 class ClassificationPredictor(ImagePredictor):
     """Writes ``predictions.csv`` and ``.parquet``, a picture of each image and a ``contact_sheet.png`` of the first.
 
-    A row has the image's file and the best classes, each with its score; of several labels the list of those that
-    reach ``eval.threshold``, and the list of their scores.
+    A row has the image's file and the best classes, each with its score; of several labels the list of those above
+    ``eval.threshold``, and the list of their scores.
     """
 
     task: ClassificationTask
@@ -65,7 +65,7 @@ class ClassificationPredictor(ImagePredictor):
         ]
         contact_sheet(shown).save(out / "contact_sheet.png")
         first = f" of the first {len(shown)}" if count > len(shown) else ""
-        what = f"the labels from {self.task.threshold:g}" if several else f"the {top_k} best classes"
+        what = f"the labels above {self.task.threshold:g}" if several else f"the {top_k} best classes"
         return [
             f"{count} images{left_out}",
             f"written   {folder / 'predictions.csv'} and .parquet (file, then {what} and their probabilities)",

@@ -46,8 +46,8 @@ MOST_CONFUSIONS = 100
 class ClassificationTask(ClassTask):
     """Train and measure a classifier; see ``Task`` for the arguments.
 
-    The group ``eval`` says what it learns from (``loss``, ``label_smoothing``, ``class_weights``) and what
-    ``best.ckpt`` is the best of (``monitor``).
+    ``model.learning`` says what it learns from (``loss``, ``label_smoothing``, ``class_weights``), the group ``eval``
+    what ``best.ckpt`` is the best of (``monitor``).
 
     Raises:
         ConfigError: the settings do not fit the number of classes.
@@ -59,14 +59,13 @@ class ClassificationTask(ClassTask):
 
     def make_metrics(self) -> None:
         """Make loss and metrics."""
-        settings = self.eval_settings
         monitor = self._monitor()
         self.monitor = f"val/{monitor}"
         self.monitor_mode: Direction = "min" if monitor in ("ece", "loss") else "max"
         scores = ("top_1", "top_5", "macro_accuracy", "macro_f1", "map", "micro_f1", "exact_match")
         self.directions = {"loss": "min", "ece": "min", **dict.fromkeys(scores, "max")}
         self.shown = tuple(dict.fromkeys((MONITORS[self.spec.multilabel][0], monitor)))
-        self.criterion = make_criterion(settings, self.spec)
+        self.criterion = make_criterion(self.learning, self.spec)
         for split in ("val", "test"):
             setattr(self, f"{split}_metrics", self._made_metrics())
         shape = [max(1, length) for length in self.spec.input_shape or (3, 1, 1)]
@@ -98,7 +97,7 @@ class ClassificationTask(ClassTask):
 
     @property
     def threshold(self) -> float:
-        """The probability from which on one of several labels counts as predicted."""
+        """The probability above which one of several labels counts as predicted."""
         return float(self.eval_settings.get("threshold", 0.5))  # older checkpoints have none
 
     def _metrics(self, split: str) -> ClassificationMetrics | MultilabelMetrics:
@@ -174,7 +173,7 @@ class ClassificationTask(ClassTask):
     def predict_step(self, batch: ClassificationBatch, batch_idx: int) -> tuple[Tensor, list[Classified]]:
         """Return image numbers (b,) and what each shows, on the host, without images that only fill up.
 
-        That are its best classes; of several labels those whose probability reaches ``eval.threshold``.
+        That are its best classes; of several labels those whose probability is above ``eval.threshold``.
         """
         scores = self.scores(self(batch))
         if self.spec.multilabel:

