@@ -27,7 +27,7 @@ from lab.config.words import word_key
 from lab.errors import ConfigError, closest
 from lab.system.files import archive_in, is_checkpoint
 
-DATA_METADATA = frozenset({"name", "tasks", "requires", "how_to_get"})
+DATA_METADATA = frozenset({"name", "tasks", "requires", "how_to_get", "preprocessing"})
 """Keys of a data node that describe it and are not arguments of its target."""
 
 
@@ -132,6 +132,8 @@ def _check_kind(composed: Composed, settings: TaskSettings) -> None:
     if learning is None and model.get("learning"):
         key = f"model.learning.{next(iter(model['learning']))}"
         raise ConfigError(f"{key} ({composed.origin(key)}): a model for {model['task']} has no settings of learning")
+    if learning is not None:
+        learning = learning.chosen(model.get("learning") or {})
     schema = _schema(settings.eval, settings.asks, learning)
     found = typed(schema, {"eval": composed.config["eval"], "model": model}, composed)
     composed.config["eval"] = found["eval"]
@@ -146,7 +148,7 @@ def _schema(eval: type[EvalSettings], asks: type[Asks], learning: type[Learning]
     """Return the schema of the parts of a config that a kind of problem defines."""
     fields: dict[str, Any] = {"asks": (asks, asks())}
     if learning is not None:
-        fields["learning"] = (learning, learning())
+        fields["learning"] = (learning, None)
     of_model = create_model("ModelOfKind", __config__=ConfigDict(extra="allow"), **fields)
     return create_model("ConfigOfKind", eval=(eval, ...), model=(of_model, ...))
 

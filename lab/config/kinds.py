@@ -1,4 +1,4 @@
-"""The schemas that a kind of problem gives to the config: its group ``eval``, ``model.asks``, ``model.learning``. No torch.
+"""The schemas that a kind of problem gives: its group ``eval``, ``model.asks`` and ``model.learning``. No torch.
 
 The package ``config`` may not import the kinds, so a caller that checks a config passes a function that finds them.
 """
@@ -42,6 +42,11 @@ class Asks(Strict):
 
 class Learning(Strict):
     """How a model of a kind learns: ``model.learning``, of which the task gets every field. Each has a default."""
+
+    @classmethod
+    def chosen(cls, given: Mapping[str, Any]) -> type[Learning]:
+        """Return the schema for some settings, where one of them decides which others there are."""
+        return cls
 
 
 def no_conflict(config: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -10,7 +10,6 @@ outputs, so the backward pass belongs inside the context too.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -23,9 +22,10 @@ from lab.checking import check_choice
 from lab.compat.torch import in_backward, version_of
 from lab.errors import ConfigError, closest
 from lab.inspection.names import compiled_around, select
+from lab.inspection.nested import mapped
 
 Reduction = Literal["mean", "max", "norm"]
-Reduce = Reduction | Callable[[Tensor], Any] | None
+Reducer = Reduction | Callable[[Tensor], Any] | None
 _REDUCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda tensor: _rows(tensor).float().mean(1),
     "max": lambda tensor: _rows(tensor).amax(1),
@@ -135,7 +135,7 @@ class capture:
         stop: bool = False,
         detach: bool = True,
         device: str | torch.device | None = None,
-        reduce: Reduce = None,
+        reduce: Reducer = None,
     ) -> None:
         if isinstance(reduce, str):
             check_choice("reduce", reduce, _REDUCTIONS)
@@ -182,7 +182,7 @@ class capture:
             if in_backward():
                 return
             captured = self._captured
-            captured.activations[name].append(_mapped(output, lambda tensor: self._kept(name, tensor)))
+            captured.activations[name].append(mapped(output, lambda tensor: self._kept(name, tensor)))
             captured.gradients[name].append(None)
             if not self._stop:
                 self._wait_for_gradients(name, output)
@@ -210,35 +210,19 @@ class capture:
         """Register hooks on the tensors of an output; the first gradient makes the form that the others fill."""
         place, gradients = len(self._captured.gradients[name]) - 1, self._captured.gradients[name]
         leaves: dict[int, Tensor] = {}
-        _mapped(output, lambda tensor: leaves.setdefault(id(tensor), tensor))
+        mapped(output, lambda tensor: leaves.setdefault(id(tensor), tensor))
         came: dict[int, Any] = {}
 
         def wait(leaf: Tensor) -> None:
             def take(gradient: Tensor) -> None:
                 came[id(leaf)] = self._finished(gradient.detach(), copy=True)
-                gradients[place] = _mapped(output, lambda tensor: came.get(id(tensor)))
+                gradients[place] = mapped(output, lambda tensor: came.get(id(tensor)))
 
             self._handles.append(leaf.register_hook(take))
 
         for leaf in leaves.values():
             if leaf.requires_grad:
                 wait(leaf)
-
-
-def _mapped(value: Any, change: Callable[[Tensor], Any]) -> Any:
-    """Return nested tuples, lists, dicts and dataclasses with their tensors changed; a dataclass becomes a dict."""
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, Mapping):
-        return {key: _mapped(item, change) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_mapped(item, change) for item in value]
-    if isinstance(value, tuple):
-        items = [_mapped(item, change) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {item.name: _mapped(getattr(value, item.name), change) for item in dataclasses.fields(value)}
-    return value
 
 
 def _rows(tensor: Tensor) -> Tensor:

@@ -59,6 +59,7 @@ class Task(pl.LightningModule, ABC):
     Attributes:
         results: the metrics of the last evaluation, named ``val/...`` or ``test/...``.
         outputs_are_finite: whether all outputs of the network were finite in this validation, on this rank.
+        figures: what ``terms`` has counted besides the loss, logged like its terms.
         tables: results of the last evaluation that need a table, by name.
         step_terms: the loss and its terms in the current optimizer step.
         monitor: the metric that decides which checkpoint becomes ``best.ckpt``.
@@ -109,6 +110,7 @@ class Task(pl.LightningModule, ABC):
         if not isinstance(self.net, self.protocol):
             raise self._not_of_protocol(net)
         self.step_terms: dict[str, Tensor] = {}
+        self.figures: Mapping[str, Term] = {}
         self.results: dict[str, float] = {}
         self.tables: dict[str, Table] = {}
         self.weights_kind = "raw"
@@ -131,7 +133,7 @@ class Task(pl.LightningModule, ABC):
         if schema is None and not given:
             return {}
         try:
-            return (schema or Learning).model_validate(dict(given)).model_dump(mode="json")
+            return (schema or Learning).chosen(given).model_validate(dict(given)).model_dump(mode="json")
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, ("model.learning", *first["loc"])))
@@ -242,6 +244,17 @@ class Task(pl.LightningModule, ABC):
         finally:
             self.train(before)
 
+    @property
+    def step(self) -> int:
+        """The optimizer steps that were made; 0 outside of a training."""
+        return 0 if strategy_of(self) is None else self.trainer.global_step
+
+    @property
+    def max_steps(self) -> int:
+        """The optimizer steps of the whole training."""
+        steps: int = self.hparams["max_steps"]
+        return steps
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the micro-batch's part of the loss of its global batch.
 
@@ -249,11 +262,12 @@ class Task(pl.LightningModule, ABC):
         micro-batches and averages over ranks, so these two divisions are undone here.
         """
         _, sums = self.terms(batch)
-        terms = divided(sums, batch.totals or self.totals(batch))
+        totals = batch.totals or self.totals(batch)
+        terms, figures = divided(sums, totals), divided(self.figures, totals)
         loss = torch.stack(list(terms.values())).sum()
         if batch_idx % self.trainer.accumulate_grad_batches == 0:
             self.step_terms = {}
-        for name, value in {"loss": loss, **terms}.items():
+        for name, value in {"loss": loss, **terms, **figures}.items():
             value = value.detach()
             self.step_terms[name] = self.step_terms[name] + value if name in self.step_terms else value
         ranks = getattr(self.trainer.strategy, "num_data_ranks", self.trainer.world_size)

@@ -152,6 +152,11 @@ SWIN_SIZES: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = {
     "large": (192, (2, 2, 18, 2), (6, 12, 24, 48)),
 }
 """Width, depths and heads of each, as published (Liu et al., ICCV 2021, section 3.3)."""
+TIMM_SWINS = (
+    *(f"swin_{size}_patch4_window7_224" for size in SWIN_SIZES),
+    *(f"swin_{size}_patch4_window12_384" for size in ("base", "large")),
+)
+"""What timm calls them."""
 
 
 def swin_config(name: str, **more: Any) -> Any:
@@ -159,7 +164,7 @@ def swin_config(name: str, **more: Any) -> Any:
     from transformers import SwinConfig
 
     width, depths, heads = SWIN_SIZES[name.split("_")[1]]
-    window = 12 if name.endswith("window12") else 7
+    window = 12 if "window12" in name else 7
     return SwinConfig(
         embed_dim=width, depths=list(depths), num_heads=list(heads), window_size=window, drop_path_rate=0.0, **more
     )

@@ -23,14 +23,17 @@ SUBJECTS = {
         serve=((1, (512, 683)),),
     ),
     "swin": Subject(
-        ("swin_tiny", "swin_small", "swin_base", "swin_large"),
+        ("swin_tiny", "swin_small", "swin_base", "swin_large", *classifiers.TIMM_SWINS[:4]),
         classifiers.make_swin,
         small=(2, (224, 224)),
         train=(128, (224, 224)),
         serve=((64, (224, 224)),),
     ),
     "swin_window12": Subject(
-        ("swin_base_window12", "swin_large_window12"), classifiers.make_swin, small=(1, (384, 384)), on_cpu=False
+        ("swin_base_window12", "swin_large_window12", *classifiers.TIMM_SWINS[4:]),
+        classifiers.make_swin,
+        small=(1, (384, 384)),
+        on_cpu=False,
     ),
     "resnet": Subject(
         ("resnet50", "resnet18", "resnet34", "resnet101", "resnet152"),

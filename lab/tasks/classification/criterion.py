@@ -84,8 +84,8 @@ def make_criterion(settings: Mapping[str, Any], spec: ClassificationSpec) -> Cri
         weights = balanced_weights(spec)
     elif weights is not None and len(weights) != spec.num_classes:
         raise ConfigError(
-            f"model.learning.class_weights has {len(weights)} numbers for {spec.num_classes} classes; give one for each, in the "
-            "order of the classes, or balanced"
+            f"model.learning.class_weights has {len(weights)} numbers for {spec.num_classes} classes; give one for "
+            "each, in the order of the classes, or balanced"
         )
     binary = settings["loss"] == "binary_cross_entropy"
     if spec.multilabel and not binary:

@@ -27,6 +27,7 @@ from lab.tasks.classification.data.transforms import EvalTransform
 from lab.tasks.classification.metrics import ClassificationMetrics, ConfidentMistakes, of_classes
 from lab.tasks.classification.multilabel import MultilabelMetrics, labels_above
 from lab.tasks.classification.pictures import draw_confusion, draw_mistakes
+from lab.tasks.classification.semi.choose import make_method
 from lab.training.classes import ClassTask
 from lab.training.inputs import predict_images
 
@@ -46,7 +47,7 @@ MOST_CONFUSIONS = 100
 class ClassificationTask(ClassTask):
     """Train and measure a classifier; see ``Task`` for the arguments.
 
-    ``model.learning`` says what it learns from (``loss``, ``label_smoothing``, ``class_weights``), the group ``eval``
+    ``model.learning`` says what it learns from (``method``, ``loss``, ``label_smoothing``, ...), the group ``eval``
     what ``best.ckpt`` is the best of (``monitor``).
 
     Raises:
@@ -65,7 +66,7 @@ class ClassificationTask(ClassTask):
         scores = ("top_1", "top_5", "macro_accuracy", "macro_f1", "map", "micro_f1", "exact_match")
         self.directions = {"loss": "min", "ece": "min", **dict.fromkeys(scores, "max")}
         self.shown = tuple(dict.fromkeys((MONITORS[self.spec.multilabel][0], monitor)))
-        self.criterion = make_criterion(self.learning, self.spec)
+        self.criterion, self.method = make_criterion(self.learning, self.spec), make_method(self.learning)
         for split in ("val", "test"):
             setattr(self, f"{split}_metrics", self._made_metrics())
         shape = [max(1, length) for length in self.spec.input_shape or (3, 1, 1)]
@@ -116,8 +117,23 @@ class ClassificationTask(ClassTask):
         Raises:
             ConfigError: the network's outputs are no logits of the classes.
         """
-        images = batch.images if batch.moves is None else move_images(batch.images, batch.moves)
-        logits = self.net(normalize_images(images))
+        return self.logits(self.normalized(self.moved(batch.images, batch.moves)))
+
+    def moved(self, images: Tensor, moves: Tensor | None) -> Tensor:
+        """Return uint8 images (B, 3, H, W), moved by ``moves`` (B, 4)."""
+        return images if moves is None else move_images(images, moves)
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """Return uint8 images (B, 3, H, W) as the network reads them."""
+        return normalize_images(images, mean=self.spec.mean, std=self.spec.std)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the network's logits (B, K) of normalised images.
+
+        Raises:
+            ConfigError: the network's outputs are no logits of the classes.
+        """
+        logits = self.net(images)
         if not isinstance(logits, Tensor) or logits.shape != (len(images), self.spec.num_classes):
             what = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
             raise ConfigError(
@@ -127,13 +143,12 @@ class ClassificationTask(ClassTask):
         return logits
 
     def terms(self, batch: ClassificationBatch) -> tuple[Tensor, Mapping[str, Term]]:
-        """Return the logits and the loss, as a sum over the batch."""
-        logits = self(batch)
-        return logits, self.criterion(logits, batch.targets)
+        """Return the logits and the loss, as a sum over the batch: what the method of learning makes of it."""
+        return self.method.terms(self, batch)
 
     def totals(self, batch: ClassificationBatch) -> Mapping[str, float]:
-        """Return the number of images."""
-        return self.criterion.totals(batch.targets)
+        """Return the number of images, and of views of unlabelled ones."""
+        return self.method.totals(self, batch)
 
     def evaluate(self, split: str, outputs: Tensor, batch: ClassificationBatch) -> None:
         """Add the predictions of a batch."""
@@ -202,7 +217,7 @@ class ClassificationTask(ClassTask):
         Raises:
             DataError: an image cannot be used.
         """
-        transform = EvalTransform(self.spec.input_shape[1:], self.spec.resize)
+        transform = EvalTransform(self.spec.input_shape[1:], self.spec.resize, self.spec.interpolation)
         dataset = partial(ClassificationFolder, transform=transform)
         found, several = predict_images(self, inputs, batch_size, dataset, collate_classification)
         return found if several else found[0]

@@ -28,6 +28,7 @@ from lab.structures.classification import ClassificationBatch, ClassificationSam
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
 from lab.tasks.classification.data.moves import draw_moves
+from lab.tasks.classification.data.preprocessing import Preprocessed
 from lab.tasks.classification.data.transforms import EvalTransform, TrainTransform, as_tensor
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def read_rows(images: str, names: tuple[str, ...], key: str) -> Iterator[dict[st
 
 
 @dataclass(eq=False)
-class ImageFolderModule(SplitFilesModule):
+class ImageFolderModule(Preprocessed, SplitFilesModule):
     """``data=imagefolder``: folders of classes (``images``) for each split below one root.
 
     Args:
@@ -204,15 +205,20 @@ class ImageFolderModule(SplitFilesModule):
             input_shape=self.input_shape,
             class_counts=train.class_counts().counts,
             resize=self.shorter_side,
+            interpolation=self.interpolation,
+            mean=tuple(self.mean),
+            std=tuple(self.std),
         )
 
     def transform(self, train: bool) -> TrainTransform | EvalTransform:
         """Return the transform of training or evaluation."""
         size = (self.image_size, self.image_size)
-        return TrainTransform(size, self.window.area, self.window.ratio) if train else self._evaluation(size)
+        if not train:
+            return self._evaluation(size)
+        return TrainTransform(size, self.window.area, self.window.ratio, self.interpolation)
 
     def _evaluation(self, size: tuple[int, int]) -> EvalTransform:
-        return EvalTransform(size, self.shorter_side)
+        return EvalTransform(size, self.shorter_side, self.interpolation)
 
     def read(self, files: Mapping[str, str], reading: Reading[Any], part: Part | None) -> FolderClassification:
         """Return the dataset of a folder; its classes are those of the training set."""

@@ -114,7 +114,7 @@ class MultilabelImages(ImageDataset[ClassificationSample, Any]):
         pixels = as_tensor(image) if transform is None else transform(image, generator)
         shares = torch.zeros(len(self.class_names))
         shares[torch.tensor(row["labels"], dtype=torch.int64)] = 1.0
-        return ClassificationSample(pixels, -1, row["image_id"], (row["height"], row["width"]), moves, shares)
+        return ClassificationSample(pixels, -1, row["image_id"], (row["height"], row["width"]), moves, shares=shares)
 
 
 def known_classes(labels: Labels, known: tuple[str, ...] | None, place: Path) -> tuple[str, ...]:
