@@ -21,6 +21,9 @@ BAD: Colour = (190, 20, 20)
 
 def classification_panels(task: Any, outputs: Tensor, batch: ClassificationBatch, count: int) -> Iterator[Image.Image]:
     """Yield the first images of a batch with truth and prediction below."""
+    if task.spec.multilabel:
+        yield from _panels_of_sets(task, outputs, batch, count)
+        return
     scores, found = task.scores(outputs).max(1)
     names = task.class_names
     for row in range(min(len(batch.images), count)):
@@ -28,6 +31,21 @@ def classification_panels(task: Any, outputs: Tensor, batch: ClassificationBatch
         lines = [(f"{names[label]} {score:.2f}", GOOD if label == true else BAD)]
         if label != true:
             lines.append((f"true: {names[true]}", INK))
+        yield captioned(batch.images[row].cpu(), lines)
+
+
+def _panels_of_sets(task: Any, outputs: Tensor, batch: ClassificationBatch, count: int) -> Iterator[Image.Image]:
+    """Yield the first images of several labels each: those predicted, the wrong ones of them, and those missed."""
+    predicted = (task.scores(outputs[:count]) > task.threshold).cpu()
+    truth = batch.targets.labels[:count].cpu() > 0.5
+    for row, (found, true) in enumerate(zip(predicted, truth, strict=True)):
+        right, wrong, missed = (
+            ", ".join(task.class_names[label] for label in part.nonzero().flatten().tolist())
+            for part in (found & true, found & ~true, true & ~found)
+        )
+        lines = [(right or "-", GOOD)] if right or not (wrong or missed) else []
+        lines += [(f"wrong: {wrong}", BAD)] if wrong else []
+        lines += [(f"missed: {missed}", INK)] if missed else []
         yield captioned(batch.images[row].cpu(), lines)
 
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from lab.data.folders import as_utf8
 from lab.data.images.annotations import build_table
@@ -89,7 +89,7 @@ def read_rows(images: str, names: tuple[str, ...], key: str) -> Iterator[dict[st
 class ImageFolderModule(LabelledModule, SplitFilesModule):
     """``data=imagefolder``: folders of classes (``images``), or zips of them, for each split below one root."""
 
-    needed = ("images",)
+    needed: ClassVar[tuple[str, ...]] = ("images",)
 
     def read(self, files: Mapping[str, str], reading: Reading[Any], part: Part | None) -> LabelledImages:
         """Return the dataset of a folder; its classes are those of the training set."""
