@@ -155,7 +155,12 @@ class ClassificationTask(ClassTask):
         images = torch.stack([image for *_, image in self.mistakes]).to(self.device)
         labels = torch.tensor([found for _, _, found, _ in self.mistakes], device=self.device)
         with self.evaluating():
-            return explain(self.net, normalize_images(images), labels, self.eval_settings)
+            return self._heat(images, labels)
+
+    def _heat(self, images: Tensor, labels: Tensor) -> Tensor | None:
+        """Return what uint8 images (B, 3, H, W) were taken for these classes for, if ``eval.explain`` asks for it."""
+        asked = self.eval_settings.get("explain", "none") != "none"  # checkpoints of before this setting lack it
+        return explain(self.net, self.normalized(images), labels, self.eval_settings) if asked else None
 
     def classes_measured(self, split: str) -> dict[str, int]:
         """Return over how many classes the macro means are."""
@@ -166,7 +171,7 @@ class ClassificationTask(ClassTask):
     def predict_step(self, batch: ClassificationBatch, batch_idx: int) -> tuple[Tensor, list[Classified]]:
         """Return image numbers (b,) and the best classes of each, on the host, without images that only fill up."""
         scores, labels = self.scores(self(batch)).topk(min(self.eval_settings["top_k"], self.spec.num_classes))
-        heat = explain(self.net, normalize_images(batch.images), labels[:, 0], self.eval_settings)
+        heat = self._heat(batch.images, labels[:, 0])
         labels, scores = labels.cpu(), scores.cpu()
         maps = [None] * len(labels) if heat is None else heat.cpu()
         rows = batch.valid.nonzero().flatten().tolist()
