@@ -55,7 +55,7 @@ class ClassificationLearning(Learning):
     @classmethod
     def chosen(cls, given: Mapping[str, Any]) -> type[Learning]:
         """Return the schema of the method."""
-        kinds = {"mixmatch": MixMatchLearning, "pseudo_label": PseudoLabelLearning}
+        kinds: dict[str, type[Learning]] = {"mixmatch": MixMatchLearning, "pseudo_label": PseudoLabelLearning}
         return kinds.get(str(given.get("method")), cls)
 
 
