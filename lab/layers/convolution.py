@@ -120,6 +120,7 @@ def convolve(
     if watched or (norm is not None and not is_constant(norm)):
         out: Tensor = convolution(x)
         out = out if norm is None else norm(out)
+        out = out.clone() if watched else out  # what a hook has seen is not written over
     elif norm is None and isinstance(convolution, PackedConv2d) and convolution.takes(x):
         return _packed(x, convolution, add, activation, reuse)
     else:

@@ -17,24 +17,20 @@ OPAQUE = 0.5
 """Share of the colours of heat in a picture, where it is hot."""
 
 
-def explain(net: nn.Module, images: Tensor, labels: Tensor, settings: Mapping[str, Any]) -> Tensor | None:
-    """Return heat maps (B, h, w) from 0 to 1, as the group ``eval`` asks for; None where it asks for none.
+def explain(net: nn.Module, images: Tensor, labels: Tensor, settings: Mapping[str, Any]) -> Tensor:
+    """Return heat maps (B, h, w) from 0 to 1, as the group ``eval`` asks for.
 
     Args:
         net: the classifier, in evaluation mode.
         images: (B, C, H, W), normalised.
         labels: (B,) int64, the classes to explain.
-        settings: ``explain`` (none, auto, grad_cam or rollout) and ``explain_layer``.
+        settings: ``explain`` (auto, grad_cam or rollout) and ``explain_layer``.
 
     Raises:
         ConfigError: the method does not suit the network.
     """
-    wanted = settings.get("explain", "none")  # checkpoints of before this setting lack it
-    if wanted == "none":
-        return None
-    return heat_maps(
-        net, images, labels, method_for(net) if wanted == "auto" else wanted, settings.get("explain_layer")
-    )
+    wanted = settings["explain"]
+    return heat_maps(net, images, labels, method_for(net) if wanted == "auto" else wanted, settings["explain_layer"])
 
 
 def as_levels(heat: Tensor | None) -> list[list[int]] | None:

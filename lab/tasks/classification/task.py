@@ -186,7 +186,12 @@ class ClassificationTask(ClassTask):
         images = torch.stack([image for *_, image in self.mistakes]).to(self.device)
         labels = torch.tensor([found for _, _, found, _ in self.mistakes], device=self.device)
         with self.evaluating():
-            return explain(self.net, self.normalized(images), labels, self.eval_settings)
+            return self._heat(images, labels)
+
+    def _heat(self, images: Tensor, labels: Tensor) -> Tensor | None:
+        """Return what uint8 images (B, 3, H, W) were taken for these classes for, if ``eval.explain`` asks for it."""
+        asked = self.eval_settings.get("explain", "none") != "none"  # checkpoints of before this setting lack it
+        return explain(self.net, self.normalized(images), labels, self.eval_settings) if asked else None
 
     def classes_measured(self, split: str) -> dict[str, int]:
         """Return over how many classes the macro means are."""
@@ -205,7 +210,7 @@ class ClassificationTask(ClassTask):
         if self.spec.multilabel:
             return batch.image_ids[batch.valid], labels_above(scores[batch.valid], self.threshold, self.class_names)
         scores, labels = scores.topk(min(self.eval_settings["top_k"], self.spec.num_classes))
-        heat = explain(self.net, self.normalized(batch.images), labels[:, 0], self.eval_settings)
+        heat = self._heat(batch.images, labels[:, 0])
         labels, scores = labels.cpu(), scores.cpu()
         maps = [None] * len(labels) if heat is None else heat.cpu()
         rows = batch.valid.nonzero().flatten().tolist()

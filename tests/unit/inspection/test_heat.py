@@ -47,9 +47,9 @@ def shufflenet(net: Any, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]
     ("name", "layer", "split"),
     [
         ("resnet18", "layer4", resnet),
-        ("mobilenet_v2", "features.18.1", features),
+        ("mobilenet_v2", "features.18", features),
         ("densenet121", "features.norm5", densenet),
-        ("shufflenet_v2_x0_5", "conv5.1", shufflenet),
+        ("shufflenet_v2_x0_5", "conv5", shufflenet),
     ],
 )
 def test_grad_cam_is_that_of_a_split_network(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lab.tasks.classification.explain import as_levels, explain, with_heat
+from lab.tasks.classification.explain import as_levels, with_heat
 from tests.unit.tasks.classification.test_task import make_task
 
 
@@ -59,4 +59,6 @@ def test_predictions_carry_heat_if_asked() -> None:
 
 
 def test_older_checkpoints_know_no_such_setting() -> None:
-    assert explain(torch.nn.Identity(), torch.ones(1, 3, 2, 2), torch.zeros(1), {}) is None
+    task = make_task()
+    del task.eval_settings["explain"], task.eval_settings["explain_layer"]
+    assert task.predict(torch.zeros(3, 32, 32, dtype=torch.uint8)).heat is None
