@@ -40,8 +40,10 @@ def heat_maps(model: nn.Module, images: Tensor, labels: Tensor, method: Method, 
         or all are 0.
 
     Raises:
-        ConfigError: the method does not suit the network, or the layer gives no feature map.
+        ConfigError: the method does not suit the network, the layer gives no feature map, or a rollout is given one.
     """
+    if method == "rollout" and layer is not None:
+        raise ConfigError(f"a rollout goes through all blocks and takes no layer ({layer!r}): that is for grad_cam")
     maps = rollout(model, images) if method == "rollout" else grad_cam(model, images, labels, layer)
     return maps / maps.amax(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(maps.dtype).tiny)
 

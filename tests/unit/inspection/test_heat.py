@@ -175,6 +175,8 @@ def test_what_does_not_suit_is_refused() -> None:
         grad_cam(vit, x, LABELS[1:])
     with pytest.raises(ConfigError, match="ResNet has no attention from every token to every other, as a ViT has"):
         rollout(resnet, x)
+    with pytest.raises(ConfigError, match=r"takes no layer \('blocks.0'\): that is for grad_cam"):
+        heat_maps(vit, x, LABELS[1:], "rollout", "blocks.0")
     with pytest.raises(ConfigError, match="ResNet has no module 'layer5'; did you mean 'layer4'"):
         grad_cam(resnet, x, LABELS[1:], "layer5")
     with pytest.raises(ConfigError, match=r"'layer\?' names several modules of ResNet; Grad-CAM takes one"):
