@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from lab.data.folders import as_utf8
 from lab.data.images.annotations import build_table
@@ -16,12 +16,12 @@ from lab.data.images.store import ImageStore
 from lab.data.images.stores import open_store
 from lab.data.parts import Part
 from lab.errors import DataError
-from lab.tasks.classification.data.labelled import COLUMNS, LabelledImages, LabelledModule, Table
+from lab.tasks.classification.data.labelled import COLUMNS, LabelledImages, LabelledModule, LabelledTable
 
 HOW_TO_GET = "put a folder of images for each class there, or name another place by data.root, data.train.images"
 
 
-def folder_table(root: str | Path, images: str, class_names: tuple[str, ...] | None = None) -> Table:
+def folder_table(root: str | Path, images: str, class_names: tuple[str, ...] | None = None) -> LabelledTable:
     """Return the images of a folder's subfolders, or of a zip's, each of which is a class.
 
     Args:
@@ -38,7 +38,7 @@ def folder_table(root: str | Path, images: str, class_names: tuple[str, ...] | N
     digest = hashlib.sha256(f"imagefolder-1:{names}".encode("utf-8", "surrogateescape"))
     store.add_to(digest)
     arguments = {"images": str(place.resolve()), "names": names, "key": digest.hexdigest()}
-    return Table(build_table(read_rows, arguments, COLUMNS), store, names, digest.hexdigest())
+    return LabelledTable(build_table(read_rows, arguments, COLUMNS), store, names, digest.hexdigest())
 
 
 def class_folders(store: ImageStore, known: tuple[str, ...] | None = None) -> tuple[str, ...]:
@@ -89,7 +89,7 @@ def read_rows(images: str, names: tuple[str, ...], key: str) -> Iterator[dict[st
 class ImageFolderModule(LabelledModule, SplitFilesModule):
     """``data=imagefolder``: folders of classes (``images``), or zips of them, for each split below one root."""
 
-    needed = ("images",)
+    needed: ClassVar[tuple[str, ...]] = ("images",)
 
     def read(self, files: Mapping[str, str], reading: Reading[Any], part: Part | None) -> LabelledImages:
         """Return the dataset of a folder; its classes are those of the training set."""

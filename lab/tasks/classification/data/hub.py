@@ -22,7 +22,7 @@ from lab.data.images.store import ImageStore
 from lab.data.parts import Part
 from lab.errors import ConfigError, DataError, closest
 from lab.ranges import Share, Word
-from lab.tasks.classification.data.labelled import COLUMNS, LabelledImages, LabelledModule, Table
+from lab.tasks.classification.data.labelled import COLUMNS, LabelledImages, LabelledModule, LabelledTable
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -33,7 +33,7 @@ _ROW = "row "
 
 
 @dataclass(frozen=True)
-class Place:
+class HubPlace:
     """Which split of a dataset is read, and which of its columns.
 
     Attributes:
@@ -122,7 +122,7 @@ def _why(error: BaseException) -> str:
     return f"it cannot be read: {text[:300] or type(error).__name__}"
 
 
-def _column(place: Place, table: Dataset, what: str, given: str | None, kind: type, usual: tuple[str, ...]) -> str:
+def _column(place: HubPlace, table: Dataset, what: str, given: str | None, kind: type, usual: tuple[str, ...]) -> str:
     """Return the column that is given, the only one of the type, or else the one with a usual name.
 
     Raises:
@@ -159,7 +159,7 @@ class HubStore(ImageStore):
         place: which split and columns.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: HubPlace) -> None:
         self.table, self.image, self.label = place.columns()
         self.place = Path(place.dataset) / place.split
 
@@ -197,7 +197,7 @@ class HubStore(ImageStore):
         return Path(item["path"]) if item["bytes"] is None else item["bytes"]
 
 
-def class_names(store: HubStore, place: Place) -> tuple[str, ...]:
+def class_names(store: HubStore, place: HubPlace) -> tuple[str, ...]:
     """Return the classes of a split: those of its type, or the texts or numbers of its labels.
 
     Raises:
@@ -229,7 +229,7 @@ def class_names(store: HubStore, place: Place) -> tuple[str, ...]:
     return tuple(found)
 
 
-def hub_table(place: Place, known: tuple[str, ...] | None = None) -> Table:
+def hub_table(place: HubPlace, known: tuple[str, ...] | None = None) -> LabelledTable:
     """Return the labelled images of a split.
 
     Args:
@@ -254,7 +254,7 @@ def hub_table(place: Place, known: tuple[str, ...] | None = None) -> Table:
     digest = hashlib.sha256(f"hub-1:{names}".encode("utf-8", "surrogateescape"))
     store.add_to(digest)
     arguments = {"place": astuple(place), "names": names, "key": digest.hexdigest()}  # lists would be taken for shards
-    return Table(build_table(read_rows, arguments, COLUMNS), store, names, digest.hexdigest())
+    return LabelledTable(build_table(read_rows, arguments, COLUMNS), store, names, digest.hexdigest())
 
 
 def _named(store: HubStore) -> bool:
@@ -266,7 +266,7 @@ def _named(store: HubStore) -> bool:
 def read_rows(place: tuple[Any, ...], names: tuple[str, ...], key: str) -> Iterator[dict[str, Any]]:
     """Yield a row for each image; ``key`` only keeps cached tables apart."""
     del key
-    store = HubStore(Place(*place))
+    store = HubStore(HubPlace(*place))
     own = getattr(store.table.features[store.label], "names", None)
     labels = {name: label for label, name in enumerate(names)}
     for number, (name, value) in enumerate(zip(store.names(), store.table[store.label][:], strict=True)):
@@ -335,6 +335,6 @@ class HubModule(LabelledModule):
         own = {TRAIN: self.train, VAL: self.val, TEST: self.test if self.test is not None else self.val}[split]
         share = self.val_share if own in (None, self.train) else None
         part = None if share is None else Part(TRAIN if split == TRAIN else VAL, share, 0.0, self.seed)
-        place = Place(self.path, self.subset, own or self.train, self.image_column, self.label_column)
+        place = HubPlace(self.path, self.subset, own or self.train, self.image_column, self.label_column)
         table = hub_table(place, None if split == TRAIN else self.dataset(TRAIN).class_names)
         return self.labelled(table.part(part), self.reading(split))

@@ -60,7 +60,7 @@ class WindowOptions(NamedNumbers):
 
 
 @dataclass(frozen=True)
-class Table:
+class LabelledTable:
     """Labelled images before they are decoded.
 
     Attributes:
@@ -75,12 +75,12 @@ class Table:
     class_names: tuple[str, ...]
     fingerprint: str
 
-    def part(self, part: Part | None) -> Table:
+    def part(self, part: Part | None) -> LabelledTable:
         """Return a part of the images, or all of them for None."""
         if part is None:
             return self
         rows, fingerprint = part.of(self.rows, self.fingerprint, str(self.store.place))
-        return Table(rows, self.store, self.class_names, fingerprint)
+        return LabelledTable(rows, self.store, self.class_names, fingerprint)
 
 
 class LabelledImages(ImageDataset[ClassificationSample, Any]):
@@ -97,7 +97,7 @@ class LabelledImages(ImageDataset[ClassificationSample, Any]):
 
     fixed_size = True
 
-    def __init__(self, table: Table, reading: Reading[Any], augmentation: WindowOptions | None = None) -> None:
+    def __init__(self, table: LabelledTable, reading: Reading[Any], augmentation: WindowOptions | None = None) -> None:
         self._store, self._fingerprint, self.augmentation = table.store, table.fingerprint, augmentation
         place = table.store.place
         super().__init__(table.rows, place, table.class_names, reading, str(place))
@@ -201,7 +201,7 @@ class LabelledModule(Preprocessed, ImagesModule):
             std=tuple(self.std),
         )
 
-    def labelled(self, table: Table, reading: Reading[Any]) -> LabelledImages:
+    def labelled(self, table: LabelledTable, reading: Reading[Any]) -> LabelledImages:
         """Return the dataset of a table; in training as few images of it as ``imbalance`` and ``num_labels`` say."""
         dataset = LabelledImages(table, reading, self.window)
         if reading.train:
