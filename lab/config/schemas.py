@@ -94,6 +94,7 @@ class ModelConfig(Strict):
     net: TargetConfig
     pretrained: Annotated[Literal[True] | Text | None, BeforeValidator(_no_weights)] = None  # true: the first tag
     asks: dict[str, Any] = {}  # settings for its data; the kind of problem defines the keys (lab.config.kinds)
+    learning: dict[str, Any] = {}  # how it learns, where the kind of problem has settings for that (lab.config.kinds)
     # Short for model.net.loss, if the architecture has several losses.
     loss: Text | None = None
 
@@ -216,6 +217,7 @@ class AdamConfig(Optimizer):
     name: Literal["adam", "adamw"]
     betas: Annotated[tuple[Beta, Beta], Field(strict=False)]  # a list in YAML
     eps: Above0
+    decay_last: Bool = False  # adamw: weights decay after the step, not before it
 
 
 class SGDConfig(Optimizer):
@@ -305,6 +307,7 @@ class EmaConfig(Strict):
 
     decay: Annotated[Float, Field(gt=0, lt=1)]
     start: WholeFrom0
+    warmup: Bool = True  # a smaller decay in the beginning
 
 
 class EarlyStoppingConfig(Strict):

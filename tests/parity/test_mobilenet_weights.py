@@ -21,6 +21,7 @@ from torchvision import models
 
 from lab import create_model
 from lab.data.images.opening import read_image
+from lab.inspection.heat import heat_maps
 from lab.ops.images import normalize_images
 from lab.registry.models import model_entry
 from lab.tasks.classification.data.shapes import ShapesDataModule
@@ -64,6 +65,26 @@ def test_they_name_the_right_breed(file: Path, picture: str, name: str, score: f
         found, label = create_model("mobilenet_v2", pretrained=file).eval()(image).softmax(1)[0].max(0)
     assert models.MobileNet_V2_Weights.IMAGENET1K_V1.meta["categories"][label] == name
     assert float(found) == pytest.approx(score, abs=2e-3)  # torchvision's own network and preset say so
+
+
+def test_grad_cam_lies_on_the_animal(file: Path) -> None:
+    """Of dog.jpg, where a bicycle and a car stand beside the dog, whose box darknet gives as (128, 224, 314, 537)."""
+    path = Path(os.environ.get("LAB_PICTURES_DIR", "/usr/share/darknet/data")) / "dog.jpg"
+    if not path.is_file():
+        pytest.skip(f"{path} is not there: Debian's package darknet brings it (LAB_PICTURES_DIR names another place)")
+    photo = read_image(path)
+    scale = 256 / min(photo.size)
+    left, top = (photo.width * scale - 224) / 2, (photo.height * scale - 224) / 2
+    box = [128 * scale - left, 224 * scale - top, 314 * scale - left, 537 * scale - top]
+    image = normalize_images(EvalTransform((224, 224), 256)(photo)[None])
+    net = create_model("mobilenet_v2", pretrained=file).eval()
+    heat = heat_maps(net, image, net(image).argmax(1), "grad_cam")[0]
+    assert heat.shape == (7, 7)
+    rows, columns = torch.meshgrid(torch.arange(7), torch.arange(7), indexing="ij")
+    x, y = 32 * columns + 16, 32 * rows + 16
+    inside = (x >= box[0] - 16) & (x <= box[2] + 16) & (y >= box[1] - 16) & (y <= box[3] + 16)
+    assert bool(inside.flatten()[heat.argmax()])
+    assert float(heat[inside].mean()) > 3 * float(heat[~inside].mean())
 
 
 def test_a_new_head_is_trained_on_what_they_see(file: Path, caplog: pytest.LogCaptureFixture) -> None:

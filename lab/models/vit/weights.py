@@ -70,7 +70,7 @@ _NPZ_SPLIT = re.compile(
     r"Transformer/encoderblock_(\d+)/MultiHeadDotProductAttention_1/(query|key|value)/(kernel|bias)"
 )
 _BEGIN = re.compile(r"^(opt/target|params(/img)?)/")
-"""Below it the authors' files keep the weights: below the optimizer's, or params of big_vision, their later code."""
+"""Below these the authors' files keep the weights: the optimizer's, or in big_vision, their later code, params."""
 # What that later code calls it: (its, the first one's).
 _BIG_VISION = (
     (r"^pos_embedding$", "Transformer/posembed_input/pos_embedding"),

@@ -20,14 +20,19 @@ from lab.data.images.module import NamedNumbers
 from lab.data.images.resizing import sample_generator
 from lab.data.presence import ClassCounts
 from lab.errors import DataError
-from lab.ranges import Count, Ge, Le, Options, Pixels, Positive, Probability, Seed, Share, Word
+from lab.ranges import Count, Ge, Imbalance, Le, Options, Pixels, Positive, Probability, Seed, Share, Word
 from lab.structures import KeyedDataset
 from lab.structures.classification import ClassificationBatch, ClassificationSample, ClassificationSpec
+from lab.tasks.classification.data.chosen import few_labels, long_tail
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
 from lab.tasks.classification.data.moves import draw_moves
 from lab.tasks.classification.data.preprocessing import Preprocessed
 from lab.tasks.classification.data.transforms import EvalTransform
+from lab.tasks.classification.data.unlabelled import PartlyLabelled
+
+_UNLABELLED = 1 << 32
+"""Added to the seed for the moves of unlabelled images."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +131,10 @@ class ArraysModule(Preprocessed, DataModule):
         val_share: share of the training set to hold out for validation, balanced by class; None: the test set
             validates.
         image_size: the side to which images are resized; None: as they are stored.
-        num_labels: train on so many images only, balanced by class; None: on all.
+        imbalance: train on a long tail: so many times more images of the first class than of the last; None: on all.
+        num_labels: train on the labels of so many images only, balanced by class; None: on all.
         label_seed: of that choice.
+        unlabelled: views of each of the other images, which are read beside the labelled ones; 0: none.
         augmentation: other numbers for ``MovesOptions``, by name.
     """
 
@@ -141,8 +148,10 @@ class ArraysModule(Preprocessed, DataModule):
     seed: Seed = 0
     val_share: Share | None = 0.1
     image_size: Pixels | None = None
+    imbalance: Imbalance | None = None
     num_labels: Positive | None = None
     label_seed: Seed = 0
+    unlabelled: Count = 0
     augmentation: Annotated[Mapping[str, Any] | None, Options(MovesOptions)] = None
 
     def __post_init__(self) -> None:
@@ -216,11 +225,12 @@ class ArraysModule(Preprocessed, DataModule):
             return f"all images are of one class, {names[int(labels[0])]!r}: there is nothing to tell apart"
         return ""
 
-    def build(self, split: str) -> ArrayDataset:
+    def build(self, split: str) -> ArrayDataset | PartlyLabelled:
         """Return the dataset of a split.
 
         Raises:
-            DataError: a set cannot be used, or another size of images than in training is tested on.
+            DataError: a set cannot be used, images of another size than in training are tested on, or unlabelled
+                images are wanted and there are none.
         """
         whole = TRAIN if split == TRAIN or (split == VAL and self.val_share is not None) else "test"
         arrays = self.arrays(whole)
@@ -231,6 +241,10 @@ class ArraysModule(Preprocessed, DataModule):
             tell_once(
                 f"{arrays.source}: data.val_share=null: the test set validates too, and best.ckpt is chosen by it"
             )
+        if split == TRAIN and self.imbalance is not None:
+            keys = [str(row) for row in rows.tolist()]
+            rows = rows[long_tail(arrays.labels[rows], self.names(), keys, self.imbalance, self.seed, arrays.source)]
+        whole_rows = rows
         if split == TRAIN and self.num_labels is not None:
             rows = self._labelled(arrays, rows, self.num_labels)
         moves = self.moves if split == TRAIN else None
@@ -239,7 +253,17 @@ class ArraysModule(Preprocessed, DataModule):
                 f"data.augmentation.shift={moves.shift}: images of {self.size[0]}x{self.size[1]} are reflected by less "
                 "than their shorter side; take a smaller one, or padding_mode=constant"
             )
-        return ArrayDataset(arrays, rows, self.names(), self._transform(), moves, self.seed)
+        labelled = ArrayDataset(arrays, rows, self.names(), self._transform(), moves, self.seed)
+        if split != TRAIN or not self.unlabelled:
+            return labelled
+        others = np.setdiff1d(whole_rows, rows)
+        if not len(others):
+            raise DataError(
+                f"{arrays.source}: the model learns from unlabelled images too, and all are labelled: give the number "
+                "of labelled ones, data.num_labels=250"
+            )
+        unlabelled = ArrayDataset(arrays, others, self.names(), self._transform(), moves, self.seed + _UNLABELLED)
+        return PartlyLabelled(labelled, unlabelled, self.unlabelled, self.seed)
 
     def _held_out(self, arrays: Arrays) -> dict[str, npt.NDArray[np.int64]]:
         share = self.val_share or 0.0
@@ -252,17 +276,8 @@ class ArraysModule(Preprocessed, DataModule):
 
     def _labelled(self, arrays: Arrays, rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
         """Return ``count`` of the rows, balanced by class."""
-        if not len(self.names()) <= count <= len(rows):
-            raise DataError(
-                f"{arrays.source}: data.num_labels={count}: give one for each of the {len(self.names())} classes at "
-                f"least, and no more than the {len(rows)} images to train on"
-            )
-        if count == len(rows):
-            return rows
-        classes = [(label,) for label in arrays.labels[rows].tolist()]
-        shares = {TRAIN: count / len(rows), "rest": 1 - count / len(rows)}
-        parts = np.array(hold_out([str(row) for row in rows.tolist()], classes, shares, self.label_seed))
-        return rows[parts == TRAIN]
+        keys = [str(row) for row in rows.tolist()]
+        return rows[few_labels(arrays.labels[rows], self.names(), keys, count, self.label_seed, arrays.source)]
 
     def collate(self, samples: Sequence[Any]) -> ClassificationBatch:
         """Put samples together into a batch."""
