@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -23,7 +24,7 @@ from lab.ops.cpu import needs_gradient, plain_cpu
 _MIN_PRODUCTS = 1 << 16  # smaller products are done sooner by torch's own call
 
 
-class _Packed(nn.Module):
+class _Packed(nn.Module, ABC):
     """Keeps ``packed``, a copy of the weight in another layout, up to date with the weight."""
 
     weight: Tensor
@@ -40,9 +41,9 @@ class _Packed(nn.Module):
         made.pack()
         return made
 
+    @abstractmethod
     def pack(self) -> None:
         """Make the packed copy anew; there is none where oneDNN does not compute."""
-        raise NotImplementedError
 
     def takes(self, x: Tensor) -> bool:
         """Whether the packed copy can be used for this input: on a CPU, without a gradient."""
