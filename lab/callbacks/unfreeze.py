@@ -9,7 +9,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 
 from lab.checkpoint.access import parameter_names
-from lab.training.freezing import Freezing, Stage
+from lab.training.freezing import Freezing, TrainedPart
 from lab.training.gradients import drop_gradients
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -30,7 +30,7 @@ class Unfreeze(pl.Callback):
 
     def __init__(self, freezing: Freezing) -> None:
         self.freezing = freezing
-        self._stage: Stage | None = None
+        self._stage: TrainedPart | None = None
         self._frozen: list[nn.Parameter] = []
         self._norms: list[nn.Module] = []
         self._held: list[nn.Parameter] = []
@@ -66,7 +66,7 @@ class Unfreeze(pl.Callback):
             parameter.requires_grad_(True)
         self._held = []
 
-    def _enter(self, stage: Stage, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def _enter(self, stage: TrainedPart, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         net = pl_module.get_submodule("net")
         if self._stage is not None:
             net.train()  # the network's own rules decide about what is no longer frozen

@@ -70,6 +70,7 @@ def prepare(config: Mapping[str, Any]) -> None:
         ".*smaller than the logging interval.*",
         ".*LeafSpec.*",
         ".*custom batch sampler.*",
+        ".*in eval mode at the start of training.*",  # frozen parts are meant to be: Lightning keeps each one's mode
         ".*`srun` command is available.*",  # Slurm is installed, but the command was not started by srun
     ):
         warnings.filterwarnings("ignore", message)
@@ -113,6 +114,7 @@ def build_task(config: Mapping[str, Any], data: DataModule, max_steps: int) -> T
         scheduler=config["scheduler"],
         max_steps=max_steps,
         eval=config["eval"],
+        learning=config["model"].get("learning", {}),
     )
 
 

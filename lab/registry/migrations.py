@@ -65,7 +65,7 @@ def migrates(path: str, from_version: int) -> Callable[[MigrationT], MigrationT]
 
 
 @dataclass(frozen=True)
-class Step:
+class MigrationStep:
     """One step of one module.
 
     Attributes:
@@ -102,7 +102,7 @@ def check_versions(value: Any, where: str) -> dict[str, int]:
     return dict(value)
 
 
-def steps_to(model: nn.Module, versions: Versions, where: str) -> list[Step]:
+def steps_to(model: nn.Module, versions: Versions, where: str) -> list[MigrationStep]:
     """Return the steps that lead weights of other versions to a network's own, in the order to take them.
 
     Args:
@@ -123,11 +123,11 @@ def steps_to(model: nn.Module, versions: Versions, where: str) -> list[Step]:
                 "by a later one"
             )
         for version in range(found, own):
-            steps.append(Step(f"{name}." if name else "", path, version, _function(path, version, own, where)))
+            steps.append(MigrationStep(f"{name}." if name else "", path, version, _function(path, version, own, where)))
     return steps
 
 
-def migrate(state: Mapping[str, Tensor], steps: list[Step], where: str) -> dict[str, Tensor]:
+def migrate(state: Mapping[str, Tensor], steps: list[MigrationStep], where: str) -> dict[str, Tensor]:
     """Return a state dict after some steps.
 
     Args:

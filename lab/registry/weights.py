@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.checkpoint.unpickling import read_arrays, reason_of
 from lab.errors import CheckpointError
-from lab.registry.migrations import RECORD, Step, check_versions, migrate, steps_to, versions_of
+from lab.registry.migrations import RECORD, MigrationStep, check_versions, migrate, steps_to, versions_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -175,7 +175,7 @@ def in_present_layout(
     """
     own = model.state_dict()
 
-    def led_by(steps: list[Step]) -> dict[str, Tensor]:
+    def led_by(steps: list[MigrationStep]) -> dict[str, Tensor]:
         def lead(state: dict[str, Tensor]) -> Any:
             current = migrate(state, steps, where)
             return current if convert is None else convert(current)
@@ -188,9 +188,9 @@ def in_present_layout(
         return led_by([])
     found: list[dict[str, Tensor]] = []
     reasons: list[CheckpointError] = []
-    for steps in ([], steps_to(model, {}, where)):
+    for versions in (versions_of(model), {}):
         try:
-            found.append(led_by(steps))
+            found.append(led_by(steps_to(model, versions, where)))
         except CheckpointError as error:
             reasons.append(error)
     if not found:

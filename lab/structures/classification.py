@@ -10,6 +10,7 @@ from typing import Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
+from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from lab.structures.common import ClassSpec, ImageBatch, Movable
 
 
@@ -21,11 +22,60 @@ class ClassificationSpec(ClassSpec):
         class_counts: images of each class to train on; empty where the classes are equally frequent by construction.
         resize: the shorter side to which evaluation resizes an image, of whose middle ``input_shape`` is taken; 0: the
             image is resized to ``input_shape`` as a whole.
+        interpolation: of that: ``"bilinear"`` or ``"bicubic"``.
+        mean: (3) by which the task normalises images, of colours from 0 to 1.
+        std: (3) likewise.
+        multilabel: an image has any number of labels, instead of one.
+        num_images: images to train on, if they have several labels and ``class_counts`` counts them; 0 otherwise.
     """
 
     task: str = "classification"
     class_counts: tuple[int, ...] = ()
     resize: int = 0
+    interpolation: str = "bilinear"
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    multilabel: bool = False
+    num_images: int = 0
+
+
+@dataclass(frozen=True)
+class UnlabelledSample:
+    """An unlabelled image beside a labelled one.
+
+    Attributes:
+        image: (3, H, W) uint8 RGB, of the size of the labelled one.
+        moves: of each of its K views, as ``ClassificationSample.moves``.
+        chances: (1 + K, 2) int64 random numbers of 0 .. 2**31 - 1, for the labelled image and for each view.
+    """
+
+    image: Tensor
+    moves: tuple[tuple[int, int, int, int], ...]
+    chances: Tensor
+
+
+@dataclass
+class Unlabelled(Movable):
+    """The unlabelled images of a batch, as many as there are labelled ones.
+
+    Attributes:
+        images: (B, 3, H, W) uint8 RGB.
+        moves: (B, K, 4) int16, of each of K views.
+        chances: (B, 1 + K, 2) int64, for the labelled images and for each view, see ``UnlabelledSample``.
+    """
+
+    images: Tensor
+    moves: Tensor
+    chances: Tensor
+
+    @property
+    def num_views(self) -> int:
+        """K."""
+        return self.moves.shape[1]
+
+    def rows(self, chosen: slice) -> Unlabelled:
+        """Return some consecutive images."""
+        return Unlabelled(self.images[chosen], self.moves[chosen], self.chances[chosen])
 
 
 @dataclass
@@ -34,10 +84,12 @@ class ClassificationSample:
 
     Attributes:
         image: (3, H, W) uint8 RGB, of the same size for all samples, not normalised.
-        label: in 0..K-1; -1 where none is known.
+        label: in 0..K-1; -1 where none is known, or where there are several.
         image_id: the dataset's own id of the image.
         original_size: (height, width) of the stored image.
         moves: what the device does with the image, see ``ClassificationBatch``; None outside of training.
+        unlabelled: another image, where few are labelled.
+        shares: (K,) float32, 1 for each label of an image that may have several; None: ``label`` is the only one.
     """
 
     image: Tensor
@@ -45,6 +97,8 @@ class ClassificationSample:
     image_id: int
     original_size: tuple[int, int]
     moves: tuple[int, int, int, int] | None = None
+    unlabelled: UnlabelledSample | None = None
+    shares: Tensor | None = None
 
 
 @dataclass
@@ -70,13 +124,19 @@ class ClassificationBatch(ImageBatch[ClassificationTargets, ClassificationTarget
     Attributes:
         moves: (B, 4) int16: mirrored or not, pixels down, pixels to the right, reflected or black what comes in, which
             the task does with the images on the device; None: images stay as they are.
+        unlabelled: further images, where few are labelled; None outside of such a training.
     """
 
     moves: Tensor | None = None
+    unlabelled: Unlabelled | None = None
 
     def rows(self, chosen: slice) -> Self:
         """Return the part of the batch with some consecutive images. ``totals`` stay those of the whole step."""
-        return replace(super().rows(chosen), moves=None if self.moves is None else self.moves[chosen])
+        return replace(
+            super().rows(chosen),
+            moves=None if self.moves is None else self.moves[chosen],
+            unlabelled=None if self.unlabelled is None else self.unlabelled.rows(chosen),
+        )
 
 
 @dataclass
@@ -87,11 +147,14 @@ class Classified(Movable):
         labels: (k,) int64 in 0..K-1.
         scores: (k,) float32 probabilities.
         names: the name of each label.
+        heat: (h, w) float32 from 0 to 1: for what places of the image it was taken for the first one; None where
+            ``eval.explain`` does not ask for it.
     """
 
     labels: Tensor
     scores: Tensor
     names: tuple[str, ...]
+    heat: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.names)

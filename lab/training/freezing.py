@@ -22,7 +22,7 @@ HEAD = "head"
 
 
 @dataclass(frozen=True)
-class Stage:
+class TrainedPart:
     """From the optimizer step ``step`` on these parameters train; ``label`` says what the stage adds."""
 
     step: int
@@ -39,7 +39,7 @@ class Freezing:
         sizes: the number of elements of each parameter of the network, frozen ones included.
     """
 
-    stages: tuple[Stage, ...]
+    stages: tuple[TrainedPart, ...]
     sizes: Mapping[str, int]
 
     @property
@@ -47,11 +47,11 @@ class Freezing:
         """The parameters that train at some step."""
         return self.stages[-1].names
 
-    def at(self, step: int) -> Stage:
+    def at(self, step: int) -> TrainedPart:
         """Return the stage of an optimizer step (0 is the first)."""
         return next(stage for stage in reversed(self.stages) if stage.step <= step)
 
-    def describe(self, stage: Stage) -> str:
+    def describe(self, stage: TrainedPart) -> str:
         """Return in one line what trains in a stage."""
         trained = sum(self.sizes[name] for name in stage.names)
         return f"{trained:,} of {sum(self.sizes.values()):,} parameters train from step {stage.step}: {stage.label}"
@@ -75,7 +75,7 @@ def make_freezing(net: nn.Module, settings: Mapping[str, Any], heads: Sequence[s
         ConfigError: a pattern matches nothing, stages are in no ascending order, or there are no layers to unfreeze.
     """
     names = {name: parameter for name, parameter in net.named_parameters() if parameter.requires_grad}
-    first = Stage(0, _matched(settings["train"], "train", net, names, heads), ", ".join(settings["train"]))
+    first = TrainedPart(0, _matched(settings["train"], "train", net, names, heads), ", ".join(settings["train"]))
     later = [*_given(settings, net, names, heads, steps_per_epoch), *_from_the_top(settings, net, names, first)]
     for stage, following in zip([first, *later], later, strict=False):
         if following.step <= stage.step:
@@ -89,28 +89,30 @@ def make_freezing(net: nn.Module, settings: Mapping[str, Any], heads: Sequence[s
 
 def _given(
     settings: Mapping[str, Any], net: nn.Module, names: Mapping[str, Any], heads: Sequence[str], steps_per_epoch: int
-) -> list[Stage]:
+) -> list[TrainedPart]:
     stages = []
     for number, stage in enumerate(settings.get("stages", ())):
         step = stage.get("step")
         step = stage["epoch"] * steps_per_epoch if step is None else step
         found = _matched(stage["train"], f"stages.{number}.train", net, names, heads)
-        stages.append(Stage(step, found, f"also {', '.join(stage['train'])}"))
+        stages.append(TrainedPart(step, found, f"also {', '.join(stage['train'])}"))
     return stages
 
 
-def _from_the_top(settings: Mapping[str, Any], net: nn.Module, names: Mapping[str, Any], first: Stage) -> list[Stage]:
+def _from_the_top(
+    settings: Mapping[str, Any], net: nn.Module, names: Mapping[str, Any], first: TrainedPart
+) -> list[TrainedPart]:
     """Return a stage for each layer that the first stage does not train, the uppermost first."""
     every = settings.get("every")
     if every is None:
         return []
     asked = f"callbacks.unfreeze.every={every}"
     layers = layer_numbers(net, asked, "name the stages in callbacks.unfreeze.stages")
-    stages: list[Stage] = []
+    stages: list[TrainedPart] = []
     for layer in sorted(set(layers.values()), reverse=True):
         found = [name for name, parameter in names.items() if layers[id(parameter)] == layer]
         if set(found) - first.names:
-            stages.append(Stage(every * (len(stages) + 1), frozenset(found), f"also {_common(found)}"))
+            stages.append(TrainedPart(every * (len(stages) + 1), frozenset(found), f"also {_common(found)}"))
     return stages
 
 

@@ -9,10 +9,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lab.compat.torch import foreach_mul_
 from lab.errors import ConfigError
 from lab.layers.row_table import RowTable, TableRows
 from lab.training.layer_decay import layer_scales, norm_parameters
 from lab.training.row_adagrad import Adagrad
+
+
+class DecayLast(torch.optim.Adam):
+    """Adam after whose step each weight loses ``lr * decay`` of itself, as MixMatch's authors train.
+
+    AdamW does so before its step. A parameter without a gradient stays as it is. Groups have ``decay`` of their own.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """Make one step."""
+        loss = super().step(closure)
+        for group in self.param_groups:
+            weights = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if weights and group["decay"]:
+                foreach_mul_(weights, 1 - group["lr"] * group["decay"])
+        return loss
 
 
 def parameter_groups(module: nn.Module, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -87,4 +105,6 @@ def make_optimizer(module: nn.Module, settings: Mapping[str, Any], private: bool
             groups, lr=settings["lr"], momentum=settings["momentum"], nesterov=settings["nesterov"], foreach=True
         )
     kind = torch.optim.AdamW if settings["name"] == "adamw" else torch.optim.Adam
+    if settings.get("decay_last"):
+        kind, groups = DecayLast, [{**group, "weight_decay": 0.0, "decay": group["weight_decay"]} for group in groups]
     return kind(groups, lr=settings["lr"], betas=tuple(settings["betas"]), eps=settings["eps"], foreach=True)

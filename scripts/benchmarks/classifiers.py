@@ -145,6 +145,24 @@ def make_vit(
     return _pair(ours, peer, batch, size, device, training)
 
 
+RESNETS_D = ("resnetv1d50", "resnetv1d101", "resnetv1d152", "resnet50d", "resnet101d", "resnet152d")
+
+
+def make_resnet_d(
+    name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
+) -> Pair:
+    """Return ours and timm's ResNet-D, which has the same keys."""
+    import timm
+
+    torch.manual_seed(0)
+    ours: Any = create_model(name)
+    fill_norms(ours)
+    depth = name.removeprefix("resnet").removeprefix("v1d").removesuffix("d")
+    peer: Any = timm.create_model(f"resnet{depth}d")
+    peer.load_state_dict(ours.state_dict(), strict=True)
+    return _pair(ours, peer, batch, size, device, training)
+
+
 SWIN_SIZES: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = {
     "tiny": (96, (2, 2, 6, 2), (3, 6, 12, 24)),
     "small": (96, (2, 2, 18, 2), (3, 6, 12, 24)),
@@ -152,6 +170,11 @@ SWIN_SIZES: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = {
     "large": (192, (2, 2, 18, 2), (6, 12, 24, 48)),
 }
 """Width, depths and heads of each, as published (Liu et al., ICCV 2021, section 3.3)."""
+TIMM_SWINS = (
+    *(f"swin_{size}_patch4_window7_224" for size in SWIN_SIZES),
+    *(f"swin_{size}_patch4_window12_384" for size in ("base", "large")),
+)
+"""What timm calls them."""
 
 
 def swin_config(name: str, **more: Any) -> Any:
@@ -159,7 +182,7 @@ def swin_config(name: str, **more: Any) -> Any:
     from transformers import SwinConfig
 
     width, depths, heads = SWIN_SIZES[name.split("_")[1]]
-    window = 12 if name.endswith("window12") else 7
+    window = 12 if "window12" in name else 7
     return SwinConfig(
         embed_dim=width, depths=list(depths), num_heads=list(heads), window_size=window, drop_path_rate=0.0, **more
     )

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from lab.compat.torch import has_onednn_linear, is_watched, onednn_linear
 from lab.layers.convolution import (
@@ -27,6 +25,7 @@ from lab.layers.convolution import (
 )
 from lab.layers.dropout import dropout as drop
 from lab.layers.linear import Linear
+from lab.layers.recompute import recomputed, recomputes
 from lab.ops.cpu import needs_gradient, plain_float32
 
 BOTTLENECK = 4
@@ -59,34 +58,16 @@ class DenseLayer(nn.Module):
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         """Map the maps before, each (B, C_i, H, W), to (B, growth_rate, H, W)."""
-        recomputes = self.memory_efficient and torch.is_grad_enabled() and any(item.requires_grad for item in maps)
-        if recomputes and not torch.compiler.is_compiling():  # a compiler itself decides what is kept
-            hidden = F.relu(self.norm2(self._recomputed(maps)), inplace=True)
+        if self.memory_efficient and recomputes(*maps):
+            hidden = F.relu(self.norm2(recomputed(self, self._bottleneck, *maps)), inplace=True)
         else:
             hidden = convolve(F.relu(self.norm1(torch.cat(maps, 1)), inplace=True), self.conv1, self.norm2)
         return drop(self.conv2(hidden), self.dropout, self.training)
 
-    def _recomputed(self, maps: list[Tensor]) -> Tensor:
-        """Join, normalise, rectify and convolve, and do so again for the gradient instead of keeping what is between.
-
-        The second time the running statistics of the norm stay as they are: a step has changed them once.
-        """
-        is_first = True
-
-        def bottleneck(*parts: Tensor) -> Tensor:
-            nonlocal is_first
-            joined = torch.cat(parts, 1)
-            if is_first:
-                normed = self.norm1(joined)
-            else:
-                copies = {name: value.clone() for name, value in self.norm1.named_buffers()}
-                normed = functional_call(self.norm1, copies, (joined,))
-            is_first = False
-            out: Tensor = self.conv1(F.relu(normed, inplace=True))
-            return out
-
-        found: Tensor = checkpoint(bottleneck, *maps, use_reentrant=False)
-        return found
+    def _bottleneck(self, *maps: Tensor) -> Tensor:
+        """Join, normalise, rectify and convolve."""
+        out: Tensor = self.conv1(F.relu(self.norm1(torch.cat(maps, 1)), inplace=True))
+        return out
 
     def extend(self, buffer: Tensor, channels: int, scratch: Tensor, scales: Scales) -> None:
         """Write the new channels into (B, H, W, C) behind the first ``channels``, which are those before.

@@ -14,7 +14,7 @@ from lab.callbacks.unfreeze import frozen_norms
 from lab.checkpoint.format import CheckpointReader
 from lab.errors import ConfigError
 from lab.experiment.assembly import check_unfreezing
-from lab.training.freezing import Freezing, Stage
+from lab.training.freezing import Freezing, TrainedPart
 from tests.dist.harness import fit, losses, weights, worst_relative
 
 WORDS = (
@@ -116,6 +116,6 @@ def test_which_norms_are_frozen() -> None:
 
 
 def test_stages_under_zero_are_refused() -> None:
-    freezing = Freezing((Stage(0, frozenset("a"), "a"), Stage(1, frozenset("ab"), "b")), {"a": 1, "b": 1})
+    freezing = Freezing((TrainedPart(0, frozenset("a"), "a"), TrainedPart(1, frozenset("ab"), "b")), {"a": 1, "b": 1})
     with pytest.raises(ConfigError, match="strategy=deepspeed_zero2 updates all parameters together"):
         check_unfreezing({"strategy": {"name": "deepspeed_zero2"}}, freezing)

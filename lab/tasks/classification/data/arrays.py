@@ -19,14 +19,20 @@ from lab.data.images.annotations import tell_once
 from lab.data.images.module import NamedNumbers
 from lab.data.images.resizing import sample_generator
 from lab.data.presence import ClassCounts
-from lab.errors import DataError
+from lab.errors import ConfigError, DataError
 from lab.ranges import Count, Ge, Le, Options, Pixels, Positive, Probability, Seed, Share, Word
 from lab.structures import KeyedDataset
 from lab.structures.classification import ClassificationBatch, ClassificationSample, ClassificationSpec
+from lab.tasks.classification.data.chosen import Chosen, balanced_weights, few_labels, long_tail
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
 from lab.tasks.classification.data.moves import draw_moves
+from lab.tasks.classification.data.preprocessing import Preprocessed
 from lab.tasks.classification.data.transforms import EvalTransform
+from lab.tasks.classification.data.unlabelled import PartlyLabelled
+
+_UNLABELLED = 1 << 32
+"""Added to the seed for the moves of unlabelled images."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ class ArrayDataset:
         arrays: the set.
         rows: (n,) the numbers of the images to take.
         class_names: the name of each label.
-        size: (height, width) of samples.
+        transform: resizes images.
         moves: the augmentation; None in evaluation.
         seed: decides, with epoch and index, every random choice.
     """
@@ -80,13 +86,12 @@ class ArrayDataset:
         arrays: Arrays,
         rows: npt.NDArray[np.int64],
         class_names: tuple[str, ...],
-        size: tuple[int, int],
+        transform: EvalTransform,
         moves: MovesOptions | None,
         seed: int,
     ) -> None:
-        self.arrays, self.rows, self.class_names, self.size = arrays, rows, class_names, size
+        self.arrays, self.rows, self.class_names, self.transform = arrays, rows, class_names, transform
         self.moves, self.seed = moves, seed
-        self.resized = EvalTransform(size)
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -101,7 +106,7 @@ class ArrayDataset:
         if self.moves is not None:
             generator, reflect = sample_generator(self.seed, epoch, index), self.moves.padding_mode == "reflect"
             moves = draw_moves(self.moves.flip, self.moves.shift, generator, reflect)
-        image = self.resized(image.expand(3, -1, -1))
+        image = self.transform(image.expand(3, -1, -1))
         return ClassificationSample(image, int(self.arrays.labels[row]), row, self.arrays.images.shape[2:], moves)
 
     def class_counts(self) -> ClassCounts:
@@ -115,7 +120,7 @@ class ArrayDataset:
 
 
 @dataclass(eq=False)
-class ArraysModule(DataModule):
+class ArraysModule(Preprocessed, Chosen, DataModule):
     """Base of the DataModules of sets that are read as a whole: a subclass gives ``read`` and ``names``.
 
     Args:
@@ -126,8 +131,7 @@ class ArraysModule(DataModule):
         val_share: share of the training set to hold out for validation, balanced by class; None: the test set
             validates.
         image_size: the side to which images are resized; None: as they are stored.
-        num_labels: train on so many images only, balanced by class; None: on all.
-        label_seed: of that choice.
+        unlabelled: views of each of the other images, which are read beside the labelled ones; 0: none.
         augmentation: other numbers for ``MovesOptions``, by name.
     """
 
@@ -141,8 +145,7 @@ class ArraysModule(DataModule):
     seed: Seed = 0
     val_share: Share | None = 0.1
     image_size: Pixels | None = None
-    num_labels: Positive | None = None
-    label_seed: Seed = 0
+    unlabelled: Count = 0
     augmentation: Annotated[Mapping[str, Any] | None, Options(MovesOptions)] = None
 
     def __post_init__(self) -> None:
@@ -178,7 +181,14 @@ class ArraysModule(DataModule):
     def spec(self) -> ClassificationSpec:
         """The classes, how many images of each there are to train on, and their size."""
         counts = self.dataset("train").class_counts().counts
-        return ClassificationSpec(class_names=self.names(), input_shape=(3, *self.size), class_counts=counts)
+        return ClassificationSpec(
+            class_names=self.names(),
+            input_shape=(3, *self.size),
+            class_counts=counts,
+            interpolation=self.interpolation,
+            mean=tuple(self.mean),
+            std=tuple(self.std),
+        )
 
     def arrays(self, split: str) -> Arrays:
         """Return a set, read once and checked.
@@ -209,11 +219,12 @@ class ArraysModule(DataModule):
             return f"all images are of one class, {names[int(labels[0])]!r}: there is nothing to tell apart"
         return ""
 
-    def build(self, split: str) -> ArrayDataset:
+    def build(self, split: str) -> ArrayDataset | PartlyLabelled:
         """Return the dataset of a split.
 
         Raises:
-            DataError: a set cannot be used, or another size of images than in training is tested on.
+            DataError: a set cannot be used, images of another size than in training are tested on, or unlabelled
+                images are wanted and there are none.
         """
         whole = TRAIN if split == TRAIN or (split == VAL and self.val_share is not None) else "test"
         arrays = self.arrays(whole)
@@ -224,6 +235,10 @@ class ArraysModule(DataModule):
             tell_once(
                 f"{arrays.source}: data.val_share=null: the test set validates too, and best.ckpt is chosen by it"
             )
+        if split == TRAIN and self.imbalance is not None:
+            keys = [str(row) for row in rows.tolist()]
+            rows = rows[long_tail(arrays.labels[rows], self.names(), keys, self.imbalance, self.seed, arrays.source)]
+        whole_rows = rows
         if split == TRAIN and self.num_labels is not None:
             rows = self._labelled(arrays, rows, self.num_labels)
         moves = self.moves if split == TRAIN else None
@@ -232,7 +247,30 @@ class ArraysModule(DataModule):
                 f"data.augmentation.shift={moves.shift}: images of {self.size[0]}x{self.size[1]} are reflected by less "
                 "than their shorter side; take a smaller one, or padding_mode=constant"
             )
-        return ArrayDataset(arrays, rows, self.names(), self.size, moves, self.seed)
+        labelled = ArrayDataset(arrays, rows, self.names(), self._transform(), moves, self.seed)
+        if split != TRAIN or not self.unlabelled:
+            return labelled
+        others = np.setdiff1d(whole_rows, rows)
+        if not len(others):
+            raise DataError(
+                f"{arrays.source}: the model learns from unlabelled images too, and all are labelled: give the number "
+                "of labelled ones, data.num_labels=250"
+            )
+        unlabelled = ArrayDataset(arrays, others, self.names(), self._transform(), moves, self.seed + _UNLABELLED)
+        return PartlyLabelled(labelled, unlabelled, self.unlabelled, self.seed)
+
+    def sample_weights(self) -> list[float] | None:
+        """Return the chance of each image, if classes are drawn equally often.
+
+        Raises:
+            ConfigError: an epoch goes through unlabelled images, whose classes are not known.
+        """
+        if not self.class_balanced:
+            return None
+        dataset = self.dataset(TRAIN)
+        if isinstance(dataset, PartlyLabelled):
+            raise ConfigError("data.class_balanced=true: the model learns from unlabelled images too; leave it away")
+        return balanced_weights(dataset.arrays.labels[dataset.rows])
 
     def _held_out(self, arrays: Arrays) -> dict[str, npt.NDArray[np.int64]]:
         share = self.val_share or 0.0
@@ -245,17 +283,8 @@ class ArraysModule(DataModule):
 
     def _labelled(self, arrays: Arrays, rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
         """Return ``count`` of the rows, balanced by class."""
-        if not len(self.names()) <= count <= len(rows):
-            raise DataError(
-                f"{arrays.source}: data.num_labels={count}: give one for each of the {len(self.names())} classes at "
-                f"least, and no more than the {len(rows)} images to train on"
-            )
-        if count == len(rows):
-            return rows
-        classes = [(label,) for label in arrays.labels[rows].tolist()]
-        shares = {TRAIN: count / len(rows), "rest": 1 - count / len(rows)}
-        parts = np.array(hold_out([str(row) for row in rows.tolist()], classes, shares, self.label_seed))
-        return rows[parts == TRAIN]
+        keys = [str(row) for row in rows.tolist()]
+        return rows[few_labels(arrays.labels[rows], self.names(), keys, count, self.label_seed, arrays.source)]
 
     def collate(self, samples: Sequence[Any]) -> ClassificationBatch:
         """Put samples together into a batch."""
@@ -263,4 +292,7 @@ class ArraysModule(DataModule):
 
     def build_inputs(self, paths: list[Path]) -> KeyedDataset:
         """Return image files resized to the size of the samples."""
-        return ClassificationFolder(paths, EvalTransform(self.size))
+        return ClassificationFolder(paths, self._transform())
+
+    def _transform(self) -> EvalTransform:
+        return EvalTransform(self.size, interpolation=self.interpolation)

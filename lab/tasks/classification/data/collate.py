@@ -6,14 +6,21 @@ from collections.abc import Sequence
 
 import torch
 
-from lab.structures.classification import ClassificationBatch, ClassificationSample, ClassificationTargets
+from lab.structures.classification import (
+    ClassificationBatch,
+    ClassificationSample,
+    ClassificationTargets,
+    Unlabelled,
+    UnlabelledSample,
+)
 
 
 def collate_classification(samples: Sequence[ClassificationSample]) -> ClassificationBatch:
     """Put samples together into a batch.
 
     Args:
-        samples: B samples with images of one size; either all of them carry ``moves`` or none does.
+        samples: B samples with images of one size; either all of them carry ``moves`` or none does, and so with
+            ``unlabelled`` and ``shares``.
 
     Returns:
         A batch in which every sample is ``valid``.
@@ -23,13 +30,25 @@ def collate_classification(samples: Sequence[ClassificationSample]) -> Classific
     """
     if not samples:
         raise ValueError("collate_classification needs at least one sample")
+    unlabelled = [sample.unlabelled for sample in samples if sample.unlabelled is not None]
     moves = [sample.moves for sample in samples if sample.moves is not None]
+    shares = [sample.shares for sample in samples if sample.shares is not None]
+    labels = torch.stack(shares) if shares else torch.tensor([sample.label for sample in samples], dtype=torch.int64)
     return ClassificationBatch(
         images=torch.stack([sample.image for sample in samples]),
         padding_mask=None,
-        targets=ClassificationTargets(torch.tensor([sample.label for sample in samples], dtype=torch.int64)),
+        targets=ClassificationTargets(labels),
         image_ids=torch.tensor([sample.image_id for sample in samples], dtype=torch.int64),
         original_sizes=torch.tensor([sample.original_size for sample in samples], dtype=torch.int64),
         valid=torch.ones(len(samples), dtype=torch.bool),
         moves=torch.tensor(moves, dtype=torch.int16) if moves else None,
+        unlabelled=_collated(unlabelled) if unlabelled else None,
+    )
+
+
+def _collated(samples: Sequence[UnlabelledSample]) -> Unlabelled:
+    return Unlabelled(
+        torch.stack([sample.image for sample in samples]),
+        torch.tensor([sample.moves for sample in samples], dtype=torch.int16),
+        torch.stack([sample.chances for sample in samples]),
     )

@@ -1,10 +1,13 @@
-"""The generated scenes for classification: one shape an image, whose class is the label."""
+"""The generated scenes for classification: one shape an image, whose class is the label, or several shapes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from lab.data.scenes.module import ScenesDataModule
 from lab.data.scenes.samples import SceneSamples
@@ -37,6 +40,21 @@ class ShapesClassification(SceneSamples[ClassificationSample]):
     def fingerprint(self) -> str:
         """Return everything that the samples depend on, in one line."""
         return f"classification:{super().fingerprint()}"
+
+
+class ShapesMultilabel(ShapesClassification):
+    """Scenes of several shapes: the classes that stand in a scene are its labels."""
+
+    def __getitem__(self, key: tuple[int, int]) -> ClassificationSample:
+        """Return the sample for ``(epoch, index)``."""
+        scene = self.scenes[key]
+        shares = torch.zeros(len(CLASS_NAMES))
+        shares[torch.as_tensor(scene.labels, dtype=torch.int64)] = 1.0
+        return ClassificationSample(scene.image, -1, scene.index, scene.size, shares=shares)
+
+    def fingerprint(self) -> str:
+        """Return everything that the samples depend on, in one line."""
+        return f"multilabel:{self.scenes.fingerprint()}"
 
 
 class ShapesDataModule(ScenesDataModule):
@@ -74,3 +92,20 @@ class ShapesDataModule(ScenesDataModule):
     def build_inputs(self, paths: list[Path]) -> KeyedDataset:
         """Return image files resized to the size of the scenes."""
         return ClassificationFolder(paths, EvalTransform(self.input_shape[1:]))
+
+
+class ShapesMultilabelModule(ShapesDataModule):
+    """``data=shapes_multilabel``: scenes of several shapes for classifiers; see ``ScenesDataModule``."""
+
+    @property
+    def spec(self) -> ClassificationSpec:
+        """The shapes are the classes; an image has those that stand in it."""
+        return replace(super().spec, multilabel=True)
+
+    def scenes(self, split: str) -> ShapesDataset:
+        """Return the scenes of a split."""
+        return ScenesDataModule.scenes(self, split)
+
+    def build(self, split: str) -> ShapesMultilabel:
+        """Return the samples of a split."""
+        return ShapesMultilabel(self.scenes(split))

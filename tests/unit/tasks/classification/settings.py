@@ -4,12 +4,11 @@ from typing import Any
 
 SETTINGS: dict[str, Any] = {
     "name": "classification",
-    "loss": "cross_entropy",
-    "label_smoothing": 0.0,
-    "class_weights": None,
     "monitor": "top_1",
     "calibration_bins": 15,
     "top_k": 5,
+    "explain": "none",
+    "explain_layer": None,
 }
 OPTIMIZER: dict[str, Any] = {
     "name": "sgd",
