@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from lab.data.datamodule import DataModule
 from lab.data.holdout import TRAIN, VAL, check_shares, hold_out
@@ -30,9 +31,6 @@ from lab.tasks.classification.data.moves import draw_moves
 from lab.tasks.classification.data.preprocessing import Preprocessed
 from lab.tasks.classification.data.transforms import EvalTransform
 from lab.tasks.classification.data.unlabelled import PartlyLabelled
-
-_UNLABELLED = 1 << 32
-"""Added to the seed for the moves of unlabelled images."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +106,14 @@ class ArrayDataset:
             moves = draw_moves(self.moves.flip, self.moves.shift, generator, reflect)
         image = self.transform(image.expand(3, -1, -1))
         return ClassificationSample(image, int(self.arrays.labels[row]), row, self.arrays.images.shape[2:], moves)
+
+    def still(self, indices: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
+        """Return images (n, 3, H, W) uint8, not moved, their labels (n,), their ids (n,) and their stored size."""
+        rows = self.rows[indices]
+        images = torch.from_numpy(self.arrays.images[rows]).expand(-1, 3, -1, -1)
+        height, width = self.arrays.images.shape[2:]
+        labels = torch.from_numpy(self.arrays.labels[rows])
+        return self.transform(images).contiguous(), labels, torch.from_numpy(rows), (height, width)
 
     def class_counts(self) -> ClassCounts:
         """Return the images of each class."""
@@ -256,8 +262,8 @@ class ArraysModule(Preprocessed, Chosen, DataModule):
                 f"{arrays.source}: the model learns from unlabelled images too, and all are labelled: give the number "
                 "of labelled ones, data.num_labels=250"
             )
-        unlabelled = ArrayDataset(arrays, others, self.names(), self._transform(), moves, self.seed + _UNLABELLED)
-        return PartlyLabelled(labelled, unlabelled, self.unlabelled, self.seed)
+        unlabelled = ArrayDataset(arrays, others, self.names(), self._transform(), moves, self.seed)
+        return PartlyLabelled(labelled, unlabelled, self.unlabelled, self.moves, self.seed)
 
     def sample_weights(self) -> list[float] | None:
         """Return the chance of each image, if classes are drawn equally often.
