@@ -35,9 +35,20 @@ _ORDER, _DRAWS = -1, 1
 class Moves(Protocol):
     """How images are moved; see ``lab.tasks.classification.data.arrays.MovesOptions``."""
 
-    flip: float
-    shift: int
-    padding_mode: str
+    @property
+    def flip(self) -> float:
+        """Chance to mirror an image."""
+        ...
+
+    @property
+    def shift(self) -> int:
+        """The most pixels to each side."""
+        ...
+
+    @property
+    def padding_mode(self) -> str:
+        """``constant`` or ``reflect``."""
+        ...
 
 
 class Images(Protocol):
