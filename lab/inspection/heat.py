@@ -7,6 +7,7 @@ rollout). Both from ``lab.inspection.capture``.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -40,8 +41,10 @@ def heat_maps(model: nn.Module, images: Tensor, labels: Tensor, method: Method, 
         or all are 0.
 
     Raises:
-        ConfigError: the method does not suit the network, or the layer gives no feature map.
+        ConfigError: the method does not suit the network, the layer gives no feature map, or a rollout is given one.
     """
+    if method == "rollout" and layer is not None:
+        raise ConfigError(f"a rollout goes through all blocks and takes no layer ({layer!r}): that is for grad_cam")
     maps = rollout(model, images) if method == "rollout" else grad_cam(model, images, labels, layer)
     return maps / maps.amax(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(maps.dtype).tiny)
 
@@ -75,7 +78,7 @@ def grad_cam(model: nn.Module, images: Tensor, labels: Tensor, layer: str | None
             raise ConfigError(f"{layer!r} gives no feature map (B, C, h, w); Grad-CAM needs one")
         (gradient,) = torch.autograd.grad(logits.gather(1, labels.clone()[:, None]).sum(), output)
     maps = output
-    if _is_channels_last(output, model):
+    if _is_channels_last(output, images):
         maps, gradient = output.permute(0, 3, 1, 2), gradient.permute(0, 3, 1, 2)
     weights = gradient.mean(dim=(2, 3), keepdim=True)
     return (weights * maps.detach()).sum(1).relu().float()
@@ -95,7 +98,7 @@ def last_map(model: nn.Module, images: Tensor) -> str:
 
     def note(name: str) -> Any:
         def after(module: nn.Module, arguments: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4 and _places(output, model) > 1 and not in_backward():
+            if isinstance(output, Tensor) and output.ndim == 4 and _places(output, images) > 1 and not in_backward():
                 found.append(name)
 
         return after
@@ -164,12 +167,13 @@ def attentions_of(model: nn.Module) -> dict[str, Any]:
     }
 
 
-def _is_channels_last(output: Tensor, model: nn.Module) -> bool:
-    """Whether a map is (B, h, w, C), as Swin has it, by the network's number of features."""
-    features = getattr(model, "num_features", None)
-    return output.shape[3] == features and output.shape[1] != features
+def _is_channels_last(output: Tensor, images: Tensor) -> bool:
+    """Whether a map is (B, h, w, C), as Swin has it: of h and w then, not of the last two, the image has the ratio."""
+    wanted = math.log(images.shape[2] / images.shape[3])
+    first, last = (abs(math.log(height / width) - wanted) for height, width in (output.shape[2:], output.shape[1:3]))
+    return last < first
 
 
-def _places(output: Tensor, model: nn.Module) -> int:
-    last = _is_channels_last(output, model)
-    return output.shape[1] * output.shape[2] if last else output.shape[2] * output.shape[3]
+def _places(output: Tensor, images: Tensor) -> int:
+    height, width = output.shape[1:3] if _is_channels_last(output, images) else output.shape[2:]
+    return height * width

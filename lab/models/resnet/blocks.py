@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +15,7 @@ from lab.layers.convolution import Activation, NormName, activate, convolve, mak
 from lab.layers.recompute import recomputed, recomputes
 from lab.models.resnet.plugins import Plugin
 
-Style = Literal["pytorch", "caffe"]
+StridePlace = Literal["pytorch", "caffe"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class BlockOptions:
     """
 
     norm: NormName = "batch_norm"
-    style: Style = "pytorch"
+    style: StridePlace = "pytorch"
     groups: int = 1
     width_per_group: int = 64
     avg_down: bool = False
@@ -68,16 +69,16 @@ class Downsample(nn.Sequential):
         return convolve(x, projection, norm, activation="none")  # type: ignore[arg-type]
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(nn.Module, ABC):
     """What both blocks do: a residual, the shortcut, the last ReLU; ``with_cp`` recomputes all but that ReLU."""
 
     downsample: Downsample | None
     with_cp: bool
 
     @property
+    @abstractmethod
     def last_norm(self) -> nn.Module:
         """The norm before the addition."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor, reuse: bool = False) -> Tensor:
         """Map (B, C, H, W) to (B, out_channels, H / stride, W / stride); with ``reuse`` ``x`` may be overwritten."""
@@ -92,8 +93,8 @@ class ResidualBlock(nn.Module):
     def _shortcut(self, x: Tensor) -> Tensor:
         return x if self.downsample is None else self.downsample(x)
 
-    def _residual(self, x: Tensor, shortcut: Tensor, activation: Activation, reuse: bool) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def _residual(self, x: Tensor, shortcut: Tensor, activation: Activation, reuse: bool) -> Tensor: ...
 
 
 class BasicBlock(ResidualBlock):

@@ -19,7 +19,16 @@ from torch import Tensor, nn
 from lab.checking import check_choice, check_range, check_some
 from lab.errors import ConfigError
 from lab.layers.convolution import NormName, convolve, make_norm
-from lab.models.resnet.blocks import BasicBlock, BlockOptions, Bottleneck, Downsample, ResidualBlock, Stage, Style, conv
+from lab.models.resnet.blocks import (
+    BasicBlock,
+    BlockOptions,
+    Bottleneck,
+    Downsample,
+    ResidualBlock,
+    Stage,
+    StridePlace,
+    conv,
+)
 from lab.models.resnet.plugins import Plugin, read_plugins
 from lab.ranges import Count, Flat, Ge, Le, Size
 
@@ -51,7 +60,7 @@ class TrunkOptions(Flat):
     norm: NormName = "batch_norm"
     replace_stride_with_dilation: Sequence[bool] = (False, False, False)
     zero_init_residual: bool = False
-    style: Style = "pytorch"
+    style: StridePlace = "pytorch"
     deep_stem: bool = False
     avg_down: bool = False
     frozen_stages: Annotated[int, Ge(-1), Le(4)] = -1
@@ -134,7 +143,7 @@ class _ResNetTrunk(nn.Module):
 def _check(depth: int, options: TrunkOptions, groups: int, width_per_group: int, num_stages: int) -> None:
     """Refuse what cannot be built."""
     check_choice("depth", depth, DEPTHS)
-    check_choice("style", options.style, get_args(Style))
+    check_choice("style", options.style, get_args(StridePlace))
     check_range("in_chans", options.in_chans, least=1)
     check_range("groups", groups, least=1)
     check_range("width_per_group", width_per_group, least=1)

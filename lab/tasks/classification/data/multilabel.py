@@ -167,7 +167,7 @@ class MultilabelModule(ImageFolderModule):
         class_names: the order of the classes; None: that of the columns, or sorted names.
 
     Raises:
-        ConfigError: both separators are the same.
+        ConfigError: both separators are the same, or an option is for images of one class each.
     """
 
     _: KW_ONLY
@@ -183,6 +183,11 @@ class MultilabelModule(ImageFolderModule):
         super().__post_init__()
         if self.class_names is not None and len(set(self.class_names)) != len(self.class_names):
             raise ConfigError("data.class_names: a name stands in it twice")
+        if self.imbalance is not None or self.num_labels is not None or self.class_balanced:
+            raise ConfigError(
+                "data.imbalance, data.num_labels and data.class_balanced are for images of one class each; leave them "
+                "away with several labels"
+            )
         self.layout = LabelFormat(self.file_column, self.labels_column, self.label_separator, self.separator)
 
     @property
