@@ -147,11 +147,14 @@ class Classified(Movable):
         labels: (k,) int64 in 0..K-1.
         scores: (k,) float32 probabilities.
         names: the name of each label.
+        heat: (h, w) float32 from 0 to 1: for what places of the image it was taken for the first one; None where
+            ``eval.explain`` does not ask for it.
     """
 
     labels: Tensor
     scores: Tensor
     names: tuple[str, ...]
+    heat: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.names)

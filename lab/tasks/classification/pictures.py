@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lab.report.canvas import INK, PAPER, Colour, as_picture, contact_sheet, picture_font
 from lab.structures.classification import ClassificationBatch
+from lab.tasks.classification.explain import with_heat
 from lab.text import printable
 
 SHOWN_SIDE = 160
@@ -48,17 +49,24 @@ def _panels_of_sets(task: Any, outputs: Tensor, batch: ClassificationBatch, coun
         yield captioned(batch.images[row].cpu(), lines)
 
 
-def draw_mistakes(mistakes: Sequence[tuple[float, int, int, Tensor]], names: Sequence[str]) -> Image.Image:
+def draw_mistakes(
+    mistakes: Sequence[tuple[float, int, int, Tensor]], names: Sequence[str], heat: Tensor | None = None
+) -> Image.Image:
     """Return a sheet of images that were surely taken for a wrong class.
 
     Args:
         mistakes: probability, true label, predicted label and image (3, H, W) uint8 of each.
         names: of the classes.
+        heat: (N, h, w) from 0 to 1, of what the network has looked at.
     """
     return contact_sheet(
         [
-            captioned(image, [(f"{names[found]} {score:.2f}", BAD), (f"true: {names[true]}", INK)])
-            for score, true, found, image in mistakes
+            captioned(
+                with_heat(image, None if heat is None else heat[row]),
+                [(f"{names[found]} {score:.2f}", BAD), (f"true: {names[true]}", INK)],
+                across=1 if heat is None else 2,
+            )
+            for row, (score, true, found, image) in enumerate(mistakes)
         ]
     )
 
@@ -117,15 +125,16 @@ def _cut(text: str, font: Any, width: float) -> str:
     return text
 
 
-def captioned(image: Tensor | Image.Image, lines: Sequence[tuple[str, Colour]]) -> Image.Image:
+def captioned(image: Tensor | Image.Image, lines: Sequence[tuple[str, Colour]], across: int = 1) -> Image.Image:
     """Return a picture in a readable size with lines of text below, each cut to its width.
 
     Args:
         image: (3, H, W) uint8 RGB, or a picture.
         lines: texts and their colours.
+        across: how many pictures of one size stand side by side in it.
     """
     picture = as_picture(image)
-    scale = SHOWN_SIDE / max(picture.size)
+    scale = SHOWN_SIDE / max(picture.width / across, picture.height)
     if scale >= 2:
         size = (picture.width * int(scale), picture.height * int(scale))
         picture = picture.resize(size, Image.Resampling.NEAREST)

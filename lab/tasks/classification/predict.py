@@ -12,6 +12,7 @@ from lab.data.folders import as_utf8
 from lab.data.images.opening import read_image
 from lab.report.canvas import INK, contact_sheet
 from lab.structures.classification import Classified
+from lab.tasks.classification.explain import as_levels, with_heat
 from lab.tasks.classification.pictures import captioned
 from lab.tasks.classification.task import ClassificationTask
 from lab.training.predictor import ImagePredictor
@@ -36,12 +37,16 @@ class ClassificationPredictor(ImagePredictor):
     def write_image(self, number: int, found: Classified, part: Path) -> dict[str, Any]:
         """Write the picture of an image and return its classes."""
         scores = [round(score, 6) for score in found.scores.tolist()]
-        self._picture(number, found.names, scores).save(part / "pictures" / self.picture_name(number))
-        return {"names": list(found.names), "scores": scores}
+        record = {"number": number, "names": list(found.names), "scores": scores, "heat": as_levels(found.heat)}
+        self._picture(record).save(part / "pictures" / self.picture_name(number))
+        return record
 
-    def _picture(self, number: int, names: Iterable[str], scores: Iterable[float]) -> Any:
-        lines = [(f"{name} {score:.2f}", INK) for name, score in islice(zip(names, scores, strict=True), 2)]
-        return captioned(read_image(self.paths[number]), lines or [("-", INK)])
+    def _picture(self, record: dict[str, Any]) -> Any:
+        best = islice(zip(record["names"], record["scores"], strict=True), 2)
+        spec, image = self.task.spec, read_image(self.paths[record["number"]])
+        shown = with_heat(image, record["heat"], spec.input_shape[1:], spec.resize)
+        lines = [(f"{name} {score:.2f}", INK) for name, score in best]
+        return captioned(shown, lines or [("-", INK)], across=1 if record["heat"] is None else 2)
 
     def write_results(self, records: Iterable[dict[str, Any]], out: Path, folder: Path, left_out: str) -> list[str]:
         """Write a row for each image, and the contact sheet."""
@@ -60,9 +65,7 @@ class ClassificationPredictor(ImagePredictor):
                 rows.writerow([name, *(SEPARATOR.join(map(str, value)) if several else value for value in values)])
                 table.add([name, *values])
                 count += 1
-        shown = [
-            self._picture(item["number"], item["names"], item["scores"]) for item in islice(records, MOST_ON_SHEET)
-        ]
+        shown = [self._picture(record) for record in islice(records, MOST_ON_SHEET)]
         contact_sheet(shown).save(out / "contact_sheet.png")
         first = f" of the first {len(shown)}" if count > len(shown) else ""
         what = f"the labels above {self.task.threshold:g}" if several else f"the {top_k} best classes"

@@ -24,6 +24,8 @@ class ClassificationEval(EvalSettings):
     threshold: Annotated[Float, Field(gt=0, lt=1)]
     calibration_bins: WholeAbove0
     top_k: WholeAbove0
+    explain: Literal["none", "auto", "grad_cam", "rollout"]
+    explain_layer: str | None
 
 
 class ClassificationAsks(Asks):

@@ -6,6 +6,7 @@ The loss is the task's own, so a network of torchvision's or timm's manner fits 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from lab.errors import ConfigError
 from lab.ops.images import normalize_images
 from lab.run_record import Direction
+from lab.strategies import collectives
 from lab.structures import Table, Term
 from lab.structures.classification import ClassificationBatch, ClassificationSpec, Classified, Classifier
 from lab.tasks.classification import multilabel
@@ -24,6 +26,7 @@ from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
 from lab.tasks.classification.data.moves import move_images
 from lab.tasks.classification.data.transforms import EvalTransform
+from lab.tasks.classification.explain import explain
 from lab.tasks.classification.metrics import ClassificationMetrics, ConfidentMistakes, of_classes
 from lab.tasks.classification.multilabel import MultilabelMetrics, labels_above
 from lab.tasks.classification.pictures import draw_confusion, draw_mistakes
@@ -174,8 +177,22 @@ class ClassificationTask(ClassTask):
             return {}
         pictures = {"confusion": draw_confusion(self.confusion[split], self.class_names)}
         if split == "test" and self.mistakes:
-            pictures["mistakes"] = draw_mistakes(self.mistakes, self.class_names)
+            pictures["mistakes"] = draw_mistakes(self.mistakes, self.class_names, self._explain_mistakes())
         return pictures
+
+    def _explain_mistakes(self) -> Tensor | None:
+        """Return heat maps of the mistakes, for the wrong classes; of one rank alone, since others do not call this."""
+        if collectives.world_size() > 1:
+            return None
+        images = torch.stack([image for *_, image in self.mistakes]).to(self.device)
+        labels = torch.tensor([found for _, _, found, _ in self.mistakes], device=self.device)
+        with self.evaluating():
+            return self._heat(images, labels)
+
+    def _heat(self, images: Tensor, labels: Tensor) -> Tensor | None:
+        """Return what uint8 images (B, 3, H, W) were taken for these classes for, if ``eval.explain`` asks for it."""
+        asked = self.eval_settings.get("explain", "none") != "none"  # checkpoints of before this setting lack it
+        return explain(self.net, self.normalized(images), labels, self.eval_settings) if asked else None
 
     def classes_measured(self, split: str) -> dict[str, int]:
         """Return over how many classes the macro means are."""
@@ -191,16 +208,22 @@ class ClassificationTask(ClassTask):
         That are its best classes; of several labels those whose probability is above ``eval.threshold``.
         """
         scores = self.scores(self(batch))
+        heat = self._heat(batch.images, scores.argmax(1))
         if self.spec.multilabel:
-            return batch.image_ids[batch.valid], labels_above(scores[batch.valid], self.threshold, self.class_names)
-        scores, labels = scores.topk(min(self.eval_settings["top_k"], self.spec.num_classes))
-        labels, scores = labels.cpu(), scores.cpu()
-        rows = batch.valid.nonzero().flatten().tolist()
-        found = [
-            Classified(labels[row], scores[row], tuple(self.class_names[label] for label in labels[row].tolist()))
-            for row in rows
-        ]
+            found = labels_above(scores[batch.valid], self.threshold, self.class_names)
+        else:
+            found = self._best(scores[batch.valid])
+        if heat is not None:
+            found = [replace(one, heat=each) for one, each in zip(found, heat[batch.valid].cpu(), strict=True)]
         return batch.image_ids[batch.valid], found
+
+    def _best(self, scores: Tensor) -> list[Classified]:
+        """Return the ``eval.top_k`` best classes for each row of probabilities (b, K)."""
+        scores, labels = (part.cpu() for part in scores.topk(min(self.eval_settings["top_k"], self.spec.num_classes)))
+        return [
+            Classified(row, score, tuple(self.class_names[label] for label in row.tolist()))
+            for row, score in zip(labels, scores, strict=True)
+        ]
 
     def scores(self, logits: Tensor) -> Tensor:
         """Return the probabilities (B, K) float32 that logits (B, K) stand for."""
