@@ -173,14 +173,15 @@ def attentions_of(model: nn.Module) -> dict[str, Any]:
 
 
 def _is_channels_last(output: Tensor, images: Tensor, model: nn.Module) -> bool:
-    """Whether a map is (B, h, w, C), as Swin has it: of h and w then, not of the last two, the image has the ratio.
+    """Whether a map is (B, h, w, C), as Swin has it: then the image has the ratio of h to w, not of the last two sizes.
 
-    Where both have it, the network's number of features tells.
+    If it has both, the network's number of features decides.
     """
     wanted = math.log(images.shape[2] / images.shape[3])
     first, last = (abs(math.log(height / width) - wanted) for height, width in (output.shape[2:], output.shape[1:3]))
-    features = getattr(model, "num_features", None)
-    return output.shape[3] == features != output.shape[1] if math.isclose(first, last) else last < first
+    if math.isclose(first, last, abs_tol=1e-6):
+        return output.shape[3] == getattr(model, "num_features", None) != output.shape[1]
+    return last < first
 
 
 def _places(output: Tensor, images: Tensor, model: nn.Module) -> int:
