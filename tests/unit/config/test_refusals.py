@@ -64,7 +64,9 @@ WORDS = {
     "model=resnet18 eval.loss=ce": ("model.learning.loss=ce: should be one of cross_entropy, binary_cross_entropy",),
     "model=mixmatch data=shapes": ("model.learning.method=mixmatch (", "data=shapes gives no unlabelled images; data="),
     "model=mixmatch data.num_labels=null": ("say how many images have labels: data.num_labels=250",),
-    "model=mixmatch data.batch_size=8 trainer.accumulate_grad_batches=2": ("mixmatch mixes the images of a whole batc",),
+    "model=mixmatch data.batch_size=8 trainer.accumulate_grad_batches=2": (
+        "mixmatch mixes the images of a whole batc",
+    ),
     "model=mixmatch strategy=fsdp": ("strategy=fsdp", "mixmatch mixes the images of all ranks; it works with auto,"),
     "model=mixmatch model.learning.threshold=0.5": ("unknown key 'threshold' in model.learning", ON),
     "model=mixmatch model.learning.loss=binary_cross_entropy": ("model.learning.loss", "should be"),

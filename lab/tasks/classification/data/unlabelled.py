@@ -37,7 +37,7 @@ class Moves(Protocol):
 
     @property
     def flip(self) -> float:
-        """The chance to mirror an image."""
+        """Chance to mirror an image."""
         ...
 
     @property
@@ -47,7 +47,7 @@ class Moves(Protocol):
 
     @property
     def padding_mode(self) -> str:
-        """``"constant"`` or ``"reflect"``."""
+        """``constant`` or ``reflect``."""
         ...
 
 
