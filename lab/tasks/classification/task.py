@@ -14,6 +14,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from lab.compat.lightning import strategy_of
 from lab.errors import ConfigError
 from lab.ops.images import normalize_images
 from lab.run_record import Direction
@@ -121,6 +122,20 @@ class ClassificationTask(ClassTask):
             ConfigError: the network's outputs are no logits of the classes.
         """
         return self.logits(self.normalized(self.moved(batch.images, batch.moves)))
+
+    @property
+    def data_rank(self) -> int:
+        """The number of this rank among those that train together; 0 outside of a training."""
+        return 0 if strategy_of(self) is None else collectives.rank()
+
+    @property
+    def num_data_ranks(self) -> int:
+        """How many they are; 1 outside of a training, where the planner runs on one rank alone."""
+        return 1 if strategy_of(self) is None else collectives.world_size()
+
+    def everywhere(self, tensor: Tensor) -> Tensor:
+        """Return a tensor (...) of every rank that trains, as (R, ...); no gradient passes."""
+        return collectives.gather(tensor) if self.num_data_ranks > 1 else tensor.detach()[None]
 
     def moved(self, images: Tensor, moves: Tensor | None) -> Tensor:
         """Return uint8 images (B, 3, H, W), moved by ``moves`` (B, 4)."""

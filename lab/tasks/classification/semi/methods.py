@@ -40,6 +40,20 @@ class LearningTask(Protocol):
         """Optimizer steps of the whole training."""
         ...
 
+    @property
+    def data_rank(self) -> int:
+        """The number of this rank among those that train together; 0 outside of a training."""
+        ...
+
+    @property
+    def num_data_ranks(self) -> int:
+        """R, how many they are."""
+        ...
+
+    def everywhere(self, tensor: Tensor) -> Tensor:
+        """Return a tensor (...) of every rank that trains, as (R, ...); no gradient passes."""
+        ...
+
     def moved(self, images: Tensor, moves: Tensor | None) -> Tensor:
         """Return uint8 images, moved as a batch says."""
         ...
