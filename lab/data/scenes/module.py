@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import InitVar, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from lab.data.datamodule import DataModule
 from lab.data.scenes.shapes import ShapesDataset
@@ -14,6 +15,7 @@ from lab.ranges import AtMost, Count, Ge, Le, Positive, Probability, Seed
 from lab.structures import KeyedDataset
 
 
+@dataclass(eq=False)
 class ScenesDataModule(DataModule):
     """Generated scenes, endless in training, fixed in validation and test.
 
@@ -42,33 +44,34 @@ class ScenesDataModule(DataModule):
         ConfigError: ``task`` is not that of the class.
     """
 
-    masks = False
+    batch_size: Positive = 32
+    num_workers: Count = 0
+    seed: Seed = 0
+    image_size: Annotated[int, Ge(3), Le(1024)] = 64
+    min_shapes: Annotated[int, Ge(0), AtMost("max_shapes")] = 1
+    max_shapes: Annotated[int, Ge(0), Le(254)] = 3
+    min_side: Annotated[int, Ge(3), AtMost("max_side")] = 10
+    max_side: Annotated[int, Ge(3), AtMost("image_size")] = 32
+    max_overlap: Probability = 0.5
+    num_train: Positive = 8192
+    num_val: Positive = 256
+    num_test: Positive = 512
+    task: InitVar[str | None] = None
+    segments: Literal["semantic", "panoptic"] = "semantic"
+
+    masks: ClassVar[bool] = False
     sample_name = "image"
 
-    def __init__(
-        self,
-        batch_size: Positive = 32,
-        num_workers: Count = 0,
-        seed: Seed = 0,
-        image_size: Annotated[int, Ge(3), Le(1024)] = 64,
-        min_shapes: Annotated[int, Ge(0), AtMost("max_shapes")] = 1,
-        max_shapes: Annotated[int, Ge(0), Le(254)] = 3,
-        min_side: Annotated[int, Ge(3), AtMost("max_side")] = 10,
-        max_side: Annotated[int, Ge(3), AtMost("image_size")] = 32,
-        max_overlap: Probability = 0.5,
-        num_train: Positive = 8192,
-        num_val: Positive = 256,
-        num_test: Positive = 512,
-        task: str | None = None,
-        segments: Literal["semantic", "panoptic"] = "semantic",
-    ) -> None:
-        super().__init__(batch_size, num_workers, seed)
+    def __post_init__(self, task: str | None) -> None:
+        super().__init__(self.batch_size, self.num_workers, self.seed)
         if task not in (None, self.task):
             raise ConfigError(f"data.task={task}: these scenes are for {self.task}")
-        self.segments = segments
-        self.image_size = image_size
-        self.shapes = (min_shapes, max_shapes, min_side, max_side, max_overlap)
-        self.sizes = {"train": num_train, "val": num_val, "test": num_test}
+        self.sizes = {"train": self.num_train, "val": self.num_val, "test": self.num_test}
+
+    @property
+    def shapes(self) -> tuple[int, int, int, int, float]:
+        """Fewest and most shapes of a scene, their smallest and largest side, and how much they overlap at most."""
+        return self.min_shapes, self.max_shapes, self.min_side, self.max_side, self.max_overlap
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -19,9 +19,9 @@ from lab.run_record import Direction
 from lab.structures import Table, Term
 from lab.structures.classification import ClassificationBatch, ClassificationSpec, Classified, Classifier
 from lab.tasks.classification.criterion import make_criterion
+from lab.tasks.classification.data.augmentation import augmented_pixels, erased_and_mixed, mixed_targets
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
-from lab.tasks.classification.data.moves import move_images
 from lab.tasks.classification.data.transforms import EvalTransform
 from lab.tasks.classification.metrics import ClassificationMetrics, ConfidentMistakes, of_classes
 from lab.tasks.classification.pictures import draw_confusion, draw_mistakes
@@ -84,13 +84,13 @@ class ClassificationTask(ClassTask):
             self.test_mistakes.reset()
 
     def forward(self, batch: ClassificationBatch) -> Tensor:
-        """Return the logits (B, K) of a batch of uint8 images, which are moved as the batch says.
+        """Return the logits (B, K) of a batch of uint8 images, which are augmented as the batch says.
 
         Raises:
             ConfigError: the network's outputs are no logits of the classes.
         """
-        images = batch.images if batch.moves is None else move_images(batch.images, batch.moves)
-        logits = self.net(normalize_images(images))
+        images = erased_and_mixed(normalize_images(augmented_pixels(batch)), batch)
+        logits = self.net(images)
         if not isinstance(logits, Tensor) or logits.shape != (len(images), self.spec.num_classes):
             what = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
             raise ConfigError(
@@ -102,7 +102,7 @@ class ClassificationTask(ClassTask):
     def terms(self, batch: ClassificationBatch) -> tuple[Tensor, Mapping[str, Term]]:
         """Return the logits and the loss, as a sum over the batch."""
         logits = self(batch)
-        return logits, self.criterion(logits, batch.targets)
+        return logits, self.criterion(logits, mixed_targets(batch, self.spec.num_classes))
 
     def totals(self, batch: ClassificationBatch) -> Mapping[str, float]:
         """Return the number of images."""

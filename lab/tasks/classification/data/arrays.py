@@ -16,13 +16,13 @@ import torch
 from lab.data.datamodule import DataModule
 from lab.data.holdout import TRAIN, VAL, check_shares, hold_out
 from lab.data.images.annotations import tell_once
-from lab.data.images.module import NamedNumbers
 from lab.data.images.resizing import sample_generator
 from lab.data.presence import ClassCounts
 from lab.errors import DataError
 from lab.ranges import Count, Ge, Le, Options, Pixels, Positive, Probability, Seed, Share, Word
 from lab.structures import KeyedDataset
 from lab.structures.classification import ClassificationBatch, ClassificationSample, ClassificationSpec
+from lab.tasks.classification.data.augmentation import AugmentationOptions
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
 from lab.tasks.classification.data.moves import draw_moves
@@ -47,7 +47,7 @@ class Arrays:
 
 
 @dataclass(frozen=True)
-class MovesOptions(NamedNumbers):
+class MovesOptions(AugmentationOptions):
     """Augmentation of small images: a flip, and a shift as by a random crop of the padded image.
 
     Attributes:
@@ -96,13 +96,14 @@ class ArrayDataset:
         """Return the sample for ``(epoch, index)``."""
         epoch, index = key
         row = int(self.rows[index])
-        image = torch.from_numpy(self.arrays.images[row])
-        moves = None
+        image = self.resized(torch.from_numpy(self.arrays.images[row]).expand(3, -1, -1))
+        moves = augmentation = None
         if self.moves is not None:
             generator, reflect = sample_generator(self.seed, epoch, index), self.moves.padding_mode == "reflect"
             moves = draw_moves(self.moves.flip, self.moves.shift, generator, reflect)
-        image = self.resized(image.expand(3, -1, -1))
-        return ClassificationSample(image, int(self.arrays.labels[row]), row, self.arrays.images.shape[2:], moves)
+            augmentation = self.moves.draw(self.size, generator)
+        label, stored = int(self.arrays.labels[row]), self.arrays.images.shape[2:]
+        return ClassificationSample(image, label, row, stored, moves, augmentation)
 
     def class_counts(self) -> ClassCounts:
         """Return the images of each class."""

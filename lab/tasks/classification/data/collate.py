@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
-from lab.structures.classification import ClassificationBatch, ClassificationSample, ClassificationTargets
+from lab.structures.classification import (
+    Augmentation,
+    ClassificationBatch,
+    ClassificationSample,
+    ClassificationTargets,
+    Drawn,
+)
 
 
 def collate_classification(samples: Sequence[ClassificationSample]) -> ClassificationBatch:
     """Put samples together into a batch.
 
     Args:
-        samples: B samples with images of one size; either all of them carry ``moves`` or none does.
+        samples: B samples with images of one size; either all of them carry ``moves`` or none does, and the same
+            holds for each part of ``augmentation``.
 
     Returns:
         A batch in which every sample is ``valid``.
@@ -23,6 +31,7 @@ def collate_classification(samples: Sequence[ClassificationSample]) -> Classific
     """
     if not samples:
         raise ValueError("collate_classification needs at least one sample")
+    drawn = [sample.augmentation for sample in samples if sample.augmentation is not None]
     moves = [sample.moves for sample in samples if sample.moves is not None]
     return ClassificationBatch(
         images=torch.stack([sample.image for sample in samples]),
@@ -32,4 +41,17 @@ def collate_classification(samples: Sequence[ClassificationSample]) -> Classific
         original_sizes=torch.tensor([sample.original_size for sample in samples], dtype=torch.int64),
         valid=torch.ones(len(samples), dtype=torch.bool),
         moves=torch.tensor(moves, dtype=torch.int16) if moves else None,
+        augmentation=collate_augmentation(drawn) if drawn else None,
+    )
+
+
+def collate_augmentation(drawn: Sequence[Drawn]) -> Augmentation:
+    """Put together what is done to each image of a batch."""
+    operations, erased, mixed = ([part for part in parts if part] for parts in zip(*drawn, strict=True))
+    codes, magnitudes = np.moveaxis(np.array(operations, dtype=np.float64), -1, 0) if operations else (None, None)
+    return Augmentation(
+        operations=None if codes is None else codes.astype(np.int64),
+        magnitudes=magnitudes,
+        erased=torch.tensor(erased, dtype=torch.int16) if erased else None,
+        mixed=torch.tensor(mixed, dtype=torch.float32) if mixed else None,
     )

@@ -16,13 +16,14 @@ from lab.data.folders import as_utf8, is_hidden
 from lab.data.images.annotations import build_table, find_image
 from lab.data.images.dataset import READING, ImageDataset, Reading
 from lab.data.images.fingerprint import add_images, image_names, require_folder
-from lab.data.images.module import NamedNumbers, SplitFilesModule
+from lab.data.images.module import SplitFilesModule
 from lab.data.parts import Part
 from lab.data.presence import ClassCounts
 from lab.errors import DataError
 from lab.ranges import Gt, Le, Len, Options, Pixels, Positive, Probability
 from lab.structures import KeyedDataset
 from lab.structures.classification import ClassificationBatch, ClassificationSample, ClassificationSpec
+from lab.tasks.classification.data.augmentation import AugmentationOptions
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
 from lab.tasks.classification.data.moves import draw_moves
@@ -43,7 +44,7 @@ COLUMNS = {
 
 
 @dataclass(frozen=True)
-class WindowOptions(NamedNumbers):
+class WindowOptions(AugmentationOptions):
     """The numbers of ``TrainTransform``, and the chance of a flip.
 
     Attributes:
@@ -66,7 +67,7 @@ class FolderClassification(ImageDataset[ClassificationSample, Any]):
         class_names: those of the training set; None: the names of the subfolders, sorted.
         reading: how images are read.
         part: the part of the images to take; None takes them all.
-        flip: chance to mirror an image in training.
+        augmentation: what is drawn for an image in training.
 
     Raises:
         DataError: the folder is missing, has fewer than two classes, or one that is not among ``class_names``.
@@ -81,7 +82,7 @@ class FolderClassification(ImageDataset[ClassificationSample, Any]):
         class_names: tuple[str, ...] | None = None,
         reading: Reading[Any] = READING,
         part: Part | None = None,
-        flip: float = 0.0,
+        augmentation: WindowOptions | None = None,
     ) -> None:
         folder = require_folder(Path(root) / images, root, HOW_TO_GET)
         found = class_folders(folder)
@@ -93,7 +94,7 @@ class FolderClassification(ImageDataset[ClassificationSample, Any]):
         add_images(digest, folder)
         arguments = {"images": str(folder.resolve()), "names": names, "key": digest.hexdigest()}
         table = build_table(read_rows, arguments, COLUMNS)
-        self._fingerprint, self.flip = digest.hexdigest(), flip
+        self._fingerprint, self.augmentation = digest.hexdigest(), augmentation
         if part is not None:
             table, self._fingerprint = part.of(table, self._fingerprint, str(folder))
         super().__init__(table, folder, names, reading, str(folder))
@@ -109,10 +110,13 @@ class FolderClassification(ImageDataset[ClassificationSample, Any]):
         return ClassCounts(tuple(counts[label] for label in range(len(self.class_names))), "image")
 
     def _sample(self, row: dict[str, Any], image: Image | Tensor, generator: torch.Generator) -> ClassificationSample:
-        moves = draw_moves(self.flip, 0, generator) if self.reading.train else None
+        options = self.augmentation if self.reading.train else None
+        moves = None if options is None else draw_moves(options.flip, 0, generator)
         transform = self.reading.transform
         pixels = as_tensor(image) if transform is None else transform(image, generator)
-        return ClassificationSample(pixels, row["labels"][0], row["image_id"], (row["height"], row["width"]), moves)
+        drawn = None if options is None else options.draw(pixels.shape[1:], generator)
+        size = (row["height"], row["width"])
+        return ClassificationSample(pixels, row["labels"][0], row["image_id"], size, moves, drawn)
 
 
 def class_folders(folder: Path) -> tuple[str, ...]:
@@ -202,7 +206,7 @@ class ImageFolderModule(SplitFilesModule):
         """Return the dataset of a folder; its classes are those of the training set."""
         own = files == self.files["train"]
         names = None if own else self.dataset("train").class_names
-        return FolderClassification(self.folder, files["images"], names, reading, part, self.window.flip)
+        return FolderClassification(self.folder, files["images"], names, reading, part, self.window)
 
     def check_classes(self, dataset: Any, files: Mapping[str, str]) -> None:
         """Do nothing: classes that differ are refused where they are read."""
