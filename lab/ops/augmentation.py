@@ -1,8 +1,8 @@
 """Changes of uint8 images, a whole batch at once, each image by its own strength.
 
 The formulas are those of ``torchvision.transforms.v2.functional``, which takes one strength for all images of a call.
-Results are equal to the bit, except at pixels of a sheared image whose source lies midway between two: there either of
-them is taken. Factors are float64, so that what is left of 1 is rounded once.
+Results are equal to the bit, except at a few pixels of sheared images whose source lies midway between two: there
+either of them is taken. Factors are float64, so that what is left of 1 is rounded once.
 """
 
 from __future__ import annotations
@@ -86,14 +86,14 @@ def warp(images: Tensor, matrices: Tensor) -> Tensor:
     def source(row: int, length: int) -> Tensor:
         # In the roundings of torchvision: places from -1 to 1 first, then pixels.
         by_x, by_y, shift = (matrices[:, row] / (0.5 * length)).view(batch, 3, 1, 1).unbind(1)
-        places = torch.addcmul(x * by_x, y[:, None], by_y).add_(shift)
+        places = (x * by_x + y[:, None] * by_y).add_(shift)
         return places.add_(1).mul_(0.5 * length).sub_(0.5).round_()
 
     columns, rows = source(0, width), source(1, height)
     inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
     taken = (rows.clamp_(0, height - 1) * width).add_(columns.clamp_(0, width - 1)).long()
     flat = images.flatten(2)
-    moved = flat.gather(2, taken.view(batch, 1, -1).expand(-1, flat.shape[1], -1)).view_as(images)
+    moved = flat.gather(2, taken.flatten(1)[:, None].expand(-1, flat.shape[1], -1)).view_as(images)
     return moved * inside[:, None]
 
 

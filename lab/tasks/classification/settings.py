@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from lab.config.batches import images_at_once
 from lab.config.kinds import Asks, EvalSettings, TaskSettings
 from lab.config.schemas import WholeAbove0
 
@@ -35,4 +37,17 @@ class ClassificationAsks(Asks):
     image_size: WholeAbove0 | None = None
 
 
-SETTINGS = TaskSettings(ClassificationEval, ClassificationAsks, from_data=("num_classes",))
+def odd_pairs(config: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return why a config cannot mix its images by pairs, or None."""
+    options = config["data"].get("augmentation") or {}
+    on = [name for name in ("mixup", "cutmix") if isinstance(options.get(name), int | float) and options[name] > 0]
+    size = images_at_once(config) if on else 0
+    if size % 2 == 0 or config["stage"] != "fit" or options.get("mix_prob") == 0:
+        return None
+    return "data.batch_size", (
+        f"data.augmentation.{on[0]} mixes images by pairs, and each rank gets {size} of them at a time; make it an "
+        "even number for each rank and micro-batch"
+    )
+
+
+SETTINGS = TaskSettings(ClassificationEval, ClassificationAsks, ("num_classes",), odd_pairs)

@@ -155,4 +155,4 @@ def matrices(
         [np.cos(turned), np.sin(turned) + across, across * (height / 2) - right],
         [along - np.sin(turned), np.cos(turned), along * (width / 2) - down],
     ]
-    return np.moveaxis(np.array(rows), -1, 0).astype(np.float32)
+    return np.ascontiguousarray(np.moveaxis(np.array(rows), -1, 0), dtype=np.float32)
