@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         validate,
     )
     from lab.errors import CheckpointError, ConfigError, DataError, Diverged, LabError, RegistryError, RunError
+    from lab.inspection.capture import capture
     from lab.registry.build import build
     from lab.registry.create import create_model
     from lab.registry.models import list_models
@@ -43,6 +44,7 @@ __all__ = [
     "RunError",
     "Runs",
     "build",
+    "capture",
     "check",
     "compose",
     "create_model",
@@ -59,6 +61,7 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "lab.errors": ("CheckpointError", "ConfigError", "DataError", "Diverged", "LabError", "RegistryError", "RunError"),
+    "lab.inspection.capture": ("capture",),
     "lab.registry.build": ("build",),
     "lab.registry.create": ("create_model",),
     "lab.registry.models": ("list_models",),

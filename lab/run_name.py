@@ -39,6 +39,9 @@ HASHED_UNLESS = {
     "data.annotations": None,
     "data.val_share": None,
     "data.test_share": None,
+    "optimizer.layer_decay": 1.0,
+    "callbacks.early_stopping": None,
+    "callbacks.unfreeze": None,
 }
 """Keys that were added later. They are hashed only if they differ from this value, so that older names stay valid."""
 

@@ -56,6 +56,7 @@ _KINDS: Mapping[str, Callable[[Any], bool]] = {
     "steps": _is_count,
     "strategy": lambda value: value is None or _is_strategy(value),
     "best_step": _is_count,
+    "stopped_early": lambda value: value is None or (_is_count(value["step"]) and _is_text(value["reason"])),
     "weights": _is_text,
     "protocol": _is_text,
     "own_data": _is_text,

@@ -6,9 +6,10 @@ Each row first checks that both give the same results, then times them in turn. 
 neither profits from the other's warm caches. It prints medians and the median of the rounds' ratios: above 1, lab is
 faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, AlexNet,
 DenseNet-121, ShuffleNetV2 and MobileNetV2, timm's ViT, plain torch for the wide ResNet, GRU4Rec, SASRec and the CPU
-kernels (conv3x3, linear). A training step is forward, loss (DETR's with matching, on every decoder layer) and backward.
-For GRU4Rec it is 20 steps including data and optimizer, for SASRec one step including the optimizer. SASRec's peer
-evaluates user by user among 101 items, lab among all.
+kernels (conv3x3, linear), torchvision's policies image by image (rand_augment, trivial_augment). A training step is
+forward, loss (DETR's with matching, on every decoder layer) and backward. For GRU4Rec it is 20 steps including data and
+optimizer, for SASRec one step including the optimizer. SASRec's peer evaluates user by user among 101 items, lab among
+all.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pathlib import Path
 
 import torch
 from benchmarks import classifiers, detr, segmenters
+from benchmarks.augmentation import policy_row
 from benchmarks.gru4rec import gru4rec_train
 from benchmarks.kernels import conv3x3_forward, conv3x3_train, linear_forward, linear_train
 from benchmarks.pairs import Made, Size, Step, forward_row, train_row
@@ -74,6 +76,8 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     "conv3x3-train": (conv3x3_train, 2, (80, 80)),
     "linear-forward": (linear_forward, 1, (30, 40)),
     "linear-train": (linear_train, 2, (20, 20)),
+    "rand_augment": (policy_row("rand_augment"), 128, (32, 32)),
+    "trivial_augment": (policy_row("trivial_augment"), 64, (224, 224)),
     "gru4rec-train": (gru4rec_train, 64, (2048, 20000)),  # lanes, (negatives, items)
     "sasrec-train": (sasrec_train, 128, (50, 20000)),  # sequences, (longest, items)
     "sasrec-eval": (sasrec_eval, 128, (50, 20000)),

@@ -5,7 +5,8 @@
 
 The file is written beside the checkpoint unless ``--out`` is given. Its keys are those of the network, so that
 ``lab.create_model(..., pretrained=FILE)``, ``model.pretrained=FILE`` and ``stage=test ckpt=FILE`` can load it. Its
-header has the class names, the hyper-parameters (JSON), the optimizer step and the kind of weights (raw or averaged).
+header has the class names, the hyper-parameters (JSON), the optimizer step, the kind of weights (raw or averaged) and
+the versions of their layout (``lab.registry.migrations``).
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ def consolidate(source: Path, target: Path) -> tuple[int, int]:
     from safetensors.torch import save_file
 
     from lab.checkpoint.format import CheckpointReader
+    from lab.registry.migrated import recorded
+    from lab.registry.migrations import RECORD
     from lab.training.stored import read_description
 
     if target.suffix != ".safetensors":
@@ -60,6 +63,7 @@ def consolidate(source: Path, target: Path) -> tuple[int, int]:
         "weights_kind": stored.weights_kind,
         "class_names": json.dumps(spec.get("class_names", []) if isinstance(spec, dict) else []),
         "hyper_parameters": json.dumps(stored.arguments),
+        RECORD: json.dumps(recorded(reader)),
     }
     weights = {name.removeprefix(PREFIX): reader.read(name) for name in reader.names(PREFIX)}
     fresh = target.with_name(f".{target.name}.{os.getpid()}")

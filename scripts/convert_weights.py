@@ -26,7 +26,8 @@ def convert(source: Path, target: Path, model: str, layout: str) -> int:
     """
     from safetensors.torch import save_file
 
-    from lab.registry.pretrained import read_state_dict
+    from lab.registry.migrations import outdated
+    from lab.registry.weights import read_weights
 
     try:
         weights = importlib.import_module(f"lab.models.{model}.weights")
@@ -37,7 +38,14 @@ def convert(source: Path, target: Path, model: str, layout: str) -> int:
         raise ConfigError(f"--to {layout}: {model} knows {', '.join(layouts)}{closest(layout, layouts)}")
     if target.suffix != ".safetensors":
         raise CheckpointError(f"{target}: the target is written as .safetensors; name it so")
-    state = weights.convert({key.removeprefix("net."): value for key, value in read_state_dict(source).items()})
+    read = read_weights(source)
+    old = outdated(weights.__name__, read.versions) if read.versions is not None else None
+    if old is not None:
+        raise CheckpointError(
+            f"{source}: its weights of {old[0]} are of version {old[1]}, an older one, which only their network can "
+            "migrate: load them (stage=test ckpt=..., lab.create_model) and save them again"
+        )
+    state = weights.convert({key.removeprefix("net."): value for key, value in read.tensors.items()})
     if layout != "lab":
         state = getattr(weights, f"to_{layout}")(state)
     fresh = target.with_name(f".{target.name}.part")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,6 +11,7 @@ import lightning.pytorch as pl
 import torch
 
 from lab.callbacks.divergence import Divergence
+from lab.callbacks.early_stopping import EarlyStopping, is_better
 from lab.callbacks.ema import EMA
 from lab.callbacks.run_state import RunState
 from lab.checkpoint.format import understood
@@ -40,6 +40,7 @@ class RunCheckpoint(pl.Callback):
         watch: receives the signals that end a training.
         divergence: checks each step, and the tensors of each checkpoint, for values that are not finite.
         resume_from: the checkpoint that the training continues from.
+        stopping: what may end the training early; its counts are part of each checkpoint.
 
     Attributes:
         signal: the signal that some rank has received, known to all ranks; 0 for none.
@@ -58,11 +59,12 @@ class RunCheckpoint(pl.Callback):
         watch: SignalWatch,
         divergence: Divergence,
         resume_from: Path | None = None,
+        stopping: EarlyStopping | None = None,
     ) -> None:
         self.folder, self.metrics, self.ema, self.resume_from = folder, metrics, ema, resume_from
         self.watch, self.divergence = watch, divergence
         self.signal = 0
-        self.state = RunState(ema, divergence)
+        self.state = RunState(ema, divergence, stopping)
         self.val_every, self.max_steps, self.every = val_every, max_steps, every
         self.best: float | None = None
         self._rng: list[dict[str, Any]] | None = None
@@ -115,7 +117,7 @@ class RunCheckpoint(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write last.ckpt, and best.ckpt if the metric is the best so far."""
         value = float(pl_module.results[pl_module.monitor])  # type: ignore[index]
-        if self.best is None or _is_better(value, self.best, str(getattr(pl_module, "monitor_mode", "max"))):
+        if self.best is None or is_better(value, self.best, str(getattr(pl_module, "monitor_mode", "max"))):
             self.best = value
             self._save_best(trainer, pl_module)
         self.save_last(trainer)
@@ -132,10 +134,3 @@ class RunCheckpoint(pl.Callback):
     def _save_best(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         with self.ema.averaged(pl_module) if self.ema is not None else nullcontext():
             self.state.write_weights(self.folder / "best.ckpt", trainer, pl_module)
-
-
-def _is_better(value: float, best: float, mode: str) -> bool:
-    """Whether a metric is better than the best so far; any number is better than NaN (not defined)."""
-    if math.isnan(best) or math.isnan(value):
-        return math.isnan(best) and not math.isnan(value)
-    return value > best if mode == "max" else value < best

@@ -19,15 +19,16 @@ class EMA(pl.Callback):
 
     ``average = d * average + (1 - d) * weights`` after every optimizer step, with d the smaller of ``decay`` and
     ``(1 + t) / (10 + t)`` at the t-th update (0 is the first), so that early averages are not held back by the initial
-    weights. Buffers are not averaged.
+    weights. Buffers are not averaged: batch norms' statistics are those of the raw weights.
 
     Args:
         decay: d in the long run.
         start: the optimizer step from which weights are averaged; before it, evaluation uses the raw ones.
+        warmup: False: d is ``decay`` from the first update on.
     """
 
-    def __init__(self, decay: float, start: int = 0) -> None:
-        self.decay, self.start = decay, start
+    def __init__(self, decay: float, start: int = 0, warmup: bool = True) -> None:
+        self.decay, self.start, self.warmup = decay, start, warmup
         self.updates = 0
         self.average: list[torch.Tensor] = []
         self._last_step = 0
@@ -53,7 +54,7 @@ class EMA(pl.Callback):
         if trainer.global_step <= self.start:
             foreach_copy_(self.average, weights)
             return
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
         foreach_lerp_(self.average, weights, 1 - decay)
         self.updates += 1
 

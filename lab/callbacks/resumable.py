@@ -90,7 +90,19 @@ def _problem(state: Mapping[str, Any], step: int) -> str:
         or state["ema"]["updates"] < 0
     ):
         return "its ema counts no updates"
+    if "early_stopping" in state and not _counts_validations(state["early_stopping"]):
+        return "its early_stopping counts no validations"
     return _rng_problem(state["rng"])
+
+
+def _counts_validations(saved: Any) -> bool:
+    kinds: dict[str, tuple[type, ...]] = {
+        "best": (float, type(None)),
+        "best_step": (int,),
+        "waited": (int,),
+        "monitor": (str,),
+    }
+    return isinstance(saved, dict) and all(type(saved.get(name)) in kind for name, kind in kinds.items())
 
 
 def _rng_problem(states: list[dict[str, Any]]) -> str:

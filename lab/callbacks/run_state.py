@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from lab.callbacks.divergence import Divergence
+from lab.callbacks.early_stopping import EarlyStopping
 from lab.callbacks.ema import EMA
 from lab.callbacks.resumable import check_alike, read_training
 from lab.checkpoint.access import StateAccess
@@ -18,6 +19,8 @@ from lab.checkpoint.format import CheckpointReader, Piece, understood
 from lab.checkpoint.rng import rng_state
 from lab.checkpoint.writer import write_checkpoint
 from lab.errors import CheckpointError
+from lab.registry.migrated import require_current
+from lab.registry.migrations import RECORD, versions_of
 from lab.strategies import collectives
 from lab.system.provenance import describe_versions
 
@@ -28,10 +31,13 @@ class RunState:
     Args:
         ema: the average of the weights, part of the state, if there is one.
         divergence: refuses tensors that are not finite before anything is written; its counts are part of the state.
+        stopping: may end the training early; its counts are part of the state, and whoever made it has restored them.
     """
 
-    def __init__(self, ema: EMA | None, divergence: Divergence | None = None) -> None:
-        self.ema, self.divergence = ema, divergence
+    def __init__(
+        self, ema: EMA | None, divergence: Divergence | None = None, stopping: EarlyStopping | None = None
+    ) -> None:
+        self.ema, self.divergence, self.stopping = ema, divergence, stopping
         self._versions = describe_versions()
 
     def write(
@@ -59,6 +65,8 @@ class RunState:
         if self.divergence is not None:
             state["skipped"] = self.divergence.state_dict()
             self._confirm(trainer, pieces, state["network"])
+        if self.stopping is not None:
+            state["early_stopping"] = self.stopping.state_dict()
         step = trainer.global_step
         write_checkpoint(path, pieces, state, step, rank=trainer.global_rank, barrier=_barrier, keep=keep)
 
@@ -76,6 +84,7 @@ class RunState:
         """
         reader, access, (optimizer,) = CheckpointReader(path), _access(trainer), trainer.optimizers
         state = read_training(reader, _kind(module))
+        require_current(reader, module)
         access.restore(reader, module, optimizer)
         for group, saved in zip(optimizer.param_groups, state["optimizer_groups"], strict=False):
             check_alike(reader, "optimizer_groups", {**saved, "params": group["params"]}, group, "lr")
@@ -137,6 +146,7 @@ class RunState:
             "weights_kind": module.weights_kind,
             "world_size": collectives.world_size(),
             "versions": self._versions,
+            RECORD: versions_of(module),
         }
 
 

@@ -151,6 +151,21 @@ def has_forward_pre_hooks(module: nn.Module) -> bool:
     return bool(module._forward_pre_hooks)
 
 
+def is_watched(module: nn.Module) -> bool:
+    """Whether a hook is registered that is called before or after the forward pass."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def is_compiled_in_place(module: nn.Module) -> bool:
+    """Whether ``module.compile()`` was called, after which a call runs compiled code, hooks included."""
+    return module._compiled_call_impl is not None
+
+
+def in_backward() -> bool:
+    """Whether this thread is in a backward pass, in which activation checkpointing runs modules again."""
+    return torch._C._current_graph_task_id() != -1
+
+
 def version_of(tensor: Tensor) -> int:
     """Return the counter of in-place changes, which tells whether a copy is up to date without comparing values."""
     return tensor._version
@@ -176,6 +191,11 @@ def scale_on_device(scaler: torch.amp.GradScaler) -> Tensor | None:
 
 
 # Internals of modules, batches and meshes.
+
+
+def children_of(module: nn.Module) -> dict[str, nn.Module]:
+    """Return a module's children by name; unlike ``named_children`` one that is there twice stands under both names."""
+    return {name: child for name, child in module._modules.items() if child is not None}
 
 
 def own_parameters(module: nn.Module) -> dict[str, Any]:

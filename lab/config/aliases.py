@@ -21,8 +21,11 @@ log = logging.getLogger(__name__)
 KEYS: dict[str, str] = {
     f"model.{key}": f"model.asks.{key}"
     for key in ("image_size", "segments", "batching", "max_length", "num_negatives", "negative_alpha")
-}
+} | {f"eval.{key}": f"model.learning.{key}" for key in ("loss", "label_smoothing", "class_weights")}
 """The new key of each old one, dotted: ``"model.a": "model.b.a"``. Keys below an old key move with it."""
+OF_EVAL = (None, "classification")
+"""Keys of the group ``eval`` have moved in files and records whose ``eval.name`` is one of these; another kind of
+problem may have a key of that name."""
 OPTIONS: dict[tuple[str, str], str] = {("eval", "none"): "detection", ("eval", "ranking"): "recommendation"}
 """The new name of each old option, which is also the ``name`` in the group: ``("eval", "a"): "b"``."""
 
@@ -73,6 +76,8 @@ def renamed_file(content: Mapping[str, Any], package: str, source: str, group: s
     for old, new in KEYS.items():
         parent, last = _parent(root, old)
         if parent is None or last not in parent:
+            continue
+        if old.startswith("eval.") and parent.get("name") not in OF_EVAL:
             continue
         value = parent.pop(last)
         target, name = _parent(root, new, make=True)

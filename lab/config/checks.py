@@ -20,15 +20,15 @@ from lab.config.combinations import conflict
 from lab.config.compose import Composed, compose_config, options
 from lab.config.defaults import option_content, option_files, own_content
 from lab.config.group_files import shorten
-from lab.config.kinds import Asks, EvalSettings, FindSettings, TaskSettings
+from lab.config.kinds import Asks, EvalSettings, FindSettings, Learning, TaskSettings
 from lab.config.problems import first_problem
 from lab.config.schemas import ConfigSchema
 from lab.config.separators import normalize_separator
 from lab.config.words import word_key
 from lab.errors import ConfigError, closest
-from lab.system.files import is_checkpoint
+from lab.system.files import archive_in, is_checkpoint
 
-DATA_METADATA = frozenset({"name", "tasks", "requires", "how_to_get"})
+DATA_METADATA = frozenset({"name", "tasks", "requires", "how_to_get", "preprocessing"})
 """Keys of a data node that describe it and are not arguments of its target."""
 
 
@@ -128,18 +128,29 @@ def _check_task(composed: Composed) -> None:
 
 
 def _check_kind(composed: Composed, settings: TaskSettings) -> None:
-    """Check the parts that the kind of problem defines: the group ``eval`` and ``model.asks``."""
-    model = composed.config["model"]
-    found = typed(_schema(settings.eval, settings.asks), {"eval": composed.config["eval"], "model": model}, composed)
+    """Check the parts that the kind of problem defines: the group ``eval``, ``model.asks`` and ``model.learning``."""
+    model, learning = composed.config["model"], settings.learning
+    if learning is None and model.get("learning"):
+        key = f"model.learning.{next(iter(model['learning']))}"
+        raise ConfigError(f"{key} ({composed.origin(key)}): a model for {model['task']} has no settings of learning")
+    if learning is not None:
+        learning = learning.chosen(model.get("learning") or {})
+    schema = _schema(settings.eval, settings.asks, learning)
+    found = typed(schema, {"eval": composed.config["eval"], "model": model}, composed)
     composed.config["eval"] = found["eval"]
     if "asks" in model:
         model["asks"] = found["model"]["asks"]
+    if learning is not None:  # the record of a run shows the settings that nobody has set too
+        model["learning"] = learning.model_validate(found["model"].get("learning", {})).model_dump(mode="json")
 
 
 @cache
-def _schema(eval: type[EvalSettings], asks: type[Asks]) -> type[BaseModel]:
+def _schema(eval: type[EvalSettings], asks: type[Asks], learning: type[Learning] | None) -> type[BaseModel]:
     """Return the schema of the parts of a config that a kind of problem defines."""
-    of_model = create_model("ModelOfKind", __config__=ConfigDict(extra="allow"), asks=(asks, asks()))
+    fields: dict[str, Any] = {"asks": (asks, asks())}
+    if learning is not None:
+        fields["learning"] = (learning, None)
+    of_model = create_model("ModelOfKind", __config__=ConfigDict(extra="allow"), **fields)
     return create_model("ConfigOfKind", eval=(eval, ...), model=(of_model, ...))
 
 
@@ -258,7 +269,7 @@ def _check_data(composed: Composed) -> None:
         return
     root = Path(data["root"])
     needed = [root] if not root.is_dir() else [root / name for name in _required(data) if name]
-    missing = next((path for path in needed if not path.exists()), None)
+    missing = next((path for path in needed if not path.exists() and archive_in(path) is None), None)
     if missing is not None:
         how = data.get("how_to_get") or "put the dataset there"
         raise ConfigError(f"data={data['name']}: {missing} does not exist ({composed.origin('data.root')}); {how}")

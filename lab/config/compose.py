@@ -30,7 +30,7 @@ from lab.errors import ConfigError
 __all__ = ["Composed", "compose_config", "config_dir", "groups", "options"]
 
 
-_OPEN = re.compile(r"(model\.net|model\.asks|data|data\.augmentation)\.\w+")
+_OPEN = re.compile(r"(model\.net|model\.asks|model\.learning|data|data\.augmentation)\.\w+")
 """Keys that may be set although no YAML lists them: the target's signature or the kind of problem defines them."""
 
 
@@ -44,6 +44,7 @@ class Composed:
         search_path: the folders of the groups: the shipped one, then the user's.
         choices: the chosen option of each group.
         own_data: whether ``data`` describes a DataModule object of the caller, so that its target is not built.
+        notes: lines to print when the job begins: what it has decided by itself.
     """
 
     config: dict[str, Any]
@@ -51,6 +52,7 @@ class Composed:
     search_path: list[Path] = field(default_factory=list)
     choices: dict[str, str] = field(default_factory=dict)
     own_data: bool = False
+    notes: list[str] = field(default_factory=list)
 
     def origin(self, key: str) -> str:
         """Return where the dotted ``key`` was set: on the command line, or in which file."""

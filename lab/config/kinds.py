@@ -1,4 +1,4 @@
-"""The schemas that a kind of problem gives to the config: its group ``eval`` and its ``model.asks``. No torch.
+"""The schemas that a kind of problem gives: its group ``eval``, ``model.asks`` and ``model.learning``. No torch.
 
 The package ``config`` may not import the kinds, so a caller that checks a config passes a function that finds them.
 """
@@ -40,6 +40,15 @@ class Asks(Strict):
     """
 
 
+class Learning(Strict):
+    """How a model of a kind learns: ``model.learning``, of which the task gets every field. Each has a default."""
+
+    @classmethod
+    def chosen(cls, given: Mapping[str, Any]) -> type[Learning]:
+        """Return the schema for some settings, where one of them decides which others there are."""
+        return cls
+
+
 def no_conflict(config: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return None: no combination of settings is refused."""
     return None
@@ -55,12 +64,15 @@ class TaskSettings:
         from_data: the network arguments that are taken from the data: the names in ``DataSpec.net_arguments``.
         conflict: checks a config for combinations that this kind refuses; returns the dotted key and a text that says
             why not and what works instead, or None.
+        learning: the schema of ``model.learning``; None where the network's own loss is all there is: the block does
+            not exist then.
     """
 
     eval: type[EvalSettings] = EvalSettings
     asks: type[Asks] = Asks
     from_data: tuple[str, ...] = ()
     conflict: Callable[[Mapping[str, Any]], tuple[str, str] | None] = no_conflict
+    learning: type[Learning] | None = None
 
 
 FindSettings = Callable[[str], TaskSettings]

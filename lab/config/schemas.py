@@ -61,6 +61,10 @@ def _printable(value: str) -> str:
     return value
 
 
+def _no_weights(value: Any) -> Any:
+    return None if _truth(value) is False else _truth(value)
+
+
 Text = Annotated[str, BeforeValidator(_text), Field(min_length=1), AfterValidator(_printable)]
 """A name or a path: not empty, on one line. An integer is accepted too; other numbers must be in quotes."""
 
@@ -88,8 +92,9 @@ class ModelConfig(Strict):
     name: Text
     task: Text
     net: TargetConfig
-    pretrained: Text | None = None
+    pretrained: Annotated[Literal[True] | Text | None, BeforeValidator(_no_weights)] = None  # true: the first tag
     asks: dict[str, Any] = {}  # settings for its data; the kind of problem defines the keys (lab.config.kinds)
+    learning: dict[str, Any] = {}  # how it learns, where the kind of problem has settings for that (lab.config.kinds)
     # Short for model.net.loss, if the architecture has several losses.
     loss: Text | None = None
 
@@ -104,6 +109,7 @@ class DataConfig(TargetConfig):
     root: Text | None = None
     requires: list[Text | None] = []  # null entries are not needed
     how_to_get: str = ""
+    preprocessing: Text | None = None  # model, data or a tag of pretrained weights (lab.launch.weights)
 
 
 class TrainerConfig(Strict):
@@ -202,6 +208,7 @@ class Optimizer(Strict):
     weight_decay: Annotated[Float, Field(ge=0, le=1000)]
     no_decay_norm_bias: Bool
     groups: list[ParameterGroup]
+    layer_decay: PartAbove0 = 1.0
 
 
 class AdamConfig(Optimizer):
@@ -210,6 +217,7 @@ class AdamConfig(Optimizer):
     name: Literal["adam", "adamw"]
     betas: Annotated[tuple[Beta, Beta], Field(strict=False)]  # a list in YAML
     eps: Above0
+    decay_last: Bool = False  # adamw: weights decay after the step, not before it
 
 
 class SGDConfig(Optimizer):
@@ -299,12 +307,51 @@ class EmaConfig(Strict):
 
     decay: Annotated[Float, Field(gt=0, lt=1)]
     start: WholeFrom0
+    warmup: Bool = True  # a smaller decay in the beginning
+
+
+class EarlyStoppingConfig(Strict):
+    """Stop when the task's monitored metric has not improved in ``patience`` validations in a row."""
+
+    patience: WholeAbove0
+    min_delta: Rate = 0.0
+    start: WholeFrom0 = 0
+
+
+class UnfreezeStage(Strict):
+    """From this optimizer step, or the beginning of this epoch, these modules train too."""
+
+    step: WholeAbove0 | None = None
+    epoch: WholeAbove0 | None = None
+    train: Annotated[list[Text], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _begins_once(self) -> UnfreezeStage:
+        if (self.step is None) == (self.epoch is None):
+            raise ValueError("needs either step or epoch, where it begins")
+        return self
+
+
+class UnfreezeConfig(Strict):
+    """Train a part of the network, and more of it later."""
+
+    train: Annotated[list[Text], Field(min_length=1)]
+    stages: list[UnfreezeStage] = []
+    every: WholeAbove0 | None = None
+
+    @model_validator(mode="after")
+    def _goes_one_way(self) -> UnfreezeConfig:
+        if self.stages and self.every is not None:
+            raise ValueError("takes stages or every (a layer after each so many steps), not both")
+        return self
 
 
 class CallbacksConfig(Strict):
     """The callbacks of a training."""
 
     ema: EmaConfig | None
+    early_stopping: EarlyStoppingConfig | None = None
+    unfreeze: UnfreezeConfig | None = None
     progress: Bool
     pictures: WholeFrom0
 

@@ -22,12 +22,14 @@ from lab.errors import ConfigError
 from lab.registry.allowed import allow_package
 from lab.registry.build import build, made_classes
 from lab.registry.create import find_weights, load_weights
+from lab.registry.models import is_model, model_entry
 from lab.registry.pretrained import WeightsSource
 from lab.strategies import collectives
 from lab.strategies.build import IN_ONE_PROCESS, data_ranks, make_strategy
 from lab.strategies.environment import ManagedEnvironment
 from lab.system.ranks import Place
 from lab.system.registrations import import_package
+from lab.training.freezing import Freezing, make_freezing
 from lab.training.spec import task_spec
 from lab.training.task import Task
 
@@ -111,7 +113,38 @@ def build_task(config: Mapping[str, Any], data: DataModule, max_steps: int) -> T
         scheduler=config["scheduler"],
         max_steps=max_steps,
         eval=config["eval"],
+        learning=config["model"].get("learning", {}),
     )
+
+
+def freeze(config: Mapping[str, Any], task: Task, steps_per_epoch: int) -> Freezing | None:
+    """Freeze the parameters of a task that the config never trains; return what trains when, None if all of it does.
+
+    Raises:
+        ConfigError: a pattern matches nothing.
+    """
+    settings = config["callbacks"]["unfreeze"]
+    if settings is None:
+        return None
+    target = config["model"]["net"]["_target_"]
+    heads = model_entry(target).classifier if is_model(target) else ()
+    found = make_freezing(task.net, settings, heads, steps_per_epoch)
+    found.freeze_for_good(task.net)
+    return found
+
+
+def check_unfreezing(config: Mapping[str, Any], freezing: Freezing | None) -> None:
+    """Check that the strategy of a config can train more parameters later.
+
+    Raises:
+        ConfigError: it updates all parameters together.
+    """
+    name = config["strategy"]["name"]
+    if freezing is not None and len(freezing.stages) > 1 and name.startswith("deepspeed"):
+        raise ConfigError(
+            f"callbacks.unfreeze: strategy={name} updates all parameters together and cannot unfreeze some later; take "
+            "strategy=fsdp or ddp, or callbacks=head_only"
+        )
 
 
 def load_plan(config: Mapping[str, Any], place: Place) -> LoadPlan:

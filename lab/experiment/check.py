@@ -8,7 +8,16 @@ import torch
 
 from lab.data.datamodule import DataModule
 from lab.data.presence import describe_presence
-from lab.experiment.assembly import build_data, build_task, check_weights, give_plan, make_plan, prepare
+from lab.experiment.assembly import (
+    build_data,
+    build_task,
+    check_unfreezing,
+    check_weights,
+    freeze,
+    give_plan,
+    make_plan,
+    prepare,
+)
 from lab.experiment.context import say_warmup
 from lab.experiment.planning import Subject, of_many, print_plan
 from lab.report.tables import print_config, print_notes, print_tables
@@ -33,6 +42,7 @@ def check(config: dict[str, Any], own: DataModule | None = None) -> None:
     with torch.device("meta"):
         task = build_task(config, data, plan.schedule_steps)
     weights = check_weights(config, task)
+    freezing = freeze(config, task, plan.steps_per_epoch)
     if task.is_trained:
         task.configure_optimizers()
     line = task.dry_run(data.first_batch().to("meta"))
@@ -47,5 +57,9 @@ def check(config: dict[str, Any], own: DataModule | None = None) -> None:
     say_warmup(config, plan)
     if weights:
         print(f"weights   {weights}")
+    if freezing is not None:
+        check_unfreezing(config, freezing)
+        for stage in freezing.stages:
+            print(f"frozen    {freezing.describe(stage)}")
     print_plan(Subject(config, task, data, place))
     print("check passed: nothing was trained")

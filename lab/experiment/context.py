@@ -17,6 +17,7 @@ from lab.report.tables import print_config, print_notes, print_tables
 from lab.run_directory import RunDirectory
 from lab.system.ranks import Place
 from lab.system.signals import SignalWatch
+from lab.training.freezing import Freezing
 from lab.training.schedules import warmup_note
 
 
@@ -33,6 +34,8 @@ class FitContext:
         plan: the length of the training.
         metrics: ``metrics.csv``.
         wandb: the W&B run; None if W&B is off, and on ranks other than 0.
+        freezing: which parameters train when; None if all of them do from the start.
+        stopped_at: the step at which early stopping has ended the training; None if it goes to the last step.
     """
 
     config: dict[str, Any]
@@ -43,6 +46,13 @@ class FitContext:
     plan: Plan
     metrics: MetricsCSV
     wandb: WandbRun | None
+    freezing: Freezing | None = None
+    stopped_at: int | None = None
+
+    @property
+    def last_step(self) -> int:
+        """The step that the training ends with."""
+        return self.plan.max_steps if self.stopped_at is None else self.stopped_at
 
     @property
     def is_first(self) -> bool:

@@ -47,14 +47,14 @@ def measure_best(fit: FitContext) -> dict[str, float | None]:
 
 
 def _write(fit: FitContext, tested: StageResult) -> None:
-    plan = fit.plan
+    step = fit.last_step
     write_tables(tested.tables, fit.run.path)
-    fit.metrics.log_metrics({"epoch": (plan.max_steps - 1) // plan.steps_per_epoch, **tested.metrics}, plan.max_steps)
+    fit.metrics.log_metrics({"epoch": (step - 1) // fit.plan.steps_per_epoch, **tested.metrics}, step)
     fit.metrics.flush()
     if fit.wandb is not None:
-        fit.wandb.log_metrics(tested.metrics, plan.max_steps)
+        fit.wandb.log_metrics(tested.metrics, step)
         if tested.sheet is not None:
-            fit.wandb.log_images("test/predictions", [tested.sheet], plan.max_steps)
+            fit.wandb.log_images("test/predictions", [tested.sheet], step)
 
 
 def _validated(fit: FitContext, subject: Subject) -> dict[str, Any]:

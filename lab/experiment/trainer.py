@@ -11,18 +11,40 @@ import torch
 
 from lab.callbacks.checkpoint import RunCheckpoint
 from lab.callbacks.divergence import Divergence
+from lab.callbacks.early_stopping import EarlyStopping
 from lab.callbacks.ema import EMA
 from lab.callbacks.interrupt import Interrupt
 from lab.callbacks.own_directory import OwnDirectory
 from lab.callbacks.progress import ProgressBar
 from lab.callbacks.steps import StepLog
+from lab.callbacks.unfreeze import Unfreeze
+from lab.checkpoint.format import CheckpointReader
 from lab.compat.lightning import start_at
 from lab.experiment.assembly import QUIET, device_arguments
 from lab.experiment.context import FitContext
+from lab.strategies import collectives
 from lab.system.ranks import Place
 
 
-def make_fit_trainer(fit: FitContext, start: int, resume_from: Path | None) -> tuple[pl.Trainer, Divergence]:
+def make_early_stopping(fit: FitContext, resume_from: Path | None) -> EarlyStopping | None:
+    """Return what may end a training early, with the counts of its checkpoint; None if nothing does.
+
+    Rank 0 reads the checkpoint for all ranks.
+    """
+    settings = fit.config["callbacks"]["early_stopping"]
+    if settings is None:
+        return None
+    stopping = EarlyStopping(**settings)
+    saved = CheckpointReader(resume_from).state.get("early_stopping") if resume_from and fit.is_first else None
+    saved = collectives.from_rank_zero(saved)
+    if saved is not None:
+        stopping.load_state_dict(saved)
+    return stopping
+
+
+def make_fit_trainer(
+    fit: FitContext, start: int, resume_from: Path | None, stopping: EarlyStopping | None
+) -> tuple[pl.Trainer, Divergence]:
     """Return the Trainer of a fit, and the callback that checks for non-finite numbers.
 
     The Trainer runs one stream of steps, with lab's own checkpoints and progress bars.
@@ -31,6 +53,7 @@ def make_fit_trainer(fit: FitContext, start: int, resume_from: Path | None) -> t
         fit: a fit whose strategy is chosen.
         start: the optimizer step from which it continues.
         resume_from: the checkpoint of that step; None at the beginning.
+        stopping: what may end it early.
     """
     settings, plan = fit.config["trainer"], fit.plan
     log = StepLog(settings["log_every_n_steps"], fit.data.batch_size, plan.steps_per_epoch)
@@ -44,7 +67,7 @@ def make_fit_trainer(fit: FitContext, start: int, resume_from: Path | None) -> t
         accumulate_grad_batches=settings["accumulate_grad_batches"],
         gradient_clip_val=settings["gradient_clip_val"],
         log_every_n_steps=1,
-        callbacks=_callbacks(fit, log, divergence, resume_from),
+        callbacks=_callbacks(fit, log, divergence, stopping, resume_from),
         logger=[fit.metrics, *([fit.wandb] if fit.wandb else [])],
         profiler=_profiler(fit),
         num_sanity_val_steps=0,
@@ -54,7 +77,9 @@ def make_fit_trainer(fit: FitContext, start: int, resume_from: Path | None) -> t
     return trainer, divergence
 
 
-def _callbacks(fit: FitContext, log: StepLog, divergence: Divergence, resume_from: Path | None) -> list[pl.Callback]:
+def _callbacks(
+    fit: FitContext, log: StepLog, divergence: Divergence, stopping: EarlyStopping | None, resume_from: Path | None
+) -> list[pl.Callback]:
     """Return the callbacks in the order in which they must act."""
     settings, plan = fit.config["callbacks"], fit.plan
     ema = EMA(**settings["ema"]) if settings["ema"] else None
@@ -68,10 +93,12 @@ def _callbacks(fit: FitContext, log: StepLog, divergence: Divergence, resume_fro
         fit.watch,
         divergence,
         resume_from,
+        stopping,
     )
     callbacks: list[pl.Callback] = [OwnDirectory(fit.run)] if fit.run.writes else []
+    callbacks += [Unfreeze(fit.freezing)] if fit.freezing is not None else []
     callbacks += [ema] if ema is not None else []
-    callbacks += [log, divergence, checkpoint]
+    callbacks += [log, divergence, *([stopping] if stopping is not None else []), checkpoint]
     if settings["progress"] and fit.is_first:
         callbacks.append(ProgressBar(log, plan.max_steps))
     return [*callbacks, Interrupt(checkpoint, fit.watch)]

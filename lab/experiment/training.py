@@ -7,14 +7,15 @@ from pathlib import Path
 import lightning.pytorch as pl
 
 from lab.callbacks.divergence import Divergence
+from lab.callbacks.early_stopping import EarlyStopping
 from lab.callbacks.run_state import RunState
 from lab.checkpoint.finite import require_finite
 from lab.errors import LabError, RunError
-from lab.experiment.assembly import build_task, give_plan, on_gpu
+from lab.experiment.assembly import build_task, check_unfreezing, freeze, give_plan, on_gpu
 from lab.experiment.context import FitContext
 from lab.experiment.planning import Subject, settle_strategy
 from lab.experiment.start import where_to_start
-from lab.experiment.trainer import describe_device, make_fit_trainer
+from lab.experiment.trainer import describe_device, make_early_stopping, make_fit_trainer
 from lab.registry.create import load_weights
 from lab.strategies import collectives
 from lab.strategies.batch_norm import synchronize_batch_norm
@@ -30,13 +31,15 @@ def train(fit: FitContext) -> None:
         Interrupted: a signal came; a checkpoint was written.
     """
     start, ckpt = _start(fit)
+    stopping = make_early_stopping(fit, ckpt)
     task = _prepare_task(fit, start, goes_on=ckpt is not None)
     _say_start(fit, start)
-    trainer, divergence = make_fit_trainer(fit, start, ckpt)
+    trainer, divergence = make_fit_trainer(fit, start, ckpt, stopping)
     if not task.is_trained:
         _memorize(fit, task, trainer)
-    elif start < fit.plan.max_steps:
+    elif start < fit.plan.max_steps and not (stopping is not None and stopping.has_stopped):
         _run(fit, task, trainer, divergence)
+    _say_stop(fit, stopping, trainer.global_step)
     fit.run.update(world_size=collectives.world_size(), hardware=describe_device(trainer))
 
 
@@ -53,10 +56,12 @@ def _prepare_task(fit: FitContext, start: int, goes_on: bool) -> Task:
     """Build the task, choose its strategy, load its initial weights, and give the data its plan."""
     task = build_task(fit.config, fit.data, fit.plan.schedule_steps)
     give_plan(fit.data, fit.plan.load, task, start)
+    fit.freezing = freeze(fit.config, task, fit.plan.steps_per_epoch)
     subject = Subject(fit.config, task, fit.data, fit.place)
     fit.config, strategy = settle_strategy(subject, before=fit.run.record.get("strategy") if goes_on else None)
     fit.run.update(strategy=strategy)
     config = fit.config
+    check_unfreezing(config, fit.freezing)
     weights = config["ckpt"] or config["model"]["pretrained"]
     if weights:
         load_weights(task.net, config["model"]["net"]["_target_"], weights, config["paths"]["weights_dir"])
@@ -91,6 +96,16 @@ def _run(fit: FitContext, task: Task, trainer: pl.Trainer, divergence: Divergenc
             fit.run.update(skipped_steps=divergence.skipped)
     if divergence.skipped:
         fit.say(f"note: {divergence.skipped} optimizer steps were skipped, their loss or gradient was not finite")
+
+
+def _say_stop(fit: FitContext, stopping: EarlyStopping | None, step: int) -> None:
+    """Record and print why the training has ended before its last step, if it has."""
+    if stopping is not None and stopping.has_stopped and step < fit.plan.max_steps:
+        fit.stopped_at = step
+        fit.run.update(stopped_early={"step": step, "reason": stopping.reason})
+        fit.say(f"stopped early at step {step} of {fit.plan.max_steps}: {stopping.reason}")
+    elif fit.run.record.get("stopped_early"):
+        fit.run.update(stopped_early=None)
 
 
 def _memorize(fit: FitContext, task: Task, trainer: pl.Trainer) -> None:

@@ -72,6 +72,8 @@ class Prepared:
         Raises:
             RunError: the directory is in use, or lab's sources have changed since it was made.
         """
+        for note in self.composed.notes:
+            print(note)
         if self.config["check"]:
             return Job("check", self.config), None
         if self.config["stage"] != "fit":

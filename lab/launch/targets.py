@@ -5,8 +5,7 @@ A target is a registered model's name (``detr_resnet50``) or a dotted path; a us
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lab.config.arguments import Given, check_arguments
@@ -15,11 +14,10 @@ from lab.config.compose import Composed
 from lab.config.signatures import find_signature
 from lab.errors import ConfigError, RegistryError, closest
 from lab.launch.kinds import check_extensions, settings_finder
+from lab.launch.weights import settle_weights, theirs
 from lab.registry import models as registry
 from lab.registry.allowed import NotAllowed, allowed_packages, locate
-from lab.registry.decorated import Registration, registered_in
-from lab.registry.names import WEIGHT_FILES, parse_model_name, split_model_name_tag
-from lab.system.files import is_there
+from lab.registry.names import parse_model_name, split_model_name_tag
 
 _OF_CREATE_MODEL = frozenset({"pretrained", "features_only", "out_indices", "weights_dir", "strict"})
 
@@ -38,7 +36,7 @@ def check_all(composed: Composed, machine: bool = True) -> None:
 
 
 def check_targets(composed: Composed, from_data: Sequence[str] = ()) -> None:
-    """Check extensions, targets, their arguments and the name of pretrained weights.
+    """Check extensions, targets, their arguments and pretrained weights, and settle what is left to these.
 
     Args:
         composed: a checked config.
@@ -56,9 +54,9 @@ def check_targets(composed: Composed, from_data: Sequence[str] = ()) -> None:
             what, where = key.removeprefix("num_").replace("_", " "), composed.origin(f"model.net.{key}")
             raise ConfigError(f"model.net.{key}: the data says how many {what} there are; leave it out ({where})")
     _check_node("model.net", net, composed)
+    settle_weights(composed)
     if not composed.own_data:
         _check_node("data", {key: value for key, value in config["data"].items() if key not in DATA_METADATA}, composed)
-    _check_pretrained(config["model"], config["extensions"])
 
 
 def _check_node(path: str, node: Mapping[str, Any], composed: Composed) -> None:
@@ -102,14 +100,7 @@ def _allowed(composed: Composed) -> set[str]:
 
 def _is_model(target: str, composed: Composed) -> bool:
     base = split_model_name_tag(target)[0]
-    return registry.is_model(base) or base in _theirs(composed.config["extensions"])[0]
-
-
-def _theirs(extensions: list[str]) -> tuple[dict[str, Registration], list[str]]:
-    """Return the models that the extensions register, and errors of files that cannot be read."""
-    readings = [registered_in(package) for package in extensions]
-    mistakes = [mistake for reading in readings for mistake in reading.mistakes]
-    return {each.name: each for reading in readings for each in reading.found}, mistakes
+    return registry.is_model(base) or base in theirs(composed.config["extensions"])[0]
 
 
 def _entry_function(target: str, where: str, extensions: list[str]) -> str | None:
@@ -126,34 +117,14 @@ def _entry_function(target: str, where: str, extensions: list[str]) -> str | Non
             return f"{entry.module}.{base}"
     except RegistryError as error:
         raise RegistryError(f"{where}: {error}") from None
-    theirs, mistakes = _theirs(extensions)
-    if base in theirs:
-        tags = theirs[base].options.get("pretrained") or {}
-        if tag and tag not in tags and "pretrained" not in theirs[base].unread:
+    found, mistakes = theirs(extensions)
+    if base in found:
+        tags = found[base].options.get("pretrained") or {}
+        if tag and tag not in tags and "pretrained" not in found[base].unread:
             raise RegistryError(f"{where}: {base} has no weights {tag!r}{closest(tag, tags)}")
-        return f"{theirs[base].module}.{base}"
+        return f"{found[base].module}.{base}"
     if mistakes:
         raise RegistryError(f"{where}: unknown model {base!r}, and an extension cannot be read: {mistakes[0]}")
     if not extensions:
         raise RegistryError(f"{where}: unknown model {base!r}{closest(base, registry.list_models())}")
     return None  # an extension may register it in a way that its text does not show
-
-
-def _check_pretrained(model: Mapping[str, Any], extensions: list[str]) -> None:
-    pretrained, target = model.get("pretrained"), str(model["net"]["_target_"])
-    if pretrained is None or (is_there(pretrained) and Path(pretrained).is_file()):
-        return
-    if Path(pretrained).suffix in WEIGHT_FILES:
-        raise ConfigError(f"model.pretrained={pretrained}: no such file")
-    theirs = _theirs(extensions)[0].get(split_model_name_tag(target)[0])
-    if registry.is_model(target):
-        tags: Collection[str] = registry.model_entry(target).pretrained
-    elif theirs is not None and "pretrained" not in theirs.unread:
-        tags = theirs.options.get("pretrained") or ()
-    elif theirs is None and "." in target:
-        raise ConfigError(f"model.pretrained={pretrained}: no such file, and {target} is no registered name with tags")
-    else:
-        return
-    if pretrained not in tags:
-        known = closest(pretrained, tags) or (f"; there are {', '.join(tags)}" if tags else "; there are none")
-        raise RegistryError(f"model.pretrained={pretrained}: neither a file nor weights of {target}{known}")

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab.checking import check_choice
-from lab.compat.torch import has_onednn_linear, onednn_convolution, onednn_linear
+from lab.compat.torch import has_onednn_linear, is_watched, onednn_convolution, onednn_linear
 from lab.ops.cpu import plain_float32
 
 NormName = Literal["batch_norm", "frozen_batch_norm", "group_norm"]
@@ -100,7 +100,8 @@ def convolve(
 ) -> Tensor:
     """Convolve, normalise, add and activate.
 
-    A constant batch norm is folded into weight and bias, which is exact and differentiable.
+    A constant batch norm is folded into weight and bias, which is exact and differentiable. If a hook waits on one of
+    the two modules, they are called one after the other.
 
     Args:
         x: (B, C, H, W).
@@ -111,8 +112,8 @@ def convolve(
         reuse: whether the memory of ``add`` may be overwritten if no gradient is needed.
         scales: what ``scales_of`` returned for many norms at once.
     """
-    if norm is not None and not is_constant(norm):
-        out: Tensor = norm(convolution(x))
+    if is_watched(convolution) or (norm is not None and (not is_constant(norm) or is_watched(norm))):
+        out: Tensor = convolution(x) if norm is None else norm(convolution(x))
     else:
         scale, shift = _scale_and_shift(norm, scales)
         if _fuses(x, convolution.weight, scale):

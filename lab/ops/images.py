@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
 
-def normalize_images(images: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-    """Turn uint8 RGB (B, 3, H, W) into float32 with ImageNet's mean and standard deviation; padding becomes 0.
+def normalize_images(
+    images: Tensor,
+    padding_mask: Tensor | None = None,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+) -> Tensor:
+    """Turn uint8 RGB (B, 3, H, W) into float32 of a mean and standard deviation; padding becomes 0.
 
     Args:
         images: (B, 3, H, W) uint8.
         padding_mask: (B, H, W) bool, True where padded.
+        mean: (3) that is subtracted, of colours from 0 to 1.
+        std: (3) that is divided by.
     """
-    mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(3, 1, 1) * 255
-    std = torch.tensor(IMAGENET_STD, device=images.device).view(3, 1, 1) * 255
-    normalized = (images - mean).div_(std)
+    means = torch.tensor(mean, device=images.device).view(3, 1, 1) * 255
+    deviations = torch.tensor(std, device=images.device).view(3, 1, 1) * 255
+    normalized = (images - means).div_(deviations)
     return normalized if padding_mask is None else normalized.masked_fill_(padding_mask[:, None], 0.0)

@@ -2,6 +2,7 @@
 
 from lab.registry.allowed import allow_package, register
 from lab.registry.create import create_model, load_weights
+from lab.registry.migrations import migrates
 from lab.registry.models import is_model, list_models, register_model
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "is_model",
     "list_models",
     "load_weights",
+    "migrates",
     "register",
     "register_model",
 ]

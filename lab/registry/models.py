@@ -82,7 +82,7 @@ def _make_entry(
     module: str,
     file: str,
     line: int,
-    pretrained: Mapping[str, str | Mapping[str, str]] | None = None,
+    pretrained: Mapping[str, str | Mapping[str, Any]] | None = None,
     classifier: str | Sequence[str] = (),
     converter: str | None = None,
 ) -> ModelEntry:
@@ -98,7 +98,7 @@ def register_model(function: EntryPoint) -> EntryPoint: ...
 @overload
 def register_model(
     *,
-    pretrained: Mapping[str, str | Mapping[str, str]] | None = ...,
+    pretrained: Mapping[str, str | Mapping[str, Any]] | None = ...,
     classifier: str | Sequence[str] = ...,
     converter: str | None = ...,
 ) -> Callable[[EntryPoint], EntryPoint]: ...
@@ -107,7 +107,7 @@ def register_model(
 def register_model(
     function: Callable[..., Any] | None = None,
     *,
-    pretrained: Mapping[str, str | Mapping[str, str]] | None = None,
+    pretrained: Mapping[str, str | Mapping[str, Any]] | None = None,
     classifier: str | Sequence[str] = (),
     converter: str | None = None,
 ) -> Any:
@@ -116,7 +116,8 @@ def register_model(
     Args:
         function: the entry function, when used without parentheses. It returns an ``nn.Module``.
         pretrained: a tag for each set of official weights, the first one being the default: a URL whose file name ends
-            in ``-<first digits of its SHA-256>``, or a dict with ``url``, ``sha256`` and, optionally, ``file_name``.
+            in ``-<first digits of its SHA-256>``, or a dict with ``url`` and other fields of ``WeightsSource``, and
+            those of ``Preprocessing`` for what the weights need of their images.
         classifier: name(s) of the submodule(s) that depend on the number of classes; their weights are dropped if the
             number differs.
         converter: dotted path of a function ``state_dict -> state_dict`` that converts every known layout of keys to

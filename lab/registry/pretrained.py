@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from lab.checkpoint.unpickling import reason_of
 from lab.errors import CheckpointError, RegistryError
-from lab.registry.weights import read_state_dict, unwrap
+from lab.registry.preprocessing import Preprocessing, read_preprocessing
+from lab.registry.weights import in_present_layout, read_state_dict, read_weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,34 +32,57 @@ __all__ = [
 logger = logging.getLogger(__name__)
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+\Z")
 _TIMEOUT_SECONDS = 20.0
+_MISSING = "missing"
 
 
 @dataclass(frozen=True)
 class WeightsSource:
-    """One file of weights: its URL, and its SHA-256 (or at least the first 8 digits)."""
+    """One file of published weights.
+
+    Attributes:
+        url: where it is.
+        sha256: its SHA-256, or at least the first 8 digits; ``""`` if none is published: then it is not downloaded.
+        file_name: its name in the cache.
+        preprocessing: what the weights need of their images; None if this is not known, or they classify no images.
+        top_1: the published top-1 accuracy on ImageNet's validation images, in percent.
+        top_5: the published top-5 accuracy.
+    """
 
     url: str
     sha256: str
     file_name: str
+    preprocessing: Preprocessing | None = None
+    top_1: float | None = None
+    top_5: float | None = None
 
     def place(self, directory: str | Path | None = None) -> Path:
         """Return the path of the file after its download."""
         return weights_dir(directory) / self.file_name
 
     @classmethod
-    def parse(cls, source: str | Mapping[str, str], where: str) -> WeightsSource:
-        """Read a URL whose file name ends in ``-<digits of its hash>``, or a dict (``url``, ``sha256``, ``file_name``).
+    def parse(cls, source: str | Mapping[str, Any], where: str) -> WeightsSource:
+        """Read a URL whose file name ends in ``-<digits of its hash>``, or a dict of fields.
+
+        A dict has ``url`` and, optionally, ``sha256`` (null: none is published), ``file_name``, ``top_1``, ``top_5``
+        and the fields of ``Preprocessing``; with ``top_1`` or one of these, the others have their defaults.
 
         Raises:
-            RegistryError: the hash is missing.
+            RegistryError: the hash is missing, or a key or value is wrong.
         """
-        values = {"url": source} if isinstance(source, str) else dict(source)
-        file_name = values.get("file_name") or values["url"].rpartition("/")[2]
+        values: dict[str, Any] = {"url": source} if isinstance(source, str) else dict(source)
+        url, top_1, top_5 = (values.pop(key, None) for key in ("url", "top_1", "top_5"))
+        if not isinstance(url, str):
+            raise RegistryError(f"weights {where!r}: a tag is a URL, or a dict with 'url'")
+        file_name = values.pop("file_name", None) or url.rpartition("/")[2]
         match = _HASH_IN_NAME.search(file_name)
-        sha256 = values.get("sha256") or (match[1] if match else "")
-        if not re.fullmatch(r"[0-9a-f]{8,64}", sha256):
-            raise RegistryError(f"weights {where!r}: {values['url']} has no SHA-256 in its name; give 'sha256'")
-        return cls(values["url"], sha256, file_name)
+        sha256 = values.pop("sha256", match[1] if match else _MISSING)
+        if sha256 is not None and not re.fullmatch(r"[0-9a-f]{8,64}", sha256):
+            raise RegistryError(f"weights {where!r}: {url} has no SHA-256 in its name; give 'sha256'")
+        for name, value in (("top_1", top_1), ("top_5", top_5)):
+            if value is not None and not (isinstance(value, int | float) and 0 < value <= 100):
+                raise RegistryError(f"weights {where!r}: {name}={value!r} is no percentage")
+        needs = read_preprocessing(values, where) if values or top_1 is not None else None
+        return cls(url, sha256 or "", file_name, needs, top_1, top_5)
 
 
 @dataclass(frozen=True)
@@ -85,11 +109,16 @@ def fetch(source: WeightsSource, directory: str | Path | None = None) -> Path:
     """Return the cached file of ``source``, downloading it first if it is missing.
 
     Raises:
-        CheckpointError: it cannot be downloaded, or its SHA-256 differs.
+        CheckpointError: it cannot be downloaded, its SHA-256 differs, or none is published.
     """
     import hashlib
 
     path = source.place(directory)
+    if not source.sha256:
+        raise CheckpointError(
+            f"{source.url} has no published SHA-256, so it is not downloaded: get it yourself and give its file, "
+            "pretrained=FILE"
+        )
     if not path.is_file():
         _download(source, path)
         return path
@@ -187,11 +216,12 @@ def load_pretrained(
         CheckpointError: the file cannot be read, a shape differs outside of the head, or ``strict`` and keys differ.
     """
     path = Path(file)
-    state = read_state_dict(path)
-    own = model.state_dict()
+    weights, own = read_weights(path), model.state_dict()
     module, _, function = (converter or "").rpartition(".")
     try:
-        state = unwrap(state, own, getattr(importlib.import_module(module), function) if converter else None)
+        state = in_present_layout(
+            weights, model, getattr(importlib.import_module(module), function) if converter else None, str(path)
+        )
     except CheckpointError as error:
         raise CheckpointError(f"weights {path} do not fit: {error}") from error
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)

@@ -7,16 +7,19 @@ such wrappers are removed in any order and depth, if more keys fit then.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab.checkpoint.unpickling import read_arrays, reason_of
 from lab.errors import CheckpointError
+from lab.registry.migrations import RECORD, MigrationStep, check_versions, migrate, steps_to, versions_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
 # Keys under which trainers keep the weights.
@@ -28,8 +31,27 @@ _INSIDE = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "m
 _DEPTH = 12
 
 
+@dataclass(frozen=True)
+class Weights:
+    """What a file of weights holds.
+
+    Attributes:
+        tensors: by name.
+        versions: of the classes of their network (``lab.registry.migrations``), where lab has written the file; None
+            for a file of unknown origin.
+    """
+
+    tensors: dict[str, Tensor]
+    versions: dict[str, int] | None
+
+
 def read_state_dict(file: str | Path) -> dict[str, Tensor]:
-    """Read the tensors of a file or a checkpoint folder; nothing is executed.
+    """Read the tensors of a file or a checkpoint folder, in the layout that they have there; see ``read_weights``."""
+    return read_weights(file).tensors
+
+
+def read_weights(file: str | Path) -> Weights:
+    """Read a file or a checkpoint folder; nothing is executed.
 
     Files are torch checkpoints, ``.safetensors``, numpy's ``.npz`` and detectron2's ``.pkl`` of arrays.
 
@@ -45,13 +67,16 @@ def read_state_dict(file: str | Path) -> dict[str, Tensor]:
         raise CheckpointError(f"weights {str(path)[:200]} cannot be read ({reason_of(error)})") from None
     if is_folder:
         from lab.checkpoint.format import CheckpointReader
+        from lab.registry.migrated import recorded
 
         reader = CheckpointReader(path)
         reader.verify()
-        return {name.removeprefix("model/"): reader.read(name) for name in reader.names("model/")}
+        tensors = {name.removeprefix("model/"): reader.read(name) for name in reader.names("model/")}
+        return Weights(tensors, recorded(reader))
     if not is_file:
         raise CheckpointError(f"weights {path} {'are no plain file' if path.exists() else 'do not exist'}")
     content = _read(path)
+    versions = _versions(content, path)
     for key in _CONTAINERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -69,7 +94,26 @@ def read_state_dict(file: str | Path) -> dict[str, Tensor]:
         if value.layout != torch.strided or value.is_quantized or value.is_meta or value.is_complex():
             kind = "meta" if value.is_meta else f"{str(value.layout).removeprefix('torch.')} {value.dtype}"
             raise CheckpointError(f"weights {path}: {key[:80]} is a {kind} tensor; only dense real ones are accepted")
-    return tensors
+    return Weights(tensors, versions)
+
+
+def _versions(content: Any, path: Path) -> dict[str, int] | None:
+    """Return the versions that a file records; {} for a consolidated file of before there were versions."""
+    header: Mapping[str, Any] = {}
+    if path.suffix == ".safetensors":
+        from safetensors import safe_open
+
+        with safe_open(path, framework="pt") as opened:
+            header = opened.metadata() or {}
+        if RECORD not in header:
+            return {} if "hyper_parameters" in header else None
+        try:
+            return check_versions(json.loads(header[RECORD]), f"weights {path}")
+        except ValueError as error:
+            raise CheckpointError(f"weights {path}: their {RECORD} are no JSON ({reason_of(error)})") from error
+    if isinstance(content, Mapping) and RECORD in content:
+        return check_versions(content[RECORD], f"weights {path}")
+    return None
 
 
 def _read(path: Path) -> Any:
@@ -110,6 +154,48 @@ def _tensors(content: Mapping[Any, Any], path: Path) -> dict[Any, Any]:
             value = torch.from_numpy(np.array(value))
         found[key] = value
     return found
+
+
+def in_present_layout(
+    weights: Weights, model: nn.Module, convert: Callable[[Any], Any] | None, where: str
+) -> dict[str, Tensor]:
+    """Return weights with a network's own keys: without prefixes of wrappers, migrated and converted.
+
+    A file of unknown origin records no versions. It is taken as it is; only if that does not fit, and weights of
+    version 1 would fit better, as these.
+
+    Args:
+        weights: of the file.
+        model: the network that they are for.
+        convert: as of ``unwrap``.
+        where: the file, for errors.
+
+    Raises:
+        CheckpointError: a migration is missing, or the layout is unknown.
+    """
+    own = model.state_dict()
+
+    def led_by(steps: list[MigrationStep]) -> dict[str, Tensor]:
+        def lead(state: dict[str, Tensor]) -> Any:
+            current = migrate(state, steps, where)
+            return current if convert is None else convert(current)
+
+        return unwrap(weights.tensors, own, lead if steps else convert)
+
+    if weights.versions is not None:
+        return led_by(steps_to(model, weights.versions, where))
+    if not any(version > 1 for version in versions_of(model).values()):
+        return led_by([])
+    found: list[dict[str, Tensor]] = []
+    reasons: list[CheckpointError] = []
+    for steps in ([], steps_to(model, {}, where)):
+        try:
+            found.append(led_by(steps))
+        except CheckpointError as error:
+            reasons.append(error)
+    if not found:
+        raise reasons[0]
+    return max(found, key=lambda state: sum(key in own and own[key].shape == state[key].shape for key in state))
 
 
 def unwrap(

@@ -115,6 +115,9 @@ def print_result(run: RunDirectory, config: Mapping[str, Any]) -> None:
     if expected:
         value = record["result"].get(expected["metric"])
         print(expectation(expected, value, direction(record, expected["metric"])))
+    early = record.get("stopped_early")
+    if early:
+        print(f"stopped   early, at step {early['step']}: {printable(early['reason'])}")
     print(f"run       {printable(run.path)}")
     for what in ("pictures", "tables"):
         if (run.path / what).is_dir():

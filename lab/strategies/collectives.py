@@ -104,6 +104,20 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def rank() -> int:
+    """Return this process's rank of ``torch.distributed``, 0 without a process group."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def gather(tensor: Tensor) -> Tensor:
+    """Return a tensor (...) of every rank, which has the same shape on each, as (R, ...); no gradient passes."""
+    if world_size() == 1:
+        return tensor.detach()[None]
+    parts = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for _ in range(world_size())]
+    dist.all_gather(parts, tensor.detach().contiguous())
+    return torch.stack(parts)
+
+
 def is_lost(error: RuntimeError) -> bool:
     """Whether an error means that another rank ended while this one was waiting for it."""
     return isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "by peer", "NCCL"))

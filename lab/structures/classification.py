@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from lab.structures.common import ClassSpec, ImageBatch, Movable
 
 
@@ -23,11 +24,56 @@ class ClassificationSpec(ClassSpec):
         class_counts: images of each class to train on; empty where the classes are equally frequent by construction.
         resize: the shorter side to which evaluation resizes an image, of whose middle ``input_shape`` is taken; 0: the
             image is resized to ``input_shape`` as a whole.
+        interpolation: of that: ``"bilinear"`` or ``"bicubic"``.
+        mean: (3) by which the task normalises images, of colours from 0 to 1.
+        std: (3) likewise.
     """
 
     task: str = "classification"
     class_counts: tuple[int, ...] = ()
     resize: int = 0
+    interpolation: str = "bilinear"
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+
+@dataclass(frozen=True)
+class UnlabelledSample:
+    """An unlabelled image beside a labelled one.
+
+    Attributes:
+        image: (3, H, W) uint8 RGB, of the size of the labelled one.
+        moves: of each of its K views, as ``ClassificationSample.moves``.
+        chances: (1 + K, 2) int64 random numbers of 0 .. 2**31 - 1, for the labelled image and for each view.
+    """
+
+    image: Tensor
+    moves: tuple[tuple[int, int, int, int], ...]
+    chances: Tensor
+
+
+@dataclass
+class Unlabelled(Movable):
+    """The unlabelled images of a batch, as many as there are labelled ones.
+
+    Attributes:
+        images: (B, 3, H, W) uint8 RGB.
+        moves: (B, K, 4) int16, of each of K views.
+        chances: (B, 1 + K, 2) int64, for the labelled images and for each view, see ``UnlabelledSample``.
+    """
+
+    images: Tensor
+    moves: Tensor
+    chances: Tensor
+
+    @property
+    def num_views(self) -> int:
+        """K."""
+        return self.moves.shape[1]
+
+    def rows(self, chosen: slice) -> Unlabelled:
+        """Return some consecutive images."""
+        return Unlabelled(self.images[chosen], self.moves[chosen], self.chances[chosen])
 
 
 class Drawn(NamedTuple):
@@ -49,6 +95,7 @@ class ClassificationSample:
         original_size: (height, width) of the stored image.
         moves: what the device does with the image, see ``ClassificationBatch``; None outside of training.
         augmentation: what else it does with it; None: nothing.
+        unlabelled: another image, where few are labelled.
     """
 
     image: Tensor
@@ -57,6 +104,7 @@ class ClassificationSample:
     original_size: tuple[int, int]
     moves: tuple[int, int, int, int] | None = None
     augmentation: Drawn | None = None
+    unlabelled: UnlabelledSample | None = None
 
 
 @dataclass
@@ -106,10 +154,12 @@ class ClassificationBatch(ImageBatch[ClassificationTargets, ClassificationTarget
         moves: (B, 4) int16: mirrored or not, pixels down, pixels to the right, reflected or black what comes in, which
             the task does with the images on the device; None: images stay as they are.
         augmentation: what else it does with them; None: nothing.
+        unlabelled: further images, where few are labelled; None outside of such a training.
     """
 
     moves: Tensor | None = None
     augmentation: Augmentation | None = None
+    unlabelled: Unlabelled | None = None
 
     def rows(self, chosen: slice) -> Self:
         """Return the part of the batch with some consecutive images. ``totals`` stay those of the whole step."""
@@ -117,6 +167,7 @@ class ClassificationBatch(ImageBatch[ClassificationTargets, ClassificationTarget
             super().rows(chosen),
             moves=None if self.moves is None else self.moves[chosen],
             augmentation=None if self.augmentation is None else self.augmentation.rows(chosen),
+            unlabelled=None if self.unlabelled is None else self.unlabelled.rows(chosen),
         )
 
 

@@ -111,6 +111,18 @@ def is_there(path: str | Path) -> bool:
         return False
 
 
+def archive_in(path: str | Path) -> tuple[Path, str] | None:
+    """Return the file that a path goes on inside of, and the part behind it; None if there is no such file.
+
+    ``data/flowers.zip/train`` is the folder ``train`` of ``data/flowers.zip``; of a file itself the part is ``""``.
+    """
+    whole = Path(path)
+    for place in (whole, *whole.parents):
+        if is_there(place):
+            return (place, "/".join(whole.parts[len(place.parts) :])) if place.is_file() else None
+    return None
+
+
 def is_checkpoint(path: str | Path) -> bool:
     """Whether a path is the folder of a checkpoint."""
     return (Path(path) / CHECKPOINT_INDEX).is_file()

@@ -5,7 +5,7 @@ A gradient is in ``grad``, or was handed over as rows of a table (``lab.layers.r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -32,11 +32,17 @@ def gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor:
     return torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device, torch.float64) for norm in norms]))
 
 
-def drop_gradients(optimizer: torch.optim.Optimizer) -> None:
-    """Drop all gradients: the optimizer's step then changes neither parameters nor states."""
-    for parameter in _parameters(optimizer):
+def drop_gradients(optimizer: torch.optim.Optimizer, parameters: Iterable[Tensor] | None = None) -> None:
+    """Drop gradients: the optimizer's step then changes neither these parameters nor their states.
+
+    Args:
+        optimizer: the optimizer that would read them.
+        parameters: whose gradients; None for all.
+    """
+    rows = _rows(optimizer)
+    for parameter in _parameters(optimizer) if parameters is None else parameters:
         parameter.grad = None
-    for shared in _rows(optimizer).values():
+    for shared in rows.values() if parameters is None else (rows[item] for item in parameters if item in rows):
         shared.forget()
 
 

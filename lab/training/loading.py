@@ -13,6 +13,7 @@ from lab.checkpoint.access import compare
 from lab.checkpoint.format import CheckpointReader, understood
 from lab.errors import CheckpointError, LabError
 from lab.registry.allowed import sealed
+from lab.registry.migrated import migrated
 from lab.training.spec import task_spec
 from lab.training.stored import Stored, damaged, in_short, read_spec, read_stored
 
@@ -67,7 +68,7 @@ def build_stored(task: type[TaskT], reader: CheckpointReader, stored: Stored, ev
             except Exception:  # also raised by a network that reads its own values, which meta tensors lack
                 outline = None  # a real mistake is raised again below
             if outline is not None:
-                compare(reader, outline)
+                compare(migrated(reader, outline), outline)
             return task(**arguments)
     except LabError as error:
         if str(path) in str(error) or (eval is not None and str(error).startswith("eval")):

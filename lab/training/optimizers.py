@@ -9,22 +9,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lab.compat.torch import foreach_mul_
 from lab.errors import ConfigError
 from lab.layers.row_table import RowTable, TableRows
+from lab.training.layer_decay import layer_scales, norm_parameters
 from lab.training.row_adagrad import Adagrad
 
-_NORMS = (
-    nn.LayerNorm,
-    nn.RMSNorm,
-    nn.GroupNorm,
-    nn.BatchNorm1d,
-    nn.BatchNorm2d,
-    nn.BatchNorm3d,
-    nn.SyncBatchNorm,
-    nn.InstanceNorm1d,
-    nn.InstanceNorm2d,
-    nn.InstanceNorm3d,
-)
+
+class DecayLast(torch.optim.Adam):
+    """Adam after whose step each weight loses ``lr * decay`` of itself, as MixMatch's authors train.
+
+    AdamW does so before its step. A parameter without a gradient stays as it is. Groups have ``decay`` of their own.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """Make one step."""
+        loss = super().step(closure)
+        for group in self.param_groups:
+            weights = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if weights and group["decay"]:
+                foreach_mul_(weights, 1 - group["lr"] * group["decay"])
+        return loss
 
 
 def parameter_groups(module: nn.Module, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -32,15 +38,19 @@ def parameter_groups(module: nn.Module, settings: Mapping[str, Any]) -> list[dic
 
     Args:
         module: the module to train.
-        settings: ``lr``, ``weight_decay``, ``no_decay_norm_bias`` and ``groups`` (``pattern``, ``lr``,
-            ``weight_decay``). The first pattern found in a parameter's name wins; an option that a group does not set
-            keeps its general value.
+        settings: ``lr``, ``weight_decay``, ``no_decay_norm_bias``, ``groups`` (``pattern``, ``lr``, ``weight_decay``)
+            and ``layer_decay`` (1 if it is missing). The first pattern found in a parameter's name wins; an option that
+            a group does not set keeps its general value. ``layer_decay`` then multiplies each rate by the scale of its
+            layer (``lab.training.layer_decay``); the groups are in descending order of their rates.
 
     Raises:
-        ConfigError: a pattern matches no parameter, or is not a regular expression.
+        ConfigError: a pattern matches no parameter, or is not a regular expression; or rates shall decay along the
+            layers of a network that names none.
     """
     patterns = [_compile(group["pattern"]) for group in settings["groups"]]
-    norms = {id(p) for part in module.modules() if isinstance(part, _NORMS) for p in part.parameters(recurse=False)}
+    norms = norm_parameters(module)
+    decay_of_layers = settings.get("layer_decay", 1.0)
+    scales = layer_scales(module, decay_of_layers) if decay_of_layers != 1 else {}
     found: dict[tuple[float, float], list[nn.Parameter]] = {}
     used = set()
     for name, parameter in module.named_parameters():
@@ -53,12 +63,14 @@ def parameter_groups(module: nn.Module, settings: Mapping[str, Any]) -> list[dic
             decay = decay if group.get("weight_decay") is None else group["weight_decay"]
         if settings["no_decay_norm_bias"] and (id(parameter) in norms or name.endswith("bias")):
             decay = 0.0
+        rate *= scales.get(id(parameter), 1.0)
         if parameter.requires_grad:
             found.setdefault((rate, decay), []).append(parameter)
     for number, group in enumerate(settings["groups"]):
         if number not in used:
             raise ConfigError(f"optimizer.groups.{number}.pattern={group['pattern']}: no parameter has such a name")
-    return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in found.items()]
+    groups = [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in found.items()]
+    return sorted(groups, key=lambda group: -group["lr"]) if scales else groups
 
 
 def _compile(pattern: str) -> re.Pattern[str]:
@@ -93,4 +105,6 @@ def make_optimizer(module: nn.Module, settings: Mapping[str, Any], private: bool
             groups, lr=settings["lr"], momentum=settings["momentum"], nesterov=settings["nesterov"], foreach=True
         )
     kind = torch.optim.AdamW if settings["name"] == "adamw" else torch.optim.Adam
+    if settings.get("decay_last"):
+        kind, groups = DecayLast, [{**group, "weight_decay": 0.0, "decay": group["weight_decay"]} for group in groups]
     return kind(groups, lr=settings["lr"], betas=tuple(settings["betas"]), eps=settings["eps"], foreach=True)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from lab.checkpoint.format import CheckpointReader
 from lab.checkpoint.plain import check_plain
+from lab.config.aliases import KEYS
 from lab.config.arguments import Given, check_arguments
 from lab.config.fields import Signature
 from lab.config.signatures import find_signature
@@ -26,6 +27,7 @@ ARGUMENTS: Mapping[str, type] = {
     "scheduler": dict,
     "max_steps": int,
     "eval": dict,
+    "learning": dict,
 }
 """The arguments of every task; a checkpoint holds them as its hyper-parameters."""
 _WEIGHTS = ("raw", "averaged")
@@ -102,7 +104,21 @@ def read_description(reader: CheckpointReader) -> Stored:
         check_plain(arguments, "its hyper_parameters", tensors=False)
     except CheckpointError as error:
         raise damaged(reader, str(error)) from None
-    return Stored(kind_of(task), arguments, weights)
+    kind = kind_of(task)
+    return Stored(kind, _with_learning(kind, arguments), weights)
+
+
+def _with_learning(kind: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a task with ``learning``: up to November 2026 those settings stood in ``eval``."""
+    measured = arguments.get("eval")
+    if "learning" in arguments or not isinstance(measured, dict):
+        return arguments
+    learning = task_spec(kind).load_settings().learning if kind in task_names() else None
+    moved = {old.partition(".")[2]: new.rpartition(".")[2] for old, new in KEYS.items() if old.startswith("eval.")}
+    fields = {} if learning is None else learning.model_fields
+    found = {new: measured[old] for old, new in moved.items() if old in measured and new in fields}
+    rest = {key: value for key, value in measured.items() if moved.get(key) not in found}
+    return {**arguments, "eval": rest, "learning": found}
 
 
 def read_spec(plain: Mapping[str, Any], kind: type[SpecT]) -> SpecT:

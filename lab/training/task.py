@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy
+from pydantic import ValidationError
 from torch import Tensor
 
 from lab.checkpoint.access import StateAccess
 from lab.compat.lightning import strategy_of
+from lab.config.kinds import Learning
 from lab.errors import ConfigError
 from lab.registry.build import build, made_classes, taken_arguments
 from lab.registry.folders import stand_alone
+from lab.registry.migrated import migrated
 from lab.run_record import Direction
 from lab.structures import Table, Term
 from lab.training.loading import build_stored, read_task
@@ -51,10 +54,12 @@ class Task(pl.LightningModule, ABC):
         scheduler: settings for ``lab.training.schedules.make_schedule``.
         max_steps: optimizer steps of the whole training, which the schedule spans.
         eval: settings of the evaluation, the config's group ``eval``.
+        learning: how it learns, ``model.learning``; what a kind of problem leaves out has its default.
 
     Attributes:
         results: the metrics of the last evaluation, named ``val/...`` or ``test/...``.
         outputs_are_finite: whether all outputs of the network were finite in this validation, on this rank.
+        figures: what ``terms`` has counted besides the loss, logged like its terms.
         tables: results of the last evaluation that need a table, by name.
         step_terms: the loss and its terms in the current optimizer step.
         monitor: the metric that decides which checkpoint becomes ``best.ckpt``.
@@ -81,10 +86,11 @@ class Task(pl.LightningModule, ABC):
         scheduler: dict[str, Any],
         max_steps: int,
         eval: Mapping[str, Any],
+        learning: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         self.spec = task_spec(self.kind).load_data().from_plain(spec)
-        spec, eval = self.spec.to_plain(), dict(eval)
+        spec, eval, learning = self.spec.to_plain(), dict(eval), self.whole_learning(learning)
         self.save_hyperparameters(
             {
                 "net": stand_alone(net),
@@ -93,9 +99,10 @@ class Task(pl.LightningModule, ABC):
                 "scheduler": scheduler,
                 "max_steps": max_steps,
                 "eval": eval,
+                "learning": learning,
             }
         )
-        self.eval_settings = eval
+        self.eval_settings, self.learning = eval, learning
         made = made_classes(net["_target_"], where="model.net")
         if made and not any(issubclass(item, self.protocol) for item in made):  # before anything is constructed
             raise self._not_of_protocol(net)
@@ -103,6 +110,7 @@ class Task(pl.LightningModule, ABC):
         if not isinstance(self.net, self.protocol):
             raise self._not_of_protocol(net)
         self.step_terms: dict[str, Tensor] = {}
+        self.figures: Mapping[str, Term] = {}
         self.results: dict[str, float] = {}
         self.tables: dict[str, Table] = {}
         self.weights_kind = "raw"
@@ -114,6 +122,22 @@ class Task(pl.LightningModule, ABC):
     def _not_of_protocol(self, net: Mapping[str, Any]) -> ConfigError:
         name = self.protocol.__name__
         return ConfigError(f"model.net._target_={net['_target_']} is no {name.lower()}: see lab.structures.{name}")
+
+    def whole_learning(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings of ``model.learning`` with those that are not given.
+
+        Raises:
+            ConfigError: one is not of its schema.
+        """
+        schema = task_spec(self.kind).load_settings().learning
+        if schema is None and not given:
+            return {}
+        try:
+            return (schema or Learning).chosen(given).model_validate(dict(given)).model_dump(mode="json")
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, ("model.learning", *first["loc"])))
+            raise ConfigError(f"{where}={first['input']}: {first['msg']}") from None
 
     def drawings(self, split: str) -> Mapping[str, Image]:
         """Return pictures of the last evaluation of ``"val"`` or ``"test"`` as a whole, by name; called on rank 0."""
@@ -220,6 +244,17 @@ class Task(pl.LightningModule, ABC):
         finally:
             self.train(before)
 
+    @property
+    def step(self) -> int:
+        """The optimizer steps that were made; 0 outside of a training."""
+        return 0 if strategy_of(self) is None else self.trainer.global_step
+
+    @property
+    def max_steps(self) -> int:
+        """The optimizer steps of the whole training."""
+        steps: int = self.hparams["max_steps"]
+        return steps
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the micro-batch's part of the loss of its global batch.
 
@@ -227,11 +262,12 @@ class Task(pl.LightningModule, ABC):
         micro-batches and averages over ranks, so these two divisions are undone here.
         """
         _, sums = self.terms(batch)
-        terms = divided(sums, batch.totals or self.totals(batch))
+        totals = batch.totals or self.totals(batch)
+        terms, figures = divided(sums, totals), divided(self.figures, totals)
         loss = torch.stack(list(terms.values())).sum()
         if batch_idx % self.trainer.accumulate_grad_batches == 0:
             self.step_terms = {}
-        for name, value in {"loss": loss, **terms}.items():
+        for name, value in {"loss": loss, **terms, **figures}.items():
             value = value.detach()
             self.step_terms[name] = self.step_terms[name] + value if name in self.step_terms else value
         ranks = getattr(self.trainer.strategy, "num_data_ranks", self.trainer.world_size)
@@ -298,7 +334,7 @@ class Task(pl.LightningModule, ABC):
         """
         reader, stored = read_task(path, cls.kind)
         task = build_stored(cls, reader, stored, eval)
-        StateAccess().restore(reader, task, None)
+        StateAccess().restore(migrated(reader, task), task, None)
         task.weights_kind, task.trained_steps = stored.weights_kind, reader.step
         return task
 

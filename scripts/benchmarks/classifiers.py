@@ -74,6 +74,44 @@ class _PlainWideResNet(nn.Module):
         return logits
 
 
+def make_cifar_resnet(
+    name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
+) -> Pair:
+    """Return ours and torchvision's basic blocks in the same order, with shortcuts that have no parameters."""
+    torch.manual_seed(0)
+    ours: Any = create_model(name)
+    fill_norms(ours)
+    peer = _stacked_blocks(((int(name.removeprefix("resnet")) - 2) // 6,) * 3)
+    peer.load_state_dict(ours.state_dict(), strict=True)
+    return _pair(ours, peer, batch, size, device, training)
+
+
+class _PaddedShortcut(nn.Module):
+    """Every second pixel, and as many channels of zeros."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, 2 C, H / 2, W / 2)."""
+        return nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, x.shape[1]))
+
+
+def _stacked_blocks(blocks: tuple[int, ...]) -> nn.Module:
+    from torchvision.models.resnet import BasicBlock
+
+    model = nn.Sequential()
+    model.add_module("conv1", nn.Conv2d(3, 16, 3, padding=1, bias=False))
+    model.add_module("bn1", nn.BatchNorm2d(16))
+    model.add_module("relu", nn.ReLU(inplace=True))
+    for stage, count in enumerate(blocks):
+        planes = 16 * 2**stage
+        first = BasicBlock(planes // 2, planes, 2, _PaddedShortcut()) if stage else BasicBlock(16, 16)
+        rest = (BasicBlock(planes, planes) for _ in range(count - 1))
+        model.add_module(f"layer{stage + 1}", nn.Sequential(first, *rest))
+    model.add_module("pool", nn.AdaptiveAvgPool2d(1))
+    model.add_module("flat", nn.Flatten())
+    model.add_module("fc", nn.Linear(64, 10))
+    return model
+
+
 def make_swin(
     name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
 ) -> Pair:
@@ -91,13 +129,18 @@ def make_swin(
 def make_vit(
     name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
 ) -> Pair:
-    """Return ours and timm's ViT, which has the same names and keys."""
+    """Return ours and timm's ViT, which has the same names and keys; our own small one is built by its numbers."""
     import timm
+    from timm.models import VisionTransformer
 
     torch.manual_seed(0)
     ours: Any = create_model(name, img_size=size[0])
     fill_norms(ours)
-    peer: Any = timm.create_model(name, img_size=size[0])
+    peer: Any
+    if name == "vit_mini_patch4_32":
+        peer = VisionTransformer(size[0], patch_size=4, embed_dim=64, depth=4, num_heads=2)
+    else:
+        peer = timm.create_model(name, img_size=size[0])
     peer.load_state_dict(ours.state_dict(), strict=True)
     return _pair(ours, peer, batch, size, device, training)
 
@@ -109,6 +152,11 @@ SWIN_SIZES: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = {
     "large": (192, (2, 2, 18, 2), (6, 12, 24, 48)),
 }
 """Width, depths and heads of each, as published (Liu et al., ICCV 2021, section 3.3)."""
+TIMM_SWINS = (
+    *(f"swin_{size}_patch4_window7_224" for size in SWIN_SIZES),
+    *(f"swin_{size}_patch4_window12_384" for size in ("base", "large")),
+)
+"""What timm calls them."""
 
 
 def swin_config(name: str, **more: Any) -> Any:
@@ -116,7 +164,7 @@ def swin_config(name: str, **more: Any) -> Any:
     from transformers import SwinConfig
 
     width, depths, heads = SWIN_SIZES[name.split("_")[1]]
-    window = 12 if name.endswith("window12") else 7
+    window = 12 if "window12" in name else 7
     return SwinConfig(
         embed_dim=width, depths=list(depths), num_heads=list(heads), window_size=window, drop_path_rate=0.0, **more
     )

@@ -23,14 +23,17 @@ SUBJECTS = {
         serve=((1, (512, 683)),),
     ),
     "swin": Subject(
-        ("swin_tiny", "swin_small", "swin_base", "swin_large"),
+        ("swin_tiny", "swin_small", "swin_base", "swin_large", *classifiers.TIMM_SWINS[:4]),
         classifiers.make_swin,
         small=(2, (224, 224)),
         train=(128, (224, 224)),
         serve=((64, (224, 224)),),
     ),
     "swin_window12": Subject(
-        ("swin_base_window12", "swin_large_window12"), classifiers.make_swin, small=(1, (384, 384)), on_cpu=False
+        ("swin_base_window12", "swin_large_window12", *classifiers.TIMM_SWINS[4:]),
+        classifiers.make_swin,
+        small=(1, (384, 384)),
+        on_cpu=False,
     ),
     "resnet": Subject(
         ("resnet50", "resnet18", "resnet34", "resnet101", "resnet152"),
@@ -39,6 +42,14 @@ SUBJECTS = {
         small=(4, (96, 128)),
         train=(128, (224, 224)),
         serve=((64, (224, 224)),),
+    ),
+    "cifar_resnet": Subject(
+        ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110"),
+        classifiers.make_cifar_resnet,
+        smoke="resnet20",
+        small=(4, (32, 32)),
+        train=(512, (32, 32)),
+        serve=((512, (32, 32)),),
     ),
     "shufflenet": Subject(
         ("shufflenet_v2_x1_0", "shufflenet_v2_x0_5", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0"),
@@ -104,6 +115,7 @@ SUBJECTS = {
         small=(1, (384, 384)),
         on_cpu=False,
     ),
+    "vit_mini": Subject(("vit_mini_patch4_32",), classifiers.make_vit, small=(4, (32, 32))),
     "sasrec": Subject(
         ("sasrec_pmixer", "sasrec", "sasrec_recbole"),
         sasrec.make,

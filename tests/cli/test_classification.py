@@ -98,7 +98,7 @@ def test_a_longer_run_goes_on(runs: Runs, fitted: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("eval.label_smoothing=1",), "eval.label_smoothing"),
+        (("model.learning.label_smoothing=1",), "model.learning.label_smoothing"),
         (("data=coco",), "model=resnet18 needs data for classification, data=coco gives detection"),
     ],
 )

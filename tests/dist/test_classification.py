@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tests.distributed import run_distributed
 COMMAND = (
     "model=resnet18",
     "model.net.norm=group_norm",  # statistics of a batch would be those of a rank's part
-    "eval.label_smoothing=0.1",
+    "model.learning.label_smoothing=0.1",
     "data.augmentation.policy=rand_augment",
     "data.augmentation.erase=0.5",
     "data.augmentation.mixup=0.4",
@@ -28,15 +29,48 @@ COMMAND = (
     "data.num_test=13",
 )
 PARTS = ("strategy=ddp", "trainer.accumulate_grad_batches=2", "data.num_workers=1")
+STAGED = (
+    *(word for word in COMMAND if not word.startswith(("model", "trainer."))),
+    "model=vit_tiny_patch16_224",
+    "trainer.precision=64",
+    "trainer.max_steps=6",
+    "trainer.val_every_n_steps=2",
+    "callbacks.unfreeze={train: [head], stages: [{step: 1, train: [blocks.11]}, {step: 3, train: [patch_embed]}]}",
+    "callbacks.early_stopping={patience: 1, min_delta: 1.0}",
+    "callbacks.ema={decay: 0.5, start: 0}",
+    "optimizer.layer_decay=0.5",
+)
+"""Stops at step 4: the second validation cannot be better by more than 1."""
 
 
-def on_two(rank: int, folder: str) -> Path:
-    return harness.fit((*COMMAND, *PARTS), Path(folder), rank, 2)
+def on_two(rank: int, folder: str) -> tuple[Path, Path]:
+    runs = [harness.fit((*words, *PARTS), Path(folder), rank, 2) for words in (COMMAND, STAGED)]
+    return runs[0], runs[1]
 
 
-def test_the_command_on_two_ranks(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
-    both = run_distributed(on_two, 2, (str(tmp_path_factory.mktemp("ranks")),), timeout=240)[0]
-    one = harness.fit(COMMAND, tmp_path)
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The runs of two ranks."""
+    found: tuple[Path, Path] = run_distributed(on_two, 2, (str(tmp_path_factory.mktemp("ranks")),), timeout=420)[0]
+    return found
+
+
+def test_fine_tuning_on_two_ranks(ranks: tuple[Path, Path], tmp_path: Path) -> None:
+    """Staged unfreezing, decay of the rate along layers, early stopping and the average are those of one process."""
+    both, one = ranks[1], harness.fit(STAGED, tmp_path)
+    losses = harness.losses(one)
+    assert len(losses) == 4
+    assert harness.worst_relative(harness.losses(both), losses) < 1e-6
+    for name in ("last.ckpt", "best.ckpt"):
+        found = harness.weights(both, name)
+        for key, value in harness.weights(one, name).items():
+            torch.testing.assert_close(found[key], value, rtol=0, atol=1e-12)
+    for run in (both, one):
+        assert json.loads((run / "run.json").read_text())["stopped_early"]["step"] == 4
+
+
+def test_the_command_on_two_ranks(ranks: tuple[Path, Path], tmp_path: Path) -> None:
+    both, one = ranks[0], harness.fit(COMMAND, tmp_path)
     losses = harness.losses(one)
     assert len(losses) == 4
     assert harness.worst_relative(harness.losses(both), losses) < 1e-6  # they are logged in float32

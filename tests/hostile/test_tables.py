@@ -443,7 +443,7 @@ def test_a_line_without_an_end_is_no_table(tmp_path: Path, monkeypatch: Any, con
 def test_what_does_not_fit_into_memory_is_refused_before_it_is_taken(
     tmp_path: Path, monkeypatch: Any, content: bytes
 ) -> None:
-    from lab.data.tables import memory
+    from lab.data import memory
 
     monkeypatch.setattr(memory, "MEMORY", tmp_path / "meminfo")
     assert rows(read(tmp_path, content)) == ROWS  # nothing is known of this system

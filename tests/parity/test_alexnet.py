@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from lab import create_model
 from lab.errors import ConfigError
@@ -117,18 +116,6 @@ def test_grey_images_and_another_head(tmp_path: Path, caplog: pytest.LogCaptureF
     assert "classifier.6.weight (7, 4096) -> (3, 4096)" in caplog.text
     assert ours(images((64, 64), channels=1)).shape == (2, 3)
     assert [layer.out_features for layer in blocks(ours)] == [4096, 4096, 3]
-
-
-def test_parameters_and_products_are_as_torchvision_says() -> None:
-    with torch.device("meta"):
-        model = create_model("alexnet")
-        counter = FlopCounterMode(display=False)
-        with counter:
-            model(torch.empty(1, 3, 224, 224))
-    meta = torchvision.models.AlexNet_Weights.IMAGENET1K_V1.meta
-    assert sum(value.numel() for value in model.parameters()) == meta["num_params"] == 61_100_840
-    assert counter.get_total_flops() / 2e9 == pytest.approx(meta["_ops"], abs=5.1e-4)
-    assert meta["_ops"] == 0.714
 
 
 def test_mistakes_are_named() -> None:

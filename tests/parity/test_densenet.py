@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from lab import create_model
 from lab.errors import ConfigError
@@ -182,18 +181,6 @@ def _legacy(key: str) -> str:
         for index in ("1", "2"):
             key = key.replace(f".{part}{index}.", f".{part}.{index}.") if ".denselayer" in key else key
     return key
-
-
-@pytest.mark.parametrize("name", ["densenet121", "densenet161", "densenet169", "densenet201"])
-def test_parameters_and_products_are_as_torchvision_says(name: str) -> None:
-    with torch.device("meta"):
-        model = create_model(name)
-        counter = FlopCounterMode(display=False)
-        with counter:
-            model.eval()(torch.empty(1, 3, 224, 224))
-    meta = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].meta
-    assert sum(value.numel() for value in model.parameters()) == meta["num_params"]
-    assert counter.get_total_flops() / 2e9 == pytest.approx(meta["_ops"], abs=5.1e-4)
 
 
 def test_group_norm_does_not_depend_on_the_batch_and_mistakes_are_named() -> None:

@@ -8,7 +8,7 @@ from torch import nn
 
 from lab import create_model
 from lab.errors import ConfigError
-from tests.classifiers import fill, gradients_apart, images, logits_apart, multiplications, worst
+from tests.classifiers import fill, gradients_apart, images, logits_apart, worst
 
 torchvision = pytest.importorskip("torchvision")
 
@@ -79,14 +79,6 @@ def test_the_comparison_sees_mutants(mutant: str) -> None:
     else:
         ours.get_submodule("features.2.conv.3").running_mean.zero_()
     assert logits_apart(ours, theirs, 4 * images()) > 1e-3
-
-
-def test_sizes_are_those_that_torchvision_publishes() -> None:
-    meta = torchvision.models.MobileNet_V2_Weights.DEFAULT.meta
-    with torch.device("meta"):
-        model = create_model("mobilenet_v2").eval()
-        assert sum(value.numel() for value in model.parameters()) == meta["num_params"]
-        assert round(multiplications(model, torch.empty(1, 3, 224, 224)), 3) == meta["_ops"]
 
 
 def test_other_images_and_no_head() -> None:

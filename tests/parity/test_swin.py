@@ -265,25 +265,3 @@ def test_a_backbone_goes_to_transformers_and_back() -> None:
     assert report.missing_keys == ["swin.layernorm.weight", "swin.layernorm.bias"]
     back = from_transformers(theirs)
     assert all(torch.equal(back[key], value) for key, value in ours.state_dict().items())
-
-
-@pytest.mark.parametrize(
-    ("name", "count"),
-    [
-        ("swin_tiny", 28_288_354),
-        ("swin_small", 49_606_258),
-        ("swin_base", 87_768_224),
-        ("swin_base_window12", 87_903_584),
-        ("swin_large", 196_532_476),
-        ("swin_large_window12", 196_735_516),
-    ],
-)
-def test_parameters_are_as_many_as_the_peers(name: str, count: int) -> None:
-    """28.3, 49.6, 87.8 and 196.5 million in the authors' table; the exact counts are timm's."""
-    timm = pytest.importorskip("timm")
-    theirs = {"window12": "patch4_window12_384"}.get(name.rpartition("_")[2], "patch4_window7_224")
-    with torch.device("meta"):
-        ours = create_model(name)
-        peer = timm.create_model(f"{'_'.join(name.split('_')[:2])}_{theirs}")
-    assert sum(value.numel() for value in ours.parameters()) == count
-    assert sum(value.numel() for value in peer.parameters()) == count

@@ -17,7 +17,7 @@ ROOMS = ("tasks", "models", "structures")
 ALSO = ("detector", "segmenter", "recommender")
 """What networks of a kind are called."""
 ALLOWED = {
-    "config/aliases.py": {"detection", "recommendation"},  # what eval=none and eval=ranking are called now
+    "config/aliases.py": {"detection", "recommendation", "classification"},  # whose keys and options were renamed
     "data/images/coco_entries.py": {"segmentation"},  # a key of COCO's annotation files
     "data/images/masks.py": {"no segmentation"},  # the same
 }

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lab.data.images.annotations import BadSamplePolicy
-from lab.data.images.opening import ImageFileError, read_image
+from lab.data.images.opening import ImageFileError, ImageSource, read_image
 from lab.data.images.problems import report_problems
 from lab.data.images.resizing import sample_generator
 from lab.data.presence import ClassCounts
@@ -169,13 +169,18 @@ class ImageDataset(ABC, Generic[SampleT, TransformT]):
             self._images[row["image_id"]] = image
         return image
 
+    def _source_of(self, row: dict[str, Any]) -> ImageSource:
+        """Return the file of an image, or its content. It raises what ``read_image`` raises."""
+        source: Path = self._folder / row["file_name"]
+        return source
+
     def _decode(self, row: dict[str, Any]) -> Image | Tensor | None:
         from PIL import Image
         from torchvision.transforms.v2.functional import pil_to_tensor
 
         path = self._folder / row["file_name"]
         try:
-            image = read_image(path, (row["height"], row["width"]))
+            image = read_image(self._source_of(row), (row["height"], row["width"]))
         except ImageFileError as error:
             self._bad_read(path, error, "evaluated as black: its objects are missed")
             return None if self.reading.train else Image.new("RGB", (row["width"], row["height"]))

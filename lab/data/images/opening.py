@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import re
 import stat
 import struct
@@ -49,6 +50,10 @@ _STARTS = (
 )
 
 
+ImageSource = Path | bytes
+"""An image file, or the content of one that lies in an archive or a table."""
+
+
 class ImageFileError(OSError):
     """An image file cannot be read. The message says why in a few words, without the file's name."""
 
@@ -71,10 +76,10 @@ class ImageHeader(NamedTuple):
     problem: str
 
 
-def read_image_header(path: Path) -> ImageHeader:
+def read_image_header(source: ImageSource) -> ImageHeader:
     """Return the header of an image file. A bad file raises nothing; ``problem`` says what is wrong."""
     try:
-        with open_image(path) as image:
+        with open_image(source) as image:
             stored, turn = stored_size(image), orientation(image)
             size = (stored[1], stored[0]) if turn >= 5 else stored
             return ImageHeader(size, stored, image.mode, image.format or "", mode_problem(image))
@@ -82,17 +87,17 @@ def read_image_header(path: Path) -> ImageHeader:
         return ImageHeader((0, 0), (0, 0), "", "", str(error))
 
 
-def read_image(path: Path, size: tuple[int, int] | None = None) -> Image:
+def read_image(source: ImageSource, size: tuple[int, int] | None = None) -> Image:
     """Return the pixels of an image file in RGB, upright.
 
     Args:
-        path: the file.
+        source: the file, or its content.
         size: (height, width) that its annotation states; None for that of the upright image.
 
     Raises:
         ImageFileError: the file cannot be read.
     """
-    with open_image(path) as image:
+    with open_image(source) as image:
         turn, stored = orientation(image), stored_size(image)
         as_stored = size == stored and turn >= 5 and stored[0] != stored[1]
         pixels = to_rgb(image)  # this decodes, and turns a TIFF
@@ -105,8 +110,11 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Image:
 
 
 @contextmanager
-def open_image(path: Path) -> Iterator[Image]:
+def open_image(source: ImageSource) -> Iterator[Image]:
     """Open an image file without decoding it. This is the only place in ``lab`` that opens image files.
+
+    Args:
+        source: the file, or its content.
 
     Raises:
         ImageFileError: the file cannot be opened, or cannot be decoded inside of the ``with`` block.
@@ -116,8 +124,9 @@ def open_image(path: Path) -> Iterator[Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's: what matters is raised or reported here
-            check_file(path)
-            with Image.open(path, formats=_known_formats()) as image:
+            if isinstance(source, Path):
+                check_file(source)
+            with Image.open(_file(source), formats=_known_formats()) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise ImageFileError(_TOO_MANY.format(image.width * image.height, MAX_PIXELS))
                 if image.format == "TIFF":
@@ -129,7 +138,7 @@ def open_image(path: Path) -> Iterator[Image]:
         found = re.search(r"\d+", str(error))
         raise ImageFileError(_TOO_MANY.format(int(found[0]) if found else 0, MAX_PIXELS)) from error
     except UnidentifiedImageError as error:
-        raise ImageFileError(_what_it_is(path)) from error
+        raise ImageFileError(_what_it_is(source)) from error
     except _raised_by_pillow() as error:
         words = " ".join(str(error).split())[:120]
         raise ImageFileError(f"damaged: {words or type(error).__name__}") from error
@@ -244,7 +253,7 @@ def _raised_by_pillow() -> tuple[type[Exception], ...]:
 
 def _text_after_pixels(image: Any) -> bool:
     """Return whether a PNG has EXIF or text after its first pixels, by reading the headers of its chunks."""
-    with Path(image.filename).open("rb") as file:
+    with Path(image.filename).open("rb") if image.filename else io.BytesIO(image.fp.getvalue()) as file:
         file.seek(8)
         pixels = False
         while len(head := file.read(8)) == 8:
@@ -256,9 +265,13 @@ def _text_after_pixels(image: Any) -> bool:
     return False
 
 
-def _what_it_is(path: Path) -> str:
+def _file(source: ImageSource) -> Path | io.BytesIO:
+    return source if isinstance(source, Path) else io.BytesIO(source)
+
+
+def _what_it_is(source: ImageSource) -> str:
     """Return in words what a file is that no reader can open."""
-    with path.open("rb") as file:
+    with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file:
         start = file.read(32)
     if not start:
         return "empty"

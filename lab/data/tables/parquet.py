@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from lab.data.memory import require_memory
 from lab.data.tables.columns import ReadColumns, places, shown
-from lab.data.tables.memory import require_memory
 from lab.errors import DataError
 
 BYTES = 16

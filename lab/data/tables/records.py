@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from lab.config.separators import BLANKS, normalize_separator
+from lab.data.memory import require_memory
 from lab.data.tables.columns import TextLayout
 from lab.data.tables.lines import LONGEST_LINE, Blanks, line_end
-from lab.data.tables.memory import require_memory
 from lab.data.tables.opening import BLOCK, BlockReader, TextFile
 from lab.errors import DataError
 

@@ -11,7 +11,11 @@ from lab.registry.models import register_model
 
 @register_model(
     pretrained={
-        "tv_in1k": "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+            "top_1": 56.522,
+            "top_5": 79.066,
+        },
     },
     classifier="classifier.6",
 )

@@ -50,7 +50,11 @@ def _densenet(sizes: Sizes, options: DenseNetOptions) -> DenseNet | DenseNetFeat
 
 @register_model(
     pretrained={
-        "tv_in1k": "https://download.pytorch.org/models/densenet121-a639ec97.pth",
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/densenet121-a639ec97.pth",
+            "top_1": 74.434,
+            "top_5": 91.972,
+        },
     },
     classifier="classifier",
     converter="lab.models.densenet.weights.convert",
@@ -62,7 +66,11 @@ def densenet121(options: DenseNetOptions = OPTIONS) -> DenseNet | DenseNetFeatur
 
 @register_model(
     pretrained={
-        "tv_in1k": "https://download.pytorch.org/models/densenet161-8d451a50.pth",
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/densenet161-8d451a50.pth",
+            "top_1": 77.138,
+            "top_5": 93.56,
+        },
     },
     classifier="classifier",
     converter="lab.models.densenet.weights.convert",
@@ -74,7 +82,11 @@ def densenet161(options: DenseNetOptions = OPTIONS) -> DenseNet | DenseNetFeatur
 
 @register_model(
     pretrained={
-        "tv_in1k": "https://download.pytorch.org/models/densenet169-b2777c0a.pth",
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/densenet169-b2777c0a.pth",
+            "top_1": 75.6,
+            "top_5": 92.806,
+        },
     },
     classifier="classifier",
     converter="lab.models.densenet.weights.convert",
@@ -86,7 +98,11 @@ def densenet169(options: DenseNetOptions = OPTIONS) -> DenseNet | DenseNetFeatur
 
 @register_model(
     pretrained={
-        "tv_in1k": "https://download.pytorch.org/models/densenet201-c1103571.pth",
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/densenet201-c1103571.pth",
+            "top_1": 76.896,
+            "top_5": 93.37,
+        },
     },
     classifier="classifier",
     converter="lab.models.densenet.weights.convert",

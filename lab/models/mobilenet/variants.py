@@ -13,8 +13,17 @@ from lab.registry.models import register_model
 
 @register_model(
     pretrained={
-        "tv_in1k": "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth",
-        "tv2_in1k": "https://download.pytorch.org/models/mobilenet_v2-7ebf99e0.pth",
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth",
+            "top_1": 71.878,
+            "top_5": 90.286,
+        },
+        "tv2_in1k": {
+            "url": "https://download.pytorch.org/models/mobilenet_v2-7ebf99e0.pth",
+            "crop_share": 0.965,
+            "top_1": 72.154,
+            "top_5": 90.822,
+        },
     },
     classifier="classifier.1",
 )

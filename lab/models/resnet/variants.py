@@ -44,7 +44,11 @@ def _resnet(depth: int, options: ResNetOptions) -> ResNet | ResNetFeatures:
 
 @register_model(
     pretrained={
-        "tv_in1k": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+            "top_1": 69.758,
+            "top_5": 89.078,
+        },
     },
     classifier="fc",
 )
@@ -55,7 +59,11 @@ def resnet18(options: ResNetOptions = OPTIONS) -> ResNet | ResNetFeatures:
 
 @register_model(
     pretrained={
-        "tv_in1k": "https://download.pytorch.org/models/resnet34-b627a593.pth",
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/resnet34-b627a593.pth",
+            "top_1": 73.314,
+            "top_5": 91.42,
+        },
     },
     classifier="fc",
 )
@@ -66,8 +74,17 @@ def resnet34(options: ResNetOptions = OPTIONS) -> ResNet | ResNetFeatures:
 
 @register_model(
     pretrained={
-        "tv_in1k": "https://download.pytorch.org/models/resnet50-0676ba61.pth",
-        "tv2_in1k": "https://download.pytorch.org/models/resnet50-11ad3fa6.pth",
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/resnet50-0676ba61.pth",
+            "top_1": 76.13,
+            "top_5": 92.862,
+        },
+        "tv2_in1k": {
+            "url": "https://download.pytorch.org/models/resnet50-11ad3fa6.pth",
+            "crop_share": 0.965,
+            "top_1": 80.858,
+            "top_5": 95.434,
+        },
     },
     classifier="fc",
 )
@@ -78,8 +95,17 @@ def resnet50(options: ResNetOptions = OPTIONS) -> ResNet | ResNetFeatures:
 
 @register_model(
     pretrained={
-        "tv_in1k": "https://download.pytorch.org/models/resnet101-63fe2227.pth",
-        "tv2_in1k": "https://download.pytorch.org/models/resnet101-cd907fc2.pth",
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/resnet101-63fe2227.pth",
+            "top_1": 77.374,
+            "top_5": 93.546,
+        },
+        "tv2_in1k": {
+            "url": "https://download.pytorch.org/models/resnet101-cd907fc2.pth",
+            "crop_share": 0.965,
+            "top_1": 81.886,
+            "top_5": 95.78,
+        },
     },
     classifier="fc",
 )
@@ -90,8 +116,17 @@ def resnet101(options: ResNetOptions = OPTIONS) -> ResNet | ResNetFeatures:
 
 @register_model(
     pretrained={
-        "tv_in1k": "https://download.pytorch.org/models/resnet152-394f9c45.pth",
-        "tv2_in1k": "https://download.pytorch.org/models/resnet152-f82ba261.pth",
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/resnet152-394f9c45.pth",
+            "top_1": 78.312,
+            "top_5": 94.046,
+        },
+        "tv2_in1k": {
+            "url": "https://download.pytorch.org/models/resnet152-f82ba261.pth",
+            "crop_share": 0.965,
+            "top_1": 82.284,
+            "top_5": 96.002,
+        },
     },
     classifier="fc",
 )

@@ -44,7 +44,14 @@ def _shufflenet(
 
 
 @register_model(
-    pretrained={"tv_in1k": "https://download.pytorch.org/models/shufflenetv2_x0.5-f707e7126e.pth"}, classifier="fc"
+    pretrained={
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/shufflenetv2_x0.5-f707e7126e.pth",
+            "top_1": 60.552,
+            "top_5": 81.746,
+        },
+    },
+    classifier="fc",
 )
 def shufflenet_v2_x0_5(options: ShuffleNetOptions = OPTIONS) -> ShuffleNetV2 | ShuffleNetV2Features:
     """Build ShuffleNetV2 x0.5: 1.37 M parameters, 60.6 % on ImageNet (top-1, torchvision's figure)."""
@@ -52,7 +59,14 @@ def shufflenet_v2_x0_5(options: ShuffleNetOptions = OPTIONS) -> ShuffleNetV2 | S
 
 
 @register_model(
-    pretrained={"tv_in1k": "https://download.pytorch.org/models/shufflenetv2_x1-5666bf0f80.pth"}, classifier="fc"
+    pretrained={
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/shufflenetv2_x1-5666bf0f80.pth",
+            "top_1": 69.362,
+            "top_5": 88.316,
+        },
+    },
+    classifier="fc",
 )
 def shufflenet_v2_x1_0(options: ShuffleNetOptions = OPTIONS) -> ShuffleNetV2 | ShuffleNetV2Features:
     """Build ShuffleNetV2 x1.0: 2.28 M parameters, 69.4 % on ImageNet (top-1, torchvision's figure)."""
@@ -60,7 +74,15 @@ def shufflenet_v2_x1_0(options: ShuffleNetOptions = OPTIONS) -> ShuffleNetV2 | S
 
 
 @register_model(
-    pretrained={"tv_in1k": "https://download.pytorch.org/models/shufflenetv2_x1_5-3c479a10.pth"}, classifier="fc"
+    pretrained={
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/shufflenetv2_x1_5-3c479a10.pth",
+            "crop_share": 0.965,
+            "top_1": 72.996,
+            "top_5": 91.086,
+        },
+    },
+    classifier="fc",
 )
 def shufflenet_v2_x1_5(options: ShuffleNetOptions = OPTIONS) -> ShuffleNetV2 | ShuffleNetV2Features:
     """Build ShuffleNetV2 x1.5: 3.50 M parameters, 73.0 % on ImageNet (top-1, torchvision's figure)."""
@@ -68,7 +90,15 @@ def shufflenet_v2_x1_5(options: ShuffleNetOptions = OPTIONS) -> ShuffleNetV2 | S
 
 
 @register_model(
-    pretrained={"tv_in1k": "https://download.pytorch.org/models/shufflenetv2_x2_0-8be3c8ee.pth"}, classifier="fc"
+    pretrained={
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/shufflenetv2_x2_0-8be3c8ee.pth",
+            "crop_share": 0.965,
+            "top_1": 76.23,
+            "top_5": 93.006,
+        },
+    },
+    classifier="fc",
 )
 def shufflenet_v2_x2_0(options: ShuffleNetOptions = OPTIONS) -> ShuffleNetV2 | ShuffleNetV2Features:
     """Build ShuffleNetV2 x2.0: 7.39 M parameters, 76.2 % on ImageNet (top-1, torchvision's figure)."""

@@ -22,13 +22,13 @@ PATCH = 4
 class PatchEmbed(nn.Module):
     """Non-overlapping 4x4 patches to tokens of ``embed_dim`` channels, normalised."""
 
-    def __init__(self, embed_dim: int) -> None:
+    def __init__(self, embed_dim: int, in_chans: int = 3) -> None:
         super().__init__()
-        self.proj = PatchProjection(3, embed_dim, PATCH)
+        self.proj = PatchProjection(in_chans, embed_dim, PATCH)
         self.norm = nn.LayerNorm(embed_dim)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map (B, 3, H, W) to (B, H / 4, W / 4, C), padded with zeros to whole patches."""
+        """Map (B, in_chans, H, W) to (B, H / 4, W / 4, C), padded with zeros to whole patches."""
         tokens: Tensor = self.norm(self.proj(pad_to_patches(images, PATCH)))
         return tokens
 

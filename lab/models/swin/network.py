@@ -33,6 +33,7 @@ class _SwinTrunk(nn.Module):
         drop_path_rate: float,
         num_stages: int,
         shift_small: bool,
+        in_chans: int,
     ) -> None:
         super().__init__()
         if len(depths) != len(num_heads) or not depths or min(*depths, 1) < 1:
@@ -41,8 +42,9 @@ class _SwinTrunk(nn.Module):
             )
         check_range("window_size", window_size, least=1)
         check_range("drop_path_rate", drop_path_rate, least=0, most=1)
+        check_range("in_chans", in_chans, least=1)
         rates = [drop_path_rate * index / max(sum(depths) - 1, 1) for index in range(sum(depths))]
-        self.patch_embed = PatchEmbed(embed_dim)
+        self.patch_embed = PatchEmbed(embed_dim, in_chans)
         self.layers = nn.ModuleList()
         for stage, depth in enumerate(depths[:num_stages]):
             first, last = sum(depths[:stage]), stage == num_stages - 1
@@ -63,9 +65,10 @@ class _SwinTrunk(nn.Module):
                 nn.init.normal_(module.relative_position_bias_table, std=0.02)
 
     def forward_stages(self, images: Tensor) -> list[Tensor]:
-        """Map (B, 3, H, W) to the maps of the stages, each (B, H / stride, W / stride, C) before it is merged."""
-        if images.ndim != 4 or images.shape[1] != 3 or images.numel() == 0:
-            raise ConfigError(f"images of shape {tuple(images.shape)}: expected (B, 3, H, W)")
+        """Map (B, in_chans, H, W) to the maps of the stages, (B, H / stride, W / stride, C) before they are merged."""
+        in_chans = self.patch_embed.proj.in_channels
+        if images.ndim != 4 or images.shape[1] != in_chans or images.numel() == 0:
+            raise ConfigError(f"images of shape {tuple(images.shape)}: expected (B, {in_chans}, H, W)")
         x = self.patch_embed(images)
         maps = []
         for stage in self.layers:
@@ -77,7 +80,7 @@ class _SwinTrunk(nn.Module):
 
 
 class SwinTransformer(_SwinTrunk):
-    """A classifier: (B, 3, H, W) normalised images to (B, num_classes) logits, or (B, C) features without a head.
+    """A classifier: (B, in_chans, H, W) normalised images to (B, num_classes) logits, or (B, C) features with no head.
 
     Args:
         embed_dim: channels of the first stage.
@@ -87,6 +90,7 @@ class SwinTransformer(_SwinTrunk):
         num_classes: K; 0 for no head.
         mlp_ratio: hidden width of the feed-forward nets over their own.
         drop_path_rate: probability of dropping a branch of the last block; earlier ones have less, linearly.
+        in_chans: channels of the images.
 
     Raises:
         ConfigError: numbers that do not fit each other.
@@ -101,8 +105,10 @@ class SwinTransformer(_SwinTrunk):
         num_classes: int = 1000,
         mlp_ratio: float = 4.0,
         drop_path_rate: float = 0.1,
+        in_chans: int = 3,
     ) -> None:
-        super().__init__(embed_dim, depths, num_heads, window_size, mlp_ratio, drop_path_rate, len(depths), False)
+        stages = len(depths)
+        super().__init__(embed_dim, depths, num_heads, window_size, mlp_ratio, drop_path_rate, stages, False, in_chans)
         self.num_features = self.stage_channels[-1]
         self.norm = nn.LayerNorm(self.num_features)
         self.head = nn.Linear(self.num_features, num_classes) if num_classes > 0 else nn.Identity()
@@ -115,7 +121,7 @@ class SwinTransformer(_SwinTrunk):
 
 
 class SwinFeatures(_SwinTrunk):
-    """A backbone: (B, 3, H, W) normalised images to the maps of ``out_indices``; later stages are not built.
+    """A backbone: (B, in_chans, H, W) normalised images to the maps of ``out_indices``; later stages are not built.
 
     The norm of stage i is the official ``norm<i - 1>``. A classifier's weights have none; the norms then keep theirs.
 
@@ -127,6 +133,7 @@ class SwinFeatures(_SwinTrunk):
         out_indices: which stages' maps, counted from 1 (stride 4) as in every backbone here; there is no stem's map.
         mlp_ratio: hidden width of the feed-forward nets over their own.
         drop_path_rate: probability of dropping a branch of the last block; earlier ones have less, linearly.
+        in_chans: channels of the images.
 
     Attributes:
         num_channels: channels of each returned map.
@@ -145,11 +152,12 @@ class SwinFeatures(_SwinTrunk):
         out_indices: Sequence[int] = (1, 2, 3, 4),
         mlp_ratio: float = 4.0,
         drop_path_rate: float = 0.1,
+        in_chans: int = 3,
     ) -> None:
         known = range(1, len(depths) + 1)
         check_some("out_indices", out_indices, known, "stages")
         last = max(out_indices)
-        super().__init__(embed_dim, depths, num_heads, window_size, mlp_ratio, drop_path_rate, last, True)
+        super().__init__(embed_dim, depths, num_heads, window_size, mlp_ratio, drop_path_rate, last, True, in_chans)
         self.out_indices = tuple(out_indices)
         self.num_channels = tuple(self.stage_channels[index - 1] for index in out_indices)
         self.strides = tuple(PATCH * 2 ** (index - 1) for index in out_indices)

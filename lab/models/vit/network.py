@@ -23,6 +23,7 @@ from lab.models.vit.blocks import EPSILON, ViTBlock, grid_of, resample_places
 
 logger = logging.getLogger(__name__)
 POOLS = ("token", "avg")
+INITS = ("timm", "jax")
 
 
 class ViTPatchEmbed(nn.Module):
@@ -36,6 +37,19 @@ class ViTPatchEmbed(nn.Module):
         """Map (B, in_chans, H, W), whole patches, to (B, H / patch_size, W / patch_size, C)."""
         tokens: Tensor = self.proj(images)
         return tokens
+
+
+def _fill_as_authors(name: str, layer: nn.Linear) -> None:
+    """Fill a linear layer as google-research/vision_transformer: uniform by fan-in and fan-out, the head with zeros."""
+    if name == "head":
+        nn.init.zeros_(layer.weight)
+    else:  # queries, keys and values are three layers there
+        for part in layer.weight.detach().chunk(3) if name.endswith("qkv") else [layer.weight]:
+            nn.init.xavier_uniform_(part)
+    if ".mlp." in name:
+        nn.init.normal_(layer.bias, std=1e-6)
+    else:
+        nn.init.zeros_(layer.bias)
 
 
 class _ViTTrunk(nn.Module):
@@ -68,14 +82,25 @@ class _ViTTrunk(nn.Module):
         rates = [drop_path_rate * index / max(depth - 1, 1) for index in range(depth)]
         self.blocks = nn.ModuleList(ViTBlock(embed_dim, num_heads, mlp_ratio, dropout, rate) for rate in rates)
 
-    def _init_weights(self) -> None:
-        """Fill as timm does: truncated at 2.0, a hundred standard deviations, which is a normal distribution."""
+    def _init_weights(self, how: str) -> None:
+        """Fill as timm does (truncated at 100 standard deviations: a normal distribution), or as the authors' code."""
+        check_choice("weight_init", how, INITS)
         nn.init.normal_(self.pos_embed, std=0.02)
         nn.init.normal_(self.cls_token, std=1e-6)
-        for module in self.modules():
+        for name, module in self.named_modules():
             if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
+                if how == "jax":
+                    _fill_as_authors(name, module)
+                else:
+                    nn.init.normal_(module.weight, std=0.02)
+                    nn.init.zeros_(module.bias)
+        if how == "jax":
+            nn.init.zeros_(self.cls_token)
+            patches = self.patch_embed.proj
+            deviation = patches.weight[0].numel() ** -0.5 / 0.87962566  # of a normal distribution cut at 2 is 0.8796
+            nn.init.trunc_normal_(patches.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
+            assert patches.bias is not None
+            nn.init.zeros_(patches.bias)
 
     def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Map (B, in_chans, H, W) to the tokens (B, 1 + h * w, C), the class token first, and (h, w)."""
@@ -120,6 +145,7 @@ class VisionTransformer(_ViTTrunk):
         mlp_ratio: hidden width of the feed-forward nets over their own.
         dropout: probability, on the tokens and behind every linear layer of a block but ``qkv``.
         drop_path_rate: probability of dropping a branch of the last block; earlier ones have less, linearly.
+        weight_init: ``timm``: linear layers with a deviation of 0.02; ``jax``: as the authors' code, by their sizes.
 
     Raises:
         ConfigError: numbers that do not fit each other.
@@ -138,6 +164,7 @@ class VisionTransformer(_ViTTrunk):
         mlp_ratio: float = 4.0,
         dropout: float = 0.0,
         drop_path_rate: float = 0.0,
+        weight_init: str = "timm",
     ) -> None:
         super().__init__(
             embed_dim, depth, num_heads, patch_size, img_size, in_chans, mlp_ratio, dropout, drop_path_rate
@@ -148,7 +175,7 @@ class VisionTransformer(_ViTTrunk):
         # Named as in timm: the norm of all tokens, or of their mean.
         self.add_module("norm" if global_pool == "token" else "fc_norm", nn.LayerNorm(embed_dim, eps=EPSILON))
         self.head = nn.Linear(embed_dim, num_classes) if num_classes > 0 else nn.Identity()
-        self._init_weights()
+        self._init_weights(weight_init)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, num_classes)."""
@@ -185,6 +212,7 @@ class ViTFeatures(_ViTTrunk):
         mlp_ratio: hidden width of the feed-forward nets over their own.
         dropout: probability, on the tokens and behind every linear layer of a block but ``qkv``.
         drop_path_rate: probability of dropping a branch of the last block; earlier ones have less, linearly.
+        weight_init: ``timm``: linear layers with a deviation of 0.02; ``jax``: as the authors' code, by their sizes.
 
     Attributes:
         num_channels: channels of each returned map.
@@ -206,6 +234,7 @@ class ViTFeatures(_ViTTrunk):
         mlp_ratio: float = 4.0,
         dropout: float = 0.0,
         drop_path_rate: float = 0.0,
+        weight_init: str = "timm",
     ) -> None:
         super().__init__(
             embed_dim, depth, num_heads, patch_size, img_size, in_chans, mlp_ratio, dropout, drop_path_rate
@@ -219,7 +248,7 @@ class ViTFeatures(_ViTTrunk):
         self.strides = tuple(patch_size * 2**index // 8 for index in out_indices)
         self.norm = nn.LayerNorm(embed_dim, eps=EPSILON)
         self.pyramid = nn.ModuleDict({str(index): _level(embed_dim, index) for index in sorted(set(out_indices))})
-        self._init_weights()
+        self._init_weights(weight_init)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the maps of ``out_indices``, each (B, C, H / stride, W / stride), rounded up."""

@@ -1,8 +1,10 @@
 """The registered Vision Transformers: the paper's sizes and DeiT's small and tiny ones, at 224 and 384 pixels.
 
 Tags: ``tv_in1k`` are torchvision's weights, trained on ImageNet from scratch; ``deit_in1k`` those of "Training
-data-efficient image transformers" (Touvron et al., ICML 2021), the same network. The authors' own ``.npz`` files and
-timm's have no hash in their names: give ``pretrained=FILE``.
+data-efficient image transformers" (Touvron et al., ICML 2021), the same network; ``augreg_in21k_ft_in1k`` those of "How
+to train your ViT?" (Steiner et al., TMLR 2022), ``orig_in21k_ft_in1k`` the paper's own in timm's copy. The authors'
+``.npz`` files have no published hash, so they are not downloaded: give ``pretrained=FILE``, and the tag says what they
+need. Accuracies are those that torchvision and timm publish.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ class ViTOptions(Flat):
         global_pool: what a classifier looks at: the class token, or the mean of the others.
         dropout: see ``VisionTransformer``.
         drop_path_rate: see ``VisionTransformer``.
+        weight_init: see ``VisionTransformer``.
     """
 
     num_classes: Count = 1000
@@ -38,6 +41,7 @@ class ViTOptions(Flat):
     global_pool: Annotated[str, OneOf("token", "avg")] = "token"
     dropout: Dropout = 0.0
     drop_path_rate: Probability = 0.0
+    weight_init: Annotated[str, OneOf("timm", "jax")] = "timm"
 
 
 OPTIONS = ViTOptions()
@@ -45,7 +49,7 @@ OPTIONS = ViTOptions()
 
 def _vit(shape: tuple[int, int, int, int], img_size: int, options: ViTOptions) -> VisionTransformer | ViTFeatures:
     """Build from (width, depth, heads, patch)."""
-    pool, rest = options.global_pool, (4.0, options.dropout, options.drop_path_rate)
+    pool, rest = options.global_pool, (4.0, options.dropout, options.drop_path_rate, options.weight_init)
     if not options.features_only:
         return VisionTransformer(*shape, img_size, options.num_classes, options.in_chans, pool, *rest)
     if pool != "token":
@@ -55,7 +59,27 @@ def _vit(shape: tuple[int, int, int, int], img_size: int, options: ViTOptions) -
 
 @register_model(
     pretrained={
-        "deit_in1k": "https://dl.fbaipublicfiles.com/deit/deit_tiny_patch16_224-a1311bcf.pth",
+        "deit_in1k": {
+            "url": "https://dl.fbaipublicfiles.com/deit/deit_tiny_patch16_224-a1311bcf.pth",
+            "crop_share": 0.9,
+            "interpolation": "bicubic",
+            "top_1": 72.19,
+            "top_5": 91.1,
+        },
+        "augreg_in21k_ft_in1k": {
+            "url": (
+                "https://storage.googleapis.com/vit_models/augreg/"
+                "Ti_16-i21k-300ep-lr_0.001-aug_none-wd_0.03-do_0.0-sd_0.0--"
+                "imagenet2012-steps_20k-lr_0.03-res_224.npz"
+            ),
+            "sha256": None,
+            "crop_share": 0.9,
+            "interpolation": "bicubic",
+            "mean": (0.5, 0.5, 0.5),
+            "std": (0.5, 0.5, 0.5),
+            "top_1": 75.452,
+            "top_5": 92.858,
+        },
     },
     classifier="head",
     converter="lab.models.vit.weights.convert",
@@ -68,7 +92,27 @@ def vit_tiny_patch16_224(
     return _vit((192, 12, 3, 16), img_size, options)
 
 
-@register_model(classifier="head", converter="lab.models.vit.weights.convert")
+@register_model(
+    pretrained={
+        "augreg_in21k_ft_in1k": {
+            "url": (
+                "https://storage.googleapis.com/vit_models/augreg/"
+                "Ti_16-i21k-300ep-lr_0.001-aug_none-wd_0.03-do_0.0-sd_0.0--"
+                "imagenet2012-steps_20k-lr_0.03-res_384.npz"
+            ),
+            "sha256": None,
+            "image_size": 384,
+            "crop_share": 1.0,
+            "interpolation": "bicubic",
+            "mean": (0.5, 0.5, 0.5),
+            "std": (0.5, 0.5, 0.5),
+            "top_1": 78.438,
+            "top_5": 94.542,
+        },
+    },
+    classifier="head",
+    converter="lab.models.vit.weights.convert",
+)
 def vit_tiny_patch16_384(
     img_size: Annotated[Pixels, MultipleOf(16)] = 384,
     options: ViTOptions = OPTIONS,
@@ -79,7 +123,27 @@ def vit_tiny_patch16_384(
 
 @register_model(
     pretrained={
-        "deit_in1k": "https://dl.fbaipublicfiles.com/deit/deit_small_patch16_224-cd65a155.pth",
+        "deit_in1k": {
+            "url": "https://dl.fbaipublicfiles.com/deit/deit_small_patch16_224-cd65a155.pth",
+            "crop_share": 0.9,
+            "interpolation": "bicubic",
+            "top_1": 79.856,
+            "top_5": 95.056,
+        },
+        "augreg_in21k_ft_in1k": {
+            "url": (
+                "https://storage.googleapis.com/vit_models/augreg/"
+                "S_16-i21k-300ep-lr_0.001-aug_light1-wd_0.03-do_0.0-sd_0.0--"
+                "imagenet2012-steps_20k-lr_0.03-res_224.npz"
+            ),
+            "sha256": None,
+            "crop_share": 0.9,
+            "interpolation": "bicubic",
+            "mean": (0.5, 0.5, 0.5),
+            "std": (0.5, 0.5, 0.5),
+            "top_1": 81.402,
+            "top_5": 96.15,
+        },
     },
     classifier="head",
     converter="lab.models.vit.weights.convert",
@@ -92,7 +156,27 @@ def vit_small_patch16_224(
     return _vit((384, 12, 6, 16), img_size, options)
 
 
-@register_model(classifier="head", converter="lab.models.vit.weights.convert")
+@register_model(
+    pretrained={
+        "augreg_in21k_ft_in1k": {
+            "url": (
+                "https://storage.googleapis.com/vit_models/augreg/"
+                "S_16-i21k-300ep-lr_0.001-aug_light1-wd_0.03-do_0.0-sd_0.0--"
+                "imagenet2012-steps_20k-lr_0.03-res_384.npz"
+            ),
+            "sha256": None,
+            "image_size": 384,
+            "crop_share": 1.0,
+            "interpolation": "bicubic",
+            "mean": (0.5, 0.5, 0.5),
+            "std": (0.5, 0.5, 0.5),
+            "top_1": 83.814,
+            "top_5": 97.106,
+        },
+    },
+    classifier="head",
+    converter="lab.models.vit.weights.convert",
+)
 def vit_small_patch16_384(
     img_size: Annotated[Pixels, MultipleOf(16)] = 384,
     options: ViTOptions = OPTIONS,
@@ -103,8 +187,44 @@ def vit_small_patch16_384(
 
 @register_model(
     pretrained={
-        "tv_in1k": "https://download.pytorch.org/models/vit_b_16-c867db91.pth",
-        "deit_in1k": "https://dl.fbaipublicfiles.com/deit/deit_base_patch16_224-b5f2ef4d.pth",
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/vit_b_16-c867db91.pth",
+            "top_1": 81.072,
+            "top_5": 95.318,
+        },
+        "deit_in1k": {
+            "url": "https://dl.fbaipublicfiles.com/deit/deit_base_patch16_224-b5f2ef4d.pth",
+            "crop_share": 0.9,
+            "interpolation": "bicubic",
+            "top_1": 81.98,
+            "top_5": 95.74,
+        },
+        "augreg_in21k_ft_in1k": {
+            "url": (
+                "https://storage.googleapis.com/vit_models/augreg/"
+                "B_16-i21k-300ep-lr_0.001-aug_medium1-wd_0.1-do_0.0-sd_0.0--"
+                "imagenet2012-steps_20k-lr_0.01-res_224.npz"
+            ),
+            "sha256": None,
+            "crop_share": 0.9,
+            "interpolation": "bicubic",
+            "mean": (0.5, 0.5, 0.5),
+            "std": (0.5, 0.5, 0.5),
+            "top_1": 84.534,
+            "top_5": 97.3,
+        },
+        "orig_in21k_ft_in1k": {
+            "url": (
+                "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-vitjx/"
+                "jx_vit_base_p16_224-80ecf9dd.pth"
+            ),
+            "crop_share": 0.9,
+            "interpolation": "bicubic",
+            "mean": (0.5, 0.5, 0.5),
+            "std": (0.5, 0.5, 0.5),
+            "top_1": 81.782,
+            "top_5": 96.122,
+        },
     },
     classifier="head",
     converter="lab.models.vit.weights.convert",
@@ -119,7 +239,42 @@ def vit_base_patch16_224(
 
 @register_model(
     pretrained={
-        "deit_in1k": "https://dl.fbaipublicfiles.com/deit/deit_base_patch16_384-8de9b5d1.pth",
+        "deit_in1k": {
+            "url": "https://dl.fbaipublicfiles.com/deit/deit_base_patch16_384-8de9b5d1.pth",
+            "image_size": 384,
+            "crop_share": 1.0,
+            "interpolation": "bicubic",
+            "top_1": 83.108,
+            "top_5": 96.376,
+        },
+        "augreg_in21k_ft_in1k": {
+            "url": (
+                "https://storage.googleapis.com/vit_models/augreg/"
+                "B_16-i21k-300ep-lr_0.001-aug_medium1-wd_0.1-do_0.0-sd_0.0--"
+                "imagenet2012-steps_20k-lr_0.01-res_384.npz"
+            ),
+            "sha256": None,
+            "image_size": 384,
+            "crop_share": 1.0,
+            "interpolation": "bicubic",
+            "mean": (0.5, 0.5, 0.5),
+            "std": (0.5, 0.5, 0.5),
+            "top_1": 86.01,
+            "top_5": 97.998,
+        },
+        "orig_in21k_ft_in1k": {
+            "url": (
+                "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-vitjx/"
+                "jx_vit_base_p16_384-83fb41ba.pth"
+            ),
+            "image_size": 384,
+            "crop_share": 1.0,
+            "interpolation": "bicubic",
+            "mean": (0.5, 0.5, 0.5),
+            "std": (0.5, 0.5, 0.5),
+            "top_1": 84.212,
+            "top_5": 97.21,
+        },
     },
     classifier="head",
     converter="lab.models.vit.weights.convert",
@@ -134,7 +289,25 @@ def vit_base_patch16_384(
 
 @register_model(
     pretrained={
-        "tv_in1k": "https://download.pytorch.org/models/vit_b_32-d86f8d99.pth",
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/vit_b_32-d86f8d99.pth",
+            "top_1": 75.912,
+            "top_5": 92.466,
+        },
+        "augreg_in21k_ft_in1k": {
+            "url": (
+                "https://storage.googleapis.com/vit_models/augreg/"
+                "B_32-i21k-300ep-lr_0.001-aug_medium1-wd_0.03-do_0.0-sd_0.0--"
+                "imagenet2012-steps_20k-lr_0.03-res_224.npz"
+            ),
+            "sha256": None,
+            "crop_share": 0.9,
+            "interpolation": "bicubic",
+            "mean": (0.5, 0.5, 0.5),
+            "std": (0.5, 0.5, 0.5),
+            "top_1": 80.732,
+            "top_5": 95.574,
+        },
     },
     classifier="head",
     converter="lab.models.vit.weights.convert",
@@ -147,7 +320,27 @@ def vit_base_patch32_224(
     return _vit((768, 12, 12, 32), img_size, options)
 
 
-@register_model(classifier="head", converter="lab.models.vit.weights.convert")
+@register_model(
+    pretrained={
+        "augreg_in21k_ft_in1k": {
+            "url": (
+                "https://storage.googleapis.com/vit_models/augreg/"
+                "B_32-i21k-300ep-lr_0.001-aug_light1-wd_0.1-do_0.0-sd_0.0--"
+                "imagenet2012-steps_20k-lr_0.03-res_384.npz"
+            ),
+            "sha256": None,
+            "image_size": 384,
+            "crop_share": 1.0,
+            "interpolation": "bicubic",
+            "mean": (0.5, 0.5, 0.5),
+            "std": (0.5, 0.5, 0.5),
+            "top_1": 83.358,
+            "top_5": 96.828,
+        },
+    },
+    classifier="head",
+    converter="lab.models.vit.weights.convert",
+)
 def vit_base_patch32_384(
     img_size: Annotated[Pixels, MultipleOf(32)] = 384,
     options: ViTOptions = OPTIONS,
@@ -158,7 +351,26 @@ def vit_base_patch32_384(
 
 @register_model(
     pretrained={
-        "tv_in1k": "https://download.pytorch.org/models/vit_l_16-852ce7e3.pth",
+        "tv_in1k": {
+            "url": "https://download.pytorch.org/models/vit_l_16-852ce7e3.pth",
+            "crop_share": 0.925,
+            "top_1": 79.662,
+            "top_5": 94.638,
+        },
+        "augreg_in21k_ft_in1k": {
+            "url": (
+                "https://storage.googleapis.com/vit_models/augreg/"
+                "L_16-i21k-300ep-lr_0.001-aug_medium1-wd_0.1-do_0.1-sd_0.1--"
+                "imagenet2012-steps_20k-lr_0.01-res_224.npz"
+            ),
+            "sha256": None,
+            "crop_share": 0.9,
+            "interpolation": "bicubic",
+            "mean": (0.5, 0.5, 0.5),
+            "std": (0.5, 0.5, 0.5),
+            "top_1": 85.856,
+            "top_5": 97.822,
+        },
     },
     classifier="head",
     converter="lab.models.vit.weights.convert",
@@ -171,10 +383,39 @@ def vit_large_patch16_224(
     return _vit((1024, 24, 16, 16), img_size, options)
 
 
-@register_model(classifier="head", converter="lab.models.vit.weights.convert")
+@register_model(
+    pretrained={
+        "augreg_in21k_ft_in1k": {
+            "url": (
+                "https://storage.googleapis.com/vit_models/augreg/"
+                "L_16-i21k-300ep-lr_0.001-aug_medium1-wd_0.1-do_0.1-sd_0.1--"
+                "imagenet2012-steps_20k-lr_0.01-res_384.npz"
+            ),
+            "sha256": None,
+            "image_size": 384,
+            "crop_share": 1.0,
+            "interpolation": "bicubic",
+            "mean": (0.5, 0.5, 0.5),
+            "std": (0.5, 0.5, 0.5),
+            "top_1": 87.096,
+            "top_5": 98.302,
+        },
+    },
+    classifier="head",
+    converter="lab.models.vit.weights.convert",
+)
 def vit_large_patch16_384(
     img_size: Annotated[Pixels, MultipleOf(16)] = 384,
     options: ViTOptions = OPTIONS,
 ) -> VisionTransformer | ViTFeatures:
     """Build ViT-L/16 at 384 pixels: 304.7 M parameters."""
     return _vit((1024, 24, 16, 16), img_size, options)
+
+
+@register_model(classifier="head", converter="lab.models.vit.weights.convert")
+def vit_mini_patch4_32(
+    img_size: Annotated[Pixels, MultipleOf(4)] = 32,
+    options: ViTOptions = OPTIONS,
+) -> VisionTransformer | ViTFeatures:
+    """Build a ViT of our own sizes for small images and a CPU: width 64, 4 blocks, 2 heads, 0.21 M parameters."""
+    return _vit((64, 4, 2, 4), img_size, options)

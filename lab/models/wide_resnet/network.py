@@ -28,7 +28,7 @@ STEM = 16
 
 def _norm(name: NormName, channels: int, style: Style) -> nn.Module:
     if name == "batch_norm":
-        return nn.BatchNorm2d(channels, EPSILON[style], MOMENTUM)
+        return nn.BatchNorm2d(channels, EPSILON[style])
     if name == "frozen_batch_norm":
         return FrozenBatchNorm2d(channels, EPSILON[style])
     return make_norm(name, channels)
@@ -112,8 +112,11 @@ class _WideResNetTrunk(nn.Module):
             self.add_module(f"block{index + 1}", block)
         self.widths = widths
 
-    def _init_weights(self) -> None:
+    def _finish(self, momentum: float) -> None:
+        """Draw the weights, and set the momentum of all batch norms."""
         for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = momentum
             if isinstance(module, nn.Conv2d):
                 fan_out = module.out_channels * module.kernel_size[0] * module.kernel_size[1]
                 nn.init.normal_(module.weight, 0, (2 / fan_out) ** 0.5)
@@ -144,6 +147,7 @@ class WideResNet(_WideResNetTrunk):
         style: ``mixmatch`` or ``port``.
         in_chans: channels of the images.
         scales: number of blocks; MixMatch takes 3 for 32 pixels and 4 for STL-10's 48.
+        momentum: of batch norms' statistics; the published one needs some thousand steps.
     """
 
     def __init__(
@@ -155,12 +159,13 @@ class WideResNet(_WideResNetTrunk):
         style: Style = "mixmatch",
         in_chans: int = 3,
         scales: int = 3,
+        momentum: float = MOMENTUM,
     ) -> None:
         super().__init__(depth, widen_factor, norm, style, in_chans, num_blocks=scales)
         self.num_features = self.widths[-1]
         self.bn1 = _norm(norm, self.num_features, style)
         self.fc = nn.Linear(self.num_features, num_classes) if num_classes > 0 else nn.Identity()
-        self._init_weights()
+        self._finish(momentum)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, num_classes)."""
@@ -182,6 +187,7 @@ class WideResNetFeatures(_WideResNetTrunk):
         norm: as a classifier's.
         style: as a classifier's.
         in_chans: channels of the images.
+        momentum: as a classifier's.
 
     Attributes:
         num_channels: channels of each returned map.
@@ -196,13 +202,14 @@ class WideResNetFeatures(_WideResNetTrunk):
         norm: NormName = "batch_norm",
         style: Style = "mixmatch",
         in_chans: int = 3,
+        momentum: float = MOMENTUM,
     ) -> None:
         check_some("out_indices", out_indices, range(5), "stem, blocks")
         super().__init__(depth, widen_factor, norm, style, in_chans, num_blocks=max(out_indices))
         self.out_indices = tuple(out_indices)
         self.num_channels = tuple(self.widths[index] for index in out_indices)
         self.strides = tuple(2 ** max(0, index - 1) for index in out_indices)
-        self._init_weights()
+        self._finish(momentum)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the maps of ``out_indices``, each (B, C, H / stride, W / stride)."""

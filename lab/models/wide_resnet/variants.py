@@ -8,7 +8,7 @@ from typing import Annotated
 
 from lab.layers.convolution import NormName
 from lab.models.wide_resnet.network import Style, WideResNet, WideResNetFeatures
-from lab.ranges import Count, Flat, Ge, Le, Size
+from lab.ranges import Count, Flat, Ge, Le, Probability, Size
 from lab.registry.models import register_model
 
 
@@ -24,6 +24,7 @@ class WideResNetOptions(Flat):
         style: see ``WideResNet``.
         in_chans: channels of the images.
         scales: number of blocks of a classifier.
+        momentum: of batch norms' statistics: 0.001 as published, 0.1 for a training of less than some thousand steps.
     """
 
     num_classes: Count = 10
@@ -33,6 +34,7 @@ class WideResNetOptions(Flat):
     style: Style = "mixmatch"
     in_chans: Size = 3
     scales: Annotated[int, Ge(1), Le(4)] = 3
+    momentum: Probability = 0.001
 
 
 OPTIONS = WideResNetOptions()
@@ -41,8 +43,8 @@ OPTIONS = WideResNetOptions()
 def _wide_resnet(depth: int, widen_factor: int, options: WideResNetOptions) -> WideResNet | WideResNetFeatures:
     rest = (options.norm, options.style, options.in_chans)
     if options.features_only:
-        return WideResNetFeatures(depth, widen_factor, options.out_indices, *rest)
-    return WideResNet(depth, widen_factor, options.num_classes, *rest, options.scales)
+        return WideResNetFeatures(depth, widen_factor, options.out_indices, *rest, options.momentum)
+    return WideResNet(depth, widen_factor, options.num_classes, *rest, options.scales, options.momentum)
 
 
 @register_model(classifier="fc")

@@ -62,7 +62,7 @@ class Criterion(nn.Module):
 
 
 def make_criterion(settings: Mapping[str, Any], spec: ClassificationSpec) -> Criterion:
-    """Return the loss that the group ``eval`` describes.
+    """Return the loss that ``model.learning`` describes.
 
     Raises:
         ConfigError: there are other numbers of class weights than of classes, or nothing that balances them.
@@ -72,8 +72,8 @@ def make_criterion(settings: Mapping[str, Any], spec: ClassificationSpec) -> Cri
         weights = balanced_weights(spec)
     elif weights is not None and len(weights) != spec.num_classes:
         raise ConfigError(
-            f"eval.class_weights has {len(weights)} numbers for {spec.num_classes} classes; give one for each, in the "
-            "order of the classes, or balanced"
+            f"model.learning.class_weights has {len(weights)} numbers for {spec.num_classes} classes; give one for "
+            "each, in the order of the classes, or balanced"
         )
     return Criterion(settings["loss"], settings["label_smoothing"], weights)
 

@@ -19,12 +19,14 @@ from lab.run_record import Direction
 from lab.structures import Table, Term
 from lab.structures.classification import ClassificationBatch, ClassificationSpec, Classified, Classifier
 from lab.tasks.classification.criterion import make_criterion
-from lab.tasks.classification.data.augmentation import augmented_pixels, erased_and_mixed, mixed_targets
+from lab.tasks.classification.data.augmentation import augmented_pixels, erased_and_mixed
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
+from lab.tasks.classification.data.moves import move_images
 from lab.tasks.classification.data.transforms import EvalTransform
 from lab.tasks.classification.metrics import ClassificationMetrics, ConfidentMistakes, of_classes
 from lab.tasks.classification.pictures import draw_confusion, draw_mistakes
+from lab.tasks.classification.semi.choose import make_method
 from lab.training.classes import ClassTask
 from lab.training.inputs import predict_images
 
@@ -39,8 +41,8 @@ MOST_CONFUSIONS = 100
 class ClassificationTask(ClassTask):
     """Train and measure a classifier; see ``Task`` for the arguments.
 
-    The group ``eval`` says what it learns from (``loss``, ``label_smoothing``, ``class_weights``) and what
-    ``best.ckpt`` is the best of (``monitor``).
+    ``model.learning`` says what it learns from (``method``, ``loss``, ``label_smoothing``, ...), the group ``eval``
+    what ``best.ckpt`` is the best of (``monitor``).
 
     Raises:
         ConfigError: the settings do not fit the number of classes.
@@ -63,7 +65,7 @@ class ClassificationTask(ClassTask):
         scores = ("top_1", "top_5", "macro_accuracy", "macro_f1")
         self.directions = {"loss": "min", "ece": "min", **dict.fromkeys(scores, "max")}
         self.shown = tuple(dict.fromkeys(("top_1", settings["monitor"])))
-        self.criterion = make_criterion(settings, self.spec)
+        self.criterion, self.method = make_criterion(self.learning, self.spec), make_method(self.learning)
         for split in ("val", "test"):
             setattr(
                 self, f"{split}_metrics", ClassificationMetrics(self.spec.num_classes, settings["calibration_bins"])
@@ -89,7 +91,26 @@ class ClassificationTask(ClassTask):
         Raises:
             ConfigError: the network's outputs are no logits of the classes.
         """
-        images = erased_and_mixed(normalize_images(augmented_pixels(batch)), batch)
+        return self.logits(self.inputs(batch))
+
+    def inputs(self, batch: ClassificationBatch) -> Tensor:
+        """Return the images (B, 3, H, W) of a batch as the network reads them, augmented as the batch says."""
+        return erased_and_mixed(self.normalized(augmented_pixels(batch)), batch)
+
+    def moved(self, images: Tensor, moves: Tensor | None) -> Tensor:
+        """Return uint8 images (B, 3, H, W), moved by ``moves`` (B, 4)."""
+        return images if moves is None else move_images(images, moves)
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """Return uint8 images (B, 3, H, W) as the network reads them."""
+        return normalize_images(images, mean=self.spec.mean, std=self.spec.std)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the network's logits (B, K) of normalised images.
+
+        Raises:
+            ConfigError: the network's outputs are no logits of the classes.
+        """
         logits = self.net(images)
         if not isinstance(logits, Tensor) or logits.shape != (len(images), self.spec.num_classes):
             what = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
@@ -100,13 +121,12 @@ class ClassificationTask(ClassTask):
         return logits
 
     def terms(self, batch: ClassificationBatch) -> tuple[Tensor, Mapping[str, Term]]:
-        """Return the logits and the loss, as a sum over the batch."""
-        logits = self(batch)
-        return logits, self.criterion(logits, mixed_targets(batch, self.spec.num_classes))
+        """Return the logits and the loss, as a sum over the batch: what the method of learning makes of it."""
+        return self.method.terms(self, batch)
 
     def totals(self, batch: ClassificationBatch) -> Mapping[str, float]:
-        """Return the number of images."""
-        return self.criterion.totals(batch.targets)
+        """Return the number of images, and of views of unlabelled ones."""
+        return self.method.totals(self, batch)
 
     def evaluate(self, split: str, outputs: Tensor, batch: ClassificationBatch) -> None:
         """Add the predictions of a batch."""
@@ -163,7 +183,7 @@ class ClassificationTask(ClassTask):
         Raises:
             DataError: an image cannot be used.
         """
-        transform = EvalTransform(self.spec.input_shape[1:], self.spec.resize)
+        transform = EvalTransform(self.spec.input_shape[1:], self.spec.resize, self.spec.interpolation)
         dataset = partial(ClassificationFolder, transform=transform)
         found, several = predict_images(self, inputs, batch_size, dataset, collate_classification)
         return found if several else found[0]

@@ -17,6 +17,7 @@ from lab.checkpoint.format import CheckpointReader
 from lab.compat.lightning import start_at
 from lab.errors import CheckpointError
 from lab.experiment.assembly import QUIET
+from lab.registry import migrations
 
 
 class Toy(pl.LightningModule):
@@ -114,3 +115,19 @@ def test_what_does_not_fit_is_named(tmp_path: Path, module: Toy, problem: str) -
     fit(tmp_path / "last.ckpt", at=3)
     with pytest.raises(CheckpointError, match=problem):
         fit(tmp_path / "last.ckpt", at=None, start=3, module=module)
+
+
+def test_versions_of_weights_are_recorded_and_an_older_layout_is_not_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(tmp_path / "first.ckpt", at=3)
+    assert CheckpointReader(tmp_path / "first.ckpt").state["weights_versions"] == {}
+    monkeypatch.setattr(Toy, "weights_version", 2, raising=False)
+    monkeypatch.setattr(migrations, "_registered", {})
+    path = f"{Toy.__module__}.Toy"
+    migrations.migrates(path, 1)(dict)
+    fit(tmp_path / "second.ckpt", at=3)
+    assert CheckpointReader(tmp_path / "second.ckpt").state["weights_versions"] == {path: 2}
+    assert list(fit(tmp_path / "second.ckpt", at=None, start=3)) == [3, 4, 5]
+    with pytest.raises(CheckpointError, match=r"are of version 1\. Weights are migrated, but optimizer states are not"):
+        fit(tmp_path / "first.ckpt", at=None, start=3)

@@ -133,6 +133,41 @@ def test_has_forward_pre_hooks() -> None:
     assert not compat.has_forward_hooks(module)
 
 
+def test_is_watched() -> None:
+    layer = nn.Linear(2, 2)
+    assert not compat.is_watched(layer)
+    for register in (layer.register_forward_hook, layer.register_forward_pre_hook):
+        handle = register(lambda *_: None)
+        assert compat.is_watched(layer)
+        handle.remove()
+    assert not compat.is_watched(layer)
+
+
+def test_is_compiled_in_place() -> None:
+    layer = nn.Linear(2, 2)
+    assert not compat.is_compiled_in_place(layer)
+    layer.compile(backend="eager")
+    assert compat.is_compiled_in_place(layer)
+
+
+def test_in_backward() -> None:
+    seen: list[bool] = []
+    x = torch.ones(1, requires_grad=True)
+    y = x * 2
+    y.register_hook(lambda _: seen.append(compat.in_backward()))
+    y.backward()
+    assert seen == [True]
+    assert not compat.in_backward()
+
+
+def test_children_of() -> None:
+    shared = nn.Linear(2, 2)
+    parent = nn.Module()
+    parent.first, parent.none, parent.second = shared, None, shared
+    parent.register_module("absent", None)
+    assert compat.children_of(parent) == {"first": shared, "second": shared}
+
+
 def test_version_of() -> None:
     tensor = A.clone()
     before = compat.version_of(tensor)

@@ -99,5 +99,11 @@ def test_the_names_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (config["data"]["max_length"], config["model"]["net"]["max_length"]) == (20, 20)
     assert config["data"]["num_negatives"] == 3
     assert compose_config(["eval=none", "model.image_size=96", "data=voc"]).config["data"]["image_size"] == 96
+    smoothed = compose_config(["model=resnet18", "eval.label_smoothing=0.1"]).config["model"]
+    assert smoothed["learning"] == {"label_smoothing": 0.1}
+    recorded = renamed_config({"eval": {"name": "classification", "loss": "cross_entropy"}, "model": {}})
+    assert recorded == {"eval": {"name": "classification"}, "model": {"learning": {"loss": "cross_entropy"}}}
+    other = {"eval": {"name": "own", "loss": 1}, "model": {}}
+    assert renamed_config(other) == other
     both = ["model=sasrec", "model.max_length=10", "model.asks.max_length=20"]  # as recorded, then typed
     assert compose_config(both).config["data"]["max_length"] == 20

@@ -248,3 +248,37 @@ def test_a_momentum_that_a_resume_adds_begins_at_zero() -> None:
         weight.grad = torch.ones(2)
         optimizer.step()
     torch.testing.assert_close(weight.detach(), torch.full((2,), 1 - 0.1 - 0.1 / 2**0.5), rtol=0, atol=1e-5)
+
+
+def test_decay_last_is_adam_and_then_a_part_of_each_kernel_less() -> None:
+    """google-research/mixmatch: after Adam's step ``v *= 1 - wd * lr`` of every kernel, not of biases and norms."""
+    settings = {
+        "name": "adamw",
+        "lr": 0.002,
+        "weight_decay": 0.02,
+        "betas": [0.9, 0.999],
+        "eps": 1e-8,
+        "no_decay_norm_bias": True,
+        "groups": [],
+        "decay_last": True,
+    }
+    nets = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        nets.append(nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 2)).double())
+    ours, plain = make_optimizer(nets[0], settings), torch.optim.Adam(nets[1].parameters(), lr=0.002)
+    for step in range(4):
+        images = torch.arange(32, dtype=torch.float64).view(4, 2, 2, 2).cos() * (step + 1)
+        for net, optimizer in zip(nets, (ours, plain), strict=True):
+            optimizer.zero_grad()
+            net(images).square().mean().backward()
+            optimizer.step()
+        with torch.no_grad():
+            for kernel in (nets[1][0].weight, nets[1][3].weight):
+                kernel *= 1 - 0.02 * 0.002
+        for one, other in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-14, atol=0)
+    before = nets[0][0].weight.clone()
+    ours.zero_grad()
+    ours.step()  # a step that is left out leaves weights alone
+    assert torch.equal(nets[0][0].weight, before)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lab.structures import DataSpec, DetectionSpec, RecommendationSpec, SegmentationSpec
-from lab.training.stored import read_spec
+from lab.training.stored import _with_learning, read_spec
 
 SPECS = [
     DetectionSpec(class_names=("a", "b"), input_shape=(3, 64, 64)),
@@ -55,3 +55,12 @@ def test_a_kind_of_ones_own_may_hold_numbers() -> None:
     assert read_spec(own.to_plain(), Own) == own
     with pytest.raises(ValueError, match=r"spec\.scale holds 'x', which is no float"):
         read_spec({"task": "own", "scale": "x"}, Own)
+
+
+def test_a_classifiers_loss_stood_in_eval_once() -> None:
+    before = {"eval": {"name": "classification", "loss": "binary_cross_entropy", "top_k": 5}, "max_steps": 1}
+    after = {"eval": {"name": "classification", "top_k": 5}, "max_steps": 1}
+    found = _with_learning("classification", before)
+    assert found == {**after, "learning": {"loss": "binary_cross_entropy"}}
+    assert _with_learning("classification", found) is found
+    assert _with_learning("detection", {"eval": {"loss": 1}}) == {"eval": {"loss": 1}, "learning": {}}

@@ -26,7 +26,12 @@ from lab.tasks.classification.data.augmentation import AugmentationOptions
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
 from lab.tasks.classification.data.moves import draw_moves
+from lab.tasks.classification.data.preprocessing import Preprocessed
 from lab.tasks.classification.data.transforms import EvalTransform
+from lab.tasks.classification.data.unlabelled import PartlyLabelled
+
+_UNLABELLED = 1 << 32
+"""Added to the seed for the moves of unlabelled images."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class ArrayDataset:
         arrays: the set.
         rows: (n,) the numbers of the images to take.
         class_names: the name of each label.
-        size: (height, width) of samples.
+        transform: resizes images.
         moves: the augmentation; None in evaluation.
         seed: decides, with epoch and index, every random choice.
     """
@@ -80,13 +85,12 @@ class ArrayDataset:
         arrays: Arrays,
         rows: npt.NDArray[np.int64],
         class_names: tuple[str, ...],
-        size: tuple[int, int],
+        transform: EvalTransform,
         moves: MovesOptions | None,
         seed: int,
     ) -> None:
-        self.arrays, self.rows, self.class_names, self.size = arrays, rows, class_names, size
+        self.arrays, self.rows, self.class_names, self.transform = arrays, rows, class_names, transform
         self.moves, self.seed = moves, seed
-        self.resized = EvalTransform(size)
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -96,12 +100,12 @@ class ArrayDataset:
         """Return the sample for ``(epoch, index)``."""
         epoch, index = key
         row = int(self.rows[index])
-        image = self.resized(torch.from_numpy(self.arrays.images[row]).expand(3, -1, -1))
+        image = self.transform(torch.from_numpy(self.arrays.images[row]).expand(3, -1, -1))
         moves = augmentation = None
         if self.moves is not None:
             generator, reflect = sample_generator(self.seed, epoch, index), self.moves.padding_mode == "reflect"
             moves = draw_moves(self.moves.flip, self.moves.shift, generator, reflect)
-            augmentation = self.moves.draw(self.size, generator)
+            augmentation = self.moves.draw(image.shape[1:], generator)
         label, stored = int(self.arrays.labels[row]), self.arrays.images.shape[2:]
         return ClassificationSample(image, label, row, stored, moves, augmentation)
 
@@ -116,7 +120,7 @@ class ArrayDataset:
 
 
 @dataclass(eq=False)
-class ArraysModule(DataModule):
+class ArraysModule(Preprocessed, DataModule):
     """Base of the DataModules of sets that are read as a whole: a subclass gives ``read`` and ``names``.
 
     Args:
@@ -127,8 +131,9 @@ class ArraysModule(DataModule):
         val_share: share of the training set to hold out for validation, balanced by class; None: the test set
             validates.
         image_size: the side to which images are resized; None: as they are stored.
-        num_labels: train on so many images only, balanced by class; None: on all.
+        num_labels: train on the labels of so many images only, balanced by class; None: on all.
         label_seed: of that choice.
+        unlabelled: views of each of the other images, which are read beside the labelled ones; 0: none.
         augmentation: other numbers for ``MovesOptions``, by name.
     """
 
@@ -144,6 +149,7 @@ class ArraysModule(DataModule):
     image_size: Pixels | None = None
     num_labels: Positive | None = None
     label_seed: Seed = 0
+    unlabelled: Count = 0
     augmentation: Annotated[Mapping[str, Any] | None, Options(MovesOptions)] = None
 
     def __post_init__(self) -> None:
@@ -179,7 +185,14 @@ class ArraysModule(DataModule):
     def spec(self) -> ClassificationSpec:
         """The classes, how many images of each there are to train on, and their size."""
         counts = self.dataset("train").class_counts().counts
-        return ClassificationSpec(class_names=self.names(), input_shape=(3, *self.size), class_counts=counts)
+        return ClassificationSpec(
+            class_names=self.names(),
+            input_shape=(3, *self.size),
+            class_counts=counts,
+            interpolation=self.interpolation,
+            mean=tuple(self.mean),
+            std=tuple(self.std),
+        )
 
     def arrays(self, split: str) -> Arrays:
         """Return a set, read once and checked.
@@ -210,11 +223,12 @@ class ArraysModule(DataModule):
             return f"all images are of one class, {names[int(labels[0])]!r}: there is nothing to tell apart"
         return ""
 
-    def build(self, split: str) -> ArrayDataset:
+    def build(self, split: str) -> ArrayDataset | PartlyLabelled:
         """Return the dataset of a split.
 
         Raises:
-            DataError: a set cannot be used, or another size of images than in training is tested on.
+            DataError: a set cannot be used, images of another size than in training are tested on, or unlabelled
+                images are wanted and there are none.
         """
         whole = TRAIN if split == TRAIN or (split == VAL and self.val_share is not None) else "test"
         arrays = self.arrays(whole)
@@ -225,6 +239,7 @@ class ArraysModule(DataModule):
             tell_once(
                 f"{arrays.source}: data.val_share=null: the test set validates too, and best.ckpt is chosen by it"
             )
+        whole_rows = rows
         if split == TRAIN and self.num_labels is not None:
             rows = self._labelled(arrays, rows, self.num_labels)
         moves = self.moves if split == TRAIN else None
@@ -233,7 +248,17 @@ class ArraysModule(DataModule):
                 f"data.augmentation.shift={moves.shift}: images of {self.size[0]}x{self.size[1]} are reflected by less "
                 "than their shorter side; take a smaller one, or padding_mode=constant"
             )
-        return ArrayDataset(arrays, rows, self.names(), self.size, moves, self.seed)
+        labelled = ArrayDataset(arrays, rows, self.names(), self._transform(), moves, self.seed)
+        if split != TRAIN or not self.unlabelled:
+            return labelled
+        others = np.setdiff1d(whole_rows, rows)
+        if not len(others):
+            raise DataError(
+                f"{arrays.source}: the model learns from unlabelled images too, and all are labelled: give the number "
+                "of labelled ones, data.num_labels=250"
+            )
+        unlabelled = ArrayDataset(arrays, others, self.names(), self._transform(), moves, self.seed + _UNLABELLED)
+        return PartlyLabelled(labelled, unlabelled, self.unlabelled, self.seed)
 
     def _held_out(self, arrays: Arrays) -> dict[str, npt.NDArray[np.int64]]:
         share = self.val_share or 0.0
@@ -264,4 +289,7 @@ class ArraysModule(DataModule):
 
     def build_inputs(self, paths: list[Path]) -> KeyedDataset:
         """Return image files resized to the size of the samples."""
-        return ClassificationFolder(paths, EvalTransform(self.size))
+        return ClassificationFolder(paths, self._transform())
+
+    def _transform(self) -> EvalTransform:
+        return EvalTransform(self.size, interpolation=self.interpolation)

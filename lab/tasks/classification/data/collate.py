@@ -13,6 +13,8 @@ from lab.structures.classification import (
     ClassificationSample,
     ClassificationTargets,
     Drawn,
+    Unlabelled,
+    UnlabelledSample,
 )
 
 
@@ -20,8 +22,8 @@ def collate_classification(samples: Sequence[ClassificationSample]) -> Classific
     """Put samples together into a batch.
 
     Args:
-        samples: B samples with images of one size; either all of them carry ``moves`` or none does, and the same
-            holds for each part of ``augmentation``.
+        samples: B samples with images of one size; either all of them carry ``moves`` or none does, and so with
+            ``unlabelled`` and each part of ``augmentation``.
 
     Returns:
         A batch in which every sample is ``valid``.
@@ -32,6 +34,7 @@ def collate_classification(samples: Sequence[ClassificationSample]) -> Classific
     if not samples:
         raise ValueError("collate_classification needs at least one sample")
     drawn = [sample.augmentation for sample in samples if sample.augmentation is not None]
+    unlabelled = [sample.unlabelled for sample in samples if sample.unlabelled is not None]
     moves = [sample.moves for sample in samples if sample.moves is not None]
     return ClassificationBatch(
         images=torch.stack([sample.image for sample in samples]),
@@ -41,12 +44,12 @@ def collate_classification(samples: Sequence[ClassificationSample]) -> Classific
         original_sizes=torch.tensor([sample.original_size for sample in samples], dtype=torch.int64),
         valid=torch.ones(len(samples), dtype=torch.bool),
         moves=torch.tensor(moves, dtype=torch.int16) if moves else None,
-        augmentation=collate_augmentation(drawn) if drawn else None,
+        augmentation=_augmentation(drawn) if drawn else None,
+        unlabelled=_collated(unlabelled) if unlabelled else None,
     )
 
 
-def collate_augmentation(drawn: Sequence[Drawn]) -> Augmentation:
-    """Put together what is done to each image of a batch."""
+def _augmentation(drawn: Sequence[Drawn]) -> Augmentation:
     operations, erased, mixed = ([part for part in parts if part] for parts in zip(*drawn, strict=True))
     codes, magnitudes = np.moveaxis(np.array(operations, dtype=np.float64), -1, 0) if operations else (None, None)
     return Augmentation(
@@ -54,4 +57,12 @@ def collate_augmentation(drawn: Sequence[Drawn]) -> Augmentation:
         magnitudes=magnitudes,
         erased=torch.tensor(erased, dtype=torch.int16) if erased else None,
         mixed=torch.tensor(mixed, dtype=torch.float32) if mixed else None,
+    )
+
+
+def _collated(samples: Sequence[UnlabelledSample]) -> Unlabelled:
+    return Unlabelled(
+        torch.stack([sample.image for sample in samples]),
+        torch.tensor([sample.moves for sample in samples], dtype=torch.int16),
+        torch.stack([sample.chances for sample in samples]),
     )

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from torch import Tensor
 
-from lab.data.folders import as_utf8, is_hidden
-from lab.data.images.annotations import build_table, find_image
+from lab.data.folders import as_utf8
+from lab.data.images.annotations import build_table
 from lab.data.images.dataset import READING, ImageDataset, Reading
-from lab.data.images.fingerprint import add_images, image_names, require_folder
 from lab.data.images.module import SplitFilesModule
+from lab.data.images.opening import ImageSource
+from lab.data.images.store import ImageStore
+from lab.data.images.stores import open_store
 from lab.data.parts import Part
 from lab.data.presence import ClassCounts
 from lab.errors import DataError
@@ -27,6 +29,7 @@ from lab.tasks.classification.data.augmentation import AugmentationOptions
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
 from lab.tasks.classification.data.moves import draw_moves
+from lab.tasks.classification.data.preprocessing import Preprocessed
 from lab.tasks.classification.data.transforms import EvalTransform, TrainTransform, as_tensor
 
 if TYPE_CHECKING:
@@ -84,14 +87,11 @@ class FolderClassification(ImageDataset[ClassificationSample, Any]):
         part: Part | None = None,
         augmentation: WindowOptions | None = None,
     ) -> None:
-        folder = require_folder(Path(root) / images, root, HOW_TO_GET)
-        found = class_folders(folder)
-        names = found if class_names is None else class_names
-        _check_classes(folder, found, names, known=class_names is not None)
-        if not image_names(folder):
-            raise DataError(f"{folder}: there is no image in the folders of its {len(found)} classes")
+        folder = Path(root) / images
+        self._store = open_store(folder, root, HOW_TO_GET)
+        names = class_folders(self._store, class_names)
         digest = hashlib.sha256(f"imagefolder-1:{names}".encode("utf-8", "surrogateescape"))
-        add_images(digest, folder)
+        self._store.add_to(digest)
         arguments = {"images": str(folder.resolve()), "names": names, "key": digest.hexdigest()}
         table = build_table(read_rows, arguments, COLUMNS)
         self._fingerprint, self.augmentation = digest.hexdigest(), augmentation
@@ -109,6 +109,9 @@ class FolderClassification(ImageDataset[ClassificationSample, Any]):
         counts = Counter(labels[row][0] for row in self._rows)
         return ClassCounts(tuple(counts[label] for label in range(len(self.class_names))), "image")
 
+    def _source_of(self, row: dict[str, Any]) -> ImageSource:
+        return self._store.source(row["file_name"])
+
     def _sample(self, row: dict[str, Any], image: Image | Tensor, generator: torch.Generator) -> ClassificationSample:
         options = self.augmentation if self.reading.train else None
         moves = None if options is None else draw_moves(options.flip, 0, generator)
@@ -119,38 +122,52 @@ class FolderClassification(ImageDataset[ClassificationSample, Any]):
         return ClassificationSample(pixels, row["labels"][0], row["image_id"], size, moves, drawn)
 
 
-def class_folders(folder: Path) -> tuple[str, ...]:
-    """Return the names of the subfolders, sorted; hidden ones are left out."""
-    return tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name)))
+def class_folders(store: ImageStore, known: tuple[str, ...] | None = None) -> tuple[str, ...]:
+    """Return the classes: those that are known, or the names of the folders, sorted.
 
+    Args:
+        store: the images.
+        known: the classes of the training set.
 
-def _check_classes(folder: Path, found: Sequence[str], names: Sequence[str], known: bool) -> None:
-    foreign = [name for name in found if name not in names]
-    if foreign:
+    Raises:
+        DataError: there are fewer than two classes, one that is not known, or no image.
+    """
+    found = tuple(store.folders())
+    foreign = [] if known is None else [name for name in found if name not in known]
+    if known is not None and foreign:
         more = f" and {len(foreign) - 5} more" if len(foreign) > 5 else ""
         raise DataError(
-            f"{folder}: {', '.join(foreign[:5])}{more}: no such class in the training set, which has "
-            f"{', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
+            f"{store.place}: {', '.join(foreign[:5])}{more}: no such class in the training set, which has "
+            f"{', '.join(known[:5])}{' ...' if len(known) > 5 else ''}"
         )
-    if not known and len(names) < 2:
-        what = f"one folder, {names[0]!r}" if names else "no folder"
-        raise DataError(f"{folder}: there is {what} in it, and each class has a folder of its own, two at least")
+    if known is None and len(found) < 2:
+        what = f"one folder, {found[0]!r}" if found else "no folder"
+        raise DataError(f"{store.place}: there is {what} in it, and each class has a folder of its own, two at least")
+    if not store.names():
+        raise DataError(f"{store.place}: there is no image in the folders of its {len(found)} classes")
+    return found if known is None else known
+
+
+def label_of(name: str, labels: Mapping[str, int]) -> int | None:
+    """Return the label of an image by its folder at the top; None if it lies in no class's folder."""
+    return labels.get(name.split("/", 1)[0]) if "/" in name else None
 
 
 def read_rows(images: str, names: tuple[str, ...], key: str) -> Iterator[dict[str, Any]]:
     """Yield a row for each image; ``key`` only keeps cached tables apart."""
     del key
     labels = {name: label for label, name in enumerate(names)}
-    for number, name in enumerate(image_names(Path(images))):
-        kind = name.split("/", 1)[0] if "/" in name else ""
-        place, size, problem = find_image(Path(images), name)[:3]
-        unreadable = problem if kind in labels else "in no class's folder"
+    store = open_store(Path(images), images, HOW_TO_GET)
+    for number, name in enumerate(store.names()):
+        label = label_of(name, labels)
+        place, size, problem = store.look(name)
+        unreadable = problem if label is not None else "in no class's folder"
         row = {"image_id": number, "file_name": as_utf8(place), "height": size[0], "width": size[1]}
-        yield row | {"labels": [labels[kind]] if kind in labels else [], "unreadable": unreadable}
+        yield row | {"labels": [] if label is None else [label], "unreadable": unreadable}
 
 
 @dataclass(eq=False)
-class ImageFolderModule(SplitFilesModule):
+class ImageFolderModule(Preprocessed, SplitFilesModule):
     """``data=imagefolder``: folders of classes (``images``) for each split below one root.
 
     Args:
@@ -192,15 +209,20 @@ class ImageFolderModule(SplitFilesModule):
             input_shape=self.input_shape,
             class_counts=train.class_counts().counts,
             resize=self.shorter_side,
+            interpolation=self.interpolation,
+            mean=tuple(self.mean),
+            std=tuple(self.std),
         )
 
     def transform(self, train: bool) -> TrainTransform | EvalTransform:
         """Return the transform of training or evaluation."""
         size = (self.image_size, self.image_size)
-        return TrainTransform(size, self.window.area, self.window.ratio) if train else self._evaluation(size)
+        if not train:
+            return self._evaluation(size)
+        return TrainTransform(size, self.window.area, self.window.ratio, self.interpolation)
 
     def _evaluation(self, size: tuple[int, int]) -> EvalTransform:
-        return EvalTransform(size, self.shorter_side)
+        return EvalTransform(size, self.shorter_side, self.interpolation)
 
     def read(self, files: Mapping[str, str], reading: Reading[Any], part: Part | None) -> FolderClassification:
         """Return the dataset of a folder; its classes are those of the training set."""

@@ -11,17 +11,17 @@ import hashlib
 import math
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from lab.data.images.class_names import check_names
 from lab.errors import DataError
-from lab.tasks.classification.data.arrays import Arrays, ArraysModule
+from lab.tasks.classification.data.arrays import Arrays
+from lab.tasks.classification.data.numbered import NumberedModule
 
 UNSIGNED_BYTES = 8
 MOST_VALUES = 1 << 34
@@ -62,30 +62,16 @@ def _read(file: BinaryIO, path: Path) -> npt.NDArray[np.uint8]:
 
 
 @dataclass(eq=False)
-class IdxDataModule(ArraysModule):
+class IdxDataModule(NumberedModule):
     """``data=idx``, ``data=fashion_mnist``: a file of images and one of labels, to train on and to test on.
 
     Args:
         train: names of the files ``images`` and ``labels``, relative to ``root``; of each, ``.gz`` may follow.
         test: likewise.
-        class_names: the name of each label; None: its number.
     """
 
     train: Mapping[str, str]
     test: Mapping[str, str]
-    _: KW_ONLY
-    class_names: Sequence[str] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.class_names is not None:
-            check_names(list(self.class_names))
-
-    def names(self) -> tuple[str, ...]:
-        """Return the names given, or the numbers up to the highest label to train on."""
-        if self.class_names is not None:
-            return tuple(self.class_names)
-        return tuple(map(str, range(int(self.arrays("train").labels.max()) + 1)))
 
     def read(self, split: str) -> Arrays:
         """Return the images of a split, grey.

@@ -1,8 +1,8 @@
 """How images of any size become images of one size: torchvision's presets for classification.
 
 Training: a window of random area and shape, resized (Szegedy et al., "Going Deeper with Convolutions", CVPR 2015,
-section 6). Evaluation: the shorter side resized, the middle taken. Resizing is bilinear with antialiasing: of PIL
-images by PIL, of tensors by torch's kernel, which is faster and differs by at most 1 level of 255 in few of the values.
+section 6). Evaluation: the shorter side resized, the middle taken. Resizing is with antialiasing: of PIL images by PIL,
+of tensors by torch's kernel, which is faster and differs by at most 1 level of 255 in few of the values (bilinear).
 """
 
 from __future__ import annotations
@@ -28,18 +28,20 @@ class EvalTransform:
     Args:
         size: (height, width) of what comes out.
         resize: the shorter side before the middle is taken; 0: the whole image is resized to ``size``.
+        interpolation: ``"bilinear"`` or ``"bicubic"``.
     """
 
-    def __init__(self, size: Sequence[int], resize: int = 0) -> None:
-        self.size, self.resize = (size[0], size[1]), resize
+    def __init__(self, size: Sequence[int], resize: int = 0, interpolation: str = "bilinear") -> None:
+        self.size, self.resize, self.interpolation = (size[0], size[1]), resize, interpolation
 
     def __call__(self, image: Image | Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return (3, H, W) uint8 of a PIL image in RGB or (3, h, w) uint8; nothing is drawn from the generator."""
         from torchvision.transforms.v2 import functional as F
 
         if not self.resize:
-            return as_tensor(_resized(image, self.size))
-        return as_tensor(F.center_crop(_resized(image, [self.resize]), list(self.size)))
+            return as_tensor(_resized(image, self.size, self.interpolation))
+        resized = _resized(image, [self.resize], self.interpolation)
+        return as_tensor(F.center_crop(resized, list(self.size)))
 
 
 class TrainTransform:
@@ -49,12 +51,18 @@ class TrainTransform:
         size: (height, width) of what comes out.
         area: smallest and largest share of the image that the window takes.
         ratio: smallest and largest width / height of the window.
+        interpolation: ``"bilinear"`` or ``"bicubic"``.
     """
 
     def __init__(
-        self, size: Sequence[int], area: Sequence[float] = (0.08, 1.0), ratio: Sequence[float] = (3 / 4, 4 / 3)
+        self,
+        size: Sequence[int],
+        area: Sequence[float] = (0.08, 1.0),
+        ratio: Sequence[float] = (3 / 4, 4 / 3),
+        interpolation: str = "bilinear",
     ) -> None:
         self.size, self.area, self.ratio = (size[0], size[1]), (area[0], area[1]), (ratio[0], ratio[1])
+        self.interpolation = interpolation
 
     def __call__(self, image: Image | Tensor, generator: torch.Generator) -> Tensor:
         """Return (3, H, W) uint8 of a PIL image in RGB or (3, h, w) uint8."""
@@ -62,7 +70,7 @@ class TrainTransform:
 
         height, width = image.shape[-2:] if isinstance(image, Tensor) else (image.height, image.width)
         window = self.window(height, width, generator)
-        return as_tensor(_resized(F.crop(image, *window), self.size))
+        return as_tensor(_resized(F.crop(image, *window), self.size, self.interpolation))
 
     def window(self, height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:
         """Return (top, left, height, width) of a window, as torchvision's ``RandomResizedCrop`` draws it."""
@@ -78,14 +86,15 @@ class TrainTransform:
         return (height - tall) // 2, (width - wide) // 2, tall, wide
 
 
-def _resized(image: Image | Tensor, size: Sequence[int]) -> Image | Tensor:
+def _resized(image: Image | Tensor, size: Sequence[int], interpolation: str) -> Image | Tensor:
     """Return an image of (height, width), or of a shorter side of the one length that is given."""
+    from torchvision.transforms import InterpolationMode
     from torchvision.transforms.v2 import functional as F
 
     present = tuple(image.shape[-2:]) if isinstance(image, Tensor) else (image.height, image.width)
     if present == tuple(size):
         return image
-    resized: Image | Tensor = F.resize(image, list(size), antialias=True)
+    resized: Image | Tensor = F.resize(image, list(size), InterpolationMode(interpolation), antialias=True)
     return resized
 
 

@@ -266,7 +266,7 @@ def test_only_one_place_opens_images() -> None:
         for line in path.read_text(encoding="utf-8").splitlines()
         if opens.search(line)
     ]
-    assert found == ["lab/data/images/opening.py: with Image.open(path, formats=_known_formats()) as image:"]
+    assert found == ["lab/data/images/opening.py: with Image.open(_file(source), formats=_known_formats()) as image:"]
 
 
 def test_names_that_lead_out(tmp_path: Path) -> None:

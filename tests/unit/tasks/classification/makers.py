@@ -6,6 +6,7 @@ import gzip
 import io
 import pickle
 import struct
+import zipfile
 from pathlib import Path
 from typing import ClassVar
 
@@ -68,3 +69,15 @@ def make_folder(root: Path, counts: dict[str, int], size: tuple[int, int] = (20,
         for row in range(count):
             make_image(*size, 10 * number + row).save(root / name / f"{row}.png")
     return root
+
+
+def make_zip(
+    path: Path, folder: Path, top: str = "", method: int = zipfile.ZIP_STORED, only: tuple[str, ...] = ()
+) -> Path:
+    """Write a zip of the files below ``folder`` under the names ``top/...``; ``only`` of some of its folders."""
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for file in sorted(folder.rglob("*")):
+            name = file.relative_to(folder)
+            if file.is_file() and (not only or name.parts[0] in only):
+                archive.write(file, f"{top}/{name.as_posix()}" if top else name.as_posix())
+    return path

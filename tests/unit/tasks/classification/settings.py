@@ -4,9 +4,6 @@ from typing import Any
 
 SETTINGS: dict[str, Any] = {
     "name": "classification",
-    "loss": "cross_entropy",
-    "label_smoothing": 0.0,
-    "class_weights": None,
     "monitor": "top_1",
     "calibration_bins": 15,
     "top_k": 5,

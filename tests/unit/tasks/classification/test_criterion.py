@@ -67,5 +67,7 @@ def test_balanced_weights() -> None:
 def test_a_wrong_number_of_weights_is_refused() -> None:
     spec = ClassificationSpec(class_names=("a", "b", "c"))
     settings: dict[str, Any] = {"loss": "cross_entropy", "label_smoothing": 0.0, "class_weights": [1.0, 2.0]}
-    with pytest.raises(ConfigError, match=r"^eval\.class_weights has 2 numbers for 3 classes; give one for each"):
+    with pytest.raises(
+        ConfigError, match=r"^model\.learning\.class_weights has 2 numbers for 3 classes; give one for each"
+    ):
         make_criterion(settings, spec)

@@ -30,7 +30,7 @@ from lab.tasks.classification.data.folder import ImageFolderModule
 from lab.tasks.classification.data.idx import IdxDataModule
 from lab.tasks.classification.data.policies import OPERATIONS
 from lab.tasks.classification.data.shapes import ShapesDataModule
-from lab.tasks.classification.settings import odd_pairs
+from lab.tasks.classification.settings import conflict, odd_pairs
 from tests.unit.tasks.classification.data.test_idx import TEST, TRAIN
 from tests.unit.tasks.classification.makers import make_cifar10, make_folder, make_mnist
 
@@ -190,9 +190,14 @@ def test_pairs_that_would_be_cut_are_refused() -> None:
         config(15),
         config(15, mixup=1.0, mix_prob=0),
         config(6, strategy="tensor_parallel", devices=4, mixup=1.0),
-        {**config(15, mixup=0.2), "stage": "test"},
     ):
         assert odd_pairs(asked) is None
+    assert conflict({**config(15, mixup=0.2), "model": {}, "stage": "test"}) is None
+    asked = {**config(16, mixup=0.2), "model": {"learning": {"method": "mixmatch"}}}
+    assert conflict(asked) == (
+        "data.augmentation.mixup",
+        "mixmatch has an augmentation of its own: flips and shifts; leave it out",
+    )
     with pytest.raises(ConfigError, match=r"^data\.augmentation: mixup and cutmix mix pairs of images, and 3 are read"):
         mixed_targets(shapes(batch_size=3).first_batch(), 4)
 

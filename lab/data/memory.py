@@ -1,4 +1,4 @@
-"""Checks that a table fits into memory: a file of a few bytes may stand for billions of rows."""
+"""Checks that data fits into memory: a file of a few bytes may stand for billions of rows or pixels."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ MEMORY = Path("/proc/meminfo")
 
 
 def require_memory(path: Path, needed: int, what: str) -> None:
-    """Refuse a table that cannot be held.
+    """Refuse a table or an array that cannot be held.
 
     Args:
         path: its file, for the message.
         needed: the least number of bytes that it takes.
-        what: the size of the table in words, for the message.
+        what: its size in words, for the message.
 
     Raises:
         DataError: the system has less free memory. If the free memory is not known, nothing is refused.

@@ -1,0 +1,96 @@
+"""MixMatch (Berthelot et al., NeurIPS 2019), algorithm 1, in the semantics of google-research/mixmatch.
+
+1. The label of an unlabelled image is guessed: the mean of the network's probabilities for its K views, sharpened. The
+   network is in training mode, but its batch norms keep nothing, and no gradient passes.
+2. Labelled images and all views are mixed with partners among all of them (MixUp), each with a share of its own, which
+   is at least 1/2: so what was labelled stays mostly labelled.
+3. The mixed images are interleaved into K + 1 batches, each of which has images of all parts; the network runs on each.
+   Batch norms keep the statistics of the first one.
+4. Cross-entropy on what was labelled, the mean square between probabilities and guesses on what was not.
+
+Every random choice travels with the sample that it is for, so it is a function of (seed, epoch, index): the order of
+the partners is that of a random number of each image, and ranks exchange images and guesses. So partners and batches
+are the same on any number of ranks. What each rank computes by itself are batch norms' statistics (on CPUs).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lab.ops.precision import full_precision
+from lab.strategies import collectives
+from lab.structures.classification import ClassificationBatch, Unlabelled
+from lab.tasks.classification.semi.methods import Learner, SemiSupervised, of_labels, without_statistics
+from lab.tasks.classification.semi.mixing import FoldedBeta, groups, interleave, mix, sharpen
+
+
+class MixMatch(SemiSupervised):
+    """The loss of MixMatch.
+
+    Args:
+        temperature: T, of sharpening.
+        alpha: of the Beta distribution of the shares.
+    """
+
+    def __init__(self, temperature: float, alpha: float) -> None:
+        super().__init__()
+        self.temperature, self.shares = temperature, FoldedBeta(alpha)
+
+    def both(
+        self, task: Learner, batch: ClassificationBatch, unlabelled: Unlabelled
+    ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        """Return the logits of the mixed labelled images, two losses, and the confidence of the guesses."""
+        count, views = len(batch.images), unlabelled.num_views
+        parts = [task.moved(batch.images, batch.moves)]
+        parts += [task.moved(unlabelled.images, unlabelled.moves[:, view]) for view in range(views)]
+        pixels = torch.stack(parts)  # (P, B, 3, H, W) uint8
+        images = task.normalized(pixels.flatten(0, 1)).view(pixels.shape)
+        with torch.no_grad(), without_statistics(task.net):
+            guess = self.guess([task.logits(part) for part in images[1:]])
+        labels = F.one_hot(batch.targets.labels, guess.shape[1]).to(guess.dtype)
+        targets = torch.stack([labels, *[guess] * views])  # (P, B, C)
+
+        chances = unlabelled.chances.permute(2, 1, 0)  # (2, P, B)
+        order = collectives.gather(chances[0]).permute(1, 0, 2).flatten().argsort(stable=True)
+        partners = order.view(views + 1, -1, count)[:, collectives.rank()].flatten()
+        shares = self.shares(chances[1].flatten())
+        if collectives.world_size() == 1:
+            others = images.flatten(0, 1)[partners]
+        else:
+            others = task.normalized(_everywhere(pixels)[partners])
+        mixed = mix(images.flatten(0, 1), others, shares).view(images.shape)
+        targets = mix(targets.flatten(0, 1), _everywhere(targets)[partners], shares).view(targets.shape)
+
+        logits = self.interleaved(task, mixed)
+        loss_x = of_labels(task, logits[0], targets[0])
+        probabilities = full_precision(logits[1:]).softmax(-1)
+        loss_u = (targets[1:] - probabilities).square().sum() / targets.shape[-1]
+        return logits[0], loss_x, loss_u, {"guess_confidence": guess.max(1).values.sum() * views}
+
+    def guess(self, logits: list[Tensor]) -> Tensor:
+        """Return guessed labels (B, C) from logits (B, C) of each view."""
+        return sharpen(torch.stack([full_precision(each).softmax(1) for each in logits]).mean(0), self.temperature)
+
+    @staticmethod
+    def interleaved(task: Learner, mixed: Tensor) -> Tensor:
+        """Return the logits (P, B, C) of images (P, B, 3, H, W), computed in interleaved batches."""
+        count, rank = mixed.shape[1], collectives.rank()
+        whole = _groups(count * collectives.world_size(), len(mixed))
+        firsts = torch.tensor(whole[rank * count : (rank + 1) * count]).to(mixed.device, non_blocking=True)
+        batches = interleave(mixed, firsts)
+        logits = [task.logits(batches[0])]
+        with without_statistics(task.net):
+            logits += [task.logits(each) for each in batches[1:]]
+        return interleave(torch.stack(logits), firsts)
+
+
+_groups = cache(groups)
+
+
+def _everywhere(parts: Tensor) -> Tensor:
+    """Return the images of all ranks (P R B, ...), part by part, from (P, B, ...) of this one."""
+    return collectives.gather(parts).transpose(0, 1).flatten(0, 2)
