@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from lab.errors import CheckpointError, ConfigError, DataError, Diverged, LabError, RegistryError, RunError
     from lab.inspection.capture import capture
+    from lab.layers.deploy import deploy
     from lab.registry.build import build
     from lab.registry.create import create_model
     from lab.registry.models import list_models
@@ -48,6 +49,7 @@ __all__ = [
     "check",
     "compose",
     "create_model",
+    "deploy",
     "fit",
     "list_models",
     "load",
@@ -62,6 +64,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "lab.errors": ("CheckpointError", "ConfigError", "DataError", "Diverged", "LabError", "RegistryError", "RunError"),
     "lab.inspection.capture": ("capture",),
+    "lab.layers.deploy": ("deploy",),
     "lab.registry.build": ("build",),
     "lab.registry.create": ("create_model",),
     "lab.registry.models": ("list_models",),

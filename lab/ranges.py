@@ -23,6 +23,7 @@ __all__ = [
     "Flat",
     "Ge",
     "Gt",
+    "Imbalance",
     "Layers",
     "Le",
     "Len",
@@ -118,6 +119,8 @@ Probability = Annotated[float, Ge(0), Le(1)]
 """A probability or a share, 0 and 1 included."""
 Share = Annotated[float, Gt(0), Lt(1)]
 """A part of the data that is held out; 1 would leave nothing."""
+Imbalance = Annotated[float, Ge(1), Le(1000000)]
+"""How many times more samples the most frequent class has than the rarest one."""
 NonNegative = Annotated[float, Ge(0)]
 """A finite number of at least 0."""
 Strength = Annotated[float, Ge(0), Le(1)]

@@ -6,15 +6,22 @@ Each row first checks that both give the same results, then times them in turn. 
 neither profits from the other's warm caches. It prints medians and the median of the rounds' ratios: above 1, lab is
 faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, AlexNet,
 DenseNet-121, ShuffleNetV2 and MobileNetV2, timm's ViT, plain torch for the wide ResNet, GRU4Rec, SASRec and the CPU
-kernels (conv3x3, linear), torchvision's policies image by image (rand_augment, trivial_augment). A training step is
-forward, loss (DETR's with matching, on every decoder layer) and backward. For GRU4Rec it is 20 steps including data and
+kernels (conv3x3, linear), torchvision's ImageFolder for reading images and its policies, image by image, for
+rand_augment and trivial_augment. Rows called deploy time the copy that ``lab.deploy`` makes, against the peer as it is,
+and those called deploy-frozen against ``torch.jit.optimize_for_inference`` of the peer. A training step is forward,
+loss (DETR's with matching, on every decoder layer) and backward. For GRU4Rec it is 20 steps including data and
 optimizer, for SASRec one step including the optimizer. SASRec's peer evaluates user by user among 101 items, lab among
 all.
+
+The last column is the share of this process's rate in products of matrices (1024x1024 in float32, the better one of
+torch.mm and oneDNN) that ours reaches, counted by the operations of the peer: near 100 % nothing is left to gain
+without saving operations. Elementwise work counts as nothing, so a training step never comes near.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import platform
 import statistics
@@ -28,9 +35,17 @@ import torch
 from benchmarks import classifiers, detr, segmenters
 from benchmarks.augmentation import policy_row
 from benchmarks.gru4rec import gru4rec_train
+from benchmarks.images import folder_batch, small_batch
 from benchmarks.kernels import conv3x3_forward, conv3x3_train, linear_forward, linear_train
-from benchmarks.pairs import Made, Size, Step, forward_row, train_row
+from benchmarks.pairs import Made, Make, Size, Step, deploy_row, forward_row, train_row
 from benchmarks.sasrec import sasrec_eval, sasrec_train
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from lab.compat.torch import has_onednn_linear, onednn_linear
+
+SIDE = 1024
+"""Of the matrices whose product gives the rate that others are compared with."""
 
 
 @dataclass
@@ -45,9 +60,21 @@ class Row:
     ratio_low: float
     ratio_high: float
     difference: float
+    gflops: float
+    share: float
 
 
 Clock = Callable[[], float]
+
+DEPLOYED: dict[str, tuple[Make, str, Size]] = {
+    "resnet50": (classifiers.make_torchvision, "resnet50", (224, 224)),
+    "densenet121": (classifiers.make_torchvision, "densenet121", (224, 224)),
+    "shufflenet": (classifiers.make_torchvision, "shufflenet_v2_x1_0", (224, 224)),
+    "mobilenet": (classifiers.make_torchvision, "mobilenet_v2", (224, 224)),
+    "alexnet": (classifiers.make_torchvision, "alexnet", (224, 224)),
+    "wide_resnet": (classifiers.make_wide_resnet, "wide_resnet28_2", (32, 32)),
+    "vit-small": (classifiers.make_vit, "vit_small_patch16_224", (224, 224)),
+}
 
 Maker = Callable[[int, Size, torch.device], Made]
 ROWS: dict[str, tuple[Maker, int, Size]] = {
@@ -70,6 +97,11 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     "vit-forward": (forward_row(classifiers.make_vit, "vit_base_patch16_224"), 1, (224, 224)),
     "vit-small-forward": (forward_row(classifiers.make_vit, "vit_small_patch16_224"), 16, (224, 224)),
     "vit-small-train": (train_row(classifiers.make_vit, "vit_small_patch16_224"), 8, (224, 224)),
+    **{
+        f"{row}-deploy{'-frozen' if frozen else ''}": (deploy_row(make, name, frozen), 16, size)
+        for row, (make, name, size) in DEPLOYED.items()
+        for frozen in (False, True)
+    },
     "maskformer-forward": (forward_row(segmenters.make_maskformer, "maskformer_swin_tiny"), 1, (480, 640)),
     "maskformer-train": (train_row(segmenters.make_maskformer, "maskformer_swin_tiny"), 2, (320, 320)),
     "conv3x3-forward": (conv3x3_forward, 1, (120, 160)),
@@ -78,6 +110,8 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     "linear-train": (linear_train, 2, (20, 20)),
     "rand_augment": (policy_row("rand_augment"), 128, (32, 32)),
     "trivial_augment": (policy_row("trivial_augment"), 64, (224, 224)),
+    "images-folder": (folder_batch, 32, (375, 500)),
+    "images-small": (small_batch, 128, (32, 32)),
     "gru4rec-train": (gru4rec_train, 64, (2048, 20000)),  # lanes, (negatives, items)
     "sasrec-train": (sasrec_train, 128, (50, 20000)),  # sequences, (longest, items)
     "sasrec-eval": (sasrec_eval, 128, (50, 20000)),
@@ -102,15 +136,36 @@ def measure(name: str, runs: int, batch: int | None, size: Size | None, device: 
         raise SystemExit(f"{name}: lab and the peer differ by {difference:.1e}; nothing was timed")
     for step in (ours, peer, ours, peer):
         seconds(step, device, clock)
-    times: dict[str, list[float]] = {"ours": [], "peer": []}
+    times: dict[str, list[float]] = {"ours": [], "peer": [], "product": []}
+    product = products(device)
     for index in range(runs):
         order = (("ours", ours), ("peer", peer))
         for label, step in order if index % 2 else order[::-1]:
             times[label].append(seconds(step, device, clock))
+        times["product"].append(min(seconds(step, device, clock) for step in product for _ in range(2)))
     ratios = [theirs / mine for mine, theirs in zip(times["ours"], times["peer"], strict=True)]
     milliseconds = [1000 * statistics.median(times[label]) for label in ("ours", "peer")]
     shape = f"{batch}x{size[0]}x{size[1]}"
-    return Row(name, shape, *milliseconds, statistics.median(ratios), min(ratios), max(ratios), difference)
+    gflops = operations(peer) / 1e9
+    rates = gflops / statistics.median(times["ours"]), 2 * SIDE**3 / 1e9 / statistics.median(times["product"])
+    spread = statistics.median(ratios), min(ratios), max(ratios)
+    return Row(name, shape, *milliseconds, *spread, difference, gflops, rates[0] / rates[1])
+
+
+def products(device: torch.device) -> tuple[Step, ...]:
+    """Return calls that multiply two matrices of ``SIDE``."""
+    left, right = (torch.randn(SIDE, SIDE, device=device) for _ in range(2))
+    plain: Step = torch.inference_mode()(lambda: left @ right)
+    if device.type != "cpu" or not has_onednn_linear():
+        return (plain,)
+    return plain, torch.inference_mode()(lambda: onednn_linear(left, right, None))
+
+
+def operations(step: Step) -> int:
+    """Count the floating-point operations of a call's products, two for each multiplication and addition."""
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # fused attention is not counted
+        step()
+    return int(counter.get_total_flops())
 
 
 def hardware(device: torch.device) -> str:
@@ -130,7 +185,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="what to time (default: all)")
     parser.add_argument("--runs", type=int, default=9, help="timed rounds of each row (default: 9)")
-    parser.add_argument("--batch", type=int, help="images in a batch (default: as the row says)")
+    parser.add_argument(
+        "--batch", type=int, nargs="+", help="images in a batch, one or more numbers (default: the row's)"
+    )
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="size of the images")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
@@ -146,14 +203,17 @@ def main() -> None:
         f"{date.today().isoformat()}, {hardware(device)}, {options.runs} interleaved rounds"
         + (", CPU time" if options.cpu_time else "")
     )
-    print("| row | batch | ours ms | peer ms | peer / ours (range) | difference |\n|---|---|---|---|---|---|")
+    print("| row | batch | ours ms | peer ms | peer / ours (range) | difference | of sgemm |")
+    print("|---|---|---|---|---|---|---|")
     rows = []
-    for name in options.rows:
-        row = measure(name, options.runs, options.batch, tuple(options.size) if options.size else None, device, clock)
+    size = tuple(options.size) if options.size else None
+    for name, batch in itertools.product(options.rows, options.batch or [None]):
+        row = measure(name, options.runs, batch, size, device, clock)
         rows.append(row)
         ratio = f"**{row.ratio:.2f}** ({row.ratio_low:.2f} to {row.ratio_high:.2f})"
-        times = f"{row.ours_ms:.0f} | {row.peer_ms:.0f}"
-        print(f"| {name} | {row.shape} | {times} | {ratio} | {row.difference:.0e} |", flush=True)
+        times = f"{row.ours_ms:.1f} | {row.peer_ms:.1f}"
+        share = f"{row.share:.0%}" if row.gflops else ""
+        print(f"| {name} | {row.shape} | {times} | {ratio} | {row.difference:.0e} | {share} |", flush=True)
     if options.json:
         report = {"date": date.today().isoformat(), "hardware": hardware(device), "rows": [asdict(row) for row in rows]}
         options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -133,6 +133,27 @@ def onednn_convolution(
     return fused
 
 
+def onednn_packed_convolution(weight: Tensor, geometry: nn.Conv2d, input_size: Sequence[int] | None) -> Tensor:
+    """Return a weight in the layout that oneDNN computes in, which ``onednn_convolution`` takes as well.
+
+    It has no storage that others can see: it cannot be copied deeply, pickled or changed in place.
+
+    Args:
+        weight: (O, C, kH, kW), float32 or bfloat16 on a CPU.
+        geometry: padding, stride, dilation and groups.
+        input_size: (B, C, H, W) for which the layout is chosen; others are computed as well.
+    """
+    where = (geometry.padding, geometry.stride, geometry.dilation, geometry.groups)
+    packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(weight, *where, input_size)
+    return packed
+
+
+def onednn_packed_linear(weight: Tensor, rows: int | None = None) -> Tensor:
+    """Return a weight (O, C) in oneDNN's layout, which ``onednn_linear`` takes as well; ``rows`` as expected."""
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
+    return packed
+
+
 # Questions about the present state.
 
 

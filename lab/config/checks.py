@@ -268,6 +268,8 @@ def _check_data(composed: Composed) -> None:
     if data.get("root") is None:
         return
     root = Path(data["root"])
+    if data.get("fallback_root") is not None and not root.exists() and Path(data["fallback_root"]).is_dir():
+        return
     needed = [root] if not root.is_dir() else [root / name for name in _required(data) if name]
     missing = next((path for path in needed if not path.exists() and archive_in(path) is None), None)
     if missing is not None:

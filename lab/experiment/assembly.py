@@ -70,6 +70,7 @@ def prepare(config: Mapping[str, Any]) -> None:
         ".*smaller than the logging interval.*",
         ".*LeafSpec.*",
         ".*custom batch sampler.*",
+        ".*in eval mode at the start of training.*",  # frozen parts are meant to be: Lightning keeps each one's mode
         ".*`srun` command is available.*",  # Slurm is installed, but the command was not started by srun
     ):
         warnings.filterwarnings("ignore", message)

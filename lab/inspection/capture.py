@@ -11,7 +11,6 @@ outputs, so the backward pass belongs inside the context too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal
 
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.checking import check_choice
-from lab.compat.torch import in_backward, version_of
+from lab.compat.torch import in_backward
 from lab.errors import ConfigError, closest
 from lab.inspection.names import compiled_around, select
 from lab.inspection.nested import mapped
@@ -93,18 +92,6 @@ class _Stop(BaseException):
         self.by = by
 
 
-@dataclass
-class _Watch:
-    """A tensor that was handed out without a copy, to be seen again at the end."""
-
-    name: str
-    tensor: Tensor
-    version: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.version = version_of(self.tensor)
-
-
 class capture:
     """Context manager that captures outputs of modules and their gradients; returns a ``Captured``.
 
@@ -116,15 +103,15 @@ class capture:
             ``""`` for the network itself.
         stop: end the forward pass, and the ``with`` block, once every wanted module has run; what follows in the block
             is left out. There are no gradients then.
-        detach: give copies without a graph, which nothing changes later. Otherwise the tensors themselves.
+        detach: give copies without a graph, which nothing changes later. Otherwise the tensors themselves: what the
+            network adds to them in place is in them too.
         device: move what is captured to this device (gradients too), such as ``"cpu"``.
         reduce: of each tensor (B, ...), also of gradients, keep only ``mean``, ``max`` or ``norm`` (Euclidean) of each
             sample, (B,), or what a function of the tensor returns.
 
     Raises:
         ConfigError: a pattern matches nothing; a wanted module is compiled by ``torch.compile``, where hooks that come
-            later do not fire; or, at the end of a context with ``detach=False``, the network has changed a captured
-            tensor in place.
+            later do not fire.
     """
 
     def __init__(
@@ -151,7 +138,6 @@ class capture:
         self._stop, self._detach, self._device = stop, detach, device
         self._reduce = _REDUCTIONS[reduce] if isinstance(reduce, str) else reduce
         self._handles: list[Any] = []
-        self._watched: list[_Watch] = []
         self._captured = Captured(self._modules)
 
     def __enter__(self) -> Captured:
@@ -170,11 +156,6 @@ class capture:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        watched, self._watched = self._watched, []
-        if kind is None:
-            changed = next((each.name for each in watched if version_of(each.tensor) != each.version), None)
-            if changed is not None:
-                raise ConfigError(f"the output of {changed!r} was changed in place by a later module: take detach=True")
         return isinstance(error, _Stop) and error.by is self
 
     def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
@@ -182,7 +163,7 @@ class capture:
             if in_backward():
                 return
             captured = self._captured
-            captured.activations[name].append(mapped(output, lambda tensor: self._kept(name, tensor)))
+            captured.activations[name].append(mapped(output, self._kept))
             captured.gradients[name].append(None)
             if not self._stop:
                 self._wait_for_gradients(name, output)
@@ -191,9 +172,7 @@ class capture:
 
         return after
 
-    def _kept(self, name: str, tensor: Tensor) -> Any:
-        if not self._detach and self._device is None and self._reduce is None:
-            self._watched.append(_Watch(name, tensor))
+    def _kept(self, tensor: Tensor) -> Any:
         return self._finished(tensor.detach() if self._detach else tensor, copy=self._detach)
 
     def _finished(self, tensor: Tensor, copy: bool) -> Any:

@@ -22,8 +22,6 @@ from lab.compat.torch import children_of, storage_id
 from lab.inspection.nested import tensors_in
 from lab.ops.cpu import pytorch_kernels
 
-Shape = tuple[int, ...]
-
 
 @dataclass
 class Node:
@@ -54,10 +52,10 @@ class Node:
     trainable: int = 0
     buffers: int = 0
     num_bytes: int = 0
-    shapes: dict[str, Shape] = field(default_factory=dict)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     calls: int = 0
-    inputs: list[Shape] = field(default_factory=list)
-    outputs: list[Shape] = field(default_factory=list)
+    inputs: list[tuple[int, ...]] = field(default_factory=list)
+    outputs: list[tuple[int, ...]] = field(default_factory=list)
     macs: float = 0.0
     kept_bytes: int = 0
     seconds: float = 0.0

@@ -15,12 +15,15 @@ from torch import Tensor, nn
 
 from lab.checking import check_choice
 from lab.compat.torch import has_onednn_linear, is_watched, onednn_convolution, onednn_linear
-from lab.ops.cpu import plain_float32
+from lab.layers.packed import PackedConv2d, is_pointwise
+from lab.ops.cpu import needs_gradient, plain_float32
 
 NormName = Literal["batch_norm", "frozen_batch_norm", "group_norm"]
 Activation = Literal["none", "relu", "relu6", "leaky_relu"]
 SLOPE = 0.1
 """Of ``leaky_relu`` below zero."""
+FEW, LARGE = 4, 1 << 18
+"""Pixels for each input channel, and numbers of a weight, where one pass over the output more is worth while."""
 Scales = dict[nn.Module, tuple[Tensor, Tensor]]
 """Of each constant batch norm what it multiplies with and what it adds, both (C,)."""
 
@@ -106,14 +109,20 @@ def convolve(
     Args:
         x: (B, C, H, W).
         convolution: if it has a bias, that is normalised too.
-        norm: the norm of the convolution's output.
+        norm: the norm of the convolution's output; ``nn.Identity`` where ``lab.deploy`` has folded it.
         add: a tensor to add before the activation, of the output's shape.
         activation: applied last.
         reuse: whether the memory of ``add`` may be overwritten if no gradient is needed.
         scales: what ``scales_of`` returned for many norms at once.
     """
-    if is_watched(convolution) or (norm is not None and (not is_constant(norm) or is_watched(norm))):
-        out: Tensor = convolution(x) if norm is None else norm(convolution(x))
+    norm = None if isinstance(norm, nn.Identity) else norm
+    watched = any(part is not None and is_watched(part) for part in (convolution, norm))
+    if watched or (norm is not None and not is_constant(norm)):
+        out: Tensor = convolution(x)
+        out = out if norm is None else norm(out)
+        out = out.clone() if watched else out  # what a hook has seen is not written over
+    elif norm is None and isinstance(convolution, PackedConv2d) and convolution.takes(x):
+        return _packed(x, convolution, add, activation, reuse)
     else:
         scale, shift = _scale_and_shift(norm, scales)
         if _fuses(x, convolution.weight, scale):
@@ -135,7 +144,8 @@ def scales_of(norms: Sequence[nn.Module]) -> Scales:
     Returns:
         What ``convolve`` takes; nothing where gradients are wanted or a norm is not constant.
     """
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or not all(map(is_constant, norms)):
+    norms = [norm for norm in norms if not isinstance(norm, nn.Identity)]
+    if not norms or torch.is_grad_enabled() or torch.compiler.is_compiling() or not all(map(is_constant, norms)):
         return {}
     weight, bias, mean, variance = (
         torch.cat([getattr(norm, name) for norm in norms]) for name in ("weight", "bias", "running_mean", "running_var")
@@ -163,6 +173,13 @@ def _folded(convolution: nn.Conv2d, scale: Tensor | None, shift: Tensor | None) 
     return weight * scale[:, None, None, None], shift if bias is None else torch.addcmul(shift, bias, scale)
 
 
+def _packed(x: Tensor, convolution: PackedConv2d, add: Tensor | None, activation: Activation, reuse: bool) -> Tensor:
+    """Convolve with a weight that is packed already."""
+    if add is None or activation in ("none", "relu"):
+        return convolution.compute(x, add, activation, SLOPE, reuse)
+    return activate(convolution.compute(x).add_(add), activation)
+
+
 def _fused(
     x: Tensor,
     convolution: nn.Conv2d,
@@ -177,11 +194,9 @@ def _fused(
     pixels = x.shape[0] * x.shape[2] * x.shape[3] // (convolution.stride[0] * convolution.stride[1])
     if scale is None or shift is None or pixels * len(weight) >= weight.numel():
         weight, bias = _folded(convolution, scale, shift)
-        if add is None or activation in ("none", "relu"):
-            return _by_onednn(x, weight, bias, convolution, add, activation, reuse)
-        out = _by_onednn(x, weight, bias, convolution)
-    else:  # the weight is larger than the output, which is sooner scaled
-        out = _by_onednn(x, weight, bias, convolution).mul_(scale[:, None, None]).add_(shift[:, None, None])
+        return _by_onednn(x, weight, bias, convolution, pixels, add, activation, reuse)
+    # The weight is larger than the output, which is sooner scaled.
+    out = _by_onednn(x, weight, bias, convolution, pixels).mul_(scale[:, None, None]).add_(shift[:, None, None])
     return activate(out if add is None else out.add_(add), activation)
 
 
@@ -190,15 +205,31 @@ def _by_onednn(
     weight: Tensor,
     bias: Tensor | None,
     geometry: nn.Conv2d,
+    pixels: int,
     add: Tensor | None = None,
     activation: Activation = "none",
     reuse: bool = False,
 ) -> Tensor:
-    """Convolve; a 1x1 in this layout is a product of the pixels' channels, which costs less to call."""
-    if add is None and x.stride(1) == 1 and _is_pointwise(geometry) and has_onednn_linear():
-        rows = onednn_linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias, activation, slope=SLOPE)
-        return rows.permute(0, 3, 1, 2)
-    return onednn_convolution(x, weight, bias, geometry, add, activation, SLOPE, reuse)
+    """Convolve; a 1x1 in this layout is a product of the pixels' channels, which costs less to call.
+
+    oneDNN rearranges the weight in each call. With few pixels that costs more than a pass over the output does, above
+    all channels last.
+    """
+    if x.stride(1) == 1 and is_pointwise(geometry) and has_onednn_linear():
+        if add is None:
+            rows = onednn_linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias, activation, slope=SLOPE)
+            return rows.permute(0, 3, 1, 2)
+        if pixels < FEW * x.shape[1]:
+            rows = onednn_linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias)
+            return activate(rows.permute(0, 3, 1, 2).add_(add), activation)
+    elif weight.numel() > LARGE and pixels * 2 * FEW < weight[0].numel():
+        where = (geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
+        out = F.conv2d(x.contiguous(), weight, bias, *where)  # type: ignore[arg-type]
+        out = out.contiguous(memory_format=torch.channels_last) if x.stride(1) == 1 else out
+        return activate(out if add is None else out.add_(add), activation)
+    if add is None or activation in ("none", "relu"):
+        return onednn_convolution(x, weight, bias, geometry, add, activation, SLOPE, reuse)
+    return activate(onednn_convolution(x, weight, bias, geometry, None, "none", SLOPE, False).add_(add), activation)
 
 
 def pairs_in(layers: nn.Sequential) -> list[tuple[nn.Conv2d, nn.Module]]:
@@ -207,17 +238,11 @@ def pairs_in(layers: nn.Sequential) -> list[tuple[nn.Conv2d, nn.Module]]:
     return [(layer, found[index + 1]) for index, layer in enumerate(found) if isinstance(layer, nn.Conv2d)]
 
 
-def _is_pointwise(convolution: nn.Conv2d) -> bool:
-    """Whether a convolution is a product of each pixel's channels: 1x1, with neither stride, padding nor groups."""
-    shape = (convolution.kernel_size, convolution.stride, convolution.padding, convolution.groups)
-    return shape == ((1, 1), (1, 1), (0, 0), 1)
-
-
 def _fuses(x: Tensor, weight: Tensor, scale: Tensor | None) -> bool:
     """Whether oneDNN's fused convolution applies: float32 on a CPU, run eagerly, in inference or a frozen stage."""
     return bool(
         plain_float32(x, weight)
-        and not (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, scale)))
+        and not needs_gradient(x, weight, scale)
         and torch.backends.mkldnn.is_available()
         and torch.backends.mkldnn.enabled
     )

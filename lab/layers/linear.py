@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lab.compat.torch import has_forward_hooks, has_forward_pre_hooks, has_onednn_linear, onednn_linear
-from lab.ops.cpu import plain_float32
+from lab.compat.torch import has_onednn_linear, is_watched, onednn_linear
+from lab.ops.cpu import needs_gradient, plain_float32
 
 _MIN_PRODUCTS = 1 << 22  # about 0.1 ms: for smaller products the overhead exceeds the gain
 
@@ -27,7 +27,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if not _takes(x, weight):
         return F.linear(x, weight, bias)
-    if not torch.is_grad_enabled():
+    if not needs_gradient(x, weight, bias):
         return onednn_linear(x, weight, bias)
     out: Tensor = _Linear.apply(x, weight, bias)
     return out
@@ -42,10 +42,19 @@ class Linear(nn.Linear):
 
     def gelu(self, x: Tensor) -> Tensor:
         """Return the exact GELU of the result of ``forward``."""
-        watched = has_forward_hooks(self) or has_forward_pre_hooks(self)
-        if _takes(x, self.weight) and not torch.is_grad_enabled() and not watched:
+        if self.fuses(x):
             return onednn_linear(x, self.weight, self.bias, "gelu", "none")
         return F.gelu(self(x))
+
+    def relu(self, x: Tensor) -> Tensor:
+        """Return the ReLU of the result of ``forward``."""
+        if self.fuses(x):
+            return onednn_linear(x, self.weight, self.bias, "relu")
+        return F.relu(self(x))
+
+    def fuses(self, x: Tensor) -> bool:
+        """Whether an activation can be done within the product: no gradient is needed, no hook waits."""
+        return _takes(x, self.weight) and not is_watched(self) and not needs_gradient(x, self.weight, self.bias)
 
 
 def _takes(x: Tensor, weight: Tensor) -> bool:

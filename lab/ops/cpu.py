@@ -29,8 +29,18 @@ def plain_float32(x: Tensor, weight: Tensor) -> bool:
 
     Subclasses (``DTensor``, fake tensors), ``torch.compile``, ``torch.func`` and autocast get PyTorch's own operators.
     """
-    if not _own.get() or type(x) is not Tensor or type(weight) not in (Tensor, nn.Parameter) or x.device.type != "cpu":
+    return x.dtype == weight.dtype == torch.float32 and plain_cpu(x, weight)
+
+
+def plain_cpu(x: Tensor, weight: Tensor) -> bool:
+    """Return whether both are ordinary CPU tensors of one dtype that oneDNN computes in: float32 or bfloat16."""
+    if not _own.get() or type(x) is not Tensor or type(weight) not in (Tensor, nn.Parameter):
         return False
-    if x.dtype != torch.float32 or weight.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+    if x.device.type != "cpu" or x.dtype != weight.dtype or x.dtype not in (torch.float32, torch.bfloat16):
         return False
-    return not torch.compiler.is_compiling() and not in_function_transform()
+    return not (torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling() or in_function_transform())
+
+
+def needs_gradient(*tensors: Tensor | None) -> bool:
+    """Return whether a gradient will be asked for through any of the tensors; kernels without one must not be used."""
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)

@@ -188,9 +188,9 @@ def in_present_layout(
         return led_by([])
     found: list[dict[str, Tensor]] = []
     reasons: list[CheckpointError] = []
-    for steps in ([], steps_to(model, {}, where)):
+    for versions in (versions_of(model), {}):
         try:
-            found.append(led_by(steps))
+            found.append(led_by(steps_to(model, versions, where)))
         except CheckpointError as error:
             reasons.append(error)
     if not found:

@@ -27,6 +27,8 @@ class ClassificationSpec(ClassSpec):
         interpolation: of that: ``"bilinear"`` or ``"bicubic"``.
         mean: (3) by which the task normalises images, of colours from 0 to 1.
         std: (3) likewise.
+        multilabel: an image has any number of labels, instead of one.
+        num_images: images to train on, if they have several labels and ``class_counts`` counts them; 0 otherwise.
     """
 
     task: str = "classification"
@@ -35,6 +37,8 @@ class ClassificationSpec(ClassSpec):
     interpolation: str = "bilinear"
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    multilabel: bool = False
+    num_images: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,12 +94,13 @@ class ClassificationSample:
 
     Attributes:
         image: (3, H, W) uint8 RGB, of the same size for all samples, not normalised.
-        label: in 0..K-1; -1 where none is known.
+        label: in 0..K-1; -1 where none is known, or where there are several.
         image_id: the dataset's own id of the image.
         original_size: (height, width) of the stored image.
         moves: what the device does with the image, see ``ClassificationBatch``; None outside of training.
         augmentation: what else it does with it; None: nothing.
         unlabelled: another image, where few are labelled.
+        shares: (K,) float32, 1 for each label of an image that may have several; None: ``label`` is the only one.
     """
 
     image: Tensor
@@ -105,6 +110,7 @@ class ClassificationSample:
     moves: tuple[int, int, int, int] | None = None
     augmentation: Drawn | None = None
     unlabelled: UnlabelledSample | None = None
+    shares: Tensor | None = None
 
 
 @dataclass
@@ -179,11 +185,14 @@ class Classified(Movable):
         labels: (k,) int64 in 0..K-1.
         scores: (k,) float32 probabilities.
         names: the name of each label.
+        heat: (h, w) float32 from 0 to 1: for what places of the image it was taken for the first one; None where
+            ``eval.explain`` does not ask for it.
     """
 
     labels: Tensor
     scores: Tensor
     names: tuple[str, ...]
+    heat: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.names)

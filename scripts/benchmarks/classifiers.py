@@ -145,6 +145,24 @@ def make_vit(
     return _pair(ours, peer, batch, size, device, training)
 
 
+RESNETS_D = ("resnetv1d50", "resnetv1d101", "resnetv1d152", "resnet50d", "resnet101d", "resnet152d")
+
+
+def make_resnet_d(
+    name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
+) -> Pair:
+    """Return ours and timm's ResNet-D, which has the same keys."""
+    import timm
+
+    torch.manual_seed(0)
+    ours: Any = create_model(name)
+    fill_norms(ours)
+    depth = name.removeprefix("resnet").removeprefix("v1d").removesuffix("d")
+    peer: Any = timm.create_model(f"resnet{depth}d")
+    peer.load_state_dict(ours.state_dict(), strict=True)
+    return _pair(ours, peer, batch, size, device, training)
+
+
 SWIN_SIZES: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = {
     "tiny": (96, (2, 2, 6, 2), (3, 6, 12, 24)),
     "small": (96, (2, 2, 18, 2), (3, 6, 12, 24)),

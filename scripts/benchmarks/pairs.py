@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from lab import deploy
 from lab.training.terms import batch_terms
 
 Size = tuple[int, int]
@@ -119,6 +120,29 @@ def forward_row(make: Make, name: str) -> Callable[[int, Size, torch.device], Ma
         pair = make(name, batch, size, device)
         assert pair.peer_outputs is not None
         ours, peer = (torch.inference_mode()(call) for call in (pair.outputs, pair.peer_outputs))
+        return ours, peer, worst(ours(), peer())
+
+    return row
+
+
+def deploy_row(make: Make, name: str, frozen: bool = False) -> Callable[[int, Size, torch.device], Made]:
+    """Return a row of the benchmark: inference of ``lab.deploy``'s copy, against the peer's, optionally deployed too.
+
+    ``frozen``: the peer is what torch offers for that: ``torch.jit.freeze`` and ``optimize_for_inference``.
+    """
+
+    def row(batch: int, size: Size, device: torch.device) -> Made:
+        pair = make(name, batch, size, device)
+        assert pair.peer is not None
+        assert pair.peer_outputs is not None
+        images = noise_images(batch, size, device)
+        deployed = deploy(pair.ours, images)
+        theirs = pair.peer_outputs
+        if frozen:
+            traced = torch.jit.trace(pair.peer, images)
+            optimized = torch.jit.optimize_for_inference(torch.jit.freeze(traced))
+            theirs = lambda: optimized(images)  # noqa: E731
+        ours, peer = (torch.inference_mode()(call) for call in (lambda: deployed(images), theirs))
         return ours, peer, worst(ours(), peer())
 
     return row

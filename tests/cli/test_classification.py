@@ -25,6 +25,9 @@ CLASSIFIER = (
     "data.num_test=8",
     "data.image_size=32",
     "data.max_side=20",
+    "data.augmentation.policy=trivial_augment",
+    "data.augmentation.mixup=0.2",
+    "data.augmentation.cutmix=1",
     "trainer.val_every_n_steps=2",
     "trainer.checkpoint_every_n_steps=2",
     "trainer.log_every_n_steps=1",
@@ -49,10 +52,15 @@ def test_test_repeats_the_fits_numbers(runs: Runs, fitted: Path) -> None:
     assert {"val/loss", "val/ece", "test/ece"} == set(record(fitted)["lower_is_better"])
     assert len(list((fitted / "pictures").glob("test-0*.png"))) == 2
     assert (fitted / "pictures" / "test-confusion.png").exists()
+    assert (fitted / "pictures" / "train-inputs.png").exists()
     assert (fitted / "pictures" / "test-mistakes.png").exists()
     assert {path.name for path in (fitted / "tables").iterdir()} == {"classes.csv", "confusion.csv"}
-    command = runs.run("stage=test", f"ckpt={fitted / 'checkpoints' / 'best.ckpt'}")
+    command = runs.run("stage=test", f"ckpt={fitted / 'checkpoints' / 'best.ckpt'}", "eval.explain=auto")
     assert command.code == 0, command.err
+    plain, explained = (
+        Image.open(fitted / folder / "pictures" / "test-mistakes.png").size for folder in (".", "test-best")
+    )
+    assert explained[0] > 1.5 * plain[0], "a heat map stands beside each image"
     assert json.loads((fitted / "test-best" / "result.json").read_text())["result"] == of_fit
 
 
@@ -61,7 +69,13 @@ def test_predict_writes_a_row_and_a_picture_for_each_image(runs: Runs, fitted: P
         Image.effect_noise(size, 80).convert("RGB").save(tmp_path / name)
     (tmp_path / "bad.jpg").write_bytes((tmp_path / "b.jpg").read_bytes())
     truncate(tmp_path / "bad.jpg")
-    command = runs.run("stage=predict", f"ckpt={fitted / 'checkpoints' / 'best.ckpt'}", f"input={tmp_path}")
+    words = ("stage=predict", f"ckpt={fitted / 'checkpoints' / 'best.ckpt'}", f"input={tmp_path}")
+    refused = runs.run(*words, "eval.explain=rollout")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert (
+        "ResNet has no attention from every token to every other, as a ViT has: explain it by grad_cam" in refused.err
+    )
+    command = runs.run(*words, "eval.explain=auto")
     assert command.code == 0, command.err
     (warning,) = command.err.splitlines()
     assert warning.startswith(f"warning: {tmp_path / 'bad.jpg'} cannot be read as an image and is left out: ")
@@ -76,6 +90,7 @@ def test_predict_writes_a_row_and_a_picture_for_each_image(runs: Runs, fitted: P
         assert sum(scores) == pytest.approx(1, abs=1e-4)
         assert {row[f"class_{place}"] for place in range(1, 5)} == {"ellipse", "rectangle", "triangle", "cross"}
     assert len(list((folder / "pictures").glob("*.png"))) == 2
+    assert Image.open(next((folder / "pictures").glob("*a.png"))).width > 200, "40 x 50, three times, and its heat map"
     assert Image.open(folder / "contact_sheet.png").size[0] > 300
 
 

@@ -85,3 +85,35 @@ def test_the_command_on_two_ranks(ranks: tuple[Path, Path], tmp_path: Path) -> N
     assert {path.name for path in (both / "tables").iterdir()} == {"classes.csv", "confusion.csv"}
     for name in ("classes", "confusion"):
         assert (both / "tables" / f"{name}.csv").read_text() == (one / "tables" / f"{name}.csv").read_text()
+
+
+CHECKPOINTED = (
+    *(word for word in COMMAND if not word.startswith(("model.net.norm", "trainer."))),
+    "model.net.frozen_stages=1",
+    "trainer.max_steps=2",
+    "trainer.val_every_n_steps=2",
+)
+"""A ResNet-18 with batch norm: on every rank its statistics are those of the rank's share of a batch."""
+
+
+def on_two_with(rank: int, folder: str, words: tuple[str, ...]) -> Path:
+    return harness.fit((*CHECKPOINTED, *words), Path(folder), rank, 2)
+
+
+def test_activation_checkpointing_changes_nothing_under_ddp_and_fsdp(tmp_path_factory: pytest.TempPathFactory) -> None:
+    def train(*words: str) -> Path:
+        folder = str(tmp_path_factory.mktemp("ranks"))
+        path: Path = run_distributed(on_two_with, 2, (folder, words), timeout=240)[0]
+        return path
+
+    plain = train("strategy=ddp")
+    losses, expected = harness.losses(plain), harness.weights(plain)
+    assert expected["net.bn1.num_batches_tracked"] == 0  # frozen
+    assert expected["net.layer2.0.bn1.num_batches_tracked"] == 2
+    for strategy in ("ddp", "fsdp"):
+        other = train(f"strategy={strategy}", "model.net.with_cp=true")
+        assert harness.worst_relative(harness.losses(other), losses) < 1e-6  # they are logged in float32
+        found = harness.weights(other)
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            torch.testing.assert_close(found[key], value, rtol=1e-5, atol=1e-6)

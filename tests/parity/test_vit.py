@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lab import create_model
 from lab.errors import CheckpointError, ConfigError
 from lab.models.vit.network import VisionTransformer, ViTFeatures
 from lab.models.vit.weights import convert, to_official, to_timm, to_torchvision, to_transformers
+from lab.registry.weights import read_state_dict
 
 timm = pytest.importorskip("timm")
 
@@ -165,6 +167,29 @@ def test_the_authors_file_loads_here_and_ours_there(tmp_path: Path) -> None:
         back = convert({beginning + key: value for key, value in arrays.items()})
         assert back.keys() == ours.state_dict().keys()
         assert all(torch.equal(back[key], value) for key, value in ours.state_dict().items())
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+@pytest.mark.parametrize("beginning", ["params/", "params/img/", ""])
+def test_files_of_big_vision_load_as_in_timm(beginning: str, stacked: bool, tmp_path: Path) -> None:
+    """The authors' later code has other names, and may stack all blocks in one array."""
+    ours = classifier()
+    arrays: dict[str, Any] = {}
+    for key, value in to_official(ours.state_dict(), num_heads=2).items():
+        key = key.replace("Transformer/posembed_input/", "").replace("LayerNorm_2", "LayerNorm_1")
+        key = key.replace("MlpBlock_3", "MlpBlock_0").replace("ProductAttention_1", "ProductAttention_0")
+        block = re.match(r"Transformer/encoderblock_(\d+)/(.*)", key)
+        if stacked and block is not None:
+            arrays.setdefault(f"{beginning}Transformer/encoderblock/{block[2]}", []).append(value.numpy())
+        else:
+            arrays[beginning + key] = value.numpy()
+    np.savez(tmp_path / "big_vision.npz", **{key: np.asarray(item) for key, item in arrays.items()})
+    theirs = of_timm()
+    theirs.load_pretrained(str(tmp_path / "big_vision.npz"))
+    found = convert(read_state_dict(tmp_path / "big_vision.npz"))
+    assert found.keys() == ours.state_dict().keys()
+    assert all(torch.equal(found[key], value) for key, value in ours.state_dict().items())
+    assert all(torch.equal(value, theirs.state_dict()[key]) for key, value in ours.state_dict().items())
 
 
 @pytest.mark.parametrize("layout", ["npz", "torchvision", "transformers", "old transformers"])

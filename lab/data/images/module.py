@@ -40,11 +40,10 @@ class NamedNumbers:
 
 
 @dataclass(eq=False)
-class ImageFilesModule(DataModule):
-    """Base of the DataModules of annotated image files: a subclass implements ``build`` and ``transform``.
+class ImagesModule(DataModule):
+    """Base of the DataModules of images that are decoded one by one: a subclass implements ``build``, ``transform``.
 
     Args:
-        root: the dataset's folder.
         batch_size: the global batch size.
         num_workers: loader processes per rank.
         seed: decides the order of the samples and the augmentation.
@@ -54,7 +53,6 @@ class ImageFilesModule(DataModule):
 
     sample_name = "image"
 
-    root: Word
     _: KW_ONLY
     batch_size: Positive = 16
     num_workers: Count = 2
@@ -64,6 +62,26 @@ class ImageFilesModule(DataModule):
 
     def __post_init__(self) -> None:
         super().__init__(self.batch_size, self.num_workers, self.seed)
+
+    @abstractmethod
+    def transform(self, train: bool) -> Any:
+        """Return the transform of training or evaluation."""
+
+    def reading(self, split: str) -> Reading[Any]:
+        """Return how the images of a split are read."""
+        train = split == "train"
+        return Reading(train, self.transform(train), self.on_bad_sample, self.seed, self.cache_images)
+
+
+@dataclass(eq=False)
+class ImageFilesModule(ImagesModule):
+    """Base of the DataModules of annotated image files below one folder.
+
+    Args:
+        root: the dataset's folder.
+    """
+
+    root: Word
 
     @property
     def folder(self) -> Path:
@@ -81,15 +99,6 @@ class ImageFilesModule(DataModule):
         """(shorter side, limit of the longer side) in evaluation, 0 for no limit; (0, 0): no resizing."""
         transform = self.transform(train=False)
         return (transform.scales[-1] if transform.scales else 0), transform.max_size or 0
-
-    @abstractmethod
-    def transform(self, train: bool) -> Any:
-        """Return the transform of training or evaluation."""
-
-    def reading(self, split: str) -> Reading[Any]:
-        """Return how the images of a split are read."""
-        train = split == "train"
-        return Reading(train, self.transform(train), self.on_bad_sample, self.seed, self.cache_images)
 
 
 @dataclass(eq=False)

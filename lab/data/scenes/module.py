@@ -68,10 +68,9 @@ class ScenesDataModule(DataModule):
             raise ConfigError(f"data.task={task}: these scenes are for {self.task}")
         self.sizes = {"train": self.num_train, "val": self.num_val, "test": self.num_test}
 
-    @property
-    def shapes(self) -> tuple[int, int, int, int, float]:
-        """Fewest and most shapes of a scene, their smallest and largest side, and how much they overlap at most."""
-        return self.min_shapes, self.max_shapes, self.min_side, self.max_side, self.max_overlap
+    def num_shapes(self) -> tuple[int, int]:
+        """Return the fewest and the most shapes of a scene."""
+        return self.min_shapes, self.max_shapes
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -80,16 +79,16 @@ class ScenesDataModule(DataModule):
 
     def scenes(self, split: str) -> ShapesDataset:
         """Return the scenes of a split."""
-        min_shapes, max_shapes, min_side, max_side, max_overlap = self.shapes
+        min_shapes, max_shapes = self.num_shapes()
         return ShapesDataset(
             split=split,
             num_samples=self.sizes[split],
             image_size=self.image_size,
             min_shapes=min_shapes,
             max_shapes=max_shapes,
-            min_side=min_side,
-            max_side=max_side,
-            max_overlap=max_overlap,
+            min_side=self.min_side,
+            max_side=self.max_side,
+            max_overlap=self.max_overlap,
             # Validation and test scenes are the same for every seed, so that results of several seeds compare.
             seed=self.seed if split == "train" else 0,
             masks=self.masks,

@@ -3,23 +3,35 @@
 In inference on a CPU a block writes its maps into one buffer instead of joining them anew for every layer, and no norm
 is computed: with a constant norm, relu(s x + b) = s max(x, -b / s) + b for s > 0, and with min for s < 0. The bounds
 are one pass over the map, s and b go into the convolution that follows, whose own norm is folded into it as well.
+Where a map has few pixels, it is sooner normalised than the weights are changed; ``lab.deploy`` changes them once.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
-from lab.compat.torch import has_forward_hooks, has_forward_pre_hooks, has_onednn_linear, onednn_linear
-from lab.layers.convolution import FrozenBatchNorm2d, NormName, convolve, is_constant, make_norm, scale_and_shift
+from lab.compat.torch import has_onednn_linear, is_watched, onednn_linear
+from lab.layers.convolution import (
+    FrozenBatchNorm2d,
+    NormName,
+    Scales,
+    convolve,
+    is_constant,
+    make_norm,
+    scale_and_shift,
+    scales_of,
+)
 from lab.layers.dropout import dropout as drop
-from lab.ops.cpu import plain_float32
+from lab.layers.linear import Linear
+from lab.layers.recompute import recomputed, recomputes
+from lab.ops.cpu import needs_gradient, plain_float32
 
 BOTTLENECK = 4
 """Width between the two convolutions of a layer, in growth rates."""
+FEW = 3
+"""Pixels for each output channel, below which the maps are sooner scaled than the weights."""
 NEGLIGIBLE = 1e-20
 """A scale below this share of the shift changes nothing in float32, and would make a bound that is no number."""
 
@@ -38,57 +50,49 @@ class DenseLayer(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
         self.norm2 = make_norm(norm, width)
         self.conv2 = nn.Conv2d(width, growth_rate, 3, padding=1, bias=False)
+        self.rectified: RectifiedLinear | None = None
+
+    def keep_constants(self) -> None:
+        """Fold the norms once, for ``lab.deploy``."""
+        self.rectified = RectifiedLinear.of(self.norm1, self.conv1, self.norm2)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         """Map the maps before, each (B, C_i, H, W), to (B, growth_rate, H, W)."""
-        recomputes = self.memory_efficient and torch.is_grad_enabled() and any(item.requires_grad for item in maps)
-        if recomputes and not torch.compiler.is_compiling():  # a compiler itself decides what is kept
-            hidden = F.relu(self.norm2(self._recomputed(maps)), inplace=True)
+        if self.memory_efficient and recomputes(*maps):
+            hidden = F.relu(self.norm2(recomputed(self, self._bottleneck, *maps)), inplace=True)
         else:
             hidden = convolve(F.relu(self.norm1(torch.cat(maps, 1)), inplace=True), self.conv1, self.norm2)
         return drop(self.conv2(hidden), self.dropout, self.training)
 
-    def _recomputed(self, maps: list[Tensor]) -> Tensor:
-        """Join, normalise, rectify and convolve, and do so again for the gradient instead of keeping what is between.
+    def _bottleneck(self, *maps: Tensor) -> Tensor:
+        """Join, normalise, rectify and convolve."""
+        out: Tensor = self.conv1(F.relu(self.norm1(torch.cat(maps, 1)), inplace=True))
+        return out
 
-        The second time the running statistics of the norm stay as they are: a step has changed them once.
-        """
-        is_first = True
-
-        def bottleneck(*parts: Tensor) -> Tensor:
-            nonlocal is_first
-            joined = torch.cat(parts, 1)
-            if is_first:
-                normed = self.norm1(joined)
-            else:
-                copies = {name: value.clone() for name, value in self.norm1.named_buffers()}
-                normed = functional_call(self.norm1, copies, (joined,))
-            is_first = False
-            out: Tensor = self.conv1(F.relu(normed, inplace=True))
-            return out
-
-        found: Tensor = checkpoint(bottleneck, *maps, use_reentrant=False)
-        return found
-
-    def extend(self, buffer: Tensor, channels: int, scratch: Tensor) -> None:
+    def extend(self, buffer: Tensor, channels: int, scratch: Tensor, scales: Scales) -> None:
         """Write the new channels into (B, H, W, C) behind the first ``channels``, which are those before.
 
         Args:
             buffer: of the block.
             channels: that are there already.
             scratch: memory of as many numbers as the buffer and the first convolution have, which is written over.
+            scales: what the norms of the block do, as far as it is known.
         """
-        low, high, scale, shift = bounds(self.norm1)
-        own_scale, own_shift = _affine(self.norm2)
-        weight = self.conv1.weight.flatten(1)
-        bias = own_shift + own_scale * (weight @ shift)
         seen = buffer[..., :channels]
         split = seen.numel()
         # In memory that is mapped already: new pages cost as much as the arithmetic.
-        clamped, folded = scratch[:split].view(seen.shape), scratch[split : split + weight.numel()].view(weight.shape)
-        clamp(seen, low, high, out=clamped)
-        torch.mul(weight, own_scale[:, None], out=folded).mul_(scale)
-        hidden = onednn_linear(clamped, folded, bias, "relu")
+        room, rest = scratch[:split].view(seen.shape), scratch[split:]
+        if self.rectified is not None:
+            hidden = self.rectified.linear.relu(self.rectified.clamp(seen, room))
+        elif split // channels < FEW * self.conv1.out_channels and not isinstance(self.norm2, nn.Identity):
+            scale, shift = _affine(self.norm1, scales)
+            torch.addcmul(shift, seen, scale, out=room).relu_()
+            scale, shift = _affine(self.norm2, scales)
+            hidden = onednn_linear(room, self.conv1.weight.flatten(1), None)
+            hidden = torch.addcmul(shift, hidden, scale, out=hidden).relu_()
+        else:
+            low, high, weight, bias = fold(self.norm1, self.conv1, self.norm2, rest, scales)
+            hidden = onednn_linear(clamp(seen, low, high, out=room), weight, bias, "relu")
         new = convolve(hidden.permute(0, 3, 1, 2), self.conv2, activation="none")
         buffer[..., channels : channels + new.shape[1]] = new.permute(0, 2, 3, 1)
 
@@ -127,8 +131,9 @@ class DenseBlock(nn.Module):
         buffer = x.new_empty(batch, height, width, channels + len(layers) * self.growth_rate)
         scratch = x.new_empty(buffer.numel() + layers[-1].conv1.weight.numel())
         buffer[..., :channels] = x.permute(0, 2, 3, 1)
+        scales = scales_of([norm for layer in layers if layer.rectified is None for norm in (layer.norm1, layer.norm2)])
         for layer in layers:
-            layer.extend(buffer, channels, scratch)
+            layer.extend(buffer, channels, scratch, scales)
             channels += self.growth_rate
         return buffer.permute(0, 3, 1, 2)
 
@@ -141,6 +146,11 @@ class Transition(nn.Module):
         self.norm = make_norm(norm, in_channels)
         self.conv = nn.Conv2d(in_channels, in_channels // 2, 1, bias=False)
         self.pool = nn.AvgPool2d(2)
+        self.rectified: RectifiedLinear | None = None
+
+    def keep_constants(self) -> None:
+        """Fold the norm once, for ``lab.deploy``."""
+        self.rectified = RectifiedLinear.of(self.norm, self.conv)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C / 2, H / 2, W / 2), rounded down."""
@@ -148,30 +158,98 @@ class Transition(nn.Module):
             pooled: Tensor = self.pool(self.conv(F.relu(self.norm(x), inplace=True)))
             return pooled
         # The convolution and the mean may change places: a quarter of the products.
-        low, high, scale, shift = bounds(self.norm)
-        clamped = clamp(x.permute(0, 2, 3, 1), low, high).permute(0, 3, 1, 2)
-        means = F.avg_pool2d(clamped, 2).permute(0, 2, 3, 1)
-        weight = self.conv.weight.flatten(1)
-        return onednn_linear(means, weight * scale, weight @ shift).permute(0, 3, 1, 2)
+        pixels = x.permute(0, 2, 3, 1)
+        if self.rectified is not None:
+            return self.rectified.linear(_means(self.rectified.clamp(pixels))).permute(0, 3, 1, 2)
+        low, high, weight, bias = fold(self.norm, self.conv)
+        return onednn_linear(_means(clamp(pixels, low, high)), weight, bias).permute(0, 3, 1, 2)
+
+
+class RectifiedLinear(nn.Module):
+    """A constant norm, its ReLU and the 1x1 convolution behind it, folded once: bounds and a linear map of pixels.
+
+    Args:
+        low: (C,), the least values.
+        high: (C,), the largest values, if there are any.
+        weight: (O, C).
+        bias: (O,).
+    """
+
+    low: Tensor
+    high: Tensor | None
+
+    def __init__(self, low: Tensor, high: Tensor | None, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("low", low)
+        self.register_buffer("high", high)
+        with torch.device("meta"):
+            self.linear = Linear(*weight.shape[::-1])
+        self.linear.weight, self.linear.bias = nn.Parameter(weight, False), nn.Parameter(bias, False)
+
+    @classmethod
+    def of(cls, norm: nn.Module, convolution: nn.Conv2d, after: nn.Module | None = None) -> RectifiedLinear | None:
+        """Fold the norms before and after a convolution; None if they depend on the batch."""
+        if not all(is_constant(each) or isinstance(each, nn.Identity) for each in (norm, after or nn.Identity())):
+            return None
+        with torch.no_grad():
+            return cls(*fold(norm, convolution, after))
+
+    def clamp(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """Bound (..., C)."""
+        return clamp(x, self.low, self.high, out)
+
+
+def fold(
+    norm: nn.Module,
+    convolution: nn.Conv2d,
+    after: nn.Module | None = None,
+    memory: Tensor | None = None,
+    scales: Scales | None = None,
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    """Return a constant norm, its ReLU, a 1x1 convolution and the norm behind it as bounds, a matrix and its bias.
+
+    Args:
+        norm: before the convolution.
+        convolution: 1x1.
+        after: the constant norm behind it; None or ``nn.Identity`` where there is none.
+        memory: for the matrix, which is written over.
+        scales: what the norms do, as far as it is known.
+
+    Returns:
+        ``low`` (C,), ``high`` (C,) or None, ``weight`` (O, C), ``bias`` (O,).
+    """
+    low, high, scale, shift = bounds(*_affine(norm, scales))
+    weight = convolution.weight.flatten(1)
+    bias = weight @ shift if convolution.bias is None else torch.addmv(convolution.bias, weight, shift)
+    folded = torch.empty_like(weight) if memory is None else memory[: weight.numel()].view(weight.shape)
+    if after is None or isinstance(after, nn.Identity):
+        return low, high, torch.mul(weight, scale, out=folded), bias
+    own_scale, own_shift = _affine(after, scales)
+    torch.mul(weight, own_scale[:, None], out=folded).mul_(scale)
+    return low, high, folded, torch.addcmul(own_shift, own_scale, bias)
+
+
+def _means(pixels: Tensor) -> Tensor:
+    """Return the means over 2x2 pixels of (B, H, W, C)."""
+    return F.avg_pool2d(pixels.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
 
 
 def can_fold(module: nn.Module, x: Tensor, weight: Tensor) -> bool:
     """Whether the parts of a module can be computed together: inference on a CPU, norms constant, no hook within."""
-    if torch.is_grad_enabled() or not plain_float32(x, weight) or not has_onednn_linear():
+    if not plain_float32(x, weight) or needs_gradient(x, *module.parameters()) or not has_onednn_linear():
         return False
     parts = [part for part in module.modules() if part is not module]
     norms = [part for part in parts if isinstance(part, nn.BatchNorm2d | FrozenBatchNorm2d | nn.GroupNorm)]
-    if any(has_forward_hooks(part) or has_forward_pre_hooks(part) for part in parts):
+    if any(map(is_watched, parts)):
         return False
     return bool(norms) and all(is_constant(norm) for norm in norms)
 
 
-def bounds(norm: nn.Module) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+def bounds(scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
     """Return a constant norm and the ReLU behind it as (C,) ``low, high, scale, shift``: scale * clamp(x) + shift.
 
     ``high`` is None where every scale is positive, as in most trained networks: one bound is cheaper than two.
     """
-    scale, shift = _affine(norm)
     if bool((scale > NEGLIGIBLE * shift.abs()).all()):
         return -shift / scale, None, scale, shift
     is_dead = scale.abs() <= NEGLIGIBLE * shift.abs()
@@ -188,6 +266,8 @@ def clamp(x: Tensor, low: Tensor, high: Tensor | None, out: Tensor | None = None
     return torch.clamp(x, low, high, out=out)
 
 
-def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
+def _affine(norm: nn.Module, scales: Scales | None) -> tuple[Tensor, Tensor]:
+    if scales and norm in scales:
+        return scales[norm]
     assert isinstance(norm, nn.BatchNorm2d | FrozenBatchNorm2d)
     return scale_and_shift(norm)

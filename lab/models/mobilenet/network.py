@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.checking import check_some
-from lab.compat.torch import has_forward_hooks
+from lab.compat.torch import has_forward_hooks, is_watched
 from lab.layers.convolution import NormName, Scales, convolve, make_norm, pairs_in, scales_of
 
 SETTING = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -134,7 +134,10 @@ class MobileNetV2(_MobileNetTrunk):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, num_classes)."""
         last: nn.Module = self.features[-1]
-        x = convolve(self.forward_blocks(images)[-1], *pairs_in(last)[0], activation="relu6")  # type: ignore[arg-type]
+        x = self.forward_blocks(images)[-1]
+        pair = pairs_in(last)[0]  # type: ignore[arg-type]
+        # A hook may wait on the last feature map.
+        x = last(x) if is_watched(last) else convolve(x, *pair, activation="relu6")
         logits: Tensor = self.classifier(x.mean(dim=(2, 3)))
         return logits
 

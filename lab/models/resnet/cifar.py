@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lab.checking import check_some
 from lab.errors import ConfigError
 from lab.layers.convolution import NormName, convolve, make_norm
-from lab.models.resnet.network import BasicBlock, Stage
+from lab.models.resnet.blocks import BasicBlock, BlockOptions, Stage
 
 STAGES = 3
 
@@ -32,15 +32,13 @@ class PaddedBlock(BasicBlock):
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int, norm: NormName) -> None:
-        super().__init__(in_channels, channels, stride, 1, norm, None)
+        super().__init__(in_channels, channels, stride, 1, BlockOptions(norm), None)
         self.stride, self.new_channels = stride, channels - in_channels
 
-    def forward(self, x: Tensor, reuse: bool = False) -> Tensor:
-        """Map (B, C, H, W) to (B, channels, H / stride, W / stride); with ``reuse`` ``x`` may be overwritten."""
-        out = convolve(x, self.conv1, self.bn1)
-        if self.stride > 1 or self.new_channels:
-            x, reuse = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels)), True
-        return convolve(out, self.conv2, self.bn2, add=x, reuse=reuse)
+    def _shortcut(self, x: Tensor) -> Tensor:
+        if self.stride == 1 and not self.new_channels:
+            return x
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels))
 
 
 class _CifarTrunk(nn.Module):

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab.checking import check_choice, check_some
+from lab.compat.torch import is_watched
 from lab.layers.convolution import NormName, Scales, convolve, make_norm, pairs_in, scales_of
 from lab.ops.shuffle import interleave
 
@@ -165,7 +166,9 @@ class ShuffleNetV2(_ShuffleNetTrunk):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, num_classes)."""
-        last = convolve(self.forward_stages(images)[-1], *pairs_in(self.conv5)[0])
+        last = self.forward_stages(images)[-1]
+        # A hook may wait on the last feature map.
+        last = self.conv5(last) if is_watched(self.conv5) else convolve(last, *pairs_in(self.conv5)[0])
         logits: Tensor = self.fc(last.mean(dim=(2, 3)))
         return logits
 

@@ -7,7 +7,7 @@ where a fused matrix is split or joined or an array of the authors' turned. Ours
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
@@ -69,8 +69,16 @@ _NPZ: Rules = (
 _NPZ_SPLIT = re.compile(
     r"Transformer/encoderblock_(\d+)/MultiHeadDotProductAttention_1/(query|key|value)/(kernel|bias)"
 )
-_BEGIN = "opt/target/"
-"""Some of the authors' files keep the weights below the optimizer's."""
+_BEGIN = re.compile(r"^(opt/target|params(/img)?)/")
+"""Below these the authors' files keep the weights: the optimizer's, or in big_vision, their later code, params."""
+# What that later code calls it: (its, the first one's).
+_BIG_VISION = (
+    (r"^pos_embedding$", "Transformer/posembed_input/pos_embedding"),
+    (r"/LayerNorm_1/", "/LayerNorm_2/"),
+    (r"/MlpBlock_0/", "/MlpBlock_3/"),
+    (r"/MultiHeadDotProductAttention_0/", "/MultiHeadDotProductAttention_1/"),
+)
+_STACKED = "Transformer/encoderblock/"
 
 
 def from_timm(state_dict: StateDict) -> dict[str, Tensor]:
@@ -139,6 +147,7 @@ def to_transformers(state_dict: StateDict) -> dict[str, Tensor]:
 def from_official(state_dict: StateDict) -> dict[str, Tensor]:
     """Take the arrays of the authors' ``.npz``: channels last, matrices (in, out), heads apart.
 
+    The names of the paper's code and those of big_vision are read, also with all blocks stacked in one array.
     A hidden layer before the head (``pre_logits``, of models for ImageNet-21k) is refused: the network has none.
 
     Raises:
@@ -146,8 +155,7 @@ def from_official(state_dict: StateDict) -> dict[str, Tensor]:
     """
     renamed: dict[str, Tensor] = {}
     parts: dict[str, dict[str, Tensor]] = {}
-    for full_key, value in state_dict.items():
-        key = full_key.removeprefix(_BEGIN)
+    for key, value in _of_first_code(state_dict):
         split = _NPZ_SPLIT.fullmatch(key)
         if split is not None:
             name = f"blocks.{split[1]}.attn.qkv.{'bias' if split[3] == 'bias' else 'weight'}"
@@ -198,7 +206,7 @@ def to_official(state_dict: StateDict, num_heads: int | None = None) -> dict[str
 
 def convert(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Bring any known layout into ours, and leave ours as it is: what the registry loads weights with."""
-    keys = {key.removeprefix(_BEGIN) for key in state_dict}
+    keys = {_BEGIN.sub("", key) for key in state_dict}
     if "embedding/kernel" in keys:
         return from_official(state_dict)
     if "conv_proj.weight" in keys:
@@ -206,6 +214,19 @@ def convert(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if any("embeddings.patch_embeddings." in key for key in keys):
         return from_transformers(state_dict)
     return from_timm(state_dict)
+
+
+def _of_first_code(state_dict: StateDict) -> Iterator[tuple[str, Tensor]]:
+    """Yield the arrays of an ``.npz`` under the names that the paper's code gives them, a block at a time."""
+    for full_key, value in state_dict.items():
+        key = _BEGIN.sub("", full_key)
+        for theirs, first in _BIG_VISION:
+            key = re.sub(theirs, first, key)
+        if key.startswith(_STACKED):
+            rest = key.removeprefix(_STACKED)
+            yield from ((f"Transformer/encoderblock_{index}/{rest}", item) for index, item in enumerate(value))
+        else:
+            yield key, value
 
 
 def _modern(key: str) -> str:

@@ -34,15 +34,25 @@ class Criterion(nn.Module):
         loss: ``"cross_entropy"`` or ``"binary_cross_entropy"``.
         label_smoothing: share of a target that is spread over all classes.
         class_weights: (K) what each class counts; None: all the same.
+        positive_weights: (K) what an image with a label counts for this label, where one without it counts 1; of the
+            binary loss only. None: both the same.
     """
 
     weights: Tensor | None
+    positive_weights: Tensor | None
 
-    def __init__(self, loss: str, label_smoothing: float = 0.0, class_weights: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        loss: str,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | None = None,
+        positive_weights: Sequence[float] | None = None,
+    ) -> None:
         super().__init__()
         self.binary, self.label_smoothing = loss == "binary_cross_entropy", label_smoothing
-        weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
-        self.register_buffer("weights", weights, persistent=False)
+        for name, given in (("weights", class_weights), ("positive_weights", positive_weights)):
+            values = None if given is None else torch.tensor(given, dtype=torch.float32)
+            self.register_buffer(name, values, persistent=False)
 
     def forward(self, logits: Tensor, targets: ClassificationTargets) -> dict[str, Term]:
         """Return ``loss_ce`` or ``loss_bce`` of logits (B, K)."""
@@ -53,7 +63,8 @@ class Criterion(nn.Module):
             return {"loss_ce": Term(entropy, NUM_IMAGES)}
         shares = labels if labels.ndim == 2 else F.one_hot(labels, logits.shape[1])
         shares = shares.to(logits.dtype) * (1 - smoothing) + smoothing / 2
-        each = F.binary_cross_entropy_with_logits(logits, shares, weights, reduction="sum")
+        positive = self.positive_weights if self.training else None
+        each = F.binary_cross_entropy_with_logits(logits, shares, weights, reduction="sum", pos_weight=positive)
         return {"loss_bce": Term(each, NUM_IMAGES)}
 
     def totals(self, targets: ClassificationTargets) -> Mapping[str, float]:
@@ -65,7 +76,8 @@ def make_criterion(settings: Mapping[str, Any], spec: ClassificationSpec) -> Cri
     """Return the loss that ``model.learning`` describes.
 
     Raises:
-        ConfigError: there are other numbers of class weights than of classes, or nothing that balances them.
+        ConfigError: there are other numbers of class weights than of classes, or nothing that balances them; or the
+            loss is not for data of this kind.
     """
     weights = settings["class_weights"]
     if weights == "balanced":
@@ -75,7 +87,37 @@ def make_criterion(settings: Mapping[str, Any], spec: ClassificationSpec) -> Cri
             f"model.learning.class_weights has {len(weights)} numbers for {spec.num_classes} classes; give one for "
             "each, in the order of the classes, or balanced"
         )
-    return Criterion(settings["loss"], settings["label_smoothing"], weights)
+    binary = settings["loss"] == "binary_cross_entropy"
+    if spec.multilabel and not binary:
+        raise ConfigError(
+            f"model.learning.loss={settings['loss']} is for one label an image, and images of this data have several; "
+            "take model.learning.loss=binary_cross_entropy"
+        )
+    positive = positive_weights(settings.get("positive_weights"), spec)
+    if positive is not None and not binary:
+        raise ConfigError("model.learning.positive_weights are for model.learning.loss=binary_cross_entropy")
+    return Criterion(settings["loss"], settings["label_smoothing"], weights, positive)
+
+
+def positive_weights(asked: str | Sequence[float] | None, spec: ClassificationSpec) -> Sequence[float] | None:
+    """Return what an image with a label counts for each label: (N - n) / n of n among N images if ``balanced``.
+
+    Raises:
+        ConfigError: there are other numbers than of classes, or the data does not tell how frequent they are.
+    """
+    if asked is None:
+        return None
+    if asked != "balanced":
+        if len(asked) != spec.num_classes:
+            raise ConfigError(
+                f"model.learning.positive_weights has {len(asked)} numbers for {spec.num_classes} classes; give one "
+                "for each, in the order of the classes, or balanced"
+            )
+        return [float(value) for value in asked]
+    total = spec.num_images or sum(spec.class_counts)
+    if not total:
+        raise ConfigError("model.learning.positive_weights=balanced: this data does not tell how frequent classes are")
+    return [(total - count) / count if count else 1.0 for count in spec.class_counts]
 
 
 def balanced_weights(spec: ClassificationSpec) -> list[float] | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from lab.report.canvas import INK, PAPER, Colour, as_picture, contact_sheet, picture_font
-from lab.structures.classification import ClassificationBatch
+from lab.structures.classification import ClassificationBatch, ClassificationSpec
+from lab.tasks.classification.explain import with_heat
 from lab.text import printable
 
 SHOWN_SIDE = 160
@@ -20,6 +22,9 @@ BAD: Colour = (190, 20, 20)
 
 def classification_panels(task: Any, outputs: Tensor, batch: ClassificationBatch, count: int) -> Iterator[Image.Image]:
     """Yield the first images of a batch with truth and prediction below."""
+    if task.spec.multilabel:
+        yield from _panels_of_sets(task, outputs, batch, count)
+        return
     scores, found = task.scores(outputs).max(1)
     names = task.class_names
     for row in range(min(len(batch.images), count)):
@@ -30,19 +35,60 @@ def classification_panels(task: Any, outputs: Tensor, batch: ClassificationBatch
         yield captioned(batch.images[row].cpu(), lines)
 
 
-def draw_mistakes(mistakes: Sequence[tuple[float, int, int, Tensor]], names: Sequence[str]) -> Image.Image:
+def _panels_of_sets(task: Any, outputs: Tensor, batch: ClassificationBatch, count: int) -> Iterator[Image.Image]:
+    """Yield the first images of several labels each: those predicted, the wrong ones of them, and those missed."""
+    predicted = (task.scores(outputs[:count]) > task.threshold).cpu()
+    truth = batch.targets.labels[:count].cpu() > 0.5
+    for row, (found, true) in enumerate(zip(predicted, truth, strict=True)):
+        right, wrong, missed = (
+            ", ".join(task.class_names[label] for label in part.nonzero().flatten().tolist())
+            for part in (found & true, found & ~true, true & ~found)
+        )
+        lines = [(right or "-", GOOD)] if right or not (wrong or missed) else []
+        lines += [(f"wrong: {wrong}", BAD)] if wrong else []
+        lines += [(f"missed: {missed}", INK)] if missed else []
+        yield captioned(batch.images[row].cpu(), lines)
+
+
+def draw_mistakes(
+    mistakes: Sequence[tuple[float, int, int, Tensor]], names: Sequence[str], heat: Tensor | None = None
+) -> Image.Image:
     """Return a sheet of images that were surely taken for a wrong class.
 
     Args:
         mistakes: probability, true label, predicted label and image (3, H, W) uint8 of each.
         names: of the classes.
+        heat: (N, h, w) from 0 to 1, of what the network has looked at.
     """
     return contact_sheet(
         [
-            captioned(image, [(f"{names[found]} {score:.2f}", BAD), (f"true: {names[true]}", INK)])
-            for score, true, found, image in mistakes
+            captioned(
+                with_heat(image, None if heat is None else heat[row]),
+                [(f"{names[found]} {score:.2f}", BAD), (f"true: {names[true]}", INK)],
+                across=1 if heat is None else 2,
+            )
+            for row, (score, true, found, image) in enumerate(mistakes)
         ]
     )
+
+
+def draw_inputs(images: Tensor, labels: Tensor, spec: ClassificationSpec) -> Image.Image:
+    """Return a sheet of training images as a network gets them, each with its classes.
+
+    Args:
+        images: (B, 3, H, W) normalised.
+        labels: (B,) int64, or (B, K) shares of classes, of which the three largest are named.
+        spec: of the data.
+    """
+    mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) * 255 for values in (spec.mean, spec.std))
+    pixels = (images.float() * std + mean).round_().clamp_(0, 255).to(torch.uint8).cpu()
+    panels = []
+    for image, label in zip(pixels, labels.tolist(), strict=True):
+        shares = {label: 1.0} if isinstance(label, int) else dict(enumerate(label))
+        largest = [item for item in sorted(shares.items(), key=lambda item: -item[1])[:3] if item[1] > 0]
+        named = [spec.class_names[number] + ("" if share == 1 else f" {share:.2f}") for number, share in largest]
+        panels.append(captioned(image, [(text, INK) for text in named]))
+    return contact_sheet(panels)
 
 
 def draw_confusion(confusion: Tensor, names: Sequence[str]) -> Image.Image:
@@ -99,15 +145,16 @@ def _cut(text: str, font: Any, width: float) -> str:
     return text
 
 
-def captioned(image: Tensor | Image.Image, lines: Sequence[tuple[str, Colour]]) -> Image.Image:
+def captioned(image: Tensor | Image.Image, lines: Sequence[tuple[str, Colour]], across: int = 1) -> Image.Image:
     """Return a picture in a readable size with lines of text below, each cut to its width.
 
     Args:
         image: (3, H, W) uint8 RGB, or a picture.
         lines: texts and their colours.
+        across: how many pictures of one size stand side by side in it.
     """
     picture = as_picture(image)
-    scale = SHOWN_SIDE / max(picture.size)
+    scale = SHOWN_SIDE / max(picture.width / across, picture.height)
     if scale >= 2:
         size = (picture.width * int(scale), picture.height * int(scale))
         picture = picture.resize(size, Image.Resampling.NEAREST)

@@ -1,9 +1,9 @@
-"""The classes of images as a CSV file and as pictures."""
+"""The classes of images as a CSV file, as a Parquet file and as pictures."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,47 +12,115 @@ from lab.data.folders import as_utf8
 from lab.data.images.opening import read_image
 from lab.report.canvas import INK, contact_sheet
 from lab.structures.classification import Classified
+from lab.tasks.classification.explain import as_levels, with_heat
 from lab.tasks.classification.pictures import captioned
 from lab.tasks.classification.task import ClassificationTask
 from lab.training.predictor import ImagePredictor
 
 MOST_ON_SHEET = 64
 """Images of the contact sheet: the first ones."""
+ROWS_AT_ONCE = 4096
+"""Rows of the Parquet file that are held in memory."""
+SEPARATOR = "|"
+"""Between several labels of an image, and their scores, in the CSV file."""
 
 
 class ClassificationPredictor(ImagePredictor):
-    """Writes ``predictions.csv``, a picture of each image and ``contact_sheet.png`` of the first of them."""
+    """Writes ``predictions.csv`` and ``.parquet``, a picture of each image and a ``contact_sheet.png`` of the first.
+
+    A row has the image's file and the best classes, each with its score; of several labels the list of those above
+    ``eval.threshold``, and the list of their scores.
+    """
 
     task: ClassificationTask
 
     def write_image(self, number: int, found: Classified, part: Path) -> dict[str, Any]:
         """Write the picture of an image and return its classes."""
         scores = [round(score, 6) for score in found.scores.tolist()]
-        self._picture(number, found.names, scores).save(part / "pictures" / self.picture_name(number))
-        return {"names": list(found.names), "scores": scores}
+        record = {"number": number, "names": list(found.names), "scores": scores, "heat": as_levels(found.heat)}
+        self._picture(record).save(part / "pictures" / self.picture_name(number))
+        return record
 
-    def _picture(self, number: int, names: Iterable[str], scores: Iterable[float]) -> Any:
-        lines = [(f"{name} {score:.2f}", INK) for name, score in islice(zip(names, scores, strict=True), 2)]
-        return captioned(read_image(self.paths[number]), lines)
+    def _picture(self, record: dict[str, Any]) -> Any:
+        best = islice(zip(record["names"], record["scores"], strict=True), 2)
+        spec, image = self.task.spec, read_image(self.paths[record["number"]])
+        shown = with_heat(image, record["heat"], spec.input_shape[1:], spec.resize)
+        lines = [(f"{name} {score:.2f}", INK) for name, score in best]
+        return captioned(shown, lines or [("-", INK)], across=1 if record["heat"] is None else 2)
 
     def write_results(self, records: Iterable[dict[str, Any]], out: Path, folder: Path, left_out: str) -> list[str]:
         """Write a row for each image, and the contact sheet."""
-        count, top_k = 0, min(self.task.eval_settings["top_k"], len(self.task.class_names))
-        with (out / "predictions.csv").open("w", newline="", encoding="utf-8") as file:
+        several, top_k = self.task.spec.multilabel, min(self.task.eval_settings["top_k"], len(self.task.class_names))
+        places = range(1, top_k + 1)
+        columns = ["labels", "scores"] if several else [f"{kind}_{k}" for k in places for kind in ("class", "score")]
+        count = 0
+        with (
+            (out / "predictions.csv").open("w", newline="", encoding="utf-8") as file,
+            ParquetRows(out / "predictions.parquet", columns, several) as table,
+        ):
             rows = csv.writer(file, lineterminator="\n")
-            places = range(1, top_k + 1)
-            rows.writerow(["file", *(part for place in places for part in (f"class_{place}", f"score_{place}"))])
+            rows.writerow(["file", *columns])
             for record in records:
-                best = zip(record["names"], record["scores"], strict=True)
-                rows.writerow([as_utf8(str(self.paths[record["number"]])), *(part for one in best for part in one)])
+                name, values = as_utf8(str(self.paths[record["number"]])), _values(record, several)
+                rows.writerow([name, *(SEPARATOR.join(map(str, value)) if several else value for value in values)])
+                table.add([name, *values])
                 count += 1
-        shown = [
-            self._picture(item["number"], item["names"], item["scores"]) for item in islice(records, MOST_ON_SHEET)
-        ]
+        shown = [self._picture(record) for record in islice(records, MOST_ON_SHEET)]
         contact_sheet(shown).save(out / "contact_sheet.png")
         first = f" of the first {len(shown)}" if count > len(shown) else ""
+        what = f"the labels above {self.task.threshold:g}" if several else f"the {top_k} best classes"
         return [
             f"{count} images{left_out}",
-            f"written   {folder / 'predictions.csv'} (file, then the {top_k} best classes and their probabilities)",
+            f"written   {folder / 'predictions.csv'} and .parquet (file, then {what} and their probabilities)",
             f"pictures  {folder / 'contact_sheet.png'}{first}, {folder / 'pictures'}",
         ]
+
+
+def _values(record: dict[str, Any], several: bool) -> list[Any]:
+    """Return the cells of a row behind the file's name."""
+    names, scores = record["names"], record["scores"]
+    return [names, scores] if several else [cell for pair in zip(names, scores, strict=True) for cell in pair]
+
+
+class ParquetRows:
+    """A Parquet file that is written block by block: ``file``, then columns of text and of scores (float32) in turn.
+
+    Args:
+        path: the file.
+        columns: the names of the columns behind ``file``.
+        lists: whether these hold lists.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], lists: bool) -> None:
+        import pyarrow
+        from pyarrow import parquet
+
+        kinds = [pyarrow.string() if place % 2 == 0 else pyarrow.float32() for place in range(len(columns))]
+        kinds = [pyarrow.list_(kind) for kind in kinds] if lists else kinds
+        fields = zip(["file", *columns], [pyarrow.string(), *kinds], strict=True)
+        self._schema = pyarrow.schema(list(fields))
+        self._writer = parquet.ParquetWriter(path, self._schema)
+        self._rows: list[list[Any]] = []
+
+    def add(self, row: list[Any]) -> None:
+        """Add a row."""
+        self._rows.append(row)
+        if len(self._rows) == ROWS_AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow
+
+        if self._rows:
+            columns = list(zip(*self._rows, strict=True))
+            arrays = [pyarrow.array(cells, field.type) for cells, field in zip(columns, self._schema, strict=True)]
+            self._writer.write_table(pyarrow.table(arrays, schema=self._schema))
+        self._rows = []
+
+    def __enter__(self) -> ParquetRows:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
+        if kind is None:
+            self._flush()
+        self._writer.close()

@@ -19,9 +19,14 @@ class ClassificationEval(EvalSettings):
     """What a classifier is measured by."""
 
     name: Literal["classification"]
-    monitor: Literal["top_1", "top_5", "macro_accuracy", "macro_f1", "ece", "loss"]
+    monitor: (
+        Literal["top_1", "top_5", "macro_accuracy", "macro_f1", "ece", "loss", "map", "micro_f1", "exact_match"] | None
+    )
+    threshold: Annotated[Float, Field(gt=0, lt=1)]
     calibration_bins: WholeAbove0
     top_k: WholeAbove0
+    explain: Literal["none", "auto", "grad_cam", "rollout"]
+    explain_layer: str | None
 
 
 class ClassificationAsks(Asks):
@@ -44,17 +49,20 @@ class ClassificationLearning(Learning):
         loss: ``cross_entropy``: one label for each image; ``binary_cross_entropy``: each class separately.
         label_smoothing: share of the target that is spread over all classes; in training only, like ``class_weights``.
         class_weights: weight of each class in the loss, a list; ``balanced``: by its number of training images; None.
+        positive_weights: weight of the images with a label, where one without it has 1, a list; ``balanced``: images
+            without over images with it; None. Of the binary loss only, and in training only.
     """
 
     method: Literal["supervised", "mixmatch", "pseudo_label"] = "supervised"
     loss: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy"
     label_smoothing: Smoothing = 0.0
     class_weights: Literal["balanced"] | list[ClassWeight] | None = None
+    positive_weights: Literal["balanced"] | list[ClassWeight] | None = None
 
     @classmethod
     def chosen(cls, given: Mapping[str, Any]) -> type[Learning]:
         """Return the schema of the method."""
-        kinds = {"mixmatch": MixMatchLearning, "pseudo_label": PseudoLabelLearning}
+        kinds: dict[str, type[Learning]] = {"mixmatch": MixMatchLearning, "pseudo_label": PseudoLabelLearning}
         return kinds.get(str(given.get("method")), cls)
 
 

@@ -16,20 +16,29 @@ from torch import Tensor
 from lab.errors import ConfigError
 from lab.ops.images import normalize_images
 from lab.run_record import Direction
+from lab.strategies import collectives
 from lab.structures import Table, Term
 from lab.structures.classification import ClassificationBatch, ClassificationSpec, Classified, Classifier
+from lab.tasks.classification import multilabel
 from lab.tasks.classification.criterion import make_criterion
-from lab.tasks.classification.data.augmentation import augmented_pixels, erased_and_mixed
+from lab.tasks.classification.data.augmentation import augmented_pixels, erased_and_mixed, mixed_targets
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
 from lab.tasks.classification.data.moves import move_images
 from lab.tasks.classification.data.transforms import EvalTransform
+from lab.tasks.classification.explain import explain
 from lab.tasks.classification.metrics import ClassificationMetrics, ConfidentMistakes, of_classes
-from lab.tasks.classification.pictures import draw_confusion, draw_mistakes
+from lab.tasks.classification.multilabel import MultilabelMetrics, labels_above
+from lab.tasks.classification.pictures import draw_confusion, draw_inputs, draw_mistakes
 from lab.tasks.classification.semi.choose import make_method
 from lab.training.classes import ClassTask
 from lab.training.inputs import predict_images
 
+MONITORS = {
+    False: ("top_1", "top_5", "macro_accuracy", "macro_f1", "ece", "loss"),
+    True: multilabel.MONITORS,
+}
+"""What best.ckpt can be the best of, the default first: of one label an image, and of several."""
 MOST_COLUMNS = 32
 """Classes up to which the confusion matrix is a table."""
 MOST_MISTAKES = 16
@@ -54,29 +63,49 @@ class ClassificationTask(ClassTask):
 
     def make_metrics(self) -> None:
         """Make loss and metrics."""
-        settings = self.eval_settings
-        if settings["monitor"] == "top_5" and self.spec.num_classes <= 5:
-            raise ConfigError(
-                f"eval.monitor=top_5: of {self.spec.num_classes} classes the true one is always among the best 5; "
-                "take top_1"
-            )
-        self.monitor = f"val/{settings['monitor']}"
-        self.monitor_mode: Direction = "min" if settings["monitor"] in ("ece", "loss") else "max"
-        scores = ("top_1", "top_5", "macro_accuracy", "macro_f1")
+        monitor = self._monitor()
+        self.monitor = f"val/{monitor}"
+        self.monitor_mode: Direction = "min" if monitor in ("ece", "loss") else "max"
+        scores = ("top_1", "top_5", "macro_accuracy", "macro_f1", "map", "micro_f1", "exact_match")
         self.directions = {"loss": "min", "ece": "min", **dict.fromkeys(scores, "max")}
-        self.shown = tuple(dict.fromkeys(("top_1", settings["monitor"])))
+        self.shown = tuple(dict.fromkeys((MONITORS[self.spec.multilabel][0], monitor)))
         self.criterion, self.method = make_criterion(self.learning, self.spec), make_method(self.learning)
         for split in ("val", "test"):
-            setattr(
-                self, f"{split}_metrics", ClassificationMetrics(self.spec.num_classes, settings["calibration_bins"])
-            )
+            setattr(self, f"{split}_metrics", self._made_metrics())
         shape = [max(1, length) for length in self.spec.input_shape or (3, 1, 1)]
         self.test_mistakes = ConfidentMistakes(shape, MOST_MISTAKES)
         self.confusion: dict[str, Tensor] = {}
         self.mistakes: list[tuple[float, int, int, Tensor]] = []
 
-    def _metrics(self, split: str) -> ClassificationMetrics:
-        found: ClassificationMetrics = getattr(self, f"{split}_metrics")
+    def _monitor(self) -> str:
+        """Return the metric that best.ckpt is the best of, without the split.
+
+        Raises:
+            ConfigError: this data does not have it.
+        """
+        asked, known = self.eval_settings["monitor"], MONITORS[self.spec.multilabel]
+        if asked is not None and asked not in known:
+            of = "several labels" if self.spec.multilabel else "one label"
+            raise ConfigError(f"eval.monitor={asked}: images of {of} are measured by {', '.join(known)}")
+        if asked == "top_5" and self.spec.num_classes <= 5:
+            raise ConfigError(
+                f"eval.monitor=top_5: of {self.spec.num_classes} classes the true one is always among the best 5; "
+                "take top_1"
+            )
+        return str(asked or known[0])
+
+    def _made_metrics(self) -> ClassificationMetrics | MultilabelMetrics:
+        if self.spec.multilabel:
+            return MultilabelMetrics(self.spec.num_classes, self.threshold)
+        return ClassificationMetrics(self.spec.num_classes, self.eval_settings["calibration_bins"])
+
+    @property
+    def threshold(self) -> float:
+        """The probability above which one of several labels counts as predicted."""
+        return float(self.eval_settings.get("threshold", 0.5))  # older checkpoints have none
+
+    def _metrics(self, split: str) -> ClassificationMetrics | MultilabelMetrics:
+        found: ClassificationMetrics | MultilabelMetrics = getattr(self, f"{split}_metrics")
         return found
 
     def reset_metrics(self, split: str) -> None:
@@ -132,38 +161,74 @@ class ClassificationTask(ClassTask):
         """Add the predictions of a batch."""
         outputs, labels = outputs[batch.valid], batch.targets.labels[batch.valid]
         self._metrics(split).update(outputs, labels)
-        if split == "test":
+        if split == "test" and not self.spec.multilabel:
             self.test_mistakes.update(self.scores(outputs), labels, batch.images[batch.valid])
 
     def compute_metrics(self, split: str) -> dict[str, float]:
-        """Return the figures of ``ClassificationMetrics``; a test also fills ``tables``."""
+        """Return the figures of the metrics; a test also fills ``tables``."""
         values, self.confusion[split] = self._metrics(split).compute()
-        if split == "test":
+        if split == "test" and self.spec.multilabel:
+            self.tables["classes"] = multilabel.class_table(self.confusion[split], self.class_names)
+        elif split == "test":
             self.mistakes = self.test_mistakes.compute()
             self.tables["classes"] = class_table(self.confusion[split], self.class_names)
             self.tables |= confusion_table(self.confusion[split], self.class_names)
         return values
 
+    @torch.no_grad()
+    def draw_inputs(self, batch: ClassificationBatch, count: int) -> Image | None:
+        """Return the first images of a training batch, augmented, with the shares of their classes."""
+        labels = mixed_targets(batch, self.spec.num_classes).labels
+        return draw_inputs(self.inputs(batch)[:count], labels[:count], self.spec)
+
     def drawings(self, split: str) -> Mapping[str, Image]:
-        """Return the confusion matrix, and of a test the most confident mistakes, if there is one."""
+        """Return the confusion matrix, and of a test the most confident mistakes, if there is one; of one label."""
+        if self.spec.multilabel:
+            return {}
         pictures = {"confusion": draw_confusion(self.confusion[split], self.class_names)}
         if split == "test" and self.mistakes:
-            pictures["mistakes"] = draw_mistakes(self.mistakes, self.class_names)
+            pictures["mistakes"] = draw_mistakes(self.mistakes, self.class_names, self._explain_mistakes())
         return pictures
+
+    def _explain_mistakes(self) -> Tensor | None:
+        """Return heat maps of the mistakes, for the wrong classes; of one rank alone, since others do not call this."""
+        if collectives.world_size() > 1:
+            return None
+        images = torch.stack([image for *_, image in self.mistakes]).to(self.device)
+        labels = torch.tensor([found for _, _, found, _ in self.mistakes], device=self.device)
+        with self.evaluating():
+            return self._heat(images, labels)
+
+    def _heat(self, images: Tensor, labels: Tensor) -> Tensor | None:
+        """Return what uint8 images (B, 3, H, W) were taken for these classes for, if ``eval.explain`` asks for it."""
+        asked = self.eval_settings.get("explain", "none") != "none"  # checkpoints of before this setting lack it
+        return explain(self.net, self.normalized(images), labels, self.eval_settings) if asked else None
 
     def classes_measured(self, split: str) -> dict[str, int]:
         """Return over how many classes the macro means are."""
+        if self.spec.multilabel:
+            return multilabel.classes_measured(self.confusion[split])
         counts = self.confusion[split]
         present = int((counts.sum(0) + counts.sum(1) > 0).sum())
         return {"macro_accuracy": present, "macro_f1": present}
 
     def predict_step(self, batch: ClassificationBatch, batch_idx: int) -> tuple[Tensor, list[Classified]]:
-        """Return image numbers (b,) and the best classes of each, on the host, without images that only fill up."""
-        scores, labels = self.scores(self(batch)).topk(min(self.eval_settings["top_k"], self.spec.num_classes))
+        """Return image numbers (b,) and what each shows, on the host, without images that only fill up.
+
+        That are its best classes; of several labels those whose probability is above ``eval.threshold``.
+        """
+        scores = self.scores(self(batch))
+        if self.spec.multilabel:
+            return batch.image_ids[batch.valid], labels_above(scores[batch.valid], self.threshold, self.class_names)
+        scores, labels = scores.topk(min(self.eval_settings["top_k"], self.spec.num_classes))
+        heat = self._heat(batch.images, labels[:, 0])
         labels, scores = labels.cpu(), scores.cpu()
+        maps = [None] * len(labels) if heat is None else heat.cpu()
         rows = batch.valid.nonzero().flatten().tolist()
         found = [
-            Classified(labels[row], scores[row], tuple(self.class_names[label] for label in labels[row].tolist()))
+            Classified(
+                labels[row], scores[row], tuple(self.class_names[label] for label in labels[row].tolist()), maps[row]
+            )
             for row in rows
         ]
         return batch.image_ids[batch.valid], found

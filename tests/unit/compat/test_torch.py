@@ -103,6 +103,22 @@ def test_onednn_convolution() -> None:
         assert not reuse or (added is not None and found.data_ptr() == added.data_ptr())
 
 
+def test_onednn_packed_convolution() -> None:
+    geometry = nn.Conv2d(4, 6, 3, 2, 1, groups=2)
+    x = torch.randn(2, 4, 5, 6, generator=torch.Generator().manual_seed(0))
+    packed = compat.onednn_packed_convolution(geometry.weight.detach(), geometry, (1, 4, 9, 9))
+    found = compat.onednn_convolution(x, packed, geometry.bias, geometry, None, "relu", 0.0, False)
+    torch.testing.assert_close(found, F.relu(geometry(x)))
+
+
+def test_onednn_packed_linear() -> None:
+    if not compat.has_onednn_linear():
+        return
+    x, weight = (torch.randn(*shape, generator=torch.Generator().manual_seed(0)) for shape in ((2, 5, 8), (3, 8)))
+    packed = compat.onednn_packed_linear(weight, 10)
+    torch.testing.assert_close(compat.onednn_linear(x, packed, None, "relu"), F.relu(x @ weight.T))
+
+
 def test_in_function_transform() -> None:
     seen = []
 

@@ -10,6 +10,7 @@ import yaml
 
 from lab.config.compose import Composed, config_dir
 from tests.shipped import GROUPS, OPTIONS, composed
+from tests.unit.tasks.classification.makers import make_mnist
 
 OWNERS = [*sorted((config_dir() / "model").glob("*.yaml")), *sorted((config_dir() / "experiments").glob("*.yaml"))]
 
@@ -57,13 +58,17 @@ def test_detr_trains_only_its_backbone_at_the_lower_rate(checked: Callable[..., 
 
 
 @pytest.mark.parametrize("path", sorted((config_dir() / "model").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_model_runs_on_the_meta_device(path: Path, checked: Callable[..., Composed]) -> None:
-    """As ``check=true`` runs it, on the data that it chooses itself, or on generated scenes."""
+def test_every_model_runs_on_the_meta_device(path: Path, checked: Callable[..., Composed], tmp_path: Path) -> None:
+    """As ``check=true`` runs it, on the data that it chooses itself, or on generated scenes or digits."""
     import torch
 
     from lab.experiment.assembly import build_data, build_task
 
-    config = checked(f"model={path.stem}", "data.batch_size=2").config
+    words = [f"model={path.stem}", "data.batch_size=2"]
+    if "override /data: cifar10" in path.read_text() or path.stem in ("mixmatch", "pseudo_label"):
+        root = make_mnist(tmp_path / "mnist", num_train=100, side=32)
+        words += ["data=idx", f"data.root={root}", "data.num_labels=20", "data.augmentation.flip=0.5"]
+    config = checked(*words).config
     data = build_data(config)
     batch = data.first_batch().to("meta")
     with torch.device("meta"):

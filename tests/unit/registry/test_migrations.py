@@ -198,6 +198,10 @@ def test_a_missing_step_a_later_version_and_a_failing_step_are_refused(
     torch.save({"model": {"x": torch.ones(1)}, RECORD: {PATH: 5}}, file)
     with pytest.raises(CheckpointError, match=f"its weights of {PATH} are of version 5, and this lab knows 2"):
         create_model("detr_tiny", pretrained=file, **sizes())
+    present = {key.removeprefix("model/net."): value for key, value in filled(described(NAME)).items()}
+    torch.save(present, tmp_path / "of_unknown_origin.pth")
+    net = create_model("detr_tiny", pretrained=tmp_path / "of_unknown_origin.pth", **sizes())
+    assert first_logits(net) == wanted(), "what fits as it is needs no steps"
     migrates(PATH, 1)(lambda state: {"x": state["absent"]})
     with pytest.raises(CheckpointError, match=r"from version 1 to 2: <lambda> failed \(.*absent"):
         DetectionTask.load_from_checkpoint(ancient)

@@ -19,10 +19,11 @@ from lab.data.images.annotations import tell_once
 from lab.data.images.resizing import sample_generator
 from lab.data.presence import ClassCounts
 from lab.errors import DataError
-from lab.ranges import Count, Ge, Le, Options, Pixels, Positive, Probability, Seed, Share, Word
+from lab.ranges import Count, Ge, Imbalance, Le, Options, Pixels, Positive, Probability, Seed, Share, Word
 from lab.structures import KeyedDataset
 from lab.structures.classification import ClassificationBatch, ClassificationSample, ClassificationSpec
 from lab.tasks.classification.data.augmentation import AugmentationOptions
+from lab.tasks.classification.data.chosen import few_labels, long_tail
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
 from lab.tasks.classification.data.moves import draw_moves
@@ -131,6 +132,7 @@ class ArraysModule(Preprocessed, DataModule):
         val_share: share of the training set to hold out for validation, balanced by class; None: the test set
             validates.
         image_size: the side to which images are resized; None: as they are stored.
+        imbalance: train on a long tail: so many times more images of the first class than of the last; None: on all.
         num_labels: train on the labels of so many images only, balanced by class; None: on all.
         label_seed: of that choice.
         unlabelled: views of each of the other images, which are read beside the labelled ones; 0: none.
@@ -147,6 +149,7 @@ class ArraysModule(Preprocessed, DataModule):
     seed: Seed = 0
     val_share: Share | None = 0.1
     image_size: Pixels | None = None
+    imbalance: Imbalance | None = None
     num_labels: Positive | None = None
     label_seed: Seed = 0
     unlabelled: Count = 0
@@ -239,6 +242,9 @@ class ArraysModule(Preprocessed, DataModule):
             tell_once(
                 f"{arrays.source}: data.val_share=null: the test set validates too, and best.ckpt is chosen by it"
             )
+        if split == TRAIN and self.imbalance is not None:
+            keys = [str(row) for row in rows.tolist()]
+            rows = rows[long_tail(arrays.labels[rows], self.names(), keys, self.imbalance, self.seed, arrays.source)]
         whole_rows = rows
         if split == TRAIN and self.num_labels is not None:
             rows = self._labelled(arrays, rows, self.num_labels)
@@ -271,17 +277,8 @@ class ArraysModule(Preprocessed, DataModule):
 
     def _labelled(self, arrays: Arrays, rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
         """Return ``count`` of the rows, balanced by class."""
-        if not len(self.names()) <= count <= len(rows):
-            raise DataError(
-                f"{arrays.source}: data.num_labels={count}: give one for each of the {len(self.names())} classes at "
-                f"least, and no more than the {len(rows)} images to train on"
-            )
-        if count == len(rows):
-            return rows
-        classes = [(label,) for label in arrays.labels[rows].tolist()]
-        shares = {TRAIN: count / len(rows), "rest": 1 - count / len(rows)}
-        parts = np.array(hold_out([str(row) for row in rows.tolist()], classes, shares, self.label_seed))
-        return rows[parts == TRAIN]
+        keys = [str(row) for row in rows.tolist()]
+        return rows[few_labels(arrays.labels[rows], self.names(), keys, count, self.label_seed, arrays.source)]
 
     def collate(self, samples: Sequence[Any]) -> ClassificationBatch:
         """Put samples together into a batch."""

@@ -23,7 +23,7 @@ def collate_classification(samples: Sequence[ClassificationSample]) -> Classific
 
     Args:
         samples: B samples with images of one size; either all of them carry ``moves`` or none does, and so with
-            ``unlabelled`` and each part of ``augmentation``.
+            ``unlabelled``, ``shares`` and each part of ``augmentation``.
 
     Returns:
         A batch in which every sample is ``valid``.
@@ -36,10 +36,12 @@ def collate_classification(samples: Sequence[ClassificationSample]) -> Classific
     drawn = [sample.augmentation for sample in samples if sample.augmentation is not None]
     unlabelled = [sample.unlabelled for sample in samples if sample.unlabelled is not None]
     moves = [sample.moves for sample in samples if sample.moves is not None]
+    shares = [sample.shares for sample in samples if sample.shares is not None]
+    labels = torch.stack(shares) if shares else torch.tensor([sample.label for sample in samples], dtype=torch.int64)
     return ClassificationBatch(
         images=torch.stack([sample.image for sample in samples]),
         padding_mask=None,
-        targets=ClassificationTargets(torch.tensor([sample.label for sample in samples], dtype=torch.int64)),
+        targets=ClassificationTargets(labels),
         image_ids=torch.tensor([sample.image_id for sample in samples], dtype=torch.int64),
         original_sizes=torch.tensor([sample.original_size for sample in samples], dtype=torch.int64),
         valid=torch.ones(len(samples), dtype=torch.bool),

@@ -12,7 +12,7 @@ import math
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lab.errors import DataError
+from lab.ranges import Word
 from lab.tasks.classification.data.arrays import Arrays
 from lab.tasks.classification.data.numbered import NumberedModule
 
@@ -68,10 +69,19 @@ class IdxDataModule(NumberedModule):
     Args:
         train: names of the files ``images`` and ``labels``, relative to ``root``; of each, ``.gz`` may follow.
         test: likewise.
+        fallback_root: the folder that is read if ``root`` does not exist.
     """
 
     train: Mapping[str, str]
     test: Mapping[str, str]
+    _: KW_ONLY
+    fallback_root: Word | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the files."""
+        root = Path(self.root)
+        return root if self.fallback_root is None or root.exists() else Path(self.fallback_root)
 
     def read(self, split: str) -> Arrays:
         """Return the images of a split, grey.

@@ -6,6 +6,7 @@ loss of labelled images (``lab.tasks.classification.criterion``), and is chosen 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -22,7 +23,7 @@ from lab.tasks.classification.data.augmentation import mixed_targets
 NUM_GUESSES = "num_guesses"
 
 
-class Learner(Protocol):
+class LearningTask(Protocol):
     """What a method needs of the task."""
 
     net: nn.Module
@@ -60,24 +61,24 @@ class Learner(Protocol):
 class Supervised(nn.Module):
     """The loss of the labelled images; unlabelled ones are not looked at."""
 
-    def terms(self, task: Learner, batch: ClassificationBatch) -> tuple[Tensor, Mapping[str, Term]]:
+    def terms(self, task: LearningTask, batch: ClassificationBatch) -> tuple[Tensor, Mapping[str, Term]]:
         """Return the logits (B, C) of the labelled images and the terms of the loss."""
         logits = task.logits(task.inputs(batch))
         return logits, task.criterion(logits, mixed_targets(batch, logits.shape[1]))
 
-    def totals(self, task: Learner, batch: ClassificationBatch) -> Mapping[str, float]:
+    def totals(self, task: LearningTask, batch: ClassificationBatch) -> Mapping[str, float]:
         """Return the batch's share of the normalisers."""
         return task.criterion.totals(batch.targets)
 
 
-class SemiSupervised(Supervised):
+class SemiSupervised(Supervised, ABC):
     """Base of methods that also learn from unlabelled images, by a second term whose weight rises in the beginning.
 
     Both terms are means: over the labelled images, and over the views of the unlabelled ones. Outside of training it
     is ``Supervised``.
     """
 
-    def terms(self, task: Learner, batch: ClassificationBatch) -> tuple[Tensor, Mapping[str, Term]]:
+    def terms(self, task: LearningTask, batch: ClassificationBatch) -> tuple[Tensor, Mapping[str, Term]]:
         """Return the logits (B, C) of the labelled images and ``loss_x``, ``loss_u``.
 
         Raises:
@@ -98,13 +99,13 @@ class SemiSupervised(Supervised):
         }
         return logits, {"loss_x": Term(loss_x, NUM_IMAGES), "loss_u": Term(loss_u * weight, NUM_GUESSES)}
 
+    @abstractmethod
     def both(
-        self, task: Learner, batch: ClassificationBatch, unlabelled: Unlabelled
+        self, task: LearningTask, batch: ClassificationBatch, unlabelled: Unlabelled
     ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         """Return the logits of the labelled images, two losses and other figures, as sums over images and views."""
-        raise NotImplementedError
 
-    def totals(self, task: Learner, batch: ClassificationBatch) -> Mapping[str, float]:
+    def totals(self, task: LearningTask, batch: ClassificationBatch) -> Mapping[str, float]:
         """Return the number of images, and of views of unlabelled ones."""
         counts = dict(super().totals(task, batch))
         if batch.unlabelled is not None:
@@ -112,7 +113,7 @@ class SemiSupervised(Supervised):
         return counts
 
 
-def of_labels(task: Learner, logits: Tensor, labels: Tensor) -> Tensor:
+def of_labels(task: LearningTask, logits: Tensor, labels: Tensor) -> Tensor:
     """Return the loss of labelled images as a sum over them."""
     (term,) = task.criterion(logits, ClassificationTargets(labels)).values()
     return term.sum

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from lab.ops.precision import full_precision
 from lab.strategies import collectives
 from lab.structures.classification import ClassificationBatch, Unlabelled
-from lab.tasks.classification.semi.methods import Learner, SemiSupervised, of_labels, without_statistics
+from lab.tasks.classification.semi.methods import LearningTask, SemiSupervised, of_labels, without_statistics
 from lab.tasks.classification.semi.mixing import FoldedBeta, groups, interleave, mix, sharpen
 
 
@@ -41,7 +41,7 @@ class MixMatch(SemiSupervised):
         self.temperature, self.shares = temperature, FoldedBeta(alpha)
 
     def both(
-        self, task: Learner, batch: ClassificationBatch, unlabelled: Unlabelled
+        self, task: LearningTask, batch: ClassificationBatch, unlabelled: Unlabelled
     ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         """Return the logits of the mixed labelled images, two losses, and the confidence of the guesses."""
         count, views = len(batch.images), unlabelled.num_views
@@ -76,7 +76,7 @@ class MixMatch(SemiSupervised):
         return sharpen(torch.stack([full_precision(each).softmax(1) for each in logits]).mean(0), self.temperature)
 
     @staticmethod
-    def interleaved(task: Learner, mixed: Tensor) -> Tensor:
+    def interleaved(task: LearningTask, mixed: Tensor) -> Tensor:
         """Return the logits (P, B, C) of images (P, B, 3, H, W), computed in interleaved batches."""
         count, rank = mixed.shape[1], collectives.rank()
         whole = _groups(count * collectives.world_size(), len(mixed))

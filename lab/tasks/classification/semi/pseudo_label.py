@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from lab.ops.precision import full_precision
 from lab.structures.classification import ClassificationBatch, Unlabelled
-from lab.tasks.classification.semi.methods import Learner, SemiSupervised, of_labels, without_statistics
+from lab.tasks.classification.semi.methods import LearningTask, SemiSupervised, of_labels, without_statistics
 
 
 class PseudoLabel(SemiSupervised):
@@ -30,7 +30,7 @@ class PseudoLabel(SemiSupervised):
         self.threshold = threshold
 
     def both(
-        self, task: Learner, batch: ClassificationBatch, unlabelled: Unlabelled
+        self, task: LearningTask, batch: ClassificationBatch, unlabelled: Unlabelled
     ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         """Return the logits of the labelled images, two losses, and how many pseudo-labels are used."""
         logits = task.logits(task.normalized(task.moved(batch.images, batch.moves)))

@@ -7,6 +7,8 @@ SETTINGS: dict[str, Any] = {
     "monitor": "top_1",
     "calibration_bins": 15,
     "top_k": 5,
+    "explain": "none",
+    "explain_layer": None,
 }
 OPTIMIZER: dict[str, Any] = {
     "name": "sgd",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -150,3 +152,50 @@ def test_a_type_of_many_dimensions_is_no_array(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"\0\0\x08\x09" + b"\0" * 36)
     with pytest.raises(DataError, match="is no IDX file"):
         read_idx(tmp_path / "a")
+
+
+def test_another_folder_is_read_where_root_is_missing(tmp_path: Path) -> None:
+    make_mnist(tmp_path / "packaged")
+    data = IdxDataModule(
+        str(tmp_path / "own"), TRAIN, TEST, batch_size=4, fallback_root=str(tmp_path / "packaged"), class_names=None
+    )
+    assert len(data.dataset("test")) == 10
+    make_mnist(tmp_path / "own", num_test=6)
+    assert len(module(tmp_path / "own", fallback_root=str(tmp_path / "packaged")).dataset("test")) == 6
+
+
+def test_fashion_mnist_as_debian_has_it() -> None:
+    """The published set: 60,000 and 10,000 images, equally many of each class; known labels and pixels."""
+    folder = Path("/usr/share/datasets/fashion-mnist")
+    if not folder.is_dir():
+        pytest.skip(f"needs {folder}: apt-get install dataset-fashion-mnist")
+    data = module(Path("nowhere"), fallback_root=str(folder), batch_size=128)
+    assert data.spec.class_counts == (5400,) * 10
+    test = data.dataset("test")
+    assert test.class_counts().counts == (1000,) * 10
+    assert data.arrays("train").labels[:10].tolist() == [
+        9,
+        0,
+        0,
+        3,
+        0,
+        2,
+        7,
+        2,
+        5,
+        5,
+    ]
+    assert test.arrays.labels[:10].tolist() == [9, 2, 1, 1, 6, 1, 4, 6, 5, 7]
+    with gzip.open(folder / TRAIN["images"].replace("ubyte", "ubyte.gz")) as file:
+        expected = np.frombuffer(file.read()[16 : 16 + 784], dtype=np.uint8).reshape(28, 28)
+    assert np.array_equal(data.arrays("train").images[0, 0], expected)
+
+
+def test_the_labels_of_the_authors() -> None:
+    folder = Path(os.environ.get("LAB_DATA_DIR", "data")) / "fashion_mnist_5class"
+    if not folder.is_dir():
+        pytest.skip(f"needs {folder}")
+    labels = read_idx(folder / "official_train-labels-idx1-ubyte.gz")
+    assert np.bincount(labels).tolist() == [6000] * 10
+    assert labels[:10].tolist() == [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]
+    assert np.bincount(read_idx(folder / "official_t10k-labels-idx1-ubyte.gz")).tolist() == [1000] * 10

@@ -1,0 +1,137 @@
+"""Layers for inference on a CPU, whose weights are also held in oneDNN's own layout: no call rearranges them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lab.compat.torch import (
+    has_onednn_linear,
+    is_watched,
+    onednn_convolution,
+    onednn_linear,
+    onednn_packed_convolution,
+    onednn_packed_linear,
+)
+from lab.layers.linear import Linear
+from lab.ops.cpu import needs_gradient, plain_cpu
+
+_MIN_PRODUCTS = 1 << 16  # smaller products are done sooner by torch's own call
+
+
+class _Packed(nn.Module, ABC):
+    """Keeps ``packed``, a copy of the weight in another layout, up to date with the weight."""
+
+    weight: Tensor
+    bias: Any
+    packed: Tensor | None = None
+    packed_matrix: Tensor | None = None
+
+    @classmethod
+    def take(cls, layer: nn.Module) -> Self:
+        """Return a layer that takes over everything of another one, which must not be used any more."""
+        made = cls.__new__(cls)
+        made.__dict__.update(layer.__dict__)
+        made.register_load_state_dict_post_hook(_repack)
+        made.pack()
+        return made
+
+    @abstractmethod
+    def pack(self) -> None:
+        """Make the packed copy anew; there is none where oneDNN does not compute."""
+
+    def takes(self, x: Tensor) -> bool:
+        """Whether the packed copy can be used for this input: on a CPU, without a gradient."""
+        return self.packed is not None and plain_cpu(x, self.weight) and not needs_gradient(x, self.weight, self.bias)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)  # moved, or of another dtype
+        self.pack()
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "packed": None, "packed_matrix": None}  # neither copied nor stored
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.pack()
+
+
+def _repack(module: nn.Module, _: Any) -> None:
+    assert isinstance(module, _Packed)
+    module.pack()
+
+
+class PackedConv2d(_Packed, nn.Conv2d):
+    """``nn.Conv2d`` with a packed weight."""
+
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+
+    def pack(self) -> None:
+        """Pack the weight: that of a 1x1 as a matrix, which is applied to each pixel's channels."""
+        fits = torch.backends.mkldnn.is_available() and plain_cpu(self.weight.detach(), self.weight)
+        self.packed = self.packed_matrix = None
+        if fits and self.padding_mode == "zeros" and not isinstance(self.padding, str):
+            self.packed = onednn_packed_convolution(self.weight.detach(), self, None)
+            if is_pointwise(self) and has_onednn_linear():
+                self.packed_matrix = onednn_packed_linear(self.weight.detach().flatten(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, O, H', W')."""
+        return self.compute(x) if x.ndim == 4 and self.takes(x) else super().forward(x)
+
+    def compute(
+        self, x: Tensor, add: Tensor | None = None, activation: str = "none", slope: float = 0.0, reuse: bool = False
+    ) -> Tensor:
+        """Convolve by oneDNN, add and activate; see ``lab.layers.convolution.convolve``."""
+        if add is None and self.packed_matrix is not None and x.stride(1) == 1:
+            rows = onednn_linear(x.permute(0, 2, 3, 1), self.packed_matrix, self.bias, activation, slope=slope)
+            return rows.permute(0, 3, 1, 2)
+        assert self.packed is not None
+        return onednn_convolution(x, self.packed, self.bias, self, add, activation, slope, reuse)
+
+
+class PackedLinear(_Packed, Linear):
+    """``Linear`` with a packed weight."""
+
+    weight: nn.Parameter
+
+    def pack(self) -> None:
+        """Pack the weight."""
+        fits = has_onednn_linear() and plain_cpu(self.weight.detach(), self.weight)
+        self.packed = onednn_packed_linear(self.weight.detach()) if fits else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., C) to (..., O)."""
+        return self._compute(x, "none") if self._pays(x) else super().forward(x)
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """Return the exact GELU of the result of ``forward``."""
+        return self._compute(x, "gelu") if self.fuses(x) else F.gelu(self(x))
+
+    def relu(self, x: Tensor) -> Tensor:
+        """Return the ReLU of the result of ``forward``."""
+        return self._compute(x, "relu") if self.fuses(x) else F.relu(self(x))
+
+    def fuses(self, x: Tensor) -> bool:
+        """Whether an activation can be done within the product."""
+        return self._pays(x) and not is_watched(self)
+
+    def _pays(self, x: Tensor) -> bool:
+        return x.numel() * self.out_features >= _MIN_PRODUCTS and self.takes(x)
+
+    def _compute(self, x: Tensor, then: str) -> Tensor:
+        assert self.packed is not None
+        return onednn_linear(x, self.packed, self.bias, then, "none" if then == "gelu" else "")
+
+
+def is_pointwise(convolution: nn.Conv2d) -> bool:
+    """Whether a convolution is a product of each pixel's channels: 1x1, with neither stride, padding nor groups."""
+    shape = (convolution.kernel_size, convolution.stride, convolution.padding, convolution.groups)
+    return shape == ((1, 1), (1, 1), (0, 0), 1)

@@ -1,0 +1,80 @@
+"""Which of a training set's images are trained on: a long tail of classes, and a few labels of each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from lab.data.holdout import hold_out
+from lab.data.images.annotations import tell_once
+from lab.errors import DataError
+
+_MAX_NAMES = 12
+
+
+def tail_counts(most: int, num_classes: int, ratio: float) -> list[int]:
+    """Return the images of each class of a long tail: n_i = n * ratio^(-i / (K - 1)), rounded down, one at least.
+
+    Cui, Jia, Lin, Song, Belongie, "Class-Balanced Loss Based on Effective Number of Samples" (CVPR 2019), section 5.1.
+
+    Args:
+        most: n, the images of the first class.
+        num_classes: K.
+        ratio: of the first class to the last one.
+    """
+    steps = max(1, num_classes - 1)
+    return [max(1, int(most * ratio ** (-label / steps) + 1e-9)) for label in range(num_classes)]
+
+
+def long_tail(
+    labels: npt.NDArray[np.int64], names: Sequence[str], keys: Sequence[str], ratio: float, seed: int, source: str
+) -> npt.NDArray[np.int64]:
+    """Return the places of the images that make a long tail, and report how many of each class are left.
+
+    Args:
+        labels: (N,) of the images, in 0..K-1.
+        names: of the K classes, the first of which keeps most images.
+        keys: the name of each image, from which with the seed the choice follows.
+        ratio: of the first class to the last one.
+        seed: of the choice.
+        source: for messages.
+    """
+    present = np.bincount(labels, minlength=len(names))
+    wanted = tail_counts(int(present.max()), len(names), ratio)
+    chosen = []
+    for label in range(len(names)):
+        places = np.flatnonzero(labels == label).tolist()
+        places.sort(key=lambda place: hashlib.sha256(f"tail:{seed}:{keys[place]}".encode(*_ANY)).digest())
+        chosen += places[: wanted[label]]
+    rows = np.array(sorted(chosen), dtype=np.int64)
+    left = np.bincount(labels[rows], minlength=len(names)).tolist()
+    listed = ", ".join(f"{name} {count}" for name, count in list(zip(names, left, strict=True))[:_MAX_NAMES])
+    more = f" and {len(names) - _MAX_NAMES} classes more" if len(names) > _MAX_NAMES else ""
+    tell_once(f"{source}: data.imbalance={ratio:g} leaves {len(rows)} of {len(labels)} images: {listed}{more}")
+    return rows
+
+
+def few_labels(
+    labels: npt.NDArray[np.int64], names: Sequence[str], keys: Sequence[str], count: int, seed: int, source: str
+) -> npt.NDArray[np.int64]:
+    """Return the places of ``count`` images, balanced by class. See ``long_tail`` for the arguments.
+
+    Raises:
+        DataError: they are fewer than the classes, or more than the images.
+    """
+    if not len(names) <= count <= len(labels):
+        raise DataError(
+            f"{source}: data.num_labels={count}: give one for each of the {len(names)} classes at least, and no more "
+            f"than the {len(labels)} images to train on"
+        )
+    if count == len(labels):
+        return np.arange(len(labels))
+    share = count / len(labels)
+    parts = hold_out(keys, [(label,) for label in labels.tolist()], {"taken": share, "rest": 1 - share}, seed)
+    return np.flatnonzero(np.array(parts) == "taken")
+
+
+_ANY = ("utf-8", "surrogateescape")

@@ -1,0 +1,230 @@
+"""Labelled images that are decoded one by one, wherever they lie: the dataset, and the base of its DataModules."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lab.data.images.dataset import ImageDataset, Reading
+from lab.data.images.module import ImagesModule
+from lab.data.images.opening import ImageSource
+from lab.data.images.store import ImageStore
+from lab.data.parts import Part
+from lab.data.presence import ClassCounts
+from lab.ranges import Gt, Imbalance, Le, Len, Options, Pixels, Positive, Probability, Seed
+from lab.structures import KeyedDataset
+from lab.structures.classification import ClassificationBatch, ClassificationSample, ClassificationSpec
+from lab.tasks.classification.data.augmentation import AugmentationOptions
+from lab.tasks.classification.data.chosen import few_labels, long_tail
+from lab.tasks.classification.data.collate import collate_classification
+from lab.tasks.classification.data.files import ClassificationFolder
+from lab.tasks.classification.data.moves import draw_moves
+from lab.tasks.classification.data.preprocessing import Preprocessed
+from lab.tasks.classification.data.transforms import EvalTransform, TrainTransform, as_tensor
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from PIL.Image import Image
+
+COLUMNS = {
+    "image_id": "int64",
+    "file_name": "string",
+    "height": "int32",
+    "width": "int32",
+    "labels": "[int64]",
+    "unreadable": "string",
+}
+
+
+@dataclass(frozen=True)
+class WindowOptions(AugmentationOptions):
+    """The numbers of ``TrainTransform``, and the chance of a flip.
+
+    Attributes:
+        area: smallest and largest share of the image that a window takes.
+        ratio: smallest and largest width / height of a window.
+        flip: chance to mirror an image.
+    """
+
+    area: Annotated[Sequence[Annotated[float, Gt(0), Le(1)]], Len(2, 2)] = (0.08, 1.0)
+    ratio: Annotated[Sequence[Annotated[float, Gt(0), Le(100)]], Len(2, 2)] = (3 / 4, 4 / 3)
+    flip: Probability = 0.5
+
+
+@dataclass(frozen=True)
+class LabelledTable:
+    """Labelled images before they are decoded.
+
+    Attributes:
+        rows: with ``COLUMNS``.
+        store: where the images lie.
+        class_names: the name of each label.
+        fingerprint: of names, contents and classes.
+    """
+
+    rows: Dataset
+    store: ImageStore
+    class_names: tuple[str, ...]
+    fingerprint: str
+
+    def part(self, part: Part | None) -> LabelledTable:
+        """Return a part of the images, or all of them for None."""
+        if part is None:
+            return self
+        rows, fingerprint = part.of(self.rows, self.fingerprint, str(self.store.place))
+        return LabelledTable(rows, self.store, self.class_names, fingerprint)
+
+
+class LabelledImages(ImageDataset[ClassificationSample, Any]):
+    """Images with one class each.
+
+    Args:
+        table: the images.
+        reading: how they are read.
+        augmentation: what is drawn for an image in training.
+
+    Raises:
+        DataError: none can be read; see ``report_problems``.
+    """
+
+    fixed_size = True
+
+    def __init__(self, table: LabelledTable, reading: Reading[Any], augmentation: WindowOptions | None = None) -> None:
+        self._store, self._fingerprint, self.augmentation = table.store, table.fingerprint, augmentation
+        place = table.store.place
+        super().__init__(table.rows, place, table.class_names, reading, str(place))
+
+    def fingerprint(self) -> str:
+        """Return the hash of the names and contents of the images, and of which of them are taken."""
+        return self._fingerprint
+
+    def class_counts(self) -> ClassCounts:
+        """Return the usable images of each class."""
+        counts = Counter(self.labels())
+        return ClassCounts(tuple(counts[label] for label in range(len(self.class_names))), "image")
+
+    def labels(self) -> list[int]:
+        """Return the label of each usable image."""
+        labels = self._table.select_columns(["labels"])[:]["labels"]
+        return [labels[row][0] for row in self._rows]
+
+    def thin(self, imbalance: float | None, num_labels: int | None, seed: int, label_seed: int) -> None:
+        """Keep a long tail of the images, and a few of those for each class; None keeps all.
+
+        Raises:
+            DataError: ``num_labels`` is out of range.
+        """
+        if imbalance is not None:
+            kept = long_tail(*self._of_rows(), imbalance, seed, self._source)
+            self._keep(kept, f"long_tail\0{imbalance}\0{seed}")
+        if num_labels is not None:
+            kept = few_labels(*self._of_rows(), num_labels, label_seed, self._source)
+            self._keep(kept, f"few_labels\0{num_labels}\0{label_seed}")
+
+    def _of_rows(self) -> tuple[npt.NDArray[np.int64], tuple[str, ...], list[str]]:
+        """Return the labels of the usable images, the classes' names, and the images' names."""
+        names = self._table.select_columns(["file_name"])[:]["file_name"]
+        return np.array(self.labels(), dtype=np.int64), self.class_names, [names[row] for row in self._rows]
+
+    def _keep(self, places: npt.NDArray[np.int64], key: str) -> None:
+        self._rows = [self._rows[place] for place in places.tolist()]
+        self._fingerprint = hashlib.sha256(f"{self._fingerprint}\0{key}".encode()).hexdigest()
+
+    def _source_of(self, row: dict[str, Any]) -> ImageSource:
+        return self._store.source(row["file_name"])
+
+    def _sample(self, row: dict[str, Any], image: Image | Tensor, generator: torch.Generator) -> ClassificationSample:
+        options = self.augmentation if self.reading.train else None
+        moves = None if options is None else draw_moves(options.flip, 0, generator)
+        transform = self.reading.transform
+        pixels = as_tensor(image) if transform is None else transform(image, generator)
+        drawn = None if options is None else options.draw(pixels.shape[1:], generator)
+        size = (row["height"], row["width"])
+        return ClassificationSample(pixels, row["labels"][0], row["image_id"], size, moves, drawn)
+
+
+@dataclass(eq=False)
+class LabelledModule(Preprocessed, ImagesModule):
+    """Base of the DataModules of images with one class each: a subclass implements ``table``.
+
+    Args:
+        image_size: the side of the square samples.
+        crop_share: share of the shorter side that evaluation takes the middle of: 0.875 is 224 of 256.
+        imbalance: train on a long tail: so many times more images of the first class than of the last; None: on all.
+        num_labels: train on so many images only, balanced by class; None: on all.
+        label_seed: of that choice.
+        augmentation: other numbers for ``WindowOptions``, by name.
+    """
+
+    task = "classification"
+
+    _: KW_ONLY
+    batch_size: Positive = 64
+    image_size: Pixels = 224
+    crop_share: Annotated[float, Gt(0), Le(1)] = 0.875
+    imbalance: Imbalance | None = None
+    num_labels: Positive | None = None
+    label_seed: Seed = 0
+    augmentation: Annotated[Mapping[str, Any] | None, Options(WindowOptions)] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.window = WindowOptions.from_options(self.augmentation)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(3, image_size, image_size)."""
+        return (3, self.image_size, self.image_size)
+
+    @property
+    def shorter_side(self) -> int:
+        """To which evaluation resizes before it takes the middle."""
+        return max(self.image_size, int(self.image_size / self.crop_share))
+
+    @property
+    def spec(self) -> ClassificationSpec:
+        """The classes, how many images of each there are to train on, and how images are resized."""
+        train = self.dataset("train")
+        return ClassificationSpec(
+            class_names=train.class_names,
+            input_shape=self.input_shape,
+            class_counts=train.class_counts().counts,
+            resize=self.shorter_side,
+            interpolation=self.interpolation,
+            mean=tuple(self.mean),
+            std=tuple(self.std),
+        )
+
+    def labelled(self, table: LabelledTable, reading: Reading[Any]) -> LabelledImages:
+        """Return the dataset of a table; in training as few images of it as ``imbalance`` and ``num_labels`` say."""
+        dataset = LabelledImages(table, reading, self.window)
+        if reading.train:
+            dataset.thin(self.imbalance, self.num_labels, self.seed, self.label_seed)
+        return dataset
+
+    def transform(self, train: bool) -> TrainTransform | EvalTransform:
+        """Return the transform of training or evaluation."""
+        size = (self.image_size, self.image_size)
+        if not train:
+            return self._evaluation(size)
+        return TrainTransform(size, self.window.area, self.window.ratio, self.interpolation)
+
+    def _evaluation(self, size: tuple[int, int]) -> EvalTransform:
+        return EvalTransform(size, self.shorter_side, self.interpolation)
+
+    def collate(self, samples: Sequence[Any]) -> ClassificationBatch:
+        """Put samples together into a batch."""
+        return collate_classification(samples)
+
+    def build_inputs(self, paths: list[Path]) -> KeyedDataset:
+        """Return image files prepared as in evaluation."""
+        return ClassificationFolder(paths, self._evaluation((self.image_size, self.image_size)))
