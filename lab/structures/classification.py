@@ -29,6 +29,9 @@ class ClassificationSpec(ClassSpec):
         std: (3) likewise.
         multilabel: an image has any number of labels, instead of one.
         num_images: images to train on, if they have several labels and ``class_counts`` counts them; 0 otherwise.
+
+    Raises:
+        ValueError: ``mean`` and ``std`` are not of three colours, or ``interpolation`` is another word.
     """
 
     task: str = "classification"
@@ -39,6 +42,12 @@ class ClassificationSpec(ClassSpec):
     std: tuple[float, ...] = IMAGENET_STD
     multilabel: bool = False
     num_images: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != 3 or len(self.std) != 3 or not min(self.std) > 0:
+            raise ValueError(f"mean {self.mean} and std {self.std} are not of three colours, std above 0")
+        if self.interpolation not in ("bilinear", "bicubic"):
+            raise ValueError(f"interpolation {self.interpolation[:40]!r} is neither bilinear nor bicubic")
 
 
 @dataclass(frozen=True)

@@ -1,72 +1,83 @@
-"""Policies on batches of uint8 images against torchvision's transforms, image by image; draws included."""
+"""A batch of MixMatch, from stored images to what the network reads, against one image after the other.
+
+The peer does what the loaders of the popular port (YU1ut/MixMatch-pytorch) do: images are kept as normalised floats;
+each is padded by reflection, cropped, flipped and copied with NumPy, an unlabelled one twice, and torch's loader stacks
+them. It makes lab's random choices, after drawing its own, so that the results can be compared.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional as F
+from torch.utils.data import DataLoader, Dataset
 
-from lab.tasks.classification.data.augmentation import AugmentationOptions
-from lab.tasks.classification.data.policies import OPERATIONS, apply_operations
+from lab.ops.images import normalize_images
+from lab.tasks.classification.data.arrays import ArrayDataset, Arrays, MovesOptions
+from lab.tasks.classification.data.collate import collate_classification
+from lab.tasks.classification.data.moves import move_images
+from lab.tasks.classification.data.transforms import EvalTransform
+from lab.tasks.classification.data.unlabelled import PartlyLabelled
 
 Size = tuple[int, int]
 Made = tuple[Callable[[], Tensor], Callable[[], Tensor], float]
+MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+LABELS, VIEWS, SHIFT = 250, 2, 4
 
 
-def policy_row(policy: str) -> Callable[[int, Size, torch.device], Made]:
-    """Return a function that makes the row of ``rand_augment`` or ``trivial_augment``."""
+def mixmatch_batch(batch: int, size: Size, device: torch.device) -> Made:
+    """``batch`` labelled images and two views of as many unlabelled ones, of ``size`` pixels."""
+    images = np.random.default_rng(0).integers(0, 256, (4096, 3, *size), dtype=np.uint8)
+    arrays = Arrays(images, np.arange(4096) % 10, "", "")
+    moves = MovesOptions(shift=SHIFT, padding_mode="reflect")
+    rows = np.arange(4096)
+    parts = [
+        ArrayDataset(arrays, part, tuple("0123456789"), EvalTransform(size), moves, 0)
+        for part in (rows[:LABELS], rows[LABELS:])
+    ]
+    dataset = PartlyLabelled(*parts, VIEWS, moves, 0)
+    keys = [(0, index) for index in range(0, 31 * batch, 31)]
 
-    def make(batch: int, size: Size, device: torch.device) -> Made:
-        generator = torch.Generator().manual_seed(0)
-        images = torch.randint(0, 256, (batch, 3, *size), dtype=torch.uint8, generator=generator).to(device)
-        options: Any = AugmentationOptions(policy=policy)  # type: ignore[arg-type]
-        peer = {"rand_augment": v2.RandAugment, "trivial_augment": v2.TrivialAugmentWide}[policy]()
+    def ours() -> Tensor:
+        found = next(iter(DataLoader(dataset, batch_sampler=[keys], collate_fn=collate_classification))).to(device)
+        pixels = torch.cat([found.images, *[found.unlabelled.images] * VIEWS])
+        moves = torch.cat([found.moves, *found.unlabelled.moves.unbind(1)])
+        return normalize_images(move_images(pixels, moves), mean=MEAN, std=STD)
 
-        def drawn() -> tuple[np.ndarray, np.ndarray]:
-            pairs = np.array([options.draw(size, generator).operations for _ in range(batch)])
-            return pairs[:, :, 0].astype(np.int64), pairs[:, :, 1]
+    floats = ((images / 255 - 0.5) / 0.5).astype(np.float32)
+    example = dataset.__getitems__(keys)
+    assert example.unlabelled is not None
+    labelled = OneByOne(floats, example.image_ids.tolist(), [example.moves])
+    unlabelled = OneByOne(floats, [LABELS + index for _, index in keys], example.unlabelled.moves.unbind(1))
+    loaders = [DataLoader(part, batch_size=batch) for part in (labelled, unlabelled)]
 
-        def theirs() -> Tensor:
-            return torch.stack([peer(image) for image in images])
+    def peer() -> Tensor:
+        return torch.cat([view for loader in loaders for view in next(iter(loader))[0]]).to(device)
 
-        return lambda: apply_operations(images, *drawn()), theirs, difference(images, *drawn())
-
-    return make
-
-
-def difference(images: Tensor, operations: np.ndarray, strengths: np.ndarray) -> float:
-    """Return the share of pixels that differ from torchvision's operations, of the same draws."""
-    found, expected = apply_operations(images, operations, strengths), []
-    for image, codes, values in zip(images, operations, strengths, strict=True):
-        for code, value in zip(codes, values, strict=True):
-            image = theirs(image, OPERATIONS[code], float(value))
-        expected.append(image)
-    return float((found != torch.stack(expected)).any(1).float().mean())
+    return ours, peer, float((ours() - peer()).abs().max())
 
 
-def theirs(image: Tensor, operation: str, value: float) -> Tensor:
-    """Return an image after torchvision's operation of that magnitude."""
-    slope, corner, none = math.degrees(math.atan(value)), [0, 0], [0.0, 0.0]
-    calls: dict[str, Callable[[], Tensor]] = {
-        "identity": lambda: image,
-        "shear_x": lambda: F.affine(image, 0.0, corner, 1.0, [slope, 0.0], center=corner),
-        "shear_y": lambda: F.affine(image, 0.0, corner, 1.0, [0.0, slope], center=corner),
-        "translate_x": lambda: F.affine(image, 0.0, [int(value), 0], 1.0, none),
-        "translate_y": lambda: F.affine(image, 0.0, [0, int(value)], 1.0, none),
-        "rotate": lambda: F.rotate(image, value),
-        "brightness": lambda: F.adjust_brightness(image, 1 + value),
-        "color": lambda: F.adjust_saturation(image, 1 + value),
-        "contrast": lambda: F.adjust_contrast(image, 1 + value),
-        "sharpness": lambda: F.adjust_sharpness(image, 1 + value),
-        "posterize": lambda: F.posterize(image, int(value)),
-        "solarize": lambda: F.solarize(image, 255 * value),
-        "autocontrast": lambda: F.autocontrast(image),
-        "equalize": lambda: F.equalize(image),
-    }
-    return calls[operation]()
+class OneByOne(Dataset):
+    """Normalised images, each augmented when it is read, once for each list of choices; and its label."""
+
+    def __init__(self, images: np.ndarray, rows: list[int], moves: Sequence[Tensor]) -> None:
+        self.images, self.rows, self.choices = images, rows, [of_view.tolist() for of_view in moves]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[list[Tensor], int]:
+        image = self.images[self.rows[index]]
+        return [moved(image, *of_view[index]) for of_view in self.choices], self.rows[index] % 10
+
+
+def moved(image: np.ndarray, mirrored: int, down: int, right: int, reflected: int) -> Tensor:
+    """Return an image (3, h, w), padded by reflection, cropped and flipped."""
+    np.random.randint(0, 2 * SHIFT + 1), np.random.randint(0, 2 * SHIFT + 1), np.random.rand()
+    height, width = image.shape[1:]
+    image = image[:, :, ::-1] if mirrored else image
+    padded = np.pad(image, [(0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT)], mode="reflect")
+    top, left = SHIFT - down, SHIFT - right
+    return torch.from_numpy(padded[:, top : top + height, left : left + width].copy())

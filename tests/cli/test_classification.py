@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from lab.loggers.metrics_file import read_metrics
 from tests.data_factory import truncate
@@ -89,6 +90,11 @@ def test_predict_writes_a_row_and_a_picture_for_each_image(runs: Runs, fitted: P
         assert scores == sorted(scores, reverse=True)
         assert sum(scores) == pytest.approx(1, abs=1e-4)
         assert {row[f"class_{place}"] for place in range(1, 5)} == {"ellipse", "rectangle", "triangle", "cross"}
+    table = parquet.read_table(folder / "predictions.parquet")
+    assert list(map(str, table.schema.types)) == ["string", *["string", "float"] * 4]
+    assert table.column_names == list(rows[0])
+    for typed, row in zip(table.to_pylist(), rows, strict=True):
+        assert {key: pytest.approx(float(row[key])) if "score" in key else row[key] for key in row} == typed
     assert len(list((folder / "pictures").glob("*.png"))) == 2
     assert Image.open(next((folder / "pictures").glob("*a.png"))).width > 200, "40 x 50, three times, and its heat map"
     assert Image.open(folder / "contact_sheet.png").size[0] > 300

@@ -265,3 +265,14 @@ def test_a_backbone_goes_to_transformers_and_back() -> None:
     assert report.missing_keys == ["swin.layernorm.weight", "swin.layernorm.bias"]
     back = from_transformers(theirs)
     assert all(torch.equal(back[key], value) for key, value in ours.state_dict().items())
+
+
+def test_drop_path_has_timms_rates() -> None:
+    timm = pytest.importorskip("timm")
+    with torch.device("meta"):
+        ours = create_model("swin_tiny", num_classes=5, drop_path_rate=0.3)
+        theirs = timm.create_model("swin_tiny_patch4_window7_224", drop_path_rate=0.3)
+    rates = [getattr(block.drop_path1, "drop_prob", 0.0) for stage in theirs.layers for block in stage.blocks]
+    found = [part.drop_path_rate for part in ours.modules() if hasattr(part, "drop_path_rate")]
+    assert found == pytest.approx(rates, abs=1e-7)
+    assert rates[-1] == pytest.approx(0.3)

@@ -132,12 +132,12 @@ def conflict(config: Mapping[str, Any]) -> tuple[str, str] | None:
     method = config["model"].get("learning", {}).get("method", "supervised")
     if config["stage"] != "fit":
         return None
-    if method == "supervised":
-        return odd_pairs(config)
     options = config["data"].get("augmentation") or {}
     on = [name for name in ("policy", "erase", "mixup", "cutmix") if options.get(name) not in (None, 0, "none")]
-    if on:
-        return f"data.augmentation.{on[0]}", f"{method} has an augmentation of its own: flips and shifts; leave it out"
+    if on and (method != "supervised" or config["data"].get("unlabelled")):
+        return f"data.augmentation.{on[0]}", "beside unlabelled images there are flips and shifts alone; leave it out"
+    if method == "supervised":
+        return odd_pairs(config)
     if not config["data"].get("unlabelled"):
         return "model.learning.method", (
             f"data={config['data']['name']} gives no unlabelled images; data=cifar10, cifar100, fashion_mnist and idx "

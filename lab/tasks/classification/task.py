@@ -6,6 +6,7 @@ The loss is the task's own, so a network of torchvision's or timm's manner fits 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -218,20 +219,22 @@ class ClassificationTask(ClassTask):
         That are its best classes; of several labels those whose probability is above ``eval.threshold``.
         """
         scores = self.scores(self(batch))
+        heat = self._heat(batch.images, scores.argmax(1))
         if self.spec.multilabel:
-            return batch.image_ids[batch.valid], labels_above(scores[batch.valid], self.threshold, self.class_names)
-        scores, labels = scores.topk(min(self.eval_settings["top_k"], self.spec.num_classes))
-        heat = self._heat(batch.images, labels[:, 0])
-        labels, scores = labels.cpu(), scores.cpu()
-        maps = [None] * len(labels) if heat is None else heat.cpu()
-        rows = batch.valid.nonzero().flatten().tolist()
-        found = [
-            Classified(
-                labels[row], scores[row], tuple(self.class_names[label] for label in labels[row].tolist()), maps[row]
-            )
-            for row in rows
-        ]
+            found = labels_above(scores[batch.valid], self.threshold, self.class_names)
+        else:
+            found = self._best(scores[batch.valid])
+        if heat is not None:
+            found = [replace(one, heat=each) for one, each in zip(found, heat[batch.valid].cpu(), strict=True)]
         return batch.image_ids[batch.valid], found
+
+    def _best(self, scores: Tensor) -> list[Classified]:
+        """Return the ``eval.top_k`` best classes for each row of probabilities (b, K)."""
+        scores, labels = (part.cpu() for part in scores.topk(min(self.eval_settings["top_k"], self.spec.num_classes)))
+        return [
+            Classified(row, score, tuple(self.class_names[label] for label in row.tolist()))
+            for row, score in zip(labels, scores, strict=True)
+        ]
 
     def scores(self, logits: Tensor) -> Tensor:
         """Return the probabilities (B, K) float32 that logits (B, K) stand for."""

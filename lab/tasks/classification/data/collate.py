@@ -18,12 +18,12 @@ from lab.structures.classification import (
 )
 
 
-def collate_classification(samples: Sequence[ClassificationSample]) -> ClassificationBatch:
+def collate_classification(samples: Sequence[ClassificationSample] | ClassificationBatch) -> ClassificationBatch:
     """Put samples together into a batch.
 
     Args:
         samples: B samples with images of one size; either all of them carry ``moves`` or none does, and so with
-            ``unlabelled``, ``shares`` and each part of ``augmentation``.
+            ``unlabelled``, ``shares`` and each part of ``augmentation``. Or what a dataset has put together already.
 
     Returns:
         A batch in which every sample is ``valid``.
@@ -31,6 +31,8 @@ def collate_classification(samples: Sequence[ClassificationSample]) -> Classific
     Raises:
         ValueError: there is no sample.
     """
+    if isinstance(samples, ClassificationBatch):
+        return samples
     if not samples:
         raise ValueError("collate_classification needs at least one sample")
     drawn = [sample.augmentation for sample in samples if sample.augmentation is not None]

@@ -193,11 +193,11 @@ def test_pairs_that_would_be_cut_are_refused() -> None:
     ):
         assert odd_pairs(asked) is None
     assert conflict({**config(15, mixup=0.2), "model": {}, "stage": "test"}) is None
-    asked = {**config(16, mixup=0.2), "model": {"learning": {"method": "mixmatch"}}}
-    assert conflict(asked) == (
-        "data.augmentation.mixup",
-        "mixmatch has an augmentation of its own: flips and shifts; leave it out",
-    )
+    refused = ("data.augmentation.mixup", "beside unlabelled images there are flips and shifts alone; leave it out")
+    asked = config(16, mixup=0.2)
+    assert conflict({**asked, "model": {"learning": {"method": "mixmatch"}}}) == refused
+    assert conflict({**asked, "model": {}, "data": {**asked["data"], "unlabelled": 1}}) == refused
+    assert conflict({**asked, "model": {}}) is None
     with pytest.raises(ConfigError, match=r"^data\.augmentation: mixup and cutmix mix pairs of images, and 3 are read"):
         mixed_targets(shapes(batch_size=3).first_batch(), 4)
 
