@@ -26,6 +26,9 @@ CLASSIFIER = (
     "data.num_test=8",
     "data.image_size=32",
     "data.max_side=20",
+    "data.augmentation.policy=trivial_augment",
+    "data.augmentation.mixup=0.2",
+    "data.augmentation.cutmix=1",
     "trainer.val_every_n_steps=2",
     "trainer.checkpoint_every_n_steps=2",
     "trainer.log_every_n_steps=1",
@@ -50,6 +53,7 @@ def test_test_repeats_the_fits_numbers(runs: Runs, fitted: Path) -> None:
     assert {"val/loss", "val/ece", "test/ece"} == set(record(fitted)["lower_is_better"])
     assert len(list((fitted / "pictures").glob("test-0*.png"))) == 2
     assert (fitted / "pictures" / "test-confusion.png").exists()
+    assert (fitted / "pictures" / "train-inputs.png").exists()
     assert (fitted / "pictures" / "test-mistakes.png").exists()
     assert {path.name for path in (fitted / "tables").iterdir()} == {"classes.csv", "confusion.csv"}
     command = runs.run("stage=test", f"ckpt={fitted / 'checkpoints' / 'best.ckpt'}", "eval.explain=auto")
