@@ -128,6 +128,10 @@ class DataModule(pl.LightningDataModule, ABC):
         keys = next(iter(self._batches(replace(self.plan, max_steps=self.plan.start_step + 1))))
         return self.collate([self.dataset("train")[key] for key in keys])
 
+    def sample_weights(self) -> Sequence[float] | None:
+        """Return the chance of each sample of the training set, of any sum; None: an epoch has each once."""
+        return None
+
     def tables(self) -> dict[str, Table]:
         """Return tables on how the data was prepared, by name."""
         return {}
@@ -154,12 +158,13 @@ class DataModule(pl.LightningDataModule, ABC):
 
     def _batches(self, plan: LoadPlan) -> TrainBatches:
         data = self.dataset("train")
-        length, ratios = len(data), data.aspect_ratios
+        length, ratios, weights = len(data), data.aspect_ratios, self.sample_weights()
         if plan.limit_train is not None:
             share = plan.limit_train
             wanted = int(length * share) if isinstance(share, float) else share * self.batch_size
             length = min(length, max(wanted, self.batch_size))
             ratios = None if ratios is None else ratios[:length]
+            weights = None if weights is None else weights[:length]
         return TrainBatches(
             length,
             self.batch_size,
@@ -170,6 +175,7 @@ class DataModule(pl.LightningDataModule, ABC):
             plan.rank,
             plan.world_size,
             ratios,
+            weights,
         )
 
     def _eval(self, split: str) -> DataLoader[Any]:

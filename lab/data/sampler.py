@@ -30,6 +30,8 @@ class TrainBatches:
         world_size: number of processes.
         aspect_ratios: width / height of each sample; if given, a batch holds only landscapes or only portraits, which
             saves padding.
+        weights: the chance of each sample, of any sum; if given, samples are drawn with replacement. The first number
+            of a key is then that of the draw, not of the epoch, so that a sample is augmented anew each time.
 
     Raises:
         ConfigError: the global batch is not divisible by ranks x accumulation.
@@ -47,6 +49,7 @@ class TrainBatches:
         rank: int = 0,
         world_size: int = 1,
         aspect_ratios: Sequence[float] | None = None,
+        weights: Sequence[float] | None = None,
     ) -> None:
         if batch_size % (accumulate * world_size):
             raise ConfigError(
@@ -60,6 +63,7 @@ class TrainBatches:
         self.max_steps, self.start_step = max_steps, start_step
         self.accumulate, self.rank, self.world_size = accumulate, rank, world_size
         self.landscape = None if aspect_ratios is None else torch.tensor(aspect_ratios) >= 1
+        self.weights = None if weights is None else torch.tensor(weights, dtype=torch.float64)
         self.steps_per_epoch = length // batch_size
 
     def __len__(self) -> int:
@@ -79,14 +83,21 @@ class TrainBatches:
                 epoch = step // self.steps_per_epoch
                 order = self.epoch_order(epoch)
             batch = order[step % self.steps_per_epoch].view(self.accumulate, self.world_size, size)
-            for indices in batch[:, self.rank].tolist():
-                yield [(epoch, index) for index in indices]
+            numbers = torch.full((self.batch_size,), epoch)
+            if self.weights is not None:
+                numbers = torch.arange(step * self.batch_size, (step + 1) * self.batch_size)
+            own = numbers.view_as(batch)[:, self.rank].tolist()
+            for indices, of in zip(batch[:, self.rank].tolist(), own, strict=True):
+                yield list(zip(of, indices, strict=True))
 
     def epoch_order(self, epoch: int) -> torch.Tensor:
         """Return the indices of an epoch's global batches, (steps_per_epoch, batch_size)."""
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
-        order = torch.randperm(self.length, generator=generator)
         count = self.steps_per_epoch * self.batch_size
+        if self.weights is not None:
+            drawn = torch.multinomial(self.weights, count, replacement=True, generator=generator)
+            return drawn.view(-1, self.batch_size)
+        order = torch.randperm(self.length, generator=generator)
         if self.landscape is None:
             return order[:count].view(-1, self.batch_size)
         wide = self.landscape[order]

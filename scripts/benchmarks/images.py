@@ -78,7 +78,6 @@ def photos(count: int, size: Size) -> Folder:
         place = root / "train" / "ab"[number % 2]
         place.mkdir(parents=True, exist_ok=True)
         coarse = noise.integers(0, 256, (max(2, size[0] // 8), max(2, size[1] // 8), 3), dtype=np.uint8)
-        Image.fromarray(coarse).resize(size[::-1], Image.Resampling.BICUBIC).save(
-            place / f"{number:05}.jpg", quality=90
-        )
-    return str(root)
+        image = Image.fromarray(coarse).resize(size[::-1], Image.Resampling.BICUBIC)
+        image.save(place / f"{number:05}.jpg", quality=90)
+    return folder

@@ -19,15 +19,11 @@ from lab.registry.models import model_entry
 
 CLASSIFIERS = [name for name in list_models() if {"num_classes", "features_only"} <= set(taken_arguments(name))]
 
-WAITING = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
-
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_other_channels_and_classes_are_adapted_and_said(
     name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    if name in WAITING and "in_chans" not in taken_arguments(name):
-        pytest.xfail("the room of ResNet takes no in_chans yet")
     heads = model_entry(name).classifier
     with torch.device("meta"), caplog.at_level(logging.WARNING):
         published = create_model(name).state_dict()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import islice
 
 import pytest
@@ -47,6 +48,23 @@ def test_batches_of_alike_shapes() -> None:
     kinds = [{ratios[index] > 1 for _, index in batch} for batch in loader]
     assert sum(len(kind) == 2 for kind in kinds) <= 1  # what is left of both groups
     assert len({key for batch in loader for key in batch}) == 32
+
+
+def test_weighted_samples_are_drawn_as_often_as_their_weights_say() -> None:
+    weights = [8.0] * 4 + [1.0] * 32 + [0.0]
+    loader = TrainBatches(LENGTH, BATCH, 0, 2000, weights=weights)
+    keys = [key for batch in loader for key in batch]
+    assert len(set(keys)) == len(keys) == 16000  # an image that comes again is augmented anew
+    counts = Counter(index for _, index in keys)
+    assert counts[36] == 0
+    assert sum(counts[index] for index in range(4)) == pytest.approx(8000, abs=253)  # 4 standard deviations
+    whole = batches(weights=weights)
+    parts = [batches(weights=weights, accumulate=2, world_size=2, rank=rank) for rank in (0, 1)]
+    shares = [
+        [key for micro in (0, 1) for rank in (0, 1) for key in parts[rank][2 * step + micro]] for step in range(11)
+    ]
+    assert shares == whole
+    assert batches(weights=weights, start_step=5) == whole[5:]
 
 
 def test_impossible_batches_are_refused() -> None:

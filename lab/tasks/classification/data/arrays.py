@@ -12,27 +12,25 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from lab.data.datamodule import DataModule
 from lab.data.holdout import TRAIN, VAL, check_shares, hold_out
 from lab.data.images.annotations import tell_once
-from lab.data.images.module import NamedNumbers
 from lab.data.images.resizing import sample_generator
 from lab.data.presence import ClassCounts
-from lab.errors import DataError
-from lab.ranges import Count, Ge, Imbalance, Le, Options, Pixels, Positive, Probability, Seed, Share, Word
+from lab.errors import ConfigError, DataError
+from lab.ranges import Count, Ge, Le, Options, Pixels, Positive, Probability, Seed, Share, Word
 from lab.structures import KeyedDataset
 from lab.structures.classification import ClassificationBatch, ClassificationSample, ClassificationSpec
-from lab.tasks.classification.data.chosen import few_labels, long_tail
+from lab.tasks.classification.data.augmentation import AugmentationOptions
+from lab.tasks.classification.data.chosen import Chosen, balanced_weights, few_labels, long_tail
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
 from lab.tasks.classification.data.moves import draw_moves
 from lab.tasks.classification.data.preprocessing import Preprocessed
 from lab.tasks.classification.data.transforms import EvalTransform
 from lab.tasks.classification.data.unlabelled import PartlyLabelled
-
-_UNLABELLED = 1 << 32
-"""Added to the seed for the moves of unlabelled images."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Arrays:
 
 
 @dataclass(frozen=True)
-class MovesOptions(NamedNumbers):
+class MovesOptions(AugmentationOptions):
     """Augmentation of small images: a flip, and a shift as by a random crop of the padded image.
 
     Attributes:
@@ -101,13 +99,22 @@ class ArrayDataset:
         """Return the sample for ``(epoch, index)``."""
         epoch, index = key
         row = int(self.rows[index])
-        image = torch.from_numpy(self.arrays.images[row])
-        moves = None
+        image = self.transform(torch.from_numpy(self.arrays.images[row]).expand(3, -1, -1))
+        moves = augmentation = None
         if self.moves is not None:
             generator, reflect = sample_generator(self.seed, epoch, index), self.moves.padding_mode == "reflect"
             moves = draw_moves(self.moves.flip, self.moves.shift, generator, reflect)
-        image = self.transform(image.expand(3, -1, -1))
-        return ClassificationSample(image, int(self.arrays.labels[row]), row, self.arrays.images.shape[2:], moves)
+            augmentation = self.moves.draw(image.shape[1:], generator)
+        label, stored = int(self.arrays.labels[row]), self.arrays.images.shape[2:]
+        return ClassificationSample(image, label, row, stored, moves, augmentation)
+
+    def still(self, indices: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
+        """Return images (n, 3, H, W) uint8, not moved, their labels (n,), their ids (n,) and their stored size."""
+        rows = self.rows[indices]
+        images = torch.from_numpy(self.arrays.images[rows]).expand(-1, 3, -1, -1)
+        height, width = self.arrays.images.shape[2:]
+        labels = torch.from_numpy(self.arrays.labels[rows])
+        return self.transform(images).contiguous(), labels, torch.from_numpy(rows), (height, width)
 
     def class_counts(self) -> ClassCounts:
         """Return the images of each class."""
@@ -120,7 +127,7 @@ class ArrayDataset:
 
 
 @dataclass(eq=False)
-class ArraysModule(Preprocessed, DataModule):
+class ArraysModule(Preprocessed, Chosen, DataModule):
     """Base of the DataModules of sets that are read as a whole: a subclass gives ``read`` and ``names``.
 
     Args:
@@ -131,9 +138,6 @@ class ArraysModule(Preprocessed, DataModule):
         val_share: share of the training set to hold out for validation, balanced by class; None: the test set
             validates.
         image_size: the side to which images are resized; None: as they are stored.
-        imbalance: train on a long tail: so many times more images of the first class than of the last; None: on all.
-        num_labels: train on the labels of so many images only, balanced by class; None: on all.
-        label_seed: of that choice.
         unlabelled: views of each of the other images, which are read beside the labelled ones; 0: none.
         augmentation: other numbers for ``MovesOptions``, by name.
     """
@@ -148,9 +152,6 @@ class ArraysModule(Preprocessed, DataModule):
     seed: Seed = 0
     val_share: Share | None = 0.1
     image_size: Pixels | None = None
-    imbalance: Imbalance | None = None
-    num_labels: Positive | None = None
-    label_seed: Seed = 0
     unlabelled: Count = 0
     augmentation: Annotated[Mapping[str, Any] | None, Options(MovesOptions)] = None
 
@@ -262,8 +263,21 @@ class ArraysModule(Preprocessed, DataModule):
                 f"{arrays.source}: the model learns from unlabelled images too, and all are labelled: give the number "
                 "of labelled ones, data.num_labels=250"
             )
-        unlabelled = ArrayDataset(arrays, others, self.names(), self._transform(), moves, self.seed + _UNLABELLED)
-        return PartlyLabelled(labelled, unlabelled, self.unlabelled, self.seed)
+        unlabelled = ArrayDataset(arrays, others, self.names(), self._transform(), moves, self.seed)
+        return PartlyLabelled(labelled, unlabelled, self.unlabelled, self.moves, self.seed)
+
+    def sample_weights(self) -> list[float] | None:
+        """Return the chance of each image, if classes are drawn equally often.
+
+        Raises:
+            ConfigError: an epoch goes through unlabelled images, whose classes are not known.
+        """
+        if not self.class_balanced:
+            return None
+        dataset = self.dataset(TRAIN)
+        if isinstance(dataset, PartlyLabelled):
+            raise ConfigError("data.class_balanced=true: the model learns from unlabelled images too; leave it away")
+        return balanced_weights(dataset.arrays.labels[dataset.rows])
 
     def _held_out(self, arrays: Arrays) -> dict[str, npt.NDArray[np.int64]]:
         share = self.val_share or 0.0

@@ -1,9 +1,10 @@
-"""Which of a training set's images are trained on: a long tail of classes, and a few labels of each."""
+"""Which of a training set's images are trained on: a long tail of classes, a few labels of each; and how often."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +12,34 @@ import numpy.typing as npt
 from lab.data.holdout import hold_out
 from lab.data.images.annotations import tell_once
 from lab.errors import DataError
+from lab.ranges import Imbalance, Positive, Seed
 
 _MAX_NAMES = 12
+
+
+@dataclass(eq=False, init=False)  # a base that only adds fields
+class Chosen:
+    """Arguments that DataModules of labelled images share: which of them are trained on, and how often.
+
+    Args:
+        imbalance: train on a long tail: so many times more images of the first class than of the last; None: on all.
+        num_labels: train on the labels of so many images only, balanced by class; None: on all.
+        label_seed: of that choice.
+        class_balanced: draw each class equally often, with replacement, instead of each image once in an epoch.
+    """
+
+    _: KW_ONLY
+    imbalance: Imbalance | None = None
+    num_labels: Positive | None = None
+    label_seed: Seed = 0
+    class_balanced: bool = False
+
+
+def balanced_weights(labels: npt.NDArray[np.int64]) -> list[float]:
+    """Return the chance of each image under which all classes are equally frequent."""
+    counts = np.bincount(labels)
+    weights: list[float] = (1.0 / counts[labels]).tolist()
+    return weights
 
 
 def tail_counts(most: int, num_classes: int, ratio: float) -> list[int]:

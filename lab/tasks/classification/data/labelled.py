@@ -15,15 +15,16 @@ import torch
 from torch import Tensor
 
 from lab.data.images.dataset import ImageDataset, Reading
-from lab.data.images.module import ImagesModule, NamedNumbers
+from lab.data.images.module import ImagesModule
 from lab.data.images.opening import ImageSource
 from lab.data.images.store import ImageStore
 from lab.data.parts import Part
 from lab.data.presence import ClassCounts
-from lab.ranges import Gt, Imbalance, Le, Len, Options, Pixels, Positive, Probability, Seed
+from lab.ranges import Gt, Le, Len, Options, Pixels, Positive, Probability
 from lab.structures import KeyedDataset
 from lab.structures.classification import ClassificationBatch, ClassificationSample, ClassificationSpec
-from lab.tasks.classification.data.chosen import few_labels, long_tail
+from lab.tasks.classification.data.augmentation import AugmentationOptions
+from lab.tasks.classification.data.chosen import Chosen, balanced_weights, few_labels, long_tail
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
 from lab.tasks.classification.data.moves import draw_moves
@@ -45,7 +46,7 @@ COLUMNS = {
 
 
 @dataclass(frozen=True)
-class WindowOptions(NamedNumbers):
+class WindowOptions(AugmentationOptions):
     """The numbers of ``TrainTransform``, and the chance of a flip.
 
     Attributes:
@@ -146,19 +147,18 @@ class LabelledImages(ImageDataset[ClassificationSample, Any]):
         moves = None if options is None else draw_moves(options.flip, 0, generator)
         transform = self.reading.transform
         pixels = as_tensor(image) if transform is None else transform(image, generator)
-        return ClassificationSample(pixels, row["labels"][0], row["image_id"], (row["height"], row["width"]), moves)
+        drawn = None if options is None else options.draw(pixels.shape[1:], generator)
+        size = (row["height"], row["width"])
+        return ClassificationSample(pixels, row["labels"][0], row["image_id"], size, moves, drawn)
 
 
 @dataclass(eq=False)
-class LabelledModule(Preprocessed, ImagesModule):
+class LabelledModule(Preprocessed, Chosen, ImagesModule):
     """Base of the DataModules of images with one class each: a subclass implements ``table``.
 
     Args:
         image_size: the side of the square samples.
         crop_share: share of the shorter side that evaluation takes the middle of: 0.875 is 224 of 256.
-        imbalance: train on a long tail: so many times more images of the first class than of the last; None: on all.
-        num_labels: train on so many images only, balanced by class; None: on all.
-        label_seed: of that choice.
         augmentation: other numbers for ``WindowOptions``, by name.
     """
 
@@ -168,9 +168,6 @@ class LabelledModule(Preprocessed, ImagesModule):
     batch_size: Positive = 64
     image_size: Pixels = 224
     crop_share: Annotated[float, Gt(0), Le(1)] = 0.875
-    imbalance: Imbalance | None = None
-    num_labels: Positive | None = None
-    label_seed: Seed = 0
     augmentation: Annotated[Mapping[str, Any] | None, Options(WindowOptions)] = None
 
     def __post_init__(self) -> None:
@@ -200,6 +197,10 @@ class LabelledModule(Preprocessed, ImagesModule):
             mean=tuple(self.mean),
             std=tuple(self.std),
         )
+
+    def sample_weights(self) -> list[float] | None:
+        """Return the chance of each image, if classes are drawn equally often."""
+        return balanced_weights(np.array(self.dataset("train").labels())) if self.class_balanced else None
 
     def labelled(self, table: LabelledTable, reading: Reading[Any]) -> LabelledImages:
         """Return the dataset of a table; in training as few images of it as ``imbalance`` and ``num_labels`` say."""

@@ -45,9 +45,7 @@ class MixMatch(SemiSupervised):
     ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         """Return the logits of the mixed labelled images, two losses, and the confidence of the guesses."""
         count, views = len(batch.images), unlabelled.num_views
-        parts = [task.moved(batch.images, batch.moves)]
-        parts += [task.moved(unlabelled.images, unlabelled.moves[:, view]) for view in range(views)]
-        pixels = torch.stack(parts)  # (P, B, 3, H, W) uint8
+        pixels = moved_parts(task, batch, unlabelled)  # (P, B, 3, H, W) uint8
         images = task.normalized(pixels.flatten(0, 1)).view(pixels.shape)
         with torch.no_grad(), without_statistics(task.net):
             guess = self.guess([task.logits(part) for part in images[1:]])
@@ -89,6 +87,15 @@ class MixMatch(SemiSupervised):
 
 
 _groups = cache(groups)
+
+
+def moved_parts(task: LearningTask, batch: ClassificationBatch, unlabelled: Unlabelled) -> Tensor:
+    """Return the labelled images and each view of the unlabelled ones, moved all at once: (P, B, 3, H, W) uint8."""
+    images = torch.stack([batch.images, *[unlabelled.images] * unlabelled.num_views])
+    if batch.moves is None:
+        return images
+    moves = torch.cat([batch.moves, *unlabelled.moves.unbind(1)])
+    return task.moved(images.flatten(0, 1), moves).view(images.shape)
 
 
 def _everywhere(parts: Tensor) -> Tensor:

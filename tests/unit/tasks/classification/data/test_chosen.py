@@ -60,6 +60,9 @@ def test_long_tail_and_few_labels_of_a_dataset(tmp_path: Path, kind: str) -> Non
     tail = data(imbalance=16)
     assert tail.spec.class_counts == (16, 4, 1)
     assert tail.dataset("val").class_counts().counts == (4, 4, 4)
+    weights = data(imbalance=16, class_balanced=True).sample_weights()
+    assert sorted(weights) == [1 / 16] * 16 + [1 / 4] * 4 + [1.0]
+    assert tail.sample_weights() is None
     few = data(num_labels=6)
     assert few.spec.class_counts == (2, 2, 2)
     assert sum(data(imbalance=16, num_labels=10).spec.class_counts) == 10
