@@ -7,12 +7,14 @@ them. It makes lab's random choices, after drawing its own, so that the results 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lab.ops.images import normalize_images
 from lab.tasks.classification.data.arrays import ArrayDataset, Arrays, MovesOptions
@@ -40,8 +42,10 @@ def mixmatch_batch(batch: int, size: Size, device: torch.device) -> Made:
     dataset = PartlyLabelled(*parts, VIEWS, moves, 0)
     keys = [(0, index) for index in range(0, 31 * batch, 31)]
 
+    loader = iter(DataLoader(dataset, batch_sampler=Again(keys), collate_fn=collate_classification))
+
     def ours() -> Tensor:
-        found = next(iter(DataLoader(dataset, batch_sampler=[keys], collate_fn=collate_classification))).to(device)
+        found = next(loader).to(device)
         pixels = torch.cat([found.images, *[found.unlabelled.images] * VIEWS])
         moves = torch.cat([found.moves, *found.unlabelled.moves.unbind(1)])
         return normalize_images(move_images(pixels, moves), mean=MEAN, std=STD)
@@ -51,12 +55,22 @@ def mixmatch_batch(batch: int, size: Size, device: torch.device) -> Made:
     assert example.unlabelled is not None
     labelled = OneByOne(floats, example.image_ids.tolist(), [example.moves])
     unlabelled = OneByOne(floats, [LABELS + index for _, index in keys], example.unlabelled.moves.unbind(1))
-    loaders = [DataLoader(part, batch_size=batch) for part in (labelled, unlabelled)]
+    loaders = [iter(DataLoader(part, batch_sampler=Again(list(range(batch))))) for part in (labelled, unlabelled)]
 
     def peer() -> Tensor:
-        return torch.cat([view for loader in loaders for view in next(iter(loader))[0]]).to(device)
+        return torch.cat([view for each in loaders for view in next(each)[0]]).to(device)
 
     return ours, peer, float((ours() - peer()).abs().max())
+
+
+class Again(Sampler):
+    """The same batch without end: a training makes one iterator."""
+
+    def __init__(self, keys: list[Any]) -> None:
+        self.keys = keys
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        return itertools.repeat(self.keys)
 
 
 class OneByOne(Dataset):
