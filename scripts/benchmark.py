@@ -214,7 +214,7 @@ def main() -> None:
         rows.append(row)
         ratio = f"**{row.ratio:.2f}** ({row.ratio_low:.2f} to {row.ratio_high:.2f})"
         times = f"{row.ours_ms:.1f} | {row.peer_ms:.1f}"
-        share = f"{row.share:.0%}" if row.gflops else ""
+        share = f"{row.share:.0%}" if row.share > 0.01 else ""  # of frozen peers the operations are not counted
         print(f"| {name} | {row.shape} | {times} | {ratio} | {row.difference:.0e} | {share} |", flush=True)
     if options.json:
         report = {"date": date.today().isoformat(), "hardware": hardware(device), "rows": [asdict(row) for row in rows]}
