@@ -37,8 +37,9 @@ class _Packed(nn.Module, ABC):
         """Return a layer that takes over everything of another one, which must not be used any more."""
         made = cls.__new__(cls)
         made.__dict__.update(layer.__dict__)
-        made.register_load_state_dict_post_hook(_repack)
         made.pack()
+        if made.packed is not None:
+            made.register_load_state_dict_post_hook(_repack)
         return made
 
     @abstractmethod

@@ -17,6 +17,10 @@ COMMAND = (
     "model=resnet18",
     "model.net.norm=group_norm",  # statistics of a batch would be those of a rank's part
     "model.learning.label_smoothing=0.1",
+    "data.augmentation.policy=rand_augment",
+    "data.augmentation.erase=0.5",
+    "data.augmentation.mixup=0.4",
+    "data.augmentation.cutmix=1.0",
     "optimizer=sgd",
     "optimizer.lr=0.05",
     "trainer.precision=64",
@@ -25,7 +29,7 @@ COMMAND = (
     "data.num_val=21",  # batches of 4 on two ranks: the last round leaves nothing for the second
     "data.num_test=13",
 )
-PARTS = ("strategy=ddp", "trainer.accumulate_grad_batches=2")
+PARTS = ("strategy=ddp", "trainer.accumulate_grad_batches=2", "data.num_workers=1")
 STAGED = (
     *(word for word in COMMAND if not word.startswith(("model", "trainer."))),
     "model=vit_tiny_patch16_224",

@@ -23,6 +23,7 @@ from lab.structures import Table, Term
 from lab.structures.classification import ClassificationBatch, ClassificationSpec, Classified, Classifier
 from lab.tasks.classification import multilabel
 from lab.tasks.classification.criterion import make_criterion
+from lab.tasks.classification.data.augmentation import augmented_pixels, erased_and_mixed, mixed_targets
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
 from lab.tasks.classification.data.moves import move_images
@@ -30,7 +31,7 @@ from lab.tasks.classification.data.transforms import EvalTransform
 from lab.tasks.classification.explain import explain
 from lab.tasks.classification.metrics import ClassificationMetrics, ConfidentMistakes, of_classes
 from lab.tasks.classification.multilabel import MultilabelMetrics, labels_above
-from lab.tasks.classification.pictures import draw_confusion, draw_mistakes
+from lab.tasks.classification.pictures import draw_confusion, draw_inputs, draw_mistakes
 from lab.tasks.classification.semi.choose import make_method
 from lab.training.classes import ClassTask
 from lab.training.inputs import predict_images
@@ -116,12 +117,16 @@ class ClassificationTask(ClassTask):
             self.test_mistakes.reset()
 
     def forward(self, batch: ClassificationBatch) -> Tensor:
-        """Return the logits (B, K) of a batch of uint8 images, which are moved as the batch says.
+        """Return the logits (B, K) of a batch of uint8 images, which are augmented as the batch says.
 
         Raises:
             ConfigError: the network's outputs are no logits of the classes.
         """
-        return self.logits(self.normalized(self.moved(batch.images, batch.moves)))
+        return self.logits(self.inputs(batch))
+
+    def inputs(self, batch: ClassificationBatch) -> Tensor:
+        """Return the images (B, 3, H, W) of a batch as the network reads them, augmented as the batch says."""
+        return erased_and_mixed(self.normalized(augmented_pixels(batch)), batch)
 
     @property
     def data_rank(self) -> int:
@@ -185,6 +190,12 @@ class ClassificationTask(ClassTask):
             self.tables["classes"] = class_table(self.confusion[split], self.class_names)
             self.tables |= confusion_table(self.confusion[split], self.class_names)
         return values
+
+    @torch.no_grad()
+    def draw_inputs(self, batch: ClassificationBatch, count: int) -> Image | None:
+        """Return the first images of a training batch, augmented, with the shares of their classes."""
+        labels = mixed_targets(batch, self.spec.num_classes).labels
+        return draw_inputs(self.inputs(batch)[:count], labels[:count], self.spec)
 
     def drawings(self, split: str) -> Mapping[str, Image]:
         """Return the confusion matrix, and of a test the most confident mistakes, if there is one; of one label."""

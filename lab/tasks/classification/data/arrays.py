@@ -17,13 +17,13 @@ from torch import Tensor
 from lab.data.datamodule import DataModule
 from lab.data.holdout import TRAIN, VAL, check_shares, hold_out
 from lab.data.images.annotations import tell_once
-from lab.data.images.module import NamedNumbers
 from lab.data.images.resizing import sample_generator
 from lab.data.presence import ClassCounts
 from lab.errors import ConfigError, DataError
 from lab.ranges import Count, Ge, Le, Options, Pixels, Positive, Probability, Seed, Share, Word
 from lab.structures import KeyedDataset
 from lab.structures.classification import ClassificationBatch, ClassificationSample, ClassificationSpec
+from lab.tasks.classification.data.augmentation import AugmentationOptions
 from lab.tasks.classification.data.chosen import Chosen, balanced_weights, few_labels, long_tail
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
@@ -51,7 +51,7 @@ class Arrays:
 
 
 @dataclass(frozen=True)
-class MovesOptions(NamedNumbers):
+class MovesOptions(AugmentationOptions):
     """Augmentation of small images: a flip, and a shift as by a random crop of the padded image.
 
     Attributes:
@@ -99,13 +99,14 @@ class ArrayDataset:
         """Return the sample for ``(epoch, index)``."""
         epoch, index = key
         row = int(self.rows[index])
-        image = torch.from_numpy(self.arrays.images[row])
-        moves = None
+        image = self.transform(torch.from_numpy(self.arrays.images[row]).expand(3, -1, -1))
+        moves = augmentation = None
         if self.moves is not None:
             generator, reflect = sample_generator(self.seed, epoch, index), self.moves.padding_mode == "reflect"
             moves = draw_moves(self.moves.flip, self.moves.shift, generator, reflect)
-        image = self.transform(image.expand(3, -1, -1))
-        return ClassificationSample(image, int(self.arrays.labels[row]), row, self.arrays.images.shape[2:], moves)
+            augmentation = self.moves.draw(image.shape[1:], generator)
+        label, stored = int(self.arrays.labels[row]), self.arrays.images.shape[2:]
+        return ClassificationSample(image, label, row, stored, moves, augmentation)
 
     def still(self, indices: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
         """Return images (n, 3, H, W) uint8, not moved, their labels (n,), their ids (n,) and their stored size."""

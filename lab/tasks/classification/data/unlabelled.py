@@ -106,7 +106,7 @@ class PartlyLabelled:
             int(batch.image_ids),
             (size[0], size[1]),
             first,
-            UnlabelledSample(other.images[0], tuple(views), other.chances[0]),
+            unlabelled=UnlabelledSample(other.images[0], tuple(views), other.chances[0]),
         )
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> ClassificationBatch:
