@@ -230,6 +230,7 @@ class ArraysModule(Preprocessed, Chosen, DataModule):
         """Return the dataset of a split.
 
         Raises:
+            ConfigError: unlabelled images are wanted, and an augmentation that they do not have.
             DataError: a set cannot be used, images of another size than in training are tested on, or unlabelled
                 images are wanted and there are none.
         """
@@ -257,6 +258,11 @@ class ArraysModule(Preprocessed, Chosen, DataModule):
         labelled = ArrayDataset(arrays, rows, self.names(), self._transform(), moves, self.seed)
         if split != TRAIN or not self.unlabelled:
             return labelled
+        if self.moves.is_on:
+            raise ConfigError(
+                "data.augmentation: a model that learns from unlabelled images too flips and shifts images and does "
+                "nothing else to them; leave policy, erase, mixup and cutmix off"
+            )
         others = np.setdiff1d(whole_rows, rows)
         if not len(others):
             raise DataError(

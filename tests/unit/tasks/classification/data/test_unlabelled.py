@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lab.errors import DataError
+from lab.errors import ConfigError, DataError
 from lab.tasks.classification.data.arrays import MovesOptions
 from lab.tasks.classification.data.idx import IdxDataModule
 from lab.tasks.classification.data.unlabelled import PartlyLabelled, draw_all
@@ -107,3 +107,5 @@ def test_unlabelled_images_that_are_not_there_are_refused(tmp_path: Path) -> Non
     says = "the model learns from unlabelled images too, and all are labelled: give the number of labelled ones"
     with pytest.raises(DataError, match=re.escape(says)):
         data.dataset("train")
+    with pytest.raises(ConfigError, match=r"^data\.augmentation: a model that learns from unlabelled .* leave policy"):
+        partly(tmp_path, augmentation={"mixup": 0.2}).dataset("train")
