@@ -9,10 +9,9 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 
 from lab.checkpoint.access import parameter_names
+from lab.layers.convolution import BATCH_NORMS
 from lab.training.freezing import Freezing, TrainedPart
 from lab.training.gradients import drop_gradients
-
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class Unfreeze(pl.Callback):

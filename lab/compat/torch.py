@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -273,3 +273,15 @@ def local_shape_and_offset(
 
     local, offset = compute_local_shape_and_global_offset(tuple(shape), mesh, tuple(placements))
     return tuple(local), tuple(offset)
+
+
+class ToldWhenMoved(nn.Module):
+    """A module that is told when its tensors were moved or changed their dtype; ``nn.Module`` tells nobody."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        self.was_moved()
+        return self
+
+    def was_moved(self) -> None:
+        """Called behind ``to``, ``cuda``, ``double`` and the like."""

@@ -20,6 +20,8 @@ from lab.ops.cpu import needs_gradient, plain_float32
 
 NormName = Literal["batch_norm", "frozen_batch_norm", "group_norm"]
 Activation = Literal["none", "relu", "relu6", "leaky_relu"]
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+"""Those that keep running statistics."""
 SLOPE = 0.1
 """Of ``leaky_relu`` below zero."""
 FEW, LARGE = 4, 1 << 18

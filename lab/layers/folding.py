@@ -16,14 +16,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 from torch.overrides import TorchFunctionMode
 
 from lab.compat.torch import is_watched
-from lab.layers.convolution import FrozenBatchNorm2d
+from lab.layers.convolution import BATCH_NORMS, FrozenBatchNorm2d
 from lab.layers.linear import Linear
 from lab.layers.packed import PackedConv2d, PackedLinear
 
 CONVOLUTIONS: Final = (nn.Conv1d, nn.Conv2d, nn.Conv3d, PackedConv2d)
 TRANSPOSED: Final = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 LINEAR: Final = (nn.Linear, Linear, PackedLinear)
-NORMS: Final = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, FrozenBatchNorm2d)
+NORMS: Final = (*BATCH_NORMS, FrozenBatchNorm2d)
 """All of these are exact types: a subclass may do more than its base."""
 _ABOUT = {"__get__", "size", "dim", "stride", "numel", "is_contiguous", "is_floating_point", "data_ptr", "__len__"}
 """Functions that ask about a tensor and do not use its values."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Any, Self
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lab.compat.torch import (
+    ToldWhenMoved,
     has_onednn_linear,
     is_watched,
     onednn_convolution,
@@ -24,7 +24,7 @@ from lab.ops.cpu import needs_gradient, plain_cpu
 _MIN_PRODUCTS = 1 << 16  # smaller products are done sooner by torch's own call
 
 
-class _Packed(nn.Module, ABC):
+class _Packed(ToldWhenMoved, ABC):
     """Keeps ``packed``, a copy of the weight in another layout, up to date with the weight."""
 
     weight: Tensor
@@ -50,10 +50,9 @@ class _Packed(nn.Module, ABC):
         """Whether the packed copy can be used for this input: on a CPU, without a gradient."""
         return self.packed is not None and plain_cpu(x, self.weight) and not needs_gradient(x, self.weight, self.bias)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)  # moved, or of another dtype
+    def was_moved(self) -> None:
+        """Pack anew."""
         self.pack()
-        return self
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "packed": None, "packed_matrix": None}  # neither copied nor stored

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-_WITH_STATISTICS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+from lab.layers.convolution import BATCH_NORMS
 
 
 def recomputes(*inputs: Tensor) -> bool:
@@ -44,7 +44,7 @@ class _KeptStatistics(AbstractContextManager[None]):
     """While it is entered batch norms update copies of their buffers; may be entered again after it was left."""
 
     def __init__(self, module: nn.Module) -> None:
-        norms = (item for item in module.modules() if isinstance(item, _WITH_STATISTICS))
+        norms = (item for item in module.modules() if isinstance(item, BATCH_NORMS))
         self._norms = [norm for norm in norms if norm.training and norm.track_running_stats]
         self._originals: list[tuple[nn.Module, str, Tensor]] = []
 

@@ -267,3 +267,17 @@ def test_reads_values() -> None:
     for read in (meta.nonzero, meta.tolist, meta.cpu, lambda: meta[0].item()):
         assert compat.reads_values(error_of(read)), read
     assert not compat.reads_values(error_of(lambda: meta @ torch.ones(4, device="meta")))
+
+
+def test_ToldWhenMoved() -> None:
+    class Noted(compat.ToldWhenMoved):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.dtypes = nn.Linear(2, 2), list[torch.dtype]()
+
+        def was_moved(self) -> None:
+            self.dtypes.append(self.inner.weight.dtype)
+
+    noted = Noted()
+    nn.Sequential(noted).double().to(torch.bfloat16)
+    assert noted.dtypes == [torch.float64, torch.bfloat16]

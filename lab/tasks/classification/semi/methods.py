@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from lab.errors import ConfigError
+from lab.layers.convolution import BATCH_NORMS
 from lab.structures import Term
 from lab.structures.classification import ClassificationBatch, ClassificationTargets, Unlabelled
 from lab.tasks.classification.criterion import NUM_IMAGES, Criterion
@@ -148,7 +148,7 @@ def ramp(step: int, length: float, max_steps: int) -> float:
 @contextmanager
 def without_statistics(net: nn.Module) -> Iterator[None]:
     """Context in which batch norms use a batch's statistics and do not keep them."""
-    norms = [module for module in net.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    norms = [module for module in net.modules() if isinstance(module, BATCH_NORMS) and module.track_running_stats]
     for norm in norms:
         norm.track_running_stats = False
     try:
