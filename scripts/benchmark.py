@@ -6,7 +6,8 @@ Each row first checks that both give the same results, then times them in turn. 
 neither profits from the other's warm caches. It prints medians and the median of the rounds' ratios: above 1, lab is
 faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, AlexNet,
 DenseNet-121, ShuffleNetV2 and MobileNetV2, timm's ViT, plain torch for the wide ResNet, GRU4Rec, SASRec and the CPU
-kernels (conv3x3, linear), torchvision's ImageFolder for reading images. Rows called deploy time the copy that
+kernels (conv3x3, linear), torchvision's ImageFolder for reading images, its policies image by image (rand_augment,
+trivial_augment), a loader of one image after the other for a batch of MixMatch. Rows called deploy time the copy that
 ``lab.deploy`` makes, against the peer as it is, and those called deploy-frozen against
 ``torch.jit.optimize_for_inference`` of the peer. A training step is forward, loss (DETR's with matching, on every
 decoder layer) and backward. For GRU4Rec it is 20 steps including data and optimizer, for SASRec one step including the
@@ -32,10 +33,12 @@ from pathlib import Path
 
 import torch
 from benchmarks import classifiers, detr, segmenters
+from benchmarks.augmentation import mixmatch_batch
 from benchmarks.gru4rec import gru4rec_train
 from benchmarks.images import folder_batch, small_batch
 from benchmarks.kernels import conv3x3_forward, conv3x3_train, linear_forward, linear_train
 from benchmarks.pairs import Made, Make, Size, Step, deploy_row, forward_row, train_row
+from benchmarks.policies import policy_row
 from benchmarks.sasrec import sasrec_eval, sasrec_train
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -102,10 +105,13 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     },
     "maskformer-forward": (forward_row(segmenters.make_maskformer, "maskformer_swin_tiny"), 1, (480, 640)),
     "maskformer-train": (train_row(segmenters.make_maskformer, "maskformer_swin_tiny"), 2, (320, 320)),
+    "mixmatch-batch": (mixmatch_batch, 64, (32, 32)),
     "conv3x3-forward": (conv3x3_forward, 1, (120, 160)),
     "conv3x3-train": (conv3x3_train, 2, (80, 80)),
     "linear-forward": (linear_forward, 1, (30, 40)),
     "linear-train": (linear_train, 2, (20, 20)),
+    "rand_augment": (policy_row("rand_augment"), 128, (32, 32)),
+    "trivial_augment": (policy_row("trivial_augment"), 64, (224, 224)),
     "images-folder": (folder_batch, 32, (375, 500)),
     "images-small": (small_batch, 128, (32, 32)),
     "gru4rec-train": (gru4rec_train, 64, (2048, 20000)),  # lanes, (negatives, items)

@@ -32,7 +32,8 @@ that can be resumed, repeated and read. Without any override it trains DETR on g
 
 [bold]Keys that are often set[/]  (all of them: --cfg)
   seed  stage=fit|validate|test|predict  ckpt  input  check  resume  extensions
-  data.batch_size (of the global batch)  data.num_workers  data.root  model.pretrained  model.net.*
+  data.batch_size (of the global batch)  data.num_workers  data.root  model.net.*
+  model.pretrained=true|TAG|FILE  data.preprocessing=model|TAG|data
   optimizer.lr  trainer.max_steps|max_epochs|devices|precision|accumulate_grad_batches|gradient_clip_val|
   val_every_n_steps|log_every_n_steps|checkpoint_every_n_steps|deterministic|on_nonfinite|max_skips
   callbacks.ema.decay  paths.runs_dir

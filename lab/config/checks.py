@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from lab.config.batches import data_ranks
 from lab.config.combinations import conflict
 from lab.config.compose import Composed, compose_config, options
 from lab.config.defaults import option_content, option_files, own_content
@@ -173,12 +174,7 @@ def _check_length(composed: Composed) -> None:
 def _check_batch(composed: Composed) -> None:
     config = composed.config
     batch, accumulate = config["data"]["batch_size"], config["trainer"]["accumulate_grad_batches"]
-    strategy, trainer = config["strategy"], config["trainer"]
-    ranks = trainer["devices"] * trainer["num_nodes"]
-    if strategy["name"] == "dp":
-        ranks = 1  # one process, which may split its micro-batch unevenly
-    if strategy["name"] == "tensor_parallel":
-        ranks //= strategy["tensor_parallel_size"] or trainer["devices"]
+    ranks = data_ranks(config)  # dp's one process may split its micro-batch unevenly
     parts = ranks * accumulate
     if batch % parts:
         near = dict.fromkeys((max(1, batch // parts) * parts, (batch // parts + 1) * parts))

@@ -30,7 +30,7 @@ from lab.errors import ConfigError
 __all__ = ["Composed", "compose_config", "config_dir", "groups", "options"]
 
 
-_OPEN = re.compile(r"(model\.net|model\.asks|model\.learning|data)\.\w+")
+_OPEN = re.compile(r"(model\.net|model\.asks|model\.learning|data|data\.augmentation)\.\w+")
 """Keys that may be set although no YAML lists them: the target's signature or the kind of problem defines them."""
 
 

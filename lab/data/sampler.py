@@ -83,11 +83,11 @@ class TrainBatches:
                 epoch = step // self.steps_per_epoch
                 order = self.epoch_order(epoch)
             batch = order[step % self.steps_per_epoch].view(self.accumulate, self.world_size, size)
-            first = torch.full((self.batch_size,), epoch)
+            numbers = torch.full((self.batch_size,), epoch)
             if self.weights is not None:
-                first = torch.arange(step * self.batch_size, (step + 1) * self.batch_size)
-            numbers = first.view_as(batch)[:, self.rank].tolist()
-            for indices, of in zip(batch[:, self.rank].tolist(), numbers, strict=True):
+                numbers = torch.arange(step * self.batch_size, (step + 1) * self.batch_size)
+            own = numbers.view_as(batch)[:, self.rank].tolist()
+            for indices, of in zip(batch[:, self.rank].tolist(), own, strict=True):
                 yield list(zip(of, indices, strict=True))
 
     def epoch_order(self, epoch: int) -> torch.Tensor:

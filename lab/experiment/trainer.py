@@ -13,6 +13,7 @@ from lab.callbacks.checkpoint import RunCheckpoint
 from lab.callbacks.divergence import Divergence
 from lab.callbacks.early_stopping import EarlyStopping
 from lab.callbacks.ema import EMA
+from lab.callbacks.first_batch import FirstBatch
 from lab.callbacks.interrupt import Interrupt
 from lab.callbacks.own_directory import OwnDirectory
 from lab.callbacks.progress import ProgressBar
@@ -95,7 +96,9 @@ def _callbacks(
         resume_from,
         stopping,
     )
-    callbacks: list[pl.Callback] = [OwnDirectory(fit.run)] if fit.run.writes else []
+    callbacks: list[pl.Callback] = []
+    if fit.run.writes:
+        callbacks += [OwnDirectory(fit.run), FirstBatch(fit.run, settings["pictures"])]
     callbacks += [Unfreeze(fit.freezing)] if fit.freezing is not None else []
     callbacks += [ema] if ema is not None else []
     callbacks += [log, divergence, *([stopping] if stopping is not None else []), checkpoint]

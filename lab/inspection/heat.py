@@ -7,6 +7,7 @@ rollout). Both from ``lab.inspection.capture``.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -77,7 +78,7 @@ def grad_cam(model: nn.Module, images: Tensor, labels: Tensor, layer: str | None
             raise ConfigError(f"{layer!r} gives no feature map (B, C, h, w); Grad-CAM needs one")
         (gradient,) = torch.autograd.grad(logits.gather(1, labels.clone()[:, None]).sum(), output)
     maps = output
-    if _is_channels_last(output, model):
+    if _is_channels_last(output, images, model):
         maps, gradient = output.permute(0, 3, 1, 2), gradient.permute(0, 3, 1, 2)
     weights = gradient.mean(dim=(2, 3), keepdim=True)
     return (weights * maps.detach()).sum(1).relu().float()
@@ -97,7 +98,12 @@ def last_map(model: nn.Module, images: Tensor) -> str:
 
     def note(name: str) -> Any:
         def after(module: nn.Module, arguments: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4 and _places(output, model) > 1 and not in_backward():
+            if (
+                isinstance(output, Tensor)
+                and output.ndim == 4
+                and _places(output, images, model) > 1
+                and not in_backward()
+            ):
                 found.append(name)
 
         return after
@@ -166,12 +172,18 @@ def attentions_of(model: nn.Module) -> dict[str, Any]:
     }
 
 
-def _is_channels_last(output: Tensor, model: nn.Module) -> bool:
-    """Whether a map is (B, h, w, C), as Swin has it, by the network's number of features."""
-    features = getattr(model, "num_features", None)
-    return output.shape[3] == features and output.shape[1] != features
+def _is_channels_last(output: Tensor, images: Tensor, model: nn.Module) -> bool:
+    """Whether a map is (B, h, w, C), as Swin has it: then the image has the ratio of h to w, not of the last two sizes.
+
+    If it has both, the network's number of features decides.
+    """
+    wanted = math.log(images.shape[2] / images.shape[3])
+    first, last = (abs(math.log(height / width) - wanted) for height, width in (output.shape[2:], output.shape[1:3]))
+    if math.isclose(first, last, abs_tol=1e-6):
+        return output.shape[3] == getattr(model, "num_features", None) != output.shape[1]
+    return last < first
 
 
-def _places(output: Tensor, model: nn.Module) -> int:
-    last = _is_channels_last(output, model)
-    return output.shape[1] * output.shape[2] if last else output.shape[2] * output.shape[3]
+def _places(output: Tensor, images: Tensor, model: nn.Module) -> int:
+    height, width = output.shape[1:3] if _is_channels_last(output, images, model) else output.shape[2:]
+    return height * width

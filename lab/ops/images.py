@@ -26,5 +26,5 @@ def normalize_images(
     """
     means = torch.tensor(mean, device=images.device).view(3, 1, 1) * 255
     deviations = torch.tensor(std, device=images.device).view(3, 1, 1) * 255
-    normalized = (images - means).div_(deviations)
+    normalized = images.to(means.dtype, copy=True).sub_(means).div_(deviations)  # copied first: mixed types are slow
     return normalized if padding_mask is None else normalized.masked_fill_(padding_mask[:, None], 0.0)

@@ -6,8 +6,10 @@ B images in a batch, H and W pixels, K classes.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol, Self, runtime_checkable
+from typing import NamedTuple, Protocol, Self, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
@@ -27,6 +29,9 @@ class ClassificationSpec(ClassSpec):
         std: (3) likewise.
         multilabel: an image has any number of labels, instead of one.
         num_images: images to train on, if they have several labels and ``class_counts`` counts them; 0 otherwise.
+
+    Raises:
+        ValueError: ``mean`` and ``std`` are not of three colours, or ``interpolation`` is another word.
     """
 
     task: str = "classification"
@@ -37,6 +42,12 @@ class ClassificationSpec(ClassSpec):
     std: tuple[float, ...] = IMAGENET_STD
     multilabel: bool = False
     num_images: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != 3 or len(self.std) != 3 or not min(self.std) > 0:
+            raise ValueError(f"mean {self.mean} and std {self.std} are not of three colours, std above 0")
+        if self.interpolation not in ("bilinear", "bicubic"):
+            raise ValueError(f"interpolation {self.interpolation[:40]!r} is neither bilinear nor bicubic")
 
 
 @dataclass(frozen=True)
@@ -78,6 +89,14 @@ class Unlabelled(Movable):
         return Unlabelled(self.images[chosen], self.moves[chosen], self.chances[chosen])
 
 
+class Drawn(NamedTuple):
+    """What is drawn for one image beside its moves; empty where it is off. See ``Augmentation``."""
+
+    operations: tuple[tuple[int, float], ...] = ()
+    erased: tuple[int, int, int, int] | tuple[()] = ()
+    mixed: tuple[float, int, int, int, int] | tuple[()] = ()
+
+
 @dataclass
 class ClassificationSample:
     """One image and its class, as a dataset returns it for the key ``(epoch, index)``.
@@ -88,6 +107,7 @@ class ClassificationSample:
         image_id: the dataset's own id of the image.
         original_size: (height, width) of the stored image.
         moves: what the device does with the image, see ``ClassificationBatch``; None outside of training.
+        augmentation: what else it does with it; None: nothing.
         unlabelled: another image, where few are labelled.
         shares: (K,) float32, 1 for each label of an image that may have several; None: ``label`` is the only one.
     """
@@ -97,6 +117,7 @@ class ClassificationSample:
     image_id: int
     original_size: tuple[int, int]
     moves: tuple[int, int, int, int] | None = None
+    augmentation: Drawn | None = None
     unlabelled: UnlabelledSample | None = None
     shares: Tensor | None = None
 
@@ -118,16 +139,41 @@ class ClassificationTargets(Movable):
 
 
 @dataclass
+class Augmentation(Movable):
+    """What the device does with the images of a batch after moving them, drawn for each by (seed, epoch, index).
+
+    Attributes:
+        operations: (B, N) int64, the numbers of the operations that follow each other; None: no policy. They stay on
+            the host, where it is decided which kernel gets which images.
+        magnitudes: (B, N) float64, how strong each of them is, also on the host.
+        erased: (B, 4) int16 boxes that are erased, as top, left, height and width in pixels; None: none.
+        mixed: (B, 5) float32: the share that an image keeps of itself, and the box in which it shows its neighbour, as
+            above; without one the whole image is mixed. None: no image is mixed.
+    """
+
+    operations: npt.NDArray[np.int64] | None = None
+    magnitudes: npt.NDArray[np.float64] | None = None
+    erased: Tensor | None = None
+    mixed: Tensor | None = None
+
+    def rows(self, chosen: slice) -> Augmentation:
+        """Return what is done with consecutive images; for mixed ones an even number, from an even one on."""
+        return Augmentation(*(None if part is None else part[chosen] for part in vars(self).values()))
+
+
+@dataclass
 class ClassificationBatch(ImageBatch[ClassificationTargets, ClassificationTargets]):
     """A batch of images of one size: none is padded, and the targets are the truth. See ``ImageBatch``.
 
     Attributes:
         moves: (B, 4) int16: mirrored or not, pixels down, pixels to the right, reflected or black what comes in, which
             the task does with the images on the device; None: images stay as they are.
+        augmentation: what else it does with them; None: nothing.
         unlabelled: further images, where few are labelled; None outside of such a training.
     """
 
     moves: Tensor | None = None
+    augmentation: Augmentation | None = None
     unlabelled: Unlabelled | None = None
 
     def rows(self, chosen: slice) -> Self:
@@ -135,6 +181,7 @@ class ClassificationBatch(ImageBatch[ClassificationTargets, ClassificationTarget
         return replace(
             super().rows(chosen),
             moves=None if self.moves is None else self.moves[chosen],
+            augmentation=None if self.augmentation is None else self.augmentation.rows(chosen),
             unlabelled=None if self.unlabelled is None else self.unlabelled.rows(chosen),
         )
 

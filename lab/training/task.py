@@ -139,6 +139,10 @@ class Task(pl.LightningModule, ABC):
             where = ".".join(map(str, ("model.learning", *first["loc"])))
             raise ConfigError(f"{where}={first['input']}: {first['msg']}") from None
 
+    def draw_inputs(self, batch: Any, count: int) -> Image | None:
+        """Return a sheet of the first images of a training batch as the network gets them; None: nothing is drawn."""
+        return None
+
     def drawings(self, split: str) -> Mapping[str, Image]:
         """Return pictures of the last evaluation of ``"val"`` or ``"test"`` as a whole, by name; called on rank 0."""
         return {}

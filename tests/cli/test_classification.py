@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from lab.loggers.metrics_file import read_metrics
 from tests.data_factory import truncate
@@ -25,6 +26,9 @@ CLASSIFIER = (
     "data.num_test=8",
     "data.image_size=32",
     "data.max_side=20",
+    "data.augmentation.policy=trivial_augment",
+    "data.augmentation.mixup=0.2",
+    "data.augmentation.cutmix=1",
     "trainer.val_every_n_steps=2",
     "trainer.checkpoint_every_n_steps=2",
     "trainer.log_every_n_steps=1",
@@ -49,6 +53,7 @@ def test_test_repeats_the_fits_numbers(runs: Runs, fitted: Path) -> None:
     assert {"val/loss", "val/ece", "test/ece"} == set(record(fitted)["lower_is_better"])
     assert len(list((fitted / "pictures").glob("test-0*.png"))) == 2
     assert (fitted / "pictures" / "test-confusion.png").exists()
+    assert (fitted / "pictures" / "train-inputs.png").exists()
     assert (fitted / "pictures" / "test-mistakes.png").exists()
     assert {path.name for path in (fitted / "tables").iterdir()} == {"classes.csv", "confusion.csv"}
     command = runs.run("stage=test", f"ckpt={fitted / 'checkpoints' / 'best.ckpt'}", "eval.explain=auto")
@@ -85,9 +90,16 @@ def test_predict_writes_a_row_and_a_picture_for_each_image(runs: Runs, fitted: P
         assert scores == sorted(scores, reverse=True)
         assert sum(scores) == pytest.approx(1, abs=1e-4)
         assert {row[f"class_{place}"] for place in range(1, 5)} == {"ellipse", "rectangle", "triangle", "cross"}
+    table = parquet.read_table(folder / "predictions.parquet")
+    assert list(map(str, table.schema.types)) == ["string", *["string", "float"] * 4]
+    assert table.column_names == list(rows[0])
+    for typed, row in zip(table.to_pylist(), rows, strict=True):
+        assert {key: pytest.approx(float(row[key])) if "score" in key else row[key] for key in row} == typed
     assert len(list((folder / "pictures").glob("*.png"))) == 2
     assert Image.open(next((folder / "pictures").glob("*a.png"))).width > 200, "40 x 50, three times, and its heat map"
-    assert Image.open(folder / "contact_sheet.png").size[0] > 300
+    width, height = Image.open(folder / "contact_sheet.png").size
+    assert width > 250, "one of the two wide pictures"
+    assert height > 300, "above the other"
 
 
 def test_a_longer_run_goes_on(runs: Runs, fitted: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lab.loggers.metrics_file import read_metrics
+from lab.tasks.classification.multilabel import MultilabelMetrics
 from tests.dist import harness
 from tests.distributed import run_distributed
 
@@ -16,6 +17,10 @@ COMMAND = (
     "model=resnet18",
     "model.net.norm=group_norm",  # statistics of a batch would be those of a rank's part
     "model.learning.label_smoothing=0.1",
+    "data.augmentation.policy=rand_augment",
+    "data.augmentation.erase=0.5",
+    "data.augmentation.mixup=0.4",
+    "data.augmentation.cutmix=1.0",
     "optimizer=sgd",
     "optimizer.lr=0.05",
     "trainer.precision=64",
@@ -24,7 +29,7 @@ COMMAND = (
     "data.num_val=21",  # batches of 4 on two ranks: the last round leaves nothing for the second
     "data.num_test=13",
 )
-PARTS = ("strategy=ddp", "trainer.accumulate_grad_batches=2")
+PARTS = ("strategy=ddp", "trainer.accumulate_grad_batches=2", "data.num_workers=1")
 STAGED = (
     *(word for word in COMMAND if not word.startswith(("model", "trainer."))),
     "model=vit_tiny_patch16_224",
@@ -37,6 +42,29 @@ STAGED = (
     "optimizer.layer_decay=0.5",
 )
 """Stops at step 4: the second validation cannot be better by more than 1."""
+
+
+def several_labels(part: slice) -> dict[str, float]:
+    """Measure a part of 7 images of 3 labels, of which the second label is nowhere."""
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(7, 3, generator=generator).mul(4).round() / 4
+    labels = (torch.rand(7, 3, generator=generator) > 0.5).float() * torch.tensor([1.0, 0.0, 1.0])
+    metrics = MultilabelMetrics(3)
+    for rows in (slice(0, 3), slice(3, 7)):
+        metrics.update(logits[part][rows], labels[part][rows])
+    values, behind = metrics.compute()
+    return values | {f"behind {place}": float(value) for place, value in enumerate(behind.flatten())}
+
+
+def labels_on_two(rank: int, split: int) -> dict[str, float]:
+    return several_labels(slice(0, split) if rank == 0 else slice(split, 7))
+
+
+@pytest.mark.parametrize("split", [3, 7])  # the second rank has images in one of two rounds, and none at all
+def test_metrics_of_several_labels_on_two_ranks(split: int) -> None:
+    alone = several_labels(slice(0, 7))
+    for found in run_distributed(labels_on_two, 2, (split,), timeout=240):
+        assert found == pytest.approx(alone, abs=0, nan_ok=True)  # to the bit
 
 
 def on_two(rank: int, folder: str) -> tuple[Path, Path]:

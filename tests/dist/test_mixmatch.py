@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lab.loggers.metrics_file import read_metrics
 from tests.dist import harness
 from tests.distributed import run_distributed
 from tests.unit.tasks.classification.makers import make_mnist
@@ -62,6 +63,8 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     again = harness.fit((f"resume={half}", *words, "trainer.val_every_n_steps=2"), tmp_path / "half", base=BASE)
     assert again == half
     assert harness.losses(again) == harness.losses(whole)
+    weights = [row.get("train/lambda_u") for row in read_metrics(whole / "metrics.csv")]
+    assert [value for value in weights if value is not None] == [0, 18.75, 37.5, 56.25]
     found = harness.weights(again)
     for key, value in harness.weights(whole).items():
         assert torch.equal(found[key], value), key

@@ -144,7 +144,7 @@ CASES = {
         r"cat/t\.jpg \(not an image of a",
         0,
     ),
-    "cut images": Case(_cut, (*FOLDER, "check=false"), r"\.png cannot be decoded \(damaged: .*evaluated as black", 0),
+    "cut images": Case(_cut, (*FOLDER, "check=false"), r"cannot be decoded \(damaged: .*evaluated as a black image", 0),
     "cut images, on_bad_sample=error": Case(
         _cut,
         (*FOLDER, "check=false", "data.on_bad_sample=error"),
@@ -215,3 +215,12 @@ def test_bad_input(
     assert re.search(case.says, text), text
     assert code == case.code
     assert "Traceback" not in text
+
+
+def test_another_folder_is_read_where_root_is_missing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    make_mnist(tmp_path / "packaged")
+    words = [*COMMON, "data=fashion_mnist", f"data.root={tmp_path}/own", f"paths.runs_dir={tmp_path}/runs"]
+    assert main([*words, f"data.fallback_root={tmp_path}/packaged"]) == 0
+    assert "check passed" in capfd.readouterr().out
+    assert main([*words, f"data.fallback_root={tmp_path}/nowhere"]) == 2
+    assert "/own does not exist" in " ".join("".join(capfd.readouterr()).split())

@@ -61,8 +61,19 @@ def _wide(depth: int, widen: int) -> tuple[float, float, int, str]:
     return weights / 1e6, (products + 10 * widths[3]) / 1e9, 32, "MixMatch's, with biases: neither library has it"
 
 
+def _vit(width: int, depth: int, patch: int, side: int) -> tuple[float, float, int, str]:
+    """Return the sizes of a ViT with a class token, counted by hand: heads change neither."""
+    patches = (side // patch) ** 2
+    tokens, matrices = patches + 1, 12 * width**2  # qkv 3, proj 1, two of four times the width
+    weights = depth * (matrices + 13 * width) + 3 * patch**2 * width + width  # biases 9, norms 4
+    weights += width + tokens * width + 2 * width + 1000 * width + 1000  # class token, places, norm, head
+    products = patches * 3 * patch**2 * width + depth * (tokens * matrices + 2 * tokens**2 * width) + 1000 * width
+    return weights / 1e6, products / 1e9, side, "a size of our own"
+
+
 BY_HAND: dict[str, tuple[float, float, int, str]] = {
     **{f"resnet{6 * blocks + 2}": _cifar(blocks) for blocks in (3, 5, 7, 9, 18)},
+    "vit_mini_patch4_32": _vit(64, 4, 4, 32),
     "wide_resnet28_2": _wide(28, 2),
     "wide_resnet_tiny": _wide(10, 1),
 }

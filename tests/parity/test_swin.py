@@ -21,6 +21,7 @@ from lab.models.swin.weights import (
     to_transformers,
 )
 from lab.models.swin.windows import Partitions
+from lab.registry import list_models
 
 SMALL: dict[str, Any] = {"embed_dim": 16, "depths": (2, 2, 4), "num_heads": (1, 2, 4), "window_size": 4}
 # Maps of 16, 8 and 4 tokens a side; of 18x22, 9x11 and 5x6, which windows do not divide; of no whole patches at all.
@@ -129,6 +130,23 @@ def test_logits_equal_timm(size: tuple[int, int]) -> None:
     with torch.no_grad():
         error = worst(ours(images(size)), peer(images(size)))
     assert error < 1e-5  # worst measured: 1.9e-7
+
+
+@pytest.mark.parametrize("name", list_models("swin_*_patch4_*"))
+def test_timms_names_are_its_networks(name: str) -> None:
+    """Keys and shapes of all, and the logits of the tiny one in full size."""
+    timm = pytest.importorskip("timm")
+    whole = name == "swin_tiny_patch4_window7_224"
+    with torch.device("cpu" if whole else "meta"):
+        ours, theirs = create_model(name).eval(), timm.create_model(name).eval()
+    expected = {key: value.shape for key, value in theirs.state_dict().items()}
+    assert {key: value.shape for key, value in to_timm(ours.state_dict()).items()} == expected
+    if whole:
+        fill(ours)
+        theirs.load_state_dict(to_timm(ours.state_dict()), strict=True)
+        with torch.no_grad():
+            error = worst(ours(images((224, 224), 1)), theirs(images((224, 224), 1)))
+        assert error < 1e-5  # worst measured: 2.7e-7
 
 
 def test_padded_logits_equal_timm_where_nothing_is_shifted() -> None:
@@ -265,3 +283,14 @@ def test_a_backbone_goes_to_transformers_and_back() -> None:
     assert report.missing_keys == ["swin.layernorm.weight", "swin.layernorm.bias"]
     back = from_transformers(theirs)
     assert all(torch.equal(back[key], value) for key, value in ours.state_dict().items())
+
+
+def test_drop_path_has_timms_rates() -> None:
+    timm = pytest.importorskip("timm")
+    with torch.device("meta"):
+        ours = create_model("swin_tiny", num_classes=5, drop_path_rate=0.3)
+        theirs = timm.create_model("swin_tiny_patch4_window7_224", drop_path_rate=0.3)
+    rates = [getattr(block.drop_path1, "drop_prob", 0.0) for stage in theirs.layers for block in stage.blocks]
+    found = [part.drop_path_rate for part in ours.modules() if hasattr(part, "drop_path_rate")]
+    assert found == pytest.approx(rates, abs=1e-7)
+    assert rates[-1] == pytest.approx(0.3)

@@ -311,3 +311,22 @@ def test_weights_begin_as_in_the_authors_code() -> None:
             assert value.std().item() == pytest.approx(expected[name], rel=0.02), name
     assert not ours.head.weight.any()
     assert ours.pos_embed.std().item() == pytest.approx(0.02, rel=0.02)
+
+
+def test_drop_path_has_timms_rates_and_its_mean() -> None:
+    """The rates of the blocks; and a branch that is dropped for whole samples, on average as if it was not."""
+    with torch.device("meta"):
+        ours = VisionTransformer(**{**SMALL, "depth": 5}, num_classes=5, drop_path_rate=0.4)
+        theirs = of_timm(depth=5, drop_path_rate=0.4)
+    rates = [getattr(block.drop_path1, "drop_prob", 0.0) for block in theirs.blocks]
+    assert [block.drop_path_rate for block in ours.blocks] == pytest.approx(rates)
+    assert rates == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
+    block = classifier(drop_path_rate=0.5).blocks[-1]
+    x = torch.randn(1, 5, 32, generator=torch.Generator().manual_seed(2)).expand(4096, -1, -1)
+    with torch.no_grad():
+        whole = block.eval()(x[:1]) - x[:1]
+        torch.manual_seed(0)
+        dropped = block.train()(x) - x
+    # x + 2 a b, where a and b drop the two branches: 0 in a quarter of the samples
+    assert (dropped.flatten(1).abs().amax(1) == 0).float().mean() == pytest.approx(0.25, abs=0.03)
+    assert (whole.abs().max() > 0).item()

@@ -150,6 +150,8 @@ def test_weights_begin_as_mixmatch_draws_them() -> None:
     assert float(net.fc.weight.detach().std()) == pytest.approx(math.sqrt(2 / (128 + 10)), rel=0.1)
     assert not any(value.any() for name, value in net.named_parameters() if name.endswith("conv1.bias"))
     assert net.bn1.momentum == pytest.approx(0.001)
+    faster = create_model("wide_resnet_tiny", momentum=0.1)
+    assert {part.momentum for part in faster.modules() if isinstance(part, nn.BatchNorm2d)} == {0.1}
 
 
 def test_as_a_backbone() -> None:

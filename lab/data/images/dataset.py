@@ -10,7 +10,7 @@ import logging
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -71,12 +71,15 @@ class ImageDataset(ABC, Generic[SampleT, TransformT]):
         source: the annotation file or split, for messages.
 
     Attributes:
+        evaluated_as: what becomes of an image in evaluation whose pixels cannot be decoded, for messages.
         class_names: the name of each label.
         bad_reads: names of the files that this process failed to decode.
 
     Raises:
         DataError: see ``report_problems``.
     """
+
+    evaluated_as: ClassVar[str] = "evaluated as black: its objects are missed"
 
     def __init__(
         self,
@@ -182,7 +185,7 @@ class ImageDataset(ABC, Generic[SampleT, TransformT]):
         try:
             image = read_image(self._source_of(row), (row["height"], row["width"]))
         except ImageFileError as error:
-            self._bad_read(path, error, "evaluated as black: its objects are missed")
+            self._bad_read(path, error, self.evaluated_as)
             return None if self.reading.train else Image.new("RGB", (row["width"], row["height"]))
         return pil_to_tensor(image) if self.reading.train else image
 

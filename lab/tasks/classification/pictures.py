@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from lab.report.canvas import INK, PAPER, Colour, as_picture, contact_sheet, picture_font
-from lab.structures.classification import ClassificationBatch
+from lab.structures.classification import ClassificationBatch, ClassificationSpec
 from lab.tasks.classification.explain import with_heat
 from lab.text import printable
 
@@ -69,6 +70,25 @@ def draw_mistakes(
             for row, (score, true, found, image) in enumerate(mistakes)
         ]
     )
+
+
+def draw_inputs(images: Tensor, labels: Tensor, spec: ClassificationSpec) -> Image.Image:
+    """Return a sheet of training images as a network gets them, each with its classes.
+
+    Args:
+        images: (B, 3, H, W) normalised.
+        labels: (B,) int64, or (B, K) shares of classes, of which the three largest are named.
+        spec: of the data.
+    """
+    mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) * 255 for values in (spec.mean, spec.std))
+    pixels = (images.float() * std + mean).round_().clamp_(0, 255).to(torch.uint8).cpu()
+    panels = []
+    for image, label in zip(pixels, labels.tolist(), strict=True):
+        shares = {label: 1.0} if isinstance(label, int) else dict(enumerate(label))
+        largest = [item for item in sorted(shares.items(), key=lambda item: -item[1])[:3] if item[1] > 0]
+        named = [spec.class_names[number] + ("" if share == 1 else f" {share:.2f}") for number, share in largest]
+        panels.append(captioned(image, [(text, INK) for text in named]))
+    return contact_sheet(panels)
 
 
 def draw_confusion(confusion: Tensor, names: Sequence[str]) -> Image.Image:

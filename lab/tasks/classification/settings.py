@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from lab.config.batches import images_at_once
 from lab.config.kinds import Asks, EvalSettings, Learning, TaskSettings
 from lab.config.schemas import Above0, Float, Rate, WholeAbove0
 
@@ -113,15 +114,34 @@ STRATEGIES = ("auto", "single", "ddp")
 """Under which ranks can exchange the images that MixMatch mixes."""
 
 
-def conflict(config: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return a setting that a method of learning cannot be used with, and what works instead."""
-    method = config["model"].get("learning", {}).get("method", "supervised")
-    if method == "supervised" or config["stage"] != "fit":
+def odd_pairs(config: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return why a training cannot mix its images by pairs, or None."""
+    options = config["data"].get("augmentation") or {}
+    on = [name for name in ("mixup", "cutmix") if isinstance(options.get(name), int | float) and options[name] > 0]
+    size = images_at_once(config) if on else 0
+    if size % 2 == 0 or options.get("mix_prob") == 0:
         return None
+    return "data.batch_size", (
+        f"data.augmentation.{on[0]} mixes images by pairs, and each rank gets {size} of them at a time; make it an "
+        "even number for each rank and micro-batch"
+    )
+
+
+def conflict(config: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return a setting that a method of learning, or mixing by pairs, cannot be used with, and what works instead."""
+    method = config["model"].get("learning", {}).get("method", "supervised")
+    if config["stage"] != "fit":
+        return None
+    options = config["data"].get("augmentation") or {}
+    on = [name for name in ("policy", "erase", "mixup", "cutmix") if options.get(name) not in (None, 0, "none")]
+    if on and (method != "supervised" or config["data"].get("unlabelled")):
+        return f"data.augmentation.{on[0]}", "beside unlabelled images there are flips and shifts alone; leave it out"
+    if method == "supervised":
+        return odd_pairs(config)
     if not config["data"].get("unlabelled"):
         return "model.learning.method", (
-            f"data={config['data']['name']} gives no unlabelled images; data=cifar10, cifar100, fashion_mnist and idx "
-            "do, and the model says how many views of each, model.asks.unlabelled"
+            f"data={config['data']['name']} gives no unlabelled images; data=cifar10, cifar100, fashion_mnist, idx, "
+            "arrays and small_images do, and the model says how many views of each, model.asks.unlabelled"
         )
     if config["data"].get("num_labels") is None:
         return "model.learning.method", "say how many images have labels: data.num_labels=250"

@@ -6,6 +6,7 @@ The loss is the task's own, so a network of torchvision's or timm's manner fits 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from lab.compat.lightning import strategy_of
 from lab.errors import ConfigError
 from lab.ops.images import normalize_images
 from lab.run_record import Direction
@@ -21,6 +23,7 @@ from lab.structures import Table, Term
 from lab.structures.classification import ClassificationBatch, ClassificationSpec, Classified, Classifier
 from lab.tasks.classification import multilabel
 from lab.tasks.classification.criterion import make_criterion
+from lab.tasks.classification.data.augmentation import augmented_pixels, erased_and_mixed, mixed_targets
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
 from lab.tasks.classification.data.moves import move_images
@@ -28,7 +31,7 @@ from lab.tasks.classification.data.transforms import EvalTransform
 from lab.tasks.classification.explain import explain
 from lab.tasks.classification.metrics import ClassificationMetrics, ConfidentMistakes, of_classes
 from lab.tasks.classification.multilabel import MultilabelMetrics, labels_above
-from lab.tasks.classification.pictures import draw_confusion, draw_mistakes
+from lab.tasks.classification.pictures import draw_confusion, draw_inputs, draw_mistakes
 from lab.tasks.classification.semi.choose import make_method
 from lab.training.classes import ClassTask
 from lab.training.inputs import predict_images
@@ -114,12 +117,30 @@ class ClassificationTask(ClassTask):
             self.test_mistakes.reset()
 
     def forward(self, batch: ClassificationBatch) -> Tensor:
-        """Return the logits (B, K) of a batch of uint8 images, which are moved as the batch says.
+        """Return the logits (B, K) of a batch of uint8 images, which are augmented as the batch says.
 
         Raises:
             ConfigError: the network's outputs are no logits of the classes.
         """
-        return self.logits(self.normalized(self.moved(batch.images, batch.moves)))
+        return self.logits(self.inputs(batch))
+
+    def inputs(self, batch: ClassificationBatch) -> Tensor:
+        """Return the images (B, 3, H, W) of a batch as the network reads them, augmented as the batch says."""
+        return erased_and_mixed(self.normalized(augmented_pixels(batch)), batch)
+
+    @property
+    def data_rank(self) -> int:
+        """The number of this rank among those that train together; 0 outside of a training."""
+        return 0 if strategy_of(self) is None else collectives.rank()
+
+    @property
+    def num_data_ranks(self) -> int:
+        """How many they are; 1 outside of a training, where the planner runs on one rank alone."""
+        return 1 if strategy_of(self) is None else collectives.world_size()
+
+    def everywhere(self, tensor: Tensor) -> Tensor:
+        """Return a tensor (...) of every rank that trains, as (R, ...); no gradient passes."""
+        return collectives.gather(tensor) if self.num_data_ranks > 1 else tensor.detach()[None]
 
     def moved(self, images: Tensor, moves: Tensor | None) -> Tensor:
         """Return uint8 images (B, 3, H, W), moved by ``moves`` (B, 4)."""
@@ -170,6 +191,12 @@ class ClassificationTask(ClassTask):
             self.tables |= confusion_table(self.confusion[split], self.class_names)
         return values
 
+    @torch.no_grad()
+    def draw_inputs(self, batch: ClassificationBatch, count: int) -> Image | None:
+        """Return the first images of a training batch, augmented, with the shares of their classes."""
+        labels = mixed_targets(batch, self.spec.num_classes).labels
+        return draw_inputs(self.inputs(batch)[:count], labels[:count], self.spec)
+
     def drawings(self, split: str) -> Mapping[str, Image]:
         """Return the confusion matrix, and of a test the most confident mistakes, if there is one; of one label."""
         if self.spec.multilabel:
@@ -207,20 +234,22 @@ class ClassificationTask(ClassTask):
         That are its best classes; of several labels those whose probability is above ``eval.threshold``.
         """
         scores = self.scores(self(batch))
+        heat = self._heat(batch.images, scores.argmax(1))
         if self.spec.multilabel:
-            return batch.image_ids[batch.valid], labels_above(scores[batch.valid], self.threshold, self.class_names)
-        scores, labels = scores.topk(min(self.eval_settings["top_k"], self.spec.num_classes))
-        heat = self._heat(batch.images, labels[:, 0])
-        labels, scores = labels.cpu(), scores.cpu()
-        maps = [None] * len(labels) if heat is None else heat.cpu()
-        rows = batch.valid.nonzero().flatten().tolist()
-        found = [
-            Classified(
-                labels[row], scores[row], tuple(self.class_names[label] for label in labels[row].tolist()), maps[row]
-            )
-            for row in rows
-        ]
+            found = labels_above(scores[batch.valid], self.threshold, self.class_names)
+        else:
+            found = self._best(scores[batch.valid])
+        if heat is not None:
+            found = [replace(one, heat=each) for one, each in zip(found, heat[batch.valid].cpu(), strict=True)]
         return batch.image_ids[batch.valid], found
+
+    def _best(self, scores: Tensor) -> list[Classified]:
+        """Return the ``eval.top_k`` best classes for each row of probabilities (b, K)."""
+        scores, labels = (part.cpu() for part in scores.topk(min(self.eval_settings["top_k"], self.spec.num_classes)))
+        return [
+            Classified(row, score, tuple(self.class_names[label] for label in row.tolist()))
+            for row, score in zip(labels, scores, strict=True)
+        ]
 
     def scores(self, logits: Tensor) -> Tensor:
         """Return the probabilities (B, K) float32 that logits (B, K) stand for."""

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from lab.callbacks.checkpoint import _is_better
+from lab.callbacks.early_stopping import is_better
 
 
 @pytest.mark.parametrize(
@@ -21,4 +21,4 @@ from lab.callbacks.checkpoint import _is_better
     ],
 )
 def test_better(value: float, best: float, of_max: bool, of_min: bool) -> None:
-    assert (_is_better(value, best, "max"), _is_better(value, best, "min")) == (of_max, of_min)
+    assert (is_better(value, best, "max"), is_better(value, best, "min")) == (of_max, of_min)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -24,7 +25,7 @@ WORDS = (
     "callbacks.ema={decay: 0.5, start: 0}",
     "trainer.gradient_clip_val=1.0",
     "trainer.max_steps=6",
-    "trainer.val_every_n_steps=3",
+    "trainer.val_every_n_steps=6",
 )
 STAGES = "callbacks.unfreeze={train: [head], stages: [{step: 2, train: [conv5]}, {step: 4, train: [stage4, conv1]}]}"
 
@@ -64,8 +65,14 @@ def test_head_only(tmp_path: Path, start: dict[str, Tensor]) -> None:
 def test_stages(whole: Path, start: dict[str, Tensor]) -> None:
     assert changed(whole, start) == {"fc", "conv5", "stage4", "conv1"}
     assert {name.split(".")[0] for name in optimized(whole)} == {"fc", "conv5", "stage4", "conv1"}
-    # Adam's own count of steps begins when a parameter does.
+    # The average was validated and is what best.ckpt holds; the one validation is that of the last step.
     reader = CheckpointReader(whole / "checkpoints" / "last.ckpt")
+    averaged, raw = weights(whole, "best.ckpt"), weights(whole)
+    assert json.loads((whole / "run.json").read_text())["weights"] == "averaged"
+    for name in ("net.fc.weight", "net.conv5.0.weight"):
+        assert torch.equal(averaged[name], reader.read(f"average/{name}"))
+        assert not torch.equal(averaged[name], raw[name])
+    # Adam's own count of steps begins when a parameter does.
     steps = {name: int(reader.read(f"optimizer/net.{name}/step")) for name in optimized(whole)}
     assert {name.split(".")[0]: count for name, count in steps.items()} == {
         "fc": 6,

@@ -62,6 +62,16 @@ WORDS = {
     "model.learning.loss=ce": ("model.learning.loss (", ON, "a model for detection has no settings of learning"),
     "model=resnet18 model.learning.los=ce": ("unknown key 'los' in model.learning", ON, "'loss'"),
     "model=resnet18 eval.loss=ce": ("model.learning.loss=ce: should be one of cross_entropy, binary_cross_entropy",),
+    "model=mixmatch data=shapes": ("model.learning.method=mixmatch (", "data=shapes gives no unlabelled images; data="),
+    "model=mixmatch data.num_labels=null": ("say how many images have labels: data.num_labels=250",),
+    "model=mixmatch data.batch_size=8 trainer.accumulate_grad_batches=2": (
+        "mixmatch mixes the images of a whole batc",
+    ),
+    "model=mixmatch strategy=fsdp": ("strategy=fsdp", "mixmatch mixes the images of all ranks; it works with auto,"),
+    "model=mixmatch model.learning.threshold=0.5": ("unknown key 'threshold' in model.learning", ON),
+    "model=mixmatch model.learning.loss=binary_cross_entropy": ("model.learning.loss", "should be"),
+    "model=mixmatch model.learning.alpha=0": ("model.learning.alpha=0: should be greater than 0",),
+    "model=resnet18 model.learning.method=mixmach": ("should be one of supervised, mixmatch, pseudo_label", ON),
     "model=maskformer model.asks.segments=all": ("model.asks.segments=all: should be one of semantic, panoptic",),
     "model=sasrec +model.net.num_items=3": (
         "model.net.num_items: the data says how many items there are; leave it out",

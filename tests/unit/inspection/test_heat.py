@@ -16,6 +16,7 @@ from torch.nn import functional as F
 import lab
 from lab.errors import ConfigError
 from lab.inspection.heat import attention_weights, grad_cam, heat_maps, last_map, method_for, rollout
+from lab.models.swin.network import SwinTransformer
 from tests.classifiers import fill, images, worst
 
 LABELS = torch.tensor([2, 0])
@@ -190,8 +191,6 @@ def test_what_does_not_suit_is_refused() -> None:
 class Places(nn.Module):
     """Maps with their channels last, as Swin's."""
 
-    num_features = 3
-
     def __init__(self) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(3)
@@ -205,3 +204,16 @@ def test_channels_may_be_last() -> None:
     net = Places()
     maps = net.norm(x.permute(0, 2, 3, 1))
     assert worst(grad_cam(net, x, torch.tensor([1])), maps[..., 1].relu() / 35) < 1e-6
+
+
+@pytest.mark.parametrize(("height", "width", "layer", "shape"), [(32, 64, "norm", (4, 8)), (8, 8, "layers.0", (2, 2))])
+def test_swin_has_maps(height: int, width: int, layer: str, shape: tuple[int, int]) -> None:
+    """Its attention stays within windows, so there is no rollout; a last map of one place is left out."""
+    net = SwinTransformer(embed_dim=8, depths=(1, 1), num_heads=(1, 2), window_size=2, num_classes=3).eval()
+    x = images(1, height=height, width=width)
+    assert method_for(net) == "grad_cam"
+    assert last_map(net, x).startswith(layer)
+    heat = grad_cam(net, x, LABELS[:1])
+    assert heat.shape == (1, *shape)
+    with pytest.raises(ConfigError, match="SwinTransformer has no attention from every token to every other"):
+        rollout(net, x)

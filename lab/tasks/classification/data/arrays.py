@@ -12,17 +12,18 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from lab.data.datamodule import DataModule
 from lab.data.holdout import TRAIN, VAL, check_shares, hold_out
 from lab.data.images.annotations import tell_once
-from lab.data.images.module import NamedNumbers
 from lab.data.images.resizing import sample_generator
 from lab.data.presence import ClassCounts
 from lab.errors import ConfigError, DataError
 from lab.ranges import Count, Ge, Le, Options, Pixels, Positive, Probability, Seed, Share, Word
 from lab.structures import KeyedDataset
 from lab.structures.classification import ClassificationBatch, ClassificationSample, ClassificationSpec
+from lab.tasks.classification.data.augmentation import AugmentationOptions
 from lab.tasks.classification.data.chosen import Chosen, balanced_weights, few_labels, long_tail
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
@@ -30,9 +31,6 @@ from lab.tasks.classification.data.moves import draw_moves
 from lab.tasks.classification.data.preprocessing import Preprocessed
 from lab.tasks.classification.data.transforms import EvalTransform
 from lab.tasks.classification.data.unlabelled import PartlyLabelled
-
-_UNLABELLED = 1 << 32
-"""Added to the seed for the moves of unlabelled images."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Arrays:
 
 
 @dataclass(frozen=True)
-class MovesOptions(NamedNumbers):
+class MovesOptions(AugmentationOptions):
     """Augmentation of small images: a flip, and a shift as by a random crop of the padded image.
 
     Attributes:
@@ -101,13 +99,22 @@ class ArrayDataset:
         """Return the sample for ``(epoch, index)``."""
         epoch, index = key
         row = int(self.rows[index])
-        image = torch.from_numpy(self.arrays.images[row])
-        moves = None
+        image = self.transform(torch.from_numpy(self.arrays.images[row]).expand(3, -1, -1))
+        moves = augmentation = None
         if self.moves is not None:
             generator, reflect = sample_generator(self.seed, epoch, index), self.moves.padding_mode == "reflect"
             moves = draw_moves(self.moves.flip, self.moves.shift, generator, reflect)
-        image = self.transform(image.expand(3, -1, -1))
-        return ClassificationSample(image, int(self.arrays.labels[row]), row, self.arrays.images.shape[2:], moves)
+            augmentation = self.moves.draw(image.shape[1:], generator)
+        label, stored = int(self.arrays.labels[row]), self.arrays.images.shape[2:]
+        return ClassificationSample(image, label, row, stored, moves, augmentation)
+
+    def still(self, indices: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
+        """Return images (n, 3, H, W) uint8, not moved, their labels (n,), their ids (n,) and their stored size."""
+        rows = self.rows[indices]
+        images = torch.from_numpy(self.arrays.images[rows]).expand(-1, 3, -1, -1)
+        height, width = self.arrays.images.shape[2:]
+        labels = torch.from_numpy(self.arrays.labels[rows])
+        return self.transform(images).contiguous(), labels, torch.from_numpy(rows), (height, width)
 
     def class_counts(self) -> ClassCounts:
         """Return the images of each class."""
@@ -223,6 +230,7 @@ class ArraysModule(Preprocessed, Chosen, DataModule):
         """Return the dataset of a split.
 
         Raises:
+            ConfigError: unlabelled images are wanted, and an augmentation that they do not have.
             DataError: a set cannot be used, images of another size than in training are tested on, or unlabelled
                 images are wanted and there are none.
         """
@@ -250,14 +258,19 @@ class ArraysModule(Preprocessed, Chosen, DataModule):
         labelled = ArrayDataset(arrays, rows, self.names(), self._transform(), moves, self.seed)
         if split != TRAIN or not self.unlabelled:
             return labelled
+        if self.moves.is_on:
+            raise ConfigError(
+                "data.augmentation: a model that learns from unlabelled images too flips and shifts images and does "
+                "nothing else to them; leave policy, erase, mixup and cutmix off"
+            )
         others = np.setdiff1d(whole_rows, rows)
         if not len(others):
             raise DataError(
                 f"{arrays.source}: the model learns from unlabelled images too, and all are labelled: give the number "
                 "of labelled ones, data.num_labels=250"
             )
-        unlabelled = ArrayDataset(arrays, others, self.names(), self._transform(), moves, self.seed + _UNLABELLED)
-        return PartlyLabelled(labelled, unlabelled, self.unlabelled, self.seed)
+        unlabelled = ArrayDataset(arrays, others, self.names(), self._transform(), moves, self.seed)
+        return PartlyLabelled(labelled, unlabelled, self.unlabelled, self.moves, self.seed)
 
     def sample_weights(self) -> list[float] | None:
         """Return the chance of each image, if classes are drawn equally often.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lab.data.images.dataset import ImageDataset, Reading
-from lab.data.images.module import ImagesModule, NamedNumbers
+from lab.data.images.module import ImagesModule
 from lab.data.images.opening import ImageSource
 from lab.data.images.store import ImageStore
 from lab.data.parts import Part
@@ -23,6 +23,7 @@ from lab.data.presence import ClassCounts
 from lab.ranges import Gt, Le, Len, Options, Pixels, Positive, Probability
 from lab.structures import KeyedDataset
 from lab.structures.classification import ClassificationBatch, ClassificationSample, ClassificationSpec
+from lab.tasks.classification.data.augmentation import AugmentationOptions
 from lab.tasks.classification.data.chosen import Chosen, balanced_weights, few_labels, long_tail
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
@@ -45,7 +46,7 @@ COLUMNS = {
 
 
 @dataclass(frozen=True)
-class WindowOptions(NamedNumbers):
+class WindowOptions(AugmentationOptions):
     """The numbers of ``TrainTransform``, and the chance of a flip.
 
     Attributes:
@@ -96,6 +97,7 @@ class LabelledImages(ImageDataset[ClassificationSample, Any]):
     """
 
     fixed_size = True
+    evaluated_as = "evaluated as a black image"
 
     def __init__(self, table: LabelledTable, reading: Reading[Any], augmentation: WindowOptions | None = None) -> None:
         self._store, self._fingerprint, self.augmentation = table.store, table.fingerprint, augmentation
@@ -146,7 +148,9 @@ class LabelledImages(ImageDataset[ClassificationSample, Any]):
         moves = None if options is None else draw_moves(options.flip, 0, generator)
         transform = self.reading.transform
         pixels = as_tensor(image) if transform is None else transform(image, generator)
-        return ClassificationSample(pixels, row["labels"][0], row["image_id"], (row["height"], row["width"]), moves)
+        drawn = None if options is None else options.draw(pixels.shape[1:], generator)
+        size = (row["height"], row["width"])
+        return ClassificationSample(pixels, row["labels"][0], row["image_id"], size, moves, drawn)
 
 
 @dataclass(eq=False)

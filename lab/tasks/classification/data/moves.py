@@ -37,7 +37,7 @@ def move_images(images: Tensor, moves: Tensor) -> Tensor:
     Returns:
         (B, C, H, W) of the same kind.
     """
-    batch, _, height, width = images.shape
+    batch, channels, height, width = images.shape
     mirrored, down, right, reflected = moves.long().unbind(1)
     rows = torch.arange(height, device=images.device) - down[:, None]
     columns = torch.arange(width, device=images.device) - right[:, None]
@@ -45,9 +45,9 @@ def move_images(images: Tensor, moves: Tensor) -> Tensor:
     inside |= reflected[:, None, None] > 0
     rows, columns = _reflected(rows, height), _reflected(columns, width)
     columns = torch.where(mirrored[:, None] > 0, width - 1 - columns, columns)
-    taken = rows[:, :, None] * width + columns[:, None]
-    flat = images.flatten(2)
-    moved = flat.gather(2, taken.view(batch, 1, -1).expand(-1, flat.shape[1], -1)).view_as(images)
+    lines = torch.arange(batch * channels, device=images.device).view(batch, channels, 1) * height + rows[:, None]
+    taken = images.reshape(-1, width).index_select(0, lines.flatten()).view(batch, -1, width)
+    moved = taken.gather(2, columns[:, None].expand(-1, channels * height, -1)).view_as(images)
     return moved * inside[:, None].to(images.dtype)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, astuple, dataclass, replace
@@ -14,90 +13,27 @@ import torch
 from torch import Tensor
 
 from lab.data.folders import as_utf8
-from lab.data.images.annotations import build_table
-from lab.data.images.dataset import READING, ImageDataset, Reading
+from lab.data.images.annotations import build_table, tell_once
+from lab.data.images.dataset import Reading
 from lab.data.images.fingerprint import add_file, require_file
-from lab.data.images.opening import ImageSource
 from lab.data.images.stores import open_store
 from lab.data.parts import Part
 from lab.data.presence import ClassCounts
 from lab.errors import ConfigError, DataError
 from lab.ranges import Word
 from lab.structures.classification import ClassificationSample, ClassificationSpec
-from lab.tasks.classification.data.folder import COLUMNS, ImageFolderModule
+from lab.tasks.classification.data.folder import ImageFolderModule
 from lab.tasks.classification.data.label_table import LabelFormat, Labels, read_labels
-from lab.tasks.classification.data.moves import draw_moves
-from lab.tasks.classification.data.transforms import as_tensor
+from lab.tasks.classification.data.labelled import COLUMNS, LabelledImages, LabelledTable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-log = logging.getLogger(__name__)
 HOW_TO_GET = "put the images and a table of their labels there, or name others by data.train.images, data.train.labels"
 
 
-class MultilabelImages(ImageDataset[ClassificationSample, Any]):
-    """The images that a table names, with their labels; images without a row are left out, and their number is said.
-
-    Args:
-        root: the dataset's folder.
-        files: ``images`` and ``labels``, relative to ``root``.
-        layout: the format of the table.
-        class_names: those of the training set, or given ones; None: those of the table.
-        reading: how images are read.
-        part: the part of the images to take; None takes them all.
-        flip: chance to mirror an image in training.
-
-    Raises:
-        DataError: something is missing or cannot be read, or a label is not among ``class_names``.
-    """
-
-    fixed_size = True
-
-    def __init__(
-        self,
-        root: str | Path,
-        files: Mapping[str, str],
-        layout: LabelFormat,
-        class_names: tuple[str, ...] | None = None,
-        reading: Reading[Any] = READING,
-        part: Part | None = None,
-        flip: float = 0.0,
-    ) -> None:
-        folder = Path(root) / files["images"]
-        place = require_file(Path(root) / files["labels"], root, HOW_TO_GET)
-        self._store = open_store(folder, root, HOW_TO_GET)
-        labels = read_labels(place, layout)
-        names = known_classes(labels, class_names, place)
-        digest = hashlib.sha256(f"multilabel-1:{names}:{layout}".encode("utf-8", "surrogateescape"))
-        add_file(digest, place)
-        self._store.add_to(digest)
-        arguments = {
-            "images": str(folder.resolve()),
-            "table": str(place.resolve()),
-            "layout": astuple(layout),
-            "names": names,
-            "key": digest.hexdigest(),
-        }
-        table = build_table(read_rows, arguments, COLUMNS)
-        self._fingerprint, self.flip = digest.hexdigest(), flip
-        if part is None or part.name == "train":
-            self._say(labels, place)
-        if part is not None:
-            table, self._fingerprint = part.of(table, self._fingerprint, str(place))
-        super().__init__(table, folder, names, reading, str(place))
-
-    def _say(self, labels: Labels, place: Path) -> None:
-        unused = len(set(self._store.names()) - labels.of.keys())
-        notes = [f"{count} rows {reason} were left out" for reason, count in labels.left_out.items()]
-        notes += [f"{unused} images of the folder have no row and are left out"] if unused else []
-        notes += [f"{empty} images have no label"] if (empty := sum(not own for own in labels.of.values())) else []
-        if notes:
-            log.warning("%s: %s", place, "; ".join(notes))
-
-    def fingerprint(self) -> str:
-        """Return the hash of the table, and of the names and contents of the images."""
-        return self._fingerprint
+class MultilabelImages(LabelledImages):
+    """Images with any number of classes each; see ``LabelledImages``."""
 
     def class_counts(self) -> ClassCounts:
         """Return the usable images of each class."""
@@ -105,16 +41,52 @@ class MultilabelImages(ImageDataset[ClassificationSample, Any]):
         counts = Counter(label for row in self._rows for label in labels[row])
         return ClassCounts(tuple(counts[label] for label in range(len(self.class_names))), "image")
 
-    def _source_of(self, row: dict[str, Any]) -> ImageSource:
-        return self._store.source(row["file_name"])
-
     def _sample(self, row: dict[str, Any], image: Image | Tensor, generator: torch.Generator) -> ClassificationSample:
-        moves = draw_moves(self.flip, 0, generator) if self.reading.train else None
-        transform = self.reading.transform
-        pixels = as_tensor(image) if transform is None else transform(image, generator)
+        sample = super()._sample({**row, "labels": [-1]}, image, generator)
         shares = torch.zeros(len(self.class_names))
         shares[torch.tensor(row["labels"], dtype=torch.int64)] = 1.0
-        return ClassificationSample(pixels, -1, row["image_id"], (row["height"], row["width"]), moves, shares=shares)
+        return replace(sample, shares=shares)
+
+
+def multilabel_table(
+    root: str | Path, files: Mapping[str, str], layout: LabelFormat, class_names: tuple[str, ...] | None = None
+) -> LabelledTable:
+    """Return the images that a table names, with their labels; the others are left out, and their number is said.
+
+    Args:
+        root: the dataset's folder.
+        files: ``images`` and ``labels``, relative to ``root``.
+        layout: the format of the table.
+        class_names: those of the training set, or given ones; None: those of the table.
+
+    Raises:
+        DataError: something is missing or cannot be read, or a label is not among ``class_names``.
+    """
+    folder = Path(root) / files["images"]
+    place = require_file(Path(root) / files["labels"], root, HOW_TO_GET)
+    store = open_store(folder, root, HOW_TO_GET)
+    labels = read_labels(place, layout)
+    names = known_classes(labels, class_names, place)
+    digest = hashlib.sha256(f"multilabel-1:{names}:{layout}".encode("utf-8", "surrogateescape"))
+    add_file(digest, place)
+    store.add_to(digest)
+    arguments = {
+        "images": str(folder.resolve()),
+        "table": str(place.resolve()),
+        "layout": astuple(layout),
+        "names": names,
+        "key": digest.hexdigest(),
+    }
+    _say(labels, place, len(set(store.names()) - labels.of.keys()))
+    return LabelledTable(build_table(read_rows, arguments, COLUMNS), store, names, digest.hexdigest())
+
+
+def _say(labels: Labels, place: Path, unused: int) -> None:
+    notes = [f"{count} rows {reason} were left out" for reason, count in labels.left_out.items()]
+    notes += [f"{unused} images of the folder have no row and are left out"] if unused else []
+    notes += [f"{empty} images have no label"] if (empty := sum(not own for own in labels.of.values())) else []
+    if notes:
+        tell_once(f"{place}: {'; '.join(notes)}")
 
 
 def known_classes(labels: Labels, known: tuple[str, ...] | None, place: Path) -> tuple[str, ...]:
@@ -183,11 +155,12 @@ class MultilabelModule(ImageFolderModule):
         super().__post_init__()
         if self.class_names is not None and len(set(self.class_names)) != len(self.class_names):
             raise ConfigError("data.class_names: a name stands in it twice")
-        if self.imbalance is not None or self.num_labels is not None or self.class_balanced:
-            raise ConfigError(
-                "data.imbalance, data.num_labels and data.class_balanced are for images of one class each; leave them "
-                "away with several labels"
-            )
+        for key, off in (("class_balanced", False), ("imbalance", None), ("num_labels", None)):
+            if getattr(self, key) != off:
+                raise ConfigError(
+                    f"data.{key}={getattr(self, key)} is for one label an image; "
+                    "model.learning.positive_weights=balanced weighs rare labels"
+                )
         self.layout = LabelFormat(self.file_column, self.labels_column, self.label_separator, self.separator)
 
     @property
@@ -195,9 +168,10 @@ class MultilabelModule(ImageFolderModule):
         """The classes, how many images of each there are to train on, and how images are resized."""
         return replace(super().spec, multilabel=True, num_images=len(self.dataset("train")))
 
-    def read(self, files: Mapping[str, str], reading: Reading[Any], part: Part | None) -> Any:
+    def read(self, files: Mapping[str, str], reading: Reading[Any], part: Part | None) -> MultilabelImages:
         """Return the dataset of a table; its classes are those of the training set."""
         names = None if self.class_names is None else tuple(self.class_names)
         if files != self.files["train"]:
             names = self.dataset("train").class_names
-        return MultilabelImages(self.folder, files, self.layout, names, reading, part, self.window.flip)
+        table = multilabel_table(self.folder, files, self.layout, names)
+        return MultilabelImages(table.part(part), reading, self.window)

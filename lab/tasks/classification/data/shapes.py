@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
+from lab.data.images.resizing import sample_generator
 from lab.data.scenes.module import ScenesDataModule
 from lab.data.scenes.samples import SceneSamples
-from lab.data.scenes.shapes import CLASS_NAMES, ShapesDataset
+from lab.data.scenes.shapes import CLASS_NAMES, Scene, ShapesDataset
 from lab.errors import ConfigError
+from lab.ranges import Options
 from lab.structures import KeyedDataset
-from lab.structures.classification import ClassificationBatch, ClassificationSample, ClassificationSpec
+from lab.structures.classification import ClassificationBatch, ClassificationSample, ClassificationSpec, Drawn
+from lab.tasks.classification.data.augmentation import AugmentationOptions
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
 from lab.tasks.classification.data.transforms import EvalTransform
@@ -28,14 +31,26 @@ class ShapesClassification(SceneSamples[ClassificationSample]):
 
     Args:
         scenes: of one shape each.
+        augmentation: what is drawn for a scene in training; None in evaluation.
+        seed: decides, with epoch and index, what is drawn.
     """
 
     class_names = CLASS_NAMES
 
+    def __init__(self, scenes: ShapesDataset, augmentation: AugmentationOptions | None = None, seed: int = 0) -> None:
+        super().__init__(scenes)
+        self.augmentation, self.seed = augmentation, seed
+
     def __getitem__(self, key: tuple[int, int]) -> ClassificationSample:
         """Return the sample for ``(epoch, index)``."""
         scene = self.scenes[key]
-        return ClassificationSample(scene.image, int(scene.labels[0]), scene.index, scene.size)
+        drawn = self.drawn(key, scene)
+        return ClassificationSample(scene.image, int(scene.labels[0]), scene.index, scene.size, augmentation=drawn)
+
+    def drawn(self, key: tuple[int, int], scene: Scene) -> Drawn | None:
+        """Return what is done to a scene."""
+        options = self.augmentation
+        return None if options is None else options.draw(scene.size, sample_generator(self.seed, *key))
 
     def fingerprint(self) -> str:
         """Return everything that the samples depend on, in one line."""
@@ -50,40 +65,52 @@ class ShapesMultilabel(ShapesClassification):
         scene = self.scenes[key]
         shares = torch.zeros(len(CLASS_NAMES))
         shares[torch.as_tensor(scene.labels, dtype=torch.int64)] = 1.0
-        return ClassificationSample(scene.image, -1, scene.index, scene.size, shares=shares)
+        drawn = self.drawn(key, scene)
+        return ClassificationSample(scene.image, -1, scene.index, scene.size, augmentation=drawn, shares=shares)
 
     def fingerprint(self) -> str:
         """Return everything that the samples depend on, in one line."""
         return f"multilabel:{self.scenes.fingerprint()}"
 
 
+@dataclass(eq=False)
 class ShapesDataModule(ScenesDataModule):
-    """``data=shapes`` for classifiers; see ``ScenesDataModule`` for the arguments. An image has one shape."""
+    """``data=shapes`` for classifiers; see ``ScenesDataModule`` for the other arguments. An image has one shape.
+
+    Args:
+        augmentation: other numbers for ``AugmentationOptions``, by name.
+    """
 
     task = "classification"
+
+    _: KW_ONLY
+    augmentation: Annotated[Mapping[str, Any] | None, Options(AugmentationOptions)] = None
+
+    def __post_init__(self, task: str | None) -> None:
+        super().__post_init__(task)
+        self.drawn = AugmentationOptions.from_options(self.augmentation)
 
     @property
     def spec(self) -> ClassificationSpec:
         """The shapes are the classes, equally frequent."""
         return ClassificationSpec(class_names=CLASS_NAMES, input_shape=self.input_shape)
 
-    def scenes(self, split: str) -> ShapesDataset:
-        """Return the scenes of a split, of one shape each.
+    def num_shapes(self) -> tuple[int, int]:
+        """Return 1, 1.
 
         Raises:
             ConfigError: another number of shapes is asked for.
         """
-        least, most, min_side, max_side, max_overlap = self.shapes
+        least, most = super().num_shapes()
         if least != 1 or most not in (1, _DEFAULT_MOST):
             raise ConfigError(
                 f"data.min_shapes={least}, data.max_shapes={most}: an image of one class has one shape; leave both away"
             )
-        self.shapes = (1, 1, min_side, max_side, max_overlap)
-        return super().scenes(split)
+        return 1, 1
 
     def build(self, split: str) -> ShapesClassification:
         """Return the samples of a split."""
-        return ShapesClassification(self.scenes(split))
+        return ShapesClassification(self.scenes(split), self.drawn if split == "train" else None, self.seed)
 
     def collate(self, samples: Sequence[Any]) -> ClassificationBatch:
         """Put samples together into a batch."""
@@ -102,10 +129,10 @@ class ShapesMultilabelModule(ShapesDataModule):
         """The shapes are the classes; an image has those that stand in it."""
         return replace(super().spec, multilabel=True)
 
-    def scenes(self, split: str) -> ShapesDataset:
-        """Return the scenes of a split."""
-        return ScenesDataModule.scenes(self, split)
+    def num_shapes(self) -> tuple[int, int]:
+        """Return the fewest and the most shapes of a scene."""
+        return ScenesDataModule.num_shapes(self)
 
     def build(self, split: str) -> ShapesMultilabel:
         """Return the samples of a split."""
-        return ShapesMultilabel(self.scenes(split))
+        return ShapesMultilabel(self.scenes(split), self.drawn if split == "train" else None, self.seed)

@@ -2,34 +2,64 @@
 
 An epoch goes once through the unlabelled images, in the order of any training set. The labelled ones are repeated
 beside them: through all of them in a random order, then in another one, so that none is used more than once more often
-than another. What goes with what, and every random number, is a function of (seed, epoch, index).
+than another. What goes with what, and every random number, is a function of (seed, epoch, index): numbers are hashes,
+so those of a whole batch are drawn at once.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from lab.data.images.resizing import sample_generator
 from lab.data.presence import ClassCounts
-from lab.structures.classification import ClassificationSample, UnlabelledSample
+from lab.ops import hashing
+from lab.structures.classification import (
+    ClassificationBatch,
+    ClassificationSample,
+    ClassificationTargets,
+    Unlabelled,
+    UnlabelledSample,
+)
 
-_CHANCES = 1 << 33
-"""Added to the seed for the random numbers of mixing, so that they have nothing to do with the moves."""
+_ORDER, _DRAWS = -1, 1
+"""What the numbers of a seed are for: the order of the labelled images, and the draws of samples."""
+
+
+class Moves(Protocol):
+    """How images are moved; see ``lab.tasks.classification.data.arrays.MovesOptions``."""
+
+    @property
+    def flip(self) -> float:
+        """Chance to mirror an image."""
+        ...
+
+    @property
+    def shift(self) -> int:
+        """The most pixels to each side."""
+        ...
+
+    @property
+    def padding_mode(self) -> str:
+        """``constant`` or ``reflect``."""
+        ...
 
 
 class Images(Protocol):
-    """Images whose pixels stay the same and whose moves are drawn in each epoch, as ``ArrayDataset``'s are."""
+    """Images that are read several at once."""
 
     def __len__(self) -> int:
         """Return the number of images."""
         ...
 
-    def __getitem__(self, key: tuple[int, int]) -> ClassificationSample:
-        """Return the sample for ``(epoch, index)``."""
+    def still(self, indices: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
+        """Return images (n, 3, H, W) uint8, not moved, their labels (n,), their ids (n,) and their stored size."""
         ...
 
     def class_counts(self) -> ClassCounts:
@@ -48,14 +78,16 @@ class PartlyLabelled:
         labelled: n images.
         unlabelled: N images; their labels are not used.
         num_views: K.
+        moves: how labelled images and views are moved.
         seed: decides, with epoch and index, every random choice.
     """
 
     aspect_ratios = None
 
-    def __init__(self, labelled: Images, unlabelled: Images, num_views: int, seed: int) -> None:
-        self.labelled, self.unlabelled, self.num_views, self.seed = labelled, unlabelled, num_views, seed
-        self._order: tuple[int, torch.Tensor] = (-1, torch.empty(0))
+    def __init__(self, labelled: Images, unlabelled: Images, num_views: int, moves: Moves, seed: int) -> None:
+        self.labelled, self.unlabelled, self.num_views, self.moves = labelled, unlabelled, num_views, moves
+        self.seed = seed
+        self._order: tuple[int, npt.NDArray[np.int64]] = (-1, np.empty(0, np.int64))
 
     def __len__(self) -> int:
         """Return the number of unlabelled images."""
@@ -63,24 +95,48 @@ class PartlyLabelled:
 
     def __getitem__(self, key: tuple[int, int]) -> ClassificationSample:
         """Return the sample for ``(epoch, index)``."""
-        epoch, index = key
-        sample = self.labelled[self.partner(epoch, index)]
-        views = [self.unlabelled[epoch * self.num_views + view, index] for view in range(self.num_views)]
-        chances = torch.randint(
-            2**31, (1 + self.num_views, 2), generator=sample_generator(self.seed + _CHANCES, epoch, index)
+        batch = self.__getitems__([key])
+        other, size = batch.unlabelled, batch.original_sizes[0].tolist()
+        assert batch.moves is not None
+        assert other is not None
+        first, *views = [tuple(moved) for moved in [batch.moves[0].tolist(), *other.moves[0].tolist()]]
+        return ClassificationSample(
+            batch.images[0],
+            int(batch.targets.labels),
+            int(batch.image_ids),
+            (size[0], size[1]),
+            first,
+            unlabelled=UnlabelledSample(other.images[0], tuple(views), other.chances[0]),
         )
-        moves = tuple(view.moves or (0, 0, 0, 0) for view in views)
-        return replace(sample, unlabelled=UnlabelledSample(views[0].image, moves, chances))
 
-    def partner(self, epoch: int, index: int) -> tuple[int, int]:
-        """Return the key of the labelled image that goes with an unlabelled one."""
-        count = len(self.labelled)
-        rounds = -(-len(self) // count)
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> ClassificationBatch:
+        """Return the samples of the keys of an epoch as a batch: torch's loader asks for all of them at once."""
+        epoch, indices = keys[0][0], np.array([index for _, index in keys])
+        images, labels, ids, size = self.labelled.still(self.partners(epoch)[indices])
+        parts = 1 + self.num_views
+        numbers = hashing.uniform(self.seed, epoch, indices, np.full(len(indices), _DRAWS), 5 * parts)
+        numbers = numbers.reshape(len(indices), parts, 5)
+        moves = torch.from_numpy(draw_all(self.moves, numbers[..., :3]))
+        chances = torch.from_numpy((numbers[..., 3:] * 2**31).astype(np.int64))
+        return ClassificationBatch(
+            images=images,
+            padding_mask=None,
+            targets=ClassificationTargets(labels),
+            image_ids=ids,
+            original_sizes=torch.tensor([size] * len(keys)),
+            valid=torch.ones(len(keys), dtype=torch.bool),
+            moves=moves[:, 0],
+            unlabelled=Unlabelled(self.unlabelled.still(indices)[0], moves[:, 1:], chances),
+        )
+
+    def partners(self, epoch: int) -> npt.NDArray[np.int64]:
+        """Return which labelled image (N,) goes with each unlabelled one in an epoch."""
         if self._order[0] != epoch:
-            generator = sample_generator(self.seed + _CHANCES, epoch, -1)
-            orders = [torch.randperm(count, generator=generator) for _ in range(rounds)]
-            self._order = (epoch, torch.cat(orders))
-        return epoch * rounds + index // count, int(self._order[1][index])
+            count = len(self.labelled)
+            generator = sample_generator(self.seed, epoch, _ORDER)
+            rounds = [torch.randperm(count, generator=generator) for _ in range(-(-len(self) // count))]
+            self._order = (epoch, torch.cat(rounds).numpy())
+        return self._order[1]
 
     def class_counts(self) -> ClassCounts:
         """Return the labelled images of each class."""
@@ -90,3 +146,11 @@ class PartlyLabelled:
         """Return the hash of the files, and of which images are labelled and which are not."""
         parts = self.labelled.fingerprint() + self.unlabelled.fingerprint()
         return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def draw_all(moves: Moves, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.int16]:
+    """Return moves (..., 4), as ``draw_moves`` does for one image, from numbers (..., 3) in [0, 1)."""
+    mirrored = numbers[..., :1] < moves.flip
+    shifts = np.floor(numbers[..., 1:] * (2 * moves.shift + 1)) - moves.shift
+    reflected = np.full_like(mirrored, moves.padding_mode == "reflect" and moves.shift > 0)
+    return np.concatenate([mirrored, shifts, reflected], axis=-1).astype(np.int16)

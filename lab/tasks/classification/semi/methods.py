@@ -18,6 +18,7 @@ from lab.errors import ConfigError
 from lab.structures import Term
 from lab.structures.classification import ClassificationBatch, ClassificationTargets, Unlabelled
 from lab.tasks.classification.criterion import NUM_IMAGES, Criterion
+from lab.tasks.classification.data.augmentation import mixed_targets
 
 NUM_GUESSES = "num_guesses"
 
@@ -40,6 +41,24 @@ class LearningTask(Protocol):
         """Optimizer steps of the whole training."""
         ...
 
+    @property
+    def data_rank(self) -> int:
+        """The number of this rank among those that train together; 0 outside of a training."""
+        ...
+
+    @property
+    def num_data_ranks(self) -> int:
+        """R, how many they are."""
+        ...
+
+    def everywhere(self, tensor: Tensor) -> Tensor:
+        """Return a tensor (...) of every rank that trains, as (R, ...); no gradient passes."""
+        ...
+
+    def inputs(self, batch: ClassificationBatch) -> Tensor:
+        """Return the images of a batch as the network reads them, augmented as the batch says."""
+        ...
+
     def moved(self, images: Tensor, moves: Tensor | None) -> Tensor:
         """Return uint8 images, moved as a batch says."""
         ...
@@ -58,8 +77,8 @@ class Supervised(nn.Module):
 
     def terms(self, task: LearningTask, batch: ClassificationBatch) -> tuple[Tensor, Mapping[str, Term]]:
         """Return the logits (B, C) of the labelled images and the terms of the loss."""
-        logits = task.logits(task.normalized(task.moved(batch.images, batch.moves)))
-        return logits, task.criterion(logits, batch.targets)
+        logits = task.logits(task.inputs(batch))
+        return logits, task.criterion(logits, mixed_targets(batch, logits.shape[1]))
 
     def totals(self, task: LearningTask, batch: ClassificationBatch) -> Mapping[str, float]:
         """Return the batch's share of the normalisers."""

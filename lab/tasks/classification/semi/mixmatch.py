@@ -22,7 +22,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lab.ops.precision import full_precision
-from lab.strategies import collectives
 from lab.structures.classification import ClassificationBatch, Unlabelled
 from lab.tasks.classification.semi.methods import LearningTask, SemiSupervised, of_labels, without_statistics
 from lab.tasks.classification.semi.mixing import FoldedBeta, groups, interleave, mix, sharpen
@@ -45,9 +44,7 @@ class MixMatch(SemiSupervised):
     ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         """Return the logits of the mixed labelled images, two losses, and the confidence of the guesses."""
         count, views = len(batch.images), unlabelled.num_views
-        parts = [task.moved(batch.images, batch.moves)]
-        parts += [task.moved(unlabelled.images, unlabelled.moves[:, view]) for view in range(views)]
-        pixels = torch.stack(parts)  # (P, B, 3, H, W) uint8
+        pixels = moved_parts(task, batch, unlabelled)  # (P, B, 3, H, W) uint8
         images = task.normalized(pixels.flatten(0, 1)).view(pixels.shape)
         with torch.no_grad(), without_statistics(task.net):
             guess = self.guess([task.logits(part) for part in images[1:]])
@@ -55,15 +52,14 @@ class MixMatch(SemiSupervised):
         targets = torch.stack([labels, *[guess] * views])  # (P, B, C)
 
         chances = unlabelled.chances.permute(2, 1, 0)  # (2, P, B)
-        order = collectives.gather(chances[0]).permute(1, 0, 2).flatten().argsort(stable=True)
-        partners = order.view(views + 1, -1, count)[:, collectives.rank()].flatten()
+        order = everywhere(task, chances[0]).argsort(stable=True)
+        partners = order.view(views + 1, -1, count)[:, task.data_rank].flatten()
         shares = self.shares(chances[1].flatten())
-        if collectives.world_size() == 1:
-            others = images.flatten(0, 1)[partners]
-        else:
-            others = task.normalized(_everywhere(pixels)[partners])
+        whole = everywhere(task, pixels)
+        alone = len(whole) == len(partners)
+        others = images.flatten(0, 1)[partners] if alone else task.normalized(whole[partners])
         mixed = mix(images.flatten(0, 1), others, shares).view(images.shape)
-        targets = mix(targets.flatten(0, 1), _everywhere(targets)[partners], shares).view(targets.shape)
+        targets = mix(targets.flatten(0, 1), everywhere(task, targets)[partners], shares).view(targets.shape)
 
         logits = self.interleaved(task, mixed)
         loss_x = of_labels(task, logits[0], targets[0])
@@ -78,9 +74,9 @@ class MixMatch(SemiSupervised):
     @staticmethod
     def interleaved(task: LearningTask, mixed: Tensor) -> Tensor:
         """Return the logits (P, B, C) of images (P, B, 3, H, W), computed in interleaved batches."""
-        count, rank = mixed.shape[1], collectives.rank()
-        whole = _groups(count * collectives.world_size(), len(mixed))
-        firsts = torch.tensor(whole[rank * count : (rank + 1) * count]).to(mixed.device, non_blocking=True)
+        count, first = mixed.shape[1], task.data_rank * mixed.shape[1]
+        whole = _groups(count * task.num_data_ranks, len(mixed))
+        firsts = torch.tensor(whole[first : first + count]).to(mixed.device, non_blocking=True)
         batches = interleave(mixed, firsts)
         logits = [task.logits(batches[0])]
         with without_statistics(task.net):
@@ -91,6 +87,15 @@ class MixMatch(SemiSupervised):
 _groups = cache(groups)
 
 
-def _everywhere(parts: Tensor) -> Tensor:
-    """Return the images of all ranks (P R B, ...), part by part, from (P, B, ...) of this one."""
-    return collectives.gather(parts).transpose(0, 1).flatten(0, 2)
+def moved_parts(task: LearningTask, batch: ClassificationBatch, unlabelled: Unlabelled) -> Tensor:
+    """Return the labelled images and each view of the unlabelled ones, moved all at once: (P, B, 3, H, W) uint8."""
+    images = torch.stack([batch.images, *[unlabelled.images] * unlabelled.num_views])
+    if batch.moves is None:
+        return images
+    moves = torch.cat([batch.moves, *unlabelled.moves.unbind(1)])
+    return task.moved(images.flatten(0, 1), moves).view(images.shape)
+
+
+def everywhere(task: LearningTask, parts: Tensor) -> Tensor:
+    """Return what all ranks have (P R B, ...), part by part, from (P, B, ...) of this one."""
+    return task.everywhere(parts).transpose(0, 1).flatten(0, 2)

@@ -174,6 +174,10 @@ def test_the_task_of_several_labels(data: ShapesMultilabelModule) -> None:
     scores = task(batch).sigmoid()
     assert [len(one) for one in found] == (scores > 0.5).sum(1).tolist()
     assert len(numbers) == 6
+    assert all(one.heat is None for one in found)
+    task.eval_settings |= {"explain": "auto", "explain_layer": None}
+    heat = [one.heat for one in task.predict_step(batch, 0)[1]]
+    assert all(each is not None and each.ndim == 2 for each in heat), "of the most probable label"
     with pytest.raises(ConfigError, match=r"eval\.monitor=top_1: images of several labels are measured by map, mic"):
         make_task(data.spec, "binary_cross_entropy", "top_1")
     with pytest.raises(ConfigError, match=r"eval\.monitor=map: images of one label are measured by top_1"):

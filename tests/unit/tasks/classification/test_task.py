@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
+from torchvision.transforms._presets import ImageClassification
+from torchvision.transforms.functional import InterpolationMode
 
 import lab
 from lab.errors import ConfigError
@@ -14,6 +17,7 @@ from lab.ops.images import normalize_images
 from lab.structures.classification import ClassificationSpec
 from lab.tasks.classification.data.shapes import ShapesDataModule
 from lab.tasks.classification.task import ClassificationTask, confusion_table
+from lab.training.stored import read_spec
 from tests.unit.tasks.classification.settings import OPTIMIZER, SCHEDULER, SETTINGS
 
 
@@ -97,6 +101,34 @@ def test_predictions_in_python(data: ShapesDataModule) -> None:
         torch.testing.assert_close(one.scores, row.sort(descending=True).values[:2])
         assert one.names == tuple(task.class_names[label] for label in one.labels.tolist())
     assert len(task.predict(images[0]).names) == 2
+
+
+def test_images_are_normalised_and_resized_as_the_data_says_also_from_a_checkpoint() -> None:
+    half = (0.5, 0.5, 0.5)
+    names, shape = ("a", "b", "c", "d"), (3, 24, 24)
+    spec = ClassificationSpec(
+        class_names=names, input_shape=shape, resize=28, interpolation="bicubic", mean=half, std=half
+    )
+    plain = spec.to_plain()
+    assert read_spec(plain, ClassificationSpec) == spec
+    old = {key: value for key, value in plain.items() if key not in ("interpolation", "mean", "std")}
+    assert read_spec(old, ClassificationSpec).std == (0.229, 0.224, 0.225)  # what all used before
+    task = make_task(spec=spec).eval()
+    assert task.hparams["spec"]["mean"] == list(half)
+    image = Image.effect_noise((60, 40), 90).convert("RGB")
+    preset = ImageClassification(
+        crop_size=24, resize_size=28, mean=half, std=half, interpolation=InterpolationMode.BICUBIC
+    )
+    with torch.no_grad():
+        expected = task.net(preset(image)[None]).softmax(1)[0]
+    torch.testing.assert_close(task.predict(image).scores, expected.sort(descending=True).values)
+
+
+@pytest.mark.parametrize("wrong", [{"mean": [0.5]}, {"std": [0.5, 0.5, 0.0]}, {"interpolation": "lanczos"}])
+def test_a_stored_normalisation_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    plain = ClassificationSpec(class_names=("a", "b"), input_shape=(3, 8, 8)).to_plain()
+    with pytest.raises(ValueError, match=r"three colours|neither bilinear nor bicubic"):
+        read_spec({**plain, **wrong}, ClassificationSpec)
 
 
 def test_the_confusion_matrix_as_a_table() -> None:

@@ -75,6 +75,8 @@ def test_separators_and_columns_of_ones_own(root: Path) -> None:
     assert data.spec.class_counts == (3, 2, 1)
     with pytest.raises(ConfigError, match=r"data\.class_names: a name stands in it twice"):
         module(root, class_names=["a", "a"])
+    with pytest.raises(ConfigError, match=r"^data\.num_labels=5 is for one label an image"):
+        module(root, num_labels=5)
 
 
 def test_a_share_held_out(root: Path) -> None:

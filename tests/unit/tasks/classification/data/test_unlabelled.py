@@ -6,12 +6,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from lab.errors import DataError
+from lab.errors import ConfigError, DataError
+from lab.tasks.classification.data.arrays import MovesOptions
 from lab.tasks.classification.data.idx import IdxDataModule
-from lab.tasks.classification.data.unlabelled import PartlyLabelled
+from lab.tasks.classification.data.unlabelled import PartlyLabelled, draw_all
 from tests.unit.tasks.classification.data.test_idx import module
 from tests.unit.tasks.classification.makers import make_mnist
 
@@ -52,6 +54,10 @@ def test_a_sample_is_a_function_of_seed_epoch_and_index(tmp_path: Path) -> None:
     one, two = partly(root).dataset("train"), partly(root).dataset("train")
     two[5, 3]
     first, again = one[1, 2], two[1, 2]
+    assert torch.equal(first.image, again.image)
+    several = two.__getitems__([(1, 7), (1, 2), (1, 0)]).rows(slice(1, 2))
+    assert (several.image_ids.item(), several.moves.tolist()) == (first.image_id, [list(first.moves)])
+    assert torch.equal(several.unlabelled.chances[0], first.unlabelled.chances)
     assert (first.image_id, first.moves, first.unlabelled.moves) == (
         again.image_id,
         again.moves,
@@ -61,6 +67,15 @@ def test_a_sample_is_a_function_of_seed_epoch_and_index(tmp_path: Path) -> None:
     assert torch.equal(first.unlabelled.image, again.unlabelled.image)
     for other in (one[2, 2], one[1, 3], partly(root, seed=1).dataset("train")[1, 2]):
         assert not torch.equal(first.unlabelled.chances, other.unlabelled.chances)
+
+
+def test_many_are_moved_as_one_is() -> None:
+    """The ends of the numbers are the ends of the moves."""
+    moves = MovesOptions(flip=0.5, shift=4, padding_mode="reflect")
+    numbers = np.array([[0.0, 0.0, 0.0], [0.4999, 0.9999, 0.5], [0.5, 0.1111, 0.1112]])
+    assert draw_all(moves, numbers).tolist() == [[1, -4, -4, 1], [1, 4, 0, 1], [0, -4, -3, 1]]
+    still = MovesOptions(flip=0.0, shift=0, padding_mode="reflect")
+    assert draw_all(still, numbers).tolist() == [[0, 0, 0, 0]] * 3
 
 
 def test_views_are_moved_apart_and_crops_begin_at_0_to_8(tmp_path: Path) -> None:
@@ -92,3 +107,5 @@ def test_unlabelled_images_that_are_not_there_are_refused(tmp_path: Path) -> Non
     says = "the model learns from unlabelled images too, and all are labelled: give the number of labelled ones"
     with pytest.raises(DataError, match=re.escape(says)):
         data.dataset("train")
+    with pytest.raises(ConfigError, match=r"^data\.augmentation: a model that learns from unlabelled .* leave policy"):
+        partly(tmp_path, augmentation={"mixup": 0.2}).dataset("train")
