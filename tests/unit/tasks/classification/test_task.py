@@ -11,6 +11,7 @@ from PIL import Image
 from torchvision.transforms._presets import ImageClassification
 from torchvision.transforms.functional import InterpolationMode
 
+import lab
 from lab.errors import ConfigError
 from lab.ops.images import normalize_images
 from lab.structures.classification import ClassificationSpec
@@ -56,6 +57,16 @@ def test_the_loss_is_the_tasks_own(data: ShapesDataModule) -> None:
     torch.testing.assert_close(terms["loss_ce"].sum, expected)
     assert dict(task.totals(batch)) == {"num_images": 4.0}
     assert task.dry_run(batch) == "images (4, 3, 32, 32) -> logits (4, 4)"
+
+
+def test_a_deployed_task_computes_the_same() -> None:
+    task, images = make_task().eval(), torch.randn(1, 3, 32, 32)
+    fast: Any = lab.deploy(task, images)
+    assert len(fast.net.deployment.folded) == 20
+    with torch.no_grad():  # worst measured 7.5e-7
+        torch.testing.assert_close(fast.net(images), task.net(images), atol=1e-5, rtol=1e-5)
+    fast.train()
+    assert not fast.net.training
 
 
 def test_a_network_without_logits_is_refused(data: ShapesDataModule) -> None:
