@@ -13,6 +13,13 @@ from tests.runs import Runs
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+@pytest.fixture(autouse=True)
+def _no_service_left() -> Iterator[None]:
+    """W&B names its service in the environment, where commands of later tests would look for it."""
+    yield
+    os.environ.pop("WANDB_SERVICE", None)
+
+
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     driver = Runs(tmp_path_factory.mktemp("runs"))

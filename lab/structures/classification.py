@@ -90,7 +90,7 @@ class Unlabelled(Movable):
 
 
 class Drawn(NamedTuple):
-    """What is drawn for one image beside its moves; empty where it is off. See ``Augmentation``."""
+    """What is drawn for one image beside its moves; empty where it is off. See ``DrawnAugmentation``."""
 
     operations: tuple[tuple[int, float], ...] = ()
     erased: tuple[int, int, int, int] | tuple[()] = ()
@@ -139,7 +139,7 @@ class ClassificationTargets(Movable):
 
 
 @dataclass
-class Augmentation(Movable):
+class DrawnAugmentation(Movable):
     """What the device does with the images of a batch after moving them, drawn for each by (seed, epoch, index).
 
     Attributes:
@@ -156,9 +156,9 @@ class Augmentation(Movable):
     erased: Tensor | None = None
     mixed: Tensor | None = None
 
-    def rows(self, chosen: slice) -> Augmentation:
+    def rows(self, chosen: slice) -> DrawnAugmentation:
         """Return what is done with consecutive images; for mixed ones an even number, from an even one on."""
-        return Augmentation(*(None if part is None else part[chosen] for part in vars(self).values()))
+        return DrawnAugmentation(*(None if part is None else part[chosen] for part in vars(self).values()))
 
 
 @dataclass
@@ -173,7 +173,7 @@ class ClassificationBatch(ImageBatch[ClassificationTargets, ClassificationTarget
     """
 
     moves: Tensor | None = None
-    augmentation: Augmentation | None = None
+    augmentation: DrawnAugmentation | None = None
     unlabelled: Unlabelled | None = None
 
     def rows(self, chosen: slice) -> Self:

@@ -141,7 +141,8 @@ def conflict(config: Mapping[str, Any]) -> tuple[str, str] | None:
     if not config["data"].get("unlabelled"):
         return "model.learning.method", (
             f"data={config['data']['name']} gives no unlabelled images; data=cifar10, cifar100, fashion_mnist, idx, "
-            "arrays and small_images do, and the model says how many views of each, model.asks.unlabelled"
+            "arrays and small_images (which also reads folders and zips of classes) do, and the model says how many "
+            "views of each, model.asks.unlabelled"
         )
     if config["data"].get("num_labels") is None:
         return "model.learning.method", "say how many images have labels: data.num_labels=250"

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from lab.structures.classification import (
-    Augmentation,
     ClassificationBatch,
     ClassificationSample,
     ClassificationTargets,
     Drawn,
+    DrawnAugmentation,
     Unlabelled,
     UnlabelledSample,
 )
@@ -53,10 +53,10 @@ def collate_classification(samples: Sequence[ClassificationSample] | Classificat
     )
 
 
-def _augmentation(drawn: Sequence[Drawn]) -> Augmentation:
+def _augmentation(drawn: Sequence[Drawn]) -> DrawnAugmentation:
     operations, erased, mixed = ([part for part in parts if part] for parts in zip(*drawn, strict=True))
     codes, magnitudes = np.moveaxis(np.array(operations, dtype=np.float64), -1, 0) if operations else (None, None)
-    return Augmentation(
+    return DrawnAugmentation(
         operations=None if codes is None else codes.astype(np.int64),
         magnitudes=magnitudes,
         erased=torch.tensor(erased, dtype=torch.int16) if erased else None,
