@@ -70,16 +70,6 @@ class Deployment:
         )
 
 
-@runtime_checkable
-class HoldsNetwork(Protocol):
-    """A task: it holds its network and knows the terms of a loss."""
-
-    net: nn.Module
-
-    def terms(self, batch: Any) -> Any:
-        """Return the network's outputs and the terms of its loss."""
-
-
 Deployed = TypeVar("Deployed", bound=nn.Module)
 
 
@@ -111,8 +101,8 @@ def deploy(model: Deployed, example: Any = None, layout: Layout = "auto") -> Dep
         )
     inputs = None if example is None else example if isinstance(example, tuple) else (example,)
     copied = copy.deepcopy(model).eval()
-    if isinstance(copied, HoldsNetwork):
-        copied.net = _prepare(copied.net, inputs, layout)
+    if callable(getattr(copied, "terms", None)):  # a task, which holds its network
+        copied.net = _prepare(copied.get_submodule("net"), inputs, layout)
         return copied.requires_grad_(False)
     return _prepare(copied, inputs, layout)
 

@@ -66,11 +66,7 @@ def vit_of_means() -> tuple[nn.Module, dict[str, float]]:
 
 def swin() -> tuple[nn.Module, dict[str, float]]:
     """A merging of patches stands at the end of a stage here, and belongs to its last block as in Swin's own code."""
-    with torch.device("meta"):
-        net, theirs = (
-            create_model("swin_tiny", num_classes=5),
-            of_timm(timm.create_model("swin_tiny_patch4_window7_224")),
-        )
+    net, theirs = create_model("swin_tiny", num_classes=5), of_timm(timm.create_model("swin_tiny_patch4_window7_224"))
     theirs = {key.replace("head.fc", "head"): scale for key, scale in theirs.items() if "downsample" not in key}
     lasts = {"layers.0": DECAY**11, "layers.1": DECAY**9, "layers.2": DECAY**3}  # of 12 blocks: the 2nd, 4th and 10th
     return net, theirs | {
