@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from lab.structures import ClassSpec
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from lab.structures import ClassSpec, Table
 from lab.training.task import MEASURED, Task
 
 
@@ -22,3 +26,17 @@ class ClassTask(Task):
         counts = {key: value for key, value in self.results.items() if key.endswith(MEASURED)}
         means = [(key.partition("/")[2].removesuffix(MEASURED), int(value)) for key, value in counts.items()]
         return "; ".join(f"{name} is the mean over {number} of {classes} classes" for name, number in means)
+
+
+def class_table(values: Mapping[str, Tensor], names: Sequence[str]) -> Table:
+    """Return a row for each class; a metric that nothing defines is None, not NaN.
+
+    Args:
+        values: columns (K,) by name.
+        names: of the K classes.
+    """
+    columns = {key: column.tolist() for key, column in values.items()}
+    return [
+        {"class": name, **{key: None if column[row] != column[row] else column[row] for key, column in columns.items()}}
+        for row, name in enumerate(names)
+    ]

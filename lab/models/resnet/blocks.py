@@ -120,7 +120,7 @@ class BasicBlock(ResidualBlock):
             "width_per_group": options.width_per_group != 64,
             "plugins": bool(plugins),
         }
-        for name in (name for name, is_asked in asked.items() if is_asked):
+        if name := next((name for name, is_asked in asked.items() if is_asked), ""):
             raise ConfigError(f"{name} needs bottleneck blocks: ResNet 50, 101 or 152")
         self.conv1 = conv(in_channels, channels, 3, stride)
         self.bn1 = make_norm(options.norm, channels)

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.classification import MultilabelAveragePrecision, MultilabelExactMatch, MultilabelStatScores
 
-from lab.structures import Table
 from lab.structures.classification import Classified
 
 MONITORS = ("map", "micro_f1", "macro_f1", "exact_match", "loss")
@@ -87,20 +86,16 @@ def classes_measured(behind: Tensor) -> dict[str, int]:
     return {"map": int((images > 0).sum()), "macro_f1": int((hits + false + missed > 0).sum())}
 
 
-def class_table(behind: Tensor, names: Sequence[str]) -> Table:
-    """Return a row for each class: its images, average precision, and precision, recall and F1 at the threshold."""
+def class_columns(behind: Tensor) -> dict[str, Tensor]:
+    """Return of each class (K,): its images, average precision, and precision, recall and F1 at the threshold."""
     images, average, hits, false, missed = behind.unbind(1)
-    columns = {
-        "images": images.long().tolist(),
-        "ap": average.tolist(),
-        "precision": _share(hits, hits + false).tolist(),
-        "recall": _share(hits, hits + missed).tolist(),
-        "f1": _share(2 * hits, 2 * hits + false + missed).tolist(),
+    return {
+        "images": images.long(),
+        "ap": average,
+        "precision": _share(hits, hits + false),
+        "recall": _share(hits, hits + missed),
+        "f1": _share(2 * hits, 2 * hits + false + missed),
     }
-    return [
-        {"class": name, **{key: None if value[row] != value[row] else value[row] for key, value in columns.items()}}
-        for row, name in enumerate(names)
-    ]
 
 
 def labels_above(scores: Tensor, threshold: float, names: Sequence[str]) -> list[Classified]:

@@ -33,7 +33,7 @@ from lab.tasks.classification.metrics import ClassificationMetrics, ConfidentMis
 from lab.tasks.classification.multilabel import MultilabelMetrics, labels_above
 from lab.tasks.classification.pictures import draw_confusion, draw_inputs, draw_mistakes
 from lab.tasks.classification.semi.choose import make_method
-from lab.training.classes import ClassTask
+from lab.training.classes import ClassTask, class_table
 from lab.training.inputs import predict_images
 
 MONITORS = {
@@ -184,10 +184,10 @@ class ClassificationTask(ClassTask):
         """Return the figures of the metrics; a test also fills ``tables``."""
         values, self.confusion[split] = self._metrics(split).compute()
         if split == "test" and self.spec.multilabel:
-            self.tables["classes"] = multilabel.class_table(self.confusion[split], self.class_names)
+            self.tables["classes"] = class_table(multilabel.class_columns(self.confusion[split]), self.class_names)
         elif split == "test":
             self.mistakes = self.test_mistakes.compute()
-            self.tables["classes"] = class_table(self.confusion[split], self.class_names)
+            self.tables["classes"] = class_table(class_columns(self.confusion[split]), self.class_names)
             self.tables |= confusion_table(self.confusion[split], self.class_names)
         return values
 
@@ -276,21 +276,14 @@ class ClassificationTask(ClassTask):
         return f"images {tuple(batch.images.shape)} -> logits {tuple(outputs.shape)}"
 
 
-def class_table(confusion: Tensor, names: tuple[str, ...]) -> Table:
-    """Return a row for each class: its images, how many of them are found, precision and F1.
+def class_columns(confusion: Tensor) -> dict[str, Tensor]:
+    """Return of each class (K,): its images, how many of them are found, precision and F1.
 
     Args:
         confusion: (K, K) int64, true classes in rows.
-        names: of the classes.
     """
-    columns = {
-        "images": confusion.sum(1).tolist(),
-        **dict(zip(("accuracy", "precision", "f1"), (part.tolist() for part in of_classes(confusion)), strict=True)),
-    }
-    return [
-        {"class": name, **{key: None if value[row] != value[row] else value[row] for key, value in columns.items()}}
-        for row, name in enumerate(names)
-    ]
+    accuracy, precision, f1 = of_classes(confusion)
+    return {"images": confusion.sum(1), "accuracy": accuracy, "precision": precision, "f1": f1}
 
 
 def confusion_table(confusion: Tensor, names: tuple[str, ...]) -> dict[str, Table]:

@@ -18,7 +18,6 @@ from lab.structures import (
     SegmentationSpec,
     Segmenter,
     Segments,
-    Table,
     Term,
 )
 from lab.tasks.segmentation.data.collate import collate_segmentation
@@ -26,7 +25,7 @@ from lab.tasks.segmentation.data.files import SegmentationFolder
 from lab.tasks.segmentation.data.transforms import SegmentationTransform
 from lab.tasks.segmentation.mask_ap import MaskMAP
 from lab.tasks.segmentation.metrics import PanopticQuality, SemanticMetrics
-from lab.training.classes import ClassTask
+from lab.training.classes import ClassTask, class_table
 from lab.training.inputs import predict_images, resize_of
 
 _MEANS = {"semantic": "miou", "panoptic": "pq", "instances": "map_segm"}
@@ -131,7 +130,7 @@ class SegmentationTask(ClassTask):
             if metric is not None:
                 values |= metric.compute()
         if split == "test" and (columns := self.test_columns()):
-            self.tables["classes"] = self.class_table(columns)
+            self.tables["classes"] = class_table(columns, self.class_names)
         return values
 
     def classes_measured(self, split: str) -> dict[str, int]:
@@ -147,17 +146,6 @@ class SegmentationTask(ClassTask):
                 with metric.sync_context():  # otherwise they would cover only this rank's images
                     columns |= zip(keys, metric.of_classes(), strict=True)
         return columns
-
-    def class_table(self, values: Mapping[str, Tensor]) -> Table:
-        """Return a row for each class from the columns (K,) of ``test_columns``."""
-        columns = {name: column.tolist() for name, column in values.items()}
-        return [
-            {
-                "class": name,
-                **{key: None if column[row] != column[row] else column[row] for key, column in columns.items()},
-            }
-            for row, name in enumerate(self.class_names)
-        ]
 
     def predict_step(self, batch: SegmentationBatch, batch_idx: int) -> tuple[Tensor, list[Segmented]]:
         """Return image ids (b,) and predictions on the host, without images that only pad the batch."""

@@ -24,10 +24,11 @@ from lab.errors import ConfigError
 from lab.structures.classification import ClassificationSpec, ClassificationTargets
 from lab.tasks.classification.criterion import make_criterion
 from lab.tasks.classification.data.shapes import ShapesMultilabelModule
-from lab.tasks.classification.multilabel import MultilabelMetrics, class_table, classes_measured, labels_above
+from lab.tasks.classification.multilabel import MultilabelMetrics, class_columns, classes_measured, labels_above
 from lab.tasks.classification.pictures import BAD, GOOD, INK, classification_panels
 from lab.tasks.classification.predict import ParquetRows
 from lab.tasks.classification.task import ClassificationTask
+from lab.training.classes import class_table
 from tests.data_factory import make_image
 from tests.dist.harness import SMALL
 from tests.unit.tasks.classification.settings import OPTIMIZER, SCHEDULER, SETTINGS
@@ -78,7 +79,7 @@ def test_figures_are_those_of_torchmetrics_and_of_the_definition(case: tuple[Ten
     by_hand = [brute_force(logits[:, k].tolist(), (labels[:, k] > 0).tolist()) for k in range(5)]
     assert behind[:, 1].tolist() == pytest.approx(by_hand, abs=1e-6)
     assert values["map"] == pytest.approx(sum(by_hand) / 5, abs=1e-6)
-    table = class_table(behind, NAMES)
+    table = class_table(class_columns(behind), NAMES)
     for name, metric in (("precision", MultilabelPrecision), ("recall", MultilabelRecall), ("f1", MultilabelF1Score)):
         assert [row[name] for row in table] == pytest.approx(metric(5, average="none")(*pair).tolist(), abs=1e-6)
     assert [row["images"] for row in table] == labels.sum(0).long().tolist()
@@ -94,7 +95,7 @@ def test_classes_that_no_image_has_are_left_out_of_means(case: tuple[Tensor, Ten
     values, behind = metrics.compute()
     assert {**values, "exact_match": 0} == {**fewer.compute()[0], "exact_match": 0}
     assert classes_measured(behind) == {"map": 4, "macro_f1": 4}
-    assert class_table(behind, NAMES)[4] == {
+    assert class_table(class_columns(behind), NAMES)[4] == {
         "class": "e",
         "images": 0,
         "ap": None,
