@@ -11,6 +11,7 @@ import json
 import os
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -206,6 +207,16 @@ class Ledger:
         where = f"WHERE state IN ({', '.join('?' * len(states))})" if states else ""
         rows = self._database.execute(f"SELECT * FROM jobs {where} ORDER BY turn, number", states)
         return [JobRow(**_decoded(row)) for row in rows]
+
+    def counts(self) -> Counter[str]:
+        """Return the number of jobs in each state."""
+        rows = self._database.execute("SELECT state, count(*) AS number FROM jobs GROUP BY state")
+        return Counter({row["state"]: row["number"] for row in rows})
+
+    def count(self, *states: str) -> int:
+        """Return how many jobs are in these states."""
+        found = self.counts()
+        return sum(found[state] for state in states)
 
     def job(self, number: int) -> JobRow:
         """Return a job.
