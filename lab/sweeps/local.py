@@ -157,7 +157,8 @@ class LocalPlacer:
                 self._import(name)
 
     def close(self) -> None:
-        """Check that this process has stayed fit to be forked."""
+        """Let this process end as usual; check that it has stayed fit to be forked."""
+        gc.unfreeze()
         assert threading.active_count() == 1, "a sweep's master has started a thread"
 
 
