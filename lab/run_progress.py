@@ -79,3 +79,13 @@ def _read(file: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def write_verdict(folder: Path, step: int, prune: bool) -> None:
+    """Tell a job whether to stop."""
+    (folder / "verdict.json").write_text(json.dumps({"step": step, "prune": prune}), encoding="utf-8")
+
+
+def last_word(folder: Path) -> dict[str, Any] | None:
+    """Return the last word of a process; None if it has left none."""
+    return _read(folder / "word.json") or None

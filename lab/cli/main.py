@@ -63,9 +63,9 @@ def _main(words: list[str]) -> int:
 
         return run_placed(overrides, options.config_dir, place, options.multirun)
     if options.multirun:
-        from lab.sweeps.grid import run_all
+        from lab.sweeps.run import run_sweep
 
-        return run_all(overrides, options.config_dir)
+        return run_sweep(overrides, options.config_dir)
     if options.cfg:
         from lab.report.tables import print_config
 

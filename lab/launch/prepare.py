@@ -83,12 +83,15 @@ class Prepared:
             run.update(own_data=self.config["data"]["_target_"])
         return Job("report" if report else "fit", self.config, str(run.path), run.is_new, run.before), run
 
-    def run(self, here: bool = False, log: bool = False) -> Job:
+    def run(
+        self, here: bool = False, fork: bool = False, begun: Callable[[RunDirectory | None], None] | None = None
+    ) -> Job:
         """Run the job and return it.
 
         Args:
             here: run a job of one rank in this process, not in a new one.
-            log: write the output to ``output.log`` in the run's directory too.
+            fork: fork the ranks of other jobs from this process, which has imported torch and computed nothing.
+            begun: called when the run directory, if the job has its own, is locked and the work begins.
 
         Raises:
             LabError: the job is refused.
@@ -99,13 +102,18 @@ class Prepared:
         """
         use_own_folder()
         job, run = self.begin()
-        if here and job.world_size == 1:
-            carry_out(job, run, lambda: run_job(job, Place(), data=self.data))
-            return job
-        from lab.launch.workers import run_workers
 
-        output = self.path / "output.log" if log and run is not None else None
-        carry_out(job, run, lambda: run_workers(job, output))
+        def work() -> None:
+            if begun is not None:
+                begun(run)
+            if here and job.world_size == 1:
+                run_job(job, Place(), data=self.data)
+                return
+            from lab.launch.workers import run_workers
+
+            run_workers(job, fork)
+
+        carry_out(job, run, work)
         return job
 
 

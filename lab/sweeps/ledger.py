@@ -11,6 +11,7 @@ import json
 import os
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -207,10 +208,15 @@ class Ledger:
         rows = self._database.execute(f"SELECT * FROM jobs {where} ORDER BY turn, number", states)
         return [JobRow(**_decoded(row)) for row in rows]
 
-    def counts(self) -> dict[JobState, int]:
-        """Return the number of jobs in each state that occurs."""
+    def counts(self) -> Counter[str]:
+        """Return the number of jobs in each state."""
         rows = self._database.execute("SELECT state, count(*) AS number FROM jobs GROUP BY state")
-        return {row["state"]: row["number"] for row in rows}
+        return Counter({row["state"]: row["number"] for row in rows})
+
+    def count(self, *states: str) -> int:
+        """Return how many jobs are in these states."""
+        found = self.counts()
+        return sum(found[state] for state in states)
 
     def job(self, number: int) -> JobRow:
         """Return a job.

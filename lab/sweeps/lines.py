@@ -53,7 +53,7 @@ class Label:
         return one_line(f"[{self.place}] {verb}{words}{': ' if rest else ''}{_cut(rest)}")
 
 
-def opened(name: str, jobs: Mapping[JobState, int], total: int | None, workers: int, why: str = "") -> str:
+def opened(name: str, jobs: Mapping[str, int], total: int | None, workers: int, why: str = "") -> str:
     """Return the first line of a sweep: how many jobs, how many of them are done, how many run at a time."""
     done = sum(count for state, count in jobs.items() if state in DONE)
     number = f"{total} jobs" if total is not None else f"{sum(jobs.values())} jobs so far"
@@ -61,9 +61,9 @@ def opened(name: str, jobs: Mapping[JobState, int], total: int | None, workers: 
     return one_line(f"sweep {name}: {number}{before}, {workers} at a time{f' ({why})' if why else ''}")
 
 
-def started(label: Label, slot: int, attempt: int) -> str:
+def started(label: Label, slot: int, attempt: int, place: str = "") -> str:
     """Return the line of an attempt's start."""
-    return f"{label.line('started')} (slot {slot}, attempt {attempt})"
+    return one_line(f"{label.line('started')} (slot {slot}, attempt {attempt}{', ' if place else ''}{place})")
 
 
 def finished(label: Label, metric: str, value: float | None, seconds: float) -> str:
@@ -101,9 +101,9 @@ def failed(label: Label, state: JobState, problem: str, attempts: int, last_step
     return label.line(verb, f"{_cut(problem) or 'for no known reason'}{after}{tries}")
 
 
-def interrupted(label: Label, last_step: int | None) -> str:
-    """Return the line of a job that a signal has ended; the same command continues it."""
-    return label.line("interrupted", f"{_after(last_step)}; the same command continues it")
+def interrupted(label: Label, last_step: int | None, problem: str = "") -> str:
+    """Return the line of a job that was stopped, and is continued."""
+    return label.line("interrupted", f"{_after(last_step)}{', ' if problem else ''}{problem}")
 
 
 def withdrawn(label: Label) -> str:
@@ -111,7 +111,7 @@ def withdrawn(label: Label) -> str:
     return label.line("withdrawn")
 
 
-def counted(counts: Mapping[JobState, int], total: int | None = None) -> str:
+def counted(counts: Mapping[str, int], total: int | None = None) -> str:
     """Return how many jobs are in each state: ``12 finished, 2 running, 10 waiting``.
 
     Args:
@@ -125,7 +125,7 @@ def counted(counts: Mapping[JobState, int], total: int | None = None) -> str:
     return ", ".join(f"{shown[state]} {state}" for state in _ORDER if shown.get(state)) or "no job yet"
 
 
-def is_bad(counts: Mapping[JobState, int]) -> bool:
+def is_bad(counts: Mapping[str, int]) -> bool:
     """Whether a job has failed, in any way."""
     return any(count for state, count in counts.items() if state in BAD)
 

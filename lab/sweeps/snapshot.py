@@ -12,7 +12,7 @@ from lab.run_progress import Progress, read_progress
 from lab.run_record import read_record
 from lab.sweeps.ledger import AttemptRow, JobRow, Ledger
 from lab.sweeps.lines import Label
-from lab.sweeps.states import DONE, JobState
+from lab.sweeps.states import DONE
 from lab.text import printable
 
 
@@ -56,7 +56,7 @@ class Snapshot:
 
     name: str
     total: int | None
-    counts: Mapping[JobState, int]
+    counts: Mapping[str, int]
     running: list[RunningJob]
     seconds_left: float | None
     paused: bool
@@ -71,8 +71,8 @@ class Snapshot:
 class Observer:
     """Takes snapshots of a sweep; it remembers what does not change.
 
-    It reads the entries ``total``, ``workers``, ``paused`` and ``objective`` (``{"metric": ...}`` or a name) of the
-    ledger.
+    It reads these entries of the ledger: ``total``, ``workers``, ``paused``, ``shared`` (the words that all jobs have)
+    and ``objectives`` (of a search, each with its ``metric``).
 
     Args:
         ledger: the ledger.
@@ -94,9 +94,10 @@ class Observer:
         """
         counts = self.ledger.counts()
         known = sum(counts.values())
-        total = self.ledger.get("total", known)
+        planned = self.ledger.get("total", known)
+        total = None if planned is None else max(planned, known)
         if known != self._known:
-            self._shared, self._known = shared_words(job.words for job in self.ledger.jobs()), known
+            self._shared, self._known = self._find_shared(), known
         running = [self._running(job, total, progress) for job in self.ledger.jobs("running")]
         running.sort(key=lambda found: (found.attempt.slot if found.attempt else 0, found.job.number))
         return Snapshot(
@@ -113,6 +114,10 @@ class Observer:
         """Return the name of a job: its number and its words that are not those of every job."""
         return Label(job.number, total, varied(job.words, self._shared))
 
+    def _find_shared(self) -> frozenset[str]:
+        given = self.ledger.get("shared")
+        return shared_words(job.words for job in self.ledger.jobs()) if given is None else frozenset(given)
+
     def _running(self, job: JobRow, total: int | None, given: Mapping[int, Progress] | None) -> RunningJob:
         attempts = self.ledger.attempts(job.number)
         progress = read_progress(self.folder / "jobs" / str(job.number)) if given is None else given.get(job.number)
@@ -122,14 +127,12 @@ class Observer:
     def _monitor(self, job: JobRow) -> str:
         """Return the metric that the sweep compares, or that the run monitors; empty if neither is known yet."""
         if not self._monitors.get(job.number):
-            objective = self.ledger.get("objective", "")
-            named = objective.get("metric", "") if isinstance(objective, dict) else objective
-            self._monitors[job.number] = str(named or read_record(Path(job.run) / "run.json")[0].get("monitor", ""))
+            objectives = self.ledger.get("objectives") or [{}]
+            named = objectives[0].get("metric") or read_record(Path(job.run) / "run.json")[0].get("monitor")
+            self._monitors[job.number] = named or ""
         return self._monitors[job.number]
 
-    def _seconds_left(
-        self, counts: Mapping[JobState, int], total: int | None, running: list[RunningJob]
-    ) -> float | None:
+    def _seconds_left(self, counts: Mapping[str, int], total: int | None, running: list[RunningJob]) -> float | None:
         """Estimate from the mean time of the jobs that are done and what the running ones say of themselves."""
         to_come = 0 if total is None else max(0, total - sum(counts.values()))
         waiting = counts.get("waiting", 0) + counts.get("interrupted", 0) + to_come
@@ -159,8 +162,9 @@ def shared_words(jobs: Iterable[list[str]]) -> frozenset[str]:
 
 
 def varied(words: Iterable[str], shared: frozenset[str]) -> str:
-    """Return the words of a job that are not those of every job, safe for a terminal."""
-    return printable(" ".join(word for word in words if word not in shared))
+    """Return the words of a job that are not those of every job, or all of them, safe for a terminal."""
+    words = list(words)
+    return printable(" ".join([word for word in words if word not in shared] or words))
 
 
 def pick_metric(metrics: Mapping[str, float | None], monitor: str) -> str:
