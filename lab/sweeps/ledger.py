@@ -293,6 +293,13 @@ class Ledger:
         rows = self._database.execute(f"SELECT * FROM attempts {where} ORDER BY started, job, attempt", values)
         return [AttemptRow(**dict(row)) for row in rows]
 
+    def slots(self) -> frozenset[int]:
+        """Return the slots of the attempts that run."""
+        rows = self._database.execute(
+            "SELECT slot FROM attempts JOIN jobs ON number = job WHERE state = 'running' AND attempts.ended IS NULL"
+        )
+        return frozenset(row["slot"] for row in rows)
+
     def report(self, job: int, step: int, value: float | None) -> None:
         """Record a value of the objective at a step of a job."""
         with self._changing() as database:

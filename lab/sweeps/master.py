@@ -221,7 +221,7 @@ class Master:
             self.ledger.change(row.number, state="refused", problem=f"{prepared.path} is in use", ended=time.time())
             self.say(f"{self.title(row)}: refused: {prepared.path} is in use by another process")
             return False
-        slot = next(slot for slot in range(len(self.running) + 1) if slot not in self._slots())
+        slot = min(set(range(len(taken := self.ledger.slots()) + 1)) - taken)
         attempt = self.ledger.claim(row.number, self.holder, slot)
         if attempt is None:
             return False
@@ -241,9 +241,6 @@ class Master:
         again = f", attempt {attempt}" if attempt > 1 else ""
         self.say(f"{self.title(row)}: started (slot {slot}, {placement.place}{again})")
         return True
-
-    def _slots(self) -> set[int]:
-        return {running.assignment.slot for running in self.running.values()}
 
     # Ending
 

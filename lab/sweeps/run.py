@@ -171,11 +171,13 @@ def _run(
     known: dict[tuple[str, ...], Prepared] = {tuple(job.words): job for job in jobs}
 
     def prepare(words: list[str]) -> Prepared:
-        return known.get(tuple(words)) or prepare_job(words, setup.user_dirs)
+        job = known.get(tuple(words)) or prepare_job(words, setup.user_dirs)
+        job.any_sources = takes_over
+        return job
 
     proposer.begin(ledger)
     extensions = jobs[0].config["extensions"]
-    prepared = {row.number: known[tuple(row.words)] for row in ledger.jobs() if tuple(row.words) in known}
+    prepared = {row.number: prepare(row.words) for row in ledger.jobs() if tuple(row.words) in known}
     for line in adopt(ledger, prepared):
         print(line)
     workers, why = placer.workers(jobs)
