@@ -39,7 +39,7 @@ def middle_of_a_sweep(folder: Path) -> Ledger:
         command="python run.py -m optimizer.lr=1e-1,1e-2", workers=2, total=6, objectives=[{"metric": "val/map"}]
     )
     (folder / "run.lock").write_text("pid 4321 on atlas")
-    ledger.set(since=100.0)
+    ledger.set(holder={"pid": 4321, "host": "atlas", "since": 100.0})
     for number in (1, 2, 3, 4, 5):
         attempt = ledger.claim(number, "master", number % 2)
         assert attempt == 1

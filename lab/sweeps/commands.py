@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lab.errors import ConfigError, RunError, closest
-from lab.sweeps.holder import command_of, find_master
+from lab.sweeps.holder import command_of, find_holder
 from lab.sweeps.ledger import FILE, DamagedLedger, JobRow, Ledger
 from lab.sweeps.states import BAD, DONE
 from lab.sweeps.status import print_status, status_of
@@ -56,7 +56,7 @@ def run_command(words: Sequence[str]) -> int:
         if verb == "status":
             if numbers:
                 raise ConfigError("status shows all jobs; give no numbers")
-            master = find_master(ledger)
+            master = find_holder(ledger)
             if as_json:
                 print(json.dumps(status_of(ledger, master), indent=2, allow_nan=False))
             else:
@@ -165,7 +165,7 @@ def _ask(ledger: Ledger, verb: str, numbers: list[int]) -> None:
         raise ConfigError(f"{verb} is for the whole sweep; give no numbers of jobs")
     ledger.ask(verb, numbers)
     which = f" of job{'s' if len(numbers) > 1 else ''} {_listed(numbers)}" if numbers else ""
-    master = find_master(ledger)
+    master = find_holder(ledger)
     if master.lives:
         print(f"{verb}{which}: asked for; the sweep's master ({master.words}) takes it within about a second")
         return

@@ -10,13 +10,13 @@ from lab.text import printable
 
 
 @dataclass(frozen=True)
-class Master:
+class Holder:
     """Who holds a sweep.
 
     Attributes:
         lives: whether some process holds the sweep's directory.
         words: the process that holds it, or held it last, in words; empty if nobody ever did.
-        since: the time (seconds since the epoch) at which it began.
+        since: the time (seconds since the epoch) at which it began; None after its end.
     """
 
     lives: bool
@@ -24,13 +24,13 @@ class Master:
     since: float | None
 
 
-def find_master(ledger: Ledger) -> Master:
+def find_holder(ledger: Ledger) -> Holder:
     """Return who holds the sweep of a ledger, or held it last."""
     folder = ledger.file.parent
     lives = is_locked(folder)
     lock = folder / "run.lock"  # it keeps the name of its last holder
     words = lock.read_text(encoding="utf-8", errors="replace").strip() if lock.is_file() else ""
-    return Master(lives, printable(words), ledger.get("since"))
+    return Holder(lives, printable(words), (ledger.get("holder") or {}).get("since"))
 
 
 def command_of(ledger: Ledger) -> str:

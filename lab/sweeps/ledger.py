@@ -11,7 +11,6 @@ import json
 import os
 import sqlite3
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -208,15 +207,15 @@ class Ledger:
         rows = self._database.execute(f"SELECT * FROM jobs {where} ORDER BY turn, number", states)
         return [JobRow(**_decoded(row)) for row in rows]
 
-    def counts(self) -> Counter[str]:
-        """Return the number of jobs in each state."""
+    def counts(self) -> dict[JobState, int]:
+        """Return the number of jobs in each state that occurs."""
         rows = self._database.execute("SELECT state, count(*) AS number FROM jobs GROUP BY state")
-        return Counter({row["state"]: row["number"] for row in rows})
+        return {row["state"]: row["number"] for row in rows}
 
     def count(self, *states: str) -> int:
         """Return how many jobs are in these states."""
         found = self.counts()
-        return sum(found[state] for state in states)
+        return sum(number for state, number in found.items() if state in states)
 
     def job(self, number: int) -> JobRow:
         """Return a job.
@@ -292,6 +291,13 @@ class Ledger:
         where, values = ("WHERE job = ?", (job,)) if job is not None else ("", ())
         rows = self._database.execute(f"SELECT * FROM attempts {where} ORDER BY started, job, attempt", values)
         return [AttemptRow(**dict(row)) for row in rows]
+
+    def slots(self) -> frozenset[int]:
+        """Return the slots of the attempts that run."""
+        rows = self._database.execute(
+            "SELECT slot FROM attempts JOIN jobs ON number = job WHERE state = 'running' AND attempts.ended IS NULL"
+        )
+        return frozenset(row["slot"] for row in rows)
 
     def mean_seconds(self) -> float | None:
         """Return the mean time of the attempts that finished or were pruned; None if there is none."""

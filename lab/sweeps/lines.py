@@ -53,7 +53,7 @@ class Label:
         return one_line(f"[{self.place}] {verb}{words}{': ' if rest else ''}{_cut(rest)}")
 
 
-def opened(name: str, jobs: Mapping[str, int], total: int | None, workers: int, why: str = "") -> str:
+def opened(name: str, jobs: Mapping[JobState, int], total: int | None, workers: int, why: str = "") -> str:
     """Return the first line of a sweep: how many jobs, how many of them are done, how many run at a time."""
     done = sum(count for state, count in jobs.items() if state in DONE)
     number = f"{total} jobs" if total is not None else f"{sum(jobs.values())} jobs so far"
@@ -111,7 +111,7 @@ def withdrawn(label: Label) -> str:
     return label.line("withdrawn")
 
 
-def counted(counts: Mapping[str, int], total: int | None = None) -> str:
+def counted(counts: Mapping[JobState, int], total: int | None = None) -> str:
     """Return how many jobs are in each state: ``12 finished, 2 running, 10 waiting``.
 
     Args:
@@ -125,7 +125,7 @@ def counted(counts: Mapping[str, int], total: int | None = None) -> str:
     return ", ".join(f"{shown[state]} {state}" for state in _ORDER if shown.get(state)) or "no job yet"
 
 
-def is_bad(counts: Mapping[str, int]) -> bool:
+def is_bad(counts: Mapping[JobState, int]) -> bool:
     """Whether a job has failed, in any way."""
     return any(count for state, count in counts.items() if state in BAD)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import socket
 import sqlite3
 import sys
 import time
@@ -14,19 +16,21 @@ from lab.config.words import word_key
 from lab.errors import ConfigError, LabError, RunError
 from lab.launch.prepare import Prepared, prepare_job
 from lab.run_lock import RunLock, is_locked
+from lab.sweeps import lines
 from lab.sweeps.grid import GridProposer, expand
 from lab.sweeps.here import HerePlacer
 from lab.sweeps.ledger import DamagedLedger, Ledger
 from lab.sweeps.local import LocalPlacer
-from lab.sweeps.master import Master, Show
+from lab.sweeps.master import Master
 from lab.sweeps.notes import SignalNotes
 from lab.sweeps.placing import Placer
 from lab.sweeps.proposing import Proposer
 from lab.sweeps.reconciling import adopt, holder_name
 from lab.sweeps.settings import LauncherFile
 from lab.sweeps.setup import SweepSetup, read_setup, write_settings
-from lab.sweeps.states import BAD
+from lab.sweeps.states import BAD, DONE
 from lab.sweeps.takeover import Successor, wait_for_the_sweep
+from lab.sweeps.view import SweepView
 from lab.system.provenance import freeze, sources_fingerprint
 from lab.system.storage import explain
 from lab.text import one_line, printable
@@ -171,11 +175,13 @@ def _run(
     known: dict[tuple[str, ...], Prepared] = {tuple(job.words): job for job in jobs}
 
     def prepare(words: list[str]) -> Prepared:
-        return known.get(tuple(words)) or prepare_job(words, setup.user_dirs)
+        job = known.get(tuple(words)) or prepare_job(words, setup.user_dirs)
+        job.any_sources = takes_over
+        return job
 
     proposer.begin(ledger)
     extensions = jobs[0].config["extensions"]
-    prepared = {row.number: known[tuple(row.words)] for row in ledger.jobs() if tuple(row.words) in known}
+    prepared = {row.number: prepare(row.words) for row in ledger.jobs() if tuple(row.words) in known}
     for line in adopt(ledger, prepared):
         print(line)
     workers, why = placer.workers(jobs)
@@ -189,13 +195,16 @@ def _run(
         shared=[word for word in setup.words if word_key(word) not in varied],
         varied=varied,
         sources=sources_fingerprint(extensions),
-        holder=name,
+        holder={"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()},
+        total=proposer.total,
+        workers=workers,
         exit_code=None,
         paused=False,
     )
-    successor = Successor(hold.release, lambda: _take_again(hold, ledger, name), lambda: _has_ended(ledger))
-    show = _show(folder)
-    print(f"sweep     {printable(folder)}: {proposer.total or 'open'} jobs, {workers} at a time ({why})")
+    successor = Successor(hold.release, lambda: _take_again(hold, ledger), lambda: _has_ended(ledger))
+    show = SweepView(ledger)
+    print(lines.opened(str(folder), ledger.counts(), proposer.total, workers, why), flush=True)
+    show.start()
     master = Master(folder, ledger, proposer, placer, settings, prepare, prepared, show, name, successor)
     frozen = sources_fingerprint(extensions)
     del jobs
@@ -203,7 +212,7 @@ def _run(
     try:
         code = master.run(notes, lambda: sources_fingerprint(extensions, now=True) != frozen)
     finally:
-        show.close()
+        show.stop()
     if master.handed_over:
         return successor.exit_code
     return _end(ledger, proposer, code)
@@ -213,19 +222,19 @@ def _has_ended(ledger: Ledger) -> bool:
     return ledger.get("exit_code") is not None
 
 
-def _take_again(hold: _Hold, ledger: Ledger, name: str) -> None:
+def _take_again(hold: _Hold, ledger: Ledger) -> None:
     hold.take_again()
-    ledger.set(holder=name)
+    ledger.set(holder={"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()})
     adopt(ledger, {})
 
 
 def _end(ledger: Ledger, proposer: Proposer, code: int) -> int:
     """Print the summary; return the exit code of the sweep."""
     counts = ledger.counts()
-    if not code and any(counts[state] for state in BAD):
+    if not code and lines.is_bad(counts):
         code = 1
     if code in (130, 143):
-        done = sum(counts[state] for state in ("finished", "pruned", "withdrawn"))
+        done = sum(number for state, number in counts.items() if state in DONE)
         print(f"interrupted with {done} of {sum(counts.values())} jobs done; repeat the command to continue")
     ledger.set(exit_code=code, holder=None)
     for row in ledger.jobs(*BAD):
@@ -246,13 +255,3 @@ def _varied(words: Sequence[str], jobs: Sequence[Sequence[str]]) -> list[str]:
     keys = dict.fromkeys(map(word_key, words))
     found = [{word_key(word): word for word in job} for job in jobs]
     return [key for key in keys if len({job.get(key) for job in found}) > 1]
-
-
-def _show(folder: Path) -> Show:
-    log = (folder / "master.log").open("a", encoding="utf-8", buffering=1)
-
-    def line(text: str) -> None:
-        print(text, flush=True)
-        log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
-
-    return Show(line, lambda master: None, log.close)

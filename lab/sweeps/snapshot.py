@@ -12,7 +12,7 @@ from lab.run_progress import Progress, read_progress
 from lab.run_record import read_record
 from lab.sweeps.ledger import AttemptRow, JobRow, Ledger
 from lab.sweeps.lines import Label
-from lab.sweeps.states import DONE
+from lab.sweeps.states import DONE, JobState
 from lab.text import printable
 
 
@@ -56,7 +56,7 @@ class Snapshot:
 
     name: str
     total: int | None
-    counts: Mapping[str, int]
+    counts: Mapping[JobState, int]
     running: list[RunningJob]
     seconds_left: float | None
     paused: bool
@@ -132,7 +132,9 @@ class Observer:
             self._monitors[job.number] = named or ""
         return self._monitors[job.number]
 
-    def _seconds_left(self, counts: Mapping[str, int], total: int | None, running: list[RunningJob]) -> float | None:
+    def _seconds_left(
+        self, counts: Mapping[JobState, int], total: int | None, running: list[RunningJob]
+    ) -> float | None:
         """Estimate from the mean time of the jobs that are done and what the running ones say of themselves."""
         to_come = 0 if total is None else max(0, total - sum(counts.values()))
         waiting = counts.get("waiting", 0) + counts.get("interrupted", 0) + to_come

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from lab.report.tables import as_text
 from lab.sweeps import lines
-from lab.sweeps.holder import Master, command_of
+from lab.sweeps.holder import Holder, command_of
 from lab.sweeps.ledger import JobRow, Ledger
 from lab.sweeps.plain import plain
 from lab.sweeps.snapshot import Observer, RunningJob, Snapshot, pick_metric
@@ -31,7 +31,7 @@ _COLOURS: Mapping[str, str] = {
 } | dict.fromkeys(BAD, "red")
 
 
-def status_of(ledger: Ledger, master: Master) -> dict[str, Any]:
+def status_of(ledger: Ledger, master: Holder) -> dict[str, Any]:
     """Return the status for programs: plain values, null where a number is not defined."""
     observer = Observer(ledger)
     snapshot = observer.look(events=20)
@@ -50,7 +50,7 @@ def status_of(ledger: Ledger, master: Master) -> dict[str, Any]:
     }
 
 
-def print_status(ledger: Ledger, master: Master) -> None:
+def print_status(ledger: Ledger, master: Holder) -> None:
     """Print the table of the jobs, the counts, who holds the sweep, and what will happen to the open jobs."""
     observer = Observer(ledger)
     snapshot = observer.look(events=_EVENTS)
@@ -81,7 +81,7 @@ def print_status(ledger: Ledger, master: Master) -> None:
         console.print(Text(printable(line)), soft_wrap=True)
 
 
-def _below(ledger: Ledger, snapshot: Snapshot, master: Master, command: str) -> list[str]:
+def _below(ledger: Ledger, snapshot: Snapshot, master: Holder, command: str) -> list[str]:
     """Return the lines below the table."""
     found = [f"{snapshot.name}: {lines.counted(snapshot.counts, snapshot.total)}"]
     if master.lives:
@@ -102,7 +102,7 @@ def _below(ledger: Ledger, snapshot: Snapshot, master: Master, command: str) -> 
     return found + [f"          {one_line(text)}" for text in snapshot.events]
 
 
-def _since(master: Master) -> str:
+def _since(master: Holder) -> str:
     return f", for {lines.duration(time.time() - master.since)}" if master.since is not None else ""
 
 

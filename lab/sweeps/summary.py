@@ -23,7 +23,7 @@ from lab.sweeps.best import Best, find_best, rank
 from lab.sweeps.ledger import JobRow, Ledger
 from lab.sweeps.plain import plain
 from lab.sweeps.snapshot import shared_words
-from lab.sweeps.states import BAD, DONE
+from lab.sweeps.states import BAD, DONE, JobState
 from lab.system.files import replacing, write_text
 from lab.text import one_line, printable
 
@@ -81,7 +81,7 @@ def summarise(ledger: Ledger) -> Summary:
     return Summary(ledger.file.parent, varied, [jobs[index] for index in order], rows, best)
 
 
-def exit_code(counts: Mapping[str, int], total: int | None = None) -> int:
+def exit_code(counts: Mapping[JobState, int], total: int | None = None) -> int:
     """Return 0 if all jobs are finished, pruned or withdrawn, else 1.
 
     Args:
