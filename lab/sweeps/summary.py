@@ -29,7 +29,8 @@ from lab.text import one_line, printable
 
 _LEADING = ("run", "state", "attempts")
 _MOST_ROWS = 200
-_MOST_FAILURES = 10
+_MOST_LISTED = 100
+_MOST_TAILS = 10
 _TAIL = 5
 """Lines of a failed job's output that are printed; summary.json has all that were kept."""
 _WIDE = 120
@@ -141,6 +142,9 @@ def print_summary(summary: Summary, further: Sequence[str] = ()) -> None:
         print(f"best      {printable(words)}: {printable(best.words())}")
     for line in further:
         print(printable(line))
+    failed = sum(job.state in BAD for job in summary.jobs)
+    if failed:
+        print(f"failed    {failed} of {len(summary.jobs)} jobs: lab sweep retry or the same command starts them again")
     sys.stdout.flush()
     for line in failures(summary.jobs):
         print(line, file=sys.stderr)
@@ -153,11 +157,11 @@ def failures(jobs: Iterable[JobRow]) -> list[str]:
     for place, job in enumerate(failed):
         tries = f" after {job.attempts} attempts" if job.attempts > 1 else ""
         problem = one_line(job.problem) or f"exit code {job.exit_code}"
+        if place == _MOST_LISTED:
+            return [*lines, f"and {len(failed) - place} more failed jobs, which lab sweep status --json lists"]
         lines.append(f"job {job.number} ({printable(' '.join(job.words))}) {job.state}{tries}: {problem}")
-        if place < _MOST_FAILURES:
+        if place < _MOST_TAILS:
             lines += [f"    | {printable(line)}" for line in job.tail.splitlines()[-_TAIL:]]
-    if failed:
-        lines.append("lab sweep retry starts failed jobs again, and so does the same command")
     return lines
 
 
