@@ -95,8 +95,7 @@ class Observer:
         counts = self.ledger.counts()
         known = sum(counts.values())
         total = self.ledger.get("total", known)
-        if known != self._known:
-            self._shared, self._known = shared_words(job.words for job in self.ledger.jobs()), known
+        self._learn_words(known)
         running = [self._running(job, total, progress) for job in self.ledger.jobs("running")]
         running.sort(key=lambda found: (found.attempt.slot if found.attempt else 0, found.job.number))
         return Snapshot(
@@ -111,7 +110,13 @@ class Observer:
 
     def label(self, job: JobRow, total: int | None) -> Label:
         """Return the name of a job: its number and its words that are not those of every job."""
+        self._learn_words(sum(self.ledger.counts().values()))
         return Label(job.number, total, varied(job.words, self._shared))
+
+    def _learn_words(self, known: int) -> None:
+        """Find the words that all jobs share, if their number has changed."""
+        if known != self._known:
+            self._shared, self._known = shared_words(job.words for job in self.ledger.jobs()), known
 
     def _running(self, job: JobRow, total: int | None, given: Mapping[int, Progress] | None) -> RunningJob:
         attempts = self.ledger.attempts(job.number)
