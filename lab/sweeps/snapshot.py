@@ -71,8 +71,8 @@ class Snapshot:
 class Observer:
     """Takes snapshots of a sweep; it remembers what does not change.
 
-    It reads these entries of the ledger: ``total``, ``workers``, ``paused``, ``shared`` (the words that all jobs have)
-    and ``objectives`` (of a search, each with its ``metric``).
+    It reads these entries of the ledger: ``total``, ``workers``, ``paused`` and ``objectives`` (of a search, each with
+    its ``metric``).
 
     Args:
         ledger: the ledger.
@@ -96,7 +96,7 @@ class Observer:
         known = sum(counts.values())
         planned = self.ledger.get("total", known)
         total = None if planned is None else max(planned, known)
-        self._learn_shared(known)
+        self._learn_words(known)
         running = [self._running(job, total, progress) for job in self.ledger.jobs("running")]
         running.sort(key=lambda found: (found.attempt.slot if found.attempt else 0, found.job.number))
         return Snapshot(
@@ -111,24 +111,19 @@ class Observer:
 
     def label(self, job: JobRow, total: int | None) -> Label:
         """Return the name of a job: its number and its words that are not those of every job."""
-        self._learn_shared(sum(self.ledger.counts().values()))
-        return self._label(job, total)
-
-    def _label(self, job: JobRow, total: int | None) -> Label:
+        self._learn_words(sum(self.ledger.counts().values()))
         return Label(job.number, total, varied(job.words, self._shared))
 
-    def _learn_shared(self, jobs: int) -> None:
-        """Find the words that all jobs share, if the number of jobs has changed."""
-        if jobs == self._known:
-            return
-        given, self._known = self.ledger.get("shared"), jobs
-        self._shared = frozenset(given) if given else shared_words(job.words for job in self.ledger.jobs())
+    def _learn_words(self, known: int) -> None:
+        """Find the words that all jobs share, if their number has changed."""
+        if known != self._known:
+            self._shared, self._known = shared_words(job.words for job in self.ledger.jobs()), known
 
     def _running(self, job: JobRow, total: int | None, given: Mapping[int, Progress] | None) -> RunningJob:
         attempts = self.ledger.attempts(job.number)
         progress = read_progress(self.folder / "jobs" / str(job.number)) if given is None else given.get(job.number)
         metric = pick_metric(progress.metrics, self._monitor(job)) if progress else ""
-        return RunningJob(job, self._label(job, total), attempts[-1] if attempts else None, progress, metric)
+        return RunningJob(job, self.label(job, total), attempts[-1] if attempts else None, progress, metric)
 
     def _monitor(self, job: JobRow) -> str:
         """Return the metric that the sweep compares, or that the run monitors; empty if neither is known yet."""

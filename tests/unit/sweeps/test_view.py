@@ -190,7 +190,3 @@ def test_a_label_has_the_words_that_differ(tmp_path: Path) -> None:
     ledger.add([(["model=detr_tiny", "optimizer.lr=1"], "run", {})])
     assert observer.label(ledger.job(1), 9).words == "optimizer.lr=0e-3"
     assert observer.label(ledger.job(2), 9).place == "2/9"
-    ledger.set(shared=["optimizer.lr=1"])
-    assert Observer(ledger).label(ledger.job(2), None).words == "model=detr_tiny"
-    ledger.change(2, words=["optimizer.lr=1"])
-    assert Observer(ledger).label(ledger.job(2), None).words == "optimizer.lr=1"
