@@ -22,7 +22,7 @@ from lab.run_record import read_record
 from lab.sweeps.best import Best, find_best, rank
 from lab.sweeps.ledger import JobRow, Ledger
 from lab.sweeps.plain import plain
-from lab.sweeps.snapshot import shared_words
+from lab.sweeps.snapshot import shared_words, varied
 from lab.sweeps.states import BAD, DONE, JobState
 from lab.system.files import replacing, write_text
 from lab.text import one_line, printable
@@ -70,16 +70,16 @@ def summarise(ledger: Ledger) -> Summary:
     order = ranked + [index for index in range(len(jobs)) if index not in set(ranked)]
     shared = shared_words(job.words for job in jobs)
     values = [_values(job, shared) if len(jobs) > 1 else {} for job in jobs]
-    varied = list(dict.fromkeys(key for row in values for key in row))
+    keys = list(dict.fromkeys(key for row in values for key in row))
     rows = []
     for index in order:
         job = jobs[index]
-        row: dict[str, Any] = {"job": job.number, **{key: values[index].get(key, "") for key in varied}}
+        row: dict[str, Any] = {"job": job.number, **{key: values[index].get(key, "") for key in keys}}
         row |= {"run": Path(job.run).name, "state": job.state, "attempts": job.attempts}
         result = records[index].get("result", {})
         rows.append(row | {key: value for key, value in result.items() if "per_class" not in key})
     best = find_best([comparable[index] for index in order])
-    return Summary(ledger.file.parent, varied, [jobs[index] for index in order], rows, best)
+    return Summary(ledger.file.parent, keys, [jobs[index] for index in order], rows, best)
 
 
 def exit_code(counts: Mapping[JobState, int], total: int | None = None) -> int:
@@ -153,13 +153,15 @@ def print_summary(summary: Summary, further: Sequence[str] = ()) -> None:
 def failures(jobs: Iterable[JobRow]) -> list[str]:
     """Return the lines about failed jobs: a line for each, and of the first ones the end of their output."""
     lines: list[str] = []
+    jobs = list(jobs)
+    shared = shared_words(job.words for job in jobs)
     failed = sorted((job for job in jobs if job.state in BAD), key=lambda job: job.number)
     for place, job in enumerate(failed):
         tries = f" after {job.attempts} attempts" if job.attempts > 1 else ""
         problem = one_line(job.problem) or f"exit code {job.exit_code}"
         if place == _MOST_LISTED:
             return [*lines, f"and {len(failed) - place} more failed jobs, which lab sweep status --json lists"]
-        lines.append(f"job {job.number} ({printable(' '.join(job.words))}) {job.state}{tries}: {problem}")
+        lines.append(f"job {job.number} ({varied(job.words, shared)}) {job.state}{tries}: {problem}")
         if place < _MOST_TAILS:
             lines += [f"    | {printable(line)}" for line in job.tail.splitlines()[-_TAIL:]]
     return lines

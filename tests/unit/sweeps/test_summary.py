@@ -94,9 +94,9 @@ def test_failures_come_with_the_end_of_their_output(tmp_path: Path, capsys: pyte
     captured = capsys.readouterr()
     assert "\nfailed    2 of 6 jobs: lab sweep retry or the same command starts them again\n" in captured.out
     assert captured.err.splitlines() == [
-        "job 2 (model=detr_tiny optimizer.lr=1e-2) failed after 3 attempts: killed by SIGKILL",
+        "job 2 (optimizer.lr=1e-2) failed after 3 attempts: killed by SIGKILL",
         *[f"    | line {number}" for number in range(4, 9)],
-        "job 3 (model=detr_tiny optimizer.lr=1e-3) poison: killed by SIGSEGV",
+        "job 3 (optimizer.lr=1e-3) poison: killed by SIGSEGV",
     ]
 
 
