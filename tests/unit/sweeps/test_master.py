@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab.errors import ConfigError
-from lab.sweeps.grid import GridProposer
+from lab.sweeps.grid_proposer import GridProposer
 from lab.sweeps.ledger import Ledger
 from lab.sweeps.master import Master
 from lab.sweeps.placing import Assignment, Ended
@@ -29,7 +29,7 @@ class Composed:
 
     def __init__(self, path: Path, words: list[str]) -> None:
         self.words, self.path = words, path
-        self.config = {"stage": "fit", "check": False}
+        self.config = {"stage": "fit", "check": False, "data": {}, "extensions": []}
 
 
 class Fake:
@@ -386,12 +386,22 @@ def test_failed_jobs_are_tried_again_by_the_same_command_if_the_sweep_had_ended(
     assert sweep.states()[0] == "waiting"
 
 
+def test_an_ended_sweep_asks_one_finished_job_of_each_dataset_whether_it_still_stands(sweep: Sweep) -> None:
+    sweep.finish()
+    sweep.ledger.set(exit_code=0)
+    prepared = {row.number: Composed(Path(row.run), row.words) for row in sweep.ledger.jobs()}
+    adopt(sweep.ledger, prepared)  # type: ignore[arg-type]
+    assert sweep.states() == ["waiting", "finished", "finished", "finished"]
+
+
 def test_a_grid_may_grow_but_not_change(tmp_path: Path) -> None:
     Sweep(tmp_path, jobs=2).finish()
     larger = Sweep(tmp_path, jobs=3)
     larger.finish()
     assert larger.placer.started == [(3, 1)]
-    with pytest.raises(ConfigError, match=r"was begun with other values: it has the job seed=2; .* sweep=NAME"):
+    with pytest.raises(
+        ConfigError, match=r"1 jobs of the sweep are none of this command's, the first seed=2; sweep=NEWNAME"
+    ):
         Sweep(tmp_path, jobs=2)
 
 
