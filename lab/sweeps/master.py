@@ -126,11 +126,13 @@ class Master:
                 if not self.handed_over:
                     self.show.update({number: job.progress for number, job in self.running.items() if job.progress})
                 self.handle(notes.wait(self._pause()))
-        except sqlite3.OperationalError:
-            self._stop_all("the ledger cannot be written")
+        except (LabError, OSError, sqlite3.OperationalError) as error:
+            self._stop_all(f"the master ends: {error}")
+            self._wait_for_jobs()
             raise
         finally:
-            self._end_running()
+            for running in self.running.values():
+                running.placement.kill()
         return ENDINGS.get(signal.Signals(self.ending), 0) if self.ending else 0
 
     def _is_over(self) -> bool:
@@ -343,10 +345,12 @@ class Master:
             running.placement.stop()
         self._killing_at = time.monotonic() + self.settings.grace
 
-    def _end_running(self) -> None:
-        """Kill what still runs when an error ends the master."""
-        for running in self.running.values():
-            running.placement.kill()
+    def _wait_for_jobs(self) -> None:
+        """Wait until the jobs that were asked to stop have ended, when nothing can be recorded any more."""
+        while time.monotonic() < self._killing_at:
+            if all(running.placement.poll() is not None for running in self.running.values()):
+                return
+            time.sleep(TICK)
 
     def _terminate(self, signum: signal.Signals) -> None:
         again = self.ending in ENDINGS

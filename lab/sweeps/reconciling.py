@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ def _correct(row: JobRow, path: str, ended: bool) -> dict[str, Any]:
     if row.state == "running" and done is not None:
         return changes | {"state": done, "result": record.get("result", {}), "problem": ""}
     if row.state in ("running", "interrupted"):
-        return changes | {"state": "waiting", "not_before": 0.0}
+        return changes | {"state": "waiting", "not_before": time.time()}  # its process may just be dying
     if row.state in BAD and ended:
         return changes | {"state": "waiting", "not_before": 0.0, "crashes": 0, "problem": "", "tail": ""}
     if row.state in ("finished", "pruned") and path and not record:

@@ -189,6 +189,8 @@ def _run(
     def prepare(words: list[str]) -> Prepared:
         job = known.get(tuple(words)) or prepare_job(words, setup.user_dirs)
         job.any_sources = takes_over
+        if (wandb := job.config["logger"]["wandb"]) is not None and wandb["group"] is None:
+            wandb["group"] = folder.name
         return job
 
     proposer.begin(ledger)
