@@ -33,6 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(words: list[str]) -> int:
+    if words[:1] == ["sweep"]:
+        from lab.sweeps.commands import run_command
+
+        return run_command(words[1:])
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("--config-dir", action="append", default=[])
@@ -59,9 +63,9 @@ def _main(words: list[str]) -> int:
 
         return run_placed(overrides, options.config_dir, place, options.multirun)
     if options.multirun:
-        from lab.sweeps.grid import run_all
+        from lab.sweeps.run import run_sweep
 
-        return run_all(overrides, options.config_dir)
+        return run_sweep(overrides, options.config_dir)
     if options.cfg:
         from lab.report.tables import print_config
 

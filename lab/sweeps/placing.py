@@ -42,10 +42,12 @@ class Ended:
         exit_code: as in a shell: 128 + n for signal n.
         problem: why, in one line, as far as the launcher knows: ``killed by SIGKILL``, ``its node was lost``; the job's
             own last word (``lab.run_progress.last_word``) is more exact where there is one.
+        stopped: whether the launcher itself has stopped it, so that it did not crash.
     """
 
     exit_code: int
     problem: str = ""
+    stopped: bool = False
 
 
 class Placement(Protocol):

@@ -15,7 +15,7 @@ from lab.errors import ConfigError
 from lab.sweeps.ledger import Ledger
 from lab.sweeps.objective import Objective
 from lab.sweeps.optuna_import import optuna
-from lab.sweeps.settings import Pruning
+from lab.sweeps.settings import PrunerSettings
 from lab.sweeps.trials import Trial
 
 TAKES: Mapping[str, Mapping[str, str]] = {
@@ -67,7 +67,7 @@ class OptunaPruner:
         ConfigError: the pruner has no such setting, or Optuna is not installed.
     """
 
-    def __init__(self, name: str, settings: Pruning, resources: Mapping[str, int] | None = None) -> None:
+    def __init__(self, name: str, settings: PrunerSettings, resources: Mapping[str, int] | None = None) -> None:
         given = {key: value for key, value in settings.model_dump().items() if value is not None}
         wrong = next((key for key in given if key not in TAKES[name]), None)
         if wrong is not None:

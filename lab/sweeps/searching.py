@@ -83,6 +83,11 @@ class SearchProposer:
         """Whether jobs wait for a verdict after each validation."""
         return self.pruner is not None
 
+    def check_words(self) -> list[str]:
+        """Return the overrides of the first job, by which a master checks the settings that all jobs share."""
+        point = self._point(0, [])
+        return self._proposals(point)[0].words if point is not None else self.plan.shared
+
     def begin(self, ledger: Ledger) -> None:
         """Compare the recorded search with this one, and take over the jobs that the ledger has.
 
