@@ -1,10 +1,10 @@
 """Points over several seeds: mean, deviation, and whether the best one differs from each other by more than chance.
 
 The test is Student's paired t-test ("The probable error of a mean", 1908) on the differences of two points with the
-same seed. Wilcoxon's signed-rank test, which Demsar ("Statistical comparisons of classifiers over multiple data sets", 2006,
-section 3.1.3) prefers for many data sets, cannot fall below 2 / 2^n: with 5 seeds p is 0.0625 at least. For few seeds
-Colas et al. ("A Hitchhiker's Guide to Statistical Comparisons of Reinforcement Learning Algorithms", 2019)
-find the t-test's errors close to their nominal level. Runs with different seeds on the same data are independent, other
+same seed. Wilcoxon's signed-rank test, which Demsar ("Statistical comparisons of classifiers over multiple data sets",
+2006, section 3.1.3) prefers for many data sets, cannot fall below 2 / 2^n: with 5 seeds p is 0.0625 at least. For few
+seeds Colas et al. ("A Hitchhiker's Guide to Statistical Comparisons of Reinforcement Learning Algorithms", 2019) find
+the errors of t-tests close to their nominal level. Runs with different seeds on the same data are independent, other
 than the folds of a cross-validation (Dietterich, 1998), for which this test would be wrong.
 
 As each point is compared with the best, p is corrected for the number of comparisons by Holm ("A simple sequentially
