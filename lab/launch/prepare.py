@@ -98,6 +98,7 @@ class Prepared:
         Raises:
             LabError: the job is refused.
             Diverged: the loss or the gradients are no longer finite.
+            Pruned: the search of a sweep has ended the training.
             Interrupted: a signal has ended the job.
             RanksFailed: a worker process has failed.
             Exception: any error of a job in this process.
