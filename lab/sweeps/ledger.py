@@ -315,6 +315,11 @@ class Ledger:
         rows = self._database.execute("SELECT step, value FROM reports WHERE job = ? ORDER BY step", (job,))
         return [(row["step"], row["value"]) for row in rows]
 
+    def all_reports(self) -> list[tuple[int, int, float | None]]:
+        """Return job, step and value of all reports, in the order in which they came."""
+        rows = self._database.execute("SELECT job, step, value FROM reports ORDER BY rowid")
+        return [(row["job"], row["step"], row["value"]) for row in rows]
+
     def note(self, kind: str, text: str) -> None:
         """Record an event."""
         with self._changing() as database:

@@ -17,7 +17,7 @@ from lab.errors import ConfigError, LabError, RunError
 from lab.launch.prepare import Prepared, prepare_job
 from lab.run_lock import RunLock, is_locked
 from lab.sweeps import lines
-from lab.sweeps.grid import GridProposer, expand
+from lab.sweeps.grid_proposer import GridProposer
 from lab.sweeps.here import HerePlacer
 from lab.sweeps.ledger import DamagedLedger, Ledger
 from lab.sweeps.local import LocalPlacer
@@ -26,9 +26,11 @@ from lab.sweeps.notes import SignalNotes
 from lab.sweeps.placing import Placer
 from lab.sweeps.proposing import Proposer
 from lab.sweeps.reconciling import adopt, holder_name
+from lab.sweeps.searching import SearchProposer
 from lab.sweeps.settings import LauncherFile
 from lab.sweeps.setup import SweepSetup, read_setup, write_settings
 from lab.sweeps.states import BAD, DONE
+from lab.sweeps.sweepers import make_proposer
 from lab.sweeps.takeover import Successor, wait_for_the_sweep
 from lab.sweeps.view import SweepView
 from lab.system.provenance import freeze, sources_fingerprint
@@ -50,15 +52,24 @@ def run_sweep(overrides: list[str], user_dirs: list[str]) -> int:
         StorageError: the disk refuses the ledger.
     """
     setup = read_setup(overrides, user_dirs)
-    combinations = expand(setup.words, user_dirs)
-    if len(combinations) > MANY and not setup.launcher.yes:
-        raise ConfigError(f"{len(combinations)} jobs: if you want as many as that, add launcher.yes=true")
-    prepared = _prepare_all(combinations, user_dirs)
-    proposer = GridProposer(combinations)
-    placer = _placer(setup, prepared)
-    folder = setup.directory(prepared[0].config)
-    _refuse_held(prepared, folder)
-    return _hold(setup, folder, proposer, placer, prepared)
+    proposer, notes = make_proposer(setup.sweeper, setup.words, user_dirs)
+    if (proposer.total or 0) > MANY and not setup.launcher.yes:
+        raise ConfigError(f"{proposer.total} jobs: if you want as many as that, add launcher.yes=true")
+    jobs = _prepare_all(_known_words(proposer), user_dirs)
+    placer = _placer(setup, jobs)
+    folder = setup.directory(jobs[0].config)
+    _refuse_held(jobs, folder)
+    for note in notes:
+        print(printable(note))
+    return _hold(setup, folder, proposer, placer, jobs)
+
+
+def _known_words(proposer: Proposer) -> list[list[str]]:
+    """Return the overrides of the jobs that are known before the start: all of a grid, of a search one to check."""
+    if isinstance(proposer, GridProposer):
+        return proposer.jobs
+    assert isinstance(proposer, SearchProposer)
+    return [proposer.check_words()]
 
 
 def _placer(setup: SweepSetup, prepared: Sequence[Prepared]) -> Placer:

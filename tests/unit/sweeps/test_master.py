@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab.errors import ConfigError
-from lab.sweeps.grid import GridProposer
+from lab.sweeps.grid_proposer import GridProposer
 from lab.sweeps.ledger import Ledger
 from lab.sweeps.master import Master
 from lab.sweeps.placing import Assignment, Ended
@@ -391,7 +391,9 @@ def test_a_grid_may_grow_but_not_change(tmp_path: Path) -> None:
     larger = Sweep(tmp_path, jobs=3)
     larger.finish()
     assert larger.placer.started == [(3, 1)]
-    with pytest.raises(ConfigError, match=r"was begun with other values: it has the job seed=2; .* sweep=NAME"):
+    with pytest.raises(
+        ConfigError, match=r"1 jobs of the sweep are none of this command's, the first seed=2; sweep=NEWNAME"
+    ):
         Sweep(tmp_path, jobs=2)
 
 
