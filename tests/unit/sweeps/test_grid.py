@@ -148,7 +148,7 @@ def test_a_diverged_job_stands_in_the_summary(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(Prepared, "run", run)
     assert sweep("optimizer.lr=1e6,1e-3") == 1
-    assert [(row["state"], row["test/map"]) for row in rows()] == [("finished", "0.5"), ("diverged", "")]
+    assert [(row["state"], row["test/map"]) for row in rows()] == [("diverged", ""), ("finished", "0.5")]
 
 
 @pytest.fixture
