@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from lab.sweeps.placing import Assignment, Placement, Placer
 from lab.sweeps.proposing import Proposer
 from lab.sweeps.settings import LauncherFile
 from lab.sweeps.snapshot import Observer
+from lab.text import printable
 
 LOG = "master.log"
 
