@@ -11,7 +11,7 @@ optuna: Any = pytest.importorskip("optuna")
 
 from lab.sweeps.ledger import JobRow  # noqa: E402
 from lab.sweeps.pruning import OptunaPruner  # noqa: E402
-from lab.sweeps.settings import Pruning  # noqa: E402
+from lab.sweeps.settings import PrunerSettings  # noqa: E402
 from tests.unit.sweeps.studies import Sweep, composed_once  # noqa: E402
 
 __all__ = ["composed_once"]
@@ -124,10 +124,10 @@ def test_the_median_by_hand(tmp_path: Path) -> None:
 
 def test_the_resources_follow_from_the_trainer() -> None:
     known = {"min_resource": 50, "max_resource": 600}
-    assert OptunaPruner("hyperband", Pruning(), known).arguments == known
-    assert OptunaPruner("hyperband", Pruning(min_resource=10), known).arguments == {**known, "min_resource": 10}
-    assert OptunaPruner("successive_halving", Pruning(), known).arguments == {"min_resource": 50}
-    assert OptunaPruner("median", Pruning(), known).arguments == {}
+    assert OptunaPruner("hyperband", PrunerSettings(), known).arguments == known
+    assert OptunaPruner("hyperband", PrunerSettings(min_resource=10), known).arguments == {**known, "min_resource": 10}
+    assert OptunaPruner("successive_halving", PrunerSettings(), known).arguments == {"min_resource": 50}
+    assert OptunaPruner("median", PrunerSettings(), known).arguments == {}
 
 
 def test_nothing_is_pruned_before_the_direction_is_known(tmp_path: Path) -> None:
