@@ -520,8 +520,8 @@ def _in_foreground() -> bool:
 
 
 def _make_empty(folder: Path) -> None:
-    """Make the folder of a job, without files of an earlier attempt but its early output."""
+    """Make the folder of a job; of an earlier attempt its early output stays, and its reports, which count on."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("progress.json", "reports.jsonl", "verdict.json", "word.json", "imported.json"):
+    for name in ("progress.json", "verdict.json", "word.json", "imported.json"):
         if os.path.lexists(folder / name):
             (folder / name).unlink()

@@ -11,7 +11,7 @@ import pytest
 from lab.cli.main import main
 from lab.errors import ConfigError
 from lab.sweeps import grid as multirun
-from tests.runs import SMALL, Runs
+from tests.runs import SMALL, Runs, summary
 
 
 def test_two_rates_make_two_runs_and_a_summary(runs: Runs, tmp_path: Path) -> None:
@@ -23,8 +23,7 @@ def test_two_rates_make_two_runs_and_a_summary(runs: Runs, tmp_path: Path) -> No
     assert len(records) == 2
     assert {record["state"] for record in records.values()} == {"finished"}
     assert "[2/2]" in first.out
-    with (tmp_path / "runs" / "summary.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = summary(tmp_path)
     assert [row["optimizer.lr"] for row in rows] == ["0.001", "0.0003"]
     assert "seed" not in rows[0]
     best = max(rows, key=lambda row: float(row["val/map"]))
