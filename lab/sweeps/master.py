@@ -63,6 +63,12 @@ class Running:
 class Show(Protocol):
     """What shows a sweep: ``lab.sweeps.view``."""
 
+    def start(self) -> None:
+        """Begin to show the sweep, or go on."""
+
+    def stop(self) -> None:
+        """Show only lines from here on."""
+
     def say(self, line: str) -> None:
         """Show a line about an event."""
 
@@ -454,12 +460,14 @@ class Master:
         """Hand over to a new master that is ready; take over again from one that has died."""
         word, happened = self.successor.look()
         if happened == "ready" and not self.ending:
+            self.show.stop()  # the new master draws its own table
             self.say(word)
             self.handed_over = True
             self.ledger.close()
             self.successor.hand_over()
         elif happened == "failed":
             self.say(word)
+            self.show.start()
             self.handed_over = False
 
     def _set_paused(self, paused: bool) -> None:

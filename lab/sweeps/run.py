@@ -216,7 +216,7 @@ def _run(
         paused=False,
     )
     successor = Successor(hold.release, lambda: _take_again(hold, ledger), lambda: _has_ended(ledger))
-    show = SweepView(ledger)
+    show = SweepView(ledger, live=False if isinstance(placer, HerePlacer) else None)  # there jobs print too
     print(lines.opened(str(folder), ledger.counts(), proposer.total, workers, why), flush=True)
     show.start()
     master = Master(folder, ledger, proposer, placer, settings, prepare, prepared, show, name, successor)
