@@ -130,8 +130,8 @@ def _latest(job: JobRow, found: RunningJob | None) -> str:
         return one_line(job.problem) or f"exit code {job.exit_code}"
     if found is not None:
         phase = found.progress.phase if found.progress else "start"
-        left = lines.duration(found.progress.seconds_left) if found.progress else "-"
-        return f"{phase}, {found.metric} {lines.number(found.value)}, {left} left" if found.metric else phase
+        left = f", {lines.duration(found.seconds_left)} left" if found.seconds_left is not None else ""
+        return f"{phase}{f', {found.metric} {lines.number(found.value)}' if found.metric else ''}{left}"
     if job.state in DONE and job.result:
         tested = {key: value for key, value in job.result.items() if key.startswith("test/") and key != "test/loss"}
         metric = next(iter(tested), "") or pick_metric(job.result, "")

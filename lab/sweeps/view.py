@@ -174,7 +174,7 @@ def _table(jobs: list[RunningJob], narrow: bool) -> Table:
         measured = lines.number(job.value) if single and job.metric == single else _measured(job).strip()
         memory = f"{progress.memory_gib:.1f} GiB" if progress and progress.memory_gib is not None else ""
         cells = [str(job.attempt.slot) if job.attempt else "", job.label.place, job.label.words, _step(job)]
-        cells += [measured if job.metric else "", lines.duration(progress.seconds_left if progress else None)]
+        cells += [measured if job.metric else "", lines.duration(job.seconds_left)]
         cells += [] if narrow else [progress.phase if progress else "start", memory, str(job.job.attempts)]
         table.add_row(*map(as_text, cells))
     return table

@@ -157,6 +157,8 @@ def test_the_time_left(tmp_path: Path) -> None:
     assert observer.look().seconds_left is None
     ledger.claim(1, "m", 0)
     assert observer.look().seconds_left is None
+    write_progress(folder, 1, step=12, max_steps=40, steps_per_s=2.0)
+    assert observer.look().seconds_left == pytest.approx((3 * 14 + 14) / 2, abs=1)  # the others as long as this one
     ledger.end(1, 1, "finished", {"state": "finished"}, ended=ledger.attempts(1)[0].started + 10)
     ledger.claim(2, "m", 0)
     write_progress(folder, 2, step=12, max_steps=40, steps_per_s=2.0)
