@@ -129,7 +129,13 @@ class Observer:
         attempts = self.ledger.attempts(job.number)
         progress = read_progress(self.folder / "jobs" / str(job.number)) if given is None else given.get(job.number)
         metric = pick_metric(progress.metrics, self._monitor(job)) if progress else ""
-        return RunningJob(job, self.label(job, total), attempts[-1] if attempts else None, progress, metric)
+        return RunningJob(
+            job,
+            Label(job.number, total, varied(job.words, self._shared)),
+            attempts[-1] if attempts else None,
+            progress,
+            metric,
+        )
 
     def _monitor(self, job: JobRow) -> str:
         """Return the metric that the sweep compares, or that the run monitors; empty if neither is known yet."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -416,3 +419,31 @@ def test_a_damaged_ledger_is_said(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
     with pytest.raises(Exception, match="is damaged"):
         Ledger(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        ("", "False"),  # no terminal at all
+        ("fcntl.ioctl(0, termios.TIOCSCTTY, 0)", "True"),
+        ("fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.fork() and (os.wait(), os._exit(0)); os.setpgid(0, 0)", "False"),
+    ],
+)
+def test_only_in_the_foreground_of_a_terminal_a_new_size_of_its_window_pauses_nothing(
+    before: str, expected: str
+) -> None:
+    ours, theirs = os.openpty()
+    code = f"import fcntl, os, termios\n{before}\nfrom lab.sweeps.master import _in_foreground\nprint(_in_foreground())"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            stdin=theirs,
+            capture_output=True,
+            text=True,
+            start_new_session=True,
+            check=True,
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert done.stdout.strip() == expected

@@ -172,8 +172,8 @@ def test_the_time_left(tmp_path: Path) -> None:
 
 
 def test_an_update_of_a_thousand_jobs_is_cheap(tmp_path: Path) -> None:
-    """Processor time, since tests share the machine; the bound is four times what was measured."""
-    ledger = many_jobs(tmp_path / "sweep", jobs=1000, running=40)
+    """Processor time: 3 ms with 2 running jobs, 6 with 8, 18 with 40 (AMD EPYC, 2026-11-28)."""
+    ledger = many_jobs(tmp_path / "sweep", jobs=1000, running=4)
     view = SweepView(ledger, terminal(), live=True)
     view.start()
     begun = time.process_time()
@@ -182,7 +182,7 @@ def test_an_update_of_a_thousand_jobs_is_cheap(tmp_path: Path) -> None:
     spent = (time.process_time() - begun) / 10
     view.stop()
     print(f"an update takes {1e3 * spent:.1f} ms")
-    assert spent < 0.1
+    assert spent < 0.02
 
 
 def test_a_label_has_the_words_that_differ(tmp_path: Path) -> None:
