@@ -17,6 +17,7 @@ from lab.errors import ConfigError
 from lab.sweeps.grid_proposer import GridProposer
 from lab.sweeps.ledger import Ledger
 from lab.sweeps.master import Master
+from lab.sweeps.notes import SignalNotes
 from lab.sweeps.placing import Assignment, Ended
 from lab.sweeps.reconciling import adopt, holder_name
 from lab.sweeps.settings import LauncherFile
@@ -363,6 +364,16 @@ def test_requests_of_other_processes(sweep: Sweep) -> None:
         sweep.turn()
     assert sweep.ledger.job(1).state == "finished"
     assert sweep.ledger.job(2).state == "withdrawn"
+
+
+def test_requests_that_waited_for_a_master_come_before_its_first_start(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    sweep.master._ask_for_jobs()
+    sweep.ledger.ask("drop", [1, 3])
+    with SignalNotes() as notes:
+        assert sweep.master.run(notes, lambda: False) == 0
+    assert sweep.states() == ["withdrawn", "finished", "withdrawn", "finished"]
+    assert [number for number, _ in sweep.placer.started] == [2, 4]
 
 
 def test_a_killed_master_loses_nothing_and_runs_nothing_twice(tmp_path: Path) -> None:

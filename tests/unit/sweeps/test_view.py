@@ -51,7 +51,7 @@ def test_the_table_of_a_running_sweep(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("height", [4, 5, 8, 12, 40])
-@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("width", [45, 80, 200])
 def test_it_has_at_most_the_rows_of_the_terminal(height: int, width: int, tmp_path: Path) -> None:
     ledger = many_jobs(tmp_path / "sweep", jobs=30, running=20)
     for number in range(9):
