@@ -211,6 +211,7 @@ def _run(
         sources=sources_fingerprint(extensions),
         holder={"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()},
         total=proposer.total,
+        seeds=setup.sweeper.seeds,
         workers=workers,
         exit_code=None,
         paused=False,
