@@ -234,7 +234,6 @@ class Master:
         _make_empty(folder)
         waits = self.proposer.prunes
         assignment = Assignment(row.number, attempt, slot, prepared, folder, self.folder, waits)
-        self.ledger.close()  # a fork must not have its connection
         try:
             placement = self.placer.start(assignment)
         except OSError as error:
