@@ -16,7 +16,6 @@ from scripts.chaos_sweep import (
     run_through,
     shared_memory,
 )
-
 from tests.runs import SMALL, Command, Runs, is_alive
 
 WORDS = (
