@@ -63,6 +63,12 @@ class Running:
 class Show(Protocol):
     """What shows a sweep: ``lab.sweeps.view``."""
 
+    def start(self) -> None:
+        """Begin to show the sweep, or go on."""
+
+    def stop(self) -> None:
+        """Show only lines from here on."""
+
     def say(self, line: str) -> None:
         """Show a line about an event."""
 
@@ -126,11 +132,13 @@ class Master:
                 if not self.handed_over:
                     self.show.update({number: job.progress for number, job in self.running.items() if job.progress})
                 self.handle(notes.wait(self._pause()))
-        except sqlite3.OperationalError:
-            self._stop_all("the ledger cannot be written")
+        except (LabError, OSError, sqlite3.OperationalError) as error:
+            self._stop_all(f"the master ends: {error}")
+            self._wait_for_jobs()
             raise
         finally:
-            self._end_running()
+            for running in self.running.values():
+                running.placement.kill()
         return ENDINGS.get(signal.Signals(self.ending), 0) if self.ending else 0
 
     def _is_over(self) -> bool:
@@ -342,10 +350,12 @@ class Master:
             running.placement.stop()
         self._killing_at = time.monotonic() + self.settings.grace
 
-    def _end_running(self) -> None:
-        """Kill what still runs when an error ends the master."""
-        for running in self.running.values():
-            running.placement.kill()
+    def _wait_for_jobs(self) -> None:
+        """Wait until the jobs that were asked to stop have ended, when nothing can be recorded any more."""
+        while time.monotonic() < self._killing_at:
+            if all(running.placement.poll() is not None for running in self.running.values()):
+                return
+            time.sleep(TICK)
 
     def _terminate(self, signum: signal.Signals) -> None:
         again = self.ending in ENDINGS
@@ -449,12 +459,14 @@ class Master:
         """Hand over to a new master that is ready; take over again from one that has died."""
         word, happened = self.successor.look()
         if happened == "ready" and not self.ending:
+            self.show.stop()  # the new master draws its own table
             self.say(word)
             self.handed_over = True
             self.ledger.close()
             self.successor.hand_over()
         elif happened == "failed":
             self.say(word)
+            self.show.start()
             self.handed_over = False
 
     def _set_paused(self, paused: bool) -> None:
@@ -515,8 +527,8 @@ def _in_foreground() -> bool:
 
 
 def _make_empty(folder: Path) -> None:
-    """Make the folder of a job, without files of an earlier attempt but its early output."""
+    """Make the folder of a job; of an earlier attempt its early output stays, and its reports, which count on."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("progress.json", "reports.jsonl", "verdict.json", "word.json", "imported.json"):
+    for name in ("progress.json", "verdict.json", "word.json", "imported.json"):
         if os.path.lexists(folder / name):
             (folder / name).unlink()

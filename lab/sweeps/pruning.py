@@ -15,7 +15,7 @@ from lab.errors import ConfigError
 from lab.sweeps.ledger import Ledger
 from lab.sweeps.objective import Objective
 from lab.sweeps.optuna_import import optuna
-from lab.sweeps.settings import Pruning
+from lab.sweeps.settings import PrunerSettings
 from lab.sweeps.trials import Trial
 
 TAKES: Mapping[str, Mapping[str, str]] = {
@@ -67,7 +67,7 @@ class OptunaPruner:
         ConfigError: the pruner has no such setting, or Optuna is not installed.
     """
 
-    def __init__(self, name: str, settings: Pruning, resources: Mapping[str, int] | None = None) -> None:
+    def __init__(self, name: str, settings: PrunerSettings, resources: Mapping[str, int] | None = None) -> None:
         given = {key: value for key, value in settings.model_dump().items() if value is not None}
         wrong = next((key for key in given if key not in TAKES[name]), None)
         if wrong is not None:
@@ -143,7 +143,8 @@ class OptunaPruner:
         if (number, step) not in self._reported:  # a job that is tried again validates some steps twice
             trial.report(value, step)
             self._reported.add((number, step))
-        self._verdicts[number] = bool(trial.should_prune())
+        # Once is enough: a trial may have gone on because its master was killed, or the direction was not known yet.
+        self._verdicts[number] = bool(trial.should_prune()) or self._verdicts.get(number, False)
 
     def _tell(self, objective: Objective, trial: Trial) -> None:
         states = optuna().trial.TrialState

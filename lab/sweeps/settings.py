@@ -13,7 +13,7 @@ Workers = Annotated[WholeAbove0, Field(le=4096)]
 Seeds = Annotated[WholeAbove0, Field(le=1000)]
 
 
-class Supervised(Strict):
+class WatchedLauncher(Strict):
     """What all launchers that start jobs elsewhere have: how they treat a job that dies."""
 
     workers: Workers | None = None
@@ -24,7 +24,7 @@ class Supervised(Strict):
     yes: Bool = False
 
 
-class LocalLauncher(Supervised):
+class LocalLauncher(WatchedLauncher):
     """``launcher=local``: processes forked from the master."""
 
     name: Literal["local"]
@@ -76,7 +76,7 @@ class RandomSweeper(Searcher):
     name: Literal["random"]
 
 
-class Pruning(Strict):
+class PrunerSettings(Strict):
     """The settings of the pruners, in optimizer steps and trials; null: see docs/searching.md."""
 
     startup_trials: WholeFrom0 | None = None
@@ -95,7 +95,7 @@ class OptunaSweeper(Searcher):
     startup_trials: WholeAbove0 | None = None
     population: Annotated[Int, Field(ge=2, le=100_000)] | None = None
     pruner: Literal["none", "median", "successive_halving", "hyperband"]
-    pruning: Pruning = Field(default_factory=Pruning)
+    pruning: PrunerSettings = Field(default_factory=PrunerSettings)
     objectives: Annotated[list[Text], Field(min_length=2)] | None = None
     directions: list[Direction] | None = None
 

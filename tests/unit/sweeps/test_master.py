@@ -29,7 +29,7 @@ class Composed:
 
     def __init__(self, path: Path, words: list[str]) -> None:
         self.words, self.path = words, path
-        self.config = {"stage": "fit", "check": False}
+        self.config = {"stage": "fit", "check": False, "data": {}, "extensions": []}
 
 
 class Fake:
@@ -119,6 +119,12 @@ class Sweep:
 
     def say(self, line: str) -> None:
         self.lines.append(line)
+
+    def start(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
 
     def update(self, progress: object) -> None:
         pass
@@ -384,6 +390,14 @@ def test_failed_jobs_are_tried_again_by_the_same_command_if_the_sweep_had_ended(
     sweep.ledger.set(exit_code=1)
     adopt(sweep.ledger, {})
     assert sweep.states()[0] == "waiting"
+
+
+def test_an_ended_sweep_asks_one_finished_job_of_each_dataset_whether_it_still_stands(sweep: Sweep) -> None:
+    sweep.finish()
+    sweep.ledger.set(exit_code=0)
+    prepared = {row.number: Composed(Path(row.run), row.words) for row in sweep.ledger.jobs()}
+    adopt(sweep.ledger, prepared)  # type: ignore[arg-type]
+    assert sweep.states() == ["waiting", "finished", "finished", "finished"]
 
 
 def test_a_grid_may_grow_but_not_change(tmp_path: Path) -> None:
