@@ -132,7 +132,7 @@ class Master:
                 if not self.handed_over:
                     self.show.update({number: job.progress for number, job in self.running.items() if job.progress})
                 self.handle(notes.wait(self._pause()))
-        except (LabError, OSError, sqlite3.OperationalError) as error:
+        except (LabError, OSError, sqlite3.DatabaseError) as error:
             self._stop_all(f"the master ends: {error}")
             self._wait_for_jobs()
             raise
