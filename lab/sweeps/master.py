@@ -70,7 +70,7 @@ class Master(SweepState):
                 if not self.handed_over:
                     self.show.update({number: job.progress for number, job in self.running.items() if job.progress})
                 self.handle(notes.wait(self._pause()))
-        except (LabError, OSError, sqlite3.OperationalError) as error:
+        except (LabError, OSError, sqlite3.DatabaseError) as error:
             self._stop_all(f"the master ends: {error}")
             self._wait_for_jobs()
             raise
@@ -168,7 +168,6 @@ class Master(SweepState):
         _make_empty(folder)
         waits = self.proposer.prunes
         assignment = Assignment(row.number, attempt, slot, prepared, folder, self.folder, waits)
-        self.ledger.close()  # a fork must not have its connection
         try:
             placement = self.placer.start(assignment)
         except OSError as error:
