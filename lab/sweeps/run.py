@@ -210,6 +210,7 @@ def _run(
         sources=sources_fingerprint(extensions),
         holder={"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()},
         total=proposer.total,
+        seeds=setup.sweeper.seeds,
         workers=workers,
         exit_code=None,
         paused=False,
@@ -218,7 +219,7 @@ def _run(
     show = SweepView(ledger, live=False if isinstance(placer, HerePlacer) else None)  # there jobs print too
     print(lines.opened(str(folder), ledger.counts(), proposer.total, workers, why), flush=True)
     show.start()
-    master = Master(folder, ledger, proposer, placer, settings, prepare, prepared, show, name, successor)
+    master = Master(folder, ledger, proposer, placer, settings, prepare, prepared, show, name, successor=successor)
     frozen = sources_fingerprint(extensions)
     trains = any(job.config["stage"] == "fit" and not job.config["check"] for job in jobs)
     del jobs
