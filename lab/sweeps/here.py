@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 
 from lab.launch.outcomes import exit_code, say
 from lab.launch.prepare import Prepared
@@ -20,6 +21,10 @@ class HerePlacer:
     def workers(self, jobs: Sequence[Prepared]) -> tuple[int, str]:
         """Return that there is one place."""
         return 1, "launcher=here, in this process"
+
+    def has_left(self, folder: Path) -> bool:
+        """An attempt ends with its process."""
+        return False
 
     def start(self, assignment: Assignment) -> DoneAttempt:
         """Run an attempt to its end."""
@@ -47,6 +52,7 @@ class DoneAttempt:
     """An attempt that has ended before anybody could ask."""
 
     place = "this process"
+    waits = False
 
     def __init__(self, ended: Ended) -> None:
         self.ended = ended

@@ -24,7 +24,7 @@ from lab.run_progress import Progress, read_progress, read_reports, write_verdic
 from lab.run_record import read_record
 from lab.sweeps.ledger import JobRow, Ledger
 from lab.sweeps.notes import SignalNotes
-from lab.sweeps.placing import Assignment, Ended, Placement, Placer
+from lab.sweeps.placing import Assignment, Ended, NotNow, Placement, Placer
 from lab.sweeps.proposing import Proposer
 from lab.sweeps.settings import LauncherFile
 from lab.sweeps.setup import read_settings, write_settings
@@ -35,6 +35,8 @@ from lab.text import printable
 TICK = 0.2
 """Seconds between looks at the progress of jobs."""
 ENDINGS = {signal.SIGTERM: 143, signal.SIGINT: 130}
+NOT_NOW = 15.0
+"""Seconds after which a job is tried again that the launcher could not start."""
 _PATIENCE = 15.0
 """Seconds that a run directory may stay locked after the master that ran its job was killed."""
 
@@ -46,6 +48,7 @@ class Running:
     assignment: Assignment
     placement: Placement
     started: float
+    place: str = ""
     progress: Progress | None = None
     beat: float = 0.0
     reports_read: int = 0
@@ -215,7 +218,10 @@ class Master:
             self.say(f"{self.title(row)}: refused: {error}")
             return False
         prepared = self.prepared[row.number]
-        if is_locked(prepared.path):  # by a process of a master that was killed, which dies at this moment
+        folder = self.folder / "jobs" / str(row.number)
+        if is_locked(prepared.path) and not self.placer.has_left(
+            folder
+        ):  # by a process of a master that was killed, which dies at this moment
             if row.attempts and time.time() - row.not_before < _PATIENCE:
                 return False
             self.ledger.change(row.number, state="refused", problem=f"{prepared.path} is in use", ended=time.time())
@@ -225,7 +231,6 @@ class Master:
         attempt = self.ledger.claim(row.number, self.holder, slot)
         if attempt is None:
             return False
-        folder = self.folder / "jobs" / str(row.number)
         _make_empty(folder)
         waits = self.proposer.prunes
         assignment = Assignment(row.number, attempt, slot, prepared, folder, self.folder, waits)
@@ -233,10 +238,11 @@ class Master:
         try:
             placement = self.placer.start(assignment)
         except OSError as error:
-            outcome = Outcome("crashed", f"cannot be started: {error.strerror}")
+            kind = "waiting" if isinstance(error, NotNow) else "crashed"
+            outcome = Outcome(kind, f"cannot be started: {error.strerror}")
             self._record_end(self.ledger.job(row.number), attempt, outcome, 1, None)
             return True
-        self.running[row.number] = Running(assignment, placement, time.time(), beat=time.monotonic())
+        self.running[row.number] = Running(assignment, placement, time.time(), placement.place, beat=time.monotonic())
         self.ledger.place(row.number, attempt, placement.place)
         again = f", attempt {attempt}" if attempt > 1 else ""
         self.say(f"{self.title(row)}: started (slot {slot}, {placement.place}{again})")
@@ -294,7 +300,9 @@ class Master:
                 wait = self.settings.backoff * 2**row.crashes
                 job |= {"state": "waiting", "not_before": now + wait, "ended": None}
                 words = f"crashed: {outcome.problem}; tried again in {wait:g} s"
-        elif outcome.state in ("waiting", "interrupted"):
+        elif outcome.state == "waiting":
+            job |= {"not_before": now + NOT_NOW, "ended": None}
+        elif outcome.state == "interrupted":
             job["ended"] = None
         if outcome.state in ("finished", "pruned"):
             job |= {"result": dict(result or {}), "tail": ""}
@@ -364,6 +372,11 @@ class Master:
 
     def _look_after_jobs(self) -> None:
         for running in self.running.values():
+            if running.placement.place != running.place:
+                running.place = running.placement.place
+                self.ledger.place(running.number, running.assignment.attempt, running.place)
+            if running.placement.waits:
+                running.beat = time.monotonic()
             progress = read_progress(running.assignment.folder)
             if progress is not None and progress != running.progress:
                 running.progress, running.beat = progress, time.monotonic()

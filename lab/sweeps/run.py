@@ -23,8 +23,9 @@ from lab.sweeps.notes import SignalNotes
 from lab.sweeps.placing import Placer
 from lab.sweeps.proposing import Proposer
 from lab.sweeps.reconciling import adopt, holder_name
-from lab.sweeps.settings import LauncherFile
+from lab.sweeps.settings import LauncherFile, SlurmLauncher
 from lab.sweeps.setup import SweepSetup, read_setup, write_settings
+from lab.sweeps.slurm import SlurmPlacer
 from lab.sweeps.states import BAD
 from lab.sweeps.takeover import Successor, wait_for_the_sweep
 from lab.system.provenance import freeze, sources_fingerprint
@@ -53,12 +54,16 @@ def run_sweep(overrides: list[str], user_dirs: list[str]) -> int:
     proposer = GridProposer(combinations)
     placer = _placer(setup, prepared)
     folder = setup.directory(prepared[0].config)
-    _refuse_held(prepared, folder)
+    if not isinstance(placer, SlurmPlacer):  # there, a job may go on without its master, and is taken over
+        _refuse_held(prepared, folder)
     return _hold(setup, folder, proposer, placer, prepared)
 
 
 def _placer(setup: SweepSetup, prepared: Sequence[Prepared]) -> Placer:
-    return HerePlacer() if setup.launcher.name == "here" else LocalPlacer(setup.launcher, prepared)
+    launcher = setup.launcher
+    if isinstance(launcher, SlurmLauncher):
+        return SlurmPlacer(launcher, prepared)
+    return HerePlacer() if launcher.name == "here" else LocalPlacer(launcher, prepared)
 
 
 def _prepare_all(combinations: list[list[str]], user_dirs: list[str]) -> list[Prepared]:

@@ -37,6 +37,43 @@ class HereLauncher(Strict):
     yes: Bool = False
 
 
+class Elsewhere(Supervised):
+    """What launchers have that start jobs on other machines."""
+
+    devices_per_job: WholeFrom0 | None = None
+    threads_per_job: WholeAbove0 | None = None
+
+
+class SlurmLauncher(Elsewhere):
+    """``launcher=slurm``: each attempt is a job of Slurm."""
+
+    name: Literal["slurm"]
+    partition: Text | None = None
+    time: Text | None = None
+    memory: Text | None = None
+    constraint: Text | None = None
+    account: Text | None = None
+    qos: Text | None = None
+    sbatch: list[Annotated[Text, Field(pattern="^--[a-z]")]] = Field(default_factory=list)
+    setup: list[Text] = Field(default_factory=list)
+    python: Text | None = None
+    signal_before: WholeAbove0 = 90
+    requeue: Bool = True
+    poll: Annotated[Float, Field(ge=0.5, le=600)] = 5.0
+
+
+class RayLauncher(Elsewhere):
+    """``launcher=ray``: each attempt is a process beside an actor on a node of a Ray cluster."""
+
+    name: Literal["ray"]
+    address: Text | None = None
+    resources: dict[Text, Above0] = Field(default_factory=dict)
+    memory: Text | None = None
+    shared: Bool = True
+    max_file: Text = "16G"
+    poll: Annotated[Float, Field(ge=0.1, le=600)] = 0.5
+
+
 class GridSweeper(Strict):
     """``sweeper=grid``: every combination."""
 
@@ -44,7 +81,7 @@ class GridSweeper(Strict):
     seeds: Annotated[WholeAbove0, Field(le=1000)] | None = None
 
 
-Launcher = Annotated[LocalLauncher | HereLauncher, Field(discriminator="name")]
+Launcher = Annotated[LocalLauncher | HereLauncher | SlurmLauncher | RayLauncher, Field(discriminator="name")]
 Sweeper = GridSweeper
 
 
