@@ -79,7 +79,7 @@ class RunDirectory:
 
     @property
     def state(self) -> str:
-        """``new``, ``finished``, ``failed``, ``diverged``, ``interrupted``; ``running`` while it is locked."""
+        """``new``, ``running`` (while it is locked), or a state of ``lab.run_record.STATES``."""
         state = str(self.record.get("state", "new" if self.is_new else "interrupted"))
         return "interrupted" if state == "running" and not self._is_running() else state
 

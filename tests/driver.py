@@ -10,7 +10,6 @@ import importlib
 import json
 import os
 import sys
-from functools import partial
 from typing import Any
 
 _MODULES = (
@@ -36,7 +35,8 @@ def _command(request: dict[str, Any]) -> None:
     if not request["fresh_ranks"]:
         from lab.launch import workers
 
-        workers.run_workers = partial(workers.run_workers, fork=True)
+        run_workers = workers.run_workers
+        workers.run_workers = lambda job, fork: run_workers(job, fork=True)
     sys.argv = ["run.py", *request["words"]]
     from lab.cli.main import main
 

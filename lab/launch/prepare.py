@@ -35,6 +35,7 @@ class Prepared:
         home: the run that ``ckpt`` or ``resume`` names; None if they name no run.
         data: a DataModule object of the caller, which replaces the one that the config names.
         command: the command to record in the run; empty for the command line of this process.
+        any_sources: whether a run that other sources have begun is continued: a sweep has been given new ones.
     """
 
     words: list[str]
@@ -43,6 +44,7 @@ class Prepared:
     home: Path | None = None
     data: Any = None
     command: str = ""
+    any_sources: bool = False
 
     @property
     def config(self) -> dict[str, Any]:
@@ -78,7 +80,7 @@ class Prepared:
             return Job("check", self.config), None
         if self.config["stage"] != "fit":
             return Job("evaluate", self.config, str(self.path)), None
-        run, report = open_run(self.config, self.user_dirs, self.words, self.command)
+        run, report = open_run(self.config, self.user_dirs, self.words, self.command, self.any_sources)
         if self.data is not None and not report:
             run.update(own_data=self.config["data"]["_target_"])
         return Job("report" if report else "fit", self.config, str(run.path), run.is_new, run.before), run
@@ -96,6 +98,7 @@ class Prepared:
         Raises:
             LabError: the job is refused.
             Diverged: the loss or the gradients are no longer finite.
+            Pruned: the search of a sweep has ended the training.
             Interrupted: a signal has ended the job.
             RanksFailed: a worker process has failed.
             Exception: any error of a job in this process.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -21,6 +20,7 @@ from lab import errors
 from lab.launch.forking import ForkedRank, Rank
 from lab.launch.jobs import Job
 from lab.launch.outcomes import RanksFailed
+from lab.run_progress import last_word
 from lab.system.ranks import Place
 from lab.system.signals import Interrupted
 from lab.text import one_line, printable
@@ -48,12 +48,8 @@ class Worker:
 
     @property
     def word(self) -> dict[str, Any] | None:
-        """The error that it wrote: ``kind`` (refused, failed, diverged or interrupted), ``text``, ``time`` and more."""
-        try:
-            word: dict[str, Any] = json.loads(self.error_file.read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
-            return None
-        return word
+        """The error that it wrote: see ``lab.run_progress.word_of``."""
+        return last_word(self.error_file.parent, self.error_file.name)
 
 
 def run_workers(job: Job, fork: bool = False) -> None:
@@ -70,6 +66,7 @@ def run_workers(job: Job, fork: bool = False) -> None:
     Raises:
         LabError: a rank has refused something.
         Diverged: the loss or the gradients are no longer finite.
+        Pruned: the search of a sweep has ended the training.
         Interrupted: a signal has ended the ranks.
         RanksFailed: a rank has failed in another way, or was killed.
     """
@@ -85,7 +82,7 @@ def run_workers(job: Job, fork: bool = False) -> None:
             _end(workers)
             for pump in pumps:
                 pump.join(timeout=GRACE)
-        if code:
+        if code or any(worker.word for worker in workers):  # a pruned job's exit code is 0
             raise _failure(workers, code)
 
 
@@ -244,6 +241,8 @@ def _of_word(rank: int, word: dict[str, Any], code: int, count: int) -> BaseExce
     text = word["text"]
     if word["kind"] == "diverged":
         return errors.Diverged(text, word["step"], word["term"])
+    if word["kind"] == "pruned":
+        return errors.Pruned(text, word["step"])
     if word["kind"] == "refused":
         found = getattr(errors, word["class"], None)
         if isinstance(found, type) and issubclass(found, errors.LabError):

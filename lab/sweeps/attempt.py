@@ -7,13 +7,12 @@ import json
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from lab.launch.outcomes import exit_code, say
 from lab.run_directory import RunDirectory
-from lab.run_progress import FOLDER, WAITS
+from lab.run_progress import FOLDER, WAITS, word_of, write_word
 from lab.sweeps.placing import Assignment
 from lab.system.provenance import now
 from lab.system.signals import SignalWatch, run_watched
@@ -79,7 +78,7 @@ def run_attempt(assignment: Assignment, fork: bool = False) -> int:
                 assignment.prepared.run(here=True, fork=fork, begun=begun)
         except Exception as error:
             say(error)
-            leave_word(assignment.folder, error)
+            write_word(assignment.folder, word_of(error))
             return exit_code(error)
         _tell_imported(assignment.folder, before)
         return 0
@@ -90,9 +89,3 @@ def run_attempt(assignment: Assignment, fork: bool = False) -> int:
 def _tell_imported(folder: Path, before: set[str]) -> None:
     if new := sorted(set(sys.modules) - before):
         (folder / IMPORTED).write_text(json.dumps(new), encoding="utf-8")
-
-
-def leave_word(folder: Path, error: BaseException) -> None:
-    """Write why the attempt failed, for the master."""
-    word = {"time": time.time(), "kind": type(error).__name__, "text": f"{type(error).__name__}: {error}"}
-    (folder / "word.json").write_text(json.dumps(word), encoding="utf-8")

@@ -1,65 +1,12 @@
-"""``sweeper=grid``: one job for each combination of the values that the command gives."""
+"""Expands the values of a command line into a grid: the overrides of one job for each combination. No torch."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from lab.errors import ConfigError
-from lab.sweeps.ledger import JobRow, Ledger
-from lab.sweeps.proposing import Proposal
-
-
-class GridProposer:
-    """All combinations, proposed at once.
-
-    Args:
-        combinations: the overrides of each job.
-    """
-
-    prunes = False
-
-    def __init__(self, combinations: Sequence[list[str]]) -> None:
-        self.combinations = list(combinations)
-        self._new: list[list[str]] = self.combinations
-
-    @property
-    def total(self) -> int | None:
-        """The number of jobs."""
-        return len(self.combinations)
-
-    def begin(self, ledger: Ledger) -> None:
-        """Find the combinations that the ledger has already; more may be asked for, but none less.
-
-        Raises:
-            ConfigError: the ledger has jobs that the command does not ask for.
-        """
-        asked = [tuple(words) for words in self.combinations]
-        known = [tuple(row.words) for row in ledger.jobs() if row.number not in ledger.get("added", [])]
-        lost = next((words for words in known if words not in asked), None)
-        if lost is not None:
-            raise ConfigError(
-                f"{ledger.file.parent} was begun with other values: it has the job {' '.join(lost)}; repeat its own "
-                "command, with further values if you like, or give the sweep another name: sweep=NAME"
-            )
-        self._new = [list(words) for words in asked if words not in known]
-
-    def propose(self, ledger: Ledger, room: int) -> list[Proposal]:
-        """Return all combinations that the ledger does not have."""
-        new, self._new = self._new, []
-        return [Proposal(words) for words in new]
-
-    def judge(self, job: JobRow, step: int, values: Mapping[str, float | None]) -> bool:
-        """Nothing is pruned."""
-        return False
-
-    def learn(self, job: JobRow) -> None:
-        """Nothing follows from a job."""
-
-    def summary(self, ledger: Ledger) -> list[str]:
-        """The table says it all."""
-        return []
 
 
 def expand(overrides: list[str], user_dirs: Sequence[str] = ()) -> list[list[str]]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from lab.launch.outcomes import exit_code, say
 from lab.launch.prepare import Prepared
 from lab.launch.untouched import untouched
-from lab.sweeps.attempt import environment_of, leave_word
+from lab.run_progress import word_of, write_word
+from lab.sweeps.attempt import environment_of
 from lab.sweeps.placing import Assignment, Ended
 from lab.system.signals import SignalWatch
 
@@ -38,7 +39,7 @@ class HerePlacer:
             say(error)
             problem = f"{type(error).__name__}: {error}"
             if isinstance(error, Exception):
-                leave_word(assignment.folder, error)
+                write_word(assignment.folder, word_of(error))
         stopped = code in (130, 143)
         if stopped:
             signal.raise_signal(signal.Signals(code - 128))  # for the master's notes

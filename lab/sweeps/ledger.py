@@ -11,7 +11,6 @@ import json
 import os
 import sqlite3
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -208,15 +207,15 @@ class Ledger:
         rows = self._database.execute(f"SELECT * FROM jobs {where} ORDER BY turn, number", states)
         return [JobRow(**_decoded(row)) for row in rows]
 
-    def counts(self) -> Counter[str]:
-        """Return the number of jobs in each state."""
+    def counts(self) -> dict[JobState, int]:
+        """Return the number of jobs in each state that occurs."""
         rows = self._database.execute("SELECT state, count(*) AS number FROM jobs GROUP BY state")
-        return Counter({row["state"]: row["number"] for row in rows})
+        return {row["state"]: row["number"] for row in rows}
 
     def count(self, *states: str) -> int:
         """Return how many jobs are in these states."""
         found = self.counts()
-        return sum(found[state] for state in states)
+        return sum(number for state, number in found.items() if state in states)
 
     def job(self, number: int) -> JobRow:
         """Return a job.
@@ -293,6 +292,19 @@ class Ledger:
         rows = self._database.execute(f"SELECT * FROM attempts {where} ORDER BY started, job, attempt", values)
         return [AttemptRow(**dict(row)) for row in rows]
 
+    def slots(self) -> frozenset[int]:
+        """Return the slots of the attempts that run."""
+        rows = self._database.execute(
+            "SELECT slot FROM attempts JOIN jobs ON number = job WHERE state = 'running' AND attempts.ended IS NULL"
+        )
+        return frozenset(row["slot"] for row in rows)
+
+    def mean_seconds(self) -> float | None:
+        """Return the mean time of the attempts that finished or were pruned; None if there is none."""
+        query = "SELECT avg(ended - started) AS mean FROM attempts WHERE outcome IN ('finished', 'pruned')"
+        mean: float | None = self._database.execute(query).fetchone()["mean"]
+        return mean
+
     def report(self, job: int, step: int, value: float | None) -> None:
         """Record a value of the objective at a step of a job."""
         with self._changing() as database:
@@ -303,21 +315,32 @@ class Ledger:
         rows = self._database.execute("SELECT step, value FROM reports WHERE job = ? ORDER BY step", (job,))
         return [(row["step"], row["value"]) for row in rows]
 
+    def all_reports(self) -> list[tuple[int, int, float | None]]:
+        """Return job, step and value of all reports, in the order in which they came."""
+        rows = self._database.execute("SELECT job, step, value FROM reports ORDER BY rowid")
+        return [(row["job"], row["step"], row["value"]) for row in rows]
+
     def note(self, kind: str, text: str) -> None:
         """Record an event."""
         with self._changing() as database:
             database.execute("INSERT INTO events (time, kind, text) VALUES (?, ?, ?)", (time.time(), kind, text))
 
-    def events(self) -> list[tuple[float, str, str]]:
-        """Return time, kind and text of all events."""
-        rows = self._database.execute("SELECT time, kind, text FROM events ORDER BY id")
-        return [(row["time"], row["kind"], row["text"]) for row in rows]
+    def events(self, last: int | None = None) -> list[tuple[float, str, str]]:
+        """Return time, kind and text of the last events, or of all."""
+        query = "SELECT time, kind, text FROM events ORDER BY id DESC LIMIT ?"
+        rows = self._database.execute(query, (-1 if last is None else last,)).fetchall()
+        return [(row["time"], row["kind"], row["text"]) for row in reversed(rows)]
 
     def ask(self, verb: str, jobs: Sequence[int] = ()) -> None:
         """Leave a request for the master; the next one takes it if none runs."""
         with self._changing() as database:
             values = (time.time(), verb, json.dumps(list(jobs)))
             database.execute("INSERT INTO requests (time, verb, jobs) VALUES (?, ?, ?)", values)
+
+    def requests(self) -> list[Request]:
+        """Return the requests that nobody has taken yet."""
+        rows = self._database.execute("SELECT id, verb, jobs FROM requests WHERE taken IS NULL ORDER BY id")
+        return [Request(**_decoded(row)) for row in rows]
 
     def take_requests(self) -> list[Request]:
         """Return the requests that nobody has taken yet, and take them."""

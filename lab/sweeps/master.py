@@ -11,29 +11,31 @@ import os
 import signal
 import sqlite3
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lab.errors import ConfigError, LabError
 from lab.launch.prepare import Prepared
 from lab.run_lock import is_locked
 from lab.run_progress import Progress, read_progress, read_reports, write_verdict
 from lab.run_record import read_record
+from lab.sweeps import lines
 from lab.sweeps.ledger import JobRow, Ledger
 from lab.sweeps.notes import SignalNotes
 from lab.sweeps.placing import Assignment, Ended, NotNow, Placement, Placer
 from lab.sweeps.proposing import Proposer
 from lab.sweeps.settings import LauncherFile
 from lab.sweeps.setup import read_settings, write_settings
+from lab.sweeps.snapshot import Observer
 from lab.sweeps.states import BAD, DONE
 from lab.sweeps.verdicts import Outcome, judge_end
 from lab.text import printable
 
 TICK = 0.2
 """Seconds between looks at the progress of jobs."""
+LOG = "master.log"
 ENDINGS = {signal.SIGTERM: 143, signal.SIGINT: 130}
 NOT_NOW = 15.0
 """Seconds after which a job is tried again that the launcher could not start."""
@@ -61,19 +63,14 @@ class Running:
         return self.assignment.number
 
 
-@dataclass
-class Show:
-    """What a master shows; see ``lab.sweeps.view``.
+class Show(Protocol):
+    """What shows a sweep: ``lab.sweeps.view``."""
 
-    Attributes:
-        line: prints a line about an event.
-        update: shows the state of the sweep.
-        close: ends the display.
-    """
+    def say(self, line: str) -> None:
+        """Show a line about an event."""
 
-    line: Callable[[str], None]
-    update: Callable[[Master], None]
-    close: Callable[[], None]
+    def update(self, progress: Mapping[int, Progress]) -> None:
+        """Show the progress of the running jobs."""
 
 
 @dataclass
@@ -112,6 +109,10 @@ class Master:
     _checked: float = 0.0
     _sources_said: bool = False
 
+    def __post_init__(self) -> None:
+        """Make what names jobs in lines."""
+        self._observer = Observer(self.ledger)
+
     def run(self, notes: SignalNotes, sources_changed: Callable[[], bool]) -> int:
         """Run jobs until none is left or a signal ends the sweep; return 0, 130 or 143.
 
@@ -125,13 +126,16 @@ class Master:
                 self._start_jobs()
                 if self._is_over():
                     break
-                self.show.update(self)
+                if not self.handed_over:
+                    self.show.update({number: job.progress for number, job in self.running.items() if job.progress})
                 self.handle(notes.wait(self._pause()))
-        except sqlite3.OperationalError:
-            self._stop_all("the ledger cannot be written")
+        except (LabError, OSError, sqlite3.OperationalError) as error:
+            self._stop_all(f"the master ends: {error}")
+            self._wait_for_jobs()
             raise
         finally:
-            self._end_running()
+            for running in self.running.values():
+                running.placement.kill()
         return ENDINGS.get(signal.Signals(self.ending), 0) if self.ending else 0
 
     def _is_over(self) -> bool:
@@ -159,7 +163,7 @@ class Master:
             self._reopen()
         if signal.SIGUSR2 in came:
             self._change_code()
-        if signal.SIGWINCH in came:
+        if signal.SIGWINCH in came and not _in_foreground():
             self._set_paused(True)
         for signum, change in ((signal.SIGTTIN, 1), (signal.SIGTTOU, -1)):
             if signum in came:
@@ -175,9 +179,16 @@ class Master:
                 running.placement.kill()
 
     def say(self, text: str) -> None:
-        """Print a line about an event, and record it in the ledger and in master.log."""
+        """Show a line about an event, and record it in the ledger and in master.log."""
+        text = printable(text)
         self.ledger.note("said", text)
-        self.show.line(printable(text))
+        with (self.folder / LOG).open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        self.show.say(text)
+
+    def label(self, row: JobRow) -> lines.Label:
+        """Return what lines call a job."""
+        return self._observer.label(row, self.proposer.total)
 
     # Starting
 
@@ -201,9 +212,7 @@ class Master:
                 prepared = self.prepare(proposal.words)
             except LabError as error:
                 (number,) = self.ledger.add([(proposal.words, "", proposal.point)])
-                self.ledger.change(number, state="refused", problem=str(error), exit_code=2, ended=time.time())
-                self.say(f"[{number}] refused {self.shown(proposal.words)}: {error}")
-                self.proposer.learn(self.ledger.job(number))
+                self._refuse(number, str(error))
                 continue
             (number,) = self.ledger.add([(proposal.words, str(prepared.path), proposal.point)])
             self.prepared[number] = prepared
@@ -214,20 +223,17 @@ class Master:
             if row.number not in self.prepared:
                 self.prepared[row.number] = self.prepare(row.words)
         except LabError as error:
-            self.ledger.change(row.number, state="refused", problem=str(error), exit_code=2, ended=time.time())
-            self.say(f"{self.title(row)}: refused: {error}")
+            self._refuse(row.number, str(error))
             return False
         prepared = self.prepared[row.number]
         folder = self.folder / "jobs" / str(row.number)
-        if is_locked(prepared.path) and not self.placer.has_left(
-            folder
-        ):  # by a process of a master that was killed, which dies at this moment
+        if is_locked(prepared.path) and not self.placer.has_left(folder):
+            # By a process of a master that was killed, which dies at this moment.
             if row.attempts and time.time() - row.not_before < _PATIENCE:
                 return False
-            self.ledger.change(row.number, state="refused", problem=f"{prepared.path} is in use", ended=time.time())
-            self.say(f"{self.title(row)}: refused: {prepared.path} is in use by another process")
+            self._refuse(row.number, f"{prepared.path} is in use by another process")
             return False
-        slot = next(slot for slot in range(len(self.running) + 1) if slot not in self._slots())
+        slot = min(set(range(len(taken := self.ledger.slots()) + 1)) - taken)
         attempt = self.ledger.claim(row.number, self.holder, slot)
         if attempt is None:
             return False
@@ -237,19 +243,30 @@ class Master:
         self.ledger.close()  # a fork must not have its connection
         try:
             placement = self.placer.start(assignment)
+        except NotNow as error:
+            self._put_off(row, attempt, str(error))
+            return True
         except OSError as error:
-            kind = "waiting" if isinstance(error, NotNow) else "crashed"
-            outcome = Outcome(kind, f"cannot be started: {error.strerror}")
+            outcome = Outcome("crashed", f"cannot be started: {error.strerror}")
             self._record_end(self.ledger.job(row.number), attempt, outcome, 1, None)
             return True
         self.running[row.number] = Running(assignment, placement, time.time(), placement.place, beat=time.monotonic())
         self.ledger.place(row.number, attempt, placement.place)
-        again = f", attempt {attempt}" if attempt > 1 else ""
-        self.say(f"{self.title(row)}: started (slot {slot}, {placement.place}{again})")
+        self.say(lines.started(self.label(row), slot, attempt))
         return True
 
-    def _slots(self) -> set[int]:
-        return {running.assignment.slot for running in self.running.values()}
+    def _put_off(self, row: JobRow, attempt: int, problem: str) -> None:
+        """Let a job wait that the launcher cannot start now, which is not its fault."""
+        job = {"state": "waiting", "not_before": time.time() + NOT_NOW}
+        self.ledger.end(row.number, attempt, "waiting", job, problem=problem)
+        self.say(lines.put_off(self.label(row), problem, NOT_NOW))
+
+    def _refuse(self, number: int, problem: str) -> None:
+        """Record that a job cannot be started."""
+        self.ledger.change(number, state="refused", problem=problem, exit_code=2, ended=time.time())
+        row = self.ledger.job(number)
+        self.say(lines.failed(self.label(row), "refused", problem, row.attempts))
+        self.proposer.learn(row)
 
     # Ending
 
@@ -283,63 +300,57 @@ class Master:
         result: Mapping[str, Any] | None = None,
     ) -> None:
         """Record the end of an attempt; decide whether a crashed job is tried again."""
-        first = progress.first_step if progress else None
+        first, last = (progress.first_step, progress.step) if progress else (None, None)
         now = time.time()
         job: dict[str, Any] = {"state": outcome.state, "problem": outcome.problem, "tail": outcome.tail}
         job |= {"exit_code": exit_code, "ended": now}
-        words = f"{outcome.state}{': ' if outcome.problem else ''}{outcome.problem}"
+        wait = self.settings.backoff * 2**row.crashes
         if outcome.state == "crashed":
             job["crashes"] = row.crashes + 1
-            barren = first is None and self._was_barren(row)
             if row.crashes >= self.settings.retries:
-                job["state"], words = "failed", f"failed: {outcome.problem}"
-            elif barren:
+                job["state"] = "failed"
+            elif first is None and self._was_barren(row):
                 job["state"] = "poison"
-                words = f"set aside: dead twice before a first step: {outcome.problem}"
             else:
-                wait = self.settings.backoff * 2**row.crashes
                 job |= {"state": "waiting", "not_before": now + wait, "ended": None}
-                words = f"crashed: {outcome.problem}; tried again in {wait:g} s"
-        elif outcome.state == "waiting":
-            job |= {"not_before": now + NOT_NOW, "ended": None}
         elif outcome.state == "interrupted":
             job["ended"] = None
         if outcome.state in ("finished", "pruned"):
             job |= {"result": dict(result or {}), "tail": ""}
-        self.ledger.end(
-            row.number,
-            attempt,
-            outcome.state,
-            job,
-            exit_code=exit_code,
-            first_step=first,
-            last_step=progress.step if progress else None,
-            problem=outcome.problem,
-            tail=outcome.tail,
-        )
+        values: dict[str, Any] = {"exit_code": exit_code, "first_step": first, "last_step": last}
+        values |= {"problem": outcome.problem, "tail": outcome.tail}
+        self.ledger.end(row.number, attempt, outcome.state, job, **values)
         row = self.ledger.job(row.number)
-        self.say(f"{self.title(row)}: {words}{self._numbers(row)}")
+        self._say_end(row, last, wait, now - self.ledger.attempts(row.number)[-1].started)
         if row.state in DONE | BAD:
             self.proposer.learn(row)
+
+    def _say_end(self, row: JobRow, step: int | None, wait: float, seconds: float) -> None:
+        label = self.label(row)
+        metric, value = self._measured(row)
+        if row.state == "finished":
+            self.say(lines.finished(label, metric, value, seconds))
+        elif row.state == "pruned":
+            self.say(lines.pruned(label, step, metric, value, seconds))
+        elif row.state == "waiting":
+            most = row.attempts + 1 + self.settings.retries - row.crashes
+            self.say(lines.crashed(label, row.problem, step, wait, row.attempts + 1, most))
+        elif row.state == "interrupted":
+            self.say(lines.interrupted(label, step))
+        elif row.state == "withdrawn":
+            self.say(lines.withdrawn(label))
+        else:
+            self.say(lines.failed(label, row.state, row.problem, row.attempts, step))
+
+    def _measured(self, row: JobRow) -> tuple[str, float | None]:
+        """Return the metric that a job monitors, and its value."""
+        metric = str(read_record(Path(row.run) / "run.json")[0].get("monitor", ""))
+        return (metric, row.result[metric]) if metric in row.result else ("", None)
 
     def _was_barren(self, row: JobRow) -> bool:
         """Whether the attempt before the last one has died before a first step too, since the user's last retry."""
         before = [attempt for attempt in self.ledger.attempts(row.number) if attempt.outcome == "crashed"]
         return row.crashes > 0 and bool(before) and before[-1].first_step is None
-
-    def _numbers(self, row: JobRow) -> str:
-        shown = [(key, value) for key, value in row.result.items() if key.startswith("test/") and value is not None]
-        return f": {shown[0][0]} {shown[0][1]:.4f}" if row.state == "finished" and shown else ""
-
-    def title(self, row: JobRow) -> str:
-        """Return the number, total and words of a job."""
-        total = self.proposer.total
-        return f"[{row.number}{f'/{total}' if total else ''}] {self.shown(row.words)}"
-
-    def shown(self, words: list[str]) -> str:
-        """Return those overrides of a job that not all jobs share."""
-        shared = set(self.ledger.get("shared", []))
-        return printable(" ".join([word for word in words if word not in shared] or words))
 
     def _stop_all(self, why: str) -> None:
         for running in self.running.values():
@@ -347,10 +358,12 @@ class Master:
             running.placement.stop()
         self._killing_at = time.monotonic() + self.settings.grace
 
-    def _end_running(self) -> None:
-        """Kill what still runs when an error ends the master."""
-        for running in self.running.values():
-            running.placement.kill()
+    def _wait_for_jobs(self) -> None:
+        """Wait until the jobs that were asked to stop have ended, when nothing can be recorded any more."""
+        while time.monotonic() < self._killing_at:
+            if all(running.placement.poll() is not None for running in self.running.values()):
+                return
+            time.sleep(TICK)
 
     def _terminate(self, signum: signal.Signals) -> None:
         again = self.ending in ENDINGS
@@ -417,6 +430,7 @@ class Master:
             self.say(f"SIGHUP: the old settings stay: {error}")
             return
         self.settings = settings
+        self.ledger.set(workers=settings.workers)
         for turn, number in enumerate(settings.order):
             self.ledger.change(number, turn=turn - 1e6)
         self.drop(settings.withdraw)
@@ -476,6 +490,7 @@ class Master:
         workers = max(1, self.settings.workers + change)
         self.settings = self.settings.model_copy(update={"workers": workers})
         write_settings(self.folder, self.settings)
+        self.ledger.set(workers=workers)
         self.say(f"{signum.name}: {workers} job(s) at a time")
 
     # Requests of lab sweep
@@ -510,11 +525,16 @@ class Master:
             else:
                 self.ledger.change(row.number, state="withdrawn", ended=time.time())
                 self.proposer.learn(self.ledger.job(row.number))
-            self.say(f"{self.title(row)}: withdrawn")
+                self.say(lines.withdrawn(self.label(row)))
 
-    def counts(self) -> Counter[str]:
-        """Return the number of jobs in each state."""
-        return self.ledger.counts()
+
+def _in_foreground() -> bool:
+    """Whether this process is in the foreground of its terminal, which sends SIGWINCH when its window changes."""
+    try:
+        with open("/dev/tty", "rb") as terminal:  # noqa: PTH123 - a device
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError:  # there is none
+        return False
 
 
 def _make_empty(folder: Path) -> None:

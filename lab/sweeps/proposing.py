@@ -49,10 +49,18 @@ class Proposer(Protocol):
         """
 
     def judge(self, job: JobRow, step: int, values: Mapping[str, float | None]) -> bool:
-        """Take in the metrics of a validation; return whether the job is to be pruned."""
+        """Take in the metrics of a validation; return whether the job is to be pruned.
+
+        Raises:
+            ConfigError: the task does not log the objective; the sweep cannot go on.
+        """
 
     def learn(self, job: JobRow) -> None:
-        """Take in how a job has ended."""
+        """Take in how a job has ended; the ledger and ``run.json`` have it already.
+
+        Raises:
+            ConfigError: the task does not log the objective; the sweep cannot go on.
+        """
 
     def summary(self, ledger: Ledger) -> list[str]:
         """Return lines to print at the end."""

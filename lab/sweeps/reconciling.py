@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,8 +40,9 @@ def _started(pid: int) -> str:
 def adopt(ledger: Ledger, prepared: Mapping[int, Prepared]) -> list[str]:
     """Correct the jobs that an earlier master has left, by what their runs say.
 
-    A job that was running counts as lost, not as crashed: its master was ended, not it. Failed jobs wait again if the
-    earlier master had come to its end, so that the same command tries them once more.
+    A job that was running counts as lost, not as crashed: its master was ended, not it. If the earlier master had come
+    to its end, failed jobs wait again, so that the same command tries them once more, and so does one finished job of
+    each dataset: it only reports its result, and is refused if its data or the sources have changed.
 
     Args:
         ledger: the ledger.
@@ -63,9 +66,19 @@ def adopt(ledger: Ledger, prepared: Mapping[int, Prepared]) -> list[str]:
             ledger.end(row.number, attempt.attempt, "lost", changes, problem="its master was ended")
         elif changes:
             ledger.change(row.number, **changes)
+    if ended:
+        finished = {
+            _data_of(prepared[row.number]): row for row in reversed(ledger.jobs("finished")) if row.number in prepared
+        }
+        for row in finished.values():
+            ledger.change(row.number, state="waiting", not_before=0.0)
     if lost:
         said.append(f"{len(lost)} job(s) were cut off with an earlier master: {', '.join(map(str, lost))}")
     return said
+
+
+def _data_of(job: Prepared) -> str:
+    return json.dumps([job.config["data"], job.config["extensions"]], sort_keys=True)
 
 
 def _correct(row: JobRow, path: str, ended: bool) -> dict[str, Any]:
@@ -76,7 +89,7 @@ def _correct(row: JobRow, path: str, ended: bool) -> dict[str, Any]:
     if row.state == "running" and done is not None:
         return changes | {"state": done, "result": record.get("result", {}), "problem": ""}
     if row.state in ("running", "interrupted"):
-        return changes | {"state": "waiting", "not_before": 0.0}
+        return changes | {"state": "waiting", "not_before": time.time()}  # its process may just be dying
     if row.state in BAD and ended:
         return changes | {"state": "waiting", "not_before": 0.0, "crashes": 0, "problem": "", "tail": ""}
     if row.state in ("finished", "pruned") and path and not record:

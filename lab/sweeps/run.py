@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import socket
 import sqlite3
 import sys
 import time
@@ -14,20 +16,24 @@ from lab.config.words import word_key
 from lab.errors import ConfigError, LabError, RunError
 from lab.launch.prepare import Prepared, prepare_job
 from lab.run_lock import RunLock, is_locked
-from lab.sweeps.grid import GridProposer, expand
+from lab.sweeps import lines
+from lab.sweeps.grid_proposer import GridProposer
 from lab.sweeps.here import HerePlacer
 from lab.sweeps.ledger import DamagedLedger, Ledger
 from lab.sweeps.local import LocalPlacer
-from lab.sweeps.master import Master, Show
+from lab.sweeps.master import Master
 from lab.sweeps.notes import SignalNotes
 from lab.sweeps.placing import Placer
 from lab.sweeps.proposing import Proposer
 from lab.sweeps.reconciling import adopt, holder_name
+from lab.sweeps.searching import SearchProposer
 from lab.sweeps.settings import LauncherFile, SlurmLauncher
 from lab.sweeps.setup import SweepSetup, read_setup, write_settings
 from lab.sweeps.slurm import SlurmPlacer
-from lab.sweeps.states import BAD
+from lab.sweeps.states import BAD, DONE
+from lab.sweeps.sweepers import make_proposer
 from lab.sweeps.takeover import Successor, wait_for_the_sweep
+from lab.sweeps.view import SweepView
 from lab.system.provenance import freeze, sources_fingerprint
 from lab.system.storage import explain
 from lab.text import one_line, printable
@@ -47,16 +53,25 @@ def run_sweep(overrides: list[str], user_dirs: list[str]) -> int:
         StorageError: the disk refuses the ledger.
     """
     setup = read_setup(overrides, user_dirs)
-    combinations = expand(setup.words, user_dirs)
-    if len(combinations) > MANY and not setup.launcher.yes:
-        raise ConfigError(f"{len(combinations)} jobs: if you want as many as that, add launcher.yes=true")
-    prepared = _prepare_all(combinations, user_dirs)
-    proposer = GridProposer(combinations)
-    placer = _placer(setup, prepared)
-    folder = setup.directory(prepared[0].config)
+    proposer, notes = make_proposer(setup.sweeper, setup.words, user_dirs)
+    if (proposer.total or 0) > MANY and not setup.launcher.yes:
+        raise ConfigError(f"{proposer.total} jobs: if you want as many as that, add launcher.yes=true")
+    jobs = _prepare_all(_known_words(proposer), user_dirs)
+    placer = _placer(setup, jobs)
+    folder = setup.directory(jobs[0].config)
     if not isinstance(placer, SlurmPlacer):  # there, a job may go on without its master, and is taken over
-        _refuse_held(prepared, folder)
-    return _hold(setup, folder, proposer, placer, prepared)
+        _refuse_held(jobs, folder)
+    for note in notes:
+        print(printable(note))
+    return _hold(setup, folder, proposer, placer, jobs)
+
+
+def _known_words(proposer: Proposer) -> list[list[str]]:
+    """Return the overrides of the jobs that are known before the start: all of a grid, of a search one to check."""
+    if isinstance(proposer, GridProposer):
+        return proposer.jobs
+    assert isinstance(proposer, SearchProposer)
+    return [proposer.check_words()]
 
 
 def _placer(setup: SweepSetup, prepared: Sequence[Prepared]) -> Placer:
@@ -176,11 +191,15 @@ def _run(
     known: dict[tuple[str, ...], Prepared] = {tuple(job.words): job for job in jobs}
 
     def prepare(words: list[str]) -> Prepared:
-        return known.get(tuple(words)) or prepare_job(words, setup.user_dirs)
+        job = known.get(tuple(words)) or prepare_job(words, setup.user_dirs)
+        job.any_sources = takes_over
+        if (wandb := job.config["logger"]["wandb"]) is not None and wandb["group"] is None:
+            wandb["group"] = folder.name
+        return job
 
     proposer.begin(ledger)
     extensions = jobs[0].config["extensions"]
-    prepared = {row.number: known[tuple(row.words)] for row in ledger.jobs() if tuple(row.words) in known}
+    prepared = {row.number: prepare(row.words) for row in ledger.jobs() if tuple(row.words) in known}
     for line in adopt(ledger, prepared):
         print(line)
     workers, why = placer.workers(jobs)
@@ -194,13 +213,16 @@ def _run(
         shared=[word for word in setup.words if word_key(word) not in varied],
         varied=varied,
         sources=sources_fingerprint(extensions),
-        holder=name,
+        holder={"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()},
+        total=proposer.total,
+        workers=workers,
         exit_code=None,
         paused=False,
     )
-    successor = Successor(hold.release, lambda: _take_again(hold, ledger, name), lambda: _has_ended(ledger))
-    show = _show(folder)
-    print(f"sweep     {printable(folder)}: {proposer.total or 'open'} jobs, {workers} at a time ({why})")
+    successor = Successor(hold.release, lambda: _take_again(hold, ledger), lambda: _has_ended(ledger))
+    show = SweepView(ledger)
+    print(lines.opened(str(folder), ledger.counts(), proposer.total, workers, why), flush=True)
+    show.start()
     master = Master(folder, ledger, proposer, placer, settings, prepare, prepared, show, name, successor)
     frozen = sources_fingerprint(extensions)
     del jobs
@@ -208,7 +230,7 @@ def _run(
     try:
         code = master.run(notes, lambda: sources_fingerprint(extensions, now=True) != frozen)
     finally:
-        show.close()
+        show.stop()
     if master.handed_over:
         return successor.exit_code
     return _end(ledger, proposer, code)
@@ -218,19 +240,19 @@ def _has_ended(ledger: Ledger) -> bool:
     return ledger.get("exit_code") is not None
 
 
-def _take_again(hold: _Hold, ledger: Ledger, name: str) -> None:
+def _take_again(hold: _Hold, ledger: Ledger) -> None:
     hold.take_again()
-    ledger.set(holder=name)
+    ledger.set(holder={"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()})
     adopt(ledger, {})
 
 
 def _end(ledger: Ledger, proposer: Proposer, code: int) -> int:
     """Print the summary; return the exit code of the sweep."""
     counts = ledger.counts()
-    if not code and any(counts[state] for state in BAD):
+    if not code and lines.is_bad(counts):
         code = 1
     if code in (130, 143):
-        done = sum(counts[state] for state in ("finished", "pruned", "withdrawn"))
+        done = sum(number for state, number in counts.items() if state in DONE)
         print(f"interrupted with {done} of {sum(counts.values())} jobs done; repeat the command to continue")
     ledger.set(exit_code=code, holder=None)
     for row in ledger.jobs(*BAD):
@@ -251,13 +273,3 @@ def _varied(words: Sequence[str], jobs: Sequence[Sequence[str]]) -> list[str]:
     keys = dict.fromkeys(map(word_key, words))
     found = [{word_key(word): word for word in job} for job in jobs]
     return [key for key in keys if len({job.get(key) for job in found}) > 1]
-
-
-def _show(folder: Path) -> Show:
-    log = (folder / "master.log").open("a", encoding="utf-8", buffering=1)
-
-    def line(text: str) -> None:
-        print(text, flush=True)
-        log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
-
-    return Show(line, lambda master: None, log.close)

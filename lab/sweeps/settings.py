@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from lab.config.schemas import Above0, Bool, Float, Strict, Text, WholeAbove0, WholeFrom0
+from lab.config.schemas import Above0, Bool, Float, Int, Strict, Text, WholeAbove0, WholeFrom0
+from lab.run_record import Direction
 
 Workers = Annotated[WholeAbove0, Field(le=4096)]
+Seeds = Annotated[WholeAbove0, Field(le=1000)]
 
 
-class Supervised(Strict):
+class WatchedLauncher(Strict):
     """What all launchers that start jobs elsewhere have: how they treat a job that dies."""
 
     workers: Workers | None = None
@@ -22,7 +24,7 @@ class Supervised(Strict):
     yes: Bool = False
 
 
-class LocalLauncher(Supervised):
+class LocalLauncher(WatchedLauncher):
     """``launcher=local``: processes forked from the master."""
 
     name: Literal["local"]
@@ -37,7 +39,7 @@ class HereLauncher(Strict):
     yes: Bool = False
 
 
-class Elsewhere(Supervised):
+class Elsewhere(WatchedLauncher):
     """What launchers have that start jobs on other machines."""
 
     devices_per_job: WholeFrom0 | None = None
@@ -78,11 +80,65 @@ class GridSweeper(Strict):
     """``sweeper=grid``: every combination."""
 
     name: Literal["grid"]
-    seeds: Annotated[WholeAbove0, Field(le=1000)] | None = None
+    seeds: Seeds | None = None
+
+
+class SpaceEntry(Strict):
+    """What one key of ``sweeper.space`` may be: ``choices``, or the numbers from ``low`` to ``high``."""
+
+    choices: Annotated[list[Any], Field(min_length=1)] | None = None
+    type: Literal["float", "int"] | None = None
+    low: Int | Float | None = None
+    high: Int | Float | None = None
+    log: Bool = False
+    step: Annotated[Int, Field(gt=0)] | Above0 | None = None
+    when: dict[str, Any] = Field(default_factory=dict)
+
+
+class Searcher(Strict):
+    """What all sweepers that search have."""
+
+    n_trials: WholeAbove0
+    seed: WholeFrom0
+    space: dict[str, SpaceEntry] | None = None
+    metric: Text | None = None
+    direction: Direction | None = None
+    seeds: Seeds | None = None
+    defaults_first: Bool = True
+
+
+class RandomSweeper(Searcher):
+    """``sweeper=random``: points drawn at random."""
+
+    name: Literal["random"]
+
+
+class PrunerSettings(Strict):
+    """The settings of the pruners, in optimizer steps and trials; null: see docs/searching.md."""
+
+    startup_trials: WholeFrom0 | None = None
+    warmup_steps: WholeFrom0 | None = None
+    interval_steps: WholeAbove0 | None = None
+    min_resource: WholeAbove0 | None = None
+    max_resource: WholeAbove0 | None = None
+    reduction_factor: Annotated[Int, Field(ge=2, le=100)] | None = None
+
+
+class OptunaSweeper(Searcher):
+    """``sweeper=optuna``: points proposed from the results so far."""
+
+    name: Literal["optuna"]
+    sampler: Literal["tpe", "cmaes", "gp", "random", "grid", "qmc", "nsga2"]
+    startup_trials: WholeAbove0 | None = None
+    population: Annotated[Int, Field(ge=2, le=100_000)] | None = None
+    pruner: Literal["none", "median", "successive_halving", "hyperband"]
+    pruning: PrunerSettings = Field(default_factory=PrunerSettings)
+    objectives: Annotated[list[Text], Field(min_length=2)] | None = None
+    directions: list[Direction] | None = None
 
 
 Launcher = Annotated[LocalLauncher | HereLauncher | SlurmLauncher | RayLauncher, Field(discriminator="name")]
-Sweeper = GridSweeper
+Sweeper = Annotated[GridSweeper | RandomSweeper | OptunaSweeper, Field(discriminator="name")]
 
 
 class LauncherFile(Strict):

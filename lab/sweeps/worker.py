@@ -20,10 +20,12 @@ from pydantic import ValidationError
 
 from lab.config.compose import Composed
 from lab.config.schemas import Strict, Text, WholeAbove0, WholeFrom0
+from lab.config.sources import find_in_working_directory
 from lab.errors import LabError, RunError
 from lab.launch.outcomes import say
 from lab.launch.prepare import Prepared
-from lab.sweeps.attempt import environment_of, leave_word, run_attempt
+from lab.run_progress import word_of, write_word
+from lab.sweeps.attempt import environment_of, run_attempt
 from lab.sweeps.placing import Assignment
 from lab.system.files import write_text
 from lab.system.provenance import sources_fingerprint
@@ -174,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _require_sources(found)
     except LabError as error:
         say(error)
-        leave_word(assignment.folder, error)
+        write_word(assignment.folder, word_of(error))
         return 2
     return run_attempt(assignment)
 
@@ -197,6 +199,7 @@ def _take_over(found: Written) -> Assignment:
 
 
 def _require_sources(found: Written) -> None:
+    find_in_working_directory(found.config["extensions"])
     if found.sources and sources_fingerprint(found.config["extensions"]) != found.sources:
         names = " or ".join(["lab", *found.config["extensions"]])
         raise RunError(

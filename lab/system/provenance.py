@@ -55,7 +55,7 @@ def sources_fingerprint(extensions: Iterable[str] = (), now: bool = False) -> st
 def git_output(*arguments: str) -> str | None:
     """Return the output of a git command on lab's own sources; None if they are in no repository."""
     if arguments in _frozen:
-        return _frozen[arguments]  # type: ignore[no-any-return]
+        return _frozen[arguments]
     root = Path(__file__).resolve().parents[2]
     try:
         result = subprocess.run(

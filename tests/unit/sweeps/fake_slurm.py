@@ -26,7 +26,7 @@ for word; do case "$word" in --jobs=*) jobs="${word#--jobs=}" ;; esac; done
 for job in ${jobs//,/ }; do
     [ ! -e "$Q/job-$job" ] || echo "$job|$(cat "$Q/job-$job")"
 done
-case "$jobs" in *,*) ;; *) [ -e "$Q/job-$jobs" ] || { echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1; } ;; esac
+[[ "$jobs" == *,* || -e "$Q/job-$jobs" ]] || { echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1; }
 """,
     "scancel": """
 echo "scancel $*" >> "$Q/calls"
