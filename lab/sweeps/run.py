@@ -25,9 +25,10 @@ from lab.sweeps.master import Master
 from lab.sweeps.notes import SignalNotes
 from lab.sweeps.placing import Placer
 from lab.sweeps.proposing import Proposer
+from lab.sweeps.ray_cluster import RayPlacer
 from lab.sweeps.reconciling import adopt, holder_name
 from lab.sweeps.searching import SearchProposer
-from lab.sweeps.settings import LauncherFile, SlurmLauncher
+from lab.sweeps.settings import LauncherFile, RayLauncher, SlurmLauncher
 from lab.sweeps.setup import SweepSetup, read_setup, write_settings
 from lab.sweeps.slurm import SlurmPlacer
 from lab.sweeps.states import BAD, DONE
@@ -78,6 +79,8 @@ def _placer(setup: SweepSetup, prepared: Sequence[Prepared]) -> Placer:
     launcher = setup.launcher
     if isinstance(launcher, SlurmLauncher):
         return SlurmPlacer(launcher, prepared)
+    if isinstance(launcher, RayLauncher):
+        return RayPlacer(launcher, prepared)
     return HerePlacer() if launcher.name == "here" else LocalPlacer(launcher, prepared)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -10,6 +11,8 @@ from lab.config.schemas import Above0, Bool, Float, Int, Strict, Text, WholeAbov
 from lab.run_record import Direction
 
 Workers = Annotated[WholeAbove0, Field(le=4096)]
+Size = Annotated[Text, Field(pattern=r"^[1-9][0-9]{0,5}[KMGT]$")]
+"""A number of bytes: ``512M``, ``16G``."""
 Seeds = Annotated[WholeAbove0, Field(le=1000)]
 
 
@@ -45,6 +48,12 @@ class Elsewhere(WatchedLauncher):
     devices_per_job: WholeFrom0 | None = None
     threads_per_job: WholeAbove0 | None = None
 
+    def gpus_of(self, trainer: Mapping[str, Any]) -> int:
+        """Return the devices that a job asks for, by ``trainer`` of its config."""
+        if self.devices_per_job is not None:
+            return self.devices_per_job
+        return int(trainer["devices"]) if trainer["accelerator"] == "gpu" else 0
+
 
 class SlurmLauncher(Elsewhere):
     """``launcher=slurm``: each attempt is a job of Slurm."""
@@ -70,9 +79,9 @@ class RayLauncher(Elsewhere):
     name: Literal["ray"]
     address: Text | None = None
     resources: dict[Text, Above0] = Field(default_factory=dict)
-    memory: Text | None = None
+    memory: Size | None = None
     shared: Bool = True
-    max_file: Text = "16G"
+    max_file: Size = "16G"
     poll: Annotated[Float, Field(ge=0.1, le=600)] = 0.5
 
 

@@ -74,10 +74,7 @@ def script_of(assignment: Assignment, settings: SlurmLauncher, file: Path, exit_
 
 def options_of(assignment: Assignment, settings: SlurmLauncher) -> list[str]:
     """Return the options of sbatch for an attempt, quoted as sbatch reads them in a script."""
-    trainer = assignment.prepared.config["trainer"]
-    gpus = settings.devices_per_job
-    if gpus is None:
-        gpus = trainer["devices"] if trainer["accelerator"] == "gpu" else 0
+    gpus = settings.gpus_of(assignment.prepared.config["trainer"])
     output = str(assignment.folder.resolve() / "output.log").replace("%", "%%")
     given: dict[str, object] = {
         "job-name": f"lab-{assignment.sweep.name}-{assignment.number}",

@@ -163,6 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--with-parent", action="store_true", help="end at once when standard input closes")
     options = parser.parse_args(argv)
     guard_streams()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1))  # Ray blocks some
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if options.with_parent:
         threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
