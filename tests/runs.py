@@ -6,6 +6,7 @@ same code, signals and exit codes, in a second.
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -187,6 +188,13 @@ def only_run(folder: Path) -> Path:
 
 def record(run: Path) -> dict[str, Any]:
     return json.loads((run / "run.json").read_text())
+
+
+def summary(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of the only sweep's summary below ``folder/runs``, in the order of the jobs."""
+    (file,) = (folder / "runs" / "sweeps").glob("*/summary.csv")
+    with file.open(newline="", encoding="utf-8") as opened:
+        return sorted(csv.DictReader(opened), key=lambda row: int(row["job"]))
 
 
 def last_step(folder: Path) -> int:

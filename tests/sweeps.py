@@ -35,7 +35,10 @@ def middle_of_a_sweep(folder: Path) -> Ledger:
     rates = ("1e-1", "1e-2", "1e-3", "3e-4", "1e-4", "1e-5")
     runs = folder.parent.parent
     ledger.add([(["model=detr_tiny", f"optimizer.lr={rate}"], str(runs / f"run-{rate}"), {}) for rate in rates])
-    ledger.set(command="python run.py -m optimizer.lr=1e-1,1e-2", workers=2, total=6, objective={"metric": "val/map"})
+    ledger.set(
+        command="python run.py -m optimizer.lr=1e-1,1e-2", workers=2, total=6, objectives=[{"metric": "val/map"}]
+    )
+    (folder / "run.lock").write_text("pid 4321 on atlas")
     ledger.set(holder={"pid": 4321, "host": "atlas", "since": 100.0})
     for number in (1, 2, 3, 4, 5):
         attempt = ledger.claim(number, "master", number % 2)

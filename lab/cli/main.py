@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from lab.errors import ConfigError, closest
 from lab.launch.outcomes import exit_code, say
 from lab.launch.prepare import check_words, prepare_job
+from lab.sweeps.setup import refuse_sweep_words
 from lab.system.ranks import external_place
 from lab.system.signals import SignalWatch
 from lab.text import guard_streams
@@ -66,6 +67,7 @@ def _main(words: list[str]) -> int:
         from lab.sweeps.run import run_sweep
 
         return run_sweep(overrides, options.config_dir)
+    refuse_sweep_words(overrides)
     if options.cfg:
         from lab.report.tables import print_config
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lab.launch.outcomes import exit_code, say
@@ -28,11 +29,13 @@ class HerePlacer:
         return False
 
     def start(self, assignment: Assignment) -> DoneAttempt:
-        """Run an attempt to its end."""
+        """Run an attempt to its end; nobody could give it a verdict meanwhile, so it does not wait for one."""
+        if assignment.waits:
+            print("note: launcher=here stops no job early: its master is this process, which runs the job")
         code, problem = 0, ""
         try:
             with untouched(), SignalWatch():
-                os.environ.update(environment_of(assignment))
+                os.environ.update(environment_of(replace(assignment, waits=False)))
                 assignment.prepared.run(here=True)
         except BaseException as error:
             code = exit_code(error)

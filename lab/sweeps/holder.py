@@ -16,21 +16,21 @@ class Holder:
     Attributes:
         lives: whether some process holds the sweep's directory.
         words: the process that holds it, or held it last, in words; empty if nobody ever did.
+        since: the time (seconds since the epoch) at which it began; None after its end.
     """
 
     lives: bool
     words: str
+    since: float | None
 
 
 def find_holder(ledger: Ledger) -> Holder:
     """Return who holds the sweep of a ledger, or held it last."""
     folder = ledger.file.parent
     lives = is_locked(folder)
-    holder = ledger.get("holder") or {}
-    words = f"pid {holder.get('pid')} on {holder.get('host')}" if holder else ""
-    if lives:  # the lock file is more exact: it names the holder of this moment
-        words = (folder / "run.lock").read_text(encoding="utf-8", errors="replace").strip() or words
-    return Holder(lives, printable(words))
+    lock = folder / "run.lock"  # it keeps the name of its last holder
+    words = lock.read_text(encoding="utf-8", errors="replace").strip() if lock.is_file() else ""
+    return Holder(lives, printable(words), (ledger.get("holder") or {}).get("since"))
 
 
 def command_of(ledger: Ledger) -> str:

@@ -61,9 +61,9 @@ def opened(name: str, jobs: Mapping[JobState, int], total: int | None, workers: 
     return one_line(f"sweep {name}: {number}{before}, {workers} at a time{f' ({why})' if why else ''}")
 
 
-def started(label: Label, slot: int, attempt: int) -> str:
+def started(label: Label, slot: int, attempt: int, place: str = "") -> str:
     """Return the line of an attempt's start."""
-    return f"{label.line('started')} (slot {slot}, attempt {attempt})"
+    return one_line(f"{label.line('started')} (slot {slot}, attempt {attempt}{', ' if place else ''}{place})")
 
 
 def finished(label: Label, metric: str, value: float | None, seconds: float) -> str:
@@ -106,9 +106,9 @@ def failed(label: Label, state: JobState, problem: str, attempts: int, last_step
     return label.line(verb, f"{_cut(problem) or 'for no known reason'}{after}{tries}")
 
 
-def interrupted(label: Label, last_step: int | None) -> str:
-    """Return the line of a job that a signal has ended; the same command continues it."""
-    return label.line("interrupted", f"{_after(last_step)}; the same command continues it")
+def interrupted(label: Label, last_step: int | None, problem: str = "") -> str:
+    """Return the line of a job that was stopped, and is continued."""
+    return label.line("interrupted", f"{_after(last_step)}{', ' if problem else ''}{problem}")
 
 
 def withdrawn(label: Label) -> str:

@@ -66,6 +66,12 @@ class Running:
 class Show(Protocol):
     """What shows a sweep: ``lab.sweeps.view``."""
 
+    def start(self) -> None:
+        """Begin to show the sweep, or go on."""
+
+    def stop(self) -> None:
+        """Show only lines from here on."""
+
     def say(self, line: str) -> None:
         """Show a line about an event."""
 
@@ -472,12 +478,14 @@ class Master:
         """Hand over to a new master that is ready; take over again from one that has died."""
         word, happened = self.successor.look()
         if happened == "ready" and not self.ending:
+            self.show.stop()  # the new master draws its own table
             self.say(word)
             self.handed_over = True
             self.ledger.close()
             self.successor.hand_over()
         elif happened == "failed":
             self.say(word)
+            self.show.start()
             self.handed_over = False
 
     def _set_paused(self, paused: bool) -> None:
@@ -538,8 +546,8 @@ def _in_foreground() -> bool:
 
 
 def _make_empty(folder: Path) -> None:
-    """Make the folder of a job, without files of an earlier attempt but its early output."""
+    """Make the folder of a job; of an earlier attempt its early output stays, and its reports, which count on."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("progress.json", "reports.jsonl", "verdict.json", "word.json", "imported.json"):
+    for name in ("progress.json", "verdict.json", "word.json", "imported.json"):
         if os.path.lexists(folder / name):
             (folder / name).unlink()

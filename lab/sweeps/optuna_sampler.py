@@ -58,6 +58,8 @@ class OptunaSampler:
         self.startup, self.population, self.pruner = startup, population, pruner
         self.notes: dict[str, str] = {}
         optuna()
+        if name == "gp":
+            importlib.import_module("torch")  # once here, not in each process that computes a point
         if name == "cmaes":
             _check_cmaes()
             for dimension in space.dimensions:

@@ -143,7 +143,8 @@ class OptunaPruner:
         if (number, step) not in self._reported:  # a job that is tried again validates some steps twice
             trial.report(value, step)
             self._reported.add((number, step))
-        self._verdicts[number] = bool(trial.should_prune())
+        # Once is enough: a trial may have gone on because its master was killed, or the direction was not known yet.
+        self._verdicts[number] = bool(trial.should_prune()) or self._verdicts.get(number, False)
 
     def _tell(self, objective: Objective, trial: Trial) -> None:
         states = optuna().trial.TrialState

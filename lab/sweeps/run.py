@@ -21,7 +21,7 @@ from lab.sweeps.grid_proposer import GridProposer
 from lab.sweeps.here import HerePlacer
 from lab.sweeps.ledger import DamagedLedger, Ledger
 from lab.sweeps.local import LocalPlacer
-from lab.sweeps.master import Master
+from lab.sweeps.master import ENDINGS, Master
 from lab.sweeps.notes import SignalNotes
 from lab.sweeps.placing import Placer
 from lab.sweeps.proposing import Proposer
@@ -31,7 +31,8 @@ from lab.sweeps.searching import SearchProposer
 from lab.sweeps.settings import LauncherFile, RayLauncher, SlurmLauncher
 from lab.sweeps.setup import SweepSetup, read_setup, write_settings
 from lab.sweeps.slurm import SlurmPlacer
-from lab.sweeps.states import BAD, DONE
+from lab.sweeps.states import DONE
+from lab.sweeps.summary import exit_code, failures, print_summary, summarise, write_summary
 from lab.sweeps.sweepers import make_proposer
 from lab.sweeps.takeover import Successor, wait_for_the_sweep
 from lab.sweeps.view import SweepView
@@ -223,11 +224,12 @@ def _run(
         paused=False,
     )
     successor = Successor(hold.release, lambda: _take_again(hold, ledger), lambda: _has_ended(ledger))
-    show = SweepView(ledger)
+    show = SweepView(ledger, live=False if isinstance(placer, HerePlacer) else None)  # there jobs print too
     print(lines.opened(str(folder), ledger.counts(), proposer.total, workers, why), flush=True)
     show.start()
     master = Master(folder, ledger, proposer, placer, settings, prepare, prepared, show, name, successor)
     frozen = sources_fingerprint(extensions)
+    trains = any(job.config["stage"] == "fit" and not job.config["check"] for job in jobs)
     del jobs
     gc.collect()
     try:
@@ -236,7 +238,7 @@ def _run(
         show.stop()
     if master.handed_over:
         return successor.exit_code
-    return _end(ledger, proposer, code)
+    return _end(ledger, proposer, code, trains)
 
 
 def _has_ended(ledger: Ledger) -> bool:
@@ -249,18 +251,32 @@ def _take_again(hold: _Hold, ledger: Ledger) -> None:
     adopt(ledger, {})
 
 
-def _end(ledger: Ledger, proposer: Proposer, code: int) -> int:
-    """Print the summary; return the exit code of the sweep."""
+def _end(ledger: Ledger, proposer: Proposer, code: int, trains: bool) -> int:
+    """Print and write the summary, if jobs train; return the exit code of the sweep."""
     counts = ledger.counts()
-    if not code and lines.is_bad(counts):
-        code = 1
-    if code in (130, 143):
+    code = code or exit_code(counts, proposer.total)
+    if code in ENDINGS.values():
         done = sum(number for state, number in counts.items() if state in DONE)
         print(f"interrupted with {done} of {sum(counts.values())} jobs done; repeat the command to continue")
+    elif trains:
+        code = _summarise(ledger, proposer) or code
+    if code in ENDINGS.values() or not trains:
+        for line in failures(ledger.jobs()):
+            print(line, file=sys.stderr)
     ledger.set(exit_code=code, holder=None)
-    for row in ledger.jobs(*BAD):
-        print(f"job {row.number} ({' '.join(row.words)}) {row.state}: {row.problem}", file=sys.stderr)
     return code
+
+
+def _summarise(ledger: Ledger, proposer: Proposer) -> int:
+    """Print the summary and write it; return 1 if the disk refuses it."""
+    summary = summarise(ledger)
+    print_summary(summary, proposer.summary(ledger))
+    try:
+        write_summary(summary)
+    except OSError as error:
+        print(f"error: the summary cannot be written: {explain(error) or error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _launcher_file(setup: SweepSetup, workers: int) -> LauncherFile:

@@ -71,8 +71,8 @@ class Snapshot:
 class Observer:
     """Takes snapshots of a sweep; it remembers what does not change.
 
-    It reads the entries ``total``, ``workers``, ``paused`` and ``objective`` (``{"metric": ...}`` or a name) of the
-    ledger.
+    It reads these entries of the ledger: ``total``, ``workers``, ``paused`` and ``objectives`` (of a search, each with
+    its ``metric``).
 
     Args:
         ledger: the ledger.
@@ -94,7 +94,8 @@ class Observer:
         """
         counts = self.ledger.counts()
         known = sum(counts.values())
-        total = self.ledger.get("total", known)
+        planned = self.ledger.get("total", known)
+        total = None if planned is None else max(planned, known)
         self._learn_words(known)
         running = [self._running(job, total, progress) for job in self.ledger.jobs("running")]
         running.sort(key=lambda found: (found.attempt.slot if found.attempt else 0, found.job.number))
@@ -127,9 +128,9 @@ class Observer:
     def _monitor(self, job: JobRow) -> str:
         """Return the metric that the sweep compares, or that the run monitors; empty if neither is known yet."""
         if not self._monitors.get(job.number):
-            objective = self.ledger.get("objective", "")
-            named = objective.get("metric", "") if isinstance(objective, dict) else objective
-            self._monitors[job.number] = str(named or read_record(Path(job.run) / "run.json")[0].get("monitor", ""))
+            objectives = self.ledger.get("objectives") or [{}]
+            named = objectives[0].get("metric") or read_record(Path(job.run) / "run.json")[0].get("monitor")
+            self._monitors[job.number] = named or ""
         return self._monitors[job.number]
 
     def _seconds_left(
@@ -164,8 +165,9 @@ def shared_words(jobs: Iterable[list[str]]) -> frozenset[str]:
 
 
 def varied(words: Iterable[str], shared: frozenset[str]) -> str:
-    """Return the words of a job that are not those of every job, safe for a terminal."""
-    return printable(" ".join(word for word in words if word not in shared))
+    """Return the words of a job that are not those of every job, or all of them, safe for a terminal."""
+    words = list(words)
+    return printable(" ".join([word for word in words if word not in shared] or words))
 
 
 def pick_metric(metrics: Mapping[str, float | None], monitor: str) -> str:

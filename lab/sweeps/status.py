@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from lab.report.tables import as_text
 from lab.sweeps import lines
 from lab.sweeps.holder import Holder, command_of
 from lab.sweeps.ledger import JobRow, Ledger
+from lab.sweeps.plain import plain
 from lab.sweeps.snapshot import Observer, RunningJob, Snapshot, pick_metric
 from lab.sweeps.states import BAD, DONE, JobState
 from lab.text import one_line, printable
@@ -39,7 +39,7 @@ def status_of(ledger: Ledger, master: Holder) -> dict[str, Any]:
     return {
         "sweep": str(ledger.file.parent),
         "command": ledger.get("command", ""),
-        "master": {"lives": master.lives, "where": master.words, **(ledger.get("holder") or {})},
+        "master": {"lives": master.lives, "where": master.words, "since": master.since},
         "paused": snapshot.paused,
         "total": snapshot.total,
         "counts": dict(snapshot.counts),
@@ -86,7 +86,7 @@ def _below(ledger: Ledger, snapshot: Snapshot, master: Holder, command: str) -> 
     found = [f"{snapshot.name}: {lines.counted(snapshot.counts, snapshot.total)}"]
     if master.lives:
         left = f", about {lines.duration(snapshot.seconds_left)} left" if snapshot.seconds_left is not None else ""
-        found.append(f"master    {master.words}{_since(ledger)}{left}")
+        found.append(f"master    {master.words}{_since(master)}{left}")
     else:
         found.append(f"master    none runs{f' (the last was {master.words})' if master.words else ''}")
         if snapshot.running:
@@ -102,9 +102,8 @@ def _below(ledger: Ledger, snapshot: Snapshot, master: Holder, command: str) -> 
     return found + [f"          {one_line(text)}" for text in snapshot.events]
 
 
-def _since(ledger: Ledger) -> str:
-    since = (ledger.get("holder") or {}).get("since")
-    return f", for {lines.duration(time.time() - since)}" if isinstance(since, int | float) else ""
+def _since(master: Holder) -> str:
+    return f", for {lines.duration(time.time() - master.since)}" if master.since is not None else ""
 
 
 def _chosen(jobs: list[JobRow]) -> list[JobRow]:
@@ -154,15 +153,4 @@ def _job(job: JobRow, found: RunningJob | None) -> dict[str, Any]:
             if found.progress
             else None,
         }
-    return {key: _plain(value) for key, value in entry.items()}
-
-
-def _plain(value: Any) -> Any:
-    """Return a value without numbers that JSON lacks (NaN, inf): null in their place."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    return {key: plain(value) for key, value in entry.items()}

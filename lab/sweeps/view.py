@@ -55,14 +55,16 @@ class SweepView:
         self.is_live = (is_terminal and self.console.file.isatty()) if live is None else live
         self._observer = Observer(ledger)
         self._clock = clock
-        self._begun = self._drawn = clock()
+        self._begun: float | None = None
+        self._drawn = clock()
         self._lines: deque[str] = deque(maxlen=_EVENTS)
         self._live: Live | None = None
 
     def start(self) -> None:
-        """Begin: the time counts from here on."""
-        self._begun = self._drawn = self._clock()
-        if self.is_live:
+        """Begin, or go on after ``stop``; the time counts from the first start."""
+        self._drawn = self._clock()
+        self._begun = self._drawn if self._begun is None else self._begun
+        if self.is_live and self._live is None:
             # Without automatic refreshing there is no thread. Streams are not replaced: forked jobs would inherit it.
             self._live = Live(
                 console=self.console,
@@ -76,7 +78,7 @@ class SweepView:
             self._draw(None)
 
     def stop(self) -> None:
-        """End; the last table stays on the terminal."""
+        """End; the last table stays on the terminal, and further lines are printed below it."""
         if self._live is not None:
             self._draw(None, refresh=False)
             self._live.stop()  # draws it
@@ -103,14 +105,17 @@ class SweepView:
         if self._live is not None:
             self._draw(progress)
         else:
-            self._print(progress_line(self._observer.look(progress, 0), self._clock() - self._begun))
+            self._print(progress_line(self._observer.look(progress, 0), self._elapsed()))
 
     def _draw(self, progress: Mapping[int, Progress] | None, refresh: bool = True) -> None:
         assert self._live is not None
         snapshot = replace(self._observer.look(progress, 0), events=list(self._lines))
         width, height = self.console.size
-        shown = picture(snapshot, self._clock() - self._begun, width, height - 1)
+        shown = picture(snapshot, self._elapsed(), width, height - 1)
         self._live.update(shown, refresh=refresh)
+
+    def _elapsed(self) -> float:
+        return self._clock() - (self._begun or 0.0)
 
     def _print(self, line: str) -> None:
         self.console.print(Text(line), soft_wrap=True)

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+import lab
 from lab.callbacks import heartbeat
 from lab.callbacks.heartbeat import Heartbeat, Speed
 from lab.callbacks.steps import StepLog
-from lab.run_progress import Progress, read_progress, write_progress
+from lab.run_progress import Progress, read_progress, read_reports, write_progress
+from tests.runs import SESSIONS
 
 MODULE: Any = SimpleNamespace(results={"val/map": math.nan})
 
@@ -79,6 +81,17 @@ def test_a_test_leaves_the_step_of_the_training(tmp_path: Path, clock: Clock) ->
     assert found is not None
     changed = {"time": 100.0, "phase": "test", "memory_gib": found.memory_gib}
     assert vars(found) == {**vars(before), **changed}
+
+
+def test_a_network_that_is_not_trained_is_reported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_JOB_FOLDER", str(tmp_path))
+    run = lab.fit(*SESSIONS, "model=popularity", paths={"runs_dir": tmp_path / "runs"})
+    ((step, values),) = read_reports(tmp_path, 0)[0]
+    assert step == 0
+    assert values == {name: value for name, value in run.result.items() if name.startswith("val/")}
+    found = read_progress(tmp_path)
+    assert found is not None
+    assert found.phase == "test"
 
 
 def test_speed_follows_a_change(clock: Clock) -> None:

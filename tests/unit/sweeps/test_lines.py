@@ -41,7 +41,10 @@ FIFTH = Label(5, 24, "seed=1")
             lines.failed(FIFTH, "poison", "killed by SIGSEGV", 2),
             "[5/24] set aside as poison seed=1: killed by SIGSEGV (2 attempts)",
         ),
-        (lines.interrupted(FIFTH, 4), "[5/24] interrupted seed=1: after step 4; the same command continues it"),
+        (
+            lines.interrupted(FIFTH, 4, "its node was lost"),
+            "[5/24] interrupted seed=1: after step 4, its node was lost",
+        ),
         (lines.withdrawn(FIFTH), "[5/24] withdrawn seed=1"),
         (
             lines.opened("s", {"waiting": 3, "finished": 2}, 5, 2, "2 cores"),

@@ -127,6 +127,12 @@ class Sweep:
     def say(self, line: str) -> None:
         self.lines.append(line)
 
+    def start(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
     def update(self, progress: object) -> None:
         pass
 

@@ -181,3 +181,12 @@ def test_an_update_of_a_thousand_jobs_is_cheap(tmp_path: Path) -> None:
     view.stop()
     print(f"an update takes {1e3 * spent:.1f} ms")
     assert spent < 0.1
+
+
+def test_a_label_has_the_words_that_differ(tmp_path: Path) -> None:
+    ledger = many_jobs(tmp_path / "sweep", jobs=1, running=0)
+    observer = Observer(ledger)
+    assert observer.label(ledger.job(1), 9).words == "model=detr_tiny optimizer.lr=0e-3"  # nothing to compare with
+    ledger.add([(["model=detr_tiny", "optimizer.lr=1"], "run", {})])
+    assert observer.label(ledger.job(1), 9).words == "optimizer.lr=0e-3"
+    assert observer.label(ledger.job(2), 9).place == "2/9"
