@@ -8,7 +8,6 @@ never waits for Ray: each attempt has one question under way, and its answer is 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import signal
 import socket
@@ -16,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -277,7 +277,7 @@ def _connect(address: str | None) -> Any:
     Raises:
         ConfigError: Ray is not installed, or the cluster does not answer.
     """
-    if importlib.util.find_spec("ray") is None:
+    if find_spec("ray") is None:
         raise ConfigError("launcher=ray: Ray is not installed; pip install 'lab[ray]', or use launcher=local")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address is None:  # a cluster of this machine alone listens on no other interface than loopback
