@@ -57,6 +57,7 @@ class Written(Strict):
         notes: lines to print when it begins.
         command: the command to record.
         directory: the working directory, from which relative paths count.
+        any_sources: whether a run that other sources have begun is continued.
         sources: the fingerprint of the sources that the master has read; empty if they may differ.
         threads: threads of each process; None: what the environment says.
         environment: variables to set.
@@ -76,6 +77,7 @@ class Written(Strict):
     notes: list[str]
     command: str
     directory: Text
+    any_sources: bool
     sources: str
     threads: WholeAbove0 | None
     environment: dict[str, str]
@@ -88,6 +90,7 @@ class Written(Strict):
         composed = Composed(config, self.words, notes=list(self.notes))
         home = None if self.home is None else Path(self.home)
         prepared = Prepared(self.words, self.user_dirs, composed, home, command=self.command)
+        prepared.any_sources = self.any_sources
         folder, sweep = Path(self.folder), Path(self.sweep)
         return Assignment(self.number, self.attempt, self.slot, prepared, folder, sweep, self.waits)
 
@@ -98,6 +101,7 @@ def written(assignment: Assignment, threads: int | None = None, sources: str = "
     Args:
         assignment: the attempt.
         threads: threads of each of its processes.
+        any_sources: whether a run that other sources have begun is continued.
         sources: the fingerprint of the sources that it must run with; empty for any.
     """
     job = assignment.prepared
@@ -116,6 +120,7 @@ def written(assignment: Assignment, threads: int | None = None, sources: str = "
         notes=job.composed.notes,
         command=job.command or " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         directory=str(Path.cwd()),
+        any_sources=job.any_sources,
         sources=sources,
         threads=threads,
         environment=_to_hand_over(os.environ),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab.errors import ConfigError
-from lab.sweeps import master
+from lab.sweeps import ends, master
 from lab.sweeps.grid_proposer import GridProposer
 from lab.sweeps.ledger import Ledger
 from lab.sweeps.master import Master
@@ -426,7 +426,7 @@ def test_a_damaged_ledger_is_said(tmp_path: Path) -> None:
 
 
 def test_a_launcher_that_cannot_start_now_is_asked_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(master, "NOT_NOW", 0.0)
+    monkeypatch.setattr(ends, "NOT_NOW", 0.0)
     sweep = Sweep(tmp_path, jobs=1)
     sweep.placer.full = True
     for _ in range(5):
