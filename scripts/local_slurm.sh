@@ -57,15 +57,15 @@ SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=2,batch_sched_delay=0
 KillWait=10
 MinJobAge=300
-NodeName=local NodeHostname=$host NodeAddr=127.0.0.1 CPUs=${LOCAL_SLURM_CPUS:-$(nproc)} State=UNKNOWN
-PartitionName=main Nodes=local Default=YES MaxTime=INFINITE State=UP PreemptMode=REQUEUE
+NodeName=localhost NodeHostname=$host NodeAddr=127.0.0.1 CPUs=${LOCAL_SLURM_CPUS:-$(nproc)} State=UNKNOWN
+PartitionName=main Nodes=localhost Default=YES MaxTime=INFINITE State=UP PreemptMode=REQUEUE
 CONF
     [[ -e munge.key ]] || (umask 077 && head -c 128 /dev/urandom > munge.key)
     munged --force --socket="$dir/munge.socket" --key-file="$dir/munge.key" --pid-file="$dir/munged.pid" \
         --log-file="$dir/munged.log" --seed-file="$dir/munge.seed" --num-threads=1
     export SLURM_CONF="$dir/slurm.conf"
     slurmctld -c > /dev/null
-    slurmd -N local > /dev/null
+    slurmd -N localhost > /dev/null
     for ((tries = 0; tries < 150; tries++)); do
         if [[ "$(sinfo --noheader --format=%T 2> /dev/null)" == idle ]]; then
             echo "export SLURM_CONF=$dir/slurm.conf"

@@ -77,7 +77,7 @@ def test_slurm_does_what_the_launcher_expects(slurm: Path, tmp_path: Path) -> No
     requeued, cancelled, stopped, killed = (placer.start(job) for job in jobs)
     attempts = (requeued, cancelled, stopped, killed)
     wait_for(lambda: all((job.folder / "began").exists() for job in jobs))
-    wait_for(lambda: not requeued.poll() and requeued.place.endswith("RUNNING on local") and not requeued.waits)
+    wait_for(lambda: not requeued.poll() and requeued.place.endswith("RUNNING on localhost") and not requeued.waits)
 
     subprocess.run(["scancel", "--signal=USR1", "--batch", str(requeued.job)], check=True)
     subprocess.run(["scancel", str(cancelled.job)], check=True)
