@@ -62,6 +62,7 @@ class Master(SweepState):
         """
         self._sources_changed = sources_changed
         try:
+            self._heed_requests()  # those of the time when no master ran
             while True:
                 self._start_jobs()
                 if self._is_over():
@@ -69,7 +70,7 @@ class Master(SweepState):
                 if not self.handed_over:
                     self.show.update({number: job.progress for number, job in self.running.items() if job.progress})
                 self.handle(notes.wait(self._pause()))
-        except (LabError, OSError, sqlite3.OperationalError) as error:
+        except (LabError, OSError, sqlite3.DatabaseError) as error:
             self._stop_all(f"the master ends: {error}")
             self._wait_for_jobs()
             raise
@@ -168,7 +169,6 @@ class Master(SweepState):
         _make_empty(folder)
         waits = self.proposer.prunes
         assignment = Assignment(row.number, attempt, slot, prepared, folder, self.folder, waits)
-        self.ledger.close()  # a fork must not have its connection
         try:
             placement = self.placer.start(assignment)
         except NotNow as error:

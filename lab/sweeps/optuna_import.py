@@ -23,6 +23,7 @@ def optuna() -> Any:
         import optuna as library
     except ImportError as error:
         raise ConfigError(f"sweeper=optuna needs Optuna ({one_line(error)}): pip install 'lab[sweep]'") from error
+    library.logging.set_verbosity(library.logging.WARNING)  # it would tell of each study and trial
     return library
 
 

@@ -68,16 +68,21 @@ class Dimension:
         if not self.log:
             if self.count is not None:
                 return self.nth(min(int(unit * self.count), self.count - 1))
-            return min(self.low + unit * (self.high - self.low), self.high)
+            return self._short(self.low + unit * (self.high - self.low))
         half = 0.5 if self.whole else 0.0  # an integer stands for the numbers that are rounded to it
         low, high = math.log(self.low - half), math.log(self.high + half)
         value = math.exp(low + unit * (high - low))
-        return int(min(max(round(value), self.low), self.high)) if self.whole else min(max(value, self.low), self.high)
+        return int(min(max(round(value), self.low), self.high)) if self.whole else self._short(value)
+
+    def _short(self, value: float) -> float:
+        """Return a float with as few digits as tell it from others of the interval: five or six."""
+        scale = min(value, self.high - self.low) if self.log else self.high - self.low
+        return min(max(round(value, 5 - math.floor(math.log10(scale))), self.low), self.high)
 
     def nearest(self, value: float) -> float:
-        """Return the number of this dimension that is nearest to one that rounding has moved."""
+        """Return the number of this dimension that is nearest to a value within the bounds."""
         if self.step is None:
-            return value
+            return self._short(value)
         return float(self.nth(round((value - self.low) / self.step)))  # type: ignore[arg-type]
 
     def holds(self, value: Any) -> bool:

@@ -204,3 +204,14 @@ def test_what_is_no_point() -> None:
         assert not space.holds(point)
     assert space.point_of(["a=2"]) is None
     assert space.point_of(["c=2"]) is None
+
+
+def test_floats_have_few_digits() -> None:
+    space = space_of(
+        "a=interval(0,0.8)", "b=tag(log,interval(1e-5,1))", "c=interval(1.000001,1.000002)", "d=interval(-3e5,7)"
+    )
+    assert space.at([1 / 3] * 4) == {"a": 0.266667, "b": 0.000464159, "c": 1.00000133333, "d": -199998.0}
+    for units in np.random.default_rng(1).random((100, 4)).tolist():
+        point = space.at(units)
+        assert space.holds(point)
+        assert max(len(word.partition("=")[2]) for word in space.words(point)) <= 13
