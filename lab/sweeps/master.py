@@ -62,7 +62,7 @@ class Master(SweepState):
         """
         self._sources_changed = sources_changed
         try:
-            self._heed_requests()  # those of the time when no master ran
+            heed_requests(self)  # those of the time when no master ran
             while True:
                 self._start_jobs()
                 if self._is_over():

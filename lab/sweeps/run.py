@@ -34,7 +34,7 @@ from lab.sweeps.slurm import SlurmPlacer
 from lab.sweeps.states import DONE
 from lab.sweeps.summary import exit_code, failures, print_summary, summarise, write_summary
 from lab.sweeps.sweepers import make_proposer
-from lab.sweeps.takeover import Successor, wait_for_the_sweep
+from lab.sweeps.takeover import Successor, is_successor, wait_for_the_sweep
 from lab.sweeps.view import SweepView
 from lab.system.provenance import freeze, sources_fingerprint
 from lab.system.storage import explain
@@ -141,14 +141,15 @@ def _hold(setup: SweepSetup, folder: Path, proposer: Proposer, placer: Placer, j
     extensions = jobs[0].config["extensions"]
     with SignalNotes() as notes:
         freeze(extensions)
-        if isinstance(placer, LocalPlacer):
-            placer.warm_up(extensions)
-        takes_over = wait_for_the_sweep()
-        lock = RunLock(folder)
-        holder = _Hold(folder, lock)
+        takes_over = is_successor()
+        if takes_over:
+            _warm_up(placer, extensions)
+            wait_for_the_sweep()
+        hold = _Hold(folder, RunLock(folder))
         try:
-            ledger = _open_ledger(folder)
-            return _run(setup, folder, proposer, placer, jobs, notes, ledger, holder, takes_over)
+            if not takes_over:
+                _warm_up(placer, extensions)
+            return _run(setup, folder, proposer, placer, jobs, notes, _open_ledger(folder), hold, takes_over)
         except sqlite3.DatabaseError as error:
             raise LedgerError(folder / FILE, error) from error
         except OSError as error:
@@ -158,7 +159,12 @@ def _hold(setup: SweepSetup, folder: Path, proposer: Proposer, placer: Placer, j
             raise found from error
         finally:
             placer.close()
-            holder.release()
+            hold.release()
+
+
+def _warm_up(placer: Placer, extensions: Sequence[str]) -> None:
+    if isinstance(placer, LocalPlacer):
+        placer.warm_up(extensions)
 
 
 class _Hold:
