@@ -26,7 +26,6 @@ from lab.tasks.classification.criterion import make_criterion
 from lab.tasks.classification.data.augmentation import augmented_pixels, erased_and_mixed, mixed_targets
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
-from lab.tasks.classification.data.moves import move_images
 from lab.tasks.classification.data.transforms import EvalTransform
 from lab.tasks.classification.explain import explain
 from lab.tasks.classification.metrics import ClassificationMetrics, ConfidentMistakes, of_classes
@@ -141,10 +140,6 @@ class ClassificationTask(ClassTask):
     def everywhere(self, tensor: Tensor) -> Tensor:
         """Return a tensor (...) of every rank that trains, as (R, ...); no gradient passes."""
         return collectives.gather(tensor) if self.num_data_ranks > 1 else tensor.detach()[None]
-
-    def moved(self, images: Tensor, moves: Tensor | None) -> Tensor:
-        """Return uint8 images (B, 3, H, W), moved by ``moves`` (B, 4)."""
-        return images if moves is None else move_images(images, moves)
 
     def normalized(self, images: Tensor) -> Tensor:
         """Return uint8 images (B, 3, H, W) as the network reads them."""

@@ -108,13 +108,13 @@ class ArrayDataset:
         label, stored = int(self.arrays.labels[row]), self.arrays.images.shape[2:]
         return ClassificationSample(image, label, row, stored, moves, augmentation)
 
-    def still(self, indices: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
-        """Return images (n, 3, H, W) uint8, not moved, their labels (n,), their ids (n,) and their stored size."""
+    def still(self, indices: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return images (n, 3, H, W) uint8, not moved, their labels (n,), ids (n,) and stored sizes (n, 2)."""
         rows = self.rows[indices]
         images = torch.from_numpy(self.arrays.images[rows]).expand(-1, 3, -1, -1)
-        height, width = self.arrays.images.shape[2:]
         labels = torch.from_numpy(self.arrays.labels[rows])
-        return self.transform(images).contiguous(), labels, torch.from_numpy(rows), (height, width)
+        sizes = torch.from_numpy(np.full((len(rows), 2), self.arrays.images.shape[2:]))
+        return self.transform(images).contiguous(), labels, torch.from_numpy(rows), sizes
 
     def class_counts(self) -> ClassCounts:
         """Return the images of each class."""

@@ -58,8 +58,8 @@ class Images(Protocol):
         """Return the number of images."""
         ...
 
-    def still(self, indices: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
-        """Return images (n, 3, H, W) uint8, not moved, their labels (n,), their ids (n,) and their stored size."""
+    def still(self, indices: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return images (n, 3, H, W) uint8, not moved, their labels (n,), ids (n,) and stored sizes (n, 2)."""
         ...
 
     def class_counts(self) -> ClassCounts:
@@ -112,7 +112,7 @@ class PartlyLabelled:
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> ClassificationBatch:
         """Return the samples of the keys of an epoch as a batch: torch's loader asks for all of them at once."""
         epoch, indices = keys[0][0], np.array([index for _, index in keys])
-        images, labels, ids, size = self.labelled.still(self.partners(epoch)[indices])
+        images, labels, ids, sizes = self.labelled.still(self.partners(epoch)[indices])
         parts = 1 + self.num_views
         numbers = hashing.uniform(self.seed, epoch, indices, np.full(len(indices), _DRAWS), 5 * parts)
         numbers = numbers.reshape(len(indices), parts, 5)
@@ -123,7 +123,7 @@ class PartlyLabelled:
             padding_mask=None,
             targets=ClassificationTargets(labels),
             image_ids=ids,
-            original_sizes=torch.tensor([size] * len(keys)),
+            original_sizes=sizes,
             valid=torch.ones(len(keys), dtype=torch.bool),
             moves=moves[:, 0],
             unlabelled=Unlabelled(self.unlabelled.still(indices)[0], moves[:, 1:], chances),
