@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lab.ops.images import normalize_images
-from lab.tasks.classification.data.arrays import ArrayDataset, Arrays, MovesOptions
+from lab.tasks.classification.data.arrays import ArrayDataset, Arrays
+from lab.tasks.classification.data.augmentation import MovesOptions
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.transforms import EvalTransform
 from lab.tasks.classification.data.unlabelled import PartlyLabelled

@@ -23,6 +23,7 @@ from lab.data.parts import Part
 from lab.errors import ConfigError, DataError, closest
 from lab.ranges import Share, Word
 from lab.tasks.classification.data.labelled import COLUMNS, LabelledImages, LabelledModule, LabelledTable
+from lab.tasks.classification.data.unlabelled import PartlyLabelled
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -326,7 +327,7 @@ class HubModule(LabelledModule):
                 "share of the training set to hold out, and set the other to null"
             )
 
-    def build(self, split: str) -> LabelledImages:
+    def build(self, split: str) -> LabelledImages | PartlyLabelled:
         """Return the dataset of a split.
 
         Raises:

@@ -17,6 +17,7 @@ from torch import Tensor
 from lab.data.images import draws
 
 Integers = npt.NDArray[np.int64]
+Pixels = npt.NDArray[np.uint8]
 
 
 def draw_moves(flip: float, shift: int, generator: torch.Generator, reflect: bool = False) -> tuple[int, int, int, int]:
@@ -46,10 +47,13 @@ def move_images(images: Tensor, moves: Tensor, sources: Tensor | None = None) ->
         (M, C, H, W) of the same kind.
     """
     if images.dtype == torch.uint8 and images.device.type == "cpu":
-        numbers = moves.numpy().astype(np.int64)
-        if _have_one_edge(numbers, images.shape[3]):
-            chosen = np.arange(len(numbers)) if sources is None else sources.numpy()
-            return _moved_by_rows(images, numbers, chosen)
+        images = images.contiguous()
+        mirror = images.flip(-1)
+        if type(mirror) is Tensor:  # a planner's tensors have no bytes
+            numbers = moves.numpy().astype(np.int64)
+            if _have_one_edge(numbers, images.shape[3]):
+                chosen = np.arange(len(numbers)) if sources is None else sources.numpy()
+                return _moved_by_rows(images, mirror, numbers, chosen)
     return moved_by_pixels(images if sources is None else images[sources], moves)
 
 
@@ -81,7 +85,7 @@ def _have_one_edge(moves: Integers, width: int) -> bool:
     return not reflected.any() or bool(reflected.all() and np.abs(moves[:, 2]).max() < width)
 
 
-def _moved_by_rows(images: Tensor, moves: Integers, sources: Integers) -> Tensor:
+def _moved_by_rows(images: Tensor, mirror: Tensor, moves: Integers, sources: Integers) -> Tensor:
     """Return what ``moved_by_pixels`` does, of uint8 images on a CPU, by copying whole rows.
 
     Each row is written into a strip: mirrored, then as it is, and what a shift lets in beside both. Every row of the
@@ -91,7 +95,7 @@ def _moved_by_rows(images: Tensor, moves: Integers, sources: Integers) -> Tensor
     mirrored, down, right, reflected = moves.T
     right, reflects = np.maximum(np.minimum(right, width), -width), bool(reflected.any())
     reach = int(np.abs(right).max(initial=0))
-    pixels, strip = _strips(images.contiguous(), reach, reflects)
+    pixels, strip = _strips(images.numpy(), mirror.numpy(), reach, reflects)
     plain = reach + width - 1 if reflects else 2 * reach + width
     columns = np.where(mirrored > 0, reach, plain) - right
     rows = np.arange(height) - down[:, None]  # (M, H)
@@ -106,10 +110,9 @@ def _moved_by_rows(images: Tensor, moves: Integers, sources: Integers) -> Tensor
     return moved.view(len(moves), channels, height, width)
 
 
-def _strips(images: Tensor, reach: int, reflects: bool) -> tuple[npt.NDArray[np.uint8], int]:
+def _strips(plain: Pixels, mirrored: Pixels, reach: int, reflects: bool) -> tuple[Pixels, int]:
     """Return the bytes of a strip for each row, and after them a black row where it is needed; and a strip's length."""
-    width = images.shape[3]
-    plain, mirrored = images.numpy(), images.flip(-1).numpy()
+    width = plain.shape[3]
     if reflects:
         tail, head = plain[..., width - 1 - reach : -1], mirrored[..., 1 : 1 + reach]
         length = 2 * (reach + width) - 1

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 from functools import cache, lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from lab.ops.precision import full_precision
 from lab.structures.classification import ClassificationBatch, Unlabelled
-from lab.tasks.classification.data.moves import move_images
+from lab.tasks.classification.data.moves import Integers, move_images
 from lab.tasks.classification.semi.methods import LearningTask, SemiSupervised, of_labels, without_statistics
 from lab.tasks.classification.semi.mixing import FoldedBeta, groups, interleave, mix, sharpen
 
@@ -92,15 +93,16 @@ def moved_parts(batch: ClassificationBatch, unlabelled: Unlabelled) -> Tensor:
     """Return the labelled images and each view of the unlabelled ones, moved all at once: (P, B, 3, H, W) uint8."""
     still = unlabelled.moves.new_zeros(len(batch.images), 4) if batch.moves is None else batch.moves
     images = torch.cat([batch.images, unlabelled.images])
-    sources = _sources(len(batch.images), unlabelled.num_views, images.device)
+    sources = torch.from_numpy(_sources(len(batch.images), unlabelled.num_views))
+    sources = sources.to(images.device, non_blocking=True)
     moved = move_images(images, torch.cat([still, *unlabelled.moves.unbind(1)]), sources)
     return moved.view(1 + unlabelled.num_views, -1, *images.shape[1:])
 
 
 @lru_cache(maxsize=8)
-def _sources(count: int, views: int, device: torch.device) -> Tensor:
+def _sources(count: int, views: int) -> Integers:
     """Return which of ``count`` labelled and as many unlabelled images is moved for each place of all parts."""
-    return torch.cat([torch.arange(count), torch.arange(count, 2 * count).repeat(views)]).to(device)
+    return np.concatenate([np.arange(count), np.tile(np.arange(count, 2 * count), views)])
 
 
 def everywhere(task: LearningTask, parts: Tensor) -> Tensor:
