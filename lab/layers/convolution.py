@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from lab.checking import check_choice
 from lab.compat.torch import has_onednn_linear, is_watched, onednn_convolution, onednn_linear
-from lab.layers.packed import PackedConv2d, is_pointwise
-from lab.ops.cpu import needs_gradient, plain_float32
+from lab.layers.packed import PackedConv2d, is_pointwise, pixels_of
+from lab.ops import winograd
+from lab.ops.cpu import keep_freed_memory, needs_gradient, plain_float32
 
 NormName = Literal["batch_norm", "frozen_batch_norm", "group_norm"]
 Activation = Literal["none", "relu", "relu6", "leaky_relu"]
@@ -192,13 +193,15 @@ def _fused(
     reuse: bool,
 ) -> Tensor:
     """Convolve by oneDNN, which no gradient passes."""
+    keep_freed_memory()
     weight, bias = convolution.weight, convolution.bias
     pixels = x.shape[0] * x.shape[2] * x.shape[3] // (convolution.stride[0] * convolution.stride[1])
     if scale is None or shift is None or pixels * len(weight) >= weight.numel():
         weight, bias = _folded(convolution, scale, shift)
         return _by_onednn(x, weight, bias, convolution, pixels, add, activation, reuse)
     # The weight is larger than the output, which is sooner scaled.
-    out = _by_onednn(x, weight, bias, convolution, pixels).mul_(scale[:, None, None]).add_(shift[:, None, None])
+    out = _by_onednn(x, weight, bias, convolution, pixels)
+    torch.addcmul(shift[:, None, None], out, scale[:, None, None], out=out)
     return activate(out if add is None else out.add_(add), activation)
 
 
@@ -212,26 +215,47 @@ def _by_onednn(
     activation: Activation = "none",
     reuse: bool = False,
 ) -> Tensor:
-    """Convolve; a 1x1 in this layout is a product of the pixels' channels, which costs less to call.
+    """Convolve; a 1x1 in this layout is a product of the pixels' channels, which costs less to call."""
+    if add is None and x.stride(1) == 1 and is_pointwise(geometry) and has_onednn_linear():
+        rows = onednn_linear(pixels_of(x, geometry), weight.flatten(1), bias, activation, slope=SLOPE)
+        return rows.permute(0, 3, 1, 2)
+    out = _by_products(x, weight, bias, geometry, pixels)
+    if out is None and (add is None or activation in ("none", "relu")):
+        return onednn_convolution(x, weight, bias, geometry, add, activation, SLOPE, reuse)
+    if out is None:
+        out = onednn_convolution(x, weight, bias, geometry, None, "none", SLOPE, False)
+    return activate(out if add is None else out.add_(add), activation)
+
+
+def _by_products(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: nn.Conv2d, pixels: int) -> Tensor | None:
+    """Convolve in another way than by oneDNN's convolution of this layout; None where no other is faster.
 
     oneDNN rearranges the weight in each call. With few pixels that costs more than a pass over the output does, above
-    all channels last.
+    all channels last; with very few, more than laying out the input as the rows of a product. Many pixels are
+    transformed (``lab.ops.winograd``).
     """
-    if x.stride(1) == 1 and is_pointwise(geometry) and has_onednn_linear():
-        if add is None:
-            rows = onednn_linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias, activation, slope=SLOPE)
-            return rows.permute(0, 3, 1, 2)
-        if pixels < FEW * x.shape[1]:
-            rows = onednn_linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias)
-            return activate(rows.permute(0, 3, 1, 2).add_(add), activation)
-    elif weight.numel() > LARGE and pixels * 2 * FEW < weight[0].numel():
-        where = (geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
-        out = F.conv2d(x.contiguous(), weight, bias, *where)  # type: ignore[arg-type]
-        out = out.contiguous(memory_format=torch.channels_last) if x.stride(1) == 1 else out
-        return activate(out if add is None else out.add_(add), activation)
-    if add is None or activation in ("none", "relu"):
-        return onednn_convolution(x, weight, bias, geometry, add, activation, SLOPE, reuse)
-    return activate(onednn_convolution(x, weight, bias, geometry, None, "none", SLOPE, False).add_(add), activation)
+    is_last = x.stride(1) == 1
+    if is_last and is_pointwise(geometry) and has_onednn_linear() and pixels < FEW * x.shape[1]:
+        return onednn_linear(pixels_of(x, geometry), weight.flatten(1), bias).permute(0, 3, 1, 2)
+    if is_last and _keeps_size(geometry) and winograd.pays(x, weight):
+        return winograd.conv3x3(x, weight, bias).contiguous(memory_format=torch.channels_last)
+    if weight.numel() <= LARGE or pixels * 2 * FEW >= weight[0].numel():
+        return None
+    x, stride, padding, dilation = x.contiguous(), geometry.stride, geometry.padding, geometry.dilation
+    if pixels * 8 * FEW < weight[0].numel() and geometry.groups == 1 and has_onednn_linear():
+        assert not isinstance(padding, str)
+        rows = F.unfold(x, geometry.kernel_size, dilation, padding, stride).transpose(1, 2).contiguous()  # type: ignore[arg-type]
+        height = (x.shape[2] + 2 * padding[0] - dilation[0] * (geometry.kernel_size[0] - 1) - 1) // stride[0] + 1
+        out = onednn_linear(rows, weight.flatten(1), bias).unflatten(1, (height, -1)).permute(0, 3, 1, 2)
+    else:
+        out = F.conv2d(x, weight, bias, stride, padding, dilation, geometry.groups)  # type: ignore[arg-type]
+    return out.contiguous(memory_format=torch.channels_last) if is_last else out.contiguous()
+
+
+def _keeps_size(geometry: nn.Conv2d) -> bool:
+    """Whether a convolution is a 3x3 of all channels that neither strides nor dilates."""
+    shape = (geometry.kernel_size, geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
+    return shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1)
 
 
 def pairs_in(layers: nn.Sequential) -> list[tuple[nn.Conv2d, nn.Module]]:

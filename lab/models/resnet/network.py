@@ -106,7 +106,7 @@ class _ResNetTrunk(nn.Module):
             if isinstance(module, nn.Conv2d) and module not in own:  # a plugin has its own first weights
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if zero_init_residual and isinstance(module, ResidualBlock):
-                nn.init.zeros_(module.last_norm.weight)  # type: ignore[arg-type]
+                nn.init.zeros_(module.norms[-1].weight)  # type: ignore[arg-type]
 
     def _frozen_parts(self) -> list[nn.Module]:
         stem = [self.conv1, self.bn1] if self.frozen_stages >= 0 else []

@@ -80,6 +80,35 @@ def test_inference_of_few_and_of_many_pixels(activation: Activation, added: bool
         assert scales_of([norm, layers[3].train()]) == {}
 
 
+GEOMETRIES = {  # channels in and out, kernel, stride, side: each is sooner computed in another way
+    "pixels with a stride": (64, 48, 1, 2, 9),
+    "Winograd's": (96, 96, 3, 1, 29),
+    "rows of patches": (192, 192, 3, 2, 4),
+    "the other layout": (192, 192, 3, 1, 8),
+}
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("added", [False, True])
+@pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=list(GEOMETRIES))
+def test_inference_of_any_geometry(geometry: tuple[int, int, int, int, int], added: bool, channels_last: bool) -> None:
+    channels, width, kernel, stride, side = geometry
+    layer, norm = nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(width).eval()
+    layer.weight.data.copy_(normal(*layer.weight.shape) / layer.weight[0].numel() ** 0.5)
+    for value in (norm.weight, norm.bias, norm.running_mean):
+        value.data.copy_(normal(width))
+    norm.running_var.copy_(0.5 + normal(width).abs())
+    x = normal(1, channels, side, side)
+    x = x.contiguous(memory_format=torch.channels_last) if channels_last else x
+    with torch.inference_mode():
+        plain = norm(F.conv2d(x.double(), layer.weight.double(), None, stride, kernel // 2).float())
+        add = torch.ones_like(plain) if added else None
+        found = convolve(x, layer, norm, add)
+    wanted = F.relu(plain + 1 if added else plain)
+    assert float((found - wanted).abs().max() / wanted.abs().max()) < 3e-6  # measured 6.7e-7
+    assert found.is_contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+
+
 def test_groups_of_a_norm_divide_the_channels() -> None:
     groups = {channels: make_norm("group_norm", channels).num_groups for channels in (16, 24, 58, 64, 116, 176)}
     assert groups == {16: 16, 24: 24, 58: 29, 64: 32, 116: 29, 176: 22}
