@@ -244,11 +244,11 @@ def _by_products(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: nn.Co
     x, stride, padding, dilation = x.contiguous(), geometry.stride, geometry.padding, geometry.dilation
     if pixels * 8 * FEW < weight[0].numel() and geometry.groups == 1 and has_onednn_linear():
         assert not isinstance(padding, str)
-        rows = F.unfold(x, geometry.kernel_size, dilation, padding, stride).transpose(1, 2).contiguous()  # type: ignore[arg-type]
+        rows = F.unfold(x, geometry.kernel_size, dilation, padding, stride).transpose(1, 2).contiguous()
         height = (x.shape[2] + 2 * padding[0] - dilation[0] * (geometry.kernel_size[0] - 1) - 1) // stride[0] + 1
         out = onednn_linear(rows, weight.flatten(1), bias).unflatten(1, (height, -1)).permute(0, 3, 1, 2)
     else:
-        out = F.conv2d(x, weight, bias, stride, padding, dilation, geometry.groups)  # type: ignore[arg-type]
+        out = F.conv2d(x, weight, bias, stride, padding, dilation, geometry.groups)
     return out.contiguous(memory_format=torch.channels_last) if is_last else out.contiguous()
 
 
