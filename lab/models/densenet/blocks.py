@@ -236,13 +236,13 @@ def _means(pixels: Tensor) -> Tensor:
 
 def can_fold(module: nn.Module, x: Tensor, weight: Tensor) -> bool:
     """Whether the parts of a module can be computed together: inference on a CPU, norms constant, no hook within."""
-    if not plain_float32(x, weight) or needs_gradient(x, *module.parameters()) or not has_onednn_linear():
+    if not plain_float32(x, weight) or not has_onednn_linear():
         return False
-    parts = [part for part in module.modules() if part is not module]
+    if torch.is_grad_enabled() and needs_gradient(x, *module.parameters()):
+        return False
+    parts = list(module.modules())[1:]
     norms = [part for part in parts if isinstance(part, nn.BatchNorm2d | FrozenBatchNorm2d | nn.GroupNorm)]
-    if any(map(is_watched, parts)):
-        return False
-    return bool(norms) and all(is_constant(norm) for norm in norms)
+    return bool(norms) and all(map(is_constant, norms)) and not any(map(is_watched, parts))
 
 
 def bounds(scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:

@@ -8,7 +8,7 @@ YOLO-FastestV2 after it, shuffles before a block instead of after it (``shuffle=
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lab.checking import check_choice, check_some
 from lab.compat.torch import is_watched
-from lab.layers.convolution import NormName, Scales, convolve, make_norm, pairs_in, scales_of
+from lab.layers.convolution import NormName, Scales, convolve, folded, make_norm, pairs_in
 from lab.ops.shuffle import interleave
 
 Shuffle = Literal["after", "before"]
@@ -129,9 +129,10 @@ class _ShuffleNetTrunk(nn.Module):
         if images.device.type in ("cpu", "meta") or torch.is_autocast_enabled(images.device.type):
             # oneDNN and tensor cores compute in this layout; the stages keep it.
             images = images.contiguous(memory_format=torch.channels_last)
-        stages = [self.get_submodule(f"stage{stage + 2}") for stage in range(self.num_stages)]
-        scales = scales_of([norm for stage in stages for block in stage.children() for _, norm in block.pairs()])  # type: ignore[operator]
-        maps = [convolve(images, *pairs_in(self.conv1)[0])]
+        stages: list[Any] = [self.get_submodule(f"stage{stage + 2}") for stage in range(self.num_stages)]
+        stem = pairs_in(self.conv1)[0]
+        scales = folded(images, [stem, *(pair for stage in stages for unit in stage for pair in unit.pairs())])
+        maps = [convolve(images, *stem, scales=scales)]
         maps.append(F.max_pool2d(maps[0], kernel_size=3, stride=2, padding=1))
         for stage in stages:
             maps.append(stage(maps[-1], scales))
