@@ -271,15 +271,19 @@ def _by_onednn(
 
 def _pointwise(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: nn.Conv2d, activation: Activation) -> Tensor:
     """Multiply the channels of each pixel, channels last."""
-    pixels, matrix = pixels_of(x, geometry), weight.flatten(1)
-    if has_onednn_linear() and pixels.numel() * len(matrix) > SMALL:
-        return onednn_linear(pixels, matrix, bias, activation, slope=SLOPE).permute(0, 3, 1, 2)
-    rows = pixels.flatten(0, 2)
+    pixels = pixels_of(x, geometry)
+    rows = product(pixels.flatten(0, 2), weight, bias, activation)
+    return rows.view(*pixels.shape[:3], -1).permute(0, 3, 1, 2)
+
+
+def product(rows: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation) -> Tensor:
+    """Return (N, O), the activated product of (N, C) and the weight (O, C, 1, 1) of a 1x1, without a gradient."""
+    matrix = weight.flatten(1)
+    if rows.numel() * len(matrix) > SMALL and has_onednn_linear():
+        return onednn_linear(rows, matrix, bias, activation, slope=SLOPE)
     if bias is not None and activation == "relu":
-        out = addmm_relu(bias, rows, matrix.t())
-    else:
-        out = activate(rows @ matrix.t() if bias is None else torch.addmm(bias, rows, matrix.t()), activation)
-    return out.view(*pixels.shape[:3], -1).permute(0, 3, 1, 2)
+        return addmm_relu(bias, rows, matrix.t())
+    return activate(rows @ matrix.t() if bias is None else torch.addmm(bias, rows, matrix.t()), activation)
 
 
 def _by_products(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: nn.Conv2d) -> Tensor | None:

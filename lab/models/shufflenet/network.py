@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from lab.checking import check_choice, check_some
 from lab.compat.torch import is_watched
-from lab.layers.convolution import NormName, Scales, convolve, folded, make_norm, pairs_in
-from lab.ops.shuffle import interleave
+from lab.layers.convolution import NormName, Scales, convolve, folded, make_norm, pairs_in, product
+from lab.ops.pooling import max_pool3x3
+from lab.ops.shuffle import interleave, interleave_last
 
 Shuffle = Literal["after", "before"]
 REPEATS = (4, 8, 4)
@@ -69,12 +70,24 @@ class ShuffleUnit(nn.Module):
 
     def forward(self, x: Tensor, scales: Scales | None = None) -> Tensor:
         """Map (B, C, H, W) to (B, out_channels, H / stride, W / stride)."""
+        if scales and self.stride == 1 and self.shuffle == "after":
+            return self._by_rows(x, scales)
         aside, through = self._split(x, scales)
         first, middle, last = pairs_in(self.branch2)
         through = convolve(through, *first, scales=scales)
         through = convolve(through, *middle, activation="none", scales=scales)
         through = convolve(through, *last, scales=scales)
         return interleave(aside, through) if self.shuffle == "after" else torch.cat((aside, through), dim=1)
+
+    def _by_rows(self, x: Tensor, scales: Scales) -> Tensor:
+        """Run the commonest block on rows of pixels: on a CPU views and calls take a fifth of the time otherwise."""
+        batch, channels, height, width = x.shape
+        first, _, _, middle, _, last, *_ = self.branch2
+        aside, through = x.permute(0, 2, 3, 1).flatten(0, 2).chunk(2, dim=1)
+        through = product(through, *scales[first], "relu").view(batch, height, width, -1).permute(0, 3, 1, 2)
+        through = F.conv2d(through, *scales[middle], padding=1, groups=channels // 2)
+        through = product(through.permute(0, 2, 3, 1).flatten(0, 2), *scales[last], "relu")
+        return interleave_last(aside, through).view(batch, height, width, channels).permute(0, 3, 1, 2)
 
     def pairs(self) -> list[tuple[nn.Conv2d, nn.Module]]:
         """Return the convolutions, each with its norm."""
@@ -133,7 +146,7 @@ class _ShuffleNetTrunk(nn.Module):
         stem = pairs_in(self.conv1)[0]
         scales = folded(images, [stem, *(pair for stage in stages for unit in stage for pair in unit.pairs())])
         maps = [convolve(images, *stem, scales=scales)]
-        maps.append(F.max_pool2d(maps[0], kernel_size=3, stride=2, padding=1))
+        maps.append(max_pool3x3(maps[0]))
         for stage in stages:
             maps.append(stage(maps[-1], scales))
         return maps
