@@ -93,7 +93,7 @@ class DenseLayer(nn.Module):
         else:
             low, high, weight, bias = fold(self.norm1, self.conv1, self.norm2, rest, scales)
             hidden = onednn_linear(clamp(seen, low, high, out=room), weight, bias, "relu")
-        new = convolve(hidden.permute(0, 3, 1, 2), self.conv2, activation="none")
+        new = self.conv2(hidden.permute(0, 3, 1, 2))
         buffer[..., channels : channels + new.shape[1]] = new.permute(0, 2, 3, 1)
 
 
