@@ -32,6 +32,11 @@ def _depthwise(channels: int, stride: int) -> nn.Conv2d:
     return nn.Conv2d(channels, channels, 3, stride, 1, groups=channels, bias=False)
 
 
+def _rows(x: Tensor) -> Tensor:
+    """Return the pixels (B H W, C) of a map (B, C, H, W), a view channels last."""
+    return x.permute(0, 2, 3, 1).flatten(0, 2)
+
+
 class ShuffleUnit(nn.Module):
     """A block: what passes by beside three convolutions, or with stride 2 two branches of the whole input.
 
@@ -70,7 +75,7 @@ class ShuffleUnit(nn.Module):
 
     def forward(self, x: Tensor, scales: Scales | None = None) -> Tensor:
         """Map (B, C, H, W) to (B, out_channels, H / stride, W / stride)."""
-        if scales and self.stride == 1 and self.shuffle == "after":
+        if scales and self.shuffle == "after":
             return self._by_rows(x, scales)
         aside, through = self._split(x, scales)
         first, middle, last = pairs_in(self.branch2)
@@ -80,18 +85,24 @@ class ShuffleUnit(nn.Module):
         return interleave(aside, through) if self.shuffle == "after" else torch.cat((aside, through), dim=1)
 
     def _by_rows(self, x: Tensor, scales: Scales) -> Tensor:
-        """Run the commonest block on rows of pixels: on a CPU views and calls take a fifth of the time otherwise."""
-        batch, channels, height, width = x.shape
+        """Run on rows of pixels: on a CPU views and calls take a fifth of the time otherwise."""
+        batch, _, height, width = x.shape
         first, _, _, middle, _, last, *_ = self.branch2
-        aside, through = x.permute(0, 2, 3, 1).flatten(0, 2).chunk(2, dim=1)
+        aside = through = _rows(x)
+        if self.stride == 1:
+            aside, through = aside.chunk(2, dim=1)
+        else:
+            depthwise, _, pointwise, *_ = self.branch1
+            aside = product(_rows(F.conv2d(x, *scales[depthwise], 2, 1, 1, x.shape[1])), *scales[pointwise], "relu")
         through = product(through, *scales[first], "relu").view(batch, height, width, -1).permute(0, 3, 1, 2)
-        through = F.conv2d(through, *scales[middle], padding=1, groups=channels // 2)
-        through = product(through.permute(0, 2, 3, 1).flatten(0, 2), *scales[last], "relu")
-        return interleave_last(aside, through).view(batch, height, width, channels).permute(0, 3, 1, 2)
+        through = F.conv2d(through, *scales[middle], self.stride, 1, 1, through.shape[1])
+        height, width = through.shape[2:]
+        through = product(_rows(through), *scales[last], "relu")
+        return interleave_last(aside, through).view(batch, height, width, -1).permute(0, 3, 1, 2)
 
     def pairs(self) -> list[tuple[nn.Conv2d, nn.Module]]:
         """Return the convolutions, each with its norm."""
-        return pairs_in(self.branch1) + pairs_in(self.branch2)
+        return [*(pairs_in(self.branch1) if self.stride == 2 else ()), *pairs_in(self.branch2)]
 
     def _split(self, x: Tensor, scales: Scales | None) -> tuple[Tensor, Tensor]:
         """Return the first branch's result, or what passes by, and the input of the second."""
