@@ -183,10 +183,11 @@ def report(blocks: dict[str, list[Block]], trials: int, cpu: dict[str, float]) -
         cells = (start, trial, *overhead[kind][:2], cpu[kind], overhead[kind][2])
         print(f"| {kind} | {line:.3f} s | {' | '.join(f'{cell:.2f} s' for cell in cells)} |")
     for kind in ("fresh", "xargs -P2"):
-        times = [other / max(mine, 1e-9) for other, mine in zip(overhead[kind], overhead["sweep"], strict=True)]
-        print(
-            f"overhead of {kind} / of the sweep: {times[0]:.0f}, with the start {times[1]:.0f}, in CPU {times[2]:.0f}"
-        )
+        times = [
+            f"{other / mine:.0f}" if mine > 0.005 else "more than can be measured"
+            for other, mine in zip(overhead[kind], overhead["sweep"], strict=True)
+        ]
+        print(f"overhead of {kind} / of the sweep: {times[0]}, with the start {times[1]}, in CPU {times[2]}")
 
 
 if __name__ == "__main__":
