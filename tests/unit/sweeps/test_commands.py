@@ -58,6 +58,11 @@ def test_the_status_of_a_running_sweep(ledger: Ledger, capsys: pytest.CaptureFix
     assert len(rows) == 10
 
 
+def test_the_status_has_the_state_in_a_queue(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger.place(4, 1, "Slurm job 17, PENDING (Priority)")
+    assert "place     job 4: Slurm job 17, PENDING (Priority)\n" in output(capsys, "status")
+
+
 def test_the_status_after_the_master_has_died(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
     ledger.ask("pause")
     ledger.set(paused=True)
