@@ -109,6 +109,7 @@ class SearchProposer:
         proposals = [
             proposal for trial in trials[-1:] for proposal in self._proposals(trial.point, after=len(trial.jobs))
         ]
+        ledger.close()  # a Gaussian process is computed in a forked process, which must not have its connection
         while len(proposals) < room and len(trials) < self.plan.n_trials:
             point = self._point(len(trials), trials)
             if point is None:
