@@ -8,7 +8,7 @@ after each of which the command is repeated. ``--others`` further ends are dealt
 starts, validates and is tested, SIGSEGV, SIGABRT, SIGTERM from outside, ``os._exit(0)`` and ``os._exit(3)`` in the
 middle. Further words are those of ``run.py``, after the ones below. The exit code is 1 if a check of the table fails:
 
-- each job has finished once: its run.json, and one attempt with that outcome in the ledger;
+- each job has finished once: by the ledger, whose attempts do not overlap, and by its run.json;
 - results, metrics.csv (but speeds and memory) and the weights of best.ckpt are those of the undisturbed sweep;
 - no process, lock, file in /dev/shm, semaphore or temporary folder is left, and the ledger is sound.
 """
@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import os
 import platform
 import random
@@ -32,6 +33,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -268,23 +270,34 @@ def _runs(folder: Path) -> list[Path]:
 
 
 def ledger_problems(folder: Path) -> Iterator[str]:
-    """Yield what is wrong with the ledger: jobs not finished exactly once, attempts that are open or overlap."""
+    """Yield what is wrong with the ledger: jobs not finished exactly once, attempts that are open or overlap.
+
+    A repeated command may ask a finished run for its result: such an attempt finishes too, but the run's end, which its
+    run.json has, stays that of the first one.
+    """
     for (found,) in ledger_rows(folder, "PRAGMA integrity_check"):
         if found != "ok":
             yield f"ledger: {found}"
     jobs = dict(ledger_rows(folder, "SELECT number, state FROM jobs"))
+    runs = dict(ledger_rows(folder, "SELECT number, run FROM jobs"))
     if not jobs:
         yield "ledger: no job"
     rows = ledger_rows(folder, "SELECT job, attempt, started, ended, outcome FROM attempts ORDER BY job, attempt")
     for number, state in jobs.items():
         mine = [row[1:] for row in rows if row[0] == number]
-        finished = sum(row[3] == "finished" for row in mine)
-        if state != "finished" or finished != 1:
-            yield f"job {number}: {state}, {finished} attempts that finished"
+        ends = [row[2] for row in mine if row[3] == "finished"]
+        if state != "finished" or not ends or not _ended(folder / runs[number]) < ends[0] + 1:
+            yield f"job {number}: {state}, run ended at {_ended(folder / runs[number])}, attempts that finished: {ends}"
         if [row[0] for row in mine] != list(range(1, len(mine) + 1)) or any(row[2] is None for row in mine):
             yield f"job {number}: attempts missing or open"
         elif any(then[2] > now[1] for then, now in itertools.pairwise(mine)):
             yield f"job {number}: two attempts at a time"
+
+
+def _ended(run: Path) -> float:
+    """Return when a run has ended, by its own record."""
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    return datetime.fromisoformat(record["ended"]).timestamp() if record.get("ended") else math.inf
 
 
 def left_behind(folder: Path, shared_before: set[str]) -> Iterator[str]:

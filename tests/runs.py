@@ -207,14 +207,14 @@ def wait_for(condition: Any, command: Command, seconds: float = 120.0) -> bool:
     """Wait until ``condition()`` holds; return False if the command ended before."""
     end = time.monotonic() + seconds
     while not condition():
-        if command.code is None and not _alive(command.pid):
+        if command.code is None and not is_alive(command.pid):
             return False
         assert time.monotonic() < end, "it never came to that"
         time.sleep(0.01)
     return True
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     """Whether a process is there and not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

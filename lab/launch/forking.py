@@ -37,14 +37,15 @@ _HANDLED = (
 def fork(child: Callable[[], NoReturn]) -> int:
     """Fork a process that calls ``child``; return its pid.
 
-    Signals wait in the child until it unblocks them, so none reaches a handler of its parent. Call ``begin`` first.
+    Signals wait in the child until it unblocks them, so none reaches a handler of its parent, nor the descriptor by
+    which its parent is woken. Call ``begin`` first.
 
     Raises:
         OSError: the operating system refuses another process.
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         pid = os.fork()
         if not pid:

@@ -82,10 +82,13 @@ def _take(
     if any_sources and known != sources:
         changes["sources"] = [known[:12], sources[:12]]
     words = [word for word in overrides if word_key(word) not in ("resume", "check")]
-    run.begin(config, words, sources, command)
-    run.update(
+    run.begin(
+        config,
+        words,
+        sources,
+        command,
         config_dirs=[str(Path(folder).resolve()) for folder in user_dirs],
-        changes=[*run.record["changes"], *([changes] if changes else [])],
+        changes=[*run.record.get("changes", []), *([changes] if changes else [])],
     )
     return False
 

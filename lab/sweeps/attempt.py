@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from lab.launch.outcomes import exit_code, say
 from lab.run_directory import RunDirectory
 from lab.run_progress import FOLDER, WAITS, word_of, write_word
 from lab.sweeps.placing import Assignment
-from lab.system.provenance import now
 from lab.system.signals import SignalWatch, run_watched
 
 LOG = "output.log"
@@ -69,8 +69,10 @@ def run_attempt(assignment: Assignment, fork: bool = False) -> int:
     def begun(run: RunDirectory | None) -> None:
         if run is not None:
             output.change(run.path / LOG)
+        began = datetime.now(UTC).isoformat(timespec="milliseconds")
+        print(f"-- job {assignment.number}, attempt {assignment.attempt}, pid {os.getpid()}, {began}", flush=True)
+        if run is not None:
             run.update(sweep={"directory": str(assignment.sweep.resolve()), "number": assignment.number})
-        print(f"-- job {assignment.number}, attempt {assignment.attempt}, pid {os.getpid()}, {now()}", flush=True)
 
     def work() -> int:
         try:

@@ -171,7 +171,10 @@ def _ask(ledger: Ledger, verb: str, numbers: list[int]) -> None:
         return
     command = command_of(ledger)
     repeat = f":\n  {command}" if command else ""
-    print(f"{verb}{which}: noted; no master runs, so the next start of the same command takes it{repeat}")
+    also = (
+        ", and tries all other failed jobs again too" if verb == "retry" and ledger.get("exit_code") is not None else ""
+    )
+    print(f"{verb}{which}: noted; no master runs, so the next start of the same command takes it{also}{repeat}")
 
 
 def _to_retry(jobs: dict[int, JobRow], numbers: list[int]) -> list[int]:

@@ -6,6 +6,7 @@ the attempts can be found again in the run directories, so a damaged ledger lose
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -19,6 +20,7 @@ from typing import Any
 
 from lab.errors import RunError
 from lab.sweeps.states import JobState
+from lab.system.storage import StorageError
 
 FILE = "ledger.sqlite"
 VERSION = 1
@@ -126,7 +128,9 @@ class Request:
 class Ledger:
     """The ledger in a sweep's directory.
 
-    A forked child must not use the connection of its parent: call ``close`` before a fork; the next use opens it anew.
+    A forked child must not use the connection of its parent, nor close it. A job's process never does: its descriptors
+    are closed (``lab.launch.forking.begin``), its frames keep the object, and it ends by ``os._exit``. Closing the
+    connection before each fork would cost a checkpoint of the log, some 20 ms.
 
     Args:
         folder: the sweep's directory.
@@ -350,6 +354,27 @@ class Ledger:
             rows = database.execute("SELECT id, verb, jobs FROM requests WHERE taken IS NULL ORDER BY id").fetchall()
             database.execute("UPDATE requests SET taken = ? WHERE taken IS NULL", (time.time(),))
         return [Request(**_decoded(row)) for row in rows]
+
+
+class LedgerError(StorageError):
+    """The ledger cannot be written: the disk is full or gone, or another process has damaged it. Exit code 1.
+
+    Args:
+        file: the ledger.
+        error: what SQLite says.
+    """
+
+    def __init__(self, file: Path, error: sqlite3.Error) -> None:
+        is_full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+        super().__init__(file, errno.ENOSPC if is_full else errno.EIO)
+        self.why = str(error)
+
+    def __str__(self) -> str:
+        """Return the one line."""
+        return (
+            f"{self.where}: the ledger cannot be written: {self.why}{self.room()}; no job is started, running ones "
+            "have ended with a checkpoint, the run directories keep their results: repeat the command to continue"
+        )
 
 
 class DamagedLedger(RunError):

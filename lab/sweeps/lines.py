@@ -97,8 +97,8 @@ def failed(label: Label, state: JobState, problem: str, attempts: int, last_step
     """Return the line of a job that is given up: its state, why, and after how many attempts."""
     verb = "set aside as poison" if state == "poison" else state
     tries = f" ({attempts} attempt{'s' if attempts != 1 else ''})"
-    after = f", {_after(last_step)}" if last_step is not None else ""
-    return label.line(verb, f"{_cut(problem) or 'for no known reason'}{after}{tries}")
+    after = f" {_after(last_step)}" if last_step is not None else ""
+    return f"{label.line(verb)}{after}{tries}: {_cut(problem) or 'for no known reason'}"
 
 
 def interrupted(label: Label, last_step: int | None, problem: str = "") -> str:

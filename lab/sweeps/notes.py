@@ -58,9 +58,10 @@ class SignalNotes:
         if self._reading not in ready:
             return []
         try:
-            return [signal.Signals(number) for number in os.read(self._reading, 4096)]
+            noted = os.read(self._reading, 4096)
         except BlockingIOError:
             return []
+        return [signal.Signals(number) for number in noted if number in NOTED]  # others are not ours: a package's own
 
 
 def _nothing(signum: int, frame: Any) -> None:

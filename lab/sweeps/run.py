@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from lab.config.words import word_key
-from lab.errors import ConfigError, LabError, RunError
+from lab.errors import ConfigError, LabError
 from lab.launch.prepare import Prepared, prepare_job
 from lab.run_lock import RunLock, is_locked
 from lab.sweeps import lines
 from lab.sweeps.grid_proposer import GridProposer
 from lab.sweeps.here import HerePlacer
-from lab.sweeps.ledger import DamagedLedger, Ledger
+from lab.sweeps.ledger import FILE, DamagedLedger, Ledger, LedgerError
 from lab.sweeps.local import LocalPlacer
 from lab.sweeps.master import ENDINGS, Master
 from lab.sweeps.notes import SignalNotes
@@ -134,14 +134,13 @@ def _hold(setup: SweepSetup, folder: Path, proposer: Proposer, placer: Placer, j
         try:
             ledger = _open_ledger(folder)
             return _run(setup, folder, proposer, placer, jobs, notes, ledger, holder, takes_over)
-        except (sqlite3.OperationalError, OSError) as error:
-            found = explain(error, where=folder) if isinstance(error, OSError) else None
-            if found is None and isinstance(error, OSError):
+        except sqlite3.DatabaseError as error:
+            raise LedgerError(folder / FILE, error) from error
+        except OSError as error:
+            found = explain(error, folder)
+            if found is None:
                 raise
-            raise found or RunError(
-                f"{folder}: the ledger cannot be written ({error}); the runs keep their results and checkpoints: "
-                "repeat the command to continue"
-            ) from error
+            raise found from error
         finally:
             placer.close()
             holder.release()
@@ -211,6 +210,7 @@ def _run(
         sources=sources_fingerprint(extensions),
         holder={"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()},
         total=proposer.total,
+        seeds=setup.sweeper.seeds,
         workers=workers,
         exit_code=None,
         paused=False,
@@ -219,7 +219,7 @@ def _run(
     show = SweepView(ledger, live=False if isinstance(placer, HerePlacer) else None)  # there jobs print too
     print(lines.opened(str(folder), ledger.counts(), proposer.total, workers, why), flush=True)
     show.start()
-    master = Master(folder, ledger, proposer, placer, settings, prepare, prepared, show, name, successor)
+    master = Master(folder, ledger, proposer, placer, settings, prepare, prepared, show, name, successor=successor)
     frozen = sources_fingerprint(extensions)
     trains = any(job.config["stage"] == "fit" and not job.config["check"] for job in jobs)
     del jobs

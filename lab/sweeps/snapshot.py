@@ -35,6 +35,12 @@ class RunningJob:
     metric: str = ""
 
     @property
+    def seconds_left(self) -> float | None:
+        """The estimated time to the last step; None if it is not known, or if only tests are left."""
+        done = self.progress is None or self.progress.step >= self.progress.max_steps
+        return None if done or self.progress is None else self.progress.seconds_left
+
+    @property
     def value(self) -> float | None:
         """The latest value of the metric."""
         return self.progress.metrics.get(self.metric) if self.progress else None
@@ -123,7 +129,13 @@ class Observer:
         attempts = self.ledger.attempts(job.number)
         progress = read_progress(self.folder / "jobs" / str(job.number)) if given is None else given.get(job.number)
         metric = pick_metric(progress.metrics, self._monitor(job)) if progress else ""
-        return RunningJob(job, self.label(job, total), attempts[-1] if attempts else None, progress, metric)
+        return RunningJob(
+            job,
+            Label(job.number, total, varied(job.words, self._shared)),
+            attempts[-1] if attempts else None,
+            progress,
+            metric,
+        )
 
     def _monitor(self, job: JobRow) -> str:
         """Return the metric that the sweep compares, or that the run monitors; empty if neither is known yet."""
@@ -136,18 +148,24 @@ class Observer:
     def _seconds_left(
         self, counts: Mapping[JobState, int], total: int | None, running: list[RunningJob]
     ) -> float | None:
-        """Estimate from the mean time of the jobs that are done and what the running ones say of themselves."""
+        """Estimate from the mean time of the jobs that are done and what the running ones say of themselves.
+
+        Until one is done, the running ones stand for the others.
+        """
         to_come = 0 if total is None else max(0, total - sum(counts.values()))
         waiting = counts.get("waiting", 0) + counts.get("interrupted", 0) + to_come
         mean, now = self.ledger.mean_seconds(), time.time()
+        gone = {one.job.number: now - one.attempt.started if one.attempt else 0.0 for one in running}
+        if mean is None:
+            known = [gone[one.job.number] + one.seconds_left for one in running if one.seconds_left is not None]
+            mean = sum(known) / len(known) if known else None
         remaining: list[float] = []
         for one in running:
-            left = one.progress.seconds_left if one.progress else None
-            if left is None and mean is not None and one.attempt is not None:
-                left = max(0.0, mean - (now - one.attempt.started))
-            if left is None:
+            left = [max(0.0, mean - gone[one.job.number])] if mean is not None else []
+            left += [one.seconds_left] if one.seconds_left is not None else []
+            if not left:
                 return None
-            remaining.append(left)
+            remaining.append(max(left))
         if waiting and mean is None:
             return None
         workers = max(1, int(self.ledger.get("workers", len(running) or 1)))

@@ -18,9 +18,12 @@ from lab.sweeps.ledger import JobRow, Ledger
 from lab.sweeps.plain import plain
 from lab.sweeps.snapshot import Observer, RunningJob, Snapshot, pick_metric
 from lab.sweeps.states import BAD, DONE, JobState
+from lab.sweeps.view import one_row
 from lab.text import one_line, printable
 
 _MOST_ROWS = 200
+_WIDE = 160
+"""Columns where the output is no terminal: rich would take 80."""
 _EVENTS = 5
 _COLOURS: Mapping[str, str] = {
     "finished": "green",
@@ -56,14 +59,15 @@ def print_status(ledger: Ledger, master: Holder) -> None:
     snapshot = observer.look(events=_EVENTS)
     jobs = sorted(ledger.jobs(), key=lambda job: job.number)
     console = Console(highlight=False)
-    console.width = max(console.width, 100)
+    if not console.is_terminal:
+        console.width = _WIDE
     running = {found.job.number: found for found in snapshot.running}
     shown = _chosen(jobs)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("job", "state", "tries", "slot", "step"):
         table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
-    table.add_column("overrides", overflow="ellipsis", no_wrap=True)
-    table.add_column("latest", overflow="ellipsis", no_wrap=True)
+    table.add_column("overrides")
+    table.add_column("latest")
     for job in shown:
         found = running.get(job.number)
         table.add_row(
@@ -71,8 +75,8 @@ def print_status(ledger: Ledger, master: Holder) -> None:
             as_text(job.state, _COLOURS.get(job.state, "")),
             str(job.attempts),
             *_place(found),
-            as_text(observer.label(job, None).words),
-            as_text(_latest(job, found)),
+            one_row(observer.label(job, None).words),
+            one_row(_latest(job, found)),
         )
     console.print(table)
     if len(shown) < len(jobs):
@@ -130,8 +134,10 @@ def _latest(job: JobRow, found: RunningJob | None) -> str:
         return one_line(job.problem) or f"exit code {job.exit_code}"
     if found is not None:
         phase = found.progress.phase if found.progress else "start"
-        left = lines.duration(found.progress.seconds_left) if found.progress else "-"
-        return f"{phase}, {found.metric} {lines.number(found.value)}, {left} left" if found.metric else phase
+        left = f", {lines.duration(found.seconds_left)} left" if found.seconds_left is not None else ""
+        measured = f", {found.metric} {lines.number(found.value)}" if found.metric else ""
+        place = f" ({found.attempt.place})" if found.attempt and found.attempt.place else ""
+        return f"{phase}{measured}{left}{place}"
     if job.state in DONE and job.result:
         tested = {key: value for key, value in job.result.items() if key.startswith("test/") and key != "test/loss"}
         metric = next(iter(tested), "") or pick_metric(job.result, "")

@@ -9,7 +9,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from lab.report.tables import as_text
 from lab.run_record import read_record
 from lab.sweeps.best import Best, find_best, rank
 from lab.sweeps.ledger import JobRow, Ledger
+from lab.sweeps.over_seeds import best_over_seeds, seeds_as_json, seeds_as_table
 from lab.sweeps.plain import plain
+from lab.sweeps.seeds import SeedRow, seed_table
 from lab.sweeps.snapshot import shared_words, varied
 from lab.sweeps.states import BAD, DONE, JobState
 from lab.system.files import replacing, write_text
@@ -46,6 +48,7 @@ class Summary:
         jobs: the jobs, the best first; those that cannot be compared follow by number.
         rows: a row for each of them: number, values of the varied keys, run, state, attempts, metrics.
         best: the best of them, its index that of its row; None if fewer than two can be compared.
+        seeds: the points over their seeds, if the sweep has several (``sweeper.seeds``) and they can be compared.
     """
 
     folder: Path
@@ -53,6 +56,7 @@ class Summary:
     jobs: list[JobRow]
     rows: list[dict[str, Any]]
     best: Best | None
+    seeds: list[SeedRow] = field(default_factory=list)
 
     @property
     def columns(self) -> list[str]:
@@ -79,7 +83,8 @@ def summarise(ledger: Ledger) -> Summary:
         result = records[index].get("result", {})
         rows.append(row | {key: value for key, value in result.items() if "per_class" not in key})
     best = find_best([comparable[index] for index in order])
-    return Summary(ledger.file.parent, keys, [jobs[index] for index in order], rows, best)
+    seeds = seed_table(jobs, best.metric, best.lower) if best is not None and ledger.get("seeds") else []
+    return Summary(ledger.file.parent, keys, [jobs[index] for index in order], rows, best, seeds)
 
 
 def exit_code(counts: Mapping[JobState, int], total: int | None = None) -> int:
@@ -114,6 +119,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
         better = "min" if best.lower else "max"
         found["best"] = {"job": summary.jobs[best.index].number, "metric": best.metric, "value": best.value}
         found["best"]["direction"] = better
+    if summary.seeds:
+        found["seeds"] = seeds_as_json(summary.seeds)
     leading = {"job", *_LEADING, *summary.varied}
     for job, row in zip(summary.jobs, summary.rows, strict=True):
         entry = {"job": job.number, "words": job.words, "values": {key: row[key] for key in summary.varied}}
@@ -135,11 +142,10 @@ def print_summary(summary: Summary, further: Sequence[str] = ()) -> None:
     console.print(_table(summary))
     if len(summary.rows) > _MOST_ROWS:
         print(f"{len(summary.rows) - _MOST_ROWS} more jobs are in {printable(summary.folder / 'summary.csv')}")
-    best = summary.best
-    if best is not None and not any(line.startswith("best ") for line in further):
-        row = summary.rows[best.index]
-        words = " ".join(f"{key}={row[key]}" for key in summary.varied)
-        print(f"best      {printable(words)}: {printable(best.words())}")
+    if summary.seeds and summary.best is not None:
+        console.print(seeds_as_table(summary.seeds, summary.best.metric))
+    if not any(line.startswith("best ") for line in further) and (line := _best_line(summary)):
+        print(line)
     for line in further:
         print(printable(line))
     failed = sum(job.state in BAD for job in summary.jobs)
@@ -148,6 +154,17 @@ def print_summary(summary: Summary, further: Sequence[str] = ()) -> None:
     sys.stdout.flush()
     for line in failures(summary.jobs):
         print(line, file=sys.stderr)
+
+
+def _best_line(summary: Summary) -> str:
+    best = summary.best
+    if best is None:
+        return ""
+    if summary.seeds:
+        return best_over_seeds(summary.seeds, best.metric, best.lower)
+    row = summary.rows[best.index]
+    words = " ".join(f"{key}={row[key]}" for key in summary.varied)
+    return f"best      {printable(words)}: {printable(best.words())}"
 
 
 def failures(jobs: Iterable[JobRow]) -> list[str]:

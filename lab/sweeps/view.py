@@ -130,13 +130,13 @@ def picture(snapshot: Snapshot, elapsed: float, width: int, height: int) -> Rend
     if left_out:
         left_out += 1
         jobs = jobs[: room - 1]
-    parts: list[RenderableType] = [_one_row(_title(snapshot, elapsed)), _table(jobs, width < _NARROW)]
+    parts: list[RenderableType] = [_title(snapshot, elapsed), _table(jobs, width < _NARROW)]
     if left_out:
-        parts.append(_one_row(Text(f"... and {left_out} more", "dim")))
+        parts.append(one_row(f"... and {left_out} more", "dim"))
     colour = "red" if lines.is_bad(snapshot.counts) else "green"
-    parts.append(_one_row(Text(lines.counted(snapshot.counts, snapshot.total), colour)))
+    parts.append(one_row(lines.counted(snapshot.counts, snapshot.total), colour))
     events = max(0, min(_EVENTS, height - 3 - len(jobs) - bool(left_out)))
-    parts += [_one_row(as_text(line, "dim")) for line in snapshot.events[len(snapshot.events) - events :] if events]
+    parts += [one_row(line, "dim") for line in snapshot.events[len(snapshot.events) - events :] if events]
     return Group(*parts[:height])
 
 
@@ -152,6 +152,7 @@ def progress_line(snapshot: Snapshot, elapsed: float) -> str:
 def _title(snapshot: Snapshot, elapsed: float) -> Text:
     total = snapshot.total if snapshot.total is not None else "?"
     text = Text.assemble("sweep ", (printable(snapshot.name), "bold"), f" {snapshot.done} of {total} done")
+    text.no_wrap, text.overflow = True, "ellipsis"
     text.append(f", {lines.duration(elapsed)} gone")
     if snapshot.seconds_left is not None:
         text.append(f", about {lines.duration(snapshot.seconds_left)} left")
@@ -166,7 +167,7 @@ def _table(jobs: list[RunningJob], narrow: bool) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("slot", "job"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("overrides", no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column("overrides")  # the only column that becomes narrower where there is no room
     for name in ("step", single or "metric", "left") + (() if narrow else ("phase", "memory", "try")):
         table.add_column(as_text(name), justify="right", no_wrap=True, overflow="ellipsis")
     for job in jobs:
@@ -174,9 +175,9 @@ def _table(jobs: list[RunningJob], narrow: bool) -> Table:
         measured = lines.number(job.value) if single and job.metric == single else _measured(job).strip()
         memory = f"{progress.memory_gib:.1f} GiB" if progress and progress.memory_gib is not None else ""
         cells = [str(job.attempt.slot) if job.attempt else "", job.label.place, job.label.words, _step(job)]
-        cells += [measured if job.metric else "", lines.duration(progress.seconds_left if progress else None)]
+        cells += [measured if job.metric else "", lines.duration(job.seconds_left)]
         cells += [] if narrow else [progress.phase if progress else "start", memory, str(job.job.attempts)]
-        table.add_row(*map(as_text, cells))
+        table.add_row(*map(one_row, cells))
     return table
 
 
@@ -190,6 +191,8 @@ def _measured(job: RunningJob) -> str:
     return f" {job.metric} {lines.number(job.value)}" if job.metric else ""
 
 
-def _one_row(text: Text) -> Text:
+def one_row(value: object, style: str = "") -> Text:
+    """Return literal text for a cell that is cut, not wrapped, where there is no room."""
+    text = as_text(value, style)
     text.no_wrap, text.overflow = True, "ellipsis"
     return text

@@ -21,10 +21,11 @@ _frozen: dict[Any, Any] = {}
 
 
 def freeze(extensions: Iterable[str]) -> None:
-    """Let this process and its forks answer by the sources and the commit of this moment from now on."""
+    """Let this process and its forks answer by the sources, commit and versions of this moment from now on."""
     _frozen.clear()
     found: dict[Any, Any] = {tuple(sorted(extensions)): sources_fingerprint(extensions)}
     found |= {words: git_output(*words) for words in (("rev-parse", "HEAD"), ("diff", "HEAD"))}
+    found["versions"] = describe_versions()
     _frozen.update(found)
 
 
@@ -84,6 +85,8 @@ def describe_machine() -> dict[str, Any]:
 
 def describe_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that a result depends on."""
+    if "versions" in _frozen:
+        return dict(_frozen["versions"])
     versions = {"python": platform.python_version()}
     for name in _VERSIONS:
         try:

@@ -48,7 +48,7 @@ def test_the_status_of_a_running_sweep(ledger: Ledger, capsys: pytest.CaptureFix
     assert rows[2].split() == ["2", "failed", "1", "optimizer.lr=1e-2", "killed", "by", "SIGKILL"]
     assert rows[3].split() == ["3", "poison", "1", "optimizer.lr=1e-3", "killed", "by", "SIGSEGV"]
     assert rows[4].split()[:6] == ["4", "running", "1", "0", "12/40", "optimizer.lr=3e-4"]
-    assert rows[4].endswith("train, val/map 0.125, 14 s left")
+    assert rows[4].rstrip().endswith("train, val/map 0.125, 14 s left (pid 1004 on atlas)")
     assert rows[6].split() == ["6", "waiting", "0", "optimizer.lr=1e-5"]
     assert rows[7] == "rates: 1 finished, 2 running, 1 waiting, 1 failed, 1 poison"
     assert rows[8].startswith(f"master    pid {os.getpid()} on ")

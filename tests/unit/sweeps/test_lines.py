@@ -34,12 +34,12 @@ FIFTH = Label(5, 24, "seed=1")
         ),
         (
             lines.failed(FIFTH, "failed", "no memory", 3, 7),
-            "[5/24] failed seed=1: no memory, after step 7 (3 attempts)",
+            "[5/24] failed seed=1 after step 7 (3 attempts): no memory",
         ),
-        (lines.failed(FIFTH, "refused", "bad", 1), "[5/24] refused seed=1: bad (1 attempt)"),
+        (lines.failed(FIFTH, "refused", "bad", 1), "[5/24] refused seed=1 (1 attempt): bad"),
         (
             lines.failed(FIFTH, "poison", "killed by SIGSEGV", 2),
-            "[5/24] set aside as poison seed=1: killed by SIGSEGV (2 attempts)",
+            "[5/24] set aside as poison seed=1 (2 attempts): killed by SIGSEGV",
         ),
         (
             lines.interrupted(FIFTH, 4, "its node was lost"),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +17,7 @@ from lab.errors import ConfigError
 from lab.sweeps.grid_proposer import GridProposer
 from lab.sweeps.ledger import Ledger
 from lab.sweeps.master import Master
+from lab.sweeps.notes import SignalNotes
 from lab.sweeps.placing import Assignment, Ended
 from lab.sweeps.reconciling import adopt, holder_name
 from lab.sweeps.settings import LauncherFile
@@ -362,6 +366,16 @@ def test_requests_of_other_processes(sweep: Sweep) -> None:
     assert sweep.ledger.job(2).state == "withdrawn"
 
 
+def test_requests_that_waited_for_a_master_come_before_its_first_start(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    sweep.master._ask_for_jobs()
+    sweep.ledger.ask("drop", [1, 3])
+    with SignalNotes() as notes:
+        assert sweep.master.run(notes, lambda: False) == 0
+    assert sweep.states() == ["withdrawn", "finished", "withdrawn", "finished"]
+    assert [number for number, _ in sweep.placer.started] == [2, 4]
+
+
 def test_a_killed_master_loses_nothing_and_runs_nothing_twice(tmp_path: Path) -> None:
     first = Sweep(tmp_path)
     first.placer.behaviour = {1: [hang], 2: [hang]}
@@ -416,3 +430,31 @@ def test_a_damaged_ledger_is_said(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
     with pytest.raises(Exception, match="is damaged"):
         Ledger(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        ("", "False"),  # no terminal at all
+        ("fcntl.ioctl(0, termios.TIOCSCTTY, 0)", "True"),
+        ("fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.fork() and (os.wait(), os._exit(0)); os.setpgid(0, 0)", "False"),
+    ],
+)
+def test_only_in_the_foreground_of_a_terminal_a_new_size_of_its_window_pauses_nothing(
+    before: str, expected: str
+) -> None:
+    ours, theirs = os.openpty()
+    code = f"import fcntl, os, termios\n{before}\nfrom lab.sweeps.master import _in_foreground\nprint(_in_foreground())"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            stdin=theirs,
+            capture_output=True,
+            text=True,
+            start_new_session=True,
+            check=True,
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert done.stdout.strip() == expected

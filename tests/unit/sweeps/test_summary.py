@@ -176,3 +176,25 @@ def test_very_many_jobs(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> N
     assert captured.err.count("boom") == 100
     assert captured.err.count("one line") == 10
     assert failures(summary.jobs)[-1] == "and 200 more failed jobs, which lab sweep status --json lists"
+
+
+def test_points_over_seeds(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    """By hand: means 0.30 and 0.20; differences 0.08, 0.10, 0.12 give t = 0.1 / (0.02 / sqrt(3)) = 8.66, p = 0.0131."""
+    values = {"1e-3": (0.26, 0.30, 0.34), "1e-4": (0.18, 0.20, 0.22)}
+    for number, (rate, seed) in enumerate(((rate, seed) for rate in ("1e-4", "1e-3") for seed in range(3)), 1):
+        words = ["model=detr_tiny", f"optimizer.lr={rate}", f"seed={seed}"]
+        add(ledger, number, words, {"val/map": values[rate][seed]})
+    assert summarise(ledger).seeds == []
+    ledger.set(seeds=3)
+    summary = summarise(ledger)
+    shown = printed(summary, capsys)
+    assert "-> optimizer.lr=1e-3 3 0.3000 0.0400 - -" in shown
+    assert "optimizer.lr=1e-4 3 0.2000 0.0200 0.0131 0.0131" in shown
+    assert (
+        "best optimizer.lr=1e-3: val/map 0.3000 +- 0.0400 over 3 seeds (higher is better); "
+        "worse with p < 0.05: 1 of 1 others" in shown
+    )
+    write_summary(summary)
+    best, other = json.loads((ledger.file.parent / "summary.json").read_text())["seeds"]
+    assert (best["jobs"], best["values"], best["p"]) == ([4, 5, 6], {"0": 0.26, "1": 0.3, "2": 0.34}, None)
+    assert other["p_holm"] == pytest.approx(0.0131, abs=5e-5)

@@ -51,7 +51,7 @@ def test_the_table_of_a_running_sweep(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("height", [4, 5, 8, 12, 40])
-@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("width", [45, 80, 200])
 def test_it_has_at_most_the_rows_of_the_terminal(height: int, width: int, tmp_path: Path) -> None:
     ledger = many_jobs(tmp_path / "sweep", jobs=30, running=20)
     for number in range(9):
@@ -157,6 +157,8 @@ def test_the_time_left(tmp_path: Path) -> None:
     assert observer.look().seconds_left is None
     ledger.claim(1, "m", 0)
     assert observer.look().seconds_left is None
+    write_progress(folder, 1, step=12, max_steps=40, steps_per_s=2.0)
+    assert observer.look().seconds_left == pytest.approx((3 * 14 + 14) / 2, abs=1)  # the others as long as this one
     ledger.end(1, 1, "finished", {"state": "finished"}, ended=ledger.attempts(1)[0].started + 10)
     ledger.claim(2, "m", 0)
     write_progress(folder, 2, step=12, max_steps=40, steps_per_s=2.0)
@@ -170,8 +172,8 @@ def test_the_time_left(tmp_path: Path) -> None:
 
 
 def test_an_update_of_a_thousand_jobs_is_cheap(tmp_path: Path) -> None:
-    """Processor time, since tests share the machine; the bound is four times what was measured."""
-    ledger = many_jobs(tmp_path / "sweep", jobs=1000, running=40)
+    """Processor time: 3 ms with 2 running jobs, 6 with 8, 18 with 40 (AMD EPYC, 2026-11-28)."""
+    ledger = many_jobs(tmp_path / "sweep", jobs=1000, running=4)
     view = SweepView(ledger, terminal(), live=True)
     view.start()
     begun = time.process_time()
@@ -180,7 +182,7 @@ def test_an_update_of_a_thousand_jobs_is_cheap(tmp_path: Path) -> None:
     spent = (time.process_time() - begun) / 10
     view.stop()
     print(f"an update takes {1e3 * spent:.1f} ms")
-    assert spent < 0.1
+    assert spent < 0.02
 
 
 def test_a_label_has_the_words_that_differ(tmp_path: Path) -> None:
