@@ -126,6 +126,9 @@ def _check_bounds(name: str, low: float, high: float, log: bool) -> None:
 def _of_entry(key: str, entry: SpaceEntry) -> Dimension:
     name = f"sweeper.space.{key}"
     if entry.choices is not None:
+        other = next((field for field in ("type", "low", "high", "step", "log") if getattr(entry, field)), None)
+        if other is not None:
+            raise ConfigError(f"{name}: choices and {other} exclude each other")
         texts = [words_of({"key": value})[0].partition("=")[2] for value in entry.choices]
         return _choices(key, "", texts, name)
     low, high, step = entry.low, entry.high, entry.step

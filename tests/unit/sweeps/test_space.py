@@ -128,6 +128,7 @@ REFUSED = [
     (["a=range(1,1)"], {}, "a=range(1,1): no value at all"),
     (["a=[1"], {}, "a=[1"),
     ([], {"a": {"low": 1}}, "sweeper.space.a: give choices: [...], or low and high"),
+    ([], {"a": {"choices": [1, 2], "high": 3}}, "sweeper.space.a: choices and high exclude each other"),
     ([], {"a": {"low": 1, "high": 2.5, "type": "int"}}, "type: int needs bounds and a step that are integers"),
     ([], {"a": {"low": 1.0, "high": 2.5, "step": 0.5, "log": True}}, "log and step exclude each other"),
     (
