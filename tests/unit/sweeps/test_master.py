@@ -323,7 +323,7 @@ def test_hup_reads_the_settings_again(sweep: Sweep) -> None:
     [
         ("workers: 0\nretries: 1\nbackoff: 1\ntimeout: 1\ngrace: 1\n", "workers: Input should be greater than 0"),
         ("workers: [", "no valid YAML"),
-        ("wrokers: 3\n", "workers: Field required"),
+        ("workerss: 3\n", "workers: Field required"),
         ("workers: 1\nretries: 1\nbackoff: 1\ntimeout: 1\ngrace: 1\nwithdraw: [99]\n", "has no job 99"),
     ],
 )
