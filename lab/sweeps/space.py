@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from lab.config.spelling import value_of
 from lab.config.words import parse_word, words_of
 
 Scalar = str | int | float | bool | None
@@ -182,7 +183,7 @@ class SearchSpace:
         for dimension in self.dimensions:
             if self.is_active(dimension, point) and dimension.key in given:
                 word = given[dimension.key]
-                point[dimension.key] = scalar(word.value, word.text.partition("=")[2])
+                point[dimension.key] = scalar(word.value, value_of(word.text))
         return point if self.holds(point) else None
 
     def described(self) -> dict[str, str]:
