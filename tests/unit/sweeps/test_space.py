@@ -216,3 +216,9 @@ def test_floats_have_few_digits() -> None:
         point = space.at(units)
         assert space.holds(point)
         assert max(len(word.partition("=")[2]) for word in space.words(point)) <= 13
+
+
+def test_a_huge_space_with_conditions_is_not_counted() -> None:
+    space = space_of("a=int(interval(1,1000000))", "b=1,2", c={"low": 1, "high": 1000, "when": {"b": 2}})
+    assert space.count is None
+    assert space_of("a=int(interval(1,1000000))", "b=1,2").count == 2_000_000
