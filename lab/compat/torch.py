@@ -45,6 +45,11 @@ def foreach_add_(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> None:
     torch._foreach_add_(list(tensors), list(others))
 
 
+def foreach_mul(tensors: Sequence[Tensor], factors: Sequence[Tensor]) -> list[Tensor]:
+    """Return each tensor times its factor, of a shape that it can be broadcast from."""
+    return list(torch._foreach_mul(list(tensors), list(factors)))
+
+
 def foreach_mul_(tensors: Sequence[Tensor], factor: float) -> None:
     """Multiply in place."""
     torch._foreach_mul_(list(tensors), factor)
@@ -63,6 +68,11 @@ def foreach_addcmul_(tensors: Sequence[Tensor], left: Sequence[Tensor], right: S
 def foreach_addcdiv_(tensors: Sequence[Tensor], left: Sequence[Tensor], right: Sequence[Tensor], value: float) -> None:
     """Add ``value * left / right`` in place."""
     torch._foreach_addcdiv_(list(tensors), list(left), list(right), value)
+
+
+def addmm_relu(bias: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """Return ``relu(bias + left @ right)``."""
+    return torch._addmm_activation(bias, left, right)
 
 
 # oneDNN's fused products, which torch's compiler uses; eager code has no public API for them.
@@ -217,6 +227,11 @@ def scale_on_device(scaler: torch.amp.GradScaler) -> Tensor | None:
 def children_of(module: nn.Module) -> dict[str, nn.Module]:
     """Return a module's children by name; unlike ``named_children`` one that is there twice stands under both names."""
     return {name: child for name, child in module._modules.items() if child is not None}
+
+
+def own_tensors(module: nn.Module) -> dict[str, Any]:
+    """Return a module's own parameters and buffers by name; asking for each as an attribute takes far longer."""
+    return {**module._parameters, **module._buffers}
 
 
 def own_parameters(module: nn.Module) -> dict[str, Any]:

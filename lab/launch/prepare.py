@@ -56,15 +56,18 @@ class Prepared:
         """The directory of its run."""
         return self.home or Path(self.config["paths"]["runs_dir"]) / run_name(self.config)
 
-    def require_machine(self) -> None:
+    def require_machine(self, devices: bool = True) -> None:
         """Check that devices, files and checkpoints exist.
+
+        Args:
+            devices: check devices too; the job may run on another machine than this one.
 
         Raises:
             LabError: the first thing that is missing.
         """
         from lab.config.checks import check_machine
 
-        check_machine(self.composed)
+        check_machine(self.composed, devices)
         if self.config["stage"] != "fit" and not self.config["check"]:
             self.home = self.home or _home_of(self.config)
 

@@ -6,6 +6,7 @@ no gradient is needed, oneDNN does the addition and activation inside of the con
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -14,9 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab.checking import check_choice
-from lab.compat.torch import has_onednn_linear, is_watched, onednn_convolution, onednn_linear
-from lab.layers.packed import PackedConv2d, is_pointwise
-from lab.ops.cpu import needs_gradient, plain_float32
+from lab.compat.torch import (
+    addmm_relu,
+    foreach_mul,
+    has_onednn_linear,
+    is_watched,
+    onednn_convolution,
+    onednn_linear,
+    own_tensors,
+)
+from lab.layers.packed import PackedConv2d, is_pointwise, pixels_of
+from lab.ops import winograd
+from lab.ops.cpu import keep_freed_memory, needs_gradient, plain_float32
 
 NormName = Literal["batch_norm", "frozen_batch_norm", "group_norm"]
 Activation = Literal["none", "relu", "relu6", "leaky_relu"]
@@ -26,8 +36,10 @@ SLOPE = 0.1
 """Of ``leaky_relu`` below zero."""
 FEW, LARGE = 4, 1 << 18
 """Pixels for each input channel, and numbers of a weight, where one pass over the output more is worth while."""
+SMALL = 1 << 22
+"""Products of a 1x1 below which torch's own call is sooner done than oneDNN's."""
 Scales = dict[nn.Module, tuple[Tensor, Tensor]]
-"""Of each constant batch norm what it multiplies with and what it adds, both (C,)."""
+"""Of a constant batch norm what it multiplies with and adds, both (C,); or of its convolution weight and bias."""
 
 
 class FrozenBatchNorm2d(nn.Module):
@@ -115,8 +127,10 @@ def convolve(
         add: a tensor to add before the activation, of the output's shape.
         activation: applied last.
         reuse: whether the memory of ``add`` may be overwritten if no gradient is needed.
-        scales: what ``scales_of`` returned for many norms at once.
+        scales: what ``scales_of`` or ``folded`` returned for many norms at once.
     """
+    if scales and convolution in scales:
+        return _by_onednn(x, *scales[convolution], convolution, add, activation, reuse)
     norm = None if isinstance(norm, nn.Identity) else norm
     watched = any(part is not None and is_watched(part) for part in (convolution, norm))
     if watched or (norm is not None and not is_constant(norm)):
@@ -127,7 +141,7 @@ def convolve(
         return _packed(x, convolution, add, activation, reuse)
     else:
         scale, shift = _scale_and_shift(norm, scales)
-        if _fuses(x, convolution.weight, scale):
+        if _fuses(x, convolution.weight) and not needs_gradient(scale):
             return _fused(x, convolution, scale, shift, add, activation, reuse)
         weight, bias = _folded(convolution, scale, shift)
         geometry = (convolution.stride, convolution.padding, convolution.dilation, convolution.groups)
@@ -149,13 +163,40 @@ def scales_of(norms: Sequence[nn.Module]) -> Scales:
     norms = [norm for norm in norms if not isinstance(norm, nn.Identity)]
     if not norms or torch.is_grad_enabled() or torch.compiler.is_compiling() or not all(map(is_constant, norms)):
         return {}
-    weight, bias, mean, variance = (
-        torch.cat([getattr(norm, name) for norm in norms]) for name in ("weight", "bias", "running_mean", "running_var")
-    )
+    scale, shift, sizes = _joined(norms)
+    return dict(zip(norms, zip(scale.split(sizes), shift.split(sizes), strict=True), strict=True))
+
+
+def folded(x: Tensor, pairs: Sequence[tuple[nn.Conv2d, nn.Module]]) -> Scales:
+    """Fold constant norms into their convolutions, in a few operations for all; asks once whether that can be done.
+
+    Args:
+        x: what goes in, or anything like it.
+        pairs: convolutions without a bias, each with the norm behind it, all of one epsilon.
+
+    Returns:
+        What ``convolve`` takes; nothing where oneDNN does not compute, a norm is not constant or a hook waits.
+    """
+    pairs = [pair for pair in pairs if not isinstance(pair[1], nn.Identity)]
+    if not pairs or torch.is_grad_enabled() or any(map(is_watched, itertools.chain(*pairs))):
+        return {}
+    convolutions, norms = zip(*pairs, strict=True)
+    weights = [convolution.weight for convolution in convolutions]
+    if not all(map(is_constant, norms)) or not _fuses(x, *weights):
+        return {}
+    keep_freed_memory()
+    scale, shift, sizes = _joined(norms)
+    multiplied = foreach_mul(weights, scale.view(-1, 1, 1, 1).split(sizes))
+    return dict(zip(convolutions, zip(multiplied, shift.split(sizes), strict=True), strict=True))
+
+
+def _joined(norms: Sequence[nn.Module]) -> tuple[Tensor, Tensor, list[int]]:
+    """Return scales and shifts of constant batch norms, one behind the other, and how many each has."""
+    own = [own_tensors(norm) for norm in norms]
+    names = ("weight", "bias", "running_mean", "running_var")
+    weight, bias, mean, variance = (torch.cat([tensors[name] for tensors in own]) for name in names)
     scale = weight * torch.rsqrt(variance + norms[0].eps)  # type: ignore[operator]
-    sizes = [len(norm.weight) for norm in norms]  # type: ignore[arg-type]
-    both = zip(scale.split(sizes), (bias - mean * scale).split(sizes), strict=True)
-    return dict(zip(norms, both, strict=True))
+    return scale, torch.addcmul(bias, mean, scale, value=-1), [len(tensors["weight"]) for tensors in own]
 
 
 def _scale_and_shift(norm: nn.Module | None, scales: Scales | None) -> tuple[Tensor | None, Tensor | None]:
@@ -192,14 +233,19 @@ def _fused(
     reuse: bool,
 ) -> Tensor:
     """Convolve by oneDNN, which no gradient passes."""
+    keep_freed_memory()
     weight, bias = convolution.weight, convolution.bias
-    pixels = x.shape[0] * x.shape[2] * x.shape[3] // (convolution.stride[0] * convolution.stride[1])
-    if scale is None or shift is None or pixels * len(weight) >= weight.numel():
+    if scale is None or shift is None or _pixels(x, convolution) * len(weight) >= weight.numel():
         weight, bias = _folded(convolution, scale, shift)
-        return _by_onednn(x, weight, bias, convolution, pixels, add, activation, reuse)
+        return _by_onednn(x, weight, bias, convolution, add, activation, reuse)
     # The weight is larger than the output, which is sooner scaled.
-    out = _by_onednn(x, weight, bias, convolution, pixels).mul_(scale[:, None, None]).add_(shift[:, None, None])
+    out = _by_onednn(x, weight, bias, convolution)
+    torch.addcmul(shift[:, None, None], out, scale[:, None, None], out=out)
     return activate(out if add is None else out.add_(add), activation)
+
+
+def _pixels(x: Tensor, convolution: nn.Conv2d) -> int:
+    return x.shape[0] * x.shape[2] * x.shape[3] // (convolution.stride[0] * convolution.stride[1])
 
 
 def _by_onednn(
@@ -207,31 +253,68 @@ def _by_onednn(
     weight: Tensor,
     bias: Tensor | None,
     geometry: nn.Conv2d,
-    pixels: int,
     add: Tensor | None = None,
     activation: Activation = "none",
     reuse: bool = False,
 ) -> Tensor:
-    """Convolve; a 1x1 in this layout is a product of the pixels' channels, which costs less to call.
+    """Convolve; a 1x1 in this layout is a product of the pixels' channels, which costs less to call."""
+    if add is None and x.stride(1) == 1 and is_pointwise(geometry):
+        return _pointwise(x, weight, bias, geometry, activation)
+    out = _by_products(x, weight, bias, geometry)
+    if out is None and (activation != "none" if add is None else activation in ("none", "relu")):
+        return onednn_convolution(x, weight, bias, geometry, add, activation, SLOPE, reuse)
+    if out is None:
+        where = (geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
+        out = F.conv2d(x, weight, bias, *where)  # type: ignore[arg-type]
+    return activate(out if add is None else out.add_(add), activation)
+
+
+def _pointwise(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: nn.Conv2d, activation: Activation) -> Tensor:
+    """Multiply the channels of each pixel, channels last."""
+    pixels = pixels_of(x, geometry)
+    rows = product(pixels.flatten(0, 2), weight, bias, activation)
+    return rows.view(*pixels.shape[:3], -1).permute(0, 3, 1, 2)
+
+
+def product(rows: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation) -> Tensor:
+    """Return (N, O), the activated product of (N, C) and the weight (O, C, 1, 1) of a 1x1, without a gradient."""
+    matrix = weight.flatten(1)
+    if rows.numel() * len(matrix) > SMALL and has_onednn_linear():
+        return onednn_linear(rows, matrix, bias, activation, slope=SLOPE)
+    if bias is not None and activation == "relu":
+        return addmm_relu(bias, rows, matrix.t())
+    return activate(rows @ matrix.t() if bias is None else torch.addmm(bias, rows, matrix.t()), activation)
+
+
+def _by_products(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: nn.Conv2d) -> Tensor | None:
+    """Convolve in another way than by oneDNN's convolution of this layout; None where no other is faster.
 
     oneDNN rearranges the weight in each call. With few pixels that costs more than a pass over the output does, above
-    all channels last.
+    all channels last; with very few, more than laying out the input as the rows of a product. Many pixels are
+    transformed (``lab.ops.winograd``).
     """
-    if x.stride(1) == 1 and is_pointwise(geometry) and has_onednn_linear():
-        if add is None:
-            rows = onednn_linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias, activation, slope=SLOPE)
-            return rows.permute(0, 3, 1, 2)
-        if pixels < FEW * x.shape[1]:
-            rows = onednn_linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias)
-            return activate(rows.permute(0, 3, 1, 2).add_(add), activation)
-    elif weight.numel() > LARGE and pixels * 2 * FEW < weight[0].numel():
-        where = (geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
-        out = F.conv2d(x.contiguous(), weight, bias, *where)  # type: ignore[arg-type]
-        out = out.contiguous(memory_format=torch.channels_last) if x.stride(1) == 1 else out
-        return activate(out if add is None else out.add_(add), activation)
-    if add is None or activation in ("none", "relu"):
-        return onednn_convolution(x, weight, bias, geometry, add, activation, SLOPE, reuse)
-    return activate(onednn_convolution(x, weight, bias, geometry, None, "none", SLOPE, False).add_(add), activation)
+    is_last, pixels = x.stride(1) == 1, _pixels(x, geometry)
+    if is_last and is_pointwise(geometry) and pixels < FEW * x.shape[1]:
+        return _pointwise(x, weight, bias, geometry, "none")
+    if is_last and _keeps_size(geometry) and winograd.pays(x, weight):
+        return winograd.conv3x3(x, weight, bias).contiguous(memory_format=torch.channels_last)
+    if weight.numel() <= LARGE or pixels * 2 * FEW >= weight[0].numel():
+        return None
+    x, stride, padding, dilation = x.contiguous(), geometry.stride, geometry.padding, geometry.dilation
+    if pixels * 8 * FEW < weight[0].numel() and geometry.groups == 1 and has_onednn_linear():
+        assert not isinstance(padding, str)
+        rows = F.unfold(x, geometry.kernel_size, dilation, padding, stride).transpose(1, 2).contiguous()
+        height = (x.shape[2] + 2 * padding[0] - dilation[0] * (geometry.kernel_size[0] - 1) - 1) // stride[0] + 1
+        out = onednn_linear(rows, weight.flatten(1), bias).unflatten(1, (height, -1)).permute(0, 3, 1, 2)
+    else:
+        out = F.conv2d(x, weight, bias, stride, padding, dilation, geometry.groups)
+    return out.contiguous(memory_format=torch.channels_last) if is_last else out.contiguous()
+
+
+def _keeps_size(geometry: nn.Conv2d) -> bool:
+    """Whether a convolution is a 3x3 of all channels that neither strides nor dilates."""
+    shape = (geometry.kernel_size, geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
+    return shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1)
 
 
 def pairs_in(layers: nn.Sequential) -> list[tuple[nn.Conv2d, nn.Module]]:
@@ -240,11 +323,11 @@ def pairs_in(layers: nn.Sequential) -> list[tuple[nn.Conv2d, nn.Module]]:
     return [(layer, found[index + 1]) for index, layer in enumerate(found) if isinstance(layer, nn.Conv2d)]
 
 
-def _fuses(x: Tensor, weight: Tensor, scale: Tensor | None) -> bool:
+def _fuses(x: Tensor, *weights: Tensor) -> bool:
     """Whether oneDNN's fused convolution applies: float32 on a CPU, run eagerly, in inference or a frozen stage."""
     return bool(
-        plain_float32(x, weight)
-        and not needs_gradient(x, weight, scale)
+        plain_float32(x, *weights)
+        and not needs_gradient(x, *weights)
         and torch.backends.mkldnn.is_available()
         and torch.backends.mkldnn.enabled
     )

@@ -25,15 +25,16 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_input, conv2d_weight
 
-from lab.ops.cpu import plain_float32
+from lab.ops.cpu import needs_gradient, plain_float32
 
 OUT, KERNEL = 4, 3
 TILE = OUT + KERNEL - 1
 PLACES = TILE * TILE
 _POINTS = (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5))
-_VALUES = 1 << 21  # values in one transformed part of the map: 8 MB
+_VALUES = 1 << 20  # values in one transformed part of the map: 4 MB
 _MIN_CHANNELS = 96  # with fewer channels the transforms cost as much as the products save
 _MIN_TILES = 48
+_CHANNELS_PER_TILE = 4  # with more channels the transforms of the kernels cost as much as the products save
 
 
 def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -49,14 +50,18 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if not pays(x, weight):
         return F.conv2d(x, weight, bias, padding=1)
-    out: Tensor = _Convolution.apply(x, weight)
+    if not needs_gradient(x, weight, bias):
+        out = _forward(x, weight)
+        return out if bias is None else out.add_(bias[:, None, None])
+    out = _Convolution.apply(x, weight)
     return out if bias is None else out + bias[:, None, None]
 
 
 def pays(x: Tensor, weight: Tensor) -> bool:
     """Return whether Winograd's algorithm applies to these tensors, and is faster than direct convolution."""
     tiles = x.shape[0] * -(-x.shape[2] // OUT) * -(-x.shape[3] // OUT)
-    return plain_float32(x, weight) and min(weight.shape[:2]) >= _MIN_CHANNELS and tiles >= _MIN_TILES
+    enough = tiles >= max(_MIN_TILES, max(weight.shape[:2]) / _CHANNELS_PER_TILE)
+    return enough and min(weight.shape[:2]) >= _MIN_CHANNELS and plain_float32(x, weight)
 
 
 @cache
@@ -83,8 +88,7 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        num_out, num_in = weight.shape[:2]
-        return _convolve(x, _kernels(weight).view(PLACES, num_out, num_in).transpose(1, 2))
+        return _forward(x, weight)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -99,6 +103,10 @@ class _Convolution(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             by_weight = _weight_gradient(x, grad)
         return by_x, by_weight
+
+
+def _forward(x: Tensor, weight: Tensor) -> Tensor:
+    return _convolve(x, _kernels(weight).view(PLACES, *weight.shape[:2]).transpose(1, 2))
 
 
 def _kernels(weight: Tensor, turned: bool = False) -> Tensor:

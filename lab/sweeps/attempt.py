@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -75,14 +76,17 @@ def run_attempt(assignment: Assignment, fork: bool = False) -> int:
             run.update(sweep={"directory": str(assignment.sweep.resolve()), "number": assignment.number})
 
     def work() -> int:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # run_watched has set the handlers
         try:
             with SignalWatch():
                 assignment.prepared.run(here=True, fork=fork, begun=begun)
         except Exception as error:
             say(error)
-            write_word(assignment.folder, word_of(error))
+            with suppress(OSError):  # the sweep's disk is full: exit code and output.log remain
+                write_word(assignment.folder, word_of(error))
             return exit_code(error)
-        _tell_imported(assignment.folder, before)
+        with suppress(OSError):  # the next fork imports it again
+            _tell_imported(assignment.folder, before)
         return 0
 
     return run_watched(work)

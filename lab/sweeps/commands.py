@@ -7,6 +7,7 @@ one does.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import sys
 from collections.abc import Sequence
@@ -61,8 +62,12 @@ def run_command(words: Sequence[str]) -> int:
                 print(json.dumps(status_of(ledger, master), indent=2, allow_nan=False))
             else:
                 print_status(ledger, master)
+            sys.stdout.flush()
         else:
             _ask(ledger, verb, numbers)
+    except BrokenPipeError:  # lab sweep status | head: what is left to be written goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     finally:
         ledger.close()
     return 0

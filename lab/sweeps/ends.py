@@ -15,6 +15,9 @@ from lab.sweeps.state import SweepState
 from lab.sweeps.states import BAD, DONE
 from lab.sweeps.verdicts import Outcome
 
+NOT_NOW = 15.0
+"""Seconds after which a job is tried again that the launcher could not start."""
+
 
 def record_end(
     state: SweepState,
@@ -50,6 +53,13 @@ def record_end(
     _say_end(state, row, last, wait, now - state.ledger.attempts(row.number)[-1].started)
     if row.state in DONE | BAD:
         state.proposer.learn(row)
+
+
+def put_off(state: SweepState, row: JobRow, attempt: int, problem: str) -> None:
+    """Let a job wait that the launcher cannot start now, which is not its fault."""
+    job = {"state": "waiting", "not_before": time.time() + NOT_NOW}
+    state.ledger.end(row.number, attempt, "waiting", job, problem=problem)
+    state.say(lines.put_off(state.label(row), problem, NOT_NOW))
 
 
 def refuse(state: SweepState, number: int, problem: str) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from lab.launch.outcomes import exit_code, say
 from lab.launch.prepare import Prepared
@@ -22,6 +23,10 @@ class HerePlacer:
     def workers(self, jobs: Sequence[Prepared]) -> tuple[int, str]:
         """Return that there is one place."""
         return 1, "launcher=here, in this process"
+
+    def has_left(self, folder: Path) -> bool:
+        """An attempt ends with its process."""
+        return False
 
     def start(self, assignment: Assignment) -> DoneAttempt:
         """Run an attempt to its end; nobody could give it a verdict meanwhile, so it does not wait for one."""
@@ -51,6 +56,7 @@ class DoneAttempt:
     """An attempt that has ended before anybody could ask."""
 
     place = "this process"
+    waits = False
 
     def __init__(self, ended: Ended) -> None:
         self.ended = ended

@@ -93,6 +93,11 @@ def crashed(label: Label, problem: str, last_step: int | None, wait: float, atte
     return f"{died}; tried again in {wait:.3g} s (attempt {attempt} of {most})"
 
 
+def put_off(label: Label, problem: str, wait: float) -> str:
+    """Return the line of a job that the launcher cannot start at this time."""
+    return label.line("cannot be started now", f"{_cut(problem)}; tried again in {wait:.3g} s")
+
+
 def failed(label: Label, state: JobState, problem: str, attempts: int, last_step: int | None = None) -> str:
     """Return the line of a job that is given up: its state, why, and after how many attempts."""
     verb = "set aside as poison" if state == "poison" else state

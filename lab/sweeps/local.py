@@ -17,6 +17,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 from lab.config.checks import num_gpus
@@ -85,6 +86,10 @@ class LocalPlacer:
 
     def _threads(self) -> int:
         return self.settings.threads_per_job or max(1, _cores() // (self.slots * self.ranks))
+
+    def has_left(self, folder: Path) -> bool:
+        """Forked attempts die with their master."""
+        return False
 
     def warm_up(self, packages: Sequence[str]) -> None:
         """Import all of lab and the packages of ``extensions``, so that every fork has the same code at once."""
@@ -164,6 +169,8 @@ class LocalPlacer:
 
 class ForkedAttempt:
     """An attempt in a forked process."""
+
+    waits = False
 
     def __init__(self, pid: int, assignment: Assignment) -> None:
         self.pid, self.assignment = pid, assignment

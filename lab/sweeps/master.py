@@ -21,10 +21,10 @@ from lab.run_lock import is_locked
 from lab.run_progress import read_progress, read_reports, write_verdict
 from lab.run_record import read_record
 from lab.sweeps import lines
-from lab.sweeps.ends import record_end, refuse
+from lab.sweeps.ends import put_off, record_end, refuse
 from lab.sweeps.ledger import JobRow
 from lab.sweeps.notes import SignalNotes
-from lab.sweeps.placing import Assignment, Ended
+from lab.sweeps.placing import Assignment, Ended, NotNow
 from lab.sweeps.state import Running, SweepState
 from lab.sweeps.verdicts import Outcome, judge_end
 from lab.sweeps.wishes import heed_requests, reconfigure, resize, set_paused
@@ -62,7 +62,7 @@ class Master(SweepState):
         """
         self._sources_changed = sources_changed
         try:
-            self._heed_requests()  # those of the time when no master ran
+            heed_requests(self)  # those of the time when no master ran
             while True:
                 self._start_jobs()
                 if self._is_over():
@@ -155,7 +155,9 @@ class Master(SweepState):
             refuse(self, row.number, str(error))
             return False
         prepared = self.prepared[row.number]
-        if is_locked(prepared.path):  # by a process of a master that was killed, which dies at this moment
+        folder = self.folder / "jobs" / str(row.number)
+        if is_locked(prepared.path) and not self.placer.has_left(folder):
+            # By a process of a master that was killed, which dies at this moment.
             if row.attempts and time.time() - row.not_before < _PATIENCE:
                 return False
             refuse(self, row.number, f"{prepared.path} is in use by another process")
@@ -164,17 +166,19 @@ class Master(SweepState):
         attempt = self.ledger.claim(row.number, self.holder, slot)
         if attempt is None:
             return False
-        folder = self.folder / "jobs" / str(row.number)
         _make_empty(folder)
         waits = self.proposer.prunes
         assignment = Assignment(row.number, attempt, slot, prepared, folder, self.folder, waits)
         try:
             placement = self.placer.start(assignment)
+        except NotNow as error:
+            put_off(self, row, attempt, str(error))
+            return True
         except OSError as error:
             outcome = Outcome("crashed", f"cannot be started: {error.strerror}")
             record_end(self, self.ledger.job(row.number), attempt, outcome, 1, None)
             return True
-        self.running[row.number] = Running(assignment, placement, time.time(), beat=time.monotonic())
+        self.running[row.number] = Running(assignment, placement, time.time(), placement.place, beat=time.monotonic())
         self.ledger.place(row.number, attempt, placement.place)
         self.say(lines.started(self.label(row), slot, attempt))
         return True
@@ -234,6 +238,11 @@ class Master(SweepState):
 
     def _look_after_jobs(self) -> None:
         for running in self.running.values():
+            if running.placement.place != running.place:
+                running.place = running.placement.place
+                self.ledger.place(running.number, running.assignment.attempt, running.place)
+            if running.placement.waits:
+                running.beat = time.monotonic()
             progress = read_progress(running.assignment.folder)
             if progress is not None and progress != running.progress:
                 running.progress, running.beat = progress, time.monotonic()

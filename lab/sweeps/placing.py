@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,12 +51,26 @@ class Ended:
     stopped: bool = False
 
 
+class NotNow(OSError):
+    """A launcher cannot start a job at this time, through no fault of the job: it is tried again later."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(errno.EAGAIN, why)
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
 class Placement(Protocol):
     """A running attempt."""
 
     @property
     def place(self) -> str:
         """Where it runs: ``pid 123 on host``, ``Slurm job 17``."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is in a queue and has not begun, so that it makes no progress."""
 
     def poll(self) -> Ended | None:
         """Return how it has ended, once all its processes are gone; None while it runs."""
@@ -76,10 +91,18 @@ class Placer(Protocol):
     def workers(self, jobs: Sequence[Prepared]) -> tuple[int, str]:
         """Return how many of these jobs fit at a time, and why, in words."""
 
+    def has_left(self, folder: Path) -> bool:
+        """Whether an attempt that an ended master has started goes on elsewhere; ``start`` takes it over.
+
+        Args:
+            folder: the job's own folder.
+        """
+
     def start(self, assignment: Assignment) -> Placement:
         """Start an attempt.
 
         Raises:
+            NotNow: it has to be tried again later.
             OSError: the operating system refuses another process.
         """
 

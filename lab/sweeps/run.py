@@ -25,14 +25,16 @@ from lab.sweeps.master import ENDINGS, Master
 from lab.sweeps.notes import SignalNotes
 from lab.sweeps.placing import Placer
 from lab.sweeps.proposing import Proposer
+from lab.sweeps.ray_cluster import RayPlacer
 from lab.sweeps.reconciling import adopt, holder_name
 from lab.sweeps.searching import SearchProposer
-from lab.sweeps.settings import LauncherFile
+from lab.sweeps.settings import Elsewhere, LauncherFile, RayLauncher, SlurmLauncher
 from lab.sweeps.setup import SweepSetup, read_setup, write_settings
+from lab.sweeps.slurm import SlurmPlacer
 from lab.sweeps.states import DONE
 from lab.sweeps.summary import exit_code, failures, print_summary, summarise, write_summary
 from lab.sweeps.sweepers import make_proposer
-from lab.sweeps.takeover import Successor, wait_for_the_sweep
+from lab.sweeps.takeover import Successor, is_successor, wait_for_the_sweep
 from lab.sweeps.view import SweepView
 from lab.system.provenance import freeze, sources_fingerprint
 from lab.system.storage import explain
@@ -56,10 +58,11 @@ def run_sweep(overrides: list[str], user_dirs: list[str]) -> int:
     proposer, notes = make_proposer(setup.sweeper, setup.words, user_dirs)
     if (proposer.total or 0) > MANY and not setup.launcher.yes:
         raise ConfigError(f"{proposer.total} jobs: if you want as many as that, add launcher.yes=true")
-    jobs = _prepare_all(_known_words(proposer), user_dirs)
+    jobs = _prepare_all(_known_words(proposer), setup)
     placer = _placer(setup, jobs)
     folder = setup.directory(jobs[0].config)
-    _refuse_held(jobs, folder)
+    if not isinstance(placer, SlurmPlacer):  # there, a job may go on without its master, and is taken over
+        _refuse_held(jobs, folder)
     for note in notes:
         print(printable(note))
     return _hold(setup, folder, proposer, placer, jobs)
@@ -74,10 +77,22 @@ def _known_words(proposer: Proposer) -> list[list[str]]:
 
 
 def _placer(setup: SweepSetup, prepared: Sequence[Prepared]) -> Placer:
-    return HerePlacer() if setup.launcher.name == "here" else LocalPlacer(setup.launcher, prepared)
+    launcher = setup.launcher
+    if isinstance(launcher, SlurmLauncher):
+        return SlurmPlacer(launcher, prepared)
+    if isinstance(launcher, RayLauncher):
+        return RayPlacer(launcher, prepared)
+    return HerePlacer() if launcher.name == "here" else LocalPlacer(launcher, prepared)
 
 
-def _prepare_all(combinations: list[list[str]], user_dirs: list[str]) -> list[Prepared]:
+def _prepare(words: list[str], setup: SweepSetup) -> Prepared:
+    """Compose and check a job; the devices of other machines are not known here."""
+    job = prepare_job(words, setup.user_dirs, machine=False)
+    job.require_machine(devices=not isinstance(setup.launcher, Elsewhere))
+    return job
+
+
+def _prepare_all(combinations: list[list[str]], setup: SweepSetup) -> list[Prepared]:
     """Compose and check all jobs.
 
     Raises:
@@ -87,7 +102,7 @@ def _prepare_all(combinations: list[list[str]], user_dirs: list[str]) -> list[Pr
     problems: list[str] = []
     for number, words in enumerate(combinations, 1):
         try:
-            jobs.append(prepare_job(words, user_dirs))
+            jobs.append(_prepare(words, setup))
         except LabError as error:
             problems.append(f"job {number} of {len(combinations)} ({printable(' '.join(words))}): {error}")
         except OSError as error:  # from a file that the check reads
@@ -126,14 +141,15 @@ def _hold(setup: SweepSetup, folder: Path, proposer: Proposer, placer: Placer, j
     extensions = jobs[0].config["extensions"]
     with SignalNotes() as notes:
         freeze(extensions)
-        if isinstance(placer, LocalPlacer):
-            placer.warm_up(extensions)
-        takes_over = wait_for_the_sweep()
-        lock = RunLock(folder)
-        holder = _Hold(folder, lock)
+        takes_over = is_successor()
+        if takes_over:
+            _warm_up(placer, extensions)
+            wait_for_the_sweep()
+        hold = _Hold(folder, RunLock(folder))
         try:
-            ledger = _open_ledger(folder)
-            return _run(setup, folder, proposer, placer, jobs, notes, ledger, holder, takes_over)
+            if not takes_over:
+                _warm_up(placer, extensions)
+            return _run(setup, folder, proposer, placer, jobs, notes, _open_ledger(folder), hold, takes_over)
         except sqlite3.DatabaseError as error:
             raise LedgerError(folder / FILE, error) from error
         except OSError as error:
@@ -143,7 +159,12 @@ def _hold(setup: SweepSetup, folder: Path, proposer: Proposer, placer: Placer, j
             raise found from error
         finally:
             placer.close()
-            holder.release()
+            hold.release()
+
+
+def _warm_up(placer: Placer, extensions: Sequence[str]) -> None:
+    if isinstance(placer, LocalPlacer):
+        placer.warm_up(extensions)
 
 
 class _Hold:
@@ -186,7 +207,7 @@ def _run(
     known: dict[tuple[str, ...], Prepared] = {tuple(job.words): job for job in jobs}
 
     def prepare(words: list[str]) -> Prepared:
-        job = known.get(tuple(words)) or prepare_job(words, setup.user_dirs)
+        job = known.get(tuple(words)) or _prepare(words, setup)
         job.any_sources = takes_over
         if (wandb := job.config["logger"]["wandb"]) is not None and wandb["group"] is None:
             wandb["group"] = folder.name

@@ -20,7 +20,6 @@ from lab.sweeps.ledger import JobRow, Ledger
 from lab.sweeps.objective import Objective, Wanted, check_logged, known_at_once, read_objectives
 from lab.sweeps.proposing import Proposal
 from lab.sweeps.pruning import Pruner
-from lab.sweeps.seeds import seed_lines
 from lab.sweeps.space import Point, SearchSpace
 from lab.sweeps.trials import Trial, find_trials
 
@@ -163,9 +162,6 @@ class SearchProposer:
         lines += best_trials(trials, self.objectives or (), first_is_default=self.plan.first is not None)
         if self.pruner is not None:
             lines += self.pruner.summary(ledger, trials)
-        for objective in (self.objectives or ()) if self.plan.seeds else ():
-            jobs = [job for trial in trials for job in trial.jobs]
-            lines += seed_lines(jobs, objective.metric, lower=objective.direction == "min")
         return [*lines, *(f"note      {note}" for note in self.sampler.notes.values())]
 
     def _trials(self, ledger: Ledger) -> list[Trial]:

@@ -21,7 +21,6 @@ from typing import Any
 
 from lab.config.words import parse_word
 from lab.sweeps.ledger import JobRow
-from lab.sweeps.snapshot import shared_words, varied
 
 
 @dataclass(frozen=True)
@@ -86,23 +85,6 @@ def seed_table(rows: Sequence[JobRow], metric: str, lower: bool) -> list[SeedRow
 
     ordered = sorted(points.values(), key=order)
     return compared(ordered) if most else ordered
-
-
-def seed_lines(rows: Sequence[JobRow], metric: str, lower: bool) -> list[str]:
-    """Return the table of ``seed_table`` as lines to print."""
-    table = [row for row in seed_table(rows, metric, lower) if row.mean is not None]
-    if not table:
-        return []
-    shared = shared_words(list(row.words) for row in table)
-    better = "lower" if lower else "higher"
-    lines = [f"seeds     {metric} ({better} is better); p of a paired t-test against the best, corrected by Holm"]
-    for row in table:
-        spread = "" if row.deviation is None else f" ± {row.deviation:.4f}"
-        p = "best" if row.is_best else "-" if row.holm is None else f"p {row.holm:.3g}"
-        lines.append(
-            f"          {f'{row.mean:.4f}{spread}':19} of {len(row.values)} seeds  {p:9} {varied(row.words, shared)}"
-        )
-    return lines
 
 
 def compared(rows: Sequence[SeedRow]) -> list[SeedRow]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -10,6 +11,8 @@ from lab.config.schemas import Above0, Bool, Float, Int, Strict, Text, WholeAbov
 from lab.run_record import Direction
 
 Workers = Annotated[WholeAbove0, Field(le=4096)]
+Size = Annotated[Text, Field(pattern=r"^[1-9][0-9]{0,5}[KMGT]$")]
+"""A number of bytes: ``512M``, ``16G``."""
 Seeds = Annotated[WholeAbove0, Field(le=1000)]
 
 
@@ -37,6 +40,49 @@ class HereLauncher(Strict):
 
     name: Literal["here"]
     yes: Bool = False
+
+
+class Elsewhere(WatchedLauncher):
+    """What launchers have that start jobs on other machines."""
+
+    devices_per_job: WholeFrom0 | None = None
+    threads_per_job: WholeAbove0 | None = None
+
+    def gpus_of(self, trainer: Mapping[str, Any]) -> int:
+        """Return the devices that a job asks for, by ``trainer`` of its config."""
+        if self.devices_per_job is not None:
+            return self.devices_per_job
+        return int(trainer["devices"]) if trainer["accelerator"] == "gpu" else 0
+
+
+class SlurmLauncher(Elsewhere):
+    """``launcher=slurm``: each attempt is a job of Slurm."""
+
+    name: Literal["slurm"]
+    partition: Text | None = None
+    time: Text | None = None
+    memory: Text | None = None
+    constraint: Text | None = None
+    account: Text | None = None
+    qos: Text | None = None
+    sbatch: list[Annotated[Text, Field(pattern="^--[a-z]")]] = Field(default_factory=list)
+    setup: list[Text] = Field(default_factory=list)
+    python: Text | None = None
+    signal_before: WholeAbove0 = 90
+    requeue: Bool = True
+    poll: Annotated[Float, Field(ge=0.5, le=600)] = 5.0
+
+
+class RayLauncher(Elsewhere):
+    """``launcher=ray``: each attempt is a process beside an actor on a node of a Ray cluster."""
+
+    name: Literal["ray"]
+    address: Text | None = None
+    resources: dict[Text, Above0] = Field(default_factory=dict)
+    memory: Size | None = None
+    shared: Bool = True
+    max_file: Size = "16G"
+    poll: Annotated[Float, Field(ge=0.1, le=600)] = 0.5
 
 
 class GridSweeper(Strict):
@@ -100,7 +146,7 @@ class OptunaSweeper(Searcher):
     directions: list[Direction] | None = None
 
 
-Launcher = Annotated[LocalLauncher | HereLauncher, Field(discriminator="name")]
+Launcher = Annotated[LocalLauncher | HereLauncher | SlurmLauncher | RayLauncher, Field(discriminator="name")]
 Sweeper = Annotated[GridSweeper | RandomSweeper | OptunaSweeper, Field(discriminator="name")]
 
 

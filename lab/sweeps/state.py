@@ -28,6 +28,7 @@ class Running:
     assignment: Assignment
     placement: Placement
     started: float
+    place: str = ""
     progress: Progress | None = None
     beat: float = 0.0
     reports_read: int = 0

@@ -22,6 +22,7 @@ from lab.sweeps.view import one_row
 from lab.text import one_line, printable
 
 _MOST_ROWS = 200
+_MOST_PLACES = 20
 _WIDE = 160
 """Columns where the output is no terminal: rich would take 80."""
 _EVENTS = 5
@@ -98,12 +99,19 @@ def _below(ledger: Ledger, snapshot: Snapshot, master: Holder, command: str) -> 
         complete = snapshot.total is not None and snapshot.done >= snapshot.total
         if not complete and command:
             found.append(f"          to go on: {command}")
+    found += [f"place     job {number}: {place}" for number, place in _elsewhere(snapshot)[:_MOST_PLACES]]
     if snapshot.paused:
         found.append("paused    no further job is started (lab sweep resume)")
     for request in ledger.requests():
         which = f" {', '.join(map(str, request.jobs[:20]))}" if request.jobs else ""
         found.append(f"request   {request.verb}{which}: not taken yet")
     return found + [f"          {one_line(text)}" for text in snapshot.events]
+
+
+def _elsewhere(snapshot: Snapshot) -> list[tuple[int, str]]:
+    """Return where jobs run that a launcher has started elsewhere: ``Slurm job 17, PENDING (Priority)``."""
+    places = [(found.job.number, found.attempt.place) for found in snapshot.running if found.attempt]
+    return [(number, place) for number, place in places if place.startswith(("Slurm ", "Ray, "))]
 
 
 def _since(master: Holder) -> str:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from lab.text import printable
+from lab.errors import RunError
 
 CHANNEL = "LAB_TAKE_OVER"
 """The environment variable with the two descriptors by which a new master talks to the old one."""
@@ -99,20 +99,21 @@ class Successor:
         os.close(self._writing)
 
 
-def wait_for_the_sweep() -> bool:
+def is_successor() -> bool:
+    """Whether an old master has started this process to take over."""
+    return CHANNEL in os.environ
+
+
+def wait_for_the_sweep() -> None:
     """In a new master: say that it is ready, and wait until the old one has released the sweep.
 
-    Returns:
-        Whether there is an old one.
+    Raises:
+        RunError: the old one has gone.
     """
-    channel = os.environ.pop(CHANNEL, None)
-    if channel is None:
-        return False
-    reading, writing = map(int, channel.split(","))
+    reading, writing = map(int, os.environ.pop(CHANNEL).split(","))
     os.write(writing, b"r")
     got = os.read(reading, 1)
     os.close(reading)
     os.close(writing)
     if not got:
-        raise SystemExit(printable("the old master has gone before it handed the sweep over"))
-    return True
+        raise RunError("the old master has gone before it handed the sweep over; repeat the command")

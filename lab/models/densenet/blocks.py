@@ -20,6 +20,7 @@ from lab.layers.convolution import (
     convolve,
     is_constant,
     make_norm,
+    product,
     scale_and_shift,
     scales_of,
 )
@@ -80,20 +81,22 @@ class DenseLayer(nn.Module):
         """
         seen = buffer[..., :channels]
         split = seen.numel()
-        # In memory that is mapped already: new pages cost as much as the arithmetic.
-        room, rest = scratch[:split].view(seen.shape), scratch[split:]
-        if self.rectified is not None:
-            hidden = self.rectified.linear.relu(self.rectified.clamp(seen, room))
-        elif split // channels < FEW * self.conv1.out_channels and not isinstance(self.norm2, nn.Identity):
+        is_known = self.rectified is not None or isinstance(self.norm2, nn.Identity)
+        if not is_known and split // channels < FEW * self.conv1.out_channels:
             scale, shift = _affine(self.norm1, scales)
-            torch.addcmul(shift, seen, scale, out=room).relu_()
+            rows = torch.addcmul(shift, seen, scale).relu_().flatten(0, 2)
+            hidden = product(rows, self.conv1.weight, None, "none").view(*seen.shape[:3], -1)
             scale, shift = _affine(self.norm2, scales)
-            hidden = onednn_linear(room, self.conv1.weight.flatten(1), None)
             hidden = torch.addcmul(shift, hidden, scale, out=hidden).relu_()
         else:
-            low, high, weight, bias = fold(self.norm1, self.conv1, self.norm2, rest, scales)
-            hidden = onednn_linear(clamp(seen, low, high, out=room), weight, bias, "relu")
-        new = convolve(hidden.permute(0, 3, 1, 2), self.conv2, activation="none")
+            # In memory that is mapped already: new pages cost as much as the arithmetic.
+            room, rest = scratch[:split].view(seen.shape), scratch[split:]
+            if self.rectified is not None:
+                hidden = self.rectified.linear.relu(self.rectified.clamp(seen, room))
+            else:
+                low, high, weight, bias = fold(self.norm1, self.conv1, self.norm2, rest, scales)
+                hidden = onednn_linear(clamp(seen, low, high, out=room), weight, bias, "relu")
+        new = self.conv2(hidden.permute(0, 3, 1, 2))
         buffer[..., channels : channels + new.shape[1]] = new.permute(0, 2, 3, 1)
 
 
@@ -236,13 +239,13 @@ def _means(pixels: Tensor) -> Tensor:
 
 def can_fold(module: nn.Module, x: Tensor, weight: Tensor) -> bool:
     """Whether the parts of a module can be computed together: inference on a CPU, norms constant, no hook within."""
-    if not plain_float32(x, weight) or needs_gradient(x, *module.parameters()) or not has_onednn_linear():
+    if not plain_float32(x, weight) or not has_onednn_linear():
         return False
-    parts = [part for part in module.modules() if part is not module]
+    if torch.is_grad_enabled() and needs_gradient(x, *module.parameters()):
+        return False
+    parts = list(module.modules())[1:]
     norms = [part for part in parts if isinstance(part, nn.BatchNorm2d | FrozenBatchNorm2d | nn.GroupNorm)]
-    if any(map(is_watched, parts)):
-        return False
-    return bool(norms) and all(is_constant(norm) for norm in norms)
+    return bool(norms) and all(map(is_constant, norms)) and not any(map(is_watched, parts))
 
 
 def bounds(scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:

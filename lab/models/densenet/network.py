@@ -18,6 +18,7 @@ from lab.checking import check_range, check_some
 from lab.errors import ConfigError
 from lab.layers.convolution import NormName, convolve, make_norm
 from lab.models.densenet.blocks import DenseBlock, Transition
+from lab.ops.pooling import max_pool3x3
 
 
 class _DenseNetTrunk(nn.Module):
@@ -75,7 +76,7 @@ class _DenseNetTrunk(nn.Module):
             # oneDNN and tensor cores compute in this layout; the blocks keep it.
             images = images.contiguous(memory_format=torch.channels_last)
         maps = [convolve(images, conv0, self.features.get_submodule("norm0"))]
-        x = F.max_pool2d(maps[0], kernel_size=3, stride=2, padding=1)
+        x = max_pool3x3(maps[0])
         for index in range(1, self.num_blocks + 1):
             x = self.features.get_submodule(f"denseblock{index}")(x)
             maps.append(x)

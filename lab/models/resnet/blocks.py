@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lab.compat.torch import has_forward_hooks
 from lab.errors import ConfigError
-from lab.layers.convolution import Activation, NormName, activate, convolve, make_norm
+from lab.layers.convolution import Activation, NormName, Scales, activate, convolve, make_norm, scales_of
 from lab.layers.recompute import recomputed, recomputes
 from lab.models.resnet.plugins import Plugin
 
@@ -61,12 +61,12 @@ class Downsample(nn.Sequential):
             layers, stride = [pool if stride > 1 else nn.Identity()], 1
         super().__init__(*layers, conv(in_channels, out_channels, 1, stride), make_norm(options.norm, out_channels))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to what is added to a block's result."""
+    def forward(self, x: Tensor, scales: Scales | None = None) -> Tensor:
+        """Map (B, C, H, W) to what is added to a block's result; ``scales`` as ``convolve`` takes it."""
         *before, projection, norm = self
         for layer in before:
             x = layer(x)
-        return convolve(x, projection, norm, activation="none")  # type: ignore[arg-type]
+        return convolve(x, projection, norm, activation="none", scales=scales)  # type: ignore[arg-type]
 
 
 class ResidualBlock(nn.Module, ABC):
@@ -77,24 +77,34 @@ class ResidualBlock(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def last_norm(self) -> nn.Module:
-        """The norm before the addition."""
+    def norms(self) -> list[nn.Module]:
+        """The norms of the residual, in turn."""
 
-    def forward(self, x: Tensor, reuse: bool = False) -> Tensor:
-        """Map (B, C, H, W) to (B, out_channels, H / stride, W / stride); with ``reuse`` ``x`` may be overwritten."""
+    def forward(self, x: Tensor, reuse: bool = False, scales: Scales | None = None) -> Tensor:
+        """Map (B, C, H, W) to (B, out_channels, H / stride, W / stride).
+
+        Args:
+            x: what comes in.
+            reuse: whether ``x`` may be overwritten.
+            scales: what the norms do, as far as it is known.
+        """
         if self.with_cp and recomputes(x):
             return activate(recomputed(self, self._sum, x), "relu")
-        return self._sum(x, "relu", reuse)
+        return self._sum(x, "relu", reuse, scales)
 
-    def _sum(self, x: Tensor, activation: Activation = "none", reuse: bool = False) -> Tensor:
-        shortcut = self._shortcut(x)
-        return self._residual(x, shortcut, activation, reuse or shortcut is not x)
+    def _sum(
+        self, x: Tensor, activation: Activation = "none", reuse: bool = False, scales: Scales | None = None
+    ) -> Tensor:
+        shortcut = self._shortcut(x, scales)
+        return self._residual(x, shortcut, activation, reuse or shortcut is not x, scales)
 
-    def _shortcut(self, x: Tensor) -> Tensor:
-        return x if self.downsample is None else self.downsample(x)
+    def _shortcut(self, x: Tensor, scales: Scales | None) -> Tensor:
+        return x if self.downsample is None else self.downsample(x, scales)
 
     @abstractmethod
-    def _residual(self, x: Tensor, shortcut: Tensor, activation: Activation, reuse: bool) -> Tensor: ...
+    def _residual(
+        self, x: Tensor, shortcut: Tensor, activation: Activation, reuse: bool, scales: Scales | None
+    ) -> Tensor: ...
 
 
 class BasicBlock(ResidualBlock):
@@ -129,13 +139,15 @@ class BasicBlock(ResidualBlock):
         self.downsample, self.with_cp = downsample, options.with_cp
 
     @property
-    def last_norm(self) -> nn.Module:
-        """The norm before the addition."""
-        return self.bn2
+    def norms(self) -> list[nn.Module]:
+        """The norms of the residual, in turn."""
+        return [self.bn1, self.bn2]
 
-    def _residual(self, x: Tensor, shortcut: Tensor, activation: Activation, reuse: bool) -> Tensor:
-        out = convolve(x, self.conv1, self.bn1)
-        return convolve(out, self.conv2, self.bn2, add=shortcut, activation=activation, reuse=reuse)
+    def _residual(
+        self, x: Tensor, shortcut: Tensor, activation: Activation, reuse: bool, scales: Scales | None
+    ) -> Tensor:
+        out = convolve(x, self.conv1, self.bn1, scales=scales)
+        return convolve(out, self.conv2, self.bn2, shortcut, activation, reuse, scales)
 
 
 class Bottleneck(ResidualBlock):
@@ -173,20 +185,22 @@ class Bottleneck(ResidualBlock):
             self.add_module(plugin.name, plugin.build(widths[plugin.position]))
 
     @property
-    def last_norm(self) -> nn.Module:
-        """The norm before the addition."""
-        return self.bn3
+    def norms(self) -> list[nn.Module]:
+        """The norms of the residual, in turn."""
+        return [self.bn1, self.bn2, self.bn3]
 
     def plugged_in(self) -> list[nn.Module]:
         """Return the plugins."""
         return [self.get_submodule(name) for names in self._plugins.values() for name in names]
 
-    def _residual(self, x: Tensor, shortcut: Tensor, activation: Activation, reuse: bool) -> Tensor:
-        out = self._plugged(convolve(x, self.conv1, self.bn1), "after_conv1")
-        out = self._plugged(convolve(out, self.conv2, self.bn2), "after_conv2")
+    def _residual(
+        self, x: Tensor, shortcut: Tensor, activation: Activation, reuse: bool, scales: Scales | None
+    ) -> Tensor:
+        out = self._plugged(convolve(x, self.conv1, self.bn1, scales=scales), "after_conv1")
+        out = self._plugged(convolve(out, self.conv2, self.bn2, scales=scales), "after_conv2")
         if not self._plugins["after_conv3"]:
-            return convolve(out, self.conv3, self.bn3, add=shortcut, activation=activation, reuse=reuse)
-        out = self._plugged(convolve(out, self.conv3, self.bn3, activation="none"), "after_conv3")
+            return convolve(out, self.conv3, self.bn3, shortcut, activation, reuse, scales)
+        out = self._plugged(convolve(out, self.conv3, self.bn3, activation="none", scales=scales), "after_conv3")
         return activate(out + shortcut, activation)
 
     def _plugged(self, x: Tensor, position: str) -> Tensor:
@@ -201,7 +215,14 @@ class Stage(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """Run the blocks; all but the first may overwrite their input, unless a hook has seen it."""
         reuse = False
+        scales = scales_of([norm for block in self for norm in _norms_of(block)])
         for block in self:
-            x = block(x, reuse)
+            x = block(x, reuse, scales)
             reuse = not has_forward_hooks(block)
         return x
+
+
+def _norms_of(block: nn.Module) -> list[nn.Module]:
+    """Return the norms of a block's residual and of its shortcut."""
+    assert isinstance(block, ResidualBlock)
+    return block.norms if block.downsample is None else [*block.norms, block.downsample[-1]]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lab.checking import check_some
 from lab.errors import ConfigError
-from lab.layers.convolution import NormName, convolve, make_norm
+from lab.layers.convolution import NormName, Scales, convolve, make_norm
 from lab.models.resnet.blocks import BasicBlock, BlockOptions, Stage
 
 STAGES = 3
@@ -35,7 +35,7 @@ class PaddedBlock(BasicBlock):
         super().__init__(in_channels, channels, stride, 1, BlockOptions(norm), None)
         self.stride, self.new_channels = stride, channels - in_channels
 
-    def _shortcut(self, x: Tensor) -> Tensor:
+    def _shortcut(self, x: Tensor, scales: Scales | None) -> Tensor:
         if self.stride == 1 and not self.new_channels:
             return x
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels))

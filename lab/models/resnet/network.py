@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Self, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab.checking import check_choice, check_range, check_some
@@ -30,6 +29,7 @@ from lab.models.resnet.blocks import (
     conv,
 )
 from lab.models.resnet.plugins import Plugin, read_plugins
+from lab.ops.pooling import max_pool3x3
 from lab.ranges import Count, Flat, Ge, Le, Size
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -106,7 +106,7 @@ class _ResNetTrunk(nn.Module):
             if isinstance(module, nn.Conv2d) and module not in own:  # a plugin has its own first weights
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if zero_init_residual and isinstance(module, ResidualBlock):
-                nn.init.zeros_(module.last_norm.weight)  # type: ignore[arg-type]
+                nn.init.zeros_(module.norms[-1].weight)  # type: ignore[arg-type]
 
     def _frozen_parts(self) -> list[nn.Module]:
         stem = [self.conv1, self.bn1] if self.frozen_stages >= 0 else []
@@ -126,7 +126,7 @@ class _ResNetTrunk(nn.Module):
             # oneDNN and tensor cores compute in this layout; the stages keep it.
             images = images.contiguous(memory_format=torch.channels_last)
         maps = [self._stem(images)]
-        x = F.max_pool2d(maps[0], kernel_size=3, stride=2, padding=1)
+        x = max_pool3x3(maps[0])
         for stage in range(self.num_stages):
             x = self.get_submodule(f"layer{stage + 1}")(x)
             maps.append(x)

@@ -50,6 +50,16 @@ def test_foreach_add_() -> None:
     same(tensors, [2.0, 8.0], [[18.0]])
 
 
+def test_foreach_mul_broadcasts() -> None:
+    factors = [torch.tensor([2.0, 3.0]), torch.tensor([0.5])]
+    same(compat.foreach_mul(pair(), factors), [2.0, 12.0], [[4.5]])
+
+
+def test_addmm_relu() -> None:
+    left, right, bias = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, -2.0], [3.0, 0.5]]), torch.tensor([0.5, 0.0])
+    torch.testing.assert_close(compat.addmm_relu(bias, left, right), torch.tensor([[7.5, 0.0]]))
+
+
 def test_foreach_mul_() -> None:
     tensors = pair()
     compat.foreach_mul_(tensors, 2.0)
@@ -206,6 +216,14 @@ def test_scale_on_device() -> None:
     assert compat.scale_on_device(scaler) is None
     scaler.scale(torch.ones(()))
     assert compat.scale_on_device(scaler).item() == 8.0
+
+
+def test_own_tensors() -> None:
+    norm = nn.Sequential(nn.BatchNorm1d(2))[0]
+    found = compat.own_tensors(norm)
+    assert found["weight"] is norm.weight
+    assert found["running_var"] is norm.running_var
+    assert set(found) == {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 
 
 def test_own_parameters() -> None:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from lab.layers.convolution import Activation, FrozenBatchNorm2d, convolve, make_norm, pairs_in, scales_of
+from lab.layers.convolution import Activation, FrozenBatchNorm2d, convolve, folded, make_norm, pairs_in, scales_of
 
 ACTIVATIONS = {"none": lambda x: x, "relu": F.relu, "relu6": F.relu6, "leaky_relu": lambda x: F.leaky_relu(x, 0.1)}
 
@@ -78,6 +78,69 @@ def test_inference_of_few_and_of_many_pixels(activation: Activation, added: bool
     assert scales_of([norm]) == {}  # gradients are wanted
     with torch.no_grad():
         assert scales_of([norm, layers[3].train()]) == {}
+
+
+def test_norms_that_are_folded_together() -> None:
+    layers = nn.Sequential(
+        nn.Conv2d(8, 6, 1, bias=False),
+        nn.BatchNorm2d(6),
+        nn.Conv2d(6, 6, 3, padding=1, groups=6, bias=False),
+        FrozenBatchNorm2d(6),
+    ).eval()
+    for norm in (layers[1], layers[3]):
+        for value in (norm.weight, norm.bias, norm.running_mean):
+            value.data.copy_(normal(6))
+        norm.running_var.copy_(0.5 + normal(6).abs())
+    pairs = pairs_in(layers)
+    for last in (False, True):
+        x = normal(2, 8, 5, 7)
+        x = x.contiguous(memory_format=torch.channels_last) if last else x
+        wanted = layers(x)
+        assert folded(x, pairs) == {}  # gradients are wanted
+        with torch.inference_mode():
+            scales = folded(x, pairs)
+            assert list(scales) == [layers[0], layers[2]]
+            found = x
+            for pair in pairs:
+                found = convolve(found, *pair, activation="none", scales=scales)
+            torch.testing.assert_close(found, wanted)
+            assert folded(x.double(), pairs) == {}
+            with torch.autocast("cpu"):
+                assert folded(x, pairs) == {}
+            hook = layers[1].register_forward_hook(lambda *_: None)
+            assert folded(x, pairs) == {}  # it must see the convolution's own result
+            hook.remove()
+    with torch.inference_mode():
+        assert folded(x, [(layers[0], layers[1].train())]) == {}
+
+
+GEOMETRIES = {  # channels in and out, kernel, stride, side: each is sooner computed in another way
+    "pixels with a stride": (64, 48, 1, 2, 9),
+    "Winograd's": (96, 96, 3, 1, 29),
+    "rows of patches": (192, 192, 3, 2, 4),
+    "the other layout": (192, 192, 3, 1, 8),
+}
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("added", [False, True])
+@pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=list(GEOMETRIES))
+def test_inference_of_any_geometry(geometry: tuple[int, int, int, int, int], added: bool, channels_last: bool) -> None:
+    channels, width, kernel, stride, side = geometry
+    layer, norm = nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(width).eval()
+    layer.weight.data.copy_(normal(*layer.weight.shape) / layer.weight[0].numel() ** 0.5)
+    for value in (norm.weight, norm.bias, norm.running_mean):
+        value.data.copy_(normal(width))
+    norm.running_var.copy_(0.5 + normal(width).abs())
+    x = normal(1, channels, side, side)
+    x = x.contiguous(memory_format=torch.channels_last) if channels_last else x
+    with torch.inference_mode():
+        plain = norm(F.conv2d(x.double(), layer.weight.double(), None, stride, kernel // 2).float())
+        add = torch.ones_like(plain) if added else None
+        found = convolve(x, layer, norm, add)
+    wanted = F.relu(plain + 1 if added else plain)
+    assert float((found - wanted).abs().max() / wanted.abs().max()) < 3e-6  # measured 6.7e-7
+    assert found.is_contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
 
 def test_groups_of_a_norm_divide_the_channels() -> None:

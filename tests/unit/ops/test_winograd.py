@@ -17,6 +17,7 @@ SHAPES = [(1, 128, 128, 32, 32), (3, 96, 100, 17, 30), (2, 100, 96, 5, 1), (7, 9
 @pytest.fixture(autouse=True)
 def small_maps_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(winograd, "_MIN_TILES", 1)
+    monkeypatch.setattr(winograd, "_CHANNELS_PER_TILE", 1000)
 
 
 def tensors(batch: int, num_in: int, num_out: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,11 @@ def test_the_status_of_a_running_sweep(ledger: Ledger, capsys: pytest.CaptureFix
     assert rows[8].startswith(f"master    pid {os.getpid()} on ")
     assert rows[9].strip() == "[2/6] failed optimizer.lr=1e-2: killed by SIGKILL"
     assert len(rows) == 10
+
+
+def test_the_status_has_the_state_in_a_queue(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger.place(4, 1, "Slurm job 17, PENDING (Priority)")
+    assert "place     job 4: Slurm job 17, PENDING (Priority)\n" in output(capsys, "status")
 
 
 def test_the_status_after_the_master_has_died(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
@@ -192,6 +199,19 @@ def test_a_busy_ledger_is_one_line(
 
     monkeypatch.setattr(Ledger, "__init__", busy)
     assert output(capsys, "status", "rates", code=2) == "error: runs/sweeps/rates/ledger.sqlite: database is locked\n"
+
+
+def test_a_reader_that_stops_reading_costs_no_traceback(ledger: Ledger) -> None:
+    ledger.add([(["x=" + "long" * 1000, f"seed={seed}"], "", {}) for seed in range(200)])
+    ledger.close()
+    code = "import sys; from lab.cli.main import main; sys.exit(main(['sweep', 'status', 'rates', '--json']))"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as status:
+        assert status.stdout is not None
+        assert status.stderr is not None
+        status.stdout.read(10)
+        status.stdout.close()
+        assert status.stderr.read() == b""
+        assert status.wait() == 1
 
 
 def test_a_thousand_jobs_are_shown_in_part(

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from lab.errors import ConfigError
+from lab.sweeps import ends, master
 from lab.sweeps.grid_proposer import GridProposer
 from lab.sweeps.ledger import Ledger
 from lab.sweeps.master import Master
 from lab.sweeps.notes import SignalNotes
-from lab.sweeps.placing import Assignment, Ended
+from lab.sweeps.placing import Assignment, Ended, NotNow
 from lab.sweeps.reconciling import adopt, holder_name
 from lab.sweeps.settings import LauncherFile
 from lab.sweeps.setup import write_settings
@@ -41,7 +42,7 @@ class Fake:
 
     def __init__(self, assignment: Assignment, behaviour: Behaviour) -> None:
         self.assignment, self.behaviour = assignment, behaviour
-        self.place, self.signals, self.asked = "nowhere", list[str](), 0
+        self.place, self.signals, self.asked, self.waits = "nowhere", list[str](), 0, False
 
     def poll(self) -> Ended | None:
         self.asked += 1
@@ -64,11 +65,17 @@ class FakePlacer:
         self.behaviour: dict[int, list[Behaviour]] = {}
         self.started: list[tuple[int, int]] = []
         self.attempts: list[Fake] = []
+        self.full, self.left = False, False
 
     def workers(self, jobs: object) -> tuple[int, str]:
         return 2, ""
 
+    def has_left(self, folder: Path) -> bool:
+        return self.left
+
     def start(self, assignment: Assignment) -> Fake:
+        if self.full:
+            raise NotNow("the queue is full")
         self.started.append((assignment.number, assignment.attempt))
         plans = self.behaviour.get(assignment.number, [finish])
         self.attempts.append(Fake(assignment, plans[min(assignment.attempt, len(plans)) - 1]))
@@ -430,6 +437,48 @@ def test_a_damaged_ledger_is_said(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
     with pytest.raises(Exception, match="is damaged"):
         Ledger(tmp_path)
+
+
+def test_a_launcher_that_cannot_start_now_is_asked_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ends, "NOT_NOW", 0.0)
+    sweep = Sweep(tmp_path, jobs=1)
+    sweep.placer.full = True
+    for _ in range(5):
+        sweep.turn()
+    assert (sweep.ledger.job(1).state, sweep.ledger.job(1).crashes) == ("waiting", 0)
+    assert "[1/1] cannot be started now seed=0: the queue is full; tried again in 0 s" in sweep.lines
+    sweep.placer.full = False
+    sweep.finish()
+    assert sweep.ledger.job(1).state == "finished"
+
+
+def test_time_in_a_queue_is_no_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(master.time, "monotonic", lambda: now[0])
+    sweep = Sweep(tmp_path, jobs=1, timeout=100.0)
+    sweep.placer.behaviour[1] = [hang]
+    sweep.turn()
+    (fake,) = sweep.placer.attempts
+    fake.waits, fake.place = True, "Slurm job 7, PENDING (Priority)"
+    now[0] += 5000
+    sweep.turn()
+    assert fake.signals == []
+    assert sweep.ledger.attempts(1)[0].place == "Slurm job 7, PENDING (Priority)"
+    fake.waits = False
+    now[0] += 99
+    sweep.turn()
+    assert fake.signals == []
+    now[0] += 2
+    sweep.turn()
+    assert fake.signals == ["kill"]
+
+
+def test_a_locked_run_that_goes_on_elsewhere_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(master, "is_locked", lambda path: True)
+    sweep = Sweep(tmp_path, jobs=1)
+    sweep.placer.left = True
+    sweep.finish()
+    assert sweep.ledger.job(1).state == "finished"
 
 
 @pytest.mark.parametrize(

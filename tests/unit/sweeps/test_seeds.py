@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from lab.sweeps.ledger import JobRow
-from lab.sweeps.seeds import SeedRow, holm, paired_t_test, seed_lines, seed_table
+from lab.sweeps.seeds import SeedRow, holm, paired_t_test, seed_table
 
 # Hours of sleep that two drugs gained for ten patients, Student (1908). R's documentation of `sleep` has the test:
 # t = -4.0621, df = 9, p-value = 0.002833.
@@ -83,15 +83,3 @@ def test_lower_is_better_and_nothing_at_all() -> None:
     assert seed_table([], "val/map", lower=True) == []
     empty = seed_table(jobs(("lr=1", ["failed"])), "val/map", lower=True)
     assert empty == [SeedRow(("lr=1", "data=shapes"), {}, (1,))]
-
-
-def test_the_lines_of_the_table() -> None:
-    rows = jobs(("lr=1", [0.5, 0.6, 0.4]), ("lr=2", [0.8, 0.7, 0.9]), ("lr=3", ["failed"] * 3), ("lr=4", [0.1]))
-    p = stats.ttest_rel([0.8, 0.7, 0.9], [0.5, 0.6, 0.4]).pvalue
-    assert seed_lines(rows, "val/map", lower=False) == [
-        "seeds     val/map (higher is better); p of a paired t-test against the best, corrected by Holm",
-        "          0.8000 ± 0.1000     of 3 seeds  best      lr=2",
-        f"          0.5000 ± 0.1000     of 3 seeds  p {p:.3g}   lr=1",
-        "          0.1000              of 1 seeds  -         lr=4",
-    ]
-    assert seed_lines(jobs(("lr=1", ["failed"])), "val/map", lower=False) == []
