@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         test,
         validate,
     )
-    from lab.errors import CheckpointError, ConfigError, DataError, Diverged, LabError, RegistryError, RunError
+    from lab.errors import CheckpointError, ConfigError, DataError, Diverged, LabError, Pruned, RegistryError, RunError
     from lab.inspection.capture import capture
     from lab.layers.deploy import deploy
     from lab.registry.build import build
@@ -40,6 +40,7 @@ __all__ = [
     "Diverged",
     "Evaluation",
     "LabError",
+    "Pruned",
     "RegistryError",
     "Run",
     "RunError",
@@ -62,7 +63,16 @@ __all__ = [
 __version__ = "0.1.0"
 
 _MODULES = {
-    "lab.errors": ("CheckpointError", "ConfigError", "DataError", "Diverged", "LabError", "RegistryError", "RunError"),
+    "lab.errors": (
+        "CheckpointError",
+        "ConfigError",
+        "DataError",
+        "Diverged",
+        "LabError",
+        "Pruned",
+        "RegistryError",
+        "RunError",
+    ),
     "lab.inspection.capture": ("capture",),
     "lab.layers.deploy": ("deploy",),
     "lab.registry.build": ("build",),

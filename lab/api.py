@@ -90,6 +90,8 @@ def fit(
     Raises:
         LabError: something in the config, the data or the run directory is wrong.
         Diverged: the loss or the gradients are no longer finite.
+        Pruned: the search of a sweep that this process is a job of has ended the training; the run has no result, its
+            state is ``pruned``, and repeating the call continues it.
         KeyboardInterrupt: Ctrl-C or SIGTERM, at the next optimizer step; repeating the call continues the run.
         RanksFailed: a worker process has failed.
     """

@@ -57,6 +57,18 @@ class Diverged(ArithmeticError):
         self.step, self.term = step, term
 
 
+class Pruned(Exception):
+    """The search of a sweep has ended a training after a validation: other trials are better. Exit code 0; one line.
+
+    Attributes:
+        step: the optimizer step of the validation, and of the checkpoint from which the run can continue.
+    """
+
+    def __init__(self, message: str, step: int) -> None:
+        super().__init__(message)
+        self.step = step
+
+
 def closest(name: str, known: Iterable[str], count: int = 3) -> str:
     """Return ``"; did you mean 'a' or 'b'?"`` for the names in ``known`` nearest to ``name``, or ``""``."""
     matches = difflib.get_close_matches(name, list(known), n=count, cutoff=0.5)

@@ -79,7 +79,7 @@ class RunDirectory:
 
     @property
     def state(self) -> str:
-        """``new``, ``finished``, ``failed``, ``diverged``, ``interrupted``; ``running`` while it is locked."""
+        """``new``, ``running`` (while it is locked), or a state of ``lab.run_record.STATES``."""
         state = str(self.record.get("state", "new" if self.is_new else "interrupted"))
         return "interrupted" if state == "running" and not self._is_running() else state
 
@@ -172,8 +172,18 @@ class RunDirectory:
             self.check_own()
             write_text(self.file, json.dumps(self.record, indent=2) + "\n")
 
-    def begin(self, config: Mapping[str, Any], overrides: list[str], sources: str, command: str = "") -> None:
-        """Record the start: config, command (empty: this process's command line), code, versions, machine."""
+    def begin(
+        self, config: Mapping[str, Any], overrides: list[str], sources: str, command: str = "", **further: Any
+    ) -> None:
+        """Record the start: config, command (empty: this process's command line), code, versions, machine.
+
+        Args:
+            config: the resolved config.
+            overrides: its overrides.
+            sources: the fingerprint of the sources.
+            command: the command to record.
+            **further: more entries of ``run.json``.
+        """
         import yaml
 
         if os.path.lexists(self.checkpoints) and not self.checkpoints.is_dir():
@@ -213,8 +223,8 @@ class RunDirectory:
             state="running",
             exit_code=None,
             resumed_at=self.record.get("resumed_at", []),
-            changes=self.record.get("changes", []),
             result=self.record.get("result", {}),
+            **{"changes": self.record.get("changes", []), **further},
         )
 
     def end(self, state: str, exit_code: int, **changes: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 Direction = Literal["max", "min"]
 """Whether a higher or a lower value of a metric is better."""
-STATES = ("running", "finished", "interrupted", "failed", "diverged")
+STATES = ("running", "finished", "interrupted", "failed", "diverged", "pruned")
 
 
 def _is_text(value: Any) -> bool:
@@ -57,6 +57,7 @@ _KINDS: Mapping[str, Callable[[Any], bool]] = {
     "strategy": lambda value: value is None or _is_strategy(value),
     "best_step": _is_count,
     "stopped_early": lambda value: value is None or (_is_count(value["step"]) and _is_text(value["reason"])),
+    "pruned": lambda value: value is None or (_is_count(value["step"]) and _is_result(value["values"])),
     "weights": _is_text,
     "protocol": _is_text,
     "own_data": _is_text,

@@ -6,6 +6,7 @@ same code, signals and exit codes, in a second.
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -189,6 +190,13 @@ def record(run: Path) -> dict[str, Any]:
     return json.loads((run / "run.json").read_text())
 
 
+def summary(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of the only sweep's summary below ``folder/runs``, in the order of the jobs."""
+    (file,) = (folder / "runs" / "sweeps").glob("*/summary.csv")
+    with file.open(newline="", encoding="utf-8") as opened:
+        return sorted(csv.DictReader(opened), key=lambda row: int(row["job"]))
+
+
 def last_step(folder: Path) -> int:
     """Return the last step that stands in the metrics.csv of ``folder``'s one run, 0 if none does."""
     lines = [line for file in (folder / "runs").glob("*/metrics.csv") for line in file.read_text().splitlines()]
@@ -199,14 +207,14 @@ def wait_for(condition: Any, command: Command, seconds: float = 120.0) -> bool:
     """Wait until ``condition()`` holds; return False if the command ended before."""
     end = time.monotonic() + seconds
     while not condition():
-        if command.code is None and not _alive(command.pid):
+        if command.code is None and not is_alive(command.pid):
             return False
         assert time.monotonic() < end, "it never came to that"
         time.sleep(0.01)
     return True
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     """Whether a process is there and not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

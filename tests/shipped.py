@@ -9,9 +9,13 @@ import yaml
 
 from lab.config.compose import Composed, compose_config, config_dir
 from lab.config.defaults import option_content
+from lab.config.group_files import SWEEP_GROUPS
 from lab.launch.targets import check_all
 
-GROUPS = [path for path in sorted(config_dir().iterdir()) if path.is_dir()]
+GROUPS = [path for path in sorted(config_dir().iterdir()) if path.is_dir() and path.name not in SWEEP_GROUPS]
+SWEEP_OPTIONS = [
+    f"{name}={file.stem}" for name in SWEEP_GROUPS for file in sorted((config_dir() / name).glob("*.yaml"))
+]
 OPTIONS = [f"{group.name}={file.stem}" for group in GROUPS for file in sorted(group.glob("*.yaml"))]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from lab.errors import ConfigError, closest
 from lab.launch.outcomes import exit_code, say
 from lab.launch.prepare import check_words, prepare_job
+from lab.sweeps.setup import refuse_sweep_words
 from lab.system.ranks import external_place
 from lab.system.signals import SignalWatch
 from lab.text import guard_streams
@@ -33,6 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(words: list[str]) -> int:
+    if words[:1] == ["sweep"]:
+        from lab.sweeps.commands import run_command
+
+        return run_command(words[1:])
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("--config-dir", action="append", default=[])
@@ -59,9 +64,10 @@ def _main(words: list[str]) -> int:
 
         return run_placed(overrides, options.config_dir, place, options.multirun)
     if options.multirun:
-        from lab.sweeps.grid import run_all
+        from lab.sweeps.run import run_sweep
 
-        return run_all(overrides, options.config_dir)
+        return run_sweep(overrides, options.config_dir)
+    refuse_sweep_words(overrides)
     if options.cfg:
         from lab.report.tables import print_config
 

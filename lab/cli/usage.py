@@ -27,6 +27,11 @@ that can be resumed, repeated and read. Without any override it trains DETR on g
   resume=auto|never|DIR   never: start afresh, the old directory is kept as NAME~1; DIR: continue that run with
                           the changes given now (trainer.max_steps, trainer.devices, ...)
 
+[bold]Sweeps[/] (-m): several jobs at a time, tried again after a crash; repeat the command to go on with a sweep.
+  python run.py sweep status                 the jobs of the latest sweep, from another terminal or after its end
+  python run.py sweep pause|resume|reload    start no further job; start jobs again; read its launcher.yaml again
+  python run.py sweep retry|drop NAME 3 7    start failed jobs again; take jobs out   (sweep --help)
+
 [bold]Groups and their options[/]
 {groups}
 

@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override, Sweep
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep, Sweep
 from hydra.core.plugins import Plugins
 
 
@@ -38,6 +38,16 @@ def is_many(override: Override, value: Any) -> bool:
 def is_glob(value: Any) -> TypeGuard[Glob]:
     """Whether a value is ``glob(...)``, whose ``filter(options)`` returns the options that it matches."""
     return isinstance(value, Glob)
+
+
+def is_interval(value: Any) -> TypeGuard[IntervalSweep]:
+    """Whether a value is ``interval(...)``; its ``start`` and ``end`` are integers in ``int(interval(...))``."""
+    return isinstance(value, IntervalSweep)
+
+
+def is_range(value: Any) -> TypeGuard[RangeSweep]:
+    """Whether a value is ``range(...)``, which has a ``step``."""
+    return isinstance(value, RangeSweep)
 
 
 def forget_composed() -> None:

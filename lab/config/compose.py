@@ -59,12 +59,13 @@ class Composed:
         return find_origin(key, self.overrides, self.search_path, self.choices)
 
 
-def compose_config(overrides: Sequence[str], user_dirs: Iterable[str] = ()) -> Composed:
+def compose_config(overrides: Sequence[str], user_dirs: Iterable[str] = (), root: str = "config") -> Composed:
     """Compose and resolve the config for the overrides of a command line.
 
     Args:
         overrides: Hydra overrides such as ``model=detr`` or ``optimizer.lr=1e-3``.
         user_dirs: further folders with groups and recipes (``--config-dir``).
+        root: the file that lists the groups: ``config`` for a job, ``sweep`` for what a sweep adds.
 
     Raises:
         ConfigError: a group option or key is unknown, or an override cannot be parsed; one line.
@@ -86,7 +87,7 @@ def compose_config(overrides: Sequence[str], user_dirs: Iterable[str] = ()) -> C
     forget_composed()
     with initialize_config_dir(str(folders[0]), version_base="1.3"):
         try:
-            composed = compose("config", words, return_hydra_config=True)
+            composed = compose(root, words, return_hydra_config=True)
             choices |= {key: str(value) for key, value in composed.hydra.runtime.choices.items()}
             OmegaConf.set_struct(composed, False)
             del composed["hydra"]
@@ -94,12 +95,12 @@ def compose_config(overrides: Sequence[str], user_dirs: Iterable[str] = ()) -> C
         except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
             if isinstance(error, ConfigError):
                 raise
-            known = _without(overrides, folders)
+            known = _without(overrides, folders, root)
             raise explain(error, list(overrides), folders, choices, known) from error
     return Composed(config, list(overrides), folders, choices)
 
 
-def _without(overrides: Sequence[str], folders: Sequence[Path]) -> Any:
+def _without(overrides: Sequence[str], folders: Sequence[Path], root: str) -> Any:
     """Return a function that composes the overrides without those of one key, to find the keys that exist.
 
     If the overrides have a second mistake, it uses only the chosen options of groups that can be composed.
@@ -109,13 +110,13 @@ def _without(overrides: Sequence[str], folders: Sequence[Path]) -> Any:
     def known(key: str) -> dict[str, Any]:
         others = [word for word in overrides if word_key(word) != key]
         try:
-            return compose_config(others, user_dirs).config
+            return compose_config(others, user_dirs, root).config
         except ConfigError:
             chosen: list[str] = []
         config: dict[str, Any] = {}
         for word in ["", *(word for word in others if word_key(word) in groups(folders))]:
             try:
-                config = compose_config([*chosen, word] if word else [], user_dirs).config
+                config = compose_config([*chosen, word] if word else [], user_dirs, root).config
             except ConfigError:
                 continue  # the second mistake: it is reported after the first one is corrected
             chosen += [word] if word else []

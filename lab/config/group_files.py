@@ -11,6 +11,9 @@ import yaml
 from lab.errors import ConfigError
 from lab.text import one_line
 
+SWEEP_GROUPS = ("launcher", "sweeper")
+"""Groups that a sweep has, and none of its jobs."""
+
 
 def config_dir() -> Path:
     """Return the folder of the shipped groups: ``conf/`` beside run.py, or the copy inside an installed wheel."""
@@ -27,8 +30,8 @@ def options(group: str, folders: Sequence[Path]) -> list[str]:
 
 
 def groups(folders: Sequence[Path]) -> list[str]:
-    """Return the groups of these folders, sorted."""
-    return sorted({path.name for folder in folders for path in folder.iterdir() if path.is_dir()})
+    """Return the groups of a job's config in these folders, sorted."""
+    return sorted({path.name for folder in folders for path in folder.iterdir() if path.is_dir()} - {*SWEEP_GROUPS})
 
 
 def find_file(name: str, folders: Sequence[Path]) -> Path | None:

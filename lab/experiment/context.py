@@ -15,6 +15,7 @@ from lab.loggers.metrics_csv import MetricsCSV
 from lab.loggers.wandb_run import WandbRun
 from lab.report.tables import print_config, print_notes, print_tables
 from lab.run_directory import RunDirectory
+from lab.run_progress import beat_at_start
 from lab.system.ranks import Place
 from lab.system.signals import SignalWatch
 from lab.training.freezing import Freezing
@@ -59,6 +60,11 @@ class FitContext:
         """Whether this is rank 0, which prints and writes for all ranks."""
         return self.place.rank == 0
 
+    def beat(self, step: int = 0) -> None:
+        """Tell the master of a sweep that the training, which is to go on from ``step``, is being prepared."""
+        if self.is_first:
+            beat_at_start(step, self.plan.max_steps)
+
     def say(self, line: str) -> None:
         """Print a line, on rank 0 only."""
         if self.is_first:
@@ -90,6 +96,8 @@ def open_context(
     prepare(config)
     data = build_data(config, own)
     check_dataset(data, config, run)
+    if place.rank == 0:
+        beat_at_start()  # reading the data may have taken a while
     presence = describe_presence(data, ("train", "val", "test"))
     if place.rank == 0:
         print_tables(data.tables())

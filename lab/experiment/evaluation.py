@@ -20,6 +20,7 @@ from lab.experiment.trainer import make_eval_trainer
 from lab.loggers.undefined import with_nulls
 from lab.report.tables import print_metrics, print_notes, print_table
 from lab.run_directory import stage_folder
+from lab.run_progress import beat_at_start
 from lab.strategies import collectives
 from lab.structures import Table
 from lab.system.files import write_text
@@ -76,6 +77,8 @@ def evaluate(config: dict[str, Any], home: Path, place: Place | None = None, dat
         LabError: the checkpoint, the data or the input cannot be used.
     """
     place = place or Place()
+    if place.rank == 0:
+        beat_at_start()
     prepare(config)
     data = build_data(config, data)
     give_plan(data, load_plan(config, place))

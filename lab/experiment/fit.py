@@ -10,13 +10,14 @@ from typing import Any
 
 from lab.checkpoint.format import CheckpointReader
 from lab.data.datamodule import DataModule
-from lab.errors import Diverged, LabError
+from lab.errors import Diverged, LabError, Pruned
 from lab.experiment.assembly import build_data, prepare
 from lab.experiment.context import FitContext, check_dataset, open_context
 from lab.experiment.testing import measure_best
 from lab.experiment.training import train
 from lab.report.tables import print_result
 from lab.run_directory import RunDirectory
+from lab.run_progress import beat_at_start
 from lab.strategies import collectives
 from lab.system.ranks import Place
 from lab.system.signals import Interrupted, SignalWatch
@@ -65,6 +66,7 @@ class Fit:
         Raises:
             LabError: something in the config, the data or the run directory is wrong.
             Diverged: a loss or gradient was not finite; the message says from which checkpoint the run continues.
+            Pruned: the search of a sweep has ended the training; a checkpoint was written.
             Interrupted: a signal came, with ``handle_signals``.
             KeyboardInterrupt: Ctrl-C, without ``handle_signals``.
         """
@@ -89,6 +91,9 @@ class Fit:
                 raise
             self._code, self._state = 130, "interrupted"
             raise KeyboardInterrupt from error  # Lightning has turned it into SystemExit
+        except Pruned:
+            self._code, self._state = 0, "pruned"
+            raise
         except Diverged as error:
             self._state = "diverged"
             raise self._record_divergence(error) from error
@@ -105,6 +110,8 @@ class Fit:
             self._end()
 
     def _train_and_test(self) -> dict[str, float | None]:
+        if self.place.rank == 0:
+            beat_at_start()
         self._context = open_context(self.config, self.directory, self.place, self.watch, self.data)
         train(self._context)
         return measure_best(self._context)
@@ -131,7 +138,7 @@ class Fit:
             # interrupted.
         finally:
             if self._context is not None and self._context.wandb is not None:
-                self._context.wandb.finish(self._code)
+                self._context.wandb.finish(self._code, self._state)
 
 
 def report_finished(config: dict[str, Any], run: RunDirectory, data: DataModule | None = None) -> None:

@@ -14,15 +14,18 @@ from lab.callbacks.divergence import Divergence
 from lab.callbacks.early_stopping import EarlyStopping
 from lab.callbacks.ema import EMA
 from lab.callbacks.first_batch import FirstBatch
+from lab.callbacks.heartbeat import Heartbeat
 from lab.callbacks.interrupt import Interrupt
 from lab.callbacks.own_directory import OwnDirectory
 from lab.callbacks.progress import ProgressBar
+from lab.callbacks.pruning import Pruning
 from lab.callbacks.steps import StepLog
 from lab.callbacks.unfreeze import Unfreeze
 from lab.checkpoint.format import CheckpointReader
 from lab.compat.lightning import start_at
 from lab.experiment.assembly import QUIET, device_arguments
 from lab.experiment.context import FitContext
+from lab.run_progress import job_folder, waits_for_verdicts
 from lab.strategies import collectives
 from lab.system.ranks import Place
 
@@ -101,9 +104,14 @@ def _callbacks(
         callbacks += [OwnDirectory(fit.run), FirstBatch(fit.run, settings["pictures"])]
     callbacks += [Unfreeze(fit.freezing)] if fit.freezing is not None else []
     callbacks += [ema] if ema is not None else []
-    callbacks += [log, divergence, *([stopping] if stopping is not None else []), checkpoint]
+    callbacks += [log, divergence, *([stopping] if stopping is not None else [])]
+    folder = job_folder() if fit.is_first else None
+    callbacks += [Heartbeat(folder, log, plan.max_steps)] if folder is not None else []
+    callbacks.append(checkpoint)
     if settings["progress"] and fit.is_first:
         callbacks.append(ProgressBar(log, plan.max_steps))
+    if collectives.from_rank_zero(waits_for_verdicts()):
+        callbacks.append(Pruning(folder, fit.watch, plan.max_steps))
     return [*callbacks, Interrupt(checkpoint, fit.watch)]
 
 
@@ -119,6 +127,8 @@ def make_eval_trainer(config: Mapping[str, Any], place: Place, callbacks: list[p
     """Return the Trainer of a stage that trains nothing."""
     if config["callbacks"]["progress"] and place.rank == 0:
         callbacks = [*callbacks, ProgressBar(StepLog(1, 1, 1), 0)]
+    if place.rank == 0 and (folder := job_folder()) is not None:
+        callbacks = [*callbacks, Heartbeat(folder)]
     # FSDP2 changes its parameters in place, which inference mode forbids; no_grad is hardly slower.
     return pl.Trainer(
         **device_arguments(config, place), callbacks=callbacks, logger=False, inference_mode=False, **QUIET

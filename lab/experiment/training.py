@@ -10,12 +10,13 @@ from lab.callbacks.divergence import Divergence
 from lab.callbacks.early_stopping import EarlyStopping
 from lab.callbacks.run_state import RunState
 from lab.checkpoint.finite import require_finite
-from lab.errors import LabError, RunError
+from lab.errors import LabError, Pruned, RunError
 from lab.experiment.assembly import build_task, check_unfreezing, freeze, give_plan, on_gpu
 from lab.experiment.context import FitContext
 from lab.experiment.planning import Subject, settle_strategy
 from lab.experiment.start import where_to_start
 from lab.experiment.trainer import describe_device, make_early_stopping, make_fit_trainer
+from lab.loggers.undefined import with_nulls
 from lab.registry.create import load_weights
 from lab.strategies import collectives
 from lab.strategies.batch_norm import synchronize_batch_norm
@@ -28,10 +29,12 @@ def train(fit: FitContext) -> None:
     Raises:
         LabError: something in the config, the data or the run directory is wrong.
         Diverged: a loss or a gradient is not finite.
+        Pruned: the search of a sweep has ended the training; a checkpoint was written.
         Interrupted: a signal came; a checkpoint was written.
     """
     start, ckpt = _start(fit)
     stopping = make_early_stopping(fit, ckpt)
+    fit.beat(start)
     task = _prepare_task(fit, start, goes_on=ckpt is not None)
     _say_start(fit, start)
     trainer, divergence = make_fit_trainer(fit, start, ckpt, stopping)
@@ -81,6 +84,8 @@ def _say_start(fit: FitContext, start: int) -> None:
     fit.metrics.cut_back(start)
     if start:
         fit.run.update(resumed_at=[*fit.run.record["resumed_at"], start])
+        if fit.run.record.get("pruned"):
+            fit.run.update(pruned=None)
         fit.say(f"continuing {fit.run.path} at step {start} of {fit.plan.max_steps}")
 
 
@@ -88,6 +93,9 @@ def _run(fit: FitContext, task: Task, trainer: pl.Trainer, divergence: Divergenc
     try:
         # Pass loaders: the DataModule would keep a reference to the Trainer, and with it the network, afterwards.
         trainer.fit(task, fit.data.train_dataloader(), fit.data.val_dataloader())
+    except Pruned as error:
+        fit.run.update(pruned={"step": error.step, "values": with_nulls(task.results)})
+        raise
     except LabError:
         fit.run.update(steps=trainer.global_step)  # a run that has taken a step is never removed
         raise

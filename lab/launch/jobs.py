@@ -63,6 +63,7 @@ def run_job(job: Job, place: Place, store: Any = None, data: Any = None) -> None
         LabError: something in the config, the data or the run directory is wrong.
         StorageError: the disk is full, read-only or gone.
         Diverged: the loss or the gradients are no longer finite.
+        Pruned: the search of a sweep has ended the training.
         Interrupted: a signal has ended the job.
     """
     try:

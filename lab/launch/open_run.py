@@ -17,7 +17,11 @@ from lab.system.storage import explain
 
 
 def open_run(
-    config: dict[str, Any], user_dirs: list[str], overrides: list[str], command: str = ""
+    config: dict[str, Any],
+    user_dirs: list[str],
+    overrides: list[str],
+    command: str = "",
+    any_sources: bool = False,
 ) -> tuple[RunDirectory, bool]:
     """Find and lock the run of this config; return whether it is finished, so that its result is only reported.
 
@@ -26,6 +30,7 @@ def open_run(
         user_dirs: its config folders.
         overrides: its overrides.
         command: the command to record; empty for the command line of this process.
+        any_sources: go on with a run that other sources have begun, and record the change.
 
     Raises:
         RunError: the run is in use, or lab's sources have changed since it was made.
@@ -40,7 +45,7 @@ def open_run(
             raise found from error
         raise RunError(f"{run.path} cannot be written: {error.strerror}; paths.runs_dir says where runs go") from error
     try:
-        return run, _take(run, config, user_dirs, overrides, named, command)
+        return run, _take(run, config, user_dirs, overrides, named, command, any_sources)
     except BaseException as error:
         give_back(run, error)
         if isinstance(error, OSError) and (found := explain(error, run.path)) is not None:
@@ -49,7 +54,13 @@ def open_run(
 
 
 def _take(
-    run: RunDirectory, config: dict[str, Any], user_dirs: list[str], overrides: list[str], named: bool, command: str
+    run: RunDirectory,
+    config: dict[str, Any],
+    user_dirs: list[str],
+    overrides: list[str],
+    named: bool,
+    command: str,
+    any_sources: bool,
 ) -> bool:
     """Begin in a locked run directory, unless its run is finished; return whether it is finished."""
     if config["resume"] == "never" and not run.is_new:
@@ -57,7 +68,7 @@ def _take(
         run.lock()
     sources = sources_fingerprint(config["extensions"])
     known = run.record.get("sources", sources)  # a damaged record may have lost it
-    if known != sources and not named:
+    if known != sources and not (named or any_sources):
         raise RunError(
             f"{run.path}: the sources of {' or '.join(['lab', *config['extensions']])} have changed since this run "
             f"({run.state}) was made; resume=never starts afresh, resume={run.path} continues it all the same"
@@ -68,11 +79,16 @@ def _take(
             print(f"warning: {run.file} is {run.damage}", file=sys.stderr)
         return True
     changes = _changes(before, config, known, sources) if named else {}
+    if any_sources and known != sources:
+        changes["sources"] = [known[:12], sources[:12]]
     words = [word for word in overrides if word_key(word) not in ("resume", "check")]
-    run.begin(config, words, sources, command)
-    run.update(
+    run.begin(
+        config,
+        words,
+        sources,
+        command,
         config_dirs=[str(Path(folder).resolve()) for folder in user_dirs],
-        changes=[*run.record["changes"], *([changes] if changes else [])],
+        changes=[*run.record.get("changes", []), *([changes] if changes else [])],
     )
     return False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 
-from lab.errors import Diverged, LabError
+from lab.errors import Diverged, LabError, Pruned
 from lab.system.signals import Interrupted
 from lab.system.storage import explain
 from lab.text import printable
@@ -25,13 +25,15 @@ class RanksFailed(RuntimeError):
 
 
 def exit_code(error: BaseException) -> int:
-    """Return the exit code of a command that ends with this error: 1 failed, 2 refused, 130 and 143 interrupted."""
+    """Return the exit code for an error: 0 pruned, 1 failed, 2 refused, 130 and 143 interrupted."""
     if isinstance(error, Interrupted | RanksFailed):
         return error.exit_code
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     if isinstance(error, KeyboardInterrupt):
         return 130
+    if isinstance(error, Pruned):
+        return 0
     return 2 if isinstance(error, LabError) else 1
 
 
@@ -39,6 +41,9 @@ def say(error: BaseException) -> None:
     """Print on stderr what has ended a command: one line, or a traceback if the error was unexpected."""
     if isinstance(error, Interrupted):
         print(f"{error}; repeat the command to continue", file=sys.stderr)
+        return
+    if isinstance(error, Pruned):
+        print(f"{error}; repeat the command to train on", file=sys.stderr)
         return
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from lab.config.words import word_values
-from lab.errors import ConfigError, Diverged, LabError
+from lab.errors import ConfigError, Diverged, LabError, Pruned
 from lab.launch.jobs import Job, run_job
 from lab.launch.outcomes import exit_code
 from lab.launch.prepare import Prepared, carry_out, prepare_job
@@ -90,7 +90,7 @@ def _follow(place: Place) -> int:
     print(f"[rank {place.rank}] joins {place.world_size} ranks", file=sys.stderr)
     try:
         run_job(Job.from_json(text), place, store)
-    except (Diverged, Interrupted) as error:  # all ranks have this error, and rank 0 prints it
+    except (Diverged, Interrupted, Pruned) as error:  # all ranks have this error, and rank 0 prints it
         return exit_code(error)
     return 0
 

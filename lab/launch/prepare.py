@@ -35,6 +35,7 @@ class Prepared:
         home: the run that ``ckpt`` or ``resume`` names; None if they name no run.
         data: a DataModule object of the caller, which replaces the one that the config names.
         command: the command to record in the run; empty for the command line of this process.
+        any_sources: whether a run that other sources have begun is continued: a sweep has been given new ones.
     """
 
     words: list[str]
@@ -43,6 +44,7 @@ class Prepared:
     home: Path | None = None
     data: Any = None
     command: str = ""
+    any_sources: bool = False
 
     @property
     def config(self) -> dict[str, Any]:
@@ -54,15 +56,18 @@ class Prepared:
         """The directory of its run."""
         return self.home or Path(self.config["paths"]["runs_dir"]) / run_name(self.config)
 
-    def require_machine(self) -> None:
+    def require_machine(self, devices: bool = True) -> None:
         """Check that devices, files and checkpoints exist.
+
+        Args:
+            devices: check devices too; the job may run on another machine than this one.
 
         Raises:
             LabError: the first thing that is missing.
         """
         from lab.config.checks import check_machine
 
-        check_machine(self.composed)
+        check_machine(self.composed, devices)
         if self.config["stage"] != "fit" and not self.config["check"]:
             self.home = self.home or _home_of(self.config)
 
@@ -78,34 +83,43 @@ class Prepared:
             return Job("check", self.config), None
         if self.config["stage"] != "fit":
             return Job("evaluate", self.config, str(self.path)), None
-        run, report = open_run(self.config, self.user_dirs, self.words, self.command)
+        run, report = open_run(self.config, self.user_dirs, self.words, self.command, self.any_sources)
         if self.data is not None and not report:
             run.update(own_data=self.config["data"]["_target_"])
         return Job("report" if report else "fit", self.config, str(run.path), run.is_new, run.before), run
 
-    def run(self, here: bool = False, log: bool = False) -> Job:
+    def run(
+        self, here: bool = False, fork: bool = False, begun: Callable[[RunDirectory | None], None] | None = None
+    ) -> Job:
         """Run the job and return it.
 
         Args:
             here: run a job of one rank in this process, not in a new one.
-            log: write the output to ``output.log`` in the run's directory too.
+            fork: fork the ranks of other jobs from this process, which has imported torch and computed nothing.
+            begun: called when the run directory, if the job has its own, is locked and the work begins.
 
         Raises:
             LabError: the job is refused.
             Diverged: the loss or the gradients are no longer finite.
+            Pruned: the search of a sweep has ended the training.
             Interrupted: a signal has ended the job.
             RanksFailed: a worker process has failed.
             Exception: any error of a job in this process.
         """
         use_own_folder()
         job, run = self.begin()
-        if here and job.world_size == 1:
-            carry_out(job, run, lambda: run_job(job, Place(), data=self.data))
-            return job
-        from lab.launch.workers import run_workers
 
-        output = self.path / "output.log" if log and run is not None else None
-        carry_out(job, run, lambda: run_workers(job, output))
+        def work() -> None:
+            if begun is not None:
+                begun(run)
+            if here and job.world_size == 1:
+                run_job(job, Place(), data=self.data)
+                return
+            from lab.launch.workers import run_workers
+
+            run_workers(job, fork)
+
+        carry_out(job, run, work)
         return job
 
 

@@ -46,25 +46,13 @@ def _end_with_parent() -> None:
 
 def _leave_word(error: BaseException) -> None:
     """Write what the parent needs to raise the error there: see ``lab.launch.workers``."""
-    import json
-    import time
-    import traceback
     from pathlib import Path
 
-    from lab.errors import Diverged, LabError
-    from lab.system.storage import StorageError
+    from lab.run_progress import word_of, write_word
 
-    word: dict[str, object] = {"time": time.time(), "kind": "failed", "text": f"{type(error).__name__}: {error}"}
-    if isinstance(error, LabError | StorageError):
-        word |= {"kind": "refused", "class": type(error).__name__, "text": str(error)}
-    elif isinstance(error, Diverged):
-        word |= {"kind": "diverged", "text": str(error), "step": error.step, "term": error.term}
-    elif isinstance(error, Interrupted):
-        word |= {"kind": "interrupted", "text": error.where}
-    else:
-        word["details"] = "".join(traceback.format_exception(error))
+    word, file = word_of(error), Path(os.environ["LAB_ERROR_FILE"])
     try:
-        Path(os.environ["LAB_ERROR_FILE"]).write_text(json.dumps(word), encoding="utf-8")
+        write_word(file.parent, word, file.name)
     except OSError:  # TMPDIR is full or gone: the parent shows this output instead
         print(f"error: {word.get('details', word['text'])}", file=sys.stderr)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -11,15 +10,17 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from lab import errors
+from lab.launch.forking import ForkedRank, Rank
 from lab.launch.jobs import Job
 from lab.launch.outcomes import RanksFailed
+from lab.run_progress import last_word
 from lab.system.ranks import Place
 from lab.system.signals import Interrupted
 from lab.text import one_line, printable
@@ -36,7 +37,7 @@ class Worker:
     """One rank's process and the file to which it writes its error."""
 
     rank: int
-    process: subprocess.Popen[bytes]
+    process: Rank
     error_file: Path
 
     @property
@@ -47,30 +48,33 @@ class Worker:
 
     @property
     def word(self) -> dict[str, Any] | None:
-        """The error that it wrote: ``kind`` (refused, failed, diverged or interrupted), ``text``, ``time`` and more."""
-        try:
-            word: dict[str, Any] = json.loads(self.error_file.read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
-            return None
-        return word
+        """The error that it wrote: see ``lab.run_progress.word_of``."""
+        return last_word(self.error_file.parent, self.error_file.name)
 
 
-def run_workers(job: Job, log: Path | None = None) -> None:
+def run_workers(job: Job, fork: bool = False) -> None:
     """Run a job in new processes on this machine, one for each rank.
 
-    Output goes to the terminal and to ``log``; if there are several ranks, each line starts with its rank. The first
+    Output goes to standard output; if there are several ranks, each line starts with its rank. The first
     rank that dies ends the job: the others get SIGTERM after ``GRACE`` seconds and SIGKILL after the same time again.
     A signal to this process is forwarded to all of them.
+
+    Args:
+        job: the job.
+        fork: fork the processes from this one, which has imported torch and computed nothing.
 
     Raises:
         LabError: a rank has refused something.
         Diverged: the loss or the gradients are no longer finite.
+        Pruned: the search of a sweep has ended the training.
         Interrupted: a signal has ended the ranks.
         RanksFailed: a rank has failed in another way, or was killed.
     """
     count = job.world_size
-    with tempfile.TemporaryDirectory(prefix="lab-") as folder, _output(count, log) as show:
-        workers, pumps = _start(job, count, Path(folder), show, terminal=log is None and sys.stdout.isatty())
+    with tempfile.TemporaryDirectory(prefix="lab-") as folder:
+        terminal = not fork and sys.stdout.isatty()
+        workers = _start(job, count, Path(folder), terminal, fork)
+        pumps = _start_pumps(workers)
         try:
             with _forwarded_signals(workers):
                 code = _wait(workers)
@@ -78,15 +82,12 @@ def run_workers(job: Job, log: Path | None = None) -> None:
             _end(workers)
             for pump in pumps:
                 pump.join(timeout=GRACE)
-        if code:
+        if code or any(worker.word for worker in workers):  # a pruned job's exit code is 0
             raise _failure(workers, code)
 
 
-def _start(
-    job: Job, count: int, folder: Path, show: Callable[[int, bytes], None], terminal: bool
-) -> tuple[list[Worker], list[threading.Thread]]:
+def _start(job: Job, count: int, folder: Path, terminal: bool, fork: bool) -> list[Worker]:
     workers: list[Worker] = []
-    pumps: list[threading.Thread] = []
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(count + 8)
@@ -96,24 +97,42 @@ def _start(
             error_file = folder / f"rank-{rank}.json"
             environment = _environment(place, error_file)
             environment["LAB_STORE_FD"] = str(listening.fileno())
-            bare = terminal and rank == 0  # a terminal shows rank 0's progress bar
-            with _blocked_signals():  # the worker inherits the signal mask, and unblocks when it can be interrupted
-                process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "lab.launch.worker"],
-                    env=environment,
-                    stdin=subprocess.PIPE,
-                    stdout=None if bare else subprocess.PIPE,
-                    stderr=None if bare else subprocess.STDOUT,
-                    pass_fds=[listening.fileno()] if rank == 0 else [],
-                )
+            pass_fds = [listening.fileno()] if rank == 0 else []
+            if fork:
+                process: Rank = ForkedRank(environment, pass_fds)
+            else:
+                process = _spawn(environment, pass_fds, bare=terminal and rank == 0)
             workers.append(Worker(rank, process, error_file))
             assert process.stdin is not None
             process.stdin.write(job.to_json().encode() + b"\n")
             process.stdin.flush()
-            if process.stdout is not None:
-                pumps.append(threading.Thread(target=_pump, args=(rank, process.stdout, show), daemon=True))
-                pumps[-1].start()
-    return workers, pumps
+    return workers
+
+
+def _spawn(environment: dict[str, str], pass_fds: list[int], bare: bool) -> subprocess.Popen[bytes]:
+    """Start a fresh interpreter; ``bare``: the terminal shows its progress bar."""
+    with _blocked_signals():  # the worker inherits the signal mask, and unblocks when it can be interrupted
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "lab.launch.worker"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=None if bare else subprocess.PIPE,
+            stderr=None if bare else subprocess.STDOUT,
+            pass_fds=pass_fds,
+        )
+
+
+def _start_pumps(workers: list[Worker]) -> list[threading.Thread]:
+    """Start a thread for the output of each worker; only now, because a process with threads must not be forked."""
+    sys.stdout.flush()
+    pumps: list[threading.Thread] = []
+    for worker in workers:
+        if worker.process.stdout is not None:
+            tag = f"[rank {worker.rank}] ".encode() if len(workers) > 1 else b""
+            arguments = (worker.process.stdout, tag)
+            pumps.append(threading.Thread(target=_pump, args=arguments, daemon=True))
+            pumps[-1].start()
+    return pumps
 
 
 @contextmanager
@@ -141,37 +160,13 @@ def _environment(place: Place, error_file: Path) -> dict[str, str]:
     return environment
 
 
-@contextmanager
-def _output(count: int, log: Path | None) -> Iterator[Callable[[int, bytes], None]]:
-    """Yield a function that prints a line of a rank and writes it to the log."""
-    lock = threading.Lock()
-    opened: IO[bytes] | None = log.open("ab", buffering=0) if log is not None else None
-    file = opened
-
-    def show(rank: int, line: bytes) -> None:
-        tagged = f"[rank {rank}] ".encode() + line if count > 1 else line
-        nonlocal file
-        with lock:
-            os.write(1, tagged)
-            if file is None:
-                return
-            try:
-                file.write(tagged)
-            except OSError as error:  # keep reading: a full pipe would block the rank
-                print(f"warning: {log}: {error.strerror}: the rest of the output is not logged", file=sys.stderr)
-                file = None
-
-    sys.stdout.flush()
-    try:
-        yield show
-    finally:
-        if opened is not None:
-            opened.close()
-
-
-def _pump(rank: int, stream: IO[bytes], show: Callable[[int, bytes], None]) -> None:
+def _pump(stream: IO[bytes], tag: bytes) -> None:
+    """Print the lines of a rank, each as a whole."""
     for line in stream:
-        show(rank, line if line.endswith(b"\n") else line + b"\n")
+        try:
+            os.write(1, tag + (line if line.endswith(b"\n") else line + b"\n"))
+        except OSError:  # a full disk: keep reading, because a full pipe would block the rank
+            continue
 
 
 @contextmanager
@@ -246,6 +241,8 @@ def _of_word(rank: int, word: dict[str, Any], code: int, count: int) -> BaseExce
     text = word["text"]
     if word["kind"] == "diverged":
         return errors.Diverged(text, word["step"], word["term"])
+    if word["kind"] == "pruned":
+        return errors.Pruned(text, word["step"])
     if word["kind"] == "refused":
         found = getattr(errors, word["class"], None)
         if isinstance(found, type) and issubclass(found, errors.LabError):

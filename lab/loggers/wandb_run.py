@@ -140,11 +140,12 @@ class WandbRun(Logger):
         self._guarded(convert)
 
     @rank_zero_only
-    def finish(self, exit_code: int = 0) -> None:
+    def finish(self, exit_code: int = 0, state: str = "") -> None:
         """Send the last row and end the W&B run.
 
         Args:
             exit_code: the command's exit code; any but 0 marks the run as failed.
+            state: the state of the run directory, for the summary: W&B itself knows none for a pruned run.
         """
         if self._run is None:
             return
@@ -155,6 +156,8 @@ class WandbRun(Logger):
                 self._watch.stop()
         if self._run is None:
             return
+        if state:
+            self._guarded(lambda: self._run.summary.update({"state": state}))
         run, self._run = self._run, None
         try:
             run.finish(exit_code=exit_code)

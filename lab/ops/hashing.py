@@ -7,12 +7,16 @@ describe drawing by counter. On the host, in NumPy: torch has no arithmetic of u
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
 Integers = npt.NDArray[np.int64]
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
+_SHIFTS = np.array([30, 27, 31], dtype=np.uint64)
+_FACTORS = np.array([0xBF58476D1CE4E5B9, 0x94D049BB133111EB], dtype=np.uint64)
 
 
 def uniform(seed: int, epoch: int, rows: Integers, positions: Integers, count: int) -> npt.NDArray[np.float64]:
@@ -25,8 +29,7 @@ def uniform(seed: int, epoch: int, rows: Integers, positions: Integers, count: i
         positions: (N,) the place within it.
         count: numbers for each position.
     """
-    base = np.array([(epoch * _GOLDEN) & _MASK], dtype=np.uint64) ^ mix(np.array([seed & _MASK], dtype=np.uint64))
-    state = mix(base)
+    state = _stream(seed, epoch)
     for part in (rows, positions):
         state = mix(state ^ mix(part.astype(np.uint64) + np.uint64(_GOLDEN)))
     steps = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
@@ -35,6 +38,15 @@ def uniform(seed: int, epoch: int, rows: Integers, positions: Integers, count: i
 
 def mix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """Return SplitMix64's output function of 64-bit states, a bijection."""
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
+    value = value ^ (value >> _SHIFTS[0])
+    value *= _FACTORS[0]
+    value ^= value >> _SHIFTS[1]
+    value *= _FACTORS[1]
+    value ^= value >> _SHIFTS[2]
+    return value
+
+
+@lru_cache(maxsize=16)
+def _stream(seed: int, epoch: int) -> npt.NDArray[np.uint64]:
+    """Return the state (1,) that all numbers of an epoch begin with; it is not written to."""
+    return mix(np.array([(epoch * _GOLDEN) & _MASK], dtype=np.uint64) ^ mix(np.array([seed & _MASK], dtype=np.uint64)))

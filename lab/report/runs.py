@@ -33,7 +33,7 @@ class Run:
 
     Attributes:
         path: the directory.
-        state: ``finished``, ``running``, ``interrupted``, ``diverged`` or ``failed``.
+        state: ``finished``, ``running``, ``interrupted``, ``diverged``, ``pruned`` or ``failed``.
         record: the readable content of ``run.json``: command, commit, versions, machine, seed, ...
 
     Raises:

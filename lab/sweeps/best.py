@@ -1,4 +1,4 @@
-"""Finds the best job of a sweep by the metric that its runs monitor, in that metric's direction. No torch."""
+"""Orders the jobs of a sweep by the metric that its runs monitor, in that metric's direction. No torch."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Best:
         return f"{self.metric} {self.value:.4f} ({'lower' if self.lower else 'higher'} is better)"
 
 
-def find_best(records: Sequence[Mapping[str, Any]]) -> Best | None:
-    """Return the best of some runs by their records (``run.json``); of equal ones the first.
+def rank(records: Sequence[Mapping[str, Any]]) -> list[Best]:
+    """Return the finished runs by their records (``run.json``), the best first; equal ones in their own order.
 
     Returns:
-        None if fewer than two runs finished with the metric that they monitor, or if they monitor different metrics.
+        Empty if no run finished with the metric that it monitors, or if they monitor different metrics.
     """
     found: list[tuple[int, float]] = []
     monitored: set[tuple[str, bool]] = set()
@@ -45,8 +45,18 @@ def find_best(records: Sequence[Mapping[str, Any]]) -> Best | None:
         if record.get("state") == "finished" and value is not None and not math.isnan(value):
             found.append((index, float(value)))
             monitored.add((metric, direction(record, metric) == "min"))
-    if len(found) < 2 or len(monitored) > 1:
-        return None
+    if len(monitored) != 1:
+        return []
     metric, lower = monitored.pop()
-    index, value = min(found, key=lambda item: item[1] if lower else -item[1])
-    return Best(index, metric, value, lower)
+    found.sort(key=lambda item: item[1] if lower else -item[1])
+    return [Best(index, metric, value, lower) for index, value in found]
+
+
+def find_best(records: Sequence[Mapping[str, Any]]) -> Best | None:
+    """Return the best of some runs by their records; of equal ones the first.
+
+    Returns:
+        None if fewer than two runs finished with the metric that they monitor, or if they monitor different metrics.
+    """
+    ranked = rank(records)
+    return ranked[0] if len(ranked) > 1 else None

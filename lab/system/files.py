@@ -15,24 +15,27 @@ CHECKPOINT_INDEX = "index.json"
 
 
 @contextmanager
-def replacing(path: Path, binary: bool = False) -> Iterator[IO[Any]]:
-    """Open a temporary file beside ``path`` that replaces it, synced to the disk, when the context ends without error.
+def replacing(path: Path, binary: bool = False, synced: bool = True) -> Iterator[IO[Any]]:
+    """Open a temporary file beside ``path`` that replaces it when the context ends without error.
 
     Args:
         path: the file to write; its folder exists.
         binary: bytes instead of UTF-8 text (whose line ends are written unchanged).
+        synced: whether the content is on the disk first; otherwise a power cut may lose it, a kill does not.
     """
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with fresh.open("wb") if binary else fresh.open("w", encoding="utf-8", newline="") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if synced:
+                file.flush()
+                os.fsync(file.fileno())
         fresh.replace(path)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
-    sync(path.parent)  # makes the rename durable too
+    if synced:
+        sync(path.parent)  # makes the rename durable too
 
 
 def sync(path: Path) -> None:

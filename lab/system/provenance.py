@@ -16,8 +16,28 @@ from typing import Any
 _VERSIONS = ("torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "datasets", "wandb", "numpy")
 
 
-def sources_fingerprint(extensions: Iterable[str] = ()) -> str:
-    """Return the SHA-256 of lab's and the extensions' Python sources."""
+_frozen: dict[Any, Any] = {}
+"""What a sweep's master has found at its start: its jobs run the code that it imported, whatever the files say now."""
+
+
+def freeze(extensions: Iterable[str]) -> None:
+    """Let this process and its forks answer by the sources, commit and versions of this moment from now on."""
+    _frozen.clear()
+    found: dict[Any, Any] = {tuple(sorted(extensions)): sources_fingerprint(extensions)}
+    found |= {words: git_output(*words) for words in (("rev-parse", "HEAD"), ("diff", "HEAD"))}
+    found["versions"] = describe_versions()
+    _frozen.update(found)
+
+
+def sources_fingerprint(extensions: Iterable[str] = (), now: bool = False) -> str:
+    """Return the SHA-256 of lab's and the extensions' Python sources.
+
+    Args:
+        extensions: names of packages.
+        now: as the files are now, even if ``freeze`` was called.
+    """
+    if not now and (known := _frozen.get(tuple(sorted(extensions)))) is not None:
+        return str(known)
     digest = hashlib.sha256()
     folders = [("lab", Path(__file__).resolve().parents[1])]
     for name in sorted(extensions):
@@ -35,6 +55,8 @@ def sources_fingerprint(extensions: Iterable[str] = ()) -> str:
 
 def git_output(*arguments: str) -> str | None:
     """Return the output of a git command on lab's own sources; None if they are in no repository."""
+    if arguments in _frozen:
+        return _frozen[arguments]
     root = Path(__file__).resolve().parents[2]
     try:
         result = subprocess.run(
@@ -63,6 +85,8 @@ def describe_machine() -> dict[str, Any]:
 
 def describe_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that a result depends on."""
+    if "versions" in _frozen:
+        return dict(_frozen["versions"])
     versions = {"python": platform.python_version()}
     for name in _VERSIONS:
         try:

@@ -41,7 +41,7 @@ class StorageError(Exception):
                 f"{self.where} was moved or deleted while it was in use; if it was moved, resume=ITS_NEW_PLACE "
                 "continues from its last checkpoint"
             )
-        line = f"{self.where}: {os.strerror(self.number)}{self._room()}"
+        line = f"{self.where}: {os.strerror(self.number)}{self.room()}"
         if self.kept:
             line += f"; kept: {self.kept}"
         remedy = "free some space" if self.number in _FULL else "make it readable and writable"
@@ -50,7 +50,8 @@ class StorageError(Exception):
         )
         return f"{line}; {remedy} and {again}"
 
-    def _room(self) -> str:
+    def room(self) -> str:
+        """Return what is free on a full disk, in parentheses; empty for other errors."""
         if self.number not in _FULL:
             return ""
         found = _usage(self.where)

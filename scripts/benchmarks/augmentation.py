@@ -17,11 +17,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lab.ops.images import normalize_images
-from lab.tasks.classification.data.arrays import ArrayDataset, Arrays, MovesOptions
+from lab.tasks.classification.data.arrays import ArrayDataset, Arrays
+from lab.tasks.classification.data.augmentation import MovesOptions
 from lab.tasks.classification.data.collate import collate_classification
-from lab.tasks.classification.data.moves import move_images
 from lab.tasks.classification.data.transforms import EvalTransform
 from lab.tasks.classification.data.unlabelled import PartlyLabelled
+from lab.tasks.classification.semi.mixmatch import moved_parts
 
 Size = tuple[int, int]
 Made = tuple[Callable[[], Tensor], Callable[[], Tensor], float]
@@ -46,9 +47,7 @@ def mixmatch_batch(batch: int, size: Size, device: torch.device) -> Made:
 
     def ours() -> Tensor:
         found = next(loader).to(device)
-        pixels = torch.cat([found.images, *[found.unlabelled.images] * VIEWS])
-        moves = torch.cat([found.moves, *found.unlabelled.moves.unbind(1)])
-        return normalize_images(move_images(pixels, moves), mean=MEAN, std=STD)
+        return normalize_images(moved_parts(found, found.unlabelled).flatten(0, 1), mean=MEAN, std=STD)
 
     floats = ((images / 255 - 0.5) / 0.5).astype(np.float32)
     example = dataset.__getitems__(keys)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -17,7 +16,7 @@ import pytest
 
 from lab.loggers.metrics_file import read_metrics
 from lab.run_directory import RunDirectory
-from tests.runs import ROOT, SMALL, Command, Runs, last_step, only_run, record, wait_for
+from tests.runs import ROOT, SMALL, Command, Runs, last_step, only_run, record, summary, wait_for
 
 DDP = ("strategy=ddp", "trainer.devices=2")
 
@@ -100,8 +99,7 @@ def test_a_sweep_over_devices(runs: Runs, tmp_path: Path, devices: str) -> None:
     words = [*SMALL, "logger=both", "strategy=ddp", "trainer.max_steps=3", f"trainer.devices={devices}"]
     command = runs.run("-m", *words, folder=tmp_path)
     assert command.code == 0, command.out[-3000:] + command.err
-    with (tmp_path / "runs" / "summary.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = summary(tmp_path)
     assert [row["trainer.devices"] for row in rows] == devices.split(",")
     wandb_ids = set()
     for row in rows:

@@ -16,7 +16,7 @@ from lab.checkpoint.format import CheckpointReader
 from lab.loggers.metrics_file import read_metrics
 from lab.tasks.recommendation.data.sessions_synthetic import SyntheticSessionsDataModule
 from tests.cli.test_resume import assert_equal, content, rows
-from tests.runs import RECOMMENDER, SESSIONS, Runs, last_step, only_run, record, wait_for
+from tests.runs import RECOMMENDER, SESSIONS, Runs, last_step, only_run, record, summary, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,7 @@ def test_a_sweep_over_models_ends_with_one_table(runs: Runs, tmp_path: Path) -> 
     words = ("model=sasrec,popularity,session_knn", *SESSIONS, "trainer.max_steps=3", "trainer.max_epochs=null")
     command = runs.run("-m", *words, folder=tmp_path)
     assert command.code == 0, command.out[-2000:] + command.err
-    with (tmp_path / "runs" / "summary.csv").open(newline="") as file:
-        table = {row["model"]: row for row in csv.DictReader(file)}
+    table = {row["model"]: row for row in summary(tmp_path)}
     assert list(table) == ["sasrec", "popularity", "session_knn"]
     shown = command.out[command.out.rindex("[3/3]") :]
     for model, row in table.items():

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from lab.loggers.metrics_csv import read_metrics
-from tests.runs import ROOT, Command, Runs, last_step, only_run, record, wait_for
+from tests.runs import ROOT, Command, Runs, last_step, only_run, record, summary, wait_for
 
 HERE = Path(__file__).resolve().parent
 MINE = ("--config-dir", str(HERE / "tabular" / "conf"))
@@ -185,8 +185,7 @@ def test_a_sweep_names_the_least_error(runs: Runs, tmp_path: Path) -> None:
     furnish(tmp_path)
     command = run(runs, tmp_path, "-m", *WORDS, "trainer.max_steps=20", "optimizer.lr=0.0001,0.01")
     assert command.code == 0, command.out[-3000:] + command.err
-    with (tmp_path / "runs" / "summary.csv").open(newline="") as file:
-        errors = {row["optimizer.lr"]: float(row["test/rmse"]) for row in csv.DictReader(file)}
+    errors = {row["optimizer.lr"]: float(row["test/rmse"]) for row in summary(tmp_path)}
     assert errors["0.01"] < errors["0.0001"]
     assert "best      optimizer.lr=0.01: val/rmse" in command.out
     assert "(lower is better)" in command.out

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from lab.cli.main import FLAGS
-from lab.config.compose import Composed, config_dir
+from lab.config.compose import Composed, compose_config, config_dir
 from lab.config.signatures import find_signature
 from lab.registry.models import is_model, model_entry
 from lab.training.spec import task_names, task_spec
 from tests.recorded import compare, vanished
-from tests.shipped import OPTIONS, composed
+from tests.shipped import OPTIONS, SWEEP_OPTIONS, composed
 
 ROOT = Path(__file__).resolve().parents[2]
 CHOICES = ("data", "optimizer", "scheduler", "callbacks", "eval", "trainer")
@@ -79,6 +79,9 @@ def test_keys_and_defaults_are_those_recorded() -> None:
     lines = ["# flags", *FLAGS, "", "# config.yaml", *own]
     for option in OPTIONS:
         lines += section(option, default)
+    for option in SWEEP_OPTIONS:
+        group = option.partition("=")[0]
+        lines += ["", f"# {option}", *lines_of(compose_config([option], root="sweep").config[group], group)]
     compare("config.txt", lines, "tests/snapshots/test_config.py")
 
 

@@ -14,7 +14,9 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-NEEDS = [Requirement(text) for text in [*PROJECT["dependencies"], *EXTRAS["deepspeed"], *EXTRAS["test"]]]
+NEEDS = [
+    Requirement(text) for text in [*PROJECT["dependencies"], *EXTRAS["deepspeed"], *EXTRAS["sweep"], *EXTRAS["test"]]
+]
 NEEDS = [need for need in NEEDS if need.name != "lab"]
 
 

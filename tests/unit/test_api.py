@@ -22,8 +22,9 @@ from PIL import Image
 
 import lab
 from lab.cli.main import main
-from lab.errors import CheckpointError, ConfigError, Diverged, RunError
+from lab.errors import CheckpointError, ConfigError, Diverged, Pruned, RunError
 from lab.launch.prepare import prepare_job
+from lab.run_progress import write_verdict
 from lab.tasks.detection.data.shapes import ShapesDataModule
 from tests.dist.harness import SMALL
 
@@ -240,6 +241,21 @@ def test_divergence_is_raised(tmp_path: Path) -> None:
     assert caught.value.step >= 1
     (run,) = lab.runs(tmp_path)
     assert run.state == "diverged"
+
+
+def test_a_pruned_job_raises_and_the_same_call_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = {"max_steps": 2, "val_every_n_steps": 1}
+    write_verdict(tmp_path, 1, prune=True)
+    monkeypatch.setenv("LAB_JOB_FOLDER", str(tmp_path))
+    monkeypatch.setenv("LAB_JOB_WAITS", "1")
+    with pytest.raises(lab.Pruned, match=r"^pruned at step 1 of 2: ") as caught:
+        lab.fit(*WORDS, trainer=trainer, paths={"runs_dir": tmp_path / "runs"})
+    assert isinstance(caught.value, Pruned)
+    (pruned,) = lab.runs(tmp_path / "runs")
+    assert (pruned.state, pruned.result, pruned.problems) == ("pruned", {}, ())
+    monkeypatch.delenv("LAB_JOB_FOLDER")  # a call that is no job of a sweep
+    run = lab.fit(*WORDS, trainer=trainer, paths={"runs_dir": tmp_path / "runs"})
+    assert (run.state, run.record["resumed_at"]) == ("finished", [1])
 
 
 def test_a_call_from_another_thread(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ HEAVY = ("torch", "torchvision", "lightning", "transformers", "timm", "datasets"
         "import lab.run_directory",
         "import lab.config.checks, lab.config.compose, lab.config.schemas, lab.config.signatures",
         "import lab.cli.main, lab.sweeps.grid, lab.cli.usage",
+        "import lab.sweeps.commands, lab.sweeps.view",
         "from lab.config.compose import compose_config; compose_config([])",
         "import lab; lab.compose('model=sasrec', 'data=sessions_synthetic')",
         "import lab; lab.Run; lab.ConfigError; dir(lab)",

@@ -14,10 +14,11 @@ from typing import Any, ClassVar, Self
 from lab.data.datamodule import DataModule
 from lab.data.images.annotations import BadSamplePolicy
 from lab.data.images.coco_labels import split_files
-from lab.data.images.dataset import ImageDataset, Reading
+from lab.data.images.dataset import Reading
 from lab.data.parts import Part, split_of_one
 from lab.errors import ConfigError, DataError, closest
 from lab.ranges import Count, Positive, Seed, Share, Word
+from lab.structures import KeyedDataset
 
 
 class NamedNumbers:
@@ -129,10 +130,10 @@ class SplitFilesModule(ImageFilesModule):
         self.files, self.parts = split_of_one(files, self.val_share, self.test_share, self.seed)
 
     @abstractmethod
-    def read(self, files: Mapping[str, str], reading: Reading[Any], part: Part | None) -> ImageDataset[Any, Any]:
+    def read(self, files: Mapping[str, str], reading: Reading[Any], part: Part | None) -> KeyedDataset:
         """Return the dataset of the files of a split, or of a part of them."""
 
-    def build(self, split: str) -> ImageDataset[Any, Any]:
+    def build(self, split: str) -> KeyedDataset:
         """Return the dataset of a split.
 
         Raises:

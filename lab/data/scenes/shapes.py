@@ -182,10 +182,7 @@ class ShapesDataset(torch.utils.data.Dataset[Scene]):
 
     def __getitem__(self, key: tuple[int, int]) -> Scene:
         """Return the scene for ``(epoch, index)``."""
-        epoch, index = key
-        # For a fixed seed this is a bijection of the sample's number, so no two samples start with the same state.
-        stream = Stream(mix(mix(self.sample_seed(epoch, index)) ^ mix(self.seed + 1)))
-        count = self.min_shapes + stream.below(self.max_shapes - self.min_shapes + 1)
+        stream, count = self._begin(key)
         shapes = [
             _Shape(stream.below(len(CLASS_NAMES)), stream.below(4), *self._draw_sides(stream)) for _ in range(count)
         ]
@@ -195,7 +192,23 @@ class ShapesDataset(torch.utils.data.Dataset[Scene]):
         image = background(self.image_size, base, stream)
         for shape in shapes:
             paint(shape.patch(image), shape.outline, shape.colour, stream)
-        return self._scene(grain(image, stream), shapes, index)
+        return self._scene(grain(image, stream), shapes, key[1])
+
+    def first_label(self, key: tuple[int, int]) -> int:
+        """Return the label of the first shape for ``(epoch, index)``, without drawing the scene.
+
+        Raises:
+            ConfigError: a scene may have no shape.
+        """
+        if not self.min_shapes:
+            raise ConfigError(f"shapes: scenes of {self.min_shapes} to {self.max_shapes} shapes may have no first one")
+        return self._begin(key)[0].below(len(CLASS_NAMES))
+
+    def _begin(self, key: tuple[int, int]) -> tuple[Stream, int]:
+        """Return the random numbers of a scene, and how many shapes it has."""
+        # For a fixed seed this is a bijection of the sample's number, so no two samples start with the same state.
+        stream = Stream(mix(mix(self.sample_seed(*key)) ^ mix(self.seed + 1)))
+        return stream, self.min_shapes + stream.below(self.max_shapes - self.min_shapes + 1)
 
     def _draw_sides(self, stream: Stream) -> tuple[int, int]:
         return self._sides[stream.below(len(self._sides))]

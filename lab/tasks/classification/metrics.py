@@ -1,4 +1,4 @@
-"""Accuracy, F1 and calibration of classifiers, exact on any number of ranks.
+"""Accuracy, F1, calibration and confusions of classifiers, exact on any number of ranks.
 
 What is counted comes from torchmetrics: its states are integers, so that the sum over ranks is the same in any order.
 Its calibration error keeps the confidence of every image and adds float32 numbers in their order, which differs from
@@ -15,6 +15,13 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+
+from lab.structures import Table
+
+MOST_COLUMNS = 32
+"""Classes up to which the confusion matrix is a table."""
+MOST_CONFUSIONS = 100
+"""Of more classes: how many of the most frequent mistakes are."""
 
 
 class CalibrationError(Metric):
@@ -164,3 +171,36 @@ def of_classes(confusion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _mean(values: Tensor) -> float:
     defined = values[~values.isnan()]
     return float(defined.mean()) if len(defined) else math.nan
+
+
+def class_columns(confusion: Tensor) -> dict[str, Tensor]:
+    """Return of each class (K,): its images, how many of them are found, precision and F1.
+
+    Args:
+        confusion: (K, K) int64, true classes in rows.
+    """
+    accuracy, precision, f1 = of_classes(confusion)
+    return {"images": confusion.sum(1), "accuracy": accuracy, "precision": precision, "f1": f1}
+
+
+def confusion_table(confusion: Tensor, names: tuple[str, ...]) -> dict[str, Table]:
+    """Return the confusion matrix as a table, or of many classes the most frequent mistakes.
+
+    Args:
+        confusion: (K, K) int64, true classes in rows.
+        names: of the classes.
+    """
+    if len(names) <= MOST_COLUMNS:
+        corner = "true / predicted"
+        rows = zip(names, confusion.tolist(), strict=True)
+        return {"confusion": [{corner: name, **dict(zip(names, counts, strict=True))} for name, counts in rows]}
+    wrong = confusion - torch.diag(confusion.diag())
+    counts, places = wrong.flatten().sort(descending=True, stable=True)
+    most = [(count, place) for count, place in zip(counts[:MOST_CONFUSIONS].tolist(), places.tolist(), strict=False)]
+    return {
+        "confusions": [
+            {"true": names[place // len(names)], "predicted": names[place % len(names)], "images": count}
+            for count, place in most
+            if count
+        ]
+    }

@@ -140,9 +140,8 @@ def conflict(config: Mapping[str, Any]) -> tuple[str, str] | None:
         return odd_pairs(config)
     if not config["data"].get("unlabelled"):
         return "model.learning.method", (
-            f"data={config['data']['name']} gives no unlabelled images; data=cifar10, cifar100, fashion_mnist, idx, "
-            "arrays and small_images (which also reads folders and zips of classes) do, and the model says how many "
-            "views of each, model.asks.unlabelled"
+            f"data={config['data']['name']} gives no unlabelled images: say how many views of each, data.unlabelled=2, "
+            "and how many images have labels, data.num_labels=250"
         )
     if config["data"].get("num_labels") is None:
         return "model.learning.method", "say how many images have labels: data.num_labels=250"

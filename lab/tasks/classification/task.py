@@ -19,17 +19,21 @@ from lab.errors import ConfigError
 from lab.ops.images import normalize_images
 from lab.run_record import Direction
 from lab.strategies import collectives
-from lab.structures import Table, Term
+from lab.structures import Term
 from lab.structures.classification import ClassificationBatch, ClassificationSpec, Classified, Classifier
 from lab.tasks.classification import multilabel
 from lab.tasks.classification.criterion import make_criterion
 from lab.tasks.classification.data.augmentation import augmented_pixels, erased_and_mixed, mixed_targets
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
-from lab.tasks.classification.data.moves import move_images
 from lab.tasks.classification.data.transforms import EvalTransform
 from lab.tasks.classification.explain import explain
-from lab.tasks.classification.metrics import ClassificationMetrics, ConfidentMistakes, of_classes
+from lab.tasks.classification.metrics import (
+    ClassificationMetrics,
+    ConfidentMistakes,
+    class_columns,
+    confusion_table,
+)
 from lab.tasks.classification.multilabel import MultilabelMetrics, labels_above
 from lab.tasks.classification.pictures import draw_confusion, draw_inputs, draw_mistakes
 from lab.tasks.classification.semi.choose import make_method
@@ -41,12 +45,8 @@ MONITORS = {
     True: multilabel.MONITORS,
 }
 """What best.ckpt can be the best of, the default first: of one label an image, and of several."""
-MOST_COLUMNS = 32
-"""Classes up to which the confusion matrix is a table."""
 MOST_MISTAKES = 16
 """Of a test: how many of the most confident mistakes are drawn."""
-MOST_CONFUSIONS = 100
-"""Of more classes: how many of the most frequent mistakes are."""
 
 
 class ClassificationTask(ClassTask):
@@ -141,10 +141,6 @@ class ClassificationTask(ClassTask):
     def everywhere(self, tensor: Tensor) -> Tensor:
         """Return a tensor (...) of every rank that trains, as (R, ...); no gradient passes."""
         return collectives.gather(tensor) if self.num_data_ranks > 1 else tensor.detach()[None]
-
-    def moved(self, images: Tensor, moves: Tensor | None) -> Tensor:
-        """Return uint8 images (B, 3, H, W), moved by ``moves`` (B, 4)."""
-        return images if moves is None else move_images(images, moves)
 
     def normalized(self, images: Tensor) -> Tensor:
         """Return uint8 images (B, 3, H, W) as the network reads them."""
@@ -274,36 +270,3 @@ class ClassificationTask(ClassTask):
     def describe_pass(self, batch: ClassificationBatch, outputs: Tensor, terms: Mapping[str, Term] | None) -> str:
         """Return the shapes of images and logits."""
         return f"images {tuple(batch.images.shape)} -> logits {tuple(outputs.shape)}"
-
-
-def class_columns(confusion: Tensor) -> dict[str, Tensor]:
-    """Return of each class (K,): its images, how many of them are found, precision and F1.
-
-    Args:
-        confusion: (K, K) int64, true classes in rows.
-    """
-    accuracy, precision, f1 = of_classes(confusion)
-    return {"images": confusion.sum(1), "accuracy": accuracy, "precision": precision, "f1": f1}
-
-
-def confusion_table(confusion: Tensor, names: tuple[str, ...]) -> dict[str, Table]:
-    """Return the confusion matrix as a table, or of many classes the most frequent mistakes.
-
-    Args:
-        confusion: (K, K) int64, true classes in rows.
-        names: of the classes.
-    """
-    if len(names) <= MOST_COLUMNS:
-        corner = "true / predicted"
-        rows = zip(names, confusion.tolist(), strict=True)
-        return {"confusion": [{corner: name, **dict(zip(names, counts, strict=True))} for name, counts in rows]}
-    wrong = confusion - torch.diag(confusion.diag())
-    counts, places = wrong.flatten().sort(descending=True, stable=True)
-    most = [(count, place) for count, place in zip(counts[:MOST_CONFUSIONS].tolist(), places.tolist(), strict=False)]
-    return {
-        "confusions": [
-            {"true": names[place // len(names)], "predicted": names[place % len(names)], "images": count}
-            for count, place in most
-            if count
-        ]
-    }

@@ -93,3 +93,18 @@ def test_folder_source_and_register_source(tmp_path: Path) -> None:
         config = compose("config", [f"hydra.searchpath=['lab-test://{tmp_path}/mine']"])
     assert config == {"group": {"a": 1}}
     assert f"{tmp_path}/mine/group/one.yaml" in Upper.read
+
+
+def test_is_interval() -> None:
+    floats, whole = (compat.parse_override(word).value() for word in ("a=interval(1,8)", "a=int(interval(1,8))"))
+    assert compat.is_interval(floats)
+    assert compat.is_interval(whole)
+    assert (type(floats.start), type(whole.start)) == (float, int)
+    assert not compat.is_interval(compat.parse_override("a=range(1,8)").value())
+
+
+def test_is_range() -> None:
+    found = compat.parse_override("a=range(0,1,0.1)").value()
+    assert compat.is_range(found)
+    assert found.step == 0.1
+    assert not compat.is_range(compat.parse_override("a=1,2").value())

@@ -62,7 +62,11 @@ WORDS = {
     "model.learning.loss=ce": ("model.learning.loss (", ON, "a model for detection has no settings of learning"),
     "model=resnet18 model.learning.los=ce": ("unknown key 'los' in model.learning", ON, "'loss'"),
     "model=resnet18 eval.loss=ce": ("model.learning.loss=ce: should be one of cross_entropy, binary_cross_entropy",),
-    "model=mixmatch data=shapes": ("model.learning.method=mixmatch (", "data=shapes gives no unlabelled images; data="),
+    "model=mixmatch data.unlabelled=0": (
+        "model.learning.method=mixmatch (",
+        "data=cifar10 gives no unlabelled images: say how many views of each, data.unlabelled=2, and",
+    ),
+    "model=mixmatch data=shapes data.augmentation.erase=0.5": ("beside unlabelled images there are flips and shifts",),
     "model=mixmatch data.num_labels=null": ("say how many images have labels: data.num_labels=250",),
     "model=mixmatch data.batch_size=8 trainer.accumulate_grad_batches=2": (
         "mixmatch mixes the images of a whole batc",

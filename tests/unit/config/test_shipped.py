@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from lab.config.compose import Composed, config_dir
-from tests.shipped import GROUPS, OPTIONS, composed
+from lab.sweeps.setup import read_setup
+from tests.shipped import GROUPS, OPTIONS, SWEEP_OPTIONS, composed
 from tests.unit.tasks.classification.makers import make_mnist
 
 OWNERS = [*sorted((config_dir() / "model").glob("*.yaml")), *sorted((config_dir() / "experiments").glob("*.yaml"))]
@@ -24,6 +25,12 @@ def test_there_is_something_to_test() -> None:
 def test_every_option_composes_and_passes_the_checks(option: str) -> None:
     group, name = option.split("=")
     assert composed(option).choices[group] == name
+
+
+@pytest.mark.parametrize("option", SWEEP_OPTIONS)
+def test_every_option_of_a_sweep_composes_and_passes_the_checks(option: str) -> None:
+    group, name = option.split("=")
+    assert getattr(read_setup([option], []).settings, group).name == name
 
 
 @pytest.mark.parametrize("path", OWNERS, ids=lambda path: f"{path.parent.name}/{path.stem}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lab.errors import ConfigError, DataError, Diverged, LabError
+from lab.errors import ConfigError, DataError, Diverged, LabError, Pruned
 from lab.launch.outcomes import RanksFailed, exit_code, say
 from lab.launch.worker import _leave_word
 from lab.launch.workers import Worker, _failure
@@ -36,6 +36,7 @@ def worker(folder: Path, rank: int, code: int, error: BaseException | None, monk
         (ConfigError("trainer.devices=9: no"), 2),
         (DataError("a file\nis missing"), 2),
         (Diverged("step 3: the loss is not finite", 3, "loss"), 1),
+        (Pruned("pruned at step 5", 5), 0),
         (Interrupted(2, "at step 5"), 130),
     ],
 )
@@ -49,6 +50,8 @@ def test_a_rank_s_error_is_raised_in_the_parent(
     assert exit_code(found) == code
     if isinstance(found, Diverged):
         assert (found.step, found.term) == (3, "loss")
+    if isinstance(found, Pruned):
+        assert found.step == 5
 
 
 def test_what_nobody_foresaw_comes_with_its_traceback(
@@ -91,6 +94,7 @@ def test_the_disk_s_word_is_one_line(
     [
         (LabError("no"), 2, "error: no\n"),
         (Diverged("gone", 1, "loss"), 1, "error: gone\n"),
+        (Pruned("pruned at step 5", 5), 0, "pruned at step 5; repeat the command to train on\n"),
         (Interrupted(15), 143, "interrupted by SIGTERM; repeat the command to continue\n"),
         (KeyboardInterrupt(), 130, ""),
         (SystemExit(3), 3, ""),

@@ -138,7 +138,7 @@ def test_pictures_and_late_values(tmp_path: Path) -> None:
     run.log_images("val/pictures", [Image.new("RGB", (4, 4), "red"), Image.new("RGB", (4, 4))], step=5)
     run.log_metrics({"train/loss": 0.5}, step=6)
     run.log_metrics({"test/map": 0.75, "train/loss": 9.0}, step=5)
-    run.finish()
+    run.finish(state="pruned")
     (folder,) = _folders(tmp_path)
     history = _history(tmp_path)
     assert [row["_step"] for row in history] == [5, 6]
@@ -146,6 +146,7 @@ def test_pictures_and_late_values(tmp_path: Path) -> None:
     assert len(list(folder.rglob("*.png"))) == 2
     updates = [record["summary"]["update"] for record in _records(folder) if record["type"] == "summary"]
     assert any(update.get("test/map") == 0.75 for update in updates)
+    assert any(update.get("state") == "pruned" for update in updates)
     assert all(update.get("train/loss") != 9.0 for update in updates)
 
 

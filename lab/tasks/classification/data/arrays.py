@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,18 +19,18 @@ from lab.data.holdout import TRAIN, VAL, check_shares, hold_out
 from lab.data.images.annotations import tell_once
 from lab.data.images.resizing import sample_generator
 from lab.data.presence import ClassCounts
-from lab.errors import ConfigError, DataError
-from lab.ranges import Count, Ge, Le, Options, Pixels, Positive, Probability, Seed, Share, Word
+from lab.errors import DataError
+from lab.ranges import Count, Options, Pixels, Positive, Seed, Share, Word
 from lab.structures import KeyedDataset
 from lab.structures.classification import ClassificationBatch, ClassificationSample, ClassificationSpec
-from lab.tasks.classification.data.augmentation import AugmentationOptions
-from lab.tasks.classification.data.chosen import Chosen, balanced_weights, few_labels, long_tail
+from lab.tasks.classification.data.augmentation import MovesOptions
+from lab.tasks.classification.data.chosen import Chosen, few_labels, long_tail
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
 from lab.tasks.classification.data.moves import draw_moves
 from lab.tasks.classification.data.preprocessing import Preprocessed
 from lab.tasks.classification.data.transforms import EvalTransform
-from lab.tasks.classification.data.unlabelled import PartlyLabelled
+from lab.tasks.classification.data.unlabelled import PartlyLabelled, check_reflection, learnt_weights, partly_labelled
 
 
 @dataclass(frozen=True)
@@ -48,21 +48,6 @@ class Arrays:
     labels: npt.NDArray[np.int64]
     digest: str
     source: str
-
-
-@dataclass(frozen=True)
-class MovesOptions(AugmentationOptions):
-    """Augmentation of small images: a flip, and a shift as by a random crop of the padded image.
-
-    Attributes:
-        flip: chance to mirror an image.
-        shift: the most pixels to each side.
-        padding_mode: what a shift lets in: ``"constant"``: black; ``"reflect"``: the image, reflected at its edge.
-    """
-
-    flip: Probability = 0.5
-    shift: Annotated[int, Ge(0), Le(1024)] = 4
-    padding_mode: Literal["constant", "reflect"] = "constant"
 
 
 class ArrayDataset:
@@ -108,13 +93,17 @@ class ArrayDataset:
         label, stored = int(self.arrays.labels[row]), self.arrays.images.shape[2:]
         return ClassificationSample(image, label, row, stored, moves, augmentation)
 
-    def still(self, indices: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
-        """Return images (n, 3, H, W) uint8, not moved, their labels (n,), their ids (n,) and their stored size."""
+    def still(self, indices: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return images (n, 3, H, W) uint8, not moved, their labels (n,), ids (n,) and stored sizes (n, 2)."""
         rows = self.rows[indices]
         images = torch.from_numpy(self.arrays.images[rows]).expand(-1, 3, -1, -1)
-        height, width = self.arrays.images.shape[2:]
         labels = torch.from_numpy(self.arrays.labels[rows])
-        return self.transform(images).contiguous(), labels, torch.from_numpy(rows), (height, width)
+        sizes = torch.from_numpy(np.full((len(rows), 2), self.arrays.images.shape[2:]))
+        return self.transform(images).contiguous(), labels, torch.from_numpy(rows), sizes
+
+    def label_array(self) -> npt.NDArray[np.int64]:
+        """Return the label of each image (n,)."""
+        return self.arrays.labels[self.rows]
 
     def class_counts(self) -> ClassCounts:
         """Return the images of each class."""
@@ -250,27 +239,14 @@ class ArraysModule(Preprocessed, Chosen, DataModule):
         if split == TRAIN and self.num_labels is not None:
             rows = self._labelled(arrays, rows, self.num_labels)
         moves = self.moves if split == TRAIN else None
-        if moves is not None and moves.padding_mode == "reflect" and moves.shift >= min(self.size):
-            raise DataError(
-                f"data.augmentation.shift={moves.shift}: images of {self.size[0]}x{self.size[1]} are reflected by less "
-                "than their shorter side; take a smaller one, or padding_mode=constant"
-            )
+        if moves is not None:
+            check_reflection(moves.shift, moves.padding_mode, self.size)
         labelled = ArrayDataset(arrays, rows, self.names(), self._transform(), moves, self.seed)
         if split != TRAIN or not self.unlabelled:
             return labelled
-        if self.moves.is_on:
-            raise ConfigError(
-                "data.augmentation: a model that learns from unlabelled images too flips and shifts images and does "
-                "nothing else to them; leave policy, erase, mixup and cutmix off"
-            )
         others = np.setdiff1d(whole_rows, rows)
-        if not len(others):
-            raise DataError(
-                f"{arrays.source}: the model learns from unlabelled images too, and all are labelled: give the number "
-                "of labelled ones, data.num_labels=250"
-            )
-        unlabelled = ArrayDataset(arrays, others, self.names(), self._transform(), moves, self.seed)
-        return PartlyLabelled(labelled, unlabelled, self.unlabelled, self.moves, self.seed)
+        rest = ArrayDataset(arrays, others, self.names(), self._transform(), moves, self.seed)
+        return partly_labelled(labelled, rest, self.unlabelled, self.moves, self.size, self.seed, arrays.source)
 
     def sample_weights(self) -> list[float] | None:
         """Return the chance of each image, if classes are drawn equally often.
@@ -278,12 +254,7 @@ class ArraysModule(Preprocessed, Chosen, DataModule):
         Raises:
             ConfigError: an epoch goes through unlabelled images, whose classes are not known.
         """
-        if not self.class_balanced:
-            return None
-        dataset = self.dataset(TRAIN)
-        if isinstance(dataset, PartlyLabelled):
-            raise ConfigError("data.class_balanced=true: the model learns from unlabelled images too; leave it away")
-        return balanced_weights(dataset.arrays.labels[dataset.rows])
+        return learnt_weights(self.dataset(TRAIN)) if self.class_balanced else None
 
     def _held_out(self, arrays: Arrays) -> dict[str, npt.NDArray[np.int64]]:
         share = self.val_share or 0.0

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
 import torch
@@ -117,6 +117,29 @@ class AugmentationOptions(NamedNumbers):
         if not tall or not wide:
             return 1.0, 0, 0, 0, 0
         return 1 - tall * wide / (height * width), top, left, tall, wide
+
+
+@dataclass(frozen=True)
+class MovesOptions(AugmentationOptions):
+    """Augmentation of small images: a flip, and a shift as by a random crop of the padded image.
+
+    Attributes:
+        flip: chance to mirror an image.
+        shift: the most pixels to each side.
+        padding_mode: what a shift lets in: ``"constant"``: black; ``"reflect"``: the image, reflected at its edge.
+    """
+
+    flip: Probability = 0.5
+    shift: Annotated[int, Ge(0), Le(1024)] = 4
+    padding_mode: Literal["constant", "reflect"] = "constant"
+
+
+def moves_of(
+    options: AugmentationOptions, flip: float, shift: int, padding_mode: Literal["constant", "reflect"]
+) -> MovesOptions:
+    """Return options that also flip and shift."""
+    own = {field.name: getattr(options, field.name) for field in fields(AugmentationOptions)}
+    return MovesOptions(**own, flip=flip, shift=shift, padding_mode=padding_mode)
 
 
 def _side(length: int, share: float, numbers: random.Random) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from lab.data.images.stores import open_store
 from lab.data.parts import Part
 from lab.errors import DataError
 from lab.tasks.classification.data.labelled import COLUMNS, LabelledImages, LabelledModule, LabelledTable
+from lab.tasks.classification.data.unlabelled import PartlyLabelled
 
 HOW_TO_GET = "put a folder of images for each class there, or name another place by data.root, data.train.images"
 
@@ -91,7 +92,9 @@ class ImageFolderModule(LabelledModule, SplitFilesModule):
 
     needed: ClassVar[tuple[str, ...]] = ("images",)
 
-    def read(self, files: Mapping[str, str], reading: Reading[Any], part: Part | None) -> LabelledImages:
+    def read(
+        self, files: Mapping[str, str], reading: Reading[Any], part: Part | None
+    ) -> LabelledImages | PartlyLabelled:
         """Return the dataset of a folder; its classes are those of the training set."""
         own = files == self.files["train"]
         names = None if own else self.dataset("train").class_names

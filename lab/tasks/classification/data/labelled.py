@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,16 +21,18 @@ from lab.data.images.opening import ImageSource
 from lab.data.images.store import ImageStore
 from lab.data.parts import Part
 from lab.data.presence import ClassCounts
-from lab.ranges import Gt, Le, Len, Options, Pixels, Positive, Probability
+from lab.errors import ConfigError
+from lab.ranges import Count, Ge, Gt, Le, Len, Options, Pixels, Positive, Probability
 from lab.structures import KeyedDataset
 from lab.structures.classification import ClassificationBatch, ClassificationSample, ClassificationSpec
-from lab.tasks.classification.data.augmentation import AugmentationOptions
-from lab.tasks.classification.data.chosen import Chosen, balanced_weights, few_labels, long_tail
+from lab.tasks.classification.data.augmentation import AugmentationOptions, MovesOptions, moves_of
+from lab.tasks.classification.data.chosen import Chosen, few_labels, long_tail
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
 from lab.tasks.classification.data.moves import draw_moves
 from lab.tasks.classification.data.preprocessing import Preprocessed
 from lab.tasks.classification.data.transforms import EvalTransform, TrainTransform, as_tensor
+from lab.tasks.classification.data.unlabelled import PartlyLabelled, check_reflection, learnt_weights, partly_labelled
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -53,11 +56,30 @@ class WindowOptions(AugmentationOptions):
         area: smallest and largest share of the image that a window takes.
         ratio: smallest and largest width / height of a window.
         flip: chance to mirror an image.
+        shift: the most pixels to each side; None: 0, and beside unlabelled images, which are not cut to windows, an
+            eighth of the side.
+        padding_mode: what a shift lets in: ``"constant"``: black; ``"reflect"``: the image, reflected at its edge.
     """
 
     area: Annotated[Sequence[Annotated[float, Gt(0), Le(1)]], Len(2, 2)] = (0.08, 1.0)
     ratio: Annotated[Sequence[Annotated[float, Gt(0), Le(100)]], Len(2, 2)] = (3 / 4, 4 / 3)
     flip: Probability = 0.5
+    shift: Annotated[int, Ge(0), Le(1024)] | None = None
+    padding_mode: Literal["constant", "reflect"] = "constant"
+
+    def moves(self, side: int) -> MovesOptions:
+        """Return how images of a side are moved, beside unlabelled ones.
+
+        Raises:
+            ConfigError: other windows are asked for, which these images do not have.
+        """
+        if (tuple(self.area), tuple(self.ratio)) != (tuple(WindowOptions.area), tuple(WindowOptions.ratio)):
+            raise ConfigError(
+                "data.augmentation: a model that learns from unlabelled images too flips and shifts whole images, by "
+                "data.augmentation.shift pixels; leave area and ratio, which are of windows, as they are"
+            )
+        shift = side // 8 if self.shift is None else self.shift
+        return moves_of(self, self.flip, shift, self.padding_mode)
 
 
 @dataclass(frozen=True)
@@ -113,6 +135,10 @@ class LabelledImages(ImageDataset[ClassificationSample, Any]):
         counts = Counter(self.labels())
         return ClassCounts(tuple(counts[label] for label in range(len(self.class_names))), "image")
 
+    def label_array(self) -> npt.NDArray[np.int64]:
+        """Return the label of each usable image (n,)."""
+        return np.array(self.labels(), dtype=np.int64)
+
     def labels(self) -> list[int]:
         """Return the label of each usable image."""
         labels = self._table.select_columns(["labels"])[:]["labels"]
@@ -131,10 +157,23 @@ class LabelledImages(ImageDataset[ClassificationSample, Any]):
             kept = few_labels(*self._of_rows(), num_labels, label_seed, self._source)
             self._keep(kept, f"few_labels\0{num_labels}\0{label_seed}")
 
+    def without(self, others: LabelledImages) -> LabelledImages:
+        """Return the images that are not among others of the same table."""
+        rest = copy.copy(self)
+        taken = set(others._rows)
+        places = [place for place, row in enumerate(self._rows) if row not in taken]
+        rest._keep(np.array(places, dtype=np.int64), f"without\0{others._fingerprint}")
+        return rest
+
+    def still(self, indices: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return images (n, 3, H, W) uint8, not moved, their labels (n,), ids (n,) and stored sizes (n, 2)."""
+        batch = collate_classification([self[0, index] for index in indices.tolist()])
+        return batch.images, batch.targets.labels, batch.image_ids, batch.original_sizes
+
     def _of_rows(self) -> tuple[npt.NDArray[np.int64], tuple[str, ...], list[str]]:
         """Return the labels of the usable images, the classes' names, and the images' names."""
         names = self._table.select_columns(["file_name"])[:]["file_name"]
-        return np.array(self.labels(), dtype=np.int64), self.class_names, [names[row] for row in self._rows]
+        return self.label_array(), self.class_names, [names[row] for row in self._rows]
 
     def _keep(self, places: npt.NDArray[np.int64], key: str) -> None:
         self._rows = [self._rows[place] for place in places.tolist()]
@@ -145,7 +184,9 @@ class LabelledImages(ImageDataset[ClassificationSample, Any]):
 
     def _sample(self, row: dict[str, Any], image: Image | Tensor, generator: torch.Generator) -> ClassificationSample:
         options = self.augmentation if self.reading.train else None
-        moves = None if options is None else draw_moves(options.flip, 0, generator)
+        moves = None
+        if options is not None:
+            moves = draw_moves(options.flip, options.shift or 0, generator, options.padding_mode == "reflect")
         transform = self.reading.transform
         pixels = as_tensor(image) if transform is None else transform(image, generator)
         drawn = None if options is None else options.draw(pixels.shape[1:], generator)
@@ -160,6 +201,8 @@ class LabelledModule(Preprocessed, Chosen, ImagesModule):
     Args:
         image_size: the side of the square samples.
         crop_share: share of the shorter side that evaluation takes the middle of: 0.875 is 224 of 256.
+        unlabelled: views of each of the other images, which are read beside the labelled ones; 0: none. All of them are
+            then read as in evaluation, and flipped and shifted.
         augmentation: other numbers for ``WindowOptions``, by name.
     """
 
@@ -169,6 +212,7 @@ class LabelledModule(Preprocessed, Chosen, ImagesModule):
     batch_size: Positive = 64
     image_size: Pixels = 224
     crop_share: Annotated[float, Gt(0), Le(1)] = 0.875
+    unlabelled: Count = 0
     augmentation: Annotated[Mapping[str, Any] | None, Options(WindowOptions)] = None
 
     def __post_init__(self) -> None:
@@ -200,13 +244,31 @@ class LabelledModule(Preprocessed, Chosen, ImagesModule):
         )
 
     def sample_weights(self) -> list[float] | None:
-        """Return the chance of each image, if classes are drawn equally often."""
-        return balanced_weights(np.array(self.dataset("train").labels())) if self.class_balanced else None
+        """Return the chance of each image, if classes are drawn equally often.
 
-    def labelled(self, table: LabelledTable, reading: Reading[Any]) -> LabelledImages:
-        """Return the dataset of a table; in training as few images of it as ``imbalance`` and ``num_labels`` say."""
+        Raises:
+            ConfigError: an epoch goes through unlabelled images, whose classes are not known.
+        """
+        return learnt_weights(self.dataset("train")) if self.class_balanced else None
+
+    def labelled(self, table: LabelledTable, reading: Reading[Any]) -> LabelledImages | PartlyLabelled:
+        """Return the dataset of a table; in training as few images of it as ``imbalance`` and ``num_labels`` say.
+
+        Raises:
+            ConfigError: unlabelled images are wanted, and an augmentation that they do not have.
+            DataError: unlabelled images are wanted and there are none.
+        """
+        size = (self.image_size, self.image_size)
+        if reading.train and self.unlabelled:
+            whole = LabelledImages(table, replace(reading, transform=self._evaluation(size)))
+            whole.thin(self.imbalance, None, self.seed, self.label_seed)
+            few = copy.copy(whole)
+            few.thin(None, self.num_labels, self.seed, self.label_seed)
+            moves, source = self.window.moves(self.image_size), str(table.store.place)
+            return partly_labelled(few, whole.without(few), self.unlabelled, moves, size, self.seed, source)
         dataset = LabelledImages(table, reading, self.window)
         if reading.train:
+            check_reflection(self.window.shift or 0, self.window.padding_mode, size)
             dataset.thin(self.imbalance, self.num_labels, self.seed, self.label_seed)
         return dataset
 

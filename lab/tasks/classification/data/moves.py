@@ -1,15 +1,23 @@
 """Flips and shifted crops of whole batches, on the device that the batch is on.
 
 What is done to an image is drawn where the image is read, from (seed, epoch, index), and travels as four small
-numbers; the pixels travel as uint8 and are moved on the device, all images of a batch at once.
+numbers; the pixels travel as uint8 and are moved on the device, all images of a batch at once: by an index for each
+pixel, or on a CPU by copying rows, which is several times faster. Both give the same bytes.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from lab.data.images import draws
+
+Integers = npt.NDArray[np.int64]
+Pixels = npt.NDArray[np.uint8]
 
 
 def draw_moves(flip: float, shift: int, generator: torch.Generator, reflect: bool = False) -> tuple[int, int, int, int]:
@@ -25,25 +33,39 @@ def draw_moves(flip: float, shift: int, generator: torch.Generator, reflect: boo
     return mirrored, down, right, int(reflect)
 
 
-def move_images(images: Tensor, moves: Tensor) -> Tensor:
+def move_images(images: Tensor, moves: Tensor, sources: Tensor | None = None) -> Tensor:
     """Mirror and shift images.
 
     Args:
         images: (B, C, H, W).
-        moves: (B, 4): mirrored (1) or not (0), then pixels down and pixels to the right of the mirrored image, then
+        moves: (M, 4): mirrored (1) or not (0), then pixels down and pixels to the right of the mirrored image, then
             what comes in from outside: the image reflected at its edge, which is not repeated (1), or black (0). A
             shift is shorter than the side of an image that is reflected.
+        sources: (M,) int64, which image each of them moves; None: every image once.
 
     Returns:
-        (B, C, H, W) of the same kind.
+        (M, C, H, W) of the same kind.
     """
+    if images.dtype == torch.uint8 and images.device.type == "cpu":
+        images = images.contiguous()
+        mirror = images.flip(-1)
+        if type(mirror) is Tensor:  # a planner's tensors have no bytes
+            numbers = moves.numpy().astype(np.int64)
+            if _have_one_edge(numbers, images.shape[3]):
+                chosen = np.arange(len(numbers)) if sources is None else sources.numpy()
+                return _moved_by_rows(images, mirror, numbers, chosen)
+    return moved_by_pixels(images if sources is None else images[sources], moves)
+
+
+def moved_by_pixels(images: Tensor, moves: Tensor) -> Tensor:
+    """Return images (B, C, H, W), each moved as ``move_images`` does; on any device, and nothing waits for it."""
     batch, channels, height, width = images.shape
     mirrored, down, right, reflected = moves.long().unbind(1)
     rows = torch.arange(height, device=images.device) - down[:, None]
     columns = torch.arange(width, device=images.device) - right[:, None]
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
     inside |= reflected[:, None, None] > 0
-    rows, columns = _reflected(rows, height), _reflected(columns, width)
+    rows, columns = _reflected(rows, height).clamp(min=0), _reflected(columns, width).clamp(min=0)
     columns = torch.where(mirrored[:, None] > 0, width - 1 - columns, columns)
     lines = torch.arange(batch * channels, device=images.device).view(batch, channels, 1) * height + rows[:, None]
     taken = images.reshape(-1, width).index_select(0, lines.flatten()).view(batch, -1, width)
@@ -51,7 +73,56 @@ def move_images(images: Tensor, moves: Tensor) -> Tensor:
     return moved * inside[:, None].to(images.dtype)
 
 
-def _reflected(places: Tensor, length: int) -> Tensor:
-    """Return places in 0..length-1: those outside are reflected at the first or last one, once."""
+def _reflected(places: Any, length: int) -> Any:
+    """Return places in 0..length-1, a tensor or an array: those outside are reflected at the first or last one."""
     last = length - 1
-    return (last - (last - places.abs()).abs()).clamp(min=0)
+    return last - abs(last - abs(places))
+
+
+def _have_one_edge(moves: Integers, width: int) -> bool:
+    """Whether all moves (M, 4) let in the same, as those of a training do, and columns are reflected once at most."""
+    reflected = moves[:, 3]
+    return not reflected.any() or bool(reflected.all() and np.abs(moves[:, 2]).max() < width)
+
+
+def _moved_by_rows(images: Tensor, mirror: Tensor, moves: Integers, sources: Integers) -> Tensor:
+    """Return what ``moved_by_pixels`` does, of uint8 images on a CPU, by copying whole rows.
+
+    Each row is written into a strip: mirrored, then as it is, and what a shift lets in beside both. Every row of the
+    result is a part of a strip, and all of them are taken at once.
+    """
+    _, channels, height, width = images.shape
+    mirrored, down, right, reflected = moves.T
+    right, reflects = np.maximum(np.minimum(right, width), -width), bool(reflected.any())
+    reach = int(np.abs(right).max(initial=0))
+    pixels, strip = _strips(images.numpy(), mirror.numpy(), reach, reflects)
+    plain = reach + width - 1 if reflects else 2 * reach + width
+    columns = np.where(mirrored > 0, reach, plain) - right
+    rows = np.arange(height) - down[:, None]  # (M, H)
+    inside = (rows >= 0) & (rows < height)
+    rows = _reflected(rows, height) if reflects else rows
+    starts = rows * strip + (sources * (channels * height * strip) + columns)[:, None]
+    starts = starts[:, None] + np.arange(channels)[:, None] * (height * strip)  # (M, C, H)
+    if not reflects:
+        starts = np.where(inside[:, None], starts, len(pixels) - width)
+    windows = torch.from_numpy(pixels).as_strided((len(pixels) - width + 1, width), (1, 1))
+    moved = windows.index_select(0, torch.from_numpy(starts.reshape(-1)))
+    return moved.view(len(moves), channels, height, width)
+
+
+def _strips(plain: Pixels, mirrored: Pixels, reach: int, reflects: bool) -> tuple[Pixels, int]:
+    """Return the bytes of a strip for each row, and after them a black row where it is needed; and a strip's length."""
+    width = plain.shape[3]
+    if reflects:
+        tail, head = plain[..., width - 1 - reach : -1], mirrored[..., 1 : 1 + reach]
+        length = 2 * (reach + width) - 1
+        parts = {0: tail, reach: mirrored, reach + width: plain[..., 1:], length - reach: head}
+    else:
+        length = 3 * reach + 2 * width
+        parts = {reach: mirrored, 2 * reach + width: plain}
+    pixels = (np.empty if reflects else np.zeros)(plain[..., 0].size * length + width, np.uint8)
+    strips = pixels[:-width].reshape(*plain.shape[:-1], length)
+    for start, part in parts.items():
+        if size := part.shape[-1]:
+            strips[..., start : start + size].view(f"V{size}")[...] = part.view(f"V{size}")  # whole, not byte by byte
+    return pixels, length

@@ -155,7 +155,7 @@ class MultilabelModule(ImageFolderModule):
         super().__post_init__()
         if self.class_names is not None and len(set(self.class_names)) != len(self.class_names):
             raise ConfigError("data.class_names: a name stands in it twice")
-        for key, off in (("class_balanced", False), ("imbalance", None), ("num_labels", None)):
+        for key, off in (("class_balanced", False), ("imbalance", None), ("num_labels", None), ("unlabelled", 0)):
             if getattr(self, key) != off:
                 raise ConfigError(
                     f"data.{key}={getattr(self, key)} is for one label an image; "

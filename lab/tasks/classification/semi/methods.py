@@ -59,10 +59,6 @@ class LearningTask(Protocol):
         """Return the images of a batch as the network reads them, augmented as the batch says."""
         ...
 
-    def moved(self, images: Tensor, moves: Tensor | None) -> Tensor:
-        """Return uint8 images, moved as a batch says."""
-        ...
-
     def normalized(self, images: Tensor) -> Tensor:
         """Return uint8 images as the network reads them."""
         ...

@@ -15,14 +15,16 @@ are the same on any number of ranks. What each rank computes by itself are batch
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from lab.ops.precision import full_precision
 from lab.structures.classification import ClassificationBatch, Unlabelled
+from lab.tasks.classification.data.moves import Integers, move_images
 from lab.tasks.classification.semi.methods import LearningTask, SemiSupervised, of_labels, without_statistics
 from lab.tasks.classification.semi.mixing import FoldedBeta, groups, interleave, mix, sharpen
 
@@ -44,7 +46,7 @@ class MixMatch(SemiSupervised):
     ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         """Return the logits of the mixed labelled images, two losses, and the confidence of the guesses."""
         count, views = len(batch.images), unlabelled.num_views
-        pixels = moved_parts(task, batch, unlabelled)  # (P, B, 3, H, W) uint8
+        pixels = moved_parts(batch, unlabelled)  # (P, B, 3, H, W) uint8
         images = task.normalized(pixels.flatten(0, 1)).view(pixels.shape)
         with torch.no_grad(), without_statistics(task.net):
             guess = self.guess([task.logits(part) for part in images[1:]])
@@ -87,13 +89,20 @@ class MixMatch(SemiSupervised):
 _groups = cache(groups)
 
 
-def moved_parts(task: LearningTask, batch: ClassificationBatch, unlabelled: Unlabelled) -> Tensor:
+def moved_parts(batch: ClassificationBatch, unlabelled: Unlabelled) -> Tensor:
     """Return the labelled images and each view of the unlabelled ones, moved all at once: (P, B, 3, H, W) uint8."""
-    images = torch.stack([batch.images, *[unlabelled.images] * unlabelled.num_views])
-    if batch.moves is None:
-        return images
-    moves = torch.cat([batch.moves, *unlabelled.moves.unbind(1)])
-    return task.moved(images.flatten(0, 1), moves).view(images.shape)
+    still = unlabelled.moves.new_zeros(len(batch.images), 4) if batch.moves is None else batch.moves
+    images = torch.cat([batch.images, unlabelled.images])
+    sources = torch.from_numpy(_sources(len(batch.images), unlabelled.num_views))
+    sources = sources.to(images.device, non_blocking=True)
+    moved = move_images(images, torch.cat([still, *unlabelled.moves.unbind(1)]), sources)
+    return moved.view(1 + unlabelled.num_views, -1, *images.shape[1:])
+
+
+@lru_cache(maxsize=8)
+def _sources(count: int, views: int) -> Integers:
+    """Return which of ``count`` labelled and as many unlabelled images is moved for each place of all parts."""
+    return np.concatenate([np.arange(count), np.tile(np.arange(count, 2 * count), views)])
 
 
 def everywhere(task: LearningTask, parts: Tensor) -> Tensor:

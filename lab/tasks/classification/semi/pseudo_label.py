@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from lab.ops.precision import full_precision
 from lab.structures.classification import ClassificationBatch, Unlabelled
+from lab.tasks.classification.data.moves import move_images
 from lab.tasks.classification.semi.methods import LearningTask, SemiSupervised, of_labels, without_statistics
 
 
@@ -33,10 +34,11 @@ class PseudoLabel(SemiSupervised):
         self, task: LearningTask, batch: ClassificationBatch, unlabelled: Unlabelled
     ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         """Return the logits of the labelled images, two losses, and how many pseudo-labels are used."""
-        logits = task.logits(task.normalized(task.moved(batch.images, batch.moves)))
-        views = [task.moved(unlabelled.images, moves) for moves in unlabelled.moves.unbind(1)]
+        logits = task.logits(task.inputs(batch))
+        sources = torch.arange(len(unlabelled.images), device=unlabelled.images.device).repeat(unlabelled.num_views)
+        views = move_images(unlabelled.images, torch.cat(unlabelled.moves.unbind(1)), sources)
         with without_statistics(task.net):
-            guesses = full_precision(task.logits(task.normalized(torch.cat(views))))
+            guesses = full_precision(task.logits(task.normalized(views)))
         confidence, found = guesses.detach().softmax(1).max(1)
         used = (confidence > self.threshold).to(guesses.dtype)
         loss_u = (F.cross_entropy(guesses, found, reduction="none") * used).sum()

@@ -16,7 +16,8 @@ from lab.errors import ConfigError
 from lab.ops.images import normalize_images
 from lab.structures.classification import ClassificationSpec
 from lab.tasks.classification.data.shapes import ShapesDataModule
-from lab.tasks.classification.task import ClassificationTask, confusion_table
+from lab.tasks.classification.metrics import confusion_table
+from lab.tasks.classification.task import ClassificationTask
 from lab.training.stored import read_spec
 from tests.unit.tasks.classification.settings import OPTIMIZER, SCHEDULER, SETTINGS
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lab.errors import ConfigError, DataError
-from lab.tasks.classification.data.arrays import MovesOptions
+from lab.tasks.classification.data.augmentation import MovesOptions
 from lab.tasks.classification.data.idx import IdxDataModule
 from lab.tasks.classification.data.unlabelled import PartlyLabelled, draw_all
 from tests.unit.tasks.classification.data.test_idx import module

@@ -20,6 +20,7 @@ from lab.structures.classification import (
     ClassificationTargets,
     Unlabelled,
 )
+from lab.tasks.classification.data.moves import move_images
 from lab.tasks.classification.semi import methods, mixmatch
 from lab.tasks.classification.semi.mixing import CHANCE_BITS
 from lab.tasks.classification.task import ClassificationTask
@@ -88,9 +89,9 @@ class Plain:
         self.first = copy.deepcopy(task.net)  # keeps the statistics of the first interleaved batch alone
         other = batch.unlabelled
         assert other is not None
-        self.parts = [task.normalized(task.moved(batch.images, batch.moves)).double()]
+        self.parts = [task.normalized(move_images(batch.images, batch.moves)).double()]
         for view in range(VIEWS):
-            self.parts.append(task.normalized(task.moved(other.images, other.moves[:, view])).double())
+            self.parts.append(task.normalized(move_images(other.images, other.moves[:, view])).double())
         self.chances = other.chances
 
     def guess(self) -> Tensor:

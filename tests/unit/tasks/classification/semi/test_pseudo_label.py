@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lab.tasks.classification.data.moves import move_images
 from lab.training.terms import divided
 from tests.unit.tasks.classification.semi.test_mixmatch import float64, make_batch, make_task  # noqa: F401
 
@@ -18,11 +19,11 @@ def test_a_step(threshold: float) -> None:
     task = make_task({"method": "pseudo_label", "threshold": threshold, "lambda_u": 2.0, "ramp_steps": 8})
     batch, net, kept = make_batch(), copy.deepcopy(task.net), copy.deepcopy(task.net)
     assert batch.unlabelled is not None
-    x = task.normalized(task.moved(batch.images, batch.moves)).double()
+    x = task.normalized(move_images(batch.images, batch.moves)).double()
     kept(x)
     expected_x = F.cross_entropy(net(x), batch.targets.labels)
     moves = batch.unlabelled.moves
-    views = torch.cat([task.moved(batch.unlabelled.images, moves[:, view]) for view in range(2)])
+    views = torch.cat([move_images(batch.unlabelled.images, moves[:, view]) for view in range(2)])
     logits = net(task.normalized(views).double())
     sure = logits.softmax(1).max(1).values > threshold
     expected_u = (F.cross_entropy(logits, logits.argmax(1), reduction="none") * sure).mean()
