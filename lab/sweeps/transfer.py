@@ -33,11 +33,11 @@ _LAST = ("metrics.csv", "run.json")
 _PART = re.compile(r"[\w~=+-][\w.~=+, @-]{0,200}")
 """A name that begins with a dot is never sent."""
 _TRIES = 20
-FileState = tuple[int, int, int]
+FileMark = tuple[int, int, int]
 """Time of the last change, size and inode."""
 
 
-def pack(run: Path, known: dict[str, FileState], target: Path, most: int) -> dict[str, FileState]:
+def pack(run: Path, known: dict[str, FileMark], target: Path, most: int) -> dict[str, FileMark]:
     """Write the files of a run that have changed into a tar file.
 
     Args:
@@ -58,7 +58,7 @@ def pack(run: Path, known: dict[str, FileState], target: Path, most: int) -> dic
                 files = _find_all(run, opened)
             except FileNotFoundError:  # a checkpoint was replaced at this moment
                 continue
-            found = {name: _state_of(file) for name, file in files.items()}
+            found = {name: _signature(file) for name, file in files.items()}
             changed = _changed(found, known)
             if changed:
                 _write(target, {name: files[name] for name in changed}, most)
@@ -94,12 +94,12 @@ def _is_left(name: str) -> bool:
     return name in _NOT_SENT or name.startswith(".")  # being written, or left by a killed process
 
 
-def _state_of(file: IO[bytes] | Path) -> FileState:
+def _signature(file: IO[bytes] | Path) -> FileMark:
     found = file.stat() if isinstance(file, Path) else os.fstat(file.fileno())
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _changed(found: dict[str, FileState], known: dict[str, FileState]) -> list[str]:
+def _changed(found: dict[str, FileMark], known: dict[str, FileMark]) -> list[str]:
     """Return the changed files; of a checkpoint all if one has changed."""
     changed = {name for name in found if found[name] != known.get(name)}
     folders = {folder for name in changed if (folder := _checkpoint_of(name))}

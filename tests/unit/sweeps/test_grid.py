@@ -130,7 +130,7 @@ def test_a_damaged_record_does_not_end_the_sweep(damage: str, monkeypatch: pytes
 
 
 def test_a_file_that_cannot_be_read_while_checking_is_that_job_s_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    def prepare(words: list[str], user_dirs: list[str]) -> Prepared:
+    def prepare(words: list[str], user_dirs: list[str], **_: object) -> Prepared:
         raise PermissionError(errno.EACCES, "Permission denied", "secret")
 
     monkeypatch.setattr(sweeping, "prepare_job", prepare)

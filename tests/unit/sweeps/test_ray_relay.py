@@ -102,8 +102,7 @@ def test_files_go_to_the_node_and_back(tmp_path: Path) -> None:
     given = attempt(tmp_path)
     run = given.prepared.path
     relay, mirror = begin(given)
-    wait_for(lambda: look(relay, mirror) is None and (run / "run.json").exists())
-    wait_for(lambda: look(relay, mirror) is None and read_reports(given.folder, 0)[0])
+    wait_for(lambda: look(relay, mirror) is None and (run / "run.json").exists() and read_reports(given.folder, 0)[0])
     assert is_locked(run)
     assert (run / "checkpoints/last.ckpt/index.json").read_text() == "1"
     assert str(tmp_path / "runs") in (run / "config.yaml").read_text()  # not the node's folder

@@ -41,7 +41,7 @@ def test_options(tmp_path: Path) -> None:
         f"--output={tmp_path / 'runs/sweeps/s/jobs/1/output.log'}",
         *("--open-mode=append", "--nodes=1", "--ntasks=1", "--cpus-per-task=8", "--gpus-per-node=2"),
         *("--partition=gpu", "--time=4:00:00", "--mem=16G", "--constraint=a100", "--account=me", "--qos=low"),
-        *("--signal=B:USR1@120", "--requeue", "--exclusive", '"--comment=two words"'),
+        *("--signal=B:USR1@120", "--requeue", "--exclusive", '--comment="two words"'),
     ]
     assert "--no-requeue" in options_of(attempt(tmp_path), settings(requeue=False))
 
@@ -56,7 +56,7 @@ def test_gpus_follow_from_the_trainer(tmp_path: Path) -> None:
 def test_signs_that_sbatch_reads(tmp_path: Path) -> None:
     """As Slurm 22.05 has read them: %% is a %, and within double quotes a backslash keeps the next sign."""
     given = replace(attempt(tmp_path), folder=tmp_path / 'a "b" #c %d')
-    assert options_of(given, settings())[1] == f'"--output={tmp_path}/a \\"b\\" #c %%d/output.log"'
+    assert options_of(given, settings())[1] == f'--output="{tmp_path}/a \\"b\\" #c %%d/output.log"'
 
 
 class Batch:
