@@ -14,6 +14,8 @@ from lab.text import one_line
 
 PATIENCE = 60.0
 """Seconds that a program of Slurm has: a busy controller answers late."""
+_LATER = 3
+"""Seconds until a job starts again: a node refuses it in the second in which it has ended there."""
 _NEEDED = ("sbatch", "squeue", "scancel", "scontrol")
 _ENDED = {
     "BOOT_FAIL": "its node did not start",
@@ -139,12 +141,12 @@ def cancel(job: int, *options: str) -> None:
 
 
 def start_now(job: int) -> None:
-    """Let a job that was put into the queue again start at once; Slurm would wait two minutes.
+    """Let a job that was put into the queue again start in some seconds; Slurm would wait two minutes.
 
     Raises:
         SlurmFailed: the controller refuses.
     """
-    _call("scontrol", "update", f"JobId={job}", "StartTime=now")
+    _call("scontrol", "update", f"JobId={job}", f"StartTime=now+{_LATER}")
 
 
 def _call(*words: str) -> str:

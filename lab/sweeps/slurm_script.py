@@ -25,6 +25,7 @@ trap 'requeue={requeue}; limit=1; early=1; forward TERM' USR1
 trap 'requeue=; limit=; early=1; forward TERM' TERM
 trap 'forward USR1' USR2  # the log file was renamed: open it again
 
+rm -f {exit_file}
 cd {directory} || leave 1
 export PYTHONPATH={path}
 {setup}(trap '' USR1; exec {python} -P -m lab.sweeps.worker {file}) &
@@ -36,8 +37,12 @@ while :; do
     code=$?
     [ -n "$noted" ] || break  # a signal has ended the wait, not the job
 done
-if [ -n "$requeue" ] && [ "$code" = 143 ] && scontrol requeue "$SLURM_JOB_ID"; then
-    exit 0
+if [ "$code" -lt 0 ]; then # bash has lost it: the job ended while a trap ran
+    [ -z "$early" ] && code=1 || code=143
+fi
+if [ -n "$requeue" ] && [ "$code" = 143 ]; then
+    trap '' TERM # Slurm sends it when it takes the job back, to scontrol too
+    scontrol requeue "$SLURM_JOB_ID" && exit 0
 fi
 [ -z "$limit" ] || [ "$code" != 143 ] || leave 143 its time limit was near
 leave "$code"
@@ -100,6 +105,6 @@ def _quoted(option: str) -> str:
     """Return an option as a script's ``#SBATCH`` line has it: sbatch knows double quotes and backslashes."""
     if not any(sign.isspace() or sign in "\"'\\#" for sign in option):
         return option
-    name, equals, value = option.partition("=")
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'{name}{equals}"{escaped}"'
+    start = option.find("=") + 1
+    escaped = option[start:].replace("\\", "\\\\").replace('"', '\\"')
+    return f'{option[:start]}"{escaped}"'

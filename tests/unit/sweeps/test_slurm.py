@@ -125,7 +125,7 @@ def test_a_job_that_is_queued_again_starts_at_once(fake: FakeSlurm, tmp_path: Pa
         fake.set(101, state, reason)
         assert one.poll() is None
         clock[0] += 5
-    assert fake.calls() == ["scontrol update JobId=101 StartTime=now"]
+    assert fake.calls() == ["scontrol update JobId=101 StartTime=now+3"]
 
 
 def test_stop_kill_and_reopen(fake: FakeSlurm, tmp_path: Path, clock: list[float]) -> None:

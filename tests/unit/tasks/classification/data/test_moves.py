@@ -6,6 +6,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as F
 
+from lab.compat.torch import fake_tensors
 from lab.data.images.resizing import sample_generator
 from lab.tasks.classification.data.moves import draw_moves, move_images, moved_by_pixels
 
@@ -55,6 +56,15 @@ def test_the_comparison_sees(mutant: str) -> None:
     else:
         changed[:, 3] = 0
     assert not torch.equal(move_images(images, changed), moved_by_pixels(images, moves))
+
+
+def test_a_planner_moves_images_without_bytes() -> None:
+    """``check=true`` counts the memory of a step of MixMatch on fake tensors, beside real images."""
+    images, moves = torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.tensor([[1, 0, 1, 1]] * 3)
+    with fake_tensors():
+        moved = move_images(images, moves, torch.tensor([0, 1, 1]))
+    assert type(moved) is not torch.Tensor
+    assert moved.shape == (3, 3, 4, 4)
 
 
 def test_draws_are_a_function_of_the_sample() -> None:
