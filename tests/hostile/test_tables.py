@@ -439,7 +439,7 @@ def test_a_line_without_an_end_is_no_table(tmp_path: Path, monkeypatch: Any, con
         read(tmp_path, content)
 
 
-@pytest.mark.parametrize("content", [stored(FRAME), gzip.compress(PLAIN.encode())])
+@pytest.mark.parametrize("content", [stored(FRAME), gzip.compress(PLAIN.encode())], ids=["parquet", "gzip"])
 def test_what_does_not_fit_into_memory_is_refused_before_it_is_taken(
     tmp_path: Path, monkeypatch: Any, content: bytes
 ) -> None:
