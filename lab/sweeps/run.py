@@ -96,19 +96,23 @@ def _prepare_all(combinations: list[list[str]], setup: SweepSetup) -> list[Prepa
     """Compose and check all jobs.
 
     Raises:
-        ConfigError: something is wrong with one; all wrong ones are printed.
+        ConfigError: something is wrong with one; each mistake is printed once, with the first job that has it.
     """
     jobs: list[Prepared] = []
-    problems: list[str] = []
-    for number, words in enumerate(combinations, 1):
+    mistakes: dict[str, list[int]] = {}
+    for number, words in enumerate(combinations):
         try:
             jobs.append(_prepare(words, setup))
         except LabError as error:
-            problems.append(f"job {number} of {len(combinations)} ({printable(' '.join(words))}): {error}")
+            mistakes.setdefault(str(error), []).append(number)
         except OSError as error:  # from a file that the check reads
-            problem = explain(error) or one_line(error)
-            problems.append(f"job {number} of {len(combinations)} ({printable(' '.join(words))}): {problem}")
-    if problems:
+            mistakes.setdefault(str(explain(error) or one_line(error)), []).append(number)
+    if mistakes:
+        problems = [
+            f"job {first + 1} of {len(combinations)} ({printable(' '.join(combinations[first]))})"
+            f"{f' and {len(others)} more' if others else ''}: {mistake}"
+            for mistake, (first, *others) in mistakes.items()
+        ]
         for problem in problems[:-1]:
             print(f"error: {problem}", file=sys.stderr)
         raise ConfigError(f"{problems[-1]}; no job was started")

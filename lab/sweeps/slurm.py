@@ -202,8 +202,8 @@ class SlurmPlacement:
                 return None
             stopped = self.stopped and not self.killed
             ended = Ended(143) if stopped else Ended(_KILLED, "" if self.killed else self._end_in_words())
-        elif code not in _INTERRUPTED or self.stopped:
-            ended = Ended(code)
+        elif self.killed or code not in _INTERRUPTED or self.stopped:
+            ended = Ended(_KILLED if self.killed else code)
         elif over or (self.state is not None and self.state.has_ended):
             said = f"Slurm job {self.job} wrote a checkpoint: {why}" if why else self._end_in_words()
             ended = Ended(_KILLED, said)
@@ -241,7 +241,7 @@ class SlurmPlacement:
         """End it and all its processes at once: Slurm kills what a batch script leaves behind when it ends."""
         self.killed = True
         cancel(self.job, "--state=PENDING")
-        cancel(self.job, "--signal=KILL", "--batch")
+        cancel(self.job, "--signal=KILL", "--full")
 
     def reopen(self) -> None:
         """Let it open its log file again."""

@@ -11,8 +11,10 @@ from tests.runs import SMALL, Runs, record, wait_for
 
 WORDS = (
     *SMALL,
-    "trainer.max_steps=150",
-    "trainer.val_every_n_steps=50",
+    "trainer.max_steps=200",
+    "trainer.val_every_n_steps=100",
+    "trainer.checkpoint_every_n_steps=50",
+    "trainer.log_every_n_steps=10",
     "callbacks.pictures=0",
     "callbacks.progress=false",
     "seed=0,1,2",
@@ -48,6 +50,11 @@ def test_signals_to_a_master_with_running_jobs(runs: Runs, tmp_path: Path) -> No
     assert wait_for(lambda: said("2 job(s) at a time, 7 retries"), command)
     command.send(signal.SIGTTOU)
     assert wait_for(lambda: said("SIGTTOU: 1 job(s) at a time"), command)
+
+    second = runs.run("-m", *WORDS, folder=tmp_path)
+    assert second.code == 2
+    assert f"is in use by pid {command.pid} on" in second.err
+    assert second.err.count("\n") == 1
 
     command.send(signal.SIGTERM)
     assert command.wait() == 143, command.out + command.err

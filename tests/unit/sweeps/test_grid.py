@@ -134,7 +134,7 @@ def test_a_file_that_cannot_be_read_while_checking_is_that_job_s_problem(monkeyp
         raise PermissionError(errno.EACCES, "Permission denied", "secret")
 
     monkeypatch.setattr(sweeping, "prepare_job", prepare)
-    with pytest.raises(ConfigError, match=r"job 2 of 2 \(seed=1\): .*secret.*no job was started"):
+    with pytest.raises(ConfigError, match=r"job 1 of 2 \(seed=0\) and 1 more: .*secret.*no job was started"):
         sweeping.run_sweep(["seed=0,1"], [])
 
 
@@ -191,6 +191,14 @@ def test_every_wrong_job_is_named(started: list[int], capsys: pytest.CaptureFixt
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(":")[1] for line in lines] == [" job 2 of 3 (optimizer=sdg)", " job 3 of 3 (optimizer=sgdd)"]
     assert lines[-1].endswith("no job was started")
+    assert started == []
+
+
+def test_a_mistake_of_all_jobs_is_said_once(started: list[int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep("optimizer.lr=-1", "seed=0,1,2") == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: job 1 of 3 (optimizer.lr=-1 seed=0) and 2 more: optimizer.lr=-1: ")
+    assert err.count("\n") == 1
     assert started == []
 
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,13 @@ def test_slurm_does_what_the_launcher_expects(slurm: Path, tmp_path: Path) -> No
         killed.job: Ended(137),
     }
     assert "PENDING" in places
+    wait_for(lambda: not left(python))
+
+
+def left(program: Path) -> list[str]:
+    """Return the processes that run a program."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found += [file.parent.name] if str(program).encode() in file.read_bytes() else []
+    return found

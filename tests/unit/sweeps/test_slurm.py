@@ -145,7 +145,7 @@ def test_stop_kill_and_reopen(fake: FakeSlurm, tmp_path: Path, clock: list[float
     assert two.poll() == Ended(143)
     three = placer().start(attempt(tmp_path, 3))
     three.kill()
-    assert fake.calls()[-2:] == ["scancel --state=PENDING 103", "scancel --signal=KILL --batch 103"]
+    assert fake.calls()[-2:] == ["scancel --state=PENDING 103", "scancel --signal=KILL --full 103"]
     fake.set(103, "FAILED")
     assert three.poll() == Ended(137)
 
