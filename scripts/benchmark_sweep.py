@@ -9,7 +9,7 @@ two places, a second gives two. Overhead is this time minus the one of the same 
 of ``launcher=here``, which does everything but fork. The sweep's overhead has its master's start (imports, composing)
 divided by the number of trials. The first line is what a process prints first; a trial's is ``-- job`` in output.log,
 from its claim in the ledger on. CPU is the user and system time that one trial more costs, of all processes: that of a
-block less that of a single trial, which machine load changes little.
+block (of a sweep's or of one process's, less that of a single trial), which machine load changes little.
 """
 
 from __future__ import annotations
@@ -145,9 +145,9 @@ def main() -> int:
     parser.add_argument("--block", type=int, default=8)
     arguments = parser.parse_args()
     blocks: dict[str, list[Block]] = {kind: [] for kind in KINDS}
-    single: dict[str, float] = {}
+    single = dict.fromkeys(KINDS, 0.0)
     with tempfile.TemporaryDirectory(prefix="benchmark-sweep-") as name:
-        for kind in KINDS:
+        for kind in ("sweep", "warm"):
             folder = Path(name) / "single" / kind.split()[0]
             single[kind] = KINDS[kind]([*WORDS, f"paths.runs_dir={folder}"], [0], folder).cpu
         for number, first in enumerate(range(0, arguments.trials, arguments.block)):
@@ -159,7 +159,7 @@ def main() -> int:
                 shutil.rmtree(folder)
                 print(f"{kind}: {blocks[kind][-1].trial:.2f} s a trial, load {os.getloadavg()[0]:.1f}", flush=True)
     more = {
-        kind: statistics.median((block.cpu - single[kind]) / (arguments.block - 1) for block in of)
+        kind: statistics.median((block.cpu - single[kind]) / (arguments.block - (single[kind] > 0)) for block in of)
         for kind, of in blocks.items()
     }
     report(blocks, arguments.trials, more)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from lab.errors import ConfigError, closest
 from lab.launch.outcomes import exit_code, say
 from lab.launch.prepare import check_words, prepare_job
-from lab.sweeps.setup import refuse_sweep_words
 from lab.system.ranks import external_place
 from lab.system.signals import SignalWatch
 from lab.text import guard_streams
@@ -67,6 +66,8 @@ def _main(words: list[str]) -> int:
         from lab.sweeps.run import run_sweep
 
         return run_sweep(overrides, options.config_dir)
+    from lab.sweeps.setup import refuse_sweep_words
+
     refuse_sweep_words(overrides)
     if options.cfg:
         from lab.report.tables import print_config

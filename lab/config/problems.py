@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -52,11 +52,15 @@ def _at(config: Any, keys: Sequence[str | int]) -> Any:
 def _fields(schema: type[BaseModel], keys: Sequence[str | int], config: Any) -> list[str]:
     """Return the names that the schemas have at a path of the config, including those without a value."""
     models: list[type[BaseModel]] = [schema]
+    named = False  # whether the next key is one of a mapping's own
     for key in keys:
         config = config[key]
-        if isinstance(key, str):
+        if isinstance(key, str) and named:
+            named = False
+        elif isinstance(key, str):
             fields = [model.model_fields[key] for model in models if key in model.model_fields]
             models = [member for field in fields for member in _members(field.annotation)]
+            named = any(get_origin(part) is dict for field in fields for part in _parts(field.annotation))
     name = config.get("name")
     chosen = [
         model
@@ -64,6 +68,11 @@ def _fields(schema: type[BaseModel], keys: Sequence[str | int], config: Any) -> 
         if "name" in model.model_fields and name in get_args(model.model_fields["name"].annotation)
     ]
     return [field.alias or key for model in chosen or models for key, field in model.model_fields.items()]
+
+
+def _parts(annotation: Any) -> tuple[Any, ...]:
+    """Return the members of a union, or the annotation itself."""
+    return (annotation,) if get_origin(annotation) is dict else (annotation, *get_args(annotation))
 
 
 def _members(annotation: Any) -> list[type[BaseModel]]:

@@ -178,7 +178,9 @@ def folded(x: Tensor, pairs: Sequence[tuple[nn.Conv2d, nn.Module]]) -> Scales:
         What ``convolve`` takes; nothing where oneDNN does not compute, a norm is not constant or a hook waits.
     """
     pairs = [pair for pair in pairs if not isinstance(pair[1], nn.Identity)]
-    if not pairs or torch.is_grad_enabled() or any(map(is_watched, itertools.chain(*pairs))):
+    if not pairs or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return {}
+    if any(map(is_watched, itertools.chain(*pairs))):
         return {}
     convolutions, norms = zip(*pairs, strict=True)
     weights = [convolution.weight for convolution in convolutions]

@@ -39,7 +39,7 @@ def plain_cpu(x: Tensor, *weights: Tensor) -> bool:
     dtype = x.dtype
     if not _own.get() or type(x) is not Tensor or dtype not in (torch.float32, torch.bfloat16):
         return False
-    if x.device.type != "cpu" or not all(type(each) in _PLAIN and each.dtype == dtype for each in weights):
+    if not x.is_cpu or not all(type(each) in _PLAIN and each.is_cpu and each.dtype == dtype for each in weights):
         return False
     return not (torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling() or in_function_transform())
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lab.config.compose import Composed, compose_config
+from lab.config.spelling import value_of
 from lab.config.words import words_of
 from lab.sweeps.space import Scalar, SearchSpace
 
@@ -34,7 +35,7 @@ def config_point(
             continue
         value = _value(composed, dimension.key)
         if dimension.key not in composed.choices and isinstance(value, list | Mapping):
-            value = words_of({"key": value})[0].partition("=")[2] if value else None
+            value = value_of(words_of({"key": value})[0]) if value else None
         if isinstance(value, int) and not isinstance(value, bool) and not dimension.choices and not dimension.whole:
             value = float(value)
         if not dimension.holds(value):

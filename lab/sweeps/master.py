@@ -261,13 +261,13 @@ class Master(SweepState):
                 )
 
     def _take_reports(self, running: Running) -> None:
-        if not self.proposer.prunes:
-            return
+        """Show the sweeper each validation, also one that prunes nothing: it may miss its objective there."""
         folder = running.assignment.folder
         reports, running.reports_read = read_reports(folder, running.reports_read)
         for step, values in reports:
             prune = self.proposer.judge(self.ledger.job(running.number), step, values)
-            write_verdict(folder, step, prune)
+            if self.proposer.prunes:
+                write_verdict(folder, step, prune)
 
     # Signals
 

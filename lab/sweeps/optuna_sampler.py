@@ -16,6 +16,7 @@ import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from lab.config.spelling import value_of
 from lab.errors import ConfigError
 from lab.sweeps.aside import run_aside
 from lab.sweeps.drawing import RandomDraws, first_new, without
@@ -176,7 +177,7 @@ def _distribution(dimension: Dimension) -> Any:
 def _told(dimension: Dimension, point: Point) -> Any:
     """Return a value as the study has it: a choice by its text, because 1, 1.0 and true are equal in Python."""
     value = point[dimension.key]
-    return dimension.word(value).partition("=")[2] if dimension.choices else value
+    return value_of(dimension.word(value)) if dimension.choices else value
 
 
 def _check_cmaes() -> None:

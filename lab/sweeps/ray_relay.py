@@ -20,7 +20,7 @@ from typing import Any
 
 from lab.launch.scratch import use_own_folder
 from lab.run_name import run_name
-from lab.sweeps.transfer import PIECE, Signature, pack, unpack
+from lab.sweeps.transfer import PIECE, FileMark, pack, unpack
 
 EVERY = 5.0
 """Seconds between two looks at the files of a run that are sent to the master."""
@@ -48,7 +48,7 @@ class Relay:
             self.content |= {"folder": str(self.scratch / "job"), "directory": str(self.scratch)}
         self.folder = Path(self.content["folder"])
         self.run = self.scratch / "runs" / run_name(self.config)
-        self.known: dict[str, Signature] = {}
+        self.known: dict[str, FileMark] = {}
         self.packed_at = float("-inf")
         self.process: subprocess.Popen[bytes] | None = None
 

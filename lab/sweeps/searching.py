@@ -75,8 +75,13 @@ class SearchProposer:
     @property
     def total(self) -> int:
         """The number of jobs that there will be."""
+        return self._most * (self.plan.seeds or 1)
+
+    @property
+    def _most(self) -> int:
+        """The number of trials that there will be: no point is tried twice."""
         count = self.plan.space.count
-        return min(self.plan.n_trials, self.plan.n_trials if count is None else count) * (self.plan.seeds or 1)
+        return self.plan.n_trials if count is None else min(self.plan.n_trials, count)
 
     @property
     def prunes(self) -> bool:
@@ -108,7 +113,8 @@ class SearchProposer:
         proposals = [
             proposal for trial in trials[-1:] for proposal in self._proposals(trial.point, after=len(trial.jobs))
         ]
-        while len(proposals) < room and len(trials) < self.plan.n_trials:
+        ledger.close()  # a Gaussian process is computed in a forked process, which must not have its connection
+        while len(proposals) < room and len(trials) < self._most:
             point = self._point(len(trials), trials)
             if point is None:
                 break

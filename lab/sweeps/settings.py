@@ -11,7 +11,7 @@ from lab.config.schemas import Above0, Bool, Float, Int, Strict, Text, WholeAbov
 from lab.run_record import Direction
 
 Workers = Annotated[WholeAbove0, Field(le=4096)]
-Size = Annotated[Text, Field(pattern=r"^[1-9][0-9]{0,5}[KMGT]$")]
+MemorySize = Annotated[Text, Field(pattern=r"^[1-9][0-9]{0,5}[KMGT]$")]
 """A number of bytes: ``512M``, ``16G``."""
 Seeds = Annotated[WholeAbove0, Field(le=1000)]
 
@@ -79,9 +79,9 @@ class RayLauncher(Elsewhere):
     name: Literal["ray"]
     address: Text | None = None
     resources: dict[Text, Above0] = Field(default_factory=dict)
-    memory: Size | None = None
+    memory: MemorySize | None = None
     shared: Bool = True
-    max_file: Size = "16G"
+    max_file: MemorySize = "16G"
     poll: Annotated[Float, Field(ge=0.1, le=600)] = 0.5
 
 

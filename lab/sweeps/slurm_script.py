@@ -100,6 +100,6 @@ def _quoted(option: str) -> str:
     """Return an option as a script's ``#SBATCH`` line has it: sbatch knows double quotes and backslashes."""
     if not any(sign.isspace() or sign in "\"'\\#" for sign in option):
         return option
-    name, equals, value = option.partition("=")
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'{name}{equals}"{escaped}"'
+    start = option.find("=") + 1
+    escaped = option[start:].replace("\\", "\\\\").replace('"', '\\"')
+    return f'{option[:start]}"{escaped}"'

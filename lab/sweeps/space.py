@@ -5,18 +5,24 @@ A point of the space is a mapping of keys to values. ``lab.sweeps.space_words`` 
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
+from lab.config.spelling import value_of
 from lab.config.words import parse_word, words_of
 
 Scalar = str | int | float | bool | None
 Point = Mapping[str, Scalar]
 """Values by key; a list or mapping is the text that the command line has for it."""
+
+_MOST_COUNTED = 20_000
+"""Points that are counted one by one, as those of a space with conditions are."""
 
 
 @dataclass(frozen=True)
@@ -121,14 +127,15 @@ class SearchSpace:
 
     dimensions: tuple[Dimension, ...]
 
-    @property
+    @cached_property
     def count(self) -> int | None:
-        """The number of points; None if a dimension is an interval of floats."""
+        """The number of points; None if a dimension is an interval of floats, or if conditions leave too many."""
         if any(dimension.count is None for dimension in self.dimensions):
             return None
-        return (
-            sum(1 for _ in self.points()) if self.has_conditions else math.prod(d.count or 1 for d in self.dimensions)
-        )
+        if not self.has_conditions:
+            return math.prod(dimension.count or 1 for dimension in self.dimensions)
+        found = sum(1 for _ in itertools.islice(self.points(), _MOST_COUNTED + 1))
+        return found if found <= _MOST_COUNTED else None
 
     @property
     def has_conditions(self) -> bool:
@@ -182,7 +189,7 @@ class SearchSpace:
         for dimension in self.dimensions:
             if self.is_active(dimension, point) and dimension.key in given:
                 word = given[dimension.key]
-                point[dimension.key] = scalar(word.value, word.text.partition("=")[2])
+                point[dimension.key] = scalar(word.value, value_of(word.text))
         return point if self.holds(point) else None
 
     def described(self) -> dict[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lab.config.spelling import value_of
 from lab.config.words import parse_word, words_of
 from lab.errors import ConfigError, closest
 from lab.sweeps.settings import SpaceEntry
@@ -126,7 +127,10 @@ def _check_bounds(name: str, low: float, high: float, log: bool) -> None:
 def _of_entry(key: str, entry: SpaceEntry) -> Dimension:
     name = f"sweeper.space.{key}"
     if entry.choices is not None:
-        texts = [words_of({"key": value})[0].partition("=")[2] for value in entry.choices]
+        other = next((field for field in ("type", "low", "high", "step", "log") if getattr(entry, field)), None)
+        if other is not None:
+            raise ConfigError(f"{name}: choices and {other} exclude each other")
+        texts = [value_of(words_of({"key": value})[0]) for value in entry.choices]
         return _choices(key, "", texts, name)
     low, high, step = entry.low, entry.high, entry.step
     if low is None or high is None:

@@ -33,11 +33,11 @@ _LAST = ("metrics.csv", "run.json")
 _PART = re.compile(r"[\w~=+-][\w.~=+, @-]{0,200}")
 """A name that begins with a dot is never sent."""
 _TRIES = 20
-Signature = tuple[int, int, int]
+FileMark = tuple[int, int, int]
 """Time of the last change, size and inode."""
 
 
-def pack(run: Path, known: dict[str, Signature], target: Path, most: int) -> dict[str, Signature]:
+def pack(run: Path, known: dict[str, FileMark], target: Path, most: int) -> dict[str, FileMark]:
     """Write the files of a run that have changed into a tar file.
 
     Args:
@@ -94,12 +94,12 @@ def _is_left(name: str) -> bool:
     return name in _NOT_SENT or name.startswith(".")  # being written, or left by a killed process
 
 
-def _signature(file: IO[bytes] | Path) -> Signature:
+def _signature(file: IO[bytes] | Path) -> FileMark:
     found = file.stat() if isinstance(file, Path) else os.fstat(file.fileno())
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _changed(found: dict[str, Signature], known: dict[str, Signature]) -> list[str]:
+def _changed(found: dict[str, FileMark], known: dict[str, FileMark]) -> list[str]:
     """Return the changed files; of a checkpoint all if one has changed."""
     changed = {name for name in found if found[name] != known.get(name)}
     folders = {folder for name in changed if (folder := _checkpoint_of(name))}

@@ -111,7 +111,7 @@ def test_a_sweep_over_devices(runs: Runs, tmp_path: Path, devices: str) -> None:
         assert len(list((run / "wandb").glob("offline-run-*"))) == 1
         wandb_ids.add(json.loads((run / "wandb.json").read_text())["id"])
     assert len(wandb_ids) == 2
-    assert len([path for path in (tmp_path / "runs").iterdir() if path.is_dir()]) == 2
+    assert len(list((tmp_path / "runs").glob("*/run.json"))) == 2
     assert rows[0]["test/map"] == rows[1]["test/map"]
 
 

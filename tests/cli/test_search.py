@@ -29,7 +29,14 @@ def test_a_short_study(runs: Runs, tmp_path: Path) -> None:
     assert f"\npruned    {len(pruned)} trials, " in first.out
     assert "\nbest      job " in first.out
 
-    wrong = runs.run(*WORDS, "sweep=wrong", "sweeper.metric=val/mrr_21", folder=tmp_path, fresh_ranks=True)
+    words = [
+        *WORDS,
+        "sweep=wrong",
+        "sweeper.metric=val/mrr_21",
+        "sweeper.pruner=none",
+        "sweeper.pruning.startup_trials=null",
+    ]
+    wrong = runs.run(*words, "trainer.max_steps=100000", folder=tmp_path, fresh_ranks=True)
     assert wrong.code == 2
     assert "error: sweeper.metric=val/mrr_21: the runs do not log it; did you mean 'val/mrr_20'" in wrong.err
     assert wrong.err.count("\n") == 1

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from scripts.chaos_sweep import (
@@ -15,6 +18,7 @@ from scripts.chaos_sweep import (
     prepare_folder,
     run_through,
     shared_memory,
+    sweep_of,
 )
 from tests.runs import SMALL, Command, Runs, is_alive
 
@@ -65,7 +69,26 @@ def test_kills_at_random_moments_change_nothing(runs: Runs, tmp_path: Path) -> N
     assert [*ledger_problems(quiet), *ledger_problems(loud)] == []
     assert list(differences(loud, quiet)) == []
     assert [*left_behind(quiet, shared), *left_behind(loud, shared)] == []
+    assert_the_checks_see(loud, quiet)
 
 
-def test_the_checks_see_what_is_wrong(runs: Runs, tmp_path: Path) -> None:
-    """A result, a row or a weight that differs, a job that ran twice, a temporary folder: each is named."""
+def assert_the_checks_see(loud: Path, quiet: Path) -> None:
+    """Results, rows, weights and ledgers that are changed by hand are each named."""
+    runs = sorted(file.parent for file in (loud / "runs").glob("*/run.json"))
+    record = json.loads((runs[0] / "run.json").read_text())
+    record["result"]["test/map"] = 0.123
+    (runs[0] / "run.json").write_text(json.dumps(record))
+    rows = (runs[1] / "metrics.csv").read_text().splitlines(keepends=True)
+    (runs[1] / "metrics.csv").write_text("".join(rows[:3] + rows[4:]))
+    weights = bytearray((shard := runs[2] / "checkpoints" / "best.ckpt" / "rank-00000.safetensors").read_bytes())
+    weights[-1] ^= 1
+    shard.write_bytes(weights)
+    found = [problem.partition(":")[2].partition(" (")[0] for problem in differences(loud, quiet)]
+    assert found == [" other results", " other rows in metrics.csv", " other weights in best.ckpt"]
+    with closing(sqlite3.connect(sweep_of(loud) / "ledger.sqlite")) as database:
+        database.execute("UPDATE attempts SET ended = NULL WHERE job = 2 AND attempt = 1")
+        database.execute("UPDATE attempts SET ended = ended - 100 WHERE job = 3 AND outcome = 'finished'")
+        database.commit()
+    assert [problem.partition(":")[0] for problem in ledger_problems(loud)] == ["job 2", "job 3"]
+    (loud / "tmp" / "lab-tmp-1-abcdefgh").mkdir()
+    assert len(list(left_behind(loud, shared_memory()))) == 1

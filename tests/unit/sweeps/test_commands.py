@@ -65,7 +65,9 @@ def test_the_status_has_the_state_in_a_queue(ledger: Ledger, capsys: pytest.Capt
 
 def test_the_status_after_the_master_has_died(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
     ledger.ask("pause")
+    ledger.set(paused=True)
     shown = output(capsys, "status", "rates")
+    assert "paused    no further job is started (lab sweep resume)\n" in shown
     assert "master    none runs (the last was pid 4321 on atlas)\n" in shown
     assert "2 jobs were running when it ended" in shown
     assert f"to go on: {COMMAND}\n" in shown

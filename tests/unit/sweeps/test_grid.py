@@ -130,7 +130,7 @@ def test_a_damaged_record_does_not_end_the_sweep(damage: str, monkeypatch: pytes
 
 
 def test_a_file_that_cannot_be_read_while_checking_is_that_job_s_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    def prepare(words: list[str], user_dirs: list[str]) -> Prepared:
+    def prepare(words: list[str], user_dirs: list[str], **_: object) -> Prepared:
         raise PermissionError(errno.EACCES, "Permission denied", "secret")
 
     monkeypatch.setattr(sweeping, "prepare_job", prepare)
@@ -200,8 +200,8 @@ def test_every_wrong_job_is_named(started: list[int], capsys: pytest.CaptureFixt
         (["optimizer.lr=1e-3,0.001"], "ask for the same run"),
         (["seed=range(0,1001)"], "1001 jobs: if you want as many as that, add launcher.yes=true"),
         (["seed=0,1", "launcher=local", "launcher.workers=0"], "launcher.workers=0: should be greater than 0"),
-        (["seed=0,1", "launcher=local", "launcher.wokers=2"], "unknown key 'wokers' in launcher"),
-        (["seed=0,1", "launcher=lokal"], "no such launcher; did you mean 'local'?"),
+        (["seed=0,1", "launcher=local", "launcher.workerss=2"], "unknown key 'workerss' in launcher"),
+        (["seed=0,1", "launcher=locale"], "no such launcher; did you mean 'local'?"),
         (["seed=0,1", "sweep=a/b"], "sweep=a/b: a name of letters, digits"),
         (["seed=0,1", "launcher=local", "launcher.devices_per_job=2"], "launcher.devices_per_job=2: this machine has"),
     ],

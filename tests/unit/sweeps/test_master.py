@@ -323,7 +323,7 @@ def test_hup_reads_the_settings_again(sweep: Sweep) -> None:
     [
         ("workers: 0\nretries: 1\nbackoff: 1\ntimeout: 1\ngrace: 1\n", "workers: Input should be greater than 0"),
         ("workers: [", "no valid YAML"),
-        ("wrokers: 3\n", "workers: Field required"),
+        ("workerss: 3\n", "workers: Field required"),
         ("workers: 1\nretries: 1\nbackoff: 1\ntimeout: 1\ngrace: 1\nwithdraw: [99]\n", "has no job 99"),
     ],
 )
@@ -433,7 +433,11 @@ def test_a_grid_may_grow_but_not_change(tmp_path: Path) -> None:
 
 
 def test_a_damaged_ledger_is_said(tmp_path: Path) -> None:
-    Sweep(tmp_path, jobs=2).finish()
+    sweep = Sweep(tmp_path, jobs=2)
+    sweep.finish()
+    sweep.ledger.close()
+    for log in tmp_path.glob("ledger.sqlite-*"):  # with its log, SQLite would find all pages there
+        log.unlink()
     (tmp_path / "ledger.sqlite").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
     with pytest.raises(Exception, match="is damaged"):
         Ledger(tmp_path)

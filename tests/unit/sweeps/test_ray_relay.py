@@ -102,7 +102,7 @@ def test_files_go_to_the_node_and_back(tmp_path: Path) -> None:
     given = attempt(tmp_path)
     run = given.prepared.path
     relay, mirror = begin(given)
-    wait_for(lambda: look(relay, mirror) is None and (run / "run.json").exists())
+    wait_for(lambda: look(relay, mirror) is None and (run / "run.json").exists() and read_reports(given.folder, 0)[0])
     assert is_locked(run)
     assert (run / "checkpoints/last.ckpt/index.json").read_text() == "1"
     assert str(tmp_path / "runs") in (run / "config.yaml").read_text()  # not the node's folder
@@ -120,6 +120,7 @@ def test_files_go_to_the_node_and_back(tmp_path: Path) -> None:
     (given.folder / "verdict.json").unlink()
 
     relay, mirror = begin(attempt(tmp_path, 2))  # on another node: it gets the last checkpoint
+    wait_for(lambda: look(relay, mirror) is None and len(read_reports(given.folder, 0)[0]) == 2)
     wait_for(lambda: look(relay, mirror) is None and (run / "metrics.csv").read_text() == "2")
     assert (run / "checkpoints/last.ckpt/index.json").read_text() == "2"
     assert read_reports(given.folder, 0)[0] == [(1, {"val/map": 0.5}), (2, {"val/map": 0.5})]

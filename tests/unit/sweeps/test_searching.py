@@ -9,6 +9,7 @@ import pytest
 
 from lab.errors import ConfigError
 from lab.sweeps.ledger import JobRow
+from lab.sweeps.setup import read_setup
 from lab.sweeps.space import identity
 from lab.sweeps.sweepers import make_proposer
 from tests.unit.sweeps.studies import Sweep, composed_once, proposer, settings, value_of
@@ -207,3 +208,20 @@ def test_a_grid_has_all_its_jobs_at_once(tmp_path: Path) -> None:
         Sweep(tmp_path, RANDOM, SPACE, by_rate)
     with pytest.raises(ConfigError, match=r"an interval has no list of values; give one: a,b,c"):
         proposer(["sweeper=grid"], SPACE)
+
+
+@pytest.mark.parametrize(
+    ("word", "line"),
+    [
+        ("sweeper.space={a:{lwo:1,high:2}}", "unknown key 'lwo' in sweeper.space.a"),
+        ("sweeper.space={a:{lwo:1,high:2}}", "did you mean 'low' or 'log'?"),
+        ("sweeper.space={a:{choices:[]}}", "sweeper.space.a.choices: should have at least 1 item"),
+        ("sweeper.pruning.warmup=3", "did you mean 'warmup_steps'?"),
+        ("sweeper.sampler=tpee", "sweeper.sampler=tpee: should be one of tpe, cmaes, gp, random, grid, qmc, nsga2"),
+        ("sweeper.n_trials=0", "sweeper.n_trials=0: should be greater than 0"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(word: str, line: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        read_setup(["sweeper=optuna", word], [])
+    assert line in str(refused.value)

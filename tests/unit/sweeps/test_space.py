@@ -128,6 +128,7 @@ REFUSED = [
     (["a=range(1,1)"], {}, "a=range(1,1): no value at all"),
     (["a=[1"], {}, "a=[1"),
     ([], {"a": {"low": 1}}, "sweeper.space.a: give choices: [...], or low and high"),
+    ([], {"a": {"choices": [1, 2], "high": 3}}, "sweeper.space.a: choices and high exclude each other"),
     ([], {"a": {"low": 1, "high": 2.5, "type": "int"}}, "type: int needs bounds and a step that are integers"),
     ([], {"a": {"low": 1.0, "high": 2.5, "step": 0.5, "log": True}}, "log and step exclude each other"),
     (
@@ -215,3 +216,9 @@ def test_floats_have_few_digits() -> None:
         point = space.at(units)
         assert space.holds(point)
         assert max(len(word.partition("=")[2]) for word in space.words(point)) <= 13
+
+
+def test_a_huge_space_with_conditions_is_not_counted() -> None:
+    space = space_of("a=int(interval(1,1000000))", "b=1,2", c={"low": 1, "high": 1000, "when": {"b": 2}})
+    assert space.count is None
+    assert space_of("a=int(interval(1,1000000))", "b=1,2").count == 2_000_000

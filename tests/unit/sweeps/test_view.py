@@ -48,6 +48,10 @@ def test_the_table_of_a_running_sweep(tmp_path: Path) -> None:
     assert second == ["1", "5/6", "optimizer.lr=1e-4", "-", "-", "start", "1"]
     assert " ".join(counts) == "1 finished, 2 running, 1 waiting, 1 failed, 1 poison"
     assert " ".join(event) == "[2/6] failed optimizer.lr=1e-2: killed by SIGKILL"
+    ledger.set(paused=True, total=None)
+    (title, *_) = drawn(ledger)
+    assert title.startswith("sweep rates 1 of ? done, 1:20 gone, about ")
+    assert title.endswith(" left (paused: starts no further job)")
 
 
 @pytest.mark.parametrize("height", [4, 5, 8, 12, 40])

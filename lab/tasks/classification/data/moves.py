@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from lab.data.images import draws
+from lab.ops.hashing import Integers
 
-Integers = npt.NDArray[np.int64]
-Pixels = npt.NDArray[np.uint8]
+PixelRows = npt.NDArray[np.uint8]
 
 
 def draw_moves(flip: float, shift: int, generator: torch.Generator, reflect: bool = False) -> tuple[int, int, int, int]:
@@ -110,7 +110,7 @@ def _moved_by_rows(images: Tensor, mirror: Tensor, moves: Integers, sources: Int
     return moved.view(len(moves), channels, height, width)
 
 
-def _strips(plain: Pixels, mirrored: Pixels, reach: int, reflects: bool) -> tuple[Pixels, int]:
+def _strips(plain: PixelRows, mirrored: PixelRows, reach: int, reflects: bool) -> tuple[PixelRows, int]:
     """Return the bytes of a strip for each row, and after them a black row where it is needed; and a strip's length."""
     width = plain.shape[3]
     if reflects:

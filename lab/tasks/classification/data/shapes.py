@@ -19,6 +19,7 @@ from lab.data.scenes.samples import SceneSamples
 from lab.data.scenes.shapes import CLASS_NAMES, Scene, ShapesDataset
 from lab.errors import ConfigError
 from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from lab.ops.hashing import Integers
 from lab.ranges import Count, Ge, Gt, Le, Len, Options, Positive, Probability, Seed
 from lab.structures import KeyedDataset
 from lab.structures.classification import ClassificationBatch, ClassificationSample, ClassificationSpec, Drawn
@@ -26,7 +27,7 @@ from lab.tasks.classification.data.augmentation import AugmentationOptions, Move
 from lab.tasks.classification.data.chosen import few_labels
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
-from lab.tasks.classification.data.moves import Integers, draw_moves
+from lab.tasks.classification.data.moves import draw_moves
 from lab.tasks.classification.data.transforms import EvalTransform
 from lab.tasks.classification.data.unlabelled import PartlyLabelled, check_reflection, partly_labelled
 

@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lab.ops.hashing import Integers
 from lab.ops.precision import full_precision
 from lab.structures.classification import ClassificationBatch, Unlabelled
-from lab.tasks.classification.data.moves import Integers, move_images
+from lab.tasks.classification.data.moves import move_images
 from lab.tasks.classification.semi.methods import LearningTask, SemiSupervised, of_labels, without_statistics
 from lab.tasks.classification.semi.mixing import FoldedBeta, groups, interleave, mix, sharpen
 
