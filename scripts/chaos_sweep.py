@@ -285,7 +285,7 @@ def ledger_problems(folder: Path) -> Iterator[str]:
     rows = ledger_rows(folder, "SELECT job, attempt, started, ended, outcome FROM attempts ORDER BY job, attempt")
     for number, state in jobs.items():
         mine = [row[1:] for row in rows if row[0] == number]
-        ends = [row[2] for row in mine if row[3] == "finished"]
+        ends = [row[2] for row in mine if row[3] == "finished" and row[2] is not None]
         if state != "finished" or not ends or not _ended(folder / runs[number]) < ends[0] + 1:
             yield f"job {number}: {state}, run ended at {_ended(folder / runs[number])}, attempts that finished: {ends}"
         if [row[0] for row in mine] != list(range(1, len(mine) + 1)) or any(row[2] is None for row in mine):

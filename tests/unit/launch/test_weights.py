@@ -103,10 +103,17 @@ def test_a_model_without_tags_leaves_the_data_alone(file: Path) -> None:
 
 
 def test_other_data_is_not_touched(file: Path) -> None:
-    composed = settled("model=resnet18", "model.pretrained=tv_in1k", data=("data=shapes",))
+    composed = settled("model=detr", "model.pretrained=coco", data=("data=coco",))
     assert composed.notes == []
     assert "preprocessing" not in composed.config["data"]
-    assert settled("model=detr", "model.pretrained=coco", data=("data=coco",)).notes == []
+
+
+def test_what_a_dataset_does_not_take_is_said(file: Path) -> None:
+    composed = settled("model=resnet18", "model.pretrained=tv_in1k", data=("data=shapes",))
+    assert composed.config["data"]["image_size"] == 224
+    assert composed.config["data"]["mean"] == [0.485, 0.456, 0.406]
+    (note,) = composed.notes
+    assert note.endswith("data=shapes takes no crop_share, no interpolation")
 
 
 @pytest.mark.parametrize(
@@ -124,9 +131,9 @@ def test_other_data_is_not_touched(file: Path) -> None:
         ),
         (("model=wide_resnet28_2", "data.preprocessing=model"), ConfigError, "has no tag that says what its weights"),
         (
-            ("data=shapes", "model=resnet18", "data.preprocessing=model"),
+            ("model=detr", "model.pretrained=coco", "data=coco", "data.preprocessing=model"),
             ConfigError,
-            "data=shapes prepares its images in its own way; leave it out",
+            "data=coco prepares its images in its own way; leave it out",
         ),
         (("model=wide_resnet28_2", "model.pretrained=true"), ConfigError, "has no tags of weights; name a file"),
         (("model=resnet50", "model.pretrained=tv_in1"), RegistryError, "did you mean 'tv_in1k'"),
