@@ -118,6 +118,13 @@ def leave(work: Callable[[], int]) -> NoReturn:
             os._exit(code if isinstance(code, int) else int(code is not None))
 
 
+def _know_rank(rank: int) -> None:
+    """Let Lightning know the rank, which it has read from the environment when the parent imported it."""
+    module = sys.modules.get("lightning_utilities.core.rank_zero")
+    if module is not None:
+        module.rank_zero_only.rank = rank
+
+
 class ForkedRank:
     """A rank's process, forked from this one; it has the methods of ``subprocess.Popen`` that are used for ranks.
 
@@ -133,6 +140,7 @@ class ForkedRank:
         def child() -> NoReturn:
             blocked = (signal.SIGINT, signal.SIGTERM)  # until the worker's handlers are set
             begin((own_input, own_output, own_output), env, pass_fds, blocked)
+            _know_rank(int(env.get("RANK", 0)))
             from lab.launch.worker import main
             from lab.system.signals import run_watched
 

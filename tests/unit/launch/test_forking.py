@@ -113,3 +113,25 @@ def _is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+RANKS = """
+import sys, types
+from lightning_utilities.core.rank_zero import rank_zero_only
+rank_zero_only.rank = 0  # as Lightning sets it when it is imported without RANK
+worker = types.ModuleType("lab.launch.worker")
+worker.main = lambda: print(rank_zero_only.rank, rank_zero_only(lambda: "writes")(), flush=True) or 0
+sys.modules["lab.launch.worker"] = worker
+from lab.launch.forking import ForkedRank
+for rank in (0, 1):
+    process = ForkedRank({"RANK": str(rank)}, ())
+    print(process.stdout.read().decode(), end="")
+    while process.poll() is None:
+        pass
+"""
+
+
+def test_a_forked_rank_does_not_take_itself_for_the_first() -> None:
+    """Else both would write metrics.csv, and rows would be lost."""
+    printed = subprocess.run([sys.executable, "-c", RANKS], capture_output=True, text=True, check=True).stdout
+    assert printed.splitlines() == ["0 writes", "1 None"]
