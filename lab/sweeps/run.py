@@ -24,6 +24,7 @@ from lab.sweeps.local import LocalPlacer
 from lab.sweeps.master import ENDINGS, Master
 from lab.sweeps.notes import SignalNotes
 from lab.sweeps.placing import Placer
+from lab.sweeps.probing import logged_metrics
 from lab.sweeps.proposing import Proposer
 from lab.sweeps.ray_cluster import RayPlacer
 from lab.sweeps.reconciling import adopt, holder_name
@@ -218,6 +219,8 @@ def _run(
         return job
 
     proposer.begin(ledger)
+    if isinstance(proposer, SearchProposer) and isinstance(placer, LocalPlacer) and not ledger.counts():
+        proposer.check_metrics(logged_metrics(jobs[0]) if proposer.names_metrics else [])
     extensions = jobs[0].config["extensions"]
     prepared = {row.number: prepare(row.words) for row in ledger.jobs() if tuple(row.words) in known}
     for line in adopt(ledger, prepared):

@@ -93,6 +93,20 @@ class SearchProposer:
         point = self._point(0, [])
         return self._proposals(point)[0].words if point is not None else self.plan.shared
 
+    @property
+    def names_metrics(self) -> bool:
+        """Whether the settings name an objective, which the jobs must log."""
+        return any(wanted.metric is not None for wanted in self.plan.wanted)
+
+    def check_metrics(self, logged: Sequence[str]) -> None:
+        """Compare the objectives with the metrics that jobs log after a validation; none are known if it is empty.
+
+        Raises:
+            ConfigError: an objective is not among them.
+        """
+        for wanted in self.plan.wanted:
+            check_logged(wanted, dict.fromkeys(logged), split="val")
+
     def begin(self, ledger: Ledger) -> None:
         """Compare the recorded search with this one, and take over the jobs that the ledger has.
 

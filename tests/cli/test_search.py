@@ -40,3 +40,4 @@ def test_a_short_study(runs: Runs, tmp_path: Path) -> None:
     assert wrong.code == 2
     assert "error: sweeper.metric=val/mrr_21: the runs do not log it; did you mean 'val/mrr_20'" in wrong.err
     assert wrong.err.count("\n") == 1
+    assert Ledger(tmp_path / "runs" / "sweeps" / "wrong").jobs() == []  # before the first job
