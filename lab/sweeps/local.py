@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -93,17 +93,15 @@ class LocalPlacer:
 
     def warm_up(self, packages: Sequence[str]) -> None:
         """Import all of lab and the packages of ``extensions``, so that every fork has the same code at once."""
-        import lightning.pytorch
         import torch
 
         torch.set_num_threads(1)  # a fork of a process that has computed on several threads would hang
-        names = ["lab", *packages]
-        for package in names:
+        importlib.import_module("lightning.pytorch")
+        for package in ("lab", *packages):
             module = importlib.import_module(package)
             for found in pkgutil.walk_packages(getattr(module, "__path__", []), f"{package}.", onerror=_skip):
                 if not found.name.endswith(".__main__"):
                     self._import(found.name)
-        del lightning
         gc.collect()
         gc.freeze()  # so that a collection in a fork does not copy the memory that it shares
 
@@ -138,7 +136,7 @@ class LocalPlacer:
             leave(lambda: run_attempt(assignment, fork=True))
 
         pid = fork(child)
-        return ForkedAttempt(pid, assignment)
+        return ForkedAttempt(pid, lambda: self._learn(assignment))
 
     def _environment(self, slot: int) -> dict[str, str]:
         environment = {"PYTHONUNBUFFERED": "1"}
@@ -149,7 +147,7 @@ class LocalPlacer:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus[first : first + self.devices])
         return environment
 
-    def learn(self, assignment: Assignment) -> None:
+    def _learn(self, assignment: Assignment) -> None:
         """Import what an attempt has imported beyond this process, so that the next fork need not."""
         file = assignment.folder / IMPORTED
         try:
@@ -168,12 +166,17 @@ class LocalPlacer:
 
 
 class ForkedAttempt:
-    """An attempt in a forked process."""
+    """An attempt in a forked process.
+
+    Args:
+        pid: the process, which leads its group.
+        at_end: called once it has ended.
+    """
 
     waits = False
 
-    def __init__(self, pid: int, assignment: Assignment) -> None:
-        self.pid, self.assignment = pid, assignment
+    def __init__(self, pid: int, at_end: Callable[[], None]) -> None:
+        self.pid, self._at_end = pid, at_end
         with suppress(PermissionError, ProcessLookupError):  # the child does the same: whoever comes first
             os.setpgid(pid, pid)
         self._ended: Ended | None = None
@@ -187,6 +190,7 @@ class ForkedAttempt:
         """Return how it has ended; None while it runs."""
         if self._ended is None and (code := poll_group(self.pid)) is not None:
             self._ended = Ended(code, end_in_words(code) if code else "")
+            self._at_end()
         return self._ended
 
     def stop(self) -> None:

@@ -202,8 +202,6 @@ class Master(SweepState):
         outcome = judge_end(ended, record, assignment, running.stopped)
         result = dict(record.get("result", {})) if config["stage"] == "fit" else {}
         record_end(self, row, assignment.attempt, outcome, ended.exit_code, running.progress, result)
-        if (learn := getattr(self.placer, "learn", None)) is not None:
-            learn(assignment)
 
     def _stop_all(self, why: str) -> None:
         for running in self.running.values():

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import copy
-import json
-import os
-import select
-import signal
-import sys
-import time
-from typing import Any, NoReturn
+from typing import Any
 
-from lab.launch.forking import begin, fork, leave
 from lab.launch.prepare import Prepared
-from lab.system.processes import die_with_parent, poll_group, signal_group
+from lab.sweeps.aside import run_aside
 
 _PATIENCE = 120.0
 """Seconds after which the answer is not waited for."""
@@ -30,36 +23,13 @@ def logged_metrics(job: Prepared) -> list[str]:
     config = job.config
     if config["stage"] != "fit" or config["check"] or int(config["trainer"]["devices"]) != 1:
         return []
-    reading, writing = os.pipe()
-    master = os.getpid()
-
-    def child() -> NoReturn:
-        os.setpgid(0, 0)
-        die_with_parent(master)
-        nothing = os.open(os.devnull, os.O_RDWR)
-        begin((nothing, nothing, nothing), dict(os.environ), keep=(writing,))
-        sys.stderr = sys.stdout  # whatever goes wrong here, the first job will say it
-        leave(lambda: _tell(config, writing))
-
-    pid = fork(child)
-    os.close(writing)
-    end = time.monotonic() + _PATIENCE
-    text = b""
-    while (left := end - time.monotonic()) > 0 and select.select([reading], [], [], left)[0]:
-        if not (piece := os.read(reading, 65536)):
-            break
-        text += piece
-    os.close(reading)
-    signal_group(pid, signal.SIGKILL)
-    while poll_group(pid) is None:
-        time.sleep(0.01)
     try:
-        return list(map(str, json.loads(text)))
-    except ValueError:
+        return list(map(str, run_aside(lambda: _names(config), _PATIENCE)))
+    except RuntimeError:  # what is wrong is said by the first job, which meets it too
         return []
 
 
-def _tell(config: dict[str, Any], writing: int) -> int:
+def _names(config: dict[str, Any]) -> list[str]:
     from lab.experiment.assembly import build_data, build_task, give_plan, make_plan, prepare
     from lab.experiment.trainer import make_eval_trainer
     from lab.system.ranks import Place
@@ -75,5 +45,4 @@ def _tell(config: dict[str, Any], writing: int) -> int:
     trainer = make_eval_trainer(config, Place(), [])
     trainer.limit_val_batches = 1
     trainer.validate(task, dataloaders=data.val_dataloader(), verbose=False)
-    os.write(writing, json.dumps(list(task.results)).encode())
-    return 0
+    return list(task.results)

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.config.words import word_key
 from lab.errors import ConfigError, LabError
 from lab.launch.prepare import Prepared, prepare_job
 from lab.run_lock import RunLock, is_locked
@@ -229,14 +228,12 @@ def _run(
     settings = _launcher_file(setup, workers)
     write_settings(folder, settings)
     name = holder_name()
-    varied = _varied(setup.words, [job.words for job in jobs])
+    frozen = sources_fingerprint(extensions)
     ledger.set(
         command=setup.command,
-        words=setup.words,
-        shared=[word for word in setup.words if word_key(word) not in varied],
-        varied=varied,
-        sources=sources_fingerprint(extensions),
-        holder={"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()},
+        shared=_shared(proposer),
+        sources=frozen,
+        holder=_holder(),
         total=proposer.total,
         seeds=setup.sweeper.seeds,
         workers=workers,
@@ -248,7 +245,6 @@ def _run(
     print(lines.opened(str(folder), ledger.counts(), proposer.total, workers, why), flush=True)
     show.start()
     master = Master(folder, ledger, proposer, placer, settings, prepare, prepared, show, name, successor=successor)
-    frozen = sources_fingerprint(extensions)
     trains = any(job.config["stage"] == "fit" and not job.config["check"] for job in jobs)
     del jobs
     gc.collect()
@@ -267,7 +263,7 @@ def _has_ended(ledger: Ledger) -> bool:
 
 def _take_again(hold: _Hold, ledger: Ledger) -> None:
     hold.take_again()
-    ledger.set(holder={"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()})
+    ledger.set(holder=_holder())
     adopt(ledger, {})
 
 
@@ -307,8 +303,14 @@ def _launcher_file(setup: SweepSetup, workers: int) -> LauncherFile:
     return LauncherFile(workers=workers, **fields)
 
 
-def _varied(words: Sequence[str], jobs: Sequence[Sequence[str]]) -> list[str]:
-    """Return the keys that differ between jobs."""
-    keys = dict.fromkeys(map(word_key, words))
-    found = [{word_key(word): word for word in job} for job in jobs]
-    return [key for key in keys if len({job.get(key) for job in found}) > 1]
+def _shared(proposer: Proposer) -> list[str]:
+    """Return the overrides that all jobs of the command have, which jobs that are added later get too."""
+    if isinstance(proposer, SearchProposer):
+        return proposer.plan.shared
+    first, *others = _known_words(proposer)
+    return [word for word in first if all(word in words for words in others)]
+
+
+def _holder() -> dict[str, Any]:
+    """Return this process as the ledger names it."""
+    return {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}

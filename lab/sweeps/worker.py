@@ -101,7 +101,6 @@ def written(assignment: Assignment, threads: int | None = None, sources: str = "
     Args:
         assignment: the attempt.
         threads: threads of each of its processes.
-        any_sources: whether a run that other sources have begun is continued.
         sources: the fingerprint of the sources that it must run with; empty for any.
     """
     job = assignment.prepared

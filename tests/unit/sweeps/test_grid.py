@@ -15,6 +15,9 @@ from lab.errors import ConfigError, RunError
 from lab.launch.prepare import Prepared
 from lab.sweeps import run as sweeping
 from lab.sweeps.grid import expand
+from lab.sweeps.grid_proposer import GridProposer
+from lab.sweeps.setup import read_setup
+from lab.sweeps.sweepers import make_proposer
 from lab.system import provenance
 from lab.system.signals import Interrupted
 
@@ -275,3 +278,12 @@ def test_expand_keeps_the_order() -> None:
 def test_what_cannot_be_expanded(word: str) -> None:
     with pytest.raises(ConfigError, match=r"optimizer\.lr=|model="):
         expand([word])
+
+
+def test_jobs_that_are_added_later_get_what_all_jobs_share() -> None:
+    grid = GridProposer([["data=shapes", "seed=0"], ["data=shapes", "seed=1"]])
+    assert sweeping._shared(grid) == ["data=shapes"]
+    search, _ = make_proposer(
+        read_setup(["sweeper=random"], []).sweeper, ["seed=3", "optimizer.lr=interval(1e-4,1e-2)"]
+    )
+    assert sweeping._shared(search) == ["seed=3"]  # and no interval
