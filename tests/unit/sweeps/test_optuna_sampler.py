@@ -86,8 +86,6 @@ def sampler_of(name: str, space: SearchSpace, seed: int = 0) -> Sampler:
     ("name", "count"), [("random", 30), ("qmc", 30), ("tpe", 14), ("cmaes", 14), ("nsga2", 14), ("gp", 4)]
 )
 def test_proposals_are_new_points_of_the_space_and_repeatable(name: str, count: int, space: SearchSpace) -> None:
-    if name == "gp" and space is NUMBERS:
-        pytest.skip("test_several_objectives has it")
     trials = play(sampler_of(name, space), space, count)
     assert len({identity(each.point) for each in trials}) == count
     # A master that has just been started, and knows nothing but the ledger, proposes the same.
