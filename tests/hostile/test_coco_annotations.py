@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import logging
 import re
@@ -494,10 +495,23 @@ def test_a_file_like_cocos_is_read_about_as_fast_as_json_parses_it(tmp_path: Pat
     content["annotations"] = [{**content["annotations"][number % 2], "id": number} for number in range(20_000)]
     path = tmp_path / INSTANCES
     path.write_text(json.dumps(content))
-    started = time.process_time()
-    json.loads(path.read_text())
-    parsed = time.process_time() - started
-    started = time.process_time()
-    found = read_file(path, tmp_path, BoxEntry)
-    assert sum(len(image.items) for image in found.images) == 20_000
-    assert time.process_time() - started < 10 * parsed + 0.5
+
+    def parse() -> None:
+        json.loads(path.read_text())
+
+    def read() -> None:
+        found = read_file(path, tmp_path, BoxEntry)
+        assert sum(len(image.items) for image in found.images) == 20_000
+
+    times: dict[Callable[[], None], list[float]] = {parse: [], read: []}
+    gc.collect()
+    gc.freeze()  # what other tests of this process have left is not walked through by each collection
+    try:
+        for _ in range(3):
+            for work, spent in times.items():
+                started = time.process_time()
+                work()
+                spent.append(time.process_time() - started)
+    finally:
+        gc.unfreeze()
+    assert min(times[read]) < 10 * min(times[parse]) + 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import statistics
 import threading
 import time
 from pathlib import Path
@@ -180,13 +181,14 @@ def test_an_update_of_a_thousand_jobs_is_cheap(tmp_path: Path) -> None:
     ledger = many_jobs(tmp_path / "sweep", jobs=1000, running=4)
     view = SweepView(ledger, terminal(), live=True)
     view.start()
-    begun = time.process_time()
+    times = []
     for _ in range(10):
+        begun = time.process_time()
         view.refresh()
-    spent = (time.process_time() - begun) / 10
+        times.append(time.process_time() - begun)
     view.stop()
-    print(f"an update takes {1e3 * spent:.1f} ms")
-    assert spent < 0.02
+    print(f"an update takes {1e3 * statistics.median(times):.1f} ms")
+    assert statistics.median(times) < 0.02  # not the mean: a collection of other tests' objects falls into one of them
 
 
 def test_a_label_has_the_words_that_differ(tmp_path: Path) -> None:
