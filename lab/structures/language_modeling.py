@@ -134,9 +134,13 @@ class LanguageModel(Protocol):
         num_tokens: int | None = None,
         targets: Any = None,
     ) -> Scored:
-        """Map tokens to states; see ``TextEncoder.encode`` for the arguments.
+        """Map tokens to states.
 
         Args:
+            input_ids: this and the next three as ``TextEncoder.encode`` has them.
+            attention_mask: see there.
+            token_type_ids: see there.
+            num_tokens: see there.
             targets: ``CausalTargets`` or ``MaskedTargets`` to compute ``scores`` of; None: logits are wanted.
         """
         ...
