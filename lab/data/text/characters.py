@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lab.errors import DataError
 
-Ints = NDArray[np.int64]
+Ids = NDArray[np.int64]
 
 
 class Characters:
@@ -36,7 +36,7 @@ class Characters:
         self._points = np.array([point for point, _ in single], dtype=np.uint32)
         self._ids = np.array([number for _, number in single], dtype=np.int64)
 
-    def encode(self, text: str) -> Ints:
+    def encode(self, text: str) -> Ids:
         """Return the id of each character.
 
         Raises:
