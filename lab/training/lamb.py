@@ -1,4 +1,4 @@
-"""LAMB: You et al., "Large Batch Optimization for Deep Learning: Training BERT in 76 minutes", ICLR 2020, algorithm 2."""
+"""LAMB: "Large Batch Optimization for Deep Learning: Training BERT in 76 minutes" (You et al., ICLR 2020)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lab.compat.torch import foreach_lerp_
 
 
 class Lamb(torch.optim.Optimizer):
-    """Adam's direction for each parameter, scaled to the norm of the parameter itself.
+    """Adam's direction for each parameter, scaled to the norm of the parameter itself (algorithm 2).
 
     With m and v as in Adam, corrected for their beginning at zero: ``u = m / (sqrt(v) + eps) + decay p`` and
     ``p -= lr |p| / |u| u``. The quotient of the norms is 1 where one of them is 0. The norms are those of whole

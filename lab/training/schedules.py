@@ -17,8 +17,8 @@ def make_schedule(settings: Mapping[str, Any], max_steps: int) -> Callable[[int]
     longer than the training never reaches the peak; ``warmup_note`` says so.
 
     ``bert`` is that of google-research/bert (optimization.py): it falls linearly from step 0 to 0 at ``max_steps``, and
-    during the warm-up ``s / w`` stands in its place; so the first step has rate 0, and after the warm-up the rate jumps
-    down to ``1 - w / max_steps``. Without ``jump`` it falls from the peak at the end of the warm-up, as in transformers.
+    during the warm-up ``s / w`` stands in its place. So the first step has rate 0, and after the warm-up the rate jumps
+    down to ``1 - w / max_steps``. Without ``jump`` it falls from the peak at the end of the warm-up, as transformers'.
     """
     warmup = settings["warmup_steps"]
     kind = settings["name"]

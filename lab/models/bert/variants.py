@@ -1,8 +1,8 @@
 """The registered BERTs: the paper's two sizes, cased and uncased, and the smaller ones of the same authors.
 
-The small ones are those of "Well-Read Students Learn Better" (Turc et al., 2019). Google's checkpoints have no published
-hash, so they are not downloaded: give ``pretrained=FILE`` (``bert_model.ckpt.index``, ``pytorch_model.bin`` or
-``model.safetensors``). Cased and uncased names differ in their vocabulary only.
+The small ones are those of "Well-Read Students Learn Better" (Turc et al., 2019). Google's checkpoints have no
+published hash, so they are not downloaded: give ``pretrained=FILE`` (``bert_model.ckpt.index``, ``pytorch_model.bin``
+or ``model.safetensors``). Cased and uncased names differ in their vocabulary only.
 """
 
 from __future__ import annotations

@@ -54,9 +54,7 @@ _GOOGLE = (
     (r"output_bias$", "bias"),
     (r"output_weights$", "weight"),
 )
-_SLOT = re.compile(
-    r".*/(adam_[mv]|lamb_[mv]|Adam(_1)?|LAMBOptimizer(_1)?)|global_step|.*_power|_CHECKPOINTABLE_OBJECT_GRAPH"
-)
+_SLOT = re.compile(r".*/(adam_[mv]|lamb_[mv]|Adam(_1)?|LAMBOptimizer(_1)?)|global_step|.*_power|_CHECK.*")
 
 
 def from_transformers(state_dict: StateDict) -> dict[str, Tensor]:
@@ -82,8 +80,7 @@ def from_transformers(state_dict: StateDict) -> dict[str, Tensor]:
     decoder = found.pop(_DECODER, None)
     rules = beginnings(reverse((*_ENCODER, *_HEADS)))
     renamed = {rename(key, rules) or key: value for key, value in (found | join_parts(parts, _PARTS)).items()}
-    words = renamed.setdefault(_WORDS, decoder) if decoder is not None else None
-    if words is not None and decoder is not words and not torch.equal(words, decoder):
+    if decoder is not None and not torch.equal(renamed.setdefault(_WORDS, decoder), decoder):
         raise CheckpointError(f"{_DECODER} is another matrix than the embeddings of the words; here they are one")
     return renamed
 
