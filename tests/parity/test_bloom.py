@@ -19,7 +19,7 @@ transformers = pytest.importorskip("transformers")
 
 VOCAB, WIDTH, LAYERS, LENGTH = 53, 48, 3, 19
 TOLERANCE = 1e-5
-"""Relative to the largest value. Worst measured: states 5.9e-7, logits 6.6e-7, loss 7e-8, gradients 6.9e-7."""
+"""Relative to the largest value. Worst measured: states 1.3e-6, logits 1.3e-6, loss below 1e-6, gradients 4.2e-6."""
 
 
 def networks(heads: int, dtype: torch.dtype = torch.float32) -> tuple[Bloom, Any]:
@@ -84,15 +84,15 @@ def test_loss_and_gradients(heads: int) -> None:
 
 
 def test_half_precision_is_within_its_own_rounding() -> None:
-    """In bfloat16 both differ from the float64 result; ours by no more than transformers' (2.9 and 3.2 %)."""
+    """In bfloat16 both differ from the float64 result; ours by 2.0 %, transformers' by 2.0 %, from each other 1.6 %."""
     exact, _ = networks(12, torch.float64)
     ours, theirs = networks(12, torch.bfloat16)
     ids, mask = tokens(), padded_left()
     with torch.no_grad():
         wanted = exact(ids, mask).logits[mask]
         found, peer = ours(ids, mask).logits[mask], theirs(ids, attention_mask=mask.long()).logits[mask]
-    assert difference(found, wanted) < max(0.04, difference(peer, wanted))
-    assert difference(found, peer) < 0.08
+    assert difference(found, wanted) < max(0.025, 1.2 * difference(peer, wanted))
+    assert difference(found, peer) < 0.04
 
 
 def _no_slope(number: int) -> Tensor:
