@@ -15,6 +15,10 @@ class LayerNorm(nn.LayerNorm):
         """Map (..., N) to (..., N)."""
         return layer_norm(x, self.weight, self.bias, self.eps)
 
+    def fuses(self, *tensors: Tensor) -> bool:
+        """Whether ``add`` of tensors (..., N) is one kernel; a hook on this module keeps it from being one."""
+        return not is_watched(self) and fuses(*tensors, self.weight, self.bias)
+
     def add(self, branch: Tensor, residual: Tensor, shift: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the norm of ``branch + shift + residual``, and that sum; hooks of this module see the sum.
 
@@ -23,7 +27,7 @@ class LayerNorm(nn.LayerNorm):
             residual: (..., N).
             shift: (N,) or None.
         """
-        if fuses(branch, residual, shift, self.weight, self.bias) and not is_watched(self):
+        if self.fuses(branch, residual):
             return add_layer_norm(branch, residual, shift, self.weight, self.bias, self.eps)
         total = residual + (branch if shift is None else branch + shift)
         return self(total), total
