@@ -21,6 +21,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lab.layers.norm import LayerNorm
+from lab.models.bert.network import Bert
+from lab.models.bloom.network import Bloom
+from lab.models.vit.network import VisionTransformer
 from lab.ops import kernels
 from lab.ops import layer_norm as norms
 from lab.ops.layer_norm import fused
@@ -200,3 +203,34 @@ def test_a_hook_sees_the_sum(interpreted: Callable[..., None]) -> None:
     out, total = norm.add(x, residual)
     assert torch.equal(seen[0], total)
     assert worst(plain[0], out.double()) < 5e-7
+
+
+def networks() -> dict[str, tuple[torch.nn.Module, Tensor]]:
+    """Return small networks that use the norm, and an input for each."""
+    ids = torch.arange(14).view(2, 7) % 11
+    return {
+        "vit": (VisionTransformer(24, 2, 2, 8, 16, 5, 3, "token", 4.0, 0.0, 0.0, "timm"), torch.randn(2, 3, 16, 16)),
+        "bert": (Bert(11, 24, 2, 2, 48, 8, 0.0, 0.0), ids),
+        "bloom": (Bloom(11, 24, 2, 2), ids),
+    }
+
+
+@pytest.mark.parametrize("name", ["vit", "bert", "bloom"])
+def test_networks_are_the_same_with_the_kernel(interpreted: Callable[..., None], monkeypatch: Any, name: str) -> None:
+    torch.manual_seed(0)
+    net, given = networks()[name]
+    found = {}
+    launched: list[int] = []
+    monkeypatch.setattr(norms, "fused", lambda *given: (launched.append(1), fused(*given))[1])
+    for devices in ({"cuda", "cpu"}, {"cuda"}):
+        monkeypatch.setattr(norms, "DEVICES", devices)
+        launched.clear()
+        out = net(given)
+        states = out if isinstance(out, Tensor) else out.last_hidden_state
+        generator = torch.Generator().manual_seed(1)
+        (states * torch.randn(states.shape, generator=generator)).sum().backward()
+        found[len(devices)] = [states.detach(), *(p.grad for p in net.parameters() if p.grad is not None)]
+        assert (len(launched) >= 4) == (len(devices) == 2)
+        net.zero_grad()
+    for ours, plain in zip(*found.values(), strict=True):
+        assert worst(ours, plain.double()) < 2e-6
