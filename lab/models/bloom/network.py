@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from lab.checking import check_choice, check_multiple, check_range
 from lab.errors import CheckpointError, ConfigError, DataError
 from lab.layers.dropout import dropout as drop
+from lab.layers.norm import LayerNorm
 from lab.models.bloom.alibi import CausalBias
 from lab.models.bloom.blocks import BloomBlock
 from lab.models.bloom.cache import KeyValueCache
@@ -117,14 +118,14 @@ class Bloom(nn.Module):
         self.word_embeddings = nn.Embedding(rows, embed_dim)
         self.position_embeddings = nn.Embedding(max_length, embed_dim) if positions == "learned" else None
         self.tokentype_embeddings = nn.Embedding(num_token_types, embed_dim) if num_token_types else None
-        self.word_embeddings_layernorm = nn.LayerNorm(embed_dim, eps=epsilon)
+        self.word_embeddings_layernorm = LayerNorm(embed_dim, eps=epsilon)
         self.h = nn.ModuleList(
             BloomBlock(
                 embed_dim, num_heads, feedforward_dim or 4 * embed_dim, hidden_dropout, attention_dropout, epsilon
             )
             for _ in range(num_layers)
         )
-        self.ln_f = nn.LayerNorm(embed_dim, eps=epsilon)
+        self.ln_f = LayerNorm(embed_dim, eps=epsilon)
         self.pooler = nn.Linear(embed_dim, embed_dim) if pooler else None
         self.head = TiedHead()
         self.bias = CausalBias(num_heads, linear=positions == "alibi")
