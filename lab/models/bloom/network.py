@@ -262,8 +262,8 @@ class Bloom(nn.Module):
             logger.warning("the last %d rows of %s stand for no token and are left out", len(given) - rows, name)
             return {**state, name: given[:rows]}
         raise CheckpointError(
-            f"they are for a vocabulary of {len(given)} tokens, and the network has {self.vocab_size}: take the tokenizer"
-            " that they were trained with (data.tokenizer=...)"
+            f"they are for a vocabulary of {len(given)} tokens, and the network has {self.vocab_size}: take the "
+            "tokenizer that they were trained with (data.tokenizer=...)"
         )
 
     def totals(self, targets: CausalTargets) -> Mapping[str, float]:
