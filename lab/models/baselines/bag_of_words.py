@@ -1,8 +1,8 @@
 """A baseline for text classifiers: logistic regression on the counts of a text's tokens.
 
 The regression is the convex problem of scikit-learn's ``LogisticRegression``: the cross-entropy over all texts plus
-``l2 / 2`` times the squared weights; biases are not penalised. It is solved to its optimum by L-BFGS on the host, so
-the result depends on no seed, order or learning rate.
+``l2 / 2`` times the squared weights, of two classes those of their difference; biases are not penalised. It is solved
+to its optimum by L-BFGS on the host, so the result depends on no seed, order or learning rate.
 """
 
 from __future__ import annotations
@@ -105,6 +105,7 @@ def fitted(counts: Any, labels: npt.NDArray[np.int64], num_classes: int, l2: flo
         ConfigError: no optimum was found.
     """
     total, size = counts.shape
+    penalty = 2 * l2 if num_classes == 2 else l2  # two columns share what is one weight in scikit-learn
     truth = np.zeros((total, num_classes))
     truth[np.arange(total), labels] = 1.0
     turned = counts.T.tocsr()
@@ -115,8 +116,8 @@ def fitted(counts: Any, labels: npt.NDArray[np.int64], num_classes: int, l2: flo
         logits -= logits.max(1, keepdims=True)
         log_sums = np.log(np.exp(logits).sum(1, keepdims=True))
         off = np.exp(logits - log_sums) - truth
-        value = ((log_sums[:, 0] - logits[np.arange(total), labels]).sum() + l2 / 2 * (weight**2).sum()) / total
-        slope = np.concatenate([(turned @ off + l2 * weight).ravel(), off.sum(0)]) / total
+        value = ((log_sums[:, 0] - logits[np.arange(total), labels]).sum() + penalty / 2 * (weight**2).sum()) / total
+        slope = np.concatenate([(turned @ off + penalty * weight).ravel(), off.sum(0)]) / total
         return float(value), slope
 
     start = np.zeros((size + 1) * num_classes)

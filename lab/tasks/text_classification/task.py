@@ -49,9 +49,7 @@ class TextClassificationTask(Task):
         """Make loss and metrics."""
         monitor = str(self.eval_settings["monitor"])
         if monitor == "f1" and self.spec.num_classes != 2:
-            raise ConfigError(
-                f"eval.monitor=f1 is of two classes, and there are {self.spec.num_classes}; take macro_f1"
-            )
+            raise ConfigError(f"eval.monitor=f1 is of two classes, here are {self.spec.num_classes}; take macro_f1")
         self.monitor = f"val/{monitor}"
         self.monitor_mode: Direction = "min" if monitor == "loss" else "max"
         self.directions = {"loss": "min", **dict.fromkeys(SCORES, "max")}
@@ -190,12 +188,8 @@ def split_pairs(inputs: Sequence[Any], pairs: bool) -> tuple[list[str], list[str
     """
     wanted = "a pair of texts, (first, second)" if pairs else "a text"
     for number, item in enumerate(inputs):
-        parts = item if isinstance(item, list | tuple) else (item,)
-        if (
-            len(parts) != 1 + pairs
-            or not all(isinstance(part, str) for part in parts)
-            or pairs == isinstance(item, str)
-        ):
+        parts = item if pairs and isinstance(item, list | tuple) else (item,)
+        if len(parts) != 1 + pairs or not all(isinstance(part, str) for part in parts):
             raise DataError(f"input {number} is a {type(item).__name__}, and the network was trained on {wanted}")
     if not pairs:
         return list(inputs), None

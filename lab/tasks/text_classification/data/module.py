@@ -72,7 +72,7 @@ class TextClassificationModule(DataModule):
     def __post_init__(self) -> None:
         super().__init__(self.batch_size, self.num_workers, self.seed)
         check_shares(self.val_share, None)
-        self._adopted: TextClassificationSpec | None = None
+        self._followed: TextClassificationSpec | None = None
         self._read: dict[str, TextRows] = {}
 
     @abstractmethod
@@ -83,10 +83,10 @@ class TextClassificationModule(DataModule):
         """Return the format of tables of texts to predict."""
         return TextFormat()
 
-    def adopt(self, spec: DataSpec) -> None:
+    def follow(self, spec: DataSpec) -> None:
         """Take tokenizer, lengths and classes from a trained task, whose network reads no others."""
         assert isinstance(spec, TextClassificationSpec)
-        self._adopted = spec
+        self._followed = spec
 
     @cached_property
     def _parts(self) -> dict[str, TextRows]:
@@ -170,8 +170,8 @@ class TextClassificationModule(DataModule):
     @cached_property
     def _encoding(self) -> TextEncoding:
         """How texts become sequences."""
-        if self._adopted is not None:
-            return TextEncoding.of(self._adopted)
+        if self._followed is not None:
+            return TextEncoding.of(self._followed)
         return TextEncoding(self._tokenizer(), self.max_length, self.window_stride, self.max_windows)
 
     def _tokenizer(self) -> TextTokenizer:
@@ -228,13 +228,13 @@ class TextClassificationModule(DataModule):
     @property
     def _known_names(self) -> tuple[str, ...]:
         """The classes of the task: those of a trained one, else those of the data."""
-        return self.names if self._adopted is None else self._adopted.class_names
+        return self.names if self._followed is None else self._followed.class_names
 
     def _numbers(self, rows: TextRows, split: str) -> list[int]:
         """Return the label of each text as a number."""
         names = self._known_names
         known = {name: number for number, name in enumerate(names)}
-        if self._adopted is None or self.class_names is not None:
+        if self._followed is None or self.class_names is not None:
             known = {label: known[name] for label, name in zip(self._labels, self.names, strict=True) if name in known}
         found = [known.get(label, -1) for label in rows.labels]
         if -1 in found:
@@ -252,7 +252,7 @@ class TextClassificationModule(DataModule):
     @cached_property
     def pairs(self) -> bool:
         """Whether a sample is a pair of texts."""
-        return self._parts[TRAIN].seconds is not None if self._adopted is None else self._adopted.pairs
+        return self._parts[TRAIN].seconds is not None if self._followed is None else self._followed.pairs
 
     def build_inputs(self, paths: list[Path]) -> KeyedDataset:
         """Return the texts of a file, to predict."""
