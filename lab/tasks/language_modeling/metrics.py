@@ -2,7 +2,7 @@
 
 Losses are added in float64 and labels counted in integers, so a mean over a split does not depend on how it was cut
 into batches and ranks. Perplexity is e to the mean loss of a label in nats. Bits per byte are the same sum in bits,
-over the bytes of the text; the perplexity of words is taken over its words. These two compare between tokenizers.
+over the bytes of the text; the perplexity of words is over its words. These two compare between tokenizers.
 """
 
 from __future__ import annotations
