@@ -102,7 +102,7 @@ class DataModule(pl.LightningDataModule, ABC):
         """The description of the data, a subclass of ``DataSpec``; the task sizes its network from it."""
 
     def follow(self, spec: DataSpec) -> None:
-        """Prepare samples as the data did that a checkpoint was trained on, before the checkpoint is measured or predicts.
+        """Prepare samples as the data of a checkpoint did, before the checkpoint is measured or predicts.
 
         Data whose samples depend on what the training data held, as tokens do on their vocabulary, overrides it.
 
