@@ -209,6 +209,11 @@ def _check_strategy(composed: Composed, settings: TaskSettings) -> None:
             f"optimizer.momentum={optimizer['momentum']} ({composed.origin('optimizer.momentum')}): deepspeed flattens "
             "tables, of which Adagrad moves single rows; use optimizer.momentum=0, or strategy=ddp or fsdp"
         )
+    if name.startswith("deepspeed") and optimizer["name"] == "lamb":
+        raise ConfigError(
+            f"optimizer=lamb ({composed.origin('optimizer.name')}): it needs the norm of each parameter, and deepspeed "
+            "flattens them into one; use strategy=ddp or fsdp, or optimizer=bert"
+        )
     if name == "tensor_parallel" and devices % (strategy["tensor_parallel_size"] or trainer["devices"]):
         raise ConfigError(
             f"strategy.tensor_parallel_size={strategy['tensor_parallel_size']} "
