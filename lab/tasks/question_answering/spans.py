@@ -20,6 +20,10 @@ from lab.structures.question_answering import Answer, AnsweringBatch, Passage, S
 from lab.tasks.question_answering.alignment import aligned_text
 
 
+NO_ANSWER = 1e6
+"""The odds of no answer where a text has no span at all."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """How answers are chosen.
@@ -194,7 +198,7 @@ def question_answers(records: Iterable[Mapping[str, Any]], choice: Choice) -> tu
     if not none:
         return best, 0.0
     real = next((entry for entry in best if entry[0]), None)
-    return best, math.inf if real is None else _score(none[0]) - real[3] - real[4]
+    return best, NO_ANSWER if real is None else _score(none[0]) - real[3] - real[4]
 
 
 def chosen(best: Sequence[Sequence[Any]], null_odds: float, choice: Choice) -> str:
