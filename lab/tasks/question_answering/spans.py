@@ -19,7 +19,6 @@ from lab.data.text.tokenizer import TextTokenizer
 from lab.structures.question_answering import Answer, AnsweringBatch, Passage, SpanLogits
 from lab.tasks.question_answering.alignment import aligned_text
 
-
 NO_ANSWER = 1e6
 """The odds of no answer where a text has no span at all."""
 

@@ -272,9 +272,7 @@ class Windows:
             end = max(end, int(spans[:, 1].max()))
         places = tuple((int(one), int(two)) for one, two in (spans - begin).tolist())
         answers = item.answers if item.answered else ()
-        return Passage(
-            int(self.numbers[index]), item.id, answers, text.text[begin:end], begin, places, first
-        )
+        return Passage(int(self.numbers[index]), item.id, answers, text.text[begin:end], begin, places, first)
 
 
 def collate_windows(windows: Sequence[Window], pad_id: int) -> AnsweringBatch:
