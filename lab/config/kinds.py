@@ -7,9 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from lab.config.schemas import Strict, Text
+
+Smoothing = Annotated[float, Field(ge=0, lt=1)]
+ClassWeight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class EvalSettings(Strict):
@@ -47,6 +52,18 @@ class Learning(Strict):
     def chosen(cls, given: Mapping[str, Any]) -> type[Learning]:
         """Return the schema for some settings, where one of them decides which others there are."""
         return cls
+
+
+class ClassLearning(Learning):
+    """How a model of a kind with one class for each sample learns; both in training only.
+
+    Attributes:
+        label_smoothing: share of the target that is spread over all classes.
+        class_weights: weight of each class in the loss, a list; ``balanced``: by its number of training samples; None.
+    """
+
+    label_smoothing: Smoothing = 0.0
+    class_weights: Literal["balanced"] | list[ClassWeight] | None = None
 
 
 def no_conflict(config: Mapping[str, Any]) -> tuple[str, str] | None:

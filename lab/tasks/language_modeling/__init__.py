@@ -1,0 +1,1 @@
+"""Language modelling: causal, and masked with or without the prediction of next sentences."""
