@@ -10,7 +10,8 @@ is. The ranks form a grid (data, tensor): along ``data`` they see different samp
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import functools
+from collections.abc import Callable, Collection
 from typing import Any
 
 from torch import nn
@@ -24,7 +25,7 @@ from lab.errors import ConfigError
 from lab.layers.tensor_parallel.groups import RankGroup
 from lab.layers.tensor_parallel.layers import TensorParallel
 from lab.registry.parallel import splitting_of
-from lab.strategies.sharding import ShardedStrategy, units
+from lab.strategies.sharding import ENTRANCES, ShardedStrategy, units
 from lab.structures.parallel import TensorSplitting
 
 
@@ -164,22 +165,51 @@ def compute_locally(parts: list[nn.Module], places: list[ParameterPlace]) -> Non
         left = [place for place in left if place[0] not in inside]
         if own:
             _swap_around_forward(part, own)
+    net = parts[-1]
+    for name in ENTRANCES:
+        if hasattr(net, name):
+            setattr(net, name, _with_local(getattr(net, name), places))
 
 
 def _swap_around_forward(part: nn.Module, places: list[ParameterPlace]) -> None:
     # Registered before FSDP's hooks: entered after FSDP has gathered the parameters, left before it frees them.
-    kept: list[nn.Parameter] = []
+    kept: list[list[tuple[ParameterPlace, nn.Parameter]]] = []
 
     def enter(module: nn.Module, args: Any) -> None:
-        for owner, name in places:
-            parameter: Any = own_parameters(owner)[name]
-            kept.append(parameter)
-            own_parameters(owner)[name] = parameter.to_local(grad_placements=parameter.placements)
+        kept.append(_make_local(places))
 
     def leave(module: nn.Module, args: Any, output: Any) -> None:
-        for (owner, name), parameter in zip(places, kept, strict=True):
-            own_parameters(owner)[name] = parameter
-        kept.clear()
+        _restore(kept.pop())
 
     part.register_forward_pre_hook(enter)
     part.register_forward_hook(leave)
+
+
+def _with_local(method: Callable[..., Any], places: list[ParameterPlace]) -> Callable[..., Any]:
+    """Return a method of the network within which all parameters are local, made so once for all passes in it."""
+
+    @functools.wraps(method)
+    def wrapped(*args: Any, **named: Any) -> Any:
+        kept = _make_local(places)
+        try:
+            return method(*args, **named)
+        finally:
+            _restore(kept)
+
+    return wrapped
+
+
+def _make_local(places: list[ParameterPlace]) -> list[tuple[ParameterPlace, nn.Parameter]]:
+    """Replace the DTensors at the places; those that are local already, or that FSDP has not gathered, stay."""
+    kept = []
+    for owner, name in places:
+        parameter: Any = own_parameters(owner)[name]
+        if isinstance(parameter, DTensor) and parameter.device_mesh.ndim == 1:
+            kept.append(((owner, name), parameter))
+            own_parameters(owner)[name] = parameter.to_local(grad_placements=parameter.placements)
+    return kept
+
+
+def _restore(kept: list[tuple[ParameterPlace, nn.Parameter]]) -> None:
+    for (owner, name), parameter in kept:
+        own_parameters(owner)[name] = parameter

@@ -9,6 +9,9 @@ rank would have made; ``split`` (or ``strategy=tensor_parallel``) then takes the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -64,6 +67,19 @@ def split(net: nn.Module, group: RankGroup) -> None:
                 size = group.part(whole.shape[dim], f"a side of {prefix}.{name}".replace(" .", " "))
                 whole.data = whole.narrow(dim, group.rank * size, size).clone()
                 done.add(whole)
+
+
+@contextmanager
+def whole_sequences(net: nn.Module) -> Iterator[None]:
+    """Context without sequence parallelism, for passes over sequences that are not worth being split."""
+    split_ones = [part for part in net.modules() if isinstance(part, TensorParallel) and part.sequence_parallel]
+    for part in split_ones:
+        part.sequence_parallel = False
+    try:
+        yield
+    finally:
+        for part in split_ones:
+            part.sequence_parallel = True
 
 
 class ColumnParallelLinear(nn.Linear, TensorParallel):
