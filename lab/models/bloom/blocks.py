@@ -39,18 +39,21 @@ class BloomAttention(TensorParallel):
         self.query_key_value = ColumnParallelLinear(embed_dim, 3 * embed_dim, sequence_parallel=sequence_parallel)
         self.dense = RowParallelLinear(embed_dim, embed_dim, sequence_parallel=sequence_parallel)
 
-    def forward(self, x: Tensor, bias: Tensor, cache: LayerCache | None = None) -> Tensor:
-        """Map (B, T, C) to (B, T, C).
+    def forward(self, x: Tensor, bias: Tensor, cache: LayerCache | None = None, queries: int | None = None) -> Tensor:
+        """Map (B, T, C) to (B, T, C), or to (B, queries, C).
 
         Args:
             x: normalised states.
             bias: see ``CausalBias``, of these queries for the keys in the cache and their own.
             cache: takes the keys and values, and gives those from before.
+            queries: compute so many last tokens only.
         """
         parts = self.query_key_value(x).unflatten(-1, (-1, 3, self.head_dim)).transpose(1, 2)
         query, key, value = parts.unbind(3)
         if cache is not None:
             key, value = cache.extend(key, value)
+        if queries is not None:
+            query, bias = query[:, :, -queries:], bias[:, :, -queries:]
         mixed = self._attend(query, key, value, bias)
         out: Tensor = self.dense(mixed.transpose(1, 2).flatten(2))
         return out
@@ -117,10 +120,11 @@ class BloomBlock(TensorParallel):
         self.post_attention_layernorm = SequenceParallelNorm(embed_dim, epsilon, sequence_parallel)
         self.mlp = BloomMLP(embed_dim, feedforward_dim, sequence_parallel)
 
-    def forward(self, x: Tensor, bias: Tensor, cache: LayerCache | None = None) -> Tensor:
-        """Map (B, T, C) to (B, T, C); see ``BloomAttention``."""
-        x = x + self._drop(self.self_attention(self.input_layernorm(x), bias, cache))
-        return x + self._drop(self.mlp(self.post_attention_layernorm(x)))
+    def forward(self, x: Tensor, bias: Tensor, cache: LayerCache | None = None, queries: int | None = None) -> Tensor:
+        """Map (B, T, C) to (B, T, C), or to (B, queries, C); see ``BloomAttention``."""
+        branch = self._drop(self.self_attention(self.input_layernorm(x), bias, cache, queries))
+        normal, x = self.post_attention_layernorm.add(branch, x if queries is None else x[:, -queries:])
+        return x + self._drop(self.mlp(normal))
 
     def _drop(self, x: Tensor) -> Tensor:
         if not self.training or not self.hidden_dropout:

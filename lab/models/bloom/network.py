@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from lab.checking import check_choice, check_multiple, check_range
 from lab.errors import ConfigError, DataError
 from lab.layers.dropout import dropout as drop
+from lab.layers.norm import LayerNorm
 from lab.layers.tensor_parallel.groups import RankGroup
 from lab.layers.tensor_parallel.layers import (
     SequenceParallelNorm,
@@ -128,7 +129,7 @@ class Bloom(TensorParallel):
         self.word_embeddings = VocabParallelEmbedding(rows, embed_dim)
         self.position_embeddings = nn.Embedding(max_length, embed_dim) if positions == "learned" else None
         self.tokentype_embeddings = nn.Embedding(num_token_types, embed_dim) if num_token_types else None
-        self.word_embeddings_layernorm = nn.LayerNorm(embed_dim, eps=epsilon)
+        self.word_embeddings_layernorm = LayerNorm(embed_dim, eps=epsilon)
         self.h = nn.ModuleList(
             BloomBlock(
                 embed_dim,
@@ -193,7 +194,7 @@ class Bloom(TensorParallel):
         """
         documents = None if targets is None else targets.documents
         x = self.embed(input_ids, attention_mask, token_type_ids)
-        bias = self.bias.whole(x, x.shape[1], attention_mask, documents)
+        bias = self.bias.of(x, 0, x.shape[1], attention_mask, documents)
         if self.sequence_parallel:
             x, bias = self._enter_sequence_region(x, bias)
         for block in self.h:
@@ -213,7 +214,7 @@ class Bloom(TensorParallel):
     ) -> TextFeatures:
         """Return the states of tokens; ``pooled`` is that of each sequence's last token. See ``TextEncoder``."""
         x = self.embed(input_ids, attention_mask, token_type_ids)
-        bias = self.bias.whole(x, x.shape[1], attention_mask)
+        bias = self.bias.of(x, 0, x.shape[1], attention_mask)
         kept = [x]
         with whole_sequences(self):
             for block in self.h:
@@ -229,27 +230,24 @@ class Bloom(TensorParallel):
             pooled = self.pooler(pooled).tanh()
         return TextFeatures(x, pooled, tuple(kept) if hidden_states else ())
 
-    def step(
-        self, input_ids: Tensor, cache: KeyValueCache, places: Tensor | None = None, bias: Tensor | None = None
-    ) -> Tensor:
+    def step(self, input_ids: Tensor, cache: KeyValueCache, attention_mask: Tensor | None = None) -> Tensor:
         """Read the next tokens of sequences and return the states of the last one, (B, C).
 
         Args:
             input_ids: (B, T), which follow those in the cache.
             cache: of the tokens so far; takes these too.
-            places: (B, T) positions for a table of positions; None: counted from the first token in the cache.
-            bias: (B, H, T, cache.length + T), where something is padded.
+            attention_mask: (B, cache.length + T) bool, True where a token stands; None where nothing is padded.
         """
-        first = cache.length
-        last = first + input_ids.shape[1]
-        x = self.embed(
-            input_ids, places=torch.arange(first, last, device=input_ids.device) if places is None else places
-        )
-        if bias is None:
-            bias = self.bias.rows(first, last, x)
-        for block, layer in zip(self.h, cache.layers, strict=True):
+        first, last = cache.length, cache.length + input_ids.shape[1]
+        places = torch.arange(last, device=input_ids.device)
+        if attention_mask is not None:
+            places = (attention_mask.cumsum(1) - 1).clamp(min=0)
+        x = self.embed(input_ids, places=places[..., first:])
+        bias = self.bias.of(x, first, last, attention_mask)
+        for block, layer in zip(self.h[:-1], cache.layers, strict=False):
             x = block(x, bias, layer)
-        out: Tensor = self.ln_f(x[:, -1])
+        x = self.h[-1](x, bias, cache.layers[-1], 1)  # of the last layer only the last token is needed
+        out: Tensor = self.ln_f(x[:, 0])
         return out
 
     def logits(self, states: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """How well a language model predicts text: sums over labels, exact on any number of ranks.
 
 Losses are added in float64 and labels counted in integers, so a mean over a split does not depend on how it was cut
-into batches and ranks. Perplexity is e to the mean loss of a label in nats. Bits per byte are the same sum in bits, over
-the bytes of the text; the perplexity of words is taken over its words. These two compare between tokenizers.
+into batches and ranks. Perplexity is e to the mean loss of a label in nats. Bits per byte are the same sum in bits,
+over the bytes of the text; the perplexity of words is over its words. These two compare between tokenizers.
 """
 
 from __future__ import annotations
