@@ -20,6 +20,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tenso
 from torch.distributed.tensor.parallel import ParallelStyle, parallelize_module
 from torchmetrics import Metric
 
+from lab.checkpoint.access import is_dtensor
 from lab.compat.torch import flatten_mesh, own_parameters
 from lab.errors import ConfigError
 from lab.layers.tensor_parallel.groups import RankGroup
@@ -201,10 +202,10 @@ def _with_local(method: Callable[..., Any], places: list[ParameterPlace]) -> Cal
 
 def _make_local(places: list[ParameterPlace]) -> list[tuple[ParameterPlace, nn.Parameter]]:
     """Replace the DTensors at the places; those that are local already, or that FSDP has not gathered, stay."""
-    kept = []
+    kept: list[tuple[ParameterPlace, nn.Parameter]] = []
     for owner, name in places:
         parameter: Any = own_parameters(owner)[name]
-        if isinstance(parameter, DTensor) and parameter.device_mesh.ndim == 1:
+        if is_dtensor(parameter) and parameter.device_mesh.ndim == 1:
             kept.append(((owner, name), parameter))
             own_parameters(owner)[name] = parameter.to_local(grad_placements=parameter.placements)
     return kept
