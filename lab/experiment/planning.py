@@ -181,7 +181,7 @@ def describe(config: Mapping[str, Any], task: Task, training: bool) -> Workload:
         own = (f"{name}.{part}" for name, module in layers for part in module.parts())
         split = (*(f"{name}." for name in splitting.tensor_plan(net)), *own)
     element = BYTES.get(precision, 4)
-    adam = optimizer["name"] in ("adam", "adamw")
+    adam = optimizer["name"] in ("adam", "adamw", "bert", "lamb")
     decays = optimizer["weight_decay"] > 0
     # Adam and Adagrad hold the square roots. Weight decay that is added to the gradients makes a copy of them.
     scratch = int(optimizer["name"] != "sgd") + int(decays and optimizer["name"] != "adamw")
