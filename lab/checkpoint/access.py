@@ -17,7 +17,17 @@ from lab.checkpoint.format import CheckpointReader, Piece
 from lab.compat.torch import COMPILED, local_shape_and_offset
 from lab.errors import CheckpointError
 
-__all__ = ["CheckpointReader", "Piece", "StateAccess", "compare", "fill", "parameter_names", "piece_of", "tensors_of"]
+__all__ = [
+    "CheckpointReader",
+    "Piece",
+    "StateAccess",
+    "compare",
+    "fill",
+    "local_part",
+    "parameter_names",
+    "piece_of",
+    "tensors_of",
+]
 
 
 class StateAccess:
@@ -141,6 +151,12 @@ def is_dtensor(tensor: Tensor) -> bool:
     from torch.distributed.tensor import DTensor
 
     return isinstance(tensor, DTensor)
+
+
+def local_part(tensor: Tensor) -> Tensor:
+    """Return this rank's part of a tensor, to be read and written in place."""
+    plain = type(tensor) in (Tensor, nn.Parameter) or not is_dtensor(tensor)
+    return tensor if plain else tensor.to_local()  # type: ignore[attr-defined]
 
 
 @torch.no_grad()

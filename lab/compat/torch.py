@@ -60,9 +60,11 @@ def foreach_sqrt_(tensors: Sequence[Tensor]) -> None:
     torch._foreach_sqrt_(list(tensors))
 
 
-def foreach_addcmul_(tensors: Sequence[Tensor], left: Sequence[Tensor], right: Sequence[Tensor]) -> None:
+def foreach_addcmul_(
+    tensors: Sequence[Tensor], left: Sequence[Tensor], right: Sequence[Tensor], value: float = 1
+) -> None:
     """Add ``left * right`` in place."""
-    torch._foreach_addcmul_(list(tensors), list(left), list(right))
+    torch._foreach_addcmul_(list(tensors), list(left), list(right), value)
 
 
 def foreach_addcdiv_(tensors: Sequence[Tensor], left: Sequence[Tensor], right: Sequence[Tensor], value: float) -> None:

@@ -243,6 +243,23 @@ class AdagradConfig(Optimizer):
     eps: Above0
 
 
+class BertAdamConfig(Optimizer):
+    """BERT's Adam: no bias correction, decoupled weight decay (Devlin et al., 2019)."""
+
+    name: Literal["bert"]
+    betas: Annotated[tuple[Beta, Beta], Field(strict=False)]
+    eps: Above0
+
+
+class LambConfig(Optimizer):
+    """LAMB (You et al., 2020)."""
+
+    name: Literal["lamb"]
+    betas: Annotated[tuple[Beta, Beta], Field(strict=False)]
+    eps: Above0
+    adapt_all: Bool  # false: parameters without weight decay step as in Adam
+
+
 class Scheduler(Strict):
     """The settings of every schedule: a linear warm-up from 0, counted in optimizer steps."""
 
@@ -284,6 +301,13 @@ class PolyConfig(Scheduler):
     name: Literal["poly"]
     power: Above0
     min_factor: Annotated[Float, Field(ge=0, le=1)]
+
+
+class BertScheduleConfig(Scheduler):
+    """Linear from the peak at step 0 to 0 at the last step; the warm-up stands in place of its beginning."""
+
+    name: Literal["bert"]
+    jump: Bool  # false: it falls from the end of the warm-up
 
 
 class WandbConfig(Strict):
@@ -414,9 +438,12 @@ class ConfigSchema(Strict):
         SingleConfig | DDPConfig | FSDPConfig | ZeroConfig | TensorParallelConfig | DataParallelConfig | AutoConfig,
         Field(discriminator="name"),
     ]
-    optimizer: Annotated[AdamConfig | SGDConfig | AdagradConfig, Field(discriminator="name")]
+    optimizer: Annotated[
+        AdamConfig | SGDConfig | AdagradConfig | BertAdamConfig | LambConfig, Field(discriminator="name")
+    ]
     scheduler: Annotated[
-        ConstantConfig | StepConfig | MultiStepConfig | CosineConfig | PolyConfig, Field(discriminator="name")
+        ConstantConfig | StepConfig | MultiStepConfig | CosineConfig | PolyConfig | BertScheduleConfig,
+        Field(discriminator="name"),
     ]
     logger: LoggerConfig
     callbacks: CallbacksConfig

@@ -40,11 +40,11 @@ class Linear(nn.Linear):
         """Map (..., C) to (..., O)."""
         return linear(x, self.weight, self.bias)
 
-    def gelu(self, x: Tensor) -> Tensor:
-        """Return the exact GELU of the result of ``forward``."""
+    def gelu(self, x: Tensor, approximate: str = "none") -> Tensor:
+        """Return the GELU of the result of ``forward``: ``none`` for the exact one, ``tanh`` for its approximation."""
         if self.fuses(x):
-            return onednn_linear(x, self.weight, self.bias, "gelu", "none")
-        return F.gelu(self(x))
+            return onednn_linear(x, self.weight, self.bias, "gelu", approximate)
+        return F.gelu(self(x), approximate=approximate)
 
     def relu(self, x: Tensor) -> Tensor:
         """Return the ReLU of the result of ``forward``."""

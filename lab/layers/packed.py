@@ -111,9 +111,11 @@ class PackedLinear(_Packed, Linear):
         """Map (..., C) to (..., O)."""
         return self._compute(x, "none") if self._pays(x) else super().forward(x)
 
-    def gelu(self, x: Tensor) -> Tensor:
-        """Return the exact GELU of the result of ``forward``."""
-        return self._compute(x, "gelu") if self.fuses(x) else F.gelu(self(x))
+    def gelu(self, x: Tensor, approximate: str = "none") -> Tensor:
+        """Return the GELU of the result of ``forward``, see ``Linear.gelu``."""
+        if self.fuses(x):
+            return self._compute(x, "gelu", approximate)
+        return F.gelu(self(x), approximate=approximate)
 
     def relu(self, x: Tensor) -> Tensor:
         """Return the ReLU of the result of ``forward``."""
@@ -126,9 +128,9 @@ class PackedLinear(_Packed, Linear):
     def _pays(self, x: Tensor) -> bool:
         return x.numel() * self.out_features >= _MIN_PRODUCTS and self.takes(x)
 
-    def _compute(self, x: Tensor, then: str) -> Tensor:
+    def _compute(self, x: Tensor, then: str, algorithm: str = "") -> Tensor:
         assert self.packed is not None
-        return onednn_linear(x, self.packed, self.bias, then, "none" if then == "gelu" else "")
+        return onednn_linear(x, self.packed, self.bias, then, algorithm)
 
 
 def is_pointwise(convolution: nn.Conv2d) -> bool:

@@ -1,13 +1,16 @@
-"""Classification of texts and pairs of texts: description, targets and the protocol. B texts, T tokens, K classes."""
+"""Classification of texts and pairs of texts: description, targets, predictions and the protocol.
+
+B texts in a batch, W windows of them (W = B unless long texts are cut into several), T tokens, K classes.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
-from lab.structures.common import Movable
+from lab.structures.common import Movable, split_packed
 from lab.structures.text import TextBatch, TextSpec
 
 
@@ -57,7 +60,59 @@ class TextClassificationTargets(Movable):
         return TextClassificationTargets(self.labels[chosen])
 
 
-TextClassificationBatch = TextBatch[TextClassificationTargets]
+@dataclass
+class TextClassificationBatch(TextBatch[TextClassificationTargets]):
+    """A batch of texts, each as one or several windows of tokens; see ``TextBatch``.
+
+    ``input_ids``, ``attention_mask``, ``token_type_ids`` and ``lengths`` are of the W windows, those of one text after
+    the other; ``targets``, ``sample_ids`` and ``valid`` are of the B texts. So a text is counted once, whatever the
+    number of its windows.
+
+    Attributes:
+        windows: the number of windows of each text; empty: one each.
+    """
+
+    windows: tuple[int, ...] = ()
+
+    @property
+    def num_samples(self) -> int:
+        """B."""
+        return len(self.valid)
+
+    def rows(self, chosen: slice) -> Self:
+        """Return the part of the batch with some consecutive texts."""
+        if not self.windows:
+            return super().rows(chosen)
+        part = split_packed(self.windows, chosen)
+        return replace(
+            self,
+            input_ids=self.input_ids[part],
+            attention_mask=None if self.attention_mask is None else self.attention_mask[part],
+            token_type_ids=None if self.token_type_ids is None else self.token_type_ids[part],
+            lengths=self.lengths[part],
+            targets=self.targets.rows(chosen),
+            sample_ids=self.sample_ids[chosen],
+            valid=self.valid[chosen],
+            windows=self.windows[chosen],
+        )
+
+
+@dataclass
+class ClassifiedText(Movable):
+    """What a text was taken for, best first.
+
+    Attributes:
+        labels: (k,) int64 in 0..K-1.
+        scores: (k,) float32 probabilities.
+        names: the name of each label.
+    """
+
+    labels: Tensor
+    scores: Tensor
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lab.checkpoint.access import is_dtensor
+from lab.checkpoint.access import local_part
 from lab.compat.torch import foreach_norm
 from lab.layers.row_table import TableRows
 from lab.training.row_adagrad import Adagrad
@@ -65,4 +65,4 @@ def _gradients(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
             if gradient is not None and shared.touched is not None:
                 gradient = gradient.index_select(0, shared.touched)  # nobody reads the other rows: they are many
         if gradient is not None:
-            yield gradient if type(gradient) is Tensor or not is_dtensor(gradient) else gradient.to_local()
+            yield local_part(gradient)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -12,8 +12,12 @@ from torch import Tensor, nn
 from lab.compat.torch import foreach_mul_
 from lab.errors import ConfigError
 from lab.layers.row_table import RowTable, TableRows
+from lab.training.bert_adam import BertAdam
+from lab.training.lamb import Lamb
 from lab.training.layer_decay import layer_scales, norm_parameters
 from lab.training.row_adagrad import Adagrad
+
+_OURS: dict[str, Callable[..., torch.optim.Optimizer]] = {"bert": BertAdam, "lamb": Lamb}
 
 
 class DecayLast(torch.optim.Adam):
@@ -81,7 +85,7 @@ def _compile(pattern: str) -> re.Pattern[str]:
 
 
 def make_optimizer(module: nn.Module, settings: Mapping[str, Any], private: bool = False) -> torch.optim.Optimizer:
-    """Return AdamW, Adam, SGD or Adagrad over ``parameter_groups``.
+    """Return AdamW, Adam, SGD, Adagrad, BERT's Adam or LAMB over ``parameter_groups``.
 
     Args:
         module: the module to train.
@@ -104,6 +108,10 @@ def make_optimizer(module: nn.Module, settings: Mapping[str, Any], private: bool
         return torch.optim.SGD(
             groups, lr=settings["lr"], momentum=settings["momentum"], nesterov=settings["nesterov"], foreach=True
         )
+    if settings["name"] in _OURS:
+        numbers = {"lr": settings["lr"], "betas": tuple(settings["betas"]), "eps": settings["eps"]}
+        adapt = {"adapt_all": settings["adapt_all"]} if settings["name"] == "lamb" else {}
+        return _OURS[settings["name"]](groups, **numbers, **adapt)
     kind = torch.optim.AdamW if settings["name"] == "adamw" else torch.optim.Adam
     if settings.get("decay_last"):
         kind, groups = DecayLast, [{**group, "weight_decay": 0.0, "decay": group["weight_decay"]} for group in groups]

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lab.checkpoint.access import is_dtensor
+from lab.checkpoint.access import local_part
 from lab.compat.torch import (
     foreach_add,
     foreach_add_,
@@ -89,21 +89,15 @@ class Adagrad(torch.optim.Optimizer):
                     _adagrad_rows(parameter, *found, state, group)
                     shared.forget()
                 elif id(parameter) in self._tables:
-                    own = {key: _local(value) for key, value in state.items()}
-                    _adagrad_table(_local(parameter), _local(parameter.grad), own, group)
+                    own = {key: local_part(value) for key, value in state.items()}
+                    _adagrad_table(local_part(parameter), local_part(parameter.grad), own, group)
                 else:
                     matrices.append(parameter)
             if matrices:
-                states = [{key: _local(value) for key, value in self.state[each].items()} for each in matrices]
-                grads = [_local(each.grad) for each in matrices]
-                _adagrad_matrices([_local(each) for each in matrices], grads, states, group)
+                states = [{key: local_part(value) for key, value in self.state[each].items()} for each in matrices]
+                grads = [local_part(each.grad) for each in matrices]
+                _adagrad_matrices([local_part(each) for each in matrices], grads, states, group)
         return loss
-
-
-def _local(tensor: Tensor) -> Tensor:
-    """Return this rank's part of a tensor, to be read and written in place."""
-    plain = type(tensor) in (Tensor, nn.Parameter) or not is_dtensor(tensor)
-    return tensor if plain else tensor.to_local()  # type: ignore[attr-defined]
 
 
 def _adagrad_matrices(

@@ -15,9 +15,16 @@ def make_schedule(settings: Mapping[str, Any], max_steps: int) -> Callable[[int]
 
     A linear warm-up multiplies the schedule: at step s of w ``warmup_steps`` the factor is ``(s + 1) / w``. A warm-up
     longer than the training never reaches the peak; ``warmup_note`` says so.
+
+    ``bert`` is that of google-research/bert (optimization.py): it falls linearly from step 0 to 0 at ``max_steps``, and
+    during the warm-up ``s / w`` stands in its place. So the first step has rate 0, and after the warm-up the rate jumps
+    down to ``1 - w / max_steps``. Without ``jump`` it falls from the peak at the end of the warm-up, as transformers'.
     """
     warmup = settings["warmup_steps"]
     kind = settings["name"]
+    if kind == "bert":
+        begin = 0 if settings["jump"] else warmup
+        return lambda step: step / warmup if step < warmup else max(0.0, (max_steps - step) / max(1, max_steps - begin))
     span = max(1, max_steps - warmup)
 
     def after_warmup(step: int) -> float:

@@ -104,7 +104,7 @@ class Task(pl.LightningModule, ABC):
         )
         self.eval_settings, self.learning = eval, learning
         made = made_classes(net["_target_"], where="model.net")
-        if made and not any(issubclass(item, self.protocol) for item in made):  # before anything is constructed
+        if made and not any(has_methods(item, self.protocol) for item in made):  # before anything is constructed
             raise self._not_of_protocol(net)
         self.net = build(net, where="model.net", **self.net_arguments(net["_target_"]))
         if not isinstance(self.net, self.protocol):
@@ -361,3 +361,10 @@ def chosen_arguments(target: str, offered: Mapping[str, Any]) -> dict[str, Any]:
     """Return the offered arguments that a target accepts."""
     taken = taken_arguments(target)
     return {key: value for key, value in offered.items() if key in taken}
+
+
+def has_methods(made: type, protocol: type) -> bool:
+    """Return whether a class has the methods of a protocol; the attributes are those of objects, which may set them."""
+    offered = [(name, value) for base in protocol.__mro__ for name, value in vars(base).items()]
+    asked = [name for name, value in offered if callable(value) and (name[0] != "_" or name == "__call__")]
+    return all(callable(getattr(made, name, None)) for name in asked)

@@ -1,11 +1,10 @@
 """What all classifiers learn from: a cross-entropy of logits, over classes or for each class by itself.
 
-- ``cross_entropy``: softmax over classes, with label smoothing (Szegedy et al., "Rethinking the Inception Architecture
-  for Computer Vision", CVPR 2016, section 7) and weights of classes as in ``torch.nn.functional.cross_entropy``.
+- ``cross_entropy``: softmax over classes, see ``lab.training.class_loss``.
 - ``binary_cross_entropy``: a sigmoid for each class, summed over classes, for several labels or as in Wightman et al.,
   "ResNet strikes back" (2021), section 2.1; smoothing moves targets from 0 and 1 towards one half.
 
-Both are means over images. Class weights are not divided by their sum: those of ``balanced`` are 1 on average.
+Both are means over images.
 """
 
 from __future__ import annotations
@@ -14,18 +13,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from lab.errors import ConfigError
 from lab.ops.precision import full_precision
 from lab.structures import Term
 from lab.structures.classification import ClassificationSpec, ClassificationTargets
+from lab.training.class_loss import CrossEntropy, class_weights_of
 
 NUM_IMAGES = "num_images"
 
 
-class Criterion(nn.Module):
+class Criterion(CrossEntropy):
     """The loss of a classifier, as sums over a batch.
 
     In evaluation neither smoothing nor weights apply, so that ``val/loss`` compares between settings.
@@ -38,7 +38,6 @@ class Criterion(nn.Module):
             binary loss only. None: both the same.
     """
 
-    weights: Tensor | None
     positive_weights: Tensor | None
 
     def __init__(
@@ -48,19 +47,17 @@ class Criterion(nn.Module):
         class_weights: Sequence[float] | None = None,
         positive_weights: Sequence[float] | None = None,
     ) -> None:
-        super().__init__()
-        self.binary, self.label_smoothing = loss == "binary_cross_entropy", label_smoothing
-        for name, given in (("weights", class_weights), ("positive_weights", positive_weights)):
-            values = None if given is None else torch.tensor(given, dtype=torch.float32)
-            self.register_buffer(name, values, persistent=False)
+        super().__init__(label_smoothing, class_weights)
+        self.binary = loss == "binary_cross_entropy"
+        values = None if positive_weights is None else torch.tensor(positive_weights, dtype=torch.float32)
+        self.register_buffer("positive_weights", values, persistent=False)
 
     def forward(self, logits: Tensor, targets: ClassificationTargets) -> dict[str, Term]:
         """Return ``loss_ce`` or ``loss_bce`` of logits (B, K)."""
-        logits, labels = full_precision(logits), targets.labels
-        smoothing, weights = (self.label_smoothing, self.weights) if self.training else (0.0, None)
+        labels = targets.labels
         if not self.binary:
-            entropy = F.cross_entropy(logits, labels, weights, reduction="sum", label_smoothing=smoothing)
-            return {"loss_ce": Term(entropy, NUM_IMAGES)}
+            return {"loss_ce": Term(self.entropy(logits, labels), NUM_IMAGES)}
+        logits, (smoothing, weights) = full_precision(logits), self.of_training()
         shares = labels if labels.ndim == 2 else F.one_hot(labels, logits.shape[1])
         shares = shares.to(logits.dtype) * (1 - smoothing) + smoothing / 2
         positive = self.positive_weights if self.training else None
@@ -79,14 +76,7 @@ def make_criterion(settings: Mapping[str, Any], spec: ClassificationSpec) -> Cri
         ConfigError: there are other numbers of class weights than of classes, or nothing that balances them; or the
             loss is not for data of this kind.
     """
-    weights = settings["class_weights"]
-    if weights == "balanced":
-        weights = balanced_weights(spec)
-    elif weights is not None and len(weights) != spec.num_classes:
-        raise ConfigError(
-            f"model.learning.class_weights has {len(weights)} numbers for {spec.num_classes} classes; give one for "
-            "each, in the order of the classes, or balanced"
-        )
+    weights = class_weights_of(settings["class_weights"], spec.class_counts, spec.num_classes)
     binary = settings["loss"] == "binary_cross_entropy"
     if spec.multilabel and not binary:
         raise ConfigError(
@@ -118,10 +108,3 @@ def positive_weights(asked: str | Sequence[float] | None, spec: ClassificationSp
     if not total:
         raise ConfigError("model.learning.positive_weights=balanced: this data does not tell how frequent classes are")
     return [(total - count) / count if count else 1.0 for count in spec.class_counts]
-
-
-def balanced_weights(spec: ClassificationSpec) -> list[float] | None:
-    """Return N / (K n) for each class of n of the N images to train on, 0 for a class of none; None where all are 1."""
-    counts = spec.class_counts
-    present = sum(count > 0 for count in counts)
-    return [sum(counts) / (present * count) if count else 0.0 for count in counts] if present else None

@@ -16,12 +16,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
-from lab.structures import Table
-
-MOST_COLUMNS = 32
-"""Classes up to which the confusion matrix is a table."""
-MOST_CONFUSIONS = 100
-"""Of more classes: how many of the most frequent mistakes are."""
+from lab.metrics.confusion import mean_defined, of_classes
 
 
 class CalibrationError(Metric):
@@ -151,56 +146,5 @@ class ClassificationMetrics(nn.Module):
         values = {"top_1": float(confusion.diag().sum()) / total if total else math.nan}
         if self.top_5 is not None:
             values["top_5"] = float(self.top_5.compute()) if total else math.nan
-        values |= {"macro_accuracy": _mean(recall), "macro_f1": _mean(f1), "ece": self.ece.compute()}
+        values |= {"macro_accuracy": mean_defined(recall), "macro_f1": mean_defined(f1), "ece": self.ece.compute()}
         return values, confusion
-
-
-def of_classes(confusion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return recall, precision and F1 (K,) float64 of each class from (K, K) counts.
-
-    A class that stands in neither truth nor prediction has NaN; one that stands in one of them has 0 for what would
-    divide by nothing, as in torchmetrics.
-    """
-    hits, true, found = (item.double() for item in (confusion.diag(), confusion.sum(1), confusion.sum(0)))
-    present = true + found > 0
-    parts = (hits / true.clamp(min=1), hits / found.clamp(min=1), 2 * hits / (true + found).clamp(min=1))
-    recall, precision, f1 = (torch.where(present, part, torch.nan) for part in parts)
-    return recall, precision, f1
-
-
-def _mean(values: Tensor) -> float:
-    defined = values[~values.isnan()]
-    return float(defined.mean()) if len(defined) else math.nan
-
-
-def class_columns(confusion: Tensor) -> dict[str, Tensor]:
-    """Return of each class (K,): its images, how many of them are found, precision and F1.
-
-    Args:
-        confusion: (K, K) int64, true classes in rows.
-    """
-    accuracy, precision, f1 = of_classes(confusion)
-    return {"images": confusion.sum(1), "accuracy": accuracy, "precision": precision, "f1": f1}
-
-
-def confusion_table(confusion: Tensor, names: tuple[str, ...]) -> dict[str, Table]:
-    """Return the confusion matrix as a table, or of many classes the most frequent mistakes.
-
-    Args:
-        confusion: (K, K) int64, true classes in rows.
-        names: of the classes.
-    """
-    if len(names) <= MOST_COLUMNS:
-        corner = "true / predicted"
-        rows = zip(names, confusion.tolist(), strict=True)
-        return {"confusion": [{corner: name, **dict(zip(names, counts, strict=True))} for name, counts in rows]}
-    wrong = confusion - torch.diag(confusion.diag())
-    counts, places = wrong.flatten().sort(descending=True, stable=True)
-    most = [(count, place) for count, place in zip(counts[:MOST_CONFUSIONS].tolist(), places.tolist(), strict=False)]
-    return {
-        "confusions": [
-            {"true": names[place // len(names)], "predicted": names[place % len(names)], "images": count}
-            for count, place in most
-            if count
-        ]
-    }

@@ -8,11 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from lab.config.batches import images_at_once
-from lab.config.kinds import Asks, EvalSettings, Learning, TaskSettings
+from lab.config.kinds import Asks, ClassLearning, ClassWeight, EvalSettings, Learning, TaskSettings
 from lab.config.schemas import Above0, Float, Rate, WholeAbove0
-
-Smoothing = Annotated[float, Field(ge=0, lt=1)]
-ClassWeight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class ClassificationEval(EvalSettings):
@@ -41,22 +38,18 @@ class ClassificationAsks(Asks):
     unlabelled: WholeAbove0 | None = None
 
 
-class ClassificationLearning(Learning):
-    """What a classifier learns from.
+class ClassificationLearning(ClassLearning):
+    """What a classifier learns from, besides smoothing and weights of classes.
 
     Attributes:
         method: ``supervised``: from labelled images alone; ``mixmatch`` and ``pseudo_label`` also from others.
         loss: ``cross_entropy``: one label for each image; ``binary_cross_entropy``: each class separately.
-        label_smoothing: share of the target that is spread over all classes; in training only, like ``class_weights``.
-        class_weights: weight of each class in the loss, a list; ``balanced``: by its number of training images; None.
         positive_weights: weight of the images with a label, where one without it has 1, a list; ``balanced``: images
             without over images with it; None. Of the binary loss only, and in training only.
     """
 
     method: Literal["supervised", "mixmatch", "pseudo_label"] = "supervised"
     loss: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy"
-    label_smoothing: Smoothing = 0.0
-    class_weights: Literal["balanced"] | list[ClassWeight] | None = None
     positive_weights: Literal["balanced"] | list[ClassWeight] | None = None
 
     @classmethod

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lab.compat.lightning import strategy_of
 from lab.errors import ConfigError
+from lab.metrics.confusion import class_columns, confusion_table
 from lab.ops.images import normalize_images
 from lab.run_record import Direction
 from lab.strategies import collectives
@@ -31,8 +32,6 @@ from lab.tasks.classification.explain import explain
 from lab.tasks.classification.metrics import (
     ClassificationMetrics,
     ConfidentMistakes,
-    class_columns,
-    confusion_table,
 )
 from lab.tasks.classification.multilabel import MultilabelMetrics, labels_above
 from lab.tasks.classification.pictures import draw_confusion, draw_inputs, draw_mistakes
@@ -183,8 +182,8 @@ class ClassificationTask(ClassTask):
             self.tables["classes"] = class_table(multilabel.class_columns(self.confusion[split]), self.class_names)
         elif split == "test":
             self.mistakes = self.test_mistakes.compute()
-            self.tables["classes"] = class_table(class_columns(self.confusion[split]), self.class_names)
-            self.tables |= confusion_table(self.confusion[split], self.class_names)
+            self.tables["classes"] = class_table(class_columns(self.confusion[split], "images"), self.class_names)
+            self.tables |= confusion_table(self.confusion[split], self.class_names, "images")
         return values
 
     @torch.no_grad()

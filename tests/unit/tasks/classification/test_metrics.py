@@ -13,12 +13,12 @@ from torchmetrics.classification import (
     MulticlassPrecision,
 )
 
+from lab.metrics.confusion import of_classes
 from lab.tasks.classification.metrics import (
     CalibrationError,
     ClassificationMetrics,
     ConfidentMistakes,
     _joined,
-    of_classes,
 )
 
 

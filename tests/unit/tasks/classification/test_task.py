@@ -13,10 +13,10 @@ from torchvision.transforms.functional import InterpolationMode
 
 import lab
 from lab.errors import ConfigError
+from lab.metrics.confusion import confusion_table
 from lab.ops.images import normalize_images
 from lab.structures.classification import ClassificationSpec
 from lab.tasks.classification.data.shapes import ShapesDataModule
-from lab.tasks.classification.metrics import confusion_table
 from lab.tasks.classification.task import ClassificationTask
 from lab.training.stored import read_spec
 from tests.unit.tasks.classification.settings import OPTIMIZER, SCHEDULER, SETTINGS
@@ -134,7 +134,7 @@ def test_a_stored_normalisation_that_cannot_be_is_refused(wrong: dict[str, Any])
 
 def test_the_confusion_matrix_as_a_table() -> None:
     counts = torch.tensor([[3, 1], [0, 2]])
-    assert confusion_table(counts, ("cat", "dog")) == {
+    assert confusion_table(counts, ("cat", "dog"), "images") == {
         "confusion": [
             {"true / predicted": "cat", "cat": 3, "dog": 1},
             {"true / predicted": "dog", "cat": 0, "dog": 2},
@@ -143,7 +143,7 @@ def test_the_confusion_matrix_as_a_table() -> None:
     many = torch.eye(40, dtype=torch.int64) * 5
     many[3, 7], many[8, 2] = 2, 4
     names = tuple(f"n{number}" for number in range(40))
-    assert confusion_table(many, names) == {
+    assert confusion_table(many, names, "images") == {
         "confusions": [
             {"true": "n8", "predicted": "n2", "images": 4},
             {"true": "n3", "predicted": "n7", "images": 2},

@@ -1,0 +1,1 @@
+"""Text: tokenizers and their training, files of documents, streams of tokens, generated text."""

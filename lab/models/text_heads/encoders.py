@@ -1,0 +1,98 @@
+"""Encoders of text by name, and their pretrained weights below a head."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from lab.errors import CheckpointError, ConfigError, closest
+from lab.registry.arguments import signature_of
+from lab.registry.create import create_model
+from lab.registry.models import is_model, list_models, model_entry, model_entrypoint
+from lab.structures.text import TextEncoder
+
+logger = logging.getLogger(__name__)
+PREFIX = "encoder."
+
+
+def build_encoder(
+    name: str, vocab_size: int, max_length: int | None, dropout: float, pooler: str | None, options: Mapping[str, Any]
+) -> Any:
+    """Return a registered model that encodes text, without heads of its own.
+
+    Args:
+        name: of the model; it must take ``vocab_size``, and be a ``TextEncoder``.
+        vocab_size: V.
+        max_length: the most tokens of a sequence, for a model that takes it; None: the model's own.
+        dropout: for a model that takes it.
+        pooler: for a model that takes it; None: the model's own.
+        options: further arguments of the model; they win.
+
+    Raises:
+        ConfigError: there is no such model, or it is no encoder of text.
+    """
+    if not is_model(name):
+        raise ConfigError(f"encoder={name}: no registered model{closest(name, list_models())}")
+    signature = signature_of(model_entrypoint(name))
+    taken = signature.arguments if signature is not None else ()
+    offered = {"features_only": True, "max_length": max_length, "dropout": dropout, "pooler": pooler}
+    given = {key: value for key, value in offered.items() if key in taken and value is not None}
+    if "vocab_size" not in taken:
+        raise ConfigError(f"encoder={name}: it takes no vocab_size, so it is no encoder of text")
+    encoder: Any = create_model(name, vocab_size=vocab_size, **{**given, **options})
+    if not isinstance(encoder, TextEncoder):
+        raise ConfigError(f"encoder={name}: it is no lab.structures.text.TextEncoder")
+    return encoder
+
+
+def adapt_to_encoder(
+    net: nn.Module, name: str, state: Mapping[str, Tensor], heads: Mapping[str, str]
+) -> dict[str, Tensor]:
+    """Return pretrained weights with the keys of a network of encoder and head.
+
+    They may be of such a network, or of the encoder alone with or without heads of pretraining. A head that they do
+    not have stays new; values that the network has no use for are left out; both are said.
+
+    Args:
+        net: holds the encoder as ``encoder``.
+        name: the encoder's registered name.
+        state: the weights, in any layout that the encoder's own converter knows.
+        heads: for each of the net's heads ours and theirs: prefixes of keys.
+
+    Raises:
+        CheckpointError: the encoder's weights do not fit it.
+    """
+    own = net.state_dict()
+    found: dict[str, Tensor] = {}
+    rest: dict[str, Tensor] = {}
+    for key, value in state.items():
+        ours = next((f"{to}{key.removeprefix(of)}" for to, of in heads.items() if key.startswith(of)), key)
+        (found if ours in own or ours.startswith(tuple(heads)) else rest)[ours] = value
+    if not any(key.startswith(PREFIX) for key in found):
+        found |= {f"{PREFIX}{key}": value for key, value in _of_encoder(net, name, rest).items()}
+        rest = {}
+    for head in heads:
+        if not any(key.startswith(head) for key in found):
+            logger.warning("the weights are of an encoder: %s* is new, to be trained", head)
+            found |= {key: value for key, value in own.items() if key.startswith(head)}
+    return found | rest
+
+
+def _of_encoder(net: nn.Module, name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    encoder = net.get_submodule("encoder")
+    module, _, function = (model_entry(name).converter or "").rpartition(".")
+    converted = dict(getattr(importlib.import_module(module), function)(state) if module else state)
+    adapt = getattr(encoder, "adapt_weights", None)
+    adapted: Mapping[str, Tensor] = converted if adapt is None else adapt(converted)
+    own = encoder.state_dict()
+    left = [key for key in adapted if key not in own]
+    kept = {key: value for key, value in adapted.items() if key in own}
+    if not kept:
+        raise CheckpointError(f"they hold nothing of a {name}: {', '.join([*state][:4])}")
+    if left:
+        logger.info("%d values are of other heads than this network's and are left out: %s", len(left), ", ".join(left))
+    return kept

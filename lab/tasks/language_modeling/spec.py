@@ -1,0 +1,11 @@
+"""Registers the kind of problem; names alone, so that nothing is imported for it."""
+
+from lab.training.spec import TaskSpec
+
+TASK = TaskSpec(
+    name="language_modeling",
+    task="lab.tasks.language_modeling.task:LanguageModelingTask",
+    data="lab.structures.language_modeling:LanguageSpec",
+    settings="lab.tasks.language_modeling.settings:SETTINGS",
+    predictor="lab.tasks.language_modeling.predict:LanguagePredictor",
+)

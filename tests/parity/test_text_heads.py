@@ -1,0 +1,90 @@
+"""Classification of texts and answers to questions against transformers' heads on BERT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from lab import create_model
+from lab.models.bert.weights import to_transformers
+from lab.structures.question_answering import Answerer
+from lab.structures.text_classification import TextClassifier
+from tests.parity.test_bert import LENGTHS, SIZES, batch, fill, worst
+
+transformers = pytest.importorskip("transformers")
+
+OPTIONS: dict[str, Any] = {key: SIZES[key] for key in ("embed_dim", "num_layers", "num_heads", "feedforward_dim")}
+CONFIG = {
+    "vocab_size": SIZES["vocab_size"],
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 24,
+}
+TOLERANCE = 1e-5
+"""Worst measured: logits 6.0e-7, gradients 3.0e-6, relative to the largest value."""
+
+
+def make(name: str, **arguments: Any) -> Any:
+    sizes = {"vocab_size": SIZES["vocab_size"], "max_length": 24, "encoder": "bert_tiny", "encoder_options": OPTIONS}
+    return create_model(name, **{**sizes, **arguments}).eval()
+
+
+def saved(net: nn.Module, path: Path) -> Path:
+    torch.save(net.state_dict(), path)
+    return path
+
+
+def test_a_classifier_is_transformers(tmp_path: Path) -> None:
+    theirs = transformers.BertForSequenceClassification(transformers.BertConfig(**CONFIG, num_labels=3)).eval()
+    fill(theirs)
+    ours = make("text_classifier", num_classes=3, pretrained=saved(theirs, tmp_path / "classifier.pth"))
+    assert isinstance(ours, TextClassifier)
+    words, mask, types = batch()
+    labels = torch.tensor([0, 2, 1, 1, 0])
+    logits = ours(words, mask, types, num_tokens=sum(LENGTHS))
+    peer = theirs(words, mask.long(), types, labels=labels)
+    assert worst(logits, peer.logits) < TOLERANCE
+    nn.functional.cross_entropy(logits, labels).backward()
+    peer.loss.backward()
+    gradient = theirs.bert.embeddings.word_embeddings.weight.grad
+    assert worst(ours.encoder.embeddings.words.weight.grad, gradient) < TOLERANCE
+    assert all(parameter.grad is not None for parameter in ours.parameters())  # DDP waits for each
+
+
+def test_an_answerer_is_transformers(tmp_path: Path) -> None:
+    theirs = transformers.BertForQuestionAnswering(transformers.BertConfig(**CONFIG)).eval()
+    fill(theirs)
+    ours = make("span_answerer", pretrained=saved(theirs, tmp_path / "answerer.pth"))
+    assert isinstance(ours, Answerer)
+    words, mask, types = batch()
+    found, peer = ours(words, mask, types), theirs(words, mask.long(), types)
+    assert worst(found.starts[mask], peer.start_logits[mask]) < TOLERANCE
+    assert worst(found.ends[mask], peer.end_logits[mask]) < TOLERANCE
+    assert found.starts.isfinite().all()
+    found.starts.sum().backward()
+    found = ours(words, mask, types)
+    (found.starts.sum() + found.ends.sum()).backward()
+    assert all(parameter.grad is not None for parameter in ours.parameters())
+
+
+@pytest.mark.parametrize("layout", ["lab", "transformers"])
+def test_weights_of_pretraining_give_the_encoder_and_the_head_is_new(
+    layout: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = create_model("bert_tiny", **SIZES)
+    state = whole.state_dict() if layout == "lab" else to_transformers(whole.state_dict())
+    torch.save(state, tmp_path / "bert.pth")
+    for name, head in (("text_classifier", "classifier."), ("span_answerer", "spans.")):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            ours = make(name, pretrained=tmp_path / "bert.pth")
+        assert f"{head}* is new" in caplog.text
+        assert "other heads than this network's" in caplog.text
+        mine = ours.encoder.state_dict()
+        assert all(torch.equal(value, whole.state_dict()[key]) for key, value in mine.items())
