@@ -177,7 +177,7 @@ def describe(config: Mapping[str, Any], task: Task, training: bool) -> Workload:
     plan = splitting.tensor_plan(net) if isinstance(splitting, TensorSplitting) else {}
     split = tuple(f"{name}." for name in plan)
     element = BYTES.get(precision, 4)
-    adam = optimizer["name"] in ("adam", "adamw")
+    adam = optimizer["name"] in ("adam", "adamw", "bert", "lamb")
     decays = optimizer["weight_decay"] > 0
     # Adam and Adagrad hold the square roots. Weight decay that is added to the gradients makes a copy of them.
     scratch = int(optimizer["name"] != "sgd") + int(decays and optimizer["name"] != "adamw")

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from lab.layers.dropout import dropout as drop
 from lab.layers.linear import Linear
+from lab.layers.norm import LayerNorm
 from lab.models.bloom.cache import LayerCache
 
 
@@ -102,16 +103,16 @@ class BloomBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.hidden_dropout = hidden_dropout
-        self.input_layernorm = nn.LayerNorm(embed_dim, eps=epsilon)
+        self.input_layernorm = LayerNorm(embed_dim, eps=epsilon)
         self.self_attention = BloomAttention(embed_dim, num_heads, attention_dropout)
-        self.post_attention_layernorm = nn.LayerNorm(embed_dim, eps=epsilon)
+        self.post_attention_layernorm = LayerNorm(embed_dim, eps=epsilon)
         self.mlp = BloomMLP(embed_dim, feedforward_dim)
 
     def forward(self, x: Tensor, bias: Tensor, cache: LayerCache | None = None, queries: int | None = None) -> Tensor:
         """Map (B, T, C) to (B, T, C), or to (B, queries, C); see ``BloomAttention``."""
-        mixed = self.self_attention(self.input_layernorm(x), bias, cache, queries)
-        x = (x if queries is None else x[:, -queries:]) + self._drop(mixed)
-        return x + self._drop(self.mlp(self.post_attention_layernorm(x)))
+        branch = self._drop(self.self_attention(self.input_layernorm(x), bias, cache, queries))
+        normal, x = self.post_attention_layernorm.add(branch, x if queries is None else x[:, -queries:])
+        return x + self._drop(self.mlp(normal))
 
     def _drop(self, x: Tensor) -> Tensor:
         return drop(x, self.hidden_dropout, self.training)
