@@ -233,7 +233,9 @@ class _Writer:
         parts = [text.split(UNKNOWN) for text in texts]
         encoded = iter(self.tokenizer.encode_batch(list(chain.from_iterable(parts))))
         return [
-            list(chain.from_iterable([*([] if place == 0 else [unknown]), *next(encoded)] for place in range(len(each))))
+            list(
+                chain.from_iterable([*([] if place == 0 else [unknown]), *next(encoded)] for place in range(len(each)))
+            )
             for each in parts
         ]
 

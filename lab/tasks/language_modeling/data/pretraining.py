@@ -173,7 +173,9 @@ class PretrainingDataModule(DataModule):
         """How tokens are hidden."""
         tokenizer = self.text_tokenizer
         special = tokenizer.special
-        assert special.cls is not None and special.sep is not None and special.mask is not None
+        assert special.cls is not None
+        assert special.sep is not None
+        assert special.mask is not None
         continuations: frozenset[int] = frozenset()
         if self.whole_words:
             if tokenizer.kind != "wordpiece":

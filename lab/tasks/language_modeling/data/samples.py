@@ -40,6 +40,8 @@ CHUNK = 1 << 16
 """The pairs that are held before they are written."""
 _VERSION = 1
 
+Row = tuple[int, int, int, int, bool, int]
+
 
 @dataclass(frozen=True)
 class MaskedSample:
@@ -134,7 +136,7 @@ def _draw(folder: Path, corpus: Corpus, pairs: PairRules, masks: MaskRules | Non
 def _write_pairs(
     table: IO[bytes], hidden: IO[bytes], corpus: Corpus, pairs: PairRules, masks: MaskRules | None, rng: Random
 ) -> int:
-    rows: list[tuple[int, int, int, int, bool, int]] = []
+    rows: list[Row] = []
     replaced: list[tuple[int, int]] = []
     count = ended = 0
     for pair in draw_pairs(corpus, pairs, rng):
@@ -149,7 +151,7 @@ def _write_pairs(
     return count + _flush(table, hidden, rows, replaced)
 
 
-def _flush(table: IO[bytes], hidden: IO[bytes], rows: list[tuple[int, ...]], replaced: list[tuple[int, int]]) -> int:
+def _flush(table: IO[bytes], hidden: IO[bytes], rows: list[Row], replaced: list[tuple[int, int]]) -> int:
     count = len(rows)
     np.array(rows, dtype=PAIR).tofile(table)
     np.array(replaced, dtype=MASK).tofile(hidden)

@@ -16,7 +16,8 @@ LAYOUTS = ("lines", "paragraphs", "wikitext")
 _END = re.compile(r"""(?<![.!?])[.!?]++["'”’)\]]*+\s++(?=["'“‘(\[]*+\s*+[^\W_a-z])""")
 _MARKS = re.compile(r" @([-.,])@ ")
 _LONGEST = 20  # characters that an abbreviation is looked for in
-_NO_END = frozenset("mr mrs ms dr st prof gen col lt sgt capt rev hon jr sr vs no vol fig eq ca cf e.g i.e etc".split())
+_TITLES = ("mr", "mrs", "ms", "dr", "st", "prof", "gen", "col", "lt", "sgt", "capt", "rev", "hon", "jr", "sr")
+_NO_END = frozenset({*_TITLES, "vs", "no", "vol", "fig", "eq", "ca", "cf", "e.g", "i.e", "etc"})
 
 
 def read_sentences(paths: Sequence[Path], layout: Layout) -> Iterator[str | None]:
