@@ -7,8 +7,8 @@ neither profits from the other's warm caches. It prints medians and the median o
 faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, AlexNet,
 DenseNet-121, ShuffleNetV2 and MobileNetV2, timm's ViT, transformers' BERT, plain torch for the wide ResNet, GRU4Rec,
 SASRec and the CPU kernels (conv3x3, linear), torchvision's ImageFolder for reading images, its policies image by image
-(rand_augment, trivial_augment), a loader of one image after the other for a batch of MixMatch. Rows called deploy time the copy that
-``lab.deploy`` makes, against the peer as it is, and those called deploy-frozen against
+(rand_augment, trivial_augment), a loader of one image after the other for a batch of MixMatch. Rows called deploy time
+the copy that ``lab.deploy`` makes, against the peer as it is, and those called deploy-frozen against
 ``torch.jit.optimize_for_inference`` of the peer. A training step is forward, loss (DETR's with matching, on every
 decoder layer) and backward. For GRU4Rec it is 20 steps including data and optimizer, for SASRec one step including the
 optimizer. SASRec's peer evaluates user by user among 101 items, lab among all.

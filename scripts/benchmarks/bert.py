@@ -1,4 +1,4 @@
-"""BERT beside transformers' BERT: a step of pretraining, and inference of classifier and answerer on natural lengths."""
+"""BERT beside transformers' one: a step of pretraining, inference of classifier and answerer on natural lengths."""
 
 from __future__ import annotations
 

@@ -168,7 +168,8 @@ SUBJECTS = {
     "text_heads": Subject(bert.HEADS, bert.make, small=(4, (32, 1000)), serve=((32, (128, 30522)),)),
     "baselines": Subject(("popularity", "session_knn"), baselines.make, small=(32, (20, 500))),
 }
-"""Each has (batch, size): pixels for images, (length, items) for sequences, (length, tokens) for text, (negatives, items) for GRU4Rec."""
+"""Each has (batch, size): pixels for images, (length, items) for sequences, (length, vocabulary) for text, (negatives,
+items) for GRU4Rec."""
 
 PLANNED = ("bloom_560m", "afno_fourcastnet", "yolo_fastest_v2")
 """Planned architectures that do not exist yet; when one is added, its name moves to the list above."""
