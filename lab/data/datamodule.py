@@ -101,6 +101,18 @@ class DataModule(pl.LightningDataModule, ABC):
     def spec(self) -> DataSpec:
         """The description of the data, a subclass of ``DataSpec``; the task sizes its network from it."""
 
+    def follow(self, spec: DataSpec) -> None:
+        """Prepare samples as the data of a checkpoint did, before the checkpoint is measured or predicts.
+
+        Data whose samples depend on what the training data held, as tokens do on their vocabulary, overrides it.
+
+        Args:
+            spec: the description of that data, from the checkpoint.
+
+        Raises:
+            LabError: this data cannot be prepared so.
+        """
+
     def fingerprint(self) -> str:
         """Return a string that identifies the content of the data: a different string means different data."""
         parts = "\n".join(self.dataset(split).fingerprint() for split in ("train", "val", "test"))

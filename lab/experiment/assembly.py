@@ -272,14 +272,16 @@ def check_weights(config: Mapping[str, Any], task: Task) -> str:
 
 
 def load_task(config: Mapping[str, Any], data: DataModule) -> Task:
-    """Return the task of ``ckpt``: a checkpoint of lab, or a file of weights for the configured network.
+    """Return the task of ``ckpt``: a checkpoint of lab, which the data follows, or weights for the configured network.
 
     Raises:
         CheckpointError: the weights cannot be read, do not fit, or are not finite.
+        LabError: the data cannot be prepared as that of the checkpoint was.
     """
     path, kind = config["ckpt"], task_spec(config["model"]["task"]).load_task()
     if path is not None and Path(path).is_dir():
         task = kind.load_from_checkpoint(path, config["eval"])
+        data.follow(task.spec)
     else:
         task = build_task(config, data, 1)
         source = path or config["model"]["pretrained"]

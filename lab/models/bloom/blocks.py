@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from lab.layers.dropout import dropout as drop
 from lab.layers.linear import Linear
+from lab.layers.norm import LayerNorm
 from lab.models.bloom.cache import LayerCache
 
 
@@ -32,18 +33,21 @@ class BloomAttention(nn.Module):
         self.query_key_value = Linear(embed_dim, 3 * embed_dim)
         self.dense = Linear(embed_dim, embed_dim)
 
-    def forward(self, x: Tensor, bias: Tensor, cache: LayerCache | None = None) -> Tensor:
-        """Map (B, T, C) to (B, T, C).
+    def forward(self, x: Tensor, bias: Tensor, cache: LayerCache | None = None, queries: int | None = None) -> Tensor:
+        """Map (B, T, C) to (B, T, C), or to (B, queries, C).
 
         Args:
             x: normalised states.
             bias: see ``CausalBias``, of these queries for the keys in the cache and their own.
             cache: takes the keys and values, and gives those from before.
+            queries: compute so many last tokens only.
         """
         parts = self.query_key_value(x).unflatten(-1, (-1, 3, self.head_dim)).transpose(1, 2)
         query, key, value = parts.unbind(3)
         if cache is not None:
             key, value = cache.extend(key, value)
+        if queries is not None:
+            query, bias = query[:, :, -queries:], bias[:, :, -queries:]
         mixed = self._attend(query, key, value, bias)
         out: Tensor = self.dense(mixed.transpose(1, 2).flatten(2))
         return out
@@ -99,15 +103,16 @@ class BloomBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.hidden_dropout = hidden_dropout
-        self.input_layernorm = nn.LayerNorm(embed_dim, eps=epsilon)
+        self.input_layernorm = LayerNorm(embed_dim, eps=epsilon)
         self.self_attention = BloomAttention(embed_dim, num_heads, attention_dropout)
-        self.post_attention_layernorm = nn.LayerNorm(embed_dim, eps=epsilon)
+        self.post_attention_layernorm = LayerNorm(embed_dim, eps=epsilon)
         self.mlp = BloomMLP(embed_dim, feedforward_dim)
 
-    def forward(self, x: Tensor, bias: Tensor, cache: LayerCache | None = None) -> Tensor:
-        """Map (B, T, C) to (B, T, C); see ``BloomAttention``."""
-        x = x + self._drop(self.self_attention(self.input_layernorm(x), bias, cache))
-        return x + self._drop(self.mlp(self.post_attention_layernorm(x)))
+    def forward(self, x: Tensor, bias: Tensor, cache: LayerCache | None = None, queries: int | None = None) -> Tensor:
+        """Map (B, T, C) to (B, T, C), or to (B, queries, C); see ``BloomAttention``."""
+        branch = self._drop(self.self_attention(self.input_layernorm(x), bias, cache, queries))
+        normal, x = self.post_attention_layernorm.add(branch, x if queries is None else x[:, -queries:])
+        return x + self._drop(self.mlp(normal))
 
     def _drop(self, x: Tensor) -> Tensor:
         return drop(x, self.hidden_dropout, self.training)

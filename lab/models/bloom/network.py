@@ -9,6 +9,7 @@ Names: B sequences, T tokens, P positions with a label, C ``embed_dim``, V rows 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from lab.checking import check_choice, check_multiple, check_range
-from lab.errors import ConfigError, DataError
+from lab.errors import CheckpointError, ConfigError, DataError
 from lab.layers.dropout import dropout as drop
+from lab.layers.norm import LayerNorm
 from lab.models.bloom.alibi import CausalBias
 from lab.models.bloom.blocks import BloomBlock
 from lab.models.bloom.cache import KeyValueCache
@@ -30,9 +32,12 @@ from lab.structures.common import Movable, Term
 from lab.structures.language_modeling import CausalTargets, LanguageScores
 from lab.structures.text import TextFeatures
 
+logger = logging.getLogger(__name__)
 TOKENS = "tokens"
 POSITIONS = ("alibi", "learned")
 PARALLEL = ("dtensor", "megatron")
+PADDED_BELOW = 1024
+"""Megatron pads a vocabulary to a multiple of 128 times the ranks; more rows than this are another vocabulary."""
 
 
 @dataclass
@@ -113,14 +118,14 @@ class Bloom(nn.Module):
         self.word_embeddings = nn.Embedding(rows, embed_dim)
         self.position_embeddings = nn.Embedding(max_length, embed_dim) if positions == "learned" else None
         self.tokentype_embeddings = nn.Embedding(num_token_types, embed_dim) if num_token_types else None
-        self.word_embeddings_layernorm = nn.LayerNorm(embed_dim, eps=epsilon)
+        self.word_embeddings_layernorm = LayerNorm(embed_dim, eps=epsilon)
         self.h = nn.ModuleList(
             BloomBlock(
                 embed_dim, num_heads, feedforward_dim or 4 * embed_dim, hidden_dropout, attention_dropout, epsilon
             )
             for _ in range(num_layers)
         )
-        self.ln_f = nn.LayerNorm(embed_dim, eps=epsilon)
+        self.ln_f = LayerNorm(embed_dim, eps=epsilon)
         self.pooler = nn.Linear(embed_dim, embed_dim) if pooler else None
         self.head = TiedHead()
         self.bias = CausalBias(num_heads, linear=positions == "alibi")
@@ -160,7 +165,7 @@ class Bloom(nn.Module):
         """
         documents = None if targets is None else targets.documents
         x = self.embed(input_ids, attention_mask, token_type_ids)
-        bias = self.bias.whole(x, x.shape[1], attention_mask, documents)
+        bias = self.bias.of(x, 0, x.shape[1], attention_mask, documents)
         for block in self.h:
             x = block(x, bias)
         x = self.ln_f(x)
@@ -176,7 +181,7 @@ class Bloom(nn.Module):
     ) -> TextFeatures:
         """Return the states of tokens; ``pooled`` is that of each sequence's last token. See ``TextEncoder``."""
         x = self.embed(input_ids, attention_mask, token_type_ids)
-        bias = self.bias.whole(x, x.shape[1], attention_mask)
+        bias = self.bias.of(x, 0, x.shape[1], attention_mask)
         kept = [x]
         for block in self.h:
             x = block(x, bias)
@@ -191,27 +196,24 @@ class Bloom(nn.Module):
             pooled = self.pooler(pooled).tanh()
         return TextFeatures(x, pooled, tuple(kept) if hidden_states else ())
 
-    def step(
-        self, input_ids: Tensor, cache: KeyValueCache, places: Tensor | None = None, bias: Tensor | None = None
-    ) -> Tensor:
+    def step(self, input_ids: Tensor, cache: KeyValueCache, attention_mask: Tensor | None = None) -> Tensor:
         """Read the next tokens of sequences and return the states of the last one, (B, C).
 
         Args:
             input_ids: (B, T), which follow those in the cache.
             cache: of the tokens so far; takes these too.
-            places: (B, T) positions for a table of positions; None: counted from the first token in the cache.
-            bias: (B, H, T, cache.length + T), where something is padded.
+            attention_mask: (B, cache.length + T) bool, True where a token stands; None where nothing is padded.
         """
-        first = cache.length
-        last = first + input_ids.shape[1]
-        x = self.embed(
-            input_ids, places=torch.arange(first, last, device=input_ids.device) if places is None else places
-        )
-        if bias is None:
-            bias = self.bias.rows(first, last, x)
-        for block, layer in zip(self.h, cache.layers, strict=True):
+        first, last = cache.length, cache.length + input_ids.shape[1]
+        places = torch.arange(last, device=input_ids.device)
+        if attention_mask is not None:
+            places = (attention_mask.cumsum(1) - 1).clamp(min=0)
+        x = self.embed(input_ids, places=places[..., first:])
+        bias = self.bias.of(x, first, last, attention_mask)
+        for block, layer in zip(self.h[:-1], cache.layers, strict=False):
             x = block(x, bias, layer)
-        out: Tensor = self.ln_f(x[:, -1])
+        x = self.h[-1](x, bias, cache.layers[-1], 1)  # of the last layer only the last token is needed
+        out: Tensor = self.ln_f(x[:, 0])
         return out
 
     def logits(self, states: Tensor) -> Tensor:
@@ -245,6 +247,24 @@ class Bloom(nn.Module):
             types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
             x = x + self.tokentype_embeddings(types)
         return drop(self.word_embeddings_layernorm(x), self.hidden_dropout, self.training)
+
+    def adapt_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return pretrained weights without rows that only pad the vocabulary of the file.
+
+        Raises:
+            CheckpointError: they are for another vocabulary.
+        """
+        name, rows = "word_embeddings.weight", self.word_embeddings.num_embeddings
+        given = state.get(name)
+        if given is None or given.ndim != 2 or len(given) == rows:
+            return dict(state)
+        if self.vocab_size <= len(given) < self.vocab_size + PADDED_BELOW and rows == self.vocab_size:
+            logger.warning("the last %d rows of %s stand for no token and are left out", len(given) - rows, name)
+            return {**state, name: given[:rows]}
+        raise CheckpointError(
+            f"they are for a vocabulary of {len(given)} tokens, and the network has {self.vocab_size}: take the tokenizer"
+            " that they were trained with (data.tokenizer=...)"
+        )
 
     def totals(self, targets: CausalTargets) -> Mapping[str, float]:
         """Return the number of tokens that are predicted."""
