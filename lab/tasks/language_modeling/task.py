@@ -25,6 +25,9 @@ from lab.tasks.language_modeling.prompts import PromptBatch, Prompts, encode_pro
 from lab.tasks.language_modeling.streaming import Stream
 from lab.training.task import Task
 
+MOST_SAMPLES = 4
+"""Samples of text that are a table of a run, beside its pictures."""
+
 
 class LanguageModelingTask(Task):
     """Train and measure a language model; see ``Task`` for the arguments.
@@ -113,7 +116,7 @@ class LanguageModelingTask(Task):
         """
         values = self._metrics(split).compute()
         if self.samples:
-            self.tables["samples"] = self.samples
+            self.tables["samples"] = self.samples[:MOST_SAMPLES]
         if split == "val":
             del values["loss"]
         return values
