@@ -19,6 +19,7 @@ NOT_IN_HASH = (
     "stage",
     "input",
     "expected",
+    "generation",
     "debug.profile",
     "data.num_workers",
     "data.tasks",

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from lab.config.compose import Composed, compose_config, config_dir
-from lab.config.defaults import option_content
+from lab.config.defaults import option_content, read_defaults
 from lab.config.group_files import SWEEP_GROUPS
 from lab.launch.targets import check_all
 
@@ -35,7 +35,7 @@ def composed(option: str) -> Composed:
 
 
 def model_for(option: str) -> list[str]:
-    """The word that chooses a model of the task that a dataset or an evaluation is for."""
+    """The word that chooses a model of the task that a dataset, an evaluation or a kind's own group is for."""
     group, name = option.split("=")
     content = yaml.safe_load((config_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")) or {}
     if group == "eval":
@@ -45,6 +45,9 @@ def model_for(option: str) -> list[str]:
     elif group == "scheduler":
         return ["trainer.max_steps=2000"]  # longer than any warm-up
     else:
+        brings = {path.stem: read_defaults(path, "eval") for path in (config_dir() / "eval").glob("*.yaml")}
+        task = next((name for name, items in brings.items() if group in [item.group for item in items]), "")
+    if not task:
         return []
     for path in sorted((config_dir() / "model").glob("*.yaml")):
         if (yaml.safe_load(path.read_text(encoding="utf-8")).get("model") or {}).get("task") == task:

@@ -22,7 +22,7 @@ from lab.config.defaults import option_content, option_files, own_content
 from lab.config.group_files import shorten
 from lab.config.kinds import Asks, EvalSettings, FindSettings, Learning, TaskSettings
 from lab.config.problems import first_problem
-from lab.config.schemas import ConfigSchema
+from lab.config.schemas import ConfigSchema, Strict
 from lab.config.separators import normalize_separator
 from lab.config.words import word_key
 from lab.errors import ConfigError, closest
@@ -45,7 +45,9 @@ def check_config(composed: Composed, find_settings: FindSettings) -> TaskSetting
     Raises:
         ConfigError: with the first thing that is wrong.
     """
-    composed.config |= typed(ConfigSchema, composed.config, composed)
+    of_kind = _groups_of_kind(composed)
+    shared = {key: value for key, value in composed.config.items() if key not in of_kind}
+    composed.config |= typed(ConfigSchema, shared, composed)
     _spell_separator(composed)
     _check_inheritance(composed)
     settings = find_settings(composed.config["model"]["task"])
@@ -133,30 +135,45 @@ def _check_task(composed: Composed) -> None:
 
 
 def _check_kind(composed: Composed, settings: TaskSettings) -> None:
-    """Check the parts that the kind of problem defines: the group ``eval``, ``model.asks`` and ``model.learning``."""
+    """Check the parts that the kind of problem defines: ``eval``, ``model.asks``, ``model.learning``, its groups."""
     model, learning = composed.config["model"], settings.learning
     if learning is None and model.get("learning"):
         key = f"model.learning.{next(iter(model['learning']))}"
         raise ConfigError(f"{key} ({composed.origin(key)}): a model for {model['task']} has no settings of learning")
     if learning is not None:
         learning = learning.chosen(model.get("learning") or {})
-    schema = _schema(settings.eval, settings.asks, learning)
-    found = typed(schema, {"eval": composed.config["eval"], "model": model}, composed)
-    composed.config["eval"] = found["eval"]
+    for name in _groups_of_kind(composed):
+        if name not in settings.groups:
+            raise ConfigError(f"{name} ({composed.origin(name)}): a model for {model['task']} has no group {name}")
+    schema = _schema(settings.eval, settings.asks, learning, tuple(settings.groups.items()))
+    groups = {name: composed.config[name] for name in settings.groups if name in composed.config}
+    found = typed(schema, {"eval": composed.config["eval"], "model": model, **groups}, composed)
+    composed.config |= {name: found[name] for name in ("eval", *groups)}
     if "asks" in model:
         model["asks"] = found["model"]["asks"]
     if learning is not None:  # the record of a run shows the settings that nobody has set too
         model["learning"] = learning.model_validate(found["model"].get("learning", {})).model_dump(mode="json")
 
 
+def _groups_of_kind(composed: Composed) -> list[str]:
+    """Return the groups of the config that not all kinds of problem have."""
+    return [name for name in composed.config if name in composed.choices and name not in ConfigSchema.model_fields]
+
+
 @cache
-def _schema(eval: type[EvalSettings], asks: type[Asks], learning: type[Learning] | None) -> type[BaseModel]:
+def _schema(
+    eval: type[EvalSettings],
+    asks: type[Asks],
+    learning: type[Learning] | None,
+    groups: tuple[tuple[str, type[Strict]], ...],
+) -> type[BaseModel]:
     """Return the schema of the parts of a config that a kind of problem defines."""
     fields: dict[str, Any] = {"asks": (asks, asks())}
     if learning is not None:
         fields["learning"] = (learning, None)
     of_model = create_model("ModelOfKind", __config__=ConfigDict(extra="allow"), **fields)
-    return create_model("ConfigOfKind", eval=(eval, ...), model=(of_model, ...))
+    more: dict[str, Any] = {name: (schema, ...) for name, schema in groups}
+    return create_model("ConfigOfKind", eval=(eval, ...), model=(of_model, ...), **more)
 
 
 def _check_length(composed: Composed) -> None:

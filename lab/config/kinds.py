@@ -1,4 +1,4 @@
-"""The schemas that a kind of problem gives: its group ``eval``, ``model.asks`` and ``model.learning``. No torch.
+"""The schemas that a kind of problem gives: ``eval``, ``model.asks``, ``model.learning``, groups of its own. No torch.
 
 The package ``config`` may not import the kinds, so a caller that checks a config passes a function that finds them.
 """
@@ -6,7 +6,7 @@ The package ``config`` may not import the kinds, so a caller that checks a confi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -83,6 +83,8 @@ class TaskSettings:
             why not and what works instead, or None.
         learning: the schema of ``model.learning``; None where the network's own loss is all there is: the block does
             not exist then.
+        groups: the schemas of groups that only configs of this kind have, by the name of the group. Its ``eval`` brings
+            them by its defaults list: ``- /GROUP@_global_.GROUP: OPTION``.
     """
 
     eval: type[EvalSettings] = EvalSettings
@@ -90,6 +92,7 @@ class TaskSettings:
     from_data: tuple[str, ...] = ()
     conflict: Callable[[Mapping[str, Any]], tuple[str, str] | None] = no_conflict
     learning: type[Learning] | None = None
+    groups: Mapping[str, type[Strict]] = field(default_factory=dict)
 
 
 FindSettings = Callable[[str], TaskSettings]

@@ -11,7 +11,7 @@ import yaml
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from lab.config.defaults import option_files, read_defaults
+from lab.config.defaults import Default, option_files, read_defaults
 from lab.config.group_files import find_file, groups, options, shorten
 from lab.config.origins import find_origin
 from lab.config.spelling import obstacle, value_of
@@ -168,11 +168,27 @@ def _wrong_word(word: str, text: str, folders: Sequence[Path], known: Known) -> 
     if "The value of" in text and word.startswith("~"):
         return f"{word}: {one_line(text).removeprefix('Could not delete from config. ')}"
     group = key.partition("@")[0]
+    brought = _brought_by(group.partition(".")[0], folders)
+    if brought and group.partition(".")[0] not in known(key):
+        return f"{word}: only a config with {brought} has the group {group.partition('.')[0]} (set on the command line)"
     if "looks like a config group" in text or "No match in the defaults list" in text or "/" in key or "@" in key:
         near = closest(group, groups(folders)) or _listed(groups(folders))
         return f"{word}: there is no group {key!r} (set on the command line){near}"
     inside = re.search(r"Key '([^']+)' is not in struct", text)
     return _unknown_key(word, folders, known(key), inside.group(1) if inside is not None else "")
+
+
+def _brought_by(group: str, folders: Sequence[Path]) -> str:
+    """Return the options that bring a group which config.yaml does not list, ``eval=NAME``; ``""`` if none does."""
+    if not options(group, folders):
+        return ""
+    files = [path for folder in folders for path in sorted(folder.glob("*/*.yaml"))]
+    bring = [path for path in files if any(_brings(each, group) for each in read_defaults(path, path.parent.name))]
+    return " or ".join(dict.fromkeys(f"{path.parent.name}={path.stem}" for path in bring))
+
+
+def _brings(default: Default, group: str) -> bool:
+    return default.group == group and default.package == f"_global_.{group}" and not default.override
 
 
 def _unknown_key(word: str, folders: Sequence[Path], config: Mapping[str, Any], inside: str) -> str:

@@ -89,7 +89,9 @@ def evaluate(config: dict[str, Any], home: Path, place: Place | None = None, dat
     config, _ = settle_strategy(subject)
     folder = stage_folder(config, home)
     if config["stage"] == "predict":
-        predictor = task_spec(task.kind).load_predictor()(config["input"], task, data)
+        spec = task_spec(task.kind)
+        groups = {name: config[name] for name in spec.load_settings().groups}
+        predictor = spec.load_predictor()(config["input"], task, data, groups)
         predictor.run(partial(make_eval_trainer, config, place), folder, place.rank)
         return
     presence = describe_presence(data, (SPLITS[config["stage"]],))

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import lightning.pytorch as pl
@@ -24,8 +25,8 @@ from lab.text import printable
 from lab.training.parts import Parts, Records, RecordWriter, parts_in
 from lab.training.task import Task
 
-MakeTrainer = Callable[[list[pl.Callback]], pl.Trainer]
-"""Makes a Trainer with the given callbacks in addition to its own."""
+MakeTrainer = Callable[..., pl.Trainer]
+"""Makes a Trainer with the given callbacks (a list) in addition to its own; with ``progress=False`` it shows no bar."""
 
 MAX_STEM = 200  # bytes; a file's name has at most 255
 
@@ -37,10 +38,17 @@ class Predictor(ABC):
         source: ``input=``, a file or a folder.
         task: the trained task.
         data: prepares the inputs.
+        groups: the groups of the config that only this kind of problem has (``TaskSettings.groups``), by name.
     """
 
-    def __init__(self, source: str, task: Task, data: DataModule) -> None:
-        self.source, self.task, self.data = source, task, data
+    def __init__(
+        self,
+        source: str,
+        task: Task,
+        data: DataModule,
+        groups: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    ) -> None:
+        self.source, self.task, self.data, self.groups = source, task, data, groups
 
     @abstractmethod
     def run(self, make_trainer: MakeTrainer, folder: Path, rank: int) -> None:
@@ -59,8 +67,14 @@ class ImagePredictor(Predictor):
     The task's ``predict_step`` returns the indices (b,) of the images of a batch and a list of their predictions.
     """
 
-    def __init__(self, source: str, task: Task, data: DataModule) -> None:
-        super().__init__(source, task, data)
+    def __init__(
+        self,
+        source: str,
+        task: Task,
+        data: DataModule,
+        groups: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(source, task, data, groups)
         self.paths = find_images(source)
 
     def run(self, make_trainer: MakeTrainer, folder: Path, rank: int) -> None:

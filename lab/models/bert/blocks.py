@@ -13,6 +13,7 @@ from lab.checking import check_choice, check_multiple
 from lab.layers.attention import attend
 from lab.layers.dropout import dropout as drop
 from lab.layers.linear import Linear, linear
+from lab.layers.norm import LayerNorm
 from lab.models.bert.packing import Packing
 
 EPSILON = 1e-12
@@ -37,7 +38,7 @@ class BertEmbeddings(nn.Module):
         self.words = nn.Embedding(vocab_size, embed_dim)
         self.places = nn.Embedding(max_length, embed_dim)
         self.types = nn.Embedding(type_vocab, embed_dim)
-        self.norm = nn.LayerNorm(embed_dim, eps=EPSILON)
+        self.norm = LayerNorm(embed_dim, eps=EPSILON)
 
     def forward(self, words: Tensor, places: Tensor, types: Tensor | None) -> Tensor:
         """Map the words, places and types (N,) of tokens to (N, C)."""
@@ -75,19 +76,19 @@ class BertBlock(nn.Module):
         self.gelu = ACTIVATIONS[activation]
         self.qkv = Linear(embed_dim, 3 * embed_dim)
         self.out_proj = Linear(embed_dim, embed_dim)
-        self.attention_norm = nn.LayerNorm(embed_dim, eps=EPSILON)
+        self.attention_norm = LayerNorm(embed_dim, eps=EPSILON)
         self.fc1 = Linear(embed_dim, feedforward_dim)
         self.fc2 = Linear(feedforward_dim, embed_dim)
-        self.feedforward_norm = nn.LayerNorm(embed_dim, eps=EPSILON)
+        self.feedforward_norm = LayerNorm(embed_dim, eps=EPSILON)
 
     def forward(self, x: Tensor, packing: Packing) -> Tensor:
         """Map the states (N, C) of tokens to (N, C)."""
         queries, keys, values = packing.pad(self.qkv(x)).chunk(3, dim=-1)
         rate = self.attention_dropout if self.training else 0.0
         mixed = packing.pack(attend(queries, keys, values, self.num_heads, packing.mask, rate))
-        x = self.attention_norm(x + drop(self.out_proj(mixed), self.dropout, self.training))
+        x, _ = self.attention_norm.add(drop(self.out_proj(mixed), self.dropout, self.training), x)
         hidden = self.fc1.gelu(x, self.gelu)
-        return self.feedforward_norm(x + drop(self.fc2(hidden), self.dropout, self.training))
+        return self.feedforward_norm.add(drop(self.fc2(hidden), self.dropout, self.training), x)[0]
 
 
 class HiddenWordHead(nn.Module):
@@ -103,7 +104,7 @@ class HiddenWordHead(nn.Module):
         super().__init__()
         self.gelu = ACTIVATIONS[activation]
         self.dense = Linear(embed_dim, embed_dim)
-        self.norm = nn.LayerNorm(embed_dim, eps=EPSILON)
+        self.norm = LayerNorm(embed_dim, eps=EPSILON)
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 
     def forward(self, states: Tensor, words: Tensor) -> Tensor:

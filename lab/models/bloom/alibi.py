@@ -55,47 +55,39 @@ class CausalBias:
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_kept": {}}
 
-    def rows(self, first: int, last: int, like: Tensor) -> Tensor:
-        """Return the bias of queries ``first`` to ``last`` (exclusive) for the keys 0 to ``last``.
-
-        Args:
-            first: position of the first query.
-            last: position behind the last query.
-            like: a tensor of the device and dtype to return.
-
-        Returns:
-            (1, H, last - first, last); one head where there are no linear biases.
-        """
-        whole = self._whole(last, like)
-        return whole[:, :, first:last, :last]
-
-    def whole(
+    def of(
         self,
         like: Tensor,
-        length: int,
+        first: int,
+        last: int,
         attention_mask: Tensor | None = None,
         documents: Tensor | None = None,
     ) -> Tensor:
-        """Return the bias of whole sequences.
+        """Return the bias of queries ``first`` to ``last`` (exclusive) for the keys 0 to ``last``.
 
         Args:
             like: a tensor of the device and dtype to return.
-            length: T.
-            attention_mask: (B, T) bool, True where a token stands. Padding attends to itself only, so that its states
-                are finite.
-            documents: (B, T), the document of each token; attention keeps to it.
+            first: position of the first query.
+            last: position behind the last query.
+            attention_mask: (B, last) bool, True where a token stands. Padding attends to itself too, so that its
+                states are finite.
+            documents: (B, last), the document of each token; attention keeps to it.
 
         Returns:
-            (1 or B, H or 1, T, T).
+            (1 or B, H or 1, last - first, last).
         """
-        bias = self.rows(0, length, like)
+        bias = self._whole(last, like)[:, :, first:last, :last]
+        if attention_mask is not None and _is_padded_right(attention_mask):
+            attention_mask = None  # no token looks to its right
         if attention_mask is None and documents is None:
             return bias
-        itself = torch.eye(length, dtype=torch.bool, device=like.device)
-        allowed = itself if attention_mask is None else attention_mask[:, None] | itself
         if documents is not None:
-            same = documents[:, :, None] == documents[:, None]
-            allowed = same if attention_mask is None else same & allowed
+            allowed = documents[:, first:last, None] == documents[:, None]
+        else:
+            allowed = torch.ones((), dtype=torch.bool, device=like.device)
+        if attention_mask is not None:
+            places = torch.arange(last, device=like.device)
+            allowed = allowed & (attention_mask[:, None] | (places[first:, None] == places))
         return torch.where(allowed[:, None], bias, -torch.inf)
 
     def _whole(self, length: int, like: Tensor) -> Tensor:
@@ -118,3 +110,10 @@ class CausalBias:
         if self.linear:
             bias = alibi_slopes(self.num_heads)[self.heads].to(like.device)[:, None, None] * distances
         return torch.where(distances > 0, -torch.inf, bias).to(like.dtype)[None]
+
+
+def _is_padded_right(attention_mask: Tensor) -> bool:
+    """Whether padding stands behind all tokens; False where finding out would make the host wait for the device."""
+    if type(attention_mask) is not Tensor or not attention_mask.is_cpu or torch.compiler.is_compiling():
+        return False
+    return bool((attention_mask[:, :-1] >= attention_mask[:, 1:]).all())

@@ -12,6 +12,7 @@ from lab.layers.dropout import drop_path
 from lab.layers.dropout import dropout as drop
 from lab.layers.linear import Linear, linear
 from lab.layers.mlp import FeedForward
+from lab.layers.norm import LayerNorm
 
 EPSILON = 1e-6
 """Of every layer norm, as published; transformers' default is another."""
@@ -53,15 +54,20 @@ class ViTBlock(nn.Module):
     def __init__(self, dim: int, num_heads: int, mlp_ratio: float, dropout: float, rate: float) -> None:
         super().__init__()
         self.drop_path_rate = rate
-        self.norm1 = nn.LayerNorm(dim, eps=EPSILON)
+        self.norm1 = LayerNorm(dim, eps=EPSILON)
         self.attn = ViTAttention(dim, num_heads, dropout)
-        self.norm2 = nn.LayerNorm(dim, eps=EPSILON)
+        self.norm2 = LayerNorm(dim, eps=EPSILON)
         self.mlp = FeedForward(dim, int(dim * mlp_ratio), dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, N, C) to (B, N, C)."""
-        x = self._add(x, self.attn(self.norm1(x)), self.attn)
-        return self._add(x, self.mlp(self.norm2(x)), self.mlp)
+        branch = self.attn(self.norm1(x))
+        if self.norm2.fuses(branch, x):
+            normal, x = self.norm2.add(drop_path(branch, self.drop_path_rate, self.training), x)
+        else:
+            x = self._add(x, branch, self.attn)
+            normal = self.norm2(x)
+        return self._add(x, self.mlp(normal), self.mlp)
 
     def of_the_first(self, x: Tensor) -> Tensor:
         """Return what ``forward`` returns for the first token: (B, 1, C)."""

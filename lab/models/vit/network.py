@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lab.checking import check_choice, check_multiple, check_range, check_some
 from lab.errors import CheckpointError, ConfigError
 from lab.layers.dropout import dropout as drop
+from lab.layers.norm import LayerNorm
 from lab.layers.patches import PatchProjection, pad_to_patches
 from lab.models.vit.blocks import EPSILON, ViTBlock, grid_of, resample_places
 
@@ -173,7 +174,7 @@ class VisionTransformer(_ViTTrunk):
         self.global_pool = global_pool
         self.num_features = embed_dim
         # Named as in timm: the norm of all tokens, or of their mean.
-        self.add_module("norm" if global_pool == "token" else "fc_norm", nn.LayerNorm(embed_dim, eps=EPSILON))
+        self.add_module("norm" if global_pool == "token" else "fc_norm", LayerNorm(embed_dim, eps=EPSILON))
         self.head = nn.Linear(embed_dim, num_classes) if num_classes > 0 else nn.Identity()
         self._init_weights(weight_init)
 
@@ -246,7 +247,7 @@ class ViTFeatures(_ViTTrunk):
         channels = (embed_dim // 4, embed_dim // 2, embed_dim, embed_dim)
         self.num_channels = tuple(channels[index - 1] for index in out_indices)
         self.strides = tuple(patch_size * 2**index // 8 for index in out_indices)
-        self.norm = nn.LayerNorm(embed_dim, eps=EPSILON)
+        self.norm = LayerNorm(embed_dim, eps=EPSILON)
         self.pyramid = nn.ModuleDict({str(index): _level(embed_dim, index) for index in sorted(set(out_indices))})
         self._init_weights(weight_init)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
 
 from lab.config.kinds import Asks, EvalSettings, TaskSettings
-from lab.config.schemas import WholeAbove0
+from lab.config.schemas import Bool, Float, Int, PartAbove0, Strict, WholeAbove0, WholeFrom0
 
 FITTING = {"causal": "text", "masked": "pretraining"}
 """Data that works with no network, for each objective."""
@@ -30,6 +32,28 @@ class LanguageModelingAsks(Asks):
     max_length: WholeAbove0 | None = None
 
 
+class Generation(Strict):
+    """How ``stage=predict`` continues texts: the group ``generation``, which only this kind has."""
+
+    max_new_tokens: Annotated[Int, Field(gt=0, le=1_000_000)]
+    sample: Bool
+    temperature: Annotated[Float, Field(le=1000)]
+    top_k: WholeAbove0 | None
+    top_p: PartAbove0 | None
+    repetition_penalty: Annotated[Float, Field(gt=0, le=1000)]
+    stop: list[Annotated[str, Field(min_length=1, max_length=1000)]]
+    num_samples: Annotated[Int, Field(gt=0, le=10_000)]
+    seed: WholeFrom0
+    stream: Bool | None
+
+    @field_validator("temperature")
+    @classmethod
+    def _is_above_0(cls, value: float) -> float:
+        if value <= 0:
+            raise ValueError("should be above 0; generation.sample=false takes the most probable token")
+        return value
+
+
 def conflict(config: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return why this data does not suit this model: of another objective, or with sequences that are too long."""
     model, data = config["model"], config["data"]
@@ -48,4 +72,10 @@ def conflict(config: Mapping[str, Any]) -> tuple[str, str] | None:
     return None
 
 
-SETTINGS = TaskSettings(LanguageModelingEval, LanguageModelingAsks, from_data=("vocab_size",), conflict=conflict)
+SETTINGS = TaskSettings(
+    LanguageModelingEval,
+    LanguageModelingAsks,
+    from_data=("vocab_size",),
+    conflict=conflict,
+    groups={"generation": Generation},
+)
