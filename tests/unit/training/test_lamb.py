@@ -1,4 +1,4 @@
-"""LAMB against steps written out in float64 by algorithm 2 of the paper; ``tests/dist/test_fsdp.py`` splits it over ranks."""
+"""LAMB against steps written out in float64 by the paper's algorithm 2; ``tests/dist/test_fsdp.py`` splits it."""
 
 from __future__ import annotations
 
