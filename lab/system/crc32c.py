@@ -94,7 +94,7 @@ def _pairs() -> tuple[Numbers, Numbers]:
     """Return what the lower and the upper two bytes of a state become after four bytes."""
     table = _table()
     lower: Numbers = np.arange(1 << 16, dtype=np.uint32)
-    upper: Numbers = lower << 16
+    upper: Numbers = lower << np.uint32(16)
     for _ in range(_WORD):
         lower, upper = table[lower & 0xFF] ^ (lower >> 8), table[upper & 0xFF] ^ (upper >> 8)
     return lower, upper
