@@ -13,6 +13,7 @@ import torch
 from benchmarks.pairs import Made, Pair, Size, loss_of, worst
 from torch import Tensor
 
+import lab
 from lab import create_model
 from lab.models.bloom.cache import KeyValueCache
 from lab.models.bloom.network import Bloom
@@ -20,6 +21,7 @@ from lab.models.bloom.weights import to_transformers
 from lab.structures.language_modeling import CausalTargets
 
 LAYERS, WIDTH, HEADS, NEW = 8, 512, 8, 64
+NAMES = ("bloom_tiny", "bloom_560m", "bloom_1b1", "bloom_1b7", "bloom_3b", "bloom_7b1", "bloom_176b")
 
 
 def networks(vocab_size: int, device: torch.device) -> tuple[Bloom, Any]:
@@ -123,13 +125,21 @@ def bloom_decode(batch: int, size: Size, device: torch.device) -> Made:
 
 def bloom_generate(batch: int, size: Size, device: torch.device) -> Made:
     """Both libraries' ``generate``: prompts and 64 tokens more, greedily."""
+    return _generated(*networks(size[1], device), make_ids(batch, size, device))
+
+
+def bloom_generate_deployed(batch: int, size: Size, device: torch.device) -> Made:
+    """The same, ours by the copy that ``lab.deploy`` makes."""
     ours, theirs = networks(size[1], device)
     ids = make_ids(batch, size, device)
-    mask = torch.ones_like(ids)
+    return _generated(lab.deploy(ours, example=ids), theirs, ids)
+
+
+def _generated(ours: Bloom, theirs: Any, ids: Tensor) -> Made:
     how = {"max_new_tokens": NEW, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
 
     def run_peer() -> Tensor:
-        found: Tensor = theirs.generate(ids, attention_mask=mask, **how)
+        found: Tensor = theirs.generate(ids, attention_mask=torch.ones_like(ids), **how)
         return found
 
     return lambda: ours.generate(ids, NEW), run_peer, float(not torch.equal(ours.generate(ids, NEW), run_peer()))
