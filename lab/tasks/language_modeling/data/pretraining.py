@@ -22,7 +22,7 @@ from lab.structures.text import TextSpec
 from lab.tasks.language_modeling.data.corpus import Corpus, GeneratedSentences, SentenceFiles, Source, read_corpus
 from lab.tasks.language_modeling.data.pairs import MaskRules, PairRules
 from lab.tasks.language_modeling.data.samples import MaskedSamples, Masking, gather_masked
-from lab.tasks.language_modeling.data.sentences import LAYOUTS, Layout
+from lab.tasks.language_modeling.data.sentences import LAYOUTS, SentenceLayout
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -75,7 +75,7 @@ class PretrainingDataModule(DataModule):
     files: Word | Sequence[Word] | None = None
     val_files: Word | Sequence[Word] | None = None
     test_files: Word | Sequence[Word] | None = None
-    layout: Layout = "lines"
+    layout: SentenceLayout = "lines"
     val_share: Share | None = 0.05
     test_share: Share | None = 0.05
     tokenizer: Word | None = None
