@@ -53,8 +53,7 @@ class LanguageModelingTask(Task):
         self._check_net()
         self.shown = ("perplexity",) if self.spec.objective == "causal" else ("masked_accuracy", "masked_perplexity")
         for split in ("val", "test"):
-            per_token = (self.spec.bytes_per_token, self.spec.words_per_token)
-            setattr(self, f"{split}_metrics", LanguageMetrics(self.spec.objective, *per_token))
+            setattr(self, f"{split}_metrics", LanguageMetrics(self.spec.objective))
 
     def _check_net(self) -> None:
         """Refuse a network that does not suit the data.
@@ -101,7 +100,8 @@ class LanguageModelingTask(Task):
         """
         if outputs.scores is None:
             raise RuntimeError(f"{type(self.net).__name__} was given targets and has computed no scores of them")
-        self._metrics(split).update(outputs.scores, batch.targets.counts, batch.valid)
+        text = getattr(batch.targets, "text_per_label", (0.0, 0.0))
+        self._metrics(split).update(outputs.scores, batch.targets.counts, batch.valid, text)
 
     def compute_metrics(self, split: str) -> dict[str, float]:
         """Return the figures of the metrics; in a validation the loss is the network's own, of all its terms."""
