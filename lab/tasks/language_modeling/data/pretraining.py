@@ -198,10 +198,13 @@ class PretrainingDataModule(DataModule):
         Raises:
             DataError: the text cannot be read, or holds nothing.
         """
-        training = split == "train"
-        rules = PairRules(self.max_length, self.dupe_factor if training else 1, self.short_seq_prob)
-        masking, seed = (self.masking, self.seed) if training else ("dynamic", 0)
-        return MaskedSamples(self.corpus(split), rules, self.masks, masking, seed)
+        if split != "train":
+            return self._to_measure(self.corpus(split))
+        rules = PairRules(self.max_length, self.dupe_factor, self.short_seq_prob)
+        return MaskedSamples(self.corpus(split), rules, self.masks, self.masking, self.seed)
+
+    def _to_measure(self, corpus: Corpus) -> MaskedSamples:
+        return MaskedSamples(corpus, PairRules(self.max_length, 1, self.short_seq_prob), self.masks, "dynamic", 0)
 
     @property
     def spec(self) -> LanguageSpec:
@@ -225,6 +228,6 @@ class PretrainingDataModule(DataModule):
         """Put samples together into a batch."""
         return gather_masked(samples, self.text_tokenizer.pad_id)
 
-    def build_inputs(self, paths: list[Path]) -> Any:
-        """Return the texts of files, in which ``[MASK]`` stands for hidden tokens."""
-        raise NotImplementedError
+    def build_inputs(self, paths: list[Path]) -> MaskedSamples:
+        """Return the pairs of files, to measure as the validation text is."""
+        return self._to_measure(read_corpus(SentenceFiles(tuple(paths), self.layout), self.text_tokenizer))
