@@ -24,7 +24,7 @@ def read_folder(source: str, identifier: str, with_weights: bool) -> tuple[str, 
         architecture, arguments = str(config["architecture"]), dict(config.get("model_args") or {})
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{config_file}: expected a JSON object with 'architecture' and 'model_args'") from error
-    files = [folder / f"model.{suffix}" for suffix in ("safetensors", "pth", "pt")]
+    files = [folder / f"model.{suffix}" for suffix in ("safetensors", "safetensors.index.json", "pth", "pt")]
     found = next((file for file in files if file.is_file()), None)
     if with_weights and found is None:
         raise CheckpointError(f"'{source}:{identifier}': neither {listed(file.name for file in files)} in {folder}")

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from lab.checkpoint.unpickling import reason_of
 from lab.errors import CheckpointError, RegistryError
 from lab.registry.preprocessing import Preprocessing, read_preprocessing
-from lab.registry.weights import in_present_layout, read_state_dict, read_weights
+from lab.registry.shards import fill, join, open_shards, sources_of
+from lab.registry.weights import Weights, in_present_layout, read_state_dict, read_weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -206,7 +207,7 @@ def load_pretrained(
     Args:
         model: the network.
         file: ``.safetensors``, numpy's ``.npz``, detectron2's ``.pkl``, a torch checkpoint (a state dict, or one under
-            ``model`` or ``state_dict``), or a checkpoint folder of lab.
+            ``model`` or ``state_dict``), a checkpoint folder of lab, or shards (``lab.registry.shards``).
         classifier: submodules whose weights are dropped, with a warning, if their shape differs.
         converter: dotted path of a function that converts other layouts of keys to lab's.
         strict: raise on missing or unexpected keys instead of warning.
@@ -215,29 +216,25 @@ def load_pretrained(
     Raises:
         CheckpointError: the file cannot be read, a shape differs outside of the head, or ``strict`` and keys differ.
     """
-    path = Path(file)
-    weights, own = read_weights(path), model.state_dict()
+    path, own = Path(file), model.state_dict()
     module, _, function = (converter or "").rpartition(".")
-    try:
-        state = in_present_layout(
-            weights, model, getattr(importlib.import_module(module), function) if converter else None, str(path)
-        )
-    except CheckpointError as error:
-        raise CheckpointError(f"weights {path} do not fit: {error}") from error
+    layouts = importlib.import_module(module) if converter else None
+    convert = getattr(layouts, function) if converter else None
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-    dropped = tuple(
-        key
-        for key, value in state.items()
-        if any(key.startswith(f"{head}.") for head in heads) and (key not in own or own[key].shape != value.shape)
-    )
-    if dropped:
-        said = ", ".join(f"{key} {_change(state[key], own.get(key))}" for key in dropped)
-        logger.warning("%s: the head has another number of classes and was dropped, to be trained: %s", path, said)
-    state = {key: value for key, value in state.items() if key not in dropped}
+    shards, sources = open_shards(path, layouts), None
+    weights = read_weights(path) if shards is None else Weights(shards.handles(), None)
     try:
-        state = _adapted(model, state, path)
+        state, dropped = _prepared(model, weights, convert, heads, path)
+        if shards is not None:
+            sources = sources_of(state, weights.tensors)
+            if sources is None:
+                logger.info("%s: tensors are joined or computed, so all shards are read at once", path)
+                state, dropped = _prepared(model, Weights(join(shards), None), convert, heads, path)
     except CheckpointError as error:
         raise CheckpointError(f"weights {path} do not fit: {error}") from error
+    if dropped:
+        said = ", ".join(f"{key} {_change(value, own.get(key))}" for key, value in dropped.items())
+        logger.warning("%s: the head has another number of classes and was dropped, to be trained: %s", path, said)
     wrong = [
         f"{key} {_change(value, own[key])}"
         for key, value in state.items()
@@ -245,19 +242,35 @@ def load_pretrained(
     ]
     if wrong:
         raise CheckpointError(f"weights {path} do not fit: shape of {_some(wrong)}")
-    if any(value.is_meta for value in own.values()):  # only shapes can be compared
-        state = {key: value.to("meta") for key, value in state.items()}
-    try:
-        result = model.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        raise CheckpointError(f"weights {path} do not fit: {reason_of(error)}") from error
-    missing = tuple(key for key in result.missing_keys if key not in dropped)
-    report = LoadReport(path, missing, tuple(result.unexpected_keys), dropped)
+    missing = tuple(key for key in own if key not in state and key not in dropped)
+    report = LoadReport(path, missing, tuple(key for key in state if key not in own), tuple(dropped))
     if strict and (report.missing or (report.unexpected and not allow_unexpected)):
         raise CheckpointError(f"weights do not fit: {report}")
+    if any(value.is_meta for value in own.values()):  # only shapes can be compared
+        state, sources = {key: value.to("meta") for key, value in state.items()}, None
+    try:
+        if shards is not None and sources is not None:
+            fill(model, shards, sources)
+        else:
+            model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise CheckpointError(f"weights {path} do not fit: {reason_of(error)}") from error
     if report.missing or report.unexpected:
         logger.log(logging.INFO if strict else logging.WARNING, "weights: %s", report)
     return report
+
+
+def _prepared(
+    model: nn.Module, weights: Weights, convert: Any, heads: Sequence[str], path: Path
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return weights with the network's own keys and adapted to it, and those of a head that does not fit."""
+    own, state = model.state_dict(), in_present_layout(weights, model, convert, str(path))
+    dropped = {
+        key: value
+        for key, value in state.items()
+        if any(key.startswith(f"{head}.") for head in heads) and (key not in own or own[key].shape != value.shape)
+    }
+    return _adapted(model, {key: value for key, value in state.items() if key not in dropped}, path), dropped
 
 
 def _adapted(model: nn.Module, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lab.checkpoint.unpickling import read_arrays, reason_of
 from lab.errors import CheckpointError
 from lab.registry.migrations import RECORD, MigrationStep, check_versions, migrate, steps_to, versions_of
+from lab.registry.shards import join, open_shards
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -53,7 +54,8 @@ def read_state_dict(file: str | Path) -> dict[str, Tensor]:
 def read_weights(file: str | Path) -> Weights:
     """Read a file or a checkpoint folder; nothing is executed.
 
-    Files are torch checkpoints, ``.safetensors``, numpy's ``.npz`` and detectron2's ``.pkl`` of arrays.
+    Files are torch checkpoints, ``.safetensors``, numpy's ``.npz`` and detectron2's ``.pkl`` of arrays; a folder with
+    sharded safetensors, or their index, is read whole.
 
     Raises:
         CheckpointError: the file is missing, damaged, or holds no dictionary of dense tensors.
@@ -65,6 +67,9 @@ def read_weights(file: str | Path) -> Weights:
         is_folder, is_file = path.is_dir(), path.is_file()
     except OSError as error:  # a name that is too long, a folder that may not be entered
         raise CheckpointError(f"weights {str(path)[:200]} cannot be read ({reason_of(error)})") from None
+    shards = open_shards(path)
+    if shards is not None:
+        return Weights(join(shards), None)
     if is_folder:
         from lab.checkpoint.format import CheckpointReader
         from lab.registry.migrated import recorded

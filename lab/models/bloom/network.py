@@ -9,6 +9,7 @@ Names: B sequences, T tokens, P positions with a label, C ``embed_dim``, V rows 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.checking import check_choice, check_multiple, check_range
-from lab.errors import ConfigError, DataError
+from lab.errors import CheckpointError, ConfigError, DataError
 from lab.layers.dropout import dropout as drop
 from lab.layers.norm import LayerNorm
 from lab.models.bloom.alibi import CausalBias
@@ -31,9 +32,12 @@ from lab.structures.common import Movable, Term
 from lab.structures.language_modeling import CausalTargets, LanguageScores
 from lab.structures.text import TextFeatures
 
+logger = logging.getLogger(__name__)
 TOKENS = "tokens"
 POSITIONS = ("alibi", "learned")
 PARALLEL = ("dtensor", "megatron")
+PADDED_BELOW = 1024
+"""Megatron pads a vocabulary to a multiple of 128 times the ranks; more rows than this are another vocabulary."""
 
 
 @dataclass
@@ -243,6 +247,24 @@ class Bloom(nn.Module):
             types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
             x = x + self.tokentype_embeddings(types)
         return drop(self.word_embeddings_layernorm(x), self.hidden_dropout, self.training)
+
+    def adapt_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return pretrained weights without rows that only pad the vocabulary of the file.
+
+        Raises:
+            CheckpointError: they are for another vocabulary.
+        """
+        name, rows = "word_embeddings.weight", self.word_embeddings.num_embeddings
+        given = state.get(name)
+        if given is None or given.ndim != 2 or len(given) == rows:
+            return dict(state)
+        if self.vocab_size <= len(given) < self.vocab_size + PADDED_BELOW and rows == self.vocab_size:
+            logger.warning("the last %d rows of %s stand for no token and are left out", len(given) - rows, name)
+            return {**state, name: given[:rows]}
+        raise CheckpointError(
+            f"they are for a vocabulary of {len(given)} tokens, and the network has {self.vocab_size}: take the tokenizer"
+            " that they were trained with (data.tokenizer=...)"
+        )
 
     def totals(self, targets: CausalTargets) -> Mapping[str, float]:
         """Return the number of tokens that are predicted."""

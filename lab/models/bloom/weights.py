@@ -1,17 +1,27 @@
-"""Key names of other BLOOM checkpoints, both ways: transformers' (with and without its prefix and head)."""
+"""Key names of other BLOOM checkpoints, both ways: transformers' and Megatron-DeepSpeed's.
+
+Ours are transformers' without its prefix ``transformer.`` and without ``lm_head.weight``, which is the embedding; the
+files of bigscience's repositories are written so. Megatron's layer files stand in a folder: see ``megatron``.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from torch import Tensor
 
+from lab.models.bloom.megatron import find_layers, from_megatron, is_megatron, to_megatron
 from lab.registry.renaming import StateDict
+from lab.registry.shards import Shards
+
+__all__ = ["convert", "from_megatron", "from_transformers", "shards_of", "to_megatron", "to_transformers"]
 
 _PREFIX = "transformer."
 _HEAD = "lm_head.weight"
 
 
 def from_transformers(state_dict: StateDict) -> dict[str, Tensor]:
-    """Convert a state dict of ``BloomModel`` or ``BloomForCausalLM``; the head is the embedding."""
+    """Convert a state dict of ``BloomModel`` or ``BloomForCausalLM``."""
     return {key.removeprefix(_PREFIX): value for key, value in state_dict.items() if key != _HEAD}
 
 
@@ -23,4 +33,9 @@ def to_transformers(state_dict: StateDict) -> dict[str, Tensor]:
 
 def convert(state_dict: StateDict) -> dict[str, Tensor]:
     """Convert any known layout into ours; ours is not changed. The registry loads weights with this function."""
-    return from_transformers(state_dict)
+    return from_megatron(state_dict) if is_megatron(state_dict) else from_transformers(state_dict)
+
+
+def shards_of(folder: Path) -> Shards | None:
+    """Return Megatron's layer files in a folder; None if there are none. The registry asks this function."""
+    return find_layers(folder)

@@ -1,24 +1,24 @@
 """One split of an image dataset of the Hugging Face Hub, or of a local folder, as a store of images beside labels.
 
-Only tables and images are read: no code of a dataset is run, and images are decoded by ``lab.data.images.opening``.
-What was downloaded once is read from the cache of ``datasets`` without a network.
+Only tables and images are read: no code of a dataset is run (``lab.data.hub``), and images are decoded by
+``lab.data.images.opening``.
 """
 
 from __future__ import annotations
 
 import hashlib
-import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab.data.caches import cache_folder, contents
+from lab.data.caches import contents
+from lab.data.hub import load_splits
 from lab.data.images.opening import ImageFileError, ImageSource
 from lab.data.images.store import ImageStore
 from lab.errors import DataError, closest
 
 if TYPE_CHECKING:
-    from datasets import Dataset, DatasetDict
+    from datasets import Dataset
 
 IMAGE_NAMES = ("image", "img", "images", "jpg", "png", "picture")
 LABEL_NAMES = ("label", "labels", "class", "target", "cls")
@@ -51,7 +51,7 @@ class HubPlace:
         """
         import datasets
 
-        splits = load(self.dataset, self.config)
+        splits = load_splits(self.dataset, self.config)
         if self.split not in splits:
             raise DataError(
                 f"data.path={self.dataset}: it has no split {self.split!r}, only {', '.join(splits)}"
@@ -68,51 +68,6 @@ class HubPlace:
                 "another by data.image_column"
             ) from error
         return table, image, label
-
-
-def load(dataset: str, config: str | None) -> DatasetDict:
-    """Return the splits of a dataset; nothing that it brings is run.
-
-    Raises:
-        DataError: it cannot be had, or read.
-    """
-    import datasets
-
-    local = Path(dataset).expanduser()
-    if not local.exists() and (dataset.startswith((".", "/", "~")) or dataset.count("/") > 1):
-        raise DataError(f"data.path={dataset}: there is no such folder, and a name at the Hub is OWNER/NAME")
-    cache_folder()
-    show = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        if (local / "dataset_dict.json").is_file() or (local / "state.json").is_file():
-            found = datasets.load_from_disk(str(local))
-        else:
-            never = {"trust_remote_code": False} if _could_run_code(datasets.load_dataset) else {}
-            found = datasets.load_dataset(str(local) if local.exists() else dataset, config, **never)
-    except (OSError, ValueError, TypeError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise DataError(f"data.path={dataset}: {_why(error)}") from error
-    finally:
-        if show:
-            datasets.enable_progress_bars()
-    return found if isinstance(found, datasets.DatasetDict) else datasets.DatasetDict({"train": found})
-
-
-def _could_run_code(function: Any) -> bool:
-    """Whether this version of ``datasets`` (before 4) can run a dataset's own script."""
-    return "trust_remote_code" in inspect.signature(function).parameters
-
-
-def _why(error: BaseException) -> str:
-    """Return the reason of an error of ``datasets`` in one line, the innermost that says something."""
-    import datasets
-
-    if isinstance(error, datasets.exceptions.DatasetGenerationError) and error.__cause__ is not None:
-        error = error.__cause__
-    text = " ".join(str(error).split())
-    if isinstance(error, ConnectionError) or "offline" in text.lower() or "Couldn't reach" in text:
-        return f"it is not in the cache, and the Hub cannot be reached ({text[:160]})"
-    return f"it cannot be read: {text[:300] or type(error).__name__}"
 
 
 def _column(place: HubPlace, table: Dataset, what: str, given: str | None, kind: type, usual: tuple[str, ...]) -> str:
