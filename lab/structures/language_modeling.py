@@ -21,15 +21,11 @@ class LanguageSpec(TextSpec):
 
     Attributes:
         objective: ``"causal"``: predict each token from those before it; ``"masked"``: predict tokens that were hidden.
-        bytes_per_token: UTF-8 bytes of the validation text for each token that is predicted; 0 where it is not known.
-        words_per_token: its words (split at whitespace) for each token that is predicted; 0 where it is not known.
         num_tokens: tokens to train on.
     """
 
     task: str = "language_modeling"
     objective: str = "causal"
-    bytes_per_token: float = 0.0
-    words_per_token: float = 0.0
     num_tokens: int = 0
 
     def __post_init__(self) -> None:
@@ -46,16 +42,19 @@ class CausalTargets(Movable):
         counts: the number of labels of each sequence; host integers.
         documents: (B, T) int64, the number of the document within the sequence that each token is of, so that attention
             keeps to it; None: attention reads the whole sequence.
+        text_per_label: UTF-8 bytes and words (split at blanks) of the whole text that is measured, for each of its
+            labels; 0 where they are not known. Each batch of a text has the same.
     """
 
     labels: Tensor
     counts: tuple[int, ...]
     documents: Tensor | None = None
+    text_per_label: tuple[float, float] = (0.0, 0.0)
 
     def rows(self, chosen: slice) -> CausalTargets:
         """Return the targets of consecutive sequences."""
         documents = None if self.documents is None else self.documents[chosen]
-        return CausalTargets(self.labels[chosen], self.counts[chosen], documents)
+        return CausalTargets(self.labels[chosen], self.counts[chosen], documents, self.text_per_label)
 
 
 @dataclass

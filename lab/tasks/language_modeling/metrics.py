@@ -61,29 +61,35 @@ class LanguageMetrics(torch.nn.Module):
 
     Args:
         objective: ``"causal"`` or ``"masked"``.
-        bytes_per_token: UTF-8 bytes of the text for each predicted token; 0: not known.
-        words_per_token: its words for each predicted token; 0: not known.
     """
 
-    def __init__(self, objective: str, bytes_per_token: float = 0.0, words_per_token: float = 0.0) -> None:
+    def __init__(self, objective: str) -> None:
         super().__init__()
-        self.objective, self.bytes_per_token, self.words_per_token = objective, bytes_per_token, words_per_token
+        self.objective, self.text_per_label = objective, (0.0, 0.0)
         self.labels = LabelMetric()
         self.pairs = LabelMetric() if objective == "masked" else None
 
-    def update(self, scores: LanguageScores, counts: Sequence[int], valid: Tensor) -> None:
+    def update(
+        self,
+        scores: LanguageScores,
+        counts: Sequence[int],
+        valid: Tensor,
+        text_per_label: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
         """Add a batch.
 
         Args:
             scores: of its labels and pairs, in evaluation.
             counts: the number of labels of each sequence.
             valid: (B,) bool, False for a sequence that only pads the batch.
+            text_per_label: bytes and words, see ``CausalTargets``; the same in each batch.
 
         Raises:
             RuntimeError: the network does not say which labels are correct.
         """
         if scores.correct is None:
             raise RuntimeError("scores say which labels are correct in evaluation, and these do not")
+        self.text_per_label = text_per_label
         lengths = torch.tensor(counts, device=valid.device)
         of_labels = valid.repeat_interleave(lengths, output_size=sum(counts))
         self.labels.update(scores.losses, scores.correct, of_labels)
@@ -111,10 +117,11 @@ class LanguageMetrics(torch.nn.Module):
         loss, accuracy, _ = self.labels.compute()
         if self.pairs is None:
             values = {"loss": loss, "perplexity": exp(loss), "accuracy": accuracy}
-            if self.bytes_per_token:
-                values["bits_per_byte"] = loss / math.log(2) / self.bytes_per_token
-            if self.words_per_token:
-                values["word_perplexity"] = exp(loss / self.words_per_token)
+            bytes_per_label, words_per_label = self.text_per_label
+            if bytes_per_label:
+                values["bits_per_byte"] = loss / math.log(2) / bytes_per_label
+            if words_per_label:
+                values["word_perplexity"] = exp(loss / words_per_label)
             return values
         of_pairs, following, num_pairs = self.pairs.compute()
         whole = loss + of_pairs if num_pairs else loss

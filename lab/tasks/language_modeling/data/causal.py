@@ -7,19 +7,17 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from lab.checking import check_choice
 from lab.data.datamodule import DataModule
 from lab.data.holdout import check_shares
-from lab.data.text.batching import pad_texts
 from lab.data.text.chosen import choose_tokenizer
 from lab.data.text.documents import Break, Documents, FileDocuments, GeneratedDocuments, HubDocuments, find_texts
-from lab.data.text.lines import read_texts
 from lab.data.text.splits import cut_off
 from lab.data.text.streams import TokenStream, token_stream
 from lab.data.text.tokenizer import TextTokenizer
-from lab.errors import ConfigError, DataError
+from lab.errors import ConfigError
 from lab.ranges import Count, OneOf, Positive, Seed, Share, Word
 from lab.structures import DataSpec, Table
 from lab.structures.language_modeling import CausalBatch, LanguageSpec
@@ -27,11 +25,9 @@ from lab.structures.text import TextSpec
 from lab.tasks.language_modeling.data.windows import (
     Crossing,
     EvalWindows,
-    Prompts,
     TrainWindows,
     Window,
     Windows,
-    gather_prompts,
     gather_windows,
 )
 
@@ -193,18 +189,15 @@ class CausalTextModule(DataModule):
         stream, key = self.stream(split)
         if split == "train":
             return TrainWindows(stream, key, self.max_length, self.windows, self.documents, self.seed)
-        return EvalWindows(stream, key, self.max_length, self.eval_stride or self.max_length, self.documents)
+        return self._to_measure(stream, key)
 
     @property
     def spec(self) -> LanguageSpec:
         """The description of the data, with its tokenizer."""
-        bytes_per_token, words_per_token = self.dataset("val").per_token()
         return LanguageSpec(
             tokenizer=self.text_tokenizer.to_text(),
             vocab_size=self.text_tokenizer.vocab_size,
             max_length=self.max_length,
-            bytes_per_token=bytes_per_token,
-            words_per_token=words_per_token,
             num_tokens=len(self.stream("train")[0]),
         )
 
@@ -217,22 +210,14 @@ class CausalTextModule(DataModule):
             rows.append({"split": split, **{name: getattr(counts, name) for name in names}})
         return {"data": rows}
 
-    def collate(self, samples: Sequence[Any]) -> CausalBatch:
-        """Put windows, or prompts, together into a batch."""
-        if isinstance(samples[0], Window):
-            return gather_windows(samples)
-        ids, mask, _, _ = pad_texts([ids for _, ids in samples], self.text_tokenizer.pad_id, left=True)
-        return gather_prompts(samples, ids, mask)
+    def collate(self, samples: Sequence[Window]) -> CausalBatch:
+        """Put windows together into a batch."""
+        return gather_windows(samples)
 
-    def build_inputs(self, paths: list[Path]) -> Prompts:
-        """Return the texts of files as prompts, padded at the left in a batch.
+    def build_inputs(self, paths: list[Path]) -> EvalWindows:
+        """Return the windows of files, to measure as the validation text is."""
+        documents = FileDocuments(tuple(paths), self.column, self.document_ends)
+        return self._to_measure(*token_stream(documents, self.text_tokenizer))
 
-        Raises:
-            DataError: a file holds no text, or a text has no token.
-        """
-        texts = [text for path in paths for text in read_texts(path, self.column)]
-        encoded = self.text_tokenizer.encode_batch(texts)
-        empty = next((number for number, ids in enumerate(encoded, 1) if not ids), None)
-        if empty is not None:
-            raise DataError(f"input={', '.join(map(str, paths))}: text {empty} has no token")
-        return Prompts(texts, encoded)
+    def _to_measure(self, stream: TokenStream, fingerprint: str) -> EvalWindows:
+        return EvalWindows(stream, fingerprint, self.max_length, self.eval_stride or self.max_length, self.documents)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from lab.data.text.streams import TokenStream
 from lab.errors import ConfigError, DataError
@@ -32,12 +32,14 @@ class Window:
         tokens: (T,) int64.
         labels: (T,) int64, the token that follows each; -1 where none is predicted.
         documents: (T,) int64, the number of each token's document within the window, from 0; None: it does not matter.
+        text_per_label: see ``CausalTargets``.
     """
 
     number: int
     tokens: NDArray[np.int64]
     labels: NDArray[np.int64]
     documents: NDArray[np.int64] | None = None
+    text_per_label: tuple[float, float] = (0.0, 0.0)
 
 
 def cut_window(stream: TokenStream, number: int, start: int, length: int, crossing: Crossing, skip: int = 0) -> Window:
@@ -150,7 +152,8 @@ class EvalWindows:
         index = key[1]
         known = 0 if index == 0 else self.length + (index - 1) * self.stride  # what windows before it predict
         start = min(index * self.stride, len(self.stream) - 1 - self.length)
-        return cut_window(self.stream, index, start, self.length, self.crossing, max(0, known - start))
+        found = cut_window(self.stream, index, start, self.length, self.crossing, max(0, known - start))
+        return replace(found, text_per_label=self.text_per_label)
 
     @property
     def num_labels(self) -> int:
@@ -158,8 +161,9 @@ class EvalWindows:
         crossings = self.crossing == "mask" and self.stream.counts.ends is None
         return len(self.stream) - (self.stream.counts.documents if crossings else 1)
 
-    def per_token(self) -> tuple[float, float]:
-        """Return the UTF-8 bytes and the words of the text for each token that is predicted; words split at blanks.
+    @cached_property
+    def text_per_label(self) -> tuple[float, float]:
+        """UTF-8 bytes and words (split at blanks) of the text for each token that is predicted.
 
         Where nothing stands before a first token it is not predicted, and its bytes do not count.
         """
@@ -173,34 +177,6 @@ class EvalWindows:
         return self._fingerprint
 
 
-class Prompts:
-    """Texts to continue, as token ids.
-
-    Args:
-        texts: the texts.
-        encoded: the ids of each; at least one.
-        length: the most ids of a prompt that are kept, the last ones; 0 for all.
-
-    Attributes:
-        texts: the texts.
-        shortened: the number of prompts that lost their beginning.
-    """
-
-    aspect_ratios: Sequence[float] | None = None
-
-    def __init__(self, texts: Sequence[str], encoded: Sequence[Sequence[int]], length: int = 0) -> None:
-        self.texts, self.shortened = list(texts), sum(0 < length < len(ids) for ids in encoded)
-        self.encoded = [list(ids[-length:] if length else ids) for ids in encoded]
-
-    def __len__(self) -> int:
-        """Return the number of prompts."""
-        return len(self.encoded)
-
-    def __getitem__(self, key: tuple[int, int]) -> tuple[int, list[int]]:
-        """Return the number and the ids of a prompt."""
-        return key[1], self.encoded[key[1]]
-
-
 def gather_windows(windows: Sequence[Window]) -> CausalBatch:
     """Return a batch of windows of one length."""
     labels = np.stack([window.labels for window in windows])
@@ -209,6 +185,7 @@ def gather_windows(windows: Sequence[Window]) -> CausalBatch:
         torch.from_numpy(labels),
         tuple((labels >= 0).sum(1).tolist()),
         torch.from_numpy(np.stack(documents)) if documents else None,
+        windows[0].text_per_label,
     )
     tokens = torch.from_numpy(np.stack([window.tokens for window in windows]))
     return CausalBatch(
@@ -220,17 +197,3 @@ def gather_windows(windows: Sequence[Window]) -> CausalBatch:
         torch.tensor([window.number for window in windows]),
         torch.ones(len(windows), dtype=torch.bool),
     )
-
-
-def gather_prompts(prompts: Sequence[tuple[int, list[int]]], ids: Tensor, mask: Tensor | None) -> CausalBatch:
-    """Return a batch of prompts; nothing of them is predicted.
-
-    Args:
-        prompts: the number and the ids of each.
-        ids: (B, T) int64, padded at the left.
-        mask: (B, T) bool, True where a token stands; None where nothing is padded.
-    """
-    targets = CausalTargets(torch.full_like(ids, -1), (0,) * len(prompts))
-    lengths = tuple(len(prompt) for _, prompt in prompts)
-    numbers = torch.tensor([number for number, _ in prompts])
-    return CausalBatch(ids, mask, None, lengths, targets, numbers, torch.ones(len(prompts), dtype=torch.bool))

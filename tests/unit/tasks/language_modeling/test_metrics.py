@@ -18,12 +18,12 @@ def test_causal_figures_are_torchmetrics_and_a_padding_sequence_does_not_count()
     labels = torch.randint(0, 9, (5, 6), generator=generator)
     lengths = (6, 3, 1, 4, 2)
     labels[torch.arange(6) >= torch.tensor(lengths)[:, None]] = -1
-    metrics = LanguageMetrics("causal", bytes_per_token=2.0, words_per_token=0.5)
+    metrics = LanguageMetrics("causal")
     for rows in (slice(0, 2), slice(2, 5)):
         of_rows, there = labels[rows], labels[rows] >= 0
         losses = torch.nn.functional.cross_entropy(logits[rows][there], of_rows[there], reduction="none")
         scores = LanguageScores(losses, logits[rows][there].argmax(1) == of_rows[there])
-        metrics.update(scores, lengths[rows], torch.tensor([True, True, True, True, False])[rows])
+        metrics.update(scores, lengths[rows], torch.tensor([True, True, True, True, False])[rows], (2.0, 0.5))
     reference = Perplexity(ignore_index=-1)
     reference.update(logits[:4], labels[:4])
     found = metrics.compute()

@@ -36,8 +36,9 @@ def test_the_loss_and_the_metrics_are_those_of_the_parts_of_a_batch(objective: s
 
 
 def test_names_and_directions() -> None:
-    task = make_task(spec={"bytes_per_token": 4.0})
-    task.evaluate("val", task(causal_batch([1, 2])), causal_batch([1, 2]))
+    task, batch = make_task(), causal_batch([1, 2])
+    batch.targets.text_per_label = (4.0, 0.0)
+    task.evaluate("val", task(batch), batch)
     assert set(task.compute_metrics("val")) == {"perplexity", "accuracy", "bits_per_byte"}
     assert (task.monitor, task.monitor_mode) == ("val/loss", "min")
     assert [task.better(f"test/{name}") for name in ("perplexity", "bits_per_byte", "accuracy")] == [

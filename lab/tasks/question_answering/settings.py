@@ -1,0 +1,68 @@
+"""How answers are chosen and measured, and what answerers ask of their data; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from lab.config.kinds import Asks, EvalSettings, TaskSettings
+from lab.config.schemas import Float, Int, WholeAbove0
+
+
+class AnsweringEval(EvalSettings):
+    """How answers are chosen. Exact match and F1 are always computed."""
+
+    name: Literal["question_answering"]
+    n_best: Annotated[Int, Field(gt=0, le=1000)]
+    max_answer_length: WholeAbove0
+    null_threshold: Float
+    answer_text: Literal["offsets", "aligned"]
+
+
+class AnsweringAsks(Asks):
+    """What an answerer asks of its data.
+
+    Attributes:
+        max_length: the most tokens of a window, special ones too.
+    """
+
+    max_length: WholeAbove0 | None = None
+
+
+def length_problem(max_length: int, stride: int, max_query_length: int) -> tuple[str, str] | None:
+    """Return the key and what is wrong if windows of these lengths cannot be cut, else None.
+
+    Args:
+        max_length: the most tokens of a window.
+        stride: tokens between the beginnings of two windows.
+        max_query_length: the most tokens of a question.
+    """
+    room = max_length - max_query_length - 3  # of [CLS], [SEP] and [SEP]
+    if room < 1:
+        return "data.max_query_length", (
+            f"a question of {max_query_length} tokens leaves no room for its text in a window of {max_length} "
+            f"(data.max_length), 3 of which are special; {max(1, max_length // 4)} would"
+        )
+    if stride >= room:
+        return "data.stride", (
+            f"windows {stride} tokens apart would not overlap: beside the longest question (data.max_query_length="
+            f"{max_query_length}) a window of {max_length} has {room} tokens of the text; {max(1, room // 2)} would"
+        )
+    return None
+
+
+def conflict(config: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return lengths that contradict each other, or windows that are longer than the network reads."""
+    data, net = config["data"], config["model"]["net"]
+    lengths = [data.get(name) for name in ("max_length", "stride", "max_query_length")]
+    longest = net.get("max_length")
+    if isinstance(longest, int) and isinstance(lengths[0], int) and lengths[0] > longest > 0:
+        return "data.max_length", f"windows of {lengths[0]} tokens are longer than the network reads ({longest})"
+    if not all(isinstance(length, int) and not isinstance(length, bool) for length in lengths):
+        return None
+    return length_problem(*lengths)
+
+
+SETTINGS = TaskSettings(AnsweringEval, AnsweringAsks, ("vocab_size",), conflict)
