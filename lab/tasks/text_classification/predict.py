@@ -10,15 +10,19 @@ from typing import Any
 import lightning.pytorch as pl
 
 from lab.structures.text_classification import ClassifiedText
-from lab.tasks.text_classification.data.module import TextInputs
+from lab.tasks.text_classification.data.module import TextClassificationModule, TextInputs
 from lab.tasks.text_classification.task import TextClassificationTask
 from lab.training.parquet_rows import ParquetRows, class_schema
 from lab.training.parts import Records, RecordWriter, parts_in
 from lab.training.predictor import MakeTrainer, Predictor
+from lab.training.text_features import write_features
 
 
 class TextClassificationPredictor(Predictor):
-    """Writes ``predictions.csv`` and ``.parquet``: a row for each text with its best classes, each with its score."""
+    """Writes ``predictions.csv`` and ``.parquet``: a row for each text with its best classes, each with its score.
+
+    With ``eval.features`` it writes features of tokens instead, see ``lab.training.text_features``.
+    """
 
     task: TextClassificationTask
 
@@ -28,6 +32,9 @@ class TextClassificationPredictor(Predictor):
         Raises:
             DataError: the input cannot be read as texts.
         """
+        if layers := self.task.eval_settings["features"]:
+            write_features(self, layers, self.column, make_trainer, folder, rank)
+            return
         dataset = self.data.build_inputs([Path(self.source)])
         assert isinstance(dataset, TextInputs)
         loader = self.data.dataset_dataloader(dataset)
@@ -39,6 +46,12 @@ class TextClassificationPredictor(Predictor):
                 said = self._write(Records(folders), dataset, parts.merged, folder)
                 parts.publish([parts.merged])
                 print("\n".join(said))
+
+    @property
+    def column(self) -> str:
+        """The column of texts in tables."""
+        assert isinstance(self.data, TextClassificationModule)
+        return self.data.input_format().text_column
 
     def _write(self, records: Records, dataset: TextInputs, out: Path, folder: Path) -> list[str]:
         """Write the rows of all texts, and return the lines to print."""

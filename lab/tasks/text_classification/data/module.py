@@ -14,12 +14,13 @@ from lab.data.datamodule import DataModule
 from lab.data.holdout import TEST, TRAIN, VAL, check_shares, hold_out
 from lab.data.text.chosen import choose_tokenizer
 from lab.data.text.documents import Documents, Piece
+from lab.data.text.sequences import TextEncoding
 from lab.errors import ConfigError, DataError
 from lab.ranges import Count, Positive, Seed, Share, Word
 from lab.structures import DataSpec, KeyedDataset
 from lab.structures.text_classification import TextClassificationBatch, TextClassificationSpec
 from lab.tasks.text_classification.data.dataset import TextDataset, fingerprint_of
-from lab.tasks.text_classification.data.encoding import TextEncoding, TextSample, collate_texts
+from lab.tasks.text_classification.data.encoding import TextSample, collate_texts, encoding_of
 from lab.tasks.text_classification.data.files import TextFormat, TextRows, read_inputs
 
 log = logging.getLogger(__name__)
@@ -107,14 +108,8 @@ class TextClassificationModule(DataModule):
         return found
 
     def _held_out(self, rows: TextRows) -> tuple[TextRows, TextRows]:
-        """Return the training and validation part of texts.
-
-        Raises:
-            DataError: there are too few.
-        """
+        """Return the training and validation part of texts, which have two classes at least."""
         count = len(rows.texts)
-        if count < 2:
-            raise DataError(f"{rows.source}: {count} text is too few to hold a share of them out")
         shares = {TRAIN: 1 - self.val_share, VAL: self.val_share}
         parts = hold_out([str(row) for row in range(count)], [[label] for label in rows.labels], shares, self.seed)
         train, val = ([row for row, part in enumerate(parts) if part == name] for name in (TRAIN, VAL))
@@ -154,7 +149,7 @@ class TextClassificationModule(DataModule):
     def _encoding(self) -> TextEncoding:
         """How texts become sequences."""
         if self._followed is not None:
-            return TextEncoding.of(self._followed)
+            return encoding_of(self._followed)
         read = [TextsRead(rows) for rows in self._parts.values()]
         tokenizer = choose_tokenizer(self.tokenizer, read, self.vocab_size, self.lowercase, kind="wordpiece")
         return TextEncoding(tokenizer, self.max_length, self.window_stride, self.max_windows)

@@ -1,72 +1,19 @@
-"""How texts and pairs become sequences, against Google's loop and by hand."""
+"""Batches of encoded texts, by hand."""
 
 from __future__ import annotations
 
-import pytest
 import torch
 
-from lab.errors import ConfigError
-from lab.tasks.text_classification.data.encoding import TextEncoding, TextSample, collate_texts, cut_pair
-from tests.unit.tasks.text_classification.makers import TOKENIZER
+from lab.tasks.text_classification.data.encoding import TextSample, batch_of, collate_texts, encoding_of
+from tests.unit.tasks.text_classification.makers import TOKENIZER, make_spec
 
 PAD, UNK, CLS, SEP = range(4)
 A = TOKENIZER.token_to_id("a")
 assert A is not None
 
 
-def of(max_length: int = 8, stride: int = 0, most: int = 32) -> TextEncoding:
-    return TextEncoding(TOKENIZER, max_length, stride, most)
-
-
-def test_a_pair_is_cut_as_googles_loop_does() -> None:
-    """``_truncate_seq_pair`` of run_classifier.py: the longer text loses a token, the second one of two as long."""
-
-    def loop(first: int, second: int, room: int) -> tuple[int, int]:
-        while first + second > room:
-            first, second = (first - 1, second) if first > second else (first, second - 1)
-        return first, second
-
-    cases = [(first, second, room) for first in range(9) for second in range(9) for room in range(1, 12)]
-    assert [cut_pair(*case) for case in cases] == [loop(*case) for case in cases]
-
-
-def test_a_text_is_cut_off() -> None:
-    encoded = of().encode(["abcabcabc", "aa"])
-    assert encoded.windows(0) == [([CLS, A, A + 1, A + 2, A, A + 1, A + 2, SEP], 8)]
-    assert encoded.windows(1) == [([CLS, A, A, SEP], 4)]
-    assert (encoded.shortened, encoded.lengths().tolist()) == (1, [8, 4])
-
-
-def test_a_pair() -> None:
-    encoded = of(9).encode(["abc", "aaaaaaaa"], ["b", "bbbb"])
-    assert encoded.windows(0) == [([CLS, A, A + 1, A + 2, SEP, A + 1, SEP], 5)]
-    assert encoded.windows(1) == [([CLS, A, A, A, SEP, A + 1, A + 1, A + 1, SEP], 5)]
-    assert encoded.shortened == 1
-    batch = of(9).batch(["abc", "a"], ["b", "b"])
-    assert batch.token_type_ids is not None
-    assert batch.token_type_ids.tolist() == [[0, 0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 0, 0]]
-
-
-@pytest.mark.parametrize(
-    ("length", "starts"),
-    [(0, [0]), (6, [0]), (7, [0, 4]), (10, [0, 4]), (11, [0, 4, 8]), (17, [0, 4, 8, 12])],
-)
-def test_windows_read_every_token(length: int, starts: list[int]) -> None:
-    """Of 6 tokens each, 4 apart; the last one ends with the text."""
-    text = "abcdefgh "[:8] * 3
-    windows = of(stride=4).encode([text[:length]]).windows(0)
-    tokens = TOKENIZER.encode(text[:length])
-    assert [ids[1:-1] for ids, _ in windows] == [tokens[start : start + 6] for start in starts]
-    assert starts[-1] + 6 >= length
-
-
-def test_too_many_windows_are_counted() -> None:
-    encoded = of(stride=4, most=2).encode(["a" * 10, "a" * 11])
-    assert (len(encoded.windows(0)), len(encoded.windows(1)), encoded.shortened) == (2, 2, 1)
-
-
 def test_a_batch_is_padded_to_its_longest_window() -> None:
-    encoded = of(stride=6).encode(["a", "abcdefgh", ""])
+    encoded = encoding_of(make_spec(window_stride=6)).encode(["a", "abcdefgh", ""])
     samples = [TextSample(encoded.windows(number), number % 2, number) for number in range(3)]
     batch = collate_texts(samples, PAD, pairs=False)
     assert batch.windows == (1, 2, 1)
@@ -81,8 +28,7 @@ def test_a_batch_is_padded_to_its_longest_window() -> None:
     assert torch.equal(batch.rows(slice(1, 2)).input_ids, batch.input_ids[1:3])
 
 
-def test_what_leaves_no_room_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^data\.max_length=2 leaves no room for text beside special tokens$"):
-        of(2)
-    with pytest.raises(ConfigError, match=r"^data\.window_stride=7: windows hold 6 tokens of a text.*take at most 6$"):
-        of(8, 7)
+def test_a_batch_of_pairs() -> None:
+    batch = batch_of(encoding_of(make_spec(max_length=9, pairs=True)), ["abc", "a"], ["b", "b"])
+    assert batch.token_type_ids is not None
+    assert batch.token_type_ids.tolist() == [[0, 0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 0, 0]]

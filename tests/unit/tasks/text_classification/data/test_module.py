@@ -103,7 +103,6 @@ def test_batches_of_longer_and_of_shorter_texts(tmp_path: Path) -> None:
             [(f"a{row}", f"x{row}") for row in range(30)],
             "30 different labels in 30 texts (x0, x1, x10, ...)",
         ),
-        ({}, [("a", "x")], "1 text is too few to hold a share of them out"),
         (
             {"class_names": ["a"]},
             ROWS,
