@@ -228,11 +228,8 @@ class _Writing(pl.Callback):
         import pyarrow
 
         names = [self.tokenizer.id_to_token(number) for number in found.ids.tolist()]
-        columns = [
-            pyarrow.array(found.texts.numpy()),
-            pyarrow.array(found.positions.int().numpy()),
-            pyarrow.array(names),
-        ]
+        numbers = [pyarrow.array(part.numpy()) for part in (found.texts, found.positions.int())]
+        columns = [*numbers, pyarrow.array(names)]
         for layer in found.layers:
             ends = torch.arange(len(layer) + 1, dtype=torch.int32) * layer.shape[1]
             values = pyarrow.array(layer.contiguous().view(-1).numpy())

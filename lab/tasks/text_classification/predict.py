@@ -32,7 +32,7 @@ class TextClassificationPredictor(Predictor):
         Raises:
             DataError: the input cannot be read as texts.
         """
-        if layers := self.task.eval_settings["features"]:
+        if layers := self.task.eval_settings.get("features"):
             write_features(self, layers, self.column, make_trainer, folder, rank)
             return
         dataset = self.data.build_inputs([Path(self.source)])

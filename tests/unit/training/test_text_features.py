@@ -66,9 +66,7 @@ def test_rows_are_the_states_of_tokens(tmp_path: Path, net: Any, capsys: pytest.
 
 
 def test_what_is_refused(tmp_path: Path, net: Any) -> None:
-    with pytest.raises(
-        ConfigError, match=r"^eval\.features=\[-4\]: the network has 2 layers, -1 the last one"
-    ):
+    with pytest.raises(ConfigError, match=r"^eval\.features=\[-4\]: the network has 2 layers, -1 the last one"):
         write(tmp_path, net, [-4], "abc\n")
     with pytest.raises(ConfigError, match=r"^eval\.features: Linear is no encoder of text with layers"):
         write(tmp_path, torch.nn.Linear(2, 2), [-1], "abc\n")
