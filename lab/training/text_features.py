@@ -21,7 +21,7 @@ from lab.data.loader import eval_loader
 from lab.data.sampler import EvalBatches
 from lab.data.text.batching import pad_texts
 from lab.data.text.lines import read_texts
-from lab.data.text.sequences import EncodedTexts, TextEncoding, Window
+from lab.data.text.sequences import EncodedTexts, TextEncoding, TextWindow
 from lab.data.text.tokenizer import TextTokenizer
 from lab.errors import ConfigError
 from lab.structures import Movable
@@ -38,7 +38,7 @@ PAIR = " ||| "
 """Between both texts of a pair in a line, as in Google's extract_features.py."""
 
 
-class States(NamedTuple):
+class TokenStates(NamedTuple):
     """The states of the N tokens of a batch, those of one text after the other.
 
     Attributes:
@@ -79,7 +79,7 @@ class TextSequences:
         """The number of texts."""
         return len(self.encoded)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[int, Window]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int, TextWindow]:
         """Return number and tokens of the text at ``(epoch, index)``."""
         return key[1], self.encoded.windows(key[1])[0]
 
@@ -107,7 +107,7 @@ class Extraction(pl.LightningModule):
             )
         self.encoder: Any = found
 
-    def predict_step(self, batch: TextBatch[NoTargets], batch_idx: int) -> States:
+    def predict_step(self, batch: TextBatch[NoTargets], batch_idx: int) -> TokenStates:
         """Return the states of the tokens of a batch, on the host, without texts that only fill up.
 
         Raises:
@@ -129,7 +129,9 @@ class Extraction(pl.LightningModule):
         standing = standing & batch.valid[:, None]
         rows, positions = standing.nonzero(as_tuple=True)
         layers = tuple(states[layer][rows, positions].float().cpu() for layer in self.layers)
-        return States(batch.sample_ids[rows].cpu(), positions.cpu(), batch.input_ids[rows, positions].cpu(), layers)
+        return TokenStates(
+            batch.sample_ids[rows].cpu(), positions.cpu(), batch.input_ids[rows, positions].cpu(), layers
+        )
 
 
 def write_features(
@@ -162,11 +164,13 @@ def write_features(
     tokenizer = TextTokenizer.from_text(spec.tokenizer)
     encoded = encode(texts, TextEncoding(tokenizer, spec.max_length))
     batches = EvalBatches(len(texts), predictor.data.batch_size, plan.rank, plan.world_size)
-    loader = eval_loader(TextSequences(encoded), batches, _Collate(tokenizer.pad_id), 0, torch.cuda.is_available())
+    loader = eval_loader(
+        TextSequences(encoded), batches, _FeaturesCollate(tokenizer.pad_id), 0, torch.cuda.is_available()
+    )
     schema = feature_schema(layers)
     with parts_in(folder, rank) as parts:
         with parquet.ParquetWriter(parts.own / _PART, schema) as writer:
-            part = _Writing(writer, schema, tokenizer)
+            part = _FeaturesWriting(writer, schema, tokenizer)
             make_trainer([part]).predict(module, dataloaders=loader, return_predictions=False)
         folders = parts.collect()
         if rank == 0:
@@ -195,13 +199,13 @@ def feature_schema(layers: Sequence[int]) -> Any:
     return pyarrow.schema([*fields, *((f"layer_{layer}", pyarrow.list_(pyarrow.float32())) for layer in layers)])
 
 
-class _Collate:
+class _FeaturesCollate:
     """Puts texts together into a batch."""
 
     def __init__(self, pad_id: int) -> None:
         self.pad_id = pad_id
 
-    def __call__(self, samples: Sequence[tuple[int, Window]]) -> TextBatch[NoTargets]:
+    def __call__(self, samples: Sequence[tuple[int, TextWindow]]) -> TextBatch[NoTargets]:
         ids = [window for _, (window, _) in samples]
         types = [[0] * first + [1] * (len(window) - first) for _, (window, first) in samples]
         paired = any(row[-1] for row in types if row)
@@ -211,7 +215,7 @@ class _Collate:
         return TextBatch(input_ids, mask, type_ids, lengths, NoTargets(), numbers, valid)
 
 
-class _Writing(pl.Callback):
+class _FeaturesWriting(pl.Callback):
     """Writes the states of a rank, a row group for each batch."""
 
     def __init__(self, writer: Any, schema: Any, tokenizer: TextTokenizer) -> None:
@@ -224,7 +228,7 @@ class _Writing(pl.Callback):
         if len(outputs.ids):  # none for a batch that only fills up, which comes last
             self.writer.write_table(self._table(outputs))
 
-    def _table(self, found: States) -> Any:
+    def _table(self, found: TokenStates) -> Any:
         import pyarrow
 
         names = [self.tokenizer.id_to_token(number) for number in found.ids.tolist()]

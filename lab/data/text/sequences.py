@@ -18,7 +18,7 @@ from lab.errors import ConfigError
 
 AT_ONCE = 4096
 """Texts that are encoded at once."""
-Window = tuple[list[int], int]
+TextWindow = tuple[list[int], int]
 """Token ids, special ones too, and how many of them belong to the first text."""
 
 
@@ -43,7 +43,7 @@ class EncodedTexts:
     def __len__(self) -> int:
         return len(self.texts) - 1
 
-    def windows(self, text: int) -> list[Window]:
+    def windows(self, text: int) -> list[TextWindow]:
         """Return the windows of a text."""
         numbers = range(int(self.texts[text]), int(self.texts[text + 1]))
         return [
@@ -118,7 +118,7 @@ class TextEncoding:
 
     def _windows(
         self, texts: Sequence[str], seconds: Sequence[str | None] | None
-    ) -> Iterator[tuple[list[Window], bool]]:
+    ) -> Iterator[tuple[list[TextWindow], bool]]:
         """Yield the windows of each text, and whether tokens of it were cut off."""
         tokens = self.tokenizer.encode_batch(texts)
         if seconds is None:
@@ -128,7 +128,7 @@ class TextEncoding:
         for first, other, second in zip(tokens, others, seconds, strict=True):
             yield self._of_one(first) if second is None else self._of_pair(first, other)
 
-    def _of_one(self, tokens: list[int]) -> tuple[list[Window], bool]:
+    def _of_one(self, tokens: list[int]) -> tuple[list[TextWindow], bool]:
         stride = self.window_stride or self.room
         needed = 1 + max(0, -(-(len(tokens) - self.room) // stride))
         count = min(needed, self.max_windows if self.window_stride else 1)
@@ -136,7 +136,7 @@ class TextEncoding:
         whole = [[*self.begin, *part, *self.end] for part in parts]
         return [(window, len(window)) for window in whole], count < needed
 
-    def _of_pair(self, first: list[int], second: list[int]) -> tuple[list[Window], bool]:
+    def _of_pair(self, first: list[int], second: list[int]) -> tuple[list[TextWindow], bool]:
         room = self.room - len(self.end)
         kept, others = cut_pair(len(first), len(second), room)
         begun = [*self.begin, *first[:kept], *self.end]

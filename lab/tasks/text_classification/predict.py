@@ -40,7 +40,7 @@ class TextClassificationPredictor(Predictor):
         loader = self.data.dataset_dataloader(dataset)
         with parts_in(folder, rank) as parts:
             with closing(RecordWriter(parts)) as records:
-                make_trainer([_Writing(records)]).predict(self.task, dataloaders=loader, return_predictions=False)
+                make_trainer([_LabelsWriting(records)]).predict(self.task, dataloaders=loader, return_predictions=False)
             folders = parts.collect()
             if rank == 0:
                 said = self._write(Records(folders), dataset, parts.merged, folder)
@@ -81,7 +81,7 @@ class TextClassificationPredictor(Predictor):
         ]
 
 
-class _Writing(pl.Callback):
+class _LabelsWriting(pl.Callback):
     """Writes the records of each batch."""
 
     def __init__(self, records: RecordWriter) -> None:

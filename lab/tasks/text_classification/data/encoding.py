@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from lab.data.text.batching import pad_texts
-from lab.data.text.sequences import TextEncoding, Window
+from lab.data.text.sequences import TextEncoding, TextWindow
 from lab.data.text.tokenizer import TextTokenizer
 from lab.structures.text_classification import (
     TextClassificationBatch,
@@ -26,7 +26,7 @@ class TextSample(NamedTuple):
         number: the text's number in its dataset.
     """
 
-    windows: Sequence[Window]
+    windows: Sequence[TextWindow]
     label: int
     number: int
 
