@@ -34,6 +34,7 @@ def test_texts_of_each_kind_of_file(tmp_path):
         ("a.jsonl", b"[1]\n", "line 1 has no text in the column 'text'; it is no JSON object"),
         ("a.jsonl", b'{"text": "a"}\n{"tex\n', "line 2 is no JSON: "),
         ("a.jsonl", b"[" * 100_000, "line 1 is no JSON: nested too deeply$"),
+        ("a.jsonl", b'{"text": "\\ud83d\\ude00"}\n{"text": "a\\uD83D"}', "line 2 holds half a character"),
         ("a.csv", b"n,body\n1,one\n", "text"),
     ],
 )
