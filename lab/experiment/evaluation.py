@@ -37,11 +37,12 @@ SPLITS = {"validate": "val", "test": "test"}
 
 @dataclass
 class StageResult:
-    """A stage's metrics, their protocol, its tables, a sheet of its pictures, and the metrics where lower is better."""
+    """A stage's metrics, protocol, tables, files, a sheet of its pictures, and the metrics where lower is better."""
 
     metrics: dict[str, float]
     protocol: str = ""
     tables: dict[str, Table] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
     sheet: Image | None = None
     lower_is_better: list[str] = field(default_factory=list)
 
@@ -61,7 +62,8 @@ def run_stage(stage: str, subject: Subject, folder: Path) -> StageResult:
             (folder / "pictures").mkdir(parents=True, exist_ok=True)
             picture.save(folder / "pictures" / f"{split}-{name}.png")
     lower = [name for name in task.results if task.better(name) == "min"]
-    return StageResult(dict(task.results), task.describe_evaluation(), dict(task.tables), pictures.sheet, lower)
+    files = dict(task.files)
+    return StageResult(dict(task.results), task.describe_evaluation(), dict(task.tables), files, pictures.sheet, lower)
 
 
 def evaluate(config: dict[str, Any], home: Path, place: Place | None = None, data: DataModule | None = None) -> None:
@@ -115,9 +117,10 @@ def _write_result(config: Mapping[str, Any], result: StageResult, folder: Path) 
     }
     write_text(folder / "result.json", json.dumps(record, indent=2) + "\n")
     write_tables(result.tables, folder)
+    write_files(result.files, folder)
     title = f"{config['stage']} of {config['ckpt'] or config['model']['pretrained']}"
     print_metrics(result.metrics, title, result.protocol, result.lower_is_better)
-    print(f"written   {folder / 'result.json'}")
+    print(f"written   {', '.join(str(folder / name) for name in ('result.json', *result.files))}")
     if result.sheet is not None:
         print(f"pictures  {folder / 'pictures'}")
 
@@ -132,3 +135,9 @@ def write_tables(tables: Mapping[str, Table], folder: Path) -> None:
         writer.writerows(rows)
         (folder / "tables").mkdir(parents=True, exist_ok=True)
         write_text(folder / "tables" / f"{name}.csv", text.getvalue())
+
+
+def write_files(files: Mapping[str, str], folder: Path) -> None:
+    """Write the files of an evaluation into ``folder``."""
+    for name, text in files.items():
+        write_text(folder / name, text)

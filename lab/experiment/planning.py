@@ -166,6 +166,7 @@ def find_machine(config: Mapping[str, Any], place: Place, held: int = 0) -> Mach
 
 def describe(config: Mapping[str, Any], task: Task, training: bool) -> Workload:
     """Return a training's workload without its activations."""
+    from lab.layers.tensor_parallel.layers import TensorParallel
     from lab.registry.parallel import splitting_of
     from lab.strategies.sharding import units
     from lab.structures.parallel import TensorSplitting
@@ -174,10 +175,13 @@ def describe(config: Mapping[str, Any], task: Task, training: bool) -> Workload:
     inner_last = list(enumerate(units(net)))[::-1]
     numbers = {id(p): number for number, unit in inner_last for p in unit.parameters()}
     splitting = splitting_of(net) if config["strategy"]["name"] == "tensor_parallel" else None
-    plan = splitting.tensor_plan(net) if isinstance(splitting, TensorSplitting) else {}
-    split = tuple(f"{name}." for name in plan)
+    split: tuple[str, ...] = ()
+    if isinstance(splitting, TensorSplitting):
+        layers = [(name, module) for name, module in net.named_modules() if isinstance(module, TensorParallel)]
+        own = (f"{name}.{part}" for name, module in layers for part in module.parts())
+        split = (*(f"{name}." for name in splitting.tensor_plan(net)), *own)
     element = BYTES.get(precision, 4)
-    adam = optimizer["name"] in ("adam", "adamw")
+    adam = optimizer["name"] in ("adam", "adamw", "bert", "lamb")
     decays = optimizer["weight_decay"] > 0
     # Adam and Adagrad hold the square roots. Weight decay that is added to the gradients makes a copy of them.
     scratch = int(optimizer["name"] != "sgd") + int(decays and optimizer["name"] != "adamw")

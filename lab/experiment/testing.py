@@ -8,7 +8,7 @@ from typing import Any
 from lab.errors import RunError
 from lab.experiment.assembly import give_plan, load_task
 from lab.experiment.context import FitContext
-from lab.experiment.evaluation import StageResult, run_stage, write_tables
+from lab.experiment.evaluation import StageResult, run_stage, write_files, write_tables
 from lab.experiment.planning import Subject
 from lab.loggers.metrics_file import read_metrics
 from lab.loggers.undefined import with_nulls
@@ -49,6 +49,7 @@ def measure_best(fit: FitContext) -> dict[str, float | None]:
 def _write(fit: FitContext, tested: StageResult) -> None:
     step = fit.last_step
     write_tables(tested.tables, fit.run.path)
+    write_files(tested.files, fit.run.path)
     fit.metrics.log_metrics({"epoch": (step - 1) // fit.plan.steps_per_epoch, **tested.metrics}, step)
     fit.metrics.flush()
     if fit.wandb is not None:

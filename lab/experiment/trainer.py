@@ -123,9 +123,18 @@ def _profiler(fit: FitContext) -> Any:
     return SimpleProfiler(dirpath=fit.run.path, filename="profile")
 
 
-def make_eval_trainer(config: Mapping[str, Any], place: Place, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """Return the Trainer of a stage that trains nothing."""
-    if config["callbacks"]["progress"] and place.rank == 0:
+def make_eval_trainer(
+    config: Mapping[str, Any], place: Place, callbacks: list[pl.Callback], progress: bool = True
+) -> pl.Trainer:
+    """Return the Trainer of a stage that trains nothing.
+
+    Args:
+        config: the resolved config.
+        place: the rank of this process.
+        callbacks: added to its own.
+        progress: whether it may show a progress bar; the config may forbid it too.
+    """
+    if progress and config["callbacks"]["progress"] and place.rank == 0:
         callbacks = [*callbacks, ProgressBar(StepLog(1, 1, 1), 0)]
     if place.rank == 0 and (folder := job_folder()) is not None:
         callbacks = [*callbacks, Heartbeat(folder)]

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from lab.checkpoint.unpickling import reason_of
-from lab.compat.torch import storage_id
 from lab.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -92,9 +91,7 @@ class IndexedShards:
                     raise CheckpointError(f"weights {file}: {absent[0]!r} is not in it, but {self.index.name} says so")
                 return {key: opened.get_tensor(key) if values else _handle(opened.get_slice(key)) for key in keys}
         except (OSError, SafetensorError) as error:
-            raise CheckpointError(
-                f"weights {file} cannot be read: damaged or incomplete ({reason_of(error)})"
-            ) from error
+            raise CheckpointError(f"weights {file} are damaged or incomplete ({reason_of(error)})") from error
 
 
 def find_index(path: Path) -> Path | None:
@@ -129,6 +126,8 @@ def sources_of(state: Mapping[str, Tensor], handles: Mapping[str, Tensor]) -> di
         state: what a converter has made of the handles.
         handles: as ``Shards`` gives them.
     """
+    from lab.compat.torch import storage_id
+
     names = {storage_id(handle): name for name, handle in handles.items()}
     found: dict[str, dict[str, Tensor]] = {}
     for name, view in state.items():

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
 REDUCE_DTYPES = {"32": torch.float32, "bf16": torch.bfloat16}
+ENTRANCES = ("encode", "generate", "logits")
+"""Methods that evaluation and prediction call instead of ``forward``. (A recommender's ``score`` comes after its
+``encode`` and finds everything gathered.)"""
 
 
 def units(net: nn.Module) -> list[nn.Module]:
@@ -173,10 +176,9 @@ class ShardedStrategy(SplittingStrategy):
             fully_shard(part, reshard_after_forward=after_forward, **options)
         # Backward begins where forward ended: parameters outside of units, used throughout, stay gathered in between.
         fully_shard(net, reshard_after_forward=None if after_forward else False, **options)
-        if hasattr(
-            net, "encode"
-        ):  # a recommender's evaluation calls this instead of forward; `score` then finds the rest gathered
-            register_fsdp_forward_method(net, "encode")
+        for name in ENTRANCES:
+            if hasattr(net, name):
+                register_fsdp_forward_method(net, name)
 
     def sharded_modules(self) -> Iterator[FSDPModule]:
         """Yield the units."""

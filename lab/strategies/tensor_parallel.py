@@ -2,12 +2,16 @@
 
 Shoeybi et al., "Megatron-LM: Training Multi-Billion Parameter Language Models Using Model Parallelism", 2019, section
 3: the first matrix of a pair is split by its columns and the second by its rows, so that each pair needs only one sum
-over the ranks. An architecture names its pairs in ``tensor_plan`` of its ``parallel`` module. The ranks form a grid
-(data, tensor): along ``data`` they see different samples and shard parameters as under FSDP.
+over the ranks. An architecture names its pairs in ``tensor_plan`` of its ``parallel`` module, or is made of the layers
+of ``lab.layers.tensor_parallel``, which say themselves how they are split and have their own collectives. Either way
+the parameters are DTensors between the passes, so that clipping, averages and checkpoints need not know which way it
+is. The ranks form a grid (data, tensor): along ``data`` they see different samples and shard parameters as under FSDP.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Collection
 from typing import Any
 
 from torch import nn
@@ -16,15 +20,18 @@ from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tenso
 from torch.distributed.tensor.parallel import ParallelStyle, parallelize_module
 from torchmetrics import Metric
 
+from lab.checkpoint.access import is_dtensor
 from lab.compat.torch import flatten_mesh, own_parameters
 from lab.errors import ConfigError
+from lab.layers.tensor_parallel.groups import RankGroup
+from lab.layers.tensor_parallel.layers import TensorParallel
 from lab.registry.parallel import splitting_of
-from lab.strategies.sharding import ShardedStrategy, units
+from lab.strategies.sharding import ENTRANCES, ShardedStrategy, units
 from lab.structures.parallel import TensorSplitting
 
 
 class TensorParallelStrategy(ShardedStrategy):
-    """Split the matrices that an architecture's plan names; every other parameter is replicated.
+    """Split what an architecture's plan names and what its layers say; every other parameter is replicated.
 
     All parameters become DTensors of one mesh, also the replicated ones, so that norms for clipping count every element
     once. The ranks of a tensor group must draw the same random numbers, or their replicas would diverge.
@@ -57,12 +64,15 @@ class TensorParallelStrategy(ShardedStrategy):
 
     def parallelize(self, net: nn.Module) -> None:
         """Split the plan's matrices, replicate the rest, and shard both along the data dimension."""
-        plan = tensor_plan(net)
+        mesh, plan = self.tensor_mesh, tensor_plan(net)
+        join(net, RankGroup.of(mesh.get_group()), plan)
         net.to(self.root_device)
-        parallelize_module(net, self.tensor_mesh, plan)
-        check_parts(net, self.tensor_mesh.size())
+        if plan:
+            parallelize_module(net, mesh, plan)
+        places = distribute(net, mesh, plan)
+        check_parts(net, mesh.size())
         parts = units(net)
-        compute_locally([*parts, net], replicate(net, self.tensor_mesh))
+        compute_locally([*parts, net], places)
         if self.num_data_ranks > 1:
             flatten_mesh(self.device_mesh, "ranks")
             self.shard(net, parts)
@@ -104,20 +114,35 @@ def check_parts(net: nn.Module, size: int) -> None:
                     raise ConfigError(f"strategy.tensor_parallel_size={size} does not divide {side}, a side of {name}")
 
 
-def replicate(net: nn.Module, mesh: DeviceMesh) -> list[ParameterPlace]:
-    """Turn every parameter that is a plain tensor into a replicated DTensor; shared parameters stay shared.
+def join(net: nn.Module, group: RankGroup, plan: Collection[str]) -> None:
+    """Tell the group to the modules that have collectives of their own; those that the plan names are torch's affair.
+
+    Raises:
+        ConfigError: the ranks cannot share what a module counts, as heads.
+    """
+    for name, module in net.named_modules():
+        if isinstance(module, TensorParallel) and name not in plan:
+            module.join(group)
+
+
+def distribute(net: nn.Module, mesh: DeviceMesh, plan: Collection[str]) -> list[ParameterPlace]:
+    """Turn every parameter that is a plain tensor into a DTensor; shared parameters stay shared.
+
+    Modules that have collectives of their own say how their parameters are split; all others are replicated.
 
     Returns:
-        The places of the replicated parameters.
+        The places of these parameters.
     """
     made: dict[nn.Parameter, nn.Parameter] = {}
     places = []
-    for module in net.modules():
+    for prefix, module in net.named_modules():
+        parts = module.parts() if isinstance(module, TensorParallel) and prefix not in plan else {}
         for name, parameter in own_parameters(module).items():
             if parameter is None or isinstance(parameter, DTensor):
                 continue
             if parameter not in made:
-                whole = distribute_tensor(parameter.detach(), mesh, [Replicate()])
+                placement = Shard(parts[name]) if name in parts else Replicate()
+                whole = distribute_tensor(parameter.detach(), mesh, [placement])
                 made[parameter] = nn.Parameter(whole, requires_grad=parameter.requires_grad)
             places.append((module, name))
             own_parameters(module)[name] = made[parameter]
@@ -125,14 +150,14 @@ def replicate(net: nn.Module, mesh: DeviceMesh) -> list[ParameterPlace]:
 
 
 def compute_locally(parts: list[nn.Module], places: list[ParameterPlace]) -> None:
-    """Make replicated parameters plain tensors during the forward pass of the part that they belong to.
+    """Make parameters plain tensors, the rank's own part, during the forward pass of the part that they belong to.
 
-    Each rank computes with its own replica, whatever the network does with a parameter, and gets the whole gradient:
-    activations between the split pairs are the same on all ranks, and so are their gradients.
+    Each rank computes with its own replica or part, whatever the network does with a parameter, and gets its gradient
+    whole: activations between the split pairs are the same on all ranks, and so are their gradients.
 
     Args:
         parts: the parts of a network, inner ones first, the network itself last.
-        places: the places of its replicated parameters.
+        places: the places of the parameters, as ``distribute`` returns them.
     """
     left = list(places)
     for part in parts:
@@ -141,22 +166,51 @@ def compute_locally(parts: list[nn.Module], places: list[ParameterPlace]) -> Non
         left = [place for place in left if place[0] not in inside]
         if own:
             _swap_around_forward(part, own)
+    net = parts[-1]
+    for name in ENTRANCES:
+        if hasattr(net, name):
+            setattr(net, name, _with_local(getattr(net, name), places))
 
 
 def _swap_around_forward(part: nn.Module, places: list[ParameterPlace]) -> None:
     # Registered before FSDP's hooks: entered after FSDP has gathered the parameters, left before it frees them.
-    kept: list[nn.Parameter] = []
+    kept: list[list[tuple[ParameterPlace, nn.Parameter]]] = []
 
     def enter(module: nn.Module, args: Any) -> None:
-        for owner, name in places:
-            parameter: Any = own_parameters(owner)[name]
-            kept.append(parameter)
-            own_parameters(owner)[name] = parameter.to_local(grad_placements=[Replicate()])
+        kept.append(_make_local(places))
 
     def leave(module: nn.Module, args: Any, output: Any) -> None:
-        for (owner, name), parameter in zip(places, kept, strict=True):
-            own_parameters(owner)[name] = parameter
-        kept.clear()
+        _restore(kept.pop())
 
     part.register_forward_pre_hook(enter)
     part.register_forward_hook(leave)
+
+
+def _with_local(method: Callable[..., Any], places: list[ParameterPlace]) -> Callable[..., Any]:
+    """Return a method of the network within which all parameters are local, made so once for all passes in it."""
+
+    @functools.wraps(method)
+    def wrapped(*args: Any, **named: Any) -> Any:
+        kept = _make_local(places)
+        try:
+            return method(*args, **named)
+        finally:
+            _restore(kept)
+
+    return wrapped
+
+
+def _make_local(places: list[ParameterPlace]) -> list[tuple[ParameterPlace, nn.Parameter]]:
+    """Replace the DTensors at the places; those that are local already, or that FSDP has not gathered, stay."""
+    kept: list[tuple[ParameterPlace, nn.Parameter]] = []
+    for owner, name in places:
+        parameter: Any = own_parameters(owner)[name]
+        if is_dtensor(parameter) and parameter.device_mesh.ndim == 1:
+            kept.append(((owner, name), parameter))
+            own_parameters(owner)[name] = parameter.to_local(grad_placements=parameter.placements)
+    return kept
+
+
+def _restore(kept: list[tuple[ParameterPlace, nn.Parameter]]) -> None:
+    for (owner, name), parameter in kept:
+        own_parameters(owner)[name] = parameter

@@ -23,6 +23,7 @@ class TextClassificationSpec(TextSpec):
         class_counts: texts of each class to train on.
         pairs: a sample is a pair of texts.
         window_stride: tokens between the starts of windows of a longer text; 0: longer texts are cut off.
+        max_windows: the most windows of a text.
     """
 
     task: str = "text_classification"
@@ -30,6 +31,7 @@ class TextClassificationSpec(TextSpec):
     class_counts: tuple[int, ...] = ()
     pairs: bool = False
     window_stride: int = 0
+    max_windows: int = 32
 
     @property
     def num_classes(self) -> int:

@@ -25,8 +25,8 @@ from lab.text import printable
 from lab.training.parts import Parts, Records, RecordWriter, parts_in
 from lab.training.task import Task
 
-MakeTrainer = Callable[[list[pl.Callback]], pl.Trainer]
-"""Makes a Trainer with the given callbacks in addition to its own."""
+MakeTrainer = Callable[..., pl.Trainer]
+"""Makes a Trainer with the given callbacks (a list) in addition to its own; with ``progress=False`` it shows no bar."""
 
 MAX_STEM = 200  # bytes; a file's name has at most 255
 

@@ -61,6 +61,7 @@ class Task(pl.LightningModule, ABC):
         outputs_are_finite: whether all outputs of the network were finite in this validation, on this rank.
         figures: what ``terms`` has counted besides the loss, logged like its terms.
         tables: results of the last evaluation that need a table, by name.
+        files: results of the last evaluation in a format of their own, on rank 0: the text of each file by its name.
         step_terms: the loss and its terms in the current optimizer step.
         monitor: the metric that decides which checkpoint becomes ``best.ckpt``.
         monitor_mode: ``max`` if a higher value of the monitor is better, ``min`` if a lower one is.
@@ -113,6 +114,7 @@ class Task(pl.LightningModule, ABC):
         self.figures: Mapping[str, Term] = {}
         self.results: dict[str, float] = {}
         self.tables: dict[str, Table] = {}
+        self.files: dict[str, str] = {}
         self.weights_kind = "raw"
         self.trained_steps = 0
         self.val_loss = SetLoss()
@@ -201,7 +203,7 @@ class Task(pl.LightningModule, ABC):
 
     @abstractmethod
     def compute_metrics(self, split: str) -> dict[str, float]:
-        """Return the metrics over all batches and ranks, named without the split, and fill ``tables``."""
+        """Return the metrics over all batches and ranks, named without the split, and fill ``tables`` and ``files``."""
 
     @abstractmethod
     def describe_pass(self, batch: Any, outputs: Any, terms: Mapping[str, Term] | None) -> str:
@@ -319,7 +321,7 @@ class Task(pl.LightningModule, ABC):
         self._finish("test", {})
 
     def _finish(self, split: str, more: Mapping[str, float]) -> None:
-        self.tables = {}
+        self.tables, self.files = {}, {}
         values = {**more, **self.compute_metrics(split)}
         values |= {f"{name}{MEASURED}": float(count) for name, count in self.classes_measured(split).items()}
         self.results = {f"{split}/{key}": value for key, value in values.items()}

@@ -22,12 +22,14 @@ class TextLayout:
         names: the columns' names, if the file has no header.
         encoding: Python's name of the encoding; None detects it from the file.
         quotes: whether values may be quoted with ``"``; otherwise ``"`` is an ordinary character.
+        lines: whether a quoted value may hold line ends, as texts do; otherwise it is refused: a quote is not closed.
     """
 
     separator: str = ","
     names: Sequence[str] | None = None
     encoding: str | None = None
     quotes: bool = True
+    lines: bool = False
 
 
 @dataclass

@@ -141,7 +141,7 @@ class _TextTable:
         if within > 0:
             self.noted["line ends within quotes"] = within
         columns = [pyarrow.chunked_array(part, pyarrow.string()) for part in parts]
-        for key, column in zip(self.wanted, columns, strict=True):
+        for key, column in zip(self.wanted, columns, strict=True) if not self.layout.lines else ():
             self._check_lines(key, column)
         if self.layout.quotes and len(self.text.separator.encode()) > 1:
             columns = [_replaced(column, self.text.sign.decode(), self.text.separator) for column in columns]
@@ -212,7 +212,7 @@ def _headed(table: Any) -> bool:
     import pyarrow.compute as pc
 
     start = table.slice(0, 100)
-    if len(start) < 2:
+    if len(start) < 2 or not {"session", "item"} <= set(table.column_names):
         return False
     numbers = [pc.match_substring_regex(start[name], r"^-?[0-9]+$").to_pylist() for name in ("session", "item")]
     return not any(found[0] for found in numbers) and all(all(found[1:]) for found in numbers)

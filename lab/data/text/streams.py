@@ -105,7 +105,7 @@ class TokenStream:
     def _shards(self) -> list[NDArray[Any]]:
         kind = np.uint16 if self.counts.width == 2 else np.uint32
         count = -(-len(self) // self.shard)
-        return [np.memmap(self.folder / _name(number), dtype=kind, mode="r") for number in range(count)]
+        return [np.memmap(self.folder / shard_name(number), dtype=kind, mode="r") for number in range(count)]
 
     def __getstate__(self) -> Path:
         return self.folder
@@ -131,7 +131,8 @@ def token_stream(documents: Documents, tokenizer: TextTokenizer, shard: int = SH
     return TokenStream(folder), key
 
 
-def _name(number: int) -> str:
+def shard_name(number: int) -> str:
+    """Return the name of a file of tokens."""
     return f"tokens-{number:05}.bin"
 
 
@@ -205,7 +206,7 @@ class _Writer:
         while len(narrow):
             number, place = divmod(self.counts.tokens, self.shard)
             if number not in self.files:
-                self.files[number] = (self.folder / _name(number)).open("wb")
+                self.files[number] = (self.folder / shard_name(number)).open("wb")
             piece, narrow = narrow[: self.shard - place], narrow[self.shard - place :]
             self.files[number].write(piece.tobytes())
             self.counts.tokens += len(piece)

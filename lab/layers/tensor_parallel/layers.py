@@ -9,11 +9,15 @@ rank would have made; ``split`` (or ``strategy=tensor_parallel``) then takes the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lab.layers.linear import linear
+from lab.layers.norm import LayerNorm
 from lab.layers.tensor_parallel.groups import RankGroup
 from lab.layers.tensor_parallel.mappings import (
     copy_to_tensor_region,
@@ -24,6 +28,7 @@ from lab.layers.tensor_parallel.mappings import (
     reduce_scatter_to_sequence_region,
     scatter_to_tensor_region,
 )
+from lab.ops.layer_norm import layer_norm
 
 
 class TensorParallel(nn.Module):
@@ -64,6 +69,19 @@ def split(net: nn.Module, group: RankGroup) -> None:
                 size = group.part(whole.shape[dim], f"a side of {prefix}.{name}".replace(" .", " "))
                 whole.data = whole.narrow(dim, group.rank * size, size).clone()
                 done.add(whole)
+
+
+@contextmanager
+def whole_sequences(net: nn.Module) -> Iterator[None]:
+    """Context without sequence parallelism, for passes over sequences that are not worth being split."""
+    split_ones = [part for part in net.modules() if isinstance(part, TensorParallel) and part.sequence_parallel]
+    for part in split_ones:
+        part.sequence_parallel = False
+    try:
+        yield
+    finally:
+        for part in split_ones:
+            part.sequence_parallel = True
 
 
 class ColumnParallelLinear(nn.Linear, TensorParallel):
@@ -166,13 +184,13 @@ class VocabParallelEmbedding(nn.Embedding, TensorParallel):
         return leave_tensor_region(vectors, group, self.sequence_parallel)
 
 
-class SequenceParallelNorm(nn.LayerNorm, TensorParallel):
+class SequenceParallelNorm(LayerNorm, TensorParallel):
     """A layer norm of the tokens that this rank holds; backward sums the gradients of its parameters over ranks.
 
     Args:
         normalized_shape: C.
         eps: added to the variance.
-        sequence_parallel: False: every rank has all tokens, and this is ``nn.LayerNorm``.
+        sequence_parallel: False: every rank has all tokens, and this is ``LayerNorm``.
     """
 
     def __init__(self, normalized_shape: int, eps: float = 1e-5, sequence_parallel: bool = False) -> None:
@@ -181,10 +199,18 @@ class SequenceParallelNorm(nn.LayerNorm, TensorParallel):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, T / ranks, C) to the same shape."""
-        weight, bias = self.weight, self.bias
-        if self.sequence_parallel and not is_alone(self.group):  # both in one sum
-            weight, bias = copy_to_tensor_region(torch.stack((weight, bias)), self.group)
-        return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
+        if not self._sums:
+            return super().forward(x)
+        weight, bias = copy_to_tensor_region(torch.stack((self.weight, self.bias)), self.group)  # both in one sum
+        return layer_norm(x, weight, bias, self.eps)
+
+    def fuses(self, *tensors: Tensor) -> bool:
+        """Whether ``add`` is one kernel: see ``LayerNorm``."""
+        return not self._sums and super().fuses(*tensors)
+
+    @property
+    def _sums(self) -> bool:
+        return self.sequence_parallel and not is_alone(self.group)
 
 
 def enter_tensor_region(x: Tensor, group: RankGroup | None, sequence_parallel: bool) -> Tensor:

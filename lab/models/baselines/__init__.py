@@ -1,1 +1,1 @@
-"""Baselines for recommenders: they are not trained but memorise the training data."""
+"""Baselines for recommenders and text classifiers: they memorise the training data, or are fitted to it at once."""

@@ -10,12 +10,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lab.layers.dropout import dropout as drop
-from lab.layers.linear import Linear
-from lab.layers.norm import LayerNorm
+from lab.layers.tensor_parallel.layers import (
+    ColumnParallelLinear,
+    RowParallelLinear,
+    SequenceParallelNorm,
+    TensorParallel,
+)
+from lab.layers.tensor_parallel.random import tensor_region
 from lab.models.bloom.cache import LayerCache
 
 
-class BloomAttention(nn.Module):
+class BloomAttention(TensorParallel):
     """Causal attention; rows of ``query_key_value`` are query, key and value of the first head, of the second, ...
 
     The number of heads is read from the output of ``query_key_value``, so that a layer with only the heads of a rank
@@ -25,13 +30,14 @@ class BloomAttention(nn.Module):
         embed_dim: C.
         num_heads: divides it.
         dropout: probability of dropping an attention weight.
+        sequence_parallel: each rank of a tensor group gets and gives a part of the tokens.
     """
 
-    def __init__(self, embed_dim: int, num_heads: int, dropout: float) -> None:
+    def __init__(self, embed_dim: int, num_heads: int, dropout: float, sequence_parallel: bool = False) -> None:
         super().__init__()
         self.head_dim, self.dropout = embed_dim // num_heads, dropout
-        self.query_key_value = Linear(embed_dim, 3 * embed_dim)
-        self.dense = Linear(embed_dim, embed_dim)
+        self.query_key_value = ColumnParallelLinear(embed_dim, 3 * embed_dim, sequence_parallel=sequence_parallel)
+        self.dense = RowParallelLinear(embed_dim, embed_dim, sequence_parallel=sequence_parallel)
 
     def forward(self, x: Tensor, bias: Tensor, cache: LayerCache | None = None, queries: int | None = None) -> Tensor:
         """Map (B, T, C) to (B, T, C), or to (B, queries, C).
@@ -54,11 +60,14 @@ class BloomAttention(nn.Module):
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         """Return (B, H, Q, D); scores and softmax are computed in float32 whatever the inputs are."""
-        rate = self.dropout if self.training else 0.0
-        if rate and query.device.type == "cpu":  # where PyTorch has no fused kernel
-            scores = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1) + bias
-            return drop(scores.softmax(-1, dtype=torch.float32).to(query.dtype), rate, training=True) @ value
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=rate)
+        if not self.training or not self.dropout:
+            return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        with tensor_region(self.group, query.device):
+            if query.device.type == "cpu":  # where PyTorch has no fused kernel
+                scores = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1) + bias
+                shares = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
+                return drop(shares, self.dropout, training=True) @ value
+            return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=self.dropout)
 
 
 class BloomMLP(nn.Module):
@@ -67,12 +76,13 @@ class BloomMLP(nn.Module):
     Args:
         embed_dim: C.
         feedforward_dim: width between the layers.
+        sequence_parallel: see ``BloomAttention``.
     """
 
-    def __init__(self, embed_dim: int, feedforward_dim: int) -> None:
+    def __init__(self, embed_dim: int, feedforward_dim: int, sequence_parallel: bool = False) -> None:
         super().__init__()
-        self.dense_h_to_4h = Linear(embed_dim, feedforward_dim)
-        self.dense_4h_to_h = Linear(feedforward_dim, embed_dim)
+        self.dense_h_to_4h = ColumnParallelLinear(embed_dim, feedforward_dim, sequence_parallel=sequence_parallel)
+        self.dense_4h_to_h = RowParallelLinear(feedforward_dim, embed_dim, sequence_parallel=sequence_parallel)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, T, C) to (B, T, C)."""
@@ -80,7 +90,7 @@ class BloomMLP(nn.Module):
         return out
 
 
-class BloomBlock(nn.Module):
+class BloomBlock(TensorParallel):
     """The two branches of a layer.
 
     Args:
@@ -90,6 +100,7 @@ class BloomBlock(nn.Module):
         hidden_dropout: probability of dropping a value at the end of a branch.
         attention_dropout: probability of dropping an attention weight.
         epsilon: of the norms.
+        sequence_parallel: see ``BloomAttention``.
     """
 
     def __init__(
@@ -100,13 +111,14 @@ class BloomBlock(nn.Module):
         hidden_dropout: float,
         attention_dropout: float,
         epsilon: float,
+        sequence_parallel: bool = False,
     ) -> None:
         super().__init__()
-        self.hidden_dropout = hidden_dropout
-        self.input_layernorm = LayerNorm(embed_dim, eps=epsilon)
-        self.self_attention = BloomAttention(embed_dim, num_heads, attention_dropout)
-        self.post_attention_layernorm = LayerNorm(embed_dim, eps=epsilon)
-        self.mlp = BloomMLP(embed_dim, feedforward_dim)
+        self.hidden_dropout, self.sequence_parallel = hidden_dropout, sequence_parallel
+        self.input_layernorm = SequenceParallelNorm(embed_dim, epsilon, sequence_parallel)
+        self.self_attention = BloomAttention(embed_dim, num_heads, attention_dropout, sequence_parallel)
+        self.post_attention_layernorm = SequenceParallelNorm(embed_dim, epsilon, sequence_parallel)
+        self.mlp = BloomMLP(embed_dim, feedforward_dim, sequence_parallel)
 
     def forward(self, x: Tensor, bias: Tensor, cache: LayerCache | None = None, queries: int | None = None) -> Tensor:
         """Map (B, T, C) to (B, T, C), or to (B, queries, C); see ``BloomAttention``."""
@@ -115,4 +127,7 @@ class BloomBlock(nn.Module):
         return x + self._drop(self.mlp(normal))
 
     def _drop(self, x: Tensor) -> Tensor:
-        return drop(x, self.hidden_dropout, self.training)
+        if not self.training or not self.hidden_dropout:
+            return x
+        with tensor_region(self.group if self.sequence_parallel else None, x.device):
+            return drop(x, self.hidden_dropout, training=True)

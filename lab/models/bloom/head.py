@@ -1,22 +1,35 @@
 """The head of a language model: logits by the embeddings of the tokens, and how well they predict labels.
 
-Names: N states, C their width, V rows of the embeddings.
+Names: N states, C their width, V rows of the embeddings. Under tensor parallelism a rank has the embeddings and the
+logits of its part of the vocabulary only.
 """
 
 from __future__ import annotations
 
-from torch import Tensor, nn
-from torch.nn import functional as F
+from typing import Any
 
+from torch import Tensor
+
+from lab.checkpoint.access import is_dtensor
 from lab.layers.linear import linear
+from lab.layers.tensor_parallel.cross_entropy import is_most_probable, vocab_parallel_cross_entropy
+from lab.layers.tensor_parallel.layers import TensorParallel
+from lab.layers.tensor_parallel.mappings import copy_to_tensor_region, gather_from_tensor_region
 
 
-class TiedHead(nn.Module):
+class TiedHead(TensorParallel):
     """Inner products with the embeddings of the tokens, which are passed in."""
 
     def logits(self, states: Tensor, weight: Tensor) -> Tensor:
         """Return (..., V) for states (..., C) and embeddings (V, C)."""
-        return linear(states, weight)
+        return gather_from_tensor_region(self.own_logits(states, weight), self.group)
+
+    def own_logits(self, states: Tensor, weight: Tensor) -> Tensor:
+        """Return the logits of this rank's part of the vocabulary, (..., V / ranks)."""
+        own: Any = weight
+        if self.group is not None and is_dtensor(weight):  # split by torch's styles
+            own = own.to_local(grad_placements=own.placements)
+        return linear(copy_to_tensor_region(states, self.group), own)
 
     def scores(self, states: Tensor, weight: Tensor, labels: Tensor, ranked: bool) -> tuple[Tensor, Tensor | None]:
         """Return the cross-entropy of labels, and whether they are the most probable tokens.
@@ -30,6 +43,6 @@ class TiedHead(nn.Module):
         Returns:
             (N,) float32, and (N,) bool or None.
         """
-        logits = self.logits(states, weight).float()
-        correct = logits.detach().argmax(-1) == labels if ranked else None
-        return F.cross_entropy(logits, labels, reduction="none"), correct
+        logits = self.own_logits(states, weight)
+        correct = is_most_probable(logits, labels, self.group) if ranked else None
+        return vocab_parallel_cross_entropy(logits, labels, self.group), correct

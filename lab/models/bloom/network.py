@@ -17,11 +17,20 @@ from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lab.checking import check_choice, check_multiple, check_range
 from lab.errors import CheckpointError, ConfigError, DataError
 from lab.layers.dropout import dropout as drop
 from lab.layers.norm import LayerNorm
+from lab.layers.tensor_parallel.groups import RankGroup
+from lab.layers.tensor_parallel.layers import (
+    SequenceParallelNorm,
+    TensorParallel,
+    VocabParallelEmbedding,
+    whole_sequences,
+)
+from lab.layers.tensor_parallel.mappings import SEQUENCE, gather_from_tensor_region, scatter_to_tensor_region
 from lab.models.bloom.alibi import CausalBias
 from lab.models.bloom.blocks import BloomBlock
 from lab.models.bloom.cache import KeyValueCache
@@ -59,7 +68,7 @@ class BloomOutputs(Movable):
         return self._net.logits(self.last_hidden_state)
 
 
-class Bloom(nn.Module):
+class Bloom(TensorParallel):
     """Predict the next token.
 
     Args:
@@ -77,7 +86,9 @@ class Bloom(nn.Module):
         vocab_multiple: the embedding has rows up to a multiple of this number; rows that stand for no token are never
             generated, and training lowers their logits.
         init_std: deviation of initial weights; that of layers at the end of a branch is ``init_std / sqrt(2 layers)``.
-        tensor_parallel: how ``strategy=tensor_parallel`` splits it: ``dtensor`` or ``megatron``.
+        tensor_parallel: how ``strategy=tensor_parallel`` splits it: ``dtensor``, by torch's plans, or ``megatron``, by
+            the collectives of ``lab.layers.tensor_parallel``. The results are equal.
+        sequence_parallel: with ``megatron``: between the split layers each rank has a part of the tokens only.
 
     Raises:
         ConfigError: an argument is out of its range.
@@ -101,31 +112,41 @@ class Bloom(nn.Module):
         vocab_multiple: Size = 1,
         init_std: NonNegative = 0.02,
         tensor_parallel: Annotated[str, OneOf("dtensor", "megatron")] = "dtensor",
+        sequence_parallel: bool = False,
     ) -> None:
         super().__init__()
         check_multiple("embed_dim", embed_dim, num_heads, "num_heads")
         check_choice("positions", positions, POSITIONS)
         check_choice("tensor_parallel", tensor_parallel, PARALLEL)
+        if sequence_parallel and tensor_parallel != "megatron":
+            raise ConfigError("sequence_parallel=true needs tensor_parallel=megatron")
         check_range("vocab_size", vocab_size, least=1)
         check_range("num_layers", num_layers, least=1)
         check_range("max_length", max_length, least=1 if positions == "learned" else 0)
         self.vocab_size, self.embed_dim, self.num_layers, self.num_heads = vocab_size, embed_dim, num_layers, num_heads
         self.positions, self.tensor_parallel = positions, tensor_parallel
+        self.sequence_parallel = sequence_parallel
         self.max_length = max_length if positions == "learned" else 0
         self.hidden_dropout, self.init_std = hidden_dropout, init_std
         rows = -(-vocab_size // vocab_multiple) * vocab_multiple
         epsilon = 1e-5
-        self.word_embeddings = nn.Embedding(rows, embed_dim)
+        self.word_embeddings = VocabParallelEmbedding(rows, embed_dim)
         self.position_embeddings = nn.Embedding(max_length, embed_dim) if positions == "learned" else None
         self.tokentype_embeddings = nn.Embedding(num_token_types, embed_dim) if num_token_types else None
         self.word_embeddings_layernorm = LayerNorm(embed_dim, eps=epsilon)
         self.h = nn.ModuleList(
             BloomBlock(
-                embed_dim, num_heads, feedforward_dim or 4 * embed_dim, hidden_dropout, attention_dropout, epsilon
+                embed_dim,
+                num_heads,
+                feedforward_dim or 4 * embed_dim,
+                hidden_dropout,
+                attention_dropout,
+                epsilon,
+                sequence_parallel,
             )
             for _ in range(num_layers)
         )
-        self.ln_f = LayerNorm(embed_dim, eps=epsilon)
+        self.ln_f = SequenceParallelNorm(embed_dim, epsilon, sequence_parallel)
         self.pooler = nn.Linear(embed_dim, embed_dim) if pooler else None
         self.head = TiedHead()
         self.bias = CausalBias(num_heads, linear=positions == "alibi")
@@ -141,6 +162,18 @@ class Bloom(nn.Module):
                 nn.init.normal_(module.weight, std=last if ends else self.init_std)
                 if isinstance(module, nn.Linear):
                     nn.init.zeros_(module.bias)
+
+    def join(self, group: RankGroup) -> None:
+        """Be told the ranks that share the heads and the vocabulary.
+
+        Raises:
+            ConfigError: they cannot share them equally.
+        """
+        super().join(group)
+        count = group.part(self.num_heads, "the number of heads")
+        self.bias.heads = slice(group.rank * count, (group.rank + 1) * count)
+        rows = self.word_embeddings.num_embeddings
+        group.part(rows, f"the rows of the vocabulary (model.net.vocab_multiple={group.size} adds rows)")
 
     def forward(
         self,
@@ -166,9 +199,13 @@ class Bloom(nn.Module):
         documents = None if targets is None else targets.documents
         x = self.embed(input_ids, attention_mask, token_type_ids)
         bias = self.bias.of(x, 0, x.shape[1], attention_mask, documents)
+        if self.sequence_parallel:
+            x, bias = self._enter_sequence_region(x, bias)
         for block in self.h:
             x = block(x, bias)
         x = self.ln_f(x)
+        if self.sequence_parallel:
+            x = gather_from_tensor_region(x, self.group, SEQUENCE)[:, : input_ids.shape[1]]
         return BloomOutputs(x, None if targets is None else self._scores(x, targets), self)
 
     def encode(
@@ -183,10 +220,11 @@ class Bloom(nn.Module):
         x = self.embed(input_ids, attention_mask, token_type_ids)
         bias = self.bias.of(x, 0, x.shape[1], attention_mask)
         kept = [x]
-        for block in self.h:
-            x = block(x, bias)
-            kept.append(x)
-        kept[-1] = x = self.ln_f(x)
+        with whole_sequences(self):
+            for block in self.h:
+                x = block(x, bias)
+                kept.append(x)
+            kept[-1] = x = self.ln_f(x)
         if attention_mask is None:
             pooled = x[:, -1]
         else:
@@ -262,8 +300,8 @@ class Bloom(nn.Module):
             logger.warning("the last %d rows of %s stand for no token and are left out", len(given) - rows, name)
             return {**state, name: given[:rows]}
         raise CheckpointError(
-            f"they are for a vocabulary of {len(given)} tokens, and the network has {self.vocab_size}: take the tokenizer"
-            " that they were trained with (data.tokenizer=...)"
+            f"they are for a vocabulary of {len(given)} tokens, and the network has {self.vocab_size}: take the "
+            "tokenizer that they were trained with (data.tokenizer=...)"
         )
 
     def totals(self, targets: CausalTargets) -> Mapping[str, float]:
@@ -284,7 +322,17 @@ class Bloom(nn.Module):
         self, input_ids: Tensor, max_new_tokens: int, attention_mask: Tensor | None = None, **how: Any
     ) -> Tensor:
         """Return prompts and their continuations, (B, T + n); see ``lab.models.bloom.generation.continue_texts``."""
-        return continue_texts(self, input_ids, max_new_tokens, attention_mask, **how)
+        with whole_sequences(self):
+            return continue_texts(self, input_ids, max_new_tokens, attention_mask, **how)
+
+    def _enter_sequence_region(self, x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Return this rank's part of the tokens, and the bias for all of them; both padded to a multiple of ranks."""
+        if self.group is None:
+            return x, bias
+        missing = -x.shape[SEQUENCE] % self.group.size
+        x = scatter_to_tensor_region(F.pad(x, (0, 0, 0, missing)), self.group, SEQUENCE)
+        bias = F.pad(bias, (0, missing), value=-torch.inf)  # no token looks at what is added
+        return x, F.pad(bias, (0, 0, 0, missing))
 
     def _scores(self, states: Tensor, targets: CausalTargets) -> LanguageScores:
         labels, count = targets.labels.flatten(), sum(targets.counts)

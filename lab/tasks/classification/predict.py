@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,11 @@ from lab.structures.classification import Classified
 from lab.tasks.classification.explain import as_levels, with_heat
 from lab.tasks.classification.pictures import captioned
 from lab.tasks.classification.task import ClassificationTask
+from lab.training.parquet_rows import ParquetRows, class_schema
 from lab.training.predictor import ImagePredictor
 
 MOST_ON_SHEET = 64
 """Images of the contact sheet: the first ones."""
-ROWS_AT_ONCE = 4096
-"""Rows of the Parquet file that are held in memory."""
 SEPARATOR = "|"
 """Between several labels of an image, and their scores, in the CSV file."""
 
@@ -50,16 +49,17 @@ class ClassificationPredictor(ImagePredictor):
 
     def write_results(self, records: Iterable[dict[str, Any]], out: Path, folder: Path, left_out: str) -> list[str]:
         """Write a row for each image, and the contact sheet."""
+        import pyarrow
+
         several, top_k = self.task.spec.multilabel, min(self.task.eval_settings["top_k"], len(self.task.class_names))
-        places = range(1, top_k + 1)
-        columns = ["labels", "scores"] if several else [f"{kind}_{k}" for k in places for kind in ("class", "score")]
+        schema = class_schema({"file": pyarrow.string()}, top_k, lists=several)
         count = 0
         with (
             (out / "predictions.csv").open("w", newline="", encoding="utf-8") as file,
-            ParquetRows(out / "predictions.parquet", columns, several) as table,
+            ParquetRows(out / "predictions.parquet", schema) as table,
         ):
             rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(["file", *columns])
+            rows.writerow(schema.names)
             for record in records:
                 name, values = as_utf8(str(self.paths[record["number"]])), _values(record, several)
                 rows.writerow([name, *(SEPARATOR.join(map(str, value)) if several else value for value in values)])
@@ -80,47 +80,3 @@ def _values(record: dict[str, Any], several: bool) -> list[Any]:
     """Return the cells of a row behind the file's name."""
     names, scores = record["names"], record["scores"]
     return [names, scores] if several else [cell for pair in zip(names, scores, strict=True) for cell in pair]
-
-
-class ParquetRows:
-    """A Parquet file that is written block by block: ``file``, then columns of text and of scores (float32) in turn.
-
-    Args:
-        path: the file.
-        columns: the names of the columns behind ``file``.
-        lists: whether these hold lists.
-    """
-
-    def __init__(self, path: Path, columns: Sequence[str], lists: bool) -> None:
-        import pyarrow
-        from pyarrow import parquet
-
-        kinds = [pyarrow.string() if place % 2 == 0 else pyarrow.float32() for place in range(len(columns))]
-        kinds = [pyarrow.list_(kind) for kind in kinds] if lists else kinds
-        fields = zip(["file", *columns], [pyarrow.string(), *kinds], strict=True)
-        self._schema = pyarrow.schema(list(fields))
-        self._writer = parquet.ParquetWriter(path, self._schema)
-        self._rows: list[list[Any]] = []
-
-    def add(self, row: list[Any]) -> None:
-        """Add a row."""
-        self._rows.append(row)
-        if len(self._rows) == ROWS_AT_ONCE:
-            self._flush()
-
-    def _flush(self) -> None:
-        import pyarrow
-
-        if self._rows:
-            columns = list(zip(*self._rows, strict=True))
-            arrays = [pyarrow.array(cells, field.type) for cells, field in zip(columns, self._schema, strict=True)]
-            self._writer.write_table(pyarrow.table(arrays, schema=self._schema))
-        self._rows = []
-
-    def __enter__(self) -> ParquetRows:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
-        if kind is None:
-            self._flush()
-        self._writer.close()

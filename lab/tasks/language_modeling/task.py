@@ -5,21 +5,37 @@ Causal models predict the next token, masked ones tokens that were hidden, and w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
+from lab.compat.lightning import strategy_of
+from lab.data.text.tokenizer import TextTokenizer
 from lab.errors import ConfigError
 from lab.run_record import Direction
-from lab.structures import Term
+from lab.strategies import collectives
+from lab.structures import Table, Term
 from lab.structures.language_modeling import LanguageModel, LanguageSpec, Scored
 from lab.structures.text import TextBatch
+from lab.tasks.language_modeling.generating import Continuation, Generation, Grow, continue_batch
 from lab.tasks.language_modeling.metrics import LanguageMetrics
+from lab.tasks.language_modeling.prompts import PromptBatch, Prompts, encode_prompts, prompt_loader
+from lab.tasks.language_modeling.streaming import Stream
 from lab.training.task import Task
+
+MOST_SAMPLES = 4
+"""Samples of text that are a table of a run, beside its pictures."""
 
 
 class LanguageModelingTask(Task):
     """Train and measure a language model; see ``Task`` for the arguments.
+
+    Attributes:
+        generation: how ``predict_step`` continues texts.
+        grow: called with each batch of prompts and its newest tokens; None: nothing is called.
+        samples: texts that were drawn for the pictures of this evaluation.
 
     Raises:
         ConfigError: the data is for models of another objective, or its sequences are longer than the model reads.
@@ -33,10 +49,13 @@ class LanguageModelingTask(Task):
         {"loss": "min", "accuracy": "max", "masked_accuracy": "max", "next_sentence_accuracy": "max"}
     )
     spec: LanguageSpec
+    generation = Generation()
+    grow: Grow | None = None
 
     def make_metrics(self) -> None:
         """Make the metrics, of a network that suits the data."""
         self._check_net()
+        self.samples: Table = []
         self.shown = ("perplexity",) if self.spec.objective == "causal" else ("masked_accuracy", "masked_perplexity")
         for split in ("val", "test"):
             setattr(self, f"{split}_metrics", LanguageMetrics(self.spec.objective))
@@ -66,6 +85,7 @@ class LanguageModelingTask(Task):
     def reset_metrics(self, split: str) -> None:
         """Forget all labels."""
         self._metrics(split).reset()
+        self.samples = []
 
     def forward(self, batch: TextBatch[Any]) -> Scored:
         """Return the network's outputs, with the scores of the batch's labels."""
@@ -90,8 +110,13 @@ class LanguageModelingTask(Task):
         self._metrics(split).update(outputs.scores, batch.targets.counts, batch.valid, text)
 
     def compute_metrics(self, split: str) -> dict[str, float]:
-        """Return the figures of the metrics; in a validation the loss is the network's own, of all its terms."""
+        """Return the figures of the metrics, and fill ``tables``.
+
+        In a validation the loss is the network's own, of all its terms.
+        """
         values = self._metrics(split).compute()
+        if self.samples:
+            self.tables["samples"] = self.samples[:MOST_SAMPLES]
         if split == "val":
             del values["loss"]
         return values
@@ -101,3 +126,112 @@ class LanguageModelingTask(Task):
         labels = sum(batch.targets.counts)
         found = "a loss that reads values" if terms is None else ", ".join(terms)
         return f"tokens {tuple(batch.input_ids.shape)}, {labels} to predict -> {found}"
+
+    @cached_property
+    def tokenizer(self) -> TextTokenizer:
+        """The tokenizer of the training data.
+
+        Raises:
+            ConfigError: the data has not told it.
+        """
+        if not self.spec.tokenizer:
+            raise ConfigError("the data of this model has told no tokenizer (TextSpec.tokenizer): texts need one")
+        return TextTokenizer.from_text(self.spec.tokenizer)
+
+    def room(self, how: Generation) -> int | None:
+        """Return the most tokens that a prompt may have; None: there is no limit."""
+        return self.net.max_length - how.max_new_tokens if self.net.max_length else None
+
+    def predict_step(self, batch: PromptBatch, batch_idx: int) -> list[Continuation]:
+        """Return the continuations of a batch of prompts, without those that only pad it."""
+        may_end = collectives.world_size() == 1
+        with self._gathered():
+            return continue_batch(self.net, self.tokenizer, batch, self.generation, may_end, self.grow)
+
+    def _gathered(self) -> AbstractContextManager[None]:
+        """Return a context in which the parameters that ``generate`` reads are whole."""
+        context: AbstractContextManager[None] = getattr(strategy_of(self), "gathered_parameters", nullcontext)()
+        return context
+
+    def predict(self, inputs: Any, batch_size: int = 16, how: Generation | None = None) -> Any:
+        """Return the ``Continuation`` of a prompt, or a list of them for a list of prompts.
+
+        Args:
+            inputs: a text, or a list of texts.
+            batch_size: texts that are continued at once.
+            how: the settings; None for those of ``generate``.
+
+        Raises:
+            DataError: a prompt has tokens that the model does not know, or too many.
+            ConfigError: the model cannot continue texts.
+        """
+        how, single = how or Generation(), isinstance(inputs, str)
+        texts = [inputs] if single else list(inputs)
+        ids = encode_prompts(texts, self.tokenizer, self.room(how))
+        prompts = Prompts(texts, ids, how.num_samples, max(1, len(texts) * how.num_samples))
+        found: list[Continuation] = []
+        with self.evaluating():
+            for batch in prompt_loader(prompts, batch_size, self.tokenizer.pad_id):
+                found += continue_batch(self.net, self.tokenizer, batch.to(self.device), how, True, self.grow)
+        found.sort(key=lambda one: one.number)
+        return found[0] if single and how.num_samples == 1 else found
+
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        max_new_tokens: int = 100,
+        *,
+        sample: bool = True,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        repetition_penalty: float = 1.0,
+        stop: Sequence[str] = (),
+        num_samples: int = 1,
+        seed: int = 0,
+        batch_size: int = 16,
+        stream: Callable[[str], None] | bool = False,
+    ) -> Any:
+        """Return a text with its continuation; for several prompts or samples a list, the samples of a prompt together.
+
+        ``predict`` returns tokens, probabilities and why a text ended too.
+
+        Args:
+            prompts: a text, or a list of texts.
+            max_new_tokens: this and the next eight are those of ``Generation``.
+            sample: see there.
+            temperature: see there.
+            top_k: see there.
+            top_p: see there.
+            repetition_penalty: see there.
+            stop: see there; one text, or several.
+            num_samples: see there.
+            seed: see there.
+            batch_size: texts that are continued at once.
+            stream: show a text as it grows: True prints it, a function is called with what is added. One text only.
+
+        Raises:
+            DataError: a prompt has tokens that the model does not know, or too many.
+            ConfigError: a setting is out of its range, or the model cannot continue texts.
+        """
+        stop = [stop] if isinstance(stop, str) else list(stop)
+        chosen = (sample, temperature, top_k, top_p, repetition_penalty, stop, num_samples, seed)
+        how = Generation(max_new_tokens, *chosen)
+        if stream is False:
+            found = self.predict(prompts, batch_size, how)
+        else:
+            found = self._streamed(prompts, how, None if stream is True else stream)
+        return str(found) if isinstance(found, Continuation) else [str(one) for one in found]
+
+    def _streamed(self, prompt: Any, how: Generation, write: Callable[[str], None] | None) -> Continuation:
+        if not isinstance(prompt, str) or how.num_samples != 1:
+            raise ConfigError("stream shows one text: give one prompt, and num_samples=1")
+        stream = Stream(self.tokenizer, how.stop, write)
+        stream.write(prompt)
+        self.grow = lambda batch, tokens: stream.add(tokens[0])
+        try:
+            found: Continuation = self.predict(prompt, 1, how)
+        finally:
+            self.grow = None
+        stream.finish(found.text)
+        return found

@@ -1,4 +1,4 @@
-"""Popularity and session kNN against slow definitions, VSKNN's published lists, and through a checkpoint."""
+"""Popularity and session kNN against slow definitions, VSKNN's published lists; a bag of words against scikit-learn."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from lab.errors import ConfigError
 from lab.models.baselines.popularity import Popularity
 from lab.models.baselines.session_knn import SessionKNN
 from lab.structures import RecommendationSpec
+from lab.structures.text_classification import TextClassificationBatch, TextClassificationTargets
 from lab.tasks.recommendation.histories import history_batch
 from lab.tasks.recommendation.task import RecommendationTask
 from tests.unit.tasks.recommendation.recommenders import EVAL
@@ -289,3 +291,46 @@ def test_against_vsknn_itself() -> None:
     errors = (scores - given).abs()
     assert (errors.amax(1) < 1e-6).double().mean() > 0.75  # measured: 0.7726; among the others ties decide
     assert errors.max() < 0.03  # measured: 0.024
+
+
+def texts_of(labels: Tensor, pad: int = 0) -> Any:
+    """Return twelve texts of six of nine tokens, by a formula, and ``pad`` tokens that pad."""
+    row, place = torch.meshgrid(torch.arange(12), torch.arange(6), indexing="ij")
+    ids = (row**2 + 3 * row * place + place**2 + 7 * (place % 2) * row) % 9
+    padded = torch.cat([ids, torch.ones(12, pad, dtype=torch.int64)], 1)
+    mask = (torch.arange(6 + pad) < 6).expand(12, -1) if pad else None
+    targets = TextClassificationTargets(labels)
+    numbers = torch.arange(12)
+    return TextClassificationBatch(padded, mask, None, (6,) * 12, targets, numbers, numbers >= 0)
+
+
+@pytest.mark.parametrize(
+    ("classes", "binary", "expected"),
+    [
+        (3, False, (0.09169244, 0.09470047, 0.31944416, 0.09058474, 0.04035715, 0.02810064, 0.0324772, 0.06235329)),
+        (2, True, (0.37730013, 0.37941138, 0.16893246, 0.58335631, 0.30241289, 0.11369314, 0.21263692, 0.44896686)),
+    ],
+)
+def test_a_bag_of_words_is_scikit_learns_logistic_regression(
+    classes: int, binary: bool, expected: tuple[float, ...]
+) -> None:
+    """``LogisticRegression(C=2, tol=1e-12)`` of scikit-learn 1.9: the last class's probability of the first texts."""
+    numbers = torch.arange(12)
+    batch = texts_of((numbers**2 + numbers // 2) % 3 % classes, pad=2)
+    net: Any = create_model("bag_of_words", vocab_size=9, num_classes=classes, l2=0.5, binary=binary)
+    net.fit_texts(batch)
+    found = net(batch.input_ids, batch.attention_mask).softmax(1)[:8, -1]
+    torch.testing.assert_close(found, torch.tensor(expected), atol=2e-5, rtol=0)  # worst 3e-6
+    alone = net(batch.input_ids[:, :6])
+    torch.testing.assert_close(alone, net(batch.input_ids, batch.attention_mask))
+
+
+def test_windows_of_a_text_count_together() -> None:
+    """A text in two equal windows is the text itself."""
+    numbers = torch.arange(12)
+    once = texts_of(numbers % 2)
+    twice = replace(once, input_ids=once.input_ids.repeat_interleave(2, 0), windows=(2,) * 12)
+    nets: list[Any] = [create_model("bag_of_words", vocab_size=9, num_classes=2) for _ in range(2)]
+    for net, batch in zip(nets, (once, twice), strict=True):
+        net.fit_texts(batch)
+    torch.testing.assert_close(nets[0].weight, nets[1].weight, atol=1e-5, rtol=0)

@@ -15,6 +15,7 @@ from lab.errors import CheckpointError
 from lab.models.bloom.megatron import find_layers, merge, split_layers
 from lab.models.bloom.network import Bloom
 from lab.models.bloom.weights import to_transformers
+from lab.registry.create import load_weights
 
 SHAPE = {"vocab_size": 40, "embed_dim": 24, "num_layers": 2, "num_heads": 4}
 INDEX = "model.safetensors.index.json"
@@ -69,7 +70,6 @@ def test_one_shard_is_loaded_after_the_other(tmp_path: Path, monkeypatch: pytest
         return load(module, state, strict)
 
     monkeypatch.setattr(nn.Module, "load_state_dict", watched)
-    from lab.registry.create import load_weights
 
     load_weights(other, "bloom_tiny", tmp_path)
     assert same(other, net)
@@ -81,7 +81,6 @@ def test_one_shard_is_loaded_after_the_other(tmp_path: Path, monkeypatch: pytest
 def test_damaged_shards_change_nothing(tmp_path: Path) -> None:
     net, other = tiny(), tiny(1)
     before = tiny(1)
-    from lab.registry.create import load_weights
 
     def refused(message: str) -> None:
         with pytest.raises(CheckpointError, match=message) as caught:
@@ -103,7 +102,7 @@ def test_damaged_shards_change_nothing(tmp_path: Path) -> None:
     write_shards(tmp_path, {**net.state_dict(), "ln_f.bias": torch.zeros(7)})
     refused("shape of 1 [(]ln_f.bias [(]7,[)] -> [(]24,[)][)]")
     (tmp_path / INDEX).write_text(json.dumps({"weight_map": {"ln_f.bias": "../x.safetensors"}}))
-    refused("which is no shard beside it")
+    refused("x.safetensors., no shard beside it")
     (tmp_path / INDEX).write_text("{")
     refused("expected JSON with a 'weight_map'")
 
@@ -153,7 +152,7 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
     assert find_layers(tmp_path) is not None
     (tmp_path / "layer_04-model_01-model_states.pt").unlink()
     with pytest.raises(
-        CheckpointError, match="layer_04-model_01-model_states.pt is missing; other layers have the parts"
+        CheckpointError, match=r"layer_04-model_01-model_states[.]pt is missing; other layers have the parts"
     ):
         create_model("bloom_tiny", pretrained=tmp_path, **SHAPE)
     (tmp_path / "layer_04-model_00-model_states.pt").unlink()
@@ -162,7 +161,7 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
     (tmp_path / "layer_03-model_00-model_states.pt").write_bytes(b"no weights")
     write_layers(tmp_path, tiny(), 2)
     (tmp_path / "layer_03-model_00-model_states.pt").write_bytes(b"no weights")
-    with pytest.raises(CheckpointError, match="layer_03-model_00-model_states.pt cannot be read"):
+    with pytest.raises(CheckpointError, match=r"layer_03-model_00-model_states[.]pt cannot be read"):
         create_model("bloom_tiny", pretrained=tmp_path, **SHAPE)
 
 

@@ -1,0 +1,1 @@
+"""Texts with a class each: files, datasets of the Hugging Face Hub, generated sentences."""

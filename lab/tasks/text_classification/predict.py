@@ -1,0 +1,88 @@
+"""The classes of texts as a CSV file and as a Parquet file."""
+
+from __future__ import annotations
+
+import csv
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+
+from lab.structures.text_classification import ClassifiedText
+from lab.tasks.text_classification.data.module import TextInputs
+from lab.tasks.text_classification.task import TextClassificationTask
+from lab.training.parquet_rows import ParquetRows, class_schema
+from lab.training.parts import Records, RecordWriter, parts_in
+from lab.training.predictor import MakeTrainer, Predictor
+
+
+class TextClassificationPredictor(Predictor):
+    """Writes ``predictions.csv`` and ``.parquet``: a row for each text with its best classes, each with its score."""
+
+    task: TextClassificationTask
+
+    def run(self, make_trainer: MakeTrainer, folder: Path, rank: int) -> None:
+        """Predict all texts batch by batch; rank 0 puts the parts of all ranks together and prints where they are.
+
+        Raises:
+            DataError: the input cannot be read as texts.
+        """
+        dataset = self.data.build_inputs([Path(self.source)])
+        assert isinstance(dataset, TextInputs)
+        loader = self.data.dataset_dataloader(dataset)
+        with parts_in(folder, rank) as parts:
+            with closing(RecordWriter(parts)) as records:
+                make_trainer([_Writing(records)]).predict(self.task, dataloaders=loader, return_predictions=False)
+            folders = parts.collect()
+            if rank == 0:
+                said = self._write(Records(folders), dataset, parts.merged, folder)
+                parts.publish([parts.merged])
+                print("\n".join(said))
+
+    def _write(self, records: Records, dataset: TextInputs, out: Path, folder: Path) -> list[str]:
+        """Write the rows of all texts, and return the lines to print."""
+        import pyarrow
+
+        rows, text = dataset.rows, pyarrow.string()
+        top_k = min(self.task.eval_settings["top_k"], self.task.spec.num_classes)
+        first = {"text": text} if rows.seconds is None else {"text": text, "second": text}
+        schema = class_schema(first, top_k)
+        with (
+            (out / "predictions.csv").open("w", newline="", encoding="utf-8") as file,
+            ParquetRows(out / "predictions.parquet", schema) as table,
+        ):
+            lines = csv.writer(file, lineterminator="\n")
+            lines.writerow(schema.names)
+            for record in records:
+                number = record["number"]
+                row = [rows.texts[number], *([] if rows.seconds is None else [rows.seconds[number]])]
+                row += [cell for pair in zip(record["names"], record["scores"], strict=True) for cell in pair]
+                lines.writerow(row)
+                table.add(row)
+        left_out = ", ".join(f"{count} {what}" for what, count in rows.left_out.items() if count)
+        return [
+            f"{len(dataset)} texts{f'; left out: {left_out}' if left_out else ''}",
+            f"written   {folder / 'predictions.csv'} and .parquet (text, then the {top_k} best classes and their "
+            "probabilities)",
+        ]
+
+
+class _Writing(pl.Callback):
+    """Writes the records of each batch."""
+
+    def __init__(self, records: RecordWriter) -> None:
+        self.records = records
+
+    def on_predict_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Write a batch."""
+        numbers, found = outputs
+        for number, one in zip(numbers.tolist(), found, strict=True):
+            self.records.write(number, record_of(one))
+
+
+def record_of(found: ClassifiedText) -> dict[str, Any]:
+    """Return a prediction as plain data."""
+    return {"names": list(found.names), "scores": [round(score, 6) for score in found.scores.tolist()]}

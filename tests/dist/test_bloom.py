@@ -1,0 +1,209 @@
+"""BLOOM under tensor parallelism, by torch's plan and by Megatron's layers, against one process with the same steps.
+
+One job on two gloo ranks and one on four make all that the tests read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from lab.errors import ConfigError
+from lab.models.bloom.network import Bloom
+from lab.strategies.tensor_parallel import TensorParallelStrategy
+from lab.structures.language_modeling import CausalTargets
+from tests.dist.plain import STEPS, distance, fit, make_trainer, weights, worst_loss
+from tests.distributed import run_distributed
+
+SIZES: dict[str, Any] = {"vocab_size": 24, "embed_dim": 16, "num_layers": 2, "num_heads": 4, "init_std": 0.2}
+BATCH, LENGTH = 4, 11
+WAYS: dict[str, dict[str, Any]] = {
+    "dtensor": {"tensor_parallel": "dtensor"},
+    "megatron": {"tensor_parallel": "megatron"},
+    "tokens split": {"tensor_parallel": "megatron", "sequence_parallel": True},
+}
+
+
+def make(**options: Any) -> Bloom:
+    pl.seed_everything(0, verbose=False)
+    return Bloom(**{**SIZES, **options})
+
+
+class Language(pl.LightningModule):
+    """Trains by the mean loss of the labels of a global batch; keeps the gradients of the first step, clipped."""
+
+    def __init__(self, net: Bloom) -> None:
+        super().__init__()
+        self.net = net
+        self.step_terms: dict[str, Tensor] = {}
+        self.gradients: dict[str, Any] = {}
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        input_ids, mask, labels, total = batch
+        counts = tuple((labels >= 0).sum(1).tolist())
+        outputs = self.net(input_ids, mask, targets=CausalTargets(labels, counts))
+        loss: Tensor = outputs.scores.losses.sum() / total
+        self.step_terms = {"loss": loss.detach()}
+        return loss * getattr(self.trainer.strategy, "num_data_ranks", self.trainer.world_size)
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        if not self.gradients:
+            found = {name: parameter.grad for name, parameter in self.net.named_parameters()}
+            self.gradients = {name: getattr(g, "full_tensor", lambda g=g: g)() for name, g in found.items()}
+            self.gradients = {name: g.double().numpy().copy() for name, g in self.gradients.items()}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.net.parameters(), lr=1e-2, foreach=True)
+
+
+class Tokens(IterableDataset):
+    """Random tokens, some padded at the right; the same global batches on any number of ranks."""
+
+    def __init__(self, rank: int, ranks: int) -> None:
+        self.rank, self.ranks = rank, ranks
+
+    def __len__(self) -> int:
+        return STEPS
+
+    def __iter__(self) -> Iterator[Any]:
+        generator = torch.Generator().manual_seed(1)
+        for _ in range(STEPS):
+            ids = torch.randint(SIZES["vocab_size"], (BATCH, LENGTH + 1), generator=generator)
+            lengths = torch.randint(LENGTH // 2, LENGTH + 1, (BATCH, 1), generator=generator)
+            mask = torch.arange(LENGTH) < lengths
+            labels = ids[:, 1:].masked_fill(~mask, -1)
+            total = int(mask.sum())
+            yield *(part.chunk(self.ranks)[self.rank] for part in (ids[:, :-1], mask, labels)), total
+
+
+def train(
+    strategy: Any = None, rank: int = 0, world_size: int = 1, copies: int = 1, **options: Any
+) -> tuple[list[float], dict[str, Any], dict[str, Any], Any]:
+    """Train the network; ``copies`` ranks see the same samples."""
+    task = Language(make(**options))
+    if rank:  # what counts are the weights of rank 0
+        torch.nn.init.zeros_(task.net.ln_f.weight)
+    data = DataLoader(Tokens(rank // copies, world_size // copies), batch_size=None)
+    _, losses = fit(task, data, strategy, rank, world_size, clip=0.5, precision="64-true")
+    return losses, task.gradients, weights(task), task
+
+
+def evaluate(net: Any) -> dict[str, Any]:
+    """What prediction and evaluation call outside of ``forward``."""
+    ids = torch.randint(SIZES["vocab_size"], (2, 5), generator=torch.Generator().manual_seed(2))
+    net.eval()
+    with torch.no_grad():
+        outputs = net(ids, targets=CausalTargets(ids, (5, 5)))
+        found = {
+            "logits": outputs.logits,
+            "correct": outputs.scores.correct,
+            "encode": net.encode(ids).last_hidden_state,
+            "generate": net.generate(ids, 6),
+        }
+    return {name: value.numpy() for name, value in found.items()}
+
+
+def refusals(rank: int) -> list[str]:
+    lines = []
+    for options in (
+        {"num_heads": 1},
+        {"vocab_size": 23},
+        {"feedforward_dim": 33},
+        {"tensor_parallel": "dtensor", "num_heads": 1},
+    ):
+        trainer = make_trainer(TensorParallelStrategy(), rank, 2, steps=1)
+        with pytest.raises(ConfigError) as error:
+            trainer.fit(Language(make(**{"tensor_parallel": "megatron", **options})), Tokens(0, 1))
+        lines.append(str(error.value))
+    return lines
+
+
+def on_two(rank: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, options in WAYS.items():
+        *result, task = train(TensorParallelStrategy(), rank, 2, copies=2, **options)
+        found[name] = result
+        found[f"{name} held"] = sum(parameter.to_local().numel() for parameter in task.net.parameters())
+        found[f"{name} evaluated"] = evaluate(task.net)
+    found["refusals"] = refusals(rank)
+    return found
+
+
+def on_four(rank: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, options in WAYS.items():
+        *result, task = train(TensorParallelStrategy(2), rank, 4, copies=2, **options)
+        found[name] = result
+        found[f"{name} evaluated"] = evaluate(task.net)
+    *found["four"], _ = train(TensorParallelStrategy(), rank, 4, copies=4, tensor_parallel="megatron")
+    return found
+
+
+@pytest.fixture(scope="module")
+def alone() -> tuple[Any, dict[str, Any]]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    *result, task = train()
+    evaluated = evaluate(task.net)
+    torch.set_num_threads(threads)
+    return result, evaluated
+
+
+@pytest.fixture(scope="module")
+def two() -> list[dict[str, Any]]:
+    return run_distributed(on_two, timeout=200)
+
+
+@pytest.fixture(scope="module")
+def four() -> list[dict[str, Any]]:
+    return run_distributed(on_four, world_size=4, timeout=200)
+
+
+def compare(found: dict[str, Any], names: Any, alone: Any) -> None:
+    (losses, gradients, state), evaluated = alone
+    for name in names:
+        own_losses, own_gradients, own_state = found[name]
+        # In float64, because AdamW makes steps of the rounding of gradients that are zero, as the keys' bias has.
+        assert worst_loss(own_losses, losses) < 1e-11  # measured: 3e-16
+        assert distance(own_gradients, gradients) < 1e-11  # measured: 5e-16
+        assert distance(own_state, state) < 1e-10  # measured: 9e-13
+        for key, value in found.get(f"{name} evaluated", {}).items():
+            assert value == pytest.approx(evaluated[key], abs=1e-9), key  # measured: 2e-15
+
+
+def test_two_ranks_train_as_one(two: Any, alone: Any) -> None:
+    for rank in two:
+        compare(rank, WAYS, alone)
+
+
+def test_four_ranks_and_a_grid_of_them_train_as_one(four: Any, alone: Any) -> None:
+    for rank in four:
+        compare(rank, [*WAYS, "four"], alone)
+
+
+def test_what_cannot_be_shared_is_said_in_one_line(two: Any) -> None:
+    heads, rows, width, heads_of_dtensor = two[1]["refusals"]
+    start = "strategy.tensor_parallel_size=2 does not divide "
+    assert heads == heads_of_dtensor == f"{start}1, the number of heads"
+    assert rows == f"{start}23, the rows of the vocabulary (model.net.vocab_multiple=2 adds rows)"
+    assert width == f"{start}33, a side of h.0.mlp.dense_h_to_4h.weight"
+    with pytest.raises(ConfigError, match=r"^sequence_parallel=true needs tensor_parallel=megatron$"):
+        make(sequence_parallel=True)
+
+
+def test_each_rank_holds_half_of_what_is_split(two: Any) -> None:
+    whole = make()
+    of_all = sum(parameter.numel() for name, parameter in whole.named_parameters() if is_replicated(name))
+    expected = (sum(parameter.numel() for parameter in whole.parameters()) + of_all) / 2
+    assert [rank[f"{name} held"] for rank in two for name in WAYS] == [expected] * 2 * len(WAYS)
+
+
+def is_replicated(name: str) -> bool:
+    """Norms, and the biases that are added behind a sum over ranks."""
+    return "layernorm" in name or name.startswith("ln_f") or name.endswith(("dense.bias", "4h_to_h.bias"))
