@@ -6,7 +6,7 @@ from lab.data.text.lines import read_texts
 from lab.errors import DataError
 
 
-def test_texts_of_each_kind_of_file(tmp_path):
+def test_texts_of_each_kind_of_file(tmp_path, caplog):
     written = {
         "a.txt": "one\r\n\n  two \n",
         "a.jsonl": '{"text": "one"}\n\n{"text": "  two ", "n": 1}\n',
@@ -16,6 +16,7 @@ def test_texts_of_each_kind_of_file(tmp_path):
     for name, content in written.items():
         (tmp_path / name).write_text(content, newline="")
         assert [text.strip() for text in read_texts(tmp_path / name)] == ["one", "two"], name
+    assert caplog.messages == [f"{tmp_path / 'a.txt'}: 1 of 3 texts are empty and left out"]
 
 
 @pytest.mark.parametrize(
