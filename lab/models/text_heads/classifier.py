@@ -13,7 +13,7 @@ from lab.models.text_heads.encoders import adapt_to_encoder, build_encoder
 from lab.ranges import Dropout, Positive, Size, Word
 
 
-class TextClassifier(nn.Module):
+class SequenceClassifier(nn.Module):
     """An encoder, dropout and a linear layer: a ``lab.structures.text_classification.TextClassifier``.
 
     Args:
