@@ -18,7 +18,7 @@ import lightning.pytorch as pl
 from lab.data.text.lines import read_texts
 from lab.tasks.language_modeling.generating import Continuation, Generation
 from lab.tasks.language_modeling.prompts import WINDOW, PromptBatch, Prompts, encode_prompts, prompt_loader
-from lab.tasks.language_modeling.streaming import Stream
+from lab.tasks.language_modeling.streaming import TextStream
 from lab.tasks.language_modeling.task import LanguageModelingTask
 from lab.text import one_line
 from lab.training.parts import Parts, Records, RecordWriter, parts_in
@@ -126,13 +126,13 @@ class _Streaming(pl.Callback):
 
     def __init__(self, task: LanguageModelingTask, how: Generation) -> None:
         self.task, self.how = task, how
-        self.stream: Stream | None = None
+        self.stream: TextStream | None = None
 
     def on_predict_batch_start(
         self, trainer: Any, pl_module: Any, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Print the prompt."""
-        self.stream = stream = Stream(self.task.tokenizer, self.how.stop)
+        self.stream = stream = TextStream(self.task.tokenizer, self.how.stop)
         stream.write(batch.texts[0])
         self.task.grow = lambda batch, tokens: stream.add(tokens[0])
 

@@ -22,7 +22,7 @@ from lab.structures.text import TextBatch
 from lab.tasks.language_modeling.generating import Continuation, Generation, Grow, continue_batch
 from lab.tasks.language_modeling.metrics import LanguageMetrics
 from lab.tasks.language_modeling.prompts import PromptBatch, Prompts, encode_prompts, prompt_loader
-from lab.tasks.language_modeling.streaming import Stream
+from lab.tasks.language_modeling.streaming import TextStream
 from lab.training.task import Task
 
 MOST_SAMPLES = 4
@@ -226,7 +226,7 @@ class LanguageModelingTask(Task):
     def _streamed(self, prompt: Any, how: Generation, write: Callable[[str], None] | None) -> Continuation:
         if not isinstance(prompt, str) or how.num_samples != 1:
             raise ConfigError("stream shows one text: give one prompt, and num_samples=1")
-        stream = Stream(self.tokenizer, how.stop, write)
+        stream = TextStream(self.tokenizer, how.stop, write)
         stream.write(prompt)
         self.grow = lambda batch, tokens: stream.add(tokens[0])
         try:
