@@ -47,10 +47,12 @@ class LanguagePredictor(Predictor):
         Raises:
             DataError: the file cannot be read, or a prompt cannot be continued.
         """
+        how, plan = Generation.of(self.groups["generation"]), self.data.plan
         if self.task.spec.objective == "masked":
+            if how != Generation() and rank == 0:
+                print("note: generation.* is for causal models; a masked one fills hidden words (eval.top_k)")
             fill_file(self, make_trainer, folder, rank)
             return
-        how, plan = Generation.of(self.groups["generation"]), self.data.plan
         texts = read_texts(self.source, getattr(self.data, "column", "text"))
         ids = encode_prompts(texts, self.task.tokenizer, self.task.room(how), f"input={self.source}: ")
         streams = self._streams(len(texts) * how.num_samples)
@@ -72,6 +74,8 @@ class LanguagePredictor(Predictor):
     def _streams(self, count: int) -> bool:
         """Return whether continuations are shown as they grow: one after the other, in one process."""
         asked, alone = self.groups["generation"]["stream"], self.data.plan.world_size == 1
+        if asked and not alone and self.data.plan.rank == 0:
+            print("note: generation.stream=true is for one process; several write at once")
         if asked is None:
             return alone and count <= MOST_PRINTED and sys.stdout.isatty()
         return bool(asked) and alone

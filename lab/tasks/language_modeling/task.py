@@ -5,7 +5,7 @@ Causal models predict the next token, masked ones tokens that were hidden, and w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from types import MappingProxyType
@@ -13,7 +13,7 @@ from typing import Any
 
 from lab.compat.lightning import strategy_of
 from lab.data.text.tokenizer import TextTokenizer
-from lab.errors import ConfigError
+from lab.errors import ConfigError, DataError
 from lab.run_record import Direction
 from lab.strategies import collectives
 from lab.structures import Table, Term
@@ -166,14 +166,17 @@ class LanguageModelingTask(Task):
             how: the settings; None for those of ``generate``.
 
         Raises:
-            DataError: a prompt has tokens that the model does not know, or too many.
+            DataError: an input is no text; a prompt has tokens that the model does not know, or too many.
             ConfigError: the model cannot continue texts.
         """
-        if self.spec.objective == "masked":
-            filled = fill_texts(self, [inputs] if isinstance(inputs, str) else list(inputs), batch_size)
-            return filled[0] if isinstance(inputs, str) else filled
         how, single = how or Generation(), isinstance(inputs, str)
-        texts = [inputs] if single else list(inputs)
+        texts = [inputs] if single else list(inputs) if isinstance(inputs, Iterable) else [inputs]
+        wrong = next((text for text in texts if not isinstance(text, str)), None)
+        if wrong is not None:
+            raise DataError(f"{type(wrong).__name__} is no text: predict takes a text, or a list of texts")
+        if self.spec.objective == "masked":
+            filled = fill_texts(self, texts, batch_size)
+            return filled[0] if single else filled
         ids = encode_prompts(texts, self.tokenizer, self.room(how))
         prompts = Prompts(texts, ids, how.num_samples, max(1, len(texts) * how.num_samples))
         found: list[Continuation] = []
@@ -221,6 +224,8 @@ class LanguageModelingTask(Task):
             DataError: a prompt has tokens that the model does not know, or too many.
             ConfigError: a setting is out of its range, or the model cannot continue texts.
         """
+        if self.spec.objective == "masked":
+            raise ConfigError("a masked model continues no texts: predict fills the hidden words of one ([MASK])")
         stop = [stop] if isinstance(stop, str) else list(stop)
         chosen = (sample, temperature, top_k, top_p, repetition_penalty, stop, num_samples, seed)
         how = Generation(max_new_tokens, *chosen)

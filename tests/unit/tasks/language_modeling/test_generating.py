@@ -124,8 +124,8 @@ def test_prompts_of_similar_length_are_neighbours_within_windows() -> None:
 def test_the_defaults_are_those_of_the_group() -> None:
     shipped = yaml.safe_load((config_dir() / "generation" / "default.yaml").read_text(encoding="utf-8"))
     assert set(GenerationSettings.model_fields) == set(shipped)
-    of_class = {**dataclasses.asdict(Generation()), "stop": []}
-    assert {key: value for key, value in shipped.items() if key != "stream"} == of_class
+    assert Generation.of(shipped) == Generation()
+    assert set(shipped) - {"stream"} == {field.name for field in dataclasses.fields(Generation)}
 
 
 def test_what_cannot_be_continued_is_refused(task: LanguageModelingTask) -> None:
@@ -142,5 +142,9 @@ def test_what_cannot_be_continued_is_refused(task: LanguageModelingTask) -> None
     said = r"^prompt 1 \('abcdefg'\) has 7 tokens; beside max_new_tokens the model has positions for 6$"
     with pytest.raises(DataError, match=said):
         short.generate("abcdefg", 10)
+    with pytest.raises(DataError, match=r"^int is no text: predict takes a text, or a list of texts$"):
+        task.predict(["a", 5])
+    with pytest.raises(ConfigError, match=r"^a masked model continues no texts"):
+        make_task("masked").generate("a")
     with pytest.raises(ConfigError, match=r"^the data of this model has told no tokenizer"):
         make_task().generate("a")
