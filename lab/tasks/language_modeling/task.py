@@ -26,6 +26,8 @@ from lab.tasks.language_modeling.prompts import PromptBatch, Prompts, encode_pro
 from lab.tasks.language_modeling.streaming import TextStream
 from lab.training.task import Task
 
+MOST_WINDOWS = 16
+"""How many times as long as in training a prompt may be, where there is no table of positions."""
 MOST_SAMPLES = 4
 """Samples of text that are a table of a run, beside its pictures."""
 
@@ -140,8 +142,14 @@ class LanguageModelingTask(Task):
         return TextTokenizer.from_text(self.spec.tokenizer)
 
     def room(self, how: Generation) -> int | None:
-        """Return the most tokens that a prompt may have; None: there is no limit."""
-        return self.net.max_length - how.max_new_tokens if self.net.max_length else None
+        """Return the most tokens that a prompt may have; None: there is no limit.
+
+        Without a table of positions that are ``MOST_WINDOWS`` of those that the training has read: a line of 10 MB would
+        fill the memory, and text that is much longer than in training is not understood.
+        """
+        if self.net.max_length:
+            return int(self.net.max_length) - how.max_new_tokens
+        return MOST_WINDOWS * self.spec.max_length if self.spec.max_length else None
 
     def predict_step(self, batch: PromptBatch | HiddenBatch, batch_idx: int) -> list[Continuation] | list[Filled]:
         """Return the continuations, or the hidden tokens, of a batch of texts, without those that only pad it."""

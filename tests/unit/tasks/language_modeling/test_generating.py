@@ -139,9 +139,11 @@ def test_what_cannot_be_continued_is_refused(task: LanguageModelingTask) -> None
         task.generate(["a", "b"], stream=True)
     short = make_generator(positions="learned", max_length=16)
     assert isinstance(short.predict("abcdef", how=Generation(10)), Continuation)
-    said = r"^prompt 1 \('abcdefg'\) has 7 tokens; beside max_new_tokens the model has positions for 6$"
+    said = r"^prompt 1 \('abcdefg'\) has 7 tokens; beside max_new_tokens the model reads at most 6$"
     with pytest.raises(DataError, match=said):
         short.generate("abcdefg", 10)
+    with pytest.raises(DataError, match=r"^prompt 1 \('a{40}'\) has 10000000 tokens; .* reads at most 256$"):
+        task.generate("a" * 10_000_000)  # 16 times what the training has read
     with pytest.raises(DataError, match=r"^int is no text: predict takes a text, or a list of texts$"):
         task.predict(["a", 5])
     with pytest.raises(ConfigError, match=r"^a masked model continues no texts"):
