@@ -144,8 +144,8 @@ class LanguageModelingTask(Task):
     def room(self, how: Generation) -> int | None:
         """Return the most tokens that a prompt may have; None: there is no limit.
 
-        Without a table of positions that are ``MOST_WINDOWS`` of those that the training has read: a line of 10 MB would
-        fill the memory, and text that is much longer than in training is not understood.
+        Without a table of positions that are ``MOST_WINDOWS`` of those that the training has read: a line of 10 MB
+        would fill the memory, and text that is much longer than in training is not understood.
         """
         if self.net.max_length:
             return int(self.net.max_length) - how.max_new_tokens
