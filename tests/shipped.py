@@ -37,8 +37,8 @@ def composed(option: str) -> Composed:
 def model_for(option: str) -> list[str]:
     """The word that chooses a model of the task that a dataset, an evaluation or a kind's own group is for."""
     group, name = option.split("=")
-    content = yaml.safe_load((config_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")) or {}
     objective = None
+    content = yaml.safe_load((config_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")) or {}
     if group == "eval":
         task = content["name"]
     elif group == "data":
@@ -53,7 +53,6 @@ def model_for(option: str) -> list[str]:
         return []
     for path in sorted((config_dir() / "model").glob("*.yaml")):
         model = yaml.safe_load(path.read_text(encoding="utf-8")).get("model") or {}
-        asked = (model.get("asks") or {}).get("objective")
-        if model.get("task") == task and objective in (None, asked):
+        if model.get("task") == task and objective in (None, model.get("asks", {}).get("objective")):
             return [f"model={path.stem}"]
     raise AssertionError(f"no model for {task}")
