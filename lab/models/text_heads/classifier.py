@@ -60,4 +60,4 @@ class SequenceClassifier(nn.Module):
 
     def adapt_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return pretrained weights of this network or of its encoder, see ``adapt_to_encoder``."""
-        return adapt_to_encoder(self, self.encoder_name, state, {"classifier.": "classifier."})
+        return adapt_to_encoder(self, self.encoder_name, state, "classifier", ("output_",))
