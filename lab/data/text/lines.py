@@ -22,7 +22,7 @@ JSONL = (".jsonl", ".ndjson")
 
 
 def read_texts(path: str | Path, column: str = "text") -> list[str]:
-    """Return the texts of a file, in its order; lines of blanks only are no texts, which is said with their number.
+    """Return the texts of a file, in its order; lines of blanks only are no texts, and a warning counts them.
 
     Args:
         path: a .jsonl, .csv, .tsv or .parquet file with a column of texts; any other file has one text a line.
@@ -45,8 +45,8 @@ def read_texts(path: str | Path, column: str = "text") -> list[str]:
     texts = [str(text) for text in found if text is not None and str(text).strip()]
     if not texts:
         raise DataError(f"{path}: holds no text")
-    if len(texts) < len(found):
-        log.warning("%s: %d of %d texts are empty and left out", path, len(found) - len(texts), len(found))
+    if left_out := len(found) - len(texts):
+        log.warning("%s: %d empty line%s left out", path, left_out, " is" if left_out == 1 else "s are")
     return texts
 
 
