@@ -86,7 +86,7 @@ def _first(target: str, tags: Tags | None, where: str) -> str:
 
 
 def _check_pretrained(pretrained: str | None, target: str, tags: Tags | None) -> None:
-    if pretrained is None or is_there(pretrained):
+    if pretrained is None or is_there(pretrained) or is_there(f"{pretrained}.index"):  # the prefix of TensorFlow
         return
     if Path(pretrained).suffix in WEIGHT_FILES:
         raise ConfigError(f"model.pretrained={pretrained}: no such file")

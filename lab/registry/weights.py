@@ -18,6 +18,7 @@ from lab.checkpoint.unpickling import read_arrays, reason_of
 from lab.errors import CheckpointError
 from lab.registry.migrations import RECORD, MigrationStep, check_versions, migrate, steps_to, versions_of
 from lab.registry.shards import join, open_shards
+from lab.registry.tensor_bundle import find_bundle, read_bundle
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -55,7 +56,7 @@ def read_weights(file: str | Path) -> Weights:
     """Read a file or a checkpoint folder; nothing is executed.
 
     Files are torch checkpoints, ``.safetensors``, numpy's ``.npz`` and detectron2's ``.pkl`` of arrays; a folder with
-    sharded safetensors, or their index, is read whole.
+    sharded safetensors, or their index, is read whole. TensorFlow's checkpoints are named by their index or prefix.
 
     Raises:
         CheckpointError: the file is missing, damaged, or holds no dictionary of dense tensors.
@@ -70,6 +71,9 @@ def read_weights(file: str | Path) -> Weights:
     shards = open_shards(path)
     if shards is not None:
         return Weights(join(shards), None)
+    bundle = None if is_folder else find_bundle(path)
+    if bundle is not None:
+        return Weights(read_bundle(bundle), None)
     if is_folder:
         from lab.checkpoint.format import CheckpointReader
         from lab.registry.migrated import recorded

@@ -78,7 +78,7 @@ class Bert(nn.Module):
         activation: ``gelu``, with the error function as the released weights were trained; ``gelu_tanh``: its
             approximation, as in the last version of the authors' code.
         type_vocab: rows of the table of types: 2, for the first and the second text of a pair.
-        features_only: only an encoder, without the heads of pretraining.
+        heads: with the heads of pretraining; False: only an encoder.
         pooler: what ``pooled`` is: ``dense``: tanh of a linear layer of the first token's state, as published;
             ``first``: that state itself; ``mean``: the mean of all tokens' states, as sentence-transformers does.
 
@@ -100,7 +100,7 @@ class Bert(nn.Module):
         attention_dropout: Dropout = 0.1,
         activation: Annotated[str, OneOf("gelu", "gelu_tanh")] = "gelu",
         type_vocab: Size = 2,
-        features_only: bool = False,
+        heads: bool = True,
         pooler: Annotated[str, OneOf("dense", "first", "mean")] = "dense",
     ) -> None:
         super().__init__()
@@ -109,8 +109,8 @@ class Bert(nn.Module):
             check_range(name, value, least=1)
         check_range("dropout", dropout, least=0, below=1)
         check_range("attention_dropout", attention_dropout, least=0, below=1)
-        if pooler != "dense" and not features_only:
-            raise ConfigError(f"pooler={pooler}: the heads of pretraining need pooler=dense, or set features_only=true")
+        if pooler != "dense" and heads:
+            raise ConfigError(f"pooler={pooler}: the heads of pretraining need pooler=dense, or set heads=false")
         self.vocab_size, self.embed_dim, self.max_length, self.pooling = vocab_size, embed_dim, max_length, pooler
         self.embeddings = BertEmbeddings(vocab_size, embed_dim, max_length, type_vocab, dropout)
         self.blocks = nn.ModuleList(
@@ -118,8 +118,8 @@ class Bert(nn.Module):
             for _ in range(num_layers)
         )
         self.pooler = Linear(embed_dim, embed_dim) if pooler == "dense" else None
-        self.mlm = None if features_only else HiddenWordHead(vocab_size, embed_dim, activation)
-        self.nsp = None if features_only else Linear(embed_dim, 2)
+        self.mlm = HiddenWordHead(vocab_size, embed_dim, activation) if heads else None
+        self.nsp = Linear(embed_dim, 2) if heads else None
         self.reset_parameters()
 
     @torch.no_grad()
@@ -195,7 +195,7 @@ class Bert(nn.Module):
             ConfigError: the network has no heads.
         """
         if self.mlm is None:
-            raise ConfigError("features_only=true: this BERT has no head for hidden words")
+            raise ConfigError("heads=false: this BERT has no head for hidden words")
         logits: Tensor = self.mlm(states, self.embeddings.words.weight)
         return logits
 
@@ -206,7 +206,7 @@ class Bert(nn.Module):
             ConfigError: the network has no heads.
         """
         if self.nsp is None:
-            raise ConfigError("features_only=true: this BERT has no head for pairs")
+            raise ConfigError("heads=false: this BERT has no head for pairs")
         logits: Tensor = self.nsp(pooled)
         return logits
 

@@ -24,7 +24,7 @@ class BertOptions(Flat):
         attention_dropout: see there.
         activation: see there.
         type_vocab: see there.
-        features_only: see there.
+        heads: see there.
         pooler: see there.
     """
 
@@ -32,7 +32,7 @@ class BertOptions(Flat):
     attention_dropout: Dropout = 0.1
     activation: Annotated[str, OneOf("gelu", "gelu_tanh")] = "gelu"
     type_vocab: Size = 2
-    features_only: bool = False
+    heads: bool = True
     pooler: Annotated[str, OneOf("dense", "first", "mean")] = "dense"
 
 
@@ -49,7 +49,7 @@ def build_bert(vocab_size: int, shape: tuple[int, int, int, int], max_length: in
         options.attention_dropout,
         options.activation,
         options.type_vocab,
-        options.features_only,
+        options.heads,
         options.pooler,
     )
 

@@ -41,6 +41,7 @@ _HEADS: Rules = (
 )
 _PARTS = ("query", "key", "value")
 _SPLIT = re.compile(r"(encoder\.layer\.\d+\.attention\.self)\.(query|key|value)\.(weight|bias)")
+_OPTIONAL = {"mlm.": "hidden words", "nsp.": "pairs", "pooler.": "the first token"}
 _WORDS, _PLACES = "embeddings.words.weight", "embeddings.places.weight"
 _DECODER = "cls.predictions.decoder.weight"
 _IGNORED = re.compile(r"(bert\.)?embeddings\.(position_ids|token_type_ids)|cls\.predictions\.decoder\.bias")
@@ -157,7 +158,7 @@ def convert(state_dict: StateDict) -> dict[str, Tensor]:
 
 
 def adapt(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights that fit a network: of a longer table of places the first rows, new heads where there are none.
+    """Return weights that fit a network: of a longer table of places the first rows, no other heads than it has.
 
     Args:
         state: the weights, with our keys.
@@ -181,8 +182,12 @@ def adapt(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, T
             )
         logger.info("of the %d rows of the table of places the first %d are taken", len(places), rows)
         adapted[_PLACES] = places[:rows]
-    for part, meaning in (("mlm.", "hidden words"), ("nsp.", "pairs"), ("pooler.", "the first token")):
-        if any(key.startswith(part) for key in own) and not any(key.startswith(part) for key in adapted):
+    for part, meaning in _OPTIONAL.items():
+        has, needs = (any(key.startswith(part) for key in keys) for keys in (adapted, own))
+        if needs and not has:
             logger.warning("the weights have no part for %s (%s*): it is new, to be trained", meaning, part)
             adapted |= {key: value for key, value in own.items() if key.startswith(part)}
+        elif has and not needs:
+            logger.info("the part of the weights for %s (%s*) is left out: the network has none", meaning, part)
+            adapted = {key: value for key, value in adapted.items() if not key.startswith(part)}
     return adapted

@@ -13,6 +13,7 @@ from lab.errors import CheckpointError, ConfigError, closest
 from lab.registry.arguments import signature_of
 from lab.registry.create import create_model
 from lab.registry.models import is_model, list_models, model_entry, model_entrypoint
+from lab.registry.weights import unwrap
 from lab.structures.text import TextEncoder
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ def build_encoder(
         raise ConfigError(f"encoder={name}: no registered model{closest(name, list_models())}")
     signature = signature_of(model_entrypoint(name))
     taken = signature.arguments if signature is not None else ()
-    offered = {"features_only": True, "max_length": max_length, "dropout": dropout, "pooler": pooler}
+    offered = {"heads": False, "max_length": max_length, "dropout": dropout, "pooler": pooler}
     given = {key: value for key, value in offered.items() if key in taken and value is not None}
     if "vocab_size" not in taken:
         raise ConfigError(f"encoder={name}: it takes no vocab_size, so it is no encoder of text")
@@ -54,8 +55,8 @@ def adapt_to_encoder(
 ) -> dict[str, Tensor]:
     """Return pretrained weights with the keys of a network of encoder and head.
 
-    They may be of such a network, or of the encoder alone with or without heads of pretraining. A head that they do
-    not have stays new; values that the network has no use for are left out; both are said.
+    They may be of such a network, or of the encoder alone, with or without heads of pretraining, which the encoder's
+    own ``adapt_weights`` leaves out. A head that they do not have stays new, and that is said.
 
     Args:
         net: holds the encoder as ``encoder``.
@@ -85,14 +86,9 @@ def adapt_to_encoder(
 def _of_encoder(net: nn.Module, name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     encoder = net.get_submodule("encoder")
     module, _, function = (model_entry(name).converter or "").rpartition(".")
-    converted = dict(getattr(importlib.import_module(module), function)(state) if module else state)
+    convert = getattr(importlib.import_module(module), function) if module else None
+    converted = unwrap(state, encoder.state_dict(), convert)
     adapt = getattr(encoder, "adapt_weights", None)
-    adapted: Mapping[str, Tensor] = converted if adapt is None else adapt(converted)
-    own = encoder.state_dict()
-    left = [key for key in adapted if key not in own]
-    kept = {key: value for key, value in adapted.items() if key in own}
-    if not kept:
+    if not set(converted) & set(encoder.state_dict()):
         raise CheckpointError(f"they hold nothing of a {name}: {', '.join([*state][:4])}")
-    if left:
-        logger.info("%d values are of other heads than this network's and are left out: %s", len(left), ", ".join(left))
-    return kept
+    return converted if adapt is None else dict(adapt(converted))

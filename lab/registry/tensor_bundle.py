@@ -1,0 +1,234 @@
+"""TensorFlow's checkpoints of version 2, read without TensorFlow: ``PREFIX.index`` and ``PREFIX.data-00000-of-00001``.
+
+The index is a table (``lab.registry.sstable``) of protobuf messages: at the empty key a BundleHeaderProto, at each
+tensor's name a BundleEntryProto with dtype, shape, place and masked CRC-32C (tensorflow/core/protobuf/
+tensor_bundle.proto). Nothing but numbers is read: strings are left out and counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import mmap
+import struct
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lab.checkpoint.unpickling import reason_of
+from lab.errors import CheckpointError
+from lab.registry.sstable import Reader, read_table
+from lab.system.crc32c import crc32c, unmasked
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+logger = logging.getLogger(__name__)
+SUFFIX = ".index"
+# The numbers of tensorflow/core/framework/types.proto.
+_DTYPES = {
+    1: "float32",
+    2: "float64",
+    3: "int32",
+    4: "uint8",
+    5: "int16",
+    6: "int8",
+    9: "int64",
+    10: "bool",
+    14: "bfloat16",
+    17: "uint16",
+    19: "float16",
+    22: "uint32",
+    23: "uint64",
+}
+_STRING = 7
+Fields = Mapping[int, list[int | bytes]]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A tensor in the index: its dtype's name, shape, file, and place in it."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    shard: int
+    offset: int
+    size: int
+    checksum: int
+
+
+def find_bundle(path: Path) -> Path | None:
+    """Return the index of the checkpoint that a path names: itself, a file of data, or their prefix; None: no such."""
+    if path.suffix != SUFFIX:
+        prefix, of_data, _ = path.name.partition(".data-")
+        if not prefix or (path.is_file() and not of_data):
+            return None
+        path = path.with_name(prefix + SUFFIX)
+    return path if path.is_file() else None
+
+
+def read_bundle(index: Path) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint by name.
+
+    They are views of the files' pages, so that they take memory only where they are read; changing one changes no file.
+
+    Args:
+        index: the file ``PREFIX.index``; the files of data stand beside it.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or holds what is not read: variables in slices, another byte
+            order, a compressed index.
+    """
+    try:
+        table = read_table(memoryview(index.read_bytes()))
+        num_shards = _check_header(table.pop(b"", b""))
+        entries, left = _read_entries(table)
+        tensors = _read_tensors(index, entries, num_shards)
+    except CheckpointError as error:
+        raise CheckpointError(f"weights {index}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"weights {index} cannot be read ({reason_of(error)})") from error
+    if left:
+        logger.info("%s: %d strings are not read: %s", index, len(left), ", ".join(left[:4]))
+    if not tensors:
+        raise CheckpointError(f"weights {index} hold no tensors")
+    return tensors
+
+
+def _check_header(data: bytes) -> int:
+    """Return the number of files."""
+    header = _fields(data, "the header")
+    if not header:
+        raise CheckpointError("its index has no header")
+    if _number(header, 2):
+        raise CheckpointError("it was written on a big-endian machine, which is not read")
+    num_shards = _number(header, 1)
+    if not 1 <= num_shards <= 100_000:
+        raise CheckpointError(f"its header names {num_shards} files of data")
+    return num_shards
+
+
+def _read_entries(table: Mapping[bytes, bytes]) -> tuple[dict[str, _Entry], list[str]]:
+    """Return the tensors, and the names of what is left out."""
+    entries: dict[str, _Entry] = {}
+    left: list[str] = []
+    for key, value in table.items():
+        try:
+            name = key.decode("utf-8")
+        except UnicodeDecodeError:
+            raise CheckpointError(f"a name {key[:60]!r} is no UTF-8") from None
+        fields = _fields(value, name[:80])
+        if 7 in fields:
+            raise CheckpointError(f"{name[:80]} is a variable in slices, which is not read; save it whole")
+        number = _number(fields, 1)
+        if number == _STRING:
+            left.append(name)
+            continue
+        if number not in _DTYPES:
+            raise CheckpointError(f"{name[:80]} has the dtype {number} of TensorFlow, which is not read")
+        places = [_number(fields, field) for field in (3, 4, 5, 6)]
+        entries[name] = _Entry(_DTYPES[number], _shape(fields, name), *places)
+    return entries, left
+
+
+def _shape(fields: Fields, name: str) -> tuple[int, ...]:
+    shape: list[int] = []
+    for message in fields.get(2, []):
+        inner = _fields(_bytes(message, name), name)
+        if _number(inner, 3):
+            raise CheckpointError(f"{name[:80]} has no known shape")
+        shape += [_number(_fields(_bytes(each, name), name), 1) for each in inner.get(2, [])]
+    if len(shape) > 32 or any(size >= 1 << 40 for size in shape):
+        raise CheckpointError(f"{name[:80]} has an impossible shape")
+    return tuple(shape)
+
+
+def _read_tensors(index: Path, entries: Mapping[str, _Entry], num_shards: int) -> dict[str, Tensor]:
+    by_shard: dict[int, list[str]] = defaultdict(list)
+    for name, entry in entries.items():
+        if entry.shard >= num_shards:
+            raise CheckpointError(f"{name[:80]} is in file {entry.shard} of {num_shards}")
+        by_shard[entry.shard].append(name)
+    tensors: dict[str, Tensor] = {}
+    for shard, names in sorted(by_shard.items()):
+        file = index.with_name(f"{index.name.removesuffix(SUFFIX)}.data-{shard:05d}-of-{num_shards:05d}")
+        if not file.is_file():
+            raise CheckpointError(f"{file.name} is missing beside it")
+        with file.open("rb") as opened:
+            length = file.stat().st_size
+            content: mmap.mmap | bytearray = (
+                mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY) if length else bytearray()
+            )
+        _check_places(file, names, entries, length)
+        for name in names:
+            tensors[name] = _tensor(content, entries[name], name, file)
+    return {name: tensors[name] for name in entries}
+
+
+def _check_places(file: Path, names: Iterable[str], entries: Mapping[str, _Entry], length: int) -> None:
+    """Refuse tensors beyond the end, or that share bytes: an index could name a small file a million times."""
+    import torch
+
+    end = 0
+    for name in sorted(names, key=lambda name: (entries[name].offset, entries[name].size)):
+        entry = entries[name]
+        needed = math.prod(entry.shape) * getattr(torch, entry.dtype).itemsize
+        if entry.size != needed:
+            raise CheckpointError(f"{name[:80]} has {entry.size} bytes, its shape {list(entry.shape)} needs {needed}")
+        if entry.offset + entry.size > length:
+            raise CheckpointError(
+                f"{file.name} is cut off: {name[:80]} ends at {entry.offset + entry.size} of {length}"
+            )
+        if entry.offset < end and entry.size:
+            raise CheckpointError(f"{name[:80]} lies over another tensor")
+        end = max(end, entry.offset + entry.size)
+
+
+def _tensor(content: mmap.mmap | bytearray, entry: _Entry, name: str, file: Path) -> Tensor:
+    import torch
+
+    dtype = getattr(torch, entry.dtype)
+    view = memoryview(content)[entry.offset : entry.offset + entry.size]
+    if crc32c(view) != unmasked(entry.checksum):
+        raise CheckpointError(f"{name[:80]} in {file.name} is damaged: its checksum differs")
+    if not entry.size:
+        return torch.empty(entry.shape, dtype=dtype)
+    aligned = entry.offset % dtype.itemsize == 0
+    flat = torch.frombuffer(content if aligned else bytearray(view), dtype=torch.uint8)
+    if aligned:
+        flat = flat[entry.offset : entry.offset + entry.size]
+    return flat.view(dtype).view(entry.shape)
+
+
+def _fields(data: bytes, what: str) -> dict[int, list[int | bytes]]:
+    """Return the fields of a protobuf message by number: integers, and bytes of nested messages and strings."""
+    reader, found = Reader(data, what), defaultdict[int, list[int | bytes]](list)
+    while not reader.is_at_end:
+        tag = reader.varint()
+        kind = tag & 7
+        if kind == 0:
+            value: int | bytes = reader.varint()
+        elif kind == 2:
+            value = bytes(reader.take(reader.varint()))
+        elif kind in (1, 5):
+            value = struct.unpack("<Q" if kind == 1 else "<I", reader.take(8 if kind == 1 else 4))[0]
+        else:
+            raise CheckpointError(f"{what} is no message: a field of kind {kind}")
+        found[tag >> 3].append(value)
+    return dict(found)
+
+
+def _number(fields: Fields, field: int) -> int:
+    """Return a number; the last one counts, 0 if there is none."""
+    value = fields.get(field, [0])[-1]
+    if not isinstance(value, int):
+        raise CheckpointError(f"field {field} of a message is no number")
+    return value
+
+
+def _bytes(value: int | bytes, name: str) -> bytes:
+    if isinstance(value, int):
+        raise CheckpointError(f"{name[:80]}: a part of its entry is no message")
+    return value
