@@ -13,6 +13,7 @@ from lab.checking import check_file
 from lab.data.datamodule import DataModule
 from lab.data.holdout import TEST, TRAIN, VAL, check_shares, hold_out
 from lab.data.text import generated
+from lab.data.text.chosen import CHARACTERS, choose_tokenizer
 from lab.data.text.tokenizer import TextTokenizer
 from lab.data.text.training import train_wordpiece
 from lab.errors import ConfigError, DataError
@@ -46,7 +47,8 @@ class QuestionsDataModule(DataModule):
         num_test: the same for the test.
         unanswerable: share of the generated questions that have no answer.
         min_sentences: the fewest sentences of a generated text, of three at most.
-        tokenizer: files of a tokenizer, see ``TextTokenizer.load``; None: WordPiece, trained on the training texts.
+        tokenizer: files of a tokenizer or a checkpoint of lab, see ``choose_tokenizer``; None: WordPiece, trained on
+            the training texts.
         vocab_size: the most tokens of a tokenizer that is trained.
         lowercase: whether a tokenizer that is trained, or read from a vocab.txt, lower-cases text and strips accents.
         max_length: the most tokens of a window, special ones too.
@@ -211,8 +213,10 @@ class QuestionsDataModule(DataModule):
     def _tokenizer(self) -> TextTokenizer:
         if self._followed is not None:
             return TextTokenizer.from_text(self._followed)
+        if self.tokenizer == CHARACTERS:
+            raise ConfigError("data.tokenizer=characters has no [CLS] and [SEP]; take a vocab.txt of BERT, or null")
         if self.tokenizer is not None:
-            return TextTokenizer.load(self.tokenizer, self.lowercase)
+            return choose_tokenizer(self.tokenizer, [], self.vocab_size, self.lowercase)
         train = self.questions(TRAIN)
         contexts = dict.fromkeys(item.context for item in train)
         return train_wordpiece([*contexts, *(item.question for item in train)], self.vocab_size, self.lowercase)

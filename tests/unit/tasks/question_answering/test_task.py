@@ -19,6 +19,7 @@ from lab.tasks.question_answering.data.squad import read_predictions, read_quest
 from lab.tasks.question_answering.data.windows import Windows, collate_windows
 from lab.tasks.question_answering.predict import JsonObject
 from lab.tasks.question_answering.scoring import score
+from lab.tasks.question_answering.settings import conflict
 from lab.tasks.question_answering.task import AnsweringTask
 from lab.training.terms import divided
 from tests.unit.tasks.question_answering.makers import make_task
@@ -184,3 +185,26 @@ def test_stages(tmp_path: Path) -> None:
     answered = Path(run.path) / "predict-best"
     for name in ("predictions.json", "nbest_predictions.json", "null_odds.json"):
         assert (answered / name).read_text() == (folder / name).read_text()
+
+
+def test_a_vocabulary_of_characters_is_refused() -> None:
+    """It has nothing that frames a question and its text."""
+    with pytest.raises(ConfigError, match=r"^data.tokenizer=characters has no \[CLS\] and \[SEP\]; take a vocab.txt"):
+        _ = QuestionsDataModule(tokenizer="characters", num_train=4).spec
+
+
+@pytest.mark.parametrize(
+    ("lengths", "key"),
+    [
+        ({"max_length": 600}, "data.max_length: windows of 600 tokens are longer than the network reads (512)"),
+        ({"max_query_length": 509}, "data.max_query_length: a question of 509 tokens leaves no room"),
+        ({"stride": 445}, "data.stride: windows 445 tokens apart would not overlap"),
+        ({"stride": None}, ""),
+    ],
+)
+def test_lengths_are_refused_before_torch_is_loaded(lengths: dict[str, Any], key: str) -> None:
+    """By the rules that every command goes through."""
+    data = {"max_length": 512, "stride": 128, "max_query_length": 64, **lengths}
+    found = conflict({"data": data, "model": {"net": {"max_length": 512}}})
+    assert (": ".join(found) if found else "").startswith(key)
+    assert bool(found) == bool(key)
