@@ -5,7 +5,10 @@ One job on two gloo ranks and one on four make all that the tests read.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -18,9 +21,11 @@ from lab.errors import ConfigError
 from lab.models.bloom.network import Bloom
 from lab.strategies.tensor_parallel import TensorParallelStrategy
 from lab.structures.language_modeling import CausalTargets
+from lab.tasks.language_modeling.predict import LanguagePredictor
 from tests.dist.plain import STEPS, distance, fit, make_trainer, weights, worst_loss
 from tests.dist.test_tensor_parallel import replicas_part
 from tests.distributed import run_distributed
+from tests.unit.tasks.language_modeling.generators import SETTINGS, make_data, make_generator
 
 SIZES: dict[str, Any] = {"vocab_size": 23, "vocab_multiple": 4, "embed_dim": 16, "num_layers": 2, "num_heads": 4}
 SIZES["init_std"] = 0.2
@@ -131,8 +136,24 @@ def refusals(rank: int) -> list[str]:
     return lines
 
 
-def on_two(rank: int) -> dict[str, Any]:
+def predict(rank: int, ranks: int, folder: str, **net: Any) -> None:
+    """What ``stage=predict`` does with a file of prompts."""
+    task = make_generator(("<|endoftext|>",), **net)
+    strategy = TensorParallelStrategy() if ranks > 1 else None
+    groups = {"generation": SETTINGS | {"num_samples": 2, "stream": True}}
+    made: Any = LanguagePredictor(f"{folder}/prompts.txt", task, make_data(3), groups)
+
+    def trainer(callbacks: Any, progress: bool = True) -> Any:
+        return make_trainer(strategy, rank, ranks, callbacks=callbacks, inference_mode=False)
+
+    with redirect_stdout(io.StringIO()):
+        made.run(trainer, Path(folder) / f"{ranks}-{net.get('tensor_parallel')}", rank)
+
+
+def on_two(rank: int, folder: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    for name in ("dtensor", "megatron"):
+        predict(rank, 2, folder, **WAYS[name])
     for name, options in WAYS.items():
         *result, task = train(TensorParallelStrategy(), rank, 2, copies=2, **options)
         found[name] = result
@@ -170,8 +191,16 @@ def alone() -> dict[int, tuple[Any, dict[str, Any]]]:
 
 
 @pytest.fixture(scope="module")
-def two() -> list[dict[str, Any]]:
-    return run_distributed(on_two, timeout=200)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with prompts, and what two ranks have made of them."""
+    found = tmp_path_factory.mktemp("bloom")
+    (found / "prompts.txt").write_text("abc\nh\ndead beef.\na\ncab\n")
+    return found
+
+
+@pytest.fixture(scope="module")
+def two(folder: Path) -> list[dict[str, Any]]:
+    return run_distributed(on_two, args=(str(folder),), timeout=200)
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +237,14 @@ def test_dropout_outside_of_tensor_regions_is_that_of_one_process(two: Any) -> N
         assert worst_loss(rank["dropout"][0], losses) < 1e-11
         assert distance(rank["dropout"][2], state) < 1e-10
         assert rank["megatron parted"] == rank["tokens split parted"] == []  # with dropout in the regions too
+
+
+def test_two_ranks_continue_prompts_as_one_does(two: Any, folder: Path) -> None:
+    predict(0, 1, str(folder))
+    expected = (folder / "1-None" / "predictions.jsonl").read_text()
+    assert len(expected.splitlines()) == 10
+    for name in ("dtensor", "megatron"):
+        assert (folder / f"2-{name}" / "predictions.jsonl").read_text() == expected
 
 
 def test_what_cannot_be_shared_is_said_in_one_line(two: Any) -> None:
