@@ -7,17 +7,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from lab.config.kinds import Asks, EvalSettings, TaskSettings
+from lab.config.kinds import Asks, TaskSettings, TextEvalSettings
 from lab.config.schemas import Bool, Float, Int, PartAbove0, Strict, WholeAbove0, WholeFrom0
 
 FITTING = {"causal": "text", "masked": "pretraining"}
 """Data that works with no network, for each objective."""
 
 
-class LanguageModelingEval(EvalSettings):
-    """A language model is measured by the whole text, which has no settings."""
+class LanguageModelingEval(TextEvalSettings):
+    """A language model is measured by the whole text, which has no settings.
+
+    Attributes:
+        top_k: so many words are listed for each hidden one in a prediction.
+    """
 
     name: Literal["language_modeling"]
+    top_k: WholeAbove0
 
 
 class LanguageModelingAsks(Asks):
