@@ -9,6 +9,7 @@ import io
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from lab.errors import ConfigError
+from lab.experiment.planning import describe
 from lab.models.bloom.network import Bloom
 from lab.strategies.tensor_parallel import TensorParallelStrategy
 from lab.structures.language_modeling import CausalTargets
@@ -262,6 +264,16 @@ def test_each_rank_holds_half_of_what_is_split(two: Any) -> None:
     of_all = sum(parameter.numel() for name, parameter in whole.named_parameters() if is_replicated(name))
     expected = (sum(parameter.numel() for parameter in whole.parameters()) + of_all) / 2
     assert [rank[f"{name} held"] for rank in two for name in WAYS] == [expected] * 2 * len(WAYS)
+    config: Any = {
+        "strategy": {"name": "tensor_parallel"},
+        "trainer": {"precision": "32"},
+        "optimizer": {"name": "adamw", "weight_decay": 0.0},
+        "callbacks": {"ema": None},
+    }
+    for options in WAYS.values():  # as the planner counts them
+        task: Any = SimpleNamespace(net=make(**options))
+        parts = describe(config, task, training=False).weights
+        assert sum(part.numel / (2 if part.split else 1) for part in parts) == expected
 
 
 def is_replicated(name: str) -> bool:
