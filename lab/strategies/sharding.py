@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
 REDUCE_DTYPES = {"32": torch.float32, "bf16": torch.bfloat16}
-ENTRANCES = ("encode", "generate", "logits")
+ENTRANCES = ("encode", "fill", "generate", "logits")
 """Methods that evaluation and prediction call instead of ``forward``. (A recommender's ``score`` comes after its
 ``encode`` and finds everything gathered.)"""
 

@@ -169,3 +169,27 @@ class Generator(Protocol):
             how: as ``lab.models.bloom.generation`` documents it.
         """
         ...
+
+
+@runtime_checkable
+class Filler(Protocol):
+    """The protocol of masked language models that name hidden tokens."""
+
+    def fill(
+        self,
+        input_ids: Tensor,
+        rows: Tensor,
+        positions: Tensor,
+        attention_mask: Tensor | None = None,
+        num_tokens: int | None = None,
+    ) -> Tensor:
+        """Return the logits (P, V) of the tokens at some places.
+
+        Args:
+            input_ids: (B, T) int64, one text each.
+            rows: (P,) int64, the sequence of each place, ascending.
+            positions: (P,) int64, the place within it.
+            attention_mask: (B, T) bool, True where a token stands; None where nothing is padded.
+            num_tokens: the number of True in ``attention_mask``, if the caller knows it.
+        """
+        ...

@@ -173,6 +173,23 @@ class Bert(nn.Module):
         last = layers[-1] if layers else packing.pad(states[-1])
         return TextFeatures(last, self._pool(states[-1], packing), layers)
 
+    def fill(
+        self,
+        input_ids: Tensor,
+        rows: Tensor,
+        positions: Tensor,
+        attention_mask: Tensor | None = None,
+        num_tokens: int | None = None,
+    ) -> Tensor:
+        """Return the logits (P, V) of words at some places; see ``lab.structures.language_modeling.Filler``.
+
+        Raises:
+            ConfigError: the network has no heads.
+        """
+        packing = self._packing(input_ids, attention_mask, num_tokens)
+        states = self._states(input_ids, None, packing)[-1]
+        return self.word_logits(states.index_select(0, packing.find(rows, positions)))
+
     def totals(self, targets: MaskedTargets) -> Mapping[str, float]:
         """Return the number of hidden words, and of pairs where there are any."""
         found = {MASKED_TOKENS: float(sum(targets.counts))}

@@ -16,6 +16,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from lab.data.text.lines import read_texts
+from lab.tasks.language_modeling.fill import fill_file
 from lab.tasks.language_modeling.generating import Continuation, Generation
 from lab.tasks.language_modeling.prompts import WINDOW, PromptBatch, Prompts, encode_prompts, prompt_loader
 from lab.tasks.language_modeling.streaming import Stream
@@ -42,13 +43,16 @@ class LanguagePredictor(Predictor):
     task: LanguageModelingTask
 
     def run(self, make_trainer: MakeTrainer, folder: Path, rank: int) -> None:
-        """Continue the prompts.
+        """Continue the prompts, or fill hidden words (``fill_file``).
 
         Raises:
             DataError: the file cannot be read, or a prompt cannot be continued.
         """
         if layers := self.task.eval_settings.get("features"):
             write_features(self, layers, getattr(self.data, "column", "text"), make_trainer, folder, rank)
+            return
+        if self.task.spec.objective == "masked":
+            fill_file(self, make_trainer, folder, rank)
             return
         how, plan = Generation.of(self.groups["generation"]), self.data.plan
         texts = read_texts(self.source, getattr(self.data, "column", "text"))

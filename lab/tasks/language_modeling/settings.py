@@ -15,9 +15,14 @@ FITTING = {"causal": "text", "masked": "pretraining"}
 
 
 class LanguageModelingEval(TextEvalSettings):
-    """A language model is measured by the whole text, which has no settings."""
+    """A language model is measured by the whole text, which has no settings.
+
+    Attributes:
+        top_k: so many words are listed for each hidden one in a prediction.
+    """
 
     name: Literal["language_modeling"]
+    top_k: WholeAbove0
 
 
 class LanguageModelingAsks(Asks):

@@ -19,6 +19,7 @@ from lab.strategies import collectives
 from lab.structures import Table, Term
 from lab.structures.language_modeling import LanguageModel, LanguageSpec, Scored
 from lab.structures.text import TextBatch
+from lab.tasks.language_modeling.fill import Filled, HiddenBatch, fill_batch, fill_texts
 from lab.tasks.language_modeling.generating import Continuation, Generation, Grow, continue_batch
 from lab.tasks.language_modeling.metrics import LanguageMetrics
 from lab.tasks.language_modeling.prompts import PromptBatch, Prompts, encode_prompts, prompt_loader
@@ -142,8 +143,11 @@ class LanguageModelingTask(Task):
         """Return the most tokens that a prompt may have; None: there is no limit."""
         return self.net.max_length - how.max_new_tokens if self.net.max_length else None
 
-    def predict_step(self, batch: PromptBatch, batch_idx: int) -> list[Continuation]:
-        """Return the continuations of a batch of prompts, without those that only pad it."""
+    def predict_step(self, batch: PromptBatch | HiddenBatch, batch_idx: int) -> list[Continuation] | list[Filled]:
+        """Return the continuations, or the hidden tokens, of a batch of texts, without those that only pad it."""
+        if isinstance(batch, HiddenBatch):
+            with self._gathered():
+                return fill_batch(self.net, self.tokenizer, batch, self.eval_settings["top_k"])
         may_end = collectives.world_size() == 1
         with self._gathered():
             return continue_batch(self.net, self.tokenizer, batch, self.generation, may_end, self.grow)
@@ -154,7 +158,7 @@ class LanguageModelingTask(Task):
         return context
 
     def predict(self, inputs: Any, batch_size: int = 16, how: Generation | None = None) -> Any:
-        """Return the ``Continuation`` of a prompt, or a list of them for a list of prompts.
+        """Return the ``Continuation`` of a prompt, or a list of them; of a masked model what ``fill_texts`` returns.
 
         Args:
             inputs: a text, or a list of texts.
@@ -165,6 +169,9 @@ class LanguageModelingTask(Task):
             DataError: a prompt has tokens that the model does not know, or too many.
             ConfigError: the model cannot continue texts.
         """
+        if self.spec.objective == "masked":
+            filled = fill_texts(self, [inputs] if isinstance(inputs, str) else list(inputs), batch_size)
+            return filled[0] if isinstance(inputs, str) else filled
         how, single = how or Generation(), isinstance(inputs, str)
         texts = [inputs] if single else list(inputs)
         ids = encode_prompts(texts, self.tokenizer, self.room(how))

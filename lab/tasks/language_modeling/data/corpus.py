@@ -25,9 +25,8 @@ from lab.data.text.generated import document
 from lab.data.text.streams import SHARD, Counts, TokenStream, shard_name
 from lab.data.text.tokenizer import TextTokenizer
 from lab.errors import DataError
-from lab.tasks.language_modeling.data.sentences import Layout, read_sentences
+from lab.tasks.language_modeling.data.sentences import SentenceLayout, read_sentences
 
-Ints = NDArray[np.int64]
 BATCH = 1 << 20
 """The characters that are encoded at once."""
 UNKNOWN = "<unk>"
@@ -45,7 +44,7 @@ class SentenceFiles(Documents):
     """
 
     paths: tuple[Path, ...]
-    layout: Layout = "lines"
+    layout: SentenceLayout = "lines"
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -84,7 +83,7 @@ class GeneratedSentences(Documents):
 
     first: int
     count: int
-    layout: Layout = "lines"
+    layout: SentenceLayout = "lines"
     name: str = "generated text"
 
     def sentences(self) -> Iterator[str | None]:
@@ -116,17 +115,17 @@ class Corpus:
         chosen: the numbers of the documents that it has; None: all of them.
     """
 
-    def __init__(self, folder: Path, chosen: Ints | None = None) -> None:
+    def __init__(self, folder: Path, chosen: NDArray[np.int64] | None = None) -> None:
         self.folder, self.chosen = folder, chosen
         self.stream = TokenStream(folder)
 
     @cached_property
-    def _sentences(self) -> Ints:
+    def _sentences(self) -> NDArray[np.int64]:
         """(S + 1,) the first token of each sentence, and the number of tokens."""
         return np.memmap(self.folder / "sentences.bin", dtype=np.int64, mode="r")
 
     @cached_property
-    def _documents(self) -> Ints:
+    def _documents(self) -> NDArray[np.int64]:
         """(D + 1,) the first sentence of each document, and the number of sentences."""
         return np.memmap(self.folder / "documents.bin", dtype=np.int64, mode="r")
 
@@ -170,7 +169,7 @@ class Corpus:
 
     def counts(self) -> dict[str, int]:
         """Return the numbers of documents, of those with a single sentence, of sentences and of tokens."""
-        numbers: Ints | slice = slice(None) if self.chosen is None else self.chosen
+        numbers: NDArray[np.int64] | slice = slice(None) if self.chosen is None else self.chosen
         first, last = self._documents[:-1][numbers], self._documents[1:][numbers]
         return {
             "documents": len(self),
@@ -198,10 +197,10 @@ def read_corpus(source: Source, tokenizer: TextTokenizer, shard: int = SHARD) ->
     """
     parts = ("sentences", _VERSION, shard, source.fingerprint(), tokenizer.fingerprint)
     key = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
-    return Corpus(made_once(key, lambda folder: _Writer(folder, tokenizer, shard).write(source)))
+    return Corpus(made_once(key, lambda folder: _CorpusWriter(folder, tokenizer, shard).write(source)))
 
 
-class _Writer:
+class _CorpusWriter:
     """Writes a corpus into an empty folder; it holds no more than a batch of sentences."""
 
     def __init__(self, folder: Path, tokenizer: TextTokenizer, shard: int) -> None:
@@ -258,7 +257,7 @@ class _Writer:
         self.counts.documents += len(firsts)
         self._write_tokens(np.frombuffer(tokens, dtype=np.int64))
 
-    def _write_tokens(self, tokens: Ints) -> None:
+    def _write_tokens(self, tokens: NDArray[np.int64]) -> None:
         if (unknown := self.tokenizer.special.unk) is not None:
             self.counts.unknown += int((tokens == unknown).sum())
         rest = tokens.astype(np.uint16 if self.counts.width == 2 else np.uint32)

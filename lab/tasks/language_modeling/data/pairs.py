@@ -23,7 +23,7 @@ TRIES = 10
 """How often another document is drawn before a document's own text has to serve as the random one."""
 
 
-class Pair(NamedTuple):
+class SentencePair(NamedTuple):
     """Two spans of tokens of the corpus, and whether the second one is random."""
 
     first: int
@@ -33,7 +33,7 @@ class Pair(NamedTuple):
     random_next: bool
 
 
-class Documents(Protocol):
+class DocumentBounds(Protocol):
     """Documents of sentences; each has at least one sentence, and each sentence at least one token."""
 
     def __len__(self) -> int:
@@ -85,7 +85,7 @@ class MaskRules:
     continuations: frozenset[int] = frozenset()
 
 
-def draw_pairs(documents: Documents, rules: PairRules, rng: Random) -> Iterator[Pair]:
+def draw_pairs(documents: DocumentBounds, rules: PairRules, rng: Random) -> Iterator[SentencePair]:
     """Yield the pairs of all documents: ``rules.dupe_factor`` times over, the documents in one shuffled order.
 
     Args:
@@ -100,7 +100,9 @@ def draw_pairs(documents: Documents, rules: PairRules, rng: Random) -> Iterator[
             yield from _of_document(documents, order, place, rules, rng)
 
 
-def _of_document(documents: Documents, order: array[int], place: int, rules: PairRules, rng: Random) -> Iterator[Pair]:
+def _of_document(
+    documents: DocumentBounds, order: array[int], place: int, rules: PairRules, rng: Random
+) -> Iterator[SentencePair]:
     """Yield the pairs of one document: each takes sentences up to the target length and splits them in two."""
     bounds = documents.bounds(order[place])
     room = rules.max_length - SPECIAL
@@ -116,7 +118,7 @@ def _of_document(documents: Documents, order: array[int], place: int, rules: Pai
             stop = cut  # the sentences that a random text replaced are read again
         else:
             second = (bounds[cut], bounds[stop])
-        yield Pair(*_truncate(first, second, room, rng), random_next)
+        yield SentencePair(*_truncate(first, second, room, rng), random_next)
         begin = stop
 
 
@@ -128,7 +130,7 @@ def _reach(bounds: Sequence[int], begin: int, wanted: int) -> int:
     return stop
 
 
-def _random_text(documents: Documents, order: array[int], place: int, wanted: int, rng: Random) -> tuple[int, int]:
+def _random_text(documents: DocumentBounds, order: array[int], place: int, wanted: int, rng: Random) -> tuple[int, int]:
     """Return a span of another document that begins with a random sentence."""
     for _ in range(TRIES):
         other = rng.randint(0, len(order) - 1)

@@ -22,7 +22,7 @@ from lab.structures.text import TextSpec
 from lab.tasks.language_modeling.data.corpus import Corpus, GeneratedSentences, SentenceFiles, Source, read_corpus
 from lab.tasks.language_modeling.data.pairs import MaskRules, PairRules
 from lab.tasks.language_modeling.data.samples import MaskedSamples, Masking, gather_masked
-from lab.tasks.language_modeling.data.sentences import LAYOUTS, Layout
+from lab.tasks.language_modeling.data.sentences import LAYOUTS, SentenceLayout
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -75,7 +75,7 @@ class PretrainingDataModule(DataModule):
     files: Word | Sequence[Word] | None = None
     val_files: Word | Sequence[Word] | None = None
     test_files: Word | Sequence[Word] | None = None
-    layout: Layout = "lines"
+    layout: SentenceLayout = "lines"
     val_share: Share | None = 0.05
     test_share: Share | None = 0.05
     tokenizer: Word | None = None
@@ -198,10 +198,13 @@ class PretrainingDataModule(DataModule):
         Raises:
             DataError: the text cannot be read, or holds nothing.
         """
-        training = split == "train"
-        rules = PairRules(self.max_length, self.dupe_factor if training else 1, self.short_seq_prob)
-        masking, seed = (self.masking, self.seed) if training else ("dynamic", 0)
-        return MaskedSamples(self.corpus(split), rules, self.masks, masking, seed)
+        if split != "train":
+            return self._to_measure(self.corpus(split))
+        rules = PairRules(self.max_length, self.dupe_factor, self.short_seq_prob)
+        return MaskedSamples(self.corpus(split), rules, self.masks, self.masking, self.seed)
+
+    def _to_measure(self, corpus: Corpus) -> MaskedSamples:
+        return MaskedSamples(corpus, PairRules(self.max_length, 1, self.short_seq_prob), self.masks, "dynamic", 0)
 
     @property
     def spec(self) -> LanguageSpec:
@@ -225,6 +228,6 @@ class PretrainingDataModule(DataModule):
         """Put samples together into a batch."""
         return gather_masked(samples, self.text_tokenizer.pad_id)
 
-    def build_inputs(self, paths: list[Path]) -> Any:
-        """Return the texts of files, in which ``[MASK]`` stands for hidden tokens."""
-        raise NotImplementedError
+    def build_inputs(self, paths: list[Path]) -> MaskedSamples:
+        """Return the pairs of files, to measure as the validation text is."""
+        return self._to_measure(read_corpus(SentenceFiles(tuple(paths), self.layout), self.text_tokenizer))

@@ -22,7 +22,7 @@ from lab.data.text.cached import COMPLETE, made_once
 from lab.structures.language_modeling import MaskedBatch, MaskedTargets
 from lab.structures.text import TextBatch
 from lab.tasks.language_modeling.data.corpus import Corpus
-from lab.tasks.language_modeling.data.pairs import MaskRules, Pair, PairRules, draw_masks, draw_pairs
+from lab.tasks.language_modeling.data.pairs import MaskRules, PairRules, SentencePair, draw_masks, draw_pairs
 
 Masking = Literal["dynamic", "static"]
 PAIR = np.dtype(
@@ -40,7 +40,7 @@ CHUNK = 1 << 16
 """The pairs that are held before they are written."""
 _VERSION = 1
 
-Row = tuple[int, int, int, int, bool, int]
+PairRow = tuple[int, int, int, int, bool, int]
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _draw(folder: Path, corpus: Corpus, pairs: PairRules, masks: MaskRules | Non
 def _write_pairs(
     table: IO[bytes], hidden: IO[bytes], corpus: Corpus, pairs: PairRules, masks: MaskRules | None, rng: Random
 ) -> int:
-    rows: list[Row] = []
+    rows: list[PairRow] = []
     replaced: list[tuple[int, int]] = []
     count = ended = 0
     for pair in draw_pairs(corpus, pairs, rng):
@@ -151,7 +151,7 @@ def _write_pairs(
     return count + _flush(table, hidden, rows, replaced)
 
 
-def _flush(table: IO[bytes], hidden: IO[bytes], rows: list[Row], replaced: list[tuple[int, int]]) -> int:
+def _flush(table: IO[bytes], hidden: IO[bytes], rows: list[PairRow], replaced: list[tuple[int, int]]) -> int:
     count = len(rows)
     np.array(rows, dtype=PAIR).tofile(table)
     np.array(replaced, dtype=MASK).tofile(hidden)
@@ -160,7 +160,7 @@ def _flush(table: IO[bytes], hidden: IO[bytes], rows: list[Row], replaced: list[
     return count
 
 
-def _whole(corpus: Corpus, pair: Pair, rules: MaskRules) -> list[int]:
+def _whole(corpus: Corpus, pair: SentencePair, rules: MaskRules) -> list[int]:
     first, second = corpus.read(pair.first, pair.first_stop), corpus.read(pair.second, pair.second_stop)
     return [rules.cls, *first, rules.sep, *second, rules.sep]
 

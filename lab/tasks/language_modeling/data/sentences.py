@@ -10,7 +10,7 @@ from typing import Literal
 from lab.checking import check_choice
 from lab.data.text.lines import read_lines
 
-Layout = Literal["lines", "paragraphs", "wikitext"]
+SentenceLayout = Literal["lines", "paragraphs", "wikitext"]
 LAYOUTS = ("lines", "paragraphs", "wikitext")
 # Nothing is read twice (possessive quantifiers), so that a line of 10 MB of dots or blanks takes no longer than others.
 _END = re.compile(r"""(?<![.!?])[.!?]++["'”’)\]]*+\s++(?=["'“‘(\[]*+\s*+[^\W_a-z])""")
@@ -20,7 +20,7 @@ _TITLES = ("mr", "mrs", "ms", "dr", "st", "prof", "gen", "col", "lt", "sgt", "ca
 _NO_END = frozenset({*_TITLES, "vs", "no", "vol", "fig", "eq", "ca", "cf", "e.g", "i.e", "etc"})
 
 
-def read_sentences(paths: Sequence[Path], layout: Layout) -> Iterator[str | None]:
+def read_sentences(paths: Sequence[Path], layout: SentenceLayout) -> Iterator[str | None]:
     """Yield sentences, and None where a document ends.
 
     Args:
@@ -69,7 +69,7 @@ def split_sentences(text: str) -> list[str]:
         words = text[max(begin, end.start() - _LONGEST) : end.start()].rsplit(maxsplit=1)
         word = words[-1].lstrip("\"'“‘([") if words else ""
         attached = bool(word) and not text[end.start() - 1].isspace()
-        if text[end.start()] == "." and attached and (len(word) == 1 or word.lower() in _NO_END):
+        if text[end.start()] == "." and attached and ((len(word) == 1 and word.isupper()) or word.lower() in _NO_END):
             continue
         found.append(text[begin : end.end()].strip())
         begin = end.end()
