@@ -1,4 +1,4 @@
-"""Popularity and session kNN, which are not trained and have no peer here: their scores after generated sessions."""
+"""Baselines, which are not trained and have no peer here: their scores after generated sessions or texts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from benchmarks.pairs import Pair, Size
 from benchmarks.sasrec import make_batch
 
 from lab import create_model
+from lab.structures.text_classification import TextClassificationBatch, TextClassificationTargets
 
 
 def make(
@@ -36,3 +37,28 @@ def make(
     queries = torch.stack([torch.arange(batch), asked.lengths - 1], 1).to(device)
     asked = asked.to(device)
     return Pair(ours, lambda: ours.score(ours.encode(asked, queries), slice(1, num_items + 1)), batch)
+
+
+def make_bag_of_words(
+    name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
+) -> Pair:
+    """Return the bag of words after it was fitted to random texts of two classes.
+
+    Args:
+        name: ``bag_of_words``.
+        batch: the number of texts, to fit and to classify.
+        size: (tokens of a text, vocabulary).
+        device: to compute on.
+        training: has no effect here.
+        dropout: has no effect here.
+    """
+    length, vocab_size = size
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, vocab_size, (batch, length), generator=generator)
+    numbers = torch.arange(batch)
+    targets = TextClassificationTargets(numbers % 2)
+    texts = TextClassificationBatch(ids, None, None, (length,) * batch, targets, numbers, numbers >= 0)
+    ours: Any = create_model(name, vocab_size=vocab_size, num_classes=2)
+    ours.fit_texts(texts)
+    ours, ids = ours.to(device).eval(), ids.to(device)
+    return Pair(ours, lambda: ours(ids), batch)
