@@ -68,7 +68,7 @@ def _vocabulary(plain: Any, where: str) -> dict[str, int]:
     if not isinstance(known, dict) or not known:
         raise DataError(f"{where}: its vocabulary ('model', 'vocab') is empty or no table of tokens")
     added = plain.get("added_tokens") or []
-    entries = added if isinstance(added, list) else [None]
+    entries: list[Any] = added if isinstance(added, list) else [None]
     if not all(isinstance(entry, dict) and isinstance(entry.get("content"), str) for entry in entries):
         raise DataError(f"{where}: 'added_tokens' should be a list of tokens, each with its 'content'")
     vocabulary = {**known, **{entry["content"]: entry.get("id") for entry in entries}}
