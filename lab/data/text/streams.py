@@ -78,7 +78,6 @@ class TokenStream:
             self.shard = int(plain["shard"])
             sizes = [(folder / shard_name(number)).stat().st_size for number in range(-(-len(self) // self.shard))]
             whole = sum(sizes) == len(self) * self.counts.width
-            whole = whole and (folder / "starts.bin").stat().st_size == 8 * self.counts.documents
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{folder}: these tokens are damaged ({error}); delete the folder") from error
         if not whole:
@@ -106,7 +105,10 @@ class TokenStream:
     @cached_property
     def starts(self) -> NDArray[np.int64]:
         """(D,) int64: the first token of each document as an input: the end of the one before, or its own first."""
-        return np.memmap(self.folder / "starts.bin", dtype=np.int64, mode="r")
+        found = np.memmap(self.folder / "starts.bin", dtype=np.int64, mode="r")
+        if len(found) != self.counts.documents:
+            raise DataError(f"{self.folder}: these tokens are damaged (starts.bin); delete the folder")
+        return found
 
     def documents(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return the number of the document, from 0, that each of some consecutive tokens is an input of."""
