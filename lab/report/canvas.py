@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import colorsys
 import math
+import re
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
-from PIL import Image, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+
+from lab.text import printable
 
 Colour: TypeAlias = tuple[int, int, int]
 
@@ -20,6 +23,10 @@ READABLE_SIDE = 256  # images whose longer side is shorter are enlarged towards 
 MAX_FONT = 200  # of pictures whose longer side is above 9,000: a strip's legend would be larger than the picture
 PAPER: Colour = (255, 255, 255)
 INK: Colour = (20, 20, 20)
+GREY: Colour = (120, 120, 120)
+GOOD: Colour = (0, 110, 40)
+BAD: Colour = (190, 20, 20)
+MARGIN = 8  # pixels around running text
 
 
 def class_colour(label: int) -> Colour:
@@ -75,3 +82,50 @@ def picture_font(picture: Image.Image) -> ImageFont.FreeTypeFont:
     if not isinstance(font, ImageFont.FreeTypeFont):
         raise RuntimeError("this Pillow was built without FreeType; its wheels are built with it")
     return font
+
+
+def draw_text(
+    spans: Sequence[tuple[str, Colour]], width: int = 640, size: int = 14, max_lines: int = 40
+) -> Image.Image:
+    """Return running text on paper, each part in its colour; lines break at blanks, and where the text has breaks.
+
+    Args:
+        spans: texts that follow each other, and their colours.
+        width: of the picture, in pixels.
+        size: of the font, in pixels.
+        max_lines: the rest is left out, and an ellipsis says so.
+    """
+    font = ImageFont.load_default(size=size)
+    lines = _broken(spans, font, width - 2 * MARGIN)
+    if len(lines) > max_lines:
+        lines = [*lines[: max_lines - 1], [("…", INK)]]
+    height = round(size * 1.4)
+    sheet = Image.new("RGB", (width, height * max(1, len(lines)) + 2 * MARGIN), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, line in enumerate(lines):
+        x = float(MARGIN)
+        for text, colour in line:
+            draw.text((x, MARGIN + number * height), text, fill=colour, font=font, anchor="la")
+            x += font.getlength(text)
+    return sheet
+
+
+def _broken(spans: Sequence[tuple[str, Colour]], font: Any, width: float) -> list[list[tuple[str, Colour]]]:
+    """Return the lines of running text, each a list of pieces with their colours."""
+    lines: list[list[tuple[str, Colour]]] = [[]]
+    used = 0.0
+    for text, colour in spans:
+        for piece in re.findall(r"\n|[^\S\n]+|\S+", text):
+            shown = "" if piece == "\n" else printable(piece.replace("\t", "    "))
+            while shown and font.getlength(shown) > width:  # a word that is longer than a line
+                cut = next(n for n in range(len(shown), 0, -1) if n == 1 or font.getlength(shown[:n]) <= width)
+                lines += [[(shown[:cut], colour)], []]
+                shown, used = shown[cut:], 0.0
+            if piece == "\n" or used + font.getlength(shown) > width:
+                lines.append([])
+                used = 0.0
+                shown = shown.lstrip()
+            if shown:
+                lines[-1].append((shown, colour))
+                used += font.getlength(shown)
+    return lines

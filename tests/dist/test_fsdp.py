@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.distributed.tensor import DTensor
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from lab.callbacks.ema import EMA
 from lab.errors import ConfigError
@@ -19,10 +20,12 @@ from lab.strategies.ddp import DDP
 from lab.strategies.fsdp import FSDPStrategy
 from lab.strategies.sharding import check_shapes, mixed_precision, units
 from lab.tasks.detection.task import DetectionTask
+from lab.training.optimizers import make_optimizer
 from tests.dist.plain import detection_task, distance, fit, make_trainer, shapes, weights, worst_loss
 from tests.dist.vit.network import ViT
 from tests.dist.vit.task import Task, batches
 from tests.distributed import run_distributed
+from tests.unit.training import test_lamb as lamb
 
 SHORT = 6  # steps; test_strategies.py compares 20, with both optimizers, accumulated or not
 SOFTMAX = {"_target_": "detr_tiny", "queries": "learned", "anchors": "learned", "classification": "softmax"}
@@ -327,3 +330,23 @@ def test_units_of_architectures() -> None:
     assert set(units(resnet)) == {*stages, *resnet.transformer.encoder.layers, resnet.transformer.decoder}
     assert splitting_of(nn.Linear(1, 1)) is None
     assert units(nn.Sequential(nn.Linear(1, 1))) == []
+
+
+def lamb_on_ranks(rank: int) -> dict[str, Any]:
+    net = lamb.make()
+    fully_shard(net)
+    optimizer = make_optimizer(net, lamb.SETTINGS)
+    for step in range(lamb.STEPS):
+        for value in net.parameters():
+            assert isinstance(value, DTensor)
+            whole = lamb.gradient(torch.empty(value.shape, dtype=torch.float64), step)
+            value.grad = distribute_tensor(whole, value.device_mesh, value.placements)
+        optimizer.step()
+    return {name: value.detach().full_tensor().numpy() for name, value in net.named_parameters()}
+
+
+def test_lamb_scales_by_the_norms_of_whole_parameters() -> None:
+    expected = lamb.by_hand(adapt_all=True)
+    for found in run_distributed(lamb_on_ranks, 2):
+        for name, value in found.items():
+            np.testing.assert_allclose(value, expected[name], rtol=1e-12)

@@ -29,7 +29,8 @@ SIZES: dict[str, Any] = {
 }
 LENGTHS = (20, 13, 7, 1, 11)
 TOLERANCE = 1e-5
-"""Worst measured: states 1.5e-6, logits 8.4e-7, losses 1.2e-7, gradients 2.1e-6, relative to the largest value."""
+"""Worst measured: states 4.0e-7, pooled 1.3e-6, logits 4.8e-7, losses 1.0e-7, gradients 1.7e-6, relative to the largest
+value. The mildest mutant, another form of GELU, differs by 2.1e-3."""
 
 
 def fill(model: nn.Module) -> None:
@@ -178,7 +179,7 @@ def _padding_is_attended(net: Bert) -> None:
 def test_mutants_are_seen(mutate: Callable[[Bert], None]) -> None:
     ours, theirs = pair()
     mutate(ours)
-    assert max(differences(ours, theirs, *batch()).values()) > 10 * TOLERANCE
+    assert max(differences(ours, theirs, *batch()).values()) > 100 * TOLERANCE
 
 
 def _old_names(key: str) -> str:

@@ -27,7 +27,7 @@ CONFIG = {
     "max_position_embeddings": 24,
 }
 TOLERANCE = 1e-5
-"""Worst measured: logits 6.0e-7, gradients 3.0e-6, relative to the largest value."""
+"""Worst measured: logits 1e-7, gradients 5.6e-7, relative to the largest value."""
 
 
 def make(name: str, **arguments: Any) -> Any:
@@ -79,6 +79,8 @@ def test_weights_of_pretraining_give_the_encoder_and_the_head_is_new(
 ) -> None:
     whole = create_model("bert_tiny", **SIZES)
     state = whole.state_dict() if layout == "lab" else to_transformers(whole.state_dict())
+    if layout == "lab":  # a checkpoint's keys begin with the task's name for the network
+        state = {f"net.{key}": value for key, value in state.items()}
     torch.save(state, tmp_path / "bert.pth")
     for name, head in (("text_classifier", "classifier."), ("span_answerer", "spans.")):
         caplog.clear()

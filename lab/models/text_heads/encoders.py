@@ -13,6 +13,7 @@ from lab.errors import CheckpointError, ConfigError, closest
 from lab.registry.arguments import signature_of
 from lab.registry.create import create_model
 from lab.registry.models import is_model, list_models, model_entry, model_entrypoint
+from lab.registry.weights import unwrap
 from lab.structures.text import TextEncoder
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,8 @@ def adapt_to_encoder(
 def _of_encoder(net: nn.Module, name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     encoder = net.get_submodule("encoder")
     module, _, function = (model_entry(name).converter or "").rpartition(".")
-    converted = dict(getattr(importlib.import_module(module), function)(state) if module else state)
+    convert = getattr(importlib.import_module(module), function) if module else None
+    converted = unwrap(state, encoder.state_dict(), convert)
     adapt = getattr(encoder, "adapt_weights", None)
     if not set(converted) & set(encoder.state_dict()):
         raise CheckpointError(f"they hold nothing of a {name}: {', '.join([*state][:4])}")

@@ -9,15 +9,13 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from lab.report.canvas import INK, PAPER, Colour, as_picture, contact_sheet, picture_font
+from lab.report.canvas import BAD, GOOD, INK, PAPER, Colour, as_picture, contact_sheet, picture_font
 from lab.structures.classification import ClassificationBatch, ClassificationSpec
 from lab.tasks.classification.explain import with_heat
 from lab.text import printable
 
 SHOWN_SIDE = 160
 """Towards which the longer side of an image on a panel is enlarged or reduced."""
-GOOD: Colour = (0, 110, 40)
-BAD: Colour = (190, 20, 20)
 
 
 def classification_panels(task: Any, outputs: Tensor, batch: ClassificationBatch, count: int) -> Iterator[Image.Image]:

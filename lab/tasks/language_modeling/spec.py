@@ -8,4 +8,5 @@ TASK = TaskSpec(
     data="lab.structures.language_modeling:LanguageSpec",
     settings="lab.tasks.language_modeling.settings:SETTINGS",
     predictor="lab.tasks.language_modeling.predict:LanguagePredictor",
+    pictures="lab.tasks.language_modeling.pictures:language_panels",
 )

@@ -16,7 +16,7 @@ from lab.data.text.tokenizer import TextTokenizer
 from lab.errors import ConfigError
 from lab.run_record import Direction
 from lab.strategies import collectives
-from lab.structures import Term
+from lab.structures import Table, Term
 from lab.structures.language_modeling import LanguageModel, LanguageSpec, Scored
 from lab.structures.text import TextBatch
 from lab.tasks.language_modeling.fill import Filled, HiddenBatch, fill_batch, fill_texts
@@ -26,6 +26,9 @@ from lab.tasks.language_modeling.prompts import PromptBatch, Prompts, encode_pro
 from lab.tasks.language_modeling.streaming import Stream
 from lab.training.task import Task
 
+MOST_SAMPLES = 4
+"""Samples of text that are a table of a run, beside its pictures."""
+
 
 class LanguageModelingTask(Task):
     """Train and measure a language model; see ``Task`` for the arguments.
@@ -33,6 +36,7 @@ class LanguageModelingTask(Task):
     Attributes:
         generation: how ``predict_step`` continues texts.
         grow: called with each batch of prompts and its newest tokens; None: nothing is called.
+        samples: texts that were drawn for the pictures of this evaluation.
 
     Raises:
         ConfigError: the data is for models of another objective, or its sequences are longer than the model reads.
@@ -52,6 +56,7 @@ class LanguageModelingTask(Task):
     def make_metrics(self) -> None:
         """Make the metrics, of a network that suits the data."""
         self._check_net()
+        self.samples: Table = []
         self.shown = ("perplexity",) if self.spec.objective == "causal" else ("masked_accuracy", "masked_perplexity")
         for split in ("val", "test"):
             setattr(self, f"{split}_metrics", LanguageMetrics(self.spec.objective))
@@ -81,6 +86,7 @@ class LanguageModelingTask(Task):
     def reset_metrics(self, split: str) -> None:
         """Forget all labels."""
         self._metrics(split).reset()
+        self.samples = []
 
     def forward(self, batch: TextBatch[Any]) -> Scored:
         """Return the network's outputs, with the scores of the batch's labels."""
@@ -105,8 +111,13 @@ class LanguageModelingTask(Task):
         self._metrics(split).update(outputs.scores, batch.targets.counts, batch.valid, text)
 
     def compute_metrics(self, split: str) -> dict[str, float]:
-        """Return the figures of the metrics; in a validation the loss is the network's own, of all its terms."""
+        """Return the figures of the metrics, and fill ``tables``.
+
+        In a validation the loss is the network's own, of all its terms.
+        """
         values = self._metrics(split).compute()
+        if self.samples:
+            self.tables["samples"] = self.samples[:MOST_SAMPLES]
         if split == "val":
             del values["loss"]
         return values

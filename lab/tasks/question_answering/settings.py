@@ -31,12 +31,21 @@ class AnsweringAsks(Asks):
     max_length: WholeAbove0 | None = None
 
 
-def length_problem(max_length: int, stride: int, max_query_length: int) -> tuple[str, str] | None:
+MOST_STRIDE = 128
+"""Tokens between windows unless something else is given: run_squad.py's, for windows of 384."""
+
+
+def default_stride(max_length: int, max_query_length: int) -> int:
+    """Return 128, or half of what a window holds of the text beside the longest question, if that is less."""
+    return max(1, min(MOST_STRIDE, (max_length - max_query_length - 3) // 2))
+
+
+def length_problem(max_length: int, stride: int | None, max_query_length: int) -> tuple[str, str] | None:
     """Return the key and what is wrong if windows of these lengths cannot be cut, else None.
 
     Args:
         max_length: the most tokens of a window.
-        stride: tokens between the beginnings of two windows.
+        stride: tokens between the beginnings of two windows; None: ``default_stride``.
         max_query_length: the most tokens of a question.
     """
     room = max_length - max_query_length - 3  # of [CLS], [SEP] and [SEP]
@@ -45,7 +54,7 @@ def length_problem(max_length: int, stride: int, max_query_length: int) -> tuple
             f"a question of {max_query_length} tokens leaves no room for its text in a window of {max_length} "
             f"(data.max_length), 3 of which are special; {max(1, max_length // 4)} would"
         )
-    if stride >= room:
+    if stride is not None and stride >= room:
         return "data.stride", (
             f"windows {stride} tokens apart would not overlap: beside the longest question (data.max_query_length="
             f"{max_query_length}) a window of {max_length} has {room} tokens of the text; {max(1, room // 2)} would"
@@ -56,13 +65,13 @@ def length_problem(max_length: int, stride: int, max_query_length: int) -> tuple
 def conflict(config: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return lengths that contradict each other, or windows that are longer than the network reads."""
     data, net = config["data"], config["model"]["net"]
-    lengths = [data.get(name) for name in ("max_length", "stride", "max_query_length")]
+    length, stride, query = (data.get(name) for name in ("max_length", "stride", "max_query_length"))
     longest = net.get("max_length")
-    if isinstance(longest, int) and isinstance(lengths[0], int) and lengths[0] > longest > 0:
-        return "data.max_length", f"windows of {lengths[0]} tokens are longer than the network reads ({longest})"
-    if not all(isinstance(length, int) and not isinstance(length, bool) for length in lengths):
+    if not isinstance(length, int) or not isinstance(query, int) or not isinstance(stride, int | None):
         return None
-    return length_problem(*lengths)
+    if isinstance(longest, int) and length > longest > 0:
+        return "data.max_length", f"windows of {length} tokens are longer than the network reads ({longest})"
+    return length_problem(length, stride, query)
 
 
 SETTINGS = TaskSettings(AnsweringEval, AnsweringAsks, ("vocab_size",), conflict)

@@ -22,6 +22,9 @@ from lab.tasks.question_answering.alignment import aligned_text
 NO_ANSWER = 1e6
 """The odds of no answer where a text has no span at all."""
 
+BLOCK = 32
+"""Spans that are read at a time."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -109,13 +112,13 @@ def window_records(
     """
     valid, numbers = batch.valid.tolist(), batch.sample_ids.tolist()
     counts = spans.scores.isfinite().sum(1).tolist()
-    places, logits, null = (values.cpu().tolist() for values in (spans.places, spans.logits, spans.null))
+    places, logits, null = spans.places.cpu(), spans.logits.cpu(), spans.null.tolist()
     ids = batch.input_ids.tolist() if choice.aligned else []
     records = []
     for row, passage in enumerate(batch.passages):
         if valid[row]:
             texts = Reader(passage, choice, tokenizer, ids[row] if ids else [])
-            found = texts.best(places[row][: counts[row]], logits[row])
+            found = texts.best(places[row, : counts[row]], logits[row, : counts[row]])
             records.append(
                 {
                     "window": numbers[row],
@@ -142,17 +145,23 @@ class Reader:
     def __init__(self, passage: Passage, choice: Choice, tokenizer: TextTokenizer | None, ids: Sequence[int]) -> None:
         self.passage, self.choice, self.tokenizer, self.ids = passage, choice, tokenizer, ids
 
-    def best(self, places: Sequence[Sequence[int]], logits: Sequence[Sequence[float]]) -> list[list[Any]]:
-        """Return the best different texts of spans, which come best first; see ``window_records``."""
+    def best(self, places: Tensor, logits: Tensor) -> list[list[Any]]:
+        """Return the best different texts of spans; see ``window_records``.
+
+        Args:
+            places: (S, 2) the first and last token of each, best first, on the host.
+            logits: (S, 2) of start and end.
+        """
         seen: set[str] = set()
         found: list[list[Any]] = []
-        for (first, last), scores in zip(places, logits, strict=False):
-            if len(found) == self.choice.n_best:
-                break
-            text, begin, end = self.text(first, last)
-            if text not in seen:
-                seen.add(text)
-                found.append([text, begin, end, *scores])
+        for some in zip(places.split(BLOCK), logits.split(BLOCK), strict=True):  # few are needed in most windows
+            for (first, last), scores in zip(*(part.tolist() for part in some), strict=True):
+                if len(found) == self.choice.n_best:
+                    return found
+                text, begin, end = self.text(first, last)
+                if text not in seen:
+                    seen.add(text)
+                    found.append([text, begin, end, *scores])
         return found
 
     def text(self, first: int, last: int) -> tuple[str, int, int]:

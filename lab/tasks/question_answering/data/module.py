@@ -22,7 +22,7 @@ from lab.structures.question_answering import AnsweringBatch, AnsweringSpec
 from lab.structures.text import TextSpec
 from lab.tasks.question_answering.data.squad import Question, is_version_2, read_questions
 from lab.tasks.question_answering.data.windows import Cutting, Windows, collate_windows, require_some
-from lab.tasks.question_answering.settings import length_problem
+from lab.tasks.question_answering.settings import default_stride, length_problem
 
 log = logging.getLogger(__name__)
 GENERATED = "generated questions"
@@ -49,7 +49,7 @@ class QuestionsDataModule(DataModule):
         vocab_size: the most tokens of a tokenizer that is trained.
         lowercase: whether a tokenizer that is trained, or read from a vocab.txt, lower-cases text and strips accents.
         max_length: the most tokens of a window, special ones too.
-        stride: tokens between the beginnings of the windows of a text.
+        stride: tokens between the beginnings of the windows of a text; None: 128, less in short windows.
         max_query_length: the most tokens of a question; longer ones are cut off.
         max_characters: the most characters of a text or question; longer ones are refused.
 
@@ -77,7 +77,7 @@ class QuestionsDataModule(DataModule):
     vocab_size: Positive = 1000
     lowercase: bool = True
     max_length: Positive = 384
-    stride: Positive = 128
+    stride: Positive | None = None
     max_query_length: Positive = 64
     max_characters: Positive = 1_000_000
 
@@ -203,7 +203,8 @@ class QuestionsDataModule(DataModule):
 
     @cached_property
     def _cutting(self) -> Cutting:
-        return Cutting(self._tokenizer(), self.max_length, self.stride, self.max_query_length)
+        stride = self.stride or default_stride(self.max_length, self.max_query_length)
+        return Cutting(self._tokenizer(), self.max_length, stride, self.max_query_length)
 
     def _tokenizer(self) -> TextTokenizer:
         if self._followed is not None:

@@ -78,7 +78,7 @@ class Text:
         self.ids = np.array(ids, dtype=np.int32)
         self.spans = np.array(spans, dtype=np.int32).reshape(-1, 2)
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-        blank = np.isin(codes, [ord(sign) for sign in BLANKS])
+        blank: Bools = np.logical_or.reduce([codes == ord(sign) for sign in BLANKS])
         begins = ~blank & np.concatenate([[True], blank[:-1]])
         self.word_of_character = np.cumsum(begins, dtype=np.int32) - 1
         self.word_begins = np.flatnonzero(begins)

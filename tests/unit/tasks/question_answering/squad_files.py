@@ -6,6 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lab.data.text.tokenizer import TextTokenizer
+from lab.tasks.question_answering.data.squad import read_questions
+from lab.tasks.question_answering.data.windows import Cutting, Windows
+
 
 def qa(name: str, question: str, context: str, *answers: str, impossible: bool = False) -> dict[str, Any]:
     """Return a question whose answers begin where they first stand in the context."""
@@ -24,3 +28,16 @@ def write(path: Path, content: Any) -> Path:
     """Write json, and return the path."""
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
+
+
+def golden_tokenizer(golden: dict[str, Any], folder: Path) -> TextTokenizer:
+    """Return the tokenizer of ``run_squad.json``."""
+    path = folder / "vocab.txt"
+    path.write_text("\n".join(golden["vocabulary"]) + "\n", encoding="utf-8")
+    return TextTokenizer.load(path)
+
+
+def golden_windows(golden: dict[str, Any], tokenizer: TextTokenizer, folder: Path, training: bool) -> Windows:
+    """Return the windows of the questions of ``run_squad.json``."""
+    questions = read_questions(write(folder / "questions.json", golden["content"]))
+    return Windows(questions, Cutting(tokenizer, **golden["lengths"]), training)
