@@ -5,10 +5,10 @@
 Each row first checks that both give the same results, then times them in turn. The order changes every round, so that
 neither profits from the other's warm caches. It prints medians and the median of the rounds' ratios: above 1, lab is
 faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, AlexNet,
-DenseNet-121, ShuffleNetV2 and MobileNetV2, timm's ViT, transformers' BERT, plain torch for the wide ResNet, GRU4Rec,
-SASRec and the CPU kernels (conv3x3, linear), torchvision's ImageFolder for reading images, its policies image by image
-(rand_augment, trivial_augment), a loader of one image after the other for a batch of MixMatch. Rows called deploy time
-the copy that ``lab.deploy`` makes, against the peer as it is, and those called deploy-frozen against
+DenseNet-121, ShuffleNetV2 and MobileNetV2, timm's ViT, transformers' BERT and BLOOM, plain torch for the wide ResNet,
+GRU4Rec, SASRec and the CPU kernels (conv3x3, linear), torchvision's ImageFolder for reading images, its policies image
+by image (rand_augment, trivial_augment), a loader of one image after the other for a batch of MixMatch. Rows called
+deploy time the copy that ``lab.deploy`` makes, against the peer as it is, and those called deploy-frozen against
 ``torch.jit.optimize_for_inference`` of the peer. A training step is forward, loss (DETR's with matching, on every
 decoder layer) and backward. For GRU4Rec it is 20 steps including data and optimizer, for SASRec one step including the
 optimizer. SASRec's peer evaluates user by user among 101 items, lab among all.
@@ -32,7 +32,7 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from benchmarks import bert, classifiers, detr, segmenters
+from benchmarks import bert, bloom, classifiers, detr, segmenters
 from benchmarks.augmentation import mixmatch_batch
 from benchmarks.gru4rec import gru4rec_train
 from benchmarks.images import folder_batch, small_batch
@@ -114,6 +114,11 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     "trivial_augment": (policy_row("trivial_augment"), 64, (224, 224)),
     "images-folder": (folder_batch, 32, (375, 500)),
     "images-small": (small_batch, 128, (32, 32)),
+    "bloom-prefill": (bloom.bloom_prefill, 2, (256, 8192)),  # sequences, (length, vocabulary)
+    "bloom-decode": (bloom.bloom_decode, 2, (256, 8192)),
+    "bloom-generate": (bloom.bloom_generate, 2, (256, 8192)),
+    "bloom-generate-deploy": (bloom.bloom_generate_deployed, 2, (256, 8192)),
+    "bloom-train": (train_row(bloom.make, "bloom_tiny"), 2, (256, 8192)),
     "bert-pretraining": (bert.pretraining_row, 8, (128, 30522)),  # sequences, (longest, vocabulary)
     "bert-classification": (bert.inference_row("text_classifier"), 32, (128, 30522)),
     "bert-answering": (bert.inference_row("span_answerer"), 8, (384, 30522)),

@@ -37,11 +37,13 @@ def composed(option: str) -> Composed:
 def model_for(option: str) -> list[str]:
     """The word that chooses a model of the task that a dataset, an evaluation or a kind's own group is for."""
     group, name = option.split("=")
+    objective = None
     content = yaml.safe_load((config_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")) or {}
     if group == "eval":
         task = content["name"]
     elif group == "data":
-        task = option_content("data", name, [config_dir()])["tasks"][0]
+        data = option_content("data", name, [config_dir()])
+        task, objective = data["tasks"][0], data.get("objective")
     elif group == "scheduler":
         return ["trainer.max_steps=2000"]  # longer than any warm-up
     else:
@@ -50,6 +52,7 @@ def model_for(option: str) -> list[str]:
     if not task:
         return []
     for path in sorted((config_dir() / "model").glob("*.yaml")):
-        if (yaml.safe_load(path.read_text(encoding="utf-8")).get("model") or {}).get("task") == task:
+        model = yaml.safe_load(path.read_text(encoding="utf-8")).get("model") or {}
+        if model.get("task") == task and objective in (None, model.get("asks", {}).get("objective")):
             return [f"model={path.stem}"]
     raise AssertionError(f"no model for {task}")

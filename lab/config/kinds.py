@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from lab.config.schemas import Strict, Text
+from lab.config.schemas import Int, Strict, Text
 
 Smoothing = Annotated[float, Field(ge=0, lt=1)]
 ClassWeight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -35,6 +35,16 @@ class EvalSettings(Strict):
     def sample_seed(self) -> int:
         """The seed of that choice."""
         return 0
+
+
+class TextEvalSettings(EvalSettings):
+    """The schema of the group ``eval`` of a kind on text.
+
+    Attributes:
+        features: ``stage=predict`` writes the states of these layers for each token instead; None: predictions.
+    """
+
+    features: list[Int] | None = None
 
 
 class Asks(Strict):

@@ -18,9 +18,12 @@ from lab.checking import check_choice
 from lab.errors import ConfigError, LabError
 from lab.layers.folding import LINEAR, fold_norms, replace_module, tensors_in
 from lab.layers.packed import PackedConv2d, PackedLinear
+from lab.layers.tensor_parallel.layers import ColumnParallelLinear, RowParallelLinear
 
 logger = logging.getLogger(__name__)
 Layout = Literal["auto", "channels_last", "contiguous"]
+SHARED = (ColumnParallelLinear, RowParallelLinear)
+"""Linear layers that ranks may share; on one rank they are ordinary ones."""
 SIDE = 224
 """Pixels of the images that a network is tried on, unless others are given."""
 TOLERANCE = 1e-4
@@ -185,7 +188,8 @@ def _pack(net: nn.Module) -> int:
     """Exchange convolutions and linear layers on a CPU for packed ones; return how many there are."""
     packed = 0
     for module in list(net.modules()):
-        kind = PackedConv2d if type(module) is nn.Conv2d else PackedLinear if type(module) in LINEAR else None
+        linear = type(module) in LINEAR or (isinstance(module, SHARED) and module.group is None)
+        kind = PackedConv2d if type(module) is nn.Conv2d else PackedLinear if linear else None
         if kind is None or module is net or hasattr(module, "parametrizations"):
             continue
         layer = kind.take(module)

@@ -12,6 +12,8 @@ from lab.compat.torch import has_onednn_linear, is_watched, onednn_linear
 from lab.ops.cpu import needs_gradient, plain_float32
 
 _MIN_PRODUCTS = 1 << 22  # about 0.1 ms: for smaller products the overhead exceeds the gain
+_FEW = 8  # rows for which the time is that of reading the weights
+_LARGE = 1 << 16  # elements of a weight that is worth a choice then
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -25,6 +27,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         weight: (O, C).
         bias: (O,).
     """
+    count = few_rows(x, weight, bias)
+    if count:
+        return _few(count, x, weight, bias)
     if not _takes(x, weight):
         return F.linear(x, weight, bias)
     if not needs_gradient(x, weight, bias):
@@ -60,6 +65,41 @@ class Linear(nn.Linear):
 def _takes(x: Tensor, weight: Tensor) -> bool:
     large = x.numel() * weight.shape[0] >= _MIN_PRODUCTS
     return large and plain_float32(x, weight) and has_onednn_linear()
+
+
+def few_rows(x: Tensor, weight: Tensor, bias: Tensor | None) -> int:
+    """Return the number of rows if they are 1 to 8, in inference on a CPU, and the weight is large; otherwise 0.
+
+    Then reading the weight takes longer than computing, and MKL longer than that.
+    """
+    if weight.numel() < _LARGE or x.numel() > _FEW * weight.shape[1]:
+        return 0
+    if needs_gradient(x, weight, bias) or not plain_float32(x, weight):
+        return 0
+    return x.numel() // weight.shape[1]
+
+
+def exchanges(count: int, inputs: int) -> bool:
+    """Whether ``exchanged`` is the fastest product for so few rows, weights in oneDNN's layout included."""
+    return (0 < count <= 3 and inputs <= 512) or (2 <= count <= 3 and inputs <= 1024)
+
+
+def exchanged(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return ``F.linear`` of 1 to 8 rows with the factors exchanged, a single row as one of two equal ones.
+
+    MKL is up to three times as fast so if a row has no more than about 1,000 numbers (AMD EPYC, one thread).
+    """
+    rows = x.reshape(-1, weight.shape[1])
+    count = len(rows)
+    found = torch.mm(weight, (rows.expand(2, -1) if count == 1 else rows).t()).t()[:count].contiguous()
+    return (found if bias is None else found.add_(bias)).view(*x.shape[:-1], weight.shape[0])
+
+
+def _few(count: int, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    inputs = weight.shape[1]
+    if exchanges(count, inputs) or inputs <= 512:
+        return exchanged(x, weight, bias)
+    return onednn_linear(x, weight, bias) if count > 1 and has_onednn_linear() else F.linear(x, weight, bias)
 
 
 class _Linear(torch.autograd.Function):

@@ -18,7 +18,7 @@ from lab.compat.torch import (
     onednn_packed_convolution,
     onednn_packed_linear,
 )
-from lab.layers.linear import Linear
+from lab.layers.linear import Linear, exchanges, few_rows
 from lab.ops.cpu import needs_gradient, plain_cpu
 
 _MIN_PRODUCTS = 1 << 16  # smaller products are done sooner by torch's own call
@@ -126,7 +126,9 @@ class PackedLinear(_Packed, Linear):
         return self._pays(x) and not is_watched(self)
 
     def _pays(self, x: Tensor) -> bool:
-        return x.numel() * self.out_features >= _MIN_PRODUCTS and self.takes(x)
+        if x.numel() * self.out_features < _MIN_PRODUCTS or not self.takes(x):
+            return False
+        return not exchanges(few_rows(x, self.weight, self.bias), self.in_features)
 
     def _compute(self, x: Tensor, then: str, algorithm: str = "") -> Tensor:
         assert self.packed is not None

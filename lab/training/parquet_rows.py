@@ -1,7 +1,8 @@
-"""A Parquet file that is written row by row, in blocks, so that memory does not grow with it."""
+"""Parquet files of predictions, written and merged in blocks, so that memory does not grow with them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +65,17 @@ def class_schema(first: dict[str, Any], num_classes: int, lists: bool = False) -
         return pyarrow.schema([*fields, ("labels", pyarrow.list_(text)), ("scores", pyarrow.list_(score))])
     places = range(1, num_classes + 1)
     return pyarrow.schema([*fields, *(pair for k in places for pair in ((f"class_{k}", text), (f"score_{k}", score)))])
+
+
+def row_groups_in_turn(files: Sequence[Path]) -> Iterator[Any]:
+    """Yield the row groups of the files of all ranks as pyarrow tables: the first of each, the second of each, ...
+
+    With a row group for each batch this is the order of the inputs.
+    """
+    from pyarrow import parquet
+
+    opened = [parquet.ParquetFile(path) for path in files]
+    for group in range(max(file.num_row_groups for file in opened)):
+        for file in opened:
+            if group < file.num_row_groups:
+                yield file.read_row_group(group)

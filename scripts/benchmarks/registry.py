@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import baselines, bert, classifiers, detr, gru4rec, sasrec, segmenters
+from benchmarks import baselines, bert, bloom, classifiers, detr, gru4rec, sasrec, segmenters
 from benchmarks.pairs import Subject
 
 SUBJECTS = {
@@ -165,11 +165,18 @@ SUBJECTS = {
         train=(32, (128, 30522)),
         serve=((1, (128, 30522)), (32, (128, 30522))),
     ),
+    "bloom": Subject(
+        bloom.NAMES,
+        bloom.make,
+        small=(2, (64, 1000)),
+        train=(8, (512, 8192)),
+        serve=((8, (512, 8192)),),
+    ),
     "text_heads": Subject(bert.HEADS, bert.make, small=(4, (32, 1000)), serve=((32, (128, 30522)),)),
     "baselines": Subject(("popularity", "session_knn"), baselines.make, small=(32, (20, 500))),
 }
 """Each has (batch, size): pixels for images, (length, items) for sequences, (length, vocabulary) for text, (negatives,
 items) for GRU4Rec."""
 
-PLANNED = ("bloom_560m", "afno_fourcastnet", "yolo_fastest_v2")
+PLANNED = ("afno_fourcastnet", "yolo_fastest_v2")
 """Planned architectures that do not exist yet; when one is added, its name moves to the list above."""

@@ -16,7 +16,12 @@ from torch.nn import functional as F
 
 from lab.errors import ConfigError
 from lab.layers.tensor_parallel import mappings
-from lab.layers.tensor_parallel.cross_entropy import argmax, is_most_probable, vocab_parallel_cross_entropy
+from lab.layers.tensor_parallel.cross_entropy import (
+    argmax,
+    is_most_probable,
+    log_probability,
+    vocab_parallel_cross_entropy,
+)
 from lab.layers.tensor_parallel.groups import RankGroup, lay_out
 from lab.layers.tensor_parallel.layers import (
     ColumnParallelLinear,
@@ -164,6 +169,9 @@ def check_loss(group: RankGroup) -> dict[str, float]:
     same = torch.equal(argmax(part_of(tied, group), group), best)
     labels = torch.where(torch.rand(B, T) < 0.5, best, torch.randint(V, (B, T)))
     same &= torch.equal(is_most_probable(part_of(tied, group), labels, group), labels == best)
+    logits = torch.randn(B, T, V)
+    probable = logits.log_softmax(-1).gather(-1, labels[..., None])[..., 0]
+    found["log-probability"] = distance(log_probability(part_of(logits, group), labels, group), probable)
     half = part_of(torch.randn(B, T, V).bfloat16(), group).clone().requires_grad_()
     losses = vocab_parallel_cross_entropy(half, labels, group)
     losses.sum().backward()

@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from lab.checkpoint.format import CheckpointReader
 from lab.data.text.cached import COMPLETE, made_once
 from lab.data.text.documents import Documents
 from lab.data.text.progress import shown
 from lab.data.text.tokenizer import TextTokenizer
 from lab.data.text.training import STREAM_TOKENS, train_bpe, train_characters, train_wordpiece
+from lab.errors import DataError
+from lab.system.files import is_checkpoint
 
 CHARACTERS = "characters"
 
@@ -28,7 +31,8 @@ def choose_tokenizer(
 
     Args:
         name: ``"characters"``: those of all documents, with a token for the end of a text if there are several
-            documents; None: trained on the first documents; else a file or folder (``TextTokenizer.load``).
+            documents; None: trained on the first documents; else a file or folder (``TextTokenizer.load``), or a
+            checkpoint of lab that was trained on text, whose tokenizer it is.
         documents: the training text first, then others.
         vocab_size: the most tokens of one that is trained.
         lowercase: of WordPiece: lower-case the text and strip accents.
@@ -39,7 +43,8 @@ def choose_tokenizer(
         DataError: there is no such file, it is damaged, or there is no text.
     """
     if name is not None and name != CHARACTERS:
-        return TextTokenizer.load(Path(name).expanduser(), lowercase)
+        path = Path(name).expanduser()
+        return tokenizer_of(path) if is_checkpoint(path) else TextTokenizer.load(path, lowercase)
     if name == CHARACTERS:
         return _kept(("characters", [each.fingerprint() for each in documents]), lambda: _characters(documents))
     train = documents[0]
@@ -48,6 +53,21 @@ def choose_tokenizer(
     if kind == "wordpiece":
         return _kept(parts, lambda: train_wordpiece(texts, vocab_size, lowercase))
     return _kept(parts, lambda: train_bpe(texts, vocab_size))
+
+
+def tokenizer_of(checkpoint: Path) -> TextTokenizer:
+    """Return the tokenizer of a checkpoint of lab.
+
+    Raises:
+        CheckpointError: it cannot be read.
+        DataError: it was not trained on text.
+    """
+    arguments = CheckpointReader(checkpoint).state.get("hyper_parameters")
+    spec = arguments.get("spec") if isinstance(arguments, dict) else None
+    text = spec.get("tokenizer") if isinstance(spec, dict) else None
+    if not isinstance(text, str) or not text:
+        raise DataError(f"data.tokenizer={checkpoint}: this checkpoint was not trained on text and has no tokenizer")
+    return TextTokenizer(text, str(checkpoint))
 
 
 class _Shown(Iterable[str]):

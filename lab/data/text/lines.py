@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from lab.data.tables.parquet import read_parquet
 from lab.data.tables.text import read_text
 from lab.errors import DataError
 
+log = logging.getLogger(__name__)
 LONGEST_LINE = 64 << 20
 """The longest line in bytes; a line of 10 MB is a book, a longer one no text of lines."""
 TABLES = {".csv": ",", ".tsv": "\t"}
@@ -20,7 +22,7 @@ JSONL = (".jsonl", ".ndjson")
 
 
 def read_texts(path: str | Path, column: str = "text") -> list[str]:
-    """Return the texts of a file, in its order; lines of blanks only are no texts.
+    """Return the texts of a file, in its order; lines of blanks only are no texts, and a warning counts them.
 
     Args:
         path: a .jsonl, .csv, .tsv or .parquet file with a column of texts; any other file has one text a line.
@@ -43,6 +45,8 @@ def read_texts(path: str | Path, column: str = "text") -> list[str]:
     texts = [str(text) for text in found if text is not None and str(text).strip()]
     if not texts:
         raise DataError(f"{path}: holds no text")
+    if left_out := len(found) - len(texts):
+        log.warning("%s: %d empty line%s left out", path, left_out, " is" if left_out == 1 else "s are")
     return texts
 
 

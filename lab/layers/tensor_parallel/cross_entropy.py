@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from lab.layers.tensor_parallel.groups import RankGroup
-from lab.layers.tensor_parallel.mappings import all_reduce, is_alone
+from lab.layers.tensor_parallel.mappings import all_gather, all_reduce, is_alone
 
 
 def vocab_parallel_cross_entropy(logits: Tensor, labels: Tensor, group: RankGroup | None = None) -> Tensor:
@@ -40,7 +40,7 @@ def is_most_probable(logits: Tensor, labels: Tensor, group: RankGroup | None = N
 
 @torch.no_grad()
 def argmax(logits: Tensor, group: RankGroup | None = None) -> Tensor:
-    """Return (...) int64, the token of the largest logit; of equal ones the first.
+    """Return (...) int64, the token of the largest logit; of equal ones the first. Two numbers of each rank are sent.
 
     Args:
         logits: (..., V / ranks), this rank's part of the vocabulary.
@@ -49,10 +49,31 @@ def argmax(logits: Tensor, group: RankGroup | None = None) -> Tensor:
     largest, token = logits.max(-1)
     if group is None or is_alone(group):
         return token
-    count = logits.shape[-1]
-    token = token + group.rank * count
-    token = token.masked_fill(largest != all_reduce(largest, group, dist.ReduceOp.MAX), count * group.size)
-    return all_reduce(token, group, dist.ReduceOp.MIN)
+    token = token + group.rank * logits.shape[-1]
+    found = all_gather(torch.stack((largest.double(), token.double())), group)  # float64 holds any token exactly
+    best = found[:, 0].argmax(0, keepdim=True)
+    return found[:, 1].gather(0, best)[0].long()
+
+
+@torch.no_grad()
+def log_probability(logits: Tensor, tokens: Tensor, group: RankGroup | None = None) -> Tensor:
+    """Return (...) float32, the logarithm of the probability of each token. Two numbers of each rank are sent.
+
+    Args:
+        logits: (..., V / ranks), this rank's part of the vocabulary.
+        tokens: (...) int64 in 0..V-1.
+        group: the ranks; None: this one has the whole vocabulary.
+    """
+    x = logits.float()
+    first = 0 if group is None else group.rank * x.shape[-1]
+    own = tokens - first
+    elsewhere = (own < 0) | (own >= x.shape[-1])
+    chosen = x.gather(-1, own.masked_fill(elsewhere, 0)[..., None])[..., 0].masked_fill(elsewhere, -torch.inf)
+    sums = x.logsumexp(-1)
+    if group is not None and not is_alone(group):
+        found = all_gather(torch.stack((chosen, sums)), group)
+        chosen, sums = found[:, 0].amax(0), found[:, 1].logsumexp(0)
+    return chosen - sums
 
 
 class _CrossEntropy(torch.autograd.Function):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lab.layers.linear import linear
+from lab.layers.linear import Linear, linear
 from lab.layers.norm import LayerNorm
 from lab.layers.tensor_parallel.groups import RankGroup
 from lab.layers.tensor_parallel.mappings import (
@@ -84,7 +84,7 @@ def whole_sequences(net: nn.Module) -> Iterator[None]:
             part.sequence_parallel = True
 
 
-class ColumnParallelLinear(nn.Linear, TensorParallel):
+class ColumnParallelLinear(Linear, TensorParallel):
     """A linear layer whose outputs are split: rank i computes ``x @ weight_i.T + bias_i``.
 
     Args:
@@ -116,8 +116,12 @@ class ColumnParallelLinear(nn.Linear, TensorParallel):
         x = linear(x, self.weight, self.bias)
         return gather_from_tensor_region(x, self.group) if self.gather_output else x
 
+    def gelu(self, x: Tensor, approximate: str = "none") -> Tensor:
+        """Return the GELU of the result of ``forward``, see ``Linear.gelu``; fused if the layer is whole."""
+        return super().gelu(x, approximate) if self.group is None else F.gelu(self(x), approximate=approximate)
 
-class RowParallelLinear(nn.Linear, TensorParallel):
+
+class RowParallelLinear(Linear, TensorParallel):
     """A linear layer whose inputs are split: ``sum over i of x_i @ weight_i.T``, then the bias, which is not split.
 
     Args:

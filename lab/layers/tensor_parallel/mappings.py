@@ -74,6 +74,11 @@ def all_reduce(x: Tensor, group: RankGroup, op: Any = dist.ReduceOp.SUM) -> Tens
     return x
 
 
+def all_gather(x: Tensor, group: RankGroup) -> Tensor:
+    """Return ``x`` (...) of every rank as (ranks, ...), without a gradient."""
+    return _gather(x.detach()[None], group, 0)
+
+
 def _part(x: Tensor, group: RankGroup, dim: int) -> Tensor:
     size = group.part(x.shape[dim], f"dimension {dim} of {list(x.shape)}")
     return x.narrow(dim, group.rank * size, size).contiguous()

@@ -22,7 +22,7 @@ from lab.registry.models import register_model
 TOLERANCE = 1e-6
 """The largest gradient at which L-BFGS stops, for the mean loss of a text."""
 MOST_STEPS = 2000
-Weights = npt.NDArray[np.float64]
+BagWeights = npt.NDArray[np.float64]
 
 
 class BagOfWords(nn.Module):
@@ -92,7 +92,7 @@ def counted(batch: Any, vocab_size: int, binary: bool) -> Any:
     return (mean @ found).tocsr()
 
 
-def fitted(counts: Any, labels: npt.NDArray[np.int64], num_classes: int, l2: float) -> tuple[Weights, Weights]:
+def fitted(counts: Any, labels: npt.NDArray[np.int64], num_classes: int, l2: float) -> tuple[BagWeights, BagWeights]:
     """Return the weights (V, K) and biases (K,) of least penalised loss.
 
     Args:
@@ -110,7 +110,7 @@ def fitted(counts: Any, labels: npt.NDArray[np.int64], num_classes: int, l2: flo
     truth[np.arange(total), labels] = 1.0
     turned = counts.T.tocsr()
 
-    def loss(values: Weights) -> tuple[float, Weights]:
+    def loss(values: BagWeights) -> tuple[float, BagWeights]:
         weight, bias = values[: size * num_classes].reshape(size, num_classes), values[size * num_classes :]
         logits = counts @ weight + bias
         logits -= logits.max(1, keepdims=True)

@@ -86,7 +86,7 @@ class BloomMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, T, C) to (B, T, C)."""
-        out: Tensor = self.dense_4h_to_h(F.gelu(self.dense_h_to_4h(x), approximate="tanh"))
+        out: Tensor = self.dense_4h_to_h(self.dense_h_to_4h.gelu(x, "tanh"))
         return out
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from lab.checking import check_range
 from lab.errors import ConfigError
 from lab.models.bloom.cache import KeyValueCache
+from lab.models.bloom.head import OwnLogits
 from lab.models.bloom.sampling import Sampling
 from lab.models.bloom.stopping import Decode, Stopping
 from lab.ops.hashing import uniform
@@ -43,8 +44,8 @@ class Stepping(Protocol):
         """Return the states (B, C) behind the next tokens (B, T)."""
         ...
 
-    def logits(self, states: Tensor) -> Tensor:
-        """Return (B, V)."""
+    def next_logits(self, states: Tensor) -> OwnLogits:
+        """Return the logits behind states (B, C)."""
         ...
 
     def modules(self) -> Iterator[nn.Module]:
@@ -110,13 +111,16 @@ def continue_texts(
     with _evaluating(net):
         for done in range(max_new_tokens):
             states = net.step(given, cache, texts.mask_so_far)
-            logits = net.logits(states)[:, : net.vocab_size]
-            chosen = sampling.choose(logits, numbers[:, done] if sample else None, seen)
+            logits = net.next_logits(states)
+            if sample or sampling.penalises:
+                chosen = sampling.choose(logits.whole(), numbers[:, done] if sample else None, seen)
+            else:
+                chosen = logits.greatest()
             given = texts.append(chosen)
             if seen is not None:
                 seen.scatter_(1, chosen[:, None], True)
             if watch is not None:
-                texts.end(watch(given[:, 0], logits.float().log_softmax(-1).gather(1, chosen[:, None])[:, 0]))
+                texts.end(watch(given[:, 0], logits.log_probability(chosen)))
             if texts.may_end and (done + 1) % every == 0 and bool(texts.finished.all()):
                 break
     return texts.whole()

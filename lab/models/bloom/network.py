@@ -35,7 +35,7 @@ from lab.models.bloom.alibi import CausalBias
 from lab.models.bloom.blocks import BloomBlock
 from lab.models.bloom.cache import KeyValueCache
 from lab.models.bloom.generation import continue_texts
-from lab.models.bloom.head import TiedHead
+from lab.models.bloom.head import OwnLogits, TiedHead
 from lab.ranges import Count, Divides, Dropout, Layers, NonNegative, OneOf, Positive, Size
 from lab.structures.common import Movable, Term
 from lab.structures.language_modeling import CausalTargets, LanguageScores
@@ -257,6 +257,10 @@ class Bloom(TensorParallel):
     def logits(self, states: Tensor) -> Tensor:
         """Return (..., V) for states (..., C)."""
         return self.head.logits(states, self.word_embeddings.weight)
+
+    def next_logits(self, states: Tensor) -> OwnLogits:
+        """Return the logits of the tokens behind states (B, C), of this rank's part of the vocabulary."""
+        return self.head.next_logits(states, self.word_embeddings.weight, self.vocab_size)
 
     def embed(
         self,

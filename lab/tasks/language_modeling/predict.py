@@ -24,6 +24,7 @@ from lab.tasks.language_modeling.task import LanguageModelingTask
 from lab.text import one_line
 from lab.training.parts import Parts, Records, RecordWriter, parts_in
 from lab.training.predictor import MakeTrainer, Predictor
+from lab.training.text_features import write_features
 
 RESULTS = "predictions.jsonl"
 MOST_PRINTED = 20
@@ -47,6 +48,9 @@ class LanguagePredictor(Predictor):
         Raises:
             DataError: the file cannot be read, or a prompt cannot be continued.
         """
+        if layers := self.task.eval_settings.get("features"):
+            write_features(self, layers, getattr(self.data, "column", "text"), make_trainer, folder, rank)
+            return
         if self.task.spec.objective == "masked":
             fill_file(self, make_trainer, folder, rank)
             return

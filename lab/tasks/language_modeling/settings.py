@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from lab.config.kinds import Asks, EvalSettings, TaskSettings
+from lab.config.kinds import Asks, TaskSettings, TextEvalSettings
 from lab.config.schemas import Bool, Float, Int, PartAbove0, Strict, WholeAbove0, WholeFrom0
 
 FITTING = {"causal": "text", "masked": "pretraining"}
 """Data that works with no network, for each objective."""
 
 
-class LanguageModelingEval(EvalSettings):
+class LanguageModelingEval(TextEvalSettings):
     """A language model is measured by the whole text, which has no settings.
 
     Attributes:

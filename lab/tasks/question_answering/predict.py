@@ -15,6 +15,7 @@ from lab.tasks.question_answering.spans import by_question
 from lab.tasks.question_answering.task import AnsweringTask
 from lab.training.parts import Records, RecordWriter, parts_in
 from lab.training.predictor import MakeTrainer, Predictor
+from lab.training.text_features import write_features
 
 
 class AnsweringPredictor(Predictor):
@@ -27,6 +28,9 @@ class AnsweringPredictor(Predictor):
 
     def run(self, make_trainer: MakeTrainer, folder: Path, rank: int) -> None:
         """Answer the questions window by window; rank 0 joins the windows and prints where the answers are."""
+        if layers := self.task.eval_settings.get("features"):
+            write_features(self, layers, "text", make_trainer, folder, rank)
+            return
         windows: Any = self.data.build_inputs([Path(self.source)])
         with parts_in(folder, rank) as parts:
             with closing(RecordWriter(parts)) as records:

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from lab.config.kinds import Asks, EvalSettings, TaskSettings
+from lab.config.kinds import Asks, TaskSettings, TextEvalSettings
 from lab.config.schemas import Float, Int, WholeAbove0
 
 
-class AnsweringEval(EvalSettings):
+class AnsweringEval(TextEvalSettings):
     """How answers are chosen. Exact match and F1 are always computed."""
 
     name: Literal["question_answering"]

@@ -6,7 +6,6 @@ and rank 0 puts the batches of all parts into the order of the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from lab.errors import DataError
 from lab.tasks.recommendation.task import RecommendationTask
+from lab.training.parquet_rows import row_groups_in_turn
 from lab.training.parts import parts_in
 from lab.training.predictor import MakeTrainer, Predictor
 
@@ -102,18 +102,8 @@ def _merge(parts: list[Path], folder: Path) -> int:
         pyarrow.parquet.ParquetWriter(folder / "recommendations.parquet", _schema()) as whole,
         pyarrow.csv.CSVWriter(folder / "recommendations.csv", _schema()) as text,
     ):
-        for table in _in_turn(parts):
+        for table in row_groups_in_turn(parts):
             whole.write_table(table)
             text.write_table(table)
             count += len(table)
     return count
-
-
-def _in_turn(parts: list[Path]) -> Iterator[Any]:
-    import pyarrow.parquet
-
-    files = [pyarrow.parquet.ParquetFile(path) for path in parts]
-    for group in range(max(file.num_row_groups for file in files)):
-        for file in files:
-            if group < file.num_row_groups:
-                yield file.read_row_group(group)

@@ -10,15 +10,19 @@ from typing import Any
 import lightning.pytorch as pl
 
 from lab.structures.text_classification import ClassifiedText
-from lab.tasks.text_classification.data.module import TextInputs
+from lab.tasks.text_classification.data.module import TextClassificationModule, TextInputs
 from lab.tasks.text_classification.task import TextClassificationTask
 from lab.training.parquet_rows import ParquetRows, class_schema
 from lab.training.parts import Records, RecordWriter, parts_in
 from lab.training.predictor import MakeTrainer, Predictor
+from lab.training.text_features import write_features
 
 
 class TextClassificationPredictor(Predictor):
-    """Writes ``predictions.csv`` and ``.parquet``: a row for each text with its best classes, each with its score."""
+    """Writes ``predictions.csv`` and ``.parquet``: a row for each text with its best classes, each with its score.
+
+    With ``eval.features`` it writes features of tokens instead, see ``lab.training.text_features``.
+    """
 
     task: TextClassificationTask
 
@@ -28,17 +32,26 @@ class TextClassificationPredictor(Predictor):
         Raises:
             DataError: the input cannot be read as texts.
         """
+        if layers := self.task.eval_settings.get("features"):
+            write_features(self, layers, self.column, make_trainer, folder, rank)
+            return
         dataset = self.data.build_inputs([Path(self.source)])
         assert isinstance(dataset, TextInputs)
         loader = self.data.dataset_dataloader(dataset)
         with parts_in(folder, rank) as parts:
             with closing(RecordWriter(parts)) as records:
-                make_trainer([_Writing(records)]).predict(self.task, dataloaders=loader, return_predictions=False)
+                make_trainer([_LabelsWriting(records)]).predict(self.task, dataloaders=loader, return_predictions=False)
             folders = parts.collect()
             if rank == 0:
                 said = self._write(Records(folders), dataset, parts.merged, folder)
                 parts.publish([parts.merged])
                 print("\n".join(said))
+
+    @property
+    def column(self) -> str:
+        """The column of texts in tables."""
+        assert isinstance(self.data, TextClassificationModule)
+        return self.data.input_format().text_column
 
     def _write(self, records: Records, dataset: TextInputs, out: Path, folder: Path) -> list[str]:
         """Write the rows of all texts, and return the lines to print."""
@@ -68,7 +81,7 @@ class TextClassificationPredictor(Predictor):
         ]
 
 
-class _Writing(pl.Callback):
+class _LabelsWriting(pl.Callback):
     """Writes the records of each batch."""
 
     def __init__(self, records: RecordWriter) -> None:

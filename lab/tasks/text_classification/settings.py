@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from lab.config.kinds import Asks, ClassLearning, EvalSettings, TaskSettings
-from lab.config.schemas import Int, WholeAbove0
+from lab.config.kinds import Asks, ClassLearning, TaskSettings, TextEvalSettings
+from lab.config.schemas import WholeAbove0
 
 
-class TextClassificationEval(EvalSettings):
+class TextClassificationEval(TextEvalSettings):
     """What a text classifier is measured by, and what ``stage=predict`` writes."""
 
     name: Literal["text_classification"]
     monitor: Literal["accuracy", "macro_f1", "f1", "matthews", "loss"]
     top_k: WholeAbove0
-    features: list[Int] | None
 
 
 class TextClassificationAsks(Asks):

@@ -19,7 +19,7 @@ from lab.structures.text_classification import (
     TextClassificationSpec,
     TextClassifier,
 )
-from lab.tasks.text_classification.data.encoding import TextEncoding
+from lab.tasks.text_classification.data.encoding import batch_of, encoding_of
 from lab.tasks.text_classification.metrics import TextMetrics
 from lab.training.class_loss import CrossEntropy, class_weights_of
 from lab.training.classes import class_table
@@ -152,11 +152,11 @@ class TextClassificationTask(Task):
         """
         several = isinstance(inputs, list)
         texts, seconds = split_pairs(inputs if several else [inputs], self.spec.pairs)
-        encoding, found = TextEncoding.of(self.spec), list[ClassifiedText]()
+        encoding, found = encoding_of(self.spec), list[ClassifiedText]()
         with self.evaluating():
             for first in range(0, len(texts), batch_size):
                 part = slice(first, first + batch_size)
-                batch = encoding.batch(texts[part], None if seconds is None else seconds[part])
+                batch = batch_of(encoding, texts[part], None if seconds is None else seconds[part])
                 found += self.predict_step(batch.to(self.device), 0)[1]
         return found if several else found[0]
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import lab
 from lab import create_model
 from lab.errors import ConfigError
 from lab.models.bloom.network import Bloom
@@ -147,3 +148,10 @@ def test_errors_in_one_line(how: dict[str, object], message: str, ids: Tensor) -
     net = tiny(positions="learned", max_length=20)
     with pytest.raises(ConfigError, match=message):
         net.generate(**{"input_ids": ids, "max_new_tokens": 3, **how})
+
+
+def test_a_deployed_copy_continues_the_same(ids: Tensor) -> None:
+    net = tiny(embed_dim=96, vocab_size=700, num_heads=4)
+    fast = lab.deploy(net, example=ids)
+    assert fast.deployment.packed == 8
+    assert torch.equal(fast.generate(ids, 6), net.generate(ids, 6))

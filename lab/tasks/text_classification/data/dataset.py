@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from lab.data.presence import ClassCounts
-from lab.tasks.text_classification.data.encoding import EncodedTexts, TextSample
+from lab.data.text.sequences import EncodedTexts
+from lab.tasks.text_classification.data.encoding import TextSample
 
 
 class TextDataset:

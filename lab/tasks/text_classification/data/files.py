@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,7 @@ class TextRows:
         labels: the label of each as the source has it; empty where there are none.
         rows: the rows that were read.
         left_out: how many of them are not used, by reason.
+        classes: all labels in their order, where the source tells it; empty: that of their numbers or letters.
     """
 
     source: str
@@ -70,12 +71,13 @@ class TextRows:
     labels: Sequence[str] = ()
     rows: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
 
     def take(self, chosen: Sequence[int]) -> TextRows:
         """Return some of the texts."""
         seconds = None if self.seconds is None else [self.seconds[row] for row in chosen]
         labels = [self.labels[row] for row in chosen] if self.labels else ()
-        return TextRows(self.source, [self.texts[row] for row in chosen], seconds, labels, self.rows, self.left_out)
+        return replace(self, texts=[self.texts[row] for row in chosen], seconds=seconds, labels=labels)
 
 
 def read_rows(path: Path, layout: TextFormat) -> TextRows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,14 +12,15 @@ from typing import Any
 
 from lab.data.datamodule import DataModule
 from lab.data.holdout import TEST, TRAIN, VAL, check_shares, hold_out
-from lab.data.text.tokenizer import TextTokenizer
-from lab.data.text.training import train_wordpiece
+from lab.data.text.chosen import choose_tokenizer
+from lab.data.text.documents import Documents, Piece
+from lab.data.text.sequences import TextEncoding
 from lab.errors import ConfigError, DataError
 from lab.ranges import Count, Positive, Seed, Share, Word
 from lab.structures import DataSpec, KeyedDataset
 from lab.structures.text_classification import TextClassificationBatch, TextClassificationSpec
 from lab.tasks.text_classification.data.dataset import TextDataset, fingerprint_of
-from lab.tasks.text_classification.data.encoding import TextEncoding, TextSample, collate_texts
+from lab.tasks.text_classification.data.encoding import TextSample, collate_texts, encoding_of
 from lab.tasks.text_classification.data.files import TextFormat, TextRows, read_inputs
 
 log = logging.getLogger(__name__)
@@ -35,8 +36,7 @@ class TextClassificationModule(DataModule):
         batch_size: the global batch size in texts.
         num_workers: loader processes per rank.
         seed: decides the order of the texts, and which of them are held out.
-        tokenizer: files of a tokenizer, see ``TextTokenizer.load``; None: WordPiece that is trained on the training
-            texts.
+        tokenizer: see ``choose_tokenizer``; None: WordPiece that is trained on the training texts.
         vocab_size: the most tokens of a vocabulary that is trained.
         lowercase: whether a tokenizer that is trained, or read from a vocab.txt, lower-cases text and strips accents.
         max_length: the most tokens of a sequence, special ones too.
@@ -93,6 +93,7 @@ class TextClassificationModule(DataModule):
         """The texts of every split."""
         train, val, test = self._own(TRAIN), self._own(VAL), self._own(TEST)
         assert train is not None
+        self._ordered = ordered_labels(train)
         if val is None:
             train, val = self._held_out(train)
         return {TRAIN: train, VAL: val, TEST: val if test is None else test}
@@ -107,14 +108,8 @@ class TextClassificationModule(DataModule):
         return found
 
     def _held_out(self, rows: TextRows) -> tuple[TextRows, TextRows]:
-        """Return the training and validation part of texts.
-
-        Raises:
-            DataError: there are too few.
-        """
+        """Return the training and validation part of texts, which have two classes at least."""
         count = len(rows.texts)
-        if count < 2:
-            raise DataError(f"{rows.source}: {count} text is too few to hold a share of them out")
         shares = {TRAIN: 1 - self.val_share, VAL: self.val_share}
         parts = hold_out([str(row) for row in range(count)], [[label] for label in rows.labels], shares, self.seed)
         train, val = ([row for row, part in enumerate(parts) if part == name] for name in (TRAIN, VAL))
@@ -128,27 +123,10 @@ class TextClassificationModule(DataModule):
         )
         return rows.take(train), rows.take(val)
 
-    @cached_property
-    def _labels(self) -> tuple[str, ...]:
-        """The labels of the training texts in order, of the whole file, so that no held-out part changes them."""
-        names = set(self._parts[TRAIN].labels)
-        if self.rows_are_held_out:
-            names |= set(self._parts[VAL].labels)
-        found = sorted(names, key=_order(names))
-        source, total = self._parts[TRAIN].source, len(self._parts[TRAIN].texts)
-        if len(found) < 2:
-            raise DataError(f"{source}: all {total} texts have the label {found[0]!r}; there is nothing to tell apart")
-        if len(found) > MOST_CLASSES or (total > 20 and len(found) > total // 2):
-            raise DataError(
-                f"{source}: {len(found)} different labels in {total} texts ({', '.join(found[:3])}, ...); are these "
-                "classes? name the column of labels by data.label_column"
-            )
-        return tuple(found)
-
     @property
-    def rows_are_held_out(self) -> bool:
-        """Whether the validation texts are a share of the training file."""
-        return self._parts[VAL].source == self._parts[TRAIN].source
+    def _labels(self) -> tuple[str, ...]:
+        """The labels of the training file in order, of all of it, so that no held-out part changes them."""
+        return self._ordered if self._parts else ()
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -171,14 +149,10 @@ class TextClassificationModule(DataModule):
     def _encoding(self) -> TextEncoding:
         """How texts become sequences."""
         if self._followed is not None:
-            return TextEncoding.of(self._followed)
-        return TextEncoding(self._tokenizer(), self.max_length, self.window_stride, self.max_windows)
-
-    def _tokenizer(self) -> TextTokenizer:
-        if self.tokenizer is not None:
-            return TextTokenizer.load(self.tokenizer, self.lowercase)
-        train = self._parts[TRAIN]
-        return train_wordpiece([*train.texts, *(train.seconds or ())], self.vocab_size, self.lowercase)
+            return encoding_of(self._followed)
+        read = [TextsRead(rows) for rows in self._parts.values()]
+        tokenizer = choose_tokenizer(self.tokenizer, read, self.vocab_size, self.lowercase, kind="wordpiece")
+        return TextEncoding(tokenizer, self.max_length, self.window_stride, self.max_windows)
 
     @property
     def spec(self) -> TextClassificationSpec:
@@ -241,7 +215,7 @@ class TextClassificationModule(DataModule):
             row = found.index(-1)
             raise DataError(
                 f"{rows.source}: text {row + 1} of the {SPLIT_WORDS[split]} set has the label "
-                f"{rows.labels[row]!r:.60}, and the training knows {', '.join(list(known)[:8])}"
+                f"{rows.labels[row][:40]!r}, and the training knows {', '.join(list(known)[:8])}"
             )
         return found
 
@@ -267,10 +241,47 @@ class TextClassificationModule(DataModule):
         }
 
 
-def _order(names: set[str]) -> Any:
-    """Return the key that sorts labels: numbers by size, words by letters."""
+def ordered_labels(rows: TextRows) -> tuple[str, ...]:
+    """Return the different labels of training texts: as their source orders them, numbers by size, words by letters.
+
+    Raises:
+        DataError: there is only one, or almost every text has its own.
+    """
+    names, total = set(rows.labels), len(rows.texts)
+    if len(names) < 2:
+        raise DataError(f"{rows.source}: all {total} texts have the label {min(names)!r}; there is nothing to tell")
     numbers = all(name.removeprefix("-").isdecimal() for name in names)
-    return (lambda name: int(name)) if numbers else (lambda name: name)
+    found = rows.classes or tuple(sorted(names, key=int if numbers else str))
+    if len(found) > MOST_CLASSES or (total > 20 and len(names) > total // 2):
+        raise DataError(
+            f"{rows.source}: {len(found)} different labels in {total} texts ({', '.join(found[:3])}, ...); are these "
+            "classes? name the column of labels by data.label_column"
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class TextsRead(Documents):
+    """Texts in memory as documents of a corpus, from which a tokenizer is trained.
+
+    Attributes:
+        rows: the texts.
+    """
+
+    rows: TextRows
+
+    @property
+    def name(self) -> str:  # type: ignore[override]  # a property may stand for an attribute that is only read
+        """Where they are from."""
+        return self.rows.source
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yield each text as one piece."""
+        yield from ((text, True) for text in (*self.rows.texts, *(self.rows.seconds or ())))
+
+    def fingerprint(self) -> str:
+        """Return a hash of the texts."""
+        return fingerprint_of(self.rows.texts, self.rows.seconds, (), (), "")
 
 
 class TextInputs:

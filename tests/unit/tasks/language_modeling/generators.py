@@ -12,7 +12,7 @@ from lab.data.datamodule import LoadPlan
 from lab.data.text.tokenizer import TextTokenizer
 from lab.structures.language_modeling import LanguageSpec
 from lab.tasks.language_modeling.task import LanguageModelingTask
-from tests.unit.tasks.language_modeling.makers import OPTIMIZER, SCHEDULER
+from tests.unit.tasks.language_modeling.makers import EVAL, OPTIMIZER, SCHEDULER
 
 SYMBOLS = "abcdefgh .\n"
 NET = {"_target_": "bloom_tiny", "embed_dim": 16, "num_layers": 2, "num_heads": 2, "feedforward_dim": 16}
@@ -34,7 +34,7 @@ def make_generator(special: tuple[str, ...] = (), **net: Any) -> LanguageModelin
     """Return a task whose network continues texts in a varied way."""
     tokenizer = TextTokenizer.characters(SYMBOLS, special)
     spec = LanguageSpec(tokenizer=tokenizer.to_text(), vocab_size=tokenizer.vocab_size, max_length=16)
-    arguments = (NET | net, spec.to_plain(), OPTIMIZER, SCHEDULER, 4, {"name": "language_modeling"})
+    arguments = (NET | net, spec.to_plain(), OPTIMIZER, SCHEDULER, 4, EVAL)
     task = LanguageModelingTask(*arguments).eval()
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():

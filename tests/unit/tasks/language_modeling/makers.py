@@ -21,6 +21,7 @@ allow_package("tests")
 VOCAB_SIZE = 11
 OPTIMIZER: dict[str, Any] = {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "no_decay_norm_bias": True, "groups": []}
 OPTIMIZER |= {"momentum": 0.0, "nesterov": False}
+EVAL: dict[str, Any] = {"name": "language_modeling", "top_k": 5}
 SCHEDULER: dict[str, Any] = {"name": "constant", "warmup_steps": 0}
 
 
@@ -121,7 +122,7 @@ def make_task(data: str = "causal", spec: Mapping[str, Any] | None = None, **net
     """Return a task in evaluation mode, for data of an objective; the network's is the same."""
     plain = LanguageSpec(objective=data, vocab_size=VOCAB_SIZE, max_length=8).to_plain() | dict(spec or {})
     arguments = {"_target_": TINY, "objective": data, **net}
-    return LanguageModelingTask(arguments, plain, OPTIMIZER, SCHEDULER, 4, {"name": "language_modeling"}).eval()
+    return LanguageModelingTask(arguments, plain, OPTIMIZER, SCHEDULER, 4, EVAL).eval()
 
 
 def rows_of(numbers: list[int]) -> list[list[int]]:

@@ -16,7 +16,7 @@ from lab.structures.text import TextBatch
 from lab.tasks.language_modeling.pictures import SAMPLE, language_panels
 from lab.tasks.language_modeling.task import LanguageModelingTask
 from tests.unit.tasks.language_modeling.generators import make_generator
-from tests.unit.tasks.language_modeling.makers import OPTIMIZER, SCHEDULER, TINY
+from tests.unit.tasks.language_modeling.makers import EVAL, OPTIMIZER, SCHEDULER, TINY
 
 
 def colours(picture: Image.Image) -> set[Any]:
@@ -59,7 +59,7 @@ def test_hidden_words_that_were_found_and_those_that_were_not() -> None:
     tokenizer = TextTokenizer.characters("abcdefgh")
     spec = LanguageSpec(objective="masked", tokenizer=tokenizer.to_text(), vocab_size=8, max_length=8)
     arguments = ({"_target_": TINY, "objective": "masked"}, spec.to_plain(), OPTIMIZER, SCHEDULER, 4)
-    task = LanguageModelingTask(*arguments, {"name": "language_modeling"}).eval()
+    task = LanguageModelingTask(*arguments, EVAL).eval()
     object.__setattr__(task, "net", Knowing())
     targets = MaskedTargets(torch.tensor([3, 1, 0]), torch.tensor([3, 7, 1]), (2, 1))
     (panel,) = language_panels(task, None, batch_of(tokenizer, ["abcdef", "cbagfe"], targets), 1)

@@ -31,7 +31,11 @@ def predict(task: LanguageModelingTask, folder: Path, source: str, **settings: A
 
 
 def test_results_are_in_the_order_of_the_prompts(
-    task: LanguageModelingTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    task: LanguageModelingTask,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("lab.tasks.language_modeling.predict.WINDOW", 2)
     (tmp_path / "prompts.txt").write_text("\n".join([*PROMPTS[:3], "", *PROMPTS[3:]]) + "\n")
@@ -40,6 +44,9 @@ def test_results_are_in_the_order_of_the_prompts(
     assert [row["sample"] for row in rows] == [0, 1] * len(PROMPTS)
     assert [row["prompt"] + row["continuation"] for row in rows] == task.generate(PROMPTS, 12, num_samples=2)
     assert set(rows[0]) == {"prompt", "continuation", "tokens", "logprob", "stopped", "sample"}
+    assert [entry.message for entry in caplog.records if entry.name.startswith("lab.")] == [
+        f"{tmp_path}/prompts.txt: 1 empty line is left out"
+    ]
     out = capsys.readouterr().out
     assert f"14 continuations\nwritten   {tmp_path}/out/predictions.jsonl" in out
     assert out.count("\n") == 14 + 2  # each on a line of its own

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from lab.errors import ConfigError, DataError
 from lab.structures.text_classification import TextClassificationBatch, TextClassificationTargets
-from lab.tasks.text_classification.data.encoding import TextEncoding
+from lab.tasks.text_classification.data.encoding import batch_of, encoding_of
 from lab.tasks.text_classification.task import mean_over_windows
 from tests.unit.tasks.text_classification.makers import make_spec, make_task
 
@@ -20,7 +20,7 @@ LABELS = torch.tensor([0, 2, 1, 1])
 
 
 def make_batch(stride: int = 0, texts: list[str] = TEXTS) -> TextClassificationBatch:
-    batch = TextEncoding.of(make_spec(window_stride=stride)).batch(texts)
+    batch = batch_of(encoding_of(make_spec(window_stride=stride)), texts)
     return replace(batch, targets=TextClassificationTargets(LABELS[: len(texts)]))
 
 
