@@ -2,9 +2,11 @@
 
     python scripts/convert_weights.py detr-r50-e632da11.pth detr.safetensors --model detr
     python scripts/convert_weights.py runs/NAME/checkpoints/best.ckpt hf.safetensors --model detr --to transformers
+    python scripts/convert_weights.py hf.safetensors layers --model bloom --to megatron --ranks 2
 
-It reads any layout that ``lab.models.<model>.weights.convert`` recognises, and checkpoints of lab. It writes
-safetensors in the layout ``--to``: ``lab`` (the default), or the name of one of the module's ``to_<layout>`` functions.
+It reads any layout that ``lab.models.<model>.weights.convert`` recognises, shards too, and checkpoints of lab. It
+writes safetensors in the layout ``--to``: ``lab`` (the default), or the name of one of the module's ``to_<layout>``
+functions. A layout of several files (the module has ``split_<layout>``) is written into a folder.
 """
 
 from __future__ import annotations
@@ -12,13 +14,22 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from lab.errors import CheckpointError, ConfigError, LabError, closest
 
 
-def convert(source: Path, target: Path, model: str, layout: str) -> int:
+def convert(source: Path, target: Path, model: str, layout: str, ranks: int = 1) -> int:
     """Write ``source`` in another layout to ``target`` and return the number of tensors.
+
+    Args:
+        source: a file or folder of weights.
+        target: a file, or a folder for a layout of several files.
+        model: the folder in ``lab/models``.
+        layout: what to write.
+        ranks: for how many ranks of a tensor group a layout of several files is split.
 
     Raises:
         ConfigError: the model has no converters, or none to this layout.
@@ -27,7 +38,8 @@ def convert(source: Path, target: Path, model: str, layout: str) -> int:
     from safetensors.torch import save_file
 
     from lab.registry.migrations import outdated
-    from lab.registry.weights import read_weights
+    from lab.registry.shards import join, open_shards
+    from lab.registry.weights import Weights, read_weights
 
     try:
         weights = importlib.import_module(f"lab.models.{model}.weights")
@@ -36,9 +48,15 @@ def convert(source: Path, target: Path, model: str, layout: str) -> int:
     layouts = ["lab", *(name.removeprefix("to_") for name in dir(weights) if name.startswith("to_"))]
     if layout not in layouts:
         raise ConfigError(f"--to {layout}: {model} knows {', '.join(layouts)}{closest(layout, layouts)}")
-    if target.suffix != ".safetensors":
+    split = getattr(weights, f"split_{layout}", None)
+    if split is None and target.suffix != ".safetensors":
         raise CheckpointError(f"{target}: the target is written as .safetensors; name it so")
-    read = read_weights(source)
+    if split is None and ranks != 1:
+        raise ConfigError(f"--ranks {ranks}: the layout {layout} is one file, which no ranks share")
+    if split is not None and target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise CheckpointError(f"{target}: the target is an empty folder, or one that does not exist yet")
+    shards = open_shards(source, weights)
+    read = read_weights(source) if shards is None else Weights(join(shards), None)
     old = outdated(weights.__name__, read.versions) if read.versions is not None else None
     if old is not None:
         raise CheckpointError(
@@ -46,6 +64,8 @@ def convert(source: Path, target: Path, model: str, layout: str) -> int:
             "migrate: load them (stage=test ckpt=..., lab.create_model) and save them again"
         )
     state = weights.convert({key.removeprefix("net."): value for key, value in read.tensors.items()})
+    if split is not None:
+        return _write_files(target, split(state, ranks))
     if layout != "lab":
         state = getattr(weights, f"to_{layout}")(state)
     fresh = target.with_name(f".{target.name}.part")
@@ -55,6 +75,22 @@ def convert(source: Path, target: Path, model: str, layout: str) -> int:
     return len(state)
 
 
+def _write_files(folder: Path, files: Iterable[tuple[str, dict[str, Any]]]) -> int:
+    """Write torch's files into a folder that appears when it is complete; return the number of tensors."""
+    import torch
+
+    from lab.system.files import remove
+
+    fresh, count = folder.with_name(f".{folder.name}.part"), 0
+    remove(fresh)  # of a conversion that failed
+    fresh.mkdir(parents=True)
+    for name, tensors in files:
+        torch.save({key: value.clone() for key, value in tensors.items()}, fresh / name)
+        count += len(tensors)
+    fresh.replace(folder)
+    return count
+
+
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -62,9 +98,10 @@ def main() -> int:
     parser.add_argument("target", type=Path)
     parser.add_argument("--model", required=True, help="the folder in lab/models, such as detr")
     parser.add_argument("--to", default="lab", dest="layout")
+    parser.add_argument("--ranks", type=int, default=1, help="of a tensor group, for Megatron's files")
     arguments = parser.parse_args()
     try:
-        count = convert(arguments.source, arguments.target, arguments.model, arguments.layout)
+        count = convert(arguments.source, arguments.target, arguments.model, arguments.layout, arguments.ranks)
     except LabError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

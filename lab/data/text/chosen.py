@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from lab.checkpoint.format import CheckpointReader
 from lab.data.text.cached import COMPLETE, made_once
 from lab.data.text.documents import Documents
-from lab.data.text.progress import shown
+from lab.data.text.progress import ShownTexts, shown
 from lab.data.text.tokenizer import TextTokenizer
 from lab.data.text.training import STREAM_TOKENS, train_bpe, train_characters, train_wordpiece
 from lab.errors import DataError
@@ -49,7 +49,7 @@ def choose_tokenizer(
         return _kept(("characters", [each.fingerprint() for each in documents]), lambda: _characters(documents))
     train = documents[0]
     parts = (kind, vocab_size, lowercase and kind == "wordpiece", train.fingerprint())
-    texts = _Shown(train, "vocabulary of")
+    texts = ShownTexts(train, "vocabulary of")
     if kind == "wordpiece":
         return _kept(parts, lambda: train_wordpiece(texts, vocab_size, lowercase))
     return _kept(parts, lambda: train_bpe(texts, vocab_size))
@@ -68,16 +68,6 @@ def tokenizer_of(checkpoint: Path) -> TextTokenizer:
     if not isinstance(text, str) or not text:
         raise DataError(f"data.tokenizer={checkpoint}: this checkpoint was not trained on text and has no tokenizer")
     return TextTokenizer(text, str(checkpoint))
-
-
-class _Shown(Iterable[str]):
-    """The texts of documents, with a bar; they can be read several times."""
-
-    def __init__(self, documents: Documents, what: str) -> None:
-        self.documents, self.what = documents, what
-
-    def __iter__(self) -> Iterator[str]:
-        return (text for text, _ in shown(self.documents, self.what))
 
 
 def _characters(documents: Sequence[Documents]) -> TextTokenizer:

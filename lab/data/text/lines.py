@@ -92,4 +92,6 @@ def read_jsonl(path: Path, column: str = "text") -> Iterator[str]:
         if not isinstance(text, str):
             what = f"has the columns {', '.join(map(str, row))}"[:200] if isinstance(row, dict) else "is no JSON object"
             raise DataError(f"{path}: line {number} has no text in the column {column!r}; it {what} (data.column)")
+        if "\\ud" in line.lower() and any("\ud800" <= sign <= "\udfff" for sign in text):
+            raise DataError(f"{path}: line {number} holds half a character (a lone surrogate such as \\ud800)")
         yield text

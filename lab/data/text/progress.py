@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from lab.data.text.documents import Documents, Piece
 
@@ -27,3 +27,19 @@ def shown(documents: Documents, what: str) -> Iterator[Piece]:
         for text, ends in documents.pieces():
             yield text, ends
             bar.advance(task, len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")))
+
+
+class ShownTexts(Iterable[str]):
+    """The texts of documents in pieces, with a bar; they can be read several times.
+
+    Args:
+        documents: the corpus.
+        what: what is done with them, in words.
+    """
+
+    def __init__(self, documents: Documents, what: str) -> None:
+        self.documents, self.what = documents, what
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the pieces."""
+        return (text for text, _ in shown(self.documents, self.what))

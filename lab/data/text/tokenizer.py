@@ -14,7 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lab.compat.tokenizers import library_errors
 from lab.data.text.characters import Characters
+from lab.data.text.published_wordpiece import PublishedWordPiece
 from lab.data.text.special import SpecialTokens, find_special
 from lab.data.text.tokenizer_json import parse_tokenizer
 
@@ -45,6 +47,7 @@ class TextTokenizer:
         self._text, self.kind, self._vocabulary = text, parsed.kind, parsed.vocabulary
         self._rust: Tokenizer | None = parsed.rust
         self._characters: Characters | None = parsed.characters
+        self._published: PublishedWordPiece | None = parsed.published
         self.special: SpecialTokens = find_special(self._vocabulary)
         self._process = os.getpid()
 
@@ -145,7 +148,8 @@ class TextTokenizer:
             numbers = [number for number in numbers if number not in self.special.ids]
         if self._rust is None:
             return "".join(self._tokens.get(number, "\ufffd") for number in numbers)
-        return str(self._rust.decode(numbers, skip_special_tokens=False))
+        with library_errors("tokens cannot be decoded"):
+            return str(self._rust.decode(numbers, skip_special_tokens=False))
 
     def token_to_id(self, token: str) -> int | None:
         """Return the id of a token; None if there is no such token."""
@@ -161,11 +165,22 @@ class TextTokenizer:
 
     def _encodings(self, texts: Sequence[str]) -> list[Any]:
         assert self._rust is not None
-        if os.getpid() != self._process:  # a forked process has lost the library's threads
-            return [self._rust.encode(text, add_special_tokens=False) for text in texts]
+        if self._published is None:
+            return self._by_library(texts)
+        rare = [self._published.differs(text, self._rust) for text in texts]
+        common = iter(self._by_library([text for text, other in zip(texts, rare, strict=True) if not other]))
+        return [
+            self._published.encode(text) if other else next(common) for text, other in zip(texts, rare, strict=True)
+        ]
+
+    def _by_library(self, texts: Sequence[str]) -> list[Any]:
+        assert self._rust is not None
         # without a value the library complains of every fork that comes after its threads
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-        found: list[Any] = self._rust.encode_batch(list(texts), add_special_tokens=False)
+        with library_errors("a text cannot be encoded (is it valid Unicode?)"):
+            if os.getpid() != self._process:  # a forked process has lost the library's threads
+                return [self._rust.encode(text, add_special_tokens=False) for text in texts]
+            found: list[Any] = self._rust.encode_batch(list(texts), add_special_tokens=False)
         return found
 
     def __getstate__(self) -> str:

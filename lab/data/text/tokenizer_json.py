@@ -6,7 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lab.compat.tokenizers import library_errors
 from lab.data.text.characters import Characters, is_characters
+from lab.data.text.published_wordpiece import PublishedWordPiece
 from lab.errors import DataError
 
 if TYPE_CHECKING:
@@ -19,12 +21,13 @@ KINDS = {"WordPiece": "wordpiece", "BPE": "bpe", "Unigram": "unigram", "WordLeve
 
 @dataclass(frozen=True)
 class Parsed:
-    """A checked tokenizer: Hugging Face's, or one of characters."""
+    """A checked tokenizer: Hugging Face's, for WordPiece with Google's own steps; or one of characters."""
 
     kind: str
     vocabulary: dict[str, int]
     rust: Tokenizer | None = None
     characters: Characters | None = None
+    published: PublishedWordPiece | None = None
 
 
 def parse_tokenizer(text: str, where: str) -> Parsed:
@@ -47,7 +50,8 @@ def parse_tokenizer(text: str, where: str) -> Parsed:
     vocabulary = _vocabulary(plain, where)
     if is_characters(plain):
         return Parsed("characters", vocabulary, characters=_characters(plain, vocabulary, where))
-    return Parsed(KINDS[plain["model"]["type"]], vocabulary, rust=_open(text, where))
+    published = PublishedWordPiece.of(plain, vocabulary)
+    return Parsed(KINDS[plain["model"]["type"]], vocabulary, rust=_open(text, where), published=published)
 
 
 def _vocabulary(plain: Any, where: str) -> dict[str, int]:
@@ -60,14 +64,14 @@ def _vocabulary(plain: Any, where: str) -> dict[str, int]:
     known = model.get("vocab")
     if model["type"] == "Unigram" and isinstance(known, list):
         pairs = [entry if isinstance(entry, list) and len(entry) == 2 else [None, 0] for entry in known]
-        known = {token: number for number, (token, _) in enumerate(pairs)}
+        known = {str(token): number for number, (token, _) in enumerate(pairs)}
     if not isinstance(known, dict) or not known:
         raise DataError(f"{where}: its vocabulary ('model', 'vocab') is empty or no table of tokens")
     added = plain.get("added_tokens") or []
-    if not isinstance(added, list) or not all(isinstance(entry, dict) for entry in added):
-        raise DataError(f"{where}: 'added_tokens' should be a list of tokens")
-    vocabulary = dict(known)
-    vocabulary.update((entry.get("content"), entry.get("id")) for entry in added)
+    entries: list[Any] = added if isinstance(added, list) else [None]
+    if not all(isinstance(entry, dict) and isinstance(entry.get("content"), str) for entry in entries):
+        raise DataError(f"{where}: 'added_tokens' should be a list of tokens, each with its 'content'")
+    vocabulary = {**known, **{entry["content"]: entry.get("id") for entry in entries}}
     most = 2 * len(vocabulary) + 1024
     for token, number in vocabulary.items():
         if not isinstance(token, str) or type(number) is not int or not 0 <= number < most:
@@ -78,7 +82,7 @@ def _vocabulary(plain: Any, where: str) -> dict[str, int]:
     if len(set(vocabulary.values())) != len(vocabulary):
         raise DataError(f"{where}: two tokens have the same id")
     unk = model.get("unk_token")
-    if model["type"] == "WordPiece" and unk not in vocabulary:
+    if model["type"] == "WordPiece" and (not isinstance(unk, str) or unk not in vocabulary):
         raise DataError(f"{where}: the vocabulary lacks {str(unk)[:40]!r}, which stands for unknown words")
     return vocabulary
 
@@ -97,10 +101,8 @@ def _open(text: str, where: str) -> Tokenizer:
     """Return Hugging Face's tokenizer, set to read special tokens' names as text."""
     from tokenizers import Tokenizer
 
-    try:
+    with library_errors(f"{where}: is damaged"):
         found = Tokenizer.from_str(text)
-    except Exception as error:  # the library raises nothing narrower
-        raise DataError(f"{where}: is damaged: {str(error)[:300]}") from error
     found.no_truncation()
     found.no_padding()
     found.encode_special_tokens = True

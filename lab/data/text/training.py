@@ -45,7 +45,7 @@ def train_wordpiece(
     """
     from tokenizers import trainers
 
-    check_range("data.vocab_size", vocab_size, least=len(special) + 1)
+    check_range("vocab_size", vocab_size, least=len(special) + 1)
     if "[UNK]" not in special:
         raise DataError(f"special tokens {list(special)} of WordPiece lack [UNK], which stands for unknown words")
     if iter(texts) is texts:
@@ -85,7 +85,7 @@ def train_bpe(
     """Train byte-level BPE; see ``train_wordpiece``. All 256 bytes are tokens, so any text can be encoded."""
     from tokenizers import pre_tokenizers, trainers
 
-    check_range("data.vocab_size", vocab_size, least=len(special) + 256)
+    check_range("vocab_size", vocab_size, least=len(special) + 256)
     blank = byte_level_bpe({}, [])
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,

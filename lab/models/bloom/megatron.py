@@ -102,7 +102,7 @@ def merge(key: str, parts: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(parts), dim=1 if key.endswith(_BY_ROWS) else 0)
 
 
-def split_layers(state_dict: StateDict, ranks: int) -> Iterator[tuple[str, dict[str, Tensor]]]:
+def split_megatron(state_dict: StateDict, ranks: int) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """Yield the name and the content of each file of a network that is split over some ranks.
 
     Args:

@@ -10,11 +10,19 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lab.models.bloom.megatron import find_layers, from_megatron, is_megatron, to_megatron
+from lab.models.bloom.megatron import find_layers, from_megatron, is_megatron, split_megatron, to_megatron
 from lab.registry.renaming import StateDict
 from lab.registry.shards import Shards
 
-__all__ = ["convert", "from_megatron", "from_transformers", "shards_of", "to_megatron", "to_transformers"]
+__all__ = [
+    "convert",
+    "from_megatron",
+    "from_transformers",
+    "shards_of",
+    "split_megatron",
+    "to_megatron",
+    "to_transformers",
+]
 
 _PREFIX = "transformer."
 _HEAD = "lm_head.weight"

@@ -11,11 +11,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lab import create_model
-from lab.errors import CheckpointError
-from lab.models.bloom.megatron import find_layers, merge, split_layers
+from lab.errors import CheckpointError, ConfigError
+from lab.models.bloom.megatron import find_layers, merge, split_megatron
 from lab.models.bloom.network import Bloom
 from lab.models.bloom.weights import to_transformers
 from lab.registry.create import load_weights
+from scripts import convert_weights
 
 SHAPE = {"vocab_size": 40, "embed_dim": 24, "num_layers": 2, "num_heads": 4}
 INDEX = "model.safetensors.index.json"
@@ -40,7 +41,7 @@ def write_shards(folder: Path, state: dict[str, Tensor], count: int = 3) -> None
 
 
 def write_layers(folder: Path, net: Bloom, ranks: int) -> None:
-    for name, tensors in split_layers(net.state_dict(), ranks):
+    for name, tensors in split_megatron(net.state_dict(), ranks):
         torch.save(tensors, folder / name)
 
 
@@ -137,6 +138,20 @@ def test_parts_are_those_of_the_reference(tmp_path: Path) -> None:
     assert torch.allclose(loaded.h[0].input_layernorm.weight, block.input_layernorm.weight + 0.5)
     assert torch.allclose(loaded.h[0].mlp.dense_4h_to_h.bias, block.mlp.dense_4h_to_h.bias - 1.5)
     assert torch.equal(loaded.h[1].input_layernorm.weight, net.h[1].input_layernorm.weight)
+
+
+def test_the_script_converts_between_them(tmp_path: Path) -> None:
+    net = tiny()
+    save_file(net.state_dict(), tmp_path / "ours.safetensors")
+    assert convert_weights.convert(tmp_path / "ours.safetensors", tmp_path / "layers", "bloom", "megatron", 2) == 58
+    assert len(list((tmp_path / "layers").iterdir())) == 8
+    theirs = tmp_path / "hf.safetensors"
+    assert convert_weights.convert(tmp_path / "layers", theirs, "bloom", "transformers") == 30
+    assert same(create_model("bloom_tiny", pretrained=theirs, **SHAPE), net)
+    with pytest.raises(CheckpointError, match="an empty folder, or one that does not exist yet"):
+        convert_weights.convert(theirs, tmp_path / "layers", "bloom", "megatron")
+    with pytest.raises(ConfigError, match="which no ranks share"):
+        convert_weights.convert(theirs, tmp_path / "x.safetensors", "bloom", "lab", 2)
 
 
 def test_merging_by_hand() -> None:

@@ -6,7 +6,7 @@ from lab.data.text.lines import read_texts
 from lab.errors import DataError
 
 
-def test_texts_of_each_kind_of_file(tmp_path):
+def test_texts_of_each_kind_of_file(tmp_path, caplog):
     written = {
         "a.txt": "one\r\n\n  two \n",
         "a.jsonl": '{"text": "one"}\n\n{"text": "  two ", "n": 1}\n',
@@ -16,6 +16,7 @@ def test_texts_of_each_kind_of_file(tmp_path):
     for name, content in written.items():
         (tmp_path / name).write_text(content, newline="")
         assert [text.strip() for text in read_texts(tmp_path / name)] == ["one", "two"], name
+    assert caplog.messages == [f"{tmp_path / 'a.txt'}: 1 of 3 texts are empty and left out"]
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,7 @@ def test_texts_of_each_kind_of_file(tmp_path):
         ("a.jsonl", b"[1]\n", "line 1 has no text in the column 'text'; it is no JSON object"),
         ("a.jsonl", b'{"text": "a"}\n{"tex\n', "line 2 is no JSON: "),
         ("a.jsonl", b"[" * 100_000, "line 1 is no JSON: nested too deeply$"),
+        ("a.jsonl", b'{"text": "\\ud83d\\ude00"}\n{"text": "a\\uD83D"}', "line 2 holds half a character"),
         ("a.csv", b"n,body\n1,one\n", "text"),
     ],
 )

@@ -1,7 +1,9 @@
 """Streams of tokens: what is in their files, and that they are made once."""
 
+import multiprocessing
 import os
 import pickle
+import time
 
 import numpy as np
 import pytest
@@ -86,3 +88,22 @@ def test_a_cache_that_cannot_be_written_to_is_said(tmp_path):
         DataError, match=r"this is the cache of datasets, and it cannot be written to .*HF_DATASETS_CACHE"
     ):
         token_stream(lines(tmp_path, "ab"), TextTokenizer.characters("ab"))
+
+
+def test_processes_wait_for_each_other(tmp_path):
+    def want(number):
+        def make(folder):
+            with (tmp_path / "made").open("a") as file:
+                file.write(f"{number}\n")
+            time.sleep(0.2)
+            (folder / "meta.json").write_text(str(number))
+
+        (tmp_path / f"got{number}").write_text((made_once("key", make) / "meta.json").read_text())
+
+    processes = [multiprocessing.get_context("fork").Process(target=want, args=(number,)) for number in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    (made,) = (tmp_path / "made").read_text().split()
+    assert [(tmp_path / f"got{number}").read_text() for number in range(3)] == [made] * 3

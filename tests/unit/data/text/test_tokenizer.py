@@ -84,15 +84,3 @@ def test_characters_are_reversible_and_unknown_ones_are_said():
         plain.encode("xqq")
     marked = train_characters([text], ["[UNK]"])
     assert marked.encode("qx") == [marked.special.unk, marked.token_to_id("x")]
-
-
-def test_training_does_not_depend_on_the_order_of_hash_tables():
-    corpus = ["ab ba abba baab", "cd dc cddc", "ÄÖ日"] * 2
-    first = train_wordpiece(corpus, 40)
-    assert train_wordpiece(corpus, 40).fingerprint == first.fingerprint
-    assert first.encode("ab") != [first.special.unk]
-    assert first.token_to_id("日") is not None
-    with pytest.raises(DataError, match=r"^there is no text to train a tokenizer on$"):
-        train_wordpiece(["", ""], 40)
-    with pytest.raises(TypeError, match="read twice"):
-        train_wordpiece(iter(corpus), 40)

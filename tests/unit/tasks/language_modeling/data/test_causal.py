@@ -128,7 +128,7 @@ def test_unknown_tokens_are_counted_and_said(tmp_path, caplog):
         ({"val_files": "a.txt"}, ConfigError, "need data.files"),
         ({"eval_stride": 17}, ConfigError, "^data.eval_stride=17: should be from 1 to data.max_length=16$"),
         ({"files": "no.txt"}, DataError, "^data.files=no.txt: no such file or folder$"),
-        ({"vocab_size": 100}, ConfigError, "^data.vocab_size=100: should be at least 257$"),
+        ({"vocab_size": 100}, ConfigError, "^vocab_size=100: should be at least 257$"),
         ({"tokenizer": "no.json"}, DataError, "^no.json: no such file; a tokenizer is vocab.txt, tokenizer.json"),
         ({"max_length": 100_000}, DataError, "too few for windows of data.max_length=100000"),
     ],
