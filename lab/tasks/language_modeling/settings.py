@@ -31,13 +31,15 @@ class LanguageModelingAsks(Asks):
     Attributes:
         objective: what it learns from: the next token, or tokens that were hidden.
         max_length: the most tokens of a sequence.
+        lowercase: masked: whether text is lower-cased, accents stripped; None: as the data has it.
     """
 
     objective: Literal["causal", "masked"] | None = None
     max_length: WholeAbove0 | None = None
+    lowercase: Bool | None = None
 
 
-class Generation(Strict):
+class GenerationSettings(Strict):
     """How ``stage=predict`` continues texts: the group ``generation``, which only this kind has."""
 
     max_new_tokens: Annotated[Int, Field(gt=0, le=1_000_000)]
@@ -82,5 +84,5 @@ SETTINGS = TaskSettings(
     LanguageModelingAsks,
     from_data=("vocab_size",),
     conflict=conflict,
-    groups={"generation": Generation},
+    groups={"generation": GenerationSettings},
 )
