@@ -8,7 +8,8 @@ from torch import Tensor
 
 from lab import create_model
 from lab.errors import ConfigError, DataError
-from lab.models.bloom.alibi import alibi_slopes
+from lab.models.bloom.alibi import CausalBias, alibi_slopes
+from lab.models.bloom.blocks import attend_causally
 from lab.models.bloom.network import Bloom
 from lab.structures.language_modeling import CausalTargets, LanguageModel
 from lab.structures.text import TextEncoder
@@ -48,6 +49,31 @@ def test_slopes_by_hand() -> None:
     assert alibi_slopes(8).tolist() == [2.0**-index for index in range(1, 9)]
     extra = [2**-0.5, 2**-1.5, 2**-2.5, 2**-3.5]  # every second one of 16 heads
     assert torch.allclose(alibi_slopes(12), torch.tensor([*(2.0**-index for index in range(1, 9)), *extra]))
+
+
+@pytest.mark.parametrize("linear", [True, False])
+def test_a_bias_is_the_same_for_one_query_as_for_many(linear: bool) -> None:
+    bias, like = CausalBias(3, linear), torch.empty(0)
+    whole = bias.of(like, 0, 300)
+    for place in (0, 7, 255, 299):
+        assert torch.equal(bias.of(like, place, place + 1), whole[:, :, place : place + 1, : place + 1])
+    expected = alibi_slopes(3)[1] * (2 - 5) if linear else torch.tensor(0.0)
+    assert whole[0, -1 if not linear else 1, 5, 2] == expected
+    assert whole[0, 0, 5, 6] == -torch.inf
+
+
+@pytest.mark.parametrize("length", [300, 1100])
+def test_attention_in_parts_is_that_of_all_queries(length: int) -> None:
+    torch.manual_seed(0)
+    tensors = [torch.randn(1, 2, length, 8, requires_grad=True) for _ in range(3)]
+    bias = CausalBias(2).of(tensors[0], 0, length)
+    found = attend_causally(*tensors, bias)
+    expected = torch.nn.functional.scaled_dot_product_attention(*tensors, attn_mask=bias)
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
+    grad = torch.randn_like(found)
+    pairs = zip(torch.autograd.grad(found, tensors, grad), torch.autograd.grad(expected, tensors, grad), strict=True)
+    for one, other in pairs:
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 
 
 def test_protocols(ids: Tensor) -> None:
