@@ -177,9 +177,9 @@ def describe(config: Mapping[str, Any], task: Task, training: bool) -> Workload:
     splitting = splitting_of(net) if config["strategy"]["name"] == "tensor_parallel" else None
     split: tuple[str, ...] = ()
     if isinstance(splitting, TensorSplitting):
-        layers = [(name, module) for name, module in net.named_modules() if isinstance(module, TensorParallel)]
-        own = (f"{name}.{part}" for name, module in layers for part in module.parts())
-        split = (*(f"{name}." for name in splitting.tensor_plan(net)), *own)
+        layers = {name: module for name, module in net.named_modules() if isinstance(module, TensorParallel)}
+        own = (f"{name}.{part}" for name, module in layers.items() for part in module.parts())
+        split = (*(f"{name}." for name in splitting.tensor_plan(net) if name not in layers), *own)
     element = BYTES.get(precision, 4)
     adam = optimizer["name"] in ("adam", "adamw", "bert", "lamb")
     decays = optimizer["weight_decay"] > 0

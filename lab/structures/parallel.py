@@ -28,5 +28,8 @@ class TensorSplitting(Splitting, Protocol):
     """``Splitting`` with a plan for tensor parallelism, which is optional."""
 
     def tensor_plan(self, net: Any) -> dict[str, ParallelStyle]:
-        """Return how to split matrices over ranks: the dotted name of each layer to split, and its style."""
+        """Return how to split matrices over ranks: the dotted name of each layer to split, and its style.
+
+        Layers of ``lab.layers.tensor_parallel`` that are not named here are split as they say themselves.
+        """
         ...

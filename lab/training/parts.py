@@ -161,7 +161,7 @@ class RecordWriter:
 
 @dataclass(frozen=True)
 class Records:
-    """The records of all ranks, in the order of the inputs.
+    """The records of all ranks, in the order of the inputs; one of each input, which the ranks of a tensor group share.
 
     Each iteration reads the files again and holds only one record per rank in memory.
 
@@ -173,7 +173,12 @@ class Records:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield each record."""
-        return heapq.merge(*map(_read, self.folders), key=lambda record: int(record["number"]))
+        last = -1
+        for record in heapq.merge(*map(_read, self.folders), key=lambda record: int(record["number"])):
+            number = record["number"]
+            if number != last:
+                yield record
+            last = number
 
 
 def _read(folder: Path) -> Iterator[dict[str, Any]]:

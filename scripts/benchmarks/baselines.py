@@ -1,4 +1,4 @@
-"""Baselines, which are not trained and have no peer here: their scores after generated sessions or texts."""
+"""Baselines that are not trained: scores of popularity and session kNN, which have no peer here; a bag of words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from benchmarks.pairs import Pair, Size
 from benchmarks.sasrec import make_batch
 
 from lab import create_model
-from lab.structures.text_classification import TextClassificationBatch, TextClassificationTargets
 
 
 def make(
@@ -42,11 +41,11 @@ def make(
 def make_bag_of_words(
     name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
 ) -> Pair:
-    """Return the bag of words after it was fitted to random texts of two classes.
+    """Return a regression on counts of tokens with some weights; its peer is the product with a dense table of counts.
 
     Args:
         name: ``bag_of_words``.
-        batch: the number of texts, to fit and to classify.
+        batch: texts.
         size: (tokens of a text, vocabulary).
         device: to compute on.
         training: has no effect here.
@@ -54,11 +53,9 @@ def make_bag_of_words(
     """
     length, vocab_size = size
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(0, vocab_size, (batch, length), generator=generator)
-    numbers = torch.arange(batch)
-    targets = TextClassificationTargets(numbers % 2)
-    texts = TextClassificationBatch(ids, None, None, (length,) * batch, targets, numbers, numbers >= 0)
-    ours: Any = create_model(name, vocab_size=vocab_size, num_classes=2)
-    ours.fit_texts(texts)
-    ours, ids = ours.to(device).eval(), ids.to(device)
-    return Pair(ours, lambda: ours(ids), batch)
+    ours: Any = create_model(name, vocab_size=vocab_size, num_classes=3)
+    ours.weight.copy_(torch.randn(ours.weight.shape, generator=generator))
+    ours = ours.to(device).eval()
+    words = torch.randint(vocab_size, (batch, length), generator=generator).to(device)
+    stands = torch.zeros(batch, vocab_size, device=device).scatter_(1, words, 1.0)
+    return Pair(ours, lambda: ours(words), batch, peer_outputs=lambda: stands @ ours.weight + ours.bias)

@@ -5,7 +5,11 @@ One job on two gloo ranks and one on four make all that the tests read.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -15,12 +19,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from lab.errors import ConfigError
+from lab.experiment.planning import describe
 from lab.models.bloom.network import Bloom
 from lab.strategies.tensor_parallel import TensorParallelStrategy
 from lab.structures.language_modeling import CausalTargets
+from lab.tasks.language_modeling.predict import LanguagePredictor
 from tests.dist.plain import STEPS, distance, fit, make_trainer, weights, worst_loss
 from tests.dist.test_tensor_parallel import replicas_part
 from tests.distributed import run_distributed
+from tests.unit.tasks.language_modeling.generators import SETTINGS, make_data, make_generator
 
 SIZES: dict[str, Any] = {"vocab_size": 23, "vocab_multiple": 4, "embed_dim": 16, "num_layers": 2, "num_heads": 4}
 SIZES["init_std"] = 0.2
@@ -131,8 +138,24 @@ def refusals(rank: int) -> list[str]:
     return lines
 
 
-def on_two(rank: int) -> dict[str, Any]:
+def predict(rank: int, ranks: int, folder: str, **net: Any) -> None:
+    """What ``stage=predict`` does with a file of prompts."""
+    task = make_generator(("<|endoftext|>",), **net)
+    strategy = TensorParallelStrategy() if ranks > 1 else None
+    groups = {"generation": SETTINGS | {"num_samples": 2, "stream": True}}
+    made: Any = LanguagePredictor(f"{folder}/prompts.txt", task, make_data(3), groups)
+
+    def trainer(callbacks: Any, progress: bool = True) -> Any:
+        return make_trainer(strategy, rank, ranks, callbacks=callbacks, inference_mode=False)
+
+    with redirect_stdout(io.StringIO()):
+        made.run(trainer, Path(folder) / f"{ranks}-{net.get('tensor_parallel')}", rank)
+
+
+def on_two(rank: int, folder: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    for name in ("dtensor", "megatron"):
+        predict(rank, 2, folder, **WAYS[name])
     for name, options in WAYS.items():
         *result, task = train(TensorParallelStrategy(), rank, 2, copies=2, **options)
         found[name] = result
@@ -170,8 +193,16 @@ def alone() -> dict[int, tuple[Any, dict[str, Any]]]:
 
 
 @pytest.fixture(scope="module")
-def two() -> list[dict[str, Any]]:
-    return run_distributed(on_two, timeout=200)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with prompts, and what two ranks have made of them."""
+    found = tmp_path_factory.mktemp("bloom")
+    (found / "prompts.txt").write_text("abc\nh\ndead beef.\na\ncab\n")
+    return found
+
+
+@pytest.fixture(scope="module")
+def two(folder: Path) -> list[dict[str, Any]]:
+    return run_distributed(on_two, args=(str(folder),), timeout=200)
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +241,14 @@ def test_dropout_outside_of_tensor_regions_is_that_of_one_process(two: Any) -> N
         assert rank["megatron parted"] == rank["tokens split parted"] == []  # with dropout in the regions too
 
 
+def test_two_ranks_continue_prompts_as_one_does(two: Any, folder: Path) -> None:
+    predict(0, 1, str(folder))
+    expected = (folder / "1-None" / "predictions.jsonl").read_text()
+    assert len(expected.splitlines()) == 10
+    for name in ("dtensor", "megatron"):
+        assert (folder / f"2-{name}" / "predictions.jsonl").read_text() == expected
+
+
 def test_what_cannot_be_shared_is_said_in_one_line(two: Any) -> None:
     heads, rows, width, heads_of_dtensor = two[1]["refusals"]
     start = "strategy.tensor_parallel_size=2 does not divide "
@@ -225,6 +264,16 @@ def test_each_rank_holds_half_of_what_is_split(two: Any) -> None:
     of_all = sum(parameter.numel() for name, parameter in whole.named_parameters() if is_replicated(name))
     expected = (sum(parameter.numel() for parameter in whole.parameters()) + of_all) / 2
     assert [rank[f"{name} held"] for rank in two for name in WAYS] == [expected] * 2 * len(WAYS)
+    config: Any = {
+        "strategy": {"name": "tensor_parallel"},
+        "trainer": {"precision": "32"},
+        "optimizer": {"name": "adamw", "weight_decay": 0.0},
+        "callbacks": {"ema": None},
+    }
+    for options in WAYS.values():  # as the planner counts them
+        task: Any = SimpleNamespace(net=make(**options))
+        parts = describe(config, task, training=False).weights
+        assert sum(part.numel / (2 if part.split else 1) for part in parts) == expected
 
 
 def is_replicated(name: str) -> bool:

@@ -59,7 +59,7 @@ class SpanAnswerer(nn.Module):
         """
         states = self.encoder.encode(input_ids, attention_mask, token_type_ids, num_tokens).last_hidden_state
         starts, ends = self.spans(states).unbind(-1)
-        return SpanLogits(starts, ends)
+        return SpanLogits(starts.clone(), ends.clone())  # FSDP warns of outputs that are views
 
     def adapt_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return pretrained weights of this network or of its encoder, see ``adapt_to_encoder``."""

@@ -16,6 +16,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from lab.data.text.lines import read_texts
+from lab.strategies import collectives
 from lab.tasks.language_modeling.fill import fill_file
 from lab.tasks.language_modeling.generating import Continuation, Generation
 from lab.tasks.language_modeling.prompts import WINDOW, PromptBatch, Prompts, encode_prompts, prompt_loader
@@ -77,8 +78,8 @@ class LanguagePredictor(Predictor):
 
     def _streams(self, count: int) -> bool:
         """Return whether continuations are shown as they grow: one after the other, in one process."""
-        asked, alone = self.groups["generation"]["stream"], self.data.plan.world_size == 1
-        if asked and not alone and self.data.plan.rank == 0:
+        asked, alone = self.groups["generation"]["stream"], collectives.world_size() == 1
+        if asked and not alone and collectives.rank() == 0:
             print("note: generation.stream=true is for one process; several write at once")
         if asked is None:
             return alone and count <= MOST_PRINTED and sys.stdout.isatty()

@@ -50,6 +50,13 @@ def test_three_ranks_in_order(tmp_path: Path) -> None:
     assert content == {**{f"{n}.png": str(n) for n in (0, 1, 2, 3, 6, 7)}, "8.png": "old"}
 
 
+def test_ranks_of_a_tensor_group_have_the_same_inputs(tmp_path: Path) -> None:
+    ranks = [Parts(tmp_path, tmp_path / ".parts-x", rank) for rank in range(4)]
+    for parts, numbers in zip(ranks, ([0, 2], [0, 2], [1, 3], [1, 3]), strict=True):
+        fill(parts, numbers)
+    assert [record["number"] for record in Records([parts.own for parts in ranks])] == [0, 1, 2, 3]
+
+
 def test_numbers_must_ascend(tmp_path: Path) -> None:
     with parts_in(tmp_path, 0) as parts, closing(RecordWriter(parts)) as records:
         records.write(3, {})
