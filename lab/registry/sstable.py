@@ -30,12 +30,12 @@ def read_table(data: memoryview) -> dict[bytes, bytes]:
     """
     if len(data) < _FOOTER or struct.unpack("<Q", data[-8:])[0] != _MAGIC:
         raise CheckpointError("it does not end as a table does: it is cut off, or another kind of file")
-    footer = Reader(data[-_FOOTER:-8], "the footer")
+    footer = WireReader(data[-_FOOTER:-8], "the footer")
     _block(data, *footer.handle())  # of metadata, which holds nothing; checked all the same
     found: dict[bytes, bytes] = {}
     last: bytes | None = None
     for _, place in _entries(_block(data, *footer.handle())):
-        for key, value in _entries(_block(data, *Reader(place, "the index block").handle())):
+        for key, value in _entries(_block(data, *WireReader(place, "the index block").handle())):
             if last is not None and key <= last:
                 raise CheckpointError(f"its keys are not in ascending order: {key[:60]!r} follows {last[:60]!r}")
             found[key] = bytes(value)
@@ -43,7 +43,7 @@ def read_table(data: memoryview) -> dict[bytes, bytes]:
     return found
 
 
-class Reader:
+class WireReader:
     """Reads numbers of LevelDB's and protobuf's encoding from the front of a piece of memory.
 
     Args:
@@ -115,7 +115,7 @@ def _entries(block: memoryview) -> Iterator[tuple[bytes, memoryview | bytes]]:
     end = len(block) - 4 * (restarts + 1)
     if end < 0:
         raise CheckpointError("a block has more restarts than bytes")
-    reader, key = Reader(block[:end], "a block"), b""
+    reader, key = WireReader(block[:end], "a block"), b""
     while not reader.is_at_end:
         shared, own, size = reader.varint(), reader.varint(), reader.varint()
         if shared > len(key):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from lab.checkpoint.unpickling import reason_of
 from lab.errors import CheckpointError
-from lab.registry.sstable import Reader, read_table
+from lab.registry.sstable import WireReader, read_table
 from lab.system.crc32c import crc32c, unmasked
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def _tensor(content: mmap.mmap | bytearray, entry: _Entry, name: str, file: Path
 
 def _fields(data: bytes, what: str) -> dict[int, list[int | bytes]]:
     """Return the fields of a protobuf message by number: integers, and bytes of nested messages and strings."""
-    reader, found = Reader(data, what), defaultdict[int, list[int | bytes]](list)
+    reader, found = WireReader(data, what), defaultdict[int, list[int | bytes]](list)
     while not reader.is_at_end:
         tag = reader.varint()
         kind = tag & 7

@@ -200,11 +200,11 @@ def pretraining_row(batch: int, size: Size, device: torch.device) -> Made:
 
 
 def inference_row(name: str) -> Callable[[int, Size, torch.device], Made]:
-    """Return a row: logits of BERT-Base with a head, on sequences of natural lengths, padded to the longest."""
+    """Return a row: logits of four layers of BERT-Base and a head, on sequences of natural lengths, padded."""
 
     def row(batch: int, size: Size, device: torch.device) -> Made:
         longest, vocab_size = size
-        ours, peer = (net.eval() for net in networks(name, vocab_size, device, dropout=False, num_layers=12))
+        ours, peer = (net.eval() for net in networks(name, vocab_size, device, dropout=False, num_layers=4))
         lengths = lengths_of(batch, longest, natural=True)
         given = make_batch(lengths, vocab_size, device)
         mask, count = given["attention_mask"], sum(lengths)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lab import create_model
-from lab.models.bert.weights import to_transformers
+from lab.models.bert.weights import to_google, to_transformers
 from lab.structures.question_answering import Answerer
 from lab.structures.text_classification import TextClassifier
 from tests.parity.test_bert import LENGTHS, SIZES, batch, fill, worst
@@ -71,6 +71,19 @@ def test_an_answerer_is_transformers(tmp_path: Path) -> None:
     found = ours(words, mask, types)
     (found.starts.sum() + found.ends.sum()).backward()
     assert all(parameter.grad is not None for parameter in ours.parameters())
+
+
+def test_heads_of_googles_fine_tuning_load(tmp_path: Path) -> None:
+    """run_classifier.py and run_squad.py call their last layer so; neither matrix is turned."""
+    variables = to_google(create_model("bert_tiny", **SIZES, heads=False).state_dict())
+    weight, bias = torch.randn(2, 32), torch.randn(2)
+    for name, prefix, head in (("text_classifier", "", "classifier"), ("span_answerer", "cls/squad/", "spans")):
+        torch.save(
+            {**variables, f"{prefix}output_weights": weight, f"{prefix}output_bias": bias}, tmp_path / "bert.pth"
+        )
+        ours = make(name, pretrained=tmp_path / "bert.pth")
+        assert torch.equal(ours.get_parameter(f"{head}.weight"), weight)
+        assert torch.equal(ours.get_parameter(f"{head}.bias"), bias)
 
 
 @pytest.mark.parametrize("layout", ["lab", "transformers"])

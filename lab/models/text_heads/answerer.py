@@ -63,4 +63,4 @@ class SpanAnswerer(nn.Module):
 
     def adapt_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return pretrained weights of this network or of its encoder, see ``adapt_to_encoder``."""
-        return adapt_to_encoder(self, self.encoder_name, state, {"spans.": "qa_outputs."})
+        return adapt_to_encoder(self, self.encoder_name, state, "spans", ("qa_outputs.", "cls/squad/output_"))

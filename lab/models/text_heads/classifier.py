@@ -13,7 +13,7 @@ from lab.models.text_heads.encoders import adapt_to_encoder, build_encoder
 from lab.ranges import Dropout, Positive, Size, Word
 
 
-class TextClassifier(nn.Module):
+class SequenceClassifier(nn.Module):
     """An encoder, dropout and a linear layer: a ``lab.structures.text_classification.TextClassifier``.
 
     Args:
@@ -60,4 +60,4 @@ class TextClassifier(nn.Module):
 
     def adapt_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return pretrained weights of this network or of its encoder, see ``adapt_to_encoder``."""
-        return adapt_to_encoder(self, self.encoder_name, state, {"classifier.": "classifier."})
+        return adapt_to_encoder(self, self.encoder_name, state, "classifier", ("output_",))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -51,7 +51,7 @@ def build_encoder(
 
 
 def adapt_to_encoder(
-    net: nn.Module, name: str, state: Mapping[str, Tensor], heads: Mapping[str, str]
+    net: nn.Module, name: str, state: Mapping[str, Tensor], head: str, others: Collection[str]
 ) -> dict[str, Tensor]:
     """Return pretrained weights with the keys of a network of encoder and head.
 
@@ -62,7 +62,9 @@ def adapt_to_encoder(
         net: holds the encoder as ``encoder``.
         name: the encoder's registered name.
         state: the weights, in any layout that the encoder's own converter knows.
-        heads: for each of the net's heads ours and theirs: prefixes of keys.
+        head: the name of the net's head, a linear layer.
+        others: prefixes of keys that other libraries have in its place; ``output_`` is Google's, whose names end in
+            ``weights`` and ``bias``.
 
     Raises:
         CheckpointError: the encoder's weights do not fit it.
@@ -70,16 +72,18 @@ def adapt_to_encoder(
     own = net.state_dict()
     found: dict[str, Tensor] = {}
     rest: dict[str, Tensor] = {}
+    names = {f"{prefix}{end}" for prefix in (f"{head}.", *others) for end in ("weight", "weights", "bias")}
     for key, value in state.items():
-        ours = next((f"{to}{key.removeprefix(of)}" for to, of in heads.items() if key.startswith(of)), key)
-        (found if ours in own or ours.startswith(tuple(heads)) else rest)[ours] = value
+        if key in names:
+            found[f"{head}.{'bias' if key.endswith('bias') else 'weight'}"] = value
+        else:
+            (found if key in own else rest)[key] = value
     if not any(key.startswith(PREFIX) for key in found):
         found |= {f"{PREFIX}{key}": value for key, value in _of_encoder(net, name, rest).items()}
         rest = {}
-    for head in heads:
-        if not any(key.startswith(head) for key in found):
-            logger.warning("the weights are of an encoder: %s* is new, to be trained", head)
-            found |= {key: value for key, value in own.items() if key.startswith(head)}
+    if f"{head}.weight" not in found:
+        logger.warning("the weights are of an encoder: %s.* is new, to be trained", head)
+        found |= {key: value for key, value in own.items() if key.startswith(f"{head}.")}
     return found | rest
 
 

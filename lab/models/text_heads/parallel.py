@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from torch.distributed.tensor.parallel import ParallelStyle
 
     from lab.models.text_heads.answerer import SpanAnswerer
-    from lab.models.text_heads.classifier import TextClassifier
+    from lab.models.text_heads.classifier import SequenceClassifier
 
 
-def blocks(net: TextClassifier | SpanAnswerer) -> list[nn.Module]:
+def blocks(net: SequenceClassifier | SpanAnswerer) -> list[nn.Module]:
     """Return the units of the encoder; the head belongs to the whole network."""
     return blocks_of(net.encoder)
 
 
-def tensor_plan(net: TextClassifier | SpanAnswerer) -> dict[str, ParallelStyle]:
+def tensor_plan(net: SequenceClassifier | SpanAnswerer) -> dict[str, ParallelStyle]:
     """Split the encoder as its own architecture says; nothing, where it says nothing."""
     splitting = splitting_of(net.encoder)
     if not isinstance(splitting, TensorSplitting):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lab.models.text_heads.answerer import SpanAnswerer
-from lab.models.text_heads.classifier import TextClassifier
+from lab.models.text_heads.classifier import SequenceClassifier
 from lab.ranges import Dropout, Positive, Size, Word
 from lab.registry.models import register_model
 
@@ -19,9 +19,9 @@ def text_classifier(
     max_length: Size | None = None,
     dropout: Dropout = 0.1,
     encoder_options: Mapping[str, Any] | None = None,
-) -> TextClassifier:
+) -> SequenceClassifier:
     """Build a classifier of texts on a registered encoder; weights of the encoder alone load too."""
-    return TextClassifier(vocab_size, num_classes, encoder, max_length, dropout, encoder_options)
+    return SequenceClassifier(vocab_size, num_classes, encoder, max_length, dropout, encoder_options)
 
 
 @register_model

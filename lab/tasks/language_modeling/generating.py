@@ -50,7 +50,8 @@ class Generation:
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
         """Return the settings of the config's group; its further keys are left out."""
-        return cls(**{field.name: settings[field.name] for field in fields(cls)})
+        values = {field.name: settings[field.name] for field in fields(cls)}
+        return cls(**values | {"stop": tuple(settings["stop"])})
 
     def choosing(self) -> dict[str, Any]:
         """Return the arguments of ``Generator.generate`` that say how a token is chosen."""

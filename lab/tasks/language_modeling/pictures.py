@@ -50,8 +50,8 @@ def _continued(task: LanguageModelingTask, batch: CausalBatch) -> Iterator[Image
     ids = [row[: max(1, min(LONGEST_PROMPT, len(row) // 2))] for row in whole]
     texts = [tokenizer.decode(row, special=True) for row in ids]
     how = SAMPLE
-    if (room := task.room(SAMPLE)) is not None:  # a table of positions ends
-        how = replace(SAMPLE, max_new_tokens=min(SAMPLE.max_new_tokens, room + SAMPLE.max_new_tokens - len(ids[0])))
+    if task.net.max_length:  # a table of positions ends
+        how = replace(SAMPLE, max_new_tokens=min(SAMPLE.max_new_tokens, task.net.max_length - max(map(len, ids))))
     if how.max_new_tokens < 1:
         return
     prompts = Prompts(texts, ids)  # a window of one: in their order

@@ -20,7 +20,7 @@ from lab.strategies import collectives
 from lab.tasks.language_modeling.fill import fill_file
 from lab.tasks.language_modeling.generating import Continuation, Generation
 from lab.tasks.language_modeling.prompts import WINDOW, PromptBatch, Prompts, encode_prompts, prompt_loader
-from lab.tasks.language_modeling.streaming import Stream
+from lab.tasks.language_modeling.streaming import TextStream
 from lab.tasks.language_modeling.task import LanguageModelingTask
 from lab.text import one_line
 from lab.training.parts import Parts, Records, RecordWriter, parts_in
@@ -52,10 +52,12 @@ class LanguagePredictor(Predictor):
         if layers := self.task.eval_settings.get("features"):
             write_features(self, layers, getattr(self.data, "column", "text"), make_trainer, folder, rank)
             return
+        how, plan = Generation.of(self.groups["generation"]), self.data.plan
         if self.task.spec.objective == "masked":
+            if how != Generation() and rank == 0:
+                print("note: generation.* is for causal models; a masked one fills hidden words (eval.top_k)")
             fill_file(self, make_trainer, folder, rank)
             return
-        how, plan = Generation.of(self.groups["generation"]), self.data.plan
         texts = read_texts(self.source, getattr(self.data, "column", "text"))
         ids = encode_prompts(texts, self.task.tokenizer, self.task.room(how), f"input={self.source}: ")
         streams = self._streams(len(texts) * how.num_samples)
@@ -77,6 +79,8 @@ class LanguagePredictor(Predictor):
     def _streams(self, count: int) -> bool:
         """Return whether continuations are shown as they grow: one after the other, in one process."""
         asked, alone = self.groups["generation"]["stream"], collectives.world_size() == 1
+        if asked and not alone and collectives.rank() == 0:
+            print("note: generation.stream=true is for one process; several write at once")
         if asked is None:
             return alone and count <= MOST_PRINTED and sys.stdout.isatty()
         return bool(asked) and alone
@@ -135,13 +139,13 @@ class _Streaming(pl.Callback):
 
     def __init__(self, task: LanguageModelingTask, how: Generation) -> None:
         self.task, self.how = task, how
-        self.stream: Stream | None = None
+        self.stream: TextStream | None = None
 
     def on_predict_batch_start(
         self, trainer: Any, pl_module: Any, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Print the prompt."""
-        self.stream = stream = Stream(self.task.tokenizer, self.how.stop)
+        self.stream = stream = TextStream(self.task.tokenizer, self.how.stop)
         stream.write(batch.texts[0])
         self.task.grow = lambda batch, tokens: stream.add(tokens[0])
 

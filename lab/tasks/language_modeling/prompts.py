@@ -126,8 +126,8 @@ def encode_prompts(
             raise DataError(f"{where}prompt {number} is empty, and this tokenizer has no token that begins a text")
         if room is not None and len(ids) > room:
             raise DataError(
-                f"{where}prompt {number} ({text[:SHOWN]!r}) has {len(ids)} tokens; beside max_new_tokens the model has "
-                f"positions for {max(room, 0)}"
+                f"{where}prompt {number} ({text[:SHOWN]!r}) has {len(ids)} tokens; beside max_new_tokens the model "
+                f"reads at most {max(room, 0)}"
             )
         found.append(ids)
     return found

@@ -37,7 +37,7 @@ class LanguageModelingAsks(Asks):
     max_length: WholeAbove0 | None = None
 
 
-class Generation(Strict):
+class GenerationSettings(Strict):
     """How ``stage=predict`` continues texts: the group ``generation``, which only this kind has."""
 
     max_new_tokens: Annotated[Int, Field(gt=0, le=1_000_000)]
@@ -82,5 +82,5 @@ SETTINGS = TaskSettings(
     LanguageModelingAsks,
     from_data=("vocab_size",),
     conflict=conflict,
-    groups={"generation": Generation},
+    groups={"generation": GenerationSettings},
 )

@@ -13,7 +13,7 @@ _UNFINISHED = "�"
 """What decoding writes for the first bytes of a character whose others are still to come."""
 
 
-class Stream:
+class TextStream:
     """Passes on what tokens add to a text, as soon as it is sure.
 
     Bytes of an unfinished character wait for the rest, and so does an end that may become a text to stop at.

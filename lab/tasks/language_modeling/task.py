@@ -5,7 +5,7 @@ Causal models predict the next token, masked ones tokens that were hidden, and w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from types import MappingProxyType
@@ -13,7 +13,7 @@ from typing import Any
 
 from lab.compat.lightning import strategy_of
 from lab.data.text.tokenizer import TextTokenizer
-from lab.errors import ConfigError
+from lab.errors import ConfigError, DataError
 from lab.run_record import Direction
 from lab.strategies import collectives
 from lab.structures import Table, Term
@@ -23,9 +23,11 @@ from lab.tasks.language_modeling.fill import Filled, HiddenBatch, fill_batch, fi
 from lab.tasks.language_modeling.generating import Continuation, Generation, Grow, continue_batch
 from lab.tasks.language_modeling.metrics import LanguageMetrics
 from lab.tasks.language_modeling.prompts import PromptBatch, Prompts, encode_prompts, prompt_loader
-from lab.tasks.language_modeling.streaming import Stream
+from lab.tasks.language_modeling.streaming import TextStream
 from lab.training.task import Task
 
+MOST_WINDOWS = 16
+"""How many times as long as in training a prompt may be, where there is no table of positions."""
 MOST_SAMPLES = 4
 """Samples of text that are a table of a run, beside its pictures."""
 
@@ -140,8 +142,14 @@ class LanguageModelingTask(Task):
         return TextTokenizer.from_text(self.spec.tokenizer)
 
     def room(self, how: Generation) -> int | None:
-        """Return the most tokens that a prompt may have; None: there is no limit."""
-        return self.net.max_length - how.max_new_tokens if self.net.max_length else None
+        """Return the most tokens that a prompt may have; None: there is no limit.
+
+        Without a table of positions that are ``MOST_WINDOWS`` of those that the training has read: a line of 10 MB
+        would fill the memory, and text that is much longer than in training is not understood.
+        """
+        if self.net.max_length:
+            return int(self.net.max_length) - how.max_new_tokens
+        return MOST_WINDOWS * self.spec.max_length if self.spec.max_length else None
 
     def predict_step(self, batch: PromptBatch | HiddenBatch, batch_idx: int) -> list[Continuation] | list[Filled]:
         """Return the continuations, or the hidden tokens, of a batch of texts, without those that only pad it."""
@@ -166,14 +174,17 @@ class LanguageModelingTask(Task):
             how: the settings; None for those of ``generate``.
 
         Raises:
-            DataError: a prompt has tokens that the model does not know, or too many.
+            DataError: an input is no text; a prompt has tokens that the model does not know, or too many.
             ConfigError: the model cannot continue texts.
         """
-        if self.spec.objective == "masked":
-            filled = fill_texts(self, [inputs] if isinstance(inputs, str) else list(inputs), batch_size)
-            return filled[0] if isinstance(inputs, str) else filled
         how, single = how or Generation(), isinstance(inputs, str)
-        texts = [inputs] if single else list(inputs)
+        texts = [inputs] if single else list(inputs) if isinstance(inputs, Iterable) else [inputs]
+        wrong = next((text for text in texts if not isinstance(text, str)), None)
+        if wrong is not None:
+            raise DataError(f"{type(wrong).__name__} is no text: predict takes a text, or a list of texts")
+        if self.spec.objective == "masked":
+            filled = fill_texts(self, texts, batch_size)
+            return filled[0] if single else filled
         ids = encode_prompts(texts, self.tokenizer, self.room(how))
         prompts = Prompts(texts, ids, how.num_samples, max(1, len(texts) * how.num_samples))
         found: list[Continuation] = []
@@ -221,6 +232,8 @@ class LanguageModelingTask(Task):
             DataError: a prompt has tokens that the model does not know, or too many.
             ConfigError: a setting is out of its range, or the model cannot continue texts.
         """
+        if self.spec.objective == "masked":
+            raise ConfigError("a masked model continues no texts: predict fills the hidden words of one ([MASK])")
         stop = [stop] if isinstance(stop, str) else list(stop)
         chosen = (sample, temperature, top_k, top_p, repetition_penalty, stop, num_samples, seed)
         how = Generation(max_new_tokens, *chosen)
@@ -233,7 +246,7 @@ class LanguageModelingTask(Task):
     def _streamed(self, prompt: Any, how: Generation, write: Callable[[str], None] | None) -> Continuation:
         if not isinstance(prompt, str) or how.num_samples != 1:
             raise ConfigError("stream shows one text: give one prompt, and num_samples=1")
-        stream = Stream(self.tokenizer, how.stop, write)
+        stream = TextStream(self.tokenizer, how.stop, write)
         stream.write(prompt)
         self.grow = lambda batch, tokens: stream.add(tokens[0])
         try:

@@ -13,8 +13,8 @@ from lab.config.compose import config_dir
 from lab.errors import ConfigError, DataError
 from lab.tasks.language_modeling.generating import Continuation, Generation, until
 from lab.tasks.language_modeling.prompts import Prompts
-from lab.tasks.language_modeling.settings import Generation as Schema
-from lab.tasks.language_modeling.streaming import Stream
+from lab.tasks.language_modeling.settings import GenerationSettings
+from lab.tasks.language_modeling.streaming import TextStream
 from lab.tasks.language_modeling.task import LanguageModelingTask
 from tests.unit.tasks.language_modeling.generators import make_generator
 from tests.unit.tasks.language_modeling.makers import make_task
@@ -104,7 +104,7 @@ def test_a_stream_holds_back_what_may_become_a_stop_and_parts_of_a_character() -
             return bytes(ids).decode(errors="replace")
 
     shown: list[str] = []
-    stream = Stream(Bytes(), ["END"], shown.append)  # type: ignore[arg-type]
+    stream = TextStream(Bytes(), ["END"], shown.append)  # type: ignore[arg-type]
     for byte in "aEé EN".encode():
         stream.add(byte)
     assert shown == ["a", "Eé", " "]
@@ -123,9 +123,9 @@ def test_prompts_of_similar_length_are_neighbours_within_windows() -> None:
 
 def test_the_defaults_are_those_of_the_group() -> None:
     shipped = yaml.safe_load((config_dir() / "generation" / "default.yaml").read_text(encoding="utf-8"))
-    assert set(Schema.model_fields) == set(shipped)
-    of_class = {**dataclasses.asdict(Generation()), "stop": []}
-    assert {key: value for key, value in shipped.items() if key != "stream"} == of_class
+    assert set(GenerationSettings.model_fields) == set(shipped)
+    assert Generation.of(shipped) == Generation()
+    assert set(shipped) - {"stream"} == {field.name for field in dataclasses.fields(Generation)}
 
 
 def test_what_cannot_be_continued_is_refused(task: LanguageModelingTask) -> None:
@@ -139,8 +139,14 @@ def test_what_cannot_be_continued_is_refused(task: LanguageModelingTask) -> None
         task.generate(["a", "b"], stream=True)
     short = make_generator(positions="learned", max_length=16)
     assert isinstance(short.predict("abcdef", how=Generation(10)), Continuation)
-    said = r"^prompt 1 \('abcdefg'\) has 7 tokens; beside max_new_tokens the model has positions for 6$"
+    said = r"^prompt 1 \('abcdefg'\) has 7 tokens; beside max_new_tokens the model reads at most 6$"
     with pytest.raises(DataError, match=said):
         short.generate("abcdefg", 10)
+    with pytest.raises(DataError, match=r"^prompt 1 \('a{40}'\) has 10000000 tokens; .* reads at most 256$"):
+        task.generate("a" * 10_000_000)  # 16 times what the training has read
+    with pytest.raises(DataError, match=r"^int is no text: predict takes a text, or a list of texts$"):
+        task.predict(["a", 5])
+    with pytest.raises(ConfigError, match=r"^a masked model continues no texts"):
+        make_task("masked").generate("a")
     with pytest.raises(ConfigError, match=r"^the data of this model has told no tokenizer"):
         make_task().generate("a")
