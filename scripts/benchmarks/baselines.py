@@ -1,4 +1,4 @@
-"""Popularity and session kNN, which are not trained and have no peer here: their scores after generated sessions."""
+"""Baselines that are not trained: scores of popularity and session kNN, which have no peer here; a bag of words."""
 
 from __future__ import annotations
 
@@ -36,3 +36,26 @@ def make(
     queries = torch.stack([torch.arange(batch), asked.lengths - 1], 1).to(device)
     asked = asked.to(device)
     return Pair(ours, lambda: ours.score(ours.encode(asked, queries), slice(1, num_items + 1)), batch)
+
+
+def make_bag_of_words(
+    name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
+) -> Pair:
+    """Return a regression on counts of tokens with some weights; its peer is the product with a dense table of counts.
+
+    Args:
+        name: ``bag_of_words``.
+        batch: texts.
+        size: (tokens of a text, vocabulary).
+        device: to compute on.
+        training: has no effect here.
+        dropout: has no effect here.
+    """
+    length, vocab_size = size
+    generator = torch.Generator().manual_seed(0)
+    ours: Any = create_model(name, vocab_size=vocab_size, num_classes=3)
+    ours.weight.copy_(torch.randn(ours.weight.shape, generator=generator))
+    ours = ours.to(device).eval()
+    words = torch.randint(vocab_size, (batch, length), generator=generator).to(device)
+    stands = torch.zeros(batch, vocab_size, device=device).scatter_(1, words, 1.0)
+    return Pair(ours, lambda: ours(words), batch, peer_outputs=lambda: stands @ ours.weight + ours.bias)

@@ -174,6 +174,7 @@ SUBJECTS = {
     ),
     "text_heads": Subject(bert.HEADS, bert.make, small=(4, (32, 1000)), serve=((32, (128, 30522)),)),
     "baselines": Subject(("popularity", "session_knn"), baselines.make, small=(32, (20, 500))),
+    "bag_of_words": Subject(("bag_of_words",), baselines.make_bag_of_words, small=(32, (20, 500))),
 }
 """Each has (batch, size): pixels for images, (length, items) for sequences, (length, vocabulary) for text, (negatives,
 items) for GRU4Rec."""

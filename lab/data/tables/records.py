@@ -132,6 +132,11 @@ class TextRecords:
     def quoting(self, error: csv.Error, line: int) -> DataError:
         """Return the error for wrong quotes in a line."""
         what = str(error)
+        if "field limit" in what and not self.layout.quotes:
+            most = csv.field_size_limit()
+            return DataError(
+                f"{self.path}: line {line}: a value of more than {most} signs; longer texts go into .jsonl"
+            )
         if "field limit" in what:
             what = (
                 f"a value of more than {csv.field_size_limit()} signs: a quote sign that is not closed swallows lines"

@@ -39,7 +39,7 @@ TEXTS = frozenset({".txt", ".text", ".md", ".raw", ".tokens", *JSONL, ".gz", ".b
 PACKED = (".gz", ".bz2", ".xz")
 
 Break = Literal["file", "blank_line", "line"]
-Piece = tuple[str, bool]
+TextPiece = tuple[str, bool]
 """A part of a document, and whether the document ends with it."""
 _PLACE = re.compile(r"\w(?=\s)")
 
@@ -56,7 +56,7 @@ class Documents(ABC):
     size: int = 0
 
     @abstractmethod
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[TextPiece]:
         """Yield the pieces of all documents in order.
 
         Raises:
@@ -102,12 +102,12 @@ class FileDocuments(Documents):
         """The bytes of all files."""
         return sum(path.stat().st_size for path in self.paths)
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[TextPiece]:
         """Yield the pieces of all documents; see ``Documents.pieces``."""
         for path in self.paths:
             yield from cut(self._parts(path))
 
-    def _parts(self, path: Path) -> Iterator[Piece]:
+    def _parts(self, path: Path) -> Iterator[TextPiece]:
         """Yield parts of the documents of a file, of any length."""
         plain = path.with_suffix("") if path.suffix.lower() in PACKED else path
         if plain.suffix.lower() in JSONL:
@@ -149,7 +149,7 @@ class HubDocuments(Documents):
         """The dataset and its split."""
         return f"data.path={self.dataset}, split {self.split}"
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[TextPiece]:
         """Yield the pieces of all documents; see ``Documents.pieces``."""
         batches = self._table().select_columns([self.column]).iter(batch_size=1000)
         yield from cut((text or "", True) for batch in batches for text in batch[self.column])
@@ -193,7 +193,7 @@ class GeneratedDocuments(Documents):
     count: int
     name = "generated text"
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[TextPiece]:
         """Yield each document as one piece."""
         for number in range(self.first, self.first + self.count):
             yield " ".join(document(self.seed, number)), True
@@ -205,7 +205,7 @@ class GeneratedDocuments(Documents):
 
 
 @dataclass(frozen=True)
-class Part(Documents):
+class PartOfDocuments(Documents):
     """Consecutive characters of other documents.
 
     Attributes:
@@ -230,7 +230,7 @@ class Part(Documents):
         """The part's share of the bytes."""
         return self.whole.size * (self.end - self.begin) // max(1, self.total)
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[TextPiece]:
         """Yield the pieces within the part; the documents that its borders cut begin or end there."""
         place = 0
         for text, ends in self.whole.pieces():
@@ -247,7 +247,7 @@ class Part(Documents):
         return hashlib.sha256(repr((self.whole.fingerprint(), self.begin, self.end)).encode()).hexdigest()
 
 
-def cut(parts: Iterable[Piece], length: int = PIECE) -> Iterator[Piece]:
+def cut(parts: Iterable[TextPiece], length: int = PIECE) -> Iterator[TextPiece]:
     """Yield documents in pieces of about ``length`` characters, of parts of any length.
 
     An empty document is ``("", True)``.
@@ -280,7 +280,7 @@ def _before_blank(text: str, start: int) -> int | None:
     return None if found is None else found.end()
 
 
-def _paragraphs(lines: Iterable[str]) -> Iterator[Piece]:
+def _paragraphs(lines: Iterable[str]) -> Iterator[TextPiece]:
     between = ""
     for line in lines:
         if line.strip():

@@ -143,17 +143,19 @@ def labelled(seed: int, count: int, classes: int = 2) -> Iterator[Labelled]:
             yield Labelled(" ".join(_opinion(source, label == 1) for _ in range(source.randint(1, 2))), label)
 
 
-def questions(seed: int, count: int, unanswerable: float = 0.0) -> Iterator[Question]:
-    """Yield questions about paragraphs of a few facts.
+def questions(seed: int, count: int, unanswerable: float = 0.0, fewest: int = 3) -> Iterator[Question]:
+    """Yield questions about paragraphs of up to three facts.
 
     Args:
         seed: with the number of a question it decides its words.
         count: the number of questions.
         unanswerable: the share of questions that ask for what the paragraph does not say.
+        fewest: the fewest facts of a paragraph, 1 to 3. Of one fact the kind of question alone tells the answer.
     """
     check_range("unanswerable", unanswerable, least=0, most=1)
+    check_range("fewest", fewest, least=1, most=3)
     for index in range(count):
-        yield _question(seed, index, unanswerable)
+        yield _question(seed, index, unanswerable, fewest)
 
 
 def _source(what: str, seed: int, index: int) -> random.Random:
@@ -193,18 +195,19 @@ def _opinion(source: random.Random, good: bool) -> str:
     return source.choice(forms)
 
 
-def _question(seed: int, index: int, unanswerable: float) -> Question:
+def _question(seed: int, index: int, unanswerable: float, fewest: int) -> Question:
     source = _source("questions", seed, index)
     topic = source.choice(TOPICS)
     names = source.sample(NAMES, 4)
     told, absent = names[:3], names[3]
     things, places = source.sample(topic.things, 3), source.sample(topic.places, 3)
     numbers, verbs = source.sample(NUMBERS, 3), [source.choice(topic.verbs) for _ in range(3)]
-    context = " ".join(
+    facts = [
         f"{name} {verb} {number} {thing}s in the {place}."
         for name, verb, number, thing, place in zip(told, verbs, numbers, things, places, strict=True)
-    )
-    asked = source.randrange(3)
+    ]
+    count = fewest if fewest == 3 else source.randint(fewest, 3)  # nothing is drawn where there is no choice
+    context, asked = " ".join(facts[:count]), source.randrange(count)
     name, verb, number, thing, place = told[asked], verbs[asked], numbers[asked], things[asked], places[asked]
     possible = source.random() >= unanswerable
     who = name if possible else absent

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from lab.data.text.documents import Documents, Piece
+from lab.data.text.documents import Documents, TextPiece
 
 
-def shown(documents: Documents, what: str) -> Iterator[Piece]:
+def shown(documents: Documents, what: str) -> Iterator[TextPiece]:
     """Yield the pieces of documents, and show how many bytes of them were read.
 
     Args:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from lab.data.text.cached import COMPLETE, made_once
-from lab.data.text.documents import Documents, Extent, Part, measure
+from lab.data.text.documents import Documents, Extent, PartOfDocuments, measure
 from lab.errors import DataError
 
 NEAR = 0.1
@@ -41,7 +41,7 @@ def cut_off(documents: Documents, shares: Sequence[float]) -> list[Documents]:
         raise DataError(
             f"{documents.name}: its {places[-1]} characters are too few to hold shares of {list(shares)} of them out"
         )
-    return [Part(documents, begin, end, places[-1]) for begin, end in pairwise(places)]
+    return [PartOfDocuments(documents, begin, end, places[-1]) for begin, end in pairwise(places)]
 
 
 def borders(extent: Extent, shares: Sequence[float]) -> list[int]:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.data.text.cached import COMPLETE, made_once
-from lab.data.text.documents import Documents, Piece
+from lab.data.text.documents import Documents, TextPiece
 from lab.data.text.progress import shown
 from lab.data.text.tokenizer import TextTokenizer
 from lab.errors import DataError
@@ -212,9 +212,9 @@ class _Writer:
             self.counts.tokens += len(piece)
 
 
-def _groups(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
+def _groups(pieces: Iterator[TextPiece]) -> Iterator[list[TextPiece]]:
     """Yield pieces in groups of about ``BATCH`` characters, which are encoded at once."""
-    group: list[Piece] = []
+    group: list[TextPiece] = []
     held = 0
     for piece in pieces:
         group.append(piece)

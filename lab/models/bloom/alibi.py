@@ -50,7 +50,7 @@ class CausalBias:
     def __init__(self, num_heads: int, linear: bool = True) -> None:
         self.num_heads, self.linear = num_heads, linear
         self.heads = slice(0, num_heads)
-        self._kept: dict[tuple[torch.device, torch.dtype, int, int], Tensor] = {}
+        self._kept: dict[tuple[torch.device, torch.dtype, int, int, bool], Tensor] = {}
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_kept": {}}
@@ -76,7 +76,7 @@ class CausalBias:
         Returns:
             (1 or B, H or 1, last - first, last).
         """
-        bias = self._whole(last, like)[:, :, first:last, :last]
+        bias = self._rows(like, first, last)
         if attention_mask is not None and _is_padded_right(attention_mask):
             attention_mask = None  # no token looks to its right
         if attention_mask is None and documents is None:
@@ -90,22 +90,22 @@ class CausalBias:
             allowed = allowed & (attention_mask[:, None] | (places[first:, None] == places))
         return torch.where(allowed[:, None], bias, -torch.inf)
 
-    def _whole(self, length: int, like: Tensor) -> Tensor:
-        """Return (1, H, L, L) for at least ``length`` positions."""
-        key = (like.device, like.dtype, self.heads.start, self.heads.stop)
-        found = self._kept.get(key)
-        if found is not None and found.shape[-1] >= length:
-            return found
-        keeps = type(like) is Tensor and not torch.compiler.is_compiling()
-        with torch.inference_mode(False):  # a tensor made in it could not take part in a training
-            made = self._make(length, like)
-        if keeps:
-            self._kept[key] = made
-        return made
+    def _rows(self, like: Tensor, first: int, last: int) -> Tensor:
+        """Return (1, H, last - first, last), a part of what is kept: a square, and the row of a single query."""
+        single = last - first == 1
+        key = (like.device, like.dtype, self.heads.start, self.heads.stop, single)
+        kept = self._kept.get(key)
+        if kept is None or kept.shape[-1] < last:
+            with torch.inference_mode(False):  # a tensor made in it could not take part in a training
+                kept = self._make(like, max(256, 2 * last) if single else last, single)
+            if type(like) is Tensor and not torch.compiler.is_compiling():
+                self._kept[key] = kept
+        return kept[..., -last:] if single else kept[:, :, first:last, :last]
 
-    def _make(self, length: int, like: Tensor) -> Tensor:
+    def _make(self, like: Tensor, length: int, single: bool) -> Tensor:
+        """Return (1, H, L, L) of all queries, or (1, H, 1, L) of the last one."""
         places = torch.arange(length, device=like.device)
-        distances = places - places[:, None]
+        distances = places - (places[-1:] if single else places)[:, None]
         bias = torch.zeros(1, 1, 1, device=like.device)
         if self.linear:
             bias = alibi_slopes(self.num_heads)[self.heads].to(like.device)[:, None, None] * distances

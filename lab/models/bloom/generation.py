@@ -106,7 +106,7 @@ def continue_texts(
     pad = pad if pad is not None else end_of_text or 0
     texts = _Texts(input_ids, attention_mask, max_new_tokens, pad, stopping, may_end=watch is not None)
     seen = _seen(net.vocab_size, input_ids, attention_mask) if sampling.penalises else None
-    every = 1 if input_ids.is_cpu or stopping.texts else STEPS_BETWEEN_CHECKS
+    every = 1 if stopping.texts else _steps_between_checks(input_ids.device)
     cache, given = KeyValueCache(net.num_layers, length + max_new_tokens), input_ids
     with _evaluating(net):
         for done in range(max_new_tokens):
@@ -183,6 +183,10 @@ def _check(net: Stepping, input_ids: Tensor, max_new_tokens: int, attention_mask
         )
     if not bool(attention_mask[:, -1].all()):
         raise ConfigError("prompts are padded at the left: the last column of attention_mask should be True everywhere")
+
+
+def _steps_between_checks(device: torch.device) -> int:
+    return 1 if device.type == "cpu" else STEPS_BETWEEN_CHECKS
 
 
 def _numbers(seed: int, rows: Sequence[int], steps: int, device: torch.device) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lab.checkpoint.access import is_dtensor
+from lab.layers.cross_entropy import cross_entropy_in_parts, pays
 from lab.layers.linear import linear
 from lab.layers.tensor_parallel.cross_entropy import (
     argmax,
@@ -89,6 +90,9 @@ class TiedHead(TensorParallel):
         Returns:
             (N,) float32, and (N,) bool or None.
         """
+        if self.group is None and not is_dtensor(weight) and pays(len(states), weight):
+            losses, found = cross_entropy_in_parts(states, weight, labels, ranked)
+            return losses, found if ranked else None
         logits = self.own_logits(states, weight)
         correct = is_most_probable(logits, labels, self.group) if ranked else None
         return vocab_parallel_cross_entropy(logits, labels, self.group), correct

@@ -31,10 +31,12 @@ class LanguageModelingAsks(Asks):
     Attributes:
         objective: what it learns from: the next token, or tokens that were hidden.
         max_length: the most tokens of a sequence.
+        lowercase: masked: whether text is lower-cased, accents stripped; None: as the data has it.
     """
 
     objective: Literal["causal", "masked"] | None = None
     max_length: WholeAbove0 | None = None
+    lowercase: Bool | None = None
 
 
 class GenerationSettings(Strict):

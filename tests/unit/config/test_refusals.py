@@ -252,6 +252,13 @@ def test_lanes_and_tables_that_a_strategy_would_tear_apart(refused: Refuse) -> N
     assert "strategy=ddp or fsdp" in line
 
 
+def test_lamb_needs_parameters_that_are_not_joined(refused: Refuse) -> None:
+    line = refused("model=bert_tiny", "optimizer=lamb", "trainer=cpu", "trainer.devices=2", "strategy=deepspeed_zero3")
+    for part in ("optimizer=lamb (", "the norm of each parameter", "strategy=ddp or fsdp, or optimizer=bert"):
+        assert part in line
+    assert "scheduler.jump=2: should be" in refused("model=bert_tiny", "scheduler.jump=2")
+
+
 def test_the_first_missing_file_of_a_dataset_is_named(refused: Refuse, tmp_path: Path) -> None:
     (tmp_path / "voc" / "photos").mkdir(parents=True)
     line = refused("data=voc", "data.root=voc", "data.images=photos", "data.annotations=xml")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lab import create_model
 from lab.errors import ConfigError, DataError
-from lab.models.bloom.alibi import alibi_slopes
+from lab.models.bloom.alibi import CausalBias, alibi_slopes
 from lab.models.bloom.network import Bloom
 from lab.structures.language_modeling import CausalTargets, LanguageModel
 from lab.structures.text import TextEncoder
@@ -48,6 +48,17 @@ def test_slopes_by_hand() -> None:
     assert alibi_slopes(8).tolist() == [2.0**-index for index in range(1, 9)]
     extra = [2**-0.5, 2**-1.5, 2**-2.5, 2**-3.5]  # every second one of 16 heads
     assert torch.allclose(alibi_slopes(12), torch.tensor([*(2.0**-index for index in range(1, 9)), *extra]))
+
+
+@pytest.mark.parametrize("linear", [True, False])
+def test_a_bias_is_the_same_for_one_query_as_for_many(linear: bool) -> None:
+    bias, like = CausalBias(3, linear), torch.empty(0)
+    whole = bias.of(like, 0, 300)
+    for place in (0, 7, 255, 299):
+        assert torch.equal(bias.of(like, place, place + 1), whole[:, :, place : place + 1, : place + 1])
+    expected = alibi_slopes(3)[1] * (2 - 5) if linear else torch.tensor(0.0)
+    assert whole[0, -1 if not linear else 1, 5, 2] == expected
+    assert whole[0, 0, 5, 6] == -torch.inf
 
 
 def test_protocols(ids: Tensor) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 import lab
 from lab import create_model
 from lab.errors import ConfigError
+from lab.models.bloom import generation
 from lab.models.bloom.network import Bloom
 from lab.structures.language_modeling import Generator
 
@@ -95,6 +96,15 @@ def test_texts_end_at_tokens_and_strings(net: Bloom, ids: Tensor) -> None:
     assert one[0, 6:].tolist() == new[0][:5]  # no longer than the longest text
     end = net.generate(ids[:1], 12, sample=True, end_of_text=new[0][2])
     assert end[0, 6:].tolist() == new[0][: new[0].index(new[0][2]) + 1]
+
+
+def test_checks_may_come_every_few_steps(net: Bloom, ids: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU: texts end where they would, and the result is no longer than the longest one."""
+    pair = net.generate(ids[:1], 12, sample=True)[0, 9:11].tolist()
+    expected = net.generate(ids[:1], 12, sample=True, stop=[pair])
+    monkeypatch.setattr(generation, "_steps_between_checks", lambda device: 4)
+    assert torch.equal(net.generate(ids[:1], 12, sample=True, stop=[pair]), expected)
+    assert expected.shape[1] == 11
 
 
 def test_watch_sees_each_step_and_ends_texts(net: Bloom, ids: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from lab import create_model
+from lab.checkpoint.access import CheckpointReader, StateAccess
+from lab.checkpoint.writer import write_checkpoint
 from lab.training.bert_adam import BertAdam
 from lab.training.optimizers import make_optimizer
 from lab.training.schedules import make_schedule
@@ -78,3 +82,35 @@ def test_without_the_jump_it_is_transformers() -> None:
         theirs.step()
     whole = make_schedule({"name": "bert", "warmup_steps": 0, "jump": True}, 4)
     assert [whole(step) for step in range(5)] == [1.0, 0.75, 0.5, 0.25, 0.0]
+
+
+@pytest.mark.parametrize("name", ["bert", "lamb"])
+def test_a_run_that_is_resumed_makes_the_same_steps(name: str, tmp_path: Path) -> None:
+    """The state is written and read as that of other optimizers, with rates that fall along the layers."""
+    settings = {**SETTINGS, "name": name, "layer_decay": 0.5, "adapt_all": True}
+    words = torch.arange(12).view(2, 6)
+
+    def step(net: Any, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        net(words).last_hidden_state.square().sum().backward()
+        optimizer.step()
+
+    def make() -> tuple[Any, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        net: Any = create_model("bert_tiny", vocab_size=13, embed_dim=8, feedforward_dim=8, max_length=6, dropout=0.0)
+        net.eval()
+        return net, make_optimizer(net, settings)
+
+    net, optimizer = make()
+    assert len({group["lr"] for group in optimizer.param_groups}) == 4  # embeddings, two blocks, head
+    for _ in range(2):
+        step(net, optimizer)
+    access = StateAccess()
+    pieces = access.pieces(net, optimizer)
+    other, resumed = make()
+    write_checkpoint(tmp_path / "last.ckpt", pieces, {}, 2)
+    access.restore(CheckpointReader(tmp_path / "last.ckpt"), other, resumed)
+    step(net, optimizer)
+    step(other, resumed)
+    for key, value in net.state_dict().items():
+        assert torch.equal(value, other.state_dict()[key]), key

@@ -25,9 +25,9 @@ from lab.structures.text import TextSpec
 from lab.tasks.language_modeling.data.windows import (
     Crossing,
     EvalWindows,
+    TokenWindow,
     TrainWindows,
-    Window,
-    Windows,
+    WindowPlaces,
     gather_windows,
 )
 
@@ -97,7 +97,7 @@ class CausalTextModule(DataModule):
     tokenizer: Word | None = None
     vocab_size: Positive = 512
     lowercase: bool = True
-    windows: Windows = "random"
+    windows: WindowPlaces = "random"
     documents: Crossing = "ignore"
     eval_stride: Positive | None = None
     num_train: Positive = 2000
@@ -210,7 +210,7 @@ class CausalTextModule(DataModule):
             rows.append({"split": split, **{name: getattr(counts, name) for name in names}})
         return {"data": rows}
 
-    def collate(self, samples: Sequence[Window]) -> CausalBatch:
+    def collate(self, samples: Sequence[TokenWindow]) -> CausalBatch:
         """Put windows together into a batch."""
         return gather_windows(samples)
 

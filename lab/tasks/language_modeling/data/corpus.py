@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.data.text.cached import COMPLETE, made_once
-from lab.data.text.documents import Documents, FileDocuments, Piece
+from lab.data.text.documents import Documents, FileDocuments, TextPiece
 from lab.data.text.generated import document
 from lab.data.text.streams import SHARD, Counts, TokenStream, shard_name
 from lab.data.text.tokenizer import TextTokenizer
@@ -61,7 +61,7 @@ class SentenceFiles(Documents):
         """Yield sentences, and None where a document ends."""
         return read_sentences(self.paths, self.layout)
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[TextPiece]:
         """Yield sentences to train a tokenizer on, without marks of unknown words."""
         for sentence in self.sentences():
             if sentence is not None:
@@ -92,7 +92,7 @@ class GeneratedSentences(Documents):
             yield from document(0, number)
             yield None
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[TextPiece]:
         """Yield the sentences to train a tokenizer on."""
         return ((sentence, False) for sentence in self.sentences() if sentence is not None)
 

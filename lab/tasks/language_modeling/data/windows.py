@@ -19,12 +19,12 @@ from lab.data.text.streams import TokenStream
 from lab.errors import ConfigError, DataError
 from lab.structures.language_modeling import CausalBatch, CausalTargets
 
-Windows = Literal["random", "blocks"]
+WindowPlaces = Literal["random", "blocks"]
 Crossing = Literal["ignore", "mask"]
 
 
 @dataclass(frozen=True)
-class Window:
+class TokenWindow:
     """Consecutive tokens of a stream.
 
     Attributes:
@@ -42,7 +42,9 @@ class Window:
     text_per_label: tuple[float, float] = (0.0, 0.0)
 
 
-def cut_window(stream: TokenStream, number: int, start: int, length: int, crossing: Crossing, skip: int = 0) -> Window:
+def cut_window(
+    stream: TokenStream, number: int, start: int, length: int, crossing: Crossing, skip: int = 0
+) -> TokenWindow:
     """Return a window of a stream.
 
     Args:
@@ -62,7 +64,7 @@ def cut_window(stream: TokenStream, number: int, start: int, length: int, crossi
         documents = numbers[:-1] - numbers[0]
         if stream.counts.ends is None:
             labels[numbers[1:] != numbers[:-1]] = -1
-    return Window(number, found[:-1], labels, documents)
+    return TokenWindow(number, found[:-1], labels, documents)
 
 
 class TrainWindows:
@@ -84,7 +86,7 @@ class TrainWindows:
     aspect_ratios: Sequence[float] | None = None
 
     def __init__(
-        self, stream: TokenStream, fingerprint: str, length: int, windows: Windows, crossing: Crossing, seed: int
+        self, stream: TokenStream, fingerprint: str, length: int, windows: WindowPlaces, crossing: Crossing, seed: int
     ) -> None:
         if len(stream) <= length:
             raise DataError(
@@ -98,7 +100,7 @@ class TrainWindows:
         """Return the number of windows in an epoch."""
         return (len(self.stream) - 1) // self.length
 
-    def __getitem__(self, key: tuple[int, int]) -> Window:
+    def __getitem__(self, key: tuple[int, int]) -> TokenWindow:
         """Return the window for ``(epoch, index)``."""
         epoch, index = key
         left = len(self.stream) - 1 - self.length
@@ -147,7 +149,7 @@ class EvalWindows:
         """Return the number of windows."""
         return 1 + -(-(len(self.stream) - 1 - self.length) // self.stride)
 
-    def __getitem__(self, key: tuple[int, int]) -> Window:
+    def __getitem__(self, key: tuple[int, int]) -> TokenWindow:
         """Return the window for ``(epoch, index)``."""
         index = key[1]
         known = 0 if index == 0 else self.length + (index - 1) * self.stride  # what windows before it predict
@@ -177,7 +179,7 @@ class EvalWindows:
         return self._fingerprint
 
 
-def gather_windows(windows: Sequence[Window]) -> CausalBatch:
+def gather_windows(windows: Sequence[TokenWindow]) -> CausalBatch:
     """Return a batch of windows of one length."""
     labels = np.stack([window.labels for window in windows])
     documents = [window.documents for window in windows if window.documents is not None]

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from lab.checking import check_file
 from lab.data.datamodule import DataModule
 from lab.data.holdout import TEST, TRAIN, VAL, check_shares, hold_out
 from lab.data.text import generated
+from lab.data.text.chosen import CHARACTERS, choose_tokenizer
 from lab.data.text.tokenizer import TextTokenizer
 from lab.data.text.training import train_wordpiece
 from lab.errors import ConfigError, DataError
-from lab.ranges import Count, Positive, Probability, Seed, Share, Word
+from lab.ranges import Count, Ge, Le, Positive, Probability, Seed, Share, Word
 from lab.structures import DataSpec
 from lab.structures.question_answering import AnsweringBatch, AnsweringSpec
 from lab.structures.text import TextSpec
@@ -45,7 +46,9 @@ class QuestionsDataModule(DataModule):
         num_val: the same for validation.
         num_test: the same for the test.
         unanswerable: share of the generated questions that have no answer.
-        tokenizer: files of a tokenizer, see ``TextTokenizer.load``; None: WordPiece, trained on the training texts.
+        min_sentences: the fewest sentences of a generated text, of three at most.
+        tokenizer: files of a tokenizer or a checkpoint of lab, see ``choose_tokenizer``; None: WordPiece, trained on
+            the training texts.
         vocab_size: the most tokens of a tokenizer that is trained.
         lowercase: whether a tokenizer that is trained, or read from a vocab.txt, lower-cases text and strips accents.
         max_length: the most tokens of a window, special ones too.
@@ -73,6 +76,7 @@ class QuestionsDataModule(DataModule):
     num_val: Positive = 256
     num_test: Positive = 512
     unanswerable: Probability = 0.0
+    min_sentences: Annotated[int, Ge(1), Le(3)] = 1
     tokenizer: Word | None = None
     vocab_size: Positive = 1000
     lowercase: bool = True
@@ -182,7 +186,7 @@ class QuestionsDataModule(DataModule):
     def _generated(self, split: str) -> list[Question]:
         place = (TRAIN, VAL, TEST).index(split)
         count = (self.num_train, self.num_val, self.num_test)[place]
-        made = generated.questions(3 * self.seed + place, count, self.unanswerable)
+        made = generated.questions(3 * self.seed + place, count, self.unanswerable, self.min_sentences)
         return [Question(item.id, item.question, item.context, item.answers, item.starts) for item in made]
 
     def _held_out(self, questions: list[Question]) -> tuple[list[Question], list[Question]]:
@@ -209,8 +213,10 @@ class QuestionsDataModule(DataModule):
     def _tokenizer(self) -> TextTokenizer:
         if self._followed is not None:
             return TextTokenizer.from_text(self._followed)
+        if self.tokenizer == CHARACTERS:
+            raise ConfigError("data.tokenizer=characters has no [CLS] and [SEP]; take a vocab.txt of BERT, or null")
         if self.tokenizer is not None:
-            return TextTokenizer.load(self.tokenizer, self.lowercase)
+            return choose_tokenizer(self.tokenizer, [], self.vocab_size, self.lowercase)
         train = self.questions(TRAIN)
         contexts = dict.fromkeys(item.context for item in train)
         return train_wordpiece([*contexts, *(item.question for item in train)], self.vocab_size, self.lowercase)

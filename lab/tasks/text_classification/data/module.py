@@ -13,7 +13,7 @@ from typing import Any
 from lab.data.datamodule import DataModule
 from lab.data.holdout import TEST, TRAIN, VAL, check_shares, hold_out
 from lab.data.text.chosen import choose_tokenizer
-from lab.data.text.documents import Documents, Piece
+from lab.data.text.documents import Documents, TextPiece
 from lab.data.text.sequences import TextEncoding
 from lab.errors import ConfigError, DataError
 from lab.ranges import Count, Positive, Seed, Share, Word
@@ -275,7 +275,7 @@ class TextsRead(Documents):
         """Where they are from."""
         return self.rows.source
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[TextPiece]:
         """Yield each text as one piece."""
         yield from ((text, True) for text in (*self.rows.texts, *(self.rows.seconds or ())))
 

@@ -11,7 +11,7 @@ from lab.data.text.documents import (
     FileDocuments,
     GeneratedDocuments,
     HubDocuments,
-    Part,
+    PartOfDocuments,
     cut,
     find_texts,
     measure,
@@ -82,9 +82,9 @@ def test_a_part_is_cut_to_the_character(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("one\ntwo\nthree\n")
     whole = FileDocuments((path,), ends="line")
-    assert texts(Part(whole, 0, 4, 11)) == ["one", "t"]
-    assert texts(Part(whole, 4, 11, 11)) == ["wo", "three"]
-    assert Part(whole, 0, 4, 11).fingerprint() != Part(whole, 0, 5, 11).fingerprint()
+    assert texts(PartOfDocuments(whole, 0, 4, 11)) == ["one", "t"]
+    assert texts(PartOfDocuments(whole, 4, 11, 11)) == ["wo", "three"]
+    assert PartOfDocuments(whole, 0, 4, 11).fingerprint() != PartOfDocuments(whole, 0, 5, 11).fingerprint()
 
 
 def test_fingerprint_follows_content_and_reading(tmp_path):

@@ -16,7 +16,7 @@ def test_texts_of_each_kind_of_file(tmp_path, caplog):
     for name, content in written.items():
         (tmp_path / name).write_text(content, newline="")
         assert [text.strip() for text in read_texts(tmp_path / name)] == ["one", "two"], name
-    assert caplog.messages == [f"{tmp_path / 'a.txt'}: 1 of 3 texts are empty and left out"]
+    assert caplog.messages == [f"{tmp_path / 'a.txt'}: 1 empty line is left out"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from lab.errors import ConfigError
 from lab.structures.classification import ClassificationSpec, ClassificationTargets
 from lab.tasks.classification.criterion import Criterion, make_criterion
-from lab.training.class_loss import balanced_weights
 from lab.training.terms import divided
 
 LOGITS = torch.tensor([[1.0, 0.0, -1.0], [0.5, 0.5, 0.0]])
@@ -57,11 +56,6 @@ def test_mixed_labels_are_shares() -> None:
     criterion = Criterion("cross_entropy")
     halves = (value(criterion, torch.tensor([0, 2])) + value(criterion, torch.tensor([1, 2]))) / 2
     assert value(criterion, shares) == pytest.approx(halves, rel=1e-6)
-
-
-def test_balanced_weights() -> None:
-    assert balanced_weights((6, 2, 0)) == pytest.approx([8 / 12, 8 / 4, 0.0])
-    assert balanced_weights(()) is None
 
 
 def test_a_wrong_number_of_weights_is_refused() -> None:
