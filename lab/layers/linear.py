@@ -91,7 +91,7 @@ def exchanged(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """
     rows = x.reshape(-1, weight.shape[1])
     count = len(rows)
-    found = torch.mm(weight, (rows.expand(2, -1) if count == 1 else rows).t()).t()[:count].contiguous()
+    found = torch.mm(weight, (torch.cat((rows, rows)) if count == 1 else rows).t()).t()[:count].contiguous()
     return (found if bias is None else found.add_(bias)).view(*x.shape[:-1], weight.shape[0])
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lab.data.caches import cache_folder, cannot_write, is_of_writing
 from lab.errors import DataError
+from lab.system.files import sync
 
 log = logging.getLogger(__name__)
 COMPLETE = "meta.json"
@@ -57,6 +58,8 @@ def _make(folder: Path, make: Callable[[Path], None]) -> None:
     fresh.mkdir()
     try:
         make(fresh)
+        for path in fresh.iterdir():
+            sync(path)  # a power cut must not leave a folder that looks complete
         fresh.rename(folder)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)

@@ -65,13 +65,23 @@ class TokenStream:
 
     Args:
         folder: where its files are.
+
+    Raises:
+        DataError: a file is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        plain = json.loads((folder / COMPLETE).read_text())
-        self.counts = Counts(**plain["counts"] | {"first_bytes": tuple(plain["counts"]["first_bytes"])})
-        self.shard = int(plain["shard"])
+        try:
+            plain = json.loads((folder / COMPLETE).read_text())
+            self.counts = Counts(**plain["counts"] | {"first_bytes": tuple(plain["counts"]["first_bytes"])})
+            self.shard = int(plain["shard"])
+            sizes = [(folder / shard_name(number)).stat().st_size for number in range(-(-len(self) // self.shard))]
+            whole = sum(sizes) == len(self) * self.counts.width
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{folder}: these tokens are damaged ({error}); delete the folder") from error
+        if not whole:
+            raise DataError(f"{folder}: these tokens are damaged (a file has another size); delete the folder")
 
     def __len__(self) -> int:
         """Return the number of tokens."""
@@ -95,7 +105,10 @@ class TokenStream:
     @cached_property
     def starts(self) -> NDArray[np.int64]:
         """(D,) int64: the first token of each document as an input: the end of the one before, or its own first."""
-        return np.memmap(self.folder / "starts.bin", dtype=np.int64, mode="r")
+        found = np.memmap(self.folder / "starts.bin", dtype=np.int64, mode="r")
+        if len(found) != self.counts.documents:
+            raise DataError(f"{self.folder}: these tokens are damaged (starts.bin); delete the folder")
+        return found
 
     def documents(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return the number of the document, from 0, that each of some consecutive tokens is an input of."""
@@ -153,19 +166,19 @@ class _Writer:
         begins, starts = True, 0
         with (self.folder / "starts.bin").open("wb") as index:
             if self.counts.ends is not None:
-                self._add([np.array([self.counts.ends])])
+                self._add([self.counts.ends])
             for group in _groups(shown(documents, "tokens of")):
                 encoded = self._encode([text for text, _ in group], documents)
-                tokens: list[NDArray[np.int64]] = []
+                tokens: list[int] = []
                 for (text, last), ids in zip(group, encoded, strict=True):
                     if begins and ids:
-                        starts = self.counts.tokens + sum(len(part) for part in tokens) - (self.counts.ends is not None)
+                        starts = self.counts.tokens + len(tokens) - (self.counts.ends is not None)
                         index.write(np.int64(starts).tobytes())
                         self._begin(text)
                     self.counts.empty += begins and last and not ids
-                    tokens.append(np.array(ids, dtype=np.int64))
+                    tokens += ids
                     if last and (ids or not begins) and self.counts.ends is not None:
-                        tokens.append(np.array([self.counts.ends]))
+                        tokens.append(self.counts.ends)
                     begins = last or (begins and not ids)
                     self._count(text)
                 self._add(tokens)
@@ -196,13 +209,12 @@ class _Writer:
             self.counts.first_bytes = (every + size, first if self.counts.documents else size)
         self.counts.documents += 1
 
-    def _add(self, parts: list[NDArray[np.int64]]) -> None:
+    def _add(self, tokens: list[int]) -> None:
         """Append tokens to the files."""
-        tokens = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+        narrow = np.array(tokens, dtype=np.uint16 if self.counts.width == 2 else np.uint32)
         unknown = self.tokenizer.special.unk
         if unknown is not None:
-            self.counts.unknown += int((tokens == unknown).sum())
-        narrow = tokens.astype(np.uint16 if self.counts.width == 2 else np.uint32)
+            self.counts.unknown += int((narrow == unknown).sum())
         while len(narrow):
             number, place = divmod(self.counts.tokens, self.shard)
             if number not in self.files:

@@ -117,7 +117,7 @@ class TextTokenizer:
         if self._characters is not None:
             encode = self._characters.encode
             return [encode(text).tolist() for text in texts]
-        return [encoding.ids for encoding in self._encodings(texts)]
+        return [encoding.ids for encoding in self._encodings(texts, offsets=False)]
 
     def encode_marked(self, text: str) -> list[int]:
         """Return the ids of a text in which the name of a special token (``[MASK]``) stands for that token."""
@@ -133,7 +133,7 @@ class TextTokenizer:
         """Return the ids of a text, and for each the first and one past the last character it stands for."""
         if self._characters is not None:
             return self.encode(text), [(place, place + 1) for place in range(len(text))]
-        encoding = self._encodings([text])[0]
+        encoding = self._encodings([text], offsets=True)[0]
         return encoding.ids, encoding.offsets
 
     def decode(self, ids: Iterable[int], special: bool = False) -> str:
@@ -163,24 +163,26 @@ class TextTokenizer:
     def _tokens(self) -> dict[int, str]:
         return {number: token for token, number in self._vocabulary.items()}
 
-    def _encodings(self, texts: Sequence[str]) -> list[Any]:
+    def _encodings(self, texts: Sequence[str], offsets: bool) -> list[Any]:
         assert self._rust is not None
         if self._published is None:
-            return self._by_library(texts)
+            return self._by_library(texts, offsets)
         rare = [self._published.differs(text, self._rust) for text in texts]
-        common = iter(self._by_library([text for text, other in zip(texts, rare, strict=True) if not other]))
+        common = iter(self._by_library([text for text, other in zip(texts, rare, strict=True) if not other], offsets))
         return [
             self._published.encode(text) if other else next(common) for text, other in zip(texts, rare, strict=True)
         ]
 
-    def _by_library(self, texts: Sequence[str]) -> list[Any]:
+    def _by_library(self, texts: Sequence[str], offsets: bool) -> list[Any]:
         assert self._rust is not None
         # without a value the library complains of every fork that comes after its threads
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
         with library_errors("a text cannot be encoded (is it valid Unicode?)"):
             if os.getpid() != self._process:  # a forked process has lost the library's threads
                 return [self._rust.encode(text, add_special_tokens=False) for text in texts]
-            found: list[Any] = self._rust.encode_batch(list(texts), add_special_tokens=False)
+            # without offsets the library is two to three times faster
+            encode = self._rust.encode_batch if offsets else self._rust.encode_batch_fast
+            found: list[Any] = encode(list(texts), add_special_tokens=False)
         return found
 
     def __getstate__(self) -> str:

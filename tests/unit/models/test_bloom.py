@@ -9,6 +9,7 @@ from torch import Tensor
 from lab import create_model
 from lab.errors import ConfigError, DataError
 from lab.models.bloom.alibi import CausalBias, alibi_slopes
+from lab.models.bloom.blocks import attend_causally
 from lab.models.bloom.network import Bloom
 from lab.structures.language_modeling import CausalTargets, LanguageModel
 from lab.structures.text import TextEncoder
@@ -59,6 +60,20 @@ def test_a_bias_is_the_same_for_one_query_as_for_many(linear: bool) -> None:
     expected = alibi_slopes(3)[1] * (2 - 5) if linear else torch.tensor(0.0)
     assert whole[0, -1 if not linear else 1, 5, 2] == expected
     assert whole[0, 0, 5, 6] == -torch.inf
+
+
+@pytest.mark.parametrize("length", [300, 1100])
+def test_attention_in_parts_is_that_of_all_queries(length: int) -> None:
+    torch.manual_seed(0)
+    tensors = [torch.randn(1, 2, length, 8, requires_grad=True) for _ in range(3)]
+    bias = CausalBias(2).of(tensors[0], 0, length)
+    found = attend_causally(*tensors, bias)
+    expected = torch.nn.functional.scaled_dot_product_attention(*tensors, attn_mask=bias)
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
+    grad = torch.randn_like(found)
+    pairs = zip(torch.autograd.grad(found, tensors, grad), torch.autograd.grad(expected, tensors, grad), strict=True)
+    for one, other in pairs:
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 
 
 def test_protocols(ids: Tensor) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from lab.data.text.cached import made_once
 from lab.data.text.documents import FileDocuments
+from lab.data.text.progress import shown
 from lab.data.text.streams import token_stream
 from lab.data.text.tokenizer import TextTokenizer
 from lab.errors import DataError
@@ -107,3 +108,24 @@ def test_processes_wait_for_each_other(tmp_path):
         process.join(60)
     (made,) = (tmp_path / "made").read_text().split()
     assert [(tmp_path / f"got{number}").read_text() for number in range(3)] == [made] * 3
+
+
+def test_damaged_files_are_named(tmp_path):
+    documents, tokenizer = lines(tmp_path, "ab"), TextTokenizer.characters("ab")
+    folder = token_stream(documents, tokenizer)[0].folder
+    (folder / "tokens-00000.bin").write_bytes(b"\0")
+    with pytest.raises(DataError, match=r"damaged \(a file has another size\); delete the folder$"):
+        token_stream(documents, tokenizer)
+    (folder / "meta.json").write_text("{")
+    with pytest.raises(DataError, match=r"damaged \(.*\); delete the folder$"):
+        token_stream(documents, tokenizer)
+
+
+def test_a_bar_is_shown_on_a_terminal_only(tmp_path, monkeypatch, capsys):
+    documents = lines(tmp_path, "ab", "é")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    assert [text for text, _ in shown(documents, "tokens of")] == ["ab", "é"]
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes any stream for a terminal
+    assert [text for text, _ in shown(documents, "tokens of")] == ["ab", "é"]
+    assert "tokens of" in capsys.readouterr().err
