@@ -90,3 +90,8 @@ def test_a_network_without_scores_is_named() -> None:
     task, batch = make_task(silent=True), causal_batch([0])
     with pytest.raises(RuntimeError, match="say which labels are correct in evaluation"):
         task.evaluate("val", task(batch), batch)
+
+
+def test_a_network_of_another_kind_is_refused_before_it_is_made() -> None:
+    with pytest.raises(ConfigError, match=r"^model\.net\._target_=resnet18 is no languagemodel: see lab\.structures"):
+        make_task(_target_="resnet18", num_classes="never read")
