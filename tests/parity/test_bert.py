@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -221,6 +222,24 @@ def test_another_last_matrix_is_refused() -> None:
     state["cls.predictions.decoder.weight"] = state["cls.predictions.decoder.weight"] + 1
     with pytest.raises(CheckpointError, match="another matrix than the embeddings"):
         convert(state)
+
+
+@pytest.mark.parametrize(
+    ("kind", "new"),
+    [("BertModel", {"mlm.", "nsp."}), ("BertForMaskedLM", {"nsp.", "pooler."}), ("BertForPreTraining", set())],
+)
+def test_parts_that_a_file_lacks_are_new_and_said(
+    kind: str, new: set[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = pair()[1].config
+    theirs = getattr(transformers, kind)(config)
+    torch.save(theirs.state_dict(), tmp_path / "pytorch_model.bin")
+    with caplog.at_level("WARNING"):
+        ours = create_model("bert_small", pretrained=tmp_path / "pytorch_model.bin", **SIZES)
+    said = {part for part in ("mlm.", "nsp.", "pooler.") if f"({part}*): it is new, to be trained" in caplog.text}
+    assert said == new
+    words = next(value for key, value in theirs.state_dict().items() if "word_embeddings" in key)
+    assert torch.equal(ours.get_parameter("embeddings.words.weight"), words)
 
 
 def test_it_is_what_the_protocols_ask() -> None:

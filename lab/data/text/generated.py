@@ -83,7 +83,7 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Question:
+class GeneratedQuestion:
     """A question about a paragraph, as SQuAD has them.
 
     Attributes:
@@ -143,7 +143,7 @@ def labelled(seed: int, count: int, classes: int = 2) -> Iterator[Labelled]:
             yield Labelled(" ".join(_opinion(source, label == 1) for _ in range(source.randint(1, 2))), label)
 
 
-def questions(seed: int, count: int, unanswerable: float = 0.0, fewest: int = 3) -> Iterator[Question]:
+def questions(seed: int, count: int, unanswerable: float = 0.0, fewest: int = 3) -> Iterator[GeneratedQuestion]:
     """Yield questions about paragraphs of up to three facts.
 
     Args:
@@ -195,7 +195,7 @@ def _opinion(source: random.Random, good: bool) -> str:
     return source.choice(forms)
 
 
-def _question(seed: int, index: int, unanswerable: float, fewest: int) -> Question:
+def _question(seed: int, index: int, unanswerable: float, fewest: int) -> GeneratedQuestion:
     source = _source("questions", seed, index)
     topic = source.choice(TOPICS)
     names = source.sample(NAMES, 4)
@@ -220,7 +220,7 @@ def _question(seed: int, index: int, unanswerable: float, fewest: int) -> Questi
     question, answer = source.choice(kinds if possible else kinds[1:3])
     sentence = context.index(f"{name} ")
     start = context.index(answer, sentence)
-    return Question(
+    return GeneratedQuestion(
         f"{seed}-{index}",
         topic.name,
         context,

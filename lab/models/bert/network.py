@@ -20,7 +20,7 @@ from lab.layers.linear import Linear
 from lab.models.bert.blocks import BertBlock, BertEmbeddings, HiddenWordHead, scores_of
 from lab.models.bert.packing import Packing, make_packing
 from lab.models.bert.weights import adapt
-from lab.ranges import Divides, Dropout, Layers, OneOf, Positive, Size
+from lab.ranges import Divides, Dropout, Gt, Layers, Le, OneOf, Positive, Size
 from lab.structures import Movable, Term
 from lab.structures.language_modeling import LanguageScores, MaskedTargets
 from lab.structures.text import TextFeatures
@@ -81,6 +81,7 @@ class Bert(nn.Module):
         heads: with the heads of pretraining; False: only an encoder.
         pooler: what ``pooled`` is: ``dense``: tanh of a linear layer of the first token's state, as published;
             ``first``: that state itself; ``mean``: the mean of all tokens' states, as sentence-transformers does.
+        init_std: deviation of the matrices before the training (``initializer_range`` of the authors' code).
 
     Raises:
         ConfigError: numbers that do not fit each other, or an unknown word.
@@ -102,6 +103,7 @@ class Bert(nn.Module):
         type_vocab: Size = 2,
         heads: bool = True,
         pooler: Annotated[str, OneOf("dense", "first", "mean")] = "dense",
+        init_std: Annotated[float, Gt(0), Le(1)] = 0.02,
     ) -> None:
         super().__init__()
         check_choice("pooler", pooler, POOLERS)
@@ -109,9 +111,11 @@ class Bert(nn.Module):
             check_range(name, value, least=1)
         check_range("dropout", dropout, least=0, below=1)
         check_range("attention_dropout", attention_dropout, least=0, below=1)
+        check_range("init_std", init_std, above=0, most=1)
         if pooler != "dense" and heads:
             raise ConfigError(f"pooler={pooler}: the heads of pretraining need pooler=dense, or set heads=false")
         self.vocab_size, self.embed_dim, self.max_length, self.pooling = vocab_size, embed_dim, max_length, pooler
+        self.init_std = init_std
         self.embeddings = BertEmbeddings(vocab_size, embed_dim, max_length, type_vocab, dropout)
         self.blocks = nn.ModuleList(
             BertBlock(embed_dim, num_heads, feedforward_dim, dropout, attention_dropout, activation)
@@ -124,10 +128,11 @@ class Bert(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Fill matrices from a normal distribution of deviation 0.02, cut at two deviations; biases with zeros."""
+        """Fill matrices from a normal distribution, cut at two deviations; biases with zeros."""
         for name, parameter in self.named_parameters():
             if parameter.dim() > 1:
-                nn.init.trunc_normal_(parameter, std=0.02, a=-0.04, b=0.04)
+                std = self.init_std
+                nn.init.trunc_normal_(parameter, std=std, a=-2 * std, b=2 * std)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 

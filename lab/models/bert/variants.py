@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from lab.models.bert.network import Bert
-from lab.ranges import Divides, Dropout, Flat, Layers, OneOf, Positive, Size
+from lab.ranges import Divides, Dropout, Flat, Gt, Layers, Le, OneOf, Positive, Size
 from lab.registry.models import register_model
 
 
@@ -26,6 +26,7 @@ class BertOptions(Flat):
         type_vocab: see there.
         heads: see there.
         pooler: see there.
+        init_std: see there.
     """
 
     dropout: Dropout = 0.1
@@ -34,6 +35,7 @@ class BertOptions(Flat):
     type_vocab: Size = 2
     heads: bool = True
     pooler: Annotated[str, OneOf("dense", "first", "mean")] = "dense"
+    init_std: Annotated[float, Gt(0), Le(1)] = 0.02
 
 
 OPTIONS = BertOptions()
@@ -51,6 +53,7 @@ def build_bert(vocab_size: int, shape: tuple[int, int, int, int], max_length: in
         options.type_vocab,
         options.heads,
         options.pooler,
+        options.init_std,
     )
 
 

@@ -41,10 +41,12 @@ class SentenceFiles(Documents):
     Attributes:
         paths: the files.
         layout: how they hold sentences, see ``read_sentences``.
+        column: see there.
     """
 
     paths: tuple[Path, ...]
     layout: SentenceLayout = "lines"
+    column: str = "text"
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -59,7 +61,7 @@ class SentenceFiles(Documents):
 
     def sentences(self) -> Iterator[str | None]:
         """Yield sentences, and None where a document ends."""
-        return read_sentences(self.paths, self.layout)
+        return read_sentences(self.paths, self.layout, self.column)
 
     def pieces(self) -> Iterator[TextPiece]:
         """Yield sentences to train a tokenizer on, without marks of unknown words."""
@@ -69,7 +71,7 @@ class SentenceFiles(Documents):
 
     def fingerprint(self) -> str:
         """Return a hash of the files' contents and of the layout."""
-        return f"{self.layout} {FileDocuments(self.paths).fingerprint()}"
+        return f"{self.layout} {self.column} {FileDocuments(self.paths).fingerprint()}"
 
 
 @dataclass(frozen=True)

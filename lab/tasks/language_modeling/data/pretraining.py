@@ -45,6 +45,7 @@ class PretrainingDataModule(DataModule):
         val_files: those to validate on; None: a share of the training documents is held out.
         test_files: those to test on; None: a share of the training documents is held out.
         layout: how the files hold sentences, see ``read_sentences``.
+        column: of .jsonl files, see there.
         val_share: the share of documents to validate on, where no files are named for that.
         test_share: the same for the test.
         tokenizer: a file or folder, see ``choose_tokenizer``; None: WordPiece is trained on the training text.
@@ -76,6 +77,7 @@ class PretrainingDataModule(DataModule):
     val_files: Word | Sequence[Word] | None = None
     test_files: Word | Sequence[Word] | None = None
     layout: SentenceLayout = "lines"
+    column: Word = "text"
     val_share: Share | None = 0.05
     test_share: Share | None = 0.05
     tokenizer: Word | None = None
@@ -119,7 +121,7 @@ class PretrainingDataModule(DataModule):
         named = {"train": self.files, "val": self.val_files, "test": self.test_files}
         keys = {"train": "data.files", "val": "data.val_files", "test": "data.test_files"}
         return {
-            split: SentenceFiles(find_texts(files, self.root, keys[split]), self.layout)
+            split: SentenceFiles(find_texts(files, self.root, keys[split]), self.layout, self.column)
             for split, files in named.items()
             if files is not None
         }
@@ -230,4 +232,4 @@ class PretrainingDataModule(DataModule):
 
     def build_inputs(self, paths: list[Path]) -> MaskedSamples:
         """Return the pairs of files, to measure as the validation text is."""
-        return self._to_measure(read_corpus(SentenceFiles(tuple(paths), self.layout), self.text_tokenizer))
+        return self._to_measure(read_corpus(SentenceFiles(tuple(paths), self.layout, self.column), self.text_tokenizer))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from lab.checking import check_choice
-from lab.data.text.lines import read_lines
+from lab.data.text.lines import JSONL, read_jsonl, read_lines
 
 SentenceLayout = Literal["lines", "paragraphs", "wikitext"]
 LAYOUTS = ("lines", "paragraphs", "wikitext")
@@ -20,21 +20,27 @@ _TITLES = ("mr", "mrs", "ms", "dr", "st", "prof", "gen", "col", "lt", "sgt", "ca
 _NO_END = frozenset({*_TITLES, "vs", "no", "vol", "fig", "eq", "ca", "cf", "e.g", "i.e", "etc"})
 
 
-def read_sentences(paths: Sequence[Path], layout: SentenceLayout) -> Iterator[str | None]:
+def read_sentences(paths: Sequence[Path], layout: SentenceLayout, column: str = "text") -> Iterator[str | None]:
     """Yield sentences, and None where a document ends.
 
     Args:
-        paths: text files, read one after the other.
+        paths: text files, read one after the other. Of a .jsonl each row is a document of running text.
         layout: ``"lines"``: a sentence a line, and an empty line between documents; the end of a file ends none, as in
             the published ``create_pretraining_data.py``. ``"paragraphs"``: running text, a paragraph a line, and an
             empty line between documents; ``split_sentences`` cuts it. ``"wikitext"``: the articles of WikiText, whose
             headings are left out and whose ``1 @,@ 000`` becomes ``1,000``; see ``split_sentences`` for the rest.
+        column: the column of a .jsonl with the text.
 
     Raises:
         DataError: a file is missing or is no text; see ``read_lines``.
     """
     check_choice("data.layout", layout, LAYOUTS)
     for path in paths:
+        if path.suffix.lower() in JSONL:
+            for row in read_jsonl(path, column):
+                yield from (sentence for line in row.split("\n") for sentence in split_sentences(line))
+                yield None
+            continue
         for line in read_lines(path):
             text = line.strip()
             if layout == "wikitext":

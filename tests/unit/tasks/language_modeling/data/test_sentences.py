@@ -62,6 +62,12 @@ def test_the_end_of_a_file_ends_no_document_of_lines(tmp_path: Path) -> None:
     assert list(read_sentences([tmp_path / "a", tmp_path / "b"], "lines")) == ["a one", "a two", "b one", "b two"]
 
 
+def test_rows_of_json_are_documents(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"body": "One. Two.\\nThree."}\n{"body": "Four."}\n')
+    found = list(read_sentences([tmp_path / "a.jsonl"], "lines", "body"))
+    assert found == ["One.", "Two.", "Three.", None, "Four.", None]
+
+
 def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"fine\n\xff\xfe bad \xc3")
     with pytest.raises(DataError, match="a: "):
