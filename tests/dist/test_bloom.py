@@ -256,7 +256,7 @@ def test_what_cannot_be_shared_is_said_in_one_line(two: Any) -> None:
     assert rows == f"{start}23, the rows of the vocabulary (model.net.vocab_multiple=2 adds rows)"
     assert width == f"{start}33, a side of h.0.mlp.dense_h_to_4h.weight"
     with pytest.raises(ConfigError, match=r"^sequence_parallel=true needs tensor_parallel=megatron$"):
-        make(sequence_parallel=True)
+        make(tensor_parallel="dtensor", sequence_parallel=True)
 
 
 def test_each_rank_holds_half_of_what_is_split(two: Any) -> None:

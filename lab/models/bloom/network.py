@@ -44,7 +44,7 @@ from lab.structures.text import TextFeatures
 logger = logging.getLogger(__name__)
 TOKENS = "tokens"
 POSITIONS = ("alibi", "learned")
-PARALLEL = ("dtensor", "megatron")
+PARALLEL = ("megatron", "dtensor")
 PADDED_BELOW = 1024
 """Megatron pads a vocabulary to a multiple of 128 times the ranks; more rows than this are another vocabulary."""
 
@@ -86,8 +86,8 @@ class Bloom(TensorParallel):
         vocab_multiple: the embedding has rows up to a multiple of this number; rows that stand for no token are never
             generated, and training lowers their logits.
         init_std: deviation of initial weights; that of layers at the end of a branch is ``init_std / sqrt(2 layers)``.
-        tensor_parallel: how ``strategy=tensor_parallel`` splits it: ``dtensor``, by torch's plans, or ``megatron``, by
-            the collectives of ``lab.layers.tensor_parallel``. The results are equal.
+        tensor_parallel: how ``strategy=tensor_parallel`` splits it: ``megatron``, by the collectives of
+            ``lab.layers.tensor_parallel``, or ``dtensor``, by torch's plan. The results are equal.
         sequence_parallel: with ``megatron``: between the split layers each rank has a part of the tokens only.
 
     Raises:
@@ -111,7 +111,7 @@ class Bloom(TensorParallel):
         attention_dropout: Dropout = 0.0,
         vocab_multiple: Size = 1,
         init_std: NonNegative = 0.02,
-        tensor_parallel: Annotated[str, OneOf("dtensor", "megatron")] = "dtensor",
+        tensor_parallel: Annotated[str, OneOf("megatron", "dtensor")] = "megatron",
         sequence_parallel: bool = False,
     ) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ from typing import Any
 
 from lab.strategies import collectives
 from lab.tasks.question_answering.scoring import score
-from lab.tasks.question_answering.spans import Choice, as_answers, by_question, chosen, question_answers
+from lab.tasks.question_answering.spans import SpanChoice, as_answers, by_question, chosen, question_answers
 
 FIGURES = ("exact_match", "f1")
 
@@ -39,7 +39,7 @@ class Joined:
     null_odds: float
 
 
-def joined(records: Sequence[Mapping[str, Any]], choice: Choice) -> Joined:
+def joined(records: Sequence[Mapping[str, Any]], choice: SpanChoice) -> Joined:
     """Join the windows of a question.
 
     Args:
@@ -78,7 +78,7 @@ class AnswerMetrics:
         choice: how answers are chosen.
     """
 
-    def __init__(self, choice: Choice) -> None:
+    def __init__(self, choice: SpanChoice) -> None:
         self.choice = choice
         self.records: list[dict[str, Any]] = []
 
@@ -102,7 +102,7 @@ class AnswerMetrics:
         return Measured(values, questions, version_2, result.files)
 
 
-def measure(records: Sequence[Mapping[str, Any]], choice: Choice, with_files: bool = False) -> Measured:
+def measure(records: Sequence[Mapping[str, Any]], choice: SpanChoice, with_files: bool = False) -> Measured:
     """Score records of windows, in any order; a window that several ranks have computed counts once."""
     windows = {record["window"]: record for record in records}
     found = [joined(group, choice) for group in by_question(windows[number] for number in sorted(windows))]

@@ -27,7 +27,7 @@ BLOCK = 32
 
 
 @dataclass(frozen=True)
-class Choice:
+class SpanChoice:
     """How answers are chosen.
 
     Attributes:
@@ -62,7 +62,7 @@ class BestSpans:
     null: Tensor
 
 
-def best_spans(outputs: SpanLogits, batch: AnsweringBatch, choice: Choice) -> BestSpans:
+def best_spans(outputs: SpanLogits, batch: AnsweringBatch, choice: SpanChoice) -> BestSpans:
     """Return the best spans of a batch.
 
     The best starts and the best ends among all tokens are paired. A pair counts if both are tokens of the text, its
@@ -96,7 +96,7 @@ def _best(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def window_records(
-    spans: BestSpans, batch: AnsweringBatch, choice: Choice, tokenizer: TextTokenizer | None = None
+    spans: BestSpans, batch: AnsweringBatch, choice: SpanChoice, tokenizer: TextTokenizer | None = None
 ) -> list[dict[str, Any]]:
     """Return a record of plain values for each valid window of a batch; this waits for its device.
 
@@ -142,7 +142,9 @@ class Reader:
         ids: the window's tokens, likewise.
     """
 
-    def __init__(self, passage: Passage, choice: Choice, tokenizer: TextTokenizer | None, ids: Sequence[int]) -> None:
+    def __init__(
+        self, passage: Passage, choice: SpanChoice, tokenizer: TextTokenizer | None, ids: Sequence[int]
+    ) -> None:
         self.passage, self.choice, self.tokenizer, self.ids = passage, choice, tokenizer, ids
 
     def best(self, places: Tensor, logits: Tensor) -> list[list[Any]]:
@@ -176,7 +178,7 @@ class Reader:
         return text, passage.begin + begin, passage.begin + end
 
 
-def question_answers(records: Iterable[Mapping[str, Any]], choice: Choice) -> tuple[list[list[Any]], float]:
+def question_answers(records: Iterable[Mapping[str, Any]], choice: SpanChoice) -> tuple[list[list[Any]], float]:
     """Join the windows of a question.
 
     Args:
@@ -209,7 +211,7 @@ def question_answers(records: Iterable[Mapping[str, Any]], choice: Choice) -> tu
     return best, NO_ANSWER if real is None else _score(none[0]) - real[3] - real[4]
 
 
-def chosen(best: Sequence[Sequence[Any]], null_odds: float, choice: Choice) -> str:
+def chosen(best: Sequence[Sequence[Any]], null_odds: float, choice: SpanChoice) -> str:
     """Return the answer to a question as a text, empty if it has none; see ``question_answers``."""
     if choice.abstain and null_odds > choice.null_threshold:
         return ""

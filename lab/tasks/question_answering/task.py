@@ -20,10 +20,10 @@ from lab.errors import ConfigError, DataError
 from lab.structures import Term
 from lab.structures.question_answering import Answer, Answerer, AnsweringBatch, AnsweringSpec, SpanLogits
 from lab.tasks.question_answering.data.module import asked
-from lab.tasks.question_answering.data.windows import Cutting, Windows, collate_windows
+from lab.tasks.question_answering.data.windows import AnswerWindows, Cutting, collate_windows
 from lab.tasks.question_answering.metrics import AnswerMetrics, Measured
 from lab.tasks.question_answering.spans import (
-    Choice,
+    SpanChoice,
     as_answers,
     best_spans,
     by_question,
@@ -57,7 +57,7 @@ class AnsweringTask(Task):
                 f"data.max_length: {self.spec.max_length} tokens are more than the network reads ({longest})"
             )
         settings = self.eval_settings
-        self.choice = Choice(
+        self.choice = SpanChoice(
             n_best=settings["n_best"],
             max_answer_length=settings["max_answer_length"],
             null_threshold=settings["null_threshold"],
@@ -140,7 +140,7 @@ class AnsweringTask(Task):
             _check_pair(pair, "the input" if single else f"input {number}")
         spec = self.spec
         cutting = Cutting(self.tokenizer, spec.max_length, spec.stride, spec.max_query_length)
-        windows = Windows(asked(pairs), cutting, training=False)
+        windows = AnswerWindows(asked(pairs), cutting, training=False)
         records: list[dict[str, Any]] = []
         with self.evaluating():
             for first in range(0, len(windows), batch_size):

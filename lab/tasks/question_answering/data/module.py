@@ -22,7 +22,7 @@ from lab.structures import DataSpec
 from lab.structures.question_answering import AnsweringBatch, AnsweringSpec
 from lab.structures.text import TextSpec
 from lab.tasks.question_answering.data.squad import Question, is_version_2, read_questions
-from lab.tasks.question_answering.data.windows import Cutting, Windows, collate_windows, require_some
+from lab.tasks.question_answering.data.windows import AnswerWindows, Cutting, collate_windows, require_some
 from lab.tasks.question_answering.settings import default_stride, length_problem
 
 log = logging.getLogger(__name__)
@@ -113,13 +113,13 @@ class QuestionsDataModule(DataModule):
             unanswerable=is_version_2(self.questions(TRAIN)),
         )
 
-    def build(self, split: str) -> Windows:
+    def build(self, split: str) -> AnswerWindows:
         """Return the windows of a split.
 
         Raises:
             DataError: no training question can be learned.
         """
-        windows = Windows(self.questions(split), self._cutting, split == TRAIN)
+        windows = AnswerWindows(self.questions(split), self._cutting, split == TRAIN)
         source = self._source(split)
         if windows.left_out:
             reasons = ", ".join(f"{count} {why}" for why, count in windows.left_out.items())
@@ -140,11 +140,13 @@ class QuestionsDataModule(DataModule):
         """Put windows together into a batch."""
         return collate_windows(samples, self._cutting.tokenizer.pad_id)
 
-    def build_inputs(self, paths: list[Path]) -> Windows:
+    def build_inputs(self, paths: list[Path]) -> AnswerWindows:
         """Return the windows of the questions of a file, to answer them."""
         (path,) = paths
         check_file(path, may_be_empty=False)
-        return Windows(read_questions(path, self.max_characters, need_answers=False), self._cutting, training=False)
+        return AnswerWindows(
+            read_questions(path, self.max_characters, need_answers=False), self._cutting, training=False
+        )
 
     def rows_read(self) -> dict[str, dict[str, Any]]:
         """Return for each file the numbers of questions and used ones, and the reasons for the difference."""

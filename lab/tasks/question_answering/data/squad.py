@@ -87,11 +87,11 @@ def read_questions(
     return questions
 
 
-Row = tuple[str, int, Any, Any]
+RawQuestion = tuple[str, int, Any, Any]
 """Where a question is, the number of its article, its object, its context."""
 
 
-def _squad(path: Path) -> Iterator[Row]:
+def _squad(path: Path) -> Iterator[RawQuestion]:
     content = read_json(path)
     articles = content.get("data") if isinstance(content, dict) else None
     if not isinstance(articles, list):
@@ -104,7 +104,7 @@ def _squad(path: Path) -> Iterator[Row]:
                 yield f"{where}.qas[{index}]", number, row, _text(path, where, paragraph, "context")
 
 
-def _lines(path: Path) -> Iterator[Row]:
+def _lines(path: Path) -> Iterator[RawQuestion]:
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if line.strip():
             where = f"line {number}"

@@ -24,7 +24,7 @@ from lab.structures.question_answering import AnsweringBatch, AnsweringTargets, 
 from lab.tasks.question_answering.data.squad import Question
 from lab.tasks.question_answering.settings import length_problem
 
-Ints = NDArray[np.int64]
+Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 BLANKS = " \t\r\n\u202f"
 """What separates words in run_squad.py; further blanks of Unicode do not."""
@@ -63,7 +63,7 @@ class Cutting:
             )
 
 
-class Text:
+class ContextText:
     """A text as tokens and words.
 
     Attributes:
@@ -141,7 +141,7 @@ class Window:
     passage: Passage | None = None
 
 
-class Windows:
+class AnswerWindows:
     """All windows of some questions, in their order; a dataset.
 
     Args:
@@ -161,8 +161,8 @@ class Windows:
         tokenizer = cutting.tokenizer
         most = cutting.max_query_length
         self._queries = [ids[:most] for ids in tokenizer.encode_batch([item.question for item in questions])]
-        self._texts: dict[str, Text] = {}
-        rows: list[Ints] = []
+        self._texts: dict[str, ContextText] = {}
+        rows: list[Int64s] = []
         for number, (item, span) in enumerate(zip(questions, self._spans(), strict=True)):
             if span is not None or not training:
                 rows.append(self._cut(number, self._text(item.context), span))
@@ -205,9 +205,9 @@ class Windows:
         assert special.sep is not None
         return special.cls, special.sep
 
-    def _text(self, context: str) -> Text:
+    def _text(self, context: str) -> ContextText:
         if context not in self._texts:
-            self._texts[context] = Text(context, self.cutting.tokenizer)
+            self._texts[context] = ContextText(context, self.cutting.tokenizer)
         return self._texts[context]
 
     def _spans(self) -> list[tuple[int, int] | None]:
@@ -230,7 +230,7 @@ class Windows:
             found.append(span)
         return found
 
-    def _cut(self, number: int, text: Text, span: tuple[int, int] | None) -> Ints:
+    def _cut(self, number: int, text: ContextText, span: tuple[int, int] | None) -> Int64s:
         """Return a row for each window: question, begin, length, start, end, place among the question's windows."""
         first = len(self._queries[number]) + 2
         room, stride, count = self.cutting.max_length - first - 1, self.cutting.stride, len(text.ids)
@@ -262,7 +262,7 @@ class Windows:
         most: Bools = others[score.argmax(axis=0)] == index  # the first one of equal ones
         return most
 
-    def _passage(self, index: int, text: Text, first: int) -> Passage:
+    def _passage(self, index: int, text: ContextText, first: int) -> Passage:
         item = self.questions[int(self.numbers[index])]
         begin, end = 0, 0
         spans = text.spans[int(self._begins[index]) : int(self._begins[index] + self._lengths[index])]
@@ -303,7 +303,7 @@ def collate_windows(windows: Sequence[Window], pad_id: int) -> AnsweringBatch:
     return batch
 
 
-def require_some(windows: Windows, what: str) -> None:
+def require_some(windows: AnswerWindows, what: str) -> None:
     """Refuse a training set in which no question is left.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lab.data.text.tokenizer import TextTokenizer
 from lab.tasks.question_answering.data.squad import read_questions
-from lab.tasks.question_answering.data.windows import Cutting, Windows
+from lab.tasks.question_answering.data.windows import AnswerWindows, Cutting
 
 
 def qa(name: str, question: str, context: str, *answers: str, impossible: bool = False) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def golden_tokenizer(golden: dict[str, Any], folder: Path) -> TextTokenizer:
     return TextTokenizer.load(path)
 
 
-def golden_windows(golden: dict[str, Any], tokenizer: TextTokenizer, folder: Path, training: bool) -> Windows:
+def golden_windows(golden: dict[str, Any], tokenizer: TextTokenizer, folder: Path, training: bool) -> AnswerWindows:
     """Return the windows of the questions of ``run_squad.json``."""
     questions = read_questions(write(folder / "questions.json", golden["content"]))
-    return Windows(questions, Cutting(tokenizer, **golden["lengths"]), training)
+    return AnswerWindows(questions, Cutting(tokenizer, **golden["lengths"]), training)

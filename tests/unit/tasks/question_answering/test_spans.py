@@ -18,11 +18,11 @@ from lab.data.text.tokenizer import TextTokenizer
 from lab.structures.question_answering import SpanLogits
 from lab.tasks.question_answering.alignment import align
 from lab.tasks.question_answering.data.squad import Question
-from lab.tasks.question_answering.data.windows import Cutting, Windows, collate_windows
+from lab.tasks.question_answering.data.windows import AnswerWindows, Cutting, collate_windows
 from lab.tasks.question_answering.metrics import measure
 from lab.tasks.question_answering.spans import (
     NO_ANSWER,
-    Choice,
+    SpanChoice,
     as_answers,
     best_spans,
     chosen,
@@ -41,7 +41,7 @@ def logit(window: int, place: int, which: int) -> float:
     return ((window * 37 + place * (11 if which == 0 else 23) + which * 17) % 61) / 8 - 3 + none
 
 
-def records_of(windows: Windows, choice: Choice, tokenizer: TextTokenizer, size: int) -> list[dict[str, Any]]:
+def records_of(windows: AnswerWindows, choice: SpanChoice, tokenizer: TextTokenizer, size: int) -> list[dict[str, Any]]:
     """Return the records of all windows, whose padding has a logit that would win."""
     found: list[dict[str, Any]] = []
     for first in range(0, len(windows), size):
@@ -62,7 +62,7 @@ def test_answers_equal_those_of_run_squad(version: str, tmp_path: Path) -> None:
     Records in any order and from several ranks, some twice, give the same.
     """
     expected, tokenizer = GOLDEN["versions"][version], golden_tokenizer(GOLDEN, tmp_path)
-    choice = Choice(**GOLDEN["choice"], abstain=version == "2.0", aligned=True)
+    choice = SpanChoice(**GOLDEN["choice"], abstain=version == "2.0", aligned=True)
     records = records_of(golden_windows(GOLDEN, tokenizer, tmp_path, training=False), choice, tokenizer, 7)
     records += records[::5]
     random.Random(0).shuffle(records)
@@ -86,7 +86,7 @@ def test_mutants_are_seen(tmp_path: Path) -> None:
     expected = GOLDEN["versions"]["1.1"]["predictions"]
 
     def predictions(**changes: int) -> Any:
-        choice = Choice(**{**GOLDEN["choice"], **changes}, aligned=True)
+        choice = SpanChoice(**{**GOLDEN["choice"], **changes}, aligned=True)
         return json.loads(measure(records_of(windows, choice, tokenizer, 64), choice, True).files["predictions.json"])
 
     assert predictions() == expected
@@ -106,7 +106,7 @@ def test_alignment_equals_get_final_text(case: list[str]) -> None:
 def test_an_answer_by_offsets_is_a_part_of_the_text(tmp_path: Path) -> None:
     """Exactly the characters from the first token's first one to the last token's last one, blanks too."""
     tokenizer = golden_tokenizer(GOLDEN, tmp_path)
-    windows, choice = golden_windows(GOLDEN, tokenizer, tmp_path, training=False), Choice(n_best=20)
+    windows, choice = golden_windows(GOLDEN, tokenizer, tmp_path, training=False), SpanChoice(n_best=20)
     contexts = {item.id: item.context for item in windows.questions}
     entries = [
         (record["id"], *entry[:3]) for record in records_of(windows, choice, tokenizer, 64) for entry in record["found"]
@@ -125,15 +125,15 @@ def test_no_answer_by_hand() -> None:
         {"null": [2.0, 1.0], "found": [entry("fox", 1.0, -0.75)]},
         {"null": [0.5, 0.5], "found": [entry("fox", 2.0, 0.5), entry("red fox", 0.0, 0.0)]},
     ]
-    choice = Choice(abstain=True)
+    choice = SpanChoice(abstain=True)
     best, odds = question_answers(windows, choice)
     assert [item[0] for item in best] == ["fox", "", "red fox"]
     assert odds == -1.5
     assert chosen(best, odds, choice) == "fox"
-    assert chosen(best, odds, Choice(abstain=True, null_threshold=-2.0)) == ""
+    assert chosen(best, odds, SpanChoice(abstain=True, null_threshold=-2.0)) == ""
     weights = [math.exp(2.5), math.exp(1.0), 1.0]
     assert [answer.probability for answer in as_answers(best)] == pytest.approx([it / sum(weights) for it in weights])
-    best, odds = question_answers(windows, Choice())
+    best, odds = question_answers(windows, SpanChoice())
     assert ([item[0] for item in best], odds) == (["fox", "red fox"], 0.0)
 
 
@@ -141,7 +141,7 @@ def test_a_text_without_a_span_has_no_answer() -> None:
     """No answer is chosen, whether the training knew such questions or not."""
     windows = [{"null": [0.0, 0.0], "found": []}]
     for abstain in (True, False):
-        choice = Choice(abstain=abstain)
+        choice = SpanChoice(abstain=abstain)
         best, odds = question_answers(windows, choice)
         assert chosen(best, odds, choice) == ""
         assert odds == (NO_ANSWER if abstain else 0.0)
@@ -150,13 +150,13 @@ def test_a_text_without_a_span_has_no_answer() -> None:
 def test_no_answer_is_listed_below_better_ones() -> None:
     """A list that is full without it gets it as one more entry, as in run_squad.py."""
     windows = [{"null": [-9.0, 0.0], "found": [entry("fox", 2.0, 0.5), entry("red fox", 0.0, 0.0)]}]
-    best, _ = question_answers(windows, Choice(n_best=2, abstain=True))
+    best, _ = question_answers(windows, SpanChoice(n_best=2, abstain=True))
     assert [item[0] for item in best] == ["fox", "red fox", ""]
 
 
 def test_an_empty_text_has_one_window_and_no_answer(tmp_path: Path) -> None:
     """Its question counts, though there is nothing to mark."""
     tokenizer = golden_tokenizer(GOLDEN, tmp_path)
-    windows = Windows([Question("1", "Who was it?", "")], Cutting(tokenizer, 28, 7, 12), training=False)
-    records = records_of(windows, Choice(), tokenizer, 1)
+    windows = AnswerWindows([Question("1", "Who was it?", "")], Cutting(tokenizer, 28, 7, 12), training=False)
+    records = records_of(windows, SpanChoice(), tokenizer, 1)
     assert [(record["id"], record["found"]) for record in records] == [("1", [])]

@@ -16,7 +16,7 @@ from lab.errors import ConfigError, DataError
 from lab.structures.question_answering import AnsweringBatch
 from lab.tasks.question_answering.data.module import QuestionsDataModule
 from lab.tasks.question_answering.data.squad import read_predictions, read_questions
-from lab.tasks.question_answering.data.windows import Windows, collate_windows
+from lab.tasks.question_answering.data.windows import AnswerWindows, collate_windows
 from lab.tasks.question_answering.predict import JsonObject
 from lab.tasks.question_answering.scoring import score
 from lab.tasks.question_answering.settings import conflict
@@ -34,7 +34,7 @@ def tokenizer(tmp_path: Path) -> TextTokenizer:
     return golden_tokenizer(GOLDEN, tmp_path)
 
 
-def batch_of(windows: Windows, rows: range) -> AnsweringBatch:
+def batch_of(windows: AnswerWindows, rows: range) -> AnsweringBatch:
     """Return some windows as a batch."""
     return collate_windows([windows[0, row] for row in rows], 0)
 

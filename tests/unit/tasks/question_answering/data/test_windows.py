@@ -11,7 +11,7 @@ import torch
 from lab.data.text.tokenizer import TextTokenizer
 from lab.errors import ConfigError, DataError
 from lab.tasks.question_answering.data.squad import Question
-from lab.tasks.question_answering.data.windows import Cutting, Text, Windows, collate_windows, require_some
+from lab.tasks.question_answering.data.windows import AnswerWindows, ContextText, Cutting, collate_windows, require_some
 from tests.unit.tasks.question_answering.squad_files import golden_tokenizer, golden_windows
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "run_squad.json").read_text())
@@ -74,7 +74,7 @@ def test_context_of_tokens_equals_that_of_run_squad(tokenizer: TextTokenizer, tm
 )
 def test_spans_of_answers(tokenizer: TextTokenizer, text: str, answer: str, expected: list[str] | None) -> None:
     """The tokens of the answer if they stand in its words, else its whole words."""
-    found = Text(text, tokenizer).span_of(answer, max(text.find(answer), 0), tokenizer.encode(answer))
+    found = ContextText(text, tokenizer).span_of(answer, max(text.find(answer), 0), tokenizer.encode(answer))
     names = [tokenizer.id_to_token(number) for number in tokenizer.encode(text)]
     assert (found and names[found[0] : found[1] + 1]) == expected
 
@@ -82,7 +82,7 @@ def test_spans_of_answers(tokenizer: TextTokenizer, text: str, answer: str, expe
 @pytest.mark.parametrize("start", [-1, 5, 99])
 def test_an_answer_at_another_place_is_not_found(tokenizer: TextTokenizer, start: int) -> None:
     """Words that stand elsewhere in the text do not count."""
-    assert Text("The red fox", tokenizer).span_of("The red", start, tokenizer.encode("The red")) is None
+    assert ContextText("The red fox", tokenizer).span_of("The red", start, tokenizer.encode("The red")) is None
 
 
 def test_what_teaches_nothing_is_counted(tokenizer: TextTokenizer) -> None:
@@ -94,7 +94,7 @@ def test_what_teaches_nothing_is_counted(tokenizer: TextTokenizer) -> None:
         Question("4", "Who?", "The fox", answered=False),
     ]
     cutting = Cutting(tokenizer, 28, 7, 12)
-    windows = Windows(questions, cutting, training=True)
+    windows = AnswerWindows(questions, cutting, training=True)
     assert len(windows) == 0
     with pytest.raises(
         DataError,
@@ -102,7 +102,7 @@ def test_what_teaches_nothing_is_counted(tokenizer: TextTokenizer) -> None:
         r"in its text, 1 whose answer is not given$",
     ):
         require_some(windows, "x.json")
-    measured = Windows(questions, cutting, training=False)
+    measured = AnswerWindows(questions, cutting, training=False)
     assert measured.numbers.tolist() == [0, 1, 2, 3]
     batch = collate_windows([measured[0, row] for row in range(4)], 0)
     assert batch.targets.known == (False, False, False, False)
@@ -111,7 +111,7 @@ def test_what_teaches_nothing_is_counted(tokenizer: TextTokenizer) -> None:
 
 def test_a_question_is_cut_and_its_text_is_not(tokenizer: TextTokenizer) -> None:
     """Of 20 tokens 12 are left; all tokens of the text are in some window."""
-    windows = Windows([Question("1", "who " * 20, "fox " * 40)], Cutting(tokenizer, 28, 7, 12), training=False)
+    windows = AnswerWindows([Question("1", "who " * 20, "fox " * 40)], Cutting(tokenizer, 28, 7, 12), training=False)
     found = [windows[0, row] for row in range(len(windows))]
     assert {window.first for window in found} == {14}
     assert [len(window.ids) for window in found] == [28, 28, 28, 28, 27]  # at 0, 7, 14, 21, 28 with 13 of the text

@@ -94,7 +94,7 @@ def test_inputs(tmp_path: Path) -> None:
             "the label of row 1 is 0.5, no class: a text",
         ),
         ("rows.jsonl", '{"text": " ", "label": 1}\n', "there is no text to use in it (1 without a text)"),
-        ("rows.tsv", "text\tlabel\n" + "a " * 5_000_000 + "\t1\n", "line 2: a value of over 131072 signs; longer"),
+        ("rows.tsv", "text\tlabel\n" + "a " * 5_000_000 + "\t1\n", "line 2: a value of more than 131072 signs; lon"),
         ("rows.txt", "a\tb\n", "labelled texts are in .tsv, .csv, .jsonl or .parquet; or name data.separator"),
     ],
 )
