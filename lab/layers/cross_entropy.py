@@ -36,7 +36,7 @@ def cross_entropy_in_parts(states: Tensor, weight: Tensor, labels: Tensor, ranke
         (N,) float32 in nats, and (N,) bool, empty if it is not wanted.
     """
     device = states.device.type
-    if torch.is_autocast_enabled(device):
+    if device != "meta" and torch.is_autocast_enabled(device):  # torch knows none for meta
         dtype = torch.get_autocast_dtype(device)
         states, weight = states.to(dtype), weight.to(dtype)
     losses, correct = _InParts.apply(states, weight, labels, ranked)

@@ -96,6 +96,7 @@ class TextFile:
     Args:
         path: the file.
         encoding: Python's name of the encoding; None detects it from the file.
+        where: the config group with a key ``encoding``, for messages; ``""``: there is none.
 
     Raises:
         ConfigError: there is no such encoding.
@@ -165,6 +166,8 @@ class TextFile:
 
     def _undecodable(self, error: UnicodeError, line: int, block: bytes) -> DataError:
         at = line + (block[: error.start].count(b"\n") if isinstance(error, UnicodeDecodeError) else 0)
+        if not self.where:
+            return DataError(f"{self.path}: line {at} is not {self.encoding.upper()}; save it as UTF-8")
         if self.declared is None:
             what = f"{self.encoding.upper()}, which it is read as; name its encoding by {self.where}.encoding"
             return DataError(f"{self.path}: line {at} is not {what}: gb18030, shift_jis or cp1252, for instance")

@@ -296,7 +296,7 @@ def _paragraphs(lines: Iterable[str]) -> Iterator[TextPiece]:
 def _blocks(path: Path) -> Iterator[str]:
     """Yield the text of a file as it is, with LF at the ends of lines."""
     held, number = b"", 1
-    for block in TextFile(path).blocks():  # each of whole characters
+    for block in TextFile(path, where="").blocks():  # each of whole characters
         if b"\0" in block:
             at = number + block[: block.index(b"\0")].count(b"\n")
             raise DataError(f"{path}: line {at} holds a zero byte (NUL); is it a text file?")

@@ -58,7 +58,7 @@ def read_lines(path: Path) -> Iterator[str]:
     """
     rest: list[bytes] = []
     length, number = 0, 1
-    for block in TextFile(path).blocks():
+    for block in TextFile(path, where="").blocks():
         if b"\0" in block:
             at = number + block[: block.index(b"\0")].count(b"\n")
             raise DataError(f"{path}: line {at} holds a zero byte (NUL); is it a text file?")

@@ -61,3 +61,9 @@ def test_a_head_takes_it_for_a_large_vocabulary(given: tuple[Tensor, Tensor, Ten
     torch.testing.assert_close(losses[:12], torch.cat([each[0] for each in whole]), rtol=0, atol=4e-6)
     assert correct is not None
     assert correct.shape == (24,)
+
+
+def test_shapes_alone_are_computed_on_meta():
+    states, weight = torch.empty(5, 3, device="meta"), torch.empty(7, 3, device="meta")
+    losses, correct = cross_entropy_in_parts(states, weight, torch.empty(5, dtype=torch.int64, device="meta"), True)
+    assert (losses.shape, correct.shape, losses.device.type) == ((5,), (5,), "meta")

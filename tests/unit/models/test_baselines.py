@@ -320,7 +320,7 @@ def test_a_bag_of_words_is_scikit_learns_logistic_regression(
     net: Any = create_model("bag_of_words", vocab_size=9, num_classes=classes, l2=0.5, binary=binary)
     net.fit_texts(batch)
     found = net(batch.input_ids, batch.attention_mask).softmax(1)[:8, -1]
-    torch.testing.assert_close(found, torch.tensor(expected), atol=2e-5, rtol=0)  # worst 3e-6
+    torch.testing.assert_close(found, torch.tensor(expected), atol=2e-5, rtol=0)
     alone = net(batch.input_ids[:, :6])
     torch.testing.assert_close(alone, net(batch.input_ids, batch.attention_mask))
 

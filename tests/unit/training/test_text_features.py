@@ -59,7 +59,7 @@ def test_rows_are_the_states_of_tokens(tmp_path: Path, net: Any, capsys: pytest.
     types = torch.tensor([[0, 0, 0, 0, 1, 1, 1]])
     alone = net.encode(ids, token_type_ids=types, hidden_states=True).hidden_states
     found = torch.tensor(table["layer_-1"].to_pylist()[5:12])
-    torch.testing.assert_close(found, alone[-1][0].detach(), atol=1e-5, rtol=0)  # worst 5e-7
+    torch.testing.assert_close(found, alone[-1][0].detach(), atol=1e-5, rtol=0)
     embeddings = torch.tensor(table["layer_0"].to_pylist()[5:12])
     torch.testing.assert_close(embeddings, alone[0][0].detach(), atol=1e-5, rtol=0)
     assert "3 texts, 22 tokens, 1 of them cut off at 10 tokens" in capsys.readouterr().out

@@ -116,7 +116,7 @@ def test_names_of_files(tmp_path):
     ("content", "message"),
     [
         (b"", "is empty$"),
-        (b"caf\xe9 au lait", "line 1 is not UTF-8"),
+        (b"caf\xe9 au lait", "line 1 is not UTF-8; save it as UTF-8$"),
         (b"one\nt\0wo", r"line 2 holds a zero byte \(NUL\)"),
     ],
 )

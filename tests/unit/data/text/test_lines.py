@@ -24,7 +24,7 @@ def test_texts_of_each_kind_of_file(tmp_path, caplog):
     [
         ("a.txt", b"", "is empty$"),
         ("a.txt", b" \n\n", "holds no text$"),
-        ("a.txt", b"one\nca\xe9\n", "line 2 is not UTF-8, which it is read as"),
+        ("a.txt", b"one\nca\xe9\n", "line 2 is not UTF-8; save it as UTF-8$"),
         ("a.txt", b"one\nt\0wo\n", r"line 2 holds a zero byte \(NUL\)"),
         (
             "a.jsonl",

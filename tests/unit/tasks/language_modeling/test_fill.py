@@ -16,6 +16,7 @@ from lab.tasks.language_modeling.data.pretraining import PretrainingDataModule
 from lab.tasks.language_modeling.fill import Filled, Guess, fill_batch, find_hidden, hidden_loader
 from lab.tasks.language_modeling.predict import LanguagePredictor
 from lab.tasks.language_modeling.task import LanguageModelingTask
+from tests.unit.tasks.language_modeling.generators import SETTINGS
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "dog", "sat", "ran", "##s", "."]
 PAD, UNK, CLS, SEP, MASK = range(5)
@@ -161,12 +162,14 @@ def test_stage_predict_writes_and_prints(
         )  # fmt: skip
 
     (tmp_path / "out").mkdir()
-    LanguagePredictor(str(tmp_path / "texts.txt"), task, data).run(make_trainer, tmp_path / "out", 0)
+    groups = {"generation": SETTINGS}
+    LanguagePredictor(str(tmp_path / "texts.txt"), task, data, groups).run(make_trainer, tmp_path / "out", 0)
     records = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
     assert [record["text"] for record in records] == [lines[0], lines[2].strip(), lines[3]]
     assert [len(record["masks"]) for record in records] == [1, 1, 1]
     assert all(len(guesses) == 3 for record in records for guesses in record["masks"])
     assert set(records[0]["masks"][0][0]) == {"token", "probability"}
     printed = capsys.readouterr().out
+    assert printed.startswith("note: generation.* is for causal models; a masked one fills hidden words (eval.top_k)\n")
     assert records[0]["filled"] in printed
     assert "3 texts; 1 without a hidden word left out; 1 longer than the model reads" in printed

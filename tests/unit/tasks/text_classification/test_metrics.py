@@ -26,7 +26,7 @@ def test_two_classes_are_torchmetrics() -> None:
         "matthews": BinaryMatthewsCorrCoef()(found, labels),
         "f1": BinaryF1Score()(found, labels),
     }
-    assert values == pytest.approx({key: float(value) for key, value in expected.items()}, abs=1e-6)  # worst 6e-8
+    assert values == pytest.approx({key: float(value) for key, value in expected.items()}, abs=1e-6)
     assert int(confusion.sum()) == 101
 
 
