@@ -179,3 +179,13 @@ def test_a_copy_for_inference_computes_the_same() -> None:
 def test_an_encoder_that_is_none_is_refused(encoder: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         lab.create_model("text_classifier", encoder=encoder)
+
+
+def test_matrices_begin_with_the_deviation_that_is_asked_for() -> None:
+    """A normal distribution cut at two deviations has 0.880 of its deviation."""
+    for asked in (0.02, 0.088):
+        net = lab.create_model("bert_tiny", vocab_size=500, init_std=asked)
+        for name, parameter in net.named_parameters():
+            if parameter.numel() > 10_000:
+                assert abs(float(parameter.detach().std()) / (0.880 * asked) - 1) < 0.03, name
+                assert float(parameter.detach().abs().max()) <= 2 * asked
