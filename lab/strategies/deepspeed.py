@@ -7,6 +7,7 @@ in this folder. Runs on GPUs and, over gloo, on CPUs.
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -42,6 +43,9 @@ def has_nccl() -> bool:
     if not torch.cuda.is_available():
         return False
     return not dist.is_initialized() or "nccl" in dist.get_backend_config()
+
+
+LOCAL_RANK = "LOCAL_RANK"
 
 
 class ZeroStrategy(OwnEngineStrategy):
@@ -102,6 +106,7 @@ class ZeroStrategy(OwnEngineStrategy):
         super().__init__(config=config, logging_level=40)
         self.state_access = ZeroState()
         self._attributes: dict[nn.Parameter, frozenset[str]] = {}
+        self._sets_rank = False
 
     def choose_precision(self, plugin: Precision) -> ZeroPrecision:
         """Return the precision that leaves parameters in float32."""
@@ -124,11 +129,14 @@ class ZeroStrategy(OwnEngineStrategy):
         with self._environment():
             self._deepspeed = load_deepspeed(self.root_device.type)
             start_communication(self._deepspeed)
+        if LOCAL_RANK not in os.environ:  # of a lone job; deepspeed reads it in the first forward passes
+            os.environ[LOCAL_RANK] = str(self.local_rank)
+            self._sets_rank = True
 
     @contextmanager
     def _environment(self) -> Iterator[None]:
         """Set the environment variables that deepspeed expects from a launcher."""
-        ranks = {"LOCAL_RANK": self.local_rank, "RANK": self.global_rank, "WORLD_SIZE": self.world_size}
+        ranks = {LOCAL_RANK: self.local_rank, "RANK": self.global_rank, "WORLD_SIZE": self.world_size}
         texts = {name: str(value) for name, value in ranks.items()}
         with environment(texts, without=("OMPI_COMM_WORLD_LOCAL_RANK",)):
             yield
@@ -221,3 +229,5 @@ class ZeroStrategy(OwnEngineStrategy):
         if engine is not self.model and self.model is not None:
             release(engine, self.model, self._attributes)
         self._attributes = {}
+        if self._sets_rank:
+            os.environ.pop(LOCAL_RANK, None)

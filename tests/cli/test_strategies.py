@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.runs import SMALL, Runs, only_run, record
 
 
@@ -21,6 +23,12 @@ def test_dp_trains_tests_and_resumes_in_one_process(runs: Runs, tmp_path: Path) 
     assert record(run)["resumed_at"] == [6]
     tested = runs.run("stage=test", f"ckpt={run / 'checkpoints' / 'best.ckpt'}", folder=tmp_path)
     assert tested.code == 0, tested.out + tested.err
+
+
+def test_zero_on_one_device_in_the_parent(runs: Runs, tmp_path: Path) -> None:
+    pytest.importorskip("deepspeed", reason="deepspeed is not installed: pip install 'lab[deepspeed]'")
+    run = runs.fit("strategy=deepspeed_zero3", "trainer.devices=1", "trainer.max_steps=2", folder=tmp_path)
+    assert "test/map" in record(run)["result"]
 
 
 def test_two_devices_without_a_strategy_train_on_two_ranks(runs: Runs, tmp_path: Path) -> None:
