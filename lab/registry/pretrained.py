@@ -242,8 +242,10 @@ def load_pretrained(
     ]
     if wrong:
         raise CheckpointError(f"weights {path} do not fit: shape of {_some(wrong)}")
-    missing = tuple(key for key in own if key not in state and key not in dropped)
-    report = LoadReport(path, missing, tuple(key for key in state if key not in own), tuple(dropped))
+    # Its own values, so that nothing changes: the network's hooks decide which keys it misses and which it knows.
+    tried = model.load_state_dict({key: own.get(key, value) for key, value in state.items()}, strict=False)
+    missing = tuple(key for key in tried.missing_keys if key not in dropped)
+    report = LoadReport(path, missing, tuple(tried.unexpected_keys), tuple(dropped))
     if strict and (report.missing or (report.unexpected and not allow_unexpected)):
         raise CheckpointError(f"weights do not fit: {report}")
     if any(value.is_meta for value in own.values()):  # only shapes can be compared

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 import torch
 from pyarrow import parquet
@@ -26,9 +27,9 @@ from lab.tasks.classification.criterion import make_criterion
 from lab.tasks.classification.data.shapes import ShapesMultilabelModule
 from lab.tasks.classification.multilabel import MultilabelMetrics, class_columns, classes_measured, labels_above
 from lab.tasks.classification.pictures import BAD, GOOD, INK, classification_panels
-from lab.tasks.classification.predict import ParquetRows
 from lab.tasks.classification.task import ClassificationTask
 from lab.training.classes import class_table
+from lab.training.parquet_rows import ParquetRows, class_schema
 from tests.data_factory import make_image
 from tests.dist.harness import SMALL
 from tests.unit.tasks.classification.settings import OPTIMIZER, SCHEDULER, SETTINGS
@@ -200,15 +201,15 @@ def test_panels_show_sets(data: ShapesMultilabelModule, monkeypatch: pytest.Monk
 
 
 def test_parquet_is_typed_and_written_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lab.tasks.classification.predict.ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("lab.training.parquet_rows.ROWS_AT_ONCE", 2)
     rows = [[f"{n}.png", ["x", "y"][:n], [0.5, 0.25][:n]] for n in range(3)]
-    with ParquetRows(tmp_path / "lists.parquet", ["labels", "scores"], True) as table:
+    with ParquetRows(tmp_path / "lists.parquet", class_schema({"file": pyarrow.string()}, 0, lists=True)) as table:
         for row in rows:
             table.add(row)
     read = parquet.read_table(tmp_path / "lists.parquet")
     assert list(map(str, read.schema.types)) == ["string", "list<element: string>", "list<element: float>"]
     assert [list(row.values()) for row in read.to_pylist()] == rows
-    with ParquetRows(tmp_path / "empty.parquet", ["class_1", "score_1"], False):
+    with ParquetRows(tmp_path / "empty.parquet", class_schema({"file": pyarrow.string()}, 1)):
         pass
     empty = parquet.read_table(tmp_path / "empty.parquet")
     assert (empty.num_rows, list(map(str, empty.schema.types))) == (0, ["string", "string", "float"])
