@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lab.tasks.language_modeling.data import pairs
 from lab.tasks.language_modeling.data.pairs import MaskRules, PairRules, draw_masks, draw_pairs
 from tests.unit.tasks.language_modeling.data.golden_pairs import CLS, GOLDEN, MASK, SEP, Lists, three_documents
 
@@ -35,9 +36,8 @@ class Scripted(Random):
             x[place] = value
 
 
-@pytest.mark.parametrize("whole_words", [False, True])
-def test_equals_the_published_file_s_output(whole_words: bool) -> None:
-    """Every id, segment, position and label, and the order of the samples. Every fourth token continues a word."""
+def drawn(whole_words: bool) -> list[tuple[list[int], int, list[int], list[int], bool]]:
+    """Return the samples of ``three_documents`` in the form of ``GOLDEN``."""
     documents, rng, found = three_documents(), Random(12345), []
     continuations = frozenset(range(7, 60, 4)) if whole_words else frozenset()
     rules = MaskRules(60, CLS, SEP, MASK, max_predictions=4, continuations=continuations)
@@ -49,7 +49,30 @@ def test_equals_the_published_file_s_output(whole_words: bool) -> None:
             ids[position] = token
         found.append((ids, pair.first_stop - pair.first + 2, positions, labels, pair.random_next))
     rng.shuffle(found)
-    assert found == GOLDEN[whole_words]
+    return found
+
+
+@pytest.mark.parametrize("whole_words", [False, True])
+def test_equals_the_published_file_s_output(whole_words: bool) -> None:
+    """Every id, segment, position and label, and the order of the samples. Every fourth token continues a word."""
+    assert drawn(whole_words) == GOLDEN[whole_words]
+
+
+@pytest.mark.parametrize("mutant", ["one place more", "a sentence more", "kept and random in turn"])
+def test_mistakes_are_seen(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three small mistakes give other samples."""
+    reach = pairs._reach
+    if mutant == "one place more":
+        monkeypatch.setattr(pairs, "SPECIAL", 2)
+    elif mutant == "a sentence more":
+        monkeypatch.setattr(
+            pairs, "_reach", lambda bounds, begin, wanted: min(reach(bounds, begin, wanted) + 1, len(bounds) - 1)
+        )
+    else:
+        monkeypatch.setattr(
+            pairs, "_replacement", lambda token, rules, rng: token if rng.random() < 0.8 else rules.mask
+        )
+    assert drawn(False) != GOLDEN[False]
 
 
 def test_two_documents_by_hand() -> None:
@@ -78,14 +101,14 @@ def test_two_documents_by_hand() -> None:
         ("randint", 0, 1, 0),
         ("randint", 0, 2, 0),
     )
-    pairs = list(draw_pairs(documents, PairRules(9, dupe_factor=1), rng))
+    found = list(draw_pairs(documents, PairRules(9, dupe_factor=1), rng))
     assert not rng.script
-    assert [documents.sample(pair) for pair in pairs] == [
+    assert [documents.sample(pair) for pair in found] == [
         [CLS, 11, 12, 13, SEP, 15, 16, 17, SEP],
         [CLS, 20, 21, SEP, 13, 14, SEP],
         [CLS, 22, SEP, 10, 11, 12, SEP],
     ]
-    assert [pair.random_next for pair in pairs] == [False, True, True]
+    assert [pair.random_next for pair in found] == [False, True, True]
 
 
 def test_sentences_replaced_by_a_random_text_are_read_again() -> None:
@@ -102,9 +125,9 @@ def test_sentences_replaced_by_a_random_text_are_read_again() -> None:
         *[("randint", 0, 0, 0)] * 10,  # sentence two, a single one
         ("randint", 0, 1, 1),
     )
-    pairs = list(draw_pairs(documents, PairRules(8, dupe_factor=1), rng))
+    found = list(draw_pairs(documents, PairRules(8, dupe_factor=1), rng))
     assert not rng.script
-    assert [documents.sample(pair) for pair in pairs] == [
+    assert [documents.sample(pair) for pair in found] == [
         [CLS, 10, 11, SEP, 11, 12, 13, SEP],
         [CLS, 12, 13, SEP, 12, 13, SEP],
     ]
