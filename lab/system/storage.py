@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+FEW_INODES = 64
+"""A disk with fewer free inodes than these may have had none a moment ago."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _OF_THE_DISK = (*_FULL, errno.EROFS, errno.EIO, errno.ESTALE, errno.EFBIG, errno.ENODEV, errno.ENXIO, errno.ENOTCONN)
 _GONE = (errno.ENOENT, errno.ENOTDIR)
@@ -59,7 +61,8 @@ class StorageError(Exception):
         if found is None:
             return needed and f" ({needed[2:]})"
         disk, free, inodes = found
-        if inodes == 0:
+        # With room for the bytes it was the inodes, some of which may have been given back since.
+        if inodes == 0 or (inodes < FEW_INODES and free >= (self.needed or free + 1)):
             return f" (the disk at {disk} has no inode left: no more files can be created{needed})"
         return f" (the disk at {disk} has {_size(free)} free{needed})"
 
@@ -147,7 +150,7 @@ def _fullest(run: Path | None, number: int, text: str) -> Path:
 
 
 def _usage(path: Path) -> tuple[Path, int, int] | None:
-    """Return the mount point of ``path``, its free bytes and free inodes (1 if inodes are not counted)."""
+    """Return the mount point of ``path``, its free bytes and free inodes (``FEW_INODES`` if they are not counted)."""
     folder = path.absolute()
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
@@ -157,7 +160,7 @@ def _usage(path: Path) -> tuple[Path, int, int] | None:
         return None
     while not folder.is_mount() and folder != folder.parent:
         folder = folder.parent
-    return folder, status.f_bavail * status.f_frsize, status.f_favail if status.f_files else 1
+    return folder, status.f_bavail * status.f_frsize, status.f_favail if status.f_files else FEW_INODES
 
 
 def _size(count: int) -> str:
