@@ -52,11 +52,15 @@ def read_state_dict(file: str | Path) -> dict[str, Tensor]:
     return read_weights(file).tensors
 
 
-def read_weights(file: str | Path) -> Weights:
+def read_weights(file: str | Path, device: str = "cpu") -> Weights:
     """Read a file or a checkpoint folder; nothing is executed.
 
     Files are torch checkpoints, ``.safetensors``, numpy's ``.npz`` and detectron2's ``.pkl`` of arrays; a folder with
     sharded safetensors, or their index, is read whole. TensorFlow's checkpoints are named by their index or prefix.
+
+    Args:
+        file: the file or folder.
+        device: where tensors of torch's files are put; ``"meta"`` for their names, shapes and dtypes alone.
 
     Raises:
         CheckpointError: the file is missing, damaged, or holds no dictionary of dense tensors.
@@ -84,7 +88,7 @@ def read_weights(file: str | Path) -> Weights:
         return Weights(tensors, recorded(reader))
     if not is_file:
         raise CheckpointError(f"weights {path} {'are no plain file' if path.exists() else 'do not exist'}")
-    content = _read(path)
+    content = _read(path, device)
     versions = _versions(content, path)
     for key in _CONTAINERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -100,7 +104,12 @@ def read_weights(file: str | Path) -> Weights:
     for key, value in tensors.items():
         if not isinstance(key, str):
             raise CheckpointError(f"weights {path} name a tensor {str(key)[:80]!r}, which is no string")
-        if value.layout != torch.strided or value.is_quantized or value.is_meta or value.is_complex():
+        if (
+            value.layout != torch.strided
+            or value.is_quantized
+            or (value.is_meta and device != "meta")
+            or value.is_complex()
+        ):
             kind = "meta" if value.is_meta else f"{str(value.layout).removeprefix('torch.')} {value.dtype}"
             raise CheckpointError(f"weights {path}: {key[:80]} is a {kind} tensor; only dense real ones are accepted")
     return Weights(tensors, versions)
@@ -125,7 +134,7 @@ def _versions(content: Any, path: Path) -> dict[str, int] | None:
     return None
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, device: str) -> Any:
     """Return the content of a file; only tensors are constructed."""
     import torch
 
@@ -143,7 +152,7 @@ def _read(path: Path) -> Any:
                 return dict(arrays)
         # The official DETR code stores its command line, a harmless Namespace, beside the weights.
         with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location=device, weights_only=True)
     except CheckpointError as error:
         raise CheckpointError(f"weights {path} are not read: {error}") from error
     except Exception as error:  # zipfile, pickle, safetensors and torch each have their own errors for a bad file

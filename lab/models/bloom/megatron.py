@@ -22,6 +22,7 @@ from lab.checking import check_range
 from lab.checkpoint.unpickling import reason_of
 from lab.errors import CheckpointError, ConfigError
 from lab.registry.renaming import StateDict
+from lab.registry.weights import read_weights
 
 _FILE = re.compile(r"layer_(\d+)-model_(\d+)-model_states\.pt")
 _MERGED = re.compile(r"layer_(\d+)\.(.+)")
@@ -51,7 +52,7 @@ class LayerFiles:
             yield self._merged(layer, "cpu")
 
     def _merged(self, layer: int, device: str) -> dict[str, Tensor]:
-        ranks = [_read(file, device) for file in self.files[layer]]
+        ranks = [read_weights(file, device).tensors for file in self.files[layer]]
         for file, tensors in zip(self.files[layer], ranks, strict=True):
             if tensors.keys() != ranks[0].keys():
                 wrong = sorted(tensors.keys() ^ ranks[0].keys())[0]
@@ -188,14 +189,3 @@ def _part(key: str, tensor: Tensor, rank: int, ranks: int) -> Tensor:
     if tensor.shape[dim] % ranks:
         raise ConfigError(f"{ranks} ranks cannot share {tensor.shape[dim]}, a side of {key}, equally")
     return tensor.chunk(ranks, dim)[rank].clone()
-
-
-def _read(file: Path, device: str) -> dict[str, Tensor]:
-    try:
-        content = torch.load(file, map_location=device, weights_only=True)
-    except Exception as error:  # zipfile, pickle and torch each have their own errors for a bad file
-        raise CheckpointError(f"weights {file} cannot be read as tensors alone ({reason_of(error)})") from error
-    tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)} if content else {}
-    if not tensors:
-        raise CheckpointError(f"weights {file} hold no tensors by name")
-    return tensors
