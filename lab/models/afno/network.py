@@ -1,8 +1,8 @@
 """AFNO from fields to fields: FourCastNet (Pathak et al., 2022) and smaller networks of the same plan.
 
 Patches of a field become tokens of a grid, learned position embeddings are added, blocks mix the tokens in Fourier
-space (Guibas et al., "Adaptive Fourier Neural Operators", ICLR 2022), and a linear head turns each token into a patch of the
-output. Parameter names are those of NVlabs/FourCastNet, which physicsnemo kept. Fields of any grid that the patch
+space (Guibas et al., "Adaptive Fourier Neural Operators", ICLR 2022), and a linear head turns each token into a patch
+of the output. Parameter names are those of NVlabs/FourCastNet, which physicsnemo kept. Fields of any grid that the patch
 divides are taken: the position embeddings are resampled.
 """
 
