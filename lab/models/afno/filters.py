@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from lab.checking import check_choice, check_multiple, check_range
 from lab.models.afno.modes import CUTS, Transform, Transforms, kept_modes
 from lab.models.afno.products import complex_layers, left_product
-from lab.ops.precision import full_precision
+from lab.ops.precision import full_precision, without_autocast
 
 SCALE = 0.02
 """The deviation of new weights and biases, as published."""
@@ -34,6 +34,7 @@ class _Filter(nn.Module):
         self.sparsity = sparsity
         self.keep_modes = keep_modes
         self.mode_cut = mode_cut
+        self.hidden_factor = hidden_factor
         size = dim // num_blocks
         hidden = size * hidden_factor
         self.w1 = nn.Parameter(SCALE * torch.randn(2, num_blocks, size, hidden))
@@ -45,7 +46,9 @@ class _Filter(nn.Module):
     def mix(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to the same shape; in float32 whatever autocast says, because sums over a field are long."""
         modes = kept_modes(x.shape[1], x.shape[2], self.keep_modes, self.mode_cut)
-        with torch.autocast(x.device.type, enabled=False):
+        if not modes.columns or not modes.num_rows:
+            return x
+        with without_autocast(x):
             field = full_precision(x)
             transform = self._transforms(modes, field)
             mixed = synthesise(self._map_modes(analyse(field, transform)), field, transform)
