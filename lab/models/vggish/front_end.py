@@ -1,10 +1,10 @@
 """The front end of VGGish: from waveforms to examples of 96 frames of 64 log-mel magnitudes.
 
-Hershey et al., "CNN Architectures for Large-Scale Audio Classification" (ICASSP 2017), section 3.1, with the constants of
-the code that its authors published (tensorflow/models, research/audioset/vggish): sound of 16 kHz, frames of 25 ms every
-10 ms without any padding, a periodic Hann window, the magnitude (not the power) of a transform of 512 points, 64 bands
-from 125 to 7500 Hz whose triangles are linear on the mel scale and are not normalised, and the logarithm of 0.01 more.
-An example is 96 frames, 0.975 s; what is left at the end of a clip is dropped.
+Hershey et al., "CNN Architectures for Large-Scale Audio Classification" (ICASSP 2017), section 3.1, with the constants
+of the code that its authors published (tensorflow/models, research/audioset/vggish): sound of 16 kHz, frames of 25 ms
+every 10 ms without any padding, a periodic Hann window, the magnitude (not the power) of a transform of 512 points, 64
+bands from 125 to 7500 Hz whose triangles are linear on the mel scale and are not normalised, and the logarithm of 0.01
+more. An example is 96 frames, 0.975 s; what is left at the end of a clip is dropped.
 
 Only 235 of the 257 frequencies lie within a band; the product with the bands leaves the others out.
 """

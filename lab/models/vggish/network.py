@@ -14,7 +14,6 @@ import functools
 from collections.abc import Sequence
 from typing import Annotated, cast
 
-import torch
 from torch import Tensor, nn
 
 from lab.errors import ConfigError
@@ -38,8 +37,8 @@ class VGGish(nn.Module):
         channels: of the convolutions.
         hidden_dim: width of the two linear layers before the last one.
         embed_dim: D.
-        embedding: ``pre_activation`` as the authors' code has it today, or ``post_activation``, with a ReLU at the end, as
-            it was published first and torchvggish and torchaudio have it.
+        embedding: ``pre_activation`` as the authors' code has it today, or ``post_activation``, with a ReLU at the end,
+            as it was published first and torchvggish and torchaudio have it.
         norm: ``none`` as published, or the norm behind each convolution of a network to be trained from scratch.
         head_dim: width of a hidden layer of the classifier; 0: it is linear.
         dropout: probability, before each linear layer from the second one on, in training.

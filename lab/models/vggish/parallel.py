@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 
 
 def blocks(net: VGGish) -> list[nn.Module]:
-    """Return the linear layers, which have 94 % of the published network's parameters; convolutions belong to the whole."""
+    """Return the linear layers, 94 % of the published network's parameters; convolutions belong to the whole."""
     return [layer for layer in net.embeddings if isinstance(layer, nn.Linear)]
