@@ -1,8 +1,9 @@
-"""The precision of geometry, matching and long sums."""
+"""The precision of geometry and matching."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,6 @@ def full_precision(x: Tensor) -> Tensor:
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
-def without_autocast(x: Tensor) -> AbstractContextManager[object]:
-    """Return a context in which operations on tensors like ``x`` keep their dtypes; the meta device has no autocast."""
+def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
+    """Return a context in which operators on ``x`` keep its precision; the meta device has no autocast to leave."""
     return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)

@@ -20,6 +20,7 @@ from lab.registry.mdlus import read_mdlus
 from lab.registry.migrations import RECORD, MigrationStep, check_versions, migrate, steps_to, versions_of
 from lab.registry.shards import join, open_shards
 from lab.registry.tensor_bundle import find_bundle, read_bundle
+from lab.registry.tensor_slices import find_slices, read_slices
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -58,7 +59,7 @@ def read_weights(file: str | Path, device: str = "cpu") -> Weights:
 
     Files are torch checkpoints, ``.safetensors``, numpy's ``.npz``, detectron2's ``.pkl`` of arrays and physicsnemo's
     ``.mdlus``; a folder with sharded safetensors, or their index, is read whole. TensorFlow's checkpoints are named by
-    their index or prefix.
+    their index or prefix, or, in version 1, by their one file.
 
     Args:
         file: the file or folder.
@@ -90,6 +91,8 @@ def read_weights(file: str | Path, device: str = "cpu") -> Weights:
         return Weights(tensors, recorded(reader))
     if not is_file:
         raise CheckpointError(f"weights {path} {'are no plain file' if path.exists() else 'do not exist'}")
+    if path.suffix not in (".safetensors", ".npz", ".pkl") and find_slices(path):
+        return Weights(read_slices(path), None)
     content = _read(path, device)
     versions = _versions(content, path)
     for key in _CONTAINERS:
