@@ -90,7 +90,7 @@ class PublishedNetwork(nn.Module):
         self.pos_embed = nn.Parameter(ours.pos_embed.detach().clone())
         self.blocks = nn.Sequential(*(_PublishedBlock(block) for block in ours.blocks))
         self.norm: nn.Module | None = None
-        if hasattr(ours.head, "bias") and ours.head.bias is not None:
+        if ours.head.bias is not None:
             self.norm = nn.LayerNorm(patches.out_channels, eps=1e-6)
             self.norm.load_state_dict(ours.norm.state_dict())
         self.head = nn.Linear(patches.out_channels, ours.head.out_features, bias=self.norm is not None)
@@ -111,26 +111,54 @@ class PublishedNetwork(nn.Module):
 def make(
     name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
 ) -> Pair:
-    """Return an AFNO and its published form, see ``benchmarks.pairs.Make``; ``size`` is the grid (H, W)."""
+    """Return an AFNO and its published form, see ``benchmarks.pairs.Make``.
+
+    Args:
+        name: a registered model.
+        batch: fields or images.
+        size: (H, W) of the grid; (1, N) for a series.
+        device: to compute on.
+        training: training mode.
+        dropout: has no meaning here: nothing is dropped by default.
+    """
     torch.manual_seed(0)
     if name == "afno_imagenet":
         ours: Any = create_model(name, img_size=size[0])
+    elif name == "afno1d":
+        ours = create_model(name, image_size=size[1:])
     else:
-        ours = create_model(name, image_size=size, mode_cut="tokens" if name != "afno_fourcastnet" else "height")
+        ours = create_model(name, image_size=size, mode_cut="height" if name == "afno_fourcastnet" else "tokens")
     fill_norms(ours)
-    peer = PublishedNetwork(ours)
-    ours, peer = (net.to(device).train(training) for net in (ours, peer))
-    in_channels = ours.patch_embed.proj.in_channels
-    fields = torch.randn(batch, in_channels, *size, generator=torch.Generator().manual_seed(1)).to(device)
+    ours = ours.to(device).train(training)
+    peer = PublishedNetwork(ours).to(device).train(training)
+    shape = size[1:] if name == "afno1d" else size
+    fields = torch.randn(batch, ours.in_channels, *shape, generator=torch.Generator().manual_seed(1)).to(device)
+
+    def theirs() -> Tensor:
+        found: Tensor = peer(fields) if name != "afno1d" else peer(fields.unsqueeze(2)).squeeze(2)
+        return found
+
     return Pair(
         ours,
         lambda: ours(fields),
         batch,
         lambda: ours(fields).square().mean(),
         peer,
-        lambda: peer(fields),
-        lambda: peer(fields).square().mean(),
+        theirs,
+        lambda: theirs().square().mean(),
     )
+
+
+def make_precipitation(
+    name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
+) -> Pair:
+    """Return the precipitation network, without a peer; ``size`` is the grid (H, W)."""
+    torch.manual_seed(0)
+    ours: Any = create_model(name, image_size=size)
+    fill_norms(ours)
+    ours = ours.to(device).train(training)
+    fields = torch.randn(batch, 20, *size, generator=torch.Generator().manual_seed(1)).to(device)
+    return Pair(ours, lambda: ours(fields), batch, lambda: ours(fields).square().mean())
 
 
 def filters(batch: int, size: Size, device: torch.device) -> tuple[nn.Module, nn.Module, Tensor]:
