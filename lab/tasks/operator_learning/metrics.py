@@ -153,8 +153,11 @@ class ForecastMetrics:
             means = {key: collectives.sum_tensors(value) / count for key, value in sums.items()}
             rmse = means["squares"].sqrt() if self.pooled else means["roots"]
             acc = means.get("acc", torch.full_like(rmse, torch.nan))
-            undefined = torch.tensor(torch.nan, dtype=rmse.dtype)
-            kept = [torch.where(value.isfinite(), value, undefined) for value in (rmse, acc, means["channel_l2"])]
             l2 = means["l2"][:, 0]
-            errors[name] = ForecastErrors(*kept, torch.where(l2.isfinite(), l2, undefined))
+            errors[name] = ForecastErrors(_defined(rmse), _defined(acc), _defined(means["channel_l2"]), _defined(l2))
         return MeasuredForecasts(errors, count, tuple(collectives.sum_tensors(self.bad).tolist()))
+
+
+def _defined(values: Tensor) -> Tensor:
+    """Return the values, NaN for those that are infinite."""
+    return values.masked_fill(~values.isfinite(), torch.nan)
