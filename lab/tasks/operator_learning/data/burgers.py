@@ -67,7 +67,7 @@ class BurgersMaps:
 class BurgersDataModule(FieldDataModule):
     """``data=burgers``: solutions in neuralop's ``.pt`` files or PDEBench's ``.hdf5``.
 
-    A ``.pt`` has ``y`` (N, T, points), whose first state is the initial one; an ``.hdf5`` has ``tensor`` (N, T, points),
+    A ``.pt`` has ``y`` (N, T, points), whose first state is the initial one; an ``.hdf5`` has ``tensor`` of that shape,
     ``x-coordinate`` (points) and ``t-coordinate`` (T or T + 1).
 
     Args:

@@ -20,7 +20,15 @@ from lab.data.holdout import TEST, TRAIN, VAL, check_shares, hold_out
 from lab.errors import DataError
 from lab.ranges import Ge, Le, OneOf, Share, Word
 from lab.structures.operator_learning import FieldSpec
-from lab.tasks.operator_learning.data.files import hash_of, hdf5_shape, is_hdf5, read_hdf5, read_pt, stride_to
+from lab.tasks.operator_learning.data.files import (
+    FieldArray,
+    hash_of,
+    hdf5_shape,
+    is_hdf5,
+    read_hdf5,
+    read_pt,
+    stride_to,
+)
 from lab.tasks.operator_learning.data.module import FieldDataModule
 from lab.tasks.operator_learning.data.samples import FieldSample
 from lab.tasks.operator_learning.data.seeds import sample_random
@@ -77,9 +85,8 @@ class DarcyDataset:
     def fingerprint(self) -> str:
         """Return a hash of the samples and of how they are moved."""
         how = f"{self.boundary}:{self.forcings is not None}:{self.seed}"
-        return hashlib.sha256(
-            f"{hash_of(self.pairs.given.numpy(), self.pairs.solved.numpy())}{how}".encode()
-        ).hexdigest()
+        values = hash_of(self.pairs.given.numpy(), self.pairs.solved.numpy())
+        return hashlib.sha256(f"{values}{how}".encode()).hexdigest()
 
 
 def moved(fields: Tensor, symmetry: int, boundary: str) -> Tensor:
@@ -107,6 +114,11 @@ def sine_coordinates(grid: tuple[int, ...], boundary: str) -> Tensor:
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None].float()
 
 
+def _without_channel(array: FieldArray) -> FieldArray:
+    """Return (N, H, W) for (N, 1, H, W); any other array as it is."""
+    return array[:, 0] if array.ndim == 4 and array.shape[1] == 1 else array
+
+
 @dataclass(eq=False)
 class DarcyDataModule(FieldDataModule):
     """``data=darcy``: coefficients and solutions in neuralop's ``.pt`` files or PDEBench's ``.hdf5``.
@@ -122,8 +134,7 @@ class DarcyDataModule(FieldDataModule):
         test_resolution: of the test, likewise.
         val_share: share of the training file to validate on.
         test_share: share of the training file to test on, where there is no file for it.
-        symmetries: whether training samples are moved by a random symmetry of the square, under which the equation stays
-            the same.
+        symmetries: whether training samples are moved by a random symmetry of the square, which the equation has.
         boundary: which points of an axis are on the boundary: ``first`` (neuralop's: i / n), ``both`` (i / (n - 1)),
             ``none`` (PDEBench's: (i + 1/2) / n).
         coordinates: whether the network also reads where a point is, as two channels.
@@ -170,16 +181,11 @@ class DarcyDataModule(FieldDataModule):
         """Return the samples of a file, as many points of each axis as are asked for."""
         path = Path(self.root, name)
         if is_hdf5(path):
-            shape = hdf5_shape(path, "nu")
-            step = stride_to(shape[-1], points, path, key)
-            arrays = read_hdf5(path, ("nu", "tensor"), {"nu": (step, step), "tensor": (step, step)})
-            given, solved = arrays["nu"], arrays["tensor"]
-            solved = solved[:, 0] if solved.ndim == 4 and solved.shape[1] == 1 else solved
+            step = stride_to(hdf5_shape(path, "nu")[-1], points, path, key)
+            found = read_hdf5(path, ("nu", "tensor"), {"nu": (step, step), "tensor": (step, step)})
+            given, solved = (_without_channel(array) for array in found.values())
         else:
-            arrays = read_pt(path, ("x", "y"))
-            given, solved = (
-                array[:, 0] if array.ndim == 4 and array.shape[1] == 1 else array for array in arrays.values()
-            )
+            given, solved = (_without_channel(array) for array in read_pt(path, ("x", "y")).values())
             step = stride_to(given.shape[-1], points, path, key)
             given, solved = given[..., ::step, ::step], solved[..., ::step, ::step]
         if given.ndim != 3 or given.shape != solved.shape or given.shape[1] != given.shape[2]:

@@ -1,4 +1,4 @@
-"""Fields in the files of benchmarks: neuralop's ``.pt`` (PyTorch) and PDEBench's ``.hdf5``. No code of a file is run."""
+"""Fields in the files of benchmarks: neuralop's ``.pt`` (PyTorch), PDEBench's ``.hdf5``. No code of a file is run."""
 
 from __future__ import annotations
 
@@ -57,9 +57,7 @@ def read_pt(path: Path, keys: Sequence[str]) -> dict[str, FieldArray]:
     return arrays
 
 
-def read_hdf5(
-    path: Path, keys: Sequence[str], every: Mapping[str, tuple[int, ...]] | None = None
-) -> dict[str, FieldArray]:
+def read_hdf5(path: Path, keys: Sequence[str], every: Mapping[str, tuple[int, ...]]) -> dict[str, FieldArray]:
     """Return datasets of an HDF5 file.
 
     Args:
@@ -81,7 +79,7 @@ def read_hdf5(
                 raise DataError(_lacks(path, keys, list(file)))
             found = {}
             for key in keys:
-                stored, steps = file[key], (every or {}).get(key, ())
+                stored, steps = file[key], every.get(key, ())
                 chosen = tuple(slice(None, None, step) for step in (1,) * (stored.ndim - len(steps)) + tuple(steps))
                 count = int(np.prod([-(-n // (part.step or 1)) for n, part in zip(stored.shape, chosen, strict=True)]))
                 require_memory(path, count * stored.dtype.itemsize, f"{count} numbers of {key!r}")

@@ -98,8 +98,8 @@ class FlowTrajectories(Trajectories):
         found = torch.stack(states, dim=1)
         if not found.isfinite().all():
             raise ConfigError(
-                f"data.solver_steps={problem.solver_steps}: the solver's step, {problem.step / problem.solver_steps:g}, "
-                "is too long for this flow, whose vorticity grows beyond all bounds; take more steps"
+                f"data.solver_steps={problem.solver_steps}: a step of {problem.step / problem.solver_steps:g} is too "
+                "long for this flow, whose vorticity grows beyond all bounds; take more steps"
             )
         return found
 

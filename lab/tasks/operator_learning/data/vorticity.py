@@ -1,8 +1,9 @@
 """Two-dimensional incompressible flow on a periodic square, by its vorticity: a pseudo-spectral solver.
 
-w_t + u . grad w = nu lap w + f, with u = (psi_y, -psi_x) and lap psi = -w, on [0, 1)^2. Products are taken at the points of
-the grid, and waves above two thirds of those that it holds are set to zero, so that no product folds back onto a wave
-that is kept (Orszag, 1971). Viscosity is integrated exactly (integrating factor), the rest by Runge-Kutta of order four.
+w_t + u . grad w = nu lap w + f, with u = (psi_y, -psi_x) and lap psi = -w, on [0, 1)^2. Products are taken at the
+points of the grid, and waves above two thirds of those that it holds are set to zero, so that no product folds back
+onto a wave that is kept (Orszag, 1971). Viscosity is integrated exactly (integrating factor), the rest by Runge-Kutta
+of order four.
 """
 
 from __future__ import annotations
