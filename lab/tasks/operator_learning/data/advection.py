@@ -78,7 +78,7 @@ class AdvectionDataset:
         self, problem: Advection, grid: tuple[int, ...], steps: int, split: str, length: int, seed: int
     ) -> None:
         self.problem, self.grid, self.split, self.length, self.seed = problem, grid, split, length, seed
-        self.times = problem.step * np.arange(steps + 1)
+        self.times = np.asarray(problem.step * np.arange(steps + 1), dtype=np.float64)
 
     def __len__(self) -> int:
         """The number of samples of an epoch."""
