@@ -20,9 +20,8 @@ from lab.errors import ConfigError
 from lab.layers.convolution import NormName, convolve, make_norm
 from lab.layers.dropout import dropout as drop
 from lab.layers.linear import Linear
-from lab.models.vggish.front_end import BANDS, FRAMES, SAMPLE_RATE, MelFrontEnd
+from lab.models.vggish.front_end import BANDS, FRAMES, SAMPLE_RATE, MelFrontEnd, tells_at_once
 from lab.models.vggish.weights import adapt
-from lab.ops.cpu import plain_cpu
 from lab.ranges import Count, Dropout, Ge, Le, Len, OneOf, Size
 from lab.structures.audio import LogMel
 
@@ -109,7 +108,7 @@ class VGGish(nn.Module):
         if self.classifier is None:
             raise ConfigError("this network gives embeddings alone: make it with num_classes")
         examples, present = mel.examples.flatten(0, 1), mel.present.flatten()
-        ragged = plain_cpu(examples) and not present.all()  # a GPU would have to wait for the answer
+        ragged = tells_at_once(examples) and not bool(present.all())  # a GPU would have to wait for the answer
         embedded = self.embed(examples[present] if ragged else examples)
         logits: Tensor = self.classifier(drop(embedded, self.dropout, self.training))
         if ragged:
