@@ -123,7 +123,7 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     "bert-classification": (bert.inference_row("text_classifier"), 32, (128, 30522)),
     "bert-answering": (bert.inference_row("span_answerer"), 8, (384, 30522)),
     "vggish-front-end": (vggish.front_end_row, 64, (1, 0)),  # files in memory, of up to (seconds, -)
-    "vggish-embeddings": (vggish.embeddings_row, 16, (1, 0)),
+    "vggish-embeddings": (vggish.embeddings_row, 64, (1, 0)),
     "vggish-forward": (forward_row(vggish.make, "vggish"), 16, (1, 10)),  # clips, (examples of each, classes)
     "vggish-train": (train_row(vggish.make, "vggish"), 8, (1, 10)),
     "vggish-tiny-forward": (forward_row(vggish.make, "vggish_tiny"), 32, (1, 10)),

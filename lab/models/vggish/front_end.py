@@ -32,24 +32,24 @@ EXAMPLE = (FRAMES - 1) * HOP + WINDOW
 EXAMPLE_HOP = FRAMES * HOP
 """Samples from the beginning of an example to that of the next one: 0.96 s."""
 _AT_ONCE = 8  # examples: their spectra have 1.6 MB
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+MelTable = np.ndarray[Any, np.dtype[np.float64]]
 
 
-def mel_of_hertz(frequencies: Floats) -> Floats:
+def mel_of_hertz(frequencies: MelTable) -> MelTable:
     """Return frequencies on the mel scale of HTK's book: 1127 ln(1 + f / 700)."""
-    mels: Floats = 1127.0 * np.log(1.0 + frequencies / 700.0)
+    mels: MelTable = 1127.0 * np.log(1.0 + frequencies / 700.0)
     return mels
 
 
-def mel_edges(lowest: float, highest: float, bands: int) -> Floats:
+def mel_edges(lowest: float, highest: float, bands: int) -> MelTable:
     """Return the edges (bands + 2,) of bands between two frequencies in Hz, equally far apart in mel."""
     low, high = mel_of_hertz(np.array([lowest, highest]))
-    edges: Floats = np.linspace(low, high, bands + 2)
+    edges: MelTable = np.linspace(low, high, bands + 2)
     return edges
 
 
 @functools.cache
-def mel_matrix() -> tuple[slice, Floats]:
+def mel_matrix() -> tuple[slice, MelTable]:
     """Return which of the 257 frequencies lie within a band, and their weights (235, 64), in float64.
 
     Band b rises from edge b to b + 1 and falls to b + 2. The frequency 0 has no weight.
@@ -65,9 +65,9 @@ def mel_matrix() -> tuple[slice, Floats]:
 
 
 @functools.cache
-def hann() -> Floats:
+def hann() -> MelTable:
     """Return the periodic window (400,), in float64: its period is its length, so that its last value is not 0."""
-    window: Floats = 0.5 - 0.5 * np.cos(2 * np.pi / WINDOW * np.arange(WINDOW))
+    window: MelTable = 0.5 - 0.5 * np.cos(2 * np.pi / WINDOW * np.arange(WINDOW))
     return window
 
 
