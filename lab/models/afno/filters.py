@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lab.checking import check_choice, check_multiple, check_range
-from lab.models.afno.modes import CUTS, Transform, Transforms, kept_modes
+from lab.models.afno.modes import CUTS, Transform, Transforms
 from lab.models.afno.products import complex_layers, left_product
 from lab.ops.precision import full_precision, without_autocast
 
@@ -45,12 +45,11 @@ class _Filter(nn.Module):
 
     def mix(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to the same shape; in float32 whatever autocast says, because sums over a field are long."""
-        modes = kept_modes(x.shape[1], x.shape[2], self.keep_modes, self.mode_cut)
-        if not modes.columns or not modes.num_rows:
-            return x
         with without_autocast(x):
             field = full_precision(x)
-            transform = self._transforms(modes, field)
+            transform = self._transforms(x.shape[1], x.shape[2], self.keep_modes, self.mode_cut, field)
+            if not transform.modes.columns or not transform.modes.num_rows:
+                return x
             mixed = synthesise(self._map_modes(analyse(field, transform)), field, transform)
         return mixed.to(x.dtype)
 
