@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from lab.checking import check_choice, check_multiple, check_range
 from lab.models.afno.modes import CUTS, Transform, Transforms
 from lab.models.afno.products import complex_layers, left_product
+from lab.ops.cpu import needs_gradient
 from lab.ops.precision import full_precision, without_autocast
 
 SCALE = 0.02
@@ -58,9 +59,14 @@ class _Filter(nn.Module):
         batch, rows, _, columns, _ = x.shape
         x = x.unflatten(4, (self.w1.shape[1], -1)).permute(4, 0, 1, 3, 2, 5)  # (blocks, B, R, K, 2, C / blocks)
         weights, biases = (_packed(self.w1), _packed(self.w2)), (_biases(self.b1), _biases(self.b2))
-        found = [F.softshrink(item, self.sparsity) for item in complex_layers(x, weights, biases)]
-        parts = [item.view(batch, rows, columns, 2, -1).transpose(2, 3) for item in found]
-        return torch.stack(parts, dim=4).flatten(4)
+        shape = (batch, rows, columns, 2, -1)
+        found = (item.view(shape).transpose(2, 3) for item in complex_layers(x, weights, biases))
+        if torch.compiler.is_compiling() or needs_gradient(x, *self.parameters()):
+            return torch.stack([F.softshrink(item, self.sparsity) for item in found], dim=4).flatten(4)
+        shrunk = x.new_empty(batch, rows, 2, columns, len(x), x.shape[-1])
+        for item, out in zip(found, shrunk.unbind(4), strict=True):
+            torch.sub(item, item.clamp(-self.sparsity, self.sparsity), out=out)
+        return shrunk.flatten(4)
 
 
 def _packed(weight: Tensor) -> Tensor:
