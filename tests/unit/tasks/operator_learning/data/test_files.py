@@ -140,7 +140,7 @@ def test_burgers_as_a_series(root: Path, name: str, step: float) -> None:
 
 
 def test_burgers_as_a_map(root: Path) -> None:
-    data = burgers(root, view="map")
+    data = burgers(root, dims=2)
     spec = data.spec
     assert (spec.grid, spec.given, spec.evolves) == ((4, 8), ("initial u",), False)
     sample = data.dataset("train")[0, 0]
