@@ -22,7 +22,7 @@ from lab.tasks.operator_learning.data.samples import FieldSample
 from lab.tasks.operator_learning.data.trajectories import StoredTrajectories, WindowDataset
 
 
-class Runs(NamedTuple):
+class BurgersRuns(NamedTuple):
     """Solutions.
 
     Attributes:
@@ -104,7 +104,7 @@ class BurgersDataModule(FieldDataModule):
         check_shares(self.val_share, self.test_share if self.test is None else None)
 
     @cached_property
-    def _parts(self) -> dict[str, Runs]:
+    def _parts(self) -> dict[str, BurgersRuns]:
         """The solutions of every split."""
         whole = self._read(self.train, self.resolution, "resolution")
         shares = {TRAIN: 1.0, VAL: self.val_share, TEST: self.test_share if self.test is None else 0.0}
@@ -122,7 +122,7 @@ class BurgersDataModule(FieldDataModule):
             found[TEST] = finer._replace(states=finer.states[rows[TEST]])
         return found
 
-    def _read(self, name: str, points: int | None, key: str) -> Runs:
+    def _read(self, name: str, points: int | None, key: str) -> BurgersRuns:
         """Return the solutions of a file, as many points and states as are asked for."""
         path, step = Path(self.root, name), None
         if is_hdf5(path):
@@ -146,7 +146,7 @@ class BurgersDataModule(FieldDataModule):
             raise DataError(
                 f"{path}: solutions of the shape {states.shape}: should be (N, T, points), with T of 2 or more"
             )
-        return Runs(torch.from_numpy(np.ascontiguousarray(states, dtype=np.float32)), step, str(path))
+        return BurgersRuns(torch.from_numpy(np.ascontiguousarray(states, dtype=np.float32)), step, str(path))
 
     @cached_property
     def own_spec(self) -> FieldSpec:
