@@ -131,8 +131,8 @@ class NavierStokesDataModule(FieldDataModule):
         step: the time between two states.
         solver_steps: of the solver in a step.
         steps: states of a trajectory after the initial one.
-        noise: what is added to each point of a training state, as a share of the deviation of the fields: the network
-            learns to take it away, and so keeps its own errors from growing in a rollout.
+        noise: the deviation of what is added to each point of a training state (``seeds.with_noise``), as a share of
+            that of the fields.
         num_train: trajectories to train on, a window from each state.
         num_val: trajectories to validate on, in windows that do not overlap.
         num_test: to test on, likewise.

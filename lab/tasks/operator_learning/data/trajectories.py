@@ -5,12 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from lab.tasks.operator_learning.data.samples import FieldSample
-from lab.tasks.operator_learning.data.seeds import sample_random
+from lab.tasks.operator_learning.data.seeds import sample_random, with_noise
 
 
 class Trajectories(ABC):
@@ -86,8 +84,7 @@ class WindowDataset:
         states = self.trajectories.states(trajectory, self.starts[start], self.steps + 1)
         first = states[0]
         if self.noise:
-            drawn = sample_random(self.seed, "train", *key).standard_normal(tuple(first.shape), dtype=np.float32)
-            first = first + self.noise * torch.from_numpy(drawn)
+            first = with_noise(first, self.noise, sample_random(self.seed, "train", *key))
         return FieldSample(first, states[1:], key[1])
 
     def fingerprint(self) -> str:
