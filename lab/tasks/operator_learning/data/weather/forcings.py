@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -91,8 +92,8 @@ class Forcings:
                 found[:, place] = (static[name] - mean) / std
         return torch.from_numpy(found)
 
-    def _moving(self, times: Times, grid: Grid) -> dict[str, npt.NDArray[np.float64]]:
-        found: dict[str, npt.NDArray[np.float64]] = {}
+    def _moving(self, times: Times, grid: Grid) -> dict[str, npt.NDArray[np.floating[Any]]]:
+        found: dict[str, npt.NDArray[np.floating[Any]]] = {}
         if "time_of_day" in self.words:
             angle = 2 * math.pi * ((times % int(DAY))[:, None] / DAY + np.array(grid.longitudes) / 360)
             found["day_sin"], found["day_cos"] = (

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from lab.ranges import Word
 from lab.tasks.operator_learning.data.weather.content import find_files
 from lab.tasks.operator_learning.data.weather.files import FieldFile
 from lab.tasks.operator_learning.data.weather.hdf5_file import YearFile
-from lab.tasks.operator_learning.data.weather.module import HOUR, SPLITS, WeatherDataModule
+from lab.tasks.operator_learning.data.weather.module import SPLITS, WeatherDataModule
 from lab.tasks.operator_learning.data.weather.series import Numbers
 from lab.tasks.operator_learning.data.weather.splits import Samples
 from lab.tasks.operator_learning.data.weather.statistics import Statistics

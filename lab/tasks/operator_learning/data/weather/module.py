@@ -39,7 +39,8 @@ class WeatherDataModule(FieldDataModule):
 
     Args:
         root: the folder of the files.
-        step_hours: hours of a step; a state within a tenth of a step of that time counts, as months differ.
+        step_hours: hours of a step; a state nearer to that time than a tenth of the time between two counts, as months
+            differ.
         forcings: words of ``Forcings``: time_of_day, time_of_year, latitude, longitude, orography.
         orography: the file of heights, relative to ``root``; see ``read_orography``.
         drop_last_row: leave out the southernmost row, as FourCastNet does, so that patches divide the grid.
@@ -125,7 +126,8 @@ class WeatherDataModule(FieldDataModule):
     def samples_of_split(self, split: str) -> Samples:
         """Return the samples of a split."""
         series, step = self.series, self.step_hours * HOUR
-        return samples_of(series.times, self.rows_of(split), self.statistics.usable, step, self.steps_of(split))
+        usable, steps = self.statistics.usable, self.steps_of(split)
+        return samples_of(series.times, self.rows_of(split), usable, step, steps, series.step)
 
     def _nothing(self, split: str, rows: Numbers) -> str:
         series = self.series

@@ -13,7 +13,8 @@ from lab.tasks.operator_learning.data.weather.files import Times
 
 Numbers = npt.NDArray[np.int64]
 NEAR = 0.1
-"""A state counts as a step later if it is within this share of a step of that time: months have 28 to 31 days."""
+"""A state counts as a step later if it is nearer to that time than this share of the time between two states: months
+have 28 to 31 days."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ def rows_between(times: Times, first: int, last: int) -> Numbers:
     return np.arange(begin, end)
 
 
-def samples_of(times: Times, rows: Numbers, usable: npt.NDArray[np.bool_], step: float, steps: int) -> Samples:
+def samples_of(
+    times: Times, rows: Numbers, usable: npt.NDArray[np.bool_], step: float, steps: int, spacing: float
+) -> Samples:
     """Return every start of a split from which all steps are in the split too.
 
     Args:
@@ -71,7 +74,9 @@ def samples_of(times: Times, rows: Numbers, usable: npt.NDArray[np.bool_], step:
         usable: (T,) whether a state has no value that is not finite.
         step: the seconds of a step.
         steps: S.
+        spacing: the seconds between two states.
     """
+    near = NEAR * min(step, spacing)
     here, found = times[rows], np.ones(len(rows), dtype=bool)
     targets = np.zeros((len(rows), steps), dtype=np.int64)
     for number in range(steps):
@@ -80,9 +85,9 @@ def samples_of(times: Times, rows: Numbers, usable: npt.NDArray[np.bool_], step:
         right = np.minimum(right, len(here) - 1)
         left = np.maximum(right - 1, 0)
         nearest = np.where(np.abs(here[left] - wanted) <= np.abs(here[right] - wanted), left, right)
-        found &= (np.abs(here[nearest] - wanted) <= NEAR * step) & (nearest > np.arange(len(rows)))
+        found &= (np.abs(here[nearest] - wanted) <= near) & (nearest > np.arange(len(rows)))
         targets[:, number] = rows[nearest] if len(rows) else 0
-    inside = here + steps * step <= (here[-1] if len(here) else 0) + NEAR * step
+    inside = here + steps * step <= (here[-1] if len(here) else 0) + near
     whole = usable[rows] & usable[targets].all(axis=1)
     left_out = {
         "a later state is missing": int((inside & ~found).sum()),

@@ -144,7 +144,7 @@ def _write(folder: Path, series: FieldSeries, training: Numbers, used: Numbers, 
     usable = np.zeros(len(series), dtype=bool)
     sums = _Sums(folder, count, (len(series.channels), *series.grid.shape))
     for numbers, states in series.blocks(used):
-        whole = np.isfinite(states).all(axis=(1, 2, 3))
+        whole = np.asarray(np.isfinite(states).all(axis=(1, 2, 3)))
         usable[numbers] = whole
         sums.broken = sums.broken or _first_broken(series, numbers, states, whole)
         chosen = np.flatnonzero(whole & is_training[numbers])

@@ -93,7 +93,7 @@ class XarrayFile(FieldFile):
 
     def _field(self, dataset: Any, place: Channel, rows: slice) -> Fields:
         axes = place.axes
-        at: dict[str, Any] = {axes.time: rows, **dict.fromkeys(axes.single, 0)}
+        at: dict[str, Any] = {str(axes.time): rows, **dict.fromkeys(axes.single, 0)}
         if axes.level is not None:
             at[axes.level] = place.level
         with _reading(self.source):
@@ -121,11 +121,18 @@ def open_dataset(path: Path, engine: str) -> Any:
         import xarray
 
         with _reading(path):
-            return xarray.open_dataset(path, engine=engine, decode_timedelta=False, cache=False)
+            options = {"consolidated": _is_consolidated(path)} if engine == "zarr" else {}
+            return xarray.open_dataset(path, engine=engine, decode_timedelta=False, cache=False, **options)
     except ImportError as error:
         raise DataError(
             f"{path}: reading it needs xarray and {EXTRA[engine]} (pip install 'lab[fields]'): {error}"
         ) from error
+
+
+def _is_consolidated(path: Path) -> bool:
+    """Return whether a store of Zarr, of version 2 or 3, has the metadata of all arrays in one file."""
+    one = path / "zarr.json"
+    return (path / ".zmetadata").is_file() or (one.is_file() and '"consolidated_metadata"' in one.read_text("utf-8"))
 
 
 @contextmanager
