@@ -13,8 +13,9 @@ from torch import Tensor
 
 from lab.errors import DataError
 from lab.tasks.operator_learning.data.samples import FieldSample
+from lab.tasks.operator_learning.data.weather.files import StateNumbers
 from lab.tasks.operator_learning.data.weather.forcings import Forcings
-from lab.tasks.operator_learning.data.weather.series import FieldSeries, Numbers
+from lab.tasks.operator_learning.data.weather.series import FieldSeries
 from lab.tasks.operator_learning.data.weather.splits import Samples
 
 
@@ -28,9 +29,9 @@ class Climatology:
     """
 
     means: npt.NDArray[np.float32]
-    groups: Numbers
+    groups: StateNumbers
 
-    def of(self, numbers: Numbers) -> Tensor:
+    def of(self, numbers: StateNumbers) -> Tensor:
         """Return the means (N, C, H, W) for states of the series."""
         return torch.from_numpy(np.array(self.means[self.groups[numbers]]))
 
@@ -90,7 +91,7 @@ class WeatherDataset:
         return digest.hexdigest()
 
 
-def read_finite(series: FieldSeries, numbers: Numbers) -> Tensor:
+def read_finite(series: FieldSeries, numbers: StateNumbers) -> Tensor:
     """Return states (N, C, H, W).
 
     Raises:

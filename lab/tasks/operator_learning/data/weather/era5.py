@@ -13,9 +13,8 @@ import numpy as np
 from lab.errors import ConfigError
 from lab.ranges import Word
 from lab.tasks.operator_learning.data.weather.content import find_files
-from lab.tasks.operator_learning.data.weather.files import SUFFIXES, FieldFile, open_fields, split_channel
+from lab.tasks.operator_learning.data.weather.files import SUFFIXES, FieldFile, StateNumbers, open_fields, split_channel
 from lab.tasks.operator_learning.data.weather.module import HOUR, SPLITS, WeatherDataModule, require_steps
-from lab.tasks.operator_learning.data.weather.series import Numbers
 from lab.tasks.operator_learning.data.weather.splits import Samples, parse_range, require_apart, rows_between
 from lab.tasks.operator_learning.data.weather.statistics import Statistics, choose_parts, compute
 
@@ -79,11 +78,11 @@ class Era5DataModule(WeatherDataModule):
         return [open_fields(path, self.variables) for path in paths]
 
     @cached_property
-    def _rows(self) -> dict[str, Numbers]:
+    def _rows(self) -> dict[str, StateNumbers]:
         require_steps(self.step_hours, self.series.step, str(self.series.files[0].source))
         return {split: rows_between(self.series.times, *self._ranges[split]) for split in SPLITS}
 
-    def rows_of(self, split: str) -> Numbers:
+    def rows_of(self, split: str) -> StateNumbers:
         """Return the numbers of the states in the dates of a split."""
         return self._rows[split]
 

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from lab.checking import check_file
 from lab.errors import DataError
 
-Fields = npt.NDArray[np.float32]
+FieldArray = npt.NDArray[np.float32]
 Times = npt.NDArray[np.int64]
+StateNumbers = npt.NDArray[np.int64]
 
 HDF5, GRIB, ZIP = b"\x89HDF", b"GRIB", b"PK\x03\x04"
 NETCDF3 = (b"CDF\x01", b"CDF\x02", b"CDF\x05")
@@ -53,7 +54,7 @@ class FieldFile(ABC):
     coordinate_units: tuple[str, str] = ("", "")
 
     @abstractmethod
-    def read(self, first: int, last: int) -> Fields:
+    def read(self, first: int, last: int) -> FieldArray:
         """Return the states (last - first, C, H, W) of consecutive rows, as stored.
 
         Raises:

@@ -15,7 +15,7 @@ from torch import Tensor
 from lab.checking import check_choice, check_file
 from lab.data.numpy_arrays import read_array
 from lab.errors import ConfigError, DataError
-from lab.tasks.operator_learning.data.weather.files import HDF5, NETCDF3, Fields, Times
+from lab.tasks.operator_learning.data.weather.files import HDF5, NETCDF3, FieldArray, Times
 from lab.tasks.operator_learning.data.weather.grid import Grid, Order, align, read_grid
 from lab.tasks.operator_learning.data.weather.xarray_file import read_static
 
@@ -47,7 +47,7 @@ class Forcings:
         DataError: one is the same everywhere on the grid.
     """
 
-    def __init__(self, words: Sequence[str], grid: Grid, orography: Fields | None = None) -> None:
+    def __init__(self, words: Sequence[str], grid: Grid, orography: FieldArray | None = None) -> None:
         for word in words:
             check_choice("data.forcings", word, CHANNELS)
         if len(set(words)) < len(words):
@@ -92,8 +92,8 @@ class Forcings:
                 found[:, place] = (static[name] - mean) / std
         return torch.from_numpy(found)
 
-    def _moving(self, times: Times, grid: Grid) -> dict[str, npt.NDArray[np.floating[Any]]]:
-        found: dict[str, npt.NDArray[np.floating[Any]]] = {}
+    def _moving(self, times: Times, grid: Grid) -> dict[str, npt.NDArray[Any]]:
+        found: dict[str, npt.NDArray[Any]] = {}
         if "time_of_day" in self.words:
             angle = 2 * math.pi * ((times % int(DAY))[:, None] / DAY + np.array(grid.longitudes) / 360)
             found["day_sin"], found["day_cos"] = (
@@ -107,7 +107,7 @@ class Forcings:
             )
         return found
 
-    def _static(self, grid: Grid) -> dict[str, npt.NDArray[np.float64]]:
+    def _static(self, grid: Grid) -> dict[str, npt.NDArray[Any]]:
         """Return the fields (H, W) that no time changes, not normalised."""
         north = np.broadcast_to(np.sin(np.deg2rad(grid.latitudes))[:, None], grid.shape)
         east = np.deg2rad(np.broadcast_to(np.array(grid.longitudes), grid.shape))
@@ -117,7 +117,7 @@ class Forcings:
         return {name: known[name] for name in self.names if name in known}
 
 
-def read_orography(path: Path, grid: Grid, height: int, key: str = "data.orography") -> Fields:
+def read_orography(path: Path, grid: Grid, height: int, key: str = "data.orography") -> FieldArray:
     """Return the heights (H, W) of a grid.
 
     Args:
@@ -148,7 +148,7 @@ def read_orography(path: Path, grid: Grid, height: int, key: str = "data.orograp
     return field
 
 
-def _on_grid(path: Path, head: bytes, grid: Grid, height: int, key: str) -> Fields:
+def _on_grid(path: Path, head: bytes, grid: Grid, height: int, key: str) -> FieldArray:
     """Return the field of a NetCDF file, in the order of the grid."""
     field, latitudes, longitudes, units = read_static(path, "h5netcdf" if head == HDF5 else "scipy", key)
     own, order = read_grid(latitudes, longitudes, units, f"{key}={path}")
@@ -157,7 +157,7 @@ def _on_grid(path: Path, head: bytes, grid: Grid, height: int, key: str) -> Fiel
     return np.ascontiguousarray(align(own, order, grid, f"{key}={path}", "the fields").apply(field))
 
 
-def read_orog(path: Path) -> Fields | None:
+def read_orog(path: Path) -> FieldArray | None:
     """Return ``orog`` of FourCastNet's HDF5 file; None where there is no such array."""
     try:
         import h5py

@@ -20,10 +20,9 @@ from lab.data.numpy_arrays import read_array
 from lab.errors import ConfigError, DataError, closest
 from lab.ranges import Word
 from lab.tasks.operator_learning.data.weather.content import find_files
-from lab.tasks.operator_learning.data.weather.files import FieldFile
+from lab.tasks.operator_learning.data.weather.files import FieldFile, StateNumbers
 from lab.tasks.operator_learning.data.weather.hdf5_file import YearFile
 from lab.tasks.operator_learning.data.weather.module import SPLITS, WeatherDataModule
-from lab.tasks.operator_learning.data.weather.series import Numbers
 from lab.tasks.operator_learning.data.weather.splits import Samples
 from lab.tasks.operator_learning.data.weather.statistics import Statistics
 
@@ -97,7 +96,7 @@ class FourCastNetDataModule(WeatherDataModule):
         """Open the years of all splits, lazily; a file of two splits once."""
         return list({file.source: file for files in self._files.values() for file in files}.values())
 
-    def rows_of(self, split: str) -> Numbers:
+    def rows_of(self, split: str) -> StateNumbers:
         """Return the numbers of the states in the files of a split."""
         mine = np.unique(np.concatenate([file.times for file in self._files[split]]))
         return np.searchsorted(self.series.times, mine)
@@ -110,7 +109,7 @@ class FourCastNetDataModule(WeatherDataModule):
         parts = [self._published(file, ahead) for file in self._files["train"]]
         return Samples(np.concatenate([start for start, _ in parts]), np.concatenate([after for _, after in parts]))
 
-    def _published(self, file: YearFile, ahead: int) -> tuple[Numbers, Numbers]:
+    def _published(self, file: YearFile, ahead: int) -> tuple[StateNumbers, StateNumbers]:
         """Return starts and targets of a year as the original has them: as many samples as states."""
         numbers = np.searchsorted(self.series.times, file.times)
         rows, count = np.arange(len(numbers)), len(numbers)

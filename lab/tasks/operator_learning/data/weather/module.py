@@ -22,9 +22,9 @@ from lab.tasks.operator_learning.data.inputs import FIELDS
 from lab.tasks.operator_learning.data.module import FieldDataModule
 from lab.tasks.operator_learning.data.weather.content import content_of
 from lab.tasks.operator_learning.data.weather.dataset import Climatology, WeatherDataset, WeatherInputs
-from lab.tasks.operator_learning.data.weather.files import FieldFile, open_fields
+from lab.tasks.operator_learning.data.weather.files import FieldFile, StateNumbers, open_fields
 from lab.tasks.operator_learning.data.weather.forcings import Forcings, read_orography
-from lab.tasks.operator_learning.data.weather.series import FieldSeries, Numbers
+from lab.tasks.operator_learning.data.weather.series import FieldSeries
 from lab.tasks.operator_learning.data.weather.splits import Samples, samples_of
 from lab.tasks.operator_learning.data.weather.statistics import Statistics, groups_of
 
@@ -60,7 +60,7 @@ class WeatherDataModule(FieldDataModule):
         """Open all files."""
 
     @abstractmethod
-    def rows_of(self, split: str) -> Numbers:
+    def rows_of(self, split: str) -> StateNumbers:
         """Return the numbers of the states of a split, rising."""
 
     @abstractmethod
@@ -129,7 +129,7 @@ class WeatherDataModule(FieldDataModule):
         usable, steps = self.statistics.usable, self.steps_of(split)
         return samples_of(series.times, self.rows_of(split), usable, step, steps, series.step)
 
-    def _nothing(self, split: str, rows: Numbers) -> str:
+    def _nothing(self, split: str, rows: StateNumbers) -> str:
         series = self.series
         ends = [str(np.datetime64(int(series.times[place]), "s")) for place in (0, -1)]
         if not len(rows):

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from lab.errors import DataError, closest
-from lab.tasks.operator_learning.data.weather.files import FieldFile, Fields, Times
+from lab.tasks.operator_learning.data.weather.files import FieldArray, FieldFile, StateNumbers, Times
 from lab.tasks.operator_learning.data.weather.grid import Grid, Order, align, read_grid, without_last_row
 
 log = logging.getLogger(__name__)
-Numbers = npt.NDArray[np.int64]
 MOST_IN_MEMORY = 256 << 20
 """Series of up to this many bytes are held in memory; longer ones are read state by state."""
 BLOCK = 32 << 20
@@ -33,8 +31,8 @@ class Column:
     """
 
     channels: tuple[int, ...]
-    files: Numbers
-    rows: Numbers
+    files: StateNumbers
+    rows: StateNumbers
 
 
 class FieldSeries:
@@ -76,7 +74,7 @@ class FieldSeries:
         self.units = tuple(units[name] for name in self.channels)
         self.grid, self._orders = _one_grid(self.files, drop_last_row)
         self.times, self._columns = self._joined()
-        self._held: Fields | None = None
+        self._held: FieldArray | None = None
 
     def __len__(self) -> int:
         """T."""
@@ -92,7 +90,7 @@ class FieldSeries:
         if self._held is None and len(self) * self.state_bytes <= MOST_IN_MEMORY:
             self._held = self.read(np.arange(len(self)))
 
-    def read(self, numbers: Numbers) -> Fields:
+    def read(self, numbers: StateNumbers) -> FieldArray:
         """Return states (N, C, H, W) by their numbers in time.
 
         Raises:
@@ -111,7 +109,7 @@ class FieldSeries:
                 found[part[0] : part[-1] + 1, list(column.channels)] = states[:, places]
         return found
 
-    def blocks(self, numbers: Numbers) -> Iterator[tuple[Numbers, Fields]]:
+    def blocks(self, numbers: StateNumbers) -> Iterator[tuple[StateNumbers, FieldArray]]:
         """Yield states in blocks that fit into memory, with their numbers."""
         size = max(1, BLOCK // self.state_bytes)
         for start in range(0, len(numbers), size):
@@ -156,7 +154,7 @@ class FieldSeries:
             columns.append(Column(places, files[at], rows[at]))
         return common, columns
 
-    def _sorted(self, numbers: Sequence[int]) -> tuple[Times, Numbers, Numbers]:
+    def _sorted(self, numbers: Sequence[int]) -> tuple[Times, StateNumbers, StateNumbers]:
         """Return times, files and rows of the states of some files, sorted, each time once."""
         times = np.concatenate([self.files[number].times for number in numbers])
         files = np.concatenate([np.full(len(self.files[number].times), number) for number in numbers])

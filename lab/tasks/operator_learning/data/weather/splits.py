@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lab.errors import ConfigError, DataError
-from lab.tasks.operator_learning.data.weather.files import Times
+from lab.tasks.operator_learning.data.weather.files import StateNumbers, Times
 
-Numbers = npt.NDArray[np.int64]
 NEAR = 0.1
 """A state counts as a step later if it is nearer to that time than this share of the time between two states: months
 have 28 to 31 days."""
@@ -27,8 +26,8 @@ class Samples:
         left_out: how many states of the split start no sample though it goes on, by reason.
     """
 
-    starts: Numbers
-    targets: Numbers
+    starts: StateNumbers
+    targets: StateNumbers
     left_out: dict[str, int] = field(default_factory=dict)
 
 
@@ -57,14 +56,14 @@ def parse_range(given: Sequence[object], key: str) -> tuple[int, int]:
     return start, end
 
 
-def rows_between(times: Times, first: int, last: int) -> Numbers:
+def rows_between(times: Times, first: int, last: int) -> StateNumbers:
     """Return the numbers of the states from one second to another, both inclusive."""
     begin, end = np.searchsorted(times, [first, last + 1])
     return np.arange(begin, end)
 
 
 def samples_of(
-    times: Times, rows: Numbers, usable: npt.NDArray[np.bool_], step: float, steps: int, spacing: float
+    times: Times, rows: StateNumbers, usable: npt.NDArray[np.bool_], step: float, steps: int, spacing: float
 ) -> Samples:
     """Return every start of a split from which all steps are in the split too.
 

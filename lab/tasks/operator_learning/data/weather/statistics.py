@@ -19,10 +19,9 @@ import numpy.typing as npt
 from lab.data.cached import COMPLETE, made_once
 from lab.errors import ConfigError, DataError
 from lab.system.files import write_text
-from lab.tasks.operator_learning.data.weather.files import Times
+from lab.tasks.operator_learning.data.weather.files import StateNumbers, Times
 from lab.tasks.operator_learning.data.weather.series import FieldSeries
 
-Numbers = npt.NDArray[np.int64]
 PARTS = ("month", "day", "hour")
 """What the states of a climatology may have in common: the month or the day of the year, the hour of the day."""
 ENOUGH = 3
@@ -49,7 +48,7 @@ class Statistics:
     usable: npt.NDArray[np.bool_]
 
 
-def groups_of(times: Times, parts: Sequence[str]) -> tuple[Numbers, int]:
+def groups_of(times: Times, parts: Sequence[str]) -> tuple[StateNumbers, int]:
     """Return the group (T,) of each time, and the number of groups.
 
     Args:
@@ -104,7 +103,7 @@ def choose_parts(given: Sequence[str] | None, times: Times, step: float) -> tupl
 
 
 def compute(
-    series: FieldSeries, training: Numbers, used: Numbers, parts: Sequence[str], content: str
+    series: FieldSeries, training: StateNumbers, used: StateNumbers, parts: Sequence[str], content: str
 ) -> tuple[Statistics, bool]:
     """Return the statistics of a series, from the cache where they are.
 
@@ -137,7 +136,7 @@ def compute(
     return Statistics(means, stds, tuple(parts), climatology, usable), bool(fresh)
 
 
-def _write(folder: Path, series: FieldSeries, training: Numbers, used: Numbers, parts: Sequence[str]) -> None:
+def _write(folder: Path, series: FieldSeries, training: StateNumbers, used: StateNumbers, parts: Sequence[str]) -> None:
     groups, count = groups_of(series.times, parts)
     is_training = np.zeros(len(series), dtype=bool)
     is_training[training] = True
@@ -156,7 +155,7 @@ def _write(folder: Path, series: FieldSeries, training: Numbers, used: Numbers, 
 
 
 def _first_broken(
-    series: FieldSeries, numbers: Numbers, states: npt.NDArray[np.float32], whole: npt.NDArray[np.bool_]
+    series: FieldSeries, numbers: StateNumbers, states: npt.NDArray[np.float32], whole: npt.NDArray[np.bool_]
 ) -> str:
     """Return where a value is not finite, or ``""``."""
     if whole.all():
@@ -177,7 +176,7 @@ class _Sums:
         self.shift: npt.NDArray[np.float64] | None = None
         self.first, self.second = np.zeros(shape[0]), np.zeros(shape[0])
 
-    def add(self, states: npt.NDArray[np.float32], groups: Numbers) -> None:
+    def add(self, states: npt.NDArray[np.float32], groups: StateNumbers) -> None:
         """Add states (N, C, H, W) of some groups."""
         if self.shift is None:  # near the mean, so that squares keep their digits
             self.shift = states[0].mean(axis=(1, 2), dtype=np.float64)
