@@ -13,8 +13,9 @@ import numpy as np
 from lab.errors import ConfigError
 from lab.ranges import Word
 from lab.tasks.operator_learning.data.weather.content import find_files
-from lab.tasks.operator_learning.data.weather.files import SUFFIXES, FieldFile, StateNumbers, open_fields, split_channel
+from lab.tasks.operator_learning.data.weather.files import FieldFile, StateNumbers, split_channel
 from lab.tasks.operator_learning.data.weather.module import HOUR, SPLITS, WeatherDataModule, require_steps
+from lab.tasks.operator_learning.data.weather.opening import SUFFIXES, open_fields
 from lab.tasks.operator_learning.data.weather.splits import Samples, parse_range, require_apart, rows_between
 from lab.tasks.operator_learning.data.weather.statistics import Statistics, choose_parts, compute
 

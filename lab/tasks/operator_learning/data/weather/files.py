@@ -1,25 +1,19 @@
-"""The interface of files of fields with dates, and which class reads a file: its first bytes decide."""
+"""The interface of files of fields with dates, the names of their channels and units."""
 
 from __future__ import annotations
 
-import importlib.util
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from lab.checking import check_file
 from lab.errors import DataError
 
 FieldArray = npt.NDArray[np.float32]
 Times = npt.NDArray[np.int64]
 StateNumbers = npt.NDArray[np.int64]
 
-HDF5, GRIB, ZIP = b"\x89HDF", b"GRIB", b"PK\x03\x04"
-NETCDF3 = (b"CDF\x01", b"CDF\x02", b"CDF\x05")
-SUFFIXES = frozenset({".nc", ".nc4", ".cdf", ".netcdf", ".zarr", ".npz", ".grib", ".grb", ".grib2"})
 UNITS = {
     **dict.fromkeys(("t2m", "d2m", "skt", "sst", "t"), "K"),
     **dict.fromkeys(("u10", "v10", "u100", "v100", "u", "v"), "m s**-1"),
@@ -60,40 +54,6 @@ class FieldFile(ABC):
         Raises:
             DataError: they cannot be read.
         """
-
-
-def open_fields(path: Path, wanted: Sequence[str] | None) -> FieldFile:
-    """Open a file of fields.
-
-    Args:
-        path: a NetCDF file of any version, a folder of Zarr, an ``.npz``, or GRIB if cfgrib is installed.
-        wanted: the channels, ``t2m`` or ``z@500``; a file may have a part of them. None: all that it has.
-
-    Raises:
-        DataError: it is none of these, or has no fields with dates.
-    """
-    from lab.tasks.operator_learning.data.weather.npz_file import NpzFile
-    from lab.tasks.operator_learning.data.weather.xarray_file import XarrayFile
-
-    if path.is_dir():
-        if not any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zmetadata")):
-            raise DataError(f"{path}: is a folder, and no store of Zarr, which has a zarr.json or a .zgroup")
-        return XarrayFile(path, "zarr", wanted)
-    check_file(path, may_be_empty=False)
-    with path.open("rb") as file:
-        head = file.read(4)
-    if head == ZIP:
-        return NpzFile(path, wanted)
-    if head == GRIB:
-        if importlib.util.find_spec("cfgrib") is None:
-            raise DataError(
-                f"{path}: is GRIB, which is read if cfgrib is installed (pip install cfgrib); or convert it to NetCDF "
-                "by grib_to_netcdf"
-            )
-        return XarrayFile(path, "cfgrib", wanted)
-    if head == HDF5 or head in NETCDF3:
-        return XarrayFile(path, "h5netcdf" if head == HDF5 else "scipy", wanted)
-    raise DataError(f"{path}: begins with {head.hex(' ')}, and NetCDF, Zarr, .npz and GRIB are read")
 
 
 def split_channel(name: str, key: str = "data.variables") -> tuple[str, float | None]:

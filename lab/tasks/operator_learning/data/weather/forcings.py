@@ -15,8 +15,9 @@ from torch import Tensor
 from lab.checking import check_choice, check_file
 from lab.data.numpy_arrays import read_array
 from lab.errors import ConfigError, DataError
-from lab.tasks.operator_learning.data.weather.files import HDF5, NETCDF3, FieldArray, Times
+from lab.tasks.operator_learning.data.weather.files import FieldArray, Times
 from lab.tasks.operator_learning.data.weather.grid import Grid, Order, align, read_grid
+from lab.tasks.operator_learning.data.weather.opening import HDF5, NETCDF3
 from lab.tasks.operator_learning.data.weather.xarray_file import read_static
 
 CHANNELS = {

@@ -22,8 +22,9 @@ from lab.tasks.operator_learning.data.inputs import FIELDS
 from lab.tasks.operator_learning.data.module import FieldDataModule
 from lab.tasks.operator_learning.data.weather.content import content_of
 from lab.tasks.operator_learning.data.weather.dataset import Climatology, WeatherDataset, WeatherInputs
-from lab.tasks.operator_learning.data.weather.files import FieldFile, StateNumbers, open_fields
+from lab.tasks.operator_learning.data.weather.files import FieldFile, StateNumbers
 from lab.tasks.operator_learning.data.weather.forcings import Forcings, read_orography
+from lab.tasks.operator_learning.data.weather.opening import open_fields
 from lab.tasks.operator_learning.data.weather.series import FieldSeries
 from lab.tasks.operator_learning.data.weather.splits import Samples, samples_of
 from lab.tasks.operator_learning.data.weather.statistics import Statistics, groups_of
