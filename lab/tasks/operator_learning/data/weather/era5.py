@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lab.errors import ConfigError
+from lab.errors import ConfigError, DataError
 from lab.ranges import Word
 from lab.tasks.operator_learning.data.weather.content import find_files
 from lab.tasks.operator_learning.data.weather.files import FieldFile, StateNumbers, split_channel
@@ -43,9 +43,9 @@ class Era5DataModule(WeatherDataModule):
         ConfigError: a range is none, or a variable is named twice.
     """
 
-    train: Sequence[str]
-    val: Sequence[str]
-    test: Sequence[str]
+    train: Sequence[str | int]
+    val: Sequence[str | int]
+    test: Sequence[str | int]
     _: KW_ONLY
     files: str | Sequence[str] | None = None
     fallback_root: Word | None = None
@@ -81,7 +81,12 @@ class Era5DataModule(WeatherDataModule):
     @cached_property
     def _rows(self) -> dict[str, StateNumbers]:
         require_steps(self.step_hours, self.series.step, str(self.series.files[0].source))
-        return {split: rows_between(self.series.times, *self._ranges[split]) for split in SPLITS}
+        found = {split: rows_between(self.series.times, *self._ranges[split]) for split in SPLITS}
+        for split, rows in found.items():
+            if not len(rows):
+                first, last = (np.datetime64(int(self.series.times[place]), "s") for place in (0, -1))
+                raise DataError(f"data.{split}: there is no state in these dates; the files have {first} to {last}")
+        return found
 
     def rows_of(self, split: str) -> StateNumbers:
         """Return the numbers of the states in the dates of a split."""

@@ -131,14 +131,9 @@ class WeatherDataModule(FieldDataModule):
         return samples_of(series.times, self.rows_of(split), usable, step, steps, series.step)
 
     def _nothing(self, split: str, rows: StateNumbers) -> str:
-        series = self.series
-        ends = [str(np.datetime64(int(series.times[place]), "s")) for place in (0, -1)]
-        if not len(rows):
-            return f"data.{split}: there is no state in these dates; the files have {ends[0]} to {ends[1]}"
-        steps = self.steps_of(split)
         return (
-            f"data.{split}: none of its {len(rows)} states has the states of {steps} steps of "
-            f"{self.step_hours:g} hours after it; the files have a state every {series.step / HOUR:g} hours"
+            f"data.{split}: none of its {len(rows)} states has the states of {self.steps_of(split)} steps of "
+            f"{self.step_hours:g} hours after it; the files have a state every {self.series.step / HOUR:g} hours"
         )
 
     @property
