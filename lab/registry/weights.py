@@ -19,6 +19,7 @@ from lab.errors import CheckpointError
 from lab.registry.migrations import RECORD, MigrationStep, check_versions, migrate, steps_to, versions_of
 from lab.registry.shards import join, open_shards
 from lab.registry.tensor_bundle import find_bundle, read_bundle
+from lab.registry.tensor_slices import find_slices, read_slices
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -56,7 +57,8 @@ def read_weights(file: str | Path, device: str = "cpu") -> Weights:
     """Read a file or a checkpoint folder; nothing is executed.
 
     Files are torch checkpoints, ``.safetensors``, numpy's ``.npz`` and detectron2's ``.pkl`` of arrays; a folder with
-    sharded safetensors, or their index, is read whole. TensorFlow's checkpoints are named by their index or prefix.
+    sharded safetensors, or their index, is read whole. TensorFlow's checkpoints are named by their index or prefix, or,
+    in version 1, by their one file.
 
     Args:
         file: the file or folder.
@@ -88,6 +90,8 @@ def read_weights(file: str | Path, device: str = "cpu") -> Weights:
         return Weights(tensors, recorded(reader))
     if not is_file:
         raise CheckpointError(f"weights {path} {'are no plain file' if path.exists() else 'do not exist'}")
+    if path.suffix not in (".safetensors", ".npz", ".pkl") and find_slices(path):
+        return Weights(read_slices(path), None)
     content = _read(path, device)
     versions = _versions(content, path)
     for key in _CONTAINERS:

@@ -40,16 +40,21 @@ def mel_of_hertz(frequencies: Floats) -> Floats:
     return mels
 
 
+def mel_edges(lowest: float, highest: float, bands: int) -> Floats:
+    """Return the edges (bands + 2,) of bands between two frequencies in Hz, equally far apart in mel."""
+    low, high = mel_of_hertz(np.array([lowest, highest]))
+    edges: Floats = np.linspace(low, high, bands + 2)
+    return edges
+
+
 @functools.cache
 def mel_matrix() -> tuple[slice, Floats]:
     """Return which of the 257 frequencies lie within a band, and their weights (235, 64), in float64.
 
-    The edges of the bands are equally far apart in mel; band b rises from edge b to b + 1 and falls to b + 2. The
-    frequency 0 has no weight.
+    Band b rises from edge b to b + 1 and falls to b + 2. The frequency 0 has no weight.
     """
     bins = mel_of_hertz(np.linspace(0.0, SAMPLE_RATE / 2, POINTS // 2 + 1))[:, None]
-    low, high = mel_of_hertz(np.array([LOWEST, HIGHEST]))
-    edges = np.linspace(low, high, BANDS + 2)
+    edges = mel_edges(LOWEST, HIGHEST, BANDS)
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
     weights = np.maximum(0.0, np.minimum((bins - left) / (centre - left), (right - bins) / (right - centre)))
     weights[0] = 0.0
@@ -120,6 +125,10 @@ class MelFrontEnd(nn.Module):
 
 def _log_mel(pieces: Tensor, window: Tensor, weights: Tensor) -> Tensor:
     """Return (..., 96, 64) of pieces (..., EXAMPLE)."""
-    spectrum = torch.fft.rfft(pieces.unfold(-1, WINDOW, HOP) * window, POINTS)
-    magnitudes = spectrum[..., mel_matrix()[0]].abs()
+    magnitudes = spectrum_of(pieces, window, HOP, POINTS)[..., mel_matrix()[0]].abs()
     return (magnitudes @ weights).add_(OFFSET).log_()
+
+
+def spectrum_of(samples: Tensor, window: Tensor, hop: int, points: int) -> Tensor:
+    """Return the transform (..., frames, points / 2 + 1) of all whole frames of samples (..., T)."""
+    return torch.fft.rfft(samples.unfold(-1, len(window), hop) * window, points)

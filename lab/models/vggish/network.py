@@ -11,7 +11,7 @@ Legend: B clips, N examples of a clip, E examples, D embedding, K classes.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, cast
 
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from lab.layers.convolution import NormName, convolve, make_norm
 from lab.layers.dropout import dropout as drop
 from lab.layers.linear import Linear
 from lab.models.vggish.front_end import BANDS, FRAMES, SAMPLE_RATE, MelFrontEnd
+from lab.models.vggish.weights import adapt
+from lab.ops.cpu import plain_cpu
 from lab.ranges import Count, Dropout, Ge, Le, Len, OneOf, Size
 from lab.structures.audio import LogMel
 
@@ -106,9 +108,17 @@ class VGGish(nn.Module):
         """
         if self.classifier is None:
             raise ConfigError("this network gives embeddings alone: make it with num_classes")
-        embedded = self.embed(mel.examples.flatten(0, 1))
+        examples, present = mel.examples.flatten(0, 1), mel.present.flatten()
+        ragged = plain_cpu(examples) and not present.all()  # a GPU would have to wait for the answer
+        embedded = self.embed(examples[present] if ragged else examples)
         logits: Tensor = self.classifier(drop(embedded, self.dropout, self.training))
+        if ragged:
+            logits = logits.new_zeros(len(present), logits.shape[1]).index_put((present,), logits)
         return mean_present(logits.unflatten(0, mel.present.shape), mel.present)
+
+    def adapt_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return pretrained weights without a PCA, and with a new classifier where they have none."""
+        return adapt(state, self.state_dict())
 
 
 def mean_present(values: Tensor, present: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from lab.ranges import Count, Dropout, Ge, Le, OneOf, Size
 from lab.registry.models import register_model
 
 
-@register_model(classifier="classifier")
+@register_model(classifier="classifier", converter="lab.models.vggish.weights.convert")
 def vggish(
     num_classes: Count = 0,
     embedding: Annotated[str, OneOf("pre_activation", "post_activation")] = "pre_activation",
@@ -25,7 +25,7 @@ def vggish(
     return VGGish(num_classes, embedding=embedding, head_dim=head_dim, dropout=dropout, init_std=init_std)
 
 
-@register_model(classifier="classifier")
+@register_model(classifier="classifier", converter="lab.models.vggish.weights.convert")
 def vggish_tiny(
     num_classes: Count = 0,
     channels: Channels = (16, 32, 64, 64),

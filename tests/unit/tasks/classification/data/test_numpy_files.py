@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from lab.data.numpy_arrays import read_array
 from lab.errors import ConfigError, DataError
-from lab.tasks.classification.data.numpy_files import NumpyModule, as_pixels, read_array
+from lab.tasks.classification.data.numpy_files import NumpyModule, as_pixels
 
 PIXELS = (np.arange(40 * 4 * 5).reshape(40, 4, 5) % 256).astype(np.uint8)
 LABELS = np.arange(40) % 4
