@@ -295,6 +295,22 @@ def test_orography_is_put_on_the_grid_and_predictions_read_netcdf(january, tmp_p
     torch.testing.assert_close(inputs[(0, 0)].forcings, sample.forcings)
     assert inputs[(0, 0)].targets.shape == (0, 1, 6, 8)
     assert inputs[(0, 1)].time == sample.time + 6 * 3600
+    other = module(
+        january, files="jan.nc", forcings=["orography", "time_of_year"], orography="static.nc", variables=["t2m"]
+    )
+    other.follow(data.spec)  # a prediction measures nothing of the training data
+    other.eval_steps = 400
+    assert "statistics" not in vars(other)
+    far = other.build_inputs([tmp_path / "now.nc"])[(0, 1)]
+    assert far.forcings.shape == (400, 3, 6, 8)
+    batch = other.collate([far])
+    torch.testing.assert_close(
+        batch.fields[0], (far.fields - data.spec.means[0]) / data.spec.stds[0], rtol=1e-4, atol=1e-5
+    )
+    with pytest.raises(
+        DataError, match=r"the network of the checkpoint also reads orography, year_sin, year_cos, and data"
+    ):
+        module(january, files="jan.nc").follow(data.spec)
 
 
 def test_a_file_larger_than_the_memory_in_use_is_read_state_by_state(tmp_path, monkeypatch):
