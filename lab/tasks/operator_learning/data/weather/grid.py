@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from lab.errors import DataError
 
-
 CLOSE = 1e-4
 """Degrees by which two coordinates may differ and be the same: files store them as float32."""
 

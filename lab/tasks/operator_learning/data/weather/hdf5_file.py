@@ -12,7 +12,7 @@ import numpy as np
 
 from lab.checking import check_file
 from lab.errors import DataError
-from lab.tasks.operator_learning.data.weather.files import StateArray, FieldFile, unit_of
+from lab.tasks.operator_learning.data.weather.files import FieldFile, StateArray, unit_of
 
 FIELDS = "fields"
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from lab.data.numpy_arrays import array_names, read_array
 from lab.errors import DataError, closest
-from lab.tasks.operator_learning.data.weather.files import StateArray, FieldFile, Times, unit_of
+from lab.tasks.operator_learning.data.weather.files import FieldFile, StateArray, Times, unit_of
 
 NAMES = {"time": ("time", "times", "valid_time"), "lat": ("lat", "latitude"), "lon": ("lon", "longitude")}
 

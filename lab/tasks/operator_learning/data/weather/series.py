@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from lab.errors import DataError, closest
-from lab.tasks.operator_learning.data.weather.files import StateArray, FieldFile, StateNumbers, Times
+from lab.tasks.operator_learning.data.weather.files import FieldFile, StateArray, StateNumbers, Times
 from lab.tasks.operator_learning.data.weather.grid import Grid, Order, align, read_grid, without_last_row
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lab.errors import DataError, closest
-from lab.tasks.operator_learning.data.weather.files import StateArray, FieldFile, split_channel, unit_of
+from lab.tasks.operator_learning.data.weather.files import FieldFile, StateArray, split_channel, unit_of
 
 EXTRA = {"h5netcdf": "h5netcdf", "zarr": "zarr", "scipy": "scipy", "cfgrib": "cfgrib"}
 TIMES = ("valid_time", "time", "t", "date")
