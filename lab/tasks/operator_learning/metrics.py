@@ -38,7 +38,7 @@ class ForecastErrors:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredForecasts:
     """The result of an evaluation.
 
     Attributes:
@@ -143,18 +143,21 @@ class ForecastMetrics:
                 sums[key] = of_samples.new_zeros(steps, of_samples.shape[1])
             sums[key][step] += torch.where(valid[:, None], of_samples, 0.0).sum(0)
 
-    def compute(self) -> Measured:
+    def compute(self) -> MeasuredForecasts:
         """Return the errors over the samples of all ranks, the same on all of them; all must call it."""
         count = int(collectives.sum_tensors(self.count))
         if self.bad is None:
-            return Measured()
+            return MeasuredForecasts()
         errors: dict[str, ForecastErrors] = {}
         for name, sums in self.sums.items():
             means = {key: collectives.sum_tensors(value) / count for key, value in sums.items()}
             rmse = means["squares"].sqrt() if self.pooled else means["roots"]
             acc = means.get("acc", torch.full_like(rmse, torch.nan))
-            undefined = torch.tensor(torch.nan, dtype=rmse.dtype)
-            kept = [torch.where(value.isfinite(), value, undefined) for value in (rmse, acc, means["channel_l2"])]
             l2 = means["l2"][:, 0]
-            errors[name] = ForecastErrors(*kept, torch.where(l2.isfinite(), l2, undefined))
-        return Measured(errors, count, tuple(collectives.sum_tensors(self.bad).tolist()))
+            errors[name] = ForecastErrors(_defined(rmse), _defined(acc), _defined(means["channel_l2"]), _defined(l2))
+        return MeasuredForecasts(errors, count, tuple(collectives.sum_tensors(self.bad).tolist()))
+
+
+def _defined(values: Tensor) -> Tensor:
+    """Return the values, NaN for those that are infinite."""
+    return values.masked_fill(~values.isfinite(), torch.nan)

@@ -27,7 +27,13 @@ class OperatorLearningEval(EvalSettings):
 
 
 class OperatorLearningAsks(Asks):
-    """A network on fields asks nothing of its data: it is sized from them."""
+    """What an operator asks of its data.
+
+    Attributes:
+        dims: the axes of the grid, where the data is generated: 1 for series, 2 for fields.
+    """
+
+    dims: Literal[1, 2] | None = None
 
 
 class OperatorLearning(Learning):

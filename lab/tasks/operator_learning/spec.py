@@ -7,4 +7,6 @@ TASK = TaskSpec(
     task="lab.tasks.operator_learning.task:OperatorLearningTask",
     data="lab.structures.operator_learning:FieldSpec",
     settings="lab.tasks.operator_learning.settings:SETTINGS",
+    predictor="lab.tasks.operator_learning.predict:OperatorLearningPredictor",
+    pictures="lab.tasks.operator_learning.pictures:forecast_panels",
 )

@@ -14,7 +14,7 @@ from torch import Tensor
 from lab.structures.operator_learning import FieldBatch
 from lab.tasks.operator_learning import metrics as subject
 from lab.tasks.operator_learning.criterion import latitude_weights
-from lab.tasks.operator_learning.metrics import ForecastMetrics, Measured
+from lab.tasks.operator_learning.metrics import ForecastMetrics, MeasuredForecasts
 from tests.unit.tasks.operator_learning.makers import make_batch, make_spec
 
 SPEC = make_spec()
@@ -22,7 +22,9 @@ TOLERANCE = 1e-13
 """Relative; the worst error measured is 4e-16 against numpy and 5e-16 between batches."""
 
 
-def measure(batch: FieldBatch, found: Tensor, parts: tuple[slice, ...] = (slice(None),), **other: Any) -> Measured:
+def measure(
+    batch: FieldBatch, found: Tensor, parts: tuple[slice, ...] = (slice(None),), **other: Any
+) -> MeasuredForecasts:
     metric = ForecastMetrics(SPEC.means, SPEC.stds, SPEC.latitudes, **other)
     for part in parts:
         cut = batch.rows(part)
@@ -65,7 +67,7 @@ def case() -> tuple[FieldBatch, Tensor]:
     return batch, batch.targets.fields + 0.5 * torch.randn(5, 3, 2, 4, 6, generator=torch.Generator().manual_seed(1))
 
 
-def worst(found: Measured, expected: dict[str, np.ndarray]) -> float:
+def worst(found: MeasuredForecasts, expected: dict[str, np.ndarray]) -> float:
     errors = found.errors["network"]
     return max(float(np.abs(getattr(errors, key).numpy() / value - 1).max()) for key, value in expected.items())
 
@@ -165,4 +167,4 @@ def test_a_forecast_that_diverges_is_said_with_its_step(case: tuple[FieldBatch, 
 
 
 def test_without_samples_nothing_is_defined() -> None:
-    assert ForecastMetrics((0.0,), (1.0,)).compute() == Measured()
+    assert ForecastMetrics((0.0,), (1.0,)).compute() == MeasuredForecasts()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import math
+import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
-from lab.errors import ConfigError
+from lab.errors import ConfigError, DataError
 from tests.unit.tasks.operator_learning.makers import make_batch, make_spec, make_task
 
 STEADY = {"given": ("k",), "given_means": (0.0,), "given_stds": (1.0,), "step": 0.0, "input_shape": (1, 4, 6)}
@@ -88,11 +91,23 @@ def test_metrics_by_name() -> None:
     baselines = {"relative_l2", "rmse_u", "rmse_t_2m"}
     baselines = {f"{kind}_{name}" for kind in ("persistence", "climatology") for name in baselines}
     assert set(values) == names | baselines
-    rows = task.tables["errors"]
+    rows = list(csv.DictReader(task.files["errors.csv"].splitlines()))
     assert len(rows) == 3 * 2 * 2
-    of_u = [row["rmse"] for row in rows if row["forecast"] == "network" and row["channel"] == "u"]
+    of_u = [float(row["rmse"]) for row in rows if row["forecast"] == "network" and row["channel"] == "u"]
     assert values["rmse_u"] == pytest.approx(sum(of_u) / 2)
-    assert [row["lead"] for row in rows[:2]] == [6.0, 12.0]
+    wide = task.tables["lead_times"]
+    assert [row["lead"] for row in wide] == ["6 h", "12 h"] * 2
+    still = [float(row["rmse"]) for row in rows if row["forecast"] == "persistence"]
+    assert [row["persistence"] for row in wide] == pytest.approx(still)
+    assert rows[-1]["acc"] == ""  # a climatology has no anomaly
+    spectra = list(csv.DictReader(task.files["spectra.csv"].splitlines()))
+    assert len(spectra) == 2 * 2 * 4
+    assert [row["wave_numbers"] for row in task.tables["wave_numbers"]] == ["1", "2-3"] * 2
+    said = task.describe_evaluation()
+    assert said.startswith(
+        "rmse in the channels' units, weighted by the cosine of latitude, pooled over samples; means"
+    )
+    assert set(task.drawings("test")) == {"errors", "rollout", "spectra"}
     assert (task.better("acc_u"), task.better("rmse_u"), task.better("loss")) == ("max", "min", "min")
     task.reset_metrics("test")
     assert math.isnan(task.compute_metrics("test")["relative_l2"])
@@ -111,6 +126,18 @@ def test_a_steady_problem_has_one_step_and_no_persistence() -> None:
             make_task(spec, learning)
 
 
+def test_a_rollout_that_diverges_is_said_with_its_step() -> None:
+    """A factor of 1e20 in each step: the third step is beyond float32."""
+    task, batch = make_task(factor=1e20), make_batch(steps=3)
+    task.evaluate("test", task(batch).detach(), batch)
+    values = task.compute_metrics("test")
+    assert math.isnan(values["relative_l2"])
+    assert "3 of 3 forecasts are not finite, the first from step 2 on" in task.describe_evaluation()
+    assert [row["not_finite"] for row in task.tables["lead_times"]] == [0, 3, 3] * 2
+    assert not math.isnan(values["persistence_relative_l2"])
+    assert set(task.drawings("test")) == {"errors", "rollout", "spectra"}
+
+
 def test_predictions_are_in_units() -> None:
     task, batch = make_task(), make_batch()
     task.rollout_steps = 4
@@ -120,6 +147,49 @@ def test_predictions_are_in_units() -> None:
         state = task.net(state)
         torch.testing.assert_close(found[1].fields[step, 1], state[2, 1].detach() * 10 + 280)
     assert (len(found), len(found[0]), found[0].channels, found[0].step) == (2, 4, ("u", "t 2m"), 6.0)
+
+
+def test_predict_in_memory_is_predict_step() -> None:
+    task, batch = make_task(), make_batch()
+    task.rollout_steps = 3
+    _, wanted = task.predict_step(batch, 0)
+    states = task.in_units(batch.fields)
+    found = task.predict(states, batch_size=2, steps=3)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one.fields, other.fields, rtol=1e-5, atol=1e-4)
+    assert task.predict(states[0].numpy()).fields.shape == (1, 2, 4, 6)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            torch.zeros(4, 6),
+            "the fields' shape is (4, 6), and the network reads (2, height, width), or several of them, w",
+        ),
+        (
+            torch.zeros(3, 4, 6),
+            "the fields' shape is (3, 4, 6), and the network reads (2, height, width), or several of",
+        ),
+        (torch.full((2, 4, 6), torch.nan), "the fields have values that are not finite"),
+        ("clouds", "the fields: a str is no array of numbers"),
+    ],
+)
+def test_fields_that_cannot_be_used(given: Any, said: str) -> None:
+    with pytest.raises(DataError, match="^" + re.escape(said)):
+        make_task().predict(given)
+
+
+def test_forcings_in_memory() -> None:
+    spec = make_spec(forcings=("orography",), input_shape=(3, 4, 6))
+    task, batch = make_task(spec), make_batch(spec)
+    states = task.in_units(batch.fields)
+    found = task.predict(states, steps=2, forcings=batch.forcings)
+    torch.testing.assert_close(found[2].fields, task.in_units(task(batch))[2].detach(), rtol=1e-5, atol=1e-4)
+    with pytest.raises(DataError, match=r"^the network also reads orography: give forcings=\(3, steps, 1, 4, 6\)$"):
+        task.predict(states)
+    with pytest.raises(DataError, match=r"^the forcings' shape is \(3, 2, 2, 4, 6\), and for these fields it is "):
+        task.predict(states, forcings=torch.zeros(3, 2, 2, 4, 6))
 
 
 def test_what_is_refused() -> None:
