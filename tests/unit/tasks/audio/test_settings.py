@@ -14,6 +14,7 @@ from tests.unit.tasks.audio.makers import make_task
 def config(batch_size: int, mixup: float, devices: int = 1, stage: str = "fit") -> dict[str, Any]:
     return {
         "stage": stage,
+        "eval": {"embeddings": "none", "pca": None},
         "model": {"learning": {"mixup": mixup}},
         "data": {"batch_size": batch_size},
         "strategy": {"name": "ddp"},
