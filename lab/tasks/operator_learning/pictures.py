@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lab.report.animation import Animation
 from lab.report.canvas import contact_sheet
-from lab.report.curves import Curve, axis_of, draw_curves
+from lab.report.curves import Axis, Curve, axis_of, draw_curves
 from lab.report.maps import AROUND_0, draw_map, range_of
 from lab.structures.operator_learning import FieldBatch, FieldSpec
 from lab.tasks.operator_learning.metrics import MeasuredForecasts
@@ -22,6 +22,8 @@ MOST_CHANNELS = 4
 """Channels that are drawn, the first ones."""
 MOST_FRAMES = 48
 """Of an animation; a longer rollout is shown in even steps."""
+DECADES = 1e-8
+"""Of the highest power: what lies below is rounding, and is not drawn."""
 Values = npt.NDArray[np.float32]
 
 
@@ -154,5 +156,7 @@ def spectrum_curves(spectra: Spectra, spec: FieldSpec) -> Image.Image:
         curves = [
             Curve(name, range(1, numbers), values[1:].tolist(), dashed=name == "truth") for name, values in rows.items()
         ]
-        pictures.append(draw_curves(curves, f"power: {named(spec, channel)}", (kind, ""), (True, True)))
+        axis = axis_of([value for curve in curves for value in curve.y], is_log=True)
+        axis = Axis(max(axis.low, DECADES * axis.high), axis.high, is_log=True)
+        pictures.append(draw_curves(curves, f"power: {named(spec, channel)}", (kind, ""), (True, True), y_axis=axis))
     return contact_sheet(pictures)
