@@ -32,7 +32,7 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from benchmarks import bert, bloom, classifiers, detr, segmenters
+from benchmarks import bert, bloom, classifiers, detr, segmenters, vggish
 from benchmarks.augmentation import mixmatch_batch
 from benchmarks.gru4rec import gru4rec_train
 from benchmarks.images import folder_batch, small_batch
@@ -122,6 +122,12 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     "bert-pretraining": (bert.pretraining_row, 8, (128, 30522)),  # sequences, (longest, vocabulary)
     "bert-classification": (bert.inference_row("text_classifier"), 32, (128, 30522)),
     "bert-answering": (bert.inference_row("span_answerer"), 8, (384, 30522)),
+    "vggish-front-end": (vggish.front_end_row, 64, (1, 0)),  # files in memory, of up to (seconds, -)
+    "vggish-embeddings": (vggish.embeddings_row, 64, (1, 0)),
+    "vggish-forward": (forward_row(vggish.make, "vggish"), 16, (1, 10)),  # clips, (examples of each, classes)
+    "vggish-train": (train_row(vggish.make, "vggish"), 8, (1, 10)),
+    "vggish-tiny-forward": (forward_row(vggish.make, "vggish_tiny"), 32, (1, 10)),
+    "vggish-tiny-train": (train_row(vggish.make, "vggish_tiny"), 32, (1, 10)),
     "gru4rec-train": (gru4rec_train, 64, (2048, 20000)),  # lanes, (negatives, items)
     "sasrec-train": (sasrec_train, 128, (50, 20000)),  # sequences, (longest, items)
     "sasrec-eval": (sasrec_eval, 128, (50, 20000)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import afno, baselines, bert, bloom, classifiers, detr, gru4rec, sasrec, segmenters
+from benchmarks import afno, baselines, bert, bloom, classifiers, detr, gru4rec, sasrec, segmenters, vggish
 from benchmarks.pairs import Subject
 
 SUBJECTS = {
@@ -179,11 +179,19 @@ SUBJECTS = {
         smoke="afno_tiny",
         small=(2, (64, 128)),
     ),
+    "vggish": Subject(
+        vggish.NAMES,
+        vggish.make,
+        smoke="vggish_tiny",
+        small=(2, (2, 10)),
+        train=(32, (1, 10)),
+        serve=((32, (1, 10)),),
+    ),
     "baselines": Subject(("popularity", "session_knn"), baselines.make, small=(32, (20, 500))),
     "bag_of_words": Subject(("bag_of_words",), baselines.make_bag_of_words, small=(32, (20, 500))),
 }
 """Each has (batch, size): pixels for images, (length, items) for sequences, (length, vocabulary) for text, (negatives,
-items) for GRU4Rec."""
+items) for GRU4Rec, (examples of a clip, classes) for sound."""
 
 PLANNED = ("yolo_fastest_v2",)
 """Planned architectures that do not exist yet; when one is added, its name moves to the list above."""

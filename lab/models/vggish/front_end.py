@@ -12,13 +12,14 @@ Only 235 of the 257 frequencies lie within a band; the product with the bands le
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lab.ops.precision import full_precision
+from lab.ops.precision import full_precision, without_autocast
 from lab.structures.audio import LogMel
 
 SAMPLE_RATE = 16_000
@@ -30,25 +31,25 @@ EXAMPLE = (FRAMES - 1) * HOP + WINDOW
 """Samples of an example: 15,600, of which the last 240 belong to the next example too."""
 EXAMPLE_HOP = FRAMES * HOP
 """Samples from the beginning of an example to that of the next one: 0.96 s."""
-_VALUES = 1 << 18  # frequencies of the frames that are computed at once: 2 MB as complex float32
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+_AT_ONCE = 8  # examples: their spectra have 1.6 MB
+MelTable = np.ndarray[Any, np.dtype[np.float64]]
 
 
-def mel_of_hertz(frequencies: Floats) -> Floats:
+def mel_of_hertz(frequencies: MelTable) -> MelTable:
     """Return frequencies on the mel scale of HTK's book: 1127 ln(1 + f / 700)."""
-    mels: Floats = 1127.0 * np.log(1.0 + frequencies / 700.0)
+    mels: MelTable = 1127.0 * np.log(1.0 + frequencies / 700.0)
     return mels
 
 
-def mel_edges(lowest: float, highest: float, bands: int) -> Floats:
+def mel_edges(lowest: float, highest: float, bands: int) -> MelTable:
     """Return the edges (bands + 2,) of bands between two frequencies in Hz, equally far apart in mel."""
     low, high = mel_of_hertz(np.array([lowest, highest]))
-    edges: Floats = np.linspace(low, high, bands + 2)
+    edges: MelTable = np.linspace(low, high, bands + 2)
     return edges
 
 
 @functools.cache
-def mel_matrix() -> tuple[slice, Floats]:
+def mel_matrix() -> tuple[slice, MelTable]:
     """Return which of the 257 frequencies lie within a band, and their weights (235, 64), in float64.
 
     Band b rises from edge b to b + 1 and falls to b + 2. The frequency 0 has no weight.
@@ -64,9 +65,9 @@ def mel_matrix() -> tuple[slice, Floats]:
 
 
 @functools.cache
-def hann() -> Floats:
+def hann() -> MelTable:
     """Return the periodic window (400,), in float64: its period is its length, so that its last value is not 0."""
-    window: Floats = 0.5 - 0.5 * np.cos(2 * np.pi / WINDOW * np.arange(WINDOW))
+    window: MelTable = 0.5 - 0.5 * np.cos(2 * np.pi / WINDOW * np.arange(WINDOW))
     return window
 
 
@@ -76,11 +77,7 @@ def num_examples(num_samples: int) -> int:
 
 
 class MelFrontEnd(nn.Module):
-    """Computes the examples of a batch of clips; in float64, where the waveforms are.
-
-    Many examples are computed at once, but not so many that their spectra leave the cache, so memory does not grow
-    with the length of the clips.
-    """
+    """Computes the examples of a batch of clips; in float64, where the waveforms are."""
 
     window: Tensor
     weights: Tensor
@@ -108,12 +105,14 @@ class MelFrontEnd(nn.Module):
         ends = torch.arange(count, device=waveforms.device) * EXAMPLE_HOP + EXAMPLE
         present = ends <= lengths[:, None]
         pieces = waveforms.unfold(1, EXAMPLE, EXAMPLE_HOP)  # (B, N, EXAMPLE), a view
-        window, weights = self._tables(waveforms)
-        with torch.autocast(waveforms.device.type, enabled=False):
-            step = max(1, _VALUES // (FRAMES * (POINTS // 2 + 1) * len(waveforms)))
-            parts = [_log_mel(part, window, weights) for part in pieces.split(step, 1)]
-        examples = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
-        return LogMel(examples.masked_fill(~present[:, :, None, None], np.log(OFFSET)), present)
+        tables, silence = self._tables(waveforms), math.log(OFFSET)
+        if tells_at_once(waveforms):
+            examples = waveforms.new_full((*present.shape, FRAMES, BANDS), silence)
+            examples[present] = _log_mel(pieces[present], *tables)
+        else:
+            found = _log_mel(pieces.reshape(-1, EXAMPLE), *tables).unflatten(0, present.shape)
+            examples = found.masked_fill(~present[:, :, None, None], silence)
+        return LogMel(examples, present)
 
     def _tables(self, waveforms: Tensor) -> tuple[Tensor, Tensor]:
         """Return window and weights in the waveforms' precision: those of float64 are not rounded in between."""
@@ -123,10 +122,30 @@ class MelFrontEnd(nn.Module):
         return next(tables), next(tables)
 
 
+def tells_at_once(values: Tensor) -> bool:
+    """Whether asking for a tensor's values, and choosing by them, keeps nobody waiting: on a CPU, not traced."""
+    return values.is_cpu and type(values) is Tensor and not torch.compiler.is_compiling()
+
+
 def _log_mel(pieces: Tensor, window: Tensor, weights: Tensor) -> Tensor:
-    """Return (..., 96, 64) of pieces (..., EXAMPLE)."""
-    magnitudes = spectrum_of(pieces, window, HOP, POINTS)[..., mel_matrix()[0]].abs()
-    return (magnitudes @ weights).add_(OFFSET).log_()
+    """Return (E, 96, 64) of pieces (E, EXAMPLE); on a CPU a few at a time, whose spectra stay in its cache."""
+    with without_autocast(pieces):
+        if not tells_at_once(pieces):
+            return _log_mel_of(pieces, window, weights)
+        return torch.cat([_log_mel_of(part, window, weights) for part in pieces.split(_AT_ONCE)])
+
+
+def _log_mel_of(pieces: Tensor, window: Tensor, weights: Tensor) -> Tensor:
+    spectrum = spectrum_of(pieces, window, HOP, POINTS)
+    return (_magnitudes(spectrum, mel_matrix()[0]) @ weights).add_(OFFSET).log_()
+
+
+def _magnitudes(spectrum: Tensor, used: slice) -> Tensor:
+    """Return the absolute values of some frequencies: without a gradient in a third of the time of ``abs``."""
+    if spectrum.requires_grad:
+        return spectrum[..., used].abs()
+    squares = torch.view_as_real(spectrum).square_()[..., used, :]
+    return (squares[..., 0] + squares[..., 1]).sqrt_()
 
 
 def spectrum_of(samples: Tensor, window: Tensor, hop: int, points: int) -> Tensor:

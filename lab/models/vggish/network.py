@@ -14,15 +14,15 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Annotated, cast
 
+import torch
 from torch import Tensor, nn
 
 from lab.errors import ConfigError
 from lab.layers.convolution import NormName, convolve, make_norm
 from lab.layers.dropout import dropout as drop
 from lab.layers.linear import Linear
-from lab.models.vggish.front_end import BANDS, FRAMES, SAMPLE_RATE, MelFrontEnd
+from lab.models.vggish.front_end import BANDS, FRAMES, SAMPLE_RATE, MelFrontEnd, tells_at_once
 from lab.models.vggish.weights import adapt
-from lab.ops.cpu import plain_cpu
 from lab.ranges import Count, Dropout, Ge, Le, Len, OneOf, Size
 from lab.structures.audio import LogMel
 
@@ -68,14 +68,14 @@ class VGGish(nn.Module):
         super().__init__()
         self.sample_rate = SAMPLE_RATE
         self.embed_dim, self.dropout = embed_dim, dropout
-        self.ends_in_relu = embedding == "post_activation"
+        self.groups_norms = norm == "group_norm"
         self.mel = MelFrontEnd()
         self.features = nn.Sequential(*_convolutions(channels, norm))
         self.map_shape = (FRAMES // 16, BANDS // 16, channels[-1])
         flat = self.map_shape[0] * self.map_shape[1] * self.map_shape[2]
         layers = [Linear(flat, hidden_dim), nn.ReLU(True), Linear(hidden_dim, hidden_dim), nn.ReLU(True)]
         layers.append(Linear(hidden_dim, embed_dim))
-        self.embeddings = nn.Sequential(*layers, *([nn.ReLU(True)] if self.ends_in_relu else []))
+        self.embeddings = nn.Sequential(*layers, *([nn.ReLU(True)] if embedding == "post_activation" else []))
         self.classifier = _make_head(embed_dim, head_dim, num_classes) if num_classes else None
         self.apply(functools.partial(_initialise, std=init_std))
 
@@ -92,7 +92,10 @@ class VGGish(nn.Module):
         """
         if examples.ndim != 3 or examples.shape[1:] != (FRAMES, BANDS):
             raise ConfigError(f"examples of shape {tuple(examples.shape)}: expected (E, {FRAMES}, {BANDS})")
-        x = _run(self.features, examples[:, None])
+        x = examples[:, None]
+        if not (self.groups_norms and torch.is_grad_enabled()):  # group norms are slow in this layout, backwards
+            x = x.to(memory_format=torch.channels_last)
+        x = _run(self.features, x)
         x = x.permute(0, 2, 3, 1).flatten(1)
         for index, layer in enumerate(self.embeddings):
             if index and isinstance(layer, nn.Linear):
@@ -109,7 +112,7 @@ class VGGish(nn.Module):
         if self.classifier is None:
             raise ConfigError("this network gives embeddings alone: make it with num_classes")
         examples, present = mel.examples.flatten(0, 1), mel.present.flatten()
-        ragged = plain_cpu(examples) and not present.all()  # a GPU would have to wait for the answer
+        ragged = tells_at_once(examples) and not bool(present.all())  # a GPU would have to wait for the answer
         embedded = self.embed(examples[present] if ragged else examples)
         logits: Tensor = self.classifier(drop(embedded, self.dropout, self.training))
         if ragged:

@@ -1,8 +1,9 @@
 """What the device does to the spectrograms of a training batch: SpecAugment and mixup.
 
 - SpecAugment (Park et al., "SpecAugment: A Simple Data Augmentation Method for Automatic Speech Recognition",
-  Interspeech 2019, section 2): f ~ U[0, F] bands from f0 ~ U[0, v - f) and t ~ U[0, T] frames from t0 ~ U[0, tau - t)
-  are masked, T at most a share p of the clip's frames. Masked values become the mean of the clip, which is what the
+  Interspeech 2019, section 2): f ~ U[0, F] bands from f0 ~ U[0, v - f] and t ~ U[0, T] frames from t0 ~ U[0, tau - t]
+  are masked, T at most a share p of the clip's frames. (The paper leaves the end of the intervals of f0 and t0 out, so
+  that the last band and frame would never be masked.) Masked values become the mean of the clip, which is what the
   paper's zeros are in spectrograms of zero mean. Its time warping, the dearest part with the least effect there
   (section 5), is left out.
 - mixup (Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018): neighbours of a batch (0 and 1, 2 and 3,
@@ -71,7 +72,7 @@ def _span(width: Tensor, place: Tensor, most: Tensor, length: Tensor, size: int)
         size: how many places a row has.
     """
     spans = torch.minimum((width * (most + 1)).floor(), length)
-    first = (place * (length - spans).clamp(min=1)).floor()
+    first = (place * (length - spans + 1)).floor()
     index = torch.arange(size, device=width.device)
     return (index >= first[:, None]) & (index < (first + spans)[:, None])
 

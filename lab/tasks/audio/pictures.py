@@ -44,9 +44,9 @@ def described(scores: Tensor, label: Tensor, names: Sequence[str]) -> list[tuple
     """
     if label.ndim == 0:
         score, found = scores.max(0)
-        right = int(found) == int(label)
-        lines = [(f"{names[int(found)]} {float(score):.2f}", GOOD if right else BAD)]
-        return lines if right or int(label) < 0 else [*lines, (f"true: {names[int(label)]}", INK)]
+        hit = int(found) == int(label)
+        lines = [(f"{names[int(found)]} {float(score):.2f}", GOOD if hit else BAD)]
+        return lines if hit or int(label) < 0 else [*lines, (f"true: {names[int(label)]}", INK)]
     predicted, true = scores > 0.5, label > 0.5
     right, wrong, missed = (
         ", ".join(names[number] for number in part.nonzero().flatten().tolist())

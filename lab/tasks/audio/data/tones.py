@@ -134,7 +134,7 @@ class TonesModule(AudioModule):
 
     _: KW_ONLY
     most_sounds: Annotated[int, Ge(1), Le(6)] = 1
-    noise: Annotated[float, Ge(0), Le(1)] = 0.05
+    noise: Annotated[float, Ge(0), Le(1)] = 0.2
     num_train: Positive = 2048
     num_val: Positive = 256
     num_test: Positive = 512

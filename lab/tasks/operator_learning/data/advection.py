@@ -7,7 +7,6 @@ evaluated exactly at every point and time, without a grid or a step of a solver.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
@@ -23,10 +22,10 @@ from lab.structures.operator_learning import FieldSpec
 from lab.tasks.operator_learning.data.module import FieldDataModule
 from lab.tasks.operator_learning.data.samples import FieldSample
 from lab.tasks.operator_learning.data.seeds import sample_random
+from lab.tasks.operator_learning.data.waves import TURN, Amplitudes, RandomWaves
 
 VERSION = 1
 """The version of the generated data, part of its fingerprint: raised when the data changes."""
-_TURN = 2 * math.pi
 
 
 @dataclass(frozen=True)
@@ -46,36 +45,19 @@ class Advection:
     decay: float
 
     @cached_property
-    def wave_numbers(self) -> tuple[npt.NDArray[np.int64], ...]:
-        """(2K + 1) of each axis, but the last has 0 to K: a real field has the others' conjugates."""
-        both = np.arange(-self.waves, self.waves + 1)
-        return (*[both] * (len(self.velocity) - 1), np.arange(self.waves + 1))
-
-    @cached_property
-    def deviations(self) -> npt.NDArray[np.float64]:
-        """The deviation of each wave's real and imaginary part."""
-        mesh = np.meshgrid(*self.wave_numbers, indexing="ij")
-        found = (1.0 + sum(axis.astype(np.float64) ** 2 for axis in mesh)) ** -self.decay
-        found[tuple(int(np.flatnonzero(axis == 0)[0]) for axis in self.wave_numbers)] = 0  # the mean
-        return np.asarray(found / math.sqrt((found**2).sum()))
-
-    def draw(self, random: np.random.Generator) -> npt.NDArray[np.complex128]:
-        """Return the amplitudes of a field's waves."""
-        real, imaginary = random.standard_normal((2, *self.deviations.shape))
-        return np.asarray(self.deviations * (real + 1j * imaginary))
+    def initial(self) -> RandomWaves:
+        """The distribution of the initial fields."""
+        return RandomWaves(len(self.velocity), self.waves, decay=self.decay)
 
     def states(
-        self, amplitudes: npt.NDArray[np.complex128], grid: Sequence[int], times: npt.NDArray[np.float64]
+        self, amplitudes: Amplitudes, grid: Sequence[int], times: npt.NDArray[np.float64]
     ) -> npt.NDArray[np.float64]:
         """Return the field (T, *grid) at some times, at the points ``i / n`` of each axis."""
-        moved = amplitudes[None]
-        for axis, (numbers, speed) in enumerate(zip(self.wave_numbers, self.velocity, strict=True)):
-            turned = np.exp(-1j * _TURN * speed * times[:, None] * numbers)
-            moved = moved * turned.reshape(len(times), *[-1 if at == axis else 1 for at in range(len(self.velocity))])
-        for axis, (numbers, points) in enumerate(zip(self.wave_numbers, grid, strict=True)):
-            waves = np.exp(1j * _TURN * np.outer(np.arange(points) / points, numbers))
-            moved = np.moveaxis(np.tensordot(moved, waves, axes=(axis + 1, 1)), -1, axis + 1)
-        return np.ascontiguousarray(moved.real)
+        moved, axes = amplitudes[None], len(self.velocity)
+        for axis, (numbers, speed) in enumerate(zip(self.initial.wave_numbers, self.velocity, strict=True)):
+            turned = np.exp(-1j * TURN * speed * times[:, None] * numbers)
+            moved = moved * turned.reshape(len(times), *[-1 if at == axis else 1 for at in range(axes)])
+        return self.initial.on_grid(moved, grid)
 
 
 class AdvectionDataset:
@@ -96,7 +78,7 @@ class AdvectionDataset:
         self, problem: Advection, grid: tuple[int, ...], steps: int, split: str, length: int, seed: int
     ) -> None:
         self.problem, self.grid, self.split, self.length, self.seed = problem, grid, split, length, seed
-        self.times = problem.step * np.arange(steps + 1)
+        self.times = np.asarray(problem.step * np.arange(steps + 1), dtype=np.float64)
 
     def __len__(self) -> int:
         """The number of samples of an epoch."""
@@ -104,7 +86,7 @@ class AdvectionDataset:
 
     def __getitem__(self, key: tuple[int, int]) -> FieldSample:
         """Return the sample for ``(epoch, index)``."""
-        amplitudes = self.problem.draw(sample_random(self.seed, self.split, *key))
+        amplitudes = self.problem.initial.draw(sample_random(self.seed, self.split, *key))
         states = torch.from_numpy(self.problem.states(amplitudes, self.grid, self.times)[:, None])
         return FieldSample(states[0], states[1:], key[1])
 

@@ -23,7 +23,7 @@ def test_a_step_of_whole_cells_is_a_roll(dims: int) -> None:
 def test_the_equation_holds_between_the_grid_points() -> None:
     """u_t + c . grad u = 0, by derivatives of the waves in Fourier space and a central difference in time."""
     problem = Advection((0.3, -0.2), 0.1, 3, 1.0)
-    amplitudes = problem.draw(np.random.default_rng(0))
+    amplitudes = problem.initial.draw(np.random.default_rng(0))
     before, now, after = problem.states(amplitudes, (12, 16), np.array([0.4 - 1e-4, 0.4, 0.4 + 1e-4]))
     spectrum = np.fft.fft2(now)
     down, right = (2j * np.pi * np.fft.fftfreq(n, 1 / n) for n in now.shape)
