@@ -57,7 +57,7 @@ class ForecastFile(ABC):
     @property
     def leads(self) -> npt.NDArray[np.float64]:
         """(steps,) the time from the start to each field, in the unit of the data's step."""
-        return np.arange(1, self.shape[1] + 1) * self.spec.step
+        return np.asarray(np.arange(1, self.shape[1] + 1) * self.spec.step, dtype=np.float64)
 
     @abstractmethod
     def write(self, number: int, fields: Values) -> None:
