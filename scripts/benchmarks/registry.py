@@ -178,6 +178,17 @@ SUBJECTS = {
         afno.make,
         smoke="afno_tiny",
         small=(2, (64, 128)),
+        train=(4, (256, 512)),
+        serve=((1, (720, 1440)),),
+    ),
+    "afno1d": Subject(("afno1d",), afno.make, small=(4, (1, 128))),
+    "precipitation_net": Subject(("precipitation_net",), afno.make_precipitation, small=(1, (64, 128)), on_cpu=False),
+    "afno_imagenet": Subject(
+        ("afno_imagenet",),
+        afno.make,
+        small=(2, (64, 64)),
+        train=(64, (224, 224)),
+        serve=((64, (224, 224)),),
     ),
     "vggish": Subject(
         vggish.NAMES,
@@ -191,7 +202,7 @@ SUBJECTS = {
     "bag_of_words": Subject(("bag_of_words",), baselines.make_bag_of_words, small=(32, (20, 500))),
 }
 """Each has (batch, size): pixels for images, (length, items) for sequences, (length, vocabulary) for text, (negatives,
-items) for GRU4Rec, (examples of a clip, classes) for sound."""
+items) for GRU4Rec, (examples of a clip, classes) for sound, points of the grid for fields, (1, points) for series."""
 
 PLANNED = ("yolo_fastest_v2",)
 """Planned architectures that do not exist yet; when one is added, its name moves to the list above."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -115,6 +114,5 @@ def resample_places(places: Tensor, grid: GridSize, size: GridSize) -> Tensor:
     maps = places.unflatten(1, grid)
     if grid == size:
         return maps
-    with torch.autocast(places.device.type, enabled=False):
-        resized = F.interpolate(maps.permute(0, 3, 1, 2).float(), size=size, mode="bicubic", antialias=True)
+    resized = F.interpolate(maps.permute(0, 3, 1, 2).float(), size=size, mode="bicubic", antialias=True)
     return resized.permute(0, 2, 3, 1).to(places.dtype)

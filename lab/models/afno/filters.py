@@ -1,8 +1,8 @@
 """Token mixing in Fourier space: Guibas et al., "Adaptive Fourier Neural Operators", ICLR 2022, section 4.
 
 The same two-layer net of complex numbers, block-diagonal in the channels, maps the channels of each mode; soft
-shrinkage makes the result sparse. Here only the kept modes are computed, complex numbers are pairs of real ones, and the Fourier
-transforms are products with matrices.
+shrinkage makes the result sparse. Here only the kept modes are computed, complex numbers are pairs of real ones, and
+the Fourier transforms are products with matrices.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from lab.checking import check_choice, check_multiple, check_range
 from lab.models.afno.modes import CUTS, Transform, Transforms, kept_modes
-from lab.ops.precision import full_precision
+from lab.models.afno.products import complex_layers, left_product
+from lab.ops.precision import full_precision, without_autocast
 
 SCALE = 0.02
 """The deviation of new weights and biases, as published."""
@@ -33,6 +34,7 @@ class _Filter(nn.Module):
         self.sparsity = sparsity
         self.keep_modes = keep_modes
         self.mode_cut = mode_cut
+        self.hidden_factor = hidden_factor
         size = dim // num_blocks
         hidden = size * hidden_factor
         self.w1 = nn.Parameter(SCALE * torch.randn(2, num_blocks, size, hidden))
@@ -44,7 +46,9 @@ class _Filter(nn.Module):
     def mix(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to the same shape; in float32 whatever autocast says, because sums over a field are long."""
         modes = kept_modes(x.shape[1], x.shape[2], self.keep_modes, self.mode_cut)
-        with torch.autocast(x.device.type, enabled=False):
+        if not modes.columns or not modes.num_rows:
+            return x
+        with without_autocast(x):
             field = full_precision(x)
             transform = self._transforms(modes, field)
             mixed = synthesise(self._map_modes(analyse(field, transform)), field, transform)
@@ -52,25 +56,23 @@ class _Filter(nn.Module):
 
     def _map_modes(self, x: Tensor) -> Tensor:
         """Map the modes (B, R, 2, K, C), real parts and imaginary parts, to as many."""
-        batch, rows, _, columns, channels = x.shape
-        blocks = self.w1.shape[1]
-        x = x.unflatten(4, (blocks, -1)).permute(4, 0, 1, 3, 2, 5).reshape(blocks, batch * rows * columns, -1)
-        hidden = torch.baddbmm(_biases(self.b1), x, _packed(self.w1)).relu()
-        found = torch.baddbmm(_biases(self.b2), hidden, _packed(self.w2))
-        found = F.softshrink(found, self.sparsity)
-        found = found.view(blocks, batch, rows, columns, 2, -1).permute(1, 2, 4, 3, 0, 5)
-        return found.reshape(batch, rows, 2, columns, channels)
+        batch, rows, _, columns, _ = x.shape
+        x = x.unflatten(4, (self.w1.shape[1], -1)).permute(4, 0, 1, 3, 2, 5)  # (blocks, B, R, K, 2, C / blocks)
+        weights, biases = (_packed(self.w1), _packed(self.w2)), (_biases(self.b1), _biases(self.b2))
+        found = [F.softshrink(item, self.sparsity) for item in complex_layers(x, weights, biases)]
+        parts = [item.view(batch, rows, columns, 2, -1).transpose(2, 3) for item in found]
+        return torch.stack(parts, dim=4).flatten(4)
 
 
 def _packed(weight: Tensor) -> Tensor:
-    """Return complex matrices (2, K, I, O) as real ones (K, 2 I, 2 O), which map real parts and imaginary parts."""
-    real, imaginary = full_precision(weight).unbind(0)
-    return torch.cat((torch.cat((real, imaginary), 2), torch.cat((-imaginary, real), 2)), 1)
+    """Return complex matrices (2, K, I, O) as real ones (K, 2 O, 2 I), which map real parts and imaginary parts."""
+    real, imaginary = full_precision(weight).mT.unbind(0)
+    return torch.cat((torch.cat((real, -imaginary), 2), torch.cat((imaginary, real), 2)), 1)
 
 
 def _biases(bias: Tensor) -> Tensor:
-    """Return complex biases (2, K, O) as real ones (K, 1, 2 O)."""
-    return torch.cat(full_precision(bias).unbind(0), -1)[:, None]
+    """Return complex biases (2, K, O) as real ones (K, 2 O)."""
+    return torch.cat(full_precision(bias).unbind(0), -1)
 
 
 def analyse(x: Tensor, transform: Transform) -> Tensor:
@@ -78,11 +80,11 @@ def analyse(x: Tensor, transform: Transform) -> Tensor:
     batch, height, width, channels = x.shape
     columns = transform.modes.columns
     lines = x.reshape(batch * height, width, channels)
-    found = torch.bmm(transform.to_columns.expand(len(lines), -1, -1), lines)
+    found = left_product(transform.to_columns, lines)
     if transform.to_rows is None:
         return found.view(batch, height, 2, columns, channels)
     found = found.view(batch, 2 * height, columns * channels)
-    found = torch.bmm(transform.to_rows.expand(batch, -1, -1), found)
+    found = left_product(transform.to_rows, found)
     return found.view(batch, -1, 2, columns, channels)
 
 
@@ -91,10 +93,9 @@ def synthesise(modes: Tensor, x: Tensor, transform: Transform) -> Tensor:
     batch, _, _, columns, channels = modes.shape
     if transform.from_rows is not None:
         flat = modes.reshape(batch, -1, columns * channels)
-        modes = torch.bmm(transform.from_rows.expand(batch, -1, -1), flat)
+        modes = left_product(transform.from_rows, flat)
     lines = modes.reshape(-1, 2 * columns, channels)
-    found = torch.baddbmm(x.reshape(len(lines), -1, channels), transform.from_columns.expand(len(lines), -1, -1), lines)
-    return found.view(x.shape)
+    return left_product(transform.from_columns, lines, x.reshape(len(lines), -1, channels)).view(x.shape)
 
 
 class AFNO2D(_Filter):

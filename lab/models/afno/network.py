@@ -1,9 +1,9 @@
 """AFNO from fields to fields: FourCastNet (Pathak et al., 2022) and smaller networks of the same plan.
 
 Patches of a field become tokens of a grid, learned position embeddings are added, blocks mix the tokens in Fourier
-space (Guibas et al., "Adaptive Fourier Neural Operators", ICLR 2022), and a linear head turns each token into a patch of the
-output. Parameter names are those of NVlabs/FourCastNet, which physicsnemo kept. Fields of any grid that the patch
-divides are taken: the position embeddings are resampled.
+space (Guibas et al., "Adaptive Fourier Neural Operators", ICLR 2022), and a linear head turns each token into a patch
+of the output. Parameter names are those of NVlabs/FourCastNet, which physicsnemo kept. Fields of any grid that the
+patch divides are taken: the position embeddings are resampled.
 """
 
 from __future__ import annotations
@@ -55,9 +55,11 @@ class AFNOTrunk(nn.Module):
         check_range("dropout", dropout, least=0, below=1)
         check_range("drop_path_rate", drop_path_rate, least=0, most=1)
         self.num_axes = len(image_size)
+        self.in_channels = in_channels
         self.patch = as_pair(patch_size, self.num_axes)
         self.grid = grid_of_patches(as_pair(image_size, self.num_axes), self.patch, "image_size")
         self.dropout = dropout
+        self.mlp_ratio = mlp_ratio
         self.memory_efficient = memory_efficient
         self.patch_embed = FieldPatches(in_channels, embed_dim, self.patch)
         self.pos_embed = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], embed_dim))
@@ -78,11 +80,10 @@ class AFNOTrunk(nn.Module):
 
     def features(self, fields: Tensor) -> Tensor:
         """Map (B, in_channels, H, W) to the tokens behind the last block, (B, h, w, C)."""
-        in_channels = self.patch_embed.proj.in_channels
-        if fields.ndim != 4 or fields.shape[1] != in_channels or fields.numel() == 0:
+        if fields.ndim != 4 or fields.shape[1] != self.in_channels or fields.numel() == 0:
             axes = "N" if self.num_axes == 1 else "H, W"
             shape = tuple(fields.shape) if self.num_axes == 2 else (*fields.shape[:2], *fields.shape[3:])
-            raise ConfigError(f"fields of shape {shape}: expected (B, {in_channels}, {axes})")
+            raise ConfigError(f"fields of shape {shape}: expected (B, {self.in_channels}, {axes})")
         grid = grid_of_patches((fields.shape[2], fields.shape[3]), self.patch, "a field of")
         x = self.patch_embed(fields) + resample_places(self.pos_embed, self.grid, grid)
         x = drop(x, self.dropout, self.training)
@@ -170,6 +171,7 @@ class AFNO(AFNOTrunk):
             memory_efficient,
         )
         check_range("out_channels", out_channels, least=1)
+        self.out_channels = out_channels
         if unused_norm:
             self.norm = LayerNorm(embed_dim, eps=EPSILON).requires_grad_(False)
         self.head = Linear(embed_dim, out_channels * self.patch[0] * self.patch[1], bias=False)
