@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from types import MappingProxyType
@@ -114,24 +114,24 @@ class AudioPredictor(Predictor):
         return bad + (f"; files that are no sounds by their ending: {others}" if others else "")
 
 
-def files_of(records: Records, dataset: AudioInputs) -> Iterator[tuple[int, float, Tensor]]:
+def files_of(records: Iterable[dict[str, Any]], dataset: AudioInputs) -> Iterator[tuple[int, float, Tensor]]:
     """Yield number, seconds and logits (K) of each file: the mean over the examples of its chunks.
 
     A file of which no chunk can be decoded is noted among the problems of the dataset, one of which some can as odd.
     """
     for number, chunks in itertools.groupby(records, key=lambda record: dataset.chunks[record["number"]].file):
-        logits, examples, lost = torch.zeros(1, dtype=torch.float64), 0, 0
+        logits, examples, expected = torch.zeros(1, dtype=torch.float64), 0, 0
         for record in chunks:
+            expected += dataset.examples_of(record["number"])
             if "unreadable" in record:
-                lost += 1
                 continue
             logits = logits + record["examples"] * torch.tensor(record["logits"], dtype=torch.float64)
             examples += record["examples"]
         if not examples:
             dataset.problems[number] = "it does not decode"
             continue
-        if lost:
-            dataset.notes[number] = f"it breaks off: {lost} of its parts do not decode"
+        if examples < expected:
+            dataset.notes[number] = f"it breaks off: {examples} of its {expected} examples can be decoded"
         yield number, dataset.seconds[number], (logits / examples).float()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -56,8 +56,9 @@ class ESC50Module(SoundFilesModule):
         """Return the clips of a split's folds."""
         if split == VAL and self.val_fold is None:
             return None
-        folds: dict[str, set[int | None]] = {TEST: {self.test_fold}, VAL: {self.val_fold}}
-        folds[TRAIN] = set(range(1, 6)) - folds[TEST] - folds[VAL]
+        test, val = {self.test_fold}, {self.val_fold}
+        train = {fold for fold in range(1, 6) if fold not in test | val}
+        folds: Mapping[str, Collection[int | None]] = {TEST: test, VAL: val, TRAIN: train}
         chosen = [Clip(row["filename"], (row["category"],)) for row in self._rows if int(row["fold"]) in folds[split]]
         return ClipList(self.folder / "audio", str(self.folder), chosen)
 

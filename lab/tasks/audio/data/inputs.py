@@ -55,7 +55,8 @@ class AudioInputs:
     def __init__(
         self, paths: Sequence[Path], sample_rate: int, example_samples: int, hop_samples: int, chunk_examples: int
     ) -> None:
-        self.paths, self.sample_rate, self.example_samples = list(paths), sample_rate, example_samples
+        self.paths, self.sample_rate = list(paths), sample_rate
+        self.example_samples, self.hop_samples = example_samples, hop_samples
         self.chunks: list[SoundChunk] = []
         self.problems: dict[int, str] = {}
         self.notes: dict[int, str] = {}
@@ -86,6 +87,10 @@ class AudioInputs:
         if not len(wave):
             return AudioSample(torch.zeros(self.example_samples), -1, -1 - number)
         return AudioSample(at_least(wave, self.example_samples), -1, number)
+
+    def examples_of(self, number: int) -> int:
+        """Return how many examples a chunk has, if its file is as long as its header says."""
+        return max(0, self.chunks[number].count - self.example_samples) // self.hop_samples + 1
 
     @property
     def aspect_ratios(self) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lab.data.holdout import TEST, TRAIN, VAL, check_shares, hold_out
 from lab.errors import ConfigError, DataError
-from lab.ranges import Gt, OneOf, Positive, Share, Word
+from lab.ranges import Ge, Gt, Le, Positive, Share, Word
 from lab.structures.operator_learning import FieldSpec
 from lab.tasks.operator_learning.data.darcy import Resolution
 from lab.tasks.operator_learning.data.files import hash_of, hdf5_shape, is_hdf5, read_hdf5, read_pt, stride_to
@@ -22,7 +22,7 @@ from lab.tasks.operator_learning.data.samples import FieldSample
 from lab.tasks.operator_learning.data.trajectories import StoredTrajectories, WindowDataset
 
 
-class Runs(NamedTuple):
+class BurgersRuns(NamedTuple):
     """Solutions.
 
     Attributes:
@@ -74,8 +74,8 @@ class BurgersDataModule(FieldDataModule):
         root: the folder that files are relative to.
         train: the file to train on.
         test: to test on; None: ``test_share`` of the training file.
-        view: ``series``: a state and the next ones, on the interval; ``map``: from the first state, repeated, to all
-            others, on the rectangle of time and place.
+        dims: 1: a state and the next ones, on the interval; 2: from the first state, repeated, to all others, on the
+            rectangle of time and place, which is a steady problem.
         resolution: points to train and validate on, of those that the file has every n-th; None: all.
         test_resolution: of the test, likewise.
         every_step: every so many states of the file are read.
@@ -91,7 +91,7 @@ class BurgersDataModule(FieldDataModule):
     train: Word
     _: KW_ONLY
     test: Word | None = None
-    view: Annotated[str, OneOf("series", "map")] = "series"
+    dims: Annotated[int, Ge(1), Le(2)] = 1
     resolution: Resolution | None = None
     test_resolution: Resolution | None = None
     every_step: Positive = 1
@@ -104,7 +104,7 @@ class BurgersDataModule(FieldDataModule):
         check_shares(self.val_share, self.test_share if self.test is None else None)
 
     @cached_property
-    def _parts(self) -> dict[str, Runs]:
+    def _parts(self) -> dict[str, BurgersRuns]:
         """The solutions of every split."""
         whole = self._read(self.train, self.resolution, "resolution")
         shares = {TRAIN: 1.0, VAL: self.val_share, TEST: self.test_share if self.test is None else 0.0}
@@ -122,7 +122,7 @@ class BurgersDataModule(FieldDataModule):
             found[TEST] = finer._replace(states=finer.states[rows[TEST]])
         return found
 
-    def _read(self, name: str, points: int | None, key: str) -> Runs:
+    def _read(self, name: str, points: int | None, key: str) -> BurgersRuns:
         """Return the solutions of a file, as many points and states as are asked for."""
         path, step = Path(self.root, name), None
         if is_hdf5(path):
@@ -146,12 +146,12 @@ class BurgersDataModule(FieldDataModule):
             raise DataError(
                 f"{path}: solutions of the shape {states.shape}: should be (N, T, points), with T of 2 or more"
             )
-        return Runs(torch.from_numpy(np.ascontiguousarray(states, dtype=np.float32)), step, str(path))
+        return BurgersRuns(torch.from_numpy(np.ascontiguousarray(states, dtype=np.float32)), step, str(path))
 
     @cached_property
     def own_spec(self) -> FieldSpec:
         """The solution ``u``; its first state is given where maps are read."""
-        train, is_map = self._parts[TRAIN], self.view == "map"
+        train, is_map = self._parts[TRAIN], self.dims == 2
         states = train.states.double()
         if not states[:, 0].std() > 0:
             raise DataError(f"{train.source}: the first state is the same number everywhere; there is nothing to learn")
@@ -179,7 +179,7 @@ class BurgersDataModule(FieldDataModule):
         """
         states = self._parts[split].states
         hashed = hash_of(states.numpy())
-        if self.view == "map":
+        if self.dims == 2:
             return BurgersMaps(states, hashed)
         steps, most = self.steps_of(split), states.shape[1] - 1
         if steps > most:

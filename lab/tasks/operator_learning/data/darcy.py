@@ -37,7 +37,7 @@ Resolution = Annotated[int, Ge(4), Le(65536)]
 Boundary = Annotated[str, OneOf("first", "both", "none")]
 
 
-class Pairs(NamedTuple):
+class DarcyPairs(NamedTuple):
     """Coefficients and solutions.
 
     Attributes:
@@ -50,9 +50,9 @@ class Pairs(NamedTuple):
     solved: Tensor
     source: str
 
-    def take(self, rows: list[int]) -> Pairs:
+    def take(self, rows: list[int]) -> DarcyPairs:
         """Return some of them."""
-        return Pairs(self.given[rows], self.solved[rows], self.source)
+        return DarcyPairs(self.given[rows], self.solved[rows], self.source)
 
 
 class DarcyDataset:
@@ -67,7 +67,7 @@ class DarcyDataset:
 
     aspect_ratios = None
 
-    def __init__(self, pairs: Pairs, boundary: str, forcings: Tensor | None, seed: int | None) -> None:
+    def __init__(self, pairs: DarcyPairs, boundary: str, forcings: Tensor | None, seed: int | None) -> None:
         self.pairs, self.boundary, self.forcings, self.seed = pairs, boundary, forcings, seed
 
     def __len__(self) -> int:
@@ -160,7 +160,7 @@ class DarcyDataModule(FieldDataModule):
         check_shares(self.val_share, self.test_share if self.test is None else None)
 
     @cached_property
-    def _parts(self) -> dict[str, Pairs]:
+    def _parts(self) -> dict[str, DarcyPairs]:
         """The samples of every split."""
         whole = self._read(self.train, self.resolution, "resolution")
         shares = {TRAIN: 1.0, VAL: self.val_share, TEST: self.test_share if self.test is None else 0.0}
@@ -177,7 +177,7 @@ class DarcyDataModule(FieldDataModule):
             found[TEST] = finer.take([row for row, part in enumerate(parts) if part == TEST])
         return found
 
-    def _read(self, name: str, points: int | None, key: str) -> Pairs:
+    def _read(self, name: str, points: int | None, key: str) -> DarcyPairs:
         """Return the samples of a file, as many points of each axis as are asked for."""
         path = Path(self.root, name)
         if is_hdf5(path):
@@ -194,7 +194,7 @@ class DarcyDataModule(FieldDataModule):
                 "(N, n, n), of equal N and n"
             )
         first, second = (torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)) for array in (given, solved))
-        return Pairs(first[:, None], second[:, None], str(path))
+        return DarcyPairs(first[:, None], second[:, None], str(path))
 
     @cached_property
     def own_spec(self) -> FieldSpec:

@@ -51,10 +51,23 @@ def read_pt(path: Path, keys: Sequence[str]) -> dict[str, FieldArray]:
     if not isinstance(content, dict) or not all(isinstance(content.get(key), torch.Tensor) for key in keys):
         found = [str(key) for key in content] if isinstance(content, dict) else []
         raise DataError(_lacks(path, keys, found))
-    arrays = {key: np.asarray(content[key].detach().numpy()) for key in keys}
+    arrays = {key: _plain(content[key], f"{path}: {key}") for key in keys}
     for key, array in arrays.items():
+        require_axes(array.shape, f"{path}: {key}")
         require_numbers(array, f"{path}: {key}")
     return arrays
+
+
+def _plain(tensor: torch.Tensor, where: str) -> FieldArray:
+    """Return a tensor as an array; one that claims more numbers than it holds would fill the memory."""
+    if tensor.layout is not torch.strided:
+        raise DataError(f"{where}: it is a tensor of {tensor.layout}: save it as a plain one")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise DataError(f"{where}: it is a tensor of the shape {tuple(tensor.shape)}, and the file holds fewer numbers")
+    try:
+        return np.asarray(tensor.detach().numpy())
+    except (TypeError, RuntimeError) as error:
+        raise DataError(f"{where}: it is a tensor of {tensor.dtype}, which NumPy has not: save float32") from error
 
 
 def read_hdf5(path: Path, keys: Sequence[str], every: Mapping[str, tuple[int, ...]]) -> dict[str, FieldArray]:
@@ -79,7 +92,8 @@ def read_hdf5(path: Path, keys: Sequence[str], every: Mapping[str, tuple[int, ..
                 raise DataError(_lacks(path, keys, list(file)))
             found = {}
             for key in keys:
-                stored, steps = file[key], every.get(key, ())
+                stored = file[key]
+                steps = every.get(key, ())[-stored.ndim :] if stored.ndim else ()
                 chosen = tuple(slice(None, None, step) for step in (1,) * (stored.ndim - len(steps)) + tuple(steps))
                 count = int(np.prod([-(-n // (part.step or 1)) for n, part in zip(stored.shape, chosen, strict=True)]))
                 require_memory(path, count * stored.dtype.itemsize, f"{count} numbers of {key!r}")
@@ -94,7 +108,11 @@ def read_hdf5(path: Path, keys: Sequence[str], every: Mapping[str, tuple[int, ..
 
 
 def hdf5_shape(path: Path, key: str) -> tuple[int, ...]:
-    """Return the shape of a dataset of an HDF5 file; see ``read_hdf5`` for what is refused."""
+    """Return the shape of a dataset of an HDF5 file; see ``read_hdf5`` for what is refused.
+
+    Raises:
+        DataError: see there; or it has fewer than two axes.
+    """
     try:
         import h5py
     except ImportError as error:
@@ -103,9 +121,21 @@ def hdf5_shape(path: Path, key: str) -> tuple[int, ...]:
         with h5py.File(path, "r") as file:
             if not isinstance(file.get(key), h5py.Dataset):
                 raise DataError(_lacks(path, [key], list(file)))
-            return tuple(int(size) for size in file[key].shape)
+            shape = tuple(int(size) for size in file[key].shape or ())
     except OSError as error:
         raise DataError(f"{path}: cannot be read as HDF5: {' '.join(str(error).split())[:160]}") from error
+    require_axes(shape, f"{path}: {key}")
+    return shape
+
+
+def require_axes(shape: Sequence[int], where: str) -> None:
+    """Refuse an array of fewer than two axes, which holds no fields.
+
+    Raises:
+        DataError: see above.
+    """
+    if len(shape) < 2:
+        raise DataError(f"{where}: its shape is {tuple(shape)}: it holds no fields")
 
 
 def _lacks(path: Path, keys: Sequence[str], found: Sequence[str]) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from lab.data.loader import TrainStream
 from lab.errors import ConfigError
@@ -194,7 +195,17 @@ class NavierStokesDataModule(FieldDataModule):
         trajectories = FlowTrajectories(self.problem, split, count, self.seed)
         return WindowDataset(trajectories, self.steps_of(split), split == "train")
 
-    def train_dataloader(self) -> TrainStream:
+    def train_dataloader(self) -> TrainStream[Any]:
         """Return the stream of batches; all trajectories are solved first, before processes are forked."""
         self.dataset("train").trajectories.solve_all()
         return super().train_dataloader()
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Return the validation batches, likewise."""
+        self.dataset("val").trajectories.solve_all()
+        return super().val_dataloader()
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Return the test batches, likewise."""
+        self.dataset("test").trajectories.solve_all()
+        return super().test_dataloader()

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from lab.errors import DataError
+from lab.tasks.audio.data.inputs import AudioInputs, chunks_of
 from lab.tasks.audio.data.tones import TonesModule
-from lab.tasks.audio.predict import AudioPredictor
+from lab.tasks.audio.predict import AudioPredictor, files_of
 from tests.unit.tasks.audio.makers import make_task
 
 soundfile = pytest.importorskip("soundfile")
@@ -56,6 +57,25 @@ def test_files_of_any_length(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
     table = parquet.read_table(tmp_path / "out" / "predictions.parquet").to_pylist()
     assert [row["class_1"] for row in table] == [row["class_1"] for row in rows]
+
+
+def test_files_that_break_off(tmp_path: Path) -> None:
+    """Of 5 examples in chunks of two the last does not decode; and of two chunks of another file none."""
+    inputs = AudioInputs([], 1000, 80, 80, 2)
+    inputs.chunks = [*chunks_of(0, 400, 80, 80, 2), *chunks_of(1, 200, 80, 80, 1), *chunks_of(2, 80, 80, 80, 2)]
+    inputs.seconds = {0: 0.4, 1: 0.2, 2: 0.08}
+    rows: list[dict[str, Any]] = [
+        {"number": 0, "examples": 2, "logits": [1.0]},
+        {"number": 1, "examples": 1, "logits": [4.0]},
+        {"number": 2, "unreadable": True},
+        {"number": 3, "unreadable": True},
+        {"number": 4, "unreadable": True},
+        {"number": 5, "examples": 1, "logits": [7.0]},
+    ]
+    found = [(number, seconds, logits.tolist()) for number, seconds, logits in files_of(rows, inputs)]
+    assert found == [(0, 0.4, [2.0]), (2, 0.08, [7.0])]
+    assert inputs.notes == {0: "it breaks off: 3 of its 5 examples can be decoded"}
+    assert inputs.problems == {1: "it does not decode"}
 
 
 def test_no_readable_file_is_refused(tmp_path: Path) -> None:

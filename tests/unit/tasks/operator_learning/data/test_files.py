@@ -140,7 +140,7 @@ def test_burgers_as_a_series(root: Path, name: str, step: float) -> None:
 
 
 def test_burgers_as_a_map(root: Path) -> None:
-    data = burgers(root, view="map")
+    data = burgers(root, dims=2)
     spec = data.spec
     assert (spec.grid, spec.given, spec.evolves) == ((4, 8), ("initial u",), False)
     sample = data.dataset("train")[0, 0]
@@ -188,6 +188,9 @@ def test_files_that_run_code_or_are_damaged(root: Path, capsys: pytest.CaptureFi
         (root / f"cut-{name}").write_bytes(content[: len(content) // 2])
     (root / "empty.pt").write_bytes(b"")
     write_hdf5(root / "names.hdf5", {"nu": COEFFICIENTS, "tensors": SOLUTIONS})
+    write_hdf5(root / "one.hdf5", {"nu": 1.0, "tensor": SOLUTIONS})
+    torch.save({"x": torch.zeros(1).expand(10**6, 1000, 1000), "y": torch.zeros(2, 4, 4)}, root / "claims.pt")
+    torch.save({"x": torch.zeros(2, 4, 4).bfloat16(), "y": torch.zeros(2, 4, 4)}, root / "short.pt")
     says = {
         "evil.pt": r"it names .*print, and only plain data is read",
         "raw.pt": "cannot be read as a file of PyTorch",
@@ -196,6 +199,9 @@ def test_files_that_run_code_or_are_damaged(root: Path, capsys: pytest.CaptureFi
         "cut-darcy.hdf5": "cannot be read as HDF5",
         "empty.pt": "is empty",
         "missing.pt": "no such file",
+        "one.hdf5": r"nu: its shape is \(\): it holds no fields",
+        "claims.pt": r"x: it is a tensor of the shape \(1000000, 1000, 1000\), and the file holds fewer",
+        "short.pt": "x: it is a tensor of torch.bfloat16",
         "names.hdf5": "there is no array 'tensor' in it; it has nu, tensors; did you mean",
     }
     for name, expected in says.items():
@@ -212,6 +218,7 @@ def test_bad_series(root: Path) -> None:
         ("x-coordinate", np.arange(7.0), r"\(6,\) times and \(7,\) places, and its tensor is \(10, 5, 8\)"),
         ("t-coordinate", np.arange(9.0), r"\(9,\) times"),
         ("t-coordinate", np.arange(6.0) ** 2, "its times do not rise in equal steps"),
+        ("tensor", SERIES[0, 0], r"tensor: its shape is \(8,\): it holds no fields"),
         ("tensor", SERIES[0], r"should be \(N, T, points\)"),
     ):
         write_hdf5(root / "bad.hdf5", {**good, name: value})
