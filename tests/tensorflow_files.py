@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from pathlib import Path
 
 
 def checksum(data: bytes) -> int:
@@ -61,3 +63,63 @@ def table(entries: list[tuple[bytes, bytes]], kind: int = 0) -> bytes:
         handles += varint(len(out)) + varint(len(part) - 5)
         out += part
     return out + handles.ljust(40, b"\0") + struct.pack("<Q", 0xDB4775248B80FB57)
+
+
+def read_records(path: Path) -> Iterator[bytes]:
+    """Yield the records of a TFRecord file; both checksums of each must be right."""
+    data, at = path.read_bytes(), 0
+    while at < len(data):
+        length, of_length = struct.unpack("<QI", data[at : at + 12])
+        assert of_length == checksum(data[at : at + 8])
+        record = data[at + 12 : at + 12 + length]
+        assert struct.unpack("<I", data[at + 12 + length : at + 16 + length])[0] == checksum(record)
+        assert len(record) == length
+        yield record
+        at += 16 + length
+
+
+def fields(data: bytes) -> list[tuple[int, bytes]]:
+    """Return the fields of a message that has nested ones alone, by number."""
+    found, at = [], 0
+
+    def number() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    while at < len(data):
+        tag = number()
+        assert tag & 7 == 2
+        length = number()
+        assert at + length <= len(data)
+        found.append((tag >> 3, data[at : at + length]))
+        at += length
+    return found
+
+
+def read_sequence_example(data: bytes) -> tuple[dict[str, list[bytes]], dict[str, list[bytes]]]:
+    """Return the context of a SequenceExample, and its lists of features with one value each."""
+
+    def entries(message: bytes) -> dict[str, bytes]:
+        pairs = [dict(fields(entry)) for number, entry in fields(message) if number == 1]
+        return {pair[1].decode(): pair[2] for pair in pairs}
+
+    def values(feature: bytes) -> list[bytes]:
+        [(kind, content)] = fields(feature)
+        assert kind == 1  # a BytesList
+        return [value for _, value in fields(content)]
+
+    parts = dict(fields(data))
+    context = {name: values(feature) for name, feature in entries(parts[1]).items()}
+    lists = {}
+    for name, steps in entries(parts[2]).items():
+        single = [values(step) for _, step in fields(steps)]
+        assert all(len(value) == 1 for value in single)
+        lists[name] = [value[0] for value in single]
+    return context, lists

@@ -163,7 +163,7 @@ def scales_of(norms: Sequence[nn.Module]) -> Scales:
     norms = [norm for norm in norms if not isinstance(norm, nn.Identity)]
     if not norms or torch.is_grad_enabled() or torch.compiler.is_compiling() or not all(map(is_constant, norms)):
         return {}
-    scale, shift, sizes = _joined(norms)
+    scale, shift, sizes = joined_scales(norms)
     return dict(zip(norms, zip(scale.split(sizes), shift.split(sizes), strict=True), strict=True))
 
 
@@ -187,18 +187,18 @@ def folded(x: Tensor, pairs: Sequence[tuple[nn.Conv2d, nn.Module]]) -> Scales:
     if not all(map(is_constant, norms)) or not _fuses(x, *weights):
         return {}
     keep_freed_memory()
-    scale, shift, sizes = _joined(norms)
+    scale, shift, sizes = joined_scales(norms)
     multiplied = foreach_mul(weights, scale.view(-1, 1, 1, 1).split(sizes))
     return dict(zip(convolutions, zip(multiplied, shift.split(sizes), strict=True), strict=True))
 
 
-def _joined(norms: Sequence[nn.Module]) -> tuple[Tensor, Tensor, list[int]]:
+def joined_scales(norms: Sequence[nn.Module]) -> tuple[Tensor, Tensor, list[int]]:
     """Return scales and shifts of constant batch norms, one behind the other, and how many each has."""
     own = [own_tensors(norm) for norm in norms]
     names = ("weight", "bias", "running_mean", "running_var")
     weight, bias, mean, variance = (torch.cat([tensors[name] for tensors in own]) for name in names)
     scale = weight * torch.rsqrt(variance + norms[0].eps)  # type: ignore[operator]
-    return scale, torch.addcmul(bias, mean, scale, value=-1), [len(tensors["weight"]) for tensors in own]
+    return scale, torch.addcmul(bias, mean, scale, value=-1), [tensors["weight"].numel() for tensors in own]
 
 
 def _scale_and_shift(norm: nn.Module | None, scales: Scales | None) -> tuple[Tensor | None, Tensor | None]:

@@ -44,6 +44,11 @@ def unmasked(masked: int) -> int:
     return ((rotated >> 17) | (rotated << 15)) & 0xFFFFFFFF
 
 
+def masked(crc: int) -> int:
+    """Return a CRC as it is stored: the reverse of ``unmasked``."""
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
 def _join(states: Numbers, length: int) -> int:
     """Return the state after all lanes of ``length`` bytes; their number is a power of two."""
     shift = _zeros(length)

@@ -18,9 +18,9 @@ from torch.nn import functional as F
 import lab
 from lab.errors import CheckpointError
 from lab.models.vggish.network import VGGish
-from lab.models.vggish.postprocess import EmbeddingCodes, read_pca
 from lab.models.vggish.weights import convert, to_tensorflow, to_torchaudio
 from lab.registry.pretrained import load_pretrained
+from lab.tasks.audio.codes import EmbeddingCodes, read_pca
 from tests.unit.registry.test_tensor_slices import write as write_version_1
 
 WIDTHS = (3, 4, 5, 6)
@@ -181,21 +181,22 @@ def test_codes_are_those_of_both_implementations(tmp_path: Path) -> None:
     for rounding in ("truncate", "round"):
         expected = codes_by_hand(embeddings, vectors, means, rounding == "truncate")
         for file in ("pca.npz", "pca.pth", "whole.pth"):
-            codes = EmbeddingCodes(*read_pca(tmp_path / file, 8), rounding)(torch.from_numpy(embeddings))
+            codes = EmbeddingCodes(*read_pca(tmp_path / file), rounding)(torch.from_numpy(embeddings))
             assert codes.dtype == torch.uint8
             assert codes.numpy().tolist() == expected.tolist()
         both.append(expected.astype(int))
     assert {0, 255} <= set(both[0].flatten())
     assert 0.3 < (both[1] - both[0]).mean() < 0.7  # rounding adds one to about half of the codes
-    one = EmbeddingCodes(*read_pca(tmp_path / "pca.npz", 8))(torch.from_numpy(embeddings[:1]))
+    one = EmbeddingCodes(*read_pca(tmp_path / "pca.npz"))(torch.from_numpy(embeddings[:1]))
     assert one.shape == (1, 8)  # torchvggish would drop the first axis
-    with pytest.raises(
-        CheckpointError, match=r"the PCA is of \(8, 8\) and \(8,\), and the embeddings have 128 numbers"
-    ):
-        read_pca(tmp_path / "pca.npz", 128)
+    with pytest.raises(CheckpointError, match="the PCA is of 8 numbers, and the network's embeddings have 128"):
+        EmbeddingCodes(*read_pca(tmp_path / "pca.npz"))(torch.zeros(1, 128))
+    torch.save(tensors | {"pca_means": torch.zeros(7)}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match=r"eigenvectors \(8, 8\) do not fit means \(7,\)"):
+        read_pca(tmp_path / "other.pth")
     torch.save(state(), tmp_path / "none.pth")
     with pytest.raises(CheckpointError, match="holds no PCA: expected pca_eigen_vectors and pca_means, found features"):
-        read_pca(tmp_path / "none.pth", 8)
+        read_pca(tmp_path / "none.pth")
 
 
 @torch.inference_mode()
@@ -210,6 +211,6 @@ def test_published_smoke_test() -> None:
     assert float(found.mean()) == pytest.approx(0.000657, rel=0.1)
     assert float(found.std(correction=0)) == pytest.approx(0.343, rel=0.1)
     if PCA in os.environ:
-        codes = EmbeddingCodes(*read_pca(os.environ[PCA], 128))(found).float()
+        codes = EmbeddingCodes(*read_pca(os.environ[PCA]))(found).float()
         assert float(codes.mean()) == pytest.approx(126.0, rel=0.1)
         assert float(codes.std(correction=0)) == pytest.approx(89.3, rel=0.1)

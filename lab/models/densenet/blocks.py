@@ -8,21 +8,22 @@ Where a map has few pixels, it is sooner normalised than the weights are changed
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lab.compat.torch import has_onednn_linear, is_watched, onednn_linear
+from lab.compat.torch import children_of, has_onednn_linear, is_watched, onednn_linear, parts_of
 from lab.layers.convolution import (
     FrozenBatchNorm2d,
     NormName,
-    Scales,
     convolve,
     is_constant,
+    joined_scales,
     make_norm,
     product,
     scale_and_shift,
-    scales_of,
 )
 from lab.layers.dropout import dropout as drop
 from lab.layers.linear import Linear
@@ -31,8 +32,10 @@ from lab.ops.cpu import needs_gradient, plain_float32
 
 BOTTLENECK = 4
 """Width between the two convolutions of a layer, in growth rates."""
-FEW = 3
+FEW = 7
 """Pixels for each output channel, below which the maps are sooner scaled than the weights."""
+NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d, nn.GroupNorm)
+"""Those that ``make_norm`` makes."""
 NEGLIGIBLE = 1e-20
 """A scale below this share of the shift changes nothing in float32, and would make a bound that is no number."""
 
@@ -70,32 +73,34 @@ class DenseLayer(nn.Module):
         out: Tensor = self.conv1(F.relu(self.norm1(torch.cat(maps, 1)), inplace=True))
         return out
 
-    def extend(self, buffer: Tensor, channels: int, scratch: Tensor, scales: Scales) -> None:
+    def extend(self, buffer: Tensor, channels: int, scratch: Tensor, norms: Norms | None, is_small: bool) -> None:
         """Write the new channels into (B, H, W, C) behind the first ``channels``, which are those before.
 
         Args:
             buffer: of the block.
             channels: that are there already.
             scratch: memory of as many numbers as the buffer and the first convolution have, which is written over.
-            scales: what the norms of the block do, as far as it is known.
+            norms: what the norms do; None where ``rectified`` holds it.
+            is_small: whether the maps are sooner normalised than the weights are changed.
         """
         seen = buffer[..., :channels]
         split = seen.numel()
-        is_known = self.rectified is not None or isinstance(self.norm2, nn.Identity)
-        if not is_known and split // channels < FEW * self.conv1.out_channels:
-            scale, shift = _affine(self.norm1, scales)
-            rows = torch.addcmul(shift, seen, scale).relu_().flatten(0, 2)
-            hidden = product(rows, self.conv1.weight, None, "none").view(*seen.shape[:3], -1)
-            scale, shift = _affine(self.norm2, scales)
-            hidden = torch.addcmul(shift, hidden, scale, out=hidden).relu_()
+        if norms is not None and is_small:
+            rows = torch.addcmul(norms.shift, seen, norms.scale).relu_().flatten(0, 2)
+            hidden = product(rows, self.conv1.weight, self.conv1.bias, "none").view(*seen.shape[:3], -1)
+            if norms.own_scale is not None and norms.own_shift is not None:
+                torch.addcmul(norms.own_shift, hidden, norms.own_scale, out=hidden)
+            hidden.relu_()
         else:
             # In memory that is mapped already: new pages cost as much as the arithmetic.
             room, rest = scratch[:split].view(seen.shape), scratch[split:]
-            if self.rectified is not None:
+            if norms is None:
+                assert self.rectified is not None
                 hidden = self.rectified.linear.relu(self.rectified.clamp(seen, room))
             else:
-                low, high, weight, bias = fold(self.norm1, self.conv1, self.norm2, rest, scales)
-                hidden = onednn_linear(clamp(seen, low, high, out=room), weight, bias, "relu")
+                assert norms.low is not None
+                weight, bias = _fold(self.conv1, norms, rest)
+                hidden = onednn_linear(clamp(seen, norms.low, norms.high, out=room), weight, bias, "relu")
         new = self.conv2(hidden.permute(0, 3, 1, 2))
         buffer[..., channels : channels + new.shape[1]] = new.permute(0, 2, 3, 1)
 
@@ -134,9 +139,10 @@ class DenseBlock(nn.Module):
         buffer = x.new_empty(batch, height, width, channels + len(layers) * self.growth_rate)
         scratch = x.new_empty(buffer.numel() + layers[-1].conv1.weight.numel())
         buffer[..., :channels] = x.permute(0, 2, 3, 1)
-        scales = scales_of([norm for layer in layers if layer.rectified is None for norm in (layer.norm1, layer.norm2)])
+        is_small = batch * height * width < FEW * layers[0].conv1.out_channels
+        norms = iter(_norms_of([layer for layer in layers if layer.rectified is None], bounded=not is_small))
         for layer in layers:
-            layer.extend(buffer, channels, scratch, scales)
+            layer.extend(buffer, channels, scratch, next(norms) if layer.rectified is None else None, is_small)
             channels += self.growth_rate
         return buffer.permute(0, 3, 1, 2)
 
@@ -164,8 +170,14 @@ class Transition(nn.Module):
         pixels = x.permute(0, 2, 3, 1)
         if self.rectified is not None:
             return self.rectified.linear(_means(self.rectified.clamp(pixels))).permute(0, 3, 1, 2)
-        low, high, weight, bias = fold(self.norm, self.conv)
-        return onednn_linear(_means(clamp(pixels, low, high)), weight, bias).permute(0, 3, 1, 2)
+        low, high, scale, shift = bounds(*_affine(self.norm))
+        means = _means(clamp(pixels, low, high))
+        if means.numel() // len(scale) < FEW * self.conv.out_channels:
+            rows = torch.addcmul(shift, means, scale).flatten(0, 2)
+            pooled = product(rows, self.conv.weight, self.conv.bias, "none").view(*means.shape[:3], -1)
+        else:
+            pooled = onednn_linear(means, *_fold(self.conv, Norms(scale, shift, low, high)))
+        return pooled.permute(0, 3, 1, 2)
 
 
 class RectifiedLinear(nn.Module):
@@ -195,41 +207,81 @@ class RectifiedLinear(nn.Module):
         if not all(is_constant(each) or isinstance(each, nn.Identity) for each in (norm, after or nn.Identity())):
             return None
         with torch.no_grad():
-            return cls(*fold(norm, convolution, after))
+            low, high, scale, shift = bounds(*_affine(norm))
+            own = (None, None) if after is None or isinstance(after, nn.Identity) else _affine(after)
+            return cls(low, high, *_fold(convolution, Norms(scale, shift, low, high, *own)))
 
     def clamp(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """Bound (..., C)."""
         return clamp(x, self.low, self.high, out)
 
 
-def fold(
-    norm: nn.Module,
-    convolution: nn.Conv2d,
-    after: nn.Module | None = None,
-    memory: Tensor | None = None,
-    scales: Scales | None = None,
-) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
-    """Return a constant norm, its ReLU, a 1x1 convolution and the norm behind it as bounds, a matrix and its bias.
+class Norms(NamedTuple):
+    """What the constant norms around a 1x1 convolution do.
+
+    Attributes:
+        scale: (C,), of the one before.
+        shift: (C,).
+        low: (C,), see ``bounds``; None where nobody asked for it.
+        high: (C,) or None.
+        own_scale: (O,), of the one behind; None where there is none.
+        own_shift: (O,).
+    """
+
+    scale: Tensor
+    shift: Tensor
+    low: Tensor | None
+    high: Tensor | None
+    own_scale: Tensor | None = None
+    own_shift: Tensor | None = None
+
+
+def _norms_of(layers: list[DenseLayer], bounded: bool) -> list[Norms]:
+    """Return what the norms of some layers of a block do, in a few operations for all of them.
 
     Args:
-        norm: before the convolution.
+        layers: whose norms are not folded yet.
+        bounded: whether bounds are wanted.
+    """
+    if not layers:
+        return []
+    parts = [children_of(layer) for layer in layers]
+    first, second = [part["norm1"] for part in parts], [part["norm2"] for part in parts]
+    behind = [norm for norm in second if not isinstance(norm, nn.Identity)]
+    scale, shift, sizes = joined_scales(first + behind)
+    before, after = sizes[: len(first)], sizes[len(first) :]
+    split = sum(before)
+    low = high = None
+    own_scale, own_shift, scale, shift = scale[split:], shift[split:], scale[:split], shift[:split]
+    if bounded:
+        low, high, scale, shift = bounds(scale, shift)
+    columns = [[None] * len(first) if each is None else each.split(before) for each in (scale, shift, low, high)]
+    own = zip(own_scale.split(after), own_shift.split(after), strict=True)
+    none = (None, None)
+    return [
+        Norms(*four, *(none if isinstance(norm, nn.Identity) else next(own)))
+        for norm, *four in zip(second, *columns, strict=True)
+    ]
+
+
+def _fold(convolution: nn.Conv2d, norms: Norms, memory: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Fold scales and shifts into a 1x1 convolution, to be applied to bounded maps.
+
+    Args:
         convolution: 1x1.
-        after: the constant norm behind it; None or ``nn.Identity`` where there is none.
+        norms: before and behind it.
         memory: for the matrix, which is written over.
-        scales: what the norms do, as far as it is known.
 
     Returns:
-        ``low`` (C,), ``high`` (C,) or None, ``weight`` (O, C), ``bias`` (O,).
+        ``weight`` (O, C), ``bias`` (O,).
     """
-    low, high, scale, shift = bounds(*_affine(norm, scales))
-    weight = convolution.weight.flatten(1)
-    bias = weight @ shift if convolution.bias is None else torch.addmv(convolution.bias, weight, shift)
+    weight, own = convolution.weight.flatten(1), convolution.bias
+    bias = weight @ norms.shift if own is None else torch.addmv(own, weight, norms.shift)
     folded = torch.empty_like(weight) if memory is None else memory[: weight.numel()].view(weight.shape)
-    if after is None or isinstance(after, nn.Identity):
-        return low, high, torch.mul(weight, scale, out=folded), bias
-    own_scale, own_shift = _affine(after, scales)
-    torch.mul(weight, own_scale[:, None], out=folded).mul_(scale)
-    return low, high, folded, torch.addcmul(own_shift, own_scale, bias)
+    torch.mul(weight, norms.scale, out=folded)
+    if norms.own_scale is None or norms.own_shift is None:
+        return folded, bias
+    return folded.mul_(norms.own_scale[:, None]), torch.addcmul(norms.own_shift, norms.own_scale, bias)
 
 
 def _means(pixels: Tensor) -> Tensor:
@@ -243,9 +295,15 @@ def can_fold(module: nn.Module, x: Tensor, weight: Tensor) -> bool:
         return False
     if torch.is_grad_enabled() and needs_gradient(x, *module.parameters()):
         return False
-    parts = list(module.modules())[1:]
-    norms = [part for part in parts if isinstance(part, nn.BatchNorm2d | FrozenBatchNorm2d | nn.GroupNorm)]
-    return bool(norms) and all(map(is_constant, norms)) and not any(map(is_watched, parts))
+    has_norms = False
+    for part in parts_of(module):
+        if is_watched(part):
+            return False
+        if isinstance(part, NORMS):
+            has_norms = True
+            if not is_constant(part):
+                return False
+    return has_norms
 
 
 def bounds(scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
@@ -269,8 +327,6 @@ def clamp(x: Tensor, low: Tensor, high: Tensor | None, out: Tensor | None = None
     return torch.clamp(x, low, high, out=out)
 
 
-def _affine(norm: nn.Module, scales: Scales | None) -> tuple[Tensor, Tensor]:
-    if scales and norm in scales:
-        return scales[norm]
+def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
     assert isinstance(norm, nn.BatchNorm2d | FrozenBatchNorm2d)
     return scale_and_shift(norm)

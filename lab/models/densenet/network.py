@@ -7,7 +7,7 @@ al., "Memory-Efficient Implementation of DenseNets", 2017) and, unlike torchvisi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import torch
@@ -64,10 +64,11 @@ class _DenseNetTrunk(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
 
-    def forward_stages(self, images: Tensor) -> list[Tensor]:
-        """Map (B, in_chans, H, W) to the maps of the stem (stride 2) and of each block (strides 4, 8, ...).
+    def forward_stages(self, images: Tensor, indices: Container[int]) -> dict[int, Tensor]:
+        """Map (B, in_chans, H, W) to the maps of ``indices``: 0 is the stem (stride 2), then each block (4, 8, ...).
 
         Those of blocks are what their transition sees, before its norm; the last one is normalised and rectified.
+        Others are let go at once: their memory is still in the cache when what follows takes it.
         """
         conv0: Any = self.features.get_submodule("conv0")
         if images.ndim != 4 or images.shape[1] != conv0.in_channels or images.numel() == 0:
@@ -75,15 +76,17 @@ class _DenseNetTrunk(nn.Module):
         if images.device.type in ("cpu", "meta") or torch.is_autocast_enabled(images.device.type):
             # oneDNN and tensor cores compute in this layout; the blocks keep it.
             images = images.contiguous(memory_format=torch.channels_last)
-        maps = [convolve(images, conv0, self.features.get_submodule("norm0"))]
-        x = max_pool3x3(maps[0])
+        x = convolve(images, conv0, self.features.get_submodule("norm0"))
+        maps = {0: x} if 0 in indices else {}
+        x = max_pool3x3(x)
         for index in range(1, self.num_blocks + 1):
             x = self.features.get_submodule(f"denseblock{index}")(x)
-            maps.append(x)
+            if index == self.num_blocks and hasattr(self.features, "norm5"):
+                x = F.relu(self.features.get_submodule("norm5")(x), inplace=True)
+            if index in indices:
+                maps[index] = x
             if index < self.num_blocks:
                 x = self.features.get_submodule(f"transition{index}")(x)
-        if hasattr(self.features, "norm5"):
-            maps[-1] = F.relu(self.features.get_submodule("norm5")(x), inplace=True)
         return maps
 
 
@@ -124,7 +127,8 @@ class DenseNet(_DenseNetTrunk):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, num_classes)."""
-        logits: Tensor = self.classifier(self.forward_stages(images)[-1].mean(dim=(2, 3)))
+        maps = self.forward_stages(images, (self.num_blocks,))
+        logits: Tensor = self.classifier(maps[self.num_blocks].mean(dim=(2, 3)))
         return logits
 
 
@@ -169,5 +173,5 @@ class DenseNetFeatures(_DenseNetTrunk):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the maps of ``out_indices``, each (B, C, h, w)."""
-        maps = self.forward_stages(images)
+        maps = self.forward_stages(images, self.out_indices)
         return [maps[index] for index in self.out_indices]

@@ -31,7 +31,7 @@ _OF_SCOPE = {ours: theirs for theirs, ours in _LAYERS.items()}
 _SLOT = re.compile(r".*/(Adam(_1)?|Momentum)|global_step|.*_power|_CHECK.*")
 _TORCHAUDIO: Rules = beginnings((("features.", "features_network."), ("embeddings.", "embedding_network.")))
 PCA = "pproc."
-"""Keys of the PCA in torchvggish's whole module (``lab.models.vggish.postprocess``)."""
+"""Keys of the PCA in torchvggish's whole module (``lab.tasks.audio.codes``)."""
 
 
 def from_tensorflow(state_dict: StateDict) -> dict[str, Tensor]:

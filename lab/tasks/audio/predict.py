@@ -19,6 +19,8 @@ from lab.data.datamodule import DataModule
 from lab.data.folders import as_utf8
 from lab.errors import DataError
 from lab.tasks.audio.data.inputs import AudioInputs, find_sounds
+from lab.tasks.audio.data.module import AudioModule
+from lab.tasks.audio.embeddings import write_embeddings
 from lab.tasks.audio.task import AudioTask
 from lab.text import printable
 from lab.training.parquet_rows import ParquetRows, class_schema
@@ -53,6 +55,11 @@ class AudioPredictor(Predictor):
             DataError: no file can be read.
         """
         dataset = self.inputs()
+        if (form := self.task.eval_settings["embeddings"]) != "none":
+            assert isinstance(self.data, AudioModule)
+            say = self.say_problems
+            write_embeddings(form, self.task, self.data, dataset, say, make_trainer, folder, rank)
+            return
         loader = self.data.dataset_dataloader(dataset)
         with parts_in(folder, rank) as parts:
             with closing(RecordWriter(parts)) as records:

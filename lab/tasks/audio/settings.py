@@ -22,6 +22,8 @@ class AudioEval(EvalSettings):
     monitor: Literal["accuracy", "macro_f1", "loss", "map", "auc"] | None
     top_k: WholeAbove0
     embeddings: Literal["none", "parquet", "tfrecord"]
+    pca: str | None
+    rounding: Literal["truncate", "round"]
 
 
 class AudioAsks(Asks):
@@ -72,7 +74,12 @@ class AudioLearning(ClassLearning):
 
 
 def conflict(config: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return why a training cannot mix its clips by pairs, or None."""
+    """Return why a training cannot mix its clips by pairs, or embeddings are no codes; or None."""
+    if config["eval"]["embeddings"] == "tfrecord" and not config["eval"]["pca"]:
+        return "eval.embeddings", (
+            "a TFRecord holds codes of eight bits, which take the PCA of the embeddings: give its file by eval.pca, or "
+            "write numbers by eval.embeddings=parquet"
+        )
     mixup = config["model"].get("learning", {}).get("mixup", 0)
     if config["stage"] != "fit" or not mixup or images_at_once(config) % 2 == 0:
         return None

@@ -218,6 +218,13 @@ def test_scale_on_device() -> None:
     assert compat.scale_on_device(scaler).item() == 8.0
 
 
+def test_parts_of() -> None:
+    module = nn.Sequential(nn.ReLU(), nn.Sequential(nn.Linear(1, 1), nn.ModuleDict({"a": nn.Tanh()})))
+    module.register_module("nothing", None)
+    assert set(compat.parts_of(module)) == set(module.modules()) - {module}
+    assert compat.parts_of(nn.Tanh()) == []
+
+
 def test_own_tensors() -> None:
     norm = nn.Sequential(nn.BatchNorm1d(2))[0]
     found = compat.own_tensors(norm)

@@ -10,7 +10,9 @@ import lab
 from lab.errors import ConfigError
 from lab.models.vggish.front_end import EXAMPLE, EXAMPLE_HOP, num_examples
 from lab.models.vggish.network import VGGish
+from lab.registry.models import model_entry
 from lab.structures.audio import AudioClassifier, LogMel
+from lab.training.freezing import make_freezing
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,27 @@ def test_it_learns_from_sound(clips: Tensor) -> None:
     net = lab.create_model("vggish_tiny", num_classes=5, channels=(4, 4, 8, 8), hidden_dim=16, head_dim=8)
     net(net.front_end(clips, torch.full((3,), clips.shape[1]))).square().sum().backward()
     assert not [name for name, value in net.named_parameters() if value.grad is None or not value.grad.any()]
+
+
+def test_a_classifier_on_frozen_embeddings_learns(clips: Tensor) -> None:
+    """What ``callbacks=head_only`` freezes: the classifier alone learns, and embeddings stay as they are."""
+    torch.manual_seed(0)
+    net = lab.create_model("vggish_tiny", num_classes=3, dropout=0.0)
+    heads = model_entry("vggish_tiny").classifier
+    make_freezing(net, {"train": ["head"]}, heads, steps_per_epoch=1).freeze_for_good(net)
+    trained = [value for value in net.parameters() if value.requires_grad]
+    assert sum(value.numel() for value in trained) == 3 * (net.embed_dim + 1)
+    mel = net.front_end(clips, torch.full((3,), clips.shape[1]))
+    before, losses = net.embed(mel.examples[0]).detach(), []
+    optimizer = torch.optim.Adam(trained, 0.01)
+    for _ in range(20):
+        loss = torch.nn.functional.cross_entropy(net(mel), torch.arange(3))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.5 * losses[0]
+    assert torch.equal(net.embed(mel.examples[0]), before)
 
 
 def test_what_it_refuses(tiny: VGGish) -> None:

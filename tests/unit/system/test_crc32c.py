@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lab.system.crc32c import crc32c, unmasked
+from lab.system.crc32c import crc32c, masked, unmasked
 
 
 @pytest.mark.parametrize(
@@ -39,4 +39,5 @@ def test_large_data_is_what_byte_by_byte_gives() -> None:
 
 def test_a_mask_is_undone() -> None:
     crc = 0xE3069283
-    assert unmasked(((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF) == crc
+    assert masked(crc) == ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    assert unmasked(masked(crc)) == crc

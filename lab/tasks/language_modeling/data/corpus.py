@@ -42,11 +42,13 @@ class SentenceFiles(Documents):
         paths: the files.
         layout: how they hold sentences, see ``read_sentences``.
         column: see there.
+        column_names: see there.
     """
 
     paths: tuple[Path, ...]
     layout: SentenceLayout = "lines"
     column: str = "text"
+    column_names: tuple[str, ...] | None = None
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -61,7 +63,7 @@ class SentenceFiles(Documents):
 
     def sentences(self) -> Iterator[str | None]:
         """Yield sentences, and None where a document ends."""
-        return read_sentences(self.paths, self.layout, self.column)
+        return read_sentences(self.paths, self.layout, self.column, self.column_names)
 
     def pieces(self) -> Iterator[TextPiece]:
         """Yield sentences to train a tokenizer on, without marks of unknown words."""
@@ -71,7 +73,8 @@ class SentenceFiles(Documents):
 
     def fingerprint(self) -> str:
         """Return a hash of the files' contents and of the layout."""
-        return f"{self.layout} {self.column} {FileDocuments(self.paths).fingerprint()}"
+        names = "" if self.column_names is None else f" {self.column_names}"
+        return f"{self.layout} {self.column}{names} {FileDocuments(self.paths).fingerprint()}"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ the published file does; whoever does not (masks drawn anew in each epoch) gets 
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -19,12 +20,14 @@ from typing import NamedTuple, Protocol
 
 SPECIAL = 3
 """Tokens of a sample that no document has: ``[CLS] first [SEP] second [SEP]``."""
+SPECIAL_ALONE = 2
+"""The same for a sample of one text: ``[CLS] text [SEP]``."""
 TRIES = 10
 """How often another document is drawn before a document's own text has to serve as the random one."""
 
 
 class SentencePair(NamedTuple):
-    """Two spans of tokens of the corpus, and whether the second one is random."""
+    """Two spans of tokens of the corpus, and whether the second one is random; of a lone text the second is empty."""
 
     first: int
     first_stop: int
@@ -53,11 +56,13 @@ class PairRules:
         max_length: the most tokens of a sample, special ones too (``max_seq_length``); at least 5.
         dupe_factor: how often each document is read, each time with other pairs.
         short_seq_prob: the chance that a document's samples aim at a random shorter length.
+        pairs: False: a sample is one text, see ``draw_texts``.
     """
 
     max_length: int
     dupe_factor: int = 10
     short_seq_prob: float = 0.1
+    pairs: bool = True
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,32 @@ def draw_pairs(documents: DocumentBounds, rules: PairRules, rng: Random) -> Iter
     for _ in range(rules.dupe_factor):
         for place in range(len(order)):
             yield from _of_document(documents, order, place, rules, rng)
+
+
+def draw_texts(documents: DocumentBounds, rules: PairRules, rng: Random) -> Iterator[SentencePair]:
+    """Yield lone texts, as many sentences of a document as fit; each of its tokens once in each reading.
+
+    Liu et al., "RoBERTa: A Robustly Optimized BERT Pretraining Approach", 2019, section 4.2, call them DOC-SENTENCES. A
+    sentence that is longer than a sample goes on in the next one.
+
+    Args:
+        documents: at least one.
+        rules: how texts are drawn.
+        rng: every choice is drawn from it.
+    """
+    order = array("q", range(len(documents)))
+    rng.shuffle(order)
+    room = rules.max_length - SPECIAL_ALONE
+    for _ in range(rules.dupe_factor):
+        for number in order:
+            bounds = documents.bounds(number)
+            target = rng.randint(2, room) if rng.random() < rules.short_seq_prob else room
+            begin = bounds[0]
+            while begin < bounds[-1]:
+                fits = bounds[bisect_right(bounds, begin + target) - 1]
+                stop = fits if fits > begin else begin + target
+                yield SentencePair(begin, stop, stop, stop, False)
+                begin = stop
 
 
 def _of_document(

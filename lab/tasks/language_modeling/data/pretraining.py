@@ -1,4 +1,4 @@
-"""Text for masked language models: BERT's pairs of sentences with hidden tokens."""
+"""Text for masked language models: BERT's pairs of sentences, or lone texts, with hidden tokens."""
 
 from __future__ import annotations
 
@@ -45,12 +45,15 @@ class PretrainingDataModule(DataModule):
         val_files: those to validate on; None: a share of the training documents is held out.
         test_files: those to test on; None: a share of the training documents is held out.
         layout: how the files hold sentences, see ``read_sentences``.
-        column: of .jsonl files, see there.
+        column: of .jsonl, .csv and .tsv files, see there.
+        column_names: of .csv and .tsv files, see there.
         val_share: the share of documents to validate on, where no files are named for that.
         test_share: the same for the test.
         tokenizer: a file or folder, see ``choose_tokenizer``; None: WordPiece is trained on the training text.
         vocab_size: the most tokens of a tokenizer that is trained.
         lowercase: of a vocab.txt, and of a tokenizer that is trained: lower-case the text and strip accents.
+        pairs: whether a sample is a pair of texts, and whether the second follows the first is learnt too; else it is
+            one text.
         masking: see ``MaskedSamples``.
         whole_words: hide words as a whole; WordPiece only.
         dupe_factor: see ``PairRules``; validation and test read each document once.
@@ -78,11 +81,13 @@ class PretrainingDataModule(DataModule):
     test_files: Word | Sequence[Word] | None = None
     layout: SentenceLayout = "lines"
     column: Word = "text"
+    column_names: Sequence[Word] | None = None
     val_share: Share | None = 0.05
     test_share: Share | None = 0.05
     tokenizer: Word | None = None
     vocab_size: Positive = 1000
     lowercase: bool = True
+    pairs: bool = True
     masking: Masking = "dynamic"
     whole_words: bool = False
     dupe_factor: Positive = 5
@@ -107,6 +112,7 @@ class PretrainingDataModule(DataModule):
         shares = [share for share, files in self._shares() if files is None]
         if sum(share or 0 for share in shares) >= 1:
             raise ConfigError(f"data.val_share={self.val_share} and data.test_share={self.test_share} leave no text")
+        self.sample_name = "pair" if self.pairs else "text"
         self._followed: TextTokenizer | None = None
         self._corpora: dict[str, Corpus] = {}
 
@@ -121,10 +127,14 @@ class PretrainingDataModule(DataModule):
         named = {"train": self.files, "val": self.val_files, "test": self.test_files}
         keys = {"train": "data.files", "val": "data.val_files", "test": "data.test_files"}
         return {
-            split: SentenceFiles(find_texts(files, self.root, keys[split]), self.layout, self.column)
+            split: self._files(find_texts(files, self.root, keys[split]))
             for split, files in named.items()
             if files is not None
         }
+
+    def _files(self, paths: Sequence[Path]) -> SentenceFiles:
+        names = None if self.column_names is None else tuple(self.column_names)
+        return SentenceFiles(tuple(paths), self.layout, self.column, names)
 
     @cached_property
     def text_tokenizer(self) -> TextTokenizer:
@@ -166,7 +176,7 @@ class PretrainingDataModule(DataModule):
                 assert share is not None
                 found["train"], found[split] = found["train"].hold_out(share * whole / len(found["train"]))
         for split, corpus in found.items():
-            if len(corpus) == 1:
+            if len(corpus) == 1 and self.pairs:
                 log.warning("%s: has one document: what is not its next sentence is from itself too", split)
         return found
 
@@ -202,11 +212,12 @@ class PretrainingDataModule(DataModule):
         """
         if split != "train":
             return self._to_measure(self.corpus(split))
-        rules = PairRules(self.max_length, self.dupe_factor, self.short_seq_prob)
+        rules = PairRules(self.max_length, self.dupe_factor, self.short_seq_prob, self.pairs)
         return MaskedSamples(self.corpus(split), rules, self.masks, self.masking, self.seed)
 
     def _to_measure(self, corpus: Corpus) -> MaskedSamples:
-        return MaskedSamples(corpus, PairRules(self.max_length, 1, self.short_seq_prob), self.masks, "dynamic", 0)
+        rules = PairRules(self.max_length, 1, self.short_seq_prob, self.pairs)
+        return MaskedSamples(corpus, rules, self.masks, "dynamic", 0)
 
     @property
     def spec(self) -> LanguageSpec:
@@ -223,7 +234,9 @@ class PretrainingDataModule(DataModule):
         """Return the numbers of documents, sentences, tokens and pairs of each split."""
         rows: Table = []
         for split in SPLITS:
-            rows.append({"split": split, **self.corpus(split).counts(), "pairs": len(self.dataset(split))})
+            rows.append(
+                {"split": split, **self.corpus(split).counts(), f"{self.sample_name}s": len(self.dataset(split))}
+            )
         return {"data": rows}
 
     def collate(self, samples: Sequence[Any]) -> MaskedBatch:
@@ -232,4 +245,4 @@ class PretrainingDataModule(DataModule):
 
     def build_inputs(self, paths: list[Path]) -> MaskedSamples:
         """Return the pairs of files, to measure as the validation text is."""
-        return self._to_measure(read_corpus(SentenceFiles(tuple(paths), self.layout, self.column), self.text_tokenizer))
+        return self._to_measure(read_corpus(self._files(paths), self.text_tokenizer))

@@ -22,7 +22,14 @@ from lab.data.text.batching import pad_texts
 from lab.structures.language_modeling import MaskedBatch, MaskedTargets
 from lab.structures.text import TextBatch
 from lab.tasks.language_modeling.data.corpus import Corpus
-from lab.tasks.language_modeling.data.pairs import MaskRules, PairRules, SentencePair, draw_masks, draw_pairs
+from lab.tasks.language_modeling.data.pairs import (
+    MaskRules,
+    PairRules,
+    SentencePair,
+    draw_masks,
+    draw_pairs,
+    draw_texts,
+)
 
 Masking = Literal["dynamic", "static"]
 PAIR = np.dtype(
@@ -45,15 +52,15 @@ PairRow = tuple[int, int, int, int, bool, int]
 
 @dataclass(frozen=True)
 class MaskedSample:
-    """A pair of texts as a network reads it.
+    """A pair of texts, or a lone text, as a network reads it.
 
     Attributes:
         number: that of the sample in its dataset.
-        ids: ``[CLS] first [SEP] second [SEP]``, with hidden tokens.
+        ids: ``[CLS] first [SEP] second [SEP]`` or ``[CLS] text [SEP]``, with hidden tokens.
         first_length: the tokens up to and with the first ``[SEP]``.
         positions: of hidden tokens, ascending.
         labels: what stood there.
-        random_next: whether the second text is a random one.
+        random_next: whether the second text is a random one; None: there is no second text.
     """
 
     number: int
@@ -61,15 +68,15 @@ class MaskedSample:
     first_length: int
     positions: list[int]
     labels: list[int]
-    random_next: bool
+    random_next: bool | None
 
 
 class MaskedSamples:
-    """The pairs of a corpus.
+    """The pairs, or the lone texts, of a corpus.
 
     Args:
         corpus: documents of sentences.
-        pairs: how pairs are drawn.
+        pairs: how they are drawn.
         masks: how tokens are hidden.
         masking: ``"static"``: once, as the published ``create_pretraining_data.py`` does; samples and their order are
             equal to its output. ``"dynamic"``: anew in each epoch (Liu et al., "RoBERTa", 2019, section 4.1).
@@ -80,6 +87,7 @@ class MaskedSamples:
 
     def __init__(self, corpus: Corpus, pairs: PairRules, masks: MaskRules, masking: Masking, seed: int) -> None:
         self.corpus, self.rules, self.masking, self.seed = corpus, masks, masking, seed
+        self.of_pairs = pairs.pairs
         static = masks if masking == "static" else None
         parts = ("pairs", _VERSION, corpus.fingerprint(), pairs, seed, static)
         self.key = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
@@ -89,7 +97,7 @@ class MaskedSamples:
         self._masks = np.memmap(self.folder / "masks.bin", dtype=MASK, mode="r") if static else None
 
     def __len__(self) -> int:
-        """Return the number of pairs."""
+        """Return the number of samples."""
         return len(self._pairs)
 
     def __getitem__(self, key: tuple[int, int]) -> MaskedSample:
@@ -97,16 +105,10 @@ class MaskedSamples:
         epoch, index = key
         place = int(self._order[index])
         first, second, first_length, second_length, random_next, end = self._pairs[place].item()
-        read, rules = self.corpus.read, self.rules
-        ids = [
-            rules.cls,
-            *read(first, first + first_length),
-            rules.sep,
-            *read(second, second + second_length),
-            rules.sep,
-        ]
+        pair = SentencePair(first, first + first_length, second, second + second_length, random_next)
+        ids = _whole(self.corpus, pair, self.rules)
         if self._masks is None:
-            positions, replacements = draw_masks(ids, rules, Random(f"{self.seed} {epoch} {index}"))
+            positions, replacements = draw_masks(ids, self.rules, Random(f"{self.seed} {epoch} {index}"))
         else:
             begin = int(self._pairs[place - 1]["masks_end"]) if place else 0
             hidden = self._masks[begin:end]
@@ -114,7 +116,7 @@ class MaskedSamples:
         labels = [ids[position] for position in positions]
         for position, token in zip(positions, replacements, strict=True):
             ids[position] = token
-        return MaskedSample(index, ids, first_length + 2, positions, labels, random_next)
+        return MaskedSample(index, ids, first_length + 2, positions, labels, random_next if self.of_pairs else None)
 
     def fingerprint(self) -> str:
         """Return a string that identifies the text, its tokens, and how they are drawn and hidden."""
@@ -139,7 +141,8 @@ def _write_pairs(
     rows: list[PairRow] = []
     replaced: list[tuple[int, int]] = []
     count = ended = 0
-    for pair in draw_pairs(corpus, pairs, rng):
+    draw = draw_pairs if pairs.pairs else draw_texts
+    for pair in draw(corpus, pairs, rng):
         if masks is not None:
             found = draw_masks(_whole(corpus, pair, masks), masks, rng)
             replaced.extend(zip(*found, strict=True))
@@ -161,24 +164,27 @@ def _flush(table: IO[bytes], hidden: IO[bytes], rows: list[PairRow], replaced: l
 
 
 def _whole(corpus: Corpus, pair: SentencePair, rules: MaskRules) -> list[int]:
-    first, second = corpus.read(pair.first, pair.first_stop), corpus.read(pair.second, pair.second_stop)
-    return [rules.cls, *first, rules.sep, *second, rules.sep]
+    ids = [rules.cls, *corpus.read(pair.first, pair.first_stop), rules.sep]
+    if pair.second_stop > pair.second:
+        ids += [*corpus.read(pair.second, pair.second_stop), rules.sep]
+    return ids
 
 
 def gather_masked(samples: Sequence[MaskedSample], pad_id: int) -> MaskedBatch:
     """Return samples as a batch.
 
     Args:
-        samples: at least one.
+        samples: at least one; all pairs, or all lone texts.
         pad_id: what fills up shorter ones.
     """
-    types = [[0] * one.first_length + [1] * (len(one.ids) - one.first_length) for one in samples]
+    following = [int(one.random_next) for one in samples if one.random_next is not None]
+    types = [[0] * one.first_length + [1] * (len(one.ids) - one.first_length) for one in samples] if following else None
     input_ids, attention_mask, token_type_ids, lengths = pad_texts([one.ids for one in samples], pad_id, types)
     targets = MaskedTargets(
         torch.tensor([position for one in samples for position in one.positions], dtype=torch.int64),
         torch.tensor([label for one in samples for label in one.labels], dtype=torch.int64),
         tuple(len(one.positions) for one in samples),
-        torch.tensor([int(one.random_next) for one in samples]),
+        torch.tensor(following) if following else None,
     )
     return TextBatch(
         input_ids,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from lab.checking import check_choice
-from lab.data.text.lines import JSONL, read_jsonl, read_lines
+from lab.checking import check_choice, check_file
+from lab.data.tables.columns import TextLayout
+from lab.data.tables.text import read_text
+from lab.data.text.lines import JSONL, TABLES, read_jsonl, read_lines
 
+log = logging.getLogger(__name__)
 SentenceLayout = Literal["lines", "paragraphs", "wikitext"]
 LAYOUTS = ("lines", "paragraphs", "wikitext")
 # Nothing is read twice (possessive quantifiers), so that a line of 10 MB of dots or blanks takes no longer than others.
@@ -20,24 +24,28 @@ _TITLES = ("mr", "mrs", "ms", "dr", "st", "prof", "gen", "col", "lt", "sgt", "ca
 _NO_END = frozenset({*_TITLES, "vs", "no", "vol", "fig", "eq", "ca", "cf", "e.g", "i.e", "etc"})
 
 
-def read_sentences(paths: Sequence[Path], layout: SentenceLayout, column: str = "text") -> Iterator[str | None]:
+def read_sentences(
+    paths: Sequence[Path], layout: SentenceLayout, column: str = "text", column_names: Sequence[str] | None = None
+) -> Iterator[str | None]:
     """Yield sentences, and None where a document ends.
 
     Args:
-        paths: text files, read one after the other. Of a .jsonl each row is a document of running text.
+        paths: text files, read one after the other. Of a .jsonl, .csv or .tsv each row is a document of running text;
+            the last two are held in memory.
         layout: ``"lines"``: a sentence a line, and an empty line between documents; the end of a file ends none, as in
             the published ``create_pretraining_data.py``. ``"paragraphs"``: running text, a paragraph a line, and an
             empty line between documents; ``split_sentences`` cuts it. ``"wikitext"``: the articles of WikiText, whose
             headings are left out and whose ``1 @,@ 000`` becomes ``1,000``; see ``split_sentences`` for the rest.
-        column: the column of a .jsonl with the text.
+        column: the column of a .jsonl, .csv or .tsv with the text.
+        column_names: the columns of a .csv or .tsv without a header.
 
     Raises:
-        DataError: a file is missing or is no text; see ``read_lines``.
+        DataError: a file is missing or is no text; see ``read_lines`` and ``lab.data.tables.text.read_text``.
     """
     check_choice("data.layout", layout, LAYOUTS)
     for path in paths:
-        if path.suffix.lower() in JSONL:
-            for row in read_jsonl(path, column):
+        if (rows := _rows(path, column, column_names)) is not None:
+            for row in rows:
                 yield from (sentence for line in row.split("\n") for sentence in split_sentences(line))
                 yield None
             continue
@@ -53,6 +61,23 @@ def read_sentences(paths: Sequence[Path], layout: SentenceLayout, column: str = 
                 yield from split_sentences(text)
         if layout != "lines":
             yield None
+
+
+def _rows(path: Path, column: str, column_names: Sequence[str] | None) -> Iterable[str] | None:
+    """Return the texts of a file with a column of them; None for any other file."""
+    suffix = path.suffix.lower()
+    if suffix in JSONL:
+        return read_jsonl(path, column)
+    if suffix not in TABLES:
+        return None
+    check_file(path, may_be_empty=False)
+    found = read_text(path, {"text": column}, TextLayout(TABLES[suffix], column_names, None, suffix == ".csv", True))
+    texts = [text for text in found.table["text"].to_pylist() if text is not None and text.strip()]
+    left_out = {**found.left_out, "without a text": len(found.table) - len(texts)}
+    if any(left_out.values()):
+        why = ", ".join(f"{count} {what}" for what, count in left_out.items() if count)
+        log.warning("%s: %d rows, %d used: %s", path, found.rows, len(texts), why)
+    return texts
 
 
 def _of_wikitext(text: str) -> Iterator[str | None]:

@@ -14,7 +14,8 @@ from lab.tasks.audio.task import AudioTask
 
 allow_package("tests")
 
-EVAL: dict[str, Any] = {"name": "audio", "monitor": None, "top_k": 5, "embeddings": "none"}
+EVAL: dict[str, Any] = {"name": "audio", "monitor": None, "top_k": 5}
+EVAL |= {"embeddings": "none", "pca": None, "rounding": "truncate"}
 OPTIMIZER: dict[str, Any] = {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "no_decay_norm_bias": True, "groups": []}
 OPTIMIZER |= {"momentum": 0.0, "nesterov": False}
 SCHEDULER: dict[str, Any] = {"name": "constant", "warmup_steps": 0}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lab.tasks.language_modeling.data import pairs
-from lab.tasks.language_modeling.data.pairs import MaskRules, PairRules, draw_masks, draw_pairs
+from lab.tasks.language_modeling.data.pairs import MaskRules, PairRules, draw_masks, draw_pairs, draw_texts
 from tests.unit.tasks.language_modeling.data.golden_pairs import CLS, GOLDEN, MASK, SEP, Lists, three_documents
 
 
@@ -167,3 +167,24 @@ def test_number_of_hidden_tokens(length: int, share: float, hidden: int) -> None
     ids = [CLS, *range(10, 7 + length), SEP, SEP]
     positions, _ = draw_masks(ids, MaskRules(60, CLS, SEP, MASK, share, 5), Random(1))
     assert len(positions) == hidden
+
+
+def test_lone_texts_are_whole_sentences_and_lose_no_token() -> None:
+    """Samples of six tokens: sentences together while they fit; a longer one goes on in the next sample."""
+    documents = Lists([[10, 11], [12, 13, 14], [15, 16]], [[20, 21, 22, 23, 24, 25, 26], [27]])
+    rng = Scripted(
+        ("shuffle", 2, [1, 0]),
+        ("random", 0.1),  # not below 0.1: full length
+        ("random", 0.05),  # the first document aims at 4 tokens
+        ("randint", 2, 6, 4),
+    )
+    found = list(draw_texts(documents, PairRules(8, dupe_factor=1, pairs=False), rng))
+    assert not rng.script
+    assert [documents.tokens[text.first : text.first_stop] for text in found] == [
+        [20, 21, 22, 23, 24, 25],
+        [26, 27],
+        [10, 11],
+        [12, 13, 14],
+        [15, 16],
+    ]
+    assert all(text.second == text.second_stop and not text.random_next for text in found)

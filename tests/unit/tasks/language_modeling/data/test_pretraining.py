@@ -95,6 +95,26 @@ def test_dynamic_masks_are_a_function_of_seed_epoch_and_index(files: dict[str, A
     assert [other[(1, index)] for index in range(len(other))] != [one[(1, index)] for index in range(len(one))]
 
 
+def test_lone_texts_have_no_pairs_to_tell(files: dict[str, Any]) -> None:
+    """``[CLS] text [SEP]``, each token of the corpus in one sample, and no targets of pairs."""
+    module = golden_module(files, pairs=False, short_seq_prob=0.0)
+    dataset = module.dataset("train")
+    whole: list[int] = []
+    for index in range(len(dataset)):
+        sample = dataset[(0, index)]
+        ids = list(sample.ids)
+        for position, label in zip(sample.positions, sample.labels, strict=True):
+            ids[position] = label
+        assert (ids[0], ids[-1], sample.first_length, sample.random_next) == (CLS, SEP, len(ids), None)
+        assert SEP not in ids[:-1]
+        whole += ids[1:-1]
+    assert sorted(whole) == sorted(three_documents().tokens)
+    batch = module.collate([dataset[(0, 0)], dataset[(0, 1)]])
+    assert batch.targets.next_sentence is None
+    assert batch.token_type_ids is None
+    assert "texts" in module.tables()["data"][0]
+
+
 def test_four_of_five_hidden_tokens_become_the_mask() -> None:
     """Of 10,000 hidden tokens: 80 % are masks, and of the rest one half is kept, within four deviations."""
     dataset = PretrainingDataModule(num_documents=300, dupe_factor=2).dataset("train")

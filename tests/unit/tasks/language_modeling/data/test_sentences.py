@@ -68,6 +68,31 @@ def test_rows_of_json_are_documents(tmp_path: Path) -> None:
     assert found == ["One.", "Two.", "Three.", None, "Four.", None]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "column", "names"),
+    [
+        ("a.tsv", 'One. Two.\t1\nsay "four" .\t0\n', "text", ["text", "label"]),
+        ("a.csv", 'label,body\n1,"One. Two."\n0,"say ""four"" ."\n', "body", None),
+    ],
+)
+def test_rows_of_tables_are_documents(
+    tmp_path: Path, name: str, content: str, column: str, names: list[str] | None
+) -> None:
+    """Of labelled texts the label is not read."""
+    (tmp_path / name).write_text(content)
+    found = list(read_sentences([tmp_path / name], "wikitext", column, names))
+    assert found == ["One.", "Two.", None, 'say "four" .', None]
+
+
+def test_rows_of_tables_that_are_left_out_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.tsv").write_text("text\tlabel\nOne.\t1\n\t0\nTwo.\n")
+    assert list(read_sentences([tmp_path / "a.tsv"], "lines")) == ["One.", None]
+    assert "a.tsv: 3 rows, 1 used: 1 " in caplog.text
+    assert "1 without a text" in caplog.text
+    with pytest.raises(DataError, match="words"):
+        list(read_sentences([tmp_path / "a.tsv"], "lines", "words"))
+
+
 def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"fine\n\xff\xfe bad \xc3")
     with pytest.raises(DataError, match="a: "):

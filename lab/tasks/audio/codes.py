@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from lab.errors import CheckpointError
-from lab.models.vggish.weights import PCA
 from lab.registry.weights import read_state_dict
 
 Rounding = Literal["truncate", "round"]
 LIMIT = 2.0
 """Whitened embeddings are clipped to -2 .. 2, which become 0 .. 255."""
+_OF_MODULE = "pproc."
+"""Before the keys in torchvggish's whole module."""
 _VECTORS, _MEANS = "pca_eigen_vectors", "pca_means"
 
 
@@ -41,25 +42,30 @@ class EmbeddingCodes(nn.Module):
         self.register_buffer("means", means)
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Return (E, D) uint8 for embeddings (E, D)."""
+        """Return (E, D) uint8 for embeddings (E, D).
+
+        Raises:
+            CheckpointError: they have another width than the PCA.
+        """
+        if embeddings.shape[1] != len(self.means):
+            raise CheckpointError(
+                f"the PCA is of {len(self.means)} numbers, and the network's embeddings have {embeddings.shape[1]}"
+            )
         whitened = (embeddings.to(self.means.dtype) - self.means) @ self.vectors.t()
         scaled = (whitened.clamp(-LIMIT, LIMIT) + LIMIT) * (255.0 / (2 * LIMIT))
         return (scaled.round() if self.rounding == "round" else scaled).to(torch.uint8)
 
 
-def read_pca(file: str | Path, embed_dim: int) -> tuple[Tensor, Tensor]:
+def read_pca(file: str | Path) -> tuple[Tensor, Tensor]:
     """Read eigenvectors (D, D) and means (D,) of ``vggish_pca_params.npz``, its torch form, or torchvggish's module.
 
     Raises:
-        CheckpointError: the file cannot be read, or has no PCA of embeddings of this width.
+        CheckpointError: the file cannot be read, or has no PCA.
     """
-    state = {key.removeprefix(PCA): value for key, value in read_state_dict(file).items()}
+    state = {key.removeprefix(_OF_MODULE): value for key, value in read_state_dict(file).items()}
     if _VECTORS not in state or _MEANS not in state:
         raise CheckpointError(f"{file} holds no PCA: expected {_VECTORS} and {_MEANS}, found {', '.join([*state][:4])}")
     vectors, means = state[_VECTORS].float(), state[_MEANS].float().flatten()
-    if vectors.shape != (embed_dim, embed_dim) or means.shape != (embed_dim,):
-        raise CheckpointError(
-            f"{file}: the PCA is of {tuple(vectors.shape)} and {tuple(means.shape)}, and the embeddings have "
-            f"{embed_dim} numbers"
-        )
+    if vectors.shape != (len(means), len(means)):
+        raise CheckpointError(f"{file}: eigenvectors {tuple(vectors.shape)} do not fit means ({len(means)},)")
     return vectors, means
