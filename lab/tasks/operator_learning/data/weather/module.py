@@ -230,7 +230,7 @@ class WeatherDataModule(FieldDataModule):
             return super().build_inputs(paths)
         if any(plain):
             raise DataError("input: give files of fields with dates, or arrays of fields, not both")
-        channels = self.spec.channels
+        channels = self.spec.given or self.spec.channels
         parts = [FieldSeries([open_fields(path, channels)], channels, self.drop_last_row) for path in paths]
         shape = parts[0].grid.shape
         for path, part in zip(paths, parts, strict=True):
