@@ -21,7 +21,7 @@ from lab.ranges import Ge, Gt, Le, Len, NonNegative, Positive
 from lab.structures.operator_learning import FieldSpec
 from lab.tasks.operator_learning.data.module import FieldDataModule
 from lab.tasks.operator_learning.data.samples import FieldSample
-from lab.tasks.operator_learning.data.seeds import sample_random
+from lab.tasks.operator_learning.data.seeds import sample_random, with_noise
 from lab.tasks.operator_learning.data.waves import TURN, Amplitudes, RandomWaves
 
 VERSION = 1
@@ -70,14 +70,23 @@ class AdvectionDataset:
         split: ``"train"``, ``"val"`` or ``"test"``.
         length: samples of an epoch.
         seed: another seed gives other fields.
+        noise: the deviation of what is added to each point of a state at the start.
     """
 
     aspect_ratios = None
 
     def __init__(
-        self, problem: Advection, grid: tuple[int, ...], steps: int, split: str, length: int, seed: int
+        self,
+        problem: Advection,
+        grid: tuple[int, ...],
+        steps: int,
+        split: str,
+        length: int,
+        seed: int,
+        noise: float = 0.0,
     ) -> None:
         self.problem, self.grid, self.split, self.length, self.seed = problem, grid, split, length, seed
+        self.noise = noise
         self.times = np.asarray(problem.step * np.arange(steps + 1), dtype=np.float64)
 
     def __len__(self) -> int:
@@ -86,13 +95,15 @@ class AdvectionDataset:
 
     def __getitem__(self, key: tuple[int, int]) -> FieldSample:
         """Return the sample for ``(epoch, index)``."""
-        amplitudes = self.problem.initial.draw(sample_random(self.seed, self.split, *key))
+        random = sample_random(self.seed, self.split, *key)
+        amplitudes = self.problem.initial.draw(random)
         states = torch.from_numpy(self.problem.states(amplitudes, self.grid, self.times)[:, None])
-        return FieldSample(states[0], states[1:], key[1])
+        first = with_noise(states[0], self.noise, random) if self.noise else states[0]
+        return FieldSample(first, states[1:], key[1])
 
     def fingerprint(self) -> str:
         """Return a hash of what decides the fields."""
-        parts = (VERSION, self.problem, self.grid, len(self.times), self.split, self.length, self.seed)
+        parts = (VERSION, self.problem, self.grid, len(self.times), self.split, self.length, self.seed, self.noise)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -108,6 +119,7 @@ class AdvectionDataModule(FieldDataModule):
         step: the time between two states.
         waves: the highest wave number of each axis, below half of ``resolution``.
         decay: the deviation of a wave falls with its wave number k as ``(1 + |k|^2) ** -decay``.
+        noise: the deviation of what is added to each point of a training state (``seeds.with_noise``).
         num_train: fields to train on in an epoch.
         num_val: to validate on.
         num_test: to test on.
@@ -124,6 +136,7 @@ class AdvectionDataModule(FieldDataModule):
     step: Annotated[float, Gt(0)] = 0.125
     waves: Positive = 4
     decay: NonNegative = 1.0
+    noise: NonNegative = 0.0
     num_train: Positive = 2048
     num_val: Positive = 64
     num_test: Positive = 128
@@ -163,4 +176,5 @@ class AdvectionDataModule(FieldDataModule):
         points = self.test_resolution if split == "test" and self.test_resolution else self.resolution
         length = {"train": self.num_train, "val": self.num_val, "test": self.num_test}[split]
         grid = (points,) * self.dims
-        return AdvectionDataset(self.problem, grid, self.steps_of(split), split, length, self.seed)
+        noise = self.noise if split == "train" else 0.0
+        return AdvectionDataset(self.problem, grid, self.steps_of(split), split, length, self.seed, noise)

@@ -131,6 +131,8 @@ class NavierStokesDataModule(FieldDataModule):
         step: the time between two states.
         solver_steps: of the solver in a step.
         steps: states of a trajectory after the initial one.
+        noise: the deviation of what is added to each point of a training state (``seeds.with_noise``), as a share of
+            that of the fields.
         num_train: trajectories to train on, a window from each state.
         num_val: trajectories to validate on, in windows that do not overlap.
         num_test: to test on, likewise.
@@ -148,6 +150,7 @@ class NavierStokesDataModule(FieldDataModule):
     step: Annotated[float, Gt(0)] = 1.0
     solver_steps: Positive = 10
     steps: Positive = 50
+    noise: NonNegative = 0.0
     num_train: Positive = 64
     num_val: Positive = 8
     num_test: Positive = 16
@@ -177,13 +180,12 @@ class NavierStokesDataModule(FieldDataModule):
     @cached_property
     def own_spec(self) -> FieldSpec:
         """One channel, the vorticity, whose mean is 0; its deviation is that of the first training trajectories."""
-        first = self.dataset("train").trajectories.block(0)
         return FieldSpec(
             input_shape=(1, self.resolution, self.resolution),
             channels=("vorticity",),
             units=("",),
             means=(0.0,),
-            stds=(float(first.double().square().mean().sqrt()),),
+            stds=(self._deviation(self.dataset("train").trajectories),),
             step=self.step,
             periodic=(0, 1),
             num_samples=len(self.dataset("train")),
@@ -193,7 +195,14 @@ class NavierStokesDataModule(FieldDataModule):
         """Return the windows of a split; its trajectories are solved when they are read."""
         count = {"train": self.num_train, "val": self.num_val, "test": self.num_test}[split]
         trajectories = FlowTrajectories(self.problem, split, count, self.seed)
-        return WindowDataset(trajectories, self.steps_of(split), split == "train")
+        if split != "train" or not self.noise:
+            return WindowDataset(trajectories, self.steps_of(split), split == "train")
+        noise = self.noise * self._deviation(trajectories)
+        return WindowDataset(trajectories, self.train_steps, True, noise, self.seed)
+
+    def _deviation(self, trajectories: FlowTrajectories) -> float:
+        """Return the standard deviation of the first trajectories."""
+        return float(trajectories.block(0).double().square().mean().sqrt())
 
     def train_dataloader(self) -> TrainStream[Any]:
         """Return the stream of batches; all trajectories are solved first, before processes are forked."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from lab.tasks.operator_learning.data.samples import FieldSample
+from lab.tasks.operator_learning.data.seeds import sample_random, with_noise
 
 
 class Trajectories(ABC):
@@ -62,12 +63,15 @@ class WindowDataset:
         trajectories: see there.
         steps: S, below their number of states.
         train: whether it is trained on.
+        noise: the deviation of what is added to each point of a state at the start, in the channels' units; drawn from
+            (seed, epoch, index).
+        seed: of the noise.
     """
 
     aspect_ratios = None
 
-    def __init__(self, trajectories: Trajectories, steps: int, train: bool) -> None:
-        self.trajectories, self.steps, self.train = trajectories, steps, train
+    def __init__(self, trajectories: Trajectories, steps: int, train: bool, noise: float = 0.0, seed: int = 0) -> None:
+        self.trajectories, self.steps, self.train, self.noise, self.seed = trajectories, steps, train, noise, seed
         self.starts: Sequence[int] = range(0, trajectories.size[1] - steps, 1 if train else steps)
 
     def __len__(self) -> int:
@@ -75,11 +79,14 @@ class WindowDataset:
         return self.trajectories.size[0] * len(self.starts)
 
     def __getitem__(self, key: tuple[int, int]) -> FieldSample:
-        """Return the window for ``(epoch, index)``; the epoch plays no part."""
+        """Return the window for ``(epoch, index)``; without noise the epoch plays no part."""
         trajectory, start = divmod(key[1], len(self.starts))
         states = self.trajectories.states(trajectory, self.starts[start], self.steps + 1)
-        return FieldSample(states[0], states[1:], key[1])
+        first = states[0]
+        if self.noise:
+            first = with_noise(first, self.noise, sample_random(self.seed, "train", *key))
+        return FieldSample(first, states[1:], key[1])
 
     def fingerprint(self) -> str:
         """Return a hash of the states and of the steps."""
-        return f"{self.trajectories.fingerprint()}:{self.steps}:{self.train}"
+        return f"{self.trajectories.fingerprint()}:{self.steps}:{self.train}:{self.noise}:{self.seed}"

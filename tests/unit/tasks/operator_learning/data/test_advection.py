@@ -48,6 +48,15 @@ def test_samples_are_a_function_of_seed_epoch_and_index() -> None:
     assert data.fingerprint() == again.fingerprint() != other.fingerprint()
 
 
+def test_noise_is_on_training_states_alone() -> None:
+    still, noisy = AdvectionDataModule(), AdvectionDataModule(noise=0.1)
+    clean, sample = still.dataset("train")[1, 2], noisy.dataset("train")[1, 2]
+    assert float((sample.fields - clean.fields).std()) == pytest.approx(0.1, rel=0.1)
+    assert torch.equal(sample.targets, clean.targets)
+    assert torch.equal(sample.fields, noisy.dataset("train")[1, 2].fields)
+    assert torch.equal(noisy.dataset("test")[0, 2].fields, still.dataset("test")[0, 2].fields)
+
+
 def test_another_resolution_has_the_same_fields() -> None:
     """The test on a grid of twice the points has the coarse one in it."""
     coarse, fine = AdvectionDataModule(), AdvectionDataModule(test_resolution=64)

@@ -125,6 +125,20 @@ def test_trajectories_become_windows() -> None:
     assert not torch.allclose(val.trajectories.states(1, 0, 7), states)
 
 
+def test_noise_is_drawn_by_epoch_and_index() -> None:
+    """On training states alone, a share of the fields' deviation; the states that are aimed at stay as they are."""
+    small = {"resolution": 16, "steps": 6, "num_train": 1, "num_val": 1, "solver_steps": 4, "eval_steps": 3}
+    still, noisy = NavierStokesDataModule(**small), NavierStokesDataModule(**small, noise=0.1)
+    clean, train = still.dataset("train")[0, 2], noisy.dataset("train")
+    added = torch.stack([train[epoch, 2].fields - clean.fields for epoch in range(8)])
+    assert float(added.std()) == pytest.approx(0.1 * noisy.spec.stds[0], rel=0.1)  # 2,048 numbers
+    assert not torch.equal(added[0], added[1])
+    assert torch.equal(train[3, 2].fields, noisy.dataset("train")[3, 2].fields)
+    assert torch.equal(train[0, 2].targets, clean.targets)
+    assert torch.equal(noisy.dataset("val")[0, 0].fields, still.dataset("val")[0, 0].fields)
+    assert train.fingerprint() != still.dataset("train").fingerprint()
+
+
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"data\.eval_steps=50: a trajectory has data\.steps=20 steps"):
         NavierStokesDataModule(steps=20, eval_steps=50)
