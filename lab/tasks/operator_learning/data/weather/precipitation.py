@@ -62,20 +62,15 @@ class PrecipitationDataModule(Era5DataModule):
         return [open_fields(path, self.wanted) for path in find_files(self.folder, self.files, SUFFIXES, "data.files")]
 
     @property
+    def outline(self) -> FieldSpec:
+        """Channels, forcings and step, without anything that is measured."""
+        return rain_from_winds(super().outline)
+
+    @property
     def own_spec(self) -> FieldSpec:
         """A steady problem: from the winds now to the logarithm of the rain a step later."""
         whole = super().own_spec
-        return replace(
-            whole,
-            input_shape=(whole.input_shape[0] - 1, *whole.input_shape[1:]),
-            given=whole.channels[:-1],
-            given_means=whole.means[:-1],
-            given_stds=whole.stds[:-1],
-            channels=whole.channels[-1:],
-            units=(UNIT,),
-            means=(0.0,),
-            stds=(1.0,),
-        )
+        return replace(rain_from_winds(whole), input_shape=(whole.input_shape[0] - 1, *whole.input_shape[1:]))
 
     def build(self, split: str) -> RainDataset:  # type: ignore[override]
         """Return the samples of a split."""
@@ -106,6 +101,20 @@ class RainDataset:
     def fingerprint(self) -> str:
         """Return a hash of that of the whole samples."""
         return hashlib.sha256(f"log rain {SCALE} {self.whole.fingerprint()}".encode()).hexdigest()
+
+
+def rain_from_winds(whole: FieldSpec) -> FieldSpec:
+    """Return a description in which the last channel, as its logarithm, is predicted from the others."""
+    return replace(
+        whole,
+        given=whole.channels[:-1],
+        given_means=whole.means[:-1],
+        given_stds=whole.stds[:-1],
+        channels=whole.channels[-1:],
+        units=(UNIT,),
+        means=(0.0,),
+        stds=(1.0,),
+    )
 
 
 def log_rain(metres: Tensor) -> Tensor:

@@ -53,6 +53,9 @@ def test_the_target_is_the_logarithm_of_the_next_rain(folder: Path) -> None:
     np.testing.assert_allclose(sample.targets[0, 0].numpy(), np.log(1 + rain / 1e-5), rtol=1e-6)
     spec = data.spec
     assert (spec.given, spec.channels, spec.input_shape) == (("v10", "u10"), ("tp",), (2, 6, 8))
+    again = rain_data(folder)
+    again.follow(spec)  # as before a prediction
+    assert again.spec is spec
     batch = data.collate([sample])
     torch.testing.assert_close(batch.targets.fields[0], sample.targets.float())
     torch.testing.assert_close(batch.fields.std(), torch.tensor(1.0), atol=0.3, rtol=0)
