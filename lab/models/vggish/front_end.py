@@ -84,8 +84,8 @@ class MelFrontEnd(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("window", torch.from_numpy(hann()).float(), persistent=False)
-        self.register_buffer("weights", torch.from_numpy(mel_matrix()[1]).float(), persistent=False)
+        self.register_buffer("window", torch.tensor(hann(), dtype=torch.float32), persistent=False)
+        self.register_buffer("weights", torch.tensor(mel_matrix()[1], dtype=torch.float32), persistent=False)
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> LogMel:
         """Return the examples of waveforms (B, T).

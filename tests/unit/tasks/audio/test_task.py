@@ -127,6 +127,16 @@ def test_what_does_not_fit_is_refused() -> None:
         make_task(classes_missing=1)(make_batch(LABELS, LENGTHS))
 
 
+def test_a_dry_run_needs_no_values() -> None:
+    """As check=true makes it: task and batch are on the meta device, with all that is drawn in training."""
+    with torch.device("meta"):
+        task = make_task(
+            make_spec(sample_rate=16_000), {"mixup": 0.5, "spec_augment": {}}, _target_="vggish_tiny"
+        ).train()
+    batch = make_batch(LABELS, [31_200] * 4, train=True)
+    assert task.dry_run(batch.to("meta")) == "waveforms (4, 31200) -> logits (4, 3)"
+
+
 def test_pictures_have_their_sounds() -> None:
     task, batch = make_task(), make_batch(LABELS, LENGTHS)
     outputs = task(batch)

@@ -232,3 +232,16 @@ def test_a_line_that_is_no_segment(tmp_path: Path) -> None:
         (tmp_path / "a.csv").write_text(f"# comment\n{line}\n")
         with pytest.raises(DataError, match=r"a\.csv, line 2: .* is no segment"):
             read_segments(tmp_path / "a.csv")
+
+
+def test_the_files_of_fsdd(data_dir: Path) -> None:
+    """Half of the takes: 25 of 50, six speakers, ten digits; its authors' rule gives 300 of them to the test."""
+    root = data_dir / "fsdd"
+    if not root.is_dir():
+        pytest.skip(f"there is no {root}")
+    data = FSDDModule(root=str(root), check="header")
+    assert [len(data.dataset(split)) for split in ("train", "val", "test")] == [1080, 120, 300]
+    assert data.spec.class_counts == (108,) * 10
+    assert data.tables() == {}
+    batch = data.collate([data.dataset("test")[0, number] for number in range(3)])
+    assert int(batch.lengths.min()) == 15_600
