@@ -102,9 +102,9 @@ class Forcings:
             )
         if "time_of_year" in self.words:
             start = times.astype("datetime64[s]").astype("datetime64[Y]").astype("datetime64[s]").astype(np.int64)
-            season = 2 * math.pi * (times - start) / YEAR
+            turn = 2 * math.pi * (times - start) / YEAR
             found["year_sin"], found["year_cos"] = (
-                math.sqrt(2) * function(season)[:, None, None] for function in (np.sin, np.cos)
+                math.sqrt(2) * function(turn)[:, None, None] for function in (np.sin, np.cos)
             )
         return found
 
