@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from lab.report.canvas import GREY, INK, PAPER, READABLE_SIDE, Colour
 from lab.text import printable
 
-Values = npt.NDArray[np.floating]
+MapValues = npt.NDArray[np.floating]
 RISING: tuple[Colour, ...] = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
 """Dark to bright, even in brightness: for values."""
 AROUND_0: tuple[Colour, ...] = ((33, 72, 160), (138, 178, 218), (250, 250, 250), (236, 150, 118), (158, 20, 38))
@@ -20,7 +20,9 @@ NOT_FINITE: Colour = (255, 0, 255)
 FONT, BAR, HEADER = 12, 10, 18
 
 
-def colours_of(values: Values, low: float, high: float, palette: tuple[Colour, ...] = RISING) -> npt.NDArray[np.uint8]:
+def colours_of(
+    values: MapValues, low: float, high: float, palette: tuple[Colour, ...] = RISING
+) -> npt.NDArray[np.uint8]:
     """Return the colours (..., 3) of values; those beyond the range have the colours of its ends.
 
     Args:
@@ -36,7 +38,7 @@ def colours_of(values: Values, low: float, high: float, palette: tuple[Colour, .
     return np.where(finite[..., None], mixed.round(), NOT_FINITE).astype(np.uint8)
 
 
-def range_of(*fields: Values) -> tuple[float, float]:
+def range_of(*fields: MapValues) -> tuple[float, float]:
     """Return the smallest and the largest finite value of fields; 0 and 1 where there is none."""
     finite = [field[np.isfinite(field)] for field in fields]
     kept = [field for field in finite if field.size]
@@ -46,7 +48,7 @@ def range_of(*fields: Values) -> tuple[float, float]:
 
 
 def draw_map(
-    field: Values, low: float, high: float, title: str = "", palette: tuple[Colour, ...] = RISING
+    field: MapValues, low: float, high: float, title: str = "", palette: tuple[Colour, ...] = RISING
 ) -> Image.Image:
     """Return a map with a title above and a colour bar below; small fields are enlarged by a whole factor.
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lab.checking import check_choice, check_multiple, check_range
-from lab.models.afno.modes import CUTS, Transform, Transforms, kept_modes
+from lab.models.afno.modes import CUTS, Transform, Transforms
 from lab.models.afno.products import complex_layers, left_product
+from lab.ops.cpu import needs_gradient
 from lab.ops.precision import full_precision, without_autocast
 
 SCALE = 0.02
@@ -45,12 +46,11 @@ class _Filter(nn.Module):
 
     def mix(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to the same shape; in float32 whatever autocast says, because sums over a field are long."""
-        modes = kept_modes(x.shape[1], x.shape[2], self.keep_modes, self.mode_cut)
-        if not modes.columns or not modes.num_rows:
-            return x
         with without_autocast(x):
             field = full_precision(x)
-            transform = self._transforms(modes, field)
+            transform = self._transforms(x.shape[1], x.shape[2], self.keep_modes, self.mode_cut, field)
+            if not transform.modes.columns or not transform.modes.num_rows:
+                return x
             mixed = synthesise(self._map_modes(analyse(field, transform)), field, transform)
         return mixed.to(x.dtype)
 
@@ -59,9 +59,14 @@ class _Filter(nn.Module):
         batch, rows, _, columns, _ = x.shape
         x = x.unflatten(4, (self.w1.shape[1], -1)).permute(4, 0, 1, 3, 2, 5)  # (blocks, B, R, K, 2, C / blocks)
         weights, biases = (_packed(self.w1), _packed(self.w2)), (_biases(self.b1), _biases(self.b2))
-        found = [F.softshrink(item, self.sparsity) for item in complex_layers(x, weights, biases)]
-        parts = [item.view(batch, rows, columns, 2, -1).transpose(2, 3) for item in found]
-        return torch.stack(parts, dim=4).flatten(4)
+        shape = (batch, rows, columns, 2, -1)
+        found = (item.view(shape).transpose(2, 3) for item in complex_layers(x, weights, biases))
+        if torch.compiler.is_compiling() or needs_gradient(x, *self.parameters()):
+            return torch.stack([F.softshrink(item, self.sparsity) for item in found], dim=4).flatten(4)
+        shrunk = x.new_empty(batch, rows, 2, columns, len(x), x.shape[-1])
+        for item, out in zip(found, shrunk.unbind(4), strict=True):
+            torch.sub(item, item.clamp(-self.sparsity, self.sparsity), out=out)
+        return shrunk.flatten(4)
 
 
 def _packed(weight: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ the rule that they were trained with.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -40,7 +39,6 @@ class Modes:
         return self.height if self.rows is None else len(self.rows)
 
 
-@lru_cache(maxsize=64)
 def kept_modes(height: int, width: int, share: float, cut: str) -> Modes:
     """Return the modes of a grid that a rule keeps.
 
@@ -124,16 +122,24 @@ class Transforms:
     """A cache of the transforms of the last few grids; not part of a state dict."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[Modes, torch.device], Transform] = {}
+        self._kept: dict[tuple[int, int, float, str, torch.device], Transform] = {}
 
-    def __call__(self, modes: Modes, like: Tensor) -> Transform:
-        """Return ``make_transform(...)``, computed once for each grid, rule and device."""
+    def __call__(self, height: int, width: int, share: float, cut: str, like: Tensor) -> Transform:
+        """Return the transform of a grid, computed once for each grid, rule and device.
+
+        Args:
+            height: H.
+            width: W.
+            share: see ``kept_modes``.
+            cut: see ``kept_modes``.
+            like: its device is the matrices'.
+        """
         if torch.compiler.is_compiling() or type(like) is not Tensor:  # fake tensors must not outlive their mode
-            return make_transform(modes, like.device)
-        key = (modes, like.device)
+            return make_transform(kept_modes(height, width, share, cut), like.device)
+        key = (height, width, share, cut, like.device)
         if key not in self._kept:
             while len(self._kept) >= _KEPT_SIZES:
                 del self._kept[next(iter(self._kept))]
             with torch.inference_mode(False):  # made in inference, it must also work in a training step
-                self._kept[key] = make_transform(modes, like.device)
+                self._kept[key] = make_transform(kept_modes(height, width, share, cut), like.device)
         return self._kept[key]

@@ -6,6 +6,7 @@ a product finds it in the cache then.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -38,7 +39,7 @@ def left_product(matrix: Tensor, x: Tensor, plus: Tensor | None = None) -> Tenso
     return found
 
 
-def complex_layers(blocks: Tensor, weights: tuple[Tensor, Tensor], biases: tuple[Tensor, Tensor]) -> list[Tensor]:
+def complex_layers(blocks: Tensor, weights: tuple[Tensor, Tensor], biases: tuple[Tensor, Tensor]) -> Iterator[Tensor]:
     """Apply two layers with a ReLU between them to each block of channels.
 
     Args:
@@ -46,21 +47,20 @@ def complex_layers(blocks: Tensor, weights: tuple[Tensor, Tensor], biases: tuple
         weights: (K, 2 J, 2 I) and (K, 2 O, 2 J).
         biases: (K, 2 J) and (K, 2 O).
 
-    Returns:
-        K times (M, 2 O).
+    Yields:
+        (M, 2 O) of each block.
     """
     first, second = weights
     if not _is_large(blocks.numel() // len(first) * first.shape[1], blocks, first):
         x = blocks.reshape(len(first), -1, first.shape[2])
         hidden = torch.baddbmm(biases[0][:, None], x, first.mT).relu()
-        return list(torch.baddbmm(biases[1][:, None], hidden, second.mT).unbind(0))
+        yield from torch.baddbmm(biases[1][:, None], hidden, second.mT).unbind(0)
+        return
     fused = not needs_gradient(blocks, first, second, *biases)
-    found = []
     for block, weight, bias, last, shift in zip(blocks, first, biases[0], second, biases[1], strict=True):
         x = block.reshape(-1, weight.shape[1])
         hidden = onednn_linear(x, weight, bias, "relu") if fused else linear(x, weight, bias).relu()
-        found.append(linear(hidden, last, shift))
-    return found
+        yield linear(hidden, last, shift)
 
 
 def _is_large(products: int, x: Tensor, weight: Tensor) -> bool:

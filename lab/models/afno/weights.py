@@ -12,6 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from lab.errors import CheckpointError
+from lab.models.afno.blocks import AFNOBlock
 from lab.models.afno.network import AFNO
 from lab.registry.mdlus import write_mdlus
 
@@ -51,7 +52,8 @@ def save_physicsnemo(net: AFNO, path: str | Path) -> None:
         CheckpointError: the network differs in more than numbers.
     """
     block = net.blocks[0]
-    mixer = block.get_submodule("filter")
+    assert isinstance(block, AFNOBlock)
+    mixer = block.filter
     if net.num_axes != 2 or not block.double_skip or mixer.mode_cut != "height" or mixer.hidden_factor != 1:
         raise CheckpointError("physicsnemo's AFNO is for (H, W), with double_skip, mode_cut=height, hidden_factor=1")
     arguments = {

@@ -37,5 +37,5 @@ def vggish_tiny(
     dropout: Dropout = 0.1,
     init_std: Annotated[float, Ge(0), Le(1)] = 0.0,
 ) -> VGGish:
-    """Build a VGGish of 0.3 M parameters with norms, to be trained from scratch on a CPU."""
+    """Build a VGGish of 0.36 M parameters with norms, to be trained from scratch on a CPU."""
     return VGGish(num_classes, channels, hidden_dim, embed_dim, embedding, norm, head_dim, dropout, init_std)

@@ -17,7 +17,7 @@ from lab.structures.operator_learning import FieldSpec
 
 NAME = "forecast"
 NO_TIME = -(2**63)
-Values = npt.NDArray[np.float32]
+FloatFields = npt.NDArray[np.float32]
 
 
 def chosen_format(asked: str) -> str:
@@ -57,10 +57,10 @@ class ForecastFile(ABC):
     @property
     def leads(self) -> npt.NDArray[np.float64]:
         """(steps,) the time from the start to each field, in the unit of the data's step."""
-        return np.arange(1, self.shape[1] + 1) * self.spec.step
+        return np.asarray(np.arange(1, self.shape[1] + 1) * self.spec.step, dtype=np.float64)
 
     @abstractmethod
-    def write(self, number: int, fields: Values) -> None:
+    def write(self, number: int, fields: FloatFields) -> None:
         """Write a forecast (steps, C, *grid)."""
 
     @abstractmethod
@@ -102,7 +102,7 @@ class NetCDF(ForecastFile):
         made.attrs.update(attributes)
         return made
 
-    def write(self, number: int, fields: Values) -> None:
+    def write(self, number: int, fields: FloatFields) -> None:
         """Write a forecast (steps, C, *grid)."""
         for channel, variable in enumerate(self._channels):
             variable[number] = fields[:, channel]
@@ -122,7 +122,7 @@ class Npz(ForecastFile):
         self._part = folder / f".{NAME}.npy"
         self._array = np.lib.format.open_memmap(self._part, mode="w+", dtype=np.float32, shape=self.shape)
 
-    def write(self, number: int, fields: Values) -> None:
+    def write(self, number: int, fields: FloatFields) -> None:
         """Write a forecast (steps, C, *grid)."""
         self._array[number] = fields
 

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 from torch import Tensor
 
 from lab.report.animation import Animation
 from lab.report.canvas import contact_sheet
-from lab.report.curves import Curve, axis_of, draw_curves
+from lab.report.curves import Axis, Curve, axis_of, draw_curves
 from lab.report.maps import AROUND_0, draw_map, range_of
 from lab.structures.operator_learning import FieldBatch, FieldSpec
+from lab.tasks.operator_learning.forecasts import FloatFields
 from lab.tasks.operator_learning.metrics import MeasuredForecasts
 from lab.tasks.operator_learning.spectra import Spectra
 
@@ -22,7 +22,8 @@ MOST_CHANNELS = 4
 """Channels that are drawn, the first ones."""
 MOST_FRAMES = 48
 """Of an animation; a longer rollout is shown in even steps."""
-Values = npt.NDArray[np.float32]
+DECADES = 1e-8
+"""Of the highest power: what lies below is rounding, and is not drawn."""
 
 
 def forecast_panels(task: Any, outputs: Tensor, batch: FieldBatch, count: int) -> Iterator[Image.Image]:
@@ -33,9 +34,9 @@ def forecast_panels(task: Any, outputs: Tensor, batch: FieldBatch, count: int) -
         yield compared(as_array(truth), as_array(found), task.spec, step)
 
 
-def as_array(fields: Tensor) -> Values:
+def as_array(fields: Tensor) -> FloatFields:
     """Return fields on the host."""
-    array: Values = fields.detach().float().cpu().numpy()
+    array: FloatFields = fields.detach().float().cpu().numpy()
     return array
 
 
@@ -53,7 +54,7 @@ def named(spec: FieldSpec, channel: int) -> str:
     return f"{spec.channels[channel]} in {unit}" if unit else spec.channels[channel]
 
 
-def compared(truth: Values, found: Values, spec: FieldSpec, step: int) -> Image.Image:
+def compared(truth: FloatFields, found: FloatFields, spec: FieldSpec, step: int) -> Image.Image:
     """Return truth, prediction and error of one lead time, a row for each of the first channels.
 
     Truth and prediction have one scale, that of the truth; the scale of the error is even about 0.
@@ -80,19 +81,19 @@ def compared(truth: Values, found: Values, spec: FieldSpec, step: int) -> Image.
     return contact_sheet(parts, columns=3 if truth.ndim == 3 else 1)
 
 
-def north_up(field: Values, spec: FieldSpec) -> Values:
+def north_up(field: FloatFields, spec: FieldSpec) -> FloatFields:
     """Return a map with north at the top: rows of rising latitude are turned round."""
     rising = len(spec.latitudes) > 1 and spec.latitudes[0] < spec.latitudes[-1]
     return field[::-1] if rising and len(field) == len(spec.latitudes) else field
 
 
-def _profiles(truth: Values, found: Values, name: str) -> Image.Image:
+def _profiles(truth: FloatFields, found: FloatFields, name: str) -> Image.Image:
     points = range(len(truth))
     curves = [Curve("truth", points, truth.tolist(), dashed=True), Curve("prediction", points, found.tolist())]
     return draw_curves(curves, name, ("point", ""), y_axis=axis_of(truth.tolist()))
 
 
-def moving(found: Values, spec: FieldSpec, frames_per_second: int, truth: Values | None = None) -> Animation:
+def moving(found: FloatFields, spec: FieldSpec, frames_per_second: int, truth: FloatFields | None = None) -> Animation:
     """Return a rollout as an animation, beside the truth where it is known; the scale is that of all frames together.
 
     Args:
@@ -109,7 +110,7 @@ def moving(found: Values, spec: FieldSpec, frames_per_second: int, truth: Values
 
 
 def _frame(
-    found: Values, truth: Values | None, spec: FieldSpec, step: int, scales: Sequence[tuple[float, float]]
+    found: FloatFields, truth: FloatFields | None, spec: FieldSpec, step: int, scales: Sequence[tuple[float, float]]
 ) -> Image.Image:
     parts: list[Image.Image] = []
     for channel, (low, high) in enumerate(scales):
@@ -154,5 +155,7 @@ def spectrum_curves(spectra: Spectra, spec: FieldSpec) -> Image.Image:
         curves = [
             Curve(name, range(1, numbers), values[1:].tolist(), dashed=name == "truth") for name, values in rows.items()
         ]
-        pictures.append(draw_curves(curves, f"power: {named(spec, channel)}", (kind, ""), (True, True)))
+        axis = axis_of([value for curve in curves for value in curve.y], is_log=True)
+        axis = Axis(max(axis.low, DECADES * axis.high), axis.high, is_log=True)
+        pictures.append(draw_curves(curves, f"power: {named(spec, channel)}", (kind, ""), (True, True), y_axis=axis))
     return contact_sheet(pictures)

@@ -53,7 +53,7 @@ class OperatorLearningPredictor(Predictor):
             raise DataError(f"input={self.source}: it has no fields")
         with parts_in(folder, rank) as parts:
             with closing(RecordWriter(parts)) as records, (parts.own / _STATES).open("wb") as states:
-                part = _Part(self.task, records, states, parts, settings)
+                part = _Forecasting(self.task, records, states, parts, settings)
                 loader = self.data.dataset_dataloader(dataset)
                 make_trainer([part]).predict(self.task, dataloaders=loader, return_predictions=False)
             folders = parts.collect()
@@ -65,14 +65,15 @@ class OperatorLearningPredictor(Predictor):
         records = list(Records(folders))  # small ones
         shape, times = records[0]["shape"], [record["time"] for record in records]
         known = None if NO_TIME in times else times
-        with closing(FORMATS[form](parts.merged, self.task.spec, (len(records), *shape), known)) as file:
+        whole = FORMATS[form](parts.merged, self.task.spec, (len(records), *shape), known)
+        with closing(whole) as file:
             opened = {source.name: (source / _STATES).open("rb") for source in folders}
             try:
                 for number, record in enumerate(records):
                     file.write(number, _read(opened[record["part"]], record["offset"], shape))
             finally:
-                for source in opened.values():
-                    source.close()
+                for of_rank in opened.values():
+                    of_rank.close()
         for source in folders:
             (source / _STATES).unlink()
         parts.publish([*folders, parts.merged])
@@ -93,7 +94,7 @@ class OperatorLearningPredictor(Predictor):
             print(f"pictures  {printable(path.parent / 'pictures')}")
 
 
-class _Part(pl.Callback):
+class _Forecasting(pl.Callback):
     """Writes the forecasts of a rank, and draws the first ones."""
 
     def __init__(

@@ -17,6 +17,9 @@ from lab.structures import Table
 from lab.structures.operator_learning import FieldSpec
 from lab.tasks.operator_learning.criterion import latitude_weights
 
+ROUNDING = 1e-12
+"""Of the whole power: what fields in float32 have at any wave number."""
+
 
 def wave_numbers(grid: Sequence[int], zonal: bool) -> Tensor:
     """Return the rounded wave number of each coefficient of ``rfftn``, (W // 2 + 1) or (H, W // 2 + 1) int64.
@@ -128,7 +131,7 @@ def octaves(spectra: Spectra, spec: FieldSpec) -> Table:
     """Return a row for each channel and octave of wave numbers, 1, 2-3, 4-7, ...
 
     Its columns are the power of the truth at the last lead time, that of the forecast, and the forecast's share of the
-    truth at the first and the last lead time.
+    truth at the first and the last lead time; None where the truth has no power but rounding.
     """
     rows: Table = []
     for channel, name in enumerate(spec.channels):
@@ -143,9 +146,13 @@ def octaves(spectra: Spectra, spec: FieldSpec) -> Table:
                     "wave_numbers": str(low) if high == low else f"{low}-{high}",
                     "truth": truth[-1],
                     "network": found[-1],
-                    "share_first": found[0] / truth[0] if truth[0] else None,
-                    "share_last": found[-1] / truth[-1] if truth[-1] else None,
+                    "share_first": _share(found[0], truth[0], float(spectra.truth[0, channel].sum())),
+                    "share_last": _share(found[-1], truth[-1], float(spectra.truth[-1, channel].sum())),
                 }
             )
             low *= 2
     return rows
+
+
+def _share(found: float, truth: float, total: float) -> float | None:
+    return found / truth if truth > ROUNDING * total else None

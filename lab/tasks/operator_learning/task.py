@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -84,8 +84,15 @@ class OperatorLearningTask(Task):
 
     def roll(self, fields: Tensor, forcings: Tensor | None, steps: int) -> Tensor:
         """Return the forecasts (B, steps, C, *grid) float32 from normalised states (B, C, *grid)."""
+        return torch.stack([*self._steps(fields, forcings, steps)], 1)
+
+    def roll_to_host(self, fields: Tensor, forcings: Tensor | None, steps: int) -> Tensor:
+        """Return the same forecasts in the channels' units on the host; the device holds one step at a time."""
+        return torch.stack([self.in_units(found).cpu() for found in self._steps(fields, forcings, steps)], 1)
+
+    def _steps(self, fields: Tensor, forcings: Tensor | None, steps: int) -> Iterator[Tensor]:
         adds = self.learning["predicts"] == "change"
-        return torch.stack([*roll_out(self.net, fields, forcings, steps, len(self.spec.channels), adds)], 1)
+        return roll_out(self.net, fields, forcings, steps, len(self.spec.channels), adds)
 
     def terms(self, batch: FieldBatch) -> tuple[Tensor, Mapping[str, Term]]:
         """Return the forecasts and the loss, the sum over ``model.learning.steps`` steps, as a sum over samples.
@@ -156,7 +163,7 @@ class OperatorLearningTask(Task):
     def predict_step(self, batch: FieldBatch, batch_idx: int) -> tuple[Tensor, list[FieldForecast]]:
         """Return sample numbers (b,) and their forecasts on the host, without samples that only fill up."""
         steps = self.rollout_steps if self.spec.evolves else 1
-        found = self.in_units(self.roll(batch.fields, batch.forcings, steps)[batch.valid]).cpu()
+        found = self.roll_to_host(batch.fields, batch.forcings, steps)[batch.valid.cpu()]
         return batch.sample_ids[batch.valid], [
             FieldForecast(fields, self.spec.channels, self.spec.step) for fields in found
         ]
@@ -188,7 +195,7 @@ class OperatorLearningTask(Task):
             for first in range(0, len(fields), batch_size):
                 part = slice(first, first + batch_size)
                 of_part = None if known is None else known[part].to(self.device)
-                rolled = self.in_units(self.roll(fields[part].to(self.device), of_part, wanted)).cpu()
+                rolled = self.roll_to_host(fields[part].to(self.device), of_part, wanted)
                 found += [FieldForecast(one, self.spec.channels, self.spec.step) for one in rolled]
         return found if several else found[0]
 

@@ -55,6 +55,11 @@ class FieldDataModule(DataModule):
         """The description of the data itself, with the means and deviations of its training fields."""
 
     @property
+    def outline(self) -> FieldSpec:
+        """What ``follow`` compares of ``own_spec``: where statistics take long, without them."""
+        return self.own_spec
+
+    @property
     def spec(self) -> FieldSpec:
         """The description by which samples are normalised: that of a checkpoint that is followed, else its own."""
         return self._followed or self.own_spec
@@ -70,7 +75,7 @@ class FieldDataModule(DataModule):
             DataError: its network reads or predicts other channels, or steps of another length.
         """
         assert isinstance(spec, FieldSpec)
-        own = self.own_spec
+        own = self.outline
         names = {"reads": (spec.given, own.given), "predicts": (spec.channels, own.channels)}
         names["also reads"] = (spec.forcings, own.forcings)
         for what, (theirs, ours) in names.items():

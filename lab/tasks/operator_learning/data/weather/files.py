@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lab.errors import DataError
 
-FieldArray = npt.NDArray[np.float32]
+StateArray = npt.NDArray[np.float32]
 Times = npt.NDArray[np.int64]
 StateNumbers = npt.NDArray[np.int64]
 
@@ -48,7 +48,7 @@ class FieldFile(ABC):
     coordinate_units: tuple[str, str] = ("", "")
 
     @abstractmethod
-    def read(self, first: int, last: int) -> FieldArray:
+    def read(self, first: int, last: int) -> StateArray:
         """Return the states (last - first, C, H, W) of consecutive rows, as stored.
 
         Raises:

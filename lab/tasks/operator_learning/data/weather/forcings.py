@@ -15,7 +15,7 @@ from torch import Tensor
 from lab.checking import check_choice, check_file
 from lab.data.numpy_arrays import read_array
 from lab.errors import ConfigError, DataError
-from lab.tasks.operator_learning.data.weather.files import FieldArray, Times
+from lab.tasks.operator_learning.data.weather.files import StateArray, Times
 from lab.tasks.operator_learning.data.weather.grid import Grid, Order, align, read_grid
 from lab.tasks.operator_learning.data.weather.opening import HDF5, NETCDF3
 from lab.tasks.operator_learning.data.weather.xarray_file import read_static
@@ -48,7 +48,7 @@ class Forcings:
         DataError: one is the same everywhere on the grid.
     """
 
-    def __init__(self, words: Sequence[str], grid: Grid, orography: FieldArray | None = None) -> None:
+    def __init__(self, words: Sequence[str], grid: Grid, orography: StateArray | None = None) -> None:
         for word in words:
             check_choice("data.forcings", word, CHANNELS)
         if len(set(words)) < len(words):
@@ -102,9 +102,9 @@ class Forcings:
             )
         if "time_of_year" in self.words:
             start = times.astype("datetime64[s]").astype("datetime64[Y]").astype("datetime64[s]").astype(np.int64)
-            angle = 2 * math.pi * (times - start) / YEAR
+            turn = 2 * math.pi * (times - start) / YEAR
             found["year_sin"], found["year_cos"] = (
-                math.sqrt(2) * function(angle)[:, None, None] for function in (np.sin, np.cos)
+                math.sqrt(2) * function(turn)[:, None, None] for function in (np.sin, np.cos)
             )
         return found
 
@@ -118,7 +118,7 @@ class Forcings:
         return {name: known[name] for name in self.names if name in known}
 
 
-def read_orography(path: Path, grid: Grid, height: int, key: str = "data.orography") -> FieldArray:
+def read_orography(path: Path, grid: Grid, height: int, key: str = "data.orography") -> StateArray:
     """Return the heights (H, W) of a grid.
 
     Args:
@@ -149,7 +149,7 @@ def read_orography(path: Path, grid: Grid, height: int, key: str = "data.orograp
     return field
 
 
-def _on_grid(path: Path, head: bytes, grid: Grid, height: int, key: str) -> FieldArray:
+def _on_grid(path: Path, head: bytes, grid: Grid, height: int, key: str) -> StateArray:
     """Return the field of a NetCDF file, in the order of the grid."""
     field, latitudes, longitudes, units = read_static(path, "h5netcdf" if head == HDF5 else "scipy", key)
     own, order = read_grid(latitudes, longitudes, units, f"{key}={path}")
@@ -158,7 +158,7 @@ def _on_grid(path: Path, head: bytes, grid: Grid, height: int, key: str) -> Fiel
     return np.ascontiguousarray(align(own, order, grid, f"{key}={path}", "the fields").apply(field))
 
 
-def read_orog(path: Path) -> FieldArray | None:
+def read_orog(path: Path) -> StateArray | None:
     """Return ``orog`` of FourCastNet's HDF5 file; None where there is no such array."""
     try:
         import h5py

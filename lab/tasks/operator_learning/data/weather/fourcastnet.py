@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from lab.checking import check_choice
 from lab.data.numpy_arrays import read_array
 from lab.errors import ConfigError, DataError, closest
-from lab.ranges import Word
+from lab.ranges import Gt, Word
 from lab.tasks.operator_learning.data.weather.content import find_files
 from lab.tasks.operator_learning.data.weather.files import FieldFile, StateNumbers
 from lab.tasks.operator_learning.data.weather.hdf5_file import YearFile
@@ -61,7 +61,7 @@ class FourCastNetDataModule(WeatherDataModule):
     means: Word = "global_means.npy"
     stds: Word = "global_stds.npy"
     time_means: Word | None = "time_means.npy"
-    file_hours: float = 6.0
+    file_hours: Annotated[float, Gt(0)] = 6.0
     year_ends: Word = "by_time"
 
     def __post_init__(self) -> None:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from lab.errors import DataError
 
-Values = npt.NDArray[np.float64]
 CLOSE = 1e-4
 """Degrees by which two coordinates may differ and be the same: files store them as float32."""
 
@@ -111,7 +110,7 @@ def read_grid(latitudes: Any, longitudes: Any, units: tuple[str, str], where: st
     return Grid(tuple(rows.tolist()), tuple(columns.tolist())), Order(flipped)
 
 
-def _require_degrees(rows: Values, columns: Values, where: str) -> None:
+def _require_degrees(rows: npt.NDArray[np.float64], columns: npt.NDArray[np.float64], where: str) -> None:
     """Refuse latitudes and longitudes that cannot be degrees."""
     span_north, span_east = np.ptp(rows), np.ptp(columns)
     small = np.abs(rows).max() <= math.pi / 2 + CLOSE and np.abs(columns).max() <= 2 * math.pi + CLOSE

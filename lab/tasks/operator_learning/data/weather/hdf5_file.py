@@ -12,7 +12,7 @@ import numpy as np
 
 from lab.checking import check_file
 from lab.errors import DataError
-from lab.tasks.operator_learning.data.weather.files import FieldArray, FieldFile, unit_of
+from lab.tasks.operator_learning.data.weather.files import FieldFile, StateArray, unit_of
 
 FIELDS = "fields"
 
@@ -53,7 +53,7 @@ class YearFile(FieldFile):
         self.latitudes = 90 - spacing * np.arange(shape[2])
         self.longitudes = 360 / shape[3] * np.arange(shape[3])
 
-    def read(self, first: int, last: int) -> FieldArray:
+    def read(self, first: int, last: int) -> StateArray:
         """Return consecutive states."""
         try:
             fields = self._fields()

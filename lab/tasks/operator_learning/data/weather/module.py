@@ -23,7 +23,8 @@ from lab.tasks.operator_learning.data.module import FieldDataModule
 from lab.tasks.operator_learning.data.weather.content import content_of
 from lab.tasks.operator_learning.data.weather.dataset import Climatology, WeatherDataset, WeatherInputs
 from lab.tasks.operator_learning.data.weather.files import FieldFile, StateNumbers
-from lab.tasks.operator_learning.data.weather.forcings import Forcings, read_orography
+from lab.tasks.operator_learning.data.weather.forcings import CHANNELS, Forcings, read_orography
+from lab.tasks.operator_learning.data.weather.grid import Grid
 from lab.tasks.operator_learning.data.weather.opening import open_fields
 from lab.tasks.operator_learning.data.weather.series import FieldSeries
 from lab.tasks.operator_learning.data.weather.splits import Samples, samples_of
@@ -100,13 +101,13 @@ class WeatherDataModule(FieldDataModule):
 
     @cached_property
     def known(self) -> Forcings:
-        """The forcings."""
-        series = self.series
+        """The forcings, normalised over the grid of the training fields."""
+        spec = self._followed
+        grid = self.series.grid if spec is None else Grid(spec.latitudes, spec.longitudes)
         field = None
         if self.orography is not None:
-            height = len(series.files[0].latitudes)
-            field = read_orography(self.folder / self.orography, series.grid, height)
-        return Forcings(self.forcings, series.grid, field)
+            field = read_orography(self.folder / self.orography, grid, grid.shape[0] + self.drop_last_row)
+        return Forcings(self.forcings, grid, field)
 
     @cached_property
     def samples(self) -> dict[str, Samples]:
@@ -115,14 +116,18 @@ class WeatherDataModule(FieldDataModule):
         Raises:
             DataError: a split has no sample.
         """
-        found = {split: self.samples_of_split(split) for split in SPLITS}
-        for split, samples in found.items():
-            rows = self.rows_of(split)
-            for why, count in samples.left_out.items():
-                log.warning("data.%s: %d of %d states begin no sample: %s", split, count, len(rows), why)
-            if not len(samples.starts):
-                raise DataError(self._nothing(split, rows))
-        return found
+        return {split: self._found(split) for split in SPLITS}
+
+    def _found(self, split: str) -> Samples:
+        samples, rows = self.samples_of_split(split), self.rows_of(split)
+        for why, count in samples.left_out.items():
+            log.warning("data.%s: %d of %d states begin no sample: %s", split, count, len(rows), why)
+        if not len(samples.starts):
+            raise DataError(
+                f"data.{split}: none of its {len(rows)} states has the states of {self.steps_of(split)} steps of "
+                f"{self.step_hours:g} hours after it; the files have a state every {self.series.step / HOUR:g} hours"
+            )
+        return samples
 
     def samples_of_split(self, split: str) -> Samples:
         """Return the samples of a split."""
@@ -130,10 +135,19 @@ class WeatherDataModule(FieldDataModule):
         usable, steps = self.statistics.usable, self.steps_of(split)
         return samples_of(series.times, self.rows_of(split), usable, step, steps, series.step)
 
-    def _nothing(self, split: str, rows: StateNumbers) -> str:
-        return (
-            f"data.{split}: none of its {len(rows)} states has the states of {self.steps_of(split)} steps of "
-            f"{self.step_hours:g} hours after it; the files have a state every {self.series.step / HOUR:g} hours"
+    @property
+    def outline(self) -> FieldSpec:
+        """Channels, forcings and step, without anything that is measured."""
+        channels = tuple(self.wanted or self.series.channels)
+        nothing = (0.0,) * len(channels)
+        return FieldSpec(
+            channels=channels,
+            units=("",) * len(channels),
+            forcings=tuple(name for word in self.forcings for name in CHANNELS.get(word, ())),
+            means=nothing,
+            stds=(1.0,) * len(channels),
+            step=self.step_hours,
+            step_unit="h",
         )
 
     @property
@@ -197,7 +211,7 @@ class WeatherDataModule(FieldDataModule):
             DataError: see ``Forcings.at``.
         """
         known = self.known
-        if grid != self.series.grid.shape or (time is None and known.needs_time):
+        if grid != known.grid.shape or (time is None and known.needs_time):
             return None
         return known.at(self._steps_after(time or 0))
 
@@ -216,7 +230,7 @@ class WeatherDataModule(FieldDataModule):
             return super().build_inputs(paths)
         if any(plain):
             raise DataError("input: give files of fields with dates, or arrays of fields, not both")
-        channels = self.spec.channels
+        channels = self.spec.given or self.spec.channels
         parts = [FieldSeries([open_fields(path, channels)], channels, self.drop_last_row) for path in paths]
         shape = parts[0].grid.shape
         for path, part in zip(paths, parts, strict=True):

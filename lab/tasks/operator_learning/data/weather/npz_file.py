@@ -9,7 +9,7 @@ import numpy as np
 
 from lab.data.numpy_arrays import array_names, read_array
 from lab.errors import DataError, closest
-from lab.tasks.operator_learning.data.weather.files import FieldArray, FieldFile, Times, unit_of
+from lab.tasks.operator_learning.data.weather.files import FieldFile, StateArray, Times, unit_of
 
 NAMES = {"time": ("time", "times", "valid_time"), "lat": ("lat", "latitude"), "lon": ("lon", "longitude")}
 
@@ -40,7 +40,7 @@ class NpzFile(FieldFile):
         shape = (len(self.times), len(self.latitudes), len(self.longitudes))
         others = [name for name in names if name not in places.values()]
         found = [name for name in others if wanted is None or name in wanted]
-        self._arrays: dict[str, FieldArray] = {}
+        self._arrays: dict[str, StateArray] = {}
         for name in found:
             array = read_array(path / name)
             if array.shape != shape or array.dtype.kind not in "fiu":
@@ -54,7 +54,7 @@ class NpzFile(FieldFile):
         self.channels = tuple(name for name in wanted or found if name in found)
         self.units = tuple(unit_of(name, "") for name in self.channels)
 
-    def read(self, first: int, last: int) -> FieldArray:
+    def read(self, first: int, last: int) -> StateArray:
         """Return consecutive states."""
         return np.stack([self._arrays[name][first:last] for name in self.channels], axis=1)
 

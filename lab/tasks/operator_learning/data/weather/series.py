@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from lab.errors import DataError, closest
-from lab.tasks.operator_learning.data.weather.files import FieldArray, FieldFile, StateNumbers, Times
+from lab.tasks.operator_learning.data.weather.files import FieldFile, StateArray, StateNumbers, Times
 from lab.tasks.operator_learning.data.weather.grid import Grid, Order, align, read_grid, without_last_row
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class FieldSeries:
         self.units = tuple(units[name] for name in self.channels)
         self.grid, self._orders = _one_grid(self.files, drop_last_row)
         self.times, self._columns = self._joined()
-        self._held: FieldArray | None = None
+        self._held: StateArray | None = None
 
     def __len__(self) -> int:
         """T."""
@@ -90,7 +90,7 @@ class FieldSeries:
         if self._held is None and len(self) * self.state_bytes <= MOST_IN_MEMORY:
             self._held = self.read(np.arange(len(self)))
 
-    def read(self, numbers: StateNumbers) -> FieldArray:
+    def read(self, numbers: StateNumbers) -> StateArray:
         """Return states (N, C, H, W) by their numbers in time.
 
         Raises:
@@ -109,7 +109,7 @@ class FieldSeries:
                 found[part[0] : part[-1] + 1, list(column.channels)] = states[:, places]
         return found
 
-    def blocks(self, numbers: StateNumbers) -> Iterator[tuple[StateNumbers, FieldArray]]:
+    def blocks(self, numbers: StateNumbers) -> Iterator[tuple[StateNumbers, StateArray]]:
         """Yield states in blocks that fit into memory, with their numbers."""
         size = max(1, BLOCK // self.state_bytes)
         for start in range(0, len(numbers), size):

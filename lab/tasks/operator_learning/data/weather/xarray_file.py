@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lab.errors import DataError, closest
-from lab.tasks.operator_learning.data.weather.files import FieldArray, FieldFile, split_channel, unit_of
+from lab.tasks.operator_learning.data.weather.files import FieldFile, StateArray, split_channel, unit_of
 
 EXTRA = {"h5netcdf": "h5netcdf", "zarr": "zarr", "scipy": "scipy", "cfgrib": "cfgrib"}
 TIMES = ("valid_time", "time", "t", "date")
@@ -86,12 +86,12 @@ class XarrayFile(FieldFile):
         self.coordinate_units = (_unit(dataset[first.latitude]), _unit(dataset[first.longitude]))
         self.units = tuple(unit_of(place.variable, _unit(dataset[place.variable])) for place in self._places.values())
 
-    def read(self, first: int, last: int) -> FieldArray:
+    def read(self, first: int, last: int) -> StateArray:
         """Return consecutive states."""
         dataset = self._dataset()
         return np.stack([self._field(dataset, place, slice(first, last)) for place in self._places.values()], axis=1)
 
-    def _field(self, dataset: Any, place: Channel, rows: slice) -> FieldArray:
+    def _field(self, dataset: Any, place: Channel, rows: slice) -> StateArray:
         axes = place.axes
         at: dict[str, Any] = {str(axes.time): rows, **dict.fromkeys(axes.single, 0)}
         if axes.level is not None:
@@ -243,7 +243,7 @@ def _unit(variable: Any) -> str:
     return str(variable.attrs.get("units", "")).strip()
 
 
-def read_static(path: Path, engine: str, where: str) -> tuple[FieldArray, Any, Any, tuple[str, str]]:
+def read_static(path: Path, engine: str, where: str) -> tuple[StateArray, Any, Any, tuple[str, str]]:
     """Return the only field without dates of a file, with its latitudes, longitudes and their units.
 
     Raises:
