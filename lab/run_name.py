@@ -20,6 +20,7 @@ NOT_IN_HASH = (
     "input",
     "expected",
     "generation",
+    "rollout",
     "debug.profile",
     "data.num_workers",
     "data.tasks",

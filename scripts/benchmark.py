@@ -5,13 +5,13 @@
 Each row first checks that both give the same results, then times them in turn. The order changes every round, so that
 neither profits from the other's warm caches. It prints medians and the median of the rounds' ratios: above 1, lab is
 faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, AlexNet,
-DenseNet-121, ShuffleNetV2 and MobileNetV2, timm's ViT, transformers' BERT and BLOOM, plain torch for the wide ResNet,
-GRU4Rec, SASRec and the CPU kernels (conv3x3, linear), torchvision's ImageFolder for reading images, its policies image
-by image (rand_augment, trivial_augment), a loader of one image after the other for a batch of MixMatch. Rows called
-deploy time the copy that ``lab.deploy`` makes, against the peer as it is, and those called deploy-frozen against
-``torch.jit.optimize_for_inference`` of the peer. A training step is forward, loss (DETR's with matching, on every
-decoder layer) and backward. For GRU4Rec it is 20 steps including data and optimizer, for SASRec one step including the
-optimizer. SASRec's peer evaluates user by user among 101 items, lab among all.
+DenseNet-121, ShuffleNetV2 and MobileNetV2, timm's ViT, transformers' BERT and BLOOM, plain torch for AFNO (as
+published), the wide ResNet, GRU4Rec, SASRec and the CPU kernels (conv3x3, linear), torchvision's ImageFolder for
+reading images, its policies image by image (rand_augment, trivial_augment), a loader of one image after the other for
+a batch of MixMatch. Rows called deploy time the copy that ``lab.deploy`` makes, against the peer as it is, and those
+called deploy-frozen against ``torch.jit.optimize_for_inference`` of the peer. A training step is forward, loss (DETR's
+with matching, on every decoder layer) and backward. For GRU4Rec it is 20 steps including data and optimizer, for SASRec
+one step including the optimizer. SASRec's peer evaluates user by user among 101 items, lab among all.
 
 The last column is the share of this process's rate in products of matrices (1024x1024 in float32, the better one of
 torch.mm and oneDNN) that ours reaches, counted by the operations of the peer: near 100 % nothing is left to gain
@@ -32,7 +32,7 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from benchmarks import bert, bloom, classifiers, detr, segmenters
+from benchmarks import afno, bert, bloom, classifiers, detr, segmenters, vggish
 from benchmarks.augmentation import mixmatch_batch
 from benchmarks.gru4rec import gru4rec_train
 from benchmarks.images import folder_batch, small_batch
@@ -122,9 +122,20 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     "bert-pretraining": (bert.pretraining_row, 8, (128, 30522)),  # sequences, (longest, vocabulary)
     "bert-classification": (bert.inference_row("text_classifier"), 32, (128, 30522)),
     "bert-answering": (bert.inference_row("span_answerer"), 8, (384, 30522)),
+    "vggish-front-end": (vggish.front_end_row, 64, (1, 0)),  # files in memory, of up to (seconds, -)
+    "vggish-embeddings": (vggish.embeddings_row, 64, (1, 0)),
+    "vggish-forward": (forward_row(vggish.make, "vggish"), 16, (1, 10)),  # clips, (examples of each, classes)
+    "vggish-train": (train_row(vggish.make, "vggish"), 8, (1, 10)),
+    "vggish-tiny-forward": (forward_row(vggish.make, "vggish_tiny"), 32, (1, 10)),
+    "vggish-tiny-train": (train_row(vggish.make, "vggish_tiny"), 32, (1, 10)),
     "gru4rec-train": (gru4rec_train, 64, (2048, 20000)),  # lanes, (negatives, items)
     "sasrec-train": (sasrec_train, 128, (50, 20000)),  # sequences, (longest, items)
     "sasrec-eval": (sasrec_eval, 128, (50, 20000)),
+    "afno-mixing-forward": (afno.mixing_row, 1, (90, 180)),
+    "afno-mixing-train": (afno.mixing_step_row, 1, (90, 180)),
+    "afno-forward": (forward_row(afno.make, "afno_small"), 1, (256, 512)),
+    "afno-train": (train_row(afno.make, "afno_small"), 1, (256, 512)),
+    "afno_imagenet-forward": (forward_row(afno.make, "afno_imagenet"), 1, (224, 224)),
 }
 
 

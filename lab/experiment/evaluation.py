@@ -18,6 +18,7 @@ from lab.experiment.assembly import build_data, give_plan, load_plan, load_task,
 from lab.experiment.planning import Subject, settle_strategy
 from lab.experiment.trainer import make_eval_trainer
 from lab.loggers.undefined import with_nulls
+from lab.report.animation import save_picture
 from lab.report.tables import print_metrics, print_notes, print_table
 from lab.run_directory import stage_folder
 from lab.run_progress import beat_at_start
@@ -60,7 +61,7 @@ def run_stage(stage: str, subject: Subject, folder: Path) -> StageResult:
     if count and subject.place.rank == 0:
         for name, picture in task.drawings(split).items():
             (folder / "pictures").mkdir(parents=True, exist_ok=True)
-            picture.save(folder / "pictures" / f"{split}-{name}.png")
+            save_picture(picture, folder / "pictures" / f"{split}-{name}")
     lower = [name for name in task.results if task.better(name) == "min"]
     files = dict(task.files)
     return StageResult(dict(task.results), task.describe_evaluation(), dict(task.tables), files, pictures.sheet, lower)

@@ -14,16 +14,16 @@ class PatchProjection(nn.Conv2d):
     Args:
         in_chans: channels of the images.
         embed_dim: features of a token.
-        patch_size: side of a patch in pixels.
+        patch_size: side of a patch in pixels, or (height, width) of one.
     """
 
-    def __init__(self, in_chans: int, embed_dim: int, patch_size: int) -> None:
+    def __init__(self, in_chans: int, embed_dim: int, patch_size: int | tuple[int, int]) -> None:
         super().__init__(in_chans, embed_dim, kernel_size=patch_size, stride=patch_size)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (B, in_chans, H, W), whole patches, to (B, H / patch_size, W / patch_size, embed_dim)."""
-        side = self.kernel_size[0]
-        patches = images.unflatten(3, (-1, side)).unflatten(2, (-1, side)).permute(0, 2, 4, 1, 3, 5).flatten(3)
+        height, width = self.kernel_size[0], self.kernel_size[1]
+        patches = images.unflatten(3, (-1, width)).unflatten(2, (-1, height)).permute(0, 2, 4, 1, 3, 5).flatten(3)
         return linear(patches, self.weight.flatten(1), self.bias)
 
 

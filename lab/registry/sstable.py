@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from lab.errors import CheckpointError
 from lab.system.crc32c import crc32c, unmasked
@@ -41,6 +42,15 @@ def read_table(data: memoryview) -> dict[bytes, bytes]:
             found[key] = bytes(value)
             last = key
     return found
+
+
+def ends_as_table(file: BinaryIO) -> bool:
+    """Return whether an opened file ends with the number of such tables."""
+    file.seek(0, 2)
+    if file.tell() < _FOOTER:
+        return False
+    file.seek(-8, 2)
+    return struct.unpack("<Q", file.read(8))[0] == _MAGIC
 
 
 class WireReader:

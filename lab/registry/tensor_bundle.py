@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import math
 import mmap
-import struct
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING
 
 from lab.checkpoint.unpickling import reason_of
 from lab.errors import CheckpointError
-from lab.registry.sstable import WireReader, read_table
+from lab.registry.messages import fields_of, number_of, shape_of, text_of
+from lab.registry.sstable import read_table
 from lab.system.crc32c import crc32c, unmasked
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ _DTYPES = {
     23: "uint64",
 }
 _STRING = 7
-Fields = Mapping[int, list[int | bytes]]
 
 
 @dataclass(frozen=True)
@@ -99,12 +98,12 @@ def read_bundle(index: Path) -> dict[str, Tensor]:
 
 def _check_header(data: bytes) -> int:
     """Return the number of files."""
-    header = _fields(data, "the header")
+    header = fields_of(data, "the header")
     if not header:
         raise CheckpointError("its index has no header")
-    if _number(header, 2):
+    if number_of(header, 2):
         raise CheckpointError("it was written on a big-endian machine, which is not read")
-    num_shards = _number(header, 1)
+    num_shards = number_of(header, 1)
     if not 1 <= num_shards <= 100_000:
         raise CheckpointError(f"its header names {num_shards} files of data")
     return num_shards
@@ -115,34 +114,19 @@ def _read_entries(table: Mapping[bytes, bytes]) -> tuple[dict[str, _Entry], list
     entries: dict[str, _Entry] = {}
     left: list[str] = []
     for key, value in table.items():
-        try:
-            name = key.decode("utf-8")
-        except UnicodeDecodeError:
-            raise CheckpointError(f"a name {key[:60]!r} is no UTF-8") from None
-        fields = _fields(value, name[:80])
+        name = text_of(key)
+        fields = fields_of(value, name[:80])
         if 7 in fields:
             raise CheckpointError(f"{name[:80]} is a variable in slices, which is not read; save it whole")
-        number = _number(fields, 1)
+        number = number_of(fields, 1)
         if number == _STRING:
             left.append(name)
             continue
         if number not in _DTYPES:
             raise CheckpointError(f"{name[:80]} has the dtype {number} of TensorFlow, which is not read")
-        places = [_number(fields, field) for field in (3, 4, 5, 6)]
-        entries[name] = _Entry(_DTYPES[number], _shape(fields, name), *places)
+        places = [number_of(fields, field) for field in (3, 4, 5, 6)]
+        entries[name] = _Entry(_DTYPES[number], shape_of(fields.get(2, []), name), *places)
     return entries, left
-
-
-def _shape(fields: Fields, name: str) -> tuple[int, ...]:
-    shape: list[int] = []
-    for message in fields.get(2, []):
-        inner = _fields(_bytes(message, name), name)
-        if _number(inner, 3):
-            raise CheckpointError(f"{name[:80]} has no known shape")
-        shape += [_number(_fields(_bytes(each, name), name), 1) for each in inner.get(2, [])]
-    if len(shape) > 32 or any(size >= 1 << 40 for size in shape):
-        raise CheckpointError(f"{name[:80]} has an impossible shape")
-    return tuple(shape)
 
 
 def _read_tensors(index: Path, entries: Mapping[str, _Entry], num_shards: int) -> dict[str, Tensor]:
@@ -200,35 +184,3 @@ def _tensor(content: mmap.mmap | bytearray, entry: _Entry, name: str, file: Path
     if aligned:
         flat = flat[entry.offset : entry.offset + entry.size]
     return flat.view(dtype).view(entry.shape)
-
-
-def _fields(data: bytes, what: str) -> dict[int, list[int | bytes]]:
-    """Return the fields of a protobuf message by number: integers, and bytes of nested messages and strings."""
-    reader, found = WireReader(data, what), defaultdict[int, list[int | bytes]](list)
-    while not reader.is_at_end:
-        tag = reader.varint()
-        kind = tag & 7
-        if kind == 0:
-            value: int | bytes = reader.varint()
-        elif kind == 2:
-            value = bytes(reader.take(reader.varint()))
-        elif kind in (1, 5):
-            value = struct.unpack("<Q" if kind == 1 else "<I", reader.take(8 if kind == 1 else 4))[0]
-        else:
-            raise CheckpointError(f"{what} is no message: a field of kind {kind}")
-        found[tag >> 3].append(value)
-    return dict(found)
-
-
-def _number(fields: Fields, field: int) -> int:
-    """Return a number; the last one counts, 0 if there is none."""
-    value = fields.get(field, [0])[-1]
-    if not isinstance(value, int):
-        raise CheckpointError(f"field {field} of a message is no number")
-    return value
-
-
-def _bytes(value: int | bytes, name: str) -> bytes:
-    if isinstance(value, int):
-        raise CheckpointError(f"{name[:80]}: a part of its entry is no message")
-    return value

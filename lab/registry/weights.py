@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 from lab.checkpoint.unpickling import read_arrays, reason_of
 from lab.errors import CheckpointError
+from lab.registry.mdlus import read_mdlus
 from lab.registry.migrations import RECORD, MigrationStep, check_versions, migrate, steps_to, versions_of
 from lab.registry.shards import join, open_shards
 from lab.registry.tensor_bundle import find_bundle, read_bundle
+from lab.registry.tensor_slices import find_slices, read_slices
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
 # Keys under which trainers keep the weights.
-_CONTAINERS = ("model", "state_dict", "model_state_dict")
+_CONTAINERS = ("model", "state_dict", "model_state_dict", "model_state")
 WRAPPERS = frozenset({"module", "net", "model", "_orig_mod", "_forward_module", "_fsdp_wrapped_module"})
 """Names under which trainers and wrappers hold a network."""
 _INSIDE = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module")
@@ -55,8 +57,9 @@ def read_state_dict(file: str | Path) -> dict[str, Tensor]:
 def read_weights(file: str | Path, device: str = "cpu") -> Weights:
     """Read a file or a checkpoint folder; nothing is executed.
 
-    Files are torch checkpoints, ``.safetensors``, numpy's ``.npz`` and detectron2's ``.pkl`` of arrays; a folder with
-    sharded safetensors, or their index, is read whole. TensorFlow's checkpoints are named by their index or prefix.
+    Files are torch checkpoints, ``.safetensors``, numpy's ``.npz``, detectron2's ``.pkl`` of arrays and physicsnemo's
+    ``.mdlus``; a folder with sharded safetensors, or their index, is read whole. TensorFlow's checkpoints are named by
+    their index or prefix, or, in version 1, by their one file.
 
     Args:
         file: the file or folder.
@@ -88,6 +91,8 @@ def read_weights(file: str | Path, device: str = "cpu") -> Weights:
         return Weights(tensors, recorded(reader))
     if not is_file:
         raise CheckpointError(f"weights {path} {'are no plain file' if path.exists() else 'do not exist'}")
+    if path.suffix not in (".safetensors", ".npz", ".pkl") and find_slices(path):
+        return Weights(read_slices(path), None)
     content = _read(path, device)
     versions = _versions(content, path)
     for key in _CONTAINERS:
@@ -145,6 +150,8 @@ def _read(path: Path, device: str) -> Any:
             return load_file(path)
         if path.suffix == ".pkl":
             return read_arrays(path)
+        if path.suffix == ".mdlus":
+            return read_mdlus(path, device)
         if path.suffix == ".npz":
             import numpy as np
 

@@ -75,8 +75,8 @@ def as_lines(result: Mapping[str, float]) -> list[str]:
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """Return the pictures of a stage."""
-    return sorted((folder / "pictures").glob("*.png"))
+    """Return the pictures of a stage, those that move too."""
+    return sorted(path for path in (folder / "pictures").glob("*") if path.suffix in (".png", ".gif"))
 
 
 def tables_in(folder: Path) -> dict[str, pd.DataFrame]:

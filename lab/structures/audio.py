@@ -21,12 +21,14 @@ class AudioSpec(ClassSpec):
     Attributes:
         input_shape: (1, T) samples of each training clip; T = 0 where clips differ in length.
         sample_rate: samples per second to which all sound is resampled, in Hz.
+        example_samples: of the pieces that the network sees at once; a shorter clip gets silence behind it.
         multilabel: a clip has any number of labels, instead of one.
         class_counts: clips of each class to train on.
     """
 
     task: str = "audio"
     sample_rate: int = 16_000
+    example_samples: int = 0
     multilabel: bool = False
     class_counts: tuple[int, ...] = ()
 

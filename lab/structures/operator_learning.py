@@ -1,4 +1,4 @@
-"""Operator learning: description of fields, batches, predictions and the protocol of networks that map fields to fields.
+"""Operator learning: description of fields, batches, predictions and the protocol of networks from fields to fields.
 
 B samples in a batch, S steps, C channels that are predicted, F channels that are known in advance, a grid of (H, W)
 points or of (N,) points.

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from lab.config.kinds import TaskSettings
+    from lab.report.sounds import SoundPanel
     from lab.structures import DataSpec
 
-Panels = Callable[[Any, Any, Any, int], "Iterator[Image]"]
+Panels = Callable[[Any, Any, Any, int], "Iterator[Image | SoundPanel]"]
 """A function that draws a batch. Its arguments: task, outputs, batch, the largest number of pictures."""
 _ROOMS = Path(__file__).resolve().parent.parent / "tasks"
 _registered: dict[str, TaskSpec] = make_table(lambda _, spec: str(spec.task).partition(":")[0])

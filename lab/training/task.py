@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from lab.data.datamodule import DataModule
+    from lab.report.animation import Animation
 
 MEASURED = "_classes_measured"
 """The suffix of the metric that counts the classes of a mean: ``map_classes_measured``."""
@@ -145,7 +146,7 @@ class Task(pl.LightningModule, ABC):
         """Return a sheet of the first images of a training batch as the network gets them; None: nothing is drawn."""
         return None
 
-    def drawings(self, split: str) -> Mapping[str, Image]:
+    def drawings(self, split: str) -> Mapping[str, Image | Animation]:
         """Return pictures of the last evaluation of ``"val"`` or ``"test"`` as a whole, by name; called on rank 0."""
         return {}
 

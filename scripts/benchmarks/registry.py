@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import baselines, bert, bloom, classifiers, detr, gru4rec, sasrec, segmenters
+from benchmarks import afno, baselines, bert, bloom, classifiers, detr, gru4rec, sasrec, segmenters, vggish
 from benchmarks.pairs import Subject
 
 SUBJECTS = {
@@ -173,11 +173,36 @@ SUBJECTS = {
         serve=((8, (512, 8192)),),
     ),
     "text_heads": Subject(bert.HEADS, bert.make, small=(4, (32, 1000)), serve=((32, (128, 30522)),)),
+    "afno": Subject(
+        ("afno_fourcastnet", "afno_small", "afno_tiny"),
+        afno.make,
+        smoke="afno_tiny",
+        small=(2, (64, 128)),
+        train=(4, (256, 512)),
+        serve=((1, (720, 1440)),),
+    ),
+    "afno1d": Subject(("afno1d",), afno.make, small=(4, (1, 128))),
+    "precipitation_net": Subject(("precipitation_net",), afno.make_precipitation, small=(1, (64, 128)), on_cpu=False),
+    "afno_imagenet": Subject(
+        ("afno_imagenet",),
+        afno.make,
+        small=(2, (64, 64)),
+        train=(64, (224, 224)),
+        serve=((64, (224, 224)),),
+    ),
+    "vggish": Subject(
+        vggish.NAMES,
+        vggish.make,
+        smoke="vggish_tiny",
+        small=(2, (2, 10)),
+        train=(32, (1, 10)),
+        serve=((32, (1, 10)),),
+    ),
     "baselines": Subject(("popularity", "session_knn"), baselines.make, small=(32, (20, 500))),
     "bag_of_words": Subject(("bag_of_words",), baselines.make_bag_of_words, small=(32, (20, 500))),
 }
 """Each has (batch, size): pixels for images, (length, items) for sequences, (length, vocabulary) for text, (negatives,
-items) for GRU4Rec."""
+items) for GRU4Rec, (examples of a clip, classes) for sound, points of the grid for fields, (1, points) for series."""
 
-PLANNED = ("afno_fourcastnet", "yolo_fastest_v2")
+PLANNED = ("yolo_fastest_v2",)
 """Planned architectures that do not exist yet; when one is added, its name moves to the list above."""

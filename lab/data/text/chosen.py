@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from lab.checkpoint.format import CheckpointReader
-from lab.data.text.cached import COMPLETE, made_once
+from lab.data.cached import COMPLETE, made_once
 from lab.data.text.documents import Documents
 from lab.data.text.progress import ShownTexts, shown
 from lab.data.text.tokenizer import TextTokenizer

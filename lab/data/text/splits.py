@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from lab.data.text.cached import COMPLETE, made_once
+from lab.data.cached import COMPLETE, made_once
 from lab.data.text.documents import Documents, Extent, PartOfDocuments, measure
 from lab.errors import DataError
 

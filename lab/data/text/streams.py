@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.data.text.cached import COMPLETE, made_once
+from lab.data.cached import COMPLETE, made_once
 from lab.data.text.documents import Documents, TextPiece
 from lab.data.text.progress import shown
 from lab.data.text.tokenizer import TextTokenizer

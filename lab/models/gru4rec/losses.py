@@ -12,14 +12,13 @@ often it is a candidate), so sums over candidates are weighted sums over columns
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lab.ops.precision import full_precision
+from lab.ops.precision import full_precision, without_autocast
 from lab.structures import LaneTargets
 
 TINY = 1e-24
@@ -165,7 +164,7 @@ def lane_loss(
         elu: alpha of the ELU on the scores of ``bpr_max``; 0 for none.
     """
     states, rows, bias = full_precision(states), full_precision(rows), full_precision(bias)
-    with nullcontext() if states.is_meta else torch.autocast(states.device.type, enabled=False):
+    with without_autocast(states):
         if kind == "cross_entropy":
             return cross_entropy(states, rows, bias, targets, logq)
         if kind == "bpr_max":

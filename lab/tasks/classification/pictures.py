@@ -1,4 +1,4 @@
-"""Images of classifiers with what they show and what they were taken for, and confusion matrices."""
+"""Images of classifiers with what they show and what they were taken for."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
-from lab.report.canvas import BAD, GOOD, INK, PAPER, Colour, as_picture, contact_sheet, picture_font
+from lab.report.canvas import BAD, GOOD, INK, contact_sheet
+from lab.report.captions import captioned
 from lab.structures.classification import ClassificationBatch, ClassificationSpec
 from lab.tasks.classification.explain import with_heat
-from lab.text import printable
-
-SHOWN_SIDE = 160
-"""Towards which the longer side of an image on a panel is enlarged or reduced."""
 
 
 def classification_panels(task: Any, outputs: Tensor, batch: ClassificationBatch, count: int) -> Iterator[Image.Image]:
@@ -87,84 +84,3 @@ def draw_inputs(images: Tensor, labels: Tensor, spec: ClassificationSpec) -> Ima
         named = [spec.class_names[number] + ("" if share == 1 else f" {share:.2f}") for number, share in largest]
         panels.append(captioned(image, [(text, INK) for text in named]))
     return contact_sheet(panels)
-
-
-def draw_confusion(confusion: Tensor, names: Sequence[str]) -> Image.Image:
-    """Return the confusion matrix, each row shaded by its shares: right ones green, wrong ones red.
-
-    Args:
-        confusion: (K, K) int64, true classes in rows.
-        names: of the classes; drawn where there is room for them.
-    """
-    count = len(names)
-    side = max(1, min(44, 1200 // count))
-    shares = (confusion.double() / confusion.sum(1, keepdim=True).clamp(min=1)).tolist()
-    font = ImageFont.load_default(size=12)
-    named = side >= font.getbbox("0")[3]
-    texts = [_cut(printable(name), font, 140) for name in names] if named else []
-    margin = round(max(map(font.getlength, texts))) + 10 if texts else 16
-    sheet = Image.new("RGB", (margin + side * count + 2, margin + side * count + 2), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    for row, cells in enumerate(shares):
-        for column, share in enumerate(cells):
-            colour = _shade(GOOD if row == column else BAD, share)
-            x, y = margin + column * side, margin + row * side
-            draw.rectangle((x, y, x + side - 1, y + side - 1), fill=colour)
-            number = str(int(confusion[row, column]))
-            if share and font.getlength(number) < side:
-                ink = PAPER if share > 0.5 else INK
-                draw.text((x + side // 2, y + side // 2), number, fill=ink, font=font, anchor="mm")
-    for row, text in enumerate(texts):
-        draw.text((margin - 4, margin + row * side + side // 2), text, fill=INK, font=font, anchor="rm")
-    if texts:
-        sheet.paste(_sideways(texts, font, margin, side), (margin, 0))
-    draw.text((2, 2), "true: rows" if margin > 70 else "", fill=INK, font=font)
-    draw.rectangle((margin - 1, margin - 1, margin + side * count, margin + side * count), outline=INK)
-    return sheet
-
-
-def _sideways(texts: Sequence[str], font: Any, height: int, side: int) -> Image.Image:
-    """Return the names above the columns, read from below."""
-    strip = Image.new("RGB", (height, side * len(texts)), PAPER)
-    draw = ImageDraw.Draw(strip)
-    for column, text in enumerate(texts):
-        draw.text((4, side * column + side // 2), text, fill=INK, font=font, anchor="lm")
-    return strip.transpose(Image.Transpose.ROTATE_90)
-
-
-def _shade(colour: Colour, share: float) -> Colour:
-    red, green, blue = (round(255 + (part - 255) * share) for part in colour)
-    return red, green, blue
-
-
-def _cut(text: str, font: Any, width: float) -> str:
-    while len(text) > 1 and font.getlength(text) > width:
-        text = f"{text[:-2]}…"
-    return text
-
-
-def captioned(image: Tensor | Image.Image, lines: Sequence[tuple[str, Colour]], across: int = 1) -> Image.Image:
-    """Return a picture in a readable size with lines of text below, each cut to its width.
-
-    Args:
-        image: (3, H, W) uint8 RGB, or a picture.
-        lines: texts and their colours.
-        across: how many pictures of one size stand side by side in it.
-    """
-    picture = as_picture(image)
-    scale = SHOWN_SIDE / max(picture.width / across, picture.height)
-    if scale >= 2:
-        size = (picture.width * int(scale), picture.height * int(scale))
-        picture = picture.resize(size, Image.Resampling.NEAREST)
-    elif scale < 1:
-        picture = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
-    font = picture_font(picture)
-    line = round(sum(font.getmetrics()) * 1.1)
-    width = max(picture.width, SHOWN_SIDE)
-    sheet = Image.new("RGB", (width, picture.height + line * len(lines) + 2), PAPER)
-    sheet.paste(picture, ((width - picture.width) // 2, 0))
-    draw = ImageDraw.Draw(sheet)
-    for number, (text, colour) in enumerate(lines):
-        shown = _cut(printable(text), font, width - 4)
-        draw.text((2, picture.height + line * number), shown, fill=colour, font=font, anchor="la")
-    return sheet

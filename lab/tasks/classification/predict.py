@@ -11,9 +11,9 @@ from typing import Any
 from lab.data.folders import as_utf8
 from lab.data.images.opening import read_image
 from lab.report.canvas import INK, contact_sheet
+from lab.report.captions import captioned
 from lab.structures.classification import Classified
 from lab.tasks.classification.explain import as_levels, with_heat
-from lab.tasks.classification.pictures import captioned
 from lab.tasks.classification.task import ClassificationTask
 from lab.training.parquet_rows import ParquetRows, class_schema
 from lab.training.predictor import ImagePredictor

@@ -18,6 +18,7 @@ from lab.compat.lightning import strategy_of
 from lab.errors import ConfigError
 from lab.metrics.confusion import class_columns, confusion_table
 from lab.ops.images import normalize_images
+from lab.report.confusion import draw_confusion
 from lab.run_record import Direction
 from lab.strategies import collectives
 from lab.structures import Term
@@ -34,7 +35,7 @@ from lab.tasks.classification.metrics import (
     ConfidentMistakes,
 )
 from lab.tasks.classification.multilabel import MultilabelMetrics, labels_above
-from lab.tasks.classification.pictures import draw_confusion, draw_inputs, draw_mistakes
+from lab.tasks.classification.pictures import draw_inputs, draw_mistakes
 from lab.tasks.classification.semi.choose import make_method
 from lab.training.classes import ClassTask, class_table
 from lab.training.inputs import predict_images

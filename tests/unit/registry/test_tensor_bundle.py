@@ -16,6 +16,7 @@ from lab.models.bert.weights import to_google
 from lab.registry.create import find_weights
 from lab.registry.tensor_bundle import find_bundle, read_bundle
 from lab.registry.weights import read_state_dict
+from tests.tensorflow_files import checksum, field, table, varint
 
 NUMBERS = {"float32": 1, "float64": 2, "int32": 3, "int64": 9, "bool": 10, "bfloat16": 14, "float16": 19}
 TINY: dict[str, Any] = {
@@ -26,60 +27,6 @@ TINY: dict[str, Any] = {
     "feedforward_dim": 6,
     "max_length": 5,
 }
-
-
-def checksum(data: bytes) -> int:
-    """Masked CRC-32C, bit by bit."""
-    state = 0xFFFFFFFF
-    for byte in data:
-        state ^= byte
-        for _ in range(8):
-            state = (state >> 1) ^ (0x82F63B78 if state & 1 else 0)
-    state ^= 0xFFFFFFFF
-    return ((state >> 15 | state << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*out, number])
-
-
-def field(number: int, value: int | bytes) -> bytes:
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    return varint(number << 3 | 2) + varint(len(value)) + value
-
-
-def block(entries: list[tuple[bytes, bytes]], kind: int = 0) -> bytes:
-    out, restarts, last = b"", [], b""
-    for count, (key, value) in enumerate(entries):
-        shared = 0
-        if count % 3 == 0:
-            restarts.append(len(out))
-        else:
-            while shared < min(len(key), len(last)) and key[shared] == last[shared]:
-                shared += 1
-        out += varint(shared) + varint(len(key) - shared) + varint(len(value)) + key[shared:] + value
-        last = key
-    restarts = restarts or [0]
-    out += b"".join(struct.pack("<I", place) for place in restarts) + struct.pack("<I", len(restarts))
-    return out + bytes([kind]) + struct.pack("<I", checksum(out + bytes([kind])))
-
-
-def table(entries: list[tuple[bytes, bytes]], kind: int = 0) -> bytes:
-    out, index = b"", []
-    for first in range(0, len(entries), 4):
-        part = block(entries[first : first + 4], kind)
-        index.append((entries[min(first + 3, len(entries) - 1)][0], varint(len(out)) + varint(len(part) - 5)))
-        out += part
-    handles = b""
-    for part in (block([]), block(index)):
-        handles += varint(len(out)) + varint(len(part) - 5)
-        out += part
-    return out + handles.ljust(40, b"\0") + struct.pack("<Q", 0xDB4775248B80FB57)
 
 
 def write(

@@ -19,7 +19,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.data.text.cached import COMPLETE, made_once
+from lab.data.cached import COMPLETE, made_once
 from lab.data.text.documents import Documents, FileDocuments, TextPiece
 from lab.data.text.generated import document
 from lab.data.text.streams import SHARD, Counts, TokenStream, shard_name

@@ -17,8 +17,8 @@ from typing import IO, Literal
 import numpy as np
 import torch
 
+from lab.data.cached import COMPLETE, made_once
 from lab.data.text.batching import pad_texts
-from lab.data.text.cached import COMPLETE, made_once
 from lab.structures.language_modeling import MaskedBatch, MaskedTargets
 from lab.structures.text import TextBatch
 from lab.tasks.language_modeling.data.corpus import Corpus

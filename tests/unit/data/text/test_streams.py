@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from lab.data.text.cached import made_once
+from lab.data.cached import made_once
 from lab.data.text.documents import FileDocuments
 from lab.data.text.progress import shown
 from lab.data.text.streams import token_stream

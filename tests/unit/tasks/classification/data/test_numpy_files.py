@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from lab.errors import ConfigError, DataError
-from lab.tasks.classification.data.numpy_files import NumpyModule, as_pixels, read_array
+from lab.tasks.classification.data.numpy_files import NumpyModule, as_pixels
 
 PIXELS = (np.arange(40 * 4 * 5).reshape(40, 4, 5) % 256).astype(np.uint8)
 LABELS = np.arange(40) % 4
@@ -136,16 +136,6 @@ def test_what_cannot_be_used_is_refused_by_name(root: Path, case: str) -> None:
     with pytest.raises(DataError, match=re.escape(says)) as caught:
         module(root).dataset("train")
     assert str(root) in str(caught.value)
-
-
-def test_names_of_arrays(root: Path) -> None:
-    np.savez(root / "a.npz", x_train=PIXELS)
-    with pytest.raises(DataError, match=r"a\.npz: it holds no array 'x_trai': name one of a\.npz/x_train; did you"):
-        read_array(root / "a.npz" / "x_trai")
-    with pytest.raises(DataError, match=r"a\.npz: it holds several arrays: name one of a\.npz/x_train$"):
-        read_array(root / "a.npz")
-    with pytest.raises(DataError, match=r"there is no .*images\.npy/x: images\.npy is one array, of no \.npz"):
-        read_array(root / "images.npy" / "x")
 
 
 @pytest.mark.parametrize("rows", [[0], [5, 5], [0, 41], [-1, 4], "0:5", [0, 4.0]])

@@ -18,18 +18,19 @@ COMPLETE = "meta.json"
 """The file without which a folder is not complete."""
 
 
-def made_once(key: str, make: Callable[[Path], None]) -> Path:
+def made_once(key: str, make: Callable[[Path], None], kind: str = "texts") -> Path:
     """Return a folder of the cache, which is made if it does not exist.
 
     Args:
         key: its name, a hash of all that decides its content.
         make: fills an empty folder, ``meta.json`` included. A process that is killed meanwhile leaves nothing that
             counts.
+        kind: what is made, which names the folder that holds it, and a wait in its message.
 
     Raises:
         DataError: the cache cannot be written to.
     """
-    root = cache_folder() / "lab-texts"
+    root = cache_folder() / f"lab-{kind}"
     folder = root / key
     if (folder / COMPLETE).is_file():
         return folder
@@ -39,7 +40,7 @@ def made_once(key: str, make: Callable[[Path], None]) -> Path:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                log.warning("waiting for another process that reads the same text")
+                log.warning("waiting for another process that reads the same %s", kind)
                 fcntl.flock(lock, fcntl.LOCK_EX)
             if not (folder / COMPLETE).is_file():
                 _make(folder, make)

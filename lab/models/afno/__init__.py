@@ -1,0 +1,1 @@
+"""AFNO: token mixing in Fourier space, and FourCastNet made of it; see README.md."""

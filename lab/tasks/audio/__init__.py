@@ -1,0 +1,1 @@
+"""Audio: clips of sound are classified or tagged."""
