@@ -276,11 +276,14 @@ def _prepared(
 
 
 def _adapted(model: nn.Module, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Adapt to the network's number of input channels, and to what its own ``adapt_weights`` knows of."""
-    own = model.state_dict()
+    """Adapt to the network's number of input channels, and to what its own ``adapt_weights`` knows of.
+
+    A network whose channels are no colours says ``reads_colors = False``: other channels than its file's are refused.
+    """
+    own, colors = model.state_dict(), getattr(model, "reads_colors", True)
     for key, value in state.items():
         expected = own[key].shape if key in own else value.shape
-        is_stem = value.ndim == 4 and value.shape[1] == 3 and expected[1:2] != (3,)
+        is_stem = colors and value.ndim == 4 and value.shape[1] == 3 and expected[1:2] != (3,)
         if is_stem and expected == (value.shape[0], *expected[1:2], *value.shape[2:]):
             logger.warning("%s: %s is adapted from 3 to %d channels of the images", path, key, expected[1])
             state = {**state, key: adapt_in_chans(value, expected[1])}

@@ -66,7 +66,7 @@ def test_two_ranks_do_what_one_does(tmp_path: Path, most_sounds: int) -> None:
     losses, results = trained(0, 1, most_sounds, str(tmp_path))
     assert {"val/loss", "val/map" if most_sounds > 1 else "val/accuracy"} <= set(results)
     for found, measured in run_distributed(on_two, args=(most_sounds, str(tmp_path))):
-        assert worst_loss(found, losses) < 1e-5  # worst seen: 2e-7
+        assert worst_loss(found, losses) < 1e-6  # worst seen: 1.1e-7
         assert measured == pytest.approx(results, abs=1e-5, nan_ok=True)
     found, alone = ((tmp_path / f"out-{ranks}" / "predictions.csv").read_text().splitlines() for ranks in (2, 1))
     assert [line.split(",")[:3] for line in found] == [line.split(",")[:3] for line in alone]

@@ -133,6 +133,8 @@ class AFNO(AFNOTrunk):
         ConfigError: numbers that do not fit each other.
     """
 
+    reads_colors = False
+
     def __init__(
         self,
         image_size: Annotated[Sequence[Pixels], Len(1, 2)] = (720, 1440),

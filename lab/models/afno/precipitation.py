@@ -33,6 +33,8 @@ class PrecipitationNet(nn.Module):
         ConfigError: the winds' channels are not those that the backbone reads, or the backbone is for a series.
     """
 
+    reads_colors = False
+
     def __init__(self, backbone: AFNO, winds: AFNO | None = None) -> None:
         super().__init__()
         if backbone.num_axes != 2:

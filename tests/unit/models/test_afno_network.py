@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 import lab
-from lab.errors import ConfigError
+from lab.errors import CheckpointError, ConfigError
 from lab.models.afno.filters import AFNO2D
 from lab.models.afno.network import AFNO
 from lab.models.afno.precipitation import PrecipitationNet, pad_globe
@@ -127,3 +127,11 @@ def test_precipitation_of_series_or_other_channels_is_refused() -> None:
     small = (4, 8, 1, 2)
     with pytest.raises(ConfigError, match="in_channels=3, but the winds' network gives 2 channels"):
         PrecipitationNet(AFNO((8, 8), 3, 1, *small), AFNO((8, 8), 3, 2, *small))
+
+
+def test_weights_of_other_fields_are_refused(tmp_path: Any) -> None:
+    """Three fields are no colours, so their weights are not spread over other channels."""
+    sizes = {**SIZES, "in_channels": 3, "num_blocks": 2}
+    torch.save(lab.create_model("afno_tiny", **sizes).state_dict(), tmp_path / "three.pt")
+    with pytest.raises(CheckpointError, match=r"patch_embed\.proj\.weight"):
+        lab.create_model("afno_tiny", pretrained=tmp_path / "three.pt", **{**sizes, "in_channels": 4})

@@ -118,7 +118,9 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         run(tmp_path, str(tmp_path / "none.npz"))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert chosen_format("auto") == "npz"
-    with pytest.raises(ConfigError, match=r"^rollout\.format=netcdf needs xarray and h5netcdf, which are not installed"):
+    with pytest.raises(
+        ConfigError, match=r"^rollout\.format=netcdf needs xarray and h5netcdf, which are not installed"
+    ):
         chosen_format("netcdf")
 
 
