@@ -99,6 +99,11 @@ def _is_there(path: Path, exists: Callable[[Path], bool]) -> bool:
         return False
 
 
+def unreadable(number: int) -> int:
+    """Return the negative number of a file that cannot be read from its number; the function is its own inverse."""
+    return -1 - number
+
+
 def _sort_in(
     entry: os.DirEntry[str],
     folder: str | Path,

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
-from lab.structures.common import ClassSpec, Movable
+from lab.structures.common import ClassSpec, Movable, RankedLabels
 
 
 @dataclass(frozen=True)
@@ -101,22 +101,8 @@ class LogMel(NamedTuple):
     present: Tensor
 
 
-@dataclass
-class ClassifiedClip(Movable):
-    """What a clip was taken for, best first.
-
-    Attributes:
-        labels: (k,) int64 in 0..K-1.
-        scores: (k,) float32 probabilities.
-        names: the name of each label.
-    """
-
-    labels: Tensor
-    scores: Tensor
-    names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.names)
+class ClassifiedClip(RankedLabels):
+    """What a clip was taken for; see ``RankedLabels``."""
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
-from lab.structures.common import ClassSpec, ImageBatch, Movable
+from lab.structures.common import ClassSpec, ImageBatch, Movable, RankedLabels
 
 
 @dataclass(frozen=True)
@@ -187,24 +187,15 @@ class ClassificationBatch(ImageBatch[ClassificationTargets, ClassificationTarget
 
 
 @dataclass
-class Classified(Movable):
-    """What an image was taken for, best first.
+class Classified(RankedLabels):
+    """What an image was taken for; see ``RankedLabels``.
 
     Attributes:
-        labels: (k,) int64 in 0..K-1.
-        scores: (k,) float32 probabilities.
-        names: the name of each label.
         heat: (h, w) float32 from 0 to 1: for what places of the image it was taken for the first one; None where
             ``eval.explain`` does not ask for it.
     """
 
-    labels: Tensor
-    scores: Tensor
-    names: tuple[str, ...]
     heat: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.names)
 
 
 @runtime_checkable

@@ -116,6 +116,24 @@ class ClassSpec(DataSpec):
 
 
 @dataclass
+class RankedLabels(Movable):
+    """What a sample was taken for, best first.
+
+    Attributes:
+        labels: (k,) int64 in 0..K-1.
+        scores: (k,) float32 probabilities.
+        names: the name of each label.
+    """
+
+    labels: Tensor
+    scores: Tensor
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass
 class ImageBatch(Movable, Generic[TargetsT, TruthT]):
     """A batch of images.
 

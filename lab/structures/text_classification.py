@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
-from lab.structures.common import Movable, split_packed
+from lab.structures.common import Movable, RankedLabels, split_packed
 from lab.structures.text import TextBatch, TextSpec
 
 
@@ -99,22 +99,8 @@ class TextClassificationBatch(TextBatch[TextClassificationTargets]):
         )
 
 
-@dataclass
-class ClassifiedText(Movable):
-    """What a text was taken for, best first.
-
-    Attributes:
-        labels: (k,) int64 in 0..K-1.
-        scores: (k,) float32 probabilities.
-        names: the name of each label.
-    """
-
-    labels: Tensor
-    scores: Tensor
-    names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.names)
+class ClassifiedText(RankedLabels):
+    """What a text was taken for; see ``RankedLabels``."""
 
 
 @runtime_checkable

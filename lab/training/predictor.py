@@ -17,8 +17,8 @@ from typing import Any
 import lightning.pytorch as pl
 
 from lab.data.datamodule import DataModule
-from lab.data.folders import as_utf8
-from lab.data.images.files import find_images, unreadable
+from lab.data.folders import as_utf8, unreadable
+from lab.data.images.files import find_images
 from lab.data.images.opening import read_image_header
 from lab.errors import DataError
 from lab.text import printable
@@ -86,8 +86,8 @@ class ImagePredictor(Predictor):
         loader = self.data.input_dataloader(self.paths)
         with parts_in(folder, rank) as parts:
             with closing(RecordWriter(parts)) as records:
-                part = _Collecting(self, parts, records)
-                make_trainer([part]).predict(self.task, dataloaders=loader, return_predictions=False)
+                each = EachPrediction(lambda number, found: self.write(number, found, parts, records))
+                make_trainer([each]).predict(self.task, dataloaders=loader, return_predictions=False)
             folders = parts.collect()
             if rank == 0:
                 self.put_together(folders, parts)
@@ -162,19 +162,23 @@ class ImagePredictor(Predictor):
             yield {"id": number, "file_name": as_utf8(str(self.paths[number]))}
 
 
-class _Collecting(pl.Callback):
-    """Hands the predictions of each batch to the predictor, which writes them."""
+class EachPrediction(pl.Callback):
+    """Hands on what ``predict_step`` has found for each sample of a batch: the numbers (b,) of the samples and a list.
 
-    def __init__(self, predictor: ImagePredictor, parts: Parts, records: RecordWriter) -> None:
-        self.predictor, self.parts, self.records = predictor, parts, records
+    Args:
+        write: gets the number of a sample and what was found for it.
+    """
+
+    def __init__(self, write: Callable[[int, Any], None]) -> None:
+        self.write = write
 
     def on_predict_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Write a batch."""
+        """Hand on a batch."""
         numbers, found = outputs
         for number, one in zip(numbers.tolist(), found, strict=True):
-            self.predictor.write(number, one, self.parts, self.records)
+            self.write(number, one)
 
 
 class _Readable:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from lab.data.folders import IMAGE_SUFFIXES, list_files
+from lab.data.folders import IMAGE_SUFFIXES, list_files, unreadable
 from lab.data.images.opening import ImageFileError, read_image
 from lab.errors import DataError
 
@@ -59,8 +59,3 @@ class ImageFiles:
             return read_image(path), index
         except ImageFileError:  # the predictor says why, once for each file
             return Image.new("RGB", (32, 32)), unreadable(index)
-
-
-def unreadable(number: int) -> int:
-    """Return the negative ``image_id`` of an unreadable file from its index; the function is its own inverse."""
-    return -1 - number

@@ -17,7 +17,7 @@ import lightning.pytorch as pl
 import numpy as np
 from torch import Tensor
 
-from lab.data.folders import as_utf8
+from lab.data.folders import as_utf8, unreadable
 from lab.data.tf_records import RecordFileWriter, sequence_example
 from lab.structures.audio import AudioBatch
 from lab.tasks.audio.codes import EmbeddingCodes, read_pca
@@ -26,7 +26,7 @@ from lab.tasks.audio.data.module import AudioModule
 from lab.tasks.audio.task import AudioTask
 from lab.training.parquet_rows import ParquetRows
 from lab.training.parts import Parts, Records, RecordWriter, parts_in
-from lab.training.predictor import MakeTrainer
+from lab.training.predictor import EachPrediction, MakeTrainer
 
 FEATURE, NAME = "audio_embedding", "video_id"
 """Names of a SequenceExample of AudioSet: its list of codes, and the file in its context."""
@@ -105,7 +105,9 @@ def write_embeddings(
     module, loader = EmbeddingExtraction(task), data.dataset_dataloader(dataset)
     with parts_in(folder, rank) as parts:
         with closing(RecordWriter(parts)) as records:
-            make_trainer([_EmbeddingsWriting(records)]).predict(module, dataloaders=loader, return_predictions=False)
+            make_trainer([each_chunk(records, _record_of)]).predict(
+                module, dataloaders=loader, return_predictions=False
+            )
         folders = parts.collect()
         if rank == 0:
             files = embedded_files(Records(folders), dataset, module.codes is not None)
@@ -170,20 +172,18 @@ def _write_sequences(files: Iterator[EmbeddedFile], dataset: AudioInputs, parts:
     return [f"{count} files, {rows} examples", written]
 
 
-class _EmbeddingsWriting(pl.Callback):
-    """Writes the records of each batch."""
+def each_chunk(records: RecordWriter, record_of: Callable[[Any], dict[str, Any]]) -> EachPrediction:
+    """Return the callback that writes a record for each chunk; a negative number is of one that cannot be read."""
 
-    def __init__(self, records: RecordWriter) -> None:
-        self.records = records
+    def write(number: int, found: Any) -> None:
+        if number < 0:
+            records.write(unreadable(number), {"unreadable": True})
+        else:
+            records.write(number, record_of(found))
 
-    def on_predict_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """Write a batch; a negative number stands for a chunk that cannot be read."""
-        numbers, found = outputs
-        for number, values in zip(numbers.tolist(), found, strict=True):
-            if number < 0:
-                self.records.write(-1 - number, {"unreadable": True})
-            else:
-                data = base64.b64encode(values.contiguous().numpy().tobytes()).decode()
-                self.records.write(number, {"examples": len(values), "values": data})
+    return EachPrediction(write)
+
+
+def _record_of(values: Tensor) -> dict[str, Any]:
+    """Return embeddings (N, D), or codes, as plain data."""
+    return {"examples": len(values), "values": base64.b64encode(values.contiguous().numpy().tobytes()).decode()}

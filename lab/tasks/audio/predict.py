@@ -11,7 +11,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
@@ -20,7 +19,7 @@ from lab.data.folders import as_utf8
 from lab.errors import DataError
 from lab.tasks.audio.data.inputs import AudioInputs, find_sounds
 from lab.tasks.audio.data.module import AudioModule
-from lab.tasks.audio.embeddings import write_embeddings
+from lab.tasks.audio.embeddings import each_chunk, write_embeddings
 from lab.tasks.audio.task import AudioTask
 from lab.text import printable
 from lab.training.parquet_rows import ParquetRows, class_schema
@@ -63,7 +62,8 @@ class AudioPredictor(Predictor):
         loader = self.data.dataset_dataloader(dataset)
         with parts_in(folder, rank) as parts:
             with closing(RecordWriter(parts)) as records:
-                make_trainer([_LogitsWriting(records)]).predict(self.task, dataloaders=loader, return_predictions=False)
+                each = each_chunk(records, _record_of)
+                make_trainer([each]).predict(self.task, dataloaders=loader, return_predictions=False)
             folders = parts.collect()
             if rank == 0:
                 said = self._write(Records(folders), dataset, parts.merged, folder)
@@ -142,19 +142,7 @@ def files_of(records: Iterable[dict[str, Any]], dataset: AudioInputs) -> Iterato
         yield number, dataset.seconds[number], (logits / examples).float()
 
 
-class _LogitsWriting(pl.Callback):
-    """Writes the records of each batch."""
-
-    def __init__(self, records: RecordWriter) -> None:
-        self.records = records
-
-    def on_predict_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """Write a batch; a negative number stands for a chunk that cannot be read."""
-        numbers, found = outputs
-        for number, (examples, logits) in zip(numbers.tolist(), found, strict=True):
-            if number < 0:
-                self.records.write(-1 - number, {"unreadable": True})
-            else:
-                self.records.write(number, {"examples": examples, "logits": logits.tolist()})
+def _record_of(found: tuple[int, Tensor]) -> dict[str, Any]:
+    """Return the examples of a chunk and the mean of their logits as plain data."""
+    examples, logits = found
+    return {"examples": examples, "logits": logits.tolist()}

@@ -7,14 +7,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
-
 from lab.structures.text_classification import ClassifiedText
 from lab.tasks.text_classification.data.module import TextClassificationModule, TextInputs
 from lab.tasks.text_classification.task import TextClassificationTask
 from lab.training.parquet_rows import ParquetRows, class_schema
 from lab.training.parts import Records, RecordWriter, parts_in
-from lab.training.predictor import MakeTrainer, Predictor
+from lab.training.predictor import EachPrediction, MakeTrainer, Predictor
 from lab.training.text_features import write_features
 
 
@@ -40,7 +38,8 @@ class TextClassificationPredictor(Predictor):
         loader = self.data.dataset_dataloader(dataset)
         with parts_in(folder, rank) as parts:
             with closing(RecordWriter(parts)) as records:
-                make_trainer([_LabelsWriting(records)]).predict(self.task, dataloaders=loader, return_predictions=False)
+                each = EachPrediction(lambda number, found: records.write(number, record_of(found)))
+                make_trainer([each]).predict(self.task, dataloaders=loader, return_predictions=False)
             folders = parts.collect()
             if rank == 0:
                 said = self._write(Records(folders), dataset, parts.merged, folder)
@@ -79,21 +78,6 @@ class TextClassificationPredictor(Predictor):
             f"written   {folder / 'predictions.csv'} and .parquet (text, then the {top_k} best classes and their "
             "probabilities)",
         ]
-
-
-class _LabelsWriting(pl.Callback):
-    """Writes the records of each batch."""
-
-    def __init__(self, records: RecordWriter) -> None:
-        self.records = records
-
-    def on_predict_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """Write a batch."""
-        numbers, found = outputs
-        for number, one in zip(numbers.tolist(), found, strict=True):
-            self.records.write(number, record_of(one))
 
 
 def record_of(found: ClassifiedText) -> dict[str, Any]:

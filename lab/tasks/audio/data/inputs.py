@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from lab.data.folders import list_files
+from lab.data.folders import list_files, unreadable
 from lab.errors import DataError
 from lab.tasks.audio.data.collate import AudioSample
 from lab.tasks.audio.data.decoding import SOUND_SUFFIXES, SoundFileError, Waveform, look, read_sound
@@ -35,7 +35,7 @@ class SoundChunk:
 class AudioInputs:
     """Parts of sound files as a ``KeyedDataset``, each of whole examples; those of a file follow each other.
 
-    A chunk that cannot be read is silence with the negative number ``-1 - number``.
+    A chunk that cannot be read is silence with the negative number ``unreadable(number)``.
 
     Args:
         paths: the files.
@@ -83,9 +83,9 @@ class AudioInputs:
         try:
             wave = read_sound(self.paths[chunk.file], self.sample_rate, chunk.start, chunk.count)
         except SoundFileError:
-            return AudioSample(torch.zeros(self.example_samples), -1, -1 - number)
+            return AudioSample(torch.zeros(self.example_samples), -1, unreadable(number))
         if not len(wave):
-            return AudioSample(torch.zeros(self.example_samples), -1, -1 - number)
+            return AudioSample(torch.zeros(self.example_samples), -1, unreadable(number))
         return AudioSample(at_least(wave, self.example_samples), -1, number)
 
     def examples_of(self, number: int) -> int:

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lab.data.holdout import TEST, TRAIN, VAL, check_shares, hold_out
+from lab.data.holdout import TRAIN, check_shares
 from lab.errors import ConfigError, DataError
 from lab.ranges import Ge, Gt, Le, Positive, Share, Word
 from lab.structures.operator_learning import FieldSpec
 from lab.tasks.operator_learning.data.darcy import Resolution
 from lab.tasks.operator_learning.data.files import hash_of, hdf5_shape, is_hdf5, read_hdf5, read_pt, stride_to
+from lab.tasks.operator_learning.data.held_out import split_solutions
 from lab.tasks.operator_learning.data.module import FieldDataModule
 from lab.tasks.operator_learning.data.samples import FieldSample
 from lab.tasks.operator_learning.data.trajectories import StoredTrajectories, WindowDataset
@@ -34,6 +35,15 @@ class BurgersRuns(NamedTuple):
     states: Tensor
     step: float | None
     source: str
+
+    @property
+    def num_samples(self) -> int:
+        """N."""
+        return len(self.states)
+
+    def take(self, rows: list[int]) -> BurgersRuns:
+        """Return some of them."""
+        return self._replace(states=self.states[rows])
 
 
 class BurgersMaps:
@@ -106,21 +116,8 @@ class BurgersDataModule(FieldDataModule):
     @cached_property
     def _parts(self) -> dict[str, BurgersRuns]:
         """The solutions of every split."""
-        whole = self._read(self.train, self.resolution, "resolution")
-        shares = {TRAIN: 1.0, VAL: self.val_share, TEST: self.test_share if self.test is None else 0.0}
-        shares[TRAIN] -= shares[VAL] + shares[TEST]
-        count = len(whole.states)
-        if count < 3:
-            raise DataError(f"{whole.source}: {count} samples are too few to hold some out")
-        parts = hold_out([str(row) for row in range(count)], [()] * count, shares, self.seed)
-        rows = {split: [row for row, part in enumerate(parts) if part == split] for split in shares}
-        found = {split: whole._replace(states=whole.states[rows[split]]) for split in shares}
-        if self.test is not None:
-            found[TEST] = self._read(self.test, self.test_resolution, "test_resolution")
-        elif self.test_resolution is not None and self.test_resolution != self.resolution:
-            finer = self._read(self.train, self.test_resolution, "test_resolution")
-            found[TEST] = finer._replace(states=finer.states[rows[TEST]])
-        return found
+        resolutions, shares = (self.resolution, self.test_resolution), (self.val_share, self.test_share)
+        return split_solutions(self._read, self.train, self.test, resolutions, shares, self.seed)
 
     def _read(self, name: str, points: int | None, key: str) -> BurgersRuns:
         """Return the solutions of a file, as many points and states as are asked for."""

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lab.data.holdout import TEST, TRAIN, VAL, check_shares, hold_out
+from lab.data.holdout import TRAIN, check_shares
 from lab.errors import DataError
 from lab.ranges import Ge, Le, OneOf, Share, Word
 from lab.structures.operator_learning import FieldSpec
@@ -29,6 +29,7 @@ from lab.tasks.operator_learning.data.files import (
     read_pt,
     stride_to,
 )
+from lab.tasks.operator_learning.data.held_out import split_solutions
 from lab.tasks.operator_learning.data.module import FieldDataModule
 from lab.tasks.operator_learning.data.samples import FieldSample
 from lab.tasks.operator_learning.data.seeds import sample_random
@@ -49,6 +50,11 @@ class DarcyPairs(NamedTuple):
     given: Tensor
     solved: Tensor
     source: str
+
+    @property
+    def num_samples(self) -> int:
+        """N."""
+        return len(self.given)
 
     def take(self, rows: list[int]) -> DarcyPairs:
         """Return some of them."""
@@ -72,7 +78,7 @@ class DarcyDataset:
 
     def __len__(self) -> int:
         """The number of samples."""
-        return len(self.pairs.given)
+        return self.pairs.num_samples
 
     def __getitem__(self, key: tuple[int, int]) -> FieldSample:
         """Return the sample for ``(epoch, index)``, in training moved by a symmetry of the square."""
@@ -162,20 +168,8 @@ class DarcyDataModule(FieldDataModule):
     @cached_property
     def _parts(self) -> dict[str, DarcyPairs]:
         """The samples of every split."""
-        whole = self._read(self.train, self.resolution, "resolution")
-        shares = {TRAIN: 1.0, VAL: self.val_share, TEST: self.test_share if self.test is None else 0.0}
-        shares[TRAIN] -= shares[VAL] + shares[TEST]
-        count = len(whole.given)
-        if count < 3:
-            raise DataError(f"{whole.source}: {count} samples are too few to hold some out")
-        parts = hold_out([str(row) for row in range(count)], [()] * count, shares, self.seed)
-        found = {split: whole.take([row for row, part in enumerate(parts) if part == split]) for split in shares}
-        if self.test is not None:
-            found[TEST] = self._read(self.test, self.test_resolution, "test_resolution")
-        elif self.test_resolution is not None and self.test_resolution != self.resolution:
-            finer = self._read(self.train, self.test_resolution, "test_resolution")
-            found[TEST] = finer.take([row for row, part in enumerate(parts) if part == TEST])
-        return found
+        resolutions, shares = (self.resolution, self.test_resolution), (self.val_share, self.test_share)
+        return split_solutions(self._read, self.train, self.test, resolutions, shares, self.seed)
 
     def _read(self, name: str, points: int | None, key: str) -> DarcyPairs:
         """Return the samples of a file, as many points of each axis as are asked for."""

@@ -92,7 +92,7 @@ def test_files(tmp_path: Path, panoptic: bool, capsys: pytest.CaptureFixture[str
         classes[:, width // 2 :] = 2
         segments = Segments(torch.where(classes == 2, -1, 0).to(torch.int16), torch.tensor([1]), torch.tensor([0.75]))
         found.append((number, Segmented(classes, segments if panoptic else None)))
-    from lab.data.images.files import unreadable
+    from lab.data.folders import unreadable
 
     out = tmp_path / "out"
     write(looked, [*found, (unreadable(2), None)], out)
@@ -117,7 +117,7 @@ def test_files(tmp_path: Path, panoptic: bool, capsys: pytest.CaptureFixture[str
 
 
 def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
-    from lab.data.images.files import unreadable
+    from lab.data.folders import unreadable
 
     (tmp_path / "bad.jpg").write_bytes(b"no image")
     with pytest.raises(DataError, match="cannot be read as an image"):
