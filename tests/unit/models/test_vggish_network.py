@@ -51,7 +51,8 @@ def test_a_clip_has_the_logits_that_it_has_alone(tiny: VGGish, clips: Tensor) ->
     together = tiny(mel)
     for row, length in enumerate(lengths.tolist()):
         alone = tiny(tiny.front_end(clips[row : row + 1, :length], torch.tensor([length])))
-        torch.testing.assert_close(together[row], alone[0], rtol=1e-5, atol=1e-5)  # measured: 6e-7
+        # Measured: 6e-7; 1.9e-5 where oneDNN takes another algorithm for another batch (two threads).
+        torch.testing.assert_close(together[row], alone[0], rtol=1e-4, atol=1e-4)
 
 
 @torch.inference_mode()
