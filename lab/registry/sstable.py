@@ -7,17 +7,50 @@ share their beginnings, an array of restarts, and behind it a byte for the compr
 
 from __future__ import annotations
 
+import logging
 import struct
-from collections.abc import Iterator
-from typing import BinaryIO
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
+from lab.checkpoint.unpickling import reason_of
 from lab.errors import CheckpointError
 from lab.system.crc32c import crc32c, unmasked
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER = 48
 _TRAILER = 5
 _COMPRESSIONS = {1: "snappy", 2: "zstd"}
+
+
+def read_tensors(
+    path: Path, parse: Callable[[dict[bytes, bytes]], tuple[dict[str, Tensor], list[str]]]
+) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint whose index, or all of it, is a table.
+
+    Args:
+        path: the table.
+        parse: makes the tensors of it, and the names of variables that are no numbers.
+
+    Raises:
+        CheckpointError: the table cannot be read, or holds no tensors.
+    """
+    try:
+        tensors, left = parse(read_table(memoryview(path.read_bytes())))
+    except CheckpointError as error:
+        raise CheckpointError(f"weights {path}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"weights {path} cannot be read ({reason_of(error)})") from error
+    if left:
+        logger.info("%s: %d variables that are no numbers are not read: %s", path, len(left), ", ".join(left[:4]))
+    if not tensors:
+        raise CheckpointError(f"weights {path} hold no tensors")
+    return tensors
 
 
 def read_table(data: memoryview) -> dict[bytes, bytes]:

@@ -7,7 +7,6 @@ tensor_bundle.proto). Nothing but numbers is read: strings are left out and coun
 
 from __future__ import annotations
 
-import logging
 import math
 import mmap
 from collections import defaultdict
@@ -16,16 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab.checkpoint.unpickling import reason_of
 from lab.errors import CheckpointError
 from lab.registry.messages import fields_of, number_of, shape_of, text_of
-from lab.registry.sstable import read_table
+from lab.registry.sstable import read_tensors
 from lab.system.crc32c import crc32c, unmasked
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-logger = logging.getLogger(__name__)
 SUFFIX = ".index"
 # The numbers of tensorflow/core/framework/types.proto.
 _DTYPES = {
@@ -80,20 +77,13 @@ def read_bundle(index: Path) -> dict[str, Tensor]:
         CheckpointError: a file is missing or damaged, or holds what is not read: variables in slices, another byte
             order, a compressed index.
     """
-    try:
-        table = read_table(memoryview(index.read_bytes()))
+
+    def parse(table: dict[bytes, bytes]) -> tuple[dict[str, Tensor], list[str]]:
         num_shards = _check_header(table.pop(b"", b""))
         entries, left = _read_entries(table)
-        tensors = _read_tensors(index, entries, num_shards)
-    except CheckpointError as error:
-        raise CheckpointError(f"weights {index}: {error}") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"weights {index} cannot be read ({reason_of(error)})") from error
-    if left:
-        logger.info("%s: %d strings are not read: %s", index, len(left), ", ".join(left[:4]))
-    if not tensors:
-        raise CheckpointError(f"weights {index} hold no tensors")
-    return tensors
+        return _read_tensors(index, entries, num_shards), left
+
+    return read_tensors(index, parse)
 
 
 def _check_header(data: bytes) -> int:

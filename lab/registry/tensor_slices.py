@@ -7,21 +7,18 @@ saved_tensor_slice.proto). Nothing but numbers is read: variables of other types
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab.checkpoint.unpickling import reason_of
 from lab.errors import CheckpointError
 from lab.registry.messages import Buffer, Fields, fields_of, number_of, piece_of, shape_of, text_of
-from lab.registry.sstable import WireReader, ends_as_table, read_table
+from lab.registry.sstable import WireReader, ends_as_table, read_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-logger = logging.getLogger(__name__)
 # By the numbers of tensorflow/core/framework/types.proto: our dtype, and the field of TensorProto with the values.
 _FLOATS = {1: ("float32", 5), 2: ("float64", 6)}
 _INTEGERS = {3: ("int32", 7), 4: ("uint8", 7), 5: ("int16", 7), 6: ("int8", 7), 9: ("int64", 10), 10: ("bool", 11)}
@@ -39,19 +36,13 @@ def read_slices(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the file is damaged, or holds what is not read: variables in slices, a compressed table.
     """
-    try:
-        table = read_table(memoryview(path.read_bytes()))
-        dtypes, shapes, left = _read_names(table.pop(b"", b""))
-        tensors = _read_values(table, dtypes, shapes)
-    except CheckpointError as error:
-        raise CheckpointError(f"weights {path}: {error}") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"weights {path} cannot be read ({reason_of(error)})") from error
-    if left:
-        logger.info("%s: %d variables that are no numbers are not read: %s", path, len(left), ", ".join(left[:4]))
-    if not tensors:
-        raise CheckpointError(f"weights {path} hold no tensors")
-    return tensors
+    return read_tensors(path, _parse)
+
+
+def _parse(table: dict[bytes, bytes]) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the tensors, and the names of what is left out."""
+    dtypes, shapes, left = _read_names(table.pop(b"", b""))
+    return _read_values(table, dtypes, shapes), left
 
 
 def _read_names(data: bytes) -> tuple[dict[str, int], dict[str, tuple[int, ...]], list[str]]:
