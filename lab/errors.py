@@ -29,6 +29,10 @@ class DataError(LabError):
     """A dataset is missing, or something in it cannot be used."""
 
 
+class GeometryError(LabError):
+    """A mesh or an operation of a script cannot be: which one, which parameter, what would be right."""
+
+
 class CheckpointError(LabError):
     """A checkpoint or a file of weights is missing, damaged or of the wrong shape."""
 
