@@ -27,33 +27,33 @@ from lab.data.text_files import read_text
 from lab.errors import DataError
 from lab.structures.detection3d import Detection3dSpec, MultiviewSample
 
-Row = Annotated[list[float], Field(min_length=4, max_length=4)]
-Matrix = Annotated[list[Row], Field(min_length=4, max_length=4)]
+MatrixRow = Annotated[list[float], Field(min_length=4, max_length=4)]
+PoseMatrix = Annotated[list[MatrixRow], Field(min_length=4, max_length=4)]
 _SAME = np.eye(4).tolist()
 
 
-class _Entry(BaseModel):
+class _FrameJson(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-class CameraEntry(_Entry):
+class CameraEntry(_FrameJson):
     """A camera of a frame."""
 
     name: str
     image: str
-    projection: Matrix
+    projection: PoseMatrix
 
 
-class FrameEntry(_Entry):
+class FrameEntry(_FrameJson):
     """A frame of the file."""
 
     token: str
     cameras: list[CameraEntry]
-    rig_to_ego: Matrix = _SAME
-    ego_to_global: Matrix = _SAME
+    rig_to_ego: PoseMatrix = _SAME
+    ego_to_global: PoseMatrix = _SAME
 
 
-class _FramesFile(_Entry):
+class _FramesFile(_FrameJson):
     frames: list[FrameEntry]
 
 

@@ -43,7 +43,10 @@ def test_a_smaller_picture_shows_a_point_at_the_same_place() -> None:
         (lambda frames: frames[0]["cameras"][0].update(image="no.png"), "no.png: .*CAM_FRONT of frame frame-0"),
         (lambda frames: frames.append(frames[0]), "2 frames are called frame-0"),
         (lambda frames: frames.clear(), "it has no frames"),
-        (lambda frames: frames[0]["cameras"][1].update(projection=[[1]]), "cameras.1.projection.0: List should have at least 4 items"),
+        (
+            lambda frames: frames[0]["cameras"][1].update(projection=[[1]]),
+            "cameras.1.projection.0: List should have at least 4 items",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(change: object, said: str, tmp_path: Path) -> None:
