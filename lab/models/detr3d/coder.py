@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lab.checking import check_range
 from lab.errors import ConfigError
@@ -60,7 +60,7 @@ def check_point_range(name: str, point_range: Sequence[float]) -> tuple[float, .
     return values
 
 
-class BoxCoder:
+class BoxCoder(nn.Module):
     """Turns logits and codes into boxes, without suppression of overlapping ones.
 
     Args:
@@ -79,11 +79,11 @@ class BoxCoder:
         post_center_range: Annotated[Sequence[float], Len(6, 6)] | None = None,
         max_num: Size = 300,
     ) -> None:
+        super().__init__()
         check_range("max_num", max_num, least=1)
         self.point_range = check_point_range("point_range", point_range)
         wider = [value + more for value, more in zip(self.point_range, WIDER, strict=True)]
-        given = post_center_range is not None
-        self.post_center_range = check_point_range("post_center_range", post_center_range if given else wider)
+        self.post_center_range = check_point_range("post_center_range", post_center_range or wider)
         self.max_num = max_num
 
     def to_metres(self, places: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ class BoxCoder:
         low, high = places.new_tensor(self.point_range).view(2, 3)
         return places * (high - low) + low
 
-    def predict(self, logits: Tensor, codes: Tensor) -> Detection3dPredictions:
+    def forward(self, logits: Tensor, codes: Tensor) -> Detection3dPredictions:
         """Return the pairs of query and class with the highest scores.
 
         Args:

@@ -82,4 +82,5 @@ class Detr3D(nn.Module):
 
     def predict(self, outputs: Detr3dOutputs) -> Detection3dPredictions:
         """Return the best pairs of query and class of the last layer (``BoxCoder``)."""
-        return self.pts_bbox_head.bbox_coder.predict(outputs.all_logits[-1], outputs.all_codes[-1])
+        found: Detection3dPredictions = self.pts_bbox_head.bbox_coder(outputs.all_logits[-1], outputs.all_codes[-1])
+        return found
