@@ -56,7 +56,9 @@ def check_point_range(name: str, point_range: Sequence[float]) -> tuple[float, .
     """
     values = tuple(float(value) for value in point_range)
     if len(values) != 6 or not all(low < high for low, high in zip(values[:3], values[3:], strict=True)):
-        raise ConfigError(f"{name}={list(point_range)}: expected [x0, y0, z0, x1, y1, z1] with x0 < x1, y0 < y1, z0 < z1")
+        raise ConfigError(
+            f"{name}={list(point_range)}: expected [x0, y0, z0, x1, y1, z1] with x0 < x1, y0 < y1, z0 < z1"
+        )
     return values
 
 

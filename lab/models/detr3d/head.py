@@ -68,9 +68,7 @@ class Detr3dHead(nn.Module):
         self.query_embedding = nn.Embedding(num_queries, 2 * width)
         self.criterion = Detr3dCriterion(num_queries, loss_options)
 
-    def forward(
-        self, maps: Sequence[Tensor], projections: Tensor, image_size: tuple[int, int]
-    ) -> Detr3dOutputs:
+    def forward(self, maps: Sequence[Tensor], projections: Tensor, image_size: tuple[int, int]) -> Detr3dOutputs:
         """Detect.
 
         Args:

@@ -153,8 +153,8 @@ class Detr3dDecoderLayer(nn.Module):
         """Map (B, Q, D) to (B, Q, D)."""
         for attention, norm in zip(self.attentions, self.norms, strict=False):
             x = norm(attention(x, query_position, reference, views))
-        x = self.norms[2](self.ffns[0](x))
-        return x
+        out: Tensor = self.norms[2](self.ffns[0](x))
+        return out
 
 
 class Detr3dDecoder(nn.Module):
@@ -224,8 +224,9 @@ class Detr3dTransformer(nn.Module):
         self.decoder = decoder
         self.embed_dim = decoder.embed_dim
         fill_matrices(self)
-        for layer in decoder.layers:
-            layer.attentions[1].begin()
+        for part in decoder.modules():
+            if isinstance(part, CameraCrossAttention):
+                part.begin()
         if references == "learned":
             self.reference_points: nn.Module = nn.Linear(self.embed_dim, 3)
             nn.init.xavier_uniform_(self.reference_points.weight)
@@ -235,9 +236,7 @@ class Detr3dTransformer(nn.Module):
         else:
             self.reference_points = nn.Embedding(num_queries, 3, _weight=inverse_sigmoid(spread_points(num_queries)))
 
-    def forward(
-        self, queries: Tensor, views: Views, branches: nn.ModuleList
-    ) -> tuple[list[Tensor], list[Tensor]]:
+    def forward(self, queries: Tensor, views: Views, branches: nn.ModuleList) -> tuple[list[Tensor], list[Tensor]]:
         """Decode queries (Q, 2 D), of which the first half is their position; see ``Detr3dDecoder``."""
         num_frames = len(views.matrices)
         position, content = (part.expand(num_frames, -1, -1) for part in queries.split(self.embed_dim, dim=1))
