@@ -19,7 +19,14 @@ PRIMITIVES = {
 EDITS: dict[str, str] = {}
 """Words that rearrange what is there."""
 
-OPERATIONS: dict[str, str] = {}
+OPERATIONS = {
+    "union": "lab.geometry.operations.booleans:Union",
+    "difference": "lab.geometry.operations.booleans:Difference",
+    "intersection": "lab.geometry.operations.booleans:Intersection",
+    "trim": "lab.geometry.operations.booleans:Trim",
+    "extrude": "lab.geometry.operations.extrude:Extrude",
+    "extrude_polygon": "lab.geometry.operations.extrude:ExtrudePolygon",
+}
 """Words of ``lab.geometry.operations``: they model."""
 
 WORDS = PRIMITIVES | EDITS | OPERATIONS
