@@ -20,9 +20,9 @@ EDITS: dict[str, str] = {}
 """Words that rearrange what is there."""
 
 OPERATIONS = {
-    "union": "lab.geometry.operations.booleans:Union",
-    "difference": "lab.geometry.operations.booleans:Difference",
-    "intersection": "lab.geometry.operations.booleans:Intersection",
+    "union": "lab.geometry.operations.booleans:BooleanUnion",
+    "difference": "lab.geometry.operations.booleans:BooleanDifference",
+    "intersection": "lab.geometry.operations.booleans:BooleanIntersection",
     "trim": "lab.geometry.operations.booleans:Trim",
     "extrude": "lab.geometry.operations.extrude:Extrude",
     "extrude_polygon": "lab.geometry.operations.extrude:ExtrudePolygon",

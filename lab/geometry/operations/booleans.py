@@ -133,7 +133,7 @@ class WithOther(Tool):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Union(WithOther):
+class BooleanUnion(WithOther):
     """See ``union``."""
 
     word: ClassVar[str] = "union"
@@ -144,7 +144,7 @@ class Union(WithOther):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference(WithOther):
+class BooleanDifference(WithOther):
     """See ``difference``."""
 
     word: ClassVar[str] = "difference"
@@ -155,7 +155,7 @@ class Difference(WithOther):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Intersection(WithOther):
+class BooleanIntersection(WithOther):
     """See ``intersection``."""
 
     word: ClassVar[str] = "intersection"

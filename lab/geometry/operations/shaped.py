@@ -14,14 +14,12 @@ from lab.geometry.primitives.primitive import Paint
 from lab.geometry.selection import Selection
 from lab.geometry.tool import Context, Tool
 from lab.geometry.transforms import pose, transformed
-from lab.ranges import Ge, Le, MinLen
+from lab.ranges import MinLen
 
 Loop = Annotated[tuple[tuple[float, float], ...], MinLen(3)]
 """Points of a closed outline, x and y in metres."""
-Row = Annotated[tuple[tuple[float, float], ...], MinLen(2)]
+Polyline = Annotated[tuple[tuple[float, float], ...], MinLen(2)]
 """Points of a line."""
-Steps = Annotated[int, Ge(1), Le(100000)]
-"""Into how many parts something is cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
