@@ -21,7 +21,7 @@ PRIMITIVES = {
     "torus": "lab.geometry.primitives.round:Torus",
     "arrow": "lab.geometry.primitives.round:Arrow",
     "disc": "lab.geometry.primitives.flat:Disc",
-    "rectangle": "lab.geometry.primitives.flat:Rectangle",
+    "rectangle": "lab.geometry.primitives.flat:FlatRectangle",
     "rounded_rectangle": "lab.geometry.primitives.flat:RoundedRectangle",
     "stairs": "lab.geometry.primitives.stairs:StraightStairs",
     "floating_stairs": "lab.geometry.primitives.stairs:FloatingStairs",

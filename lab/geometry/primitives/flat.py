@@ -10,12 +10,12 @@ import numpy as np
 from lab.errors import GeometryError
 from lab.geometry.mesh import Floats
 from lab.geometry.primitives.patches import Patch, cap_patch, flat_patch, straight
-from lab.geometry.primitives.primitive import Around, Extent, Length, Primitive, Steps
+from lab.geometry.primitives.primitive import Around, Length, Primitive, Reach, Steps
 from lab.ranges import Ge, Le
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rectangle(Primitive):
+class FlatRectangle(Primitive):
     """A rectangle.
 
     Attributes:
@@ -103,7 +103,7 @@ class Disc(Primitive):
     word: ClassVar[str] = "disc"
 
     radius: Length = 0.5
-    hole_radius: Extent = 0.0
+    hole_radius: Reach = 0.0
     angles: tuple[Annotated[float, Ge(-3600), Le(3600)], Annotated[float, Ge(-3600), Le(3600)]] = (0.0, 360.0)
     sides: Around = 24
     rings: Steps = 1

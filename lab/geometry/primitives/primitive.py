@@ -20,7 +20,7 @@ from lab.ranges import Ge, Gt, Le, Probability
 
 Length = Annotated[float, Gt(0), Le(1e6)]
 """Metres, above 0."""
-Extent = Annotated[float, Ge(0), Le(1e6)]
+Reach = Annotated[float, Ge(0), Le(1e6)]
 """Metres, 0 included."""
 Steps = Annotated[int, Ge(1), Le(100000)]
 """Into how many parts a side is cut."""

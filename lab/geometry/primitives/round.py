@@ -10,7 +10,7 @@ import numpy as np
 from lab.errors import GeometryError
 from lab.geometry.mesh import Floats
 from lab.geometry.primitives.patches import Patch, arc, cap_patch, straight, turned_patch
-from lab.geometry.primitives.primitive import Around, Extent, Length, Primitive, Steps
+from lab.geometry.primitives.primitive import Around, Length, Primitive, Reach, Steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ class Cone(Turned):
     word: ClassVar[str] = "cone"
 
     radius: Length = 0.5
-    top_radius: Extent = 0.0
+    top_radius: Reach = 0.0
     height: Length = 1.0
     steps: Steps = 1
     capped: bool = True
