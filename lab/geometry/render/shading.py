@@ -63,7 +63,7 @@ def surface_of(prepared: PreparedScene, film: Film, hits: Hits, seen: NDArray[np
     normals *= side / np.maximum(length, 1e-6)
     for opposed in np.flatnonzero(length < 1e-6):  # normals of corners that cancel each other
         normals[:, opposed] = flat[:, opposed]
-    slant: NDArray[np.float32] = np.abs(facing) / np.sqrt(_dot(along, along))
+    slant = (np.abs(facing) / np.sqrt(_dot(along, along))).astype(np.float32, copy=False)
     return Surface(
         film.origin + along * depth,
         normals,
