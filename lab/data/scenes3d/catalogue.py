@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,7 +125,7 @@ def kind_shares(class_names: tuple[str, ...]) -> NDArray[np.float64]:
     return result
 
 
-@lru_cache(maxsize=None)
+@cache
 def variant(kind: int, number: int) -> Variant:
     """Return a variant of one of ``KINDS``; it is built once in each process."""
     return make_variant(KINDS[kind].program, np.random.default_rng([kind, number]))

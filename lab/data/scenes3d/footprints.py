@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from lab.geometry.mesh import Floats
 
 
 def corners(footprints: Floats) -> Floats:

@@ -12,8 +12,7 @@ from lab.data.scenes3d.footprints import touching
 from lab.data.scenes3d.names import CLASS_NAMES
 from lab.data.scenes3d.rig import EGO_CENTRE, EGO_SIZE, rig_to_ego, wrap
 from lab.data.scenes3d.street import Street, draw_place, draw_street, to_ego
-
-Floats = NDArray[np.float64]
+from lab.geometry.mesh import Floats
 
 GAP = 0.3
 """Metres between any two objects, at least."""
@@ -21,7 +20,7 @@ _TRIES = 40  # places that are tried for an object before it is left out
 
 
 @dataclass(frozen=True)
-class Layout:
+class StreetLayout:
     """What stands on a street; n objects.
 
     Attributes:
@@ -54,7 +53,7 @@ def draw_layout(
     objects: tuple[int, int],
     point_range: tuple[float, ...],
     class_names: tuple[str, ...] = CLASS_NAMES,
-) -> Layout:
+) -> StreetLayout:
     """Return a scene.
 
     The car with the cameras and the objects do not touch: their footprints stay ``GAP`` apart. An object that finds no
@@ -86,7 +85,7 @@ def draw_layout(
         scales.append(scale)
         tints.append(tint)
     names = [CLASS_NAMES[KINDS[kind].label] for kind in chosen]
-    return Layout(
+    return StreetLayout(
         street=street,
         kinds=np.array(chosen, dtype=np.int64),
         variants=np.array(numbers, dtype=np.int64),

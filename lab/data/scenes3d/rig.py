@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lab.geometry.mesh import Floats
 from lab.geometry.render.scene import Camera
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,9 @@ EGO_CENTRE = 1.3
 """How far the middle of that car is in front of its rear axle."""
 
 _ROOF = (0.94, 0.0, 1.84)
-_TO_OPENCV = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])  # forward, left, up to right, down, forward
+_TO_OPENCV = np.array(
+    [[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]]
+)  # forward, left, up to right, down, forward
 
 
 @lru_cache(maxsize=1)

@@ -7,12 +7,11 @@ cameras. Traffic keeps to the right.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+Footing: TypeAlias = tuple[float, float]
 
 LANE = 3.5
 PARKING = 2.4
@@ -47,7 +46,7 @@ class Street:
         return self.curb + PAVEMENT
 
 
-class Place(NamedTuple):
+class Spot(NamedTuple):
     """A place for an object in the frame of the street, with the direction that it faces, radians."""
 
     s: float
@@ -65,11 +64,11 @@ def draw_street(random: np.random.Generator) -> Street:
     return Street(lanes, crossing, ego)
 
 
-def draw_place(zone: str, street: Street, reach: float, size: tuple[float, float], random: np.random.Generator) -> Place:
+def draw_place(zone: str, street: Street, reach: float, size: Footing, random: np.random.Generator) -> Spot:
     """Return a place in a zone; it may be taken.
 
     Args:
-        zone: ``lane``, ``parking``, ``pavement``, ``crossing_walk`` or ``road``.
+        zone: ``lane``, ``parking``, ``pavement``, ``walk`` (on the roadway, on foot) or ``works`` (cones and barriers).
         street: see there.
         reach: largest |s|.
         size: (length, width) of what is placed.
@@ -84,7 +83,7 @@ def draw_place(zone: str, street: Street, reach: float, size: tuple[float, float
     }[zone](street, reach, size, random)
 
 
-def _lane(street: Street, reach: float, size: tuple[float, float], random: np.random.Generator) -> Place:
+def _lane(street: Street, reach: float, size: Footing, random: np.random.Generator) -> Spot:
     """In a lane of the street or of the crossing, in its direction."""
     along = random.uniform(-reach, reach)
     side = 1.0 if random.random() < 0.5 else -1.0
@@ -92,42 +91,42 @@ def _lane(street: Street, reach: float, size: tuple[float, float], random: np.ra
     aside = random.uniform(-0.3, 0.3)
     if street.crossing is not None and random.random() < 0.3:
         # Seen along the crossing, its right-hand lane is at larger s when it leads to larger t.
-        return Place(street.crossing + side * LANE / 2 + aside, along, side * np.pi / 2 + lean)
+        return Spot(street.crossing + side * LANE / 2 + aside, along, side * np.pi / 2 + lean)
     lane = int(random.integers(street.lanes))
-    return Place(along, -side * LANE * (lane + 0.5) + aside, (0.0 if side > 0 else np.pi) + lean)
+    return Spot(along, -side * LANE * (lane + 0.5) + aside, (0.0 if side > 0 else np.pi) + lean)
 
 
-def _parking(street: Street, reach: float, size: tuple[float, float], random: np.random.Generator) -> Place:
+def _parking(street: Street, reach: float, size: Footing, random: np.random.Generator) -> Spot:
     """Beside the lanes, along the curb, in either direction."""
     side = 1.0 if random.random() < 0.5 else -1.0
     along = _beside_crossing(street, reach, size[0] / 2, random)
     against = random.random() < 0.2
     yaw = (0.0 if (side < 0) != against else np.pi) + random.normal(0.0, 0.04)
     room = max(PARKING - size[1], 0.0) / 2
-    return Place(along, side * (street.curb - PARKING / 2 + random.uniform(-room, room)), yaw)
+    return Spot(along, side * (street.curb - PARKING / 2 + random.uniform(-room, room)), yaw)
 
 
-def _pavement(street: Street, reach: float, size: tuple[float, float], random: np.random.Generator) -> Place:
+def _pavement(street: Street, reach: float, size: Footing, random: np.random.Generator) -> Spot:
     """On a pavement, facing anywhere."""
     side = 1.0 if random.random() < 0.5 else -1.0
     along = _beside_crossing(street, reach, 1.0, random)
     across = street.curb + random.uniform(0.6, PAVEMENT - 0.6)
-    return Place(along, side * across, random.uniform(-np.pi, np.pi), CURB_HEIGHT)
+    return Spot(along, side * across, random.uniform(-np.pi, np.pi), CURB_HEIGHT)
 
 
-def _walk(street: Street, reach: float, size: tuple[float, float], random: np.random.Generator) -> Place:
+def _walk(street: Street, reach: float, size: Footing, random: np.random.Generator) -> Spot:
     """On the roadway, crossing it."""
     across = random.uniform(-street.curb + 0.5, street.curb - 0.5)
     side = 1.0 if random.random() < 0.5 else -1.0
-    return Place(random.uniform(-reach, reach), across, side * np.pi / 2 + random.normal(0.0, 0.2))
+    return Spot(random.uniform(-reach, reach), across, side * np.pi / 2 + random.normal(0.0, 0.2))
 
 
-def _works(street: Street, reach: float, size: tuple[float, float], random: np.random.Generator) -> Place:
+def _works(street: Street, reach: float, size: Footing, random: np.random.Generator) -> Spot:
     """In the outer lane or on the parking strip, roughly square to the street."""
     side = 1.0 if random.random() < 0.5 else -1.0
     across = street.curb - random.uniform(0.5, PARKING + 0.6 * LANE)
     yaw = random.choice([0.0, np.pi / 2, np.pi, -np.pi / 2]) + random.normal(0.0, 0.15)
-    return Place(_beside_crossing(street, reach, size[0] / 2, random), side * across, float(yaw))
+    return Spot(_beside_crossing(street, reach, size[0] / 2, random), side * across, float(yaw))
 
 
 def _beside_crossing(street: Street, reach: float, half: float, random: np.random.Generator) -> float:
@@ -144,11 +143,11 @@ CURB_HEIGHT = 0.12
 """How much higher the pavements are than the roadway."""
 
 
-def to_ego(street: Street, place: Place) -> Place:
+def to_ego(street: Street, place: Spot) -> Spot:
     """Return a place in the ego frame."""
     s, t, yaw = street.ego
     cosine, sine = np.cos(yaw), np.sin(yaw)
     along, across = place.s - s, place.t - t
-    return Place(
+    return Spot(
         float(cosine * along + sine * across), float(cosine * across - sine * along), place.yaw - yaw, place.height
     )
