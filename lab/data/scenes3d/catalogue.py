@@ -13,11 +13,13 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.data.scenes3d import programs
+from lab.data.scenes3d import people, programs
 from lab.data.scenes3d.names import ATTRIBUTE_NAMES, CLASS_NAMES
+from lab.data.scenes3d.parts import Program
 from lab.geometry.bake import bake
-from lab.geometry.mesh import DynamicMesh
+from lab.geometry.script import Script
 from lab.geometry.static_mesh import StaticMesh
+from lab.geometry.transforms import transformed, translation
 
 VARIANTS = 8
 """How many meshes of each kind there are; their measures differ."""
@@ -35,7 +37,7 @@ class Kind:
         zones: where they stand, of ``lab.data.scenes3d.street.draw_place``.
         share: how often the kind occurs among those of its class.
         speeds: m/s, the slowest and the fastest.
-        program: returns a mesh from random measures.
+        program: returns what builds a mesh, from random measures.
     """
 
     label: int
@@ -43,7 +45,7 @@ class Kind:
     zones: tuple[str, ...]
     share: float
     speeds: tuple[float, float]
-    program: Callable[[np.random.Generator], DynamicMesh]
+    program: Callable[[np.random.Generator], Program]
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def _kind(
     name: str,
     attribute: str | None,
     zones: tuple[str, ...],
-    program: Callable[[np.random.Generator], DynamicMesh],
+    program: Callable[[np.random.Generator], Program],
     share: float = 1.0,
     speeds: tuple[float, float] = (0.0, 0.0),
 ) -> Kind:
@@ -85,13 +87,13 @@ KINDS = (
     _kind("trailer", "vehicle.parked", _PARKING, programs.trailer, 0.7),
     _kind("trailer", "vehicle.moving", _LANE, programs.trailer, 0.3, _FAST),
     _kind("barrier", None, ("works", "pavement"), programs.barrier),
-    _kind("motorcycle", "cycle.with_rider", _LANE, programs.motorcycle_ridden, 0.5, _FAST),
-    _kind("motorcycle", "cycle.without_rider", ("parking", "pavement"), programs.motorcycle, 0.5),
-    _kind("bicycle", "cycle.with_rider", _LANE, programs.bicycle_ridden, 0.5, _RIDING),
-    _kind("bicycle", "cycle.without_rider", ("parking", "pavement"), programs.bicycle, 0.5),
-    _kind("pedestrian", "pedestrian.moving", ("pavement", "walk"), programs.pedestrian_walking, 0.5, _WALKING),
-    _kind("pedestrian", "pedestrian.standing", ("pavement", "walk"), programs.pedestrian_standing, 0.4),
-    _kind("pedestrian", "pedestrian.sitting_lying_down", _PAVEMENT, programs.pedestrian_sitting, 0.1),
+    _kind("motorcycle", "cycle.with_rider", _LANE, people.motorcycle_ridden, 0.5, _FAST),
+    _kind("motorcycle", "cycle.without_rider", ("parking", "pavement"), people.motorcycle, 0.5),
+    _kind("bicycle", "cycle.with_rider", _LANE, people.bicycle_ridden, 0.5, _RIDING),
+    _kind("bicycle", "cycle.without_rider", ("parking", "pavement"), people.bicycle, 0.5),
+    _kind("pedestrian", "pedestrian.moving", ("pavement", "walk"), people.pedestrian_walking, 0.5, _WALKING),
+    _kind("pedestrian", "pedestrian.standing", ("pavement", "walk"), people.pedestrian_standing, 0.4),
+    _kind("pedestrian", "pedestrian.sitting_lying_down", _PAVEMENT, people.pedestrian_sitting, 0.1),
     _kind("traffic_cone", None, ("works", "works", "pavement"), programs.traffic_cone),
 )
 CLASS_SHARES = {
@@ -128,22 +130,13 @@ def kind_shares(class_names: tuple[str, ...]) -> NDArray[np.float64]:
 @cache
 def variant(kind: int, number: int) -> Variant:
     """Return a variant of one of ``KINDS``; it is built once in each process."""
-    return make_variant(KINDS[kind].program, np.random.default_rng([kind, number]))
+    return make_variant(KINDS[kind].program(np.random.default_rng([kind, number])))
 
 
-def make_variant(program: Callable[[np.random.Generator], DynamicMesh], random: np.random.Generator) -> Variant:
+def make_variant(program: Program) -> Variant:
     """Return the mesh of a program, moved so that its bounding box stands in the middle."""
-    mesh = program(random)
+    mesh = Script(steps=tuple(program)).run()
     low, high = mesh.positions.min(axis=0), mesh.positions.max(axis=0)
     middle = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
-    centred = DynamicMesh(
-        mesh.positions - middle,
-        mesh.triangles,
-        mesh.polygroups,
-        mesh.slots,
-        mesh.materials,
-        mesh.normals,
-        mesh.uvs,
-    )
     length, width, height = (high - low).tolist()
-    return Variant((length, width, height), bake(centred))
+    return Variant((length, width, height), bake(transformed(mesh, translation(-middle))))

@@ -12,6 +12,7 @@ from lab.data.scenes3d.footprints import touching
 from lab.data.scenes3d.names import CLASS_NAMES
 from lab.data.scenes3d.rig import EGO_CENTRE, EGO_SIZE, rig_to_ego, wrap
 from lab.data.scenes3d.street import Street, draw_place, draw_street, to_ego
+from lab.data.scenes3d.surroundings import Piece, draw_surroundings, footprints
 from lab.geometry.mesh import Floats
 
 GAP = 0.3
@@ -25,6 +26,7 @@ class StreetLayout:
 
     Attributes:
         street: see there.
+        pieces: what is there besides objects.
         kinds: (n,) int64 index into ``KINDS``.
         variants: (n,) int64 number of the mesh.
         scales: (n,) float64 of the mesh.
@@ -33,10 +35,12 @@ class StreetLayout:
         attributes: (n,) int64 index into ``ATTRIBUTE_NAMES``, or -1.
         tints: (n, 3) float64 RGB that multiplies the colours.
         ego_to_global: (4, 4) float64.
+        sun: (3,) towards the sun.
         wanted: how many objects were drawn; n where all found a place.
     """
 
     street: Street
+    pieces: tuple[Piece, ...]
     kinds: NDArray[np.int64]
     variants: NDArray[np.int64]
     scales: Floats
@@ -45,6 +49,7 @@ class StreetLayout:
     attributes: NDArray[np.int64]
     tints: Floats
     ego_to_global: Floats
+    sun: Floats
     wanted: int
 
 
@@ -66,11 +71,12 @@ def draw_layout(
         class_names: which classes there are.
     """
     street = draw_street(random)
+    pieces = draw_surroundings(street, random)
     wanted = int(random.integers(objects[0], objects[1] + 1))
     kinds = random.choice(len(KINDS), size=wanted, p=kind_shares(class_names))
     # Long objects come first: later there is no room for them.
     kinds = kinds[np.argsort([-variant(int(kind), 0).size[0] for kind in kinds], kind="stable")]
-    taken = np.array([[EGO_CENTRE, 0.0, *EGO_SIZE, 0.0]])
+    taken = np.concatenate([[[EGO_CENTRE, 0.0, *EGO_SIZE, 0.0]], footprints(pieces)])
     rows, numbers, chosen, scales, tints = [], [], [], [], []
     for kind in kinds.tolist():
         number, scale = int(random.integers(VARIANTS)), float(random.uniform(*SCALES))
@@ -87,6 +93,7 @@ def draw_layout(
     names = [CLASS_NAMES[KINDS[kind].label] for kind in chosen]
     return StreetLayout(
         street=street,
+        pieces=pieces,
         kinds=np.array(chosen, dtype=np.int64),
         variants=np.array(numbers, dtype=np.int64),
         scales=np.array(scales),
@@ -95,6 +102,7 @@ def draw_layout(
         attributes=np.array([KINDS[kind].attribute for kind in chosen], dtype=np.int64),
         tints=np.array(tints).reshape(-1, 3),
         ego_to_global=_somewhere(random),
+        sun=_sun(random),
         wanted=wanted,
     )
 
@@ -133,3 +141,9 @@ def _somewhere(random: np.random.Generator) -> Floats:
     pose[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     pose[:2, 3] = random.uniform(0.0, 2000.0, size=2)
     return pose
+
+
+def _sun(random: np.random.Generator) -> Floats:
+    """Return a direction 25 to 75 degrees above the horizon."""
+    height, around = np.radians(random.uniform(25.0, 75.0)), random.uniform(-np.pi, np.pi)
+    return np.array([np.cos(height) * np.cos(around), np.cos(height) * np.sin(around), np.sin(height)])

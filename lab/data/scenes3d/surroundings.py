@@ -12,6 +12,7 @@ from lab.data.scenes3d.names import STUFF_NAMES
 from lab.data.scenes3d.street import CURB_HEIGHT, LANE, PAVEMENT, REACH, Spot, Street, to_ego
 from lab.geometry.bake import bake
 from lab.geometry.mesh import Floats
+from lab.geometry.script import Script
 from lab.geometry.static_mesh import StaticMesh
 
 HOUSES = 8
@@ -41,7 +42,7 @@ class Piece:
 def piece_mesh(name: tuple[str, int]) -> StaticMesh:
     """Return the mesh of a piece; it is built once in each process."""
     word, number = name
-    return bake(scenery.PROGRAMS[word](number))
+    return bake(Script(steps=tuple(scenery.PROGRAMS[word](number))).run())
 
 
 def footprints(pieces: tuple[Piece, ...]) -> Floats:
