@@ -6,10 +6,10 @@ from typing import TypeAlias
 
 import numpy as np
 
+from lab.geometry.parameters import Vector
 from lab.geometry.primitives.box import Box
-from lab.geometry.primitives.cone import Cone
-from lab.geometry.primitives.cylinder import Cylinder
-from lab.geometry.primitives.primitive import Paint, Point
+from lab.geometry.primitives.primitive import Paint
+from lab.geometry.primitives.round import Cone, Cylinder
 from lab.geometry.primitives.sphere import Sphere
 from lab.geometry.tool import Tool
 
@@ -25,18 +25,18 @@ LAMP: Color = (1.0, 0.95, 0.7)
 ORANGE: Color = (0.9, 0.22, 0.02)
 YELLOW: Color = (0.85, 0.5, 0.03)
 SKIN: Color = (0.6, 0.4, 0.3)
-_AROUND = 10
+_SIDES = 10
 
 
-def box(size: Point, at: Point, color: Color, rotate: Point = (0.0, 0.0, 0.0)) -> Tool:
+def box(size: Vector, at: Vector, color: Color, rotate: Vector = (0.0, 0.0, 0.0)) -> Tool:
     """Return a box; ``at`` is the middle of its base."""
     return Box(size=size, at=at, rotate=rotate, material=Paint(color=color))
 
 
-def rod(radius: float, length: float, at: Point, color: Color, rotate: Point = (0.0, 0.0, 0.0)) -> Tool:
+def rod(radius: float, length: float, at: Vector, color: Color, rotate: Vector = (0.0, 0.0, 0.0)) -> Tool:
     """Return an upright cylinder; ``at`` is its centre, about which it is turned."""
     return Cylinder(
-        radius=radius, height=length, at=at, rotate=rotate, pivot="centre", steps=_AROUND, material=Paint(color=color)
+        radius=radius, height=length, at=at, rotate=rotate, pivot="centre", sides=_SIDES, material=Paint(color=color)
     )
 
 
@@ -45,14 +45,14 @@ def wheel(radius: float, width: float, x: float, y: float) -> Tool:
     return rod(radius, width, (x, y, radius), BLACK, (90.0, 0.0, 0.0))
 
 
-def spike(radius: float, top: float, height: float, at: Point, color: Color) -> Tool:
+def spike(radius: float, top: float, height: float, at: Vector, color: Color) -> Tool:
     """Return a cone that is cut off at the radius ``top``; ``at`` is the middle of its base."""
-    return Cone(radius=radius, top_radius=top, height=height, at=at, steps=_AROUND, material=Paint(color=color))
+    return Cone(radius=radius, top_radius=top, height=height, at=at, sides=_SIDES, material=Paint(color=color))
 
 
-def ball(radius: float, at: Point, color: Color) -> Tool:
+def ball(radius: float, at: Vector, color: Color) -> Tool:
     """Return a sphere; ``at`` is its centre."""
-    return Sphere(radius=radius, at=at, pivot="centre", material=Paint(color=color))
+    return Sphere(radius=radius, at=at, pivot="centre", sides=_SIDES, rings=6, material=Paint(color=color))
 
 
 def paint(random: np.random.Generator) -> Color:
