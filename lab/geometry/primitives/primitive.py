@@ -20,8 +20,12 @@ from lab.ranges import Ge, Gt, Le, Probability
 
 Length = Annotated[float, Gt(0), Le(1e6)]
 """Metres, above 0."""
+Reach = Annotated[float, Ge(0), Le(1e6)]
+"""Metres, 0 included."""
 Steps = Annotated[int, Ge(1), Le(100000)]
 """Into how many parts a side is cut."""
+TwoOrMore = Annotated[int, Ge(2), Le(100000)]
+"""Into how many parts a half circle is cut."""
 Around = Annotated[int, Ge(3), Le(100000)]
 """Into how many parts a circle is cut."""
 
@@ -53,8 +57,8 @@ class Primitive(Tool):
     """A shape that is appended.
 
     Attributes:
-        pivot: which point of the shape stands at ``at``: the middle of its base, its centre, the middle of its top.
-        at: metres.
+        pivot: which height of the shape stands at ``at``: its base, its middle, its top.
+        at: metres, where the shape's axis stands.
         rotate: degrees about the world's x, then y, then z.
         scale: along the shape's own x, y, z, about the pivot.
         groups: a polygroup for the whole shape, for each face, or for each quad.
