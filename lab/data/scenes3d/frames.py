@@ -1,7 +1,7 @@
 """Street scenes with their pictures: ``StreetScenes`` draws, renders and labels them.
 
-Each scene is a function of (seed, split, epoch, index). Training scenes differ from epoch to epoch; those of ``val`` and
-``test`` ignore the epoch, and are kept in memory once they were rendered.
+Each scene is a function of (seed, split, epoch, index). Training scenes differ from epoch to epoch; those of ``val``
+and ``test`` ignore the epoch, and are kept in memory once they were rendered.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from lab.checking import check_choice
-from lab.data.scenes3d.catalogue import KINDS, variant
+from lab.data.scenes3d.catalogue import variant
 from lab.data.scenes3d.layout import StreetLayout, draw_layout
 from lab.data.scenes3d.names import CLASS_NAMES, SPLITS
 from lab.data.scenes3d.rig import MOUNTS, cameras, turn

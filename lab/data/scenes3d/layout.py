@@ -12,7 +12,7 @@ from lab.data.scenes3d.footprints import touching
 from lab.data.scenes3d.names import CLASS_NAMES
 from lab.data.scenes3d.rig import EGO_CENTRE, EGO_SIZE, rig_to_ego, wrap
 from lab.data.scenes3d.street import Street, draw_place, draw_street, to_ego
-from lab.data.scenes3d.surroundings import Piece, draw_surroundings, footprints
+from lab.data.scenes3d.surroundings import StreetPiece, draw_surroundings, footprints
 from lab.geometry.mesh import Floats
 
 GAP = 0.3
@@ -40,7 +40,7 @@ class StreetLayout:
     """
 
     street: Street
-    pieces: tuple[Piece, ...]
+    pieces: tuple[StreetPiece, ...]
     kinds: NDArray[np.int64]
     variants: NDArray[np.int64]
     scales: Floats

@@ -1,4 +1,4 @@
-"""``data=scenes3d``: the arguments that the DataModules of street scenes share; each kind of problem makes its samples."""
+"""``data=scenes3d``: the arguments that the DataModules of street scenes share."""
 
 from __future__ import annotations
 

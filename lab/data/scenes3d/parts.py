@@ -15,6 +15,7 @@ from lab.geometry.tool import Tool
 
 Color: TypeAlias = tuple[float, float, float]
 Program: TypeAlias = list[Tool]
+Random: TypeAlias = np.random.Generator
 
 BLACK: Color = (0.02, 0.02, 0.02)
 GLASS: Color = (0.05, 0.07, 0.1)
@@ -55,7 +56,7 @@ def ball(radius: float, at: Vector, color: Color) -> Tool:
     return Sphere(radius=radius, at=at, pivot="centre", sides=_SIDES, rings=6, material=Paint(color=color))
 
 
-def paint(random: np.random.Generator) -> Color:
+def paint(random: Random) -> Color:
     """Return a colour as cars have them: every other one is white, grey or black."""
     if random.random() < 0.5:
         shade = float(random.choice([0.05, 0.2, 0.45, 0.8]))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lab.data.scenes3d.parts import BLACK, SKIN, STEEL, Color, Program, ball, box, paint, rod, wheel
-
-Random = np.random.Generator
+from lab.data.scenes3d.parts import BLACK, SKIN, STEEL, Color, Program, Random, ball, box, paint, rod, wheel
 
 
 def pedestrian_walking(random: Random) -> Program:
@@ -28,7 +26,13 @@ def _upright(random: Random, step: float) -> Program:
         *_legs(leg, step, trousers),
         box((0.26, 0.44, shoulder - hip + 0.06), (0.0, 0.0, hip - 0.04), shirt),
         *(
-            rod(0.055, 0.36 * height, (-side * swing * 0.15 * height, side * 0.28, 0.65 * height), shirt, (0.0, side * step, 0.0))
+            rod(
+                0.055,
+                0.36 * height,
+                (-side * swing * 0.15 * height, side * 0.28, 0.65 * height),
+                shirt,
+                (0.0, side * step, 0.0),
+            )
             for side in (-1.0, 1.0)
         ),
         *_head(0.0, height),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from lab.data.scenes3d.parts import (
     BLACK,
     GLASS,
@@ -15,13 +13,12 @@ from lab.data.scenes3d.parts import (
     YELLOW,
     Color,
     Program,
+    Random,
     box,
     paint,
     spike,
     wheel,
 )
-
-Random = np.random.Generator
 
 
 def car(random: Random) -> Program:

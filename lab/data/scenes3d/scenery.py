@@ -91,7 +91,10 @@ def tree(number: int) -> Program:
     height, radius = random.uniform(3.0, 4.5), random.uniform(1.0, 1.5)
     green: Color = (0.06, float(random.uniform(0.15, 0.28)), 0.04)
     places = random.uniform((-0.6, -0.6, -0.3), (0.6, 0.6, 0.9), (3, 3)) + np.array([0.0, 0.0, height])
-    crowns = [ball(float(radius * part), tuple(place.tolist()), green) for place, part in zip(places, (1, 0.8, 0.7), strict=True)]
+    crowns = [
+        ball(float(radius * part), tuple(place.tolist()), green)
+        for place, part in zip(places, (1, 0.8, 0.7), strict=True)
+    ]
     return [rod(0.14, float(height), (0.0, 0.0, float(height) / 2), (0.15, 0.09, 0.05)), *crowns]
 
 
@@ -113,4 +116,4 @@ PROGRAMS: dict[str, Callable[[int], Program]] = {
     "tree": tree,
     "lamp": lamp,
 }
-"""By the names of ``lab.data.scenes3d.surroundings.Piece``."""
+"""By the names of ``lab.data.scenes3d.surroundings.StreetPiece``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -22,7 +22,7 @@ _POST = 0.5  # metres: the side of the square that a tree or lamp keeps free
 
 
 @dataclass(frozen=True)
-class Piece:
+class StreetPiece:
     """A part of the surroundings.
 
     Attributes:
@@ -38,42 +38,42 @@ class Piece:
     slim: bool = False
 
 
-@lru_cache(maxsize=None)
+@cache
 def piece_mesh(name: tuple[str, int]) -> StaticMesh:
     """Return the mesh of a piece; it is built once in each process."""
     word, number = name
     return bake(Script(steps=tuple(scenery.PROGRAMS[word](number))).run())
 
 
-def footprints(pieces: tuple[Piece, ...]) -> Floats:
+def footprints(pieces: tuple[StreetPiece, ...]) -> Floats:
     """Return the footprints (n, 5) of what objects must not touch."""
     rows = [(piece.spot.s, piece.spot.t, _POST, _POST, 0.0) for piece in pieces if piece.slim]
     return np.array(rows, dtype=np.float64).reshape(-1, 5)
 
 
-def draw_surroundings(street: Street, random: np.random.Generator) -> tuple[Piece, ...]:
+def draw_surroundings(street: Street, random: np.random.Generator) -> tuple[StreetPiece, ...]:
     """Return the pieces of a street, in the ego frame."""
-    pieces = [Piece(("ground", 0), "vegetation", Spot(0.0, 0.0, 0.0, -0.05))]
-    pieces.append(Piece(("road", street.lanes), "road", Spot(0.0, 0.0, 0.0)))
+    pieces = [StreetPiece(("ground", 0), "vegetation", Spot(0.0, 0.0, 0.0, -0.05))]
+    pieces.append(StreetPiece(("road", street.lanes), "road", Spot(0.0, 0.0, 0.0)))
     if street.crossing is not None:
-        pieces.append(Piece(("crossing", street.lanes), "road", Spot(street.crossing, 0.0, 0.0, 0.01)))
+        pieces.append(StreetPiece(("crossing", street.lanes), "road", Spot(street.crossing, 0.0, 0.0, 0.01)))
     for side in (-1.0, 1.0):
         pieces += _pavements(street, side)
         pieces += _houses(street, side, random)
         pieces += _posts(street, side, random)
-    return tuple(Piece(p.name, p.stuff, to_ego(street, p.spot), p.slim) for p in pieces)
+    return tuple(StreetPiece(p.name, p.stuff, to_ego(street, p.spot), p.slim) for p in pieces)
 
 
-def _pavements(street: Street, side: float) -> list[Piece]:
+def _pavements(street: Street, side: float) -> list[StreetPiece]:
     across = side * (street.curb + PAVEMENT / 2)
     if street.crossing is None:
         middles = [-REACH / 2, REACH / 2]
     else:
         middles = [street.crossing - LANE - REACH / 2, street.crossing + LANE + REACH / 2]
-    return [Piece(("pavement", 0), "sidewalk", Spot(middle, across, 0.0, -0.1)) for middle in middles]
+    return [StreetPiece(("pavement", 0), "sidewalk", Spot(middle, across, 0.0, -0.1)) for middle in middles]
 
 
-def _houses(street: Street, side: float, random: np.random.Generator) -> list[Piece]:
+def _houses(street: Street, side: float, random: np.random.Generator) -> list[StreetPiece]:
     """Houses in a row, some of them missing, none on the crossing."""
     pieces = []
     at = -REACH + random.uniform(0.0, 8.0)
@@ -84,12 +84,12 @@ def _houses(street: Street, side: float, random: np.random.Generator) -> list[Pi
         free = street.crossing is None or abs(middle - street.crossing) > width / 2 + LANE + 1.5
         if free and random.random() < 0.85:
             spot = Spot(middle, side * (street.front + depth / 2), 0.0 if side > 0 else np.pi)
-            pieces.append(Piece(("house", number), "building", spot))
+            pieces.append(StreetPiece(("house", number), "building", spot))
         at += width + random.uniform(0.0, 3.0)
     return pieces
 
 
-def _posts(street: Street, side: float, random: np.random.Generator) -> list[Piece]:
+def _posts(street: Street, side: float, random: np.random.Generator) -> list[StreetPiece]:
     """Trees and lamps along the curb."""
     pieces = []
     at = -0.8 * REACH + random.uniform(0.0, 10.0)
@@ -100,7 +100,7 @@ def _posts(street: Street, side: float, random: np.random.Generator) -> list[Pie
             name = ("tree", int(random.integers(TREES))) if tree else ("lamp", 0)
             yaw = -side * np.pi / 2
             stuff = "vegetation" if tree else "pole"
-            pieces.append(Piece(name, stuff, Spot(at, across, yaw, CURB_HEIGHT), slim=True))
+            pieces.append(StreetPiece(name, stuff, Spot(at, across, yaw, CURB_HEIGHT), slim=True))
         at += random.uniform(9.0, 18.0)
     return pieces
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
-from lab.data.scenes3d.frames import StreetFrame, StreetScenes
+from lab.data.scenes3d.frames import StreetScenes
 from lab.data.scenes3d.module import StreetArguments
 from lab.data.scenes3d.names import ATTRIBUTE_NAMES
 from lab.data.scenes3d.rig import CAMERA_NAMES, boxes_to_rig, projections, rig_to_ego
