@@ -21,7 +21,7 @@ def _upright(random: Random, step: float) -> Program:
     height = float(random.uniform(1.6, 1.9))
     shirt, trousers = paint(random), paint(random)
     leg, hip, shoulder = 0.48 * height, 0.5 * height, 0.82 * height
-    swing = np.sin(np.radians(step))
+    ahead = -0.15 * height * float(np.sin(np.radians(step)))
     return [
         *_legs(leg, step, trousers),
         box((0.26, 0.44, shoulder - hip + 0.06), (0.0, 0.0, hip - 0.04), shirt),
@@ -29,7 +29,7 @@ def _upright(random: Random, step: float) -> Program:
             rod(
                 0.055,
                 0.36 * height,
-                (-side * swing * 0.15 * height, side * 0.28, 0.65 * height),
+                (side * ahead, side * 0.28, 0.65 * height),
                 shirt,
                 (0.0, side * step, 0.0),
             )

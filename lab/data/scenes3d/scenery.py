@@ -92,8 +92,8 @@ def tree(number: int) -> Program:
     green: Color = (0.06, float(random.uniform(0.15, 0.28)), 0.04)
     places = random.uniform((-0.6, -0.6, -0.3), (0.6, 0.6, 0.9), (3, 3)) + np.array([0.0, 0.0, height])
     crowns = [
-        ball(float(radius * part), tuple(place.tolist()), green)
-        for place, part in zip(places, (1, 0.8, 0.7), strict=True)
+        ball(float(radius * part), (x, y, z), green)
+        for (x, y, z), part in zip(places.tolist(), (1.0, 0.8, 0.7), strict=True)
     ]
     return [rod(0.14, float(height), (0.0, 0.0, float(height) / 2), (0.15, 0.09, 0.05)), *crowns]
 
