@@ -1,0 +1,249 @@
+"""Embree's C interface, version 4: what its Python package embreex carries along, called directly.
+
+embreex itself has no instances (each scene would be copied triangle by triangle in Python: 32 ms for 45 000 of them)
+and casts one ray after the other. Here a mesh's tree is built once, a scene is a tree over placed meshes (below a
+millisecond), and rays are cast in packets of 16. The device has one thread: trees, and so pictures, are the same on any
+number of processes, and a fork leaves no thread behind.
+
+Reference: embree.github.io/api.html (embree4/rtcore_*.h).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lab.errors import GeometryError
+
+PACKET = 16
+_FIELDS = 24  # of RTCRayHit16; 21 are used (12 of the ray, 9 of the hit), a newer Embree may write more
+_POINTER, _UINT, _SIZE = ctypes.c_void_p, ctypes.c_uint, ctypes.c_size_t
+_SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+    "rtcNewDevice": (_POINTER, [ctypes.c_char_p]),
+    "rtcGetDeviceError": (ctypes.c_int, [_POINTER]),
+    "rtcNewScene": (_POINTER, [_POINTER]),
+    "rtcReleaseScene": (None, [_POINTER]),
+    "rtcSetSceneFlags": (None, [_POINTER, ctypes.c_int]),
+    "rtcCommitScene": (None, [_POINTER]),
+    "rtcNewGeometry": (_POINTER, [_POINTER, ctypes.c_int]),
+    "rtcReleaseGeometry": (None, [_POINTER]),
+    "rtcCommitGeometry": (None, [_POINTER]),
+    "rtcAttachGeometryByID": (None, [_POINTER, _POINTER, _UINT]),
+    "rtcSetSharedGeometryBuffer": (
+        None,
+        [_POINTER, ctypes.c_int, _UINT, ctypes.c_int, _POINTER, _SIZE, _SIZE, _SIZE],
+    ),
+    "rtcSetGeometryInstancedScene": (None, [_POINTER, _POINTER]),
+    "rtcSetGeometryTransform": (None, [_POINTER, _UINT, ctypes.c_int, _POINTER]),
+    "rtcIntersect16": (None, [_POINTER, _POINTER, _POINTER, _POINTER]),
+    "rtcOccluded16": (None, [_POINTER, _POINTER, _POINTER, _POINTER]),
+}
+_TRIANGLES, _INSTANCE = 0, 121  # RTCGeometryType
+_INDEX, _VERTEX = 0, 1  # RTCBufferType
+_UINT3, _FLOAT3, _ROWS_OF_3X4 = 0x5003, 0x9003, 0x9134  # RTCFormat
+_ROBUST = 4  # RTCSceneFlags: no ray passes between two triangles that share an edge
+_NONE = -1  # RTC_INVALID_GEOMETRY_ID as a signed number
+
+
+class _Arguments(ctypes.Structure):
+    """RTCIntersectArguments and RTCOccludedArguments: rays are coherent, all features are on."""
+
+    _fields_ = (
+        ("flags", ctypes.c_int),
+        ("features", _UINT),
+        ("context", _POINTER),
+        ("filter", _POINTER),
+        ("function", _POINTER),
+        ("more", ctypes.c_float * 8),
+    )
+
+
+class _Library:
+    """The functions, and the device of this process."""
+
+    def __init__(self) -> None:
+        try:
+            from embreex import rtcore_scene
+        except ImportError as error:
+            raise GeometryError(f"pictures need the package embreex ({error}): pip install 'lab[geometry]'") from error
+        # The symbols of a module's own dependencies are found through it. Calls keep the GIL: they are short.
+        library = ctypes.PyDLL(rtcore_scene.__file__)
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
+            setattr(self, name, function)
+        self.device = self.rtcNewDevice(b"threads=1")
+        self.check()
+        self.arguments = _Arguments(flags=1 << 16, features=0xFFFFFFFF)
+        self.all_valid = aligned((PACKET,), np.int32)
+        self.all_valid[:] = -1
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+    def check(self) -> None:
+        """Raise what went wrong since the last call, if anything did."""
+        code = self.rtcGetDeviceError(self.device)
+        if code:
+            raise GeometryError(f"Embree reports error {code} ({'out of memory' if code == 4 else 'see RTCError'})")
+
+    def cast(self, function: str, tree: int, packets: NDArray[np.float32]) -> None:
+        """Cast packets of rays."""
+        call, arguments = getattr(self, function), ctypes.addressof(self.arguments)
+        valid, first, step = self.all_valid.ctypes.data, packets.ctypes.data, packets.strides[0]
+        for place in range(first, first + step * len(packets), step):
+            call(valid, tree, place, arguments)
+
+
+@cache
+def library() -> _Library:
+    """Return Embree.
+
+    Raises:
+        GeometryError: it is not installed.
+    """
+    return _Library()
+
+
+def aligned(shape: tuple[int, ...], dtype: type) -> NDArray:
+    """Return an array, not filled, that begins at a multiple of 64 bytes, as packets must."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.empty(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+class MeshTree:
+    """The tree of one mesh.
+
+    Args:
+        positions: (V, 3) float32.
+        triangles: (F, 3) int32 indices that are in range.
+    """
+
+    def __init__(self, positions: NDArray[np.float32], triangles: NDArray[np.int32]) -> None:
+        embree = library()
+        # Embree reads 16 bytes at each vertex.
+        self._positions = np.concatenate([positions, np.zeros((1, 3), np.float32)])
+        self._triangles = np.ascontiguousarray(triangles, np.uint32)
+        self.handle = _new_scene(self)
+        geometry = embree.rtcNewGeometry(embree.device, _TRIANGLES)
+        for kind, layout, array, count in (
+            (_VERTEX, _FLOAT3, self._positions, len(positions)),
+            (_INDEX, _UINT3, self._triangles, len(triangles)),
+        ):
+            embree.rtcSetSharedGeometryBuffer(geometry, kind, 0, layout, array.ctypes.data, 0, 12, count)
+        _attach(geometry, self.handle, 0)
+        embree.rtcCommitScene(self.handle)
+        embree.check()
+
+
+class Hits(NamedTuple):
+    """What rays met first, R of them.
+
+    Attributes:
+        distance: (R,) float32 in lengths of the direction; infinite where nothing was met.
+        instance: (R,) int32 number of the placed mesh, -1 for nothing.
+        triangle: (R,) int32 of its mesh.
+        u: (R,) float32 barycentric weight of the triangle's second corner.
+        v: (R,) float32 of its third.
+    """
+
+    distance: NDArray[np.float32]
+    instance: NDArray[np.int32]
+    triangle: NDArray[np.int32]
+    u: NDArray[np.float32]
+    v: NDArray[np.float32]
+
+
+class InstanceTree:
+    """The tree over placed meshes.
+
+    Args:
+        meshes: the tree of each instance, None for one that has no triangles.
+        poses: (N, 4, 4) mesh to world.
+    """
+
+    def __init__(self, meshes: Sequence[MeshTree | None], poses: NDArray[np.float64]) -> None:
+        embree = library()
+        self._meshes = meshes
+        self.handle = _new_scene(self)
+        rows = np.ascontiguousarray(poses[:, :3], np.float32)
+        for number, mesh in enumerate(meshes):
+            if mesh is not None:
+                geometry = embree.rtcNewGeometry(embree.device, _INSTANCE)
+                embree.rtcSetGeometryInstancedScene(geometry, mesh.handle)
+                embree.rtcSetGeometryTransform(geometry, 0, _ROWS_OF_3X4, rows[number].ctypes.data)
+                _attach(geometry, self.handle, number)
+        embree.rtcCommitScene(self.handle)
+        embree.check()
+
+    def closest(self, origins: NDArray[np.float32], directions: NDArray[np.float32]) -> Hits:
+        """Return what each ray meets first.
+
+        Args:
+            origins: (R, 3), or (1, 3) for all.
+            directions: (R, 3) of any length, or (1, 3) for all.
+        """
+        count = max(len(origins), len(directions))
+        packets = _packets(origins, directions)
+        whole = packets.view(np.int32)
+        whole[:, 17:20] = _NONE
+        library().cast("rtcIntersect16", self.handle, packets)
+        return Hits(
+            packets[:, 8].reshape(-1)[:count],
+            whole[:, 19].reshape(-1)[:count],
+            whole[:, 17].reshape(-1)[:count],
+            packets[:, 15].reshape(-1)[:count],
+            packets[:, 16].reshape(-1)[:count],
+        )
+
+    def blocked(self, origins: NDArray[np.float32], directions: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return which rays (R,) meet anything; see ``closest``."""
+        packets = _packets(origins, directions)
+        library().cast("rtcOccluded16", self.handle, packets)
+        return (packets[:, 8] < 0).reshape(-1)[: max(len(origins), len(directions))]
+
+
+def _new_scene(owner: MeshTree | InstanceTree) -> int:
+    embree = library()
+    handle: int = embree.rtcNewScene(embree.device)
+    embree.rtcSetSceneFlags(handle, _ROBUST)
+    weakref.finalize(owner, embree.rtcReleaseScene, handle).atexit = False
+    return handle
+
+
+def _attach(geometry: int, scene: int, number: int) -> None:
+    embree = library()
+    embree.rtcCommitGeometry(geometry)
+    embree.rtcAttachGeometryByID(scene, geometry, number)
+    embree.rtcReleaseGeometry(geometry)
+
+
+def _packets(origins: NDArray[np.float32], directions: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (P, 24, 16) float32 rays from 0 to infinity; those that fill up the last packet repeat the last one."""
+    count = max(len(origins), len(directions))
+    packets = aligned((-(-count // PACKET), _FIELDS, PACKET), np.float32)
+    for values, first in ((origins, 0), (directions, 4)):
+        for axis in range(3):
+            target = packets[:, first + axis]
+            if len(values) == 1:
+                target[:] = values[0, axis]
+                continue
+            full = count // PACKET
+            target[:full] = values[: full * PACKET, axis].reshape(full, PACKET)
+            if full < len(packets):
+                target[full] = values[-1, axis]
+                target[full, : count % PACKET] = values[full * PACKET :, axis]
+    packets[:, 3] = 0.0  # where the ray starts
+    packets[:, 7] = 0.0  # time
+    packets[:, 8] = np.inf  # where it ends
+    packets.view(np.uint32)[:, 9] = 0xFFFFFFFF  # the mask
+    packets.view(np.uint32)[:, 10:12] = 0  # number and flags
+    return packets
