@@ -239,9 +239,7 @@ def _matching(config: Config | None) -> dict[str, Any]:
     """Return the weights of the matching from ``train_cfg``."""
     assigner = ((config or {}).get("pts") or {}).get("assigner") or {}
     path, costs = "train_cfg.pts.assigner", dict.fromkeys(("cls_cost", "reg_cost", "iou_cost"), "")
-    part = Part(
-        "", {"cls_cost": "", "reg_cost": "", "iou_cost": ""}, {"type": "HungarianAssigner3D"}, {}, ("pc_range",)
-    )
+    part = Part("", costs, {"type": "HungarianAssigner3D"}, {}, ("pc_range",))
     _check(assigner, part, "HungarianAssigner3D", path)
     tables = {
         "cls_cost": ({"weight": "cost_class"}, {"type": "FocalLossCost"}),
