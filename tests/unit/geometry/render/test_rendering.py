@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lab.errors import GeometryError
-from lab.geometry.render import rendering
+from lab.geometry.render import rendering, shading
 from lab.geometry.render.camera import camera_of_view, look_at
 from lab.geometry.render.rendering import edges, render, render_all, visible
 from lab.geometry.render.scene import NOTHING, Camera, Instance, Light, Rendering, Scene
@@ -77,6 +77,19 @@ def test_light_falls_by_the_cosine_and_shadows_are_where_they_must_be() -> None:
     edge = (np.abs(np.abs(x + 3) - 1) < 1e-3) | (np.abs(np.abs(y) - 1) < 1e-3)
     assert shadow.sum() > 20
     assert np.abs(colors - expected[:, None])[~edge].max() <= 1
+
+
+def test_a_coarse_ball_throws_no_shadow_upon_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its triangles stand for a sphere, which is dark where it faces away from the light and nowhere else."""
+
+    def picture(shadows: bool) -> np.ndarray:
+        ball = Instance(sphere(6), at(0, 0, 0, scale=2))
+        scene = Scene((ball,), (Light((-1, 0.5, 0.5), shadows=shadows),), ambient=(0.1, 0.1, 0.1))
+        return render(scene, CAMERA).color
+
+    np.testing.assert_array_equal(picture(True), picture(False))
+    monkeypatch.setattr(shading, "_lifts", lambda prepared, instance, rows, weights, side: np.zeros((3, len(rows))))
+    assert (picture(True) != picture(False)).any(2).sum() > 30
 
 
 def test_boxes_are_those_of_the_visible_pixels() -> None:
