@@ -12,15 +12,17 @@ import pytest
 
 from lab.errors import GeometryError
 from lab.geometry.bake import bake
-from lab.geometry.files import read_mesh, write_mesh
+from lab.geometry.files import read_mesh, write_mesh, write_scene
 from lab.geometry.measures import is_watertight, surface_area, volume
 from lab.geometry.mesh import DynamicMesh
 from lab.geometry.overlays import corner_values
 from lab.geometry.paint import Paint, Pattern
 from lab.geometry.primitives.box import Box
 from lab.geometry.primitives.round import Cylinder
+from lab.geometry.render.scene import Instance
 from lab.geometry.script import Script
 from lab.geometry.static_mesh import StaticMesh
+from lab.geometry.transforms import pose
 
 ENDINGS = ("glb", "ply", "obj", "stl")
 trimesh: Any = pytest.importorskip("trimesh")
@@ -132,6 +134,22 @@ def test_levels_and_convex_parts_stand_beside_the_scene(static: StaticMesh, tmp_
     assert [node["name"] for node in description["nodes"]] == ["car", "car_LOD1", "UCX_car_00"]
     assert description["scenes"] == [{"nodes": [0]}]
     assert read_mesh(tmp_path / "car.glb").mesh.num_triangles == len(static.triangles)
+
+
+def test_a_scene_has_a_node_for_each_instance(static: StaticMesh, mesh: DynamicMesh, tmp_path: Path) -> None:
+    turned = pose((5, 1, 2), (0, 0, 90), (2, 2, 2))
+    instances = [Instance(static, np.eye(4)), Instance(static, turned, tint=(0.5, 1, 1)), Instance(static, turned)]
+    write_scene(instances, tmp_path / "street.glb", ["car", "car red", "car 2"])
+    again = read_mesh(tmp_path / "street.glb").mesh
+    assert volume(again) == pytest.approx((1 + 8 + 8) * volume(mesh), rel=1e-6)
+    scene = trimesh.load_scene(tmp_path / "street.glb")
+    assert {"car", "car red", "car 2"} <= set(scene.graph.nodes)
+    expected = np.vstack([static.positions, static.positions @ turned[:3, :3].T + turned[:3, 3]])
+    np.testing.assert_allclose([again.positions.min(0), again.positions.max(0)], [expected.min(0), expected.max(0)])
+    colors = {material.name: material.color for material in again.materials}
+    assert colors["rusty red 2"] == pytest.approx((0.4, 0.1, 0.05))
+    with pytest.raises(GeometryError, match="3 instances have 1 names"):
+        write_scene(instances, tmp_path / "street.glb", ["car"])
 
 
 def test_polygons_are_cut_and_concave_ones_refused(tmp_path: Path) -> None:
