@@ -94,3 +94,8 @@ def test_what_cannot_be_is_one_line(
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
+
+
+def test_the_documentation_names_every_operation() -> None:
+    text = (ROOT / "docs" / "geometry.md").read_text(encoding="utf-8")
+    assert [word for word in WORDS if f"`{word}`" not in text] == []
