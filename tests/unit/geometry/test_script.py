@@ -140,7 +140,7 @@ def test_a_script_runs_as_python() -> None:
     exec(compile(text, "script", "exec"), spaces)
     assert spaces["script"] == script
     np.testing.assert_array_equal(spaces["mesh"].positions, script.run().positions)
-    assert "Box(size=(2.0, 1.0, 0.5), steps=(2, 1, 1), material=Paint(name='wood', color=(0.5, 0.25, 0.0)))" in text
+    assert 'Box(size=(2.0, 1.0, 0.5), steps=(2, 1, 1), material=Paint(name="wood", color=(0.5, 0.25, 0.0)))' in text
 
 
 @pytest.mark.parametrize("word", WORDS)
