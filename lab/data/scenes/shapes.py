@@ -62,7 +62,7 @@ class _Shape:
 
 
 @dataclass
-class Scene:
+class ShapesScene:
     """An image and the shapes in it.
 
     Attributes:
@@ -85,7 +85,7 @@ class Scene:
         return self.image.shape[-2], self.image.shape[-1]
 
 
-class ShapesDataset(torch.utils.data.Dataset[Scene]):
+class ShapesDataset(torch.utils.data.Dataset[ShapesScene]):
     """Scenes of 1 to ``max_shapes`` shapes, each a pure function of (seed, split, epoch, index).
 
     Training samples differ from epoch to epoch, so that the data never end; ``val`` and ``test`` ignore the epoch.
@@ -180,7 +180,7 @@ class ShapesDataset(torch.utils.data.Dataset[Scene]):
             raise IndexError(f"shapes: epoch {epoch} is outside of 0..{(1 << 30) - 1}")
         return SPLITS.index(self.split) << 62 | (epoch if self.split == "train" else 0) << 32 | index
 
-    def __getitem__(self, key: tuple[int, int]) -> Scene:
+    def __getitem__(self, key: tuple[int, int]) -> ShapesScene:
         """Return the scene for ``(epoch, index)``."""
         stream, count = self._begin(key)
         shapes = [
@@ -242,11 +242,11 @@ class ShapesDataset(torch.utils.data.Dataset[Scene]):
                 return True
         return False
 
-    def _scene(self, image: npt.NDArray[np.uint8], shapes: list[_Shape], index: int) -> Scene:
+    def _scene(self, image: npt.NDArray[np.uint8], shapes: list[_Shape], index: int) -> ShapesScene:
         # Via numpy: torch.tensor takes ten times as long for a short list.
         corners = np.array([(s.x, s.y, s.x + s.width, s.y + s.height) for s in shapes], dtype=np.float32)
         labels = np.array([shape.label for shape in shapes], dtype=np.int64)
-        return Scene(
+        return ShapesScene(
             image=torch.from_numpy(image),
             boxes=torch.from_numpy(corners.reshape(-1, 4)),
             labels=torch.from_numpy(labels),

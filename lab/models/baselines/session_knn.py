@@ -23,17 +23,17 @@ from torch import Tensor
 from lab.checking import check_choice
 from lab.errors import ConfigError
 from lab.models.baselines.memory import Memory
-from lab.ops.hashing import Integers
+from lab.ops.hashing import IntArray
 from lab.ranges import AtMost, Ge, NonNegative, OneOf, Positive
 from lab.registry.arguments import build_variant
 from lab.registry.models import register_model
 from lab.structures import Movable, SequenceBatch
 
-Floats = npt.NDArray[np.float64]
+DoubleArray = npt.NDArray[np.float64]
 Matrix = Any  # scipy's CSR
 
 # The weight of the event that is `back` events before the last of `length` events.
-_WEIGHTS: dict[str, Callable[[Floats, Floats], Floats]] = {
+_WEIGHTS: dict[str, Callable[[DoubleArray, DoubleArray], DoubleArray]] = {
     "same": lambda back, length: np.ones_like(back),
     "linear": lambda back, length: np.maximum(0.0, 1 - 0.1 * back),
     "div": lambda back, length: (length - back) / length,
@@ -41,7 +41,7 @@ _WEIGHTS: dict[str, Callable[[Floats, Floats], Floats]] = {
     "quadratic": lambda back, length: ((length - back) / length) ** 2,
 }
 # The weight of a neighbour whose latest shared item is at that event.
-_SCORE_WEIGHTS: dict[str, Callable[[Floats], Floats]] = {
+_SCORE_WEIGHTS: dict[str, Callable[[DoubleArray], DoubleArray]] = {
     "same": lambda back: np.ones_like(back),
     "linear": lambda back: np.maximum(0.0, 1 - 0.1 * (back + 1)),
     "div": lambda back: 1 / (back + 1),
@@ -166,7 +166,9 @@ class SessionKNN(Memory):
         places = torch.searchsorted(states.items, items).clamp(max=states.items.shape[1] - 1)
         return torch.where(states.items.gather(1, places) == items, states.scores.gather(1, places), 0.0)
 
-    def _distinct_events(self, items: Integers, rows: Integers, stops: Integers) -> tuple[Integers, Floats, Floats]:
+    def _distinct_events(
+        self, items: IntArray, rows: IntArray, stops: IntArray
+    ) -> tuple[IntArray, DoubleArray, DoubleArray]:
         """Return the distinct items of each query, as sorted ``query * (I + 1) + item``.
 
         Also return how many events before the end of the query each item occurs last, and the query's length.
@@ -179,7 +181,7 @@ class SessionKNN(Memory):
         length = stops[query[latest]].astype(np.float64)
         return keys, length - 1 - place[latest], length
 
-    def _similarities(self, keys: Integers, back: Floats, length: Floats, count: int) -> Matrix:
+    def _similarities(self, keys: IntArray, back: DoubleArray, length: DoubleArray, count: int) -> Matrix:
         """Return the similarity (Q, S) of each query to sessions that share an item with it."""
         query, item = keys // (self.num_items + 1), keys % (self.num_items + 1)
         distinct = np.bincount(query, minlength=count)
@@ -198,7 +200,7 @@ class SessionKNN(Memory):
             found.data /= np.sqrt(np.diff(self.offsets.cpu().numpy())[found.indices])
         return found
 
-    def _neighbors(self, similarities: Matrix) -> tuple[Integers, Integers, Floats]:
+    def _neighbors(self, similarities: Matrix) -> tuple[IntArray, IntArray, DoubleArray]:
         """Return query, session and similarity of the neighbours: the most similar of the most recent sessions.
 
         Of equally similar sessions the more recent are used.
@@ -219,7 +221,7 @@ class SessionKNN(Memory):
         return query, session.astype(np.int64), similarity
 
     def _scores(
-        self, keys: Integers, back: Floats, query: Integers, session: Integers, similarity: Floats, count: int
+        self, keys: IntArray, back: DoubleArray, query: IntArray, session: IntArray, similarity: DoubleArray, count: int
     ) -> Matrix:
         """Return the score (Q, I + 1) of each item of the neighbours."""
         offsets, items = self.offsets.cpu().numpy(), self.items.cpu().numpy()

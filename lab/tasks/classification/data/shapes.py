@@ -16,10 +16,10 @@ from lab.data.images.resizing import sample_generator
 from lab.data.presence import ClassCounts
 from lab.data.scenes.module import ScenesDataModule
 from lab.data.scenes.samples import SceneSamples
-from lab.data.scenes.shapes import CLASS_NAMES, Scene, ShapesDataset
+from lab.data.scenes.shapes import CLASS_NAMES, ShapesDataset, ShapesScene
 from lab.errors import ConfigError
 from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
-from lab.ops.hashing import Integers
+from lab.ops.hashing import IntArray
 from lab.ranges import Count, Ge, Gt, Le, Len, Options, Positive, Probability, Seed
 from lab.structures import KeyedDataset
 from lab.structures.classification import ClassificationBatch, ClassificationSample, ClassificationSpec, Drawn
@@ -75,12 +75,12 @@ class ShapesClassification(SceneSamples[ClassificationSample]):
         """Return the sample for ``(epoch, index)``."""
         return self.sample(key, self.scenes[key])
 
-    def sample(self, key: tuple[int, int], scene: Scene) -> ClassificationSample:
+    def sample(self, key: tuple[int, int], scene: ShapesScene) -> ClassificationSample:
         """Return a scene as the sample for ``(epoch, index)``."""
         moves, drawn = self.drawn(key, scene)
         return ClassificationSample(scene.image, int(scene.labels[0]), scene.index, scene.size, moves, drawn)
 
-    def drawn(self, key: tuple[int, int], scene: Scene) -> tuple[tuple[int, int, int, int] | None, Drawn | None]:
+    def drawn(self, key: tuple[int, int], scene: ShapesScene) -> tuple[tuple[int, int, int, int] | None, Drawn | None]:
         """Return how a scene is moved and what else is done to it."""
         options = self.augmentation
         if options is None:
@@ -126,8 +126,8 @@ class ChosenScenes(ShapesClassification):
     def __init__(
         self,
         scenes: ShapesDataset,
-        rows: Integers,
-        labels: Integers,
+        rows: IntArray,
+        labels: IntArray,
         augmentation: ShapesOptions | None = None,
         seed: int = 0,
     ) -> None:
@@ -142,13 +142,13 @@ class ChosenScenes(ShapesClassification):
         """Return the sample for ``(epoch, index)``."""
         return self.sample(key, self.scenes[0, int(self.rows[key[1]])])
 
-    def still(self, indices: Integers) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def still(self, indices: IntArray) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return images (n, 3, H, W) uint8, not moved, their labels (n,), ids (n,) and stored sizes (n, 2)."""
         found = [self.scenes[0, row] for row in self.rows[indices].tolist()]
         images, sizes = torch.stack([scene.image for scene in found]), torch.tensor([scene.size for scene in found])
         return images, torch.from_numpy(self.labels[indices]), torch.from_numpy(self.rows[indices]), sizes
 
-    def label_array(self) -> Integers:
+    def label_array(self) -> IntArray:
         """Return the label of each scene (n,)."""
         return self.labels
 
