@@ -110,7 +110,7 @@ class Annotations:
 
 
 @dataclass
-class Source:
+class FrameSource:
     """The frames of a source, and what was found in it that is left out or odd.
 
     Attributes:
@@ -152,7 +152,7 @@ class Source:
         )
 
 
-def in_our_order(source: Source, order: BoxOrder) -> None:
+def in_our_order(source: FrameSource, order: BoxOrder) -> None:
     """Bring the boxes of all frames into the order of the house, from (..., w, l, h, old yaw) where they have that.
 
     Args:
@@ -173,7 +173,7 @@ def in_our_order(source: Source, order: BoxOrder) -> None:
         frame.boxes[:, 6] = (frame.boxes[:, 6] + np.pi) % (2 * np.pi) - np.pi
 
 
-def _told_order(source: Source) -> BoxOrder:
+def _told_order(source: FrameSource) -> BoxOrder:
     sides = [frame.boxes[[row for row, name in enumerate(frame.names) if name in LONG], 3:5] for frame in source.frames]
     pairs = np.concatenate(sides) if sides else np.zeros((0, 2))
     if not len(pairs):

@@ -17,7 +17,7 @@ from lab.ranges import Len, MinLen, Pixels, Word
 from lab.structures.detection3d import Detection3dSpec
 from lab.tasks.detection3d.data.module import MultiviewModule
 from lab.tasks.detection3d.data.nuscenes.dataset import FrameDataset, FrameReading, UnknownVelocity
-from lab.tasks.detection3d.data.nuscenes.frames import BoxOrder, Frame, Source, in_our_order
+from lab.tasks.detection3d.data.nuscenes.frames import BoxOrder, Frame, FrameSource, in_our_order
 from lab.tasks.detection3d.data.nuscenes.infos import SUFFIXES, read_infos
 from lab.tasks.detection3d.data.nuscenes.names import ATTRIBUTES, BICYCLE_RACK, CAMERAS, CLASSES
 from lab.tasks.detection3d.data.nuscenes.pictures import PictureFolders, hash_of
@@ -36,7 +36,7 @@ class FoundFrames:
         files: of each frame the files of its pictures.
     """
 
-    source: Source
+    source: FrameSource
     frames: list[Frame]
     files: list[tuple[Path, ...]]
 
@@ -161,7 +161,7 @@ class NuScenesDataModule(MultiviewModule):
             reports[found.source.name] = {"rows": used + frames, "used": used, "left_out": left_out}
         return reports
 
-    def _read(self, place: Path) -> Source:
+    def _read(self, place: Path) -> FrameSource:
         if place.suffix in SUFFIXES:
             return read_infos(place, self.cameras)
         if is_tables(place.parent):
@@ -172,7 +172,7 @@ class NuScenesDataModule(MultiviewModule):
             "and the name of a split, as v1.0-trainval/val"
         )
 
-    def _with_pictures(self, source: Source, place: Path) -> FoundFrames:
+    def _with_pictures(self, source: FrameSource, place: Path) -> FoundFrames:
         folders = PictureFolders(self.folder, place.parent)
         frames, files = [], []
         for frame in source.frames:
@@ -187,7 +187,7 @@ class NuScenesDataModule(MultiviewModule):
         self._say(source, len(frames))
         return FoundFrames(source, frames, files)
 
-    def _say(self, source: Source, usable: int) -> None:
+    def _say(self, source: FrameSource, usable: int) -> None:
         lines = [f"{why}: {len(names)} ({_some(names)})" for why, names in source.left_out.items()]
         if not usable:
             detail = f"; {lines[0]}" if lines else ""

@@ -24,8 +24,8 @@ from lab.tasks.detection3d.data.nuscenes.frames import (
     Annotations,
     Array,
     FrameError,
+    FrameSource,
     Shot,
-    Source,
     attribute_numbers,
     intrinsics,
     pose_of,
@@ -36,7 +36,7 @@ from lab.tasks.detection3d.data.nuscenes.splits import SPLITS, scenes_of
 
 LONGEST_STEP = 1.5
 """Seconds between two annotations of an object above which its velocity is not known; twice that for two steps."""
-TableRows = list[dict[str, Any]]
+TableRecords = list[dict[str, Any]]
 _TEXTS = frozenset(
     {
         *("token", "scene_token", "sample_token", "sensor_token", "calibrated_sensor_token", "ego_pose_token"),
@@ -50,7 +50,7 @@ def is_tables(folder: Path) -> bool:
     return (folder / "sample.json").is_file()
 
 
-def read_tables(folder: Path, split: str, cameras: Sequence[str]) -> Source:
+def read_tables(folder: Path, split: str, cameras: Sequence[str]) -> FrameSource:
     """Return the frames of a split.
 
     Args:
@@ -76,7 +76,7 @@ def read_tables(folder: Path, split: str, cameras: Sequence[str]) -> Source:
         if row["scene_token"] in chosen:
             samples.append(row)
             stamps[row["token"]] = row["timestamp"]
-    source = Source(f"{folder}/{split}")
+    source = FrameSource(f"{folder}/{split}")
     shots, poses = _Sensors(folder, stamps), {}
     for row in samples:
         try:
@@ -211,7 +211,7 @@ def _attribute(row: Mapping[str, Any], names: Mapping[str, str]) -> int:
     return ATTRIBUTES.index(name) if name in ATTRIBUTES else NO_ATTRIBUTE
 
 
-def _columns(folder: Path, rows: TableRows, stamps: Mapping[str, int]) -> _Columns:
+def _columns(folder: Path, rows: TableRecords, stamps: Mapping[str, int]) -> _Columns:
     try:
         centres, sizes, quaternions = (
             np.array([row[key] for row in rows], np.float64).reshape(-1, width)
@@ -259,7 +259,7 @@ def velocities(places: Array, times: Array, before: NDArray[np.int64], after: ND
 
 def _table(
     folder: Path, name: str, fields: Iterable[str], keep: Callable[[dict[str, Any]], bool] | None = None
-) -> TableRows:
+) -> TableRecords:
     """Return rows of a table.
 
     Raises:
