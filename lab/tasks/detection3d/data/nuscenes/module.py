@@ -12,8 +12,10 @@ from typing import Annotated, Any
 
 from lab.data.images.annotations import BadSamplePolicy, tell_once
 from lab.data.images.opening import read_image_header
+from lab.data.json_files import read_json
 from lab.errors import ConfigError, DataError
 from lab.ranges import Len, MinLen, Pixels, Word
+from lab.structures import KeyedDataset
 from lab.structures.detection3d import Detection3dSpec
 from lab.tasks.detection3d.data.module import MultiviewModule
 from lab.tasks.detection3d.data.nuscenes.dataset import FrameDataset, FrameReading, UnknownVelocity
@@ -46,7 +48,8 @@ class NuScenesDataModule(MultiviewModule):
     """``data=nuscenes``.
 
     A split is a file of infos (``nuscenes_infos_train.pkl``, also ``.json``), or a split of the tables
-    (``v1.0-trainval/val``: the folder of the tables, and the name of an official split), relative to ``root``.
+    (``v1.0-trainval/val``: the folder of the tables, and the name of an official split; without a name all scenes),
+    relative to ``root``.
 
     Args:
         root: the folder with ``samples`` and the tables or infos.
@@ -109,9 +112,17 @@ class NuScenesDataModule(MultiviewModule):
     @cached_property
     def size(self) -> tuple[int, int]:
         """(height, width) of all pictures."""
+        return self.image_size_of(self.found(self.folder / self.train))
+
+    def image_size_of(self, found: FoundFrames) -> tuple[int, int]:
+        """Return (height, width) of the pictures of some frames: ``image_size``, or that of the first picture.
+
+        Raises:
+            DataError: the first picture cannot be read.
+        """
         if self.image_size is not None:
             return self.image_size[0], self.image_size[1]
-        file = self.found(self.folder / self.train).files[0][0]
+        file = found.files[0][0]
         header = read_image_header(file)
         if header.problem:
             raise DataError(f"{file}: {header.problem}; set data.image_size=[900,1600] to go on without it")
@@ -138,18 +149,26 @@ class NuScenesDataModule(MultiviewModule):
                 f"{found.source.name}: it has no annotations to {'train on' if split == 'train' else 'measure by'}; "
                 "its frames can be predicted: stage=predict input=FILE"
             )
-        return self._dataset(found, split == "train")
+        return self._dataset(found, self.size, split == "train")
 
-    def build_inputs(self, paths: list[Path]) -> FrameDataset:
-        """Return the frames of a file of infos, or of a split of tables, to predict; annotations are not needed."""
-        if len(paths) != 1:
-            raise ConfigError(f"input={', '.join(map(str, paths))}: expected one file of infos, or one split of tables")
+    def build_inputs(self, paths: list[Path]) -> KeyedDataset:
+        """Return frames to predict, whose annotations are not needed.
+
+        Args:
+            paths: a file of infos, a folder of tables, all of whose frames are taken, or what ``FrameFiles`` reads.
+        """
+        place = paths[0]
+        if not (is_tables(place) or (place.suffix in SUFFIXES and not _is_of_frames(place))):
+            return super().build_inputs(paths)
+        if len(paths) > 1:
+            raise ConfigError(f"input={', '.join(map(str, paths))}: expected one file of infos, or one folder of tables")
         followed = self.followed
         if followed is not None and followed.camera_names != tuple(self.cameras):
             raise ConfigError(
                 f"data.cameras={list(self.cameras)}: the checkpoint was trained on {list(followed.camera_names)}"
             )
-        return self._dataset(self.found(paths[0]), train=False, with_truth=False)
+        found = self.found(place)
+        return self._dataset(found, self.image_size_of(found), train=False, with_truth=False)
 
     def rows_read(self) -> dict[str, dict[str, Any]]:
         """Return the numbers of frames read, used and left out of each source, by its name."""
@@ -164,6 +183,8 @@ class NuScenesDataModule(MultiviewModule):
     def _read(self, place: Path) -> FrameSource:
         if place.suffix in SUFFIXES:
             return read_infos(place, self.cameras)
+        if is_tables(place):
+            return read_tables(place, None, self.cameras)
         if is_tables(place.parent):
             return read_tables(place.parent, place.name, self.cameras)
         what = "a folder" if place.is_dir() else "not there" if not place.exists() else "a file of another kind"
@@ -208,11 +229,13 @@ class NuScenesDataModule(MultiviewModule):
                 f"{source.name}: velocities that are not known: {unknown} of {len(names)}, {trained}, not measured"
             )
 
-    def _dataset(self, found: FoundFrames, train: bool, with_truth: bool = True) -> FrameDataset:
+    def _dataset(
+        self, found: FoundFrames, size: tuple[int, int], train: bool, with_truth: bool = True
+    ) -> FrameDataset:
         reading = FrameReading(
             class_names=tuple(self.classes),
             point_range=tuple(self.point_range),
-            image_size=self.size,
+            image_size=size,
             train=train,
             use_valid_flag=self.use_valid_flag,
             unknown_velocity=self.unknown_velocity,
@@ -227,9 +250,15 @@ class NuScenesDataModule(MultiviewModule):
     def _identity(self, found: FoundFrames) -> str:
         """Return a hash of the annotations and of the names and contents of the pictures."""
         place = next(path for path, of in self._found.items() if of is found)
-        sources = [place] if place.suffix in SUFFIXES else sorted(place.parent.glob("*.json"))
+        sources = [place] if place.suffix in SUFFIXES else sorted((place if is_tables(place) else place.parent).glob("*.json"))
         pictures = [file for files in found.files for file in files]
         return hashlib.sha256(f"{hash_of(sources)} {hash_of(pictures)}".encode()).hexdigest()
+
+
+def _is_of_frames(path: Path) -> bool:
+    """Return whether a json file is one that ``FrameFiles`` reads."""
+    content = read_json(path) if path.suffix == ".json" else None
+    return isinstance(content, dict) and "frames" in content
 
 
 def _some(names: Sequence[str]) -> str:

@@ -50,33 +50,24 @@ def is_tables(folder: Path) -> bool:
     return (folder / "sample.json").is_file()
 
 
-def read_tables(folder: Path, split: str, cameras: Sequence[str]) -> FrameSource:
+def read_tables(folder: Path, split: str | None, cameras: Sequence[str]) -> FrameSource:
     """Return the frames of a split.
 
     Args:
         folder: of the tables (``.../v1.0-trainval``).
-        split: one of ``SPLITS``.
+        split: one of ``SPLITS``; None: all scenes.
         cameras: the cameras that each frame must have.
 
     Raises:
         DataError: a table is missing or not of nuScenes' schema, or holds no scene of the split.
     """
-    wanted = scenes_of(split)
-    scenes = _table(folder, "scene", ("token", "name"))
-    chosen = {row["token"] for row in scenes if row["name"] in wanted}
-    if not chosen:
-        there = sorted({str(row["name"]) for row in scenes})
-        fits = [name for name in SPLITS if scenes_of(name) & set(there)]
-        raise DataError(
-            f"{folder}: none of the scenes of {split!r} is in it; its {len(there)} scenes belong to "
-            f"{', '.join(fits) or 'no split of nuScenes'}"
-        )
+    chosen = _chosen_scenes(folder, split)
     stamps, samples = {}, []
     for row in _table(folder, "sample", ("token", "scene_token", "timestamp")):
         if row["scene_token"] in chosen:
             samples.append(row)
             stamps[row["token"]] = row["timestamp"]
-    source = FrameSource(f"{folder}/{split}")
+    source = FrameSource(str(folder) if split is None else f"{folder}/{split}")
     shots, poses = _Sensors(folder, stamps), {}
     for row in samples:
         try:
@@ -87,6 +78,21 @@ def read_tables(folder: Path, split: str, cameras: Sequence[str]) -> FrameSource
     for token, (taken, rig_to_ego, ego_to_global) in poses.items():
         source.add(token, taken, (rig_to_ego, ego_to_global), boxes.of(token, ego_to_global @ rig_to_ego))
     return source
+
+
+def _chosen_scenes(folder: Path, split: str | None) -> set[str]:
+    """Return the tokens of the scenes of a split."""
+    wanted = None if split is None else scenes_of(split)
+    scenes = _table(folder, "scene", ("token", "name"))
+    chosen = {row["token"] for row in scenes if wanted is None or row["name"] in wanted}
+    if not chosen:
+        there = {row["name"] for row in scenes}
+        fits = [name for name in SPLITS if scenes_of(name) & there]
+        raise DataError(
+            f"{folder}: none of the scenes of {split or 'any split'!r} is in it; its {len(there)} scenes belong to "
+            f"{', '.join(fits) or 'no split of nuScenes'}"
+        )
+    return chosen
 
 
 class _Sensors:
