@@ -30,7 +30,28 @@ class DataError(LabError):
 
 
 class GeometryError(LabError):
-    """A mesh or an operation of a script cannot be: which one, which parameter, what would be right."""
+    """A mesh or an operation of a script cannot be: which one, which parameter, what would be right.
+
+    Args:
+        reason: what is wrong, and what would be right.
+        path: what it is about: the name of a parameter, and indices into its value; a script puts the step before it.
+
+    Attributes:
+        reason: see there.
+        path: see there.
+    """
+
+    def __init__(self, reason: str, *path: str | int) -> None:
+        super().__init__(reason, *path)
+        self.reason, self.path = reason, path
+
+    def __str__(self) -> str:
+        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path).lstrip(".")
+        return one_line(f"{place}: {self.reason}" if place else self.reason)
+
+    def within(self, *outer: str | int) -> GeometryError:
+        """Return the same error with ``outer`` before its path."""
+        return GeometryError(self.reason, *outer, *self.path)
 
 
 class CheckpointError(LabError):

@@ -25,10 +25,10 @@ from torch import Tensor
 
 from lab.checkpoint.index import (
     STATE,
-    Box,
     Index,
     StoredPiece,
     StoredTensor,
+    TensorBox,
     boxes_of_piece,
     boxes_of_run,
     intersection,
@@ -256,7 +256,7 @@ class CheckpointReader:
             raise self._damaged(f"{piece.key} in {piece.file} is not what its index says")
         return tensor
 
-    def _fill(self, name: str, wanted: list[tuple[Box, Tensor]]) -> None:
+    def _fill(self, name: str, wanted: list[tuple[TensorBox, Tensor]]) -> None:
         """Copy into each wanted block the elements that the pieces of a tensor share with it."""
         shape = self.shape(name)
         for piece in self._tensor(name).pieces:
@@ -268,7 +268,7 @@ class CheckpointReader:
                         _part_of(target, box, common).copy_(_part_of(source, source_box, common))
 
 
-def _views(tensor: Tensor, boxes: Iterable[Box]) -> list[tuple[Box, Tensor]]:
+def _views(tensor: Tensor, boxes: Iterable[TensorBox]) -> list[tuple[TensorBox, Tensor]]:
     """Cut a tensor, in the order of its elements, into views with the shapes of the blocks."""
     flat, views, start = tensor.reshape(-1), [], 0
     for corner, extent in boxes:
@@ -278,7 +278,7 @@ def _views(tensor: Tensor, boxes: Iterable[Box]) -> list[tuple[Box, Tensor]]:
     return views
 
 
-def _part_of(tensor: Tensor, box: Box, common: Box) -> Tensor:
+def _part_of(tensor: Tensor, box: TensorBox, common: TensorBox) -> Tensor:
     starts = [start - corner for start, corner in zip(common[0], box[0], strict=True)]
     for dim, (start, size) in enumerate(zip(starts, common[1], strict=True)):
         tensor = tensor.narrow(dim, start, size)

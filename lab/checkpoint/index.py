@@ -25,7 +25,7 @@ MAX_STEP = 10**12
 """The largest step: thirty years at a thousand steps a second."""
 _SHARD = re.compile(r"rank-[0-9]{5}\.safetensors")
 
-Box = tuple[tuple[int, ...], tuple[int, ...]]
+TensorBox = tuple[tuple[int, ...], tuple[int, ...]]
 """The corner and the shape of a block."""
 
 
@@ -185,7 +185,7 @@ def _read_tensor(entry: Mapping[str, Any], files: Mapping[str, Any]) -> StoredTe
     return tensor
 
 
-def boxes_of_run(shape: Sequence[int], start: int, stop: int) -> Iterator[Box]:
+def boxes_of_run(shape: Sequence[int], start: int, stop: int) -> Iterator[TensorBox]:
     """Cut the elements ``start`` to ``stop`` of a flattened tensor of ``shape`` into blocks, in their order."""
     if start >= stop:
         return
@@ -206,12 +206,12 @@ def boxes_of_run(shape: Sequence[int], start: int, stop: int) -> Iterator[Box]:
         yield from _in_row(rest, last, 0, tail)
 
 
-def _in_row(shape: tuple[int, ...], row: int, start: int, stop: int) -> Iterator[Box]:
+def _in_row(shape: tuple[int, ...], row: int, start: int, stop: int) -> Iterator[TensorBox]:
     for corner, extent in boxes_of_run(shape, start, stop):
         yield (row, *corner), (1, *extent)
 
 
-def intersection(one: Box, other: Box) -> Box | None:
+def intersection(one: TensorBox, other: TensorBox) -> TensorBox | None:
     """Return the block that two blocks have in common, if there is one."""
     corner = tuple(max(a, b) for a, b in zip(one[0], other[0], strict=True))
     ends = [min(a + m, b + n) for a, m, b, n in zip(one[0], one[1], other[0], other[1], strict=True)]
@@ -268,7 +268,7 @@ def _as_run(shape: tuple[int, ...], piece: StoredPiece) -> tuple[int, int] | Non
     return start, start + math.prod(piece.shape)
 
 
-def boxes_of_piece(shape: tuple[int, ...], piece: StoredPiece) -> Iterable[Box]:
+def boxes_of_piece(shape: tuple[int, ...], piece: StoredPiece) -> Iterable[TensorBox]:
     """Return the blocks of a tensor of ``shape`` that a piece holds, in the order of its elements."""
     if isinstance(piece.offset, int):
         return boxes_of_run(shape, piece.offset, piece.offset + math.prod(piece.shape))

@@ -7,15 +7,26 @@ returns a new one, so that a script's steps can be undone.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+Kind = TypeVar("Kind", bound=np.generic)
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
+Flags = NDArray[np.bool_]
+
 UNSET = -1
 """The element of a corner that an overlay says nothing about."""
+
+
+def frozen(values: ArrayLike, kind: type[Kind]) -> NDArray[Kind]:
+    """Return values as a contiguous array of a dtype that cannot be written to; an array of it is not copied."""
+    view = np.ascontiguousarray(values, dtype=kind).view()
+    view.flags.writeable = False
+    return view
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,10 @@ class Overlay:
     elements: Floats
     corners: Integers
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "elements", frozen(self.elements, np.float64))
+        object.__setattr__(self, "corners", frozen(self.corners, np.int64))
+
 
 @dataclass(frozen=True)
 class DynamicMesh:
@@ -70,6 +85,11 @@ class DynamicMesh:
     normals: Overlay | None = None
     uvs: tuple[Overlay, ...] = ()
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "positions", frozen(self.positions, np.float64))
+        for name in ("triangles", "polygroups", "slots"):
+            object.__setattr__(self, name, frozen(getattr(self, name), np.int64))
+
     @property
     def num_vertices(self) -> int:
         """V."""
@@ -79,3 +99,17 @@ class DynamicMesh:
     def num_triangles(self) -> int:
         """F."""
         return len(self.triangles)
+
+    @property
+    def num_bytes(self) -> int:
+        """What the arrays take; textures are shared and not counted."""
+        overlays = (*self.uvs, *(() if self.normals is None else (self.normals,)))
+        arrays = [self.positions, self.triangles, self.polygroups, self.slots]
+        arrays += [array for overlay in overlays for array in (overlay.elements, overlay.corners)]
+        return sum(array.nbytes for array in arrays)
+
+
+def empty_mesh() -> DynamicMesh:
+    """Return a mesh without triangles, and without materials of its own to bring to what is appended."""
+    none = np.zeros(0, dtype=np.int64)
+    return DynamicMesh(np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64), none, none)

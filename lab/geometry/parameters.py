@@ -1,0 +1,182 @@
+"""The parameters of a tool: plain values, checked against the annotations of its dataclass.
+
+A parameter is a number (with a range of ``lab.ranges``), a word, a text, a tuple, another such dataclass, None or a
+nested script (``tuple[Tool, ...]``). What a script's file says and what Python says is checked here, in the same way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+
+from lab.errors import GeometryError, closest
+from lab.geometry.words import tool_from
+
+Vector = tuple[float, float, float]
+"""x, y, z."""
+
+
+class Parameters:
+    """Base of a frozen dataclass of plain values: they are checked, and lists become tuples, when it is made."""
+
+    def __post_init__(self) -> None:
+        for name, hint in _hints(type(self)).items():
+            try:
+                object.__setattr__(self, name, checked(getattr(self, name), hint))
+            except GeometryError as error:
+                raise error.within(name) from error
+        self.check()
+
+    def check(self) -> None:
+        """Refuse values that cannot be together.
+
+        Raises:
+            GeometryError: with the name of a parameter as its path.
+        """
+
+    @classmethod
+    def of(cls, values: Mapping[Any, Any]) -> Any:
+        """Return an instance with these values by name.
+
+        Raises:
+            GeometryError: there is no such parameter, one without a default is missing, or a value cannot be.
+        """
+        fields = _hints(cls)
+        for name in values:
+            if name not in fields:
+                known = closest(str(name), fields) or f"; there are {', '.join(fields)}"
+                raise GeometryError(f"there is no such parameter{known}", str(name))
+        for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # subclasses are dataclasses
+            if field.name not in values and field.default is field.default_factory is dataclasses.MISSING:
+                raise GeometryError("is missing and has no default", field.name)
+        return cls(**values)
+
+
+_HINTS: dict[type, dict[str, Any]] = {}
+
+
+def _hints(kind: type) -> dict[str, Any]:
+    if kind not in _HINTS:
+        hints = get_type_hints(kind, include_extras=True)
+        _HINTS[kind] = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    return _HINTS[kind]
+
+
+def checked(value: Any, hint: Any) -> Any:
+    """Return a value as its annotation has it: an int for a float becomes one, a list a tuple.
+
+    Args:
+        value: what a person wrote.
+        hint: see the module.
+
+    Raises:
+        GeometryError: it cannot be; the path leads to the part that is wrong.
+    """
+    origin = get_origin(hint)
+    if origin is Annotated:
+        base, *marks = get_args(hint)
+        return _ranged(checked(value, base), marks)
+    if origin is Literal:
+        return _one_of(value, get_args(hint))
+    if origin in (Union, types.UnionType):
+        rest = [part for part in get_args(hint) if part is not types.NoneType]
+        return None if value is None else checked(value, rest[0])
+    if origin is tuple:
+        return _tuple(value, get_args(hint))
+    if hasattr(hint, "apply"):
+        return value if isinstance(value, hint) else tool_from(value)
+    if isinstance(hint, type) and issubclass(hint, Parameters):
+        return _nested(value, hint)
+    return _plain(value, hint)
+
+
+def _plain(value: Any, hint: Any) -> Any:
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise GeometryError(f"must be a finite number, not {value}")
+        return float(value)
+    if hint is int and isinstance(value, int) and not isinstance(value, bool):
+        return int(value)
+    if hint in (bool, str) and isinstance(value, hint):
+        return value
+    names = {float: "a number", int: "a whole number", bool: "true or false", str: "a text"}
+    raise GeometryError(f"must be {names[hint]}, not {_shown(value)}")
+
+
+def _ranged(value: Any, marks: Sequence[Any]) -> Any:
+    for mark in marks:
+        match mark:
+            case Ge(ge=bound) if not value >= bound:
+                raise GeometryError(f"must be at least {bound}, not {value}")
+            case Gt(gt=bound) if not value > bound:
+                raise GeometryError(f"must be above {bound}, not {value}")
+            case Le(le=bound) if not value <= bound:
+                raise GeometryError(f"must be at most {bound}, not {value}")
+            case Lt(lt=bound) if not value < bound:
+                raise GeometryError(f"must be below {bound}, not {value}")
+            case MinLen(min_length=count) if len(value) < count:
+                raise GeometryError(f"must have at least {count} parts, not {len(value)}")
+    return value
+
+
+def _one_of(value: Any, words: tuple[Any, ...]) -> Any:
+    if value not in words:
+        raise GeometryError(f"must be {', '.join(map(str, words))}, not {_shown(value)}{closest(str(value), words)}")
+    return value
+
+
+def _tuple(value: Any, parts: tuple[Any, ...]) -> tuple[Any, ...]:
+    if isinstance(value, str | Mapping) or not isinstance(value, Sequence):
+        raise GeometryError(f"must be a list, not {_shown(value)}")
+    hints = [parts[0]] * len(value) if parts[-1] is Ellipsis else parts
+    if len(value) != len(hints):
+        raise GeometryError(f"must be {len(hints)} values, not {len(value)}")
+    found = []
+    for index, (item, hint) in enumerate(zip(value, hints, strict=True)):
+        try:
+            found.append(checked(item, hint))
+        except GeometryError as error:
+            raise error.within(index) from error
+    return tuple(found)
+
+
+def _nested(value: Any, kind: type[Parameters]) -> Any:
+    if isinstance(value, kind):
+        return value
+    if not isinstance(value, Mapping):
+        names = ", ".join(_hints(kind))
+        raise GeometryError(f"must be a mapping of {names}, not {_shown(value)}")
+    return kind.of(value)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def plain(value: Any) -> Any:
+    """Return a parameter's value as lists, mappings and scalars: what a file holds; defaults are left out."""
+    if hasattr(value, "word"):
+        inner = plain_fields(value)
+        return {value.word: inner} if inner else value.word
+    if isinstance(value, Parameters):
+        return plain_fields(value)
+    if isinstance(value, tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def plain_fields(value: Parameters) -> dict[str, Any]:
+    """Return the parameters that differ from their defaults, as ``plain`` has them."""
+    found = {}
+    for field in dataclasses.fields(value):  # type: ignore[arg-type]  # subclasses are dataclasses
+        current = getattr(value, field.name)
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        if default is dataclasses.MISSING or current != default:
+            found[field.name] = plain(current)
+    return found

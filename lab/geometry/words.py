@@ -1,0 +1,86 @@
+"""The table of words: which class each operation of a script is. Modules are imported when their word is used.
+
+To add a word: write the tool (a frozen dataclass, a subclass of ``lab.geometry.tool.Tool``), and a line in the table.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from lab.errors import GeometryError, closest
+
+PRIMITIVES = {
+    "box": "lab.geometry.primitives.box:Box",
+    "sphere": "lab.geometry.primitives.sphere:Sphere",
+    "box_sphere": "lab.geometry.primitives.sphere:BoxSphere",
+    "cylinder": "lab.geometry.primitives.round:Cylinder",
+    "cone": "lab.geometry.primitives.round:Cone",
+    "capsule": "lab.geometry.primitives.round:Capsule",
+    "torus": "lab.geometry.primitives.round:Torus",
+    "arrow": "lab.geometry.primitives.round:Arrow",
+    "disc": "lab.geometry.primitives.flat:Disc",
+    "rectangle": "lab.geometry.primitives.flat:FlatRectangle",
+    "rounded_rectangle": "lab.geometry.primitives.flat:RoundedRectangle",
+    "stairs": "lab.geometry.primitives.stairs:StraightStairs",
+    "floating_stairs": "lab.geometry.primitives.stairs:FloatingStairs",
+    "curved_stairs": "lab.geometry.primitives.stairs:CurvedStairs",
+    "spiral_stairs": "lab.geometry.primitives.stairs:SpiralStairs",
+}
+"""Words that append a shape."""
+
+EDITS: dict[str, str] = {}
+"""Words that rearrange what is there."""
+
+OPERATIONS = {
+    "union": "lab.geometry.operations.booleans:BooleanUnion",
+    "difference": "lab.geometry.operations.booleans:BooleanDifference",
+    "intersection": "lab.geometry.operations.booleans:BooleanIntersection",
+    "trim": "lab.geometry.operations.booleans:Trim",
+    "extrude": "lab.geometry.operations.extrude:Extrude",
+    "extrude_polygon": "lab.geometry.operations.extrude:ExtrudePolygon",
+}
+"""Words of ``lab.geometry.operations``: they model."""
+
+WORDS = PRIMITIVES | EDITS | OPERATIONS
+
+
+def tool_class(word: str) -> type[Any]:
+    """Return the class of a word.
+
+    Raises:
+        GeometryError: there is no such word.
+    """
+    if word not in WORDS:
+        known = closest(word, WORDS) or f"; there are {', '.join(WORDS)}"
+        raise GeometryError(f"there is no operation {word!r}{known}")
+    module, _, name = WORDS[word].partition(":")
+    kind: type[Any] = getattr(importlib.import_module(module), name)
+    return kind
+
+
+def tool_from(value: object) -> Any:
+    """Return the tool that a step of a script describes.
+
+    Args:
+        value: ``{word: {parameter: value}}``; a word alone where every parameter has its default.
+
+    Raises:
+        GeometryError: there is no such word or parameter, or a value cannot be.
+    """
+    if isinstance(value, Mapping) and len(value) == 1:
+        word, parameters = next(iter(value.items()))
+    else:
+        word, parameters = value, None
+    if not isinstance(word, str):
+        raise GeometryError("a step is one operation with its parameters, as in 'box: {size: [1, 1, 1]}'")
+    kind = tool_class(word)
+    if parameters is None:
+        parameters = {}
+    if not isinstance(parameters, Mapping):
+        raise GeometryError("has its parameters as a mapping, as in '{size: [1, 1, 1]}'", word)
+    try:
+        return kind.of(parameters)
+    except GeometryError as error:
+        raise error.within(word) from error
