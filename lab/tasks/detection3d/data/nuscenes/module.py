@@ -161,7 +161,9 @@ class NuScenesDataModule(MultiviewModule):
         if not (is_tables(place) or (place.suffix in SUFFIXES and not _is_of_frames(place))):
             return super().build_inputs(paths)
         if len(paths) > 1:
-            raise ConfigError(f"input={', '.join(map(str, paths))}: expected one file of infos, or one folder of tables")
+            raise ConfigError(
+                f"input={', '.join(map(str, paths))}: expected one file of infos, or one folder of tables"
+            )
         followed = self.followed
         if followed is not None and followed.camera_names != tuple(self.cameras):
             raise ConfigError(
@@ -229,9 +231,7 @@ class NuScenesDataModule(MultiviewModule):
                 f"{source.name}: velocities that are not known: {unknown} of {len(names)}, {trained}, not measured"
             )
 
-    def _dataset(
-        self, found: FoundFrames, size: tuple[int, int], train: bool, with_truth: bool = True
-    ) -> FrameDataset:
+    def _dataset(self, found: FoundFrames, size: tuple[int, int], train: bool, with_truth: bool = True) -> FrameDataset:
         reading = FrameReading(
             class_names=tuple(self.classes),
             point_range=tuple(self.point_range),
@@ -250,7 +250,11 @@ class NuScenesDataModule(MultiviewModule):
     def _identity(self, found: FoundFrames) -> str:
         """Return a hash of the annotations and of the names and contents of the pictures."""
         place = next(path for path, of in self._found.items() if of is found)
-        sources = [place] if place.suffix in SUFFIXES else sorted((place if is_tables(place) else place.parent).glob("*.json"))
+        sources = (
+            [place]
+            if place.suffix in SUFFIXES
+            else sorted((place if is_tables(place) else place.parent).glob("*.json"))
+        )
         pictures = [file for files in found.files for file in files]
         return hashlib.sha256(f"{hash_of(sources)} {hash_of(pictures)}".encode()).hexdigest()
 
