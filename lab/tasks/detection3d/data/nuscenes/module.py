@@ -23,7 +23,7 @@ from lab.tasks.detection3d.data.nuscenes.frames import BoxOrder, Frame, FrameSou
 from lab.tasks.detection3d.data.nuscenes.infos import SUFFIXES, read_infos
 from lab.tasks.detection3d.data.nuscenes.names import ATTRIBUTES, BICYCLE_RACK, CAMERAS, CLASSES
 from lab.tasks.detection3d.data.nuscenes.pictures import PictureFolders, hash_of
-from lab.tasks.detection3d.data.nuscenes.tables import is_tables, read_tables
+from lab.tasks.detection3d.data.nuscenes.tables import frames_of, is_tables, read_scenes
 
 MAX_NAMES = 5
 
@@ -92,6 +92,7 @@ class NuScenesDataModule(MultiviewModule):
             if twice := [name for name, count in Counter(names).items() if count > 1]:
                 raise ConfigError(f"data.{key}: {', '.join(twice)} stands there twice")
         self._found: dict[Path, FoundFrames] = {}
+        self._scenes: dict[Path, dict[str, FrameSource]] = {}
 
     @property
     def folder(self) -> Path:
@@ -185,10 +186,11 @@ class NuScenesDataModule(MultiviewModule):
     def _read(self, place: Path) -> FrameSource:
         if place.suffix in SUFFIXES:
             return read_infos(place, self.cameras)
-        if is_tables(place):
-            return read_tables(place, None, self.cameras)
-        if is_tables(place.parent):
-            return read_tables(place.parent, place.name, self.cameras)
+        for folder, split in ((place, None), (place.parent, place.name)):
+            if is_tables(folder):
+                if folder not in self._scenes:
+                    self._scenes[folder] = read_scenes(folder, self.cameras)
+                return frames_of(self._scenes[folder], folder, split)
         what = "a folder" if place.is_dir() else "not there" if not place.exists() else "a file of another kind"
         raise DataError(
             f"{place}: {what}; expected MMDetection3D's infos ({', '.join(SUFFIXES)}), or a folder of nuScenes' tables "

@@ -51,48 +51,63 @@ def is_tables(folder: Path) -> bool:
 
 
 def read_tables(folder: Path, split: str | None, cameras: Sequence[str]) -> FrameSource:
-    """Return the frames of a split.
+    """Return the frames of a split; see ``read_scenes`` and ``frames_of``."""
+    return frames_of(read_scenes(folder, cameras), folder, split)
+
+
+def read_scenes(folder: Path, cameras: Sequence[str]) -> dict[str, FrameSource]:
+    """Return the frames of each scene, by its name.
 
     Args:
         folder: of the tables (``.../v1.0-trainval``).
-        split: one of ``SPLITS``; None: all scenes.
         cameras: the cameras that each frame must have.
 
     Raises:
-        DataError: a table is missing or not of nuScenes' schema, or holds no scene of the split.
+        DataError: a table is missing or not of nuScenes' schema.
     """
-    chosen = _chosen_scenes(folder, split)
-    stamps, samples = {}, []
-    for row in _table(folder, "sample", ("token", "scene_token", "timestamp")):
-        if row["scene_token"] in chosen:
-            samples.append(row)
-            stamps[row["token"]] = row["timestamp"]
-    source = FrameSource(str(folder) if split is None else f"{folder}/{split}")
+    scenes = {row["token"]: row["name"] for row in _table(folder, "scene", ("token", "name"))}
+    samples = _table(folder, "sample", ("token", "scene_token", "timestamp"), lambda row: row["scene_token"] in scenes)
+    stamps = {row["token"]: row["timestamp"] for row in samples}
+    found = {name: FrameSource(f"{folder}/{name}") for name in scenes.values()}
     shots, poses = _Sensors(folder, stamps), {}
     for row in samples:
+        source = found[scenes[row["scene_token"]]]
         try:
-            poses[row["token"]] = shots.of(row["token"], cameras)
+            poses[row["token"]] = source, shots.of(row["token"], cameras)
         except FrameError as error:
             source.left_out[f"frames: {error}"].append(row["token"])
+    del shots  # of nuScenes its tables take gigabytes
     boxes = _Boxes(folder, stamps)
-    for token, (taken, rig_to_ego, ego_to_global) in poses.items():
+    for token, (source, (taken, rig_to_ego, ego_to_global)) in poses.items():
         source.add(token, taken, (rig_to_ego, ego_to_global), boxes.of(token, ego_to_global @ rig_to_ego))
-    return source
+    return found
 
 
-def _chosen_scenes(folder: Path, split: str | None) -> set[str]:
-    """Return the tokens of the scenes of a split."""
-    wanted = None if split is None else scenes_of(split)
-    scenes = _table(folder, "scene", ("token", "name"))
-    chosen = {row["token"] for row in scenes if wanted is None or row["name"] in wanted}
+def frames_of(scenes: Mapping[str, FrameSource], folder: Path, split: str | None) -> FrameSource:
+    """Return the frames of a split.
+
+    Args:
+        scenes: of ``read_scenes``.
+        folder: of the tables, for messages.
+        split: one of ``SPLITS``; None: all scenes.
+
+    Raises:
+        DataError: nuScenes has no such split, or none of its scenes is there.
+    """
+    wanted = scenes.keys() if split is None else scenes_of(split)
+    found = FrameSource(str(folder) if split is None else f"{folder}/{split}")
+    chosen = [source for name, source in scenes.items() if name in wanted]
     if not chosen:
-        there = {row["name"] for row in scenes}
-        fits = [name for name in SPLITS if scenes_of(name) & there]
+        fits = [name for name in SPLITS if scenes_of(name) & scenes.keys()]
         raise DataError(
-            f"{folder}: none of the scenes of {split or 'any split'!r} is in it; its {len(there)} scenes belong to "
+            f"{folder}: none of the scenes of {split or 'any split'!r} is in it; its {len(scenes)} scenes belong to "
             f"{', '.join(fits) or 'no split of nuScenes'}"
         )
-    return chosen
+    for source in chosen:
+        found.frames += source.frames
+        for why, names in source.left_out.items():
+            found.left_out[why] += names
+    return found
 
 
 class _Sensors:
@@ -117,6 +132,7 @@ class _Sensors:
         self.poses = {
             row["token"]: row for row in _table(folder, "ego_pose", fields, lambda row: row["token"] in needed)
         }
+        self._mounted: dict[str, tuple[Array, Array | None]] = {}
 
     def of(self, sample: str, cameras: Sequence[str]) -> tuple[list[Shot], Array, Array]:
         """Return the shots of a keyframe, its rig to ego and its ego to global.
@@ -125,27 +141,33 @@ class _Sensors:
             FrameError: a sensor is missing, or its calibration is none.
         """
         rig_to_ego, ego_to_global, _ = self._placed(sample, RIG)
-        shots = []
+        rig_to_global, shots = ego_to_global @ rig_to_ego, []
         for camera in cameras:
-            to_ego, to_global, calibration = self._placed(sample, camera)
-            to_camera = np.linalg.inv(to_global @ to_ego) @ ego_to_global @ rig_to_ego
-            matrix = intrinsics(calibration["camera_intrinsic"], f"camera_intrinsic of {camera}")
+            to_ego, to_global, matrix = self._placed(sample, camera)
+            assert matrix is not None
+            to_camera = np.linalg.inv(to_global @ to_ego) @ rig_to_global
             shots.append(Shot(camera, str(self.shots[sample][camera]["filename"]), matrix @ to_camera))
         return shots, rig_to_ego, ego_to_global
 
-    def _placed(self, sample: str, channel: str) -> tuple[Array, Array, Mapping[str, Any]]:
+    def _placed(self, sample: str, channel: str) -> tuple[Array, Array, Array | None]:
+        """Return a sensor's sensor to ego, ego to global, and the intrinsics of a camera."""
         row = self.shots[sample].get(channel)
         if row is None:
             raise FrameError(f"it has no {channel}")
         pose = self.poses.get(row["ego_pose_token"])
         if pose is None:
             raise FrameError(f"ego_pose has no row for its {channel}")
-        calibration = self.calibrations[row["calibrated_sensor_token"]]
-        return (
-            pose_of(calibration["rotation"], calibration["translation"], f"{channel} to the ego"),
-            pose_of(pose["rotation"], pose["translation"], "the ego"),
-            calibration,
-        )
+        to_ego, matrix = self._mounting(row["calibrated_sensor_token"], channel)
+        return to_ego, pose_of(pose["rotation"], pose["translation"], "the ego"), matrix
+
+    def _mounting(self, token: str, channel: str) -> tuple[Array, Array | None]:
+        if token not in self._mounted:
+            row = self.calibrations[token]
+            to_ego = pose_of(row["rotation"], row["translation"], f"{channel} to the ego")
+            is_rig = channel == RIG
+            matrix = None if is_rig else intrinsics(row["camera_intrinsic"], f"camera_intrinsic of {channel}")
+            self._mounted[token] = to_ego, matrix
+        return self._mounted[token]
 
 
 @dataclass
