@@ -121,9 +121,16 @@ class WorkingMesh:
             most: how many to merge at most.
         """
         places = np.flatnonzero(self._can_merge(edges, features, chosen))
-        pairs = edges.vertices[chosen[places]]
-        places = places[~self._turns_over(pairs, targets[places])]
-        places = places[self._independent(edges.vertices[chosen[places]])][:most]
+        around = self._incidence()
+        unknown, good = True, np.zeros(len(chosen), dtype=bool)
+        while unknown:  # what turns over makes room for others
+            picked = places[self._independent(edges.vertices[chosen[places]])]
+            asked = picked[~good[picked]]
+            wrong = asked[self._turns_over(edges.vertices[chosen[asked]], targets[asked], *around)]
+            good[asked] = True
+            unknown = len(wrong) > 0
+            places = places[~np.isin(places, wrong)]
+        places = picked[:most]
         if len(places):
             self._merge(edges, chosen[places], kept[places], targets[places])
         return places
@@ -155,9 +162,8 @@ class WorkingMesh:
             fine &= ~(there & lines)  # two lines would become one
         return fine
 
-    def _turns_over(self, pairs: Integers, targets: Floats) -> Flags:
+    def _turns_over(self, pairs: Integers, targets: Floats, order: Integers, starts: Integers) -> Flags:
         """Return (K,) whether a triangle around merged pairs (K, 2) would turn over or lose its area."""
-        order, starts = self._incidence()
         bad = np.zeros(len(pairs), dtype=bool)
         for side in range(2):
             counts = starts[pairs[:, side] + 1] - starts[pairs[:, side]]
@@ -174,8 +180,9 @@ class WorkingMesh:
             whole = np.arange(3 * len(row)).reshape(-1, 3)
             old, new = face_vectors(before.reshape(-1, 3), whole), face_vectors(after.reshape(-1, 3), whole)
             size = np.linalg.norm(new, axis=1)
-            longest = ((after - np.roll(after, 1, axis=1)) ** 2).sum(axis=2).max(axis=1)
-            turned = (old * new).sum(axis=1) < 0.2 * np.linalg.norm(old, axis=1) * size
+            sides = after - after[:, [2, 0, 1]]
+            longest = np.einsum("rkd,rkd->rk", sides, sides).max(axis=1)
+            turned = np.einsum("rd,rd->r", old, new) < 0.2 * np.linalg.norm(old, axis=1) * size
             wrong = (turned | (size < 1e-5 * longest)) & (np.linalg.norm(old, axis=1) > 0)
             bad |= np.bincount(row[wrong], minlength=len(pairs)) > 0
         return bad
