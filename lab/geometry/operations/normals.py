@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from lab.errors import GeometryError
 from lab.geometry.mesh import DynamicMesh, Flags, Floats, Integers, Overlay
 from lab.geometry.operations.channels import split_channels
 from lab.geometry.operations.topology import Edges, corner_angles, face_vectors, find_edges, unit
+from lab.geometry.tool import Context, Tool
+from lab.ranges import Ge, Le
 
 WEIGHTS = ("angle", "area", "both", "face")
 SPLITS = ("none", "angle", "groups", "both", "all")
@@ -104,3 +107,24 @@ def _gather(positions: Floats, triangles: Integers, corners: Integers, weight: s
     values = (faces[:, None] * shares[..., None])[known]
     size = max(count, int(flat.max(initial=-1)) + 1)
     return unit(np.stack([np.bincount(flat, weights=values[:, k], minlength=size) for k in range(3)], axis=1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normals(Tool):
+    """See ``recompute_normals``.
+
+    Attributes:
+        weight: how a triangle counts at its corner.
+        split: where normals have a seam.
+        angle: degrees from which an edge is sharp.
+    """
+
+    word: ClassVar[str] = "normals"
+
+    weight: Literal["angle", "area", "both", "face"] = "both"
+    split: Literal["none", "angle", "groups", "both", "all"] = "both"
+    angle: Annotated[float, Ge(0), Le(180)] = 40.0
+
+    def apply(self, mesh: DynamicMesh, context: Context) -> DynamicMesh:
+        """Return the mesh with new normals."""
+        return recompute_normals(mesh, self.weight, self.split, self.angle)
