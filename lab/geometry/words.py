@@ -13,10 +13,33 @@ from lab.errors import GeometryError, closest
 
 PRIMITIVES = {
     "box": "lab.geometry.primitives.box:Box",
+    "sphere": "lab.geometry.primitives.sphere:Sphere",
+    "box_sphere": "lab.geometry.primitives.sphere:BoxSphere",
+    "cylinder": "lab.geometry.primitives.round:Cylinder",
+    "cone": "lab.geometry.primitives.round:Cone",
+    "capsule": "lab.geometry.primitives.round:Capsule",
+    "torus": "lab.geometry.primitives.round:Torus",
+    "arrow": "lab.geometry.primitives.round:Arrow",
+    "disc": "lab.geometry.primitives.flat:Disc",
+    "rectangle": "lab.geometry.primitives.flat:FlatRectangle",
+    "rounded_rectangle": "lab.geometry.primitives.flat:RoundedRectangle",
+    "stairs": "lab.geometry.primitives.stairs:StraightStairs",
+    "floating_stairs": "lab.geometry.primitives.stairs:FloatingStairs",
+    "curved_stairs": "lab.geometry.primitives.stairs:CurvedStairs",
+    "spiral_stairs": "lab.geometry.primitives.stairs:SpiralStairs",
 }
 """Words that append a shape."""
 
-EDITS: dict[str, str] = {}
+EDITS = {
+    "append": "lab.geometry.edits:AppendMesh",
+    "repeat": "lab.geometry.edits:Repeat",
+    "transform": "lab.geometry.edits:TransformMesh",
+    "mirror": "lab.geometry.edits:MirrorMesh",
+    "delete": "lab.geometry.edits:Delete",
+    "weld": "lab.geometry.edits:Weld",
+    "paint": "lab.geometry.edits:PaintTriangles",
+    "regroup": "lab.geometry.edits:Regroup",
+}
 """Words that rearrange what is there."""
 
 OPERATIONS = {

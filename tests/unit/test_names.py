@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "lab").rglob("*.py"))
 TREES = {file: ast.parse(file.read_bytes()) for file in FILES}
 # data=shapes is one dataset for two kinds of problem: its YAML picks the room by the model's task.
-ONE_NAME_IN_EACH_ROOM = {"ShapesDataModule"}
+ONE_NAME_IN_EACH_ROOM = {"ShapesDataModule", "Scenes3dDataModule"}
 
 
 def defined_types(tree: ast.Module) -> Iterator[str]:

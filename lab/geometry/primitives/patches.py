@@ -23,11 +23,13 @@ class Patch:
         points: (M + 1, N + 1, 3) metres; seen from outside, the second index grows to the left of the first.
         normals: (M + 1, N + 1, 3) of length 1.
         uvs: (M + 1, N + 1, 2).
+        face: patches of the same number are one face; None for a face of its own.
     """
 
     points: Floats
     normals: Floats
     uvs: Floats
+    face: int | None = None
 
 
 def flat_patch(corner: Floats, along: Floats, across: Floats, steps: tuple[int, int], extent: Floats) -> Patch:
@@ -45,6 +47,88 @@ def flat_patch(corner: Floats, along: Floats, across: Floats, steps: tuple[int, 
     points = corner + u[..., None] * along + v[..., None] * across
     normals = np.broadcast_to(normal / np.linalg.norm(normal), points.shape)
     return Patch(points, normals, np.stack([u, v], -1) * extent)
+
+
+def quad_patch(corners: Floats, extent: Floats, face: int) -> Patch:
+    """Return one quad, or a triangle where two corners are one.
+
+    Args:
+        corners: (4, 3) counter-clockwise seen from outside.
+        extent: (2,) what UV reaches at the third corner; the first is at the origin.
+        face: see ``Patch``.
+    """
+    a, b, c, d = corners
+    normal = np.cross(c - a, d - b)
+    grid = np.array([[a, d], [b, c]])
+    normals = np.broadcast_to(normal / np.linalg.norm(normal), grid.shape)
+    return Patch(grid, normals, np.array([[[0, 0], [0, 1]], [[1, 0], [1, 1]]]) * extent, face)
+
+
+def turned_patch(
+    profile: Floats,
+    sides: int,
+    extent: Floats,
+    angles: tuple[float, float] = (0.0, 360.0),
+    normals: Floats | None = None,
+) -> Patch:
+    """Return a profile turned about the z axis.
+
+    Args:
+        profile: (N + 1, 2) distances from the axis and heights; the outside is on its right.
+        sides: into how many parts the turn is cut.
+        extent: (2,) what UV reaches around and along the profile.
+        angles: degrees, where the turn begins and ends.
+        normals: (N + 1, 2) of the profile, of length 1; those of a straight profile if not given.
+    """
+    if normals is None:
+        along = profile[-1] - profile[0]
+        normals = np.broadcast_to(np.array([along[1], -along[0]]) / np.hypot(*along), profile.shape)
+    turns = np.radians(np.linspace(*angles, sides + 1))
+    directions = np.stack([np.cos(turns), np.sin(turns), 0 * turns], -1)
+    if angles[1] - angles[0] == 360:
+        directions[-1] = directions[0]
+    up = np.array([0.0, 0.0, 1.0])
+    points = directions[:, None] * profile[:, :1] + up * profile[:, 1:]
+    outward = directions[:, None] * normals[:, :1] + up * normals[:, 1:]
+    lengths = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(profile, axis=0).T))])
+    u, v = np.meshgrid(np.linspace(0, 1, sides + 1), lengths / lengths[-1], indexing="ij")
+    return Patch(points, outward, np.stack([u, v], -1) * extent)
+
+
+def cap_patch(profile: Floats, sides: int, extent: Floats, angles: tuple[float, float] = (0.0, 360.0)) -> Patch:
+    """Return a level profile turned about the z axis, with UV as seen from above or, for a lower side, from below.
+
+    Args:
+        profile: (N + 1, 2) at one height; inward for a side that faces up, outward for one that faces down.
+        sides: into how many parts the turn is cut.
+        extent: (2,) what UV reaches over the whole disc.
+        angles: degrees, where the turn begins and ends.
+    """
+    patch = turned_patch(profile, sides, extent, angles)
+    flat = patch.points[..., :2] / (2 * profile[:, 0].max())
+    if profile[-1, 0] > profile[0, 0]:
+        flat = flat * [-1, 1]
+    return Patch(patch.points, patch.normals, (flat + 0.5) * extent)
+
+
+def straight(start: tuple[float, float], end: tuple[float, float], steps: int = 1) -> Floats:
+    """Return (steps + 1, 2) points of a straight profile."""
+    return np.linspace(start, end, steps + 1)
+
+
+def arc(centre: float, radius: float, degrees: tuple[float, float], steps: int) -> tuple[Floats, Floats]:
+    """Return the profile of an arc around (0, centre), and its normals.
+
+    Args:
+        centre: the height of its centre, on the axis.
+        radius: metres.
+        degrees: from the horizontal, where it begins and ends.
+        steps: into how many parts it is cut.
+    """
+    turns = np.radians(np.linspace(*degrees, steps + 1))
+    normals = np.stack([np.cos(turns), np.sin(turns)], -1)
+    normals[np.abs(normals) < 1e-15] = 0.0
+    return normals * radius + [0.0, centre], normals
 
 
 def quads(rows: int, columns: int) -> Integers:
@@ -73,7 +157,8 @@ def assembled(patches: Sequence[Patch], groups: str, material: Material) -> Dyna
         normals.append(patch.normals.reshape(-1, 3)[flat])
         uvs.append(patch.uvs.reshape(-1, 2)[flat])
         of_quad = np.repeat(np.arange(len(pairs)), 2)
-        numbers.append({"shape": 0 * of_quad, "face": 0 * of_quad + face, "quad": of_quad + quad}[groups])
+        number = face if patch.face is None else patch.face
+        numbers.append({"shape": 0 * of_quad, "face": 0 * of_quad + number, "quad": of_quad + quad}[groups])
         vertices += len(positions[-1])
         quad += len(pairs)
     points, indices = np.vstack(positions), np.vstack(triangles)

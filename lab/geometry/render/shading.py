@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lab.errors import GeometryError
 from lab.geometry.render.embree import Hits
-from lab.geometry.render.film import Film
+from lab.geometry.render.film import Rays
 from lab.geometry.render.prepared import PreparedScene
 from lab.geometry.render.scene import Light, Scene
 
@@ -38,19 +38,19 @@ class Surface(NamedTuple):
     colors: NDArray[np.float32]
 
 
-def surface_of(prepared: PreparedScene, film: Film, hits: Hits, seen: NDArray[np.int64]) -> Surface:
+def surface_of(prepared: PreparedScene, rays: Rays, hits: Hits, seen: NDArray[np.int64]) -> Surface:
     """Return what rays met.
 
     Args:
         prepared: the scene.
-        film: the rays.
-        hits: of all rays.
+        rays: all of them.
+        hits: theirs.
         seen: (M,) the rays that met something.
     """
     # np.take is five times as fast as an index within brackets.
     instance, depth = hits.instance.take(seen), hits.distance.take(seen)
     second, third = hits.u.take(seen), hits.v.take(seen)
-    along = film.directions.take(seen, axis=1)
+    along = rays.directions.take(seen, axis=1)
     weights = 1 - second - third, second, third
     rows = prepared.first.take(instance) + hits.triangle.take(seen)
     rotations = prepared.rotations.take(instance, axis=2)
@@ -65,11 +65,11 @@ def surface_of(prepared: PreparedScene, film: Film, hits: Hits, seen: NDArray[np
         normals[:, opposed] = flat[:, opposed]
     slant = (np.abs(facing) / np.sqrt(_dot(along, along))).astype(np.float32, copy=False)
     return Surface(
-        film.origin + along * depth,
+        rays.origin + along * depth,
         normals,
         flat,
         depth,
-        _colors(prepared, film, instance, rows, weights, depth, slant),
+        _colors(prepared, rays.spacing, instance, rows, weights, depth, slant),
     )
 
 
@@ -120,7 +120,7 @@ def _direction(light: Light) -> NDArray[np.float32]:
 
 def _colors(
     prepared: PreparedScene,
-    film: Film,
+    spacing: float,
     instance: NDArray[np.int32],
     rows: NDArray[np.int64],
     weights: tuple[NDArray[np.float32], ...],
@@ -135,8 +135,8 @@ def _colors(
         part, some = rows.take(chosen), tuple(weight.take(chosen) for weight in weights)
         u, v = _mixed(table, slice(8, 10), part, some)
         # What one pixel sees of the texture, between its extents along and across of a slanted surface.
-        scale = film.focal * prepared.scales.take(instance.take(chosen))
-        width = np.sqrt(table[3].take(part) / np.maximum(slant.take(chosen), 0.02)) * depth.take(chosen) / scale
+        pixel = depth.take(chosen) * spacing / prepared.scales.take(instance.take(chosen))
+        width = np.sqrt(table[3].take(part) / np.maximum(slant.take(chosen), 0.02)) * pixel
         painted = colors.take(chosen, axis=1) * texture.sample(u, v, width)
         for channel, values in zip(colors, painted, strict=True):
             channel[chosen] = values

@@ -1,0 +1,1 @@
+"""Generated street scenes with six calibrated cameras: ``data=scenes3d``."""

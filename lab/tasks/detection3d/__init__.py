@@ -1,0 +1,1 @@
+"""Detection in 3-D from several calibrated cameras."""

@@ -1,0 +1,1 @@
+"""Frames of several cameras: datasets, batches, the base of their DataModules."""
