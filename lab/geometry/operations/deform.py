@@ -15,13 +15,11 @@ import numpy as np
 from lab.errors import GeometryError
 from lab.geometry.mesh import DynamicMesh, Floats, Integers, Overlay
 from lab.geometry.operations.channels import split_channels
-from lab.geometry.operations.normals import refresh_normals, vertex_normals
-from lab.geometry.operations.topology import unit
+from lab.geometry.operations.normals import refresh_normals
 from lab.geometry.tool import Context, Tool
+from lab.geometry.topology import unit, vertex_normals
 from lab.ranges import Ge, Gt, Le
 
-Axis = Literal["x", "y", "z"]
-Extent = tuple[float, float]
 _ORDER = {"x": (1, 2, 0), "y": (2, 0, 1), "z": (0, 1, 2)}
 _CONE = 1e-3  # the least scale of a taper
 
@@ -54,7 +52,7 @@ def deform(mesh: DynamicMesh, function: Callable[[Floats], Floats]) -> DynamicMe
 
 
 def bend(
-    mesh: DynamicMesh, angle: float, axis: str = "z", towards: float = 0.0, extent: Extent | None = None
+    mesh: DynamicMesh, angle: float, axis: str = "z", towards: float = 0.0, extent: tuple[float, float] | None = None
 ) -> DynamicMesh:
     """Return the mesh bent along an axis: the axis becomes an arc of the same length; beyond it all goes on straight.
 
@@ -92,7 +90,7 @@ def bend(
     return deform(mesh, bent)
 
 
-def twist(mesh: DynamicMesh, angle: float, axis: str = "z", extent: Extent | None = None) -> DynamicMesh:
+def twist(mesh: DynamicMesh, angle: float, axis: str = "z", extent: tuple[float, float] | None = None) -> DynamicMesh:
     """Return the mesh turned about an axis, by more and more along it; attributes as in ``deform``.
 
     Args:
@@ -118,7 +116,7 @@ def twist(mesh: DynamicMesh, angle: float, axis: str = "z", extent: Extent | Non
 
 
 def taper(
-    mesh: DynamicMesh, factor: float, axis: str = "z", extent: Extent | None = None, shape: str = "linear"
+    mesh: DynamicMesh, factor: float, axis: str = "z", extent: tuple[float, float] | None = None, shape: str = "linear"
 ) -> DynamicMesh:
     """Return the mesh scaled across an axis, from 1 at one end to a factor at the other; attributes as in ``deform``.
 
@@ -212,7 +210,7 @@ def _back(order: list[int], across: Floats, side: Floats, along: Floats) -> Floa
 
 
 def _extent(
-    mesh: DynamicMesh, order: list[int], extent: Extent | None
+    mesh: DynamicMesh, order: list[int], extent: tuple[float, float] | None
 ) -> tuple[float, float, Callable[[Floats], Floats]]:
     """Return both ends, and what holds places along the axis between them where an extent is given."""
     given = extent is not None
@@ -236,8 +234,8 @@ class AlongAxis(Tool):
         extent: where along it the deformation begins and ends, metres; null for the whole mesh.
     """
 
-    axis: Axis = "z"
-    extent: Extent | None = None
+    axis: Literal["x", "y", "z"] = "z"
+    extent: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

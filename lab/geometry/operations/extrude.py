@@ -16,12 +16,12 @@ from lab.geometry.operations.offset import miter_vectors
 from lab.geometry.operations.polygons import Points, make_polygon
 from lab.geometry.operations.shaped import Loop, Shaped, pick
 from lab.geometry.operations.skin import PLAIN, skin
-from lab.geometry.operations.topology import find_edges
 from lab.geometry.overlays import joined_overlays, overlay_from_corners, unset_overlay
 from lab.geometry.parameters import Vector
 from lab.geometry.primitives.primitive import Steps
 from lab.geometry.selection import Selection
 from lab.geometry.tool import Context, Tool
+from lab.geometry.topology import find_edges
 
 
 def extrude_polygon(

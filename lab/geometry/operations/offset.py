@@ -9,7 +9,7 @@ import numpy as np
 from lab.errors import GeometryError
 from lab.geometry.mesh import DynamicMesh, Floats, Integers
 from lab.geometry.operations.normals import refresh_normals
-from lab.geometry.operations.topology import corner_angles, face_vectors, unit
+from lab.geometry.topology import corner_angles, face_vectors, unit
 
 LONGEST = 4.0
 """The longest vector of ``miter_vectors``."""

@@ -16,12 +16,12 @@ from lab.errors import GeometryError
 from lab.geometry.measures import surface_area
 from lab.geometry.mesh import DynamicMesh, Flags, Floats, Integers, Overlay
 from lab.geometry.operations.channels import find_seams
-from lab.geometry.operations.normals import refresh_normals, vertex_normals
+from lab.geometry.operations.normals import refresh_normals
 from lab.geometry.operations.subdivide import subdivide_to_length
-from lab.geometry.operations.topology import Edges, face_vectors, find_edges, unit
 from lab.geometry.operations.working import FIXED, FREE, LINE, WorkingMesh
 from lab.geometry.queries import SpatialIndex
 from lab.geometry.tool import Context, Tool
+from lab.geometry.topology import Edges, face_vectors, find_edges, unit, vertex_normals
 from lab.ranges import Ge, Gt, Le
 
 

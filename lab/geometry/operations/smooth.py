@@ -13,8 +13,8 @@ import numpy as np
 from lab.errors import GeometryError
 from lab.geometry.mesh import DynamicMesh
 from lab.geometry.operations.normals import refresh_normals
-from lab.geometry.operations.topology import find_edges
 from lab.geometry.tool import Context, Tool
+from lab.geometry.topology import find_edges
 from lab.ranges import Ge, Gt, Le
 
 PASS_BAND = 0.1

@@ -9,7 +9,7 @@ from lab.geometry.mesh import DynamicMesh
 from lab.geometry.operations.extrude import extrude_polygon
 from lab.geometry.operations.polygons import circle
 from lab.geometry.operations.remesh import remesh
-from lab.geometry.operations.topology import corner_angles
+from lab.geometry.topology import corner_angles
 
 
 def sides(mesh: DynamicMesh) -> np.ndarray:
