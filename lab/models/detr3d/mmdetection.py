@@ -7,8 +7,9 @@ the dotted path in the config that was read. What MMDetection3D itself does not 
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,11 +102,38 @@ def read_tree(config: Config) -> dict[str, Any]:
     pixels = _pixels(config.pop("data_preprocessor", None))
     matching = _matching(config.pop("train_cfg", None))
     if config.pop("use_grid_mask", False):
-        logger.info("use_grid_mask: pictures are masked in training by model.learning.grid_mask")
-    found = read_part(config, "")
+        logger.info("model.use_grid_mask: pictures are masked in training by model.learning.grid_mask")
+    found = read_part(config, "model")
     head = found["pts_bbox_head"]
     head.update({**matching, **head})
     return {**found, **pixels}
+
+
+def with_sizes(
+    tree: dict[str, Any], num_classes: int, num_cameras: int, point_range: Sequence[float]
+) -> dict[str, Any]:
+    """Return a tree with the sizes that the data and the neck decide.
+
+    Raises:
+        ConfigError: the config has other ones.
+    """
+    tree = copy.deepcopy(tree)
+    head = tree["pts_bbox_head"]
+    _fit(head, "num_classes", num_classes, "num_classes")
+    _fit(head["bbox_coder"], "point_range", list(point_range), "bbox_coder.pc_range")
+    attention = head["transformer"]["decoder"].get("layer", {}).get("cross_attention", {})
+    if attention.get("_target_") == PARTS["Detr3DCrossAtten"].target:
+        at = "transformer.decoder.transformerlayers.attn_cfgs.1"
+        _fit(attention, "num_cameras", num_cameras, f"{at}.num_cams")
+        attention.setdefault("num_levels", tree["img_neck"].get("num_outs", 4))
+    return tree
+
+
+def _fit(node: dict[str, Any], key: str, value: Any, name: str) -> None:
+    """Set an argument that is not given, and refuse another value."""
+    given = node.setdefault(key, value)
+    if (list(given) if isinstance(given, list | tuple) else given) != value:
+        raise ConfigError(f"model.pts_bbox_head.{name}={given}: the data has {value}")
 
 
 def read_part(config: Any, path: str) -> dict[str, Any]:
@@ -238,7 +266,7 @@ def _numbers(config: Config, names: Mapping[str, str], only: Config, path: str) 
 def _matching(config: Config | None) -> dict[str, Any]:
     """Return the weights of the matching from ``train_cfg``."""
     assigner = ((config or {}).get("pts") or {}).get("assigner") or {}
-    path, costs = "train_cfg.pts.assigner", dict.fromkeys(("cls_cost", "reg_cost", "iou_cost"), "")
+    path, costs = "model.train_cfg.pts.assigner", dict.fromkeys(("cls_cost", "reg_cost", "iou_cost"), "")
     part = Part("", costs, {"type": "HungarianAssigner3D"}, {}, ("pc_range",))
     _check(assigner, part, "HungarianAssigner3D", path)
     tables = {
@@ -259,7 +287,7 @@ def _pixels(config: Config | None) -> dict[str, Any]:
         return {}
     config = {key: value for key, value in config.items() if key != "type"}
     part = Part("", {"mean": "", "std": "", "bgr_to_rgb": ""}, {"pad_size_divisor": 32})
-    _check(config, part, "Det3DDataPreprocessor", "data_preprocessor")
+    _check(config, part, "Det3DDataPreprocessor", "model.data_preprocessor")
     bgr = not config.get("bgr_to_rgb", False)
     ordered = {key: list(reversed(config[key]) if bgr else config[key]) for key in ("mean", "std") if key in config}
     return {"bgr": bgr, **{f"pixel_{key}": value for key, value in ordered.items()}}
