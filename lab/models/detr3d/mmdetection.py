@@ -242,7 +242,7 @@ def _losses(given: dict[str, Any], path: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if "code_weights" in given:
         found["code_weights"] = given.pop("code_weights")
-    tables = {
+    tables: Mapping[str, tuple[Mapping[str, str], Config]] = {
         "loss_cls": (
             {"gamma": "focal_gamma", "alpha": "focal_alpha", "loss_weight": "class_loss_weight"},
             {"type": "FocalLoss", "use_sigmoid": True},
@@ -269,7 +269,7 @@ def _matching(config: Config | None) -> dict[str, Any]:
     path, costs = "model.train_cfg.pts.assigner", dict.fromkeys(("cls_cost", "reg_cost", "iou_cost"), "")
     part = Part("", costs, {"type": "HungarianAssigner3D"}, {}, ("pc_range",))
     _check(assigner, part, "HungarianAssigner3D", path)
-    tables = {
+    tables: Mapping[str, tuple[Mapping[str, str], Config]] = {
         "cls_cost": ({"weight": "cost_class"}, {"type": "FocalLossCost"}),
         "reg_cost": ({"weight": "cost_box"}, {"type": "BBox3DL1Cost"}),
         "iou_cost": ({}, {"type": "IoUCost", "weight": 0.0}),
