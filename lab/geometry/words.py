@@ -30,10 +30,26 @@ PRIMITIVES = {
 }
 """Words that append a shape."""
 
-EDITS: dict[str, str] = {}
+EDITS = {
+    "append": "lab.geometry.edits:AppendMesh",
+    "repeat": "lab.geometry.edits:Repeat",
+    "transform": "lab.geometry.edits:TransformMesh",
+    "mirror": "lab.geometry.edits:MirrorMesh",
+    "delete": "lab.geometry.edits:Delete",
+    "weld": "lab.geometry.edits:Weld",
+    "paint": "lab.geometry.edits:PaintTriangles",
+    "regroup": "lab.geometry.edits:Regroup",
+}
 """Words that rearrange what is there."""
 
-OPERATIONS: dict[str, str] = {}
+OPERATIONS = {
+    "union": "lab.geometry.operations.booleans:BooleanUnion",
+    "difference": "lab.geometry.operations.booleans:BooleanDifference",
+    "intersection": "lab.geometry.operations.booleans:BooleanIntersection",
+    "trim": "lab.geometry.operations.booleans:Trim",
+    "extrude": "lab.geometry.operations.extrude:Extrude",
+    "extrude_polygon": "lab.geometry.operations.extrude:ExtrudePolygon",
+}
 """Words of ``lab.geometry.operations``: they model."""
 
 WORDS = PRIMITIVES | EDITS | OPERATIONS
