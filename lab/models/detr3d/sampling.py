@@ -85,24 +85,24 @@ class Views:
         gather = self._visible_pairs if on_host else self._all_pairs
         return self._sum(gather(places, seen, weights), on_host).unflatten(0, seen.shape[:2])
 
-    def _visible_pairs(self, places: Tensor, seen: Tensor, weights: Tensor) -> Pairs:
+    def _visible_pairs(self, places: Tensor, seen: Tensor, weights: Tensor) -> SeenPairs:
         """Return the pairs of a point and a camera that sees it."""
         frame, point, camera = seen.nonzero(as_tuple=True)
         shares = weights[frame, point, camera].to(places.dtype)
         per_point = seen.sum(-1).flatten()
         view = frame * seen.shape[2] + camera
-        return Pairs(places[frame, point, camera], view, shares, per_point.cumsum(0) - per_point)
+        return SeenPairs(places[frame, point, camera], view, shares, per_point.cumsum(0) - per_point)
 
-    def _all_pairs(self, places: Tensor, seen: Tensor, weights: Tensor) -> Pairs:
+    def _all_pairs(self, places: Tensor, seen: Tensor, weights: Tensor) -> SeenPairs:
         """Return the pairs of every point and every camera; those that do not see each other weigh nothing."""
         num_frames, num_points, num_cameras = seen.shape
         view = torch.arange(num_frames * num_cameras, device=seen.device).view(num_frames, 1, num_cameras)
         places = torch.where(seen[..., None], places, 0.5).flatten(0, 2)
         shares = (weights.to(places.dtype) * seen[..., None]).flatten(0, 2)
         offsets = torch.arange(0, num_frames * num_points * num_cameras, num_cameras, device=seen.device)
-        return Pairs(places, view.expand_as(seen).flatten(), shares, offsets)
+        return SeenPairs(places, view.expand_as(seen).flatten(), shares, offsets)
 
-    def _sum(self, pairs: Pairs, sparse: bool = False) -> Tensor:
+    def _sum(self, pairs: SeenPairs, sparse: bool = False) -> Tensor:
         """Return (B * Q, C) of the pairs' features on all levels; with ``sparse`` gradients of tables are sparse."""
         found = []
         for level, (table, size) in enumerate(zip(self.tables, self.sizes, strict=True)):
@@ -121,8 +121,8 @@ class Views:
         return torch.stack(found).sum(0) if len(found) > 1 else found[0]
 
 
-class Pairs(NamedTuple):
-    """Pairs of points and cameras, the points in their order: B * Q points, P pairs, V levels.
+class SeenPairs(NamedTuple):
+    """SeenPairs of points and cameras, the points in their order: B * Q points, P pairs, V levels.
 
     Attributes:
         places: (P, 2) (u, v) in 0..1 of the picture.
