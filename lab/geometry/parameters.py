@@ -17,8 +17,9 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from lab.errors import GeometryError, closest
 from lab.geometry.words import tool_from
 
-Vector = tuple[float, float, float]
-"""x, y, z."""
+_Part = Annotated[float, Ge(-1e6), Le(1e6)]
+Vector = tuple[_Part, _Part, _Part]
+"""x, y, z, each a million at most, so that no product of them overflows."""
 
 
 class Parameters:

@@ -74,7 +74,11 @@ def test_words_are_listed_with_their_parameters(capsys: pytest.CaptureFixture[st
     [
         ("steps: [box]", ["-o", "part.fbx"], "no mesh is kept in a file that ends in '.fbx'"),
         ("steps: []", [], "the script makes no triangles"),
-        ("steps:\n- box: {size: [1, 1, 0]}", [], "script.yaml line 2: steps[0].box.size[2]: must be above 0, not 0"),
+        (
+            "steps:\n- box: {size: [1, 1, 0]}",
+            [],
+            "script.yaml line 2: steps[0].box.size[2]: must be at least 1e-06, not 0",
+        ),
         ("steps: [sphere]\nbudget: {triangles: 9}", [], "steps[0].sphere: makes 576 triangles; budget.triangles"),
         ("steps: [box]", ["--preview", "none/a.png"], "cannot be written: [Errno 2] No such file"),
         (
