@@ -49,6 +49,10 @@ OPERATIONS = {
     "trim": "lab.geometry.operations.booleans:Trim",
     "extrude": "lab.geometry.operations.extrude:Extrude",
     "extrude_polygon": "lab.geometry.operations.extrude:ExtrudePolygon",
+    "revolve": "lab.geometry.operations.revolve:Revolve",
+    "sweep": "lab.geometry.operations.sweep:Sweep",
+    "loft": "lab.geometry.operations.loft:Loft",
+    "fill_holes": "lab.geometry.operations.fill:FillHoles",
 }
 """Words of ``lab.geometry.operations``: they model."""
 
