@@ -127,8 +127,9 @@ def test_several_rays_a_pixel_smooth_edges_and_leave_labels(monkeypatch: pytest.
     assert 50 < changed.sum() < 400
     assert np.abs(fine.color - code)[changed].max() < 1.5
     np.testing.assert_array_equal(fine.color[~changed], once.color[~changed])
-    monkeypatch.setattr(rendering, "_MOST_RAYS", 37)
-    np.testing.assert_array_equal(render(scene, CAMERA, samples=2).color, fine.color)
+    monkeypatch.setattr(rendering, "_MOST_RAYS", 300)
+    for name in FIELDS:  # a picture may take any number of bands
+        np.testing.assert_array_equal(getattr(render(scene, CAMERA, samples=2), name), getattr(fine, name))
 
 
 def test_edges_are_steps_of_colour_or_instance() -> None:
