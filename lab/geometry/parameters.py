@@ -17,15 +17,16 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from lab.errors import GeometryError, closest
 from lab.geometry.words import tool_from
 
-Vector = tuple[float, float, float]
-"""x, y, z."""
+_Part = Annotated[float, Ge(-1e6), Le(1e6)]
+Vector = tuple[_Part, _Part, _Part]
+"""x, y, z, each a million at most, so that no product of them overflows."""
 
 
 class Parameters:
     """Base of a frozen dataclass of plain values: they are checked, and lists become tuples, when it is made."""
 
     def __post_init__(self) -> None:
-        for name, hint in _hints(type(self)).items():
+        for name, hint in parameter_hints(type(self)).items():
             try:
                 object.__setattr__(self, name, checked(getattr(self, name), hint))
             except GeometryError as error:
@@ -41,7 +42,7 @@ class Parameters:
 
     def values(self) -> dict[str, Any]:
         """Return the parameters by name."""
-        return {name: getattr(self, name) for name in _hints(type(self))}
+        return {name: getattr(self, name) for name in parameter_hints(type(self))}
 
     @classmethod
     def of(cls, values: Mapping[Any, Any]) -> Any:
@@ -50,24 +51,28 @@ class Parameters:
         Raises:
             GeometryError: there is no such parameter, one without a default is missing, or a value cannot be.
         """
-        fields = _hints(cls)
+        fields = parameter_hints(cls)
         for name in values:
             if name not in fields:
                 known = closest(str(name), fields) or f"; there are {', '.join(fields)}"
                 raise GeometryError(f"there is no such parameter{known}", str(name))
-        for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # subclasses are dataclasses
-            if field.name not in values and field.default is field.default_factory is dataclasses.MISSING:
-                raise GeometryError("is missing and has no default", field.name)
+        for name in fields:
+            if name not in values and name not in defaults(cls):
+                raise GeometryError("is missing and has no default", name)
         return cls(**values)
 
 
 _HINTS: dict[type, dict[str, Any]] = {}
 
 
-def _hints(kind: type) -> dict[str, Any]:
+def parameter_hints(kind: type) -> dict[str, Any]:
+    """Return the annotations of a class's parameters, its own before those of its bases."""
     if kind not in _HINTS:
         hints = get_type_hints(kind, include_extras=True)
-        _HINTS[kind] = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+        fields = {field.name for field in dataclasses.fields(kind)}
+        # A class's own parameters stand before those of its bases.
+        names = [name for base in kind.__mro__ for name in vars(base).get("__annotations__", ()) if name in fields]
+        _HINTS[kind] = {name: hints[name] for name in dict.fromkeys(names)}
     return _HINTS[kind]
 
 
@@ -153,7 +158,7 @@ def _nested(value: Any, kind: type[Parameters]) -> Any:
     if isinstance(value, kind):
         return value
     if not isinstance(value, Mapping):
-        names = ", ".join(_hints(kind))
+        names = ", ".join(parameter_hints(kind))
         raise GeometryError(f"must be a mapping of {names}, not {_shown(value)}")
     return kind.of(value)
 
@@ -177,10 +182,20 @@ def plain(value: Any) -> Any:
 
 def plain_fields(value: Parameters) -> dict[str, Any]:
     """Return the parameters that differ from their defaults, as ``plain`` has them."""
-    found = {}
-    for field in dataclasses.fields(value):  # type: ignore[arg-type]  # subclasses are dataclasses
-        current = getattr(value, field.name)
-        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        if default is dataclasses.MISSING or current != default:
-            found[field.name] = plain(current)
-    return found
+    return {name: plain(current) for name, current in changed_fields(value).items()}
+
+
+def changed_fields(value: Parameters) -> dict[str, Any]:
+    """Return the parameters that differ from their defaults, by name."""
+    usual = defaults(type(value))
+    return {name: current for name, current in value.values().items() if name not in usual or current != usual[name]}
+
+
+def defaults(kind: type[Parameters]) -> dict[str, Any]:
+    """Return the parameters that have a default, with it."""
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]  # subclasses are dataclasses
+    found = {
+        field.name: field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        for field in fields
+    }
+    return {name: found[name] for name in parameter_hints(kind) if found[name] is not dataclasses.MISSING}
