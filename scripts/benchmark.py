@@ -33,7 +33,7 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from benchmarks import afno, backbones, bert, bloom, classifiers, detr, segmenters, vggish
+from benchmarks import afno, backbones, bert, bloom, classifiers, detr, detr3d, segmenters, vggish
 from benchmarks.augmentation import mixmatch_batch
 from benchmarks.gru4rec import gru4rec_train
 from benchmarks.images import folder_batch, small_batch
@@ -83,6 +83,9 @@ Maker = Callable[[int, Size, torch.device], Made]
 ROWS: dict[str, tuple[Maker, int, Size]] = {
     "detr-forward": (forward_row(detr.make, "detr_resnet50"), 2, (480, 640)),
     "detr-train": (train_row(detr.make, "detr_resnet50"), 2, (480, 640)),
+    "detr3d_tiny-train": (train_row(detr3d.make, "detr3d_tiny"), 4, (96, 160)),
+    "detr3d-lookup-forward": (detr3d.lookup_forward, 1, (928, 1600)),
+    "detr3d-lookup-train": (detr3d.lookup_train, 1, (928, 1600)),
     "resnet50-forward": (forward_row(classifiers.make_torchvision, "resnet50"), 8, (224, 224)),
     "resnet50-train": (train_row(classifiers.make_torchvision, "resnet50"), 8, (224, 224)),
     "shufflenet-forward": (forward_row(classifiers.make_torchvision, "shufflenet_v2_x1_0"), 16, (224, 224)),

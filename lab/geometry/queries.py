@@ -19,8 +19,7 @@ from numpy.typing import ArrayLike
 from lab.errors import GeometryError
 from lab.geometry.measures import face_areas, face_normals, require_watertight
 from lab.geometry.mesh import DynamicMesh, Flags, Floats, Integers
-from lab.geometry.operations.normals import vertex_normals
-from lab.geometry.operations.topology import find_edges
+from lab.geometry.topology import find_edges, vertex_normals
 
 if TYPE_CHECKING:
     from lab.geometry.render.embree import InstanceTree

@@ -21,8 +21,8 @@ from lab.geometry.components import connected_parts
 from lab.geometry.measures import face_normals, require_watertight
 from lab.geometry.mesh import DynamicMesh, Flags, Floats, Integers, Material, frozen
 from lab.geometry.operations.simplify import simplify, simplify_planar
-from lab.geometry.operations.topology import Edges, find_edges
 from lab.geometry.parameters import Parameters
+from lab.geometry.topology import Edges, find_edges
 from lab.ranges import Ge, Gt
 
 _STRAIGHT = 1e-9  # of a turn, relative to the edges: rounding is no concave corner

@@ -53,6 +53,18 @@ OPERATIONS = {
     "sweep": "lab.geometry.operations.sweep:Sweep",
     "loft": "lab.geometry.operations.loft:Loft",
     "fill_holes": "lab.geometry.operations.fill:FillHoles",
+    "offset": "lab.geometry.operations.shell:Offset",
+    "shell": "lab.geometry.operations.shell:Shell",
+    "simplify": "lab.geometry.operations.simplify:Simplify",
+    "subdivide": "lab.geometry.operations.subdivide:Subdivide",
+    "remesh": "lab.geometry.operations.remesh:Remesh",
+    "smooth": "lab.geometry.operations.smooth:Smooth",
+    "bend": "lab.geometry.operations.deform:Bend",
+    "twist": "lab.geometry.operations.deform:Twist",
+    "taper": "lab.geometry.operations.deform:Taper",
+    "noise": "lab.geometry.operations.deform:Noise",
+    "project_uv": "lab.geometry.operations.project_uv:ProjectUV",
+    "normals": "lab.geometry.operations.normals:Normals",
 }
 """Words of ``lab.geometry.operations``: they model."""
 

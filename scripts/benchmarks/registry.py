@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from benchmarks import afno, backbones, baselines, bert, bloom, classifiers, detr, gru4rec, sasrec, segmenters, vggish
+from benchmarks import (
+    afno,
+    backbones,
+    baselines,
+    bert,
+    bloom,
+    classifiers,
+    detr,
+    detr3d,
+    gru4rec,
+    sasrec,
+    segmenters,
+    vggish,
+)
 from benchmarks.pairs import Subject
 
 SUBJECTS = {
@@ -13,6 +26,15 @@ SUBJECTS = {
         small=(2, (160, 192)),
         train=(8, (800, 1066)),
         serve=((1, (800, 1066)), (16, (800, 1066))),
+    ),
+    "detr3d": Subject(
+        (*detr3d.NAMES, "detr3d_nested"),
+        detr3d.make,
+        smoke="detr3d_tiny",
+        small=(1, (96, 160)),
+        train=(1, (448, 800)),
+        serve=((1, (448, 800)),),
+        on_cpu=False,
     ),
     "maskformer": Subject(
         (*segmenters.SWINS, "maskformer_resnet50", "maskformer_resnet101", "maskformer_tiny"),

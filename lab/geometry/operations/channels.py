@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from lab.geometry.mesh import UNSET, DynamicMesh, Flags, Integers, Overlay
-from lab.geometry.operations.topology import unit
+from lab.geometry.topology import unit
 
 
 def split_channels(mesh: DynamicMesh) -> list[Overlay]:

@@ -11,9 +11,9 @@ from lab.errors import GeometryError
 from lab.geometry.measures import open_edges
 from lab.geometry.mesh import DynamicMesh, Floats, Overlay
 from lab.geometry.operations.polygons import triangulate
-from lab.geometry.operations.topology import chain_loops, unit
 from lab.geometry.overlays import joined_overlays, overlay_from_corners, unset_overlay
 from lab.geometry.tool import Context, Tool
+from lab.geometry.topology import chain_loops, unit
 
 
 def fill_holes(mesh: DynamicMesh) -> DynamicMesh:

@@ -15,9 +15,9 @@ import numpy as np
 from lab.errors import GeometryError
 from lab.geometry.mesh import DynamicMesh, Flags, Floats, Integers
 from lab.geometry.operations.normals import refresh_normals
-from lab.geometry.operations.topology import Edges, face_vectors, find_edges, unit
 from lab.geometry.operations.working import FIXED, FREE, WorkingMesh
 from lab.geometry.tool import Context, Tool
+from lab.geometry.topology import Edges, face_vectors, find_edges, unit
 from lab.ranges import Ge, Gt
 
 KEEP = ("all", "borders", "none")

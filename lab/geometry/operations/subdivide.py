@@ -14,9 +14,9 @@ import numpy as np
 from lab.errors import GeometryError
 from lab.geometry.mesh import DynamicMesh, Flags, Floats
 from lab.geometry.operations.normals import refresh_normals
-from lab.geometry.operations.topology import Edges, find_edges
 from lab.geometry.operations.working import WorkingMesh
 from lab.geometry.tool import Context, Tool
+from lab.geometry.topology import Edges, find_edges
 from lab.ranges import Ge, Gt, Le
 
 

@@ -19,9 +19,9 @@ from lab.geometry.mesh import DynamicMesh, Floats, Material
 from lab.geometry.operations.polygons import Points, make_points, make_polygon
 from lab.geometry.operations.shaped import Loop, Shaped
 from lab.geometry.operations.skin import PLAIN, skin
-from lab.geometry.operations.topology import unit
 from lab.geometry.parameters import Vector
 from lab.geometry.tool import Context
+from lab.geometry.topology import unit
 from lab.ranges import Gt, Le, MinLen
 
 SHARPEST = 0.1

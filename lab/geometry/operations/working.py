@@ -12,7 +12,7 @@ import numpy as np
 
 from lab.geometry.mesh import UNSET, DynamicMesh, Flags, Floats, Integers, Overlay
 from lab.geometry.operations.channels import find_seams, join_channels, split_channels
-from lab.geometry.operations.topology import Edges, face_vectors
+from lab.geometry.topology import Edges, face_vectors
 
 FREE, LINE, FIXED = 0, 1, 2
 """Where a vertex may go: anywhere, along the feature line that it is on, or nowhere."""

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from lab.errors import DataError
-from lab.tasks.detection3d.data.nuscenes.frames import NOT_KNOWN, Frame, Source, in_our_order
+from lab.tasks.detection3d.data.nuscenes.frames import NOT_KNOWN, Frame, FrameSource, in_our_order
 from lab.tasks.detection3d.data.nuscenes.infos import read_infos
 from lab.tasks.detection3d.data.nuscenes.names import CAMERAS, DETECTION_NAMES, NO_DETECTION_CLASS
 from lab.tasks.detection3d.data.nuscenes.splits import SPLITS, scenes_of
@@ -36,7 +36,7 @@ def read(world: worlds.World, kind: str, folder: Path) -> list[Frame]:
     if kind == "tables":
         tables = worlds.write_tables(world, folder)
         sources = [read_tables(tables, split, CAMERAS) for split in ("mini_train", "mini_val")]
-        source = Source("both", [frame for of in sources for frame in of.frames])
+        source = FrameSource("both", [frame for of in sources for frame in of.frames])
     else:
         content = (worlds.old_infos if kind.startswith("old") else worlds.new_infos)(world)
         source = read_infos(worlds.write(content, folder / f"infos{kind[3:]}"), CAMERAS)

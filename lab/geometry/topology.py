@@ -1,4 +1,4 @@
-"""Edges of a triangle mesh, and what an operation asks of them: who is next to whom, what is open, where seams are."""
+"""Edges of a triangle mesh, who is next to whom, borders; normals of faces and corners."""
 
 from __future__ import annotations
 
@@ -107,3 +107,32 @@ def corner_angles(positions: Floats, triangles: Integers) -> Floats:
         np.arccos(np.clip((ahead * behind).sum(axis=2), -1, 1)),
         0.0,
     )
+
+
+def gathered_normals(positions: Floats, triangles: Integers, corners: Integers, weight: str, count: int = 0) -> Floats:
+    """Return (E, 3) the mean normal, of length 1, of the corners of each element.
+
+    Args:
+        positions: (V, 3).
+        triangles: (F, 3).
+        corners: (F, 3) elements; negative ones count nowhere.
+        weight: how a triangle counts at its corner: by its ``angle`` there, its ``area``, ``both`` or ``face`` (alike).
+        count: E at least.
+    """
+    vectors = face_vectors(positions, triangles)
+    faces = unit(vectors)
+    shares = np.ones(triangles.shape)
+    if weight in ("angle", "both"):
+        shares = shares * corner_angles(positions, triangles)
+    if weight in ("area", "both"):
+        shares = shares * np.linalg.norm(vectors, axis=1)[:, None]
+    known = corners >= 0
+    flat = corners[known]
+    values = (faces[:, None] * shares[..., None])[known]
+    size = max(count, int(flat.max(initial=-1)) + 1)
+    return unit(np.stack([np.bincount(flat, weights=values[:, k], minlength=size) for k in range(3)], axis=1))
+
+
+def vertex_normals(positions: Floats, triangles: Integers) -> Floats:
+    """Return (V, 3) angle-weighted pseudonormals of length 1 (Bærentzen and Aanæs, 2005)."""
+    return gathered_normals(positions, triangles, triangles, "angle", len(positions))
