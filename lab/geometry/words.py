@@ -31,6 +31,7 @@ PRIMITIVES = {
 """Words that append a shape."""
 
 EDITS = {
+    "load": "lab.geometry.loading:LoadFile",
     "append": "lab.geometry.edits:AppendMesh",
     "repeat": "lab.geometry.edits:Repeat",
     "transform": "lab.geometry.edits:TransformMesh",

@@ -65,6 +65,28 @@ def test_all_sources_of_a_world_give_the_same_frames(world: worlds.World, kind: 
     assert all(frame.names[3] == "static_object.bicycle_rack" for frame in expected)
 
 
+@pytest.mark.parametrize("wrong", ["the order of the sides", "the old yaw", "sensor to rig", "another pose"])
+def test_the_comparison_sees_mutants(wrong: str, world: worlds.World, tmp_path: Path) -> None:
+    """What a reader could get wrong moves boxes or projections far beyond the tolerances above."""
+    changed = copy.deepcopy(world)
+    for info in changed.old:
+        for item in info["cams"].values() if wrong == "sensor to rig" else ():
+            item["sensor2lidar_rotation"] = item["sensor2lidar_rotation"].T
+        if wrong == "the order of the sides":
+            info["gt_boxes"][:, [3, 4]] = info["gt_boxes"][:, [4, 3]]
+        if wrong == "the old yaw":
+            info["gt_boxes"][:, 6] *= -1
+        if wrong == "another pose":
+            info["ego2global_rotation"] = info["lidar2ego_rotation"]
+    (tmp_path / "changed").mkdir()
+    source = read_infos(worlds.write(worlds.old_infos(changed), tmp_path / "changed" / "old.pkl"), CAMERAS)
+    in_our_order(source, "wlh")
+    found, right = source.frames[0], read(world, "old.pkl", tmp_path)[0]
+    pixels = max(np.abs(a.to_pixels - b.to_pixels).max() for a, b in zip(found.shots, right.shots, strict=True))
+    away = [np.abs(found.boxes - right.boxes).max(), pixels, np.abs(found.ego_to_global - right.ego_to_global).max()]
+    assert max(away) > 0.1
+
+
 def test_boxes_by_hand(world: worlds.World, tmp_path: Path) -> None:
     """The first frame: a car of 4.5 x 2 x 1.6 m that drives 5 m/s along its length, seen from a turned rig."""
     frame = read(world, "old.pkl", tmp_path)[0]
