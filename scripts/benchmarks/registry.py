@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from benchmarks import afno, baselines, bert, bloom, classifiers, detr, detr3d, gru4rec, sasrec, segmenters, vggish
+from benchmarks import (
+    afno,
+    backbones,
+    baselines,
+    bert,
+    bloom,
+    classifiers,
+    detr,
+    detr3d,
+    gru4rec,
+    sasrec,
+    segmenters,
+    vggish,
+)
 from benchmarks.pairs import Subject
 
 SUBJECTS = {
@@ -166,6 +179,14 @@ SUBJECTS = {
         small=(2, (96, 128)),
     ),
     "conv_stem": Subject(("conv_stem",), classifiers.make_conv_stem, small=(2, (64, 96))),
+    "vovnet": Subject(
+        backbones.VOVNETS,
+        backbones.make_vovnet,
+        smoke="vovnet19_slim_dw",
+        small=(2, (96, 128)),
+        train=(32, (224, 224)),
+        serve=((6, (928, 1600)),),
+    ),
     "bert": Subject(
         bert.NAMES,
         bert.make,

@@ -86,8 +86,9 @@ def _cast(scene: Scene, cameras: Sequence[Camera]) -> list[tuple[NDArray[np.int3
     found = []
     for camera in cameras:
         film = Film(camera)
-        directions = np.ascontiguousarray(film.directions.T)
-        origins = np.repeat(film.origin.T, len(directions), axis=0)
+        rays = film.centres()
+        directions = np.ascontiguousarray(rays.directions.T)
+        origins = np.repeat(rays.origin.T, len(directions), axis=0)
         hits = tree.run(origins, directions, output=1)
         seen = hits["primID"] >= 0
         surface = origins[seen] + directions[seen] * hits["tfar"][seen, None]

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from lab.errors import GeometryError
+from lab.geometry.render import rendering, shading
 from lab.geometry.render.camera import camera_of_view, look_at
-from lab.geometry.render.rendering import render, render_all, visible
+from lab.geometry.render.rendering import edges, render, render_all, visible
 from lab.geometry.render.scene import NOTHING, Camera, Instance, Light, Rendering, Scene
 from tests.unit.geometry.render.solids import at, sphere, square
 
@@ -78,6 +79,19 @@ def test_light_falls_by_the_cosine_and_shadows_are_where_they_must_be() -> None:
     assert np.abs(colors - expected[:, None])[~edge].max() <= 1
 
 
+def test_a_coarse_ball_throws_no_shadow_upon_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its triangles stand for a sphere, which is dark where it faces away from the light and nowhere else."""
+
+    def picture(shadows: bool) -> np.ndarray:
+        ball = Instance(sphere(6), at(0, 0, 0, scale=2))
+        scene = Scene((ball,), (Light((-1, 0.5, 0.5), shadows=shadows),), ambient=(0.1, 0.1, 0.1))
+        return render(scene, CAMERA).color
+
+    np.testing.assert_array_equal(picture(True), picture(False))
+    monkeypatch.setattr(shading, "_lifts", lambda prepared, instance, rows, weights, side: np.zeros((3, len(rows))))
+    assert (picture(True) != picture(False)).any(2).sum() > 10
+
+
 def test_boxes_are_those_of_the_visible_pixels() -> None:
     instances = np.full((5, 7), NOTHING, np.int32)
     instances[1:3, 2:6] = 2
@@ -99,8 +113,8 @@ def test_several_cameras_are_each_alone() -> None:
             np.testing.assert_array_equal(getattr(together, name), getattr(alone, name))
 
 
-def test_several_rays_a_pixel_smooth_colour_and_leave_labels() -> None:
-    """The mean of the picture of twice the size, in linear light; strips of a tall picture fit together."""
+def test_several_rays_a_pixel_smooth_edges_and_leave_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean of the picture of twice the size, in linear light, on both sides of edges; elsewhere nothing changes."""
     scene = Scene((Instance(square(2.0), at(0, 0, 0.5)),), ambient=(0.5, 0.5, 0.5))
     once, fine = render(scene, CAMERA), render(scene, CAMERA, samples=2)
     for name in FIELDS[1:]:
@@ -109,10 +123,22 @@ def test_several_rays_a_pixel_smooth_colour_and_leave_labels() -> None:
     linear = np.where(large <= 0.04045, large / 12.92, ((large + 0.055) / 1.055) ** 2.4)
     mean = linear.reshape(48, 2, 64, 2, 3).mean((1, 3))
     code = 255 * (1.055 * mean ** (1 / 2.4) - 0.055)
-    assert np.abs(fine.color - code).max() < 1.5
-    wide = render(scene, replace(CAMERA, width=900, height=48), samples=4)
-    narrow = render(scene, CAMERA, samples=4)
-    np.testing.assert_array_equal(wide.color[:, :64], narrow.color)
+    changed = edges(once.color, once.instances)
+    assert 50 < changed.sum() < 400
+    assert np.abs(fine.color - code)[changed].max() < 1.5
+    np.testing.assert_array_equal(fine.color[~changed], once.color[~changed])
+    monkeypatch.setattr(rendering, "_MOST_RAYS", 37)
+    np.testing.assert_array_equal(render(scene, CAMERA, samples=2).color, fine.color)
+
+
+def test_edges_are_steps_of_colour_or_instance() -> None:
+    color, instances = np.full((4, 5, 3), 90, np.uint8), np.zeros((4, 5), np.int32)
+    assert not edges(color, instances).any()
+    color[0, 0, 2] = 97
+    instances[3, 3:] = 4
+    color[2, 0] = 84
+    expected = np.array([[1, 1, 0, 0, 0], [1, 0, 0, 0, 0], [0, 0, 0, 1, 1], [0, 0, 1, 1, 1]])
+    np.testing.assert_array_equal(edges(color, instances), expected.astype(bool))
 
 
 def seeded(seed: int) -> tuple[Scene, Camera]:
