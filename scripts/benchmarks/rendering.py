@@ -85,8 +85,8 @@ def _cast(scene: Scene, cameras: Sequence[Camera]) -> list[tuple[NDArray[np.int3
     toward = np.float32([scene.lights[0].direction])
     found = []
     for camera in cameras:
-        film = Film(camera)
-        rays = film.centres()
+        film, whole = Film(camera), slice(0, camera.height)
+        rays = film.centres(whole)
         directions = np.ascontiguousarray(rays.directions.T)
         origins = np.repeat(rays.origin.T, len(directions), axis=0)
         hits = tree.run(origins, directions, output=1)
@@ -94,7 +94,7 @@ def _cast(scene: Scene, cameras: Sequence[Camera]) -> list[tuple[NDArray[np.int3
         surface = origins[seen] + directions[seen] * hits["tfar"][seen, None]
         tree.run(surface + 1e-3 * toward, np.repeat(toward, len(surface), axis=0), query="OCCLUDED")
         instances = np.where(seen, owner[hits["primID"]], -1)
-        found.append((film.picture(instances), film.picture(np.where(seen, hits["tfar"], np.inf))))
+        found.append((film.picture(instances, whole), film.picture(np.where(seen, hits["tfar"], np.inf), whole)))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -39,13 +40,20 @@ class Film:
         self._origin = (-rotation.T @ shift).astype(np.float32)[:, None]
         self._spacing = float(1 / np.sqrt(abs(np.linalg.det(intrinsics[:2, :2]))))
 
-    def centres(self) -> Rays:
-        """Return the rays through the centres of all pixels, tile by tile.
+    def bands(self, most_rays: int) -> Iterator[slice]:
+        """Yield rows of pixels that belong together: whole tiles, and no more rays than that if a row of them fits."""
+        height, step = self._size[0], max(1, most_rays // (self._tiles[1] * TILE**2)) * TILE
+        for top in range(0, height, step):
+            yield slice(top, min(top + step, height))
+
+    def centres(self, band: slice) -> Rays:
+        """Return the rays through the centres of all pixels of a band, tile by tile.
 
         The picture is extended to whole tiles at the right and bottom: ``picture`` leaves those rays out.
         """
         to_world = self._to_world
-        down, across = ((np.arange(tiles * TILE) + 0.5).reshape(tiles, TILE) for tiles in self._tiles)
+        across = (np.arange(self._tiles[1] * TILE) + 0.5).reshape(-1, TILE)
+        down = (band.start + np.arange(-(-(band.stop - band.start) // TILE) * TILE) + 0.5).reshape(-1, TILE)
         rows = to_world[:, 1, None, None] * down + to_world[:, 2, None, None]  # (3, tiles, TILE)
         columns = to_world[:, 0, None, None] * across
         grid = rows[:, :, None, :, None] + columns[:, None, :, None, :]
@@ -60,12 +68,12 @@ class Film:
         grid = down[..., None] + across[:, :, None]
         return Rays(self._origin, grid.reshape(3, -1).astype(np.float32), self._spacing / samples)
 
-    def picture(self, values: NDArray) -> NDArray:
-        """Return values of rays (R,) or (C, R) as a picture (H, W) or (H, W, C)."""
-        height, width = self._size
-        down, across = self._tiles
+    def picture(self, values: NDArray, band: slice) -> NDArray:
+        """Return values of a band's rays (R,) or (C, R) as its part of the picture, (h, W) or (h, W, C)."""
+        height, width = band.stop - band.start, self._size[1]
+        across = self._tiles[1]
         if values.ndim == 1:
-            grid = values.reshape(down, across, TILE, TILE).swapaxes(1, 2).reshape(down * TILE, across * TILE)
-            return np.ascontiguousarray(grid[:height, :width])
-        grid = values.reshape(-1, down, across, TILE, TILE).transpose(1, 3, 2, 4, 0)
-        return np.ascontiguousarray(grid.reshape(down * TILE, across * TILE, -1)[:height, :width])
+            grid = values.reshape(-1, across, TILE, TILE).swapaxes(1, 2).reshape(-1, across * TILE)
+            return grid[:height, :width]
+        grid = values.reshape(len(values), -1, across, TILE, TILE).transpose(1, 3, 2, 4, 0)
+        return grid.reshape(-1, across * TILE, len(values))[:height, :width]

@@ -66,6 +66,9 @@ class PreparedScene:
     """
 
     def __init__(self, scene: Scene) -> None:
+        shapes = [np.shape(instance.pose) for instance in scene.instances]
+        if set(shapes) - {(4, 4)}:
+            raise GeometryError(f"the pose of an instance is (4, 4), not {(set(shapes) - {(4, 4)}).pop()}")
         poses = np.array([instance.pose for instance in scene.instances], np.float64).reshape(-1, 4, 4)
         self.rotations, self.scales = _similarities(poses)
         distinct = {id(instance.mesh): instance.mesh for instance in scene.instances}
@@ -79,6 +82,10 @@ class PreparedScene:
         self.tree = InstanceTree([made[id(instance.mesh)].tree for instance in scene.instances], poses)
         self.categories = np.array([*(instance.category for instance in scene.instances), NOTHING], np.int32)
         self.paint = SlotColors(scene.instances)
+        lights = (("light", light.color) for light in scene.lights)
+        for name, color in (("ambient", scene.ambient), *(("sky", one) for one in scene.sky), *lights):
+            if not (np.isfinite(color).all() and np.min(color) >= 0):
+                raise GeometryError(f"the {name} of a scene has a colour of three numbers of 0 or more, not {color}")
 
 
 def _prepare(mesh: StaticMesh) -> PreparedMesh:
@@ -87,8 +94,11 @@ def _prepare(mesh: StaticMesh) -> PreparedMesh:
         raise GeometryError(f"a triangle of a static mesh has a vertex outside of 0 .. {count - 1}")
     if len(triangles) and not (mesh.slots.min() >= 0 and mesh.slots.max() < len(mesh.materials)):
         raise GeometryError(f"a triangle of a static mesh has a slot outside of its {len(mesh.materials)} materials")
-    if not np.isfinite(mesh.positions).all():
-        raise GeometryError("a static mesh has a vertex that is not finite")
+    for name in ("positions", "normals", "uvs"):
+        if len(getattr(mesh, name)) != count:
+            raise GeometryError(f"a static mesh has {count} positions and {len(getattr(mesh, name))} {name}")
+        if not np.isfinite(getattr(mesh, name)).all():
+            raise GeometryError(f"{name} of a static mesh are finite numbers, one is not")
     points, uvs = mesh.positions[triangles].astype(np.float64), mesh.uvs[triangles].astype(np.float64)
     normals = mesh.normals[triangles]
     cross = np.cross(points[:, 1] - points[:, 0], points[:, 2] - points[:, 0])

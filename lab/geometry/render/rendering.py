@@ -51,27 +51,24 @@ def render_all(scene: Scene, cameras: Sequence[Camera], samples: int = 1) -> lis
 
 
 def _render(scene: Scene, prepared: PreparedScene, camera: Camera, samples: int) -> Rendering:
-    film = Film(camera)
-    rays = film.centres()
-    hits = prepared.tree.closest(rays.origin, rays.directions)
-    seen = np.flatnonzero(hits.instance != NOTHING)
-    surface = surface_of(prepared, rays, hits, seen)
-    normals = np.zeros_like(rays.directions)
-    normals[:, seen] = surface.normals
-    instances = film.picture(hits.instance)
-    color = film.picture(to_srgb(_light(scene, prepared, rays, seen, surface)))
+    film, size = Film(camera), (camera.height, camera.width)
+    color, normals = np.empty((*size, 3), np.uint8), np.empty((*size, 3), np.float32)
+    depth, instances = np.empty(size, np.float32), np.empty(size, np.int32)
+    for band in film.bands(_MOST_RAYS):
+        rays = film.centres(band)
+        hits = prepared.tree.closest(rays.origin, rays.directions)
+        seen = np.flatnonzero(hits.instance != NOTHING)
+        surface = surface_of(prepared, rays, hits, seen)
+        directed = np.zeros_like(rays.directions)
+        directed[:, seen] = surface.normals
+        color[band] = film.picture(to_srgb(_light(scene, prepared, rays, seen, surface)), band)
+        normals[band] = film.picture(directed, band)
+        depth[band] = film.picture(hits.distance, band)
+        instances[band] = film.picture(hits.instance, band)
     if samples > 1:
         _refine(scene, prepared, film, samples, color, instances)
-    boxes, pixels = visible(instances, len(scene.instances))
-    return Rendering(
-        color=color,
-        depth=film.picture(hits.distance),
-        normals=film.picture(normals),
-        instances=instances,
-        categories=prepared.categories[instances],
-        boxes=boxes,
-        pixels=pixels,
-    )
+    categories = prepared.categories[instances]
+    return Rendering(color, depth, normals, instances, categories, *visible(instances, len(scene.instances)))
 
 
 def _light(

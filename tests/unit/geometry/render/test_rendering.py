@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from lab.errors import GeometryError
+from lab.geometry.mesh import Material
 from lab.geometry.render import rendering, shading
 from lab.geometry.render.camera import camera_of_view, look_at
 from lab.geometry.render.rendering import edges, render, render_all, visible
@@ -33,8 +34,8 @@ def test_depth_and_normals_of_a_plane() -> None:
     expected = (-0.5 - 3) / DIRECTIONS[..., 2]
     seen = picture.instances == 0
     assert seen.sum() > 2000
-    # Worst error 3.1e-7 of the depth.
-    np.testing.assert_allclose(picture.depth[seen], expected[seen], rtol=2e-6)
+    # Worst error 1.5e-7 of the depth.
+    np.testing.assert_allclose(picture.depth[seen], expected[seen], rtol=1e-6)
     assert np.isinf(picture.depth[~seen]).all()
     np.testing.assert_array_equal(picture.normals[seen], np.broadcast_to([0, 0, 1], (seen.sum(), 3)))
     assert not picture.normals[~seen].any()
@@ -42,7 +43,7 @@ def test_depth_and_normals_of_a_plane() -> None:
 
 
 def test_depth_and_normals_of_a_sphere() -> None:
-    """A fine sphere: the triangles lie within 3e-4 of it."""
+    """A fine sphere: the triangles lie within 3e-4 of its radius."""
     scene = Scene((Instance(sphere(64), at(0.5, 0, 0, scale=2), category=3),))
     picture = render(scene, CAMERA)
     directions = DIRECTIONS.reshape(-1, 3)
@@ -54,10 +55,10 @@ def test_depth_and_normals_of_a_sphere() -> None:
     seen = picture.instances.reshape(-1) == 0
     assert seen[inside].all()
     assert (picture.categories.reshape(-1)[seen] == 3).all()
-    # Worst errors: 0.0043 m, 0.0075.
+    # Worst errors: 0.0063 m of depth, 0.0031 of a normal, both of the polyhedron.
     np.testing.assert_allclose(picture.depth.reshape(-1)[inside], depth[inside], atol=0.01)
     normals = (from_centre + depth[:, None] * directions) / 2
-    np.testing.assert_allclose(picture.normals.reshape(-1, 3)[inside], normals[inside], atol=0.01)
+    np.testing.assert_allclose(picture.normals.reshape(-1, 3)[inside], normals[inside], atol=0.005)
 
 
 def test_light_falls_by_the_cosine_and_shadows_are_where_they_must_be() -> None:
@@ -127,8 +128,9 @@ def test_several_rays_a_pixel_smooth_edges_and_leave_labels(monkeypatch: pytest.
     assert 50 < changed.sum() < 400
     assert np.abs(fine.color - code)[changed].max() < 1.5
     np.testing.assert_array_equal(fine.color[~changed], once.color[~changed])
-    monkeypatch.setattr(rendering, "_MOST_RAYS", 37)
-    np.testing.assert_array_equal(render(scene, CAMERA, samples=2).color, fine.color)
+    monkeypatch.setattr(rendering, "_MOST_RAYS", 300)
+    for name in FIELDS:  # a picture may take any number of bands
+        np.testing.assert_array_equal(getattr(render(scene, CAMERA, samples=2), name), getattr(fine, name))
 
 
 def test_edges_are_steps_of_colour_or_instance() -> None:
@@ -172,8 +174,13 @@ def test_bytes_are_equal_in_any_number_of_processes() -> None:
     [
         ({"instances": (Instance(square(), np.diag([1.0, 2, 1, 1])),)}, "pose of instance 0 may turn, shift and scale"),
         ({"instances": (Instance(square(), np.full((4, 4), np.nan)),)}, "pose of instance 0"),
+        ({"instances": (Instance(square(), np.eye(3)),)}, r"pose of an instance is \(4, 4\), not \(3, 3\)"),
         ({"instances": (Instance(square(), np.zeros((4, 4))),)}, "pose of instance 0"),
         ({"lights": (Light((0, 0, 0)),)}, "a light's direction"),
+        ({"lights": (Light(color=(0.1, 0.1, -0.1)),)}, "the light of a scene has a colour"),
+        ({"ambient": (np.nan, 0, 0)}, "the ambient of a scene"),
+        ({"sky": ((1, 1, 1), (1, np.inf, 1))}, "the sky of a scene"),
+        ({"instances": (Instance(square(), np.eye(4), tint=(np.nan, 1, 1)),)}, "material 'white' has a colour"),
     ],
 )
 def test_a_scene_that_cannot_be_is_one_line(change: dict[str, Any], message: str) -> None:
@@ -187,7 +194,10 @@ def test_a_scene_that_cannot_be_is_one_line(change: dict[str, Any], message: str
     [
         ({"triangles": np.array([[0, 1, 4]], np.int32)}, r"a vertex outside of 0 \.\. 3"),
         ({"slots": np.array([0, 1], np.int32)}, "a slot outside of its 1 materials"),
-        ({"positions": np.full((4, 3), np.inf, np.float32)}, "not finite"),
+        ({"positions": np.full((4, 3), np.inf, np.float32)}, "positions of a static mesh are finite"),
+        ({"uvs": np.zeros((3, 2), np.float32)}, "has 4 positions and 3 uvs"),
+        ({"normals": np.full((4, 3), np.nan, np.float32)}, "normals of a static mesh are finite"),
+        ({"materials": (Material("odd", (0.1, -1.0, 0.1)),)}, "material 'odd' has a colour"),
     ],
 )
 def test_a_mesh_that_cannot_be_is_one_line(change: dict[str, Any], message: str) -> None:
