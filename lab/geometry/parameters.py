@@ -17,8 +17,8 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from lab.errors import GeometryError, closest
 from lab.geometry.words import tool_from
 
-_Part = Annotated[float, Ge(-1e6), Le(1e6)]
-Vector = tuple[_Part, _Part, _Part]
+_Coordinate = Annotated[float, Ge(-1e6), Le(1e6)]
+Vector = tuple[_Coordinate, _Coordinate, _Coordinate]
 """x, y, z, each a million at most, so that no product of them overflows."""
 
 

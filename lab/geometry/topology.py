@@ -65,24 +65,41 @@ def find_edges(triangles: Integers) -> Edges:
     return Edges(vertices, inverse.reshape(-1, 3), tails < heads)
 
 
-def chain_loops(half_edges: Integers) -> list[Integers]:
+def chain_loops(half_edges: Integers, touching: bool = False) -> list[Integers]:
     """Return closed loops of vertices from directed half-edges (B, 2), longest first.
 
+    Args:
+        half_edges: tails and heads.
+        touching: whether loops may touch at a vertex; then each goes on along any edge from there.
+
     Raises:
-        GeometryError: two borders touch at a vertex, or a border does not close.
+        GeometryError: two borders touch at a vertex where they may not, or a border does not close.
     """
-    following = dict(half_edges.tolist())
-    if len(following) != len(half_edges) or set(following) != set(half_edges[:, 1].tolist()):
-        raise GeometryError("the border is not made of simple loops: two parts of it touch at one vertex")
+    following: dict[int, list[int]] = {}
+    for tail, head in half_edges.tolist():
+        following.setdefault(tail, []).append(head)
+    if not np.array_equal(np.sort(half_edges[:, 0]), np.sort(half_edges[:, 1])):
+        raise GeometryError("a border does not close: triangles at it face opposite ways")
+    if not touching and len(following) != len(half_edges):
+        raise GeometryError("two borders, or two parts of one, touch at a vertex")
     loops = []
     while following:
         first = next(iter(following))
-        loop, vertex = [first], following.pop(first)
+        loop, vertex = [first], _step(following, first)
         while vertex != first:
             loop.append(vertex)
-            vertex = following.pop(vertex)
+            vertex = _step(following, vertex)
         loops.append(np.array(loop, dtype=np.int64))
     return sorted(loops, key=len, reverse=True)
+
+
+def _step(following: dict[int, list[int]], vertex: int) -> int:
+    """Return the vertex after another, and take that edge away."""
+    heads = following[vertex]
+    head = heads.pop()
+    if not heads:
+        del following[vertex]
+    return head
 
 
 def face_vectors(positions: Floats, triangles: Integers) -> Floats:

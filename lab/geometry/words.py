@@ -31,6 +31,7 @@ PRIMITIVES = {
 """Words that append a shape."""
 
 EDITS = {
+    "load": "lab.geometry.loading:LoadFile",
     "append": "lab.geometry.edits:AppendMesh",
     "repeat": "lab.geometry.edits:Repeat",
     "transform": "lab.geometry.edits:TransformMesh",
@@ -47,6 +48,7 @@ OPERATIONS = {
     "difference": "lab.geometry.operations.booleans:BooleanDifference",
     "intersection": "lab.geometry.operations.booleans:BooleanIntersection",
     "trim": "lab.geometry.operations.booleans:Trim",
+    "cut": "lab.geometry.operations.cut:Cut",
     "extrude": "lab.geometry.operations.extrude:Extrude",
     "extrude_polygon": "lab.geometry.operations.extrude:ExtrudePolygon",
     "revolve": "lab.geometry.operations.revolve:Revolve",

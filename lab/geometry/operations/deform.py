@@ -219,6 +219,8 @@ def _extent(
             raise GeometryError("the mesh has no vertices")
         along = mesh.positions[:, order[2]]
         extent = float(along.min()), float(along.max())
+        if not extent[0] < extent[1]:
+            raise GeometryError("the mesh is flat along it: choose another axis, or give an extent", "axis")
     if not extent[0] < extent[1]:
         raise GeometryError(f"has no length: from {extent[0]:g} to {extent[1]:g}", "extent")
     low, high = extent

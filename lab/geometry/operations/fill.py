@@ -9,7 +9,7 @@ import numpy as np
 
 from lab.errors import GeometryError
 from lab.geometry.measures import open_edges
-from lab.geometry.mesh import DynamicMesh, Floats, Overlay
+from lab.geometry.mesh import DynamicMesh, Floats, Integers, Overlay
 from lab.geometry.operations.polygons import triangulate
 from lab.geometry.overlays import joined_overlays, overlay_from_corners, unset_overlay
 from lab.geometry.tool import Context, Tool
@@ -50,7 +50,7 @@ def flattened(ring: Floats, normal: Floats) -> Floats:
     return np.stack([local @ x, local @ y], axis=1)
 
 
-def _capped(mesh: DynamicMesh, loop: np.ndarray, group: int, slot: int, number: int) -> DynamicMesh:
+def _capped(mesh: DynamicMesh, loop: Integers, group: int, slot: int, number: int) -> DynamicMesh:
     ring = mesh.positions[loop]
     normal = area_vector(ring)
     if not normal.any():
@@ -60,13 +60,30 @@ def _capped(mesh: DynamicMesh, loop: np.ndarray, group: int, slot: int, number: 
         cap = triangulate(flat, [np.arange(len(loop))])
     except GeometryError as error:
         raise GeometryError(f"border {number} of {len(loop)} edges cannot be filled: it {error.reason}") from error
-    triangles = loop[cap]
+    return with_cap(mesh, loop[cap], flat[cap], unit(normal), slot, group)
+
+
+def with_cap(
+    mesh: DynamicMesh, triangles: Integers, uv: Floats, normal: Floats, slot: int, group: int | None = None
+) -> DynamicMesh:
+    """Return the mesh with flat triangles (T, 3) among its vertices, as one polygroup.
+
+    Args:
+        mesh: any.
+        triangles: (T, 3).
+        uv: (T, 3, 2) of layer 0; others are unset.
+        normal: (3,) of length 1, if the mesh has normals.
+        slot: of all.
+        group: of all; None for a new one.
+    """
     count = len(triangles)
+    if group is None:
+        group = int(mesh.polygroups.max(initial=-1)) + 1
     normals = mesh.normals
     if normals is not None:
-        normals = joined_overlays(normals, Overlay(unit(normal)[None], np.zeros((count, 3), dtype=np.int64)))
+        normals = joined_overlays(normals, Overlay(normal[None], np.zeros((count, 3), dtype=np.int64)))
     layers = [
-        joined_overlays(layer, overlay_from_corners(flat[cap], triangles) if i == 0 else unset_overlay(count, 2))
+        joined_overlays(layer, overlay_from_corners(uv, triangles) if i == 0 else unset_overlay(count, 2))
         for i, layer in enumerate(mesh.uvs)
     ]
     return replace(

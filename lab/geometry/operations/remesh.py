@@ -24,6 +24,8 @@ from lab.geometry.tool import Context, Tool
 from lab.geometry.topology import Edges, face_vectors, find_edges, unit, vertex_normals
 from lab.ranges import Ge, Gt, Le
 
+_RETREATS = 20
+
 
 def remesh(
     mesh: DynamicMesh, length: float, iterations: int = 5, angle: float = 40.0, most: int = 10_000_000
@@ -99,7 +101,8 @@ def _merge_short(work: WorkingMesh, length: float, angle: float) -> None:
         kept, gone = (np.where(second > first, *ends)[places] for ends in ((high, low), (low, high)))
         fine = _farthest_neighbour(work, edges, gone, kept) <= 4 / 3 * length
         places, kept = places[fine], kept[fine]
-        if not len(work.collapse(edges, lines, places, kept, work.positions[kept], len(places))):
+        targets = work.positions[kept]
+        if not len(work.collapse(edges, lines, places, kept, targets, len(places), least_cosine=0.8)):
             return
 
 
@@ -149,7 +152,19 @@ def _relax(work: WorkingMesh, angle: float, index: SpatialIndex) -> None:
     normals = vertex_normals(work.positions, work.triangles)
     step -= (step * normals).sum(axis=1, keepdims=True) * normals
     free = _moving(work, freedom)
-    work.positions[free] = index.nearest(work.positions[free] + step[free]).points
+    old = work.positions.copy()
+    work.positions[free] = index.nearest(old[free] + step[free]).points
+    before = unit(face_vectors(old, work.triangles))
+    for _ in range(_RETREATS):  # what would turn a triangle over stays, and then its neighbours may have to
+        vectors = face_vectors(work.positions, work.triangles)
+        corners = work.positions[work.triangles]
+        longest = ((corners - np.roll(corners, 1, axis=1)) ** 2).sum(axis=2).max(axis=1)
+        wrong = (before * vectors).sum(axis=1) < np.maximum(0.2 * np.linalg.norm(vectors, axis=1), 0.05 * longest)
+        moved = work.triangles[wrong].ravel()
+        moved = moved[(work.positions[moved] != old[moved]).any(axis=1)]
+        if not len(moved):
+            return
+        work.positions[moved] = old[moved]
 
 
 def _moving(work: WorkingMesh, freedom: Integers) -> Integers:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from lab.geometry.measures import face_normals
 from lab.geometry.mesh import UNSET, DynamicMesh, Flags, Floats, Integers, Overlay
 from lab.geometry.operations.channels import find_seams, join_channels, split_channels
 from lab.geometry.topology import Edges, face_vectors
@@ -44,6 +46,11 @@ class WorkingMesh:
     def mesh(self) -> DynamicMesh:
         """Return the mesh as it now is, without what no triangle uses."""
         return join_channels(self.like, list(map(Overlay, self.values, self.corners)), self.source)
+
+    @cached_property
+    def _normals(self) -> Floats:
+        """(F, 3) of the triangles at the start."""
+        return face_normals(self.like)
 
     @property
     def positions(self) -> Floats:
@@ -105,7 +112,14 @@ class WorkingMesh:
         return (first > ((b - (c + a) / 2) ** 2).sum(axis=1)).astype(np.int64)
 
     def collapse(
-        self, edges: Edges, features: Flags, chosen: Integers, kept: Integers, targets: Floats, most: int
+        self,
+        edges: Edges,
+        features: Flags,
+        chosen: Integers,
+        kept: Integers,
+        targets: Floats,
+        most: int,
+        least_cosine: float = 0.2,
     ) -> Integers:
         """Merge the ends of edges that can be, and return the places in ``chosen`` of those that were.
 
@@ -119,6 +133,7 @@ class WorkingMesh:
             kept: (K,) which end stays, as a vertex number; the other end is merged into it.
             targets: (K, 3) where it goes.
             most: how many to merge at most.
+            least_cosine: between a triangle's normals before and after.
         """
         places = np.flatnonzero(self._can_merge(edges, features, chosen))
         around = self._incidence()
@@ -126,7 +141,7 @@ class WorkingMesh:
         while unknown:  # what turns over makes room for others
             picked = places[self._independent(edges.vertices[chosen[places]])]
             asked = picked[~good[picked]]
-            wrong = asked[self._turns_over(edges.vertices[chosen[asked]], targets[asked], *around)]
+            wrong = asked[self._turns_over(edges.vertices[chosen[asked]], targets[asked], around, least_cosine)]
             good[asked] = True
             unknown = len(wrong) > 0
             places = places[~np.isin(places, wrong)]
@@ -162,8 +177,14 @@ class WorkingMesh:
             fine &= ~(there & lines)  # two lines would become one
         return fine
 
-    def _turns_over(self, pairs: Integers, targets: Floats, order: Integers, starts: Integers) -> Flags:
-        """Return (K,) whether a triangle around merged pairs (K, 2) would turn over or lose its area."""
+    def _turns_over(
+        self, pairs: Integers, targets: Floats, around: tuple[Integers, Integers], least_cosine: float
+    ) -> Flags:
+        """Return (K,) whether a triangle around merged pairs (K, 2) would turn over or lose its area.
+
+        A triangle turns over where its normal leaves the old one, or faces away from where it faced at the start.
+        """
+        order, starts = around
         bad = np.zeros(len(pairs), dtype=bool)
         for side in range(2):
             counts = starts[pairs[:, side] + 1] - starts[pairs[:, side]]
@@ -182,7 +203,8 @@ class WorkingMesh:
             size = np.linalg.norm(new, axis=1)
             sides = after - after[:, [2, 0, 1]]
             longest = np.einsum("rkd,rkd->rk", sides, sides).max(axis=1)
-            turned = np.einsum("rd,rd->r", old, new) < 0.2 * np.linalg.norm(old, axis=1) * size
+            against = np.einsum("rd,rd->r", self._normals[self.source[triangle]], new) < 0
+            turned = against | (np.einsum("rd,rd->r", old, new) < least_cosine * np.linalg.norm(old, axis=1) * size)
             wrong = (turned | (size < 1e-5 * longest)) & (np.linalg.norm(old, axis=1) > 0)
             bad |= np.bincount(row[wrong], minlength=len(pairs)) > 0
         return bad
@@ -257,10 +279,12 @@ class WorkingMesh:
         fine = ~np.isin(np.minimum(left, right) * width + np.maximum(left, right), known) & (left != right)
         places = self.positions
         old = _normal(places, tail, head, left) + _normal(places, head, tail, right)
-        first, second = _normal(places, left, right, head), _normal(places, right, left, tail)
-        for new in (first, second):
-            size = np.linalg.norm(new, axis=1) * np.linalg.norm(old, axis=1)
-            fine &= (new * old).sum(axis=1) > 0.5 * size
+        longest = ((places[left] - places[right]) ** 2).sum(axis=1)
+        for end, apex, other in ((head, left, right), (tail, right, left)):
+            new = _normal(places, apex, other, end)
+            size = np.linalg.norm(new, axis=1)
+            fine &= (new * old).sum(axis=1) > 0.5 * size * np.linalg.norm(old, axis=1)
+            fine &= size > 0.05 * longest
         wanted = np.flatnonzero(fine)
         owner = np.full(len(self.triangles), len(chosen), dtype=np.int64)
         for side in range(2):

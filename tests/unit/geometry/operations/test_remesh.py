@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from lab.errors import GeometryError
-from lab.geometry.measures import is_watertight, surface_area, volume
-from lab.geometry.mesh import DynamicMesh
+from lab.geometry.measures import face_normals, is_watertight, surface_area, volume
+from lab.geometry.mesh import DynamicMesh, empty_mesh
 from lab.geometry.operations.extrude import extrude_polygon
 from lab.geometry.operations.polygons import circle
 from lab.geometry.operations.remesh import remesh
+from lab.geometry.primitives.sphere import Sphere
+from lab.geometry.tool import Context
 from lab.geometry.topology import corner_angles
 
 
@@ -54,3 +56,12 @@ def test_refusals():
     slab = extrude_polygon([(0, 0), (3, 0), (3, 2), (0, 2)])
     with pytest.raises(GeometryError, match=r"length: 0.001 makes about \d+ triangles, more than 1000"):
         remesh(slab, 0.001, most=1000)
+
+
+def test_a_ball_keeps_facing_outwards():
+    ball = Sphere(radius=0.5).apply(empty_mesh(), Context())
+    mesh = remesh(ball, 0.15)
+    assert is_watertight(mesh)
+    assert volume(mesh) == pytest.approx(volume(ball), rel=0.03)
+    outward = (face_normals(mesh) * (mesh.positions[mesh.triangles].mean(axis=1) - [0, 0, 0.5])).sum(axis=1)
+    assert outward.min() > 0.25
