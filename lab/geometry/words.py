@@ -33,7 +33,14 @@ PRIMITIVES = {
 EDITS: dict[str, str] = {}
 """Words that rearrange what is there."""
 
-OPERATIONS: dict[str, str] = {}
+OPERATIONS = {
+    "union": "lab.geometry.operations.booleans:BooleanUnion",
+    "difference": "lab.geometry.operations.booleans:BooleanDifference",
+    "intersection": "lab.geometry.operations.booleans:BooleanIntersection",
+    "trim": "lab.geometry.operations.booleans:Trim",
+    "extrude": "lab.geometry.operations.extrude:Extrude",
+    "extrude_polygon": "lab.geometry.operations.extrude:ExtrudePolygon",
+}
 """Words of ``lab.geometry.operations``: they model."""
 
 WORDS = PRIMITIVES | EDITS | OPERATIONS

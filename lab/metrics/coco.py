@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from lab.errors import DataError
-
 _log = logging.getLogger(__name__)
 
 
@@ -66,16 +64,3 @@ def evaluate_coco(
 def count_measured(values: Mapping[str, float]) -> int:
     """Return the number of classes in COCO's means: those whose own precision is defined."""
     return sum(not math.isnan(value) for name, value in values.items() if name.startswith("map_per_class/"))
-
-
-def kept_rows(
-    image_ids: np.ndarray[Any, Any], valid: np.ndarray[Any, Any]
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return the valid image ids in ascending order, and the row of each: the same on any number of ranks."""
-    rows = np.flatnonzero(valid)
-    rows = rows[np.argsort(image_ids[rows], kind="stable")]
-    ordered = image_ids[rows]
-    twice = ordered[1:][ordered[1:] == ordered[:-1]]
-    if twice.size:
-        raise DataError(f"image id {twice[0]} was evaluated twice: ids must be unique, and padding rows not valid")
-    return ordered, rows

@@ -69,21 +69,6 @@ def project(camera: Camera, points: ArrayLike) -> tuple[Floats, NDArray[np.float
     return seen[:, :2] / np.where(depth == 0, np.inf, depth)[:, None], depth
 
 
-def rays(camera: Camera) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the rays through the centres of all pixels, row by row.
-
-    Returns:
-        The camera's position (3,) and directions (H * W, 3), both in the world; the direction's depth is 1.
-    """
-    rotation, shift = camera.world_to_camera[:3, :3], camera.world_to_camera[:3, 3]
-    to_world = rotation.T @ np.linalg.inv(camera.intrinsics)
-    across = np.arange(camera.width)[:, None] + 0.5
-    down = np.arange(camera.height)[:, None] + 0.5
-    rows = down * to_world[:, 1] + to_world[:, 2]
-    directions = (rows[:, None] + across * to_world[:, 0]).astype(np.float32)
-    return (-rotation.T @ shift).astype(np.float32), directions.reshape(-1, 3)
-
-
 def check_camera(camera: Camera) -> None:
     """Refuse a camera that cannot be.
 

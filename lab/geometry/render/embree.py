@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from lab.errors import GeometryError
 
 PACKET = 16
-_FIELDS = 24  # of RTCRayHit16; 21 are used (12 of the ray, 9 of the hit), a newer Embree may write more
+_RAY, _FIELDS = 12, 24  # of RTCRay16 and RTCRayHit16; of the latter 21 are used, a newer Embree may write more
 _POINTER, _UINT, _SIZE = ctypes.c_void_p, ctypes.c_uint, ctypes.c_size_t
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "rtcNewDevice": (_POINTER, [ctypes.c_char_p]),
@@ -185,30 +185,26 @@ class InstanceTree:
         embree.check()
 
     def closest(self, origins: NDArray[np.float32], directions: NDArray[np.float32]) -> Hits:
-        """Return what each ray meets first.
+        """Return what each of R rays meets first.
 
         Args:
-            origins: (R, 3), or (1, 3) for all.
-            directions: (R, 3) of any length, or (1, 3) for all.
+            origins: (3, R), or (3, 1) for all.
+            directions: (3, R) of any length, or (3, 1) for all.
         """
-        count = max(len(origins), len(directions))
-        packets = _packets(origins, directions)
+        packets = _packets(origins, directions, _FIELDS)
         whole = packets.view(np.int32)
         whole[:, 17:20] = _NONE
         library().cast("rtcIntersect16", self.handle, packets)
-        return Hits(
-            packets[:, 8].reshape(-1)[:count],
-            whole[:, 19].reshape(-1)[:count],
-            whole[:, 17].reshape(-1)[:count],
-            packets[:, 15].reshape(-1)[:count],
-            packets[:, 16].reshape(-1)[:count],
-        )
+        count = _count(origins, directions)
+        distance, u, v = (packets[:, place].reshape(-1)[:count] for place in (8, 15, 16))
+        instance, triangle = (whole[:, place].reshape(-1)[:count] for place in (19, 17))
+        return Hits(distance, instance, triangle, u, v)
 
     def blocked(self, origins: NDArray[np.float32], directions: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return which rays (R,) meet anything; see ``closest``."""
-        packets = _packets(origins, directions)
+        packets = _packets(origins, directions, _RAY)
         library().cast("rtcOccluded16", self.handle, packets)
-        return (packets[:, 8] < 0).reshape(-1)[: max(len(origins), len(directions))]
+        return (packets[:, 8] < 0).reshape(-1)[: _count(origins, directions)]
 
 
 def _new_scene(owner: MeshTree | InstanceTree) -> int:
@@ -226,24 +222,27 @@ def _attach(geometry: int, scene: int, number: int) -> None:
     embree.rtcReleaseGeometry(geometry)
 
 
-def _packets(origins: NDArray[np.float32], directions: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return (P, 24, 16) float32 rays from 0 to infinity; those that fill up the last packet repeat the last one."""
-    count = max(len(origins), len(directions))
-    packets = aligned((-(-count // PACKET), _FIELDS, PACKET), np.float32)
-    for values, first in ((origins, 0), (directions, 4)):
-        for axis in range(3):
-            target = packets[:, first + axis]
-            if len(values) == 1:
-                target[:] = values[0, axis]
-                continue
-            full = count // PACKET
-            target[:full] = values[: full * PACKET, axis].reshape(full, PACKET)
-            if full < len(packets):
-                target[full] = values[-1, axis]
-                target[full, : count % PACKET] = values[full * PACKET :, axis]
+def _count(origins: NDArray[np.float32], directions: NDArray[np.float32]) -> int:
+    return int(np.broadcast_shapes(origins.shape[1:], directions.shape[1:])[0])
+
+
+def _packets(origins: NDArray[np.float32], directions: NDArray[np.float32], fields: int) -> NDArray[np.float32]:
+    """Return (P, fields, 16) float32 rays from 0 to infinity; the last one is repeated to fill up the last packet."""
+    count = _count(origins, directions)
+    full, rest = divmod(count, PACKET)
+    packets = aligned((-(-count // PACKET), fields, PACKET), np.float32)
+    for place, values in zip((0, 1, 2, 4, 5, 6), (*origins, *directions), strict=True):
+        if len(values) == 1:
+            packets[:, place] = values[0]
+            continue
+        packets[:full, place] = values[: full * PACKET].reshape(full, PACKET)
+        if rest:
+            packets[full, place, :rest] = values[full * PACKET :]
+            packets[full, place, rest:] = values[-1]
     packets[:, 3] = 0.0  # where the ray starts
     packets[:, 7] = 0.0  # time
     packets[:, 8] = np.inf  # where it ends
-    packets.view(np.uint32)[:, 9] = 0xFFFFFFFF  # the mask
-    packets.view(np.uint32)[:, 10:12] = 0  # number and flags
+    whole = packets.view(np.int32)
+    whole[:, 9] = -1  # the mask: all bits
+    whole[:, 10:12] = 0  # number and flags
     return packets

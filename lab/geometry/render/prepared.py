@@ -15,8 +15,8 @@ from lab.geometry.render.textures import Paint
 from lab.geometry.static_mesh import StaticMesh
 
 COLUMNS = 20
-"""Of a table of triangles: normal of the triangle (3), area in UV of a square metre (1), slot (1), and for each corner
-its normal (3) and UV (2)."""
+"""Rows of a table of triangles: the triangle's normal (3), area in UV of a square metre (1), slot (1), and for each of
+its corners the normal (3) and UV (2)."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class PreparedMesh:
 
     Attributes:
         tree: None for a mesh without triangles.
-        table: (F, 20) float32, see ``COLUMNS``.
+        table: (20, F) float32, see ``COLUMNS``.
     """
 
     tree: MeshTree | None
@@ -54,9 +54,9 @@ class PreparedScene:
 
     Attributes:
         tree: over the instances.
-        table: (T, 20) float32.
-        first: (N,) int64 first row of each instance's mesh in the table.
-        rotations: (N, 3, 3) float32 of the poses, without their scale.
+        table: (20, T) float32.
+        first: (N,) int64 first triangle of each instance's mesh in the table.
+        rotations: (3, 3, N) float32 of the poses, without their scale.
         scales: (N,) float32 of the poses.
         categories: (N + 1,) int32, the last one ``NOTHING``.
         paint: colours of the instances' slots.
@@ -67,9 +67,11 @@ class PreparedScene:
         self.rotations, self.scales = _similarities(poses)
         distinct = {id(instance.mesh): instance.mesh for instance in scene.instances}
         made = {key: _prepared(mesh) for key, mesh in distinct.items()}
-        starts = np.cumsum([0, *(len(mesh.table) for mesh in made.values())])
+        starts = np.cumsum([0, *(mesh.table.shape[1] for mesh in made.values())])
         start_of = dict(zip(made, starts.tolist(), strict=False))
-        self.table = np.concatenate([np.zeros((0, COLUMNS), np.float32), *(mesh.table for mesh in made.values())])
+        self.table = np.concatenate(
+            [np.zeros((COLUMNS, 0), np.float32), *(mesh.table for mesh in made.values())], axis=1
+        )
         self.first = np.array([start_of[id(instance.mesh)] for instance in scene.instances], np.int64)
         self.tree = InstanceTree([made[id(instance.mesh)].tree for instance in scene.instances], poses)
         self.categories = np.array([*(instance.category for instance in scene.instances), NOTHING], np.int32)
@@ -88,12 +90,12 @@ def _prepare(mesh: StaticMesh) -> PreparedMesh:
     cross = np.cross(points[:, 1] - points[:, 0], points[:, 2] - points[:, 0])
     area = np.linalg.norm(cross, axis=1)
     (du1, dv1), (du2, dv2) = (uvs[:, 1] - uvs[:, 0]).T, (uvs[:, 2] - uvs[:, 0]).T
-    table = np.zeros((len(triangles), COLUMNS), np.float32)
+    table = np.zeros((COLUMNS, len(triangles)), np.float32)
     known = area > 0
-    table[known, :3] = cross[known] / area[known, None]
-    table[known, 3] = np.abs(du1 * dv2 - du2 * dv1)[known] / area[known]
-    table[:, 4] = mesh.slots
-    table[:, 5:] = np.concatenate([mesh.normals, mesh.uvs], axis=1)[triangles].reshape(-1, 15)
+    table[:3, known] = (cross[known] / area[known, None]).T
+    table[3, known] = np.abs(du1 * dv2 - du2 * dv1)[known] / area[known]
+    table[4] = mesh.slots
+    table[5:] = np.concatenate([mesh.normals, mesh.uvs], axis=1)[triangles].reshape(-1, 15).T
     return PreparedMesh(MeshTree(mesh.positions, triangles) if len(triangles) else None, table)
 
 
@@ -108,4 +110,5 @@ def _similarities(poses: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDAr
             f"the pose of instance {wrong[0]} may turn, shift and scale all axes alike, others belong baked into "
             f"its mesh: {poses[wrong[0]].tolist()}"
         )
-    return (matrices / scales[:, None, None]).astype(np.float32), scales.astype(np.float32)
+    rotations = np.ascontiguousarray((matrices / scales[:, None, None]).transpose(1, 2, 0), np.float32)
+    return rotations, scales.astype(np.float32)

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.errors import GeometryError
-from lab.geometry.render.camera import check_camera, rays
-from lab.geometry.render.embree import Hits
+from lab.geometry.render.camera import check_camera
+from lab.geometry.render.film import Film
 from lab.geometry.render.prepared import PreparedScene
 from lab.geometry.render.scene import NOTHING, Camera, Rendering, Scene
-from lab.geometry.render.shading import Surface, focal_of, shade, sky, surface_of, to_srgb
+from lab.geometry.render.shading import Surface, shade, sky, surface_of, to_srgb
 
 
 def render(scene: Scene, camera: Camera, samples: int = 1) -> Rendering:
@@ -47,23 +47,22 @@ def render_all(scene: Scene, cameras: Sequence[Camera], samples: int = 1) -> lis
 
 
 def _render(scene: Scene, prepared: PreparedScene, camera: Camera, samples: int) -> Rendering:
-    origin, directions = rays(camera)
-    hits = prepared.tree.closest(origin[None], directions)
+    film = Film(camera)
+    hits = prepared.tree.closest(film.origin, film.directions)
     seen = np.flatnonzero(hits.instance != NOTHING)
-    surface = surface_of(prepared, hits, seen, origin, directions, focal_of(camera))
-    size = camera.height, camera.width
-    normals = np.zeros((camera.height * camera.width, 3), np.float32)
-    normals[seen] = surface.normals
+    surface = surface_of(prepared, film, hits, seen)
+    normals = np.zeros_like(film.directions)
+    normals[:, seen] = surface.normals
+    instances = film.picture(hits.instance)
     if samples == 1:
-        light = _light(scene, prepared, directions, seen, surface)
+        color = film.picture(to_srgb(_light(scene, prepared, film, seen, surface)))
     else:
-        light = _fine_light(scene, prepared, camera, samples)
-    instances = hits.instance.reshape(size).copy()
+        color = _fine_color(scene, prepared, camera, samples)
     boxes, pixels = visible(instances, len(scene.instances))
     return Rendering(
-        color=to_srgb(light).reshape(*size, 3),
-        depth=hits.distance.reshape(size).copy(),
-        normals=normals.reshape(*size, 3),
+        color=color,
+        depth=film.picture(hits.distance),
+        normals=film.picture(normals),
         instances=instances,
         categories=prepared.categories[instances],
         boxes=boxes,
@@ -72,36 +71,33 @@ def _render(scene: Scene, prepared: PreparedScene, camera: Camera, samples: int)
 
 
 def _light(
-    scene: Scene,
-    prepared: PreparedScene,
-    directions: NDArray[np.float32],
-    seen: NDArray[np.int64],
-    surface: Surface,
+    scene: Scene, prepared: PreparedScene, film: Film, seen: NDArray[np.int64], surface: Surface
 ) -> NDArray[np.float32]:
-    """Return the linear light of each ray (R, 3)."""
-    light = sky(scene, directions) if len(seen) < len(directions) else np.empty((len(directions), 3), np.float32)
-    light[seen] = shade(scene, prepared, surface)
+    """Return the linear light of each ray (3, R)."""
+    light = np.empty_like(film.directions)
+    light[:, seen] = shade(scene, prepared, surface)
+    if len(seen) < light.shape[1]:
+        empty = np.ones(light.shape[1], bool)
+        empty[seen] = False
+        light[:, empty] = sky(scene, film.directions[:, empty])
     return light
 
 
-def _fine_light(scene: Scene, prepared: PreparedScene, camera: Camera, samples: int) -> NDArray[np.float32]:
-    """Return the mean linear light of each pixel (H * W, 3), strip by strip: rays take memory."""
-    total = np.empty((camera.height, camera.width, 3), np.float32)
+def _fine_color(scene: Scene, prepared: PreparedScene, camera: Camera, samples: int) -> NDArray[np.uint8]:
+    """Return the colour of each pixel (H, W, 3) from several rays, strip by strip: rays take memory."""
+    color = np.empty((camera.height, camera.width, 3), np.uint8)
     strip = max(1, 65536 // (camera.width * samples**2))
     for top in range(0, camera.height, strip):
         rows = min(strip, camera.height - top)
         scale = np.array([[samples, 0, 0], [0, samples, -top * samples], [0, 0, 1]], np.float64)
-        fine = Camera(
-            camera.width * samples, rows * samples, scale @ np.asarray(camera.intrinsics), camera.world_to_camera
-        )
-        origin, directions = rays(fine)
-        hits: Hits = prepared.tree.closest(origin[None], directions)
+        intrinsics = scale @ np.asarray(camera.intrinsics)
+        film = Film(Camera(camera.width * samples, rows * samples, intrinsics, camera.world_to_camera))
+        hits = prepared.tree.closest(film.origin, film.directions)
         seen = np.flatnonzero(hits.instance != NOTHING)
-        surface = surface_of(prepared, hits, seen, origin, directions, focal_of(fine))
-        light = _light(scene, prepared, directions, seen, surface)
-        grid = light.reshape(rows, samples, camera.width, samples, 3)
-        total[top : top + rows] = np.minimum(grid, 1.0).mean((1, 3))
-    return total.reshape(-1, 3)
+        light = _light(scene, prepared, film, seen, surface_of(prepared, film, hits, seen))
+        grid = film.picture(np.minimum(light, 1.0)).reshape(rows, samples, camera.width, samples, 3)
+        color[top : top + rows] = to_srgb(grid.mean((1, 3)))
+    return color
 
 
 def visible(instances: NDArray[np.int32], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -13,6 +13,7 @@ from lab.compat.torch import has_forward_hooks
 from lab.errors import ConfigError
 from lab.layers.convolution import Activation, NormName, Scales, activate, convolve, make_norm, scales_of
 from lab.layers.recompute import recomputed, recomputes
+from lab.models.resnet.deformable import ModulatedDeformConv2d, deform_convolve
 from lab.models.resnet.plugins import Plugin
 
 StridePlace = Literal["pytorch", "caffe"]
@@ -29,6 +30,7 @@ class BlockOptions:
         width_per_group: channels of a group in layer1; 64 of one group is the ResNet of the paper.
         avg_down: a shortcut averages before its 1x1, which then has no stride.
         with_cp: recompute the block in the backward pass instead of keeping what lies in it.
+        deform_groups: the 3x3 of a bottleneck is deformable, with so many groups of offsets; 0 for an ordinary one.
     """
 
     norm: NormName = "batch_norm"
@@ -37,6 +39,7 @@ class BlockOptions:
     width_per_group: int = 64
     avg_down: bool = False
     with_cp: bool = False
+    deform_groups: int = 0
 
 
 def conv(
@@ -129,6 +132,7 @@ class BasicBlock(ResidualBlock):
             "groups": options.groups != 1,
             "width_per_group": options.width_per_group != 64,
             "plugins": bool(plugins),
+            "stage_with_dcn": bool(options.deform_groups),
         }
         if name := next((name for name, is_asked in asked.items() if is_asked), ""):
             raise ConfigError(f"{name} needs bottleneck blocks: ResNet 50, 101 or 152")
@@ -170,7 +174,7 @@ class Bottleneck(ResidualBlock):
         strides = (1, stride) if options.style == "pytorch" else (stride, 1)
         self.conv1 = conv(in_channels, width, 1, strides[0])
         self.bn1 = make_norm(options.norm, width)
-        self.conv2 = conv(width, width, 3, strides[1], dilation, options.groups)
+        self.conv2 = _conv2(width, strides[1], dilation, options)
         self.bn2 = make_norm(options.norm, width)
         self.conv3 = conv(width, channels * self.expansion, 1)
         self.bn3 = make_norm(options.norm, channels * self.expansion)
@@ -197,16 +201,27 @@ class Bottleneck(ResidualBlock):
         self, x: Tensor, shortcut: Tensor, activation: Activation, reuse: bool, scales: Scales | None
     ) -> Tensor:
         out = self._plugged(convolve(x, self.conv1, self.bn1, scales=scales), "after_conv1")
-        out = self._plugged(convolve(out, self.conv2, self.bn2, scales=scales), "after_conv2")
+        out = self._plugged(self._middle(out, scales), "after_conv2")
         if not self._plugins["after_conv3"]:
             return convolve(out, self.conv3, self.bn3, shortcut, activation, reuse, scales)
         out = self._plugged(convolve(out, self.conv3, self.bn3, activation="none", scales=scales), "after_conv3")
         return activate(out + shortcut, activation)
 
+    def _middle(self, x: Tensor, scales: Scales | None) -> Tensor:
+        if isinstance(self.conv2, ModulatedDeformConv2d):
+            return deform_convolve(x, self.conv2, self.bn2, scales)
+        return convolve(x, self.conv2, self.bn2, scales=scales)
+
     def _plugged(self, x: Tensor, position: str) -> Tensor:
         for name in self._plugins[position]:
             x = self.get_submodule(name)(x)
         return x
+
+
+def _conv2(width: int, stride: int, dilation: int, options: BlockOptions) -> nn.Conv2d | ModulatedDeformConv2d:
+    if options.deform_groups:
+        return ModulatedDeformConv2d(width, width, stride, dilation, options.groups, options.deform_groups)
+    return conv(width, width, 3, stride, dilation, options.groups)
 
 
 class Stage(nn.Sequential):

@@ -9,7 +9,7 @@ batch). ``lab.layers.convolution`` computes a convolution with its norm.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Self, get_args
 
 import torch
@@ -28,6 +28,7 @@ from lab.models.resnet.blocks import (
     StridePlace,
     conv,
 )
+from lab.models.resnet.deformable import ModulatedDeformConv2d
 from lab.models.resnet.plugins import Plugin, read_plugins
 from lab.ops.pooling import max_pool3x3
 from lab.ranges import Count, Flat, Ge, Le, Size
@@ -54,6 +55,8 @@ class TrunkOptions(Flat):
         norm_eval: batch norms stay in evaluation, so that their statistics never change.
         with_cp: activation checkpointing: recompute each block in the backward pass.
         plugins: modules behind the convolutions of bottlenecks (``lab.models.resnet.plugins``).
+        stage_with_dcn: for layer1 to layer4 whether the 3x3 of their bottlenecks is a modulated deformable convolution.
+        deform_groups: groups of channels that have offsets of their own there.
     """
 
     in_chans: Size = 3
@@ -67,6 +70,8 @@ class TrunkOptions(Flat):
     norm_eval: bool = False
     with_cp: bool = False
     plugins: Sequence[Mapping[str, Any]] = ()
+    stage_with_dcn: Sequence[bool] = (False, False, False, False)
+    deform_groups: Size = 1
 
 
 PLAIN = TrunkOptions()
@@ -90,7 +95,8 @@ class _ResNetTrunk(nn.Module):
             if stage > 0 and options.replace_stride_with_dilation[stage - 1]:
                 stride, dilation = 1, dilation * 2
             sizes = (in_channels, 64 * 2**stage, stride, blocks)
-            layer = _make_stage(block, sizes, (first_dilation, dilation), shared, plugins[stage])
+            options_here = replace(shared, deform_groups=options.deform_groups * bool(options.stage_with_dcn[stage]))
+            layer = _make_stage(block, sizes, (first_dilation, dilation), options_here, plugins[stage])
             self.add_module(f"layer{stage + 1}", layer)
             in_channels = 64 * 2**stage * block.expansion
         self.stage_channels = (64, *(64 * 2**stage * block.expansion for stage in range(num_stages)))
@@ -101,9 +107,10 @@ class _ResNetTrunk(nn.Module):
 
     def _init_weights(self, zero_init_residual: bool) -> None:
         plugged = [item for block in self.modules() if isinstance(block, Bottleneck) for item in block.plugged_in()]
+        plugged += [item for item in self.modules() if isinstance(item, ModulatedDeformConv2d)]
         own = {module for item in plugged for module in item.modules()}
         for module in self.modules():
-            if isinstance(module, nn.Conv2d) and module not in own:  # a plugin has its own first weights
+            if isinstance(module, nn.Conv2d) and module not in own:  # these have their own first weights
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if zero_init_residual and isinstance(module, ResidualBlock):
                 nn.init.zeros_(module.norms[-1].weight)  # type: ignore[arg-type]
@@ -150,6 +157,9 @@ def _check(depth: int, options: TrunkOptions, groups: int, width_per_group: int,
     check_range("frozen_stages", options.frozen_stages, least=-1, most=num_stages)
     if len(options.replace_stride_with_dilation) != NUM_STAGES - 1:
         raise ConfigError("replace_stride_with_dilation has three entries, for layer2, layer3 and layer4")
+    if len(options.stage_with_dcn) != NUM_STAGES:
+        raise ConfigError("stage_with_dcn has four entries, for layer1 to layer4")
+    check_range("deform_groups", options.deform_groups, least=1)
 
 
 def _stem_convolutions(options: TrunkOptions) -> nn.Module:

@@ -2,7 +2,7 @@
 
 Ours are torchvision's, and timm's where torchvision has no such network (the three convolutions of a deep stem are
 ``conv1.0``, ``conv1.3`` and ``conv1.6``, the norm of the last is ``bn1``). MMDetection puts all of that stem into
-``stem``.
+``stem``. The offsets of its deformable convolutions have been called ``conv2_offset``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from lab.registry.renaming import Rules, StateDict, beginnings, rename, reverse
 
 _FROM_MMDETECTION: Rules = beginnings([("stem.7.", "bn1."), ("stem.<layer>.", "conv1.<layer>.")])
 _TO_MMDETECTION = reverse(_FROM_MMDETECTION)
+_OFFSETS: Rules = beginnings([("layer<stage>.<block>.conv2_offset.", "layer<stage>.<block>.conv2.conv_offset.")])
 
 
 def from_mmdetection(state_dict: StateDict) -> dict[str, Tensor]:
     """Take a state dict of MMDetection's ``ResNet`` or ``ResNetV1d``; one of torchvision's or timm's stays as it is."""
-    return {rename(key, _FROM_MMDETECTION) or key: value for key, value in state_dict.items()}
+    rules = [*_FROM_MMDETECTION, *_OFFSETS]
+    return {rename(key, rules) or key: value for key, value in state_dict.items()}
 
 
 def to_mmdetection(state_dict: StateDict) -> dict[str, Tensor]:

@@ -18,7 +18,8 @@ from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
 from lab.compat.torchmetrics import GatheredMetric
-from lab.metrics.coco import count_measured, evaluate_coco, kept_rows
+from lab.metrics.coco import count_measured, evaluate_coco
+from lab.metrics.gathered import kept_rows, packed_rows
 from lab.structures import DetectionPredictions, DetectionTruth
 
 _STATES: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
@@ -129,12 +130,7 @@ def _rows(
     arrays: dict[str, np.ndarray[Any, Any]], side: str, columns: Sequence[str], order: np.ndarray[Any, Any]
 ) -> dict[str, np.ndarray[Any, Any]]:
     """Return the packed columns of truth or prediction in the given order of images, and the image of each row."""
-    counts = arrays[f"{side}_counts"]
-    starts = np.cumsum(counts) - counts
-    lengths = counts[order]
-    image = np.repeat(np.arange(len(order)), lengths)
-    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    rows = starts[order][image] + within
+    image, rows = packed_rows(arrays[f"{side}_counts"], order)
     return {"image": image, **{column: arrays[f"{side}_{column}"][rows] for column in columns}}
 
 

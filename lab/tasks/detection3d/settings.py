@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -30,7 +31,7 @@ class Detection3dEval(EvalSettings):
     @field_validator("bands")
     @classmethod
     def _ascending(cls, edges: list[float]) -> list[float]:
-        if any(first >= second for first, second in zip(edges, edges[1:], strict=False)) or len(edges) == 1:
+        if any(first >= second for first, second in pairwise(edges)) or len(edges) == 1:
             raise ValueError("must be two or more edges, in ascending order, or an empty list")
         return edges
 
@@ -69,8 +70,8 @@ class PhotometricSettings(Strict):
     """
 
     brightness: Rate = 32.0
-    contrast: Range = [0.5, 1.5]
-    saturation: Range = [0.5, 1.5]
+    contrast: Range = Field(default_factory=lambda: [0.5, 1.5])
+    saturation: Range = Field(default_factory=lambda: [0.5, 1.5])
     hue: Annotated[Rate, Field(le=180)] = 18.0
     swap_channels: bool = True
 

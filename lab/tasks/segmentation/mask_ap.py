@@ -16,7 +16,8 @@ from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
 from lab.compat.torchmetrics import GatheredMetric
-from lab.metrics.coco import count_measured, evaluate_coco, kept_rows
+from lab.metrics.coco import count_measured, evaluate_coco
+from lab.metrics.gathered import kept_rows
 from lab.structures import NO_SEGMENT, Instances, SegmentationTruth
 
 _SIDE = {

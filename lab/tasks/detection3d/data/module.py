@@ -14,6 +14,7 @@ from lab.ranges import Count, Len, Positive, Seed
 from lab.structures import DataSpec, KeyedDataset
 from lab.structures.detection3d import Detection3dSpec, MultiviewBatch, MultiviewSample
 from lab.tasks.detection3d.data.collate import collate_multiview
+from lab.tasks.detection3d.data.frames import FrameFiles
 
 NUSCENES_RANGE = (-51.2, -51.2, -5.0, 51.2, 51.2, 3.0)
 """Where DETR3D looks for boxes, in metres around the lidar."""
@@ -79,5 +80,6 @@ class MultiviewModule(DataModule):
         return collate_multiview(typed, self.pad_divisor, self.black)
 
     def build_inputs(self, paths: list[Path]) -> KeyedDataset:
-        """Return the frames of a file, to predict."""
-        raise NotImplementedError
+        """Return the frames of a json file, or of the ``frames.json`` of a folder, to predict; see ``FrameFiles``."""
+        path = paths[0] / "frames.json" if paths[0].is_dir() else paths[0]
+        return FrameFiles(path, self.followed or self.spec)

@@ -1,0 +1,93 @@
+"""A mesh as channels: its positions and its overlays in one form, so that an operation treats them all alike.
+
+A channel is an ``Overlay``: values, and which of them each triangle corner takes. Positions are the first channel
+(their corners are the mesh's triangles), normals and UV layers follow. What splits, merges or turns triangles changes
+the corners of all channels in the same way, and no attribute is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from lab.geometry.mesh import UNSET, DynamicMesh, Flags, Integers, Overlay
+from lab.geometry.operations.topology import find_edges, unit
+
+
+def split_channels(mesh: DynamicMesh) -> list[Overlay]:
+    """Return the channels of a mesh; no element is shared by two vertices any more."""
+    overlays = [mesh.uvs[i] for i in range(len(mesh.uvs))]
+    if mesh.normals is not None:
+        overlays.insert(0, mesh.normals)
+    return [Overlay(mesh.positions, mesh.triangles), *(_of_one_vertex(one, mesh.triangles) for one in overlays)]
+
+
+def join_channels(like: DynamicMesh, channels: Sequence[Overlay], source: Integers) -> DynamicMesh:
+    """Return the mesh of channels, without values that no corner takes.
+
+    Args:
+        like: the mesh whose materials and kinds of channels these are.
+        channels: as ``split_channels`` gives them, changed; normals are made of length 1 again.
+        source: (F,) the triangle of ``like`` whose polygroup and slot each triangle takes.
+    """
+    places, *overlays = map(_compact, channels)
+    normals = None
+    if like.normals is not None:
+        normals = replace(overlays[0], elements=unit(overlays[0].elements))
+        overlays = overlays[1:]
+    return DynamicMesh(
+        places.elements,
+        places.corners,
+        like.polygroups[source],
+        like.slots[source],
+        like.materials,
+        normals,
+        tuple(overlays),
+    )
+
+
+def find_seams(edge_halves: Integers, overlay: Overlay) -> Flags:
+    """Return (E,) whether the two triangles at an edge take other elements of an overlay; open edges are no seams.
+
+    Args:
+        edge_halves: (E, 2) as ``Edges.halves``.
+        overlay: of a mesh whose elements belong to one vertex each.
+    """
+    corners = overlay.corners
+    inner = (edge_halves >= 0).all(axis=1)
+    triangle, k = np.divmod(edge_halves, 3)
+    tail, head = corners[triangle, k], corners[triangle, (k + 1) % 3]
+    return inner & ((tail[:, 0] != head[:, 1]) | (head[:, 0] != tail[:, 1]))
+
+
+def feature_edges(mesh: DynamicMesh, channels: Sequence[Overlay]) -> Flags:
+    """Return (E,) for the edges of ``find_edges``: borders, between polygroups or slots, and seams of overlays."""
+    edges = find_edges(mesh.triangles)
+    found = ~edges.inner
+    left, right = edges.halves[:, 0] // 3, edges.halves[:, 1] // 3
+    for labels in (mesh.polygroups, mesh.slots):
+        found = found | (labels[left] != labels[right])
+    for overlay in channels[1:]:
+        found = found | find_seams(edges.halves, overlay)
+    return found
+
+
+def _of_one_vertex(overlay: Overlay, triangles: Integers) -> Overlay:
+    """Return an overlay of the same values in which no element stands at two vertices."""
+    is_set = overlay.corners >= 0
+    width = max(len(overlay.elements), 1)
+    keys, inverse = np.unique(triangles[is_set] * width + overlay.corners[is_set], return_inverse=True)
+    corners = np.full(triangles.shape, UNSET, dtype=np.int64)
+    corners[is_set] = inverse
+    return Overlay(overlay.elements[keys % width], corners)
+
+
+def _compact(overlay: Overlay) -> Overlay:
+    """Return the overlay without elements that no corner takes, in their order."""
+    is_set = overlay.corners >= 0
+    used, inverse = np.unique(overlay.corners[is_set], return_inverse=True)
+    corners = np.full(overlay.corners.shape, UNSET, dtype=np.int64)
+    corners[is_set] = inverse
+    return Overlay(overlay.elements[used], corners)

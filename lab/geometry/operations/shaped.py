@@ -1,0 +1,61 @@
+"""What tools that make a new shape share: it is painted, placed, appended; what tools that select faces share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from lab.errors import GeometryError
+from lab.geometry.joining import append
+from lab.geometry.mesh import DynamicMesh, Flags
+from lab.geometry.parameters import Vector
+from lab.geometry.primitives.primitive import Paint
+from lab.geometry.selection import Selection
+from lab.geometry.tool import Context, Tool
+from lab.geometry.transforms import pose, transformed
+from lab.ranges import MinLen
+
+Loop = Annotated[tuple[tuple[float, float], ...], MinLen(3)]
+"""Points of a closed outline, x and y in metres."""
+Polyline = Annotated[tuple[tuple[float, float], ...], MinLen(2)]
+"""Points of a line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shaped(Tool):
+    """A shape that is made by an operation and appended.
+
+    Attributes:
+        at: where its origin goes, metres.
+        rotate: degrees about the world's x, then y, then z.
+        scale: along its own x, y, z.
+        material: see ``Paint``.
+    """
+
+    at: Vector = (0.0, 0.0, 0.0)
+    rotate: Vector = (0.0, 0.0, 0.0)
+    scale: Vector = (1.0, 1.0, 1.0)
+    material: Paint = field(default_factory=Paint)
+
+    @abstractmethod
+    def shape(self, context: Context) -> DynamicMesh:
+        """Return the shape at the origin."""
+
+    def apply(self, mesh: DynamicMesh, context: Context) -> DynamicMesh:
+        """Return the mesh with the shape."""
+        if not all(self.scale):
+            raise GeometryError("must not be 0 along any axis", "scale")
+        return append(mesh, transformed(self.shape(context), pose(self.at, self.rotate, self.scale)))
+
+
+def pick(faces: Selection, mesh: DynamicMesh) -> Flags:
+    """Return (F,) whether each triangle is selected.
+
+    Raises:
+        GeometryError: none is; the path names the parameter ``faces``.
+    """
+    try:
+        return faces.pick(mesh)
+    except GeometryError as error:
+        raise error.within("faces") from error

@@ -1,0 +1,109 @@
+"""Edges of a triangle mesh, and what an operation asks of them: who is next to whom, what is open, where seams are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from lab.errors import GeometryError
+from lab.geometry.mesh import Flags, Floats, Integers
+
+
+@dataclass(frozen=True)
+class Edges:
+    """The undirected edges of a mesh; half-edge ``3 f + k`` goes from corner k to corner k + 1 of triangle f.
+
+    Attributes:
+        vertices: (E, 2) int64, the lower vertex first.
+        of_triangle: (F, 3) int64 the edge of each half-edge.
+        forward: (F, 3) bool whether the half-edge goes from the lower vertex to the higher one.
+    """
+
+    vertices: Integers
+    of_triangle: Integers
+    forward: Flags
+
+    @cached_property
+    def count(self) -> Integers:
+        """(E,) the triangles at each edge."""
+        return np.bincount(self.of_triangle.ravel(), minlength=len(self.vertices))
+
+    @cached_property
+    def halves(self) -> Integers:
+        """(E, 2) int64 the half-edge that goes forward and the one that goes back; -1 where there is none.
+
+        Edges with other than one half-edge in a direction hold -1 in both columns unless they are plainly open.
+        """
+        table = np.full((len(self.vertices), 2), -1, dtype=np.int64)
+        ids, side = self.of_triangle.ravel(), 1 - self.forward.ravel().astype(np.int64)
+        table[ids, side] = np.arange(ids.size)
+        seen = np.zeros((len(self.vertices), 2), dtype=np.int64)
+        np.add.at(seen, (ids, side), 1)
+        table[(seen > 1).any(axis=1)] = -1
+        return table
+
+    @cached_property
+    def inner(self) -> Flags:
+        """(E,) whether exactly two triangles of opposite direction meet."""
+        return np.asarray((self.halves >= 0).all(axis=1))
+
+    @cached_property
+    def pairs(self) -> Integers:
+        """(I, 2) the triangles at each inner edge."""
+        return self.halves[self.inner] // 3
+
+
+def find_edges(triangles: Integers) -> Edges:
+    """Return the edges of triangles (F, 3)."""
+    tails, heads = triangles, np.roll(triangles, -1, axis=1)
+    low, high = np.minimum(tails, heads).ravel(), np.maximum(tails, heads).ravel()
+    width = int(triangles.max(initial=0)) + 1
+    keys, inverse = np.unique(low * width + high, return_inverse=True)
+    vertices = np.stack([keys // width, keys % width], axis=1)
+    return Edges(vertices, inverse.reshape(-1, 3), tails < heads)
+
+
+def chain_loops(half_edges: Integers) -> list[Integers]:
+    """Return closed loops of vertices from directed half-edges (B, 2), longest first.
+
+    Raises:
+        GeometryError: two borders touch at a vertex, or a border does not close.
+    """
+    following = dict(half_edges.tolist())
+    if len(following) != len(half_edges) or set(following) != set(half_edges[:, 1].tolist()):
+        raise GeometryError("the border is not made of simple loops: two parts of it touch at one vertex")
+    loops = []
+    while following:
+        first = next(iter(following))
+        loop, vertex = [first], following.pop(first)
+        while vertex != first:
+            loop.append(vertex)
+            vertex = following.pop(vertex)
+        loops.append(np.array(loop, dtype=np.int64))
+    return sorted(loops, key=len, reverse=True)
+
+
+def face_vectors(positions: Floats, triangles: Integers) -> Floats:
+    """Return (F, 3) normals of triangles, of the length of twice their area."""
+    a, b, c = (positions[triangles[:, k]] for k in range(3))
+    return np.cross(b - a, c - a)
+
+
+def unit(vectors: Floats) -> Floats:
+    """Return vectors (..., 3) of length 1; zero vectors stay zero."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.divide(vectors, length, out=np.zeros(vectors.shape), where=length != 0)
+
+
+def corner_angles(positions: Floats, triangles: Integers) -> Floats:
+    """Return (F, 3) the inner angle at each corner in radians; 0 in degenerate triangles."""
+    corners = positions[triangles]
+    ahead = unit(np.roll(corners, -1, axis=1) - corners)
+    behind = unit(np.roll(corners, 1, axis=1) - corners)
+    return np.where(
+        (face_vectors(positions, triangles) ** 2).sum(axis=1)[:, None] > 0,
+        np.arccos(np.clip((ahead * behind).sum(axis=2), -1, 1)),
+        0.0,
+    )

@@ -1,0 +1,45 @@
+"""Attributes carried over to triangles that are parts of other triangles, by barycentric interpolation."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lab.geometry.mesh import DynamicMesh, Floats, Integers
+from lab.geometry.operations.topology import face_vectors, unit
+from lab.geometry.overlays import corner_values, overlay_from_corners
+
+
+def transfer(mesh: DynamicMesh, positions: Floats, triangles: Integers, source: Integers) -> DynamicMesh:
+    """Return a mesh whose triangles are parts of another's triangles, with their attributes.
+
+    A triangle that faces the other way than its source has its normals negated. A corner takes the values of the point
+    of its source that is nearest in the plane; where the source has an unset corner, it is unset.
+
+    Args:
+        mesh: where the triangles come from.
+        positions: (V, 3).
+        triangles: (F, 3).
+        source: (F,) the triangle of ``mesh`` that each is a part of.
+    """
+    corners = mesh.positions[mesh.triangles[source]]
+    weights = barycentric(positions[triangles], corners)
+    vectors = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = None
+    if mesh.normals is not None:
+        turned = (face_vectors(positions, triangles) * vectors).sum(axis=1) < 0
+        values = unit(weights @ corner_values(mesh.normals)[source])
+        normals = overlay_from_corners(np.where(turned[:, None, None], -values, values), triangles)
+    uvs = tuple(overlay_from_corners(weights @ corner_values(layer)[source], triangles) for layer in mesh.uvs)
+    return DynamicMesh(positions, triangles, mesh.polygroups[source], mesh.slots[source], mesh.materials, normals, uvs)
+
+
+def barycentric(points: Floats, corners: Floats) -> Floats:
+    """Return (F, P, 3) weights, none negative, of triangles' corners (F, 3, 3) for points of each (F, P, 3)."""
+    edge, other = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    normal = np.cross(edge, other)
+    length = np.maximum((normal**2).sum(axis=1), np.finfo(float).tiny)[:, None]
+    local = points - corners[:, :1]
+    second = (np.cross(local, other[:, None]) * normal[:, None]).sum(axis=2) / length
+    third = (np.cross(edge[:, None], local) * normal[:, None]).sum(axis=2) / length
+    weights = np.clip(np.stack([1 - second - third, second, third], axis=2), 0, None)
+    return weights / np.maximum(weights.sum(axis=2, keepdims=True), np.finfo(float).tiny)

@@ -1,0 +1,1 @@
+"""nuScenes: its own tables, and the infos that MMDetection3D makes of them."""

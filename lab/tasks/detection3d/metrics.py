@@ -1,0 +1,212 @@
+"""nuScenes' detection metrics over all frames of all ranks; ``scoring`` has what they are."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics.utilities import dim_zero_cat
+
+from lab.compat.torchmetrics import GatheredMetric
+from lab.errors import ConfigError
+from lab.metrics.gathered import kept_rows, packed_rows
+from lab.structures import Table
+from lab.structures.detection3d import Detection3dPredictions, Detection3dTruth, MultiviewBatch
+from lab.tasks.detection3d.attributes import attributes_of
+from lab.tasks.detection3d.poses import to_global
+from lab.tasks.detection3d.scoring import (
+    DISTANCES,
+    ERRORS,
+    MOST_BOXES,
+    OTHER_RANGE,
+    RANGES,
+    NuScenesScore,
+    PlacedBoxes,
+    score,
+)
+
+log = logging.getLogger(__name__)
+_STATES: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
+    "frame_ids": ((0,), torch.int64),
+    "valid": ((0,), torch.bool),
+    "rig_to_ego": ((0, 4, 4), torch.float64),
+    "ego_to_global": ((0, 4, 4), torch.float64),
+    "found_counts": ((0,), torch.int64),
+    "found_boxes": ((0, 9), torch.float32),
+    "found_scores": ((0,), torch.float32),
+    "found_labels": ((0,), torch.int64),
+    "true_counts": ((0,), torch.int64),
+    "true_boxes": ((0, 9), torch.float64),
+    "true_labels": ((0,), torch.int64),
+    "true_attributes": ((0,), torch.int64),
+    "true_points": ((0,), torch.int64),
+}
+
+
+def class_ranges(class_names: Sequence[str], given: Mapping[str, float] | None) -> list[float]:
+    """Return how far boxes of each class count, in metres.
+
+    Args:
+        class_names: the K names.
+        given: ``eval.class_ranges``.
+
+    Raises:
+        ConfigError: a class of ``given`` is unknown.
+    """
+    for name in given or {}:
+        if name not in class_names:
+            raise ConfigError(f"eval.class_ranges.{name}: the data has no such class: {', '.join(class_names)}")
+    known = RANGES | dict(given or {})
+    return [known.get(name, OTHER_RANGE) for name in class_names]
+
+
+def best_of(predictions: Detection3dPredictions) -> Detection3dPredictions:
+    """Return the ``MOST_BOXES`` best candidates of each frame, highest score first, as they are measured and written.
+
+    Args:
+        predictions: (B, Q) candidates.
+    """
+    scores, order = predictions.scores.sort(dim=1, descending=True, stable=True)
+    order = order[:, :MOST_BOXES]
+    boxes = predictions.boxes.gather(1, order[..., None].expand(-1, -1, predictions.boxes.shape[-1]))
+    return Detection3dPredictions(boxes, scores[:, :MOST_BOXES], predictions.labels.gather(1, order))
+
+
+class NuScenesMetric(GatheredMetric):
+    """nuScenes' metrics; see ``NuScenesScore``. The states stay on the device until ``compute``.
+
+    Candidates with a score of 0 do not count. Those whose box or score is not finite do not either; they are counted in
+    ``not_finite`` after ``sides`` and said.
+
+    Args:
+        class_names: the K names.
+        attribute_names: what objects do.
+        ranges: (K,) metres up to which boxes count.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+
+    def __init__(self, class_names: Sequence[str], attribute_names: Sequence[str], ranges: Sequence[float]) -> None:
+        """Register the states; each is concatenated over batches, then over ranks."""
+        super().__init__()
+        self.class_names, self.attribute_names = tuple(class_names), tuple(attribute_names)
+        self.ranges, self.not_finite = list(ranges), 0
+        for name in _STATES:
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(self, predictions: Detection3dPredictions, truth: Detection3dTruth, batch: MultiviewBatch) -> None:
+        """Add a batch.
+
+        Args:
+            predictions: (B, Q) candidates in the frame of the rig.
+            truth: the annotations of the same B frames.
+            batch: their ids and poses, and which of them are valid.
+        """
+        found = best_of(predictions)
+        count, device = found.scores.shape[1], found.scores.device
+        values = {
+            "frame_ids": batch.frame_ids,
+            "valid": batch.valid,
+            "rig_to_ego": batch.rig_to_ego,
+            "ego_to_global": batch.ego_to_global,
+            "found_counts": torch.full((len(found.scores),), count, dtype=torch.int64),
+            "found_boxes": found.boxes.flatten(0, 1),
+            "found_scores": found.scores.flatten(),
+            "found_labels": found.labels.flatten(),
+            "true_counts": torch.tensor(truth.counts, dtype=torch.int64),
+            "true_boxes": truth.boxes,
+            "true_labels": truth.labels,
+            "true_attributes": truth.attributes,
+            "true_points": truth.points,
+        }
+        for name, value in values.items():
+            getattr(self, name).append(value.detach().to(device, _STATES[name][1], non_blocking=True))
+
+    def compute(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Return the states of all ranks, for ``sides``; all ranks must call it."""
+        return {name: self._gathered(name) for name in _STATES}
+
+    def sides(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> tuple[PlacedBoxes, PlacedBoxes]:
+        """Return the detections and the annotations of all frames, in the order of their ids.
+
+        Args:
+            arrays: what ``compute`` returned.
+
+        Raises:
+            DataError: two valid frames have one id.
+        """
+        _, order = kept_rows(arrays["frame_ids"], arrays["valid"], "frame")
+        sides = []
+        for side, more in (("found", ("scores",)), ("true", ("attributes", "points"))):
+            frames, rows = packed_rows(arrays[f"{side}_counts"], order)
+            boxes = arrays[f"{side}_boxes"][rows].astype(np.float64)
+            columns = {name: arrays[f"{side}_{name}"][rows] for name in ("labels", *more)}
+            if side == "found":
+                finite = np.isfinite(boxes[:, :7]).all(1) & np.isfinite(columns["scores"])
+                self.not_finite = int((~finite).sum())
+                used = finite & (columns["scores"] > 0)
+                frames, boxes = frames[used], boxes[used]
+                columns = {name: column[used] for name, column in columns.items()}
+            sides.append(self._boxes(frames, boxes, columns, arrays, order))
+        if self.not_finite:
+            log.warning("%d detections have a box or a score that is not finite; they do not count", self.not_finite)
+        return sides[0], sides[1]
+
+    def _boxes(
+        self, frames: Any, boxes: Any, columns: dict[str, Any], arrays: Mapping[str, Any], order: Any
+    ) -> PlacedBoxes:
+        placed = to_global(boxes, *(arrays[name][order][frames] for name in ("rig_to_ego", "ego_to_global")))
+        attributes = columns.get("attributes")
+        if attributes is None:
+            names = (self.class_names, self.attribute_names)
+            attributes = attributes_of(columns["labels"], placed.velocities, *names)
+        scores = columns.get("scores", np.zeros(0)).astype(np.float64)
+        return PlacedBoxes(
+            frames, columns["labels"], attributes, placed, scores, columns.get("points", np.zeros(0, np.int64))
+        )
+
+    def score(self, sides: tuple[PlacedBoxes, PlacedBoxes], band: tuple[float, float] | None = None) -> NuScenesScore:
+        """Return the metrics of what ``sides`` returned, or of a band of distances in metres."""
+        nearest, farthest = band or (0.0, np.inf)
+        return score(*sides, self.class_names, [min(limit, farthest) for limit in self.ranges], nearest)
+
+    def _gathered(self, name: str) -> np.ndarray[Any, Any]:
+        state = getattr(self, name)  # a list before a sync, a tensor after it
+        shape, dtype = _STATES[name]
+        value = dim_zero_cat(state) if len(state) else torch.empty(shape, dtype=dtype)
+        return value.cpu().numpy()
+
+    def empty_states(self) -> dict[str, Tensor]:
+        """Return the states of a rank without a batch."""
+        return {name: torch.empty(shape, dtype=dtype, device=self.device) for name, (shape, dtype) in _STATES.items()}
+
+
+def class_rows(found: NuScenesScore, class_names: Sequence[str], ranges: Sequence[float]) -> Table:
+    """Return a row for each class: its precision, at each distance too, its errors, its boxes and its range."""
+    rows: Table = []
+    for label, name in enumerate(class_names):
+        known = bool(found.counts[label])
+        figures = {"ap": found.precisions[label].mean()}
+        figures |= {f"ap_{round(10 * d):02d}": found.precisions[label, i] for i, d in enumerate(DISTANCES)}
+        figures |= {error: found.errors[label, i] for i, error in enumerate(ERRORS)}
+        plain = {key: float(value) if known and not np.isnan(value) else None for key, value in figures.items()}
+        rows.append({"class": name, **plain, "boxes": int(found.counts[label]), "range": float(ranges[label])})
+    return rows
+
+
+def band_rows(found: NuScenesScore, class_names: Sequence[str], band: tuple[float, float]) -> Table:
+    """Return a row for each class with truth in a band of distances, and one for all of them."""
+    where = {"from": band[0], "to": band[1]}
+    rows: Table = []
+    for label, name in enumerate(class_names):
+        if found.counts[label]:
+            ap, count = float(found.precisions[label].mean()), int(found.counts[label])
+            rows.append({**where, "class": name, "ap": ap, "boxes": count})
+    mean = float(np.mean([row["ap"] for row in rows])) if rows else None
+    return [*rows, {**where, "class": "all of these", "ap": mean, "boxes": int(found.counts.sum())}]

@@ -1,0 +1,117 @@
+"""Detection in 3-D: any network that finds boxes in the pictures of calibrated cameras is trained and measured.
+
+Colours are changed, pictures normalised and masked on the device; the loss is the network's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+from torch import Tensor
+
+from lab.errors import ConfigError
+from lab.run_record import Direction
+from lab.structures import Term
+from lab.structures.detection3d import Detection3dPredictions, Detection3dSpec, Detector3d, MultiviewBatch
+from lab.tasks.detection3d.augmentation import distorted, grid_masked, normalized
+from lab.tasks.detection3d.metrics import NuScenesMetric, band_rows, best_of, class_ranges, class_rows
+from lab.tasks.detection3d.scoring import ERRORS, FIGURES
+from lab.training.classes import ClassTask
+
+
+class Detection3dTask(ClassTask):
+    """Train and measure a detector in 3-D; see ``Task`` for the arguments.
+
+    ``model.learning`` sets ``grid_mask`` and ``photometric``; ``eval.monitor`` what ``best.ckpt`` is the best of.
+    """
+
+    kind = "detection3d"
+    protocol = Detector3d
+    shown = ("map", "nds")
+    spec: Detection3dSpec
+
+    def make_metrics(self) -> None:
+        """Make nuScenes' metrics for validation and test."""
+        monitor = self.eval_settings["monitor"]
+        self.monitor = f"val/{monitor}"
+        self.monitor_mode: Direction = "min" if monitor == "loss" else "max"
+        errors = tuple(f"m{name}" for name in ERRORS)
+        self.directions = {**dict.fromkeys(FIGURES, "max"), **dict.fromkeys(("loss", *errors), "min")}
+        self.ranges = class_ranges(self.class_names, self.eval_settings["class_ranges"])
+        names = (self.class_names, self.spec.attribute_names)
+        self.val_score, self.test_score = (NuScenesMetric(*names, self.ranges) for _ in range(2))
+        self.counted: dict[str, int] = {}
+
+    def _metric(self, split: str) -> NuScenesMetric:
+        return self.val_score if split == "val" else self.test_score
+
+    def reset_metrics(self, split: str) -> None:
+        """Forget all frames."""
+        self._metric(split).reset()
+
+    def network_input(self, batch: MultiviewBatch) -> Tensor:
+        """Return the pictures (B, N, 3, H, W) float32 as the network reads them.
+
+        In training batches with ``chances`` are augmented as ``model.learning`` says.
+        """
+        learning, chances = self.learning, batch.chances if self.training else None
+        images = batch.images
+        if chances is not None and learning["photometric"]:
+            images = distorted(images, chances, learning["photometric"])
+        images = normalized(images, batch.image_sizes, self.net.pixels)
+        if chances is not None and learning["grid_mask"]:
+            images = grid_masked(images, chances, learning["grid_mask"])
+        return images
+
+    def forward(self, batch: MultiviewBatch) -> Any:
+        """Return the network's outputs for a batch."""
+        return self.net(self.network_input(batch), batch.projections)
+
+    def evaluate(self, split: str, outputs: Any, batch: MultiviewBatch) -> None:
+        """Add the predictions of a batch."""
+        if batch.truth is None:
+            raise ConfigError("the dataset has no truth to evaluate against")
+        self._metric(split).update(self.net.predict(outputs), batch.truth, batch)
+
+    def compute_metrics(self, split: str) -> dict[str, float]:
+        """Return nuScenes' metrics; a test also fills ``tables``."""
+        metric = self._metric(split)
+        sides = metric.sides(metric.compute())
+        found = metric.score(sides)
+        self.counted[split] = int((found.counts > 0).sum())
+        if split == "test":
+            self.tables["classes"] = class_rows(found, self.class_names, self.ranges)
+            bands = list(pairwise(self.eval_settings["bands"]))
+            rows = [band_rows(metric.score(sides, band), self.class_names, band) for band in bands]
+            if rows:
+                self.tables["bands"] = [row for band in rows for row in band]
+        return found.figures()
+
+    def classes_measured(self, split: str) -> dict[str, int]:
+        """Return the number of classes that the truth has."""
+        return {"map": self.counted[split]}
+
+    def describe_evaluation(self) -> str:
+        """Return which classes are in the means."""
+        counted = [int(value) for key, value in self.results.items() if key.endswith("map_classes_measured")]
+        classes = self.spec.num_classes
+        if not counted or counted[0] == classes:
+            return f"map and nds as nuscenes-devkit has them, over {classes} classes"
+        return (
+            f"map and nds as nuscenes-devkit has them: the truth has boxes of {counted[0]} of {classes} classes, "
+            "and the others count as not found"
+        )
+
+    def predict_step(
+        self, batch: MultiviewBatch, batch_idx: int
+    ) -> tuple[Tensor, list[tuple[MultiviewBatch, Detection3dPredictions]]]:
+        """Return the ids (b,) of frames, and of each the frame and its best candidates, without those that fill up."""
+        found = best_of(self.net.predict(self(batch)))
+        rows = [slice(row, row + 1) for row in batch.valid.nonzero().flatten().tolist()]
+        return batch.frame_ids[batch.valid], [(batch.rows(row), found.rows(row)) for row in rows]
+
+    def describe_pass(self, batch: MultiviewBatch, outputs: Any, terms: Mapping[str, Term] | None) -> str:
+        """Return the shapes of pictures and boxes."""
+        return f"pictures {tuple(batch.images.shape)} -> boxes {tuple(self.net.predict(outputs).boxes.shape)}"

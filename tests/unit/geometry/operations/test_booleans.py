@@ -1,0 +1,84 @@
+"""Booleans against volumes by hand; what becomes of attributes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lab.errors import GeometryError
+from lab.geometry.measures import face_normals, is_watertight, open_edges, surface_area, volume
+from lab.geometry.mesh import DynamicMesh, Material
+from lab.geometry.operations.booleans import difference, intersection, trim, union
+from lab.geometry.operations.extrude import extrude_polygon
+
+SQUARE = [(0, 0), (1, 0), (1, 1), (0, 1)]
+
+
+def cube(low: float = 0.0, name: str = "default") -> DynamicMesh:
+    mesh = extrude_polygon(SQUARE, material=Material(name))
+    return replace(mesh, positions=mesh.positions + low)
+
+
+def corner_normals_agree(mesh: DynamicMesh) -> bool:
+    assert mesh.normals is not None
+    at_corners = mesh.normals.elements[mesh.normals.corners]
+    return bool(
+        (at_corners * face_normals(mesh)[:, None] > -1e-9).all() and np.isclose((at_corners**2).sum(2), 1).all()
+    )
+
+
+@pytest.mark.parametrize(
+    ("operation", "cubic", "square"),
+    [(union, 15 / 8, 6 + 6 - 6 / 4), (difference, 7 / 8, 6), (intersection, 1 / 8, 6 / 4)],
+)
+def test_two_cubes_that_overlap_in_an_eighth(operation, cubic, square):
+    result = operation(cube(), cube(0.5))
+    assert is_watertight(result)
+    assert volume(result) == pytest.approx(cubic, abs=1e-14)  # worst error 0
+    assert surface_area(result) == pytest.approx(square, abs=1e-14)  # 0
+    assert corner_normals_agree(result)
+
+
+def test_groups_slots_and_uvs_come_from_the_triangle_that_was_cut():
+    first, second = cube(name="wood"), cube(0.5, name="steel")
+    result = difference(first, second)
+    assert [material.name for material in result.materials] == ["wood", "steel"]
+    centres = result.positions[result.triangles].mean(axis=1)
+    walls = ((centres >= 0.5 - 1e-9).all(axis=1)) & (np.abs(centres - 0.5) < 1e-9).any(axis=1)
+    assert walls.sum() == 6  # three squares
+    np.testing.assert_array_equal(result.slots, walls)
+    np.testing.assert_array_equal(result.polygroups[~walls] < 6, True)
+    np.testing.assert_array_equal(result.polygroups[walls] >= 6, True)
+    top = (
+        result.polygroups
+        == first.polygroups[np.abs(first.positions[first.triangles][..., 2] - 1).max(axis=1) < 1e-9][0]
+    )
+    places = result.positions[result.triangles[top]]
+    uv = result.uvs[0].elements[result.uvs[0].corners[top]]
+    np.testing.assert_allclose(uv, places[..., :2], atol=1e-14)  # the cap's UVs are its metres
+
+
+def test_trimming_opens_the_surface_and_takes_nothing_of_the_other():
+    outside, inside = trim(cube(), cube(0.5)), trim(cube(), cube(0.5), keep="inside")
+    assert surface_area(outside) == pytest.approx(6 - 3 / 4, abs=1e-14)
+    assert surface_area(inside) == pytest.approx(3 / 4, abs=1e-14)
+    assert len(open_edges(outside)) == len(open_edges(inside)) == 6
+    assert set(outside.polygroups) == set(cube().polygroups)
+
+
+def test_one_line_says_why_a_mesh_is_refused():
+    with pytest.raises(GeometryError, match="the other mesh must be watertight and has 6 open edges"):
+        union(cube(), trim(cube(), cube(0.5)))
+    with pytest.raises(GeometryError, match="nothing is left: the two meshes do not overlap"):
+        intersection(cube(), cube(5))
+    big = extrude_polygon([(-1, -1), (2, -1), (2, 2), (-1, 2)])
+    with pytest.raises(GeometryError, match="nothing is left: the other mesh covers this one"):
+        difference(cube(), big)
+
+
+def test_a_mesh_without_normals_leaves_corners_unset():
+    result = union(replace(cube(), normals=None), cube(0.5))
+    assert result.normals is not None
+    of_first = result.polygroups < 6
+    assert (result.normals.corners[of_first] == -1).all()
+    assert (result.normals.corners[~of_first] >= 0).all()
