@@ -4,9 +4,10 @@
     python scripts/convert_weights.py runs/NAME/checkpoints/best.ckpt hf.safetensors --model detr --to transformers
     python scripts/convert_weights.py hf.safetensors layers --model bloom --to megatron --ranks 2
 
-It reads any layout that ``lab.models.<model>.weights.convert`` recognises, shards too, and checkpoints of lab. It
-writes safetensors in the layout ``--to``: ``lab`` (the default), or the name of one of the module's ``to_<layout>``
-functions. A layout of several files (the module has ``split_<layout>``) is written into a folder.
+It reads any layout that ``lab.models.<model>.weights.convert`` recognises, shards too, and checkpoints of lab;
+``--from`` names one of the module's ``from_<layout>`` functions, for a file that does not tell its layout. It writes
+safetensors in the layout ``--to``: ``lab`` (the default), or the name of one of the ``to_<layout>`` functions. A layout
+of several files (the module has ``split_<layout>``) is written into a folder.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 from lab.errors import CheckpointError, ConfigError, LabError, closest
 
 
-def convert(source: Path, target: Path, model: str, layout: str, ranks: int = 1) -> int:
+def convert(source: Path, target: Path, model: str, layout: str, ranks: int = 1, given: str | None = None) -> int:
     """Write ``source`` in another layout to ``target`` and return the number of tensors.
 
     Args:
@@ -30,6 +31,7 @@ def convert(source: Path, target: Path, model: str, layout: str, ranks: int = 1)
         model: the folder in ``lab/models``.
         layout: what to write.
         ranks: for how many ranks of a tensor group a layout of several files is split.
+        given: the layout of ``source``; None: it is recognised.
 
     Raises:
         ConfigError: the model has no converters, or none to this layout.
@@ -39,7 +41,7 @@ def convert(source: Path, target: Path, model: str, layout: str, ranks: int = 1)
 
     from lab.registry.migrations import outdated
     from lab.registry.shards import join, open_shards
-    from lab.registry.weights import Weights, read_weights
+    from lab.registry.weights import Weights, read_weights, told
 
     try:
         weights = importlib.import_module(f"lab.models.{model}.weights")
@@ -48,6 +50,9 @@ def convert(source: Path, target: Path, model: str, layout: str, ranks: int = 1)
     layouts = ["lab", *(name.removeprefix("to_") for name in dir(weights) if name.startswith("to_"))]
     if layout not in layouts:
         raise ConfigError(f"--to {layout}: {model} knows {', '.join(layouts)}{closest(layout, layouts)}")
+    sources = [name.removeprefix("from_") for name in dir(weights) if name.startswith("from_")]
+    if given is not None and given not in sources:
+        raise ConfigError(f"--from {given}: {model} knows {', '.join(sources)}{closest(given, sources)}")
     split = getattr(weights, f"split_{layout}", None)
     if split is None and target.suffix != ".safetensors":
         raise CheckpointError(f"{target}: the target is written as .safetensors; name it so")
@@ -63,7 +68,8 @@ def convert(source: Path, target: Path, model: str, layout: str, ranks: int = 1)
             f"{source}: its weights of {old[0]} are of version {old[1]}, an older one, which only their network can "
             "migrate: load them (stage=test ckpt=..., lab.create_model) and save them again"
         )
-    state = weights.convert({key.removeprefix("net."): value for key, value in read.tensors.items()})
+    read_as: Any = told(weights.convert, read.meta) if given is None else getattr(weights, f"from_{given}")
+    state = read_as({key.removeprefix("net."): value for key, value in read.tensors.items()})
     if split is not None:
         return _write_files(target, split(state, ranks))
     if layout != "lab":
@@ -98,10 +104,12 @@ def main() -> int:
     parser.add_argument("target", type=Path)
     parser.add_argument("--model", required=True, help="the folder in lab/models, such as detr")
     parser.add_argument("--to", default="lab", dest="layout")
+    parser.add_argument("--from", dest="given", help="the layout of the source, if it does not tell it")
     parser.add_argument("--ranks", type=int, default=1, help="of a tensor group, for Megatron's files")
     arguments = parser.parse_args()
     try:
-        count = convert(arguments.source, arguments.target, arguments.model, arguments.layout, arguments.ranks)
+        given = (arguments.model, arguments.layout, arguments.ranks, arguments.given)
+        count = convert(arguments.source, arguments.target, *given)
     except LabError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

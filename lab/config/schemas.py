@@ -293,6 +293,8 @@ class CosineConfig(Scheduler):
 
     name: Literal["cosine"]
     min_factor: Annotated[Float, Field(ge=0, le=1)]
+    stairs: WholeFrom0 = 0  # falls in so many equal parts of the training, from its first step on; 0: at every step
+    warmup_from: Annotated[Float, Field(ge=0, lt=1)] = 0.0  # share of the rate at the first step of the warm-up
 
 
 class PolyConfig(Scheduler):

@@ -39,6 +39,10 @@ class Parameters:
             GeometryError: with the name of a parameter as its path.
         """
 
+    def values(self) -> dict[str, Any]:
+        """Return the parameters by name."""
+        return {name: getattr(self, name) for name in _hints(type(self))}
+
     @classmethod
     def of(cls, values: Mapping[Any, Any]) -> Any:
         """Return an instance with these values by name.

@@ -62,6 +62,13 @@ class Selection(Parameters):
             raise GeometryError(f"selects none of the {mesh.num_triangles} triangles")
         return chosen
 
+    def within_step(self, mesh: DynamicMesh, name: str) -> Flags:
+        """Return ``pick`` of a tool's parameter; errors have its name before their path."""
+        try:
+            return self.pick(mesh)
+        except GeometryError as error:
+            raise error.within(name) from error
+
     def _of_groups(self, mesh: DynamicMesh, groups: tuple[int, ...]) -> Flags:
         for index, group in enumerate(groups):
             if not (mesh.polygroups == group).any():

@@ -13,6 +13,7 @@ import numpy as np
 from lab.errors import GeometryError
 from lab.geometry.mesh import DynamicMesh, empty_mesh
 from lab.geometry.parameters import Parameters
+from lab.geometry.validation import validate
 from lab.ranges import Ge, Gt
 
 BYTES_PER_TRIANGLE = 120
@@ -90,12 +91,11 @@ class Tool(Parameters, ABC):
 
     def operands(self) -> dict[str, Sequence[Tool]]:
         """Return the nested scripts of this tool, by the name of the parameter: a boolean's operand."""
-        found: dict[str, Sequence[Tool]] = {}
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
-            value = getattr(self, field.name)
-            if isinstance(value, tuple) and value and all(isinstance(item, Tool) for item in value):
-                found[field.name] = value
-        return found
+        return {
+            name: value
+            for name, value in self.values().items()
+            if isinstance(value, tuple) and value and all(isinstance(item, Tool) for item in value)
+        }
 
     def operand(self, name: str, context: Context) -> DynamicMesh:
         """Run a nested script of this tool, from an empty mesh.
@@ -114,7 +114,7 @@ class Tool(Parameters, ABC):
 
 
 def applied(tool: Tool, mesh: DynamicMesh, context: Context, name: str = "steps") -> DynamicMesh:
-    """Return the mesh after one step, within the budget.
+    """Return the mesh after one step, within the budget and sound.
 
     Args:
         tool: the step.
@@ -128,6 +128,7 @@ def applied(tool: Tool, mesh: DynamicMesh, context: Context, name: str = "steps"
     try:
         after = tool.apply(mesh, context)
         context.budget.afford(after.num_triangles, after.num_bytes)
+        validate(after)
     except GeometryError as error:
         raise error.within(name, context.place[-1], tool.word) from error
     return after

@@ -85,3 +85,13 @@ def inside_out(mesh: DynamicMesh) -> DynamicMesh:
     if turned.normals is None:
         return turned
     return dataclasses.replace(turned, normals=Overlay(-turned.normals.elements, turned.normals.corners))
+
+
+def refuse_flat(scale: tuple[float, float, float]) -> None:
+    """Refuse a scale with a 0, which would flatten the mesh.
+
+    Raises:
+        GeometryError: it has one.
+    """
+    if not all(scale):
+        raise GeometryError("must not be 0 along any axis", "scale")

@@ -30,7 +30,16 @@ PRIMITIVES = {
 }
 """Words that append a shape."""
 
-EDITS: dict[str, str] = {}
+EDITS = {
+    "append": "lab.geometry.edits:AppendMesh",
+    "repeat": "lab.geometry.edits:Repeat",
+    "transform": "lab.geometry.edits:TransformMesh",
+    "mirror": "lab.geometry.edits:MirrorMesh",
+    "delete": "lab.geometry.edits:Delete",
+    "weld": "lab.geometry.edits:Weld",
+    "paint": "lab.geometry.edits:PaintTriangles",
+    "regroup": "lab.geometry.edits:Regroup",
+}
 """Words that rearrange what is there."""
 
 OPERATIONS = {

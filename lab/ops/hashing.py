@@ -12,14 +12,14 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
+Int64Array = npt.NDArray[np.int64]
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
 _SHIFTS = np.array([30, 27, 31], dtype=np.uint64)
 _FACTORS = np.array([0xBF58476D1CE4E5B9, 0x94D049BB133111EB], dtype=np.uint64)
 
 
-def uniform(seed: int, epoch: int, rows: IntArray, positions: IntArray, count: int) -> npt.NDArray[np.float64]:
+def uniform(seed: int, epoch: int, rows: Int64Array, positions: Int64Array, count: int) -> npt.NDArray[np.float64]:
     """Return (N, count) numbers in [0, 1), each a hash of (seed, epoch, row, position, index).
 
     Args:

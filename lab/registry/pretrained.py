@@ -15,7 +15,7 @@ from lab.checkpoint.unpickling import reason_of
 from lab.errors import CheckpointError, RegistryError
 from lab.registry.preprocessing import Preprocessing, read_preprocessing
 from lab.registry.shards import fill, join, open_shards, sources_of
-from lab.registry.weights import Weights, in_present_layout, read_state_dict, read_weights
+from lab.registry.weights import Weights, in_present_layout, read_state_dict, read_weights, told
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -223,6 +223,7 @@ def load_pretrained(
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     shards, sources = open_shards(path, layouts), None
     weights = read_weights(path) if shards is None else Weights(shards.handles(), None)
+    convert = told(convert, weights.meta)
     try:
         state, dropped = _prepared(model, weights, convert, heads, path)
         if shards is not None:

@@ -7,10 +7,12 @@ such wrappers are removed in any order and depth, if more keys fit then.
 from __future__ import annotations
 
 import argparse
+import functools
+import inspect
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,10 +45,12 @@ class Weights:
         tensors: by name.
         versions: of the classes of their network (``lab.registry.migrations``), where lab has written the file; None
             for a file of unknown origin.
+        meta: what a torch checkpoint says about itself under ``meta``, as those of OpenMMLab do.
     """
 
     tensors: dict[str, Tensor]
     versions: dict[str, int] | None
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_state_dict(file: str | Path) -> dict[str, Tensor]:
@@ -95,6 +99,7 @@ def read_weights(file: str | Path, device: str = "cpu") -> Weights:
         return Weights(read_slices(path), None)
     content = _read(path, device)
     versions = _versions(content, path)
+    meta = content.get("meta") if isinstance(content, Mapping) else None
     for key in _CONTAINERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -117,7 +122,7 @@ def read_weights(file: str | Path, device: str = "cpu") -> Weights:
         ):
             kind = "meta" if value.is_meta else f"{str(value.layout).removeprefix('torch.')} {value.dtype}"
             raise CheckpointError(f"weights {path}: {key[:80]} is a {kind} tensor; only dense real ones are accepted")
-    return Weights(tensors, versions)
+    return Weights(tensors, versions, meta if isinstance(meta, Mapping) else {})
 
 
 def _versions(content: Any, path: Path) -> dict[str, int] | None:
@@ -179,6 +184,13 @@ def _tensors(content: Mapping[Any, Any], path: Path) -> dict[Any, Any]:
             value = torch.from_numpy(np.array(value))
         found[key] = value
     return found
+
+
+def told(convert: Callable[..., Any] | None, meta: Mapping[str, Any]) -> Callable[[Any], Any] | None:
+    """Return a converter of keys that knows what the file says about itself, if it has an argument ``meta``."""
+    if convert is None or "meta" not in inspect.signature(convert).parameters:
+        return convert
+    return functools.partial(convert, meta=meta)
 
 
 def in_present_layout(

@@ -16,6 +16,10 @@ def make_schedule(settings: Mapping[str, Any], max_steps: int) -> Callable[[int]
     A linear warm-up multiplies the schedule: at step s of w ``warmup_steps`` the factor is ``(s + 1) / w``. A warm-up
     longer than the training never reaches the peak; ``warmup_note`` says so.
 
+    ``cosine`` begins when the warm-up ends. With ``stairs`` it begins at step 0 and falls at the beginning of each of
+    so many equal parts of the training, and with ``warmup_from`` r the warm-up's factor is ``r + (1 - r) s / w``: that
+    is how MMDetection's trainings of so many epochs go.
+
     ``bert`` is that of google-research/bert (optimization.py): it falls linearly from step 0 to 0 at ``max_steps``, and
     during the warm-up ``s / w`` stands in its place. So the first step has rate 0, and after the warm-up the rate jumps
     down to ``1 - w / max_steps``. Without ``jump`` it falls from the peak at the end of the warm-up, as transformers'.
@@ -26,9 +30,12 @@ def make_schedule(settings: Mapping[str, Any], max_steps: int) -> Callable[[int]
         begin = 0 if settings["jump"] else warmup
         return lambda step: step / warmup if step < warmup else max(0.0, (max_steps - step) / max(1, max_steps - begin))
     span = max(1, max_steps - warmup)
+    stairs, least = settings.get("stairs", 0), settings.get("warmup_from", 0.0)
 
     def after_warmup(step: int) -> float:
         share = min(1.0, max(0.0, (step - warmup) / span))
+        if stairs:
+            share = min(1.0, step * stairs // max(1, max_steps) / stairs)
         if kind == "cosine":
             low = settings["min_factor"]
             return float(low + (1 - low) * 0.5 * (1 + math.cos(math.pi * share)))
@@ -41,7 +48,12 @@ def make_schedule(settings: Mapping[str, Any], max_steps: int) -> Callable[[int]
             return float(settings["gamma"] ** bisect.bisect_right(sorted(settings["milestones"]), step))
         return 1.0
 
-    return lambda step: after_warmup(step) * (min(1.0, (step + 1) / warmup) if warmup else 1.0)
+    def of_warmup(step: int) -> float:
+        if step >= warmup:
+            return 1.0
+        return least + (1 - least) * step / warmup if least else (step + 1) / warmup
+
+    return lambda step: after_warmup(step) * of_warmup(step)
 
 
 def warmup_note(settings: Mapping[str, Any], max_steps: int, lr: float) -> str | None:

@@ -6,9 +6,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from lab.geometry.paint import Paint
 from lab.geometry.parameters import Vector
 from lab.geometry.primitives.box import Box
-from lab.geometry.primitives.primitive import Paint
 from lab.geometry.primitives.round import Cone, Cylinder
 from lab.geometry.primitives.sphere import Sphere
 from lab.geometry.tool import Tool

@@ -9,8 +9,8 @@ from typing import Annotated
 from lab.errors import GeometryError
 from lab.geometry.joining import append
 from lab.geometry.mesh import DynamicMesh, Flags
+from lab.geometry.paint import Paint
 from lab.geometry.parameters import Vector
-from lab.geometry.primitives.primitive import Paint
 from lab.geometry.selection import Selection
 from lab.geometry.tool import Context, Tool
 from lab.geometry.transforms import pose, transformed

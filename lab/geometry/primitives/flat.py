@@ -58,6 +58,7 @@ class RoundedRectangle(Primitive):
 
     def check(self) -> None:
         """Refuse corners that do not fit."""
+        super().check()
         if 2 * self.corner_radius > min(self.size):
             raise GeometryError(f"must be at most half of the shorter side, {min(self.size) / 2:g}", "corner_radius")
 
@@ -110,6 +111,7 @@ class Disc(Primitive):
 
     def check(self) -> None:
         """Refuse a hole as large as the disc, and an arc that is none."""
+        super().check()
         if self.hole_radius >= self.radius:
             raise GeometryError(f"must be below radius, {self.radius:g}, not {self.hole_radius:g}", "hole_radius")
         if not 0 < self.angles[1] - self.angles[0] <= 360:

@@ -9,14 +9,14 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from lab.errors import GeometryError
 from lab.geometry.joining import append
-from lab.geometry.mesh import DynamicMesh, Floats, Material
-from lab.geometry.parameters import Parameters, Vector
+from lab.geometry.mesh import DynamicMesh, Floats
+from lab.geometry.paint import Paint
+from lab.geometry.parameters import Vector
 from lab.geometry.primitives.patches import Patch, assembled
 from lab.geometry.tool import Context, Tool
-from lab.geometry.transforms import inside_out, pose, transformed, translation
-from lab.ranges import Ge, Gt, Le, Probability
+from lab.geometry.transforms import inside_out, pose, refuse_flat, transformed, translation
+from lab.ranges import Ge, Gt, Le
 
 Length = Annotated[float, Gt(0), Le(1e6)]
 """Metres, above 0."""
@@ -28,28 +28,6 @@ TwoOrMore = Annotated[int, Ge(2), Le(100000)]
 """Into how many parts a half circle is cut."""
 Around = Annotated[int, Ge(3), Le(100000)]
 """Into how many parts a circle is cut."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Paint(Parameters):
-    """A material as a script has it.
-
-    Attributes:
-        name: of the slot; null names it after its colour, as ``#b3b3b3``.
-        color: RGB in 0..1, linear.
-        roughness: 0 (mirror) to 1 (matt).
-    """
-
-    name: str | None = None
-    color: tuple[Probability, Probability, Probability] = (0.7, 0.7, 0.7)
-    roughness: Probability = 0.8
-
-    def material(self) -> Material:
-        """Return it for a mesh."""
-        name = self.name
-        if name is None:
-            name = "#" + "".join(f"{round(255 * part):02x}" for part in self.color)
-        return Material(name, self.color, self.roughness)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +54,10 @@ class Primitive(Tool):
     inward: bool = False
     material: Paint = field(default_factory=Paint)
 
+    def check(self) -> None:
+        """Refuse a scale that flattens; subclasses add their own rules."""
+        refuse_flat(self.scale)
+
     @abstractmethod
     def num_quads(self) -> int:
         """Return how many quads the shape has, before any is made."""
@@ -87,8 +69,6 @@ class Primitive(Tool):
     def apply(self, mesh: DynamicMesh, context: Context) -> DynamicMesh:
         """Return the mesh with the shape."""
         context.budget.afford(mesh.num_triangles + 2 * self.num_quads())
-        if not all(self.scale):
-            raise GeometryError("must not be 0 along any axis", "scale")
         shape = assembled(self.patches(), self.groups, self.material.material())
         low, high = shape.positions[:, 2].min(), shape.positions[:, 2].max()
         lift = {"base": -low, "centre": -(low + high) / 2, "top": -high}[self.pivot]

@@ -149,6 +149,7 @@ class Torus(Turned):
 
     def check(self) -> None:
         """Refuse a tube that meets itself."""
+        super().check()
         if self.tube_radius >= self.radius:
             raise GeometryError(f"must be below radius, {self.radius:g}, not {self.tube_radius:g}", "tube_radius")
 
@@ -185,6 +186,7 @@ class Arrow(Turned):
 
     def check(self) -> None:
         """Refuse a head that is narrower than the shaft."""
+        super().check()
         if self.head_radius <= self.shaft_radius:
             raise GeometryError(f"must be above shaft_radius, {self.shaft_radius:g}", "head_radius")
 

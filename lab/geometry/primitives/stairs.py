@@ -141,6 +141,7 @@ class CurvedStairs(Stairs):
 
     def check(self) -> None:
         """Refuse steps that turn by half a turn or more."""
+        super().check()
         if self.angle >= 180 * self.num_steps:
             raise GeometryError(f"turns each of {self.num_steps} steps by 180 degrees or more", "angle")
 

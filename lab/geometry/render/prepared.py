@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lab.errors import GeometryError
 from lab.geometry.render.embree import InstanceTree, MeshTree
 from lab.geometry.render.scene import NOTHING, Scene
-from lab.geometry.render.textures import Paint
+from lab.geometry.render.textures import SlotColors
 from lab.geometry.static_mesh import StaticMesh
 
 COLUMNS = 20
@@ -75,7 +75,7 @@ class PreparedScene:
         self.first = np.array([start_of[id(instance.mesh)] for instance in scene.instances], np.int64)
         self.tree = InstanceTree([made[id(instance.mesh)].tree for instance in scene.instances], poses)
         self.categories = np.array([*(instance.category for instance in scene.instances), NOTHING], np.int32)
-        self.paint = Paint(scene.instances)
+        self.paint = SlotColors(scene.instances)
 
 
 def _prepare(mesh: StaticMesh) -> PreparedMesh:

@@ -72,7 +72,7 @@ class _Pyramids:
 _pyramids = _Pyramids()
 
 
-class Paint:
+class SlotColors:
     """The colours of all slots of some instances, S in all.
 
     Attributes:

@@ -23,7 +23,7 @@ from torch import Tensor
 from lab.checking import check_choice
 from lab.errors import ConfigError
 from lab.models.baselines.memory import Memory
-from lab.ops.hashing import IntArray
+from lab.ops.hashing import Int64Array
 from lab.ranges import AtMost, Ge, NonNegative, OneOf, Positive
 from lab.registry.arguments import build_variant
 from lab.registry.models import register_model
@@ -167,8 +167,8 @@ class SessionKNN(Memory):
         return torch.where(states.items.gather(1, places) == items, states.scores.gather(1, places), 0.0)
 
     def _distinct_events(
-        self, items: IntArray, rows: IntArray, stops: IntArray
-    ) -> tuple[IntArray, DoubleArray, DoubleArray]:
+        self, items: Int64Array, rows: Int64Array, stops: Int64Array
+    ) -> tuple[Int64Array, DoubleArray, DoubleArray]:
         """Return the distinct items of each query, as sorted ``query * (I + 1) + item``.
 
         Also return how many events before the end of the query each item occurs last, and the query's length.
@@ -181,7 +181,7 @@ class SessionKNN(Memory):
         length = stops[query[latest]].astype(np.float64)
         return keys, length - 1 - place[latest], length
 
-    def _similarities(self, keys: IntArray, back: DoubleArray, length: DoubleArray, count: int) -> Matrix:
+    def _similarities(self, keys: Int64Array, back: DoubleArray, length: DoubleArray, count: int) -> Matrix:
         """Return the similarity (Q, S) of each query to sessions that share an item with it."""
         query, item = keys // (self.num_items + 1), keys % (self.num_items + 1)
         distinct = np.bincount(query, minlength=count)
@@ -200,7 +200,7 @@ class SessionKNN(Memory):
             found.data /= np.sqrt(np.diff(self.offsets.cpu().numpy())[found.indices])
         return found
 
-    def _neighbors(self, similarities: Matrix) -> tuple[IntArray, IntArray, DoubleArray]:
+    def _neighbors(self, similarities: Matrix) -> tuple[Int64Array, Int64Array, DoubleArray]:
         """Return query, session and similarity of the neighbours: the most similar of the most recent sessions.
 
         Of equally similar sessions the more recent are used.
@@ -221,7 +221,13 @@ class SessionKNN(Memory):
         return query, session.astype(np.int64), similarity
 
     def _scores(
-        self, keys: IntArray, back: DoubleArray, query: IntArray, session: IntArray, similarity: DoubleArray, count: int
+        self,
+        keys: Int64Array,
+        back: DoubleArray,
+        query: Int64Array,
+        session: Int64Array,
+        similarity: DoubleArray,
+        count: int,
     ) -> Matrix:
         """Return the score (Q, I + 1) of each item of the neighbours."""
         offsets, items = self.offsets.cpu().numpy(), self.items.cpu().numpy()

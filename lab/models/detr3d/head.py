@@ -88,7 +88,7 @@ def class_branch(width: int, num_classes: int, num_layers: int) -> nn.Sequential
     """Return linear layers with layer norm and ReLU, and the classifier."""
     parts: list[nn.Module] = []
     for _ in range(num_layers):
-        parts += [Linear(width, width), nn.LayerNorm(width), nn.ReLU(inplace=True)]
+        parts += [Linear(width, width), nn.LayerNorm(width), nn.ReLU()]
     last = Linear(width, num_classes)
     nn.init.constant_(last.bias, math.log(PRIOR / (1 - PRIOR)))
     return nn.Sequential(*parts, last)

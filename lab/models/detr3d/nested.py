@@ -31,10 +31,12 @@ def tree(options: Detr3dOptions, loss_options: Detr3dLossOptions) -> dict[str, A
         "_target_": f"{_ROOM}.network.Detr3D",
         "img_backbone": backbone,
         "img_neck": {
-            "_target_": f"{_ROOM}.neck.ExtraFPN",
+            "_target_": "lab.layers.pyramid.FPN",
             "in_channels": list(channels_of(backbone)),
             "out_channels": options.embed_dim,
             "num_outs": options.num_levels,
+            "add_extra_convs": "on_output",
+            "relu_before_extra_convs": True,
         },
         "pts_bbox_head": {
             "_target_": f"{_ROOM}.head.Detr3dHead",

@@ -79,21 +79,29 @@ class Views:
             (B, Q, C); zeros for a point that no camera sees.
         """
         places, seen = self.project(points)
+        on_host = seen.device.type == "cpu" and not torch.compiler.is_compiling()
+        gather = self._visible_pairs if on_host else self._all_pairs
+        return weighted_rows(self.table, *gather(places, seen, weights)).unflatten(0, seen.shape[:2])
+
+    def _visible_pairs(self, places: Tensor, seen: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return rows, their weights and where each point's rows begin, of the cameras that see the point."""
+        num_cameras = seen.shape[2]
+        frame, point, camera = seen.nonzero(as_tuple=True)
+        rows, shares = self._neighbours(places[frame, point, camera], frame * num_cameras + camera)
+        shares = shares * weights[frame, point, camera].to(shares.dtype)[..., None]
+        per_point = seen.sum(-1).flatten() * (4 * len(self.sizes))
+        return rows, shares, per_point.cumsum(0) - per_point
+
+    def _all_pairs(self, places: Tensor, seen: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the same of all cameras; the rows of those that do not see the point have the weight 0."""
         num_frames, num_points, num_cameras = seen.shape
-        if seen.device.type == "cpu" and not torch.compiler.is_compiling():
-            frame, point, camera = seen.nonzero(as_tuple=True)
-            rows, shares = self._neighbours(places[frame, point, camera], frame * num_cameras + camera)
-            shares = shares * weights[frame, point, camera].to(shares.dtype)[..., None]
-            per_point = seen.sum(-1).flatten() * shares[0].numel() if len(shares) else seen.sum(-1).flatten()
-            offsets = per_point.cumsum(0) - per_point
-        else:
-            view = torch.arange(num_frames * num_cameras, device=seen.device).view(num_frames, 1, num_cameras)
-            places = torch.where(seen[..., None], places, 0.5)
-            rows, shares = self._neighbours(places, view.expand_as(seen))
-            shares = shares * (weights.to(shares.dtype) * seen[..., None])[..., None]
-            per_frame = num_cameras * len(self.sizes) * 4
-            offsets = torch.arange(0, num_frames * num_points * per_frame, per_frame, device=seen.device)
-        return weighted_rows(self.table, rows, shares, offsets).view(num_frames, num_points, -1)
+        view = torch.arange(num_frames * num_cameras, device=seen.device).view(num_frames, 1, num_cameras)
+        places = torch.where(seen[..., None], places, 0.5)
+        rows, shares = self._neighbours(places, view.expand_as(seen))
+        shares = shares * (weights.to(shares.dtype) * seen[..., None])[..., None]
+        per_point = num_cameras * len(self.sizes) * 4
+        offsets = torch.arange(0, num_frames * num_points * per_point, per_point, device=seen.device)
+        return rows, shares, offsets
 
     def _neighbours(self, places: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
         """Return the four neighbours of places (..., 2) on every level, and their bilinear shares.

@@ -73,10 +73,10 @@ class CameraCrossAttention(nn.Module):
         self.position_encoder = nn.Sequential(
             nn.Linear(3, embed_dim),
             nn.LayerNorm(embed_dim),
-            nn.ReLU(inplace=True),
+            nn.ReLU(),
             Linear(embed_dim, embed_dim),
             nn.LayerNorm(embed_dim),
-            nn.ReLU(inplace=True),
+            nn.ReLU(),
         )
         self.dropout = CheapDropout(dropout)
 
@@ -116,7 +116,7 @@ class QueryFeedForward(nn.Module):
     def __init__(self, embed_dim: Size = 256, hidden_dim: Size = 512, dropout: Dropout = 0.1) -> None:
         super().__init__()
         self.embed_dim = embed_dim
-        inner = nn.Sequential(Linear(embed_dim, hidden_dim), nn.ReLU(inplace=True), CheapDropout(dropout))
+        inner = nn.Sequential(Linear(embed_dim, hidden_dim), nn.ReLU(), CheapDropout(dropout))
         self.layers = nn.Sequential(inner, Linear(hidden_dim, embed_dim), CheapDropout(dropout))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,6 +9,13 @@ from lab.models.detr3d.options import Detr3dOptions
 from lab.registry.build import build
 from lab.registry.models import register_model
 
+RESNET101 = {
+    "style": "caffe",
+    "norm": "frozen_batch_norm",
+    "frozen_stages": 1,
+    "stage_with_dcn": (False, False, True, True),
+}
+PUBLISHED = Detr3dOptions(backbone_options=RESNET101)
 TINY = Detr3dOptions(
     num_queries=100,
     embed_dim=96,
@@ -25,6 +32,12 @@ TINY = Detr3dOptions(
     pixel_std=(58.395, 57.12, 57.375),
     bgr=False,
 )
+
+
+@register_model(classifier="pts_bbox_head.cls_branches", converter="lab.models.detr3d.weights.convert")
+def detr3d(options: Detr3dOptions = PUBLISHED, loss_options: Detr3dLossOptions = LOSS_OPTIONS) -> Detr3D:
+    """DETR3D on ResNet-101 with deformable convolutions: 34.7 mAP and 42.2 NDS on nuScenes, say its authors."""
+    return _make(options, loss_options)
 
 
 @register_model(classifier="pts_bbox_head.cls_branches")

@@ -13,28 +13,6 @@ import numpy as np
 from lab.structures.detection3d import NO_ATTRIBUTE
 from lab.tasks.detection3d.poses import FloatArray, IntArray
 
-NUSCENES_CLASSES = (
-    "car",
-    "truck",
-    "bus",
-    "trailer",
-    "construction_vehicle",
-    "pedestrian",
-    "motorcycle",
-    "bicycle",
-    "traffic_cone",
-    "barrier",
-)
-NUSCENES_ATTRIBUTES = (
-    "pedestrian.moving",
-    "pedestrian.sitting_lying_down",
-    "pedestrian.standing",
-    "cycle.with_rider",
-    "cycle.without_rider",
-    "vehicle.moving",
-    "vehicle.parked",
-    "vehicle.stopped",
-)
 MOVES_ABOVE = 0.2
 """m/s; what is slower stands."""
 _RULES = {

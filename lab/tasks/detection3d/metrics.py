@@ -17,7 +17,7 @@ from lab.metrics.gathered import kept_rows, packed_rows
 from lab.structures import Table
 from lab.structures.detection3d import Detection3dPredictions, Detection3dTruth, MultiviewBatch
 from lab.tasks.detection3d.attributes import attributes_of
-from lab.tasks.detection3d.poses import to_global
+from lab.tasks.detection3d.poses import FloatArray, IntArray, to_global
 from lab.tasks.detection3d.scoring import (
     DISTANCES,
     ERRORS,
@@ -29,6 +29,7 @@ from lab.tasks.detection3d.scoring import (
     score,
 )
 
+Names = tuple[Sequence[str], Sequence[str]]
 log = logging.getLogger(__name__)
 _STATES: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
     "frame_ids": ((0,), torch.int64),
@@ -74,6 +75,28 @@ def best_of(predictions: Detection3dPredictions) -> Detection3dPredictions:
     order = order[:, :MOST_BOXES]
     boxes = predictions.boxes.gather(1, order[..., None].expand(-1, -1, predictions.boxes.shape[-1]))
     return Detection3dPredictions(boxes, scores[:, :MOST_BOXES], predictions.labels.gather(1, order))
+
+
+def placed(
+    frames: IntArray, boxes: Any, scores: Any, labels: IntArray, poses: tuple[FloatArray, FloatArray], names: Names
+) -> tuple[PlacedBoxes, int]:
+    """Return the detections that count, in the global frame, and how many were not finite.
+
+    Args:
+        frames: (n,) the frame of each.
+        boxes: (n, 9) in the frame of the rig.
+        scores: (n,); those of 0 do not count.
+        labels: (n,) 0..K-1.
+        poses: (F, 4, 4) rig to ego and ego to global, of each frame.
+        names: of the classes and of the attributes.
+    """
+    finite = np.isfinite(boxes).all(1) & np.isfinite(scores)
+    used = finite & (scores > 0)
+    frames, labels = frames[used], labels[used]
+    found = to_global(boxes[used].astype(np.float64), *(pose[frames] for pose in poses))
+    attributes = attributes_of(labels, found.velocities, *names)
+    none = np.zeros(0, dtype=np.int64)
+    return PlacedBoxes(frames, labels, attributes, found, scores[used].astype(np.float64), none), int((~finite).sum())
 
 
 class NuScenesMetric(GatheredMetric):
@@ -142,34 +165,17 @@ class NuScenesMetric(GatheredMetric):
             DataError: two valid frames have one id.
         """
         _, order = kept_rows(arrays["frame_ids"], arrays["valid"], "frame")
-        sides = []
-        for side, more in (("found", ("scores",)), ("true", ("attributes", "points"))):
-            frames, rows = packed_rows(arrays[f"{side}_counts"], order)
-            boxes = arrays[f"{side}_boxes"][rows].astype(np.float64)
-            columns = {name: arrays[f"{side}_{name}"][rows] for name in ("labels", *more)}
-            if side == "found":
-                finite = np.isfinite(boxes[:, :7]).all(1) & np.isfinite(columns["scores"])
-                self.not_finite = int((~finite).sum())
-                used = finite & (columns["scores"] > 0)
-                frames, boxes = frames[used], boxes[used]
-                columns = {name: column[used] for name, column in columns.items()}
-            sides.append(self._boxes(frames, boxes, columns, arrays, order))
+        poses = arrays["rig_to_ego"][order], arrays["ego_to_global"][order]
+        frames, rows = packed_rows(arrays["found_counts"], order)
+        boxes, scores, labels = (arrays[f"found_{name}"][rows] for name in ("boxes", "scores", "labels"))
+        names = (self.class_names, self.attribute_names)
+        found, self.not_finite = placed(frames, boxes, scores, labels, poses, names)
         if self.not_finite:
             log.warning("%d detections have a box or a score that is not finite; they do not count", self.not_finite)
-        return sides[0], sides[1]
-
-    def _boxes(
-        self, frames: Any, boxes: Any, columns: dict[str, Any], arrays: Mapping[str, Any], order: Any
-    ) -> PlacedBoxes:
-        placed = to_global(boxes, *(arrays[name][order][frames] for name in ("rig_to_ego", "ego_to_global")))
-        attributes = columns.get("attributes")
-        if attributes is None:
-            names = (self.class_names, self.attribute_names)
-            attributes = attributes_of(columns["labels"], placed.velocities, *names)
-        scores = columns.get("scores", np.zeros(0)).astype(np.float64)
-        return PlacedBoxes(
-            frames, columns["labels"], attributes, placed, scores, columns.get("points", np.zeros(0, np.int64))
-        )
+        frames, rows = packed_rows(arrays["true_counts"], order)
+        true = to_global(arrays["true_boxes"][rows], *(pose[frames] for pose in poses))
+        labels, attributes, points = (arrays[f"true_{name}"][rows] for name in ("labels", "attributes", "points"))
+        return found, PlacedBoxes(frames, labels, attributes, true, np.zeros(0), points)
 
     def score(self, sides: tuple[PlacedBoxes, PlacedBoxes], band: tuple[float, float] | None = None) -> NuScenesScore:
         """Return the metrics of what ``sides`` returned, or of a band of distances in metres."""

@@ -22,7 +22,7 @@ def test_a_script_of_two_boxes_runs() -> None:
     mesh = script.run()
     assert mesh.num_triangles == 2 * (4 * 2 + 2) + 12
     np.testing.assert_array_equal(mesh.positions.min(0), [-1, -0.5, 0])
-    assert [material.name for material in mesh.materials] == ["wood", "#b2b2b2"]
+    assert [material.name for material in mesh.materials] == ["wood", "rgb 0.7 0.7 0.7"]
     assert script.steps[1] == Box(at=(0, 0, 0.5), pivot="centre")
 
 

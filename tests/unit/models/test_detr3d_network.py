@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
 import torch
-from torch import Tensor
 
 import lab
+from lab.errors import ConfigError
+from lab.models.detr3d.sampling import Views, weighted_rows
+from lab.models.detr3d.transformer import spread_points
 from lab.structures.detection3d import Detection3dTargets, Detector3d
 from lab.training.terms import batch_terms
+from tests.rigs import rig
 
 WIDTH, HEIGHT = 160, 96
-
-
-def rig(num_cameras: int = 6, num_frames: int = 2) -> Tensor:
-    """Return projections (B, N, 4, 4) of cameras that look to all sides, 1.5 m above the origin."""
-    intrinsics = torch.tensor([[100.0, 0, 80, 0], [0, 100, 48, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
-    matrices = []
-    for index in range(num_cameras):
-        angle = 2 * math.pi * index / num_cameras
-        sine, cosine = math.sin(angle), math.cos(angle)
-        to_camera = torch.tensor([[sine, -cosine, 0, 0], [0, 0, -1, 1.5], [cosine, sine, 0, 0], [0, 0, 0, 1.0]])
-        matrices.append(intrinsics @ to_camera)
-    return torch.stack(matrices).expand(num_frames, -1, -1, -1)
 
 
 def targets() -> Detection3dTargets:
@@ -59,3 +51,48 @@ def test_it_learns_two_frames(net: torch.nn.Module) -> None:
     found = net.predict(net(images, projections))  # type: ignore[operator]
     assert found.boxes.shape == (2, 100, 9)
     assert (found.scores[:, :-1] >= found.scores[:, 1:]).all()
+
+
+def test_rows_of_all_cameras_give_the_same_as_those_of_seen_points() -> None:
+    """What other devices compute, so that the host does not wait."""
+    generator = torch.Generator().manual_seed(0)
+    maps = [torch.randn(12, 8, *size, generator=generator) for size in ((12, 20), (6, 10))]
+    views = Views.of(maps, rig(), (-20, -20, -2, 20, 20, 2), (HEIGHT, WIDTH))
+    points, weights = torch.rand(2, 50, 3, generator=generator), torch.rand(2, 50, 6, 2, generator=generator)
+    places, seen = views.project(points)
+    assert 0.1 < seen.float().mean() < 0.3
+    few = weighted_rows(views.table, *views._visible_pairs(places, seen, weights))
+    every = weighted_rows(views.table, *views._all_pairs(places, seen, weights))
+    torch.testing.assert_close(few, every, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(few.view(2, 50, 8), views.sample(points, weights))
+
+
+def test_a_point_that_no_camera_sees_gets_zeros() -> None:
+    views = Views.of([torch.ones(6, 8, 4, 4)], rig(num_frames=1), (-1, -1, 50, 1, 1, 60), (HEIGHT, WIDTH))
+    assert not views.project(torch.rand(1, 7, 3))[1].any()
+    assert torch.equal(views.sample(torch.rand(1, 7, 3), torch.ones(1, 7, 6, 1)), torch.zeros(1, 7, 8))
+
+
+def test_it_runs_without_memory(net: torch.nn.Module) -> None:
+    """As ``check=true`` does."""
+    outputs = copy.deepcopy(net).to("meta")(torch.empty(1, 6, 3, HEIGHT, WIDTH, device="meta"), rig(6, 1).to("meta"))
+    assert outputs.all_codes.shape == (2, 1, 100, 10)
+
+
+@pytest.mark.parametrize("cameras", [5, 7])
+def test_another_number_of_cameras_is_refused(net: torch.nn.Module, cameras: int) -> None:
+    with pytest.raises(ConfigError, match=f"weights for 6 cameras and 2 levels of features, the batch has {cameras}"):
+        net(torch.zeros(1, cameras, 3, HEIGHT, WIDTH), rig(cameras, 1))
+
+
+def test_pictures_without_cameras_are_refused(net: torch.nn.Module) -> None:
+    with pytest.raises(ConfigError, match=r"expected images \(B, N, 3, H, W\)"):
+        net(torch.zeros(6, 3, HEIGHT, WIDTH), rig(6, 1))
+
+
+def test_a_spread_begins_all_over_the_ground() -> None:
+    points = spread_points(103)
+    assert points.shape == (103, 3)
+    distance = torch.cdist(points, points) + torch.eye(103)
+    assert distance.min() > 0.09  # ten by ten would be 0.1
+    assert (points[:, :2].mean(0) - 0.5).abs().max() < 0.02

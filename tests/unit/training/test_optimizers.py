@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -282,3 +283,16 @@ def test_decay_last_is_adam_and_then_a_part_of_each_kernel_less() -> None:
     ours.zero_grad()
     ours.step()  # a step that is left out leaves weights alone
     assert torch.equal(nets[0][0].weight, before)
+
+
+@pytest.mark.parametrize("step", [0, 1, 250, 499, 500, 3515, 3516, 12 * 3516, 24 * 3516 - 1])
+def test_a_cosine_in_stairs_is_mmdetections_of_each_epoch(step: int) -> None:
+    """The rules of mmcv's CosineAnnealing by epoch with a linear warm-up of 500 steps from a third, as DETR3D has."""
+    peak, least, per_epoch, epochs = 2e-4, 2e-7, 3516, 24
+    factor = make_schedule(
+        {"name": "cosine", "warmup_steps": 500, "warmup_from": 1 / 3, "min_factor": 1e-3, "stairs": epochs},
+        per_epoch * epochs,
+    )
+    regular = least + 0.5 * (peak - least) * (math.cos(math.pi * (step // per_epoch) / epochs) + 1)
+    expected = regular * (1 - (1 - step / 500) * (1 - 1 / 3)) if step < 500 else regular
+    assert peak * factor(step) == pytest.approx(expected, rel=1e-12)

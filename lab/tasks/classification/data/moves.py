@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lab.data.images import draws
-from lab.ops.hashing import IntArray
+from lab.ops.hashing import Int64Array
 
 PixelRows = npt.NDArray[np.uint8]
 
@@ -79,13 +79,13 @@ def _reflected(places: Any, length: int) -> Any:
     return last - abs(last - abs(places))
 
 
-def _have_one_edge(moves: IntArray, width: int) -> bool:
+def _have_one_edge(moves: Int64Array, width: int) -> bool:
     """Whether all moves (M, 4) let in the same, as those of a training do, and columns are reflected once at most."""
     reflected = moves[:, 3]
     return not reflected.any() or bool(reflected.all() and np.abs(moves[:, 2]).max() < width)
 
 
-def _moved_by_rows(images: Tensor, mirror: Tensor, moves: IntArray, sources: IntArray) -> Tensor:
+def _moved_by_rows(images: Tensor, mirror: Tensor, moves: Int64Array, sources: Int64Array) -> Tensor:
     """Return what ``moved_by_pixels`` does, of uint8 images on a CPU, by copying whole rows.
 
     Each row is written into a strip: mirrored, then as it is, and what a shift lets in beside both. Every row of the

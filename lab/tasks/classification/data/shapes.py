@@ -19,7 +19,7 @@ from lab.data.scenes.samples import SceneSamples
 from lab.data.scenes.shapes import CLASS_NAMES, ShapesDataset, ShapesScene
 from lab.errors import ConfigError
 from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
-from lab.ops.hashing import IntArray
+from lab.ops.hashing import Int64Array
 from lab.ranges import Count, Ge, Gt, Le, Len, Options, Positive, Probability, Seed
 from lab.structures import KeyedDataset
 from lab.structures.classification import ClassificationBatch, ClassificationSample, ClassificationSpec, Drawn
@@ -126,8 +126,8 @@ class ChosenScenes(ShapesClassification):
     def __init__(
         self,
         scenes: ShapesDataset,
-        rows: IntArray,
-        labels: IntArray,
+        rows: Int64Array,
+        labels: Int64Array,
         augmentation: ShapesOptions | None = None,
         seed: int = 0,
     ) -> None:
@@ -142,13 +142,13 @@ class ChosenScenes(ShapesClassification):
         """Return the sample for ``(epoch, index)``."""
         return self.sample(key, self.scenes[0, int(self.rows[key[1]])])
 
-    def still(self, indices: IntArray) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def still(self, indices: Int64Array) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return images (n, 3, H, W) uint8, not moved, their labels (n,), ids (n,) and stored sizes (n, 2)."""
         found = [self.scenes[0, row] for row in self.rows[indices].tolist()]
         images, sizes = torch.stack([scene.image for scene in found]), torch.tensor([scene.size for scene in found])
         return images, torch.from_numpy(self.labels[indices]), torch.from_numpy(self.rows[indices]), sizes
 
-    def label_array(self) -> IntArray:
+    def label_array(self) -> Int64Array:
         """Return the label of each scene (n,)."""
         return self.labels
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lab.ops.hashing import IntArray
+from lab.ops.hashing import Int64Array
 from lab.ops.precision import full_precision
 from lab.structures.classification import ClassificationBatch, Unlabelled
 from lab.tasks.classification.data.moves import move_images
@@ -101,7 +101,7 @@ def moved_parts(batch: ClassificationBatch, unlabelled: Unlabelled) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _sources(count: int, views: int) -> IntArray:
+def _sources(count: int, views: int) -> Int64Array:
     """Return which of ``count`` labelled and as many unlabelled images is moved for each place of all parts."""
     return np.concatenate([np.arange(count), np.tile(np.arange(count, 2 * count), views)])
 

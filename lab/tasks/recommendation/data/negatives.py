@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from lab.checking import check_range
 from lab.errors import DataError
-from lab.ops.hashing import IntArray, uniform
+from lab.ops.hashing import Int64Array, uniform
 
 _FINEST = 1 << 40  # the largest sum of masses; float64 is exact for integers up to 2**53
 
@@ -72,7 +72,7 @@ class NegativeSampler:
         gaps = self._ends[held - 1] - own - (before[:-1] - before[self._starts[rows]])
         self._keys = rows * self._stride + gaps
 
-    def draw_negatives(self, rows: npt.ArrayLike, positions: npt.ArrayLike, epoch: int, count: int) -> IntArray:
+    def draw_negatives(self, rows: npt.ArrayLike, positions: npt.ArrayLike, epoch: int, count: int) -> Int64Array:
         """Draw, with replacement, items that the sequences do not contain.
 
         Args:
@@ -93,7 +93,7 @@ class NegativeSampler:
         return np.searchsorted(self._ends, points, side="right").astype(np.int64) + 1
 
 
-def _masses(num_items: int, alpha: float, item_counts: Sequence[int] | None, num_rows: int) -> IntArray:
+def _masses(num_items: int, alpha: float, item_counts: Sequence[int] | None, num_rows: int) -> Int64Array:
     """Return the mass of each item; sums are small enough that ``row * sum`` fits into 63 bits."""
     check_range("negatives: alpha", alpha, least=0)
     if alpha == 0:
@@ -107,7 +107,7 @@ def _masses(num_items: int, alpha: float, item_counts: Sequence[int] | None, num
     return np.where(counts > 0, np.maximum(masses, 1), 0)
 
 
-def _unique_pairs(rows: IntArray, items: IntArray, num_items: int) -> tuple[IntArray, IntArray]:
+def _unique_pairs(rows: Int64Array, items: Int64Array, num_items: int) -> tuple[Int64Array, Int64Array]:
     """Return the different (row, item) pairs, sorted."""
     pairs = np.unique(rows * (num_items + 1) + items)
     return pairs // (num_items + 1), pairs % (num_items + 1)

@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+import hashlib
+import multiprocessing
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
+from lab.errors import GeometryError
 from lab.geometry.render.camera import camera_of_view, look_at
 from lab.geometry.render.rendering import render, render_all, visible
-from lab.geometry.render.scene import NOTHING, Instance, Light, Scene
+from lab.geometry.render.scene import NOTHING, Camera, Instance, Light, Rendering, Scene
 from tests.unit.geometry.render.solids import at, sphere, square
 
 pytest.importorskip("embreex")
@@ -78,10 +87,95 @@ def test_boxes_are_those_of_the_visible_pixels() -> None:
     assert pixels.tolist() == [1, 0, 8, 0]
 
 
+FIELDS = ("color", "depth", "normals", "instances", "categories", "boxes", "pixels")
+
+
 def test_several_cameras_are_each_alone() -> None:
     scene = Scene((Instance(square(10.0), np.eye(4)), Instance(sphere(8), at(0, 0, 1), 1)))
     other = camera_of_view(33, 17, 90, look_at((-3, 0, 2), (0, 0, 0)))
     for together, camera in zip(render_all(scene, [CAMERA, other]), [CAMERA, other], strict=True):
         alone = render(scene, camera)
-        for name in ("color", "depth", "normals", "instances", "categories", "boxes", "pixels"):
+        for name in FIELDS:
             np.testing.assert_array_equal(getattr(together, name), getattr(alone, name))
+
+
+def test_several_rays_a_pixel_smooth_colour_and_leave_labels() -> None:
+    """The mean of the picture of twice the size, in linear light; strips of a tall picture fit together."""
+    scene = Scene((Instance(square(2.0), at(0, 0, 0.5)),), ambient=(0.5, 0.5, 0.5))
+    once, fine = render(scene, CAMERA), render(scene, CAMERA, samples=2)
+    for name in FIELDS[1:]:
+        np.testing.assert_array_equal(getattr(once, name), getattr(fine, name))
+    large = render(scene, Camera(128, 96, np.diag([2.0, 2, 1]) @ CAMERA.intrinsics, CAMERA.world_to_camera)).color / 255
+    linear = np.where(large <= 0.04045, large / 12.92, ((large + 0.055) / 1.055) ** 2.4)
+    mean = linear.reshape(48, 2, 64, 2, 3).mean((1, 3))
+    code = 255 * (1.055 * mean ** (1 / 2.4) - 0.055)
+    assert np.abs(fine.color - code).max() < 1.5
+    wide = render(scene, replace(CAMERA, width=900, height=48), samples=4)
+    narrow = render(scene, CAMERA, samples=4)
+    np.testing.assert_array_equal(wide.color[:, :64], narrow.color)
+
+
+def seeded(seed: int) -> tuple[Scene, Camera]:
+    generator = np.random.default_rng(seed)
+    ball, ground = sphere(7), square(20.0)
+    places = generator.uniform(-3, 3, (6, 3))
+    instances = [Instance(ball, at(x, y, 0.2 + abs(z)), k) for k, (x, y, z) in enumerate(places)]
+    return Scene((Instance(ground, np.eye(4)), *instances)), CAMERA
+
+
+def digest(seed: int) -> str:
+    found: Rendering = render(*seeded(seed), samples=2)
+    return hashlib.sha256(b"".join(getattr(found, name).tobytes() for name in FIELDS)).hexdigest()
+
+
+def test_bytes_are_equal_in_any_number_of_processes() -> None:
+    """Here, in workers that are forked after this process has rendered, and in a fresh one that has one core alone."""
+    here = [digest(seed) for seed in range(4)]
+    assert len(set(here)) == 4
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert pool.map_async(digest, range(4), chunksize=1).get(timeout=60) == here
+    words = "import sys; from tests.unit.geometry.render.test_rendering import digest; print(*map(digest, (3, 0)))"
+    core = str(min(os.sched_getaffinity(0)))
+    command = [sys.executable, "-c", words]
+    fresh = subprocess.run(["taskset", "-c", core, *command], capture_output=True, text=True, check=True, timeout=60)
+    assert fresh.stdout.split() == [here[3], here[0]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"instances": (Instance(square(), np.diag([1.0, 2, 1, 1])),)}, "pose of instance 0 may turn, shift and scale"),
+        ({"instances": (Instance(square(), np.full((4, 4), np.nan)),)}, "pose of instance 0"),
+        ({"instances": (Instance(square(), np.zeros((4, 4))),)}, "pose of instance 0"),
+        ({"lights": (Light((0, 0, 0)),)}, "a light's direction"),
+    ],
+)
+def test_a_scene_that_cannot_be_is_one_line(change: dict[str, Any], message: str) -> None:
+    scene = Scene((Instance(square(100.0), np.eye(4)),))
+    with pytest.raises(GeometryError, match=message):
+        render(replace(scene, **change), CAMERA)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"triangles": np.array([[0, 1, 4]], np.int32)}, r"a vertex outside of 0 \.\. 3"),
+        ({"slots": np.array([0, 1], np.int32)}, "a slot outside of its 1 materials"),
+        ({"positions": np.full((4, 3), np.inf, np.float32)}, "not finite"),
+    ],
+)
+def test_a_mesh_that_cannot_be_is_one_line(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(GeometryError, match=message):
+        render(Scene((Instance(replace(square(), **change), np.eye(4)),)), CAMERA)
+
+
+def test_no_samples_are_one_line() -> None:
+    with pytest.raises(GeometryError, match="1 or more, not 0"):
+        render(Scene(()), CAMERA, samples=0)
+
+
+def test_an_empty_scene_is_sky() -> None:
+    picture = render(Scene((), sky=((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))), CAMERA)
+    assert (picture.color == 188).all()
+    assert np.isinf(picture.depth).all()
+    assert picture.boxes.shape == (0, 4)

@@ -20,8 +20,8 @@ from lab.structures.detection3d import (
     MultiviewSample,
     PixelScale,
 )
-from lab.tasks.detection3d.attributes import NUSCENES_ATTRIBUTES
 from lab.tasks.detection3d.data.collate import collate_multiview, draw_chances
+from lab.tasks.detection3d.data.nuscenes.names import ATTRIBUTES
 from lab.tasks.detection3d.task import Detection3dTask
 
 allow_package("tests")
@@ -76,7 +76,7 @@ class TinySpotter(nn.Module):
 
 def make_spec(**other: Any) -> Detection3dSpec:
     """Return a description of frames of two cameras."""
-    fields: dict[str, Any] = {"class_names": CLASSES, "attribute_names": NUSCENES_ATTRIBUTES}
+    fields: dict[str, Any] = {"class_names": CLASSES, "attribute_names": ATTRIBUTES}
     fields |= {"camera_names": ("CAM_FRONT", "CAM_BACK"), "point_range": (-50.0, -50.0, -5.0, 50.0, 50.0, 3.0)}
     return Detection3dSpec(**(fields | {"input_shape": (3, 32, 64)} | other))
 

@@ -1,0 +1,265 @@
+"""Reads the nested config of MMDetection3D's DETR3D (``dict(type="Detr3D", img_backbone=dict(type="ResNet", ...))``).
+
+Each part has a table: the names of its arguments there and here, the values that an argument must have because nothing
+else is built, and the parts within it. The result is a tree as that of ``lab.models.detr3d.nested``. Every error names
+the dotted path in the config that was read. What MMDetection3D itself does not use is said once and left out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lab.config.arguments import join_path
+from lab.errors import ConfigError, closest
+from lab.models.detr3d.coder import CODE_SIZE
+from lab.registry.models import is_model
+
+logger = logging.getLogger(__name__)
+_ROOM = "lab.models.detr3d"
+_PARTS = f"{_ROOM}.transformer"
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """How a part of MMDetection3D's config is read.
+
+    Attributes:
+        target: what is built.
+        names: its arguments, theirs to ours.
+        only: arguments with the one value that is supported.
+        parts: arguments that are parts themselves, theirs to ours.
+        unused: arguments that MMDetection3D takes and does not use.
+    """
+
+    target: str
+    names: Mapping[str, str] = field(default_factory=dict)
+    only: Config = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
+
+
+_FPN = ("in_channels", "out_channels", "num_outs", "start_level", "end_level", "add_extra_convs")
+PARTS: Mapping[str, Part] = {
+    "Detr3D": Part(
+        f"{_ROOM}.network.Detr3D",
+        parts={"img_backbone": "img_backbone", "img_neck": "img_neck", "pts_bbox_head": "pts_bbox_head"},
+        unused=("pretrained",),
+    ),
+    "FPN": Part("lab.layers.pyramid.FPN", {name: name for name in (*_FPN, "relu_before_extra_convs")}),
+    "Detr3DHead": Part(
+        f"{_ROOM}.head.Detr3dHead",
+        {"num_query": "num_queries", "num_classes": "num_classes", "num_reg_fcs": "num_branch_layers"},
+        {"with_box_refine": True, "as_two_stage": False, "sync_cls_avg_factor": True, "code_size": CODE_SIZE},
+        {"transformer": "transformer", "bbox_coder": "bbox_coder"},
+        ("in_channels", "positional_encoding", "num_cls_fcs"),
+    ),
+    "Detr3DTransformer": Part(
+        f"{_PARTS}.Detr3dTransformer",
+        only={"two_stage_num_proposals": 300},
+        parts={"decoder": "decoder"},
+        unused=("num_feature_levels", "num_cams"),
+    ),
+    "Detr3DTransformerDecoder": Part(
+        f"{_PARTS}.Detr3dDecoder",
+        {"num_layers": "num_layers"},
+        {"return_intermediate": True},
+        {"transformerlayers": "layer"},
+    ),
+    "MultiheadAttention": Part(
+        f"{_PARTS}.QuerySelfAttention", {"embed_dims": "embed_dim", "num_heads": "num_heads", "dropout": "dropout"}
+    ),
+    "Detr3DCrossAtten": Part(
+        f"{_PARTS}.CameraCrossAttention",
+        {"embed_dims": "embed_dim", "num_cams": "num_cameras", "num_levels": "num_levels", "dropout": "dropout"},
+        {"num_points": 1},
+        unused=("pc_range", "num_heads", "im2col_step"),
+    ),
+    "NMSFreeCoder": Part(
+        f"{_ROOM}.coder.BoxCoder",
+        {"pc_range": "point_range", "post_center_range": "post_center_range", "max_num": "max_num"},
+        {"score_threshold": None},
+        unused=("voxel_size", "num_classes"),
+    ),
+}
+_ALIASES = {"DETR3D": "Detr3D", "DETR3DHead": "Detr3DHead"}
+
+
+def read_tree(config: Config) -> dict[str, Any]:
+    """Return the nested config that ``lab.build`` builds.
+
+    Args:
+        config: the ``model`` of a config of MMDetection3D: plain mappings with ``type``.
+
+    Raises:
+        ConfigError: a type or an argument is unknown, or has a value that is not supported; with its dotted path.
+    """
+    config = dict(config)
+    pixels = _pixels(config.pop("data_preprocessor", None))
+    matching = _matching(config.pop("train_cfg", None))
+    if config.pop("use_grid_mask", False):
+        logger.info("use_grid_mask: pictures are masked in training by model.learning.grid_mask")
+    found = read_part(config, "")
+    head = found["pts_bbox_head"]
+    head.update({**matching, **head})
+    return {**found, **pixels}
+
+
+def read_part(config: Any, path: str) -> dict[str, Any]:
+    """Return a part as ``lab.build`` takes it, and the parts within it."""
+    if not isinstance(config, Mapping) or not isinstance(config.get("type"), str):
+        raise ConfigError(f"{path or 'config'}: expected a mapping with 'type'")
+    given = dict(config)
+    written = given.pop("type")
+    name = written.removeprefix("mmdet.").removeprefix("mmdet3d.")
+    name = _ALIASES.get(name, name)
+    if name in _SPECIAL:
+        return _SPECIAL[name](given, path)
+    if name not in PARTS:
+        if "." in name or is_model(name):  # one of lab's, or of the user's own
+            return {"_target_": name, **given}
+        known = closest(name, [*PARTS, *_SPECIAL])
+        raise ConfigError(f"{join_path(path, 'type')}: unknown {written!r}{known}")
+    part = PARTS[name]
+    losses = _losses(given, path) if name == "Detr3DHead" else {}
+    _check(given, part, name, path)
+    made: dict[str, Any] = {"_target_": part.target, **losses}
+    for key, value in given.items():
+        if key in part.names:
+            made[part.names[key]] = value
+        elif key in part.parts:
+            made[part.parts[key]] = read_part(value, join_path(path, key))
+    return made
+
+
+def _check(given: Config, part: Part, name: str, path: str) -> None:
+    """Refuse unknown arguments and unsupported values, say which are not used."""
+    known = {*part.names, *part.only, *part.parts, *part.unused}
+    for key, value in given.items():
+        at = join_path(path, key)
+        if key not in known:
+            raise ConfigError(f"{at}: {name} has no argument {key!r}{closest(key, known)}")
+        if key in part.only and value != part.only[key]:
+            raise ConfigError(f"{at}={value!r}: only {part.only[key]!r} is supported")
+        if key in part.unused and value is not None:
+            logger.info("%s: not used, as in MMDetection3D", at)
+    for key in part.parts:
+        if key not in given:
+            raise ConfigError(f"{join_path(path, key)}: missing; {name} needs it")
+
+
+def _layer(given: dict[str, Any], path: str) -> dict[str, Any]:
+    """Read a layer of the decoder: two attentions and a feed-forward network."""
+    order = ["self_attn", "norm", "cross_attn", "norm", "ffn", "norm"]
+    part = Part("", only={"operation_order": order}, unused=())
+    attentions = given.pop("attn_cfgs", None)
+    at = join_path(path, "attn_cfgs")
+    if not isinstance(attentions, list | tuple) or len(attentions) != 2:
+        raise ConfigError(f"{at}: expected a list of two, MultiheadAttention and Detr3DCrossAtten")
+    hidden, dropout = given.pop("feedforward_channels", 1024), given.pop("ffn_dropout", 0.0)
+    given["operation_order"] = list(given.get("operation_order", order))
+    _check(given, part, "DetrTransformerDecoderLayer", path)
+    made = [read_part(item, join_path(at, index)) for index, item in enumerate(attentions)]
+    width = made[0].get("embed_dim", 256)
+    feed_forward = {
+        "_target_": f"{_PARTS}.QueryFeedForward",
+        "embed_dim": width,
+        "hidden_dim": hidden,
+        "dropout": dropout,
+    }
+    return {
+        "_target_": f"{_PARTS}.Detr3dDecoderLayer",
+        "self_attention": made[0],
+        "cross_attention": made[1],
+        "feed_forward": feed_forward,
+    }
+
+
+def _resnet(given: dict[str, Any], path: str) -> dict[str, Any]:
+    """Read a ResNet that returns the maps of its stages, counted from 0 there and from 1 here."""
+    names = {name: name for name in ("frozen_stages", "style", "deep_stem", "avg_down", "with_cp", "stage_with_dcn")}
+    part = Part("", names, {"num_stages": 4, "init_cfg": None, "pretrained": None})
+    depth, norm = given.pop("depth", None), dict(given.pop("norm_cfg", {"type": "BN"}))
+    norm_eval, deform = given.pop("norm_eval", True), given.pop("dcn", None)
+    indices = given.pop("out_indices", (0, 1, 2, 3))
+    if not is_model(f"resnet{depth}"):
+        raise ConfigError(f"{join_path(path, 'depth')}={depth!r}: expected 18, 34, 50, 101 or 152")
+    if norm.get("type") not in ("BN", "BN2d"):
+        raise ConfigError(f"{join_path(path, 'norm_cfg.type')}={norm.get('type')!r}: only 'BN' is supported")
+    _check(given, part, "ResNet", path)
+    frozen = norm_eval and not norm.get("requires_grad", True)
+    made = {"_target_": f"resnet{depth}", "features_only": True, "out_indices": [index + 1 for index in indices]}
+    made |= {"norm": "frozen_batch_norm"} if frozen else {"norm": "batch_norm", "norm_eval": norm_eval}
+    if deform is None:
+        given.pop("stage_with_dcn", None)
+    else:
+        at = join_path(path, "dcn")
+        only = Part("", {"deform_groups": ""}, {"type": "DCNv2", "fallback_on_stride": False})
+        _check(deform, only, "DCNv2", at)
+        made["deform_groups"] = deform.get("deform_groups", 1)
+    return {**made, **{key: value for key, value in given.items() if key in names}}
+
+
+_SPECIAL: Mapping[str, Callable[[dict[str, Any], str], dict[str, Any]]] = {
+    "ResNet": _resnet,
+    "DetrTransformerDecoderLayer": _layer,
+}
+
+
+def _losses(given: dict[str, Any], path: str) -> dict[str, Any]:
+    """Take the losses out of a head's config."""
+    found: dict[str, Any] = {}
+    if "code_weights" in given:
+        found["code_weights"] = given.pop("code_weights")
+    tables = {
+        "loss_cls": (
+            {"gamma": "focal_gamma", "alpha": "focal_alpha", "loss_weight": "class_loss_weight"},
+            {"type": "FocalLoss", "use_sigmoid": True},
+        ),
+        "loss_bbox": ({"loss_weight": "box_loss_weight"}, {"type": "L1Loss"}),
+        "loss_iou": ({}, {"type": "GIoULoss", "loss_weight": 0.0}),
+    }
+    for key, (names, only) in tables.items():
+        if key in given:
+            found |= _numbers(given.pop(key), names, only, join_path(path, key))
+    return found
+
+
+def _numbers(config: Config, names: Mapping[str, str], only: Config, path: str) -> dict[str, Any]:
+    """Return the numbers of a loss or a cost by our names."""
+    config = {key: value.removeprefix("mmdet.") if key == "type" else value for key, value in config.items()}
+    _check(config, Part("", names, only), str(config.get("type")), path)
+    return {ours: config[theirs] for theirs, ours in names.items() if theirs in config}
+
+
+def _matching(config: Config | None) -> dict[str, Any]:
+    """Return the weights of the matching from ``train_cfg``."""
+    assigner = ((config or {}).get("pts") or {}).get("assigner") or {}
+    path, costs = "train_cfg.pts.assigner", dict.fromkeys(("cls_cost", "reg_cost", "iou_cost"), "")
+    part = Part("", costs, {"type": "HungarianAssigner3D"}, {}, ("pc_range",))
+    _check(assigner, part, "HungarianAssigner3D", path)
+    tables = {
+        "cls_cost": ({"weight": "cost_class"}, {"type": "FocalLossCost"}),
+        "reg_cost": ({"weight": "cost_box"}, {"type": "BBox3DL1Cost"}),
+        "iou_cost": ({}, {"type": "IoUCost", "weight": 0.0}),
+    }
+    found: dict[str, Any] = {}
+    for key, (names, only) in tables.items():
+        if key in assigner:
+            found |= _numbers(assigner[key], names, only, join_path(path, key))
+    return found
+
+
+def _pixels(config: Config | None) -> dict[str, Any]:
+    """Return how pictures are normalised, from ``data_preprocessor``."""
+    if config is None:
+        return {}
+    config = {key: value for key, value in config.items() if key != "type"}
+    part = Part("", {"mean": "", "std": "", "bgr_to_rgb": ""}, {"pad_size_divisor": 32})
+    _check(config, part, "Det3DDataPreprocessor", "data_preprocessor")
+    bgr = not config.get("bgr_to_rgb", False)
+    ordered = {key: list(reversed(config[key]) if bgr else config[key]) for key in ("mean", "std") if key in config}
+    return {"bgr": bgr, **{f"pixel_{key}": value for key, value in ordered.items()}}
