@@ -11,7 +11,7 @@ from lab.geometry.mesh import Material
 from lab.geometry.parameters import Parameters
 from lab.ranges import Ge, Le, Probability
 
-Color = tuple[Probability, Probability, Probability]
+Rgb = tuple[Probability, Probability, Probability]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Pattern(Parameters):
     """
 
     kind: Literal["checker", "stripes", "bricks"] = "checker"
-    color: Color = (0.2, 0.2, 0.2)
+    color: Rgb = (0.2, 0.2, 0.2)
     repeats: tuple[Annotated[int, Ge(1), Le(256)], Annotated[int, Ge(1), Le(256)]] = (4, 4)
     pixels: Annotated[int, Ge(2), Le(256)] = 16
 
@@ -59,7 +59,7 @@ class Paint(Parameters):
     """
 
     name: str | None = None
-    color: Color = (0.7, 0.7, 0.7)
+    color: Rgb = (0.7, 0.7, 0.7)
     roughness: Probability = 0.8
     pattern: Pattern | None = None
 

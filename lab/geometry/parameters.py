@@ -55,19 +55,27 @@ class Parameters:
             if name not in fields:
                 known = closest(str(name), fields) or f"; there are {', '.join(fields)}"
                 raise GeometryError(f"there is no such parameter{known}", str(name))
-        for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # subclasses are dataclasses
-            if field.name not in values and field.default is field.default_factory is dataclasses.MISSING:
-                raise GeometryError("is missing and has no default", field.name)
+        for name in fields:
+            if name not in values and name not in defaults(cls):
+                raise GeometryError("is missing and has no default", name)
         return cls(**values)
 
 
 _HINTS: dict[type, dict[str, Any]] = {}
 
 
+def parameter_names(kind: type) -> list[str]:
+    """Return the parameters of a class, its own before those of its bases."""
+    return list(_hints(kind))
+
+
 def _hints(kind: type) -> dict[str, Any]:
     if kind not in _HINTS:
         hints = get_type_hints(kind, include_extras=True)
-        _HINTS[kind] = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+        fields = {field.name for field in dataclasses.fields(kind)}
+        # A class's own parameters stand before those of its bases.
+        names = [name for base in kind.__mro__ for name in vars(base).get("__annotations__", ()) if name in fields]
+        _HINTS[kind] = {name: hints[name] for name in dict.fromkeys(names)}
     return _HINTS[kind]
 
 
@@ -177,10 +185,20 @@ def plain(value: Any) -> Any:
 
 def plain_fields(value: Parameters) -> dict[str, Any]:
     """Return the parameters that differ from their defaults, as ``plain`` has them."""
-    found = {}
-    for field in dataclasses.fields(value):  # type: ignore[arg-type]  # subclasses are dataclasses
-        current = getattr(value, field.name)
-        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        if default is dataclasses.MISSING or current != default:
-            found[field.name] = plain(current)
-    return found
+    return {name: plain(current) for name, current in changed_fields(value).items()}
+
+
+def changed_fields(value: Parameters) -> dict[str, Any]:
+    """Return the parameters that differ from their defaults, by name."""
+    usual = defaults(type(value))
+    return {name: current for name, current in value.values().items() if name not in usual or current != usual[name]}
+
+
+def defaults(kind: type[Parameters]) -> dict[str, Any]:
+    """Return the parameters that have a default, with it."""
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]  # subclasses are dataclasses
+    found = {
+        field.name: field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        for field in fields
+    }
+    return {name: found[name] for name in _hints(kind) if found[name] is not dataclasses.MISSING}

@@ -11,16 +11,15 @@ is ``Script(seed=0, budget=Budget(triangles=200000), steps=(Box(size=(2, 1, 0.5)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from lab.errors import GeometryError
 from lab.geometry.mesh import DynamicMesh, empty_mesh
 from lab.geometry.parameters import Parameters, plain_fields
 from lab.geometry.tool import Budget, Context, Tool, applied
-from lab.geometry.yaml_text import Document, dump_yaml, parse_yaml
+from lab.geometry.yaml_text import dump_yaml, parse_yaml
 from lab.ranges import Seed
 
 
@@ -49,42 +48,51 @@ class Script(Parameters):
             GeometryError: a step failed; the path leads to it.
         """
         mesh = empty_mesh()
-        for index, tool in enumerate(self.steps):
-            mesh = applied(tool, mesh, self.context(index))
+        for state in self.states():
+            mesh = state
         return mesh
 
+    def states(self) -> Iterator[DynamicMesh]:
+        """Yield the mesh after each step.
 
-def parse_script(text: str, name: str = "script") -> Script:
+        Raises:
+            GeometryError: a step failed; the path leads to it.
+        """
+        mesh = empty_mesh()
+        for index, tool in enumerate(self.steps):
+            mesh = applied(tool, mesh, self.context(index))
+            yield mesh
+
+
+def parse_script(text: str, name: str = "script", changes: Sequence[str] = ()) -> Script:
     """Return the script of a YAML text.
 
     Args:
         text: see the module.
         name: what errors call the text.
+        changes: values that take the place of the text's: ``steps[1].cylinder.radius=0.3``.
 
     Raises:
         GeometryError: it is no YAML, or a step cannot be: with the line, the step, the parameter.
     """
     document = parse_yaml(text, name)
-    return _described(document)
-
-
-def _described(document: Document) -> Script:
-    values = document.value
-    if not isinstance(values, Mapping):
+    if not isinstance(document.value, Mapping):
         raise GeometryError(f"{document.name}: a script is a mapping with 'steps', a list")
+    for change in changes:
+        document.change(change)
     try:
-        return _script(values)
+        script: Script = Script.of(document.value)
     except GeometryError as error:
         raise GeometryError(f"{document.place(error.path)}: {error}") from error
-
-
-def _script(values: Mapping[Any, Any]) -> Script:
-    script: Script = Script.of(values)
     return script
 
 
-def read_script(path: str | Path) -> Script:
+def read_script(path: str | Path, changes: Sequence[str] = ()) -> Script:
     """Return the script of a YAML file.
+
+    Args:
+        path: of the file.
+        changes: see ``parse_script``.
 
     Raises:
         GeometryError: it cannot be read, or as ``parse_script``.
@@ -94,7 +102,7 @@ def read_script(path: str | Path) -> Script:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise GeometryError(f"{path}: cannot be read: {error}") from error
-    return parse_script(text, str(path))
+    return parse_script(text, str(path), changes)
 
 
 def script_text(script: Script) -> str:

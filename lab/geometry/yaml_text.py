@@ -19,7 +19,10 @@ MAX_CHARACTERS = 4_000_000
 MAX_DEPTH = 60
 MAX_VALUES = 200_000
 
+_TAGS = {"str", "int", "float", "bool", "null", "timestamp", "value", "merge", "seq", "map"}
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
+_PATH = re.compile(r"[a-z]\w*(\.[a-z]\w*|\[\d{1,6}\])*")
+_PART = re.compile(r"\[\d+\]|\.?\w+")
 _WHOLE = re.compile(r"[-+]?[0-9]+")
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 
@@ -44,6 +47,33 @@ class Document:
             if path[:end] in self.lines:
                 return f"{self.name} line {self.lines[path[:end]]}"
         return self.name
+
+    def change(self, change: str) -> None:
+        """Put another value at a path, as in ``steps[1].cylinder.radius=0.3``.
+
+        Args:
+            change: a path as errors write it, and a value in YAML. A key that is not there is added.
+
+        Raises:
+            GeometryError: there is no such place, or no value.
+        """
+        path_text, equals, value_text = change.partition("=")
+        if not equals or not _PATH.fullmatch(path_text):
+            raise GeometryError(f"{change!r} is no change such as 'steps[1].cylinder.radius=0.3'")
+        path = [int(part[1:-1]) if part[0] == "[" else part.lstrip(".") for part in _PART.findall(path_text)]
+        value = parse_yaml(value_text, change).value
+        inner = self.value
+        for depth, part in enumerate(path):
+            if isinstance(inner, list) and isinstance(part, int) and part < len(inner):
+                inner[part] = {inner[part]: None} if isinstance(inner[part], str) else inner[part]
+            elif not isinstance(inner, dict) or (isinstance(path[depth - 1], int) and depth and part not in inner):
+                known = list(inner) if isinstance(inner, dict) else [f"[{place}]" for place in range(len(inner or ()))]
+                raise GeometryError(f"{change}: there is no {part!r}; there are {', '.join(map(str, known))}")
+            if depth == len(path) - 1:
+                inner[part] = value
+            elif isinstance(inner, dict) and inner.get(part) is None:
+                inner[part] = {}
+            inner = inner[part]
 
 
 def parse_yaml(text: str, name: str) -> Document:
@@ -82,8 +112,10 @@ def _value(node: yaml.Node, path: tuple[str | int, ...], document: Document) -> 
     document.lines[path] = line
     if len(document.lines) > MAX_VALUES or len(path) > MAX_DEPTH:
         raise GeometryError(f"{document.name} line {line}: has too many values: {MAX_VALUES} are the most")
+    if node.tag.removeprefix("tag:yaml.org,2002:") not in _TAGS:
+        raise GeometryError(f"{document.name} line {line}: a script has no tags such as {node.tag!r}")
     if isinstance(node, yaml.ScalarNode):
-        return _scalar(node, document.name)
+        return node.value if node.style else _plain_scalar(node.value)
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, (*path, index), document) for index, item in enumerate(node.value)]
     return dict(_items(node, path, document))
@@ -102,13 +134,6 @@ def _items(node: yaml.Node, path: tuple[str | int, ...], document: Document) -> 
         value = _value(item, (*path, key), document)
         document.lines[(*path, key)] = key_node.start_mark.line + 1
         yield key, value
-
-
-def _scalar(node: yaml.ScalarNode, name: str) -> Any:
-    standard = node.tag.removeprefix("tag:yaml.org,2002:")
-    if node.tag.startswith("!") or standard == "binary":
-        raise GeometryError(f"{name} line {node.start_mark.line + 1}: a script has no tags such as {node.tag!r}")
-    return node.value if node.style else _plain_scalar(node.value)
 
 
 def _plain_scalar(text: str) -> Any:
