@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from lab.config.kinds import Asks, EvalSettings, Learning, TaskSettings
-from lab.config.schemas import Above0, Float, PartAbove0, Rate, Strict
+from lab.config.schemas import Above0, Float, PartAbove0, Rate, Strict, WholeFrom0
 
 Share01 = Annotated[Rate, Field(le=1)]
 Range = Annotated[list[Float], Field(min_length=2, max_length=2)]
@@ -21,12 +21,14 @@ class Detection3dEval(EvalSettings):
         monitor: what best.ckpt is the best of.
         class_ranges: of each class the distance from the rig in metres up to which boxes count; None: as nuScenes.
         bands: edges in metres of the bands of distance of which a test has a table; empty: no table.
+        pictures: ``stage=predict`` draws so many frames, the first ones.
     """
 
     name: Literal["detection3d"]
     monitor: Literal["map", "nds", "loss"]
     class_ranges: dict[str, Above0] | None
     bands: list[Rate]
+    pictures: WholeFrom0
 
     @field_validator("bands")
     @classmethod

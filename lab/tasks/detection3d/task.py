@@ -6,7 +6,9 @@ Colours are changed, pictures normalised and masked on the device; the loss is t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -14,8 +16,10 @@ from torch import Tensor
 from lab.errors import ConfigError
 from lab.run_record import Direction
 from lab.structures import Term
-from lab.structures.detection3d import Detection3dPredictions, Detection3dSpec, Detector3d, MultiviewBatch
+from lab.structures.detection3d import Detection3dPredictions, Detection3dSpec, Detections3d, Detector3d, MultiviewBatch
 from lab.tasks.detection3d.augmentation import distorted, grid_masked, normalized
+from lab.tasks.detection3d.data.collate import PAD_DIVISOR, collate_multiview
+from lab.tasks.detection3d.data.frames import FrameFiles
 from lab.tasks.detection3d.metrics import NuScenesMetric, band_rows, best_of, class_ranges, class_rows
 from lab.tasks.detection3d.scoring import ERRORS, FIGURES
 from lab.training.classes import ClassTask
@@ -40,9 +44,13 @@ class Detection3dTask(ClassTask):
         errors = tuple(f"m{name}" for name in ERRORS)
         self.directions = {**dict.fromkeys(FIGURES, "max"), **dict.fromkeys(("loss", *errors), "min")}
         self.ranges = class_ranges(self.class_names, self.eval_settings["class_ranges"])
-        names = (self.class_names, self.spec.attribute_names)
-        self.val_score, self.test_score = (NuScenesMetric(*names, self.ranges) for _ in range(2))
+        self.val_score, self.test_score = (NuScenesMetric(*self.names, self.ranges) for _ in range(2))
         self.counted: dict[str, int] = {}
+
+    @property
+    def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The names of the classes and of the attributes."""
+        return self.class_names, self.spec.attribute_names
 
     def _metric(self, split: str) -> NuScenesMetric:
         return self.val_score if split == "val" else self.test_score
@@ -111,6 +119,28 @@ class Detection3dTask(ClassTask):
         found = best_of(self.net.predict(self(batch)))
         rows = [slice(row, row + 1) for row in batch.valid.nonzero().flatten().tolist()]
         return batch.frame_ids[batch.valid], [(batch.rows(row), found.rows(row)) for row in rows]
+
+    def predict(self, inputs: Any, batch_size: int = 4) -> Any:
+        """Return the ``Detections3d`` of a frame, or a list of them for several, in the frame of the rig.
+
+        Args:
+            inputs: a ``MultiviewSample``, or a list of them; or the path of a json file of frames (``FrameFiles``).
+            batch_size: frames in one forward pass.
+
+        Raises:
+            DataError: the file cannot be used.
+        """
+        if isinstance(inputs, str | Path):
+            files = FrameFiles(Path(inputs), self.spec)
+            inputs = [files[0, index] for index in range(len(files))]
+        several, found = isinstance(inputs, list), list[Detections3d]()
+        samples = [replace(one, truth=None, chances=None) for one in (inputs if several else [inputs])]
+        with self.evaluating():
+            for first in range(0, len(samples), batch_size):
+                batch = collate_multiview(samples[first : first + batch_size], PAD_DIVISOR)
+                best = best_of(self.net.predict(self(batch.to(self.device))))
+                found += best.to("cpu").named(self.class_names)
+        return found if several else found[0]
 
     def describe_pass(self, batch: MultiviewBatch, outputs: Any, terms: Mapping[str, Term] | None) -> str:
         """Return the shapes of pictures and boxes."""

@@ -15,6 +15,8 @@ from lab.structures.detection3d import (
     MultiviewSample,
 )
 
+PAD_DIVISOR = 32
+"""Height and width are padded to a multiple of it; a network's coarsest features may have this stride."""
 OF_GRID, OF_PICTURE = 4, 11
 """Random numbers for the GridMask of a frame, and for the colours of each of its pictures."""
 
@@ -24,7 +26,9 @@ def draw_chances(generator: torch.Generator, num_cameras: int) -> Tensor:
     return torch.randint(0, 2**31, (OF_GRID + OF_PICTURE * num_cameras,), generator=generator)
 
 
-def collate_multiview(samples: Sequence[MultiviewSample], divisor: int = 32, black: bool = False) -> MultiviewBatch:
+def collate_multiview(
+    samples: Sequence[MultiviewSample], divisor: int = PAD_DIVISOR, black: bool = False
+) -> MultiviewBatch:
     """Put frames together into a batch.
 
     Args:

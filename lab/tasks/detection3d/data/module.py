@@ -13,7 +13,7 @@ from lab.errors import ConfigError
 from lab.ranges import Count, Len, Positive, Seed
 from lab.structures import DataSpec, KeyedDataset
 from lab.structures.detection3d import Detection3dSpec, MultiviewBatch, MultiviewSample
-from lab.tasks.detection3d.data.collate import collate_multiview
+from lab.tasks.detection3d.data.collate import PAD_DIVISOR, collate_multiview
 from lab.tasks.detection3d.data.frames import FrameFiles
 
 NUSCENES_RANGE = (-51.2, -51.2, -5.0, 51.2, 51.2, 3.0)
@@ -47,7 +47,7 @@ class MultiviewModule(DataModule):
     num_workers: Count = 0
     seed: Seed = 0
     point_range: Annotated[Sequence[float], Len(6, 6)] = NUSCENES_RANGE
-    pad_divisor: Positive = 32
+    pad_divisor: Positive = PAD_DIVISOR
     black: bool = False
 
     def __post_init__(self) -> None:

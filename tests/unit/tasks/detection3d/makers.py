@@ -28,6 +28,7 @@ allow_package("tests")
 
 CLASSES = ("car", "pedestrian", "barrier")
 EVAL: dict[str, Any] = {"name": "detection3d", "monitor": "map", "class_ranges": None, "bands": [0, 20, 50]}
+EVAL |= {"pictures": 2}
 OPTIMIZER: dict[str, Any] = {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "no_decay_norm_bias": True, "groups": []}
 OPTIMIZER |= {"momentum": 0.0, "nesterov": False}
 SCHEDULER: dict[str, Any] = {"name": "constant", "warmup_steps": 0}
