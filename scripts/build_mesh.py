@@ -19,10 +19,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lab.geometry.files import write_mesh
-
 from lab.errors import GeometryError, LabError
 from lab.geometry.bake import bake
+from lab.geometry.files import write_mesh
 from lab.geometry.measures import bounds, open_edges, surface_area, volume
 from lab.geometry.mesh import DynamicMesh
 from lab.geometry.parameters import defaults, parameter_names, plain

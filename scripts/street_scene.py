@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 COLOURS = 160
 """Of the palette of the pictures, so that their files are small."""
-_EYE, _TARGET = (-24.0, 17.0, 20.0), (4.0, -1.0, 0.0)
+_EYE, _TARGET = (-26.0, 2.0, 18.0), (2.0, 0.0, 0.0)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -57,7 +57,7 @@ def draw(index: int, split: str, out: Path, width: int, reach: float) -> list[Pa
     cameras, above = pictures(data, split, index)
     scene = scene_of(data.scenes(split).layout((0, index)), len(data.names))
     write_scene(scene.instances, out / "scene.glb")
-    saved = {"cameras.png": cameras, "above.png": above, "loaded.png": loaded(out / "scene.glb", scene)}
+    saved = {"cameras.png": cameras, "above.png": above, "loaded.png": loaded(out / "scene.glb", scene, width)}
     for name, picture in saved.items():
         picture.quantize(COLOURS).save(out / name, optimize=True)
     return [out / name for name in (*saved, "scene.glb")]
@@ -77,8 +77,8 @@ def pictures(data: Scenes3dDataModule, split: str, index: int) -> tuple[Image.Im
     return draw_cameras(batch, truth, data.spec, f"scene {index} of {split}"), above
 
 
-def loaded(path: Path, scene: Scene) -> Image.Image:
-    """Return a picture of a GLB that is read back, from outside, under the light of its scene."""
+def loaded(path: Path, scene: Scene, width: int) -> Image.Image:
+    """Return a picture of a GLB that is read back, from above the street, under the light of its scene."""
     import numpy as np
     from PIL import Image
 
@@ -92,7 +92,9 @@ def loaded(path: Path, scene: Scene) -> Image.Image:
     for note in found.notes:
         print(f"{path}: {note}")
     whole = Scene((Instance(bake(found.mesh), np.eye(4)),), scene.lights)
-    return Image.fromarray(render(whole, camera_of_view(720, 400, 60.0, look_at(_EYE, _TARGET)), 2).color)
+    return Image.fromarray(
+        render(whole, camera_of_view(round(1.8 * width), width, 60.0, look_at(_EYE, _TARGET)), 2).color
+    )
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class StreetOptions:
     point_range: tuple[float, ...] = (-20.0, -20.0, -3.0, 20.0, 20.0, 1.0)
     class_names: tuple[str, ...] = CLASS_NAMES
     min_pixels: int = 12
-    samples: int = 2
+    samples: int = 1
     black: bool = False
     repeat: bool = False
     seed: int = 0

@@ -44,7 +44,7 @@ class StreetArguments:
     num_workers: Count = 0
     seed: Seed = 0
     image_size: Annotated[Sequence[Annotated[int, Ge(16), Le(4096)]], Len(2, 2)] = (96, 160)
-    samples: Annotated[int, Ge(1), Le(8)] = 2
+    samples: Annotated[int, Ge(1), Le(8)] = 1
     min_objects: Annotated[int, Ge(0), AtMost("max_objects")] = 6
     max_objects: Annotated[int, Ge(0), Le(200)] = 14
     min_pixels: Positive = 12

@@ -14,7 +14,7 @@ from lab.errors import ConfigError
 
 pytest.importorskip("embreex")
 
-OPTIONS = StreetOptions(height=48, width=80, samples=1)
+OPTIONS = StreetOptions(height=48, width=80)
 
 
 @pytest.fixture(scope="module")

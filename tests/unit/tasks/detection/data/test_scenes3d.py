@@ -13,7 +13,7 @@ pytest.importorskip("embreex")
 
 @pytest.fixture(scope="module")
 def samples() -> list[DetectionSample]:
-    data = Scenes3dDataModule(image_size=(32, 48), samples=1, num_val=8)
+    data = Scenes3dDataModule(image_size=(32, 48), num_val=8)
     return [data.dataset("val")[0, index] for index in range(8)]
 
 
@@ -30,7 +30,7 @@ def test_boxes_lie_in_the_picture_and_hold_their_area(samples: list[DetectionSam
 
 
 def test_a_batch_has_the_classes_of_the_data() -> None:
-    data = Scenes3dDataModule(image_size=(32, 48), samples=1, num_train=4, class_names=["car", "pedestrian"])
+    data = Scenes3dDataModule(image_size=(32, 48), num_train=4, class_names=["car", "pedestrian"])
     assert data.spec.class_names == ("car", "pedestrian")
     batch = data.collate([data.dataset("train")[0, index] for index in range(4)])
     assert batch.images.shape == (4, 3, 32, 48)

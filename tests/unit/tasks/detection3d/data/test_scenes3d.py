@@ -17,7 +17,7 @@ pytest.importorskip("embreex")
 
 @pytest.fixture(scope="module")
 def data() -> Scenes3dDataModule:
-    return Scenes3dDataModule(image_size=(32, 48), samples=1, num_train=4, num_val=4, batch_size=2, repeat=True)
+    return Scenes3dDataModule(image_size=(32, 48), num_train=4, num_val=4, batch_size=2, repeat=True)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_frames_of_training_have_chances_that_change_and_pictures_that_repeat(da
     assert first.chances is not None
     assert not torch.equal(first.chances, again.chances)
     assert first.truth is None
-    other = Scenes3dDataModule(image_size=(32, 48), samples=1, num_train=4).dataset("train")
+    other = Scenes3dDataModule(image_size=(32, 48), num_train=4).dataset("train")
     assert torch.equal(other[0, 2].images, first.images)
     assert not torch.equal(other[1, 2].images, first.images)
 
@@ -71,7 +71,7 @@ def test_a_batch_is_padded_and_keeps_its_projections(data: Scenes3dDataModule) -
 
 
 def test_black_pictures(data: Scenes3dDataModule) -> None:
-    black = Scenes3dDataModule(image_size=(32, 48), samples=1, num_val=4, black=True)
+    black = Scenes3dDataModule(image_size=(32, 48), num_val=4, black=True)
     batch = black.collate([black.dataset("val")[0, 1]])
     assert not batch.images.any()
     assert torch.equal(batch.targets.boxes, data.dataset("val")[0, 1].boxes)

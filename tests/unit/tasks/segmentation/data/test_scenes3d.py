@@ -13,7 +13,7 @@ pytest.importorskip("embreex")
 
 
 def samples(segments: str) -> list[SegmentationSample]:
-    data = Scenes3dDataModule(image_size=(32, 48), samples=1, num_val=6, segments=segments)
+    data = Scenes3dDataModule(image_size=(32, 48), num_val=6, segments=segments)
     assert data.spec.class_names == (*CLASS_NAMES, *STUFF_NAMES)
     assert data.spec.thing_labels == tuple(range(10))
     return [data.dataset("val")[0, index] for index in range(6)]
