@@ -17,7 +17,7 @@ from lab.metrics.gathered import kept_rows, packed_rows
 from lab.structures import Table
 from lab.structures.detection3d import Detection3dPredictions, Detection3dTruth, MultiviewBatch
 from lab.tasks.detection3d.attributes import attributes_of
-from lab.tasks.detection3d.poses import FloatArray, IntArray, to_global
+from lab.tasks.detection3d.poses import IntArray, RealArray, to_global
 from lab.tasks.detection3d.scoring import (
     DISTANCES,
     ERRORS,
@@ -79,7 +79,7 @@ def best_of(predictions: Detection3dPredictions) -> Detection3dPredictions:
 
 
 def placed(
-    frames: IntArray, boxes: Any, scores: Any, labels: IntArray, poses: tuple[FloatArray, FloatArray], names: Names
+    frames: IntArray, boxes: Any, scores: Any, labels: IntArray, poses: tuple[RealArray, RealArray], names: Names
 ) -> tuple[PlacedBoxes, int]:
     """Return the detections that count, in the global frame, and how many were not finite.
 
@@ -223,7 +223,7 @@ def band_rows(found: Mapping[tuple[float, float], NuScenesScore], class_names: S
     return rows
 
 
-def _rows(columns: Mapping[str, FloatArray], found: NuScenesScore, class_names: Sequence[str]) -> Table:
+def _rows(columns: Mapping[str, RealArray], found: NuScenesScore, class_names: Sequence[str]) -> Table:
     """Return a row for each class; None where the truth has no box of it, or where it is not measured so."""
     known = found.counts > 0
     tensors = {name: torch.from_numpy(np.where(known, values, np.nan)) for name, values in columns.items()}
