@@ -67,14 +67,16 @@ def class_ranges(class_names: Sequence[str], given: Mapping[str, float] | None) 
 
 
 def best_of(predictions: Detection3dPredictions) -> Detection3dPredictions:
-    """Return the ``MOST_BOXES`` best candidates of each frame, highest score first, as they are measured and written.
+    """Return the ``MOST_BOXES`` best candidates of each frame in float32, highest score first.
+
+    They are what is measured and written.
 
     Args:
         predictions: (B, Q) candidates.
     """
-    scores, order = predictions.scores.sort(dim=1, descending=True, stable=True)
+    scores, order = predictions.scores.float().sort(dim=1, descending=True, stable=True)
     order = order[:, :MOST_BOXES]
-    boxes = predictions.boxes.gather(1, order[..., None].expand(-1, -1, predictions.boxes.shape[-1]))
+    boxes = predictions.boxes.float().gather(1, order[..., None].expand(-1, -1, predictions.boxes.shape[-1]))
     return Detection3dPredictions(boxes, scores[:, :MOST_BOXES], predictions.labels.gather(1, order))
 
 
