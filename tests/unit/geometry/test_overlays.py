@@ -13,9 +13,9 @@ VALUES = np.array([[A, A, B], [A, B, NONE], [B, [1.0, 1e-12], A]])
 
 
 def test_corners_of_a_vertex_share_equal_values() -> None:
-    """Vertex 0 has A and B, vertex 1 A and B, vertex 2 B, vertex 3 none, vertex 4 A: six elements."""
+    """Vertex 0 has A, vertex 1 A and B, vertex 2 B, vertex 3 none, vertex 4 A: five elements."""
     overlay = overlay_from_corners(VALUES, TRIANGLES)
-    assert len(overlay.elements) == 6
+    assert len(overlay.elements) == 5
     assert overlay.corners[0, 0] == overlay.corners[1, 0] == overlay.corners[2, 1]
     assert overlay.corners[0, 2] == overlay.corners[1, 1]
     assert overlay.corners[1, 2] == UNSET
