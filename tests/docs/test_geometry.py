@@ -23,11 +23,12 @@ def test_the_script_runs() -> None:
     assert script.run().num_triangles > 100
 
 
-def test_the_programs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_program_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    names = {"__name__": "walk"}  # later programs go on with the mesh of the first one
-    for text in (text for kind, text in BLOCKS if kind == "python"):
-        exec(compile(text, "docs/geometry.md", "exec"), names)
+    names: dict[str, object] = {"__name__": "walk"}
+    for kind, text in BLOCKS:
+        if kind == "python":
+            exec(compile(text, "docs/geometry.md", "exec"), names)
     assert "steps:" in capsys.readouterr().out
     assert (tmp_path / "table.glb").stat().st_size > 1000
 
