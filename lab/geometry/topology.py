@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from lab.errors import GeometryError
-from lab.geometry.mesh import Flags, Floats, Integers
+from lab.geometry.mesh import DynamicMesh, Flags, Floats, Integers
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,36 @@ def face_vectors(positions: Floats, triangles: Integers) -> Floats:
     """Return (F, 3) normals of triangles, of the length of twice their area."""
     a, b, c = (positions[triangles[:, k]] for k in range(3))
     return np.cross(b - a, c - a)
+
+
+def filled_normals(elements: Floats, corners: Integers, positions: Floats, triangles: Integers) -> Floats:
+    """Return normals (E, 3) of length 1; one that has no direction takes that of a triangle there, or else +z.
+
+    Args:
+        elements: (E, 3) of any length.
+        corners: (F, 3) which element each corner takes.
+        positions: (V, 3).
+        triangles: (F, 3).
+    """
+    normals = unit(elements)
+    lost = ~normals.any(axis=1)
+    if lost.any():
+        faces = np.repeat(unit(face_vectors(positions, triangles)), 3, axis=0)
+        known = (corners.ravel() >= 0) & faces.any(axis=1)
+        found = np.tile([0.0, 0.0, 1.0], (len(normals), 1))
+        found[corners.ravel()[known]] = faces[known]
+        normals[lost] = found[lost]
+    return normals
+
+
+def require_triangles(mesh: DynamicMesh) -> None:
+    """Refuse a mesh without triangles.
+
+    Raises:
+        GeometryError: it has none.
+    """
+    if not mesh.num_triangles:
+        raise GeometryError("the mesh has no triangles")
 
 
 def unit(vectors: Floats) -> Floats:

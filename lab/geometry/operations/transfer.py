@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from lab.geometry.mesh import DynamicMesh, Floats, Integers
+from lab.geometry.mesh import DynamicMesh, Floats, Integers, Overlay
 from lab.geometry.overlays import corner_values, overlay_from_corners
-from lab.geometry.topology import face_vectors, unit
+from lab.geometry.topology import face_vectors, filled_normals, unit
 
 
 def transfer(mesh: DynamicMesh, positions: Floats, triangles: Integers, source: Integers) -> DynamicMesh:
@@ -29,6 +29,7 @@ def transfer(mesh: DynamicMesh, positions: Floats, triangles: Integers, source: 
         turned = (face_vectors(positions, triangles) * vectors).sum(axis=1) < 0
         values = unit(weights @ corner_values(mesh.normals)[source])
         normals = overlay_from_corners(np.where(turned[:, None, None], -values, values), triangles)
+        normals = Overlay(filled_normals(normals.elements, normals.corners, positions, triangles), normals.corners)
     uvs = tuple(overlay_from_corners(weights @ corner_values(layer)[source], triangles) for layer in mesh.uvs)
     return DynamicMesh(positions, triangles, mesh.polygroups[source], mesh.slots[source], mesh.materials, normals, uvs)
 
