@@ -272,6 +272,8 @@ def test_a_file_that_breaks_off_is_refused(static: StaticMesh, ending: str, tmp_
         ("a.obj", "v 0 0 0\nf 0 1 1", "a.obj line 2: '0' is no corner of the 1 'v' so far"),
         ("a.obj", "v 0 0 0\nf -2 1 1", "a.obj line 2: '-2' is no corner of the 1 'v' so far"),
         ("a.obj", "v 0 0 0\nf 1 1", "face 0 has 2 corners"),
+        ("a.obj", "v 0 0 0\nf", "face 0 has 0 corners"),
+        ("a.obj", "v 0 0 0\nvn 0 0 inf\nf 1//1 1//1 1//1", "a normal is not finite"),
         ("a.obj", "v 0 0 nan\nf 1 1 1", "a corner of triangle 0 is at [0.0, 0.0, nan]: not finite"),
         ("a.obj", "v 0 0 0", "it has no line 'f'"),
         ("a.ply", "ply\nformat ascii 2.0\nend_header\n", "a line of its header is not understood: 'format ascii 2.0'"),
