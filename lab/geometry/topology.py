@@ -183,3 +183,15 @@ def gathered_normals(positions: Floats, triangles: Integers, corners: Integers, 
 def vertex_normals(positions: Floats, triangles: Integers) -> Floats:
     """Return (V, 3) angle-weighted normals of length 1."""
     return gathered_normals(positions, triangles, triangles, "angle", len(positions))
+
+
+def barycentric(points: Floats, corners: Floats) -> Floats:
+    """Return (F, P, 3) weights, none negative, of triangles' corners (F, 3, 3) for points of each (F, P, 3)."""
+    edge, other = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    normal = np.cross(edge, other)
+    length = np.maximum((normal**2).sum(axis=1), np.finfo(float).tiny)[:, None]
+    local = points - corners[:, :1]
+    second = (np.cross(local, other[:, None]) * normal[:, None]).sum(axis=2) / length
+    third = (np.cross(edge[:, None], local) * normal[:, None]).sum(axis=2) / length
+    weights = np.clip(np.stack([1 - second - third, second, third], axis=2), 0, None)
+    return weights / np.maximum(weights.sum(axis=2, keepdims=True), np.finfo(float).tiny)
