@@ -1,9 +1,9 @@
 """Questions about where things are: rays, the nearest point, inside or outside, distances, points drawn on a surface.
 
 Rays are found by Embree in float32 and their hits computed anew in float64. Nearest points are exact in float64: a tree
-over the triangles' centroids, one for each size of triangle, leaves a few candidates for each point. The side of a
-point is that of the pseudonormal at its nearest point (Bærentzen and Aanæs, "Signed Distance Computation Using the
-Angle Weighted Pseudonormal", 2005), or the winding number (van Oosterom and Strackee, 1983; Jacobson et al., 2013).
+over the triangles' centroids, one for each size of triangle, leaves a few candidates for each point. The inside of a
+closed mesh is counted along rays, of an open one by winding numbers (van Oosterom and Strackee, "The Solid Angle of a
+Plane Triangle", 1983; Jacobson, Kavan and Sorkine-Hornung, "Robust Inside-Outside Segmentation", 2013).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lab.errors import GeometryError
-from lab.geometry.measures import face_areas, face_normals, require_watertight
+from lab.geometry.crossings import CrossingCounter
+from lab.geometry.measures import face_areas, is_watertight, require_watertight
 from lab.geometry.mesh import DynamicMesh, Flags, Floats, Integers
-from lab.geometry.topology import find_edges, vertex_normals
 
 if TYPE_CHECKING:
     from lab.geometry.render.embree import InstanceTree
@@ -139,17 +139,14 @@ class SpatialIndex:
     def signed_distances(self, points: ArrayLike) -> Floats:
         """Return (N,) metres from points (N, 3) to the surface, negative inside.
 
-        Exact for a watertight mesh that does not cross itself.
+        Where closed parts overlap, the distance to the nearest surface, be it within another part.
 
         Raises:
             GeometryError: the mesh is not watertight.
         """
         require_watertight(self.mesh)
         where = _points(points, "points")
-        found = self.nearest(where)
-        away = where - found.points
-        side = (away * self._pseudonormals(found)).sum(axis=1)
-        return np.asarray(np.where(side < 0, -1.0, 1.0) * np.linalg.norm(away, axis=1))
+        return np.asarray(np.where(self.inside(where), -1.0, 1.0) * self.distances(where))
 
     def winding_numbers(self, points: ArrayLike) -> Floats:
         """Return (N,) how often the surface goes around points (N, 3): 1 inside and 0 outside of a closed mesh.
@@ -168,8 +165,17 @@ class SpatialIndex:
         return total
 
     def inside(self, points: ArrayLike) -> Flags:
-        """Return (N,) whether the surface goes around a point (N, 3) at least half: see ``winding_numbers``."""
-        return np.asarray(self.winding_numbers(points) > 0.5)
+        """Return (N,) whether the surface goes around points (N, 3), also where parts of it overlap.
+
+        Of an open mesh: around at least half, see ``winding_numbers``; that is slow.
+        """
+        if self._crossings is None:
+            return np.asarray(self.winding_numbers(points) > 0.5)
+        return np.asarray(self._crossings.winding_numbers(_points(points, "points")) > 0)
+
+    @cached_property
+    def _crossings(self) -> CrossingCounter | None:
+        return CrossingCounter(self.mesh) if is_watertight(self.mesh) else None
 
     @cached_property
     def _middle(self) -> Floats:
@@ -212,28 +218,6 @@ class SpatialIndex:
         weights = nearest_weights(np.repeat(points, few, axis=0), corners)
         gaps = np.linalg.norm(_mixed(weights, corners).reshape(len(points), few, 3) - points[:, None], axis=2)
         return np.asarray(gaps.min(axis=1) * (1 + 1e-12) + 1e-300)
-
-    @cached_property
-    def _sides(self) -> tuple[Floats, Floats, Floats]:
-        """(F, 3) normals of faces, (F, 3, 3) of their edges, (V, 3) of vertices; edges' normals have any length."""
-        faces = face_normals(self.mesh)
-        edges = find_edges(self.mesh.triangles)
-        flat = edges.of_triangle.ravel()
-        each = np.repeat(faces, 3, axis=0)
-        total: Floats = np.stack([np.bincount(flat, each[:, k]) for k in range(3)], axis=1)
-        return faces, total[edges.of_triangle], vertex_normals(self.mesh.positions, self.mesh.triangles)
-
-    def _pseudonormals(self, found: SurfacePoints) -> Floats:
-        faces, edges, vertices = self._sides
-        normals = faces[found.triangles].copy()
-        zero = found.weights == 0
-        on_edge = zero.sum(axis=1) == 1
-        opposite = zero[on_edge].argmax(axis=1)  # edge k goes from corner k to k + 1, so corner k + 2 is opposite
-        normals[on_edge] = edges[found.triangles[on_edge], (opposite + 1) % 3]
-        at_corner = zero.sum(axis=1) == 2
-        corner = found.weights[at_corner].argmax(axis=1)
-        normals[at_corner] = vertices[self.mesh.triangles[found.triangles[at_corner], corner]]
-        return normals
 
 
 def sample_surface(mesh: DynamicMesh, count: int, random: np.random.Generator) -> SurfacePoints:

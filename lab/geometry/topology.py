@@ -151,5 +151,5 @@ def gathered_normals(positions: Floats, triangles: Integers, corners: Integers, 
 
 
 def vertex_normals(positions: Floats, triangles: Integers) -> Floats:
-    """Return (V, 3) angle-weighted pseudonormals of length 1 (Bærentzen and Aanæs, 2005)."""
+    """Return (V, 3) angle-weighted normals of length 1."""
     return gathered_normals(positions, triangles, triangles, "angle", len(positions))

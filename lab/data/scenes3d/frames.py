@@ -1,7 +1,7 @@
 """Street scenes with their pictures: ``StreetScenes`` draws, renders and labels them.
 
-Each scene is a function of (seed, split, epoch, index). Training scenes differ from epoch to epoch; those of ``val``
-and ``test`` ignore the epoch, and are kept in memory once they were rendered.
+Each scene is a function of (seed, split, epoch, index). Training scenes differ from epoch to epoch unless they repeat;
+those of ``val`` and ``test`` ignore the epoch.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class StreetOptions:
             picture, for frames in all of them together.
         samples: the colour of a pixel is the mean over a grid of so many rays squared; labels are by one.
         black: all pictures are black: what is found then follows from where objects usually are.
+        repeat: every epoch has the same training scenes.
         seed: chooses another set of training scenes.
     """
 
@@ -51,11 +52,12 @@ class StreetOptions:
     width: int = 160
     min_objects: int = 6
     max_objects: int = 14
-    point_range: tuple[float, ...] = (-20.0, -20.0, -3.0, 20.0, 20.0, 3.0)
+    point_range: tuple[float, ...] = (-20.0, -20.0, -3.0, 20.0, 20.0, 1.0)
     class_names: tuple[str, ...] = CLASS_NAMES
     min_pixels: int = 12
-    samples: int = 2
+    samples: int = 1
     black: bool = False
+    repeat: bool = False
     seed: int = 0
 
 
@@ -107,7 +109,6 @@ class StreetScenes(torch.utils.data.Dataset[StreetFrame]):
                 f"data.min_objects={options.min_objects}: should be 0 to max_objects={options.max_objects}"
             )
         self.split, self.num_samples, self.options, self.one_camera = split, num_samples, options, one_camera
-        self._kept: dict[int, StreetFrame] = {}
 
     def __len__(self) -> int:
         """Return the number of scenes of an epoch."""
@@ -123,6 +124,11 @@ class StreetScenes(torch.utils.data.Dataset[StreetFrame]):
         """Whether the scenes are for an evaluation: those of ``val`` and ``test``."""
         return self.split != "train"
 
+    @property
+    def repeats(self) -> bool:
+        """Whether every epoch has the same scenes."""
+        return self.evaluated or self.options.repeat
+
     def fingerprint(self) -> str:
         """Return everything that the scenes depend on, in one line."""
         return f"scenes3d-v{VERSION}:{self.split},{self.num_samples},{self.one_camera},{self.options}"
@@ -132,8 +138,8 @@ class StreetScenes(torch.utils.data.Dataset[StreetFrame]):
         epoch, index = key
         if not 0 <= index < self.num_samples:
             raise IndexError(f"scenes3d: index {index} is outside of 0..{self.num_samples - 1}")
-        seed, epoch = (0, 0) if self.evaluated else (self.options.seed, epoch)
-        return np.random.default_rng([seed, SPLITS.index(self.split), epoch, index])
+        seed = 0 if self.evaluated else self.options.seed
+        return np.random.default_rng([seed, SPLITS.index(self.split), 0 if self.repeats else epoch, index])
 
     def layout(self, key: tuple[int, int]) -> StreetLayout:
         """Return the scene ``(epoch, index)`` without its pictures."""
@@ -144,13 +150,8 @@ class StreetScenes(torch.utils.data.Dataset[StreetFrame]):
     def __getitem__(self, key: tuple[int, int]) -> StreetFrame:
         """Return the scene ``(epoch, index)`` with its pictures."""
         index = key[1]
-        if index in self._kept:
-            return self._kept[index]
         numbers = [index % len(MOUNTS)] if self.one_camera else range(len(MOUNTS))
-        frame = picture(index, self.layout(key), self.options, numbers)
-        if self.evaluated:
-            self._kept[index] = frame
-        return frame
+        return picture(index, self.layout(key), self.options, numbers)
 
 
 def picture(index: int, layout: StreetLayout, options: StreetOptions, numbers: Sequence[int]) -> StreetFrame:

@@ -28,7 +28,8 @@ class StreetArguments:
         class_names: the classes that there are; None: all ten.
         point_range: (x0, y0, z0, x1, y1, z1) metres in the frame of the rig: where objects are.
         black: all pictures are black.
-        num_train: scenes in an epoch; every epoch has new ones.
+        repeat: every epoch has the same training scenes, which are kept in memory once they were rendered.
+        num_train: scenes in an epoch.
         num_val: scenes in the validation set.
         num_test: scenes in the test set.
         task: the kind of problem; None or that of the class.
@@ -43,13 +44,14 @@ class StreetArguments:
     num_workers: Count = 0
     seed: Seed = 0
     image_size: Annotated[Sequence[Annotated[int, Ge(16), Le(4096)]], Len(2, 2)] = (96, 160)
-    samples: Annotated[int, Ge(1), Le(8)] = 2
+    samples: Annotated[int, Ge(1), Le(8)] = 1
     min_objects: Annotated[int, Ge(0), AtMost("max_objects")] = 6
     max_objects: Annotated[int, Ge(0), Le(200)] = 14
     min_pixels: Positive = 12
     class_names: Annotated[Sequence[str], MinLen(1)] | None = None
-    point_range: Annotated[Sequence[float], Len(6, 6)] = (-20.0, -20.0, -3.0, 20.0, 20.0, 3.0)
+    point_range: Annotated[Sequence[float], Len(6, 6)] = (-20.0, -20.0, -3.0, 20.0, 20.0, 1.0)
     black: bool = False
+    repeat: bool = False
     num_train: Positive = 4096
     num_val: Positive = 256
     num_test: Positive = 512
@@ -85,6 +87,7 @@ class StreetArguments:
             min_pixels=self.min_pixels,
             samples=self.samples,
             black=self.black,
+            repeat=self.repeat,
             seed=self.seed,
         )
 

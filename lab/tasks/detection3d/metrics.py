@@ -17,7 +17,7 @@ from lab.metrics.gathered import kept_rows, packed_rows
 from lab.structures import Table
 from lab.structures.detection3d import Detection3dPredictions, Detection3dTruth, MultiviewBatch
 from lab.tasks.detection3d.attributes import attributes_of
-from lab.tasks.detection3d.poses import FloatArray, IntArray, to_global
+from lab.tasks.detection3d.poses import IntArray, RealArray, to_global
 from lab.tasks.detection3d.scoring import (
     DISTANCES,
     ERRORS,
@@ -67,19 +67,21 @@ def class_ranges(class_names: Sequence[str], given: Mapping[str, float] | None) 
 
 
 def best_of(predictions: Detection3dPredictions) -> Detection3dPredictions:
-    """Return the ``MOST_BOXES`` best candidates of each frame, highest score first, as they are measured and written.
+    """Return the ``MOST_BOXES`` best candidates of each frame in float32, highest score first.
+
+    They are what is measured and written.
 
     Args:
         predictions: (B, Q) candidates.
     """
-    scores, order = predictions.scores.sort(dim=1, descending=True, stable=True)
+    scores, order = predictions.scores.float().sort(dim=1, descending=True, stable=True)
     order = order[:, :MOST_BOXES]
-    boxes = predictions.boxes.gather(1, order[..., None].expand(-1, -1, predictions.boxes.shape[-1]))
+    boxes = predictions.boxes.float().gather(1, order[..., None].expand(-1, -1, predictions.boxes.shape[-1]))
     return Detection3dPredictions(boxes, scores[:, :MOST_BOXES], predictions.labels.gather(1, order))
 
 
 def placed(
-    frames: IntArray, boxes: Any, scores: Any, labels: IntArray, poses: tuple[FloatArray, FloatArray], names: Names
+    frames: IntArray, boxes: Any, scores: Any, labels: IntArray, poses: tuple[RealArray, RealArray], names: Names
 ) -> tuple[PlacedBoxes, int]:
     """Return the detections that count, in the global frame, and how many were not finite.
 
@@ -223,7 +225,7 @@ def band_rows(found: Mapping[tuple[float, float], NuScenesScore], class_names: S
     return rows
 
 
-def _rows(columns: Mapping[str, FloatArray], found: NuScenesScore, class_names: Sequence[str]) -> Table:
+def _rows(columns: Mapping[str, RealArray], found: NuScenesScore, class_names: Sequence[str]) -> Table:
     """Return a row for each class; None where the truth has no box of it, or where it is not measured so."""
     known = found.counts > 0
     tensors = {name: torch.from_numpy(np.where(known, values, np.nan)) for name, values in columns.items()}

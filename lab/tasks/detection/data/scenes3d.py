@@ -11,15 +11,16 @@ import numpy as np
 import torch
 
 from lab.data.datamodule import DataModule
-from lab.data.scenes3d.frames import StreetScenes
+from lab.data.scenes3d.frames import StreetFrame, StreetScenes
 from lab.data.scenes3d.module import StreetArguments
+from lab.data.scenes3d.samples import StreetSamples
 from lab.structures import DetectionBatch, DetectionSample, DetectionSpec, DetectionTruth, KeyedDataset
 from lab.tasks.detection.data.collate import collate_detection
 from lab.tasks.detection.data.files import ImageFolder
 from lab.tasks.detection.data.transforms import DetectionTransform
 
 
-class StreetPictures(torch.utils.data.Dataset[DetectionSample]):
+class StreetPictures(StreetSamples[DetectionSample]):
     """Pictures of ``StreetScenes`` as samples for detectors: a box encloses what is visible of an object.
 
     Objects with fewer than ``min_pixels`` visible pixels have no box. ``area`` counts visible pixels.
@@ -29,25 +30,12 @@ class StreetPictures(torch.utils.data.Dataset[DetectionSample]):
     """
 
     def __init__(self, scenes: StreetScenes) -> None:
-        self.scenes = scenes
+        super().__init__(scenes)
         self.class_names = scenes.options.class_names
 
-    def __len__(self) -> int:
-        """Return the number of pictures of an epoch."""
-        return len(self.scenes)
-
-    @property
-    def aspect_ratios(self) -> None:
-        """None: all pictures have the same size."""
-        return
-
-    def fingerprint(self) -> str:
-        """Return everything that the samples depend on, in one line."""
-        return self.scenes.fingerprint()
-
-    def __getitem__(self, key: tuple[int, int]) -> DetectionSample:
-        """Return the sample for ``(epoch, index)``."""
-        frame, options = self.scenes[key], self.scenes.options
+    def make(self, frame: StreetFrame) -> DetectionSample:
+        """Return the sample of a scene."""
+        options = self.scenes.options
         seen = frame.pixels[0] >= options.min_pixels
         boxes, labels = torch.from_numpy(frame.boxes[0][seen]), torch.from_numpy(frame.layout.labels[seen])
         truth = None
@@ -60,7 +48,7 @@ class StreetPictures(torch.utils.data.Dataset[DetectionSample]):
                 counts=(len(labels),),
             )
         image = torch.from_numpy(np.ascontiguousarray(frame.images[0].transpose(2, 0, 1)))
-        return DetectionSample(image, boxes, labels, key[1], (options.height, options.width), truth)
+        return DetectionSample(image, boxes, labels, frame.index, (options.height, options.width), truth)
 
 
 @dataclass(eq=False)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from lab.data.scenes3d.frames import StreetScenes
+from lab.data.scenes3d.frames import StreetFrame
 from lab.data.scenes3d.module import StreetArguments
 from lab.data.scenes3d.names import ATTRIBUTE_NAMES
 from lab.data.scenes3d.rig import CAMERA_NAMES, boxes_to_rig, projections, rig_to_ego
+from lab.data.scenes3d.samples import StreetSamples
 from lab.structures.detection3d import Detection3dSpec, Detection3dTruth, MultiviewSample
 from lab.tasks.detection3d.data.collate import draw_chances
 from lab.tasks.detection3d.data.module import MultiviewModule
 
+_OF_DEVICE = 1  # apart from the numbers of the scenes
 
-class StreetFrames(torch.utils.data.Dataset[MultiviewSample]):
+
+class StreetFrames(StreetSamples[MultiviewSample]):
     """Scenes of ``StreetScenes`` as samples for detectors in 3-D.
 
     Boxes to learn are those of objects with ``min_pixels`` visible pixels in all pictures together. The truth has every
@@ -26,54 +29,41 @@ class StreetFrames(torch.utils.data.Dataset[MultiviewSample]):
         scenes: with pictures of all cameras.
     """
 
-    def __init__(self, scenes: StreetScenes) -> None:
-        self.scenes = scenes
-
-    def __len__(self) -> int:
-        """Return the number of frames of an epoch."""
-        return len(self.scenes)
-
-    @property
-    def aspect_ratios(self) -> None:
-        """None: all pictures have the same size."""
-        return
-
-    def fingerprint(self) -> str:
-        """Return everything that the samples depend on, in one line."""
-        return self.scenes.fingerprint()
-
     def __getitem__(self, key: tuple[int, int]) -> MultiviewSample:
-        """Return the sample for ``(epoch, index)``."""
-        frame, options = self.scenes[key], self.scenes.options
+        """Return the sample for ``(epoch, index)``; what the device draws differs from epoch to epoch."""
+        sample = super().__getitem__(key)
+        if self.scenes.evaluated:
+            return sample
+        return replace(sample, chances=draw_chances(self._generator(key), len(CAMERA_NAMES)))
+
+    def _generator(self, key: tuple[int, int]) -> torch.Generator:
+        numbers = np.random.SeedSequence([self.scenes.options.seed, *key, _OF_DEVICE]).generate_state(1, np.uint64)
+        return torch.Generator().manual_seed(int(numbers[0]) >> 1)
+
+    def make(self, frame: StreetFrame) -> MultiviewSample:
+        """Return the sample of a scene."""
+        options = self.scenes.options
         layout = frame.layout
         boxes = torch.from_numpy(boxes_to_rig(layout.boxes))
         labels = torch.from_numpy(layout.labels)
         visible = frame.pixels.sum(axis=0)
         visible = np.where(visible < options.min_pixels, 0, visible)
         learnt = torch.from_numpy(visible > 0)
-        truth = chances = None
+        truth = None
         if self.scenes.evaluated:
             attributes, points = torch.from_numpy(layout.attributes), torch.from_numpy(visible)
             truth = Detection3dTruth(boxes, labels, attributes, points, (len(labels),))
-        else:
-            chances = draw_chances(self._generator(key), len(CAMERA_NAMES))
         return MultiviewSample(
             images=torch.from_numpy(np.ascontiguousarray(frame.images.transpose(0, 3, 1, 2))),
             projections=torch.from_numpy(projections(options.width, options.height).copy()),
             boxes=boxes[learnt].float(),
             labels=labels[learnt],
-            frame_id=key[1],
-            token=f"{self.scenes.split}-{key[1]}",
+            frame_id=frame.index,
+            token=f"{self.scenes.split}-{frame.index}",
             rig_to_ego=torch.from_numpy(rig_to_ego().copy()),
             ego_to_global=torch.from_numpy(layout.ego_to_global),
             truth=truth,
-            chances=chances,
         )
-
-    def _generator(self, key: tuple[int, int]) -> torch.Generator:
-        """Return the generator of what the device draws: other numbers than those of the scene."""
-        state = self.scenes.random(key).bit_generator.random_raw(2)
-        return torch.Generator().manual_seed(int(state[1]) >> 1)
 
 
 @dataclass(eq=False)

@@ -18,6 +18,7 @@ from lab.data.datamodule import DataModule
 from lab.data.scenes3d.frames import StreetFrame, StreetScenes
 from lab.data.scenes3d.module import StreetArguments
 from lab.data.scenes3d.names import STUFF_NAMES
+from lab.data.scenes3d.samples import StreetSamples
 from lab.structures import KeyedDataset, SegmentationBatch, SegmentationSample, SegmentationSpec
 from lab.tasks.segmentation.data.collate import collate_segmentation
 from lab.tasks.segmentation.data.files import SegmentationFolder
@@ -25,7 +26,7 @@ from lab.tasks.segmentation.data.segments import SegmentKind, check_kind, drop_e
 from lab.tasks.segmentation.data.transforms import SegmentationTransform
 
 
-class StreetSegments(torch.utils.data.Dataset[SegmentationSample]):
+class StreetSegments(StreetSamples[SegmentationSample]):
     """Pictures of ``StreetScenes`` as maps of segments; ``truth`` is always panoptic.
 
     Args:
@@ -34,31 +35,23 @@ class StreetSegments(torch.utils.data.Dataset[SegmentationSample]):
     """
 
     def __init__(self, scenes: StreetScenes, segments: SegmentKind = "semantic") -> None:
-        self.scenes, self.segments = scenes, check_kind(segments)
+        super().__init__(scenes)
+        self.segments = check_kind(segments)
         self.class_names = (*scenes.options.class_names, *STUFF_NAMES)
-
-    def __len__(self) -> int:
-        """Return the number of pictures of an epoch."""
-        return len(self.scenes)
-
-    @property
-    def aspect_ratios(self) -> None:
-        """None: all pictures have the same size."""
-        return
 
     def fingerprint(self) -> str:
         """Return everything that the samples depend on, in one line."""
-        return f"{self.scenes.fingerprint()},segments={self.segments}"
+        return f"{super().fingerprint()},segments={self.segments}"
 
-    def __getitem__(self, key: tuple[int, int]) -> SegmentationSample:
-        """Return the sample for ``(epoch, index)``."""
-        frame, options = self.scenes[key], self.scenes.options
+    def make(self, frame: StreetFrame) -> SegmentationSample:
+        """Return the sample of a scene."""
+        options = self.scenes.options
         segments, labels = frame_segments(frame, len(options.class_names))
         truth = truth_of(segments, labels) if self.scenes.evaluated else None
         if self.segments == "semantic":
             segments, labels = merge_classes(segments, labels)
         image = torch.from_numpy(np.ascontiguousarray(frame.images[0].transpose(2, 0, 1)))
-        return SegmentationSample(image, segments, labels, key[1], (options.height, options.width), truth)
+        return SegmentationSample(image, segments, labels, frame.index, (options.height, options.width), truth)
 
 
 def frame_segments(frame: StreetFrame, num_classes: int) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from lab.errors import ConfigError
 
 pytest.importorskip("embreex")
 
-OPTIONS = StreetOptions(height=48, width=80, samples=1)
+OPTIONS = StreetOptions(height=48, width=80)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,6 @@ def test_a_scene_is_a_function_of_seed_epoch_and_index(scenes: StreetScenes) -> 
 def test_scenes_of_an_evaluation_are_the_same_for_every_seed_and_epoch() -> None:
     first, second = (StreetScenes("val", 8, replace(OPTIONS, seed=seed), one_camera=True) for seed in (0, 1))
     assert (first[0, 3].images == second[5, 3].images).all()
-    assert first[0, 3] is first[1, 3]  # kept, not rendered again
     assert len(first[0, 3].images) == 1
 
 
