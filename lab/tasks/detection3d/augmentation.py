@@ -18,15 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lab.ops.chances import unit
 from lab.structures.detection3d import PixelScale
 from lab.tasks.detection3d.data.collate import OF_GRID, OF_PICTURE
 
 _ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
-
-
-def unit(chances: Tensor) -> Tensor:
-    """Return random integers of 0 .. 2**31 - 1 as float64 numbers in [0, 1)."""
-    return chances.double() / 2**31
 
 
 def normalized(images: Tensor, sizes: Tensor, pixels: PixelScale) -> Tensor:
