@@ -5,14 +5,14 @@
 Each row first checks that both give the same results, then times them in turn. The order changes every round, so that
 neither profits from the other's warm caches. It prints medians and the median of the rounds' ratios: above 1, lab is
 faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, AlexNet,
-DenseNet-121, ShuffleNetV2 and MobileNetV2, timm's ViT, transformers' BERT and BLOOM, plain torch for AFNO (as
-published), the wide ResNet, GRU4Rec, SASRec and the CPU kernels (conv3x3, linear), torchvision's ImageFolder for
-reading images, its policies image by image (rand_augment, trivial_augment), a loader of one image after the other for
-a batch of MixMatch, embreex's own interface for rendering (where the peer casts rays only and paints nothing). Rows
-called deploy time the copy that ``lab.deploy`` makes, against the peer as it is, and those called deploy-frozen against
-``torch.jit.optimize_for_inference`` of the peer. A training step is forward, loss (DETR's with matching, on every
-decoder layer) and backward. For GRU4Rec it is 20 steps including data and optimizer, for SASRec one step including the
-optimizer. SASRec's peer evaluates user by user among 101 items, lab among all.
+DenseNet-121, ShuffleNetV2, MobileNetV2 and deformable convolution, timm's ViT and VoVNet, transformers' BERT and BLOOM,
+plain torch for AFNO (as published), the wide ResNet, GRU4Rec, SASRec and the CPU kernels (conv3x3, linear),
+torchvision's ImageFolder for reading images, its policies image by image (rand_augment, trivial_augment), a loader of
+one image after the other for a batch of MixMatch, embreex's own interface for rendering (where the peer casts rays only
+and paints nothing). Rows called deploy time the copy that ``lab.deploy`` makes, against the peer as it is, and those
+called deploy-frozen against ``torch.jit.optimize_for_inference`` of the peer. A training step is forward, loss (DETR's
+with matching, on every decoder layer) and backward. For GRU4Rec it is 20 steps including data and optimizer, for SASRec
+one step including the optimizer. SASRec's peer evaluates user by user among 101 items, lab among all.
 
 The last column is the share of this process's rate in products of matrices (1024x1024 in float32, the better one of
 torch.mm and oneDNN) that ours reaches, counted by the operations of the peer: near 100 % nothing is left to gain
@@ -33,7 +33,7 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from benchmarks import afno, bert, bloom, classifiers, detr, segmenters, vggish
+from benchmarks import afno, backbones, bert, bloom, classifiers, detr, detr3d, segmenters, vggish
 from benchmarks.augmentation import mixmatch_batch
 from benchmarks.gru4rec import gru4rec_train
 from benchmarks.images import folder_batch, small_batch
@@ -83,6 +83,9 @@ Maker = Callable[[int, Size, torch.device], Made]
 ROWS: dict[str, tuple[Maker, int, Size]] = {
     "detr-forward": (forward_row(detr.make, "detr_resnet50"), 2, (480, 640)),
     "detr-train": (train_row(detr.make, "detr_resnet50"), 2, (480, 640)),
+    "detr3d_tiny-train": (train_row(detr3d.make, "detr3d_tiny"), 4, (96, 160)),
+    "detr3d-lookup-forward": (detr3d.lookup_forward, 1, (928, 1600)),
+    "detr3d-lookup-train": (detr3d.lookup_train, 1, (928, 1600)),
     "resnet50-forward": (forward_row(classifiers.make_torchvision, "resnet50"), 8, (224, 224)),
     "resnet50-train": (train_row(classifiers.make_torchvision, "resnet50"), 8, (224, 224)),
     "shufflenet-forward": (forward_row(classifiers.make_torchvision, "shufflenet_v2_x1_0"), 16, (224, 224)),
@@ -112,6 +115,12 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     "conv3x3-train": (conv3x3_train, 2, (80, 80)),
     "linear-forward": (linear_forward, 1, (30, 40)),
     "linear-train": (linear_train, 2, (20, 20)),
+    "deform_conv-forward": (backbones.deform_conv_row(train=False), 1, (58, 100)),
+    "deform_conv-train": (backbones.deform_conv_row(train=True), 1, (58, 100)),
+    "resnet50-dcn-forward": (forward_row(backbones.make_deformable, "resnet50"), 1, (224, 384)),
+    "resnet50-dcn-train": (train_row(backbones.make_deformable, "resnet50"), 1, (224, 384)),
+    "vovnet99-forward": (forward_row(backbones.make_vovnet, "vovnet99"), 1, (224, 384)),
+    "vovnet39-train": (train_row(backbones.make_vovnet, "vovnet39"), 2, (224, 384)),
     "rand_augment": (policy_row("rand_augment"), 128, (32, 32)),
     "trivial_augment": (policy_row("trivial_augment"), 64, (224, 224)),
     "images-folder": (folder_batch, 32, (375, 500)),

@@ -14,21 +14,24 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import inspect
+import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from lab.errors import GeometryError, LabError
 from lab.geometry.bake import bake
 from lab.geometry.files import write_mesh
 from lab.geometry.measures import bounds, open_edges, surface_area, volume
 from lab.geometry.mesh import DynamicMesh
-from lab.geometry.parameters import defaults, parameter_names, plain
+from lab.geometry.parameters import Parameters, defaults, parameter_hints, plain
 from lab.geometry.python_text import python_text
 from lab.geometry.render.portrait import portrait, turntable, write_gif
 from lab.geometry.script import Script, read_script, script_text
 from lab.geometry.static_mesh import StaticMesh
+from lab.geometry.tool import Tool
 from lab.geometry.words import WORDS, tool_class
 from lab.text import printable
 
@@ -62,12 +65,17 @@ def described(word: str) -> str:
         width = max(map(len, WORDS))
         return "\n".join(f"{name:{width}}  {_summary(tool_class(name))}" for name in WORDS)
     kind = tool_class(word)
-    lines = [f"{word}: {_summary(kind)}"]
+    return "\n".join([f"{word}: {_summary(kind)}", *_parameters(kind, "")])
+
+
+def _parameters(kind: type[Any], outer: str) -> Iterator[str]:
     meanings, usual = _meanings(kind), defaults(kind)
-    for name in parameter_names(kind):
-        shown = f"{name} = {plain(usual[name])}" if name in usual else f"{name}, required"
-        lines.append(f"  {shown}\n      {meanings[name]}")
-    return "\n".join(lines)
+    for name, hint in parameter_hints(kind).items():
+        shown = f"= {json.dumps(plain(usual[name]))}" if name in usual else "is required"
+        yield f"  {outer}{name} {shown}\n      {meanings[name]}"
+        for inner in (hint, *get_args(hint)):
+            if isinstance(inner, type) and issubclass(inner, Parameters) and not issubclass(inner, Tool):
+                yield from _parameters(inner, f"{outer}{name}.")
 
 
 def _summary(kind: type[Any]) -> str:

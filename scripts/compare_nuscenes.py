@@ -34,7 +34,7 @@ from lab.structures.detection3d import (
     MultiviewBatch,
 )
 from lab.tasks.detection3d.attributes import attributes_of
-from lab.tasks.detection3d.data.nuscenes.frames import Source, in_our_order
+from lab.tasks.detection3d.data.nuscenes.frames import FrameSource, in_our_order
 from lab.tasks.detection3d.data.nuscenes.infos import read_infos
 from lab.tasks.detection3d.data.nuscenes.names import ATTRIBUTES, BICYCLE_RACK, CAMERAS, CLASSES, DETECTION_NAMES
 from lab.tasks.detection3d.metrics import NuScenesMetric, class_ranges
@@ -51,7 +51,7 @@ NAMES = (CLASSES, ATTRIBUTES)
 TP_NAMES = dict(zip(ERRORS, ("trans_err", "scale_err", "orient_err", "vel_err", "attr_err"), strict=True))
 
 
-def truth_of(source: Source, seed: int, racks: int = 20) -> MultiviewBatch:
+def truth_of(source: FrameSource, seed: int, racks: int = 20) -> MultiviewBatch:
     """Return the truth of the frames of a source as a batch without pictures.
 
     Infos of old say no attributes, so those are drawn; ``racks`` bicycle racks are put around bicycles.

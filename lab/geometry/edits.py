@@ -10,6 +10,7 @@ import numpy as np
 
 from lab.errors import GeometryError
 from lab.geometry.components import connected_parts, edge_neighbours, smooth_pairs
+from lab.geometry.copies import placed_copies
 from lab.geometry.joining import append, merged_materials, with_triangles
 from lab.geometry.mesh import DynamicMesh, Integers
 from lab.geometry.paint import Paint
@@ -78,11 +79,11 @@ class Repeat(Tool):
         """Return the mesh with the copies."""
         part = self.operand("other", context)
         context.budget.afford(mesh.num_triangles + self.count * part.num_triangles)
-        step, place = pose(self.at, self.rotate, self.scale), translation(self.start)
-        for _ in range(self.count):
-            mesh = append(mesh, transformed(part, place))
-            place = place @ step
-        return mesh
+        step, places = pose(self.at, self.rotate, self.scale), [translation(self.start)]
+        with np.errstate(over="ignore", invalid="ignore"):
+            for _ in range(self.count - 1):
+                places.append(places[-1] @ step)
+        return append(mesh, placed_copies(part, np.stack(places)))
 
 
 @dataclass(frozen=True, kw_only=True)

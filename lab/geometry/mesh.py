@@ -46,7 +46,7 @@ class Material:
     texture: NDArray[np.uint8] | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Overlay:
     """An attribute of triangle corners: corners that share an element are smooth there, others have a seam.
 
@@ -63,7 +63,7 @@ class Overlay:
         object.__setattr__(self, "corners", frozen(self.corners, np.int64))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DynamicMesh:
     """Triangles with attributes.
 

@@ -17,15 +17,16 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from lab.errors import GeometryError, closest
 from lab.geometry.words import tool_from
 
-Vector = tuple[float, float, float]
-"""x, y, z."""
+_Coordinate = Annotated[float, Ge(-1e6), Le(1e6)]
+Vector = tuple[_Coordinate, _Coordinate, _Coordinate]
+"""x, y, z, each a million at most, so that no product of them overflows."""
 
 
 class Parameters:
     """Base of a frozen dataclass of plain values: they are checked, and lists become tuples, when it is made."""
 
     def __post_init__(self) -> None:
-        for name, hint in _hints(type(self)).items():
+        for name, hint in parameter_hints(type(self)).items():
             try:
                 object.__setattr__(self, name, checked(getattr(self, name), hint))
             except GeometryError as error:
@@ -41,7 +42,7 @@ class Parameters:
 
     def values(self) -> dict[str, Any]:
         """Return the parameters by name."""
-        return {name: getattr(self, name) for name in _hints(type(self))}
+        return {name: getattr(self, name) for name in parameter_hints(type(self))}
 
     @classmethod
     def of(cls, values: Mapping[Any, Any]) -> Any:
@@ -50,7 +51,7 @@ class Parameters:
         Raises:
             GeometryError: there is no such parameter, one without a default is missing, or a value cannot be.
         """
-        fields = _hints(cls)
+        fields = parameter_hints(cls)
         for name in values:
             if name not in fields:
                 known = closest(str(name), fields) or f"; there are {', '.join(fields)}"
@@ -64,12 +65,8 @@ class Parameters:
 _HINTS: dict[type, dict[str, Any]] = {}
 
 
-def parameter_names(kind: type) -> list[str]:
-    """Return the parameters of a class, its own before those of its bases."""
-    return list(_hints(kind))
-
-
-def _hints(kind: type) -> dict[str, Any]:
+def parameter_hints(kind: type) -> dict[str, Any]:
+    """Return the annotations of a class's parameters, its own before those of its bases."""
     if kind not in _HINTS:
         hints = get_type_hints(kind, include_extras=True)
         fields = {field.name for field in dataclasses.fields(kind)}
@@ -161,7 +158,7 @@ def _nested(value: Any, kind: type[Parameters]) -> Any:
     if isinstance(value, kind):
         return value
     if not isinstance(value, Mapping):
-        names = ", ".join(_hints(kind))
+        names = ", ".join(parameter_hints(kind))
         raise GeometryError(f"must be a mapping of {names}, not {_shown(value)}")
     return kind.of(value)
 
@@ -201,4 +198,4 @@ def defaults(kind: type[Parameters]) -> dict[str, Any]:
         field.name: field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
         for field in fields
     }
-    return {name: found[name] for name in _hints(kind) if found[name] is not dataclasses.MISSING}
+    return {name: found[name] for name in parameter_hints(kind) if found[name] is not dataclasses.MISSING}

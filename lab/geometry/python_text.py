@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from lab.geometry.parameters import Parameters, changed_fields
@@ -14,7 +15,8 @@ def python_text(script: Script) -> str:
     """Return a program with the variables ``script`` and ``mesh``; parameters that have their defaults are left out."""
     imports: set[tuple[str, str]] = set()
     body = _text(script, 0, imports)
-    lines = [f"from {module} import {name}" for module, name in sorted(imports)]
+    modules = sorted({module for module, _ in imports})
+    lines = [f"from {module} import {', '.join(sorted(n for m, n in imports if m == module))}" for module in modules]
     return "\n".join([*lines, "", f"script = {body}", "mesh = script.run()", ""])
 
 
@@ -27,7 +29,7 @@ def _text(value: Any, indent: int, imports: set[tuple[str, str]]) -> str:
     if isinstance(value, tuple):
         parts = [_text(item, indent + 4, imports) for item in value]
         return _listed("(", parts, ",)" if len(parts) == 1 else ")", indent)
-    return repr(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
 def _listed(start: str, parts: list[str], end: str, indent: int) -> str:

@@ -64,7 +64,8 @@ def transformed(mesh: DynamicMesh, matrix: ArrayLike) -> DynamicMesh:
     moved = dataclasses.replace(mesh, positions=mesh.positions @ linear.T + full[:3, 3])
     if mesh.normals is not None:
         turned = mesh.normals.elements @ np.linalg.inv(linear)
-        turned /= np.linalg.norm(turned, axis=1, keepdims=True)
+        lengths = np.linalg.norm(turned, axis=1, keepdims=True)
+        turned = np.divide(turned, lengths, out=np.zeros_like(turned), where=lengths > 0)
         moved = dataclasses.replace(moved, normals=Overlay(turned, mesh.normals.corners))
     return _turned_around(moved) if determinant < 0 else moved
 

@@ -7,6 +7,9 @@ import numpy as np
 from lab.errors import GeometryError
 from lab.geometry.mesh import UNSET, DynamicMesh, Overlay
 
+FARTHEST = 1e9
+"""Metres from the origin at which a vertex may be: areas and volumes do not overflow."""
+
 
 def validate(mesh: DynamicMesh) -> None:
     """Refuse arrays that do not fit together.
@@ -19,6 +22,12 @@ def validate(mesh: DynamicMesh) -> None:
     _shape(mesh.polygroups, (mesh.num_triangles,), "polygroups")
     _shape(mesh.slots, (mesh.num_triangles,), "slots")
     _finite(mesh.positions, "positions")
+    far = np.argwhere(np.abs(mesh.positions) > FARTHEST)
+    if len(far):
+        index = int(far[0, 0])
+        raise GeometryError(
+            f"must be within {FARTHEST:g} m, not at {mesh.positions[index].tolist()}", "positions", index
+        )
     _indices(mesh.triangles, 0, mesh.num_vertices, "triangles", "vertices")
     _indices(mesh.slots, 0, len(mesh.materials), "slots", "materials")
     if not mesh.materials:

@@ -31,6 +31,7 @@ PRIMITIVES = {
 """Words that append a shape."""
 
 EDITS = {
+    "load": "lab.geometry.loading:LoadFile",
     "append": "lab.geometry.edits:AppendMesh",
     "repeat": "lab.geometry.edits:Repeat",
     "transform": "lab.geometry.edits:TransformMesh",
@@ -47,8 +48,25 @@ OPERATIONS = {
     "difference": "lab.geometry.operations.booleans:BooleanDifference",
     "intersection": "lab.geometry.operations.booleans:BooleanIntersection",
     "trim": "lab.geometry.operations.booleans:Trim",
+    "cut": "lab.geometry.operations.cut:Cut",
     "extrude": "lab.geometry.operations.extrude:Extrude",
     "extrude_polygon": "lab.geometry.operations.extrude:ExtrudePolygon",
+    "revolve": "lab.geometry.operations.revolve:Revolve",
+    "sweep": "lab.geometry.operations.sweep:Sweep",
+    "loft": "lab.geometry.operations.loft:Loft",
+    "fill_holes": "lab.geometry.operations.fill:FillHoles",
+    "offset": "lab.geometry.operations.shell:Offset",
+    "shell": "lab.geometry.operations.shell:Shell",
+    "simplify": "lab.geometry.operations.simplify:Simplify",
+    "subdivide": "lab.geometry.operations.subdivide:Subdivide",
+    "remesh": "lab.geometry.operations.remesh:Remesh",
+    "smooth": "lab.geometry.operations.smooth:Smooth",
+    "bend": "lab.geometry.operations.deform:Bend",
+    "twist": "lab.geometry.operations.deform:Twist",
+    "taper": "lab.geometry.operations.deform:Taper",
+    "noise": "lab.geometry.operations.deform:Noise",
+    "project_uv": "lab.geometry.operations.project_uv:ProjectUV",
+    "normals": "lab.geometry.operations.normals:Normals",
 }
 """Words of ``lab.geometry.operations``: they model."""
 

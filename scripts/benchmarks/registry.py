@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from benchmarks import afno, baselines, bert, bloom, classifiers, detr, gru4rec, sasrec, segmenters, vggish
+from benchmarks import (
+    afno,
+    backbones,
+    baselines,
+    bert,
+    bloom,
+    classifiers,
+    detr,
+    detr3d,
+    gru4rec,
+    sasrec,
+    segmenters,
+    vggish,
+)
 from benchmarks.pairs import Subject
 
 SUBJECTS = {
@@ -13,6 +26,15 @@ SUBJECTS = {
         small=(2, (160, 192)),
         train=(8, (800, 1066)),
         serve=((1, (800, 1066)), (16, (800, 1066))),
+    ),
+    "detr3d": Subject(
+        (*detr3d.NAMES, "detr3d_nested"),
+        detr3d.make,
+        smoke="detr3d_tiny",
+        small=(1, (96, 160)),
+        train=(1, (448, 800)),
+        serve=((1, (448, 800)),),
+        on_cpu=False,
     ),
     "maskformer": Subject(
         (*segmenters.SWINS, "maskformer_resnet50", "maskformer_resnet101", "maskformer_tiny"),
@@ -157,6 +179,14 @@ SUBJECTS = {
         small=(2, (96, 128)),
     ),
     "conv_stem": Subject(("conv_stem",), classifiers.make_conv_stem, small=(2, (64, 96))),
+    "vovnet": Subject(
+        backbones.VOVNETS,
+        backbones.make_vovnet,
+        smoke="vovnet19_slim_dw",
+        small=(2, (96, 128)),
+        train=(32, (224, 224)),
+        serve=((6, (928, 1600)),),
+    ),
     "bert": Subject(
         bert.NAMES,
         bert.make,

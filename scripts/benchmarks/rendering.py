@@ -85,15 +85,16 @@ def _cast(scene: Scene, cameras: Sequence[Camera]) -> list[tuple[NDArray[np.int3
     toward = np.float32([scene.lights[0].direction])
     found = []
     for camera in cameras:
-        film = Film(camera)
-        directions = np.ascontiguousarray(film.directions.T)
-        origins = np.repeat(film.origin.T, len(directions), axis=0)
+        film, whole = Film(camera), slice(0, camera.height)
+        rays = film.centres(whole)
+        directions = np.ascontiguousarray(rays.directions.T)
+        origins = np.repeat(rays.origin.T, len(directions), axis=0)
         hits = tree.run(origins, directions, output=1)
         seen = hits["primID"] >= 0
         surface = origins[seen] + directions[seen] * hits["tfar"][seen, None]
         tree.run(surface + 1e-3 * toward, np.repeat(toward, len(surface), axis=0), query="OCCLUDED")
         instances = np.where(seen, owner[hits["primID"]], -1)
-        found.append((film.picture(instances), film.picture(np.where(seen, hits["tfar"], np.inf))))
+        found.append((film.picture(instances, whole), film.picture(np.where(seen, hits["tfar"], np.inf), whole)))
     return found
 
 

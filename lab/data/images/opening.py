@@ -87,18 +87,24 @@ def read_image_header(source: ImageSource) -> ImageHeader:
         return ImageHeader((0, 0), (0, 0), "", "", str(error))
 
 
-def read_image(source: ImageSource, size: tuple[int, int] | None = None) -> Image:
+def read_image(
+    source: ImageSource, size: tuple[int, int] | None = None, at_least: tuple[int, int] | None = None
+) -> Image:
     """Return the pixels of an image file in RGB, upright.
 
     Args:
         source: the file, or its content.
         size: (height, width) that its annotation states; None for that of the upright image.
+        at_least: (height, width) that suffices: a JPEG may then be decoded at a half, a quarter or an eighth of its
+            size (rounded up), which is faster; None for all pixels.
 
     Raises:
         ImageFileError: the file cannot be read.
     """
     with open_image(source) as image:
         turn, stored = orientation(image), stored_size(image)
+        if at_least is not None and turn < 5:
+            image.draft("RGB", (at_least[1], at_least[0]))  # does nothing to other formats
         as_stored = size == stored and turn >= 5 and stored[0] != stored[1]
         pixels = to_rgb(image)  # this decodes, and turns a TIFF
         if image.format == "TIFF":

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from lab.errors import GeometryError, closest
 from lab.geometry.files.glb import read_glb, write_glb, write_glb_scene
-from lab.geometry.files.loaded import LoadedMesh, Parts, joined_parts
+from lab.geometry.files.loaded import LoadedMesh, TriangleSoup, joined_parts
 from lab.geometry.files.obj import read_obj, write_obj
 from lab.geometry.files.ply import read_ply, write_ply
 from lab.geometry.files.stl import read_stl, write_stl
 from lab.geometry.render.scene import Instance
 from lab.geometry.static_mesh import StaticMesh
 
-__all__ = ["LoadedMesh", "Parts", "joined_parts", "read_mesh", "write_mesh", "write_scene"]
+__all__ = ["LoadedMesh", "TriangleSoup", "joined_parts", "read_mesh", "write_mesh", "write_scene"]
 
 _WRITERS = {".glb": write_glb, ".ply": write_ply, ".obj": write_obj, ".stl": write_stl}
 _READERS = {".glb": read_glb, ".ply": read_ply, ".obj": read_obj, ".stl": read_stl}

@@ -28,7 +28,7 @@ _UPRIGHT = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 _LINEAR, _MIPMAPS, _REPEAT = 9729, 9987, 10497
 
 
-class _Writer:
+class _GlbWriter:
     """Collects the parts of a file."""
 
     def __init__(self) -> None:
@@ -133,7 +133,7 @@ def upright(vectors: np.ndarray) -> np.ndarray:
 
 def write_glb(mesh: StaticMesh, path: Path) -> None:
     """Write a GLB; the nodes are called after the file."""
-    writer = _Writer()
+    writer = _GlbWriter()
     name = path.stem
     meshes = [writer.mesh(mesh, name)]
     meshes += [writer.mesh(level, f"{name}_LOD{number}") for number, level in enumerate(mesh.levels, 1)]
@@ -144,7 +144,7 @@ def write_glb(mesh: StaticMesh, path: Path) -> None:
 
 def write_glb_scene(instances: Sequence[Instance], path: Path, names: Sequence[str]) -> None:
     """Write a GLB of several meshes, each stored once for each tint; nodes stand where the instances do."""
-    writer = _Writer()
+    writer = _GlbWriter()
     numbers: dict[tuple[int, tuple[float, ...]], int] = {}
     meshes: list[dict[str, Any]] = []
     nodes = []

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lab.errors import GeometryError
-from lab.geometry.files.loaded import Parts, unique_names
+from lab.geometry.files.loaded import TriangleSoup, unique_names
 from lab.geometry.files.pictures import read_picture
 from lab.geometry.mesh import Floats, Material
 
@@ -21,7 +21,7 @@ _MAX_TRIANGLES = 50_000_000
 _LEFT_OUT = ("animations", "cameras", "skins")
 
 
-def read_glb(path: Path) -> tuple[Parts, list[str]]:
+def read_glb(path: Path) -> tuple[TriangleSoup, list[str]]:
     """Return the triangles of a GLB's scene; each primitive of a node is a polygroup.
 
     Raises:
@@ -69,7 +69,7 @@ class _Glb:
             place += 8 + size
         return found
 
-    def parts(self) -> Parts:
+    def parts(self) -> TriangleSoup:
         """Return all triangles of the scene."""
         found: list[tuple[Floats, Floats | None, Floats | None, int]] = []
         total = 0
@@ -84,7 +84,7 @@ class _Glb:
         sizes = [len(points) for points, _, _, _ in found]
         used = sorted({slot for *_, slot in found})
         slots = np.repeat([used.index(slot) for *_, slot in found], sizes)
-        return Parts(
+        return TriangleSoup(
             np.concatenate([points for points, _, _, _ in found]),
             _filled([normals for _, normals, _, _ in found], sizes, 3),
             _filled([uvs for _, _, uvs, _ in found], sizes, 2),

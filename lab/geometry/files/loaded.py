@@ -27,7 +27,7 @@ class LoadedMesh:
 
 
 @dataclass(frozen=True)
-class Parts:
+class TriangleSoup:
     """Triangles by their corners.
 
     Attributes:
@@ -47,7 +47,7 @@ class Parts:
     materials: tuple[Material, ...]
 
 
-def joined_parts(parts: Parts) -> DynamicMesh:
+def joined_parts(parts: TriangleSoup) -> DynamicMesh:
     """Return the mesh of triangles; corners at exactly one place are one vertex, numbered by their first triangle.
 
     Raises:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lab.errors import GeometryError
-from lab.geometry.files.loaded import Parts, unique_names
+from lab.geometry.files.loaded import TriangleSoup, unique_names
 from lab.geometry.files.pictures import read_picture, write_picture
 from lab.geometry.files.polygons import fans
 from lab.geometry.mesh import Floats, Integers, Material
@@ -110,7 +110,7 @@ class _Lines:
         return found[0], found[1], found[2]
 
 
-def read_obj(path: Path) -> tuple[Parts, list[str]]:
+def read_obj(path: Path) -> tuple[TriangleSoup, list[str]]:
     """Return the faces of an OBJ; ``g`` and ``o`` make polygroups; polygons are cut into fans.
 
     Raises:
@@ -132,7 +132,7 @@ def read_obj(path: Path) -> tuple[Parts, list[str]]:
     return _parts(state, notes), notes
 
 
-def _parts(state: _Lines, notes: list[str]) -> Parts:
+def _parts(state: _Lines, notes: list[str]) -> TriangleSoup:
     positions = np.array(state.rows["v"], dtype=np.float64).reshape(-1, 3)
     triangles, of_face = fans([face[:, 0] for face in state.faces], positions, str(state.path))
     first = np.zeros(len(state.faces) + 1, dtype=np.int64)
@@ -141,7 +141,7 @@ def _parts(state: _Lines, notes: list[str]) -> Parts:
     starts = np.concatenate([[0], np.cumsum([len(face) for face in state.faces])])[of_face]
     rows = np.stack([starts, starts + place + 1, starts + place + 2], -1)
     corners = np.concatenate(state.faces)[rows]  # (F, 3, 3)
-    return Parts(
+    return TriangleSoup(
         positions[triangles],
         _picked(state.rows["vn"], corners[..., 2], 3),
         _picked(state.rows["vt"], corners[..., 1], 2),

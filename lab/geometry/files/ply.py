@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lab.errors import GeometryError
-from lab.geometry.files.loaded import Parts, unique_names
+from lab.geometry.files.loaded import TriangleSoup, unique_names
 from lab.geometry.files.polygons import fans
 from lab.geometry.mesh import Floats, Material
 from lab.geometry.static_mesh import StaticMesh
@@ -56,7 +56,7 @@ class _Header:
     end: int
 
 
-def read_ply(path: Path) -> tuple[Parts, list[str]]:
+def read_ply(path: Path) -> tuple[TriangleSoup, list[str]]:
     """Return the faces of a PLY; polygons are cut into fans.
 
     Raises:
@@ -182,7 +182,9 @@ def _columns_of(element: _Element, table: dict[str, list[Any]]) -> dict[str, Any
     return {name: table[name] if counted else np.array(table[name]) for name, _, counted in element.properties}
 
 
-def _parts(vertices: dict[str, Any], faces: dict[str, Any], comments: list[str], notes: list[str], path: Path) -> Parts:
+def _parts(
+    vertices: dict[str, Any], faces: dict[str, Any], comments: list[str], notes: list[str], path: Path
+) -> TriangleSoup:
     lists = next((faces.pop(name) for name in ("vertex_indices", "vertex_index") if name in faces), None)
     if lists is None or not {"x", "y", "z"} <= vertices.keys():
         raise GeometryError(f"{path}: vertices have x, y, z, and faces a list 'vertex_indices'")
@@ -200,7 +202,7 @@ def _parts(vertices: dict[str, Any], faces: dict[str, Any], comments: list[str],
     notes += [f"the property {name!r} of faces is left out" for name in faces]
     if len(triangles) and not (slots.min() >= 0 and slots.max() < len(materials)):
         raise GeometryError(f"{path}: a material_index is not among the {len(materials)} materials")
-    return Parts(
+    return TriangleSoup(
         positions[triangles],
         None if normals is None else normals[triangles],
         None if uvs is None else uvs[triangles],

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lab.errors import GeometryError
-from lab.geometry.files.loaded import Parts
+from lab.geometry.files.loaded import TriangleSoup
 from lab.geometry.mesh import Floats, Material
 from lab.geometry.static_mesh import StaticMesh
 
@@ -31,7 +31,7 @@ def write_stl(mesh: StaticMesh, path: Path) -> None:
     path.write_bytes(b"binary STL, metres, z up".ljust(80) + np.uint32(len(facets)).tobytes() + facets.tobytes())
 
 
-def read_stl(path: Path) -> tuple[Parts, list[str]]:
+def read_stl(path: Path) -> tuple[TriangleSoup, list[str]]:
     """Return the triangles of a binary or text STL; the normals that it states are not used.
 
     Raises:
@@ -54,7 +54,7 @@ def read_stl(path: Path) -> tuple[Parts, list[str]]:
             f"not {len(content)}"
         )
     zeros = np.zeros(len(points), dtype=np.int64)
-    return Parts(points, None, None, zeros, zeros, (Material(),)), notes
+    return TriangleSoup(points, None, None, zeros, zeros, (Material(),)), notes
 
 
 def _read_text(content: bytes, path: Path) -> Floats:

@@ -15,6 +15,7 @@ from lab.errors import GeometryError
 from lab.geometry.joining import append
 from lab.geometry.measures import require_watertight
 from lab.geometry.mesh import DynamicMesh
+from lab.geometry.operations.libraries import load_manifold
 from lab.geometry.operations.transfer import transfer
 from lab.geometry.tool import Context, Tool
 from lab.ranges import MinLen
@@ -73,19 +74,6 @@ def trim(first: DynamicMesh, second: DynamicMesh, keep: Literal["outside", "insi
     if keep not in ("outside", "inside"):
         raise GeometryError(f"must be outside or inside, not {keep!r}", "keep")
     return _boolean(first, second, "intersection" if keep == "inside" else "difference", only_first=True)
-
-
-def load_manifold() -> Any:
-    """Return the module manifold3d.
-
-    Raises:
-        GeometryError: it is not installed.
-    """
-    try:
-        import manifold3d
-    except ImportError as error:
-        raise GeometryError("booleans need manifold3d: pip install 'lab[geometry]'") from error
-    return manifold3d
 
 
 def _boolean(first: DynamicMesh, second: DynamicMesh, operation: str, only_first: bool = False) -> DynamicMesh:

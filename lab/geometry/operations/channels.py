@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from lab.geometry.mesh import UNSET, DynamicMesh, Flags, Integers, Overlay
-from lab.geometry.operations.topology import find_edges, unit
+from lab.geometry.topology import unit
 
 
 def split_channels(mesh: DynamicMesh) -> list[Overlay]:
@@ -48,30 +48,20 @@ def join_channels(like: DynamicMesh, channels: Sequence[Overlay], source: Intege
     )
 
 
-def find_seams(edge_halves: Integers, overlay: Overlay) -> Flags:
-    """Return (E,) whether the two triangles at an edge take other elements of an overlay; open edges are no seams.
+def find_seams(edge_halves: Integers, overlay: Overlay, at_one_end: bool = False) -> Flags:
+    """Return (E,) whether the two triangles at an edge take other elements at both its ends; open edges are no seams.
 
     Args:
         edge_halves: (E, 2) as ``Edges.halves``.
         overlay: of a mesh whose elements belong to one vertex each.
+        at_one_end: also count edges with other elements at one end only, as at a pole.
     """
     corners = overlay.corners
     inner = (edge_halves >= 0).all(axis=1)
     triangle, k = np.divmod(edge_halves, 3)
     tail, head = corners[triangle, k], corners[triangle, (k + 1) % 3]
-    return inner & ((tail[:, 0] != head[:, 1]) | (head[:, 0] != tail[:, 1]))
-
-
-def feature_edges(mesh: DynamicMesh, channels: Sequence[Overlay]) -> Flags:
-    """Return (E,) for the edges of ``find_edges``: borders, between polygroups or slots, and seams of overlays."""
-    edges = find_edges(mesh.triangles)
-    found = ~edges.inner
-    left, right = edges.halves[:, 0] // 3, edges.halves[:, 1] // 3
-    for labels in (mesh.polygroups, mesh.slots):
-        found = found | (labels[left] != labels[right])
-    for overlay in channels[1:]:
-        found = found | find_seams(edges.halves, overlay)
-    return found
+    first, second = tail[:, 0] != head[:, 1], head[:, 0] != tail[:, 1]
+    return np.asarray(inner & ((first | second) if at_one_end else (first & second)))
 
 
 def _of_one_vertex(overlay: Overlay, triangles: Integers) -> Overlay:

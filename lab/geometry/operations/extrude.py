@@ -16,12 +16,12 @@ from lab.geometry.operations.offset import miter_vectors
 from lab.geometry.operations.polygons import Points, make_polygon
 from lab.geometry.operations.shaped import Loop, Shaped, pick
 from lab.geometry.operations.skin import PLAIN, skin
-from lab.geometry.operations.topology import find_edges
 from lab.geometry.overlays import joined_overlays, overlay_from_corners, unset_overlay
 from lab.geometry.parameters import Vector
 from lab.geometry.primitives.primitive import Steps
 from lab.geometry.selection import Selection
 from lab.geometry.tool import Context, Tool
+from lab.geometry.topology import find_edges
 
 
 def extrude_polygon(
@@ -92,10 +92,16 @@ def extrude_faces(
     triangles[mask] = upper[mesh.triangles[mask]]
     body = replace(mesh, positions=positions, triangles=triangles)
     walls = border_walls(body, mesh.triangles, mask, upper)
-    return with_triangles(_one_on_the_same_vertices(body, walls), np.arange(mesh.num_triangles + walls.num_triangles))
+    return with_walls(body, walls)
 
 
-def border_walls(body: DynamicMesh, before: Integers, chosen: Flags, upper: Integers) -> DynamicMesh:
+def with_walls(body: DynamicMesh, walls: DynamicMesh) -> DynamicMesh:
+    """Return a mesh and walls on the same vertices as one, without vertices that no triangle uses."""
+    whole = _one_on_the_same_vertices(body, walls)
+    return with_triangles(whole, np.arange(whole.num_triangles))
+
+
+def border_walls(body: DynamicMesh, before: Integers, chosen: Flags, upper: Integers, first: int = 0) -> DynamicMesh:
     """Return the walls, on the vertices of ``body``, between where the border of some triangles was and where it is.
 
     Args:
@@ -103,6 +109,7 @@ def border_walls(body: DynamicMesh, before: Integers, chosen: Flags, upper: Inte
         before: (F, 3) the triangles before they moved.
         chosen: (F,) which moved.
         upper: (V,) where the vertices of moved triangles are now.
+        first: the triangle of ``body`` whose polygroup and slot go with the first of ``before``; the others follow.
     """
     edges = find_edges(before)
     half = edges.halves[edges.of_triangle]  # (F, 3, 2)
@@ -112,8 +119,9 @@ def border_walls(body: DynamicMesh, before: Integers, chosen: Flags, upper: Inte
     at_border = chosen[:, None] & ((neighbour == UNSET) | ~chosen[neighbour])
     triangle, corner = np.nonzero(at_border)
     tail, head = before[triangle, corner], before[triangle, (corner + 1) % 3]
-    beyond = np.where(neighbour[triangle, corner] == UNSET, UNSET, body.polygroups[neighbour[triangle, corner]])
-    pair = np.stack([body.polygroups[triangle], beyond], axis=1)
+    groups, slots = (labels[first : first + len(before)] for labels in (body.polygroups, body.slots))
+    beyond = np.where(neighbour[triangle, corner] == UNSET, UNSET, groups[neighbour[triangle, corner]])
+    pair = np.stack([groups[triangle], beyond], axis=1)
     number = np.unique(pair, axis=0, return_inverse=True)[1].reshape(-1) if len(pair) else np.zeros(0, dtype=np.int64)
     group = int(body.polygroups.max()) + 1 + number
     quads = np.stack([tail, head, upper[head], upper[tail]], axis=1)
@@ -136,7 +144,7 @@ def border_walls(body: DynamicMesh, before: Integers, chosen: Flags, upper: Inte
         body,
         triangles=triangles,
         polygroups=np.repeat(group, 2),
-        slots=np.repeat(body.slots[triangle], 2),
+        slots=np.repeat(slots[triangle], 2),
         normals=None,
         uvs=tuple(layers),
     )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
 from lab.errors import GeometryError
-from lab.geometry.mesh import DynamicMesh, Flags, Floats, Integers, Overlay
+from lab.geometry.mesh import DynamicMesh, Flags, Integers, Overlay
 from lab.geometry.operations.channels import split_channels
-from lab.geometry.operations.topology import Edges, corner_angles, face_vectors, find_edges, unit
+from lab.geometry.tool import Context, Tool
+from lab.geometry.topology import Edges, face_vectors, find_edges, gathered_normals, unit
+from lab.ranges import Ge, Le
 
 WEIGHTS = ("angle", "area", "both", "face")
 SPLITS = ("none", "angle", "groups", "both", "all")
@@ -35,7 +38,7 @@ def recompute_normals(mesh: DynamicMesh, weight: str = "both", split: str = "bot
             raise GeometryError(f"{value!r} is none of {', '.join(known)}", name)
     edges = find_edges(mesh.triangles)
     corners = _smooth_corners(mesh, edges, _smooth_edges(mesh, edges, split, angle))
-    values = _gather(mesh.positions, mesh.triangles, corners, weight)
+    values = gathered_normals(mesh.positions, mesh.triangles, corners, weight)
     return replace(mesh, normals=Overlay(values, corners))
 
 
@@ -45,13 +48,8 @@ def refresh_normals(mesh: DynamicMesh, weight: str = "both") -> DynamicMesh:
         return mesh
     corners = split_channels(mesh)[1].corners
     known = corners >= 0
-    values = _gather(mesh.positions, mesh.triangles, corners, weight)
+    values = gathered_normals(mesh.positions, mesh.triangles, corners, weight)
     return replace(mesh, normals=Overlay(values, np.where(known, corners, -1)))
-
-
-def vertex_normals(positions: Floats, triangles: Integers) -> Floats:
-    """Return (V, 3) angle-weighted pseudonormals of length 1 (Bærentzen and Aanæs, 2005)."""
-    return _gather(positions, triangles, triangles, "angle", len(positions))
 
 
 def _smooth_edges(mesh: DynamicMesh, edges: Edges, split: str, angle: float) -> Flags:
@@ -90,17 +88,22 @@ def _smooth_corners(mesh: DynamicMesh, edges: Edges, smooth: Flags) -> Integers:
     return connected_components(graph, directed=False)[1].reshape(-1, 3).astype(np.int64)
 
 
-def _gather(positions: Floats, triangles: Integers, corners: Integers, weight: str, count: int = 0) -> Floats:
-    """Return (E, 3) the mean normal of the corners of each element."""
-    vectors = face_vectors(positions, triangles)
-    faces = unit(vectors)
-    shares = np.ones(triangles.shape)
-    if weight in ("angle", "both"):
-        shares = shares * corner_angles(positions, triangles)
-    if weight in ("area", "both"):
-        shares = shares * np.linalg.norm(vectors, axis=1)[:, None]
-    known = corners >= 0
-    flat = corners[known]
-    values = (faces[:, None] * shares[..., None])[known]
-    size = max(count, int(flat.max(initial=-1)) + 1)
-    return unit(np.stack([np.bincount(flat, weights=values[:, k], minlength=size) for k in range(3)], axis=1))
+@dataclass(frozen=True, kw_only=True)
+class Normals(Tool):
+    """See ``recompute_normals``.
+
+    Attributes:
+        weight: how a triangle counts at its corner.
+        split: where normals have a seam.
+        angle: degrees from which an edge is sharp.
+    """
+
+    word: ClassVar[str] = "normals"
+
+    weight: Literal["angle", "area", "both", "face"] = "both"
+    split: Literal["none", "angle", "groups", "both", "all"] = "both"
+    angle: Annotated[float, Ge(0), Le(180)] = 40.0
+
+    def apply(self, mesh: DynamicMesh, context: Context) -> DynamicMesh:
+        """Return the mesh with new normals."""
+        return recompute_normals(mesh, self.weight, self.split, self.angle)

@@ -9,7 +9,7 @@ import numpy as np
 from lab.errors import GeometryError
 from lab.geometry.mesh import DynamicMesh, Floats, Integers
 from lab.geometry.operations.normals import refresh_normals
-from lab.geometry.operations.topology import corner_angles, face_vectors, unit
+from lab.geometry.topology import corner_angles, face_vectors, unit
 
 LONGEST = 4.0
 """The longest vector of ``miter_vectors``."""
@@ -33,13 +33,16 @@ def offset(mesh: DynamicMesh, distance: float) -> DynamicMesh:
 
 
 def refuse_turned(mesh: DynamicMesh, moved: Floats, distance: float, *path: str) -> None:
-    """Refuse moved positions that turn triangles over.
+    """Refuse moved positions that turn triangles over, or one of their sides around.
 
     Raises:
         GeometryError: how many.
     """
     before, after = face_vectors(mesh.positions, mesh.triangles), face_vectors(moved, mesh.triangles)
-    turned = int(((before * after).sum(axis=1) < 0).sum())
+    old, new = mesh.positions[mesh.triangles], moved[mesh.triangles]
+    sides = [corners - np.roll(corners, 1, axis=1) for corners in (old, new)]
+    around = ((sides[0] * sides[1]).sum(axis=2) < 0).any(axis=1)
+    turned = int((around | ((before * after).sum(axis=1) < 0)).sum())
     if turned:
         raise GeometryError(
             f"{distance:g} turns {turned} of {mesh.num_triangles} triangles over: the mesh is thinner or more curved "

@@ -9,6 +9,7 @@ import numpy as np
 
 from lab.errors import GeometryError
 from lab.geometry.mesh import Floats, Integers
+from lab.geometry.operations.libraries import load_manifold
 
 Points = Sequence[Sequence[float]]
 
@@ -40,27 +41,47 @@ class Polygon:
         return (corners.mean(axis=1) * weight[:, None]).sum(axis=0) / weight.sum()
 
 
-def make_polygon(outline: Points, holes: Sequence[Points] = ()) -> Polygon:
-    """Return a polygon of loops in any direction; a last point that repeats the first is left out.
+def make_polygon(outline: Points, holes: Sequence[Points] = (), name: str = "outline") -> Polygon:
+    """Return a polygon of loops in any direction; a point that repeats the one before is left out.
+
+    Args:
+        outline: (N, 2).
+        holes: loops inside it.
+        name: of the parameter ``outline``, for errors.
 
     Raises:
         GeometryError: fewer than three points, a loop that crosses itself, or a hole that leaves the outline.
     """
-    from mapbox_earcut import triangulate_float64
+    rings = [_loop(outline, name)]
+    rings += [_loop(hole, "holes", i) for i, hole in enumerate(holes)]
+    rings = [ring if (signed_area(ring) > 0) == (i == 0) else ring[::-1] for i, ring in enumerate(rings)]
+    ends = np.cumsum([len(ring) for ring in rings])
+    loops = tuple(np.arange(end - len(ring), end) for ring, end in zip(rings, ends, strict=True))
+    points = np.concatenate(rings)
+    return Polygon(points, loops, triangulate(points, loops, name))
+
+
+def triangulate(points: Floats, loops: Sequence[Integers], *path: str | int) -> Integers:
+    """Return (T, 3) triangles among points (N, 2) that fill the first loop without the others, counter-clockwise.
+
+    Args:
+        points: (N, 2).
+        loops: the outer one counter-clockwise, holes clockwise.
+        path: of the error.
+
+    Raises:
+        GeometryError: the loops cross, or enclose nothing.
+    """
     from shapely.geometry import Polygon as Region
     from shapely.validation import explain_validity
 
-    rings = [_loop(outline, "outline")]
-    rings += [_loop(hole, "holes", i) for i, hole in enumerate(holes)]
+    rings = [points[loop] for loop in loops]
     region = Region(rings[0], rings[1:])
     if not region.is_valid:
-        raise GeometryError(f"is no polygon: {explain_validity(region)}", "outline")
-    rings = [ring if (signed_area(ring) > 0) == (i == 0) else ring[::-1] for i, ring in enumerate(rings)]
-    ends = np.cumsum([len(ring) for ring in rings])
-    points = np.concatenate(rings)
-    triangles = np.asarray(triangulate_float64(points, ends.astype(np.uint32)), dtype=np.int64).reshape(-1, 3)
-    loops = tuple(np.arange(end - len(ring), end) for ring, end in zip(rings, ends, strict=True))
-    return Polygon(points, loops, _counter_clockwise(points, triangles))
+        raise GeometryError(f"is no polygon: {explain_validity(region)}", *path)
+    # Unlike an ear clipper that drops points on straight lines, this uses every point: caps fit their walls.
+    triangles = np.asarray(load_manifold().triangulate(rings, allow_convex=False), dtype=np.int64).reshape(-1, 3)
+    return np.concatenate(loops)[triangles]
 
 
 def signed_area(loop: Floats) -> float:
@@ -99,9 +120,3 @@ def _loop(points: Points, *path: str | int) -> Floats:
     if len(ring) < 3 or signed_area(ring) == 0:
         raise GeometryError("encloses no area", *path)
     return ring
-
-
-def _counter_clockwise(points: Floats, triangles: Integers) -> Integers:
-    a, b, c = (points[triangles[:, k]] for k in range(3))
-    area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
-    return np.where((area < 0)[:, None], triangles[:, ::-1], triangles)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from lab.geometry.mesh import DynamicMesh, Floats, Integers
-from lab.geometry.operations.topology import face_vectors, unit
 from lab.geometry.overlays import corner_values, overlay_from_corners
+from lab.geometry.topology import face_vectors, unit
 
 
 def transfer(mesh: DynamicMesh, positions: Floats, triangles: Integers, source: Integers) -> DynamicMesh:

@@ -11,7 +11,7 @@ from lab.geometry.mesh import DynamicMesh, Floats, Integers, Material
 from lab.geometry.overlays import overlay_from_corners
 from lab.geometry.welding import welded
 
-TOUCHING = 1e-9
+TOUCHING = 1e-13
 """Points closer than this part of a shape's size are one vertex."""
 
 

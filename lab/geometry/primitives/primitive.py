@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
+from lab.errors import GeometryError
 from lab.geometry.joining import append
 from lab.geometry.mesh import DynamicMesh, Floats
 from lab.geometry.paint import Paint
@@ -16,10 +17,10 @@ from lab.geometry.parameters import Vector
 from lab.geometry.primitives.patches import Patch, assembled
 from lab.geometry.tool import Context, Tool
 from lab.geometry.transforms import inside_out, pose, refuse_flat, transformed, translation
-from lab.ranges import Ge, Gt, Le
+from lab.ranges import Ge, Le
 
-Length = Annotated[float, Gt(0), Le(1e6)]
-"""Metres, above 0."""
+Length = Annotated[float, Ge(1e-6), Le(1e6)]
+"""Metres: a thousandth of a millimetre to a thousand kilometres."""
 Reach = Annotated[float, Ge(0), Le(1e6)]
 """Metres, 0 included."""
 Steps = Annotated[int, Ge(1), Le(100000)]
@@ -70,6 +71,8 @@ class Primitive(Tool):
         """Return the mesh with the shape."""
         context.budget.afford(mesh.num_triangles + 2 * self.num_quads())
         shape = assembled(self.patches(), self.groups, self.material.material())
+        if not shape.num_triangles:
+            raise GeometryError("is too thin to have a triangle")
         low, high = shape.positions[:, 2].min(), shape.positions[:, 2].max()
         lift = {"base": -low, "centre": -(low + high) / 2, "top": -high}[self.pivot]
         placed = transformed(shape, pose(self.at, self.rotate, self.scale) @ translation((0, 0, lift)))

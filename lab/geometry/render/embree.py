@@ -75,7 +75,11 @@ class _Library:
         # The symbols of a module's own dependencies are found through it. Calls keep the GIL: they are short.
         library = ctypes.PyDLL(rtcore_scene.__file__)
         for name, (result, arguments) in _SIGNATURES.items():
-            function = getattr(library, name)
+            function = getattr(library, name, None)
+            if function is None:
+                raise GeometryError(
+                    f"the embreex that is installed has no {name} of Embree 4: pip install 'lab[geometry]'"
+                )
             function.restype, function.argtypes = result, arguments
             setattr(self, name, function)
         self.device = self.rtcNewDevice(b"threads=1")

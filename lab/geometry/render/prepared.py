@@ -14,9 +14,12 @@ from lab.geometry.render.scene import NOTHING, Scene
 from lab.geometry.render.textures import SlotColors
 from lab.geometry.static_mesh import StaticMesh
 
-COLUMNS = 20
-"""Rows of a table of triangles: the triangle's normal (3), area in UV of a square metre (1), slot (1), and for each of
-its corners the normal (3) and UV (2)."""
+COLUMNS = 27
+"""Rows of a table of triangles: the triangle's normal (3), area in UV of a square metre (1), slot (1), for each of its
+corners the normal (3) and UV (2), whether it stands for a curved surface (1), and for each corner how far the next and
+the one after lie above the plane through it that its normal is perpendicular to (2)."""
+NORMAL, UV_AREA, SLOT, CORNER_NORMAL, CORNER_UV = slice(0, 3), 3, 4, slice(5, 8), slice(8, 10)
+CORNER_COLUMNS, CURVED, ABOVE = 5, 20, slice(21, 27)
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class PreparedMesh:
 
     Attributes:
         tree: None for a mesh without triangles.
-        table: (20, F) float32, see ``COLUMNS``.
+        table: (27, F) float32, see ``COLUMNS``.
     """
 
     tree: MeshTree | None
@@ -54,7 +57,7 @@ class PreparedScene:
 
     Attributes:
         tree: over the instances.
-        table: (20, T) float32.
+        table: (27, T) float32.
         first: (N,) int64 first triangle of each instance's mesh in the table.
         rotations: (3, 3, N) float32 of the poses, without their scale.
         scales: (N,) float32 of the poses.
@@ -63,6 +66,9 @@ class PreparedScene:
     """
 
     def __init__(self, scene: Scene) -> None:
+        shapes = [np.shape(instance.pose) for instance in scene.instances]
+        if set(shapes) - {(4, 4)}:
+            raise GeometryError(f"the pose of an instance is (4, 4), not {(set(shapes) - {(4, 4)}).pop()}")
         poses = np.array([instance.pose for instance in scene.instances], np.float64).reshape(-1, 4, 4)
         self.rotations, self.scales = _similarities(poses)
         distinct = {id(instance.mesh): instance.mesh for instance in scene.instances}
@@ -76,6 +82,10 @@ class PreparedScene:
         self.tree = InstanceTree([made[id(instance.mesh)].tree for instance in scene.instances], poses)
         self.categories = np.array([*(instance.category for instance in scene.instances), NOTHING], np.int32)
         self.paint = SlotColors(scene.instances)
+        lights = (("light", light.color) for light in scene.lights)
+        for name, color in (("ambient", scene.ambient), *(("sky", one) for one in scene.sky), *lights):
+            if not (np.isfinite(color).all() and np.min(color) >= 0):
+                raise GeometryError(f"the {name} of a scene has a colour of three numbers of 0 or more, not {color}")
 
 
 def _prepare(mesh: StaticMesh) -> PreparedMesh:
@@ -84,18 +94,26 @@ def _prepare(mesh: StaticMesh) -> PreparedMesh:
         raise GeometryError(f"a triangle of a static mesh has a vertex outside of 0 .. {count - 1}")
     if len(triangles) and not (mesh.slots.min() >= 0 and mesh.slots.max() < len(mesh.materials)):
         raise GeometryError(f"a triangle of a static mesh has a slot outside of its {len(mesh.materials)} materials")
-    if not np.isfinite(mesh.positions).all():
-        raise GeometryError("a static mesh has a vertex that is not finite")
+    for name in ("positions", "normals", "uvs"):
+        if len(getattr(mesh, name)) != count:
+            raise GeometryError(f"a static mesh has {count} positions and {len(getattr(mesh, name))} {name}")
+        if not np.isfinite(getattr(mesh, name)).all():
+            raise GeometryError(f"{name} of a static mesh are finite numbers, one is not")
     points, uvs = mesh.positions[triangles].astype(np.float64), mesh.uvs[triangles].astype(np.float64)
+    normals = mesh.normals[triangles]
     cross = np.cross(points[:, 1] - points[:, 0], points[:, 2] - points[:, 0])
     area = np.linalg.norm(cross, axis=1)
     (du1, dv1), (du2, dv2) = (uvs[:, 1] - uvs[:, 0]).T, (uvs[:, 2] - uvs[:, 0]).T
     table = np.zeros((COLUMNS, len(triangles)), np.float32)
     known = area > 0
-    table[:3, known] = (cross[known] / area[known, None]).T
-    table[3, known] = np.abs(du1 * dv2 - du2 * dv1)[known] / area[known]
-    table[4] = mesh.slots
-    table[5:] = np.concatenate([mesh.normals, mesh.uvs], axis=1)[triangles].reshape(-1, 15).T
+    table[NORMAL, known] = (cross[known] / area[known, None]).T
+    table[UV_AREA, known] = np.abs(du1 * dv2 - du2 * dv1)[known] / area[known]
+    table[SLOT] = mesh.slots
+    table[5:20] = np.concatenate([normals, mesh.uvs[triangles]], axis=2).reshape(-1, 15).T
+    others = np.stack([np.roll(points, -1, axis=1), np.roll(points, -2, axis=1)], axis=2) - points[:, :, None]
+    above = np.einsum("fcod,fcd->fco", others, normals).reshape(-1, 6)
+    table[CURVED] = np.abs(above).max(1, initial=0) > 1e-4 * np.sqrt(area)
+    table[ABOVE] = above.T
     return PreparedMesh(MeshTree(mesh.positions, triangles) if len(triangles) else None, table)
 
 

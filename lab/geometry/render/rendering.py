@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 
 from lab.errors import GeometryError
 from lab.geometry.render.camera import check_camera
-from lab.geometry.render.film import Film
+from lab.geometry.render.film import Film, Rays
 from lab.geometry.render.prepared import PreparedScene
 from lab.geometry.render.scene import NOTHING, Camera, Rendering, Scene
 from lab.geometry.render.shading import Surface, shade, sky, surface_of, to_srgb
+
+_STEP = 6
+_MOST_RAYS = 1 << 16  # at once: their arrays stay in the cache
 
 
 def render(scene: Scene, camera: Camera, samples: int = 1) -> Rendering:
@@ -33,7 +36,8 @@ def render_all(scene: Scene, cameras: Sequence[Camera], samples: int = 1) -> lis
     Args:
         scene: what to render.
         cameras: as many as wanted; what concerns the scene is computed once.
-        samples: the colour of a pixel is the mean over a grid of ``samples`` x ``samples`` rays. Labels do not change.
+        samples: where a pixel's instance or colour differs from a neighbour's, its colour becomes the mean over a grid
+            of ``samples`` x ``samples`` rays: 2 takes away most of the jags. Labels do not change.
 
     Raises:
         GeometryError: embree is not installed; a camera, pose, light, mesh or texture cannot be.
@@ -47,57 +51,76 @@ def render_all(scene: Scene, cameras: Sequence[Camera], samples: int = 1) -> lis
 
 
 def _render(scene: Scene, prepared: PreparedScene, camera: Camera, samples: int) -> Rendering:
-    film = Film(camera)
-    hits = prepared.tree.closest(film.origin, film.directions)
-    seen = np.flatnonzero(hits.instance != NOTHING)
-    surface = surface_of(prepared, film, hits, seen)
-    normals = np.zeros_like(film.directions)
-    normals[:, seen] = surface.normals
-    instances = film.picture(hits.instance)
-    if samples == 1:
-        color = film.picture(to_srgb(_light(scene, prepared, film, seen, surface)))
-    else:
-        color = _fine_color(scene, prepared, camera, samples)
-    boxes, pixels = visible(instances, len(scene.instances))
-    return Rendering(
-        color=color,
-        depth=film.picture(hits.distance),
-        normals=film.picture(normals),
-        instances=instances,
-        categories=prepared.categories[instances],
-        boxes=boxes,
-        pixels=pixels,
-    )
+    film, size = Film(camera), (camera.height, camera.width)
+    color, normals = np.empty((*size, 3), np.uint8), np.empty((*size, 3), np.float32)
+    depth, instances = np.empty(size, np.float32), np.empty(size, np.int32)
+    for band in film.bands(_MOST_RAYS):
+        rays = film.centres(band)
+        hits = prepared.tree.closest(rays.origin, rays.directions)
+        seen = np.flatnonzero(hits.instance != NOTHING)
+        surface = surface_of(prepared, rays, hits, seen)
+        directed = np.zeros_like(rays.directions)
+        directed[:, seen] = surface.normals
+        color[band] = film.picture(to_srgb(_light(scene, prepared, rays, seen, surface)), band)
+        normals[band] = film.picture(directed, band)
+        depth[band] = film.picture(hits.distance, band)
+        instances[band] = film.picture(hits.instance, band)
+    if samples > 1:
+        _refine(scene, prepared, film, samples, color, instances)
+    categories = prepared.categories[instances]
+    return Rendering(color, depth, normals, instances, categories, *visible(instances, len(scene.instances)))
 
 
 def _light(
-    scene: Scene, prepared: PreparedScene, film: Film, seen: NDArray[np.int64], surface: Surface
+    scene: Scene, prepared: PreparedScene, rays: Rays, seen: NDArray[np.int64], surface: Surface
 ) -> NDArray[np.float32]:
     """Return the linear light of each ray (3, R)."""
-    light = np.empty_like(film.directions)
+    light = np.empty_like(rays.directions)
     light[:, seen] = shade(scene, prepared, surface)
     if len(seen) < light.shape[1]:
         empty = np.ones(light.shape[1], bool)
         empty[seen] = False
-        light[:, empty] = sky(scene, film.directions[:, empty])
+        light[:, empty] = sky(scene, rays.directions[:, empty])
     return light
 
 
-def _fine_color(scene: Scene, prepared: PreparedScene, camera: Camera, samples: int) -> NDArray[np.uint8]:
-    """Return the colour of each pixel (H, W, 3) from several rays, strip by strip: rays take memory."""
-    color = np.empty((camera.height, camera.width, 3), np.uint8)
-    strip = max(1, 65536 // (camera.width * samples**2))
-    for top in range(0, camera.height, strip):
-        rows = min(strip, camera.height - top)
-        scale = np.array([[samples, 0, 0], [0, samples, -top * samples], [0, 0, 1]], np.float64)
-        intrinsics = scale @ np.asarray(camera.intrinsics)
-        film = Film(Camera(camera.width * samples, rows * samples, intrinsics, camera.world_to_camera))
-        hits = prepared.tree.closest(film.origin, film.directions)
+def _refine(
+    scene: Scene,
+    prepared: PreparedScene,
+    film: Film,
+    samples: int,
+    color: NDArray[np.uint8],
+    instances: NDArray[np.int32],
+) -> None:
+    """Replace the colour of pixels on edges by the mean of several rays, in linear light."""
+    rows, columns = np.nonzero(edges(color, instances))
+    most = max(1, _MOST_RAYS // samples**2)
+    for first in range(0, len(rows), most):
+        chosen = slice(first, first + most)
+        rays = film.within(rows[chosen], columns[chosen], samples)
+        hits = prepared.tree.closest(rays.origin, rays.directions)
         seen = np.flatnonzero(hits.instance != NOTHING)
-        light = _light(scene, prepared, film, seen, surface_of(prepared, film, hits, seen))
-        grid = film.picture(np.minimum(light, 1.0)).reshape(rows, samples, camera.width, samples, 3)
-        color[top : top + rows] = to_srgb(grid.mean((1, 3)))
-    return color
+        light = _light(scene, prepared, rays, seen, surface_of(prepared, rays, hits, seen))
+        mean = np.minimum(light, 1.0).reshape(3, -1, samples**2).mean(2)
+        color[rows[chosen], columns[chosen]] = to_srgb(mean).T
+
+
+def edges(color: NDArray[np.uint8], instances: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Return the pixels (H, W) that show another instance than a neighbour, or another colour.
+
+    Args:
+        color: (H, W, 3) sRGB; a step of more than ``_STEP`` codes between neighbours is an edge.
+        instances: (H, W).
+    """
+    found = np.zeros(instances.shape, bool)
+    codes = color.astype(np.int16)
+    for one, other in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
+        step = np.abs(codes[one] - codes[other])
+        differs = (step[..., 0] > _STEP) | (step[..., 1] > _STEP) | (step[..., 2] > _STEP)
+        differs |= instances[one] != instances[other]
+        found[one] |= differs
+        found[other] |= differs
+    return found
 
 
 def visible(instances: NDArray[np.int32], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -85,6 +85,13 @@ class SlotColors:
         self.first = np.cumsum([0, *(len(one.mesh.materials) for one in instances)])[:-1]
         colors = [np.multiply(material.color, tint) for material, tint in slots]
         self.colors = np.ascontiguousarray(np.array(colors).reshape(-1, 3).T, np.float32)
+        wrong = np.flatnonzero(~(np.isfinite(self.colors) & (self.colors >= 0)).all(0))
+        if len(wrong):
+            material, tint = slots[wrong[0]]
+            raise GeometryError(
+                f"material {material.name!r} has a colour of three numbers of 0 or more, as has its tint, not "
+                f"{material.color} and {tint}"
+            )
         self._pyramids: list[Pyramid] = []
         self._textures = np.full(len(slots), -1, np.int16)
         numbers: dict[int, int] = {}

@@ -47,7 +47,12 @@ class Detr3dHead(nn.Module):
         num_queries: Q.
         num_branch_layers: hidden layers of each branch.
         loss_options: the numbers of matching and loss.
+
+    Attributes:
+        views_type: how points are looked up.
     """
+
+    views_type: type[Views] = Views
 
     def __init__(
         self,
@@ -76,7 +81,7 @@ class Detr3dHead(nn.Module):
             projections: (B, N, 4, 4) rig to pixels.
             image_size: (height, width) of the padded pictures.
         """
-        views = Views.of(maps, projections, self.bbox_coder.point_range, image_size)
+        views = self.views_type.of(maps, projections, self.bbox_coder.point_range, image_size)
         states, codes = self.transformer(self.query_embedding.weight, views, self.reg_branches)
         logits = [branch(state) for branch, state in zip(self.cls_branches, states, strict=True)]
         stacked = torch.stack(codes)

@@ -7,8 +7,9 @@ the dotted path in the config that was read. What MMDetection3D itself does not 
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,11 +21,11 @@ from lab.registry.models import is_model
 logger = logging.getLogger(__name__)
 _ROOM = "lab.models.detr3d"
 _PARTS = f"{_ROOM}.transformer"
-Config = Mapping[str, Any]
+MmdetConfig = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Part:
+class MmdetPart:
     """How a part of MMDetection3D's config is read.
 
     Attributes:
@@ -37,48 +38,48 @@ class Part:
 
     target: str
     names: Mapping[str, str] = field(default_factory=dict)
-    only: Config = field(default_factory=dict)
+    only: MmdetConfig = field(default_factory=dict)
     parts: Mapping[str, str] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
 
 
 _FPN = ("in_channels", "out_channels", "num_outs", "start_level", "end_level", "add_extra_convs")
-PARTS: Mapping[str, Part] = {
-    "Detr3D": Part(
+PARTS: Mapping[str, MmdetPart] = {
+    "Detr3D": MmdetPart(
         f"{_ROOM}.network.Detr3D",
         parts={"img_backbone": "img_backbone", "img_neck": "img_neck", "pts_bbox_head": "pts_bbox_head"},
         unused=("pretrained",),
     ),
-    "FPN": Part("lab.layers.pyramid.FPN", {name: name for name in (*_FPN, "relu_before_extra_convs")}),
-    "Detr3DHead": Part(
+    "FPN": MmdetPart("lab.layers.pyramid.FPN", {name: name for name in (*_FPN, "relu_before_extra_convs")}),
+    "Detr3DHead": MmdetPart(
         f"{_ROOM}.head.Detr3dHead",
         {"num_query": "num_queries", "num_classes": "num_classes", "num_reg_fcs": "num_branch_layers"},
         {"with_box_refine": True, "as_two_stage": False, "sync_cls_avg_factor": True, "code_size": CODE_SIZE},
         {"transformer": "transformer", "bbox_coder": "bbox_coder"},
         ("in_channels", "positional_encoding", "num_cls_fcs"),
     ),
-    "Detr3DTransformer": Part(
+    "Detr3DTransformer": MmdetPart(
         f"{_PARTS}.Detr3dTransformer",
         only={"two_stage_num_proposals": 300},
         parts={"decoder": "decoder"},
         unused=("num_feature_levels", "num_cams"),
     ),
-    "Detr3DTransformerDecoder": Part(
+    "Detr3DTransformerDecoder": MmdetPart(
         f"{_PARTS}.Detr3dDecoder",
         {"num_layers": "num_layers"},
         {"return_intermediate": True},
         {"transformerlayers": "layer"},
     ),
-    "MultiheadAttention": Part(
+    "MultiheadAttention": MmdetPart(
         f"{_PARTS}.QuerySelfAttention", {"embed_dims": "embed_dim", "num_heads": "num_heads", "dropout": "dropout"}
     ),
-    "Detr3DCrossAtten": Part(
+    "Detr3DCrossAtten": MmdetPart(
         f"{_PARTS}.CameraCrossAttention",
         {"embed_dims": "embed_dim", "num_cams": "num_cameras", "num_levels": "num_levels", "dropout": "dropout"},
         {"num_points": 1},
         unused=("pc_range", "num_heads", "im2col_step"),
     ),
-    "NMSFreeCoder": Part(
+    "NMSFreeCoder": MmdetPart(
         f"{_ROOM}.coder.BoxCoder",
         {"pc_range": "point_range", "post_center_range": "post_center_range", "max_num": "max_num"},
         {"score_threshold": None},
@@ -88,7 +89,7 @@ PARTS: Mapping[str, Part] = {
 _ALIASES = {"DETR3D": "Detr3D", "DETR3DHead": "Detr3DHead"}
 
 
-def read_tree(config: Config) -> dict[str, Any]:
+def read_tree(config: MmdetConfig) -> dict[str, Any]:
     """Return the nested config that ``lab.build`` builds.
 
     Args:
@@ -101,11 +102,38 @@ def read_tree(config: Config) -> dict[str, Any]:
     pixels = _pixels(config.pop("data_preprocessor", None))
     matching = _matching(config.pop("train_cfg", None))
     if config.pop("use_grid_mask", False):
-        logger.info("use_grid_mask: pictures are masked in training by model.learning.grid_mask")
-    found = read_part(config, "")
+        logger.info("model.use_grid_mask: pictures are masked in training by model.learning.grid_mask")
+    found = read_part(config, "model")
     head = found["pts_bbox_head"]
     head.update({**matching, **head})
     return {**found, **pixels}
+
+
+def with_sizes(
+    tree: dict[str, Any], num_classes: int, num_cameras: int, point_range: Sequence[float]
+) -> dict[str, Any]:
+    """Return a tree with the sizes that the data and the neck decide.
+
+    Raises:
+        ConfigError: the config has other ones.
+    """
+    tree = copy.deepcopy(tree)
+    head = tree["pts_bbox_head"]
+    _fit(head, "num_classes", num_classes, "num_classes")
+    _fit(head["bbox_coder"], "point_range", list(point_range), "bbox_coder.pc_range")
+    attention = head["transformer"]["decoder"].get("layer", {}).get("cross_attention", {})
+    if attention.get("_target_") == PARTS["Detr3DCrossAtten"].target:
+        at = "transformer.decoder.transformerlayers.attn_cfgs.1"
+        _fit(attention, "num_cameras", num_cameras, f"{at}.num_cams")
+        attention.setdefault("num_levels", tree["img_neck"].get("num_outs", 4))
+    return tree
+
+
+def _fit(node: dict[str, Any], key: str, value: Any, name: str) -> None:
+    """Set an argument that is not given, and refuse another value."""
+    given = node.setdefault(key, value)
+    if (list(given) if isinstance(given, list | tuple) else given) != value:
+        raise ConfigError(f"model.pts_bbox_head.{name}={given}: the data has {value}")
 
 
 def read_part(config: Any, path: str) -> dict[str, Any]:
@@ -135,7 +163,7 @@ def read_part(config: Any, path: str) -> dict[str, Any]:
     return made
 
 
-def _check(given: Config, part: Part, name: str, path: str) -> None:
+def _check(given: MmdetConfig, part: MmdetPart, name: str, path: str) -> None:
     """Refuse unknown arguments and unsupported values, say which are not used."""
     known = {*part.names, *part.only, *part.parts, *part.unused}
     for key, value in given.items():
@@ -154,7 +182,7 @@ def _check(given: Config, part: Part, name: str, path: str) -> None:
 def _layer(given: dict[str, Any], path: str) -> dict[str, Any]:
     """Read a layer of the decoder: two attentions and a feed-forward network."""
     order = ["self_attn", "norm", "cross_attn", "norm", "ffn", "norm"]
-    part = Part("", only={"operation_order": order}, unused=())
+    part = MmdetPart("", only={"operation_order": order}, unused=())
     attentions = given.pop("attn_cfgs", None)
     at = join_path(path, "attn_cfgs")
     if not isinstance(attentions, list | tuple) or len(attentions) != 2:
@@ -181,7 +209,7 @@ def _layer(given: dict[str, Any], path: str) -> dict[str, Any]:
 def _resnet(given: dict[str, Any], path: str) -> dict[str, Any]:
     """Read a ResNet that returns the maps of its stages, counted from 0 there and from 1 here."""
     names = {name: name for name in ("frozen_stages", "style", "deep_stem", "avg_down", "with_cp", "stage_with_dcn")}
-    part = Part("", names, {"num_stages": 4, "init_cfg": None, "pretrained": None})
+    part = MmdetPart("", names, {"num_stages": 4, "init_cfg": None, "pretrained": None})
     depth, norm = given.pop("depth", None), dict(given.pop("norm_cfg", {"type": "BN"}))
     norm_eval, deform = given.pop("norm_eval", True), given.pop("dcn", None)
     indices = given.pop("out_indices", (0, 1, 2, 3))
@@ -197,7 +225,7 @@ def _resnet(given: dict[str, Any], path: str) -> dict[str, Any]:
         given.pop("stage_with_dcn", None)
     else:
         at = join_path(path, "dcn")
-        only = Part("", {"deform_groups": ""}, {"type": "DCNv2", "fallback_on_stride": False})
+        only = MmdetPart("", {"deform_groups": ""}, {"type": "DCNv2", "fallback_on_stride": False})
         _check(deform, only, "DCNv2", at)
         made["deform_groups"] = deform.get("deform_groups", 1)
     return {**made, **{key: value for key, value in given.items() if key in names}}
@@ -214,7 +242,7 @@ def _losses(given: dict[str, Any], path: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if "code_weights" in given:
         found["code_weights"] = given.pop("code_weights")
-    tables = {
+    tables: Mapping[str, tuple[Mapping[str, str], MmdetConfig]] = {
         "loss_cls": (
             {"gamma": "focal_gamma", "alpha": "focal_alpha", "loss_weight": "class_loss_weight"},
             {"type": "FocalLoss", "use_sigmoid": True},
@@ -228,20 +256,20 @@ def _losses(given: dict[str, Any], path: str) -> dict[str, Any]:
     return found
 
 
-def _numbers(config: Config, names: Mapping[str, str], only: Config, path: str) -> dict[str, Any]:
+def _numbers(config: MmdetConfig, names: Mapping[str, str], only: MmdetConfig, path: str) -> dict[str, Any]:
     """Return the numbers of a loss or a cost by our names."""
     config = {key: value.removeprefix("mmdet.") if key == "type" else value for key, value in config.items()}
-    _check(config, Part("", names, only), str(config.get("type")), path)
+    _check(config, MmdetPart("", names, only), str(config.get("type")), path)
     return {ours: config[theirs] for theirs, ours in names.items() if theirs in config}
 
 
-def _matching(config: Config | None) -> dict[str, Any]:
+def _matching(config: MmdetConfig | None) -> dict[str, Any]:
     """Return the weights of the matching from ``train_cfg``."""
     assigner = ((config or {}).get("pts") or {}).get("assigner") or {}
-    path, costs = "train_cfg.pts.assigner", dict.fromkeys(("cls_cost", "reg_cost", "iou_cost"), "")
-    part = Part("", costs, {"type": "HungarianAssigner3D"}, {}, ("pc_range",))
+    path, costs = "model.train_cfg.pts.assigner", dict.fromkeys(("cls_cost", "reg_cost", "iou_cost"), "")
+    part = MmdetPart("", costs, {"type": "HungarianAssigner3D"}, {}, ("pc_range",))
     _check(assigner, part, "HungarianAssigner3D", path)
-    tables = {
+    tables: Mapping[str, tuple[Mapping[str, str], MmdetConfig]] = {
         "cls_cost": ({"weight": "cost_class"}, {"type": "FocalLossCost"}),
         "reg_cost": ({"weight": "cost_box"}, {"type": "BBox3DL1Cost"}),
         "iou_cost": ({}, {"type": "IoUCost", "weight": 0.0}),
@@ -253,13 +281,13 @@ def _matching(config: Config | None) -> dict[str, Any]:
     return found
 
 
-def _pixels(config: Config | None) -> dict[str, Any]:
+def _pixels(config: MmdetConfig | None) -> dict[str, Any]:
     """Return how pictures are normalised, from ``data_preprocessor``."""
     if config is None:
         return {}
     config = {key: value for key, value in config.items() if key != "type"}
-    part = Part("", {"mean": "", "std": "", "bgr_to_rgb": ""}, {"pad_size_divisor": 32})
-    _check(config, part, "Det3DDataPreprocessor", "data_preprocessor")
+    part = MmdetPart("", {"mean": "", "std": "", "bgr_to_rgb": ""}, {"pad_size_divisor": 32})
+    _check(config, part, "Det3DDataPreprocessor", "model.data_preprocessor")
     bgr = not config.get("bgr_to_rgb", False)
     ordered = {key: list(reversed(config[key]) if bgr else config[key]) for key in ("mean", "std") if key in config}
     return {"bgr": bgr, **{f"pixel_{key}": value for key, value in ordered.items()}}

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
 from lab.models.detr3d.criterion import LOSS_OPTIONS, Detr3dLossOptions
+from lab.models.detr3d.mmdetection import read_tree, with_sizes
 from lab.models.detr3d.nested import tree
 from lab.models.detr3d.network import Detr3D
-from lab.models.detr3d.options import Detr3dOptions
+from lab.models.detr3d.options import OPTIONS, Detr3dOptions
+from lab.ranges import Len, Size
 from lab.registry.build import build
 from lab.registry.models import register_model
 
@@ -48,4 +53,17 @@ def detr3d_tiny(options: Detr3dOptions = TINY, loss_options: Detr3dLossOptions =
 
 def _make(options: Detr3dOptions, loss_options: Detr3dLossOptions) -> Detr3D:
     net: Detr3D = build(tree(options, loss_options))
+    return net
+
+
+@register_model(classifier="pts_bbox_head.cls_branches", converter="lab.models.detr3d.weights.convert")
+def detr3d_nested(
+    model: Mapping[str, Any],
+    num_classes: Size = OPTIONS.num_classes,
+    num_cameras: Size = OPTIONS.num_cameras,
+    point_range: Annotated[Sequence[float], Len(6, 6)] = OPTIONS.point_range,
+) -> Detr3D:
+    """Build a DETR3D from the nested config of MMDetection3D, ``model`` (``lab.models.detr3d.mmdetection``)."""
+    tree = with_sizes(read_tree(model), num_classes, num_cameras, point_range)
+    net: Detr3D = build(tree, where="model")
     return net

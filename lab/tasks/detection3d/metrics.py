@@ -28,6 +28,7 @@ from lab.tasks.detection3d.scoring import (
     PlacedBoxes,
     score,
 )
+from lab.training.classes import class_table
 
 Names = tuple[Sequence[str], Sequence[str]]
 log = logging.getLogger(__name__)
@@ -194,25 +195,36 @@ class NuScenesMetric(GatheredMetric):
 
 
 def class_rows(found: NuScenesScore, class_names: Sequence[str], ranges: Sequence[float]) -> Table:
-    """Return a row for each class: its precision, at each distance too, its errors, its boxes and its range."""
-    rows: Table = []
-    for label, name in enumerate(class_names):
-        known = bool(found.counts[label])
-        figures = {"ap": found.precisions[label].mean()}
-        figures |= {f"ap_{round(10 * d):02d}": found.precisions[label, i] for i, d in enumerate(DISTANCES)}
-        figures |= {error: found.errors[label, i] for i, error in enumerate(ERRORS)}
-        plain = {key: float(value) if known and not np.isnan(value) else None for key, value in figures.items()}
-        rows.append({"class": name, **plain, "boxes": int(found.counts[label]), "range": float(ranges[label])})
+    """Return a row for each class: its precision, its errors, its boxes and how far they count in metres."""
+    columns = {"ap": found.precisions.mean(1), **dict(zip(ERRORS, found.errors.T, strict=True))}
+    rows = _rows(columns, found, class_names)
+    counts = zip(found.counts.tolist(), ranges, strict=True)
+    return [{**row, "boxes": count, "range": far} for row, (count, far) in zip(rows, counts, strict=True)]
+
+
+def distance_rows(found: NuScenesScore, class_names: Sequence[str]) -> Table:
+    """Return a row for each class with its precision at each distance between centres."""
+    columns = zip(DISTANCES, found.precisions.T, strict=True)
+    return _rows({f"ap at {distance:g} m": values for distance, values in columns}, found, class_names)
+
+
+def band_rows(found: Mapping[tuple[float, float], NuScenesScore], class_names: Sequence[str]) -> Table:
+    """Return a row for each class with its precision in each band of distances from the ego vehicle.
+
+    Args:
+        found: the score of each band (nearest, farthest) in metres.
+        class_names: the K names.
+    """
+    rows: Table = [{"class": name} for name in class_names]
+    for (nearest, farthest), measured in found.items():
+        name = f"{nearest:g} to {farthest:g} m"
+        for row, more in zip(rows, _rows({name: measured.precisions.mean(1)}, measured, class_names), strict=True):
+            row[name] = more[name]
     return rows
 
 
-def band_rows(found: NuScenesScore, class_names: Sequence[str], band: tuple[float, float]) -> Table:
-    """Return a row for each class with truth in a band of distances, and one for all of them."""
-    where = {"from": band[0], "to": band[1]}
-    rows: Table = []
-    for label, name in enumerate(class_names):
-        if found.counts[label]:
-            ap, count = float(found.precisions[label].mean()), int(found.counts[label])
-            rows.append({**where, "class": name, "ap": ap, "boxes": count})
-    mean = float(np.mean([row["ap"] for row in rows])) if rows else None
-    return [*rows, {**where, "class": "all of these", "ap": mean, "boxes": int(found.counts.sum())}]
+def _rows(columns: Mapping[str, FloatArray], found: NuScenesScore, class_names: Sequence[str]) -> Table:
+    """Return a row for each class; None where the truth has no box of it, or where it is not measured so."""
+    known = found.counts > 0
+    tensors = {name: torch.from_numpy(np.where(known, values, np.nan)) for name, values in columns.items()}
+    return class_table(tensors, class_names)

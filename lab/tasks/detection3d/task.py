@@ -20,7 +20,7 @@ from lab.structures.detection3d import Detection3dPredictions, Detection3dSpec, 
 from lab.tasks.detection3d.augmentation import distorted, grid_masked, normalized
 from lab.tasks.detection3d.data.collate import PAD_DIVISOR, collate_multiview
 from lab.tasks.detection3d.data.frames import FrameFiles
-from lab.tasks.detection3d.metrics import NuScenesMetric, band_rows, best_of, class_ranges, class_rows
+from lab.tasks.detection3d.metrics import NuScenesMetric, band_rows, best_of, class_ranges, class_rows, distance_rows
 from lab.tasks.detection3d.scoring import ERRORS, FIGURES
 from lab.training.classes import ClassTask
 
@@ -91,10 +91,10 @@ class Detection3dTask(ClassTask):
         self.counted[split] = int((found.counts > 0).sum())
         if split == "test":
             self.tables["classes"] = class_rows(found, self.class_names, self.ranges)
-            bands = list(pairwise(self.eval_settings["bands"]))
-            rows = [band_rows(metric.score(sides, band), self.class_names, band) for band in bands]
-            if rows:
-                self.tables["bands"] = [row for band in rows for row in band]
+            self.tables["distances"] = distance_rows(found, self.class_names)
+            scores = {band: metric.score(sides, band) for band in pairwise(self.eval_settings["bands"])}
+            if measured := {band: score for band, score in scores.items() if score.counts.any()}:
+                self.tables["bands"] = band_rows(measured, self.class_names)
         return found.figures()
 
     def classes_measured(self, split: str) -> dict[str, int]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from lab.errors import GeometryError
+from lab.geometry.copies import placed_copies
 from lab.geometry.edits import AppendMesh, Delete, MirrorMesh, PaintTriangles, Regroup, Repeat, TransformMesh, Weld
+from lab.geometry.joining import append
 from lab.geometry.measures import bounds, face_normals, is_watertight, open_edges, surface_area, volume
-from lab.geometry.mesh import DynamicMesh, Material, empty_mesh
+from lab.geometry.mesh import DynamicMesh, Material, Overlay, empty_mesh
 from lab.geometry.overlays import corner_values
 from lab.geometry.paint import Paint, Pattern
 from lab.geometry.primitives.box import Box
@@ -20,6 +23,7 @@ from lab.geometry.primitives.sphere import Sphere
 from lab.geometry.script import Script
 from lab.geometry.selection import Selection
 from lab.geometry.tool import Budget, Tool
+from lab.geometry.transforms import pose, transformed
 
 RED = Paint(name="red", color=(1, 0, 0))
 
@@ -88,6 +92,31 @@ def test_copies_are_repeated_around_a_circle() -> None:
     np.testing.assert_allclose(centres[:, 2], np.arange(8) + 0.5)
     with pytest.raises(GeometryError, match=r"steps\[0\]\.repeat: makes 96 triangles; budget.triangles allows 50"):
         built(wheel, budget=Budget(triangles=50))
+
+
+def test_copies_are_what_appending_each_makes() -> None:
+    """Mirrored, turned and scaled copies, and a part whose second UV layer and normals are not set everywhere."""
+    part = built(Sphere(sides=6, rings=4), Box(at=(2, 0, 0), material=RED))
+    assert part.normals is not None
+    unset = part.normals.corners.copy()
+    unset[:5] = -1
+    part = replace(part, normals=Overlay(part.normals.elements, unset))
+    step = pose((1, 2, 3), (10, 20, 30), (-1, 1.5, 0.5))
+    places = np.stack([np.eye(4), step, step @ step])
+    expected = empty_mesh()
+    for place in places:
+        expected = append(expected, transformed(part, place))
+    copies = placed_copies(part, places)
+    for name in ("triangles", "polygroups", "slots"):
+        np.testing.assert_array_equal(getattr(copies, name), getattr(expected, name))
+    np.testing.assert_allclose(copies.positions, expected.positions, atol=1e-12)
+    assert copies.normals is not None
+    assert expected.normals is not None
+    np.testing.assert_allclose(copies.normals.elements, expected.normals.elements, atol=1e-12)
+    np.testing.assert_array_equal(copies.normals.corners, expected.normals.corners)
+    np.testing.assert_array_equal(copies.uvs[0].corners, expected.uvs[0].corners)
+    with pytest.raises(GeometryError, match=r"repeat\.scale: copy 2 would be too large"):
+        built(Repeat(other=(Box(),), count=40, scale=(1e4, 1e6, 1)))
 
 
 def test_two_boxes_side_by_side_are_welded() -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from lab.errors import GeometryError
+from lab.geometry.joining import append
+from lab.geometry.mesh import DynamicMesh
 from lab.geometry.paint import Paint
 from lab.geometry.primitives.box import Box
 from lab.geometry.python_text import python_text
 from lab.geometry.script import Script, parse_script, script_text
+from lab.geometry.tool import Context, Tool
+from lab.geometry.transforms import transformed, translation
 from lab.geometry.words import WORDS, tool_class
 
 TEXT = """
@@ -43,7 +48,7 @@ def test_a_script_is_read_back_equal() -> None:
     [
         ("steps: [{bx: {}}]", "script line 1: steps[0]: there is no operation 'bx'; did you mean 'box'?"),
         ("steps:\n- box:\n- box:\n    siz: 1", "script line 4: steps[1].box.siz: there is no such parameter; did"),
-        ("steps:\n- box: {size: [1, -2, 1]}", "script line 2: steps[0].box.size[1]: must be above 0, not -2.0"),
+        ("steps:\n- box: {size: [1, -2, 1]}", "script line 2: steps[0].box.size[1]: must be at least 1e-06, not -2.0"),
         ("steps: [box]\nseed: 1\nseed: 2", "script line 3: 'seed' stands twice"),
         ("step: [box]", "step: there is no such parameter; did you mean 'steps' or"),
     ],
@@ -140,7 +145,7 @@ def test_a_script_runs_as_python() -> None:
     exec(compile(text, "script", "exec"), spaces)
     assert spaces["script"] == script
     np.testing.assert_array_equal(spaces["mesh"].positions, script.run().positions)
-    assert "Box(size=(2.0, 1.0, 0.5), steps=(2, 1, 1), material=Paint(name='wood', color=(0.5, 0.25, 0.0)))" in text
+    assert 'Box(size=(2.0, 1.0, 0.5), steps=(2, 1, 1), material=Paint(name="wood", color=(0.5, 0.25, 0.0)))' in text
 
 
 @pytest.mark.parametrize("word", WORDS)
@@ -153,3 +158,35 @@ def test_every_word_has_its_class(word: str) -> None:
     for field in dataclasses.fields(kind):
         assert f"{field.name}: " in described, f"{kind.__name__}.{field.name} is not described"
         assert field.kw_only
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Drawn(Tool):
+    """Moves the mesh by what it draws."""
+
+    word: ClassVar[str] = "drawn"
+
+    other: tuple[Tool, ...] = ()
+
+    def apply(self, mesh: DynamicMesh, context: Context) -> DynamicMesh:
+        """Return the mesh moved."""
+        moved = transformed(mesh, translation(context.random().normal(size=3)))
+        return append(moved, self.operand("other", context))
+
+
+def test_what_is_drawn_follows_from_the_seed_and_the_place() -> None:
+    def drawn(steps: tuple[Tool, ...], seed: int = 0) -> np.ndarray:
+        return Script(steps=steps, seed=seed).run().positions
+
+    first = drawn((Box(), _Drawn()))
+    np.testing.assert_array_equal(first, drawn((Box(), _Drawn())))
+    assert not np.array_equal(first, drawn((Box(), _Drawn()), seed=1))
+    twice = drawn((Box(), _Drawn(), _Drawn()))
+    assert not np.allclose(twice - first, first - drawn((Box(),)))
+    nested = drawn((Box(), _Drawn(other=(Box(), _Drawn()))))
+    assert not np.allclose(nested[:8], nested[8:])
+
+
+def test_the_memory_of_a_mesh_is_limited() -> None:
+    with pytest.raises(GeometryError, match=r"sphere: makes a mesh of 1\.2 MB; budget\.megabytes allows 0\.5"):
+        parse_script("budget: {megabytes: 0.5}\nsteps: [{sphere: {sides: 100, rings: 50}}]").run()

@@ -33,6 +33,10 @@ def changed(array: np.ndarray, place: tuple[int, ...], value: float) -> np.ndarr
             "triangles[2][1]: must be an index of the 8 vertices, not 8",
         ),
         ({"triangles": changed(BOX.triangles, (2, 1), -1)}, "triangles[2][1]: must be an index of the 8 vertices"),
+        (
+            {"positions": changed(BOX.positions, (3, 1), 1e300)},
+            "positions[3]: must be within 1e+09 m, not at [",
+        ),
         ({"slots": BOX.slots + 1}, "slots[0]: must be an index of the 1 materials, not 1"),
         ({"polygroups": BOX.polygroups[:3]}, "polygroups: must have the shape (12,), not (3,)"),
         ({"normals": Overlay(np.ones((1, 3)), np.zeros((12, 3)))}, "normals[0]: a normal has length 1, not 1.73205"),

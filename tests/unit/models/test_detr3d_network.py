@@ -10,7 +10,7 @@ import torch
 
 import lab
 from lab.errors import ConfigError
-from lab.models.detr3d.sampling import Views, weighted_rows
+from lab.models.detr3d.sampling import Views
 from lab.models.detr3d.transformer import spread_points
 from lab.structures.detection3d import Detection3dTargets, Detector3d
 from lab.training.terms import batch_terms
@@ -61,8 +61,8 @@ def test_rows_of_all_cameras_give_the_same_as_those_of_seen_points() -> None:
     points, weights = torch.rand(2, 50, 3, generator=generator), torch.rand(2, 50, 6, 2, generator=generator)
     places, seen = views.project(points)
     assert 0.1 < seen.float().mean() < 0.3
-    few = weighted_rows(views.table, *views._visible_pairs(places, seen, weights))
-    every = weighted_rows(views.table, *views._all_pairs(places, seen, weights))
+    few = views._sum(views._visible_pairs(places, seen, weights))
+    every = views._sum(views._all_pairs(places, seen, weights))
     torch.testing.assert_close(few, every, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(few.view(2, 50, 8), views.sample(points, weights))
 

@@ -95,6 +95,35 @@ def test_exif_after_the_pixels_of_a_png_and_exif_that_is_none(tmp_path: Path) ->
     assert read_image(tmp_path / "odd.jpg").size == (30, 20)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "at_least", "size"),
+    [
+        (".jpg", (20, 40), (40, 23)),
+        (".jpg", (23, 41), (80, 45)),
+        (".jpg", (91, 40), (160, 90)),
+        (".jpg", (1, 1), (20, 12)),
+        (".png", (1, 1), (160, 90)),
+    ],
+)
+def test_a_jpeg_is_decoded_at_the_smallest_size_that_suffices(
+    suffix: str, at_least: tuple[int, int], size: tuple[int, int], tmp_path: Path
+) -> None:
+    """At an eighth, a quarter or a half of 160 x 90; its pixels are those of the whole picture made smaller."""
+    slope = Image.linear_gradient("L")
+    sides = [slope.resize((160, 90)), slope.transpose(Transpose.ROTATE_90).resize((160, 90))]
+    Image.merge("RGB", [*sides, sides[0]]).save(tmp_path / f"a{suffix}")
+    whole, found = read_image(tmp_path / f"a{suffix}"), read_image(tmp_path / f"a{suffix}", at_least=at_least)
+    assert found.size == size
+    small = whole.resize(size, Image.Resampling.BOX)
+    # Measured: 4.8 levels at an eighth, where the last row reaches over the border; 1.0 at a quarter.
+    assert np.abs(np.asarray(small, float) - np.asarray(found, float)).mean() < 6
+
+
+def test_a_turned_jpeg_is_decoded_whole(tmp_path: Path) -> None:
+    save_turned(Image.new("RGB", (160, 90)), tmp_path / "a.jpg", 6)
+    assert read_image(tmp_path / "a.jpg", at_least=(10, 10)).size == (160, 90)
+
+
 def coloured(mode: str) -> Image.Image:
     """Return a picture of a mode, 4 x 3, opaque and as near to (200, 100, 50) as the mode can be."""
     picture = Image.new("RGB", (4, 3), (200, 100, 50))

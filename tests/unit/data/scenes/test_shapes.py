@@ -17,7 +17,7 @@ from torchvision.ops import box_iou, masks_to_boxes
 
 from lab.data.scenes import shapes
 from lab.data.scenes.drawing import Stream, outline
-from lab.data.scenes.shapes import CLASS_NAMES, Scene, ShapesDataset, semantic_mask
+from lab.data.scenes.shapes import CLASS_NAMES, ShapesDataset, ShapesScene, semantic_mask
 from lab.errors import ConfigError, DataError
 
 SAMPLE_HASHES = {
@@ -37,7 +37,7 @@ FINGERPRINT = (
 )
 
 
-def sha256(sample: Scene) -> str:
+def sha256(sample: ShapesScene) -> str:
     """Hash the bytes of the image, then boxes (float32) and labels (int64), little-endian."""
     digest = hashlib.sha256(sample.image.contiguous().numpy().tobytes())
     digest.update(sample.boxes.numpy().astype("<f4").tobytes())
@@ -46,7 +46,7 @@ def sha256(sample: Scene) -> str:
 
 
 @lru_cache(maxsize=1)
-def training_samples() -> list[Scene]:
+def training_samples() -> list[ShapesScene]:
     dataset = ShapesDataset("train", num_samples=2000, masks=True)
     return [dataset[1, index] for index in range(len(dataset))]
 

@@ -13,6 +13,7 @@ import pytest
 from lab.errors import GeometryError
 from lab.geometry.bake import bake
 from lab.geometry.files import read_mesh, write_mesh, write_scene
+from lab.geometry.loading import LoadFile
 from lab.geometry.measures import is_watertight, surface_area, volume
 from lab.geometry.mesh import DynamicMesh
 from lab.geometry.overlays import corner_values
@@ -302,3 +303,15 @@ def test_a_missing_file_and_a_folder_that_is_not_there(static: StaticMesh, tmp_p
         read_mesh(tmp_path / "none.glb")
     with pytest.raises(GeometryError, match="cannot be written: No such file"):
         write_mesh(static, tmp_path / "none" / "a.glb")
+
+
+def test_a_script_loads_a_file(mesh: DynamicMesh, static: StaticMesh, tmp_path: Path) -> None:
+    path = tmp_path / "part.obj"
+    write_mesh(static, path)
+    loaded = Script(steps=(Box(at=(0, 0, 5)), LoadFile(file=str(path), scale=(2, 2, 2)))).run()
+    assert volume(loaded) == pytest.approx(1 + 8 * volume(mesh), rel=1e-6)
+    path.write_text(path.read_text() + "l 1 2\n")
+    with pytest.warns(UserWarning, match=r"part\.obj: 1 lines 'l' are left out"):
+        Script(steps=(LoadFile(file=str(path)),)).run()
+    with pytest.raises(GeometryError, match=r"steps\[0\]\.load\.file: none\.glb: cannot be read"):
+        Script(steps=(LoadFile(file="none.glb"),)).run()

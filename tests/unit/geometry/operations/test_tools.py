@@ -1,10 +1,14 @@
 """The operations as words of a script."""
 
+import numpy as np
 import pytest
 
 from lab.errors import GeometryError
-from lab.geometry.measures import is_watertight, volume
-from lab.geometry.script import parse_script
+from lab.geometry.measures import face_normals, is_watertight, volume
+from lab.geometry.mesh import DynamicMesh
+from lab.geometry.script import parse_script, script_text
+from lab.geometry.words import OPERATIONS
+from lab.geometry.yaml_text import dump_yaml
 
 BRICK = """
 steps:
@@ -32,3 +36,67 @@ def test_an_error_names_the_step_and_the_parameter():
         parse_script(BRICK.replace("height: 0.5", "height: 0")).run()
     with pytest.raises(GeometryError, match=r"steps\[1\].difference.other: must have at least 1 parts"):
         parse_script("steps: [box, difference: {other: []}]")
+
+
+OTHER = [{"box": {"size": [0.3, 0.3, 3], "at": [0.11, 0.07, -0.5]}}]
+STEPS = [
+    {"union": {"other": OTHER}},
+    {"difference": {"other": OTHER}},
+    {"intersection": {"other": OTHER}},
+    {"trim": {"other": OTHER}},
+    {"cut": {"point": [0.1, 0, 0.2], "normal": [1, 2, 3]}},
+    {"extrude": {"distance": 0.1, "faces": {"facing": [0, 0, 1], "within": 50}}},
+    {"extrude_polygon": {"outline": [[0, 0], [1, 0], [0, 1]]}},
+    {"revolve": {"profile": [[1, 0], [2, 0], [1, 1]], "angle": 90}},
+    {"sweep": {"outline": [[0, 0], [1, 0], [0, 1]], "path": [[0, 0, 0], [0, 0, 3], [0, 2, 5]]}},
+    {"loft": {"outlines": [[[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 0, 1], [2, 0, 1], [0, 1, 1]]]}},
+    {"fill_holes": {}},
+    {"offset": {"distance": 0.01}},
+    {"shell": {"thickness": 0.02}},
+    {"simplify": {"triangles": 240, "keep": "borders"}},
+    {"simplify": {"max_error": 0.01}},
+    {"subdivide": {"method": "loop"}},
+    {"subdivide": {"method": "length", "length": 0.3}},
+    {"remesh": {"length": 0.15}},
+    {"smooth": {"iterations": 2}},
+    {"bend": {"angle": 30}},
+    {"twist": {"angle": 30}},
+    {"taper": {"shape": "flare", "factor": 1.5}},
+    {"noise": {"magnitude": 0.02}},
+    {"project_uv": {"method": "cylindrical"}},
+    {"normals": {"split": "angle"}},
+]
+OPENS = {"trim"}
+
+
+def sound(mesh: DynamicMesh) -> None:
+    """Every index points at something, nothing is left over, all numbers are finite, normals are of length 1."""
+    assert np.isfinite(mesh.positions).all()
+    np.testing.assert_array_equal(np.unique(mesh.triangles), np.arange(mesh.num_vertices))
+    assert mesh.slots.max() < len(mesh.materials)
+    for overlay in (mesh.normals, *mesh.uvs):
+        assert overlay.corners.shape == mesh.triangles.shape
+        np.testing.assert_array_equal(np.unique(overlay.corners), np.arange(len(overlay.elements)))
+        assert np.isfinite(overlay.elements).all()
+    np.testing.assert_allclose(np.linalg.norm(mesh.normals.elements, axis=1), 1, atol=1e-9)
+    facing = (mesh.normals.elements[mesh.normals.corners] * face_normals(mesh)[:, None]).sum(axis=2)
+    assert facing.min() > 0
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: "-".join(map(str, step)))
+def test_every_word_keeps_closed_painted_shapes_closed_and_painted(step):
+    (word,) = step
+    for shape in ("box", "sphere", "torus"):
+        painted = {"material": {"name": "red", "color": [1, 0, 0]}}
+        script = parse_script(dump_yaml({"steps": [{shape: painted}, step]}))
+        assert parse_script(script_text(script)) == script
+        mesh = script.run()
+        sound(mesh)
+        assert is_watertight(mesh) == (word not in OPENS)
+        assert mesh.materials[0].name == "red"
+        again = script.run()
+        np.testing.assert_array_equal(mesh.positions, again.positions)
+
+
+def test_every_operation_has_a_step_here():
+    assert {word for step in STEPS for word in step} == set(OPERATIONS)

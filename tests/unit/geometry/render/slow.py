@@ -92,12 +92,17 @@ def slow_render(scene: Scene, camera: Camera) -> dict[str, np.ndarray]:
         if (flat @ normal) * (flat @ ray) > 0:  # seen from behind; this also holds for mirrored poses
             normal = -normal
         point, off = origin + distance * ray, -np.sign(flat @ ray) * flat / np.linalg.norm(flat) * 1e-3
+        # Hanika: the point on the curved surface that the triangle stands for.
+        corner_normals = soup.normals[triangle] * np.sign(soup.normals[triangle] @ normal)[:, None]
+        below = np.minimum(((point - soup.points[triangle]) * corner_normals).sum(1), 0)
+        curved = np.abs(below).max() > 1e-9
+        point = point - (weights * below) @ corner_normals
         light = np.array(scene.ambient) * (0.75 + 0.25 * normal[2])
         for lamp in scene.lights:
             toward = np.array(lamp.direction) / np.linalg.norm(lamp.direction)
             if (
                 normal @ toward > 0
-                and off @ toward > 0
+                and (curved or off @ toward > 0)
                 and not (lamp.shadows and hit(soup, point + off, toward)[1] >= 0)
             ):
                 light = light + np.array(lamp.color) * (normal @ toward)

@@ -23,10 +23,19 @@ def test_rays_go_through_the_centres_of_pixels() -> None:
     tilted = camera_of_view(40, 30, 70, look_at((1, 2, 3), (4, -1, 0.5)))
     skewed = replace(tilted, intrinsics=tilted.intrinsics + np.array([[3.0, 0.5, 2], [0, -2, 1], [0, 0, 0]]))
     film = Film(skewed)
-    pixels, depth = project(skewed, (film.origin + 7 * film.directions).T)
-    np.testing.assert_allclose(film.picture(depth), np.full((30, 40), 7), rtol=1e-6)
     places = np.stack(np.meshgrid(np.arange(40) + 0.5, np.arange(30) + 0.5), axis=-1)
-    np.testing.assert_allclose(film.picture(pixels.T), places, atol=1e-4)
+    bands = list(film.bands(500))
+    assert bands == [slice(0, 12), slice(12, 24), slice(24, 30)]
+    for band in bands:
+        rays = film.centres(band)
+        pixels, depth = project(skewed, (rays.origin + 7 * rays.directions).T)
+        np.testing.assert_allclose(film.picture(depth, band), np.full(places[band].shape[:2], 7), rtol=1e-6)
+        np.testing.assert_allclose(film.picture(pixels.T, band), places[band], atol=1e-4)
+    assert list(film.bands(1))[-2:] == [slice(24, 28), slice(28, 30)]
+    fine = film.within(np.array([3, 29]), np.array([7, 0]), 2)
+    pixels, _ = project(skewed, (fine.origin + 7 * fine.directions).T)
+    within = np.array([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]])
+    np.testing.assert_allclose(pixels, np.concatenate([within + shift for shift in ((7, 3), (0, 29))]), atol=1e-4)
 
 
 def test_looking_straight_down_is_defined() -> None:

@@ -52,7 +52,7 @@ def test_what_belongs_to_a_mesh_goes_with_it() -> None:
     mesh = square()
     key = id(mesh)
     scene = PreparedScene(Scene((Instance(mesh, np.eye(4)), Instance(mesh, at(1, 0, 0)))))
-    assert scene.table.shape == (20, 2)  # once
+    assert scene.table.shape == (prepared.COLUMNS, 2)  # once
     assert key in prepared._prepared._found
     del mesh
     gc.collect()

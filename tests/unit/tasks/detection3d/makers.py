@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from lab.structures.detection3d import (
     PixelScale,
 )
 from lab.tasks.detection3d.data.collate import collate_multiview, draw_chances
+from lab.tasks.detection3d.data.module import MultiviewModule
 from lab.tasks.detection3d.data.nuscenes.names import ATTRIBUTES
 from lab.tasks.detection3d.task import Detection3dTask
 
@@ -139,3 +141,41 @@ def make_sample(number: int, train: bool = False, boxes: int = 2, size: tuple[in
 def make_batch(count: int, train: bool = False) -> MultiviewBatch:
     """Return a batch of frames."""
     return collate_multiview([make_sample(number, train, boxes=1 + number) for number in range(count)])
+
+
+@dataclass
+class FakeFrames:
+    """So many frames as a ``KeyedDataset``."""
+
+    count: int
+    train: bool = False
+
+    aspect_ratios = None
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, key: tuple[int, int]) -> MultiviewSample:
+        return make_sample(key[1], self.train, boxes=1 + key[1] % 3)
+
+    def fingerprint(self) -> str:
+        """Return nothing that changes."""
+        return "fake"
+
+
+@dataclass(eq=False)
+class FakeFramesModule(MultiviewModule):
+    """Frames of two cameras."""
+
+    _: KW_ONLY
+    num_train: int = 8
+    num_val: int = 5
+
+    @property
+    def spec(self) -> Detection3dSpec:
+        """That of ``make_spec``."""
+        return make_spec()
+
+    def build(self, split: str) -> FakeFrames:
+        """Return the frames of a split."""
+        return FakeFrames(self.num_train if split == "train" else self.num_val, split == "train")

@@ -83,7 +83,7 @@ def test_colours_change_as_published() -> None:
         for camera in range(2):
             expected = slow_colours(images[row, camera].numpy(), drawn[row, camera].tolist())
             worst = max(worst, float(np.abs(found[row, camera].numpy() - expected).max()))
-    assert worst < 1e-3  # of 255; worst measured: 9.2e-5, float32
+    assert worst < 1e-3  # of 255; worst measured: 1.6e-4, float32
     assert (found[0, 0] != found[0, 1]).any()  # each camera by itself
 
 

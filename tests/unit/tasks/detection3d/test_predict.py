@@ -13,24 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from lab.structures.detection3d import Detection3dSpec
 from lab.tasks.detection3d.data.frames import write_frames
-from lab.tasks.detection3d.data.module import MultiviewModule
 from lab.tasks.detection3d.predict import Detection3dPredictor
-from tests.unit.tasks.detection3d.makers import make_sample, make_spec, make_task
-
-
-class Frames(MultiviewModule):
-    """Data that only reads what is to be predicted."""
-
-    @property
-    def spec(self) -> Detection3dSpec:
-        """That of the makers."""
-        return make_spec()
-
-    def build(self, split: str) -> Any:
-        """Nothing is trained."""
-        raise AssertionError(split)
+from tests.unit.tasks.detection3d.makers import FakeFramesModule, make_sample, make_task
 
 
 def make_trainer(callbacks: list[Any], progress: bool = True) -> pl.Trainer:
@@ -44,7 +29,9 @@ def test_what_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     task = make_task().eval()
     with torch.no_grad():
         task.net.head.bias[5] = math.nan  # the height of the first query
-    Detection3dPredictor(str(tmp_path / "in"), task, Frames(batch_size=2)).run(make_trainer, tmp_path / "out", 0)
+    Detection3dPredictor(str(tmp_path / "in"), task, FakeFramesModule(batch_size=2)).run(
+        make_trainer, tmp_path / "out", 0
+    )
     said = capsys.readouterr()
     assert "3 frames, 9 detections" in said.out
     assert "3 detections are not finite and left out" in said.err

@@ -19,7 +19,7 @@ import torch
 from lab.errors import DataError
 from lab.structures.detection3d import Detection3dPredictions, MultiviewBatch
 from lab.tasks.detection3d import scoring
-from lab.tasks.detection3d.data.nuscenes.frames import Frame, Source, in_our_order
+from lab.tasks.detection3d.data.nuscenes.frames import Frame, FrameSource, in_our_order
 from lab.tasks.detection3d.data.nuscenes.infos import read_infos
 from lab.tasks.detection3d.data.nuscenes.names import ATTRIBUTES, CAMERAS, CLASSES
 from lab.tasks.detection3d.metrics import NuScenesMetric, class_ranges
@@ -41,9 +41,9 @@ def tilted(x: float, y: float, yaw: float) -> np.ndarray[Any, Any]:
     return pose(x, y, yaw).numpy() @ (roll if np.linalg.det(roll[:3, :3]) > 0 else np.eye(4))
 
 
-def made_up(frames: int, boxes: int, seed: int) -> Source:
+def made_up(frames: int, boxes: int, seed: int) -> FrameSource:
     """Return frames with boxes of all classes but trailers, some without points, some with unknown velocities."""
-    random, source = np.random.default_rng(seed), Source("made up")
+    random, source = np.random.default_rng(seed), FrameSource("made up")
     names = [name for name in CLASSES if name != "trailer"]
     for number in range(frames):
         found = np.zeros((boxes, 9))
@@ -58,7 +58,7 @@ def made_up(frames: int, boxes: int, seed: int) -> Source:
     return source
 
 
-def compared(source: Source, seed: int, queries: int) -> tuple[float, dict[str, Any], NuScenesScore]:
+def compared(source: FrameSource, seed: int, queries: int) -> tuple[float, dict[str, Any], NuScenesScore]:
     """Return the largest difference of ours from the slow form, the slow form, and ours."""
     batch = truth_of(source, seed)
     found = jittered(batch, queries, seed)

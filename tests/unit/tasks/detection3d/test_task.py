@@ -46,11 +46,15 @@ def test_the_truth_itself_scores_one() -> None:
     assert values["map"] == pytest.approx(1.0)
     assert values["mate"] == pytest.approx(0.0, abs=1e-6)
     assert values["maoe"] == pytest.approx(0.0, abs=1e-6)
-    assert task.tables["classes"][0] | {"aae": 0} == pytest.approx(
-        {"class": "car", "ap": 1.0, "ap_05": 1.0, "ap_10": 1.0, "ap_20": 1.0, "ap_40": 1.0, "boxes": 3, "range": 50.0}
-        | dict.fromkeys(("ate", "ase", "aoe", "ave", "aae"), 0.0),
-        abs=1e-6,
+    errors = dict.fromkeys(("ate", "ase", "aoe", "ave", "aae"), 0.0)
+    row = {"class": "car", "ap": 1.0, **errors, "boxes": 3, "range": 50.0}
+    assert task.tables["classes"][0] | {"aae": 0.0} == pytest.approx(row, abs=1e-6)
+    assert task.tables["classes"][2]["ave"] is None  # of barriers
+    assert task.tables["distances"][1] == pytest.approx(
+        {"class": "pedestrian", "ap at 0.5 m": 1.0, "ap at 1 m": 1.0} | {"ap at 2 m": 1.0, "ap at 4 m": 1.0}
     )
+    assert task.tables["bands"][0] == {"class": "car", "0 to 20 m": pytest.approx(1.0), "20 to 50 m": None}
+    assert task.tables["bands"][2] == {"class": "barrier", "0 to 20 m": None, "20 to 50 m": pytest.approx(1.0)}
     assert task.classes_measured("test") == {"map": 3}
 
 

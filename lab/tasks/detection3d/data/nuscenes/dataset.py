@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lab.data.images.annotations import BadSamplePolicy, tell_once
-from lab.data.images.opening import ImageFileError, read_image
+from lab.data.images.opening import ImageFileError, read_image, read_image_header
 from lab.data.images.resizing import sample_generator
 from lab.data.presence import ClassCounts
 from lab.errors import DataError
@@ -239,6 +239,8 @@ class FrameDataset:
 def read_picture(file: Path, size: tuple[int, int]) -> tuple[Tensor, tuple[float, float]]:
     """Return a picture (3, h, w) uint8 of a size, and by how much it is scaled in x and y.
 
+    JPEGs are decoded at a reduced size where that suffices, and then resized.
+
     Raises:
         ImageFileError: the file cannot be read.
     """
@@ -246,8 +248,9 @@ def read_picture(file: Path, size: tuple[int, int]) -> tuple[Tensor, tuple[float
     from torchvision.transforms.v2.functional import pil_to_tensor
 
     height, width = size
-    image = read_image(file)
-    scale = width / image.width, height / image.height
+    stored_height, stored_width = read_image_header(file).size
+    image = read_image(file, at_least=size)
+    scale = width / stored_width, height / stored_height
     if image.size != (width, height):
         image = image.resize((width, height), Resampling.BILINEAR)
     return pil_to_tensor(image), scale

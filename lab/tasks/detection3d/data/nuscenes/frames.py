@@ -7,6 +7,7 @@ Neither a file nor its layout says which it has. Both have the centre at half of
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -110,7 +111,7 @@ class Annotations:
 
 
 @dataclass
-class Source:
+class FrameSource:
     """The frames of a source, and what was found in it that is left out or odd.
 
     Attributes:
@@ -152,7 +153,7 @@ class Source:
         )
 
 
-def in_our_order(source: Source, order: BoxOrder) -> None:
+def in_our_order(source: FrameSource, order: BoxOrder) -> None:
     """Bring the boxes of all frames into the order of the house, from (..., w, l, h, old yaw) where they have that.
 
     Args:
@@ -173,7 +174,7 @@ def in_our_order(source: Source, order: BoxOrder) -> None:
         frame.boxes[:, 6] = (frame.boxes[:, 6] + np.pi) % (2 * np.pi) - np.pi
 
 
-def _told_order(source: Source) -> BoxOrder:
+def _told_order(source: FrameSource) -> BoxOrder:
     sides = [frame.boxes[[row for row, name in enumerate(frame.names) if name in LONG], 3:5] for frame in source.frames]
     pairs = np.concatenate(sides) if sides else np.zeros((0, 2))
     if not len(pairs):
@@ -241,12 +242,14 @@ def pose_of(rotation: Any, translation: Any, what: str) -> Array:
     """
     array = numbers(rotation, ((4,), (3, 3)), f"the rotation of {what}")
     if array.shape == (4,):
-        length = np.linalg.norm(array)
+        length = math.hypot(*array.tolist())
         if not 0.5 < length < 2:
             raise FrameError(f"the rotation of {what} is no quaternion of length 1")
-        array = rotations(array[None] / length)[0]
+        array = _rotation(*(array / length).tolist())
+    else:
+        _rotates(array, what)
     matrix = np.eye(4)
-    matrix[:3, :3] = _rotates(array, what)
+    matrix[:3, :3] = array
     matrix[:3, 3] = numbers(translation, ((3,),), f"the translation of {what}")
     return matrix
 
@@ -254,12 +257,18 @@ def pose_of(rotation: Any, translation: Any, what: str) -> Array:
 def rotations(quaternions: Array) -> Array:
     """Return the rotation matrices (n, 3, 3) of quaternions (n, 4) of length 1, (w, x, y, z)."""
     w, x, y, z = quaternions.T
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+    return np.moveaxis(_rotation(w, x, y, z), -1, 0)
+
+
+def _rotation(w: Any, x: Any, y: Any, z: Any) -> Array:
+    """Return (3, 3, ...) of numbers or of arrays of one shape."""
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
 
 
 def _rotates(matrix: Array, what: str) -> Array:

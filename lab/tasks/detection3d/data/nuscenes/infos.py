@@ -24,8 +24,8 @@ from lab.tasks.detection3d.data.nuscenes.frames import (
     Annotations,
     Array,
     FrameError,
+    FrameSource,
     Shot,
-    Source,
     attribute_numbers,
     intrinsics,
     numbers,
@@ -40,7 +40,7 @@ MATCHED = 0.05
 _RAISED = (pickle.UnpicklingError, EOFError, AttributeError, IndexError, KeyError, TypeError, ValueError, MemoryError)
 
 
-def read_infos(path: Path, cameras: Sequence[str]) -> Source:
+def read_infos(path: Path, cameras: Sequence[str]) -> FrameSource:
     """Return the frames of a file of infos, boxes in the order that it has.
 
     Args:
@@ -53,7 +53,7 @@ def read_infos(path: Path, cameras: Sequence[str]) -> Source:
     check_file(path, may_be_empty=False)
     content = read_json(path) if path.suffix == ".json" else _unpickled(path)
     found = content if isinstance(content, dict) else {}
-    source = Source(str(path))
+    source = FrameSource(str(path))
     if isinstance(found.get("infos"), list):
         _read_all(source, found["infos"], lambda info: _read_old(source, info, cameras))
     elif isinstance(found.get("data_list"), list):
@@ -74,7 +74,7 @@ def _unpickled(path: Path) -> Any:
         raise DataError(f"{path} cannot be read: {reason_of(error)}") from error
 
 
-def _read_all(source: Source, infos: list[Any], read: Callable[[Mapping[str, Any]], None]) -> None:
+def _read_all(source: FrameSource, infos: list[Any], read: Callable[[Mapping[str, Any]], None]) -> None:
     seen: set[str] = set()
     for number, info in enumerate(infos):
         token = info.get("token") if isinstance(info, dict) else None
@@ -91,7 +91,7 @@ def _read_all(source: Source, infos: list[Any], read: Callable[[Mapping[str, Any
             source.left_out[f"frames: {error}"].append(token)
 
 
-def _read_old(source: Source, info: Mapping[str, Any], cameras: Sequence[str]) -> None:
+def _read_old(source: FrameSource, info: Mapping[str, Any], cameras: Sequence[str]) -> None:
     shots = []
     for name, item in _asked(info, "cams", cameras):
         sensor = pose_of(
@@ -123,7 +123,7 @@ def _old_boxes(info: Mapping[str, Any]) -> Annotations:
     return Annotations(boxes, tuple(names), attribute_numbers(count), points, flags, lidar != 0)
 
 
-def _read_new(source: Source, info: Mapping[str, Any], cameras: Sequence[str], names: Mapping[int, str]) -> None:
+def _read_new(source: FrameSource, info: Mapping[str, Any], cameras: Sequence[str], names: Mapping[int, str]) -> None:
     shots, to_camera = [], {}
     for name, item in _asked(info, "images", cameras):
         to_camera[name] = pose(_of(item, "lidar2cam", name), f"lidar2cam of {name}")

@@ -12,16 +12,18 @@ from typing import Annotated, Any
 
 from lab.data.images.annotations import BadSamplePolicy, tell_once
 from lab.data.images.opening import read_image_header
+from lab.data.json_files import read_json
 from lab.errors import ConfigError, DataError
 from lab.ranges import Len, MinLen, Pixels, Word
+from lab.structures import KeyedDataset
 from lab.structures.detection3d import Detection3dSpec
 from lab.tasks.detection3d.data.module import MultiviewModule
 from lab.tasks.detection3d.data.nuscenes.dataset import FrameDataset, FrameReading, UnknownVelocity
-from lab.tasks.detection3d.data.nuscenes.frames import BoxOrder, Frame, Source, in_our_order
+from lab.tasks.detection3d.data.nuscenes.frames import BoxOrder, Frame, FrameSource, in_our_order
 from lab.tasks.detection3d.data.nuscenes.infos import SUFFIXES, read_infos
 from lab.tasks.detection3d.data.nuscenes.names import ATTRIBUTES, BICYCLE_RACK, CAMERAS, CLASSES
 from lab.tasks.detection3d.data.nuscenes.pictures import PictureFolders, hash_of
-from lab.tasks.detection3d.data.nuscenes.tables import is_tables, read_tables
+from lab.tasks.detection3d.data.nuscenes.tables import frames_of, is_tables, read_scenes
 
 MAX_NAMES = 5
 
@@ -36,7 +38,7 @@ class FoundFrames:
         files: of each frame the files of its pictures.
     """
 
-    source: Source
+    source: FrameSource
     frames: list[Frame]
     files: list[tuple[Path, ...]]
 
@@ -46,7 +48,8 @@ class NuScenesDataModule(MultiviewModule):
     """``data=nuscenes``.
 
     A split is a file of infos (``nuscenes_infos_train.pkl``, also ``.json``), or a split of the tables
-    (``v1.0-trainval/val``: the folder of the tables, and the name of an official split), relative to ``root``.
+    (``v1.0-trainval/val``: the folder of the tables, and the name of an official split; without a name all scenes),
+    relative to ``root``.
 
     Args:
         root: the folder with ``samples`` and the tables or infos.
@@ -89,6 +92,7 @@ class NuScenesDataModule(MultiviewModule):
             if twice := [name for name, count in Counter(names).items() if count > 1]:
                 raise ConfigError(f"data.{key}: {', '.join(twice)} stands there twice")
         self._found: dict[Path, FoundFrames] = {}
+        self._scenes: dict[Path, dict[str, FrameSource]] = {}
 
     @property
     def folder(self) -> Path:
@@ -109,9 +113,17 @@ class NuScenesDataModule(MultiviewModule):
     @cached_property
     def size(self) -> tuple[int, int]:
         """(height, width) of all pictures."""
+        return self.image_size_of(self.found(self.folder / self.train))
+
+    def image_size_of(self, found: FoundFrames) -> tuple[int, int]:
+        """Return (height, width) of the pictures of some frames: ``image_size``, or that of the first picture.
+
+        Raises:
+            DataError: the first picture cannot be read.
+        """
         if self.image_size is not None:
             return self.image_size[0], self.image_size[1]
-        file = self.found(self.folder / self.train).files[0][0]
+        file = found.files[0][0]
         header = read_image_header(file)
         if header.problem:
             raise DataError(f"{file}: {header.problem}; set data.image_size=[900,1600] to go on without it")
@@ -138,18 +150,28 @@ class NuScenesDataModule(MultiviewModule):
                 f"{found.source.name}: it has no annotations to {'train on' if split == 'train' else 'measure by'}; "
                 "its frames can be predicted: stage=predict input=FILE"
             )
-        return self._dataset(found, split == "train")
+        return self._dataset(found, self.size, split == "train")
 
-    def build_inputs(self, paths: list[Path]) -> FrameDataset:
-        """Return the frames of a file of infos, or of a split of tables, to predict; annotations are not needed."""
-        if len(paths) != 1:
-            raise ConfigError(f"input={', '.join(map(str, paths))}: expected one file of infos, or one split of tables")
+    def build_inputs(self, paths: list[Path]) -> KeyedDataset:
+        """Return frames to predict, whose annotations are not needed.
+
+        Args:
+            paths: a file of infos, a folder of tables, all of whose frames are taken, or what ``FrameFiles`` reads.
+        """
+        place = paths[0]
+        if not (is_tables(place) or (place.suffix in SUFFIXES and not _is_of_frames(place))):
+            return super().build_inputs(paths)
+        if len(paths) > 1:
+            raise ConfigError(
+                f"input={', '.join(map(str, paths))}: expected one file of infos, or one folder of tables"
+            )
         followed = self.followed
         if followed is not None and followed.camera_names != tuple(self.cameras):
             raise ConfigError(
                 f"data.cameras={list(self.cameras)}: the checkpoint was trained on {list(followed.camera_names)}"
             )
-        return self._dataset(self.found(paths[0]), train=False, with_truth=False)
+        found = self.found(place)
+        return self._dataset(found, self.image_size_of(found), train=False, with_truth=False)
 
     def rows_read(self) -> dict[str, dict[str, Any]]:
         """Return the numbers of frames read, used and left out of each source, by its name."""
@@ -161,18 +183,21 @@ class NuScenesDataModule(MultiviewModule):
             reports[found.source.name] = {"rows": used + frames, "used": used, "left_out": left_out}
         return reports
 
-    def _read(self, place: Path) -> Source:
+    def _read(self, place: Path) -> FrameSource:
         if place.suffix in SUFFIXES:
             return read_infos(place, self.cameras)
-        if is_tables(place.parent):
-            return read_tables(place.parent, place.name, self.cameras)
+        for folder, split in ((place, None), (place.parent, place.name)):
+            if is_tables(folder):
+                if folder not in self._scenes:
+                    self._scenes[folder] = read_scenes(folder, self.cameras)
+                return frames_of(self._scenes[folder], folder, split)
         what = "a folder" if place.is_dir() else "not there" if not place.exists() else "a file of another kind"
         raise DataError(
             f"{place}: {what}; expected MMDetection3D's infos ({', '.join(SUFFIXES)}), or a folder of nuScenes' tables "
             "and the name of a split, as v1.0-trainval/val"
         )
 
-    def _with_pictures(self, source: Source, place: Path) -> FoundFrames:
+    def _with_pictures(self, source: FrameSource, place: Path) -> FoundFrames:
         folders = PictureFolders(self.folder, place.parent)
         frames, files = [], []
         for frame in source.frames:
@@ -187,7 +212,7 @@ class NuScenesDataModule(MultiviewModule):
         self._say(source, len(frames))
         return FoundFrames(source, frames, files)
 
-    def _say(self, source: Source, usable: int) -> None:
+    def _say(self, source: FrameSource, usable: int) -> None:
         lines = [f"{why}: {len(names)} ({_some(names)})" for why, names in source.left_out.items()]
         if not usable:
             detail = f"; {lines[0]}" if lines else ""
@@ -208,11 +233,11 @@ class NuScenesDataModule(MultiviewModule):
                 f"{source.name}: velocities that are not known: {unknown} of {len(names)}, {trained}, not measured"
             )
 
-    def _dataset(self, found: FoundFrames, train: bool, with_truth: bool = True) -> FrameDataset:
+    def _dataset(self, found: FoundFrames, size: tuple[int, int], train: bool, with_truth: bool = True) -> FrameDataset:
         reading = FrameReading(
             class_names=tuple(self.classes),
             point_range=tuple(self.point_range),
-            image_size=self.size,
+            image_size=size,
             train=train,
             use_valid_flag=self.use_valid_flag,
             unknown_velocity=self.unknown_velocity,
@@ -227,9 +252,19 @@ class NuScenesDataModule(MultiviewModule):
     def _identity(self, found: FoundFrames) -> str:
         """Return a hash of the annotations and of the names and contents of the pictures."""
         place = next(path for path, of in self._found.items() if of is found)
-        sources = [place] if place.suffix in SUFFIXES else sorted(place.parent.glob("*.json"))
+        sources = (
+            [place]
+            if place.suffix in SUFFIXES
+            else sorted((place if is_tables(place) else place.parent).glob("*.json"))
+        )
         pictures = [file for files in found.files for file in files]
         return hashlib.sha256(f"{hash_of(sources)} {hash_of(pictures)}".encode()).hexdigest()
+
+
+def _is_of_frames(path: Path) -> bool:
+    """Return whether a json file is one that ``FrameFiles`` reads."""
+    content = read_json(path) if path.suffix == ".json" else None
+    return isinstance(content, dict) and "frames" in content
 
 
 def _some(names: Sequence[str]) -> str:

@@ -24,8 +24,8 @@ from lab.tasks.detection3d.data.nuscenes.frames import (
     Annotations,
     Array,
     FrameError,
+    FrameSource,
     Shot,
-    Source,
     attribute_numbers,
     intrinsics,
     pose_of,
@@ -36,7 +36,7 @@ from lab.tasks.detection3d.data.nuscenes.splits import SPLITS, scenes_of
 
 LONGEST_STEP = 1.5
 """Seconds between two annotations of an object above which its velocity is not known; twice that for two steps."""
-TableRows = list[dict[str, Any]]
+TableRecords = list[dict[str, Any]]
 _TEXTS = frozenset(
     {
         *("token", "scene_token", "sample_token", "sensor_token", "calibrated_sensor_token", "ego_pose_token"),
@@ -50,43 +50,64 @@ def is_tables(folder: Path) -> bool:
     return (folder / "sample.json").is_file()
 
 
-def read_tables(folder: Path, split: str, cameras: Sequence[str]) -> Source:
-    """Return the frames of a split.
+def read_tables(folder: Path, split: str | None, cameras: Sequence[str]) -> FrameSource:
+    """Return the frames of a split; see ``read_scenes`` and ``frames_of``."""
+    return frames_of(read_scenes(folder, cameras), folder, split)
+
+
+def read_scenes(folder: Path, cameras: Sequence[str]) -> dict[str, FrameSource]:
+    """Return the frames of each scene, by its name.
 
     Args:
         folder: of the tables (``.../v1.0-trainval``).
-        split: one of ``SPLITS``.
         cameras: the cameras that each frame must have.
 
     Raises:
-        DataError: a table is missing or not of nuScenes' schema, or holds no scene of the split.
+        DataError: a table is missing or not of nuScenes' schema.
     """
-    wanted = scenes_of(split)
-    scenes = _table(folder, "scene", ("token", "name"))
-    chosen = {row["token"] for row in scenes if row["name"] in wanted}
-    if not chosen:
-        there = sorted({str(row["name"]) for row in scenes})
-        fits = [name for name in SPLITS if scenes_of(name) & set(there)]
-        raise DataError(
-            f"{folder}: none of the scenes of {split!r} is in it; its {len(there)} scenes belong to "
-            f"{', '.join(fits) or 'no split of nuScenes'}"
-        )
-    stamps, samples = {}, []
-    for row in _table(folder, "sample", ("token", "scene_token", "timestamp")):
-        if row["scene_token"] in chosen:
-            samples.append(row)
-            stamps[row["token"]] = row["timestamp"]
-    source = Source(f"{folder}/{split}")
+    scenes = {row["token"]: row["name"] for row in _table(folder, "scene", ("token", "name"))}
+    samples = _table(folder, "sample", ("token", "scene_token", "timestamp"), lambda row: row["scene_token"] in scenes)
+    stamps = {row["token"]: row["timestamp"] for row in samples}
+    found = {name: FrameSource(f"{folder}/{name}") for name in scenes.values()}
     shots, poses = _Sensors(folder, stamps), {}
     for row in samples:
+        source = found[scenes[row["scene_token"]]]
         try:
-            poses[row["token"]] = shots.of(row["token"], cameras)
+            poses[row["token"]] = source, shots.of(row["token"], cameras)
         except FrameError as error:
             source.left_out[f"frames: {error}"].append(row["token"])
+    del shots  # of nuScenes its tables take gigabytes
     boxes = _Boxes(folder, stamps)
-    for token, (taken, rig_to_ego, ego_to_global) in poses.items():
+    for token, (source, (taken, rig_to_ego, ego_to_global)) in poses.items():
         source.add(token, taken, (rig_to_ego, ego_to_global), boxes.of(token, ego_to_global @ rig_to_ego))
-    return source
+    return found
+
+
+def frames_of(scenes: Mapping[str, FrameSource], folder: Path, split: str | None) -> FrameSource:
+    """Return the frames of a split.
+
+    Args:
+        scenes: of ``read_scenes``.
+        folder: of the tables, for messages.
+        split: one of ``SPLITS``; None: all scenes.
+
+    Raises:
+        DataError: nuScenes has no such split, or none of its scenes is there.
+    """
+    wanted = scenes.keys() if split is None else scenes_of(split)
+    found = FrameSource(str(folder) if split is None else f"{folder}/{split}")
+    chosen = [source for name, source in scenes.items() if name in wanted]
+    if not chosen:
+        fits = [name for name in SPLITS if scenes_of(name) & scenes.keys()]
+        raise DataError(
+            f"{folder}: none of the scenes of {split or 'any split'!r} is in it; its {len(scenes)} scenes belong to "
+            f"{', '.join(fits) or 'no split of nuScenes'}"
+        )
+    for source in chosen:
+        found.frames += source.frames
+        for why, names in source.left_out.items():
+            found.left_out[why] += names
+    return found
 
 
 class _Sensors:
@@ -111,6 +132,7 @@ class _Sensors:
         self.poses = {
             row["token"]: row for row in _table(folder, "ego_pose", fields, lambda row: row["token"] in needed)
         }
+        self._mounted: dict[str, tuple[Array, Array | None]] = {}
 
     def of(self, sample: str, cameras: Sequence[str]) -> tuple[list[Shot], Array, Array]:
         """Return the shots of a keyframe, its rig to ego and its ego to global.
@@ -119,27 +141,33 @@ class _Sensors:
             FrameError: a sensor is missing, or its calibration is none.
         """
         rig_to_ego, ego_to_global, _ = self._placed(sample, RIG)
-        shots = []
+        rig_to_global, shots = ego_to_global @ rig_to_ego, []
         for camera in cameras:
-            to_ego, to_global, calibration = self._placed(sample, camera)
-            to_camera = np.linalg.inv(to_global @ to_ego) @ ego_to_global @ rig_to_ego
-            matrix = intrinsics(calibration["camera_intrinsic"], f"camera_intrinsic of {camera}")
+            to_ego, to_global, matrix = self._placed(sample, camera)
+            assert matrix is not None
+            to_camera = np.linalg.inv(to_global @ to_ego) @ rig_to_global
             shots.append(Shot(camera, str(self.shots[sample][camera]["filename"]), matrix @ to_camera))
         return shots, rig_to_ego, ego_to_global
 
-    def _placed(self, sample: str, channel: str) -> tuple[Array, Array, Mapping[str, Any]]:
+    def _placed(self, sample: str, channel: str) -> tuple[Array, Array, Array | None]:
+        """Return a sensor's sensor to ego, ego to global, and the intrinsics of a camera."""
         row = self.shots[sample].get(channel)
         if row is None:
             raise FrameError(f"it has no {channel}")
         pose = self.poses.get(row["ego_pose_token"])
         if pose is None:
             raise FrameError(f"ego_pose has no row for its {channel}")
-        calibration = self.calibrations[row["calibrated_sensor_token"]]
-        return (
-            pose_of(calibration["rotation"], calibration["translation"], f"{channel} to the ego"),
-            pose_of(pose["rotation"], pose["translation"], "the ego"),
-            calibration,
-        )
+        to_ego, matrix = self._mounting(row["calibrated_sensor_token"], channel)
+        return to_ego, pose_of(pose["rotation"], pose["translation"], "the ego"), matrix
+
+    def _mounting(self, token: str, channel: str) -> tuple[Array, Array | None]:
+        if token not in self._mounted:
+            row = self.calibrations[token]
+            to_ego = pose_of(row["rotation"], row["translation"], f"{channel} to the ego")
+            is_rig = channel == RIG
+            matrix = None if is_rig else intrinsics(row["camera_intrinsic"], f"camera_intrinsic of {channel}")
+            self._mounted[token] = to_ego, matrix
+        return self._mounted[token]
 
 
 @dataclass
@@ -211,7 +239,7 @@ def _attribute(row: Mapping[str, Any], names: Mapping[str, str]) -> int:
     return ATTRIBUTES.index(name) if name in ATTRIBUTES else NO_ATTRIBUTE
 
 
-def _columns(folder: Path, rows: TableRows, stamps: Mapping[str, int]) -> _Columns:
+def _columns(folder: Path, rows: TableRecords, stamps: Mapping[str, int]) -> _Columns:
     try:
         centres, sizes, quaternions = (
             np.array([row[key] for row in rows], np.float64).reshape(-1, width)
@@ -259,7 +287,7 @@ def velocities(places: Array, times: Array, before: NDArray[np.int64], after: ND
 
 def _table(
     folder: Path, name: str, fields: Iterable[str], keep: Callable[[dict[str, Any]], bool] | None = None
-) -> TableRows:
+) -> TableRecords:
     """Return rows of a table.
 
     Raises:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from lab.errors import ConfigError, DataError
 from lab.structures.detection3d import RACK
+from lab.tasks.detection3d.data.frames import write_frames
 from lab.tasks.detection3d.data.nuscenes.balancing import balanced_frames
 from lab.tasks.detection3d.data.nuscenes.module import NuScenesDataModule
 from lab.tasks.detection3d.data.nuscenes.names import CAMERAS, CLASSES
@@ -193,7 +194,9 @@ def test_inputs_of_a_prediction(root: Path, tmp_path: Path) -> None:
     data = module(root, val=str(path))
     inputs = data.build_inputs([path])
     assert (len(inputs), inputs[0, 2].truth, len(inputs[0, 2].boxes)) == (5, None, 0)
-    assert len(data.build_inputs([root / "v1.0-mini" / "mini_val"])) == 2
+    assert len(data.build_inputs([root / "v1.0-mini"])) == 5
+    frames = write_frames([inputs[0, 0], inputs[0, 1]], CAMERAS, tmp_path / "frames")
+    assert (len(data.build_inputs([frames])), len(data.build_inputs([frames.parent]))) == (2, 2)
     with pytest.raises(DataError, match="it has no annotations to measure by; its frames can be predicted"):
         data.dataset("val")
     with pytest.raises(ConfigError, match="expected one file of infos"):
@@ -207,7 +210,7 @@ def test_inputs_of_a_prediction(root: Path, tmp_path: Path) -> None:
     ("changes", "words"),
     [
         ({"train": "none.pkl"}, "none.pkl: no such file"),
-        ({"train": "v1.0-mini"}, "v1.0-mini: a folder; expected MMDetection3D's infos"),
+        ({"train": "samples"}, "samples: a folder; expected MMDetection3D's infos"),
         ({"train": "v1.0-trainval/train"}, "v1.0-trainval/train: not there; expected"),
         ({"train": "v1.0-mini/mini_vall"}, "did you mean 'mini_val'"),
         ({"train": "old.pkl", "cameras": ["CAM_BAK"]}, "it has no camera CAM_BAK; did you mean 'CAM_BACK'"),

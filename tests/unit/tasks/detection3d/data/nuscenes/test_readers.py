@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from lab.errors import DataError
-from lab.tasks.detection3d.data.nuscenes.frames import NOT_KNOWN, Frame, Source, in_our_order
+from lab.tasks.detection3d.data.nuscenes.frames import NOT_KNOWN, Frame, FrameSource, in_our_order
 from lab.tasks.detection3d.data.nuscenes.infos import read_infos
 from lab.tasks.detection3d.data.nuscenes.names import CAMERAS, DETECTION_NAMES, NO_DETECTION_CLASS
 from lab.tasks.detection3d.data.nuscenes.splits import SPLITS, scenes_of
@@ -36,7 +36,7 @@ def read(world: worlds.World, kind: str, folder: Path) -> list[Frame]:
     if kind == "tables":
         tables = worlds.write_tables(world, folder)
         sources = [read_tables(tables, split, CAMERAS) for split in ("mini_train", "mini_val")]
-        source = Source("both", [frame for of in sources for frame in of.frames])
+        source = FrameSource("both", [frame for of in sources for frame in of.frames])
     else:
         content = (worlds.old_infos if kind.startswith("old") else worlds.new_infos)(world)
         source = read_infos(worlds.write(content, folder / f"infos{kind[3:]}"), CAMERAS)
@@ -63,6 +63,28 @@ def test_all_sources_of_a_world_give_the_same_frames(world: worlds.World, kind: 
         np.testing.assert_array_equal(one.lidar, other.lidar)
         assert one.names[:3] == other.names[:3] == ("car", "truck", "pedestrian")
     assert all(frame.names[3] == "static_object.bicycle_rack" for frame in expected)
+
+
+@pytest.mark.parametrize("wrong", ["the order of the sides", "the old yaw", "sensor to rig", "another pose"])
+def test_the_comparison_sees_mutants(wrong: str, world: worlds.World, tmp_path: Path) -> None:
+    """What a reader could get wrong moves boxes or projections far beyond the tolerances above."""
+    changed = copy.deepcopy(world)
+    for info in changed.old:
+        for item in info["cams"].values() if wrong == "sensor to rig" else ():
+            item["sensor2lidar_rotation"] = item["sensor2lidar_rotation"].T
+        if wrong == "the order of the sides":
+            info["gt_boxes"][:, [3, 4]] = info["gt_boxes"][:, [4, 3]]
+        if wrong == "the old yaw":
+            info["gt_boxes"][:, 6] *= -1
+        if wrong == "another pose":
+            info["ego2global_rotation"] = info["lidar2ego_rotation"]
+    (tmp_path / "changed").mkdir()
+    source = read_infos(worlds.write(worlds.old_infos(changed), tmp_path / "changed" / "old.pkl"), CAMERAS)
+    in_our_order(source, "wlh")
+    found, right = source.frames[0], read(world, "old.pkl", tmp_path)[0]
+    pixels = max(np.abs(a.to_pixels - b.to_pixels).max() for a, b in zip(found.shots, right.shots, strict=True))
+    away = [np.abs(found.boxes - right.boxes).max(), pixels, np.abs(found.ego_to_global - right.ego_to_global).max()]
+    assert max(away) > 0.1
 
 
 def test_boxes_by_hand(world: worlds.World, tmp_path: Path) -> None:

@@ -105,7 +105,10 @@ def make_world() -> World:
         "ego_pose": [],
         "sample_annotation": [],
         "instance": [],
-        "sensor": [{"token": f"s-{name}", "channel": name} for name in sensors],
+        "sensor": [
+            {"token": f"s-{name}", "channel": name, "modality": "camera" if name in CAMERAS else "lidar"}
+            for name in sensors
+        ],
         "calibrated_sensor": [
             {
                 "token": f"c-{name}",
@@ -116,12 +119,15 @@ def make_world() -> World:
             }
             for name, (turn, place) in sensors.items()
         ],
-        "category": [{"token": f"k-{name}", "name": name} for name in names],
-        "attribute": [{"token": f"a-{name}", "name": name} for name in ATTRIBUTES],
+        "category": [{"token": f"k-{name}", "name": name, "description": ""} for name in names],
+        "attribute": [{"token": f"a-{name}", "name": name, "description": ""} for name in ATTRIBUTES],
+        "visibility": [{"token": "4", "level": "v80-100", "description": ""}],
+        "log": [{"token": "l", "logfile": "", "vehicle": "", "date_captured": "", "location": ""}],
+        "map": [{"token": "m", "log_tokens": ["l"], "category": "", "filename": "maps/none.png"}],
     }
     world = World(tables, [], [], [])
     for scene, count in SCENES:
-        tables["scene"].append({"token": f"t-{scene}", "name": scene})
+        tables["scene"].append({"token": f"t-{scene}", "name": scene, "log_token": "l", "nbr_samples": count})
         for number, item in enumerate(OBJECTS):
             tables["instance"].append({"token": f"i-{scene}-{number}", "category_token": f"k-{item[0]}"})
         for index in range(count):
@@ -135,7 +141,15 @@ INTRINSIC = [[126.6, 0.0, 81.6], [0.0, 126.6, 49.1], [0.0, 0.0, 1.0]]
 def _add_frame(world: World, scene: str, index: int, count: int, sensors: dict[str, Any]) -> None:
     token, stamp = f"f-{scene}-{index}", 1_532_402_927_647_951 + index * STEP
     time, tables = index * STEP * 1e-6, world.tables
-    tables["sample"].append({"token": token, "scene_token": f"t-{scene}", "timestamp": stamp})
+    tables["sample"].append(
+        {
+            "token": token,
+            "scene_token": f"t-{scene}",
+            "timestamp": stamp,
+            "prev": f"f-{scene}-{index - 1}" if index else "",
+            "next": f"f-{scene}-{index + 1}" if index + 1 < count else "",
+        }
+    )
     poses = {}
     for number, name in enumerate(sensors):
         poses[name] = ego(time, -0.01 * number)
@@ -150,6 +164,7 @@ def _add_frame(world: World, scene: str, index: int, count: int, sensors: dict[s
             "ego_pose_token": f"e-{token}-{name}",
             "filename": file,
             "is_key_frame": True,
+            "timestamp": stamp,
         }
         tables["sample_data"] += [row, row | {"token": f"w-{token}-{name}", "is_key_frame": False, "filename": "no"}]
     rig = matrix(*poses["LIDAR_TOP"]) @ matrix(*sensors["LIDAR_TOP"])
@@ -165,14 +180,14 @@ def _add_frame(world: World, scene: str, index: int, count: int, sensors: dict[s
             "sensor2lidar_translation": to_rig[:3, 3],
         }
     boxes, attributes = [], []
-    for number, (category, size, start, speed, attribute, lidar, radar) in enumerate(OBJECTS):
+    for number, (_, size, start, speed, attribute, lidar, radar) in enumerate(OBJECTS):
         place = [start[0] + speed[0] * time, start[1] + speed[1] * time, start[2]]
         heading = np.arctan2(speed[1], speed[0]) if any(speed) else 0.4 * number
         turn = quaternion((0, 0, 1), float(heading))
         tables["sample_annotation"].append(
             {
                 "token": f"n-{token}-{number}",
-                "category_name": category,
+                "visibility_token": "4",
                 "sample_token": token,
                 "instance_token": f"i-{scene}-{number}",
                 "attribute_tokens": [f"a-{attribute}"] if attribute else [],

@@ -1,4 +1,4 @@
-"""Edges of a triangle mesh, and what an operation asks of them: who is next to whom, what is open, where seams are."""
+"""Edges of a triangle mesh, who is next to whom, borders; normals of faces and corners."""
 
 from __future__ import annotations
 
@@ -65,24 +65,41 @@ def find_edges(triangles: Integers) -> Edges:
     return Edges(vertices, inverse.reshape(-1, 3), tails < heads)
 
 
-def chain_loops(half_edges: Integers) -> list[Integers]:
+def chain_loops(half_edges: Integers, touching: bool = False) -> list[Integers]:
     """Return closed loops of vertices from directed half-edges (B, 2), longest first.
 
+    Args:
+        half_edges: tails and heads.
+        touching: whether loops may touch at a vertex; then each goes on along any edge from there.
+
     Raises:
-        GeometryError: two borders touch at a vertex, or a border does not close.
+        GeometryError: two borders touch at a vertex where they may not, or a border does not close.
     """
-    following = dict(half_edges.tolist())
-    if len(following) != len(half_edges) or set(following) != set(half_edges[:, 1].tolist()):
-        raise GeometryError("the border is not made of simple loops: two parts of it touch at one vertex")
+    following: dict[int, list[int]] = {}
+    for tail, head in half_edges.tolist():
+        following.setdefault(tail, []).append(head)
+    if not np.array_equal(np.sort(half_edges[:, 0]), np.sort(half_edges[:, 1])):
+        raise GeometryError("a border does not close: triangles at it face opposite ways")
+    if not touching and len(following) != len(half_edges):
+        raise GeometryError("two borders, or two parts of one, touch at a vertex")
     loops = []
     while following:
         first = next(iter(following))
-        loop, vertex = [first], following.pop(first)
+        loop, vertex = [first], _step(following, first)
         while vertex != first:
             loop.append(vertex)
-            vertex = following.pop(vertex)
+            vertex = _step(following, vertex)
         loops.append(np.array(loop, dtype=np.int64))
     return sorted(loops, key=len, reverse=True)
+
+
+def _step(following: dict[int, list[int]], vertex: int) -> int:
+    """Return the vertex after another, and take that edge away."""
+    heads = following[vertex]
+    head = heads.pop()
+    if not heads:
+        del following[vertex]
+    return head
 
 
 def face_vectors(positions: Floats, triangles: Integers) -> Floats:
@@ -107,3 +124,32 @@ def corner_angles(positions: Floats, triangles: Integers) -> Floats:
         np.arccos(np.clip((ahead * behind).sum(axis=2), -1, 1)),
         0.0,
     )
+
+
+def gathered_normals(positions: Floats, triangles: Integers, corners: Integers, weight: str, count: int = 0) -> Floats:
+    """Return (E, 3) the mean normal, of length 1, of the corners of each element.
+
+    Args:
+        positions: (V, 3).
+        triangles: (F, 3).
+        corners: (F, 3) elements; negative ones count nowhere.
+        weight: how a triangle counts at its corner: by its ``angle`` there, its ``area``, ``both`` or ``face`` (alike).
+        count: E at least.
+    """
+    vectors = face_vectors(positions, triangles)
+    faces = unit(vectors)
+    shares = np.ones(triangles.shape)
+    if weight in ("angle", "both"):
+        shares = shares * corner_angles(positions, triangles)
+    if weight in ("area", "both"):
+        shares = shares * np.linalg.norm(vectors, axis=1)[:, None]
+    known = corners >= 0
+    flat = corners[known]
+    values = (faces[:, None] * shares[..., None])[known]
+    size = max(count, int(flat.max(initial=-1)) + 1)
+    return unit(np.stack([np.bincount(flat, weights=values[:, k], minlength=size) for k in range(3)], axis=1))
+
+
+def vertex_normals(positions: Floats, triangles: Integers) -> Floats:
+    """Return (V, 3) angle-weighted pseudonormals of length 1 (Bærentzen and Aanæs, 2005)."""
+    return gathered_normals(positions, triangles, triangles, "angle", len(positions))
