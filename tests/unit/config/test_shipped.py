@@ -12,6 +12,7 @@ from lab.config.compose import Composed, config_dir
 from lab.sweeps.setup import read_setup
 from tests.shipped import GROUPS, OPTIONS, SWEEP_OPTIONS, composed
 from tests.unit.tasks.classification.makers import make_mnist
+from tests.unit.tasks.detection3d.data.nuscenes import worlds
 
 OWNERS = [*sorted((config_dir() / "model").glob("*.yaml")), *sorted((config_dir() / "experiments").glob("*.yaml"))]
 
@@ -75,8 +76,11 @@ def test_every_model_runs_on_the_meta_device(path: Path, checked: Callable[..., 
     if "override /data: cifar10" in path.read_text() or path.stem in ("mixmatch", "pseudo_label"):
         root = make_mnist(tmp_path / "mnist", num_train=100, side=32)
         words += ["data=idx", f"data.root={root}", "data.num_labels=20", "data.augmentation.flip=0.5"]
-    elif path.stem.startswith("detr3d"):
-        words += ["data=scenes3d", "data.image_size=[64,96]", "data.samples=1"]
+    if path.stem in ("detr3d", "detr3d_nested", "detr3d_vovnet"):
+        world = worlds.make_world()
+        worlds.write_pictures(world, tmp_path)
+        worlds.write_tables(world, tmp_path)
+        words += [f"data.root={tmp_path}", "data.train=v1.0-mini/mini_train", "data.val=v1.0-mini/mini_val"]
     config = checked(*words).config
     data = build_data(config)
     batch = data.first_batch().to("meta")
