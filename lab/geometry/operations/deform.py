@@ -190,7 +190,7 @@ class AlongAxis(Tool):
 
 @dataclass(frozen=True, kw_only=True)
 class Bend(AlongAxis):
-    """See ``bend``.
+    """Bends along an axis, which becomes an arc of the same length; long edges stay straight, so subdivide before.
 
     Attributes:
         angle: degrees.
@@ -209,7 +209,7 @@ class Bend(AlongAxis):
 
 @dataclass(frozen=True, kw_only=True)
 class Twist(AlongAxis):
-    """See ``twist``.
+    """Turns about an axis, by more and more along it; long edges stay straight, so subdivide before.
 
     Attributes:
         angle: degrees.
@@ -226,7 +226,7 @@ class Twist(AlongAxis):
 
 @dataclass(frozen=True, kw_only=True)
 class Taper(AlongAxis):
-    """See ``taper``.
+    """Scales across an axis, from 1 at one end to a factor at the other, or in the middle.
 
     Attributes:
         factor: of the size.

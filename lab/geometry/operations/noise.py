@@ -68,7 +68,7 @@ _GRADIENTS = np.array([*_EDGES, (1, 1, 0), (-1, 1, 0), (0, -1, 1), (0, -1, -1)],
 
 @dataclass(frozen=True, kw_only=True)
 class Noise(Tool):
-    """See ``noise``; drawn from the script's seed and the step's place.
+    """Moves vertices along their normals by smooth noise, drawn from the seed and the place of the step.
 
     Attributes:
         magnitude: metres.
