@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
@@ -11,8 +12,11 @@ from lab.geometry.distance_field import from_distance_field, to_distance_field
 from lab.geometry.mesh import DynamicMesh
 from lab.geometry.tool import Context, Tool
 from lab.geometry.volume import VolumeOptions, from_volume, to_volume
-from lab.geometry.voxels import from_voxels, to_voxels
+from lab.geometry.voxels import count_sides, from_voxels, grid_around, to_voxels
 from lab.ranges import Ge, Gt, Le
+
+BYTES_PER_VOXEL, BYTES_PER_POINT = 16, 40
+"""Of the grids while they are made: what the budget of a script counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +33,11 @@ class Voxelize(Tool):
 
     def apply(self, mesh: DynamicMesh, context: Context) -> DynamicMesh:
         """Return the surface of the full voxels."""
-        return from_voxels(to_voxels(mesh, self.size), mesh.materials[0])
+        _, cells = grid_around(mesh, self.size, 1.0)
+        context.budget.afford(0, BYTES_PER_VOXEL * math.prod(cells))
+        voxels = to_voxels(mesh, self.size)
+        context.budget.afford(2 * count_sides(voxels))
+        return from_voxels(voxels, mesh.materials[0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +56,10 @@ class Solidify(Tool):
 
     def apply(self, mesh: DynamicMesh, context: Context) -> DynamicMesh:
         """Return the surface at the distance."""
-        field = to_distance_field(mesh, self.spacing, max(self.distance, 0.0))
+        margin = max(self.distance, 0.0)
+        _, cells = grid_around(mesh, self.spacing, 1.0 + margin / self.spacing)
+        context.budget.afford(0, BYTES_PER_POINT * math.prod(cells))
+        field = to_distance_field(mesh, self.spacing, margin, level=self.distance)
         return from_distance_field(field, self.distance, mesh.materials[0])
 
 

@@ -13,7 +13,7 @@ from lab.geometry.primitives.primitive import Primitive
 from lab.geometry.primitives.sphere import Sphere
 from lab.geometry.script import Script
 from lab.geometry.solids import ConvexParts, FlatVolume, Solidify, Voxelize
-from lab.geometry.tool import Tool
+from lab.geometry.tool import Budget, Tool
 from lab.geometry.words import tool_class
 
 BOX = Box(size=(1.0, 1.0, 1.0))
@@ -37,15 +37,13 @@ def test_the_volume_stays(tool: Tool, most: float, least: float) -> None:
     assert is_watertight(mesh)
     assert least < volume(mesh) < most
     assert tool_class(tool.word) is type(tool)
-    again = script.run()
-    np.testing.assert_array_equal(again.positions, mesh.positions)
+    assert (set(mesh.polygroups) == {0, 1}) or tool.word != "convex_parts"
 
 
-def test_solids_grow_and_parts_are_polygroups() -> None:
+def test_solids_grow() -> None:
     grown = Script(steps=(BOX, Solidify(spacing=0.1, distance=0.2))).run()
     # Steiner: a cube grows by its sides, a quarter of a cylinder at each edge, an eighth of a ball at each corner.
     assert volume(grown) == pytest.approx(1 + 6 * 0.2 + 3 * np.pi * 0.2**2 + 4 / 3 * np.pi * 0.2**3, rel=0.02)
-    assert set(Script(steps=(BOX, STEP, ConvexParts())).run().polygroups) == {0, 1}
 
 
 def test_the_step_is_named() -> None:
@@ -54,3 +52,7 @@ def test_the_step_is_named() -> None:
         Script(steps=(ball, FlatVolume())).run()
     with pytest.raises(GeometryError, match=r"steps\[1\]\.voxelize\.size: 1e-05 makes"):
         Script(steps=(BOX, Voxelize(size=1e-5))).run()
+    with pytest.raises(GeometryError, match=r"steps\[1\]\.voxelize: makes 49152 triangles; budget\.triangles allows 9"):
+        Script(steps=(BOX, Voxelize(size=1 / 64)), budget=Budget(triangles=900)).run()
+    with pytest.raises(GeometryError, match=r"solidify: makes a mesh of .* MB; budget\.megabytes allows 10"):
+        Script(steps=(BOX, Solidify(spacing=0.01)), budget=Budget(megabytes=10)).run()
