@@ -122,7 +122,7 @@ class WithOther(Tool):
 
 @dataclass(frozen=True, kw_only=True)
 class BooleanUnion(WithOther):
-    """See ``union``."""
+    """Joins the other mesh with this one; what lies inside of either goes."""
 
     word: ClassVar[str] = "union"
 
@@ -133,7 +133,7 @@ class BooleanUnion(WithOther):
 
 @dataclass(frozen=True, kw_only=True)
 class BooleanDifference(WithOther):
-    """See ``difference``."""
+    """Takes the other mesh out of this one."""
 
     word: ClassVar[str] = "difference"
 
@@ -144,7 +144,7 @@ class BooleanDifference(WithOther):
 
 @dataclass(frozen=True, kw_only=True)
 class BooleanIntersection(WithOther):
-    """See ``intersection``."""
+    """Keeps what lies in both meshes."""
 
     word: ClassVar[str] = "intersection"
 
@@ -155,7 +155,7 @@ class BooleanIntersection(WithOther):
 
 @dataclass(frozen=True, kw_only=True)
 class Trim(WithOther):
-    """See ``trim``.
+    """Takes away the surface inside the other mesh, or outside of it, and leaves the cut open.
 
     Attributes:
         keep: the part of the surface that stays.

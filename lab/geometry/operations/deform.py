@@ -242,7 +242,7 @@ class AlongAxis(Tool):
 
 @dataclass(frozen=True, kw_only=True)
 class Bend(AlongAxis):
-    """See ``bend``.
+    """Bends the mesh along an axis.
 
     Attributes:
         angle: degrees.
@@ -261,7 +261,7 @@ class Bend(AlongAxis):
 
 @dataclass(frozen=True, kw_only=True)
 class Twist(AlongAxis):
-    """See ``twist``.
+    """Turns the mesh about an axis, more and more along it.
 
     Attributes:
         angle: degrees.
@@ -278,7 +278,7 @@ class Twist(AlongAxis):
 
 @dataclass(frozen=True, kw_only=True)
 class Taper(AlongAxis):
-    """See ``taper``.
+    """Scales the mesh across an axis, more and more along it.
 
     Attributes:
         factor: of the size.
@@ -297,7 +297,7 @@ class Taper(AlongAxis):
 
 @dataclass(frozen=True, kw_only=True)
 class Noise(Tool):
-    """See ``noise``; drawn from the script's seed and the step's place.
+    """Moves vertices along their normals by smooth noise, drawn from the script's seed and the step's place.
 
     Attributes:
         magnitude: metres.

@@ -181,7 +181,7 @@ def _one_on_the_same_vertices(body: DynamicMesh, walls: DynamicMesh) -> DynamicM
 
 @dataclass(frozen=True, kw_only=True)
 class Extrude(Tool):
-    """See ``extrude_faces``.
+    """Moves selected triangles and joins them to the rest by walls.
 
     Attributes:
         select: which triangles.
@@ -203,7 +203,7 @@ class Extrude(Tool):
 
 @dataclass(frozen=True, kw_only=True)
 class ExtrudePolygon(Shaped):
-    """See ``extrude_polygon``; the solid is appended.
+    """Adds an outline in the plane, with holes, that is pulled up.
 
     Attributes:
         outline: points x, y in metres.

@@ -98,7 +98,7 @@ def with_cap(
 
 @dataclass(frozen=True, kw_only=True)
 class FillHoles(Tool):
-    """See ``fill_holes``."""
+    """Closes every open border."""
 
     word: ClassVar[str] = "fill_holes"
 

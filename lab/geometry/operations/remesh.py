@@ -199,7 +199,7 @@ def _with_old_uvs(work: WorkingMesh, angle: float, index: SpatialIndex) -> Worki
 
 @dataclass(frozen=True, kw_only=True)
 class Remesh(Tool):
-    """See ``remesh``.
+    """Makes triangles anew whose edges have one length.
 
     Attributes:
         length: of edges, metres.

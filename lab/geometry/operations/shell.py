@@ -50,7 +50,7 @@ def shell(mesh: DynamicMesh, thickness: float) -> DynamicMesh:
 
 @dataclass(frozen=True, kw_only=True)
 class Shell(Tool):
-    """See ``shell``.
+    """Makes a wall of the surface: a solid becomes hollow, a sheet a solid.
 
     Attributes:
         thickness: metres; below 0 grows outwards.
@@ -68,7 +68,7 @@ class Shell(Tool):
 
 @dataclass(frozen=True, kw_only=True)
 class Offset(Tool):
-    """See ``offset``.
+    """Moves the surface along its normals.
 
     Attributes:
         distance: metres; below 0 goes inwards.

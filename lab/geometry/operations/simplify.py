@@ -186,7 +186,7 @@ def _evaluate(quadric: Floats, points: Floats) -> Floats:
 
 @dataclass(frozen=True, kw_only=True)
 class Simplify(Tool):
-    """See ``simplify`` and ``simplify_planar``.
+    """Makes the mesh of fewer triangles: so many, or as few as an error allows.
 
     Attributes:
         triangles: the budget; null for as few as ``max_error`` allows.

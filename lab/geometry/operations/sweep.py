@@ -141,7 +141,7 @@ def _mitre(local: Floats, halves: Floats) -> Floats:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep(Shaped):
-    """See ``sweep``; the solid is appended.
+    """Adds an outline that is moved along a path, without twist unless asked.
 
     Attributes:
         outline: of the profile, x and y in metres; y points up.
