@@ -181,7 +181,7 @@ def _one_on_the_same_vertices(body: DynamicMesh, walls: DynamicMesh) -> DynamicM
 
 @dataclass(frozen=True, kw_only=True)
 class Extrude(Tool):
-    """Moves selected triangles and joins them to the rest by walls.
+    """Moves triangles, and puts walls between where they were and where they are.
 
     Attributes:
         select: which triangles.
@@ -203,7 +203,7 @@ class Extrude(Tool):
 
 @dataclass(frozen=True, kw_only=True)
 class ExtrudePolygon(Shaped):
-    """Adds an outline in the plane, with holes, that is pulled up.
+    """Adds the solid over a polygon with holes.
 
     Attributes:
         outline: points x, y in metres.

@@ -64,7 +64,7 @@ def revolve(
 
 @dataclass(frozen=True, kw_only=True)
 class Revolve(Shaped):
-    """Adds a profile that is turned about the z axis.
+    """Adds what a profile sweeps around the z axis.
 
     Attributes:
         profile: points r, z in metres.

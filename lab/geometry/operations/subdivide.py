@@ -124,7 +124,7 @@ def _sum_over(pairs: np.ndarray, positions: Floats, count: int) -> Floats:
 
 @dataclass(frozen=True, kw_only=True)
 class Subdivide(Tool):
-    """Cuts triangles into smaller ones.
+    """Cuts triangles: into four, by Loop's scheme, or until edges are short.
 
     Attributes:
         method: flat, by Loop's masks, or by the length of edges.
