@@ -6,7 +6,8 @@
     python scripts/build_mesh.py --words difference
 
 Each step is printed with what the mesh is after it. The ending of ``-o`` says which kind of file is written: .glb,
-.ply, .obj or .stl. ``--words`` lists the operations, or the parameters of one.
+.ply, .obj or .stl. ``--levels`` and ``--collision`` put coarser meshes and convex parts beside the scene of a .glb.
+``--words`` lists the operations, or the parameters of one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from lab.errors import GeometryError, LabError
-from lab.geometry.bake import bake
+from lab.geometry.asset import AssetOptions, accept
 from lab.geometry.files import write_mesh
 from lab.geometry.measures import bounds, open_edges, surface_area, volume
 from lab.geometry.mesh import DynamicMesh
@@ -46,6 +47,8 @@ def parsed(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=512, help="pixels of a picture's sides (a GIF has half)")
     parser.add_argument("--frames", type=int, default=36, help="pictures of one turn")
     parser.add_argument("--azimuth", type=float, default=35.0, help="degrees from which the preview is seen")
+    parser.add_argument("--levels", type=float, nargs="+", default=[], metavar="SHARE", help="levels of detail")
+    parser.add_argument("--collision", choices=("parts", "hull", "box"), help="what convex parts are made")
     parser.add_argument("--steps", type=int, metavar="N", help="only the first N steps")
     parser.add_argument(
         "--set", dest="changes", action="append", default=[], metavar="PATH=VALUE", help="change a value"
@@ -95,6 +98,12 @@ def _meanings(kind: type[Any]) -> dict[str, str]:
             if name:
                 found[name] = f"{found[name]} {line.strip()}".strip()
     return found
+
+
+def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of the static mesh that the command line asks for."""
+    collision = None if arguments.collision is None else {"method": arguments.collision}
+    return {"levels": arguments.levels, "collision": collision}
 
 
 def build(script: Script, count: int | None) -> DynamicMesh:
@@ -163,7 +172,12 @@ def main(words: list[str] | None = None) -> int:
             return 0
         mesh = build(script, arguments.steps)
         print(printable(measured(mesh), keep_lines=True))
-        written = write(bake(mesh), arguments)
+        static = accept(mesh, AssetOptions.of(options_of(arguments)))
+        for number, level in enumerate(static.levels, 1):
+            print(f"level {number}: {len(level.triangles):,} triangles")
+        if static.collision:
+            print(f"collision: {len(static.collision)} convex parts")
+        written = write(static, arguments)
     except LabError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -40,7 +40,7 @@ class CollisionOptions(Parameters):
     method: Literal["parts", "hull", "box"] = "parts"
     threshold: Annotated[float, Ge(0.01), Le(1)] = 0.05
     max_parts: Annotated[int, Ge(1)] | None = None
-    max_vertices: Annotated[int, Ge(4)] = 64
+    max_vertices: Annotated[int, Ge(4)] = 255
     seed: Annotated[int, Ge(0), Le(2147483647)] = 0
 
 

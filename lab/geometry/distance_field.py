@@ -9,6 +9,7 @@ cell is cut into the same six tetrahedra (Kuhn's), which fit those of its neighb
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ from lab.geometry.queries import SpatialIndex
 from lab.geometry.voxels import grid_around
 from lab.geometry.welding import welded
 
+_BLOCK = 8  # points along the side of the largest block that is asked for once
 _NEVER = 1e-7  # of a spacing: a distance nearer to the level than this is taken as just outside
 
 _CUTS = {
@@ -44,22 +46,64 @@ class DistanceField:
     spacing: float
 
 
-def to_distance_field(mesh: DynamicMesh, spacing: float, margin: float = 0.0) -> DistanceField:
-    """Return the exact signed distances of a watertight mesh at the points of a grid around it.
+def to_distance_field(
+    mesh: DynamicMesh, spacing: float, margin: float = 0.0, level: float | None = None
+) -> DistanceField:
+    """Return the signed distances of a watertight mesh at the points of a grid around it.
 
     Args:
         mesh: closed, and not crossing itself.
         spacing: metres between points.
         margin: metres around the mesh that the grid covers, for a surface farther out.
+        level: where the surface will be taken: distances that differ from it by more than two spacings are then those
+            of a point nearby, on the same side of it, which saves most of the time. None: all are exact.
 
     Raises:
         GeometryError: the mesh is not watertight, or the grid would be too large.
     """
     origin, cells = grid_around(mesh, spacing, 1.0 + margin / spacing if spacing > 0 else 1.0)
-    places = np.stack(np.meshgrid(*(np.arange(count + 1) for count in cells), indexing="ij"), axis=-1)
-    points = origin + spacing * places.reshape(-1, 3)
-    values = SpatialIndex(mesh).signed_distances(points).reshape(places.shape[:3])
+    index, shape = SpatialIndex(mesh), (cells[0] + 1, cells[1] + 1, cells[2] + 1)
+
+    def distances(places: Floats) -> Floats:
+        return index.signed_distances(origin + spacing * places)
+
+    if level is None:
+        places = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1).reshape(-1, 3)
+        values = distances(places.astype(np.float64)).reshape(shape)
+    else:
+        values = _near_level(distances, shape, level, spacing)
     return DistanceField(frozen(values, np.float64), frozen(origin, np.float64), float(spacing))
+
+
+def _near_level(
+    distances: Callable[[Floats], Floats], shape: tuple[int, int, int], level: float, spacing: float
+) -> Floats:
+    """Return distances at grid points, block by block: a block too far from the level takes that of its middle.
+
+    A distance changes by no more than the way gone, so all points of such a block are on one side of the level.
+    """
+    values = np.empty(shape)
+    blocks = np.stack(np.meshgrid(*(np.arange(0, size, _BLOCK) for size in shape), indexing="ij"), axis=-1)
+    blocks, side = blocks.reshape(-1, 3), _BLOCK
+    while side > 1:
+        middle = distances((blocks + (side - 1) / 2).astype(np.float64))
+        reach = spacing * (side - 1) / 2 * 3**0.5
+        near = np.abs(middle - level) <= reach + 2 * spacing
+        _fill(values, blocks[~near], side, middle[~near])
+        side //= 2
+        halves = side * np.array(list(itertools.product((0, 1), repeat=3)))
+        blocks = (blocks[near, None] + halves).reshape(-1, 3)
+        blocks = blocks[(blocks < shape).all(axis=1)]
+    values[tuple(blocks.T)] = distances(blocks.astype(np.float64))
+    return values
+
+
+def _fill(values: Floats, blocks: Integers, side: int, content: Floats) -> None:
+    """Write one value to all points of each block that lie in the grid."""
+    steps = np.array(list(itertools.product(range(side), repeat=3)))
+    places = (blocks[:, None] + steps).reshape(-1, 3)
+    inside = (places < values.shape).all(axis=1)
+    values[tuple(places[inside].T)] = np.repeat(content, len(steps))[inside]
 
 
 def from_distance_field(

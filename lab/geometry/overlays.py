@@ -18,12 +18,16 @@ def overlay_from_corners(values: Floats, triangles: Integers) -> Overlay:
         triangles: (F, 3) vertices.
     """
     dimensions = values.shape[-1]
-    rows = np.column_stack([triangles.reshape(-1), np.round(values.reshape(-1, dimensions), SAME) + 0.0])
-    has = ~np.isnan(rows[:, 1:]).any(1)
-    corners = np.full(len(rows), UNSET, dtype=np.int64)
-    _, first, inverse = np.unique(rows[has], axis=0, return_index=True, return_inverse=True)
-    corners[has] = inverse.reshape(-1)
-    return Overlay(values.reshape(-1, dimensions)[has][first], corners.reshape(-1, 3))
+    flat, vertices = values.reshape(-1, dimensions), triangles.reshape(-1)
+    has = np.flatnonzero(~np.isnan(flat).any(1))
+    rounded = np.round(flat[has], SAME) + 0.0  # + 0.0 makes -0.0 the same as 0.0
+    order = np.lexsort((*rounded.T[::-1], vertices[has]))
+    rounded, sorted_vertices = rounded[order], vertices[has][order]
+    starts = np.ones(len(has), dtype=bool)
+    starts[1:] = (sorted_vertices[1:] != sorted_vertices[:-1]) | (rounded[1:] != rounded[:-1]).any(1)
+    corners = np.full(len(flat), UNSET, dtype=np.int64)
+    corners[has[order]] = np.cumsum(starts) - 1
+    return Overlay(flat[has[order[starts]]], corners.reshape(-1, 3))
 
 
 def corner_values(overlay: Overlay) -> Floats:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 import types
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from lab.errors import GeometryError, closest
@@ -105,11 +107,15 @@ def checked(value: Any, hint: Any) -> Any:
 
 
 def _plain(value: Any, hint: Any) -> Any:
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise GeometryError(f"must be a finite number, not {value}")
-        return float(value)
-    if hint is int and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:  # of a whole number without a bound
+            number = math.inf
+        if not math.isfinite(number):
+            raise GeometryError(f"must be a finite number, not {_shown(value)}")
+        return number
+    if hint is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
         return int(value)
     if hint in (bool, str) and isinstance(value, hint):
         return value
@@ -140,6 +146,7 @@ def _one_of(value: Any, words: tuple[Any, ...]) -> Any:
 
 
 def _tuple(value: Any, parts: tuple[Any, ...]) -> tuple[Any, ...]:
+    value = value.tolist() if isinstance(value, np.ndarray) else value
     if isinstance(value, str | Mapping) or not isinstance(value, Sequence):
         raise GeometryError(f"must be a list, not {_shown(value)}")
     hints = [parts[0]] * len(value) if parts[-1] is Ellipsis else parts

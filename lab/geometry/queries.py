@@ -1,14 +1,14 @@
 """Questions about where things are: rays, the nearest point, inside or outside, distances, points drawn on a surface.
 
 Rays are found by Embree in float32 and their hits computed anew in float64. Nearest points are exact in float64: a tree
-over the triangles' centroids, one for each size of triangle, leaves a few candidates for each point. The side of a
-point is that of the pseudonormal at its nearest point (Bærentzen and Aanæs, "Signed Distance Computation Using the
-Angle Weighted Pseudonormal", 2005), or the winding number (van Oosterom and Strackee, 1983; Jacobson et al., 2013).
+over the triangles' centroids, one for each size of triangle, leaves a few candidates for each point. The inside of a
+closed mesh is counted along rays, of an open one by winding numbers (van Oosterom and Strackee, "The Solid Angle of a
+Plane Triangle", 1983; Jacobson, Kavan and Sorkine-Hornung, "Robust Inside-Outside Segmentation", 2013).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,16 +17,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lab.errors import GeometryError
-from lab.geometry.measures import face_areas, face_normals, require_watertight
+from lab.geometry.crossings import CrossingCounter
+from lab.geometry.measures import face_areas, face_normals, is_watertight, require_watertight
 from lab.geometry.mesh import DynamicMesh, Flags, Floats, Integers
-from lab.geometry.topology import find_edges, vertex_normals
+from lab.geometry.topology import barycentric
 
 if TYPE_CHECKING:
     from lab.geometry.render.embree import InstanceTree
 
 NO_TRIANGLE = -1
 """The triangle of a ray that hits nothing."""
-_PAIRS = 2_000_000  # points times candidates that are held at once
+_PAIRS = 2_000_000  # points times triangles that are held at once
+_POINTS = 8192
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -99,15 +102,15 @@ class SpatialIndex:
         triangles = np.where(hit, found.triangle, NO_TRIANGLE).astype(np.int64)
         distances = np.full(len(starts), np.inf)
         weights = np.full((len(starts), 3), np.nan)
-        a, b, c = np.moveaxis(self._corners[triangles[hit]], 1, 0)
-        normal = np.cross(b - a, c - a)
-        slope = (normal * ways[hit]).sum(axis=1)
-        safe = np.where(slope == 0, 1.0, slope)
-        exact = np.where(slope == 0, found.distance[hit], (normal * (a - starts[hit])).sum(axis=1) / safe)
         points = np.full((len(starts), 3), np.nan)
+        corners = self._corners[triangles[hit]]
+        normal = self._upright[triangles[hit]]
+        slope = np.einsum("kd,kd->k", normal, ways[hit])
+        gap = np.einsum("kd,kd->k", normal, corners[:, 0] - starts[hit])
+        exact = np.where(slope == 0, found.distance[hit], gap / np.where(slope == 0, 1.0, slope))
         points[hit] = starts[hit] + exact[:, None] * ways[hit]
         distances[hit] = exact
-        weights[hit] = nearest_weights(points[hit], self._corners[triangles[hit]])
+        weights[hit] = barycentric(points[hit][:, None], corners)[:, 0]
         return RayHits(distances, triangles, weights, points)
 
     def nearest(self, points: ArrayLike) -> SurfacePoints:
@@ -116,20 +119,54 @@ class SpatialIndex:
         limit = self._upper_bounds(where)
         best = np.full(len(where), np.inf)
         owner = np.zeros(len(where), dtype=np.int64)
-        for tree, members, radius in self._sizes:
-            for rows, point, triangle in _candidates(tree, members, where, limit + radius):
-                corners = self._corners[triangle]
-                weight = nearest_weights(where[point], corners)
-                gap = ((_mixed(weight, corners) - where[point]) ** 2).sum(axis=1)
-                order = np.lexsort((triangle, gap, point))
-                first = order[np.unique(point[order], return_index=True)[1]]
-                closer = gap[first] < best[rows]
-                tied = (gap[first] == best[rows]) & (triangle[first] < owner[rows])
-                taken = closer | tied
-                best[rows[taken]] = gap[first[taken]]
-                owner[rows[taken]] = triangle[first[taken]]
+        for start in range(0, len(where), _POINTS):
+            part = slice(start, start + _POINTS)
+            for tree, members, radius in self._sizes:
+                self._improve(where[part], limit[part], best[part], owner[part], tree, members, radius)
         weights = nearest_weights(where, self._corners[owner])
         return SurfacePoints(_mixed(weights, self._corners[owner]), owner, weights)
+
+    def _improve(
+        self,
+        points: Floats,
+        limit: Floats,
+        best: Floats,
+        owner: Integers,
+        tree: Any,
+        members: Integers,
+        radius: float,
+    ) -> None:
+        """Write squared distances to triangles of one size into ``best``, and whose they are into ``owner``."""
+        lists = tree.query_ball_point(points, limit + radius)
+        row = np.repeat(np.arange(len(points)), [len(found) for found in lists])
+        if not len(row):
+            return
+        triangle = members[np.fromiter(itertools.chain.from_iterable(lists), np.int64, len(row))]
+        kept = self._lower_bounds(points[row], triangle) <= limit[row] ** 2
+        row, triangle = row[kept], triangle[kept]
+        if not len(row):
+            return
+        gap = np.empty(len(row))
+        for start in range(0, len(row), _PAIRS):
+            one = slice(start, start + _PAIRS)
+            corners, there = self._corners[triangle[one]], points[row[one]]
+            gap[one] = ((_mixed(nearest_weights(there, corners), corners) - there) ** 2).sum(axis=1)
+        starts = np.flatnonzero(np.diff(row, prepend=-1))
+        rows, least = row[starts], np.minimum.reduceat(gap, starts)
+        at_least = gap == np.repeat(least, np.diff(starts, append=len(row)))
+        lowest = np.minimum.reduceat(np.where(at_least, triangle, np.iinfo(np.int64).max), starts)
+        taken = (least < best[rows]) | ((least == best[rows]) & (lowest < owner[rows]))
+        best[rows[taken]], owner[rows[taken]] = least[taken], lowest[taken]
+
+    def _lower_bounds(self, points: Floats, triangle: Integers) -> Floats:
+        """Return (K,) what squared distances to triangles cannot be below: to a disc around each, in its plane."""
+        local = points - self._centres[triangle]
+        height = np.abs(np.einsum("kd,kd->k", local, self._upright[triangle]))
+        square = np.einsum("kd,kd->k", local, local)
+        across = np.sqrt(np.maximum(square * (1 - _ROUNDING) - height**2, 0.0))
+        slack = _ROUNDING * (np.sqrt(square) + self._reach)
+        above, beside = height - slack, across - self._radii[triangle] - slack
+        return np.asarray(np.maximum(above, 0.0) ** 2 + np.maximum(beside, 0.0) ** 2)
 
     def distances(self, points: ArrayLike) -> Floats:
         """Return (N,) metres from points (N, 3) to the surface."""
@@ -139,17 +176,14 @@ class SpatialIndex:
     def signed_distances(self, points: ArrayLike) -> Floats:
         """Return (N,) metres from points (N, 3) to the surface, negative inside.
 
-        Exact for a watertight mesh that does not cross itself.
+        Where closed parts overlap, the distance to the nearest surface, be it within another part.
 
         Raises:
             GeometryError: the mesh is not watertight.
         """
         require_watertight(self.mesh)
         where = _points(points, "points")
-        found = self.nearest(where)
-        away = where - found.points
-        side = (away * self._pseudonormals(found)).sum(axis=1)
-        return np.asarray(np.where(side < 0, -1.0, 1.0) * np.linalg.norm(away, axis=1))
+        return np.asarray(np.where(self.inside(where), -1.0, 1.0) * self.distances(where))
 
     def winding_numbers(self, points: ArrayLike) -> Floats:
         """Return (N,) how often the surface goes around points (N, 3): 1 inside and 0 outside of a closed mesh.
@@ -168,8 +202,17 @@ class SpatialIndex:
         return total
 
     def inside(self, points: ArrayLike) -> Flags:
-        """Return (N,) whether the surface goes around a point (N, 3) at least half: see ``winding_numbers``."""
-        return np.asarray(self.winding_numbers(points) > 0.5)
+        """Return (N,) whether the surface goes around points (N, 3), also where parts of it overlap.
+
+        Of an open mesh: around at least half, see ``winding_numbers``; that is slow.
+        """
+        if self._crossings is None:
+            return np.asarray(self.winding_numbers(points) > 0.5)
+        return np.asarray(self._crossings.winding_numbers(_points(points, "points")) > 0)
+
+    @cached_property
+    def _crossings(self) -> CrossingCounter | None:
+        return CrossingCounter(self.mesh) if is_watertight(self.mesh) else None
 
     @cached_property
     def _middle(self) -> Floats:
@@ -185,55 +228,47 @@ class SpatialIndex:
 
     @cached_property
     def _sizes(self) -> list[tuple[Any, Integers, float]]:
-        """Trees over the centroids of triangles of about one size: the tree, the triangles, their largest radius."""
+        """Trees over the centres of triangles of about one size: the tree, the triangles, their largest radius."""
         from scipy.spatial import cKDTree
 
-        centroids = self._corners.mean(axis=1)
-        radii = np.linalg.norm(self._corners - centroids[:, None], axis=2).max(axis=1)
-        largest = max(float(radii.max()), np.finfo(float).tiny)
-        size = np.minimum(np.floor(np.log2(largest / np.maximum(radii, 1e-12 * largest))), 8).astype(np.int64)
+        largest = max(float(self._radii.max()), np.finfo(float).tiny)
+        size = np.minimum(np.floor(np.log2(largest / np.maximum(self._radii, 1e-12 * largest))), 8).astype(np.int64)
         sizes = []
         for label in np.unique(size):
             members = np.flatnonzero(size == label)
-            sizes.append((cKDTree(centroids[members]), members, float(radii[members].max())))
+            sizes.append((cKDTree(self._centres[members]), members, float(self._radii[members].max())))
         return sizes
 
     @cached_property
-    def _centroids(self) -> Any:
+    def _reach(self) -> float:
+        return float(np.abs(self.mesh.positions).max())
+
+    @cached_property
+    def _centres(self) -> Floats:
+        return np.asarray(self._corners.mean(axis=1))
+
+    @cached_property
+    def _radii(self) -> Floats:
+        return np.asarray(np.linalg.norm(self._corners - self._centres[:, None], axis=2).max(axis=1))
+
+    @cached_property
+    def _upright(self) -> Floats:
+        return face_normals(self.mesh)
+
+    @cached_property
+    def _tree(self) -> Any:
         from scipy.spatial import cKDTree
 
-        return cKDTree(self._corners.mean(axis=1))
+        return cKDTree(self._centres)
 
     def _upper_bounds(self, points: Floats) -> Floats:
         """Return (N,) distances to a near triangle."""
         few = min(4, self.mesh.num_triangles)
-        near = self._centroids.query(points, few)[1].reshape(len(points), few)
+        near = self._tree.query(points, few)[1].reshape(len(points), few)
         corners = self._corners[near.ravel()]
         weights = nearest_weights(np.repeat(points, few, axis=0), corners)
         gaps = np.linalg.norm(_mixed(weights, corners).reshape(len(points), few, 3) - points[:, None], axis=2)
         return np.asarray(gaps.min(axis=1) * (1 + 1e-12) + 1e-300)
-
-    @cached_property
-    def _sides(self) -> tuple[Floats, Floats, Floats]:
-        """(F, 3) normals of faces, (F, 3, 3) of their edges, (V, 3) of vertices; edges' normals have any length."""
-        faces = face_normals(self.mesh)
-        edges = find_edges(self.mesh.triangles)
-        flat = edges.of_triangle.ravel()
-        each = np.repeat(faces, 3, axis=0)
-        total: Floats = np.stack([np.bincount(flat, each[:, k]) for k in range(3)], axis=1)
-        return faces, total[edges.of_triangle], vertex_normals(self.mesh.positions, self.mesh.triangles)
-
-    def _pseudonormals(self, found: SurfacePoints) -> Floats:
-        faces, edges, vertices = self._sides
-        normals = faces[found.triangles].copy()
-        zero = found.weights == 0
-        on_edge = zero.sum(axis=1) == 1
-        opposite = zero[on_edge].argmax(axis=1)  # edge k goes from corner k to k + 1, so corner k + 2 is opposite
-        normals[on_edge] = edges[found.triangles[on_edge], (opposite + 1) % 3]
-        at_corner = zero.sum(axis=1) == 2
-        corner = found.weights[at_corner].argmax(axis=1)
-        normals[at_corner] = vertices[self.mesh.triangles[found.triangles[at_corner], corner]]
-        return normals
 
 
 def sample_surface(mesh: DynamicMesh, count: int, random: np.random.Generator) -> SurfacePoints:
@@ -311,27 +346,6 @@ def nearest_weights(points: Floats, corners: Floats) -> Floats:
         weights[rows] = 0.0
         weights[rows, k], weights[rows, (k + 1) % 3] = 1 - share[closer], share[closer]
     return weights
-
-
-def _candidates(
-    tree: Any, members: Integers, points: Floats, radius: Floats
-) -> Iterator[tuple[Integers, Integers, Integers]]:
-    """Yield pairs of points and triangles whose centroid is within a radius, in parts.
-
-    Each part is: the points that it has, the point of each pair, the triangle of each pair.
-    """
-    counts = tree.query_ball_point(points, radius, return_length=True)
-    ends = np.cumsum(counts)
-    start = 0
-    while start < len(points):
-        before = ends[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, before + _PAIRS, side="right")))
-        lists = tree.query_ball_point(points[start:stop], radius[start:stop])
-        lengths = counts[start:stop]
-        if lengths.sum():
-            triangle = members[np.concatenate([np.asarray(part, dtype=np.int64) for part in lists])]
-            yield start + np.flatnonzero(lengths), np.repeat(np.arange(start, stop), lengths), triangle
-        start = stop
 
 
 def _mixed(weights: Floats, corners: Floats) -> Floats:

@@ -89,6 +89,12 @@ def from_voxels(voxels: Voxels, material: Material = Material()) -> DynamicMesh:
     return DynamicMesh(voxels.origin + voxels.size * places, triangles, sides, np.zeros_like(sides), (material,))
 
 
+def count_sides(voxels: Voxels) -> int:
+    """Return how many squares the surface of the full voxels has."""
+    padded = np.pad(voxels.full, 1)
+    return sum(int(np.diff(padded, axis=axis).sum()) for axis in range(3))  # of bool: where neighbours differ
+
+
 def grid_around(mesh: DynamicMesh, size: float, margin: float) -> tuple[Floats, tuple[int, int, int]]:
     """Return where a grid around a mesh begins, and how many cells it has along x, y, z.
 

@@ -70,7 +70,15 @@ OPERATIONS = {
 }
 """Words of ``lab.geometry.operations``: they model."""
 
-WORDS = PRIMITIVES | EDITS | OPERATIONS
+CONVERSIONS = {
+    "voxelize": "lab.geometry.solids:Voxelize",
+    "solidify": "lab.geometry.solids:Solidify",
+    "flat_volume": "lab.geometry.solids:FlatVolume",
+    "convex_parts": "lab.geometry.solids:ConvexParts",
+}
+"""Words that go through another form of the mesh."""
+
+WORDS = PRIMITIVES | EDITS | OPERATIONS | CONVERSIONS
 
 
 def tool_class(word: str) -> type[Any]:

@@ -32,7 +32,7 @@ def deform_conv2d(
     padding: Sizes2d = (0, 0),
     dilation: Sizes2d = (1, 1),
 ) -> Tensor:
-    """Convolve where the offsets point to; on a GPU by torchvision's kernel.
+    """Convolve where the offsets point to; on a GPU by torchvision's kernel. Below float32 it computes in float32.
 
     Args:
         x: (B, C, H, W).
@@ -51,12 +51,29 @@ def deform_conv2d(
         ConfigError: the shapes do not fit together.
     """
     _check(x, offset, weight, mask, (stride, padding, dilation))
-    if x.is_cuda:
-        from torchvision.ops import deform_conv2d as by_torchvision
+    # Half of a pixel is much of an offset's eight bits, and torchvision's kernel has no bfloat16.
+    dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
+    compute = by_torchvision if x.is_cuda else gathered_deform_conv2d
+    mask, bias = (value if value is None else value.to(dtype) for value in (mask, bias))
+    given = (x.to(dtype), offset.to(dtype), weight.to(dtype))
+    return compute(*given, mask, bias, stride, padding, dilation).to(x.dtype)
 
-        found: Tensor = by_torchvision(x, offset, weight, bias, stride, padding, dilation, mask)
-        return found
-    return gathered_deform_conv2d(x, offset, weight, mask, bias, stride, padding, dilation)
+
+def by_torchvision(
+    x: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    mask: Tensor | None,
+    bias: Tensor | None,
+    stride: Sizes2d,
+    padding: Sizes2d,
+    dilation: Sizes2d,
+) -> Tensor:
+    """Compute ``deform_conv2d`` by torchvision's operator."""
+    from torchvision.ops import deform_conv2d as operator
+
+    found: Tensor = operator(x, offset, weight, bias, stride, padding, dilation, mask)
+    return found
 
 
 def gathered_deform_conv2d(
@@ -69,25 +86,25 @@ def gathered_deform_conv2d(
     padding: Sizes2d,
     dilation: Sizes2d,
 ) -> Tensor:
-    """Compute ``deform_conv2d`` of arguments that fit together, on any device; below float32 in float32."""
-    dtype = x.dtype
-    if dtype not in (torch.float32, torch.float64):
-        x, offset, mask = x.float(), offset.float(), None if mask is None else mask.float()
+    """Compute ``deform_conv2d`` of arguments of one dtype that fit together, on any device."""
     batch, channels, height, width = x.shape
     taps = weight.shape[2] * weight.shape[3]
     groups, deform_groups = channels // weight.shape[1], offset.shape[1] // (2 * taps)
     rows, factors = _corners(offset, mask, (height, width), weight.shape[2:], (stride, padding, dilation))
     pixels = x.permute(0, 2, 3, 1).reshape(-1, channels // deform_groups)
     columns = F.embedding_bag(rows.flatten(0, -2), pixels, per_sample_weights=factors.flatten(0, -2), mode="sum")
-    weight = weight.to(columns.dtype)
     if groups == 1:
-        out = columns.view(-1, taps * channels) @ weight.flatten(2).transpose(1, 2).flatten(1).t()
+        columns = columns.view(-1, taps, channels)
+        if len(columns) < len(weight):  # the smaller of both is brought into the other's order
+            out = columns.transpose(1, 2).flatten(1) @ weight.flatten(1).t()
+        else:
+            out = columns.flatten(1) @ weight.flatten(2).transpose(1, 2).flatten(1).t()
     else:
         per_group = columns.view(-1, taps, groups, weight.shape[1])
         kernels = weight.flatten(2).unflatten(0, (groups, -1))
         out = torch.einsum("nkgc,gock->ngo", per_group, kernels).flatten(1)
     out = out if bias is None else out + bias
-    return out.view(batch, *offset.shape[2:], -1).permute(0, 3, 1, 2).to(dtype)
+    return out.view(batch, *offset.shape[2:], -1).permute(0, 3, 1, 2)
 
 
 def _corners(

@@ -28,7 +28,7 @@ SUBJECTS = {
         serve=((1, (800, 1066)), (16, (800, 1066))),
     ),
     "detr3d": Subject(
-        (*detr3d.NAMES, "detr3d_nested"),
+        (*detr3d.NAMES, "detr3d_vovnet", "detr3d_nested"),
         detr3d.make,
         smoke="detr3d_tiny",
         small=(1, (96, 160)),

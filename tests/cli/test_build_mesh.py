@@ -49,6 +49,20 @@ def test_values_are_changed_and_steps_left_out(tmp_path: Path, capsys: pytest.Ca
     assert "1 x 2 x 3 m, 22 m2, watertight, 6 m3" in capsys.readouterr().out
 
 
+def test_levels_and_collision_are_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    part = tmp_path / "part.glb"
+    script = tmp_path / "ball.yaml"
+    script.write_text("steps: [{sphere: {sides: 12, rings: 8}}]")
+    assert main([str(script), "-o", str(part), "--levels", "0.7", "0.5", "--collision", "hull"]) == 0
+    said = capsys.readouterr().out
+    assert "level 2: " in said
+    assert "collision: 1 convex parts" in said
+    content = part.read_bytes()
+    assert all(name in content for name in (b'"part_LOD1"', b'"part_LOD2"', b'"UCX_part_00"'))
+    assert main([str(script), "--levels", "2"]) == 2
+    assert "shares fall from below 1" in capsys.readouterr().err
+
+
 def test_the_script_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([BRACKET, "--yaml", "--set", "seed=4"]) == 0
     script = parse_script(capsys.readouterr().out)

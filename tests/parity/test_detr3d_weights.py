@@ -87,7 +87,7 @@ def test_keys_are_the_published_ones(net: nn.Module) -> None:
 def test_both_ways(net: nn.Module, there: Any, back: Any) -> None:
     state = net.state_dict()
     found = back(there(state))
-    assert found.keys() == state.keys()
+    assert {key for key in found if not key.endswith("num_batches_tracked")} == state.keys()  # its norms are frozen
     assert all(torch.equal(found[key], state[key]) for key in state)
 
 

@@ -163,7 +163,11 @@ class _Glb:
         stride = stride or size
         if count < 1 or start < 0 or stride < size or start + stride * (count - 1) + size > len(content):
             raise GeometryError(f"{self.path}: an accessor of {count} values reaches beyond its {len(content)} bytes")
-        rows = np.ndarray((count, width), code, content, start, (stride, code.itemsize)).astype(np.float64)
+        rows = np.ndarray((count, width), code, content, start, (stride, code.itemsize))
+        with np.errstate(invalid="ignore"):  # of a NaN that signals
+            rows = rows.astype(np.float64)
+        if not np.isfinite(rows).all():
+            raise GeometryError(f"{self.path}: an accessor has a number that is not finite")
         if accessor.get("normalized") and code.kind in "iu":
             rows = np.maximum(rows / np.iinfo(code).max, -1.0)
         return rows

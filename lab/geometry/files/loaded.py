@@ -64,6 +64,8 @@ def joined_parts(parts: TriangleSoup) -> DynamicMesh:
     triangles = rank[inverse.reshape(-1)].reshape(-1, 3)
     normals = parts.normals
     if normals is not None:
+        if np.isinf(normals).any() or (np.abs(normals) > 1e100).any():
+            raise GeometryError("a normal is not finite")
         lengths = np.linalg.norm(normals, axis=-1, keepdims=True)
         normals = np.divide(normals, lengths, out=np.full_like(normals, np.nan), where=lengths > 1e-12)
         normals = None if np.isnan(normals).all() else normals

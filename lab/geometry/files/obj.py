@@ -71,7 +71,9 @@ class _Lines:
         if word in self.rows:
             self._numbers(word, rest, number)
         elif word == "f":
-            self.faces.append(np.array([self._corner(text, number) for text in rest.split()], dtype=np.int64))
+            self.faces.append(
+                np.array([self._corner(text, number) for text in rest.split()], dtype=np.int64).reshape(-1, 3)
+            )
             self.slots.append(self.slot)
             self.groups.append(self.group)
         elif word == "usemtl":

@@ -12,7 +12,7 @@ import numpy as np
 from lab.errors import GeometryError
 from lab.geometry.files.loaded import TriangleSoup, unique_names
 from lab.geometry.files.polygons import fans
-from lab.geometry.mesh import Floats, Material
+from lab.geometry.mesh import Floats, Integers, Material
 from lab.geometry.static_mesh import StaticMesh
 
 _TYPES = {
@@ -189,14 +189,15 @@ def _parts(
     if lists is None or not {"x", "y", "z"} <= vertices.keys():
         raise GeometryError(f"{path}: vertices have x, y, z, and faces a list 'vertex_indices'")
     positions = _columns(vertices, ("x", "y", "z"))
-    triangles, of_face = fans(lists, positions, str(path))
+    whole = _whole(lists, path) if isinstance(lists, np.ndarray) else [_whole(row, path) for row in lists]
+    triangles, of_face = fans(whole, positions, str(path))
     normals = _columns(vertices, ("nx", "ny", "nz")) if {"nx", "ny", "nz"} <= vertices.keys() else None
     pair = next((pair for pair in _UVS if set(pair) <= vertices.keys()), None)
     uvs = None if pair is None else _columns(vertices, pair)
     materials = _materials(comments, path)
     slots = np.zeros(len(triangles), dtype=np.int64)
     if "material_index" in faces and len(materials) > 1:
-        slots = np.asarray(faces.pop("material_index"), dtype=np.int64)[of_face]
+        slots = _whole(faces.pop("material_index"), path)[of_face]
     faces.pop("material_index", None)
     notes += [f"the property {name!r} of vertices is left out" for name in vertices]
     notes += [f"the property {name!r} of faces is left out" for name in faces]
@@ -212,8 +213,15 @@ def _parts(
     )
 
 
+def _whole(values: np.ndarray, path: Path) -> Integers:
+    if values.dtype.kind not in "iu" and len(values):
+        raise GeometryError(f"{path}: an index of a face is no whole number")
+    return np.asarray(values, dtype=np.int64)
+
+
 def _columns(table: dict[str, Any], names: tuple[str, ...]) -> Floats:
-    return np.stack([np.asarray(table.pop(name), dtype=np.float64) for name in names], -1)
+    with np.errstate(invalid="ignore"):  # of a NaN that signals; what is not finite is refused later
+        return np.stack([np.asarray(table.pop(name), dtype=np.float64) for name in names], -1)
 
 
 def _materials(comments: list[str], path: Path) -> tuple[Material, ...]:

@@ -14,7 +14,7 @@ from lab.geometry.mesh import UNSET, DynamicMesh, Flags, Floats, Integers, Mater
 from lab.geometry.operations.normals import recompute_normals
 from lab.geometry.operations.offset import miter_vectors
 from lab.geometry.operations.polygons import Points, make_polygon
-from lab.geometry.operations.shaped import Loop, Shaped, pick
+from lab.geometry.operations.shaped import Loop, Shaped
 from lab.geometry.operations.skin import PLAIN, skin
 from lab.geometry.overlays import joined_overlays, overlay_from_corners, unset_overlay
 from lab.geometry.parameters import Vector
@@ -184,21 +184,21 @@ class Extrude(Tool):
     """See ``extrude_faces``.
 
     Attributes:
-        faces: which.
+        select: which triangles.
         distance: metres; negative pushes in.
         direction: where to; null moves each face along its normal.
     """
 
     word: ClassVar[str] = "extrude"
 
-    faces: Selection = field(default_factory=Selection)
+    select: Selection = field(default_factory=Selection)
     distance: float = 1.0
     direction: Vector | None = None
 
     def apply(self, mesh: DynamicMesh, context: Context) -> DynamicMesh:
         """Return the mesh with the faces moved."""
         context.budget.afford(3 * mesh.num_triangles)
-        return extrude_faces(mesh, pick(self.faces, mesh), self.distance, self.direction)
+        return extrude_faces(mesh, self.select.within_step(mesh, "select"), self.distance, self.direction)
 
 
 @dataclass(frozen=True, kw_only=True)

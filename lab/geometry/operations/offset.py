@@ -9,10 +9,13 @@ import numpy as np
 from lab.errors import GeometryError
 from lab.geometry.mesh import DynamicMesh, Floats, Integers
 from lab.geometry.operations.normals import refresh_normals
-from lab.geometry.topology import corner_angles, face_vectors, unit
+from lab.geometry.topology import corner_angles, face_vectors, require_triangles, unit
 
 LONGEST = 4.0
 """The longest vector of ``miter_vectors``."""
+SHALLOW = 0.02
+"""Planes that meet at less than about 16 degrees (the squared tangent of half of it) count as one: on a smooth surface
+their intersections would lie anywhere along it."""
 
 
 def offset(mesh: DynamicMesh, distance: float) -> DynamicMesh:
@@ -27,6 +30,7 @@ def offset(mesh: DynamicMesh, distance: float) -> DynamicMesh:
     Raises:
         GeometryError: a triangle would turn over, because the mesh is thinner or more curved than the distance.
     """
+    require_triangles(mesh)
     moved = mesh.positions + distance * miter_vectors(mesh.positions, mesh.triangles)
     refuse_turned(mesh, moved, distance, "distance")
     return refresh_normals(replace(mesh, positions=moved))
@@ -68,6 +72,6 @@ def miter_vectors(positions: Floats, triangles: Integers) -> Floats:
         matrix[:, k] = np.bincount(flat, (angles * outer.reshape(-1, 9)[:, k, None]).ravel(), count)
     for k in range(3):
         right[:, k] = np.bincount(flat, (angles * normals[:, k, None]).ravel(), count)
-    vectors = (np.linalg.pinv(matrix.reshape(-1, 3, 3), rcond=1e-4, hermitian=True) @ right[..., None])[..., 0]
+    vectors = (np.linalg.pinv(matrix.reshape(-1, 3, 3), rcond=SHALLOW, hermitian=True) @ right[..., None])[..., 0]
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.where(length > LONGEST, vectors * (LONGEST / np.maximum(length, 1e-300)), vectors)

@@ -10,7 +10,6 @@ import numpy as np
 from lab.errors import GeometryError
 from lab.geometry.measures import face_normals
 from lab.geometry.mesh import DynamicMesh, Flags, Floats, Integers
-from lab.geometry.operations.shaped import pick
 from lab.geometry.overlays import corner_values, overlay_from_corners, unset_overlay
 from lab.geometry.selection import Selection
 from lab.geometry.tool import Context, Tool
@@ -106,7 +105,7 @@ class ProjectUV(Tool):
         size: metres that make 1.
         at: the origin of the projection, metres.
         rotate: degrees about the world's x, then y, then z.
-        faces: which.
+        select: which triangles.
         layer: the number of the UV layer.
     """
 
@@ -116,10 +115,10 @@ class ProjectUV(Tool):
     size: Annotated[float, Gt(0)] = 1.0
     at: tuple[float, float, float] = (0.0, 0.0, 0.0)
     rotate: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    faces: Selection = field(default_factory=Selection)
+    select: Selection = field(default_factory=Selection)
     layer: Annotated[int, Ge(0), Le(7)] = 0
 
     def apply(self, mesh: DynamicMesh, context: Context) -> DynamicMesh:
         """Return the mesh with new UVs."""
         frame = pose(self.at, self.rotate, 1.0)
-        return project_uv(mesh, self.method, self.size, frame, pick(self.faces, mesh), self.layer)
+        return project_uv(mesh, self.method, self.size, frame, self.select.within_step(mesh, "select"), self.layer)

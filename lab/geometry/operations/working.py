@@ -14,7 +14,7 @@ import numpy as np
 from lab.geometry.measures import face_normals
 from lab.geometry.mesh import UNSET, DynamicMesh, Flags, Floats, Integers, Overlay
 from lab.geometry.operations.channels import find_seams, join_channels, split_channels
-from lab.geometry.topology import Edges, face_vectors
+from lab.geometry.topology import Edges, face_vectors, require_triangles
 
 FREE, LINE, FIXED = 0, 1, 2
 """Where a vertex may go: anywhere, along the feature line that it is on, or nowhere."""
@@ -38,7 +38,12 @@ class WorkingMesh:
 
     @classmethod
     def of(cls, mesh: DynamicMesh) -> WorkingMesh:
-        """Return the channels of a mesh, copied."""
+        """Return the channels of a mesh, copied.
+
+        Raises:
+            GeometryError: it has no triangles.
+        """
+        require_triangles(mesh)
         channels = split_channels(mesh)
         values, corners = [one.elements.copy() for one in channels], [one.corners.copy() for one in channels]
         return cls(values, corners, np.arange(mesh.num_triangles), mesh)

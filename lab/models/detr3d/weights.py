@@ -28,7 +28,7 @@ _CONVERTED = "detr3d_convert_tag"
 
 def from_mmdetection3d(state_dict: StateDict) -> dict[str, Tensor]:
     """Take a state dict of MMDetection3D 1.0 or later; the weights of the loss's numbers are no weights here."""
-    return {key: value for key, value in state_dict.items() if key != _CODE_WEIGHTS and not key.endswith(_COUNTER)}
+    return {key: value for key, value in state_dict.items() if key != _CODE_WEIGHTS}
 
 
 def to_mmdetection3d(state_dict: StateDict) -> dict[str, Tensor]:
@@ -37,7 +37,7 @@ def to_mmdetection3d(state_dict: StateDict) -> dict[str, Tensor]:
     found[_CODE_WEIGHTS] = torch.tensor(LOSS_OPTIONS.code_weights)
     for key in state_dict:
         if key.endswith("running_mean"):
-            found[key.replace("running_mean", _COUNTER)] = torch.tensor(0)
+            found.setdefault(key.replace("running_mean", _COUNTER), torch.tensor(0))  # frozen norms have none
     return found
 
 

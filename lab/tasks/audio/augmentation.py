@@ -21,15 +21,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lab.ops.chances import unit
 from lab.structures.audio import LogMel
 
 TABLE = 2049
 """Entries of the table by which a uniform number becomes a share of mixup."""
-
-
-def unit(chances: Tensor) -> Tensor:
-    """Return random integers of 0 .. 2**31 - 1 as float64 numbers in [0, 1)."""
-    return chances.double() / 2**31
 
 
 def masked(mel: LogMel, chances: Tensor, settings: Mapping[str, Any]) -> LogMel:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lab.structures.detection3d import NO_ATTRIBUTE
-from lab.tasks.detection3d.poses import FloatArray, IntArray
+from lab.tasks.detection3d.poses import IntArray, RealArray
 
 MOVES_ABOVE = 0.2
 """m/s; what is slower stands."""
@@ -29,7 +29,7 @@ _RULES = {
 
 
 def attributes_of(
-    labels: IntArray, velocities: FloatArray, classes: Sequence[str], attributes: Sequence[str]
+    labels: IntArray, velocities: RealArray, classes: Sequence[str], attributes: Sequence[str]
 ) -> IntArray:
     """Return the attribute (n,) of boxes, an index into ``attributes`` or ``NO_ATTRIBUTE``.
 

@@ -18,15 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lab.ops.chances import unit
 from lab.structures.detection3d import PixelScale
 from lab.tasks.detection3d.data.collate import OF_GRID, OF_PICTURE
 
 _ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
-
-
-def unit(chances: Tensor) -> Tensor:
-    """Return random integers of 0 .. 2**31 - 1 as float64 numbers in [0, 1)."""
-    return chances.double() / 2**31
 
 
 def normalized(images: Tensor, sizes: Tensor, pixels: PixelScale) -> Tensor:
@@ -120,15 +116,20 @@ def changed_hues(images: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
         hue: (..., 1, 1) degrees by which hues are turned.
     """
     red, green, blue = images.unbind(-3)
-    value = images.amax(-3)
-    spread = value - images.amin(-3)
-    scale = 60 / (spread + torch.finfo(images.dtype).eps)
-    angle = torch.where(
-        value == red,
-        (green - blue) * scale,
-        torch.where(value == green, (blue - red) * scale + 120, (red - green) * scale + 240),
-    )
-    share = spread / (value.abs() + torch.finfo(images.dtype).eps) * saturation
-    turned = torch.stack([(angle + hue) / 60 + offset for offset in (5, 3, 1)], -3).remainder(6)
-    ramp = torch.minimum(turned, 4 - turned).clamp(0, 1)
-    return value.unsqueeze(-3) * (1 - share.unsqueeze(-3) * ramp)
+    value = torch.maximum(torch.maximum(red, green), blue)
+    spread = value - torch.minimum(torch.minimum(red, green), blue)
+    tiny = torch.finfo(images.dtype).eps
+    sixth = torch.where(value == green, blue - red, red - green)
+    angle = torch.where(value == green, 2.0, 4.0)
+    is_red = value == red
+    sixth = torch.where(is_red, green - blue, sixth).div_(spread + tiny)
+    angle = angle.masked_fill_(is_red, 0.0).add_(sixth).add_(hue / 60)
+    drop = (
+        spread.mul_(value).div_(value.abs() + tiny).mul_(saturation)
+    )  # what the lowest channel lies below the highest
+    found = torch.empty_like(images)
+    for channel, offset in enumerate((5, 3, 1)):
+        turned = (angle + offset).remainder_(6)
+        ramp = torch.minimum(turned, 4 - turned).clamp_(0, 1)
+        torch.addcmul(value, drop, ramp, value=-1, out=found.select(-3, channel))
+    return found

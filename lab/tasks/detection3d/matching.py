@@ -12,13 +12,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from lab.tasks.detection3d.poses import FloatArray, IntArray
+from lab.tasks.detection3d.poses import IntArray, RealArray
 
 CHUNK = 100_000
 """Detections whose distances are computed at once."""
 
 
-def by_score(scores: FloatArray) -> IntArray:
+def by_score(scores: RealArray) -> IntArray:
     """Return the order (n,) of detections: highest score first, of equal ones the later first, as the devkit has it."""
     return np.lexsort((np.arange(len(scores)), scores))[::-1]
 
@@ -39,8 +39,8 @@ def same_group(left: IntArray, right: IntArray) -> tuple[IntArray, IntArray]:
 
 
 def near_pairs(
-    found: FloatArray, true: FloatArray, groups: tuple[IntArray, IntArray], limit: float
-) -> tuple[IntArray, IntArray, FloatArray]:
+    found: RealArray, true: RealArray, groups: tuple[IntArray, IntArray], limit: float
+) -> tuple[IntArray, IntArray, RealArray]:
     """Return the pairs of a group that are nearer than a limit: detections (p,), boxes (p,), distances (p,) in metres.
 
     Args:
@@ -63,7 +63,7 @@ def near_pairs(
 
 
 def match(
-    found: FloatArray, true: FloatArray, groups: tuple[IntArray, IntArray], place: IntArray, limits: Sequence[float]
+    found: RealArray, true: RealArray, groups: tuple[IntArray, IntArray], place: IntArray, limits: Sequence[float]
 ) -> list[IntArray]:
     """Return for each threshold the box (n,) that each detection has taken, or -1.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
@@ -17,7 +18,7 @@ from lab.metrics.gathered import kept_rows, packed_rows
 from lab.structures import Table
 from lab.structures.detection3d import Detection3dPredictions, Detection3dTruth, MultiviewBatch
 from lab.tasks.detection3d.attributes import attributes_of
-from lab.tasks.detection3d.poses import FloatArray, IntArray, to_global
+from lab.tasks.detection3d.poses import IntArray, RealArray, to_global
 from lab.tasks.detection3d.scoring import (
     DISTANCES,
     ERRORS,
@@ -67,21 +68,36 @@ def class_ranges(class_names: Sequence[str], given: Mapping[str, float] | None) 
 
 
 def best_of(predictions: Detection3dPredictions) -> Detection3dPredictions:
-    """Return the ``MOST_BOXES`` best candidates of each frame, highest score first, as they are measured and written.
+    """Return the ``MOST_BOXES`` best candidates of each frame in float32, highest score first.
+
+    They are what is measured and written.
 
     Args:
         predictions: (B, Q) candidates.
     """
-    scores, order = predictions.scores.sort(dim=1, descending=True, stable=True)
+    scores, order = predictions.scores.float().sort(dim=1, descending=True, stable=True)
     order = order[:, :MOST_BOXES]
-    boxes = predictions.boxes.gather(1, order[..., None].expand(-1, -1, predictions.boxes.shape[-1]))
+    boxes = predictions.boxes.float().gather(1, order[..., None].expand(-1, -1, predictions.boxes.shape[-1]))
     return Detection3dPredictions(boxes, scores[:, :MOST_BOXES], predictions.labels.gather(1, order))
 
 
+def that_count(boxes: Any, scores: Any) -> tuple[NDArray[np.bool_], int]:
+    """Return which detections (n,) count, and how many of the others are no boxes.
+
+    Those with a score of 0 do not count. A detection is no box if a number is not finite or a side not above 0.
+
+    Args:
+        boxes: (n, 9).
+        scores: (n,).
+    """
+    whole = np.isfinite(boxes).all(1) & np.isfinite(scores) & (boxes[:, 3:6] > 0).all(1)
+    return whole & (scores > 0), int((~whole & ~(scores == 0)).sum())
+
+
 def placed(
-    frames: IntArray, boxes: Any, scores: Any, labels: IntArray, poses: tuple[FloatArray, FloatArray], names: Names
+    frames: IntArray, boxes: Any, scores: Any, labels: IntArray, poses: tuple[RealArray, RealArray], names: Names
 ) -> tuple[PlacedBoxes, int]:
-    """Return the detections that count, in the global frame, and how many were not finite.
+    """Return the detections that count, in the global frame, and how many are no boxes (``that_count``).
 
     Args:
         frames: (n,) the frame of each.
@@ -91,20 +107,19 @@ def placed(
         poses: (F, 4, 4) rig to ego and ego to global, of each frame.
         names: of the classes and of the attributes.
     """
-    finite = np.isfinite(boxes).all(1) & np.isfinite(scores)
-    used = finite & (scores > 0)
+    used, bad = that_count(boxes, scores)
     frames, labels = frames[used], labels[used]
     found = to_global(boxes[used].astype(np.float64), *(pose[frames] for pose in poses))
     attributes = attributes_of(labels, found.velocities, *names)
     none = np.zeros(0, dtype=np.int64)
-    return PlacedBoxes(frames, labels, attributes, found, scores[used].astype(np.float64), none), int((~finite).sum())
+    return PlacedBoxes(frames, labels, attributes, found, scores[used].astype(np.float64), none), bad
 
 
 class NuScenesMetric(GatheredMetric):
     """nuScenes' metrics; see ``NuScenesScore``. The states stay on the device until ``compute``.
 
-    Candidates with a score of 0 do not count. Those whose box or score is not finite do not either; they are counted in
-    ``not_finite`` after ``sides`` and said.
+    Candidates with a score of 0 do not count, nor do those that are no boxes; these are counted in ``no_boxes`` after
+    ``sides``, and said.
 
     Args:
         class_names: the K names.
@@ -120,7 +135,7 @@ class NuScenesMetric(GatheredMetric):
         """Register the states; each is concatenated over batches, then over ranks."""
         super().__init__()
         self.class_names, self.attribute_names = tuple(class_names), tuple(attribute_names)
-        self.ranges, self.not_finite = list(ranges), 0
+        self.ranges, self.no_boxes = list(ranges), 0
         for name in _STATES:
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
@@ -170,9 +185,9 @@ class NuScenesMetric(GatheredMetric):
         frames, rows = packed_rows(arrays["found_counts"], order)
         boxes, scores, labels = (arrays[f"found_{name}"][rows] for name in ("boxes", "scores", "labels"))
         names = (self.class_names, self.attribute_names)
-        found, self.not_finite = placed(frames, boxes, scores, labels, poses, names)
-        if self.not_finite:
-            log.warning("%d detections have a box or a score that is not finite; they do not count", self.not_finite)
+        found, self.no_boxes = placed(frames, boxes, scores, labels, poses, names)
+        if self.no_boxes:
+            log.warning("%d detections do not count: a number is not finite, or a side not above 0", self.no_boxes)
         frames, rows = packed_rows(arrays["true_counts"], order)
         true = to_global(arrays["true_boxes"][rows], *(pose[frames] for pose in poses))
         labels, attributes, points = (arrays[f"true_{name}"][rows] for name in ("labels", "attributes", "points"))
@@ -223,7 +238,7 @@ def band_rows(found: Mapping[tuple[float, float], NuScenesScore], class_names: S
     return rows
 
 
-def _rows(columns: Mapping[str, FloatArray], found: NuScenesScore, class_names: Sequence[str]) -> Table:
+def _rows(columns: Mapping[str, RealArray], found: NuScenesScore, class_names: Sequence[str]) -> Table:
     """Return a row for each class; None where the truth has no box of it, or where it is not measured so."""
     known = found.counts > 0
     tensors = {name: torch.from_numpy(np.where(known, values, np.nan)) for name, values in columns.items()}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lab.report.canvas import GREY, INK, PAPER, Colour, as_picture, class_colour, picture_font
 from lab.structures.detection3d import RACK, Detection3dPredictions, MultiviewBatch
-from lab.tasks.detection3d.poses import FloatArray, IntArray
+from lab.tasks.detection3d.poses import IntArray, RealArray
 from lab.tasks.detection3d.projection import edges_in_picture, outlines_from_above
 from lab.text import printable
 
@@ -44,9 +44,9 @@ class DrawnBoxes:
         scores: (n,) of detections; None for the truth.
     """
 
-    boxes: FloatArray
+    boxes: RealArray
     labels: IntArray
-    scores: FloatArray | None = None
+    scores: RealArray | None = None
 
 
 def frame_panels(task: Any, outputs: Any, batch: MultiviewBatch, count: int) -> Iterator[Image.Image]:
@@ -125,7 +125,7 @@ def draw_cameras(batch: MultiviewBatch, boxes: DrawnBoxes, spec: Any, caption: s
     return sheet
 
 
-def draw_camera(image: Tensor, projection: FloatArray, boxes: DrawnBoxes, size: tuple[int, int]) -> Image.Image:
+def draw_camera(image: Tensor, projection: RealArray, boxes: DrawnBoxes, size: tuple[int, int]) -> Image.Image:
     """Return what a camera saw with the boxes in it; the front of a box is crossed.
 
     Args:
@@ -147,7 +147,7 @@ def draw_camera(image: Tensor, projection: FloatArray, boxes: DrawnBoxes, size: 
     return picture
 
 
-def draw_from_above(pose: FloatArray, truth: DrawnBoxes | None, found: DrawnBoxes, spec: Any, side: int) -> Image.Image:
+def draw_from_above(pose: RealArray, truth: DrawnBoxes | None, found: DrawnBoxes, spec: Any, side: int) -> Image.Image:
     """Return a frame from above in the frame of the ego vehicle, which looks up; rings are 10 m apart.
 
     Args:
@@ -162,7 +162,7 @@ def draw_from_above(pose: FloatArray, truth: DrawnBoxes | None, found: DrawnBoxe
     reach = max(abs(spec.point_range[axis]) for axis in (0, 1, 3, 4)) if spec.point_range else 50.0
     scale = side / 2 / reach
 
-    def pixels(points: FloatArray) -> list[tuple[float, float]]:
+    def pixels(points: RealArray) -> list[tuple[float, float]]:
         return [(side / 2 - y * scale, side / 2 - x * scale) for x, y in points.tolist()]
 
     for ring in np.arange(_RING, reach * 1.5, _RING).tolist():

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+RealArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 
@@ -24,29 +24,29 @@ class GlobalBoxes:
         offsets: (n, 3) metres from the ego vehicle, in the global frame's axes.
     """
 
-    centers: FloatArray
-    sizes: FloatArray
-    rotations: FloatArray
-    velocities: FloatArray
-    offsets: FloatArray
+    centers: RealArray
+    sizes: RealArray
+    rotations: RealArray
+    velocities: RealArray
+    offsets: RealArray
 
     @property
-    def yaws(self) -> FloatArray:
+    def yaws(self) -> RealArray:
         """(n,) radians: where the heading points in the plane."""
-        found: FloatArray = np.arctan2(self.rotations[:, 1, 0], self.rotations[:, 0, 0])
+        found: RealArray = np.arctan2(self.rotations[:, 1, 0], self.rotations[:, 0, 0])
         return found
 
     @property
-    def distances(self) -> FloatArray:
+    def distances(self) -> RealArray:
         """(n,) metres in the plane from the ego vehicle."""
-        found: FloatArray = np.sqrt((self.offsets[:, :2] ** 2).sum(1))
+        found: RealArray = np.sqrt((self.offsets[:, :2] ** 2).sum(1))
         return found
 
-    def quaternions(self) -> FloatArray:
+    def quaternions(self) -> RealArray:
         """Return the rotations as (n, 4) unit quaternions (w, x, y, z) with w >= 0."""
         from scipy.spatial.transform import Rotation
 
-        found: FloatArray = Rotation.from_matrix(self.rotations).as_quat(canonical=True)[:, [3, 0, 1, 2]]
+        found: RealArray = Rotation.from_matrix(self.rotations).as_quat(canonical=True)[:, [3, 0, 1, 2]]
         return found
 
     def take(self, rows: NDArray[Any]) -> GlobalBoxes:
@@ -54,7 +54,7 @@ class GlobalBoxes:
         return GlobalBoxes(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
 
-def to_global(boxes: FloatArray, rig_to_ego: FloatArray, ego_to_global: FloatArray) -> GlobalBoxes:
+def to_global(boxes: RealArray, rig_to_ego: RealArray, ego_to_global: RealArray) -> GlobalBoxes:
     """Return boxes (n, 9) of rigs in the global frame.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.tasks.detection3d.poses import FloatArray
+from lab.tasks.detection3d.poses import RealArray
 
 _SIGNS = np.array([[x, y, z] for x in (1, -1) for y in (1, -1) for z in (-1, 1)], dtype=np.float64) / 2
 _EDGES = np.array(
@@ -16,7 +16,7 @@ NEAREST = 0.1
 """Metres before the camera at which edges are cut off."""
 
 
-def corners(boxes: FloatArray) -> FloatArray:
+def corners(boxes: RealArray) -> RealArray:
     """Return the corners (n, 8, 3) of boxes (n, 9), in metres; the first four are in front."""
     local = _SIGNS * boxes[:, None, 3:6]
     cosine, sine = np.cos(boxes[:, 6, None]), np.sin(boxes[:, 6, None])
@@ -25,8 +25,8 @@ def corners(boxes: FloatArray) -> FloatArray:
 
 
 def edges_in_picture(
-    boxes: FloatArray, projection: FloatArray, size: tuple[int, int]
-) -> tuple[FloatArray, NDArray[np.bool_]]:
+    boxes: RealArray, projection: RealArray, size: tuple[int, int]
+) -> tuple[RealArray, NDArray[np.bool_]]:
     """Return the edges of boxes in pixels, and which of the boxes are seen.
 
     Edges are cut off where they pass behind the camera.
@@ -57,12 +57,12 @@ def edges_in_picture(
     return pixels, seen
 
 
-def outlines_from_above(boxes: FloatArray, pose: FloatArray) -> FloatArray:
+def outlines_from_above(boxes: RealArray, pose: RealArray) -> RealArray:
     """Return the outlines (n, 4, 2) of boxes on the ground in another frame, front edge first, in metres.
 
     Args:
         boxes: (n, 9).
         pose: (4, 4) from the boxes' frame to the other.
     """
-    found: FloatArray = corners(boxes)[:, [0, 2, 6, 4]] @ pose[:2, :3].T + pose[:2, 3]
+    found: RealArray = corners(boxes)[:, [0, 2, 6, 4]] @ pose[:2, :3].T + pose[:2, 3]
     return found

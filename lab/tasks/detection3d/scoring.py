@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from lab.structures.detection3d import NO_ATTRIBUTE, RACK
 from lab.tasks.detection3d.matching import by_score, match, same_group
-from lab.tasks.detection3d.poses import FloatArray, GlobalBoxes, IntArray
+from lab.tasks.detection3d.poses import GlobalBoxes, IntArray, RealArray
 
 DISTANCES = (0.5, 1.0, 2.0, 4.0)
 """Metres between centres, for average precision."""
@@ -77,7 +77,7 @@ class PlacedBoxes:
     labels: IntArray
     attributes: IntArray
     boxes: GlobalBoxes
-    scores: FloatArray
+    scores: RealArray
     points: IntArray
 
     def take(self, rows: NDArray[Any]) -> PlacedBoxes:
@@ -97,8 +97,8 @@ class NuScenesScore:
         counts: (K,) boxes of the truth that count.
     """
 
-    precisions: FloatArray
-    errors: FloatArray
+    precisions: RealArray
+    errors: RealArray
     counts: IntArray
 
     def figures(self) -> dict[str, float]:
@@ -147,7 +147,7 @@ def score(
     return NuScenesScore(precisions, means, counts)
 
 
-def match_errors(found: PlacedBoxes, true: PlacedBoxes, chosen: IntArray, class_names: Sequence[str]) -> FloatArray:
+def match_errors(found: PlacedBoxes, true: PlacedBoxes, chosen: IntArray, class_names: Sequence[str]) -> RealArray:
     """Return the errors (n, 5) of detections with a box, NaN for others and where the truth does not say.
 
     Args:
@@ -174,7 +174,7 @@ def match_errors(found: PlacedBoxes, true: PlacedBoxes, chosen: IntArray, class_
     return errors
 
 
-def _in_range(side: PlacedBoxes, limits: FloatArray, nearest: float) -> PlacedBoxes:
+def _in_range(side: PlacedBoxes, limits: RealArray, nearest: float) -> PlacedBoxes:
     distances = side.boxes.distances
     return side.take((distances < limits[side.labels]) & (distances >= nearest))
 
@@ -198,7 +198,7 @@ def _average_precision(hit: NDArray[np.bool_], count: int) -> float:
     return float(np.clip(precision[_FIRST:] - _LEAST, 0, None).mean()) / (1 - _LEAST)
 
 
-def _mean_errors(hit: NDArray[np.bool_], scores: FloatArray, errors: FloatArray, count: int) -> FloatArray:
+def _mean_errors(hit: NDArray[np.bool_], scores: RealArray, errors: RealArray, count: int) -> RealArray:
     """Return the mean (5,) of each error over recalls; 1 where the recall is too low.
 
     Args:
@@ -220,15 +220,15 @@ def _mean_errors(hit: NDArray[np.bool_], scores: FloatArray, errors: FloatArray,
     return means
 
 
-def _running_mean(values: FloatArray) -> FloatArray:
+def _running_mean(values: RealArray) -> RealArray:
     """Return the mean of all values up to each place, without NaN; ones if all are NaN, 0 before the first other."""
     known = ~np.isnan(values)
     if not known.any():
         return np.ones(len(values))
-    found: FloatArray = np.nancumsum(values) / np.maximum(np.cumsum(known), 1)
+    found: RealArray = np.nancumsum(values) / np.maximum(np.cumsum(known), 1)
     return found
 
 
-def _mean_defined(values: FloatArray) -> float:
+def _mean_defined(values: RealArray) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else math.nan

@@ -11,7 +11,7 @@ from lab.config.kinds import Asks, EvalSettings, Learning, TaskSettings
 from lab.config.schemas import Above0, Float, PartAbove0, Rate, Strict, WholeFrom0
 
 Share01 = Annotated[Rate, Field(le=1)]
-Range = Annotated[list[Float], Field(min_length=2, max_length=2)]
+Factors = Annotated[list[Rate], Field(min_length=2, max_length=2)]
 
 
 class Detection3dEval(EvalSettings):
@@ -72,8 +72,8 @@ class PhotometricSettings(Strict):
     """
 
     brightness: Rate = 32.0
-    contrast: Range = Field(default_factory=lambda: [0.5, 1.5])
-    saturation: Range = Field(default_factory=lambda: [0.5, 1.5])
+    contrast: Factors = Field(default_factory=lambda: [0.5, 1.5])
+    saturation: Factors = Field(default_factory=lambda: [0.5, 1.5])
     hue: Annotated[Rate, Field(le=180)] = 18.0
     swap_channels: bool = True
 

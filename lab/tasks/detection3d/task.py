@@ -13,10 +13,17 @@ from typing import Any
 
 from torch import Tensor
 
-from lab.errors import ConfigError
+from lab.errors import ConfigError, DataError
 from lab.run_record import Direction
 from lab.structures import Term
-from lab.structures.detection3d import Detection3dPredictions, Detection3dSpec, Detections3d, Detector3d, MultiviewBatch
+from lab.structures.detection3d import (
+    Detection3dPredictions,
+    Detection3dSpec,
+    Detections3d,
+    Detector3d,
+    MultiviewBatch,
+    MultiviewSample,
+)
 from lab.tasks.detection3d.augmentation import distorted, grid_masked, normalized
 from lab.tasks.detection3d.data.collate import PAD_DIVISOR, collate_multiview
 from lab.tasks.detection3d.data.frames import FrameFiles
@@ -128,13 +135,13 @@ class Detection3dTask(ClassTask):
             batch_size: frames in one forward pass.
 
         Raises:
-            DataError: the file cannot be used.
+            DataError: the file, or an input, cannot be used.
         """
         if isinstance(inputs, str | Path):
             files = FrameFiles(Path(inputs), self.spec)
             inputs = [files[0, index] for index in range(len(files))]
         several, found = isinstance(inputs, list), list[Detections3d]()
-        samples = [replace(one, truth=None, chances=None) for one in (inputs if several else [inputs])]
+        samples = [self._to_predict(one) for one in (inputs if several else [inputs])]
         with self.evaluating():
             for first in range(0, len(samples), batch_size):
                 batch = collate_multiview(samples[first : first + batch_size], PAD_DIVISOR)
@@ -145,3 +152,23 @@ class Detection3dTask(ClassTask):
     def describe_pass(self, batch: MultiviewBatch, outputs: Any, terms: Mapping[str, Term] | None) -> str:
         """Return the shapes of pictures and boxes."""
         return f"pictures {tuple(batch.images.shape)} -> boxes {tuple(self.net.predict(outputs).boxes.shape)}"
+
+    def _to_predict(self, sample: Any) -> MultiviewSample:
+        """Return a frame without truth and chances.
+
+        Raises:
+            DataError: it is no frame of the network's cameras.
+        """
+        cameras = self.spec.camera_names
+        if not isinstance(sample, MultiviewSample):
+            raise DataError(
+                f"a {type(sample).__name__} is no frame: give a MultiviewSample, a list of them, or the path of a json "
+                "file of frames"
+            )
+        counts = (len(sample.images), len(sample.projections))
+        if counts != (len(cameras), len(cameras)):
+            raise DataError(
+                f"frame {sample.token} has {counts[0]} pictures and {counts[1]} projections; the network reads "
+                f"{len(cameras)} cameras: {', '.join(cameras)}"
+            )
+        return replace(sample, truth=None, chances=None)

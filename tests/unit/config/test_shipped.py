@@ -75,6 +75,8 @@ def test_every_model_runs_on_the_meta_device(path: Path, checked: Callable[..., 
     if "override /data: cifar10" in path.read_text() or path.stem in ("mixmatch", "pseudo_label"):
         root = make_mnist(tmp_path / "mnist", num_train=100, side=32)
         words += ["data=idx", f"data.root={root}", "data.num_labels=20", "data.augmentation.flip=0.5"]
+    elif path.stem.startswith("detr3d"):
+        words += ["data=scenes3d", "data.image_size=[64,96]", "data.samples=1"]
     config = checked(*words).config
     data = build_data(config)
     batch = data.first_batch().to("meta")

@@ -11,6 +11,7 @@ from lab.geometry.distance_field import DistanceField, from_distance_field, to_d
 from lab.geometry.measures import is_watertight, surface_area, volume
 from lab.geometry.mesh import DynamicMesh, empty_mesh
 from lab.geometry.operations.extrude import extrude_polygon
+from lab.geometry.primitives.box import Box
 from lab.geometry.primitives.sphere import Sphere
 from lab.geometry.tool import Context
 
@@ -62,6 +63,18 @@ def test_a_mesh_comes_back_and_levels_grow_it() -> None:
     # A body of volume V, surface S and mean width w (2 r for a ball) grows by Steiner's formula.
     expected = volume(ball) + 0.4 * surface_area(ball) + 4 * np.pi * 0.4**2 + 4 / 3 * np.pi * 0.4**3
     assert volume(grown) == pytest.approx(expected, rel=0.02)  # measured: -1.2e-2
+
+
+@pytest.mark.parametrize("level", [0.3, -0.15])
+def test_distances_near_a_level_are_exact_and_others_on_its_side(level: float) -> None:
+    box = Box(size=(2.0, 1.0, 0.6)).apply(empty_mesh(), Context())
+    whole, part = (to_distance_field(box, 0.09, 0.35, level=asked) for asked in (None, level))
+    np.testing.assert_array_equal(part.values < level, whole.values < level)
+    close = np.abs(whole.values - level) <= 2 * 0.09
+    np.testing.assert_array_equal(part.values[close], whole.values[close])
+    assert (part.values != whole.values).mean() > 0.1  # otherwise nothing is saved
+    meshes = [from_distance_field(field, level) for field in (whole, part)]
+    np.testing.assert_array_equal(meshes[0].positions, meshes[1].positions)
 
 
 def test_sharp_edges_are_cut_off() -> None:

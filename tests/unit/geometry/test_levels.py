@@ -10,6 +10,7 @@ from lab.geometry.bake import bake
 from lab.geometry.levels import make_levels, with_levels
 from lab.geometry.measures import is_watertight, volume
 from lab.geometry.mesh import DynamicMesh, empty_mesh
+from lab.geometry.primitives.box import Box
 from lab.geometry.primitives.sphere import Sphere
 from lab.geometry.thaw import thaw
 from lab.geometry.tool import Context
@@ -41,6 +42,12 @@ def test_a_static_mesh_gets_levels_without_levels(ball: DynamicMesh) -> None:
     static = with_levels(bake(ball), (0.3,))
     assert len(static.triangles) == 960
     assert [len(level.triangles) <= 288 and not level.levels for level in static.levels] == [True]
+
+
+def test_a_box_has_no_coarser_level() -> None:
+    box = Box(size=(2.0, 1.0, 0.5)).apply(empty_mesh(), Context())
+    with pytest.raises(GeometryError, match=r"shares\[0\]\.triangles: 6 is out of reach: 12 triangles are left"):
+        make_levels(box, (0.5,))
 
 
 def test_shares_that_do_not_fall_are_refused(ball: DynamicMesh) -> None:

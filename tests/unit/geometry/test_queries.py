@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from lab.errors import GeometryError
+from lab.geometry.joining import append
 from lab.geometry.measures import surface_area, volume
 from lab.geometry.mesh import DynamicMesh
 from lab.geometry.operations.booleans import difference, trim
 from lab.geometry.operations.extrude import extrude_polygon
 from lab.geometry.operations.polygons import circle
 from lab.geometry.operations.sweep import sweep
-from lab.geometry.queries import NO_TRIANGLE, SpatialIndex, sample_surface, sample_volume
+from lab.geometry.queries import NO_TRIANGLE, SpatialIndex, nearest_weights, sample_surface, sample_volume
 from lab.geometry.transforms import transformed, translation
 
 SQUARE = [(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)]
@@ -52,11 +53,25 @@ def test_nearest_points_and_sides_are_trimeshs(bracket):
     _, distance, _ = trimesh.proximity.closest_point(other, points)
     np.testing.assert_allclose(index.distances(points), distance, atol=1e-12)
     sides = index.signed_distances(points) < 0
-    np.testing.assert_array_equal(sides, index.inside(points))
     np.testing.assert_array_equal(sides, other.contains(points))
     found = index.nearest(points)
     corners = bracket.positions[bracket.triangles[found.triangles]]
     np.testing.assert_allclose((found.weights[..., None] * corners).sum(axis=1), found.points, atol=1e-14)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e5])
+def test_no_nearer_triangle_is_overlooked(bracket, offset):
+    """Every triangle asked for every point, by hand; points on the surface and far from it too."""
+    moved = transformed(bracket, translation((offset, 0, 0)))
+    on_it = sample_surface(moved, 60, np.random.default_rng(3)).points
+    points = np.concatenate(
+        [on_it, on_it + RANDOM.normal(0, 1e-9, on_it.shape), on_it + RANDOM.normal(0, 2, on_it.shape)]
+    )
+    corners = moved.positions[moved.triangles]
+    weights = nearest_weights(np.repeat(points, len(corners), axis=0), np.tile(corners, (len(points), 1, 1)))
+    nearest = (weights[..., None] * np.tile(corners, (len(points), 1, 1))).sum(axis=1).reshape(len(points), -1, 3)
+    slow = np.linalg.norm(nearest - points[:, None], axis=2).min(axis=1)
+    np.testing.assert_allclose(SpatialIndex(moved).distances(points), slow, atol=1e-14 + 1e-15 * offset)
 
 
 def test_rays_against_a_cube_by_hand(cube):
@@ -72,6 +87,19 @@ def test_rays_against_a_cube_by_hand(cube):
     assert (misses.triangles == NO_TRIANGLE).all()
     assert np.isinf(misses.distances).all()
     assert np.isnan(misses.points).all()
+
+
+def test_the_inside_is_that_of_winding_numbers_where_parts_overlap_and_points_lie_in_line_with_edges(cube, bracket):
+    two = append(cube, transformed(cube, translation((0.5, 0.25, 0))))
+    steps = np.linspace(-1.25, 1.25, 11)
+    grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 3) + 0.01
+    index = SpatialIndex(two)
+    np.testing.assert_array_equal(index.inside(grid), index.winding_numbers(grid) > 0.5)
+    beyond = np.maximum(-cube_distance(grid), -cube_distance(grid - [0.5, 0.25, 0]))
+    np.testing.assert_array_equal(index.inside(grid), beyond > 0)
+    points = RANDOM.uniform([-3.5, -1.5, -0.5], [3.5, 1.5, 1.0], (1000, 3))
+    index = SpatialIndex(bracket)
+    np.testing.assert_array_equal(index.inside(points), index.winding_numbers(points) > 0.5)
 
 
 def test_winding_numbers_see_holes_and_overlaps(cube):

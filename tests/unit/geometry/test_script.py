@@ -187,6 +187,14 @@ def test_what_is_drawn_follows_from_the_seed_and_the_place() -> None:
     assert not np.allclose(nested[:8], nested[8:])
 
 
+def test_numbers_of_numpy_are_plain_ones() -> None:
+    box = Box(size=np.array([1, 2, 3], dtype=np.float32), steps=(np.int64(2), 1, 1), at=(np.float32(0.5), 0, 0))
+    assert box == Box(size=(1, 2, 3), steps=(2, 1, 1), at=(0.5, 0, 0))
+    assert parse_script(script_text(Script(steps=(box,)))).steps == (box,)
+    with pytest.raises(GeometryError, match=r"size\[0\]: must be a finite number, not 1000"):
+        Box(size=(10**400, 1, 1))
+
+
 def test_the_memory_of_a_mesh_is_limited() -> None:
     with pytest.raises(GeometryError, match=r"sphere: makes a mesh of 1\.2 MB; budget\.megabytes allows 0\.5"):
         parse_script("budget: {megabytes: 0.5}\nsteps: [{sphere: {sides: 100, rings: 50}}]").run()

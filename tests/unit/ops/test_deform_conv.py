@@ -59,6 +59,16 @@ def theirs(x: Tensor, **rest: Any) -> Tensor:
     return torchvision.ops.deform_conv2d(x, **rest)
 
 
+def test_more_channels_than_pixels() -> None:
+    """The columns are brought into the weight's order then, and not the other way round."""
+    generator = torch.Generator().manual_seed(0)
+    given = arguments(GEOMETRIES[0])
+    given["weight"] = torch.randn(150, 8, 3, 3, generator=generator, dtype=torch.float64)
+    given["bias"] = torch.randn(150, generator=generator, dtype=torch.float64)
+    found, expected = (results(function, given, GEOMETRIES[0]) for function in (deform_conv2d, theirs))
+    assert max(map(worst, found, expected)) < 1e-13  # worst measured: 6.3e-15
+
+
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 @pytest.mark.parametrize("masked", [True, False])
 def test_forward_and_gradients_equal_torchvision(geometry: Any, masked: bool) -> None:
@@ -92,6 +102,21 @@ def test_the_first_step_of_new_offsets_equals_torchvision(geometry: Any) -> None
     given = arguments(geometry, reach=0.0)
     errors = list(map(worst, results(deform_conv2d, given, geometry), results(theirs, given, geometry)))
     assert max(errors) < 1e-13  # worst measured: 3.3e-15
+
+
+def test_under_autocast_offsets_are_read_in_single_precision() -> None:
+    """The map comes in float32 and the offsets in bfloat16, or all in bfloat16; gradients reach every argument."""
+    given = {name: value.float() for name, value in arguments(GEOMETRIES[0]).items()}
+    exact = deform_conv2d(**given, padding=(1, 1))
+    given["offset"], given["mask"] = given["offset"].bfloat16(), given["mask"].bfloat16()
+    rounded = {name: value.float() for name, value in given.items()}
+    leaves = {name: value.clone().requires_grad_() for name, value in given.items()}
+    with torch.autocast("cpu", torch.bfloat16):
+        out = deform_conv2d(**leaves, padding=(1, 1))
+    out.float().square().sum().backward()
+    assert all(value.grad is not None and value.grad.dtype == value.dtype for value in leaves.values())
+    assert worst(out.float(), deform_conv2d(**rounded, padding=(1, 1))) < 2e-2  # of the product's 8 bits
+    assert worst(exact, deform_conv2d(**rounded, padding=(1, 1))) > 1e-3  # offsets of 8 bits are other offsets
 
 
 def test_no_offsets_are_an_ordinary_convolution() -> None:
@@ -138,10 +163,14 @@ def test_a_gpu_takes_torchvisions_kernel(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(deform_conv, "_check", lambda *_: None)
 
     class OnGpu:
-        is_cuda, shape = True, (1, 2, 3, 4)
+        is_cuda, shape, dtype = True, (1, 2, 3, 4), torch.bfloat16
 
-    deform_conv2d(OnGpu(), None, None)  # type: ignore[arg-type]
-    assert called == [(1, 2, 3, 4)]
+        def to(self, dtype: torch.dtype) -> OnGpu:
+            called.append(dtype)
+            return self
+
+    deform_conv2d(OnGpu(), torch.zeros(1), torch.zeros(1))  # type: ignore[arg-type]
+    assert called == [torch.float32, (1, 2, 3, 4), torch.bfloat16]
 
 
 @pytest.mark.parametrize(

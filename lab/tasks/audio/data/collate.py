@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lab.ops.chances import draw_integers
 from lab.structures.audio import AudioBatch, AudioTargets
 from lab.tasks.audio.settings import MOST_MASKS
 
@@ -58,7 +59,7 @@ def collate_audio(samples: Sequence[AudioSample]) -> AudioBatch:
 
 def draw_chances(generator: torch.Generator) -> Tensor:
     """Return the random numbers (R,) of a clip, for what the device draws."""
-    return torch.randint(0, 2**31, (NUM_CHANCES,), generator=generator)
+    return draw_integers(generator, NUM_CHANCES)
 
 
 def label_and_shares(labels: Sequence[int], num_classes: int, multilabel: bool) -> tuple[int, Tensor | None]:

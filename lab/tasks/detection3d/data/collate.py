@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lab.data.images.padding import all_or_none
+from lab.ops.chances import draw_integers
 from lab.structures.detection3d import (
     Detection3dTargets,
     Detection3dTruth,
@@ -23,7 +24,7 @@ OF_GRID, OF_PICTURE = 4, 11
 
 def draw_chances(generator: torch.Generator, num_cameras: int) -> Tensor:
     """Return the random numbers (R,) of a training frame, for what the device draws."""
-    return torch.randint(0, 2**31, (OF_GRID + OF_PICTURE * num_cameras,), generator=generator)
+    return draw_integers(generator, OF_GRID + OF_PICTURE * num_cameras)
 
 
 def collate_multiview(

@@ -138,9 +138,7 @@ def read_frames(path: Path) -> list[FrameEntry]:
         DataError: it is no such file, has no frame, or two of one name.
     """
     try:
-        frames = _FramesFile.model_validate(json.loads(read_text(path))).frames
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: no json: {error}") from None
+        frames = _FramesFile.model_validate_json(read_text(path)).frames
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "its top"

@@ -19,7 +19,7 @@ steps:
             outline: [[-0.25, -0.25], [0.25, -0.25], [0.25, 0.25], [-0.25, 0.25]]
             height: 0.5
             at: [0, 0, 0.75]
-  - extrude: {faces: {facing: [1, 0, 0], box: [[0.9, -1, 0], [1, 1, 1]]}, distance: 0.5}
+  - extrude: {select: {facing: [1, 0, 0], box: [[0.9, -1, 0], [1, 1, 1]]}, distance: 0.5}
 """
 
 
@@ -30,7 +30,7 @@ def test_a_script_of_operations():
 
 
 def test_an_error_names_the_step_and_the_parameter():
-    with pytest.raises(GeometryError, match=r"steps\[2\].extrude.faces: selects none of the \d+ triangles"):
+    with pytest.raises(GeometryError, match=r"steps\[2\].extrude.select: selects none of the \d+ triangles"):
         parse_script(BRICK.replace("[1, 0, 0]", "[1, 1, 0]")).run()
     with pytest.raises(GeometryError, match=r"steps\[1\].difference.other\[0\].extrude_polygon.height: makes no solid"):
         parse_script(BRICK.replace("height: 0.5", "height: 0")).run()
@@ -45,7 +45,7 @@ STEPS = [
     {"intersection": {"other": OTHER}},
     {"trim": {"other": OTHER}},
     {"cut": {"point": [0.1, 0, 0.2], "normal": [1, 2, 3]}},
-    {"extrude": {"distance": 0.1, "faces": {"facing": [0, 0, 1], "within": 50}}},
+    {"extrude": {"distance": 0.1, "select": {"facing": [0, 0, 1], "within": 50}}},
     {"extrude_polygon": {"outline": [[0, 0], [1, 0], [0, 1]]}},
     {"revolve": {"profile": [[1, 0], [2, 0], [1, 1]], "angle": 90}},
     {"sweep": {"outline": [[0, 0], [1, 0], [0, 1]], "path": [[0, 0, 0], [0, 0, 3], [0, 2, 5]]}},

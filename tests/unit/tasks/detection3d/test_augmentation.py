@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from lab.ops.chances import unit
 from lab.structures.detection3d import PixelScale
 from lab.tasks.detection3d import augmentation
-from lab.tasks.detection3d.augmentation import changed_hues, distorted, grid_masked, normalized, unit
+from lab.tasks.detection3d.augmentation import changed_hues, distorted, grid_masked, normalized
 from lab.tasks.detection3d.data.collate import OF_GRID, OF_PICTURE, draw_chances
 
 GRID = {"probability": 0.7, "ratio": 0.5}

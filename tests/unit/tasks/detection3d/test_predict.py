@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lab.errors import DataError
 from lab.tasks.detection3d.data.frames import write_frames
 from lab.tasks.detection3d.predict import Detection3dPredictor
 from tests.unit.tasks.detection3d.makers import FakeFramesModule, make_sample, make_task
@@ -34,7 +36,7 @@ def test_what_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     )
     said = capsys.readouterr()
     assert "3 frames, 9 detections" in said.out
-    assert "3 detections are not finite and left out" in said.err
+    assert "3 detections are left out: a number is not finite" in said.err
     submission = json.loads((tmp_path / "out" / "submission.json").read_text())
     assert submission["meta"]["use_camera"] is True
     assert list(submission["results"]) == ["frame-0", "frame-1", "frame-2"]
@@ -65,3 +67,11 @@ def test_python_finds_what_the_file_has(tmp_path: Path) -> None:
     assert one.scores.tolist() == sorted(one.scores.tolist(), reverse=True)
     assert one.names == tuple(task.class_names[label] for label in one.labels.tolist())
     assert not task.training
+
+
+def test_what_is_no_frame_is_refused() -> None:
+    sample, task = make_sample(0), make_task()
+    with pytest.raises(DataError, match="a dict is no frame: give a MultiviewSample"):
+        task.predict({})
+    with pytest.raises(DataError, match="frame frame-0 has 1 pictures and 2 projections; the network reads 2 cameras"):
+        task.predict(replace(sample, images=sample.images[:1]))

@@ -22,7 +22,7 @@ from lab.tasks.detection3d import scoring
 from lab.tasks.detection3d.data.nuscenes.frames import Frame, FrameSource, in_our_order
 from lab.tasks.detection3d.data.nuscenes.infos import read_infos
 from lab.tasks.detection3d.data.nuscenes.names import ATTRIBUTES, CAMERAS, CLASSES
-from lab.tasks.detection3d.metrics import NuScenesMetric, class_ranges
+from lab.tasks.detection3d.metrics import NuScenesMetric, best_of, class_ranges
 from lab.tasks.detection3d.poses import GlobalBoxes, to_global
 from lab.tasks.detection3d.scoring import NuScenesScore, PlacedBoxes
 from scripts.compare_nuscenes import NAMES, jittered, ours, truth_of
@@ -211,13 +211,26 @@ def test_a_frame_counted_twice_is_an_error() -> None:
         metric.sides(metric.compute())
 
 
-def test_what_is_not_finite_is_counted_and_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_no_box_is_counted_and_said(caplog: pytest.LogCaptureFixture) -> None:
     found, batch = made_batch()
     assert batch.truth is not None
     found.boxes[0, 0, 3] = torch.nan
     found.scores[1, 2] = torch.inf
+    found.boxes[2, 1, 4] = 0.0
     metric = NuScenesMetric(CLASSES, ATTRIBUTES, LIMITS)
     metric.update(found, batch.truth, batch)
     metric.sides(metric.compute())
-    assert metric.not_finite == 2
-    assert "2 detections have a box or a score that is not finite" in caplog.text
+    assert metric.no_boxes == 3
+    assert "3 detections do not count: a number is not finite, or a side not above 0" in caplog.text
+
+
+def test_the_best_candidates_in_single_precision() -> None:
+    scores = torch.arange(600).remainder(300)[None] / 512
+    found = best_of(
+        Detection3dPredictions(torch.zeros(1, 600, 9).bfloat16(), scores.bfloat16(), torch.arange(600)[None])
+    )
+    assert found.boxes.shape == (1, 500, 9)
+    assert {found.boxes.dtype, found.scores.dtype} == {torch.float32}
+    assert found.scores[0].tolist() == sorted(found.scores[0].tolist(), reverse=True)
+    whole = best_of(Detection3dPredictions(torch.zeros(1, 600, 9), scores, torch.arange(600)[None]))
+    assert whole.labels[0, :4].tolist() == [299, 599, 298, 598]  # of equal ones the first

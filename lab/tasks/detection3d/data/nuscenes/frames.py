@@ -112,19 +112,17 @@ class Annotations:
 
 @dataclass
 class FrameSource:
-    """The frames of a source, and what was found in it that is left out or odd.
+    """The frames of a source, and what was found in it that is left out.
 
     Attributes:
         name: the file or folder, for messages.
         frames: those that can be used.
         left_out: names of what is not taken, by reason.
-        odd: names of what is taken, and is not as it should be, by reason.
     """
 
     name: str
     frames: list[Frame] = field(default_factory=list)
     left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    odd: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, token: str, shots: Sequence[Shot], poses: tuple[Array, Array], found: Annotations) -> None:
         """Add a frame; boxes that are none are left out."""

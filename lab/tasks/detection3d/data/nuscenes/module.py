@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
+from lab.checking import check_file
 from lab.data.images.annotations import BadSamplePolicy, tell_once
 from lab.data.images.opening import read_image_header
 from lab.data.json_files import read_json
@@ -23,6 +24,7 @@ from lab.tasks.detection3d.data.nuscenes.frames import BoxOrder, Frame, FrameSou
 from lab.tasks.detection3d.data.nuscenes.infos import SUFFIXES, read_infos
 from lab.tasks.detection3d.data.nuscenes.names import ATTRIBUTES, BICYCLE_RACK, CAMERAS, CLASSES
 from lab.tasks.detection3d.data.nuscenes.pictures import PictureFolders, hash_of
+from lab.tasks.detection3d.data.nuscenes.stored import LARGE, kept
 from lab.tasks.detection3d.data.nuscenes.tables import frames_of, is_tables, read_scenes
 
 MAX_NAMES = 5
@@ -185,17 +187,27 @@ class NuScenesDataModule(MultiviewModule):
 
     def _read(self, place: Path) -> FrameSource:
         if place.suffix in SUFFIXES:
-            return read_infos(place, self.cameras)
+            check_file(place, may_be_empty=False)
+            return replace(self._kept([place], lambda: {"": read_infos(place, self.cameras)})[""], name=str(place))
         for folder, split in ((place, None), (place.parent, place.name)):
             if is_tables(folder):
-                if folder not in self._scenes:
-                    self._scenes[folder] = read_scenes(folder, self.cameras)
-                return frames_of(self._scenes[folder], folder, split)
+                return frames_of(self._scenes_of(folder), folder, split)
         what = "a folder" if place.is_dir() else "not there" if not place.exists() else "a file of another kind"
         raise DataError(
             f"{place}: {what}; expected MMDetection3D's infos ({', '.join(SUFFIXES)}), or a folder of nuScenes' tables "
             "and the name of a split, as v1.0-trainval/val"
         )
+
+    def _scenes_of(self, folder: Path) -> dict[str, FrameSource]:
+        """Return the frames of tables, read once for all splits."""
+        if folder not in self._scenes:
+            files = sorted(folder.glob("*.json"))
+            self._scenes[folder] = self._kept(files, lambda: read_scenes(folder, self.cameras))
+        return self._scenes[folder]
+
+    def _kept(self, files: list[Path], read: Callable[[], dict[str, FrameSource]]) -> dict[str, FrameSource]:
+        size = sum(file.stat().st_size for file in files)
+        return kept(hash_of(files) if size >= LARGE else "", size, self.cameras, read)
 
     def _with_pictures(self, source: FrameSource, place: Path) -> FoundFrames:
         folders = PictureFolders(self.folder, place.parent)

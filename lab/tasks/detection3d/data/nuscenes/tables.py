@@ -8,7 +8,7 @@ the frame of the rig, as MMDetection3D's converter does; only a yaw is kept of t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.data.json_files import read_json
 from lab.errors import DataError
 from lab.structures.detection3d import NO_ATTRIBUTE
 from lab.tasks.detection3d.data.nuscenes.frames import (
@@ -32,17 +31,11 @@ from lab.tasks.detection3d.data.nuscenes.frames import (
     rotations,
 )
 from lab.tasks.detection3d.data.nuscenes.names import ATTRIBUTES, DETECTION_NAMES, RIG
+from lab.tasks.detection3d.data.nuscenes.records import TableRecords, table_rows
 from lab.tasks.detection3d.data.nuscenes.splits import SPLITS, scenes_of
 
 LONGEST_STEP = 1.5
 """Seconds between two annotations of an object above which its velocity is not known; twice that for two steps."""
-TableRecords = list[dict[str, Any]]
-_TEXTS = frozenset(
-    {
-        *("token", "scene_token", "sample_token", "sensor_token", "calibrated_sensor_token", "ego_pose_token"),
-        *("instance_token", "category_token", "prev", "next", "name", "channel", "filename"),
-    }
-)
 
 
 def is_tables(folder: Path) -> bool:
@@ -65,8 +58,10 @@ def read_scenes(folder: Path, cameras: Sequence[str]) -> dict[str, FrameSource]:
     Raises:
         DataError: a table is missing or not of nuScenes' schema.
     """
-    scenes = {row["token"]: row["name"] for row in _table(folder, "scene", ("token", "name"))}
-    samples = _table(folder, "sample", ("token", "scene_token", "timestamp"), lambda row: row["scene_token"] in scenes)
+    scenes = {row["token"]: row["name"] for row in table_rows(folder, "scene", ("token", "name"))}
+    samples = table_rows(
+        folder, "sample", ("token", "scene_token", "timestamp"), lambda row: row["scene_token"] in scenes
+    )
     stamps = {row["token"]: row["timestamp"] for row in samples}
     found = {name: FrameSource(f"{folder}/{name}") for name in scenes.values()}
     shots, poses = _Sensors(folder, stamps), {}
@@ -114,23 +109,23 @@ class _Sensors:
     """The pictures, calibrations and poses of some keyframes."""
 
     def __init__(self, folder: Path, stamps: Mapping[str, int]) -> None:
-        sensors = {row["token"]: row["channel"] for row in _table(folder, "sensor", ("token", "channel"))}
+        sensors = {row["token"]: row["channel"] for row in table_rows(folder, "sensor", ("token", "channel"))}
         fields: tuple[str, ...] = ("token", "sensor_token", "translation", "rotation", "camera_intrinsic")
-        self.calibrations = {row["token"]: row for row in _table(folder, "calibrated_sensor", fields)}
+        self.calibrations = {row["token"]: row for row in table_rows(folder, "calibrated_sensor", fields)}
         self.shots: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
         fields = ("sample_token", "calibrated_sensor_token", "ego_pose_token", "filename", "is_key_frame")
 
         def keyframe(row: dict[str, Any]) -> bool:
             return bool(row["is_key_frame"]) and row["sample_token"] in stamps
 
-        for row in _table(folder, "sample_data", fields, keyframe):
+        for row in table_rows(folder, "sample_data", fields, keyframe):
             calibration = self.calibrations.get(row["calibrated_sensor_token"])
             if calibration is not None and calibration["sensor_token"] in sensors:
                 self.shots[row["sample_token"]][sensors[calibration["sensor_token"]]] = row
         needed = {row["ego_pose_token"] for of in self.shots.values() for row in of.values()}
         fields = ("token", "translation", "rotation")
         self.poses = {
-            row["token"]: row for row in _table(folder, "ego_pose", fields, lambda row: row["token"] in needed)
+            row["token"]: row for row in table_rows(folder, "ego_pose", fields, lambda row: row["token"] in needed)
         }
         self._mounted: dict[str, tuple[Array, Array | None]] = {}
 
@@ -190,13 +185,13 @@ class _Boxes:
             *("token", "sample_token", "instance_token", "attribute_tokens", "translation", "size", "rotation"),
             *("prev", "next", "num_lidar_pts", "num_radar_pts"),
         )
-        rows = _table(folder, "sample_annotation", fields, lambda row: row["sample_token"] in stamps)
-        categories = {row["token"]: row["name"] for row in _table(folder, "category", ("token", "name"))}
+        rows = table_rows(folder, "sample_annotation", fields, lambda row: row["sample_token"] in stamps)
+        categories = {row["token"]: row["name"] for row in table_rows(folder, "category", ("token", "name"))}
         instances = {
             row["token"]: categories.get(row["category_token"], "no category")
-            for row in _table(folder, "instance", ("token", "category_token"))
+            for row in table_rows(folder, "instance", ("token", "category_token"))
         }
-        attributes = {row["token"]: row["name"] for row in _table(folder, "attribute", ("token", "name"))}
+        attributes = {row["token"]: row["name"] for row in table_rows(folder, "attribute", ("token", "name"))}
         self.of_sample: dict[str, list[int]] = defaultdict(list)
         for number, row in enumerate(rows):
             self.of_sample[row["sample_token"]].append(number)
@@ -283,29 +278,3 @@ def velocities(places: Array, times: Array, before: NDArray[np.int64], after: ND
     found = np.full_like(places, np.nan)
     found[known] = (places[last[known]] - places[first[known]]) / elapsed[known, None]
     return found
-
-
-def _table(
-    folder: Path, name: str, fields: Iterable[str], keep: Callable[[dict[str, Any]], bool] | None = None
-) -> TableRecords:
-    """Return rows of a table.
-
-    Raises:
-        DataError: it is missing, or a row lacks a field.
-    """
-    path = folder / f"{name}.json"
-    if not path.is_file():
-        raise DataError(f"{path}: no such table; nuScenes' archive of metadata has it beside sample.json")
-    rows = read_json(path)
-    if not isinstance(rows, list):
-        raise DataError(f"{path}: no list of rows, which a table of nuScenes is")
-    wanted = tuple(fields)
-    texts = [key for key in wanted if key in _TEXTS]
-    for number, row in enumerate(rows):
-        if not isinstance(row, dict) or any(key not in row for key in wanted):
-            lacks = ", ".join(key for key in wanted if not isinstance(row, dict) or key not in row)
-            raise DataError(f"{path}: row {number} has no {lacks}, which nuScenes' schema has")
-        if not all(isinstance(row[key], str) for key in texts):
-            wrong = next(key for key in texts if not isinstance(row[key], str))
-            raise DataError(f"{path}: {wrong} of row {number} is no text, which nuScenes' schema has")
-    return rows if keep is None else [row for row in rows if keep(row)]

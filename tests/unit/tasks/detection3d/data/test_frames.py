@@ -57,3 +57,11 @@ def test_what_is_wrong_is_said_in_one_line(change: object, said: str, tmp_path: 
     with pytest.raises(DataError, match=said) as error:
         FrameFiles(path, make_spec())
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"frames": [' * 2000, '{"frames": [{"token": NaN}]}'])
+def test_what_is_no_file_of_frames_is_said_in_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "frames.json").write_text(text)
+    with pytest.raises(DataError, match=r"frames.json: .*a file of frames has frames") as error:
+        FrameFiles(tmp_path / "frames.json", make_spec())
+    assert "\n" not in str(error.value)

@@ -16,6 +16,8 @@ from PIL import Image
 from lab.errors import ConfigError, DataError
 from lab.structures.detection3d import RACK
 from lab.tasks.detection3d.data.frames import write_frames
+from lab.tasks.detection3d.data.nuscenes import module as nuscenes_module
+from lab.tasks.detection3d.data.nuscenes import stored
 from lab.tasks.detection3d.data.nuscenes.balancing import balanced_frames
 from lab.tasks.detection3d.data.nuscenes.module import NuScenesDataModule
 from lab.tasks.detection3d.data.nuscenes.names import CAMERAS, CLASSES
@@ -204,6 +206,44 @@ def test_inputs_of_a_prediction(root: Path, tmp_path: Path) -> None:
     data.follow(module(root, cameras=["CAM_BACK"]).spec)
     with pytest.raises(ConfigError, match=r"data.cameras=.*: the checkpoint was trained on \['CAM_BACK'\]"):
         data.build_inputs([path])
+
+
+@pytest.mark.parametrize("train", ["v1.0-mini/mini_train", "broken.pkl"])
+def test_large_sources_are_read_once(root: Path, train: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes from the cache is what was read, to the bit; of changed files nothing does."""
+    content = worlds.old_infos(worlds.make_world())
+    content["infos"][1]["cams"].pop("CAM_BACK")
+    worlds.write(content, root / "broken.pkl")
+    read = module(root, train=train)
+    expected = read.found(root / train)
+    monkeypatch.setattr(nuscenes_module, "LARGE", 0)
+    monkeypatch.setattr(stored, "LARGE", 0)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
+    assert_same(module(root, train=train).found(root / train), expected)
+    for name in ("read_infos", "read_scenes"):
+        monkeypatch.setattr(nuscenes_module, name, None)
+    found = module(root, train=train)
+    assert_same(found.found(root / train), expected)
+    assert found.rows_read() == read.rows_read()
+    worlds.write(content | {"more": 1}, root / "broken.pkl")
+    worlds.write([], root / "v1.0-mini" / "more.json")
+    with pytest.raises(TypeError, match="'NoneType' object is not callable"):
+        module(root, train=train).found(root / train)
+    (root / "v1.0-mini" / "more.json").unlink()
+
+
+def assert_same(found: nuscenes_module.FoundFrames, expected: nuscenes_module.FoundFrames) -> None:
+    assert (found.source.name, found.source.left_out) == (expected.source.name, expected.source.left_out)
+    assert found.files == expected.files
+    for one, other in zip(found.frames, expected.frames, strict=True):
+        assert (one.token, one.names, one.annotated) == (other.token, other.names, other.annotated)
+        for name in ("rig_to_ego", "ego_to_global", "boxes", "attributes", "points", "valid", "lidar"):
+            values = getattr(one, name), getattr(other, name)
+            np.testing.assert_array_equal(*values)
+            assert values[0].dtype == values[1].dtype
+        for shot, of in zip(one.shots, other.shots, strict=True):
+            assert (shot.camera, shot.file) == (of.camera, of.file)
+            np.testing.assert_array_equal(shot.to_pixels, of.to_pixels)
 
 
 @pytest.mark.parametrize(
