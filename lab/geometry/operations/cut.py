@@ -126,7 +126,7 @@ def _filled(mesh: DynamicMesh, heights: Floats, way: Floats) -> DynamicMesh:
 
 @dataclass(frozen=True, kw_only=True)
 class Cut(Tool):
-    """See ``cut``.
+    """Takes away what lies before a plane.
 
     Attributes:
         point: of the plane, metres.

@@ -91,7 +91,7 @@ def _smooth_corners(mesh: DynamicMesh, edges: Edges, smooth: Flags) -> Integers:
 
 @dataclass(frozen=True, kw_only=True)
 class Normals(Tool):
-    """See ``recompute_normals``.
+    """Computes normals anew, with seams at sharp edges or between polygroups.
 
     Attributes:
         weight: how a triangle counts at its corner.

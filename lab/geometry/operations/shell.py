@@ -52,7 +52,7 @@ def shell(mesh: DynamicMesh, thickness: float) -> DynamicMesh:
 
 @dataclass(frozen=True, kw_only=True)
 class Shell(Tool):
-    """See ``shell``.
+    """Puts a second surface behind the surface, joined by walls at open borders.
 
     Attributes:
         thickness: metres; below 0 grows outwards.
@@ -70,7 +70,7 @@ class Shell(Tool):
 
 @dataclass(frozen=True, kw_only=True)
 class Offset(Tool):
-    """See ``offset``.
+    """Moves every face along its normal: outwards, or inwards where negative.
 
     Attributes:
         distance: metres; below 0 goes inwards.
