@@ -91,3 +91,13 @@ def test_attributes_are_those_of_the_rule_but_for_people_who_sit() -> None:
     ruled = attributes_of(labels, velocities, CLASS_NAMES, ATTRIBUTE_NAMES)
     differ = {(ATTRIBUTE_NAMES[is_], ATTRIBUTE_NAMES[by]) for is_, by in zip(given, ruled, strict=True) if is_ != by}
     assert differ == {("pedestrian.sitting_lying_down", "pedestrian.standing")}
+
+
+def test_processes_of_a_loader_make_the_same_samples(data: Scenes3dDataModule) -> None:
+    frames, keys = data.dataset("train"), [(3, 0), (3, 1)]
+    made = [frames.make(frames.scenes[key]) for key in keys]  # before, so that the processes inherit the meshes
+    loaded = list(torch.utils.data.DataLoader(frames, sampler=keys, batch_size=None, num_workers=2))
+    for sample, here, key in zip(loaded, made, keys, strict=True):
+        assert torch.equal(sample.images, here.images)
+        assert torch.equal(sample.boxes, here.boxes)
+        assert torch.equal(sample.chances, frames[key].chances)
