@@ -7,11 +7,12 @@ from lab.errors import GeometryError
 from lab.geometry.joining import append
 from lab.geometry.measures import surface_area, volume
 from lab.geometry.mesh import DynamicMesh
+from lab.geometry.nearest import nearest_weights
 from lab.geometry.operations.booleans import difference, trim
 from lab.geometry.operations.extrude import extrude_polygon
 from lab.geometry.operations.polygons import circle
 from lab.geometry.operations.sweep import sweep
-from lab.geometry.queries import NO_TRIANGLE, SpatialIndex, nearest_weights, sample_surface, sample_volume
+from lab.geometry.queries import NO_TRIANGLE, SpatialIndex, sample_surface, sample_volume
 from lab.geometry.transforms import transformed, translation
 
 SQUARE = [(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)]
