@@ -12,7 +12,6 @@ from lab.config.compose import Composed, config_dir
 from lab.sweeps.setup import read_setup
 from tests.shipped import GROUPS, OPTIONS, SWEEP_OPTIONS, composed
 from tests.unit.tasks.classification.makers import make_mnist
-from tests.unit.tasks.detection3d.data.nuscenes import worlds
 
 OWNERS = [*sorted((config_dir() / "model").glob("*.yaml")), *sorted((config_dir() / "experiments").glob("*.yaml"))]
 
@@ -65,6 +64,26 @@ def test_detr_trains_only_its_backbone_at_the_lower_rate(checked: Callable[..., 
     assert round(trained / 1e6, 2) == 41.3  # the authors' model
 
 
+def test_detr3d_trains_its_backbone_at_a_tenth_of_the_rate(checked: Callable[..., Composed]) -> None:
+    import torch
+
+    from lab.registry.build import build
+    from lab.training.optimizers import parameter_groups
+
+    config = checked("model=detr3d", "data=scenes3d").config
+    with torch.device("meta"):
+        net = build(config["model"]["net"])
+    trained = {id(part): name for name, part in net.named_parameters() if part.requires_grad}
+    groups = {group["lr"]: group for group in parameter_groups(net, config["optimizer"])}
+    assert sorted(groups) == [2e-5, 2e-4]
+    assert all(group["weight_decay"] == 0.01 for group in groups.values())
+    for rate, group in groups.items():
+        names = [trained.pop(id(part)) for part in group["params"]]
+        assert all(name.startswith("img_backbone.") == (rate == 2e-5) for name in names)
+    assert not trained
+    assert (config["trainer"]["gradient_clip_val"], config["trainer"]["max_epochs"]) == (35.0, 24)
+
+
 @pytest.mark.parametrize("path", sorted((config_dir() / "model").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_model_runs_on_the_meta_device(path: Path, checked: Callable[..., Composed], tmp_path: Path) -> None:
     """As ``check=true`` runs it, on the data that it chooses itself, or on generated scenes or digits."""
@@ -76,11 +95,8 @@ def test_every_model_runs_on_the_meta_device(path: Path, checked: Callable[..., 
     if "override /data: cifar10" in path.read_text() or path.stem in ("mixmatch", "pseudo_label"):
         root = make_mnist(tmp_path / "mnist", num_train=100, side=32)
         words += ["data=idx", f"data.root={root}", "data.num_labels=20", "data.augmentation.flip=0.5"]
-    if path.stem in ("detr3d", "detr3d_nested", "detr3d_vovnet"):
-        world = worlds.make_world()
-        worlds.write_pictures(world, tmp_path)
-        worlds.write_tables(world, tmp_path)
-        words += [f"data.root={tmp_path}", "data.train=v1.0-mini/mini_train", "data.val=v1.0-mini/mini_val"]
+    elif path.stem.startswith("detr3d"):
+        words += ["data=scenes3d", "data.image_size=[64,96]", "data.samples=1"]
     config = checked(*words).config
     data = build_data(config)
     batch = data.first_batch().to("meta")

@@ -48,19 +48,5 @@ DETECTION_NAMES = {
     "vehicle.truck": "truck",
 }
 """The detection task's class of a category of the tables; categories that are not named here belong to none."""
-NO_DETECTION_CLASS = frozenset(
-    {
-        "animal",
-        "human.pedestrian.personal_mobility",
-        "human.pedestrian.stroller",
-        "human.pedestrian.wheelchair",
-        "movable_object.debris",
-        "movable_object.pushable_pullable",
-        "static_object.bicycle_rack",
-        "vehicle.emergency.ambulance",
-        "vehicle.emergency.police",
-    }
-)
-"""Categories that nuScenes annotates and its detection task does not have."""
 LONG = frozenset({"car", "truck", "bus", "trailer", "bicycle", "motorcycle"})
 """Classes whose length is above their width, nearly always."""
