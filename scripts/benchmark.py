@@ -9,10 +9,11 @@ DenseNet-121, ShuffleNetV2, MobileNetV2 and deformable convolution, timm's ViT a
 plain torch for AFNO (as published), the wide ResNet, GRU4Rec, SASRec and the CPU kernels (conv3x3, linear),
 torchvision's ImageFolder for reading images, its policies image by image (rand_augment, trivial_augment), a loader of
 one image after the other for a batch of MixMatch, embreex's own interface for rendering (where the peer casts rays only
-and paints nothing). Rows called deploy time the copy that ``lab.deploy`` makes, against the peer as it is, and those
-called deploy-frozen against ``torch.jit.optimize_for_inference`` of the peer. A training step is forward, loss (DETR's
-with matching, on every decoder layer) and backward. For GRU4Rec it is 20 steps including data and optimizer, for SASRec
-one step including the optimizer. SASRec's peer evaluates user by user among 101 items, lab among all.
+and paints nothing), trimesh for questions about a mesh. Rows called deploy time the copy that ``lab.deploy`` makes,
+against the peer as it is, and those called deploy-frozen against ``torch.jit.optimize_for_inference`` of the peer. A
+training step is forward, loss (DETR's with matching, on every decoder layer) and backward. For GRU4Rec it is 20 steps
+including data and optimizer, for SASRec one step including the optimizer. SASRec's peer evaluates user by user among
+101 items, lab among all.
 
 The last column is the share of this process's rate in products of matrices (1024x1024 in float32, the better one of
 torch.mm and oneDNN) that ours reaches, counted by the operations of the peer: near 100 % nothing is left to gain
@@ -40,6 +41,7 @@ from benchmarks.images import folder_batch, small_batch
 from benchmarks.kernels import conv3x3_forward, conv3x3_train, linear_forward, linear_train
 from benchmarks.pairs import Made, Make, Size, Step, deploy_row, forward_row, train_row
 from benchmarks.policies import policy_row
+from benchmarks.queries import inside_row, nearest_row, rays_row
 from benchmarks.rendering import rig_row, scene_row
 from benchmarks.sasrec import sasrec_eval, sasrec_train
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -127,6 +129,9 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     "images-small": (small_batch, 128, (32, 32)),
     "render-scene": (scene_row, 30, (256, 256)),  # objects, (height, width)
     "render-rig": (rig_row, 30, (256, 256)),
+    "mesh-nearest": (nearest_row, 10000, (64, 72)),  # points, (sides, rings) of a torus
+    "mesh-inside": (inside_row, 10000, (64, 72)),
+    "mesh-rays": (rays_row, 10000, (64, 72)),
     "bloom-prefill": (bloom.bloom_prefill, 2, (256, 8192)),  # sequences, (length, vocabulary)
     "bloom-decode": (bloom.bloom_decode, 2, (256, 8192)),
     "bloom-generate": (bloom.bloom_generate, 2, (256, 8192)),

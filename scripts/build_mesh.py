@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from lab.errors import GeometryError, LabError
 from lab.geometry.asset import AssetOptions, accept
@@ -75,10 +75,18 @@ def _parameters(kind: type[Any], outer: str) -> Iterator[str]:
     meanings, usual = _meanings(kind), defaults(kind)
     for name, hint in parameter_hints(kind).items():
         shown = f"= {json.dumps(plain(usual[name]))}" if name in usual else "is required"
-        yield f"  {outer}{name} {shown}\n      {meanings[name]}"
+        yield f"  {outer}{name} {shown}{_choices(hint)}\n      {meanings[name]}"
         for inner in (hint, *get_args(hint)):
             if isinstance(inner, type) and issubclass(inner, Parameters) and not issubclass(inner, Tool):
                 yield from _parameters(inner, f"{outer}{name}.")
+
+
+def _choices(hint: Any) -> str:
+    """Return what a parameter may be, where it is one of some words."""
+    for inner in (hint, *get_args(hint)):
+        if get_origin(inner) is Literal:
+            return f"  ({' | '.join(map(str, get_args(inner)))})"
+    return ""
 
 
 def _summary(kind: type[Any]) -> str:

@@ -2,8 +2,9 @@
 
     python scripts/street_scene.py 3 --out scene
 
-It writes ``cameras.png`` (what the six cameras see, with the 3-D boxes), ``above.png`` (the boxes from above),
-``scene.glb`` (all meshes; any viewer of glTF opens it) and ``loaded.png``: the GLB read back and rendered from outside.
+It writes ``cameras.png`` (what the six cameras see, with the 3-D boxes), ``masks.png`` (classes of pixels and visible
+boxes), ``above.png`` (the 3-D boxes from above), ``scene.glb`` (all meshes; any viewer of glTF opens it) and
+``loaded.png``: the GLB read back and rendered from above the street.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 COLOURS = 160
 """Of the palette of the pictures, so that their files are small."""
+_ORDER = (2, 0, 1, 4, 3, 5)  # front left, front, front right, back left, back, back right
+_STUFF = ((200, 220, 240), (90, 90, 95), (150, 145, 140), (120, 95, 80), (60, 95, 50), (40, 40, 40))  # as STUFF_NAMES
 _EYE, _TARGET = (-26.0, 2.0, 18.0), (2.0, 0.0, 0.0)
 
 
@@ -57,7 +60,13 @@ def draw(index: int, split: str, out: Path, width: int, reach: float) -> list[Pa
     cameras, above = pictures(data, split, index)
     scene = scene_of(data.scenes(split).layout((0, index)), len(data.names))
     write_scene(scene.instances, out / "scene.glb")
-    saved = {"cameras.png": cameras, "above.png": above, "loaded.png": loaded(out / "scene.glb", scene, width)}
+    masks = draw_masks(data, split, index)
+    saved = {
+        "cameras.png": cameras,
+        "masks.png": masks,
+        "above.png": above,
+        "loaded.png": loaded(out / "scene.glb", scene, width),
+    }
     for name, picture in saved.items():
         picture.quantize(COLOURS).save(out / name, optimize=True)
     return [out / name for name in (*saved, "scene.glb")]
@@ -75,6 +84,27 @@ def pictures(data: Scenes3dDataModule, split: str, index: int) -> tuple[Image.Im
     assert truth is not None
     above = draw_from_above(batch.rig_to_ego[0].numpy(), truth, nothing, data.spec, 600)
     return draw_cameras(batch, truth, data.spec, f"scene {index} of {split}"), above
+
+
+def draw_masks(data: Scenes3dDataModule, split: str, index: int) -> Image.Image:
+    """Return the classes of all pixels, and the boxes around what is visible, in the order of ``cameras.png``."""
+    import numpy as np
+    from PIL import Image, ImageDraw
+
+    from lab.report.canvas import class_colour
+
+    frame, most = data.scenes(split)[0, index], data.min_pixels
+    classes = len(data.names)
+    palette = np.array([*map(class_colour, range(classes)), *_STUFF], np.uint8)
+    height, width = frame.categories.shape[1:]
+    sheet = Image.new("RGB", (3 * width, 2 * height))
+    for place, camera in enumerate(_ORDER):
+        picture = Image.fromarray(palette[frame.categories[camera]])
+        pen = ImageDraw.Draw(picture)
+        for box in frame.boxes[camera][frame.pixels[camera] >= most].tolist():
+            pen.rectangle([box[0], box[1], box[2] - 1, box[3] - 1], outline=(255, 255, 255))
+        sheet.paste(picture, (place % 3 * width, place // 3 * height))
+    return sheet
 
 
 def loaded(path: Path, scene: Scene, width: int) -> Image.Image:

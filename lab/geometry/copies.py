@@ -8,6 +8,7 @@ import numpy as np
 
 from lab.errors import GeometryError
 from lab.geometry.mesh import DynamicMesh, Flags, Floats, Integers, Overlay
+from lab.geometry.topology import unit
 
 
 def placed_copies(mesh: DynamicMesh, places: Floats) -> DynamicMesh:
@@ -49,9 +50,7 @@ def placed_copies(mesh: DynamicMesh, places: Floats) -> DynamicMesh:
 
 
 def _turned(normals: Overlay, linear: Floats, mirrored: Flags) -> Overlay:
-    turned = np.einsum("ej,nji->nei", normals.elements, np.linalg.inv(linear))
-    lengths = np.linalg.norm(turned, axis=-1, keepdims=True)
-    turned = np.divide(turned, lengths, out=np.zeros_like(turned), where=lengths > 0)
+    turned = unit(np.einsum("ej,nji->nei", normals.elements, np.linalg.inv(linear)))
     count = len(normals.elements)
     return Overlay(turned.reshape(-1, 3), _repeated(normals.corners, len(linear), count, mirrored))
 

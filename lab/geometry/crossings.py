@@ -31,9 +31,13 @@ class CrossingCounter:
         self._places = mesh.positions @ self._turn.T
         self._triangles = mesh.triangles
         self._normals = face_vectors(self._places, mesh.triangles)
+        tails, heads = mesh.triangles, np.roll(mesh.triangles, -1, axis=1)
+        self._forward = tails < heads
+        self._ends = self._places[np.minimum(tails, heads)][..., :2]
+        self._ways = self._places[np.maximum(tails, heads)][..., :2] - self._ends
         self._low = self._places[:, :2].min(axis=0)
         span = np.maximum(self._places[:, :2].max(axis=0) - self._low, 1e-300)
-        self._cells = int(np.clip(np.sqrt(mesh.num_triangles) / 2, 1, 1024))
+        self._cells = int(np.clip(np.sqrt(mesh.num_triangles), 1, 1024))
         self._scale = self._cells / span
         self._order, self._starts = self._grid()
 
@@ -62,18 +66,16 @@ class CrossingCounter:
 
     def _crossed(self, points: Floats, triangle: Integers) -> Integers:
         """Return (K,) 1 where a ray leaves through a triangle, -1 where it enters, 0 where it misses."""
-        vertices = self._triangles[triangle]
-        sides = np.empty((len(triangle), 3), dtype=bool)
-        for k in range(3):
-            tail, head = vertices[:, k], vertices[:, (k + 1) % 3]
-            forward = tail < head
-            low, high = self._places[np.where(forward, tail, head)], self._places[np.where(forward, head, tail)]
-            way, local = high - low, points - low
-            sides[:, k] = (way[:, 0] * local[:, 1] - way[:, 1] * local[:, 0] >= 0) == forward
-        covered = sides.all(axis=1).astype(np.int64) - (~sides).all(axis=1)
-        normal = self._normals[triangle]
-        above = ((self._places[vertices[:, 0]] - points) * normal).sum(axis=1) * np.sign(normal[:, 2]) > 0
-        return np.where(above, covered, 0)
+        low, way = self._ends[triangle], self._ways[triangle]
+        above_x, above_y = points[:, 0, None] - low[..., 0], points[:, 1, None] - low[..., 1]
+        sides = (way[..., 0] * above_y - way[..., 1] * above_x >= 0) == self._forward[triangle]
+        left = sides.sum(axis=1)
+        covered = (left == 3).astype(np.int64) - (left == 0)
+        rows = np.flatnonzero(covered)
+        triangle, normal = triangle[rows], self._normals[triangle[rows]]
+        gap = np.einsum("kd,kd->k", self._places[self._triangles[triangle, 0]] - points[rows], normal)
+        covered[rows[gap * np.sign(normal[:, 2]) <= 0]] = 0
+        return covered
 
     def _grid(self) -> tuple[Integers, Integers]:
         """Return triangles ordered by the cells that their shadows' boxes touch, and where each cell's begin."""

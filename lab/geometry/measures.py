@@ -6,12 +6,12 @@ import numpy as np
 
 from lab.errors import GeometryError
 from lab.geometry.mesh import DynamicMesh, Floats, Integers
+from lab.geometry.topology import face_vectors, unit
 
 
 def area_vectors(mesh: DynamicMesh) -> Floats:
     """Return (F, 3): outward, as long as the triangle's area, square metres."""
-    a, b, c = np.moveaxis(mesh.positions[mesh.triangles], 1, 0)
-    return np.asarray(np.cross(b - a, c - a) / 2)
+    return face_vectors(mesh.positions, mesh.triangles) / 2
 
 
 def face_areas(mesh: DynamicMesh) -> Floats:
@@ -21,9 +21,7 @@ def face_areas(mesh: DynamicMesh) -> Floats:
 
 def face_normals(mesh: DynamicMesh) -> Floats:
     """Return (F, 3) of length 1; zeros for a triangle without area."""
-    vectors = area_vectors(mesh)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    return unit(area_vectors(mesh))
 
 
 def surface_area(mesh: DynamicMesh) -> float:

@@ -1,32 +1,32 @@
 """Questions about where things are: rays, the nearest point, inside or outside, distances, points drawn on a surface.
 
-Rays are found by Embree in float32 and their hits computed anew in float64. Nearest points are exact in float64: a tree
-over the triangles' centroids, one for each size of triangle, leaves a few candidates for each point. The inside of a
-closed mesh is counted along rays, of an open one by winding numbers (van Oosterom and Strackee, "The Solid Angle of a
-Plane Triangle", 1983; Jacobson, Kavan and Sorkine-Hornung, "Robust Inside-Outside Segmentation", 2013).
+Rays are found by Embree in float32 and their hits computed anew in float64. Nearest points are exact in float64. The
+inside of a closed mesh is counted along rays, of an open one by winding numbers (van Oosterom and Strackee, "The Solid
+Angle of a Plane Triangle", 1983; Jacobson, Kavan and Sorkine-Hornung, "Robust Inside-Outside Segmentation", 2013).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from lab.errors import GeometryError
 from lab.geometry.crossings import CrossingCounter
-from lab.geometry.measures import face_areas, is_watertight, require_watertight
+from lab.geometry.measures import face_areas, face_normals, is_watertight, require_watertight
 from lab.geometry.mesh import DynamicMesh, Flags, Floats, Integers
+from lab.geometry.nearest import NearestTriangles, mixed
+from lab.geometry.topology import barycentric
 
 if TYPE_CHECKING:
     from lab.geometry.render.embree import InstanceTree
 
 NO_TRIANGLE = -1
 """The triangle of a ray that hits nothing."""
-_PAIRS = 2_000_000  # points times candidates that are held at once
+_PAIRS = 2_000_000  # points times triangles that are held at once
 
 
 @dataclass(frozen=True)
@@ -99,37 +99,22 @@ class SpatialIndex:
         triangles = np.where(hit, found.triangle, NO_TRIANGLE).astype(np.int64)
         distances = np.full(len(starts), np.inf)
         weights = np.full((len(starts), 3), np.nan)
-        a, b, c = np.moveaxis(self._corners[triangles[hit]], 1, 0)
-        normal = np.cross(b - a, c - a)
-        slope = (normal * ways[hit]).sum(axis=1)
-        safe = np.where(slope == 0, 1.0, slope)
-        exact = np.where(slope == 0, found.distance[hit], (normal * (a - starts[hit])).sum(axis=1) / safe)
         points = np.full((len(starts), 3), np.nan)
+        corners = self._corners[triangles[hit]]
+        normal = self._upright[triangles[hit]]
+        slope = np.einsum("kd,kd->k", normal, ways[hit])
+        gap = np.einsum("kd,kd->k", normal, corners[:, 0] - starts[hit])
+        exact = np.where(slope == 0, found.distance[hit], gap / np.where(slope == 0, 1.0, slope))
         points[hit] = starts[hit] + exact[:, None] * ways[hit]
         distances[hit] = exact
-        weights[hit] = nearest_weights(points[hit], self._corners[triangles[hit]])
+        weights[hit] = barycentric(points[hit][:, None], corners)[:, 0]
         return RayHits(distances, triangles, weights, points)
 
     def nearest(self, points: ArrayLike) -> SurfacePoints:
         """Return the nearest point of the surface to each point (N, 3); of several, one of the lowest triangle."""
         where = _points(points, "points")
-        limit = self._upper_bounds(where)
-        best = np.full(len(where), np.inf)
-        owner = np.zeros(len(where), dtype=np.int64)
-        for tree, members, radius in self._sizes:
-            for rows, point, triangle in _candidates(tree, members, where, limit + radius):
-                corners = self._corners[triangle]
-                weight = nearest_weights(where[point], corners)
-                gap = ((_mixed(weight, corners) - where[point]) ** 2).sum(axis=1)
-                order = np.lexsort((triangle, gap, point))
-                first = order[np.unique(point[order], return_index=True)[1]]
-                closer = gap[first] < best[rows]
-                tied = (gap[first] == best[rows]) & (triangle[first] < owner[rows])
-                taken = closer | tied
-                best[rows[taken]] = gap[first[taken]]
-                owner[rows[taken]] = triangle[first[taken]]
-        weights = nearest_weights(where, self._corners[owner])
-        return SurfacePoints(_mixed(weights, self._corners[owner]), owner, weights)
+        triangles, weights = self._nearest.find(where)
+        return SurfacePoints(mixed(weights, self._corners[triangles]), triangles, weights)
 
     def distances(self, points: ArrayLike) -> Floats:
         """Return (N,) metres from points (N, 3) to the surface."""
@@ -190,34 +175,12 @@ class SpatialIndex:
         return InstanceTree([MeshTree(positions, self.mesh.triangles.astype(np.int32))], np.eye(4)[None])
 
     @cached_property
-    def _sizes(self) -> list[tuple[Any, Integers, float]]:
-        """Trees over the centroids of triangles of about one size: the tree, the triangles, their largest radius."""
-        from scipy.spatial import cKDTree
-
-        centroids = self._corners.mean(axis=1)
-        radii = np.linalg.norm(self._corners - centroids[:, None], axis=2).max(axis=1)
-        largest = max(float(radii.max()), np.finfo(float).tiny)
-        size = np.minimum(np.floor(np.log2(largest / np.maximum(radii, 1e-12 * largest))), 8).astype(np.int64)
-        sizes = []
-        for label in np.unique(size):
-            members = np.flatnonzero(size == label)
-            sizes.append((cKDTree(centroids[members]), members, float(radii[members].max())))
-        return sizes
+    def _nearest(self) -> NearestTriangles:
+        return NearestTriangles(self._corners)
 
     @cached_property
-    def _centroids(self) -> Any:
-        from scipy.spatial import cKDTree
-
-        return cKDTree(self._corners.mean(axis=1))
-
-    def _upper_bounds(self, points: Floats) -> Floats:
-        """Return (N,) distances to a near triangle."""
-        few = min(4, self.mesh.num_triangles)
-        near = self._centroids.query(points, few)[1].reshape(len(points), few)
-        corners = self._corners[near.ravel()]
-        weights = nearest_weights(np.repeat(points, few, axis=0), corners)
-        gaps = np.linalg.norm(_mixed(weights, corners).reshape(len(points), few, 3) - points[:, None], axis=2)
-        return np.asarray(gaps.min(axis=1) * (1 + 1e-12) + 1e-300)
+    def _upright(self) -> Floats:
+        return face_normals(self.mesh)
 
 
 def sample_surface(mesh: DynamicMesh, count: int, random: np.random.Generator) -> SurfacePoints:
@@ -239,7 +202,7 @@ def sample_surface(mesh: DynamicMesh, count: int, random: np.random.Generator) -
     triangles = np.minimum(np.searchsorted(ends, random.random(count) * ends[-1], side="right"), len(areas) - 1)
     root, share = np.sqrt(random.random(count)), random.random(count)
     weights = np.stack([1 - root, root * (1 - share), root * share], axis=1)
-    return SurfacePoints(_mixed(weights, mesh.positions[mesh.triangles[triangles]]), triangles, weights)
+    return SurfacePoints(mixed(weights, mesh.positions[mesh.triangles[triangles]]), triangles, weights)
 
 
 def sample_volume(mesh: DynamicMesh, count: int, random: np.random.Generator) -> Floats:
@@ -265,61 +228,6 @@ def sample_volume(mesh: DynamicMesh, count: int, random: np.random.Generator) ->
         if drawn > 1000 * (found + 100):
             raise GeometryError("the mesh fills less than a thousandth of its box: too little to draw points in")
     return np.concatenate([np.zeros((0, 3)), *kept])[:count]
-
-
-def nearest_weights(points: Floats, corners: Floats) -> Floats:
-    """Return (N, 3) barycentric weights of the point of a triangle (N, 3, 3) that is nearest to a point (N, 3).
-
-    On an edge the weight of the corner opposite is exactly 0, at a corner those of both others.
-    """
-    a, b, c = np.moveaxis(corners, 1, 0)
-    normal = np.cross(b - a, c - a)
-    size = (normal**2).sum(axis=1)
-    safe = np.where(size > 0, size, 1.0)
-    local = points - a
-    second = (np.cross(local, c - a) * normal).sum(axis=1) / safe
-    third = (np.cross(b - a, local) * normal).sum(axis=1) / safe
-    within = (size > 0) & (second > 0) & (third > 0) & (second + third < 1)
-    weights = np.stack([1 - second - third, second, third], axis=1)
-    outside = np.flatnonzero(~within)
-    best = np.full(len(outside), np.inf)
-    for k in range(3):
-        tail, head = corners[outside, k], corners[outside, (k + 1) % 3]
-        way = head - tail
-        length = (way**2).sum(axis=1)
-        share = np.clip(((points[outside] - tail) * way).sum(axis=1) / np.where(length > 0, length, 1.0), 0, 1)
-        gap = ((tail + share[:, None] * way - points[outside]) ** 2).sum(axis=1)
-        closer = gap < best
-        best = np.where(closer, gap, best)
-        rows = outside[closer]
-        weights[rows] = 0.0
-        weights[rows, k], weights[rows, (k + 1) % 3] = 1 - share[closer], share[closer]
-    return weights
-
-
-def _candidates(
-    tree: Any, members: Integers, points: Floats, radius: Floats
-) -> Iterator[tuple[Integers, Integers, Integers]]:
-    """Yield pairs of points and triangles whose centroid is within a radius, in parts.
-
-    Each part is: the points that it has, the point of each pair, the triangle of each pair.
-    """
-    counts = tree.query_ball_point(points, radius, return_length=True)
-    ends = np.cumsum(counts)
-    start = 0
-    while start < len(points):
-        before = ends[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, before + _PAIRS, side="right")))
-        lists = tree.query_ball_point(points[start:stop], radius[start:stop])
-        lengths = counts[start:stop]
-        if lengths.sum():
-            triangle = members[np.concatenate([np.asarray(part, dtype=np.int64) for part in lists])]
-            yield start + np.flatnonzero(lengths), np.repeat(np.arange(start, stop), lengths), triangle
-        start = stop
-
-
-def _mixed(weights: Floats, corners: Floats) -> Floats:
-    return np.asarray((weights[..., None] * corners).sum(axis=1))
 
 
 def _points(values: ArrayLike, name: str) -> Floats:

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from lab.errors import GeometryError
-from lab.geometry.mesh import Flags, Floats, Integers
+from lab.geometry.mesh import DynamicMesh, Flags, Floats, Integers
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,36 @@ def face_vectors(positions: Floats, triangles: Integers) -> Floats:
     return np.cross(b - a, c - a)
 
 
+def filled_normals(elements: Floats, corners: Integers, positions: Floats, triangles: Integers) -> Floats:
+    """Return normals (E, 3) of length 1; one that has no direction takes that of a triangle there, or else +z.
+
+    Args:
+        elements: (E, 3) of any length.
+        corners: (F, 3) which element each corner takes.
+        positions: (V, 3).
+        triangles: (F, 3).
+    """
+    normals = unit(elements)
+    lost = ~normals.any(axis=1)
+    if lost.any():
+        faces = np.repeat(unit(face_vectors(positions, triangles)), 3, axis=0)
+        known = (corners.ravel() >= 0) & faces.any(axis=1)
+        found = np.tile([0.0, 0.0, 1.0], (len(normals), 1))
+        found[corners.ravel()[known]] = faces[known]
+        normals[lost] = found[lost]
+    return normals
+
+
+def require_triangles(mesh: DynamicMesh) -> None:
+    """Refuse a mesh without triangles.
+
+    Raises:
+        GeometryError: it has none.
+    """
+    if not mesh.num_triangles:
+        raise GeometryError("the mesh has no triangles")
+
+
 def unit(vectors: Floats) -> Floats:
     """Return vectors (..., 3) of length 1; zero vectors stay zero."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
@@ -153,3 +183,15 @@ def gathered_normals(positions: Floats, triangles: Integers, corners: Integers, 
 def vertex_normals(positions: Floats, triangles: Integers) -> Floats:
     """Return (V, 3) angle-weighted normals of length 1."""
     return gathered_normals(positions, triangles, triangles, "angle", len(positions))
+
+
+def barycentric(points: Floats, corners: Floats) -> Floats:
+    """Return (F, P, 3) weights, none negative, of triangles' corners (F, 3, 3) for points of each (F, P, 3)."""
+    edge, other = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    normal = np.cross(edge, other)
+    length = np.maximum((normal**2).sum(axis=1), np.finfo(float).tiny)[:, None]
+    local = points - corners[:, :1]
+    second = (np.cross(local, other[:, None]) * normal[:, None]).sum(axis=2) / length
+    third = (np.cross(edge[:, None], local) * normal[:, None]).sum(axis=2) / length
+    weights = np.clip(np.stack([1 - second - third, second, third], axis=2), 0, None)
+    return weights / np.maximum(weights.sum(axis=2, keepdims=True), np.finfo(float).tiny)

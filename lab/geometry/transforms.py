@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from lab.errors import GeometryError
 from lab.geometry.mesh import DynamicMesh, Floats, Overlay
+from lab.geometry.topology import unit
 
 
 def translation(offset: ArrayLike) -> Floats:
@@ -63,9 +64,7 @@ def transformed(mesh: DynamicMesh, matrix: ArrayLike) -> DynamicMesh:
         raise GeometryError("a transform that flattens the mesh cannot be undone: each factor of a scale is not 0")
     moved = dataclasses.replace(mesh, positions=mesh.positions @ linear.T + full[:3, 3])
     if mesh.normals is not None:
-        turned = mesh.normals.elements @ np.linalg.inv(linear)
-        lengths = np.linalg.norm(turned, axis=1, keepdims=True)
-        turned = np.divide(turned, lengths, out=np.zeros_like(turned), where=lengths > 0)
+        turned = unit(mesh.normals.elements @ np.linalg.inv(linear))
         moved = dataclasses.replace(moved, normals=Overlay(turned, mesh.normals.corners))
     return _turned_around(moved) if determinant < 0 else moved
 

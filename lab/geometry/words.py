@@ -64,7 +64,7 @@ OPERATIONS = {
     "bend": "lab.geometry.operations.deform:Bend",
     "twist": "lab.geometry.operations.deform:Twist",
     "taper": "lab.geometry.operations.deform:Taper",
-    "noise": "lab.geometry.operations.deform:Noise",
+    "noise": "lab.geometry.operations.noise:Noise",
     "project_uv": "lab.geometry.operations.project_uv:ProjectUV",
     "normals": "lab.geometry.operations.normals:Normals",
 }

@@ -21,7 +21,7 @@ MAX_VALUES = 200_000
 
 _TAGS = {"str", "int", "float", "bool", "null", "timestamp", "value", "merge", "seq", "map"}
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
-_PATH = re.compile(r"[a-z]\w*(\.[a-z]\w*|\[\d{1,6}\])*")
+_CHANGE = re.compile(r"(?P<path>[a-z]\w*(\.[a-z]\w*|\[\d{1,6}\])*)=(?P<value>.*)", re.DOTALL)
 _PART = re.compile(r"\[\d+\]|\.?\w+")
 _WHOLE = re.compile(r"[-+]?[0-9]+")
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -57,11 +57,11 @@ class Document:
         Raises:
             GeometryError: there is no such place, or no value.
         """
-        path_text, equals, value_text = change.partition("=")
-        if not equals or not _PATH.fullmatch(path_text):
+        parsed = _CHANGE.fullmatch(change)
+        if parsed is None:
             raise GeometryError(f"{change!r} is no change such as 'steps[1].cylinder.radius=0.3'")
-        path = [int(part[1:-1]) if part[0] == "[" else part.lstrip(".") for part in _PART.findall(path_text)]
-        value = parse_yaml(value_text, change).value
+        path = [int(part[1:-1]) if part[0] == "[" else part.lstrip(".") for part in _PART.findall(parsed["path"])]
+        value = parse_yaml(parsed["value"], change).value
         inner = self.value
         for depth, part in enumerate(path):
             if isinstance(inner, list) and isinstance(part, int) and part < len(inner):

@@ -94,7 +94,11 @@ def gathered_deform_conv2d(
     pixels = x.permute(0, 2, 3, 1).reshape(-1, channels // deform_groups)
     columns = F.embedding_bag(rows.flatten(0, -2), pixels, per_sample_weights=factors.flatten(0, -2), mode="sum")
     if groups == 1:
-        out = columns.view(-1, taps * channels) @ weight.flatten(2).transpose(1, 2).flatten(1).t()
+        columns = columns.view(-1, taps, channels)
+        if len(columns) < len(weight):  # the smaller of both is brought into the other's order
+            out = columns.transpose(1, 2).flatten(1) @ weight.flatten(1).t()
+        else:
+            out = columns.flatten(1) @ weight.flatten(2).transpose(1, 2).flatten(1).t()
     else:
         per_group = columns.view(-1, taps, groups, weight.shape[1])
         kernels = weight.flatten(2).unflatten(0, (groups, -1))

@@ -75,10 +75,12 @@ def test_words_are_listed_with_their_parameters(capsys: pytest.CaptureFixture[st
     assert main(["--words"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(WORDS)
+    assert not any("See `" in line for line in lines)
     assert main(["--words", "torus"]) == 0
     said = capsys.readouterr().out
     assert "torus: A ring." in said
     assert "tube_radius = 0.2\n      metres, at most ``radius``." in said
+    assert 'groups = "face"  (shape | face | quad)' in said
     assert main(["--words", "tours"]) == 2
     assert "did you mean 'torus'" in capsys.readouterr().err
 

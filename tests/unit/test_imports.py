@@ -28,6 +28,7 @@ HEAVY = ("torch", "torchvision", "lightning", "transformers", "timm", "datasets"
         "import lab.sweeps.run, lab.sweeps.worker, lab.sweeps.slurm, lab.sweeps.ray_cluster, lab.sweeps.ray_relay",
         "from lab.config.compose import compose_config; compose_config([])",
         "import lab; lab.compose('model=sasrec', 'data=sessions_synthetic')",
+        "import lab.geometry.script, lab.geometry.session, lab.geometry.words",
         "import lab; lab.Run; lab.ConfigError; dir(lab)",
     ],
 )

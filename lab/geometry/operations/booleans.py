@@ -122,7 +122,7 @@ class WithOther(Tool):
 
 @dataclass(frozen=True, kw_only=True)
 class BooleanUnion(WithOther):
-    """See ``union``."""
+    """Joins the mesh with another: the surface of what is inside either."""
 
     word: ClassVar[str] = "union"
 
@@ -133,7 +133,7 @@ class BooleanUnion(WithOther):
 
 @dataclass(frozen=True, kw_only=True)
 class BooleanDifference(WithOther):
-    """See ``difference``."""
+    """Cuts another mesh out of the mesh."""
 
     word: ClassVar[str] = "difference"
 
@@ -144,7 +144,7 @@ class BooleanDifference(WithOther):
 
 @dataclass(frozen=True, kw_only=True)
 class BooleanIntersection(WithOther):
-    """See ``intersection``."""
+    """Keeps what is inside both the mesh and another."""
 
     word: ClassVar[str] = "intersection"
 
@@ -155,7 +155,7 @@ class BooleanIntersection(WithOther):
 
 @dataclass(frozen=True, kw_only=True)
 class Trim(WithOther):
-    """See ``trim``.
+    """Keeps the part of the surface that lies outside, or inside, another mesh; open at the cut.
 
     Attributes:
         keep: the part of the surface that stays.

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from lab.geometry.mesh import UNSET, DynamicMesh, Flags, Integers, Overlay
-from lab.geometry.topology import unit
+from lab.geometry.topology import filled_normals
 
 
 def split_channels(mesh: DynamicMesh) -> list[Overlay]:
@@ -35,7 +35,10 @@ def join_channels(like: DynamicMesh, channels: Sequence[Overlay], source: Intege
     places, *overlays = map(_compact, channels)
     normals = None
     if like.normals is not None:
-        normals = replace(overlays[0], elements=unit(overlays[0].elements))
+        mixed = overlays[0]
+        normals = replace(
+            mixed, elements=filled_normals(mixed.elements, mixed.corners, places.elements, places.corners)
+        )
         overlays = overlays[1:]
     return DynamicMesh(
         places.elements,

@@ -113,6 +113,8 @@ def _filled(mesh: DynamicMesh, heights: Floats, way: Floats) -> DynamicMesh:
     border = border[(np.abs(heights[border]) <= 1e-9 * scale).all(axis=1)]
     if not len(border):
         return mesh
+    if not np.array_equal(np.sort(border[:, 0]), np.sort(border[:, 1])):
+        raise GeometryError("the cut does not close, since the mesh is open there: set fill to false", "fill")
     loops = [loop[::-1] for loop in chain_loops(border, touching=True)]
     vertices = np.concatenate(loops)
     places = flattened(mesh.positions[vertices], way)
@@ -124,7 +126,7 @@ def _filled(mesh: DynamicMesh, heights: Floats, way: Floats) -> DynamicMesh:
 
 @dataclass(frozen=True, kw_only=True)
 class Cut(Tool):
-    """See ``cut``.
+    """Takes away what lies before a plane.
 
     Attributes:
         point: of the plane, metres.

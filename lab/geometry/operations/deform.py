@@ -1,7 +1,7 @@
-"""Deforming space along an axis: bend, twist, taper, flare; and noise along the normals.
+"""Deforming space along an axis: bend, twist, taper, flare.
 
 Vertices move, everything else stays: polygroups, slots, UVs and seams. Normals are turned by the deformation's own
-derivative; noise computes them anew.
+derivative.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 
 from lab.errors import GeometryError
-from lab.geometry.mesh import DynamicMesh, Floats, Integers, Overlay
+from lab.geometry.mesh import DynamicMesh, Floats, Overlay
 from lab.geometry.operations.channels import split_channels
-from lab.geometry.operations.normals import refresh_normals
 from lab.geometry.tool import Context, Tool
-from lab.geometry.topology import unit, vertex_normals
-from lab.ranges import Ge, Gt, Le
+from lab.geometry.topology import unit
+from lab.ranges import Ge, Le
 
 _ORDER = {"x": (1, 2, 0), "y": (2, 0, 1), "z": (0, 1, 2)}
 _CONE = 1e-3  # the least scale of a taper
@@ -146,57 +145,6 @@ def taper(
     return deform(mesh, tapered)
 
 
-def noise(
-    mesh: DynamicMesh,
-    magnitude: float,
-    frequency: float = 1.0,
-    octaves: int = 1,
-    random: np.random.Generator | None = None,
-) -> DynamicMesh:
-    """Return the mesh with vertices moved along their normals by gradient noise of their place.
-
-    Polygroups, slots and UVs stay; normals are computed anew with their seams kept. The noise is a function of the
-    place and the generator, so a finer mesh has the same bumps. Ken Perlin, "Improving Noise" (2002).
-
-    Args:
-        mesh: any.
-        magnitude: metres; the first octave stays within it.
-        frequency: bumps to a metre, about.
-        octaves: each has twice the frequency and half the magnitude of the one before.
-        random: chooses the noise; None for the one of seed 0.
-
-    Raises:
-        GeometryError: a frequency or octaves that cannot be.
-    """
-    if not frequency > 0:
-        raise GeometryError(f"must be above 0, not {frequency:g}", "frequency")
-    if octaves < 1:
-        raise GeometryError(f"must be at least 1, not {octaves}", "octaves")
-    table = (random or np.random.default_rng(0)).permutation(256)
-    height = sum(gradient_noise(mesh.positions * (frequency * 2**k) + 31.7 * k, table) / 2**k for k in range(octaves))
-    normals = vertex_normals(mesh.positions, mesh.triangles)
-    return refresh_normals(replace(mesh, positions=mesh.positions + magnitude * np.asarray(height)[:, None] * normals))
-
-
-def gradient_noise(points: Floats, table: Integers) -> Floats:
-    """Return (N,) smooth noise in -1..1 of points (N, 3), 0 at whole numbers; ``table`` is a permutation of 0..255."""
-    cell = np.floor(points).astype(np.int64)
-    local = points - cell
-    fade = local**3 * (local * (local * 6 - 15) + 10)
-    total = np.zeros(len(points))
-    for corner in np.ndindex(2, 2, 2):
-        x, y, z = (cell + corner).T & 255
-        gradient = _GRADIENTS[table[(table[(table[x] + y) & 255] + z) & 255] & 15]
-        weight = np.where(corner, fade, 1 - fade).prod(axis=1)
-        total += weight * (gradient * (local - corner)).sum(axis=1)
-    return total
-
-
-_EDGES = [(x, y, 0) for x in (1, -1) for y in (1, -1)]
-_EDGES = [*_EDGES, *((x, 0, z) for x, z, _ in _EDGES), *((0, x, z) for x, z, _ in _EDGES)]
-_GRADIENTS = np.array([*_EDGES, (1, 1, 0), (-1, 1, 0), (0, -1, 1), (0, -1, -1)], dtype=np.float64)
-
-
 def _axes(axis: str) -> list[int]:
     if axis not in _ORDER:
         raise GeometryError(f"must be x, y or z, not {axis!r}", "axis")
@@ -242,7 +190,7 @@ class AlongAxis(Tool):
 
 @dataclass(frozen=True, kw_only=True)
 class Bend(AlongAxis):
-    """See ``bend``.
+    """Bends along an axis, which becomes an arc of the same length; long edges stay straight, so subdivide before.
 
     Attributes:
         angle: degrees.
@@ -261,7 +209,7 @@ class Bend(AlongAxis):
 
 @dataclass(frozen=True, kw_only=True)
 class Twist(AlongAxis):
-    """See ``twist``.
+    """Turns about an axis, by more and more along it; long edges stay straight, so subdivide before.
 
     Attributes:
         angle: degrees.
@@ -278,7 +226,7 @@ class Twist(AlongAxis):
 
 @dataclass(frozen=True, kw_only=True)
 class Taper(AlongAxis):
-    """See ``taper``.
+    """Scales across an axis, from 1 at one end to a factor at the other, or in the middle.
 
     Attributes:
         factor: of the size.
@@ -293,24 +241,3 @@ class Taper(AlongAxis):
     def apply(self, mesh: DynamicMesh, context: Context) -> DynamicMesh:
         """Return the tapered mesh."""
         return taper(mesh, self.factor, self.axis, self.extent, self.shape)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Noise(Tool):
-    """See ``noise``; drawn from the script's seed and the step's place.
-
-    Attributes:
-        magnitude: metres.
-        frequency: bumps to a metre.
-        octaves: of ever finer bumps.
-    """
-
-    word: ClassVar[str] = "noise"
-
-    magnitude: float = 0.1
-    frequency: Annotated[float, Gt(0)] = 1.0
-    octaves: Annotated[int, Ge(1), Le(16)] = 1
-
-    def apply(self, mesh: DynamicMesh, context: Context) -> DynamicMesh:
-        """Return the rough mesh."""
-        return noise(mesh, self.magnitude, self.frequency, self.octaves, context.random())

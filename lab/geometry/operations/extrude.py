@@ -181,7 +181,7 @@ def _one_on_the_same_vertices(body: DynamicMesh, walls: DynamicMesh) -> DynamicM
 
 @dataclass(frozen=True, kw_only=True)
 class Extrude(Tool):
-    """See ``extrude_faces``.
+    """Moves triangles, and puts walls between where they were and where they are.
 
     Attributes:
         select: which triangles.
@@ -203,7 +203,7 @@ class Extrude(Tool):
 
 @dataclass(frozen=True, kw_only=True)
 class ExtrudePolygon(Shaped):
-    """See ``extrude_polygon``; the solid is appended.
+    """Adds the solid over a polygon with holes.
 
     Attributes:
         outline: points x, y in metres.

@@ -98,7 +98,7 @@ def with_cap(
 
 @dataclass(frozen=True, kw_only=True)
 class FillHoles(Tool):
-    """See ``fill_holes``."""
+    """Fills every loop of open edges by triangles between its vertices."""
 
     word: ClassVar[str] = "fill_holes"
 

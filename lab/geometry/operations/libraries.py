@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from lab.errors import GeometryError
 
 
 def load_manifold() -> Any:
-    """Return the module manifold3d.
+    """Return the module manifold3d, for booleans and triangulations.
 
     Raises:
         GeometryError: it is not installed.
     """
+    return _load("manifold3d", "booleans and filled polygons need")
+
+
+def load_shapely() -> Any:
+    """Return the module shapely, which says where a polygon crosses itself.
+
+    Raises:
+        GeometryError: it is not installed.
+    """
+    return _load("shapely", "polygons need")
+
+
+def _load(name: str, what: str) -> Any:
     try:
-        import manifold3d
+        return importlib.import_module(name)
     except ImportError as error:
-        raise GeometryError("booleans and polygons need manifold3d: pip install 'lab[geometry]'") from error
-    return manifold3d
+        raise GeometryError(f"{what} the package {name} ({error}): pip install 'lab[geometry]'") from error

@@ -75,7 +75,7 @@ def _aligned(rings: Floats) -> Floats:
 
 @dataclass(frozen=True, kw_only=True)
 class Loft(Shaped):
-    """See ``loft``; the shape is appended.
+    """Adds the surface through outlines, one after the other.
 
     Attributes:
         outlines: loops of points in metres.

@@ -11,7 +11,7 @@ from lab.errors import GeometryError
 from lab.geometry.mesh import DynamicMesh, Flags, Integers, Overlay
 from lab.geometry.operations.channels import split_channels
 from lab.geometry.tool import Context, Tool
-from lab.geometry.topology import Edges, face_vectors, find_edges, gathered_normals, unit
+from lab.geometry.topology import Edges, face_vectors, filled_normals, find_edges, gathered_normals, unit
 from lab.ranges import Ge, Le
 
 WEIGHTS = ("angle", "area", "both", "face")
@@ -39,6 +39,7 @@ def recompute_normals(mesh: DynamicMesh, weight: str = "both", split: str = "bot
     edges = find_edges(mesh.triangles)
     corners = _smooth_corners(mesh, edges, _smooth_edges(mesh, edges, split, angle))
     values = gathered_normals(mesh.positions, mesh.triangles, corners, weight)
+    values = filled_normals(values, corners, mesh.positions, mesh.triangles)
     return replace(mesh, normals=Overlay(values, corners))
 
 
@@ -47,9 +48,9 @@ def refresh_normals(mesh: DynamicMesh, weight: str = "both") -> DynamicMesh:
     if mesh.normals is None:
         return mesh
     corners = split_channels(mesh)[1].corners
-    known = corners >= 0
     values = gathered_normals(mesh.positions, mesh.triangles, corners, weight)
-    return replace(mesh, normals=Overlay(values, np.where(known, corners, -1)))
+    values = filled_normals(values, corners, mesh.positions, mesh.triangles)
+    return replace(mesh, normals=Overlay(values, corners))
 
 
 def _smooth_edges(mesh: DynamicMesh, edges: Edges, split: str, angle: float) -> Flags:
@@ -90,7 +91,7 @@ def _smooth_corners(mesh: DynamicMesh, edges: Edges, smooth: Flags) -> Integers:
 
 @dataclass(frozen=True, kw_only=True)
 class Normals(Tool):
-    """See ``recompute_normals``.
+    """Computes normals anew, with seams at sharp edges or between polygroups.
 
     Attributes:
         weight: how a triangle counts at its corner.

@@ -9,7 +9,7 @@ import numpy as np
 from lab.errors import GeometryError
 from lab.geometry.mesh import DynamicMesh, Floats, Integers
 from lab.geometry.operations.normals import refresh_normals
-from lab.geometry.topology import corner_angles, face_vectors, unit
+from lab.geometry.topology import corner_angles, face_vectors, require_triangles, unit
 
 LONGEST = 4.0
 """The longest vector of ``miter_vectors``."""
@@ -30,6 +30,7 @@ def offset(mesh: DynamicMesh, distance: float) -> DynamicMesh:
     Raises:
         GeometryError: a triangle would turn over, because the mesh is thinner or more curved than the distance.
     """
+    require_triangles(mesh)
     moved = mesh.positions + distance * miter_vectors(mesh.positions, mesh.triangles)
     refuse_turned(mesh, moved, distance, "distance")
     return refresh_normals(replace(mesh, positions=moved))

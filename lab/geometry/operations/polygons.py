@@ -9,7 +9,7 @@ import numpy as np
 
 from lab.errors import GeometryError
 from lab.geometry.mesh import Floats, Integers
-from lab.geometry.operations.libraries import load_manifold
+from lab.geometry.operations.libraries import load_manifold, load_shapely
 
 Points = Sequence[Sequence[float]]
 
@@ -72,13 +72,11 @@ def triangulate(points: Floats, loops: Sequence[Integers], *path: str | int) -> 
     Raises:
         GeometryError: the loops cross, or enclose nothing.
     """
-    from shapely.geometry import Polygon as Region
-    from shapely.validation import explain_validity
-
     rings = [points[loop] for loop in loops]
-    region = Region(rings[0], rings[1:])
+    shapely = load_shapely()
+    region = shapely.Polygon(rings[0], rings[1:])
     if not region.is_valid:
-        raise GeometryError(f"is no polygon: {explain_validity(region)}", *path)
+        raise GeometryError(f"is no polygon: {shapely.is_valid_reason(region)}", *path)
     # Unlike an ear clipper that drops points on straight lines, this uses every point: caps fit their walls.
     triangles = np.asarray(load_manifold().triangulate(rings, allow_convex=False), dtype=np.int64).reshape(-1, 3)
     return np.concatenate(loops)[triangles]

@@ -98,7 +98,7 @@ def _around(points: Floats, size: float) -> Floats:
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectUV(Tool):
-    """See ``project_uv``.
+    """Projects a UV layer from a box, a plane or a cylinder.
 
     Attributes:
         method: from a plane, a box or around a cylinder.

@@ -199,7 +199,7 @@ def _with_old_uvs(work: WorkingMesh, angle: float, index: SpatialIndex) -> Worki
 
 @dataclass(frozen=True, kw_only=True)
 class Remesh(Tool):
-    """See ``remesh``.
+    """Makes edges of about one length, on the same surface.
 
     Attributes:
         length: of edges, metres.

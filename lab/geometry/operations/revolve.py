@@ -64,7 +64,7 @@ def revolve(
 
 @dataclass(frozen=True, kw_only=True)
 class Revolve(Shaped):
-    """See ``revolve``; the shape is appended.
+    """Adds what a profile sweeps around the z axis.
 
     Attributes:
         profile: points r, z in metres.

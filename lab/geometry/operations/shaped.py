@@ -6,13 +6,12 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from lab.errors import GeometryError
 from lab.geometry.joining import append
 from lab.geometry.mesh import DynamicMesh
 from lab.geometry.paint import Paint
 from lab.geometry.parameters import Vector
 from lab.geometry.tool import Context, Tool
-from lab.geometry.transforms import pose, transformed
+from lab.geometry.transforms import pose, refuse_flat, transformed
 from lab.ranges import MinLen
 
 Loop = Annotated[tuple[tuple[float, float], ...], MinLen(3)]
@@ -37,12 +36,14 @@ class Shaped(Tool):
     scale: Vector = (1.0, 1.0, 1.0)
     material: Paint = field(default_factory=Paint)
 
+    def check(self) -> None:
+        """Refuse a scale that flattens."""
+        refuse_flat(self.scale)
+
     @abstractmethod
     def shape(self, context: Context) -> DynamicMesh:
         """Return the shape at the origin."""
 
     def apply(self, mesh: DynamicMesh, context: Context) -> DynamicMesh:
         """Return the mesh with the shape."""
-        if not all(self.scale):
-            raise GeometryError("must not be 0 along any axis", "scale")
         return append(mesh, transformed(self.shape(context), pose(self.at, self.rotate, self.scale)))

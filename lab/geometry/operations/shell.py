@@ -14,6 +14,7 @@ from lab.geometry.operations.extrude import border_walls, with_walls
 from lab.geometry.operations.normals import refresh_normals
 from lab.geometry.operations.offset import miter_vectors, offset, refuse_turned
 from lab.geometry.tool import Context, Tool
+from lab.geometry.topology import require_triangles
 from lab.geometry.transforms import inside_out
 
 
@@ -30,6 +31,7 @@ def shell(mesh: DynamicMesh, thickness: float) -> DynamicMesh:
     Raises:
         GeometryError: no thickness, or one for which a triangle would turn over.
     """
+    require_triangles(mesh)
     if thickness == 0 or not np.isfinite(thickness):
         raise GeometryError(f"makes no shell: {thickness:g}", "thickness")
     moved = mesh.positions - thickness * miter_vectors(mesh.positions, mesh.triangles)
@@ -50,7 +52,7 @@ def shell(mesh: DynamicMesh, thickness: float) -> DynamicMesh:
 
 @dataclass(frozen=True, kw_only=True)
 class Shell(Tool):
-    """See ``shell``.
+    """Puts a second surface behind the surface, joined by walls at open borders.
 
     Attributes:
         thickness: metres; below 0 grows outwards.
@@ -68,7 +70,7 @@ class Shell(Tool):
 
 @dataclass(frozen=True, kw_only=True)
 class Offset(Tool):
-    """See ``offset``.
+    """Moves every face along its normal: outwards, or inwards where negative.
 
     Attributes:
         distance: metres; below 0 goes inwards.

@@ -186,7 +186,7 @@ def _evaluate(quadric: Floats, points: Floats) -> Floats:
 
 @dataclass(frozen=True, kw_only=True)
 class Simplify(Tool):
-    """See ``simplify`` and ``simplify_planar``.
+    """Simplifies to a number of triangles, or to as few as the shape needs.
 
     Attributes:
         triangles: the budget; null for as few as ``max_error`` allows.

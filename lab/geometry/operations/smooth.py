@@ -66,7 +66,7 @@ def smooth(
 
 @dataclass(frozen=True, kw_only=True)
 class Smooth(Tool):
-    """See ``smooth``.
+    """Moves vertices towards the middle of their neighbours, several times.
 
     Attributes:
         strength: the part of the way to the neighbours' middle.

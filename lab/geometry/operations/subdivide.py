@@ -124,7 +124,7 @@ def _sum_over(pairs: np.ndarray, positions: Floats, count: int) -> Floats:
 
 @dataclass(frozen=True, kw_only=True)
 class Subdivide(Tool):
-    """See ``subdivide``, ``subdivide_loop``, ``subdivide_to_length``.
+    """Cuts triangles: into four, by Loop's scheme, or until edges are short.
 
     Attributes:
         method: flat, by Loop's masks, or by the length of edges.

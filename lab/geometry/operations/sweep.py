@@ -141,7 +141,7 @@ def _mitre(local: Floats, halves: Floats) -> Floats:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep(Shaped):
-    """See ``sweep``; the solid is appended.
+    """Adds the solid that a polygon sweeps along a path, without twist of its own.
 
     Attributes:
         outline: of the profile, x and y in metres; y points up.

@@ -5,7 +5,6 @@ Edges that change in one go touch no common triangle, so the result does not dep
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,7 +13,8 @@ import numpy as np
 from lab.geometry.measures import face_normals
 from lab.geometry.mesh import UNSET, DynamicMesh, Flags, Floats, Integers, Overlay
 from lab.geometry.operations.channels import find_seams, join_channels, split_channels
-from lab.geometry.topology import Edges, face_vectors
+from lab.geometry.operations.splitting import SPLITS, patterns, with_middles
+from lab.geometry.topology import Edges, face_vectors, require_triangles
 
 FREE, LINE, FIXED = 0, 1, 2
 """Where a vertex may go: anywhere, along the feature line that it is on, or nowhere."""
@@ -38,7 +38,12 @@ class WorkingMesh:
 
     @classmethod
     def of(cls, mesh: DynamicMesh) -> WorkingMesh:
-        """Return the channels of a mesh, copied."""
+        """Return the channels of a mesh, copied.
+
+        Raises:
+            GeometryError: it has no triangles.
+        """
+        require_triangles(mesh)
         channels = split_channels(mesh)
         values, corners = [one.elements.copy() for one in channels], [one.corners.copy() for one in channels]
         return cls(values, corners, np.arange(mesh.num_triangles), mesh)
@@ -93,13 +98,13 @@ class WorkingMesh:
 
         A new vertex stands at V + the place of its edge among the marked ones in the order of ``find_edges``.
         """
-        patterns, diagonals = _patterns(marks, self._long_diagonal(marks))
-        rows = [np.flatnonzero(patterns == kind) for kind in range(8)]
-        kinds = [(rows[kind], _SPLITS[kind, flag]) for kind in range(8) for flag in (0, 1)]
+        kinds_of, diagonals = patterns(marks, self._long_diagonal(marks))
+        rows = [np.flatnonzero(kinds_of == kind) for kind in range(8)]
+        kinds = [(rows[kind], SPLITS[kind, flag]) for kind in range(8) for flag in (0, 1)]
         parts = [(chosen[diagonals[chosen] == (i % 2)], table) for i, (chosen, table) in enumerate(kinds)]
         parts = [(chosen, table) for chosen, table in parts if len(chosen)]
         for channel, corners in enumerate(self.corners):
-            nodes, self.values[channel] = _with_middles(corners, self.values[channel], marks)
+            nodes, self.values[channel] = with_middles(corners, self.values[channel], marks)
             self.corners[channel] = np.concatenate([nodes[chosen][:, table].reshape(-1, 3) for chosen, table in parts])
         self.source = np.concatenate([np.repeat(self.source[chosen], len(table)) for chosen, table in parts])
 
@@ -302,39 +307,3 @@ class WorkingMesh:
 
 def _normal(positions: Floats, a: Integers, b: Integers, c: Integers) -> Floats:
     return np.asarray(np.cross(positions[b] - positions[a], positions[c] - positions[a]))
-
-
-def _with_middles(corners: Integers, values: Floats, marks: Flags) -> tuple[Integers, Floats]:
-    """Return (F, 6) corners and the middles of edges, ``UNSET`` where not marked, and the values with the middles'."""
-    tails, heads = corners, np.roll(corners, -1, axis=1)
-    there = marks & (tails >= 0) & (heads >= 0)
-    low, high = np.minimum(tails, heads)[there], np.maximum(tails, heads)[there]
-    width = max(len(values), 1)
-    keys, inverse = np.unique(low * width + high, return_inverse=True)
-    middles = np.full(corners.shape, UNSET, dtype=np.int64)
-    middles[there] = len(values) + inverse
-    mean = (values[keys // width] + values[keys % width]) / 2
-    return np.concatenate([corners, middles], axis=1), np.concatenate([values, mean])
-
-
-def _patterns(marks: Flags, diagonal: Integers) -> tuple[Integers, Integers]:
-    """Return (F,) which edges are marked as a number of three bits, and the diagonal where that matters, else 0."""
-    pattern = marks @ np.array([1, 2, 4])
-    return pattern, np.where(marks.sum(axis=1) == 2, diagonal, 0)
-
-
-def _split_tables() -> dict[tuple[int, int], Integers]:
-    """Return the triangles among corners 0 to 2 and middles 3 to 5 of each pattern, for each diagonal."""
-    tables: dict[tuple[int, int], Sequence[Sequence[int]]] = {(0, 0): [(0, 1, 2)]}
-    for k in range(3):
-        a, b, c = k, (k + 1) % 3, (k + 2) % 3
-        ab, bc, ca = 3 + a, 3 + b, 3 + c
-        tables[1 << k, 0] = [(a, ab, c), (ab, b, c)]
-        two = 7 - (1 << k)  # all but the edge from a to b
-        tables[two, 0] = [(bc, c, ca), (a, b, bc), (a, bc, ca)]
-        tables[two, 1] = [(bc, c, ca), (a, b, ca), (b, bc, ca)]
-    tables[7, 0] = [(0, 3, 5), (3, 1, 4), (5, 4, 2), (3, 4, 5)]
-    return {(kind, flag): np.array(tables.get((kind, flag), tables[kind, 0])) for kind in range(8) for flag in (0, 1)}
-
-
-_SPLITS = _split_tables()

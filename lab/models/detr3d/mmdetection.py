@@ -10,83 +10,14 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from lab.config.arguments import join_path
-from lab.errors import ConfigError, closest
-from lab.models.detr3d.coder import CODE_SIZE
+from lab.errors import ConfigError, LabError, closest
+from lab.models.detr3d.mmdetection_parts import ALIASES, MODULES, PARTS, SPELLED, MmdetConfig, MmdetPart
 from lab.registry.models import is_model
 
 logger = logging.getLogger(__name__)
-_ROOM = "lab.models.detr3d"
-_PARTS = f"{_ROOM}.transformer"
-MmdetConfig = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class MmdetPart:
-    """How a part of MMDetection3D's config is read.
-
-    Attributes:
-        target: what is built.
-        names: its arguments, theirs to ours.
-        only: arguments with the one value that is supported.
-        parts: arguments that are parts themselves, theirs to ours.
-        unused: arguments that MMDetection3D takes and does not use.
-    """
-
-    target: str
-    names: Mapping[str, str] = field(default_factory=dict)
-    only: MmdetConfig = field(default_factory=dict)
-    parts: Mapping[str, str] = field(default_factory=dict)
-    unused: tuple[str, ...] = ()
-
-
-_FPN = ("in_channels", "out_channels", "num_outs", "start_level", "end_level", "add_extra_convs")
-PARTS: Mapping[str, MmdetPart] = {
-    "Detr3D": MmdetPart(
-        f"{_ROOM}.network.Detr3D",
-        parts={"img_backbone": "img_backbone", "img_neck": "img_neck", "pts_bbox_head": "pts_bbox_head"},
-        unused=("pretrained",),
-    ),
-    "FPN": MmdetPart("lab.layers.pyramid.FPN", {name: name for name in (*_FPN, "relu_before_extra_convs")}),
-    "Detr3DHead": MmdetPart(
-        f"{_ROOM}.head.Detr3dHead",
-        {"num_query": "num_queries", "num_classes": "num_classes", "num_reg_fcs": "num_branch_layers"},
-        {"with_box_refine": True, "as_two_stage": False, "sync_cls_avg_factor": True, "code_size": CODE_SIZE},
-        {"transformer": "transformer", "bbox_coder": "bbox_coder"},
-        ("in_channels", "positional_encoding", "num_cls_fcs"),
-    ),
-    "Detr3DTransformer": MmdetPart(
-        f"{_PARTS}.Detr3dTransformer",
-        only={"two_stage_num_proposals": 300},
-        parts={"decoder": "decoder"},
-        unused=("num_feature_levels", "num_cams"),
-    ),
-    "Detr3DTransformerDecoder": MmdetPart(
-        f"{_PARTS}.Detr3dDecoder",
-        {"num_layers": "num_layers"},
-        {"return_intermediate": True},
-        {"transformerlayers": "layer"},
-    ),
-    "MultiheadAttention": MmdetPart(
-        f"{_PARTS}.QuerySelfAttention", {"embed_dims": "embed_dim", "num_heads": "num_heads", "dropout": "dropout"}
-    ),
-    "Detr3DCrossAtten": MmdetPart(
-        f"{_PARTS}.CameraCrossAttention",
-        {"embed_dims": "embed_dim", "num_cams": "num_cameras", "num_levels": "num_levels", "dropout": "dropout"},
-        {"num_points": 1},
-        unused=("pc_range", "num_heads", "im2col_step"),
-    ),
-    "NMSFreeCoder": MmdetPart(
-        f"{_ROOM}.coder.BoxCoder",
-        {"pc_range": "point_range", "post_center_range": "post_center_range", "max_num": "max_num"},
-        {"score_threshold": None},
-        unused=("voxel_size", "num_classes"),
-    ),
-}
-_ALIASES = {"DETR3D": "Detr3D", "DETR3DHead": "Detr3DHead"}
 
 
 def read_tree(config: MmdetConfig) -> dict[str, Any]:
@@ -104,6 +35,8 @@ def read_tree(config: MmdetConfig) -> dict[str, Any]:
     if config.pop("use_grid_mask", False):
         logger.info("model.use_grid_mask: pictures are masked in training by model.learning.grid_mask")
     found = read_part(config, "model")
+    if found["_target_"] != PARTS["Detr3D"].target:
+        raise ConfigError(f"model.type={config['type']!r}: expected 'Detr3D'; its parts may be of your own")
     head = found["pts_bbox_head"]
     head.update({**matching, **head})
     return {**found, **pixels}
@@ -120,13 +53,25 @@ def with_sizes(
     tree = copy.deepcopy(tree)
     head = tree["pts_bbox_head"]
     _fit(head, "num_classes", num_classes, "num_classes")
-    _fit(head["bbox_coder"], "point_range", list(point_range), "bbox_coder.pc_range")
-    attention = head["transformer"]["decoder"].get("layer", {}).get("cross_attention", {})
+    attention: Any = head
+    for name in ("transformer", "decoder", "layer", "cross_attention"):  # a part of the user's own may have others
+        attention = attention.get(name) or {}
+    if head.get("bbox_coder", {}).get("_target_") == PARTS["NMSFreeCoder"].target:
+        _fit(head["bbox_coder"], "point_range", list(point_range), "bbox_coder.pc_range")
     if attention.get("_target_") == PARTS["Detr3DCrossAtten"].target:
         at = "transformer.decoder.transformerlayers.attn_cfgs.1"
         _fit(attention, "num_cameras", num_cameras, f"{at}.num_cams")
         attention.setdefault("num_levels", tree["img_neck"].get("num_outs", 4))
     return tree
+
+
+def in_their_words(error: LabError) -> ConfigError:
+    """Return an error of building a tree, with the path in the config that the tree was read from."""
+    text = str(error)
+    for ours, theirs in SPELLED:
+        if text.startswith(ours):
+            return ConfigError(theirs + text[len(ours) :])
+    return ConfigError(text)
 
 
 def _fit(node: dict[str, Any], key: str, value: Any, name: str) -> None:
@@ -143,7 +88,7 @@ def read_part(config: Any, path: str) -> dict[str, Any]:
     given = dict(config)
     written = given.pop("type")
     name = written.removeprefix("mmdet.").removeprefix("mmdet3d.")
-    name = _ALIASES.get(name, name)
+    name = ALIASES.get(name, name)
     if name in _SPECIAL:
         return _SPECIAL[name](given, path)
     if name not in PARTS:
@@ -193,13 +138,13 @@ def _layer(given: dict[str, Any], path: str) -> dict[str, Any]:
     made = [read_part(item, join_path(at, index)) for index, item in enumerate(attentions)]
     width = made[0].get("embed_dim", 256)
     feed_forward = {
-        "_target_": f"{_PARTS}.QueryFeedForward",
+        "_target_": f"{MODULES}.QueryFeedForward",
         "embed_dim": width,
         "hidden_dim": hidden,
         "dropout": dropout,
     }
     return {
-        "_target_": f"{_PARTS}.Detr3dDecoderLayer",
+        "_target_": f"{MODULES}.Detr3dDecoderLayer",
         "self_attention": made[0],
         "cross_attention": made[1],
         "feed_forward": feed_forward,

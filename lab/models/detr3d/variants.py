@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
+from lab.errors import LabError
 from lab.models.detr3d.criterion import LOSS_OPTIONS, Detr3dLossOptions
-from lab.models.detr3d.mmdetection import read_tree, with_sizes
+from lab.models.detr3d.mmdetection import in_their_words, read_tree, with_sizes
 from lab.models.detr3d.nested import tree
 from lab.models.detr3d.network import Detr3D
 from lab.models.detr3d.options import OPTIONS, Detr3dOptions
@@ -76,6 +77,9 @@ def detr3d_nested(
     point_range: Annotated[Sequence[float], Len(6, 6)] = OPTIONS.point_range,
 ) -> Detr3D:
     """Build a DETR3D from the nested config of MMDetection3D, ``model`` (``lab.models.detr3d.mmdetection``)."""
-    tree = with_sizes(read_tree(model), num_classes, num_cameras, point_range)
-    net: Detr3D = build(tree, where="model")
+    parts = with_sizes(read_tree(model), num_classes, num_cameras, point_range)
+    try:
+        net: Detr3D = build(parts, where="model")
+    except LabError as error:
+        raise in_their_words(error) from error
     return net

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
@@ -80,10 +81,23 @@ def best_of(predictions: Detection3dPredictions) -> Detection3dPredictions:
     return Detection3dPredictions(boxes, scores[:, :MOST_BOXES], predictions.labels.gather(1, order))
 
 
+def that_count(boxes: Any, scores: Any) -> tuple[NDArray[np.bool_], int]:
+    """Return which detections (n,) count, and how many of the others are no boxes.
+
+    Those with a score of 0 do not count. A detection is no box if a number is not finite or a side not above 0.
+
+    Args:
+        boxes: (n, 9).
+        scores: (n,).
+    """
+    whole = np.isfinite(boxes).all(1) & np.isfinite(scores) & (boxes[:, 3:6] > 0).all(1)
+    return whole & (scores > 0), int((~whole & ~(scores == 0)).sum())
+
+
 def placed(
     frames: IntArray, boxes: Any, scores: Any, labels: IntArray, poses: tuple[RealArray, RealArray], names: Names
 ) -> tuple[PlacedBoxes, int]:
-    """Return the detections that count, in the global frame, and how many were not finite.
+    """Return the detections that count, in the global frame, and how many are no boxes (``that_count``).
 
     Args:
         frames: (n,) the frame of each.
@@ -93,20 +107,19 @@ def placed(
         poses: (F, 4, 4) rig to ego and ego to global, of each frame.
         names: of the classes and of the attributes.
     """
-    finite = np.isfinite(boxes).all(1) & np.isfinite(scores)
-    used = finite & (scores > 0)
+    used, bad = that_count(boxes, scores)
     frames, labels = frames[used], labels[used]
     found = to_global(boxes[used].astype(np.float64), *(pose[frames] for pose in poses))
     attributes = attributes_of(labels, found.velocities, *names)
     none = np.zeros(0, dtype=np.int64)
-    return PlacedBoxes(frames, labels, attributes, found, scores[used].astype(np.float64), none), int((~finite).sum())
+    return PlacedBoxes(frames, labels, attributes, found, scores[used].astype(np.float64), none), bad
 
 
 class NuScenesMetric(GatheredMetric):
     """nuScenes' metrics; see ``NuScenesScore``. The states stay on the device until ``compute``.
 
-    Candidates with a score of 0 do not count. Those whose box or score is not finite do not either; they are counted in
-    ``not_finite`` after ``sides`` and said.
+    Candidates with a score of 0 do not count, nor do those that are no boxes; these are counted in ``no_boxes`` after
+    ``sides``, and said.
 
     Args:
         class_names: the K names.
@@ -122,7 +135,7 @@ class NuScenesMetric(GatheredMetric):
         """Register the states; each is concatenated over batches, then over ranks."""
         super().__init__()
         self.class_names, self.attribute_names = tuple(class_names), tuple(attribute_names)
-        self.ranges, self.not_finite = list(ranges), 0
+        self.ranges, self.no_boxes = list(ranges), 0
         for name in _STATES:
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
@@ -172,9 +185,9 @@ class NuScenesMetric(GatheredMetric):
         frames, rows = packed_rows(arrays["found_counts"], order)
         boxes, scores, labels = (arrays[f"found_{name}"][rows] for name in ("boxes", "scores", "labels"))
         names = (self.class_names, self.attribute_names)
-        found, self.not_finite = placed(frames, boxes, scores, labels, poses, names)
-        if self.not_finite:
-            log.warning("%d detections have a box or a score that is not finite; they do not count", self.not_finite)
+        found, self.no_boxes = placed(frames, boxes, scores, labels, poses, names)
+        if self.no_boxes:
+            log.warning("%d detections do not count: a number is not finite, or a side not above 0", self.no_boxes)
         frames, rows = packed_rows(arrays["true_counts"], order)
         true = to_global(arrays["true_boxes"][rows], *(pose[frames] for pose in poses))
         labels, attributes, points = (arrays[f"true_{name}"][rows] for name in ("labels", "attributes", "points"))

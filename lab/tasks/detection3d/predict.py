@@ -12,6 +12,7 @@ from typing import Any
 
 from lab.errors import DataError
 from lab.structures.detection3d import Detection3dPredictions, MultiviewBatch
+from lab.tasks.detection3d.metrics import that_count
 from lab.tasks.detection3d.pictures import SHOWN_ABOVE, draw_frame
 from lab.tasks.detection3d.submission import placed_batch, submission_pieces, submitted
 from lab.tasks.detection3d.task import Detection3dTask
@@ -64,19 +65,19 @@ class Detection3dPredictor(Predictor):
         names, token = self.task.names, frame.tokens[0]
         placed, bad = placed_batch(predictions, frame, names)
         boxes = submitted(placed, token, names)
-        scores, rig = predictions.scores[0], predictions.boxes[0]
-        rig = rig[(scores > 0) & scores.isfinite() & rig.isfinite().all(1)]
-        return {"token": token, "boxes": boxes, "rig": rig.tolist(), "not_finite": bad}
+        used, _ = that_count(predictions.boxes[0].numpy(), predictions.scores[0].numpy())
+        rig = predictions.boxes[0].numpy()[used].tolist()
+        return {"token": token, "boxes": boxes, "rig": rig, "no_boxes": bad}
 
     def _write(self, records: Records, out: Path, folder: Path) -> list[str]:
         """Write the detections of all frames, and return the lines to print."""
-        counts = dict.fromkeys(("frames", "detections", "not_finite"), 0)
+        counts = dict.fromkeys(("frames", "detections", "no_boxes"), 0)
 
         def frames() -> Iterator[tuple[str, list[dict[str, Any]]]]:
             for record in records:
                 counts["frames"] += 1
                 counts["detections"] += len(record["boxes"])
-                counts["not_finite"] += record["not_finite"]
+                counts["no_boxes"] += record["no_boxes"]
                 yield record["token"], record["boxes"]
 
         with (out / "submission.json").open("w", encoding="utf-8") as file:
@@ -88,8 +89,11 @@ class Detection3dPredictor(Predictor):
                 for box, rig in zip(record["boxes"], record["rig"], strict=True):
                     numbers = [round(value, 4) for value in (box["detection_score"], *rig)]
                     lines.writerow((record["token"], box["detection_name"], *numbers, box["attribute_name"]))
-        if counts["not_finite"]:
-            print(f"warning: {counts['not_finite']} detections are not finite and left out", file=sys.stderr)
+        if counts["no_boxes"]:
+            print(
+                f"warning: {counts['no_boxes']} detections are left out: a number is not finite, or a side not above 0",
+                file=sys.stderr,
+            )
         said = [
             f"{counts['frames']} frames, {counts['detections']} detections",
             f"written   {folder / 'submission.json'} (as nuScenes takes it, in the global frame)",

@@ -14,7 +14,7 @@ META = {"use_camera": True, "use_lidar": False, "use_radar": False, "use_map": F
 
 
 def placed_batch(predictions: Detection3dPredictions, batch: MultiviewBatch, names: Names) -> tuple[PlacedBoxes, int]:
-    """Return the detections of a batch in the global frame, and how many are left out because they are not finite.
+    """Return the detections of a batch in the global frame, and how many are left out (``that_count``).
 
     Args:
         predictions: (B, Q) on the host.

@@ -64,6 +64,26 @@ def test_detr_trains_only_its_backbone_at_the_lower_rate(checked: Callable[..., 
     assert round(trained / 1e6, 2) == 41.3  # the authors' model
 
 
+def test_detr3d_trains_its_backbone_at_a_tenth_of_the_rate(checked: Callable[..., Composed]) -> None:
+    import torch
+
+    from lab.registry.build import build
+    from lab.training.optimizers import parameter_groups
+
+    config = checked("model=detr3d", "data=scenes3d").config
+    with torch.device("meta"):
+        net = build(config["model"]["net"])
+    trained = {id(part): name for name, part in net.named_parameters() if part.requires_grad}
+    groups = {group["lr"]: group for group in parameter_groups(net, config["optimizer"])}
+    assert sorted(groups) == [2e-5, 2e-4]
+    assert all(group["weight_decay"] == 0.01 for group in groups.values())
+    for rate, group in groups.items():
+        names = [trained.pop(id(part)) for part in group["params"]]
+        assert all(name.startswith("img_backbone.") == (rate == 2e-5) for name in names)
+    assert not trained
+    assert (config["trainer"]["gradient_clip_val"], config["trainer"]["max_epochs"]) == (35.0, 24)
+
+
 @pytest.mark.parametrize("path", sorted((config_dir() / "model").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_model_runs_on_the_meta_device(path: Path, checked: Callable[..., Composed], tmp_path: Path) -> None:
     """As ``check=true`` runs it, on the data that it chooses itself, or on generated scenes or digits."""

@@ -7,6 +7,7 @@ from lab.errors import GeometryError
 from lab.geometry.joining import append
 from lab.geometry.measures import surface_area, volume
 from lab.geometry.mesh import DynamicMesh
+from lab.geometry.nearest import nearest_weights
 from lab.geometry.operations.booleans import difference, trim
 from lab.geometry.operations.extrude import extrude_polygon
 from lab.geometry.operations.polygons import circle
@@ -57,6 +58,21 @@ def test_nearest_points_and_sides_are_trimeshs(bracket):
     found = index.nearest(points)
     corners = bracket.positions[bracket.triangles[found.triangles]]
     np.testing.assert_allclose((found.weights[..., None] * corners).sum(axis=1), found.points, atol=1e-14)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e5])
+def test_no_nearer_triangle_is_overlooked(bracket, offset):
+    """Every triangle asked for every point, by hand; points on the surface and far from it too."""
+    moved = transformed(bracket, translation((offset, 0, 0)))
+    on_it = sample_surface(moved, 60, np.random.default_rng(3)).points
+    points = np.concatenate(
+        [on_it, on_it + RANDOM.normal(0, 1e-9, on_it.shape), on_it + RANDOM.normal(0, 2, on_it.shape)]
+    )
+    corners = moved.positions[moved.triangles]
+    weights = nearest_weights(np.repeat(points, len(corners), axis=0), np.tile(corners, (len(points), 1, 1)))
+    nearest = (weights[..., None] * np.tile(corners, (len(points), 1, 1))).sum(axis=1).reshape(len(points), -1, 3)
+    slow = np.linalg.norm(nearest - points[:, None], axis=2).min(axis=1)
+    np.testing.assert_allclose(SpatialIndex(moved).distances(points), slow, atol=1e-14 + 1e-15 * offset)
 
 
 def test_rays_against_a_cube_by_hand(cube):

@@ -164,6 +164,7 @@ def test_the_tree_can_be_written_with_any_target_key() -> None:
     ("path", "value", "message"),
     [
         ("type", "Detr3DD", r"model.type: unknown 'Detr3DD'; did you mean 'Detr3D'"),
+        ("type", "resnet18", r"^model.type='resnet18': expected 'Detr3D'"),
         ("img_backbone", None, r"model.img_backbone: missing; Detr3D needs it"),
         ("img_backbone.depth", 99, r"model.img_backbone.depth=99: expected 18, 34, 50, 101 or 152"),
         ("img_backbone.dcn.type", "DCN", r"model.img_backbone.dcn.type='DCN': only 'DCNv2' is supported"),
@@ -172,16 +173,19 @@ def test_the_tree_can_be_written_with_any_target_key() -> None:
         ("pts_bbox_head.as_two_stage", True, r"model.pts_bbox_head.as_two_stage=True: only False is supported"),
         ("pts_bbox_head.num_classes", 8, r"model.pts_bbox_head.num_classes=8: the data has 10"),
         ("pts_bbox_head.loss_iou.loss_weight", 1.0, r"pts_bbox_head.loss_iou.loss_weight=1.0: only 0.0 is supported"),
-        ("pts_bbox_head.num_query", 0, r"model.pts_bbox_head.num_queries=0"),
+        ("pts_bbox_head.num_query", 0, r"^model.pts_bbox_head.num_query=0: should be"),
+        ("pts_bbox_head.loss_cls.alpha", 2.0, r"^model.pts_bbox_head.loss_cls.alpha=2.0: should be"),
+        ("train_cfg.pts.assigner.cls_cost.weight", -1.0, r"^model.train_cfg.pts.assigner.cls_cost.weight=-1.0: should"),
+        (f"{LAYER}.feedforward_channels", 0, r"^model.*.decoder.transformerlayers.feedforward_channels=0: should"),
         ("pts_bbox_head.transformer.decoder.num_layer", 6, r"transformer.decoder.num_layer: Detr3DTransformerDecoder"),
-        (f"{LAYER}.attn_cfgs.0.num_heads", 7, r"model.pts_bbox_head.transformer.decoder.layer.self_attention"),
+        (f"{LAYER}.attn_cfgs.0.num_heads", 7, r"^model.*.transformerlayers.attn_cfgs.0"),
         (f"{LAYER}.attn_cfgs.1.type", "Detr3DCrossAttn", r"attn_cfgs.1.type: unknown 'Detr3DCrossAttn'; did you mean"),
         (f"{LAYER}.attn_cfgs.1.num_points", 4, r"attn_cfgs.1.num_points=4: only 1 is supported"),
         (f"{LAYER}.attn_cfgs.1.num_cams", 5, r"attn_cfgs.1.num_cams=5: the data has 6"),
         (
             f"{LAYER}.attn_cfgs.1.embed_dims",
             128,
-            r"decoder.layer: self_attention, .* \[256, 128, 256\]",
+            r"decoder.transformerlayers: self_attention, .* \[256, 128, 256\]",
         ),
         (f"{LAYER}.operation_order", ("ffn",), r"transformerlayers.operation_order=\['ffn'\]: only \['self_attn'"),
         ("train_cfg.pts.assigner.reg_cost.wait", 1, r"train_cfg.pts.assigner.reg_cost.wait: BBox3DL1Cost has no arg"),
@@ -193,6 +197,18 @@ def test_every_error_names_the_dotted_path(path: str, value: Any, message: str) 
     with torch.device("meta"), pytest.raises(LabError, match=message) as caught:
         lab.create_model("detr3d_nested", model=config)
     assert "\n" not in str(caught.value)
+
+
+def test_a_part_may_be_one_of_the_users_own() -> None:
+    """A registered name or a path stands in place of a type; its arguments are its own."""
+    config = published()
+    config["img_backbone"] = {"type": "conv_stem", "widths": [8, 16, 24, 32]}
+    config["img_neck"]["type"] = "lab.layers.pyramid.FPN"
+    config["img_neck"]["in_channels"] = [8, 16, 24, 32]
+    with torch.device("meta"):
+        net: Any = lab.create_model("detr3d_nested", model=config, num_classes=10, num_cameras=5)
+    assert net.pts_bbox_head.transformer.decoder.layers[0].attentions[1].num_cameras == 5
+    assert net.img_neck.lateral_convs[0].conv.in_channels == 16
 
 
 def test_what_is_not_used_is_said(caplog: pytest.LogCaptureFixture) -> None:

@@ -96,3 +96,35 @@ def test_a_spread_begins_all_over_the_ground() -> None:
     distance = torch.cdist(points, points) + torch.eye(103)
     assert distance.min() > 0.09  # ten by ten would be 0.1
     assert (points[:, :2].mean(0) - 0.5).abs().max() < 0.02
+
+
+def test_gradients_do_not_depend_on_how_rows_are_gathered() -> None:
+    """Rows of seen points with sparse gradients of the features, rows of all cameras with dense ones."""
+    generator = torch.Generator().manual_seed(0)
+    maps = [torch.randn(12, 8, *size, generator=generator).requires_grad_() for size in ((12, 20), (6, 10))]
+    points, weights = (torch.rand(2, 50, count, generator=generator).requires_grad_() for count in (3, 12))
+    mix = torch.randn(100, 8, generator=generator)
+    found = []
+    for visible in (True, False):
+        views = Views.of(maps, rig(), (-20, -20, -2, 20, 20, 2), (HEIGHT, WIDTH))
+        places, seen = views.project(points)
+        gather = views._visible_pairs if visible else views._all_pairs
+        total = (views._sum(gather(places, seen, weights.unflatten(-1, (6, 2))), sparse=visible) * mix).sum()
+        found.append(torch.autograd.grad(total, [*maps, points, weights]))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_it_trains_in_half_precision(net: torch.nn.Module) -> None:
+    """Features, points and codes stay in float32; what the network predicts differs by the rounding of bfloat16."""
+    torch.manual_seed(1)
+    images, projections, wanted = torch.randn(2, 6, 3, HEIGHT, WIDTH), rig(), targets()
+    exact = net(images, projections)
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = net(images, projections)
+        loss = torch.stack(list(batch_terms(net, outputs, wanted).values())).sum()
+    assert outputs.all_codes.dtype == torch.float32
+    assert loss.dtype == torch.float32
+    loss.backward()
+    assert all(part.grad is not None and part.grad.isfinite().all() for part in net.parameters())
+    assert (outputs.all_codes - exact.all_codes).abs().mean() < 0.05

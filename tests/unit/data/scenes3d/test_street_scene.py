@@ -36,7 +36,7 @@ def test_a_scene_becomes_pictures_and_a_glb_that_looks_the_same(
 ) -> None:
     assert script().main(["1", "--split", "val", "--width", "64", "--out", str(tmp_path / "out")]) == 0
     assert "scene.glb" in capsys.readouterr().out
-    for name in ("cameras.png", "above.png", "loaded.png"):
+    for name in ("cameras.png", "masks.png", "above.png", "loaded.png"):
         picture = np.asarray(Image.open(tmp_path / "out" / name).convert("RGB"))
         assert picture.std() > 5
     scene = scene_of(StreetScenes("val", 2, StreetOptions()).layout((0, 1)), 10)

@@ -6,8 +6,9 @@ import pytest
 from lab.errors import GeometryError
 from lab.geometry.measures import is_watertight, volume
 from lab.geometry.mesh import DynamicMesh
-from lab.geometry.operations.deform import bend, gradient_noise, noise, taper, twist
+from lab.geometry.operations.deform import bend, taper, twist
 from lab.geometry.operations.extrude import extrude_polygon
+from lab.geometry.operations.noise import gradient_noise, noise
 from lab.geometry.operations.normals import refresh_normals
 from lab.geometry.operations.polygons import circle
 from lab.geometry.operations.subdivide import subdivide

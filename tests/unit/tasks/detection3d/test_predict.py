@@ -36,7 +36,7 @@ def test_what_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     )
     said = capsys.readouterr()
     assert "3 frames, 9 detections" in said.out
-    assert "3 detections are not finite and left out" in said.err
+    assert "3 detections are left out: a number is not finite" in said.err
     submission = json.loads((tmp_path / "out" / "submission.json").read_text())
     assert submission["meta"]["use_camera"] is True
     assert list(submission["results"]) == ["frame-0", "frame-1", "frame-2"]

@@ -211,16 +211,17 @@ def test_a_frame_counted_twice_is_an_error() -> None:
         metric.sides(metric.compute())
 
 
-def test_what_is_not_finite_is_counted_and_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_no_box_is_counted_and_said(caplog: pytest.LogCaptureFixture) -> None:
     found, batch = made_batch()
     assert batch.truth is not None
     found.boxes[0, 0, 3] = torch.nan
     found.scores[1, 2] = torch.inf
+    found.boxes[2, 1, 4] = 0.0
     metric = NuScenesMetric(CLASSES, ATTRIBUTES, LIMITS)
     metric.update(found, batch.truth, batch)
     metric.sides(metric.compute())
-    assert metric.not_finite == 2
-    assert "2 detections have a box or a score that is not finite" in caplog.text
+    assert metric.no_boxes == 3
+    assert "3 detections do not count: a number is not finite, or a side not above 0" in caplog.text
 
 
 def test_the_best_candidates_in_single_precision() -> None:

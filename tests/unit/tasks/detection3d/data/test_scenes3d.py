@@ -10,6 +10,7 @@ from lab.data.scenes3d.names import ATTRIBUTE_NAMES, CLASS_NAMES
 from lab.data.scenes3d.rig import CAMERA_NAMES
 from lab.errors import ConfigError
 from lab.structures.detection3d import MultiviewSample
+from lab.tasks.detection3d.attributes import attributes_of
 from lab.tasks.detection3d.data.scenes3d import Scenes3dDataModule
 
 pytest.importorskip("embreex")
@@ -80,3 +81,23 @@ def test_black_pictures(data: Scenes3dDataModule) -> None:
 def test_scenes_are_for_the_kind_that_asks() -> None:
     with pytest.raises(ConfigError, match="these scenes are for detection3d"):
         Scenes3dDataModule(task="detection")
+
+
+def test_attributes_are_those_of_the_rule_but_for_people_who_sit() -> None:
+    scenes = Scenes3dDataModule(num_train=40, min_objects=10, max_objects=20).scenes("train")
+    layouts = [scenes.layout((0, index)) for index in range(40)]
+    labels, given = (np.concatenate([getattr(one, name) for one in layouts]) for name in ("labels", "attributes"))
+    velocities = np.concatenate([one.boxes[:, 7:] for one in layouts])
+    ruled = attributes_of(labels, velocities, CLASS_NAMES, ATTRIBUTE_NAMES)
+    differ = {(ATTRIBUTE_NAMES[is_], ATTRIBUTE_NAMES[by]) for is_, by in zip(given, ruled, strict=True) if is_ != by}
+    assert differ == {("pedestrian.sitting_lying_down", "pedestrian.standing")}
+
+
+def test_processes_of_a_loader_make_the_same_samples(data: Scenes3dDataModule) -> None:
+    frames, keys = data.dataset("train"), [(3, 0), (3, 1)]
+    made = [frames.make(frames.scenes[key]) for key in keys]  # before, so that the processes inherit the meshes
+    loaded = list(torch.utils.data.DataLoader(frames, sampler=keys, batch_size=None, num_workers=2))
+    for sample, here, key in zip(loaded, made, keys, strict=True):
+        assert torch.equal(sample.images, here.images)
+        assert torch.equal(sample.boxes, here.boxes)
+        assert torch.equal(sample.chances, frames[key].chances)
