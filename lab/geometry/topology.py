@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -136,6 +137,18 @@ def require_triangles(mesh: DynamicMesh) -> None:
     """
     if not mesh.num_triangles:
         raise GeometryError("the mesh has no triangles")
+
+
+def make_direction(values: Sequence[float], *path: str) -> Floats:
+    """Return (3,) a direction of length 1.
+
+    Raises:
+        GeometryError: not three finite numbers, or all of them 0.
+    """
+    way = np.asarray(values, dtype=np.float64)
+    if way.shape != (3,) or not np.isfinite(way).all() or not way.any():
+        raise GeometryError("must be three finite numbers, not all 0", *path)
+    return unit(way / np.abs(way).max())
 
 
 def unit(vectors: Floats) -> Floats:

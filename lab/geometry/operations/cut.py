@@ -16,7 +16,7 @@ from lab.geometry.operations.fill import flattened, with_cap
 from lab.geometry.operations.libraries import load_manifold
 from lab.geometry.parameters import Vector
 from lab.geometry.tool import Context, Tool
-from lab.geometry.topology import chain_loops
+from lab.geometry.topology import chain_loops, make_direction
 
 _ON_PLANE = 1e-10  # of the mesh's size: vertices nearer to the plane are on it
 
@@ -36,10 +36,7 @@ def cut(mesh: DynamicMesh, point: Sequence[float], normal: Sequence[float], fill
     Raises:
         GeometryError: a normal of no length, nothing is left, or a filled cut does not close.
     """
-    origin, way = np.asarray(point, dtype=np.float64), np.asarray(normal, dtype=np.float64)
-    if way.shape != (3,) or not np.isfinite(way).all() or not way.any():
-        raise GeometryError("must be three finite numbers, not all 0", "normal")
-    way = way / np.linalg.norm(way)
+    origin, way = np.asarray(point, dtype=np.float64), make_direction(normal, "normal")
     heights = (mesh.positions - origin) @ way
     size = float(np.ptp(mesh.positions, axis=0).max(initial=0)) if mesh.num_vertices else 0.0
     heights[np.abs(heights) <= _ON_PLANE * size] = 0.0

@@ -14,14 +14,14 @@ from lab.geometry.mesh import UNSET, DynamicMesh, Flags, Floats, Integers, Mater
 from lab.geometry.operations.normals import recompute_normals
 from lab.geometry.operations.offset import miter_vectors
 from lab.geometry.operations.polygons import Points, make_polygon
-from lab.geometry.operations.shaped import Loop, Shaped
+from lab.geometry.operations.shaped import Distance, Loop, Shaped
 from lab.geometry.operations.skin import PLAIN, skin
 from lab.geometry.overlays import joined_overlays, overlay_from_corners, unset_overlay
 from lab.geometry.parameters import Vector
 from lab.geometry.primitives.primitive import Steps
 from lab.geometry.selection import Selection
 from lab.geometry.tool import Context, Tool
-from lab.geometry.topology import find_edges
+from lab.geometry.topology import find_edges, make_direction
 
 
 def extrude_polygon(
@@ -81,10 +81,7 @@ def extrude_faces(
     if direction is None:
         step = distance * miter_vectors(mesh.positions[moved], patch)
     else:
-        way = np.asarray(direction, dtype=np.float64)
-        if way.shape != (3,) or not np.isfinite(way).all() or not way.any():
-            raise GeometryError("must be three finite numbers, not all 0", "direction")
-        step = np.broadcast_to(distance * way / np.linalg.norm(way), (len(moved), 3))
+        step = np.broadcast_to(distance * make_direction(direction, "direction"), (len(moved), 3))
     positions = np.concatenate([mesh.positions, mesh.positions[moved] + step])
     upper = np.full(mesh.num_vertices, UNSET, dtype=np.int64)
     upper[moved] = mesh.num_vertices + np.arange(len(moved))
@@ -192,7 +189,7 @@ class Extrude(Tool):
     word: ClassVar[str] = "extrude"
 
     select: Selection = field(default_factory=Selection)
-    distance: float = 1.0
+    distance: Distance = 1.0
     direction: Vector | None = None
 
     def apply(self, mesh: DynamicMesh, context: Context) -> DynamicMesh:
@@ -216,7 +213,7 @@ class ExtrudePolygon(Shaped):
 
     outline: Loop
     holes: tuple[Loop, ...] = ()
-    height: float = 1.0
+    height: Distance = 1.0
     steps: Steps = 1
 
     def shape(self, context: Context) -> DynamicMesh:

@@ -10,6 +10,7 @@ import numpy as np
 from lab.errors import GeometryError
 from lab.geometry.mesh import DynamicMesh, Floats, Integers
 from lab.geometry.operations.normals import refresh_normals
+from lab.geometry.operations.shaped import Distance
 from lab.geometry.tool import Context, Tool
 from lab.geometry.topology import vertex_normals
 from lab.ranges import Ge, Gt, Le
@@ -78,8 +79,8 @@ class Noise(Tool):
 
     word: ClassVar[str] = "noise"
 
-    magnitude: float = 0.1
-    frequency: Annotated[float, Gt(0)] = 1.0
+    magnitude: Distance = 0.1
+    frequency: Annotated[float, Gt(0), Le(1e6)] = 1.0
     octaves: Annotated[int, Ge(1), Le(16)] = 1
 
     def apply(self, mesh: DynamicMesh, context: Context) -> DynamicMesh:

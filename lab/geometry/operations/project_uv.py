@@ -11,10 +11,11 @@ from lab.errors import GeometryError
 from lab.geometry.measures import face_normals
 from lab.geometry.mesh import DynamicMesh, Flags, Floats, Integers
 from lab.geometry.overlays import corner_values, overlay_from_corners, unset_overlay
+from lab.geometry.primitives.primitive import Length
 from lab.geometry.selection import Selection
 from lab.geometry.tool import Context, Tool
 from lab.geometry.transforms import pose
-from lab.ranges import Ge, Gt, Le
+from lab.ranges import Ge, Le
 
 METHODS = ("planar", "box", "cylindrical")
 # Seen from outside, u goes right and v up: (u, v) as axes and signs for faces towards +x, -x, +y, -y, +z, -z.
@@ -112,7 +113,7 @@ class ProjectUV(Tool):
     word: ClassVar[str] = "project_uv"
 
     method: Literal["planar", "box", "cylindrical"] = "box"
-    size: Annotated[float, Gt(0)] = 1.0
+    size: Length = 1.0
     at: tuple[float, float, float] = (0.0, 0.0, 0.0)
     rotate: tuple[float, float, float] = (0.0, 0.0, 0.0)
     select: Selection = field(default_factory=Selection)

@@ -19,10 +19,11 @@ from lab.geometry.operations.channels import find_seams
 from lab.geometry.operations.normals import refresh_normals
 from lab.geometry.operations.subdivide import subdivide_to_length
 from lab.geometry.operations.working import FIXED, FREE, LINE, WorkingMesh
+from lab.geometry.primitives.primitive import Length
 from lab.geometry.queries import SpatialIndex
 from lab.geometry.tool import Context, Tool
 from lab.geometry.topology import Edges, face_vectors, find_edges, unit, vertex_normals
-from lab.ranges import Ge, Gt, Le
+from lab.ranges import Ge, Le
 
 _RETREATS = 20
 
@@ -209,7 +210,7 @@ class Remesh(Tool):
 
     word: ClassVar[str] = "remesh"
 
-    length: Annotated[float, Gt(0)]
+    length: Length
     iterations: Annotated[int, Ge(1), Le(100)] = 5
     angle: Annotated[float, Ge(0), Le(180)] = 40.0
 

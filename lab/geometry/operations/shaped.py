@@ -12,8 +12,10 @@ from lab.geometry.paint import Paint
 from lab.geometry.parameters import Vector
 from lab.geometry.tool import Context, Tool
 from lab.geometry.transforms import pose, refuse_flat, transformed
-from lab.ranges import MinLen
+from lab.ranges import Ge, Le, MinLen
 
+Distance = Annotated[float, Ge(-1e6), Le(1e6)]
+"""Metres, of either sign."""
 Loop = Annotated[tuple[tuple[float, float], ...], MinLen(3)]
 """Points of a closed outline, x and y in metres."""
 Polyline = Annotated[tuple[tuple[float, float], ...], MinLen(2)]

@@ -13,6 +13,7 @@ from lab.geometry.mesh import UNSET, DynamicMesh
 from lab.geometry.operations.extrude import border_walls, with_walls
 from lab.geometry.operations.normals import refresh_normals
 from lab.geometry.operations.offset import miter_vectors, offset, refuse_turned
+from lab.geometry.operations.shaped import Distance
 from lab.geometry.tool import Context, Tool
 from lab.geometry.topology import require_triangles
 from lab.geometry.transforms import inside_out
@@ -60,7 +61,7 @@ class Shell(Tool):
 
     word: ClassVar[str] = "shell"
 
-    thickness: float
+    thickness: Distance
 
     def apply(self, mesh: DynamicMesh, context: Context) -> DynamicMesh:
         """Return the shell."""
@@ -78,7 +79,7 @@ class Offset(Tool):
 
     word: ClassVar[str] = "offset"
 
-    distance: float
+    distance: Distance
 
     def apply(self, mesh: DynamicMesh, context: Context) -> DynamicMesh:
         """Return the mesh with its faces moved."""

@@ -16,9 +16,10 @@ from lab.errors import GeometryError
 from lab.geometry.mesh import DynamicMesh, Flags, Floats, Integers
 from lab.geometry.operations.normals import refresh_normals
 from lab.geometry.operations.working import FIXED, FREE, WorkingMesh
+from lab.geometry.primitives.primitive import Length
 from lab.geometry.tool import Context, Tool
 from lab.geometry.topology import Edges, face_vectors, find_edges, unit
-from lab.ranges import Ge, Gt
+from lab.ranges import Ge
 
 KEEP = ("all", "borders", "none")
 _SHARE = 0.2  # of the cheapest edges that a round considers
@@ -198,7 +199,7 @@ class Simplify(Tool):
 
     triangles: Annotated[int, Ge(1)] | None = None
     keep: Literal["all", "borders", "none"] = "all"
-    max_error: Annotated[float, Gt(0)] | None = None
+    max_error: Length | None = None
 
     def apply(self, mesh: DynamicMesh, context: Context) -> DynamicMesh:
         """Return the mesh with fewer triangles."""

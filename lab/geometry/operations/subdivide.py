@@ -15,9 +15,10 @@ from lab.errors import GeometryError
 from lab.geometry.mesh import DynamicMesh, Flags, Floats
 from lab.geometry.operations.normals import refresh_normals
 from lab.geometry.operations.working import WorkingMesh
+from lab.geometry.primitives.primitive import Length
 from lab.geometry.tool import Context, Tool
 from lab.geometry.topology import Edges, find_edges
-from lab.ranges import Ge, Gt, Le
+from lab.ranges import Ge, Le
 
 
 def subdivide(mesh: DynamicMesh, levels: int = 1) -> DynamicMesh:
@@ -138,7 +139,7 @@ class Subdivide(Tool):
     method: Literal["flat", "loop", "length"] = "flat"
     levels: Annotated[int, Ge(0), Le(12)] = 1
     creases: Literal["borders", "groups"] = "borders"
-    length: Annotated[float, Gt(0)] | None = None
+    length: Length | None = None
 
     def check(self) -> None:
         """Refuse a length where none is used, and none where one is."""

@@ -14,7 +14,7 @@ from lab.geometry.primitives.round import Torus
 from lab.geometry.primitives.sphere import Sphere
 from lab.geometry.tool import Context
 from lab.geometry.topology import unit
-from lab.geometry.transforms import pose, transformed
+from lab.geometry.transforms import pose, transformed, translation
 
 SQUARE = [(0, 0), (1, 0), (1, 1), (0, 1)]
 
@@ -107,3 +107,14 @@ def test_volumes_of_curved_shapes_add_up_in_any_pose():
         inward = unit(centre - result.positions[result.triangles[walls]])
         normals = result.normals.elements[result.normals.corners[walls]]
         assert (normals * inward).sum(axis=2).min() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("offset", "cubic", "square"),
+    [((1, 0, 0), 2, 10), ((0.5, 0, 0), 1.5, 8), ((0, 0, 0), 1, 6), ((0.5, 0.5, 0), 1.75, 9.5), ((1, 1, 0), 2, 12)],
+)
+def test_faces_and_edges_that_lie_in_one_place(offset, cubic, square):
+    result = union(cube(), transformed(cube(), translation(offset)))
+    assert is_watertight(result)
+    assert volume(result) == pytest.approx(cubic, abs=1e-14)
+    assert surface_area(result) == pytest.approx(square, abs=1e-13)

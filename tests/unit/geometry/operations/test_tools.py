@@ -100,3 +100,21 @@ def test_every_word_keeps_closed_painted_shapes_closed_and_painted(step):
 
 def test_every_operation_has_a_step_here():
     assert {word for step in STEPS for word in step} == set(OPERATIONS)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ("{extrude: {distance: 1e300}}", "extrude.distance: must be at most 1000000.0, not 1e+300"),
+        ("{remesh: {length: 1e-300}}", "remesh.length: must be at least 1e-06, not 1e-300"),
+        ("{noise: {frequency: 0}}", "noise.frequency: must be above 0, not 0.0"),
+        ("{subdivide: {levels: 12}}", "subdivide: makes 201326592 triangles; budget.triangles allows 1000000"),
+        ("{subdivide: {method: length, length: 1e-6}}", "subdivide.length: 1e-06 makes more than 1000000 triangles"),
+        ("{subdivide: {length: 1}}", "subdivide.length: has no meaning with method: flat"),
+        ("{remesh: {length: 0.001}}", "remesh.length: 0.001 makes about 13856406 triangles, more than 1000000"),
+    ],
+)
+def test_what_no_machine_could_make_is_refused_before_it_is_made(step, message):
+    with pytest.raises(GeometryError) as caught:
+        parse_script(f"steps: [box, {step}]").run()
+    assert f"steps[1].{message}" in str(caught.value)
