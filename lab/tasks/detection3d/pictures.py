@@ -95,11 +95,11 @@ def shown(predictions: Detection3dPredictions, threshold: float = SHOWN_ABOVE) -
 
 
 def truth_of(batch: MultiviewBatch) -> DrawnBoxes | None:
-    """Return the truth of one frame without bicycle racks; None where it has none."""
+    """Return the boxes of one frame that count, without racks and boxes of no points; None without a truth."""
     if batch.truth is None:
         return None
     labels = batch.truth.labels.cpu().numpy()
-    kept = labels != RACK
+    kept = (labels != RACK) & (batch.truth.points.cpu().numpy() != 0)
     return DrawnBoxes(batch.truth.boxes.cpu().double().numpy()[kept], labels[kept])
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from lab.tasks.detection3d.pictures import draw_frame, frame_panels
+from lab.tasks.detection3d.pictures import draw_frame, frame_panels, truth_of
 from lab.tasks.detection3d.projection import corners, edges_in_picture, outlines_from_above
 from tests.unit.tasks.detection3d.makers import looking, make_batch, make_task, pose
 
@@ -58,3 +58,12 @@ def test_a_sheet_shows_truth_and_prediction() -> None:
     empty = np.asarray(draw_frame(batch.rows(row), predictions, task.spec))
     assert (sheet != empty).any()
     assert (np.asarray(panels[0]) == sheet).all()
+
+
+def test_boxes_that_do_not_count_are_not_drawn() -> None:
+    batch = make_batch(1)
+    assert batch.truth is not None
+    batch.truth.points[0], batch.truth.points[1:] = 0, -1  # -1: not known, counts
+    drawn = truth_of(batch)
+    assert drawn is not None
+    np.testing.assert_array_equal(drawn.boxes, batch.truth.boxes[1:].double().numpy())
