@@ -242,6 +242,10 @@ def main() -> None:
         raise SystemExit(subprocess.run(words, check=False).returncode)
     if not given.devkit or not given.infos:
         parser.error("--devkit and --infos are needed, or --install")
+    if not (given.devkit / "nuscenes").is_dir():
+        parser.error(
+            f"no nuscenes-devkit in {given.devkit}; scripts/compare_nuscenes.py --install FOLDER puts it there"
+        )
     sys.path.append(str(given.devkit))  # last, so that numpy stays ours
     source = read_infos(given.infos, CAMERAS)
     in_our_order(source, "auto")

@@ -110,6 +110,10 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--tables", type=Path, required=True, help="a folder of tables, as data/nuscenes/v1.0-mini")
     parser.add_argument("--split", help="an official split; without it all scenes")
     options = parser.parse_args(words)
+    if not (options.devkit / "nuscenes").is_dir():
+        parser.error(
+            f"no nuscenes-devkit in {options.devkit}; scripts/compare_nuscenes.py --install FOLDER puts it there"
+        )
     sys.path.append(str(options.devkit))
     from nuscenes.nuscenes import NuScenes
 

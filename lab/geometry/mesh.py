@@ -90,6 +90,9 @@ class DynamicMesh:
         for name in ("triangles", "polygroups", "slots"):
             object.__setattr__(self, name, frozen(getattr(self, name), np.int64))
 
+    def __repr__(self) -> str:
+        return f"DynamicMesh({self.num_vertices} vertices, {self.num_triangles} triangles)"
+
     @property
     def num_vertices(self) -> int:
         """V."""

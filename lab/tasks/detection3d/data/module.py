@@ -55,7 +55,8 @@ class MultiviewModule(DataModule):
         low, high = self.point_range[:3], self.point_range[3:]
         if not all(start < end for start, end in zip(low, high, strict=True)):
             raise ConfigError(
-                f"data.point_range={list(self.point_range)}: must be (x0, y0, z0, x1, y1, z1), x0 < x1 ..."
+                f"data.point_range={list(self.point_range)}: expected [x0, y0, z0, x1, y1, z1] "
+                "with x0 < x1, y0 < y1, z0 < z1"
             )
         self.followed: Detection3dSpec | None = None
 

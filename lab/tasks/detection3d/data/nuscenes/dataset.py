@@ -167,7 +167,7 @@ class FrameDataset:
         if learnt < known:
             tell_once(
                 f"{self.source}: {learnt} of {known} boxes are trained on, the others have no point inside or lie out "
-                f"of data.point_range={list(self.reading.point_range)}; all are measured"
+                f"of data.point_range={list(self.reading.point_range)}; metrics leave out only those without a point"
             )
         if empty:
             tell_once(f"{self.source}: frames without a box to learn from, not trained on: {empty}")
