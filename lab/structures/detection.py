@@ -106,6 +106,9 @@ DetectionBatch = ImageBatch[DetectionTargets, DetectionTruth]
 class DetectionPredictions(Movable):
     """What a detector found: Q candidates for each image, unordered, not thresholded.
 
+    A detector that finds a number of its own in each image fills up the shorter rows with boxes of score 0, which are
+    not shown or written.
+
     Attributes:
         boxes: (B, Q, 4) float32 xyxy pixels of the original images.
         scores: (B, Q) float32 in 0..1.
@@ -124,7 +127,7 @@ class DetectionPredictions(Movable):
         """Return the detections of each image, highest score first, with the names of their classes."""
         found = []
         for boxes, scores, labels in zip(self.boxes, self.scores, self.labels, strict=True):
-            order = scores.argsort(descending=True, stable=True)
+            order = scores.argsort(descending=True, stable=True)[: int((scores > 0).sum())]
             names = tuple(class_names[label] for label in labels[order].tolist())
             found.append(Detections(boxes[order], scores[order], labels[order], names))
         return found
@@ -157,7 +160,12 @@ class Detections(Movable):
 
 @runtime_checkable
 class Detector(Protocol[OutputsT]):
-    """The protocol of detection architectures; an ``nn.Module`` with these four methods fits the detection task."""
+    """The protocol of detection architectures; an ``nn.Module`` with these four methods fits the detection task.
+
+    Images lose ImageNet's mean and standard deviation. A detector that was trained with others has the attribute
+    ``image_statistics``, (mean, standard deviation), three numbers each for RGB from 0 to 1: zeros and ones leave the
+    colours as they are.
+    """
 
     def forward(self, images: Tensor, padding_mask: Tensor | None = None) -> OutputsT:
         """Map normalised images (B, 3, H, W) and their padding mask (B, H, W) to the architecture's own outputs."""

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from lab.errors import ConfigError
+from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from lab.ops.images import normalize_images
 from lab.structures import DetectionBatch, DetectionPredictions, Detector, Term
 from lab.tasks.detection.data.collate import collate_detection
@@ -36,8 +37,9 @@ class DetectionTask(ClassTask):
         self._metric(split).reset()
 
     def forward(self, batch: DetectionBatch) -> Any:
-        """Return the network's outputs for a batch of uint8 images."""
-        return self.net(normalize_images(batch.images, batch.padding_mask), batch.padding_mask)
+        """Return the network's outputs for a batch of uint8 images, which lose its own statistics or ImageNet's."""
+        statistics = getattr(self.net, "image_statistics", (IMAGENET_MEAN, IMAGENET_STD))
+        return self.net(normalize_images(batch.images, batch.padding_mask, *statistics), batch.padding_mask)
 
     def evaluate(self, split: str, outputs: Any, batch: DetectionBatch) -> None:
         """Add the predictions of a batch."""
