@@ -5,8 +5,8 @@
     python scripts/fit_anchors.py data=voc --size 320 512 --letterbox --seed 1
 
 WORDS are those of run.py. Anchors are in pixels of the network's input. Columns: iou is the mean IoU of a box with its
-best anchor; recall the share of boxes with an IoU of 0.5 or more; ratio 2 and 4 the share of boxes whose sides are within
-this factor of an anchor's, which is how YOLO-Fastest (2) and YOLOv5 (4) match.
+best anchor; recall the share of boxes with an IoU of 0.5 or more; ratio 2 and 4 the share of boxes whose sides are
+within this factor of an anchor's, which is how YOLO-Fastest (2) and YOLOv5 (4) match.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("words", nargs="*", metavar="WORD", help="words of run.py, data=... among them")
     parser.add_argument("--anchors", type=int, default=6, help="how many to print (default: 6)")
-    parser.add_argument("--size", type=int, nargs="+", default=[352], help="of the input: one side, or height and width")
+    parser.add_argument(
+        "--size", type=int, nargs="+", default=[352], help="of the input: one side, or height and width"
+    )
     parser.add_argument("--letterbox", action="store_true", help="images keep their aspect ratio; default: stretched")
     parser.add_argument("--seed", type=int, default=0, help="of the first anchors (default: 0)")
     parser.add_argument("--most", type=int, default=9, help="the table goes up to so many anchors (default: 9)")

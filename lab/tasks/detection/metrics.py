@@ -102,7 +102,8 @@ class DetectionMAP(GatheredMetric):
     def compute(self) -> dict[str, float]:
         """Return ``map``, ``map_50``, ``map_75``, ``map_small|medium|large``, ``mar_...`` and ``map_per_class/<name>``.
 
-        With ``also`` there is ``yolo_fastest_ap50`` too. A value that the truth does not define is NaN; labels named N/A (gaps in COCO's ids) have no value.
+        With ``also`` there is ``yolo_fastest_ap50`` too. A value that the truth does not define is NaN; labels named
+        N/A (gaps in COCO's ids) have no value.
 
         Raises:
             DataError: if two valid rows have the same image id.

@@ -34,7 +34,10 @@ def slow(sizes: list[tuple[float, float]], anchors: list[tuple[float, float]]) -
             best, best_iou = anchors, mean
         if nearest == before:
             break
-        before, groups = nearest, [[box for box, k in zip(sizes, nearest, strict=True) if k == j] for j in range(len(anchors))]
+        before, groups = (
+            nearest,
+            [[box for box, k in zip(sizes, nearest, strict=True) if k == j] for j in range(len(anchors))],
+        )
         anchors = [
             (sum(w for w, _ in group) / len(group), sum(h for _, h in group) / len(group)) if group else anchors[j]
             for j, group in enumerate(groups)

@@ -16,7 +16,8 @@ def slow(indices: list[int], queries: int = 30) -> float:
     found, truth = [], []
     for index in indices:
         true, guess = scene(index, queries)
-        objects = [(box, label) for box, label, crowd in zip(true["boxes"], true["labels"], true["iscrowd"]) if not crowd]
+        kept = np.flatnonzero(~true["iscrowd"])
+        objects = [(true["boxes"][row], true["labels"][row]) for row in kept]
         truth += [label for _, label in objects]
         order = sorted(range(queries), key=lambda row: -guess["scores"][row])
         taken: set[int] = set()
