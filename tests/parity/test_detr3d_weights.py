@@ -129,3 +129,17 @@ def test_a_file_that_does_not_tell_its_convention_is_refused_until_it_is_convert
         lab.create_model("detr3d", pretrained=file, **SMALL)
     convert_weights.convert(file, target, "detr3d", "lab", given="official")
     assert torch.equal(outputs(lab.create_model("detr3d", pretrained=target, **SMALL).eval()), outputs(net))
+
+
+def test_a_file_of_vovnet_loads(tmp_path: Path) -> None:
+    """The keys of VoVNet's layers pass through both layouts as they are: the authors' names are lab's."""
+    words = {**SMALL, "backbone": "vovnet19_slim_dw", "backbone_options": {}, "backbone_indices": (1, 2)}
+    net = lab.create_model("detr3d_vovnet", **words).eval()
+    fill(net.get_submodule("pts_bbox_head"))
+    old = to_official(net.state_dict())
+    names = {key for key in old if key.startswith("img_backbone.")}
+    assert "img_backbone.stage2.OSA2_1.ese.fc.weight" in names
+    assert "img_backbone.stem.stem_1/conv.weight" in names
+    file = tmp_path / "detr3d_vovnet.pth"
+    torch.save({"meta": OLD, "state_dict": old}, file)
+    assert torch.equal(outputs(lab.create_model("detr3d_vovnet", pretrained=file, **words).eval()), outputs(net))
