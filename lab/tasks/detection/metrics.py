@@ -21,6 +21,7 @@ from lab.compat.torchmetrics import GatheredMetric
 from lab.metrics.coco import count_measured, evaluate_coco
 from lab.metrics.gathered import kept_rows, packed_rows
 from lab.structures import DetectionPredictions, DetectionTruth
+from lab.tasks.detection.yolo_fastest_map import yolo_fastest_ap
 
 _STATES: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
     "image_ids": ((0,), torch.int64),
@@ -44,6 +45,7 @@ class DetectionMAP(GatheredMetric):
 
     Args:
         class_names: the K names, in label order.
+        also: ``"yolo_fastest"`` computes the metric of ``lab.tasks.detection.yolo_fastest_map`` too.
 
     Attributes:
         classes_measured: after ``compute``, the number of classes in the means: those with an object.
@@ -58,10 +60,11 @@ class DetectionMAP(GatheredMetric):
     image_ids: list[Tensor]
     valid: list[Tensor]
 
-    def __init__(self, class_names: Sequence[str]) -> None:
+    def __init__(self, class_names: Sequence[str], also: str | None = None) -> None:
         """Register the states; each is concatenated over batches, then over ranks."""
         super().__init__()
         self.class_names = tuple(class_names)
+        self.also = also
         self.classes_measured = 0
         for name in _STATES:
             self.add_state(name, default=[], dist_reduce_fx="cat")
@@ -99,7 +102,8 @@ class DetectionMAP(GatheredMetric):
     def compute(self) -> dict[str, float]:
         """Return ``map``, ``map_50``, ``map_75``, ``map_small|medium|large``, ``mar_...`` and ``map_per_class/<name>``.
 
-        A value that the truth does not define is NaN; labels named N/A (gaps in COCO's ids) have no value.
+        With ``also`` there is ``yolo_fastest_ap50`` too. A value that the truth does not define is NaN; labels named
+        N/A (gaps in COCO's ids) have no value.
 
         Raises:
             DataError: if two valid rows have the same image id.
@@ -108,12 +112,13 @@ class DetectionMAP(GatheredMetric):
         image_ids, order = kept_rows(arrays["image_ids"], arrays["valid"])
         found = _rows(arrays, "found", ("boxes", "scores", "labels"), order)
         true = _rows(arrays, "true", ("boxes", "labels", "iscrowd", "area"), order)
+        other = yolo_fastest_ap(found, true) if self.also == "yolo_fastest" else {}
         true["area"], true["iscrowd"] = true["area"].astype(np.float64), true["iscrowd"].astype(np.int64)
         found["area"] = np.prod(found["boxes"][:, 2:].astype(np.float64) - found["boxes"][:, :2], axis=1)
         sides = (_annotations(true, image_ids), _annotations(found, image_ids))
         result = evaluate_coco(self.class_names, [{"id": number} for number in image_ids.tolist()], *sides, "bbox")
         self.classes_measured = count_measured(result)
-        return result
+        return result | other
 
     def _gathered(self, name: str) -> np.ndarray[Any, Any]:
         state = getattr(self, name)  # a list before a sync, a tensor after it

@@ -16,6 +16,7 @@ from lab.tasks.detection.data.collate import collate_detection
 from lab.tasks.detection.data.files import ImageFolder
 from lab.tasks.detection.data.transforms import DetectionTransform
 from lab.tasks.detection.metrics import DetectionMAP
+from lab.tasks.detection.yolo_fastest_map import DESCRIPTION
 from lab.training.classes import ClassTask
 from lab.training.inputs import predict_images, resize_of
 
@@ -30,7 +31,8 @@ class DetectionTask(ClassTask):
 
     def make_metrics(self) -> None:
         """Make one mAP for validation and one for test."""
-        self.val_map, self.test_map = DetectionMAP(self.class_names), DetectionMAP(self.class_names)
+        also = self.eval_settings.get("also")  # checkpoints up to November 2026 lack it
+        self.val_map, self.test_map = (DetectionMAP(self.class_names, also) for _ in range(2))
 
     def reset_metrics(self, split: str) -> None:
         """Reset the metric."""
@@ -49,12 +51,17 @@ class DetectionTask(ClassTask):
         self._metric(split).update(predictions, batch.truth, batch.image_ids, batch.valid)
 
     def compute_metrics(self, split: str) -> dict[str, float]:
-        """Return COCO's twelve numbers."""
+        """Return COCO's twelve numbers, and what ``eval.also`` names."""
         return self._metric(split).compute()
 
     def classes_measured(self, split: str) -> dict[str, int]:
         """Return the number of classes in COCO's means."""
         return {"map": self._metric(split).classes_measured}
+
+    def describe_evaluation(self) -> str:
+        """Return what the metric is that ``eval.also`` names, and over how many classes means were taken."""
+        words = [DESCRIPTION] if self.eval_settings.get("also") else []
+        return "; ".join(word for word in (*words, super().describe_evaluation()) if word)
 
     def predict_step(self, batch: DetectionBatch, batch_idx: int) -> tuple[Tensor, list[DetectionPredictions]]:
         """Return image ids (b,) and the predictions for each, without images that only pad the batch."""
