@@ -54,7 +54,7 @@ def run_name(config: Mapping[str, Any]) -> str:
     """Return ``<model>-<data>-<hash>`` for a resolved config."""
     content = copy.deepcopy(dict(config))
     ignored = NOT_IN_HASH if content.get("stage") == "fit" else (*NOT_IN_HASH, "ckpt")
-    later = HASHED_UNLESS | HASHED_UNLESS_OF.get((content.get("eval") or {}).get("name"), {})
+    later = HASHED_UNLESS | HASHED_UNLESS_OF.get(str((content.get("eval") or {}).get("name")), {})
     for key in (*ignored, *later):
         node: Any = content
         *parents, leaf = key.split(".")

@@ -1,4 +1,4 @@
-"""Fit anchors to the training boxes of a dataset for detection, and print a table of recall by number of anchors.
+"""AnchorFit anchors to the training boxes of a dataset for detection, and print a table of recall by number of anchors.
 
     python scripts/fit_anchors.py data=shapes
     python scripts/fit_anchors.py data=yolo_txt data.root=photos --anchors 6 --size 352
@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 from lab.errors import ConfigError, LabError
 
 if TYPE_CHECKING:
-    from lab.tasks.detection.anchors import Sizes
+    from lab.tasks.detection.anchors import BoxSizes
 
 
-def read_sizes(words: Sequence[str], size: tuple[int, int], letterbox: bool) -> Sizes:
+def read_sizes(words: Sequence[str], size: tuple[int, int], letterbox: bool) -> BoxSizes:
     """Return (N, 2), width and height of the training boxes that the words compose, in pixels of the input.
 
     Raises:
@@ -39,7 +39,7 @@ def read_sizes(words: Sequence[str], size: tuple[int, int], letterbox: bool) -> 
     return sizes_of(build_data(config).dataset("train"), size, letterbox)
 
 
-def table(sizes: Sizes, counts: Sequence[int], seed: int) -> str:
+def table(sizes: BoxSizes, counts: Sequence[int], seed: int) -> str:
     """Return a row for each number of anchors."""
     from lab.tasks.detection.anchors import fit_anchors
 

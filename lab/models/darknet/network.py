@@ -17,7 +17,7 @@ from lab.errors import ConfigError
 from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from lab.models.darknet.cfg import read_cfg
 from lab.models.darknet.layers import MODULES, YoloLayer
-from lab.models.darknet.plan import Plan, make_plan
+from lab.models.darknet.plan import CfgPlan, make_plan
 from lab.ranges import Probability, Size, Word
 from lab.structures import DetectionPredictions, DetectionTargets, Term
 
@@ -72,7 +72,7 @@ class Darknet(nn.Module):
         max_detections: Size = 100,
     ) -> None:
         super().__init__()
-        self.plan: Plan = make_plan(read_cfg(cfg))
+        self.plan: CfgPlan = make_plan(read_cfg(cfg))
         if self.plan.num_classes != num_classes:
             raise ConfigError(f"cfg={cfg}: its [yolo] layers have classes={self.plan.num_classes}, not {num_classes}")
         self.cfg, self.num_classes = cfg, num_classes

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from lab.errors import ConfigError
 from lab.models.darknet.cfg import ACTIVATIONS, Section
 
-Shape = tuple[int, int, int]
+MapShape = tuple[int, int, int]
 """Channels, height, width."""
 MOST_VALUES = 1 << 30
 """The limit of a network's values, 4 GiB: a larger number is a typing error."""
@@ -32,7 +32,7 @@ class Layer:
     kind: str
     name: str
     inputs: tuple[int, ...]
-    shape: Shape
+    shape: MapShape
     entering: int
     options: dict[str, int] = field(default_factory=dict)
     activation: str = "linear"
@@ -41,7 +41,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Plan:
+class CfgPlan:
     """A whole network.
 
     Attributes:
@@ -57,7 +57,7 @@ class Plan:
     num_classes: int
 
 
-def make_plan(sections: list[Section]) -> Plan:
+def make_plan(sections: list[Section]) -> CfgPlan:
     """Check the sections against each other.
 
     Raises:
@@ -83,7 +83,7 @@ def make_plan(sections: list[Section]) -> Plan:
     classes = {layer.options["classes"] for layer in heads}
     if len(classes) > 1:
         raise ConfigError(f"{heads[0].name}: the [yolo] layers disagree about classes: {sorted(classes)}")
-    return Plan(height, width, tuple(layers), classes.pop())
+    return CfgPlan(height, width, tuple(layers), classes.pop())
 
 
 def values_of(layer: Layer) -> list[tuple[str, int]]:
@@ -104,7 +104,7 @@ def _out(section: Section, side: int, padding: int, size: int, stride: int) -> i
     return (side + padding - size) // stride + 1
 
 
-def _convolution(section: Section, index: int, _: list[Shape], shape: Shape) -> Layer:
+def _convolution(section: Section, index: int, _: list[MapShape], shape: MapShape) -> Layer:
     options = {
         "filters": section.integer("filters", 1, 1),
         "size": section.integer("size", 1, 1, 255),
@@ -136,7 +136,7 @@ def _earlier(section: Section, key: str, index: int) -> tuple[int, ...]:
     return found
 
 
-def _shortcut(section: Section, index: int, shapes: list[Shape], shape: Shape) -> Layer:
+def _shortcut(section: Section, index: int, shapes: list[MapShape], shape: MapShape) -> Layer:
     source = _earlier(section, "from", index)
     if len(source) != 1:
         raise section.fail(f"from={section.values['from']}: takes one layer")
@@ -146,7 +146,7 @@ def _shortcut(section: Section, index: int, shapes: list[Shape], shape: Shape) -
     return Layer("shortcut", _name(section, index), (index - 1, *source), shape, shape[0], {}, activation)
 
 
-def _route(section: Section, index: int, shapes: list[Shape], _: Shape) -> Layer:
+def _route(section: Section, index: int, shapes: list[MapShape], _: MapShape) -> Layer:
     sources = _earlier(section, "layers", index)
     sides = {shapes[source][1:] for source in sources}
     if len(sides) > 1:
@@ -162,7 +162,7 @@ def _route(section: Section, index: int, shapes: list[Shape], _: Shape) -> Layer
     return Layer("route", _name(section, index), sources, out, shapes[sources[0]][0], options)
 
 
-def _maxpool(section: Section, index: int, _: list[Shape], shape: Shape) -> Layer:
+def _maxpool(section: Section, index: int, _: list[MapShape], shape: MapShape) -> Layer:
     stride = section.integer("stride", 1, 1, 255)
     size = section.integer("size", stride, 1, 255)
     padding = section.integer("padding", size - 1, 0, 255)
@@ -173,19 +173,19 @@ def _maxpool(section: Section, index: int, _: list[Shape], shape: Shape) -> Laye
     return Layer("maxpool", _name(section, index), (index - 1,), out, shape[0], options)
 
 
-def _upsample(section: Section, index: int, _: list[Shape], shape: Shape) -> Layer:
+def _upsample(section: Section, index: int, _: list[MapShape], shape: MapShape) -> Layer:
     stride = section.integer("stride", 2, 1, 64)
     scale = section.number("scale", 1.0, -1e6, 1e6)
     out = (shape[0], shape[1] * stride, shape[2] * stride)
     return Layer("upsample", _name(section, index), (index - 1,), out, shape[0], {"stride": stride}, number=scale)
 
 
-def _dropout(section: Section, index: int, _: list[Shape], shape: Shape) -> Layer:
+def _dropout(section: Section, index: int, _: list[MapShape], shape: MapShape) -> Layer:
     probability = section.number("probability", 0.5, 0, 0.999999)
     return Layer("dropout", _name(section, index), (index - 1,), shape, shape[0], number=probability)
 
 
-def _yolo(section: Section, index: int, _: list[Shape], shape: Shape) -> Layer:
+def _yolo(section: Section, index: int, _: list[MapShape], shape: MapShape) -> Layer:
     classes, num = section.integer("classes", 20, 1), section.integer("num", 1, 1, 1000)
     sides = section.numbers("anchors", 1e-6, 1e6)
     if len(sides) != 2 * num:

@@ -17,10 +17,10 @@ MAX_ROUNDS = 300
 MIN_IOU = 0.5
 RATIOS = (2.0, 4.0)
 """The largest ratio of sides at which a box matches an anchor: YOLO-Fastest's and YOLOv5's."""
-Sizes = npt.NDArray[np.float64]
+BoxSizes = npt.NDArray[np.float64]
 
 
-class Fit(NamedTuple):
+class AnchorFit(NamedTuple):
     """Anchors, and how well they fit the boxes they were made from.
 
     Attributes:
@@ -30,13 +30,13 @@ class Fit(NamedTuple):
         matched: share of the boxes with an anchor within each of ``RATIOS``.
     """
 
-    anchors: Sizes
+    anchors: BoxSizes
     mean_iou: float
     recall: float
     matched: tuple[float, ...]
 
 
-def sizes_of(dataset: Any, size: tuple[int, int], letterbox: bool = False) -> Sizes:
+def sizes_of(dataset: Any, size: tuple[int, int], letterbox: bool = False) -> BoxSizes:
     """Return (N, 2), width and height of all boxes in pixels of a network's input.
 
     Args:
@@ -55,7 +55,7 @@ def sizes_of(dataset: Any, size: tuple[int, int], letterbox: bool = False) -> Si
     return boxes * (scale.min(axis=1, keepdims=True) if letterbox else scale)
 
 
-def fit_anchors(sizes: Sizes, count: int, seed: int = 0) -> Fit:
+def fit_anchors(sizes: BoxSizes, count: int, seed: int = 0) -> AnchorFit:
     """Return the anchors of boxes; the same for the same boxes, count and seed.
 
     Args:
@@ -84,22 +84,22 @@ def fit_anchors(sizes: Sizes, count: int, seed: int = 0) -> Fit:
     return measure_anchors(sizes, best[np.argsort(best.prod(axis=1), kind="stable")])
 
 
-def measure_anchors(sizes: Sizes, anchors: Sizes) -> Fit:
+def measure_anchors(sizes: BoxSizes, anchors: BoxSizes) -> AnchorFit:
     """Return how well anchors (K, 2) fit boxes (N, 2)."""
     overlap = iou_of_sizes(sizes, anchors).max(axis=1)
     ratio = sizes[:, None] / anchors[None]
     worst = np.maximum(ratio, 1 / ratio).max(axis=2).min(axis=1)
     matched = tuple(float((worst < limit).mean()) for limit in RATIOS)
-    return Fit(anchors, float(overlap.mean()), float((overlap >= MIN_IOU).mean()), matched)
+    return AnchorFit(anchors, float(overlap.mean()), float((overlap >= MIN_IOU).mean()), matched)
 
 
-def iou_of_sizes(sizes: Sizes, anchors: Sizes) -> Sizes:
+def iou_of_sizes(sizes: BoxSizes, anchors: BoxSizes) -> BoxSizes:
     """Return the IoU (N, K) of boxes (N, 2) and anchors (K, 2) with one centre."""
     shared = np.minimum(sizes[:, None], anchors[None]).prod(axis=2)
     return shared / (sizes.prod(axis=1)[:, None] + anchors.prod(axis=1)[None] - shared)
 
 
-def _first(sizes: Sizes, count: int, draw: np.random.Generator) -> Sizes:
+def _first(sizes: BoxSizes, count: int, draw: np.random.Generator) -> BoxSizes:
     """Return boxes to begin with: each further one is drawn with a chance of its squared distance to those before."""
     chosen = [int(draw.integers(len(sizes)))]
     nearest = 1 - iou_of_sizes(sizes, sizes[chosen])[:, 0]

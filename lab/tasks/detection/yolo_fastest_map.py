@@ -21,10 +21,10 @@ DESCRIPTION = (
     f"{NAME} is not COCO's: the evaluation of YOLO-Fastest's authors, IoU with sides one pixel longer, the best match "
     "of any class, all-point AP at 0.5"
 )
-Columns = dict[str, np.ndarray[Any, Any]]
+MatchColumns = dict[str, np.ndarray[Any, Any]]
 
 
-def yolo_fastest_ap(found: Columns, true: Columns) -> dict[str, float]:
+def yolo_fastest_ap(found: MatchColumns, true: MatchColumns) -> dict[str, float]:
     """Return ``yolo_fastest_ap50``; NaN without an object.
 
     Args:
@@ -60,7 +60,7 @@ def average_precisions(
     return values
 
 
-def _best(found: Columns) -> Columns:
+def _best(found: MatchColumns) -> MatchColumns:
     """Return the candidates that count, by image and then by falling score."""
     found = _chosen(found, np.flatnonzero(found["scores"] >= MIN_SCORE))
     found = _chosen(found, np.lexsort((-found["scores"], found["image"])))
@@ -69,7 +69,7 @@ def _best(found: Columns) -> Columns:
     return _chosen(found, np.flatnonzero(rank < MAX_FOUND))
 
 
-def _hits(found: Columns, true: Columns) -> np.ndarray[Any, Any]:
+def _hits(found: MatchColumns, true: MatchColumns) -> np.ndarray[Any, Any]:
     """Return (N,) bool: whether each candidate, sorted by image and falling score, is right."""
     hits = np.zeros(len(found["image"]), dtype=bool)
     for image in np.intersect1d(true["image"], found["image"]):
@@ -84,7 +84,7 @@ def _hits(found: Columns, true: Columns) -> np.ndarray[Any, Any]:
     return hits
 
 
-def _of_image(columns: Columns, image: int) -> np.ndarray[Any, Any]:
+def _of_image(columns: MatchColumns, image: int) -> np.ndarray[Any, Any]:
     """Return the rows of an image; rows are sorted by image."""
     return np.arange(*np.searchsorted(columns["image"], [image, image + 1]))
 
@@ -98,5 +98,5 @@ def pixel_iou(boxes_a: np.ndarray[Any, Any], boxes_b: np.ndarray[Any, Any]) -> n
     return shared / (area_a + area_b - shared + 1e-16)
 
 
-def _chosen(columns: Columns, rows: np.ndarray[Any, Any]) -> Columns:
+def _chosen(columns: MatchColumns, rows: np.ndarray[Any, Any]) -> MatchColumns:
     return {name: column[rows] for name, column in columns.items()}

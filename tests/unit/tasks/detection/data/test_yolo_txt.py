@@ -27,7 +27,7 @@ def make(root: Path, labels: Mapping[str, str | None], description: str | None =
         image = root / name
         image.parent.mkdir(parents=True, exist_ok=True)
         make_image(40, 80, number).save(image)
-        label = Path(str(image.with_suffix(".txt")).replace("images", "labels"))
+        label = root / name.replace("images", "labels").replace(".png", ".txt")
         label.parent.mkdir(parents=True, exist_ok=True)
         if text is not None:
             label.write_text(text)
@@ -243,7 +243,7 @@ def test_module_gives_batches(tmp_path):
     module = YoloDataModule(str(tmp_path), batch_size=1, num_workers=0, image_size=20)
     assert module.spec.class_names == ("cat", "dog")
     batch = next(iter(module.val_dataloader()))
-    assert batch.images.shape == (1, 3, 20, 40)
+    assert batch.images.shape == (1, 3, 16, 32)  # the longer side: 20 * 1333 / 800 at most
     assert batch.truth.boxes.tolist() == [[20.0, 15.0, 60.0, 25.0]]
 
 
