@@ -6,12 +6,14 @@ known is refused by name with its line, because a key that is passed over may ch
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.errors import ConfigError, closest
 
+_SETTING = re.compile("([^=]+)=(.+)")
 _TRAINING = frozenset(
     {
         "batch",
@@ -203,9 +205,10 @@ def _begin(line: str, place: str) -> Section:
 
 
 def _add(section: Section, line: str, place: str) -> None:
-    key, equals, value = line.partition("=")
-    if not equals or not key or not value:
+    found = _SETTING.fullmatch(line)
+    if not found:
         raise ConfigError(f"{place}: {line[:40]!r} in [{section.kind}] is no key=value")
+    key, value = found.groups()
     if key not in _KNOWN[section.kind]:
         raise ConfigError(f"{place}: [{section.kind}] has no key {key[:40]!r}{closest(key, _KNOWN[section.kind])}")
     if key in section.values:

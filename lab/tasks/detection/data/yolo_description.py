@@ -6,6 +6,7 @@ Scalars of YAML stay the text that stands in the file: a class may be called ``n
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ KEYS = {"train": TRAIN, "val": VAL, "valid": VAL, "validation": VAL, "test": TES
 NAMES_FILES = ("classes.txt", "obj.names", "labels/classes.txt", "predefined_classes.txt")
 """Lists of names, which some tools write in place of a data.yaml."""
 SUFFIXES = (".yaml", ".yml", ".data")
+_SETTING = re.compile("^[ \t]*([^#=\n\s][^=\n]*)=(.*)$", re.MULTILINE)
 _NOTHING = ("", "~", "null", "none")
 
 
@@ -114,8 +116,7 @@ def _parse(file: Path) -> Any:
     """Return the content of a YAML or of darknet's ``key = value``; all scalars are text."""
     text = read_text(file)
     if file.suffix.lower() == ".data":
-        lines = [line.partition("=") for line in text.split("\n") if "=" in line and not line.lstrip().startswith("#")]
-        return {key.strip(): value.strip() for key, _, value in lines}
+        return {key.strip(): value.strip() for key, value in _SETTING.findall(text)}
     try:
         return yaml.load(text, Loader=yaml.BaseLoader)  # makes only text, lists and mappings
     except (yaml.YAMLError, RecursionError) as error:
