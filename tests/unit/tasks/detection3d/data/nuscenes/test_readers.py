@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lab.data.nuscenes_names import CAMERAS, CLASSES
 from lab.errors import DataError
 from lab.tasks.detection3d.data.nuscenes.frames import NOT_KNOWN, Frame, FrameSource, in_our_order
 from lab.tasks.detection3d.data.nuscenes.infos import read_infos
-from lab.tasks.detection3d.data.nuscenes.names import CAMERAS, CLASSES, DETECTION_NAMES
+from lab.tasks.detection3d.data.nuscenes.names import DETECTION_NAMES
 from lab.tasks.detection3d.data.nuscenes.splits import SPLITS, scenes_of
 from lab.tasks.detection3d.data.nuscenes.tables import read_tables, velocities
 from tests.unit.tasks.detection3d.data.nuscenes import worlds
