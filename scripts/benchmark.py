@@ -41,7 +41,7 @@ from benchmarks.images import folder_batch, small_batch
 from benchmarks.kernels import conv3x3_forward, conv3x3_train, linear_forward, linear_train
 from benchmarks.pairs import Made, Make, Size, Step, deploy_row, forward_row, train_row
 from benchmarks.policies import policy_row
-from benchmarks.queries import inside_row, nearest_row, rays_row
+from benchmarks.queries import inside_row, nearest_row, rays_row, simplify_row
 from benchmarks.rendering import rig_row, scene_row
 from benchmarks.sasrec import sasrec_eval, sasrec_train
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -132,6 +132,7 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     "mesh-nearest": (nearest_row, 10000, (64, 72)),  # points, (sides, rings) of a torus
     "mesh-inside": (inside_row, 10000, (64, 72)),
     "mesh-rays": (rays_row, 10000, (64, 72)),
+    "mesh-simplify": (simplify_row, 1000, (128, 64)),  # triangles of the result, (sides, rings) of a ball
     "bloom-prefill": (bloom.bloom_prefill, 2, (256, 8192)),  # sequences, (length, vocabulary)
     "bloom-decode": (bloom.bloom_decode, 2, (256, 8192)),
     "bloom-generate": (bloom.bloom_generate, 2, (256, 8192)),

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lab.data.nuscenes_names import ATTRIBUTES, CAMERAS, CLASSES
 from lab.structures.detection3d import (
     NO_ATTRIBUTE,
     RACK,
@@ -36,7 +37,7 @@ from lab.structures.detection3d import (
 from lab.tasks.detection3d.attributes import attributes_of
 from lab.tasks.detection3d.data.nuscenes.frames import FrameSource, in_our_order
 from lab.tasks.detection3d.data.nuscenes.infos import read_infos
-from lab.tasks.detection3d.data.nuscenes.names import ATTRIBUTES, BICYCLE_RACK, CAMERAS, CLASSES, DETECTION_NAMES
+from lab.tasks.detection3d.data.nuscenes.names import BICYCLE_RACK, DETECTION_NAMES
 from lab.tasks.detection3d.metrics import NuScenesMetric, class_ranges
 from lab.tasks.detection3d.scoring import DISTANCES, ERRORS, NuScenesScore, PlacedBoxes
 from lab.tasks.detection3d.submission import placed_batch, submission_pieces, submitted

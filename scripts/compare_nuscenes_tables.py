@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from lab.data.nuscenes_names import ATTRIBUTES, CAMERAS
 from lab.tasks.detection3d.data.nuscenes.frames import Array, Frame
-from lab.tasks.detection3d.data.nuscenes.names import ATTRIBUTES, CAMERAS, DETECTION_NAMES, RIG
+from lab.tasks.detection3d.data.nuscenes.names import DETECTION_NAMES, RIG
 from lab.tasks.detection3d.data.nuscenes.tables import read_tables
 
 BOUNDS = {"centre": 1e-9, "size": 1e-12, "yaw": 1e-9, "velocity": 1e-9, "projection": 1e-6, "pose": 1e-9}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -113,6 +113,67 @@ class ClassSpec(DataSpec):
     def describe(self) -> str:
         """Return the names of the classes."""
         return str(list(self.class_names))
+
+
+RankedT = TypeVar("RankedT", bound="RankedBoxes")
+
+
+@dataclass
+class RankedBoxes(Movable):
+    """The detections of one picture or frame, highest score first, not thresholded.
+
+    Attributes:
+        boxes: (n, D) float32; what the numbers are says the subclass.
+        scores: (n,) float32 in 0..1.
+        labels: (n,) int64 in 0..K-1.
+        names: the class name of each detection.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def above(self, score: float) -> Self:
+        """Return the detections with a score above ``score``."""
+        count = int((self.scores > score).sum())
+        return type(self)(self.boxes[:count], self.scores[:count], self.labels[:count], self.names[:count])
+
+
+@dataclass
+class BoxPredictions(Movable, Generic[RankedT]):
+    """What a detector found in a batch: Q candidates for each sample, unordered, not thresholded.
+
+    A detector that finds a number of its own in each sample fills up the shorter rows with boxes of score 0, which are
+    not shown or written.
+
+    Attributes:
+        boxes: (B, Q, D) float32; what the numbers are says the subclass.
+        scores: (B, Q) float32 in 0..1.
+        labels: (B, Q) int64 in 0..K-1.
+    """
+
+    ranked: ClassVar[type[RankedBoxes]]
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+    def rows(self, chosen: Tensor | slice) -> Self:
+        """Return the predictions of some of the samples."""
+        return type(self)(self.boxes[chosen], self.scores[chosen], self.labels[chosen])
+
+    def named(self, class_names: Sequence[str]) -> list[RankedT]:
+        """Return the detections of each sample, highest score first, with the names of their classes."""
+        found = []
+        for boxes, scores, labels in zip(self.boxes, self.scores, self.labels, strict=True):
+            order = scores.argsort(descending=True, stable=True)[: int((scores > 0).sum())]
+            names = tuple(class_names[label] for label in labels[order].tolist())
+            found.append(cast(RankedT, self.ranked(boxes[order], scores[order], labels[order], names)))
+        return found
 
 
 @dataclass

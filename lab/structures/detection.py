@@ -6,13 +6,22 @@ images in a batch, packed one image after the other. Boxes are ``xyxy`` in pixel
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from lab.structures.common import ClassSpec, ImageBatch, Movable, OutputsT, Term, split_packed
+from lab.structures.common import (
+    BoxPredictions,
+    ClassSpec,
+    ImageBatch,
+    Movable,
+    OutputsT,
+    RankedBoxes,
+    Term,
+    split_packed,
+)
 
 
 @dataclass(frozen=True)
@@ -103,59 +112,15 @@ DetectionBatch = ImageBatch[DetectionTargets, DetectionTruth]
 
 
 @dataclass
-class DetectionPredictions(Movable):
-    """What a detector found: Q candidates for each image, unordered, not thresholded.
-
-    A detector that finds a number of its own in each image fills up the shorter rows with boxes of score 0, which are
-    not shown or written.
-
-    Attributes:
-        boxes: (B, Q, 4) float32 xyxy pixels of the original images.
-        scores: (B, Q) float32 in 0..1.
-        labels: (B, Q) int64 in 0..K-1.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    labels: Tensor
-
-    def rows(self, chosen: Tensor | slice) -> DetectionPredictions:
-        """Return the predictions of some of the images."""
-        return DetectionPredictions(self.boxes[chosen], self.scores[chosen], self.labels[chosen])
-
-    def named(self, class_names: Sequence[str]) -> list[Detections]:
-        """Return the detections of each image, highest score first, with the names of their classes."""
-        found = []
-        for boxes, scores, labels in zip(self.boxes, self.scores, self.labels, strict=True):
-            order = scores.argsort(descending=True, stable=True)[: int((scores > 0).sum())]
-            names = tuple(class_names[label] for label in labels[order].tolist())
-            found.append(Detections(boxes[order], scores[order], labels[order], names))
-        return found
+class Detections(RankedBoxes):
+    """The detections of one image: ``boxes`` are (n, 4) float32 xyxy pixels of the image as it was given."""
 
 
 @dataclass
-class Detections(Movable):
-    """The detections of one image, highest score first, not thresholded.
+class DetectionPredictions(BoxPredictions[Detections]):
+    """What a detector found: ``boxes`` are (B, Q, 4) float32 xyxy pixels of the original images."""
 
-    Attributes:
-        boxes: (n, 4) float32 xyxy pixels of the image as it was given.
-        scores: (n,) float32 in 0..1.
-        labels: (n,) int64 in 0..K-1.
-        names: the class name of each detection.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    labels: Tensor
-    names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def above(self, score: float) -> Detections:
-        """Return the detections with a score above ``score``."""
-        count = int((self.scores > score).sum())
-        return Detections(self.boxes[:count], self.scores[:count], self.labels[:count], self.names[:count])
+    ranked = Detections
 
 
 @runtime_checkable

@@ -10,13 +10,13 @@ m/s, NaN where unknown. Boxes are in the frame of the rig (nuScenes' LIDAR_TOP):
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
-from lab.structures.common import ClassSpec, Movable, OutputsT, Term, split_packed
+from lab.structures.common import BoxPredictions, ClassSpec, Movable, OutputsT, RankedBoxes, Term, split_packed
 
 RACK = -1
 """The label of a bicycle rack in a truth: bicycles and motorcycles found or annotated inside one are not counted."""
@@ -187,56 +187,15 @@ class MultiviewBatch(Movable):
 
 
 @dataclass
-class Detection3dPredictions(Movable):
-    """What a detector found: Q candidates for each frame, not thresholded.
-
-    Attributes:
-        boxes: (B, Q, 9) float32.
-        scores: (B, Q) float32 in 0..1; 0 for a candidate outside of the detector's range.
-        labels: (B, Q) int64 in 0..K-1.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    labels: Tensor
-
-    def rows(self, chosen: Tensor | slice) -> Detection3dPredictions:
-        """Return the predictions of some of the frames."""
-        return Detection3dPredictions(self.boxes[chosen], self.scores[chosen], self.labels[chosen])
-
-    def named(self, class_names: Sequence[str]) -> list[Detections3d]:
-        """Return the detections of each frame, highest score first, with the names of their classes."""
-        found = []
-        for boxes, scores, labels in zip(self.boxes, self.scores, self.labels, strict=True):
-            order = scores.argsort(descending=True, stable=True)
-            names = tuple(class_names[label] for label in labels[order].tolist())
-            found.append(Detections3d(boxes[order], scores[order], labels[order], names))
-        return found
+class Detections3d(RankedBoxes):
+    """The detections of one frame: ``boxes`` are (n, 9) float32."""
 
 
 @dataclass
-class Detections3d(Movable):
-    """The detections of one frame, highest score first, not thresholded.
+class Detection3dPredictions(BoxPredictions[Detections3d]):
+    """What a detector found: ``boxes`` are (B, Q, 9) float32, ``scores`` 0 for a candidate outside of its range."""
 
-    Attributes:
-        boxes: (n, 9) float32.
-        scores: (n,) float32 in 0..1.
-        labels: (n,) int64 in 0..K-1.
-        names: the class name of each detection.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    labels: Tensor
-    names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def above(self, score: float) -> Detections3d:
-        """Return the detections with a score above ``score``."""
-        count = int((self.scores > score).sum())
-        return Detections3d(self.boxes[:count], self.scores[:count], self.labels[:count], self.names[:count])
+    ranked = Detections3d
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""How fast a mesh answers questions about points and rays, beside trimesh (with rtree and embreex).
+"""How fast a mesh answers questions about points and rays, and is simplified, beside trimesh and what it calls.
 
 Each row: points or rays of a seed in and around a torus of 2 x sides x rings triangles.
 """
@@ -6,14 +6,18 @@ Each row: points or rays of a seed in and around a torus of 2 x sides x rings tr
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lab.geometry.measures import volume
 from lab.geometry.mesh import empty_mesh
+from lab.geometry.operations.simplify import simplify
 from lab.geometry.primitives.round import Torus
+from lab.geometry.primitives.sphere import Sphere
 from lab.geometry.queries import SpatialIndex
 from lab.geometry.tool import Context
 
@@ -45,6 +49,17 @@ def rays_row(rays: int, size: Size, device: torch.device) -> tuple[Step, Step, f
     where, ways = _places(rays), np.random.default_rng(1).normal(size=(rays, 3))
     gap = np.mean(index.cast_rays(where, ways).triangles != other.ray.intersects_first(where, ways))
     return lambda: index.cast_rays(where, ways), lambda: _met(other, where, ways), float(gap)
+
+
+def simplify_row(triangles: int, size: Size, device: torch.device) -> tuple[Step, Step, float]:
+    """A ball of 2 x sides x rings triangles to a budget; the gap: what more of its volume is lost."""
+    import trimesh
+
+    ball = Sphere(sides=size[0], rings=size[1], pivot="centre").apply(empty_mesh(), Context())
+    other = trimesh.Trimesh(ball.positions.copy(), ball.triangles.copy(), process=False)
+    gap = other.simplify_quadric_decimation(face_count=triangles).volume - volume(simplify(ball, triangles))
+    step = partial(simplify, ball, triangles)
+    return step, lambda: other.simplify_quadric_decimation(face_count=triangles), max(0.0, gap / volume(ball))
 
 
 def _made(size: Size) -> tuple[SpatialIndex, Any]:

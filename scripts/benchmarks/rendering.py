@@ -30,8 +30,13 @@ _KINDS = 6
 
 def scene_row(objects: int, size: Size, device: torch.device) -> tuple[Step, Step, float]:
     """One camera, (height, width), in front of objects of 1500 triangles each, on a textured ground."""
-    camera = camera_of_view(size[1], size[0], 60, look_at((0, -15, 6), (0, 0, 0.5)))
-    return _made(objects, [camera])
+    return _made(objects, [_in_front(size)])
+
+
+def scene_step(objects: int, size: Size) -> Step:
+    """Return what renders the scenes of ``scene_row``, without the peer: its device keeps a second thread busy."""
+    scenes = _scenes(objects, [_blob(seed) for seed in range(_KINDS)], _ground())
+    return lambda: render_all(next(scenes), [_in_front(size)])
 
 
 def rig_row(objects: int, size: Size, device: torch.device) -> tuple[Step, Step, float]:
@@ -39,6 +44,10 @@ def rig_row(objects: int, size: Size, device: torch.device) -> tuple[Step, Step,
     angles = np.arange(6) * np.pi / 3
     looks = [look_at((0, 0, 1.6), (10 * np.cos(angle), 10 * np.sin(angle), 1.0)) for angle in angles]
     return _made(objects, [camera_of_view(size[1], size[0], 70, pose) for pose in looks])
+
+
+def _in_front(size: Size) -> Camera:
+    return camera_of_view(size[1], size[0], 60, look_at((0, -15, 6), (0, 0, 0.5)))
 
 
 def _made(objects: int, cameras: Sequence[Camera]) -> tuple[Step, Step, float]:

@@ -13,8 +13,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from lab.data.nuscenes_names import ATTRIBUTES, CLASSES
 from lab.data.scenes3d import people, programs
-from lab.data.scenes3d.names import ATTRIBUTE_NAMES, CLASS_NAMES
 from lab.data.scenes3d.parts import Program
 from lab.geometry.bake import bake
 from lab.geometry.script import Script
@@ -32,8 +32,8 @@ class Kind:
     """Objects of a class that do the same.
 
     Attributes:
-        label: the class, an index into ``CLASS_NAMES``.
-        attribute: an index into ``ATTRIBUTE_NAMES``, or -1.
+        label: the class, an index into ``CLASSES``.
+        attribute: an index into ``ATTRIBUTES``, or -1.
         zones: where they stand, of ``lab.data.scenes3d.street.draw_place``.
         share: how often the kind occurs among those of its class.
         speeds: m/s, the slowest and the fastest.
@@ -69,8 +69,8 @@ def _kind(
     share: float = 1.0,
     speeds: tuple[float, float] = (0.0, 0.0),
 ) -> Kind:
-    number = -1 if attribute is None else ATTRIBUTE_NAMES.index(attribute)
-    return Kind(CLASS_NAMES.index(name), number, zones, share, speeds, program)
+    number = -1 if attribute is None else ATTRIBUTES.index(attribute)
+    return Kind(CLASSES.index(name), number, zones, share, speeds, program)
 
 
 _FAST, _RIDING, _WALKING = (6.0, 10.0), (3.0, 5.0), (0.9, 1.7)
@@ -113,14 +113,14 @@ CLASS_SHARES = {
 
 def kind_shares(class_names: tuple[str, ...]) -> NDArray[np.float64]:
     """Return how often each of ``KINDS`` occurs in scenes of these classes; their sum is 1."""
-    totals = np.zeros(len(CLASS_NAMES))
+    totals = np.zeros(len(CLASSES))
     for kind in KINDS:
         totals[kind.label] += kind.share
     shares = np.array(
         [
             CLASS_SHARES[name] * kind.share / totals[kind.label] if name in class_names else 0.0
             for kind in KINDS
-            for name in (CLASS_NAMES[kind.label],)
+            for name in (CLASSES[kind.label],)
         ]
     )
     result: NDArray[np.float64] = shares / shares.sum()

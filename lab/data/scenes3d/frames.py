@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from lab.checking import check_choice
+from lab.data.nuscenes_names import CLASSES
 from lab.data.scenes3d.catalogue import variant
 from lab.data.scenes3d.layout import StreetLayout, draw_layout
-from lab.data.scenes3d.names import CLASS_NAMES, SPLITS
+from lab.data.scenes3d.names import SPLITS
 from lab.data.scenes3d.rig import MOUNTS, cameras, turn
 from lab.data.scenes3d.street import Spot
 from lab.data.scenes3d.surroundings import category, piece_mesh
@@ -39,7 +40,7 @@ class StreetOptions:
         min_objects: fewest objects that are drawn for a scene.
         max_objects: most objects that are drawn for a scene.
         point_range: (x0, y0, z0, x1, y1, z1) in the frame of the rig: where the middles of objects lie.
-        class_names: which classes there are, of ``CLASS_NAMES``.
+        class_names: which classes there are, of ``CLASSES``.
         min_pixels: an object is annotated if so many of its pixels are visible: for pictures of one camera in that
             picture, for frames in all of them together.
         samples: the colour of a pixel is the mean over a grid of so many rays squared; labels are by one.
@@ -53,7 +54,7 @@ class StreetOptions:
     min_objects: int = 6
     max_objects: int = 14
     point_range: tuple[float, ...] = (-20.0, -20.0, -3.0, 20.0, 20.0, 1.0)
-    class_names: tuple[str, ...] = CLASS_NAMES
+    class_names: tuple[str, ...] = CLASSES
     min_pixels: int = 12
     samples: int = 1
     black: bool = False
@@ -103,7 +104,7 @@ class StreetScenes(torch.utils.data.Dataset[StreetFrame]):
         if not options.class_names:
             raise ConfigError("data.class_names=[]: scenes need at least one class")
         for name in options.class_names:
-            check_choice("data.class_names", name, CLASS_NAMES)
+            check_choice("data.class_names", name, CLASSES)
         if not 0 <= options.min_objects <= options.max_objects:
             raise ConfigError(
                 f"data.min_objects={options.min_objects}: should be 0 to max_objects={options.max_objects}"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lab.data.nuscenes_names import CLASSES
 from lab.data.scenes3d.catalogue import KINDS, SCALES, VARIANTS, kind_shares, variant
 from lab.data.scenes3d.footprints import touching
-from lab.data.scenes3d.names import CLASS_NAMES
 from lab.data.scenes3d.rig import EGO_CENTRE, EGO_SIZE, rig_to_ego, wrap
 from lab.data.scenes3d.street import Street, draw_place, draw_street, to_ego
 from lab.data.scenes3d.surroundings import StreetPiece, draw_surroundings, footprints
@@ -32,7 +32,7 @@ class StreetLayout:
         scales: (n,) float64 of the mesh.
         boxes: (n, 9) float64 in the ego frame: (x, y, z, l, w, h, yaw, vx, vy); z of the middle.
         labels: (n,) int64 index into the classes that were asked for.
-        attributes: (n,) int64 index into ``ATTRIBUTE_NAMES``, or -1.
+        attributes: (n,) int64 index into ``ATTRIBUTES``, or -1.
         tints: (n, 3) float64 RGB that multiplies the colours.
         ego_to_global: (4, 4) float64.
         sun: (3,) towards the sun.
@@ -57,7 +57,7 @@ def draw_layout(
     random: np.random.Generator,
     objects: tuple[int, int],
     point_range: tuple[float, ...],
-    class_names: tuple[str, ...] = CLASS_NAMES,
+    class_names: tuple[str, ...] = CLASSES,
 ) -> StreetLayout:
     """Return a scene.
 
@@ -90,7 +90,7 @@ def draw_layout(
         chosen.append(kind)
         scales.append(scale)
         tints.append(tint)
-    names = [CLASS_NAMES[KINDS[kind].label] for kind in chosen]
+    names = [CLASSES[KINDS[kind].label] for kind in chosen]
     return StreetLayout(
         street=street,
         pieces=pieces,

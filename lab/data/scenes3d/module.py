@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, InitVar, dataclass
 from typing import Annotated, ClassVar, Literal
 
+from lab.data.nuscenes_names import CLASSES
 from lab.data.scenes3d.frames import StreetOptions, StreetScenes
-from lab.data.scenes3d.names import CLASS_NAMES
 from lab.errors import ConfigError
 from lab.ranges import AtMost, Count, Ge, Le, Len, MinLen, Positive, Seed
 
@@ -73,7 +73,7 @@ class StreetArguments:
     @property
     def names(self) -> tuple[str, ...]:
         """The classes."""
-        return CLASS_NAMES if self.class_names is None else tuple(self.class_names)
+        return CLASSES if self.class_names is None else tuple(self.class_names)
 
     def options(self) -> StreetOptions:
         """Return what scenes there are."""

@@ -15,11 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics.utilities import dim_zero_cat
 
-from lab.compat.torchmetrics import GatheredMetric
 from lab.metrics.coco import count_measured, evaluate_coco
-from lab.metrics.gathered import kept_rows, packed_rows
+from lab.metrics.gathered import RowsMetric, kept_rows, packed_rows
 from lab.structures import DetectionPredictions, DetectionTruth
 from lab.tasks.detection.yolo_fastest_map import yolo_fastest_ap
 
@@ -38,7 +36,7 @@ _STATES: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
 }
 
 
-class DetectionMAP(GatheredMetric):
+class DetectionMAP(RowsMetric):
     """Average precision and recall over IoU thresholds 0.50:0.05:0.95, for boxes.
 
     A value is NaN if the truth does not define it (no object of that size or class; -1 in pycocotools).
@@ -56,18 +54,17 @@ class DetectionMAP(GatheredMetric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
+    states = _STATES
 
     image_ids: list[Tensor]
     valid: list[Tensor]
 
     def __init__(self, class_names: Sequence[str], also: str | None = None) -> None:
-        """Register the states; each is concatenated over batches, then over ranks."""
+        """Register the states."""
         super().__init__()
         self.class_names = tuple(class_names)
         self.also = also
         self.classes_measured = 0
-        for name in _STATES:
-            self.add_state(name, default=[], dist_reduce_fx="cat")
 
     def update(
         self, predictions: DetectionPredictions, truth: DetectionTruth, image_ids: Tensor, valid: Tensor
@@ -96,8 +93,7 @@ class DetectionMAP(GatheredMetric):
             "true_iscrowd": truth.iscrowd,
             "true_area": truth.area,
         }
-        for name, value in values.items():
-            getattr(self, name).append(value.detach().to(device, _STATES[name][1], non_blocking=True))
+        self.keep(values, device)
 
     def compute(self) -> dict[str, float]:
         """Return ``map``, ``map_50``, ``map_75``, ``map_small|medium|large``, ``mar_...`` and ``map_per_class/<name>``.
@@ -108,7 +104,7 @@ class DetectionMAP(GatheredMetric):
         Raises:
             DataError: if two valid rows have the same image id.
         """
-        arrays = {name: self._gathered(name) for name in _STATES}
+        arrays = self.gathered()
         image_ids, order = kept_rows(arrays["image_ids"], arrays["valid"])
         found = _rows(arrays, "found", ("boxes", "scores", "labels"), order)
         true = _rows(arrays, "true", ("boxes", "labels", "iscrowd", "area"), order)
@@ -119,16 +115,6 @@ class DetectionMAP(GatheredMetric):
         result = evaluate_coco(self.class_names, [{"id": number} for number in image_ids.tolist()], *sides, "bbox")
         self.classes_measured = count_measured(result)
         return result | other
-
-    def _gathered(self, name: str) -> np.ndarray[Any, Any]:
-        state = getattr(self, name)  # a list before a sync, a tensor after it
-        shape, dtype = _STATES[name]
-        value = dim_zero_cat(state) if len(state) else torch.empty(shape, dtype=dtype)
-        return value.cpu().numpy()
-
-    def empty_states(self) -> dict[str, Tensor]:
-        """Return the states of a rank without a batch."""
-        return {name: torch.empty(shape, dtype=dtype, device=self.device) for name, (shape, dtype) in _STATES.items()}
 
 
 def _rows(

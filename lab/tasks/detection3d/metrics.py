@@ -9,12 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torchmetrics.utilities import dim_zero_cat
 
-from lab.compat.torchmetrics import GatheredMetric
 from lab.errors import ConfigError
-from lab.metrics.gathered import kept_rows, packed_rows
+from lab.metrics.gathered import RowsMetric, kept_rows, packed_rows
 from lab.structures import Table
 from lab.structures.detection3d import Detection3dPredictions, Detection3dTruth, MultiviewBatch
 from lab.tasks.detection3d.attributes import attributes_of
@@ -115,7 +112,7 @@ def placed(
     return PlacedBoxes(frames, labels, attributes, found, scores[used].astype(np.float64), none), bad
 
 
-class NuScenesMetric(GatheredMetric):
+class NuScenesMetric(RowsMetric):
     """nuScenes' metrics; see ``NuScenesScore``. The states stay on the device until ``compute``.
 
     Candidates with a score of 0 do not count, nor do those that are no boxes; these are counted in ``no_boxes`` after
@@ -130,14 +127,13 @@ class NuScenesMetric(GatheredMetric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
+    states = _STATES
 
     def __init__(self, class_names: Sequence[str], attribute_names: Sequence[str], ranges: Sequence[float]) -> None:
-        """Register the states; each is concatenated over batches, then over ranks."""
+        """Register the states."""
         super().__init__()
         self.class_names, self.attribute_names = tuple(class_names), tuple(attribute_names)
         self.ranges, self.no_boxes = list(ranges), 0
-        for name in _STATES:
-            self.add_state(name, default=[], dist_reduce_fx="cat")
 
     def update(self, predictions: Detection3dPredictions, truth: Detection3dTruth, batch: MultiviewBatch) -> None:
         """Add a batch.
@@ -164,12 +160,11 @@ class NuScenesMetric(GatheredMetric):
             "true_attributes": truth.attributes,
             "true_points": truth.points,
         }
-        for name, value in values.items():
-            getattr(self, name).append(value.detach().to(device, _STATES[name][1], non_blocking=True))
+        self.keep(values, device)
 
     def compute(self) -> dict[str, np.ndarray[Any, Any]]:
         """Return the states of all ranks, for ``sides``; all ranks must call it."""
-        return {name: self._gathered(name) for name in _STATES}
+        return self.gathered()
 
     def sides(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> tuple[PlacedBoxes, PlacedBoxes]:
         """Return the detections and the annotations of all frames, in the order of their ids.
@@ -197,16 +192,6 @@ class NuScenesMetric(GatheredMetric):
         """Return the metrics of what ``sides`` returned, or of a band of distances in metres."""
         nearest, farthest = band or (0.0, np.inf)
         return score(*sides, self.class_names, [min(limit, farthest) for limit in self.ranges], nearest)
-
-    def _gathered(self, name: str) -> np.ndarray[Any, Any]:
-        state = getattr(self, name)  # a list before a sync, a tensor after it
-        shape, dtype = _STATES[name]
-        value = dim_zero_cat(state) if len(state) else torch.empty(shape, dtype=dtype)
-        return value.cpu().numpy()
-
-    def empty_states(self) -> dict[str, Tensor]:
-        """Return the states of a rank without a batch."""
-        return {name: torch.empty(shape, dtype=dtype, device=self.device) for name, (shape, dtype) in _STATES.items()}
 
 
 def class_rows(found: NuScenesScore, class_names: Sequence[str], ranges: Sequence[float]) -> Table:

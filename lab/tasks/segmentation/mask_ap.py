@@ -13,11 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torchmetrics.utilities import dim_zero_cat
 
-from lab.compat.torchmetrics import GatheredMetric
 from lab.metrics.coco import count_measured, evaluate_coco
-from lab.metrics.gathered import kept_rows
+from lab.metrics.gathered import RowsMetric, kept_rows
 from lab.structures import NO_SEGMENT, Instances, SegmentationTruth
 
 _SIDE = {
@@ -30,14 +28,12 @@ _SIDE = {
     "codes": torch.uint8,
 }
 _STATES = {
-    "image_ids": torch.int64,
-    "heights": torch.int64,
-    "widths": torch.int64,
-    **{f"{side}_{name}": dtype for side in ("true", "found") for name, dtype in _SIDE.items()},
+    **dict.fromkeys(("image_ids", "heights", "widths"), ((0,), torch.int64)),
+    **{f"{side}_{name}": ((0,), dtype) for side in ("true", "found") for name, dtype in _SIDE.items()},
 }
 
 
-class MaskMAP(GatheredMetric):
+class MaskMAP(RowsMetric):
     """Average precision and recall over mask IoU thresholds 0.50:0.05:0.95: ``map_segm``, ``map_50_segm``, ...
 
     A value is NaN if the truth does not define it (-1 in pycocotools).
@@ -53,13 +49,12 @@ class MaskMAP(GatheredMetric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
+    states = _STATES
 
     def __init__(self, class_names: Sequence[str], thing_labels: Sequence[int]) -> None:
         super().__init__()
         self.class_names, self.thing_labels = tuple(class_names), frozenset(thing_labels)
         self.classes_measured = 0
-        for name in _STATES:
-            self.add_state(name, default=[], dist_reduce_fx="cat")
 
     def update(
         self, predicted: Sequence[Instances], truth: SegmentationTruth, image_ids: Tensor, valid: Tensor
@@ -107,8 +102,8 @@ class MaskMAP(GatheredMetric):
         self._append("true", codes, labels, torch.zeros(len(codes)), iscrowd, area)
         codes, labels, scores = found
         self._append("found", codes, labels, scores, torch.zeros(len(codes)), torch.zeros(len(codes)))
-        for name, value in (("image_ids", image_id), ("heights", size[0]), ("widths", size[1])):
-            getattr(self, name).append(torch.tensor([value], device=self.device))
+        numbers = {"image_ids": image_id, "heights": size[0], "widths": size[1]}
+        self.keep({name: torch.tensor([value]) for name, value in numbers.items()}, self.device)
 
     def _append(
         self, side: str, codes: Sequence[bytes], labels: Tensor, scores: Tensor, iscrowd: Tensor, area: Tensor
@@ -123,8 +118,7 @@ class MaskMAP(GatheredMetric):
             "lengths": torch.tensor([len(code) for code in codes]),
             "codes": torch.from_numpy(joined),
         }
-        for name, value in values.items():
-            getattr(self, f"{side}_{name}").append(value.to(self.device, _SIDE[name]))
+        self.keep({f"{side}_{name}": value for name, value in values.items()}, self.device)
 
     def compute(self) -> dict[str, float]:
         """Return COCO's twelve numbers, with ``_segm`` at the end of each name.
@@ -132,7 +126,7 @@ class MaskMAP(GatheredMetric):
         Raises:
             DataError: if two images have the same id.
         """
-        arrays = {name: self._gathered(name) for name in _STATES}
+        arrays = self.gathered()
         image_ids, order = kept_rows(arrays["image_ids"], np.ones(len(arrays["image_ids"]), dtype=bool))
         sizes = list(zip(arrays["heights"].tolist(), arrays["widths"].tolist(), strict=True))
         images = [
@@ -143,15 +137,6 @@ class MaskMAP(GatheredMetric):
         values = evaluate_coco(self.class_names, images, true, found, "segm")
         self.classes_measured = count_measured(values)
         return {f"{name}_segm": value for name, value in values.items() if "/" not in name}
-
-    def _gathered(self, name: str) -> npt.NDArray[Any]:
-        state = getattr(self, name)  # a list before a sync, a tensor after it
-        value = dim_zero_cat(state) if len(state) else torch.empty(0, dtype=_STATES[name])
-        return np.asarray(value.cpu().numpy())
-
-    def empty_states(self) -> dict[str, Tensor]:
-        """Return the states of a rank without an image."""
-        return {name: torch.empty(0, dtype=dtype, device=self.device) for name, dtype in _STATES.items()}
 
 
 def instance_masks(pixels: Tensor, num_segments: int, size: tuple[int, int]) -> Tensor:

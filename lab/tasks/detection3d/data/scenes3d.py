@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from lab.data.nuscenes_names import ATTRIBUTES
 from lab.data.scenes3d.frames import StreetFrame
 from lab.data.scenes3d.module import StreetArguments
-from lab.data.scenes3d.names import ATTRIBUTE_NAMES
 from lab.data.scenes3d.rig import CAMERA_NAMES, boxes_to_rig, projections, rig_to_ego
 from lab.data.scenes3d.samples import StreetSamples
 from lab.structures.detection3d import Detection3dSpec, Detection3dTruth, MultiviewSample
@@ -85,7 +85,7 @@ class Scenes3dDataModule(StreetArguments, MultiviewModule):
             class_names=self.names,
             input_shape=self.padded_shape(*self.image_size),
             camera_names=CAMERA_NAMES,
-            attribute_names=ATTRIBUTE_NAMES,
+            attribute_names=ATTRIBUTES,
             point_range=tuple(float(end) for end in self.point_range),
         )
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lab.data.nuscenes_names import CLASSES
 from lab.data.scenes3d.frames import StreetFrame, StreetOptions, StreetScenes
-from lab.data.scenes3d.names import CLASS_NAMES, STUFF_NAMES
+from lab.data.scenes3d.names import STUFF_NAMES
 from lab.data.scenes3d.rig import boxes_to_rig, projections
 from lab.errors import ConfigError
 
@@ -83,7 +84,7 @@ def test_masks_boxes_and_counts_agree(frames: list[StreetFrame]) -> None:
             assert (counted == frame.pixels[camera]).all()
             owners = numbers >= 0
             assert (frame.categories[camera][owners] == frame.layout.labels[numbers[owners]]).all()
-            assert (frame.categories[camera][~owners] >= len(CLASS_NAMES)).all()
+            assert (frame.categories[camera][~owners] >= len(CLASSES)).all()
             for number in np.flatnonzero(counted):
                 rows, columns = np.nonzero(numbers == number)
                 expected = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
@@ -91,7 +92,7 @@ def test_masks_boxes_and_counts_agree(frames: list[StreetFrame]) -> None:
 
 
 def test_sky_is_up_and_road_is_down(frames: list[StreetFrame]) -> None:
-    labels = np.stack([frame.categories for frame in frames]) - len(CLASS_NAMES)
+    labels = np.stack([frame.categories for frame in frames]) - len(CLASSES)
     shares = {name: (labels == number).mean(axis=(0, 1, 3)) for number, name in enumerate(STUFF_NAMES)}
     assert shares["sky"][0] > 0.1
     assert shares["sky"][-1] == 0.0

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lab.data.nuscenes_names import ATTRIBUTES, CLASSES
 from lab.data.scenes3d.catalogue import KINDS
 from lab.data.scenes3d.footprints import corners
 from lab.data.scenes3d.layout import GAP, StreetLayout, draw_layout
-from lab.data.scenes3d.names import ATTRIBUTE_NAMES, CLASS_NAMES, MOVING_SPEED
 from lab.data.scenes3d.rig import EGO_CENTRE, EGO_SIZE, boxes_to_rig
+from lab.tasks.detection3d.attributes import MOVES_ABOVE
 
 RANGE = (-20.0, -20.0, -3.0, 20.0, 20.0, 3.0)
 
@@ -41,12 +42,12 @@ def test_all_lies_in_range_and_stands_on_the_ground(layouts: list[StreetLayout])
 
 
 def test_velocities_lead_forward_and_fit_the_attributes(layouts: list[StreetLayout]) -> None:
-    moving = [ATTRIBUTE_NAMES.index(name) for name in ("vehicle.moving", "pedestrian.moving", "cycle.with_rider")]
+    moving = [ATTRIBUTES.index(name) for name in ("vehicle.moving", "pedestrian.moving", "cycle.with_rider")]
     seen = 0
     for layout in layouts:
         velocities, yaws = layout.boxes[:, 7:], layout.boxes[:, 6]
         speeds = np.linalg.norm(velocities, axis=1)
-        assert ((speeds > MOVING_SPEED) == np.isin(layout.attributes, moving)).all()
+        assert ((speeds > MOVES_ABOVE) == np.isin(layout.attributes, moving)).all()
         forward = (velocities * np.stack([np.cos(yaws), np.sin(yaws)], axis=1)).sum(axis=1)
         assert np.allclose(forward, speeds, atol=1e-12)
         seen += int((speeds > 0).sum())
@@ -55,13 +56,13 @@ def test_velocities_lead_forward_and_fit_the_attributes(layouts: list[StreetLayo
 
 def test_every_class_occurs_and_few_objects_find_no_place(layouts: list[StreetLayout]) -> None:
     labels = np.concatenate([layout.labels for layout in layouts])
-    assert set(labels.tolist()) == set(range(len(CLASS_NAMES)))
+    assert set(labels.tolist()) == set(range(len(CLASSES)))
     placed, wanted = len(labels), sum(layout.wanted for layout in layouts)
     assert placed / wanted > 0.9
 
 
 def test_a_scene_of_some_classes_has_their_labels() -> None:
     layout = draw_layout(np.random.default_rng(3), (12, 12), RANGE, ("pedestrian", "car"))
-    names = [CLASS_NAMES[KINDS[kind].label] for kind in layout.kinds]
+    names = [CLASSES[KINDS[kind].label] for kind in layout.kinds]
     assert [("pedestrian", "car")[label] for label in layout.labels] == names
     assert set(names) == {"pedestrian", "car"}

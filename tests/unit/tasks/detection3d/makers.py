@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lab.data.nuscenes_names import ATTRIBUTES
 from lab.registry import allow_package
 from lab.structures import Term
 from lab.structures.detection3d import (
@@ -23,7 +24,6 @@ from lab.structures.detection3d import (
 )
 from lab.tasks.detection3d.data.collate import collate_multiview, draw_chances
 from lab.tasks.detection3d.data.module import MultiviewModule
-from lab.tasks.detection3d.data.nuscenes.names import ATTRIBUTES
 from lab.tasks.detection3d.task import Detection3dTask
 
 allow_package("tests")

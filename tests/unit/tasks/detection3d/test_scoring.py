@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 import torch
 
+from lab.data.nuscenes_names import ATTRIBUTES, CAMERAS, CLASSES
 from lab.errors import DataError
 from lab.structures.detection3d import Detection3dPredictions, MultiviewBatch
 from lab.tasks.detection3d import scoring
 from lab.tasks.detection3d.data.nuscenes.frames import Frame, FrameSource, in_our_order
 from lab.tasks.detection3d.data.nuscenes.infos import read_infos
-from lab.tasks.detection3d.data.nuscenes.names import ATTRIBUTES, CAMERAS, CLASSES
 from lab.tasks.detection3d.metrics import NuScenesMetric, best_of, class_ranges
 from lab.tasks.detection3d.poses import GlobalBoxes, to_global
 from lab.tasks.detection3d.scoring import NuScenesScore, PlacedBoxes

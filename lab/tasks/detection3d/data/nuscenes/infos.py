@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from lab.checking import check_file
 from lab.checkpoint.unpickling import read_arrays, reason_of
 from lab.data.json_files import read_json
+from lab.data.nuscenes_names import ATTRIBUTES
 from lab.errors import CheckpointError, DataError, closest
 from lab.tasks.detection3d.data.nuscenes.frames import (
     NOT_KNOWN,
@@ -32,7 +33,6 @@ from lab.tasks.detection3d.data.nuscenes.frames import (
     pose,
     pose_of,
 )
-from lab.tasks.detection3d.data.nuscenes.names import ATTRIBUTES
 
 SUFFIXES = (".pkl", ".json")
 MATCHED = 0.05

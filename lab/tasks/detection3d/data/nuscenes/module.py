@@ -14,6 +14,7 @@ from lab.checking import check_file
 from lab.data.images.annotations import BadSamplePolicy, tell_once
 from lab.data.images.opening import read_image_header
 from lab.data.json_files import read_json
+from lab.data.nuscenes_names import ATTRIBUTES, CAMERAS, CLASSES
 from lab.errors import ConfigError, DataError
 from lab.ranges import Len, MinLen, Pixels, Word
 from lab.structures import KeyedDataset
@@ -22,7 +23,7 @@ from lab.tasks.detection3d.data.module import MultiviewModule
 from lab.tasks.detection3d.data.nuscenes.dataset import FrameDataset, FrameReading, UnknownVelocity
 from lab.tasks.detection3d.data.nuscenes.frames import BoxOrder, Frame, FrameSource, in_our_order
 from lab.tasks.detection3d.data.nuscenes.infos import SUFFIXES, read_infos
-from lab.tasks.detection3d.data.nuscenes.names import ATTRIBUTES, BICYCLE_RACK, CAMERAS, CLASSES
+from lab.tasks.detection3d.data.nuscenes.names import BICYCLE_RACK
 from lab.tasks.detection3d.data.nuscenes.pictures import PictureFolders, hash_of
 from lab.tasks.detection3d.data.nuscenes.stored import LARGE, kept
 from lab.tasks.detection3d.data.nuscenes.tables import frames_of, is_tables, read_scenes

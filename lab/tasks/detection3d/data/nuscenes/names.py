@@ -1,35 +1,9 @@
-"""The names of nuScenes (Caesar et al., nuScenes: A multimodal dataset for autonomous driving, CVPR 2020)."""
+"""What else nuScenes' files name (Caesar et al., nuScenes: A multimodal dataset for autonomous driving, CVPR 2020)."""
 
 from __future__ import annotations
 
-CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT")
-"""In the order of MMDetection3D's infos, which published weights of each camera follow."""
 RIG = "LIDAR_TOP"
 """The sensor whose frame the boxes are in."""
-CLASSES = (
-    "car",
-    "truck",
-    "construction_vehicle",
-    "bus",
-    "trailer",
-    "barrier",
-    "motorcycle",
-    "bicycle",
-    "pedestrian",
-    "traffic_cone",
-)
-"""The classes of the detection task, in the order of the labels of DETR3D's published weights."""
-ATTRIBUTES = (
-    "cycle.with_rider",
-    "cycle.without_rider",
-    "pedestrian.moving",
-    "pedestrian.standing",
-    "pedestrian.sitting_lying_down",
-    "vehicle.moving",
-    "vehicle.parked",
-    "vehicle.stopped",
-)
-"""In the order of MMDetection3D's ``attr_label``."""
 BICYCLE_RACK = "static_object.bicycle_rack"
 DETECTION_NAMES = {
     "movable_object.barrier": "barrier",

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lab.data.nuscenes_names import ATTRIBUTES
 from lab.errors import DataError
 from lab.structures.detection3d import NO_ATTRIBUTE
 from lab.tasks.detection3d.data.nuscenes.frames import (
@@ -30,7 +31,7 @@ from lab.tasks.detection3d.data.nuscenes.frames import (
     pose_of,
     rotations,
 )
-from lab.tasks.detection3d.data.nuscenes.names import ATTRIBUTES, DETECTION_NAMES, RIG
+from lab.tasks.detection3d.data.nuscenes.names import DETECTION_NAMES, RIG
 from lab.tasks.detection3d.data.nuscenes.records import TableRecords, table_rows
 from lab.tasks.detection3d.data.nuscenes.splits import SPLITS, scenes_of
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lab.data.scenes3d.names import ATTRIBUTE_NAMES, CLASS_NAMES
+from lab.data.nuscenes_names import ATTRIBUTES, CLASSES
 from lab.data.scenes3d.rig import CAMERA_NAMES
 from lab.errors import ConfigError
 from lab.structures.detection3d import MultiviewSample
@@ -30,11 +30,11 @@ def measured(data: Scenes3dDataModule) -> MultiviewSample:
 def test_the_spec_sizes_the_network(data: Scenes3dDataModule) -> None:
     assert data.spec.input_shape == (3, 32, 64)  # padded to a multiple of 32
     assert data.spec.net_arguments() == {
-        "num_classes": len(CLASS_NAMES),
+        "num_classes": len(CLASSES),
         "num_cameras": 6,
         "point_range": [-20.0, -20.0, -3.0, 20.0, 20.0, 1.0],
     }
-    assert (data.spec.camera_names, data.spec.attribute_names) == (CAMERA_NAMES, ATTRIBUTE_NAMES)
+    assert (data.spec.camera_names, data.spec.attribute_names) == (CAMERA_NAMES, ATTRIBUTES)
 
 
 def test_what_is_too_small_to_see_is_neither_learnt_nor_counted(measured: MultiviewSample) -> None:
@@ -88,8 +88,8 @@ def test_attributes_are_those_of_the_rule_but_for_people_who_sit() -> None:
     layouts = [scenes.layout((0, index)) for index in range(40)]
     labels, given = (np.concatenate([getattr(one, name) for one in layouts]) for name in ("labels", "attributes"))
     velocities = np.concatenate([one.boxes[:, 7:] for one in layouts])
-    ruled = attributes_of(labels, velocities, CLASS_NAMES, ATTRIBUTE_NAMES)
-    differ = {(ATTRIBUTE_NAMES[is_], ATTRIBUTE_NAMES[by]) for is_, by in zip(given, ruled, strict=True) if is_ != by}
+    ruled = attributes_of(labels, velocities, CLASSES, ATTRIBUTES)
+    differ = {(ATTRIBUTES[is_], ATTRIBUTES[by]) for is_, by in zip(given, ruled, strict=True) if is_ != by}
     assert differ == {("pedestrian.sitting_lying_down", "pedestrian.standing")}
 
 

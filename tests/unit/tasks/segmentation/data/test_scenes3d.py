@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lab.data.scenes3d.names import CLASS_NAMES, STUFF_NAMES
+from lab.data.nuscenes_names import CLASSES
+from lab.data.scenes3d.names import STUFF_NAMES
 from lab.structures import SegmentationSample
 from lab.tasks.segmentation.data.scenes3d import Scenes3dDataModule
 
@@ -14,7 +15,7 @@ pytest.importorskip("embreex")
 
 def samples(segments: str) -> list[SegmentationSample]:
     data = Scenes3dDataModule(image_size=(32, 48), num_val=6, segments=segments)
-    assert data.spec.class_names == (*CLASS_NAMES, *STUFF_NAMES)
+    assert data.spec.class_names == (*CLASSES, *STUFF_NAMES)
     assert data.spec.thing_labels == tuple(range(10))
     return [data.dataset("val")[0, index] for index in range(6)]
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lab.data.nuscenes_names import CAMERAS, CLASSES
 from lab.errors import ConfigError, DataError
 from lab.structures.detection3d import RACK
 from lab.tasks.detection3d.data.frames import write_frames
@@ -20,7 +21,6 @@ from lab.tasks.detection3d.data.nuscenes import module as nuscenes_module
 from lab.tasks.detection3d.data.nuscenes import stored
 from lab.tasks.detection3d.data.nuscenes.balancing import balanced_frames
 from lab.tasks.detection3d.data.nuscenes.module import NuScenesDataModule
-from lab.tasks.detection3d.data.nuscenes.names import CAMERAS, CLASSES
 from tests.unit.tasks.detection3d.data.nuscenes import worlds
 
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lab.data.nuscenes_names import CAMERAS, CLASSES
 from lab.errors import DataError
 from lab.tasks.detection3d.data.nuscenes.frames import NOT_KNOWN, Frame, FrameSource, in_our_order
 from lab.tasks.detection3d.data.nuscenes.infos import read_infos
-from lab.tasks.detection3d.data.nuscenes.names import CAMERAS, CLASSES, DETECTION_NAMES
+from lab.tasks.detection3d.data.nuscenes.names import DETECTION_NAMES
 from lab.tasks.detection3d.data.nuscenes.splits import SPLITS, scenes_of
 from lab.tasks.detection3d.data.nuscenes.tables import read_tables, velocities
 from tests.unit.tasks.detection3d.data.nuscenes import worlds
@@ -282,7 +283,7 @@ class _Code:
         ("a.pkl", pickle.dumps({"images": 1}), "no infos of MMDetection3D.*it has images"),
         ("a.pkl", pickle.dumps({"data_list": [], "metainfo": {}}), "its metainfo names no classes"),
         ("a.pkl", b"", "is empty"),
-        ("a.json", gzip.compress(b"{}"), "is compressed"),
+        ("a.json", gzip.compress(b"{}", mtime=0), "is compressed"),
         ("a.json", b"{", "is not json"),
     ],
 )
