@@ -29,7 +29,7 @@ KEYS = {"train": TRAIN, "val": VAL, "valid": VAL, "validation": VAL, "test": TES
 NAMES_FILES = ("classes.txt", "obj.names", "labels/classes.txt", "predefined_classes.txt")
 """Lists of names, which some tools write in place of a data.yaml."""
 SUFFIXES = (".yaml", ".yml", ".data")
-_SETTING = re.compile("^[ \t]*([^#=\n\s][^=\n]*)=(.*)$", re.MULTILINE)
+_SETTING = re.compile(r"^[ \t]*([^#=\n\s][^=\n]*)=(.*)$", re.MULTILINE)
 _NOTHING = ("", "~", "null", "none")
 
 
