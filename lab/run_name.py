@@ -46,18 +46,21 @@ HASHED_UNLESS = {
     "callbacks.unfreeze": None,
 }
 """Keys that were added later. They are hashed only if they differ from this value, so that older names stay valid."""
+HASHED_UNLESS_OF = {"detection": {"eval.also": None}}
+"""The same of one kind of problem, by ``eval.name``."""
 
 
 def run_name(config: Mapping[str, Any]) -> str:
     """Return ``<model>-<data>-<hash>`` for a resolved config."""
     content = copy.deepcopy(dict(config))
     ignored = NOT_IN_HASH if content.get("stage") == "fit" else (*NOT_IN_HASH, "ckpt")
-    for key in (*ignored, *HASHED_UNLESS):
+    later = HASHED_UNLESS | HASHED_UNLESS_OF.get(str((content.get("eval") or {}).get("name")), {})
+    for key in (*ignored, *later):
         node: Any = content
         *parents, leaf = key.split(".")
         for part in parents:
             node = node.get(part) or {}
-        if key not in HASHED_UNLESS or node.get(leaf) == HASHED_UNLESS[key]:
+        if key not in later or node.get(leaf) == later[key]:
             node.pop(leaf, None)
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
     return f"{config['model']['name']}-{config['data']['name']}-{digest}"

@@ -147,6 +147,9 @@ class RankedBoxes(Movable):
 class BoxPredictions(Movable, Generic[RankedT]):
     """What a detector found in a batch: Q candidates for each sample, unordered, not thresholded.
 
+    A detector that finds a number of its own in each sample fills up the shorter rows with boxes of score 0, which are
+    not shown or written.
+
     Attributes:
         boxes: (B, Q, D) float32; what the numbers are says the subclass.
         scores: (B, Q) float32 in 0..1.
@@ -167,7 +170,7 @@ class BoxPredictions(Movable, Generic[RankedT]):
         """Return the detections of each sample, highest score first, with the names of their classes."""
         found = []
         for boxes, scores, labels in zip(self.boxes, self.scores, self.labels, strict=True):
-            order = scores.argsort(descending=True, stable=True)
+            order = scores.argsort(descending=True, stable=True)[: int((scores > 0).sum())]
             names = tuple(class_names[label] for label in labels[order].tolist())
             found.append(cast(RankedT, self.ranked(boxes[order], scores[order], labels[order], names)))
         return found

@@ -125,7 +125,12 @@ class DetectionPredictions(BoxPredictions[Detections]):
 
 @runtime_checkable
 class Detector(Protocol[OutputsT]):
-    """The protocol of detection architectures; an ``nn.Module`` with these four methods fits the detection task."""
+    """The protocol of detection architectures; an ``nn.Module`` with these four methods fits the detection task.
+
+    Images lose ImageNet's mean and standard deviation. A detector that was trained with others has the attribute
+    ``image_statistics``, (mean, standard deviation), three numbers each for RGB from 0 to 1: zeros and ones leave the
+    colours as they are.
+    """
 
     def forward(self, images: Tensor, padding_mask: Tensor | None = None) -> OutputsT:
         """Map normalised images (B, 3, H, W) and their padding mask (B, H, W) to the architecture's own outputs."""

@@ -15,6 +15,7 @@ from benchmarks import (
     sasrec,
     segmenters,
     vggish,
+    yolo_fastest,
 )
 from benchmarks.pairs import Subject
 
@@ -228,11 +229,18 @@ SUBJECTS = {
         train=(32, (1, 10)),
         serve=((32, (1, 10)),),
     ),
+    "yolo_fastest": Subject(
+        ("yolo_fastest_v2",),
+        yolo_fastest.make,
+        small=(2, (96, 128)),
+        train=(64, (352, 352)),
+        serve=((1, (352, 352)), (16, (352, 352))),
+    ),
     "baselines": Subject(("popularity", "session_knn"), baselines.make, small=(32, (20, 500))),
     "bag_of_words": Subject(("bag_of_words",), baselines.make_bag_of_words, small=(32, (20, 500))),
 }
 """Each has (batch, size): pixels for images, (length, items) for sequences, (length, vocabulary) for text, (negatives,
 items) for GRU4Rec, (examples of a clip, classes) for sound, points of the grid for fields, (1, points) for series."""
 
-PLANNED = ("yolo_fastest_v2",)
+PLANNED: tuple[str, ...] = ()
 """Planned architectures that do not exist yet; when one is added, its name moves to the list above."""

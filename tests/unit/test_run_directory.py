@@ -59,6 +59,12 @@ def test_a_key_that_came_later_leaves_names_as_they_were() -> None:
     assert run_name(changed("trainer.on_nonfinite", "stop")) == run_name(CONFIG)
     assert run_name(changed("trainer.max_skips", 3)) == run_name(CONFIG)
     assert run_name(changed("trainer.on_nonfinite", "skip")) != run_name(CONFIG)
+    names = {
+        kind: [run_name({**CONFIG, "eval": {"name": kind, **more}}) for more in ({}, {"also": None}, {"also": "other"})]
+        for kind in ("detection", "recommendation")
+    }
+    assert names["detection"][0] == names["detection"][1] != names["detection"][2]
+    assert len(set(names["recommendation"])) == 3  # it always had the key
 
 
 @pytest.mark.parametrize(

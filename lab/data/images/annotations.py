@@ -82,7 +82,7 @@ def make_row(
     name: str,
     image_id: int,
     stated_size: tuple[int, int] | None,
-    objects: Iterable[RawObject],
+    objects: Iterable[RawObject] | Callable[[int, int], Iterable[RawObject]],
     bad_objects: Sequence[str] = (),
     twice: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def make_row(
         name: the image's file name, relative to ``folder``.
         image_id: the dataset's own id.
         stated_size: (height, width) in the annotation; None if it has none.
-        objects: the objects in the annotation.
+        objects: the objects in the annotation, or a function that returns them for the image's height and width.
         bad_objects: entries that cannot be read at all, and why.
         twice: entries that are duplicates of others.
     """
@@ -107,7 +107,7 @@ def make_row(
     row |= {"unreadable": unreadable, "bad_objects": list(bad_objects), "twice": list(twice)}
     row["wrong_size"] = not unreadable and stated_size is not None and stated_size != (height, width)
     row["unturned"] = found.unturned
-    for item in objects:
+    for item in objects(height, width) if callable(objects) else objects:
         if item.label is None:
             row["unknown"].append(item.category)
         elif not unreadable:

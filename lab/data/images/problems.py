@@ -29,6 +29,11 @@ NOTES = {
     "beyond": "boxes that reach far beyond their image, clipped to it in training",
     "tiny": "boxes that are smaller than a pixel",
     "shared": "files that stand under several ids, each taken as an image of its own",
+    "polygons": "polygons in place of boxes, taken as their bounding boxes",
+    "keypoints": "keypoints after a box, left out",
+    "outside": "coordinates a little outside of 0..1, taken as they are and clipped to the image in training",
+    "empty": "empty label files, of images without objects",
+    "unlabelled": "images without a label file, taken as images without objects",
 }
 """What is suspicious but may be right; it is reported and not left out."""
 HINTS = {
@@ -37,8 +42,8 @@ HINTS = {
 }
 MANY = 0.2
 """The share of suspicious boxes from which a message adds a hint at the likely cause."""
-NAMELESS = ("unknown", "twice", "bad_images", "strays", "shared")
-"""Columns whose entries name their image or annotation themselves; the last three are in a file's first row."""
+NAMELESS = ("unknown", "twice", "bad_images", "strays", "shared", "empty", "unlabelled")
+"""Columns whose entries name their image or annotation themselves; of COCO's, three are in a file's first row."""
 MAX_NAMES = 5
 _MARKED = ("wrong_size", "unturned")
 _LISTED = (*(key for key in PROBLEMS if key not in ("unreadable", *_MARKED)), *NOTES)

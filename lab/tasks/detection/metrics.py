@@ -19,6 +19,7 @@ from torch import Tensor
 from lab.metrics.coco import count_measured, evaluate_coco
 from lab.metrics.gathered import RowsMetric, kept_rows, packed_rows
 from lab.structures import DetectionPredictions, DetectionTruth
+from lab.tasks.detection.yolo_fastest_map import yolo_fastest_ap
 
 _STATES: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
     "image_ids": ((0,), torch.int64),
@@ -42,6 +43,7 @@ class DetectionMAP(RowsMetric):
 
     Args:
         class_names: the K names, in label order.
+        also: ``"yolo_fastest"`` computes the metric of ``lab.tasks.detection.yolo_fastest_map`` too.
 
     Attributes:
         classes_measured: after ``compute``, the number of classes in the means: those with an object.
@@ -57,10 +59,11 @@ class DetectionMAP(RowsMetric):
     image_ids: list[Tensor]
     valid: list[Tensor]
 
-    def __init__(self, class_names: Sequence[str]) -> None:
+    def __init__(self, class_names: Sequence[str], also: str | None = None) -> None:
         """Register the states."""
         super().__init__()
         self.class_names = tuple(class_names)
+        self.also = also
         self.classes_measured = 0
 
     def update(
@@ -95,7 +98,8 @@ class DetectionMAP(RowsMetric):
     def compute(self) -> dict[str, float]:
         """Return ``map``, ``map_50``, ``map_75``, ``map_small|medium|large``, ``mar_...`` and ``map_per_class/<name>``.
 
-        A value that the truth does not define is NaN; labels named N/A (gaps in COCO's ids) have no value.
+        With ``also`` there is ``yolo_fastest_ap50`` too. A value that the truth does not define is NaN; labels named
+        N/A (gaps in COCO's ids) have no value.
 
         Raises:
             DataError: if two valid rows have the same image id.
@@ -104,12 +108,13 @@ class DetectionMAP(RowsMetric):
         image_ids, order = kept_rows(arrays["image_ids"], arrays["valid"])
         found = _rows(arrays, "found", ("boxes", "scores", "labels"), order)
         true = _rows(arrays, "true", ("boxes", "labels", "iscrowd", "area"), order)
+        other = yolo_fastest_ap(found, true) if self.also == "yolo_fastest" else {}
         true["area"], true["iscrowd"] = true["area"].astype(np.float64), true["iscrowd"].astype(np.int64)
         found["area"] = np.prod(found["boxes"][:, 2:].astype(np.float64) - found["boxes"][:, :2], axis=1)
         sides = (_annotations(true, image_ids), _annotations(found, image_ids))
         result = evaluate_coco(self.class_names, [{"id": number} for number in image_ids.tolist()], *sides, "bbox")
         self.classes_measured = count_measured(result)
-        return result
+        return result | other
 
 
 def _rows(

@@ -60,4 +60,5 @@ def coco_results(predictions: DetectionPredictions, number: int) -> list[dict[st
     return [
         {"image_id": number, "category_id": label, "bbox": [round(value, 2) for value in box], "score": score}
         for box, score, label in zip(*columns, strict=True)
+        if score > 0  # others only fill up the batch
     ]

@@ -9,9 +9,14 @@ from lab.config.schemas import WholeAbove0
 
 
 class DetectionEval(EvalSettings):
-    """COCO's standard evaluation, which has no options."""
+    """COCO's standard evaluation, which has no options, and another one beside it.
+
+    Attributes:
+        also: measure by this evaluation too; None: by COCO's alone.
+    """
 
     name: Literal["detection"]
+    also: Literal["yolo_fastest"] | None = None
 
 
 class DetectionAsks(Asks):

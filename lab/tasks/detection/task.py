@@ -9,12 +9,14 @@ from typing import Any
 from torch import Tensor
 
 from lab.errors import ConfigError
+from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from lab.ops.images import normalize_images
 from lab.structures import DetectionBatch, DetectionPredictions, Detector, Term
 from lab.tasks.detection.data.collate import collate_detection
 from lab.tasks.detection.data.files import ImageFolder
 from lab.tasks.detection.data.transforms import DetectionTransform
 from lab.tasks.detection.metrics import DetectionMAP
+from lab.tasks.detection.yolo_fastest_map import DESCRIPTION
 from lab.training.classes import ClassTask
 from lab.training.inputs import predict_images, resize_of
 
@@ -29,15 +31,17 @@ class DetectionTask(ClassTask):
 
     def make_metrics(self) -> None:
         """Make one mAP for validation and one for test."""
-        self.val_map, self.test_map = DetectionMAP(self.class_names), DetectionMAP(self.class_names)
+        also = self.eval_settings.get("also")  # checkpoints up to November 2026 lack it
+        self.val_map, self.test_map = (DetectionMAP(self.class_names, also) for _ in range(2))
 
     def reset_metrics(self, split: str) -> None:
         """Reset the metric."""
         self._metric(split).reset()
 
     def forward(self, batch: DetectionBatch) -> Any:
-        """Return the network's outputs for a batch of uint8 images."""
-        return self.net(normalize_images(batch.images, batch.padding_mask), batch.padding_mask)
+        """Return the network's outputs for a batch of uint8 images, which lose its own statistics or ImageNet's."""
+        statistics = getattr(self.net, "image_statistics", (IMAGENET_MEAN, IMAGENET_STD))
+        return self.net(normalize_images(batch.images, batch.padding_mask, *statistics), batch.padding_mask)
 
     def evaluate(self, split: str, outputs: Any, batch: DetectionBatch) -> None:
         """Add the predictions of a batch."""
@@ -47,12 +51,17 @@ class DetectionTask(ClassTask):
         self._metric(split).update(predictions, batch.truth, batch.image_ids, batch.valid)
 
     def compute_metrics(self, split: str) -> dict[str, float]:
-        """Return COCO's twelve numbers."""
+        """Return COCO's twelve numbers, and what ``eval.also`` names."""
         return self._metric(split).compute()
 
     def classes_measured(self, split: str) -> dict[str, int]:
         """Return the number of classes in COCO's means."""
         return {"map": self._metric(split).classes_measured}
+
+    def describe_evaluation(self) -> str:
+        """Return what the metric is that ``eval.also`` names, and over how many classes means were taken."""
+        words = [DESCRIPTION] if self.eval_settings.get("also") else []
+        return "; ".join(word for word in (*words, super().describe_evaluation()) if word)
 
     def predict_step(self, batch: DetectionBatch, batch_idx: int) -> tuple[Tensor, list[DetectionPredictions]]:
         """Return image ids (b,) and the predictions for each, without images that only pad the batch."""

@@ -288,7 +288,7 @@ def test_a_model_and_data_of_different_tasks(refused: Refuse, mine: Write) -> No
     line = refused("data=words", dirs=[folder])
     assert "model=detr_tiny needs data for detection, data=words gives language" in line
     assert "mine/data/words.yaml" in line
-    assert "data=coco|scenes3d|shapes|voc would fit" in line
+    assert "data=coco|scenes3d|shapes|voc|yolo_txt would fit" in line
 
 
 @pytest.mark.parametrize(

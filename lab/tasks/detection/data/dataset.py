@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +23,21 @@ class DetectionDataset(ImageDataset[DetectionSample, DetectionTransform]):
     def fixed_size(self) -> bool:
         """Whether the transform resizes all images to one size."""
         return self.reading.transform is not None and self.reading.transform.size is not None
+
+    def box_sizes(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Return (N, 2) width and height of the boxes to train on, and (N, 2) of their images, both in pixels."""
+        columns = self._table.select_columns(["height", "width", "boxes", "labels", "iscrowd"])[:]
+        boxes, images = [np.zeros((0, 2))], [np.zeros((0, 2))]
+        for row in self._rows:
+            side, height = columns["width"][row], columns["height"][row]
+            found = torch.tensor(columns["boxes"][row], dtype=torch.float32).reshape(-1, 4)
+            count = len(found)
+            crowd = torch.tensor(columns["iscrowd"][row], dtype=torch.bool)
+            labels = torch.tensor(columns["labels"][row], dtype=torch.int64)
+            kept, _ = _training_boxes(DetectionTruth(found, labels, crowd, found[:, 0], (count,)), height, side)
+            boxes.append((kept[:, 2:] - kept[:, :2]).double().numpy())
+            images.append(np.full((len(kept), 2), (side, height), dtype=np.float64))
+        return np.concatenate(boxes), np.concatenate(images)
 
     def _sample(self, row: dict[str, Any], image: Image | Tensor, generator: torch.Generator) -> DetectionSample:
         from torchvision.transforms.v2.functional import pil_to_tensor

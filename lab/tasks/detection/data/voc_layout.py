@@ -18,17 +18,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from lab.data.folders import list_files, name_problem
-from lab.data.holdout import TEST, TRAIN, VAL, check_shares, hold_out
+from lab.data.holdout import TEST, TRAIN, VAL, check_shares
 from lab.data.images.fingerprint import VOC_HOW_TO_GET, add_file, add_images, require_file, require_folder
 from lab.errors import DataError, closest
+from lab.tasks.detection.data.held_out import SPLIT_FOLDERS, Shares, complete_splits
 from lab.tasks.detection.data.voc_pairs import Pair, classes_of, listed, pair_files, path_stem
 
-SPLIT_FOLDERS = {
-    **dict.fromkeys(("train", "training"), TRAIN),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), VAL),
-    **dict.fromkeys(("test", "testing"), TEST),
-}
-VAL_SHARE = 0.2
 XML = frozenset({".xml"})
 
 
@@ -151,26 +146,11 @@ def _complete(
     seed: int,
 ) -> VocLayout:
     """Hold out images for validation and test where these are missing or a share is asked for; say so."""
-    said = [how] if how else []
-    shares = {VAL: (0.0 if VAL in pairs else VAL_SHARE) if val_share is None else val_share, TEST: test_share or 0.0}
-    held = {part: share for part, share in shares.items() if share > 0}
-    if held:
-        pool = pairs[TRAIN]
-        if len(pool) <= len(held):
-            raise DataError(f"{annotations}: {len(pool)} images to train on are too few to hold a share of them out")
-        classes = [classes_of(annotations / pair.xml) for pair in pool]
-        parts = hold_out([pair.xml for pair in pool], classes, {TRAIN: 1 - sum(held.values()), **held}, seed)
-        said += [f"the {part} set that is there is not used" for part in held if part in pairs]
-        for part in (TRAIN, *held):
-            pairs[part] = [pair for pair, given in zip(pool, parts, strict=True) if given == part]
-        amounts = " and ".join(f"{share:g} (data.{part}_share) for {part}" for part, share in held.items())
-        said.append(f"held out of the images to train on, by data.seed={seed} and balanced by class: {amounts}")
-    if TEST not in pairs:
-        pairs[TEST] = pairs[VAL]
-        said.append("the test is on the validation set")
-    counts = ", ".join(f"{len(pairs[split])} {split}" for split in (TRAIN, VAL, TEST))
-    splits = {split: tuple(found) for split, found in pairs.items()}
-    return VocLayout(images, annotations, splits, f"{'; '.join(said)}: {counts}" if said else "")
+    shares = Shares(val_share, test_share, seed)
+    splits, said = complete_splits(
+        pairs, how, shares, str(annotations), lambda pair: pair.xml, lambda pair: classes_of(annotations / pair.xml)
+    )
+    return VocLayout(images, annotations, splits, said)
 
 
 def _folder(root: Path, given: str | None, usual: str) -> Path:
