@@ -232,6 +232,7 @@ SUBJECTS = {
     "yolo_fastest": Subject(
         ("yolo_fastest_v2",),
         yolo_fastest.make,
+        smoke="yolo_fastest_v2",
         small=(2, (96, 128)),
         train=(64, (352, 352)),
         serve=((1, (352, 352)), (16, (352, 352))),
