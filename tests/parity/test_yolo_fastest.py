@@ -116,7 +116,7 @@ def test_decoding_equals_the_published_one(ours: Any, maps: list[Tensor]) -> Non
     chances, best = (rows[..., 4:5] * rows[..., 5:]).max(dim=-1)
     assert boxes.shape == (2, 180, 4)
     expected = torch.cat((centres - halves, centres + halves), dim=-1)
-        assert (boxes - expected).abs().max() < 1e-4  # pixels; worst measured: 1.5e-5
+    assert (boxes - expected).abs().max() < 1e-4  # pixels; worst measured: 1.5e-5
     assert (scores - chances).abs().max() < 1e-6
     assert torch.equal(labels, best)
 
@@ -210,7 +210,7 @@ def test_the_loss_equals_the_published_one_where_its_normalisers_are_ours(ours: 
         for name, value in zip(("loss_box", "loss_objectness", "loss_class"), expected, strict=True):
             assert found[name].item() == pytest.approx(value.item(), rel=1e-5, abs=1e-6)
         mine, theirs = (gradient(sum(terms), given) for terms in (found.values(), expected))
-                assert worst(mine, theirs) < 1e-5  # worst measured: 2.5e-7
+        assert worst(mine, theirs) < 1e-5  # worst measured: 2.5e-7
     assert learned > 4
     many = targets((7, 5))
     found = batch_terms(ours, YoloOutputs(tuple(given), many.sizes), many)
