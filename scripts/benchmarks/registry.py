@@ -236,6 +236,13 @@ SUBJECTS = {
         train=(64, (352, 352)),
         serve=((1, (352, 352)), (16, (352, 352))),
     ),
+    "yolo_fastest_v1": Subject(
+        ("yolo_fastest_v1_1", "yolo_fastest_v1_1_xl"),
+        yolo_fastest.make,
+        small=(2, (96, 128)),
+        train=(64, (320, 320)),
+        serve=((1, (320, 320)), (16, (320, 320))),
+    ),
     "baselines": Subject(("popularity", "session_knn"), baselines.make, small=(32, (20, 500))),
     "bag_of_words": Subject(("bag_of_words",), baselines.make_bag_of_words, small=(32, (20, 500))),
 }

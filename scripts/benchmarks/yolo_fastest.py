@@ -1,4 +1,4 @@
-"""YOLO-FastestV2, whose peer would be the authors' own code, which has no licence: the parity test describes it."""
+"""YOLO-Fastest V2 and 1.1, whose peers would be their author's own code; the parity tests describe them."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ known is refused by name with its line, because a key that is passed over may ch
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,9 +79,11 @@ _LOSS = frozenset(
         "focal_loss",
         "objectness_smooth",
         "max_boxes",
+        "delta_normalizer",
+        "show_details",
     }
 )
-"""Keys of ``[yolo]`` that concern training only: kept, not used."""
+"""Keys of ``[yolo]`` that concern training only; ``learning`` uses some of them."""
 _KNOWN = {
     "net": _TRAINING | {"width", "height", "channels"},
     "convolutional": frozenset({"filters", "size", "stride", "pad", "padding", "groups", "batch_normalize"})
@@ -194,6 +196,16 @@ def parse_cfg(text: str, name: str = "cfg") -> list[Section]:
         if section.kind == "net":
             raise section.fail("stands twice")
     return sections
+
+
+def written(sections: Iterable[tuple[str, Mapping[str, object]]]) -> str:
+    """Return the text of sections, which ``parse_cfg`` reads back.
+
+    Args:
+        sections: kind, and values by key, of each.
+    """
+    parts = ("".join([f"[{kind}]\n", *(f"{key}={value}\n" for key, value in keys.items())]) for kind, keys in sections)
+    return "\n".join(parts)
 
 
 def _begin(line: str, place: str) -> Section:

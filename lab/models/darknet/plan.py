@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from lab.errors import ConfigError
 from lab.models.darknet.cfg import ACTIVATIONS, Section
+from lab.models.darknet.learning import YoloLearning, read_learning
 
 MapShape = tuple[int, int, int]
 """Channels, height, width."""
@@ -27,6 +28,7 @@ class Layer:
         activation: of a convolution or shortcut.
         number: the probability of a dropout, the factor of an upsample, ``scale_x_y`` of a yolo layer.
         anchors: of a yolo layer: (width, height) in pixels of the network's input, those of its mask.
+        learning: of a yolo layer: what the section says about training.
     """
 
     kind: str
@@ -38,6 +40,7 @@ class Layer:
     activation: str = "linear"
     number: float = 1.0
     anchors: tuple[tuple[float, float], ...] = ()
+    learning: YoloLearning | None = None
 
 
 @dataclass(frozen=True)
@@ -57,14 +60,18 @@ class CfgPlan:
     num_classes: int
 
 
-def make_plan(sections: list[Section]) -> CfgPlan:
+def make_plan(sections: list[Section], size: tuple[int, int] | None = None) -> CfgPlan:
     """Check the sections against each other.
+
+    Args:
+        sections: of a ``.cfg``.
+        size: (height, width) of the images; None: as ``[net]`` says.
 
     Raises:
         ConfigError: a value is out of range, shapes do not fit, or there is no ``[yolo]`` layer.
     """
     net = sections[0]
-    height, width = (net.integer(key, 0, 1, 65535) for key in ("height", "width"))
+    height, width = size or (net.integer("height", 0, 1, 65535), net.integer("width", 0, 1, 65535))
     if net.integer("channels", 3, 1) != 3:
         raise net.fail(f"channels={net.values['channels']}: images have 3")
     image = (3, height, width)
@@ -194,10 +201,18 @@ def _yolo(section: Section, index: int, _: list[MapShape], shape: MapShape) -> L
     if shape[0] != len(mask) * (classes + 5):
         wanted = f"{len(mask)} anchors x ({classes} classes + 5) = {len(mask) * (classes + 5)}"
         raise section.fail(f"reads {shape[0]} channels; {wanted} are needed")
-    anchors = tuple((sides[2 * each], sides[2 * each + 1]) for each in mask)
-    scale = section.number("scale_x_y", 1.0, 1, 100)
-    options = {"classes": classes}
-    return Layer("yolo", _name(section, index), (index - 1,), shape, shape[0], options, number=scale, anchors=anchors)
+    every = tuple(zip(sides[::2], sides[1::2], strict=True))
+    return Layer(
+        "yolo",
+        _name(section, index),
+        (index - 1,),
+        shape,
+        shape[0],
+        {"classes": classes},
+        number=section.number("scale_x_y", 1.0, 1, 100),
+        anchors=tuple(every[each] for each in mask),
+        learning=read_learning(section, every, mask),
+    )
 
 
 _MAKERS = {
