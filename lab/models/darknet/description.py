@@ -32,7 +32,7 @@ POOLS = (3, 5, 9)
 HEAD = 96
 ANCHORS = (12.0, 18, 37, 49, 52, 132, 115, 73, 119, 199, 242, 238)
 """Width and height in pixels: three of stride 16, then three of stride 32; for COCO at 320 pixels."""
-TRAINING = {
+TRAINING: dict[str, str | int | float] = {
     "batch": 32,
     "subdivisions": 1,
     "momentum": 0.949,
@@ -49,7 +49,7 @@ TRAINING = {
     "scales": ".1,.1",
 }
 """What darknet trains with; lab's own trainings do not read it."""
-LOSS = {
+LOSS: dict[str, str | int | float] = {
     "jitter": 0.15,
     "ignore_thresh": 0.5,
     "truth_thresh": 1,
@@ -65,7 +65,7 @@ LOSS = {
 WIDTHS = {"yolo_fastest_v1_1": (1, 0.15), "yolo_fastest_v1_1_xl": (2, 0.2)}
 """Factor of the backbone's channels, and dropout of its blocks."""
 Values = Mapping[str, str | int | float]
-Layers = list[tuple[str, Values]]
+Described = list[tuple[str, Values]]
 
 
 def describe(
@@ -91,7 +91,7 @@ def describe(
     return parse_cfg(written([("net", net), *layers]), name)
 
 
-def _backbone(factor: int, dropout: float) -> tuple[Layers, int]:
+def _backbone(factor: int, dropout: float) -> tuple[Described, int]:
     """Return the layers and the number of the one that the finer head reads."""
     layers, entering, fine = [_convolution(STEM * factor, 3, stride=2)], STEM * factor, 0
     for row, (inside, out, stride, times) in enumerate(BLOCKS):
@@ -108,16 +108,16 @@ def _backbone(factor: int, dropout: float) -> tuple[Layers, int]:
     return layers, fine
 
 
-def _pools() -> Layers:
+def _pools() -> Described:
     """Return poolings of the same map and the four maps side by side, the largest window first."""
-    layers: Layers = []
+    layers: Described = []
     for index, size in enumerate(POOLS):
         layers += [("route", {"layers": -2 * index})] if index else []
         layers += [("maxpool", {"stride": 1, "size": size})]
     return [*layers, ("route", {"layers": "-1,-3,-5,-6"})]
 
 
-def _head(channels: int, num_classes: int, anchors: Sequence[float], mask: str) -> Layers:
+def _head(channels: int, num_classes: int, anchors: Sequence[float], mask: str) -> Described:
     """Return a head of three anchors: each cell has 5 + K numbers for each of them."""
     towers = [
         _convolution(channels, 5, groups=channels),
@@ -132,7 +132,9 @@ def _head(channels: int, num_classes: int, anchors: Sequence[float], mask: str) 
 def _convolution(
     filters: int, size: int, *, stride: int = 1, groups: int = 1, activation: str = "leaky", norm: bool = True
 ) -> tuple[str, Values]:
-    keys: dict[str, str | int | float] = {"batch_normalize": 1} if norm else {}
-    keys |= {"filters": filters, "size": size, "stride": stride, "pad": 1}
-    keys |= {"groups": groups} if groups > 1 else {}
+    keys: dict[str, str | int | float] = {"filters": filters, "size": size, "stride": stride, "pad": 1}
+    if norm:
+        keys["batch_normalize"] = 1
+    if groups > 1:
+        keys["groups"] = groups
     return "convolutional", {**keys, "activation": activation}

@@ -15,7 +15,7 @@ NOT_TRAINED = {"focal_loss": 0.0, "objectness_smooth": 0.0, "iou_thresh_kind": "
 
 
 @dataclass(frozen=True)
-class YoloLossOptions(Flat):
+class DarknetLossOptions(Flat):
     """The numbers of matching and loss. None: what the ``[yolo]`` section says, or darknet's default.
 
     Attributes:
@@ -44,12 +44,12 @@ class YoloLossOptions(Flat):
     box_gradient: Annotated[str, OneOf("darknet", "exact")] = "darknet"
 
 
-LOSS_OPTIONS = YoloLossOptions()
+LOSS_OPTIONS = DarknetLossOptions()
 
 
 @dataclass(frozen=True)
 class YoloLearning:
-    """The numbers of one ``[yolo]`` section; see ``YoloLossOptions``.
+    """The numbers of one ``[yolo]`` section; see ``DarknetLossOptions``.
 
     Attributes:
         sizes: width and height in pixels of all anchors, those of other sections too.
@@ -71,34 +71,34 @@ class YoloLearning:
     ignore_class_score: float = 0.25
     box_gradient: str = "darknet"
 
-    def told(self, options: YoloLossOptions) -> YoloLearning:
+    def told(self, options: DarknetLossOptions) -> YoloLearning:
         """Return a copy in which the options that are not None stand in place of the section's."""
         given = {each.name: getattr(options, each.name) for each in fields(options)}
         changes = {name: value for name, value in given.items() if value is not None}
-        loss_is_there = options.iou_loss is not None and self.untrained.startswith("iou_loss=")
-        return replace(self, **changes, **({"untrained": ""} if loss_is_there else {}))
+        if options.iou_loss is not None:
+            changes["untrained"] = ", ".join(each for each in self.untrained.split(", ") if "iou_loss=" not in each)
+        return replace(self, **changes)
 
 
 def read_learning(section: Section, sizes: tuple[tuple[float, float], ...], mask: tuple[int, ...]) -> YoloLearning:
     """Return what a ``[yolo]`` section says. Raises ConfigError: a number is out of its range."""
-    share = {
-        key: section.number(key, default, 0, 1)
-        for key, default in (
-            ("ignore_thresh", 0.5),
-            ("truth_thresh", 1.0),
-            ("iou_thresh", 1.0),
-            ("label_smooth_eps", 0.0),
-        )
-    }
-    weight = {
-        key: section.number(key, default, 0, 1e6)
-        for key, default in (("iou_normalizer", 0.75), ("obj_normalizer", 1.0), ("cls_normalizer", 1.0))
-    }
     loss = section.word("iou_loss", "mse", (*BOX_LOSSES, "diou", "iou"))
     untrained = [] if loss in BOX_LOSSES else [f"iou_loss={loss}"]
     for key, default in NOT_TRAINED.items():
         if key in section.values and section.values[key] != str(default):
             value = section.values[key]
             if not (isinstance(default, float) and section.number(key, default, -1e6, 1e6) == default):
-                untrained.append(f"{key}={value}")
-    return YoloLearning(sizes, mask, **share, iou_loss=loss, **weight, untrained=", ".join(untrained))
+                untrained.append(f"{key}={value[:40]}")
+    return YoloLearning(
+        sizes,
+        mask,
+        ignore_thresh=section.number("ignore_thresh", 0.5, 0, 1),
+        truth_thresh=section.number("truth_thresh", 1, 0, 1),
+        iou_thresh=section.number("iou_thresh", 1, 0, 1),
+        iou_loss=loss,
+        iou_normalizer=section.number("iou_normalizer", 0.75, 0, 1e6),
+        obj_normalizer=section.number("obj_normalizer", 1, 0, 1e6),
+        cls_normalizer=section.number("cls_normalizer", 1, 0, 1e6),
+        label_smooth_eps=section.number("label_smooth_eps", 0, 0, 1),
+        untrained=", ".join(untrained),
+    )

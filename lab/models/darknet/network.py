@@ -21,7 +21,7 @@ from lab.models.darknet.cfg import Section, read_cfg
 from lab.models.darknet.criterion import DarknetTargeting
 from lab.models.darknet.description import ANCHORS, WIDTHS, describe
 from lab.models.darknet.layers import MODULES, YoloLayer
-from lab.models.darknet.learning import LOSS_OPTIONS, YoloLossOptions
+from lab.models.darknet.learning import LOSS_OPTIONS, DarknetLossOptions
 from lab.models.darknet.plan import CfgPlan, make_plan
 from lab.ranges import Len, Probability, Size, Word
 from lab.structures import DetectionPredictions, DetectionTargets, Term
@@ -78,7 +78,7 @@ class Darknet(nn.Module):
         num_classes: Size = 80,
         cfg: Word = "yolo_fastest_v1_1",
         anchors: Annotated[Sequence[float], Len(12, 12)] | None = None,
-        loss_options: YoloLossOptions = LOSS_OPTIONS,
+        loss_options: DarknetLossOptions = LOSS_OPTIONS,
         score_threshold: Probability = 0.005,
         nms_threshold: Probability = 0.45,
         max_candidates: Size = 1000,

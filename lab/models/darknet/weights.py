@@ -20,7 +20,7 @@ from lab.errors import CheckpointError
 from lab.models.darknet.cfg import written
 from lab.models.darknet.layers import ConvolutionLayer
 from lab.models.darknet.network import Darknet
-from lab.models.darknet.plan import make_plan, values_of
+from lab.models.darknet.plan import MOST_VALUES, make_plan, values_of
 from lab.system.files import replacing
 
 _VERSION = struct.Struct("<3i")
@@ -168,6 +168,12 @@ def _seen(major: int, minor: int) -> str:
 
 def _read(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
     try:
+        if path.exists() and not path.is_file():
+            raise CheckpointError(f"{path}: is no plain file; give a .weights file of darknet")
+        if path.stat().st_size > 4 * MOST_VALUES:
+            raise CheckpointError(
+                f"{path}: {path.stat().st_size} bytes; networks of at most {MOST_VALUES} values are read"
+            )
         content = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}; give a .weights file of darknet") from error
