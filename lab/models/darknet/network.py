@@ -101,7 +101,7 @@ class Darknet(nn.Module):
         """Return boxes and scores for normalised images (B, 3, H, W); padding (B, H, W) is grey, as in darknet."""
         colours = images * self.std + self.mean
         height, width = images.shape[-2:]
-        sizes = images.new_tensor([height, width]).expand(len(images), 2)
+        sizes = images.new_tensor([height, width]).expand(images.shape[0], 2)
         if padding_mask is not None:
             colours = colours.masked_fill(padding_mask[:, None], 0.5)
             seen = ~padding_mask
@@ -111,6 +111,17 @@ class Darknet(nn.Module):
         decoded = [head.decode(each, (height, width)) for head, each in zip(heads, maps, strict=True)]
         boxes, scores = (torch.cat(parts, 1).float() for parts in zip(*decoded, strict=True))
         return DarknetOutputs(boxes, scores[..., 0], scores[..., 1:], sizes)
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """What ``predict`` applies."""
+        most = {"max_detections": self.max_detections}
+        return {"min_score": self.score_threshold, "nms_iou": self.nms_threshold, **most}
+
+    def candidates(self, outputs: DarknetOutputs) -> DetectionPredictions:
+        """Return all boxes before suppression, each with its best class alone, in pixels of the network's input."""
+        best, labels = outputs.classes.max(dim=-1)
+        return DetectionPredictions(outputs.boxes, outputs.objectness * best, labels)
 
     def predict(self, outputs: DarknetOutputs, original_sizes: Tensor) -> DetectionPredictions:
         """Return the boxes that remain, best first, in pixels of images of ``original_sizes`` (B, 2).
