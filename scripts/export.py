@@ -26,11 +26,11 @@ from lab.export.names import FORMATS
 from lab.text import printable
 
 if TYPE_CHECKING:
-    from lab.experiment.exporting import Subject
-    from lab.export.exporting import Report
+    from lab.experiment.exporting import ExportSubject
+    from lab.export.exporting import ExportReport
 
 
-def read_subject(words: Sequence[str]) -> Subject:
+def read_subject(words: Sequence[str]) -> ExportSubject:
     """Return the network of a run, of a checkpoint, or of the words of run.py.
 
     Raises:
@@ -53,7 +53,7 @@ def read_subject(words: Sequence[str]) -> Subject:
     return words_subject(config, with_data, " ".join(words))
 
 
-def show(report: Report, images: str) -> None:
+def show(report: ExportReport, images: str) -> None:
     """Print what was written as a table."""
     from rich.console import Console
     from rich.table import Table
@@ -123,7 +123,7 @@ def run(given: argparse.Namespace) -> None:
     made = make_format(given.format)  # before the network is built
     from lab.experiment.exporting import images_for
     from lab.export.exporting import export
-    from lab.export.formats import Order
+    from lab.export.formats import ExportOrder
     from lab.export.network import export_network
 
     subject = read_subject(given.words)
@@ -136,9 +136,9 @@ def run(given: argparse.Namespace) -> None:
     out = given.out or Path(f"{name}{made.suffix}")
     if not out.absolute().parent.is_dir():
         raise ConfigError(f"--out {out}: there is no folder {out.parent}")
-    net = export_network(subject.net, description.task, subject.statistics, size)
+    net = export_network(subject.net, subject.kind, subject.inputs.statistics, size)
     options = {"opset": given.opset}
-    show(export(Order(net, images, dynamic, description, options), given.format, out), what)
+    show(export(ExportOrder(net, images, dynamic, description, options), given.format, out), what)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,11 @@ from lab.errors import ExportError
 TOLERANCE = 1e-4
 """Of logits relative to the largest one, of boxes relative to the longer side of the images, of scores."""
 
+BOXES = ("boxes", "scores", "labels")
+
 
 @dataclass(frozen=True)
-class Difference:
+class OutputDifference:
     """How far one run is from another.
 
     Attributes:
@@ -31,16 +33,19 @@ class Difference:
         """The largest difference of all outputs."""
         return max(self.worst.values())
 
-    def joined(self, other: Difference) -> Difference:
+    def joined(self, other: OutputDifference) -> OutputDifference:
         """Return the larger differences of two."""
         worst = {name: max(value, other.worst[name]) for name, value in self.worst.items()}
-        return Difference(worst, self.moved + other.moved)
+        return OutputDifference(worst, self.moved + other.moved)
 
 
-def compare(found: Sequence[Tensor], wanted: Sequence[Tensor], side: int, tolerance: float = TOLERANCE) -> Difference:
+def compare(
+    names: Sequence[str], found: Sequence[Tensor], wanted: Sequence[Tensor], side: int, tolerance: float = TOLERANCE
+) -> OutputDifference:
     """Compare the outputs of an exported file with those of the network.
 
     Args:
+        names: of the outputs; ``BOXES`` are compared as such, all others relative to the largest value.
         found: logits, or boxes, scores and labels, of the file.
         wanted: of the network.
         side: the longer side of the images in pixels.
@@ -56,12 +61,13 @@ def compare(found: Sequence[Tensor], wanted: Sequence[Tensor], side: int, tolera
             )
         if not torch.equal(one.isfinite(), other.isfinite()):
             raise ExportError("the file gives numbers that are not finite where the network does not, or the reverse")
-    if len(wanted) == 1:
-        (one,), (other,) = found, wanted
-        scale = max(1.0, float(other.abs().max()))
-        return Difference({"logits": float((one - other).abs().max()) / scale})
+    if tuple(names) != BOXES:
+        worst = {}
+        for name, one, other in zip(names, found, wanted, strict=True):
+            worst[name] = float((one - other).abs().max()) / max(1.0, float(other.abs().max()))
+        return OutputDifference(worst)
     moved = 0
-    worst = dict.fromkeys(("boxes", "scores", "labels"), 0.0)
+    worst = dict.fromkeys(BOXES, 0.0)
     for rows in zip(*found, *wanted, strict=True):
         one, other = _image(rows[:3], side), _image(rows[3:], side)
         apart = (one - other).abs()
@@ -75,7 +81,7 @@ def compare(found: Sequence[Tensor], wanted: Sequence[Tensor], side: int, tolera
             worst["boxes"] = max(worst["boxes"], float(apart[:, :4].max()))
             worst["scores"] = max(worst["scores"], float(apart[:, 4].max()))
             worst["labels"] = max(worst["labels"], float((apart[:, 5] > 0).double().mean()))
-    return Difference(worst, moved)
+    return OutputDifference(worst, moved)
 
 
 def _image(parts: Sequence[Tensor], side: int) -> Tensor:

@@ -5,22 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
 from typing import Any
 
-from lab import __version__
-from lab.export.network import OUTPUTS
 from lab.system.provenance import now
-
-MEANING = {
-    "logits": "(batch, classes)",
-    "boxes": "(batch, boxes, 4) xyxy in pixels of the input",
-    "scores": "(batch, boxes) from 0 to 1",
-    "labels": "(batch, boxes) places in class_names",
-}
 
 
 @dataclass(frozen=True)
-class Resize:
+class ResizeRule:
     """How an image of any size becomes the input.
 
     Attributes:
@@ -39,12 +31,13 @@ class Resize:
 
 
 @dataclass(frozen=True)
-class Description:
+class ExportDescription:
     """What an exported file says about itself.
 
     Attributes:
         name: of the model.
         task: its kind of problem.
+        outputs: the name of each output, and what its dimensions are.
         class_names: of each label.
         size: (height, width) of the images that it was made with.
         resize: how images become those.
@@ -58,9 +51,10 @@ class Description:
 
     name: str
     task: str
+    outputs: Mapping[str, str]
     class_names: tuple[str, ...]
     size: tuple[int, int]
-    resize: Resize = Resize()
+    resize: ResizeRule = ResizeRule()
     thresholds: Mapping[str, float] = field(default_factory=dict)
     source: str = ""
     format: str = ""
@@ -77,9 +71,8 @@ class Description:
         ]
         words = {
             "input": {"images": f"float32 ({batch}, 3, {', '.join(sides)}), RGB from 0 to 1, normalised inside"},
-            "outputs": {name: MEANING[name] for name in OUTPUTS[self.task]},
             "created": now(),
-            "lab": __version__,
+            "lab": version("lab"),
         }
         return {**asdict(self), **words}
 
@@ -87,7 +80,9 @@ class Description:
         """Return all of it as indented JSON."""
         return json.dumps(self.to_plain(), indent=1, ensure_ascii=False) + "\n"
 
-    def with_format(self, name: str, dynamic: Iterable[str], fixed: Mapping[str, str], **details: Any) -> Description:
+    def with_format(
+        self, name: str, dynamic: Iterable[str], fixed: Mapping[str, str], **details: Any
+    ) -> ExportDescription:
         """Return the description of a file of a format.
 
         Args:

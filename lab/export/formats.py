@@ -14,16 +14,16 @@ from torch import Tensor
 
 from lab.checking import check_choice
 from lab.errors import ExportError
-from lab.export.description import Description
+from lab.export.description import ExportDescription
 from lab.export.names import FORMATS
 from lab.export.network import ExportNetwork
 
-Runner = Callable[[Tensor], Sequence[Tensor]]
+EngineRunner = Callable[[Tensor], Sequence[Tensor]]
 """Runs an engine on images (B, 3, H, W) and returns the outputs of ``ExportNetwork``."""
 
 
 @dataclass(frozen=True)
-class Order:
+class ExportOrder:
     """What is to be written.
 
     Attributes:
@@ -37,11 +37,11 @@ class Order:
     net: ExportNetwork
     images: Tensor
     dynamic: tuple[str, ...]
-    description: Description
+    description: ExportDescription
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Format(ABC):
+class ExportFormat(ABC):
     """Writes a network for an engine and runs that engine.
 
     Attributes:
@@ -55,7 +55,7 @@ class Format(ABC):
     needs: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
-    def write(self, order: Order, path: Path) -> Description:
+    def write(self, order: ExportOrder, path: Path) -> ExportDescription:
         """Write the file; return the description with what is open and the format's own details.
 
         Raises:
@@ -63,11 +63,11 @@ class Format(ABC):
         """
 
     @abstractmethod
-    def load(self, path: Path) -> Runner:
+    def load(self, path: Path) -> EngineRunner:
         """Return what runs the file, on as many threads as torch."""
 
 
-def make_format(name: str) -> Format:
+def make_format(name: str) -> ExportFormat:
     """Return a format by name.
 
     Raises:
@@ -76,7 +76,7 @@ def make_format(name: str) -> Format:
     """
     check_choice("format", name, tuple(FORMATS))
     module, _, kind = FORMATS[name].partition(":")
-    made: Format = getattr(importlib.import_module(module), kind)()
+    made: ExportFormat = getattr(importlib.import_module(module), kind)()
     missing = [package for package in made.needs if importlib.util.find_spec(package) is None]
     if missing:
         raise ExportError(f"format {name} needs {', '.join(missing)}, not installed: pip install 'lab[export]'")

@@ -6,4 +6,4 @@ FORMATS = {
     "onnx": "lab.export.onnx:OnnxFormat",
     "torch_export": "lab.export.torch_export:TorchExportFormat",
 }
-"""``module:Class`` of each format, a ``lab.export.formats.Format``."""
+"""``module:Class`` of each format, a ``lab.export.formats.ExportFormat``."""
