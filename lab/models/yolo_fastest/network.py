@@ -23,7 +23,7 @@ from lab.layers.convolution import NormName, convolve, folded, make_norm, pairs_
 from lab.models.yolo_fastest.criterion import CLASSIFICATIONS, LOSS_OPTIONS, YoloLossOptions, YoloTargeting
 from lab.models.yolo_fastest.decoding import candidates, decode, suppress
 from lab.models.yolo_fastest.weights import BACKBONE
-from lab.ranges import Len, OneOf, Probability, Size
+from lab.ranges import Gt, Len, OneOf, Probability, Size
 from lab.registry.create import create_model
 from lab.structures import DetectionPredictions, DetectionTargets, Term
 
@@ -128,7 +128,7 @@ class YoloFastestV2(nn.Module):
         num_classes: Size = 80,
         width: Size = 72,
         norm: Annotated[str, OneOf("batch_norm", "frozen_batch_norm", "group_norm")] = "batch_norm",
-        anchors: Annotated[Sequence[float], Len(12, 12)] = COCO_ANCHORS,
+        anchors: Annotated[Sequence[Annotated[float, Gt(0)]], Len(12, 12)] = COCO_ANCHORS,
         classification: Annotated[str, OneOf("softmax", "sigmoid")] = "softmax",
         loss_options: YoloLossOptions = LOSS_OPTIONS,
         min_score: Probability = 0.01,
