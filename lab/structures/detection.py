@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -170,4 +170,25 @@ class Detector(Protocol[OutputsT]):
 
     def predict(self, outputs: OutputsT, original_sizes: Tensor) -> DetectionPredictions:
         """Turn outputs into boxes in pixels of the original images, whose sizes (B, 2) are (height, width)."""
+        ...
+
+
+@runtime_checkable
+class Suppressing(Protocol):
+    """What a detector offers beside ``Detector`` if its ``predict`` leaves out boxes that overlap better ones.
+
+    An exported file (``lab.export``) ends before that: how many boxes remain depends on the values.
+
+    Attributes:
+        thresholds: what ``predict`` applies: ``min_score``, ``nms_iou`` (the overlap of two boxes of one class),
+            ``max_detections``.
+    """
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """What ``predict`` applies."""
+        ...
+
+    def candidates(self, outputs: Any) -> DetectionPredictions:
+        """Return all boxes before that, each with its best class, in pixels of the network's input."""
         ...
