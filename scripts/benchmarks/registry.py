@@ -16,6 +16,7 @@ from benchmarks import (
     segmenters,
     vggish,
     yolo_fastest,
+    yolo_fastest_v1,
 )
 from benchmarks.pairs import Subject
 
@@ -232,13 +233,14 @@ SUBJECTS = {
     "yolo_fastest": Subject(
         ("yolo_fastest_v2",),
         yolo_fastest.make,
+        smoke="yolo_fastest_v2",
         small=(2, (96, 128)),
         train=(64, (352, 352)),
         serve=((1, (352, 352)), (16, (352, 352))),
     ),
     "yolo_fastest_v1": Subject(
         ("yolo_fastest_v1_1", "yolo_fastest_v1_1_xl"),
-        yolo_fastest.make,
+        yolo_fastest_v1.make,
         small=(2, (96, 128)),
         train=(64, (320, 320)),
         serve=((1, (320, 320)), (16, (320, 320))),
