@@ -17,10 +17,11 @@ from torchvision.ops import batched_nms
 
 from lab.checking import check_range
 from lab.errors import ConfigError
+from lab.layers.convolution import folded
 from lab.models.darknet.cfg import Section, read_cfg
 from lab.models.darknet.criterion import DarknetTargeting
 from lab.models.darknet.description import ANCHORS, WIDTHS, describe
-from lab.models.darknet.layers import MODULES, YoloLayer
+from lab.models.darknet.layers import MODULES, ConvolutionLayer, YoloLayer
 from lab.models.darknet.learning import LOSS_OPTIONS, DarknetLossOptions
 from lab.models.darknet.plan import CfgPlan, make_plan
 from lab.ranges import Len, Probability, Size, Word
@@ -111,10 +112,13 @@ class Darknet(nn.Module):
             ConfigError: the network cannot have images of this size; which layer does not fit.
         """
         self._check_size(images.shape[-2:])
+        convolutions = [module for module in self.layers if isinstance(module, ConvolutionLayer)]
+        scales = folded(images, [(module.conv, module.norm) for module in convolutions if module.conv.bias is None])
         maps: dict[int, Tensor] = {-1: images}
         found = []
         for index, (layer, module) in enumerate(zip(self.plan.layers, self.layers, strict=True)):
-            result = module([maps[source] for source in layer.inputs])
+            inputs = [maps[source] for source in layer.inputs]
+            result = module(inputs, scales) if isinstance(module, ConvolutionLayer) else module(inputs)
             if layer.kind == "yolo":
                 found.append(result)
             if index in self._read_later:
