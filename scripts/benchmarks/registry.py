@@ -9,6 +9,7 @@ from benchmarks import (
     bert,
     bloom,
     classifiers,
+    darknet,
     detr,
     detr3d,
     gru4rec,
@@ -16,7 +17,6 @@ from benchmarks import (
     segmenters,
     vggish,
     yolo_fastest,
-    yolo_fastest_v1,
 )
 from benchmarks.pairs import Subject
 
@@ -240,7 +240,7 @@ SUBJECTS = {
     ),
     "yolo_fastest_v1": Subject(
         ("yolo_fastest_v1_1", "yolo_fastest_v1_1_xl"),
-        yolo_fastest_v1.make,
+        darknet.make,
         small=(2, (96, 128)),
         train=(64, (320, 320)),
         serve=((1, (320, 320)), (16, (320, 320))),

@@ -135,12 +135,12 @@ class Darknet(nn.Module):
         height, width = images.shape[-2:]
         if padding_mask is None:
             sizes = torch.tensor([height, width], dtype=torch.float32).to(images.device, non_blocking=True)
-            sizes = sizes.expand(len(images), 2)
+            sizes = sizes.expand(images.shape[0], 2)
         else:
             seen = ~padding_mask
             sizes = torch.stack((seen.any(dim=2).sum(dim=1), seen.any(dim=1).sum(dim=1)), dim=1).float()
             images = images.masked_fill(padding_mask[:, None], GREY)
-        if (height, width) != (self.plan.height, self.plan.width):
+        if self._is_padded(height, width):
             images = F.pad(images, (0, -width % self.stride, 0, -height % self.stride), value=GREY)
         return DarknetOutputs(self.raw_maps(images), (images.shape[-2], images.shape[-1]), sizes)
 
@@ -159,6 +159,18 @@ class Darknet(nn.Module):
         boxes, scores = (torch.cat(part, 1) for part in zip(*parts, strict=True))
         return boxes, scores[..., 0], scores[..., 1:]
 
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """What ``predict`` applies."""
+        most = {"max_detections": self.max_detections}
+        return {"min_score": self.score_threshold, "nms_iou": self.nms_threshold, **most}
+
+    def candidates(self, outputs: DarknetOutputs) -> DetectionPredictions:
+        """Return all boxes before suppression, each with its best class alone, in pixels of the network's input."""
+        boxes, objectness, classes = self.decode(outputs)
+        best, labels = classes.max(dim=-1)
+        return DetectionPredictions(boxes, objectness * best, labels)
+
     def predict(self, outputs: DarknetOutputs, original_sizes: Tensor) -> DetectionPredictions:
         """Return the boxes that remain, best first, in pixels of images of ``original_sizes`` (B, 2).
 
@@ -174,16 +186,28 @@ class Darknet(nn.Module):
         box = place.div(classes, rounding_mode="floor")
         boxes = every.gather(1, box[..., None].expand(-1, -1, 4))
         group = labels + classes * torch.arange(batch, device=labels.device)[:, None]
-        # In double: batched_nms moves groups apart by adding to coordinates, which would cost floats their digits.
-        kept = batched_nms(boxes.flatten(0, 1).double(), scores.flatten().double(), group.flatten(), self.nms_threshold)
-        remains = torch.zeros_like(scores, dtype=torch.bool).view(-1).index_fill(0, kept, True).view_as(scores)
-        scores, order = scores.masked_fill(~remains, 0).topk(min(self.max_detections, scores.shape[1]), dim=1)
+        if not scores.is_meta:  # shapes only: none depends on values
+            # In double: batched_nms moves groups apart by adding to coordinates, which would cost floats their digits.
+            flat = boxes.flatten(0, 1).double(), scores.flatten().double(), group.flatten()
+            kept = batched_nms(*flat, self.nms_threshold)
+            remains = torch.zeros_like(scores, dtype=torch.bool).view(-1).index_fill(0, kept, True).view_as(scores)
+            scores = scores.masked_fill(~remains, 0)
+        scores, order = scores.topk(min(self.max_detections, scores.shape[1]), dim=1)
         boxes = boxes.gather(1, order[..., None].expand(-1, -1, 4)) * (scores > 0)[..., None]
         factor = (original_sizes.to(boxes) / outputs.sizes.to(boxes)).flip(-1).repeat(1, 2)
         return DetectionPredictions(boxes * factor[:, None], scores, labels.gather(1, order))
 
+    def _is_padded(self, height: int, width: int) -> bool:
+        """Whether images are padded to multiples of ``stride``; the file's own size is taken as it is."""
+        own = (self.plan.height, self.plan.width)
+        if torch.compiler.is_compiling() and not any(side % self.stride for side in own):
+            return True  # a size that is compared is no longer open; padding by 0 changes nothing
+        return (height, width) != own
+
     def _check_size(self, size: Sequence[int]) -> None:
         """Refuse sizes at which maps that are joined would differ from one another."""
+        if torch.compiler.is_compiling():  # sizes may be symbols; those that do not fit fail by themselves
+            return
         height, width = int(size[0]), int(size[1])
         if (height, width) in self._sizes:
             return

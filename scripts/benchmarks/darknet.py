@@ -1,4 +1,4 @@
-"""YOLO-Fastest 1.1 alone: its peer is darknet's own program, which the parity test asks."""
+"""YOLO-Fastest 1.1, whose peer would be darknet itself, a program: the parity test runs it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from benchmarks.detr import make_targets
-from benchmarks.pairs import Pair, Size, fill_norms, loss_of
+from benchmarks.pairs import Pair, Size, fill_norms, loss_of, noise_images
 
 from lab import create_model
 
@@ -16,12 +16,12 @@ NUM_CLASSES = 91
 def make(
     name: str, batch: int, size: Size, device: torch.device, training: bool = False, dropout: bool = False
 ) -> Pair:
-    """Return ours; images are not padded."""
+    """Return ours alone; images are not padded."""
     torch.manual_seed(0)
     ours: Any = create_model(name, num_classes=NUM_CLASSES)
     fill_norms(ours)
     ours = ours.to(device).train(training)
-    images = torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(1)).to(device)
+    images = noise_images(batch, size, device)
     targets, _ = make_targets(batch, size, device)
 
     def outputs() -> torch.Tensor:
