@@ -134,8 +134,8 @@ def images_for(subject: Subject, size: tuple[int, int], count: int, folder: str 
         DataError: there is no image, or one cannot be read.
     """
     if folder is not None:
-        paths = find_images(folder)[:count]
-        found, what = torch.cat([_read(path, size) for path in paths]), f"{len(paths)} images of {folder}"
+        found = images_in(folder, size, count)
+        what = f"{len(found)} images of {folder}"
     elif subject.images is not None:
         found, what = _stretched(subject.images[:count], size), "images of its data"
     else:
@@ -144,6 +144,20 @@ def images_for(subject: Subject, size: tuple[int, int], count: int, folder: str 
     while len(found) < count:
         found = torch.cat((found, found.flip(-1)))
     return found[:count].contiguous(), what
+
+
+def images_in(folder: str, size: tuple[int, int], most: int | None = None) -> Tensor:
+    """Return the images of a folder, (N, 3, H, W) float32 RGB from 0 to 1, stretched to a size.
+
+    Args:
+        folder: it, or an image.
+        size: (height, width).
+        most: of the images; None for all.
+
+    Raises:
+        DataError: there is no image, or one cannot be read.
+    """
+    return torch.cat([_read(path, size) for path in find_images(folder)[:most]])
 
 
 def _read(path: Any, size: tuple[int, int]) -> Tensor:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from lab.errors import ExportError
+from lab.export.network import OUTPUTS
 
 TOLERANCE = 1e-4
-"""Of logits relative to the largest one, of boxes relative to the longer side of the images, of scores."""
+"""Of logits and maps relative to the largest number, of boxes relative to the longer side of the images, of scores."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,21 @@ class Difference:
         return Difference(worst, self.moved + other.moved)
 
 
-def compare(found: Sequence[Tensor], wanted: Sequence[Tensor], side: int, tolerance: float = TOLERANCE) -> Difference:
+def compare(
+    found: Sequence[Tensor],
+    wanted: Sequence[Tensor],
+    side: int,
+    tolerance: float = TOLERANCE,
+    names: Sequence[str] = (),
+) -> Difference:
     """Compare the outputs of an exported file with those of the network.
 
     Args:
-        found: logits, or boxes, scores and labels, of the file.
+        found: logits, boxes with scores and labels, or maps, of the file.
         wanted: of the network.
         side: the longer side of the images in pixels.
         tolerance: where rows differ by more, boxes are compared as sets.
+        names: of each tensor; not needed for the one or three of a classifier or detector.
 
     Raises:
         ExportError: the outputs have other shapes, or are not finite where the network's are.
@@ -56,10 +64,9 @@ def compare(found: Sequence[Tensor], wanted: Sequence[Tensor], side: int, tolera
             )
         if not torch.equal(one.isfinite(), other.isfinite()):
             raise ExportError("the file gives numbers that are not finite where the network does not, or the reverse")
-    if len(wanted) == 1:
-        (one,), (other,) = found, wanted
-        scale = max(1.0, float(other.abs().max()))
-        return Difference({"logits": float((one - other).abs().max()) / scale})
+    names = tuple(names) or OUTPUTS["classification" if len(wanted) == 1 else "detection"]
+    if names != OUTPUTS["detection"]:
+        return Difference({name: _apart(*pair) for name, *pair in zip(names, found, wanted, strict=True)})
     moved = 0
     worst = dict.fromkeys(("boxes", "scores", "labels"), 0.0)
     for rows in zip(*found, *wanted, strict=True):
@@ -76,6 +83,11 @@ def compare(found: Sequence[Tensor], wanted: Sequence[Tensor], side: int, tolera
             worst["scores"] = max(worst["scores"], float(apart[:, 4].max()))
             worst["labels"] = max(worst["labels"], float((apart[:, 5] > 0).double().mean()))
     return Difference(worst, moved)
+
+
+def _apart(one: Tensor, other: Tensor) -> float:
+    """Return the largest difference, relative to the largest number where that is above 1."""
+    return float((one - other).abs().max()) / max(1.0, float(other.abs().max()))
 
 
 def _image(parts: Sequence[Tensor], side: int) -> Tensor:

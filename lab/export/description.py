@@ -17,6 +17,7 @@ MEANING = {
     "scores": "(batch, boxes) from 0 to 1",
     "labels": "(batch, boxes) places in class_names",
 }
+COLOURS = "RGB from 0 to 1, normalised inside"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Description:
         dynamic: the dimensions of the input that are open.
         fixed: of each that was to be open and is not, the reason.
         details: what the format adds, such as ``opset``.
+        input: what goes in, in words by its name; empty: RGB from 0 to 1.
+        outputs: what comes out, likewise; empty: what the kind of problem has.
     """
 
     name: str
@@ -67,6 +70,8 @@ class Description:
     dynamic: tuple[str, ...] = ()
     fixed: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+    input: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
         """Return all of it as JSON has it, with what goes in and comes out in words."""
@@ -76,8 +81,8 @@ class Description:
             for name, side in zip(("height", "width"), self.size, strict=True)
         ]
         words = {
-            "input": {"images": f"float32 ({batch}, 3, {', '.join(sides)}), RGB from 0 to 1, normalised inside"},
-            "outputs": {name: MEANING[name] for name in OUTPUTS[self.task]},
+            "input": self.input or {"images": f"float32 ({batch}, 3, {', '.join(sides)}), {COLOURS}"},
+            "outputs": self.outputs or {name: MEANING[name] for name in OUTPUTS[self.task]},
             "created": now(),
             "lab": __version__,
         }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from lab.export.description import Description
 from lab.export.formats import Format, Order, Runner, make_format
 from lab.system.files import remove, write_text
 
-ROUNDS = 5
+ROUNDS = 15
 MORE = (64, 32)
 """Pixels that the second size has more, down and across: a multiple of any network's stride."""
 
@@ -64,6 +65,8 @@ def export(order: Order, name: str, path: Path, tolerance: float = TOLERANCE) ->
         ExportError: it cannot be written, or computes something else; nothing is written then.
     """
     made = make_format(name)
+    order = made.adapt(order)
+    tolerance = tolerance if made.is_exact(order) else math.inf
     refused: dict[str, str] = {}
     fresh = path.with_name(f".part-{path.name}")
     try:
@@ -71,7 +74,7 @@ def export(order: Order, name: str, path: Path, tolerance: float = TOLERANCE) ->
             start = time.perf_counter()
             description = made.write(order, fresh)
             seconds = time.perf_counter() - start
-            runner = made.load(fresh)
+            runner = made.load(fresh, description)
             failed, found, compared = _compared(order, runner, description, tolerance)
             if not failed:
                 break
@@ -123,7 +126,7 @@ def _difference(order: Order, runner: Runner, images: Tensor, tolerance: float) 
 def _judged(order: Order, outputs: Sequence[Tensor], images: Tensor, tolerance: float) -> Difference:
     with torch.no_grad():
         wanted = order.net(images)
-    found = compare(outputs, wanted, max(images.shape[-2:]), tolerance)
+    found = compare(outputs, wanted, max(images.shape[-2:]), tolerance, order.net.output_names)
     if not found.largest <= tolerance:
         said = ", ".join(f"{name} {value:.1e}" for name, value in found.worst.items())
         raise ExportError(
@@ -154,7 +157,16 @@ def _times(order: Order, runner: Runner, description: Description, made: Format)
             outputs: Sequence[Tensor] = order.net(images)
         return outputs
 
-    calls: dict[str, Callable[[Tensor], Sequence[Tensor]]] = {"torch": by_torch, made.engine: runner}
+    return interleaved({"torch": by_torch, made.engine: runner}, images), len(images)
+
+
+def interleaved(calls: Mapping[str, Runner], images: Tensor) -> dict[str, float]:
+    """Return the median milliseconds of processor time for an image of several engines, in turns.
+
+    Args:
+        calls: what runs images, by the name of the engine.
+        images: (B, 3, H, W) of each call.
+    """
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(ROUNDS + 1):
         for name, call in calls.items():
@@ -162,7 +174,7 @@ def _times(order: Order, runner: Runner, description: Description, made: Format)
             call(images)
             if turn:  # the first one warms up
                 taken[name].append(1e3 * (time.process_time() - start) / len(images))
-    return {name: statistics.median(values) for name, values in taken.items()}, len(images)
+    return {name: statistics.median(values) for name, values in taken.items()}
 
 
 def _files(path: Path) -> list[Path]:

@@ -16,10 +16,10 @@ from lab.checking import check_choice
 from lab.errors import ExportError
 from lab.export.description import Description
 from lab.export.names import FORMATS
-from lab.export.network import ExportNetwork
+from lab.export.network import NamedOutputs
 
 Runner = Callable[[Tensor], Sequence[Tensor]]
-"""Runs an engine on images (B, 3, H, W) and returns the outputs of ``ExportNetwork``."""
+"""Runs an engine on images (B, 3, H, W) and returns the outputs of the network in the order."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class Order:
     """What is to be written.
 
     Attributes:
-        net: in evaluation mode, on the CPU.
+        net: an ``ExportNetwork`` or what ``Format.adapt`` makes of it, which has ``output_names`` too; on the CPU.
         images: (B, 3, H, W) float32 from 0 to 1, which the network is captured with; B is 2 or more.
         dynamic: the dimensions of the input that shall be open: of ``batch``, ``height``, ``width``.
         description: of the network; the format adds itself.
         options: of the format, by the name of their flag.
     """
 
-    net: ExportNetwork
+    net: NamedOutputs
     images: Tensor
     dynamic: tuple[str, ...]
     description: Description
@@ -54,6 +54,18 @@ class Format(ABC):
     engine: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
 
+    def adapt(self, order: Order) -> Order:
+        """Return the order as this format takes it: for another part of the network, or images in other colours.
+
+        Raises:
+            ExportError: the network has not what the format writes.
+        """
+        return order
+
+    def is_exact(self, order: Order) -> bool:
+        """Whether the file computes what the network does, but for rounding."""
+        return True
+
     @abstractmethod
     def write(self, order: Order, path: Path) -> Description:
         """Write the file; return the description with what is open and the format's own details.
@@ -63,8 +75,13 @@ class Format(ABC):
         """
 
     @abstractmethod
-    def load(self, path: Path) -> Runner:
-        """Return what runs the file, on as many threads as torch."""
+    def load(self, path: Path, description: Description) -> Runner:
+        """Return what runs the file, on as many threads as torch.
+
+        Args:
+            path: what ``write`` has written.
+            description: what it returned.
+        """
 
 
 def make_format(name: str) -> Format:

@@ -21,7 +21,16 @@ Statistics = tuple[Sequence[float], Sequence[float]]
 """Mean and standard deviation of red, green and blue, from 0 to 1."""
 
 
-class ExportNetwork(nn.Module):
+class NamedOutputs(nn.Module):
+    """A network that returns a tuple of tensors for a tensor of images."""
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The names of what ``forward`` returns, in its order."""
+        raise NotImplementedError
+
+
+class ExportNetwork(NamedOutputs):
     """A classifier or detector as engines run it: one tensor in, a tuple of tensors out. Made by ``export_network``.
 
     Args:

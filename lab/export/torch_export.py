@@ -29,7 +29,7 @@ class TorchExportFormat(Format):
         torch.export.save(captured.program, path, extra_files={EXTRA_FILE: found.to_json()})
         return found
 
-    def load(self, path: Path) -> Runner:
+    def load(self, path: Path, description: Description) -> Runner:
         """Return the loaded program."""
         program = torch.export.load(path).module()
 
