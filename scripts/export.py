@@ -32,16 +32,16 @@ from lab.text import printable
 
 if TYPE_CHECKING:
     from lab.data.datamodule import DataModule
-    from lab.experiment.exporting import Subject
-    from lab.export.description import Description
-    from lab.export.exporting import Report
+    from lab.experiment.exporting import ExportSubject
+    from lab.export.description import ExportDescription
+    from lab.export.exporting import ExportReport
     from lab.training.task import Task
 
     Parts = tuple[Task, DataModule]
-    Written = tuple[Path, Description]
+    Written = tuple[Path, ExportDescription]
 
 
-def read_subject(words: Sequence[str]) -> Subject:
+def read_subject(words: Sequence[str]) -> ExportSubject:
     """Return the network of a run, of a checkpoint, or of the words of run.py.
 
     Raises:
@@ -64,7 +64,7 @@ def read_subject(words: Sequence[str]) -> Subject:
     return words_subject(config, with_data, " ".join(words))
 
 
-def show(report: Report, images: str) -> None:
+def show(report: ExportReport, images: str) -> None:
     """Print what was written as a table."""
     found = report.description
     rows = {
@@ -101,7 +101,7 @@ def read_data(words: Sequence[str]) -> tuple[Task, DataModule]:
     return measured_parts(lab.compose(*words).to_dict())
 
 
-def write_int8(given: argparse.Namespace, report: Report, parts: Parts | None) -> tuple[Path, Description]:
+def write_int8(given: argparse.Namespace, report: ExportReport, parts: Parts | None) -> tuple[Path, ExportDescription]:
     """Write a file of 8-bit integers beside a file of ONNX, and print what it is.
 
     Raises:
@@ -136,7 +136,7 @@ def write_int8(given: argparse.Namespace, report: Report, parts: Parts | None) -
     return target, about
 
 
-def evaluate(given: argparse.Namespace, parts: Parts, subject: Subject, files: Mapping[str, Written]) -> None:
+def evaluate(given: argparse.Namespace, parts: Parts, subject: ExportSubject, files: Mapping[str, Written]) -> None:
     """Measure the network and its files on the data, and print the metrics beside one another."""
     from lab.experiment.measuring import EngineNetwork, measure
     from lab.export.formats import make_format
@@ -228,7 +228,7 @@ def run(given: argparse.Namespace) -> None:
     made = make_format(given.format)  # before the network is built
     from lab.experiment.exporting import images_for
     from lab.export.exporting import export
-    from lab.export.formats import Order
+    from lab.export.formats import ExportOrder
     from lab.export.network import export_network
 
     subject = read_subject(given.words)
@@ -245,7 +245,7 @@ def run(given: argparse.Namespace) -> None:
     options = {"opset": given.opset, "layout": given.layout, "half": given.half}
     needs_data = given.evaluate or (given.int8 and given.calibrate.isdecimal())
     parts = read_data(given.words) if needs_data else None
-    report = export(Order(net, images, dynamic, description, options), given.format, out)
+    report = export(ExportOrder(net, images, dynamic, description, options), given.format, out)
     show(report, what)
     files = {given.format: (report.path, report.description)}
     if given.int8:

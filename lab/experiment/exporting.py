@@ -14,8 +14,8 @@ from lab.data.images.files import find_images
 from lab.data.images.opening import ImageFileError, read_image
 from lab.errors import DataError, ExportError
 from lab.experiment.assembly import build_data, build_task, give_plan, load_plan, load_task, prepare
-from lab.export.description import Description, Resize
-from lab.export.network import OUTPUTS, Statistics
+from lab.export.description import ExportDescription, ResizeRule
+from lab.export.network import OUTPUTS, ColorStatistics
 from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from lab.registry.build import build
 from lab.registry.create import load_weights
@@ -28,7 +28,7 @@ SIDE = 224
 
 
 @dataclass(frozen=True)
-class Subject:
+class ExportSubject:
     """A network to export.
 
     Attributes:
@@ -39,12 +39,12 @@ class Subject:
     """
 
     net: nn.Module
-    statistics: Statistics
-    description: Description
+    statistics: ColorStatistics
+    description: ExportDescription
     images: Tensor | None = None
 
 
-def task_subject(task: Any, source: str, images: Tensor | None = None) -> Subject:
+def task_subject(task: Any, source: str, images: Tensor | None = None) -> ExportSubject:
     """Return the network of a task, with what the task knows of images and classes.
 
     Args:
@@ -60,23 +60,23 @@ def task_subject(task: Any, source: str, images: Tensor | None = None) -> Subjec
     name = task.hparams["net"]["_target_"]
     thresholds: Mapping[str, float]
     if isinstance(spec, ClassificationSpec):
-        statistics: Statistics = (spec.mean, spec.std)
+        statistics: ColorStatistics = (spec.mean, spec.std)
         thresholds = {"threshold": task.threshold} if spec.multilabel else {}
-        how = Resize("crop" if spec.resize else "stretch", spec.resize, 0, spec.interpolation)
+        how = ResizeRule("crop" if spec.resize else "stretch", spec.resize, 0, spec.interpolation)
     else:
         assert isinstance(spec, DetectionSpec)
         statistics, thresholds = _of_detector(task.net)
         how = (
-            Resize("shorter side", spec.resize[0], spec.resize[1])
+            ResizeRule("shorter side", spec.resize[0], spec.resize[1])
             if _is_open(spec.input_shape) and spec.resize
-            else Resize()
+            else ResizeRule()
         )
     size = spec.input_shape[1:] if not _is_open(spec.input_shape) else _open_size(how)
-    described = Description(name, task.kind, spec.class_names, (size[0], size[1]), how, thresholds, source)
-    return Subject(task.net, statistics, described, images)
+    described = ExportDescription(name, task.kind, spec.class_names, (size[0], size[1]), how, thresholds, source)
+    return ExportSubject(task.net, statistics, described, images)
 
 
-def words_subject(config: dict[str, Any], with_data: bool, source: str) -> Subject:
+def words_subject(config: dict[str, Any], with_data: bool, source: str) -> ExportSubject:
     """Return the network that a config names, with its weights if the config names some.
 
     Args:
@@ -102,7 +102,7 @@ def words_subject(config: dict[str, Any], with_data: bool, source: str) -> Subje
     statistics, thresholds = _of_detector(net) if task_name == "detection" else ((IMAGENET_MEAN, IMAGENET_STD), {})
     side = config["model"].get("asks", {}).get("image_size") or getattr(net, "image_size", SIDE)
     height, width = (side, side) if isinstance(side, int) else side
-    return Subject(net, statistics, Description(target, task_name, (), (height, width), Resize(), thresholds, source))
+    return ExportSubject(net, statistics, ExportDescription(target, task_name, (), (height, width), ResizeRule(), thresholds, source))
 
 
 def require_exported(task: str) -> None:
@@ -118,7 +118,7 @@ def require_exported(task: str) -> None:
         )
 
 
-def images_for(subject: Subject, size: tuple[int, int], count: int, folder: str | None) -> tuple[Tensor, str]:
+def images_for(subject: ExportSubject, size: tuple[int, int], count: int, folder: str | None) -> tuple[Tensor, str]:
     """Return images to try a network on, and what they are.
 
     Args:
@@ -174,8 +174,8 @@ def _stretched(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(images, size=size, mode="bilinear", antialias=True).clamp(0, 1)
 
 
-def _of_detector(net: nn.Module) -> tuple[Statistics, Mapping[str, float]]:
-    statistics: Statistics = getattr(net, "image_statistics", (IMAGENET_MEAN, IMAGENET_STD))
+def _of_detector(net: nn.Module) -> tuple[ColorStatistics, Mapping[str, float]]:
+    statistics: ColorStatistics = getattr(net, "image_statistics", (IMAGENET_MEAN, IMAGENET_STD))
     return statistics, net.thresholds if isinstance(net, Suppressing) else {}
 
 
@@ -183,7 +183,7 @@ def _is_open(shape: Sequence[int]) -> bool:
     return len(shape) != 3 or not (shape[1] and shape[2])
 
 
-def _open_size(how: Resize) -> tuple[int, int]:
+def _open_size(how: ResizeRule) -> tuple[int, int]:
     """Return an example of a size, in landscape, of images whose size is open."""
     short = how.shorter_side or SIDE
     long = short * 4 // 3

@@ -15,9 +15,9 @@ from lab.checking import check_choice
 from lab.data.datamodule import DataModule
 from lab.errors import DataError
 from lab.experiment.assembly import build_data, build_task, give_plan, load_plan, load_task, prepare
-from lab.export.description import Description
-from lab.export.formats import Runner
-from lab.export.network import Statistics
+from lab.export.description import ExportDescription
+from lab.export.formats import EngineRunner
+from lab.export.network import ColorStatistics
 from lab.models.yolo_fastest.decoding import suppress
 from lab.structures import DetectionPredictions
 from lab.system.ranks import Place
@@ -66,9 +66,10 @@ class EngineNetwork(nn.Module):
         description: of the file.
     """
 
-    def __init__(self, run: Runner, statistics: Statistics, description: Description) -> None:
+    def __init__(self, run: EngineRunner, statistics: ColorStatistics, description: ExportDescription) -> None:
         super().__init__()
         self.run, self.description = run, description
+        self.image_statistics = statistics  # the task takes the same
         self.mean, self.std = (torch.tensor(tuple(values)).view(3, 1, 1) for values in statistics)
 
     def forward(self, images: Tensor, padding_mask: Tensor | None = None) -> Any:

@@ -18,7 +18,7 @@ AXES = {"batch": 0, "height": 2, "width": 3}
 
 
 @dataclass(frozen=True)
-class Captured:
+class CapturedGraph:
     """A network's graph.
 
     Attributes:
@@ -32,7 +32,7 @@ class Captured:
     fixed: Mapping[str, str] = field(default_factory=dict)
 
 
-def capture(net: nn.Module, images: Tensor, dynamic: Sequence[str] = ()) -> Captured:
+def capture(net: nn.Module, images: Tensor, dynamic: Sequence[str] = ()) -> CapturedGraph:
     """Return the graph of a network.
 
     Args:
@@ -55,7 +55,7 @@ def capture(net: nn.Module, images: Tensor, dynamic: Sequence[str] = ()) -> Capt
             continue
         symbols, fixed = fixed_dimensions(program, {name: AXES[name] for name in chosen})
         lost = {name: reasons[name] for name in dynamic if name not in chosen}
-        return Captured(program, symbols, {**lost, **fixed})
+        return CapturedGraph(program, symbols, {**lost, **fixed})
     raise AssertionError("the last try returns or raises")
 
 

@@ -16,7 +16,7 @@ TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
-class Difference:
+class OutputDifference:
     """How far one run is from another.
 
     Attributes:
@@ -32,10 +32,10 @@ class Difference:
         """The largest difference of all outputs."""
         return max(self.worst.values())
 
-    def joined(self, other: Difference) -> Difference:
+    def joined(self, other: OutputDifference) -> OutputDifference:
         """Return the larger differences of two."""
         worst = {name: max(value, other.worst[name]) for name, value in self.worst.items()}
-        return Difference(worst, self.moved + other.moved)
+        return OutputDifference(worst, self.moved + other.moved)
 
 
 def compare(
@@ -44,7 +44,7 @@ def compare(
     side: int,
     tolerance: float = TOLERANCE,
     names: Sequence[str] = (),
-) -> Difference:
+) -> OutputDifference:
     """Compare the outputs of an exported file with those of the network.
 
     Args:
@@ -66,7 +66,7 @@ def compare(
             raise ExportError("the file gives numbers that are not finite where the network does not, or the reverse")
     names = tuple(names) or OUTPUTS["classification" if len(wanted) == 1 else "detection"]
     if names != OUTPUTS["detection"]:
-        return Difference({name: _apart(*pair) for name, *pair in zip(names, found, wanted, strict=True)})
+        return OutputDifference({name: _apart(*pair) for name, *pair in zip(names, found, wanted, strict=True)})
     moved = 0
     worst = dict.fromkeys(("boxes", "scores", "labels"), 0.0)
     for rows in zip(*found, *wanted, strict=True):
@@ -82,7 +82,7 @@ def compare(
             worst["boxes"] = max(worst["boxes"], float(apart[:, :4].max()))
             worst["scores"] = max(worst["scores"], float(apart[:, 4].max()))
             worst["labels"] = max(worst["labels"], float((apart[:, 5] > 0).double().mean()))
-    return Difference(worst, moved)
+    return OutputDifference(worst, moved)
 
 
 def _apart(one: Tensor, other: Tensor) -> float:

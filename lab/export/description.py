@@ -21,7 +21,7 @@ COLOURS = "RGB from 0 to 1, normalised inside"
 
 
 @dataclass(frozen=True)
-class Resize:
+class ResizeRule:
     """How an image of any size becomes the input.
 
     Attributes:
@@ -40,7 +40,7 @@ class Resize:
 
 
 @dataclass(frozen=True)
-class Description:
+class ExportDescription:
     """What an exported file says about itself.
 
     Attributes:
@@ -63,7 +63,7 @@ class Description:
     task: str
     class_names: tuple[str, ...]
     size: tuple[int, int]
-    resize: Resize = Resize()
+    resize: ResizeRule = ResizeRule()
     thresholds: Mapping[str, float] = field(default_factory=dict)
     source: str = ""
     format: str = ""
@@ -92,7 +92,7 @@ class Description:
         """Return all of it as indented JSON."""
         return json.dumps(self.to_plain(), indent=1, ensure_ascii=False) + "\n"
 
-    def with_format(self, name: str, dynamic: Iterable[str], fixed: Mapping[str, str], **details: Any) -> Description:
+    def with_format(self, name: str, dynamic: Iterable[str], fixed: Mapping[str, str], **details: Any) -> ExportDescription:
         """Return the description of a file of a format.
 
         Args:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from lab.errors import ExportError
 from lab.export.capture import first_line
-from lab.export.comparison import TOLERANCE, Difference, compare
-from lab.export.description import Description
-from lab.export.formats import Format, Order, Runner, make_format
+from lab.export.comparison import TOLERANCE, OutputDifference, compare
+from lab.export.description import ExportDescription
+from lab.export.formats import ExportFormat, ExportOrder, EngineRunner, make_format
 from lab.system.files import remove, write_text
 
 ROUNDS = 15
@@ -26,7 +26,7 @@ MORE = (64, 32)
 
 
 @dataclass(frozen=True)
-class Report:
+class ExportReport:
     """What was written.
 
     Attributes:
@@ -41,16 +41,16 @@ class Report:
     """
 
     path: Path
-    description: Description
+    description: ExportDescription
     num_bytes: int
     seconds: float
-    difference: Difference
+    difference: OutputDifference
     compared: tuple[tuple[int, ...], ...]
     milliseconds: Mapping[str, float]
     batch: int
 
 
-def export(order: Order, name: str, path: Path, tolerance: float = TOLERANCE) -> Report:
+def export(order: ExportOrder, name: str, path: Path, tolerance: float = TOLERANCE) -> ExportReport:
     """Write a network in a format, and compare the file with it.
 
     Dimensions of the input that the engine does not run with other sizes are fixed, and the description says so.
@@ -88,12 +88,12 @@ def export(order: Order, name: str, path: Path, tolerance: float = TOLERANCE) ->
     finally:
         remove(fresh)
     write_text(path.with_name(f"{path.name}.json"), description.to_json())
-    return Report(path, description, size, seconds, found, compared, times, batch)
+    return ExportReport(path, description, size, seconds, found, compared, times, batch)
 
 
 def _compared(
-    order: Order, runner: Runner, description: Description, tolerance: float
-) -> tuple[dict[str, str], Difference, tuple[tuple[int, ...], ...]]:
+    order: ExportOrder, runner: EngineRunner, description: ExportDescription, tolerance: float
+) -> tuple[dict[str, str], OutputDifference, tuple[tuple[int, ...], ...]]:
     """Compare on the images, then on other sizes of what is open.
 
     Returns:
@@ -115,7 +115,7 @@ def _compared(
     return {}, found, tuple(shapes)
 
 
-def _difference(order: Order, runner: Runner, images: Tensor, tolerance: float) -> Difference:
+def _difference(order: ExportOrder, runner: EngineRunner, images: Tensor, tolerance: float) -> OutputDifference:
     try:
         outputs = runner(images)
     except Exception as error:  # engines raise errors of their own classes
@@ -123,7 +123,7 @@ def _difference(order: Order, runner: Runner, images: Tensor, tolerance: float) 
     return _judged(order, outputs, images, tolerance)
 
 
-def _judged(order: Order, outputs: Sequence[Tensor], images: Tensor, tolerance: float) -> Difference:
+def _judged(order: ExportOrder, outputs: Sequence[Tensor], images: Tensor, tolerance: float) -> OutputDifference:
     with torch.no_grad():
         wanted = order.net(images)
     found = compare(outputs, wanted, max(images.shape[-2:]), tolerance, order.net.output_names)
@@ -148,7 +148,7 @@ def _others(images: Tensor, dynamic: Sequence[str]) -> Iterator[tuple[tuple[str,
         yield sides, F.interpolate(images, size=(height + more[0], width + more[1]), mode="bilinear")
 
 
-def _times(order: Order, runner: Runner, description: Description, made: Format) -> tuple[dict[str, float], int]:
+def _times(order: ExportOrder, runner: EngineRunner, description: ExportDescription, made: ExportFormat) -> tuple[dict[str, float], int]:
     """Return the median milliseconds for an image of torch and the engine, interleaved, and the images of a call."""
     images = order.images[:1] if "batch" in description.dynamic else order.images
 
@@ -160,7 +160,7 @@ def _times(order: Order, runner: Runner, description: Description, made: Format)
     return interleaved({"torch": by_torch, made.engine: runner}, images), len(images)
 
 
-def interleaved(calls: Mapping[str, Runner], images: Tensor) -> dict[str, float]:
+def interleaved(calls: Mapping[str, EngineRunner], images: Tensor) -> dict[str, float]:
     """Return the median milliseconds of processor time for an image of several engines, in turns.
 
     Args:

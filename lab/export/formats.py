@@ -14,20 +14,20 @@ from torch import Tensor
 
 from lab.checking import check_choice
 from lab.errors import ExportError
-from lab.export.description import Description
+from lab.export.description import ExportDescription
 from lab.export.names import FORMATS
 from lab.export.network import NamedOutputs
 
-Runner = Callable[[Tensor], Sequence[Tensor]]
+EngineRunner = Callable[[Tensor], Sequence[Tensor]]
 """Runs an engine on images (B, 3, H, W) and returns the outputs of the network in the order."""
 
 
 @dataclass(frozen=True)
-class Order:
+class ExportOrder:
     """What is to be written.
 
     Attributes:
-        net: an ``ExportNetwork`` or what ``Format.adapt`` makes of it, which has ``output_names`` too; on the CPU.
+        net: an ``ExportNetwork`` or what ``ExportFormat.adapt`` makes of it, which has ``output_names`` too; on the CPU.
         images: (B, 3, H, W) float32 from 0 to 1, which the network is captured with; B is 2 or more.
         dynamic: the dimensions of the input that shall be open: of ``batch``, ``height``, ``width``.
         description: of the network; the format adds itself.
@@ -37,11 +37,11 @@ class Order:
     net: NamedOutputs
     images: Tensor
     dynamic: tuple[str, ...]
-    description: Description
+    description: ExportDescription
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Format(ABC):
+class ExportFormat(ABC):
     """Writes a network for an engine and runs that engine.
 
     Attributes:
@@ -54,7 +54,7 @@ class Format(ABC):
     engine: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
 
-    def adapt(self, order: Order) -> Order:
+    def adapt(self, order: ExportOrder) -> ExportOrder:
         """Return the order as this format takes it: for another part of the network, or images in other colours.
 
         Raises:
@@ -62,12 +62,12 @@ class Format(ABC):
         """
         return order
 
-    def is_exact(self, order: Order) -> bool:
+    def is_exact(self, order: ExportOrder) -> bool:
         """Whether the file computes what the network does, but for rounding."""
         return True
 
     @abstractmethod
-    def write(self, order: Order, path: Path) -> Description:
+    def write(self, order: ExportOrder, path: Path) -> ExportDescription:
         """Write the file; return the description with what is open and the format's own details.
 
         Raises:
@@ -75,7 +75,7 @@ class Format(ABC):
         """
 
     @abstractmethod
-    def load(self, path: Path, description: Description) -> Runner:
+    def load(self, path: Path, description: ExportDescription) -> EngineRunner:
         """Return what runs the file, on as many threads as torch.
 
         Args:
@@ -84,7 +84,7 @@ class Format(ABC):
         """
 
 
-def make_format(name: str) -> Format:
+def make_format(name: str) -> ExportFormat:
     """Return a format by name.
 
     Raises:
@@ -93,7 +93,7 @@ def make_format(name: str) -> Format:
     """
     check_choice("format", name, tuple(FORMATS))
     module, _, kind = FORMATS[name].partition(":")
-    made: Format = getattr(importlib.import_module(module), kind)()
+    made: ExportFormat = getattr(importlib.import_module(module), kind)()
     missing = [package for package in made.needs if importlib.util.find_spec(package) is None]
     if missing:
         raise ExportError(f"format {name} needs {', '.join(missing)}, not installed: pip install 'lab[export]'")

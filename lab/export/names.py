@@ -7,4 +7,4 @@ FORMATS = {
     "torch_export": "lab.export.torch_export:TorchExportFormat",
     "ncnn": "lab.export.ncnn:NcnnFormat",
 }
-"""``module:Class`` of each format, a ``lab.export.formats.Format``."""
+"""``module:Class`` of each format, a ``lab.export.formats.ExportFormat``."""

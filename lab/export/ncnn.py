@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from lab.checking import check_choice
 from lab.errors import ExportError
 from lab.export.capture import capture
-from lab.export.description import Description
-from lab.export.formats import Format, Order, Runner
+from lab.export.description import ExportDescription
+from lab.export.formats import ExportFormat, ExportOrder, EngineRunner
 from lab.export.graph import as_shuffles
 from lab.export.network import NamedOutputs
 from lab.export.onnx import OPSET, translated
@@ -70,14 +70,14 @@ class MapsNetwork(NamedOutputs):
         return self.net.maps_as(self.layout_name, images)
 
 
-class NcnnFormat(Format):
+class NcnnFormat(ExportFormat):
     """Writes a folder with ``model.param`` and ``model.bin``. Options ``layout`` and ``half``."""
 
     suffix = ".ncnn"
     engine = "ncnn"
     needs = ("onnx", "onnxscript", "pnnx", "ncnn")
 
-    def adapt(self, order: Order) -> Order:
+    def adapt(self, order: ExportOrder) -> ExportOrder:
         """Return an order for the detector's maps, of images in the layout's colours."""
         layout = order.options.get("layout") or LAYOUTS[0]
         net = MapsNetwork(getattr(order.net, "net", order.net), layout).eval()
@@ -85,11 +85,11 @@ class NcnnFormat(Format):
         dynamic = tuple(axis for axis in order.dynamic if axis != "batch")
         return replace(order, net=net, images=images, dynamic=dynamic)
 
-    def is_exact(self, order: Order) -> bool:
+    def is_exact(self, order: ExportOrder) -> bool:
         """Whether weights are stored as they are."""
         return not order.options.get("half")
 
-    def write(self, order: Order, path: Path) -> Description:
+    def write(self, order: ExportOrder, path: Path) -> ExportDescription:
         """Write the folder."""
         assert isinstance(order.net, MapsNetwork)
         half, layout = bool(order.options.get("half")), order.net.layout
@@ -109,7 +109,7 @@ class NcnnFormat(Format):
         taken = {layout.image: f"float32 (3, h, w), {layout.colours} from 0 to 1"}
         return replace(found, input=taken, outputs=dict(layout.maps))
 
-    def load(self, path: Path, description: Description) -> Runner:
+    def load(self, path: Path, description: ExportDescription) -> EngineRunner:
         """Return ncnn's network, computing in float32."""
         run = load_network(path)
         (image,), maps = description.input, description.outputs

@@ -17,7 +17,7 @@ from lab.structures.detection import Suppressing
 
 OUTPUTS = {"classification": ("logits",), "detection": ("boxes", "scores", "labels")}
 """The names of what a network of each kind of problem returns; other kinds are not exported."""
-Statistics = tuple[Sequence[float], Sequence[float]]
+ColorStatistics = tuple[Sequence[float], Sequence[float]]
 """Mean and standard deviation of red, green and blue, from 0 to 1."""
 
 
@@ -42,7 +42,7 @@ class ExportNetwork(NamedOutputs):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, net: nn.Module, task: str, statistics: Statistics) -> None:
+    def __init__(self, net: nn.Module, task: str, statistics: ColorStatistics) -> None:
         super().__init__()
         self.net, self.task = net, task
         mean, std = (torch.tensor(tuple(values), dtype=torch.float32).view(3, 1, 1) for values in statistics)
@@ -88,7 +88,7 @@ def _number(value: int, like: Tensor) -> Tensor:
     return torch.full((), value, dtype=torch.float32, device=like.device)
 
 
-def export_network(net: nn.Module, task: str, statistics: Statistics, size: tuple[int, int]) -> ExportNetwork:
+def export_network(net: nn.Module, task: str, statistics: ColorStatistics, size: tuple[int, int]) -> ExportNetwork:
     """Return a copy of a network to export: in evaluation mode, its constant batch norms folded into its layers.
 
     Args:

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from lab.checking import check_range
 from lab.errors import ExportError
-from lab.export.capture import Captured, capture, first_line
-from lab.export.description import Description
-from lab.export.formats import Format, Order, Runner
+from lab.export.capture import CapturedGraph, capture, first_line
+from lab.export.description import ExportDescription
+from lab.export.formats import ExportFormat, ExportOrder, EngineRunner
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -28,14 +28,14 @@ LARGEST = 2**31 - 1
 """Bytes of a file; ONNX's format holds no more."""
 
 
-class OnnxFormat(Format):
+class OnnxFormat(ExportFormat):
     """Writes an ``.onnx`` with all weights inside and the description as its metadata. Option ``opset``."""
 
     suffix = ".onnx"
     engine = "onnxruntime"
     needs = ("onnx", "onnxruntime", "onnxscript")
 
-    def write(self, order: Order, path: Path) -> Description:
+    def write(self, order: ExportOrder, path: Path) -> ExportDescription:
         """Write the file."""
         opset = order.options.get("opset") or OPSET
         check_range("opset", opset, *OPSETS)
@@ -52,7 +52,7 @@ class OnnxFormat(Format):
         path.write_bytes(model.SerializeToString())
         return found
 
-    def load(self, path: Path, description: Description) -> Runner:
+    def load(self, path: Path, description: ExportDescription) -> EngineRunner:
         """Return a session of onnxruntime."""
         import onnxruntime
 
@@ -67,7 +67,7 @@ class OnnxFormat(Format):
         return run
 
 
-def translated(names: Sequence[str], captured: Captured, opset: int) -> ModelProto:
+def translated(names: Sequence[str], captured: CapturedGraph, opset: int) -> ModelProto:
     """Return a graph in ONNX's operators.
 
     Args:
@@ -93,10 +93,12 @@ def translated(names: Sequence[str], captured: Captured, opset: int) -> ModelPro
     except (OnnxExporterError, RuntimeError) as error:
         raise ExportError(f"ONNX: {untranslated(captured, error)}") from error
     model: ModelProto = written.model_proto
+    for node in model.graph.node:
+        del node.metadata_props[:]  # where in the sources it is from, by the paths of this machine
     return model
 
 
-def untranslated(captured: Captured, error: BaseException) -> str:
+def untranslated(captured: CapturedGraph, error: BaseException) -> str:
     """Return what the exporter could not translate: the operators and the modules that call them."""
     text = "\n".join(str(each) for each in _chain(error))
     named = set(re.findall(r"<?OpOverload\(op='([\w.]+)'|No ONNX function found for .*?([\w]+\.[\w.]+)", text))

@@ -9,27 +9,27 @@ import torch
 from torch import Tensor
 
 from lab.export.capture import capture
-from lab.export.description import Description
-from lab.export.formats import Format, Order, Runner
+from lab.export.description import ExportDescription
+from lab.export.formats import ExportFormat, ExportOrder, EngineRunner
 
 EXTRA_FILE = "lab.json"
 """The description within the archive."""
 
 
-class TorchExportFormat(Format):
+class TorchExportFormat(ExportFormat):
     """Writes a ``.pt2``; ``torch.export.load(FILE, extra_files={"lab.json": ""})`` reads it and the description."""
 
     suffix = ".pt2"
     engine = "torch.export"
 
-    def write(self, order: Order, path: Path) -> Description:
+    def write(self, order: ExportOrder, path: Path) -> ExportDescription:
         """Write the archive; it holds no example of an input."""
         captured = capture(order.net, order.images, order.dynamic)
         found = order.description.with_format("torch_export", captured.symbols, captured.fixed, torch=torch.__version__)
         torch.export.save(captured.program, path, extra_files={EXTRA_FILE: found.to_json()})
         return found
 
-    def load(self, path: Path, description: Description) -> Runner:
+    def load(self, path: Path, description: ExportDescription) -> EngineRunner:
         """Return the loaded program."""
         program = torch.export.load(path).module()
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 import lab
 from lab.errors import ExportError
-from lab.export.description import Description, Resize
-from lab.export.exporting import Report, export
-from lab.export.formats import Order
+from lab.export.description import ExportDescription, ResizeRule
+from lab.export.exporting import ExportReport, export
+from lab.export.formats import ExportOrder
 from lab.export.network import export_network
 from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
@@ -21,17 +21,17 @@ SIZE = (64, 64)
 NAMES = ("red", "green", "blue")
 
 
-def ordered(net: nn.Module, task: str, **options: object) -> Order:
+def ordered(net: nn.Module, task: str, **options: object) -> ExportOrder:
     """Return an order of a network for images of 64 pixels, all that is open."""
     statistics = getattr(net, "image_statistics", (IMAGENET_MEAN, IMAGENET_STD))
-    described = Description("tiny", task, NAMES, SIZE, Resize(), {"min_score": 0.1}, "a test")
+    described = ExportDescription("tiny", task, NAMES, SIZE, ResizeRule(), {"min_score": 0.1}, "a test")
     images = torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(1))
     wrapped = export_network(net, task, statistics, SIZE)
-    return Order(wrapped, images, ("batch", "height", "width"), described, options)
+    return ExportOrder(wrapped, images, ("batch", "height", "width"), described, options)
 
 
 @pytest.fixture(scope="module")
-def yolo(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Report]:
+def yolo(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, ExportReport]:
     pytest.importorskip("onnxscript")
     torch.manual_seed(0)
     net = lab.create_model("yolo_fastest_v2", num_classes=3, width=8).eval()
@@ -47,7 +47,7 @@ def by_onnxruntime(path: Path, images: Tensor) -> list[Tensor]:
     return [torch.from_numpy(part) for part in session.run(None, {"images": images.numpy()})]
 
 
-def test_a_detector_in_onnx_finds_the_boxes_that_the_network_decodes(yolo: tuple[nn.Module, Report]) -> None:
+def test_a_detector_in_onnx_finds_the_boxes_that_the_network_decodes(yolo: tuple[nn.Module, ExportReport]) -> None:
     """Another number and another size of images than it was made with. Worst: boxes 3e-5 pixels, scores 4e-9."""
     net, report = yolo
     images = torch.rand(3, 3, 96, 160, generator=torch.Generator().manual_seed(2))
@@ -61,7 +61,7 @@ def test_a_detector_in_onnx_finds_the_boxes_that_the_network_decodes(yolo: tuple
     assert report.description.dynamic == ("batch", "height", "width")
 
 
-def test_the_file_says_what_it_is(yolo: tuple[nn.Module, Report]) -> None:
+def test_the_file_says_what_it_is(yolo: tuple[nn.Module, ExportReport]) -> None:
     import onnx
 
     report = yolo[1]

@@ -21,9 +21,9 @@ from lab.errors import ExportError
 from lab.experiment.assembly import build_data, build_task, give_plan, load_plan, prepare
 from lab.experiment.exporting import task_subject
 from lab.experiment.measuring import EngineNetwork, measure, training_images
-from lab.export.description import Description
-from lab.export.exporting import Report, export
-from lab.export.formats import Order, make_format
+from lab.export.description import ExportDescription
+from lab.export.exporting import ExportReport, export
+from lab.export.formats import ExportOrder, make_format
 from lab.export.int8 import Quantized, quantize
 from lab.export.network import export_network
 from lab.system.ranks import Place
@@ -45,8 +45,8 @@ class Exported:
 
     task: Task
     data: DataModule
-    onnx: Report
-    ncnn: Report
+    onnx: ExportReport
+    ncnn: ExportReport
     int8: Quantized
     int8_path: Path
 
@@ -65,7 +65,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     subject = task_subject(task, "a test")
     net = export_network(task.net, "detection", subject.statistics, (SIDE, SIDE))
     images = training_images(data, CALIBRATED, (SIDE, SIDE))
-    order = Order(net, images[:2], ("height", "width"), replace(subject.description, size=(SIDE, SIDE)))
+    order = ExportOrder(net, images[:2], ("height", "width"), replace(subject.description, size=(SIDE, SIDE)))
     floats = export(replace(order, images=images[:1]), "onnx", folder / "net.onnx")
     small = export(order, "ncnn", folder / "net.ncnn")
     found = quantize(floats.path, folder / "net.int8.onnx", images)
@@ -182,7 +182,7 @@ def test_a_file_is_measured_as_its_network_is(exported: Exported) -> None:
 
 def test_a_classifier_of_an_engine_gets_colours_back() -> None:
     """Normalised images are turned back; images of a batch go in one by one."""
-    description = Description("net", "classification", ("a", "b"), (4, 4))
+    description = ExportDescription("net", "classification", ("a", "b"), (4, 4))
     seen = []
 
     def run(images: Tensor) -> list[Tensor]:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 import lab
 from lab.errors import ConfigError, ExportError
-from lab.export.description import Description
+from lab.export.description import ExportDescription
 from lab.export.exporting import export
-from lab.export.formats import Order
+from lab.export.formats import ExportOrder
 from lab.export.ncnn import MapsNetwork, load_network, renamed
 from lab.export.network import ExportNetwork
 from lab.structures.detection import MapLayout
@@ -42,11 +42,11 @@ class Tiny(nn.Module):
         return torch.cat((x[:, 0::2], x[:, 1::2]), 1), x[:, :, ::2] if self.rows else x / 2
 
 
-def ordered(net: nn.Module, **options: object) -> Order:
+def ordered(net: nn.Module, **options: object) -> ExportOrder:
     images = torch.rand(2, 3, 8, 12, generator=torch.Generator().manual_seed(1))
-    described = Description("tiny", "detection", (), (8, 12))
+    described = ExportDescription("tiny", "detection", (), (8, 12))
     wrapped = ExportNetwork(net.eval(), "detection", STATISTICS).eval()
-    return Order(wrapped, images, ("batch", "height", "width"), described, options)
+    return ExportOrder(wrapped, images, ("batch", "height", "width"), described, options)
 
 
 def test_maps_have_their_names_and_the_layouts_colours(tmp_path: Path) -> None:

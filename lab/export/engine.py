@@ -1,0 +1,62 @@
+"""An exported file in the place of a task's network, so that it is measured by the task's own metrics."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lab.export.description import ExportDescription
+from lab.export.formats import EngineRunner
+from lab.export.network import ColorStatistics
+
+EngineOutputs = tuple[tuple[Tensor, ...], tuple[int, int]]
+"""What a file gives for one image, without the batch, and (height, width) of what it was given."""
+
+
+class EngineNetwork(nn.Module):
+    """Runs a file on the images of a batch, one by one; a kind of problem says what its outputs become.
+
+    Args:
+        run: runs the file.
+        statistics: what the task's images lose; the file wants them back.
+        description: of the file.
+
+    Attributes:
+        image_statistics: those, which the task asks for.
+    """
+
+    def __init__(self, run: EngineRunner, statistics: ColorStatistics, description: ExportDescription) -> None:
+        super().__init__()
+        self.run, self.description, self.image_statistics = run, description, statistics
+        self.mean, self.std = (torch.tensor(tuple(values)).view(3, 1, 1) for values in statistics)
+
+    def forward(self, images: Tensor, padding_mask: Tensor | None = None) -> Any:
+        """Return what the task's network returns for normalised images (B, 3, H, W), of which padding is cut off."""
+        colours = (images.cpu() * self.std + self.mean).clamp(0, 1)
+        found: list[EngineOutputs] = []
+        for place, image in enumerate(colours):
+            if padding_mask is not None:
+                seen = ~padding_mask[place].cpu()
+                image = image[:, : int(seen.any(dim=1).sum()), : int(seen.any(dim=0).sum())]
+            image = self._sized(image[None])
+            outputs = self.run(image)
+            found.append((tuple(part[0] for part in outputs), (image.shape[-2], image.shape[-1])))
+        return self.joined(found)
+
+    @abstractmethod
+    def joined(self, found: list[EngineOutputs]) -> Any:
+        """Return the outputs of a batch as the task takes them."""
+
+    def _sized(self, image: Tensor) -> Tensor:
+        """Return an image in a size that the file takes."""
+        wanted = [
+            side if axis in self.description.dynamic else fixed
+            for axis, side, fixed in zip(("height", "width"), image.shape[-2:], self.description.size, strict=True)
+        ]
+        if wanted != list(image.shape[-2:]):
+            image = F.interpolate(image, size=wanted, mode="bilinear", antialias=True).clamp(0, 1)
+        return image
