@@ -36,7 +36,8 @@ def run(net: Any, about: Mapping[str, Any], image: Image.Image) -> list[np.ndarr
     if about["details"]["colours"] == "BGR":
         pixels = pixels[..., ::-1]
     extractor = net.create_extractor()
-    extractor.input(entry, ncnn.Mat(np.ascontiguousarray(pixels.transpose(2, 0, 1)) / 255).clone())
+    given = np.ascontiguousarray(pixels.transpose(2, 0, 1)) / 255  # held here: ncnn's view of an array does not hold it
+    extractor.input(entry, ncnn.Mat(given).clone())
     return [np.array(extractor.extract(name)[1]) for name in about["outputs"]]
 
 

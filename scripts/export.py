@@ -138,14 +138,14 @@ def write_int8(given: argparse.Namespace, report: ExportReport, parts: Parts | N
 
 def evaluate(given: argparse.Namespace, parts: Parts, subject: ExportSubject, files: Mapping[str, Written]) -> None:
     """Measure the network and its files on the data, and print the metrics beside one another."""
-    from lab.experiment.measuring import EngineNetwork, measure
+    from lab.experiment.measuring import measure
     from lab.export.formats import make_format
 
     task, data = parts
     engine = make_format(given.format)
     nets = {"network": task.net}
     for name, (path, about) in files.items():
-        nets[name] = EngineNetwork(engine.load(path, about), subject.statistics, about)
+        nets[name] = subject.kind.engine(engine.load(path, about), subject.inputs.statistics, about)
     found = {name: measure(task, data, given.evaluate, net) for name, net in nets.items()}
     shown = [metric for metric in (*task.shown, "map_75") if metric in found["network"]]
     rows = {metric: "  ".join(f"{name} {values[metric]:.4f}" for name, values in found.items()) for metric in shown}
@@ -241,7 +241,7 @@ def run(given: argparse.Namespace) -> None:
     out = given.out or Path(f"{name}{made.suffix}")
     if not out.absolute().parent.is_dir():
         raise ConfigError(f"--out {out}: there is no folder {out.parent}")
-    net = export_network(subject.net, description.task, subject.statistics, size)
+    net = export_network(subject.net, subject.kind, subject.inputs.statistics, size)
     options = {"opset": given.opset, "layout": given.layout, "half": given.half}
     needs_data = given.evaluate or (given.int8 and given.calibrate.isdecimal())
     parts = read_data(given.words) if needs_data else None

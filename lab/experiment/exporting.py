@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,19 +12,14 @@ from torch import Tensor, nn
 
 from lab.data.images.files import find_images
 from lab.data.images.opening import ImageFileError, read_image
-from lab.errors import DataError, ExportError
+from lab.errors import DataError
 from lab.experiment.assembly import build_data, build_task, give_plan, load_plan, load_task, prepare
-from lab.export.description import ExportDescription, ResizeRule
-from lab.export.network import OUTPUTS, ColorStatistics
-from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from lab.export.description import ExportDescription
+from lab.export.network import Inputs, KindOfExport
 from lab.registry.build import build
 from lab.registry.create import load_weights
-from lab.structures.classification import ClassificationSpec
-from lab.structures.detection import DetectionSpec, Suppressing
 from lab.system.ranks import Place
-
-SIDE = 224
-"""Pixels of the images of a network that nothing else is known of."""
+from lab.training.spec import task_spec
 
 
 @dataclass(frozen=True)
@@ -33,13 +28,15 @@ class ExportSubject:
 
     Attributes:
         net: the network with its weights.
-        statistics: mean and standard deviation that its images lose.
+        kind: how networks of its kind of problem are exported.
+        inputs: what it needs of its images.
         description: of it, without what the format adds.
         images: (n, 3, h, w) float32 from 0 to 1, of its data; None where none is at hand.
     """
 
     net: nn.Module
-    statistics: ColorStatistics
+    kind: KindOfExport
+    inputs: Inputs
     description: ExportDescription
     images: Tensor | None = None
 
@@ -48,32 +45,16 @@ def task_subject(task: Any, source: str, images: Tensor | None = None) -> Export
     """Return the network of a task, with what the task knows of images and classes.
 
     Args:
-        task: a ``Task`` for classification or detection.
+        task: a ``Task``.
         source: where it is from.
         images: of its data.
 
     Raises:
-        ExportError: it is for another kind of problem.
+        ExportError: networks for its kind of problem are not exported.
     """
-    spec = task.spec
-    require_exported(task.kind)
+    kind: KindOfExport = task_spec(task.kind).load_export()()
     name = task.hparams["net"]["_target_"]
-    thresholds: Mapping[str, float]
-    if isinstance(spec, ClassificationSpec):
-        statistics: ColorStatistics = (spec.mean, spec.std)
-        thresholds = {"threshold": task.threshold} if spec.multilabel else {}
-        how = ResizeRule("crop" if spec.resize else "stretch", spec.resize, 0, spec.interpolation)
-    else:
-        assert isinstance(spec, DetectionSpec)
-        statistics, thresholds = _of_detector(task.net)
-        how = (
-            ResizeRule("shorter side", spec.resize[0], spec.resize[1])
-            if _is_open(spec.input_shape) and spec.resize
-            else ResizeRule()
-        )
-    size = spec.input_shape[1:] if not _is_open(spec.input_shape) else _open_size(how)
-    described = ExportDescription(name, task.kind, spec.class_names, (size[0], size[1]), how, thresholds, source)
-    return ExportSubject(task.net, statistics, described, images)
+    return _subject(task.net, kind, kind.inputs(task.net, task), (name, task.kind, task.class_names, source), images)
 
 
 def words_subject(config: dict[str, Any], with_data: bool, source: str) -> ExportSubject:
@@ -87,35 +68,33 @@ def words_subject(config: dict[str, Any], with_data: bool, source: str) -> Expor
     Raises:
         LabError: the network, its weights or the data cannot be used.
     """
-    require_exported(config["model"]["task"])
+    name = config["model"]["task"]
+    kind: KindOfExport = task_spec(name).load_export()()
     prepare(config)
-    weights = config["ckpt"] or config["model"]["pretrained"]
+    weights, node = config["ckpt"] or config["model"]["pretrained"], config["model"]["net"]
     if with_data:
         data = build_data(config)
         give_plan(data, load_plan(config, Place()))
         task = load_task(config, data) if weights else build_task(config, data, 1)
         return task_subject(task, source, data.first_batch().images / 255)
-    target, task_name = config["model"]["net"]["_target_"], config["model"]["task"]
-    net = build(config["model"]["net"], where="model.net")
+    net = build(node, where="model.net")
     if weights:
-        load_weights(net, target, weights, config["paths"]["weights_dir"])
-    statistics, thresholds = _of_detector(net) if task_name == "detection" else ((IMAGENET_MEAN, IMAGENET_STD), {})
-    side = config["model"].get("asks", {}).get("image_size") or getattr(net, "image_size", SIDE)
-    height, width = (side, side) if isinstance(side, int) else side
-    return ExportSubject(net, statistics, ExportDescription(target, task_name, (), (height, width), ResizeRule(), thresholds, source))
+        load_weights(net, node["_target_"], weights, config["paths"]["weights_dir"])
+    return _subject(net, kind, kind.inputs(net), (node["_target_"], name, (), source), None)
 
 
-def require_exported(task: str) -> None:
-    """Refuse kinds of problem that are not exported.
-
-    Raises:
-        ExportError: it is one of those.
-    """
-    if task not in OUTPUTS:
-        raise ExportError(
-            f"a network for {task} is not exported, because it does not take images alone or gives neither classes nor "
-            f"boxes; networks for {' and '.join(OUTPUTS)} are"
-        )
+def _subject(
+    net: nn.Module,
+    kind: KindOfExport,
+    inputs: Inputs,
+    named: tuple[str, str, tuple[str, ...], str],
+    images: Tensor | None,
+) -> ExportSubject:
+    name, task, classes, source = named
+    description = ExportDescription(
+        name, task, kind.outputs, classes, inputs.size, inputs.resize, inputs.thresholds, source
+    )
+    return ExportSubject(net, kind, inputs, description, images)
 
 
 def images_for(subject: ExportSubject, size: tuple[int, int], count: int, folder: str | None) -> tuple[Tensor, str]:
@@ -160,7 +139,7 @@ def images_in(folder: str, size: tuple[int, int], most: int | None = None) -> Te
     return torch.cat([_read(path, size) for path in find_images(folder)[:most]])
 
 
-def _read(path: Any, size: tuple[int, int]) -> Tensor:
+def _read(path: Path, size: tuple[int, int]) -> Tensor:
     from torchvision.transforms.v2.functional import pil_to_tensor
 
     try:
@@ -172,19 +151,3 @@ def _read(path: Any, size: tuple[int, int]) -> Tensor:
 
 def _stretched(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(images, size=size, mode="bilinear", antialias=True).clamp(0, 1)
-
-
-def _of_detector(net: nn.Module) -> tuple[ColorStatistics, Mapping[str, float]]:
-    statistics: ColorStatistics = getattr(net, "image_statistics", (IMAGENET_MEAN, IMAGENET_STD))
-    return statistics, net.thresholds if isinstance(net, Suppressing) else {}
-
-
-def _is_open(shape: Sequence[int]) -> bool:
-    return len(shape) != 3 or not (shape[1] and shape[2])
-
-
-def _open_size(how: ResizeRule) -> tuple[int, int]:
-    """Return an example of a size, in landscape, of images whose size is open."""
-    short = how.shorter_side or SIDE
-    long = short * 4 // 3
-    return short, min(long, how.longest) if how.longest else long

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from lab.errors import ExportError
-from lab.export.network import OUTPUTS
 
 TOLERANCE = 1e-4
-"""Of logits and maps relative to the largest number, of boxes relative to the longer side of the images, of scores."""
+"""Of logits relative to the largest one, of boxes relative to the longer side of the images, of scores."""
+
+BOXES = ("boxes", "scores", "labels")
 
 
 @dataclass(frozen=True)
@@ -39,20 +40,16 @@ class OutputDifference:
 
 
 def compare(
-    found: Sequence[Tensor],
-    wanted: Sequence[Tensor],
-    side: int,
-    tolerance: float = TOLERANCE,
-    names: Sequence[str] = (),
+    names: Sequence[str], found: Sequence[Tensor], wanted: Sequence[Tensor], side: int, tolerance: float = TOLERANCE
 ) -> OutputDifference:
     """Compare the outputs of an exported file with those of the network.
 
     Args:
-        found: logits, boxes with scores and labels, or maps, of the file.
+        names: of the outputs; ``BOXES`` are compared as such, all others relative to the largest value.
+        found: logits, or boxes, scores and labels, of the file.
         wanted: of the network.
         side: the longer side of the images in pixels.
         tolerance: where rows differ by more, boxes are compared as sets.
-        names: of each tensor; not needed for the one or three of a classifier or detector.
 
     Raises:
         ExportError: the outputs have other shapes, or are not finite where the network's are.
@@ -64,11 +61,13 @@ def compare(
             )
         if not torch.equal(one.isfinite(), other.isfinite()):
             raise ExportError("the file gives numbers that are not finite where the network does not, or the reverse")
-    names = tuple(names) or OUTPUTS["classification" if len(wanted) == 1 else "detection"]
-    if names != OUTPUTS["detection"]:
-        return OutputDifference({name: _apart(*pair) for name, *pair in zip(names, found, wanted, strict=True)})
+    if tuple(names) != BOXES:
+        worst = {}
+        for name, one, other in zip(names, found, wanted, strict=True):
+            worst[name] = float((one - other).abs().max()) / max(1.0, float(other.abs().max()))
+        return OutputDifference(worst)
     moved = 0
-    worst = dict.fromkeys(("boxes", "scores", "labels"), 0.0)
+    worst = dict.fromkeys(BOXES, 0.0)
     for rows in zip(*found, *wanted, strict=True):
         one, other = _image(rows[:3], side), _image(rows[3:], side)
         apart = (one - other).abs()
@@ -83,11 +82,6 @@ def compare(
             worst["scores"] = max(worst["scores"], float(apart[:, 4].max()))
             worst["labels"] = max(worst["labels"], float((apart[:, 5] > 0).double().mean()))
     return OutputDifference(worst, moved)
-
-
-def _apart(one: Tensor, other: Tensor) -> float:
-    """Return the largest difference, relative to the largest number where that is above 1."""
-    return float((one - other).abs().max()) / max(1.0, float(other.abs().max()))
 
 
 def _image(parts: Sequence[Tensor], side: int) -> Tensor:

@@ -5,18 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
 from typing import Any
 
-from lab import __version__
-from lab.export.network import OUTPUTS
 from lab.system.provenance import now
 
-MEANING = {
-    "logits": "(batch, classes)",
-    "boxes": "(batch, boxes, 4) xyxy in pixels of the input",
-    "scores": "(batch, boxes) from 0 to 1",
-    "labels": "(batch, boxes) places in class_names",
-}
 COLOURS = "RGB from 0 to 1, normalised inside"
 
 
@@ -46,6 +39,7 @@ class ExportDescription:
     Attributes:
         name: of the model.
         task: its kind of problem.
+        outputs: the name of each output, and what its dimensions are.
         class_names: of each label.
         size: (height, width) of the images that it was made with.
         resize: how images become those.
@@ -56,11 +50,11 @@ class ExportDescription:
         fixed: of each that was to be open and is not, the reason.
         details: what the format adds, such as ``opset``.
         input: what goes in, in words by its name; empty: RGB from 0 to 1.
-        outputs: what comes out, likewise; empty: what the kind of problem has.
     """
 
     name: str
     task: str
+    outputs: Mapping[str, str]
     class_names: tuple[str, ...]
     size: tuple[int, int]
     resize: ResizeRule = ResizeRule()
@@ -71,7 +65,6 @@ class ExportDescription:
     fixed: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     input: Mapping[str, str] = field(default_factory=dict)
-    outputs: Mapping[str, str] = field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
         """Return all of it as JSON has it, with what goes in and comes out in words."""
@@ -82,9 +75,8 @@ class ExportDescription:
         ]
         words = {
             "input": self.input or {"images": f"float32 ({batch}, 3, {', '.join(sides)}), {COLOURS}"},
-            "outputs": self.outputs or {name: MEANING[name] for name in OUTPUTS[self.task]},
             "created": now(),
-            "lab": __version__,
+            "lab": version("lab"),
         }
         return {**asdict(self), **words}
 
@@ -92,7 +84,9 @@ class ExportDescription:
         """Return all of it as indented JSON."""
         return json.dumps(self.to_plain(), indent=1, ensure_ascii=False) + "\n"
 
-    def with_format(self, name: str, dynamic: Iterable[str], fixed: Mapping[str, str], **details: Any) -> ExportDescription:
+    def with_format(
+        self, name: str, dynamic: Iterable[str], fixed: Mapping[str, str], **details: Any
+    ) -> ExportDescription:
         """Return the description of a file of a format.
 
         Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,9 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab.export.description import ExportDescription
-from lab.export.formats import EngineRunner
-from lab.export.network import ColorStatistics
 
+EngineRunner = Callable[[Tensor], Sequence[Tensor]]
+"""Runs an engine on images (B, 3, H, W) and returns the outputs of the network in the order."""
+ColorStatistics = tuple[Sequence[float], Sequence[float]]
+"""Mean and standard deviation of red, green and blue, from 0 to 1."""
 EngineOutputs = tuple[tuple[Tensor, ...], tuple[int, int]]
 """What a file gives for one image, without the batch, and (height, width) of what it was given."""
 

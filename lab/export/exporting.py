@@ -17,7 +17,7 @@ from lab.errors import ExportError
 from lab.export.capture import first_line
 from lab.export.comparison import TOLERANCE, OutputDifference, compare
 from lab.export.description import ExportDescription
-from lab.export.formats import ExportFormat, ExportOrder, EngineRunner, make_format
+from lab.export.formats import EngineRunner, ExportFormat, ExportOrder, make_format
 from lab.system.files import remove, write_text
 
 ROUNDS = 15
@@ -126,7 +126,7 @@ def _difference(order: ExportOrder, runner: EngineRunner, images: Tensor, tolera
 def _judged(order: ExportOrder, outputs: Sequence[Tensor], images: Tensor, tolerance: float) -> OutputDifference:
     with torch.no_grad():
         wanted = order.net(images)
-    found = compare(outputs, wanted, max(images.shape[-2:]), tolerance, order.net.output_names)
+    found = compare(order.net.output_names, outputs, wanted, max(images.shape[-2:]), tolerance)
     if not found.largest <= tolerance:
         said = ", ".join(f"{name} {value:.1e}" for name, value in found.worst.items())
         raise ExportError(
@@ -148,7 +148,9 @@ def _others(images: Tensor, dynamic: Sequence[str]) -> Iterator[tuple[tuple[str,
         yield sides, F.interpolate(images, size=(height + more[0], width + more[1]), mode="bilinear")
 
 
-def _times(order: ExportOrder, runner: EngineRunner, description: ExportDescription, made: ExportFormat) -> tuple[dict[str, float], int]:
+def _times(
+    order: ExportOrder, runner: EngineRunner, description: ExportDescription, made: ExportFormat
+) -> tuple[dict[str, float], int]:
     """Return the median milliseconds for an image of torch and the engine, interleaved, and the images of a call."""
     images = order.images[:1] if "batch" in description.dynamic else order.images
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,11 +15,9 @@ from torch import Tensor
 from lab.checking import check_choice
 from lab.errors import ExportError
 from lab.export.description import ExportDescription
+from lab.export.engine import EngineRunner
 from lab.export.names import FORMATS
 from lab.export.network import NamedOutputs
-
-EngineRunner = Callable[[Tensor], Sequence[Tensor]]
-"""Runs an engine on images (B, 3, H, W) and returns the outputs of the network in the order."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class ExportOrder:
     """What is to be written.
 
     Attributes:
-        net: an ``ExportNetwork`` or what ``ExportFormat.adapt`` makes of it, which has ``output_names`` too; on the CPU.
+        net: an ``ExportNetwork``, or what ``adapt`` of the format makes of it; on the CPU.
         images: (B, 3, H, W) float32 from 0 to 1, which the network is captured with; B is 2 or more.
         dynamic: the dimensions of the input that shall be open: of ``batch``, ``height``, ``width``.
         description: of the network; the format adds itself.

@@ -21,7 +21,7 @@ from lab.checking import check_choice
 from lab.errors import ExportError
 from lab.export.capture import capture
 from lab.export.description import ExportDescription
-from lab.export.formats import ExportFormat, ExportOrder, EngineRunner
+from lab.export.formats import EngineRunner, ExportFormat, ExportOrder
 from lab.export.graph import as_shuffles
 from lab.export.network import NamedOutputs
 from lab.export.onnx import OPSET, translated
@@ -214,7 +214,8 @@ def load_network(path: Path) -> Any:
     def run(inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> dict[str, Tensor]:
         extractor = net.create_extractor()
         for name, tensor in inputs.items():
-            extractor.input(name, ncnn.Mat(np.ascontiguousarray(tensor.numpy())).clone())
+            array = np.ascontiguousarray(tensor.numpy())  # held here: ncnn's view of an array does not hold it
+            extractor.input(name, ncnn.Mat(array).clone())
         found = {}
         for name in outputs:
             failed, mat = extractor.extract(name)

@@ -6,19 +6,65 @@ Letters in shapes: B images, H and W pixels, K classes, N boxes of an image.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from lab.export.description import ResizeRule
+from lab.export.engine import ColorStatistics, EngineNetwork
 from lab.layers.folding import fold_norms
-from lab.structures import DetectionPredictions
-from lab.structures.detection import Suppressing
 
-OUTPUTS = {"classification": ("logits",), "detection": ("boxes", "scores", "labels")}
-"""The names of what a network of each kind of problem returns; other kinds are not exported."""
-ColorStatistics = tuple[Sequence[float], Sequence[float]]
-"""Mean and standard deviation of red, green and blue, from 0 to 1."""
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a network needs of its images, and what comes after its outputs.
+
+    Attributes:
+        statistics: mean and standard deviation that the images lose.
+        resize: how images of any size become its own.
+        size: (height, width) of the images of its evaluation.
+        thresholds: what is applied after the outputs, by name.
+    """
+
+    statistics: ColorStatistics
+    resize: ResizeRule
+    size: tuple[int, int]
+    thresholds: Mapping[str, float]
+
+
+class KindOfExport(ABC):
+    """How the networks of a kind of problem are exported; a kind names its own in its ``TaskSpec``.
+
+    Attributes:
+        outputs: the name of each output, and what its dimensions are.
+        engine: takes the place of the network where a file is measured.
+    """
+
+    outputs: ClassVar[Mapping[str, str]]
+    engine: ClassVar[type[EngineNetwork]]
+
+    @abstractmethod
+    def tensors(self, net: nn.Module, given: Tensor, images: Tensor) -> tuple[Tensor, ...]:
+        """Run a network and return its outputs, in the order of ``outputs``.
+
+        Args:
+            net: the network.
+            given: (B, 3, H, W) what it takes: the images without its statistics.
+            images: (B, 3, H, W) from 0 to 1, for their size.
+        """
+
+    @abstractmethod
+    def inputs(self, net: nn.Module, task: Any = None) -> Inputs:
+        """Return what a network needs of its images.
+
+        Args:
+            net: the network.
+            task: the task that has it; None for a network alone, of which only its own attributes are known.
+        """
 
 
 class NamedOutputs(nn.Module):
@@ -31,20 +77,20 @@ class NamedOutputs(nn.Module):
 
 
 class ExportNetwork(NamedOutputs):
-    """A classifier or detector as engines run it: one tensor in, a tuple of tensors out. Made by ``export_network``.
+    """A network as engines run it: one tensor in, a tuple of tensors out. Made by ``export_network``.
 
     Args:
         net: the network.
-        task: ``classification`` or ``detection``.
+        kind: of its kind of problem.
         statistics: what its images lose.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, net: nn.Module, task: str, statistics: ColorStatistics) -> None:
+    def __init__(self, net: nn.Module, kind: KindOfExport, statistics: ColorStatistics) -> None:
         super().__init__()
-        self.net, self.task = net, task
+        self.net, self.kind = net, kind
         mean, std = (torch.tensor(tuple(values), dtype=torch.float32).view(3, 1, 1) for values in statistics)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
@@ -53,51 +99,26 @@ class ExportNetwork(NamedOutputs):
     @property
     def output_names(self) -> tuple[str, ...]:
         """The names of what ``forward`` returns, in its order."""
-        return OUTPUTS[self.task]
+        return tuple(self.kind.outputs)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Run the network.
-
-        Args:
-            images: (B, 3, H, W) float32, RGB from 0 to 1.
-
-        Returns:
-            Of a classifier the logits (B, K); of a detector boxes (B, N, 4) xyxy in pixels of the images, their scores
-            (B, N) from 0 to 1 and labels (B, N) int64, before suppression where the network suppresses.
-        """
+        """Run the network on images (B, 3, H, W) float32, RGB from 0 to 1; return the outputs of its kind."""
         given = (images - self.mean) / self.std if self.changes_colours else images
-        outputs = self.net(given)
-        if self.task == "classification":
-            return (outputs,)
-        found = candidates(self.net, outputs, images)
-        return found.boxes, found.scores, found.labels
+        return self.kind.tensors(self.net, given, images)
 
 
-def candidates(net: nn.Module, outputs: object, images: Tensor) -> DetectionPredictions:
-    """Return what a detector finds in pixels of its input, before suppression where it suppresses."""
-    if isinstance(net, Suppressing):
-        return net.candidates(outputs)
-    height, width = images.shape[-2:]
-    sizes = torch.ones_like(images[:, 0, :2, 0]) * torch.stack((_number(height, images), _number(width, images)))
-    found: DetectionPredictions = net.predict(outputs, sizes)  # type: ignore[operator]
-    return found
-
-
-def _number(value: int, like: Tensor) -> Tensor:
-    """Return a size as a tensor (), of which the graph keeps what it was computed from."""
-    return torch.full((), value, dtype=torch.float32, device=like.device)
-
-
-def export_network(net: nn.Module, task: str, statistics: ColorStatistics, size: tuple[int, int]) -> ExportNetwork:
+def export_network(
+    net: nn.Module, kind: KindOfExport, statistics: ColorStatistics, size: tuple[int, int]
+) -> ExportNetwork:
     """Return a copy of a network to export: in evaluation mode, its constant batch norms folded into its layers.
 
     Args:
-        net: a classifier or a detector.
-        task: its kind of problem, of those in ``OUTPUTS``.
+        net: a network.
+        kind: of its kind of problem.
         statistics: what its images lose.
         size: (height, width) of images that it can be called with.
     """
     copied = copy.deepcopy(net).to("cpu", torch.float32).eval().requires_grad_(False)
     example = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
     fold_norms(copied, (example,))
-    return ExportNetwork(copied, task, statistics).eval()
+    return ExportNetwork(copied, kind, statistics).eval()

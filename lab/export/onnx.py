@@ -16,7 +16,7 @@ from lab.checking import check_range
 from lab.errors import ExportError
 from lab.export.capture import CapturedGraph, capture, first_line
 from lab.export.description import ExportDescription
-from lab.export.formats import ExportFormat, ExportOrder, EngineRunner
+from lab.export.formats import EngineRunner, ExportFormat, ExportOrder
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -94,7 +94,7 @@ def translated(names: Sequence[str], captured: CapturedGraph, opset: int) -> Mod
         raise ExportError(f"ONNX: {untranslated(captured, error)}") from error
     model: ModelProto = written.model_proto
     for node in model.graph.node:
-        del node.metadata_props[:]  # where in the sources it is from, by the paths of this machine
+        del node.metadata_props[:]  # where in the sources it is from, with the paths of this machine
     return model
 
 

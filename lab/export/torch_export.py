@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lab.export.capture import capture
 from lab.export.description import ExportDescription
-from lab.export.formats import ExportFormat, ExportOrder, EngineRunner
+from lab.export.formats import EngineRunner, ExportFormat, ExportOrder
 
 EXTRA_FILE = "lab.json"
 """The description within the archive."""

@@ -16,6 +16,7 @@ from lab.export.exporting import ExportReport, export
 from lab.export.formats import ExportOrder
 from lab.export.network import export_network
 from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from lab.training.spec import task_spec
 
 SIZE = (64, 64)
 NAMES = ("red", "green", "blue")
@@ -24,9 +25,10 @@ NAMES = ("red", "green", "blue")
 def ordered(net: nn.Module, task: str, **options: object) -> ExportOrder:
     """Return an order of a network for images of 64 pixels, all that is open."""
     statistics = getattr(net, "image_statistics", (IMAGENET_MEAN, IMAGENET_STD))
-    described = ExportDescription("tiny", task, NAMES, SIZE, ResizeRule(), {"min_score": 0.1}, "a test")
+    kind = task_spec(task).load_export()()
+    described = ExportDescription("tiny", task, kind.outputs, NAMES, SIZE, ResizeRule(), {"min_score": 0.1}, "a test")
     images = torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(1))
-    wrapped = export_network(net, task, statistics, SIZE)
+    wrapped = export_network(net, kind, statistics, SIZE)
     return ExportOrder(wrapped, images, ("batch", "height", "width"), described, options)
 
 

@@ -18,6 +18,7 @@ from lab.export.formats import ExportOrder
 from lab.export.ncnn import MapsNetwork, load_network, renamed
 from lab.export.network import ExportNetwork
 from lab.structures.detection import MapLayout
+from lab.tasks.detection.export import DetectorExport
 from tests.classifiers import fill
 
 ncnn = pytest.importorskip("ncnn")
@@ -44,8 +45,8 @@ class Tiny(nn.Module):
 
 def ordered(net: nn.Module, **options: object) -> ExportOrder:
     images = torch.rand(2, 3, 8, 12, generator=torch.Generator().manual_seed(1))
-    described = ExportDescription("tiny", "detection", (), (8, 12))
-    wrapped = ExportNetwork(net.eval(), "detection", STATISTICS).eval()
+    described = ExportDescription("tiny", "detection", {}, (), (8, 12))
+    wrapped = ExportNetwork(net.eval(), DetectorExport(), STATISTICS).eval()
     return ExportOrder(wrapped, images, ("batch", "height", "width"), described, options)
 
 
