@@ -74,7 +74,9 @@ class DetectorExport(KindOfExport):
         shape: tuple[int, ...] = () if task is None else task.spec.input_shape
         limits: tuple[int, ...] = () if task is None else task.spec.resize
         if len(shape) == 3 and shape[1] and shape[2]:
-            return Inputs(statistics, ResizeRule(), (shape[1], shape[2]), thresholds)
+            grey = task.spec.grey
+            rule = ResizeRule() if grey is None else ResizeRule("letterbox", grey=grey)
+            return Inputs(statistics, rule, (shape[1], shape[2]), thresholds)
         short, longest = limits[:2] or (0, 0)
         rule = ResizeRule("shorter side", short, longest) if short else ResizeRule()
         short = short or SHORTER_SIDE
