@@ -78,11 +78,31 @@ def decode(maps: list[np.ndarray], details: Mapping[str, Any]) -> tuple[np.ndarr
     return np.concatenate(boxes).astype(np.float32), np.concatenate(scores), np.concatenate(labels)
 
 
+def decode_yolov3(maps: list[np.ndarray], details: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the same from the maps of a network of darknet, each box with its best class alone."""
+    boxes, scores, labels = [], [], []
+    numbers = zip(maps, details["strides"], details["anchors"], details["scale_x_y"], strict=True)
+    for found, stride, anchors, scale in numbers:
+        height, width = found.shape[1:]
+        parts = found.reshape(len(anchors), -1, height, width).transpose(0, 2, 3, 1)
+        rows, columns = np.mgrid[:height, :width]
+        shifted = sigmoid(parts[..., :2]) * scale - (scale - 1) / 2
+        centre = (shifted + np.stack((columns, rows), -1)) * stride
+        half = np.exp(parts[..., 2:4]) * np.array(anchors)[:, None, None] / 2
+        boxes.append(np.concatenate((centre - half, centre + half), -1).reshape(-1, 4))
+        scores.append((sigmoid(parts[..., 4]) * sigmoid(parts[..., 5:].max(-1))).reshape(-1))
+        labels.append(parts[..., 5:].argmax(-1).reshape(-1))
+    return np.concatenate(boxes).astype(np.float32), np.concatenate(scores), np.concatenate(labels)
+
+
+DECODERS = {"yolo_fastest_v2": decode, "yolov3": decode_yolov3}
+
+
 def detect(net: Any, about: Mapping[str, Any], photo: Image.Image) -> list[Found]:
     """Return what is in a photo, best first."""
-    image = resized(photo, about)
-    factors = (photo.width / image.width, photo.height / image.height)
-    return chosen(*decode(run(net, about, image), about["details"]), about, factors)
+    image, factors = resized(photo, about)
+    found = DECODERS[about["details"]["decoding"]](run(net, about, image), about["details"])
+    return chosen(*found, about, factors)
 
 
 if __name__ == "__main__":

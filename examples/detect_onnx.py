@@ -46,17 +46,24 @@ def read_photo(path: str | Path) -> Image.Image:
     return ImageOps.exif_transpose(Image.open(path)).convert("RGB")
 
 
-def resized(photo: Image.Image, about: Mapping[str, Any]) -> Image.Image:
-    """Return a photo in the size that the network takes."""
+def resized(photo: Image.Image, about: Mapping[str, Any]) -> tuple[Image.Image, tuple[float, float]]:
+    """Return a photo in the size that the network takes, and by how much it has become narrower and lower."""
     how, (height, width) = about["resize"], about["size"]
     if how["how"] == "shorter side":
         short, low, high = how["shorter_side"], min(photo.size), max(photo.size)
         if how["longest"] and high / low * short > how["longest"]:
             short = round(how["longest"] * low / high)
         width, height = (short if side == low else int(short * side / low) for side in photo.size)
+    elif how["how"] == "letterbox":
+        share = min(width / photo.width, height / photo.height)
+        inner = max(1, round(photo.width * share)), max(1, round(photo.height * share))
+        canvas = Image.new("RGB", (width, height), (how["grey"],) * 3)
+        canvas.paste(photo.resize(inner, Image.Resampling.BILINEAR), (0, 0))
+        return canvas, (photo.width / inner[0], photo.height / inner[1])
     elif how["how"] != "stretch":
         raise SystemExit(f"this program does not know the resizing {how['how']!r}")
-    return photo.resize((width, height), Image.Resampling.BILINEAR)
+    factors = (photo.width / width, photo.height / height)
+    return photo.resize((width, height), Image.Resampling.BILINEAR), factors
 
 
 def overlaps(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -102,10 +109,9 @@ def chosen(
 
 def detect(session: Any, about: Mapping[str, Any], photo: Image.Image) -> list[Found]:
     """Return what is in a photo, best first."""
-    image = resized(photo, about)
+    image, factors = resized(photo, about)
     pixels = np.asarray(image, np.float32).transpose(2, 0, 1)[None] / 255
     boxes, scores, labels = (part[0] for part in session.run(["boxes", "scores", "labels"], {"images": pixels}))
-    factors = (photo.width / image.width, photo.height / image.height)
     return chosen(boxes, scores, labels, about, factors)
 
 

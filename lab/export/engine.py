@@ -16,8 +16,8 @@ EngineRunner = Callable[[Tensor], Sequence[Tensor]]
 """Runs an engine on images (B, 3, H, W) and returns the outputs of the network in the order."""
 ColorStatistics = tuple[Sequence[float], Sequence[float]]
 """Mean and standard deviation of red, green and blue, from 0 to 1."""
-EngineOutputs = tuple[tuple[Tensor, ...], tuple[int, int]]
-"""What a file gives for one image, without the batch, and (height, width) of what it was given."""
+EngineOutputs = tuple[tuple[Tensor, ...], tuple[float, float]]
+"""What a file gives for one image, without the batch, and (height, width) of the image, unpadded, in its input."""
 
 
 class EngineNetwork(nn.Module):
@@ -38,16 +38,23 @@ class EngineNetwork(nn.Module):
         self.mean, self.std = (torch.tensor(tuple(values)).view(3, 1, 1) for values in statistics)
 
     def forward(self, images: Tensor, padding_mask: Tensor | None = None) -> Any:
-        """Return what the task's network returns for normalised images (B, 3, H, W), of which padding is cut off."""
+        """Return what the task's network returns for normalised images (B, 3, H, W).
+
+        Padding is cut off, except where the file wants its images padded to one size.
+        """
         colours = (images.cpu() * self.std + self.mean).clamp(0, 1)
         found: list[EngineOutputs] = []
         for place, image in enumerate(colours):
+            height, width = image.shape[-2:]
             if padding_mask is not None:
                 seen = ~padding_mask[place].cpu()
-                image = image[:, : int(seen.any(dim=1).sum()), : int(seen.any(dim=0).sum())]
-            image = self._sized(image[None])
-            outputs = self.run(image)
-            found.append((tuple(part[0] for part in outputs), (image.shape[-2], image.shape[-1])))
+                height, width = int(seen.any(dim=1).sum()), int(seen.any(dim=0).sum())
+            if self.description.resize.how != "letterbox":
+                image = image[:, :height, :width]
+            given = self._sized(image[None])
+            ratios = [given.shape[axis] / image.shape[axis] for axis in (-2, -1)]
+            outputs = tuple(part[0] for part in self.run(given))
+            found.append((outputs, (height * ratios[0], width * ratios[1])))
         return self.joined(found)
 
     @abstractmethod

@@ -31,7 +31,12 @@ def map_layouts(
     each = len(anchors) // (2 * len(strides))
     pairs = [list(anchors[2 * place : 2 * place + 2]) for place in range(len(anchors) // 2)]
     sizes = [pairs[each * scale : each * (scale + 1)] for scale in range(len(strides))]
-    decoding: dict[str, Any] = {"strides": list(strides), "anchors": sizes, "classification": classification}
+    decoding: dict[str, Any] = {
+        "decoding": "yolo_fastest_v2",
+        "strides": list(strides),
+        "anchors": sizes,
+        "classification": classification,
+    }
     raw: dict[str, str] = {}
     for stride in strides:
         raw[f"reg_{stride}"] = f"({4 * each}, h / {stride}, w / {stride}) logits of x, y, w, h, anchor by anchor"

@@ -24,7 +24,7 @@ class EngineDetector(EngineNetwork):
     """An exported detector, which suppresses as the description says; what ``Detector`` needs to be measured."""
 
     def joined(self, found: list[EngineOutputs]) -> list[EngineOutputs]:
-        """Return boxes, scores and labels of each image, and the size of the file's input."""
+        """Return boxes, scores and labels of each image, and its size in the file's input."""
         return found
 
     def predict(self, outputs: list[EngineOutputs], original_sizes: Tensor) -> DetectionPredictions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -28,6 +29,10 @@ from lab.export.int8 import Quantized, quantize
 from lab.export.network import export_network
 from lab.system.ranks import Place
 from lab.tasks.classification.export import EngineClassifier
+from lab.tasks.detection.data.collate import collate_detection
+from lab.tasks.detection.data.files import ImageFolder
+from lab.tasks.detection.data.mosaic import MosaicOptions
+from lab.tasks.detection.data.transforms import DetectionTransform
 from lab.tasks.detection.export import EngineDetector
 from lab.training.task import Task
 from tests.classifiers import fill
@@ -212,3 +217,32 @@ def test_training_images_are_spread_over_the_set(exported: Exported) -> None:
 def test_too_few_images_to_calibrate_on(exported: Exported, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="0 images to calibrate on; the file takes 1 at a time"):
         quantize(exported.onnx.path, tmp_path / "net.onnx", torch.zeros(0, 3, SIDE, SIDE))
+
+
+RESIZES = {
+    "stretch": ({}, {"size": (48, 64)}),
+    "shorter side": ({"shorter_side": 40, "longest": 60}, {"scales": [40], "max_size": 60}),
+    "letterbox": ({"grey": 114}, {"size": (48, 64), "letterbox": True, "mosaic": MosaicOptions(grey=114)}),
+}
+
+
+@pytest.mark.parametrize("how", RESIZES)
+@pytest.mark.parametrize("size", [(90, 40), (40, 61)])
+def test_the_example_resizes_as_evaluation_does(how: str, size: tuple[int, int]) -> None:
+    """Pixel by pixel, padding too; and boxes are scaled back by the same factors."""
+    noise = torch.rand(*size, 3, generator=torch.Generator().manual_seed(4)) * 255
+    photo = Image.fromarray(noise.byte().numpy())
+    rule, numbers = RESIZES[how]
+    transform = DetectionTransform(train=False, **numbers)
+    dataset = ImageFolder([photo], transform)
+    batch = collate_detection([dataset[0, 0]], letterbox=transform.padding)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(EXAMPLES)
+        example = importlib.import_module("detect_onnx")
+    image, factors = example.resized(photo, {"resize": {"how": how, "longest": 0, **rule}, "size": (48, 64)})
+    np.testing.assert_array_equal(np.asarray(image), batch.images[0].permute(1, 2, 0).numpy())
+    height, width = size
+    inner = (round(width / factors[0]), round(height / factors[1]))
+    seen = batch.padding_mask is not None and how == "letterbox"
+    mask = ~batch.padding_mask[0] if seen else torch.ones(image.size[::-1], dtype=torch.bool)
+    assert inner == (int(mask.any(dim=0).sum()), int(mask.any(dim=1).sum()))

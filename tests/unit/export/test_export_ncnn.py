@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import stat
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,12 +20,14 @@ from lab.export.exporting import export
 from lab.export.formats import ExportOrder
 from lab.export.ncnn import MapsNetwork, load_network, renamed
 from lab.export.network import ExportNetwork
+from lab.models.darknet.network import Darknet
 from lab.structures.detection import MapLayout
 from lab.tasks.detection.export import DetectorExport
 from tests.classifiers import fill
 
 ncnn = pytest.importorskip("ncnn")
 pnnx = pytest.importorskip("pnnx")
+EXAMPLES = Path(__file__).parents[3] / "examples"
 STATISTICS = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
@@ -114,3 +119,80 @@ def test_tensors_are_renamed_and_nothing_else() -> None:
         ["Input", "in0", "0", "1", "images"],
         ["ReLU", "out0", "1", "1", "images", "map", "0=0.1", "in0=1"],
     ]
+
+
+CFG = """[net]
+width=64
+height=32
+channels=3
+[convolutional]
+batch_normalize=1
+filters=8
+size=3
+stride=2
+pad=1
+activation=leaky
+[maxpool]
+size=2
+stride=2
+[convolutional]
+filters=14
+size=1
+stride=1
+activation=linear
+[yolo]
+mask=1,2
+anchors=4,6, 8,10, 20,12
+classes=2
+num=3
+scale_x_y=1.05
+[route]
+layers=-4
+[convolutional]
+batch_normalize=1
+filters=8
+groups=8
+size=3
+stride=1
+pad=1
+activation=leaky
+[shortcut]
+from=-2
+activation=linear
+[convolutional]
+filters=7
+size=1
+stride=1
+activation=linear
+[yolo]
+mask=0
+anchors=4,6, 8,10, 20,12
+classes=2
+num=3
+"""
+
+
+def test_a_network_of_darknet(tmp_path: Path) -> None:
+    """Its maps to 1e-5, and the boxes that the example decodes from them, to 1e-3 pixels; the worst is 4e-6."""
+    (tmp_path / "net.cfg").write_text(CFG)
+    net = Darknet(2, str(tmp_path / "net.cfg")).eval()
+    fill(net)
+    images = torch.rand(2, 3, 32, 64, generator=torch.Generator().manual_seed(1))
+    order = replace(ordered(net), images=images, dynamic=())
+    report = export(order, "ncnn", tmp_path / "net.ncnn")
+    assert report.difference.largest < 1e-5
+    assert list(report.description.outputs) == ["yolo_4", "yolo_2"]
+    found = load_network(report.path)({"images": images[0]}, ("yolo_4", "yolo_2"))
+    example = importlib.util.spec_from_file_location("detect_ncnn", EXAMPLES / "detect_ncnn.py")
+    assert example is not None
+    assert example.loader is not None
+    program = importlib.util.module_from_spec(example)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(EXAMPLES)
+        example.loader.exec_module(program)
+    boxes, scores, labels = program.decode_yolov3([each.numpy() for each in found.values()], report.description.details)
+    with torch.no_grad():
+        wanted = net.candidates(net(images[:1]))
+    np.testing.assert_allclose(boxes, wanted.boxes[0], atol=1e-3)
+    np.testing.assert_allclose(scores, wanted.scores[0], atol=1e-5)
+    np.testing.assert_array_equal(labels, wanted.labels[0])
