@@ -10,6 +10,8 @@ from typing import Any
 
 from lab.system.provenance import now
 
+COLOURS = "RGB from 0 to 1, normalised inside"
+
 
 @dataclass(frozen=True)
 class ResizeRule:
@@ -50,6 +52,7 @@ class ExportDescription:
         dynamic: the dimensions of the input that are open.
         fixed: of each that was to be open and is not, the reason.
         details: what the format adds, such as ``opset``.
+        input: what goes in, in words by its name; empty: RGB from 0 to 1.
     """
 
     name: str
@@ -64,6 +67,7 @@ class ExportDescription:
     dynamic: tuple[str, ...] = ()
     fixed: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+    input: Mapping[str, str] = field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
         """Return all of it as JSON has it, with what goes in and comes out in words."""
@@ -73,7 +77,7 @@ class ExportDescription:
             for name, side in zip(("height", "width"), self.size, strict=True)
         ]
         words = {
-            "input": {"images": f"float32 ({batch}, 3, {', '.join(sides)}), RGB from 0 to 1, normalised inside"},
+            "input": self.input or {"images": f"float32 ({batch}, 3, {', '.join(sides)}), {COLOURS}"},
             "created": now(),
             "lab": version("lab"),
         }

@@ -32,7 +32,7 @@ class TorchExportFormat(ExportFormat):
         torch.export.save(captured.program, path, extra_files={EXTRA_FILE: found.to_json()})
         return found
 
-    def load(self, path: Path) -> EngineRunner:
+    def load(self, path: Path, description: ExportDescription) -> EngineRunner:
         """Return the loaded program."""
         program = torch.export.load(path).module()
 

@@ -21,9 +21,11 @@ from lab.errors import ConfigError
 from lab.layers.convolution import NormName, convolve, folded, make_norm, pairs_in
 from lab.models.yolo_fastest.criterion import CLASSIFICATIONS, LOSS_OPTIONS, YoloLossOptions, YoloTargeting
 from lab.models.yolo_fastest.decoding import decode, suppress
+from lab.models.yolo_fastest.deployment import map_layouts, probability_maps
 from lab.ranges import Len, OneOf, Probability, Size
 from lab.registry.create import create_model
 from lab.structures import DetectionPredictions, DetectionTargets, Term
+from lab.structures.detection import MapLayout
 
 STRIDES = (16, 32)
 NUM_ANCHORS = 3
@@ -161,6 +163,15 @@ class YoloFastestV2(nn.Module):
             maps += [convolve(classes, self.output_obj_layers, activation="none")]
             maps += [convolve(classes, self.output_cls_layers, activation="none")]
         return tuple(maps)
+
+    def map_layouts(self) -> dict[str, MapLayout]:
+        """Return how the maps of deployed files are read."""
+        return map_layouts(STRIDES, self.anchors, self.classification, self.num_classes)
+
+    def maps_as(self, layout: str, images: Tensor) -> tuple[Tensor, ...]:
+        """Return ``raw_maps``, or two maps of probabilities as the author's own files have them."""
+        maps = self.raw_maps(images)
+        return maps if layout == "maps" else probability_maps(maps, self.classification)
 
     def forward(self, images: Tensor, padding_mask: Tensor | None = None) -> YoloOutputs:
         """Detect.
