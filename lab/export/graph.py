@@ -7,7 +7,7 @@ without steps, but has a layer that shuffles channels. onnxruntime's slice with 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -103,7 +103,7 @@ def _shuffle(model: ModelProto, source: str, shape: Sequence[int], results: Sequ
     names = {word: f"{source}_{word}" for word in (*numbers, "pairs", "turned", "shuffled")}
     for word, values in numbers.items():
         model.graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), names[word]))
-    steps = (
+    steps: tuple[tuple[str, list[str], list[str], dict[str, Any]], ...] = (
         ("Reshape", [source, names["apart"]], [names["pairs"]], {}),
         ("Transpose", [names["pairs"]], [names["turned"]], {"perm": [0, 2, 1, 3, 4]}),
         ("Reshape", [names["turned"], names["joined"]], [names["shuffled"]], {}),

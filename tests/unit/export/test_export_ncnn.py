@@ -111,13 +111,13 @@ def test_files_that_ncnn_cannot_read(tmp_path: Path) -> None:
 
 
 def test_tensors_are_renamed_and_nothing_else() -> None:
-    text = "7767517\n2 2\nInput in0 0 1 in0\nReLU out0 1 1 in0 out0 0=0.1 in0=1\n"
+    text = "7767517\n2 2\nInput in0 0 1 in0\nReLU out0 1 1 in0 out0 0=-inf in0=1\n"
     lines = renamed(text, {"in0": "images", "out0": "map"}).splitlines()
     assert [line.split() for line in lines] == [
         ["7767517"],
         ["2", "2"],
         ["Input", "in0", "0", "1", "images"],
-        ["ReLU", "out0", "1", "1", "images", "map", "0=0.1", "in0=1"],
+        ["ReLU", "out0", "1", "1", "images", "map", "0=-3.402823e+38", "in0=1"],
     ]
 
 
@@ -135,6 +135,9 @@ activation=leaky
 [maxpool]
 size=2
 stride=2
+[maxpool]
+size=3
+stride=1
 [convolutional]
 filters=14
 size=1
@@ -147,7 +150,7 @@ classes=2
 num=3
 scale_x_y=1.05
 [route]
-layers=-4
+layers=0
 [convolutional]
 batch_normalize=1
 filters=8
