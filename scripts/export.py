@@ -31,6 +31,8 @@ from lab.system.files import write_text
 from lab.text import printable
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lab.data.datamodule import DataModule
     from lab.experiment.exporting import ExportSubject
     from lab.export.description import ExportDescription
@@ -58,10 +60,25 @@ def read_subject(words: Sequence[str]) -> ExportSubject:
         if not path.exists():
             raise ConfigError(f"{path}: there is no such run or checkpoint; words are written KEY=VALUE")
         task: Any = lab.load(path)
-        return task_subject(task, str(path))
+        return task_subject(task, str(path), images_of(path))
     config = lab.compose(*words).to_dict()
     with_data = any(word_key(word).partition(".")[0] in ("data", "experiments") for word in words)
     return words_subject(config, with_data, " ".join(words))
+
+
+def images_of(path: Path) -> Tensor | None:
+    """Return images of the data of a run; None, after a line that says why, where there are none at hand."""
+    import lab
+    from lab.experiment.exporting import data_images
+
+    if not (path / "run.json").exists():
+        return None
+    try:
+        config = lab.compose("stage=test", ckpt=str(lab.read_run(path).best))
+        return data_images(config.to_dict())
+    except LabError as error:
+        print(f"note: compared on other images than those of the run, whose data is not at hand: {error}")
+        return None
 
 
 def show(report: ExportReport, images: str) -> None:

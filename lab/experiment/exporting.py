@@ -97,6 +97,19 @@ def _subject(
     return ExportSubject(net, kind, inputs, description, images)
 
 
+def data_images(config: dict[str, Any]) -> Tensor:
+    """Return the first images of the data that a config names, (n, 3, h, w) float32 from 0 to 1.
+
+    Raises:
+        LabError: the data cannot be read.
+    """
+    prepare(config)
+    data = build_data(config)
+    give_plan(data, load_plan(config, Place()))
+    images: Tensor = data.first_batch().images
+    return images / 255
+
+
 def images_for(subject: ExportSubject, size: tuple[int, int], count: int, folder: str | None) -> tuple[Tensor, str]:
     """Return images to try a network on, and what they are.
 

@@ -85,6 +85,13 @@ def compare(
 
 
 def _image(parts: Sequence[Tensor], side: int) -> Tensor:
-    """Return (N, 6): boxes relative to the longer side of the image, scores, labels."""
+    """Return (N, 6): boxes relative to the longer side of the image, scores, labels.
+
+    Coordinates far outside of the image, which untrained networks give, become logarithms there: their differences are
+    then relative to themselves.
+    """
     boxes, scores, labels = (part.double().nan_to_num() for part in parts)
-    return torch.cat((boxes / side, scores[:, None], labels[:, None]), dim=1)
+    boxes = boxes / side
+    size = boxes.abs()
+    boxes = torch.where(size > 1, boxes.sign() * (1 + size.clamp(min=1).log()), boxes)
+    return torch.cat((boxes, scores[:, None], labels[:, None]), dim=1)

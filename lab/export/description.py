@@ -20,8 +20,8 @@ class ResizeRule:
     Attributes:
         how: ``stretch`` to the input's size; ``shorter side`` to ``shorter_side`` pixels, the longer one in
             proportion (to ``longest`` at most, where that is not 0); ``crop``, the shorter side to ``shorter_side``
-            and the middle taken; ``letterbox``, as large as fits into the input's size in proportion, padded with
-            ``grey`` at the right and at the bottom.
+            and the middle taken; ``letterbox``, as large as fits into the input's size in proportion, padded at the
+            right and at the bottom with ``grey``.
         shorter_side: in pixels.
         longest: in pixels.
         interpolation: ``bilinear`` or ``bicubic``, with antialiasing.
