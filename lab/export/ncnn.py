@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 LAYOUTS = ("maps", "published")
 PARAM, WEIGHTS = "model.param", "model.bin"
 """The two files in the folder."""
+LARGEST = "3.402823e+38"
+"""In place of infinity, which pads before a maximum is taken; ncnn reads finite numbers alone."""
 SECONDS = 600
 """After which pnnx is ended."""
 
@@ -171,13 +173,14 @@ def refuse_unknown(text: str) -> None:
 
 
 def renamed(text: str, names: Mapping[str, str]) -> str:
-    """Return ncnn's text with other names of tensors ("blobs")."""
+    """Return ncnn's text with other names of tensors ("blobs"), and finite numbers for what it cannot read."""
     head = text.splitlines()[:2]
     lines = []
     for line in _layers(text):
         kind, name, taken, given, *rest = line.split()
         blobs = int(taken) + int(given)
         rest[:blobs] = [names.get(blob, blob) for blob in rest[:blobs]]
+        rest[blobs:] = [word.replace("=-inf", f"=-{LARGEST}").replace("=inf", f"={LARGEST}") for word in rest[blobs:]]
         lines.append(f"{kind:<24} {name:<24} {taken} {given} {' '.join(rest)}")
     return "\n".join((*head, *lines)) + "\n"
 

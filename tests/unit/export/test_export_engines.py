@@ -22,7 +22,7 @@ from lab.errors import ExportError
 from lab.experiment.assembly import build_data, build_task, give_plan, load_plan, prepare
 from lab.experiment.exporting import task_subject
 from lab.experiment.measuring import measure, training_images
-from lab.export.description import ExportDescription
+from lab.export.description import ExportDescription, ResizeRule
 from lab.export.exporting import ExportReport, export
 from lab.export.formats import ExportOrder, make_format
 from lab.export.int8 import Quantized, quantize
@@ -75,7 +75,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     net = export_network(task.net, subject.kind, subject.inputs.statistics, (SIDE, SIDE))
     images = training_images(data, CALIBRATED, (SIDE, SIDE))
     order = ExportOrder(net, images[:2], ("height", "width"), replace(subject.description, size=(SIDE, SIDE)))
-    floats = export(replace(order, images=images[:1]), "onnx", folder / "net.onnx")
+    floats = export(replace(order, images=images[:1], dynamic=()), "onnx", folder / "net.onnx")
     small = export(order, "ncnn", folder / "net.ncnn")
     found = quantize(floats.path, folder / "net.int8.onnx", images)
     return Exported(task, data, floats, small, found, folder / "net.int8.onnx")
@@ -167,14 +167,14 @@ def test_integers_but_in_the_heads(exported: Exported) -> None:
     assert metadata[0] == metadata[1]
 
 
-def engine(exported: Exported, path: Path, **changes: Any) -> EngineDetector:
-    description = replace(exported.onnx.description, **changes)
+def engine(exported: Exported, path: Path) -> EngineDetector:
+    description = exported.onnx.description
     statistics = exported.task.net.image_statistics
     return EngineDetector(make_format("onnx").load(path, description), statistics, description)
 
 
 def test_a_file_is_measured_as_its_network_is(exported: Exported) -> None:
-    """All of COCO's numbers; integers change them, and so does a file of another size."""
+    """All of COCO's numbers; integers change them."""
     task, data = exported.task, exported.data
     own = measure(task, data, "test", task.net)
     found = measure(task, data, "test", engine(exported, exported.onnx.path))
@@ -182,10 +182,36 @@ def test_a_file_is_measured_as_its_network_is(exported: Exported) -> None:
     assert found == pytest.approx(own, abs=1e-6, nan_ok=True)
     integers = measure(task, data, "test", engine(exported, exported.int8_path))
     assert integers["mar_100"] != own["mar_100"]
-    fixed = engine(exported, exported.onnx.path, dynamic=(), size=(96, 64))
-    outputs = fixed(torch.zeros(2, 3, 32, 32), torch.arange(32).expand(2, 32, 32) >= 16)
-    assert [size for _, size in outputs] == [(96, 64), (96, 64)]
     assert not isinstance(task.net, EngineDetector)
+
+
+@pytest.mark.parametrize(
+    ("how", "dynamic", "given", "content"),
+    [
+        ("stretch", (), (96, 64), (96, 64)),
+        ("stretch", ("height", "width"), (24, 16), (24, 16)),
+        ("letterbox", (), (96, 64), (72, 32)),
+        ("letterbox", ("height", "width"), (32, 32), (24, 16)),
+    ],
+)
+def test_padding_goes_to_a_file_that_wants_it(
+    how: str, dynamic: tuple[str, ...], given: tuple[int, int], content: tuple[int, int]
+) -> None:
+    """Of 32 x 32 pixels 24 x 16 are the image; boxes are scaled by the share of it in what the file was given."""
+    seen = []
+
+    def run(images: Tensor) -> list[Tensor]:
+        seen.append(tuple(images.shape[-2:]))
+        height, width = content
+        return [torch.tensor([[[0.0, 0, width, height]]]), torch.tensor([[0.5]]), torch.tensor([[1]])]
+
+    description = ExportDescription("net", "detection", {}, (), (96, 64), ResizeRule(how), dynamic=dynamic)
+    net = EngineDetector(run, ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), description)
+    place = torch.arange(32)
+    outputs = net(torch.zeros(2, 3, 32, 32), ((place >= 24)[:, None] | (place >= 16)).expand(2, 32, 32))
+    assert seen == [given, given]
+    found = net.predict(outputs, torch.tensor([[240, 80], [120, 160]]))
+    assert found.boxes.tolist() == [[[0, 0, 80, 240]], [[0, 0, 160, 120]]]
 
 
 def test_a_classifier_of_an_engine_gets_colours_back() -> None:
