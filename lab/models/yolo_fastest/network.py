@@ -22,10 +22,12 @@ from lab.errors import ConfigError
 from lab.layers.convolution import NormName, convolve, folded, make_norm, pairs_in
 from lab.models.yolo_fastest.criterion import CLASSIFICATIONS, LOSS_OPTIONS, YoloLossOptions, YoloTargeting
 from lab.models.yolo_fastest.decoding import candidates, decode, suppress
+from lab.models.yolo_fastest.deployment import map_layouts, probability_maps
 from lab.models.yolo_fastest.weights import BACKBONE
 from lab.ranges import Gt, Len, OneOf, Probability, Size
 from lab.registry.create import create_model
 from lab.structures import DetectionPredictions, DetectionTargets, Term
+from lab.structures.detection import MapLayout
 
 logger = logging.getLogger(__name__)
 STRIDES = (16, 32)
@@ -164,6 +166,15 @@ class YoloFastestV2(nn.Module):
             maps += [convolve(classes, self.output_obj_layers, activation="none")]
             maps += [convolve(classes, self.output_cls_layers, activation="none")]
         return tuple(maps)
+
+    def map_layouts(self) -> dict[str, MapLayout]:
+        """Return how the maps of deployed files are read."""
+        return map_layouts(STRIDES, self.anchors, self.classification, self.num_classes)
+
+    def maps_as(self, layout: str, images: Tensor) -> tuple[Tensor, ...]:
+        """Return ``raw_maps``, or two maps of probabilities as the author's own files have them."""
+        maps = self.raw_maps(images)
+        return maps if layout == "maps" else probability_maps(maps, self.classification)
 
     def forward(self, images: Tensor, padding_mask: Tensor | None = None) -> YoloOutputs:
         """Detect.
