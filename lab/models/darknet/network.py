@@ -20,12 +20,14 @@ from lab.errors import ConfigError, closest
 from lab.layers.convolution import folded
 from lab.models.darknet.cfg import Section, read_cfg
 from lab.models.darknet.criterion import DarknetTargeting
+from lab.models.darknet.deployment import map_layouts
 from lab.models.darknet.description import ANCHORS, WIDTHS, describe
 from lab.models.darknet.layers import MODULES, ConvolutionLayer, YoloLayer
 from lab.models.darknet.learning import LOSS_OPTIONS, DarknetLossOptions
 from lab.models.darknet.plan import CfgPlan, make_plan
 from lab.ranges import Len, Probability, Size, Word
 from lab.structures import DetectionPredictions, DetectionTargets, Term
+from lab.structures.detection import MapLayout
 from lab.system.files import is_there
 
 GREY = 0.5
@@ -125,6 +127,14 @@ class Darknet(nn.Module):
             if index in self._read_later:
                 maps[index] = result
         return tuple(found)
+
+    def map_layouts(self) -> dict[str, MapLayout]:
+        """Return how the maps of deployed files are read."""
+        return map_layouts(self.plan)
+
+    def maps_as(self, layout: str, images: Tensor) -> tuple[Tensor, ...]:
+        """Return ``raw_maps``, the one layout."""
+        return self.raw_maps(images)
 
     def forward(self, images: Tensor, padding_mask: Tensor | None = None) -> DarknetOutputs:
         """Detect.
