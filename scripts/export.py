@@ -9,11 +9,11 @@
     python scripts/export.py runs/NAME --format ncnn --layout published --half
 
 The file takes images (B, 3, H, W), float32, RGB from 0 to 1, and normalises them itself. It gives logits (B, K), or
-boxes (B, N, 4) in pixels of the input, scores and labels (B, N), before suppression; for ncnn a detector's maps. Beside
-it stands FILE.json with the class names, the way to resize and more. A file that computes something else than the
-network is not kept. ``--int8`` writes a second file, NAME.int8.onnx; ``--evaluate`` measures network and files by the
-metrics of the task. Without ``data=`` among the words, a model has the classes that it has by default. See
-docs/export.md.
+boxes (B, N, 4) in pixels of the input, scores and labels (B, N), before suppression or with ``--nms`` after it; for
+ncnn a detector's maps. Beside it stands FILE.json with the class names, the way to resize and more. A file that
+computes something else than the network is not kept. ``--int8`` writes a second file, NAME.int8.onnx; ``--evaluate``
+measures network and files by the metrics of the task. Without ``data=`` among the words, a model has the classes that
+it has by default. See docs/export.md.
 """
 
 from __future__ import annotations
@@ -203,6 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", nargs="+", metavar="H W", help="a fixed size; default: dynamic, at that of the data")
     parser.add_argument("--batch", default="dynamic", metavar="N", help="a fixed number of images; default: dynamic")
     parser.add_argument("--opset", type=int, metavar="N", help="of ONNX, 18 to 23; default 20")
+    parser.add_argument("--nms", action="store_true", help="of ONNX: suppress inside of the file, with a fixed maximum")
     parser.add_argument("--images", metavar="DIR", help="images to compare on; default: of the data, or generated")
     parser.add_argument("--int8", action="store_true", help="of ONNX: write NAME.int8.onnx too")
     parser.add_argument("--calibrate", default="100", metavar="DIR|N", help="images for that; N of the training set")
@@ -225,11 +226,13 @@ def check_flags(given: argparse.Namespace) -> None:
     Raises:
         ConfigError: the first one.
     """
-    formats = {"int8": ("onnx",), "opset": ("onnx",), "layout": ("ncnn",), "half": ("ncnn",)}
+    formats = {"int8": ("onnx",), "nms": ("onnx",), "opset": ("onnx",), "layout": ("ncnn",), "half": ("ncnn",)}
     formats["evaluate"] = tuple(name for name in FORMATS if name != "ncnn")
     for flag, names in formats.items():
         if getattr(given, flag) and given.format not in names:
             raise ConfigError(f"--{flag} is of format {' and '.join(names)}, not of {given.format}")
+    if given.nms and (given.int8 or given.evaluate):
+        raise ConfigError("--nms: --int8 and --evaluate take a file with all boxes; leave --nms out")
 
 
 def run(given: argparse.Namespace) -> None:
@@ -252,14 +255,14 @@ def run(given: argparse.Namespace) -> None:
     size, open_size = size_of(given.size, subject.description.size)
     batch = 2 if given.batch == "dynamic" else int(given.batch)
     images, what = images_for(subject, size, batch, given.images)
-    description = replace(subject.description, size=size)
+    description = replace(subject.description, size=size, batch=batch)
     dynamic = (*(("batch",) if given.batch == "dynamic" else ()), *(("height", "width") if open_size else ()))
     name = Path(given.words[0]).name if "=" not in given.words[0] else description.name
     out = given.out or Path(f"{name}{made.suffix}")
     if not out.absolute().parent.is_dir():
         raise ConfigError(f"--out {out}: there is no folder {out.parent}")
     net = export_network(subject.net, subject.kind, subject.inputs.statistics, size)
-    options = {"opset": given.opset, "layout": given.layout, "half": given.half}
+    options = {"opset": given.opset, "nms": given.nms, "layout": given.layout, "half": given.half}
     needs_data = given.evaluate or (given.int8 and given.calibrate.isdecimal())
     parts = read_data(given.words) if needs_data else None
     report = export(ExportOrder(net, images, dynamic, description, options), given.format, out)

@@ -45,6 +45,7 @@ class ExportDescription:
         outputs: the name of each output, and what its dimensions are.
         class_names: of each label.
         size: (height, width) of the images that it was made with.
+        batch: their number.
         resize: how images become those.
         thresholds: what the network itself would apply after the outputs, such as ``min_score`` and ``nms_iou``.
         source: the run, checkpoint or words that it is from.
@@ -67,11 +68,12 @@ class ExportDescription:
     dynamic: tuple[str, ...] = ()
     fixed: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+    batch: int = 1
     input: Mapping[str, str] = field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
         """Return all of it as JSON has it, with what goes in and comes out in words."""
-        batch = "batch" if "batch" in self.dynamic else "1"
+        batch = "batch" if "batch" in self.dynamic else str(self.batch)
         sides = [
             name if name in self.dynamic else str(side)
             for name, side in zip(("height", "width"), self.size, strict=True)
@@ -98,4 +100,4 @@ class ExportDescription:
             fixed: the reason of each that was to be open and is not.
             details: what the format adds.
         """
-        return replace(self, format=name, dynamic=tuple(dynamic), fixed=dict(fixed), details=details)
+        return replace(self, format=name, dynamic=tuple(dynamic), fixed={**self.fixed, **fixed}, details=details)

@@ -67,7 +67,6 @@ def export(order: ExportOrder, name: str, path: Path, tolerance: float = TOLERAN
     made = make_format(name)
     order = made.adapt(order)
     tolerance = tolerance if made.is_exact(order) else math.inf
-    refused: dict[str, str] = {}
     fresh = path.with_name(f".part-{path.name}")
     try:
         while True:
@@ -78,10 +77,9 @@ def export(order: ExportOrder, name: str, path: Path, tolerance: float = TOLERAN
             failed, found, compared = _compared(order, runner, description, tolerance)
             if not failed:
                 break
-            refused |= failed
-            order = replace(order, dynamic=tuple(axis for axis in order.dynamic if axis not in failed))
-        if refused:
-            description = replace(description, fixed={**description.fixed, **refused})
+            left = tuple(axis for axis in order.dynamic if axis not in failed)
+            about = replace(order.description, fixed={**order.description.fixed, **failed})
+            order = replace(order, dynamic=left, description=about)
         times, batch = _times(order, runner, description, made)
         size = sum(each.stat().st_size for each in _files(fresh))
         _publish(fresh, path)

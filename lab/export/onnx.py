@@ -17,6 +17,7 @@ from lab.errors import ExportError
 from lab.export.capture import CapturedGraph, capture, first_line
 from lab.export.description import ExportDescription
 from lab.export.formats import EngineRunner, ExportFormat, ExportOrder
+from lab.export.suppression import SuppressedNetwork, suppress, suppressed
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -29,20 +30,27 @@ LARGEST = 2**31 - 1
 
 
 class OnnxFormat(ExportFormat):
-    """Writes an ``.onnx`` with all weights inside and the description as its metadata. Option ``opset``."""
+    """Writes an ``.onnx`` with all weights inside and the description as metadata. Options ``opset`` and ``nms``."""
 
     suffix = ".onnx"
     engine = "onnxruntime"
     needs = ("onnx", "onnxruntime", "onnxscript")
 
+    def adapt(self, order: ExportOrder) -> ExportOrder:
+        """Return the order of what suppression leaves, where the option ``nms`` asks for it."""
+        return suppressed(order) if order.options.get("nms") else order
+
     def write(self, order: ExportOrder, path: Path) -> ExportDescription:
         """Write the file."""
         opset = order.options.get("opset") or OPSET
         check_range("opset", opset, *OPSETS)
-        captured = capture(order.net, order.images, order.dynamic)
+        net = order.net.inner if isinstance(order.net, SuppressedNetwork) else order.net
+        captured = capture(net, order.images, order.dynamic)
         found = order.description.with_format("onnx", captured.symbols, captured.fixed, opset=opset)
-        model = translated(order.net.output_names, captured, opset)
+        model = translated(net.output_names, captured, opset)
         _name_dimensions(model, captured.symbols)
+        if isinstance(order.net, SuppressedNetwork):
+            suppress(model, order.net.thresholds, order.net.num_classes)
         for key, value in found.to_plain().items():
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             model.metadata_props.add(key=key, value=text)

@@ -17,6 +17,7 @@ from lab.export.description import ExportDescription, ResizeRule
 from lab.export.exporting import ExportReport, export
 from lab.export.formats import ExportOrder
 from lab.export.network import export_network
+from lab.export.suppression import suppress
 from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from lab.models.vit.network import VisionTransformer
 from lab.training.spec import task_spec
@@ -40,6 +41,8 @@ def yolo(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, ExportRep
     pytest.importorskip("onnxscript")
     torch.manual_seed(0)
     net = lab.create_model("yolo_fastest_v2", num_classes=3, width=8).eval()
+    for layer in (net.output_reg_layers, net.output_obj_layers, net.output_cls_layers):
+        nn.init.normal_(layer.weight, std=2.0)  # boxes and scores that differ by more than rounding
     return net, export(ordered(net, "detection"), "onnx", tmp_path_factory.mktemp("yolo") / "net.onnx")
 
 
@@ -86,6 +89,38 @@ def test_the_file_says_what_it_is(yolo: tuple[nn.Module, ExportReport]) -> None:
     ]
     assert sorted(each.name for each in report.path.parent.iterdir()) == ["net.onnx", "net.onnx.json"]
     assert {node.domain for node in model.graph.node} == {""}  # no operator of a runtime's own
+
+
+@pytest.mark.parametrize("most", [300, 5])
+def test_suppression_in_the_file_leaves_what_the_network_predicts(
+    yolo: tuple[nn.Module, ExportReport], tmp_path: Path, most: int
+) -> None:
+    """Against torchvision's suppression in ``predict``; with room for all, and for the best five."""
+    import onnx
+
+    net, report = yolo
+    model = onnx.load(report.path)
+    limits = {"min_score": 0.12, "nms_iou": 0.3, "max_detections": most}
+    suppress(model, limits, num_classes=3)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, tmp_path / "net.onnx")
+    images = torch.rand(2, 3, 96, 64, generator=torch.Generator().manual_seed(3))
+    boxes, scores, labels, count = by_onnxruntime(tmp_path / "net.onnx", images)
+    net.min_score, net.nms_iou, net.max_detections = limits.values()
+    with torch.no_grad():
+        outputs = net(images)
+        wanted = net.predict(outputs, torch.tensor([[96.0, 64.0]] * 2))
+        candidates = net.candidates(outputs)
+    assert boxes.shape == (2, min(most, candidates.scores.shape[1]), 4)
+    assert count.tolist() == (wanted.scores > 0).sum(1).tolist()
+    assert int(count.min()) > 0
+    assert int(count.max()) < int((candidates.scores > 0.12).sum(1).min())
+    width = wanted.scores.shape[1]
+    assert not scores[:, width:].any()
+    assert not boxes[:, width:].any()
+    left = [part[:, :width] for part in (boxes, scores, labels)]
+    found = compare(("boxes", "scores", "labels"), left, (wanted.boxes, wanted.scores, wanted.labels), 96)
+    assert found.largest < 1e-5
 
 
 def test_a_file_that_computes_something_else_is_not_kept(tmp_path: Path) -> None:
