@@ -26,7 +26,7 @@ from lab.models.darknet.learning import LOSS_OPTIONS, DarknetLossOptions
 from lab.models.darknet.plan import CfgPlan, make_plan
 from lab.ranges import Len, Probability, Size, Word
 from lab.structures import DetectionPredictions, DetectionTargets, Term
-from lab.structures.detection import MapLayout
+from lab.structures.maps import MapLayout
 
 GREY = 0.5
 """The colour of padding, as in darknet."""

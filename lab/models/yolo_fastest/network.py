@@ -25,7 +25,7 @@ from lab.models.yolo_fastest.deployment import map_layouts, probability_maps
 from lab.ranges import Len, OneOf, Probability, Size
 from lab.registry.create import create_model
 from lab.structures import DetectionPredictions, DetectionTargets, Term
-from lab.structures.detection import MapLayout
+from lab.structures.maps import MapLayout
 
 STRIDES = (16, 32)
 NUM_ANCHORS = 3
