@@ -114,6 +114,10 @@ def test_it_is_a_detector_of_any_size(tmp_path: Path) -> None:
     assert blocks(net) == list(net.layers)[:2]
     assert net.stride == 2
     assert net.eval()(torch.zeros(1, 3, 33, 30)).size == (34, 30)
+    with torch.device("meta"):  # as check=true has it
+        outline = Darknet(3).eval()
+        found = outline.predict(outline(torch.empty(2, 3, 64, 96)), torch.empty(2, 2))
+    assert found.boxes.shape == (2, 100, 4)
     with pytest.raises(ConfigError, match="have classes=1, not 2"):
         Darknet(2, str(tmp_path / "net.cfg"))
     with pytest.raises(ConfigError, match=r"anchors: cfg=.* has its own"):
