@@ -181,7 +181,7 @@ class Suppressing(Protocol):
 
     Attributes:
         thresholds: what ``predict`` applies: ``min_score``, ``nms_iou`` (the overlap of two boxes of one class),
-            ``max_detections``.
+            ``max_boxes``.
     """
 
     @property

@@ -219,7 +219,7 @@ class YoloFastestV2(nn.Module):
     @property
     def thresholds(self) -> dict[str, float]:
         """What ``predict`` applies."""
-        return {"min_score": self.min_score, "nms_iou": self.nms_iou, "max_detections": self.max_detections}
+        return {"min_score": self.min_score, "nms_iou": self.nms_iou, "max_boxes": self.max_detections}
 
     def candidates(self, outputs: YoloOutputs) -> DetectionPredictions:
         """Return all boxes before suppression, in pixels of the network's input; see ``decode``."""
