@@ -80,7 +80,7 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, about: M
         boxes: (N, 4).
         scores: (N,).
         labels: (N,).
-        about: thresholds: ``min_score``, ``nms_iou``, ``max_detections``; nothing where the network needs none.
+        about: thresholds: ``min_score``, ``nms_iou``, ``max_boxes``; nothing where the network needs none.
     """
     order = np.argsort(-scores, kind="stable")
     if "nms_iou" not in about:
@@ -91,7 +91,7 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, about: M
         kept.append(int(best))
         covered = (overlaps(boxes[best], boxes[order]) > about["nms_iou"]) & (labels[order] == labels[best])
         order = order[~covered]
-    return kept[: int(about["max_detections"])]
+    return kept[: int(about["max_boxes"])]
 
 
 def chosen(

@@ -28,7 +28,7 @@ OUTPUTS = {
     "labels": "(batch, kept) int64, places in class_names; 0 beyond count",
     COUNT: "(batch) int64, the number of boxes of each image",
 }
-NEEDED = ("min_score", "nms_iou", "max_detections")
+NEEDED = ("min_score", "nms_iou", "max_boxes")
 
 
 class SuppressedNetwork(NamedOutputs):
@@ -54,7 +54,7 @@ class SuppressedNetwork(NamedOutputs):
         from torchvision.ops import batched_nms
 
         boxes, scores, labels = self.inner(images)
-        most = min(int(self.thresholds["max_detections"]), boxes.shape[1])
+        most = min(int(self.thresholds["max_boxes"]), boxes.shape[1])
         left = [part.new_zeros(len(part), most, *part.shape[2:]) for part in (boxes, scores, labels)]
         count = torch.zeros(len(boxes), dtype=torch.int64)
         for row, score in enumerate(scores):  # a comparison of a few images
@@ -101,7 +101,7 @@ def suppress(model: ModelProto, thresholds: dict[str, float], num_classes: int) 
     boxes, scores, labels = (graph.renamed(name) for name in BOXES)
     of_class = graph.node("OneHot", labels, graph.number(num_classes), graph.number([0.0, 1.0], np.float32), axis=1)
     of_class = graph.node("Mul", of_class, graph.node("Unsqueeze", scores, graph.number([1])))  # (B, K, N)
-    most = graph.number([int(thresholds["max_detections"])])
+    most = graph.number([int(thresholds["max_boxes"])])
     limits = [graph.number([thresholds[name]], np.float32) for name in ("nms_iou", "min_score")]
     kept = graph.node("NonMaxSuppression", boxes, of_class, most, *limits)  # rows of image, class, box
     kept = graph.node("Gather", kept, graph.number([0, 2]), axis=1)

@@ -172,7 +172,7 @@ class Darknet(nn.Module):
     @property
     def thresholds(self) -> dict[str, float]:
         """What ``predict`` applies."""
-        most = {"max_detections": self.max_detections}
+        most = {"max_boxes": self.max_detections}
         return {"min_score": self.score_threshold, "nms_iou": self.nms_threshold, **most}
 
     def candidates(self, outputs: DarknetOutputs) -> DetectionPredictions:

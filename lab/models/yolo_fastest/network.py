@@ -219,7 +219,7 @@ class YoloFastestV2(nn.Module):
     @property
     def thresholds(self) -> dict[str, float]:
         """What ``predict`` applies."""
-        limits = {"min_score": self.min_score, "nms_iou": self.nms_iou, "max_detections": self.max_detections}
+        limits = {"min_score": self.min_score, "nms_iou": self.nms_iou, "max_boxes": self.max_detections}
         return {**limits, "clip": 1}
 
     def candidates(self, outputs: YoloOutputs) -> DetectionPredictions:

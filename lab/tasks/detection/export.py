@@ -39,7 +39,7 @@ class EngineDetector(EngineNetwork):
         return DetectionPredictions(boxes, scores, labels)
 
     def _kept(self, parts: tuple[Tensor, ...], size: tuple[float, float]) -> tuple[Tensor, Tensor, Tensor]:
-        boxes, scores, labels = parts
+        boxes, scores, labels = parts[:3]  # a file that suppresses by itself adds a count
         limits = self.description.thresholds
         if "nms_iou" not in limits:
             return boxes, scores, labels
@@ -48,7 +48,7 @@ class EngineDetector(EngineNetwork):
             best &= (boxes[:, 2:] > 0).all(dim=1) & (boxes[:, 0] < size[1]) & (boxes[:, 1] < size[0])
         boxes, scores, labels = boxes[best], scores[best], labels[best]
         # In double: batched_nms moves classes apart by adding to coordinates, which would cost floats their digits.
-        kept = batched_nms(boxes.double(), scores.double(), labels, limits["nms_iou"])[: int(limits["max_detections"])]
+        kept = batched_nms(boxes.double(), scores.double(), labels, limits["nms_iou"])[: int(limits["max_boxes"])]
         return boxes[kept], scores[kept], labels[kept]
 
 

@@ -103,7 +103,7 @@ def test_suppression_in_the_file_leaves_what_the_network_predicts(
 
     net, report = yolo
     model = onnx.load(report.path)
-    limits = {"min_score": 0.12, "nms_iou": 0.3, "max_detections": most}
+    limits = {"min_score": 0.12, "nms_iou": 0.3, "max_boxes": most}
     suppress(model, limits, num_classes=3)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, tmp_path / "net.onnx")
