@@ -27,7 +27,7 @@ from lab.models.darknet.learning import LOSS_OPTIONS, DarknetLossOptions
 from lab.models.darknet.plan import CfgPlan, make_plan
 from lab.ranges import Len, Probability, Size, Word
 from lab.structures import DetectionPredictions, DetectionTargets, Term
-from lab.structures.detection import MapLayout
+from lab.structures.maps import MapLayout
 from lab.system.files import is_there
 
 GREY = 0.5
@@ -173,7 +173,7 @@ class Darknet(nn.Module):
     @property
     def thresholds(self) -> dict[str, float]:
         """What ``predict`` applies."""
-        most = {"max_detections": self.max_detections}
+        most = {"max_boxes": self.max_detections}
         return {"min_score": self.score_threshold, "nms_iou": self.nms_threshold, **most}
 
     def candidates(self, outputs: DarknetOutputs) -> DetectionPredictions:

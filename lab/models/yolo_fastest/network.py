@@ -27,7 +27,7 @@ from lab.models.yolo_fastest.weights import BACKBONE
 from lab.ranges import Gt, Len, OneOf, Probability, Size
 from lab.registry.create import create_model
 from lab.structures import DetectionPredictions, DetectionTargets, Term
-from lab.structures.detection import MapLayout
+from lab.structures.maps import MapLayout
 
 logger = logging.getLogger(__name__)
 STRIDES = (16, 32)
@@ -219,7 +219,8 @@ class YoloFastestV2(nn.Module):
     @property
     def thresholds(self) -> dict[str, float]:
         """What ``predict`` applies."""
-        return {"min_score": self.min_score, "nms_iou": self.nms_iou, "max_detections": self.max_detections}
+        limits = {"min_score": self.min_score, "nms_iou": self.nms_iou, "max_boxes": self.max_detections}
+        return {**limits, "clip": 1}
 
     def candidates(self, outputs: YoloOutputs) -> DetectionPredictions:
         """Return all boxes before suppression, in pixels of the network's input; see ``decode``."""
