@@ -8,7 +8,7 @@ YOLO-FastestV2 after it, shuffles before a block instead of after it (``shuffle=
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
@@ -16,12 +16,17 @@ from torch import Tensor, nn
 
 from lab.checking import check_choice, check_some
 from lab.compat.torch import is_watched
-from lab.layers.convolution import NormName, Scales, convolve, folded, make_norm, pairs_in, product
+from lab.layers.convolution import NormName, Scales, convolve, make_norm, pairs_in, product
+from lab.layers.order import sort_inputs, sort_outputs
+from lab.layers.packed import PackedConv2d
+from lab.layers.remembered import Remembered
+from lab.models.shufflenet.gathering import Plan, Shuffle, plan
 from lab.ops.pooling import max_pool3x3
-from lab.ops.shuffle import interleave, interleave_last
+from lab.ops.shuffle import interleave
 
-Shuffle = Literal["after", "before"]
 REPEATS = (4, 8, 4)
+_PART = 1 << 20
+"""Numbers of the stem's map that are computed at once in inference on a CPU."""
 
 
 def _pointwise(in_channels: int, out_channels: int) -> nn.Conv2d:
@@ -35,6 +40,11 @@ def _depthwise(channels: int, stride: int) -> nn.Conv2d:
 def _rows(x: Tensor) -> Tensor:
     """Return the pixels (B H W, C) of a map (B, C, H, W), a view channels last."""
     return x.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def _images(rows: Tensor, batch: int, height: int) -> Tensor:
+    """Return rows of pixels (B H W, C) as a map (B, C, H, W), a view."""
+    return rows.view(batch, height, -1, rows.shape[1]).permute(0, 3, 1, 2)
 
 
 class ShuffleUnit(nn.Module):
@@ -75,58 +85,111 @@ class ShuffleUnit(nn.Module):
 
     def forward(self, x: Tensor, scales: Scales | None = None) -> Tensor:
         """Map (B, C, H, W) to (B, out_channels, H / stride, W / stride)."""
-        if scales and self.shuffle == "after":
-            return self._by_rows(x, scales)
-        aside, through = self._split(x, scales)
-        first, middle, last = pairs_in(self.branch2)
-        through = convolve(through, *first, scales=scales)
-        through = convolve(through, *middle, activation="none", scales=scales)
-        through = convolve(through, *last, scales=scales)
+        if self.stride == 2:
+            aside, through = self.branches(x, scales)
+        else:
+            aside, through = x.chunk(2, dim=1) if self.shuffle == "after" else (x[:, 0::2], x[:, 1::2])
+            through = self.main(through, scales)
         return interleave(aside, through) if self.shuffle == "after" else torch.cat((aside, through), dim=1)
 
-    def _by_rows(self, x: Tensor, scales: Scales) -> Tensor:
-        """Run on rows of pixels: on a CPU views and calls take a fifth of the time otherwise."""
-        batch, _, height, width = x.shape
+    def branches(self, x: Tensor, scales: Scales | None = None) -> tuple[Tensor, Tensor]:
+        """Return the results of both branches of a block of stride 2, (B, out_channels / 2, H / 2, W / 2) each."""
+        first, last = pairs_in(self.branch1)
+        aside = convolve(x, *first, activation="none", scales=scales)
+        return convolve(aside, *last, scales=scales), self.main(x, scales)
+
+    def main(self, x: Tensor, scales: Scales | None = None) -> Tensor:
+        """Run the three convolutions: (B, C, H, W) to (B, out_channels / 2, H / stride, W / stride)."""
+        if scales:
+            rows, shape = self.main_by_rows(_rows(x), x.shape[0], x.shape[2], scales)
+            return _images(rows, *shape)
+        first, middle, last = pairs_in(self.branch2)
+        x = convolve(convolve(x, *first), *middle, activation="none")
+        return convolve(x, *last)
+
+    def main_by_rows(self, rows: Tensor, batch: int, height: int, scales: Scales) -> tuple[Tensor, tuple[int, int]]:
+        """Run on rows of pixels (B H W, C): on a CPU views and calls take a fifth of the time otherwise.
+
+        Returns:
+            The rows of the result, with B and its height.
+        """
         first, _, _, middle, _, last, *_ = self.branch2
-        aside = through = _rows(x)
-        if self.stride == 1:
-            aside, through = aside.chunk(2, dim=1)
+        x = _images(product(rows, *scales[first], "relu"), batch, height)
+        if isinstance(middle, PackedConv2d) and middle.packed is not None:
+            x = middle.compute(x)
         else:
-            depthwise, _, pointwise, *_ = self.branch1
-            aside = product(_rows(F.conv2d(x, *scales[depthwise], 2, 1, 1, x.shape[1])), *scales[pointwise], "relu")
-        through = product(through, *scales[first], "relu").view(batch, height, width, -1).permute(0, 3, 1, 2)
-        through = F.conv2d(through, *scales[middle], self.stride, 1, 1, through.shape[1])
-        height, width = through.shape[2:]
-        through = product(_rows(through), *scales[last], "relu")
-        return interleave_last(aside, through).view(batch, height, width, -1).permute(0, 3, 1, 2)
+            x = F.conv2d(x, *scales[middle], self.stride, 1, 1, x.shape[1])
+        return product(_rows(x), *scales[last], "relu"), (batch, x.shape[2])
 
     def pairs(self) -> list[tuple[nn.Conv2d, nn.Module]]:
         """Return the convolutions, each with its norm."""
         return [*(pairs_in(self.branch1) if self.stride == 2 else ()), *pairs_in(self.branch2)]
 
-    def _split(self, x: Tensor, scales: Scales | None) -> tuple[Tensor, Tensor]:
-        """Return the first branch's result, or what passes by, and the input of the second."""
-        if self.stride == 2:
-            first, last = pairs_in(self.branch1)
-            aside = convolve(x, *first, activation="none", scales=scales)
-            return convolve(aside, *last, scales=scales), x
-        if self.shuffle == "after":
-            return x.chunk(2, dim=1)  # type: ignore[return-value]
-        return x[:, 0::2], x[:, 1::2]
-
 
 class ShuffleStage(nn.Sequential):
-    """The blocks of one resolution."""
+    """The blocks of one resolution.
+
+    Attributes:
+        plan: of the channels, once the shuffles are a part of the weights (``fold_shuffles``).
+    """
+
+    plan: Plan | None = None
 
     def forward(self, x: Tensor, scales: Scales | None = None) -> Tensor:
         """Run the blocks."""
+        if self.plan is not None:
+            return self._gathered(x, scales, self.plan)
         for block in self:
             x = block(x, scales)
         return x
 
+    def _gathered(self, x: Tensor, scales: Scales | None, plan: Plan) -> Tensor:
+        """Run the blocks on what they gather; the result's channels lie as ``plan.taken[-1]`` says."""
+        first, *rest = self
+        results = first.branches(x, scales)
+        shape = results[0].shape[0], results[0].shape[2]
+        if scales:
+            results = [_rows(result) for result in results]
+        made = [result.split(sizes, 1) for result, sizes in zip(results, plan.sizes, strict=False)]
+        for block, pieces, sizes in zip(rest, plan.pieces, plan.sizes[2:], strict=False):
+            through = torch.cat([made[result][piece] for result, piece in pieces], 1)
+            found = block.main_by_rows(through, *shape, scales)[0] if scales else block.main(through)
+            made.append(found.split(sizes, 1))
+        joined = torch.cat([made[result][piece] for result, piece in plan.pieces[-1]], 1)
+        return _images(joined, *shape) if scales else joined
+
+    def fold_shuffles(self, order: Sequence[int] | None) -> Sequence[int]:
+        """Make the shuffles a part of the weights; all norms were folded before.
+
+        Args:
+            order: which channel of the input lies at each place; None as they were.
+
+        Returns:
+            The same of the result.
+        """
+        blocks: list[Any] = list(self)
+        outward = blocks[0].branch2[5]
+        self.plan = plan(outward.out_channels, len(blocks) - 1, blocks[0].shuffle)
+        if order is not None:
+            sort_outputs(blocks[0].branch1[0], order)
+            sort_inputs(blocks[0].branch1[2], order)
+            sort_inputs(blocks[0].branch2[0], order)
+        sort_outputs(blocks[0].branch1[2], self.plan.made[0])
+        for block, made in zip(blocks, self.plan.made[1:], strict=True):
+            sort_outputs(block.branch2[5], made)
+        for block, taken in zip(blocks[1:], self.plan.taken[:-1], strict=True):
+            sort_inputs(block.branch2[0], taken)
+        return self.plan.taken[-1]
+
 
 class _ShuffleNetTrunk(nn.Module):
-    """Stem and stages, without a head."""
+    """Stem and stages, without a head.
+
+    Attributes:
+        keeps_stem: whether the stem's own map is returned.
+    """
+
+    keeps_stem = False
 
     def __init__(
         self,
@@ -142,25 +205,62 @@ class _ShuffleNetTrunk(nn.Module):
             nn.Conv2d(in_chans, widths[0], 3, 2, 1, bias=False), make_norm(norm, widths[0]), nn.ReLU(inplace=True)
         )
         self.num_stages = num_stages
+        self.scales = Remembered(self, self._pairs)
         for stage in range(num_stages):
             before, width = widths[stage], widths[stage + 1]
             blocks = [ShuffleUnit(before, width, 2, norm, shuffle)]
             blocks += [ShuffleUnit(width, width, 1, norm, shuffle) for _ in range(REPEATS[stage] - 1)]
             self.add_module(f"stage{stage + 2}", ShuffleStage(*blocks))
 
-    def forward_stages(self, images: Tensor) -> list[Tensor]:
-        """Map (B, in_chans, H, W) to the maps of stem, pooling and stages (strides 2, 4, 8, 16, 32)."""
+    def forward_stages(self, images: Tensor) -> list[Any]:
+        """Map (B, in_chans, H, W) to the maps of stem, pooling and stages (strides 2, 4, 8, 16, 32).
+
+        The stem's may be None.
+        """
         if images.device.type in ("cpu", "meta") or torch.is_autocast_enabled(images.device.type):
             # oneDNN and tensor cores compute in this layout; the stages keep it.
             images = images.contiguous(memory_format=torch.channels_last)
-        stages: list[Any] = [self.get_submodule(f"stage{stage + 2}") for stage in range(self.num_stages)]
-        stem = pairs_in(self.conv1)[0]
-        scales = folded(images, [stem, *(pair for stage in stages for unit in stage for pair in unit.pairs())])
-        maps = [convolve(images, *stem, scales=scales)]
-        maps.append(max_pool3x3(maps[0]))
+        stages = self._stages()
+        scales = self.scales(images)
+        maps: list[Any] = list(self._stem(images, scales))
         for stage in stages:
             maps.append(stage(maps[-1], scales))
         return maps
+
+    def _stem(self, images: Tensor, scales: Scales) -> tuple[Tensor | None, Tensor]:
+        """Return the map of the stem, None where it need not be kept, and that of the pooling.
+
+        The stem makes the largest map, and many images' would leave the processor's cache before they are pooled.
+        """
+        stem = pairs_in(self.conv1)[0]
+        at_once = max(1, _PART * 4 // (len(stem[0].weight) * images[0, 0].numel()))
+        if self.keeps_stem or not scales or at_once >= len(images):
+            found = convolve(images, *stem, scales=scales)
+            return found, max_pool3x3(found)
+        height, width = (-(-size // 4) for size in images.shape[2:])
+        pooled = images.new_empty(len(images), height, width, len(stem[0].weight)).permute(0, 3, 1, 2)
+        for part, out in zip(images.split(at_once), pooled.split(at_once), strict=True):
+            max_pool3x3(convolve(part, *stem, scales=scales), out)
+        return None, pooled
+
+    def fold_shuffles(self) -> list[Sequence[int] | None]:
+        """Make the channel shuffles a part of the weights, for ``lab.deploy``, if all norms of the stages are folded.
+
+        Returns:
+            For each of ``forward_stages``'s maps, which channel lies at each place from now on; None: as they were.
+        """
+        stages = self._stages()
+        orders: list[Sequence[int] | None] = [None] * (2 + len(stages))
+        if all(isinstance(norm, nn.Identity) for stage in stages for unit in stage for _, norm in unit.pairs()):
+            for index, stage in enumerate(stages, 2):
+                orders[index] = stage.fold_shuffles(orders[index - 1])
+        return orders
+
+    def _pairs(self) -> list[tuple[nn.Conv2d, nn.Module]]:
+        return [*pairs_in(self.conv1), *(pair for stage in self._stages() for unit in stage for pair in unit.pairs())]
+
+    def _stages(self) -> list[Any]:
+        return [self.get_submodule(f"stage{stage + 2}") for stage in range(self.num_stages)]
 
 
 class ShuffleNetV2(_ShuffleNetTrunk):
@@ -189,6 +289,12 @@ class ShuffleNetV2(_ShuffleNetTrunk):
         )
         self.fc = nn.Linear(self.num_features, num_classes) if num_classes > 0 else nn.Identity()
 
+    def keep_constants(self) -> None:
+        """Fold the shuffles, for ``lab.deploy``."""
+        order = self.fold_shuffles()[-1]
+        if order is not None:
+            sort_inputs(self.conv5[0], order)  # type: ignore[arg-type]
+
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, num_classes)."""
         last = self.forward_stages(images)[-1]
@@ -213,6 +319,8 @@ class ShuffleNetV2Features(_ShuffleNetTrunk):
         strides: stride of each returned map with respect to the image.
     """
 
+    is_folded = False
+
     def __init__(
         self,
         widths: Sequence[int],
@@ -225,10 +333,31 @@ class ShuffleNetV2Features(_ShuffleNetTrunk):
         super().__init__(widths, norm, shuffle, in_chans, num_stages=max(0, max(out_indices) - 1))
         channels = (widths[0], *widths[:4])
         self.out_indices = tuple(out_indices)
+        self.keeps_stem = 0 in self.out_indices
         self.num_channels = tuple(channels[index] for index in out_indices)
         self.strides = tuple(2 ** (index + 1) for index in out_indices)
+        self.restored: list[str | None] = [None] * len(out_indices)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the maps of ``out_indices``, each (B, C, H / stride, W / stride)."""
         maps = self.forward_stages(images)
-        return [maps[index] for index in self.out_indices]
+        chosen = [maps[index] for index in self.out_indices]
+        return [
+            found if name is None else found.index_select(1, self.get_buffer(name))
+            for name, found in zip(self.restored, chosen, strict=True)
+        ]
+
+    def keep_constants(self) -> None:
+        """Fold the shuffles, for ``lab.deploy``, and put the channels of the maps back in their places."""
+        if self.is_folded:
+            return
+        for index, order in enumerate(self.channels_as_they_lie()):
+            if order is not None:
+                self.register_buffer(f"places{index}", torch.tensor(order).argsort(), persistent=False)
+                self.restored[index] = f"places{index}"
+
+    def channels_as_they_lie(self) -> list[Sequence[int] | None]:
+        """Fold the shuffles and return for each map which channel lies at each place; who takes them sorts them."""
+        self.is_folded = True
+        orders = self.fold_shuffles()
+        return [orders[index] for index in self.out_indices]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,9 @@ from torch.nn import functional as F
 
 from lab.checking import check_choice, check_range
 from lab.errors import ConfigError
-from lab.layers.convolution import NormName, convolve, folded, make_norm, pairs_in
+from lab.layers.convolution import NormName, Scales, convolve, make_norm, pairs_in, product
+from lab.layers.order import sort_inputs
+from lab.layers.remembered import Remembered
 from lab.models.yolo_fastest.criterion import CLASSIFICATIONS, LOSS_OPTIONS, YoloLossOptions, YoloTargeting
 from lab.models.yolo_fastest.decoding import decode, suppress
 from lab.ranges import Len, OneOf, Probability, Size
@@ -61,11 +63,9 @@ class Head(nn.Module):
             ]
         self.block = nn.Sequential(*layers)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, scales: Scales | None = None) -> Tensor:
         """Map (B, C, h, w) to the same shape."""
-        pairs = pairs_in(self.block)
-        scales = folded(x, pairs)
-        for index, pair in enumerate(pairs):
+        for index, pair in enumerate(pairs_in(self.block)):
             x = convolve(x, *pair, activation="none" if index % 2 else "relu", scales=scales)
         return x
 
@@ -86,15 +86,49 @@ class LightFPN(nn.Module):
         self.cls_head_2, self.reg_head_2 = Head(width, norm), Head(width, norm)
         self.cls_head_3, self.reg_head_3 = Head(width, norm), Head(width, norm)
 
-    def forward(self, fine: Tensor, coarse: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def forward(
+        self, fine: Tensor, coarse: Tensor, scales: Scales | None = None
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Return the features (B, C, h, w) of boxes and of classes, of both maps."""
-        both = torch.cat((F.interpolate(coarse, scale_factor=2.0), fine), dim=1)
-        fine = convolve(both, *pairs_in(self.conv1x1_2)[0])
-        coarse = convolve(coarse, *pairs_in(self.conv1x1_3)[0])
+        joins, alone = pairs_in(self.conv1x1_2)[0], pairs_in(self.conv1x1_3)[0]
+        if scales:
+            fine = _joined_by_rows(fine, coarse, *scales[joins[0]])
+        else:
+            fine = convolve(torch.cat((F.interpolate(coarse, scale_factor=2.0), fine), dim=1), *joins)
+        coarse = convolve(coarse, *alone, scales=scales)
         return (
-            (self.reg_head_2(fine), self.cls_head_2(fine)),
-            (self.reg_head_3(coarse), self.cls_head_3(coarse)),
+            (self.reg_head_2(fine, scales), self.cls_head_2(fine, scales)),
+            (self.reg_head_3(coarse, scales), self.cls_head_3(coarse, scales)),
         )
+
+    def heads(self) -> tuple[Head, ...]:
+        """Return the heads of boxes and classes of stride 16, then of 32."""
+        return self.reg_head_2, self.cls_head_2, self.reg_head_3, self.cls_head_3
+
+    def pairs(self) -> list[tuple[nn.Conv2d, nn.Module | None]]:
+        """Return the convolutions, each with its norm."""
+        layers = (self.conv1x1_2, self.conv1x1_3, *(head.block for head in self.heads()))
+        return [pair for each in layers for pair in pairs_in(each)]
+
+
+def _joined_by_rows(fine: Tensor, coarse: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return the rectified 1x1 convolution of the coarser map, enlarged, and the finer one, without joining them.
+
+    A 1x1 of enlarged pixels is the enlarged 1x1 of a fourth as many.
+
+    Args:
+        fine: (B, D, 2 h, 2 w).
+        coarse: (B, E, h, w).
+        weight: (C, E + D, 1, 1).
+        bias: (C,).
+    """
+    batch, channels, height, width = coarse.shape
+    ours, theirs = (part.flatten(1).contiguous() for part in weight.split((channels, fine.shape[1]), dim=1))
+    small = product(coarse.permute(0, 2, 3, 1).flatten(0, 2), ours, bias, "none")
+    large = small.view(batch, height, 1, width, 1, -1).expand(-1, -1, 2, -1, 2, -1).flatten(0, 4)
+    pixels = fine.permute(0, 2, 3, 1).flatten(0, 2)
+    large.addmm_(pixels, theirs.t()).relu_()
+    return large.view(batch, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
 
 
 class YoloFastestV2(nn.Module):
@@ -147,6 +181,8 @@ class YoloFastestV2(nn.Module):
         self.output_reg_layers = nn.Conv2d(width, 4 * NUM_ANCHORS, 1)
         self.output_obj_layers = nn.Conv2d(width, NUM_ANCHORS, 1)
         self.output_cls_layers = nn.Conv2d(width, num_classes, 1)
+        self.ends: nn.ModuleList | None = None
+        self.scales = Remembered(self, self._pairs)
         self.targeting = YoloTargeting(STRIDES, self.anchors, classification, loss_options)
 
     def raw_maps(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -155,12 +191,51 @@ class YoloFastestV2(nn.Module):
         Args:
             images: (B, 3, H, W) BGR from 0 to 1; H and W are multiples of 32.
         """
+        fine, coarse = self.backbone(images)
+        ends = list(self.ends or ())
+        outputs = ends or [self.output_reg_layers, self.output_obj_layers, self.output_cls_layers]
+        scales = self.scales(fine)
         maps: list[Tensor] = []
-        for boxes, classes in self.fpn(*self.backbone(images)):
-            maps += [convolve(boxes, self.output_reg_layers, activation="none")]
-            maps += [convolve(classes, self.output_obj_layers, activation="none")]
-            maps += [convolve(classes, self.output_cls_layers, activation="none")]
+        for index, (boxes, classes) in enumerate(self.fpn(fine, coarse, scales)):
+            if ends:
+                reg, joint = (
+                    convolve(found, layer, activation="none", scales=scales)
+                    for found, layer in zip((boxes, classes), ends[2 * index :], strict=False)
+                )
+                maps += [reg, *joint.split((NUM_ANCHORS, self.num_classes), dim=1)]
+            else:
+                maps += [
+                    convolve(found, layer, activation="none", scales=scales)
+                    for found, layer in zip((boxes, classes, classes), outputs, strict=True)
+                ]
         return tuple(maps)
+
+    def _pairs(self) -> list[tuple[nn.Conv2d, nn.Module | None]]:
+        """Return the convolutions behind the backbone, each with its norm."""
+        outputs: Any = self.ends or (self.output_reg_layers, self.output_obj_layers, self.output_cls_layers)
+        return [*self.fpn.pairs(), *((layer, None) for layer in outputs)]
+
+    def keep_constants(self) -> None:
+        """Fold what nothing stands between, for ``lab.deploy``, once the norms are folded.
+
+        The pyramid takes the channels as the backbone leaves them, without its shuffles. The last 1x1 of a head and
+        the output convolutions behind it become one, and objectness and classes share it.
+        """
+        fine, coarse = self.backbone.channels_as_they_lie()  # type: ignore[operator]
+        if coarse is not None:
+            sort_inputs(self.fpn.conv1x1_2[0], coarse)
+            sort_inputs(self.fpn.conv1x1_2[0], fine, first=len(coarse))
+            sort_inputs(self.fpn.conv1x1_3[0], coarse)
+        heads = self.fpn.heads()
+        if not all(isinstance(norm, nn.Identity) for head in heads for _, norm in pairs_in(head.block)):
+            return
+        outputs = ([self.output_reg_layers], [self.output_obj_layers, self.output_cls_layers])
+        self.ends = nn.ModuleList(
+            _chained(pairs_in(head.block)[-1][0], *outputs[i % 2]) for i, head in enumerate(heads)
+        )
+        for head in heads:
+            head.block = head.block[:-2]
+        del self.output_reg_layers, self.output_obj_layers, self.output_cls_layers
 
     def forward(self, images: Tensor, padding_mask: Tensor | None = None) -> YoloOutputs:
         """Detect.
@@ -210,3 +285,14 @@ def _pointwise(in_channels: int, out_channels: int, norm: NormName) -> nn.Sequen
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 1, bias=False), make_norm(norm, out_channels), nn.ReLU(inplace=True)
     )
+
+
+@torch.no_grad()
+def _chained(first: nn.Conv2d, *then: nn.Conv2d) -> nn.Conv2d:
+    """Return one 1x1 convolution that does what the first and those behind it do, whose results follow each other."""
+    weight, bias = (torch.cat([getattr(layer, name) for layer in then]) for name in ("weight", "bias"))
+    matrix = weight.flatten(1)
+    chained = nn.Conv2d(first.in_channels, len(weight), 1, device=weight.device, dtype=weight.dtype)
+    chained.weight.copy_((matrix @ first.weight.flatten(1))[..., None, None])
+    chained.bias.copy_(torch.addmv(bias, matrix, first.bias))  # type: ignore[union-attr, arg-type]
+    return chained.requires_grad_(False)
