@@ -6,14 +6,14 @@ Each row first checks that both give the same results, then times them in turn. 
 neither profits from the other's warm caches. It prints medians and the median of the rounds' ratios: above 1, lab is
 faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, AlexNet,
 DenseNet-121, ShuffleNetV2, MobileNetV2 and deformable convolution, timm's ViT and VoVNet, transformers' BERT and BLOOM,
-plain torch for AFNO (as published), the wide ResNet, YOLO-FastestV2 (with its published boxes and loss), GRU4Rec, SASRec
-and the CPU kernels (conv3x3, linear), torchvision's ImageFolder for reading images, its policies image by image
+plain torch for AFNO (as published), the wide ResNet, YOLO-FastestV2 (with its published boxes and loss), GRU4Rec,
+SASRec and the CPU kernels (conv3x3, linear), torchvision's ImageFolder for reading images, its policies image by image
 (rand_augment, trivial_augment), a loader of one image after the other for a batch of MixMatch, embreex's own interface
-for rendering (where the peer casts rays only and paints nothing), trimesh for questions about a mesh. Rows called deploy time the copy that ``lab.deploy`` makes,
-against the peer as it is, and those called deploy-frozen against ``torch.jit.optimize_for_inference`` of the peer. A
-training step is forward, loss (DETR's with matching, on every decoder layer) and backward. For GRU4Rec it is 20 steps
-including data and optimizer, for SASRec one step including the optimizer. SASRec's peer evaluates user by user among
-101 items, lab among all.
+for rendering (where the peer casts rays only and paints nothing), trimesh for questions about a mesh. Rows called
+deploy time the copy that ``lab.deploy`` makes, against the peer as it is, and those called deploy-frozen against
+``torch.jit.optimize_for_inference`` of the peer. A training step is forward, loss (DETR's with matching, on every
+decoder layer) and backward. For GRU4Rec it is 20 steps including data and optimizer, for SASRec one step including the
+optimizer. SASRec's peer evaluates user by user among 101 items, lab among all.
 
 The last column is the share of this process's rate in products of matrices (1024x1024 in float32, the better one of
 torch.mm and oneDNN) that ours reaches, counted by the operations of the peer: near 100 % nothing is left to gain

@@ -8,8 +8,12 @@ copied before the end of the stage, and no channel is ever moved alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+import torch
+from torch import nn
 
 Shuffle = Literal["after", "before"]
 Piece = tuple[int, int]
@@ -59,6 +63,25 @@ def plan(half: int, blocks: int, shuffle: Shuffle) -> Plan:
             made[result] += channels
             sizes[result].append(len(channels))
     return Plan(*(tuple(map(tuple, part)) for part in (made, sizes, pieces, taken)))
+
+
+@torch.no_grad()
+def sort_outputs(convolution: nn.Conv2d, order: Sequence[int]) -> None:
+    """Have a convolution make its channels in this order."""
+    for value in (convolution.weight, convolution.bias):
+        if value is not None:
+            value.copy_(value[list(order)])
+
+
+@torch.no_grad()
+def sort_inputs(convolution: nn.Conv2d, order: Sequence[int]) -> None:
+    """Have a convolution take channels that lie in this order.
+
+    Args:
+        convolution: without groups.
+        order: which channel lies at each place.
+    """
+    convolution.weight.copy_(convolution.weight[:, list(order)])
 
 
 def _joined(first: list[tuple[int, int]], second: list[tuple[int, int]], shuffle: Shuffle) -> list[tuple[int, int]]:

@@ -17,10 +17,9 @@ from torch import Tensor, nn
 from lab.checking import check_choice, check_some
 from lab.compat.torch import is_watched
 from lab.layers.convolution import NormName, Scales, convolve, make_norm, pairs_in, product
-from lab.layers.order import sort_inputs, sort_outputs
 from lab.layers.packed import PackedConv2d
 from lab.layers.remembered import Remembered
-from lab.models.shufflenet.gathering import Plan, Shuffle, plan
+from lab.models.shufflenet.gathering import Plan, Shuffle, plan, sort_inputs, sort_outputs
 from lab.ops.pooling import max_pool3x3
 from lab.ops.shuffle import interleave
 
@@ -88,9 +87,15 @@ class ShuffleUnit(nn.Module):
         if self.stride == 2:
             aside, through = self.branches(x, scales)
         else:
-            aside, through = x.chunk(2, dim=1) if self.shuffle == "after" else (x[:, 0::2], x[:, 1::2])
+            aside, through = self.split(x)
             through = self.main(through, scales)
         return interleave(aside, through) if self.shuffle == "after" else torch.cat((aside, through), dim=1)
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what passes by a block of stride 1 and what goes through its convolutions."""
+        if self.shuffle == "after":
+            return x.chunk(2, dim=1)  # type: ignore[return-value]
+        return x[:, 0::2], x[:, 1::2]
 
     def branches(self, x: Tensor, scales: Scales | None = None) -> tuple[Tensor, Tensor]:
         """Return the results of both branches of a block of stride 2, (B, out_channels / 2, H / 2, W / 2) each."""
@@ -158,14 +163,14 @@ class ShuffleStage(nn.Sequential):
         joined = torch.cat([made[result][piece] for result, piece in plan.pieces[-1]], 1)
         return _images(joined, *shape) if scales else joined
 
-    def fold_shuffles(self, order: Sequence[int] | None) -> Sequence[int]:
+    def fold_shuffles(self, order: Sequence[int] | None) -> Sequence[int] | None:
         """Make the shuffles a part of the weights; all norms were folded before.
 
         Args:
             order: which channel of the input lies at each place; None as they were.
 
         Returns:
-            The same of the result.
+            The same of the result, where it always stays if they are shuffled before the blocks.
         """
         blocks: list[Any] = list(self)
         outward = blocks[0].branch2[5]
@@ -179,7 +184,8 @@ class ShuffleStage(nn.Sequential):
             sort_outputs(block.branch2[5], made)
         for block, taken in zip(blocks[1:], self.plan.taken[:-1], strict=True):
             sort_inputs(block.branch2[0], taken)
-        return self.plan.taken[-1]
+        last = self.plan.taken[-1]
+        return None if last == tuple(range(len(last))) else last
 
 
 class _ShuffleNetTrunk(nn.Module):
@@ -233,12 +239,12 @@ class _ShuffleNetTrunk(nn.Module):
         The stem makes the largest map, and many images' would leave the processor's cache before they are pooled.
         """
         stem = pairs_in(self.conv1)[0]
-        at_once = max(1, _PART * 4 // (len(stem[0].weight) * images[0, 0].numel()))
+        channels, (height, width) = stem[0].out_channels, images.shape[2:]
+        at_once = max(1, _PART * 4 // (channels * height * width))
         if self.keeps_stem or not scales or at_once >= len(images):
             found = convolve(images, *stem, scales=scales)
             return found, max_pool3x3(found)
-        height, width = (-(-size // 4) for size in images.shape[2:])
-        pooled = images.new_empty(len(images), height, width, len(stem[0].weight)).permute(0, 3, 1, 2)
+        pooled = images.new_empty(len(images), -(-height // 4), -(-width // 4), channels).permute(0, 3, 1, 2)
         for part, out in zip(images.split(at_once), pooled.split(at_once), strict=True):
             max_pool3x3(convolve(part, *stem, scales=scales), out)
         return None, pooled
@@ -319,8 +325,6 @@ class ShuffleNetV2Features(_ShuffleNetTrunk):
         strides: stride of each returned map with respect to the image.
     """
 
-    is_folded = False
-
     def __init__(
         self,
         widths: Sequence[int],
@@ -348,16 +352,10 @@ class ShuffleNetV2Features(_ShuffleNetTrunk):
         ]
 
     def keep_constants(self) -> None:
-        """Fold the shuffles, for ``lab.deploy``, and put the channels of the maps back in their places."""
-        if self.is_folded:
-            return
-        for index, order in enumerate(self.channels_as_they_lie()):
-            if order is not None:
-                self.register_buffer(f"places{index}", torch.tensor(order).argsort(), persistent=False)
-                self.restored[index] = f"places{index}"
-
-    def channels_as_they_lie(self) -> list[Sequence[int] | None]:
-        """Fold the shuffles and return for each map which channel lies at each place; who takes them sorts them."""
-        self.is_folded = True
+        """Fold the shuffles, for ``lab.deploy``; the channels of the maps come back to their places."""
         orders = self.fold_shuffles()
-        return [orders[index] for index in self.out_indices]
+        for place, index in enumerate(self.out_indices):
+            order = orders[index]
+            if order is not None:
+                self.restored[place] = f"places{place}"
+                self.register_buffer(f"places{place}", torch.tensor(order).argsort(), persistent=False)

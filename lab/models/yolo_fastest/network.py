@@ -19,10 +19,9 @@ from torch.nn import functional as F
 from lab.checking import check_choice, check_range
 from lab.errors import ConfigError
 from lab.layers.convolution import NormName, Scales, convolve, make_norm, pairs_in, product
-from lab.layers.order import sort_inputs
 from lab.layers.remembered import Remembered
 from lab.models.yolo_fastest.criterion import CLASSIFICATIONS, LOSS_OPTIONS, YoloLossOptions, YoloTargeting
-from lab.models.yolo_fastest.decoding import decode, suppress
+from lab.models.yolo_fastest.decoding import candidates, decode, suppress
 from lab.ranges import Len, OneOf, Probability, Size
 from lab.registry.create import create_model
 from lab.structures import DetectionPredictions, DetectionTargets, Term
@@ -216,16 +215,10 @@ class YoloFastestV2(nn.Module):
         return [*self.fpn.pairs(), *((layer, None) for layer in outputs)]
 
     def keep_constants(self) -> None:
-        """Fold what nothing stands between, for ``lab.deploy``, once the norms are folded.
+        """Make one of the last 1x1 of a head and the output convolutions behind it, for ``lab.deploy``.
 
-        The pyramid takes the channels as the backbone leaves them, without its shuffles. The last 1x1 of a head and
-        the output convolutions behind it become one, and objectness and classes share it.
+        Nothing stands between them once the norms are folded. Objectness and classes share one.
         """
-        fine, coarse = self.backbone.channels_as_they_lie()  # type: ignore[operator]
-        if coarse is not None:
-            sort_inputs(self.fpn.conv1x1_2[0], coarse)
-            sort_inputs(self.fpn.conv1x1_2[0], fine, first=len(coarse))
-            sort_inputs(self.fpn.conv1x1_3[0], coarse)
         heads = self.fpn.heads()
         if not all(isinstance(norm, nn.Identity) for head in heads for _, norm in pairs_in(head.block)):
             return
@@ -275,8 +268,11 @@ class YoloFastestV2(nn.Module):
             outputs: the result of ``forward``.
             original_sizes: (B, 2) (height, width); boxes are returned in pixels of these sizes.
         """
-        boxes, scores, labels = self.decode(outputs.maps)
-        found = suppress(boxes, scores, labels, self.min_score, self.nms_iou, self.max_detections)
+        if outputs.sizes.is_meta:  # shapes only: none depends on values
+            found = DetectionPredictions(*(part[:, : self.max_detections] for part in self.decode(outputs.maps)))
+        else:
+            likely = candidates(outputs.maps, STRIDES, self.anchors, self.classification, self.min_score)
+            found = suppress(likely, len(outputs.sizes), self.nms_iou, self.max_detections)
         scale = (original_sizes.to(found.boxes.dtype) / outputs.sizes).flip(-1).repeat(1, 2)
         return DetectionPredictions(found.boxes * scale[:, None], found.scores, found.labels)
 
