@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import nn
 
+T = TypeVar("T")
 Shuffle = Literal["after", "before"]
 Piece = tuple[int, int]
 """The number of a result, and which of its pieces."""
@@ -62,7 +63,7 @@ def plan(half: int, blocks: int, shuffle: Shuffle) -> Plan:
             channels = sorted(channel for source, channel in wanted if source == result)
             made[result] += channels
             sizes[result].append(len(channels))
-    return Plan(*(tuple(map(tuple, part)) for part in (made, sizes, pieces, taken)))
+    return Plan(_fixed(made), _fixed(sizes), _fixed(pieces), _fixed(taken))
 
 
 @torch.no_grad()
@@ -82,6 +83,10 @@ def sort_inputs(convolution: nn.Conv2d, order: Sequence[int]) -> None:
         order: which channel lies at each place.
     """
     convolution.weight.copy_(convolution.weight[:, list(order)])
+
+
+def _fixed(lists: list[list[T]]) -> tuple[tuple[T, ...], ...]:
+    return tuple(map(tuple, lists))
 
 
 def _joined(first: list[tuple[int, int]], second: list[tuple[int, int]], shuffle: Shuffle) -> list[tuple[int, int]]:

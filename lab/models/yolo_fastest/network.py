@@ -191,8 +191,8 @@ class YoloFastestV2(nn.Module):
             images: (B, 3, H, W) BGR from 0 to 1; H and W are multiples of 32.
         """
         fine, coarse = self.backbone(images)
-        ends = list(self.ends or ())
-        outputs = ends or [self.output_reg_layers, self.output_obj_layers, self.output_cls_layers]
+        ends: list[Any] = list(self.ends or ())
+        outputs: list[Any] = ends or [self.output_reg_layers, self.output_obj_layers, self.output_cls_layers]
         scales = self.scales(fine)
         maps: list[Tensor] = []
         for index, (boxes, classes) in enumerate(self.fpn(fine, coarse, scales)):
