@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from lab import create_model, deploy
 from lab.errors import ConfigError
+from lab.models.shufflenet.gathering import plan
 from lab.models.shufflenet.network import ShuffleNetV2, ShuffleNetV2Features
 from lab.models.shufflenet.weights import convert, from_yolo_fastest, to_yolo_fastest
 from tests.classifiers import fill, gradients_apart, images, logits_apart, worst
@@ -190,3 +192,22 @@ def test_mistakes_are_named() -> None:
         create_model("shufflenet_v2_x0_5", features_only=True, out_indices=(5,))
     with pytest.raises(ConfigError, match="in_chans"):
         create_model("shufflenet_v2_x0_5", in_chans=0)
+
+
+@pytest.mark.parametrize("shuffle", ["before", "after"])
+def test_a_plan_moves_channels_as_the_blocks_do(shuffle: Literal["before", "after"]) -> None:
+    """Numbers in place of channels: what each block gathers is its half of what would lie there."""
+    made = plan(6, 3, shuffle)
+    results = [[10 * result + channel for channel in channels] for result, channels in enumerate(made.made)]
+    now = [*range(6), *range(10, 16)] if shuffle == "before" else [10 * (at % 2) + at // 2 for at in range(12)]
+    for block in range(4):
+        pieces = []
+        for result, piece in made.pieces[block]:
+            start = sum(made.sizes[result][:piece])
+            pieces += results[result][start : start + made.sizes[result][piece]]
+        aside, through = (now[0::2], now[1::2]) if shuffle == "before" else (now[:6], now[6:])
+        wanted = through if block < 3 else now
+        assert pieces == [wanted[at] for at in made.taken[block]]
+        new = [10 * (block + 2) + channel for channel in range(6)]
+        now = aside + new if shuffle == "before" else [channel for both in zip(aside, new, strict=True) for channel in both]
+    assert shuffle == "after" or made.taken[-1] == tuple(range(12))
