@@ -209,5 +209,9 @@ def test_a_plan_moves_channels_as_the_blocks_do(shuffle: Literal["before", "afte
         wanted = through if block < 3 else now
         assert pieces == [wanted[at] for at in made.taken[block]]
         new = [10 * (block + 2) + channel for channel in range(6)]
-        now = aside + new if shuffle == "before" else [channel for both in zip(aside, new, strict=True) for channel in both]
+        now = (
+            aside + new
+            if shuffle == "before"
+            else [channel for both in zip(aside, new, strict=True) for channel in both]
+        )
     assert shuffle == "after" or made.taken[-1] == tuple(range(12))

@@ -12,7 +12,7 @@ from torchvision.ops import box_iou
 
 from lab import create_model, deploy
 from lab.errors import CheckpointError
-from lab.models.yolo_fastest.decoding import Candidates, candidates, suppress
+from lab.models.yolo_fastest.decoding import Candidates, likely_boxes, suppress
 from lab.models.yolo_fastest.network import COCO_ANCHORS, YoloOutputs
 from lab.models.yolo_fastest.weights import from_official, to_official
 from lab.ops.boxes import box_xyxy_to_cxcywh
@@ -166,7 +166,7 @@ def test_decoding_equals_the_published_one(ours: Any, maps: list[Tensor]) -> Non
 def test_boxes_equal_the_published_ones(ours: Any, maps: list[Tensor]) -> None:
     """Decoding and suppression together; the published one moves classes apart in float32, so its boxes are rounded."""
     maps = [part * 0.02 for part in maps]
-    found = suppress(candidates(maps, (16, 32), COCO_ANCHORS, "softmax", 0.005), 2, 0.4, 25)
+    found = suppress(likely_boxes(maps, (16, 32), COCO_ANCHORS, "softmax", 0.005), 2, 0.4, 25)
     for image, expected in enumerate(plain_suppressed(plain_rows(maps), 0.005, 0.4, 25)):
         assert 5 < len(expected) <= 25
         assert (found.boxes[image, : len(expected)] - expected[:, :4]).abs().max() < 1e-4
@@ -186,7 +186,7 @@ def test_candidates_are_those_of_all_boxes(ours: Any, maps: list[Tensor]) -> Non
     dense = ours.decode(maps)
     expected = above(*dense)
     expected = expected.take(expected.boxes.isfinite().all(dim=-1))
-    found = candidates(maps, (16, 32), COCO_ANCHORS, "softmax", 0.005)
+    found = likely_boxes(maps, (16, 32), COCO_ANCHORS, "softmax", 0.005)
     assert 20 < len(found.image) < 320
     assert len(expected.image) == int((dense[1] > 0.005).sum()) - 1
     assert torch.equal(found.image, expected.image)

@@ -78,10 +78,10 @@ class _ShuffleNetTrunk(nn.Module):
         """
         stem = pairs_in(self.conv1)[0]
         channels, (height, width) = stem[0].out_channels, images.shape[2:]
-        at_once = max(1, _PART * 4 // (channels * height * width))
-        if self.keeps_stem or not scales or at_once >= len(images):
+        if self.keeps_stem or not scales or images.shape[0] * channels * height * width <= 4 * _PART:
             found = convolve(images, *stem, scales=scales)
             return found, max_pool3x3(found)
+        at_once = max(1, 4 * _PART // (channels * height * width))
         pooled = images.new_empty(len(images), -(-height // 4), -(-width // 4), channels).permute(0, 3, 1, 2)
         for part, out in zip(images.split(at_once), pooled.split(at_once), strict=True):
             max_pool3x3(convolve(part, *stem, scales=scales), out)

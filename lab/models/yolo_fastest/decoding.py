@@ -1,7 +1,7 @@
 """From YOLO-FastestV2's maps to boxes, for a whole batch at once, and class-wise suppression.
 
-Most cells of most images hold nothing: ``candidates`` looks at the objectness first, and computes classes and boxes of
-the few anchors that are left.
+Most cells of most images hold nothing: ``likely_boxes`` looks at the objectness first, and computes classes and boxes
+of the few anchors that are left.
 
 Names: B images, K classes, A anchors of a cell, h and w cells of a map, N all boxes of an image, n candidates.
 """
@@ -84,7 +84,7 @@ class Candidates:
         return Candidates(self.image[chosen], self.boxes[chosen], self.scores[chosen], self.labels[chosen])
 
 
-def candidates(
+def likely_boxes(
     maps: Sequence[Tensor], strides: Sequence[int], anchors: Sequence[float], classification: str, min_score: float
 ) -> Candidates:
     """Return the boxes of finite numbers whose score is above ``min_score``, computed for these alone.

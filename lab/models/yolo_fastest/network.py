@@ -21,7 +21,7 @@ from lab.errors import ConfigError
 from lab.layers.convolution import NormName, Scales, convolve, make_norm, pairs_in, product
 from lab.layers.remembered import Remembered
 from lab.models.yolo_fastest.criterion import CLASSIFICATIONS, LOSS_OPTIONS, YoloLossOptions, YoloTargeting
-from lab.models.yolo_fastest.decoding import candidates, decode, suppress
+from lab.models.yolo_fastest.decoding import decode, likely_boxes, suppress
 from lab.ranges import Len, OneOf, Probability, Size
 from lab.registry.create import create_model
 from lab.structures import DetectionPredictions, DetectionTargets, Term
@@ -280,7 +280,7 @@ class YoloFastestV2(nn.Module):
         if outputs.sizes.is_meta:  # shapes only: none depends on values
             found = DetectionPredictions(*(part[:, : self.max_detections] for part in self.decode(outputs.maps)))
         else:
-            likely = candidates(outputs.maps, STRIDES, self.anchors, self.classification, self.min_score)
+            likely = likely_boxes(outputs.maps, STRIDES, self.anchors, self.classification, self.min_score)
             found = suppress(likely, len(outputs.sizes), self.nms_iou, self.max_detections)
         scale = (original_sizes.to(found.boxes.dtype) / outputs.sizes).flip(-1).repeat(1, 2)
         return DetectionPredictions(found.boxes * scale[:, None], found.scores, found.labels)

@@ -70,6 +70,7 @@ def test_a_hook_ends_it_and_its_end_renews_it(place: int) -> None:
 
 def test_norms_and_gradients_are_not_remembered() -> None:
     scales, asked = remembering(layers(nn.BatchNorm2d))
-    assert weights(scales) and weights(scales)
+    assert weights(scales)
+    assert weights(scales)
     assert len(asked) == 2
     assert not scales(X)  # gradients are enabled

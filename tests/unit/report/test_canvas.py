@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from lab.report.canvas import BAD, GOOD, INK, PAPER, draw_text
+from pathlib import Path
+
+from PIL import Image
+
+from lab.report.canvas import BAD, GOOD, INK, PAPER, draw_text, save_picture
 
 
 def test_running_text_breaks_at_blanks_and_where_it_says() -> None:
