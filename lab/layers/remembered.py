@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from lab.compat.torch import children_of, is_watched, own_parameters
+from lab.compat.torch import are_in_place, are_watched, children_of, own_parameters
 from lab.layers.convolution import Scales, folded, fuses
 
 
@@ -24,6 +24,7 @@ class Remembered:
         self.pairs = pairs
         self.scales: Scales = {}
         self.places: list[tuple[nn.Module, str, nn.Module]] = []
+        self.layers: list[nn.Module] = []
 
     def __call__(self, x: Tensor) -> Scales:
         """Return what ``folded`` returns for this input."""
@@ -37,14 +38,14 @@ class Remembered:
             parts = {part for pair in pairs for part in pair if part is not None}
             children = [(parent, *child) for parent in self.net.modules() for child in children_of(parent).items()]
             self.places = [child for child in children if child[2] in parts]
+            self.layers = [layer for _, _, layer in self.places]
         return scales
 
     def _holds(self, x: Tensor) -> bool:
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return False
-        for parent, name, layer in self.places:
-            if getattr(parent, name) is not layer or is_watched(layer):
-                return False
+        if not are_in_place(self.places) or are_watched(self.layers):
+            return False
         if any(own_parameters(layer)["weight"] is not weight for layer, (weight, _) in self.scales.items()):
             return False
         return fuses(x, next(iter(self.scales.values()))[0])

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from lab.checking import check_choice, check_range
 from lab.errors import ConfigError
-from lab.layers.convolution import NormName, Scales, convolve, make_norm, pairs_in, product
+from lab.layers.convolution import NormName, Scales, convolve, make_norm, pairs_in
 from lab.layers.remembered import Remembered
 from lab.models.yolo_fastest.criterion import CLASSIFICATIONS, LOSS_OPTIONS, YoloLossOptions, YoloTargeting
 from lab.models.yolo_fastest.decoding import decode, likely_boxes, suppress
@@ -122,11 +122,11 @@ def _joined_by_rows(fine: Tensor, coarse: Tensor, weight: Tensor, bias: Tensor) 
         bias: (C,).
     """
     batch, channels, height, width = coarse.shape
-    ours, theirs = (part.flatten(1).contiguous() for part in weight.split((channels, fine.shape[1]), dim=1))
-    small = product(coarse.permute(0, 2, 3, 1).flatten(0, 2), ours, bias, "none")
+    ours, theirs = weight.flatten(1).t().split((channels, fine.shape[1]))
+    small = torch.addmm(bias, coarse.permute(0, 2, 3, 1).flatten(0, 2), ours)
     large = small.view(batch, height, 1, width, 1, -1).expand(-1, -1, 2, -1, 2, -1).flatten(0, 4)
     pixels = fine.permute(0, 2, 3, 1).flatten(0, 2)
-    large.addmm_(pixels, theirs.t()).relu_()
+    large.addmm_(pixels, theirs).relu_()
     return large.view(batch, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
 
 
