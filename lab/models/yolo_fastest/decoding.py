@@ -16,8 +16,45 @@ from lab.structures import DetectionPredictions
 
 
 def anchors_of(anchors: Sequence[float], scale: int, num_scales: int, device: torch.device) -> Tensor:
-    """Return (A, 2) width and height in pixels of the anchors of one map."""
-    return torch.tensor(anchors, dtype=torch.float32, device=device).view(num_scales, -1, 2)[scale]
+    """Return (A, 2) width and height in pixels of the anchors of one map; nothing waits for the device."""
+    sizes = torch.tensor(anchors, dtype=torch.float32).view(num_scales, -1, 2)[scale]
+    return sizes.to(device, non_blocking=True)
+
+
+def own_cells(sizes: Tensor, stride: int, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return what is an image's own of a padded map: cells that do not begin beyond the image's edges.
+
+    Args:
+        sizes: (B, 2) (height, width) of each image without its padding.
+        stride: pixels of a cell.
+        shape: (h, w) of the map.
+
+    Returns:
+        (B, h, w) bool, and (B, 2) the number of rows and columns.
+    """
+    counts = (sizes / stride).ceil()
+    rows, columns = (
+        torch.arange(number, device=sizes.device) < counts[:, axis, None] for axis, number in enumerate(shape)
+    )
+    return rows[:, :, None] & columns[:, None], counts
+
+
+def candidates(maps: Sequence[Tensor], sizes: Tensor, strides: Sequence[int], boxes: Tensor) -> Tensor:
+    """Return (B, N) bool, the boxes of an image's own cells that reach into the image.
+
+    Args:
+        maps: see ``decode``.
+        sizes: (B, 2) (height, width) of each image without its padding.
+        strides: pixels of a cell, one for each three maps.
+        boxes: (B, N, 4) xyxy in pixels of the network's input, as ``decode`` returns them.
+    """
+    own = []
+    for scale, stride in enumerate(strides):
+        _, num_anchors, *shape = maps[3 * scale + 1].shape
+        cells, _ = own_cells(sizes, stride, shape)
+        own.append(cells[..., None].expand(-1, -1, -1, num_anchors).flatten(1))
+    reaching = (boxes[..., 2:] > 0).all(dim=-1) & (boxes[..., :2] < sizes.flip(1)[:, None]).all(dim=-1)
+    return torch.cat(own, dim=1) & reaching
 
 
 def decode(
