@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +20,7 @@ EngineOutputs = tuple[tuple[Tensor, ...], tuple[float, float]]
 """What a file gives for one image, without the batch, and (height, width) of the image, unpadded, in its input."""
 
 
-class EngineNetwork(nn.Module):
+class EngineNetwork(nn.Module, ABC):
     """Runs a file on the images of a batch, one by one; a kind of problem says what its outputs become.
 
     Args:

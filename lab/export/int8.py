@@ -79,7 +79,7 @@ def quantize(source: Path, target: Path, images: Tensor) -> Quantized:
         left = tuple(name for name in weighted if name in floats)
         if len(left) == len(weighted):
             raise ExportError(f"{source}: no convolution or linear layer but the last can be quantised")
-        reader: Any = Reader(model.graph.input[0].name, images, batch)
+        reader: Any = CalibrationFeeds(model.graph.input[0].name, images, batch)
         quantize_static(
             prepared,
             target,
@@ -113,7 +113,7 @@ def tail(model: ModelProto) -> set[str]:
     return names
 
 
-class Reader:
+class CalibrationFeeds:
     """Gives onnxruntime's calibration its images, a call at a time; speaks as its ``CalibrationDataReader`` does."""
 
     def __init__(self, name: str, images: Tensor, batch: int) -> None:

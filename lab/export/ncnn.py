@@ -25,7 +25,7 @@ from lab.export.formats import EngineRunner, ExportFormat, ExportOrder
 from lab.export.graph import as_shuffles
 from lab.export.network import NamedOutputs
 from lab.export.onnx import OPSET, translated
-from lab.structures.detection import MapDetector
+from lab.structures.maps import HasMaps
 from lab.text import one_line
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class MapsNetwork(NamedOutputs):
 
     def __init__(self, net: nn.Module, layout: str) -> None:
         super().__init__()
-        if not isinstance(net, MapDetector):
+        if not isinstance(net, HasMaps):
             raise ExportError(
                 f"ncnn: {type(net).__name__} has no maps that are decoded outside of it, as yolo_fastest_v2 has; "
                 "take format onnx"

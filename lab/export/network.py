@@ -67,13 +67,13 @@ class KindOfExport(ABC):
         """
 
 
-class NamedOutputs(nn.Module):
+class NamedOutputs(nn.Module, ABC):
     """A network that returns a tuple of tensors for a tensor of images."""
 
     @property
+    @abstractmethod
     def output_names(self) -> tuple[str, ...]:
         """The names of what ``forward`` returns, in its order."""
-        raise NotImplementedError
 
 
 class ExportNetwork(NamedOutputs):

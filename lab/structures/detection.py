@@ -181,7 +181,8 @@ class Suppressing(Protocol):
 
     Attributes:
         thresholds: what ``predict`` applies: ``min_score``, ``nms_iou`` (the overlap of two boxes of one class),
-            ``max_detections``.
+            ``max_boxes``; and ``clip``, 1 where boxes outside of the image are left out before, and others are
+            clipped to the image after.
     """
 
     @property
@@ -191,34 +192,4 @@ class Suppressing(Protocol):
 
     def candidates(self, outputs: Any) -> DetectionPredictions:
         """Return all boxes before that, each with its best class, in pixels of the network's input."""
-        ...
-
-
-@dataclass(frozen=True)
-class MapLayout:
-    """How the maps that leave a network are read where they are decoded outside of it, as on phones.
-
-    Attributes:
-        image: the name of the input.
-        colours: the order of the input's channels, ``BGR`` or ``RGB``; they go from 0 to 1.
-        maps: what each map holds, by its name, in order.
-        decoding: the numbers that decoding needs, as JSON has them.
-    """
-
-    image: str
-    colours: str
-    maps: Mapping[str, str]
-    decoding: Mapping[str, Any]
-
-
-@runtime_checkable
-class MapDetector(Protocol):
-    """What a detector offers beside ``Detector`` if others decode its maps (``lab.export.ncnn``)."""
-
-    def map_layouts(self) -> Mapping[str, MapLayout]:
-        """Return the layouts of the maps, by name: ``maps`` and, where others have published files, ``published``."""
-        ...
-
-    def maps_as(self, layout: str, images: Tensor) -> tuple[Tensor, ...]:
-        """Return the maps of images (B, 3, H, W) in the layout's colours."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lab.models.darknet.plan import CfgPlan
-from lab.structures.detection import MapLayout
+from lab.structures.maps import MapLayout
 
 
 def map_layouts(plan: CfgPlan) -> dict[str, MapLayout]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lab.structures.detection import MapLayout
+from lab.structures.maps import MapLayout
 
 PUBLISHED_INPUT, PUBLISHED_OUTPUTS = "input.1", ("794", "796")
 

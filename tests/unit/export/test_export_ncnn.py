@@ -21,7 +21,7 @@ from lab.export.formats import ExportOrder
 from lab.export.ncnn import MapsNetwork, converted, load_network, renamed
 from lab.export.network import ExportNetwork
 from lab.models.darknet.network import Darknet
-from lab.structures.detection import MapLayout
+from lab.structures.maps import MapLayout
 from lab.tasks.detection.export import DetectorExport
 from tests.classifiers import fill
 
