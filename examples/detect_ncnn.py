@@ -102,7 +102,7 @@ def detect(net: Any, about: Mapping[str, Any], photo: Image.Image) -> list[Found
     """Return what is in a photo, best first."""
     image, factors = resized(photo, about)
     found = DECODERS[about["details"]["decoding"]](run(net, about, image), about["details"])
-    return chosen(*found, about, factors)
+    return chosen(*found, about, factors, photo.size)
 
 
 if __name__ == "__main__":

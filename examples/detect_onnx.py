@@ -80,7 +80,7 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, about: M
         boxes: (N, 4).
         scores: (N,).
         labels: (N,).
-        about: thresholds: ``min_score``, ``nms_iou``, ``max_detections``; nothing where the network needs none.
+        about: thresholds: ``min_score``, ``nms_iou``, ``max_boxes``; nothing where the network needs none.
     """
     order = np.argsort(-scores, kind="stable")
     if "nms_iou" not in about:
@@ -91,17 +91,26 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, about: M
         kept.append(int(best))
         covered = (overlaps(boxes[best], boxes[order]) > about["nms_iou"]) & (labels[order] == labels[best])
         order = order[~covered]
-    return kept[: int(about["max_detections"])]
+    return kept[: int(about["max_boxes"])]
 
 
 def chosen(
-    boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, about: Mapping[str, Any], factors: tuple[float, float]
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    labels: np.ndarray,
+    about: Mapping[str, Any],
+    factors: tuple[float, float],
+    size: tuple[int, int],
 ) -> list[Found]:
-    """Return what remains of an image's boxes (N, 4), with names, in pixels of the photo."""
-    names = about["class_names"]
+    """Return what remains of an image's boxes (N, 4), with names, in pixels of the photo, whose size is given."""
+    names, clips = about["class_names"], about["thresholds"].get("clip")
+    scaled = boxes * np.array((*factors, *factors), np.float32)
+    if clips:  # boxes outside of the photo are no rivals of others
+        reaching = (scaled[:, 2:] > 0).all(axis=1) & (scaled[:, :2] < size).all(axis=1)
+        scores = np.where(reaching, scores, 0)
     found = []
     for place in suppress(boxes.astype(np.float64), scores, labels, about["thresholds"]):
-        box = boxes[place] * np.array((*factors, *factors), np.float32)
+        box = np.clip(scaled[place], 0, np.array((*size, *size), np.float32)) if clips else scaled[place]
         name = names[labels[place]] if names else str(labels[place])
         found.append(Found(name, float(scores[place]), tuple(box.tolist())))
     return found
@@ -112,7 +121,7 @@ def detect(session: Any, about: Mapping[str, Any], photo: Image.Image) -> list[F
     image, factors = resized(photo, about)
     pixels = np.asarray(image, np.float32).transpose(2, 0, 1)[None] / 255
     boxes, scores, labels = (part[0] for part in session.run(["boxes", "scores", "labels"], {"images": pixels}))
-    return chosen(boxes, scores, labels, about, factors)
+    return chosen(boxes, scores, labels, about, factors, photo.size)
 
 
 def draw(photo: Image.Image, found: list[Found]) -> Image.Image:

@@ -6,16 +6,15 @@ Each row first checks that both give the same results, then times them in turn. 
 neither profits from the other's warm caches. It prints medians and the median of the rounds' ratios: above 1, lab is
 faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, AlexNet,
 DenseNet-121, ShuffleNetV2, MobileNetV2 and deformable convolution, timm's ViT and VoVNet, transformers' BERT and BLOOM,
-plain torch for AFNO (as published), the wide ResNet, GRU4Rec, SASRec and the CPU kernels (conv3x3, linear),
-torchvision's ImageFolder for reading images, its policies image by image (rand_augment, trivial_augment), its hue and
-saturation (hsv), whole images pasted (mosaic), the same samples without mosaics (mosaic-sample: the ratio is what they
-cost), a loader of
-one image after the other for a batch of MixMatch, embreex's own interface for rendering (where the peer casts rays only
-and paints nothing), trimesh for questions about a mesh. Rows called deploy time the copy that ``lab.deploy`` makes,
-against the peer as it is, and those called deploy-frozen against ``torch.jit.optimize_for_inference`` of the peer. A
-training step is forward, loss (DETR's with matching, on every decoder layer) and backward. For GRU4Rec it is 20 steps
-including data and optimizer, for SASRec one step including the optimizer. SASRec's peer evaluates user by user among
-101 items, lab among all.
+plain torch for AFNO (as published), the wide ResNet, YOLO-FastestV2 (with its published boxes and loss), GRU4Rec,
+SASRec and the CPU kernels (conv3x3, linear), torchvision's ImageFolder for reading images, its policies image by image
+(rand_augment, trivial_augment), its hue and saturation (hsv), whole images pasted (mosaic), the same samples without
+mosaics (mosaic-sample: the ratio is what they cost), a loader of one image after the other for a batch of MixMatch,
+embreex's own interface for rendering (where the peer casts rays only and paints nothing), trimesh for questions about a
+mesh. Rows called deploy time the copy that ``lab.deploy`` makes, against the peer as it is, and those called
+deploy-frozen against ``torch.jit.optimize_for_inference`` of the peer. A training step is forward, loss (DETR's with
+matching, on every decoder layer) and backward. For GRU4Rec it is 20 steps including data and optimizer, for SASRec one
+step including the optimizer. SASRec's peer evaluates user by user among 101 items, lab among all.
 
 The last column is the share of this process's rate in products of matrices (1024x1024 in float32, the better one of
 torch.mm and oneDNN) that ours reaches, counted by the operations of the peer: near 100 % nothing is left to gain
@@ -36,7 +35,7 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from benchmarks import afno, backbones, bert, bloom, classifiers, detr, detr3d, segmenters, vggish
+from benchmarks import afno, backbones, bert, bloom, classifiers, detr, detr3d, segmenters, vggish, yolo_fastest
 from benchmarks.augmentation import mixmatch_batch
 from benchmarks.box_augmentation import hsv_row, mosaic_row, mosaic_sample_row
 from benchmarks.gru4rec import gru4rec_train
@@ -153,6 +152,10 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     "vggish-train": (train_row(vggish.make, "vggish"), 8, (1, 10)),
     "vggish-tiny-forward": (forward_row(vggish.make, "vggish_tiny"), 32, (1, 10)),
     "vggish-tiny-train": (train_row(vggish.make, "vggish_tiny"), 32, (1, 10)),
+    "yolo_fastest-forward": (forward_row(yolo_fastest.make, "yolo_fastest_v2"), 1, (352, 352)),
+    "yolo_fastest-deploy": (yolo_fastest.deploy_row, 1, (352, 352)),
+    "yolo_fastest-boxes": (yolo_fastest.boxes_row, 16, (352, 352)),  # decoding and suppression
+    "yolo_fastest-train": (train_row(yolo_fastest.make, "yolo_fastest_v2"), 16, (352, 352)),
     "gru4rec-train": (gru4rec_train, 64, (2048, 20000)),  # lanes, (negatives, items)
     "sasrec-train": (sasrec_train, 128, (50, 20000)),  # sequences, (longest, items)
     "sasrec-eval": (sasrec_eval, 128, (50, 20000)),

@@ -54,6 +54,10 @@ class SuppressedNetwork(NamedOutputs):
         from torchvision.ops import batched_nms
 
         boxes, scores, labels = self.inner(images)
+        sides = torch.tensor([images.shape[3], images.shape[2]] * 2, dtype=boxes.dtype)
+        if self.thresholds.get("clip"):
+            reaching = (boxes[..., 2:] > 0).all(dim=-1) & (boxes[..., :2] < sides[:2]).all(dim=-1)
+            scores = scores * reaching
         most = min(int(self.thresholds["max_boxes"]), boxes.shape[1])
         left = [part.new_zeros(len(part), most, *part.shape[2:]) for part in (boxes, scores, labels)]
         count = torch.zeros(len(boxes), dtype=torch.int64)
@@ -64,6 +68,8 @@ class SuppressedNetwork(NamedOutputs):
             count[row] = len(place)
             for part, whole in zip(left, (boxes, scores, labels), strict=True):
                 part[row, : len(place)] = whole[row, place]
+        if self.thresholds.get("clip"):
+            left[0] = torch.minimum(left[0].clamp(min=0), sides)
         return (*left, count)
 
 
@@ -94,11 +100,14 @@ def suppress(model: ModelProto, thresholds: dict[str, float], num_classes: int) 
 
     Args:
         model: of a network before suppression.
-        thresholds: those in ``NEEDED``.
+        thresholds: those in ``NEEDED``, and ``clip``, where boxes outside of the image are left out.
         num_classes: K.
     """
     graph = _Graph(model)
     boxes, scores, labels = (graph.renamed(name) for name in BOXES)
+    sides = graph.sides() if thresholds.get("clip") else ""
+    if sides:
+        scores = graph.node("Mul", scores, graph.reaching(boxes, sides))
     of_class = graph.node("OneHot", labels, graph.number(num_classes), graph.number([0.0, 1.0], np.float32), axis=1)
     of_class = graph.node("Mul", of_class, graph.node("Unsqueeze", scores, graph.number([1])))  # (B, K, N)
     most = graph.number([int(thresholds["max_boxes"])])
@@ -114,6 +123,8 @@ def suppress(model: ModelProto, thresholds: dict[str, float], num_classes: int) 
     there = graph.node("Greater", best, graph.number(0.0, np.float32))
     there_int = graph.node("Cast", there, to=7)  # int64
     found = graph.node("GatherND", boxes, graph.node("Unsqueeze", place, graph.number([2])), batch_dims=1)
+    if sides:
+        found = graph.node("Min", graph.node("Max", found, graph.number(0.0, np.float32)), sides)
     no_box = graph.number(0.0, np.float32)
     graph.output("boxes", "Where", graph.node("Unsqueeze", there, graph.number([2])), found, no_box, sides=(4,))
     graph.output("scores", "Identity", best)
@@ -148,6 +159,19 @@ class _Graph:
                 if given == name:
                     node.input[place] = inner
         return inner
+
+    def sides(self) -> str:
+        """Return the name of (4), width, height, width and height of the input."""
+        shape = self.node("Shape", self.graph.input[0].name)
+        return self.node("Cast", self.node("Gather", shape, self.number([3, 2, 3, 2])), to=1)  # float32
+
+    def reaching(self, boxes: str, sides: str) -> str:
+        """Return the name of (B, N), 1 for each box that reaches into the image and 0 for the others."""
+        first, last = self.number([0, 1]), self.number([2, 3])
+        begins = self.node("Less", self.node("Gather", boxes, first, axis=2), self.node("Gather", sides, first))
+        ends = self.node("Greater", self.node("Gather", boxes, last, axis=2), self.number(0.0, np.float32))
+        both = self.node("Cast", self.node("And", begins, ends), to=1)
+        return self.node("ReduceMin", both, self.number([2]), keepdims=0)
 
     def number(self, value: Any, dtype: type[Any] = np.int64) -> str:
         """Return the name of a constant."""

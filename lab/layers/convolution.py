@@ -130,6 +130,8 @@ def convolve(
         scales: what ``scales_of`` or ``folded`` returned for many norms at once.
     """
     if scales and convolution in scales:
+        if isinstance(convolution, PackedConv2d) and convolution.packed is not None and not is_pointwise(convolution):
+            return _packed(x, convolution, add, activation, reuse)
         return _by_onednn(x, *scales[convolution], convolution, add, activation, reuse)
     norm = None if isinstance(norm, nn.Identity) else norm
     watched = any(part is not None and is_watched(part) for part in (convolution, norm))
@@ -141,7 +143,7 @@ def convolve(
         return _packed(x, convolution, add, activation, reuse)
     else:
         scale, shift = _scale_and_shift(norm, scales)
-        if _fuses(x, convolution.weight) and not needs_gradient(scale):
+        if fuses(x, convolution.weight) and not needs_gradient(scale):
             return _fused(x, convolution, scale, shift, add, activation, reuse)
         weight, bias = _folded(convolution, scale, shift)
         geometry = (convolution.stride, convolution.padding, convolution.dilation, convolution.groups)
@@ -167,29 +169,37 @@ def scales_of(norms: Sequence[nn.Module]) -> Scales:
     return dict(zip(norms, zip(scale.split(sizes), shift.split(sizes), strict=True), strict=True))
 
 
-def folded(x: Tensor, pairs: Sequence[tuple[nn.Conv2d, nn.Module]]) -> Scales:
+def folded(x: Tensor, pairs: Sequence[tuple[nn.Conv2d, nn.Module | None]]) -> Scales:
     """Fold constant norms into their convolutions, in a few operations for all; asks once whether that can be done.
 
     Args:
         x: what goes in, or anything like it.
-        pairs: convolutions without a bias, each with the norm behind it, all of one epsilon.
+        pairs: convolutions, each with the norm behind it, all of one epsilon; None or ``nn.Identity`` where there is
+            none, or where ``lab.deploy`` has folded it. A convolution before a norm has no bias.
 
     Returns:
         What ``convolve`` takes; nothing where oneDNN does not compute, a norm is not constant or a hook waits.
     """
-    pairs = [pair for pair in pairs if not isinstance(pair[1], nn.Identity)]
     if not pairs or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return {}
-    if any(map(is_watched, itertools.chain(*pairs))):
+    if any(part is not None and is_watched(part) for part in itertools.chain(*pairs)):
         return {}
-    convolutions, norms = zip(*pairs, strict=True)
-    weights = [convolution.weight for convolution in convolutions]
-    if not all(map(is_constant, norms)) or not _fuses(x, *weights):
+    scales: Scales = {}
+    left: list[tuple[nn.Conv2d, nn.Module]] = []
+    for convolution, norm in pairs:
+        own = own_tensors(convolution)
+        scales[convolution] = own["weight"], own["bias"]
+        if norm is not None and not isinstance(norm, nn.Identity):
+            left.append((convolution, norm))
+    if not all(is_constant(norm) for _, norm in left) or not fuses(x, *(weight for weight, _ in scales.values())):
         return {}
     keep_freed_memory()
-    scale, shift, sizes = joined_scales(norms)
-    multiplied = foreach_mul(weights, scale.view(-1, 1, 1, 1).split(sizes))
-    return dict(zip(convolutions, zip(multiplied, shift.split(sizes), strict=True), strict=True))
+    if left:
+        scale, shift, sizes = joined_scales([norm for _, norm in left])
+        weights = foreach_mul([scales[each][0] for each, _ in left], scale.view(-1, 1, 1, 1).split(sizes))
+        ready = zip(weights, shift.split(sizes), strict=True)
+        scales.update(zip((each for each, _ in left), ready, strict=True))
+    return scales
 
 
 def joined_scales(norms: Sequence[nn.Module]) -> tuple[Tensor, Tensor, list[int]]:
@@ -325,7 +335,7 @@ def pairs_in(layers: nn.Sequential) -> list[tuple[nn.Conv2d, nn.Module]]:
     return [(layer, found[index + 1]) for index, layer in enumerate(found) if isinstance(layer, nn.Conv2d)]
 
 
-def _fuses(x: Tensor, *weights: Tensor) -> bool:
+def fuses(x: Tensor, *weights: Tensor) -> bool:
     """Whether oneDNN's fused convolution applies: float32 on a CPU, run eagerly, in inference or a frozen stage."""
     return bool(
         plain_float32(x, *weights)

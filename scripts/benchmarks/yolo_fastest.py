@@ -7,13 +7,15 @@ from typing import Any
 
 import torch
 from benchmarks.detr import make_targets
-from benchmarks.pairs import Pair, Size, fill_norms, loss_of, worst
-from benchmarks.yolo_fastest_peer import PlainYoloFastest, plain_loss
+from benchmarks.pairs import Made, Pair, Size, fill_norms, loss_of, worst
+from benchmarks.yolo_fastest_peer import STRIDES, PlainYoloFastest, plain_loss, plain_rows, plain_suppressed
 from torch import Tensor
+from torch.nn import functional as F
 
-from lab import create_model
+from lab import create_model, deploy
+from lab.models.yolo_fastest.network import YoloOutputs
 from lab.models.yolo_fastest.weights import to_official
-from lab.structures import DetectionTargets
+from lab.structures import DetectionPredictions, DetectionTargets
 
 NUM_CLASSES = 91
 
@@ -56,6 +58,61 @@ def published_targets(targets: DetectionTargets) -> Tensor:
     low, high = targets.boxes.split(2, dim=1)
     places = torch.cat(((low + high) / 2, high - low), dim=1) / low.new_tensor([width, height, width, height])
     return torch.cat((torch.stack((image, targets.labels), dim=1), places), dim=1)
+
+
+def deploy_row(batch: int, size: Size, device: torch.device) -> Made:
+    """Return the maps of ``lab.deploy``'s copy and of the peer."""
+    pair = make("yolo_fastest_v2", batch, size, device)
+    assert pair.peer is not None
+    images = torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(1)).to(device)
+    deployed = deploy(pair.ours, images)
+    ours, peer = (
+        torch.inference_mode()(call) for call in (lambda: deployed.raw_maps(images), lambda: pair.peer(images))
+    )
+    return ours, peer, worst(flat(ours()), flat(peer()))
+
+
+def boxes_row(batch: int, size: Size, device: torch.device) -> Made:
+    """Return decoding and suppression of the same maps, each in the layout that its own network leaves."""
+    ours: Any = create_model("yolo_fastest_v2", num_classes=NUM_CLASSES)
+    maps = busy_maps(batch, size, device)
+    own = tuple(part.contiguous(memory_format=torch.channels_last) for part in maps)
+    outputs = YoloOutputs(own, sizes := torch.tensor([size] * batch, device=device))
+
+    def boxes() -> DetectionPredictions:
+        found: DetectionPredictions = ours.predict(outputs, sizes)
+        return found
+
+    def published() -> list[Tensor]:
+        return plain_suppressed(plain_rows(maps), ours.min_score, ours.nms_iou, ours.max_detections)
+
+    found, expected = boxes(), published()
+    return torch.inference_mode()(boxes), torch.inference_mode()(published), _apart(found, expected)
+
+
+def busy_maps(batch: int, size: Size, device: torch.device) -> list[Tensor]:
+    """Return maps of a dozen objects in each image, found by the cells around them: it has 117 boxes above 0.01."""
+    generator = torch.Generator().manual_seed(3)
+    maps = []
+    for stride in STRIDES:
+        height, width = size[0] // stride, size[1] // stride
+        spots = torch.rand(batch, 1, height, width, generator=generator) < 6 / (height * width)
+        near = F.max_pool2d(spots.float(), 3, 1, 1)
+        for channels in (12, 3, NUM_CLASSES):
+            noise = torch.randn(batch, channels, height, width, generator=generator)
+            maps.append(noise if channels == 12 else noise - 8 + 4 * near if channels == 3 else 3 * noise)
+    return [part.to(device) for part in maps]
+
+
+def _apart(found: DetectionPredictions, expected: list[Tensor]) -> float:
+    """Return the largest difference of boxes relative to the largest box; 1 if others were found."""
+    worst_of_all = 0.0
+    for boxes, scores, rows in zip(found.boxes.cpu(), found.scores.cpu(), expected, strict=True):
+        kept = boxes[scores > 0]
+        if kept.shape != rows[:, :4].shape:
+            return 1.0
+        worst_of_all = max(worst_of_all, worst(kept, rows[:, :4]) if len(kept) else 0.0)
+    return worst_of_all
 
 
 @torch.no_grad()

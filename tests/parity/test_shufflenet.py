@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Literal
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from lab import create_model
+from lab import create_model, deploy
 from lab.errors import ConfigError
-from lab.models.shufflenet.network import ShuffleNetV2
+from lab.models.shufflenet.gathering import plan
+from lab.models.shufflenet.network import ShuffleNetV2, ShuffleNetV2Features
 from lab.models.shufflenet.weights import convert, from_yolo_fastest, to_yolo_fastest
 from tests.classifiers import fill, gradients_apart, images, logits_apart, worst
 
@@ -73,7 +77,7 @@ def test_the_comparison_sees_mutants(mutant: str) -> None:
     if mutant == "shuffle":
         block.shuffle = "before"
     elif mutant == "halves":
-        block._split = lambda x, scales: tuple(reversed(x.chunk(2, dim=1)))
+        block.split = lambda x: tuple(reversed(x.chunk(2, dim=1)))
     else:
         block.branch2[4].running_mean.zero_()
     assert logits_apart(ours, theirs, images()) > 1e-3
@@ -134,6 +138,38 @@ def test_the_backbone_of_yolo_fastest_equals_its_description() -> None:
     theirs.load_state_dict(to_yolo_fastest(ours.state_dict()), strict=True)
 
 
+@pytest.mark.parametrize("name", ["tiny", "shufflenet_v2_yolo_fastest"])
+def test_deployed_networks_do_not_shuffle(name: str) -> None:
+    """Classifier and maps are the same, by rows of pixels and by plain operations, of which none is a shuffle."""
+    net = (pair("tiny")[0] if name == "tiny" else create_model(name, features_only=True)).eval()
+    fill(net)
+    deployed = deploy(net, images())
+    assert not deployed.deployment.left
+    with torch.inference_mode():
+        expected, by_rows = net(images()), deployed(images())
+    plain = deployed(images())
+    for found in (by_rows, plain):
+        pairs = zip([found], [expected], strict=True) if name == "tiny" else zip(found, expected, strict=True)
+        both = max(worst(*both) for both in pairs)
+        assert both < 1e-5  # worst measured: 9.9e-7
+    graph = torch.export.export(deployed, (images(),), strict=False).graph
+    called = {node.target.__name__.partition(".")[0] for node in graph.nodes if node.op == "call_function"}
+    assert not called & {"permute", "transpose", "stack", "complex", "clone", "reshape"}
+
+
+@pytest.mark.parametrize("mutant", ["pieces", "places"])
+def test_deployed_mutants_are_seen(mutant: str) -> None:
+    net = ShuffleNetV2Features(TINY, out_indices=(3, 4)).eval()
+    fill(net)
+    deployed = deploy(net, images())
+    if mutant == "pieces":
+        stage = deployed.get_submodule("stage3")
+        stage.plan = replace(stage.plan, pieces=(*stage.plan.pieces[:-1], stage.plan.pieces[-1][::-1]))
+    else:
+        deployed.get_buffer("places0").copy_(torch.arange(20))
+    assert worst(deployed(images())[0], net(images())[0]) > 1e-3
+
+
 def test_keys_of_a_whole_yolo_fastest_are_read() -> None:
     own = create_model("shufflenet_v2_yolo_fastest", features_only=True, out_indices=(4,)).state_dict()
     whole = {f"backbone.{key}": value for key, value in to_yolo_fastest(own).items()}
@@ -156,3 +192,26 @@ def test_mistakes_are_named() -> None:
         create_model("shufflenet_v2_x0_5", features_only=True, out_indices=(5,))
     with pytest.raises(ConfigError, match="in_chans"):
         create_model("shufflenet_v2_x0_5", in_chans=0)
+
+
+@pytest.mark.parametrize("shuffle", ["before", "after"])
+def test_a_plan_moves_channels_as_the_blocks_do(shuffle: Literal["before", "after"]) -> None:
+    """Numbers in place of channels: what each block gathers is its half of what would lie there."""
+    made = plan(6, 3, shuffle)
+    results = [[10 * result + channel for channel in channels] for result, channels in enumerate(made.made)]
+    now = [*range(6), *range(10, 16)] if shuffle == "before" else [10 * (at % 2) + at // 2 for at in range(12)]
+    for block in range(4):
+        pieces = []
+        for result, piece in made.pieces[block]:
+            start = sum(made.sizes[result][:piece])
+            pieces += results[result][start : start + made.sizes[result][piece]]
+        aside, through = (now[0::2], now[1::2]) if shuffle == "before" else (now[:6], now[6:])
+        wanted = through if block < 3 else now
+        assert pieces == [wanted[at] for at in made.taken[block]]
+        new = [10 * (block + 2) + channel for channel in range(6)]
+        now = (
+            aside + new
+            if shuffle == "before"
+            else [channel for both in zip(aside, new, strict=True) for channel in both]
+        )
+    assert shuffle == "after" or made.taken[-1] == tuple(range(12))

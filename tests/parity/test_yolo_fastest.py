@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import box_iou
 
-from lab import create_model
+from lab import create_model, deploy
 from lab.errors import CheckpointError
-from lab.models.yolo_fastest.decoding import suppress
+from lab.models.yolo_fastest.decoding import Candidates, likely_boxes, suppress
 from lab.models.yolo_fastest.network import COCO_ANCHORS, YoloOutputs
 from lab.models.yolo_fastest.weights import from_official, to_official
 from lab.ops.boxes import box_xyxy_to_cxcywh
@@ -93,6 +93,48 @@ def test_maps_equal_the_slow_form(ours: Any, images: Tensor, maps: list[Tensor])
     assert all(map(torch.equal, rgb, found))
 
 
+def test_deployed_maps_equal_the_slow_form(ours: Any, images: Tensor, maps: list[Tensor]) -> None:
+    """Without norms, shuffles and the heads' last 1x1; by rows of pixels, and by the plain operations of its graph."""
+    deployed = deploy(ours, images)
+    assert not deployed.deployment.left
+    with torch.inference_mode():
+        by_rows = deployed.raw_maps(images)
+    for found in (by_rows, deployed.raw_maps(images)):
+        assert max(map(worst, found, maps)) < 1e-5  # worst measured: 2.9e-6
+    hooked = []
+    handle = deployed.fpn.cls_head_3.block[0].register_forward_hook(lambda *_: hooked.append(1))
+    with torch.inference_mode():
+        assert max(map(worst, deployed.raw_maps(images), maps)) < 1e-5
+    assert hooked
+    handle.remove()
+    layer = deployed.fpn.conv1x1_2[0]
+    layer.weight = nn.Parameter(layer.weight * 1.1, requires_grad=False)  # what is remembered follows
+    with torch.inference_mode():
+        assert max(map(worst, deployed.raw_maps(images), maps)) > 1e-3
+    graph = torch.export.export(ForMaps(deployed), (images,), strict=False).graph
+    called = [node.target.__name__.partition(".")[0] for node in graph.nodes if node.op == "call_function"]
+    assert set(called) == {
+        "contiguous",
+        "conv2d",
+        "relu_",
+        "max_pool2d",
+        "split_with_sizes",
+        "getitem",
+        "cat",
+        "upsample_nearest2d",
+    }
+    assert called.count("conv2d") == 73
+
+
+class ForMaps(nn.Module):
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Any:
+        return self.network.raw_maps(images)
+
+
 @pytest.mark.parametrize("mutant", ["order", "shared", "activation"])
 def test_the_comparison_sees_mutants(slow: PlainYoloFastest, images: Tensor, maps: list[Tensor], mutant: str) -> None:
     network: Any = create_model("yolo_fastest_v2").eval()
@@ -124,7 +166,7 @@ def test_decoding_equals_the_published_one(ours: Any, maps: list[Tensor]) -> Non
 def test_boxes_equal_the_published_ones(ours: Any, maps: list[Tensor]) -> None:
     """Decoding and suppression together; the published one moves classes apart in float32, so its boxes are rounded."""
     maps = [part * 0.02 for part in maps]
-    found = suppress(*ours.decode(maps), 0.005, 0.4, 25)
+    found = suppress(likely_boxes(maps, SIZES, (16, 32), COCO_ANCHORS, "softmax", 0.005), 2, 0.4, 25)
     for image, expected in enumerate(plain_suppressed(plain_rows(maps), 0.005, 0.4, 25)):
         assert 5 < len(expected) <= 25
         assert (found.boxes[image, : len(expected)] - expected[:, :4]).abs().max() < 1e-4
@@ -132,10 +174,34 @@ def test_boxes_equal_the_published_ones(ours: Any, maps: list[Tensor]) -> None:
         assert torch.equal(found.labels[image, : len(expected)], expected[:, 5].long())
 
 
+SIZES = torch.tensor([[96.0, 128.0]] * 2)
+
+
+def above(boxes: Tensor, scores: Tensor, labels: Tensor, min_score: float = 0.005) -> Candidates:
+    inside = (boxes[..., 2:] > 0).all(dim=-1) & (boxes[..., :2] < SIZES.flip(1)[:, None]).all(dim=-1)
+    image, place = ((scores > min_score) & (inside | boxes.isnan().any(dim=-1))).nonzero(as_tuple=True)
+    return Candidates(image, *(part[image, place] for part in (boxes, scores, labels)))
+
+
+def test_candidates_are_those_of_all_boxes(ours: Any, maps: list[Tensor]) -> None:
+    maps = [part * 0.02 for part in maps]
+    maps[0][1, 4:8, 2, 3] = torch.nan  # the second anchor of a cell
+    maps[1][:, 2] = -20.0
+    dense = ours.decode(maps)
+    expected = above(*dense)
+    expected = expected.take(expected.boxes.isfinite().all(dim=-1))
+    found = likely_boxes(maps, SIZES, (16, 32), COCO_ANCHORS, "softmax", 0.005)
+    assert 20 < len(found.image) < 320
+    assert torch.equal(found.image, expected.image)
+    assert torch.equal(found.labels, expected.labels)
+    assert torch.allclose(found.boxes, expected.boxes, atol=1e-5)
+    assert torch.allclose(found.scores, expected.scores, atol=1e-7)
+
+
 def test_suppression_equals_a_loop(ours: Any, maps: list[Tensor]) -> None:
     boxes, scores, labels = ours.decode([part * 0.02 for part in maps])
     labels = labels % 3  # few classes, so that much overlaps
-    found = suppress(boxes, scores, labels, 0.005, 0.4, 25)
+    found = suppress(above(boxes, scores, labels), 2, 0.4, 25)
     rows = torch.cat((boxes, scores[..., None], labels[..., None]), dim=-1)
     kept = [slow_suppressed(part, 0.005, 0.4, 25) for part in rows]
     assert found.scores.shape == (2, max(map(len, kept)))
@@ -145,9 +211,15 @@ def test_suppression_equals_a_loop(ours: Any, maps: list[Tensor]) -> None:
         assert torch.equal(found.scores[image, : len(chosen)], scores[image, chosen])
         assert torch.equal(found.labels[image, : len(chosen)], labels[image, chosen])
         assert not found.scores[image, len(chosen) :].any()
-    alike = suppress(boxes, scores, torch.zeros_like(labels), 0.005, 0.4, 25)  # a mutant: classes suppress each other
+    alike = suppress(
+        above(boxes, scores, torch.zeros_like(labels)), 2, 0.4, 25
+    )  # a mutant: classes suppress each other
     assert alike.scores.shape != found.scores.shape or not torch.equal(alike.boxes, found.boxes)
-    assert suppress(boxes, scores, labels, 1.0, 0.4, 25).boxes.shape == (2, 0, 4)
+    assert suppress(above(boxes, scores, labels).take(torch.zeros(0, dtype=torch.int64)), 2, 0.4, 25).boxes.shape == (
+        2,
+        0,
+        4,
+    )
 
 
 def test_boxes_are_in_pixels_of_the_original_images(ours: Any, images: Tensor) -> None:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torchvision.ops import batched_nms
 
 from lab.checking import check_range
-from lab.errors import ConfigError
+from lab.errors import ConfigError, closest
 from lab.layers.convolution import folded
 from lab.models.darknet.cfg import Section, read_cfg
 from lab.models.darknet.criterion import DarknetTargeting
@@ -28,6 +28,7 @@ from lab.models.darknet.plan import CfgPlan, make_plan
 from lab.ranges import Len, Probability, Size, Word
 from lab.structures import DetectionPredictions, DetectionTargets, Term
 from lab.structures.maps import MapLayout
+from lab.system.files import is_there
 
 GREY = 0.5
 """The colour of padding, as in darknet."""
@@ -232,6 +233,9 @@ def _sections(cfg: str, num_classes: int, anchors: Sequence[float] | None) -> li
     if cfg not in WIDTHS:
         if anchors is not None:
             raise ConfigError(f"anchors: cfg={cfg} has its own; change them there")
+        if "." not in cfg and not is_there(cfg):
+            known = ", ".join(WIDTHS)
+            raise ConfigError(f"cfg={cfg}: neither a file nor one of {known}{closest(cfg, WIDTHS)}")
         return read_cfg(cfg)
     chosen = ANCHORS if anchors is None else tuple(anchors)
     if len(chosen) != len(ANCHORS):

@@ -1,11 +1,15 @@
 """From YOLO-FastestV2's maps to boxes, for a whole batch at once, and class-wise suppression.
 
-Names: B images, K classes, A anchors of a cell, h and w cells of a map, N all boxes of an image.
+Most cells of most images hold nothing: ``likely_boxes`` looks at the objectness first, and computes classes and boxes
+of the few anchors that are left.
+
+Names: B images, K classes, A anchors of a cell, h and w cells of a map, N all boxes of an image, n candidates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -39,24 +43,6 @@ def own_cells(sizes: Tensor, stride: int, shape: Sequence[int]) -> tuple[Tensor,
     return rows[:, :, None] & columns[:, None], counts
 
 
-def candidates(maps: Sequence[Tensor], sizes: Tensor, strides: Sequence[int], boxes: Tensor) -> Tensor:
-    """Return (B, N) bool, the boxes of an image's own cells that reach into the image.
-
-    Args:
-        maps: see ``decode``.
-        sizes: (B, 2) (height, width) of each image without its padding.
-        strides: pixels of a cell, one for each three maps.
-        boxes: (B, N, 4) xyxy in pixels of the network's input, as ``decode`` returns them.
-    """
-    own = []
-    for scale, stride in enumerate(strides):
-        _, num_anchors, *shape = maps[3 * scale + 1].shape
-        cells, _ = own_cells(sizes, stride, shape)
-        own.append(cells[..., None].expand(-1, -1, -1, num_anchors).flatten(1))
-    reaching = (boxes[..., 2:] > 0).all(dim=-1) & (boxes[..., :2] < sizes.flip(1)[:, None]).all(dim=-1)
-    return torch.cat(own, dim=1) & reaching
-
-
 def decode(
     maps: Sequence[Tensor], strides: Sequence[int], anchors: Sequence[float], classification: str
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -73,31 +59,102 @@ def decode(
         reg, obj, cls = (full_precision(part) for part in maps[3 * scale : 3 * scale + 3])
         batch, num_anchors, height, width = obj.shape
         sizes = anchors_of(anchors, scale, len(strides), reg.device)
-        raw = reg.permute(0, 2, 3, 1).reshape(batch, height, width, num_anchors, 4).sigmoid() * 2
+        raw = reg.permute(0, 2, 3, 1).reshape(batch, height, width, num_anchors, 4)
         rows, columns = (torch.arange(number, device=reg.device) for number in (height, width))
         grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)[:, :, None]
-        centers = (raw[..., :2] - 0.5 + grid) * stride
-        boxes.append(box_cxcywh_to_xyxy(torch.cat((centers, raw[..., 2:] ** 2 * sizes), dim=-1)).flatten(1, 3))
-        chances = cls.softmax(1) if classification == "softmax" else cls.sigmoid()
-        best, label = chances.max(dim=1)
+        boxes.append(_placed(raw, grid, sizes, stride).flatten(1, 3))
+        best, label = _best(cls, classification)
         scores.append((obj.sigmoid() * best[:, None]).permute(0, 2, 3, 1).flatten(1))
         labels.append(label[..., None].expand(-1, -1, -1, num_anchors).flatten(1))
     return torch.cat(boxes, dim=1), torch.cat(scores, dim=1), torch.cat(labels, dim=1)
 
 
-def suppress(
-    boxes: Tensor, scores: Tensor, labels: Tensor, min_score: float, iou: float, most: int
-) -> DetectionPredictions:
-    """Keep the boxes that no better one of the same image and class overlaps, best first: one call for the batch.
+def _placed(raw: Tensor, cells: Tensor, sizes: Tensor, stride: int) -> Tensor:
+    """Return boxes (..., 4) xyxy in pixels of the logits (..., 4), in cells (..., 2), of anchors (..., 2)."""
+    raw = raw.sigmoid() * 2
+    centers = (raw[..., :2] - 0.5 + cells) * stride
+    return box_cxcywh_to_xyxy(torch.cat((centers, raw[..., 2:] ** 2 * sizes), dim=-1))
 
-    Boxes of other images and classes are moved apart, in float64, so that the distance costs no precision. The number
-    of candidates depends on the data, so the host waits for the device.
+
+def _best(logits: Tensor, classification: str) -> tuple[Tensor, Tensor]:
+    """Return the probability of the best class of (., K, ...) and its number."""
+    best, label = (logits.softmax(1) if classification == "softmax" else logits.sigmoid()).max(dim=1)
+    return best, label
+
+
+@dataclass
+class Candidates:
+    """Boxes that may be shown, one image after the other, each image's by map, row, column and anchor.
+
+    Attributes:
+        image: (n,) int64.
+        boxes: (n, 4) xyxy.
+        scores: (n,) in 0..1.
+        labels: (n,) int64.
+    """
+
+    image: Tensor
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+    def take(self, chosen: Tensor) -> Candidates:
+        """Return some of them, by a mask or by their numbers."""
+        return Candidates(self.image[chosen], self.boxes[chosen], self.scores[chosen], self.labels[chosen])
+
+
+def likely_boxes(
+    maps: Sequence[Tensor],
+    image_sizes: Tensor,
+    strides: Sequence[int],
+    anchors: Sequence[float],
+    classification: str,
+    min_score: float,
+) -> Candidates:
+    """Return the boxes of finite numbers whose score is above ``min_score``, computed for these alone.
+
+    Cells that begin in an image's padding and boxes outside of the image are left out. The number of the others depends
+    on the data, so the host waits for the device.
 
     Args:
-        boxes: (B, N, 4) xyxy.
-        scores: (B, N) in 0..1.
-        labels: (B, N).
-        min_score: scores that are not above it are left out.
+        maps: as for ``decode``.
+        image_sizes: (B, 2) (height, width) of each image without its padding.
+        strides: as for ``decode``.
+        anchors: as for ``decode``.
+        classification: as for ``decode``.
+        min_score: of objectness times the probability of the best class; no score is above the objectness.
+    """
+    found = []
+    for scale, stride in enumerate(strides):
+        reg, obj, cls = maps[3 * scale : 3 * scale + 3]
+        sizes = anchors_of(anchors, scale, len(strides), reg.device)
+        objects = full_precision(obj).sigmoid().permute(0, 2, 3, 1)
+        own, _ = own_cells(image_sizes, stride, objects.shape[1:3])
+        likely = (objects > min_score) & own[..., None]
+        cells = likely.any(dim=-1)  # whose anchors share their classes
+        best, label = _best(full_precision(cls.permute(0, 2, 3, 1)[cells]), classification)
+        cell = (cells.flatten().cumsum(0) - 1).view(cells.shape)
+        image, row, column, anchor = place = likely.nonzero(as_tuple=True)
+        cell = cell[image, row, column]
+        raw = full_precision(reg.unflatten(1, (len(sizes), 4)).permute(0, 3, 4, 1, 2)[place])
+        boxes = _placed(raw, torch.stack((column, row), dim=-1), sizes[anchor], stride)
+        found.append((image, boxes, objects[place] * best[cell], label[cell]))
+    joined = Candidates(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+    low, high, limits = joined.boxes[:, :2], joined.boxes[:, 2:], image_sizes.flip(1)[joined.image]
+    reaching = ((high > 0) & (low < limits)).all(dim=-1)
+    joined = joined.take((joined.scores > min_score) & joined.boxes.isfinite().all(dim=-1) & reaching)
+    return joined.take(joined.image.argsort(stable=True))
+
+
+def suppress(found: Candidates, batch: int, iou: float, most: int) -> DetectionPredictions:
+    """Keep the boxes that no better one of the same image and class overlaps, best first.
+
+    Boxes of other classes are moved apart, in float64, so that the distance costs no precision; on a GPU those of other
+    images too, for one call. On a CPU, where a call costs little, it is one for each image: a call compares all pairs.
+
+    Args:
+        found: the boxes.
+        batch: B.
         iou: boxes that overlap more are suppressed.
         most: the most boxes that are kept for an image.
 
@@ -106,27 +163,37 @@ def suppress(
     """
     from torchvision.ops import nms
 
-    if boxes.is_meta:  # shapes only: none depends on values
-        count = min(most, boxes.shape[1])
-        return DetectionPredictions(boxes[:, :count], scores[:, :count], labels[:, :count])
-    image, place = ((scores > min_score) & boxes.isfinite().all(dim=-1)).nonzero(as_tuple=True)
-    found, values, kinds = boxes[image, place].double(), scores[image, place], labels[image, place]
-    if len(found):
-        low, high = found.min(), found.max()
-        group = image * (kinds.max() + 1) + kinds
-        kept = nms(found - low + (group * (high - low + 1))[:, None], values.double(), iou)
-        kept = kept[image[kept].argsort(stable=True)]  # by image, best first
+    apart, scores = _apart(found), found.scores.double()
+    if apart.is_cpu:
+        sizes = torch.bincount(found.image, minlength=batch).tolist()
+        starts = torch.tensor([0, *sizes]).cumsum(0).tolist()
+        parts = zip(starts, apart.split(sizes), scores.split(sizes), strict=False)
+        kept = torch.cat([nms(boxes, values, iou)[:most] + start for start, boxes, values in parts] or [found.image])
     else:
-        kept = image
-    image = image[kept]
-    counts = torch.bincount(image, minlength=len(boxes))
-    rank = torch.arange(len(kept), device=image.device) - (counts.cumsum(0) - counts)[image]
-    width = min(most, int(counts.max())) if len(boxes) else 0
-    kept, image, rank = (part[rank < width] for part in (kept, image, rank))
+        kept = nms(apart, scores, iou)
+        kept = kept[found.image[kept].argsort(stable=True)]  # by image, best first
+    shown = found.take(kept)
+    counts = torch.bincount(shown.image, minlength=batch)
+    rank = torch.arange(len(kept), device=counts.device) - (counts.cumsum(0) - counts)[shown.image]
+    width = min(most, int(counts.max())) if batch else 0
+    first = rank < width
+    shown, rank = shown.take(first), rank[first]
     result = DetectionPredictions(
-        boxes.new_zeros(len(boxes), width, 4), scores.new_zeros(len(boxes), width), labels.new_zeros(len(boxes), width)
+        shown.boxes.new_zeros(batch, width, 4),
+        shown.scores.new_zeros(batch, width),
+        shown.labels.new_zeros(batch, width),
     )
-    result.boxes[image, rank] = found[kept].to(boxes.dtype)
-    result.scores[image, rank] = values[kept]
-    result.labels[image, rank] = kinds[kept]
+    result.boxes[shown.image, rank] = shown.boxes
+    result.scores[shown.image, rank] = shown.scores
+    result.labels[shown.image, rank] = shown.labels
     return result
+
+
+def _apart(found: Candidates) -> Tensor:
+    """Return the boxes (n, 4) in float64, moved so far that only those of one group can overlap."""
+    boxes = found.boxes.double()
+    if not len(boxes):
+        return boxes
+    low, high = boxes.min(), boxes.max()
+    group = found.labels if boxes.is_cpu else found.image * (found.labels.max() + 1) + found.labels
+    return boxes - low + (group * (high - low + 1))[:, None]

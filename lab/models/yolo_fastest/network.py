@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,10 @@ from torch.nn import functional as F
 
 from lab.checking import check_choice, check_range
 from lab.errors import ConfigError
-from lab.layers.convolution import NormName, convolve, folded, make_norm, pairs_in
+from lab.layers.convolution import NormName, Scales, convolve, make_norm, pairs_in
+from lab.layers.remembered import Remembered
 from lab.models.yolo_fastest.criterion import CLASSIFICATIONS, LOSS_OPTIONS, YoloLossOptions, YoloTargeting
-from lab.models.yolo_fastest.decoding import candidates, decode, suppress
+from lab.models.yolo_fastest.decoding import decode, likely_boxes, suppress
 from lab.models.yolo_fastest.deployment import map_layouts, probability_maps
 from lab.models.yolo_fastest.weights import BACKBONE
 from lab.ranges import Gt, Len, OneOf, Probability, Size
@@ -66,11 +67,9 @@ class Head(nn.Module):
             ]
         self.block = nn.Sequential(*layers)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, scales: Scales | None = None) -> Tensor:
         """Map (B, C, h, w) to the same shape."""
-        pairs = pairs_in(self.block)
-        scales = folded(x, pairs)
-        for index, pair in enumerate(pairs):
+        for index, pair in enumerate(pairs_in(self.block)):
             x = convolve(x, *pair, activation="none" if index % 2 else "relu", scales=scales)
         return x
 
@@ -91,15 +90,49 @@ class LightFPN(nn.Module):
         self.cls_head_2, self.reg_head_2 = Head(width, norm), Head(width, norm)
         self.cls_head_3, self.reg_head_3 = Head(width, norm), Head(width, norm)
 
-    def forward(self, fine: Tensor, coarse: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def forward(
+        self, fine: Tensor, coarse: Tensor, scales: Scales | None = None
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Return the features (B, C, h, w) of boxes and of classes, of both maps."""
-        both = torch.cat((F.interpolate(coarse, scale_factor=2.0), fine), dim=1)
-        fine = convolve(both, *pairs_in(self.conv1x1_2)[0])
-        coarse = convolve(coarse, *pairs_in(self.conv1x1_3)[0])
+        joins, alone = pairs_in(self.conv1x1_2)[0], pairs_in(self.conv1x1_3)[0]
+        if scales:
+            fine = _joined_by_rows(fine, coarse, *scales[joins[0]])
+        else:
+            fine = convolve(torch.cat((F.interpolate(coarse, scale_factor=2.0), fine), dim=1), *joins)
+        coarse = convolve(coarse, *alone, scales=scales)
         return (
-            (self.reg_head_2(fine), self.cls_head_2(fine)),
-            (self.reg_head_3(coarse), self.cls_head_3(coarse)),
+            (self.reg_head_2(fine, scales), self.cls_head_2(fine, scales)),
+            (self.reg_head_3(coarse, scales), self.cls_head_3(coarse, scales)),
         )
+
+    def heads(self) -> tuple[Head, ...]:
+        """Return the heads of boxes and classes of stride 16, then of 32."""
+        return self.reg_head_2, self.cls_head_2, self.reg_head_3, self.cls_head_3
+
+    def pairs(self) -> list[tuple[nn.Conv2d, nn.Module | None]]:
+        """Return the convolutions, each with its norm."""
+        layers = (self.conv1x1_2, self.conv1x1_3, *(head.block for head in self.heads()))
+        return [pair for each in layers for pair in pairs_in(each)]
+
+
+def _joined_by_rows(fine: Tensor, coarse: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return the rectified 1x1 convolution of the coarser map, enlarged, and the finer one, without joining them.
+
+    A 1x1 of enlarged pixels is the enlarged 1x1 of a fourth as many.
+
+    Args:
+        fine: (B, D, 2 h, 2 w).
+        coarse: (B, E, h, w).
+        weight: (C, E + D, 1, 1).
+        bias: (C,).
+    """
+    batch, channels, height, width = coarse.shape
+    ours, theirs = weight.flatten(1).t().split((channels, fine.shape[1]))
+    small = torch.addmm(bias, coarse.permute(0, 2, 3, 1).flatten(0, 2), ours)
+    large = small.view(batch, height, 1, width, 1, -1).expand(-1, -1, 2, -1, 2, -1).flatten(0, 4)
+    pixels = fine.permute(0, 2, 3, 1).flatten(0, 2)
+    large.addmm_(pixels, theirs).relu_()
+    return large.view(batch, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
 
 
 class YoloFastestV2(nn.Module):
@@ -152,6 +185,8 @@ class YoloFastestV2(nn.Module):
         self.output_reg_layers = nn.Conv2d(width, 4 * NUM_ANCHORS, 1)
         self.output_obj_layers = nn.Conv2d(width, NUM_ANCHORS, 1)
         self.output_cls_layers = nn.Conv2d(width, num_classes, 1)
+        self.ends: nn.ModuleList | None = None
+        self.scales = Remembered(self, self._pairs)
         self.targeting = YoloTargeting(STRIDES, self.anchors, classification, loss_options)
 
     def raw_maps(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -160,11 +195,23 @@ class YoloFastestV2(nn.Module):
         Args:
             images: (B, 3, H, W) BGR from 0 to 1; H and W are multiples of 32.
         """
+        fine, coarse = self.backbone(images)
+        ends: list[Any] = list(self.ends or ())
+        outputs: list[Any] = ends or [self.output_reg_layers, self.output_obj_layers, self.output_cls_layers]
+        scales = self.scales(fine)
         maps: list[Tensor] = []
-        for boxes, classes in self.fpn(*self.backbone(images)):
-            maps += [convolve(boxes, self.output_reg_layers, activation="none")]
-            maps += [convolve(classes, self.output_obj_layers, activation="none")]
-            maps += [convolve(classes, self.output_cls_layers, activation="none")]
+        for index, (boxes, classes) in enumerate(self.fpn(fine, coarse, scales)):
+            if ends:
+                reg, joint = (
+                    convolve(found, layer, activation="none", scales=scales)
+                    for found, layer in zip((boxes, classes), ends[2 * index :], strict=False)
+                )
+                maps += [reg, *joint.split((NUM_ANCHORS, self.num_classes), dim=1)]
+            else:
+                maps += [
+                    convolve(found, layer, activation="none", scales=scales)
+                    for found, layer in zip((boxes, classes, classes), outputs, strict=True)
+                ]
         return tuple(maps)
 
     def map_layouts(self) -> dict[str, MapLayout]:
@@ -175,6 +222,27 @@ class YoloFastestV2(nn.Module):
         """Return ``raw_maps``, or two maps of probabilities as the author's own files have them."""
         maps = self.raw_maps(images)
         return maps if layout == "maps" else probability_maps(maps, self.classification)
+
+    def _pairs(self) -> list[tuple[nn.Conv2d, nn.Module | None]]:
+        """Return the convolutions behind the backbone, each with its norm."""
+        outputs: Any = self.ends or (self.output_reg_layers, self.output_obj_layers, self.output_cls_layers)
+        return [*self.fpn.pairs(), *((layer, None) for layer in outputs)]
+
+    def keep_constants(self) -> None:
+        """Make one of the last 1x1 of a head and the output convolutions behind it, for ``lab.deploy``.
+
+        Nothing stands between them once the norms are folded. Objectness and classes share one.
+        """
+        heads = self.fpn.heads()
+        if not all(isinstance(norm, nn.Identity) for head in heads for _, norm in pairs_in(head.block)):
+            return
+        outputs = ([self.output_reg_layers], [self.output_obj_layers, self.output_cls_layers])
+        self.ends = nn.ModuleList(
+            _chained(pairs_in(head.block)[-1][0], *outputs[i % 2]) for i, head in enumerate(heads)
+        )
+        for head in heads:
+            head.block = head.block[:-2]
+        del self.output_reg_layers, self.output_obj_layers, self.output_cls_layers
 
     def forward(self, images: Tensor, padding_mask: Tensor | None = None) -> YoloOutputs:
         """Detect.
@@ -219,7 +287,8 @@ class YoloFastestV2(nn.Module):
     @property
     def thresholds(self) -> dict[str, float]:
         """What ``predict`` applies."""
-        return {"min_score": self.min_score, "nms_iou": self.nms_iou, "max_boxes": self.max_detections}
+        limits = {"min_score": self.min_score, "nms_iou": self.nms_iou, "max_boxes": self.max_detections}
+        return {**limits, "clip": 1}
 
     def candidates(self, outputs: YoloOutputs) -> DetectionPredictions:
         """Return all boxes before suppression, in pixels of the network's input; see ``decode``."""
@@ -234,9 +303,12 @@ class YoloFastestV2(nn.Module):
             outputs: the result of ``forward``.
             original_sizes: (B, 2) (height, width); boxes are returned in pixels of these sizes.
         """
-        boxes, scores, labels = self.decode(outputs.maps)
-        scores = scores * candidates(outputs.maps, outputs.sizes, STRIDES, boxes)
-        found = suppress(boxes, scores, labels, self.min_score, self.nms_iou, self.max_detections)
+        if outputs.sizes.is_meta:  # shapes only: none depends on values
+            found = DetectionPredictions(*(part[:, : self.max_detections] for part in self.decode(outputs.maps)))
+        else:
+            options = (self.anchors, self.classification, self.min_score)
+            likely = likely_boxes(outputs.maps, outputs.sizes, STRIDES, *options)
+            found = suppress(likely, len(outputs.sizes), self.nms_iou, self.max_detections)
         limits = original_sizes.to(found.boxes.dtype).flip(-1).repeat(1, 2)[:, None]
         scale = limits / outputs.sizes.flip(-1).repeat(1, 2)[:, None]
         return DetectionPredictions(
@@ -248,3 +320,14 @@ def _pointwise(in_channels: int, out_channels: int, norm: NormName) -> nn.Sequen
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 1, bias=False), make_norm(norm, out_channels), nn.ReLU(inplace=True)
     )
+
+
+@torch.no_grad()
+def _chained(first: nn.Conv2d, *then: nn.Conv2d) -> nn.Conv2d:
+    """Return one 1x1 convolution that does what the first and those behind it do, whose results follow each other."""
+    weight, bias = (torch.cat([getattr(layer, name) for layer in then]) for name in ("weight", "bias"))
+    matrix = weight.flatten(1)
+    chained = nn.Conv2d(first.in_channels, len(weight), 1, device=weight.device, dtype=weight.dtype)
+    chained.weight.copy_((matrix @ first.weight.flatten(1))[..., None, None])
+    chained.bias.copy_(torch.addmv(bias, matrix, first.bias))  # type: ignore[union-attr, arg-type]
+    return chained.requires_grad_(False)

@@ -10,7 +10,7 @@ from typing import Any
 
 from lab.data.folders import as_utf8
 from lab.data.images.opening import read_image
-from lab.report.canvas import INK, contact_sheet
+from lab.report.canvas import INK, contact_sheet, save_picture
 from lab.report.captions import captioned
 from lab.structures.classification import Classified
 from lab.tasks.classification.explain import as_levels, with_heat
@@ -37,7 +37,7 @@ class ClassificationPredictor(ImagePredictor):
         """Write the picture of an image and return its classes."""
         scores = [round(score, 6) for score in found.scores.tolist()]
         record = {"number": number, "names": list(found.names), "scores": scores, "heat": as_levels(found.heat)}
-        self._picture(record).save(part / "pictures" / self.picture_name(number))
+        save_picture(self._picture(record), part / "pictures" / self.picture_name(number))
         return record
 
     def _picture(self, record: dict[str, Any]) -> Any:

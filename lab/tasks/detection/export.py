@@ -29,20 +29,26 @@ class EngineDetector(EngineNetwork):
 
     def predict(self, outputs: list[EngineOutputs], original_sizes: Tensor) -> DetectionPredictions:
         """Return the boxes that remain, in pixels of images of ``original_sizes`` (B, 2)."""
-        rows = [self._kept(*parts) for parts, _ in outputs]
+        rows = [self._kept(*each) for each in outputs]
         boxes, scores, labels = (pad_sequence(list(part), batch_first=True) for part in zip(*rows, strict=True))
         sizes = torch.tensor([size for _, size in outputs], dtype=boxes.dtype)
-        scale = (original_sizes.cpu() / sizes).flip(-1).repeat(1, 2)
-        return DetectionPredictions(boxes * scale[:, None], scores, labels)
+        limits = original_sizes.to("cpu", boxes.dtype).flip(-1).repeat(1, 2)[:, None]
+        boxes = boxes * limits / sizes.flip(-1).repeat(1, 2)[:, None]
+        if self.description.thresholds.get("clip"):
+            boxes = torch.minimum(boxes.clamp(min=0), limits)
+        return DetectionPredictions(boxes, scores, labels)
 
-    def _kept(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _kept(self, parts: tuple[Tensor, ...], size: tuple[float, float]) -> tuple[Tensor, Tensor, Tensor]:
+        boxes, scores, labels = parts[:3]  # a file that suppresses by itself adds a count
         limits = self.description.thresholds
         if "nms_iou" not in limits:
             return boxes, scores, labels
         best = scores > limits["min_score"]
+        if limits.get("clip"):
+            best &= (boxes[:, 2:] > 0).all(dim=1) & (boxes[:, 0] < size[1]) & (boxes[:, 1] < size[0])
         boxes, scores, labels = boxes[best], scores[best], labels[best]
         # In double: batched_nms moves classes apart by adding to coordinates, which would cost floats their digits.
-        kept = batched_nms(boxes.double(), scores.double(), labels, limits["nms_iou"])[: int(limits["max_detections"])]
+        kept = batched_nms(boxes.double(), scores.double(), labels, limits["nms_iou"])[: int(limits["max_boxes"])]
         return boxes[kept], scores[kept], labels[kept]
 
 

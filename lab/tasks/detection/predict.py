@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.data.images.opening import read_image
+from lab.report.canvas import save_picture
 from lab.structures import DetectionPredictions
 from lab.system.json_stream import list_pieces, object_pieces
 from lab.tasks.detection.pictures import SHOWN_ABOVE, draw_detections
@@ -24,7 +25,7 @@ class DetectionPredictor(ImagePredictor):
         image = read_image(self.paths[number])
         shown = (found.boxes[0], found.labels[0], found.scores[0])
         picture = draw_detections(image, *shown, self.task.class_names, SHOWN_ABOVE)
-        picture.save(part / "pictures" / self.picture_name(number))
+        save_picture(picture, part / "pictures" / self.picture_name(number))
         return {"results": coco_results(found, number)}
 
     def write_results(self, records: Iterable[dict[str, Any]], out: Path, folder: Path, left_out: str) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import DataError
+from lab.report.canvas import save_picture
 from lab.structures.detection3d import Detection3dPredictions, MultiviewBatch
 from lab.tasks.detection3d.metrics import that_count
 from lab.tasks.detection3d.pictures import SHOWN_ABOVE, draw_frame
@@ -61,7 +62,7 @@ class Detection3dPredictor(Predictor):
         if drawn:
             pictures = parts.own / "pictures"
             pictures.mkdir(exist_ok=True)
-            draw_frame(frame, predictions, self.task.spec).save(pictures / f"frame-{number:05d}.png")
+            save_picture(draw_frame(frame, predictions, self.task.spec), pictures / f"frame-{number:05d}.png")
         names, token = self.task.names, frame.tokens[0]
         placed, bad = placed_batch(predictions, frame, names)
         boxes = submitted(placed, token, names)

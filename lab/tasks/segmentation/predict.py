@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from lab.data.images.opening import read_image
+from lab.report.canvas import save_picture
 from lab.structures import Segments
 from lab.system.json_stream import object_pieces
 from lab.tasks.segmentation.pictures import draw_classes, segment_classes, with_legend
@@ -36,7 +37,7 @@ class SegmentationPredictor(ImagePredictor):
             classes = segment_classes(segments, found.panoptic.labels)
         picture = draw_classes(read_image(self.paths[number]), classes, len(names), segments)
         present = [(names[label], label) for label in sorted(set(classes.unique().tolist()) - {-1})]
-        with_legend(picture, present).save(part / "pictures" / name)
+        save_picture(with_legend(picture, present), part / "pictures" / name)
         return record
 
     def write_results(self, records: Iterable[dict[str, Any]], out: Path, folder: Path, left_out: str) -> list[str]:

@@ -233,6 +233,19 @@ def test_own_tensors() -> None:
     assert set(found) == {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 
 
+def test_many_modules_are_asked_at_once() -> None:
+    net = nn.Sequential(nn.Linear(1, 1), nn.ReLU())
+    places = [(net, "0", net[0]), (net, "1", net[1])]
+    assert compat.are_in_place(places)
+    assert not compat.are_watched([net[0], net[1]])
+    handle = net[1].register_forward_pre_hook(lambda *_: None)
+    assert compat.are_watched([net[0], net[1]])
+    handle.remove()
+    assert not compat.are_watched([net[0], net[1]])
+    net[1] = nn.ReLU()
+    assert not compat.are_in_place(places)
+
+
 def test_own_parameters() -> None:
     module = nn.Sequential(nn.Linear(1, 1))
     assert list(compat.own_parameters(module)) == []

@@ -23,7 +23,6 @@ from lab.export.suppression import suppress
 from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from lab.layers.position import SinePositionEncoding
 from lab.models.vit.network import VisionTransformer
-from lab.models.yolo_fastest.decoding import suppress as by_torchvision
 from lab.training.spec import task_spec
 
 SIZE = (64, 64)
@@ -96,24 +95,25 @@ def test_the_file_says_what_it_is(yolo: tuple[nn.Module, ExportReport]) -> None:
 
 
 @pytest.mark.parametrize("most", [300, 5])
-def test_suppression_in_the_file_leaves_what_torchvision_leaves(
+def test_suppression_in_the_file_leaves_what_the_network_predicts(
     yolo: tuple[nn.Module, ExportReport], tmp_path: Path, most: int
 ) -> None:
-    """With room for all, and for the best five."""
+    """Against torchvision's suppression in ``predict``; with room for all, and for the best five."""
     import onnx
 
     net, report = yolo
     model = onnx.load(report.path)
-    limits = {"min_score": 0.12, "nms_iou": 0.3, "max_boxes": most}
+    limits = {"min_score": 0.12, "nms_iou": 0.3, "max_boxes": most, "clip": 1}
     suppress(model, limits, num_classes=3)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, tmp_path / "net.onnx")
     images = torch.rand(2, 3, 96, 64, generator=torch.Generator().manual_seed(3))
     boxes, scores, labels, count = by_onnxruntime(tmp_path / "net.onnx", images)
+    net.min_score, net.nms_iou, net.max_detections, _ = limits.values()
     with torch.no_grad():
-        candidates = net.candidates(net(images))
-    every = (candidates.boxes, candidates.scores, candidates.labels)
-    wanted = by_torchvision(*every, *limits.values())
+        outputs = net(images)
+        wanted = net.predict(outputs, torch.tensor([[96.0, 64.0]] * 2))
+        candidates = net.candidates(outputs)
     assert boxes.shape == (2, min(most, candidates.scores.shape[1]), 4)
     assert count.tolist() == (wanted.scores > 0).sum(1).tolist()
     assert int(count.min()) > 0

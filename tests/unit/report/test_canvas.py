@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from lab.report.canvas import BAD, GOOD, INK, PAPER, draw_text
+from pathlib import Path
+
+from PIL import Image
+
+from lab.report.canvas import BAD, GOOD, INK, PAPER, draw_text, save_picture
 
 
 def test_running_text_breaks_at_blanks_and_where_it_says() -> None:
@@ -14,3 +18,11 @@ def test_running_text_breaks_at_blanks_and_where_it_says() -> None:
     assert long.getpixel((639, 20)) == PAPER
     assert draw_text([("x" * 500, BAD)], width=200).height > 10 * one.height // 2
     assert draw_text([("y\n" * 500, INK)], max_lines=5).height < draw_text([("y\n" * 6, INK)]).height
+
+
+def test_pictures_are_written_without_loss(tmp_path: Path) -> None:
+    picture = Image.linear_gradient("L").convert("RGB")
+    save_picture(picture, tmp_path / "picture.png")
+    with Image.open(tmp_path / "picture.png") as found:
+        assert found.format == "PNG"
+        assert found.tobytes() == picture.tobytes()
