@@ -12,7 +12,7 @@ from torchvision.ops import box_iou
 
 from lab import create_model, deploy
 from lab.errors import CheckpointError
-from lab.models.yolo_fastest.decoding import Candidates, likely_boxes, suppress
+from lab.models.yolo_fastest.decoding import LikelyBoxes, likely_boxes, suppress
 from lab.models.yolo_fastest.network import COCO_ANCHORS, YoloOutputs
 from lab.models.yolo_fastest.weights import from_official, to_official
 from lab.ops.boxes import box_xyxy_to_cxcywh
@@ -174,9 +174,9 @@ def test_boxes_equal_the_published_ones(ours: Any, maps: list[Tensor]) -> None:
         assert torch.equal(found.labels[image, : len(expected)], expected[:, 5].long())
 
 
-def above(boxes: Tensor, scores: Tensor, labels: Tensor, min_score: float = 0.005) -> Candidates:
+def above(boxes: Tensor, scores: Tensor, labels: Tensor, min_score: float = 0.005) -> LikelyBoxes:
     image, place = (scores > min_score).nonzero(as_tuple=True)
-    return Candidates(image, *(part[image, place] for part in (boxes, scores, labels)))
+    return LikelyBoxes(image, *(part[image, place] for part in (boxes, scores, labels)))
 
 
 def test_candidates_are_those_of_all_boxes(ours: Any, maps: list[Tensor]) -> None:

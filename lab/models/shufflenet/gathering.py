@@ -17,12 +17,12 @@ from torch import nn
 
 T = TypeVar("T")
 Shuffle = Literal["after", "before"]
-Piece = tuple[int, int]
+ResultPiece = tuple[int, int]
 """The number of a result, and which of its pieces."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class ChannelPlan:
     """Of the results 0 and 1 (both branches of the first block), 2, 3, ... (of each block after it).
 
     Attributes:
@@ -34,11 +34,11 @@ class Plan:
 
     made: tuple[tuple[int, ...], ...]
     sizes: tuple[tuple[int, ...], ...]
-    pieces: tuple[tuple[Piece, ...], ...]
+    pieces: tuple[tuple[ResultPiece, ...], ...]
     taken: tuple[tuple[int, ...], ...]
 
 
-def plan(half: int, blocks: int, shuffle: Shuffle) -> Plan:
+def plan(half: int, blocks: int, shuffle: Shuffle) -> ChannelPlan:
     """Follow the channels through a stage.
 
     Args:
@@ -63,7 +63,7 @@ def plan(half: int, blocks: int, shuffle: Shuffle) -> Plan:
             channels = sorted(channel for source, channel in wanted if source == result)
             made[result] += channels
             sizes[result].append(len(channels))
-    return Plan(_fixed(made), _fixed(sizes), _fixed(pieces), _fixed(taken))
+    return ChannelPlan(_fixed(made), _fixed(sizes), _fixed(pieces), _fixed(taken))
 
 
 @torch.no_grad()

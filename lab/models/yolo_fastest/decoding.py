@@ -64,7 +64,7 @@ def _best(logits: Tensor, classification: str) -> tuple[Tensor, Tensor]:
 
 
 @dataclass
-class Candidates:
+class LikelyBoxes:
     """Boxes that may be shown, one image after the other, each image's by map, row, column and anchor.
 
     Attributes:
@@ -79,14 +79,14 @@ class Candidates:
     scores: Tensor
     labels: Tensor
 
-    def take(self, chosen: Tensor) -> Candidates:
+    def take(self, chosen: Tensor) -> LikelyBoxes:
         """Return some of them, by a mask or by their numbers."""
-        return Candidates(self.image[chosen], self.boxes[chosen], self.scores[chosen], self.labels[chosen])
+        return LikelyBoxes(self.image[chosen], self.boxes[chosen], self.scores[chosen], self.labels[chosen])
 
 
 def likely_boxes(
     maps: Sequence[Tensor], strides: Sequence[int], anchors: Sequence[float], classification: str, min_score: float
-) -> Candidates:
+) -> LikelyBoxes:
     """Return the boxes of finite numbers whose score is above ``min_score``, computed for these alone.
 
     Their number depends on the data, so the host waits for the device.
@@ -112,12 +112,12 @@ def likely_boxes(
         raw = full_precision(reg.unflatten(1, (len(sizes), 4)).permute(0, 3, 4, 1, 2)[place])
         boxes = _placed(raw, torch.stack((column, row), dim=-1), sizes[anchor], stride)
         found.append((image, boxes, objects[place] * best[cell], label[cell]))
-    joined = Candidates(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+    joined = LikelyBoxes(*(torch.cat(parts) for parts in zip(*found, strict=True)))
     joined = joined.take((joined.scores > min_score) & joined.boxes.isfinite().all(dim=-1))
     return joined.take(joined.image.argsort(stable=True))
 
 
-def suppress(found: Candidates, batch: int, iou: float, most: int) -> DetectionPredictions:
+def suppress(found: LikelyBoxes, batch: int, iou: float, most: int) -> DetectionPredictions:
     """Keep the boxes that no better one of the same image and class overlaps, best first.
 
     Boxes of other classes are moved apart, in float64, so that the distance costs no precision; on a GPU those of other
@@ -160,7 +160,7 @@ def suppress(found: Candidates, batch: int, iou: float, most: int) -> DetectionP
     return result
 
 
-def _apart(found: Candidates) -> Tensor:
+def _apart(found: LikelyBoxes) -> Tensor:
     """Return the boxes (n, 4) in float64, moved so far that only those of one group can overlap."""
     boxes = found.boxes.double()
     if not len(boxes):
