@@ -8,12 +8,13 @@ faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T
 DenseNet-121, ShuffleNetV2, MobileNetV2 and deformable convolution, timm's ViT and VoVNet, transformers' BERT and BLOOM,
 plain torch for AFNO (as published), the wide ResNet, YOLO-FastestV2 (with its published boxes and loss), GRU4Rec,
 SASRec and the CPU kernels (conv3x3, linear), torchvision's ImageFolder for reading images, its policies image by image
-(rand_augment, trivial_augment), a loader of one image after the other for a batch of MixMatch, embreex's own interface
-for rendering (where the peer casts rays only and paints nothing), trimesh for questions about a mesh. Rows called
-deploy time the copy that ``lab.deploy`` makes, against the peer as it is, and those called deploy-frozen against
-``torch.jit.optimize_for_inference`` of the peer. A training step is forward, loss (DETR's with matching, on every
-decoder layer) and backward. For GRU4Rec it is 20 steps including data and optimizer, for SASRec one step including the
-optimizer. SASRec's peer evaluates user by user among 101 items, lab among all.
+(rand_augment, trivial_augment), its hue and saturation (hsv), whole images pasted (mosaic), the same samples without
+mosaics (mosaic-sample: the ratio is what they cost), a loader of one image after the other for a batch of MixMatch,
+embreex's own interface for rendering (where the peer casts rays only and paints nothing), trimesh for questions about a
+mesh. Rows called deploy time the copy that ``lab.deploy`` makes, against the peer as it is, and those called
+deploy-frozen against ``torch.jit.optimize_for_inference`` of the peer. A training step is forward, loss (DETR's with
+matching, on every decoder layer) and backward. For GRU4Rec it is 20 steps including data and optimizer, for SASRec one
+step including the optimizer. SASRec's peer evaluates user by user among 101 items, lab among all.
 
 The last column is the share of this process's rate in products of matrices (1024x1024 in float32, the better one of
 torch.mm and oneDNN) that ours reaches, counted by the operations of the peer: near 100 % nothing is left to gain
@@ -36,6 +37,7 @@ from pathlib import Path
 import torch
 from benchmarks import afno, backbones, bert, bloom, classifiers, detr, detr3d, segmenters, vggish, yolo_fastest
 from benchmarks.augmentation import mixmatch_batch
+from benchmarks.box_augmentation import hsv_row, mosaic_row, mosaic_sample_row
 from benchmarks.gru4rec import gru4rec_train
 from benchmarks.images import folder_batch, small_batch
 from benchmarks.kernels import conv3x3_forward, conv3x3_train, linear_forward, linear_train
@@ -125,6 +127,9 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     "vovnet39-train": (train_row(backbones.make_vovnet, "vovnet39"), 2, (224, 384)),
     "rand_augment": (policy_row("rand_augment"), 128, (32, 32)),
     "trivial_augment": (policy_row("trivial_augment"), 64, (224, 224)),
+    "hsv": (hsv_row, 8, (352, 352)),
+    "mosaic": (mosaic_row, 8, (480, 640)),
+    "mosaic-sample": (mosaic_sample_row, 8, (480, 640)),
     "images-folder": (folder_batch, 32, (375, 500)),
     "images-small": (small_batch, 128, (32, 32)),
     "render-scene": (scene_row, 30, (256, 256)),  # objects, (height, width)

@@ -1,12 +1,13 @@
-"""AnchorFit anchors to the training boxes of a dataset for detection, and print a table of recall by number of anchors.
+"""Fit anchors to the training boxes of a dataset for detection, and print a table of recall by number of anchors.
 
     python scripts/fit_anchors.py data=shapes
     python scripts/fit_anchors.py data=yolo_txt data.root=photos --anchors 6 --size 352
     python scripts/fit_anchors.py data=voc --size 320 512 --letterbox --seed 1
 
-WORDS are those of run.py. Anchors are in pixels of the network's input. Columns: iou is the mean IoU of a box with its
-best anchor; recall the share of boxes with an IoU of 0.5 or more; ratio 2 and 4 the share of boxes whose sides are
-within this factor of an anchor's, which is how YOLO-Fastest (2) and YOLOv5 (4) match.
+WORDS are those of run.py. The last line can be given to run.py as it is. Anchors are in pixels of the network's input.
+Columns: iou is the mean IoU of a box with its best anchor; recall the share of boxes with an IoU of 0.5 or more; ratio
+2 and 4 the share of boxes whose sides are within this factor of an anchor's, which is how YOLO-Fastest (2) and YOLOv5
+(4) match.
 """
 
 from __future__ import annotations
@@ -81,10 +82,11 @@ def report(words: Sequence[str], size: tuple[int, int], given: argparse.Namespac
     sizes = read_sizes(words, size, given.letterbox)
     chosen = fit_anchors(sizes, given.anchors, given.seed)
     most = min(given.most, len(np.unique(sizes, axis=0)))
-    shown = " ".join(f"{width:.2f},{height:.2f}" for width, height in chosen.anchors.tolist())
+    pairs = [f"{width:.2f},{height:.2f}" for width, height in chosen.anchors.tolist()]
     how = "letterbox" if given.letterbox else "stretched"
     head = f"{len(sizes)} boxes, input {size[0]}x{size[1]} {how}, seed {given.seed}"
-    return f"{head}\n{table(sizes, range(1, most + 1), given.seed)}\n{given.anchors} anchors: {shown}"
+    shown = f"{given.anchors} anchors: {' '.join(pairs)}\nmodel.net.anchors=[{','.join(pairs)}]"
+    return f"{head}\n{table(sizes, range(1, most + 1), given.seed)}\n{shown}"
 
 
 if __name__ == "__main__":

@@ -342,14 +342,17 @@ def fixed_dimensions(program: Any, axes: Mapping[str, int]) -> tuple[dict[str, s
     symbols, fixed = {}, {}
     for label, axis in axes.items():
         size = tensor.shape[axis]
-        if not isinstance(size, int):
+        known = None if isinstance(size, int) else environment.replace(size.node.expr)
+        if known is not None and not known.is_number:
             symbols[label] = str(size)
             continue
         mine = {
             symbol for symbol, sources in environment.var_to_sources.items() if f".size()[{axis}]" in sources[0].name
         }
         places = [place for symbol, place in environment.replacements_slocs.items() if symbol in mine]
-        fixed[label] = f"fixed at {size}" + "".join(f" by {_place(place.framework_loc)}" for place in places[:1])
+        fixed[label] = f"fixed at {size if known is None else known}" + "".join(
+            f" by {_place(place.framework_loc)}" for place in places[:1]
+        )
     return symbols, fixed
 
 

@@ -97,6 +97,19 @@ def _subject(
     return ExportSubject(net, kind, inputs, description, images)
 
 
+def data_images(config: dict[str, Any]) -> Tensor:
+    """Return the first images of the data that a config names, (n, 3, h, w) float32 from 0 to 1.
+
+    Raises:
+        LabError: the data cannot be read.
+    """
+    prepare(config)
+    data = build_data(config)
+    give_plan(data, load_plan(config, Place()))
+    images: Tensor = data.first_batch().images
+    return images / 255
+
+
 def images_for(subject: ExportSubject, size: tuple[int, int], count: int, folder: str | None) -> tuple[Tensor, str]:
     """Return images to try a network on, and what they are.
 
@@ -113,8 +126,8 @@ def images_for(subject: ExportSubject, size: tuple[int, int], count: int, folder
         DataError: there is no image, or one cannot be read.
     """
     if folder is not None:
-        paths = find_images(folder)[:count]
-        found, what = torch.cat([_read(path, size) for path in paths]), f"{len(paths)} images of {folder}"
+        found = images_in(folder, size, count)
+        what = f"{len(found)} images of {folder}"
     elif subject.images is not None:
         found, what = _stretched(subject.images[:count], size), "images of its data"
     else:
@@ -123,6 +136,20 @@ def images_for(subject: ExportSubject, size: tuple[int, int], count: int, folder
     while len(found) < count:
         found = torch.cat((found, found.flip(-1)))
     return found[:count].contiguous(), what
+
+
+def images_in(folder: str, size: tuple[int, int], most: int | None = None) -> Tensor:
+    """Return the images of a folder, (N, 3, H, W) float32 RGB from 0 to 1, stretched to a size.
+
+    Args:
+        folder: it, or an image.
+        size: (height, width).
+        most: of the images; None for all.
+
+    Raises:
+        DataError: there is no image, or one cannot be read.
+    """
+    return torch.cat([_read(path, size) for path in find_images(folder)[:most]])
 
 
 def _read(path: Path, size: tuple[int, int]) -> Tensor:

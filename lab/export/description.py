@@ -10,6 +10,8 @@ from typing import Any
 
 from lab.system.provenance import now
 
+COLOURS = "RGB from 0 to 1, normalised inside"
+
 
 @dataclass(frozen=True)
 class ResizeRule:
@@ -18,16 +20,19 @@ class ResizeRule:
     Attributes:
         how: ``stretch`` to the input's size; ``shorter side`` to ``shorter_side`` pixels, the longer one in
             proportion (to ``longest`` at most, where that is not 0); ``crop``, the shorter side to ``shorter_side``
-            and the middle taken; ``letterbox`` into the input's size, in proportion, the rest grey.
+            and the middle taken; ``letterbox``, as large as fits into the input's size in proportion, padded at the
+            right and at the bottom with ``grey``.
         shorter_side: in pixels.
         longest: in pixels.
         interpolation: ``bilinear`` or ``bicubic``, with antialiasing.
+        grey: the level of the padding, of 255.
     """
 
     how: str = "stretch"
     shorter_side: int = 0
     longest: int = 0
     interpolation: str = "bilinear"
+    grey: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,7 @@ class ExportDescription:
         outputs: the name of each output, and what its dimensions are.
         class_names: of each label.
         size: (height, width) of the images that it was made with.
+        batch: their number.
         resize: how images become those.
         thresholds: what the network itself would apply after the outputs, such as ``min_score`` and ``nms_iou``.
         source: the run, checkpoint or words that it is from.
@@ -47,6 +53,7 @@ class ExportDescription:
         dynamic: the dimensions of the input that are open.
         fixed: of each that was to be open and is not, the reason.
         details: what the format adds, such as ``opset``.
+        input: what goes in, in words by its name; empty: RGB from 0 to 1.
     """
 
     name: str
@@ -61,16 +68,18 @@ class ExportDescription:
     dynamic: tuple[str, ...] = ()
     fixed: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+    batch: int = 1
+    input: Mapping[str, str] = field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
         """Return all of it as JSON has it, with what goes in and comes out in words."""
-        batch = "batch" if "batch" in self.dynamic else "1"
+        batch = "batch" if "batch" in self.dynamic else str(self.batch)
         sides = [
             name if name in self.dynamic else str(side)
             for name, side in zip(("height", "width"), self.size, strict=True)
         ]
         words = {
-            "input": {"images": f"float32 ({batch}, 3, {', '.join(sides)}), RGB from 0 to 1, normalised inside"},
+            "input": self.input or {"images": f"float32 ({batch}, 3, {', '.join(sides)}), {COLOURS}"},
             "created": now(),
             "lab": version("lab"),
         }
@@ -91,4 +100,4 @@ class ExportDescription:
             fixed: the reason of each that was to be open and is not.
             details: what the format adds.
         """
-        return replace(self, format=name, dynamic=tuple(dynamic), fixed=dict(fixed), details=details)
+        return replace(self, format=name, dynamic=tuple(dynamic), fixed={**self.fixed, **fixed}, details=details)

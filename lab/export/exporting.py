@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from lab.export.description import ExportDescription
 from lab.export.formats import EngineRunner, ExportFormat, ExportOrder, make_format
 from lab.system.files import remove, write_text
 
-ROUNDS = 5
+ROUNDS = 15
 MORE = (64, 32)
 """Pixels that the second size has more, down and across: a multiple of any network's stride."""
 
@@ -64,21 +65,21 @@ def export(order: ExportOrder, name: str, path: Path, tolerance: float = TOLERAN
         ExportError: it cannot be written, or computes something else; nothing is written then.
     """
     made = make_format(name)
-    refused: dict[str, str] = {}
+    order = made.adapt(order)
+    tolerance = tolerance if made.is_exact(order) else math.inf
     fresh = path.with_name(f".part-{path.name}")
     try:
         while True:
             start = time.perf_counter()
             description = made.write(order, fresh)
             seconds = time.perf_counter() - start
-            runner = made.load(fresh)
+            runner = made.load(fresh, description)
             failed, found, compared = _compared(order, runner, description, tolerance)
             if not failed:
                 break
-            refused |= failed
-            order = replace(order, dynamic=tuple(axis for axis in order.dynamic if axis not in failed))
-        if refused:
-            description = replace(description, fixed={**description.fixed, **refused})
+            left = tuple(axis for axis in order.dynamic if axis not in failed)
+            about = replace(order.description, fixed={**order.description.fixed, **failed})
+            order = replace(order, dynamic=left, description=about)
         times, batch = _times(order, runner, description, made)
         size = sum(each.stat().st_size for each in _files(fresh))
         _publish(fresh, path)
@@ -156,7 +157,16 @@ def _times(
             outputs: Sequence[Tensor] = order.net(images)
         return outputs
 
-    calls: dict[str, Callable[[Tensor], Sequence[Tensor]]] = {"torch": by_torch, made.engine: runner}
+    return interleaved({"torch": by_torch, made.engine: runner}, images), len(images)
+
+
+def interleaved(calls: Mapping[str, EngineRunner], images: Tensor) -> dict[str, float]:
+    """Return the median milliseconds of processor time for an image of several engines, in turns.
+
+    Args:
+        calls: what runs images, by the name of the engine.
+        images: (B, 3, H, W) of each call.
+    """
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(ROUNDS + 1):
         for name, call in calls.items():
@@ -164,7 +174,7 @@ def _times(
             call(images)
             if turn:  # the first one warms up
                 taken[name].append(1e3 * (time.process_time() - start) / len(images))
-    return {name: statistics.median(values) for name, values in taken.items()}, len(images)
+    return {name: statistics.median(values) for name, values in taken.items()}
 
 
 def _files(path: Path) -> list[Path]:

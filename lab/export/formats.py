@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,11 +15,9 @@ from torch import Tensor
 from lab.checking import check_choice
 from lab.errors import ExportError
 from lab.export.description import ExportDescription
+from lab.export.engine import EngineRunner
 from lab.export.names import FORMATS
-from lab.export.network import ExportNetwork
-
-EngineRunner = Callable[[Tensor], Sequence[Tensor]]
-"""Runs an engine on images (B, 3, H, W) and returns the outputs of ``ExportNetwork``."""
+from lab.export.network import NamedOutputs
 
 
 @dataclass(frozen=True)
@@ -27,14 +25,14 @@ class ExportOrder:
     """What is to be written.
 
     Attributes:
-        net: in evaluation mode, on the CPU.
+        net: an ``ExportNetwork``, or what ``adapt`` of the format makes of it; on the CPU.
         images: (B, 3, H, W) float32 from 0 to 1, which the network is captured with; B is 2 or more.
         dynamic: the dimensions of the input that shall be open: of ``batch``, ``height``, ``width``.
         description: of the network; the format adds itself.
         options: of the format, by the name of their flag.
     """
 
-    net: ExportNetwork
+    net: NamedOutputs
     images: Tensor
     dynamic: tuple[str, ...]
     description: ExportDescription
@@ -54,6 +52,18 @@ class ExportFormat(ABC):
     engine: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
 
+    def adapt(self, order: ExportOrder) -> ExportOrder:
+        """Return the order as this format takes it: for another part of the network, or images in other colours.
+
+        Raises:
+            ExportError: the network has not what the format writes.
+        """
+        return order
+
+    def is_exact(self, order: ExportOrder) -> bool:
+        """Whether the file computes what the network does, but for rounding."""
+        return True
+
     @abstractmethod
     def write(self, order: ExportOrder, path: Path) -> ExportDescription:
         """Write the file; return the description with what is open and the format's own details.
@@ -63,8 +73,13 @@ class ExportFormat(ABC):
         """
 
     @abstractmethod
-    def load(self, path: Path) -> EngineRunner:
-        """Return what runs the file, on as many threads as torch."""
+    def load(self, path: Path, description: ExportDescription) -> EngineRunner:
+        """Return what runs the file, on as many threads as torch.
+
+        Args:
+            path: what ``write`` has written.
+            description: what it returned.
+        """
 
 
 def make_format(name: str) -> ExportFormat:

@@ -5,5 +5,6 @@ from __future__ import annotations
 FORMATS = {
     "onnx": "lab.export.onnx:OnnxFormat",
     "torch_export": "lab.export.torch_export:TorchExportFormat",
+    "ncnn": "lab.export.ncnn:NcnnFormat",
 }
 """``module:Class`` of each format, a ``lab.export.formats.ExportFormat``."""

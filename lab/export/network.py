@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,10 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from lab.export.description import ResizeRule
+from lab.export.engine import ColorStatistics, EngineNetwork
 from lab.layers.folding import fold_norms
-
-ColorStatistics = tuple[Sequence[float], Sequence[float]]
-"""Mean and standard deviation of red, green and blue, from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +41,11 @@ class KindOfExport(ABC):
 
     Attributes:
         outputs: the name of each output, and what its dimensions are.
+        engine: takes the place of the network where a file is measured.
     """
 
     outputs: ClassVar[Mapping[str, str]]
+    engine: ClassVar[type[EngineNetwork]]
 
     @abstractmethod
     def tensors(self, net: nn.Module, given: Tensor, images: Tensor) -> tuple[Tensor, ...]:
@@ -67,7 +67,16 @@ class KindOfExport(ABC):
         """
 
 
-class ExportNetwork(nn.Module):
+class NamedOutputs(nn.Module, ABC):
+    """A network that returns a tuple of tensors for a tensor of images."""
+
+    @property
+    @abstractmethod
+    def output_names(self) -> tuple[str, ...]:
+        """The names of what ``forward`` returns, in its order."""
+
+
+class ExportNetwork(NamedOutputs):
     """A network as engines run it: one tensor in, a tuple of tensors out. Made by ``export_network``.
 
     Args:

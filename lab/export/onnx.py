@@ -17,7 +17,7 @@ from lab.errors import ExportError
 from lab.export.capture import CapturedGraph, capture, first_line
 from lab.export.description import ExportDescription
 from lab.export.formats import EngineRunner, ExportFormat, ExportOrder
-from lab.export.network import ExportNetwork
+from lab.export.suppression import SuppressedNetwork, suppress, suppressed
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -30,20 +30,27 @@ LARGEST = 2**31 - 1
 
 
 class OnnxFormat(ExportFormat):
-    """Writes an ``.onnx`` with all weights inside and the description as its metadata. Option ``opset``."""
+    """Writes an ``.onnx`` with all weights inside and the description as metadata. Options ``opset`` and ``nms``."""
 
     suffix = ".onnx"
     engine = "onnxruntime"
     needs = ("onnx", "onnxruntime", "onnxscript")
 
+    def adapt(self, order: ExportOrder) -> ExportOrder:
+        """Return the order of what suppression leaves, where the option ``nms`` asks for it."""
+        return suppressed(order) if order.options.get("nms") else order
+
     def write(self, order: ExportOrder, path: Path) -> ExportDescription:
         """Write the file."""
         opset = order.options.get("opset") or OPSET
         check_range("opset", opset, *OPSETS)
-        captured = capture(order.net, order.images, order.dynamic)
+        net = order.net.inner if isinstance(order.net, SuppressedNetwork) else order.net
+        captured = capture(net, order.images, order.dynamic)
         found = order.description.with_format("onnx", captured.symbols, captured.fixed, opset=opset)
-        model = _translated(order.net, captured, opset)
+        model = translated(net.output_names, captured, opset)
         _name_dimensions(model, captured.symbols)
+        if isinstance(order.net, SuppressedNetwork):
+            suppress(model, order.net.thresholds, order.net.num_classes)
         for key, value in found.to_plain().items():
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             model.metadata_props.add(key=key, value=text)
@@ -53,7 +60,7 @@ class OnnxFormat(ExportFormat):
         path.write_bytes(model.SerializeToString())
         return found
 
-    def load(self, path: Path) -> EngineRunner:
+    def load(self, path: Path, description: ExportDescription) -> EngineRunner:
         """Return a session of onnxruntime."""
         import onnxruntime
 
@@ -68,8 +75,13 @@ class OnnxFormat(ExportFormat):
         return run
 
 
-def _translated(net: ExportNetwork, captured: CapturedGraph, opset: int) -> ModelProto:
-    """Return the graph in ONNX's operators.
+def translated(names: Sequence[str], captured: CapturedGraph, opset: int) -> ModelProto:
+    """Return a graph in ONNX's operators.
+
+    Args:
+        names: of the outputs; the input is called images.
+        captured: the graph.
+        opset: the set of operators.
 
     Raises:
         ExportError: an operator has no translation; it is named, with the module that calls it.
@@ -79,16 +91,18 @@ def _translated(net: ExportNetwork, captured: CapturedGraph, opset: int) -> Mode
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporter's own parts
-            translated: Any = torch.onnx.export(
+            written: Any = torch.onnx.export(
                 captured.program,
                 input_names=["images"],
-                output_names=list(net.output_names),
+                output_names=list(names),
                 opset_version=opset,
                 verbose=False,
             )
     except (OnnxExporterError, RuntimeError) as error:
         raise ExportError(f"ONNX: {untranslated(captured, error)}") from error
-    model: ModelProto = translated.model_proto
+    model: ModelProto = written.model_proto
+    for node in model.graph.node:
+        del node.metadata_props[:]  # where in the sources it is from, with the paths of this machine
     return model
 
 

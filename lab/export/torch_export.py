@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lab.errors import ExportError
 from lab.export.capture import capture
 from lab.export.description import ExportDescription
 from lab.export.formats import EngineRunner, ExportFormat, ExportOrder
@@ -24,12 +25,14 @@ class TorchExportFormat(ExportFormat):
 
     def write(self, order: ExportOrder, path: Path) -> ExportDescription:
         """Write the archive; it holds no example of an input."""
+        if path.suffix != self.suffix:
+            raise ExportError(f"{path.name}: PyTorch reads such a file only if its name ends in {self.suffix}")
         captured = capture(order.net, order.images, order.dynamic)
         found = order.description.with_format("torch_export", captured.symbols, captured.fixed, torch=torch.__version__)
         torch.export.save(captured.program, path, extra_files={EXTRA_FILE: found.to_json()})
         return found
 
-    def load(self, path: Path) -> EngineRunner:
+    def load(self, path: Path, description: ExportDescription) -> EngineRunner:
         """Return the loaded program."""
         program = torch.export.load(path).module()
 

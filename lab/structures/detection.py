@@ -181,7 +181,8 @@ class Suppressing(Protocol):
 
     Attributes:
         thresholds: what ``predict`` applies: ``min_score``, ``nms_iou`` (the overlap of two boxes of one class),
-            ``max_detections``.
+            ``max_boxes``; and ``clip``, 1 where boxes outside of the image are left out before, and others are
+            clipped to the image after.
     """
 
     @property

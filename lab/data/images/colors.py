@@ -84,7 +84,7 @@ def adjust_color(image: Tensor, brightness: float, contrast: float, saturation: 
     """
     luma = torch.tensor(LUMA)
     matrix = brightness * contrast * (saturation * torch.eye(3) + (1 - saturation) * luma.expand(3, 3))
-    flat = image.reshape(3, -1).float()
+    flat = _planes(image.reshape(3, -1))
     mean = brightness * (luma @ flat.mean(dim=1))
     flat = torch.addmm(((1 - contrast) * mean).expand(3, 1), matrix, flat)
     return flat.add_(0.5).clamp_(0, 255).to(torch.uint8).reshape(image.shape)
@@ -104,8 +104,13 @@ def adjust_hsv(image: Tensor, hue: float, saturation: float, value: float) -> Te
     """
     done = torch.empty((3, image[0].numel()), dtype=image.dtype)
     for part, out in zip(image.reshape(3, -1).split(_PART, dim=1), done.split(_PART, dim=1), strict=True):
-        out.copy_(_hsv_adjusted(part.float(), hue, saturation, value))
+        out.copy_(_hsv_adjusted(_planes(part), hue, saturation, value))
     return done.view(image.shape)
+
+
+def _planes(flat: Tensor) -> Tensor:
+    """Return levels (3, n) as floats, one channel after the other; those of decoded images lie side by side."""
+    return flat.to(torch.float32, memory_format=torch.contiguous_format)
 
 
 def _hsv_adjusted(flat: Tensor, hue: float, saturation: float, value: float) -> Tensor:

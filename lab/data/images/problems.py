@@ -37,7 +37,8 @@ NOTES = {
 }
 """What is suspicious but may be right; it is reported and not left out."""
 HINTS = {
-    "beyond": "; are they corners? COCO's bbox is x, y, width, height, Pascal VOC's bndbox two corners",
+    "beyond": "; are they corners? COCO's bbox is x, y, width, height, Pascal VOC's bndbox two corners, "
+    "YOLO's label the centre, width and height",
     "tiny": "; are they shares of the image, 0 to 1? Boxes are in pixels",
 }
 MANY = 0.2

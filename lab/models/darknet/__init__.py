@@ -1,1 +1,1 @@
-"""Networks of darknet: a reader of its ``.cfg`` and ``.weights`` files, of which YOLO-Fastest 1.1 is one."""
+"""Networks of darknet: YOLO-Fastest 1.1, and a reader of ``.cfg`` and ``.weights`` files; their loss."""

@@ -1,7 +1,7 @@
 """The loss of darknet's ``[yolo]`` layers: YOLOv3 (Redmon and Farhadi, 2018, section 2), with CIoU and further anchors.
 
-An object is learned by the anchor whose shape it has most, among those of all layers, in the cell of its centre, and by
-each further anchor whose shape it overlaps by more than ``iou_thresh``. Everything else is background, but for boxes
+An object is learned in the cell of its centre, by the anchor of all layers whose shape overlaps its own most, and by
+each further anchor whose shape overlaps it by more than ``iou_thresh``. Everything else is background, but for boxes
 that overlap an object by more than ``ignore_thresh`` and are sure of some class. Several objects in one place: its
 classes are all of theirs, and box terms are divided by the number of these classes.
 

@@ -23,17 +23,18 @@ def located(
     rows, columns = maps.shape[-2:]
     parts = maps.unflatten(1, (len(sizes), -1)).permute(0, 1, 3, 4, 2)
     across = torch.arange(columns, device=maps.device, dtype=maps.dtype)
-    down = torch.arange(rows, device=maps.device, dtype=maps.dtype)
-    corner = torch.stack([across.expand(rows, -1), down[:, None].expand(-1, columns)], -1)
-    cell = uploaded((size[1] / columns, size[0] / rows), maps)
-    centre = (parts[..., :2].sigmoid() * scale - (scale - 1) / 2 + corner) * cell
+    down = torch.arange(rows, device=maps.device, dtype=maps.dtype)[:, None]
+    raw = parts[..., :2]
+    places = raw.sigmoid() * scale - (scale - 1) / 2
+    x = (places[..., 0] + across) * (size[1] / columns)
+    y = (places[..., 1] + down) * (size[0] / rows)
     factor = parts[..., 2:4].exp()
-    extent = factor * sizes[:, None, None]
+    boxes = torch.cat((torch.stack((x, y), dim=-1), factor * sizes[:, None, None]), dim=-1)
     if as_darknet:
-        whole = uploaded((size[1], size[0]), maps)
-        centre = centre.detach() + (parts[..., :2] - parts[..., :2].detach()) * whole
-        extent = extent.detach() + (factor - factor.detach()) * whole
-    return parts, torch.cat((centre, extent), dim=-1)
+        whole = uploaded((size[1], size[0]) * 2, maps)
+        passed = torch.cat((raw, factor), dim=-1)
+        boxes = boxes.detach() + (passed - passed.detach()) * whole
+    return parts, boxes
 
 
 def uploaded(values: Sequence[float] | Sequence[Sequence[float]], like: Tensor) -> Tensor:

@@ -8,10 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lab.layers.convolution import Activation, Scales, convolve
 from lab.models.darknet.decoding import located
 from lab.models.darknet.plan import Layer
 from lab.ops.boxes import box_cxcywh_to_xyxy
 
+FUSED: dict[str, Activation] = {"linear": "none", "leaky": "leaky_relu", "relu": "relu", "relu6": "relu6"}
+"""The activations that ``lab.layers.convolution`` computes within a convolution."""
 NORM_EPS = 1e-5
 """Added to variances, inside the root. The first darknet adds 1e-6 outside it, on CPUs only."""
 
@@ -38,11 +41,13 @@ class ConvolutionLayer(nn.Module):
         if self.conv.bias is not None:
             nn.init.zeros_(self.conv.bias)
         self.norm = nn.BatchNorm2d(options["filters"], eps=NORM_EPS) if normed else nn.Identity()
-        self.activation = activation(layer.activation)
+        self.fused = FUSED.get(layer.activation)
+        self.activation = nn.Identity() if self.fused else activation(layer.activation)
 
-    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Return the activated maps of the one input."""
-        result: Tensor = self.activation(self.norm(self.conv(inputs[0])))
+    def forward(self, inputs: Sequence[Tensor], scales: Scales | None = None) -> Tensor:
+        """Return the activated maps of the one input; ``scales`` as of ``lab.layers.convolution.convolve``."""
+        maps = convolve(inputs[0], self.conv, self.norm, activation=self.fused or "none", scales=scales)
+        result: Tensor = self.activation(maps)
         return result
 
 
@@ -84,6 +89,8 @@ class MaxPoolLayer(nn.Module):
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Return the largest values of the one input."""
+        if self.before == self.after and 2 * self.before <= self.size:
+            return functional.max_pool2d(inputs[0], self.size, self.stride, self.before)
         sides = (self.before, self.after, self.before, self.after)
         padded = functional.pad(inputs[0], sides, value=float("-inf"))
         return functional.max_pool2d(padded, self.size, self.stride)

@@ -16,15 +16,19 @@ from torch.nn import functional as F
 from torchvision.ops import batched_nms
 
 from lab.checking import check_range
-from lab.errors import ConfigError
+from lab.errors import ConfigError, closest
+from lab.layers.convolution import folded
 from lab.models.darknet.cfg import Section, read_cfg
 from lab.models.darknet.criterion import DarknetTargeting
+from lab.models.darknet.deployment import map_layouts
 from lab.models.darknet.description import ANCHORS, WIDTHS, describe
-from lab.models.darknet.layers import MODULES, YoloLayer
+from lab.models.darknet.layers import MODULES, ConvolutionLayer, YoloLayer
 from lab.models.darknet.learning import LOSS_OPTIONS, DarknetLossOptions
 from lab.models.darknet.plan import CfgPlan, make_plan
 from lab.ranges import Len, Probability, Size, Word
 from lab.structures import DetectionPredictions, DetectionTargets, Term
+from lab.structures.maps import MapLayout
+from lab.system.files import is_there
 
 GREY = 0.5
 """The colour of padding, as in darknet."""
@@ -111,15 +115,26 @@ class Darknet(nn.Module):
             ConfigError: the network cannot have images of this size; which layer does not fit.
         """
         self._check_size(images.shape[-2:])
+        convolutions = [module for module in self.layers if isinstance(module, ConvolutionLayer)]
+        scales = folded(images, [(module.conv, module.norm) for module in convolutions if module.conv.bias is None])
         maps: dict[int, Tensor] = {-1: images}
         found = []
         for index, (layer, module) in enumerate(zip(self.plan.layers, self.layers, strict=True)):
-            result = module([maps[source] for source in layer.inputs])
+            inputs = [maps[source] for source in layer.inputs]
+            result = module(inputs, scales) if isinstance(module, ConvolutionLayer) else module(inputs)
             if layer.kind == "yolo":
                 found.append(result)
             if index in self._read_later:
                 maps[index] = result
         return tuple(found)
+
+    def map_layouts(self) -> dict[str, MapLayout]:
+        """Return how the maps of deployed files are read."""
+        return map_layouts(self.plan)
+
+    def maps_as(self, layout: str, images: Tensor) -> tuple[Tensor, ...]:
+        """Return ``raw_maps``, the one layout."""
+        return self.raw_maps(images)
 
     def forward(self, images: Tensor, padding_mask: Tensor | None = None) -> DarknetOutputs:
         """Detect.
@@ -158,7 +173,7 @@ class Darknet(nn.Module):
     @property
     def thresholds(self) -> dict[str, float]:
         """What ``predict`` applies."""
-        most = {"max_detections": self.max_detections}
+        most = {"max_boxes": self.max_detections}
         return {"min_score": self.score_threshold, "nms_iou": self.nms_threshold, **most}
 
     def candidates(self, outputs: DarknetOutputs) -> DetectionPredictions:
@@ -182,10 +197,13 @@ class Darknet(nn.Module):
         box = place.div(classes, rounding_mode="floor")
         boxes = every.gather(1, box[..., None].expand(-1, -1, 4))
         group = labels + classes * torch.arange(batch, device=labels.device)[:, None]
-        # In double: batched_nms moves groups apart by adding to coordinates, which would cost floats their digits.
-        kept = batched_nms(boxes.flatten(0, 1).double(), scores.flatten().double(), group.flatten(), self.nms_threshold)
-        remains = torch.zeros_like(scores, dtype=torch.bool).view(-1).index_fill(0, kept, True).view_as(scores)
-        scores, order = scores.masked_fill(~remains, 0).topk(min(self.max_detections, scores.shape[1]), dim=1)
+        if not scores.is_meta:  # shapes only: none depends on values
+            # In double: batched_nms moves groups apart by adding to coordinates, which would cost floats their digits.
+            flat = boxes.flatten(0, 1).double(), scores.flatten().double(), group.flatten()
+            kept = batched_nms(*flat, self.nms_threshold)
+            remains = torch.zeros_like(scores, dtype=torch.bool).view(-1).index_fill(0, kept, True).view_as(scores)
+            scores = scores.masked_fill(~remains, 0)
+        scores, order = scores.topk(min(self.max_detections, scores.shape[1]), dim=1)
         boxes = boxes.gather(1, order[..., None].expand(-1, -1, 4)) * (scores > 0)[..., None]
         factor = (original_sizes.to(boxes) / outputs.sizes.to(boxes)).flip(-1).repeat(1, 2)
         return DetectionPredictions(boxes * factor[:, None], scores, labels.gather(1, order))
@@ -215,6 +233,9 @@ def _sections(cfg: str, num_classes: int, anchors: Sequence[float] | None) -> li
     if cfg not in WIDTHS:
         if anchors is not None:
             raise ConfigError(f"anchors: cfg={cfg} has its own; change them there")
+        if "." not in cfg and not is_there(cfg):
+            known = ", ".join(WIDTHS)
+            raise ConfigError(f"cfg={cfg}: neither a file nor one of {known}{closest(cfg, WIDTHS)}")
         return read_cfg(cfg)
     chosen = ANCHORS if anchors is None else tuple(anchors)
     if len(chosen) != len(ANCHORS):

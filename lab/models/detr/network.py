@@ -227,7 +227,7 @@ class DETR(nn.Module):
 
         decoder = self.transformer.decoder
         if isinstance(decoder, Decoder):
-            query_position = self.query_embed.weight.expand(len(images), -1, -1)
+            query_position = self.query_embed.weight.expand(images.shape[0], -1, -1)
             states = decoder(query_position, memory, position, mask, every_layer=self.aux_loss)
             return DETROutputs(self.class_embed(states), full_precision(self.bbox_embed(states)).sigmoid())
         num_groups = self.num_groups if self.training else 1
@@ -237,7 +237,7 @@ class DETR(nn.Module):
             content, anchors = self.proposals.select(memory, logits, place_boxes, self.num_queries)
             proposals = (logits, place_boxes.sigmoid())
         else:
-            anchors = self.query_embed.weight[: num_groups * self.num_queries].expand(len(images), -1, -1)
+            anchors = self.query_embed.weight[: num_groups * self.num_queries].expand(images.shape[0], -1, -1)
         states, boxes = decoder(anchors, memory, position, self.bbox_embed, mask, num_groups, content)
         if not self.aux_loss:
             states, boxes = states[-1:], boxes[-1:]

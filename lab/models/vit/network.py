@@ -110,7 +110,7 @@ class _ViTTrunk(nn.Module):
             raise ConfigError(f"images of shape {tuple(images.shape)}: expected (B, {in_chans}, H, W)")
         patches = self.patch_embed(pad_to_patches(images, self.patch_size))
         size = (patches.shape[1], patches.shape[2])
-        tokens = torch.cat((self.cls_token.expand(len(images), -1, -1), patches.flatten(1, 2)), dim=1)
+        tokens = torch.cat((self.cls_token.expand(images.shape[0], -1, -1), patches.flatten(1, 2)), dim=1)
         return drop(tokens + resample_places(self.pos_embed, size), self.dropout, self.training), size
 
     def adapt_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

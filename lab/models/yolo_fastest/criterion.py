@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lab.models.yolo_fastest.decoding import anchors_of
+from lab.models.yolo_fastest.decoding import anchors_of, own_cells
 from lab.ops.boxes import (
     box_cxcywh_to_xyxy,
     box_xyxy_to_cxcywh,
@@ -72,7 +72,8 @@ class Matches:
     Attributes:
         matched: (T, A, M) bool.
         image, row, column: (T, A, M) int64, the cell, within the map.
-        boxes: (T, A, M, 4) cxcywh in cells, the centre relative to the cell.
+        boxes: (T, A, M, 4) cxcywh in cells, the centre relative to the cell; ones where nothing matches, so that no
+            gradient there is NaN.
     """
 
     matched: Tensor
@@ -116,14 +117,15 @@ class YoloTargeting:
         for scale, stride in enumerate(self.strides):
             reg, obj, cls = (full_precision(part) for part in maps[3 * scale : 3 * scale + 3])
             anchors = anchors_of(self.anchors, scale, len(self.strides), reg.device) / stride
-            found = match(targets.boxes, image, stride, anchors, obj.shape[-2:], self.options)
+            cells, counts = own_cells(targets.sizes, stride, obj.shape[-2:])
+            found = match(targets.boxes, image, stride, anchors, counts[image], self.options)
             weights = found.matched / found.matched.sum(dim=(1, 2), keepdim=True).clamp(min=1)
             balance = self.options.objectness_balance[scale]
             sums.append(
                 torch.stack(
                     (
                         (self._box_losses(reg, anchors, found) * weights).sum(),
-                        objectness_losses(obj, found).sum() * balance,
+                        objectness_losses(obj, cells, found).sum() * balance,
                         (self._class_losses(cls, targets.labels, found) * weights).sum(),
                     )
                 )
@@ -159,7 +161,7 @@ class YoloTargeting:
 
 
 def match(
-    boxes: Tensor, image: Tensor, stride: int, anchors: Tensor, shape: Sequence[int], options: YoloLossOptions
+    boxes: Tensor, image: Tensor, stride: int, anchors: Tensor, limits: Tensor, options: YoloLossOptions
 ) -> Matches:
     """Find the anchors and cells of one map that learn each box.
 
@@ -168,39 +170,39 @@ def match(
         image: (T,) the image of each.
         stride: pixels of a cell.
         anchors: (A, 2) width and height in cells.
-        shape: (h, w) of the map.
+        limits: (T, 2) rows and columns of the map that each box's image has.
         options: of the matching.
     """
-    height, width = shape
     cells = box_xyxy_to_cxcywh(full_precision(boxes)) / stride
     center, size = cells[:, None, :2], cells[:, 2:]
+    limits = limits.flip(-1)[:, None].to(cells.dtype)
     ratio = size[:, None] / anchors
-    fits = torch.maximum(ratio, 1 / ratio).amax(dim=-1) < options.match_ratio
-    offsets = torch.tensor(OFFSETS if options.neighbour_cells else OFFSETS[:1], device=boxes.device)
-    limits = torch.tensor((width, height), device=boxes.device)
+    fits = (torch.maximum(ratio, 1 / ratio).amax(dim=-1) < options.match_ratio) & (size > 0).all(dim=-1, keepdim=True)
+    offsets = torch.tensor(OFFSETS if options.neighbour_cells else OFFSETS[:1]).to(boxes.device, non_blocking=True)
     # Left and above where the centre is near that border and a cell is there; right and below from the other end.
     near = (center % 1 < NEAR) & (center > 1)
     far = ((limits - center) % 1 < NEAR) & (limits - center > 1)
     chosen = torch.cat((torch.ones_like(near[..., :1]), near, far), dim=-1)[..., : len(offsets)]
-    own = (center - offsets * NEAR).floor().long()
-    column, row = own[..., 0].clamp(0, width - 1), own[..., 1].clamp(0, height - 1)
-    own = torch.stack((column, row), dim=-1)
+    own = torch.minimum((center - offsets * NEAR).floor().clamp(min=0), limits - 1).nan_to_num(0.0)
+    column, row = own.long().unbind(dim=-1)
     shifted = torch.cat((center - own, size[:, None].expand(-1, len(offsets), -1)), dim=-1)
     shared = (len(boxes), len(anchors), len(offsets))
+    matched = fits[:, :, None] & chosen
     return Matches(
-        matched=fits[:, :, None] & chosen,
+        matched=matched,
         image=image[:, None, None].expand(shared),
         row=row[:, None].expand(shared),
         column=column[:, None].expand(shared),
-        boxes=shifted[:, None].expand(*shared, 4),
+        boxes=torch.where(matched[..., None], shifted[:, None], 1.0),
     )
 
 
-def objectness_losses(obj: Tensor, found: Matches) -> Tensor:
-    """Return (B,), the binary cross-entropy of objectness: a mean over the anchors and cells of a map.
+def objectness_losses(obj: Tensor, cells: Tensor, found: Matches) -> Tensor:
+    """Return (B,), the binary cross-entropy of objectness: a mean over the anchors and an image's own cells of a map.
 
     Args:
         obj: (B, A, h, w) logits.
+        cells: (B, h, w) bool, those of each image.
         found: an anchor of a cell should find an object if any box matches it.
     """
     _, anchors, height, width = obj.shape
@@ -208,5 +210,5 @@ def objectness_losses(obj: Tensor, found: Matches) -> Tensor:
     place = ((found.image * anchors + anchor) * height + found.row) * width + found.column
     place = torch.where(found.matched, place, obj.numel())  # one more entry takes what does not match
     wanted = obj.new_zeros(obj.numel() + 1).scatter_(0, place.flatten(), 1.0)[:-1]
-    losses = F.binary_cross_entropy_with_logits(obj, wanted.view(obj.shape), reduction="none")
-    return losses.mean(dim=(1, 2, 3))
+    losses = F.binary_cross_entropy_with_logits(obj, wanted.view(obj.shape), reduction="none").mean(dim=1)
+    return torch.where(cells, losses, 0.0).sum(dim=(1, 2)) / cells.sum(dim=(1, 2))

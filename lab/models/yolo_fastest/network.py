@@ -8,7 +8,8 @@ Names: B images, K classes, A = 3 anchors of a cell, h and w cells of a map, N =
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -22,10 +23,14 @@ from lab.layers.convolution import NormName, Scales, convolve, make_norm, pairs_
 from lab.layers.remembered import Remembered
 from lab.models.yolo_fastest.criterion import CLASSIFICATIONS, LOSS_OPTIONS, YoloLossOptions, YoloTargeting
 from lab.models.yolo_fastest.decoding import decode, likely_boxes, suppress
-from lab.ranges import Len, OneOf, Probability, Size
+from lab.models.yolo_fastest.deployment import map_layouts, probability_maps
+from lab.models.yolo_fastest.weights import BACKBONE
+from lab.ranges import Gt, Len, OneOf, Probability, Size
 from lab.registry.create import create_model
 from lab.structures import DetectionPredictions, DetectionTargets, Term
+from lab.structures.maps import MapLayout
 
+logger = logging.getLogger(__name__)
 STRIDES = (16, 32)
 NUM_ANCHORS = 3
 COCO_ANCHORS = (12.64, 19.39, 37.88, 51.48, 55.71, 138.31, 126.91, 78.23, 131.57, 214.55, 279.92, 258.87)
@@ -158,7 +163,7 @@ class YoloFastestV2(nn.Module):
         num_classes: Size = 80,
         width: Size = 72,
         norm: Annotated[str, OneOf("batch_norm", "frozen_batch_norm", "group_norm")] = "batch_norm",
-        anchors: Annotated[Sequence[float], Len(12, 12)] = COCO_ANCHORS,
+        anchors: Annotated[Sequence[Annotated[float, Gt(0)]], Len(12, 12)] = COCO_ANCHORS,
         classification: Annotated[str, OneOf("softmax", "sigmoid")] = "softmax",
         loss_options: YoloLossOptions = LOSS_OPTIONS,
         min_score: Probability = 0.01,
@@ -209,6 +214,15 @@ class YoloFastestV2(nn.Module):
                 ]
         return tuple(maps)
 
+    def map_layouts(self) -> dict[str, MapLayout]:
+        """Return how the maps of deployed files are read."""
+        return map_layouts(STRIDES, self.anchors, self.classification, self.num_classes)
+
+    def maps_as(self, layout: str, images: Tensor) -> tuple[Tensor, ...]:
+        """Return ``raw_maps``, or two maps of probabilities as the author's own files have them."""
+        maps = self.raw_maps(images)
+        return maps if layout == "maps" else probability_maps(maps, self.classification)
+
     def _pairs(self) -> list[tuple[nn.Conv2d, nn.Module | None]]:
         """Return the convolutions behind the backbone, each with its norm."""
         outputs: Any = self.ends or (self.output_reg_layers, self.output_obj_layers, self.output_cls_layers)
@@ -239,12 +253,21 @@ class YoloFastestV2(nn.Module):
         """
         height, width = images.shape[-2:]
         if padding_mask is None:
-            sizes = torch.tensor([height, width], dtype=torch.float32, device=images.device).expand(images.shape[0], 2)
+            sizes = torch.tensor([height, width], dtype=torch.float32).to(images.device, non_blocking=True)
+            sizes = sizes.expand(images.shape[0], 2)
         else:
             kept = ~padding_mask
             sizes = torch.stack((kept.any(dim=2).sum(dim=1), kept.any(dim=1).sum(dim=1)), dim=1).float()
         images = F.pad(images.flip(1), (0, -width % STRIDES[-1], 0, -height % STRIDES[-1]))
         return YoloOutputs(self.raw_maps(images), sizes)
+
+    def adapt_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return pretrained weights; to those of the backbone alone the rest is added as it is, and that is said."""
+        if not state or not all(key.startswith(BACKBONE) for key in state):
+            return dict(state)
+        own = {key: value for key, value in self.state_dict().items() if not key.startswith(BACKBONE)}
+        logger.warning("the weights are of a backbone: the other %d tensors are new, to be trained", len(own))
+        return {**state, **own}
 
     def totals(self, targets: DetectionTargets) -> dict[str, float]:
         """Return this batch's share of the normalisers: number of boxes and of images."""
@@ -264,7 +287,8 @@ class YoloFastestV2(nn.Module):
     @property
     def thresholds(self) -> dict[str, float]:
         """What ``predict`` applies."""
-        return {"min_score": self.min_score, "nms_iou": self.nms_iou, "max_detections": self.max_detections}
+        limits = {"min_score": self.min_score, "nms_iou": self.nms_iou, "max_boxes": self.max_detections}
+        return {**limits, "clip": 1}
 
     def candidates(self, outputs: YoloOutputs) -> DetectionPredictions:
         """Return all boxes before suppression, in pixels of the network's input; see ``decode``."""
@@ -273,6 +297,8 @@ class YoloFastestV2(nn.Module):
     def predict(self, outputs: YoloOutputs, original_sizes: Tensor) -> DetectionPredictions:
         """Return what is left after suppression, best first; rows beyond an image's own have score 0.
 
+        Cells that begin in the padding and boxes outside of the image are left out; boxes are clipped to the image.
+
         Args:
             outputs: the result of ``forward``.
             original_sizes: (B, 2) (height, width); boxes are returned in pixels of these sizes.
@@ -280,10 +306,14 @@ class YoloFastestV2(nn.Module):
         if outputs.sizes.is_meta:  # shapes only: none depends on values
             found = DetectionPredictions(*(part[:, : self.max_detections] for part in self.decode(outputs.maps)))
         else:
-            likely = likely_boxes(outputs.maps, STRIDES, self.anchors, self.classification, self.min_score)
+            options = (self.anchors, self.classification, self.min_score)
+            likely = likely_boxes(outputs.maps, outputs.sizes, STRIDES, *options)
             found = suppress(likely, len(outputs.sizes), self.nms_iou, self.max_detections)
-        scale = (original_sizes.to(found.boxes.dtype) / outputs.sizes).flip(-1).repeat(1, 2)
-        return DetectionPredictions(found.boxes * scale[:, None], found.scores, found.labels)
+        limits = original_sizes.to(found.boxes.dtype).flip(-1).repeat(1, 2)[:, None]
+        scale = limits / outputs.sizes.flip(-1).repeat(1, 2)[:, None]
+        return DetectionPredictions(
+            torch.minimum((found.boxes * scale).clamp(min=0), limits), found.scores, found.labels
+        )
 
 
 def _pointwise(in_channels: int, out_channels: int, norm: NormName) -> nn.Sequential:

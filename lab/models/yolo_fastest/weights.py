@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+BACKBONE = "backbone."
 _NAMES = (("backbone.first_conv.", "backbone.conv1."), (".branch_main.", ".branch2."), (".branch_proj.", ".branch1."))
 """(theirs, ours)."""
 
@@ -16,8 +17,9 @@ def convert(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_official(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the keys of a published file, which is a state dict without anything around it."""
-    return {_renamed(key, _NAMES): value for key, value in state_dict.items()}
+    """Rename the keys of a published file, of the detector or of its backbone alone, whose keys have no prefix."""
+    prefix = BACKBONE if any(key.startswith("first_conv.") for key in state_dict) else ""
+    return {_renamed(f"{prefix}{key}", _NAMES): value for key, value in state_dict.items()}
 
 
 def to_official(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -28,5 +30,5 @@ def to_official(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _renamed(key: str, names: tuple[tuple[str, str], ...]) -> str:
     for old, new in names:
-        key = key.replace(old, new) if key.startswith("backbone.") else key
+        key = key.replace(old, new) if key.startswith(BACKBONE) else key
     return key

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from lab.export.description import ResizeRule
+from lab.export.engine import EngineNetwork, EngineOutputs
 from lab.export.network import Inputs, KindOfExport
 from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
@@ -14,10 +16,19 @@ SIDE = 224
 """Pixels of the images of a network that says nothing."""
 
 
+class EngineClassifier(EngineNetwork):
+    """An exported classifier as ``Classifier``."""
+
+    def joined(self, found: list[EngineOutputs]) -> Tensor:
+        """Return the logits (B, K)."""
+        return torch.stack([logits for (logits,), _ in found])
+
+
 class ClassifierExport(KindOfExport):
     """A classifier gives K logits for each image: a softmax makes them probabilities, of several labels a sigmoid."""
 
     outputs: ClassVar = {"logits": "(batch, classes)"}
+    engine = EngineClassifier
 
     def tensors(self, net: nn.Module, given: Tensor, images: Tensor) -> tuple[Tensor, ...]:
         """Return the logits (B, K)."""

@@ -105,6 +105,8 @@ def _first(sizes: BoxSizes, count: int, draw: np.random.Generator) -> BoxSizes:
     nearest = 1 - iou_of_sizes(sizes, sizes[chosen])[:, 0]
     while len(chosen) < count:
         chance = np.where(nearest > 1e-12, nearest, 0) ** 2
+        if not chance.any():
+            raise ConfigError(f"{count} anchors cannot be fitted to {len(chosen)} sizes of boxes that differ")
         chosen.append(int(draw.choice(len(sizes), p=chance / chance.sum())))
         nearest = np.minimum(nearest, 1 - iou_of_sizes(sizes, sizes[chosen[-1:]])[:, 0])
     return sizes[chosen]

@@ -6,14 +6,50 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from torchvision.ops import batched_nms
 
 from lab.export.description import ResizeRule
+from lab.export.engine import EngineNetwork, EngineOutputs
 from lab.export.network import Inputs, KindOfExport
 from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from lab.structures import DetectionPredictions
 from lab.structures.detection import Suppressing
 
 SHORTER_SIDE = 224
 """Pixels of an example of images whose size nothing says."""
+
+
+class EngineDetector(EngineNetwork):
+    """An exported detector, which suppresses as the description says; what ``Detector`` needs to be measured."""
+
+    def joined(self, found: list[EngineOutputs]) -> list[EngineOutputs]:
+        """Return boxes, scores and labels of each image, and its size in the file's input."""
+        return found
+
+    def predict(self, outputs: list[EngineOutputs], original_sizes: Tensor) -> DetectionPredictions:
+        """Return the boxes that remain, in pixels of images of ``original_sizes`` (B, 2)."""
+        rows = [self._kept(*each) for each in outputs]
+        boxes, scores, labels = (pad_sequence(list(part), batch_first=True) for part in zip(*rows, strict=True))
+        sizes = torch.tensor([size for _, size in outputs], dtype=boxes.dtype)
+        limits = original_sizes.to("cpu", boxes.dtype).flip(-1).repeat(1, 2)[:, None]
+        boxes = boxes * limits / sizes.flip(-1).repeat(1, 2)[:, None]
+        if self.description.thresholds.get("clip"):
+            boxes = torch.minimum(boxes.clamp(min=0), limits)
+        return DetectionPredictions(boxes, scores, labels)
+
+    def _kept(self, parts: tuple[Tensor, ...], size: tuple[float, float]) -> tuple[Tensor, Tensor, Tensor]:
+        boxes, scores, labels = parts[:3]  # a file that suppresses by itself adds a count
+        limits = self.description.thresholds
+        if "nms_iou" not in limits:
+            return boxes, scores, labels
+        best = scores > limits["min_score"]
+        if limits.get("clip"):
+            best &= (boxes[:, 2:] > 0).all(dim=1) & (boxes[:, 0] < size[1]) & (boxes[:, 1] < size[0])
+        boxes, scores, labels = boxes[best], scores[best], labels[best]
+        # In double: batched_nms moves classes apart by adding to coordinates, which would cost floats their digits.
+        kept = batched_nms(boxes.double(), scores.double(), labels, limits["nms_iou"])[: int(limits["max_boxes"])]
+        return boxes[kept], scores[kept], labels[kept]
 
 
 class DetectorExport(KindOfExport):
@@ -24,6 +60,7 @@ class DetectorExport(KindOfExport):
         "scores": "(batch, boxes) from 0 to 1",
         "labels": "(batch, boxes) int64, places in class_names",
     }
+    engine = EngineDetector
 
     def tensors(self, net: nn.Module, given: Tensor, images: Tensor) -> tuple[Tensor, ...]:
         """Return boxes (B, N, 4) xyxy in pixels of the images, scores (B, N) and labels (B, N)."""
@@ -43,7 +80,9 @@ class DetectorExport(KindOfExport):
         shape: tuple[int, ...] = () if task is None else task.spec.input_shape
         limits: tuple[int, ...] = () if task is None else task.spec.resize
         if len(shape) == 3 and shape[1] and shape[2]:
-            return Inputs(statistics, ResizeRule(), (shape[1], shape[2]), thresholds)
+            grey = task.spec.grey
+            rule = ResizeRule() if grey is None else ResizeRule("letterbox", grey=grey)
+            return Inputs(statistics, rule, (shape[1], shape[2]), thresholds)
         short, longest = limits[:2] or (0, 0)
         rule = ResizeRule("shorter side", short, longest) if short else ResizeRule()
         short = short or SHORTER_SIDE

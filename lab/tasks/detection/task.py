@@ -64,7 +64,7 @@ class DetectionTask(ClassTask):
         outputs = self(batch)
         self.figures = {}
         if batch.train_size is not None:
-            side = torch.tensor(float(max(batch.train_size) * len(batch.images)))
+            side = torch.full((), float(max(batch.train_size) * len(batch.images)), device=batch.images.device)
             self.figures = {"image_size": Term(side, _RESIZED)}
         return outputs, self.net.loss(outputs, targets_at(batch))
 

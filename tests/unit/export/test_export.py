@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 import torch
@@ -11,25 +13,30 @@ from torch import Tensor, nn
 
 import lab
 from lab.errors import ExportError
+from lab.export.capture import AXES, capture
+from lab.export.comparison import compare
 from lab.export.description import ExportDescription, ResizeRule
 from lab.export.exporting import ExportReport, export
 from lab.export.formats import ExportOrder
 from lab.export.network import export_network
+from lab.export.suppression import suppress
 from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from lab.layers.position import SinePositionEncoding
+from lab.models.vit.network import VisionTransformer
 from lab.training.spec import task_spec
 
 SIZE = (64, 64)
 NAMES = ("red", "green", "blue")
 
 
-def ordered(net: nn.Module, task: str, **options: object) -> ExportOrder:
-    """Return an order of a network for images of 64 pixels, all that is open."""
+def ordered(net: nn.Module, task: str, size: tuple[int, int] = SIZE, axes: Sequence[str] = tuple(AXES)) -> ExportOrder:
+    """Return an order of a network, as open as it can be."""
     statistics = getattr(net, "image_statistics", (IMAGENET_MEAN, IMAGENET_STD))
     kind = task_spec(task).load_export()()
-    described = ExportDescription("tiny", task, kind.outputs, NAMES, SIZE, ResizeRule(), {"min_score": 0.1}, "a test")
-    images = torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(1))
-    wrapped = export_network(net, kind, statistics, SIZE)
-    return ExportOrder(wrapped, images, ("batch", "height", "width"), described, options)
+    described = ExportDescription("tiny", task, kind.outputs, NAMES, size, ResizeRule(), {"min_score": 0.1}, "a test")
+    images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(1))
+    wrapped = export_network(net, kind, statistics, size)
+    return ExportOrder(wrapped, images, tuple(axes), described)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +44,8 @@ def yolo(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, ExportRep
     pytest.importorskip("onnxscript")
     torch.manual_seed(0)
     net = lab.create_model("yolo_fastest_v2", num_classes=3, width=8).eval()
+    for layer in (net.output_reg_layers, net.output_obj_layers, net.output_cls_layers):
+        nn.init.normal_(layer.weight, std=2.0)  # boxes and scores that differ by more than rounding
     return net, export(ordered(net, "detection"), "onnx", tmp_path_factory.mktemp("yolo") / "net.onnx")
 
 
@@ -85,6 +94,38 @@ def test_the_file_says_what_it_is(yolo: tuple[nn.Module, ExportReport]) -> None:
     assert {node.domain for node in model.graph.node} == {""}  # no operator of a runtime's own
 
 
+@pytest.mark.parametrize("most", [300, 5])
+def test_suppression_in_the_file_leaves_what_the_network_predicts(
+    yolo: tuple[nn.Module, ExportReport], tmp_path: Path, most: int
+) -> None:
+    """Against torchvision's suppression in ``predict``; with room for all, and for the best five."""
+    import onnx
+
+    net, report = yolo
+    model = onnx.load(report.path)
+    limits = {"min_score": 0.12, "nms_iou": 0.3, "max_boxes": most, "clip": 1}
+    suppress(model, limits, num_classes=3)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, tmp_path / "net.onnx")
+    images = torch.rand(2, 3, 96, 64, generator=torch.Generator().manual_seed(3))
+    boxes, scores, labels, count = by_onnxruntime(tmp_path / "net.onnx", images)
+    net.min_score, net.nms_iou, net.max_detections, _ = limits.values()
+    with torch.no_grad():
+        outputs = net(images)
+        wanted = net.predict(outputs, torch.tensor([[96.0, 64.0]] * 2))
+        candidates = net.candidates(outputs)
+    assert boxes.shape == (2, min(most, candidates.scores.shape[1]), 4)
+    assert count.tolist() == (wanted.scores > 0).sum(1).tolist()
+    assert int(count.min()) > 0
+    assert int(count.max()) < int((candidates.scores > 0.12).sum(1).min())
+    width = wanted.scores.shape[1]
+    assert not scores[:, width:].any()
+    assert not boxes[:, width:].any()
+    left = [part[:, :width] for part in (boxes, scores, labels)]
+    found = compare(("boxes", "scores", "labels"), left, (wanted.boxes, wanted.scores, wanted.labels), 96)
+    assert found.largest < 1e-5
+
+
 def test_a_file_that_computes_something_else_is_not_kept(tmp_path: Path) -> None:
     """A network that has changed since it was captured, as a stand-in for an engine that is wrong."""
 
@@ -100,3 +141,102 @@ def test_a_file_that_computes_something_else_is_not_kept(tmp_path: Path) -> None
     with pytest.raises(ExportError, match=r"computes something else for images \(2, 3, 64, 64\): logits 1.0e-02"):
         export(ordered(Changing(), "classification"), "torch_export", tmp_path / "net.pt2")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_detr_in_onnx_finds_what_it_predicts(tmp_path: Path) -> None:
+    """Of another number. Worst: boxes 1e-7 of the side, scores 1e-7. Other sizes are in docs/export.md."""
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(0)
+    small = {"embed_dim": 16, "num_heads": 2, "num_decoder_layers": 1, "feedforward_dim": 16, "num_queries": 5}
+    net = lab.create_model("detr_tiny", num_classes=3, **small).eval()
+    report = export(ordered(net, "detection", axes=["batch"]), "onnx", tmp_path / "net.onnx")
+    assert report.description.dynamic == ("batch",)
+    images = torch.rand(3, 3, *SIZE, generator=torch.Generator().manual_seed(2))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    with torch.no_grad():
+        wanted = net.predict(net((images - mean) / std), torch.tensor([[64.0, 64.0]] * 3))
+    found = by_onnxruntime(report.path, images)
+    difference = compare(("boxes", "scores", "labels"), found, (wanted.boxes, wanted.scores, wanted.labels), 64)
+    assert difference.largest < 1e-6
+
+
+@pytest.fixture(scope="module")
+def classifier() -> nn.Module:
+    torch.manual_seed(0)
+    sizes = {"embed_dim": 16, "depth": 1, "num_heads": 2, "patch_size": 16, "img_size": 32}
+    net = VisionTransformer(num_classes=3, **sizes).eval()
+    nn.init.normal_(net.head.weight)  # it is made of zeros
+    return net
+
+
+@pytest.mark.parametrize(("name", "file"), [("onnx", "net.onnx"), ("torch_export", "net.pt2")])
+def test_a_classifier_of_one_size_says_what_fixes_it(
+    classifier: nn.Module, tmp_path: Path, name: str, file: str
+) -> None:
+    """Worst: 1e-7 of logits."""
+    pytest.importorskip("onnxscript")
+    order = ordered(classifier, "classification", size=(32, 32))
+    report = export(order, name, tmp_path / file)
+    assert report.description.dynamic == ("batch",)
+    assert set(report.description.fixed) == {"height", "width"}
+    images = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    with torch.no_grad():
+        wanted = classifier((images - mean) / std)
+    if name == "onnx":
+        (found,) = by_onnxruntime(report.path, images)
+    else:
+        said = {"lab.json": ""}
+        (found,) = torch.export.load(report.path, extra_files=said).module()(images)
+        assert json.loads(said["lab.json"])["class_names"] == list(NAMES)
+        with ZipFile(report.path) as archive:  # nothing of it is pickled
+            files = {each.filename.partition("/")[2]: each for each in archive.infolist()}
+        assert files["data/sample_inputs/model.pt"].file_size == 0
+        assert not any(file.endswith((".pt", ".pkl")) and files[file].file_size for file in files)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+
+
+def test_an_operator_without_translation_is_named_with_its_module(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+
+    @torch.library.custom_op("lab_test::halved", mutates_args=())
+    def halved(x: Tensor) -> Tensor:
+        return x / 2
+
+    halved.register_fake(torch.empty_like)
+
+    class Halving(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = halved(x)
+            return found
+
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2), Halving())
+    with pytest.raises(ExportError, match=r"ONNX: no translation of lab_test\.halved\.default in net\.3 \(Halving\)"):
+        export(ordered(net, "classification"), "onnx", tmp_path / "net.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_kinds_without_an_export_are_refused() -> None:
+    with pytest.raises(ExportError, match=r"a network for audio is not exported: .*networks for classification, detec"):
+        task_spec("audio").load_export()
+
+
+def test_what_fixes_a_dimension_is_told_with_its_line() -> None:
+    class Positions(nn.Module):
+        """Has the positions of maps of any size, and the batch as a number of Python's."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoding = SinePositionEncoding(8)
+
+        def forward(self, images: Tensor) -> Tensor:
+            height, width = images.shape[-2:]
+            return self.encoding(height, width, images.device).expand(len(images), -1, -1)
+
+    captured = capture(Positions(), torch.rand(2, 3, 5, 7), tuple(AXES))
+    assert set(captured.symbols) == {"height", "width"}
+    assert set(captured.fixed) == {"batch"}
+    assert captured.fixed["batch"].startswith("fixed at 2 by ")
+    assert "len(images)" in captured.fixed["batch"]
+    images = torch.rand(2, 3, 9, 4)
+    torch.testing.assert_close(captured.program.module()(images), Positions()(images), rtol=0, atol=1e-6)

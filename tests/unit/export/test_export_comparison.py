@@ -44,3 +44,9 @@ def test_another_label_or_a_box_of_its_own_is_an_error() -> None:
 def test_other_shapes_and_numbers_that_are_not_finite_are_refused(found: torch.Tensor) -> None:
     with pytest.raises(ExportError, match="the file gives"):
         compare(LOGITS, [found], [torch.zeros(1, 2)], 1)
+
+
+def test_boxes_far_outside_are_compared_relative_to_themselves() -> None:
+    far = torch.tensor([[[-1e9, 0, 1e9, 10], [5, 5, 50, 25]]])
+    found = compare(NAMES, [far * (1 + 1e-5), SCORES, LABELS], [far, SCORES, LABELS], 100)
+    assert found.worst["boxes"] == pytest.approx(1e-5, rel=0.01)

@@ -53,6 +53,15 @@ VALUES = 4 * 4 + 4 * 27 + 6 + 24
         ("filters=6", "filters=6\ngroups=4", r"groups=4: divides not both its 4 channels and 6 filters"),
         ("[yolo]", "[shortcut]\nfrom=-9\n[yolo]", r"from=-9: there is no such layer before layer 2"),
         ("[yolo]", "[shortcut]\nfrom=0\n[yolo]", r"adds layer 0 of shape \(4, 16, 16\) to \(6, 16, 16\)"),
+        ("filters=4", "filters=1_0", r"filters='1_0': takes an integer"),
+        ("width=32", "width=99999", r"width='99999': takes an integer from 1 to 65535"),
+        ("[yolo]", "[upsample]\nstride=64\n[upsample]\nstride=64\n[yolo]", r"makes a map of shape \(6, 65536, 65536\)"),
+        (
+            "filters=4",
+            "filters=100000\n[convolutional]\nfilters=100000",
+            r"to 90000800000 values; the limit is 268435456",
+        ),
+        ("[yolo]", "[dropout]\n" * 10000 + "[yolo]", r"\[dropout\] is layer 10000, one more than the limit"),
         ("10,12", "10", r"anchors: 1 numbers, but num=1 asks for 2"),
         ("[net]\n", "", r"cfg:1: 'width=32' stands before the first section; a .cfg begins with \[net\]"),
     ],
@@ -114,10 +123,23 @@ def test_it_is_a_detector_of_any_size(tmp_path: Path) -> None:
     assert blocks(net) == list(net.layers)[:2]
     assert net.stride == 2
     assert net.eval()(torch.zeros(1, 3, 33, 30)).size == (34, 30)
+    with torch.device("meta"):  # as check=true has it
+        outline = Darknet(3).eval()
+        found = outline.predict(outline(torch.empty(2, 3, 64, 96)), torch.empty(2, 2))
+    assert found.boxes.shape == (2, 100, 4)
     with pytest.raises(ConfigError, match="have classes=1, not 2"):
         Darknet(2, str(tmp_path / "net.cfg"))
     with pytest.raises(ConfigError, match=r"anchors: cfg=.* has its own"):
         Darknet(1, str(tmp_path / "net.cfg"), anchors=(1.0,) * 12)
+    for cfg, said in (
+        ("yolo_fastest_v11", "neither a file nor one of yolo_fastest_v1_1, yolo_fastest_v1_1_xl; did you mean"),
+        (f"{tmp_path}/none.cfg", "cannot be read: No such file"),
+        (str(tmp_path), "is no plain file"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            Darknet(1, cfg)
+    with pytest.raises(CheckpointError, match="is no plain file"):
+        load_darknet(net, tmp_path)
     with pytest.raises(ConfigError, match="anchors: 4 numbers; expected 12"):
         Darknet(1, anchors=(1.0, 2.0, 3.0, 4.0))
     with pytest.raises(ConfigError, match=r"images of 16x48 pixels: .*\[route\] layers=-1,80: their sizes differ"):

@@ -147,6 +147,37 @@ def test_no_boxes_and_gradients() -> None:
     assert all(part.grad is not None and part.grad.isfinite().all() and part.grad.any() for part in parts)
 
 
+DEGENERATE = {
+    "no_width": [20.0, 20, 20, 60],
+    "turned_round": [60.0, 60, 20, 20],
+    "a_millionth": [20.0, 20, 20.000001, 20.000001],
+    "outside": [-90.0, -90, -60, -40],
+    "at_the_far_edge": [100.0, 70, 156, 122],
+    "all_of_it": [0.0, 0, 128, 96],
+    "nan": [math.nan, 0, 20, 30],
+}
+
+
+@pytest.mark.parametrize("kind", ["ciou", "giou"])
+def test_degenerate_boxes_give_no_nan(kind: str) -> None:
+    """Alone, together and hundreds of times, also where the network is sure of boxes without an area."""
+    loss = YoloTargeting((16, 32), COCO_ANCHORS, "softmax", replace(LOSS_OPTIONS, box_loss=kind))
+    rows = list(DEGENERATE.values())
+    for boxes in (*([row] for row in rows), rows * 100):
+        count = len(boxes)
+        wanted = DetectionTargets(
+            torch.tensor(boxes), torch.arange(count) % K, (count,), torch.tensor([SIZE], dtype=torch.float32)
+        )
+        for low in (False, True):
+            parts = [part.float().requires_grad_() for part in maps(batch=1)]
+            with torch.no_grad():
+                parts[0].sub_(200.0 if low else 0.0)  # sides of 0
+            found = divided(loss(parts, wanted), loss.totals(wanted))
+            assert all(value.isfinite() for value in found.values()), (boxes[0], found)
+            sum(found.values()).backward()
+            assert all(part.grad is None or part.grad.isfinite().all() for part in parts), boxes[0]
+
+
 def test_complete_iou_equals_torchvision() -> None:
     boxes = torch.rand(2, 50, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
     boxes.requires_grad_()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,11 @@ class DetectionDataset(ImageDataset[DetectionSample, DetectionTransform]):
     """
 
     mosaics = MosaicPlan()
+
+    @functools.cached_property
+    def _boxed(self) -> dict[int, BoxedImage]:
+        """The parts of mosaics so far by index, where images are kept."""
+        return {}
 
     @property
     def fixed_size(self) -> bool:
@@ -55,9 +61,14 @@ class DetectionDataset(ImageDataset[DetectionSample, DetectionTransform]):
     def _other(self, generator: torch.Generator) -> BoxedImage:
         """Return another image of the training set and its boxes, for a mosaic."""
         index = draws.integer(0, (self.mosaics.length or len(self)) - 1, generator)
+        if index in self._boxed:
+            return self._boxed[index]
         for row, image in self._readable(index):
             if isinstance(image, Tensor):
-                return BoxedImage(image, *_training_boxes(_truth_of(row), row["height"], row["width"]))
+                found = BoxedImage(image, *_training_boxes(_truth_of(row), row["height"], row["width"]))
+                if self.reading.cache_images:
+                    self._boxed[index] = found
+                return found
         raise self._nothing_readable()
 
     def _sample(

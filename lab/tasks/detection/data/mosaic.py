@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -131,21 +132,20 @@ def make_mosaic(
     from torchvision.transforms.v2 import functional as F
 
     height, width = size
-    canvas = pictures[0].image.new_full((3, height, width), grey)
-    boxes, labels = [], []
+    canvas = torch.full((height, width, 3), grey, dtype=torch.uint8).permute(2, 0, 1)  # as decoded images lie
+    spans = []
     for number, (picture, (whole_height, whole_width)) in enumerate(zip(pictures, sizes, strict=True)):
         below, right = divmod(number, 2)
         columns = _span(picture.image.shape[-1], whole_width, center[0], width, bool(right))
         rows = _span(picture.image.shape[-2], whole_height, center[1], height, bool(below))
-        if columns is None or rows is None:
-            continue
-        seen = picture.image[:, rows.first : rows.last, columns.first : columns.last]
+        spans.append((columns, rows))
         target = canvas[:, rows.begin : rows.end, columns.begin : columns.end]
-        target.copy_(F.resize(seen, list(target.shape[-2:]), antialias=True))
-        moved, kept = _moved(picture.boxes, columns, rows, min_visible)
-        boxes.append(moved)
-        labels.append(picture.labels[kept])
-    return BoxedImage(canvas, torch.cat(boxes), torch.cat(labels))
+        if target.numel():
+            seen = picture.image[:, rows.first : rows.last, columns.first : columns.last]
+            seen = seen[None].contiguous(memory_format=torch.channels_last)  # the kernel would copy it more slowly
+            target.copy_(F.resize(seen, list(target.shape[-2:]), antialias=True)[0])
+    boxes, kept = _moved([picture.boxes for picture in pictures], spans, min_visible)
+    return BoxedImage(canvas, boxes, torch.cat([picture.labels for picture in pictures])[kept])
 
 
 class _Span(NamedTuple):
@@ -157,26 +157,39 @@ class _Span(NamedTuple):
     end: int
 
 
-def _span(stored: int, whole: int, center: int, size: int, after: bool) -> _Span | None:
+def _span(stored: int, whole: int, center: int, size: int, after: bool) -> _Span:
     """Return what is seen of an image of ``stored`` pixels, resized to ``whole``, on one side of the centre."""
-    room = size - center if after else center
-    shown = min(whole, room)
-    if shown <= 0:
-        return None
+    shown = min(whole, size - center if after else center)
     taken = max(1, min(stored, round(stored * shown / whole)))
     if after:
         return _Span(0, taken, center, center + shown)
     return _Span(stored - taken, stored, center - shown, center)
 
 
-def _moved(boxes: Tensor, columns: _Span, rows: _Span, min_visible: float) -> tuple[Tensor, Tensor]:
-    """Return boxes in pixels of the mosaic, clipped to what is seen, and (n,) bool which of them were kept."""
-    low = boxes.new_tensor([columns.first, rows.first] * 2)
-    clipped = (boxes - low).clamp_(min=0)
-    clipped = torch.minimum(clipped, boxes.new_tensor([columns.last, rows.last] * 2) - low)
-    area, whole = ((box[:, 2:] - box[:, :2]).clamp_(min=0).prod(dim=1) for box in (clipped, boxes))
-    kept = (area > 0) & (area >= min_visible * whole)
-    ratio_x = (columns.end - columns.begin) / (columns.last - columns.first)
-    ratio_y = (rows.end - rows.begin) / (rows.last - rows.first)
-    moved = clipped[kept] * boxes.new_tensor([ratio_x, ratio_y] * 2)
-    return moved + boxes.new_tensor([columns.begin, rows.begin] * 2), kept
+def _moved(boxes: Sequence[Tensor], spans: Sequence[tuple[_Span, _Span]], min_visible: float) -> tuple[Tensor, Tensor]:
+    """Return boxes in pixels of the mosaic, clipped to what is seen, and (n,) bool which of them were kept.
+
+    Args:
+        boxes: (n_i, 4) of each image, in its own pixels.
+        spans: the columns and the rows of each image.
+        min_visible: see ``make_mosaic``.
+    """
+    places = np.array(
+        [
+            [
+                *(columns.first, rows.first, columns.last, rows.last, columns.begin, rows.begin),
+                (columns.end - columns.begin) / (columns.last - columns.first),
+                (rows.end - rows.begin) / (rows.last - rows.first),
+            ]
+            for columns, rows in spans
+        ],
+        dtype=np.float32,
+    )
+    each = places.repeat([len(item) for item in boxes], axis=0).reshape(-1, 4, 1, 2)  # of boxes as two corners
+    first, last, begin, ratio = (each[:, number] for number in range(4))
+    corners = np.concatenate([item.numpy() for item in boxes]).reshape(-1, 2, 2)
+    clipped = np.minimum(np.maximum(corners, first), last)
+    moved = ((clipped - first) * ratio + begin).reshape(-1, 4)
+    area, whole = ((item[:, 1] - item[:, 0]).clip(min=0).prod(axis=1) for item in (clipped, corners))
+    kept = torch.from_numpy((area * ratio.prod(axis=2)[:, 0] > 0) & (area >= min_visible * whole))
+    return torch.from_numpy(moved)[kept], kept

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from lab.structures import DetectionBatch, DetectionTargets
 
 
@@ -11,7 +13,9 @@ def targets_at(batch: DetectionBatch) -> DetectionTargets:
     if batch.train_size is None:
         return targets
     height, width = batch.images.shape[-2:]
-    ratio = targets.sizes.new_tensor([batch.train_size[0] / height, batch.train_size[1] / width])
-    return DetectionTargets(
-        targets.boxes * ratio.flip(0).repeat(2), targets.labels, targets.counts, targets.sizes * ratio
+    y, x = batch.train_size[0] / height, batch.train_size[1] / width  # numbers, not a tensor: no copy to the device
+    sizes = torch.stack([targets.sizes[:, 0] * y, targets.sizes[:, 1] * x], dim=1)
+    boxes = torch.stack(
+        [side * ratio for side, ratio in zip(targets.boxes.unbind(1), (x, y, x, y), strict=True)], dim=1
     )
+    return DetectionTargets(boxes, targets.labels, targets.counts, sizes)

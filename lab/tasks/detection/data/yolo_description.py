@@ -28,7 +28,11 @@ YOLO_HOW_TO_GET = (
 KEYS = {"train": TRAIN, "val": VAL, "valid": VAL, "validation": VAL, "test": TEST}
 NAMES_FILES = ("classes.txt", "obj.names", "labels/classes.txt", "predefined_classes.txt")
 """Lists of names, which some tools write in place of a data.yaml."""
+MAX_BYTES = 16 * 1024 * 1024
+"""The largest description."""
 SUFFIXES = (".yaml", ".yml", ".data")
+MAX_NAME = 255
+"""The longest name of a file."""
 _SETTING = re.compile(r"^[ \t]*([^#=\n\s][^=\n]*)=(.*)$", re.MULTILINE)
 _NOTHING = ("", "~", "null", "none")
 
@@ -68,14 +72,16 @@ def read_description(root: Path, given: str | None) -> Description:
         if not file.is_file():
             raise DataError(f"no file {file}: looked in data.root={root} (data.file={given}); {YOLO_HOW_TO_GET}")
         return _read(file, root)
-    found = [(path, content) for path in sorted(root.iterdir()) if (content := _content(path)) is not None]
-    fitting = [path for path, content in found if {"train", "names"} & content.keys()]
-    usual = [path for path in fitting if path.stem.lower() in ("data", "dataset", "obj")]
+    found, broken = _contents(root)
+    fitting = [path for path, content in found.items() if {"train", "names"} & content.keys()]
+    usual = [path for path in fitting if _is_usual(path)]
     chosen = fitting if len(fitting) == 1 else usual
     if len(chosen) == 1:
         return _read(chosen[0], root)
     if fitting:
         raise DataError(f"{root} has {', '.join(path.name for path in fitting)}: name one by data.file")
+    if broken:
+        raise DataError(next(iter(broken.values())))
     for name in NAMES_FILES:
         if (root / name).is_file():
             return Description(root / name, _listed_names(root / name))
@@ -104,16 +110,39 @@ def _read(file: Path, root: Path) -> Description:
     return Description(file, names, "" if path.lower() in _NOTHING else path, splits, _keypoints(content, file))
 
 
-def _content(path: Path) -> dict[str, Any] | None:
-    """Return the mapping in a file that may describe a dataset, or None."""
-    if path.suffix.lower() not in SUFFIXES or is_hidden(path.name) or not path.is_file():
-        return None
-    content = _parse(path)
-    return content if isinstance(content, dict) else None
+def _is_usual(path: Path) -> bool:
+    return path.stem.lower() in ("data", "dataset", "obj")
+
+
+def _contents(root: Path) -> tuple[dict[Path, dict[str, Any]], dict[Path, str]]:
+    """Return the mappings in the files of a folder that may describe a dataset, and why others cannot be used.
+
+    Raises:
+        DataError: one whose name says that it describes the dataset cannot be used.
+    """
+    found: dict[Path, dict[str, Any]] = {}
+    broken: dict[Path, str] = {}
+    for path in sorted(root.iterdir()):
+        if path.suffix.lower() not in SUFFIXES or is_hidden(path.name) or not path.is_file():
+            continue
+        try:
+            content = _parse(path)
+        except DataError as error:
+            if _is_usual(path):
+                raise
+            broken[path] = str(error)
+            continue
+        if isinstance(content, dict):
+            found[path] = content
+        elif _is_usual(path):
+            raise DataError(f"{path} is no mapping with path, train, val and names")
+    return found, broken
 
 
 def _parse(file: Path) -> Any:
     """Return the content of a YAML or of darknet's ``key = value``; all scalars are text."""
+    if file.stat().st_size > MAX_BYTES:
+        raise DataError(f"{file} has more than {MAX_BYTES // 1024**2} MiB: it is no description of a dataset")
     text = read_text(file)
     if file.suffix.lower() == ".data":
         return {key.strip(): value.strip() for key, value in _SETTING.findall(text)}
@@ -142,7 +171,7 @@ def _names(value: Any, file: Path, root: Path) -> tuple[str, ...] | None:
     if isinstance(value, str):
         for folder in (file.parent, root):
             for name in (value, Path(value).name):
-                if (folder / name).is_file():
+                if len(name) <= MAX_NAME and (folder / name).is_file():
                     return _listed_names(folder / name)
         raise DataError(f"{file}: names={short(value)} is no list, no mapping and no file that is there")
     if isinstance(value, dict):

@@ -81,6 +81,7 @@ def read_labels(path: Path, keypoints: int = 0) -> LabelFile:
         try:
             label, values = _numbers(words, keypoints)
             _check_range(values[:4] if keypoints else values)
+            _check_size(values[:4] if keypoints else values)
         except ValueError as error:
             found.bad.append(f"line {number} ({error})")
             continue
@@ -124,8 +125,10 @@ def _numbers(words: list[str], keypoints: int) -> tuple[int, list[float]]:
     else:
         fits, wanted = count == BOX or (count > BOX + 1 and count % 2 == 1), f"{BOX}, or a class and 3 points or more"
     if not fits:
-        score = ": is the last one a score?" if count == BOX + 1 else ""
-        raise ValueError(f"{count} columns{score}, a label has {wanted}")
+        hint = ": is the last one a score?" if count == BOX + 1 else ""
+        if count < BOX and any(sign in word for word in words for sign in ",;"):
+            hint = ": they are separated by spaces or tabs"
+        raise ValueError(f"{count} columns{hint}, a label has {wanted}")
     try:
         label = whole_of(words[0])
     except ValueError:
@@ -135,7 +138,8 @@ def _numbers(words: list[str], keypoints: int) -> tuple[int, list[float]]:
         try:
             values.append(number_of(word))
         except ValueError:
-            raise ValueError(f"{short(word)} is no number") from None
+            hint = ": numbers are separated by spaces, and have a point" if "," in word else ""
+            raise ValueError(f"{short(word)} is no number{hint}") from None
     return label, values
 
 
@@ -149,6 +153,16 @@ def _check_range(values: list[float]) -> None:
         if not -OVERSHOOT <= value <= 1 + OVERSHOOT:
             hint = ": in pixels?" if value > 2 else ""
             raise ValueError(f"{value:g} is outside of 0..1, the shares of an image{hint}")
+
+
+def _check_size(values: list[float]) -> None:
+    """Check that a box has no width or height below 0.
+
+    Raises:
+        ValueError: it has.
+    """
+    if len(values) == BOX - 1 and min(values[2:]) < 0:
+        raise ValueError(f"width {values[2]:g} and height {values[3]:g}: below 0")
 
 
 def _text(path: Path) -> tuple[str, str]:

@@ -15,13 +15,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from lab.data.caches import contents
-from lab.data.folders import IMAGE_SUFFIXES, as_utf8, list_files
+from lab.data.fields import short
+from lab.data.folders import IMAGE_SUFFIXES, as_utf8, list_files, stored_name
 from lab.data.holdout import TEST, TRAIN, VAL, check_shares
 from lab.data.images.fingerprint import add_file, require_folder
 from lab.data.lists import read_names
@@ -32,6 +33,7 @@ from lab.tasks.detection.data.yolo_labels import read_labels
 
 LISTS = frozenset({".txt"})
 MAX_SHOWN = 3
+MAX_SHOWN_PLACE = 255
 
 
 class Picture(NamedTuple):
@@ -126,8 +128,10 @@ class _Finder:
         self.root, self.description, self.labels, self.said = root, description, labels, list[str]()
         beside = description.file.parent if description.file else root
         folders = [beside / description.path] if description.path else []
-        if description.path and not folders[0].is_dir():
-            self.said.append(f"path={description.path} is not there, places are looked for in the folder itself")
+        if description.path and not _is_there(folders[0], Path.is_dir):
+            self.said.append(
+                f"path={_shown(description.path)} is not there, places are looked for in the folder itself"
+            )
         self.bases = list(dict.fromkeys([*folders, beside, root]))
 
     def described(self) -> dict[str, list[Picture]]:
@@ -136,11 +140,13 @@ class _Finder:
         for split, places in self.description.splits.items():
             missing = [place for place in places if self._find(place) is None]
             if missing and split == TEST:
-                self.said.append(f"test={missing[0]} is not there")
+                self.said.append(f"test={_shown(missing[0])} is not there")
                 continue
             if missing:
                 where = ", ".join(str(base) for base in self.bases)
-                raise DataError(f"{self.description.file}: {split}={missing[0]} is not there; looked in {where}")
+                raise DataError(
+                    f"{self.description.file}: {split}={_shown(missing[0])} is not there; looked in {where}"
+                )
             images = [image for place in places for image in self._images(place)]
             found[split] = self._pictures(images, split)
         if TRAIN not in found:
@@ -175,7 +181,9 @@ class _Finder:
                 dict.fromkeys([str(PurePosixPath(self.labels, *tail)), str(PurePosixPath(self.labels, path.name))])
             )
         swapped = [
-            str(PurePosixPath(*path.parts[:place], "labels", *path.parts[place + 1 :])) for place in folders[-1:]
+            str(PurePosixPath(*path.parts[:place], name, *path.parts[place + 1 :]))
+            for place in folders[-1:]
+            for name in ("labels", *(["Labels"] if path.parts[place][0].isupper() else []))
         ]
         return [*swapped, str(path), *([] if folders else [str(PurePosixPath("labels", *path.parts))])]
 
@@ -184,6 +192,11 @@ class _Finder:
         used = {picture.label for picture in pictures}
         folders = {str(PurePosixPath(label).parent) for label in used if label}
         others = {*NAMES_FILES, *(PurePosixPath(name).name for name in NAMES_FILES)}
+        shared = [
+            label for label, count in Counter(picture.label for picture in set(pictures)).items() if label and count > 1
+        ]
+        if shared:
+            self.said.append(f"{len(shared)} label files belong to several images of one name ({_some(shared)})")
         strays = [
             f"{folder}/{path.name}"
             for folder in sorted(folders)
@@ -205,7 +218,7 @@ class _Finder:
         elsewhere = plain.startswith("/") or plain[1:2] == ":"
         if elsewhere or (file is not None and file.suffix == ".data"):  # darknet's are relative to its own folder
             options += [self.root.joinpath(*parts[start:]) for start in range(1, len(parts))]
-        return next((option for option in options if option.exists() and self._inside(option)), None)
+        return next((option for option in options if _is_there(option, Path.exists) and self._inside(option)), None)
 
     def _inside(self, path: Path) -> bool:
         """Return whether a path lies in the dataset's folder; links are not followed."""
@@ -231,7 +244,7 @@ class _Finder:
         found, elsewhere, bases = [], 0, [file.parent, *self.bases]
         for line in read_names(file):
             name = line.replace("\\", "/")
-            direct = next((path for path in (base / name for base in bases) if path.is_file()), None)
+            direct = next((path for path in (base / name for base in bases) if _is_there(path)), None)
             path = direct if direct is not None and self._inside(direct) else self._by_tail(name, bases)
             elsewhere += direct is None and path is not None
             found.append(self._name(path) if path is not None else name)
@@ -243,7 +256,7 @@ class _Finder:
         """Return the image that the last parts of a path name."""
         parts = [part for part in PurePosixPath(name).parts if part not in ("/", "..")]
         options = (base.joinpath(*parts[start:]) for start in range(len(parts)) for base in bases)
-        return next((option for option in options if option.is_file() and self._inside(option)), None)
+        return next((option for option in options if _is_there(option) and self._inside(option)), None)
 
     def _pictures(self, images: Sequence[str], split: str) -> list[Picture]:
         """Return images with their label files; one that stands twice is taken once."""
@@ -256,7 +269,9 @@ class _Finder:
         return [Picture(as_utf8(name), self._label(name)) for name in counts]
 
     def _label(self, image: str) -> str:
-        return next((name for name in self.candidates(image) if (self.root / name).is_file()), "")
+        spelled = (name for candidate in self.candidates(image) for name in (candidate, f"{candidate[:-4]}.TXT"))
+        stored = (stored_name(self.root, name) for name in spelled)
+        return next((name for name in stored if _is_there(self.root / name)), "")
 
     def _say_shared(self, found: Mapping[str, Collection[Picture]]) -> None:
         """Say how many images of validation and test are trained on too."""
@@ -269,8 +284,23 @@ class _Finder:
 
 def _is_label(path: Path) -> bool:
     """Return whether the first line of a text file may be that of a label file: it begins with a number."""
+    if not path.is_file():  # a broken link, a pipe
+        return False
     with path.open("rb") as file:
         return file.readline(64).strip()[:1].isdigit()
+
+
+def _is_there(path: Path, exists: Callable[[Path], bool] = Path.is_file) -> bool:
+    """Return whether a path exists; no file system has one that is too long for it."""
+    try:
+        return exists(path)
+    except OSError:
+        return False
+
+
+def _shown(place: str) -> str:
+    """Return a place as it stands in the description, cut if it cannot be the name of a file."""
+    return place if len(place) <= MAX_SHOWN_PLACE else short(place)
 
 
 def _absolute(path: Path) -> Path:

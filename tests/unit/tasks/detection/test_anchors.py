@@ -9,6 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+import lab
 from lab.data.images.dataset import Reading
 from lab.errors import ConfigError
 from lab.tasks.detection.anchors import fit_anchors, iou_of_sizes, measure_anchors, sizes_of
@@ -83,6 +84,12 @@ def test_too_few_boxes() -> None:
         fit_anchors(np.array([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0]]), 3)
 
 
+def test_boxes_that_hardly_differ() -> None:
+    nearly = np.array([[10.0, 10.0], [np.nextafter(10.0, 11), 10.0], [20.0, 10.0]])
+    with pytest.raises(ConfigError, match="3 anchors cannot be fitted to 2 sizes of boxes that differ"):
+        fit_anchors(nearly, 3)
+
+
 def test_sizes_are_in_pixels_of_the_input(tmp_path: Path) -> None:
     make_voc(tmp_path, difficult=["ball"])  # images of 48 x 64; the ship is 64 x 24, balls are crowds
     dataset = VocDataset(tmp_path, reading=Reading(transform=DetectionTransform(train=False, size=[32, 32])))
@@ -100,10 +107,40 @@ def script() -> ModuleType:
 
 
 def test_the_script_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["data=shapes", "data.num_train=24", "--anchors", "3", "--most", "3", "--size", "64"]
+    words = ["data=shapes", "data.num_train=24", "--anchors", "6", "--most", "3", "--size", "64"]
     assert script().main(words) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("boxes, input 64x64 stretched, seed 0")
     assert [line.split()[0] for line in lines[2:5]] == ["1", "2", "3"]
-    assert lines[-1].startswith("3 anchors: ")
-    assert script().main(["data=fashion_mnist"]) == 2
+    assert lines[-2].startswith("6 anchors: ")
+    pairs = lines[-2].removeprefix("6 anchors: ").split()
+    assert lines[-1] == f"model.net.anchors=[{','.join(pairs)}]"
+    net = lab.compose("model=yolo_fastest_v2", lines[-1]).to_dict()["model"]["net"]
+    assert net["anchors"] == [float(side) for pair in pairs for side in pair.split(",")]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["data=fashion_mnist"], "data=fashion_mnist gives classification"),
+        (["data=shapes", "data.num_train=4", "--anchors", "0"], "0 anchors cannot be fitted to"),
+        (["data=yolo_txt", "data.root=/nowhere"], "no folder /nowhere"),
+        (["data=shape"], "did you mean 'shapes'"),
+    ],
+    ids=["kind", "none", "folder", "name"],
+)
+def test_the_script_answers_mistakes_in_one_line(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert script().main(words) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("fit_anchors: ")
+    assert error.count("\n") == 1
+
+
+def test_the_script_refuses_sizes_and_seeds(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--size", "0"], ["--size", "1", "2", "3"], ["--most", "0"], ["--seed", "-1"]):
+        with pytest.raises(SystemExit, match="2"):
+            script().main(words)
+    assert "a number above 0" in capsys.readouterr().err

@@ -104,8 +104,8 @@ def pycocotools_numbers(indices: list[int], queries: int = 30) -> dict[str, floa
     return {name: math.nan if value == -1 else value for name, value in result.items()}
 
 
-def computed(*batches: tuple[Any, ...]) -> dict[str, float]:
-    metric = DetectionMAP(NAMES)
+def computed(*batches: tuple[Any, ...], also: str | None = None) -> dict[str, float]:
+    metric = DetectionMAP(NAMES, also)
     for arguments in batches:
         metric.update(*arguments)
     return metric.compute()
@@ -190,12 +190,12 @@ def on_rank(rank: int, world_size: int, sizes: tuple[int, ...]) -> list[dict[str
     """
     results = []
     for num_samples in sizes:
-        metric = DetectionMAP(NAMES)
+        metric = DetectionMAP(NAMES, "yolo_fastest")
         for number in range(-(-num_samples // world_size)):
             index = rank + number * world_size
             metric.update(*batch([index % num_samples], [index < num_samples]))
         results.append(metric.compute())
-    metric = DetectionMAP(NAMES)
+    metric = DetectionMAP(NAMES, "yolo_fastest")
     if rank == 0:
         metric.update(*batch([0, 1, 2, 3, 4]))
     return [*results, metric.compute()]
@@ -203,7 +203,8 @@ def on_rank(rank: int, world_size: int, sizes: tuple[int, ...]) -> list[dict[str
 
 def test_two_ranks_equal_one() -> None:
     sizes = (1, 5, 9)  # one sample: rank 1 holds only a filler
-    expected = [computed(batch(list(range(size)))) for size in (*sizes, 5)]
+    expected = [computed(batch(list(range(size))), also="yolo_fastest") for size in (*sizes, 5)]
+    assert expected[-1]["yolo_fastest_ap50"] > 0
     for found in run_distributed(on_rank, world_size=2, args=(2, sizes)):
         assert list(map(with_nulls, found)) == list(map(with_nulls, expected))  # NaN equals nothing
 
@@ -214,6 +215,20 @@ def test_order_and_batches_do_not_matter_and_fillers_are_left_out() -> None:
     filled = computed(batch([8, 3, 5, 8], [True, True, True, False]), batch([7, 0, 1]), batch([2, 6, 4]))
     assert with_nulls(filled) == with_nulls(expected)
     assert computed(batch([8, 3, 5]), batch([7, 0, 1], queries=12), batch([2, 6, 4])) != expected
+
+
+def test_rows_of_score_0_that_fill_up_a_batch_change_no_metric() -> None:
+    """A detector that finds a number of its own in each image fills up the others' rows."""
+    found, truth, ids, valid = batch(list(range(1, 9)))
+    found.scores += 0.05  # its own are above 0
+    empty = [torch.zeros(len(ids), 20, *part.shape[2:], dtype=part.dtype) for part in vars(found).values()]
+    filled = DetectionPredictions(*(torch.cat(parts, dim=1) for parts in zip(vars(found).values(), empty, strict=True)))
+    results = [computed((one, truth, ids, valid), also="yolo_fastest") for one in (found, filled)]
+    assert with_nulls(results[0]) == with_nulls(results[1])
+    assert results[0]["yolo_fastest_ap50"] > 0
+    none = DetectionPredictions(*(part[:, :0] for part in vars(found).values()))
+    nothing = computed((none, truth, ids, valid), also="yolo_fastest")
+    assert nothing["map"] == nothing["yolo_fastest_ap50"] == 0
 
 
 def test_an_image_counted_twice_is_an_error() -> None:

@@ -157,3 +157,13 @@ def test_the_sheet_shows_the_first_images_with_their_padding():
     sheet = task_of(input_shape=(3, 64, 96)).draw_inputs(batch_of(Letterbox((64, 96), 114)), 2)
     assert isinstance(sheet, Image.Image)
     assert 114 in sheet.getchannel(0).tobytes()
+
+
+def test_multi_scale_stays_on_the_device_of_the_batch():
+    task = task_of(input_shape=(3, 64, 96)).to("meta")
+    batch = replace(batch_of(Letterbox((64, 96), 114)), train_size=(96, 128)).to("meta")
+    _, terms = task.terms(batch)
+    devices = {term.sum.device.type for term in (*terms.values(), *task.figures.values())}
+    assert devices == {"meta"}
+    assert task.net.targets.boxes.is_meta
+    assert task.net.targets.sizes.is_meta

@@ -52,15 +52,21 @@ def test_mutants_are_seen(mutant, monkeypatch):
         monkeypatch.setattr(
             module,
             "_moved",
-            lambda boxes, a, *rest: moved(boxes, a._replace(first=0, last=a.last - a.first), *rest),
+            lambda boxes, spans, least: moved(boxes, [(uncut(a), uncut(b)) for a, b in spans], least),
         )
     elif mutant == "shift":
-        monkeypatch.setattr(module, "_moved", lambda boxes, *rest: moved(boxes + 2, *rest))
+        monkeypatch.setattr(module, "_moved", lambda boxes, *rest: moved([item + 2 for item in boxes], *rest))
     elif mutant == "ratio":
-        monkeypatch.setattr(module, "_moved", lambda boxes, *rest: moved(boxes * 1.1, *rest))
-    else:  # rows and columns exchanged
-        monkeypatch.setattr(module, "_moved", lambda boxes, a, b, least: moved(boxes, b, a, least))
+        monkeypatch.setattr(module, "_moved", lambda boxes, *rest: moved([item * 1.1 for item in boxes], *rest))
+    else:  # rows and columns exchanged, as if all were square
+        monkeypatch.setattr(
+            module, "_moved", lambda boxes, spans, least: moved(boxes, [(b, a) for a, b in spans], least)
+        )
     assert max(worst_distance(done.image, done.boxes, done.labels) for done in mosaics(False, 8)) > 1.5
+
+
+def uncut(span):
+    return span._replace(first=0, last=span.last - span.first)
 
 
 def test_a_mosaic_by_hand():

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from lab.data.images.dataset import Reading
 from lab.errors import DataError
@@ -77,6 +80,10 @@ ODD = {
     "columns": ("0 .1 .2", "line 2 (3 columns, a label has 5, or a class and 3 points or more)"),
     "words": ("0 .1 .2 .3 nan", "line 2 ('nan' is no number)"),
     "twice": ("0 0.50 0.5 0.5 0.25", "entries that stand in the file again, taken once: 1 (a.txt line 2)"),
+    "commas": ("0,.5,.5,.1,.1", "line 2 (1 columns: they are separated by spaces or tabs, a label has 5"),
+    "decimals": ("0 0,5 .5 .1 .1", "line 2 ('0,5' is no number: numbers are separated by spaces, and have a point)"),
+    "negative": ("0 .5 .5 -.05 .1", "line 2 (width -0.05 and height 0.1: below 0)"),
+    "corners": ("0 .1 .1 .9 .9", "reach far beyond their image, clipped to it in training: 1 (images/train/a.png"),
     "flat": ("0 .5 .5 0 .2", "boxes without an area inside of the image, left out: 1"),
 }
 
@@ -89,7 +96,7 @@ def test_an_odd_line_is_named_and_counted(tmp_path, caplog, oddity):
     assert message in caplog.text
     kept = dataset[0, 0].truth.boxes.tolist()
     assert kept[0] == [20.0, 15.0, 60.0, 25.0]
-    assert len(kept) == 1 + (oddity in ("outside", "polygon"))
+    assert len(kept) == 1 + (oddity in ("outside", "polygon", "corners"))
     if oddity == "polygon":
         assert kept[1] == pytest.approx([8.0, 8.0, 40.0, 24.0])
 
@@ -121,6 +128,68 @@ def test_a_label_file_that_is_no_text_makes_the_image_unusable(tmp_path, caplog)
         dataset = YoloDataset(find_yolo(tmp_path), "train")
     assert len(dataset) == 1
     assert "unreadable images, 1 of 2 are trained on: 1 (images/train/a.png (train/a.txt" in caplog.text
+
+
+def test_files_as_other_systems_write_them(tmp_path):
+    """Line ends, byte order marks, tabs, suffixes in capitals, accents in two forms, spaces and dots in names."""
+    texts = {
+        "a.v2.final": b"0 .5 .5 .5 .25\r\n1\t.5 .5 .25 .25  \r\n",
+        "b \u00e9": b"\xef\xbb\xbf0 .5 .5 .5 .25",
+        "c": "0 .5 .5 .5 .25\n".encode("utf-16"),
+        "d": b"0.0 5e-1 +.5 .50 .25\r",
+    }
+    make(tmp_path, {"images/val/v.png": BOX})
+    (tmp_path / "images/val/v.png").rename(tmp_path / "images/val/v.PNG")
+    (tmp_path / "labels/val/v.txt").rename(tmp_path / "labels/val/v.TXT")
+    (tmp_path / "images/train").mkdir()
+    (tmp_path / "labels/train").mkdir()
+    for number, (name, text) in enumerate(texts.items()):
+        make_image(40, 80, number).save(tmp_path / "images/train" / f"{unicodedata.normalize('NFD', name)}.PNG")
+        (tmp_path / "labels/train" / f"{name}.txt").write_bytes(text)
+    layout = find_yolo(tmp_path)
+    for split, count in (("train", 4), ("val", 1)):
+        found = YoloDataset(layout, split, Reading(train=False))
+        assert len(found) == count
+        for index in range(count):
+            assert found[0, index].truth.boxes[0].tolist() == [20.0, 15.0, 60.0, 25.0]
+
+
+def test_labels_are_of_the_upright_image(tmp_path):
+    turned = Image.Exif()
+    turned[0x0112] = 6  # the camera was held upright: 40 x 80 as stored is 80 high and 40 wide
+    make(tmp_path, {"images/train/a.png": "0 .25 .5 .5 1\n", "images/val/b.png": BOX})
+    make_image(40, 80, 0).save(tmp_path / "images/train/a.png", exif=turned)
+    sample = YoloDataset(find_yolo(tmp_path), "train", Reading(train=False))[0, 0]
+    assert sample.original_size == (80, 40)
+    assert sample.truth.boxes.tolist() == [[0.0, 0.0, 20.0, 80.0]]
+
+
+def test_files_that_are_none(tmp_path, caplog):
+    """Broken links, pipes, folders and empty files in place of images and labels."""
+    make(tmp_path, {"images/train/a.png": BOX, "images/train/b.png": None, "images/val/v.png": BOX})
+    labels = tmp_path / "labels/train"
+    (labels / "gone.txt").symlink_to("/nowhere/gone.txt")
+    os.mkfifo(labels / "pipe.txt")
+    (labels / "b.txt").mkdir()
+    (tmp_path / "images/train/gone.png").symlink_to("/nowhere/gone.png")
+    (tmp_path / "images/train/none.png").touch()
+    (tmp_path / "images/train/a.jpg").write_bytes((tmp_path / "images/train/a.png").read_bytes())
+    with caplog.at_level(logging.WARNING):
+        layout = find_yolo(tmp_path)
+        assert len(YoloDataset(layout, "train")) == 3
+    assert "1 label files belong to several images of one name (labels/train/a.txt)" in layout.said
+    assert "unreadable images, 3 of 5 are trained on: 2 (images/train/gone.png (a link" in caplog.text
+    assert "without a label file, taken as images without objects: 3 (images/train/b.png" in caplog.text
+
+
+def test_other_files_beside_the_description(tmp_path):
+    make(tmp_path, {"images/train/a.png": BOX, "images/val/b.png": BOX})
+    (tmp_path / "docker.yml").write_text("{{ no yaml }}: {")
+    (tmp_path / "cache.data").write_bytes(b"\xff\x00\xfe")
+    assert find_yolo(tmp_path).description.names == ("cat", "dog")
+    (tmp_path / "data.yaml").unlink()
+    with pytest.raises(DataError, match=r"cache\.data .*save the file as UTF-8"):
+        find_yolo(tmp_path)
 
 
 def test_keypoints_are_left_out(tmp_path):
@@ -203,11 +272,15 @@ REFUSED = {
     "names: [cat]\ntrain: images/train\nval: a\nvalid: b": "names the split val twice, as valid too",
     "names: [cat]\ntrain: {a: b}": "is no folder or list of images",
     "names: [cat\n": "is not YAML in line",
+    "": "data.yaml is no mapping with path, train, val and names",
+    "- a": "data.yaml is no mapping with path, train, val and names",
+    f"names: [cat]\ntrain: {'a' * 5000}": "train='aaaaaaaaaaaa...aaaaaaaaaaaaa' is not there; looked in",
+    f"names: {'a' * 5000}\ntrain: images/train": "is no list, no mapping and no file that is there",
     "names: [cat]\nkpt_shape: [17]": "is not [points, 2] or [points, 3]",
 }
 
 
-@pytest.mark.parametrize("description", REFUSED)
+@pytest.mark.parametrize("description", REFUSED, ids=range(len(REFUSED)))
 def test_refused(tmp_path, description):
     make(tmp_path, {"images/train/a.png": BOX, "images/val/b.png": BOX}, description)
     with pytest.raises(DataError) as error:
