@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lab.layers.convolution import NormName, Scales, convolve, make_norm, pairs_in, product
 from lab.layers.packed import PackedConv2d
-from lab.models.shufflenet.gathering import GatherPlan, Shuffle, plan, sort_inputs, sort_outputs
+from lab.models.shufflenet.gathering import ChannelPlan, Shuffle, plan, sort_inputs, sort_outputs
 from lab.ops.shuffle import interleave, interleave_last
 
 _Shape = tuple[int, int, int]
@@ -146,7 +146,7 @@ class ShuffleStage(nn.Sequential):
         plan: of the channels, once the shuffles are a part of the weights (``fold_shuffles``).
     """
 
-    plan: GatherPlan | None = None
+    plan: ChannelPlan | None = None
 
     def forward(self, x: Tensor, scales: Scales | None = None) -> Tensor:
         """Run the blocks."""
@@ -156,7 +156,7 @@ class ShuffleStage(nn.Sequential):
             x = block(x, scales)
         return x
 
-    def _gathered(self, x: Tensor, scales: Scales | None, plan: GatherPlan) -> Tensor:
+    def _gathered(self, x: Tensor, scales: Scales | None, plan: ChannelPlan) -> Tensor:
         """Run the blocks on what they gather; the result's channels lie as ``plan.taken[-1]`` says."""
         blocks: list[Any] = list(self)
         first, *rest = blocks

@@ -17,12 +17,12 @@ from torch import nn
 
 T = TypeVar("T")
 Shuffle = Literal["after", "before"]
-Stretch = tuple[int, int]
+ResultPiece = tuple[int, int]
 """The number of a result, and which of its pieces."""
 
 
 @dataclass(frozen=True)
-class GatherPlan:
+class ChannelPlan:
     """Of the results 0 and 1 (both branches of the first block), 2, 3, ... (of each block after it).
 
     Attributes:
@@ -34,11 +34,11 @@ class GatherPlan:
 
     made: tuple[tuple[int, ...], ...]
     sizes: tuple[tuple[int, ...], ...]
-    pieces: tuple[tuple[Stretch, ...], ...]
+    pieces: tuple[tuple[ResultPiece, ...], ...]
     taken: tuple[tuple[int, ...], ...]
 
 
-def plan(half: int, blocks: int, shuffle: Shuffle) -> GatherPlan:
+def plan(half: int, blocks: int, shuffle: Shuffle) -> ChannelPlan:
     """Follow the channels through a stage.
 
     Args:
@@ -63,7 +63,7 @@ def plan(half: int, blocks: int, shuffle: Shuffle) -> GatherPlan:
             channels = sorted(channel for source, channel in wanted if source == result)
             made[result] += channels
             sizes[result].append(len(channels))
-    return GatherPlan(_fixed(made), _fixed(sizes), _fixed(pieces), _fixed(taken))
+    return ChannelPlan(_fixed(made), _fixed(sizes), _fixed(pieces), _fixed(taken))
 
 
 @torch.no_grad()
