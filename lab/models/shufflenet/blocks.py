@@ -14,7 +14,7 @@ from lab.layers.packed import PackedConv2d
 from lab.models.shufflenet.gathering import ChannelPlan, Shuffle, plan, sort_inputs, sort_outputs
 from lab.ops.shuffle import interleave, interleave_last
 
-_Shape = tuple[int, int, int]
+_MapShape = tuple[int, int, int]
 
 
 def pointwise(in_channels: int, out_channels: int) -> nn.Conv2d:
@@ -31,12 +31,12 @@ def _rows(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).flatten(0, 2)
 
 
-def _images(rows: Tensor, shape: _Shape) -> Tensor:
+def _images(rows: Tensor, shape: _MapShape) -> Tensor:
     """Return rows of pixels (B H W, C) as a map (B, C, H, W), a view."""
     return rows.view(*shape, rows.shape[1]).permute(0, 3, 1, 2)
 
 
-def _shape(x: Tensor) -> _Shape:
+def _shape(x: Tensor) -> _MapShape:
     """Return B, H and W of a map (B, C, H, W)."""
     return x.shape[0], x.shape[2], x.shape[3]
 
@@ -120,7 +120,7 @@ class ShuffleUnit(nn.Module):
         x = convolve(convolve(x, *first), *middle, activation="none")
         return convolve(x, *last)
 
-    def main_by_rows(self, rows: Tensor, shape: _Shape, scales: Scales) -> tuple[Tensor, _Shape]:
+    def main_by_rows(self, rows: Tensor, shape: _MapShape, scales: Scales) -> tuple[Tensor, _MapShape]:
         """Run the three convolutions on rows of pixels (B H W, C), of a map with B, H and W.
 
         Returns:
