@@ -1,0 +1,73 @@
+/* Charts are made when they come into view, so that a page with many of them opens at once. */
+const charts = new Set();
+const watcher = new IntersectionObserver((entries) => {
+  for (const entry of entries) if (entry.isIntersecting) entry.target.chart.open();
+}, { rootMargin: "150px" });
+const resizer = new ResizeObserver((entries) => {
+  for (const entry of entries) entry.target.chart?.drawn?.resize();
+});
+
+class Chart {
+  /* element: where it is drawn; option: returns what ECharts draws; ready: is called once with the ECharts object. */
+  constructor(element, option, ready) {
+    this.element = element;
+    this.option = option;
+    this.ready = ready;
+    this.drawn = null;
+    element.chart = this;
+    charts.add(this);
+    watcher.observe(element);
+    resizer.observe(element);
+  }
+  open() {
+    if (this.drawn || !this.element.clientWidth) return;
+    this.drawn = echarts.init(this.element, null, { renderer: "canvas" });
+    this.drawn.setOption(this.option(), { notMerge: true });
+    this.ready?.(this.drawn);
+    this.drawn.getZr().on("globalout", () => { Lab.tip(null); });
+  }
+  update() {
+    if (this.drawn) this.drawn.setOption(this.option(), { notMerge: true, lazyUpdate: true });
+  }
+  close() {
+    watcher.unobserve(this.element);
+    resizer.unobserve(this.element);
+    charts.delete(this);
+    this.drawn?.dispose();
+  }
+}
+
+function axis(name, isLog, extra = {}) {
+  return {
+    type: isLog ? "log" : "value", name, nameLocation: "middle", nameGap: 28, scale: true,
+    nameTextStyle: { color: Lab.css("--muted"), fontSize: 12 },
+    axisLabel: { color: Lab.css("--muted"), fontSize: 11, hideOverlap: true, formatter: axisNumber },
+    axisLine: { show: true, lineStyle: { color: Lab.css("--line") } }, axisTick: { show: false },
+    splitLine: { lineStyle: { color: Lab.css("--grid") } }, minorSplitLine: { show: false }, ...extra,
+  };
+}
+function axisNumber(value) {
+  const size = Math.abs(value);
+  if (size >= 1e9) return `${Number((value / 1e9).toPrecision(3))}G`;
+  if (size >= 1e6) return `${Number((value / 1e6).toPrecision(3))}M`;
+  if (size >= 1e4) return `${Number((value / 1e3).toPrecision(3))}k`;
+  if (size !== 0 && size < 1e-3) return value.toExponential(1).replace(/\.0e/, "e");
+  return String(Number(value.toPrecision(4)));
+}
+/* An axis for a column: of numbers, of their logarithms where they span decades, or of names. */
+function columnAxis(column, indices) {
+  const values = indices.map((index) => column.values[index]).filter((value) => value != null);
+  if (!column.numeric) {
+    return { type: "category", data: [...new Set(values.map(String))].sort() };
+  }
+  const low = Math.min(...values), high = Math.max(...values);
+  return { type: low > 0 && high / low >= 30 ? "log" : "value" };
+}
+function cell(column, index) {
+  const value = column.values[index];
+  if (value == null) return null;
+  return column.numeric ? value : String(value);
+}
+
+Lab.on("theme colour", () => { for (const chart of charts) chart.update(); });
+addEventListener("beforeprint", () => { for (const chart of charts) chart.open(); });
