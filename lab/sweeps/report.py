@@ -12,7 +12,7 @@ from typing import Any
 
 from lab.errors import RunError
 from lab.report.html.details import detail_of
-from lab.report.html.page import Difference, Entry, Influence, Page, Span
+from lab.report.html.page import Detail, Difference, Entry, Influence, Page, Span
 from lab.report.html.reading import Reader, flat, scalar
 from lab.report.runs import Run
 from lab.sweeps import lines
@@ -40,6 +40,7 @@ class Gatherer:
     def __init__(self, words: Sequence[str]) -> None:
         self._reader = Reader()
         self._sources = [Source(word, len(words) > 1) for word in dict.fromkeys(words)]
+        self._detail: tuple[Run, Detail] | None = None
         self._influences: dict[Any, tuple[dict[str, list[Influence]], str]] = {}
 
     @property
@@ -65,6 +66,8 @@ class Gatherer:
     def _page_of_a_run(self, gathered: Gathered) -> Page:
         (entry,) = gathered.entries
         run = gathered.runs[entry.path]
+        if self._detail is None or self._detail[0] is not run:  # the reader reads a run again when its files change
+            self._detail = run, detail_of(run)
         return Page(
             title=entry.name,
             kind="run",
@@ -75,7 +78,7 @@ class Gatherer:
             facts=_facts_of(entry),
             command=entry.command,
             notes=list(entry.damage),
-            detail=detail_of(run),
+            detail=self._detail[1],
             runs_on=entry.state == "running",
         )
 

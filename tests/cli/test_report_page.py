@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Any
 import pytest
 
 from lab.cli.main import main
+from lab.report.html.live import LivePage, start_server
+from lab.sweeps.report import Gatherer
 from tests.browser import browser, click, messages, until
 from tests.reports import write_sweep
 
@@ -118,4 +122,34 @@ def test_a_brush_on_an_axis_filters(chromium: Any, report: Path) -> None:
     until(lambda: drawn_lines(chromium) == shown(chromium), "the curves follow")
     click(chromium, "#unbrush")
     until(lambda: shown(chromium) == RUNS, "the brush is gone")
+    assert messages(chromium) == []
+
+
+def test_a_live_page_follows_its_sweep(chromium: Any, tmp_path: Path) -> None:
+    """A run ends while the page is open: the row changes and the curve appears; the filter stays."""
+    ledger = write_sweep(tmp_path / "sweeps" / "live", 4, 20)
+    run = ledger.job(4).run
+    shutil.move(run, tmp_path / "aside")
+    ledger.change(4, state="waiting", result={})
+    live = LivePage(Gatherer([str(tmp_path / "sweeps" / "live")]).page)
+    server = start_server(live)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        opened(chromium, f"http://127.0.0.1:{server.server_port}/")
+        write(chromium, "filter", "tiny")
+        assert cells(chromium, "state").count("waiting") == 1
+        until(lambda: drawn_lines(chromium) == 3, "three curves are drawn")
+        shutil.move(tmp_path / "aside", run)
+        ledger.change(4, state="finished")
+        live.look()
+        until(lambda: cells(chromium, "state").count("finished") == 4, "the row of the run changes")
+        until(lambda: drawn_lines(chromium) == 4, "its curve is drawn")
+        assert chromium.find_element("id", "filter").get_attribute("value") == "tiny"
+        assert "4 finished" in chromium.find_element("id", "overview").text
+    finally:
+        live.close()
+        server.shutdown()
+        server.server_close()
+        ledger.close()
     assert messages(chromium) == []

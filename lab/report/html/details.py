@@ -26,7 +26,7 @@ _MOST_ROWS = 500
 _MOST_OF_A_DIFF = 400_000
 _KINDS = {".png": "image/png", ".gif": "image/gif"}
 _MACHINE = {"host": "host", "cpu": "processor", "cores": "cores", "memory_gib": "memory, GiB"}
-_EMPTY = (None, [], "")
+_EMPTY: tuple[Any, ...] = (None, [], "")
 _LATER = ("weights", "best_step", "hardware", "world_size", "protocol", "seed", "resumed_at", "stopped_early", "pruned")
 
 

@@ -141,7 +141,7 @@ def _seconds(text: Any) -> float | None:
 def _mark(path: Path) -> tuple[Any, ...]:
     """Return what changes when a run's files do, or when its process dies."""
     found: list[Any] = [is_locked(path)]
-    for name in ("run.json", "config.yaml", FILE_NAME, "checkpoints", "run.lock"):
+    for name in (".", "run.json", "config.yaml", FILE_NAME, "checkpoints", "run.lock"):
         try:
             status = (path / name).stat()
         except OSError:

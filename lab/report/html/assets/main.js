@@ -73,8 +73,9 @@ function replaceAll(update) {
 function startLive() {
   const mark = byId("live");
   const say = (text, isOff = false) => { mark.textContent = text; mark.classList.toggle("off", isOff); };
+  const sayState = () => say(Lab.data.runsOn ? `live, ${Lab.data.made.slice(11, 19)}` : "nothing runs", !Lab.data.runsOn);
   mark.hidden = false;
-  say("live");
+  sayState();
   const source = new EventSource("events");
   let busy = false, again = false;
   const load = async () => {
@@ -82,15 +83,16 @@ function startLive() {
     busy = true;
     try {
       const answer = await fetch("update.json", { cache: "no-store" });
-      if (answer.ok) { replaceAll(await answer.json()); say(`live, ${Lab.data.made.slice(11, 19)}`); }
-      else say(await answer.text(), true);
-    } catch { say("the server has ended", true); }
-    busy = false;
+      replaceAll(await answer.json());
+      sayState();
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error;
+      say("the server has ended", true);  // fetch raises a TypeError where nobody answers
+    } finally { busy = false; }
     if (again) { again = false; load(); }
   };
   source.addEventListener("changed", load);
-  source.addEventListener("ended", () => { source.close(); load().then(() => say("ended", true)); });
-  source.addEventListener("error", () => { if (source.readyState === EventSource.CLOSED) say("the server has ended", true); });
+  source.addEventListener("error", () => say("the server has ended", true));
 }
 
 startPage();
