@@ -139,8 +139,8 @@ def _with_values(entries: list[Entry], gathered: Gathered) -> tuple[list[Entry],
     keys = list(dict.fromkeys(key for entry in entries for key in entry.values))
     configs = {entry.path: _flat(gathered.runs.get(entry.path)) for entry in entries}
     if any(not entry.values for entry in entries) and len(entries) > 1:
-        differing = [found.key for found in _differences(entries, gathered.runs)]
-        keys += [key for key in differing if key not in keys][: max(0, _MOST_KEYS - len(keys))]
+        differing = _distinct(_differences(entries, gathered.runs))
+        keys += [key for key in differing if key.removesuffix(".name") not in keys][: max(0, _MOST_KEYS - len(keys))]
     filled = []
     for entry in entries:
         config = configs[entry.path]
@@ -175,6 +175,14 @@ def _differences(entries: Sequence[Entry], runs: Mapping[Path, Run]) -> list[Dif
         if len(by_text) > 1:
             found.append(Difference(key, sorted(by_text.items(), key=lambda item: _natural(item[0]))))
     return found
+
+
+def _distinct(differences: Sequence[Difference]) -> list[str]:
+    """Return the keys without those that only follow another one, as ``data.seed`` does ``seed``."""
+    known: dict[frozenset[tuple[int, ...]], str] = {}
+    for difference in differences:
+        known.setdefault(frozenset(tuple(runs) for _, runs in difference.values), difference.key)
+    return list(known.values())
 
 
 def _natural(text: str) -> tuple[bool, float, str]:

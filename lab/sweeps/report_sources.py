@@ -11,11 +11,11 @@ from lab.errors import RunError, closest
 from lab.report.html.page import Entry, Span
 from lab.report.html.reading import Reader, scalar
 from lab.report.runs import Run, list_runs
-from lab.sweeps import lines
 from lab.sweeps.commands import HOME
 from lab.sweeps.holder import command_of, find_holder
 from lab.sweeps.ledger import FILE, DamagedLedger, JobRow, Ledger
 from lab.sweeps.snapshot import shared_words, varied
+from lab.sweeps.states import OPEN
 
 
 @dataclass
@@ -151,8 +151,10 @@ class Source:
         command = command_of(ledger)
         gathered.commands += [command] if command else []
         label = f"sweep {self.name}" if self.name else "sweep"
-        state = lines.counted(ledger.counts(), ledger.get("total"))
-        gathered.facts.append((label, f"{state}{'; running' if master.lives else ''}"))
+        total, known = ledger.get("total"), sum(ledger.counts().values())
+        planned = f", {max(total, known)} planned" if isinstance(total, int) and total > known else ""
+        state = "runs" if master.lives else "complete" if not ledger.count(*OPEN) and not planned else "stopped"
+        gathered.facts.append((label, f"{state}{planned}"))
         if not master.lives and ledger.count("running"):
             gathered.notes.append(f"{ledger.count('running')} jobs were running when the sweep's master ended")
 

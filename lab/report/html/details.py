@@ -123,7 +123,8 @@ def _pictures(run: Run) -> tuple[list[Picture], list[str]]:
             content = file.read_bytes()
             with Image.open(file) as picture:
                 width, height = picture.size
-                parts = _half(picture) if file.suffix == ".png" else 0
+                is_single = file.suffix == ".png" and file.stem[-1:].isdigit()  # a sheet of pairs looks like a pair
+                parts = _half(picture) if is_single else 0
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             notes.append(f"{file.name} cannot be read ({one_line(error)})")
             continue

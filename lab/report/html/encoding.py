@@ -31,17 +31,16 @@ def thinned(series: Series, most: int) -> Series:
     count = len(series)
     if count <= most:
         return series
-    parts = (most - 2) // 2
-    edges = np.linspace(1, count - 1, parts + 1).astype(int)[:-1]
-    values = series.values[1 : count - 1]
-    part = np.repeat(np.arange(parts), np.diff([*edges, count - 1]))
-    kept = [0, count - 1]
-    for sign in (1.0, -1.0):  # the index of the least value of each part, then of the greatest
-        ordered = np.where(np.isnan(values), np.inf, sign * values)
-        order = np.lexsort((ordered, part))
-        firsts = np.searchsorted(part[order], np.arange(parts))
-        kept += list(order[firsts] + 1)
-    chosen = np.unique(kept)
+    size = -(-(count - 2) // ((most - 2) // 2))
+    parts = -(-(count - 2) // size)
+    padded = np.full(parts * size, np.nan)
+    padded[: count - 2] = series.values[1:-1]
+    inner = padded.reshape(parts, size)
+    undefined = np.isnan(inner)
+    starts = 1 + size * np.arange(parts)
+    lowest = starts + np.where(undefined, np.inf, inner).argmin(1)
+    highest = starts + np.where(undefined, -np.inf, inner).argmax(1)
+    chosen = np.unique([0, *lowest, *highest, count - 1])
     return Series(series.steps[chosen], series.values[chosen])
 
 
@@ -77,6 +76,7 @@ def page_data(page: Page) -> dict[str, Any]:
             name: [[one.key, plain(one.importance), plain(one.correlation)] for one in found]
             for name, found in page.influences.items()
         },
+        "influenceNote": page.influence_note,
         "sheets": [
             {"name": sheet.name, "columns": list(sheet.columns), "rows": [list(map(plain, row)) for row in sheet.rows]}
             for sheet in (page.detail.sheets if page.detail else ())

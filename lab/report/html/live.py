@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -108,9 +109,8 @@ def start_server(page: LivePage) -> ThreadingHTTPServer:
     class Handler(_Handler):
         live = page
 
-    server = ThreadingHTTPServer((HOST, 0), Handler)
+    server = _Server((HOST, 0), Handler)
     Handler.port = server.server_port
-    server.daemon_threads = True
     return server
 
 
@@ -172,6 +172,15 @@ class _Stop:
         return self._event.wait(seconds)
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print what went wrong, unless a reader has closed the page in the middle of an answer."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class _Handler(BaseHTTPRequestHandler):
     live: LivePage
     port: int
@@ -229,17 +238,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_common("text/event-stream")
         self.end_headers()
         known = -1  # what was made between the page and this request is told of at once
-        try:
-            while True:
-                version = self.live.wait(known, _KEEP_ALIVE)
-                if self.live.is_closed:
-                    return
-                said = b":\n\n" if version == known else f"event: changed\ndata: {version}\n\n".encode()
-                self.wfile.write(said)
-                self.wfile.flush()
-                known = version
-        except (BrokenPipeError, ConnectionResetError):
-            return  # the reader has closed the page
+        while not self.live.is_closed:
+            version = self.live.version
+            self.wfile.write(b":\n\n" if known == version else f"event: changed\ndata: {version}\n\n".encode())
+            known = version
+            self.live.wait(known, _KEEP_ALIVE)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Print nothing for a request."""

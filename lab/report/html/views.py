@@ -12,6 +12,7 @@ from lab.report.html.page import Difference, Entry, Page, Picture, Sheet
 BAD = ("failed", "diverged", "refused", "poison", "interrupted")
 _MOST_FAILURES = 100
 _MOST_SIDE_BY_SIDE = 6
+_SMALL = 340
 _PER_CLASS = "_per_class/"
 
 
@@ -30,7 +31,8 @@ class View:
         stages: the stages of these results.
         classes: of a single run: tables of metrics by class, where no file has them.
         pairs: pictures of truth beside prediction.
-        pictures: the others.
+        pictures: other small ones.
+        large_pictures: other large ones: sheets, matrices.
         sheets: tables that are no confusion matrices.
         matrices: confusion matrices.
     """
@@ -46,6 +48,7 @@ class View:
     classes: Sequence[Sheet]
     pairs: Sequence[Picture]
     pictures: Sequence[Picture]
+    large_pictures: Sequence[Picture]
     sheets: Sequence[Sheet]
     matrices: Sequence[Sheet]
 
@@ -75,7 +78,8 @@ def view_of(page: Page) -> View:
         stages=stages,
         classes=_classes(result),
         pairs=[picture for picture in pictures if picture.parts],
-        pictures=[picture for picture in pictures if not picture.parts],
+        pictures=[picture for picture in pictures if not picture.parts and picture.width <= _SMALL],
+        large_pictures=[picture for picture in pictures if not picture.parts and picture.width > _SMALL],
         sheets=[sheet for sheet in sheets if not sheet.is_matrix],
         matrices=[sheet for sheet in sheets if sheet.is_matrix],
     )

@@ -54,19 +54,27 @@ function axisNumber(value) {
   if (size !== 0 && size < 1e-3) return value.toExponential(1).replace(/\.0e/, "e");
   return String(Number(value.toPrecision(4)));
 }
-/* An axis for a column: of numbers, of their logarithms where they span decades, or of names. */
-function columnAxis(column, indices) {
+/* An axis for a column: of numbers, of their logarithms where they span decades, or of names and few numbers. */
+const FEW = 6;
+function columnAxis(column, indices, isFewNames = false) {
   const values = indices.map((index) => column.values[index]).filter((value) => value != null);
-  if (!column.numeric) {
-    return { type: "category", data: [...new Set(values.map(String))].sort() };
+  const distinct = [...new Set(values)];
+  if (!column.numeric || (isFewNames && column.kind === "parameter" && distinct.length <= FEW)) {
+    distinct.sort((one, other) => (column.numeric ? one - other : String(one).localeCompare(String(other), undefined, { numeric: true })));
+    return { type: "category", data: distinct.map(String) };
   }
   const low = Math.min(...values), high = Math.max(...values);
-  return { type: low > 0 && high / low >= 30 ? "log" : "value" };
+  return low > 0 && high / low >= 30 ? { type: "log", ...logRange(values) } : { type: "value" };
 }
-function cell(column, index) {
+/* The ends of a logarithmic axis: without them it would reach to the next powers of ten. */
+function logRange(values) {
+  const usable = values.filter((value) => value > 0);
+  return usable.length ? { min: Math.min(...usable) / 1.15, max: Math.max(...usable) * 1.15 } : {};
+}
+function cell(column, index, kind) {
   const value = column.values[index];
   if (value == null) return null;
-  return column.numeric ? value : String(value);
+  return column.numeric && kind?.type !== "category" ? value : String(value);
 }
 
 Lab.on("theme colour", () => { for (const chart of charts) chart.update(); });

@@ -213,6 +213,7 @@ function noteCurves() {
   if (lacking) parts.push(`${lacking} runs have no ${curveSettings.x}, so no curve here.`);
   if (!Object.keys(Lab.data.curves).length) parts.push("No run has logged a metric yet.");
   byId("curve-note").textContent = parts.join(" ");
+  byId("legend").replaceChildren(...(Lab.data.kind === "runs" && !Lab.group ? Lab.legend() : []));
 }
 
 Lab.startCurves = () => {
@@ -225,6 +226,7 @@ Lab.startCurves = () => {
   });
   byId("log-x").addEventListener("change", (event) => { curveSettings.logX = event.target.checked; redraw(); });
   byId("log-y").addEventListener("change", (event) => { curveSettings.logY = event.target.checked; redraw(); });
+  Lab.on("colour theme", noteCurves);
   Lab.on("filter group data", () => { for (const panel of panels) panel.fillMetrics(); redraw(); });
   Lab.on("hover", () => { for (const panel of panels) panel.highlight(); });
   noteCurves();

@@ -18,15 +18,16 @@ function parallelOption() {
   if (isEmpty) return { series: [] };
   const muted = Lab.css("--muted");
   const many = rows.length > 60;
+  const kinds = axes.map((column) => columnAxis(column, rows, true));
   return {
     animation: false,
     parallel: { left: 60, right: 70, top: 44, bottom: 24, parallelAxisDefault: {
-      nameTextStyle: { color: Lab.css("--ink"), fontSize: 12 }, nameGap: 16, axisLabel: { color: muted, fontSize: 11, formatter: axisLabel }, axisLine: { lineStyle: { color: muted, width: 1.2 } }, axisTick: { lineStyle: { color: muted } },
+      nameTextStyle: { color: Lab.css("--ink"), fontSize: 12 }, nameGap: 16, axisLabel: { color: Lab.css("--ink"), fontSize: 11, formatter: axisLabel, textBorderColor: Lab.css("--surface"), textBorderWidth: 3, showMinLabel: true, showMaxLabel: true }, axisLine: { lineStyle: { color: muted, width: 1.2 } }, axisTick: { lineStyle: { color: muted } },
       areaSelectStyle: { width: 18, borderColor: Lab.css("--accent"), color: Lab.css("--accent"), opacity: 0.18 }, realtime: true } },
-    parallelAxis: axes.map((column, dim) => ({ dim, name: shortKey(column.title), scale: true, ...columnAxis(column, rows) })),
+    parallelAxis: axes.map((column, dim) => ({ dim, name: shortKey(column.title), scale: true, ...kinds[dim], ...(kinds[dim].type === "log" ? { axisLabel: { showMinLabel: false, showMaxLabel: false } } : {}) })),
     series: [{ type: "parallel", smooth: 0.12, progressive: 0, inactiveOpacity: 0.04, activeOpacity: many ? 0.6 : 0.85, lineStyle: { width: many ? 1.2 : 2, opacity: many ? 0.6 : 0.85 },
       emphasis: { lineStyle: { width: 4, opacity: 1 } },
-      data: rows.map((index) => ({ value: axes.map((column) => cell(column, index) ?? "-"), name: Lab.data.runs[index].label, lineStyle: { color: Lab.colours[index] } })) }],
+      data: rows.map((index) => ({ value: axes.map((column, dim) => cell(column, index, kinds[dim]) ?? "-"), name: Lab.data.runs[index].label, lineStyle: { color: Lab.colours[index] } })) }],
   };
 }
 function axisLabel(value) {
@@ -49,7 +50,8 @@ function drawImportance() {
   const found = Lab.data.influences[name];
   const host = byId("importance");
   if (!found) {
-    host.replaceChildren(make("p", { class: "empty" }, Object.keys(Lab.data.influences).length ? "Not computed for this metric." : "There are too few finished runs, or they do not differ."));
+    const others = Object.keys(Lab.data.influences);
+    host.replaceChildren(make("p", { class: "empty" }, others.length ? `Computed for ${others.join(", ")} only.` : Lab.data.influenceNote));
     return;
   }
   const most = Math.max(...found.map(([, importance]) => importance ?? 0), 1e-9);
@@ -59,11 +61,11 @@ function drawImportance() {
     make("td", { class: "both" }, correlation == null ? null : make("span", { style: correlation >= 0 ? { left: "50%", width: `${50 * correlation}%` } : { right: "50%", width: `${-50 * correlation}%` } })),
     make("td", { class: "number" }, correlation == null ? "–" : correlation.toFixed(2))));
   const titles = ["parameter", ...(hasImportance ? ["importance", ""] : []), "rank correlation", ""];
-  host.replaceChildren(make("table", { class: "bars" }, make("caption", { class: "unseen" }, `Importance of the parameters for ${name}`), make("thead", {}, make("tr", {}, ...titles.map((title) => make(title ? "th" : "td", title ? { scope: "col" } : {}, title)))), make("tbody", {}, ...rows)));
+  host.replaceChildren(make("table", { class: "bars" }, make("caption", { class: "unseen" }, `Importance of the parameters for ${name}`), make("thead", {}, make("tr", {}, ...titles.map((title) => make(title ? "th" : "td", title ? { scope: "col" } : {}, title)))), make("tbody", {}, ...rows)), make("p", { class: "hint" }, Lab.data.influenceNote));
 }
 
-function plotPoints(one, other, indices) {
-  return indices.map((index) => ({ value: [cell(one, index), cell(other, index)], index, itemStyle: { color: Lab.colours[index] } }))
+function plotPoints(one, other, indices, kind) {
+  return indices.map((index) => ({ value: [cell(one, index, kind), cell(other, index)], index, itemStyle: { color: Lab.colours[index] } }))
     .filter((point) => point.value.every((value) => value != null));
 }
 function listenToPoints(chart, drawn, lines) {
@@ -84,7 +86,7 @@ function scatterOption() {
   const one = Lab.column(byId("scatter-x").value), other = Lab.column(byId("scatter-y").value);
   const indices = Lab.shown();
   if (!one || !other) return { series: [] };
-  const place = (column, isLog, gap) => ({ ...axis(column.title, isLog && column.numeric, { nameGap: gap }), ...(column.numeric ? {} : { scale: false, ...columnAxis(column, indices), axisLabel: { color: Lab.css("--muted"), formatter: axisLabel, hideOverlap: true } }) });
+  const place = (column, isLog, gap) => ({ ...axis(column.title, isLog && column.numeric, { nameGap: gap, ...(isLog && column.numeric ? logRange(indices.map((index) => column.values[index])) : {}) }), ...(column.numeric ? {} : { scale: false, ...columnAxis(column, indices), axisLabel: { color: Lab.css("--muted"), formatter: axisLabel, hideOverlap: true } }) });
   return {
     animation: false, grid: { left: 70, right: 20, top: 16, bottom: 46 },
     xAxis: place(one, byId("scatter-log-x").checked, 28), yAxis: place(other, byId("scatter-log-y").checked, 50),
@@ -109,10 +111,10 @@ function slicesOption() {
   columns.forEach((column, number) => {
     const left = (number % across) * wide, top = Math.floor(number / across) * tall;
     found.grid.push({ left: `${left + 4.2}%`, width: `${wide - 5.4}%`, top: top + 12, height: tall - 62 });
-    const kind = columnAxis(column, indices);
-    found.xAxis.push({ ...axis(column.title, kind.type === "log"), ...(kind.data ? { ...kind, scale: false, axisLabel: { color: Lab.css("--muted"), fontSize: 11, formatter: axisLabel, hideOverlap: true } } : {}), gridIndex: number, nameTextStyle: { color: Lab.css("--ink"), fontSize: 12, width: (host.clientWidth / across) * 0.85, overflow: "truncate" }, nameGap: 24 });
+    const kind = columnAxis(column, indices, true);
+    found.xAxis.push({ ...axis(column.title, kind.type === "log"), ...kind, ...(kind.data ? { scale: false, jitter: 26, jitterOverlap: true, axisLabel: { color: Lab.css("--muted"), fontSize: 11, formatter: axisLabel, hideOverlap: true } } : {}), gridIndex: number, nameTextStyle: { color: Lab.css("--ink"), fontSize: 12, width: (host.clientWidth / across) * 0.85, overflow: "truncate" }, nameGap: 24 });
     found.yAxis.push({ ...axis("", false), gridIndex: number, splitNumber: 4, axisLabel: { color: Lab.css("--muted"), fontSize: 11, formatter: axisNumber, show: number % across === 0 } });
-    found.series.push({ type: "scatter", xAxisIndex: number, yAxisIndex: number, symbolSize: 7, data: emphasised(plotPoints(column, metric, indices)), itemStyle: { opacity: 0.8 } });
+    found.series.push({ type: "scatter", xAxisIndex: number, yAxisIndex: number, symbolSize: 7, data: emphasised(plotPoints(column, metric, indices, kind)), itemStyle: { opacity: 0.8 } });
   });
   return found;
 }

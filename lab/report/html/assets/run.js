@@ -1,13 +1,17 @@
 /* The page of a single run: all its curves, pictures with a slider, confusion matrices, its config. */
 const SYSTEM = /(samples_per_s|tokens_per_s|data_wait|memory_gib|_per_s$|lr$)/;
 
+const MOST_PANELS = 9;
+
 Lab.startRun = () => {
   const { curves, monitor } = Lab.data;
   const names = Object.keys(curves).filter((name) => !name.startsWith("test/"));
-  const rank = (name) => (name === monitor ? 0 : name === "train/loss" ? 1 : name.includes("per_class") ? 5 : name.startsWith("val/") ? 2 : 3);
+  const rank = (name) => (name === monitor ? 0 : name === "train/loss" ? 1 : name.endsWith("_measured") ? 6 : name.includes("per_class") ? 5 : name.startsWith("val/") ? 2 : 3);
   const system = names.filter((name) => SYSTEM.test(name));
   const others = names.filter((name) => !SYSTEM.test(name)).sort((a, b) => rank(a) - rank(b));
-  for (const name of others) showLast(new Panel(byId("panels"), name, true));
+  others.forEach((name, place) => showLast(new Panel(byId(place < MOST_PANELS ? "panels" : "more-panels"), name, true)));
+  byId("more-curves").hidden = others.length <= MOST_PANELS;
+  byId("more-curves").querySelector("summary").textContent = `${others.length - MOST_PANELS} more metrics`;
   for (const name of system) showLast(new Panel(byId("system"), name, true));
   byId("system-title").hidden = !system.length;
   if (!others.length) byId("panels").append(make("p", { class: "empty" }, "This run has logged no metrics."));
@@ -43,7 +47,7 @@ function startPair(figure) {
   host.style.aspectRatio = `${half} / ${height}`;
   image.classList.add("unseen");
   image.style.inset = "auto";
-  host.append(truth, prediction, edge);
+  host.append(truth, prediction, edge, make("span", { class: "badge" }, "truth"), make("span", { class: "badge" }, "prediction"));
   const move = () => {
     prediction.style.clipPath = `inset(0 0 0 ${slider.value}%)`;
     edge.style.left = `calc(${slider.value}% - 1px)`;
@@ -60,11 +64,12 @@ function startPair(figure) {
   move();
 }
 
+const inkOn = (share) => (Lab.isDark() ? (share > 0.65 ? "#0b1016" : "#e7e9ec") : share > 0.5 ? "#ffffff" : "#16191d");
 function matrixOption(host, sheet) {
   const names = sheet.columns.slice(1).map(String), rows = sheet.rows.map((row) => String(row[0]));
   host.style.height = `${Math.min(900, 150 + 34 * rows.length)}px`;
   const totals = sheet.rows.map((row) => row.slice(1).reduce((sum, value) => sum + (Number(value) || 0), 0) || 1);
-  const data = sheet.rows.flatMap((row, y) => row.slice(1).map((count, x) => ({ value: [x, y, (Number(count) || 0) / totals[y]], count })));
+  const data = sheet.rows.flatMap((row, y) => row.slice(1).map((count, x) => ({ value: [x, y, (Number(count) || 0) / totals[y]], count, label: { color: inkOn((Number(count) || 0) / totals[y]) } })));
   const side = Math.min(host.clientWidth / Math.max(1, names.length), 60);
   const label = (extra) => ({ color: Lab.css("--ink"), fontSize: 11, interval: 0, width: 110, overflow: "truncate", ...extra });
   const dark = Lab.isDark();
@@ -74,7 +79,7 @@ function matrixOption(host, sheet) {
     yAxis: { type: "category", data: rows, inverse: true, axisLabel: label({}), axisLine: { show: false }, axisTick: { show: false } },
     visualMap: { show: false, min: 0, max: 1, dimension: 2, inRange: { color: dark ? ["#171b21", "#1f4e79", "#6fb6f0"] : ["#ffffff", "#9cc3e0", "#0a4a80"] } },
     series: [{ type: "heatmap", data, itemStyle: { borderColor: Lab.css("--surface"), borderWidth: 2 }, emphasis: { itemStyle: { borderColor: Lab.css("--ink") } },
-      label: { show: names.length <= 20 && side > 22, fontSize: 11, formatter: (item) => (item.data.count ? shortNumber(item.data.count) : ""), color: Lab.css("--ink"), textBorderColor: Lab.css("--surface"), textBorderWidth: 2 } }],
+      label: { show: names.length <= 20 && side > 22, fontSize: 11, formatter: (item) => (item.data.count ? shortNumber(item.data.count) : "") } }],
   };
 }
 function listenToMatrix(drawn) {

@@ -171,7 +171,7 @@ Lab.startTable = () => {
   // Metrics beyond the first few are hidden at first, so that the table fits.
   const metrics = Lab.columns.filter((column) => column.kind === "metric").slice(5);
   for (const column of metrics) tableState.hidden.add(column.id);
-  if (Lab.data.runs.every((run) => run.attempts <= 1)) tableState.hidden.add("attempts");
+  for (const id of ["attempts", "steps"]) if (new Set(Lab.column(id)?.values).size <= 1) tableState.hidden.add(id);
   fillColumns();
   fillGroups();
   let waiting = 0;
