@@ -211,7 +211,7 @@ def _notes(entries: Sequence[Entry]) -> list[str]:
         for problem, names in by_problem.items()
     ]
     bare = sum(not entry.series for entry in entries if entry.state != "waiting")
-    found += [f"{bare} runs have logged no metrics, so they have no curves"] if bare else []
+    found += [f"{bare} {'run has' if bare == 1 else 'runs have'} logged no metrics, so no curves"] if bare else []
     more = len(found) - _MOST_NOTES
     return found if more <= 0 else [*found[:_MOST_NOTES], f"and {more} more notes like these"]
 

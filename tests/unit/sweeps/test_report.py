@@ -172,7 +172,7 @@ def test_damaged_runs_are_named(tmp_path: Path) -> None:
     assert "config: config.yaml cannot be read" in notes
     assert "metrics.csv, line 2 is damaged" in notes
     assert "bare: metrics.csv is missing" in notes
-    assert "2 runs have logged no metrics, so they have no curves" in notes
+    assert "2 runs have logged no metrics, so no curves" in notes
     assert render(page)
 
 

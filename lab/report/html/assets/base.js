@@ -148,8 +148,9 @@ Lab.findColours = () => {
 
 /* What the colours mean, in words: the ends of the ramp, or the value of each colour. */
 Lab.legend = () => {
-  const column = Lab.column(Lab.colour);
+  const column = Lab.column(Lab.colour), groups = Lab.groups?.();
   const patch = (colour) => make("span", { class: "patch", style: { background: colour } });
+  if (groups) return groups.length <= PALETTE.length ? groups.flatMap((group, order) => [patch(Lab.groupColour(groups, order)), `${group.title} `]) : [];
   if (!column) return [];
   const shades = new Map();
   column.values.forEach((value, index) => { if (value != null) shades.set(value, Lab.colours[index]); });

@@ -61,7 +61,7 @@ function columnAxis(column, indices, isFewNames = false) {
   const distinct = [...new Set(values)];
   if (!column.numeric || (isFewNames && column.kind === "parameter" && distinct.length <= FEW)) {
     distinct.sort((one, other) => (column.numeric ? one - other : String(one).localeCompare(String(other), undefined, { numeric: true })));
-    return { type: "category", data: distinct.map(String) };
+    return { type: "category", data: distinct.map((value) => nameOf(column, value)) };
   }
   const low = Math.min(...values), high = Math.max(...values);
   return low > 0 && high / low >= 30 ? { type: "log", ...logRange(values) } : { type: "value" };
@@ -71,11 +71,25 @@ function logRange(values) {
   const usable = values.filter((value) => value > 0);
   return usable.length ? { min: Math.min(...usable) / 1.15, max: Math.max(...usable) * 1.15 } : {};
 }
+const nameOf = (column, value) => (column.numeric ? shortNumber(value) : String(value));
 function cell(column, index, kind) {
   const value = column.values[index];
   if (value == null) return null;
-  return column.numeric && kind?.type !== "category" ? value : String(value);
+  return column.numeric && kind?.type !== "category" ? value : nameOf(column, value);
 }
 
 Lab.on("theme colour", () => { for (const chart of charts) chart.update(); });
-addEventListener("beforeprint", () => { for (const chart of charts) chart.open(); });
+/* Paper is white: charts are drawn again in light colours, also those that nobody has scrolled to. */
+let themeOnScreen;
+function wearTheme(theme) {
+  if (theme === undefined) delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme;
+  Lab.findColours();
+  Lab.emit("theme");
+}
+addEventListener("beforeprint", () => {
+  themeOnScreen = document.documentElement.dataset.theme;
+  wearTheme("light");
+  for (const chart of charts) { chart.open(); chart.drawn?.resize(); }
+});
+addEventListener("afterprint", () => wearTheme(themeOnScreen));

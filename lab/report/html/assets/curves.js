@@ -171,7 +171,7 @@ function bandsOf(lines, groups) {
   groups.forEach((group, order) => {
     const members = lines.filter((line) => group.runs.includes(line.index) && line.x.length);
     if (!members.length) return;
-    const colour = groups.length <= PALETTE.length ? PALETTE[order] : Lab.colours[members[0].index];
+    const colour = Lab.groupColour(groups, order);
     const from = Math.min(...members.map((line) => line.x[0])), to = Math.max(...members.map((line) => line.x[line.x.length - 1]));
     const places = [...new Set(members.flatMap((line) => [...line.x]))].sort((a, b) => a - b);
     const at = places.length <= 150 ? places : Array.from({ length: 150 }, (_, index) => from + ((to - from) * index) / 149);
@@ -187,8 +187,7 @@ function bandsOf(lines, groups) {
     const corners = [...high, ...[...low].reverse()];
     series.push({ type: "custom", silent: true, z: 1, data: corners.length ? [corners[0]] : [], clip: true, renderItem: (params, api) => ({
       type: "polygon", shape: { points: corners.map((corner) => api.coord(corner)) }, style: { fill: colour, opacity: 0.15 } }) });
-    series.push({ type: "line", name: group.title, data: points(mean.map((point) => point[0]), mean.map((point) => point[1])), showSymbol: mean.length === 1, lineStyle: { color: colour, width: 2 }, itemStyle: { color: colour }, z: 2,
-      endLabel: { show: groups.length <= 8, formatter: "{a}", color: colour, fontSize: 11, width: 110, overflow: "truncate" } });
+    series.push({ type: "line", name: group.title, data: points(mean.map((point) => point[0]), mean.map((point) => point[1])), showSymbol: mean.length === 1, lineStyle: { color: colour, width: 2 }, itemStyle: { color: colour }, z: 2 });
   });
   return series;
 }
@@ -213,7 +212,7 @@ function noteCurves() {
   if (lacking) parts.push(`${lacking} runs have no ${curveSettings.x}, so no curve here.`);
   if (!Object.keys(Lab.data.curves).length) parts.push("No run has logged a metric yet.");
   byId("curve-note").textContent = parts.join(" ");
-  byId("legend").replaceChildren(...(Lab.data.kind === "runs" && !Lab.group ? Lab.legend() : []));
+  byId("legend").replaceChildren(...(Lab.data.kind === "runs" ? Lab.legend() : []));
 }
 
 Lab.startCurves = () => {

@@ -16,6 +16,8 @@ Lab.groups = () => {
   return [...found.values()];
 };
 
+Lab.groupColour = (groups, order) => (groups.length <= PALETTE.length ? PALETTE[order] : Lab.colours[groups[order].runs[0]]);
+
 function meanOf(values) {
   const numbers = values.filter((value) => typeof value === "number");
   if (!numbers.length) return null;
@@ -24,7 +26,13 @@ function meanOf(values) {
   return { mean, deviation, count: numbers.length };
 }
 
-const shownColumns = () => Lab.columns.filter((column) => !tableState.hidden.has(column.id));
+const shownColumns = () => Lab.columns.filter((column) => !tableState.hidden.has(column.id) && (!Lab.group || inGroups(column)));
+/* In a table of groups only what a group has: its parameters, its number of runs, means. */
+function inGroups(column) {
+  if (column.kind === "parameter") return Lab.group === "*" ? column.id !== "seed" : column.id === Lab.group;
+  return column.kind === "metric" || ["run", "steps", "time"].includes(column.id);
+}
+const shortDeviation = (column, value) => (column.show === shortNumber ? shortNumber(Number(value.toPrecision(2))) : column.show(value));
 const byOrder = (get) => (a, b) => {
   const one = get(a), other = get(b);
   if (one == null || other == null) return (one == null) - (other == null);  // what is missing comes last, either way
@@ -73,14 +81,14 @@ function groupRow(group, columns) {
     opened ? tableState.opened.delete(group.title) : tableState.opened.add(group.title);
     Lab.drawTable();
   } }, opened ? "▾" : "▸");
-  const row = make("tr", { class: "group" }, make("td", {}, toggle));
+  const row = make("tr", { class: "group" }, make("td", {}, toggle, " ", make("span", { class: "patch", style: { background: group.colour } })));
   for (const column of columns) {
     const place = group.keys.indexOf(column.id);
     if (column.id === "run") row.append(make("td", {}, `${group.runs.length} runs`));
     else if (place >= 0) row.append(make("td", { class: column.numeric ? "number" : "" }, shortNumber(group.values[place] ?? null)));
     else if (column.kind === "metric" || column.id === "time" || column.id === "steps") {
       const found = group.means.get(column.id);
-      row.append(make("td", { class: "number" }, found ? column.show(found.mean) : "–", found?.deviation != null ? make("span", { class: "deviation" }, ` ± ${column.show(found.deviation)}`) : null));
+      row.append(make("td", { class: "number" }, found ? column.show(found.mean) : "–", found?.deviation != null ? make("span", { class: "deviation" }, ` ± ${shortDeviation(column, found.deviation)}`) : null));
     } else row.append(make("td", {}, ""));
   }
   return row;
@@ -112,6 +120,7 @@ Lab.drawTable = () => {
   let left = 0;
   if (Lab.group) {
     const groups = Lab.groups();
+    groups.forEach((group, order) => { group.colour = Lab.groupColour(groups, order); });
     for (const group of groups) group.means = new Map(columns.map((column) => [column.id, meanOf(group.runs.map((index) => column.values[index]))]));
     const key = tableState.sort;
     if (key) groups.sort(byOrder((group) => (group.keys.includes(key) ? group.values[group.keys.indexOf(key)] : group.means.get(key)?.mean)));
@@ -188,4 +197,7 @@ Lab.startTable = () => {
   Lab.on("colour theme", Lab.drawTable);
   Lab.on("hover", markRows);
   Lab.drawTable();
+  // A filter must not move what is below: it may be a brush that the mouse still draws.
+  const box = document.querySelector("#runs .table-box");
+  box.style.minHeight = `${box.offsetHeight}px`;
 };
