@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lab.errors import ConfigError
-from lab.report.html.page import Influence, Scalar
+from lab.report.html.page import Influence, ShownValue
 from lab.sweeps.optuna_import import collecting, optuna
 
 LEAST_RUNS = 8
@@ -22,7 +22,7 @@ _LOG_FROM = 30.0
 
 
 def find_influences(
-    points: Sequence[Mapping[str, Scalar]], values: Sequence[float | None], keys: Sequence[str], lower: bool
+    points: Sequence[Mapping[str, ShownValue]], values: Sequence[float | None], keys: Sequence[str], lower: bool
 ) -> tuple[list[Influence], str]:
     """Return the influence of each parameter on a metric, the greatest first, and how it was computed or why not.
 
@@ -47,7 +47,7 @@ def find_influences(
 
 
 def _importances(
-    rows: Sequence[tuple[Mapping[str, Scalar], float]], keys: Sequence[str], lower: bool
+    rows: Sequence[tuple[Mapping[str, ShownValue], float]], keys: Sequence[str], lower: bool
 ) -> tuple[dict[str, float], str]:
     try:
         library = optuna()
@@ -70,7 +70,7 @@ def _importances(
     return dict(found), f"PED-ANOVA of Optuna {library.__version__} over {len(rows)} finished runs"
 
 
-def _distribution(library: Any, values: Sequence[Scalar]) -> Any:
+def _distribution(library: Any, values: Sequence[ShownValue]) -> Any:
     if all(_is_number(value) for value in values):
         numbers = [float(value) for value in values]  # type: ignore[arg-type]
         low, high = min(numbers), max(numbers)
@@ -79,15 +79,15 @@ def _distribution(library: Any, values: Sequence[Scalar]) -> Any:
     return library.distributions.CategoricalDistribution(choices)
 
 
-def _told(value: Scalar, space: Any) -> Any:
+def _told(value: ShownValue, space: Any) -> Any:
     return str(value) if hasattr(space, "choices") else float(value)  # type: ignore[arg-type]
 
 
-def _is_number(value: Scalar) -> bool:
+def _is_number(value: ShownValue) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _correlation(rows: Sequence[tuple[Mapping[str, Scalar], float]], key: str) -> float | None:
+def _correlation(rows: Sequence[tuple[Mapping[str, ShownValue], float]], key: str) -> float | None:
     values = [point[key] for point, _ in rows]
     if not all(_is_number(value) for value in values):
         return None

@@ -12,13 +12,13 @@ from typing import Any
 
 from lab.errors import RunError
 from lab.report.html.details import detail_of
-from lab.report.html.page import Detail, Difference, Entry, Influence, Page, Span
-from lab.report.html.reading import Reader, flat, scalar
+from lab.report.html.page import ConfigDifference, Detail, Entry, Influence, Page, Span
+from lab.report.html.reading import RunReader, flat, scalar
 from lab.report.runs import Run
 from lab.sweeps import lines
 from lab.sweeps.best import rank
 from lab.sweeps.influence import find_influences
-from lab.sweeps.report_sources import Gathered, Source
+from lab.sweeps.report_sources import Gathered, ReportSource
 
 _MOST_KEYS = 12
 """Parameters of runs that no sweep has varied: the first ones that differ, the others stand in the comparison."""
@@ -38,8 +38,8 @@ class Gatherer:
     """
 
     def __init__(self, words: Sequence[str]) -> None:
-        self._reader = Reader()
-        self._sources = [Source(word, len(words) > 1) for word in dict.fromkeys(words)]
+        self._reader = RunReader()
+        self._sources = [ReportSource(word, len(words) > 1) for word in dict.fromkeys(words)]
         self._detail: tuple[Run, Detail] | None = None
         self._influences: dict[Any, tuple[dict[str, list[Influence]], str]] = {}
 
@@ -160,7 +160,7 @@ def _from_config(config: Mapping[str, Any], key: str) -> Any:
     return value if value is ... else scalar(value)
 
 
-def _differences(entries: Sequence[Entry], runs: Mapping[Path, Run]) -> list[Difference]:
+def _differences(entries: Sequence[Entry], runs: Mapping[Path, Run]) -> list[ConfigDifference]:
     """Return the keys whose values are not the same in all configs; a key that a config lacks has the value ``-``."""
     configs = [(index, _flat(runs[entry.path])) for index, entry in enumerate(entries) if entry.path in runs]
     configs = [(index, config) for index, config in configs if config]
@@ -173,11 +173,11 @@ def _differences(entries: Sequence[Entry], runs: Mapping[Path, Run]) -> list[Dif
         for index, config in configs:
             by_text.setdefault(str(config[key]) if key in config else "-", []).append(index)
         if len(by_text) > 1:
-            found.append(Difference(key, sorted(by_text.items(), key=lambda item: _natural(item[0]))))
+            found.append(ConfigDifference(key, sorted(by_text.items(), key=lambda item: _natural(item[0]))))
     return found
 
 
-def _distinct(differences: Sequence[Difference]) -> list[str]:
+def _distinct(differences: Sequence[ConfigDifference]) -> list[str]:
     """Return the keys without those that only follow another one, as ``data.seed`` does ``seed``."""
     known: dict[frozenset[tuple[int, ...]], str] = {}
     for difference in differences:

@@ -9,7 +9,7 @@ from pathlib import Path
 from lab.config.words import parse_word
 from lab.errors import RunError, closest
 from lab.report.html.page import Entry, Span
-from lab.report.html.reading import Reader, scalar
+from lab.report.html.reading import RunReader, scalar
 from lab.report.runs import Run, list_runs
 from lab.sweeps.commands import HOME
 from lab.sweeps.holder import command_of, find_holder
@@ -61,7 +61,7 @@ class Gathered:
         return True
 
 
-class Source:
+class ReportSource:
     """One argument: a run, a folder of runs, or a sweep.
 
     Args:
@@ -86,7 +86,7 @@ class Source:
             if not len(list_runs(path)):
                 raise RunError(f"{path} is no run, no sweep (no {FILE}), and no folder with runs")
 
-    def read(self, reader: Reader, gathered: Gathered) -> None:
+    def read(self, reader: RunReader, gathered: Gathered) -> None:
         """Add what it has now.
 
         Raises:
@@ -104,7 +104,7 @@ class Source:
             else:
                 gathered.add(replace(found[1], source=self.name), found[0])
 
-    def _read_sweep(self, reader: Reader, gathered: Gathered) -> None:
+    def _read_sweep(self, reader: RunReader, gathered: Gathered) -> None:
         try:
             ledger = Ledger(self.path)
         except DamagedLedger as error:
@@ -117,7 +117,7 @@ class Source:
         finally:
             ledger.close()
 
-    def _read_ledger(self, ledger: Ledger, reader: Reader, gathered: Gathered) -> None:
+    def _read_ledger(self, ledger: Ledger, reader: RunReader, gathered: Gathered) -> None:
         gathered.is_sweep = True
         jobs = sorted(ledger.jobs(), key=lambda job: job.number)
         shared = shared_words(job.words for job in jobs)

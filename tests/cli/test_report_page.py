@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,14 +74,27 @@ def drawn_lines(chromium: Any, panel: int = 0) -> int:
 
 
 def test_a_sweep_of_200_runs_is_small_and_opens_soon(chromium: Any, report: Path) -> None:
-    """1.0 s, of which 0.6 s are ECharts's (AMD EPYC, 2026-11-29); the goal is 3 s."""
+    """The goal is 3 s: 0.8 s by the clock on a machine with nothing else to do (AMD EPYC, 2026-11-29).
+
+    Tests share the machine, so here the seconds of the processor count that the page's process takes: 0.6 to 0.9.
+    """
     assert report.stat().st_size < 15e6
-    begun = time.monotonic()
+    chromium.get("about:blank")
+    chromium.execute_cdp_cmd("Performance.enable", {})
+    before = processor_seconds(chromium)
     opened(chromium, report.as_uri())
     until(lambda: drawn_lines(chromium) == 200, "all curves are drawn")
-    assert time.monotonic() - begun < 3
+    after = processor_seconds(chromium)
+    chromium.execute_cdp_cmd("Performance.disable", {})
+    assert 0 < after - (before if after > before else 0) < 3
     assert messages(chromium) == []
     assert len(cells(chromium, "job")) == RUNS
+
+
+def processor_seconds(chromium: Any) -> float:
+    """Return what the process of the page has taken; another page may have another process."""
+    metrics = chromium.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+    return float(next(one["value"] for one in metrics if one["name"] == "ProcessTime"))
 
 
 def test_the_table_sorts_and_says_so(chromium: Any, report: Path) -> None:

@@ -15,7 +15,7 @@ from lab.config.compose import compose_config
 from lab.config.words import parse_word
 from lab.errors import LabError
 from lab.report.evaluations import pictures_in
-from lab.report.html.page import Detail, Picture, Scalar, Setting, Sheet
+from lab.report.html.page import Detail, Setting, Sheet, ShownPicture, ShownValue
 from lab.report.html.reading import flat, scalar
 from lab.report.runs import Run
 from lab.text import one_line
@@ -111,9 +111,9 @@ def _folders(run: Run) -> list[tuple[str, Path]]:
     return [("", run.path), *((name, run.path / name) for name in run.evaluations)]
 
 
-def _pictures(run: Run) -> tuple[list[Picture], list[str]]:
+def _pictures(run: Run) -> tuple[list[ShownPicture], list[str]]:
     """Return the pictures that fit, pairs first; one that cannot be read is said."""
-    found: list[Picture] = []
+    found: list[ShownPicture] = []
     notes: list[str] = []
     size, left_out = 0, 0
     files = [(group, file) for group, folder in _folders(run) for file in pictures_in(folder)]
@@ -133,7 +133,7 @@ def _pictures(run: Run) -> tuple[list[Picture], list[str]]:
             continue
         size += len(content)
         source = f"data:{_KINDS[file.suffix]};base64,{base64.b64encode(content).decode('ascii')}"
-        found.append(Picture(file.stem, group, source, width, height, parts))
+        found.append(ShownPicture(file.stem, group, source, width, height, parts))
     notes += [f"{left_out} pictures are left out: together they are above {MOST_BYTES // 10**6} MB"] if left_out else []
     return found, notes
 
@@ -165,7 +165,9 @@ def _sheets(run: Run) -> tuple[list[Sheet], list[str]]:
             except (OSError, UnicodeDecodeError, csv.Error) as error:
                 notes.append(f"tables/{file.name} cannot be read ({one_line(error)})")
                 continue
-            cells: list[list[Scalar]] = [[scalar(cell) if cell else None for cell in row] for row in rows[:_MOST_ROWS]]
+            cells: list[list[ShownValue]] = [
+                [scalar(cell) if cell else None for cell in row] for row in rows[:_MOST_ROWS]
+            ]
             is_matrix = bool(columns) and columns[0].startswith("true /")
             found.append(Sheet(file.stem, group, columns, cells, is_matrix, max(0, len(rows) - _MOST_ROWS)))
     return found, notes

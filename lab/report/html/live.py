@@ -128,7 +128,7 @@ def serve(build: Callable[[], Page]) -> int:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
     thread.start()
     try:
-        with _Stop() as stop:
+        with _EndSignal() as stop:
             print(f"report    http://{HOST}:{server.server_port}/ (Ctrl-C ends it)", flush=True)
             pause = PAUSE
             while not stop.wait(pause):
@@ -144,7 +144,7 @@ def serve(build: Callable[[], Page]) -> int:
     return 0
 
 
-class _Stop:
+class _EndSignal:
     """Notes SIGINT and SIGTERM, and raises nothing: composing a config would swallow it. A second one raises."""
 
     def __init__(self) -> None:

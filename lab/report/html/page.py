@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-Scalar = str | int | float | bool | None
+ShownValue = str | int | float | bool | None
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Entry:
     state: str
     number: int | None = None
     source: str = ""
-    values: Mapping[str, Scalar] = field(default_factory=dict)
+    values: Mapping[str, ShownValue] = field(default_factory=dict)
     result: Mapping[str, float | None] = field(default_factory=dict)
     series: Mapping[str, Series] = field(default_factory=dict)
     clock: Series | None = None
@@ -125,7 +125,7 @@ class Influence:
 
 
 @dataclass(frozen=True)
-class Difference:
+class ConfigDifference:
     """A key of the config that is not the same in all runs.
 
     Attributes:
@@ -155,7 +155,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Picture:
+class ShownPicture:
     """A picture of a run.
 
     Attributes:
@@ -191,7 +191,7 @@ class Sheet:
     name: str
     group: str
     columns: Sequence[str]
-    rows: Sequence[Sequence[Scalar]]
+    rows: Sequence[Sequence[ShownValue]]
     is_matrix: bool = False
     left_out: int = 0
 
@@ -214,7 +214,7 @@ class Detail:
     origins: str = ""
     facts: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
     diff: str = ""
-    pictures: Sequence[Picture] = ()
+    pictures: Sequence[ShownPicture] = ()
     sheets: Sequence[Sheet] = ()
     notes: Sequence[str] = ()
 
@@ -257,6 +257,6 @@ class Page:
     spans: Sequence[Span] = ()
     influences: Mapping[str, Sequence[Influence]] = field(default_factory=dict)
     influence_note: str = ""
-    differences: Sequence[Difference] = ()
+    differences: Sequence[ConfigDifference] = ()
     detail: Detail | None = None
     runs_on: bool = False

@@ -14,7 +14,7 @@ import numpy as np
 
 from lab.errors import RunError
 from lab.loggers.metrics_file import FILE_NAME, LEADING
-from lab.report.html.page import Entry, Scalar, Series
+from lab.report.html.page import Entry, Series, ShownValue
 from lab.report.runs import Run
 from lab.run_lock import is_locked
 from lab.text import one_line
@@ -26,7 +26,7 @@ RATE = "train/samples_per_s"
 
 
 @dataclass
-class Reader:
+class RunReader:
     """Reads runs, and each again only when one of its files has changed: a live page asks every few seconds."""
 
     _known: dict[Path, tuple[tuple[Any, ...], Run, Entry]] = field(default_factory=dict)
@@ -94,7 +94,7 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{key}", value
 
 
-def scalar(value: Any) -> Scalar:
+def scalar(value: Any) -> ShownValue:
     """Return a value of a config as one that can be sorted: a number for text that is one."""
     if value is None or isinstance(value, bool | int | float):
         return value

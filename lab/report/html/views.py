@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lab.report.html.page import Difference, Entry, Page, Picture, Sheet
+from lab.report.html.page import ConfigDifference, Entry, Page, Sheet, ShownPicture
 
 BAD = ("failed", "diverged", "refused", "poison", "interrupted")
 _MOST_FAILURES = 100
@@ -46,13 +46,13 @@ class View:
     results: Sequence[tuple[str, Sequence[str]]]
     stages: Sequence[str]
     classes: Sequence[Sheet]
-    pairs: Sequence[Picture]
-    pictures: Sequence[Picture]
-    large_pictures: Sequence[Picture]
+    pairs: Sequence[ShownPicture]
+    pictures: Sequence[ShownPicture]
+    large_pictures: Sequence[ShownPicture]
     sheets: Sequence[Sheet]
     matrices: Sequence[Sheet]
 
-    def cell(self, difference: Difference, run: int) -> str:
+    def cell(self, difference: ConfigDifference, run: int) -> str:
         """Return the value of a differing key in a run; empty if its config could not be read."""
         return next((text for text, runs in difference.values if run in runs), "")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.report.html.page import Detail, Difference, Entry, Page, Picture, Setting, Sheet, Span
+from lab.report.html.page import ConfigDifference, Detail, Entry, Page, Setting, Sheet, ShownPicture, Span
 from lab.report.html.rendering import render, render_update
 
 EVIL = "</script><script>alert('&1')</script><img src=x onerror=alert(2)>\"'--><b>"
@@ -52,12 +52,12 @@ def hostile(kind: str) -> Page:
     )  # fmt: skip
     detail = Detail(
         [Setting(EVIL, EVIL, EVIL, True)], EVIL, {EVIL: [(EVIL, EVIL)]}, EVIL,
-        [Picture(EVIL, EVIL, "data:image/png;base64,AA==", 8, 8, 4), Picture(EVIL, EVIL, "data:,", 8, 8)],
+        [ShownPicture(EVIL, EVIL, "data:image/png;base64,AA==", 8, 8, 4), ShownPicture(EVIL, EVIL, "data:,", 8, 8)],
         [Sheet(EVIL, EVIL, [EVIL, EVIL], [[EVIL, 1.0]], True), Sheet(EVIL, EVIL, [EVIL], [[EVIL]])], [EVIL],
     )  # fmt: skip
     return Page(
         EVIL, kind, EVIL, [entry, entry], [EVIL], EVIL, [EVIL], 0, [(EVIL, EVIL), ("state", EVIL)], EVIL, [EVIL],
-        [Span(0, 1, EVIL, 0.0, None, EVIL, EVIL)], {}, EVIL, [Difference(EVIL, [(EVIL, [0]), ("b", [1])])],
+        [Span(0, 1, EVIL, 0.0, None, EVIL, EVIL)], {}, EVIL, [ConfigDifference(EVIL, [(EVIL, [0]), ("b", [1])])],
         detail if kind == "run" else None,
     )  # fmt: skip
 
