@@ -58,6 +58,10 @@ class CheckpointError(LabError):
     """A checkpoint or a file of weights is missing, damaged or of the wrong shape."""
 
 
+class ExportError(LabError):
+    """A network cannot be written for another engine, or the file computes something else than the network."""
+
+
 class RunError(LabError):
     """A run directory cannot be used as asked: it is in use, or lab's sources or the data have changed."""
 

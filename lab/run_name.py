@@ -46,7 +46,20 @@ HASHED_UNLESS = {
     "callbacks.unfreeze": None,
 }
 """Keys that were added later. They are hashed only if they differ from this value, so that older names stay valid."""
-HASHED_UNLESS_OF = {"detection": {"eval.also": None}}
+HASHED_UNLESS_OF = {
+    "detection": {
+        "eval.also": None,
+        "data.augmentation.letterbox": False,
+        "data.augmentation.grey": 114,
+        "data.augmentation.mosaic": 0.0,
+        "data.augmentation.mosaic_scale": [0.5, 1.5],
+        "data.augmentation.mosaic_off": 0.0,
+        "data.augmentation.hsv": None,
+        "data.augmentation.contrast": None,
+        "data.augmentation.brightness": None,
+        "data.augmentation.multi_scale": None,
+    }
+}
 """The same of one kind of problem, by ``eval.name``."""
 
 

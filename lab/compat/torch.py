@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -311,3 +312,39 @@ class ToldWhenMoved(nn.Module):
 
     def was_moved(self) -> None:
         """Called behind ``to``, ``cuda``, ``double`` and the like."""
+
+
+def fixed_dimensions(program: Any, axes: Mapping[str, int]) -> tuple[dict[str, str], dict[str, str]]:
+    """Tell the dimensions of an exported program's first input apart: those left open, those that its code has fixed.
+
+    What fixed a dimension is only known to the symbols' environment, which has no public name.
+
+    Args:
+        program: of ``torch.export``.
+        axes: dimensions that were to be open, by name.
+
+    Returns:
+        The symbol of each one that is open, and of each other one its size and the line of code that has fixed it.
+    """
+    name = program.graph_signature.user_inputs[0]
+    tensor = next(node for node in program.graph.nodes if node.name == name).meta["val"]
+    environment = tensor.fake_mode.shape_env
+    symbols, fixed = {}, {}
+    for label, axis in axes.items():
+        size = tensor.shape[axis]
+        if not isinstance(size, int):
+            symbols[label] = str(size)
+            continue
+        mine = {
+            symbol for symbol, sources in environment.var_to_sources.items() if f".size()[{axis}]" in sources[0].name
+        }
+        places = [place for symbol, place in environment.replacements_slocs.items() if symbol in mine]
+        fixed[label] = f"fixed at {size}" + "".join(f" by {_place(place.framework_loc)}" for place in places[:1])
+    return symbols, fixed
+
+
+def _place(frame: Any) -> str:
+    """Return file, line and code of a frame."""
+    parts = Path(frame.filename).parts
+    start = next((number for number, part in enumerate(parts) if part in ("lab", "site-packages")), -1)
+    return f"{'/'.join(parts[start:])}:{frame.lineno} ({frame.line})"

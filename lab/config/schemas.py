@@ -286,6 +286,7 @@ class MultiStepConfig(Scheduler):
     name: Literal["multistep"]
     milestones: list[WholeAbove0]
     gamma: Rate
+    warmup_power: Above0 = 1.0  # 4: darknet's burn-in
 
 
 class CosineConfig(Scheduler):

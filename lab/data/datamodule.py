@@ -124,21 +124,41 @@ class DataModule(pl.LightningDataModule, ABC):
 
     def train_dataloader(self) -> TrainStream[Any]:
         """Return the stream of micro-batches from the plan's first step to its last."""
+        batches = self._batches(self.plan)
+        self.plan_training(batches)
         return TrainStream(
             self.dataset("train"),
-            self._batches(self.plan),
+            batches,
             self.collate,
             self.plan.totals,
             self.num_workers,
             pin_memory=torch.cuda.is_available(),
             repeat=self.plan.overfit_batches,
             reduce=self.plan.reduce,
+            at_step=self.at_step,
         )
+
+    def plan_training(self, batches: TrainBatches) -> None:
+        """Prepare the training set for what will be read of it; most data has nothing to prepare.
+
+        Args:
+            batches: what is read. Its length, global batches and last step are the same on all ranks.
+        """
+
+    def at_step(self, batch: Any, step: int | None) -> Any:
+        """Return a micro-batch with what depends on its optimizer step; most data has nothing that does.
+
+        Args:
+            batch: of this rank.
+            step: counted from 0, the same on all ranks; None: the step that needs the most memory.
+        """
+        return batch
 
     def first_batch(self) -> Any:
         """Return this rank's first micro-batch, without ``totals``; it is loaded in this process."""
+        self.plan_training(self._batches(self.plan))
         keys = next(iter(self._batches(replace(self.plan, max_steps=self.plan.start_step + 1))))
-        return self.collate([self.dataset("train")[key] for key in keys])
+        return self.at_step(self.collate([self.dataset("train")[key] for key in keys]), None)
 
     def sample_weights(self) -> Sequence[float] | None:
         """Return the chance of each sample of the training set, of any sum; None: an epoch has each once."""

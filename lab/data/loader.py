@@ -25,6 +25,7 @@ class TrainStream(Generic[BatchT]):
 
     Each micro-batch carries in ``totals`` the normalisers of its whole optimizer step. The loader reads the whole step
     in advance, so they are known before its first micro-batch is processed; ``reduce`` adds them up over ranks.
+    ``at_step`` adds what depends on the optimizer step to a micro-batch.
     """
 
     def __init__(
@@ -37,8 +38,10 @@ class TrainStream(Generic[BatchT]):
         pin_memory: bool,
         repeat: int = 0,
         reduce: Reduce = dict,
+        at_step: Callable[[BatchT, int], BatchT] | None = None,
     ) -> None:
         self.batches, self.totals, self.repeat, self.reduce = batches, totals, repeat, reduce
+        self.at_step = at_step
         self.loader = _loader(
             dataset, _Repeated(batches, repeat) if repeat else batches, collate, num_workers, pin_memory
         )
@@ -50,7 +53,11 @@ class TrainStream(Generic[BatchT]):
     def __iter__(self) -> Iterator[BatchT]:
         """Yield micro-batches."""
         source = iter(self.loader)
+        steps = itertools.count(self.batches.start_step)
         while group := list(itertools.islice(source, self.batches.accumulate)):
+            step = next(steps)
+            if self.at_step is not None:
+                group = [self.at_step(batch, step) for batch in group]
             totals: Counter[str] = Counter()
             if self.totals is not None:
                 for batch in group:

@@ -73,6 +73,8 @@ class SinePositionEncoding(nn.Module):
         """
         if padding_mask is not None:
             return self.encode(~padding_mask)
+        if torch.compiler.is_compiling():  # sizes may be symbols
+            return self.encode(torch.ones(1, height, width, dtype=torch.bool, device=device))
         key = (height, width, device)
         if key not in self._cache:
             if len(self._cache) >= CACHE_SIZE:

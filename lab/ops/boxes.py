@@ -2,15 +2,18 @@
 
 ``xyxy`` is (left, top, right, bottom), ``cxcywh`` is (centre x, centre y, width, height). All functions take any number
 of leading dimensions, keep gradients and never wait for a device. GIoU is that of Rezatofighi et al., "Generalized
-Intersection over Union", CVPR 2019, section 3.
+Intersection over Union", CVPR 2019, section 3; CIoU that of Zheng et al., "Distance-IoU Loss", AAAI 2020, section 4.3.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+_EPS = 1e-7
 
 
 def box_cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
@@ -52,6 +55,25 @@ def paired_generalized_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
     size = (high - low).clamp(min=0)
     hull = size[..., 0] * size[..., 1]
     return iou - (hull - union) / hull
+
+
+def complete_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
+    """Return CIoU (...) of cxcywh boxes (..., 4), elementwise.
+
+    Zheng et al., "Distance-IoU Loss", AAAI 2020, section 4.3: IoU minus the squared distance of the centres over that
+    of the corners of the hull, minus a measure of unlike shapes, whose weight has no gradient.
+    """
+    corners_a, corners_b = box_cxcywh_to_xyxy(boxes_a), box_cxcywh_to_xyxy(boxes_b)
+    iou, _ = paired_iou(corners_a, corners_b)
+    low = torch.minimum(corners_a[..., :2], corners_b[..., :2])
+    high = torch.maximum(corners_a[..., 2:], corners_b[..., 2:])
+    diagonal = ((high - low) ** 2).sum(dim=-1) + _EPS
+    distance = ((boxes_a[..., :2] - boxes_b[..., :2]) ** 2).sum(dim=-1)
+    slants = [torch.atan(boxes[..., 2] / (boxes[..., 3] + _EPS)) for boxes in (boxes_a, boxes_b)]
+    shape = 4 / math.pi**2 * (slants[1] - slants[0]) ** 2
+    with torch.no_grad():
+        weight = shape / (1 - iou + shape + _EPS)
+    return iou - distance / diagonal - weight * shape
 
 
 def box_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:

@@ -41,8 +41,9 @@ def create_model(
         name: ``[source:]name[.tag]``. A ``local-dir:`` or ``hf-hub:`` model is a folder with ``config.json``
             (``{"architecture": name, "model_args": {...}}``) and ``model.safetensors`` or ``model.pth``.
         pretrained: True for the weights of the name's tag (or of the model's first one), or a file
-            (``.pth``, ``.pt``, ``.ckpt``, ``.npz``, ``.pkl`` of arrays, ``.safetensors``, ``.mdlus``; a checkpoint
-            folder of lab; a TensorFlow checkpoint's index or prefix; a folder of shards, see ``lab.registry.shards``).
+            (``.pth``, ``.pt``, ``.ckpt``, ``.npz``, ``.pkl`` of arrays, ``.safetensors``, ``.mdlus``, darknet's
+            ``.weights``; a checkpoint folder of lab; a TensorFlow checkpoint's index or prefix; a folder of shards, see
+            ``lab.registry.shards``).
         num_classes: K, passed to the model; a head for another K is dropped from pretrained weights, with a note.
         features_only: build a backbone that returns a list of maps, with their channels as ``num_channels``.
         out_indices: which maps: 0 is the stem, 1 to 4 the stages.

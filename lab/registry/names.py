@@ -8,7 +8,7 @@ from typing import NamedTuple
 from lab.errors import RegistryError
 
 SOURCES = ("lab", "timm", "local-dir", "hf-hub")
-WEIGHT_FILES = (".pth", ".pt", ".ckpt", ".npz", ".pkl", ".safetensors", ".mdlus", ".index")
+WEIGHT_FILES = (".pth", ".pt", ".ckpt", ".npz", ".pkl", ".safetensors", ".mdlus", ".index", ".weights")
 """Suffixes of files of weights; any other name that is not an existing file counts as a tag."""
 
 

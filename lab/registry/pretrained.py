@@ -209,7 +209,9 @@ def load_pretrained(
         file: ``.safetensors``, numpy's ``.npz``, detectron2's ``.pkl``, a torch checkpoint (a state dict, or one under
             ``model`` or ``state_dict``), a checkpoint folder of lab, or shards (``lab.registry.shards``).
         classifier: submodules whose weights are dropped, with a warning, if their shape differs.
-        converter: dotted path of a function that converts other layouts of keys to lab's.
+        converter: dotted path of a function that converts other layouts of keys to lab's. Its module may have
+            ``read_file(path, model)``, which returns the tensors of files that mean nothing without the network (those
+            of darknet), and None for others.
         strict: raise on missing or unexpected keys instead of warning.
         allow_unexpected: values without a key are no error (a backbone uses only a part of a classifier's weights).
 
@@ -222,7 +224,12 @@ def load_pretrained(
     convert = getattr(layouts, function) if converter else None
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     shards, sources = open_shards(path, layouts), None
-    weights = read_weights(path) if shards is None else Weights(shards.handles(), None)
+    read_file = getattr(layouts, "read_file", None)
+    read = read_file(path, model) if read_file is not None else None
+    if read is not None:
+        weights = Weights(read, None)
+    else:
+        weights = read_weights(path) if shards is None else Weights(shards.handles(), None)
     convert = told(convert, weights.meta)
     try:
         state, dropped = _prepared(model, weights, convert, heads, path)

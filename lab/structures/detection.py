@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -31,10 +31,13 @@ class DetectionSpec(ClassSpec):
     Attributes:
         resize: (shorter side, limit of the longer side) to which evaluation resizes images where ``input_shape`` leaves
             the size open; a limit of 0 is no limit. (0, 0): images are not resized. Empty: not known.
+        grey: where ``input_shape`` has a size: images keep their aspect ratio and are padded to it with pixels of this
+            level; None: they are stretched to it.
     """
 
     task: str = "detection"
     resize: tuple[int, ...] = ()
+    grey: int | None = None
 
 
 @dataclass
@@ -108,7 +111,19 @@ class DetectionTargets(Movable):
         return DetectionTargets(self.boxes[part], self.labels[part], self.counts[chosen], self.sizes[chosen])
 
 
-DetectionBatch = ImageBatch[DetectionTargets, DetectionTruth]
+@dataclass
+class DetectionBatch(ImageBatch[DetectionTargets, DetectionTruth]):
+    """A batch of images with boxes.
+
+    Attributes:
+        grey: the level with which images are padded in place of zeros; these pixels are normalised as all others.
+            None: the padding is 0 in normalised images too.
+        train_size: (height, width) to which the task resizes the images, mask and boxes on the device before the
+            network sees them: multi-scale training. None: as they are.
+    """
+
+    grey: int | None = None
+    train_size: tuple[int, int] | None = None
 
 
 @dataclass
@@ -155,4 +170,25 @@ class Detector(Protocol[OutputsT]):
 
     def predict(self, outputs: OutputsT, original_sizes: Tensor) -> DetectionPredictions:
         """Turn outputs into boxes in pixels of the original images, whose sizes (B, 2) are (height, width)."""
+        ...
+
+
+@runtime_checkable
+class Suppressing(Protocol):
+    """What a detector offers beside ``Detector`` if its ``predict`` leaves out boxes that overlap better ones.
+
+    An exported file (``lab.export``) ends before that: how many boxes remain depends on the values.
+
+    Attributes:
+        thresholds: what ``predict`` applies: ``min_score``, ``nms_iou`` (the overlap of two boxes of one class),
+            ``max_detections``.
+    """
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """What ``predict`` applies."""
+        ...
+
+    def candidates(self, outputs: Any) -> DetectionPredictions:
+        """Return all boxes before that, each with its best class, in pixels of the network's input."""
         ...

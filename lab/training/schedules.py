@@ -31,6 +31,7 @@ def make_schedule(settings: Mapping[str, Any], max_steps: int) -> Callable[[int]
         return lambda step: step / warmup if step < warmup else max(0.0, (max_steps - step) / max(1, max_steps - begin))
     span = max(1, max_steps - warmup)
     stairs, least = settings.get("stairs", 0), settings.get("warmup_from", 0.0)
+    power = settings.get("warmup_power", 1.0)
 
     def after_warmup(step: int) -> float:
         share = min(1.0, max(0.0, (step - warmup) / span))
@@ -51,7 +52,7 @@ def make_schedule(settings: Mapping[str, Any], max_steps: int) -> Callable[[int]
     def of_warmup(step: int) -> float:
         if step >= warmup:
             return 1.0
-        return least + (1 - least) * step / warmup if least else (step + 1) / warmup
+        return float(least + (1 - least) * step / warmup if least else ((step + 1) / warmup) ** power)
 
     return lambda step: after_warmup(step) * of_warmup(step)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from lab.errors import ConfigError, closest
+from lab.errors import ConfigError, ExportError, closest
 from lab.system.registrations import make_table
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class TaskSpec:
             Its module must not import torch, since configs are checked with it.
         predictor: the ``Predictor``; "" where ``stage=predict`` is not offered.
         pictures: a function that draws batches (``Panels``); "" where there is nothing to draw.
+        export: the ``KindOfExport`` by which networks are written for other engines; "" where they are not.
     """
 
     name: str
@@ -49,6 +50,7 @@ class TaskSpec:
     settings: str
     predictor: str = ""
     pictures: str = ""
+    export: str = ""
 
     def load_task(self) -> type[Any]:
         """Import and return the task's class, a ``lab.training.task.Task`` (which this module must not import)."""
@@ -75,6 +77,20 @@ class TaskSpec:
     def load_pictures(self) -> Panels | None:
         """Import and return the function that draws batches; None where there is nothing to draw."""
         return cast(Panels, self._load(self.pictures)) if self.pictures else None
+
+    def load_export(self) -> type[Any]:
+        """Import and return the ``lab.export.network.KindOfExport``.
+
+        Raises:
+            ExportError: networks of this kind are not exported.
+        """
+        if not self.export:
+            others = [name for name in task_names() if task_spec(name).export]
+            raise ExportError(
+                f"a network for {self.name} is not exported: it does not take images alone, or lab does not say what a "
+                f"file of it should give; networks for {', '.join(others)} are"
+            )
+        return cast("type[Any]", self._load(self.export))
 
     @staticmethod
     def _load(place: str) -> Any:

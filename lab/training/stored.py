@@ -143,8 +143,13 @@ def read_spec(plain: Mapping[str, Any], kind: type[SpecT]) -> SpecT:
 
 
 def _check_entry(name: str, value: Any, annotation: Any) -> None:
-    """Check the type of an entry: a string, a number, a boolean, or a list of one of these."""
+    """Check the type of an entry: a string, a number, a boolean, or a list of one of these; or None, if it may be."""
     several = typing.get_args(annotation)
+    if type(None) in several:
+        if value is None:
+            return
+        (annotation,) = (kind for kind in several if kind is not type(None))
+        several = typing.get_args(annotation)
     kind = several[0] if several else annotation
     if several and not isinstance(value, list | tuple):
         raise ValueError(f"spec.{name} is {_shown(value)}, and no list")

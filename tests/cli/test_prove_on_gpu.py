@@ -40,6 +40,7 @@ def test_the_whole_proof_on_a_cpu(tmp_path: Path) -> None:
     assert parity["resnet18"]["against"] == "the peer"
     assert parity["resnet18"]["fp32"] < 1e-5
     assert parity["resnet18"]["mutant_seen"]
+    assert parity["yolo_fastest_v2"]["fp32"] < 1e-5
     assert parts["training"]["findings"]["resnet18, fp32"]["samples_per_s_of_peer"] > 0
     assert parts["training"]["findings"]["gru4rec, as a CUDA graph"]["not_run"] == "needs CUDA"
     assert parts["inference"]["findings"]["ranking among all items"]["queries_per_s"] > 0

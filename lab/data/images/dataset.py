@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -118,20 +119,31 @@ class ImageDataset(ABC, Generic[SampleT, TransformT]):
         Raises:
             DataError: a file cannot be decoded under ``on_bad_sample="error"``, or no image can be decoded at all.
         """
-        epoch, index = key
+        index = key[1]
         if index in self._samples:
             return self._samples[index]
-        for position in range(index, index + len(self)):
-            row = self._table[self._rows[position % len(self)]]
-            image = self._image(row)
-            sample = (
-                None if image is None else self._sample(row, image, sample_generator(self.reading.seed, epoch, index))
-            )
+        for row, image in self._readable(index):
+            sample = self._sample_at(key, row, image)
             if sample is not None:
                 if self.reading.cache_images and not self.reading.train:
                     self._samples[index] = sample
                 return sample
-        raise DataError(f"{self._source}: none of the {len(self)} images in {self._folder} can be decoded")
+        raise self._nothing_readable()
+
+    def _sample_at(self, key: tuple[int, int], row: dict[str, Any], image: Image | Tensor) -> SampleT | None:
+        """Return the sample for a key, as ``_sample``, from the row and image that are read for it."""
+        return self._sample(row, image, sample_generator(self.reading.seed, *key))
+
+    def _readable(self, index: int) -> Iterator[tuple[dict[str, Any], Image | Tensor]]:
+        """Yield the row at ``index`` with its image, then those after it, around the end, but no unreadable ones."""
+        for position in range(index, index + len(self)):
+            row = self._table[self._rows[position % len(self)]]
+            image = self._image(row)
+            if image is not None:
+                yield row, image
+
+    def _nothing_readable(self) -> DataError:
+        return DataError(f"{self._source}: none of the {len(self)} images in {self._folder} can be decoded")
 
     @property
     def aspect_ratios(self) -> list[float] | None:

@@ -16,18 +16,23 @@ from torch import Tensor
 TruthT = TypeVar("TruthT")
 
 
-def pad_images(images: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """Stack (3, h_i, w_i) images into (B, 3, H, W), padded with zeros at the right and the bottom.
+def pad_images(
+    images: Sequence[Tensor], size: tuple[int, int] | None = None, level: int = 0
+) -> tuple[Tensor, Tensor | None]:
+    """Stack (3, h_i, w_i) images into (B, 3, H, W), padded at the right and the bottom.
+
+    Args:
+        images: at least one.
+        size: (H, W), in which each image fits; None: the largest height and width of the images.
+        level: of the pixels that are padded.
 
     Returns:
-        The stack and the mask (B, H, W) bool, True where padded, or None when all images have one size.
+        The stack and the mask (B, H, W) bool, True where padded, or None where nothing is padded.
     """
-    shapes = {tuple(image.shape) for image in images}
-    if len(shapes) == 1:
+    height, width = size or (max(image.shape[-2] for image in images), max(image.shape[-1] for image in images))
+    if {tuple(image.shape[-2:]) for image in images} == {(height, width)}:
         return torch.stack(list(images)), None
-    height = max(image.shape[-2] for image in images)
-    width = max(image.shape[-1] for image in images)
-    stack = images[0].new_zeros((len(images), images[0].shape[0], height, width))
+    stack = images[0].new_full((len(images), images[0].shape[0], height, width), level)
     mask = torch.ones((len(images), height, width), dtype=torch.bool)
     for row, image in enumerate(images):  # images differ in size, so this cannot be vectorised
         stack[row, :, : image.shape[-2], : image.shape[-1]] = image

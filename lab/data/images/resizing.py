@@ -1,4 +1,4 @@
-"""Sizes, colours and random numbers for transforms of images.
+"""Sizes and random numbers for transforms of images.
 
 Sizes are rounded as in DETR (Carion et al., 2020, section 4 and appendix A.4). Every random decision is drawn from a
 sample's own generator, never from global state, so that a sample is a function of (seed, epoch, index) for any number
@@ -13,14 +13,12 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import torch
-from torch import Tensor
 
 from lab.errors import ConfigError
 
 T = TypeVar("T")
 
 MAX_RESIZED = 2**25  # pixels: 100 MB as RGB
-LUMA = (0.2989, 0.587, 0.114)  # ITU-R 601-2, as torchvision's rgb_to_grayscale has it
 
 
 def sample_generator(seed: int, epoch: int, index: int) -> torch.Generator:
@@ -54,21 +52,6 @@ def _detr_size(height: int, width: int, short: int, max_size: int | None) -> tup
     if width < height:
         return int(short * height / width), short
     return short, int(short * width / height)
-
-
-def adjust_color(image: Tensor, brightness: float, contrast: float, saturation: float) -> Tensor:
-    """Change brightness, contrast and saturation of a (3, h, w) uint8 image in one pass.
-
-    The three are linear maps of RGB (Haeberli, Matrix Operations for Image Processing, 1993): composed into one 3x3
-    matrix and one offset, with torchvision's definitions, in the order brightness, contrast, saturation. Values are
-    rounded and clipped once at the end where a chain of three does so after each.
-    """
-    luma = torch.tensor(LUMA)
-    matrix = brightness * contrast * (saturation * torch.eye(3) + (1 - saturation) * luma.expand(3, 3))
-    flat = image.reshape(3, -1).float()
-    mean = brightness * (luma @ flat.mean(dim=1))
-    flat = torch.addmm(((1 - contrast) * mean).expand(3, 1), matrix, flat)
-    return flat.add_(0.5).clamp_(0, 255).to(torch.uint8).reshape(image.shape)
 
 
 def pair(name: str, values: Sequence[T]) -> tuple[T, T]:

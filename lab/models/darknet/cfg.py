@@ -6,13 +6,15 @@ known is refused by name with its line, because a key that is passed over may ch
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.errors import ConfigError, closest
 
+_NUMBER = re.compile(r"[-+.0-9eE]{1,100}")
 _SETTING = re.compile("([^=]+)=(.+)")
 _TRAINING = frozenset(
     {
@@ -79,9 +81,11 @@ _LOSS = frozenset(
         "focal_loss",
         "objectness_smooth",
         "max_boxes",
+        "delta_normalizer",
+        "show_details",
     }
 )
-"""Keys of ``[yolo]`` that concern training only: kept, not used."""
+"""Keys of ``[yolo]`` that concern training only; ``learning`` uses some of them."""
 _KNOWN = {
     "net": _TRAINING | {"width", "height", "channels"},
     "convolutional": frozenset({"filters", "size", "stride", "pad", "padding", "groups", "batch_normalize"})
@@ -118,12 +122,12 @@ class Section:
 
     def _one(self, key: str, text: str, read: Callable[[str], float], low: float, high: float) -> float:
         try:
-            value = read(text)
+            value = read(text) if _NUMBER.fullmatch(text) else math.nan
         except ValueError:
-            value = float("nan")
+            value = math.nan
         if not low <= value <= high:
             kind = "an integer" if read is int else "a number"
-            raise self.fail(f"{key}={text!r}: takes {kind} from {low:g} to {high:g}")
+            raise self.fail(f"{key}={text[:40]!r}: takes {kind} from {low:g} to {high:g}")
         return value
 
     def integer(self, key: str, default: int, low: int, high: int = 100_000) -> int:
@@ -146,7 +150,7 @@ class Section:
         """Return the word of a key."""
         value = self.values.get(key, default)
         if value not in known:
-            raise self.fail(f"{key}={value}: takes one of {', '.join(known)}{closest(value, known)}")
+            raise self.fail(f"{key}={value[:40]}: takes one of {', '.join(known)}{closest(value, known)}")
         return value
 
     def _parts(self, key: str) -> list[str]:
@@ -163,6 +167,8 @@ def read_cfg(path: str | Path) -> list[Section]:
     """
     file = Path(path)
     try:
+        if file.exists() and not file.is_file():
+            raise ConfigError(f"cfg={path}: is no plain file; give a .cfg file of darknet")
         if file.stat().st_size > MOST_BYTES:
             raise ConfigError(f"cfg={path}: {file.stat().st_size} bytes; darknet's .cfg are texts below {MOST_BYTES}")
         text = file.read_text(encoding="utf-8")
@@ -194,6 +200,16 @@ def parse_cfg(text: str, name: str = "cfg") -> list[Section]:
         if section.kind == "net":
             raise section.fail("stands twice")
     return sections
+
+
+def written(sections: Iterable[tuple[str, Mapping[str, object]]]) -> str:
+    """Return the text of sections, which ``parse_cfg`` reads back.
+
+    Args:
+        sections: kind, and values by key, of each.
+    """
+    parts = ("".join([f"[{kind}]\n", *(f"{key}={value}\n" for key, value in keys.items())]) for kind, keys in sections)
+    return "\n".join(parts)
 
 
 def _begin(line: str, place: str) -> Section:

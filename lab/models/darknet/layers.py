@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lab.models.darknet.decoding import located
 from lab.models.darknet.plan import Layer
+from lab.ops.boxes import box_cxcywh_to_xyxy
 
 NORM_EPS = 1e-5
 """Added to variances, inside the root. The first darknet adds 1e-6 outside it, on CPUs only."""
@@ -30,6 +32,11 @@ class ConvolutionLayer(nn.Module):
             groups=options["groups"],
             bias=not normed,
         )
+        # As darknet fills them.
+        limit = (2 / self.conv.weight[0].numel()) ** 0.5
+        nn.init.uniform_(self.conv.weight, -limit, limit)
+        if self.conv.bias is not None:
+            nn.init.zeros_(self.conv.bias)
         self.norm = nn.BatchNorm2d(options["filters"], eps=NORM_EPS) if normed else nn.Identity()
         self.activation = activation(layer.activation)
 
@@ -133,16 +140,8 @@ class YoloLayer(nn.Module):
             Boxes (B, A * h * w, 4) xyxy in pixels of the input and scores (B, A * h * w, 1 + K): that an object is
             there, and of which class.
         """
-        batch, _, rows, columns = maps.shape
-        parts = maps.view(batch, len(self.anchors), 5 + self.num_classes, rows, columns).permute(0, 1, 3, 4, 2)
-        across = torch.arange(columns, device=maps.device, dtype=maps.dtype)
-        down = torch.arange(rows, device=maps.device, dtype=maps.dtype)
-        corner = torch.stack([across.expand(rows, -1), down[:, None].expand(-1, columns)], -1)
-        cell = maps.new_tensor([size[1] / columns, size[0] / rows])
-        centre = (parts[..., :2].sigmoid() * self.scale - (self.scale - 1) / 2 + corner) * cell
-        half = parts[..., 2:4].exp() * self.anchors.to(maps.dtype)[:, None, None] / 2
-        boxes = torch.cat([centre - half, centre + half], -1)
-        return boxes.flatten(1, 3), parts[..., 4:].sigmoid().flatten(1, 3)
+        parts, boxes = located(maps, self.anchors.to(maps.dtype), self.scale, size)
+        return box_cxcywh_to_xyxy(boxes).flatten(1, 3), parts[..., 4:].sigmoid().flatten(1, 3)
 
 
 def activation(name: str) -> nn.Module:

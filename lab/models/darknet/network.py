@@ -1,25 +1,34 @@
-"""A detector built from darknet's ``.cfg`` file, for instance YOLO-Fastest 1.1. It finds; it does not train here yet.
+"""A detector built from darknet's description of it: YOLO-Fastest 1.1, or what a ``.cfg`` file holds.
 
 Letters in shapes: B images, H and W pixels, N anchors of all cells of all ``[yolo]`` layers, K classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.ops import batched_nms
 
+from lab.checking import check_range
 from lab.errors import ConfigError
-from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
-from lab.models.darknet.cfg import read_cfg
+from lab.models.darknet.cfg import Section, read_cfg
+from lab.models.darknet.criterion import DarknetTargeting
+from lab.models.darknet.description import ANCHORS, WIDTHS, describe
 from lab.models.darknet.layers import MODULES, YoloLayer
+from lab.models.darknet.learning import LOSS_OPTIONS, DarknetLossOptions
 from lab.models.darknet.plan import CfgPlan, make_plan
-from lab.ranges import Probability, Size, Word
+from lab.ranges import Len, Probability, Size, Word
 from lab.structures import DetectionPredictions, DetectionTargets, Term
+
+GREY = 0.5
+"""The colour of padding, as in darknet."""
+MOST_STRIDE = 1024
 
 
 @dataclass
@@ -27,66 +36,81 @@ class DarknetOutputs:
     """What the network returns.
 
     Attributes:
-        boxes: (B, N, 4) xyxy in pixels of the batch's images.
-        objectness: (B, N) from 0 to 1.
-        classes: (B, N, K) from 0 to 1, of an object that is there.
+        maps: (B, A * (5 + K), h, w), what each ``[yolo]`` layer reads, in the file's order.
+        size: (height, width) of the network's input in pixels.
         sizes: (B, 2) (height, width) of each image without its padding.
     """
 
-    boxes: Tensor
-    objectness: Tensor
-    classes: Tensor
+    maps: tuple[Tensor, ...]
+    size: tuple[int, int]
     sizes: Tensor
 
 
 class Darknet(nn.Module):
-    """The network of a ``.cfg`` file.
+    """A network of darknet; a ``lab.structures.Detector``.
 
     Args:
-        num_classes: K, as in the file's ``[yolo]`` layers.
-        cfg: the file.
+        num_classes: K; of a file, as in its ``[yolo]`` layers.
+        cfg: ``yolo_fastest_v1_1``, ``yolo_fastest_v1_1_xl``, or a ``.cfg`` file.
+        anchors: width and height in pixels of three boxes for stride 16, then of three for stride 32; None: published.
+            A file has its own.
+        loss_options: numbers of the loss in place of those of the file.
         score_threshold: objectness, and objectness x class, below it count as nothing found.
         nms_threshold: of two boxes of a class whose IoU is above it, the one with the lower score is dropped.
         max_candidates: pairs of box and class of an image, best first, between which is chosen.
         max_detections: the number of predictions for each image; what is missing has score 0.
 
     Attributes:
-        plan: the layers of the file.
+        sections: the description.
+        plan: the layers.
         header: (4) int64: version of the ``.weights`` read (major, minor, revision) and images seen in training.
+        image_statistics: mean and standard deviation that the images have lost: they are colours from 0 to 1.
 
     Raises:
         ConfigError: the file cannot be used, or is for another number of classes.
     """
 
+    image_statistics = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     header: Tensor
-    mean: Tensor
-    std: Tensor
 
     def __init__(
         self,
-        num_classes: Size,
-        cfg: Word,
+        num_classes: Size = 80,
+        cfg: Word = "yolo_fastest_v1_1",
+        anchors: Annotated[Sequence[float], Len(12, 12)] | None = None,
+        loss_options: DarknetLossOptions = LOSS_OPTIONS,
         score_threshold: Probability = 0.005,
         nms_threshold: Probability = 0.45,
         max_candidates: Size = 1000,
         max_detections: Size = 100,
     ) -> None:
         super().__init__()
-        self.plan: CfgPlan = make_plan(read_cfg(cfg))
+        self.sections = _sections(cfg, num_classes, anchors)
+        self.plan: CfgPlan = make_plan(self.sections)
         if self.plan.num_classes != num_classes:
             raise ConfigError(f"cfg={cfg}: its [yolo] layers have classes={self.plan.num_classes}, not {num_classes}")
         self.cfg, self.num_classes = cfg, num_classes
         self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
         self.max_candidates, self.max_detections = max_candidates, max_detections
         self.layers = nn.ModuleList(MODULES[layer.kind](layer) for layer in self.plan.layers)
+        self.stride = _stride(self.plan)
         self._read_later = {source for layer in self.plan.layers for source in layer.inputs}
+        self._sizes = {(self.plan.height, self.plan.width)}
+        heads = [layer for layer in self.plan.layers if layer.learning is not None]
+        learning = [layer.learning.told(loss_options) for layer in heads if layer.learning is not None]
+        self.targeting = DarknetTargeting(learning, [layer.number for layer in heads], f"cfg={cfg}")
         self.register_buffer("header", torch.tensor([0, 2, 5, 0]))
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
 
-    def raw_maps(self, images: Tensor) -> list[Tensor]:
-        """Return what each ``[yolo]`` layer reads, in the file's order, for RGB images (B, 3, H, W) from 0 to 1."""
-        self._check_size(images)
+    def raw_maps(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return what each ``[yolo]`` layer reads, in the file's order.
+
+        Args:
+            images: (B, 3, H, W) RGB from 0 to 1; H and W are multiples of ``stride``, or the file's own.
+
+        Raises:
+            ConfigError: the network cannot have images of this size; which layer does not fit.
+        """
+        self._check_size(images.shape[-2:])
         maps: dict[int, Tensor] = {-1: images}
         found = []
         for index, (layer, module) in enumerate(zip(self.plan.layers, self.layers, strict=True)):
@@ -95,36 +119,68 @@ class Darknet(nn.Module):
                 found.append(result)
             if index in self._read_later:
                 maps[index] = result
-        return found
+        return tuple(found)
 
     def forward(self, images: Tensor, padding_mask: Tensor | None = None) -> DarknetOutputs:
-        """Return boxes and scores for normalised images (B, 3, H, W); padding (B, H, W) is grey, as in darknet."""
-        colours = images * self.std + self.mean
+        """Detect.
+
+        Args:
+            images: (B, 3, H, W) RGB from 0 to 1; they are padded to multiples of ``stride``.
+            padding_mask: (B, H, W) bool, True where padded; None when nothing is padded. Padding becomes grey.
+        """
         height, width = images.shape[-2:]
-        sizes = images.new_tensor([height, width]).expand(len(images), 2)
-        if padding_mask is not None:
-            colours = colours.masked_fill(padding_mask[:, None], 0.5)
+        if padding_mask is None:
+            sizes = torch.tensor([height, width], dtype=torch.float32).to(images.device, non_blocking=True)
+            sizes = sizes.expand(images.shape[0], 2)
+        else:
             seen = ~padding_mask
-            sizes = torch.stack([seen.any(2).sum(1), seen.any(1).sum(1)], 1).to(images.dtype)
+            sizes = torch.stack((seen.any(dim=2).sum(dim=1), seen.any(dim=1).sum(dim=1)), dim=1).float()
+            images = images.masked_fill(padding_mask[:, None], GREY)
+        if self._is_padded(height, width):
+            images = F.pad(images, (0, -width % self.stride, 0, -height % self.stride), value=GREY)
+        return DarknetOutputs(self.raw_maps(images), (images.shape[-2], images.shape[-1]), sizes)
+
+    def totals(self, targets: DetectionTargets) -> Mapping[str, float]:
+        """Return this batch's share of the normaliser: the number of images."""
+        return self.targeting.totals(targets)
+
+    def loss(self, outputs: DarknetOutputs, targets: DetectionTargets) -> Mapping[str, Term]:
+        """Return the terms of boxes, objectness and classes (``DarknetTargeting``)."""
+        return self.targeting(outputs.maps, outputs.size, targets)
+
+    def decode(self, outputs: DarknetOutputs) -> tuple[Tensor, Tensor, Tensor]:
+        """Return boxes (B, N, 4) xyxy in pixels of the network's input, objectness (B, N), classes (B, N, K)."""
         heads = [module for module in self.layers if isinstance(module, YoloLayer)]
-        maps = self.raw_maps(colours)
-        decoded = [head.decode(each, (height, width)) for head, each in zip(heads, maps, strict=True)]
-        boxes, scores = (torch.cat(parts, 1).float() for parts in zip(*decoded, strict=True))
-        return DarknetOutputs(boxes, scores[..., 0], scores[..., 1:], sizes)
+        parts = [head.decode(each.float(), outputs.size) for head, each in zip(heads, outputs.maps, strict=True)]
+        boxes, scores = (torch.cat(part, 1) for part in zip(*parts, strict=True))
+        return boxes, scores[..., 0], scores[..., 1:]
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """What ``predict`` applies."""
+        most = {"max_detections": self.max_detections}
+        return {"min_score": self.score_threshold, "nms_iou": self.nms_threshold, **most}
+
+    def candidates(self, outputs: DarknetOutputs) -> DetectionPredictions:
+        """Return all boxes before suppression, each with its best class alone, in pixels of the network's input."""
+        boxes, objectness, classes = self.decode(outputs)
+        best, labels = classes.max(dim=-1)
+        return DetectionPredictions(boxes, objectness * best, labels)
 
     def predict(self, outputs: DarknetOutputs, original_sizes: Tensor) -> DetectionPredictions:
         """Return the boxes that remain, best first, in pixels of images of ``original_sizes`` (B, 2).
 
         As in darknet each class of a box counts for itself, with the score objectness x class.
         """
-        objectness = outputs.objectness.masked_fill(outputs.objectness <= self.score_threshold, 0)
-        scores = objectness[..., None] * outputs.classes
+        every, objectness, chances = self.decode(outputs)
+        objectness = objectness.masked_fill(objectness <= self.score_threshold, 0)
+        scores = objectness[..., None] * chances
         scores = scores.masked_fill(scores <= self.score_threshold, 0)
         batch, anchors, classes = scores.shape
         scores, place = scores.flatten(1).topk(min(self.max_candidates, anchors * classes), dim=1)
         labels = place % classes
         box = place.div(classes, rounding_mode="floor")
-        boxes = outputs.boxes.gather(1, box[..., None].expand(-1, -1, 4))
+        boxes = every.gather(1, box[..., None].expand(-1, -1, 4))
         group = labels + classes * torch.arange(batch, device=labels.device)[:, None]
         # In double: batched_nms moves groups apart by adding to coordinates, which would cost floats their digits.
         kept = batched_nms(boxes.flatten(0, 1).double(), scores.flatten().double(), group.flatten(), self.nms_threshold)
@@ -134,24 +190,45 @@ class Darknet(nn.Module):
         factor = (original_sizes.to(boxes) / outputs.sizes.to(boxes)).flip(-1).repeat(1, 2)
         return DetectionPredictions(boxes * factor[:, None], scores, labels.gather(1, order))
 
-    def totals(self, targets: DetectionTargets) -> Mapping[str, float]:
-        """Refuse: see ``loss``."""
-        self._refuse_training()
+    def _is_padded(self, height: int, width: int) -> bool:
+        """Whether images are padded to multiples of ``stride``; the file's own size is taken as it is."""
+        own = (self.plan.height, self.plan.width)
+        if torch.compiler.is_compiling() and not any(side % self.stride for side in own):
+            return True  # a size that is compared is no longer open; padding by 0 changes nothing
+        return (height, width) != own
 
-    def loss(self, outputs: DarknetOutputs, targets: DetectionTargets) -> Mapping[str, Term]:
-        """Refuse: the loss of ``[yolo]`` layers is not written yet."""
-        self._refuse_training()
-
-    def _refuse_training(self) -> NoReturn:
-        raise ConfigError(f"cfg={self.cfg}: a network of darknet finds objects but does not train here: no loss yet")
-
-    def _check_size(self, images: Tensor) -> None:
+    def _check_size(self, size: Sequence[int]) -> None:
         """Refuse sizes at which maps that are joined would differ from one another."""
-        height, width = images.shape[-2:]
-        for layer in self.plan.layers:
-            if layer.kind == "yolo":
-                down, across = self.plan.height / layer.shape[1], self.plan.width / layer.shape[2]
-                if height % down or width % across:
-                    raise ConfigError(
-                        f"images of {height}x{width} pixels: {layer.name} needs multiples of {down:g}x{across:g}"
-                    )
+        if torch.compiler.is_compiling():  # sizes may be symbols; those that do not fit fail by themselves
+            return
+        height, width = int(size[0]), int(size[1])
+        if (height, width) in self._sizes:
+            return
+        try:
+            make_plan(self.sections, (height, width))
+        except ConfigError as error:
+            raise ConfigError(f"images of {height}x{width} pixels: {error}") from error
+        self._sizes.add((height, width))
+
+
+def _sections(cfg: str, num_classes: int, anchors: Sequence[float] | None) -> list[Section]:
+    if cfg not in WIDTHS:
+        if anchors is not None:
+            raise ConfigError(f"anchors: cfg={cfg} has its own; change them there")
+        return read_cfg(cfg)
+    chosen = ANCHORS if anchors is None else tuple(anchors)
+    if len(chosen) != len(ANCHORS):
+        raise ConfigError(f"anchors: {len(chosen)} numbers; expected 12, width and height of six boxes")
+    for side in chosen:
+        check_range("anchors", side, above=0)
+    return describe(cfg, num_classes, chosen)
+
+
+def _stride(plan: CfgPlan) -> int:
+    """Return the number that sides of images are multiples of: the least common one of the layers' strides."""
+    found = 1
+    for layer in plan.layers:
+        for whole, side in ((plan.height, layer.shape[1]), (plan.width, layer.shape[2])):
+            if whole % side == 0 and math.lcm(found, whole // side) <= MOST_STRIDE:
+                found = math.lcm(found, whole // side)
+    return found

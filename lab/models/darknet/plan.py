@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from lab.errors import ConfigError
 from lab.models.darknet.cfg import ACTIVATIONS, Section
+from lab.models.darknet.learning import YoloLearning, read_learning
 
 MapShape = tuple[int, int, int]
 """Channels, height, width."""
-MOST_VALUES = 1 << 30
-"""The limit of a network's values, 4 GiB: a larger number is a typing error."""
+MOST_VALUES = 1 << 28
+"""The limit of a network's values, 1 GiB, and four times that of a map's: a larger number is a typing error."""
+MOST_LAYERS = 10_000
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Layer:
         activation: of a convolution or shortcut.
         number: the probability of a dropout, the factor of an upsample, ``scale_x_y`` of a yolo layer.
         anchors: of a yolo layer: (width, height) in pixels of the network's input, those of its mask.
+        learning: of a yolo layer: what the section says about training.
     """
 
     kind: str
@@ -38,6 +42,7 @@ class Layer:
     activation: str = "linear"
     number: float = 1.0
     anchors: tuple[tuple[float, float], ...] = ()
+    learning: YoloLearning | None = None
 
 
 @dataclass(frozen=True)
@@ -57,26 +62,36 @@ class CfgPlan:
     num_classes: int
 
 
-def make_plan(sections: list[Section]) -> CfgPlan:
+def make_plan(sections: list[Section], size: tuple[int, int] | None = None) -> CfgPlan:
     """Check the sections against each other.
+
+    Args:
+        sections: of a ``.cfg``.
+        size: (height, width) of the images; None: as ``[net]`` says.
 
     Raises:
         ConfigError: a value is out of range, shapes do not fit, or there is no ``[yolo]`` layer.
     """
     net = sections[0]
-    height, width = (net.integer(key, 0, 1, 65535) for key in ("height", "width"))
+    height, width = size or (net.integer("height", 0, 1, 65535), net.integer("width", 0, 1, 65535))
     if net.integer("channels", 3, 1) != 3:
-        raise net.fail(f"channels={net.values['channels']}: images have 3")
+        raise net.fail(f"channels={net.values['channels'][:40]}: images have 3")
+    if len(sections) > MOST_LAYERS:
+        raise sections[MOST_LAYERS].fail(f"is layer {MOST_LAYERS}, one more than the limit")
     image = (3, height, width)
     layers: list[Layer] = []
+    shapes: list[MapShape] = []
     values = 0
     for index, section in enumerate(sections[1:]):
-        shapes = [layer.shape for layer in layers]
-        layers.append(_MAKERS[section.kind](section, index, shapes, shapes[-1] if shapes else image))
-        if section.kind == "convolutional":
-            values += sum(count for _, count in values_of(layers[-1]))
+        layer = _MAKERS[section.kind](section, index, shapes, shapes[-1] if shapes else image)
+        layers.append(layer)
+        shapes.append(layer.shape)
+        if layer.kind == "convolutional":
+            values += sum(count for _, count in values_of(layer))
         if values > MOST_VALUES:
             raise section.fail(f"brings the network to {values} values; the limit is {MOST_VALUES}")
+        if math.prod(layer.shape) > 4 * MOST_VALUES:
+            raise section.fail(f"makes a map of shape {layer.shape}; the limit is {4 * MOST_VALUES} values")
     heads = [layer for layer in layers if layer.kind == "yolo"]
     if not heads:
         raise ConfigError(f"{net.place.rpartition(':')[0]}: has no [yolo] layer, so it is no detector")
@@ -139,7 +154,7 @@ def _earlier(section: Section, key: str, index: int) -> tuple[int, ...]:
 def _shortcut(section: Section, index: int, shapes: list[MapShape], shape: MapShape) -> Layer:
     source = _earlier(section, "from", index)
     if len(source) != 1:
-        raise section.fail(f"from={section.values['from']}: takes one layer")
+        raise section.fail(f"from={section.values['from'][:40]}: takes one layer")
     if shapes[source[0]] != shape:
         raise section.fail(f"adds layer {source[0]} of shape {shapes[source[0]]} to {shape}; they must be equal")
     activation = section.word("activation", "linear", ACTIVATIONS)
@@ -150,7 +165,7 @@ def _route(section: Section, index: int, shapes: list[MapShape], _: MapShape) ->
     sources = _earlier(section, "layers", index)
     sides = {shapes[source][1:] for source in sources}
     if len(sides) > 1:
-        raise section.fail(f"layers={section.values['layers']}: their sizes differ: {sorted(sides)}")
+        raise section.fail(f"layers={section.values['layers'][:40]}: their sizes differ: {sorted(sides)[:8]}")
     groups = section.integer("groups", 1, 1)
     group = section.integer("group_id", 0, 0, groups - 1)
     for source in sources:
@@ -194,10 +209,18 @@ def _yolo(section: Section, index: int, _: list[MapShape], shape: MapShape) -> L
     if shape[0] != len(mask) * (classes + 5):
         wanted = f"{len(mask)} anchors x ({classes} classes + 5) = {len(mask) * (classes + 5)}"
         raise section.fail(f"reads {shape[0]} channels; {wanted} are needed")
-    anchors = tuple((sides[2 * each], sides[2 * each + 1]) for each in mask)
-    scale = section.number("scale_x_y", 1.0, 1, 100)
-    options = {"classes": classes}
-    return Layer("yolo", _name(section, index), (index - 1,), shape, shape[0], options, number=scale, anchors=anchors)
+    every = tuple(zip(sides[::2], sides[1::2], strict=True))
+    return Layer(
+        "yolo",
+        _name(section, index),
+        (index - 1,),
+        shape,
+        shape[0],
+        {"classes": classes},
+        number=section.number("scale_x_y", 1.0, 1, 100),
+        anchors=tuple(every[each] for each in mask),
+        learning=read_learning(section, every, mask),
+    )
 
 
 _MAKERS = {

@@ -11,7 +11,6 @@ Names: B images, T boxes of all images, A anchors, M = 5 cells (a box's own, lef
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -21,14 +20,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lab.models.yolo_fastest.decoding import anchors_of
-from lab.ops.boxes import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh, image_index, paired_generalized_iou, paired_iou
+from lab.ops.boxes import (
+    box_cxcywh_to_xyxy,
+    box_xyxy_to_cxcywh,
+    complete_iou,
+    image_index,
+    paired_generalized_iou,
+)
 from lab.ops.precision import full_precision
 from lab.ranges import Flat, Ge, Len, OneOf, Weight
 from lab.structures import DetectionTargets, Term
 
 CLASSIFICATIONS = ("softmax", "sigmoid")
 NUM_BOXES, NUM_IMAGES = "num_boxes", "num_images"
-EPS = 1e-7
 NEAR = 0.5
 """Of a cell: a centre nearer to a border is learned by the cell behind it too."""
 OFFSETS = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))
@@ -206,22 +210,3 @@ def objectness_losses(obj: Tensor, found: Matches) -> Tensor:
     wanted = obj.new_zeros(obj.numel() + 1).scatter_(0, place.flatten(), 1.0)[:-1]
     losses = F.binary_cross_entropy_with_logits(obj, wanted.view(obj.shape), reduction="none")
     return losses.mean(dim=(1, 2, 3))
-
-
-def complete_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
-    """Return CIoU (...) of cxcywh boxes (..., 4), elementwise.
-
-    Zheng et al., "Distance-IoU Loss", AAAI 2020, section 4.3: IoU minus the squared distance of the centres over that
-    of the corners of the hull, minus a measure of unlike shapes, whose weight has no gradient.
-    """
-    corners_a, corners_b = box_cxcywh_to_xyxy(boxes_a), box_cxcywh_to_xyxy(boxes_b)
-    iou, _ = paired_iou(corners_a, corners_b)
-    low = torch.minimum(corners_a[..., :2], corners_b[..., :2])
-    high = torch.maximum(corners_a[..., 2:], corners_b[..., 2:])
-    diagonal = ((high - low) ** 2).sum(dim=-1) + EPS
-    distance = ((boxes_a[..., :2] - boxes_b[..., :2]) ** 2).sum(dim=-1)
-    slants = [torch.atan(boxes[..., 2] / (boxes[..., 3] + EPS)) for boxes in (boxes_a, boxes_b)]
-    shape = 4 / math.pi**2 * (slants[1] - slants[0]) ** 2
-    with torch.no_grad():
-        weight = shape / (1 - iou + shape + EPS)
-    return iou - distance / diagonal - weight * shape

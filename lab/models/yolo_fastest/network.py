@@ -171,7 +171,7 @@ class YoloFastestV2(nn.Module):
         """
         height, width = images.shape[-2:]
         if padding_mask is None:
-            sizes = torch.tensor([height, width], dtype=torch.float32, device=images.device).expand(len(images), 2)
+            sizes = torch.tensor([height, width], dtype=torch.float32, device=images.device).expand(images.shape[0], 2)
         else:
             kept = ~padding_mask
             sizes = torch.stack((kept.any(dim=2).sum(dim=1), kept.any(dim=1).sum(dim=1)), dim=1).float()
@@ -192,6 +192,15 @@ class YoloFastestV2(nn.Module):
         A score is objectness times the probability of the best class. In order of stride, row, column and anchor.
         """
         return decode(maps, STRIDES, self.anchors, self.classification)
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """What ``predict`` applies."""
+        return {"min_score": self.min_score, "nms_iou": self.nms_iou, "max_detections": self.max_detections}
+
+    def candidates(self, outputs: YoloOutputs) -> DetectionPredictions:
+        """Return all boxes before suppression, in pixels of the network's input; see ``decode``."""
+        return DetectionPredictions(*self.decode(outputs.maps))
 
     def predict(self, outputs: YoloOutputs, original_sizes: Tensor) -> DetectionPredictions:
         """Return what is left after suppression, best first; rows beyond an image's own have score 0.

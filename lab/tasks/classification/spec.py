@@ -9,4 +9,5 @@ TASK = TaskSpec(
     settings="lab.tasks.classification.settings:SETTINGS",
     predictor="lab.tasks.classification.predict:ClassificationPredictor",
     pictures="lab.tasks.classification.pictures:classification_panels",
+    export="lab.tasks.classification.export:ClassifierExport",
 )

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from lab.ops.images import resize_batch
 from lab.report.canvas import (
     INK,
     PAPER,
@@ -16,9 +17,11 @@ from lab.report.canvas import (
     Colour,
     as_picture,
     class_colour,
+    contact_sheet,
     picture_font,
 )
 from lab.structures import DetectionBatch
+from lab.tasks.detection.data.sizes import targets_at
 from lab.text import printable
 
 Rectangle: TypeAlias = tuple[float, float, float, float]
@@ -39,6 +42,25 @@ def detection_panels(task: Any, outputs: Any, batch: DetectionBatch, count: int)
         shown = (batch.targets.boxes[truth], batch.targets.labels[truth])
         found = (predictions.boxes[row], predictions.labels[row], predictions.scores[row])
         yield side_by_side(image, shown, found, task.class_names, SHOWN_ABOVE)
+
+
+def draw_inputs(batch: DetectionBatch, count: int, class_names: Sequence[str]) -> Image.Image:
+    """Return a sheet of the first images of a training batch as the network gets them, padding included.
+
+    Args:
+        batch: of images and their targets.
+        count: the largest number of images, at least 1.
+        class_names: the K names.
+    """
+    images, targets = batch.images[:count], targets_at(batch).rows(slice(count))
+    if batch.train_size is not None:
+        images = resize_batch(images.float(), None, batch.train_size)[0].round().to(images.dtype)
+    boxes, labels = targets.boxes.split(targets.counts), targets.labels.split(targets.counts)
+    drawn = [
+        draw_detections(image, found, kinds, None, class_names)
+        for image, found, kinds in zip(images.cpu(), boxes, labels, strict=True)
+    ]
+    return contact_sheet(drawn)
 
 
 def draw_detections(

@@ -9,4 +9,5 @@ TASK = TaskSpec(
     settings="lab.tasks.detection.settings:SETTINGS",
     predictor="lab.tasks.detection.predict:DetectionPredictor",
     pictures="lab.tasks.detection.pictures:detection_panels",
+    export="lab.tasks.detection.export:DetectorExport",
 )

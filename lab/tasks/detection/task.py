@@ -4,25 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from lab.errors import ConfigError
 from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
-from lab.ops.images import normalize_images
-from lab.structures import DetectionBatch, DetectionPredictions, Detector, Term
+from lab.ops.images import normalize_images, resize_batch
+from lab.structures import DetectionBatch, DetectionPredictions, DetectionSpec, Detector, Term
 from lab.tasks.detection.data.collate import collate_detection
 from lab.tasks.detection.data.files import ImageFolder
+from lab.tasks.detection.data.mosaic import NO_MOSAIC, MosaicOptions
+from lab.tasks.detection.data.sizes import targets_at
 from lab.tasks.detection.data.transforms import DetectionTransform
 from lab.tasks.detection.metrics import DetectionMAP
+from lab.tasks.detection.pictures import draw_inputs
 from lab.tasks.detection.yolo_fastest_map import DESCRIPTION
 from lab.training.classes import ClassTask
 from lab.training.inputs import predict_images, resize_of
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_RESIZED = "resized_images"
+"""The normaliser of ``train/image_size``."""
+
 
 class DetectionTask(ClassTask):
     """Train and measure a detector; see ``Task`` for the arguments."""
+
+    spec: DetectionSpec
 
     kind = "detection"
     protocol = Detector
@@ -41,7 +53,29 @@ class DetectionTask(ClassTask):
     def forward(self, batch: DetectionBatch) -> Any:
         """Return the network's outputs for a batch of uint8 images, which lose its own statistics or ImageNet's."""
         statistics = getattr(self.net, "image_statistics", (IMAGENET_MEAN, IMAGENET_STD))
-        return self.net(normalize_images(batch.images, batch.padding_mask, *statistics), batch.padding_mask)
+        blank = batch.padding_mask if batch.grey is None else None
+        images, padding_mask = normalize_images(batch.images, blank, *statistics), batch.padding_mask
+        if batch.train_size is not None:
+            images, padding_mask = resize_batch(images, padding_mask, batch.train_size)
+        return self.net(images, padding_mask)
+
+    def terms(self, batch: DetectionBatch) -> tuple[Any, Mapping[str, Term]]:
+        """Run the network at the size of the batch, and return its outputs and the terms of its loss."""
+        outputs = self(batch)
+        self.figures = {}
+        if batch.train_size is not None:
+            side = torch.tensor(float(max(batch.train_size) * len(batch.images)))
+            self.figures = {"image_size": Term(side, _RESIZED)}
+        return outputs, self.net.loss(outputs, targets_at(batch))
+
+    def totals(self, batch: DetectionBatch) -> Mapping[str, float]:
+        """Return a batch's share of the normalisers, and of multi-scale training the number of its images."""
+        totals = super().totals(batch)
+        return totals if batch.train_size is None else {**totals, _RESIZED: float(len(batch.images))}
+
+    def draw_inputs(self, batch: DetectionBatch, count: int) -> Image | None:
+        """Return the first images of a training batch, augmented, with their boxes."""
+        return draw_inputs(batch, count, self.class_names)
 
     def evaluate(self, split: str, outputs: Any, batch: DetectionBatch) -> None:
         """Add the predictions of a batch."""
@@ -81,9 +115,20 @@ class DetectionTask(ClassTask):
             DataError: an image cannot be used.
         """
         size, scales, longest = resize_of(self)
-        transform = DetectionTransform(train=False, scales=scales or (1,), max_size=longest or 1, size=size)
-        dataset = partial(ImageFolder, transform=transform)
-        found, several = predict_images(self, inputs, batch_size, dataset, collate_detection)
+        grey = None if size is None else self.spec.grey
+        transform = DetectionTransform(
+            train=False,
+            scales=scales or (1,),
+            max_size=longest or 1,
+            size=size,
+            letterbox=grey is not None,
+            mosaic=NO_MOSAIC if grey is None else MosaicOptions(grey=grey),
+        )
+        dataset, collate = (
+            partial(ImageFolder, transform=transform),
+            partial(collate_detection, letterbox=transform.padding),
+        )
+        found, several = predict_images(self, inputs, batch_size, dataset, collate)
         named = [item for image in found for item in image.to("cpu").named(self.class_names)]
         return named if several else named[0]
 

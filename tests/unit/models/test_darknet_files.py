@@ -107,15 +107,18 @@ def test_damaged_files_are_answered_in_one_line(tmp_path: Path) -> None:
             load_darknet(net, path)
 
 
-def test_it_is_a_detector_that_says_that_it_does_not_train(tmp_path: Path) -> None:
+def test_it_is_a_detector_of_any_size(tmp_path: Path) -> None:
     net, path = written(tmp_path, VALUES)
     load_darknet(net, path)
     assert isinstance(net, Detector)
     assert blocks(net) == list(net.layers)[:2]
-    outputs = net.eval()(torch.zeros(1, 3, 32, 32))
-    with pytest.raises(ConfigError, match="does not train here: no loss yet"):
-        net.loss(outputs, None)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=r"images of 33x32 pixels: layer 2 \[yolo\]"):
-        net(torch.zeros(1, 3, 33, 32))
+    assert net.stride == 2
+    assert net.eval()(torch.zeros(1, 3, 33, 30)).size == (34, 30)
     with pytest.raises(ConfigError, match="have classes=1, not 2"):
         Darknet(2, str(tmp_path / "net.cfg"))
+    with pytest.raises(ConfigError, match=r"anchors: cfg=.* has its own"):
+        Darknet(1, str(tmp_path / "net.cfg"), anchors=(1.0,) * 12)
+    with pytest.raises(ConfigError, match="anchors: 4 numbers; expected 12"):
+        Darknet(1, anchors=(1.0, 2.0, 3.0, 4.0))
+    with pytest.raises(ConfigError, match=r"images of 16x48 pixels: .*\[route\] layers=-1,80: their sizes differ"):
+        Darknet(1).raw_maps(torch.zeros(1, 3, 16, 48))

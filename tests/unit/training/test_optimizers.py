@@ -119,6 +119,9 @@ def test_warm_up_is_linear_and_the_schedule_spans_the_rest(name: str) -> None:
 def test_milestones_count_from_the_first_step_warm_up_included() -> None:
     factor = make_schedule({"name": "multistep", "warmup_steps": 4, "milestones": [6], "gamma": 0.1}, STEPS)
     assert [factor(step) for step in range(8)] == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1, 0.1, 0.1])
+    burn_in = {"name": "multistep", "warmup_steps": 4, "milestones": [6], "gamma": 0.1, "warmup_power": 4.0}
+    found = [make_schedule(burn_in, STEPS)(step) for step in range(8)]
+    assert found == pytest.approx([1 / 256, 1 / 16, 81 / 256, 1, 1, 1, 0.1, 0.1])  # darknet's, by hand
 
 
 def test_warm_up_that_is_longer_than_the_training_never_reaches_the_peak() -> None:

@@ -50,9 +50,13 @@ def test_a_kind_of_ones_own_may_hold_numbers() -> None:
     class Own(DataSpec):
         scale: float = 1.0
         means: tuple[float, ...] = ()
+        level: int | None = None
 
     own = Own("own", scale=2, means=(0.5, -1.0))
     assert read_spec(own.to_plain(), Own) == own
+    assert read_spec({**own.to_plain(), "level": 3}, Own).level == 3
+    with pytest.raises(ValueError, match=r"spec\.level holds 0\.5, which is no int"):
+        read_spec({"task": "own", "level": 0.5}, Own)
     with pytest.raises(ValueError, match=r"spec\.scale holds 'x', which is no float"):
         read_spec({"task": "own", "scale": "x"}, Own)
 

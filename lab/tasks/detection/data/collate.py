@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -15,14 +16,28 @@ from lab.structures import (
 )
 
 
-def collate_detection(samples: Sequence[DetectionSample]) -> DetectionBatch:
+class Letterbox(NamedTuple):
+    """What images that keep their aspect ratio are padded to.
+
+    Attributes:
+        size: (height, width).
+        grey: the level of the pixels that are padded.
+    """
+
+    size: tuple[int, int]
+    grey: int
+
+
+def collate_detection(samples: Sequence[DetectionSample], letterbox: Letterbox | None = None) -> DetectionBatch:
     """Put samples together into a batch.
 
     Args:
         samples: B samples with images (3, h_i, w_i) uint8; either all of them have ``truth`` or none does.
+        letterbox: the size in which each image fits, and the level of the padding; None: the largest h_i and w_i, and
+            zeros.
 
     Returns:
-        A batch with images (B, 3, max h_i, max w_i) uint8, zeros where padded; ``padding_mask`` is None when no image
+        A batch with images (B, 3, H, W) uint8, padded at the right and bottom; ``padding_mask`` is None when no image
         is padded; every sample is ``valid``.
 
     Raises:
@@ -30,7 +45,7 @@ def collate_detection(samples: Sequence[DetectionSample]) -> DetectionBatch:
     """
     if not samples:
         raise ValueError("collate_detection needs at least one sample")
-    images, padding_mask = pad_images([sample.image for sample in samples])
+    images, padding_mask = pad_images([sample.image for sample in samples], *(letterbox or (None, 0)))
     sizes = torch.tensor([sample.image.shape[-2:] for sample in samples], dtype=torch.float32)
     targets = DetectionTargets(
         boxes=torch.cat([sample.boxes for sample in samples]),
@@ -46,6 +61,7 @@ def collate_detection(samples: Sequence[DetectionSample]) -> DetectionBatch:
         original_sizes=torch.tensor([sample.original_size for sample in samples], dtype=torch.int64),
         valid=torch.ones(len(samples), dtype=torch.bool),
         truth=_pack_truth([sample.truth for sample in samples]),
+        grey=None if letterbox is None else letterbox.grey,
     )
 
 

@@ -8,8 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lab.data.images import draws
 from lab.data.images.dataset import ImageDataset
+from lab.data.images.resizing import sample_generator
 from lab.structures import DetectionSample, DetectionTruth
+from lab.tasks.detection.data.mosaic import BoxedImage, MosaicPlan, Others
 from lab.tasks.detection.data.transforms import DetectionTransform, Transformed
 
 if TYPE_CHECKING:
@@ -17,7 +20,13 @@ if TYPE_CHECKING:
 
 
 class DetectionDataset(ImageDataset[DetectionSample, DetectionTransform]):
-    """Images with boxes, from rows that ``lab.data.images.annotations.make_row`` makes; see ``ImageDataset``."""
+    """Images with boxes, from rows that ``lab.data.images.annotations.make_row`` makes; see ``ImageDataset``.
+
+    Attributes:
+        mosaics: which samples may be mosaics, where the transform makes them.
+    """
+
+    mosaics = MosaicPlan()
 
     @property
     def fixed_size(self) -> bool:
@@ -39,22 +48,30 @@ class DetectionDataset(ImageDataset[DetectionSample, DetectionTransform]):
             images.append(np.full((len(kept), 2), (side, height), dtype=np.float64))
         return np.concatenate(boxes), np.concatenate(images)
 
-    def _sample(self, row: dict[str, Any], image: Image | Tensor, generator: torch.Generator) -> DetectionSample:
+    def _sample_at(self, key: tuple[int, int], row: dict[str, Any], image: Image | Tensor) -> DetectionSample:
+        generator = sample_generator(self.reading.seed, *key)
+        return self._sample(row, image, generator, self._other if self.mosaics.allows(*key) else None)
+
+    def _other(self, generator: torch.Generator) -> BoxedImage:
+        """Return another image of the training set and its boxes, for a mosaic."""
+        index = draws.integer(0, (self.mosaics.length or len(self)) - 1, generator)
+        for row, image in self._readable(index):
+            if isinstance(image, Tensor):
+                return BoxedImage(image, *_training_boxes(_truth_of(row), row["height"], row["width"]))
+        raise self._nothing_readable()
+
+    def _sample(
+        self, row: dict[str, Any], image: Image | Tensor, generator: torch.Generator, others: Others | None = None
+    ) -> DetectionSample:
         from torchvision.transforms.v2.functional import pil_to_tensor
 
-        truth = DetectionTruth(
-            boxes=torch.tensor(row["boxes"], dtype=torch.float32).reshape(-1, 4),
-            labels=torch.tensor(row["labels"], dtype=torch.int64),
-            iscrowd=torch.tensor(row["iscrowd"], dtype=torch.bool),
-            area=torch.tensor(row["area"], dtype=torch.float32),
-            counts=(len(row["labels"]),),
-        )
+        truth = _truth_of(row)
         size = (row["height"], row["width"])
         boxes, labels = _training_boxes(truth, *size)
         if self.reading.transform is None:
             done = Transformed(image if isinstance(image, Tensor) else pil_to_tensor(image), boxes, labels, None)
         else:
-            done = self.reading.transform(image, boxes, labels, generator)
+            done = self.reading.transform(image, boxes, labels, generator, others=others)
         return DetectionSample(
             image=done.image,
             boxes=done.boxes,
@@ -63,6 +80,16 @@ class DetectionDataset(ImageDataset[DetectionSample, DetectionTransform]):
             original_size=size,
             truth=None if self.reading.train else truth,
         )
+
+
+def _truth_of(row: dict[str, Any]) -> DetectionTruth:
+    return DetectionTruth(
+        boxes=torch.tensor(row["boxes"], dtype=torch.float32).reshape(-1, 4),
+        labels=torch.tensor(row["labels"], dtype=torch.int64),
+        iscrowd=torch.tensor(row["iscrowd"], dtype=torch.bool),
+        area=torch.tensor(row["area"], dtype=torch.float32),
+        counts=(len(row["labels"]),),
+    )
 
 
 def _training_boxes(truth: DetectionTruth, height: int, width: int) -> tuple[Tensor, Tensor]:

@@ -7,15 +7,15 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from lab.data.images.module import ImageFilesModule, NamedNumbers
-from lab.ranges import Gt, Le, Len, MinLen, Options, Pixels, Probability, Strength
-from lab.structures import DetectionBatch, DetectionSample, DetectionSpec, KeyedDataset
-from lab.tasks.detection.data.collate import collate_detection
+from lab.data.images.module import ImageFilesModule
+from lab.ranges import Gt, Le, Len, MinLen, Options, Pixels, Probability
+from lab.structures import DetectionSpec, KeyedDataset
+from lab.tasks.detection.data.augmentation import AugmentedModule, BoxAugmentation
 from lab.tasks.detection.data.transforms import DetectionTransform
 
 
 @dataclass(frozen=True)
-class Augmentation(NamedNumbers):
+class Augmentation(BoxAugmentation):
     """The numbers of ``DetectionTransform``; None means DETR's value, scaled with ``image_size``.
 
     DETR trains with the shorter side at 480 to 800 in steps of 32, the longer side at most 1333, and crops of 384 to
@@ -28,11 +28,8 @@ class Augmentation(NamedNumbers):
     crop_range: Annotated[Sequence[Pixels], Len(2, 2)] | None = None
     crop_probability: Probability = 0.5
     flip: Probability = 0.5
-    vertical_flip: Probability = 0.0
     size: Pixels | Annotated[Sequence[Pixels], Len(2, 2)] | None = None
     zoom: Annotated[Sequence[Annotated[float, Gt(0), Le(100)]], Len(2, 2)] | None = None
-    color: Strength = 0.0
-    min_visible: Probability = 0.0
 
     def transform(self, train: bool, image_size: int) -> DetectionTransform:
         """Return the transform of training or evaluation; evaluation resizes the shorter side to ``image_size``."""
@@ -53,13 +50,15 @@ class Augmentation(NamedNumbers):
             vertical_flip=self.vertical_flip,
             size=self.size,
             zoom=self.zoom,
-            color=self.color,
             min_visible=self.min_visible,
+            letterbox=self.letterbox,
+            colors=self.colors,
+            mosaic=self.mosaics,
         )
 
 
 @dataclass(eq=False)
-class FilesDataModule(ImageFilesModule):
+class FilesDataModule(AugmentedModule, ImageFilesModule):
     """Base of ``CocoDataModule`` and ``VocDataModule``: ``ImageFilesModule`` for boxes.
 
     Args:
@@ -75,21 +74,18 @@ class FilesDataModule(ImageFilesModule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.numbers = Augmentation.from_options(self.augmentation)
+        self.numbers: Augmentation = Augmentation.from_options(self.augmentation)
+        self.check_multi_scale()
 
     @property
     def spec(self) -> DetectionSpec:
         """The classes of the boxes."""
         names = tuple(self.dataset("train").class_names)
-        return DetectionSpec(class_names=names, input_shape=self.input_shape, resize=self.resize)
+        return DetectionSpec(class_names=names, input_shape=self.input_shape, resize=self.resize, grey=self.grey)
 
     def transform(self, train: bool) -> DetectionTransform:
         """Return the transform of training or evaluation."""
         return self.numbers.transform(train, self.image_size)
-
-    def collate(self, samples: Sequence[DetectionSample]) -> DetectionBatch:
-        """Put samples together into a batch."""
-        return collate_detection(samples)
 
     def build_inputs(self, paths: list[Path]) -> KeyedDataset:
         """Return a dataset of these image files, resized as in evaluation."""

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 
-from lab.data.datamodule import DataModule
+from lab.data.images.resizing import pair
 from lab.data.scenes3d.frames import StreetFrame, StreetScenes
 from lab.data.scenes3d.module import StreetArguments
 from lab.data.scenes3d.samples import StreetSamples
-from lab.structures import DetectionBatch, DetectionSample, DetectionSpec, DetectionTruth, KeyedDataset
-from lab.tasks.detection.data.collate import collate_detection
+from lab.ranges import Options
+from lab.structures import DetectionSample, DetectionSpec, DetectionTruth, KeyedDataset
+from lab.tasks.detection.data.augmentation import AugmentedModule, BoxAugmentation
+from lab.tasks.detection.data.augmented_scenes import AugmentedScenes
 from lab.tasks.detection.data.files import ImageFolder
 from lab.tasks.detection.data.transforms import DetectionTransform
 
@@ -52,30 +54,45 @@ class StreetPictures(StreetSamples[DetectionSample]):
 
 
 @dataclass(eq=False)
-class Scenes3dDataModule(StreetArguments, DataModule):
-    """``data=scenes3d`` for detectors; see ``StreetArguments`` for the arguments."""
+class Scenes3dDataModule(StreetArguments, AugmentedModule):
+    """``data=scenes3d`` for detectors; see ``StreetArguments`` for the other arguments.
+
+    Args:
+        augmentation: other numbers for ``BoxAugmentation``, by name.
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
 
     kind = "detection"
     task = "detection"
     sample_name = "image"
 
+    _: KW_ONLY
+    augmentation: Annotated[Mapping[str, Any] | None, Options(BoxAugmentation)] = None
+
     def __post_init__(self, task: str | None) -> None:
-        DataModule.__init__(self, self.batch_size, self.num_workers, self.seed)
+        AugmentedModule.__init__(self, self.batch_size, self.num_workers, self.seed)
         self.check_task(task)
+        self.numbers = BoxAugmentation.from_options(self.augmentation)
+        self.check_multi_scale()
 
     @property
     def spec(self) -> DetectionSpec:
         """The description of the data."""
-        return DetectionSpec(class_names=self.names, input_shape=(3, *self.image_size))
+        return DetectionSpec(class_names=self.names, input_shape=(3, *self.image_size), grey=self.grey)
 
-    def build(self, split: str) -> StreetPictures:
+    def transform(self, train: bool) -> DetectionTransform:
+        """Return the transform of training, or of image files."""
+        return self.numbers.fixed(train, pair("data.image_size", self.image_size))
+
+    def build(self, split: str) -> StreetPictures | AugmentedScenes:
         """Return the pictures of a split as samples."""
-        return StreetPictures(self.scenes(split))
-
-    def collate(self, samples: Sequence[Any]) -> DetectionBatch:
-        """Put samples together into a batch."""
-        return collate_detection(samples)
+        scenes = StreetPictures(self.scenes(split))
+        if split != "train" or not self.numbers.changes_scenes:
+            return scenes
+        return AugmentedScenes(scenes, self.transform(train=True), self.seed)
 
     def build_inputs(self, paths: list[Path]) -> KeyedDataset:
         """Return image files resized to the size of the pictures."""
-        return ImageFolder(paths, DetectionTransform(train=False, size=tuple(self.image_size)))
+        return ImageFolder(paths, self.transform(train=False))

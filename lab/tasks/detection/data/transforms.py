@@ -1,9 +1,10 @@
-"""Augmentation of images with boxes, as DETR (Carion et al., 2020, section 4 and appendix A.4) trains and evaluates.
+"""Augmentation of images with boxes, as detectors of the DETR and YOLO families train and evaluate.
 
-Training: a horizontal flip, then with equal probability either a resize of the shorter side to one of several scales,
-or a resize, a random crop and another resize. Evaluation: one resize. Pixels are changed only by torchvision's
-transforms v2 functionals. Every random decision is drawn from the caller's generator, never from global state, so that
-a sample is a function of (seed, epoch, index) for any number of workers and ranks.
+DETR (Carion et al., 2020, section 4 and appendix A.4) trains with a horizontal flip, then with equal probability either
+a resize of the shorter side to one of several scales, or a resize, a random crop and another resize. YOLO resizes to
+one size, in which images keep their aspect ratio (letterbox) or not, puts four images together (``mosaic``) and changes
+colours. Evaluation: one resize. Every random decision is drawn from the caller's generator, never from global state, so
+that a sample is a function of (seed, epoch, index) for any number of workers and ranks.
 
 Resizing is bilinear with antialiasing. A PIL image is resized by PIL, as in the reference. A uint8 tensor is resized by
 torch's kernel: about four times as fast, and at most 1 level of 255 away from PIL in about 0.1 % of the values.
@@ -19,8 +20,11 @@ from torch import Tensor
 
 from lab.checking import check_range
 from lab.data.images import draws
-from lab.data.images.resizing import adjust_color, pair, resized_size
+from lab.data.images.colors import NO_CHANGE, ColorChange
+from lab.data.images.resizing import pair, resized_size
 from lab.errors import ConfigError
+from lab.tasks.detection.data.collate import Letterbox
+from lab.tasks.detection.data.mosaic import NO_MOSAIC, BoxedImage, MosaicOptions, Others, make_mosaic
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,7 +51,7 @@ class Transformed(NamedTuple):
 
 
 class DetectionTransform:
-    """DETR's augmentation, parametrised so that small networks can use small images.
+    """DETR's augmentation, parametrised so that small networks can use small images, and YOLO's.
 
     Args:
         train: augment at random; otherwise only resize, to the last of ``scales`` or to ``size``.
@@ -58,14 +62,16 @@ class DetectionTransform:
         crop_probability: probability of the branch with the crop.
         flip: probability of a horizontal flip.
         vertical_flip: probability of a vertical flip, for images without a top and a bottom.
-        size: resize to this (height, width), or to a square of this side, instead of ``scales`` and crops; the aspect
-            ratio is not kept, nothing is padded.
+        size: resize to this (height, width), or to a square of this side, instead of ``scales`` and crops.
+        letterbox: the aspect ratio is kept: the image becomes as large as fits into ``size``. The rest is padded where
+            the batch is put together (``Letterbox``), so that boxes are scaled alone, as everywhere.
         zoom: (smallest, largest) factor of a random zoom before the resize. Above 1 the image is cropped, below 1 it is
             placed on a larger black canvas. None switches it off.
-        color: strength of a random change of brightness, contrast and saturation, each by a factor drawn from
-            ``1 - color .. 1 + color``; 0 switches it off.
-        min_visible: after a crop or zoom, boxes that keep less than this share of their area are dropped. 0 keeps
-            everything that keeps any area, as DETR does.
+        min_visible: after a crop, zoom or mosaic, boxes that keep less than this share of their area are dropped. 0
+            keeps everything that keeps any area, as DETR does.
+        colors: random changes of the colours.
+        mosaic: how four images are put together, which needs ``size``. A mosaic is flipped and recoloured as any
+            image, but neither zoomed nor resized.
 
     Raises:
         ConfigError: an argument is out of its range.
@@ -83,8 +89,10 @@ class DetectionTransform:
         vertical_flip: float = 0.0,
         size: int | Sequence[int] | None = None,
         zoom: Sequence[float] | None = None,
-        color: float = 0.0,
         min_visible: float = 0.0,
+        letterbox: bool = False,
+        colors: ColorChange = NO_CHANGE,
+        mosaic: MosaicOptions = NO_MOSAIC,
     ) -> None:
         self.train = train
         self.scales = tuple(scales)
@@ -96,9 +104,14 @@ class DetectionTransform:
         self.vertical_flip = vertical_flip
         self.size = None if size is None else (size, size) if isinstance(size, int) else pair("size", size)
         self.zoom = None if zoom is None else pair("zoom", zoom)
-        self.color = color
         self.min_visible = min_visible
+        self.letterbox, self.colors, self.mosaic = letterbox, colors, mosaic
         self._check()
+
+    @property
+    def padding(self) -> Letterbox | None:
+        """What the images of a batch are padded to; None: to the largest of them."""
+        return Letterbox(self.size, self.mosaic.grey) if self.letterbox and self.size is not None else None
 
     def __call__(
         self,
@@ -107,6 +120,7 @@ class DetectionTransform:
         labels: Tensor,
         generator: torch.Generator,
         masks: Tensor | None = None,
+        others: Others | None = None,
     ) -> Transformed:
         """Transform one image and its annotations.
 
@@ -116,29 +130,43 @@ class DetectionTransform:
             labels: (n,) int64.
             generator: the source of all random decisions; not used in evaluation.
             masks: (n, h, w) bool, or None.
-        """
-        from torchvision.transforms.v2 import functional as F
+            others: gives the other pictures of a mosaic; None: this sample may not be one.
 
+        Raises:
+            ConfigError: it would be a mosaic, and there are masks.
+        """
+        made = self.train and others is not None and draws.chance(self.mosaic.probability, generator)
+        if made and others is not None and self.size is not None:
+            if masks is not None:
+                raise ConfigError("data.augmentation.mosaic is for boxes: masks are not put together; set mosaic=0")
+            pictures = [BoxedImage(_tensor(image), boxes, labels), *(others(generator) for _ in range(3))]
+            image, boxes, labels = self._mosaic(pictures, self.size, generator)
         work = _ImageWithBoxes(image, boxes, labels, masks)
         if self.train:
             if draws.chance(self.flip, generator):
                 work.flip_horizontal()
             if draws.chance(self.vertical_flip, generator):
                 work.flip_vertical()
-            if self.zoom is not None:
+            if self.zoom is not None and not made:
                 work.crop(
                     *draws.zoom_window(*work.shape, draws.uniform(*self.zoom, generator), generator), self.min_visible
                 )
-        self._resize(work, generator)
-        pixels = work.image if isinstance(work.image, Tensor) else F.pil_to_tensor(work.image)
-        if self.train and self.color > 0:
-            factors = [draws.uniform(1 - self.color, 1 + self.color, generator) for _ in range(3)]
-            pixels = adjust_color(pixels, *factors)
+        if not made:
+            self._resize(work, generator)
+        pixels = _tensor(work.image)
+        if self.train:
+            pixels = self.colors(pixels, generator)
         return Transformed(pixels, work.boxes, work.labels, work.masks)
+
+    def _mosaic(self, pictures: Sequence[BoxedImage], size: tuple[int, int], generator: torch.Generator) -> BoxedImage:
+        factor, center = self.mosaic.draw(size, generator)
+        stored = [(item.image.shape[-2], item.image.shape[-1]) for item in pictures]
+        sizes = [fitted_size(height, width, size, self.letterbox, factor) for height, width in stored]
+        return make_mosaic(pictures, sizes, center, size, self.mosaic.grey, self.min_visible)
 
     def _resize(self, work: _ImageWithBoxes, generator: torch.Generator) -> None:
         if self.size is not None:
-            work.resize(*self.size)
+            work.resize(*fitted_size(*work.shape, self.size, self.letterbox))
             return
         if not self.train:
             work.resize(*resized_size(*work.shape, self.scales[-1], self.max_size))
@@ -157,8 +185,11 @@ class DetectionTransform:
             raise ConfigError(f"crop_range={self.crop_range} is wrong: give (smallest, largest) side in pixels")
         if self.zoom is not None and not 0 < self.zoom[0] <= self.zoom[1]:
             raise ConfigError(f"zoom={self.zoom} is wrong: give (smallest, largest) factor above 0")
-        for name in ("flip", "vertical_flip", "crop_probability", "color", "min_visible"):
+        for name in ("flip", "vertical_flip", "crop_probability", "min_visible"):
             check_range(name, getattr(self, name), least=0, most=1)
+        for name, wanted in (("letterbox", self.letterbox), ("mosaic", self.mosaic.probability > 0)):
+            if wanted and self.size is None:
+                raise ConfigError(f"data.augmentation.{name} makes images of one size: give data.augmentation.size too")
 
 
 class _ImageWithBoxes:
@@ -222,6 +253,30 @@ class _ImageWithBoxes:
         self.boxes, self.labels = boxes[keep], self.labels[keep]
         if self.masks is not None:
             self.masks = F.crop(self.masks[keep], top, left, height, width)
+
+
+def fitted_size(
+    height: int, width: int, size: tuple[int, int], letterbox: bool, factor: float = 1.0
+) -> tuple[int, int]:
+    """Return the (height, width) to which an image is resized.
+
+    Args:
+        height: of the image.
+        width: of the image.
+        size: (height, width) that it should fill, or fit in.
+        letterbox: keep its aspect ratio, to the nearest pixel.
+        factor: of ``size``.
+    """
+    ratios = factor * size[0] / height, factor * size[1] / width
+    if letterbox:
+        ratios = min(ratios), min(ratios)
+    return max(1, round(height * ratios[0])), max(1, round(width * ratios[1]))
+
+
+def _tensor(image: Image | Tensor) -> Tensor:
+    from torchvision.transforms.v2.functional import pil_to_tensor
+
+    return image if isinstance(image, Tensor) else pil_to_tensor(image)
 
 
 def _area(boxes: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from lab.data.images.coco_labels import label_names
+from lab.data.images.colors import ColorChange
 from lab.data.images.dataset import Reading
 from lab.data.images.fingerprint import coco_fingerprint
 from lab.errors import ConfigError, DataError
@@ -254,7 +255,9 @@ def test_cache_follows_the_annotations(tmp_path):
 
 def test_cache_images_changes_nothing(tmp_path):
     make_coco(tmp_path)
-    transform = DetectionTransform(True, scales=[30, 40], crop_scales=[40], crop_range=(20, 35), color=0.2)
+    transform = DetectionTransform(
+        True, scales=[30, 40], crop_scales=[40], crop_range=(20, 35), colors=ColorChange(0.2)
+    )
     plain, cached = (
         CocoDataset(tmp_path, reading=Reading(transform=transform, cache_images=flag)) for flag in (False, True)
     )

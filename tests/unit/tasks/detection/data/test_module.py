@@ -93,4 +93,7 @@ def test_groups_offer_every_argument_with_the_defaults_of_the_code(name, target)
     for key in ("batch_size", "num_workers", "category_ids", "on_bad_sample", "cache_images", "class_names"):
         if key in arguments:
             assert group[key] == arguments[key].default
-    assert group["augmentation"] == dataclasses.asdict(Augmentation())
+    defaults = dataclasses.asdict(Augmentation())
+    assert group["augmentation"] == {
+        key: list(value) if isinstance(value, tuple) else value for key, value in defaults.items()
+    }

@@ -9,7 +9,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from lab.data.images.resizing import adjust_color, resized_size, sample_generator
+from lab.data.images.colors import ColorChange, adjust_color
+from lab.data.images.resizing import resized_size, sample_generator
 from lab.errors import ConfigError
 from lab.tasks.detection.data.transforms import DetectionTransform
 from tests.data_factory import make_image
@@ -173,7 +174,9 @@ def test_masks_follow_their_boxes():
 
 
 def test_a_sample_is_a_function_of_seed_epoch_and_index():
-    transform = DetectionTransform(True, scales=[60, 80, 100], crop_scales=[70], crop_range=(40, 60), color=0.4)
+    transform = DetectionTransform(
+        True, scales=[60, 80, 100], crop_scales=[70], crop_range=(40, 60), colors=ColorChange(0.4)
+    )
     image = make_image(120, 160)
     torch.manual_seed(1)
     first = transform(image, BOXES, LABELS, sample_generator(7, 2, 5))
