@@ -26,8 +26,10 @@ class Chart {
     this.ready?.(this.drawn);
     this.drawn.getZr().on("globalout", () => { Lab.tip(null); });
   }
-  update() {
-    if (this.drawn) this.drawn.setOption(this.option(), { notMerge: true, lazyUpdate: true });
+  update(isNow = false) {
+    if (!this.drawn) return;
+    this.drawn.setOption(this.option(), { notMerge: true, lazyUpdate: !isNow });
+    if (isNow) this.drawn.getZr().flush();
   }
   close() {
     watcher.unobserve(this.element);
@@ -90,6 +92,6 @@ function wearTheme(theme) {
 addEventListener("beforeprint", () => {
   themeOnScreen = document.documentElement.dataset.theme;
   wearTheme("light");
-  for (const chart of charts) { chart.open(); chart.drawn?.resize(); }
+  for (const chart of charts) { chart.open(); chart.update(true); }
 });
 addEventListener("afterprint", () => wearTheme(themeOnScreen));
