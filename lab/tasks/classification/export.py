@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from lab.errors import ExportError
 from lab.export.description import ResizeRule
 from lab.export.engine import EngineNetwork, EngineOutputs
 from lab.export.network import Inputs, KindOfExport
@@ -31,8 +32,15 @@ class ClassifierExport(KindOfExport):
     engine = EngineClassifier
 
     def tensors(self, net: nn.Module, given: Tensor, images: Tensor) -> tuple[Tensor, ...]:
-        """Return the logits (B, K)."""
-        return (net(given),)
+        """Return the logits (B, K).
+
+        Raises:
+            ExportError: the network returns something else: it is a backbone.
+        """
+        logits = net(given)
+        if not isinstance(logits, Tensor):
+            raise ExportError(f"{type(net).__name__} returns {type(logits).__name__}, not logits: it is no classifier")
+        return (logits,)
 
     def inputs(self, net: nn.Module, task: Any = None) -> Inputs:
         """Return the statistics of the data, or ImageNet's, and how evaluation resizes images."""

@@ -23,6 +23,7 @@ from lab.export.suppression import suppress
 from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from lab.layers.position import SinePositionEncoding
 from lab.models.vit.network import VisionTransformer
+from lab.tasks.classification.export import ClassifierExport
 from lab.training.spec import task_spec
 
 SIZE = (64, 64)
@@ -240,3 +241,9 @@ def test_what_fixes_a_dimension_is_told_with_its_line() -> None:
     assert "len(images)" in captured.fixed["batch"]
     images = torch.rand(2, 3, 9, 4)
     torch.testing.assert_close(captured.program.module()(images), Positions()(images), rtol=0, atol=1e-6)
+
+
+def test_a_backbone_is_no_classifier() -> None:
+    backbone = lab.create_model("resnet20", features_only=True).eval()
+    with pytest.raises(ExportError, match=r"returns list, not logits: it is no classifier"):
+        ClassifierExport().tensors(backbone, torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32))
