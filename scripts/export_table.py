@@ -102,7 +102,7 @@ def table_of(rows: Iterable[dict[str, Any]]) -> str:
     for row in rows:
         cells = [f"`{row['name']}`", f"{row.get('parameters', 0):.2f}"]
         if "problem" in row:
-            cells += ["no", "", "", ""]
+            cells += ["not tried" if row["problem"].startswith("not tried") else "no", "", "", ""]
             reasons.append(f"- `{row['name']}`: {row['problem']}")
         else:
             sides = "open" if "height" in row["dynamic"] else f"{row['side']}"

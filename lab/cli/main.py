@@ -37,6 +37,10 @@ def _main(words: list[str]) -> int:
         from lab.sweeps.commands import run_command
 
         return run_command(words[1:])
+    if words[:1] == ["report"]:
+        from lab.cli.report import run_report
+
+        return run_report(words[1:])
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("--config-dir", action="append", default=[])

@@ -31,6 +31,7 @@ that can be resumed, repeated and read. Without any override it trains DETR on g
   python run.py sweep status                 the jobs of the latest sweep, from another terminal or after its end
   python run.py sweep pause|resume|reload    start no further job; start jobs again; read its launcher.yaml again
   python run.py sweep retry|drop NAME 3 7    start failed jobs again; take jobs out   (sweep --help)
+  python run.py report RUN_OR_SWEEP          one HTML page: curves, table, parameters, pictures   (report --help)
 
 [bold]Groups and their options[/]
 {groups}

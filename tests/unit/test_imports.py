@@ -25,6 +25,7 @@ HEAVY = ("torch", "torchvision", "lightning", "transformers", "timm", "datasets"
         "import lab.config.checks, lab.config.compose, lab.config.schemas, lab.config.signatures",
         "import lab.cli.main, lab.sweeps.grid, lab.cli.usage",
         "import lab.sweeps.commands, lab.sweeps.view",
+        "import lab.cli.report, lab.sweeps.report, lab.report.html.live",
         "import lab.sweeps.run, lab.sweeps.worker, lab.sweeps.slurm, lab.sweeps.ray_cluster, lab.sweeps.ray_relay",
         "from lab.config.compose import compose_config; compose_config([])",
         "import lab; lab.compose('model=sasrec', 'data=sessions_synthetic')",

@@ -14,6 +14,8 @@ from lab.layers.packed import PackedConv2d
 from lab.models.shufflenet.gathering import ChannelPlan, Shuffle, plan, sort_inputs, sort_outputs
 from lab.ops.shuffle import interleave, interleave_last
 
+_MapShape = tuple[int, int, int]
+
 
 def pointwise(in_channels: int, out_channels: int) -> nn.Conv2d:
     """Return a 1x1 convolution without a bias."""
@@ -29,9 +31,14 @@ def _rows(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).flatten(0, 2)
 
 
-def _images(rows: Tensor, batch: int, height: int) -> Tensor:
+def _images(rows: Tensor, shape: _MapShape) -> Tensor:
     """Return rows of pixels (B H W, C) as a map (B, C, H, W), a view."""
-    return rows.view(batch, height, -1, rows.shape[1]).permute(0, 3, 1, 2)
+    return rows.view(*shape, rows.shape[1]).permute(0, 3, 1, 2)
+
+
+def _shape(x: Tensor) -> _MapShape:
+    """Return B, H and W of a map (B, C, H, W)."""
+    return x.shape[0], x.shape[2], x.shape[3]
 
 
 class ShuffleUnit(nn.Module):
@@ -89,8 +96,8 @@ class ShuffleUnit(nn.Module):
         else:
             depthwise, _, pointwise, *_ = self.branch1
             aside = product(_rows(F.conv2d(x, *scales[depthwise], 2, 1, 1, x.shape[1])), *scales[pointwise], "relu")
-        through, shape = self.main_by_rows(through, x.shape[0], x.shape[2], scales)
-        return _images(interleave_last(aside, through), *shape)
+        through, shape = self.main_by_rows(through, _shape(x), scales)
+        return _images(interleave_last(aside, through), shape)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return what passes by a block of stride 1 and what goes through its convolutions."""
@@ -107,25 +114,25 @@ class ShuffleUnit(nn.Module):
     def main(self, x: Tensor, scales: Scales | None = None) -> Tensor:
         """Run the three convolutions: (B, C, H, W) to (B, out_channels / 2, H / stride, W / stride)."""
         if scales:
-            rows, shape = self.main_by_rows(_rows(x), x.shape[0], x.shape[2], scales)
-            return _images(rows, *shape)
+            rows, shape = self.main_by_rows(_rows(x), _shape(x), scales)
+            return _images(rows, shape)
         first, middle, last = pairs_in(self.branch2)
         x = convolve(convolve(x, *first), *middle, activation="none")
         return convolve(x, *last)
 
-    def main_by_rows(self, rows: Tensor, batch: int, height: int, scales: Scales) -> tuple[Tensor, tuple[int, int]]:
-        """Run the three convolutions on rows of pixels (B H W, C).
+    def main_by_rows(self, rows: Tensor, shape: _MapShape, scales: Scales) -> tuple[Tensor, _MapShape]:
+        """Run the three convolutions on rows of pixels (B H W, C), of a map with B, H and W.
 
         Returns:
-            The rows of the result, with B and its height.
+            The rows of the result, with its B, H and W.
         """
         first, _, _, middle, _, last, *_ = self.branch2
-        x = _images(product(rows, *scales[first], "relu"), batch, height)
+        x = _images(product(rows, *scales[first], "relu"), shape)
         if isinstance(middle, PackedConv2d) and middle.packed is not None:
             x = middle.compute(x)
         else:
             x = F.conv2d(x, *scales[middle], self.stride, 1, 1, x.shape[1])
-        return product(_rows(x), *scales[last], "relu"), (batch, x.shape[2])
+        return product(_rows(x), *scales[last], "relu"), _shape(x)
 
     def pairs(self) -> list[tuple[nn.Conv2d, nn.Module]]:
         """Return the convolutions, each with its norm."""
@@ -154,16 +161,16 @@ class ShuffleStage(nn.Sequential):
         blocks: list[Any] = list(self)
         first, *rest = blocks
         results = first.branches(x, scales)
-        shape = results[0].shape[0], results[0].shape[2]
+        shape = _shape(results[0])
         if scales:
             results = [_rows(result) for result in results]
         made = [result.split(sizes, 1) for result, sizes in zip(results, plan.sizes, strict=False)]
         for block, pieces, sizes in zip(rest, plan.pieces, plan.sizes[2:], strict=False):
             through = torch.cat([made[result][piece] for result, piece in pieces], 1)
-            found = block.main_by_rows(through, *shape, scales)[0] if scales else block.main(through)
+            found = block.main_by_rows(through, shape, scales)[0] if scales else block.main(through)
             made.append(found.split(sizes, 1))
         joined = torch.cat([made[result][piece] for result, piece in plan.pieces[-1]], 1)
-        return _images(joined, *shape) if scales else joined
+        return _images(joined, shape) if scales else joined
 
     def fold_shuffles(self, order: Sequence[int] | None) -> Sequence[int] | None:
         """Make the shuffles a part of the weights; all norms were folded before.
