@@ -6,7 +6,7 @@ Each row first checks that both give the same results, then times them in turn. 
 neither profits from the other's warm caches. It prints medians and the median of the rounds' ratios: above 1, lab is
 faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, AlexNet,
 DenseNet-121, ShuffleNetV2, MobileNetV2 and deformable convolution, timm's ViT and VoVNet, transformers' BERT and BLOOM,
-plain torch for AFNO (as published), the wide ResNet, YOLO-FastestV2 (with its published boxes and loss), GRU4Rec,
+plain torch for AFNO (as published), the wide ResNet, YOLO-Fastest (V2 with its published boxes and loss), GRU4Rec,
 SASRec and the CPU kernels (conv3x3, linear), torchvision's ImageFolder for reading images, its policies image by image
 (rand_augment, trivial_augment), its hue and saturation (hsv), whole images pasted (mosaic), the same samples without
 mosaics (mosaic-sample: the ratio is what they cost), a loader of one image after the other for a batch of MixMatch,
@@ -35,7 +35,19 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from benchmarks import afno, backbones, bert, bloom, classifiers, detr, detr3d, segmenters, vggish, yolo_fastest
+from benchmarks import (
+    afno,
+    backbones,
+    bert,
+    bloom,
+    classifiers,
+    darknet,
+    detr,
+    detr3d,
+    segmenters,
+    vggish,
+    yolo_fastest,
+)
 from benchmarks.augmentation import mixmatch_batch
 from benchmarks.box_augmentation import hsv_row, mosaic_row, mosaic_sample_row
 from benchmarks.gru4rec import gru4rec_train
@@ -152,6 +164,8 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     "vggish-train": (train_row(vggish.make, "vggish"), 8, (1, 10)),
     "vggish-tiny-forward": (forward_row(vggish.make, "vggish_tiny"), 32, (1, 10)),
     "vggish-tiny-train": (train_row(vggish.make, "vggish_tiny"), 32, (1, 10)),
+    "yolo_fastest_v1-forward": (forward_row(darknet.make, "yolo_fastest_v1_1"), 1, (320, 320)),
+    "yolo_fastest_v1-deploy": (darknet.deploy_row, 1, (320, 320)),
     "yolo_fastest-forward": (forward_row(yolo_fastest.make, "yolo_fastest_v2"), 1, (352, 352)),
     "yolo_fastest-deploy": (yolo_fastest.deploy_row, 1, (352, 352)),
     "yolo_fastest-boxes": (yolo_fastest.boxes_row, 16, (352, 352)),  # decoding and suppression

@@ -115,6 +115,9 @@ class Darknet(nn.Module):
             ConfigError: the network cannot have images of this size; which layer does not fit.
         """
         self._check_size(images.shape[-2:])
+        if images.device.type in ("cpu", "meta") or torch.is_autocast_enabled(images.device.type):
+            # oneDNN and tensor cores compute in this layout; the layers keep it.
+            images = images.contiguous(memory_format=torch.channels_last)
         convolutions = [module for module in self.layers if isinstance(module, ConvolutionLayer)]
         scales = folded(images, [(module.conv, module.norm) for module in convolutions if module.conv.bias is None])
         maps: dict[int, Tensor] = {-1: images}

@@ -195,7 +195,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
     if query.device.type == "cpu" and bias.requires_grad:
         logits = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1)
         return logits.add_(bias).softmax(-1) @ value
-    if bias.ndim == 3 or len(query) == 1:
+    # A graph that is compiled or exported shall not depend on the number of images.
+    if bias.ndim == 3 or (not torch.compiler.is_compiling() and query.shape[0] == 1):
         q, k, v = (part.flatten(0, 1) for part in (query, key, value))  # views
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None] if bias.ndim == 3 else bias)
         return mixed.unflatten(0, query.shape[:2])
