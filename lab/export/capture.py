@@ -38,13 +38,17 @@ def capture(net: nn.Module, images: Tensor, dynamic: Sequence[str] = ()) -> Capt
     Args:
         net: takes the images alone.
         images: (B, 3, H, W); where the batch is to be open, B is at least 2.
-        dynamic: the keys of ``AXES`` that shall be open, where the network allows.
+        dynamic: the keys of ``AXES`` that shall be open, where the network allows. A module may name those that its
+            computation fixes, each with the reason, as ``closed_in_graphs``: ``torch.export`` might look for minutes.
 
     Raises:
         ExportError: the network cannot be captured at all.
     """
     reasons: dict[str, str] = {}
-    tries = [tuple(dynamic), tuple(name for name in dynamic if name == "batch"), ()]
+    for module in net.modules():
+        reasons |= getattr(module, "closed_in_graphs", {})
+    asked = tuple(name for name in dynamic if name not in reasons)
+    tries = [asked, tuple(name for name in asked if name == "batch"), ()]
     for chosen in dict.fromkeys(tries):
         try:
             program = _program(net, images, chosen)

@@ -31,7 +31,7 @@ def left_product(matrix: Tensor, x: Tensor, plus: Tensor | None = None) -> Tenso
         (B, M, C).
     """
     if not _is_large(matrix.numel() * x.shape[2], x, matrix):
-        many = matrix.expand(len(x), -1, -1)
+        many = matrix.expand(x.shape[0], -1, -1)
         return torch.bmm(many, x) if plus is None else torch.baddbmm(plus, many, x)
     if not needs_gradient(x, plus):
         return _one_by_one(matrix, x, plus)

@@ -21,7 +21,13 @@ from lab.models.swin.windows import WindowAttention
 
 
 class _SwinTrunk(nn.Module):
-    """Patch embedding and stages, without norms and head."""
+    """Patch embedding and stages, without norms and head.
+
+    Attributes:
+        closed_in_graphs: what an exported graph cannot leave open, each with the reason.
+    """
+
+    closed_in_graphs = dict.fromkeys(("height", "width"), "Swin places and masks its windows by the size of the images")
 
     def __init__(
         self,

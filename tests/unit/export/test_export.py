@@ -247,3 +247,16 @@ def test_a_backbone_is_no_classifier() -> None:
     backbone = lab.create_model("resnet20", features_only=True).eval()
     with pytest.raises(ExportError, match=r"returns list, not logits: it is no classifier"):
         ClassifierExport().tensors(backbone, torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32))
+
+
+class _Sized(nn.Module):
+    closed_in_graphs = {"width": "told by the module"}  # noqa: RUF012
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images + 1
+
+
+def test_what_a_module_closes_is_not_tried() -> None:
+    found = capture(_Sized(), torch.rand(2, 3, 8, 8), ("batch", "height", "width"))
+    assert sorted(found.symbols) == ["batch", "height"]
+    assert found.fixed == {"width": "told by the module"}
