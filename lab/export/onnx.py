@@ -116,7 +116,9 @@ def untranslated(captured: CapturedGraph, error: BaseException) -> str:
         for node in captured.program.graph.nodes
         if node.op == "call_function" and any(name.replace("::", ".") in str(node.target) for name in wanted)
     ]
-    return "no translation of " + ", ".join(dict.fromkeys(places)) if places else first_line(error)
+    if named:  # what an operator of the graph was taken apart into stands in no module
+        return "no translation of " + ", ".join(dict.fromkeys(places) or sorted(wanted))
+    return first_line(_chain(error)[-1])
 
 
 def _chain(error: BaseException | None) -> Sequence[BaseException]:

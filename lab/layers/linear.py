@@ -63,8 +63,8 @@ class Linear(nn.Linear):
 
 
 def _takes(x: Tensor, weight: Tensor) -> bool:
-    large = x.numel() * weight.shape[0] >= _MIN_PRODUCTS
-    return large and plain_float32(x, weight) and has_onednn_linear()
+    # Sizes come last: those of a graph that is exported may be open, and a comparison would close them.
+    return plain_float32(x, weight) and x.numel() * weight.shape[0] >= _MIN_PRODUCTS and has_onednn_linear()
 
 
 def few_rows(x: Tensor, weight: Tensor, bias: Tensor | None) -> int:
@@ -72,9 +72,9 @@ def few_rows(x: Tensor, weight: Tensor, bias: Tensor | None) -> int:
 
     Then reading the weight takes longer than computing, and MKL longer than that.
     """
-    if weight.numel() < _LARGE or x.numel() > _FEW * weight.shape[1]:
+    if weight.numel() < _LARGE or not plain_float32(x, weight):
         return 0
-    if needs_gradient(x, weight, bias) or not plain_float32(x, weight):
+    if x.numel() > _FEW * weight.shape[1] or needs_gradient(x, weight, bias):
         return 0
     return x.numel() // weight.shape[1]
 

@@ -100,7 +100,7 @@ def synthesise(modes: Tensor, x: Tensor, transform: Transform) -> Tensor:
         flat = modes.reshape(batch, -1, columns * channels)
         modes = left_product(transform.from_rows, flat)
     lines = modes.reshape(-1, 2 * columns, channels)
-    return left_product(transform.from_columns, lines, x.reshape(len(lines), -1, channels)).view(x.shape)
+    return left_product(transform.from_columns, lines, x.reshape(lines.shape[0], -1, channels)).view(x.shape)
 
 
 class AFNO2D(_Filter):

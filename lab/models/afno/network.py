@@ -29,7 +29,13 @@ logger = logging.getLogger(__name__)
 
 
 class AFNOTrunk(nn.Module):
-    """Tokens, places and blocks, without a head."""
+    """Tokens, places and blocks, without a head.
+
+    Attributes:
+        closed_in_graphs: what an exported graph cannot leave open, each with the reason.
+    """
+
+    closed_in_graphs = dict.fromkeys(("height", "width"), "AFNO multiplies by Fourier matrices of the map's size")
 
     def __init__(
         self,

@@ -53,7 +53,8 @@ def make_partition(height: int, width: int, window: int, shift: int, like: Tenso
     numbers = torch.arange(1, height * width + 1, device=like.device).view(height, width)
     shifted = F.pad(numbers, (0, right, 0, down)).roll((-shift, -shift), dims=(0, 1))
     tokens = shifted.view(rows, window, columns, window).transpose(1, 2).flatten() - 1
-    order = tokens.argsort(stable=True)  # padding (-1) comes first
+    places = torch.arange(-len(tokens), 0, device=like.device)
+    order = torch.where(tokens < 0, places, tokens).argsort()  # padding comes first, in its order
     num_padded = len(tokens) - height * width
     mask = region_mask(height + down, width + right, window, shift, like) if shift else None
     return Partition(tokens.clamp(min=0), order[num_padded:], order[:num_padded], mask)
