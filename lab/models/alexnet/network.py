@@ -77,7 +77,7 @@ class _AlexNetTrunk(nn.Module):
             ConfigError: they have other channels, or are smaller than 63 pixels.
         """
         in_chans = self.features[0].in_channels
-        if images.ndim != 4 or images.shape[1] != in_chans or min(images.shape[2:]) < SMALLEST or not len(images):
+        if images.ndim != 4 or images.shape[1] != in_chans or min(images.shape[2:]) < SMALLEST or images.shape[0] == 0:
             least = f"H and W at least {SMALLEST}"
             raise ConfigError(f"images of shape {tuple(images.shape)}: expected (B, {in_chans}, H, W), {least}")
         if images.device.type in ("cpu", "meta") or torch.is_autocast_enabled(images.device.type):
