@@ -93,7 +93,7 @@ def test_the_flat_spec_of_before_is_taken(tmp_path: Path, good: Any) -> None:
     state["hyper_parameters"]["spec"] = {**SPEC, **FLAT}
     state["hyper_parameters"]["eval"] = {"name": "none"}  # as it was called then
     task = DetectionTask.load_from_checkpoint(written(tmp_path, pieces, state))
-    assert task.hparams["spec"] == {**SPEC, "resize": []}
+    assert task.hparams["spec"] == {**SPEC, "resize": [], "grey": None}
     assert task.spec.class_names == ("a", "b")
 
 

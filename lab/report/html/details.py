@@ -25,6 +25,7 @@ MOST_BYTES = 6_000_000
 _MOST_ROWS = 500
 _MOST_OF_A_DIFF = 400_000
 _KINDS = {".png": "image/png", ".gif": "image/gif"}
+_FORMATS = ("PNG", "GIF")
 _MACHINE = {"host": "host", "cpu": "processor", "cores": "cores", "memory_gib": "memory, GiB"}
 _EMPTY: tuple[Any, ...] = (None, [], "")
 _LATER = ("weights", "best_step", "hardware", "world_size", "protocol", "seed", "resumed_at", "stopped_early", "pruned")
@@ -121,7 +122,7 @@ def _pictures(run: Run) -> tuple[list[ShownPicture], list[str]]:
     for group, file in files:
         try:
             content = file.read_bytes()
-            with Image.open(file) as picture:
+            with Image.open(file, formats=_FORMATS) as picture:
                 width, height = picture.size
                 is_single = file.suffix == ".png" and file.stem[-1:].isdigit()  # a sheet of pairs looks like a pair
                 parts = _half(picture) if is_single else 0

@@ -319,3 +319,16 @@ def test_ToldWhenMoved() -> None:
     noted = Noted()
     nn.Sequential(noted).double().to(torch.bfloat16)
     assert noted.dtypes == [torch.float64, torch.bfloat16]
+
+
+def test_fixed_dimensions() -> None:
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * 2 if int(x.shape[1]) == 4 else x
+
+    dims = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
+    program = torch.export.export(Net(), (torch.ones(3, 4),), dynamic_shapes={"x": dims})
+    symbols, fixed = compat.fixed_dimensions(program, {"rows": 0, "columns": 1})
+    assert list(symbols) == ["rows"]
+    assert list(fixed) == ["columns"]
+    assert fixed["columns"].startswith("fixed at 4")

@@ -115,9 +115,12 @@ def test_nothing_is_found_and_no_image_is_there(net: YoloFastestV2) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
 def test_half_precision(dtype: torch.dtype) -> None:
-    """The network runs in half precision, the loss and the boxes in full."""
+    """The network runs in half precision, the loss and the boxes in full.
+
+    With constant statistics: those of a single image's last map of 12 pixels multiply what rounding changes.
+    """
     torch.manual_seed(0)
-    net = YoloFastestV2(num_classes=K, min_score=0.0)
+    net = YoloFastestV2(num_classes=K, min_score=0.0).eval()
     images = torch.rand(1, 3, *SIZE)
     whole = {name: float(value) for name, value in batch_terms(net, net(images), targets()).items()}
     with torch.autocast("cpu", dtype):
@@ -128,7 +131,7 @@ def test_half_precision(dtype: torch.dtype) -> None:
     sum(terms.values()).backward()  # type: ignore[union-attr]
     assert all(part.grad is not None and part.grad.isfinite().all() for part in net.parameters())
     with torch.autocast("cpu", dtype), torch.inference_mode():
-        found = net.eval().predict(net(images), torch.tensor([SIZE]))
+        found = net.predict(net(images), torch.tensor([SIZE]))
     assert (found.boxes.dtype, found.scores.dtype) == (torch.float32, torch.float32)
 
 

@@ -286,7 +286,8 @@ def test_strips_are_bounded_before_memory_is_taken() -> None:
 def test_only_one_place_opens_images() -> None:
     """Pillow's other openers, torchvision's and OpenCV's count too.
 
-    Textures within files of meshes are the exception: geometry stands below the data, so it checks their size itself.
+    Textures within files of meshes are an exception: geometry stands below the data, so it checks their size itself.
+    The pages of lab report are another: they read what runs have drawn, and stand beside the data.
     """
     opens = re.compile(
         r"\b(Image|pil|PIL)\.open\(|from PIL\.Image import .*\bopen\b|imread|decode_image|imageio|torchvision\.io"
@@ -301,6 +302,7 @@ def test_only_one_place_opens_images() -> None:
     assert found == [
         "lab/data/images/opening.py: with Image.open(_file(source), formats=_known_formats()) as image:",
         'lab/geometry/files/pictures.py: picture = Image.open(io.BytesIO(content), formats=("PNG", "JPEG"))',
+        "lab/report/html/details.py: with Image.open(file, formats=_FORMATS) as picture:",
     ]
 
 
