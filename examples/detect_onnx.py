@@ -103,14 +103,14 @@ def chosen(
     size: tuple[int, int],
 ) -> list[Found]:
     """Return what remains of an image's boxes (N, 4), with names, in pixels of the photo, whose size is given."""
-    names, clips = about["class_names"], about["thresholds"].get("clip")
+    names, suppresses = about["class_names"], bool(about["thresholds"])
     scaled = boxes * np.array((*factors, *factors), np.float32)
-    if clips:  # boxes outside of the photo are no rivals of others
+    if suppresses:  # boxes outside of the photo are no rivals of others
         reaching = (scaled[:, 2:] > 0).all(axis=1) & (scaled[:, :2] < size).all(axis=1)
         scores = np.where(reaching, scores, 0)
     found = []
     for place in suppress(boxes.astype(np.float64), scores, labels, about["thresholds"]):
-        box = np.clip(scaled[place], 0, np.array((*size, *size), np.float32)) if clips else scaled[place]
+        box = np.clip(scaled[place], 0, np.array((*size, *size), np.float32)) if suppresses else scaled[place]
         name = names[labels[place]] if names else str(labels[place])
         found.append(Found(name, float(scores[place]), tuple(box.tolist())))
     return found

@@ -17,6 +17,7 @@ from lab.errors import ExportError
 from lab.export.comparison import BOXES
 from lab.export.formats import ExportOrder
 from lab.export.network import ExportNetwork, NamedOutputs
+from lab.ops.boxes import in_originals, reach_into
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -54,10 +55,8 @@ class SuppressedNetwork(NamedOutputs):
         from torchvision.ops import batched_nms
 
         boxes, scores, labels = self.inner(images)
-        sides = torch.tensor([images.shape[3], images.shape[2]] * 2, dtype=boxes.dtype)
-        if self.thresholds.get("clip"):
-            reaching = (boxes[..., 2:] > 0).all(dim=-1) & (boxes[..., :2] < sides[:2]).all(dim=-1)
-            scores = scores * reaching
+        sizes = torch.tensor([images.shape[2:]] * len(images), dtype=boxes.dtype)
+        scores = scores * reach_into(boxes, sizes[:, None])
         most = min(int(self.thresholds["max_boxes"]), boxes.shape[1])
         left = [part.new_zeros(len(part), most, *part.shape[2:]) for part in (boxes, scores, labels)]
         count = torch.zeros(len(boxes), dtype=torch.int64)
@@ -68,8 +67,7 @@ class SuppressedNetwork(NamedOutputs):
             count[row] = len(place)
             for part, whole in zip(left, (boxes, scores, labels), strict=True):
                 part[row, : len(place)] = whole[row, place]
-        if self.thresholds.get("clip"):
-            left[0] = torch.minimum(left[0].clamp(min=0), sides)
+        left[0] = in_originals(left[0], sizes, sizes, clip=True)
         return (*left, count)
 
 
@@ -100,14 +98,13 @@ def suppress(model: ModelProto, thresholds: dict[str, float], num_classes: int) 
 
     Args:
         model: of a network before suppression.
-        thresholds: those in ``NEEDED``, and ``clip``, where boxes outside of the image are left out.
+        thresholds: those in ``NEEDED``.
         num_classes: K.
     """
     graph = _Graph(model)
     boxes, scores, labels = (graph.renamed(name) for name in BOXES)
-    sides = graph.sides() if thresholds.get("clip") else ""
-    if sides:
-        scores = graph.node("Mul", scores, graph.reaching(boxes, sides))
+    sides = graph.sides()
+    scores = graph.node("Mul", scores, graph.reaching(boxes, sides))
     of_class = graph.node("OneHot", labels, graph.number(num_classes), graph.number([0.0, 1.0], np.float32), axis=1)
     of_class = graph.node("Mul", of_class, graph.node("Unsqueeze", scores, graph.number([1])))  # (B, K, N)
     most = graph.number([int(thresholds["max_boxes"])])
@@ -123,8 +120,7 @@ def suppress(model: ModelProto, thresholds: dict[str, float], num_classes: int) 
     there = graph.node("Greater", best, graph.number(0.0, np.float32))
     there_int = graph.node("Cast", there, to=7)  # int64
     found = graph.node("GatherND", boxes, graph.node("Unsqueeze", place, graph.number([2])), batch_dims=1)
-    if sides:
-        found = graph.node("Min", graph.node("Max", found, graph.number(0.0, np.float32)), sides)
+    found = graph.node("Min", graph.node("Max", found, graph.number(0.0, np.float32)), sides)
     no_box = graph.number(0.0, np.float32)
     graph.output("boxes", "Where", graph.node("Unsqueeze", there, graph.number([2])), found, no_box, sides=(4,))
     graph.output("scores", "Identity", best)

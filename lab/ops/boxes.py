@@ -105,3 +105,23 @@ def normalize_boxes(boxes: Tensor, sizes: Tensor, image: Tensor) -> Tensor:
     """
     scale = sizes.float().flip(-1).repeat(1, 2)[image]
     return box_xyxy_to_cxcywh(boxes.float()) / scale
+
+
+def in_originals(boxes: Tensor, sizes: Tensor, original_sizes: Tensor, clip: bool) -> Tensor:
+    """Scale boxes to the images that came in.
+
+    Args:
+        boxes: (B, Q, 4) xyxy in pixels of the network's images.
+        sizes: (B, 2) (height, width) of these without their padding.
+        original_sizes: (B, 2) of the images that came in.
+        clip: whether boxes end at the edges of these.
+    """
+    limits = original_sizes.to(boxes.dtype).flip(-1).repeat(1, 2)[:, None]
+    scale = limits / sizes.to(boxes.dtype).flip(-1).repeat(1, 2)[:, None]
+    scaled = boxes * scale
+    return torch.minimum(scaled.clamp(min=0), limits) if clip else scaled
+
+
+def reach_into(boxes: Tensor, sizes: Tensor) -> Tensor:
+    """Return (...) bool: whether boxes (..., 4) xyxy share something with images of (..., 2) height and width."""
+    return ((boxes[..., 2:] > 0) & (boxes[..., :2] < sizes.flip(-1))).all(dim=-1)

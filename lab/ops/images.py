@@ -1,4 +1,4 @@
-"""Normalisation and resizing of images for networks."""
+"""Normalisation, resizing and padding of images for networks."""
 
 from __future__ import annotations
 
@@ -45,3 +45,35 @@ def resize_batch(images: Tensor, padding_mask: Tensor | None, size: tuple[int, i
     if padding_mask is None:
         return resized, None
     return resized, F.interpolate(padding_mask[:, None].float(), size, mode="nearest")[:, 0] > 0.5
+
+
+def sizes_without_padding(images: Tensor, padding_mask: Tensor | None) -> Tensor:
+    """Return (B, 2) float32, the (height, width) of each image without its padding; nothing waits for the device.
+
+    Args:
+        images: (B, 3, H, W).
+        padding_mask: (B, H, W) bool, True where padded, at the right and the bottom; None when nothing is padded.
+    """
+    if padding_mask is None:
+        size = torch.tensor(images.shape[-2:], dtype=torch.float32).to(images.device, non_blocking=True)
+        return size.expand(images.shape[0], 2)
+    own = ~padding_mask
+    return torch.stack((own.any(dim=2).sum(dim=1), own.any(dim=1).sum(dim=1)), dim=1).float()
+
+
+def own_cells(sizes: Tensor, strides: tuple[float, float], shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return what is an image's own of a padded map: cells that do not begin beyond the image's edges.
+
+    Args:
+        sizes: (B, 2) (height, width) of each image without its padding.
+        strides: pixels of a cell down and across.
+        shape: (h, w) of the map.
+
+    Returns:
+        (B, h, w) bool, and (B, 2) the number of rows and columns.
+    """
+    counts = torch.stack([(sizes[:, axis] / stride).ceil() for axis, stride in enumerate(strides)], dim=1)
+    rows, columns = (
+        torch.arange(number, device=sizes.device) < counts[:, axis, None] for axis, number in enumerate(shape)
+    )
+    return rows[:, :, None] & columns[:, None], counts

@@ -177,12 +177,12 @@ class Detector(Protocol[OutputsT]):
 class Suppressing(Protocol):
     """What a detector offers beside ``Detector`` if its ``predict`` leaves out boxes that overlap better ones.
 
-    An exported file (``lab.export``) ends before that: how many boxes remain depends on the values.
+    Boxes outside of the image are left out before that, and others are clipped to it after. An exported file
+    (``lab.export``) ends before that: how many boxes remain depends on the values.
 
     Attributes:
         thresholds: what ``predict`` applies: ``min_score``, ``nms_iou`` (the overlap of two boxes of one class),
-            ``max_boxes``; and ``clip``, 1 where boxes outside of the image are left out before, and others are
-            clipped to the image after.
+            ``max_boxes``.
     """
 
     @property

@@ -26,6 +26,7 @@ from lab.models.darknet.network import Darknet
 from lab.models.darknet.weights import load_darknet, save_cfg, save_darknet
 from lab.structures import DetectionTargets
 from lab.training.terms import batch_terms
+from scripts.benchmarks.darknet_peer import sections_of
 
 SIDE, CLASSES = 64, 3
 ANCHORS = [(6, 9), (18, 24), (26, 66), (58, 36), (60, 100), (121, 119)]
@@ -111,16 +112,6 @@ anchors={",".join(f"{w},{h}" for w, h in ANCHORS)}
 classes={CLASSES}
 num=6
 """
-
-
-def sections_of(text: str) -> list[tuple[str, dict[str, str]]]:
-    found: list[tuple[str, dict[str, str]]] = []
-    for line in text.replace(" ", "").splitlines():
-        if line.startswith("["):
-            found.append((line[1:-1], {}))
-        elif line and line[0] not in "#;":
-            found[-1][1][line.split("=")[0]] = line.split("=")[1]
-    return found
 
 
 def generated_weights(text: str, seed: int, version: tuple[int, int, int] = (0, 2, 0), spread: float = 1.0) -> bytes:
@@ -290,15 +281,16 @@ def test_weights_are_written_back_byte_for_byte(tmp_path: Path, version: tuple[i
 
 
 def slow_choice(found: np.ndarray, limit: float, overlap: float) -> list[tuple[int, float, tuple[float, ...]]]:
-    """Darknet's choice: for each class the best box, then those that overlap none that was taken."""
+    """Darknet's choice: for each class the best box, then those that overlap none that was taken; cut at the edges."""
     result = []
+    found = found[(found[:, 2:4] > 0).all(axis=1) & (found[:, :2] < SIDE).all(axis=1)]
     for label in range(CLASSES):
         scores = np.where(found[:, 4] > limit, found[:, 4] * found[:, 5 + label], 0)
         taken: list[int] = []
         for place in np.argsort(-scores):
             if scores[place] > limit and all(iou(found[place], found[other]) <= overlap for other in taken):
                 taken.append(int(place))
-        result += [(label, float(scores[each]), tuple(found[each, :4])) for each in taken]
+        result += [(label, float(scores[each]), tuple(found[each, :4].clip(0, SIDE))) for each in taken]
     return sorted(result, key=lambda each: -each[1])
 
 
@@ -336,6 +328,12 @@ def test_padding_is_grey_and_does_not_count_as_size(truth: tuple[bytes, Tensor, 
     for ours, theirs in zip(masked.maps, plain.maps, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
     assert (smaller.size, smaller.sizes[0].tolist()) == ((48, 48), [48, 40])  # padded to multiples of the stride, 16
+    for row, (height, width) in enumerate([(64, 64), (48, 40)]):
+        found = net.predict(masked, torch.tensor([[64, 64], [48, 40]]))
+        boxes = found.boxes[row, found.scores[row] > 0]
+        assert len(boxes) > 5
+        assert (boxes >= 0).all()
+        assert (boxes <= torch.tensor([width, height, width, height])).all()
 
 
 def program() -> tuple[str, Path]:

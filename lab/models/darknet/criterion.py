@@ -33,6 +33,7 @@ from lab.ops.boxes import (
     image_index,
     paired_generalized_iou,
 )
+from lab.ops.images import own_cells
 from lab.ops.precision import full_precision
 from lab.structures import DetectionTargets, Term
 
@@ -122,6 +123,10 @@ def _terms(
         shared = torch.zeros_like(kinds).index_add_(0, found.place, torch.ones_like(found.place))
         here = torch.zeros_like(ignored, dtype=maps.dtype)
         here = torch.cat((here, here.new_zeros(1))).index_fill_(0, found.place, 1.0)[:-1]
+        rows, columns = parts.shape[2:4]
+        own, _ = own_cells(targets.sizes, (size[0] / rows, size[1] / columns), (rows, columns))
+        # Padding learns nothing: otherwise an image's loss would depend on the others of its batch.
+        ignored |= ~own[:, None].expand(parts.shape[:4]).flatten()
     weight = found.matched.to(maps.dtype)
     place = found.place.clamp(max=len(ignored) - 1)
     box = _box_losses(head, parts, boxes, truths, found.box, place, sizes, size) * weight

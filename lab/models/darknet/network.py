@@ -25,6 +25,8 @@ from lab.models.darknet.description import ANCHORS, WIDTHS, describe
 from lab.models.darknet.layers import MODULES, ConvolutionLayer, YoloLayer
 from lab.models.darknet.learning import LOSS_OPTIONS, DarknetLossOptions
 from lab.models.darknet.plan import CfgPlan, make_plan
+from lab.ops.boxes import in_originals, reach_into
+from lab.ops.images import own_cells, sizes_without_padding
 from lab.ranges import Len, Probability, Size, Word
 from lab.structures import DetectionPredictions, DetectionTargets, Term
 from lab.structures.maps import MapLayout
@@ -147,12 +149,8 @@ class Darknet(nn.Module):
             padding_mask: (B, H, W) bool, True where padded; None when nothing is padded. Padding becomes grey.
         """
         height, width = images.shape[-2:]
-        if padding_mask is None:
-            sizes = torch.tensor([height, width], dtype=torch.float32).to(images.device, non_blocking=True)
-            sizes = sizes.expand(images.shape[0], 2)
-        else:
-            seen = ~padding_mask
-            sizes = torch.stack((seen.any(dim=2).sum(dim=1), seen.any(dim=1).sum(dim=1)), dim=1).float()
+        sizes = sizes_without_padding(images, padding_mask)
+        if padding_mask is not None:
             images = images.masked_fill(padding_mask[:, None], GREY)
         if self._is_padded(height, width):
             images = F.pad(images, (0, -width % self.stride, 0, -height % self.stride), value=GREY)
@@ -188,10 +186,12 @@ class Darknet(nn.Module):
     def predict(self, outputs: DarknetOutputs, original_sizes: Tensor) -> DetectionPredictions:
         """Return the boxes that remain, best first, in pixels of images of ``original_sizes`` (B, 2).
 
-        As in darknet each class of a box counts for itself, with the score objectness x class.
+        As in darknet each class of a box counts for itself, with the score objectness x class. Cells that begin in the
+        padding and boxes outside of the image are left out; boxes are clipped to the image.
         """
         every, objectness, chances = self.decode(outputs)
-        objectness = objectness.masked_fill(objectness <= self.score_threshold, 0)
+        left_out = ~(self._own_places(outputs) & reach_into(every, outputs.sizes[:, None]))
+        objectness = objectness.masked_fill(left_out | (objectness <= self.score_threshold), 0)
         scores = objectness[..., None] * chances
         scores = scores.masked_fill(scores <= self.score_threshold, 0)
         batch, anchors, classes = scores.shape
@@ -208,8 +208,18 @@ class Darknet(nn.Module):
             scores = scores.masked_fill(~remains, 0)
         scores, order = scores.topk(min(self.max_detections, scores.shape[1]), dim=1)
         boxes = boxes.gather(1, order[..., None].expand(-1, -1, 4)) * (scores > 0)[..., None]
-        factor = (original_sizes.to(boxes) / outputs.sizes.to(boxes)).flip(-1).repeat(1, 2)
-        return DetectionPredictions(boxes * factor[:, None], scores, labels.gather(1, order))
+        boxes = in_originals(boxes, outputs.sizes, original_sizes, clip=True)
+        return DetectionPredictions(boxes, scores, labels.gather(1, order))
+
+    def _own_places(self, outputs: DarknetOutputs) -> Tensor:
+        """Return (B, N) bool, which boxes of ``decode`` stand in cells that do not begin in the padding."""
+        found = []
+        for maps in outputs.maps:
+            shape = maps.shape[-2:]
+            strides = outputs.size[0] / shape[0], outputs.size[1] / shape[1]
+            cells, _ = own_cells(outputs.sizes, strides, shape)
+            found.append(cells.flatten(1).repeat(1, maps.shape[1] // (5 + self.num_classes)))
+        return torch.cat(found, dim=1)
 
     def _is_padded(self, height: int, width: int) -> bool:
         """Whether images are padded to multiples of ``stride``; the file's own size is taken as it is."""

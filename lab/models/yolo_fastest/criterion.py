@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lab.models.yolo_fastest.decoding import anchors_of, own_cells
+from lab.models.yolo_fastest.decoding import anchors_of
 from lab.ops.boxes import (
     box_cxcywh_to_xyxy,
     box_xyxy_to_cxcywh,
@@ -27,6 +27,7 @@ from lab.ops.boxes import (
     image_index,
     paired_generalized_iou,
 )
+from lab.ops.images import own_cells
 from lab.ops.precision import full_precision
 from lab.ranges import Flat, Ge, Len, OneOf, Weight
 from lab.structures import DetectionTargets, Term
@@ -117,7 +118,7 @@ class YoloTargeting:
         for scale, stride in enumerate(self.strides):
             reg, obj, cls = (full_precision(part) for part in maps[3 * scale : 3 * scale + 3])
             anchors = anchors_of(self.anchors, scale, len(self.strides), reg.device) / stride
-            cells, counts = own_cells(targets.sizes, stride, obj.shape[-2:])
+            cells, counts = own_cells(targets.sizes, (stride, stride), obj.shape[-2:])
             found = match(targets.boxes, image, stride, anchors, counts[image], self.options)
             weights = found.matched / found.matched.sum(dim=(1, 2), keepdim=True).clamp(min=1)
             balance = self.options.objectness_balance[scale]

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lab.ops.boxes import box_cxcywh_to_xyxy
+from lab.ops.boxes import box_cxcywh_to_xyxy, reach_into
+from lab.ops.images import own_cells
 from lab.ops.precision import full_precision
 from lab.structures import DetectionPredictions
 
@@ -23,24 +24,6 @@ def anchors_of(anchors: Sequence[float], scale: int, num_scales: int, device: to
     """Return (A, 2) width and height in pixels of the anchors of one map; nothing waits for the device."""
     sizes = torch.tensor(anchors, dtype=torch.float32).view(num_scales, -1, 2)[scale]
     return sizes.to(device, non_blocking=True)
-
-
-def own_cells(sizes: Tensor, stride: int, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Return what is an image's own of a padded map: cells that do not begin beyond the image's edges.
-
-    Args:
-        sizes: (B, 2) (height, width) of each image without its padding.
-        stride: pixels of a cell.
-        shape: (h, w) of the map.
-
-    Returns:
-        (B, h, w) bool, and (B, 2) the number of rows and columns.
-    """
-    counts = (sizes / stride).ceil()
-    rows, columns = (
-        torch.arange(number, device=sizes.device) < counts[:, axis, None] for axis, number in enumerate(shape)
-    )
-    return rows[:, :, None] & columns[:, None], counts
 
 
 def decode(
@@ -129,7 +112,7 @@ def likely_boxes(
         reg, obj, cls = maps[3 * scale : 3 * scale + 3]
         sizes = anchors_of(anchors, scale, len(strides), reg.device)
         objects = full_precision(obj).sigmoid().permute(0, 2, 3, 1)
-        own, _ = own_cells(image_sizes, stride, objects.shape[1:3])
+        own, _ = own_cells(image_sizes, (stride, stride), objects.shape[1:3])
         likely = (objects > min_score) & own[..., None]
         cells = likely.any(dim=-1)  # whose anchors share their classes
         best, label = _best(full_precision(cls.permute(0, 2, 3, 1)[cells]), classification)
@@ -140,8 +123,7 @@ def likely_boxes(
         boxes = _placed(raw, torch.stack((column, row), dim=-1), sizes[anchor], stride)
         found.append((image, boxes, objects[place] * best[cell], label[cell]))
     joined = LikelyBoxes(*(torch.cat(parts) for parts in zip(*found, strict=True)))
-    low, high, limits = joined.boxes[:, :2], joined.boxes[:, 2:], image_sizes.flip(1)[joined.image]
-    reaching = ((high > 0) & (low < limits)).all(dim=-1)
+    reaching = reach_into(joined.boxes, image_sizes[joined.image])
     joined = joined.take((joined.scores > min_score) & joined.boxes.isfinite().all(dim=-1) & reaching)
     return joined.take(joined.image.argsort(stable=True))
 

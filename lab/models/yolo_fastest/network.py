@@ -25,6 +25,8 @@ from lab.models.yolo_fastest.criterion import CLASSIFICATIONS, LOSS_OPTIONS, Yol
 from lab.models.yolo_fastest.decoding import decode, likely_boxes, suppress
 from lab.models.yolo_fastest.deployment import map_layouts, probability_maps
 from lab.models.yolo_fastest.weights import BACKBONE
+from lab.ops.boxes import in_originals
+from lab.ops.images import sizes_without_padding
 from lab.ranges import Gt, Len, OneOf, Probability, Size
 from lab.registry.create import create_model
 from lab.structures import DetectionPredictions, DetectionTargets, Term
@@ -129,7 +131,8 @@ def _joined_by_rows(fine: Tensor, coarse: Tensor, weight: Tensor, bias: Tensor) 
     batch, channels, height, width = coarse.shape
     ours, theirs = weight.flatten(1).t().split((channels, fine.shape[1]))
     small = torch.addmm(bias, coarse.permute(0, 2, 3, 1).flatten(0, 2), ours)
-    large = small.view(batch, height, 1, width, 1, -1).expand(-1, -1, 2, -1, 2, -1).flatten(0, 4)
+    large = small.view(batch, height, 1, width, 1, -1).expand(-1, -1, 2, -1, 2, -1)
+    large = large.contiguous().flatten(0, 4)  # flattened alone, a map of one pixel would stay a view
     pixels = fine.permute(0, 2, 3, 1).flatten(0, 2)
     large.addmm_(pixels, theirs).relu_()
     return large.view(batch, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
@@ -252,12 +255,7 @@ class YoloFastestV2(nn.Module):
             padding_mask: (B, H, W) bool, True where padded; None when nothing is padded.
         """
         height, width = images.shape[-2:]
-        if padding_mask is None:
-            sizes = torch.tensor([height, width], dtype=torch.float32).to(images.device, non_blocking=True)
-            sizes = sizes.expand(images.shape[0], 2)
-        else:
-            kept = ~padding_mask
-            sizes = torch.stack((kept.any(dim=2).sum(dim=1), kept.any(dim=1).sum(dim=1)), dim=1).float()
+        sizes = sizes_without_padding(images, padding_mask)
         images = F.pad(images.flip(1), (0, -width % STRIDES[-1], 0, -height % STRIDES[-1]))
         return YoloOutputs(self.raw_maps(images), sizes)
 
@@ -287,8 +285,7 @@ class YoloFastestV2(nn.Module):
     @property
     def thresholds(self) -> dict[str, float]:
         """What ``predict`` applies."""
-        limits = {"min_score": self.min_score, "nms_iou": self.nms_iou, "max_boxes": self.max_detections}
-        return {**limits, "clip": 1}
+        return {"min_score": self.min_score, "nms_iou": self.nms_iou, "max_boxes": self.max_detections}
 
     def candidates(self, outputs: YoloOutputs) -> DetectionPredictions:
         """Return all boxes before suppression, in pixels of the network's input; see ``decode``."""
@@ -309,11 +306,8 @@ class YoloFastestV2(nn.Module):
             options = (self.anchors, self.classification, self.min_score)
             likely = likely_boxes(outputs.maps, outputs.sizes, STRIDES, *options)
             found = suppress(likely, len(outputs.sizes), self.nms_iou, self.max_detections)
-        limits = original_sizes.to(found.boxes.dtype).flip(-1).repeat(1, 2)[:, None]
-        scale = limits / outputs.sizes.flip(-1).repeat(1, 2)[:, None]
-        return DetectionPredictions(
-            torch.minimum((found.boxes * scale).clamp(min=0), limits), found.scores, found.labels
-        )
+        boxes = in_originals(found.boxes, outputs.sizes, original_sizes, clip=True)
+        return DetectionPredictions(boxes, found.scores, found.labels)
 
 
 def _pointwise(in_channels: int, out_channels: int, norm: NormName) -> nn.Sequential:

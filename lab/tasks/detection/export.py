@@ -13,6 +13,7 @@ from lab.export.description import ResizeRule
 from lab.export.engine import EngineNetwork, EngineOutputs
 from lab.export.network import Inputs, KindOfExport
 from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from lab.ops.boxes import in_originals, reach_into
 from lab.structures import DetectionPredictions
 from lab.structures.detection import Suppressing
 
@@ -32,20 +33,15 @@ class EngineDetector(EngineNetwork):
         rows = [self._kept(*each) for each in outputs]
         boxes, scores, labels = (pad_sequence(list(part), batch_first=True) for part in zip(*rows, strict=True))
         sizes = torch.tensor([size for _, size in outputs], dtype=boxes.dtype)
-        limits = original_sizes.to("cpu", boxes.dtype).flip(-1).repeat(1, 2)[:, None]
-        boxes = boxes * limits / sizes.flip(-1).repeat(1, 2)[:, None]
-        if self.description.thresholds.get("clip"):
-            boxes = torch.minimum(boxes.clamp(min=0), limits)
-        return DetectionPredictions(boxes, scores, labels)
+        clip = "nms_iou" in self.description.thresholds
+        return DetectionPredictions(in_originals(boxes, sizes, original_sizes.to("cpu"), clip), scores, labels)
 
     def _kept(self, parts: tuple[Tensor, ...], size: tuple[float, float]) -> tuple[Tensor, Tensor, Tensor]:
         boxes, scores, labels = parts[:3]  # a file that suppresses by itself adds a count
         limits = self.description.thresholds
         if "nms_iou" not in limits:
             return boxes, scores, labels
-        best = scores > limits["min_score"]
-        if limits.get("clip"):
-            best &= (boxes[:, 2:] > 0).all(dim=1) & (boxes[:, 0] < size[1]) & (boxes[:, 1] < size[0])
+        best = (scores > limits["min_score"]) & reach_into(boxes, torch.tensor(size))
         boxes, scores, labels = boxes[best], scores[best], labels[best]
         # In double: batched_nms moves classes apart by adding to coordinates, which would cost floats their digits.
         kept = batched_nms(boxes.double(), scores.double(), labels, limits["nms_iou"])[: int(limits["max_boxes"])]

@@ -104,13 +104,13 @@ def test_suppression_in_the_file_leaves_what_the_network_predicts(
 
     net, report = yolo
     model = onnx.load(report.path)
-    limits = {"min_score": 0.12, "nms_iou": 0.3, "max_boxes": most, "clip": 1}
+    limits = {"min_score": 0.12, "nms_iou": 0.3, "max_boxes": most}
     suppress(model, limits, num_classes=3)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, tmp_path / "net.onnx")
     images = torch.rand(2, 3, 96, 64, generator=torch.Generator().manual_seed(3))
     boxes, scores, labels, count = by_onnxruntime(tmp_path / "net.onnx", images)
-    net.min_score, net.nms_iou, net.max_detections, _ = limits.values()
+    net.min_score, net.nms_iou, net.max_detections = limits.values()
     with torch.no_grad():
         outputs = net(images)
         wanted = net.predict(outputs, torch.tensor([[96.0, 64.0]] * 2))

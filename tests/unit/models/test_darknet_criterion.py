@@ -235,6 +235,26 @@ def test_the_loss_does_not_depend_on_how_a_batch_is_split() -> None:
         assert float(value) == pytest.approx(sum(float(part[name]) for part in split))
 
 
+def test_cells_of_the_padding_learn_nothing() -> None:
+    """The last image ends at 40 x 60 pixels; what stands in cells that begin beyond that changes nothing."""
+    given = targets()
+    boxes = given.boxes.clone()
+    boxes[4:] = torch.tensor([[10.0, 8, 28, 30], [11, 9, 27, 29]])
+    sizes = given.sizes.clone()
+    sizes[2] = torch.tensor([40.0, 60])
+    given = replace(given, boxes=boxes, sizes=sizes)
+    targeting = DarknetTargeting(heads_of({}), SCALES, "test")
+    before, changed = maps(), maps()
+    changed[0][2, :, 2:], changed[0][2, :, :, 2:] = 3.0, 3.0
+    changed[1][2, :, 3:], changed[1][2, :, :, 4:] = 3.0, 3.0
+    one, other = (targeting(each, SIZE, given) for each in (before, changed))
+    assert {name: float(term.sum) for name, term in one.items()} == pytest.approx(
+        {name: float(term.sum) for name, term in other.items()}, rel=1e-12
+    )
+    whole = targeting(changed, SIZE, replace(given, sizes=targets().sizes))
+    assert float(whole["loss_objectness"].sum) > float(one["loss_objectness"].sum) + 10
+
+
 @pytest.mark.parametrize("limit", [1.0, 0.3])
 def test_no_boxes_and_gradients(limit: float) -> None:
     parts = [part.requires_grad_() for part in maps()]

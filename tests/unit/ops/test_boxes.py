@@ -10,8 +10,10 @@ from lab.ops.boxes import (
     box_xyxy_to_cxcywh,
     generalized_box_iou,
     image_index,
+    in_originals,
     normalize_boxes,
     paired_generalized_iou,
+    reach_into,
 )
 
 A = torch.tensor([[0.0, 0, 4, 4], [2, 2, 6, 8], [10, 10, 12, 11]])
@@ -54,3 +56,11 @@ def test_packed_boxes_are_normalised_by_their_own_image() -> None:
 def test_nothing_to_do() -> None:
     assert image_index((0, 0), "cpu").shape == (0,)
     assert box_iou(A, A[:0]).shape == (3, 0)
+
+
+def test_boxes_in_the_images_that_came_in() -> None:
+    boxes = torch.tensor([[[-2.0, 1, 6, 9], [4, 4, 5, 5]]])
+    sizes, originals = torch.tensor([[8.0, 4]]), torch.tensor([[16, 12]])
+    assert in_originals(boxes, sizes, originals, clip=False)[0, 0].tolist() == [-6, 2, 18, 18]
+    assert in_originals(boxes, sizes, originals, clip=True)[0, 0].tolist() == [0, 2, 12, 16]
+    assert reach_into(boxes, sizes).tolist() == [[True, False]]  # the second one begins at the edge
