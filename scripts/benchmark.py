@@ -165,9 +165,9 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     "vggish-tiny-forward": (forward_row(vggish.make, "vggish_tiny"), 32, (1, 10)),
     "vggish-tiny-train": (train_row(vggish.make, "vggish_tiny"), 32, (1, 10)),
     "yolo_fastest_v1-forward": (forward_row(darknet.make, "yolo_fastest_v1_1"), 1, (320, 320)),
-    "yolo_fastest_v1-deploy": (darknet.deploy_row, 1, (320, 320)),
+    "yolo_fastest_v1-deploy": (deploy_row(darknet.make, "yolo_fastest_v1_1", call=yolo_fastest.maps_of), 1, (320, 320)),
     "yolo_fastest-forward": (forward_row(yolo_fastest.make, "yolo_fastest_v2"), 1, (352, 352)),
-    "yolo_fastest-deploy": (yolo_fastest.deploy_row, 1, (352, 352)),
+    "yolo_fastest-deploy": (deploy_row(yolo_fastest.make, "yolo_fastest_v2", call=yolo_fastest.maps_of), 1, (352, 352)),
     "yolo_fastest-boxes": (yolo_fastest.boxes_row, 16, (352, 352)),  # decoding and suppression
     "yolo_fastest-train": (train_row(yolo_fastest.make, "yolo_fastest_v2"), 16, (352, 352)),
     "gru4rec-train": (gru4rec_train, 64, (2048, 20000)),  # lanes, (negatives, items)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from lab.structures.common import (
@@ -80,6 +81,12 @@ class DetectionTruth(Movable):
     iscrowd: Tensor
     area: Tensor
     counts: tuple[int, ...]
+
+    @classmethod
+    def of_scene(cls, boxes: Tensor, labels: Tensor, area: Tensor) -> DetectionTruth:
+        """Return the truth of one generated image, which has no crowds; the tensors are copied."""
+        iscrowd = torch.zeros(len(labels), dtype=torch.bool)
+        return cls(boxes.clone(), labels.clone(), iscrowd, area.to(torch.float32), (len(labels),))
 
     def rows(self, chosen: slice) -> DetectionTruth:
         """Return the annotations of consecutive images."""

@@ -46,13 +46,7 @@ def run_command(words: Sequence[str]) -> int:
         print(usage())
         return 0
     folder, numbers = _find(rest)
-    try:
-        ledger = Ledger(folder)
-    except DamagedLedger as error:
-        again = "repeat the sweep's command: it makes the ledger again from the run directories"
-        raise RunError(f"{error}; {again}") from error
-    except sqlite3.OperationalError as error:
-        raise RunError(f"{folder / FILE}: {error}") from error
+    ledger = open_ledger(folder)
     try:
         if verb == "status":
             if numbers:
@@ -71,6 +65,21 @@ def run_command(words: Sequence[str]) -> int:
     finally:
         ledger.close()
     return 0
+
+
+def open_ledger(folder: Path) -> Ledger:
+    """Open the ledger of a sweep that exists.
+
+    Raises:
+        RunError: it cannot be read; what to do about it.
+    """
+    try:
+        return Ledger(folder)
+    except DamagedLedger as error:
+        again = "repeat the sweep's command: it makes the ledger again from the run directories"
+        raise RunError(f"{error}; {again}") from error
+    except sqlite3.Error as error:
+        raise RunError(f"{folder / FILE}: {error}") from error
 
 
 def usage() -> str:

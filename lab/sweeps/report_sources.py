@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,9 +10,9 @@ from lab.errors import RunError, closest
 from lab.report.html.page import Entry, Span
 from lab.report.html.reading import RunReader, scalar
 from lab.report.runs import Run, list_runs
-from lab.sweeps.commands import HOME
+from lab.sweeps.commands import HOME, open_ledger
 from lab.sweeps.holder import command_of, find_holder
-from lab.sweeps.ledger import FILE, DamagedLedger, JobRow, Ledger
+from lab.sweeps.ledger import FILE, JobRow, Ledger
 from lab.sweeps.snapshot import shared_words, varied
 from lab.sweeps.states import OPEN
 
@@ -105,13 +104,7 @@ class ReportSource:
                 gathered.add(replace(found[1], source=self.name), found[0])
 
     def _read_sweep(self, reader: RunReader, gathered: Gathered) -> None:
-        try:
-            ledger = Ledger(self.path)
-        except DamagedLedger as error:
-            again = "repeat the sweep's command: it makes the ledger again from the run directories"
-            raise RunError(f"{error}; {again}") from error
-        except sqlite3.Error as error:
-            raise RunError(f"{self.path / FILE}: {error}") from error
+        ledger = open_ledger(self.path)
         try:
             self._read_ledger(ledger, reader, gathered)
         finally:

@@ -125,10 +125,19 @@ def forward_row(make: Make, name: str) -> Callable[[int, Size, torch.device], Ma
     return row
 
 
-def deploy_row(make: Make, name: str, frozen: bool = False) -> Callable[[int, Size, torch.device], Made]:
+def called(net: Any, images: Tensor) -> Tensor:
+    """Return a network's outputs for images."""
+    outputs: Tensor = net(images)
+    return outputs
+
+
+def deploy_row(
+    make: Make, name: str, frozen: bool = False, call: Callable[[Any, Tensor], Tensor] = called
+) -> Callable[[int, Size, torch.device], Made]:
     """Return a row of the benchmark: inference of ``lab.deploy``'s copy, against the peer's, optionally deployed too.
 
-    ``frozen``: the peer is what torch offers for that: ``torch.jit.freeze`` and ``optimize_for_inference``.
+    ``frozen``: the peer is what torch offers for that: ``torch.jit.freeze`` and ``optimize_for_inference``. ``call``
+    gives our outputs in one tensor.
     """
 
     def row(batch: int, size: Size, device: torch.device) -> Made:
@@ -142,7 +151,7 @@ def deploy_row(make: Make, name: str, frozen: bool = False) -> Callable[[int, Si
             traced = torch.jit.trace(pair.peer, images)
             optimized = torch.jit.optimize_for_inference(torch.jit.freeze(traced))
             theirs = lambda: optimized(images)  # noqa: E731
-        ours, peer = (torch.inference_mode()(call) for call in (lambda: deployed(images), theirs))
+        ours, peer = (torch.inference_mode()(each) for each in (lambda: call(deployed, images), theirs))
         return ours, peer, worst(ours(), peer())
 
     return row

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from benchmarks.detr import make_targets
-from benchmarks.pairs import Made, Pair, Size, fill_norms, loss_of, worst
+from benchmarks.pairs import Made, Pair, Size, fill_norms, loss_of, noise_images, worst
 from benchmarks.yolo_fastest_peer import STRIDES, PlainYoloFastest, plain_loss, plain_rows, plain_suppressed
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lab import create_model, deploy
+from lab import create_model
 from lab.models.yolo_fastest.network import YoloOutputs
 from lab.models.yolo_fastest.weights import to_official
 from lab.structures import DetectionPredictions, DetectionTargets
@@ -29,19 +29,25 @@ def make(
     fill_norms(ours)
     peer = PlainYoloFastest(NUM_CLASSES)
     peer.load_state_dict(to_official(ours.state_dict()), strict=True)
-    ours, peer = (net.to(device).train(training) for net in (ours, peer))
-    images = torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(1)).to(device)
-    targets, _ = make_targets(batch, size, device)
+    pair = maps_pair(ours, peer, batch, size, device, training)
+    images, (targets, _) = noise_images(batch, size, device), make_targets(batch, size, device)
     rows = published_targets(targets)
+    pair.peer_loss = lambda: torch.stack(plain_loss(peer(images.flip(1)), rows)).sum()
+    pair.difference = lambda: _difference(ours, peer, images, targets)
+    return pair
+
+
+def maps_pair(ours: Any, peer: nn.Module, batch: int, size: Size, device: torch.device, training: bool) -> Pair:
+    """Return a pair whose outputs are all maps; the peer has no loss yet."""
+    ours, peer = (net.to(device).train(training) for net in (ours, peer))
+    images, (targets, _) = noise_images(batch, size, device), make_targets(batch, size, device)
     return Pair(
         ours,
-        lambda: flat(ours.raw_maps(images)),
+        lambda: maps_of(ours, images),
         batch,
         lambda: loss_of(ours, ours(images), targets),
         peer,
         lambda: flat(peer(images)),
-        lambda: torch.stack(plain_loss(peer(images.flip(1)), rows)).sum(),
-        lambda: _difference(ours, peer, images, targets),
     )
 
 
@@ -60,16 +66,9 @@ def published_targets(targets: DetectionTargets) -> Tensor:
     return torch.cat((torch.stack((image, targets.labels), dim=1), places), dim=1)
 
 
-def deploy_row(batch: int, size: Size, device: torch.device) -> Made:
-    """Return the maps of ``lab.deploy``'s copy and of the peer."""
-    pair = make("yolo_fastest_v2", batch, size, device)
-    assert pair.peer is not None
-    images = torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(1)).to(device)
-    deployed = deploy(pair.ours, images)
-    ours, peer = (
-        torch.inference_mode()(call) for call in (lambda: deployed.raw_maps(images), lambda: pair.peer(images))
-    )
-    return ours, peer, worst(flat(ours()), flat(peer()))
+def maps_of(net: Any, images: Tensor) -> Tensor:
+    """Return a network's maps in one tensor."""
+    return flat(net.raw_maps(images))
 
 
 def boxes_row(batch: int, size: Size, device: torch.device) -> Made:

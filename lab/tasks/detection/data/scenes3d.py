@@ -42,13 +42,7 @@ class StreetPictures(StreetSamples[DetectionSample]):
         boxes, labels = torch.from_numpy(frame.boxes[0][seen]), torch.from_numpy(frame.layout.labels[seen])
         truth = None
         if self.scenes.evaluated:
-            truth = DetectionTruth(
-                boxes=boxes.clone(),
-                labels=labels.clone(),
-                iscrowd=torch.zeros(len(labels), dtype=torch.bool),
-                area=torch.from_numpy(frame.pixels[0][seen].astype(np.float32)),
-                counts=(len(labels),),
-            )
+            truth = DetectionTruth.of_scene(boxes, labels, torch.from_numpy(frame.pixels[0][seen]))
         image = torch.from_numpy(np.ascontiguousarray(frame.images[0].transpose(2, 0, 1)))
         return DetectionSample(image, boxes, labels, frame.index, (options.height, options.width), truth)
 

@@ -7,8 +7,6 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
-
 from lab.data.scenes.module import ScenesDataModule
 from lab.data.scenes.samples import SceneSamples
 from lab.data.scenes.shapes import CLASS_NAMES
@@ -34,13 +32,7 @@ class ShapesDetection(SceneSamples[DetectionSample]):
         scene = self.scenes[key]
         truth = None
         if self.scenes.evaluated and scene.masks is not None:
-            truth = DetectionTruth(
-                boxes=scene.boxes.clone(),
-                labels=scene.labels.clone(),
-                iscrowd=torch.zeros(len(scene.labels), dtype=torch.bool),
-                area=scene.masks.sum(dim=(1, 2)).to(torch.float32),
-                counts=(len(scene.labels),),
-            )
+            truth = DetectionTruth.of_scene(scene.boxes, scene.labels, scene.masks.sum(dim=(1, 2)))
         masks = scene.masks if self.scenes.masks else None
         return DetectionSample(scene.image, scene.boxes, scene.labels, scene.index, scene.size, truth, masks)
 
