@@ -212,11 +212,13 @@ def load(ckpt: str | Path | Run, device: str = "cpu", extensions: Sequence[str] 
     """
     with untouched():
         from lab.checkpoint.format import CheckpointReader
+        from lab.compat.imports import put_off_imports
         from lab.registry.allowed import allow_package
         from lab.system.registrations import import_package
         from lab.training.spec import task_names, task_spec
         from lab.training.stored import read_description
 
+        put_off_imports()
         for name in [extensions] if isinstance(extensions, str) else extensions:
             import_package(name)
             allow_package(name)

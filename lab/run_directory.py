@@ -87,6 +87,12 @@ class RunDirectory:
         return self._begun if self._lock is not None or self._begun else is_locked(self.path)
 
     @property
+    def threads(self) -> int | None:
+        """The number of threads with which each rank was trained; None if the record has none."""
+        known = self.record.get("threads")
+        return None if known is None else int(known["number"])
+
+    @property
     def has_trained(self) -> bool:
         """Whether a step was taken, or the directory has any file of a training."""
         if os.path.lexists(self.path / "metrics.csv") or self.record.get("steps") or self.damage:
@@ -196,7 +202,7 @@ class RunDirectory:
         left = [path for folder in (self.path, self.checkpoints) for path in folder.iterdir()]
         left += self.path.parent.glob(f".{glob.escape(self.path.name)}.*.discarded")
         for path in left:
-            if _LEFT.fullmatch(path.name):
+            if LEFT.fullmatch(path.name):
                 remove(path)
         config_file = self.path / "config.yaml"
         if config_file.is_dir():
@@ -249,7 +255,7 @@ class RunDirectory:
             self.end("interrupted" if exit_code in (130, 143) else "failed", exit_code)
 
 
-_LEFT = re.compile(r"\..+\.(\d+|writing|old|tmp|discarded)")
+LEFT = re.compile(r"\..+\.(\d+|writing|old|tmp|discarded)")
 """Files that a killed process was writing or removing; other hidden files are the user's."""
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import stat
 import time
 from pathlib import Path
 
@@ -106,6 +107,8 @@ def is_locked(path: Path) -> bool:
         # Opening and closing the file would release a lock of this process.
         if _held.get(_identity_at(file)) == os.getpid():
             return True
+        if not stat.S_ISREG(file.stat().st_mode):
+            return True  # as one that cannot be opened; opening a pipe would block for ever
         with file.open("r", encoding="utf-8") as opened:
             fcntl.lockf(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:

@@ -11,6 +11,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+SWEEPS = "sweeps"
+"""The folder of all sweeps below ``paths.runs_dir``."""
 NOT_IN_HASH = (
     "paths",
     "logger",
@@ -31,6 +33,7 @@ NOT_IN_HASH = (
     "callbacks.pictures",
     "trainer.checkpoint_every_n_steps",
     "trainer.max_skips",
+    "trainer.threads",
 )
 """Keys that do not change the training. ``ckpt`` is hashed only in a fit, which takes its weights from it."""
 

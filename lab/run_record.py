@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
+
+from lab.system.files import read_regular
 
 Direction = Literal["max", "min"]
 """Whether a higher or a lower value of a metric is better."""
@@ -30,7 +33,14 @@ def _is_mapping(value: Any) -> bool:
 
 def _is_result(value: Any) -> bool:
     numbers = value.values() if isinstance(value, dict) else [value]
-    return all(number is None or (isinstance(number, int | float) and number is not True) for number in numbers)
+    return all(number is None or _is_number(number) for number in numbers)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number that fits into a float."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) <= sys.float_info.max
+    return isinstance(value, float)
 
 
 def _is_strategy(value: Any) -> bool:
@@ -61,9 +71,12 @@ _KINDS: Mapping[str, Callable[[Any], bool]] = {
     "weights": _is_text,
     "protocol": _is_text,
     "own_data": _is_text,
+    "threads": lambda value: _is_count(value["number"]) and value["number"] > 0,
     "monitor": _is_text,
     "lower_is_better": _list_of(_is_text),
 }
+_MOST = 64 * 2**20
+"""Bytes of a ``run.json`` that are read."""
 _NEEDED = ("state", "sources", "overrides", "exit_code", "resumed_at", "changes", "result")
 """Entries that ``RunDirectory.begin`` writes for every run."""
 
@@ -75,7 +88,10 @@ def read_record(file: Path) -> tuple[dict[str, Any], str]:
         The valid entries, and what is wrong with the file: ``""`` if nothing is or the file does not exist.
     """
     try:
-        record = json.loads(file.read_bytes().decode("utf-8"))
+        content = read_regular(file, _MOST + 1)
+        if len(content) > _MOST:
+            return {}, f"larger than {_MOST // 2**20} MiB"
+        record = json.loads(content.decode("utf-8"))
     except FileNotFoundError:
         return {}, "a link that leads nowhere" if file.is_symlink() else ""
     except NotADirectoryError:

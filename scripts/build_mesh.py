@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from lab.cli.refusing import refusing
 from lab.errors import GeometryError, LabError
 from lab.geometry.asset import AssetOptions, accept
 from lab.geometry.files import write_mesh
@@ -167,28 +168,25 @@ def write(mesh: StaticMesh, arguments: argparse.Namespace) -> list[Path]:
     return written
 
 
+@refusing
 def main(words: list[str] | None = None) -> int:
     """Build and write; return the exit code."""
     arguments = parsed(words)
-    try:
-        if arguments.words is not None:
-            print(described(arguments.words))
-            return 0
-        script = read_script(arguments.script, arguments.changes)
-        if arguments.python or arguments.yaml:
-            print(python_text(script) if arguments.python else script_text(script), end="")
-            return 0
-        mesh = build(script, arguments.steps)
-        print(printable(measured(mesh), keep_lines=True))
-        static = accept(mesh, AssetOptions.of(options_of(arguments)))
-        for number, level in enumerate(static.levels, 1):
-            print(f"level {number}: {len(level.triangles):,} triangles")
-        if static.collision:
-            print(f"collision: {len(static.collision)} convex parts")
-        written = write(static, arguments)
-    except LabError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if arguments.words is not None:
+        print(described(arguments.words))
+        return 0
+    script = read_script(arguments.script, arguments.changes)
+    if arguments.python or arguments.yaml:
+        print(python_text(script) if arguments.python else script_text(script), end="")
+        return 0
+    mesh = build(script, arguments.steps)
+    print(printable(measured(mesh), keep_lines=True))
+    static = accept(mesh, AssetOptions.of(options_of(arguments)))
+    for number, level in enumerate(static.levels, 1):
+        print(f"level {number}: {len(level.triangles):,} triangles")
+    if static.collision:
+        print(f"collision: {len(static.collision)} convex parts")
+    written = write(static, arguments)
     for path in written:
         print(f"written   {path}")
     return 0

@@ -17,7 +17,8 @@ import os
 import sys
 from pathlib import Path
 
-from lab.errors import CheckpointError, LabError
+from lab.cli.refusing import refusing
+from lab.errors import CheckpointError
 from lab.system.files import sync
 
 PREFIX = "model/net."
@@ -76,6 +77,7 @@ def consolidate(source: Path, target: Path) -> tuple[int, int]:
     return len(weights), reader.step
 
 
+@refusing
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -84,11 +86,7 @@ def main() -> int:
     arguments = parser.parse_args()
     source = find_checkpoint(arguments.source)
     target = arguments.out or source.with_suffix(".safetensors")
-    try:
-        count, step = consolidate(source, target)
-    except LabError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    count, step = consolidate(source, target)
     print(f"{count} tensors, {target.stat().st_size / 2**20:.1f} MiB, of step {step}: {target}")
     return 0
 

@@ -19,7 +19,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lab.errors import CheckpointError, ConfigError, LabError, closest
+from lab.cli.refusing import refusing
+from lab.errors import CheckpointError, ConfigError, closest
 
 
 def convert(source: Path, target: Path, model: str, layout: str, ranks: int = 1, given: str | None = None) -> int:
@@ -97,6 +98,7 @@ def _write_files(folder: Path, files: Iterable[tuple[str, dict[str, Any]]]) -> i
     return count
 
 
+@refusing
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -107,12 +109,8 @@ def main() -> int:
     parser.add_argument("--from", dest="given", help="the layout of the source, if it does not tell it")
     parser.add_argument("--ranks", type=int, default=1, help="of a tensor group, for Megatron's files")
     arguments = parser.parse_args()
-    try:
-        given = (arguments.model, arguments.layout, arguments.ranks, arguments.given)
-        count = convert(arguments.source, arguments.target, *given)
-    except LabError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    given = (arguments.model, arguments.layout, arguments.ranks, arguments.given)
+    count = convert(arguments.source, arguments.target, *given)
     print(f"{count} tensors written to {arguments.target}")
     return 0
 

@@ -25,6 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lab.cli.refusing import refusing
 from lab.errors import ConfigError, LabError
 from lab.export.names import FORMATS
 from lab.system.files import write_text
@@ -194,6 +195,7 @@ def size_of(words: Sequence[str] | None, default: tuple[int, int]) -> tuple[tupl
     return (int(sides[0]), int(sides[1])) if sides else default, dynamic
 
 
+@refusing
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -211,12 +213,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--half", action="store_true", help="of ncnn: weights as float16")
     parser.add_argument("--evaluate", choices=("test", "val"), help="measure network and files on a set of the data")
     given = parser.parse_args(arguments)
-    try:
-        check_flags(given)
-        run(given)
-    except LabError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    check_flags(given)
+    run(given)
     return 0
 
 

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.errors import ConfigError, LabError
+from lab.cli.refusing import refusing
+from lab.errors import ConfigError
 from lab.text import printable
 
 
@@ -147,6 +148,7 @@ def write(path: Path, names: Sequence[str], trees: Sequence[Any]) -> None:
         raise ConfigError(f"--json {path}: cannot be written ({error.strerror})") from None
 
 
+@refusing
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -155,21 +157,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole tree")
     parser.add_argument("--diff", nargs="+", metavar="WORDS", help="words of a second network")
     given = parser.parse_args(arguments)
-    try:
-        built = [inspect(given.words)]
-        if given.diff:
-            built.append(inspect([*given.words, *given.diff]))
-        names, trees = zip(*built, strict=True)
-        if given.diff:
-            show_difference(names, trees)
-        else:
-            show(names[0], trees[0], given.depth)
-        if given.json is not None:
-            write(given.json, names, trees)
-            print(f"written   {given.json}")
-    except LabError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    built = [inspect(given.words)]
+    if given.diff:
+        built.append(inspect([*given.words, *given.diff]))
+    names, trees = zip(*built, strict=True)
+    if given.diff:
+        show_difference(names, trees)
+    else:
+        show(names[0], trees[0], given.depth)
+    if given.json is not None:
+        write(given.json, names, trees)
+        print(f"written   {given.json}")
     return 0
 
 

@@ -36,7 +36,7 @@ def main() -> None:
     for rows in torch.arange(arguments.queries).split(arguments.batch):
         block = states[rows]
         ranking = rank_targets(
-            lambda part, block=block: block[part] @ items.T,
+            lambda part, columns, block=block: block[part] @ items[columns.start - 1 : columns.stop - 1].T,
             targets[rows],
             arguments.items,
             top=arguments.top,

@@ -9,8 +9,11 @@ import pytest
 
 from tests.runs import Runs
 
-# As the launcher does: OpenMP's threads spin while they wait, which beside other processes costs more than the work.
+# Tests run beside other processes, and compare runs to the last digit: nothing is measured (lab.launch.threads).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The same ways to compute on every machine; tests of the ways take each (tests/kernels.py).
+os.environ.setdefault("LAB_KERNELS", "fixed")
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+TUTORIALS = ROOT / "docs" / "tutorials"
+"""Pages whose commands build on each other: ``tests/cli/test_tutorials.py`` runs each page from top to bottom."""
 
 _MARK = re.compile(r"<!-- commands: (.*?) -->", re.DOTALL)
 _CLAUSE = re.compile(
@@ -69,7 +71,12 @@ class Block:
 
 def texts() -> list[Path]:
     """Return the texts whose commands are tested."""
-    found = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "lab").rglob("*.md")]
+    found = [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "lab").rglob("*.md"),
+    ]
     return sorted([*found, ROOT / "UPGRADING.md", ROOT / "experiments" / "README.md"])
 
 

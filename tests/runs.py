@@ -117,11 +117,16 @@ class Command:
 
     @property
     def out(self) -> str:
-        return self.log.with_name(f"{self.log.name}.out").read_text()
+        return self.said("out")
 
     @property
     def err(self) -> str:
-        return self.log.with_name(f"{self.log.name}.err").read_text()
+        return self.said("err")
+
+    def said(self, stream: str) -> str:
+        """What it wrote so far: nothing, until the driver has opened the file."""
+        path = self.log.with_name(f"{self.log.name}.{stream}")
+        return path.read_text() if path.exists() else ""
 
 
 class Runs:

@@ -65,7 +65,7 @@ class Divergence(pl.Callback):
     Args:
         policy: ``stop`` at the first such step, or ``skip`` it; to skip, the ranks agree before each optimizer step.
         max_skips: stop when this many steps in a row were skipped.
-        steps: where skipped steps are logged.
+        steps: where skipped steps and the gradients' norm are logged.
 
     Attributes:
         skipped: the number of skipped steps in the whole training.
@@ -102,7 +102,9 @@ class Divergence(pl.Callback):
         """Record loss and norm; under ``skip`` agree with the other ranks, and drop the gradients of a skipped step."""
         loss: Tensor = pl_module.step_terms["loss"].detach()
         by_strategy, scale = _skipped_by_strategy(trainer) is not None, _scale(trainer)
-        norm = torch.zeros_like(loss) if by_strategy else gradient_norm(optimizer).to(loss.device)
+        norm = torch.zeros_like(loss)
+        if not by_strategy:
+            norm = self.step_log.gradient_norm = gradient_norm(optimizer, trainer.world_size).to(loss.device)
         if isinstance(scale, Tensor):
             norm, scale = torch.where(scale.to(loss.device) > 1, 0.0, norm), 1.0
         values, copied = [loss, norm], None

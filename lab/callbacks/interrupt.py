@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from signal import SIGTERM
 from typing import Any
 
 import lightning.pytorch as pl
 
 from lab.callbacks.checkpoint import RunCheckpoint
+from lab.loggers.wandb_run import WandbRun
 from lab.strategies import collectives
 from lab.system.signals import Interrupted, SignalWatch
 
@@ -32,6 +34,10 @@ class Interrupt(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Stop after an optimizer step, unless a validation follows first."""
         if self.checkpoint.signal and self.checkpoint.step_is_done(trainer):
+            if self.checkpoint.signal == SIGTERM:
+                for logger in trainer.loggers:
+                    if isinstance(logger, WandbRun):
+                        logger.preempted()  # before the checkpoint: who has sent the signal may not wait for its end
             self.checkpoint.save_last(trainer)
             raise Interrupted(self.checkpoint.signal, f"at step {trainer.global_step}")
 

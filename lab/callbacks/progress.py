@@ -19,11 +19,12 @@ from rich.progress import (
 
 from lab.callbacks.notebook import NotebookProgress
 from lab.callbacks.steps import StepLog
+from lab.report.dates import duration
 from lab.text import printable
 
 _SHORT = {
     "train/loss": "loss {:6.3f}",
-    "train/samples_per_s": "{:4.0f}/s",
+    "train/samples_per_s": "{:4.0f} samples/s",
     "val/loss": "loss {:.3f}",
 }
 _TRAINING = ("train/loss", "train/samples_per_s")
@@ -43,7 +44,8 @@ class ProgressBar(pl.Callback):
         self.console = Console()
         self._bar: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
-        self._line_time = 0.0
+        self._began = self._line_time = 0.0
+        self._first_step = 0
 
     @property
     def _has_bar(self) -> bool:
@@ -99,7 +101,8 @@ class ProgressBar(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the bar, starting at the run's current step."""
         self._start("train", self.max_steps, trainer.global_step)
-        self._line_time = time.monotonic()
+        self._began = self._line_time = time.monotonic()
+        self._first_step = trainer.global_step
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Move on."""
@@ -107,7 +110,13 @@ class ProgressBar(pl.Callback):
         self._advance("train", trainer.global_step, self._status(*shown))
         if not self._has_bar and time.monotonic() - self._line_time > self.seconds:
             self._line_time = time.monotonic()
-            print(f"step {trainer.global_step}/{self.max_steps}  {self._status(*shown)}", flush=True)
+            line = f"step {trainer.global_step}/{self.max_steps}  {self._status(*shown)}"
+            print(f"{line}  about {duration(self._seconds_left(trainer.global_step))} left", flush=True)
+
+    def _seconds_left(self, step: int) -> float | None:
+        """Return the time to the last step at the mean speed since the start, validations included."""
+        done = step - self._first_step
+        return (time.monotonic() - self._began) / done * (self.max_steps - step) if done > 0 else None
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show a second bar."""

@@ -26,7 +26,9 @@ def read_training(reader: CheckpointReader, task: str | None = None) -> dict[str
     """
     state = reader.state
     if "optimizer_groups" not in state:
-        raise CheckpointError(f"{reader.path} holds only weights: a training cannot go on from it")
+        raise CheckpointError(
+            f"{reader.path} holds only weights, so a training cannot continue from it; give them as ckpt="
+        )
     problem = _problem(state, reader.step)
     if problem:
         raise CheckpointError(f"{reader.path} is damaged: {problem}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from collections.abc import Mapping
@@ -17,7 +18,8 @@ from lab.training.schedules import learning_rates
 class StepLog(pl.Callback):
     """Log ``train/...`` every ``every`` optimizer steps, and ``val/...`` or ``test/...`` after each evaluation.
 
-    Besides the loss and its terms (of the global batch) it logs ``train/lr``, ``train/samples_per_s``,
+    Besides the loss and its terms (of the global batch) it logs ``train/grad_norm`` (of all gradients of the optimizer
+    step before clipping; not defined if it is not finite), ``train/lr``, ``train/samples_per_s``,
     ``train/data_wait`` (the share of the time spent waiting for batches) and ``train/peak_memory_gib`` (of the device,
     or of the process on a CPU). The host waits for the device only here.
 
@@ -29,12 +31,15 @@ class StepLog(pl.Callback):
     Attributes:
         latest: the latest value of each name.
         rates: the learning rates of the latest optimizer step.
+        gradient_norm: this rank's part () of the gradients' norm in the latest optimizer step
+            (``lab.training.gradients``); None if the strategy computes the norm.
     """
 
     def __init__(self, every: int, batch_size: int, steps_per_epoch: int) -> None:
         self.every, self.batch_size, self.steps_per_epoch = every, batch_size, steps_per_epoch
         self.latest: dict[str, float] = {}
         self.rates: dict[str, float] = {}
+        self.gradient_norm: torch.Tensor | None = None
         self._last_step = 0
         self._restart(0)
 
@@ -68,10 +73,19 @@ class StepLog(pl.Callback):
     def _log_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, step: int) -> None:
         terms: Mapping[str, torch.Tensor] = pl_module.step_terms  # type: ignore[assignment]
         stacked = torch.stack([value.float() for value in terms.values()])
+        own_norm = self.gradient_norm
+        parts = torch.cat([stacked, stacked.new_zeros(1) if own_norm is None else own_norm.float().view(1)])
         if trainer.world_size > 1:
             copies = trainer.world_size // getattr(trainer.strategy, "num_data_ranks", trainer.world_size)
-            stacked = trainer.strategy.reduce(stacked, reduce_op="sum") / copies
-        values = dict(zip(terms, stacked.tolist(), strict=True))
+            parts[-1] **= 2
+            parts = trainer.strategy.reduce(parts, reduce_op="sum")
+            parts[:-1] /= copies
+            parts[-1] **= 0.5
+        *sums, norm = parts.tolist()
+        values = dict(zip(terms, sums, strict=True))
+        if own_norm is None:
+            norm = float(getattr(trainer.strategy, "gradient_norm", math.nan))
+        values["grad_norm"] = norm if math.isfinite(norm) else math.nan
         seconds = max(1e-9, time.perf_counter() - self._since)
         values |= self.rates
         values["samples_per_s"] = (step - self._step) * self.batch_size / seconds

@@ -6,6 +6,7 @@ Tensors are named ``model/<key of the state dict>``, ``optimizer/<parameter>/<ke
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -112,7 +113,7 @@ class StateAccess:
         ]
 
     def restore_groups(self, module: nn.Module, optimizer: torch.optim.Optimizer, groups: list[dict[str, Any]]) -> None:
-        """Restore the options of ``groups``.
+        """Restore the options of ``groups``, except how this machine computes the step.
 
         Raises:
             CheckpointError: the optimizer groups its parameters differently.
@@ -121,7 +122,7 @@ class StateAccess:
         if [group["params"] for group in now] != [group["params"] for group in groups]:
             raise CheckpointError("the optimizer's groups of parameters are not those of the checkpoint")
         for group, saved in zip(optimizer.param_groups, groups, strict=True):
-            group.update({key: value for key, value in saved.items() if key != "params"})
+            group.update({key: value for key, value in saved.items() if key not in ("params", "foreach", "fused")})
 
     def weights(self, module: nn.Module) -> dict[str, Tensor]:
         """Return this rank's part of the trained parameters, by name.
@@ -146,11 +147,8 @@ class StateAccess:
 
 def is_dtensor(tensor: Tensor) -> bool:
     """Whether a tensor is a DTensor."""
-    if not dist.is_available():
-        return False
-    from torch.distributed.tensor import DTensor
-
-    return isinstance(tensor, DTensor)
+    found = sys.modules.get("torch.distributed.tensor")  # whoever has made one has imported it, which takes a second
+    return found is not None and isinstance(tensor, found.DTensor)
 
 
 def local_part(tensor: Tensor) -> Tensor:

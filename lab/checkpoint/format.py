@@ -250,6 +250,8 @@ class CheckpointReader:
             if piece.file not in self._files:
                 self._files[piece.file] = safe_open(self.path / piece.file, framework="pt")
             tensor: Tensor = self._files[piece.file].get_tensor(piece.key)
+        except RuntimeError as error:  # torch's own, when the file cannot be mapped: no memory, a limit
+            raise CheckpointError(f"{self.path / piece.file} cannot be read: {reason_of(error)}") from error
         except (SafetensorError, OSError) as error:
             raise self._damaged(f"its file {piece.file} cannot be read: {reason_of(error)}") from error
         if tuple(tensor.shape) != piece.shape or tensor.dtype != self.dtype(name):

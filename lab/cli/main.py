@@ -6,10 +6,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 
+from lab.cli.commands import COMMANDS
 from lab.errors import ConfigError, closest
 from lab.launch.outcomes import exit_code, say
-from lab.launch.prepare import check_words, prepare_job
+from lab.system.collector import collect_as_usual, collect_seldom
 from lab.system.ranks import external_place
 from lab.system.signals import SignalWatch
 from lab.text import guard_streams
@@ -21,8 +23,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0 done, 1 failed, 2 refused, 130 and 143 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
     guard_streams()
-    # OpenMP's threads spin while they wait. On a busy machine this costs more than the step itself.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return _main(words)
     except SystemExit:
@@ -30,17 +30,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BaseException as error:
         say(error)
         return exit_code(error)
+    finally:
+        collect_as_usual()
 
 
 def _main(words: list[str]) -> int:
-    if words[:1] == ["sweep"]:
-        from lab.sweeps.commands import run_command
+    if words and words[0] in COMMANDS:
+        return COMMANDS[words[0]].run(words[1:])
+    from lab.launch.prepare import check_words, prepare_job  # with Hydra, which commands do not need
 
-        return run_command(words[1:])
-    if words[:1] == ["report"]:
-        from lab.cli.report import run_report
-
-        return run_report(words[1:])
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("--config-dir", action="append", default=[])
@@ -56,11 +54,15 @@ def _main(words: list[str]) -> int:
         print_help(options.config_dir)
         return 0
     for word in overrides:
+        if word.isalpha() and (near := get_close_matches(word, COMMANDS, 1, cutoff=0.75)):  # "seed" is no "sweep"
+            raise ConfigError(f"{word}: neither key=value nor a command; did you mean {near[0]!r}?")
         if word.startswith("-"):
             raise ConfigError(
                 f"{word}: there is no such flag{closest(word, FLAGS) or '; there are ' + ', '.join(FLAGS)}"
             )
     check_words(overrides)
+    if not options.multirun:  # a sweep's master lives long, and imports little
+        collect_seldom()
     place = external_place(os.environ)
     if place is not None and not options.cfg:
         from lab.launch.placed import run_placed

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.errors import ConfigError, closest
+from lab.cli.arguments import Arguments
+from lab.errors import ConfigError
 from lab.text import printable
 
-_FLAGS = ("--out", "--live", "--help")
 _USAGE = """lab report RUN_OR_SWEEP... [--out FILE] [--live]   (or: python -m lab.report ...)
 
 Writes one HTML file that needs no network: learning curves, a table to sort and filter, parallel coordinates,
@@ -31,20 +30,13 @@ def run_report(words: Sequence[str]) -> int:
         LabError: a word is no run and no sweep, or a flag does not exist.
         OSError: the file cannot be written.
     """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--live", action="store_true")
-    parser.add_argument("-h", "--help", action="store_true")
-    try:
-        options, rest = parser.parse_known_args(list(words))
-    except argparse.ArgumentError as error:
-        raise ConfigError(str(error)) from None
-    for word in rest:
-        if word.startswith("-"):
-            raise ConfigError(f"{word}: lab report has no such flag{closest(word, _FLAGS)}")
-    if options.help:
-        print(_USAGE)
+    arguments = Arguments("report", _USAGE)
+    arguments.flag("--out", type=Path)
+    arguments.flag("--live", action="store_true")
+    read = arguments.read(words)
+    if read is None:
         return 0
+    options, rest = read
     if not rest:
         raise ConfigError("lab report needs the directory of a run or a sweep (lab report --help)")
     if options.live and options.out:
@@ -63,7 +55,7 @@ def run_report(words: Sequence[str]) -> int:
     text = render(page)
     file = options.out or (gatherer.folder or Path()) / "report.html"
     if file.is_dir():
-        raise ConfigError(f"{file} is a folder; --out names a file")
+        raise ConfigError(f"{file} is a folder; give --out the name of a file")
     write_text(file, text)
     runs = f"{len(page.entries)} runs" if len(page.entries) != 1 else "1 run"
     print(f"report    {printable(file)} ({runs}, {len(text.encode()) / 1e6:.1f} MB)")

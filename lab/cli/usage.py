@@ -28,10 +28,9 @@ that can be resumed, repeated and read. Without any override it trains DETR on g
                           the changes given now (trainer.max_steps, trainer.devices, ...)
 
 [bold]Sweeps[/] (-m): several jobs at a time, tried again after a crash; repeat the command to go on with a sweep.
-  python run.py sweep status                 the jobs of the latest sweep, from another terminal or after its end
-  python run.py sweep pause|resume|reload    start no further job; start jobs again; read its launcher.yaml again
-  python run.py sweep retry|drop NAME 3 7    start failed jobs again; take jobs out   (sweep --help)
-  python run.py report RUN_OR_SWEEP          one HTML page: curves, table, parameters, pictures   (report --help)
+
+[bold]Commands[/]  (each has --help)
+{commands}
 
 [bold]Groups and their options[/]
 {groups}
@@ -41,7 +40,7 @@ that can be resumed, repeated and read. Without any override it trains DETR on g
   data.batch_size (of the global batch)  data.num_workers  data.root  model.net.*
   model.pretrained=true|TAG|FILE  data.preprocessing=model|TAG|data
   optimizer.lr  trainer.max_steps|max_epochs|devices|precision|accumulate_grad_batches|gradient_clip_val|
-  val_every_n_steps|log_every_n_steps|checkpoint_every_n_steps|deterministic|on_nonfinite|max_skips
+  val_every_n_steps|log_every_n_steps|checkpoint_every_n_steps|deterministic|on_nonfinite|max_skips|threads
   callbacks.ema.decay  paths.runs_dir
 
 [bold]Flags[/]  -m, --multirun   --cfg (print the resolved config)   --config-dir DIR (your own groups and recipes)
@@ -55,10 +54,13 @@ def print_help(user_dirs: Sequence[str] = ()) -> None:
     from rich.console import Console
     from rich.markup import escape
 
+    from lab.cli.commands import help_lines
     from lab.config.compose import config_dir, groups, options
     from lab.text import printable
 
     folders = [config_dir(), *(Path(folder) for folder in user_dirs if Path(folder).is_dir())]
     lines = [f"  {group + '=':<14}{' | '.join(options(group, folders))}" for group in groups(folders)]
     listed = escape("\n".join(printable(line) for line in lines))
-    Console(highlight=False, soft_wrap=True).print(_HELP.format(groups=listed))
+    Console(highlight=False, soft_wrap=True).print(
+        _HELP.format(groups=listed, commands=escape("\n".join(help_lines())))
+    )

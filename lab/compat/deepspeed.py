@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -116,6 +117,12 @@ def begins_step(engine: Any) -> bool:
 def ends_accumulation(engine: Any) -> bool:
     """Whether the last computed micro-batch completes the gradient accumulation."""
     return bool(engine.gradient_accumulation_steps() > 1 and engine.is_gradient_accumulation_boundary())
+
+
+def gradient_norm(engine: Any) -> float:
+    """Return the norm of all gradients of the last step before clipping, on the host; NaN if there is none."""
+    norm = engine.get_global_grad_norm()
+    return math.nan if norm is None else float(norm)
 
 
 def skipped_step(engine: Any) -> bool:

@@ -167,6 +167,24 @@ def onednn_packed_linear(weight: Tensor, rows: int | None = None) -> Tensor:
     return packed
 
 
+def convolution_gradients(
+    grad: Tensor, x: Tensor, weight: Tensor, geometry: Sequence[tuple[int, int]], wanted: tuple[bool, bool]
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of a convolution's input and weight; what is not wanted is None.
+
+    Args:
+        grad: of the output, (B, O, H', W').
+        x: (B, C, H, W).
+        weight: (O, C, kH, kW).
+        geometry: stride, padding, dilation.
+        wanted: which of the two.
+    """
+    stride, padding, dilation = geometry
+    where = (stride, padding, dilation, False, (0, 0), 1)
+    by_x, by_weight, _ = torch.ops.aten.convolution_backward(grad, x, weight, None, *where, (*wanted, False))
+    return by_x, by_weight
+
+
 # Questions about the present state.
 
 
@@ -213,6 +231,22 @@ def in_backward() -> bool:
 def version_of(tensor: Tensor) -> int:
     """Return the counter of in-place changes, which tells whether a copy is up to date without comparing values."""
     return tensor._version
+
+
+def in_one_pass(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Make up, in an optimizer that was made with ``fused=True``, for what torch's own kernels leave out.
+
+    They do not count their changes of parameters (``version_of``). And a gradient scaler would leave the unscaling to
+    them, which forbids clipping: told otherwise, it unscales the gradients itself.
+    """
+
+    def count(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        torch.autograd.graph.increment_version([each for each in parameters if each.grad is not None])
+
+    optimizer.register_step_post_hook(count)
+    optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+    return optimizer
 
 
 def storage_id(tensor: Tensor) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import cache, reduce
-from importlib.util import find_spec
 from operator import getitem
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from lab.config.compose import Composed, compose_config, options
 from lab.config.defaults import option_content, option_files, own_content
 from lab.config.group_files import shorten
 from lab.config.kinds import Asks, EvalSettings, FindSettings, Learning, TaskSettings
+from lab.config.packages import check_packages
 from lab.config.problems import first_problem
 from lab.config.schemas import ConfigSchema, Strict
 from lab.config.separators import normalize_separator
@@ -56,6 +56,7 @@ def check_config(composed: Composed, find_settings: FindSettings) -> TaskSetting
     _check_length(composed)
     _check_strategy(composed, settings)  # before the batch, because the number of ranks follows from the strategy
     _check_batch(composed)
+    check_packages(composed)
     return settings
 
 
@@ -127,7 +128,7 @@ def _check_task(composed: Composed) -> None:
     folders = composed.search_path
     datasets = {name: option_content("data", name, folders) for name in options("data", folders)}
     fitting = [name for name, content in datasets.items() if model["task"] in content.get("tasks", ())]
-    would = f"data={'|'.join(fitting)} would fit" if fitting else "no data of this task is there"
+    would = f"data={'|'.join(fitting)} would fit" if fitting else "no dataset is for this task"
     raise ConfigError(
         f"model={model['name']} needs data for {model['task']}, data={data['name']} gives "
         f"{', '.join(data['tasks']) or 'none'} ({composed.origin('data.tasks')}); {would}"
@@ -139,12 +140,16 @@ def _check_kind(composed: Composed, settings: TaskSettings) -> None:
     model, learning = composed.config["model"], settings.learning
     if learning is None and model.get("learning"):
         key = f"model.learning.{next(iter(model['learning']))}"
-        raise ConfigError(f"{key} ({composed.origin(key)}): a model for {model['task']} has no settings of learning")
+        raise ConfigError(
+            f"{key} ({composed.origin(key)}): a model for {model['task']} has no settings model.learning; leave it out"
+        )
     if learning is not None:
         learning = learning.chosen(model.get("learning") or {})
     for name in _groups_of_kind(composed):
         if name not in settings.groups:
-            raise ConfigError(f"{name} ({composed.origin(name)}): a model for {model['task']} has no group {name}")
+            raise ConfigError(
+                f"{name} ({composed.origin(name)}): a model for {model['task']} has no group {name}; leave it out"
+            )
     schema = _schema(settings.eval, settings.asks, learning, tuple(settings.groups.items()))
     groups = {name: composed.config[name] for name in settings.groups if name in composed.config}
     found = typed(schema, {"eval": composed.config["eval"], "model": model, **groups}, composed)
@@ -236,8 +241,6 @@ def _check_strategy(composed: Composed, settings: TaskSettings) -> None:
             f"strategy.tensor_parallel_size={strategy['tensor_parallel_size']} "
             f"({composed.origin('strategy.tensor_parallel_size')}) does not divide the {devices} devices"
         )
-    if name.startswith("deepspeed") and find_spec("deepspeed") is None:
-        raise ConfigError(f"strategy={name}: deepspeed is not installed; pip install 'lab[deepspeed]'")
     if (found := conflict(name, trainer, num_gpus()) or settings.conflict(config)) is not None:
         key, why = found
         value = reduce(getitem, key.split("."), config)
@@ -273,7 +276,7 @@ def _check_files(composed: Composed) -> None:
         raise ConfigError(f"ckpt={ckpt}: {kind} ({composed.origin('ckpt')}){_near_checkpoints(ckpt, config)}")
     if stage == "predict":
         if not config["input"]:
-            raise ConfigError("stage=predict needs input=FILE or input=FOLDER: what to look at")
+            raise ConfigError("stage=predict needs input=FILE or input=FOLDER: what to predict from")
         if not Path(config["input"]).exists():
             raise ConfigError(f"input={config['input']}: no such file or folder")
     if resume not in ("auto", "never") and not (Path(resume) / "run.json").is_file():
@@ -292,7 +295,7 @@ def _near_checkpoints(ckpt: str, config: dict[str, Any]) -> str:
 
 def _check_data(composed: Composed) -> None:
     data = composed.config["data"]
-    if data.get("root") is None:
+    if data.get("root") is None or data.get("example") is True:  # an example is generated where it is read
         return
     root = Path(data["root"])
     if data.get("fallback_root") is not None and not root.exists() and Path(data["fallback_root"]).is_dir():

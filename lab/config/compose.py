@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lab.compat.hydra import forget_composed
 from lab.config import user_files
 from lab.config.aliases import renamed_words
-from lab.config.group_files import config_dir, find_file, groups, options, shorten
+from lab.config.group_files import SEVERAL, config_dir, find_file, groups, options, shorten
 from lab.config.origins import find_origin
 from lab.config.refusals import explain
 from lab.config.spelling import spelled
@@ -77,7 +77,7 @@ def compose_config(overrides: Sequence[str], user_dirs: Iterable[str] = (), root
     for word in typed:
         if word.key.split("/")[0].split(".")[0] == "hydra":
             raise ConfigError(f"{word.text}: Hydra's own settings are fixed; paths.runs_dir says where runs go")
-        if word.shown.startswith("[") and word.key in groups(folders):
+        if word.shown.startswith("[") and word.key in groups(folders) and word.key not in SEVERAL:
             raise ConfigError(f"{word.text}: one option is chosen of a group: {', '.join(options(word.key, folders))}")
     if len(folders) > 1:
         user_files.register()

@@ -14,6 +14,9 @@ from lab.text import one_line
 SWEEP_GROUPS = ("launcher", "sweeper")
 """Groups that a sweep has, and none of its jobs."""
 
+SEVERAL = ("logger",)
+"""Groups of which a job may choose several options, ``logger=[wandb,tensorboard]``; their contents are merged."""
+
 
 def config_dir() -> Path:
     """Return the folder of the shipped groups: ``conf/`` beside run.py, or the copy inside an installed wheel."""

@@ -27,9 +27,10 @@ def find_origin(key: str, overrides: Sequence[str], folders: Sequence[Path], cho
                 return f"set in {shorten(path)}"
     if group in choices and group != key:
         return f"{group}={choices[group]}"
-    if "." in key:
+    root = folders[0] / "config.yaml"
+    if "." in key and not _has(own_content(root), key.split(".")):
         return find_origin(key.rpartition(".")[0], overrides, folders, choices)
-    return f"set in {shorten(folders[0] / 'config.yaml')}"
+    return f"set in {shorten(root)}"
 
 
 def _sets(content: Mapping[str, Any], key: str, group: str) -> bool:

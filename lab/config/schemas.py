@@ -70,7 +70,8 @@ Text = Annotated[str, BeforeValidator(_text), Field(min_length=1), AfterValidato
 
 
 # A nan among the arguments of a target must stay nan, to be refused there; by default it would become null.
-_STRICT = ConfigDict(strict=True, allow_inf_nan=False, ser_json_inf_nan="constants")
+# A schema is built when it is first used: most commands use a part of them.
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False, ser_json_inf_nan="constants", defer_build=True)
 
 
 class Strict(BaseModel):
@@ -130,6 +131,7 @@ class TrainerConfig(Strict):
     on_nonfinite: Literal["stop", "skip"]
     max_skips: WholeAbove0
     deterministic: Bool
+    threads: Literal["auto"] | Annotated[Int, Field(gt=0, le=1024)]
     compile: Literal["inductor", "aot_eager"] | None
 
 
@@ -318,15 +320,33 @@ class WandbConfig(Strict):
 
     project: Text
     mode: Literal["auto", "online", "offline", "disabled"]
+    name: Text | None
+    notes: Text | None
     group: Text | None
     job_type: Text | None
     tags: list[Text]
+    media: WholeFrom0
+    system_interval: Annotated[Float, Field(ge=1)] | None
+
+
+class TensorBoardConfig(Strict):
+    """TensorBoard's event files, in the run directory; there is nothing to set."""
+
+
+class MlflowConfig(Strict):
+    """One MLflow run for each run directory."""
+
+    experiment: Text
+    tracking_uri: Text | None  # null: MLFLOW_TRACKING_URI, else the folder mlflow of paths.runs_dir
+    tags: dict[Text, Text]
 
 
 class LoggerConfig(Strict):
     """Where metrics go besides metrics.csv."""
 
-    wandb: WandbConfig | None
+    wandb: WandbConfig | None = None
+    tensorboard: TensorBoardConfig | None = None
+    mlflow: MlflowConfig | None = None
 
 
 class EmaConfig(Strict):

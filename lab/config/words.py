@@ -104,7 +104,9 @@ def _written(key: str, value: Any) -> str:
     if isinstance(value, Mapping):
         return f"{{{','.join(f'{name}:{_written(key, item)}' for name, item in value.items())}}}"
     kind = type(value).__name__
-    raise ConfigError(f"{key}: {kind} is no value of a config; give a number, a string, or a list or mapping of these")
+    raise ConfigError(
+        f"{key}: a value of the type {kind} cannot be in a config; give numbers, strings, lists and mappings"
+    )
 
 
 def _text(text: str) -> str:

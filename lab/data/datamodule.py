@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -159,6 +159,21 @@ class DataModule(pl.LightningDataModule, ABC):
         self.plan_training(self._batches(self.plan))
         keys = next(iter(self._batches(replace(self.plan, max_steps=self.plan.start_step + 1))))
         return self.at_step(self.collate([self.dataset("train")[key] for key in keys]), None)
+
+    def train_keys(self) -> Iterator[list[Any]]:
+        """Return the keys of this rank's training samples, a micro-batch at a time, as its loader reads them."""
+        batches = self._batches(self.plan)
+        self.plan_training(batches)
+        return iter(batches)
+
+    def unaugmented(self, split: str, prepared: bool) -> Any:
+        """Return the dataset of a split without augmentation, to look at it; most data has nothing that augments.
+
+        Args:
+            split: of the data.
+            prepared: samples are as an evaluation reads them; else as they are stored, of any size.
+        """
+        return self.dataset(split)
 
     def sample_weights(self) -> Sequence[float] | None:
         """Return the chance of each sample of the training set, of any sum; None: an epoch has each once."""

@@ -64,6 +64,12 @@ def describe_presence(data: DataModule, splits: Sequence[str]) -> list[str]:
     return [f"{' and '.join(of)}: {line}" for line, of in lines.items()] + _similar(names)
 
 
+def describe_sizes(data: DataModule) -> str:
+    """Return how many samples each split has, such as ``training 205, validation 87, test 72 images``."""
+    sizes = ", ".join(f"{name} {len(data.dataset(split))}" for split, name in SPLIT_NAMES.items())
+    return f"{sizes} {data.sample_name}s"
+
+
 def spread(length: int) -> Iterator[int]:
     """Yield 0 to ``length`` - 1, each once, so that the first few are spread over the whole range."""
     step = max(1, round(length**0.5))

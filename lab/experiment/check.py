@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from lab.data.datamodule import DataModule
-from lab.data.presence import describe_presence
+from lab.data.presence import describe_presence, describe_sizes
 from lab.experiment.assembly import (
     build_data,
     build_task,
@@ -49,7 +49,8 @@ def check(config: dict[str, Any], own: DataModule | None = None) -> None:
     count = sum(parameter.numel() for parameter in task.parameters())
     print_config(config)
     print_tables(data.tables())
-    print_notes(describe_presence(data, ("train", "val", "test")))
+    print_notes([*describe_presence(data, ("train", "val", "test")), *task.remarks(data)])
+    print(f"samples   {describe_sizes(data)}")
     print(f"dataset   {data.fingerprint()}")
     print(f"model     {config['model']['name']}: {count / 1e6:.2f} M parameters, {printable(task.spec.describe())}")
     print(f"training  {plan.max_steps} steps, {plan.steps_per_epoch} an epoch, validation every {plan.val_every}")

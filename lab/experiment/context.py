@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lab.data.datamodule import DataModule
 from lab.data.presence import describe_presence
 from lab.errors import RunError
 from lab.experiment.assembly import Plan, build_data, make_plan, prepare
+from lab.experiment.wandb_logger import make_wandb, num_shown
 from lab.loggers.metrics_csv import MetricsCSV
+from lab.loggers.tracker import Tracker
 from lab.loggers.wandb_run import WandbRun
 from lab.report.tables import print_config, print_notes, print_tables
 from lab.run_directory import RunDirectory
@@ -35,6 +37,7 @@ class FitContext:
         plan: the length of the training.
         metrics: ``metrics.csv``.
         wandb: the W&B run; None if W&B is off, and on ranks other than 0.
+        trackers: the others, TensorBoard and MLflow; none on ranks other than 0.
         freezing: which parameters train when; None if all of them do from the start.
         stopped_at: the step at which early stopping has ended the training; None if it goes to the last step.
     """
@@ -47,6 +50,7 @@ class FitContext:
     plan: Plan
     metrics: MetricsCSV
     wandb: WandbRun | None
+    trackers: list[Tracker] = field(default_factory=list)
     freezing: Freezing | None = None
     stopped_at: int | None = None
 
@@ -54,6 +58,11 @@ class FitContext:
     def last_step(self) -> int:
         """The step that the training ends with."""
         return self.plan.max_steps if self.stopped_at is None else self.stopped_at
+
+    @property
+    def num_shown(self) -> int:
+        """How many samples of an evaluation W&B gets, on this rank."""
+        return 0 if self.wandb is None else num_shown(self.config)
 
     @property
     def is_first(self) -> bool:
@@ -106,7 +115,8 @@ def open_context(
     if place.rank == 0:
         say_warmup(config, plan)
     wandb = make_wandb(config, run) if place.rank == 0 else None
-    return FitContext(config, run, place, watch, data, plan, MetricsCSV(run.path), wandb)
+    trackers = make_trackers(config, run) if place.rank == 0 else []
+    return FitContext(config, run, place, watch, data, plan, MetricsCSV(run.path), wandb, trackers)
 
 
 def say_warmup(config: Mapping[str, Any], plan: Plan) -> None:
@@ -136,19 +146,19 @@ def check_dataset(data: DataModule, config: Mapping[str, Any], run: RunDirectory
     run.update(dataset=fingerprint, **({"rows_read": rows} if rows else {}))
 
 
-def make_wandb(config: Mapping[str, Any], run: RunDirectory) -> WandbRun | None:
-    """Return the W&B logger of the run directory, if W&B is on."""
-    settings = config["logger"]["wandb"]
-    if settings is None or settings["mode"] == "disabled":
-        return None
-    return WandbRun(
-        run.path,
-        project=settings["project"],
-        name=run.path.name,
-        config=dict(config),
-        tags=[config["model"]["name"], config["data"]["name"], *settings["tags"]],
-        group=settings["group"],
-        job_type=settings["job_type"] or config["stage"],
-        mode=settings["mode"],
-        git_commit=run.record.get("commit"),
-    )
+def make_trackers(config: Mapping[str, Any], run: RunDirectory) -> list[Tracker]:
+    """Return the loggers of the run directory besides metrics.csv and W&B."""
+    found: list[Tracker] = []
+    if config["logger"].get("tensorboard") is not None:
+        from lab.loggers.tensorboard_run import TensorBoardRun
+
+        found.append(TensorBoardRun(run.path, config))
+    if (settings := config["logger"].get("mlflow")) is not None:
+        from lab.loggers.mlflow_run import MlflowRun, choose_store
+
+        labels = {"model": config["model"]["name"], "data": config["data"]["name"], "stage": config["stage"]}
+        commit = run.record.get("commit")
+        labels |= {"mlflow.source.git.commit": str(commit)} if commit else {}
+        store = choose_store(settings["tracking_uri"], config["paths"]["runs_dir"])
+        found.append(MlflowRun(run.path, store, settings["experiment"], config, {**labels, **settings["tags"]}))
+    return found

@@ -6,19 +6,22 @@ import csv
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lab.callbacks.media import ShownSamples
 from lab.callbacks.pictures import Pictures
 from lab.data.datamodule import DataModule
 from lab.data.presence import describe_presence
 from lab.experiment.assembly import build_data, give_plan, load_plan, load_task, prepare
 from lab.experiment.planning import Subject, settle_strategy
+from lab.experiment.stage_result import Shown, StageResult
 from lab.experiment.trainer import make_eval_trainer
+from lab.experiment.wandb_logger import log_stage, num_shown
 from lab.loggers.undefined import with_nulls
-from lab.report.animation import save_picture
+from lab.report.animation import Animation, save_picture
 from lab.report.tables import print_metrics, print_notes, print_table
 from lab.run_directory import stage_folder
 from lab.run_progress import beat_at_start
@@ -29,42 +32,41 @@ from lab.system.provenance import describe_versions, now
 from lab.system.ranks import Place
 from lab.training.spec import task_spec
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 SPLITS = {"validate": "val", "test": "test"}
 """The split that each measuring stage evaluates."""
 
 
-@dataclass
-class StageResult:
-    """A stage's metrics, protocol, tables, files, a sheet of its pictures, and the metrics where lower is better."""
+def run_stage(stage: str, subject: Subject, folder: Path, shown: int = 0) -> StageResult:
+    """Evaluate on the validation or test set; draw its first images, and the whole, into ``folder/pictures``.
 
-    metrics: dict[str, float]
-    protocol: str = ""
-    tables: dict[str, Table] = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)
-    sheet: Image | None = None
-    lower_is_better: list[str] = field(default_factory=list)
-
-
-def run_stage(stage: str, subject: Subject, folder: Path) -> StageResult:
-    """Evaluate on the validation or test set; draw its first images, and the whole, into ``folder/pictures``."""
+    Args:
+        stage: validate or test.
+        subject: what is evaluated.
+        folder: of the run or of the stage.
+        shown: how many samples are kept for a tracker.
+    """
     task, split = subject.task, SPLITS[stage]
     count, panels = subject.config["callbacks"]["pictures"], task_spec(task.kind).load_pictures()
     pictures = Pictures(folder / "pictures", split, count, panels)
-    trainer = make_eval_trainer(subject.config, subject.place, [pictures])
+    taken = ShownSamples(shown, task_spec(task.kind).load_media() if shown else None)
+    trainer = make_eval_trainer(subject.config, subject.place, [pictures, taken])
     if stage == "test":
         trainer.test(task, dataloaders=subject.data.test_dataloader(), verbose=False)
     else:
         trainer.validate(task, dataloaders=subject.data.val_dataloader(), verbose=False)
+    seen = Shown(taken.samples, class_names=getattr(task, "class_names", ()))
+    if subject.place.rank == 0 and (confusion := task.confusion_matrix(split)) is not None:
+        seen.confusion = confusion.tolist()
     if count and subject.place.rank == 0:
         for name, picture in task.drawings(split).items():
+            if not isinstance(picture, Animation):
+                seen.drawings[name] = picture
             (folder / "pictures").mkdir(parents=True, exist_ok=True)
             save_picture(picture, folder / "pictures" / f"{split}-{name}")
     lower = [name for name in task.results if task.better(name) == "min"]
     files = dict(task.files)
-    return StageResult(dict(task.results), task.describe_evaluation(), dict(task.tables), files, pictures.sheet, lower)
+    protocol = task.describe_evaluation()
+    return StageResult(dict(task.results), protocol, dict(task.tables), files, pictures.sheet, lower, seen)
 
 
 def evaluate(config: dict[str, Any], home: Path, place: Place | None = None, data: DataModule | None = None) -> None:
@@ -98,9 +100,11 @@ def evaluate(config: dict[str, Any], home: Path, place: Place | None = None, dat
     presence = describe_presence(data, (SPLITS[config["stage"]],))
     if place.rank == 0:
         print_notes(presence)
-    result = run_stage(config["stage"], replace(subject, config=config), folder)
+    shown = num_shown(config) if place.rank == 0 else 0
+    result = run_stage(config["stage"], replace(subject, config=config), folder, shown)
     if place.rank == 0:
         _write_result(config, result, folder)
+        log_stage(config, home, folder, result, task.trained_steps)
 
 
 def _write_result(config: Mapping[str, Any], result: StageResult, folder: Path) -> None:

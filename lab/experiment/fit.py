@@ -128,7 +128,7 @@ class Fit:
         return Diverged(f"{error}; {also}", error.step, error.term)
 
     def _end(self) -> None:
-        """Record how the fit ended, and end the W&B run."""
+        """Record how the fit ended, and end the runs of W&B and the trackers."""
         try:
             self.directory.end(self._state, self._code)
         except OSError:
@@ -139,6 +139,8 @@ class Fit:
         finally:
             if self._context is not None and self._context.wandb is not None:
                 self._context.wandb.finish(self._code, self._state)
+            for tracker in self._context.trackers if self._context is not None else ():
+                tracker.finish(self._state)
 
 
 def report_finished(config: dict[str, Any], run: RunDirectory, data: DataModule | None = None) -> None:

@@ -167,8 +167,7 @@ def find_machine(config: Mapping[str, Any], place: Place, held: int = 0) -> Mach
 def describe(config: Mapping[str, Any], task: Task, training: bool) -> Workload:
     """Return a training's workload without its activations."""
     from lab.layers.tensor_parallel.layers import TensorParallel
-    from lab.registry.parallel import splitting_of
-    from lab.strategies.sharding import units
+    from lab.registry.parallel import splitting_of, units
     from lab.structures.parallel import TensorSplitting
 
     net, precision, optimizer = task.net, config["trainer"]["precision"], config["optimizer"]
@@ -202,7 +201,7 @@ def describe(config: Mapping[str, Any], task: Task, training: bool) -> Workload:
 
 def with_activations(work: Workload, config: Mapping[str, Any], task: Task, data: DataModule) -> Workload:
     """Count the activations that backward needs for one micro-batch of this rank, and the batch itself."""
-    from lab.strategies.sharding import units
+    from lab.registry.parallel import units
 
     batch = data.first_batch()
     if config["strategy"]["name"] == "dp":

@@ -8,8 +8,10 @@ from typing import Any
 from lab.errors import RunError
 from lab.experiment.assembly import give_plan, load_task
 from lab.experiment.context import FitContext
-from lab.experiment.evaluation import StageResult, run_stage, write_files, write_tables
+from lab.experiment.evaluation import run_stage, write_files, write_tables
 from lab.experiment.planning import Subject
+from lab.experiment.stage_result import StageResult
+from lab.experiment.wandb_logger import show_evaluation
 from lab.loggers.metrics_file import read_metrics
 from lab.loggers.undefined import with_nulls
 from lab.strategies import collectives
@@ -36,7 +38,7 @@ def measure_best(fit: FitContext) -> dict[str, float | None]:
     fit.run.update(weights=task.weights_kind, best_step=task.trained_steps, eval=fit.config["eval"])
     subject = Subject(fit.config, task, fit.data, fit.place, training=False)
     validated = _validated(fit, subject)
-    tested = run_stage("test", subject, fit.run.path)
+    tested = run_stage("test", subject, fit.run.path, fit.num_shown)
     fit.run.update(protocol=tested.protocol)
     if not fit.is_first:
         return {}
@@ -50,12 +52,12 @@ def _write(fit: FitContext, tested: StageResult) -> None:
     step = fit.last_step
     write_tables(tested.tables, fit.run.path)
     write_files(tested.files, fit.run.path)
-    fit.metrics.log_metrics({"epoch": (step - 1) // fit.plan.steps_per_epoch, **tested.metrics}, step)
+    for logger in (fit.metrics, *fit.trackers):
+        logger.log_metrics({"epoch": (step - 1) // fit.plan.steps_per_epoch, **tested.metrics}, step)
     fit.metrics.flush()
     if fit.wandb is not None:
         fit.wandb.log_metrics(tested.metrics, step)
-        if tested.sheet is not None:
-            fit.wandb.log_images("test/predictions", [tested.sheet], step)
+        show_evaluation(fit.wandb, "test", tested, step)
 
 
 def _validated(fit: FitContext, subject: Subject) -> dict[str, Any]:

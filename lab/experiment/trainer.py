@@ -16,6 +16,7 @@ from lab.callbacks.ema import EMA
 from lab.callbacks.first_batch import FirstBatch
 from lab.callbacks.heartbeat import Heartbeat
 from lab.callbacks.interrupt import Interrupt
+from lab.callbacks.media import ShownSamples
 from lab.callbacks.own_directory import OwnDirectory
 from lab.callbacks.progress import ProgressBar
 from lab.callbacks.pruning import Pruning
@@ -27,7 +28,9 @@ from lab.experiment.assembly import QUIET, device_arguments
 from lab.experiment.context import FitContext
 from lab.run_progress import job_folder, waits_for_verdicts
 from lab.strategies import collectives
+from lab.system.collector import collect_as_usual
 from lab.system.ranks import Place
+from lab.training.spec import task_spec
 
 
 def make_early_stopping(fit: FitContext, resume_from: Path | None) -> EarlyStopping | None:
@@ -72,12 +75,13 @@ def make_fit_trainer(
         gradient_clip_val=settings["gradient_clip_val"],
         log_every_n_steps=1,
         callbacks=_callbacks(fit, log, divergence, stopping, resume_from),
-        logger=[fit.metrics, *([fit.wandb] if fit.wandb else [])],
+        logger=[fit.metrics, *([fit.wandb] if fit.wandb else []), *fit.trackers],
         profiler=_profiler(fit),
         num_sanity_val_steps=0,
         **QUIET,
     )
     start_at(trainer, start)
+    collect_as_usual()
     return trainer, divergence
 
 
@@ -105,6 +109,8 @@ def _callbacks(
     callbacks += [Unfreeze(fit.freezing)] if fit.freezing is not None else []
     callbacks += [ema] if ema is not None else []
     callbacks += [log, divergence, *([stopping] if stopping is not None else [])]
+    if fit.num_shown:
+        callbacks.append(ShownSamples(fit.num_shown, task_spec(fit.data.spec.task).load_media(), fit.wandb))
     folder = job_folder() if fit.is_first else None
     callbacks += [Heartbeat(folder, log, plan.max_steps)] if folder is not None else []
     callbacks.append(checkpoint)
@@ -138,6 +144,7 @@ def make_eval_trainer(
         callbacks = [*callbacks, ProgressBar(StepLog(1, 1, 1), 0)]
     if place.rank == 0 and (folder := job_folder()) is not None:
         callbacks = [*callbacks, Heartbeat(folder)]
+    collect_as_usual()
     # FSDP2 changes its parameters in place, which inference mode forbids; no_grad is hardly slower.
     return pl.Trainer(
         **device_arguments(config, place), callbacks=callbacks, logger=False, inference_mode=False, **QUIET

@@ -16,8 +16,10 @@ from lab.experiment.context import FitContext
 from lab.experiment.planning import Subject, settle_strategy
 from lab.experiment.start import where_to_start
 from lab.experiment.trainer import describe_device, make_early_stopping, make_fit_trainer
+from lab.experiment.wandb_logger import shown_config
 from lab.loggers.undefined import with_nulls
 from lab.registry.create import load_weights
+from lab.report.tables import print_notes
 from lab.strategies import collectives
 from lab.strategies.batch_norm import synchronize_batch_norm
 from lab.training.task import Task
@@ -36,7 +38,7 @@ def train(fit: FitContext) -> None:
     stopping = make_early_stopping(fit, ckpt)
     fit.beat(start)
     task = _prepare_task(fit, start, goes_on=ckpt is not None)
-    _say_start(fit, start)
+    _say_start(fit, start, task.monitor)
     trainer, divergence = make_fit_trainer(fit, start, ckpt, stopping)
     if not task.is_trained:
         _memorize(fit, task, trainer)
@@ -51,18 +53,25 @@ def _start(fit: FitContext) -> tuple[int, Path | None]:
     found = where_to_start(fit.run, fit.metrics) if fit.is_first else (0, None)
     start, ckpt = collectives.from_rank_zero(found)
     if start > fit.plan.max_steps:
-        raise RunError(f"{fit.run.path} is at step {start}, beyond the {fit.plan.max_steps} steps now asked for")
+        raise RunError(
+            f"{fit.run.path} is at step {start}, beyond trainer.max_steps={fit.plan.max_steps}: give a larger "
+            "number, or resume=never to start afresh"
+        )
     return start, ckpt
 
 
 def _prepare_task(fit: FitContext, start: int, goes_on: bool) -> Task:
     """Build the task, choose its strategy, load its initial weights, and give the data its plan."""
     task = build_task(fit.config, fit.data, fit.plan.schedule_steps)
+    if fit.is_first:
+        print_notes(task.remarks(fit.data))
     give_plan(fit.data, fit.plan.load, task, start)
     fit.freezing = freeze(fit.config, task, fit.plan.steps_per_epoch)
     subject = Subject(fit.config, task, fit.data, fit.place)
     fit.config, strategy = settle_strategy(subject, before=fit.run.record.get("strategy") if goes_on else None)
     fit.run.update(strategy=strategy)
+    if fit.wandb is not None:
+        fit.wandb.configure(shown_config(fit.config, fit.run.record))
     config = fit.config
     check_unfreezing(config, fit.freezing)
     weights = config["ckpt"] or config["model"]["pretrained"]
@@ -77,11 +86,13 @@ def _prepare_task(fit: FitContext, start: int, goes_on: bool) -> Task:
     return task
 
 
-def _say_start(fit: FitContext, start: int) -> None:
-    """Truncate metrics.csv to the step from which the training continues, record this step and print it."""
+def _say_start(fit: FitContext, start: int, monitor: str) -> None:
+    """Truncate metrics.csv to the step from which the training continues, begin the trackers, record and print it."""
     if start and not fit.metrics.path.exists():
         fit.warn(f"{fit.metrics.path} is missing: its rows to step {start} are lost")
     fit.metrics.cut_back(start)
+    for tracker in fit.trackers:
+        tracker.begin(start, monitor)
     if start:
         fit.run.update(resumed_at=[*fit.run.record["resumed_at"], start])
         if fit.run.record.get("pruned"):
@@ -120,6 +131,7 @@ def _memorize(fit: FitContext, task: Task, trainer: pl.Trainer) -> None:
     """Give the training data to a network without trainable parameters, validate it, and write a checkpoint."""
     task.memorize(fit.data)
     trainer.validate(task, dataloaders=fit.data.val_dataloader(), verbose=False)
-    fit.metrics.log_metrics({"epoch": 0, **task.results}, 0)
+    for logger in (fit.metrics, *fit.trackers):
+        logger.log_metrics({"epoch": 0, **task.results}, 0)
     fit.metrics.flush()
     RunState(None).write_weights(fit.run.checkpoints / "best.ckpt", trainer, task)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lab.config.words import word_key, word_values
 from lab.errors import ConfigError, RunError
@@ -40,21 +42,35 @@ def inherit(
             f"{run.file} is {run.damage or 'missing'}: the overrides of this run are not known; repeat its own "
             "command, which repairs the file, or copy the checkpoint elsewhere and give model=, data= and the rest"
         )
-    given = {word_key(word) for word in overrides}
-    if record.get("own_data") and not own_data and "data" not in given:
+    if record.get("own_data") and not own_data and "data" not in {word_key(word) for word in overrides}:
         raise RunError(
             f"{home} was made from Python with a DataModule of the caller's own, {record['own_data']}: pass one from "
             "Python (data=...), or name another dataset by data="
         )
-    inherited = [
+    inherited = recorded_words(record["overrides"], overrides, own_data)
+    return [*inherited, *overrides], [*record.get("config_dirs", []), *user_dirs], home
+
+
+def recorded_words(
+    recorded: list[str], overrides: list[str], own_data: bool = False, without: tuple[str, ...] = _NOT_INHERITED
+) -> list[str]:
+    """Return the recorded overrides of a run that count beside new ones.
+
+    Args:
+        recorded: those of the run.
+        overrides: the new ones, which replace recorded ones of the same key.
+        own_data: whether a Python caller gives a DataModule object, so that none of the data's count.
+        without: keys that are never taken over.
+    """
+    given = {word_key(word) for word in overrides}
+    return [
         word
-        for word in record.get("overrides", [])
+        for word in recorded
         if (key := word_key(word)) not in given
-        and key not in _NOT_INHERITED
+        and key not in without
         and not (own_data and key.partition(".")[0] == "data")
         and not (key.partition(".")[0] in _ANEW and key.partition(".")[0] in given)
     ]
-    return [*inherited, *overrides], [*record.get("config_dirs", []), *user_dirs], home
 
 
 def refuse_foreign_packages(
@@ -83,6 +99,32 @@ def refuse_foreign_packages(
             f"{home} asks for packages to be imported, {', '.join(foreign)}, which runs their code: "
             f"add extensions=[{','.join(names)}] if you trust them"
         )
+
+
+def refuse_other_network(config: Mapping[str, Any], home: Path, overrides: list[str], folders: list[str]) -> None:
+    """Refuse new settings of a network that is loaded from a run's checkpoint as it was trained, and would ignore them.
+
+    Args:
+        config: of a stage that trains nothing.
+        home: the run's directory.
+        overrides: those given now.
+        folders: config folders, the run's own among them.
+
+    Raises:
+        ConfigError: one says something else than the run.
+    """
+    if not any(word_key(word).partition(".")[0] == "model" for word in overrides):
+        return
+    from lab.config.compose import compose_config
+
+    trained = compose_config(RunDirectory(home).record["overrides"], folders).config["model"]["net"]
+    given = config["model"]["net"]
+    for key in {**trained, **given}:
+        if given.get(key) != trained.get(key):
+            raise ConfigError(
+                f"model.net.{key}={given.get(key)}: stage={config['stage']} takes the network of ckpt as it was "
+                f"trained, with {key}={trained.get(key)}; leave it out"
+            )
 
 
 def _is_of_packages(word: str) -> bool:

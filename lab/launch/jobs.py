@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lab.compat.imports import put_off_imports
+from lab.system.cores import NUM_THREADS
 from lab.system.ranks import Place
 from lab.system.storage import StorageError, explain
 
@@ -22,6 +27,7 @@ class Job:
         path: the run directory.
         is_new: whether the run directory was made for this job.
         before: the state of the run before this job.
+        threads: those of each rank; None: as many as torch takes by itself.
     """
 
     kind: str
@@ -29,6 +35,7 @@ class Job:
     path: str = ""
     is_new: bool = True
     before: str = "new"
+    threads: int | None = None
 
     def to_json(self) -> str:
         """Return the job as one line."""
@@ -66,14 +73,34 @@ def run_job(job: Job, place: Place, store: Any = None, data: Any = None) -> None
         Pruned: the search of a sweep has ended the training.
         Interrupted: a signal has ended the job.
     """
+    put_off_imports()
     try:
-        _run_job(job, place, store, data)
+        with _computing_with(job.threads, place.world_size):
+            _run_job(job, place, store, data)
     except Exception as error:
         # Other stages make their directory at the end, if it does not exist yet.
         found = explain(error, Path(job.path) if job.kind == "fit" else None)
         if found is None:
             raise
         raise found from error
+
+
+@contextmanager
+def _computing_with(number: int | None, world_size: int) -> Iterator[None]:
+    """Within this context torch computes with so many threads; None: with those that it has."""
+    if number is None:
+        yield
+        return
+    import torch
+
+    if world_size > 1:
+        os.environ[NUM_THREADS] = str(number)  # otherwise Lightning would set both
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _run_job(job: Job, place: Place, store: Any, data: Any) -> None:

@@ -102,7 +102,7 @@ def _settings_of(spec: TaskSpec) -> TaskSettings:
     file = find_module(module)
     loader = None if file is None else importlib.util.spec_from_file_location(module, file)
     if loader is None or loader.loader is None:
-        raise ConfigError(f"extensions: the kind of problem {spec.name!r} names {spec.settings}, which is not there")
+        raise ConfigError(f"extensions: the kind of problem {spec.name!r} names {spec.settings}, which does not exist")
     loaded, before = importlib.util.module_from_spec(loader), sys.modules.get(module)
     sys.modules[module] = loaded  # pydantic looks up annotations there
     try:
@@ -116,5 +116,5 @@ def _settings_of(spec: TaskSpec) -> TaskSettings:
             sys.modules[module] = before
     found = getattr(loaded, name, None)
     if not isinstance(found, TaskSettings):
-        raise ConfigError(f"extensions: {spec.settings} is no TaskSettings: see lab.config.kinds")
+        raise ConfigError(f"extensions: {spec.settings} is not a TaskSettings (lab.config.kinds)")
     return found

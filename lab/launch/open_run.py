@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lab.config.aliases import renamed_config
+from lab.config.flattening import flat
+from lab.config.recorded import UnreadableConfig, read_recorded
 from lab.config.words import word_key
 from lab.errors import RunError
 from lab.run_directory import RunDirectory
@@ -95,15 +97,11 @@ def _take(
 
 def _config_before(run: RunDirectory) -> dict[str, Any] | None:
     """Return the config of an earlier run; None, with a warning, if it cannot be read."""
-    import yaml
-
     file = run.path / "config.yaml"
     try:
-        before = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        before = None
-    if isinstance(before, dict):
-        return renamed_config(before)
+        return renamed_config(read_recorded(file))
+    except UnreadableConfig:
+        pass
     print(f"warning: {file} is missing or damaged: it is written again; changes are not recorded", file=sys.stderr)
     return None
 
@@ -112,7 +110,7 @@ def _changes(before: dict[str, Any] | None, config: dict[str, Any], known: str, 
     """Return each key that differs, with its old and its new value."""
     if before is None:
         return {"config.yaml": ["unreadable", "written anew"]}
-    keys = [key for key in _leaves(config) if key != "resume"]
+    keys = [key for key, _ in flat(config) if key != "resume"]
     changed = {key: [_at(before, key), _at(config, key)] for key in keys if _at(before, key) != _at(config, key)}
     if known != sources:
         changed["sources"] = [known[:12], sources[:12]]
@@ -125,13 +123,6 @@ def _goes_further(before: dict[str, Any] | None, config: dict[str, Any]) -> bool
         return True
     lengths = {key: (_at(before, f"trainer.{key}"), config["trainer"][key]) for key in ("max_steps", "max_epochs")}
     return any((now or 0) > (then if isinstance(then, int) else 0) for then, now in lengths.values())
-
-
-def _leaves(node: dict[str, Any], prefix: str = "") -> list[str]:
-    keys = []
-    for key, value in node.items():
-        keys += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
-    return keys
 
 
 def _at(node: Any, key: str) -> Any:

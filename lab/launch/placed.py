@@ -6,6 +6,7 @@ rendezvous store, so they need neither a shared disk nor an equal command line.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Any
@@ -15,6 +16,7 @@ from lab.errors import ConfigError, Diverged, LabError, Pruned
 from lab.launch.jobs import Job, run_job
 from lab.launch.outcomes import exit_code
 from lab.launch.prepare import Prepared, carry_out, prepare_job
+from lab.system.cores import WAIT_POLICY
 from lab.system.ranks import Place
 from lab.system.signals import Interrupted, SignalWatch
 
@@ -37,6 +39,8 @@ def run_placed(overrides: list[str], user_dirs: list[str], place: Place, multiru
             f"-m under {place.launcher}: every rank would run the whole sweep; run it without {place.launcher} "
             "(trainer.devices=N starts the ranks), or start each job separately"
         )
+    if place.world_size > 1:  # the others load torch to hear of the job
+        os.environ.setdefault(WAIT_POLICY, "PASSIVE")
     with SignalWatch():
         if place.rank:
             return _follow(place)
@@ -47,7 +51,7 @@ def run_placed(overrides: list[str], user_dirs: list[str], place: Place, multiru
 def _lead(overrides: list[str], user_dirs: list[str], place: Place) -> None:
     try:
         prepared = _prepare(overrides, user_dirs, place)
-        job, run = prepared.begin()
+        job, run = prepared.begin(place)
     except LabError:
         if place.world_size > 1:
             _publish(_store(place), _REFUSED, place)
@@ -76,7 +80,7 @@ def _prepare(overrides: list[str], user_dirs: list[str], place: Place) -> Prepar
     prepared = prepare_job(words, user_dirs, place=place)
     if prepared.config["strategy"]["name"] == "dp" and place.world_size > 1:
         raise ConfigError(
-            f"strategy=dp is one process, {place.launcher} has started {place.world_size}: use strategy=ddp"
+            f"strategy=dp runs in one process, and {place.launcher} has started {place.world_size}: use strategy=ddp"
         )
     return prepared
 

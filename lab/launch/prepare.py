@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab.errors import ConfigError
-from lab.launch.inherited import inherit, refuse_foreign_packages
+from lab.launch.inherited import inherit, refuse_foreign_packages, refuse_other_network
 from lab.launch.jobs import Job, processes, run_job
-from lab.launch.open_run import open_run
+from lab.launch.open_run import give_back, open_run
 from lab.launch.outcomes import exit_code
 from lab.launch.own_data import identify_own_data, take_own_data
 from lab.launch.scratch import use_own_folder
+from lab.launch.threads import Threads, decide, make_wait
+from lab.loggers.wandb_close import close_left
 from lab.run_directory import RunDirectory
 from lab.run_name import run_name
 from lab.system.files import is_checkpoint
@@ -36,6 +38,7 @@ class Prepared:
         data: a DataModule object of the caller, which replaces the one that the config names.
         command: the command to record in the run; empty for the command line of this process.
         any_sources: whether a run that other sources have begun is continued: a sweep has been given new ones.
+        threads: those of the run that is repeated, for ``trainer.threads=auto``.
     """
 
     words: list[str]
@@ -45,6 +48,7 @@ class Prepared:
     data: Any = None
     command: str = ""
     any_sources: bool = False
+    threads: int | None = None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -71,22 +75,41 @@ class Prepared:
         if self.config["stage"] != "fit" and not self.config["check"]:
             self.home = self.home or _home_of(self.config)
 
-    def begin(self) -> tuple[Job, RunDirectory | None]:
+    def begin(self, place: Place | None = None) -> tuple[Job, RunDirectory | None]:
         """Lock the run directory, if the job has its own, and return the job as the ranks receive it.
 
+        Args:
+            place: this process's rank, if an external launcher has started it.
+
         Raises:
+            ConfigError: a variable of the environment has no meaning.
             RunError: the directory is in use, or lab's sources have changed since it was made.
         """
         for note in self.composed.notes:
             print(note)
         if self.config["check"]:
-            return Job("check", self.config), None
+            return Job("check", self.config, threads=self._threads(place).number), None
         if self.config["stage"] != "fit":
-            return Job("evaluate", self.config, str(self.path)), None
+            return Job("evaluate", self.config, str(self.path), threads=self._threads(place).number), None
         run, report = open_run(self.config, self.user_dirs, self.words, self.command, self.any_sources)
         if self.data is not None and not report:
             run.update(own_data=self.config["data"]["_target_"])
-        return Job("report" if report else "fit", self.config, str(run.path), run.is_new, run.before), run
+        if report:
+            return Job("report", self.config, str(run.path), run.is_new, run.before), run
+        try:
+            threads = self._threads(place, run.threads)
+            run.update(threads=threads.record())
+        except BaseException as error:
+            give_back(run, error)
+            raise
+        return Job("fit", self.config, str(run.path), run.is_new, run.before, threads.number), run
+
+    def _threads(self, place: Place | None, before: int | None = None) -> Threads:
+        threads = decide(self.config, before or self.threads, place)
+        for note in threads.notes:
+            print(note)
+        make_wait(threads)
+        return threads
 
     def run(
         self, here: bool = False, fork: bool = False, begun: Callable[[RunDirectory | None], None] | None = None
@@ -141,6 +164,8 @@ def _settle(job: Job, run: RunDirectory, code: int) -> None:
     try:
         if job.kind == "fit":
             run.settle(code)
+            if code not in (0, 2):
+                close_left(run.path, code, wait=1.0)  # of a rank that was killed
             if code == 2:
                 run.discard_unused()
     except OSError as error:
@@ -179,6 +204,8 @@ def prepare_job(
     if data is not None:
         take_own_data(composed, data)
     check_all(composed, machine=False)
+    if home is not None and composed.config["stage"] != "fit":
+        refuse_other_network(composed.config, home, overrides, folders)
     nodes, devices = composed.config["trainer"]["num_nodes"], composed.config["trainer"]["devices"]
     if nodes > 1 and place is None:
         raise ConfigError(

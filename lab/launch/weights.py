@@ -93,7 +93,7 @@ def _check_pretrained(pretrained: str | None, target: str, tags: Tags | None) ->
     if tags is None or pretrained in tags:
         return
     if not tags and not registry.is_model(target) and "." in target:
-        raise ConfigError(f"model.pretrained={pretrained}: no such file, and {target} is no registered name with tags")
+        raise ConfigError(f"model.pretrained={pretrained}: no such file, and {target} has no tags of weights")
     known = closest(pretrained, tags) or (f"; there are {', '.join(tags)}" if tags else "; there are none")
     raise RegistryError(f"model.pretrained={pretrained}: neither a file nor weights of {target}{known}")
 
@@ -107,14 +107,14 @@ def _settle_preprocessing(composed: Composed, target: str, tags: Tags) -> None:
     where = f"data.preprocessing={asked} ({composed.origin('data.preprocessing')})"
     if "mean" not in taken:
         if asked is not None:
-            raise ConfigError(f"{where}: data={data['name']} prepares its images in its own way; leave it out")
+            raise ConfigError(f"{where}: data={data['name']} prepares its images itself; leave data.preprocessing out")
         return
     tag, why = _choose(asked, pretrained, target, tags, where)
     needs = tags[tag].preprocessing if tag is not None else None
     name = split_model_name_tag(target)[0]
     if needs is None:
         if asked is not None:
-            raise ConfigError(f"{where}: {name} has no tag that says what its weights need; data.preprocessing=data")
+            raise ConfigError(f"{where}: {name} has no tag with a preprocessing; use data.preprocessing=data")
         composed.notes.append(f"preprocessing: that of data={data['name']}: {name} has no tag that says another")
         return
     composed.notes.append(f"preprocessing: that of {name}.{tag}{why}: {_take(composed, needs, taken)}")
@@ -142,7 +142,9 @@ def _choose(asked: str | None, pretrained: str | None, target: str, tags: Tags, 
             and pretrained in tags
             and tags[pretrained].preprocessing != tags[str(asked)].preprocessing
         ):
-            raise ConfigError(f"{where}: the weights are those of model.pretrained={pretrained}; leave it out")
+            raise ConfigError(
+                f"{where}: the weights are those of model.pretrained={pretrained}; leave data.preprocessing out"
+            )
         return asked, ""
     if pretrained is None or pretrained in tags:
         return pretrained or own or next(iter(tags), None), ""

@@ -21,10 +21,12 @@ def main() -> int:
 
     from lab.launch.jobs import Job, run_job
     from lab.launch.outcomes import exit_code
+    from lab.system.collector import collect_seldom
     from lab.system.ranks import Place, external_place
     from lab.text import guard_streams
 
     guard_streams()
+    collect_seldom()
     job = Job.from_json(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     place = external_place(os.environ) or Place()

@@ -21,6 +21,7 @@ from lab.launch.forking import ForkedRank, Rank
 from lab.launch.jobs import Job
 from lab.launch.outcomes import RanksFailed
 from lab.run_progress import last_word
+from lab.system.cores import NUM_THREADS
 from lab.system.ranks import Place
 from lab.system.signals import Interrupted
 from lab.text import one_line, printable
@@ -95,7 +96,7 @@ def _start(job: Job, count: int, folder: Path, terminal: bool, fork: bool) -> li
         for rank in range(count):
             place = Place(rank, rank, count, count, 0, "127.0.0.1", port)
             error_file = folder / f"rank-{rank}.json"
-            environment = _environment(place, error_file)
+            environment = _environment(place, error_file, job.threads)
             environment["LAB_STORE_FD"] = str(listening.fileno())
             pass_fds = [listening.fileno()] if rank == 0 else []
             if fork:
@@ -144,7 +145,7 @@ def _blocked_signals() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _environment(place: Place, error_file: Path) -> dict[str, str]:
+def _environment(place: Place, error_file: Path, threads: int | None) -> dict[str, str]:
     # The workers import the same lab as this process, installed or not.
     paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
     environment = {
@@ -154,9 +155,8 @@ def _environment(place: Place, error_file: Path) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "LAB_ERROR_FILE": str(error_file),
     }
-    if place.world_size > 1:  # otherwise every rank would start a thread for each core
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // place.local_world_size)))
+    if threads is not None:  # otherwise every rank would start a thread for each core
+        environment[NUM_THREADS] = str(threads)
     return environment
 
 

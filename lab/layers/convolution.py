@@ -25,7 +25,7 @@ from lab.compat.torch import (
     own_tensors,
 )
 from lab.layers.packed import PackedConv2d, is_pointwise, pixels_of
-from lab.ops import winograd
+from lab.ops.convolution import SAME, Geometry, conv2d, conv3x3, output_way
 from lab.ops.cpu import keep_freed_memory, needs_gradient, plain_float32
 
 NormName = Literal["batch_norm", "frozen_batch_norm", "group_norm"]
@@ -136,7 +136,7 @@ def convolve(
     norm = None if isinstance(norm, nn.Identity) else norm
     watched = any(part is not None and is_watched(part) for part in (convolution, norm))
     if watched or (norm is not None and not is_constant(norm)):
-        out: Tensor = convolution(x)
+        out: Tensor = convolution(x) if watched else _plain(x, convolution, convolution.weight, convolution.bias)
         out = out if norm is None else norm(out)
         out = out.clone() if watched else out  # what a hook has seen is not written over
     elif norm is None and isinstance(convolution, PackedConv2d) and convolution.takes(x):
@@ -146,11 +146,22 @@ def convolve(
         if fuses(x, convolution.weight) and not needs_gradient(scale):
             return _fused(x, convolution, scale, shift, add, activation, reuse)
         weight, bias = _folded(convolution, scale, shift)
-        geometry = (convolution.stride, convolution.padding, convolution.dilation, convolution.groups)
-        out = F.conv2d(x, weight, bias, *geometry)  # type: ignore[arg-type]
+        out = _plain(x, convolution, weight, bias)
     if add is not None:
         out = out.add_(add)
     return activate(out, activation)
+
+
+def _plain(x: Tensor, convolution: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Convolve with this weight as the module would; the fastest way where it does nothing but convolve."""
+    stride, padding, groups = convolution.stride, convolution.padding, convolution.groups
+    own, is_other = weight is convolution.weight, type(convolution) is not nn.Conv2d
+    if own and (is_other or groups != 1 or isinstance(padding, str) or convolution.padding_mode != "zeros"):
+        out: Tensor = convolution(x)
+        return out
+    if groups != 1 or isinstance(padding, str):
+        return F.conv2d(x, weight, bias, stride, padding, convolution.dilation, groups)
+    return conv2d(x, weight, bias, Geometry(stride, padding, convolution.dilation))  # type: ignore[arg-type]
 
 
 def scales_of(norms: Sequence[nn.Module]) -> Scales:
@@ -303,13 +314,13 @@ def _by_products(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: nn.Co
 
     oneDNN rearranges the weight in each call. With few pixels that costs more than a pass over the output does, above
     all channels last; with very few, more than laying out the input as the rows of a product. Many pixels are
-    transformed (``lab.ops.winograd``).
+    transformed where that is faster (``lab.ops.convolution``).
     """
     is_last, pixels = x.stride(1) == 1, _pixels(x, geometry)
     if is_last and is_pointwise(geometry) and pixels < FEW * x.shape[1]:
         return _pointwise(x, weight, bias, geometry, "none")
-    if is_last and _keeps_size(geometry) and winograd.pays(x, weight):
-        return winograd.conv3x3(x, weight, bias).contiguous(memory_format=torch.channels_last)
+    if is_last and _keeps_size(geometry) and output_way(x, weight, SAME) == "winograd":
+        return conv3x3(x, weight, bias).contiguous(memory_format=torch.channels_last)
     if weight.numel() <= LARGE or pixels * 2 * FEW >= weight[0].numel():
         return None
     x, stride, padding, dilation = x.contiguous(), geometry.stride, geometry.padding, geometry.dilation

@@ -27,6 +27,15 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     return x * keep.to(x.dtype).mul_(_LEVELS / (_LEVELS - dropped))
 
 
+def dropped_mean(counts: Tensor, p: float) -> Tensor:
+    """Return the mean of as many ones as each entry of ``counts`` (...) says after ``dropout``: drawn, not computed."""
+    dropped = round(p * _LEVELS)
+    if dropped in (0, _LEVELS):
+        return torch.full_like(counts, float(dropped == 0))
+    kept = 1 - dropped / _LEVELS
+    return torch.binomial(counts, torch.full_like(counts, kept)).div_(counts * kept)
+
+
 def drop_path(x: Tensor, rate: float, training: bool) -> Tensor:
     """Stochastic depth (Huang et al., ECCV 2016): zero whole samples of (B, ...), scale the others up."""
     if not training or rate == 0.0:

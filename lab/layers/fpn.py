@@ -15,12 +15,11 @@ from torch.nn import functional as F
 
 from lab.checking import check_multiple
 from lab.errors import ConfigError
-from lab.layers.linear import linear
-from lab.ops.winograd import conv3x3
+from lab.ops.convolution import Geometry, conv2d, conv3x3
 
 
 class Conv3x3(nn.Conv2d):
-    """A 3x3 convolution that keeps the resolution, by ``lab.ops.winograd``."""
+    """A 3x3 convolution that keeps the resolution, by ``lab.ops.convolution``."""
 
     def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1, bias=bias)
@@ -43,20 +42,14 @@ class ConvNorm(nn.Conv2d):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, num_groups: int, relu: bool) -> None:
         super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False)
+        self.geometry = Geometry(padding=(kernel_size // 2, kernel_size // 2))
         self.norm = nn.GroupNorm(num_groups, out_channels)
         self.relu = relu
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, out_channels, H, W)."""
-        out: Tensor = self.norm(self._convolve(x))
+        out: Tensor = self.norm(conv2d(x, self.weight, None, self.geometry))
         return out.relu_() if self.relu else out
-
-    def _convolve(self, x: Tensor) -> Tensor:
-        if self.kernel_size == (3, 3):
-            return conv3x3(x, self.weight)
-        if self.kernel_size == (1, 1) and x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last):
-            return linear(x.permute(0, 2, 3, 1), self.weight.flatten(1)).permute(0, 3, 1, 2)
-        return super().forward(x)
 
 
 class FeaturePyramid(nn.Module):

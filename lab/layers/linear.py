@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lab.compat.torch import has_onednn_linear, is_watched, onednn_linear
+from lab.ops.choice import SAMPLE, choices, size_class
 from lab.ops.cpu import needs_gradient, plain_float32
 
 _MIN_PRODUCTS = 1 << 22  # about 0.1 ms: for smaller products the overhead exceeds the gain
@@ -17,10 +20,10 @@ _LARGE = 1 << 16  # elements of a weight that is worth a choice then
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return ``F.linear(x, weight, bias)``, on a CPU in float32 with oneDNN's product instead of PyTorch's MKL.
+    """Return ``F.linear(x, weight, bias)``, on a CPU in float32 by the faster of PyTorch's MKL and oneDNN.
 
-    On AMD CPUs MKL does not use the widest instructions; oneDNN is faster there (lab/models/maskformer/README.md), for
-    the output and for the gradient of the input. PyTorch's compiler uses the same operator.
+    On AMD CPUs MKL does not use the widest instructions; oneDNN is often faster there, for the output and for the
+    gradients. PyTorch's compiler uses the same operator. ``lab.ops.choice`` measures which is faster here.
 
     Args:
         x: (..., C).
@@ -33,7 +36,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if not _takes(x, weight):
         return F.linear(x, weight, bias)
     if not needs_gradient(x, weight, bias):
-        return onednn_linear(x, weight, bias)
+        return OUTPUT_WAYS[_fastest("output", OUTPUT_WAYS, x, weight)](x, weight, bias)
     out: Tensor = _Linear.apply(x, weight, bias)
     return out
 
@@ -48,13 +51,14 @@ class Linear(nn.Linear):
     def gelu(self, x: Tensor, approximate: str = "none") -> Tensor:
         """Return the GELU of the result of ``forward``: ``none`` for the exact one, ``tanh`` for its approximation."""
         if self.fuses(x):
-            return onednn_linear(x, self.weight, self.bias, "gelu", approximate)
+            ways = _gelu_ways(approximate)
+            return ways[_fastest(f"with GELU ({approximate})", ways, x, self.weight)](x, self.weight, self.bias)
         return F.gelu(self(x), approximate=approximate)
 
     def relu(self, x: Tensor) -> Tensor:
         """Return the ReLU of the result of ``forward``."""
         if self.fuses(x):
-            return onednn_linear(x, self.weight, self.bias, "relu")
+            return RELU_WAYS[_fastest("with ReLU", RELU_WAYS, x, self.weight)](x, self.weight, self.bias)
         return F.relu(self(x))
 
     def fuses(self, x: Tensor) -> bool:
@@ -106,17 +110,71 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return onednn_linear(x, weight, bias)
+        return OUTPUT_WAYS[_fastest("output", OUTPUT_WAYS, x, weight)](x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         by_x = by_weight = by_bias = None
         if ctx.needs_input_grad[0]:  # for second derivatives PyTorch's own product, which supports them
-            by_x = grad @ weight if torch.is_grad_enabled() else onednn_linear(grad, weight.t(), None)
+            plain = torch.is_grad_enabled()
+            by_x = grad @ weight if plain else _by_input(grad, weight)
         rows = grad.flatten(0, -2) if grad.ndim > 1 else grad[None]
         if ctx.needs_input_grad[1]:
-            by_weight = rows.t() @ x.reshape(len(rows), -1)
+            known = x.reshape(len(rows), -1)
+            by_weight = rows.t() @ known if torch.is_grad_enabled() else _by_weight(rows, known)
         if ctx.needs_input_grad[2]:
             by_bias = rows.sum(0)
         return by_x, by_weight, by_bias
+
+
+# The ways of each product, PyTorch's first.
+
+LinearWay = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+OUTPUT_WAYS: dict[str, LinearWay] = {"torch": F.linear, "onednn": onednn_linear}
+RELU_WAYS: dict[str, LinearWay] = {
+    "torch": lambda x, weight, bias: F.linear(x, weight, bias).relu_(),
+    "onednn": lambda x, weight, bias: onednn_linear(x, weight, bias, "relu"),
+}
+INPUT_WAYS: dict[str, LinearWay] = {
+    "torch": lambda grad, weight, _: grad @ weight,
+    "onednn": lambda grad, weight, _: onednn_linear(grad, weight.t(), None),
+}
+WEIGHT_WAYS: dict[str, LinearWay] = {
+    "torch": lambda grad, x, _: grad.t() @ x,
+    "onednn": lambda grad, x, _: onednn_linear(grad.t(), x.t(), None),
+    "turned": lambda grad, x, _: onednn_linear(x.t(), grad.t(), None).t().contiguous(),
+}
+
+
+@cache
+def _gelu_ways(approximate: str) -> dict[str, LinearWay]:
+    return {
+        "torch": lambda x, weight, bias: F.gelu(F.linear(x, weight, bias), approximate=approximate),
+        "onednn": lambda x, weight, bias: onednn_linear(x, weight, bias, "gelu", approximate),
+    }
+
+
+def _by_input(grad: Tensor, weight: Tensor) -> Tensor:
+    return INPUT_WAYS[_fastest("input gradient", INPUT_WAYS, grad, weight, weight.shape[0])](grad, weight, None)
+
+
+def _by_weight(rows: Tensor, x: Tensor) -> Tensor:
+    def timings() -> dict[str, Callable[[], object]]:
+        count = max(1, SAMPLE // (rows.shape[1] * x.shape[1]))
+        return {name: partial(way, rows[:count], x[:count], None) for name, way in WEIGHT_WAYS.items()}
+
+    shape = (rows.shape[1], x.shape[1], size_class(len(rows)))
+    return WEIGHT_WAYS[choices().fastest("linear weight gradient", shape, timings)](rows, x, None)
+
+
+def _fastest(product: str, ways: Mapping[str, LinearWay], x: Tensor, weight: Tensor, width: int = 0) -> str:
+    """Return the fastest way to multiply (..., C) with a weight; ``width`` is C where it is not the weight's last."""
+    width = width or weight.shape[1]
+    rows = x.numel() // width
+
+    def timings() -> dict[str, Callable[[], object]]:
+        count = max(1, SAMPLE // weight.numel())
+        return {name: partial(way, x.reshape(-1, width)[:count], weight, None) for name, way in ways.items()}
+
+    return choices().fastest(f"linear {product}", (*weight.shape, size_class(rows)), timings)

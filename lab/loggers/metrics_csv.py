@@ -97,11 +97,11 @@ class MetricsCSV(Logger):
     @rank_zero_only
     def cut_back(self, step: int) -> None:
         """Drop every row above ``step``, the optimizer step of the checkpoint that a resumed run starts from."""
-        self._open()
+        rows = self._open()
         self._write_pending()
         if self._file is None:
             return
-        rows = read_metrics(self.path)
+        rows = read_metrics(self.path) if rows is None else rows
         kept = [row for row in rows if _step_of(row) <= step]
         if len(kept) < len(rows):
             self._rewrite(kept)
@@ -111,18 +111,18 @@ class MetricsCSV(Logger):
         self.flush()
         self._close()
 
-    def _open(self) -> None:
-        """Open the file of an earlier process, without a last line that a kill cut off."""
+    def _open(self) -> list[MetricsRow] | None:
+        """Open the file of an earlier process, without a last line that a kill cut off; return the rows read now."""
         if self._file is not None or not self.path.exists():
-            return
+            return None
         columns, rows, damaged = read_table(self.path)
-        if damaged:
-            self._columns = columns
-            self._rewrite(rows)
-            return
         self._columns = columns
+        if damaged:
+            self._rewrite(rows)
+            return rows
         self._last_step = _step_of(rows[-1]) if rows else -1
         self._file = self.path.open("a", encoding="utf-8", newline="")
+        return rows
 
     def _close(self) -> None:
         if self._file is not None:

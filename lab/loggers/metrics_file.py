@@ -7,9 +7,11 @@ import io
 from pathlib import Path
 
 from lab.errors import RunError
+from lab.system.files import read_regular
 
 FILE_NAME = "metrics.csv"
 LEADING = ("step", "epoch")
+_MOST = 2**31
 _MEND = "repair it, or move it away: the training then goes on from its checkpoint without those rows"
 
 Value = float | int | None
@@ -27,7 +29,7 @@ def read_metrics(path: str | Path) -> list[MetricsRow]:
         was logged.
 
     Raises:
-        RunError: if the file is missing, or a line that is not the last one cannot be read.
+        RunError: if the file is missing or larger than 2 GiB, or a line that is not the last one cannot be read.
     """
     path = Path(path)
     return read_table(path / FILE_NAME if path.is_dir() and path.name != FILE_NAME else path)[1]
@@ -36,11 +38,13 @@ def read_metrics(path: str | Path) -> list[MetricsRow]:
 def read_table(path: Path) -> tuple[list[str], list[MetricsRow], bool]:
     """Return columns, rows, and whether a damaged end of the file was left out; see ``read_metrics``."""
     try:
-        data = path.read_bytes()
+        data = read_regular(path, _MOST + 1)
     except FileNotFoundError as error:
         raise RunError(f"no metrics at {path}: a run writes {FILE_NAME} with its first logged value") from error
     except IsADirectoryError:
         raise RunError(f"{path} is a folder, not a metrics file: {_MEND}") from None
+    if len(data) > _MOST:  # its end would count as cut off by a kill, and be lost at the next write
+        raise RunError(f"{path} has more than {_MOST / 2**30:g} GiB, the most that is read: {_MEND}")
     whole = data[: data.rfind(b"\n") + 1]
     damaged = len(whole) < len(data) or not data
     try:

@@ -11,29 +11,32 @@ No name is resolved and nothing is sent unless the mode is online: see ``lab.log
 
 from __future__ import annotations
 
+import shutil
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 from typing import Literal as Choice
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers.logger import Logger
 
 from lab.checking import check_choice
-from lab.compat.wandb import known_settings
+from lab.compat.wandb import known_settings, system_settings
 from lab.loggers.metrics_file import FILE_NAME, read_metrics
 from lab.loggers.undefined import with_nulls
+from lab.loggers.wandb_close import close_left
 from lab.loggers.wandb_offline import choose_mode, last_step
 from lab.loggers.wandb_server import FIRST_WAIT, ServerWatch, allow, silence
-from lab.loggers.wandb_state import WandbState, short_path
+from lab.loggers.wandb_state import WandbState, short_path, staged_in
 from lab.loggers.wandb_trouble import check_room, forget_service, quiet_log
 from lab.text import one_line
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
+_SERVICE_ENDS = 2.0
+"""Seconds that W&B's service may take to end after its process was killed; it takes 0.1."""
+_PREEMPTED = 128 + signal.SIGTERM
 Mode = Choice["auto", "online", "offline", "disabled"]
 
 
@@ -43,13 +46,18 @@ class WandbRun(Logger):
     Args:
         run_dir: the run directory; W&B's own files go into its folder ``wandb``.
         project: the W&B project.
-        name: the name shown; the run directory's by default.
+        name: the name shown; that of an earlier process of the run by default, else the run directory's.
         config: what W&B shows as the run's configuration, plain values only.
         tags: labels to filter by.
-        group: runs of one sweep, say.
+        group: runs of one sweep, say; that of an earlier process of the run by default.
         job_type: the stage, say.
+        notes: a description; only a run that begins gets it.
         mode: ``auto`` follows WANDB_MODE or ``wandb offline``; otherwise online if a key is configured, else offline.
         git_commit: the commit that the run was started from.
+        system_interval: seconds between W&B's samples of CPU, memory, disk and GPU; None: no samples.
+
+    Attributes:
+        scratch: a folder for files until W&B has copied them.
 
     Raises:
         ConfigError: if the mode is unknown.
@@ -64,22 +72,25 @@ class WandbRun(Logger):
         tags: Sequence[str] = (),
         group: str | None = None,
         job_type: str | None = None,
+        notes: str | None = None,
         mode: Mode = "auto",
         git_commit: str | None = None,
+        system_interval: float | None = None,
     ) -> None:
         super().__init__()
         check_choice("logger.wandb.mode", mode, get_args(Mode))
         self.run_dir = Path(run_dir)
         self._arguments: dict[str, Any] = {
             "project": project,
-            "name": name or self.run_dir.name,
+            "name": name,
             "config": dict(config or {}),
             "tags": list(tags),
             "group": group,
             "job_type": job_type,
+            "notes": notes,
         }
         self._mode: Mode = mode
-        self._git_commit = git_commit
+        self._settings = {"git_commit": git_commit, **system_settings(system_interval)}
         self._run: Any = None
         self._stopped = mode == "disabled"
         self._state = WandbState(self.run_dir)
@@ -87,11 +98,12 @@ class WandbRun(Logger):
         self._pending: dict[str, Any] = {}  # the row of the current step
         self._watch: ServerWatch | None = None  # while the run waits for its server
         self._unsent: dict[int, dict[str, Any]] = {}  # its rows since then, by step
+        self.scratch = self.run_dir / "wandb" / "scratch"
 
     @property
     def name(self) -> str:
         """The name that W&B shows."""
-        return str(self._arguments["name"])
+        return str(self._arguments["name"] or self._state.given.get("name") or self.run_dir.name)
 
     @property
     def version(self) -> str:
@@ -112,6 +124,17 @@ class WandbRun(Logger):
         """Do nothing: the configuration is given to the constructor."""
 
     @rank_zero_only
+    def configure(self, config: Mapping[str, Any]) -> None:
+        """Replace what W&B shows as the run's configuration, key by key.
+
+        Args:
+            config: plain values only.
+        """
+        self._arguments["config"].update(config)
+        if self._run is not None:
+            self._guarded(lambda: self._run.config.update(dict(config), allow_val_change=True))
+
+    @rank_zero_only
     def start(self) -> None:
         """Start the W&B run, or continue that of the run directory; do nothing if it is running."""
         if self._run is None:
@@ -128,23 +151,29 @@ class WandbRun(Logger):
         self._log(with_nulls({key: value for key, value in metrics.items() if key != "step"}), step)
 
     @rank_zero_only
-    def log_images(self, name: str, images: Sequence[Image], step: int) -> None:
-        """Add pictures to the row of ``step``. If that was sent already, they are only in the run directory."""
+    def add(self, make: Callable[[], Mapping[str, Any]], step: int) -> None:
+        """Add media to the row of ``step``. If that was sent already, they are only in the run directory.
 
-        def convert() -> None:
-            import wandb
-
-            self._log({name: [wandb.Image(image) for image in images]}, step)
-
+        Args:
+            make: returns W&B's objects by name; called only while W&B runs, and trouble in it is trouble with W&B.
+            step: the optimizer step.
+        """
         self.start()
-        self._guarded(convert)
+        if self._run is not None:
+            self._guarded(lambda: self._log(dict(make()), step))
+
+    @rank_zero_only
+    def preempted(self) -> None:
+        """Tell W&B that the run is about to end and will go on: SIGTERM came. W&B itself then calls it preempted."""
+        if self._run is not None:
+            self._guarded(self._run.mark_preempting)
 
     @rank_zero_only
     def finish(self, exit_code: int = 0, state: str = "") -> None:
         """Send the last row and end the W&B run.
 
         Args:
-            exit_code: the command's exit code; any but 0 marks the run as failed.
+            exit_code: the command's exit code; any but 0 marks the run as failed, and that of SIGTERM as preempted.
             state: the state of the run directory, for the summary: W&B itself knows none for a pruned run.
         """
         if self._run is None:
@@ -156,9 +185,13 @@ class WandbRun(Logger):
                 self._watch.stop()
         if self._run is None:
             return
+        if exit_code == _PREEMPTED:
+            self.preempted()
+            state = "preempted"
         if state:
             self._guarded(lambda: self._run.summary.update({"state": state}))
         run, self._run = self._run, None
+        shutil.rmtree(self.scratch, ignore_errors=True)
         try:
             run.finish(exit_code=exit_code)
         except Exception as error:  # any, see _guarded; a run that stopped earlier has said why
@@ -198,7 +231,8 @@ class WandbRun(Logger):
         check_room(self.run_dir / "wandb")
         self._state.highest = step
         self._state.write()  # written first: a kill in between loses this row; the other order would send it twice
-        self._run.log(row, step=step, commit=True)
+        with staged_in(self.run_dir / "wandb"):
+            self._run.log(row, step=step, commit=True)
         if self._watch is not None:
             self._unsent[step] = {key: value for key, value in row.items() if isinstance(value, int | float)}
 
@@ -220,6 +254,7 @@ class WandbRun(Logger):
         reporting = silence()
 
         self._state.read()
+        close_left(self.run_dir, wait=_SERVICE_ENDS)
         folders = self._state.folders("offline-run")
         settings = known_settings()
         mode, reason = choose_mode(self._mode, settings)
@@ -296,7 +331,7 @@ class WandbRun(Logger):
 
     def _init(self, mode: Any) -> Any:
         with quiet_log(self._log_lost):
-            return self._state.start(mode, self._arguments, self._git_commit)
+            return self._state.start(mode, self._arguments, self._settings)
 
     def _guarded(self, action: Callable[[], None]) -> None:
         """Run an action of W&B; no failure of its network or disk may stop a training."""

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lab.compat.wandb import EXPERIMENTAL, make_settings
+from lab.loggers.wandb_agent import chosen_by_agent
+from lab.loggers.wandb_close import STATE_FILE
 from lab.text import printable
 
-STATE_FILE = "wandb.json"
+_DATA_DIR = "WANDB_DATA_DIR"
+_KEPT = ("name", "group")
 _SETTINGS: dict[str, Any] = {
     "silent": True,  # lab itself prints the few lines that matter, see below
     "console": "off",
@@ -35,44 +40,61 @@ class WandbState:
         run_dir: the run directory.
         id: the id of the W&B run; empty before ``read``.
         highest: the highest step sent, by this or an earlier process; -1 for none.
+        given: the name and the group that the run was given, by a sweep for instance; they stay when it is continued.
+        goes_on: whether an earlier process has begun the W&B run.
     """
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir, self.id, self.highest = run_dir, "", -1
+        self.given: dict[str, str] = {}
+        self.goes_on = False
 
     def read(self) -> None:
         """Read ``wandb.json``; a run without one, or with a damaged one, is a new W&B run."""
         path = self.run_dir / STATE_FILE
-        self.id, self.highest = uuid.uuid4().hex[:8], -1
+        self.id, self.highest, self.given, self.goes_on = uuid.uuid4().hex[:8], -1, {}, False
         if path.exists():
             try:
                 state = json.loads(path.read_text(encoding="utf-8"))
                 self.id, self.highest = str(state["id"]), int(state["highest_step"])
-            except (ValueError, KeyError, TypeError) as error:
+                self.given = {key: str(state[key]) for key in _KEPT if state.get(key)}
+                self.goes_on = True
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 warnings.warn(f"{path} is damaged ({error}): this run becomes a new W&B run", stacklevel=2)
+        known = self.id
+        self.id, self.highest = chosen_by_agent(self.id, self.highest)
+        self.goes_on = self.goes_on and self.id == known
 
     def write(self) -> None:
         """Write ``wandb.json``."""
         # Renamed, so never half written. Not synced: data in the kernel's cache survives a killed process.
         path = self.run_dir / STATE_FILE
         temporary = path.with_name(f".{STATE_FILE}.tmp")
-        temporary.write_text(json.dumps({"id": self.id, "highest_step": self.highest}) + "\n", encoding="utf-8")
+        content = {"id": self.id, "highest_step": self.highest, **self.given}
+        temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
         temporary.replace(path)
 
     def folders(self, kind: str) -> list[Path]:
         """Return W&B's folders of this run, oldest first; each process left one. ``kind``: run or offline-run."""
         return sorted((self.run_dir / "wandb").glob(f"{kind}-*-{self.id}"))
 
-    def start(self, mode: Any, arguments: Mapping[str, Any], git_commit: str | None) -> Any:
+    def start(self, mode: Any, arguments: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
         """Start or continue the W&B run and return the SDK's object.
+
+        The notes are given once, and to a server name and tags too: what the user has changed there since stays.
 
         Args:
             mode: ``online`` or ``offline``.
-            arguments: further arguments of ``wandb.init``.
-            git_commit: the commit that the run was started from.
+            arguments: further arguments of ``wandb.init``. A name or group is kept for the processes that continue.
+            settings: further settings of W&B.
         """
         import wandb
 
+        self.given |= {key: arguments[key] for key in _KEPT if arguments[key]}
+        arguments = {**arguments, "name": self.run_dir.name, **self.given}
+        if self.goes_on:
+            left_out = ("notes", "name", "tags") if mode == "online" else ("notes",)
+            arguments = {key: value for key, value in arguments.items() if key not in left_out}
         return wandb.init(
             **arguments,
             id=self.id,
@@ -81,7 +103,7 @@ class WandbState:
             resume="allow",
             reinit="finish_previous",
             allow_val_change=True,
-            settings=make_settings({**_SETTINGS, "git_commit": git_commit}),
+            settings=make_settings({**_SETTINGS, **settings}),
         )
 
     def announce(self, mode: str, reason: str, url: str) -> None:
@@ -103,6 +125,23 @@ class WandbState:
             sync = shlex.join(["wandb", "sync", *folders])
             lines.append(f"     Upload what is offline, after `wandb login`: `{sync}`")
         print(*map(printable, lines), sep="\n", file=sys.stderr)
+
+
+@contextmanager
+def staged_in(folder: Path) -> Iterator[None]:
+    """Context in which W&B keeps the files of tables in ``folder`` until they are uploaded.
+
+    By default they would be in the user's home, and a run directory that is copied to another machine would lack them.
+    WANDB_DATA_DIR, if it is set, counts.
+    """
+    if os.environ.get(_DATA_DIR):
+        yield
+        return
+    os.environ[_DATA_DIR] = str(folder.absolute())
+    try:
+        yield
+    finally:
+        del os.environ[_DATA_DIR]
 
 
 def short_path(path: Path) -> str:

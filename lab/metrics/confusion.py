@@ -58,13 +58,11 @@ def confusion_table(confusion: Tensor, names: Sequence[str], samples: str) -> di
         corner = "true / predicted"
         rows = zip(names, confusion.tolist(), strict=True)
         return {"confusion": [{corner: name, **dict(zip(names, counts, strict=True))} for name, counts in rows]}
-    wrong = confusion - torch.diag(confusion.diag())
-    counts, places = wrong.flatten().sort(descending=True, stable=True)
-    most = [(count, place) for count, place in zip(counts[:MOST_CONFUSIONS].tolist(), places.tolist(), strict=False)]
+    true, found = confusion.nonzero().unbind(1)  # few of the pairs occur: only they are sorted
+    true, found = true[true != found], found[true != found]
+    counts, order = confusion[true, found].sort(descending=True, stable=True)
+    order = order[:MOST_CONFUSIONS]
+    most = zip(true[order].tolist(), found[order].tolist(), counts[: len(order)].tolist(), strict=True)
     return {
-        "confusions": [
-            {"true": names[place // len(names)], "predicted": names[place % len(names)], samples: count}
-            for count, place in most
-            if count
-        ]
+        "confusions": [{"true": names[row], "predicted": names[column], samples: count} for row, column, count in most]
     }

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.compat.torch import in_function_transform
+from lab.ops.choice import kernels
 
 _own: ContextVar[bool] = ContextVar("own", default=True)
 _PLAIN = (Tensor, nn.Parameter)
@@ -37,7 +38,7 @@ def plain_float32(x: Tensor, *weights: Tensor) -> bool:
 def plain_cpu(x: Tensor, *weights: Tensor) -> bool:
     """Return whether all are ordinary CPU tensors of one dtype that oneDNN computes in: float32 or bfloat16."""
     dtype = x.dtype
-    if not _own.get() or type(x) is not Tensor or dtype not in (torch.float32, torch.bfloat16):
+    if not _own.get() or kernels() == "torch" or type(x) is not Tensor or dtype not in (torch.float32, torch.bfloat16):
         return False
     if not x.is_cpu or not all(type(each) in _PLAIN and each.is_cpu and each.dtype == dtype for each in weights):
         return False

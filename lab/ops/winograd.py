@@ -3,7 +3,7 @@
 Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, algorithm F(4x4, 3x3). The map is cut
 into tiles of 6x6 that overlap by two; transformed, a tile's convolution is a product at each of 36 places, which are 36
 matrix products over all tiles; the inverse transform gives 4x4 outputs. PyTorch has no such convolution on CPUs; on
-GPUs cuDNN chooses among its own.
+GPUs cuDNN chooses among its own. ``lab.ops.convolution`` takes it where it is the fastest way.
 
 The points of interpolation are 0, +-sqrt(1/2), +-sqrt(2) and infinity. With the paper's points (0, +-1, +-2, infinity)
 the error in float32 is over three times as large; with these it is that of direct convolution
@@ -17,51 +17,40 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.grad import conv2d_input, conv2d_weight
-
-from lab.ops.cpu import needs_gradient, plain_float32
 
 OUT, KERNEL = 4, 3
 TILE = OUT + KERNEL - 1
 PLACES = TILE * TILE
 _POINTS = (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5))
 _VALUES = 1 << 20  # values in one transformed part of the map: 4 MB
-_MIN_CHANNELS = 96  # with fewer channels the transforms cost as much as the products save
-_MIN_TILES = 48
-_CHANNELS_PER_TILE = 4  # with more channels the transforms of the kernels cost as much as the products save
+MIN_CHANNELS = 32
+"""Below that the transforms cost more than the products save on any processor; from there on it is measured."""
 
 
-def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Convolve with padding 1 and stride 1; on a CPU with Winograd's algorithm if that is faster.
+def output(x: Tensor, weight: Tensor) -> Tensor:
+    """Convolve with padding 1 and stride 1.
 
     Args:
-        x: (B, C, H, W).
+        x: (B, C, H, W), float32.
         weight: (O, C, 3, 3).
-        bias: (O,).
 
     Returns:
-        (B, O, H, W), equal to ``F.conv2d(x, weight, bias, padding=1)`` up to rounding.
+        (B, O, H, W), channels last in memory, equal to ``F.conv2d(x, weight, padding=1)`` up to rounding.
     """
-    if not pays(x, weight):
-        return F.conv2d(x, weight, bias, padding=1)
-    if not needs_gradient(x, weight, bias):
-        out = _forward(x, weight)
-        return out if bias is None else out.add_(bias[:, None, None])
-    out = _Convolution.apply(x, weight)
-    return out if bias is None else out + bias[:, None, None]
+    return _convolve(x, _kernels(weight).view(PLACES, *weight.shape[:2]).transpose(1, 2))
 
 
-def pays(x: Tensor, weight: Tensor) -> bool:
-    """Return whether Winograd's algorithm applies to these tensors, and is faster than direct convolution."""
-    tiles = x.shape[0] * -(-x.shape[2] // OUT) * -(-x.shape[3] // OUT)
-    enough = tiles >= max(_MIN_TILES, max(weight.shape[:2]) / _CHANNELS_PER_TILE)
-    return enough and min(weight.shape[:2]) >= _MIN_CHANNELS and plain_float32(x, weight)
+def input_gradient(grad: Tensor, weight: Tensor) -> Tensor:
+    """Return the gradient (B, C, H, W) of the input from that of the output (B, O, H, W).
+
+    It is a convolution with rotated kernels, from O channels to C.
+    """
+    return _convolve(grad, _kernels(weight, turned=True).view(PLACES, *weight.shape[:2]))
 
 
 @cache
@@ -82,31 +71,6 @@ def _transforms() -> tuple[Tensor, Tensor, Tensor]:
     with torch.inference_mode(False):
         both = [torch.from_numpy(np.kron(matrix, matrix)).float() for matrix in (data, kernel, back)]
     return both[0], both[1], both[2]
-
-
-class _Convolution(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return _forward(x, weight)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors
-        by_x = by_weight = None
-        if torch.is_grad_enabled():  # for second derivatives PyTorch's own operators, which support them
-            by_x = conv2d_input(x.shape, weight, grad, padding=1)
-            by_weight = conv2d_weight(x, weight.shape, grad, padding=1)
-            return by_x, by_weight
-        if ctx.needs_input_grad[0]:  # a convolution with rotated kernels, from O channels to C
-            by_x = _convolve(grad, _kernels(weight, turned=True).view(PLACES, *weight.shape[:2]))
-        if ctx.needs_input_grad[1]:
-            by_weight = _weight_gradient(x, grad)
-        return by_x, by_weight
-
-
-def _forward(x: Tensor, weight: Tensor) -> Tensor:
-    return _convolve(x, _kernels(weight).view(PLACES, *weight.shape[:2]).transpose(1, 2))
 
 
 def _kernels(weight: Tensor, turned: bool = False) -> Tensor:
@@ -133,7 +97,7 @@ def _convolve(x: Tensor, kernels: Tensor) -> Tensor:
     return out.view(len(x), rows * OUT, columns * OUT, num_out)[:, :height, :width].permute(0, 3, 1, 2)
 
 
-def _weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
+def weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
     """Return the gradient (O, C, 3, 3) of the kernels from that of the output (B, O, H, W)."""
     of_tile, of_kernel, back = _transforms()
     num_out, num_in = grad.shape[1], x.shape[1]

@@ -56,3 +56,13 @@ def blocks_of(net: nn.Module) -> list[nn.Module]:
             "part of it"
         )
     return found
+
+
+def units(net: nn.Module) -> list[nn.Module]:
+    """Return the parts of a network whose parameters are gathered together, each before its forward pass.
+
+    They are the ``blocks`` of the architecture's module ``parallel``, inner ones first; none without this module.
+    """
+    found = blocks_of(net)
+    depth = {module: name.count(".") for name, module in net.named_modules()}
+    return sorted((unit for unit in found if any(True for _ in unit.parameters())), key=lambda unit: -depth[unit])

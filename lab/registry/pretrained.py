@@ -47,6 +47,7 @@ class WeightsSource:
         preprocessing: what the weights need of their images; None if this is not known, or they classify no images.
         top_1: the published top-1 accuracy on ImageNet's validation images, in percent.
         top_5: the published top-5 accuracy.
+        published: other figures that the authors give, by name, in percent: ``{"COCO AP": 42.0}``.
     """
 
     url: str
@@ -55,6 +56,7 @@ class WeightsSource:
     preprocessing: Preprocessing | None = None
     top_1: float | None = None
     top_5: float | None = None
+    published: Mapping[str, float] = field(default_factory=dict)
 
     def place(self, directory: str | Path | None = None) -> Path:
         """Return the path of the file after its download."""
@@ -64,14 +66,18 @@ class WeightsSource:
     def parse(cls, source: str | Mapping[str, Any], where: str) -> WeightsSource:
         """Read a URL whose file name ends in ``-<digits of its hash>``, or a dict of fields.
 
-        A dict has ``url`` and, optionally, ``sha256`` (null: none is published), ``file_name``, ``top_1``, ``top_5``
-        and the fields of ``Preprocessing``; with ``top_1`` or one of these, the others have their defaults.
+        A dict has ``url`` and, optionally, ``sha256`` (null: none is published), ``file_name``, ``top_1``,
+        ``top_5``, ``published`` and the fields of ``Preprocessing``; with ``top_1`` or one of these, the others have
+        their defaults.
 
         Raises:
             RegistryError: the hash is missing, or a key or value is wrong.
         """
         values: dict[str, Any] = {"url": source} if isinstance(source, str) else dict(source)
         url, top_1, top_5 = (values.pop(key, None) for key in ("url", "top_1", "top_5"))
+        figures = values.pop("published", {})
+        if not isinstance(figures, Mapping):
+            raise RegistryError(f"weights {where!r}: published={figures!r} is no dict of percentages by name")
         if not isinstance(url, str):
             raise RegistryError(f"weights {where!r}: a tag is a URL, or a dict with 'url'")
         file_name = values.pop("file_name", None) or url.rpartition("/")[2]
@@ -79,11 +85,11 @@ class WeightsSource:
         sha256 = values.pop("sha256", match[1] if match else _MISSING)
         if sha256 is not None and not re.fullmatch(r"[0-9a-f]{8,64}", sha256):
             raise RegistryError(f"weights {where!r}: {url} has no SHA-256 in its name; give 'sha256'")
-        for name, value in (("top_1", top_1), ("top_5", top_5)):
+        for name, value in (("top_1", top_1), ("top_5", top_5), *figures.items()):
             if value is not None and not (isinstance(value, int | float) and 0 < value <= 100):
                 raise RegistryError(f"weights {where!r}: {name}={value!r} is no percentage")
         needs = read_preprocessing(values, where) if values or top_1 is not None else None
-        return cls(url, sha256 or "", file_name, needs, top_1, top_5)
+        return cls(url, sha256 or "", file_name, needs, top_1, top_5, figures)
 
 
 @dataclass(frozen=True)

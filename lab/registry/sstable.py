@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from lab.checkpoint.unpickling import reason_of
 from lab.errors import CheckpointError
-from lab.system.crc32c import crc32c, unmasked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -136,6 +135,8 @@ class WireReader:
 
 def _block(data: memoryview, offset: int, size: int) -> memoryview:
     """Return the content of a block, checked."""
+    from lab.system.crc32c import crc32c, unmasked  # imports numpy, which no command line needs
+
     if offset + size + _TRAILER > len(data) - _FOOTER:
         raise CheckpointError(f"a block of {size} bytes at {offset} reaches beyond the blocks")
     content, kind = data[offset : offset + size], data[offset + size]

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from lab.errors import CheckpointError
 from lab.registry.messages import fields_of, number_of, shape_of, text_of
 from lab.registry.sstable import read_tensors
-from lab.system.crc32c import crc32c, unmasked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -162,6 +161,8 @@ def _check_places(file: Path, names: Iterable[str], entries: Mapping[str, _Entry
 
 def _tensor(content: mmap.mmap | bytearray, entry: _Entry, name: str, file: Path) -> Tensor:
     import torch
+
+    from lab.system.crc32c import crc32c, unmasked  # imports numpy, which no command line needs
 
     dtype = getattr(torch, entry.dtype)
     view = memoryview(content)[entry.offset : entry.offset + entry.size]

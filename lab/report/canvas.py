@@ -74,6 +74,25 @@ def contact_sheet(
     return sheet
 
 
+def stacked(pictures: Sequence[Image.Image], gap: int = 8, max_side: int = 16384) -> Image.Image:
+    """Return one picture with all pictures below each other, each in its own height.
+
+    Args:
+        pictures: at least one.
+        gap: pixels between and around the pictures.
+        max_side: a picture with a longer side is scaled down to it.
+    """
+    height = sum(picture.height + gap for picture in pictures) + gap
+    sheet = Image.new("RGB", (max(picture.width for picture in pictures) + 2 * gap, height), PAPER)
+    top = gap
+    for picture in pictures:
+        sheet.paste(picture, (gap, top))
+        top += picture.height + gap
+    if max(sheet.size) > max_side:
+        sheet.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    return sheet
+
+
 def as_picture(image: Tensor | Image.Image) -> Image.Image:
     """Return a copy of a picture, or a (3, H, W) uint8 tensor, as a picture in RGB."""
     if isinstance(image, Image.Image):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from lab.config.frozen import FrozenConfig
+from lab.config.recorded import UnreadableConfig, read_recorded
 from lab.errors import RunError, closest
 from lab.loggers.metrics_file import FILE_NAME, LEADING, read_table
 from lab.report.evaluations import Evaluation, as_lines, as_numbers, pictures_in, tables_in
@@ -135,17 +136,10 @@ class Run:
 
     @cached_property
     def _config(self) -> tuple[FrozenConfig, str]:
-        import yaml
-
         try:
-            content = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return FrozenConfig({}), "config.yaml is missing"
-        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-            return FrozenConfig({}), f"config.yaml cannot be read ({' '.join(str(error).split())[:120]})"
-        if not isinstance(content, dict):
-            return FrozenConfig({}), "config.yaml is not a mapping"
-        return FrozenConfig(content), ""
+            return FrozenConfig(read_recorded(self.path / "config.yaml")), ""
+        except UnreadableConfig as error:
+            return FrozenConfig({}), f"config.yaml {error}"
 
     @cached_property
     def _metrics(self) -> tuple[list[str], list[dict[str, float | int | None]], str]:

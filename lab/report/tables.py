@@ -24,6 +24,13 @@ def as_text(value: object, style: str = "") -> Text:
     return Text(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…", style)
 
 
+def one_row(value: object, style: str = "") -> Text:
+    """Return literal text for a cell that is cut, not wrapped, where there is no room."""
+    text = as_text(value, style)
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
+
+
 def print_config(config: Mapping[str, Any]) -> None:
     """Print a resolved config as a tree."""
 

@@ -21,6 +21,7 @@ from torch import nn
 from lab.checking import check_choice
 from lab.compat.deepspeed import (
     environment,
+    gradient_norm,
     is_empty,
     load_deepspeed,
     reduce_as_they_come,
@@ -32,10 +33,11 @@ from lab.compat.deepspeed import (
 )
 from lab.compat.lightning import OwnEngineStrategy
 from lab.errors import ConfigError
+from lab.registry.parallel import units
 from lab.strategies.deepspeed_precision import ZeroPrecision
 from lab.strategies.deepspeed_state import ZeroState
 from lab.strategies.deepspeed_units import gather_before_backward, mark_units
-from lab.strategies.sharding import broadcast_network, units
+from lab.strategies.sharding import broadcast_network
 
 
 def has_nccl() -> bool:
@@ -209,6 +211,11 @@ class ZeroStrategy(OwnEngineStrategy):
         outside = [item for item in parameters if is_empty(item)]
         with self._deepspeed.zero.GatheredParameters(outside):
             yield
+
+    @property
+    def gradient_norm(self) -> float:
+        """The norm of all gradients of the last step, before clipping; NaN if deepspeed has none."""
+        return gradient_norm(self.model)
 
     @property
     def skipped_step(self) -> bool:

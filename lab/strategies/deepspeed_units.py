@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.compat.deepspeed import gathers_before_backward
-from lab.strategies.sharding import units
+from lab.registry.parallel import units
 
 
 def mark_units(net: nn.Module) -> None:

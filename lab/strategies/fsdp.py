@@ -14,7 +14,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from lab.errors import ConfigError
-from lab.strategies.sharding import ShardedStrategy, units
+from lab.registry.parallel import units
+from lab.strategies.sharding import ShardedStrategy
 
 
 class FSDPStrategy(ShardedStrategy):

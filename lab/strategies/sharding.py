@@ -1,4 +1,4 @@
-"""The common base of FSDP and tensor parallelism: finds a network's units, shards them, and serves Lightning's hooks.
+"""The common base of FSDP and tensor parallelism: shards a network by units and serves Lightning's hooks.
 
 Both keep the parameters of ``lightning_module.net`` as DTensors between optimizer steps. The LightningModule is not
 involved: the strategy splits the network, after it was built whole on every rank.
@@ -27,7 +27,6 @@ from torch.distributed.tensor import DTensor
 
 from lab.compat.lightning import SplittingStrategy, set_device
 from lab.errors import ConfigError
-from lab.registry.parallel import blocks_of
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -36,16 +35,6 @@ REDUCE_DTYPES = {"32": torch.float32, "bf16": torch.bfloat16}
 ENTRANCES = ("encode", "fill", "generate", "logits")
 """Methods that evaluation and prediction call instead of ``forward``. (A recommender's ``score`` comes after its
 ``encode`` and finds everything gathered.)"""
-
-
-def units(net: nn.Module) -> list[nn.Module]:
-    """Return the parts of a network whose parameters are gathered together, each before its forward pass.
-
-    They are the ``blocks`` of the architecture's module ``parallel``, inner ones first; none without this module.
-    """
-    found = blocks_of(net)
-    depth = {module: name.count(".") for name, module in net.named_modules()}
-    return sorted((unit for unit in found if any(True for _ in unit.parameters())), key=lambda unit: -depth[unit])
 
 
 def broadcast_network(net: nn.Module) -> None:

@@ -25,8 +25,8 @@ from lab.compat.torch import flatten_mesh, own_parameters
 from lab.errors import ConfigError
 from lab.layers.tensor_parallel.groups import RankGroup
 from lab.layers.tensor_parallel.layers import TensorParallel
-from lab.registry.parallel import splitting_of
-from lab.strategies.sharding import ENTRANCES, ShardedStrategy, units
+from lab.registry.parallel import splitting_of, units
+from lab.strategies.sharding import ENTRANCES, ShardedStrategy
 from lab.structures.parallel import TensorSplitting
 
 

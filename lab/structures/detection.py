@@ -181,6 +181,16 @@ class Detector(Protocol[OutputsT]):
 
 
 @runtime_checkable
+class Limited(Protocol):
+    """What a detector offers beside ``Detector`` if an argument says how many objects of an image it finds at most."""
+
+    @property
+    def most_objects(self) -> tuple[str, int]:
+        """The name of the argument, and its value."""
+        ...
+
+
+@runtime_checkable
 class Suppressing(Protocol):
     """What a detector offers beside ``Detector`` if its ``predict`` leaves out boxes that overlap better ones.
 

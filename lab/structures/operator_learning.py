@@ -23,7 +23,7 @@ class FieldSpec(DataSpec):
     back to predict further. A steady problem maps given channels (a coefficient) to others (the solution), once.
 
     Attributes:
-        input_shape: (channels that the network reads, *grid of the training fields).
+        input_shape: ``(channels that the network reads, *grid of the training fields)``.
         channels: the names of the C channels that are predicted.
         units: their units; an empty text for none.
         given: the names of the channels that a steady problem reads; empty: it evolves, and reads ``channels``.
@@ -93,7 +93,7 @@ class FieldTargets(Movable):
     """What the loss compares with.
 
     Attributes:
-        fields: (B, S, C, *grid) float32, normalised: the states after 1 to S steps, or the solution (S = 1).
+        fields: ``(B, S, C, *grid)`` float32, normalised: the states after 1 to S steps, or the solution (S = 1).
     """
 
     fields: Tensor
@@ -108,12 +108,12 @@ class FieldBatch(Movable):
     """A batch of fields on one grid.
 
     Attributes:
-        fields: (B, C, *grid) float32, normalised: the states at the start; of a steady problem the given channels.
+        fields: ``(B, C, *grid)`` float32, normalised: the states at the start; of a steady problem the given channels.
         targets: see there.
         sample_ids: (B,) int64.
         valid: (B,) bool, False for a sample that only fills up the batch.
-        forcings: (B, S, F, *grid) float32, normalised, at the start of each step; None where F = 0.
-        climatology: (B, S, C, *grid) float32, normalised like the targets, of the time of each target; None where
+        forcings: ``(B, S, F, *grid)`` float32, normalised, at the start of each step; None where F = 0.
+        climatology: ``(B, S, C, *grid)`` float32, normalised like the targets, of the time of each target; None where
             there is none, and in training.
         times: (B,) int64 seconds since 1970 of the start; None where time has no date.
         totals: the normalisers of the whole optimizer step; None outside of training.
@@ -152,7 +152,7 @@ class FieldForecast(Movable):
     """What was predicted for a sample, in the channels' units.
 
     Attributes:
-        fields: (S, C, *grid) float32, after 1 to S steps.
+        fields: ``(S, C, *grid)`` float32, after 1 to S steps.
         channels: the names of the channels.
         step: the time between two fields.
     """
@@ -170,5 +170,5 @@ class FieldOperator(Protocol):
     """The protocol of networks that map fields to fields. The task has loss, normalisation and rollout."""
 
     def __call__(self, fields: Tensor) -> Tensor:
-        """Return fields (B, C_out, *grid) for normalised fields (B, C_in, *grid): channels as in ``FieldSpec``."""
+        """Return ``(B, C_out, *grid)`` for normalised ``(B, C_in, *grid)``, the channels of ``FieldSpec``."""
         ...

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lab.errors import ConfigError, RunError, closest
+from lab.run_name import SWEEPS
 from lab.sweeps.holder import command_of, find_holder
 from lab.sweeps.ledger import FILE, DamagedLedger, JobRow, Ledger
 from lab.sweeps.states import BAD, DONE
@@ -28,7 +29,7 @@ VERBS = {
     "drop": "take jobs out; one that runs is stopped",
     "reload": "read launcher.yaml of the sweep again: slots, retries, order, jobs added or withdrawn",
 }
-HOME = Path("runs") / "sweeps"
+HOME = Path("runs") / SWEEPS
 """Where sweeps are named without their folder."""
 
 
@@ -205,7 +206,7 @@ def _check_drop(jobs: dict[int, JobRow], numbers: list[int]) -> None:
         raise ConfigError("drop needs the numbers of the jobs to take out")
     for number in numbers:
         if jobs[number].state in DONE:
-            raise RunError(f"job {number} is {jobs[number].state} already; nothing of it is left to be dropped")
+            raise RunError(f"job {number} is {jobs[number].state} already, so there is nothing to drop")
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lab.loggers.wandb_close import close_left
 from lab.run_progress import Progress
 from lab.run_record import read_record
 from lab.sweeps import lines
@@ -17,6 +18,8 @@ from lab.sweeps.verdicts import Outcome
 
 NOT_NOW = 15.0
 """Seconds after which a job is tried again that the launcher could not start."""
+_SERVICE_ENDS = 0.5
+"""Seconds that W&B's service, which outlives a killed job for a moment, is waited for."""
 
 
 def record_end(
@@ -44,6 +47,8 @@ def record_end(
             job |= {"state": "waiting", "not_before": now + wait, "ended": None}
     elif outcome.state == "interrupted":
         job["ended"] = None
+    if outcome.state not in ("finished", "pruned") and row.run:
+        close_left(Path(row.run), exit_code, wait=_SERVICE_ENDS)
     if outcome.state in ("finished", "pruned"):
         job |= {"result": dict(result or {}), "tail": ""}
     values: dict[str, Any] = {"exit_code": exit_code, "first_step": first, "last_step": last}

@@ -37,11 +37,11 @@ def expand(overrides: list[str], user_dirs: Sequence[str] = ()) -> list[list[str
                 values = list(override.sweep_string_iterator())
             elif override.is_sweep_override():
                 raise ConfigError(
-                    f"{override.input_line}: an interval has no list of values; give one: a,b,c; or search it: "
+                    f"{override.input_line}: a grid needs a list of values; write a,b,c, or search the interval with "
                     "sweeper=random or sweeper=optuna"
                 )
             if values == []:
-                raise ConfigError(f"{override.input_line}: no value at all")
+                raise ConfigError(f"{override.input_line}: it stands for no value; give one or more, a,b,c")
             choices.append([override.input_line or ""] if values is None else [f"{key}={value}" for value in values])
     except OverrideParseException as error:
         raise ConfigError(unreadable(error)) from None

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from lab.launch.outcomes import exit_code, say
 from lab.launch.prepare import Prepared
+from lab.launch.threads import share_of_cores
 from lab.launch.untouched import untouched
 from lab.run_progress import word_of, write_word
 from lab.sweeps.attempt import environment_of
 from lab.sweeps.placing import Assignment, Ended
+from lab.system.cores import NUM_THREADS, WAIT_POLICY
 from lab.system.signals import SignalWatch
 
 
@@ -36,6 +38,9 @@ class HerePlacer:
         try:
             with untouched(), SignalWatch():
                 os.environ.update(environment_of(replace(assignment, waits=False)))
+                threads = share_of_cores(assignment.prepared.config)  # the same for all jobs: nothing is measured
+                os.environ.setdefault(WAIT_POLICY, "PASSIVE")
+                os.environ.setdefault(NUM_THREADS, str(threads))
                 assignment.prepared.run(here=True)
         except BaseException as error:
             code = exit_code(error)

@@ -2,7 +2,9 @@
 
 Importance is PED-ANOVA (Watanabe et al., "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary
 Subspaces", 2023), the default of Optuna 5: how differently the best tenth of the runs is spread over a parameter's
-values than all of them. Correlation is Spearman's; it has a sign, and sees only what rises or falls steadily.
+values than all of them. Of fewer than 50 runs the best five count, as Optuna advises, but at most half of them: the
+best run alone has one value of each parameter, which would make all parameters equally important. Correlation is
+Spearman's; it has a sign, and sees only what rises or falls steadily.
 """
 
 from __future__ import annotations
@@ -12,13 +14,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lab.errors import ConfigError
+from lab.report.columns import is_wide, numbers_of
 from lab.report.html.page import Influence, ShownValue
 from lab.sweeps.optuna_import import collecting, optuna
 
 LEAST_RUNS = 8
 """Below this many runs nothing is said: chance alone would make a ranking."""
-_LOG_FROM = 30.0
-"""A parameter whose greatest value is so many times its least is compared by its logarithm."""
+_LEAST_BEST = 5
 
 
 def find_influences(
@@ -37,8 +39,9 @@ def find_influences(
     rows = [(point, value) for point, value in rows if math.isfinite(value)]
     there = [key for key in there if len({repr(point[key]) for point, _ in rows}) > 1]
     if len(rows) < LEAST_RUNS or not there:
-        what = f"{len(rows)} runs have it" if len(rows) < LEAST_RUNS else "no parameter differs in all of them"
-        return [], f"not computed: {what}, and it takes {LEAST_RUNS} runs that differ"
+        few = len(rows) < LEAST_RUNS
+        what = f"only {len(rows)} runs have this metric" if few else "no parameter differs in all of them"
+        return [], f"not computed: it takes {LEAST_RUNS} runs that differ, and {what}"
     found, note = _importances(rows, there, lower)
     influences = [Influence(key, found.get(key), _correlation(rows, key)) for key in there]
     influences.sort(key=lambda one: (-(one.importance or 0.0), -abs(one.correlation or 0.0), one.key))
@@ -65,16 +68,16 @@ def _importances(
                 for point, value in rows
             ]
         )
-        evaluator = library.importance.PedAnovaImportanceEvaluator()
+        share = max(0.1, min(0.5, _LEAST_BEST / len(rows)))
+        evaluator = library.importance.PedAnovaImportanceEvaluator(target_quantile=share)
         found = library.importance.get_param_importances(study, evaluator=evaluator)
-    return dict(found), f"PED-ANOVA of Optuna {library.__version__} over {len(rows)} finished runs"
+    best = math.ceil(share * len(rows))
+    return dict(found), f"PED-ANOVA of Optuna {library.__version__}: the best {best} of {len(rows)} finished runs"
 
 
 def _distribution(library: Any, values: Sequence[ShownValue]) -> Any:
-    if all(_is_number(value) for value in values):
-        numbers = [float(value) for value in values]  # type: ignore[arg-type]
-        low, high = min(numbers), max(numbers)
-        return library.distributions.FloatDistribution(low, high, log=low > 0 and high / low >= _LOG_FROM)
+    if numbers := numbers_of(values):
+        return library.distributions.FloatDistribution(min(numbers), max(numbers), log=is_wide(values))
     choices = list(dict.fromkeys(map(str, values)))
     return library.distributions.CategoricalDistribution(choices)
 
@@ -83,13 +86,9 @@ def _told(value: ShownValue, space: Any) -> Any:
     return str(value) if hasattr(space, "choices") else float(value)  # type: ignore[arg-type]
 
 
-def _is_number(value: ShownValue) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _correlation(rows: Sequence[tuple[Mapping[str, ShownValue], float]], key: str) -> float | None:
     values = [point[key] for point, _ in rows]
-    if not all(_is_number(value) for value in values):
+    if not numbers_of(values):
         return None
     import pandas as pd
 

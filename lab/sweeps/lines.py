@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lab.report.dates import duration
 from lab.sweeps.states import BAD, DONE, JobState
 from lab.text import one_line
 
@@ -133,23 +134,6 @@ def counted(counts: Mapping[JobState, int], total: int | None = None) -> str:
 def is_bad(counts: Mapping[JobState, int]) -> bool:
     """Whether a job has failed, in any way."""
     return any(count for state, count in counts.items() if state in BAD)
-
-
-def duration(seconds: float | None) -> str:
-    """Return a time as ``4.2 s``, ``12 s``, ``3:20`` (minutes), ``1:02:03`` (hours) or ``2 d 3 h``; a dash for None."""
-    if seconds is None or not math.isfinite(seconds):
-        return "-"
-    whole = round(max(seconds, 0))
-    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
-    if whole < 10:
-        return f"{max(seconds, 0):.1f} s"
-    if whole < 60:
-        return f"{whole} s"
-    if not hours:
-        return f"{minutes}:{whole % 60:02d}"
-    if days < 2:
-        return f"{hours}:{minutes % 60:02d}:{whole % 60:02d}"
-    return f"{days} d {hours % 24} h"
 
 
 def number(value: float | None) -> str:

@@ -28,6 +28,7 @@ from lab.launch.prepare import Prepared
 from lab.sweeps.attempt import IMPORTED, environment_of, run_attempt
 from lab.sweeps.placing import Assignment, Ended
 from lab.sweeps.settings import LocalLauncher
+from lab.system.cores import NUM_THREADS, WAIT_POLICY, usable_cores
 from lab.system.memory import available_memory
 from lab.system.processes import die_with_parent, end_in_words, poll_group, signal_group
 
@@ -62,12 +63,12 @@ class LocalPlacer:
         if given is not None and given > len(self.gpus):
             raise ConfigError(f"launcher.devices_per_job={given}: this machine has {len(self.gpus)} GPU(s)")
         if given is not None and 0 < given < needed:
-            raise ConfigError(f"launcher.devices_per_job={given}: a job has trainer.devices={needed}")
+            raise ConfigError(f"launcher.devices_per_job={given}: a job with trainer.devices={needed} needs {needed}")
         return needed if given is None else given
 
     def workers(self, jobs: Sequence[Prepared]) -> tuple[int, str]:
         """Return how many jobs fit at a time, and why."""
-        cores, free = _cores(), available_memory()
+        cores, free = usable_cores(), available_memory()
         limits = {
             f"{cores} cores": max(1, cores // (self.ranks * (self.settings.threads_per_job or 1))),
             f"{free / 2**30:.0f} GiB of memory": max(1, free // (MEMORY * self.ranks)),
@@ -85,7 +86,7 @@ class LocalPlacer:
         return number, f"{why}; {self._threads()} thread(s) for each process"
 
     def _threads(self) -> int:
-        return self.settings.threads_per_job or max(1, _cores() // (self.slots * self.ranks))
+        return self.settings.threads_per_job or max(1, usable_cores() // (self.slots * self.ranks))
 
     def has_left(self, folder: Path) -> bool:
         """Forked attempts die with their master."""
@@ -93,6 +94,7 @@ class LocalPlacer:
 
     def warm_up(self, packages: Sequence[str]) -> None:
         """Import all of lab and the packages of ``extensions``, so that every fork has the same code at once."""
+        os.environ.setdefault(WAIT_POLICY, "PASSIVE")  # jobs come and go beside each other
         import torch
 
         torch.set_num_threads(1)  # a fork of a process that has computed on several threads would hang
@@ -121,7 +123,6 @@ class LocalPlacer:
         """
         master = os.getpid()
         environment = {**os.environ, **environment_of(assignment), **self._environment(assignment.slot)}
-        threads = self._threads()
 
         def child() -> NoReturn:
             os.setpgid(0, 0)
@@ -130,18 +131,13 @@ class LocalPlacer:
             early = os.open(assignment.folder / "output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
             blocked = (signal.SIGINT, signal.SIGTERM)  # until the attempt's handlers are set
             begin((nothing, early, early), environment, blocked=blocked)
-            import torch
-
-            torch.set_num_threads(threads)
             leave(lambda: run_attempt(assignment, fork=True))
 
         pid = fork(child)
         return ForkedAttempt(pid, lambda: self._learn(assignment))
 
     def _environment(self, slot: int) -> dict[str, str]:
-        environment = {"PYTHONUNBUFFERED": "1"}
-        if self.ranks > 1:
-            environment["OMP_NUM_THREADS"] = str(self._threads())
+        environment = {"PYTHONUNBUFFERED": "1", NUM_THREADS: str(self._threads())}
         if self.gpus:
             first = slot * self.devices
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus[first : first + self.devices])
@@ -207,10 +203,6 @@ class ForkedAttempt:
         """Let it open its log file again."""
         if self.poll() is None:
             os.kill(self.pid, signal.SIGUSR1)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _gpus_of(job: Prepared) -> int:

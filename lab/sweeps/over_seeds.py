@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.table import Table
 
+from lab.report.shown import shared_words, varied
 from lab.report.tables import as_text
 from lab.sweeps.seeds import SeedRow
-from lab.sweeps.snapshot import shared_words, varied
 from lab.text import printable
 
 

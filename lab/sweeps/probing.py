@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from lab.compat.imports import put_off_imports
 from lab.launch.prepare import Prepared
 from lab.sweeps.aside import run_aside
 
@@ -30,6 +31,7 @@ def logged_metrics(job: Prepared) -> list[str]:
 
 
 def _names(config: dict[str, Any]) -> list[str]:
+    put_off_imports()
     from lab.experiment.assembly import build_data, build_task, give_plan, make_plan, prepare
     from lab.experiment.trainer import make_eval_trainer
     from lab.system.ranks import Place

@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lab.config.flattening import flat
 from lab.errors import RunError
+from lab.report.dates import duration
 from lab.report.html.details import detail_of
 from lab.report.html.page import ConfigDifference, Detail, Entry, Influence, Page, Span
-from lab.report.html.reading import RunReader, flat, scalar
+from lab.report.html.reading import RunReader, scalar
 from lab.report.runs import Run
-from lab.sweeps import lines
 from lab.sweeps.best import rank
 from lab.sweeps.influence import find_influences
 from lab.sweeps.report_sources import Gathered, ReportSource
@@ -24,7 +25,7 @@ _MOST_KEYS = 12
 """Parameters of runs that no sweep has varied: the first ones that differ, the others stand in the comparison."""
 _MOST_NOTES = 20
 _MOST_METRICS = 6
-_NOT_COMPARED = ("paths.", "extensions", "hydra.")
+_NOT_COMPARED = ("paths.", "extensions", "hydra.", "logger.wandb.name")
 
 
 class Gatherer:
@@ -221,7 +222,7 @@ def _facts(entries: Sequence[Entry]) -> list[tuple[str, str]]:
     ended = [entry.ended for entry in entries if entry.ended is not None]
     found = [("started", _when(min(started)))] if started else []
     if started and ended and max(ended) > min(started):
-        found.append(("took", lines.duration(max(ended) - min(started))))
+        found.append(("took", duration(max(ended) - min(started))))
     return found
 
 
@@ -229,7 +230,7 @@ def _facts_of(entry: Entry) -> list[tuple[str, str]]:
     found = [("state", entry.state), ("steps", f"{entry.steps:,}")]
     found += [("started", _when(entry.started))] if entry.started is not None else []
     if entry.started is not None and entry.ended is not None:
-        found.append(("took", lines.duration(entry.ended - entry.started)))
+        found.append(("took", duration(entry.ended - entry.started)))
     value = entry.result.get(entry.monitor)
     if value is not None and math.isfinite(value):
         found.append((entry.monitor, f"{value:.4f}"))

@@ -10,10 +10,10 @@ from lab.errors import RunError, closest
 from lab.report.html.page import Entry, Span
 from lab.report.html.reading import RunReader, scalar
 from lab.report.runs import Run, list_runs
+from lab.report.shown import shared_words, varied
 from lab.sweeps.commands import HOME, open_ledger
 from lab.sweeps.holder import command_of, find_holder
-from lab.sweeps.ledger import FILE, JobRow, Ledger
-from lab.sweeps.snapshot import shared_words, varied
+from lab.sweeps.ledger import FILE, AttemptRow, JobRow, Ledger
 from lab.sweeps.states import OPEN
 
 
@@ -48,12 +48,14 @@ class Gathered:
     higher: set[str] = field(default_factory=set)
     is_sweep: bool = False
     runs_on: bool = False
+    _places: set[tuple[str, Path]] = field(default_factory=set)
 
     def add(self, entry: Entry, run: Run | None) -> bool:
         """Add a run unless another source has brought it."""
         place = entry.path.resolve()
-        if any(known.path.resolve() == place for known in self.entries if known.name == entry.name):
+        if (entry.name, place) in self._places:
             return False
+        self._places.add((entry.name, place))
         self.entries.append(entry)
         if run is not None:
             self.runs[entry.path] = run
@@ -112,12 +114,15 @@ class ReportSource:
 
     def _read_ledger(self, ledger: Ledger, reader: RunReader, gathered: Gathered) -> None:
         gathered.is_sweep = True
-        jobs = sorted(ledger.jobs(), key=lambda job: job.number)
+        jobs = sorted((_in_place(job, ledger) for job in ledger.jobs()), key=lambda job: job.number)
         shared = shared_words(job.words for job in jobs)
         attempts = ledger.attempts()
+        of_job: dict[int, list[AttemptRow]] = {}
+        for attempt in attempts:
+            of_job.setdefault(attempt.job, []).append(attempt)
         places: dict[int, int] = {}
         for job in jobs:
-            times = [attempt for attempt in attempts if attempt.job == job.number]
+            times = of_job.get(job.number)
             found = reader.read(Path(job.run)) if job.run else None
             entry = _of_job(job, found[1] if found else None, shared, self.name)
             if times:
@@ -150,6 +155,12 @@ class ReportSource:
         gathered.facts.append((label, f"{state}{planned}"))
         if not master.lives and ledger.count("running"):
             gathered.notes.append(f"{ledger.count('running')} jobs were running when the sweep's master ended")
+
+
+def _in_place(job: JobRow, ledger: Ledger) -> JobRow:
+    """Return the job with its run beside the sweep; the ledger names it as seen from where the sweep was started."""
+    beside = ledger.file.parent.parent.parent / Path(job.run).name
+    return replace(job, run=str(beside)) if job.run and beside.is_dir() else job
 
 
 def _of_job(job: JobRow, found: Entry | None, shared: frozenset[str], source: str) -> Entry:

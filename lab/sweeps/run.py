@@ -16,6 +16,7 @@ from lab.errors import ConfigError, LabError
 from lab.launch.prepare import Prepared, prepare_job
 from lab.run_lock import RunLock, is_locked
 from lab.sweeps import lines
+from lab.sweeps.display import display_name
 from lab.sweeps.grid_proposer import GridProposer
 from lab.sweeps.here import HerePlacer
 from lab.sweeps.ledger import FILE, DamagedLedger, Ledger, LedgerError
@@ -57,7 +58,7 @@ def run_sweep(overrides: list[str], user_dirs: list[str]) -> int:
     setup = read_setup(overrides, user_dirs)
     proposer, notes = make_proposer(setup.sweeper, setup.words, user_dirs)
     if (proposer.total or 0) > MANY and not setup.launcher.yes:
-        raise ConfigError(f"{proposer.total} jobs: if you want as many as that, add launcher.yes=true")
+        raise ConfigError(f"the sweep has {proposer.total} jobs, more than {MANY}; add launcher.yes=true to start them")
     jobs = _prepare_all(_known_words(proposer), setup)
     placer = _placer(setup, jobs)
     folder = setup.directory(jobs[0].config)
@@ -213,10 +214,14 @@ def _run(
     def prepare(words: list[str]) -> Prepared:
         job = known.get(tuple(words)) or _prepare(words, setup)
         job.any_sources = takes_over
-        if (wandb := job.config["logger"]["wandb"]) is not None and wandb["group"] is None:
-            wandb["group"] = folder.name
+        if (wandb := job.config["logger"].get("wandb")) is not None:
+            wandb["group"] = wandb["group"] or folder.name
+            wandb["name"] = wandb["name"] or display_name(words, shared)
+        if (mlflow := job.config["logger"].get("mlflow")) is not None:
+            mlflow["tags"].setdefault("sweep", folder.name)
         return job
 
+    shared = _shared(proposer)
     proposer.begin(ledger)
     if isinstance(proposer, SearchProposer) and isinstance(placer, LocalPlacer) and not ledger.counts():
         proposer.check_metrics(logged_metrics(jobs[0]) if proposer.names_metrics else [])
@@ -231,7 +236,7 @@ def _run(
     frozen = sources_fingerprint(extensions)
     ledger.set(
         command=setup.command,
-        shared=_shared(proposer),
+        shared=shared,
         sources=frozen,
         holder=_holder(),
         total=proposer.total,

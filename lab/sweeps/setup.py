@@ -19,11 +19,10 @@ from lab.config.compose import compose_config
 from lab.config.group_files import SWEEP_GROUPS
 from lab.config.words import word_key
 from lab.errors import ConfigError
+from lab.run_name import SWEEPS
 from lab.sweeps.settings import LauncherFile, SweepConfig
 from lab.system.files import write_text
 
-FOLDER = "sweeps"
-"""The folder of all sweeps below ``paths.runs_dir``."""
 SETTINGS = "launcher.yaml"
 _HEAD = """\
 # The settings of this sweep. Change them and send the master SIGHUP (lab sweep reload), which reads them again.
@@ -75,7 +74,7 @@ class SweepSetup:
             varied = {word_key(word) for word in self.words if "," in word or "(" in word}
             parts = [config[group]["name"] for group in ("model", "data") if group not in varied]
             name = "-".join([*parts, digest])
-        return Path(config["paths"]["runs_dir"]) / FOLDER / name
+        return Path(config["paths"]["runs_dir"]) / SWEEPS / name
 
 
 def is_of_sweep(word: str) -> bool:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.report.shown import pick_metric, shared_words, varied
 from lab.run_progress import Progress, read_progress
 from lab.run_record import read_record
 from lab.sweeps.ledger import AttemptRow, JobRow, Ledger
 from lab.sweeps.lines import Label
 from lab.sweeps.states import DONE, JobState
-from lab.text import printable
 
 
 @dataclass(frozen=True)
@@ -171,27 +170,3 @@ class Observer:
         workers = max(1, int(self.ledger.get("workers", len(running) or 1)))
         together = (waiting * (mean or 0.0) + sum(remaining)) / workers
         return max(together, *remaining) if remaining else together
-
-
-def shared_words(jobs: Iterable[list[str]]) -> frozenset[str]:
-    """Return the words that all jobs have; none if there are fewer than two jobs."""
-    shared: set[str] | None = None
-    number = 0
-    for number, words in enumerate(jobs, 1):  # noqa: B007
-        shared = set(words) if shared is None else shared & set(words)
-    return frozenset(shared or ()) if number > 1 else frozenset()
-
-
-def varied(words: Iterable[str], shared: frozenset[str]) -> str:
-    """Return the words of a job that are not those of every job, or all of them, safe for a terminal."""
-    words = list(words)
-    return printable(" ".join([word for word in words if word not in shared] or words))
-
-
-def pick_metric(metrics: Mapping[str, float | None], monitor: str) -> str:
-    """Return the metric to show: the monitored one, else the first of a validation, else the loss; empty if none."""
-    if monitor in metrics:
-        return monitor
-    defined = [name for name, value in metrics.items() if value is not None and not math.isnan(value)]
-    measured = [name for name in defined if name.startswith("val/") and name != "val/loss"]
-    return next(iter([*measured, *(name for name in ("val/loss", "train/loss") if name in defined)]), "")

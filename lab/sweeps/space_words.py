@@ -103,7 +103,7 @@ def _dimension(override: Any, user_dirs: Sequence[str]) -> Dimension | None:
 
 def _choices(key: str, sign: str, texts: Sequence[str], line: str) -> Dimension:
     if not texts:
-        raise ConfigError(f"{line}: no value at all")
+        raise ConfigError(f"{line}: it stands for no value; give one or more, a,b,c")
     texts = tuple(dict.fromkeys(texts))
     return Dimension(
         key, sign, choices=tuple(scalar(parse_word(f"{key}={text}").value, text) for text in texts), texts=texts
@@ -121,7 +121,7 @@ def _check_bounds(name: str, low: float, high: float, log: bool) -> None:
     if low >= high:
         raise ConfigError(f"{name}: the lower bound {low!r} should be below the upper one, {high!r}")
     if log and low <= 0:
-        raise ConfigError(f"{name}: the logarithm needs bounds above 0, and {low!r} is none")
+        raise ConfigError(f"{name}: a logarithmic scale needs bounds above 0, and the lower one is {low!r}")
 
 
 def _of_entry(key: str, entry: SpaceEntry) -> Dimension:
@@ -129,7 +129,7 @@ def _of_entry(key: str, entry: SpaceEntry) -> Dimension:
     if entry.choices is not None:
         other = next((field for field in ("type", "low", "high", "step", "log") if getattr(entry, field)), None)
         if other is not None:
-            raise ConfigError(f"{name}: choices and {other} exclude each other")
+            raise ConfigError(f"{name}: give choices or {other}, not both")
         texts = [value_of(words_of({"key": value})[0]) for value in entry.choices]
         return _choices(key, "", texts, name)
     low, high, step = entry.low, entry.high, entry.step
@@ -144,7 +144,7 @@ def _of_entry(key: str, entry: SpaceEntry) -> Dimension:
     else:
         low, high, step = float(low), float(high), None if step is None else float(step)
     if step is not None and entry.log and step != 1:
-        raise ConfigError(f"{name}: log and step exclude each other")
+        raise ConfigError(f"{name}: give log or step, not both")
     dimension = Dimension(key, low=low, high=high, log=entry.log, step=step, whole=whole)
     last = dimension.nth((dimension.count or 1) - 1) if step is not None else high
     assert isinstance(last, int | float)
@@ -199,6 +199,6 @@ def _ordered(dimensions: Mapping[str, Dimension]) -> tuple[Dimension, ...]:
         ready = [d for key, d in dimensions.items() if key not in found and all(name in found for name in d.when)]
         if not ready:
             circle = ", ".join(key for key in dimensions if key not in found)
-            raise ConfigError(f"sweeper.space: the conditions of {circle} go in a circle")
+            raise ConfigError(f"sweeper.space: the conditions of {circle} depend on each other")
         found |= {dimension.key: dimension for dimension in ready}
     return tuple(found.values())

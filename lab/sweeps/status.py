@@ -11,14 +11,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lab.report.tables import as_text
+from lab.report.dates import duration
+from lab.report.plain import plain
+from lab.report.shown import pick_metric
+from lab.report.tables import as_text, one_row
 from lab.sweeps import lines
 from lab.sweeps.holder import Holder, command_of
 from lab.sweeps.ledger import JobRow, Ledger
-from lab.sweeps.plain import plain
-from lab.sweeps.snapshot import Observer, RunningJob, Snapshot, pick_metric
+from lab.sweeps.snapshot import Observer, RunningJob, Snapshot
 from lab.sweeps.states import BAD, DONE, JobState
-from lab.sweeps.view import one_row
 from lab.text import one_line, printable
 
 _MOST_ROWS = 200
@@ -90,7 +91,7 @@ def _below(ledger: Ledger, snapshot: Snapshot, master: Holder, command: str) -> 
     """Return the lines below the table."""
     found = [f"{snapshot.name}: {lines.counted(snapshot.counts, snapshot.total)}"]
     if master.lives:
-        left = f", about {lines.duration(snapshot.seconds_left)} left" if snapshot.seconds_left is not None else ""
+        left = f", about {duration(snapshot.seconds_left)} left" if snapshot.seconds_left is not None else ""
         found.append(f"master    {master.words}{_since(master)}{left}")
     else:
         found.append(f"master    none runs{f' (the last was {master.words})' if master.words else ''}")
@@ -115,7 +116,7 @@ def _elsewhere(snapshot: Snapshot) -> list[tuple[int, str]]:
 
 
 def _since(master: Holder) -> str:
-    return f", for {lines.duration(time.time() - master.since)}" if master.since is not None else ""
+    return f", for {duration(time.time() - master.since)}" if master.since is not None else ""
 
 
 def _chosen(jobs: list[JobRow]) -> list[JobRow]:
@@ -142,7 +143,7 @@ def _latest(job: JobRow, found: RunningJob | None) -> str:
         return one_line(job.problem) or f"exit code {job.exit_code}"
     if found is not None:
         phase = found.progress.phase if found.progress else "start"
-        left = f", {lines.duration(found.seconds_left)} left" if found.seconds_left is not None else ""
+        left = f", {duration(found.seconds_left)} left" if found.seconds_left is not None else ""
         measured = f", {found.metric} {lines.number(found.value)}" if found.metric else ""
         place = f" ({found.attempt.place})" if found.attempt and found.attempt.place else ""
         return f"{phase}{measured}{left}{place}"

@@ -17,14 +17,14 @@ from rich.console import Console
 from rich.table import Table
 
 from lab.config.words import parse_word
+from lab.report.plain import plain
+from lab.report.shown import shared_words, varied
 from lab.report.tables import as_text
 from lab.run_record import read_record
 from lab.sweeps.best import Best, find_best, rank
 from lab.sweeps.ledger import JobRow, Ledger
 from lab.sweeps.over_seeds import best_over_seeds, seeds_as_json, seeds_as_table
-from lab.sweeps.plain import plain
 from lab.sweeps.seeds import SeedRow, seed_table
-from lab.sweeps.snapshot import shared_words, varied
 from lab.sweeps.states import BAD, DONE, JobState
 from lab.system.files import replacing, write_text
 from lab.text import one_line, printable
@@ -138,8 +138,9 @@ def print_summary(summary: Summary, further: Sequence[str] = ()) -> None:
         further: lines of the sweeper; if it names the best job itself, it is not named twice.
     """
     console = Console()
-    console.width = max(console.width, _WIDE)  # for a log file it would be 80, and names would be cut
-    console.print(_table(summary))
+    if not console.is_terminal:
+        console.width = max(console.width, _WIDE)  # for a log file it would be 80, and names would be cut
+    console.print(_fitting(summary, console))
     if len(summary.rows) > _MOST_ROWS:
         print(f"{len(summary.rows) - _MOST_ROWS} more jobs are in {printable(summary.folder / 'summary.csv')}")
     if summary.seeds and summary.best is not None:
@@ -202,9 +203,20 @@ def _values(job: JobRow, shared: frozenset[str]) -> dict[str, str]:
     return {word.key: word.shown for word in words}
 
 
-def _table(summary: Summary) -> Table:
+def _fitting(summary: Summary, console: Console) -> Table:
+    """Return the table, on a narrow terminal without the columns that matter least; summary.csv has them."""
     tested = [key for key in summary.columns if key.startswith("test/")][:3]
     shown = ["job", *summary.varied, *_LEADING, *tested]
+    table = _table(summary, shown)
+    for column in ("attempts", *reversed(tested[1:]), "run"):
+        if not console.is_terminal or table.__rich_measure__(console, console.options).maximum <= console.width:
+            break
+        shown = [key for key in shown if key != column]
+        table = _table(summary, shown)
+    return table
+
+
+def _table(summary: Summary, shown: Sequence[str]) -> Table:
     best = summary.best
     table = Table(title=as_text(summary.folder / "summary.csv"))
     for column in ["", *shown] if best else shown:

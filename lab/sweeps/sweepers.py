@@ -105,7 +105,7 @@ def _check_optuna(sweeper: OptunaSweeper, space: SearchSpace) -> None:
             f"sweeper.directions: {len(sweeper.directions)} for {len(several)} of sweeper.objectives; give one for each"
         )
     if several and (sweeper.metric or sweeper.direction):
-        raise ConfigError("sweeper.objectives excludes sweeper.metric and sweeper.direction")
+        raise ConfigError("sweeper.objectives replaces sweeper.metric and sweeper.direction: leave these two out")
     if several and sweeper.sampler == "cmaes":
         raise ConfigError("sweeper.sampler=cmaes knows one objective; several need tpe, gp or nsga2")
     if several and sweeper.pruner != "none":
@@ -113,11 +113,11 @@ def _check_optuna(sweeper: OptunaSweeper, space: SearchSpace) -> None:
     if sweeper.sampler == "grid":
         for dimension in space.dimensions:
             if dimension.count is None:
-                raise ConfigError(f"{dimension.key}: an interval has no list of values; give one: a,b,c")
+                raise ConfigError(f"{dimension.key}: sweeper.sampler=grid needs a list of values; write a,b,c")
     if sweeper.population is not None and sweeper.sampler not in ("cmaes", "nsga2"):
-        raise ConfigError(f"sweeper.population: sweeper.sampler={sweeper.sampler} has no generations")
+        raise ConfigError(f"sweeper.population: sweeper.sampler={sweeper.sampler} has no generations; leave it out")
     if sweeper.startup_trials is not None and sweeper.sampler not in ("tpe", "gp", "cmaes"):
-        raise ConfigError(f"sweeper.startup_trials: sweeper.sampler={sweeper.sampler} has none")
+        raise ConfigError(f"sweeper.startup_trials: sweeper.sampler={sweeper.sampler} has none; leave it out")
 
 
 def _identity(sweeper: RandomSweeper | OptunaSweeper, shared: Sequence[str]) -> dict[str, str]:

@@ -116,4 +116,4 @@ def wait_for_the_sweep() -> None:
     os.close(reading)
     os.close(writing)
     if not got:
-        raise RunError("the old master has gone before it handed the sweep over; repeat the command")
+        raise RunError("the old master ended before it had handed the sweep over; repeat the command")

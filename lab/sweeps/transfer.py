@@ -151,7 +151,7 @@ def unpack(source: Path, run: Path, most: int) -> list[str]:
         for fresh in staged.values():
             remove(fresh)
         if isinstance(error, tarfile.TarError):
-            raise RunError(f"the files of a run came damaged: {error}") from None
+            raise RunError(f"the files of a run arrived damaged: {error}") from None
         raise
     if staged:
         restore_folders(run / CHECKPOINTS)

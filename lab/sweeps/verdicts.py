@@ -14,6 +14,10 @@ from lab.text import one_line
 
 LINES = 12
 """The last lines of its output that are kept of a failed attempt."""
+MOST_LINES = 100
+"""Of a traceback, which is kept from its first line on."""
+_BYTES = 32_768
+_TREE = "│├└"
 
 
 @dataclass(frozen=True)
@@ -72,10 +76,13 @@ def last_lines(assignment: Assignment) -> str:
 
 
 def _tail(file: Path) -> str:
+    """Return the last lines, those of a traceback from its first one on; without trees of the config and tables."""
     try:
         with file.open("rb") as opened:
-            opened.seek(max(0, file.stat().st_size - 8192))
+            opened.seek(max(0, file.stat().st_size - _BYTES))
             text = opened.read().decode("utf-8", "replace")
     except OSError:
         return ""
-    return "\n".join([line.rstrip() for line in text.splitlines() if line.strip()][-LINES:])
+    lines = [line.rstrip() for line in text.splitlines() if line.strip() and line.lstrip()[0] not in _TREE]
+    traced = next((place for place, line in enumerate(lines) if line.startswith("Traceback (most recent")), len(lines))
+    return "\n".join(lines[max(min(traced, len(lines) - LINES), len(lines) - MOST_LINES, 0) :])

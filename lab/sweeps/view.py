@@ -16,7 +16,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from lab.report.tables import as_text
+from lab.report.dates import duration
+from lab.report.tables import as_text, one_row
 from lab.run_progress import Progress
 from lab.sweeps import lines
 from lab.sweeps.ledger import Ledger
@@ -153,9 +154,9 @@ def _title(snapshot: Snapshot, elapsed: float) -> Text:
     total = snapshot.total if snapshot.total is not None else "?"
     text = Text.assemble("sweep ", (printable(snapshot.name), "bold"), f" {snapshot.done} of {total} done")
     text.no_wrap, text.overflow = True, "ellipsis"
-    text.append(f", {lines.duration(elapsed)} gone")
+    text.append(f", {duration(elapsed)} gone")
     if snapshot.seconds_left is not None:
-        text.append(f", about {lines.duration(snapshot.seconds_left)} left")
+        text.append(f", about {duration(snapshot.seconds_left)} left")
     if snapshot.paused:
         text.append(" (paused: starts no further job)", "yellow")
     return text
@@ -175,7 +176,7 @@ def _table(jobs: list[RunningJob], narrow: bool) -> Table:
         measured = lines.number(job.value) if single and job.metric == single else _measured(job).strip()
         memory = f"{progress.memory_gib:.1f} GiB" if progress and progress.memory_gib is not None else ""
         cells = [str(job.attempt.slot) if job.attempt else "", job.label.place, job.label.words, _step(job)]
-        cells += [measured if job.metric else "", lines.duration(job.seconds_left)]
+        cells += [measured if job.metric else "", duration(job.seconds_left)]
         cells += [] if narrow else [progress.phase if progress else "start", memory, str(job.job.attempts)]
         table.add_row(*map(one_row, cells))
     return table
@@ -189,10 +190,3 @@ def _step(job: RunningJob) -> str:
 
 def _measured(job: RunningJob) -> str:
     return f" {job.metric} {lines.number(job.value)}" if job.metric else ""
-
-
-def one_row(value: object, style: str = "") -> Text:
-    """Return literal text for a cell that is cut, not wrapped, where there is no room."""
-    text = as_text(value, style)
-    text.no_wrap, text.overflow = True, "ellipsis"
-    return text

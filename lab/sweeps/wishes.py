@@ -23,7 +23,7 @@ def reconfigure(state: SweepState) -> None:
         for number in [*settings.order, *settings.withdraw]:
             state.ledger.job(number)
     except LabError as error:
-        state.say(f"SIGHUP: the old settings stay: {error}")
+        state.say(f"SIGHUP: launcher.yaml cannot be used, and the settings stay as they were: {error}")
         return
     state.settings = settings
     state.ledger.set(workers=settings.workers)

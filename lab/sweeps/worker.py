@@ -24,9 +24,11 @@ from lab.config.sources import find_in_working_directory
 from lab.errors import LabError, RunError
 from lab.launch.outcomes import say
 from lab.launch.prepare import Prepared
+from lab.launch.threads import share_of_cores
 from lab.run_progress import word_of, write_word
 from lab.sweeps.attempt import environment_of, run_attempt
 from lab.sweeps.placing import Assignment
+from lab.system.cores import NUM_THREADS, WAIT_POLICY
 from lab.system.files import write_text
 from lab.system.provenance import sources_fingerprint
 from lab.text import guard_streams, one_line
@@ -168,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     guard_streams()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1))  # Ray blocks some
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault(WAIT_POLICY, "PASSIVE")
     if options.with_parent:
         threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     try:
@@ -192,7 +194,8 @@ def _take_over(found: Written) -> Assignment:
         os.environ.pop(name, None)
     os.environ.update(found.environment)
     if found.threads is not None:
-        os.environ["OMP_NUM_THREADS"] = str(found.threads)
+        os.environ[NUM_THREADS] = str(found.threads)
+    os.environ.setdefault(NUM_THREADS, str(share_of_cores(found.config)))  # the same for all jobs: nothing is measured
     try:
         os.chdir(found.directory)
     except OSError as error:
@@ -208,8 +211,8 @@ def _require_sources(found: Written) -> None:
     if found.sources and sources_fingerprint(found.config["extensions"]) != found.sources:
         names = " or ".join(["lab", *found.config["extensions"]])
         raise RunError(
-            f"job {found.number}: the sources of {names} are others than those that the sweep's master has read; start "
-            "the master anew, then: lab sweep retry"
+            f"job {found.number}: the sources of {names} here differ from those that the sweep's master has read; end "
+            "the sweep, repeat its command, then: lab sweep retry"
         )
 
 

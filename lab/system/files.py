@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +53,33 @@ def write_text(path: Path, content: str) -> None:
     """Replace a text file."""
     with replacing(path) as file:
         file.write(content)
+
+
+def read_regular(path: Path, most: int, end: bool = False) -> bytes:
+    """Read a file from elsewhere: never a pipe or device, which would block for ever, nor more than ``most`` bytes.
+
+    Args:
+        path: the file.
+        most: how many bytes are read.
+        end: the last ones, not the first.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file (EINVAL; a folder EISDIR).
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            number = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
+            raise OSError(number, "a folder" if number == errno.EISDIR else "no regular file", str(path))
+        start = max(0, status.st_size - most) if end else 0
+        parts, left = [], min(most, status.st_size)
+        while left > 0 and (part := os.pread(descriptor, left, start)):
+            parts.append(part)
+            left, start = left - len(part), start + len(part)
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
 
 
 def remove(path: Path) -> None:

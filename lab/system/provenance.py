@@ -9,6 +9,7 @@ import socket
 import subprocess
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any
@@ -54,10 +55,22 @@ def sources_fingerprint(extensions: Iterable[str] = (), now: bool = False) -> st
 
 
 def git_output(*arguments: str) -> str | None:
-    """Return the output of a git command on lab's own sources; None if they are in no repository."""
+    """Return the output of a git command on lab's own sources; None if no repository tracks them.
+
+    An environment often lies in the repository of another project: its commit is not lab's.
+    """
     if arguments in _frozen:
         return _frozen[arguments]
     root = Path(__file__).resolve().parents[2]
+    return _git(root, *arguments) if _is_tracked(root) else None
+
+
+@cache
+def _is_tracked(root: Path) -> bool:
+    return _git(root, "ls-files", "--error-unmatch", "lab/__init__.py") is not None
+
+
+def _git(root: Path, *arguments: str) -> str | None:
     try:
         result = subprocess.run(
             ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True

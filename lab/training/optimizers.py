@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lab.compat.torch import foreach_mul_
+from lab.checkpoint.access import is_dtensor
+from lab.compat.torch import foreach_mul_, in_one_pass
 from lab.errors import ConfigError
 from lab.layers.row_table import RowTable, TableRows
 from lab.training.bert_adam import BertAdam
@@ -105,14 +106,27 @@ def make_optimizer(module: nn.Module, settings: Mapping[str, Any], private: bool
             groups, settings["lr"], settings["momentum"], settings["eps"], tables=tables, rows=rows, private=private
         )
     if settings["name"] == "sgd":
-        return torch.optim.SGD(
-            groups, lr=settings["lr"], momentum=settings["momentum"], nesterov=settings["nesterov"], foreach=True
-        )
+        numbers = {key: settings[key] for key in ("lr", "momentum", "nesterov")}
+        return _fast(torch.optim.SGD, groups, **numbers)
     if settings["name"] in _OURS:
         numbers = {"lr": settings["lr"], "betas": tuple(settings["betas"]), "eps": settings["eps"]}
         adapt = {"adapt_all": settings["adapt_all"]} if settings["name"] == "lamb" else {}
         return _OURS[settings["name"]](groups, **numbers, **adapt)
-    kind = torch.optim.AdamW if settings["name"] == "adamw" else torch.optim.Adam
+    kind: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW if settings["name"] == "adamw" else torch.optim.Adam
     if settings.get("decay_last"):
         kind, groups = DecayLast, [{**group, "weight_decay": 0.0, "decay": group["weight_decay"]} for group in groups]
-    return kind(groups, lr=settings["lr"], betas=tuple(settings["betas"]), eps=settings["eps"], foreach=True)
+    return _fast(kind, groups, lr=settings["lr"], betas=tuple(settings["betas"]), eps=settings["eps"])
+
+
+def _fast(
+    kind: Callable[..., torch.optim.Optimizer], groups: Sequence[Mapping[str, Any]], **settings: Any
+) -> torch.optim.Optimizer:
+    """Return one of torch's optimizers that steps in one pass over the parameters, or elsewhere operation by operation.
+
+    In one pass on a CPU AdamW takes a fifth of the time and SGD a third. torch has no such SGD for DTensors; on a GPU,
+    where less is gained, the gradients of ``16-mixed`` could not be clipped.
+    """
+    trained = [parameter for group in groups for parameter in group["params"]]
+    if all(parameter.device.type == "cpu" and not is_dtensor(parameter) for parameter in trained):
+        return in_one_pass(kind(groups, **settings, fused=True))
+    return kind(groups, **settings, foreach=True)

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from lab.config.kinds import TaskSettings
+    from lab.loggers.media import MediaSample
     from lab.report.sounds import SoundPanel
     from lab.structures import DataSpec
 
 Panels = Callable[[Any, Any, Any, int], "Iterator[Image | SoundPanel]"]
 """A function that draws a batch. Its arguments: task, outputs, batch, the largest number of pictures."""
+Media = Callable[[Any, Any, Any, int], "Iterator[MediaSample]"]
+"""A function that makes samples of a batch for trackers; it does not run the network. Arguments as of ``Panels``."""
 _ROOMS = Path(__file__).resolve().parent.parent / "tasks"
 _registered: dict[str, TaskSpec] = make_table(lambda _, spec: str(spec.task).partition(":")[0])
 
@@ -42,6 +45,8 @@ class TaskSpec:
         predictor: the ``Predictor``; "" where ``stage=predict`` is not offered.
         pictures: a function that draws batches (``Panels``); "" where there is nothing to draw.
         export: the ``KindOfExport`` by which networks are written for other engines; "" where they are not.
+        media: a function that makes samples of batches for trackers (``Media``); "" where there are none.
+        browse: the ``Browser`` that draws and counts its data (``scripts/browse_data.py``); "" where there is none.
     """
 
     name: str
@@ -51,6 +56,8 @@ class TaskSpec:
     predictor: str = ""
     pictures: str = ""
     export: str = ""
+    media: str = ""
+    browse: str = ""
 
     def load_task(self) -> type[Any]:
         """Import and return the task's class, a ``lab.training.task.Task`` (which this module must not import)."""
@@ -78,6 +85,10 @@ class TaskSpec:
         """Import and return the function that draws batches; None where there is nothing to draw."""
         return cast(Panels, self._load(self.pictures)) if self.pictures else None
 
+    def load_media(self) -> Media | None:
+        """Import and return the function that makes samples for trackers; None where there are none."""
+        return cast(Media, self._load(self.media)) if self.media else None
+
     def load_export(self) -> type[Any]:
         """Import and return the ``lab.export.network.KindOfExport``.
 
@@ -91,6 +102,19 @@ class TaskSpec:
                 f"file of it should give; networks for {', '.join(others)} are"
             )
         return cast("type[Any]", self._load(self.export))
+
+    def load_browser(self) -> type[Any]:
+        """Import and return the ``lab.training.browsing.Browser`` of the kind's data.
+
+        Raises:
+            ConfigError: it has none.
+        """
+        if not self.browse:
+            raise ConfigError(
+                f"data for {self.name} cannot be browsed: its TaskSpec names no Browser; add browse="
+                '"MODULE:CLASS", a subclass of lab.training.browsing.Browser'
+            )
+        return cast("type[Any]", self._load(self.browse))
 
     @staticmethod
     def _load(place: str) -> Any:

@@ -142,6 +142,10 @@ class Task(pl.LightningModule, ABC):
             where = ".".join(map(str, ("model.learning", *first["loc"])))
             raise ConfigError(f"{where}={first['input']}: {first['msg']}") from None
 
+    def remarks(self, data: DataModule) -> list[str]:
+        """Return lines on how the network and the data fit, which a user should read before the training."""
+        return []
+
     def draw_inputs(self, batch: Any, count: int) -> Image | None:
         """Return a sheet of the first images of a training batch as the network gets them; None: nothing is drawn."""
         return None
@@ -149,6 +153,13 @@ class Task(pl.LightningModule, ABC):
     def drawings(self, split: str) -> Mapping[str, Image | Animation]:
         """Return pictures of the last evaluation of ``"val"`` or ``"test"`` as a whole, by name; called on rank 0."""
         return {}
+
+    def confusion_matrix(self, split: str) -> Tensor | None:
+        """Return the confusion matrix (K, K) int64 of the last evaluation, true classes in rows; None: there is none.
+
+        Called on rank 0, of ``class_names``.
+        """
+        return None
 
     def describe_evaluation(self) -> str:
         """Return how the metrics of the last evaluation were computed, where their names do not say it."""

@@ -24,6 +24,16 @@ PEERS: dict[str, dict[str, Any]] = {
 }
 """The settings in transformers' config of each published variant; ``detr_tiny`` exists only in lab."""
 NUM_CLASSES = 91
+OPTIMIZER = {
+    "name": "adamw",
+    "lr": 1e-4,
+    "weight_decay": 1e-4,
+    "betas": (0.9, 0.999),
+    "eps": 1e-8,
+    "no_decay_norm_bias": False,
+    "groups": [{"pattern": r"^backbone\.0\.body\.", "lr": 1e-5}],
+}
+"""That of conf/optimizer/detr.yaml."""
 
 
 def make_targets(batch: int, size: Size, device: torch.device) -> tuple[DetectionTargets, list[dict[str, Tensor]]]:

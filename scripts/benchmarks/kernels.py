@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lab.layers.linear import linear
-from lab.ops.winograd import conv3x3
+from lab.ops.convolution import conv3x3
 
 Size = tuple[int, int]
 Made = tuple[Callable[[], Tensor], Callable[[], Tensor], float]

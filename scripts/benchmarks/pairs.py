@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from lab import deploy
+from lab.training.optimizers import make_optimizer
 from lab.training.terms import batch_terms
 
 Size = tuple[int, int]
@@ -161,14 +163,48 @@ def train_row(make: Make, name: str) -> Callable[[int, Size, torch.device], Made
     """Return a row of the benchmark: forward, loss, backward."""
 
     def row(batch: int, size: Size, device: torch.device) -> Made:
-        pair = make(name, batch, size, device, training=True, dropout=True)
-        assert pair.loss is not None
-        assert pair.peer is not None
-        assert pair.peer_loss is not None
-        difference = pair.difference() if pair.difference else worst(pair.loss().detach(), pair.peer_loss().detach())
-        return step_of(pair.ours, pair.loss), step_of(pair.peer, pair.peer_loss), difference
+        _, ours, peer, difference = _steps(make, name, batch, size, device)
+        return ours, peer, difference
 
     return row
+
+
+def _steps(make: Make, name: str, batch: int, size: Size, device: torch.device) -> tuple[Pair, Step, Step, float]:
+    """Return a pair, forward with loss and backward of both, and their difference."""
+    pair = make(name, batch, size, device, training=True, dropout=True)
+    assert pair.loss is not None
+    assert pair.peer is not None
+    assert pair.peer_loss is not None
+    difference = pair.difference() if pair.difference else worst(pair.loss().detach(), pair.peer_loss().detach())
+    return pair, step_of(pair.ours, pair.loss), step_of(pair.peer, pair.peer_loss), difference
+
+
+def whole_step_row(
+    make: Make, name: str, settings: dict[str, Any], clip: float
+) -> Callable[[int, Size, torch.device], Made]:
+    """Return a row of the benchmark: forward, loss, backward, clipping, optimizer.
+
+    Ours is the optimizer that lab makes from ``settings``; the peer's is torch's AdamW as its authors call it, without
+    a choice of kernels.
+    """
+
+    def row(batch: int, size: Size, device: torch.device) -> Made:
+        pair, ours, peer, difference = _steps(make, name, batch, size, device)
+        assert pair.peer is not None
+        trained = [parameter for parameter in pair.peer.parameters() if parameter.requires_grad]
+        theirs = torch.optim.AdamW(trained, lr=settings["lr"], weight_decay=settings["weight_decay"])
+        steps = ((pair.ours, ours, make_optimizer(pair.ours, settings)), (pair.peer, peer, theirs))
+        whole = [partial(_whole_step, *each, clip) for each in steps]
+        return whole[0], whole[1], difference
+
+    return row
+
+
+def _whole_step(model: nn.Module, step: Callable[[], Tensor], optimizer: torch.optim.Optimizer, clip: float) -> Tensor:
+    loss = step()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    optimizer.step()
+    return loss
 
 
 def step_of(model: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], Tensor]:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.data_factory import make_coco, make_image
-from tests.documents import ROOT, Shown, all_commands
+from tests.documents import ROOT, TUTORIALS, Shown, all_commands
 from tests.runs import Runs, only_run, record
 
-SHOWN = [shown for shown in all_commands() if shown.how == "run"]
+SHOWN = [shown for shown in all_commands() if shown.how == "run" and shown.text.parent != TUTORIALS]
 
 
 def run(shown: Shown, runs: Runs, folder: Path, stand_ins: dict[str, Path]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +15,11 @@ from PIL import Image
 
 from lab.cli.main import main
 from lab.report.html.live import LivePage, start_server
+from lab.run_progress import read_progress
 from lab.sweeps.report import Gatherer
 from tests.browser import browser, click, messages, until
 from tests.reports import write_run, write_sweep
+from tests.runs import SMALL, Runs, wait_for
 
 RUNS = 200
 
@@ -138,6 +142,39 @@ def test_a_brush_on_an_axis_filters(chromium: Any, report: Path) -> None:
     assert messages(chromium) == []
 
 
+def test_ranges_are_typed_too(chromium: Any, report: Path) -> None:
+    """All that a brush does, by keyboard: numbers and names; chart, table and curves follow."""
+    from selenium.webdriver import Keys
+
+    opened(chromium, report.as_uri())
+    chromium.execute_script("document.getElementById('parallel').scrollIntoView()")
+    until(lambda: chromium.find_elements("css selector", "#ranges input"), "the fields are there")
+    least = chromium.find_element("css selector", "#ranges input[aria-label='val/map, least']")
+    least.send_keys("0.6")
+    until(lambda: 0 < shown(chromium) < RUNS, "the range filters")
+    assert min(float(text) for text in cells(chromium, "val/map")) >= 0.6
+    assert chromium.switch_to.active_element == least
+    brushed = "return explored.axes.map((_, place) => axisModel(place).activeIntervals.length)"
+    assert chromium.execute_script(brushed)[-1] == 1
+    before = shown(chromium)
+    least.send_keys(Keys.TAB, Keys.NULL)
+    chromium.find_element("css selector", "#ranges select").send_keys(Keys.ARROW_DOWN)
+    until(lambda: 0 < shown(chromium) < before, "a name filters too")
+    assert len(set(cells(chromium, "model"))) == 1
+    until(lambda: drawn_lines(chromium) == shown(chromium), "the curves follow")
+    click(chromium, "#theme")  # all charts are drawn again
+    click(chromium, "#theme")
+    assert sum(chromium.execute_script(brushed)) == 2
+    most = chromium.find_element("css selector", "#ranges input[aria-label='val/map, most']")
+    most.send_keys("0.1")
+    until(lambda: most.get_attribute("aria-invalid") == "true", "a range that has no inside is marked")
+    click(chromium, "#unbrush")
+    until(lambda: shown(chromium) == RUNS, "all runs are there again")
+    assert least.get_attribute("value") == ""
+    assert sum(chromium.execute_script(brushed)) == 0
+    assert messages(chromium) == []
+
+
 def test_a_live_page_follows_its_sweep(chromium: Any, tmp_path: Path) -> None:
     """A run ends while the page is open: the row changes and the curve appears; the filter stays."""
     ledger = write_sweep(tmp_path / "sweeps" / "live", 4, 20)
@@ -160,12 +197,49 @@ def test_a_live_page_follows_its_sweep(chromium: Any, tmp_path: Path) -> None:
         until(lambda: drawn_lines(chromium) == 4, "its curve is drawn")
         assert chromium.find_element("id", "filter").get_attribute("value") == "tiny"
         assert "4 finished" in chromium.find_element("id", "overview").text
+        assert messages(chromium) == []
     finally:
+        chromium.get("about:blank")  # else it goes on asking the server, and complains in the tests that follow
         live.close()
         server.shutdown()
         server.server_close()
         ledger.close()
+
+
+@pytest.mark.slow
+def test_a_live_page_follows_a_real_master(chromium: Any, runs: Runs, tmp_path: Path) -> None:
+    """Real jobs, one after the other: rows change and curves appear in a page that is never loaded again."""
+    folder = tmp_path / "runs" / "sweeps" / "mine"
+    words = ("trainer.max_steps=30", "trainer.val_every_n_steps=10", "trainer.log_every_n_steps=1", "seed=0,1,2")
+    quiet = ("callbacks.pictures=0", "callbacks.progress=false", "launcher.workers=1", "sweep=mine")
+    master = runs.start("-m", *SMALL, *words, *quiet, folder=tmp_path)
+    assert wait_for(lambda: (folder / "ledger.sqlite").exists() and running(folder), master), master.err
+    live = runs.start("report", "mine", "--live", folder=tmp_path)
+    assert wait_for(lambda: "http://" in live.out, live), live.err
+    opened(chromium, re.findall(r"http://[\w.:]+/", live.out)[0])
+    chromium.execute_script("window.mark = 'not loaded again'")
+    seen = []
+
+    def look() -> bool:
+        seen.append((tuple(sorted(cells(chromium, "state"))), drawn_lines(chromium)))
+        return seen[-1] == (("finished",) * 3, 3)
+
+    assert wait_for(look, live, 240), (seen[-5:], live.err)
+    assert master.wait() == 0, master.err
+    assert any("running" in states for states, _ in seen)
+    assert len({lines for _, lines in seen}) >= 2, seen
+    until(lambda: chromium.find_element("id", "live").text == "nothing runs", "the page says that all is done")
+    assert chromium.execute_script("return window.mark") == "not loaded again"
     assert messages(chromium) == []
+    chromium.get("about:blank")  # it would go on asking the server that ends now, and log that nobody answers
+    live.send(signal.SIGINT)
+    assert live.wait() == 0, live.err
+    messages(chromium)
+
+
+def running(folder: Path) -> int:
+    """Return how many jobs of a sweep have logged something."""
+    return sum((progress := read_progress(path)) is not None and progress.step > 0 for path in folder.glob("jobs/*"))
 
 
 def test_runs_are_grouped_with_mean_and_deviation_over_seeds(chromium: Any, report: Path) -> None:
@@ -186,6 +260,17 @@ def test_runs_are_grouped_with_mean_and_deviation_over_seeds(chromium: Any, repo
     assert [row["run"] for row in table_of(chromium)] == ["100 runs", "100 runs"]
     until(lambda: drawn_lines(chromium) == 2, "a line for each group")
     assert "model=rtdetr_tiny" in chromium.find_element("id", "legend").text
+    ends = """
+        const drawn = panels[0].chart.drawn;
+        const [low, high] = drawn.getModel().getComponent("yAxis").axis.scale.getExtent();
+        const bands = drawn.getOption().series.filter((one) => one.type === "custom").flatMap((one) => one.data);
+        return [low, high, Math.min(...bands.map((at) => at[1])), Math.max(...bands.map((at) => at[1]))]"""
+    low, high, least, most = chromium.execute_script(ends)
+    assert low <= least < most <= high  # the axis spans the bands, not only their means
+    empty = """
+        const box = document.querySelector("#runs .table-box");
+        return box.offsetHeight - box.querySelector("table").offsetHeight"""
+    assert chromium.execute_script(empty) < 30  # a table of two rows leaves no empty place
     assert messages(chromium) == []
 
 
@@ -254,6 +339,8 @@ def test_a_mouse_brushes_an_axis(chromium: Any, report: Path) -> None:
     actions.click_and_hold().move_by_offset(0, 40).move_by_offset(0, 40).release().perform()
     until(lambda: min(float(text) for text in cells(chromium, "val/map")) > 0.5, "the brush filters")
     assert 0 < shown(chromium) < RUNS
+    field = chromium.find_element("css selector", "#ranges input[aria-label='val/map, least']")
+    assert float(field.get_attribute("value")) > 0.4  # what the mouse has chosen stands in the fields
     assert messages(chromium) == []
 
 
@@ -261,6 +348,7 @@ def test_the_page_of_a_run(chromium: Any, tmp_path: Path) -> None:
     write_run(tmp_path / "run", words=("optimizer.lr=0.001",))
     (tmp_path / "run" / "tables").mkdir()
     (tmp_path / "run" / "tables" / "confusion.csv").write_text("true / predicted,a,b\na,3,1\nb,0,2\n")
+    (tmp_path / "run" / "tables" / "classes.csv").write_text("class,accuracy\na,0.5\nb,0.25\nc,\nd,0.3\n")
     (tmp_path / "run" / "pictures").mkdir()
     picture = Image.new("RGB", (132, 80), "white")
     picture.paste((200, 0, 0), (0, 16, 64, 80))
@@ -276,6 +364,11 @@ def test_the_page_of_a_run(chromium: Any, tmp_path: Path) -> None:
     slider = "const at = document.querySelector('.pair input'); at.value = 20; at.dispatchEvent(new Event('input'));"
     clip = "return document.querySelector('.wipe div:nth-of-type(2)').style.clipPath"
     assert "20%" in chromium.execute_script(slider + clip)
+    button = "#tables > .table-box th:nth-child(2) button"
+    click(chromium, button)
+    rows = "[...document.querySelector('#tables > .table-box table').tBodies[0].rows]"
+    column = f"return {rows}.map((row) => row.cells[1].textContent)"
+    assert chromium.execute_script(column) == ["–", "0.25", "0.3", "0.5"]  # by value, not by their digits
     click(chromium, "#config-typed")
     visible = "return [...document.querySelectorAll('#config-table tbody tr')].filter((row) => !row.hidden).length"
     assert chromium.execute_script(visible) == 1

@@ -236,11 +236,16 @@ def test_failing_run_shows_its_traceback_and_is_recorded(runs: Runs, tmp_path: P
 
 
 def test_check_trains_and_writes_nothing(runs: Runs, tmp_path: Path) -> None:
-    command = runs.run(*SMALL, "check=true", folder=tmp_path)
+    command = runs.run(*SMALL, "check=true", "model.net.num_queries=2", folder=tmp_path)
     assert command.code == 0, command.err
     assert "check passed" in command.out
+    assert "samples   training 64, validation 8, test 8 images" in command.out
+    assert "so the rest is missed; the most are 3: set model.net.num_queries=3 or more" in command.out
     assert "images (8, 3, 32, 32)" in command.out
     assert not (tmp_path / "runs").exists()
     command = runs.run(*SMALL, "check=true", "model.net.num_heads=3", folder=tmp_path)
     assert command.code == 2
     assert "num_heads" in one_line(command.err)
+    command = runs.run(*SMALL, "check=true", "data.max_side=32", folder=tmp_path)
+    assert command.code == 2
+    assert "cannot place 3 shapes of up to max_side=32 px in every image of image_size=32 px" in one_line(command.err)

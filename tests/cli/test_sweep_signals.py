@@ -44,7 +44,7 @@ def test_signals_to_a_master_with_running_jobs(runs: Runs, tmp_path: Path) -> No
     settings = (folder / "launcher.yaml").read_text()
     (folder / "launcher.yaml").write_text(settings.replace("workers: 2", "workers: two"))
     command.send(signal.SIGHUP)
-    assert wait_for(lambda: said("the old settings stay"), command)
+    assert wait_for(lambda: said("the settings stay as they were"), command)
     (folder / "launcher.yaml").write_text(settings.replace("retries: 2", "retries: 7"))
     command.send(signal.SIGHUP)
     assert wait_for(lambda: said("2 job(s) at a time, 7 retries"), command)

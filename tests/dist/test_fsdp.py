@@ -15,10 +15,10 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from lab.callbacks.ema import EMA
 from lab.errors import ConfigError
-from lab.registry.parallel import splitting_of
+from lab.registry.parallel import splitting_of, units
 from lab.strategies.ddp import DDP
 from lab.strategies.fsdp import FSDPStrategy
-from lab.strategies.sharding import check_shapes, mixed_precision, units
+from lab.strategies.sharding import check_shapes, mixed_precision
 from lab.tasks.detection.task import DetectionTask
 from lab.training.optimizers import make_optimizer
 from tests.dist.plain import detection_task, distance, fit, make_trainer, shapes, weights, worst_loss

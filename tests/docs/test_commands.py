@@ -9,9 +9,13 @@ import pytest
 from lab.cli.main import main
 from lab.launch.prepare import prepare_job
 from lab.sweeps.grid import expand
-from tests.documents import ROOT, Shown, all_commands, blocks, commands, files, texts
+from tests.documents import ROOT, TUTORIALS, Shown, all_commands, blocks, commands, files, texts
 
-COMPOSED = [shown for shown in all_commands() if shown.how != "left"]
+COMPOSED = [
+    shown
+    for shown in all_commands()
+    if shown.how == "composed" or (shown.how == "run" and shown.text.parent != TUTORIALS)
+]
 
 
 @pytest.mark.parametrize("path", texts(), ids=lambda path: str(path.relative_to(ROOT)))

@@ -32,6 +32,7 @@ SUFFIXES = {"csv", "json", "md", "py", "yaml"}
 def texts() -> list[Path]:
     """Return the Markdown files of the project."""
     found = [path for path in ROOT.rglob("*.md") if not any(part[0] == "." for part in path.relative_to(ROOT).parts)]
+    found += (ROOT / ".github").rglob("*.md")
     return sorted(path for path in found if path.relative_to(ROOT).parts[0] not in KEPT_OUT)
 
 

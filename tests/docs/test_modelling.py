@@ -23,7 +23,7 @@ def test_the_program_runs() -> None:
 
 
 def test_the_table_of_what_is_kept_has_every_operation() -> None:
-    table = TEXT.split("## What is kept")[1].split("##")[0]
+    table = TEXT.split("## Attributes that are kept")[1].split("##")[0]
     first_column = " ".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE))
     assert set(re.findall(r"`(\w+)`", first_column)) == set(OPERATIONS)
 

@@ -12,8 +12,12 @@ from torch import Tensor, nn
 from lab import create_model
 from lab.errors import ConfigError
 from lab.models.alexnet.parallel import blocks
+from tests.agreement import Compared
 
 torchvision = pytest.importorskip("torchvision")
+
+
+PEER = Compared("alexnet", "torchvision", ("alexnet",))
 
 
 def fill(model: nn.Module, seed: int = 0) -> None:
@@ -49,7 +53,7 @@ def pair() -> tuple[Any, Any]:
 def test_logits_equal_torchvision(size: tuple[int, int], pair: tuple[Any, Any]) -> None:
     ours, theirs = pair
     with torch.no_grad():
-        assert worst(ours(images(size)), theirs(images(size))) < 5e-6  # worst measured: 1.0e-6
+        assert PEER.agrees("logits", worst(ours(images(size)), theirs(images(size))), 5e-6)  # worst measured: 1.0e-6
 
 
 def test_gradients_equal_torchvision(pair: tuple[Any, Any]) -> None:
@@ -59,7 +63,8 @@ def test_gradients_equal_torchvision(pair: tuple[Any, Any]) -> None:
         model.train()(images((64, 80))).square().mean().backward()
         model.eval()
     expected = dict(pair[1].named_parameters())
-    assert max(worst(value.grad, expected[name].grad) for name, value in pair[0].named_parameters()) < 1e-5  # 1.8e-6
+    errors = [worst(value.grad, expected[name].grad) for name, value in pair[0].named_parameters()]
+    assert PEER.agrees("gradients", max(errors), 1e-5)  # worst measured: 1.8e-6
 
 
 @pytest.mark.parametrize("mutant", ["pooling", "padding", "bias", "dropout"])
@@ -90,7 +95,9 @@ def test_maps_are_those_before_each_pooling_and_after_the_last(pair: tuple[Any, 
     with torch.no_grad():
         maps = ours(images((224, 97)))
         for end, found in zip((2, 5, 12, 13), maps, strict=True):
-            assert worst(found, theirs.features[:end](images((224, 97)))) < 5e-6  # worst measured: 0
+            assert PEER.agrees(
+                "maps", worst(found, theirs.features[:end](images((224, 97)))), 5e-6
+            )  # worst measured: 0
     assert [item.shape[2] for item in maps] == [55, 27, 13, 6]
     short = create_model("alexnet", features_only=True, out_indices=(2,))
     assert len(short.get_submodule("features")) == 5

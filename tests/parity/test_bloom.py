@@ -14,12 +14,16 @@ from lab.models.bloom.network import Bloom
 from lab.models.bloom.weights import convert, to_transformers
 from lab.structures.language_modeling import CausalTargets
 from lab.training.terms import batch_terms
+from tests.agreement import Compared
 
 transformers = pytest.importorskip("transformers")
 
 VOCAB, WIDTH, LAYERS, LENGTH = 53, 48, 3, 19
 TOLERANCE = 1e-5
 """Relative to the largest value. Worst measured: states and logits 1.3e-6, gradients 4.2e-6; the loss is below it."""
+
+
+PEER = Compared("bloom", "transformers")
 
 
 def networks(heads: int, dtype: torch.dtype = torch.float32) -> tuple[Bloom, Any]:
@@ -62,8 +66,8 @@ def test_states_and_logits(heads: int, padded: bool) -> None:
         expected = theirs(ids, attention_mask=given.long() if padded else None, output_hidden_states=True)
     assert len(features.hidden_states) == len(expected.hidden_states) == LAYERS + 1
     for found, wanted in zip(features.hidden_states, expected.hidden_states, strict=True):
-        assert difference(found[given], wanted[given]) < TOLERANCE
-    assert difference(outputs.logits[given], expected.logits[given]) < TOLERANCE
+        assert PEER.agrees("states", difference(found[given], wanted[given]), TOLERANCE)
+    assert PEER.agrees("logits", difference(outputs.logits[given], expected.logits[given]), TOLERANCE)
 
 
 @pytest.mark.parametrize("heads", [4, 12])
@@ -73,14 +77,14 @@ def test_loss_and_gradients(heads: int) -> None:
     targets = CausalTargets(torch.nn.functional.pad(ids[:, 1:], (0, 1), value=-1), (LENGTH - 1,) * 3)
     loss = batch_terms(ours, ours(ids, targets=targets), targets)["loss_ce"]
     expected = theirs(ids, labels=ids).loss
-    assert abs(loss / expected - 1) < TOLERANCE
+    assert PEER.agrees("loss", float((loss / expected - 1).detach().abs()), TOLERANCE)
     loss.backward(), expected.backward()
     gradients = {key: value.grad for key, value in theirs.named_parameters()}
     for key, value in ours.named_parameters():
         wanted = gradients[f"transformer.{key}"]
         assert value.grad is not None
         assert wanted is not None
-        assert difference(value.grad, wanted) < TOLERANCE, key
+        assert PEER.agrees("gradients", difference(value.grad, wanted), TOLERANCE), key
 
 
 def test_half_precision_is_within_its_own_rounding() -> None:

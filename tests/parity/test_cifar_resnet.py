@@ -9,9 +9,13 @@ from torch import Tensor, nn
 
 from lab import create_model
 from lab.errors import ConfigError
+from tests.agreement import Compared
 from tests.classifiers import fill, gradients_apart, images, logits_apart, multiplications, worst
 
 torchvision = pytest.importorskip("torchvision")
+
+
+PEER = Compared("resnet", "torchvision's blocks", ("resnet20",))
 
 
 class Shortcut(nn.Module):
@@ -45,10 +49,11 @@ def peer(blocks: int, shortcut: nn.Module | None = None) -> nn.Module:
 def test_logits_and_gradients_equal_torchvisions_blocks() -> None:
     ours, theirs = create_model("resnet20"), peer(3)
     ours.load_state_dict(theirs.state_dict(), strict=True)
-    assert logits_apart(ours, theirs, images()) < 3e-6  # worst measured: 2.3e-7
+    assert PEER.agrees("logits", logits_apart(ours, theirs, images()), 3e-6)  # worst measured: 2.3e-7
     # In float64: in float32 a ReLU's input next to 0 has another sign in the peer, and one channel's gradient differs.
     x = images(batch=8).double()
-    assert gradients_apart(ours.double(), theirs.double(), x) < 1e-11  # worst measured: 6.6e-13
+    apart = gradients_apart(ours.double(), theirs.double(), x)
+    assert PEER.agrees("training in double precision", apart, 1e-11)  # worst measured: 6.6e-13
 
 
 @pytest.mark.parametrize("mutant", [Shortcut(before=1), nn.Sequential(nn.ZeroPad2d((-1, 1, 0, 0)), Shortcut())])
@@ -79,7 +84,7 @@ def test_as_a_backbone() -> None:
         expected.append(layer(expected[-1]))
     with torch.no_grad():
         found = ours(images())
-    assert max(map(worst, found, expected)) < 3e-6  # worst measured: 8.6e-7
+    assert PEER.agrees("maps", max(map(worst, found, expected)), 3e-6)  # worst measured: 8.6e-7
     assert (ours.num_channels, ours.strides) == ((16, 16, 32, 64), (1, 1, 2, 4))
 
 

@@ -27,6 +27,7 @@ from lab.models.darknet.weights import load_darknet, save_cfg, save_darknet
 from lab.structures import DetectionTargets
 from lab.training.terms import batch_terms
 from scripts.benchmarks.darknet_peer import sections_of
+from tests.agreement import Compared
 
 SIDE, CLASSES = 64, 3
 ANCHORS = [(6, 9), (18, 24), (26, 66), (58, 36), (60, 100), (121, 119)]
@@ -112,6 +113,10 @@ anchors={",".join(f"{w},{h}" for w, h in ANCHORS)}
 classes={CLASSES}
 num=6
 """
+
+
+PEER = Compared("darknet", "a slow form in numpy")
+PROGRAM = Compared("darknet", "darknet itself")
 
 
 def generated_weights(text: str, seed: int, version: tuple[int, int, int] = (0, 2, 0), spread: float = 1.0) -> bytes:
@@ -254,7 +259,7 @@ def worst(net: Darknet, images: Tensor, expected: np.ndarray) -> float:
 def test_outputs_equal_the_slow_form(truth: tuple[bytes, Tensor, np.ndarray], tmp_path: Path) -> None:
     weights, images, expected = truth
     assert expected[..., 4].std() > 0.1  # not saturated
-    assert worst(built(tmp_path, weights), images, expected) < 1e-5  # measured: 8.2e-7
+    assert PEER.agrees("outputs", worst(built(tmp_path, weights), images, expected), 1e-5)  # measured: 8.2e-7
 
 
 def test_mutants_are_seen(
@@ -365,7 +370,7 @@ def compared(found: str, folder: Path, net: Darknet, images: list[np.ndarray], l
             listed = listed[listed[:, 0].argsort(descending=True)]
             assert len(ours) == len(listed) >= least
             # The program prints six digits.
-            assert float((ours - listed)[:, 0].abs().max()) < 1e-5
+            assert PROGRAM.agrees("scores of boxes", float((ours - listed)[:, 0].abs().max()), 1e-5)
             assert float((ours - listed)[:, 1:].abs().max()) < 1e-3
 
 
@@ -476,7 +481,8 @@ def test_a_step_of_darknets_own_training_is_the_same(tmp_path: Path) -> None:
     assert trained.header.tolist()[3] == 2
     assert float((flat(trained) - before).abs().max()) > 0.1
     step(net, picture)
-    assert float((flat(net) - flat(trained)).abs().max()) < 1e-6  # measured: 9e-8 of changes up to 0.42
+    apart = float((flat(net) - flat(trained)).abs().max())
+    assert PROGRAM.agrees("weights after a step of training", apart, 1e-6)  # measured: 9e-8 of changes up to 0.42
     for mutant in ({"ignore_thresh": 1.0}, {"iou_thresh": 0.3}, {"iou_normalizer": 0.75}, {"truth_thresh": 0.3}):
         options = {"iou_normalizer": 1.0, "ignore_class_score": 0.0, **mutant}
         other = built(tmp_path, bytes(weights), TRAINED, **options)

@@ -15,11 +15,15 @@ from lab import create_model
 from lab.errors import ConfigError
 from lab.models.resnet.network import DEPTHS
 from lab.models.resnet.weights import convert, to_mmdetection
+from tests.agreement import Compared
 from tests.classifiers import fill, gradients_apart, images, logits_apart, multiplications
 
 SHORT = (1, 2, 2, 2)
 """Blocks of each stage: deformable ones with and without a stride."""
 STAGES = (False, False, True, True)
+
+
+PEER = Compared("resnet", "torchvision's deformable convolution")
 
 
 class Deformable(torchvision.ops.DeformConv2d):
@@ -72,8 +76,9 @@ def test_logits_and_gradients_equal_torchvisions_operator(
     style: str, groups: int, width: int, deform_groups: int
 ) -> None:
     ours, theirs = pair(style, groups, width, deform_groups)
-    assert logits_apart(ours, theirs, images()) < 1e-5  # worst measured: 3.2e-7
-    assert gradients_apart(ours.double(), theirs.double(), images().double()) < 1e-9  # worst measured: 2.3e-13
+    assert PEER.agrees("logits", logits_apart(ours, theirs, images()), 1e-5)  # worst measured: 3.2e-7
+    apart = gradients_apart(ours.double(), theirs.double(), images().double())
+    assert PEER.agrees("training in double precision", apart, 1e-9)  # worst measured: 2.3e-13
 
 
 @pytest.mark.parametrize("mutant", ["mask", "offset", "stage"])

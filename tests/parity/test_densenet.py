@@ -15,11 +15,17 @@ from lab.models.densenet import blocks as parts
 from lab.models.densenet.network import DenseNet, DenseNetFeatures
 from lab.models.densenet.parallel import blocks
 from lab.models.densenet.weights import convert, to_torchvision
+from tests.agreement import Compared
 from tests.classifiers import worst
 
 torchvision = pytest.importorskip("torchvision")
 
 SMALL: dict[str, Any] = {"growth_rate": 8, "block_config": (2, 3, 2, 3), "num_init_features": 16}
+
+
+PEER = Compared("densenet", "torchvision")
+TIMM = Compared("densenet", "timm")
+BOTH = Compared("densenet", "torchvision and timm", ("densenet121",))
 
 
 def fill(model: nn.Module, seed: int = 0, positive: bool = False) -> None:
@@ -63,9 +69,9 @@ def test_inference_equals_torchvision(size: tuple[int, int], positive: bool) -> 
     theirs.load_state_dict(ours.state_dict())
     with torch.no_grad():
         assert parts.can_fold(ours.features.denseblock1, images(), ours.features.conv0.weight)
-        assert worst(ours(images(size)), theirs(images(size))) < 5e-6  # worst measured: 5.2e-7
+        assert PEER.agrees("logits", worst(ours(images(size)), theirs(images(size))), 5e-6)  # worst measured: 5.2e-7
     with_gradients = ours(images(size))
-    assert worst(with_gradients, theirs(images(size))) < 5e-6  # worst measured: 6.5e-7
+    assert PEER.agrees("logits", worst(with_gradients, theirs(images(size))), 5e-6)  # worst measured: 6.5e-7
 
 
 @pytest.mark.parametrize("memory_efficient", [False, True])
@@ -78,7 +84,9 @@ def test_gradients_equal_torchvision(memory_efficient: bool, train: bool) -> Non
     expected = dict(theirs.named_parameters())
     largest = max(float(value.grad.abs().max()) for value in expected.values())
     errors = [float((value.grad - expected[name].grad).abs().max()) for name, value in ours.named_parameters()]
-    assert max(errors) / largest < 1e-5  # worst measured: 7.2e-6 with batch statistics, 1.1e-6 without
+    assert PEER.agrees(
+        "gradients", max(errors) / largest, 1e-5
+    )  # worst measured: 7.2e-6 with batch statistics, 1.1e-6 without
     # torchvision's memory_efficient changes statistics twice a step; ours are those of its plain network.
     _, plain = make_pair()
     plain.train(train)(images())
@@ -113,7 +121,7 @@ def test_full_size_equals_torchvision_and_timm() -> None:
     for theirs in (torchvision.models.densenet121(), timm.create_model("densenet121")):
         theirs.load_state_dict(ours.state_dict(), strict=True)
         with torch.no_grad():
-            assert worst(ours(x), theirs.eval()(x)) < 1e-5  # worst measured: 5.7e-7
+            assert BOTH.agrees("logits", worst(ours(x), theirs.eval()(x)), 1e-5)  # worst measured: 5.7e-7
 
 
 @pytest.mark.parametrize("out_indices", [(0, 1, 2, 3, 4), (2,)])
@@ -131,7 +139,7 @@ def test_maps_equal_timm(out_indices: tuple[int, ...], norm: str) -> None:
     for wants_gradients in (False, True):
         with torch.set_grad_enabled(wants_gradients):
             maps, expected = ours(images()), theirs(images())
-        assert max(map(worst, maps, expected)) < 5e-6  # worst measured: 1.5e-6
+        assert TIMM.agrees("maps", max(map(worst, maps, expected)), 5e-6)  # worst measured: 1.5e-6
 
 
 @pytest.mark.parametrize("mutant", ["order", "last relu", "statistics", "bound"])

@@ -16,6 +16,7 @@ from lab import create_model
 from lab.errors import CheckpointError
 from lab.models.detr.network import DETR
 from lab.models.detr.weights import convert, from_official, from_transformers, to_official, to_transformers
+from tests.agreement import Compared
 
 transformers = pytest.importorskip("transformers")
 torchvision = pytest.importorskip("torchvision")
@@ -30,6 +31,9 @@ RESNET18 = {
     "embedding_size": 64,
     "out_features": ["stage4"],
 }
+
+
+PEER = Compared("detr", "transformers")
 
 
 def fill(model: nn.Module) -> None:
@@ -105,19 +109,20 @@ def test_network_equals_transformers(padded: bool) -> None:
     images, mask = padded_batch()
     inputs = (images, mask if padded else torch.zeros_like(mask))
     theirs = peer(model, "resnet")
-    assert worst(model, theirs, inputs=inputs) < 1e-5  # worst measured: 3.1e-6
+    assert PEER.agrees("logits and boxes", worst(model, theirs, inputs=inputs), 1e-5)  # worst measured: 3.1e-6
 
 
 def test_learned_positions_equal_transformers() -> None:
     model = ours(position="learned")
-    assert worst(model, peer(model, "resnet", position_embedding_type="learned")) < 1e-5  # worst measured: 3.7e-6
+    theirs = peer(model, "resnet", position_embedding_type="learned")
+    assert PEER.agrees("logits and boxes", worst(model, theirs), 1e-5)  # worst measured: 3.7e-6
 
 
 def test_dilated_network_equals_transformers() -> None:
     pytest.importorskip("timm")
     model = ours("resnet50", dilation=True)
     theirs = peer(model, "timm", backbone="resnet50", dilation=True)
-    assert worst(model, theirs) < 1e-5  # worst measured: 3.9e-6
+    assert PEER.agrees("logits and boxes, dilated", worst(model, theirs), 1e-5)  # worst measured: 3.9e-6
 
 
 @pytest.mark.parametrize(

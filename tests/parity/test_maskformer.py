@@ -15,8 +15,9 @@ from lab import create_model
 from lab.errors import CheckpointError
 from lab.models.maskformer.network import MaskFormer
 from lab.models.maskformer.weights import convert, from_official, from_transformers, to_official, to_transformers
-from lab.ops import winograd
 from lab.registry.pretrained import load_pretrained, read_state_dict
+from tests.agreement import Compared
+from tests.kernels import take_way
 
 SMALL: dict[str, Any] = {
     "num_classes": 5,
@@ -31,6 +32,9 @@ SMALL: dict[str, Any] = {
 }
 WIDTHS = {"fpn_feature_size": 32, "mask_feature_size": 32}
 SIZES = [(64, 96), (70, 101)]  # the second divides by nothing
+
+
+PEER = Compared("maskformer", "transformers")
 
 
 def fill(model: nn.Module, seed: int = 0) -> None:
@@ -93,10 +97,8 @@ def difference(ours: MaskFormer, peer: Any, size: tuple[int, int]) -> float:
 
 @pytest.fixture(params=["direct", "winograd"])
 def convolution(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take Winograd's convolutions also in this narrow network, where they would not pay."""
-    if request.param == "winograd":
-        monkeypatch.setattr(winograd, "_MIN_CHANNELS", 1)
-        monkeypatch.setattr(winograd, "_MIN_TILES", 1)
+    """Take PyTorch's ways, or Winograd's and oneDNN's also in this narrow network."""
+    take_way(monkeypatch, *(("winograd", "product", "onednn") if request.param == "winograd" else ()))
 
 
 @pytest.mark.usefixtures("convolution")
@@ -105,7 +107,7 @@ def convolution(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 def test_outputs_equal_transformers(size: tuple[int, int], aux_loss: bool) -> None:
     ours, peer = swin_pair()
     ours.aux_loss = aux_loss
-    assert difference(ours, peer, size) < 1e-5  # worst measured: 2.2e-6
+    assert PEER.agrees("classes and masks", difference(ours, peer, size), 1e-5)  # worst measured: 2.2e-6
     with torch.no_grad():
         outputs = ours(images(size))
     assert (outputs.folded is None) == aux_loss
@@ -154,7 +156,9 @@ def test_gradients_equal_transformers() -> None:
             continue
         scale = max(float(value.grad.abs().max()), 1e-2)
         errors[name] = float((grads[name] - value.grad).abs().max()) / scale
-    assert max(errors.values()) < 5e-4, errors  # worst measured: 1.2e-4, of a gradient whose entries nearly cancel
+    assert PEER.agrees("gradients", max(errors.values()), 5e-4), (
+        errors
+    )  # worst measured: 1.2e-4, of a gradient whose entries nearly cancel
 
 
 def test_the_decoder_is_that_of_lab_detr() -> None:

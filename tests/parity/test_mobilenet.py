@@ -8,9 +8,13 @@ from torch import nn
 
 from lab import create_model
 from lab.errors import ConfigError
+from tests.agreement import Compared
 from tests.classifiers import fill, gradients_apart, images, logits_apart, worst
 
 torchvision = pytest.importorskip("torchvision")
+
+
+PEER = Compared("mobilenet", "torchvision", ("mobilenet_v2",))
 
 
 def pair(width_mult: float = 1.0) -> tuple[nn.Module, nn.Module]:
@@ -25,14 +29,15 @@ def pair(width_mult: float = 1.0) -> tuple[nn.Module, nn.Module]:
 
 @pytest.mark.parametrize("width_mult", [0.25, 1.0, 1.4])
 def test_logits_equal_torchvision(width_mult: float) -> None:
-    assert logits_apart(*pair(width_mult), images()) < 1e-5  # worst measured: 5.2e-6
+    assert PEER.agrees("logits", logits_apart(*pair(width_mult), images()), 1e-5)  # worst measured: 5.2e-6
 
 
 @pytest.mark.parametrize("width_mult", [0.25, 1.0])
 def test_training_equals_torchvision(width_mult: float) -> None:
     """Logits, every gradient and the running statistics, in float64: batch statistics amplify float32's rounding."""
     ours, theirs = (model.double() for model in pair(width_mult))
-    assert gradients_apart(ours, theirs, images(4).double()) < 1e-11  # worst measured: 8.9e-13
+    apart = gradients_apart(ours, theirs, images(4).double())
+    assert PEER.agrees("training in double precision", apart, 1e-11)  # worst measured: 8.9e-13
 
 
 def test_training_in_float32_equals_torchvision_in_the_same_layout() -> None:
@@ -40,7 +45,7 @@ def test_training_in_float32_equals_torchvision_in_the_same_layout() -> None:
     ours, theirs = pair(0.5)
     theirs.to(memory_format=torch.channels_last)
     x = images(8, height=128, width=128).contiguous(memory_format=torch.channels_last)
-    assert gradients_apart(ours, theirs, x) < 1e-5  # worst measured: 0: bit for bit
+    assert PEER.agrees("training", gradients_apart(ours, theirs, x), 1e-5)  # worst measured: 0: bit for bit
 
 
 def test_maps_equal_torchvision() -> None:
@@ -57,7 +62,7 @@ def test_maps_equal_torchvision() -> None:
             expected.append(x)
     with torch.inference_mode():
         maps = backbone(images())
-    assert max(map(worst, maps, expected)) < 1e-5  # worst measured: 8.2e-6
+    assert PEER.agrees("maps", max(map(worst, maps, expected)), 1e-5)  # worst measured: 8.2e-6
 
 
 def test_what_a_hook_has_seen_is_not_written_over() -> None:

@@ -19,9 +19,14 @@ from lab.errors import ConfigError
 from lab.models.resnet.network import DEPTHS
 from lab.models.resnet.plugins import ContextBlock
 from lab.models.resnet.weights import convert, from_mmdetection, to_mmdetection
+from tests.agreement import Compared
 from tests.classifiers import fill, gradients_apart, images, logits_apart, worst
 
 torchvision = pytest.importorskip("torchvision")
+
+
+PEER = Compared("resnet", "torchvision")
+TIMM = Compared("resnet", "timm")
 
 
 def bare(make: Callable[..., nn.Module], *names: str, **options: Any) -> Any:
@@ -68,7 +73,7 @@ def test_resnext_equals_torchvision() -> None:
     x = images(1)
     ours = bare(create_model, "resnext50_32x4d", num_classes=5)
     ours, theirs = pair(ours, bare(torchvision.models.resnext50_32x4d, num_classes=5))
-    assert logits_apart(ours, theirs, x) < 1e-5  # worst measured: 1.8e-7
+    assert PEER.agrees("logits", logits_apart(ours, theirs, x), 1e-5, "resnext50_32x4d")  # worst measured: 1.8e-7
 
 
 @pytest.mark.usefixtures("short")
@@ -77,7 +82,9 @@ def test_resnext_equals_torchvision() -> None:
 )
 def test_groups_and_widths_train_as_torchvisions(name: str, groups: int, width: int) -> None:
     ours, theirs = pair(bare(create_model, name, num_classes=5), theirs_short(groups=groups, width_per_group=width))
-    assert apart(ours, theirs) < 1e-5  # worst measured: 4.0e-7 in evaluation, 2.0e-14 in training
+    assert PEER.agrees(
+        "logits, and training in double precision", apart(ours, theirs), 1e-5
+    )  # worst measured: 4.0e-7 in evaluation, 2.0e-14 in training
 
 
 @pytest.mark.parametrize(
@@ -104,7 +111,9 @@ def test_deep_stem_and_average_equal_timm(kind: str, monkeypatch: pytest.MonkeyP
     ours = bare(create_model, name, num_classes=5, **options)
     ours, theirs = pair(ours, bare(timm.ResNet, getattr(timm, kind), SHORT, num_classes=5, **deep))
     theirs.load_state_dict(ours.state_dict(), strict=True)
-    assert apart(ours, theirs) < 1e-5  # worst measured: 4.6e-7 in evaluation, 2.4e-14 in training
+    assert TIMM.agrees(
+        "logits, and training in double precision", apart(ours, theirs), 1e-5
+    )  # worst measured: 4.6e-7 in evaluation, 2.4e-14 in training
     pools = [item for item in theirs.modules() if isinstance(item, nn.AvgPool2d)]
     assert len(pools) == 3
     x = images().double()
@@ -139,7 +148,9 @@ def test_caffe_style_has_the_stride_on_the_first_convolution() -> None:
     ours, plain = pair(bare(create_model, "resnet50", num_classes=5, style="caffe"), theirs)
     with torch.no_grad():
         assert worst(ours.eval()(images()), plain.eval()(images())) > 1e-3  # the mutant: stride on the 3x3
-    assert apart(ours, to_caffe(plain)) < 1e-5  # worst measured: 4.1e-7 in evaluation, 2.1e-14 in training
+    assert PEER.agrees(
+        "logits, caffe style", apart(ours, to_caffe(plain)), 1e-5
+    )  # worst measured: 4.1e-7 in evaluation, 2.1e-14 in training
 
 
 def freeze(net: Any, stages: int) -> Callable[[], None]:

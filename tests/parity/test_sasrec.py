@@ -21,12 +21,18 @@ from lab.models.sasrec.network import SASRec
 from lab.models.sasrec.weights import convert, from_pmixer, from_recbole, to_pmixer, to_recbole
 from lab.structures import SequenceBatch, SequenceTargets
 from lab.training.terms import batch_terms
+from tests.agreement import Compared
 
 ITEMS, LONGEST, WIDTH, HEADS, BLOCKS = 30, 7, 16, 2, 2
 TOLERANCE = 1e-5
 Floats = npt.NDArray[np.float64]
 State = Callable[[list[int]], Tensor]
 """Maps the events of a window to the states (n, D) of all of them."""
+
+
+PEER = Compared("sasrec", "the authors' arithmetic, written again", ("sasrec",))
+PMIXER_PEER = Compared("sasrec", "pmixer's arithmetic, written again", ("sasrec_pmixer",))
+RECBOLE = Compared("sasrec", "RecBole's arithmetic, written again", ("sasrec_recbole",))
 
 
 def make_net(name: str, **changes: object) -> SASRec:
@@ -277,8 +283,8 @@ def test_official() -> None:
     """The authors' arithmetic; padding is masked, so leaving it out changes nothing."""
     net = make_net("sasrec")
     reference = Official(net)
-    assert error_of_states(net, reference) < TOLERANCE  # worst 4.8e-7
-    assert error_of_logits(net, reference) < TOLERANCE  # worst 2.5e-7
+    assert PEER.agrees("states", error_of_states(net, reference), TOLERANCE)  # worst 4.8e-7
+    assert PEER.agrees("logits", error_of_logits(net, reference), TOLERANCE)  # worst 2.5e-7
 
 
 @pytest.mark.parametrize("mutant", ["residual", "no causal mask", "no places", "pads read"])
@@ -302,8 +308,8 @@ def pmixer_pair(norm: str, rows: int, mutant: str = "") -> tuple[SASRec, Pmixer]
 def test_pmixer(norm: str, rows: int) -> None:
     """States, logits, and the gradient of the loss by every parameter, in one batch."""
     net, reference = pmixer_pair(norm, rows)
-    assert error_of_states(net, reference) < TOLERANCE  # worst 1.2e-6
-    assert error_of_logits(net, reference) < TOLERANCE  # worst 1.5e-6
+    assert PMIXER_PEER.agrees("states", error_of_states(net, reference), TOLERANCE)  # worst 1.2e-6
+    assert PMIXER_PEER.agrees("logits", error_of_logits(net, reference), TOLERANCE)  # worst 1.5e-6
     batch = make_batch([4, 1, LONGEST, 3], negatives=1)
     (loss,) = batch_terms(net, net(batch), batch.targets).values()
     loss.backward()
@@ -317,7 +323,8 @@ def test_pmixer(norm: str, rows: int) -> None:
     ours = from_pmixer({name: value.grad for name, value in reference.named_parameters()})
     largest = max(float(gradient.abs().max()) for gradient in ours.values())
     for name, value in net.named_parameters():
-        assert float((value.grad - ours[name]).abs().max()) < TOLERANCE * largest, name  # worst 6.7e-7
+        error = float((value.grad - ours[name]).abs().max()) / largest
+        assert PMIXER_PEER.agrees("gradients", error, TOLERANCE), name  # worst 6.7e-7
 
 
 @pytest.mark.parametrize("mutant", ["residual", "no causal mask", "no places", "pads masked"])
@@ -331,8 +338,8 @@ def test_recbole() -> None:
     """BERT's blocks; padded at the right, where causal attention does not look."""
     net = make_net("sasrec_recbole", loss="bce", feedforward_dim=24)
     reference = Recbole(net)
-    assert error_of_states(net, reference) < TOLERANCE  # worst 1.5e-6
-    assert error_of_logits(net, reference) < TOLERANCE  # worst 5.9e-7
+    assert RECBOLE.agrees("states", error_of_states(net, reference), TOLERANCE)  # worst 1.5e-6
+    assert RECBOLE.agrees("logits", error_of_logits(net, reference), TOLERANCE)  # worst 5.9e-7
 
 
 @pytest.mark.parametrize("mutant", ["no causal mask", "no places"])

@@ -14,11 +14,16 @@ from lab.errors import ConfigError
 from lab.models.shufflenet.gathering import plan
 from lab.models.shufflenet.network import ShuffleNetV2, ShuffleNetV2Features
 from lab.models.shufflenet.weights import convert, from_yolo_fastest, to_yolo_fastest
+from tests.agreement import Compared
 from tests.classifiers import fill, gradients_apart, images, logits_apart, worst
 
 torchvision = pytest.importorskip("torchvision")
 NAMES = ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0")
 TINY = (8, 12, 20, 28, 40)
+
+
+PEER = Compared("shufflenet", "torchvision")
+FASTEST = Compared("shufflenet", "YOLO-FastestV2's backbone in plain torch", ("shufflenet_v2_yolo_fastest",))
 
 
 def pair(name: str, num_classes: int = 7) -> tuple[nn.Module, nn.Module]:
@@ -37,14 +42,17 @@ def pair(name: str, num_classes: int = 7) -> tuple[nn.Module, nn.Module]:
 
 @pytest.mark.parametrize("name", ["tiny", *NAMES])
 def test_logits_equal_torchvision(name: str) -> None:
-    assert logits_apart(*pair(name), images()) < 1e-5  # worst measured: 1.1e-6
+    apart = logits_apart(*pair(name), images())
+    assert PEER.agrees("logits", apart, 1e-5, *((name,) if name != "tiny" else ()))  # worst measured: 1.1e-6
 
 
 @pytest.mark.parametrize("name", ["tiny", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0"])
 def test_training_equals_torchvision(name: str) -> None:
     """Logits, every gradient and the running statistics, in float64: batch statistics amplify float32's rounding."""
     ours, theirs = (model.double() for model in pair(name))
-    assert gradients_apart(ours, theirs, images(4).double()) < 1e-11  # worst measured: 7.9e-13
+    apart = gradients_apart(ours, theirs, images(4).double())
+    named = (name,) if name != "tiny" else ()
+    assert PEER.agrees("training in double precision", apart, 1e-11, *named)  # worst measured: 7.9e-13
 
 
 def test_training_in_float32_equals_torchvision_in_the_same_layout() -> None:
@@ -52,7 +60,9 @@ def test_training_in_float32_equals_torchvision_in_the_same_layout() -> None:
     ours, theirs = pair("shufflenet_v2_x0_5")
     theirs.to(memory_format=torch.channels_last)
     x = images(8, height=128, width=128).contiguous(memory_format=torch.channels_last)
-    assert gradients_apart(ours, theirs, x) < 1e-5  # worst measured: 0: bit for bit
+    assert PEER.agrees(
+        "training", gradients_apart(ours, theirs, x), 1e-5, "shufflenet_v2_x0_5"
+    )  # worst measured: 0: bit for bit
 
 
 def test_maps_equal_torchvision() -> None:
@@ -67,7 +77,7 @@ def test_maps_equal_torchvision() -> None:
         expected.append(layer(expected[-1]))
     with torch.inference_mode():
         maps = backbone(images())
-    assert max(map(worst, maps, expected)) < 1e-5  # worst measured: 1.5e-6
+    assert PEER.agrees("maps", max(map(worst, maps, expected)), 1e-5, "shufflenet_v2_x1_0")  # worst measured: 1.5e-6
 
 
 @pytest.mark.parametrize("mutant", ["shuffle", "halves", "statistics"])
@@ -134,7 +144,7 @@ def test_the_backbone_of_yolo_fastest_equals_its_description() -> None:
     ours.load_state_dict(from_yolo_fastest(theirs.state_dict()), strict=True)
     assert (ours.num_channels, ours.strides) == ((96, 192), (16, 32))
     with torch.inference_mode():
-        assert max(map(worst, ours(images()), theirs(images()))) < 1e-5  # worst measured: 1.3e-6
+        assert FASTEST.agrees("maps", max(map(worst, ours(images()), theirs(images()))), 1e-5)  # worst measured: 1.3e-6
     theirs.load_state_dict(to_yolo_fastest(ours.state_dict()), strict=True)
 
 

@@ -22,10 +22,15 @@ from lab.models.swin.weights import (
 )
 from lab.models.swin.windows import Partitions
 from lab.registry import list_models
+from tests.agreement import Compared
 
 SMALL: dict[str, Any] = {"embed_dim": 16, "depths": (2, 2, 4), "num_heads": (1, 2, 4), "window_size": 4}
 # Maps of 16, 8 and 4 tokens a side; of 18x22, 9x11 and 5x6, which windows do not divide; of no whole patches at all.
 SIZES = [(64, 64), (72, 88), (70, 101)]
+
+
+PEER = Compared("swin", "transformers")
+TIMM = Compared("swin", "timm")
 
 
 def fill(model: nn.Module, seed: int = 0) -> None:
@@ -85,7 +90,7 @@ def test_logits_equal_transformers(size: tuple[int, int], learning: bool) -> Non
     peer = transformers_classifier(ours.state_dict())
     with torch.set_grad_enabled(learning):
         error = worst(ours(images(size)), peer(images(size)).logits)
-    assert error < 1e-5  # worst measured: 2.4e-7
+    assert PEER.agrees("logits", error, 1e-5)  # worst measured: 2.4e-7
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -99,7 +104,7 @@ def test_the_last_map_equals_that_of_transformers_model(size: tuple[int, int]) -
     with torch.enable_grad():
         mine = ours.norm(ours.forward_stages(images(size))[-1]).flatten(1, 2)
         error = worst(mine, peer(images(size)).last_hidden_state)
-    assert error < 1e-5  # worst measured: 7.1e-7
+    assert PEER.agrees("states", error, 1e-5)  # worst measured: 7.1e-7
 
 
 @pytest.mark.parametrize("size", [*SIZES, (32, 40)])  # the last: maps smaller than a window
@@ -117,7 +122,7 @@ def test_maps_equal_transformers_backbone(size: tuple[int, int], out_indices: tu
     assert all(key.startswith(unused) for key in report.unexpected_keys)
     with torch.enable_grad():
         maps, expected = ours(images(size)), peer(images(size)).feature_maps
-    assert max(map(worst, maps, expected)) < 1e-5  # worst measured: 6.7e-7
+    assert PEER.agrees("maps", max(map(worst, maps, expected)), 1e-5)  # worst measured: 6.7e-7
     assert [item.shape[1] for item in maps] == list(ours.num_channels)
     assert [item.shape[2] for item in maps] == [-(-size[0] // stride) for stride in ours.strides]
 
@@ -129,7 +134,7 @@ def test_logits_equal_timm(size: tuple[int, int]) -> None:
     peer.load_state_dict(to_timm(ours.state_dict()), strict=True)
     with torch.no_grad():
         error = worst(ours(images(size)), peer(images(size)))
-    assert error < 1e-5  # worst measured: 1.9e-7
+    assert TIMM.agrees("logits", error, 1e-5)  # worst measured: 1.9e-7
 
 
 @pytest.mark.parametrize("name", list_models("swin_*_patch4_*"))
@@ -146,7 +151,7 @@ def test_timms_names_are_its_networks(name: str) -> None:
         theirs.load_state_dict(to_timm(ours.state_dict()), strict=True)
         with torch.no_grad():
             error = worst(ours(images((224, 224), 1)), theirs(images((224, 224), 1)))
-        assert error < 1e-5  # worst measured: 2.7e-7
+        assert TIMM.agrees("logits", error, 1e-5, name)  # worst measured: 2.7e-7
 
 
 def test_padded_logits_equal_timm_where_nothing_is_shifted() -> None:
@@ -174,7 +179,7 @@ def test_gradients_equal_transformers(size: tuple[int, int]) -> None:
             assert mine[name].abs().max() < 1e-5 * max(item.abs().max() for item in mine.values())
         else:
             errors[name] = worst(mine[name], value.grad)
-    assert max(errors.values()) < 1e-5, max(errors, key=lambda name: errors[name])  # worst measured: 2.8e-6
+    assert PEER.agrees("gradients", max(errors.values()), 1e-5), errors  # worst measured: 2.8e-6
 
 
 def test_gradients_of_images_and_biases_equal_timm() -> None:
@@ -186,7 +191,7 @@ def test_gradients_of_images_and_biases_equal_timm() -> None:
         model(x).square().mean().backward()
         assert x.grad is not None
         grads.append((x.grad, model.get_parameter("layers.1.blocks.1.attn.relative_position_bias_table").grad))
-    assert max(worst(mine, theirs) for mine, theirs in zip(*grads, strict=True)) < 1e-5  # worst measured: 1.5e-6
+    assert TIMM.agrees("gradients of images and biases", max(map(worst, *grads)), 1e-5)  # worst measured: 1.5e-6
 
 
 @pytest.mark.parametrize("mutant", ["no shift", "no bias", "no mask", "merging order"])

@@ -13,6 +13,7 @@ from lab import create_model
 from lab.models.bert.weights import to_google, to_transformers
 from lab.structures.question_answering import Answerer
 from lab.structures.text_classification import TextClassifier
+from tests.agreement import Compared
 from tests.parity.test_bert import LENGTHS, SIZES, batch, fill, worst
 
 transformers = pytest.importorskip("transformers")
@@ -28,6 +29,9 @@ CONFIG = {
 }
 TOLERANCE = 1e-5
 """Worst measured: logits 1e-7, gradients 5.6e-7, relative to the largest value."""
+
+
+PEER = Compared("text_heads", "transformers")
 
 
 def make(name: str, **arguments: Any) -> Any:
@@ -49,11 +53,12 @@ def test_a_classifier_is_transformers(tmp_path: Path) -> None:
     labels = torch.tensor([0, 2, 1, 1, 0])
     logits = ours(words, mask, types, num_tokens=sum(LENGTHS))
     peer = theirs(words, mask.long(), types, labels=labels)
-    assert worst(logits, peer.logits) < TOLERANCE
+    assert PEER.agrees("logits", worst(logits, peer.logits), TOLERANCE, "text_classifier")
     nn.functional.cross_entropy(logits, labels).backward()
     peer.loss.backward()
     gradient = theirs.bert.embeddings.word_embeddings.weight.grad
-    assert worst(ours.encoder.embeddings.words.weight.grad, gradient) < TOLERANCE
+    apart = worst(ours.encoder.embeddings.words.weight.grad, gradient)
+    assert PEER.agrees("gradients of words", apart, TOLERANCE, "text_classifier")
     assert all(parameter.grad is not None for parameter in ours.parameters())  # DDP waits for each
 
 
@@ -64,8 +69,8 @@ def test_an_answerer_is_transformers(tmp_path: Path) -> None:
     assert isinstance(ours, Answerer)
     words, mask, types = batch()
     found, peer = ours(words, mask, types), theirs(words, mask.long(), types)
-    assert worst(found.starts[mask], peer.start_logits[mask]) < TOLERANCE
-    assert worst(found.ends[mask], peer.end_logits[mask]) < TOLERANCE
+    starts, ends = worst(found.starts[mask], peer.start_logits[mask]), worst(found.ends[mask], peer.end_logits[mask])
+    assert PEER.agrees("logits", max(starts, ends), TOLERANCE, "span_answerer")
     assert found.starts.isfinite().all()
     found.starts.sum().backward()
     found = ours(words, mask, types)

@@ -18,12 +18,17 @@ from lab.errors import CheckpointError, ConfigError
 from lab.models.vit.network import VisionTransformer, ViTFeatures
 from lab.models.vit.weights import convert, to_official, to_timm, to_torchvision, to_transformers
 from lab.registry.weights import read_state_dict
+from tests.agreement import Compared
 
 timm = pytest.importorskip("timm")
 
 SMALL: dict[str, Any] = {"embed_dim": 32, "depth": 3, "num_heads": 2, "patch_size": 8, "img_size": 32}
 SIZES = [(32, 32), (40, 24), (29, 50)]
 """That of the position embeddings, another, and one of broken patches."""
+
+
+TIMM = Compared("vit", "timm")
+BOTH = Compared("vit", "timm and torchvision")
 
 
 def fill(model: nn.Module, seed: int = 0) -> None:
@@ -80,14 +85,16 @@ def test_logits_and_gradients_equal_timm(size: tuple[int, int], pool: str, in_ch
     ours, theirs = classifier(global_pool=pool, in_chans=in_chans), of_timm(global_pool=pool, in_chans=in_chans)
     theirs.load_state_dict(ours.state_dict(), strict=True)
     with torch.no_grad():
-        assert worst(ours(images(size, in_chans)), theirs(images(size, in_chans))) < 2e-6  # worst measured: 4.7e-7
+        assert TIMM.agrees(
+            "logits", worst(ours(images(size, in_chans)), theirs(images(size, in_chans))), 2e-6
+        )  # worst measured: 4.7e-7
     for model in (ours, theirs):
         model.train()(images(size, in_chans)).square().mean().backward()
     expected = dict(theirs.named_parameters())
     # The bias of keys has no gradient in exact arithmetic, so errors are relative to the largest of all.
     largest = max(float(value.grad.abs().max()) for value in expected.values())
     errors = [float((value.grad - expected[name].grad).abs().max()) for name, value in ours.named_parameters()]
-    assert max(errors) / largest < 2e-6  # worst measured: 3.8e-7
+    assert TIMM.agrees("gradients", max(errors) / largest, 2e-6)  # worst measured: 3.8e-7
 
 
 @pytest.mark.parametrize("source", ["torchvision", "transformers"])
@@ -102,14 +109,14 @@ def test_logits_and_gradients_equal_the_others(source: str) -> None:
         return found if isinstance(found, Tensor) else found.logits
 
     with torch.no_grad():
-        assert worst(ours(images()), logits()) < 2e-6  # worst measured: 2.2e-7
+        assert Compared("vit", source).agrees("logits", worst(ours(images()), logits()), 2e-6)  # worst measured: 2.2e-7
     ours.train()(images()).square().mean().backward()
     theirs.train()
     logits().square().mean().backward()
     expected = convert({name: value.grad for name, value in theirs.named_parameters()})
     largest = max(float(value.abs().max()) for value in expected.values())
     errors = [float((value.grad - expected[name]).abs().max()) for name, value in ours.named_parameters()]
-    assert max(errors) / largest < 2e-6  # worst measured: 3.8e-7
+    assert Compared("vit", source).agrees("gradients", max(errors) / largest, 2e-6)  # worst measured: 3.8e-7
     back = convert(theirs.state_dict())
     assert back.keys() == ours.state_dict().keys()
     assert all(torch.equal(back[key], value) for key, value in ours.state_dict().items())
@@ -126,7 +133,7 @@ def test_full_size_equals_timm_and_torchvision() -> None:
         fill(ours)
         theirs.load_state_dict(names(ours.state_dict()), strict=True)
         with torch.no_grad():
-            assert worst(ours(x), theirs(x)) < 5e-6  # worst measured: 7.7e-7
+            assert BOTH.agrees("logits", worst(ours(x), theirs(x)), 5e-6, name)  # worst measured: 7.7e-7
 
 
 @pytest.mark.parametrize("mutant", ["places", "epsilon", "tanh", "pool"])
@@ -257,7 +264,7 @@ def test_maps_equal_timm_and_the_pyramid_its_operations(size: tuple[int, int]) -
     for found, expected, stride in zip(maps, (finest, second, last, coarse), ours.strides, strict=True):
         height, width = -(-size[0] // stride), -(-size[1] // stride)
         assert found.shape[2:] == (height, width)
-        assert worst(found, expected[..., :height, :width]) < 2e-6  # worst measured: 5.3e-7
+        assert TIMM.agrees("maps", worst(found, expected[..., :height, :width]), 2e-6)  # worst measured: 5.3e-7
 
 
 def test_a_backbone_takes_a_classifiers_weights(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

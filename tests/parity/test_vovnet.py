@@ -15,6 +15,7 @@ from lab import create_model
 from lab.errors import ConfigError
 from lab.models.vovnet.network import SIZES
 from lab.models.vovnet.weights import convert, from_timm, to_timm
+from tests.agreement import Compared
 from tests.classifiers import fill, images, multiplications, worst
 
 timm = pytest.importorskip("timm.models.vovnet")
@@ -26,6 +27,9 @@ THEIRS = {
     "vovnet57": "ese_vovnet57b",
     "vovnet99": "ese_vovnet99b",
 }
+
+
+PEER = Compared("vovnet", "timm")
 
 
 class Peer(nn.Module):
@@ -76,7 +80,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["vovnet19_slim_dw", "vovnet19_slim", "vovnet39"])
 def test_maps_and_training_equal_timm(name: str) -> None:
     ours, theirs = pair(name)
-    assert apart(ours, theirs) < 1e-5  # worst measured: 7.4e-7
+    assert PEER.agrees("maps", apart(ours, theirs), 1e-5)  # worst measured: 7.4e-7
     for net in (ours.double().train(), theirs.double().train()):
         sum(item.square().mean() for item in net(images().double())).backward()
     grads: Any = from_timm({key: value.grad for key, value in theirs.named_parameters()})  # type: ignore[misc]
@@ -84,7 +88,9 @@ def test_maps_and_training_equal_timm(name: str) -> None:
     errors = [worst(value.grad, grads[key]) for key, value in ours.named_parameters()]  # type: ignore[arg-type]
     moved = from_timm(theirs.state_dict())
     errors += [worst(value, moved[key]) for key, value in ours.state_dict().items() if "running" in key]
-    assert max(errors) < 1e-6  # worst measured: 3.1e-8, of timm's hardsigmoid, whose 1/6 has single precision
+    assert PEER.agrees(
+        "training in double precision", max(errors), 1e-6
+    )  # worst measured: 3.1e-8, of timm's hardsigmoid, whose 1/6 has single precision
 
 
 @pytest.mark.usefixtures("short")

@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from lab import create_model
 from lab.errors import ConfigError
 from lab.models.wide_resnet.network import Style, WideResNet
+from tests.agreement import Compared
 from tests.classifiers import fill, gradients_apart, images, logits_apart, worst
+
+PEER = Compared("wide_resnet", "MixMatch's and its port in plain torch")
 
 
 class Reference(nn.Module):
@@ -106,7 +109,9 @@ SHAPES = [(10, 1, 3, 32), (10, 1, 4, 48), (16, 2, 3, 37), (28, 2, 3, 32)]
 @pytest.mark.parametrize(("depth", "widen", "scales", "size"), SHAPES)
 def test_logits_equal_the_reference(style: Style, depth: int, widen: int, scales: int, size: int) -> None:
     ours, theirs = pair(depth, style, widen, scales)
-    assert logits_apart(ours, theirs, images(2, height=size, width=size)) < 5e-6  # worst measured: 4.4e-7
+    assert PEER.agrees(
+        "logits", logits_apart(ours, theirs, images(2, height=size, width=size)), 5e-6
+    )  # worst measured: 4.4e-7
 
 
 @pytest.mark.parametrize("style", ["mixmatch", "port"])
@@ -115,7 +120,8 @@ def test_training_equals_the_reference(style: Style, depth: int) -> None:
     """Logits, every gradient and the running statistics, in float64: batch statistics amplify float32's rounding."""
     ours, theirs = (model.double() for model in pair(depth, style))
     renamed = Renamed(ours)
-    assert gradients_apart(renamed, theirs, images(4, height=32, width=32).double()) < 1e-11  # worst measured: 2.4e-13
+    apart = gradients_apart(renamed, theirs, images(4, height=32, width=32).double())
+    assert PEER.agrees("training in double precision", apart, 1e-11)  # worst measured: 2.4e-13
 
 
 @pytest.mark.parametrize("mutant", ["shortcut", "slope", "epsilon", "padding"])

@@ -19,7 +19,10 @@ from lab.ops.boxes import box_xyxy_to_cxcywh
 from lab.structures import DetectionTargets
 from lab.training.terms import batch_terms
 from scripts.benchmarks.yolo_fastest_peer import ANCHORS, PlainYoloFastest, plain_loss, plain_rows, plain_suppressed
+from tests.agreement import Compared
 from tests.classifiers import fill, multiplications, worst
+
+PEER = Compared("yolo_fastest", "the published form in plain torch", ("yolo_fastest_v2",))
 
 
 def slow_suppressed(rows: Tensor, min_score: float, iou: float, most: int) -> list[int]:
@@ -87,7 +90,7 @@ def test_maps_equal_the_slow_form(ours: Any, images: Tensor, maps: list[Tensor])
         *((channels, 6, 8) for channels in (12, 3, 80)),
         *((channels, 3, 4) for channels in (12, 3, 80)),
     ]
-    assert max(map(worst, found, maps)) < 1e-5
+    assert PEER.agrees("maps", max(map(worst, found, maps)), 1e-5)
     with torch.inference_mode():
         rgb = ours(images.flip(1)).maps
     assert all(map(torch.equal, rgb, found))
@@ -100,7 +103,7 @@ def test_deployed_maps_equal_the_slow_form(ours: Any, images: Tensor, maps: list
     with torch.inference_mode():
         by_rows = deployed.raw_maps(images)
     for found in (by_rows, deployed.raw_maps(images)):
-        assert max(map(worst, found, maps)) < 1e-5  # worst measured: 2.9e-6
+        assert PEER.agrees("maps of lab.deploy", max(map(worst, found, maps)), 1e-5)  # worst measured: 2.9e-6
     hooked = []
     handle = deployed.fpn.cls_head_3.block[0].register_forward_hook(lambda *_: hooked.append(1))
     with torch.inference_mode():
@@ -158,7 +161,7 @@ def test_decoding_equals_the_published_one(ours: Any, maps: list[Tensor]) -> Non
     chances, best = (rows[..., 4:5] * rows[..., 5:]).max(dim=-1)
     assert boxes.shape == (2, 180, 4)
     expected = torch.cat((centres - halves, centres + halves), dim=-1)
-    assert (boxes - expected).abs().max() < 1e-4  # pixels; worst measured: 1.5e-5
+    assert PEER.agrees("boxes, pixels", float((boxes - expected).abs().max()), 1e-4)  # pixels; worst measured: 1.5e-5
     assert (scores - chances).abs().max() < 1e-6
     assert torch.equal(labels, best)
 
@@ -282,7 +285,7 @@ def test_the_loss_equals_the_published_one_where_its_normalisers_are_ours(ours: 
         for name, value in zip(("loss_box", "loss_objectness", "loss_class"), expected, strict=True):
             assert found[name].item() == pytest.approx(value.item(), rel=1e-5, abs=1e-6)
         mine, theirs = (gradient(sum(terms), given) for terms in (found.values(), expected))
-        assert worst(mine, theirs) < 1e-5  # worst measured: 2.5e-7
+        assert PEER.agrees("gradients of the loss", worst(mine, theirs), 1e-5)  # worst measured: 2.5e-7
     assert learned > 4
     many = targets((7, 5))
     found = batch_terms(ours, YoloOutputs(tuple(given), many.sizes), many)

@@ -10,6 +10,7 @@ import pytest
 from lab.errors import ConfigError
 from lab.launch.open_run import open_run
 from lab.launch.prepare import prepare_job
+from lab.launch.rerun import prepare_rerun
 
 PACKAGE = "evil_pkg"
 ASK = f"extensions=[{PACKAGE}]"
@@ -87,3 +88,10 @@ def test_more_than_the_user_vouches_for_is_refused(theirs: Path) -> None:
     ask(theirs, ["experiments=recipe", "extensions=[evil_pkg,my_pkg]"], ["mine"])
     with pytest.raises(ConfigError, match=r"imported, my_pkg, .* add extensions=\[evil_pkg,my_pkg\]"):
         prepare_job([f"resume={theirs}"], ["mine"])
+
+
+@pytest.mark.parametrize("how", ASKED)
+def test_a_rerun_has_no_package_imported(theirs: Path, how: str) -> None:
+    ask(theirs, *ASKED[how])
+    with pytest.raises(ConfigError, match=r"to be imported, evil_pkg, .* add extensions=\[evil_pkg\]"):
+        prepare_rerun(theirs)

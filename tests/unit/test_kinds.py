@@ -21,6 +21,7 @@ ALLOWED = {
     "data/images/coco_entries.py": {"segmentation"},  # a key of COCO's annotation files
     "data/images/masks.py": {"no segmentation"},  # the same
     "run_name.py": {"detection"},  # which got a key that runs of another kind have in their names
+    "loggers/wandb_media.py": {"Audio"},  # a class of W&B
     "report/sounds.py": {'<audio controls src="data:audio/wav;base64,{}"></audio>'},  # an element of HTML
 }
 """What stands elsewhere, and why."""

@@ -48,7 +48,14 @@ def test_name_is_stable_and_short() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("resume", "never"), ("paths.runs_dir", "x"), ("data.num_workers", 4), ("data.tasks", ["boxes"])]
+    ("key", "value"),
+    [
+        ("resume", "never"),
+        ("paths.runs_dir", "x"),
+        ("data.num_workers", 4),
+        ("trainer.threads", 2),
+        ("data.tasks", ["boxes"]),
+    ],
 )
 def test_what_does_not_change_the_training_does_not_change_the_name(key: str, value: Any) -> None:
     assert key in NOT_IN_HASH or key.split(".")[0] in NOT_IN_HASH

@@ -6,19 +6,20 @@ or rank that makes it.
 
 from __future__ import annotations
 
+import copy
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from lab.data.images.annotations import BadSamplePolicy
 from lab.data.images.opening import ImageFileError, ImageSource, read_image
-from lab.data.images.problems import report_problems
+from lab.data.images.problems import find_problems, report_problems
 from lab.data.images.resizing import sample_generator
 from lab.data.presence import ClassCounts
 from lab.errors import DataError
@@ -80,7 +81,7 @@ class ImageDataset(ABC, Generic[SampleT, TransformT]):
         DataError: see ``report_problems``.
     """
 
-    evaluated_as: ClassVar[str] = "evaluated as black: its objects are missed"
+    evaluated_as: str = "evaluated as black: its objects are missed"
 
     def __init__(
         self,
@@ -170,6 +171,28 @@ class ImageDataset(ABC, Generic[SampleT, TransformT]):
             for label, crowd in zip(columns["labels"][row], columns["iscrowd"][row], strict=True):
                 counts[label] += not crowd
         return ClassCounts(tuple(counts), "object")
+
+    def unaugmented(self, transform: TransformT | None) -> Self:
+        """Return the same images, read without augmentation and with their truth, to look at them.
+
+        An image that cannot be decoded is black and stands in the copy's own ``bad_reads``.
+
+        Args:
+            transform: of evaluation; None: images as they are stored.
+        """
+        found = copy.copy(self)
+        found.reading = Reading(False, transform, "skip", self.reading.seed)
+        found.evaluated_as = "counted as damaged"
+        found.bad_reads, found._images, found._samples = [], {}, {}
+        return found
+
+    def problems(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        """Return what is wrong in the table, and what is suspicious: names of images or annotations, by what it is."""
+        return find_problems(self._table)
+
+    def image_name(self, index: int) -> str:
+        """Return the name of the file of the image at ``index``, as the table has it."""
+        return str(self._table[self._rows[index]]["file_name"])
 
     def image_path(self, index: int) -> Path:
         """Return the file of the image at ``index``."""

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 from lab.data.datamodule import DataModule
 from lab.data.images.annotations import BadSamplePolicy
 from lab.data.images.coco_labels import split_files
-from lab.data.images.dataset import Reading
+from lab.data.images.dataset import ImageDataset, Reading
 from lab.data.parts import Part, split_of_one
 from lab.errors import ConfigError, DataError, closest
 from lab.ranges import Count, Positive, Seed, Share, Word
@@ -72,6 +72,13 @@ class ImagesModule(DataModule):
         """Return how the images of a split are read."""
         train = split == "train"
         return Reading(train, self.transform(train), self.on_bad_sample, self.seed, self.cache_images)
+
+    def unaugmented(self, split: str, prepared: bool) -> Any:
+        """Return the images of a split as an evaluation reads them, or as they are stored."""
+        dataset = self.dataset(split)
+        if not isinstance(dataset, ImageDataset):
+            return dataset
+        return dataset.unaugmented(self.transform(train=False) if prepared else None)
 
 
 @dataclass(eq=False)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lab.checking import check_choice
 from lab.data.images.annotations import BadSamplePolicy, tell_once
@@ -66,15 +67,10 @@ def report_problems(table: Dataset, policy: BadSamplePolicy, source: str, folder
         DataError: something is wrong under ``"error"``, or no image can be used.
     """
     check_choice("on_bad_sample", policy, ("error", "skip"))
-    wanted = [name for name in ("file_name", "unreadable", *_MARKED, *_LISTED) if name in table.column_names]
-    columns = table.select_columns(wanted)[:]
-    names = columns["file_name"]
-    unreadable = [f"{name} ({why})" for name, why in zip(names, columns["unreadable"], strict=True) if why]
+    columns = _columns(table)
+    names, found = columns["file_name"], _found(columns)
+    unreadable = found["unreadable"]
     usable = [index for index, why in enumerate(columns["unreadable"]) if not why]
-    found = {key: _named(names, columns[key], key) for key in _LISTED if key in columns}
-    found["unreadable"] = unreadable
-    for key in _MARKED:
-        found[key] = [name for name, marked in zip(names, columns.get(key, ()), strict=False) if marked]
     if not usable:
         detail = f"; {_some(unreadable)}" if unreadable else ""
         raise DataError(f"{source}: none of its {len(names)} images can be read in {folder}{detail}")
@@ -91,6 +87,30 @@ def report_problems(table: Dataset, policy: BadSamplePolicy, source: str, folder
         if found.get(key):
             tell_once(f"{source}: {what}: {len(found[key])} ({_some(found[key])}){_hint(table, key, len(found[key]))}")
     return usable
+
+
+def find_problems(table: Dataset) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Return the names of all images, boxes and annotations that are wrong, by what it is, and of suspicious ones."""
+    found = _found(_columns(table))
+    wrong, odd = ({what: found[key] for key, what in known.items() if key in found} for known in (PROBLEMS, NOTES))
+    return wrong, odd
+
+
+def _columns(table: Dataset) -> Mapping[str, Any]:
+    wanted = [name for name in ("file_name", "unreadable", *_MARKED, *_LISTED) if name in table.column_names]
+    columns: Mapping[str, Any] = table.select_columns(wanted)[:]
+    return columns
+
+
+def _found(columns: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return what stands in the columns of problems, by column."""
+    names = columns["file_name"]
+    found = {key: _named(names, columns[key], key) for key in _LISTED if key in columns}
+    found["unreadable"] = [f"{name} ({why})" for name, why in zip(names, columns["unreadable"], strict=True) if why]
+    for key in _MARKED:
+        if key in columns:
+            found[key] = [name for name, marked in zip(names, columns[key], strict=True) if marked]
+    return found
 
 
 def _named(names: list[str], column: list[list[str]], key: str) -> list[str]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lab.checking import check_choice, check_range
 from lab.data.scenes.drawing import Stream, background, grain, mix, outline, paint
+from lab.data.scenes.placing import Placed, place, require_room, sides_within
 from lab.errors import ConfigError, DataError
 
 VERSION = 1
@@ -26,30 +27,16 @@ SPLITS = ("train", "val", "test")
 
 T = TypeVar("T", bound=np.generic)
 
-_MAX_ASPECT = (3, 2)  # longer : shorter side
-_PLACE_TRIES, _LAYOUT_TRIES, _COLOUR_TRIES = 32, 200, 16
+_SIZE_TRIES, _COLOUR_TRIES = 10, 16
 
 
 @dataclass
-class _Shape:
-    """One shape of a scene: class, turn by quarters (triangles only), corner and sides in pixels, colour."""
+class _Shape(Placed):
+    """One shape of a scene: class, turn by quarters (triangles only), colour."""
 
-    label: int
-    turn: int
-    width: int
-    height: int
-    x: int = 0
-    y: int = 0
+    label: int = 0
+    turn: int = 0
     colour: tuple[int, int, int] = (0, 0, 0)
-
-    def intersection(self, other: _Shape) -> int:
-        width = min(self.x + self.width, other.x + other.width) - max(self.x, other.x)
-        height = min(self.y + self.height, other.y + other.height) - max(self.y, other.y)
-        return width * height if width > 0 and height > 0 else 0
-
-    @property
-    def area(self) -> int:
-        return self.width * self.height
 
     @property
     def outline(self) -> npt.NDArray[np.bool_]:
@@ -110,7 +97,7 @@ class ShapesDataset(torch.utils.data.Dataset[ShapesScene]):
         masks: whether training scenes carry masks; those of an evaluation do in any case.
 
     Raises:
-        ConfigError: for a split, range or size that cannot be generated.
+        ConfigError: for a split, range or size that cannot be generated, or shapes that do not fit into the image.
     """
 
     class_names = CLASS_NAMES
@@ -146,9 +133,8 @@ class ShapesDataset(torch.utils.data.Dataset[ShapesScene]):
         self.min_shapes, self.max_shapes, self.max_overlap = min_shapes, max_shapes, max_overlap
         self.min_side, self.max_side = min_side, max_side
         self.seed, self.masks = seed, masks
-        long, short = _MAX_ASPECT
-        sides = range(min_side, max_side + 1)
-        self._sides = [(w, h) for w in sides for h in sides if max(w, h) * short <= min(w, h) * long]
+        self._sides = sides_within(min_side, max_side)
+        require_room(image_size, max_shapes, min_side, max_side, max_overlap)
 
     def __len__(self) -> int:
         """Return the number of samples of an epoch."""
@@ -183,9 +169,7 @@ class ShapesDataset(torch.utils.data.Dataset[ShapesScene]):
     def __getitem__(self, key: tuple[int, int]) -> ShapesScene:
         """Return the scene for ``(epoch, index)``."""
         stream, count = self._begin(key)
-        shapes = [
-            _Shape(stream.below(len(CLASS_NAMES)), stream.below(4), *self._draw_sides(stream)) for _ in range(count)
-        ]
+        shapes = [self._draw_shape(stream) for _ in range(count)]
         self._place(shapes, stream)
         base = stream.triple(64, 128)
         _colour(shapes, base, stream)
@@ -204,43 +188,38 @@ class ShapesDataset(torch.utils.data.Dataset[ShapesScene]):
             raise ConfigError(f"shapes: scenes of {self.min_shapes} to {self.max_shapes} shapes may have no first one")
         return self._begin(key)[0].below(len(CLASS_NAMES))
 
+    def counts(self) -> list[int]:
+        """Return the number of shapes of each of the first 10,000 scenes, without drawing them."""
+        return [self._begin((0, index))[1] for index in range(min(len(self), 10_000))]
+
     def _begin(self, key: tuple[int, int]) -> tuple[Stream, int]:
         """Return the random numbers of a scene, and how many shapes it has."""
         # For a fixed seed this is a bijection of the sample's number, so no two samples start with the same state.
         stream = Stream(mix(mix(self.sample_seed(*key)) ^ mix(self.seed + 1)))
         return stream, self.min_shapes + stream.below(self.max_shapes - self.min_shapes + 1)
 
+    def _draw_shape(self, stream: Stream) -> _Shape:
+        label, turn = stream.below(len(CLASS_NAMES)), stream.below(4)
+        return _Shape(*self._draw_sides(stream), label=label, turn=turn)
+
     def _draw_sides(self, stream: Stream) -> tuple[int, int]:
         return self._sides[stream.below(len(self._sides))]
 
     def _place(self, shapes: list[_Shape], stream: Stream) -> None:
-        """Draw corners until no two boxes overlap too much and no box is covered by more than half.
+        """Draw corners for the shapes.
 
-        Sizes are not redrawn and outlines are ignored, so that neither depends on what fits.
+        Outlines do not depend on what fits, and sizes hardly: they are drawn again only where they cannot be placed,
+        which ``require_room`` keeps below one scene in some thousands.
         """
-        for _ in range(_LAYOUT_TRIES):
-            covered: list[int] = []
-            if all(self._place_next(shapes, number, covered, stream) for number in range(len(shapes))):
+        for _ in range(_SIZE_TRIES):
+            if place(shapes, self.image_size, self.max_overlap, stream):
                 return
+            for shape in shapes:
+                shape.width, shape.height = self._draw_sides(stream)
         raise DataError(
             f"shapes: cannot place {len(shapes)} shapes of up to {self.max_side} px in {self.image_size} px: "
             "lower max_shapes or max_side, or raise image_size or max_overlap"
         )
-
-    def _place_next(self, shapes: list[_Shape], number: int, covered: list[int], stream: Stream) -> bool:
-        shape, below = shapes[number], shapes[:number]
-        for _ in range(_PLACE_TRIES):
-            shape.x = stream.below(self.image_size - shape.width + 1)
-            shape.y = stream.below(self.image_size - shape.height + 1)
-            shared = [shape.intersection(other) for other in below]
-            if all(
-                both <= self.max_overlap * (shape.area + other.area - both) and 2 * (hidden + both) <= other.area
-                for both, other, hidden in zip(shared, below, covered, strict=True)
-            ):
-                covered[:] = [hidden + both for hidden, both in zip(covered, shared, strict=True)]
-                covered.append(0)
-                return True
-        return False
 
     def _scene(self, image: npt.NDArray[np.uint8], shapes: list[_Shape], index: int) -> ShapesScene:
         # Via numpy: torch.tensor takes ten times as long for a short list.

@@ -172,6 +172,11 @@ class Darknet(nn.Module):
         return boxes, scores[..., 0], scores[..., 1:]
 
     @property
+    def most_objects(self) -> tuple[str, int]:
+        """The argument that limits the objects of an image, and its value."""
+        return "max_detections", self.max_detections
+
+    @property
     def thresholds(self) -> dict[str, float]:
         """What ``predict`` applies."""
         most = {"max_boxes": self.max_detections}

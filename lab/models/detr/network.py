@@ -196,6 +196,11 @@ class DETR(nn.Module):
         self._begin(queries)
         self.criterion = DETRCriterion(num_queries, num_classes, classification, loss_options)
 
+    @property
+    def most_objects(self) -> tuple[str, int]:
+        """The argument that limits the objects of an image, and its value."""
+        return "num_queries", self.num_queries
+
     def _begin(self, queries: str) -> None:
         """Let every layer begin with its anchor, and ``sigmoid_focal`` with the rare classes of the focal loss."""
         if queries == "anchor":

@@ -10,7 +10,12 @@ from lab.registry.models import register_model
 
 
 @register_model(
-    pretrained={"coco": "https://dl.fbaipublicfiles.com/detr/detr-r50-e632da11.pth"},
+    pretrained={
+        "coco": {
+            "url": "https://dl.fbaipublicfiles.com/detr/detr-r50-e632da11.pth",
+            "published": {"COCO AP": 42.0},
+        },
+    },
     classifier="class_embed",
     converter="lab.models.detr.weights.convert",
 )
@@ -20,7 +25,12 @@ def detr_resnet50(**overrides: Any) -> DETR:
 
 
 @register_model(
-    pretrained={"coco": "https://dl.fbaipublicfiles.com/detr/detr-r50-dc5-f0fb7ef5.pth"},
+    pretrained={
+        "coco": {
+            "url": "https://dl.fbaipublicfiles.com/detr/detr-r50-dc5-f0fb7ef5.pth",
+            "published": {"COCO AP": 43.3},
+        },
+    },
     classifier="class_embed",
     converter="lab.models.detr.weights.convert",
 )
@@ -30,7 +40,12 @@ def detr_resnet50_dc5(**overrides: Any) -> DETR:
 
 
 @register_model(
-    pretrained={"coco": "https://dl.fbaipublicfiles.com/detr/detr-r101-2c7b67e5.pth"},
+    pretrained={
+        "coco": {
+            "url": "https://dl.fbaipublicfiles.com/detr/detr-r101-2c7b67e5.pth",
+            "published": {"COCO AP": 43.5},
+        },
+    },
     classifier="class_embed",
     converter="lab.models.detr.weights.convert",
 )
@@ -40,7 +55,12 @@ def detr_resnet101(**overrides: Any) -> DETR:
 
 
 @register_model(
-    pretrained={"coco": "https://dl.fbaipublicfiles.com/detr/detr-r101-dc5-a2e86def.pth"},
+    pretrained={
+        "coco": {
+            "url": "https://dl.fbaipublicfiles.com/detr/detr-r101-dc5-a2e86def.pth",
+            "published": {"COCO AP": 44.9},
+        },
+    },
     classifier="class_embed",
     converter="lab.models.detr.weights.convert",
 )

@@ -11,7 +11,7 @@ from lab.layers.fpn import FeaturePyramid, fill_convolution
 from lab.layers.mlp import MLP
 from lab.layers.position import SinePositionEncoding
 from lab.layers.transformer import Decoder, Encoder
-from lab.ops.winograd import conv3x3
+from lab.ops.convolution import conv3x3
 
 
 class PixelDecoder(FeaturePyramid):

@@ -12,13 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from lab.checking import check_some
-from lab.compat.torch import has_forward_hooks, is_watched
-from lab.layers.convolution import NormName, Scales, convolve, make_norm, pairs_in, scales_of
+from lab.compat.torch import are_watched, has_forward_hooks, is_watched
+from lab.layers.convolution import NormName, Scales, convolve, is_constant, make_norm, pairs_in, scales_of
 
 SETTING = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 """Of each run of blocks: expansion, channels, blocks, stride of the first one."""
 STAGE_ENDS = (1, 3, 6, 13, 17)
 """The last blocks of each resolution, whose maps a backbone returns: strides 2, 4, 8, 16, 32."""
+CACHED = 4 << 20
+"""Bytes of a block's wide maps that are computed at once in inference on a CPU."""
 
 
 def _rounded(channels: float) -> int:
@@ -55,7 +57,29 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor, scales: Scales | None = None, reuse: bool = False) -> Tensor:
         """Map (B, C, H, W) to (B, out_channels, H / stride, W / stride); ``reuse``: ``x`` may be written over."""
-        *before, last = self.pairs()
+        pairs = self.pairs()
+        count = self._at_once(x, pairs)
+        if count is not None:
+            return torch.cat([self._block(part, pairs, scales, reuse) for part in x.split(count)])
+        return self._block(x, pairs, scales, reuse)
+
+    def _at_once(self, x: Tensor, pairs: Sequence[tuple[nn.Conv2d, nn.Module]]) -> int | None:
+        """Return how many images to compute at once in inference on a CPU, so few that a cache holds the wide map.
+
+        None for all, without asking how many there are, which a graph that is exported may leave open.
+        """
+        if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return None
+        widest = pairs[-1][0].in_channels * x.shape[2] * x.shape[3] * x.element_size()
+        count = max(1, CACHED // widest)
+        if count >= len(x) or are_watched(list(self.conv.modules())):
+            return None
+        return count if all(isinstance(norm, nn.Identity) or is_constant(norm) for _, norm in pairs) else None
+
+    def _block(
+        self, x: Tensor, pairs: Sequence[tuple[nn.Conv2d, nn.Module]], scales: Scales | None, reuse: bool
+    ) -> Tensor:
+        *before, last = pairs
         out = x
         for pair in before:
             out = convolve(out, *pair, activation="relu6", scales=scales)

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 LOSSES = ("bce", "gbce", "sampled_ce", "ce")
 _VALUES = 1 << 21  # logits in memory at once on a CPU: 8 MB
 _VALUES_DEVICE = 1 << 27
+_ROWS = 64  # of states at least, that are multiplied with a block of items
 
 
 def bce(targets: Tensor, negatives: Tensor) -> Tensor:
@@ -68,9 +69,11 @@ def ce(states: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
-    """Sum of ``-log softmax(states @ weight.T)[targets]``, some rows at a time.
+    """Sum of ``-log softmax(states @ weight.T)[targets]``, by blocks of rows and of items.
 
-    Gradients are computed along with the value, so that the backward pass need not compute the logits again.
+    Gradients are computed along with the value, so that the backward pass need not compute the logits again. Where the
+    logits of ``_ROWS`` rows among all items are too many to be held at once, they are computed twice, by blocks of
+    items: reading the items once for each few rows would take far longer.
     """
 
     @staticmethod
@@ -79,19 +82,26 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         budget = _VALUES if states.device.type == "cpu" else _VALUES_DEVICE
         total = torch.zeros((), device=states.device)
         grad_states, grad_weight = (torch.zeros_like(part) if learning else None for part in (states, weight))
-        rows = max(1, budget // len(weight))
-        for begin in range(0, len(states), rows):
-            part, target = states[begin : begin + rows], targets[begin : begin + rows, None]
-            logits = (part @ weight.T).float()
-            chosen = logits.gather(1, target)
-            partition = logits.logsumexp(dim=1, keepdim=True)
+        rows = max(_ROWS, budget // len(weight))
+        width = max(1, min(len(weight), budget // rows))
+        begins = range(0, len(weight), width)
+        for first in range(0, len(states), rows):
+            part, target = states[first : first + rows], targets[first : first + rows, None]
+            partition, chosen, logits = _partition(part, weight, target, width)
             total += (partition - chosen).sum()
-            if grad_states is not None and grad_weight is not None:
+            if grad_states is None or grad_weight is None:
+                continue
+            for begin in begins:
+                items = weight[begin : begin + width]
+                if len(begins) > 1:
+                    logits = (part @ items.T).float()
                 slope = logits.sub_(partition).exp_()
-                slope.scatter_add_(1, target, torch.full_like(chosen, -1.0))
+                place = target - begin
+                here = (place >= 0) & (place < len(items))
+                slope.scatter_add_(1, place.clamp(0, len(items) - 1), here.to(slope.dtype).neg_())
                 slope = slope.to(states.dtype)
-                grad_states[begin : begin + rows] = slope @ weight
-                grad_weight += slope.T @ part
+                grad_states[first : first + rows].addmm_(slope, items)
+                grad_weight[begin : begin + width].addmm_(slope.T, part)
         ctx.save_for_backward(grad_states, grad_weight)
         return total
 
@@ -99,3 +109,12 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         grad_states, grad_weight = ctx.saved_tensors
         return grad_states * grads[0], grad_weight * grads[0], None
+
+
+def _partition(states: Tensor, weight: Tensor, target: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return log-sum-exp over all items and the logit of the target, each (rows, 1), and the last block's logits."""
+    partition = torch.full((len(states), 1), float("-inf"), device=states.device)
+    for items in weight.split(width):
+        logits = (states @ items.T).float()
+        partition = torch.logaddexp(partition, logits.logsumexp(dim=1, keepdim=True))
+    return partition, (states * weight[target[:, 0]]).sum(dim=1, keepdim=True).float(), logits

@@ -182,11 +182,33 @@ class SASRec(nn.Module):
             )
         else:
             x = drop(x * math.sqrt(x.shape[-1]) + self._places(windows), self.rate, self.training)
-        zeroed = self.variant == "pmixer" and len(self.pos_emb.weight) == self.max_length
-        events = (windows.items > 0)[:, None] if zeroed else None
+        if self.variant == "pmixer":
+            return self.norm(self._read_padding(x, windows))
         for block in self.blocks:
-            x = block(x if events is None else x * events, windows.groups)
+            x = block(x, windows.groups)
         return x if self.variant == "recbole" else self.norm(x)
+
+    def _read_padding(self, x: Tensor, windows: EventWindows) -> Tensor:
+        """Return what pmixer's blocks make of the tokens (N, D): those before the windows are read but not among them.
+
+        Before the first block they are equal, since their embeddings are zero; dropout makes them differ after it.
+        """
+        groups = windows.groups
+        count = sum(group[0] * group[2] for group in groups)
+        if len(self.pos_emb.weight) == self.max_length:  # padding is zero before each block
+            events, zero = (windows.items > 0)[:, None], x.new_zeros(1, x.shape[1]) if count else None
+            for block in self.blocks:
+                x, _ = block(x * events, groups, zero)
+            return x
+        paddings: Tensor | None = None
+        if count:
+            nothing = windows.items.new_zeros(1)
+            paddings = self.item_emb(nothing) * math.sqrt(x.shape[-1]) + self.pos_emb(nothing)
+            if self.training and self.rate and paddings.any():  # weights from elsewhere
+                paddings = drop(paddings.expand(count, -1), self.rate, training=True)
+        for number, block in enumerate(self.blocks, 1):
+            x, paddings = block(x, groups, paddings, number == len(self.blocks))
+        return x
 
     def _places(self, windows: EventWindows) -> Tensor:
         """Return the position embeddings of the tokens."""

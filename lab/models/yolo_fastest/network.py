@@ -283,6 +283,11 @@ class YoloFastestV2(nn.Module):
         return decode(maps, STRIDES, self.anchors, self.classification)
 
     @property
+    def most_objects(self) -> tuple[str, int]:
+        """The argument that limits the objects of an image, and its value."""
+        return "max_detections", self.max_detections
+
+    @property
     def thresholds(self) -> dict[str, float]:
         """What ``predict`` applies."""
         return {"min_score": self.min_score, "nms_iou": self.nms_iou, "max_boxes": self.max_detections}

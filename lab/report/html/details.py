@@ -12,11 +12,12 @@ import numpy as np
 from PIL import Image
 
 from lab.config.compose import compose_config
+from lab.config.flattening import flat
 from lab.config.words import parse_word
 from lab.errors import LabError
 from lab.report.evaluations import pictures_in
 from lab.report.html.page import Detail, Setting, Sheet, ShownPicture, ShownValue
-from lab.report.html.reading import flat, scalar
+from lab.report.html.reading import scalar
 from lab.report.runs import Run
 from lab.text import one_line
 

@@ -126,7 +126,7 @@ class Influence:
 
 @dataclass(frozen=True)
 class ConfigDifference:
-    """A key of the config that is not the same in all runs.
+    """A key of the config that is not the same in all runs that have a readable config.
 
     Attributes:
         key: the dotted key.

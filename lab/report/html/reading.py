@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from lab.errors import RunError
 from lab.loggers.metrics_file import FILE_NAME, LEADING
+from lab.report.dates import seconds_of
 from lab.report.html.page import Entry, Series, ShownValue
 from lab.report.runs import Run
 from lab.run_lock import is_locked
@@ -64,8 +64,8 @@ def entry_of(run: Run) -> Entry:
         command=repeat_command(record),
         monitor=str(record.get("monitor") or ""),
         lower=tuple(record.get("lower_is_better") or ()),
-        started=_seconds(record.get("started")),
-        ended=_seconds(record.get("ended")),
+        started=seconds_of(record.get("started")),
+        ended=seconds_of(record.get("ended")),
         problem=one_line(record.get("error") or record.get("problem") or ""),
         damage=run.problems,
     )
@@ -83,15 +83,6 @@ def series_of(metrics: pd.DataFrame) -> dict[str, Series]:
         if there.any():
             found[name] = Series(steps[there], values[there])
     return found
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted keys of a config with their values; a list is one value."""
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def scalar(value: Any) -> ShownValue:
@@ -127,15 +118,6 @@ def _clock(rates: Series | None, batch: int | None) -> Series | None:
     steps, values = rates.steps[usable], rates.values[usable]
     seconds = np.cumsum(np.diff(steps, prepend=0.0) * batch / values)
     return Series(np.concatenate([[0.0], steps]), np.concatenate([[0.0], seconds]))
-
-
-def _seconds(text: Any) -> float | None:
-    if not isinstance(text, str):
-        return None
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        return None
 
 
 def _mark(path: Path) -> tuple[Any, ...]:

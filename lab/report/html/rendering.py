@@ -18,7 +18,7 @@ from lab.report.html.encoding import as_script, page_data
 from lab.report.html.page import Page
 from lab.report.html.views import view_of
 
-SCRIPTS = ("base.js", "charts.js", "curves.js", "table.js", "explore.js", "run.js", "main.js")
+SCRIPTS = ("base.js", "charts.js", "curves.js", "table.js", "explore.js", "brush.js", "run.js", "main.js")
 PARTS = ("head", "failures", "differences", "detail")
 """Parts of the page that are replaced as a whole while a sweep runs."""
 
@@ -30,16 +30,16 @@ def render(page: Page, live: bool = False) -> str:
         page: what it shows.
         live: whether it asks the server that it comes from for what is new.
     """
-    scripts = [_asset("echarts.min.js"), own_script()]
+    scripts = [asset("echarts.min.js"), own_script()]
     return (
-        _environment()
+        environment()
         .get_template("page.html.jinja")
         .render(
             page=page,
             view=view_of(page),
             live=live,
             policy=_policy(scripts, live),
-            style=_asset("report.css"),
+            style=asset("report.css"),
             library=scripts[0],
             script=scripts[1],
             data=as_script(page_data(page)),
@@ -49,26 +49,28 @@ def render(page: Page, live: bool = False) -> str:
 
 def render_update(page: Page) -> dict[str, Any]:
     """Return what a live page asks for again: its data, and the HTML of its parts."""
-    environment = _environment()
+    templates = environment()
     view = view_of(page)
-    parts = {name: environment.get_template(f"{name}.html.jinja").render(page=page, view=view) for name in PARTS}
+    parts = {name: templates.get_template(f"{name}.html.jinja").render(page=page, view=view) for name in PARTS}
     return {"data": page_data(page), "parts": parts}
 
 
 @cache
 def own_script() -> str:
     """Return the page's script."""
-    return "\n".join(_asset(name) for name in SCRIPTS)
+    return "\n".join(asset(name) for name in SCRIPTS)
 
 
 @cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return the text of a file of ``assets``."""
     return resources.files("lab.report.html").joinpath("assets", name).read_text(encoding="utf-8")
 
 
 @cache
-def _environment() -> jinja2.Environment:
-    loader = jinja2.FunctionLoader(_asset)
+def environment() -> jinja2.Environment:
+    """Return the templates, which escape all text."""
+    loader = jinja2.FunctionLoader(asset)
     return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
 
 

@@ -26,6 +26,7 @@ class View:
         best_value: its value of the monitored metric, in words.
         failures: runs that failed.
         more_failures: how many further ones there are.
+        compared: how many runs have a config that could be compared.
         side_by_side: whether differences have a column for each run.
         results: of a single run: a row for each metric, its values by stage.
         stages: the stages of these results.
@@ -42,6 +43,7 @@ class View:
     best_value: str
     failures: Sequence[Entry]
     more_failures: int
+    compared: int
     side_by_side: bool
     results: Sequence[tuple[str, Sequence[str]]]
     stages: Sequence[str]
@@ -73,6 +75,7 @@ def view_of(page: Page) -> View:
         best_value=shown(value),
         failures=failures[:_MOST_FAILURES],
         more_failures=max(0, len(failures) - _MOST_FAILURES),
+        compared=len({run for one in page.differences for _, runs in one.values for run in runs}),
         side_by_side=len(page.entries) <= _MOST_SIDE_BY_SIDE,
         results=_results(result, stages),
         stages=stages,

@@ -67,12 +67,22 @@ def draw_examples(mel: LogMel, labels: Tensor, names: Sequence[str], count: int)
         count: the most spectrograms.
     """
     panels = []
-    for row, label in enumerate(labels[:count].tolist()):
-        shares = {label: 1.0} if isinstance(label, int) else dict(enumerate(label))
-        largest = [item for item in sorted(shares.items(), key=lambda item: -item[1])[:3] if item[1] > 0]
-        lines = [(names[number] + ("" if share == 1 else f" {share:.2f}"), INK) for number, share in largest]
+    for row, label in enumerate(labels[:count]):
+        lines = [(text, INK) for text in named_shares(label, names)]
         panels.append(panel(mel.examples[row][mel.present[row]], lines))
     return contact_sheet(panels)
+
+
+def named_shares(label: Tensor, names: Sequence[str]) -> list[str]:
+    """Return the names of the three largest of a clip's classes, with their shares where they are parts.
+
+    Args:
+        label: () int64, negative where none is known; or (K) shares.
+        names: of the K classes.
+    """
+    shares = {int(label): 1.0} if label.ndim == 0 else dict(enumerate(label.tolist()))
+    largest = [item for item in sorted(shares.items(), key=lambda item: -item[1])[:3] if item[0] >= 0 and item[1] > 0]
+    return [names[number] + ("" if share == 1 else f" {share:.2f}") for number, share in largest]
 
 
 def panel(examples: Tensor, lines: Sequence[tuple[str, Colour]]) -> Image.Image:

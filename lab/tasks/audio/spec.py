@@ -9,4 +9,6 @@ TASK = TaskSpec(
     settings="lab.tasks.audio.settings:SETTINGS",
     predictor="lab.tasks.audio.predict:AudioPredictor",
     pictures="lab.tasks.audio.pictures:spectrogram_panels",
+    media="lab.tasks.audio.media:audio_media",
+    browse="lab.tasks.audio.browse:AudioBrowser",
 )

@@ -141,6 +141,10 @@ class AudioTask(ClassTask):
             self.tables |= confusion_table(self.counted[split], self.class_names, "clips")
         return values
 
+    def confusion_matrix(self, split: str) -> Tensor | None:
+        """Return the confusion matrix of clips of one label."""
+        return None if self.spec.multilabel else self.counted.get(split)
+
     def drawings(self, split: str) -> Mapping[str, Image]:
         """Return the confusion matrix of clips of one label."""
         if self.spec.multilabel:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lab.report.canvas import BAD, GOOD, INK, contact_sheet
+from lab.report.canvas import BAD, GOOD, INK, Colour, contact_sheet
 from lab.report.captions import captioned
 from lab.structures.classification import ClassificationBatch, ClassificationSpec
 from lab.tasks.classification.explain import with_heat
@@ -75,12 +75,23 @@ def draw_inputs(images: Tensor, labels: Tensor, spec: ClassificationSpec) -> Ima
         labels: (B,) int64, or (B, K) shares of classes, of which the three largest are named.
         spec: of the data.
     """
+    named = (named_shares(label, spec.class_names) for label in labels)
+    return contact_sheet([captioned(image, lines) for image, lines in zip(pixels_of(images, spec), named, strict=True)])
+
+
+def pixels_of(images: Tensor, spec: ClassificationSpec) -> Tensor:
+    """Return normalised images (B, 3, H, W) as uint8 pixels on the host."""
     mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) * 255 for values in (spec.mean, spec.std))
-    pixels = (images.float() * std + mean).round_().clamp_(0, 255).to(torch.uint8).cpu()
-    panels = []
-    for image, label in zip(pixels, labels.tolist(), strict=True):
-        shares = {label: 1.0} if isinstance(label, int) else dict(enumerate(label))
-        largest = [item for item in sorted(shares.items(), key=lambda item: -item[1])[:3] if item[1] > 0]
-        named = [spec.class_names[number] + ("" if share == 1 else f" {share:.2f}") for number, share in largest]
-        panels.append(captioned(image, [(text, INK) for text in named]))
-    return contact_sheet(panels)
+    return (images.float() * std + mean).round_().clamp_(0, 255).to(torch.uint8).cpu()
+
+
+def named_shares(label: Tensor, names: Sequence[str]) -> list[tuple[str, Colour]]:
+    """Return lines with the three largest of an image's classes.
+
+    Args:
+        label: () int64, negative where none is known; or (K) shares.
+        names: of the K classes.
+    """
+    shares = {int(label): 1.0} if label.ndim == 0 else dict(enumerate(label.tolist()))
+    largest = [item for item in sorted(shares.items(), key=lambda item: -item[1])[:3] if item[0] >= 0 and item[1] > 0]
+    return [(names[number] + ("" if share == 1 else f" {share:.2f}"), INK) for number, share in largest]

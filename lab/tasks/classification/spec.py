@@ -9,5 +9,7 @@ TASK = TaskSpec(
     settings="lab.tasks.classification.settings:SETTINGS",
     predictor="lab.tasks.classification.predict:ClassificationPredictor",
     pictures="lab.tasks.classification.pictures:classification_panels",
+    media="lab.tasks.classification.media:classification_media",
     export="lab.tasks.classification.export:ClassifierExport",
+    browse="lab.tasks.classification.browse:ClassificationBrowser",
 )

@@ -193,6 +193,10 @@ class ClassificationTask(ClassTask):
         labels = mixed_targets(batch, self.spec.num_classes).labels
         return draw_inputs(self.inputs(batch)[:count], labels[:count], self.spec)
 
+    def confusion_matrix(self, split: str) -> Tensor | None:
+        """Return the confusion matrix of images of one label."""
+        return None if self.spec.multilabel else self.confusion.get(split)
+
     def drawings(self, split: str) -> Mapping[str, Image]:
         """Return the confusion matrix, and of a test the most confident mistakes, if there is one; of one label."""
         if self.spec.multilabel:

@@ -27,6 +27,8 @@ from lab.text import printable
 Rectangle: TypeAlias = tuple[float, float, float, float]
 SHOWN_ABOVE = 0.3
 """The lowest score of a prediction that is drawn."""
+CROWDED, CROWDED_SIDE = 8, 640
+"""With more boxes than the first a small image is enlarged towards the second: the labels would hide it."""
 
 
 def detection_panels(task: Any, outputs: Any, batch: DetectionBatch, count: int) -> Iterator[Image.Image]:
@@ -70,6 +72,7 @@ def draw_detections(
     scores: Tensor | None,
     class_names: Sequence[str],
     threshold: float = 0.0,
+    scale: int | None = None,
 ) -> Image.Image:
     """Return a copy of an image, enlarged if it is small, with boxes and their names (and scores) drawn on it.
 
@@ -81,15 +84,16 @@ def draw_detections(
         class_names: the K names; a label beyond them is shown as its number.
         threshold: boxes with a lower score are left out, and so are boxes that are not finite; boxes are clipped at the
             edge of the image.
+        scale: how much the image is enlarged; None: as its boxes ask for, and small ones more if they are many.
     """
     picture = as_picture(image)
-    scale = max(1, READABLE_SIDE // max(picture.size))
+    entries = _entries(boxes, labels, scores, class_names, threshold)
+    scale = _scale(picture, len(entries)) if scale is None else scale
     if scale > 1:
         picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
     width = max(2, max(picture.size) // 300)
     font = picture_font(picture)
     draw = ImageDraw.Draw(picture)
-    entries = _entries(boxes, labels, scores, class_names, threshold)
     limits = (picture.width, picture.height) * 2
     scaled = [
         ([min(max(value * scale, 0.0), limit) for value, limit in zip(box, limits, strict=True)], label, text)
@@ -121,8 +125,10 @@ def side_by_side(
         class_names: the K names.
         threshold: predictions with a lower score are left out.
     """
-    left = draw_detections(image, *truth, None, class_names)
-    right = draw_detections(image, *predicted, class_names, threshold)
+    picture = as_picture(image)
+    scale = _scale(picture, max(len(truth[1]), int((predicted[2] >= threshold).sum())))
+    left = draw_detections(picture, *truth, None, class_names, scale=scale)
+    right = draw_detections(picture, *predicted, class_names, threshold, scale)
     font = picture_font(left)
     header = math.ceil(sum(font.getmetrics()) * 1.3)
     gap = max(4, left.width // 64)
@@ -132,6 +138,11 @@ def side_by_side(
         draw.text((place + 2, header // 2), caption, fill=INK, font=font, anchor="lm")
         sheet.paste(half, (place, header))
     return sheet
+
+
+def _scale(picture: Image.Image, count: int) -> int:
+    """Return how much a picture with so many boxes is enlarged."""
+    return max(1, (CROWDED_SIDE if count > CROWDED else READABLE_SIDE) // max(picture.size))
 
 
 def _entries(

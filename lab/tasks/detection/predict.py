@@ -30,12 +30,13 @@ class DetectionPredictor(ImagePredictor):
 
     def write_results(self, records: Iterable[dict[str, Any]], out: Path, folder: Path, left_out: str) -> list[str]:
         """Write COCO's results, and the names of images and categories."""
-        counts = {"images": 0, "detections": 0}
+        counts = {"images": 0, "detections": 0, "drawn": 0}
 
         def rows() -> Iterator[dict[str, Any]]:
             for record in records:
                 counts["images"] += 1
                 counts["detections"] += len(record["results"])
+                counts["drawn"] += sum(row["score"] >= SHOWN_ABOVE for row in record["results"])
                 yield from record["results"]
 
         with (out / "results.json").open("w", encoding="utf-8") as file:
@@ -47,7 +48,7 @@ class DetectionPredictor(ImagePredictor):
             file.write("\n")
         counted = f"{counts['images']} images, {counts['detections']} detections"
         return [
-            f"{counted} (pictures show scores above {SHOWN_ABOVE}){left_out}",
+            f"{counted}; pictures show the {counts['drawn']} with a score of {SHOWN_ABOVE} or more{left_out}",
             f"written   {folder / 'results.json'} (COCO's format; images.json names the images and categories)",
             f"pictures  {folder / 'pictures'}",
         ]

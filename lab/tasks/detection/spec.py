@@ -9,5 +9,7 @@ TASK = TaskSpec(
     settings="lab.tasks.detection.settings:SETTINGS",
     predictor="lab.tasks.detection.predict:DetectionPredictor",
     pictures="lab.tasks.detection.pictures:detection_panels",
+    media="lab.tasks.detection.media:detection_media",
     export="lab.tasks.detection.export:DetectorExport",
+    browse="lab.tasks.detection.browse:DetectionBrowser",
 )

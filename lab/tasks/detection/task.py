@@ -18,6 +18,7 @@ from lab.tasks.detection.data.files import ImageFolder
 from lab.tasks.detection.data.mosaic import NO_MOSAIC, MosaicOptions
 from lab.tasks.detection.data.sizes import targets_at
 from lab.tasks.detection.data.transforms import DetectionTransform
+from lab.tasks.detection.limits import too_many_boxes
 from lab.tasks.detection.metrics import DetectionMAP
 from lab.tasks.detection.pictures import draw_inputs
 from lab.tasks.detection.yolo_fastest_map import DESCRIPTION
@@ -26,6 +27,8 @@ from lab.training.inputs import predict_images, resize_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from lab.data.datamodule import DataModule
 
 _RESIZED = "resized_images"
 """The normaliser of ``train/image_size``."""
@@ -45,6 +48,10 @@ class DetectionTask(ClassTask):
         """Make one mAP for validation and one for test."""
         also = self.eval_settings.get("also")  # checkpoints up to November 2026 lack it
         self.val_map, self.test_map = (DetectionMAP(self.class_names, also) for _ in range(2))
+
+    def remarks(self, data: DataModule) -> list[str]:
+        """Return a line if images have more boxes than the network can find in one."""
+        return too_many_boxes(self.net, data)
 
     def reset_metrics(self, split: str) -> None:
         """Reset the metric."""

@@ -147,7 +147,9 @@ def draw_camera(image: Tensor, projection: RealArray, boxes: DrawnBoxes, size: t
     return picture
 
 
-def draw_from_above(pose: RealArray, truth: DrawnBoxes | None, found: DrawnBoxes, spec: Any, side: int) -> Image.Image:
+def draw_from_above(
+    pose: RealArray, truth: DrawnBoxes | None, found: DrawnBoxes, spec: Any, side: int, said: str = "prediction"
+) -> Image.Image:
     """Return a frame from above in the frame of the ego vehicle, which looks up; rings are 10 m apart.
 
     Args:
@@ -156,6 +158,7 @@ def draw_from_above(pose: RealArray, truth: DrawnBoxes | None, found: DrawnBoxes
         found: drawn as outlines in the colour of the class, with its score at the heading.
         spec: names the classes, and has the range that is shown.
         side: of the square picture, in pixels.
+        said: what ``found`` is.
     """
     picture = Image.new("RGB", (side, side), PAPER)
     draw, font = ImageDraw.Draw(picture), picture_font(picture)
@@ -177,7 +180,7 @@ def draw_from_above(pose: RealArray, truth: DrawnBoxes | None, found: DrawnBoxes
     outlines = outlines_from_above(found.boxes, pose)
     for outline, label in zip(outlines, found.labels.tolist(), strict=True):
         _outline(draw, pixels(outline), class_colour(label), None)
-    _legend(draw, font, side, truth, found, spec.class_names)
+    _legend(draw, font, side, truth, found, spec.class_names, said)
     return picture
 
 
@@ -190,13 +193,15 @@ def _outline(draw: Any, points: Sequence[tuple[float, float]], colour: Colour, f
     draw.line([middle, front], fill=colour, width=1)
 
 
-def _legend(draw: Any, font: Any, side: int, truth: DrawnBoxes | None, found: DrawnBoxes, names: Sequence[str]) -> None:
+def _legend(
+    draw: Any, font: Any, side: int, truth: DrawnBoxes | None, found: DrawnBoxes, names: Sequence[str], said: str
+) -> None:
     """Write how many boxes are drawn, and the colours of the classes among them."""
     step, row = round(sum(font.getmetrics()) * 1.2), 0
     if truth is not None:
         draw.text((6, 4), f"truth: {len(truth.labels)}", fill=_TRUTH, font=font)
         row = 1
-    draw.text((6, 4 + row * step), f"prediction: {len(found.labels)}", fill=INK, font=font)
+    draw.text((6, 4 + row * step), f"{said}: {len(found.labels)}", fill=INK, font=font)
     for label in sorted(set(found.labels.tolist())):
         row += 1
         name = printable(names[label]) if 0 <= label < len(names) else str(label)

@@ -9,4 +9,6 @@ TASK = TaskSpec(
     settings="lab.tasks.detection3d.settings:SETTINGS",
     predictor="lab.tasks.detection3d.predict:Detection3dPredictor",
     pictures="lab.tasks.detection3d.pictures:frame_panels",
+    media="lab.tasks.detection3d.media:frame_media",
+    browse="lab.tasks.detection3d.browse:FrameBrowser",
 )

@@ -9,4 +9,5 @@ TASK = TaskSpec(
     settings="lab.tasks.language_modeling.settings:SETTINGS",
     predictor="lab.tasks.language_modeling.predict:LanguagePredictor",
     pictures="lab.tasks.language_modeling.pictures:language_panels",
+    browse="lab.tasks.language_modeling.browse:LanguageBrowser",
 )

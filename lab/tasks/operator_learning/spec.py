@@ -9,4 +9,6 @@ TASK = TaskSpec(
     settings="lab.tasks.operator_learning.settings:SETTINGS",
     predictor="lab.tasks.operator_learning.predict:OperatorLearningPredictor",
     pictures="lab.tasks.operator_learning.pictures:forecast_panels",
+    media="lab.tasks.operator_learning.media:field_media",
+    browse="lab.tasks.operator_learning.browse:FieldBrowser",
 )

@@ -8,4 +8,5 @@ TASK = TaskSpec(
     data="lab.structures.question_answering:AnsweringSpec",
     settings="lab.tasks.question_answering.settings:SETTINGS",
     predictor="lab.tasks.question_answering.predict:AnsweringPredictor",
+    browse="lab.tasks.question_answering.browse:AnsweringBrowser",
 )

@@ -91,9 +91,9 @@ class Scorer:
         self.net, self.num_items, self.device = net, num_items, places.device
         self.states = states if dtype is None else _map(states, lambda item: _cast(item, dtype))
 
-    def all_items(self, rows: slice) -> Tensor:
-        """Return the scores (n, I) of all items."""
-        return self._score(rows, slice(1, self.num_items + 1))
+    def of_block(self, rows: slice | Tensor, items: slice) -> Tensor:
+        """Return the scores (n, m) of some queries for a slice of item numbers 1 to I."""
+        return self._score(rows, items)
 
     def some_items(self, items: Tensor, max_items: int = 2**18) -> Tensor:
         """Return the scores (Q, n) of items (Q, n) each, at most ``max_items`` of them at once."""
@@ -105,7 +105,7 @@ class Scorer:
         """Whether the scores of one item (Q,) for each query are finite."""
         return bool(self.some_items(items[:, None]).isfinite().all())
 
-    def _score(self, rows: slice, items: slice | Tensor) -> Tensor:
+    def _score(self, rows: slice | Tensor, items: slice | Tensor) -> Tensor:
         with torch.autocast(self.device.type, enabled=False):
             scores: Tensor = self.net.score(_map(self.states, lambda item: item[rows]), items)
         return scores

@@ -8,4 +8,5 @@ TASK = TaskSpec(
     data="lab.structures.recommendation:RecommendationSpec",
     settings="lab.tasks.recommendation.settings:SETTINGS",
     predictor="lab.tasks.recommendation.predict:RecommendationPredictor",
+    browse="lab.tasks.recommendation.browse:RecommendationBrowser",
 )

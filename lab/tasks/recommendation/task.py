@@ -150,7 +150,7 @@ class RecommendationTask(Task):
     def _rank(self, protocol: str, split: str, queries: Queries, scorer: Scorer, excluded: Pairs | None) -> Ranking:
         if protocol == "full":
             top = max(self.eval_settings["ks"]) if split == "test" else 0
-            return rank_targets(scorer.all_items, queries.targets, self.spec.num_items, excluded, top)
+            return rank_targets(scorer.of_block, queries.targets, self.spec.num_items, excluded, top)
         negatives = self._negatives(queries, excluded)
         greater, equal = rank_first(scorer.some_items(torch.cat([queries.targets[:, None], negatives], 1)))
         return Ranking(greater, equal, queries.targets.new_zeros((len(greater), 0)))
@@ -227,7 +227,7 @@ class RecommendationTask(Task):
         scorer = Scorer(self.net, batch, places, self.spec.num_items)
         excluded = history(batch, places, self.spec.num_items) if exclude_seen else None
         with self._gathered():
-            return top_items(scorer.all_items, len(rows), self.spec.num_items, k, excluded, rows.device)
+            return top_items(scorer.of_block, len(rows), self.spec.num_items, k, excluded, rows.device)
 
     def predict(
         self, inputs: Any, batch_size: int = 256, k: int | None = None, exclude_seen: bool | None = None

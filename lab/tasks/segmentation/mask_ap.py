@@ -7,6 +7,7 @@ Masks are stored and gathered as COCO's run-length codes, some hundred bytes eac
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lab.metrics.coco import count_measured, evaluate_coco
-from lab.metrics.gathered import RowsMetric, kept_rows
+from lab.metrics.coco import EvaluatedObjects, Overlaps, count_measured, evaluate_coco
+from lab.metrics.gathered import RowsMetric, kept_rows, packed_rows
 from lab.structures import NO_SEGMENT, Instances, SegmentationTruth
 
 _SIDE = {
@@ -31,6 +32,13 @@ _STATES = {
     **dict.fromkeys(("image_ids", "heights", "widths"), ((0,), torch.int64)),
     **{f"{side}_{name}": ((0,), dtype) for side in ("true", "found") for name, dtype in _SIDE.items()},
 }
+
+_Code = dict[str, Any]
+"""A run-length code as COCO writes it: ``size`` (height, width) and ``counts`` (bytes)."""
+_CHUNK = 1 << 20
+"""Pixels compared at a time: small enough for a core's cache."""
+_LETTERS = 8
+"""The most letters of a run: five bits each, of at most 2**38 pixels."""
 
 
 class MaskMAP(RowsMetric):
@@ -128,13 +136,10 @@ class MaskMAP(RowsMetric):
         """
         arrays = self.gathered()
         image_ids, order = kept_rows(arrays["image_ids"], np.ones(len(arrays["image_ids"]), dtype=bool))
-        sizes = list(zip(arrays["heights"].tolist(), arrays["widths"].tolist(), strict=True))
-        images = [
-            {"id": number, "height": sizes[row][0], "width": sizes[row][1]}
-            for number, row in zip(image_ids.tolist(), order.tolist(), strict=True)
-        ]
-        true, found = (_annotations(arrays, side, order, sizes) for side in ("true", "found"))
-        values = evaluate_coco(self.class_names, images, true, found, "segm")
+        true, true_codes = _annotations(arrays, "true", order)
+        found, codes = _annotations(arrays, "found", order)
+        overlaps = _mask_overlaps(codes, true_codes, true.iscrowd)
+        values = evaluate_coco(self.class_names, len(image_ids), true, found, overlaps)
         self.classes_measured = count_measured(values)
         return {f"{name}_segm": value for name, value in values.items() if "/" not in name}
 
@@ -155,43 +160,95 @@ def _true_codes(truth: SegmentationTruth, things: Tensor) -> tuple[list[bytes], 
 
 
 def encode(masks: Tensor) -> list[bytes]:
-    """Return COCO's run-length code of each of the masks (n, h, w) bool."""
-    from faster_coco_eval.core import mask as coco_mask
+    """Return COCO's run-length code of each of the masks (n, h, w) bool.
 
+    A code counts pixels down the columns. Where a pixel differs from the one above it is found row by row, as they are
+    stored, and only these few places are brought into the order of columns.
+    """
     if not len(masks):
         return []
-    columns = np.asfortranarray(masks.permute(1, 2, 0).numpy().astype(np.uint8))
-    return [code["counts"] for code in coco_mask.encode(columns)]
+    height, width = masks.shape[1:]
+    pixels, size = masks.contiguous().numpy(), height * width
+    step = max(1, _CHUNK // max(1, size))
+    chunks = [_changes(pixels[first : first + step]) + first * size for first in range(0, len(pixels), step)]
+    mask, place = np.divmod(np.concatenate(chunks), size)
+    row, column = np.divmod(place, width)
+    ends = np.sort(mask * (size + 1) + column * height + row)  # of runs; one more ends with the mask
+    last = np.arange(len(masks)) * (size + 1) + size
+    ends = np.insert(ends, np.searchsorted(ends, last), last)
+    mask = ends // (size + 1)
+    return _strings(ends - mask * (size + 1), mask, len(masks))
+
+
+def _changes(masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Return the places in masks (n, h, w) whose pixel differs from the one before it, down the columns."""
+    changed = np.empty_like(masks)
+    np.not_equal(masks[:, 1:], masks[:, :-1], out=changed[:, 1:])
+    np.not_equal(masks[:, 0, 1:], masks[:, -1, :-1], out=changed[:, 0, 1:])
+    changed[:, 0, :1] = masks[:, 0, :1]  # before the first pixel is nothing
+    return np.flatnonzero(changed)
+
+
+def _strings(ends: npt.NDArray[np.int64], mask: npt.NDArray[np.int64], num_masks: int) -> list[bytes]:
+    """Return the codes of masks whose runs end at ``ends`` (R,), as COCO's rleToString writes them.
+
+    Each run, from the fourth on less the last but one, is written in groups of five bits, the lowest first.
+    """
+    starts = np.searchsorted(mask, np.arange(num_masks))
+    number = np.arange(len(ends)) - starts[mask]
+    runs = np.diff(ends, prepend=0)
+    runs[starts] = ends[starts]
+    left = runs.copy()
+    later = np.flatnonzero(number > 2)
+    left[later] -= runs[later - 2]
+    letters, lengths = np.zeros((len(ends), _LETTERS), dtype=np.uint8), np.zeros(len(ends), dtype=np.int64)
+    active = np.arange(len(ends))
+    while len(active):
+        bits = left[active] & 31
+        left[active] >>= 5
+        more = left[active] != np.where(bits & 16, -1, 0)
+        letters[active, lengths[active]] = 48 + bits + 32 * more
+        lengths[active] += 1
+        active = active[more]
+    joined = letters[np.arange(_LETTERS) < lengths[:, None]].tobytes()
+    edges = np.append(0, np.cumsum(np.bincount(mask, lengths, num_masks).astype(np.int64))).tolist()
+    return [joined[first:last] for first, last in pairwise(edges)]
 
 
 def _annotations(
-    arrays: dict[str, npt.NDArray[Any]], side: str, order: npt.NDArray[Any], sizes: list[tuple[int, int]]
-) -> list[dict[str, Any]]:
-    """Return COCO's annotation dicts of truth or prediction, in the given order of images; ids and classes from 1."""
-    column = {name: arrays[f"{side}_{name}"] for name in _SIDE}
-    starts = np.cumsum(column["counts"]) - column["counts"]
-    ends = np.cumsum(column["lengths"])
-    codes = column["codes"].tobytes()
-    result: list[dict[str, Any]] = []
-    for row in order.tolist():
-        for place in range(starts[row], starts[row] + column["counts"][row]):
-            code = codes[ends[place] - column["lengths"][place] : ends[place]]
-            area = float(column["area"][place]) or _area(code, sizes[row])
-            result.append(
-                {
-                    "id": len(result) + 1,
-                    "image_id": int(arrays["image_ids"][row]),
-                    "category_id": int(column["labels"][place]) + 1,
-                    "segmentation": {"size": list(sizes[row]), "counts": code},
-                    "area": area,
-                    "iscrowd": int(column["iscrowd"][place]),
-                    **({"score": float(column["scores"][place])} if side == "found" else {}),
-                }
-            )
-    return result
-
-
-def _area(code: bytes, size: tuple[int, int]) -> float:
+    arrays: dict[str, npt.NDArray[Any]], side: str, order: npt.NDArray[Any]
+) -> tuple[EvaluatedObjects, list[_Code]]:
+    """Return truth or prediction in the given order of images, and the code of each mask."""
     from faster_coco_eval.core import mask as coco_mask
 
-    return float(coco_mask.area({"size": list(size), "counts": code}))
+    column = {name: arrays[f"{side}_{name}"] for name in _SIDE}
+    image, rows = packed_rows(column["counts"], order)
+    ends, codes = np.cumsum(column["lengths"])[rows], column["codes"].tobytes()
+    starts = ends - column["lengths"][rows]
+    sizes = np.stack([arrays["heights"], arrays["widths"]], 1)[order][image].tolist()
+    kept: list[_Code] = [
+        {"size": size, "counts": codes[start:end]}
+        for size, start, end in zip(sizes, starts.tolist(), ends.tolist(), strict=True)
+    ]
+    area = column["area"][rows].copy()
+    unknown = np.flatnonzero(area == 0)
+    if len(unknown):
+        area[unknown] = coco_mask.area([kept[place] for place in unknown.tolist()])
+    return EvaluatedObjects(image, column["labels"][rows], area, column["iscrowd"][rows], column["scores"][rows]), kept
+
+
+def _mask_overlaps(codes: list[_Code], true_codes: list[_Code], iscrowd: npt.NDArray[Any]) -> Overlaps:
+    """Return the function that computes the IoU of masks."""
+    from faster_coco_eval.core import mask as coco_mask
+
+    def overlaps(
+        rows: npt.NDArray[Any], true_rows: npt.NDArray[Any], counts: npt.NDArray[Any], true_counts: npt.NDArray[Any]
+    ) -> npt.NDArray[Any]:
+        parts = (np.split(each, np.cumsum(number)[:-1]) for each, number in ((rows, counts), (true_rows, true_counts)))
+        found = [np.zeros(0)]
+        for some, others in zip(*parts, strict=True):
+            groups = [codes[row] for row in some], [true_codes[row] for row in others]
+            found.append(np.asarray(coco_mask.iou(*groups, iscrowd[others].astype(int).tolist())).ravel())
+        return np.concatenate(found)
+
+    return overlaps

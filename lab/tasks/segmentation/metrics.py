@@ -14,20 +14,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from lab.structures import NO_SEGMENT, SegmentationTruth, Segments
-
-
-def true_classes(truth: SegmentationTruth) -> Tensor:
-    """Return the class of each pixel (P,) int64 of all images, -1 for pixels without a class or in a crowd."""
-    device = truth.pixels.device
-    counts = torch.tensor(truth.counts, dtype=torch.int64, device=device)
-    areas = torch.tensor([height * width for height, width in truth.sizes], dtype=torch.int64, device=device)
-    first = torch.repeat_interleave(counts.cumsum(0) - counts, areas, output_size=len(truth.pixels))
-    labels = torch.where(truth.iscrowd, -1, truth.labels)
-    if not len(labels):
-        return torch.full_like(truth.pixels, -1, dtype=torch.int64)
-    numbers = truth.pixels.long()
-    return torch.where(numbers == NO_SEGMENT, -1, labels[(first + numbers).clamp(min=0, max=len(labels) - 1)])
+from lab.structures import SegmentationTruth, Segments
 
 
 class SemanticMetrics(Metric):
@@ -42,6 +29,7 @@ class SemanticMetrics(Metric):
 
     Attributes:
         classes_measured: after ``compute``, the number of classes in ``miou``.
+        counted: after ``compute``, the pixels (K, K) int64 of all ranks, true classes in rows.
     """
 
     is_differentiable = False
@@ -54,6 +42,7 @@ class SemanticMetrics(Metric):
         super().__init__()
         self.class_names = tuple(class_names)
         size, self.classes_measured = len(self.class_names), 0
+        self.counted: Tensor | None = None
         self.add_state("confusion", torch.zeros(size, size, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, predicted: Sequence[Tensor], truth: SegmentationTruth, valid: Tensor) -> None:
@@ -64,17 +53,19 @@ class SemanticMetrics(Metric):
             truth: the truth of the same images.
             valid: (B,) bool, False for images that only pad the batch.
         """
-        size = len(self.class_names)
-        true = true_classes(truth)
-        areas = torch.tensor([item.numel() for item in predicted], dtype=torch.int64, device=true.device)
-        counted = torch.repeat_interleave(valid.to(true.device), areas, output_size=len(true)) & (true >= 0)
-        found = torch.cat([item.flatten().long() for item in predicted])
-        pairs = (true * size + found)[counted]
-        self.confusion += torch.bincount(pairs, minlength=size * size).view(size, size)
+        for row, counts in enumerate(valid.tolist()):
+            if counts:
+                self._add(predicted[row], truth.rows(slice(row, row + 1)))
+
+    def _add(self, found: Tensor, truth: SegmentationTruth) -> None:
+        # Pixels of a segment are of one class: it is enough to look up the classes of segments.
+        shared = shared_pixels(truth.pixels, len(truth.labels), found.flatten(), len(self.class_names))[1:]
+        self.confusion.index_add_(0, truth.labels, shared * ~truth.iscrowd[:, None])
 
     def compute(self) -> dict[str, float]:
         """Return ``miou``, ``mean_accuracy`` and ``pixel_accuracy``."""
         iou, accuracy = self.of_classes()
+        self.counted = self.confusion.cpu()
         self.classes_measured = int((~iou.isnan()).sum())
         total = int(self.confusion.sum())
         return {
@@ -137,8 +128,8 @@ class PanopticQuality(Metric):
     def _add(self, found: Segments, truth: SegmentationTruth) -> None:
         num_true, num_found, size = len(truth.labels), len(found.labels), len(self.class_names)
         # Number 0 is "no segment", in truth and prediction.
-        pairs = (truth.pixels.long() + 1) * (num_found + 1) + found.segments.flatten().long() + 1
-        shared = torch.bincount(pairs, minlength=(num_true + 1) * (num_found + 1)).view(num_true + 1, -1).double()
+        numbers = found.segments.flatten() + 1
+        shared = shared_pixels(truth.pixels, num_true, numbers, num_found + 1).double()
         area, found_area = shared[1:].sum(1), shared.sum(0)[1:]
         overlap, in_void = shared[1:, 1:], shared[0, 1:]
         union = area[:, None] + found_area - overlap - in_void
@@ -176,6 +167,23 @@ class PanopticQuality(Metric):
         quality, recognition = self.iou_sum / weight, matched / weight
         sharpness = torch.where(matched > 0, self.iou_sum / matched, 0.0)
         return quality, torch.where(weight > 0, sharpness, torch.nan), recognition
+
+
+def shared_pixels(segments: Tensor, num_segments: int, found: Tensor, num_found: int) -> Tensor:
+    """Return the number of pixels of each pair of a true segment and what was found there.
+
+    Args:
+        segments: (P,) int16 the segment of each pixel, 0..n-1, or ``NO_SEGMENT``.
+        num_segments: n.
+        found: (P,) integers 0..m-1.
+        num_found: m; (n + 1) * m is below 2**31.
+
+    Returns:
+        (n + 1, m) int64; the first row is of pixels without a segment.
+    """
+    # In int32 this takes half as long as in int64.
+    pairs = torch.add(found.int(), segments.int(), alpha=num_found).add_(num_found)
+    return torch.bincount(pairs, minlength=(num_segments + 1) * num_found).view(num_segments + 1, num_found)
 
 
 def _mean(values: Tensor) -> float:

@@ -9,4 +9,6 @@ TASK = TaskSpec(
     settings="lab.tasks.segmentation.settings:SETTINGS",
     predictor="lab.tasks.segmentation.predict:SegmentationPredictor",
     pictures="lab.tasks.segmentation.pictures:segmentation_panels",
+    media="lab.tasks.segmentation.media:segmentation_media",
+    browse="lab.tasks.segmentation.browse:SegmentationBrowser",
 )

@@ -122,6 +122,11 @@ class SegmentationTask(ClassTask):
         if (instances := self._metric(split, "instances")) is not None:
             instances.update(self.net.instances(*where, things), batch.truth, batch.image_ids, batch.valid)
 
+    def confusion_matrix(self, split: str) -> Tensor | None:
+        """Return the confusion matrix of pixels, if classes of pixels are measured."""
+        metric = self._metric(split, "semantic")
+        return None if metric is None else metric.counted
+
     def compute_metrics(self, split: str) -> dict[str, float]:
         """Return the selected metrics; a test also fills ``tables`` with a row for each class."""
         values: dict[str, float] = {}

@@ -8,4 +8,5 @@ TASK = TaskSpec(
     data="lab.structures.text_classification:TextClassificationSpec",
     settings="lab.tasks.text_classification.settings:SETTINGS",
     predictor="lab.tasks.text_classification.predict:TextClassificationPredictor",
+    browse="lab.tasks.text_classification.browse:TextBrowser",
 )

@@ -109,6 +109,10 @@ class TextClassificationTask(Task):
             self.tables |= confusion_table(self.confusion[split], self.class_names, "texts")
         return values
 
+    def confusion_matrix(self, split: str) -> Tensor | None:
+        """Return the confusion matrix of texts."""
+        return self.confusion.get(split)
+
     def classes_measured(self, split: str) -> dict[str, int]:
         """Return over how many classes the macro mean is."""
         counts = self.confusion[split]

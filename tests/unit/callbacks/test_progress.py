@@ -66,9 +66,18 @@ def test_a_notebook_sees_one_output_that_moves(displayed: list[Handle], capsys: 
     assert capsys.readouterr().out == ""
 
 
-def test_without_a_terminal_there_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("begin", "left"), [(0, "about 10 s left"), (1, "about 15 s left"), (3, "about - left")])
+def test_without_a_terminal_there_are_lines(
+    begin: int, left: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The time left is that of the steps since this process began, 30 seconds for all of them."""
     bar, trainer = make_bar()
+    clock = [100.0]
+    monkeypatch.setattr("lab.callbacks.progress.time.monotonic", lambda: clock[0])
+    trainer.global_step = begin
     bar.on_train_start(trainer, None)  # type: ignore[arg-type]
-    trainer.global_step = 3
+    trainer.global_step, clock[0] = 3, 130.0
     bar.on_train_batch_end(trainer, None)  # type: ignore[arg-type]
-    assert capsys.readouterr().out.startswith("step 3/4  loss")
+    line = capsys.readouterr().out.strip()
+    assert line.startswith("step 3/4  loss")
+    assert line.endswith(left)

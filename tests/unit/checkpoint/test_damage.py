@@ -158,6 +158,20 @@ def test_links_are_not_followed(checkpoint: Path, tmp_path: Path) -> None:
     assert_named(checkpoint, r"rank-00007\.safetensors is no plain file")
 
 
+def test_a_file_that_cannot_be_mapped_is_no_damage(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's error where memory is limited."""
+
+    def fails(*args: Any, **options: Any) -> Any:
+        raise RuntimeError("unable to mmap 4096 bytes from file: Cannot allocate memory (12)")
+
+    monkeypatch.setattr("safetensors.safe_open", fails)
+    with pytest.raises(
+        CheckpointError, match=r"safetensors cannot be read: RuntimeError: unable to mmap 4096 bytes"
+    ) as seen:
+        read_all(checkpoint)
+    assert "damaged" not in str(seen.value)
+
+
 class Evil:
     def __reduce__(self) -> Any:
         return (print, ("executed",))

@@ -154,6 +154,19 @@ def test_a_step_with_all_corrections(stage: int, offload: bool, one_rank: None) 
     compat.release(engine, net, {})
 
 
+def test_gradient_norm(one_rank: None) -> None:
+    """Stage 3 is in tests/dist/test_gradient_norm.py."""
+    engine, _, net = make_engine(2)
+    batch = torch.tensor([[1.0, -2.0, 3.0]])
+    wanted = plain()
+    wanted(batch).sum().backward()
+    norm = torch.nn.utils.clip_grad_norm_(wanted.parameters(), 1e9)
+    engine.backward(engine(batch).sum())
+    engine.step()
+    assert compat.gradient_norm(engine) == pytest.approx(float(norm), rel=1e-6)
+    compat.release(engine, net, {})
+
+
 def test_set_loss_scaler_and_skipped_step(one_rank: None) -> None:
     engine, zero, net = make_engine(2)
     scaler = Scaler()

@@ -129,6 +129,21 @@ def test_onednn_packed_linear() -> None:
     torch.testing.assert_close(compat.onednn_linear(x, packed, None, "relu"), F.relu(x @ weight.T))
 
 
+def test_convolution_gradients() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(2, 4, 7, 9, generator=generator), torch.randn(6, 4, 3, 3, generator=generator)
+    geometry = ((2, 1), (1, 2), (1, 2))
+    leaves = x.requires_grad_(), weight.requires_grad_()
+    out = F.conv2d(*leaves, None, *geometry)
+    grad = torch.randn(out.shape, generator=generator)
+    wanted = torch.autograd.grad(out, leaves, grad)
+    with torch.no_grad():
+        torch.testing.assert_close(compat.convolution_gradients(grad, x, weight, geometry, (True, True)), wanted)
+        by_x, by_weight = compat.convolution_gradients(grad, x, weight, geometry, (False, True))
+    assert by_x is None
+    torch.testing.assert_close(by_weight, wanted[1])
+
+
 def test_in_function_transform() -> None:
     seen = []
 
@@ -260,6 +275,25 @@ def test_own_parameters() -> None:
 
 def test_tree_leaves() -> None:
     assert compat.tree_leaves({"a": [1, (2, None)], "b": {"c": 3}}) == [1, 2, None, 3]
+
+
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.Adam, torch.optim.SGD])
+def test_in_one_pass(kind: type[torch.optim.Optimizer]) -> None:
+    """Changes are counted, but not of what has no gradient; a scaler leaves unscaled gradients to clip."""
+    trained, other = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    optimizer = compat.in_one_pass(kind([trained, other], lr=0.1, fused=True))  # type: ignore[call-arg]
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    scaler.scale((trained * 3).sum()).backward()
+    before = compat.version_of(trained), compat.version_of(other)
+    scaler.unscale_(optimizer)
+    assert trained.grad is not None
+    assert trained.grad.tolist() == [3.0, 3.0]
+    trained.grad.mul_(0)
+    scaler.step(optimizer)
+    assert compat.version_of(trained) > before[0]
+    assert compat.version_of(other) == before[1]
+    if kind is torch.optim.SGD:
+        assert trained.tolist() == [1.0, 1.0]  # the clipped gradient counted
 
 
 def test_fake_tensors() -> None:

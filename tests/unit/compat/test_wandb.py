@@ -35,3 +35,18 @@ def test_recorded_step() -> None:
     row = {"type": "history", "history": {"item": {"_step": "12", "train/loss": "0.5"}}}
     assert compat.recorded_step(json.dumps(row, separators=(",", ":"))) == 12
     assert compat.recorded_step('{"type":"summary"}') is None
+
+
+def test_system_settings() -> None:
+    for interval, name, value in ((None, "x_disable_stats", True), (7.5, "x_stats_sampling_interval", 7.5)):
+        chosen = compat.system_settings(interval)
+        assert chosen == {name: value}
+        assert getattr(compat.make_settings(chosen), name) == value  # this version knows it
+
+
+def test_view_content() -> None:
+    workspaces = pytest.importorskip("wandb_workspaces.workspaces")
+    view = workspaces.Workspace(entity="e", project="p", name="curves", sections=[workspaces.Section(name="losses")])
+    content = compat.view_content(view)
+    assert content["name"] == "curves"
+    assert "losses" in json.dumps(content["spec"])

@@ -85,5 +85,5 @@ def test_values_are_written_as_words() -> None:
         "seed=3",
         "seeds=1e3",
     ]
-    with pytest.raises(ConfigError, match="model: object is no value of a config"):
+    with pytest.raises(ConfigError, match="model: a value of the type object cannot be in a config"):
         words_of({"model": object()})

@@ -55,6 +55,12 @@ def test_each_level_overrides_the_one_below(checked: Check, folder: Path) -> Non
     assert composed.config["optimizer"]["lr"] == 0.5
 
 
+def test_a_value_of_no_group_is_traced_past_a_word_for_its_neighbour(checked: Check, tmp_path: Path) -> None:
+    composed = checked(f"paths.runs_dir={tmp_path}")
+    assert composed.origin("paths.runs_dir") == f"set on the command line: paths.runs_dir={tmp_path}"
+    assert composed.origin("paths.data_dir").endswith("conf/config.yaml")
+
+
 def test_each_value_is_traced_to_where_it_was_set(checked: Check, folder: Path) -> None:
     composed = checked("experiments=mine", "trainer.val_every_n_steps=33", dirs=[folder])
     places = {

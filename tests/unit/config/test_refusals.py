@@ -59,7 +59,11 @@ WORDS = {
     "model.asks.image_siz=3": ("model.asks.image_siz: unknown key 'image_siz' in model.asks", ON, "'image_size'"),
     "model.asks.image_size=0": ("model.asks.image_size=0: should be greater than 0", ON),
     "model.asks.segments=panoptic": ("unknown key 'segments' in model.asks",),
-    "model.learning.loss=ce": ("model.learning.loss (", ON, "a model for detection has no settings of learning"),
+    "model.learning.loss=ce": (
+        "model.learning.loss (",
+        ON,
+        "a model for detection has no settings model.learning; leave it out",
+    ),
     "model=resnet18 model.learning.los=ce": ("unknown key 'los' in model.learning", ON, "'loss'"),
     "model=resnet18 eval.loss=ce": ("model.learning.loss=ce: should be one of cross_entropy, binary_cross_entropy",),
     "model=mixmatch data.unlabelled=0": (

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from lab.data.images.class_names import distinct_names
-from lab.data.presence import FEW, describe_presence, spread
+from lab.data.presence import FEW, describe_presence, describe_sizes, spread
 from lab.errors import ConfigError, DataError
 from lab.tasks.detection.data.coco import CocoDataModule
 from lab.tasks.detection.data.shapes import ShapesDataModule
@@ -50,6 +50,12 @@ def test_classes_without_an_object(tmp_path: Path, kind: Any) -> None:
         "the classes 'dog' and 'Dog' differ in capitals alone: if they are one, mend the annotations",
     ]
     assert describe_presence(data, ("test",))[0].startswith("test: 1 of 3 classes")
+
+
+def test_sizes_of_the_splits() -> None:
+    assert describe_sizes(ShapesDataModule(num_train=30, num_val=20, num_test=10)) == (
+        "training 30, validation 20, test 10 images"
+    )
 
 
 @pytest.mark.parametrize("kind", [CocoDataModule, InstancesDataModule])
@@ -136,5 +142,5 @@ def test_sequences(tmp_path: Path) -> None:
 
 
 def test_generated_data_has_all_of_its_classes() -> None:
-    data = ShapesDataModule(batch_size=2, num_train=4, num_val=20, num_test=20, image_size=32)
+    data = ShapesDataModule(batch_size=2, num_train=4, num_val=20, num_test=20, image_size=32, max_side=20)
     assert describe_presence(data, ALL) == []

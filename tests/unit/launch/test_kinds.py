@@ -156,8 +156,8 @@ def test_a_kind_of_a_package_that_is_not_named(check: Check) -> None:
     [
         ("spec.py", SPEC.replace('"counting"', "NAME"), "spec.py, line 5: TaskSpec takes name, task, data, settings"),
         ("settings.py", "import no_such_module", "counting_pkg.settings cannot be imported: No module named"),
-        ("settings.py", "SETTINGS = 3", "counting_pkg.settings:SETTINGS is no TaskSettings"),
-        ("spec.py", SPEC.replace("pkg.settings", "pkg.nowhere"), "names counting_pkg.nowhere:SETTINGS, which is not"),
+        ("settings.py", "SETTINGS = 3", "counting_pkg.settings:SETTINGS is not a TaskSettings"),
+        ("spec.py", SPEC.replace("pkg.settings", "pkg.nowhere"), "names counting_pkg.nowhere:SETTINGS, which does not"),
     ],
 )
 def test_what_cannot_be_read(file: str, content: str, line: str, package: Path, check: Check) -> None:

@@ -15,7 +15,7 @@ import yaml
 from lab.errors import ConfigError, LabError, RunError
 from lab.launch.jobs import Job
 from lab.launch.open_run import open_run
-from lab.launch.prepare import carry_out, prepare_job
+from lab.launch.prepare import Prepared, carry_out, prepare_job
 from lab.run_directory import RunDirectory
 from lab.run_record import read_record
 
@@ -285,6 +285,17 @@ def test_hidden_files_of_the_user_stay(config: dict[str, Any]) -> None:
     assert sorted(file.name for file in path.glob(".*")) == [".dvc", ".gitignore"]
 
 
+def finished(made: Prepared) -> tuple[RunDirectory, Path]:
+    """Return the run of a job as it is after its end, and its best checkpoint, which holds nothing."""
+    run, _ = open_run(made.config, [], made.words)
+    best = run.checkpoints / "best.ckpt"
+    best.mkdir()
+    (best / "index.json").write_text("{}")
+    run.end("finished", 0, result={"test/map": 1.0})
+    run.release()
+    return run, best
+
+
 NAMED = [("{}", "runs", ""), ("'{}'", "my runs", ""), ('"{}"', "my runs", ""), ("'{}'", "runs", "++")]
 
 
@@ -294,12 +305,7 @@ def test_words_are_inherited_however_the_run_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     made = prepare_job([*WORDS, "data.num_val=16", f"paths.runs_dir='{folder}'"], [])
-    run, _ = open_run(made.config, [], made.words)
-    best = run.checkpoints / "best.ckpt"
-    best.mkdir()
-    (best / "index.json").write_text("{}")
-    run.end("finished", 0, result={"test/map": 1.0})
-    run.release()
+    run, best = finished(made)
     stage = f"{sign}stage={form.format('test')}"
     tested = prepare_job([stage, f"{sign}ckpt={form.format(best)}"], [])
     assert (tested.config["data"]["num_val"], tested.config["seed"], tested.config["stage"]) == (16, 3, "test")
@@ -307,6 +313,18 @@ def test_words_are_inherited_however_the_run_is_named(
     resumed = prepare_job([f"{sign}resume={form.format(run.path)}"], [])
     assert (resumed.config["data"]["num_val"], resumed.config["seed"]) == (16, 3)
     assert open_run(resumed.config, [], resumed.words)[1]  # it is finished: its result is reported, nothing is trained
+
+
+def test_another_network_than_the_trained_one_is_refused(config: dict[str, Any]) -> None:
+    """It would be ignored: the checkpoint says what the network is."""
+    made = prepare_job([*WORDS, "model.net.num_queries=7", f"paths.runs_dir={config['paths']['runs_dir']}"], [])
+    _, best = finished(made)
+    stage = ["stage=test", f"ckpt={best}"]
+    for same in (["model.net.num_queries=7"], ["model=detr_tiny"], []):
+        assert prepare_job([*stage, *same], []).config["model"]["net"]["num_queries"] == 7
+    said = "model.net.num_queries=8: stage=test takes the network of ckpt as it was trained, with num_queries=7"
+    with pytest.raises(ConfigError, match=said):
+        prepare_job([*stage, "model.net.num_queries=8"], [])
 
 
 def test_words_are_inherited_of_a_path_that_the_config_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

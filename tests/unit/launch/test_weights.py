@@ -122,18 +122,22 @@ def test_what_a_dataset_does_not_take_is_said(file: Path) -> None:
         (
             ("model=resnet50", "model.pretrained=tv_in1k", "data.preprocessing=tv2_in1k"),
             ConfigError,
-            "the weights are those of model.pretrained=tv_in1k; leave it out",
+            "the weights are those of model.pretrained=tv_in1k; leave data.preprocessing out",
         ),
         (
             ("model=resnet50", "data.preprocessing=tv3_in1k"),
             RegistryError,
             "data nor a tag of resnet50; did you mean 'tv_in1k'",
         ),
-        (("model=wide_resnet28_2", "data.preprocessing=model"), ConfigError, "has no tag that says what its weights"),
+        (
+            ("model=wide_resnet28_2", "data.preprocessing=model"),
+            ConfigError,
+            "has no tag with a preprocessing; use data.preprocessing=data",
+        ),
         (
             ("model=detr", "model.pretrained=coco", "data=coco", "data.preprocessing=model"),
             ConfigError,
-            "data=coco prepares its images in its own way; leave it out",
+            "data=coco prepares its images itself; leave data.preprocessing out",
         ),
         (("model=wide_resnet28_2", "model.pretrained=true"), ConfigError, "has no tags of weights; name a file"),
         (("model=resnet50", "model.pretrained=tv_in1"), RegistryError, "did you mean 'tv_in1k'"),

@@ -9,11 +9,13 @@ from torch.nn import functional as F
 
 from lab.layers import linear
 from lab.layers.linear import Linear, _takes, few_rows
+from tests.kernels import take_way
 
 
-@pytest.fixture(autouse=True)
-def small_products_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "_MIN_PRODUCTS", 1)
+@pytest.fixture(autouse=True, params=["torch", "onednn", "turned"])
+def taken(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Each way, also for small products; ``turned`` is one to the gradient of the weight alone."""
+    return take_way(monkeypatch, request.param)
 
 
 def test_inference_equals_pytorch() -> None:

@@ -10,6 +10,7 @@ import pytest
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from lab.errors import RunError
+from lab.loggers import metrics_csv, metrics_file
 from lab.loggers.metrics_csv import MetricsCSV
 from lab.loggers.metrics_file import read_metrics
 
@@ -83,6 +84,37 @@ def test_cut_back_drops_what_the_checkpoint_does_not_know(tmp_path: Path) -> Non
     second.log_metrics({"train/loss": 0.0}, step=5)
     second.flush()
     assert [row["train/loss"] for row in read_metrics(tmp_path)] == [1 / 3, 2 / 3, 1.0, 4 / 3, 0.0]
+
+
+def test_a_file_larger_than_what_is_read_is_refused_and_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = MetricsCSV(tmp_path)
+    for step in range(20):
+        logger.log_metrics({"train/loss": 1.0}, step)
+    logger.finalize("success")
+    content = (tmp_path / "metrics.csv").read_bytes()
+    monkeypatch.setattr(metrics_file, "_MOST", len(content))
+    assert len(read_metrics(tmp_path)) == 20
+    monkeypatch.setattr(metrics_file, "_MOST", len(content) - 1)
+    with pytest.raises(RunError, match=r"metrics\.csv has more than .* GiB, the most that is read: .* move it away"):
+        MetricsCSV(tmp_path).cut_back(10)
+    assert (tmp_path / "metrics.csv").read_bytes() == content
+
+
+def test_a_resume_reads_the_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = MetricsCSV(tmp_path)
+    for step in range(5):
+        logger.log_metrics({"train/loss": float(step)}, step)
+    logger.finalize("success")
+    read: list[Path] = []
+    table = metrics_csv.read_table
+    monkeypatch.setattr(metrics_file, "read_table", lambda path: read.append(path) or table(path))
+    monkeypatch.setattr(metrics_csv, "read_table", lambda path: read.append(path) or table(path))
+    again = MetricsCSV(tmp_path)
+    again.cut_back(3)
+    assert len(read) == 1
+    again.log_metrics({"train/loss": 9.0}, 4)
+    again.cut_back(2)  # what this process has written since is read
+    assert [row["step"] for row in read_metrics(tmp_path)] == [0, 1, 2]
 
 
 def test_a_damaged_line_in_the_middle_is_an_error(tmp_path: Path) -> None:

@@ -313,7 +313,7 @@ def test_a_network_learns_a_few_images() -> None:
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 0.3
     values = []
-    for _ in range(60):
+    for _ in range(100):  # after 60 it is .61 with one thread of an EPYC without AVX-512, .49 with two
         optimizer.zero_grad()
         loss = sum(batch_terms(net, net(images), wanted).values())
         loss.backward()
@@ -324,4 +324,4 @@ def test_a_network_learns_a_few_images() -> None:
         found = net.eval().predict(net(images), torch.full((4, 2), 64))
     assert found.labels[:, 0].tolist() == labels.tolist()
     overlap = box_iou(found.boxes[:, 0], wanted.boxes).diagonal()
-    assert overlap.mean() > 0.5  # of the best boxes; 0.67 here
+    assert overlap.mean() > 0.5  # of the best boxes; 0.72 with one thread, 0.66 with two

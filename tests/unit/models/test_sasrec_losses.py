@@ -99,10 +99,11 @@ def test_sampled_ce() -> None:
     assert losses.sampled_ce(targets, negatives).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
-@pytest.mark.parametrize("budget", [1, 3 * ITEMS, 1 << 21])
-def test_ce_equals_torch(budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Value and gradients, however few rows of logits stand in memory at once."""
+@pytest.mark.parametrize(("budget", "rows"), [(1, 1), (3 * ITEMS, 1), (20, 4), (3, 64), (1 << 21, 64)])
+def test_ce_equals_torch(budget: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Value and gradients, however few rows of logits stand in memory at once, in blocks of items too."""
     monkeypatch.setattr(losses, "_VALUES", budget)
+    monkeypatch.setattr(losses, "_ROWS", rows)
     generator = torch.Generator().manual_seed(3)
     states = torch.randn(11, 8, generator=generator, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(ITEMS, 8, generator=generator, dtype=torch.float64, requires_grad=True)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from lab.ops import winograd
-from lab.ops.winograd import conv3x3
+from lab.ops.convolution import conv3x3
+from tests.kernels import take_way
 
 # Sizes that tiles of four divide and do not; one pixel; channels in and out that differ.
 SHAPES = [(1, 128, 128, 32, 32), (3, 96, 100, 17, 30), (2, 100, 96, 5, 1), (7, 96, 96, 9, 11), (1, 96, 97, 1, 1)]
 
 
 @pytest.fixture(autouse=True)
-def small_maps_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(winograd, "_MIN_TILES", 1)
-    monkeypatch.setattr(winograd, "_CHANNELS_PER_TILE", 1000)
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    return take_way(monkeypatch, "winograd")
 
 
 def tensors(batch: int, num_in: int, num_out: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -50,15 +50,19 @@ def worst(ours: list[Tensor], exact: list[Tensor]) -> float:
 @pytest.mark.parametrize("values", [1 << 12, 1 << 17, 1 << 21], ids=["rows", "images", "whole"])
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_outputs_and_gradients(
-    shape: tuple[int, int, int, int, int], values: int, channels_last: bool, monkeypatch: pytest.MonkeyPatch
+    shape: tuple[int, int, int, int, int],
+    values: int,
+    channels_last: bool,
+    taken: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(winograd, "_VALUES", values)
     x, weight, bias, grad = tensors(*shape)
     if channels_last:
         x, grad = (value.to(memory_format=torch.channels_last) for value in (x, grad))
-    assert winograd.pays(x, weight)
     exact = gradients(direct, *(value.double() for value in (x, weight, bias, grad)))
     assert worst(gradients(conv3x3, x, weight, bias, grad), exact) < 8e-6  # measured 2.6e-6
+    assert taken == ["winograd"] * 3
 
 
 def test_as_exact_as_the_direct_convolution() -> None:
@@ -71,53 +75,9 @@ def test_as_exact_as_the_direct_convolution() -> None:
 def test_papers_points_are_less_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     x, weight, bias, _ = tensors(1, 256, 64, 32, 32)
     exact = direct(x.double(), weight.double(), bias.double())
-    monkeypatch.setattr(winograd, "_MIN_CHANNELS", 1)
     ours = worst([conv3x3(x, weight, bias)], [exact])
     monkeypatch.setattr(winograd, "_POINTS", (0.0, 1.0, -1.0, 2.0, -2.0))
     winograd._transforms.cache_clear()
     papers = worst([conv3x3(x, weight, bias)], [exact])
     winograd._transforms.cache_clear()
     assert 3 * ours < papers < 2e-5
-
-
-def test_frozen_and_inference() -> None:
-    x, weight, bias, grad = tensors(2, 96, 96, 12, 12)
-    x.requires_grad_()
-    conv3x3(x, weight, bias).backward(grad)  # only x wants a gradient
-    assert x.grad is not None
-    layer = nn.Conv2d(96, 96, 3, padding=1)
-    with torch.inference_mode():
-        assert worst([conv3x3(x, weight, bias)], [direct(x, weight, bias)]) < 8e-6
-    assert conv3x3(x, layer.weight).requires_grad
-
-
-def test_gradients_of_gradients_are_pytorchs() -> None:
-    x, weight, bias, _ = tensors(1, 96, 96, 8, 8)
-    weight.requires_grad_()
-    second = []
-    for function in (conv3x3, direct):
-        leaf = x.clone().requires_grad_()
-        (grad,) = torch.autograd.grad(function(leaf, weight, bias).square().sum(), leaf, create_graph=True)
-        second.append(torch.autograd.grad(grad.square().sum(), weight)[0])
-    assert worst(second[:1], second[1:]) < 1e-5  # measured 1.6e-6
-
-
-@pytest.mark.parametrize("case", ["half", "double", "narrow", "meta", "autocast", "vmap", "small"])
-def test_what_others_do_better_is_left_to_them(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    x, weight, bias, _ = tensors(2, 96, 96, 12, 12)
-    monkeypatch.setattr(winograd._Convolution, "apply", None)  # would raise
-    if case in ("half", "double"):
-        dtype = torch.bfloat16 if case == "half" else torch.float64
-        x, weight, bias = (value.to(dtype) for value in (x, weight, bias))
-    elif case == "narrow":
-        x, weight = x[:, :64], weight[:, :64]
-    elif case == "meta":
-        x, weight, bias = (value.to("meta") for value in (x, weight, bias))
-    elif case == "small":
-        monkeypatch.setattr(winograd, "_MIN_TILES", 1000)
-    if case == "vmap":
-        out = torch.vmap(conv3x3, (0, None, None))(x[:, None], weight, bias)[:, 0]
-    else:
-        with torch.autocast("cpu", enabled=case == "autocast"):
-            out = conv3x3(x, weight, bias)
-    assert out.shape == (2, 96, 12, 12)

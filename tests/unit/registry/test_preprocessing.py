@@ -109,6 +109,10 @@ def test_tags_are_urls_or_dicts(tmp_path: Path) -> None:
     )
     assert whole.preprocessing == Preprocessing(mean=(0.5, 0.5, 0.5))
     assert (whole.file_name, whole.sha256, whole.top_5) == ("w.npz", "", None)
-    for wrong in ({}, {"url": "https://example.com/w.pth"}, {"url": "x-01234567.pth", "top_1": 0.7 - 1}):
+    figures = WeightsSource.parse({"url": "x-01234567.pth", "published": {"COCO AP": 42.0}}, "net.tag")
+    assert (figures.published, figures.preprocessing) == ({"COCO AP": 42.0}, None)
+    address = {"url": "x-01234567.pth"}
+    bad = ({**address, "top_1": 0.7 - 1}, {**address, "published": {"AP": "42"}}, {**address, "published": 42.0})
+    for wrong in ({}, {"url": "https://example.com/w.pth"}, *bad):
         with pytest.raises(RegistryError):
             WeightsSource.parse(wrong, "net.tag")

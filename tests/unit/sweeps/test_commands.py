@@ -147,7 +147,7 @@ def test_requests(
         (["status", "rates", "3"], "status shows all jobs; give no numbers"),
         (["pause", "rates", "3"], "pause is for the whole sweep; give no numbers of jobs"),
         (["drop", "rates"], "drop needs the numbers of the jobs to take out"),
-        (["drop", "1"], "job 1 is finished already; nothing of it is left to be dropped"),
+        (["drop", "1"], "job 1 is finished already, so there is nothing to drop"),
         (["drop", "rates", "7"], "runs/sweeps/rates has no job 7; its jobs are 1 to 6"),
         (["retry", "16"], "has no job 16; did you mean '6' or '1'?; its jobs are 1 to 6"),
         (["retry", "1"], "job 1 is finished, so there is nothing to try again; failed are 2, 3"),

@@ -209,7 +209,7 @@ def test_a_mistake_of_all_jobs_is_said_once(started: list[int], capsys: pytest.C
     ("words", "said"),
     [
         (["optimizer.lr=1e-3,0.001"], "ask for the same run"),
-        (["seed=range(0,1001)"], "1001 jobs: if you want as many as that, add launcher.yes=true"),
+        (["seed=range(0,1001)"], "the sweep has 1001 jobs, more than 1000; add launcher.yes=true to start them"),
         (["seed=0,1", "launcher=local", "launcher.workers=0"], "launcher.workers=0: should be greater than 0"),
         (["seed=0,1", "launcher=local", "launcher.workerss=2"], "unknown key 'workerss' in launcher"),
         (["seed=0,1", "launcher=locale"], "no such launcher; did you mean 'local'?"),

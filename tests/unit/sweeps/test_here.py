@@ -24,7 +24,8 @@ def assignment(folder: Path, error: Exception | None, waits: bool = False) -> As
         if error is not None:
             raise error
 
-    prepared: Any = SimpleNamespace(run=run)
+    config = {"trainer": {"devices": 1}, "strategy": {"name": "single"}, "check": False}
+    prepared: Any = SimpleNamespace(run=run, config=config)
     return Assignment(1, 1, 0, prepared, folder, folder, waits)
 
 

@@ -59,24 +59,6 @@ def test_words(line: str, expected: str) -> None:
     assert line == expected
 
 
-@pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [
-        (None, "-"),
-        (float("nan"), "-"),
-        (-3, "0.0 s"),
-        (4.24, "4.2 s"),
-        (59.4, "59 s"),
-        (59.6, "1:00"),
-        (200, "3:20"),
-        (3723, "1:02:03"),
-        (2 * 86400 + 3 * 3600 + 5, "2 d 3 h"),
-    ],
-)
-def test_durations(seconds: float | None, expected: str) -> None:
-    assert lines.duration(seconds) == expected
-
-
 def test_hostile_words_stay_one_safe_line() -> None:
     label = Label(1, 2, "data.root=\x1b[2J\nx [red]")
     for line in (

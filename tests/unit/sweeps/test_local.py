@@ -32,7 +32,7 @@ def placer(jobs: list[Composed], **settings: Any) -> LocalPlacer:
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight cores and 64 GiB, no GPU."""
-    monkeypatch.setattr(local, "_cores", lambda: 8)
+    monkeypatch.setattr(local, "usable_cores", lambda: 8)
     monkeypatch.setattr(local, "available_memory", lambda: 64 << 30)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
@@ -76,7 +76,7 @@ def test_each_slot_has_gpus_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     ("settings", "said"),
     [
         ({"devices_per_job": 3}, r"devices_per_job=3: this machine has 2 GPU"),
-        ({"devices_per_job": 1}, r"devices_per_job=1: a job has trainer.devices=2"),
+        ({"devices_per_job": 1}, r"devices_per_job=1: a job with trainer.devices=2 needs 2"),
         ({"workers": 2}, r"workers=2: 2 jobs need 4 GPUs, this machine has 2"),
     ],
 )

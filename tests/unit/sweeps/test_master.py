@@ -332,7 +332,7 @@ def test_a_wrong_file_keeps_the_old_settings(sweep: Sweep, text: str, said: str)
     (sweep.folder / "launcher.yaml").write_text(text)
     sweep.turn(signal.SIGHUP)
     assert sweep.master.settings == before
-    assert any("the old settings stay" in line and said in line for line in sweep.lines)
+    assert any("the settings stay as they were" in line and said in line for line in sweep.lines)
     sweep.finish()
 
 

@@ -52,6 +52,25 @@ def test_a_sweep(sweep: Path) -> None:
     assert page.notes == []
 
 
+def test_configs_that_were_never_written_are_not_said_to_be_the_same(tmp_path: Path) -> None:
+    write_sweep(tmp_path / "sweeps" / "rates", 8, 5).close()
+    gatherer = Gatherer([str(tmp_path / "sweeps" / "rates")])
+    (gatherer.page().entries[0].path / "config.yaml").unlink()
+    text = render(Gatherer([str(tmp_path / "sweeps" / "rates")]).page())
+    assert "keys; all others are the same in the 7 of 8 runs that have a config." in text
+
+
+def test_a_sweep_is_read_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its ledger names runs as they are seen from the folder where it was started."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "there")
+    write_sweep(Path("runs/sweeps/rates"), 4, 5).close()
+    monkeypatch.chdir(tmp_path / "here")
+    page = Gatherer([str(tmp_path / "there" / "runs" / "sweeps" / "rates")]).page()
+    assert [len(entry.series["train/loss"]) for entry in page.entries] == [5, 5, 5, 5]
+
+
 def test_importance_and_correlation_follow_what_matters() -> None:
     """The metric is the logarithm of the rate, and nothing else: its correlation is 1, that of the noise small."""
     points = [
@@ -71,10 +90,21 @@ def test_importance_and_correlation_follow_what_matters() -> None:
     assert turned[0].importance == pytest.approx(1)
 
 
+def test_of_few_runs_the_best_half_tells_what_matters() -> None:
+    """A grid of 8 runs in which the rate alone decides: the best tenth, one run, would call all three equal."""
+    grid = [(lr, queries, seed) for lr in (1e-3, 1e-4) for queries in (10, 20) for seed in (0, 1)]
+    points = [{"lr": lr, "queries": queries, "seed": seed} for lr, queries, seed in grid]
+    values = [0.3 if lr == 1e-3 else 0.1 for lr, _, _ in grid]
+    found, note = find_influences(points, values, ["queries", "lr", "seed"], lower=False)
+    assert found[0].key == "lr"
+    assert (found[0].importance or 0) > 0.95
+    assert note.endswith(": the best 4 of 8 finished runs")
+
+
 def test_too_few_runs_have_no_importance() -> None:
     found, note = find_influences([{"lr": 1.0}, {"lr": 2.0}], [1.0, None], ["lr"], lower=False)
     assert found == []
-    assert note == "not computed: 1 runs have it, and it takes 8 runs that differ"
+    assert note == "not computed: it takes 8 runs that differ, and only 1 runs have this metric"
 
 
 def test_without_optuna_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,8 +142,11 @@ def test_a_config_of_an_older_version_marks_what_was_typed(tmp_path: Path) -> No
 def test_a_folder_of_runs_is_compared_by_what_differs(tmp_path: Path) -> None:
     for place, rate in enumerate((1e-3, 1e-2, 1e-5)):
         write_run(tmp_path / f"run-{place}", lr=rate, points=20)
+        with (tmp_path / f"run-{place}" / "config.yaml").open("a", encoding="utf-8") as file:
+            file.write(f"logger:\n  wandb:\n    name: lr={rate}\n    media: {place // 2}\n")  # a name only follows
     page = Gatherer([str(tmp_path)]).page()
-    assert page.keys == ["optimizer.lr"]
+    assert page.keys == ["optimizer.lr", "logger.wandb.media"]
+    assert [difference.key for difference in page.differences] == page.keys
     assert [entry.name for entry in page.entries] == ["run-0", "run-1", "run-2"]  # the best first
     assert page.best == 0
     assert [span.lane for span in page.spans] == ["lane 0", "lane 1", "lane 2"]  # they ran at the same time
@@ -184,7 +217,7 @@ def test_damaged_runs_are_named(tmp_path: Path) -> None:
         (("empty",), "error: empty is no run, no sweep (no ledger.sqlite), and no folder with runs"),
         (("run", "--liv"), "error: --liv: lab report has no such flag; did you mean '--live' or '--help'?"),
         (("run", "--live", "--out", "page.html"), "error: --live serves the page and writes no file"),
-        (("run", "--out", "empty"), "error: empty is a folder; --out names a file"),
+        (("run", "--out", "empty"), "error: empty is a folder; give --out the name of a file"),
         (("torn",), "error: torn/ledger.sqlite is damaged"),
         (("old",), "error: old/ledger.sqlite is damaged (no such column"),
     ],

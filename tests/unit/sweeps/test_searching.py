@@ -171,11 +171,11 @@ def test_a_metric_that_is_not_logged_is_refused_at_once(tmp_path: Path) -> None:
         (["sweeper.pruner=median", "sweeper.seeds=2"], "give sweeper.pruner=none or sweeper.seeds=null"),
         (["sweeper.pruning.min_resource=3"], "sweeper.pruning: there is no pruner"),
         (["sweeper.pruner=median", "sweeper.pruning.min_resource=3"], "takes startup_trials, warmup_steps"),
-        (["sweeper.objectives=[val/map,val/loss]", "sweeper.metric=val/map"], "sweeper.objectives excludes"),
+        (["sweeper.objectives=[val/map,val/loss]", "sweeper.metric=val/map"], "sweeper.objectives replaces"),
         (["sweeper.objectives=[val/map,val/loss]", "sweeper.directions=[max]"], "1 for 2 of sweeper.objectives"),
         (["sweeper.objectives=[val/map,val/loss]", "sweeper.sampler=cmaes"], "cmaes knows one objective"),
         (["sweeper.objectives=[val/map,val/loss]", "sweeper.pruner=median"], "median knows one objective"),
-        (["sweeper.sampler=grid"], "optimizer.lr: an interval has no list of values; give one: a,b,c"),
+        (["sweeper.sampler=grid"], "optimizer.lr: sweeper.sampler=grid needs a list of values; write a,b,c"),
         (["sweeper.population=9"], "sweeper.sampler=tpe has no generations"),
         (["sweeper.sampler=qmc", "sweeper.startup_trials=9"], "sweeper.sampler=qmc has none"),
     ],
@@ -206,7 +206,7 @@ def test_a_grid_has_all_its_jobs_at_once(tmp_path: Path) -> None:
         Sweep(tmp_path, ["sweeper=grid", "sweeper.seeds=3"], ["optimizer.lr=1e-4,1e-5"], by_rate)
     with pytest.raises(ConfigError, match=r"begun with sweeper=grid; sweep=NEWNAME starts another study"):
         Sweep(tmp_path, RANDOM, SPACE, by_rate)
-    with pytest.raises(ConfigError, match=r"an interval has no list of values; give one: a,b,c"):
+    with pytest.raises(ConfigError, match=r"needs a list of values; write a,b,c"):
         proposer(["sweeper=grid"], SPACE)
 
 

@@ -121,16 +121,16 @@ def test_the_command_line_gives_the_range_and_yaml_the_condition() -> None:
 REFUSED = [
     ([], {}, "there is nothing to search: give a space, such as optimizer.lr=interval(1e-4,1e-2)"),
     (["a=interval(5,1)"], {}, "a=interval(5,1): the lower bound 5.0 should be below the upper one, 1.0"),
-    (["a=tag(log,interval(0,1))"], {}, "the logarithm needs bounds above 0, and 0.0 is none"),
+    (["a=tag(log,interval(0,1))"], {}, "a logarithmic scale needs bounds above 0, and the lower one is 0.0"),
     (["a=tag(lgo,interval(0,1))"], {}, "unknown tag lgo; the one tag is log, as in tag(log, interval(1e-4,1e-2))"),
     (["a=tag(log,choice(1,2))"], {}, "tag(log, ...) is for an interval"),
-    (["model=glob(nothing*)"], {}, "model=glob(nothing*): no value at all"),
-    (["a=range(1,1)"], {}, "a=range(1,1): no value at all"),
+    (["model=glob(nothing*)"], {}, "model=glob(nothing*): it stands for no value; give one or more, a,b,c"),
+    (["a=range(1,1)"], {}, "a=range(1,1): it stands for no value; give one or more, a,b,c"),
     (["a=[1"], {}, "a=[1"),
     ([], {"a": {"low": 1}}, "sweeper.space.a: give choices: [...], or low and high"),
-    ([], {"a": {"choices": [1, 2], "high": 3}}, "sweeper.space.a: choices and high exclude each other"),
+    ([], {"a": {"choices": [1, 2], "high": 3}}, "sweeper.space.a: give choices or high, not both"),
     ([], {"a": {"low": 1, "high": 2.5, "type": "int"}}, "type: int needs bounds and a step that are integers"),
-    ([], {"a": {"low": 1.0, "high": 2.5, "step": 0.5, "log": True}}, "log and step exclude each other"),
+    ([], {"a": {"low": 1.0, "high": 2.5, "step": 0.5, "log": True}}, "give log or step, not both"),
     (
         ["optimizer.lr=interval(0,1)"],
         {"a": {"low": 1, "high": 2, "when": {"optimiser.lr": 1}}},
@@ -144,7 +144,7 @@ REFUSED = [
     (
         [],
         {"a": {"choices": [1, 2], "when": {"b": 1}}, "b": {"choices": [1, 2], "when": {"a": 1}}},
-        "sweeper.space: the conditions of a, b go in a circle",
+        "sweeper.space: the conditions of a, b depend on each other",
     ),
 ]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from lab.sweeps.ledger import Ledger
 from lab.sweeps.summary import Summary, exit_code, failures, print_summary, summarise, write_summary
@@ -33,6 +34,35 @@ def add(ledger: Ledger, number: int, words: list[str], result: dict[str, float |
 def printed(summary: Summary, capsys: pytest.CaptureFixture[str], further: tuple[str, ...] = ()) -> list[str]:
     print_summary(summary, further)
     return [" ".join(line.replace("│", " ").replace("┃", " ").split()) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("width", "gone"),
+    [
+        (100, []),
+        (80, ["attempts"]),
+        (64, ["attempts", "test/map_75"]),
+        (52, ["attempts", "test/map_75", "test/map_50"]),
+        (44, ["attempts", "test/map_75", "test/map_50", "run"]),
+    ],
+)
+def test_a_narrow_terminal_gets_fewer_columns(
+    width: int,
+    gone: list[str],
+    ledger: Ledger,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    result = {"val/map": 0.1, "test/map": 0.25, "test/map_50": 0.5, "test/map_75": 0.125}
+    for number in (1, 2):
+        add(ledger, number, ["model=detr_tiny", f"seed={number}"], result)
+    terminal = Console(width=width, force_terminal=True, color_system=None)
+    monkeypatch.setattr("lab.sweeps.summary.Console", lambda: terminal)
+    shown = printed(summarise(ledger), capsys)
+    header = next(line for line in shown if line.startswith("job"))
+    every = ["job", "seed", "run", "state", "attempts", "test/map", "test/map_50", "test/map_75"]
+    assert header.split() == [column for column in every if column not in gone]
+    assert any(line.startswith("-> 1 1") and "0.2500" in line for line in shown)
 
 
 @pytest.mark.parametrize(("lower", "order"), [((), [3, 1, 2, 4]), (("val/map",), [2, 1, 3, 4])])

@@ -132,7 +132,7 @@ def test_a_link_in_the_way_is_not_followed(tmp_path: Path) -> None:
 def test_a_damaged_stream_is_refused(content: bytes, run: Path, tmp_path: Path) -> None:
     tar = tmp_path / "tar"
     tar.write_bytes(content)
-    with pytest.raises(RunError, match="came damaged"):
+    with pytest.raises(RunError, match="arrived damaged"):
         unpack(tar, tmp_path / "there", MOST)
 
 
@@ -141,7 +141,7 @@ def test_a_cut_stream_replaces_no_checkpoint(run: Path, tmp_path: Path) -> None:
     pack(run, {}, tar, MOST)
     checkpoint(there, "last", "step 0")
     tar.write_bytes(tar.read_bytes()[:1800])  # within the second file
-    with pytest.raises(RunError, match="came damaged"):
+    with pytest.raises(RunError, match="arrived damaged"):
         unpack(tar, there, MOST)
     assert (there / "checkpoints/last.ckpt/index.json").read_text() == "step 0 index.json"
     assert [path.name for path in (there / "checkpoints").iterdir()] == ["last.ckpt"]

@@ -85,7 +85,7 @@ def test_other_sources_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     before = dict(os.environ)
     try:
         assert worker.main([str(file)]) == 2
-        assert "the sources of lab are others" in (last_word(given.folder) or {})["text"]
+        assert "the sources of lab here differ" in (last_word(given.folder) or {})["text"]
         content = json.loads(file.read_text()) | {"sources": ""}
         file.write_text(json.dumps(content | {"waits": True, "threads": 3}))
         assert worker.main([str(file)]) == 0

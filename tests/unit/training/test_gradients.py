@@ -40,6 +40,13 @@ def test_norm_is_that_of_torch(name: str) -> None:
     assert float(gradient_norm(optimizer)) == pytest.approx(float(expected), rel=1e-6)
 
 
+def test_ranks_with_the_same_gradients_count_each_its_share() -> None:
+    net, optimizer = made("adamw")
+    backward(net)
+    whole, share = gradient_norm(optimizer), gradient_norm(optimizer, world_size=4)
+    assert float(4 * share.square()) == pytest.approx(float(whole.square()), rel=1e-6)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
 def test_norm_is_not_finite(value: float) -> None:
     net, optimizer = made("adamw")

@@ -12,6 +12,7 @@ from torch.optim import lr_scheduler as torch_schedules
 
 from lab.errors import ConfigError
 from lab.layers.row_table import RowTable, TableRows
+from lab.training import optimizers
 from lab.training.optimizers import make_optimizer, parameter_groups
 from lab.training.row_adagrad import Adagrad
 from lab.training.schedules import learning_rates, make_schedule, warmup_note
@@ -299,3 +300,36 @@ def test_a_cosine_in_stairs_is_mmdetections_of_each_epoch(step: int) -> None:
     regular = least + 0.5 * (peak - least) * (math.cos(math.pi * (step // per_epoch) / epochs) + 1)
     expected = regular * (1 - (1 - step / 500) * (1 - 1 / 3)) if step < 500 else regular
     assert peak * factor(step) == pytest.approx(expected, rel=1e-12)
+
+
+def of(name: str, net: nn.Module) -> torch.optim.Optimizer:
+    numbers = {"betas": (0.9, 0.99), "eps": 1e-8, "momentum": 0.9, "nesterov": True}
+    return make_optimizer(net, settings(name=name, **numbers))
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("sharded", [False, True])
+def test_one_pass_over_plain_parameters_on_a_cpu(name: str, sharded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch has no one-pass SGD for DTensors; scripts/prove_on_gpu.py trains with them."""
+    monkeypatch.setattr(optimizers, "is_dtensor", lambda parameter: sharded)
+    group = of(name, nn.Linear(2, 2)).param_groups[0]
+    assert (bool(group["fused"]), bool(group["foreach"])) == (not sharded, sharded)
+    group = of(name, nn.Linear(2, 2, device="meta")).param_groups[0]
+    assert (bool(group["fused"]), bool(group["foreach"])) == (False, True)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_one_pass_gives_the_same_steps(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As operation by operation, to the rounding of float64, over three steps; decayed and not."""
+    found = []
+    for sharded in (False, True):
+        monkeypatch.setattr(optimizers, "is_dtensor", lambda parameter, sharded=sharded: sharded)
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4)).double()
+        optimizer = of(name, net)
+        for _ in range(3):
+            optimizer.zero_grad()
+            net(torch.randn(5, 3, dtype=torch.float64)).square().sum().backward()
+            optimizer.step()
+        found.append(torch.cat([each.detach().flatten() for each in net.parameters()]))
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-14)

@@ -149,14 +149,14 @@ Lab.findColours = () => {
 /* What the colours mean, in words: the ends of the ramp, or the value of each colour. */
 Lab.legend = () => {
   const column = Lab.column(Lab.colour), groups = Lab.groups?.();
-  const patch = (colour) => make("span", { class: "patch", style: { background: colour } });
-  if (groups) return groups.length <= PALETTE.length ? groups.flatMap((group, order) => [patch(Lab.groupColour(groups, order)), `${group.title} `]) : [];
+  const entry = (colour, text) => make("span", { class: "entry" }, make("span", { class: "patch", style: { background: colour } }), ` ${text}`);
+  if (groups) return groups.length <= PALETTE.length ? groups.map((group, order) => entry(Lab.groupColour(groups, order), group.title)) : [];
   if (!column) return [];
   const shades = new Map();
   column.values.forEach((value, index) => { if (value != null) shades.set(value, Lab.colours[index]); });
   if (!shades.size) return [];
   const order = [...shades.keys()].sort((a, b) => (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b))));
-  if (order.length <= PALETTE.length) return order.flatMap((value) => [patch(shades.get(value)), `${column.show(value)} `]);
+  if (order.length <= PALETTE.length) return order.map((value) => entry(shades.get(value), column.show(value)));
   const strip = make("span", { class: "strip", "aria-hidden": "true", style: { background: `linear-gradient(90deg, ${[0, 0.25, 0.5, 0.75, 1].map((share) => shades.get(order[Math.round(share * (order.length - 1))])).join(", ")})` } });
   return [`${column.show(order[0])} `, strip, ` ${column.show(order[order.length - 1])}`];
 };

@@ -185,7 +185,8 @@ function bandsOf(lines, groups) {
       mean.push([x, middle]); low.push([x, floor]); high.push([x, middle + deviation]);
     }
     const corners = [...high, ...[...low].reverse()];
-    series.push({ type: "custom", silent: true, z: 1, data: corners.length ? [corners[0]] : [], clip: true, renderItem: (params, api) => ({
+    // All corners are data, so that the axis spans the band; the first one draws it.
+    series.push({ type: "custom", silent: true, z: 1, data: corners, clip: true, renderItem: (params, api) => (params.dataIndex ? null : {
       type: "polygon", shape: { points: corners.map((corner) => api.coord(corner)) }, style: { fill: colour, opacity: 0.15 } }) });
     series.push({ type: "line", name: group.title, data: points(mean.map((point) => point[0]), mean.map((point) => point[1])), showSymbol: mean.length === 1, lineStyle: { color: colour, width: 2 }, itemStyle: { color: colour }, z: 2 });
   });

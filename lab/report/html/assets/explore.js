@@ -1,6 +1,6 @@
 /* Parameters: parallel coordinates with brushing, importance, slices, scatter; and the timeline of attempts. */
 const MOST_AXES = 10;
-const explored = { parallel: null, axes: [], rows: [] };
+const explored = { parallel: null, axes: [], kinds: [], rows: [] };
 const shortKey = (key) => (key.length > 22 ? `…${key.slice(-21)}` : key);
 const metricColumn = () => Lab.column(byId("metric").value);
 
@@ -11,6 +11,7 @@ function parallelOption() {
   const rows = Lab.byWords().filter((index) => !metric || metric.values[index] != null);
   explored.axes = axes;
   explored.rows = rows;
+  explored.kinds = [];
   const isEmpty = axes.length < 2 || !rows.length;
   byId("parallel").hidden = isEmpty;
   byId("parallel-empty").hidden = !isEmpty;
@@ -19,6 +20,7 @@ function parallelOption() {
   const muted = Lab.css("--muted");
   const many = rows.length > 60;
   const kinds = axes.map((column) => columnAxis(column, rows, true));
+  explored.kinds = kinds;
   return {
     animation: false,
     parallel: { left: 60, right: 70, top: 44, bottom: 24, parallelAxisDefault: {
@@ -33,18 +35,6 @@ function parallelOption() {
 function axisLabel(value) {
   return typeof value === "number" ? axisNumber(value) : value.length > 16 ? `${value.slice(0, 15)}…` : value;
 }
-function readBrush() {
-  const series = explored.parallel.drawn.getModel().getSeriesByIndex(0);
-  const isBrushed = series.coordinateSystem.hasAxisBrushed();
-  const active = isBrushed ? series.getRawIndicesByActiveState("active").map((place) => explored.rows[place]) : null;
-  Lab.brushed = active ? new Set(active) : null;
-  Lab.changeFilter();
-}
-Lab.brushAxis = (dimension, intervals) => {
-  explored.parallel.open();
-  explored.parallel.drawn.dispatchAction({ type: "axisAreaSelect", parallelAxisId: explored.parallel.drawn.getModel().getComponent("parallelAxis", dimension).id, intervals });
-};
-
 function drawImportance() {
   const name = byId("metric").value;
   const found = Lab.data.influences[name];
@@ -84,8 +74,8 @@ function emphasised(points) {
 
 function scatterOption() {
   const one = Lab.column(byId("scatter-x").value), other = Lab.column(byId("scatter-y").value);
-  const indices = Lab.shown();
   if (!one || !other) return { series: [] };
+  const indices = Lab.shown().filter((index) => one.values[index] != null && other.values[index] != null);
   const place = (column, isLog, gap) => ({ ...axis(column.title, isLog && column.numeric, { nameGap: gap, ...(isLog && column.numeric ? logRange(indices.map((index) => column.values[index])) : {}) }), ...(column.numeric ? {} : { scale: false, ...columnAxis(column, indices), axisLabel: { color: Lab.css("--muted"), formatter: axisLabel, hideOverlap: true } }) });
   return {
     animation: false, grid: { left: 70, right: 20, top: 16, bottom: 46 },
@@ -166,9 +156,7 @@ Lab.startExplore = () => {
   fillAll();
   const column = Lab.column(byId("scatter-x").value);
   byId("scatter-log-x").checked = Boolean(column?.numeric) && columnAxis(column, Lab.shown()).type === "log";
-  explored.parallel = new Chart(byId("parallel"), parallelOption, (drawn) => {
-    drawn.on("axisareaselected", readBrush);
-  });
+  startBrush();
   const scatter = new Chart(byId("scatter"), scatterOption, (drawn) => listenToPoints(scatter, drawn, (index) => [byId("scatter-x"), byId("scatter-y")].map((select) => `${select.value} = ${shortNumber(Lab.column(select.value).values[index])}`)));
   Lab.slices = new Chart(byId("slices"), slicesOption, (drawn) => listenToPoints(Lab.slices, drawn, (index) => [`${byId("metric").value} = ${shortNumber(metricColumn().values[index])}`, ...Lab.linesOf(index)]));
   const timeline = new Chart(byId("spans"), spansOption, (drawn) => {
@@ -176,18 +164,17 @@ Lab.startExplore = () => {
     drawn.on("mouseout", () => { Lab.setHover(null); Lab.tip(null); });
     drawn.on("click", (event) => { if (event.data?.index != null) Lab.togglePin(event.data.index); });
   });
-  const all = [explored.parallel, scatter, Lab.slices, timeline];
+  const all = [scatter, Lab.slices, timeline];
   drawImportance();
-  byId("metric").addEventListener("change", () => { drawImportance(); explored.parallel.update(); Lab.slices.update(); });
+  byId("metric").addEventListener("change", () => { drawImportance(); redrawParallel(); Lab.slices.update(); });
   for (const id of ["scatter-x", "scatter-y", "scatter-log-x", "scatter-log-y"]) byId(id).addEventListener("change", () => scatter.update());
   byId("colour").addEventListener("change", (event) => { Lab.colour = event.target.value; Lab.findColours(); Lab.emit("colour"); });
-  byId("unbrush").addEventListener("click", () => { Lab.brushed = null; Lab.changeFilter(); explored.parallel.update(); });
   let words = Lab.words;
   Lab.on("filter", () => {
     scatter.update(); Lab.slices.update(); timeline.update();
-    if (words !== Lab.words) { words = Lab.words; explored.parallel.update(); }  // its own brush must not draw it again
+    if (words !== Lab.words) { words = Lab.words; redrawParallel(); }  // its own brush must not draw it again
   });
-  Lab.on("data", () => { fillAll(); drawImportance(); for (const chart of all) chart.update(); });
+  Lab.on("data", () => { fillAll(); drawImportance(); for (const chart of all) chart.update(); redrawParallel(); });
   let lit = 0;
   Lab.on("hover", () => {
     clearTimeout(lit);

@@ -11,7 +11,7 @@ Lab.startRun = () => {
   const others = names.filter((name) => !SYSTEM.test(name)).sort((a, b) => rank(a) - rank(b));
   others.forEach((name, place) => showLast(new Panel(byId(place < MOST_PANELS ? "panels" : "more-panels"), name, true)));
   byId("more-curves").hidden = others.length <= MOST_PANELS;
-  byId("more-curves").querySelector("summary").textContent = `${others.length - MOST_PANELS} more metrics`;
+  byId("more-curves").querySelector("summary").textContent = `${others.length - MOST_PANELS} more metric${others.length === MOST_PANELS + 1 ? "" : "s"}`;
   for (const name of system) showLast(new Panel(byId("system"), name, true));
   byId("system-title").hidden = !system.length;
   if (!others.length) byId("panels").append(make("p", { class: "empty" }, "This run has logged no metrics."));
@@ -64,7 +64,7 @@ function startPair(figure) {
   move();
 }
 
-const inkOn = (share) => (Lab.isDark() ? (share > 0.65 ? "#0b1016" : "#e7e9ec") : share > 0.5 ? "#ffffff" : "#16191d");
+const inkOn = (share) => (Lab.isDark() ? (share > 0.65 ? "#0b1016" : "#e7e9ec") : share > 0.75 ? "#ffffff" : "#16191d");
 function matrixOption(host, sheet) {
   const names = sheet.columns.slice(1).map(String), rows = sheet.rows.map((row) => String(row[0]));
   host.style.height = `${Math.min(900, 150 + 34 * rows.length)}px`;
@@ -104,10 +104,16 @@ function startSorting(table) {
       const ascending = head.getAttribute("aria-sort") !== "ascending";
       for (const other of table.tHead.rows[0].cells) other.setAttribute("aria-sort", "none");
       head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
-      const rows = [...table.tBodies[0].rows].sort((a, b) => a.cells[place].textContent.localeCompare(b.cells[place].textContent, undefined, { numeric: true }) * (ascending ? 1 : -1));
+      const rows = [...table.tBodies[0].rows].sort((a, b) => compareCells(a.cells[place].textContent, b.cells[place].textContent) * (ascending ? 1 : -1));
       table.tBodies[0].replaceChildren(...rows);
     });
   });
+}
+
+/* Numbers by value, "0.6" above "0.5833"; other texts by their letters and the whole numbers in them. */
+function compareCells(one, other) {
+  const difference = Number(one) - Number(other);
+  return one && other && !Number.isNaN(difference) ? difference : one.localeCompare(other, undefined, { numeric: true });
 }
 
 function filterConfig() {

@@ -199,5 +199,7 @@ Lab.startTable = () => {
   Lab.drawTable();
   // A filter must not move what is below: it may be a brush that the mouse still draws.
   const box = document.querySelector("#runs .table-box");
-  box.style.minHeight = `${box.offsetHeight}px`;
+  const keepHeight = () => { box.style.minHeight = ""; box.style.minHeight = `${box.offsetHeight}px`; };
+  byId("group").addEventListener("change", keepHeight);
+  keepHeight();
 };

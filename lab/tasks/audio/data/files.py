@@ -6,6 +6,7 @@ clip twice, silence.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 from abc import abstractmethod
@@ -107,6 +108,12 @@ class ClipDataset:
         if self.length is not None:
             wave = placed(wave, self.length, generator)
         return AudioSample(wave, label, index, shares, draw_chances(generator))
+
+    def unaugmented(self) -> ClipDataset:
+        """Return the same clips, whole, to look at them; what cannot be decoded is silence, and in ``bad_reads``."""
+        found = copy.copy(self)
+        found.train, found.on_bad_sample, found.bad_reads = False, "skip", []
+        return found
 
     def _wave(self, row: int) -> Tensor | None:
         """Return a clip as it is stored, at least of the least length; None where it cannot be decoded."""
@@ -291,6 +298,11 @@ class SoundFilesModule(AudioModule):
             self.keep_sounds,
             self.on_bad_sample,
         )
+
+    def unaugmented(self, split: str, prepared: bool) -> ClipDataset:
+        """Return the whole clips of a split."""
+        dataset: ClipDataset = self.dataset(split)
+        return dataset.unaugmented()
 
     @property
     def spec(self) -> AudioSpec:

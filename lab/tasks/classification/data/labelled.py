@@ -18,6 +18,7 @@ from torch import Tensor
 from lab.data.images.dataset import ImageDataset, Reading
 from lab.data.images.module import ImagesModule
 from lab.data.images.opening import ImageSource
+from lab.data.images.pixels import as_pixels
 from lab.data.images.store import ImageStore
 from lab.data.parts import Part
 from lab.data.presence import ClassCounts
@@ -31,7 +32,7 @@ from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
 from lab.tasks.classification.data.moves import draw_moves
 from lab.tasks.classification.data.preprocessing import Preprocessed
-from lab.tasks.classification.data.transforms import EvalTransform, TrainTransform, as_tensor
+from lab.tasks.classification.data.transforms import EvalTransform, TrainTransform
 from lab.tasks.classification.data.unlabelled import PartlyLabelled, check_reflection, learnt_weights, partly_labelled
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ class LabelledImages(ImageDataset[ClassificationSample, Any]):
         if options is not None:
             moves = draw_moves(options.flip, options.shift or 0, generator, options.padding_mode == "reflect")
         transform = self.reading.transform
-        pixels = as_tensor(image) if transform is None else transform(image, generator)
+        pixels = as_pixels(image).contiguous() if transform is None else transform(image, generator)
         drawn = None if options is None else options.draw(pixels.shape[1:], generator)
         size = (row["height"], row["width"])
         return ClassificationSample(pixels, row["labels"][0], row["image_id"], size, moves, drawn)

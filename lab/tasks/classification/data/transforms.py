@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lab.data.images import draws
+from lab.data.images.pixels import as_pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,9 +40,9 @@ class EvalTransform:
         from torchvision.transforms.v2 import functional as F
 
         if not self.resize:
-            return as_tensor(_resized(image, self.size, self.interpolation))
+            return as_pixels(_resized(image, self.size, self.interpolation)).contiguous()
         resized = _resized(image, [self.resize], self.interpolation)
-        return as_tensor(F.center_crop(resized, list(self.size)))
+        return as_pixels(F.center_crop(resized, list(self.size))).contiguous()
 
 
 class TrainTransform:
@@ -70,7 +71,7 @@ class TrainTransform:
 
         height, width = image.shape[-2:] if isinstance(image, Tensor) else (image.height, image.width)
         window = self.window(height, width, generator)
-        return as_tensor(_resized(F.crop(image, *window), self.size, self.interpolation))
+        return as_pixels(_resized(F.crop(image, *window), self.size, self.interpolation)).contiguous()
 
     def window(self, height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:
         """Return (top, left, height, width) of a window, as torchvision's ``RandomResizedCrop`` draws it."""
@@ -96,10 +97,3 @@ def _resized(image: Image | Tensor, size: Sequence[int], interpolation: str) -> 
         return image
     resized: Image | Tensor = F.resize(image, list(size), InterpolationMode(interpolation), antialias=True)
     return resized
-
-
-def as_tensor(image: Image | Tensor) -> Tensor:
-    """Return the pixels (3, h, w) uint8 of a picture in RGB, or those of a tensor as they are."""
-    from torchvision.transforms.v2.functional import pil_to_tensor
-
-    return image if isinstance(image, Tensor) else pil_to_tensor(image)

@@ -55,6 +55,11 @@ class AugmentedScenes:
         """Return the number of samples of an epoch."""
         return len(self.scenes)
 
+    def box_counts(self) -> list[int]:
+        """Return the number of boxes of each of the first scenes, if the scenes say it."""
+        found: list[int] = self.scenes.box_counts() if hasattr(self.scenes, "box_counts") else []
+        return found
+
     def __getitem__(self, key: tuple[int, int]) -> DetectionSample:
         """Return the sample for ``(epoch, index)``."""
         sample, epoch = self.scenes[key], key[0]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lab.data.images import draws
 from lab.data.images.dataset import ImageDataset
+from lab.data.images.pixels import as_pixels
 from lab.data.images.resizing import sample_generator
 from lab.structures import DetectionSample, DetectionTruth
 from lab.tasks.detection.data.mosaic import BoxedImage, MosaicPlan, Others
@@ -54,6 +55,11 @@ class DetectionDataset(ImageDataset[DetectionSample, DetectionTransform]):
             images.append(np.full((len(kept), 2), (side, height), dtype=np.float64))
         return np.concatenate(boxes), np.concatenate(images)
 
+    def box_counts(self) -> list[int]:
+        """Return the number of boxes of each usable image, without crowds."""
+        crowds = self._table.select_columns(["iscrowd"])[:]["iscrowd"]
+        return [len(crowds[row]) - sum(map(bool, crowds[row])) for row in self._rows]
+
     def _sample_at(self, key: tuple[int, int], row: dict[str, Any], image: Image | Tensor) -> DetectionSample:
         generator = sample_generator(self.reading.seed, *key)
         return self._sample(row, image, generator, self._other if self.mosaics.allows(*key) else None)
@@ -74,13 +80,11 @@ class DetectionDataset(ImageDataset[DetectionSample, DetectionTransform]):
     def _sample(
         self, row: dict[str, Any], image: Image | Tensor, generator: torch.Generator, others: Others | None = None
     ) -> DetectionSample:
-        from torchvision.transforms.v2.functional import pil_to_tensor
-
         truth = _truth_of(row)
         size = (row["height"], row["width"])
         boxes, labels = _training_boxes(truth, *size)
         if self.reading.transform is None:
-            done = Transformed(image if isinstance(image, Tensor) else pil_to_tensor(image), boxes, labels, None)
+            done = Transformed(as_pixels(image).contiguous(), boxes, labels, None)
         else:
             done = self.reading.transform(image, boxes, labels, generator, others=others)
         return DetectionSample(

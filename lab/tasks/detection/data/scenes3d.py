@@ -87,6 +87,10 @@ class Scenes3dDataModule(StreetArguments, AugmentedModule):
             return scenes
         return AugmentedScenes(scenes, self.transform(train=True), self.seed)
 
+    def unaugmented(self, split: str, prepared: bool) -> StreetPictures:
+        """Return the pictures of a split as they are generated."""
+        return StreetPictures(self.scenes(split))
+
     def build_inputs(self, paths: list[Path]) -> KeyedDataset:
         """Return image files resized to the size of the pictures."""
         return ImageFolder(paths, self.transform(train=False))

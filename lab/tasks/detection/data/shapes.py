@@ -27,6 +27,10 @@ class ShapesDetection(SceneSamples[DetectionSample]):
 
     class_names = CLASS_NAMES
 
+    def box_counts(self) -> list[int]:
+        """Return the number of boxes of each of the first 10,000 scenes."""
+        return self.scenes.counts()
+
     def __getitem__(self, key: tuple[int, int]) -> DetectionSample:
         """Return the sample for ``(epoch, index)``."""
         scene = self.scenes[key]
@@ -73,6 +77,10 @@ class ShapesDataModule(AugmentedModule, ScenesDataModule):
         if split != "train" or not self.numbers.changes_scenes:
             return scenes
         return AugmentedScenes(scenes, self.transform(train=True), self.seed)
+
+    def unaugmented(self, split: str, prepared: bool) -> ShapesDetection:
+        """Return the scenes of a split as they are generated."""
+        return ShapesDetection(self.scenes(split))
 
     def build_inputs(self, paths: list[Path]) -> KeyedDataset:
         """Return image files resized to the size of the scenes."""

@@ -21,6 +21,7 @@ from torch import Tensor
 from lab.checking import check_range
 from lab.data.images import draws
 from lab.data.images.colors import NO_CHANGE, ColorChange
+from lab.data.images.pixels import as_pixels
 from lab.data.images.resizing import pair, resized_size
 from lab.errors import ConfigError
 from lab.tasks.detection.data.collate import Letterbox
@@ -139,7 +140,7 @@ class DetectionTransform:
         if made and others is not None and self.size is not None:
             if masks is not None:
                 raise ConfigError("data.augmentation.mosaic is for boxes: masks are not put together; set mosaic=0")
-            pictures = [BoxedImage(_tensor(image), boxes, labels), *(others(generator) for _ in range(3))]
+            pictures = [BoxedImage(as_pixels(image), boxes, labels), *(others(generator) for _ in range(3))]
             image, boxes, labels = self._mosaic(pictures, self.size, generator)
         work = _ImageWithBoxes(image, boxes, labels, masks)
         if self.train:
@@ -153,7 +154,7 @@ class DetectionTransform:
                 )
         if not made:
             self._resize(work, generator)
-        pixels = _tensor(work.image)
+        pixels = as_pixels(work.image).contiguous()
         if self.train:
             pixels = self.colors(pixels, generator)
         return Transformed(pixels, work.boxes, work.labels, work.masks)
@@ -234,7 +235,7 @@ class _ImageWithBoxes:
         if (height, width) == (old_height, old_width):
             return
         ratios = (width / old_width, height / old_height)
-        self.image = F.resize(self.image, [height, width], antialias=True)
+        self.image = F.resize(as_pixels(self.image), [height, width], antialias=True)
         self.boxes = self.boxes * self.boxes.new_tensor([*ratios, *ratios])
         if self.masks is not None:
             masks = F.resize(self.masks[:, None].to(torch.uint8), [height, width], InterpolationMode.NEAREST)
@@ -271,12 +272,6 @@ def fitted_size(
     if letterbox:
         ratios = min(ratios), min(ratios)
     return max(1, round(height * ratios[0])), max(1, round(width * ratios[1]))
-
-
-def _tensor(image: Image | Tensor) -> Tensor:
-    from torchvision.transforms.v2.functional import pil_to_tensor
-
-    return image if isinstance(image, Tensor) else pil_to_tensor(image)
 
 
 def _area(boxes: Tensor) -> Tensor:

@@ -152,6 +152,20 @@ class QuestionsDataModule(DataModule):
         """Return for each file the numbers of questions and used ones, and the reasons for the difference."""
         return dict(self._rows_read)
 
+    @property
+    def folder(self) -> Path:
+        """The folder of the files; the current one where ``root`` is None."""
+        return Path(self.root or "")
+
+    def read(self, path: Path) -> list[Question]:
+        """Return the questions of a file; a subclass may read another format.
+
+        Raises:
+            DataError: it is missing, empty or of another format.
+        """
+        check_file(path, may_be_empty=False)
+        return read_questions(path, self.max_characters)
+
     def questions(self, split: str) -> list[Question]:
         """Return the questions of ``train``, ``val`` or ``test``."""
         if split not in self._known:
@@ -165,19 +179,16 @@ class QuestionsDataModule(DataModule):
         if split == TEST and path is None:
             return self.questions(VAL)
         if path is not None and (split != TRAIN or self.val is not None):
-            return self._of_file(path)
-        train, val = self._held_out(self._of_file(self._path(TRAIN)))
+            return self.read(path)
+        whole = self._path(TRAIN)
+        assert whole is not None
+        train, val = self._held_out(self.read(whole))
         self._known[TRAIN] = train
         return train if split == TRAIN else val
 
     def _path(self, split: str) -> Path | None:
         name = {TRAIN: self.train, VAL: self.val, TEST: self.test}[split]
-        return None if name is None else Path(self.root or "") / name
-
-    def _of_file(self, path: Path | None) -> list[Question]:
-        assert path is not None
-        check_file(path, may_be_empty=False)
-        return read_questions(path, self.max_characters)
+        return None if name is None else self.folder / name
 
     def _source(self, split: str) -> str:
         if split == TEST and self.test is None and self.train is not None:

@@ -173,6 +173,20 @@ class RecommendationDataModule(DataModule):
                 digest.update(part.offsets.tobytes())
         return digest.hexdigest()
 
+    def sequences_of(self, split: str) -> Sequences:
+        """Return the whole sequences of a split; with ``leave_one_out`` those up to the item that is predicted."""
+        splits = self.splits
+        if split == "train":
+            return self._training
+        if splits.held_out is None:
+            found = splits.val if split == "val" else splits.test
+            return found or Sequences(np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0, np.object_))
+        begins, ends = splits.train.offsets[:-1][splits.held_out], splits.train.offsets[1:][splits.held_out]
+        lengths = ends - begins - int(split == "val")
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        places = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths) + np.repeat(begins, lengths)
+        return Sequences(splits.train.items[places], offsets, splits.train.names[splits.held_out])
+
     def training_sequences(self) -> tuple[Tensor, Tensor]:
         """Return the items and offsets of the training data."""
         training = self._training

@@ -6,12 +6,13 @@ import logging
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from lab.data.images.dataset import ImageDataset, Reading
+from lab.data.images.pixels import as_pixels
 from lab.data.presence import MOST_PIXELS, ClassCounts, spread
 from lab.errors import DataError
 from lab.structures import NO_SEGMENT, SegmentationSample
@@ -69,6 +70,9 @@ class SegmentationDataset(ImageDataset[SegmentationSample, SegmentationTransform
         segments: ``"semantic"``: targets have one segment per class; ``"panoptic"``: the stored segments.
         source: the split, for messages.
 
+    Attributes:
+        foreign: label maps with ids of no class, which this process has read.
+
     Raises:
         DataError: see ``report_problems``.
     """
@@ -89,6 +93,13 @@ class SegmentationDataset(ImageDataset[SegmentationSample, SegmentationTransform
         self._labels = labels
         self.segments = check_kind(segments)
         self._annotations: dict[int, Annotation] = {}
+        self.foreign: list[str] = []
+
+    def unaugmented(self, transform: SegmentationTransform | None) -> Self:
+        """Return the same images, read without augmentation; see ``ImageDataset.unaugmented``."""
+        found = super().unaugmented(transform)
+        found.foreign = []
+        return found
 
     @property
     def fixed_size(self) -> bool:
@@ -124,8 +135,6 @@ class SegmentationDataset(ImageDataset[SegmentationSample, SegmentationTransform
     def _sample(
         self, row: dict[str, Any], image: Image | Tensor, generator: torch.Generator
     ) -> SegmentationSample | None:
-        from torchvision.transforms.v2.functional import pil_to_tensor
-
         stored = self._annotation(row)
         if stored is None:
             return None
@@ -135,7 +144,7 @@ class SegmentationDataset(ImageDataset[SegmentationSample, SegmentationTransform
         if self.segments == "semantic":
             segments, labels = merge_classes(segments, labels)
         if self.reading.transform is None:
-            pixels = image if isinstance(image, Tensor) else pil_to_tensor(image)
+            pixels = as_pixels(image).contiguous()
             done = TransformedImage(pixels, *drop_empty(segments, labels))
         else:
             done = self.reading.transform(image, segments, labels, generator)
@@ -173,6 +182,6 @@ class SegmentationDataset(ImageDataset[SegmentationSample, SegmentationTransform
                 f"{message}; list them in data.ignore_ids, mend data.label_ids or the file, or set "
                 "data.on_bad_sample=skip to leave such pixels out"
             )
-        if str(path) not in self.bad_reads:
-            self.bad_reads.append(str(path))
+        if str(path) not in self.foreign:
+            self.foreign.append(str(path))
             log.warning("%s; their pixels are %s", message, "not trained on" if self.reading.train else "not measured")

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from lab.checking import check_range
 from lab.data.images import draws
+from lab.data.images.pixels import as_pixels
 from lab.data.images.resizing import pair, resized_size
 from lab.errors import ConfigError
 from lab.tasks.segmentation.data.segments import count_pixels, drop_empty
@@ -207,15 +208,13 @@ class _ImageWithSegments:
 
     def pixels(self) -> Tensor:
         """Return the image in its current state, (3, h, w) uint8, with its own memory."""
-        from torchvision.transforms.v2.functional import pil_to_tensor
-
-        return (self.image if isinstance(self.image, Tensor) else pil_to_tensor(self.image)).contiguous()
+        return as_pixels(self.image).contiguous()
 
     def resize(self, height: int, width: int) -> None:
         from torchvision.transforms.v2 import functional as F
 
         if (height, width) != self.shape:
-            self.image = F.resize(self.image, [height, width], antialias=True)
+            self.image = F.resize(as_pixels(self.image), [height, width], antialias=True)
             self.rows, self.columns = _nearest(self.rows, height), _nearest(self.columns, width)
 
     def crop(self, top: int, left: int, height: int, width: int) -> None:

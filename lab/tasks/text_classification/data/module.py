@@ -98,6 +98,10 @@ class TextClassificationModule(DataModule):
             train, val = self._held_out(train)
         return {TRAIN: train, VAL: val, TEST: val if test is None else test}
 
+    def texts_of(self, split: str) -> TextRows:
+        """Return the texts of a split with their labels."""
+        return self._parts[split]
+
     def _own(self, split: str) -> TextRows | None:
         found = self.rows(split)
         if found is not None:

@@ -288,6 +288,7 @@ def test_only_one_place_opens_images() -> None:
 
     Textures within files of meshes are an exception: geometry stands below the data, so it checks their size itself.
     The pages of lab report are another: they read what runs have drawn, and stand beside the data.
+    README's film reads what its own browser shows.
     """
     opens = re.compile(
         r"\b(Image|pil|PIL)\.open\(|from PIL\.Image import .*\bopen\b|imread|decode_image|imageio|torchvision\.io"
@@ -303,6 +304,7 @@ def test_only_one_place_opens_images() -> None:
         "lab/data/images/opening.py: with Image.open(_file(source), formats=_known_formats()) as image:",
         'lab/geometry/files/pictures.py: picture = Image.open(io.BytesIO(content), formats=("PNG", "JPEG"))',
         "lab/report/html/details.py: with Image.open(file, formats=_FORMATS) as picture:",
+        'scripts/demo/pictures.py: return Image.open(io.BytesIO(opened.get_screenshot_as_png())).convert("RGB")',
     ]
 
 

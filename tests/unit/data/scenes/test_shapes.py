@@ -221,14 +221,14 @@ def test_seed_ranges_of_the_splits_are_disjoint() -> None:
 
 def test_other_options_are_kept() -> None:
     dataset = ShapesDataset(
-        "train", image_size=128, min_shapes=4, max_shapes=10, min_side=12, max_side=48, max_overlap=0.1, masks=True
+        "train", image_size=128, min_shapes=4, max_shapes=10, min_side=12, max_side=43, max_overlap=0.1, masks=True
     )
     for index in range(50):
         sample = dataset[0, index]
         assert sample.image.shape == (3, 128, 128)
         assert 4 <= len(sample.labels) <= 10
         sides = sample.boxes[:, 2:] - sample.boxes[:, :2]
-        assert 12 <= sides.min() <= sides.max() <= 48
+        assert 12 <= sides.min() <= sides.max() <= 43
         assert box_iou(sample.boxes, sample.boxes).triu(diagonal=1).max() <= 0.1
 
 
@@ -239,6 +239,11 @@ def test_other_options_are_kept() -> None:
         ({"split": "test", "num_samples": 0}, "num_samples=0"),
         ({"split": "test", "min_shapes": 4}, "min_shapes \\(4\\)"),
         ({"split": "test", "max_side": 65}, "max_side \\(65\\)"),
+        (
+            {"split": "test", "image_size": 48},
+            "3 shapes of up to max_side=32 px.*image_size=48 px: max_side=31 would fit",
+        ),
+        ({"split": "test", "max_shapes": 9, "min_side": 40, "max_side": 40}, "image_size=64 px: lower max_shapes"),
         ({"split": "test", "max_overlap": 1.5}, "max_overlap=1.5"),
         ({"split": "test", "seed": -1}, "seed=-1"),
     ],
@@ -249,7 +254,28 @@ def test_wrong_options_are_refused(options: dict, message: str) -> None:
 
 
 def test_what_cannot_be_placed_or_found_is_an_error() -> None:
-    with pytest.raises(DataError, match="cannot place 9 shapes"):
-        ShapesDataset("train", min_shapes=9, max_shapes=9, min_side=40, max_side=40)[0, 0]
+    with pytest.raises(ConfigError, match="cannot place 9 shapes"):
+        ShapesDataset("train", min_shapes=9, max_shapes=9, min_side=40, max_side=40)
+    crowded = ShapesDataset("train", min_shapes=3, max_side=31, image_size=48)
+    crowded._sides = [(47, 47)]
+    with pytest.raises(DataError, match="cannot place 3 shapes"):
+        crowded[0, 0]
+
+
+def test_a_scene_without_room_gets_other_sizes() -> None:
+    """Three squares of 31 never fit into 48 pixels, three of 10 always: the scene is drawn, its labels are kept."""
+    crowded = ShapesDataset("train", min_shapes=3, max_side=31, image_size=48)
+    crowded._sides = [(31, 31)] * 3 + [(10, 10)] * 2
+    scenes = [crowded[0, index] for index in range(12)]
+    assert all(len(scene.labels) == 3 for scene in scenes)
+    assert [int(scene.labels[0]) for scene in scenes] == [crowded.first_label((0, index)) for index in range(12)]
+
+
+@pytest.mark.parametrize(("image_size", "max_side"), [(64, 32), (48, 24), (32, 20), (128, 64)])
+def test_sizes_with_room_are_taken(image_size: int, max_side: int) -> None:
+    assert len(ShapesDataset("test", image_size=image_size, max_side=max_side)[0, 0].boxes)
+
+
+def test_an_index_beyond_the_samples_is_an_error() -> None:
     with pytest.raises(IndexError, match="index 512"):
         ShapesDataset("test")[0, 512]

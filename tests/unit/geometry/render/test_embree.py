@@ -33,7 +33,9 @@ def test_hits_of_any_number_of_rays(tree: InstanceTree, count: int) -> None:
     hits = tree.closest(origins, np.array([[0], [0], [0.5]], np.float32))
     small, large = (x > 0) & (x < 1) & (y > 0) & (y < 1), (x > 0) & (x < 2) & (y > 0) & (y < 2)
     np.testing.assert_array_equal(hits.instance, np.where(small, 0, np.where(large, 2, -1)))
-    np.testing.assert_array_equal(hits.distance, np.where(small, 2, np.where(large, 6, np.inf)).astype(np.float32))
+    # Embree's kernels for AVX2 and for AVX-512 round differently: 6 or 5.9999995.
+    distance = np.where(small, 2, np.where(large, 6, np.inf)).astype(np.float32)
+    np.testing.assert_array_max_ulp(hits.distance, distance, maxulp=1)
     side = np.where(small, 1, 2)
     for ray in np.flatnonzero(large):
         corners = SQUARE[SPLIT[hits.triangle[ray]]] * side[ray]

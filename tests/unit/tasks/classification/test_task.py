@@ -149,3 +149,8 @@ def test_the_confusion_matrix_as_a_table() -> None:
             {"true": "n3", "predicted": "n7", "images": 2},
         ]
     }
+    many[:] = 1  # 1,560 mistakes, all as frequent: the first ones by row and column
+    (rows,) = confusion_table(many, names, "images").values()
+    assert len(rows) == 100
+    assert [(row["true"], row["predicted"]) for row in rows[:3]] == [("n0", "n1"), ("n0", "n2"), ("n0", "n3")]
+    assert (rows[-1]["true"], rows[-1]["predicted"]) == ("n2", "n22")

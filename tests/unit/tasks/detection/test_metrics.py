@@ -123,6 +123,50 @@ def test_generated_boxes_equal_pycocotools(queries: int) -> None:
     assert math.isnan(result["map_per_class/nothing"])
 
 
+def test_many_boxes_of_one_class_equal_faster_coco_eval_to_the_digit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Objects that overlap each other, crowds among them, several detections of each, equal scores; more than 100."""
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    monkeypatch.setattr("lab.metrics.coco._PAIRS", 5000)  # in several parts
+    rng = np.random.RandomState(3)
+    metric, sides = DetectionMAP(NAMES[:2]), ([], [])
+    for image in range(12):
+        corner, size = (
+            rng.uniform(0, 60, (20, 2)),
+            rng.choice([20.0, 60.0, 150.0], (20, 1)) + rng.uniform(0, 9, (20, 2)),
+        )
+        boxes = np.concatenate([corner, corner + size], axis=1).astype(np.float32)
+        labels, crowd = rng.randint(0, 2, 20), rng.uniform(size=20) < 0.15
+        chosen = rng.randint(0, 20, 260)
+        found = (boxes[chosen] + rng.normal(0, 4, (260, 4))).astype(np.float32)
+        scores, area = (rng.randint(0, 40, 260) / 40).astype(np.float32), (size.prod(1) * 0.8).astype(np.float32)
+        columns = (found, scores, labels[chosen]), (boxes, labels, crowd, area)
+        predicted, true = ([torch.from_numpy(column) for column in side] for side in columns)
+        predictions = DetectionPredictions(*(column[None] for column in predicted))
+        truth = DetectionTruth(*true, counts=(20,))
+        metric.update(predictions, truth, torch.tensor([image]), torch.tensor([True]))
+        for side, corners, kinds in ((0, boxes, labels), (1, found, labels[chosen])):
+            wide = corners.astype(np.float64)
+            wide[:, 2:] -= wide[:, :2]
+            for row, box in enumerate(wide.tolist()):
+                more = {"score": float(scores[row])} if side else {"iscrowd": int(crowd[row])}
+                entry = {"id": len(sides[side]) + 1, "image_id": image, "category_id": int(kinds[row]), "bbox": box}
+                size_of = box[2] * box[3] if side else float(area[row])
+                sides[side].append({**entry, **more, "area": size_of})
+    shared = {"images": [{"id": image} for image in range(12)], "categories": [{"id": 0}, {"id": 1}]}
+    peer = COCOeval_faster(*(COCO({**shared, "annotations": side}) for side in sides), iouType="bbox")
+    peer.params.iouThrs, peer.params.recThrs = np.linspace(0.5, 0.95, 10), np.linspace(0, 1, 101)
+    peer.evaluate()
+    peer.accumulate()
+    peer.summarize()
+    values = metric.compute()
+    assert 0.1 < values["map"] < 0.9
+    assert values["map_small"] == values["map_small"]
+    assert [values[name] for name in STATS] == [float(value) for value in peer.stats[:12]]
+    precision = peer.eval["precision"][:, :, :, 0, -1]
+    assert [values[f"map_per_class/{name}"] for name in NAMES[:2]] == [precision[:, :, k].mean() for k in (0, 1)]
+
+
 def test_classes_measured_are_those_with_an_object() -> None:
     metric = DetectionMAP(NAMES)
     metric.update(*batch(list(range(20))))

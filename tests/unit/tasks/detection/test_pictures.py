@@ -90,6 +90,21 @@ def test_truth_stands_left_and_prediction_right() -> None:
     assert empty.size == sheet.size
 
 
+def test_crowded_small_images_are_enlarged_more_on_both_sides() -> None:
+    few, many = (torch.full((count,), 0.8) for count in (8, 9))
+    for scores, width in ((few, 256), (many, 640)):
+        boxes, labels = BOX.expand(len(scores), 4), torch.ones(len(scores), dtype=torch.int64)
+        assert draw_detections(grey(), boxes, labels, scores, NAMES).size == (width, width)
+        for sheet in (
+            side_by_side(grey(), (boxes, labels), (*NO_BOXES, torch.zeros(0)), NAMES),
+            side_by_side(grey(), NO_BOXES, (boxes, labels, scores), NAMES),
+        ):
+            assert 2 * width < sheet.width < 2 * width + 20
+    sheet = side_by_side(grey(), NO_BOXES, (boxes, labels, many), NAMES, threshold=0.9)  # none is drawn
+    assert sheet.width < 2 * 256 + 20
+    assert draw_detections(grey(480, 640), boxes, labels, many, NAMES).size == (640, 480)
+
+
 def test_contact_sheet_places_pictures_in_rows() -> None:
     colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
     sheet = contact_sheet([Image.new("RGB", (10, 6), colour) for colour in colours], columns=2, gap=2)

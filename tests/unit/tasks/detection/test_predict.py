@@ -48,9 +48,11 @@ def test_files_are_those_of_one_write_of_all(tmp_path: Path, capsys: pytest.Capt
     drawn = draw_detections(image, found.boxes[0], found.labels[0], found.scores[0], NAMES, SHOWN_ABOVE)
     with Image.open(out / "pictures" / "00003-003.png") as written:
         assert (written.size, written.tobytes()) == (drawn.size, drawn.tobytes())
+    above = sum(int((found_in(number).scores >= 0.3).sum()) for number in numbers)
+    assert 0 < above < 70
     said = capsys.readouterr()
     assert said.out.splitlines() == [
-        "10 images, 70 detections (pictures show scores above 0.3), 1 files left out",
+        f"10 images, 70 detections; pictures show the {above} with a score of 0.3 or more, 1 files left out",
         f"written   {out / 'results.json'} (COCO's format; images.json names the images and categories)",
         f"pictures  {out / 'pictures'}",
     ]

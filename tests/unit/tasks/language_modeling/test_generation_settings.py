@@ -71,6 +71,6 @@ def test_added_to_another_kind() -> None:
 
 
 def test_a_kind_that_does_not_know_a_group_refuses_it() -> None:
-    said = r"^generation \(.*\): a model for language_modeling has no group generation$"
+    said = r"^generation \(.*\): a model for language_modeling has no group generation; leave it out$"
     with pytest.raises(ConfigError, match=said):
         checked(settings=TaskSettings(SETTINGS.eval, SETTINGS.asks))

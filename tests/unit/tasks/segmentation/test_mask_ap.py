@@ -190,6 +190,22 @@ def test_two_ranks_equal_one() -> None:
             assert values == pytest.approx(exact, abs=1e-14, nan_ok=True)  # sums of IoU in another order
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (37, 23), (23, 37), (1300, 900)])
+def test_codes_equal_pycocotools(size: tuple[int, int]) -> None:
+    """Empty, full and ragged masks, in several chunks; runs of one pixel and of a million."""
+    from pycocotools import mask as coco_mask
+
+    rng = np.random.RandomState(sum(size))
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    shares = (0.0, 1.0, 0.5, 0.01, 0.99)
+    masks = [rng.uniform(size=size) < share for share in shares] + [rows > columns, (rows + columns) % 2 == 0]
+    codes = encode(torch.from_numpy(np.stack(masks)))
+    assert codes == [coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"] for mask in masks]
+    turned = torch.from_numpy(np.stack([mask.T for mask in masks])).transpose(1, 2)  # not contiguous
+    assert encode(turned) == codes
+    assert encode(turned[:0]) == []
+
+
 def test_order_does_not_matter_twice_is_an_error_and_nothing_gives_minus_one() -> None:
     metric = MaskMAP(NAMES, THINGS)
     update(metric, [4, 2, 4], [True, True, False])

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from lab.structures import SegmentationTruth
-from lab.tasks.segmentation.metrics import PanopticQuality, SemanticMetrics, true_classes
+from lab.tasks.segmentation.metrics import PanopticQuality, SemanticMetrics
 from tests.unit.tasks.segmentation.scenes import NAMES, THINGS, Scene, maps_of, scene, segments_of, truth_of
 
 SCENES = [scene(index) for index in range(20)]
@@ -51,14 +51,33 @@ def slow_true_classes(item: Scene) -> np.ndarray:
     return result
 
 
-def test_true_classes_of_images_of_unlike_sizes() -> None:
-    expected = np.concatenate([slow_true_classes(item).ravel() for item in SCENES])
-    assert (expected == -1).mean() > 0.1
-    assert true_classes(truth_of(SCENES)).tolist() == expected.tolist()
+def test_pixels_are_counted_in_images_of_unlike_sizes() -> None:
+    """Against a count pixel by pixel: void, crowds and images that only pad a batch are left out."""
+    expected = np.zeros((len(NAMES), len(NAMES)), dtype=int)
+    valid = [index % 3 != 1 for index in range(len(SCENES))]
+    for item, counts in zip(SCENES, valid, strict=True):
+        for true, found in zip(slow_true_classes(item).ravel(), item.found_classes.ravel(), strict=True):
+            expected[true, found] += counts and true >= 0
+    assert sum((slow_true_classes(item) == -1).sum() for item in SCENES) > 1000
+    metric = SemanticMetrics(NAMES)
+    metric.update(maps_of(SCENES), truth_of(SCENES), torch.tensor(valid))
+    assert metric.confusion.tolist() == expected.tolist()
     nothing = SegmentationTruth(
         torch.full((6,), -1).short(), torch.zeros(0).long(), torch.zeros(0) > 0, (0,), ((2, 3),)
     )
-    assert true_classes(nothing).tolist() == [-1] * 6
+    metric.update([torch.zeros(2, 3, dtype=torch.int16)], nothing, torch.tensor([True]))
+    assert metric.confusion.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64])
+def test_more_pairs_than_the_maps_integers_can_hold(dtype: torch.dtype) -> None:
+    """By hand: 400 segments and 200 classes are 80,200 pairs; segment s is of class s % 200, found as class 199."""
+    numbers = torch.arange(400)
+    truth = SegmentationTruth(numbers.short(), numbers % 200, torch.zeros(400) > 0, (400,), ((20, 20),))
+    metric = SemanticMetrics([str(label) for label in range(200)])
+    metric.update([torch.full((20, 20), 199, dtype=dtype)], truth, torch.tensor([True]))
+    assert metric.confusion[:, 199].tolist() == [2] * 200
+    assert int(metric.confusion.sum()) == 400
 
 
 def test_of_two_crowds_the_last_counts() -> None:
@@ -91,6 +110,28 @@ def test_semantic_metrics_equal_torchmetrics() -> None:
     assert values["miou"] == pytest.approx(float(miou), abs=1e-6)
     assert values["pixel_accuracy"] == pytest.approx(float(pixels), abs=1e-6)
     assert values["mean_accuracy"] == pytest.approx(float(expected_accuracy[:4].mean()), abs=1e-6)
+
+
+def test_more_pairs_of_classes_than_pixels() -> None:
+    """By numpy: 40 classes have 1,600 pairs, the images fewer pixels."""
+    metric = SemanticMetrics([f"class {label}" for label in range(40)])
+    expected = np.zeros((40, 40), dtype=int)
+    draw = np.random.default_rng(0)
+    for _ in range(3):
+        found = draw.integers(0, 40, (20, 30))
+        truth = SegmentationTruth(
+            torch.from_numpy(draw.integers(-1, 6, 600)).short(),
+            torch.from_numpy(draw.permutation(40)[:6]),
+            torch.tensor([False] * 5 + [True]),
+            (6,),
+            ((20, 30),),
+        )
+        metric.update([torch.from_numpy(found).short()], truth, torch.ones(1, dtype=torch.bool))
+        classes = np.append(np.where(truth.iscrowd.numpy(), -1, truth.labels.numpy()), -1)
+        true = classes[truth.pixels.numpy()]  # without a segment: the last
+        np.add.at(expected, (true[true >= 0], found.ravel()[true >= 0]), 1)
+    assert metric.confusion.tolist() == expected.tolist()
+    assert expected.max() > 1
 
 
 def test_classes_of_one_side_only() -> None:

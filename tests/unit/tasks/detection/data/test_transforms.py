@@ -39,25 +39,28 @@ def test_resized_size_rounds_as_detr(size, short, max_size, expected):
 
 
 @pytest.mark.parametrize("size", [(480, 640), (333, 500), (640, 427)])
-def test_evaluation_equals_pil(size):
+def test_evaluation_is_within_one_level_of_pil(size):
+    """Of a detector of 205 photos only map_75 changed, by 0.0001 (docs/augmentation.md)."""
     image = make_image(*size)
     done = DetectionTransform(train=False)(image, BOXES, LABELS, generator())
     height, width = resized_size(*size, 800, 1333)
     expected = image.resize((width, height), Image.Resampling.BILINEAR)
-    assert torch.equal(done.image, F.pil_to_tensor(expected))
+    difference = (done.image.int() - F.pil_to_tensor(expected).int()).abs()
+    assert difference.max() <= 1
+    assert (difference > 0).float().mean() < 0.002  # worst measured: 0.00075
     ratio = torch.tensor([width / size[1], height / size[0]]).repeat(2)
     torch.testing.assert_close(done.boxes, BOXES * ratio)
 
 
 @pytest.mark.parametrize("short", [120, 333, 480, 800])
-def test_tensor_resize_is_within_one_level_of_pil(short):
+def test_pictures_and_tensors_are_resized_alike(short):
     image = make_image(480, 640)
     transform = DetectionTransform(train=False, scales=[short])
-    by_pil = transform(image, BOXES, LABELS, generator()).image
-    by_torch = transform(F.pil_to_tensor(image), BOXES, LABELS, generator()).image
-    difference = (by_pil.int() - by_torch.int()).abs()
-    assert difference.max() <= 1
-    assert (difference > 0).float().mean() < 0.002  # worst measured: 0.00084
+    from_picture, from_tensor = (
+        transform(item, BOXES, LABELS, generator()).image for item in (image, F.pil_to_tensor(image))
+    )
+    assert torch.equal(from_picture, from_tensor)
+    assert from_picture.is_contiguous()
 
 
 @pytest.mark.parametrize("vertical", [False, True])

@@ -1,0 +1,108 @@
+/* Ranges of the parallel coordinates: dragged along an axis or typed beside the chart, which both show. */
+const ranges = new Map();  // intervals by the column's id: of values, or of places among the names of an axis
+
+function startBrush() {
+  explored.parallel = new Chart(byId("parallel"), parallelOption, (drawn) => {
+    drawn.on("axisareaselected", readBrush);
+    showRanges();
+  });
+  byId("unbrush").addEventListener("click", () => { ranges.clear(); Lab.brushed = null; Lab.changeFilter(); redrawParallel(); });
+  // All charts are drawn again for another theme, and a chart that is drawn again forgets its brush.
+  Lab.on("theme colour", redrawParallel);
+}
+
+const axisModel = (dimension) => explored.parallel.drawn.getModel().getComponent("parallelAxis", dimension);
+Lab.brushAxis = (dimension, intervals) => {
+  explored.parallel.open();
+  explored.parallel.drawn.dispatchAction({ type: "axisAreaSelect", parallelAxisId: axisModel(dimension).id, intervals });
+};
+
+/* Keeps what the axes say, and the runs that lie in it. */
+function readBrush() {
+  const series = explored.parallel.drawn.getModel().getSeriesByIndex(0);
+  if (!series?.coordinateSystem) return;
+  explored.axes.forEach((column, dimension) => {
+    const intervals = axisModel(dimension).activeIntervals;
+    intervals.length ? ranges.set(column.id, intervals.map((interval) => [...interval])) : ranges.delete(column.id);
+  });
+  const isBrushed = series.coordinateSystem.hasAxisBrushed();
+  const active = isBrushed ? series.getRawIndicesByActiveState("active").map((place) => explored.rows[place]) : null;
+  Lab.brushed = active ? new Set(active) : null;
+  showRanges();
+  Lab.changeFilter();
+}
+
+/* Draws the chart again with the ranges that were chosen; those of an axis that is gone are gone too. */
+function redrawParallel() {
+  if (!explored.parallel.drawn) return;
+  const kept = new Map(ranges);
+  explored.parallel.update(true);
+  if (explored.kinds.length) explored.axes.forEach((column, dimension) => { if (kept.has(column.id)) Lab.brushAxis(dimension, kept.get(column.id)); });
+  showRanges();
+}
+
+/* One group of fields for each axis; they are made again only if the axes are others, so that a field keeps the focus. */
+function showRanges() {
+  const host = byId("ranges");
+  const axes = explored.kinds.length ? explored.axes : [];
+  const mark = JSON.stringify(axes.map((column, dimension) => [column.id, explored.kinds[dimension].type, explored.kinds[dimension].data]));
+  host.hidden = !axes.length;
+  if (host.dataset.mark !== mark) {
+    host.dataset.mark = mark;
+    host.replaceChildren(make("legend", {}, "Ranges"), ...axes.map(rangeFields));
+  }
+  axes.forEach((column, dimension) => fillRange(host.children[dimension + 1], column, explored.kinds[dimension]));
+}
+
+function rangeFields(column, dimension) {
+  const name = make("code", { title: column.title }, shortKey(column.title));
+  const kind = explored.kinds[dimension];
+  if (kind.type === "category") {
+    const names = kind.data.map((text, place) => make("option", { value: place }, text));
+    const choose = (event) => setRange(dimension, event.target.value === "" ? null : [Number(event.target.value) - 0.4, Number(event.target.value) + 0.4]);
+    return make("label", { class: "range" }, name, make("select", { onchange: choose }, make("option", { value: "" }, "all"), ...names));
+  }
+  let waiting = 0;
+  const type = (event) => {
+    clearTimeout(waiting);
+    const group = event.target.closest(".range");
+    waiting = setTimeout(() => {
+      const interval = typedRange(group, column);
+      const isWrong = interval != null && interval[0] > interval[1];
+      for (const field of group.querySelectorAll("input")) field.setAttribute("aria-invalid", String(isWrong));
+      setRange(dimension, isWrong ? null : interval);
+    }, 200);
+  };
+  const field = (end) => make("input", { type: "number", step: "any", "aria-label": `${column.title}, ${end}`, placeholder: end, oninput: type });
+  return make("span", { class: "range", role: "group", "aria-label": column.title }, name, field("least"), "to", field("most"));
+}
+
+function endsOf(column) {
+  const values = explored.rows.map((index) => column.values[index]).filter((value) => value != null);
+  return [Math.min(...values), Math.max(...values)];
+}
+/* The interval of two fields; an empty one is the end of the axis. */
+function typedRange(group, column) {
+  const [least, most] = [...group.querySelectorAll("input")].map((field) => (field.value === "" ? null : Number(field.value)));
+  const [first, last] = endsOf(column);
+  return least == null && most == null ? null : [least ?? first, most ?? last];
+}
+
+function setRange(dimension, interval) {
+  Lab.brushAxis(dimension, interval ? [interval] : []);
+}
+
+/* Shows a range that the mouse has chosen; a field that somebody types into is left alone. */
+function fillRange(group, column, kind) {
+  const found = ranges.get(column.id);
+  const fields = [...group.querySelectorAll("input, select")];
+  if (fields.includes(document.activeElement)) return;
+  if (kind.type === "category") {
+    const places = (found ?? []).flatMap(([low, high]) => kind.data.map((_, place) => place).filter((place) => low <= place && place <= high));
+    fields[0].value = places.length === 1 ? String(places[0]) : "";
+    return;
+  }
+  const [first, last] = endsOf(column);
+  const low = found ? Math.min(...found.map((interval) => interval[0])) : first, high = found ? Math.max(...found.map((interval) => interval[1])) : last;
+  [low > first ? low : null, high < last ? high : null].forEach((end, place) => { fields[place].value = end == null ? "" : String(Number(end.toPrecision(4))); });
+}
