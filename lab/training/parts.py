@@ -83,7 +83,8 @@ def parts_in(folder: Path, rank: int) -> Iterator[Parts]:
     """Context in which the ranks of a prediction write into folders beside its target. Every rank enters it.
 
     Leftovers of a killed prediction are removed first. When the context ends, files that were not published are
-    removed, and so is ``folder`` if it was made here and is empty.
+    removed, and so is ``folder`` if it was made here and is empty. A rank that fails removes what it wrote itself:
+    another may be writing still, and its error shall not be that its folder is gone.
 
     Args:
         folder: where the finished prediction goes.
@@ -101,13 +102,19 @@ def parts_in(folder: Path, rank: int) -> Iterator[Parts]:
         parts.own.mkdir()
         yield parts
     except BaseException:
-        shutil.rmtree(parts.own, ignore_errors=True)  # it may not have been made
+        collected = rank == 0 and parts.merged.is_dir()  # the other ranks have left
+        shutil.rmtree(parts.temporary if collected else parts.own, ignore_errors=True)  # it may not have been made
         raise
+    else:
+        if rank == 0:
+            shutil.rmtree(parts.temporary, ignore_errors=True)
     finally:
         if lock is not None:
             lock.release()
-            shutil.rmtree(parts.temporary, ignore_errors=True)  # another rank may be about to remove its own
-        _remove_empty([parts.temporary, *made])
+        with suppress(FileNotFoundError):  # another rank may be doing the same
+            if not any(path.is_dir() for path in parts.temporary.iterdir()):
+                shutil.rmtree(parts.temporary, ignore_errors=True)
+        _remove_empty(made)
 
 
 def _begin(folder: Path) -> tuple[RunLock, list[Path], str]:
