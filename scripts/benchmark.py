@@ -7,7 +7,8 @@ neither profits from the other's warm caches. It prints medians and the median o
 faster. Peers: transformers' DETR with timm's ResNet-50 (its default) and Swin-T, torchvision's ResNet-50, AlexNet,
 DenseNet-121, ShuffleNetV2, MobileNetV2 and deformable convolution, timm's ViT and VoVNet, transformers' BERT and BLOOM,
 plain torch for AFNO (as published), the wide ResNet, YOLO-Fastest (V2 with its published boxes and loss), GRU4Rec,
-SASRec and the CPU kernels (conv3x3, linear), torchvision's ImageFolder for reading images, its policies image by image
+SASRec and the CPU kernels (conv3x3, linear), torchvision's ImageFolder for reading images, the transforms of DETR's
+authors for reading images with boxes, torchvision's policies image by image
 (rand_augment, trivial_augment), its hue and saturation (hsv), whole images pasted (mosaic), the same samples without
 mosaics (mosaic-sample: the ratio is what they cost), a loader of one image after the other for a batch of MixMatch,
 embreex's own interface for rendering (where the peer casts rays only and paints nothing), trimesh for questions about a
@@ -54,7 +55,7 @@ from benchmarks import (
 from benchmarks.augmentation import mixmatch_batch
 from benchmarks.box_augmentation import hsv_row, mosaic_row, mosaic_sample_row
 from benchmarks.gru4rec import gru4rec_train
-from benchmarks.images import folder_batch, small_batch
+from benchmarks.images import boxes_batch, boxes_test_batch, folder_batch, small_batch
 from benchmarks.kernels import conv3x3_forward, conv3x3_train, linear_forward, linear_train
 from benchmarks.metrics import box_ap_row, mask_codes_row, pixels_row, ranking_row
 from benchmarks.pairs import Made, Make, Size, Step, deploy_row, forward_row, train_row, whole_step_row
@@ -149,6 +150,8 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     "mosaic-sample": (mosaic_sample_row, 8, (480, 640)),
     "images-folder": (folder_batch, 32, (375, 500)),
     "images-small": (small_batch, 128, (32, 32)),
+    "images-boxes": (boxes_batch, 16, (480, 640)),
+    "images-boxes-test": (boxes_test_batch, 16, (480, 640)),
     "render-scene": (scene_row, 30, (256, 256)),  # objects, (height, width)
     "render-rig": (rig_row, 30, (256, 256)),
     "mesh-nearest": (nearest_row, 10000, (64, 72)),  # points, (sides, rings) of a torus

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab.data.images.files import find_images
-from lab.data.images.opening import ImageFileError, read_image
+from lab.data.images.opening import ImageFileError
+from lab.data.images.pixels import read_pixels
 from lab.errors import DataError
 from lab.experiment.assembly import build_data, build_task, give_plan, load_plan, load_task, prepare
 from lab.export.description import ExportDescription
@@ -153,10 +154,8 @@ def images_in(folder: str, size: tuple[int, int], most: int | None = None) -> Te
 
 
 def _read(path: Path, size: tuple[int, int]) -> Tensor:
-    from torchvision.transforms.v2.functional import pil_to_tensor
-
     try:
-        image = pil_to_tensor(read_image(path))
+        image = read_pixels(path)
     except ImageFileError as error:
         raise DataError(f"{path}: cannot be read as an image ({error})") from None
     return _stretched(image[None] / 255, size)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lab.data.images.annotations import BadSamplePolicy
 from lab.data.images.opening import ImageFileError, ImageSource, read_image
+from lab.data.images.pixels import read_pixels
 from lab.data.images.problems import find_problems, report_problems
 from lab.data.images.resizing import sample_generator
 from lab.data.presence import ClassCounts
@@ -74,6 +75,7 @@ class ImageDataset(ABC, Generic[SampleT, TransformT]):
 
     Attributes:
         evaluated_as: what becomes of an image in evaluation whose pixels cannot be decoded, for messages.
+        evaluates_with_pillow: whether images of an evaluation are PIL's, which PIL resizes: slower than tensors.
         class_names: the name of each label.
         bad_reads: names of the files that this process failed to decode.
 
@@ -82,6 +84,7 @@ class ImageDataset(ABC, Generic[SampleT, TransformT]):
     """
 
     evaluated_as: str = "evaluated as black: its objects are missed"
+    evaluates_with_pillow = False
 
     def __init__(
         self,
@@ -199,7 +202,7 @@ class ImageDataset(ABC, Generic[SampleT, TransformT]):
         return self._folder / self._table[self._rows[index]]["file_name"]
 
     def _image(self, row: dict[str, Any]) -> Image | Tensor | None:
-        """Decode an image: to a tensor in training (faster), with PIL in evaluation (as the reference does)."""
+        """Return a decoded image, from memory if it is kept; None if it cannot be decoded (training only)."""
         if row["image_id"] in self._images:
             return self._images[row["image_id"]]
         image = self._decode(row)
@@ -213,16 +216,13 @@ class ImageDataset(ABC, Generic[SampleT, TransformT]):
         return source
 
     def _decode(self, row: dict[str, Any]) -> Image | Tensor | None:
-        from PIL import Image
-        from torchvision.transforms.v2.functional import pil_to_tensor
-
-        path = self._folder / row["file_name"]
+        size = (row["height"], row["width"])
+        read = read_image if self.evaluates_with_pillow and not self.reading.train else read_pixels
         try:
-            image = read_image(self._source_of(row), (row["height"], row["width"]))
+            return read(self._source_of(row), size)
         except ImageFileError as error:
-            self._bad_read(path, error, self.evaluated_as)
-            return None if self.reading.train else Image.new("RGB", (row["width"], row["height"]))
-        return pil_to_tensor(image) if self.reading.train else image
+            self._bad_read(self._folder / row["file_name"], error, self.evaluated_as)
+            return None if self.reading.train else torch.zeros(3, *size, dtype=torch.uint8)
 
     def _bad_read(self, path: Path, error: Exception, in_evaluation: str) -> None:
         """Raise, or log once per file, that its pixels cannot be decoded."""

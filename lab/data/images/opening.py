@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from PIL.Image import Image
+    from torch import Tensor
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 MAX_PIXELS = 178_956_970  # Pillow's own limit: 537 MB as RGB
@@ -113,6 +114,31 @@ def read_image(
             pixels = upright(pixels, turn)
         pixels.info = {}  # otherwise a transparent colour would be saved with pictures drawn on it
         return pixels
+
+
+def jpeg_pixels(image: Image) -> Tensor | None:
+    """Return the pixels of an opened JPEG, decoded by torchvision: the same as Pillow's, in two thirds of the time.
+
+    Args:
+        image: as ``open_image`` gives it.
+
+    Returns:
+        (3, h, w) uint8, channels last in memory. None for what Pillow has to read: another format, four inks, a picture
+        that is to be turned, a file that torchvision does not decode (Pillow says what is wrong, or reads more of it),
+        and where torchvision was built without a decoder.
+    """
+    import torch
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    if image.format != "JPEG" or image.mode not in ("RGB", "L") or orientation(image) != UPRIGHT:
+        return None
+    file: Any = image.fp  # type: ignore[attr-defined]
+    file.seek(0)
+    try:
+        pixels: Tensor = decode_jpeg(torch.frombuffer(bytearray(file.read()), dtype=torch.uint8), ImageReadMode.RGB)
+    except (RuntimeError, AttributeError):
+        return None
+    return pixels if pixels.shape[1:] == (image.height, image.width) else None
 
 
 @contextmanager

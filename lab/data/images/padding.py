@@ -19,7 +19,7 @@ TruthT = TypeVar("TruthT")
 def pad_images(
     images: Sequence[Tensor], size: tuple[int, int] | None = None, level: int = 0
 ) -> tuple[Tensor, Tensor | None]:
-    """Stack (3, h_i, w_i) images into (B, 3, H, W), padded at the right and the bottom.
+    """Stack (3, h_i, w_i) images into (B, 3, H, W), contiguous, padded at the right and the bottom.
 
     Args:
         images: at least one.
@@ -31,7 +31,8 @@ def pad_images(
     """
     height, width = size or (max(image.shape[-2] for image in images), max(image.shape[-1] for image in images))
     if {tuple(image.shape[-2:]) for image in images} == {(height, width)}:
-        return torch.stack(list(images)), None
+        # torch.stack alone keeps the layout of images whose channels are last.
+        return torch.stack(list(images), out=images[0].new_empty(len(images), *images[0].shape)), None
     stack = images[0].new_full((len(images), images[0].shape[0], height, width), level)
     mask = torch.ones((len(images), height, width), dtype=torch.bool)
     for row, image in enumerate(images):  # images differ in size, so this cannot be vectorised

@@ -121,6 +121,7 @@ class LabelledImages(ImageDataset[ClassificationSample, Any]):
 
     fixed_size = True
     evaluated_as = "evaluated as a black image"
+    evaluates_with_pillow = True  # as torchvision's presets do, to the pixel
 
     def __init__(self, table: LabelledTable, reading: Reading[Any], augmentation: WindowOptions | None = None) -> None:
         self._store, self._fingerprint, self.augmentation = table.store, table.fingerprint, augmentation

@@ -22,7 +22,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from lab.data.images.opening import ImageFileError, read_image, read_image_header
+from lab.data.images.opening import ImageFileError, read_image_header
+from lab.data.images.pixels import read_pixels
 from lab.data.text_files import read_text
 from lab.errors import DataError
 from lab.structures.detection3d import Detection3dSpec, MultiviewSample
@@ -119,13 +120,10 @@ class FrameFiles:
         )
 
     def _picture(self, name: str) -> Tensor:
-        from torchvision.transforms.v2.functional import pil_to_tensor
-
         try:
-            found: Tensor = pil_to_tensor(read_image(self._place(name)))
+            return read_pixels(self._place(name))
         except ImageFileError as error:
             raise DataError(f"{self._place(name)}: {error}") from None
-        return found
 
     def _place(self, name: str) -> Path:
         return self.path.parent / name

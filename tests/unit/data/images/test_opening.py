@@ -286,6 +286,7 @@ def test_strips_are_bounded_before_memory_is_taken() -> None:
 def test_only_one_place_opens_images() -> None:
     """Pillow's other openers, torchvision's and OpenCV's count too.
 
+    Plain JPEGs are decoded by torchvision, in the same module. Peers of benchmarks read as they would.
     Textures within files of meshes are an exception: geometry stands below the data, so it checks their size itself.
     The pages of lab report are another: they read what runs have drawn, and stand beside the data.
     README's film reads what its own browser shows.
@@ -301,9 +302,11 @@ def test_only_one_place_opens_images() -> None:
         if opens.search(line)
     ]
     assert found == [
+        "lab/data/images/opening.py: from torchvision.io import ImageReadMode, decode_jpeg",
         "lab/data/images/opening.py: with Image.open(_file(source), formats=_known_formats()) as image:",
         'lab/geometry/files/pictures.py: picture = Image.open(io.BytesIO(content), formats=("PNG", "JPEG"))',
         "lab/report/html/details.py: with Image.open(file, formats=_FORMATS) as picture:",
+        "scripts/benchmarks/images.py: with Image.open(path) as opened:",
         'scripts/demo/pictures.py: return Image.open(io.BytesIO(opened.get_screenshot_as_png())).convert("RGB")',
     ]
 

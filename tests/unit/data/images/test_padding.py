@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lab.data.images.padding import pad_images
 from lab.structures import DetectionSample, DetectionTruth
 from lab.tasks.detection.data.collate import collate_detection
 
@@ -28,6 +29,14 @@ def make_sample(height: int, width: int, num_boxes: int, image_id: int, with_tru
         original_size=(2 * height, 2 * width),
         truth=truth,
     )
+
+
+@pytest.mark.parametrize("widths", [(6, 6), (6, 5)])
+def test_a_batch_is_contiguous_where_samples_have_their_channels_last(widths):
+    images = [torch.arange(4 * width * 3, dtype=torch.uint8).view(4, width, 3).permute(2, 0, 1) for width in widths]
+    stack, _ = pad_images(images)
+    assert stack.is_contiguous()
+    assert all(torch.equal(row[:, :, : image.shape[2]], image) for row, image in zip(stack, images, strict=True))
 
 
 def test_equal_sizes_have_no_mask():
