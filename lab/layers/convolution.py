@@ -24,7 +24,7 @@ from lab.compat.torch import (
     onednn_linear,
     own_tensors,
 )
-from lab.layers.packed import PackedConv2d, is_pointwise, pixels_of
+from lab.layers.packed import PackedConv2d, is_pointwise, keeps_size, pixels_of
 from lab.ops.convolution import SAME, Geometry, conv2d, conv3x3, output_way
 from lab.ops.cpu import keep_freed_memory, needs_gradient, plain_float32
 
@@ -319,7 +319,7 @@ def _by_products(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: nn.Co
     is_last, pixels = x.stride(1) == 1, _pixels(x, geometry)
     if is_last and is_pointwise(geometry) and pixels < FEW * x.shape[1]:
         return _pointwise(x, weight, bias, geometry, "none")
-    if is_last and _keeps_size(geometry) and output_way(x, weight, SAME) == "winograd":
+    if is_last and keeps_size(geometry) and output_way(x, weight, SAME) == "winograd":
         return conv3x3(x, weight, bias).contiguous(memory_format=torch.channels_last)
     if weight.numel() <= LARGE or pixels * 2 * FEW >= weight[0].numel():
         return None
@@ -332,12 +332,6 @@ def _by_products(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: nn.Co
     else:
         out = F.conv2d(x, weight, bias, stride, padding, dilation, geometry.groups)
     return out.contiguous(memory_format=torch.channels_last) if is_last else out.contiguous()
-
-
-def _keeps_size(geometry: nn.Conv2d) -> bool:
-    """Whether a convolution is a 3x3 of all channels that neither strides nor dilates."""
-    shape = (geometry.kernel_size, geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
-    return shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1)
 
 
 def pairs_in(layers: nn.Sequential) -> list[tuple[nn.Conv2d, nn.Module]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -19,6 +20,9 @@ from lab.compat.torch import (
     onednn_packed_linear,
 )
 from lab.layers.linear import Linear, exchanges, few_rows
+from lab.ops import winograd
+from lab.ops.choice import PYTORCH, Timings
+from lab.ops.convolution import SAME, fastest, takes
 from lab.ops.cpu import needs_gradient, plain_cpu
 
 _MIN_PRODUCTS = 1 << 16  # smaller products are done sooner by torch's own call
@@ -94,7 +98,22 @@ class PackedConv2d(_Packed, nn.Conv2d):
             rows = onednn_linear(pixels_of(x, self), self.packed_matrix, self.bias, activation, slope=slope)
             return rows.permute(0, 3, 1, 2)
         assert self.packed is not None
+        if add is None and activation in ("none", "relu") and self._transforms(x, self.packed):
+            out = winograd.output(x, self.weight, self.bias).contiguous(memory_format=torch.channels_last)
+            return out if activation == "none" else out.relu_()
         return onednn_convolution(x, self.packed, self.bias, self, add, activation, slope, reuse)
+
+    def _transforms(self, x: Tensor, weight: Tensor) -> bool:
+        """Whether Winograd's algorithm computes this channels-last map faster than oneDNN with the packed weight."""
+        if x.stride(1) != 1 or not keeps_size(self) or not takes(x, self.weight, SAME):
+            return False
+
+        def ways(part: Tensor) -> Timings:
+            packed = partial(onednn_convolution, part, weight, self.bias, self, None, "none", 0.0, False)
+            fits = min(self.weight.shape[:2]) >= winograd.MIN_CHANNELS
+            return {PYTORCH: packed} | ({"winograd": partial(winograd.output, part, self.weight)} if fits else {})
+
+        return fastest("packed output", x, self.weight, SAME, ways) == "winograd"
 
 
 class PackedLinear(_Packed, Linear):
@@ -139,6 +158,12 @@ def is_pointwise(convolution: nn.Conv2d) -> bool:
     """Whether a convolution is a product of pixels' channels: 1x1, with neither padding nor groups."""
     shape = (convolution.kernel_size, convolution.padding, convolution.groups)
     return shape == ((1, 1), (0, 0), 1)
+
+
+def keeps_size(convolution: nn.Conv2d) -> bool:
+    """Whether a convolution is a 3x3 of all channels that neither strides nor dilates."""
+    shape = (convolution.kernel_size, convolution.stride, convolution.padding, convolution.dilation, convolution.groups)
+    return shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1)
 
 
 def pixels_of(x: Tensor, convolution: nn.Conv2d) -> Tensor:

@@ -20,7 +20,7 @@ from torch.nn.grad import conv2d_input, conv2d_weight
 
 from lab.compat.torch import convolution_gradients, has_onednn_linear, onednn_linear
 from lab.ops import winograd
-from lab.ops.choice import SAMPLE, choices, size_class
+from lab.ops.choice import SAMPLE, Timings, choices, size_class
 from lab.ops.cpu import needs_gradient, plain_float32
 
 MIN_PRODUCTS = 1 << 24
@@ -139,16 +139,27 @@ ConvolutionWays = dict[str, tuple[ConvolutionWay, Callable[[Tensor, Geometry], b
 def _fastest(
     product: str, ways: ConvolutionWays, x: Tensor, weight: Tensor, grad: Tensor | None, geometry: Geometry
 ) -> str:
-    shape = (*weight.shape, *geometry.stride, *geometry.padding, *geometry.dilation)
-    shape = (*shape, size_class(x.shape[0] * x.shape[2] * x.shape[3]), _layout(x) is torch.channels_last)
-
-    def timings() -> dict[str, Callable[[], object]]:
-        part = _sample(x, weight, geometry)
+    def timings(part: Tensor) -> Timings:
         given = None if grad is None else _sample_gradient(part, grad, weight, geometry)
         fitting = {name: way for name, (way, fits) in ways.items() if fits(weight, geometry)}
         return {name: partial(way, part, weight, given, geometry) for name, way in fitting.items()}
 
-    return choices().fastest(f"conv2d {product}", shape, timings)
+    return fastest(product, x, weight, geometry, timings)
+
+
+def fastest(product: str, x: Tensor, weight: Tensor, geometry: Geometry, ways: Callable[[Tensor], Timings]) -> str:
+    """Return the name of the fastest of some ways to compute something of a convolution.
+
+    Args:
+        product: what is computed.
+        x: (B, C, H, W).
+        weight: (O, C, kH, kW).
+        geometry: of the convolution.
+        ways: returns them for a map that is small enough to be timed.
+    """
+    shape = (*weight.shape, *geometry.stride, *geometry.padding, *geometry.dilation)
+    shape = (*shape, size_class(x.shape[0] * x.shape[2] * x.shape[3]), _layout(x) is torch.channels_last)
+    return choices().fastest(f"conv2d {product}", shape, lambda: ways(_sample(x, weight, geometry)))
 
 
 def _sample(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
@@ -180,8 +191,7 @@ def _torch_output(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geom
 
 
 def _winograd_output(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
-    out = winograd.output(x, weight)
-    return out if bias is None else out.add_(bias[:, None, None])
+    return winograd.output(x, weight, bias)
 
 
 def _product_output(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:

@@ -32,17 +32,18 @@ MIN_CHANNELS = 32
 """Below that the transforms cost more than the products save on any processor; from there on it is measured."""
 
 
-def output(x: Tensor, weight: Tensor) -> Tensor:
+def output(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Convolve with padding 1 and stride 1.
 
     Args:
         x: (B, C, H, W), float32.
         weight: (O, C, 3, 3).
+        bias: (O,).
 
     Returns:
-        (B, O, H, W), channels last in memory, equal to ``F.conv2d(x, weight, padding=1)`` up to rounding.
+        (B, O, H, W), channels last in memory, equal to ``F.conv2d(x, weight, bias, padding=1)`` up to rounding.
     """
-    return _convolve(x, _kernels(weight).view(PLACES, *weight.shape[:2]).transpose(1, 2))
+    return _convolve(x, _kernels(weight).view(PLACES, *weight.shape[:2]).transpose(1, 2), bias)
 
 
 def input_gradient(grad: Tensor, weight: Tensor) -> Tensor:
@@ -79,8 +80,8 @@ def _kernels(weight: Tensor, turned: bool = False) -> Tensor:
     return (of_kernel.flip(1) if turned else of_kernel) @ weight.reshape(-1, KERNEL * KERNEL).t()
 
 
-def _convolve(x: Tensor, kernels: Tensor) -> Tensor:
-    """Return (B, O, H, W), channels last in memory; kernels (36, C, O)."""
+def _convolve(x: Tensor, kernels: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return (B, O, H, W), channels last in memory; kernels (36, C, O), bias (O,)."""
     of_tile, _, back = _transforms()
     num_in, num_out = kernels.shape[1:]
     height, width = x.shape[2:]
@@ -93,7 +94,8 @@ def _convolve(x: Tensor, kernels: Tensor) -> Tensor:
         torch.bmm(mapped, kernels, out=product)
         result = torch.mm(back, product.view(PLACES, -1), out=parts.second(OUT * OUT, product[0].numel()))
         shaped = result.view(OUT, OUT, *out[images, part].shape[:2], columns, num_out)
-        out[images, part].copy_(shaped.permute(2, 3, 0, 4, 1, 5))
+        shaped = shaped.permute(2, 3, 0, 4, 1, 5)
+        out[images, part].copy_(shaped) if bias is None else torch.add(shaped, bias, out=out[images, part])
     return out.view(len(x), rows * OUT, columns * OUT, num_out)[:, :height, :width].permute(0, 3, 1, 2)
 
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from lab.layers.convolution import convolve
 from lab.layers.linear import Linear
 from lab.layers.packed import PackedConv2d, PackedLinear
+from tests.kernels import take_way
 
 
 def normal(*shape: int) -> Tensor:
@@ -51,6 +52,27 @@ def test_a_packed_convolution(plain: nn.Conv2d, layout: str) -> None:
             for activation, then in (("relu", F.relu), ("leaky_relu", lambda y: F.leaky_relu(y, 0.1))):
                 found = convolve(x, packed, add=add.clone(), activation=activation, reuse=True)  # type: ignore[arg-type]
                 torch.testing.assert_close(found, then(wanted + add))
+
+
+@pytest.mark.parametrize("way", ["torch", "winograd"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_packed_3x3_takes_the_fastest_way(way: str, bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = take_way(monkeypatch, way)
+    plain = nn.Conv2d(40, 33, 3, padding=1, bias=bias)
+    packed = PackedConv2d.take(copy.deepcopy(plain))
+    x = normal(2, 40, 9, 11).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        wanted = plain(x)
+        for activation, then in (("none", lambda y: y), ("relu", F.relu)):
+            found = convolve(x, packed, activation=activation)  # type: ignore[arg-type]
+            torch.testing.assert_close(found, then(wanted))
+            assert found.is_contiguous(memory_format=torch.channels_last)
+        assert taken == [way, way]
+        # What oneDNN fuses it keeps, and Winograd's algorithm is for maps whose channels are last.
+        add = torch.ones_like(wanted)
+        torch.testing.assert_close(convolve(x, packed, add=add), F.relu(wanted + 1))
+        torch.testing.assert_close(packed(x.contiguous()), wanted)
+        assert taken == [way, way]
 
 
 @pytest.mark.parametrize("rows", [1, 700])  # few are done by torch's own call
