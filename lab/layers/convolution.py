@@ -24,16 +24,14 @@ from lab.compat.torch import (
     onednn_linear,
     own_tensors,
 )
+from lab.layers.activation import SLOPE, Activation, activate
 from lab.layers.packed import PackedConv2d, is_pointwise, keeps_size, pixels_of
 from lab.ops.convolution import SAME, Geometry, conv2d, conv3x3, output_way
 from lab.ops.cpu import keep_freed_memory, needs_gradient, plain_float32
 
 NormName = Literal["batch_norm", "frozen_batch_norm", "group_norm"]
-Activation = Literal["none", "relu", "relu6", "leaky_relu"]
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 """Those that keep running statistics."""
-SLOPE = 0.1
-"""Of ``leaky_relu`` below zero."""
 FEW, LARGE = 4, 1 << 18
 """Pixels for each input channel, and numbers of a weight, where one pass over the output more is worth while."""
 SMALL = 1 << 22
@@ -97,15 +95,6 @@ def is_constant(norm: nn.Module) -> bool:
     return isinstance(norm, FrozenBatchNorm2d) or (isinstance(norm, nn.BatchNorm2d) and not norm.training)
 
 
-def activate(x: Tensor, activation: Activation) -> Tensor:
-    """Apply an activation in place."""
-    if activation == "relu":
-        return F.relu(x, inplace=True)
-    if activation == "relu6":
-        return F.relu6(x, inplace=True)
-    return F.leaky_relu(x, SLOPE, inplace=True) if activation == "leaky_relu" else x
-
-
 def convolve(
     x: Tensor,
     convolution: nn.Conv2d,
@@ -131,7 +120,7 @@ def convolve(
     """
     if scales and convolution in scales:
         if isinstance(convolution, PackedConv2d) and convolution.packed is not None and not is_pointwise(convolution):
-            return _packed(x, convolution, add, activation, reuse)
+            return convolution.compute(x, add, activation, reuse)
         return _by_onednn(x, *scales[convolution], convolution, add, activation, reuse)
     norm = None if isinstance(norm, nn.Identity) else norm
     watched = any(part is not None and is_watched(part) for part in (convolution, norm))
@@ -140,7 +129,7 @@ def convolve(
         out = out if norm is None else norm(out)
         out = out.clone() if watched else out  # what a hook has seen is not written over
     elif norm is None and isinstance(convolution, PackedConv2d) and convolution.takes(x):
-        return _packed(x, convolution, add, activation, reuse)
+        return convolution.compute(x, add, activation, reuse)
     else:
         scale, shift = _scale_and_shift(norm, scales)
         if fuses(x, convolution.weight) and not needs_gradient(scale):
@@ -237,13 +226,6 @@ def _folded(convolution: nn.Conv2d, scale: Tensor | None, shift: Tensor | None) 
     if scale is None or shift is None:
         return weight, bias
     return weight * scale[:, None, None, None], shift if bias is None else torch.addcmul(shift, bias, scale)
-
-
-def _packed(x: Tensor, convolution: PackedConv2d, add: Tensor | None, activation: Activation, reuse: bool) -> Tensor:
-    """Convolve with a weight that is packed already."""
-    if add is None or activation in ("none", "relu"):
-        return convolution.compute(x, add, activation, SLOPE, reuse)
-    return activate(convolution.compute(x).add_(add), activation)
 
 
 def _fused(

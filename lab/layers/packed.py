@@ -19,6 +19,7 @@ from lab.compat.torch import (
     onednn_packed_convolution,
     onednn_packed_linear,
 )
+from lab.layers.activation import SLOPE, Activation, activate
 from lab.layers.linear import Linear, exchanges, few_rows
 from lab.ops import winograd
 from lab.ops.choice import PYTORCH, Timings
@@ -91,17 +92,20 @@ class PackedConv2d(_Packed, nn.Conv2d):
         return self.compute(x) if x.ndim == 4 and self.takes(x) else super().forward(x)
 
     def compute(
-        self, x: Tensor, add: Tensor | None = None, activation: str = "none", slope: float = 0.0, reuse: bool = False
+        self, x: Tensor, add: Tensor | None = None, activation: Activation = "none", reuse: bool = False
     ) -> Tensor:
-        """Convolve by oneDNN, add and activate; see ``lab.layers.convolution.convolve``."""
+        """Convolve, add and activate; see ``lab.layers.convolution.convolve``."""
         if add is None and self.packed_matrix is not None and x.stride(1) == 1:
-            rows = onednn_linear(pixels_of(x, self), self.packed_matrix, self.bias, activation, slope=slope)
+            rows = onednn_linear(pixels_of(x, self), self.packed_matrix, self.bias, activation, slope=SLOPE)
             return rows.permute(0, 3, 1, 2)
         assert self.packed is not None
-        if add is None and activation in ("none", "relu") and self._transforms(x, self.packed):
+        if self._transforms(x, self.packed):
             out = winograd.output(x, self.weight, self.bias).contiguous(memory_format=torch.channels_last)
-            return out if activation == "none" else out.relu_()
-        return onednn_convolution(x, self.packed, self.bias, self, add, activation, slope, reuse)
+            return activate(out if add is None else out.add_(add), activation)
+        if add is not None and activation not in ("none", "relu"):  # which oneDNN does not do after an addition
+            out = onednn_convolution(x, self.packed, self.bias, self, None, "none", SLOPE, False)
+            return activate(out.add_(add), activation)
+        return onednn_convolution(x, self.packed, self.bias, self, add, activation, SLOPE, reuse)
 
     def _transforms(self, x: Tensor, weight: Tensor) -> bool:
         """Whether Winograd's algorithm computes this channels-last map faster than oneDNN with the packed weight."""
@@ -109,7 +113,7 @@ class PackedConv2d(_Packed, nn.Conv2d):
             return False
 
         def ways(part: Tensor) -> Timings:
-            packed = partial(onednn_convolution, part, weight, self.bias, self, None, "none", 0.0, False)
+            packed = partial(onednn_convolution, part, weight, self.bias, self, None, "none", SLOPE, False)
             fits = min(self.weight.shape[:2]) >= winograd.MIN_CHANNELS
             return {PYTORCH: packed} | ({"winograd": partial(winograd.output, part, self.weight)} if fits else {})
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lab.layers.convolution import Activation, Scales, convolve
+from lab.layers.activation import Activation
+from lab.layers.convolution import Scales, convolve
 from lab.models.darknet.decoding import located
 from lab.models.darknet.plan import Layer
 from lab.ops.boxes import box_cxcywh_to_xyxy

@@ -7,6 +7,7 @@ activation; the shortcut stands between the narrow ends (section 3.3).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +15,14 @@ from torch import Tensor, nn
 from lab.checking import check_some
 from lab.compat.torch import are_watched, has_forward_hooks, is_watched
 from lab.layers.convolution import NormName, Scales, convolve, is_constant, make_norm, pairs_in, scales_of
+from lab.ops.choice import PYTORCH, SAMPLE, Timings, choices, size_class
 
 SETTING = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 """Of each run of blocks: expansion, channels, blocks, stride of the first one."""
 STAGE_ENDS = (1, 3, 6, 13, 17)
 """The last blocks of each resolution, whose maps a backbone returns: strides 2, 4, 8, 16, 32."""
 CACHED = 4 << 20
-"""Bytes of a block's wide maps that are computed at once in inference on a CPU."""
+"""Bytes of a block's wide maps that are computed at once in inference on a CPU, where that is faster than all."""
 
 
 def _rounded(channels: float) -> int:
@@ -59,12 +61,30 @@ class InvertedResidual(nn.Module):
         """Map (B, C, H, W) to (B, out_channels, H / stride, W / stride); ``reuse``: ``x`` may be written over."""
         pairs = self.pairs()
         count = self._at_once(x, pairs)
-        if count is not None:
-            return torch.cat([self._block(part, pairs, scales, reuse) for part in x.split(count)])
-        return self._block(x, pairs, scales, reuse)
+        if count is None or not self._pays(x, count, pairs, scales):
+            return self._block(x, pairs, scales, reuse)
+        return self._in_parts(x, count, pairs, scales, reuse)
+
+    def _in_parts(
+        self, x: Tensor, count: int, pairs: Sequence[tuple[nn.Conv2d, nn.Module]], scales: Scales | None, reuse: bool
+    ) -> Tensor:
+        return torch.cat([self._block(part, pairs, scales, reuse) for part in x.split(count)])
+
+    def _pays(self, x: Tensor, count: int, pairs: Sequence[tuple[nn.Conv2d, nn.Module]], scales: Scales | None) -> bool:
+        """Whether parts of ``count`` images are computed faster than all at once: some caches gain, others lose."""
+        layers = [layer for layer, _ in pairs]
+        of_image = sum(layer.weight.numel() for layer in layers) * x.shape[2] * x.shape[3]
+        shape = (*(layer.out_channels for layer in layers), *layers[-2].stride, *x.shape[1:], size_class(len(x)))
+
+        def ways() -> Timings:
+            part = x[: max(2 * count, SAMPLE // of_image)]
+            given = (pairs, scales, False)
+            return {PYTORCH: partial(self._block, part, *given), "parts": partial(self._in_parts, part, count, *given)}
+
+        return choices().fastest("mobilenet block", shape, ways) == "parts"
 
     def _at_once(self, x: Tensor, pairs: Sequence[tuple[nn.Conv2d, nn.Module]]) -> int | None:
-        """Return how many images to compute at once in inference on a CPU, so few that a cache holds the wide map.
+        """Return of how few images a cache holds the wide map, in inference on a CPU.
 
         None for all, without asking how many there are, which a graph that is exported may leave open.
         """

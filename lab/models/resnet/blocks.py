@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from lab.compat.torch import has_forward_hooks
 from lab.errors import ConfigError
-from lab.layers.convolution import Activation, NormName, Scales, activate, convolve, make_norm, scales_of
+from lab.layers.activation import Activation, activate
+from lab.layers.convolution import NormName, Scales, convolve, make_norm, scales_of
 from lab.layers.recompute import recomputed, recomputes
 from lab.models.resnet.deformable import ModulatedDeformConv2d, deform_convolve
 from lab.models.resnet.plugins import Plugin

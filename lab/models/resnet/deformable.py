@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from lab.checking import check_multiple
 from lab.compat.torch import is_watched
-from lab.layers.convolution import FrozenBatchNorm2d, Scales, activate, convolve, is_constant, scale_and_shift
+from lab.layers.activation import activate
+from lab.layers.convolution import FrozenBatchNorm2d, Scales, convolve, is_constant, scale_and_shift
 from lab.ops.deform_conv import deform_conv2d
 
 KERNEL = 3

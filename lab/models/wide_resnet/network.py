@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from lab.checking import check_choice, check_some
 from lab.errors import ConfigError
-from lab.layers.convolution import FrozenBatchNorm2d, NormName, activate, convolve, make_norm
+from lab.layers.activation import activate
+from lab.layers.convolution import FrozenBatchNorm2d, NormName, convolve, make_norm
 
 Style = Literal["mixmatch", "port"]
 EPSILON = {"mixmatch": 1e-3, "port": 1e-5}

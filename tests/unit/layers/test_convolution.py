@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from lab.layers.convolution import Activation, FrozenBatchNorm2d, convolve, folded, make_norm, pairs_in, scales_of
+from lab.layers.activation import Activation
+from lab.layers.convolution import FrozenBatchNorm2d, convolve, folded, make_norm, pairs_in, scales_of
 
 ACTIVATIONS = {"none": lambda x: x, "relu": F.relu, "relu6": F.relu6, "leaky_relu": lambda x: F.leaky_relu(x, 0.1)}
 

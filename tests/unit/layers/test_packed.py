@@ -63,16 +63,19 @@ def test_a_packed_3x3_takes_the_fastest_way(way: str, bias: bool, monkeypatch: p
     x = normal(2, 40, 9, 11).contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         wanted = plain(x)
-        for activation, then in (("none", lambda y: y), ("relu", F.relu)):
+        for activation, then in (
+            ("none", lambda y: y),
+            ("relu", F.relu),
+            ("leaky_relu", lambda y: F.leaky_relu(y, 0.1)),
+        ):
             found = convolve(x, packed, activation=activation)  # type: ignore[arg-type]
             torch.testing.assert_close(found, then(wanted))
             assert found.is_contiguous(memory_format=torch.channels_last)
-        assert taken == [way, way]
-        # What oneDNN fuses it keeps, and Winograd's algorithm is for maps whose channels are last.
-        add = torch.ones_like(wanted)
-        torch.testing.assert_close(convolve(x, packed, add=add), F.relu(wanted + 1))
-        torch.testing.assert_close(packed(x.contiguous()), wanted)
-        assert taken == [way, way]
+            found = convolve(x, packed, add=torch.ones_like(wanted), activation=activation)  # type: ignore[arg-type]
+            torch.testing.assert_close(found, then(wanted + 1))
+        assert taken == 6 * [way]
+        torch.testing.assert_close(packed(x.contiguous()), wanted)  # whose channels are first
+        assert taken == 6 * [way]
 
 
 @pytest.mark.parametrize("rows", [1, 700])  # few are done by torch's own call

@@ -11,6 +11,7 @@ from torch import Tensor
 import lab
 from lab.models.mobilenet import network
 from lab.models.mobilenet.network import InvertedResidual
+from tests.kernels import take_way
 
 
 def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -28,6 +29,7 @@ def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("deployed", [False, True])
 def test_few_images_at_once_give_the_same(deployed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    take_way(monkeypatch, "parts", small=False)
     torch.manual_seed(0)
     net = lab.create_model("mobilenet_v2", num_classes=3).eval()
     net = lab.deploy(net) if deployed else net
@@ -45,7 +47,8 @@ def test_few_images_at_once_give_the_same(deployed: bool, monkeypatch: pytest.Mo
 
 
 def test_batches_stay_whole_where_it_matters(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For gradients, for batch statistics, and for a hook, which waits on a map of all images."""
+    """For gradients and batch statistics, for a hook, which waits on a map of all images, and where it is faster."""
+    take_way(monkeypatch, "parts", small=False)
     torch.manual_seed(0)
     net = lab.create_model("mobilenet_v2", num_classes=3).eval()
     images = torch.randn(4, 3, 32, 32)
@@ -67,6 +70,11 @@ def test_batches_stay_whole_where_it_matters(monkeypatch: pytest.MonkeyPatch) ->
     assert shapes == [4]
     assert seen.count(4) == 1
     assert set(seen) == {1, 4}
+    take_way(monkeypatch, "torch", small=False)
+    seen.clear()
+    with torch.no_grad():
+        net(images)
+    assert set(seen) == {4}
 
 
 def test_an_exported_graph_takes_any_batch(monkeypatch: pytest.MonkeyPatch) -> None:
