@@ -22,8 +22,9 @@ from lab.config.group_files import shorten
 from lab.config.kinds import Asks, EvalSettings, FindSettings, Learning, TaskSettings
 from lab.config.packages import check_packages
 from lab.config.problems import first_problem
-from lab.config.schemas import ConfigSchema, Strict
+from lab.config.schemas import ConfigSchema
 from lab.config.separators import normalize_separator
+from lab.config.value_types import Strict
 from lab.config.words import word_key
 from lab.errors import ConfigError, closest
 from lab.system.files import archive_in, is_checkpoint

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from lab.config.schemas import Int, Strict, Text
+from lab.config.value_types import Int, Strict, Text
 
 Smoothing = Annotated[float, Field(ge=0, lt=1)]
 ClassWeight = Annotated[float, Field(ge=0, allow_inf_nan=False)]

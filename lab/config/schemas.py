@@ -6,85 +6,44 @@ of a class named by ``_target_``; those are checked against its signature in ``l
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from lab.config.learning_schemas import (
+    AdagradConfig,
+    AdamConfig,
+    BertAdamConfig,
+    BertScheduleConfig,
+    ConstantConfig,
+    CosineConfig,
+    LambConfig,
+    MultiStepConfig,
+    PolyConfig,
+    SGDConfig,
+    StepConfig,
+)
+from lab.config.value_types import (
+    STRICT,
+    Above0,
+    Bool,
+    Float,
+    Int,
+    PartAbove0,
+    Processes,
+    Rate,
+    Strict,
+    TargetConfig,
+    Text,
+    WholeAbove0,
+    WholeFrom0,
+    as_text,
+    truth,
 )
 
 
-def _number(value: Any) -> Any:
-    """Convert a string that spells a number, because the value of an environment variable is always a string."""
-    if not isinstance(value, str) or not _NUMBER.fullmatch(value):
-        return value
-    return int(value) if _WHOLE.fullmatch(value) else float(value)
-
-
-def _truth(value: Any) -> Any:
-    return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
-
-
-_WHOLE = re.compile(r"[+-]?\d{1,30}", re.ASCII)
-_NUMBER = re.compile(r"[+-]?(\d{1,30}\.?\d*|\.\d+)(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
-
-Int = Annotated[int, BeforeValidator(_number)]
-"""An integer: 3.0 and true are refused."""
-Float = Annotated[float, BeforeValidator(_number)]
-"""A finite number."""
-Bool = Annotated[bool, BeforeValidator(_truth)]
-"""true or false; other words and numbers are refused."""
-WholeAbove0 = Annotated[Int, Field(gt=0, lt=2**63)]
-WholeFrom0 = Annotated[Int, Field(ge=0, lt=2**63)]
-Processes = Annotated[Int, Field(ge=0, le=1024)]
-Above0 = Annotated[Float, Field(gt=0)]
-Rate = Annotated[Float, Field(ge=0)]
-PartAbove0 = Annotated[Float, Field(gt=0, le=1)]
-Beta = Annotated[Float, Field(ge=0, lt=1)]
-
-
-def _text(value: Any) -> Any:
-    return str(value) if type(value) is int else value
-
-
-def _printable(value: str) -> str:
-    if any(unicodedata.category(sign) == "Cc" for sign in value):
-        raise ValueError("holds a control character")
-    return value
-
-
 def _no_weights(value: Any) -> Any:
-    return None if _truth(value) is False else _truth(value)
-
-
-Text = Annotated[str, BeforeValidator(_text), Field(min_length=1), AfterValidator(_printable)]
-"""A name or a path: not empty, on one line. An integer is accepted too; other numbers must be in quotes."""
-
-
-# A nan among the arguments of a target must stay nan, to be refused there; by default it would become null.
-# A schema is built when it is first used: most commands use a part of them.
-_STRICT = ConfigDict(strict=True, allow_inf_nan=False, ser_json_inf_nan="constants", defer_build=True)
-
-
-class Strict(BaseModel):
-    """A group that refuses keys that it does not know and values of another type than its own."""
-
-    model_config = ConfigDict(extra="forbid", protected_namespaces=(), **_STRICT)
-
-
-class TargetConfig(BaseModel):
-    """A node that names what to build; its other keys are arguments."""
-
-    model_config = ConfigDict(extra="allow", **_STRICT)
-    target: Text = Field(alias="_target_")
+    return None if truth(value) is False else truth(value)
 
 
 class ModelConfig(Strict):
@@ -94,8 +53,12 @@ class ModelConfig(Strict):
     task: Text
     net: TargetConfig
     pretrained: Annotated[Literal[True] | Text | None, BeforeValidator(_no_weights)] = None  # true: the first tag
-    asks: dict[str, Any] = {}  # settings for its data; the kind of problem defines the keys (lab.config.kinds)
-    learning: dict[str, Any] = {}  # how it learns, where the kind of problem has settings for that (lab.config.kinds)
+    asks: dict[str, Any] = Field(
+        default_factory=dict
+    )  # settings for its data; the kind of problem defines the keys (lab.config.kinds)
+    learning: dict[str, Any] = Field(
+        default_factory=dict
+    )  # how it learns, where the kind of problem has settings for that (lab.config.kinds)
     # Short for model.net.loss, if the architecture has several losses.
     loss: Text | None = None
 
@@ -108,7 +71,7 @@ class DataConfig(TargetConfig):
     batch_size: WholeAbove0
     num_workers: Processes = 0
     root: Text | None = None
-    requires: list[Text | None] = []  # null entries are not needed
+    requires: list[Text | None] = Field(default_factory=list)  # null entries are not needed
     how_to_get: str = ""
     preprocessing: Text | None = None  # model, data or a tag of pretrained weights (lab.launch.weights)
 
@@ -120,7 +83,7 @@ class TrainerConfig(Strict):
     devices: Annotated[Int, Field(gt=0, le=1024)]  # on each machine
     num_nodes: Annotated[Int, Field(gt=0, le=100_000)]
     # YAML reads 32 as a number
-    precision: Annotated[Literal["32", "16-mixed", "bf16-mixed", "bf16-true", "64"], BeforeValidator(_text)]
+    precision: Annotated[Literal["32", "16-mixed", "bf16-mixed", "bf16-true", "64"], BeforeValidator(as_text)]
     max_steps: WholeAbove0 | None
     max_epochs: WholeAbove0 | None
     val_every_n_steps: WholeAbove0 | None
@@ -156,7 +119,7 @@ class FSDPConfig(Strict):
     """Parameters, gradients and optimizer states are split over the ranks by torch."""
 
     name: Literal["fsdp"]
-    reduce_dtype: Annotated[Literal["32", "bf16"], BeforeValidator(_text)]
+    reduce_dtype: Annotated[Literal["32", "bf16"], BeforeValidator(as_text)]
     cpu_offload: Bool
     activation_checkpointing: Bool
     reshard_after_forward: Bool | WholeAbove0
@@ -193,126 +156,6 @@ class AutoConfig(Strict):
 
     name: Literal["auto"]
     memory_gib: Above0 | None
-
-
-class ParameterGroup(Strict):
-    """Parameters whose name contains a match of ``pattern`` (a regular expression) train with these settings."""
-
-    pattern: Text
-    lr: Rate | None = None
-    weight_decay: Rate | None = None
-
-
-class Optimizer(Strict):
-    """The settings of every optimizer."""
-
-    lr: Annotated[Float, Field(ge=0, le=3e38)]  # the largest float32; a rate that is too large diverges
-    weight_decay: Annotated[Float, Field(ge=0, le=1000)]
-    no_decay_norm_bias: Bool
-    groups: list[ParameterGroup]
-    layer_decay: PartAbove0 = 1.0
-
-
-class AdamConfig(Optimizer):
-    """Adam (Kingma and Ba, 2015) and AdamW (Loshchilov and Hutter, 2019)."""
-
-    name: Literal["adam", "adamw"]
-    betas: Annotated[tuple[Beta, Beta], Field(strict=False)]  # a list in YAML
-    eps: Above0
-    decay_last: Bool = False  # adamw: weights decay after the step, not before it
-
-
-class SGDConfig(Optimizer):
-    """Stochastic gradient descent."""
-
-    name: Literal["sgd"]
-    momentum: Beta
-    nesterov: Bool
-
-    @field_validator("nesterov")
-    @classmethod
-    def _has_momentum(cls, value: bool, info: ValidationInfo) -> bool:
-        if value and not info.data.get("momentum", 1):
-            raise ValueError("needs optimizer.momentum above 0")
-        return value
-
-
-class AdagradConfig(Optimizer):
-    """Adagrad (Duchi et al., 2011) with momentum; of an embedding only the rows used in the step are updated."""
-
-    name: Literal["adagrad"]
-    momentum: Beta
-    eps: Above0
-
-
-class BertAdamConfig(Optimizer):
-    """BERT's Adam: no bias correction, decoupled weight decay (Devlin et al., 2019)."""
-
-    name: Literal["bert"]
-    betas: Annotated[tuple[Beta, Beta], Field(strict=False)]
-    eps: Above0
-
-
-class LambConfig(Optimizer):
-    """LAMB (You et al., 2020)."""
-
-    name: Literal["lamb"]
-    betas: Annotated[tuple[Beta, Beta], Field(strict=False)]
-    eps: Above0
-    adapt_all: Bool  # false: parameters without weight decay step as in Adam
-
-
-class Scheduler(Strict):
-    """The settings of every schedule: a linear warm-up from 0, counted in optimizer steps."""
-
-    warmup_steps: WholeFrom0
-
-
-class ConstantConfig(Scheduler):
-    """The peak rate throughout."""
-
-    name: Literal["constant"]
-
-
-class StepConfig(Scheduler):
-    """Times ``gamma`` every ``step_size`` steps."""
-
-    name: Literal["step"]
-    step_size: WholeAbove0
-    gamma: Rate
-
-
-class MultiStepConfig(Scheduler):
-    """Times ``gamma`` at each milestone."""
-
-    name: Literal["multistep"]
-    milestones: list[WholeAbove0]
-    gamma: Rate
-    warmup_power: Above0 = 1.0  # 4: darknet's burn-in
-
-
-class CosineConfig(Scheduler):
-    """Half a cosine from the peak to ``min_factor`` of it at the last step."""
-
-    name: Literal["cosine"]
-    min_factor: Annotated[Float, Field(ge=0, le=1)]
-    stairs: WholeFrom0 = 0  # falls in so many equal parts of the training, from its first step on; 0: at every step
-    warmup_from: Annotated[Float, Field(ge=0, lt=1)] = 0.0  # share of the rate at the first step of the warm-up
-
-
-class PolyConfig(Scheduler):
-    """``(1 - t) ** power`` of the peak, from the end of the warm-up to the last step."""
-
-    name: Literal["poly"]
-    power: Above0
-    min_factor: Annotated[Float, Field(ge=0, le=1)]
-
-
-class BertScheduleConfig(Scheduler):
-    """Linear from the peak at step 0 to 0 at the last step; the warm-up stands in place of its beginning."""
-
-    name: Literal["bert"]
-    jump: Bool  # false: it falls from the end of the warm-up
 
 
 class WandbConfig(Strict):
@@ -383,7 +226,7 @@ class UnfreezeConfig(Strict):
     """Train a part of the network, and more of it later."""
 
     train: Annotated[list[Text], Field(min_length=1)]
-    stages: list[UnfreezeStage] = []
+    stages: list[UnfreezeStage] = Field(default_factory=list)
     every: WholeAbove0 | None = None
 
     @model_validator(mode="after")
@@ -436,7 +279,7 @@ class Expected(Strict):
 class EvalConfig(BaseModel):
     """How the model is measured; the kind of problem defines the other keys (``lab.config.kinds``)."""
 
-    model_config = ConfigDict(extra="allow", **_STRICT)
+    model_config = ConfigDict(extra="allow", **STRICT)
     name: Text
 
 

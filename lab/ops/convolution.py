@@ -183,7 +183,8 @@ def _sample_gradient(part: Tensor, grad: Tensor, weight: Tensor, geometry: Geome
     return grad[: len(part), :, :rows].contiguous(memory_format=_layout(grad))
 
 
-# The ways. They are made for maps that are channels last in memory, and return such; PyTorch's keeps what it gets.
+# The ways. lab's own compute channels last; all return the layout that they get, or what follows, such as group norms,
+# would pay for it.
 
 
 def _torch_output(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
@@ -191,11 +192,11 @@ def _torch_output(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geom
 
 
 def _winograd_output(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
-    return winograd.output(x, weight, bias)
+    return _as_before(winograd.output(x, weight, bias), x)
 
 
 def _product_output(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
-    return _as_map(onednn_linear(_strided(x, geometry), weight.flatten(1), bias))
+    return _as_before(_as_map(onednn_linear(_strided(x, geometry), weight.flatten(1), bias)), x)
 
 
 def _torch_input(x: Tensor, weight: Tensor, grad: Tensor, geometry: Geometry) -> Tensor:
@@ -203,16 +204,21 @@ def _torch_input(x: Tensor, weight: Tensor, grad: Tensor, geometry: Geometry) ->
 
 
 def _winograd_input(x: Tensor, weight: Tensor, grad: Tensor, geometry: Geometry) -> Tensor:
-    return winograd.input_gradient(grad, weight)
+    return _as_before(winograd.input_gradient(grad, weight), grad)
 
 
 def _product_input(x: Tensor, weight: Tensor, grad: Tensor, geometry: Geometry) -> Tensor:
     found = onednn_linear(_pixels(grad), weight.flatten(1).t(), None)
     if geometry.stride == (1, 1):
-        return _as_map(found)
-    whole = torch.zeros_like(x, memory_format=torch.channels_last)
+        return _as_before(_as_map(found), grad)
+    whole = torch.zeros_like(x)
     whole[:, :, :: geometry.stride[0], :: geometry.stride[1]] = _as_map(found)
     return whole
+
+
+def _as_before(out: Tensor, x: Tensor) -> Tensor:
+    """Return a map, channels last, in the layout of another one."""
+    return out if _layout(x) is torch.channels_last else out.contiguous()
 
 
 def _torch_weight(x: Tensor, weight: Tensor, grad: Tensor, geometry: Geometry) -> Tensor:

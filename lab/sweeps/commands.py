@@ -16,7 +16,8 @@ from pathlib import Path
 from lab.errors import ConfigError, RunError, closest
 from lab.run_name import SWEEPS
 from lab.sweeps.holder import command_of, find_holder
-from lab.sweeps.ledger import FILE, DamagedLedger, JobRow, Ledger
+from lab.sweeps.ledger import FILE, JobRow, Ledger
+from lab.sweeps.ledger_errors import DamagedLedger
 from lab.sweeps.states import BAD, DONE
 from lab.sweeps.status import print_status, status_of
 from lab.text import printable

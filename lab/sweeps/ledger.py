@@ -6,10 +6,8 @@ the attempts can be found again in the run directories, so a damaged ledger lose
 
 from __future__ import annotations
 
-import errno
 import itertools
 import json
-import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import RunError
+from lab.sweeps.ledger_errors import DamagedLedger, is_damage
 from lab.sweeps.states import JobState
-from lab.system.storage import StorageError
 
 FILE = "ledger.sqlite"
 VERSION = 1
@@ -154,7 +152,7 @@ class Ledger:
             self.jobs()
         except (sqlite3.DatabaseError, ValueError, TypeError) as error:
             self.close()
-            if isinstance(error, sqlite3.OperationalError) and not _is_damage(error):
+            if isinstance(error, sqlite3.OperationalError) and not is_damage(error):
                 raise
             raise DamagedLedger(self.file, str(error)) from error
         if found != "ok":
@@ -354,51 +352,6 @@ class Ledger:
             rows = database.execute("SELECT id, verb, jobs FROM requests WHERE taken IS NULL ORDER BY id").fetchall()
             database.execute("UPDATE requests SET taken = ? WHERE taken IS NULL", (time.time(),))
         return [Request(**_decoded(row)) for row in rows]
-
-
-class LedgerError(StorageError):
-    """The ledger cannot be written: the disk is full or gone, or another process has damaged it. Exit code 1.
-
-    Args:
-        file: the ledger.
-        error: what SQLite says.
-    """
-
-    def __init__(self, file: Path, error: sqlite3.Error) -> None:
-        is_full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
-        super().__init__(file, errno.ENOSPC if is_full else errno.EIO)
-        self.why = str(error)
-
-    def __str__(self) -> str:
-        """Return the one line."""
-        return (
-            f"{self.where}: the ledger cannot be written: {self.why}{self.room()}; no job is started, running ones "
-            "have ended with a checkpoint, the run directories keep their results: repeat the command to continue"
-        )
-
-
-class DamagedLedger(RunError):
-    """A ledger that SQLite cannot read; ``set_aside`` keeps it, and a new one is made from the run directories."""
-
-    def __init__(self, file: Path, why: str) -> None:
-        super().__init__(f"{file} is damaged ({why})")
-        self.file = file
-
-    def set_aside(self) -> Path:
-        """Rename the damaged file and return its new name."""
-        names = (self.file.with_name(f"damaged-{number}.sqlite") for number in itertools.count(1))
-        kept = next(name for name in names if not os.path.lexists(name))
-        self.file.rename(kept)
-        for suffix in ("-wal", "-shm"):
-            beside = self.file.with_name(self.file.name + suffix)
-            if beside.exists():
-                beside.rename(kept.with_name(kept.name + suffix))
-        return kept
-
-
-def _is_damage(error: sqlite3.OperationalError) -> bool:
-    """Whether an operational error is about the file's content, not about the disk or a lock."""
-    return any(word in str(error) for word in ("no such column", "malformed", "no such table", "has no column"))
 
 
 def _decoded(row: sqlite3.Row) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from lab.sweeps import lines
 from lab.sweeps.display import display_name
 from lab.sweeps.grid_proposer import GridProposer
 from lab.sweeps.here import HerePlacer
-from lab.sweeps.ledger import FILE, DamagedLedger, Ledger, LedgerError
+from lab.sweeps.ledger import FILE, Ledger
+from lab.sweeps.ledger_errors import DamagedLedger, LedgerError
 from lab.sweeps.local import LocalPlacer
 from lab.sweeps.master import ENDINGS, Master
 from lab.sweeps.notes import SignalNotes

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from lab.config.schemas import Above0, Bool, Float, Int, Strict, Text, WholeAbove0, WholeFrom0
+from lab.config.value_types import Above0, Bool, Float, Int, Strict, Text, WholeAbove0, WholeFrom0
 from lab.run_record import Direction
 
 Workers = Annotated[WholeAbove0, Field(le=4096)]

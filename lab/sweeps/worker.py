@@ -19,8 +19,8 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from lab.config.compose import Composed
-from lab.config.schemas import Strict, Text, WholeAbove0, WholeFrom0
 from lab.config.sources import find_in_working_directory
+from lab.config.value_types import Strict, Text, WholeAbove0, WholeFrom0
 from lab.errors import LabError, RunError
 from lab.launch.outcomes import say
 from lab.launch.prepare import Prepared

@@ -94,7 +94,7 @@ TASK = TaskSpec(
 from typing import Literal
 
 from lab.config.kinds import EvalSettings, TaskSettings
-from lab.config.schemas import Bool
+from lab.config.value_types import Bool
 
 
 class NewEval(EvalSettings):

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from lab.checkpoint.format import CheckpointReader
-from lab.sweeps.ledger import FILE, DamagedLedger, Ledger, LedgerError
+from lab.sweeps.ledger import FILE, Ledger
+from lab.sweeps.ledger_errors import DamagedLedger, LedgerError
 from tests.hostile.test_disks import error_line, fill, small_disk
 from tests.runs import SMALL, Command, Runs, record, wait_for
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from lab.config.batches import images_at_once
 from lab.config.kinds import Asks, ClassLearning, EvalSettings, TaskSettings
-from lab.config.schemas import Above0, Float, Rate, Strict, WholeAbove0
+from lab.config.value_types import Above0, Float, Rate, Strict, WholeAbove0
 
 MOST_MASKS = 4
 """Of each kind: for so many ``AudioBatch.chances`` has random numbers."""

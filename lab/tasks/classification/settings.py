@@ -9,7 +9,7 @@ from pydantic import Field
 
 from lab.config.batches import images_at_once
 from lab.config.kinds import Asks, ClassLearning, ClassWeight, EvalSettings, Learning, TaskSettings
-from lab.config.schemas import Above0, Float, Rate, WholeAbove0
+from lab.config.value_types import Above0, Float, Rate, WholeAbove0
 
 
 class ClassificationEval(EvalSettings):

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from lab.config.kinds import Asks, EvalSettings, Learning, TaskSettings
-from lab.config.schemas import Above0, Float, PartAbove0, Rate, Strict, WholeFrom0
+from lab.config.value_types import Above0, Float, PartAbove0, Rate, Strict, WholeFrom0
 
 Share01 = Annotated[Rate, Field(le=1)]
 Factors = Annotated[list[Rate], Field(min_length=2, max_length=2)]

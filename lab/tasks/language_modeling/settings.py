@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from lab.config.kinds import Asks, TaskSettings, TextEvalSettings
-from lab.config.schemas import Bool, Float, Int, PartAbove0, Strict, WholeAbove0, WholeFrom0
+from lab.config.value_types import Bool, Float, Int, PartAbove0, Strict, WholeAbove0, WholeFrom0
 
 FITTING = {"causal": "text", "masked": "pretraining"}
 """Data that works with no network, for each objective."""

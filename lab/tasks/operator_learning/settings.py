@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from lab.config.kinds import Asks, EvalSettings, Learning, TaskSettings
-from lab.config.schemas import Bool, Int, Strict, WholeAbove0, WholeFrom0
+from lab.config.value_types import Bool, Int, Strict, WholeAbove0, WholeFrom0
 
 
 class OperatorLearningEval(EvalSettings):

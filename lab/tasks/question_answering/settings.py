@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from lab.config.kinds import Asks, TaskSettings, TextEvalSettings
-from lab.config.schemas import Float, Int, WholeAbove0
+from lab.config.value_types import Float, Int, WholeAbove0
 
 
 class AnsweringEval(TextEvalSettings):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from lab.config.kinds import Asks, EvalSettings, TaskSettings
-from lab.config.schemas import Bool, Float, Int, Text, WholeAbove0, WholeFrom0
+from lab.config.value_types import Bool, Float, Int, Text, WholeAbove0, WholeFrom0
 from lab.errors import closest
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from lab.config.kinds import Asks, ClassLearning, TaskSettings, TextEvalSettings
-from lab.config.schemas import WholeAbove0
+from lab.config.value_types import WholeAbove0
 
 
 class TextClassificationEval(TextEvalSettings):

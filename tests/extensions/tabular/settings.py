@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from lab.config.kinds import Asks, EvalSettings, TaskSettings
-from lab.config.schemas import Bool, WholeAbove0
+from lab.config.value_types import Bool, WholeAbove0
 
 
 class TabularEval(EvalSettings):

@@ -32,7 +32,7 @@ from __future__ import annotations
 from typing import Literal
 
 from lab.config.kinds import Asks, EvalSettings, TaskSettings
-from lab.config.schemas import WholeAbove0
+from lab.config.value_types import WholeAbove0
 
 
 class CountingEval(EvalSettings):
