@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lab.compat.hydra import forget_composed
+from lab.compat.omegaconf import by_libyaml
 from lab.config import user_files
 from lab.config.aliases import renamed_words
 from lab.config.group_files import SEVERAL, config_dir, find_file, groups, options, shorten
@@ -87,7 +88,8 @@ def compose_config(overrides: Sequence[str], user_dirs: Iterable[str] = (), root
     forget_composed()
     with initialize_config_dir(str(folders[0]), version_base="1.3"):
         try:
-            composed = compose(root, words, return_hydra_config=True)
+            with by_libyaml():
+                composed = compose(root, words, return_hydra_config=True)
             choices |= {key: str(value) for key, value in composed.hydra.runtime.choices.items()}
             OmegaConf.set_struct(composed, False)
             del composed["hydra"]
