@@ -32,7 +32,7 @@ def run_distributed(
     fn: Callable[..., Any],
     world_size: int = 2,
     args: tuple = (),
-    timeout: float = 300.0,
+    timeout: float = 900.0,
     fresh: dict[str, str] | None = None,
 ) -> list[Any]:
     """Call ``fn(rank, *args)`` on ``world_size`` ranks of a gloo process group and return their results.
@@ -44,7 +44,7 @@ def run_distributed(
         fn: what to call.
         world_size: on how many ranks.
         args: its arguments after the rank.
-        timeout: seconds after which all are ended and the test fails.
+        timeout: seconds after which all are ended and the test fails: for what hangs, not for what is slow.
         fresh: for tests of a process's memory: ranks that do their imports themselves, with these variables set from
             their start.
     """

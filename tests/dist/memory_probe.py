@@ -112,7 +112,7 @@ def status(key: str) -> int:
 def run(strategy: str, world_size: int, words: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return rank 0's probe; the processes give memory that they free back to the system at once."""
     variables = {"MALLOC_MMAP_THRESHOLD_": str(MIB)}
-    return run_distributed(probe, world_size, (strategy, world_size, words), timeout=240, fresh=variables)[0]
+    return run_distributed(probe, world_size, (strategy, world_size, words), fresh=variables)[0]
 
 
 if __name__ == "__main__":

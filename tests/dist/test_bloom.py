@@ -202,12 +202,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def two(folder: Path) -> list[dict[str, Any]]:
-    return run_distributed(on_two, args=(str(folder),), timeout=200)
+    return run_distributed(on_two, args=(str(folder),))
 
 
 @pytest.fixture(scope="module")
 def four() -> list[dict[str, Any]]:
-    return run_distributed(on_four, world_size=4, timeout=200)
+    return run_distributed(on_four, world_size=4)
 
 
 def compare(found: dict[str, Any], names: Any, alone: Any) -> None:

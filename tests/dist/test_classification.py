@@ -63,7 +63,7 @@ def labels_on_two(rank: int, split: int) -> dict[str, float]:
 @pytest.mark.parametrize("split", [3, 7])  # the second rank has images in one of two rounds, and none at all
 def test_metrics_of_several_labels_on_two_ranks(split: int) -> None:
     alone = several_labels(slice(0, 7))
-    for found in run_distributed(labels_on_two, 2, (split,), timeout=240):
+    for found in run_distributed(labels_on_two, 2, (split,)):
         assert found == pytest.approx(alone, abs=0, nan_ok=True)  # to the bit
 
 
@@ -75,7 +75,7 @@ def on_two(rank: int, folder: str) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The runs of two ranks."""
-    found: tuple[Path, Path] = run_distributed(on_two, 2, (str(tmp_path_factory.mktemp("ranks")),), timeout=420)[0]
+    found: tuple[Path, Path] = run_distributed(on_two, 2, (str(tmp_path_factory.mktemp("ranks")),))[0]
     return found
 
 
@@ -127,7 +127,7 @@ def on_two_with(rank: int, folder: str, words: tuple[str, ...]) -> Path:
 def test_activation_checkpointing_changes_nothing_under_ddp_and_fsdp(tmp_path_factory: pytest.TempPathFactory) -> None:
     def train(*words: str) -> Path:
         folder = str(tmp_path_factory.mktemp("ranks"))
-        path: Path = run_distributed(on_two_with, 2, (folder, words), timeout=240)[0]
+        path: Path = run_distributed(on_two_with, 2, (folder, words))[0]
         return path
 
     plain = train("strategy=ddp")

@@ -328,7 +328,7 @@ def alone(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def ranks(folder: Path, alone: dict[str, Any]) -> list[dict[str, Any]]:
-    return run_distributed(on_ranks, args=(str(folder),), timeout=560)
+    return run_distributed(on_ranks, args=(str(folder),))
 
 
 def assert_equal(these: dict[str, Any], those: dict[str, Any]) -> None:

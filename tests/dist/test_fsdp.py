@@ -227,7 +227,7 @@ def alone() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def ranks() -> list[dict[str, Any]]:
-    return run_distributed(on_ranks, timeout=300)
+    return run_distributed(on_ranks)
 
 
 def assert_equal(these: Curve, those: Curve, loss: float = 1e-5, weight: float = 1e-5) -> None:

@@ -45,7 +45,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> list[float]:
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return run_distributed(on_ranks, args=(str(tmp_path_factory.mktemp("ranks")),), timeout=300)[0]
+    return run_distributed(on_ranks, args=(str(tmp_path_factory.mktemp("ranks")),))[0]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

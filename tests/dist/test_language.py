@@ -124,7 +124,7 @@ def alone(folder: Path) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def ranks(folder: Path, alone: dict[str, Path]) -> dict[Any, Path]:
     """The runs of two ranks."""
-    return {key: Path(path) for key, path in run_distributed(on_ranks, args=(str(folder),), timeout=420)[0].items()}
+    return {key: Path(path) for key, path in run_distributed(on_ranks, args=(str(folder),))[0].items()}
 
 
 def compare(run: Path, one: Path) -> None:

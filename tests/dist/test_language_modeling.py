@@ -70,7 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with prompts, what two ranks have made of them, and their run."""
     found = tmp_path_factory.mktemp("language")
     (found / "prompts.txt").write_text("\n".join(PROMPTS) + "\n")
-    runs = run_distributed(on_two, 2, (str(found),), timeout=420)
+    runs = run_distributed(on_two, 2, (str(found),))
     (found / "run").symlink_to(runs[0])
     return found
 

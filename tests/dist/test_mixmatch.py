@@ -38,7 +38,7 @@ def test_the_command_on_two_ranks(model: str, tmp_path: Path) -> None:
     words = (f"model={model}", f"data.root={root}", "model.learning.ramp_steps=2", "model.learning.lambda_u=5")
     if model == "pseudo_label":
         words = (*words, "model.learning.threshold=0.1")
-    both = run_distributed(on_two, 2, (words, str(tmp_path / "two")), timeout=240)[0]
+    both = run_distributed(on_two, 2, (words, str(tmp_path / "two")))[0]
     one = harness.fit((*COMMAND, *words), tmp_path / "one", base=BASE)
     losses = harness.losses(one)
     assert len(losses) == 4

@@ -229,7 +229,7 @@ def measured(learnt: dict[str, Any]) -> dict[tuple[str, int], Found]:
 @pytest.fixture(scope="module")
 def ranks(learnt: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of two ranks finds."""
-    return run_distributed(on_two, 2, (learnt, str(tmp_path_factory.mktemp("ranks"))), timeout=240)
+    return run_distributed(on_two, 2, (learnt, str(tmp_path_factory.mktemp("ranks"))))
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -118,7 +118,7 @@ def alone(folder: Path) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def ranks(folder: Path, alone: dict[str, Path]) -> dict[str, Path]:
     """The runs of two ranks."""
-    results = run_distributed(on_ranks, args=(str(folder),), timeout=420)
+    results = run_distributed(on_ranks, args=(str(folder),))
     return {name: Path(path) for name, path in results[0].items()}
 
 

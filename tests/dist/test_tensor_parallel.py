@@ -130,7 +130,7 @@ def on_four(rank: int) -> tuple[list[float], dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def ranks() -> list[dict[str, Any]]:
-    return run_distributed(on_two, timeout=200)
+    return run_distributed(on_two)
 
 
 @pytest.fixture(autouse=True)
@@ -190,7 +190,7 @@ def test_refusals(ranks: list[dict]) -> None:
 
 def test_a_grid_of_data_and_tensor_ranks() -> None:
     losses, state, _ = classify("adamw", precision="64-true")
-    for rank in run_distributed(on_four, world_size=4, timeout=200):
+    for rank in run_distributed(on_four, world_size=4):
         assert worst_loss(rank[0], losses) < 1e-12  # measured: 3e-16
         assert distance(rank[1], state) < 1e-11
         assert all(np.isfinite(value).all() for value in rank[1].values())

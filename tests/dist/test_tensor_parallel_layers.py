@@ -257,7 +257,7 @@ def mutants(group: RankGroup) -> dict[str, float]:
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])
 def test_parts_compute_what_the_whole_does(world_size: int) -> None:
-    ranks = run_distributed(on_ranks, world_size, args=(world_size,), timeout=120)
+    ranks = run_distributed(on_ranks, world_size, args=(world_size,))
     for rank in ranks:
         worst = max(rank["errors"], key=rank["errors"].get)
         assert rank["errors"][worst] < 1e-6, worst  # measured: 2.9e-7
