@@ -104,7 +104,7 @@ def draw_operations(
 
 
 def apply_operations(images: Tensor, operations: npt.NDArray[np.int64], strengths: npt.NDArray[np.float64]) -> Tensor:
-    """Change images, each by operations of its own; all that get the same kernel are changed at once.
+    """Change images, each by operations of its own; those that get the same kernel are changed at once.
 
     Args:
         images: (B, 3, H, W) uint8.
@@ -114,31 +114,39 @@ def apply_operations(images: Tensor, operations: npt.NDArray[np.int64], strength
     Returns:
         (B, 3, H, W) uint8.
     """
-    changed = images.clone()
+    if operations.size == 0:
+        return images.clone()
+    changed = images
     for codes, strength in zip(operations.T, strengths.T, strict=True):
         names = np.array(OPERATIONS)[codes]
-        for kernel in ("warp", *OPERATIONS[6:]):
-            rows = np.flatnonzero(np.isin(names, _WARPS) if kernel == "warp" else names == kernel)
-            if len(rows):
-                places = torch.from_numpy(rows).to(images.device, non_blocking=True)
-                chosen = changed.index_select(0, places)
-                changed.index_copy_(0, places, _apply(kernel, chosen, names[rows], strength[rows]))
+        kinds = np.where(np.isin(names, _WARPS), "warp", names)
+        order = np.argsort(kinds, kind="stable")
+        groups = np.split(order, np.flatnonzero(kinds[order][1:] != kinds[order][:-1]) + 1)
+        done = [
+            _apply(kinds[rows[0]], changed.index_select(0, _beside(images, rows)), names[rows], strength[rows])
+            for rows in groups
+        ]
+        changed = torch.cat(done).index_select(0, _beside(images, np.argsort(order)))  # index_copy_ takes longer
     return changed
 
 
 def _apply(kernel: str, images: Tensor, names: npt.NDArray[np.str_], strengths: npt.NDArray[np.float64]) -> Tensor:
-    def on_device(values: npt.NDArray[np.generic]) -> Tensor:
-        return torch.from_numpy(values).to(images.device, non_blocking=True)
-
+    if kernel == "identity":
+        return images
     if kernel == "warp":
-        return kernels.warp(images, on_device(matrices(names, strengths, images.shape[2], images.shape[3])))
+        return kernels.warp(images, _beside(images, matrices(names, strengths, images.shape[2], images.shape[3])))
     if kernel in _PLAIN:
         return _PLAIN[kernel](images)
     if kernel == "posterize":
-        return kernels.posterize(images, on_device(strengths.astype(np.int64)))
+        return kernels.posterize(images, _beside(images, strengths.astype(np.int64)))
     if kernel == "solarize":
-        return kernels.solarize(images, on_device((255 * strengths).astype(np.float32)))
-    return _FACTORS[kernel](images, on_device(1 + strengths))
+        return kernels.solarize(images, _beside(images, (255 * strengths).astype(np.float32)))
+    return _FACTORS[kernel](images, _beside(images, 1 + strengths))
+
+
+def _beside(images: Tensor, values: npt.NDArray[np.generic]) -> Tensor:
+    """Return values on the images' device."""
+    return torch.from_numpy(values).to(images.device, non_blocking=True)
 
 
 def matrices(
