@@ -54,6 +54,7 @@ from benchmarks import (
 )
 from benchmarks.augmentation import mixmatch_batch
 from benchmarks.box_augmentation import hsv_row, mosaic_row, mosaic_sample_row
+from benchmarks.counting import FORMULAS
 from benchmarks.gru4rec import gru4rec_train
 from benchmarks.images import boxes_batch, boxes_test_batch, folder_batch, small_batch
 from benchmarks.kernels import conv3x3_forward, conv3x3_train, linear_forward, linear_train
@@ -244,7 +245,7 @@ class _Untracked(nullcontext[None]):
 
 def operations(step: Step) -> int:
     """Count the floating-point operations of a call's products, two for each multiplication and addition."""
-    counter: Any = FlopCounterMode(display=False)
+    counter: Any = FlopCounterMode(display=False, custom_mapping=FORMULAS)
     counter.mod_tracker = _Untracked()
     with sdpa_kernel(SDPBackend.MATH), counter:  # fused attention is not counted
         step()

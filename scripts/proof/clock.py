@@ -52,9 +52,10 @@ def seconds_of(calls: dict[str, Callable[[], Any]], device: torch.device, runs: 
 
 def operations_of(call: Callable[[], Any]) -> int:
     """Return the floating-point operations of a call, a multiplication and an addition counted as two."""
+    from benchmarks.counting import FORMULAS
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping=FORMULAS) as counter:
         call()
     return int(counter.get_total_flops())
 

@@ -146,3 +146,25 @@ def test_peaks_are_found_by_the_device_name(name: str, precision: str, peak: flo
     from proof.clock import peak_of
 
     assert peak_of(name, precision) == peak
+
+
+@pytest.mark.usefixtures("scripts")
+@pytest.mark.parametrize("layer", ["each channel", "groups", "all channels", "transposed"])
+def test_a_backward_pass_takes_twice_the_operations(layer: str) -> None:
+    """torch's own counter says nine, five, two and two times."""
+    import torch
+    from benchmarks.counting import FORMULAS
+    from torch import nn
+    from torch.utils.flop_counter import FlopCounterMode
+
+    layers = {
+        "each channel": nn.Conv2d(8, 8, 3, 2, 1, groups=8),
+        "groups": nn.Conv2d(8, 12, 1, groups=4),
+        "all channels": nn.Conv2d(8, 12, 3, padding=1),
+        "transposed": nn.ConvTranspose2d(8, 12, 3, 2),
+    }
+    with FlopCounterMode(display=False) as forward:
+        out = layers[layer](torch.randn(2, 8, 9, 11, requires_grad=True))
+    with FlopCounterMode(display=False, custom_mapping=FORMULAS) as backward:
+        out.sum().backward()
+    assert backward.get_total_flops() == 2 * forward.get_total_flops()
