@@ -139,8 +139,8 @@ def refusals(rank: int) -> list[str]:
 
 
 def predict(rank: int, ranks: int, folder: str, **net: Any) -> None:
-    """What ``stage=predict`` does with a file of prompts."""
-    task = make_generator(("<|endoftext|>",), **net)
+    """What ``stage=predict`` does with a file of prompts; in float64, or the last of four digits is chance."""
+    task = make_generator(("<|endoftext|>",), **net).double()
     strategy = TensorParallelStrategy() if ranks > 1 else None
     groups = {"generation": SETTINGS | {"num_samples": 2, "stream": True}}
     made: Any = LanguagePredictor(f"{folder}/prompts.txt", task, make_data(3), groups)
