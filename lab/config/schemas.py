@@ -53,12 +53,9 @@ class ModelConfig(Strict):
     task: Text
     net: TargetConfig
     pretrained: Annotated[Literal[True] | Text | None, BeforeValidator(_no_weights)] = None  # true: the first tag
-    asks: dict[str, Any] = Field(
-        default_factory=dict
-    )  # settings for its data; the kind of problem defines the keys (lab.config.kinds)
-    learning: dict[str, Any] = Field(
-        default_factory=dict
-    )  # how it learns, where the kind of problem has settings for that (lab.config.kinds)
+    # Settings for its data, and how it learns: the kind of problem defines the keys (lab.config.kinds).
+    asks: dict[str, Any] = Field(default_factory=dict)
+    learning: dict[str, Any] = Field(default_factory=dict)
     # Short for model.net.loss, if the architecture has several losses.
     loss: Text | None = None
 

@@ -103,17 +103,22 @@ def read_image(
         ImageFileError: the file cannot be read.
     """
     with open_image(source) as image:
-        turn, stored = orientation(image), stored_size(image)
-        if at_least is not None and turn < 5:
-            image.draft("RGB", (at_least[1], at_least[0]))  # does nothing to other formats
-        as_stored = size == stored and turn >= 5 and stored[0] != stored[1]
-        pixels = to_rgb(image)  # this decodes, and turns a TIFF
-        if image.format == "TIFF":
-            pixels = upright(pixels, INVERSE.get(turn, turn)) if as_stored else pixels
-        elif not as_stored:
-            pixels = upright(pixels, turn)
-        pixels.info = {}  # otherwise a transparent colour would be saved with pictures drawn on it
-        return pixels
+        return decoded(image, size, at_least)
+
+
+def decoded(image: Image, size: tuple[int, int] | None = None, at_least: tuple[int, int] | None = None) -> Image:
+    """Return the pixels of an image that ``open_image`` has opened, within its context; see ``read_image``."""
+    turn, stored = orientation(image), stored_size(image)
+    if at_least is not None and turn < 5:
+        image.draft("RGB", (at_least[1], at_least[0]))  # does nothing to other formats
+    as_stored = size == stored and turn >= 5 and stored[0] != stored[1]
+    pixels = to_rgb(image)  # this decodes, and turns a TIFF
+    if image.format == "TIFF":
+        pixels = upright(pixels, INVERSE.get(turn, turn)) if as_stored else pixels
+    elif not as_stored:
+        pixels = upright(pixels, turn)
+    pixels.info = {}  # otherwise a transparent colour would be saved with pictures drawn on it
+    return pixels
 
 
 def jpeg_pixels(image: Image) -> Tensor | None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lab.data.images.opening import ImageSource, jpeg_pixels, open_image, read_image
+from lab.data.images.opening import ImageSource, decoded, jpeg_pixels, open_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -43,4 +43,4 @@ def read_pixels(source: ImageSource, size: tuple[int, int] | None = None) -> Ten
     """
     with open_image(source) as image:
         pixels = jpeg_pixels(image)
-    return as_pixels(read_image(source, size)) if pixels is None else pixels
+        return as_pixels(decoded(image, size)) if pixels is None else pixels
