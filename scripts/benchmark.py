@@ -28,7 +28,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -56,10 +55,10 @@ from benchmarks.augmentation import mixmatch_batch
 from benchmarks.box_augmentation import hsv_row, mosaic_row, mosaic_sample_row
 from benchmarks.counting import FORMULAS
 from benchmarks.gru4rec import gru4rec_train
-from benchmarks.images import boxes_batch, boxes_test_batch, folder_batch, small_batch
+from benchmarks.images import boxes_batch, boxes_test_batch, decoded_batch, folder_batch, small_batch
 from benchmarks.kernels import conv3x3_forward, conv3x3_train, linear_forward, linear_train
 from benchmarks.metrics import box_ap_row, mask_codes_row, pixels_row, ranking_row
-from benchmarks.pairs import Made, Make, Size, Step, deploy_row, forward_row, train_row, whole_step_row
+from benchmarks.pairs import Made, Make, Size, Step, deploy_row, forward_row, optimizer_row, train_row, whole_step_row
 from benchmarks.policies import policy_row
 from benchmarks.queries import inside_row, nearest_row, rays_row, simplify_row
 from benchmarks.rendering import rig_row, scene_row
@@ -68,6 +67,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from lab.compat.torch import has_onednn_linear, onednn_linear
+from lab.system.provenance import cpu_name
 
 SIDE = 1024
 """Of the matrices whose product gives the rate that others are compared with."""
@@ -106,6 +106,7 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     "detr-forward": (forward_row(detr.make, "detr_resnet50"), 2, (480, 640)),
     "detr-train": (train_row(detr.make, "detr_resnet50"), 2, (480, 640)),
     "detr-step": (whole_step_row(detr.make, "detr_resnet50", detr.OPTIMIZER, clip=0.1), 2, (480, 640)),
+    "detr-optimizer": (optimizer_row(detr.make, "detr_resnet50", detr.OPTIMIZER), 1, (64, 64)),
     "detr3d_tiny-train": (train_row(detr3d.make, "detr3d_tiny"), 4, (96, 160)),
     "detr3d-lookup-forward": (detr3d.lookup_forward, 1, (928, 1600)),
     "detr3d-lookup-train": (detr3d.lookup_train, 1, (928, 1600)),
@@ -149,6 +150,7 @@ ROWS: dict[str, tuple[Maker, int, Size]] = {
     "hsv": (hsv_row, 8, (352, 352)),
     "mosaic": (mosaic_row, 8, (480, 640)),
     "mosaic-sample": (mosaic_sample_row, 8, (480, 640)),
+    "images-decode": (decoded_batch, 16, (480, 640)),
     "images-folder": (folder_batch, 32, (375, 500)),
     "images-small": (small_batch, 128, (32, 32)),
     "images-boxes": (boxes_batch, 16, (480, 640)),
@@ -256,12 +258,7 @@ def hardware(device: torch.device) -> str:
     """Describe the machine in one line."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
-    return f"{model}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    return f"{cpu_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 def main() -> None:

@@ -20,7 +20,6 @@ import itertools
 import json
 import math
 import os
-import platform
 import random
 import shlex
 import signal
@@ -40,6 +39,7 @@ from typing import Any, Protocol
 from lab.loggers.metrics_file import read_metrics
 from lab.run_lock import is_locked
 from lab.run_progress import read_progress
+from lab.system.provenance import cpu_name
 
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = (
@@ -414,7 +414,7 @@ def report(calm: Course, storm: Course, quiet: Path, loud: Path, shared: set[str
         "results, metrics.csv, weights: bit for bit": list(differences(loud, quiet)),
         "nothing left behind": [*left_behind(quiet, shared), *left_behind(loud, shared)],
     }
-    print(f"\nprocessor {_processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {time.ctime()}\n")
+    print(f"\nprocessor {cpu_name()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {time.ctime()}\n")
     print("| | undisturbed | disturbed |\n| --- | --- | --- |")
     print(f"| seconds | {calm.seconds:.0f} | {storm.seconds:.0f} |")
     print(f"| commands given (exit codes) | {_codes(calm)} | {_codes(storm)} |")
@@ -436,12 +436,6 @@ def report(calm: Course, storm: Course, quiet: Path, loud: Path, shared: set[str
 
 def _codes(course: Course) -> str:
     return f"{course.commands} ({', '.join(map(str, course.codes))})"
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -38,7 +40,7 @@ def model_for(option: str) -> list[str]:
     """The word that chooses a model of the task that a dataset, an evaluation or a kind's own group is for."""
     group, name = option.split("=")
     objective = None
-    content = yaml.safe_load((config_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")) or {}
+    content = _content(config_dir() / group / f"{name}.yaml")
     if group == "eval":
         task = content["name"]
     elif group == "data":
@@ -47,12 +49,23 @@ def model_for(option: str) -> list[str]:
     elif group == "scheduler":
         return ["trainer.max_steps=2000"]  # longer than any warm-up
     else:
-        brings = {path.stem: read_defaults(path, "eval") for path in (config_dir() / "eval").glob("*.yaml")}
-        task = next((name for name, items in brings.items() if group in [item.group for item in items]), "")
+        task = _evaluations_that_bring().get(group, "")
     if not task:
         return []
     for path in sorted((config_dir() / "model").glob("*.yaml")):
-        model = yaml.safe_load(path.read_text(encoding="utf-8")).get("model") or {}
+        model = _content(path).get("model") or {}
         if model.get("task") == task and objective in (None, model.get("asks", {}).get("objective")):
             return [f"model={path.stem}"]
     raise AssertionError(f"no model for {task}")
+
+
+@functools.cache
+def _content(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+
+
+@functools.cache
+def _evaluations_that_bring() -> dict[str, str]:
+    """Of each group that an option of eval names in its defaults that option."""
+    paths = sorted((config_dir() / "eval").glob("*.yaml"), reverse=True)
+    return {item.group: path.stem for path in paths for item in read_defaults(path, "eval")}

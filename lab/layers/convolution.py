@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from lab.checking import check_choice
 from lab.compat.torch import (
-    addmm_relu,
     foreach_mul,
     has_onednn_linear,
     is_watched,
@@ -26,6 +25,7 @@ from lab.compat.torch import (
 )
 from lab.layers.activation import SLOPE, Activation, activate
 from lab.layers.packed import PackedConv2d, is_pointwise, keeps_size, pixels_of
+from lab.layers.product import product
 from lab.ops.convolution import SAME, Geometry, conv2d, conv3x3, output_way
 from lab.ops.cpu import keep_freed_memory, needs_gradient, plain_float32
 
@@ -34,8 +34,6 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 """Those that keep running statistics."""
 FEW, LARGE = 4, 1 << 18
 """Pixels for each input channel, and numbers of a weight, where one pass over the output more is worth while."""
-SMALL = 1 << 22
-"""Products of a 1x1 below which torch's own call is sooner done than oneDNN's."""
 Scales = dict[nn.Module, tuple[Tensor, Tensor]]
 """Of a constant batch norm what it multiplies with and adds, both (C,); or of its convolution weight and bias."""
 
@@ -276,19 +274,7 @@ def _by_onednn(
 
 def _pointwise(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: nn.Conv2d, activation: Activation) -> Tensor:
     """Multiply the channels of each pixel, channels last."""
-    pixels = pixels_of(x, geometry)
-    rows = product(pixels.flatten(0, 2), weight, bias, activation)
-    return rows.view(*pixels.shape[:3], -1).permute(0, 3, 1, 2)
-
-
-def product(rows: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation) -> Tensor:
-    """Return (N, O), the activated product of (N, C) and the weight (O, C, 1, 1) of a 1x1, without a gradient."""
-    matrix = weight.flatten(1)
-    if rows.numel() * len(matrix) > SMALL and has_onednn_linear():
-        return onednn_linear(rows, matrix, bias, activation, slope=SLOPE)
-    if bias is not None and activation == "relu":
-        return addmm_relu(bias, rows, matrix.t())
-    return activate(rows @ matrix.t() if bias is None else torch.addmm(bias, rows, matrix.t()), activation)
+    return product(pixels_of(x, geometry), weight, bias, activation).permute(0, 3, 1, 2)
 
 
 def _by_products(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: nn.Conv2d) -> Tensor | None:

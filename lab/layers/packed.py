@@ -21,6 +21,7 @@ from lab.compat.torch import (
 )
 from lab.layers.activation import SLOPE, Activation, activate
 from lab.layers.linear import Linear, exchanges, few_rows
+from lab.layers.product import product
 from lab.ops import winograd
 from lab.ops.choice import PYTORCH, Timings
 from lab.ops.convolution import SAME, fastest, takes
@@ -96,8 +97,8 @@ class PackedConv2d(_Packed, nn.Conv2d):
     ) -> Tensor:
         """Convolve, add and activate; see ``lab.layers.convolution.convolve``."""
         if add is None and self.packed_matrix is not None and x.stride(1) == 1:
-            rows = onednn_linear(pixels_of(x, self), self.packed_matrix, self.bias, activation, slope=SLOPE)
-            return rows.permute(0, 3, 1, 2)
+            pixels = pixels_of(x, self)
+            return product(pixels, self.weight, self.bias, activation, self.packed_matrix).permute(0, 3, 1, 2)
         assert self.packed is not None
         if self._transforms(x, self.packed):
             out = winograd.output(x, self.weight, self.bias).contiguous(memory_format=torch.channels_last)
@@ -132,17 +133,18 @@ class PackedLinear(_Packed, Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., C) to (..., O)."""
-        return self._compute(x, "none") if self._pays(x) else super().forward(x)
+        return product(x, self.weight, self.bias, "none", self.packed) if self._pays(x) else super().forward(x)
 
     def gelu(self, x: Tensor, approximate: str = "none") -> Tensor:
         """Return the GELU of the result of ``forward``, see ``Linear.gelu``."""
         if self.fuses(x):
-            return self._compute(x, "gelu", approximate)
+            assert self.packed is not None
+            return onednn_linear(x, self.packed, self.bias, "gelu", approximate)
         return F.gelu(self(x), approximate=approximate)
 
     def relu(self, x: Tensor) -> Tensor:
         """Return the ReLU of the result of ``forward``."""
-        return self._compute(x, "relu") if self.fuses(x) else F.relu(self(x))
+        return product(x, self.weight, self.bias, "relu", self.packed) if self.fuses(x) else F.relu(self(x))
 
     def fuses(self, x: Tensor) -> bool:
         """Whether an activation can be done within the product."""
@@ -152,10 +154,6 @@ class PackedLinear(_Packed, Linear):
         if x.numel() * self.out_features < _MIN_PRODUCTS or not self.takes(x):
             return False
         return not exchanges(few_rows(x, self.weight, self.bias), self.in_features)
-
-    def _compute(self, x: Tensor, then: str, algorithm: str = "") -> Tensor:
-        assert self.packed is not None
-        return onednn_linear(x, self.packed, self.bias, then, algorithm)
 
 
 def is_pointwise(convolution: nn.Conv2d) -> bool:

@@ -80,7 +80,8 @@ def _git(root: Path, *arguments: str) -> str | None:
     return result.stdout
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """Return the processor's name as the system tells it."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -93,7 +94,7 @@ def _cpu_name() -> str:
 def describe_machine() -> dict[str, Any]:
     """Return host, processor, cores and memory."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {"host": socket.gethostname(), "cpu": _cpu_name(), "cores": os.cpu_count(), "memory_gib": round(memory, 1)}
+    return {"host": socket.gethostname(), "cpu": cpu_name(), "cores": os.cpu_count(), "memory_gib": round(memory, 1)}
 
 
 def describe_versions() -> dict[str, str]:

@@ -1,8 +1,8 @@
-"""How fast images are read: with labels, against torchvision's ImageFolder; with boxes, against DETR's transforms.
+"""How fast images are read: alone, with labels against torchvision's ImageFolder, with boxes against DETR's transforms.
 
-The first peer has its usual transforms, the second those of DETR's authors, written with torchvision. Both read the
-same generated JPEGs in this process as lab, crop, resize and stack (with boxes: pad) them. lab's flip of labelled
-images, and the mean and deviation of images with boxes, are the device's business later.
+Pillow decodes for every peer. The first loader has its usual transforms, the second those of DETR's authors, written
+with torchvision. Both read the same generated JPEGs in this process as lab, crop, resize and stack (with boxes: pad)
+them. lab's flip of labelled images, and the mean and deviation of images with boxes, are the device's business later.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from torchvision.transforms import v2 as T
 from lab.data.datamodule import DataModule
 from lab.data.images.dataset import Reading
 from lab.data.images.padding import pad_images
+from lab.data.images.pixels import as_pixels, read_pixels
 from lab.data.images.resizing import resized_size
 from lab.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from lab.tasks.classification.data.folder import ImageFolderModule
@@ -38,6 +39,21 @@ Size = tuple[int, int]
 Folder = tempfile.TemporaryDirectory[str]
 Made = tuple[Callable[[], Tensor], Callable[[], Tensor], float]
 MEAN, DEVIATION = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+
+
+def decoded_batch(batch: int, size: Size, device: torch.device) -> Made:
+    """Photos of (height, width), opened, checked and decoded; Pillow only opens and decodes."""
+    place = photos(batch, size)
+    paths = sorted(Path(place.name).rglob("*.jpg"))
+
+    def ours(place: Folder = place) -> list[Tensor]:
+        return [read_pixels(path) for path in paths]
+
+    def theirs() -> list[Tensor]:
+        return [as_pixels(_opened(path)) for path in paths]
+
+    gaps = [int((one.int() - other.int()).abs().max()) for one, other in zip(ours(), theirs(), strict=True)]
+    return ours, theirs, max(gaps) / 255
 
 
 def folder_batch(batch: int, size: Size, device: torch.device) -> Made:
@@ -110,8 +126,7 @@ def _with_boxes(batch: int, size: Size, train: bool) -> Made:
 
 def _authors(path: Path, boxes: Tensor, train: bool) -> Tensor:
     """Return an image as DETR's published loader does, normalised; its boxes are computed too."""
-    with Image.open(path) as opened:
-        image = opened.convert("RGB")
+    image = _opened(path)
     if train and random.random() < 0.5:
         boxes = boxes[:, [2, 1, 0, 3]] * torch.tensor([-1, 1, -1, 1]) + torch.tensor([image.width, 0, image.width, 0])
         image = F.hflip(image)
@@ -125,6 +140,11 @@ def _authors(path: Path, boxes: Tensor, train: bool) -> Tensor:
     image, boxes = _shorter(image, boxes, random.choice(DETR_SCALES) if train else DETR_SCALES[-1], 1333)
     pixels: Tensor = F.normalize(F.to_tensor(image), MEAN.flatten().tolist(), DEVIATION.flatten().tolist())
     return pixels
+
+
+def _opened(path: Path) -> Image.Image:
+    with Image.open(path) as opened:
+        return opened.convert("RGB")
 
 
 def _shorter(image: Image.Image, boxes: Tensor, short: int, most: int | None) -> tuple[Image.Image, Tensor]:

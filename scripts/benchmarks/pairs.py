@@ -6,6 +6,7 @@ A new architecture needs a file here and a line in ``registry.py``.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -196,6 +197,38 @@ def whole_step_row(
         steps = ((pair.ours, ours, make_optimizer(pair.ours, settings)), (pair.peer, peer, theirs))
         whole = [partial(_whole_step, *each, clip) for each in steps]
         return whole[0], whole[1], difference
+
+    return row
+
+
+def optimizer_row(make: Make, name: str, settings: dict[str, Any]) -> Callable[[int, Size, torch.device], Made]:
+    """Return a row of the benchmark: a step of the optimizer alone, its gradients given, on a copy of the network.
+
+    Ours is the optimizer that lab makes from ``settings``; the peer's is torch's AdamW with the same groups, without a
+    choice of kernels. The difference is that of the weights after one step.
+    """
+
+    def row(batch: int, size: Size, device: torch.device) -> Made:
+        ours = make(name, batch, size, device).ours
+        generator = torch.Generator().manual_seed(3)
+        for parameter in ours.parameters():
+            if parameter.requires_grad:
+                parameter.grad = torch.randn(parameter.shape, generator=generator).to(device)
+        theirs = copy.deepcopy(ours)
+        for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            other.grad = None if one.grad is None else one.grad.clone()
+        places = {id(one): other for one, other in zip(ours.parameters(), theirs.parameters(), strict=True)}
+        optimizer = make_optimizer(ours, settings)
+        groups = [
+            {"params": [places[id(one)] for one in group["params"]]}
+            | {key: group[key] for key in ("lr", "weight_decay", "betas", "eps")}
+            for group in optimizer.param_groups
+        ]
+        peer = torch.optim.AdamW(groups)
+        optimizer.step()
+        peer.step()
+        difference = max(worst(one, places[id(one)]) for one in ours.parameters() if one.grad is not None)
+        return optimizer.step, peer.step, difference
 
     return row
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lab.compat.torch import children_of, has_onednn_linear, is_watched, onednn_linear, parts_of
+from lab.compat.torch import children_of, has_onednn_linear, is_watched, parts_of
 from lab.layers.convolution import (
     FrozenBatchNorm2d,
     NormName,
@@ -22,11 +22,11 @@ from lab.layers.convolution import (
     is_constant,
     joined_scales,
     make_norm,
-    product,
     scale_and_shift,
 )
 from lab.layers.dropout import dropout as drop
 from lab.layers.linear import Linear
+from lab.layers.product import product
 from lab.layers.recompute import recomputed, recomputes
 from lab.ops.cpu import needs_gradient, plain_float32
 
@@ -86,8 +86,7 @@ class DenseLayer(nn.Module):
         seen = buffer[..., :channels]
         split = seen.numel()
         if norms is not None and is_small:
-            rows = torch.addcmul(norms.shift, seen, norms.scale).relu_().flatten(0, 2)
-            hidden = product(rows, self.conv1.weight, self.conv1.bias, "none").view(*seen.shape[:3], -1)
+            hidden = product(torch.addcmul(norms.shift, seen, norms.scale).relu_(), self.conv1.weight, self.conv1.bias)
             if norms.own_scale is not None and norms.own_shift is not None:
                 torch.addcmul(norms.own_shift, hidden, norms.own_scale, out=hidden)
             hidden.relu_()
@@ -100,7 +99,7 @@ class DenseLayer(nn.Module):
             else:
                 assert norms.low is not None
                 weight, bias = _fold(self.conv1, norms, rest)
-                hidden = onednn_linear(clamp(seen, norms.low, norms.high, out=room), weight, bias, "relu")
+                hidden = product(clamp(seen, norms.low, norms.high, out=room), weight, bias, "relu")
         new = self.conv2(hidden.permute(0, 3, 1, 2))
         buffer[..., channels : channels + new.shape[1]] = new.permute(0, 2, 3, 1)
 
@@ -173,10 +172,9 @@ class Transition(nn.Module):
         low, high, scale, shift = bounds(*_affine(self.norm))
         means = _means(clamp(pixels, low, high))
         if means.numel() // len(scale) < FEW * self.conv.out_channels:
-            rows = torch.addcmul(shift, means, scale).flatten(0, 2)
-            pooled = product(rows, self.conv.weight, self.conv.bias, "none").view(*means.shape[:3], -1)
+            pooled = product(torch.addcmul(shift, means, scale), self.conv.weight, self.conv.bias)
         else:
-            pooled = onednn_linear(means, *_fold(self.conv, Norms(scale, shift, low, high)))
+            pooled = product(means, *_fold(self.conv, Norms(scale, shift, low, high)))
         return pooled.permute(0, 3, 1, 2)
 
 

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab.layers.convolution import NormName, Scales, convolve, make_norm, pairs_in, product
+from lab.layers.convolution import NormName, Scales, convolve, make_norm, pairs_in
 from lab.layers.packed import PackedConv2d
+from lab.layers.product import product
 from lab.models.shufflenet.gathering import ChannelPlan, Shuffle, plan, sort_inputs, sort_outputs
 from lab.ops.shuffle import interleave, interleave_last
 

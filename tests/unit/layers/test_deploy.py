@@ -60,7 +60,7 @@ def outputs(net: nn.Module, images: Tensor) -> list[Tensor]:
 SAME_PARTS = {"vit_": "vit_tiny_patch16_224", "swin_": "swin_tiny"}
 """Families without batch norms: of each the smallest one is computed, and the others are made of the same parts."""
 COMPUTED = [name for name in BACKBONES if name in SAME_PARTS.values() or not name.startswith(tuple(SAME_PARTS))]
-DEEP = re.compile(r"(resne[xt]+|densenet)\D*(101|110|152|161|169|201)|wide_resnet50_2|vovnet(39|57|99)")
+DEEP = re.compile(r"\w*(101|110|152|161|169|201)|wide_resnet50_2|vovnet(39|57|99)")
 """Larger ones of the same modules: they take longer than all others together, so they are tried when asked for."""
 CASES = [
     pytest.param(

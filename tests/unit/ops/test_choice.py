@@ -96,13 +96,21 @@ def test_a_process_that_holds_the_lock_for_ever_stops_nobody(tmp_path: Path, mon
     assert not path.exists()
 
 
-def test_a_way_that_has_lost_is_timed_once() -> None:
+def test_a_way_that_has_lost_is_timed_in_the_first_round_only() -> None:
     calls: list[str] = []
     slow, fast = busy(3), busy(0.5)
     times = timed({"torch": lambda: (calls.append("torch"), fast()), "own": lambda: (calls.append("own"), slow())})
-    assert calls.count("own") == 1
-    assert calls.count("torch") == choice.ROUNDS
+    assert calls.count("own") == 2
+    assert calls.count("torch") == choice.ROUNDS + 1
     assert times["torch"] < times["own"]
+
+
+def test_what_a_first_call_costs_once_does_not_count() -> None:
+    """oneDNN compiles a kernel in it, which takes longer than many a product."""
+    once = iter([busy(5)])
+    fast, faster = busy(1), busy(0.4)
+    times = timed({"torch": fast, "own": lambda: (next(once, int)(), faster())})
+    assert times["own"] < times["torch"] < 5
 
 
 def test_nothing_is_measured_where_algorithms_are_deterministic(tmp_path: Path) -> None:
