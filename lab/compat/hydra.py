@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeGuard
 
+from hydra._internal import defaults_list as _defaults_list
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -53,6 +55,26 @@ def is_range(value: Any) -> TypeGuard[RangeSweep]:
 def forget_composed() -> None:
     """Clear an earlier ``initialize``, also one of the caller: Hydra allows only one in a process."""
     GlobalHydra.instance().clear()
+
+
+@contextmanager
+def choices_when_asked() -> Iterator[None]:
+    """Context in which composing makes the map of choices for a defaults list only where an entry interpolates one.
+
+    Hydra makes it for every file that it reads, a fifth of the time of composing, and looks into it for nothing else.
+    """
+    module: Any = _defaults_list
+    original = module._create_interpolation_map
+
+    def create(overrides: Any, defaults: Sequence[Any], self_added: bool) -> Any:
+        asked = any(not default.is_self() and default.is_interpolation() for default in defaults)
+        return original(overrides, defaults, self_added) if asked else None
+
+    module._create_interpolation_map = create
+    try:
+        yield
+    finally:
+        module._create_interpolation_map = original
 
 
 def composed_by_caller() -> Any:

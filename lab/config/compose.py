@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lab.compat.hydra import forget_composed
+from lab.compat.hydra import choices_when_asked, forget_composed
 from lab.compat.omegaconf import by_libyaml
 from lab.config import user_files
 from lab.config.aliases import renamed_words
@@ -88,7 +88,7 @@ def compose_config(overrides: Sequence[str], user_dirs: Iterable[str] = (), root
     forget_composed()
     with initialize_config_dir(str(folders[0]), version_base="1.3"):
         try:
-            with by_libyaml():
+            with by_libyaml(), choices_when_asked():
                 composed = compose(root, words, return_hydra_config=True)
             choices |= {key: str(value) for key, value in composed.hydra.runtime.choices.items()}
             OmegaConf.set_struct(composed, False)

@@ -108,3 +108,36 @@ def test_is_range() -> None:
     assert compat.is_range(found)
     assert found.step == 0.1
     assert not compat.is_range(compat.parse_override("a=1,2").value())
+
+
+def test_choices_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A default that interpolates another one's choice is resolved as ever; no map is made where none does."""
+    for name, content in {
+        "config": "defaults: [{size: small}, {shape: '${size}'}]",
+        "plain": "defaults: [{size: small}, {shape: small}]",
+        "size/small": "n: 1",
+        "size/large": "n: 2",
+        "shape/small": "side: 3",
+        "shape/large": "side: 4",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.yaml").write_text(content)
+    made: list[object] = []
+    original = compat._defaults_list._create_interpolation_map
+    monkeypatch.setattr(
+        compat._defaults_list, "_create_interpolation_map", lambda *args: (made.append(args), original(*args))[1]
+    )
+    compat.forget_composed()
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        wanted = compose("config", ["size=large"])
+        assert len(made) > 1
+        made.clear()
+        with compat.choices_when_asked():
+            assert compose("config", ["size=large"]) == wanted == {"size": {"n": 2}, "shape": {"side": 4}}
+            assert len(made) == 1
+            assert compose("plain", []) == {"size": {"n": 1}, "shape": {"side": 3}}
+        assert len(made) == 1
+        with pytest.raises(HydraException), compat.choices_when_asked():
+            compose("config", ["size=none"])
+        compose("config")
+    assert len(made) > 2  # Hydra's own again
