@@ -19,7 +19,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,9 @@ ROUNDS, LEAST_ROUNDS = 4, 2
 """Timings of each way: the least counts, the first fills caches."""
 ENOUGH = 50.0
 """Milliseconds after which no further round begins."""
-ONCE = 10.0
-"""Milliseconds, below which a first call is repeated at once: oneDNN compiles a kernel for each shape in it."""
+ONCE, AGAIN = 10.0, 2
+"""Milliseconds below which a first call is repeated at once, and how often: oneDNN compiles a kernel for each shape in
+it, and a process's very first calls take memory that the later ones find."""
 LOST = 1.5
 """A way that took this many times as long as the best in the first round is timed no more."""
 SAMPLE = 1 << 30
@@ -46,6 +47,8 @@ PATIENCE = 5.0
 """Seconds to wait for another process that measures."""
 _VERSION = 3
 """Of the ways; a table of another one is measured anew."""
+_timed = 0
+"""How often ways were timed in this process."""
 _DESCRIBING = ("model name", "cpu family", "model", "stepping", "cache size")
 
 KERNELS = ("measured", "fixed", "torch")
@@ -88,7 +91,8 @@ class Choices:
     def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
         self.path, self.about = path, dict(about)
         self._chosen: dict[tuple[str, tuple[int, ...]], str] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._measuring = False
 
     def fastest(self, product: str, shape: tuple[int, ...], make: Callable[[], Timings]) -> str:
         """Return the name of the fastest way.
@@ -108,18 +112,27 @@ class Choices:
         name = f"{product} {' '.join(map(str, shape))}"
         with self._lock, torch.no_grad():
             ways = make()
-            with _alone(self.path) as writable:
-                entries = self._read()
-                if entries.get(name, {}).get("way") not in ways:
-                    times = timed(ways)
-                    least = min(times, key=lambda way: times[way])
-                    way = least if times[least] < MARGIN * times[PYTORCH] else PYTORCH
-                    entries[name] = {"way": way, "ms": {each: round(took, 4) for each, took in times.items()}}
+            # A way may itself ask for another choice while it is timed: the file is locked already then.
+            with nullcontext(True) if self._measuring else _alone(self.path) as writable:
+                entry = self._read().get(name, {})
+                if entry.get("way") not in ways:
+                    entry = self._measured(ways)
                     if writable:
                         with suppress(OSError):  # a full disk
-                            self._write(entries)
-            self._chosen[product, shape] = str(entries[name]["way"])
+                            self._write({**self._read(), name: entry})
+            self._chosen[product, shape] = str(entry["way"])
         return self._chosen[product, shape]
+
+    def _measured(self, ways: Timings) -> dict[str, Any]:
+        """Return the entry of some ways: their times and which is taken."""
+        before, self._measuring = self._measuring, True
+        try:
+            times = timed(ways)
+        finally:
+            self._measuring = before
+        least = min(times, key=lambda way: times[way])
+        way = least if times[least] < MARGIN * times[PYTORCH] else PYTORCH
+        return {"way": way, "ms": {each: round(took, 4) for each, took in times.items()}}
 
     def _read(self) -> dict[str, dict[str, Any]]:
         """Return the entries of the file; none where it is damaged or of another kind."""
@@ -167,25 +180,33 @@ def processor() -> dict[str, str]:
 def timed(ways: Timings) -> dict[str, float]:
     """Return the least time of each way in ms, rounds interleaved.
 
-    With one thread it is the thread's own time, which other work hardly changes; with several that of the clock.
+    With one thread it is the thread's own time, which other work hardly changes; with several that of the clock. A call
+    in which other ways were timed, because it had to choose, is repeated.
     """
+    global _timed
     clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
     least = dict.fromkeys(ways, float("inf"))
     spent = 0.0
 
     def time_once(name: str) -> float:
-        start = clock()
-        ways[name]()
-        return (clock() - start) * 1e3
+        while True:
+            others, start = _timed, clock()
+            ways[name]()
+            took = (clock() - start) * 1e3
+            if _timed == others:
+                return took
 
     for number in range(ROUNDS):
         if number >= LEAST_ROUNDS and spent > ENOUGH:
             break
         for name in [name for name in ways if number == 0 or least[name] < LOST * min(least.values())]:
             took = time_once(name)
-            if number == 0 and took < ONCE:
-                spent, took = spent + took, min(took, time_once(name))
-            least[name], spent = min(least[name], took), spent + took
+            spent += took
+            for _ in range(AGAIN if number == 0 and took < ONCE else 0):
+                again = time_once(name)
+                took, spent = min(took, again), spent + again
+            least[name] = min(least[name], took)
+    _timed += 1
     return least
 
 
