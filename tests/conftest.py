@@ -16,6 +16,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("LAB_KERNELS", "fixed")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """A worker for each core, at most four: each takes 2 to 3 GiB, and tests start processes of their own."""
+    return min(len(os.sched_getaffinity(0)), 4)
+
+
 @pytest.fixture(autouse=True)
 def _no_service_left() -> Iterator[None]:
     """W&B names its service in the environment, where commands of later tests would look for it."""
