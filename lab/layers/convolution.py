@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -26,12 +27,15 @@ from lab.compat.torch import (
 from lab.layers.activation import SLOPE, Activation, activate
 from lab.layers.packed import PackedConv2d, is_pointwise, keeps_size, pixels_of
 from lab.layers.product import product
-from lab.ops.convolution import SAME, Geometry, conv2d, conv3x3, output_way
+from lab.ops.choice import PYTORCH, Timings
+from lab.ops.convolution import SAME, Geometry, conv2d, conv3x3, fastest, output_way, takes
 from lab.ops.cpu import keep_freed_memory, needs_gradient, plain_float32
 
 NormName = Literal["batch_norm", "frozen_batch_norm", "group_norm"]
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 """Those that keep running statistics."""
+NEAR = 4
+"""How many times larger of a weight and an output one must be, for the smaller one to be scaled without a choice."""
 FEW, LARGE = 4, 1 << 18
 """Pixels for each input channel, and numbers of a weight, where one pass over the output more is worth while."""
 Scales = dict[nn.Module, tuple[Tensor, Tensor]]
@@ -238,13 +242,41 @@ def _fused(
     """Convolve by oneDNN, which no gradient passes."""
     keep_freed_memory()
     weight, bias = convolution.weight, convolution.bias
-    if scale is None or shift is None or _pixels(x, convolution) * len(weight) >= weight.numel():
-        weight, bias = _folded(convolution, scale, shift)
+    if scale is None or shift is None:
         return _by_onednn(x, weight, bias, convolution, add, activation, reuse)
-    # The weight is larger than the output, which is sooner scaled.
-    out = _by_onednn(x, weight, bias, convolution)
-    torch.addcmul(shift[:, None, None], out, scale[:, None, None], out=out)
+    norm = (scale, shift)
+    if _folds(x, convolution, norm):
+        return _by_onednn(x, *_folded(convolution, *norm), convolution, add, activation, reuse)
+    out = _then_scaled(x, convolution, norm)
     return activate(out if add is None else out.add_(add), activation)
+
+
+def _then_scaled(x: Tensor, convolution: nn.Conv2d, norm: tuple[Tensor, Tensor]) -> Tensor:
+    """Convolve and apply the norm to the output."""
+    out = _by_onednn(x, convolution.weight, convolution.bias, convolution)
+    scale, shift = (each[:, None, None] for each in norm)
+    return torch.addcmul(shift, out, scale, out=out)
+
+
+def _folds(x: Tensor, convolution: nn.Conv2d, norm: tuple[Tensor, Tensor]) -> bool:
+    """Whether the weight is sooner scaled than the output: where it is smaller, and near that what is faster here."""
+    weight = convolution.weight
+    share = _pixels(x, convolution) * len(weight) / weight.numel()
+    padding = convolution.padding
+    if not 1 / NEAR < share < NEAR or isinstance(padding, str):
+        return share >= 1
+    geometry = Geometry(convolution.stride, padding, convolution.dilation)  # type: ignore[arg-type]
+    if not takes(x, weight, geometry):
+        return share >= 1
+
+    def ways(part: Tensor) -> Timings:
+        fold = lambda: _by_onednn(part, *_folded(convolution, *norm), convolution)  # noqa: E731
+        other = partial(_then_scaled, part, convolution, norm)
+        return {PYTORCH: fold, "other": other} if share >= 1 else {PYTORCH: other, "other": fold}
+
+    return (fastest(f"norm, {'folded' if share >= 1 else 'apart'}", x, weight, geometry, ways) == PYTORCH) == (
+        share >= 1
+    )
 
 
 def _pixels(x: Tensor, convolution: nn.Conv2d) -> int:

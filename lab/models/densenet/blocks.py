@@ -8,6 +8,7 @@ Where a map has few pixels, it is sooner normalised than the weights are changed
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -28,12 +29,14 @@ from lab.layers.dropout import dropout as drop
 from lab.layers.linear import Linear
 from lab.layers.product import product
 from lab.layers.recompute import recomputed, recomputes
+from lab.ops.choice import PYTORCH, choices, size_class
 from lab.ops.cpu import needs_gradient, plain_float32
 
 BOTTLENECK = 4
 """Width between the two convolutions of a layer, in growth rates."""
-FEW = 7
-"""Pixels for each output channel, below which the maps are sooner scaled than the weights."""
+FEW, NEAR = 7, 4
+"""Pixels for each output channel, below which the maps are sooner scaled than the weights; within a factor of ``NEAR``
+a block is timed both ways."""
 NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d, nn.GroupNorm)
 """Those that ``make_norm`` makes."""
 NEGLIGIBLE = 1e-20
@@ -134,11 +137,21 @@ class DenseBlock(nn.Module):
         return torch.cat(maps, 1)
 
     def _in_a_buffer(self, x: Tensor, layers: list[DenseLayer]) -> Tensor:
+        pixels, width = x.numel() // x.shape[1], layers[0].conv1.out_channels
+        is_small = pixels < FEW * width
+        if FEW / NEAR < pixels / width < FEW * NEAR and any(layer.rectified is None for layer in layers):
+            few, many = (partial(self._extended, x, layers, each) for each in (True, False))
+            shape = (x.shape[1], len(layers), width, size_class(pixels), is_small)
+            ways = {PYTORCH: few, "other": many} if is_small else {PYTORCH: many, "other": few}
+            is_small = is_small == (choices().fastest("dense block", shape, lambda: ways) == PYTORCH)
+        return self._extended(x, layers, is_small)
+
+    def _extended(self, x: Tensor, layers: list[DenseLayer], is_small: bool) -> Tensor:
+        """Let each layer write behind the maps before it; see ``DenseLayer.extend``."""
         batch, channels, height, width = x.shape
         buffer = x.new_empty(batch, height, width, channels + len(layers) * self.growth_rate)
         scratch = x.new_empty(buffer.numel() + layers[-1].conv1.weight.numel())
         buffer[..., :channels] = x.permute(0, 2, 3, 1)
-        is_small = batch * height * width < FEW * layers[0].conv1.out_channels
         norms = iter(_norms_of([layer for layer in layers if layer.rectified is None], bounded=not is_small))
         for layer in layers:
             layer.extend(buffer, channels, scratch, next(norms) if layer.rectified is None else None, is_small)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lab.layers.activation import Activation
 from lab.layers.convolution import FrozenBatchNorm2d, convolve, folded, make_norm, pairs_in, scales_of
+from lab.ops.choice import Choices
+from tests.kernels import take_way
 
 ACTIVATIONS = {"none": lambda x: x, "relu": F.relu, "relu6": F.relu6, "leaky_relu": lambda x: F.leaky_relu(x, 0.1)}
 
@@ -155,3 +159,31 @@ def test_fake_tensors_take_the_plain_convolution() -> None:
         convolution, norm = nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4).eval()
         x, add = torch.empty(2, 3, 5, 6), torch.empty(2, 4, 5, 6)
         assert convolve(x, convolution, norm, add).shape == add.shape
+
+
+@pytest.mark.parametrize("way", ["torch", "other"])
+@pytest.mark.parametrize(("side", "choices"), [(2, 0), (6, 1), (12, 1), (40, 0)])
+def test_a_norm_is_folded_or_applied(side: int, choices: int, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A weight of 9 x 8 numbers for each channel out, a map of 4 to 1,600: what is far smaller is scaled unasked."""
+    asked: list[str] = []
+    taken = take_way(monkeypatch, way)
+    choose = Choices.fastest
+
+    def fastest(self: Choices, product: str, *rest: Any) -> str:
+        asked.append(product)
+        return choose(self, product, *rest)
+
+    monkeypatch.setattr(Choices, "fastest", fastest)
+    convolution, norm = nn.Conv2d(8, 6, 3, padding=1), nn.BatchNorm2d(6).eval()
+    for value in (norm.weight, norm.bias, norm.running_mean):
+        value.data.copy_(normal(6))
+    norm.running_var.copy_(0.5 + normal(6).abs())
+    x = normal(1, 8, side, side).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        wanted = norm(convolution(x))
+        for add, then in ((None, F.relu(wanted)), (wanted, F.relu(2 * wanted))):
+            torch.testing.assert_close(convolve(x, convolution, norm, add), then)
+    about = [name for name in asked if "norm" in name]
+    assert len(about) == 2 * choices
+    assert {name.rpartition(" ")[2] for name in about} <= ({"apart"} if side < 9 else {"folded"})
+    assert not choices or way in taken
