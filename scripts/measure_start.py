@@ -45,9 +45,11 @@ print((time.process_time() - start) / 20)
 FIRST_STEP = """
 import os, sys
 from lab.__main__ import main
+from lab.compat.imports import put_off_imports
+put_off_imports()  # as a start does before it imports Lightning, which the next line does
 from lab.callbacks.steps import StepLog
 StepLog.on_train_batch_end = lambda *_: os._exit(0)
-sys.exit(main(sys.argv[1:]))
+sys.exit(main())
 """
 
 

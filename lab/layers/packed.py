@@ -15,7 +15,6 @@ from lab.compat.torch import (
     has_onednn_linear,
     is_watched,
     onednn_convolution,
-    onednn_linear,
     onednn_packed_convolution,
     onednn_packed_linear,
 )
@@ -138,8 +137,7 @@ class PackedLinear(_Packed, Linear):
     def gelu(self, x: Tensor, approximate: str = "none") -> Tensor:
         """Return the GELU of the result of ``forward``, see ``Linear.gelu``."""
         if self.fuses(x):
-            assert self.packed is not None
-            return onednn_linear(x, self.packed, self.bias, "gelu", approximate)
+            return product(x, self.weight, self.bias, "gelu_tanh" if approximate == "tanh" else "gelu", self.packed)
         return F.gelu(self(x), approximate=approximate)
 
     def relu(self, x: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ class Subject:
 
 def worst(ours: Tensor, peer: Tensor) -> float:
     """Return the largest difference relative to the largest value."""
-    return float((ours - peer).abs().max() / peer.abs().max())
+    return float(((ours - peer).abs().max() / peer.abs().max()).detach())
 
 
 def fill_norms(model: nn.Module) -> None:

@@ -16,7 +16,7 @@ from lab.layers.activation import SLOPE, Activation
 from lab.layers.convolution import convolve
 from lab.layers.linear import Linear
 from lab.layers.packed import PackedConv2d, PackedLinear
-from lab.layers.product import product
+from lab.layers.product import Gelu, product
 from tests.kernels import take_way
 
 needs_onednn = pytest.mark.skipif(not has_onednn_linear(), reason="this build of torch has no oneDNN")
@@ -25,6 +25,8 @@ THEN: dict[str, Any] = {
     "relu": F.relu,
     "relu6": F.relu6,
     "leaky_relu": lambda x: F.leaky_relu(x, SLOPE),
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
 }
 
 
@@ -33,12 +35,12 @@ def normal(*shape: int) -> Tensor:
 
 
 @needs_onednn
-@pytest.mark.parametrize("way", ["torch", "mkl"])
+@pytest.mark.parametrize("way", ["torch", "onednn"])
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("with_bias", [False, True])
-@pytest.mark.parametrize("activation", get_args(Activation))
+@pytest.mark.parametrize("activation", [*get_args(Activation), *get_args(Gelu)])
 def test_each_way_computes_the_same(
-    way: str, packed: bool, with_bias: bool, activation: Activation, monkeypatch: pytest.MonkeyPatch
+    way: str, packed: bool, with_bias: bool, activation: Activation | Gelu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SMALL", 0)
     taken = take_way(monkeypatch, way)
@@ -55,7 +57,7 @@ def test_each_way_computes_the_same(
 
 
 def test_small_products_have_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = take_way(monkeypatch, "mkl")
+    taken = take_way(monkeypatch, "onednn")
     rows, matrix = normal(3, 8), normal(4, 8)
     with torch.no_grad():
         torch.testing.assert_close(product(rows, matrix, None), rows @ matrix.t())
@@ -64,17 +66,18 @@ def test_small_products_have_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_onednn
 def test_packed_layers_take_the_fastest_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = take_way(monkeypatch, "mkl")
+    taken = take_way(monkeypatch, "onednn")
     plain = nn.Conv2d(40, 24, 1, 2)
     packed = PackedConv2d.take(copy.deepcopy(plain))
     x = normal(2, 40, 9, 9).contiguous(memory_format=torch.channels_last)
     line = Linear(512, 300)
     with torch.no_grad():
         torch.testing.assert_close(convolve(x, packed, activation="relu"), plain(x).relu())
-        assert taken == ["mkl"]
+        assert taken == ["onednn"]
         wanted = F.linear(normal(64, 512), line.weight, line.bias)
         held = PackedLinear.take(copy.deepcopy(line))
         taken.clear()
         torch.testing.assert_close(held(normal(64, 512)), wanted)
         torch.testing.assert_close(held.relu(normal(64, 512)), wanted.relu())
-    assert taken == ["mkl", "mkl"]
+        torch.testing.assert_close(held.gelu(normal(64, 512), "tanh"), F.gelu(wanted, approximate="tanh"))
+    assert taken == 3 * ["onednn"]
