@@ -92,7 +92,7 @@ class Choices:
         self.path, self.about = path, dict(about)
         self._chosen: dict[tuple[str, tuple[int, ...]], str] = {}
         self._lock = threading.RLock()
-        self._measuring = False
+        self._writable: bool | None = None  # while ways are timed: whether the file is locked for this process
 
     def fastest(self, product: str, shape: tuple[int, ...], make: Callable[[], Timings]) -> str:
         """Return the name of the fastest way.
@@ -113,23 +113,23 @@ class Choices:
         with self._lock, torch.no_grad():
             ways = make()
             # A way may itself ask for another choice while it is timed: the file is locked already then.
-            with nullcontext(True) if self._measuring else _alone(self.path) as writable:
+            with _alone(self.path) if self._writable is None else nullcontext(self._writable) as writable:
                 entry = self._read().get(name, {})
                 if entry.get("way") not in ways:
-                    entry = self._measured(ways)
+                    entry = self._measured(ways, writable)
                     if writable:
                         with suppress(OSError):  # a full disk
                             self._write({**self._read(), name: entry})
             self._chosen[product, shape] = str(entry["way"])
         return self._chosen[product, shape]
 
-    def _measured(self, ways: Timings) -> dict[str, Any]:
+    def _measured(self, ways: Timings, writable: bool) -> dict[str, Any]:
         """Return the entry of some ways: their times and which is taken."""
-        before, self._measuring = self._measuring, True
+        before, self._writable = self._writable, writable
         try:
             times = timed(ways)
         finally:
-            self._measuring = before
+            self._writable = before
         least = min(times, key=lambda way: times[way])
         way = least if times[least] < MARGIN * times[PYTORCH] else PYTORCH
         return {"way": way, "ms": {each: round(took, 4) for each, took in times.items()}}
