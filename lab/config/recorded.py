@@ -92,6 +92,8 @@ def events_of(text: str) -> Iterator[Any]:
                     raise UnreadableConfig(f"has more than {MOST_ALIASES} aliases")
             yield event
     except yaml.YAMLError as error:
+        if "maximum nesting depth" in str(error):  # that of libyaml, as in PyYAML 6.0.4, which reads ahead
+            raise UnreadableConfig(f"is nested deeper than {DEEPEST} levels") from error
         raise UnreadableConfig(f"cannot be read ({_one_line(error)})") from error
 
 
