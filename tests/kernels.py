@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from lab.layers import linear
+from lab.layers import product as products
 from lab.ops import convolution, winograd
 from lab.ops.choice import Choices, Timings
 
@@ -33,5 +34,6 @@ def take_way(monkeypatch: pytest.MonkeyPatch, *preferred: str, small: bool = Tru
     if small:
         monkeypatch.setattr(convolution, "MIN_PRODUCTS", 1)
         monkeypatch.setattr(linear, "_MIN_PRODUCTS", 1)
+        monkeypatch.setattr(products, "SMALL", 0)
         monkeypatch.setattr(winograd, "MIN_CHANNELS", 1)
     return taken

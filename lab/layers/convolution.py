@@ -274,9 +274,8 @@ def _folds(x: Tensor, convolution: nn.Conv2d, norm: tuple[Tensor, Tensor]) -> bo
         other = partial(_then_scaled, part, convolution, norm)
         return {PYTORCH: fold, "other": other} if share >= 1 else {PYTORCH: other, "other": fold}
 
-    return (fastest(f"norm, {'folded' if share >= 1 else 'apart'}", x, weight, geometry, ways) == PYTORCH) == (
-        share >= 1
-    )
+    usual = fastest(f"norm, {'folded' if share >= 1 else 'apart'}", x, weight, geometry, ways) == PYTORCH
+    return usual == (share >= 1)
 
 
 def _pixels(x: Tensor, convolution: nn.Conv2d) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lab.compat.torch import has_onednn_linear, is_watched, onednn_linear
+from lab.layers.product import product
 from lab.ops.choice import SAMPLE, choices, size_class
 from lab.ops.cpu import needs_gradient, plain_float32
 
@@ -51,14 +52,13 @@ class Linear(nn.Linear):
     def gelu(self, x: Tensor, approximate: str = "none") -> Tensor:
         """Return the GELU of the result of ``forward``: ``none`` for the exact one, ``tanh`` for its approximation."""
         if self.fuses(x):
-            ways = _gelu_ways(approximate)
-            return ways[_fastest(f"with GELU ({approximate})", ways, x, self.weight)](x, self.weight, self.bias)
+            return product(x, self.weight, self.bias, "gelu_tanh" if approximate == "tanh" else "gelu")
         return F.gelu(self(x), approximate=approximate)
 
     def relu(self, x: Tensor) -> Tensor:
         """Return the ReLU of the result of ``forward``."""
         if self.fuses(x):
-            return RELU_WAYS[_fastest("with ReLU", RELU_WAYS, x, self.weight)](x, self.weight, self.bias)
+            return product(x, self.weight, self.bias, "relu")
         return F.relu(self(x))
 
     def fuses(self, x: Tensor) -> bool:
@@ -132,10 +132,6 @@ class _Linear(torch.autograd.Function):
 
 LinearWay = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 OUTPUT_WAYS: dict[str, LinearWay] = {"torch": F.linear, "onednn": onednn_linear}
-RELU_WAYS: dict[str, LinearWay] = {
-    "torch": lambda x, weight, bias: F.linear(x, weight, bias).relu_(),
-    "onednn": lambda x, weight, bias: onednn_linear(x, weight, bias, "relu"),
-}
 INPUT_WAYS: dict[str, LinearWay] = {
     "torch": lambda grad, weight, _: grad @ weight,
     "onednn": lambda grad, weight, _: onednn_linear(grad, weight.t(), None),
@@ -145,14 +141,6 @@ WEIGHT_WAYS: dict[str, LinearWay] = {
     "onednn": lambda grad, x, _: onednn_linear(grad.t(), x.t(), None),
     "turned": lambda grad, x, _: onednn_linear(x.t(), grad.t(), None).t().contiguous(),
 }
-
-
-@cache
-def _gelu_ways(approximate: str) -> dict[str, LinearWay]:
-    return {
-        "torch": lambda x, weight, bias: F.gelu(F.linear(x, weight, bias), approximate=approximate),
-        "onednn": lambda x, weight, bias: onednn_linear(x, weight, bias, "gelu", approximate),
-    }
 
 
 def _by_input(grad: Tensor, weight: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from scripts import measure_start as script
 BUSY = "import sys, time\nwhile time.process_time() < 0.3: pass\nsys.exit({code})"
 
 
-def test_processor_time_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processor_time_of_a_process() -> None:
     processor, wall = script.timed(["-c", BUSY.format(code=0)], 0)
     assert 0.3 <= processor < 3
     assert wall >= 0.25
@@ -41,7 +41,8 @@ def test_the_table_and_the_file(
 
 
 def test_the_words_compose() -> None:
-    for arguments, _ in script.commands(["model=maskformer_tiny"], "runs").values():
-        if "check=true" in arguments:
-            words = [word for word in arguments[1:] if word != "check=true"]
-            assert compose_config(words).config["trainer"]["threads"] == 1
+    (words,) = [
+        words for words, _ in script.commands(["model=maskformer_tiny"], "runs").values() if "check=true" in words
+    ]
+    config = compose_config([word for word in words[1:] if word != "check=true"]).config
+    assert (config["trainer"]["threads"], config["model"]["name"]) == (1, "maskformer_tiny")

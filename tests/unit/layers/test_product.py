@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lab.compat.torch import has_onednn_linear, onednn_packed_linear
-from lab.layers import product as module
 from lab.layers.activation import SLOPE, Activation
 from lab.layers.convolution import convolve
 from lab.layers.linear import Linear
@@ -42,7 +41,6 @@ def normal(*shape: int) -> Tensor:
 def test_each_way_computes_the_same(
     way: str, packed: bool, with_bias: bool, activation: Activation | Gelu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SMALL", 0)
     taken = take_way(monkeypatch, way)
     matrix, bias = normal(24, 40), normal(24) if with_bias else None
     held = onednn_packed_linear(matrix) if packed else None
@@ -57,7 +55,7 @@ def test_each_way_computes_the_same(
 
 
 def test_small_products_have_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = take_way(monkeypatch, "onednn")
+    taken = take_way(monkeypatch, "onednn", small=False)
     rows, matrix = normal(3, 8), normal(4, 8)
     with torch.no_grad():
         torch.testing.assert_close(product(rows, matrix, None), rows @ matrix.t())
@@ -66,7 +64,7 @@ def test_small_products_have_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_onednn
 def test_packed_layers_take_the_fastest_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = take_way(monkeypatch, "onednn")
+    taken = take_way(monkeypatch, "onednn", small=False)
     plain = nn.Conv2d(40, 24, 1, 2)
     packed = PackedConv2d.take(copy.deepcopy(plain))
     x = normal(2, 40, 9, 9).contiguous(memory_format=torch.channels_last)
