@@ -69,7 +69,7 @@ class DenseLayer(nn.Module):
             hidden = F.relu(self.norm2(recomputed(self, self._bottleneck, *maps)), inplace=True)
         else:
             hidden = convolve(F.relu(self.norm1(torch.cat(maps, 1)), inplace=True), self.conv1, self.norm2)
-        return drop(self.conv2(hidden), self.dropout, self.training)
+        return drop(convolve(hidden, self.conv2, activation="none"), self.dropout, self.training)
 
     def _bottleneck(self, *maps: Tensor) -> Tensor:
         """Join, normalise, rectify and convolve."""
@@ -175,10 +175,13 @@ class Transition(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C / 2, H / 2, W / 2), rounded down."""
-        if not can_fold(self, x, self.conv.weight):
-            pooled: Tensor = self.pool(self.conv(F.relu(self.norm(x), inplace=True)))
-            return pooled
         # The convolution and the mean may change places: a quarter of the products.
+        if not can_fold(self, x, self.conv.weight):
+            rectified = F.relu(self.norm(x), inplace=True)
+            if is_watched(self.conv) or is_watched(self.pool):
+                means: Tensor = self.pool(self.conv(rectified))
+                return means
+            return convolve(self.pool(rectified), self.conv, activation="none")
         pixels = x.permute(0, 2, 3, 1)
         if self.rectified is not None:
             return self.rectified.linear(_means(self.rectified.clamp(pixels))).permute(0, 3, 1, 2)
