@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -27,7 +29,45 @@ def interleave(first: Tensor, second: Tensor) -> Tensor:
 
 def interleave_last(first: Tensor, second: Tensor) -> Tensor:
     """Return the numbers of both in turns along the last dimension: (..., C) and (..., C) to (..., 2 C)."""
-    if plain_float32(first, second) and not torch.is_grad_enabled():
-        # A complex number lies in memory as its two parts in turns; writing it is twice as fast as stacking.
-        return torch.view_as_real(torch.complex(first, second)).flatten(-2)
-    return torch.stack((first, second), dim=-1).flatten(-2)
+    if not plain_float32(first, second):
+        return torch.stack((first, second), dim=-1).flatten(-2)
+    out: Tensor = _Interleaved.apply(first, second) if torch.is_grad_enabled() else _in_turns(first, second)
+    return out
+
+
+def separate(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the even and the odd channels of (B, 2 C, H, W): what ``interleave`` has joined, copies channels last."""
+    if x.stride(1) != 1 or not plain_float32(x):
+        return x[:, 0::2], x[:, 1::2]
+    first, second = _Separated.apply(x.permute(0, 2, 3, 1))
+    return first.permute(0, 3, 1, 2), second.permute(0, 3, 1, 2)
+
+
+def _in_turns(first: Tensor, second: Tensor) -> Tensor:
+    """A complex number lies in memory as its two parts in turns; writing it takes an eighth of the time of stacking."""
+    return torch.view_as_real(torch.complex(first, second)).flatten(-2)
+
+
+def _apart(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Copy: what follows would take four times as long, and more, for numbers that lie apart."""
+    return x[..., 0::2].contiguous(), x[..., 1::2].contiguous()
+
+
+class _Interleaved(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, first: Tensor, second: Tensor) -> Tensor:
+        return _in_turns(first, second)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        return _apart(grad)
+
+
+class _Separated(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        return _apart(x)
+
+    @staticmethod
+    def backward(ctx: Any, first: Tensor, second: Tensor) -> Tensor:
+        return interleave_last(first, second)

@@ -73,8 +73,7 @@ class DenseLayer(nn.Module):
 
     def _bottleneck(self, *maps: Tensor) -> Tensor:
         """Join, normalise, rectify and convolve."""
-        out: Tensor = self.conv1(F.relu(self.norm1(torch.cat(maps, 1)), inplace=True))
-        return out
+        return convolve(F.relu(self.norm1(torch.cat(maps, 1)), inplace=True), self.conv1, activation="none")
 
     def extend(self, buffer: Tensor, channels: int, scratch: Tensor, norms: Norms | None, is_small: bool) -> None:
         """Write the new channels into (B, H, W, C) behind the first ``channels``, which are those before.

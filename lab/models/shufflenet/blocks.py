@@ -13,7 +13,7 @@ from lab.layers.convolution import NormName, Scales, convolve, make_norm, pairs_
 from lab.layers.packed import PackedConv2d
 from lab.layers.product import product
 from lab.models.shufflenet.gathering import ChannelPlan, Shuffle, plan, sort_inputs, sort_outputs
-from lab.ops.shuffle import interleave, interleave_last
+from lab.ops.shuffle import interleave, interleave_last, separate
 
 _MapShape = tuple[int, int, int]
 
@@ -104,7 +104,7 @@ class ShuffleUnit(nn.Module):
         """Return what passes by a block of stride 1 and what goes through its convolutions."""
         if self.shuffle == "after":
             return x.chunk(2, dim=1)  # type: ignore[return-value]
-        return x[:, 0::2], x[:, 1::2]
+        return separate(x)
 
     def branches(self, x: Tensor, scales: Scales | None = None) -> tuple[Tensor, Tensor]:
         """Return the results of both branches of a block of stride 2, (B, out_channels / 2, H / 2, W / 2) each."""
