@@ -85,7 +85,7 @@ def _products(x: Tensor, weight: Tensor, geometry: Geometry) -> int:
 
 
 def output_way(x: Tensor, weight: Tensor, geometry: Geometry) -> str:
-    """Return the name of the fastest way to the output alone: ``torch``, ``winograd`` or, of a 1x1, ``product``."""
+    """Return the name of the fastest way to the output alone: ``torch``, ``winograd`` or, of a 1x1, ``onednn`` or ``mkl``."""
     return _fastest("output", OUTPUT_WAYS, x, weight, None, geometry) if takes(x, weight, geometry) else "torch"
 
 
@@ -195,8 +195,12 @@ def _winograd_output(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: G
     return _as_before(winograd.output(x, weight, bias), x)
 
 
-def _product_output(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+def _onednn_output(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
     return _as_before(_as_map(onednn_linear(_strided(x, geometry), weight.flatten(1), bias)), x)
+
+
+def _mkl_output(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+    return _as_before(_as_map(F.linear(_strided(x, geometry), weight.flatten(1), bias)), x)
 
 
 def _torch_input(x: Tensor, weight: Tensor, grad: Tensor, geometry: Geometry) -> Tensor:
@@ -207,8 +211,16 @@ def _winograd_input(x: Tensor, weight: Tensor, grad: Tensor, geometry: Geometry)
     return _as_before(winograd.input_gradient(grad, weight), grad)
 
 
-def _product_input(x: Tensor, weight: Tensor, grad: Tensor, geometry: Geometry) -> Tensor:
-    found = onednn_linear(_pixels(grad), weight.flatten(1).t(), None)
+def _onednn_input(x: Tensor, weight: Tensor, grad: Tensor, geometry: Geometry) -> Tensor:
+    return _spread(onednn_linear(_pixels(grad), weight.flatten(1).t(), None), x, grad, geometry)
+
+
+def _mkl_input(x: Tensor, weight: Tensor, grad: Tensor, geometry: Geometry) -> Tensor:
+    return _spread(_pixels(grad) @ weight.flatten(1), x, grad, geometry)
+
+
+def _spread(found: Tensor, x: Tensor, grad: Tensor, geometry: Geometry) -> Tensor:
+    """Return the gradient of a 1x1's input from those of the pixels that it has taken."""
     if geometry.stride == (1, 1):
         return _as_before(_as_map(found), grad)
     whole = torch.zeros_like(x)
@@ -301,12 +313,14 @@ def _is_spread(weight: Tensor, geometry: Geometry) -> bool:
 OUTPUT_WAYS: ConvolutionWays = {
     "torch": (_torch_output, _always),
     "winograd": (_winograd_output, _is_3x3),
-    "product": (_product_output, _is_pointwise),
+    "onednn": (_onednn_output, _is_pointwise),
+    "mkl": (_mkl_output, _is_pointwise),
 }
 INPUT_WAYS: ConvolutionWays = {
     "torch": (_torch_input, _always),
     "winograd": (_winograd_input, _is_3x3),
-    "product": (_product_input, _is_pointwise),
+    "onednn": (_onednn_input, _is_pointwise),
+    "mkl": (_mkl_input, _is_pointwise),
 }
 WEIGHT_WAYS: ConvolutionWays = {
     "torch": (_torch_weight, _always),

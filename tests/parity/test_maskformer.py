@@ -98,7 +98,7 @@ def difference(ours: MaskFormer, peer: Any, size: tuple[int, int]) -> float:
 @pytest.fixture(params=["direct", "winograd"])
 def convolution(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Take PyTorch's ways, or Winograd's and oneDNN's also in this narrow network."""
-    take_way(monkeypatch, *(("winograd", "product", "onednn") if request.param == "winograd" else ()))
+    take_way(monkeypatch, *(("winograd", "onednn") if request.param == "winograd" else ()))
 
 
 @pytest.mark.usefixtures("convolution")

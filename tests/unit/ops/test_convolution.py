@@ -108,7 +108,7 @@ def test_the_part_that_is_timed_has_all_that_the_whole_has(monkeypatch: pytest.M
 
 
 def test_an_activation_in_place_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    take_way(monkeypatch, "winograd", "product")
+    take_way(monkeypatch, "winograd", "mkl")
     for kernel in (1, 3):
         layer = nn.Conv2d(32, 40, kernel, padding=kernel // 2)
         x = torch.randn(2, 32, 9, 9).to(memory_format=torch.channels_last).requires_grad_()
