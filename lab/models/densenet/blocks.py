@@ -177,7 +177,7 @@ class Transition(nn.Module):
         # The convolution and the mean may change places: a quarter of the products.
         if not can_fold(self, x, self.conv.weight):
             rectified = F.relu(self.norm(x), inplace=True)
-            if is_watched(self.conv) or is_watched(self.pool):
+            if not plain_float32(rectified, self.conv.weight) or is_watched(self.conv) or is_watched(self.pool):
                 means: Tensor = self.pool(self.conv(rectified))
                 return means
             return convolve(self.pool(rectified), self.conv, activation="none")
