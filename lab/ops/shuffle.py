@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lab.compat.torch import no_view
 from lab.ops.cpu import plain_float32
 
 
@@ -56,7 +57,7 @@ def _apart(x: Tensor) -> tuple[Tensor, Tensor]:
 class _Interleaved(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, first: Tensor, second: Tensor) -> Tensor:
-        return _in_turns(first, second)
+        return no_view(_in_turns(first, second))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:

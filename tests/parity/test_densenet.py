@@ -169,6 +169,18 @@ def test_hooks_within_a_block_are_called_and_see_what_torchvision_has() -> None:
     assert worst(seen[0][0], seen[1][0]) < 5e-6
 
 
+def test_a_transitions_mean_comes_first_unless_its_convolution_is_watched() -> None:
+    ours, theirs = make_pair()
+    ours.train(), theirs.train()
+    expected = theirs(images())
+    sizes: list[int] = []
+    pooled = ours.features.transition1.pool.register_forward_hook(lambda pool, inputs, out: sizes.append(out.shape[1]))
+    assert worst(ours(images()), expected) < 2e-5  # as published: the hook sees the mean of what was convolved
+    pooled.remove()
+    assert worst(ours(images()), expected) < 2e-5
+    assert sizes == [ours.features.transition1.conv.out_channels]
+
+
 def test_files_with_the_names_of_before_load(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = create_model("densenet121", num_classes=3)
     fill(source)
