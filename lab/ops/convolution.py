@@ -85,7 +85,7 @@ def _products(x: Tensor, weight: Tensor, geometry: Geometry) -> int:
 
 
 def output_way(x: Tensor, weight: Tensor, geometry: Geometry) -> str:
-    """Return the name of the fastest way to the output alone: ``torch``, ``winograd`` or, of a 1x1, ``onednn`` or ``mkl``."""
+    """Return the fastest way to the output alone: ``torch``, ``winograd`` or, for a 1x1, ``onednn`` or ``mkl``."""
     return _fastest("output", OUTPUT_WAYS, x, weight, None, geometry) if takes(x, weight, geometry) else "torch"
 
 
