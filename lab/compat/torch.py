@@ -185,14 +185,6 @@ def convolution_gradients(
     return by_x, by_weight
 
 
-def no_view(x: Tensor) -> Tensor:
-    """Return the same memory as a tensor that is no view.
-
-    Autograd forbids to change a view in place, as an activation does, if a custom function has returned it.
-    """
-    return x.new_empty(0).set_(x.untyped_storage(), x.storage_offset(), x.shape, x.stride())
-
-
 # Questions about the present state.
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_input, conv2d_weight
 
-from lab.compat.torch import convolution_gradients, has_onednn_linear, no_view, onednn_linear
+from lab.compat.torch import convolution_gradients, has_onednn_linear, onednn_linear
 from lab.ops import winograd
 from lab.ops.choice import SAMPLE, Timings, choices, size_class
 from lab.ops.cpu import needs_gradient, plain_float32
@@ -94,7 +94,9 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.geometry = geometry
-        return no_view(_output(x, weight, bias, geometry))
+        out = _output(x, weight, bias, geometry)
+        # Not a view, which autograd would forbid to change in place, as an activation does.
+        return out.new_empty(0).set_(out.untyped_storage(), out.storage_offset(), out.shape, out.stride())
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:

@@ -169,7 +169,7 @@ def test_hooks_within_a_block_are_called_and_see_what_torchvision_has() -> None:
     assert worst(seen[0][0], seen[1][0]) < 5e-6
 
 
-def test_a_transitions_mean_comes_first_unless_its_convolution_is_watched() -> None:
+def test_a_transitions_mean_comes_first_unless_its_convolution_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = make_pair()
     ours.train(), theirs.train()
     expected = theirs(images())
@@ -177,7 +177,17 @@ def test_a_transitions_mean_comes_first_unless_its_convolution_is_watched() -> N
     pooled = ours.features.transition1.pool.register_forward_hook(lambda pool, inputs, out: sizes.append(out.shape[1]))
     assert worst(ours(images()), expected) < 2e-5  # as published: the hook sees the mean of what was convolved
     pooled.remove()
+    convolved: dict[nn.Module, int] = {}
+    own = parts.convolve
+
+    def convolve(x: Tensor, layer: nn.Conv2d, *others: Any, **more: Any) -> Tensor:
+        convolved[layer] = x.shape[2]
+        return own(x, layer, *others, **more)
+
+    monkeypatch.setattr(parts, "convolve", convolve)
     assert worst(ours(images()), expected) < 2e-5
+    height = convolved[ours.features.denseblock1.denselayer1.conv1]
+    assert convolved[ours.features.transition1.conv] == height // 2
     assert sizes == [ours.features.transition1.conv.out_channels]
 
 

@@ -144,15 +144,6 @@ def test_convolution_gradients() -> None:
     torch.testing.assert_close(by_weight, wanted[1])
 
 
-def test_no_view() -> None:
-    x = torch.arange(24.0).view(2, 3, 4)[:, 1:].transpose(1, 2)
-    found = compat.no_view(x)
-    assert torch.equal(found, x)
-    assert (found.data_ptr(), found.stride()) == (x.data_ptr(), x.stride())
-    assert x._is_view()
-    assert not found._is_view()
-
-
 def test_in_function_transform() -> None:
     seen = []
 
