@@ -6,6 +6,7 @@ their own, without the imports of torch that cost each six seconds.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -39,13 +40,16 @@ def _command(request: dict[str, Any]) -> None:
         workers.run_workers = lambda job, fork: run_workers(job, fork=True)
     sys.argv = ["run.py", *request["words"]]
     from lab.cli.main import main
+    from lab.launch.forking import leave
 
-    sys.exit(main())
+    leave(main)
 
 
 def _serve() -> None:
     for name in _MODULES:
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # else the collections of the commands would copy every page
     print("ready", flush=True)
     for line in sys.stdin:
         request = json.loads(line)

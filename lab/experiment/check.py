@@ -21,6 +21,7 @@ from lab.experiment.assembly import (
 from lab.experiment.context import say_warmup
 from lab.experiment.planning import Subject, of_many, print_plan
 from lab.report.tables import print_config, print_notes, print_tables
+from lab.system.collector import set_aside
 from lab.text import printable
 
 
@@ -64,3 +65,4 @@ def check(config: dict[str, Any], own: DataModule | None = None) -> None:
             print(f"frozen    {freezing.describe(stage)}")
     print_plan(Subject(config, task, data, place))
     print("check passed: nothing was trained")
+    set_aside()  # what was imported on the way, and nothing that must be taken apart

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.compat.imports import put_off_imports
+from lab.system.collector import set_aside
 from lab.system.cores import NUM_THREADS
 from lab.system.ranks import Place
 from lab.system.storage import StorageError, explain
@@ -111,6 +112,7 @@ def _run_job(job: Job, place: Place, store: Any, data: Any) -> None:
     from lab.report.tables import print_result
     from lab.run_directory import RunDirectory
 
+    set_aside()
     if job.kind == "check":
         if place.rank == 0:
             check(job.config, data)
