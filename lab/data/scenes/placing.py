@@ -35,12 +35,6 @@ class Placed:
         """In pixels."""
         return self.width * self.height
 
-    def intersection(self, other: Placed) -> int:
-        """Return the area that two boxes share, in pixels."""
-        width = min(self.x + self.width, other.x + other.width) - max(self.x, other.x)
-        height = min(self.y + self.height, other.y + other.height) - max(self.y, other.y)
-        return width * height if width > 0 and height > 0 else 0
-
 
 def sides_within(min_side: int, max_side: int) -> list[tuple[int, int]]:
     """Return the pairs (width, height) in a range of pixels whose longer side is at most 1.5 times the shorter."""
@@ -110,16 +104,25 @@ def _has_room(image_size: int, count: int, min_side: int, max_side: int, max_ove
 def _place_next(
     shapes: Sequence[Placed], number: int, covered: list[int], image_size: int, max_overlap: float, stream: Stream
 ) -> bool:
-    shape, below = shapes[number], shapes[:number]
+    shape, area = shapes[number], shapes[number].area
+    width, height = shape.width, shape.height
+    others = [
+        (other.x, other.y, other.x + other.width, other.y + other.height, other.area, hidden)
+        for other, hidden in zip(shapes[:number], covered, strict=True)
+    ]
     for _ in range(_PLACE_TRIES):
-        shape.x = stream.below(image_size - shape.width + 1)
-        shape.y = stream.below(image_size - shape.height + 1)
-        shared = [shape.intersection(other) for other in below]
-        if all(
-            both <= max_overlap * (shape.area + other.area - both) and 2 * (hidden + both) <= other.area
-            for both, other, hidden in zip(shared, below, covered, strict=True)
-        ):
-            covered[:] = [hidden + both for hidden, both in zip(covered, shared, strict=True)]
-            covered.append(0)
+        x, y = stream.below(image_size - width + 1), stream.below(image_size - height + 1)
+        right, bottom = x + width, y + height
+        shared = []
+        for left, top, end, foot, size, hidden in others:
+            both = 0
+            if x < end and left < right and y < foot and top < bottom:
+                both = (min(right, end) - max(x, left)) * (min(bottom, foot) - max(y, top))
+                if both > max_overlap * (area + size - both) or 2 * (hidden + both) > size:
+                    break
+            shared.append(both)
+        else:
+            shape.x, shape.y = x, y
+            covered[:] = [*map(sum, zip(covered, shared, strict=True)), 0]
             return True
     return False
