@@ -313,7 +313,8 @@ def test_one_pass_over_plain_parameters_on_a_cpu(name: str, sharded: bool, monke
     """torch has no one-pass SGD for DTensors; scripts/prove_on_gpu.py trains with them."""
     monkeypatch.setattr(optimizers, "is_dtensor", lambda parameter: sharded)
     group = of(name, nn.Linear(2, 2)).param_groups[0]
-    assert (bool(group["fused"]), bool(group["foreach"])) == (not sharded, sharded)
+    piecewise = sharded and name == "sgd"
+    assert (bool(group["fused"]), bool(group["foreach"])) == (not piecewise, piecewise)
     group = of(name, nn.Linear(2, 2, device="meta")).param_groups[0]
     assert (bool(group["fused"]), bool(group["foreach"])) == (False, True)
 
@@ -321,9 +322,9 @@ def test_one_pass_over_plain_parameters_on_a_cpu(name: str, sharded: bool, monke
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
 def test_one_pass_gives_the_same_steps(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As operation by operation, to the rounding of float64, over three steps; decayed and not."""
-    found = []
-    for sharded in (False, True):
-        monkeypatch.setattr(optimizers, "is_dtensor", lambda parameter, sharded=sharded: sharded)
+    found, fast = [], optimizers._fast
+    for make in (fast, lambda kind, groups, **numbers: kind(groups, **numbers, foreach=True)):
+        monkeypatch.setattr(optimizers, "_fast", make)
         torch.manual_seed(0)
         net = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4)).double()
         optimizer = of(name, net)
