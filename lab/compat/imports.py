@@ -198,15 +198,21 @@ def _constant_source() -> type:
     return ConstantSource
 
 
+def _flop_counter(*args: Any, **kwargs: Any) -> Any:
+    """Stand for the class ``FlopCounterMode`` in Lightning, whose module imports Triton."""
+    return _load(sys.modules[_FLOPS]).FlopCounterMode(*args, **kwargs)
+
+
 def _is_late(name: str) -> bool:
     return isinstance(sys.modules.get(name), _LatePackage)
 
 
 _DYNAMO = "torch._dynamo"
 _SOURCE = "torch._dynamo.source"
+_FLOPS = "torch.utils.flop_counter"
 _BASE = "torchmetrics.utilities"
 """It and ``torchmetrics.metric`` import each other, which works in one order only."""
-_WHOLE = (_DYNAMO, "torch._inductor", "scipy.optimize")
+_WHOLE = (_DYNAMO, "torch._inductor", "scipy.optimize", "triton")
 """Packages whose modules import each other in circles, so that the package's own code has to run before them."""
 _ALONE = (
     "scipy.optimize._lsap",
@@ -214,6 +220,7 @@ _ALONE = (
     _SOURCE,  # by these too
     "torch._inductor.config",  # asked for by torch.use_deterministic_algorithms, which Lightning's Trainer calls
     "torch._inductor.custom_graph_pass",  # imported by the one before
+    "triton._torchtlx_default",  # asked for by it, and in no release of Triton
 )
 """Their modules that need nothing of it."""
 _LATE: Mapping[str, Mapping[str, Callable[[], Any]]] = {
@@ -228,11 +235,13 @@ _LATE: Mapping[str, Mapping[str, Callable[[], Any]]] = {
         "linear_sum_assignment": lambda: importlib.import_module("scipy.optimize._lsap").linear_sum_assignment,
     },
     "torch._inductor": {},
+    "triton": {},
     _DYNAMO: {
         "OptimizedModule": _OptimizedModule,
         "disable": lambda: _disable,
         "graph_break": lambda: _graph_break,
     },
+    _FLOPS: {"FlopCounterMode": lambda: _flop_counter},
     _SOURCE: {"ConstantSource": functools.cache(_constant_source), "RandomValueSource": lambda: _NoSource},
 }
 """By package: how those of its names are had that are asked for while it is not needed."""

@@ -6,7 +6,9 @@ thousand times while it imports, a fifth of a start, and three times more before
 
 from __future__ import annotations
 
+import atexit
 import gc
+import sys
 
 SELDOM = 1_000_000
 """So many objects more than at the last look, some 100 MB; a start makes fewer."""
@@ -28,6 +30,13 @@ def set_aside() -> None:
     """
     if _usual:
         gc.freeze()
+        atexit.register(_take_back)
+
+
+def _take_back() -> None:
+    """Let the end of this process go through all objects where Triton is loaded: it complains of those that stay."""
+    if "triton._C.libtriton" in sys.modules:
+        gc.unfreeze()
 
 
 def collect_as_usual() -> None:

@@ -77,6 +77,7 @@ NOT_TO_TRAIN += (
     "torch.distributed.fsdp",
     "torchmetrics.text",
     "torchmetrics.image",
+    "triton.runtime",
 )
 
 
@@ -103,7 +104,8 @@ import sys
 from lab.__main__ import main
 sys.argv = ["run.py", "check=true", "paths.runs_dir={tmp_path}"]
 assert main() == 0
-print("imported:", *[name for name in ("torch._dynamo.eval_frame", "torch._dynamo.exc") if name in sys.modules])
+names = "torch._dynamo.eval_frame torch._dynamo.exc triton.runtime".split()
+print("imported:", *[name for name in names if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 
 AFTER = "from lab.compat.imports import put_off_imports\nput_off_imports()\n"
 
@@ -13,7 +14,10 @@ STATEMENTS = (
     "from torchmetrics.retrieval import RetrievalMAP; import torchmetrics as m; print(RetrievalMAP.__mro__, m.Metric)",
     "import scipy.optimize._minimize as m, scipy.optimize as s; print(m.__name__, len(s.__all__), s.minimize.__name__)",
     "import torch._dynamo.source as m; print(m.ConstantSource('a').name, m.AttrSource.__module__, m.ConstantSource)",
+    "import torch.utils.flop_counter as m; c = m.FlopCounterMode(display=False); print(type(c), m.FlopCounterMode)",
     "import torch._dynamo.utils, torch._dynamo as d; print(d.OptimizedModule, d.reset.__module__, d.config.__name__)",
+    *["import triton.language as t, triton as m; print(t.float32, m.jit.__module__)"]
+    * (find_spec("triton") is not None),
 )
 
 
@@ -36,7 +40,8 @@ optimizer.step()
 optimizer.zero_grad()
 assert _unwrap_objects(net) is net
 print(*linear_sum_assignment([[1, 0], [0, 1]])[1])
-for name in ("torch._dynamo.eval_frame", "sympy", "transformers", "torchvision", "scipy.signal", "scipy.linalg"):
+names = "torch._dynamo.eval_frame sympy transformers torchvision scipy.signal scipy.linalg triton.runtime"
+for name in names.split():
     if name in sys.modules:
         print(name)
 """

@@ -17,7 +17,6 @@ from torch import nn
 
 ROOT = Path(__file__).resolve().parents[3]
 FILES = [path for path in sorted((ROOT / "lab").rglob("*.py")) if "compat" not in path.relative_to(ROOT / "lab").parts]
-TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 PUBLIC = {"_fields", "_replace", "_asdict", "_make"}
 """Names that Python documents in spite of their underscore: those of named tuples."""
 PYTHON = {("os", "_exit"), ("sys", "_getframe"), ("hashlib", "_Hash")}
@@ -30,11 +29,17 @@ def is_private(name: str) -> bool:
     return name.startswith("_") and not (name.startswith("__") and name.endswith("__"))
 
 
+def parsed(path: Path) -> ast.Module:
+    """Return a file's tree, which is not kept: all of them are millions of objects."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@lru_cache
 def own_names() -> set[str]:
     """Return the private names that lab's own classes define: methods, attributes of ``self``, fields."""
     found = set()
-    for tree in TREES.values():
-        for part in ast.walk(tree):
+    for path in FILES:
+        for part in ast.walk(parsed(path)):
             for node in ast.walk(part) if isinstance(part, ast.ClassDef) else ():
                 match node:
                     case ast.FunctionDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)):
@@ -44,16 +49,13 @@ def own_names() -> set[str]:
     return {name for name in found if is_private(name)}
 
 
-OWN = own_names()
-
-
 def foreign(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Yield line and text of what reaches into another library."""
     for node in ast.walk(tree):
         match node:
             case ast.Attribute(value=ast.Name(id="self" | "cls")):
                 continue  # see test_no_class_uses_what_a_foreign_base_keeps_private
-            case ast.Attribute(value=value, attr=name) if is_private(name) and name not in OWN | PUBLIC:
+            case ast.Attribute(value=value, attr=name) if is_private(name) and name not in own_names() | PUBLIC:
                 if (ast.unparse(value), name) not in PYTHON:
                     yield node.lineno, ast.unparse(node)
             case ast.Import(names=names):
@@ -66,13 +68,13 @@ def foreign(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 if (private and parts[0] != "lab") or INTERNAL.match(module or ""):
                     yield node.lineno, f"from {module} import {', '.join(alias.name for alias in names)}"
             case ast.Call(func=ast.Name(id="getattr" | "setattr" | "hasattr"), args=[_, ast.Constant(value=name), *_]):
-                if isinstance(name, str) and is_private(name) and name not in OWN | PUBLIC:
+                if isinstance(name, str) and is_private(name) and name not in own_names() | PUBLIC:
                     yield node.lineno, ast.unparse(node)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_module_reaches_into_another_library(path: Path) -> None:
-    found = [f"{path.relative_to(ROOT)}:{line}: {text}" for line, text in foreign(TREES[path])]
+    found = [f"{path.relative_to(ROOT)}:{line}: {text}" for line, text in foreign(parsed(path))]
     assert found == [], "what a library keeps private stands in lab/compat, with its reason and a test"
 
 
@@ -127,8 +129,8 @@ def private_of(base: type) -> frozenset[str]:
 
 def test_no_class_uses_what_a_foreign_base_keeps_private() -> None:
     found, looked = [], 0
-    for path, tree in TREES.items():
-        nodes = [node for node in tree.body if isinstance(node, ast.ClassDef) and used_on_self(node)]
+    for path in FILES:
+        nodes = [node for node in parsed(path).body if isinstance(node, ast.ClassDef) and used_on_self(node)]
         if not nodes or path.name == "__main__.py":
             continue
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

@@ -6,6 +6,8 @@ import gc
 import subprocess
 import sys
 
+import pytest
+
 from lab.system.collector import SELDOM, collect_as_usual, collect_seldom
 
 
@@ -46,3 +48,10 @@ def test_a_job_sets_its_imports_aside() -> None:
     command = [sys.executable, "-c", program, "check=true", "trainer=cpu"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_triton_has_nothing_to_complain_of() -> None:
+    pytest.importorskip("triton", reason="Triton is not installed")
+    program = "import triton\nfrom lab.system.collector import collect_seldom, set_aside\ncollect_seldom()\nset_aside()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
