@@ -9,6 +9,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,8 @@ def _hold(setup: SweepSetup, folder: Path, proposer: Proposer, placer: Placer, j
         try:
             if not takes_over:
                 _warm_up(placer, extensions)
-            return _run(setup, folder, proposer, placer, jobs, notes, _open_ledger(folder), hold, takes_over)
+            with closing(_open_ledger(folder)) as ledger:
+                return _run(setup, folder, proposer, placer, jobs, notes, ledger, hold, takes_over)
         except sqlite3.DatabaseError as error:
             raise LedgerError(folder / FILE, error) from error
         except OSError as error:
