@@ -28,6 +28,7 @@ from lab.launch.threads import share_of_cores
 from lab.run_progress import word_of, write_word
 from lab.sweeps.attempt import environment_of, run_attempt
 from lab.sweeps.placing import Assignment
+from lab.system.collector import collect_as_usual, collect_seldom
 from lab.system.cores import NUM_THREADS, WAIT_POLICY
 from lab.system.files import write_text
 from lab.system.provenance import sources_fingerprint
@@ -185,7 +186,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(error)
         write_word(assignment.folder, word_of(error))
         return 2
-    return run_attempt(assignment)
+    collect_seldom()
+    try:
+        return run_attempt(assignment)
+    finally:
+        collect_as_usual()
 
 
 def _take_over(found: Written) -> Assignment:
