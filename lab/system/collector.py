@@ -20,7 +20,7 @@ def collect_seldom() -> None:
     """Look for cycles after ``SELDOM`` new objects, until ``collect_as_usual``; for a process that is lab's own."""
     if not _usual:
         _usual.append(gc.get_threshold())
-    gc.set_threshold(SELDOM, *_usual[0][1:])
+        gc.set_threshold(SELDOM, *_usual[0][1:])
 
 
 def set_aside() -> None:
