@@ -19,7 +19,6 @@ from lab.geometry.crossings import CrossingCounter
 from lab.geometry.measures import face_areas, face_normals, is_watertight, require_watertight
 from lab.geometry.mesh import DynamicMesh, Flags, Floats, Integers
 from lab.geometry.nearest import NearestTriangles, mixed
-from lab.geometry.topology import barycentric
 
 if TYPE_CHECKING:
     from lab.geometry.render.embree import InstanceTree
@@ -95,20 +94,30 @@ class SpatialIndex:
         found = self._embree.closest(
             np.ascontiguousarray((starts - self._middle).T, np.float32), np.ascontiguousarray(ways.T, np.float32)
         )
-        hit = found.instance >= 0
-        triangles = np.where(hit, found.triangle, NO_TRIANGLE).astype(np.int64)
+        hit = np.flatnonzero(found.instance >= 0)
+        triangles = np.full(len(starts), NO_TRIANGLE)
         distances = np.full(len(starts), np.inf)
         weights = np.full((len(starts), 3), np.nan)
         points = np.full((len(starts), 3), np.nan)
-        corners = self._corners[triangles[hit]]
-        normal = self._upright[triangles[hit]]
-        slope = np.einsum("kd,kd->k", normal, ways[hit])
-        gap = np.einsum("kd,kd->k", normal, corners[:, 0] - starts[hit])
-        exact = np.where(slope == 0, found.distance[hit], gap / np.where(slope == 0, 1.0, slope))
-        points[hit] = starts[hit] + exact[:, None] * ways[hit]
-        distances[hit] = exact
-        weights[hit] = barycentric(points[hit][:, None], corners)[:, 0]
+        met = found.triangle[hit].astype(np.int64)
+        start, way = starts[hit], ways[hit]
+        normal, corner = self._upright[met], self._corners[met, 0]
+        slope = np.einsum("kd,kd->k", normal, way)
+        gap = np.einsum("kd,kd->k", normal, corner - start)
+        exact = np.divide(gap, slope, out=found.distance[hit].astype(np.float64), where=slope != 0)
+        place = start + exact[:, None] * way
+        triangles[hit], distances[hit], points[hit] = met, exact, place
+        weights[hit] = self._weights(met, place - corner)
         return RayHits(distances, triangles, weights, points)
+
+    def _weights(self, triangles: Integers, local: Floats) -> Floats:
+        """Return (K, 3) weights, none negative, of the corners of K triangles at (K, 3) metres from their first one."""
+        second, third = (np.einsum("kd,kd->k", local, rise[triangles]) for rise in self._rises)
+        weights = np.empty((len(local), 3))
+        np.clip(1 - second - third, 0, None, out=weights[:, 0])
+        np.clip(second, 0, None, out=weights[:, 1])
+        np.clip(third, 0, None, out=weights[:, 2])
+        return weights / np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(float).tiny)
 
     def nearest(self, points: ArrayLike) -> SurfacePoints:
         """Return the nearest point of the surface to each point (N, 3); of several, one of the lowest triangle."""
@@ -181,6 +190,14 @@ class SpatialIndex:
     @cached_property
     def _upright(self) -> Floats:
         return face_normals(self.mesh)
+
+    @cached_property
+    def _rises(self) -> tuple[Floats, Floats]:
+        """(F, 3) each, the gradients of the weights of each triangle's second and third corner, per metre."""
+        edge, other = (self._corners[:, number] - self._corners[:, 0] for number in (1, 2))
+        normal = np.cross(edge, other)
+        normal /= np.maximum((normal**2).sum(axis=1, keepdims=True), np.finfo(float).tiny)
+        return np.cross(other, normal), np.cross(normal, edge)
 
 
 def sample_surface(mesh: DynamicMesh, count: int, random: np.random.Generator) -> SurfacePoints:
