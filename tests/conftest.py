@@ -29,8 +29,7 @@ def pytest_xdist_auto_num_workers() -> int:
 def _set_aside() -> Iterator[None]:
     """What tests import stays, millions of objects: no collection of a later test goes through it again."""
     yield
-    gc.collect()
-    gc.freeze()
+    pytest_collection_finish()
 
 
 def pytest_collection_finish() -> None:

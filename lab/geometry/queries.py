@@ -19,6 +19,7 @@ from lab.geometry.crossings import CrossingCounter
 from lab.geometry.measures import face_areas, face_normals, is_watertight, require_watertight
 from lab.geometry.mesh import DynamicMesh, Flags, Floats, Integers
 from lab.geometry.nearest import NearestTriangles, mixed
+from lab.geometry.topology import corner_weights, weight_gradients
 
 if TYPE_CHECKING:
     from lab.geometry.render.embree import InstanceTree
@@ -107,17 +108,8 @@ class SpatialIndex:
         exact = np.divide(gap, slope, out=found.distance[hit].astype(np.float64), where=slope != 0)
         place = start + exact[:, None] * way
         triangles[hit], distances[hit], points[hit] = met, exact, place
-        weights[hit] = self._weights(met, place - corner)
+        weights[hit] = corner_weights(place - corner, *(gradient[met] for gradient in self._gradients))
         return RayHits(distances, triangles, weights, points)
-
-    def _weights(self, triangles: Integers, local: Floats) -> Floats:
-        """Return (K, 3) weights, none negative, of the corners of K triangles at (K, 3) metres from their first one."""
-        second, third = (np.einsum("kd,kd->k", local, rise[triangles]) for rise in self._rises)
-        weights = np.empty((len(local), 3))
-        np.clip(1 - second - third, 0, None, out=weights[:, 0])
-        np.clip(second, 0, None, out=weights[:, 1])
-        np.clip(third, 0, None, out=weights[:, 2])
-        return weights / np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(float).tiny)
 
     def nearest(self, points: ArrayLike) -> SurfacePoints:
         """Return the nearest point of the surface to each point (N, 3); of several, one of the lowest triangle."""
@@ -192,12 +184,8 @@ class SpatialIndex:
         return face_normals(self.mesh)
 
     @cached_property
-    def _rises(self) -> tuple[Floats, Floats]:
-        """(F, 3) each, the gradients of the weights of each triangle's second and third corner, per metre."""
-        edge, other = (self._corners[:, number] - self._corners[:, 0] for number in (1, 2))
-        normal = np.cross(edge, other)
-        normal /= np.maximum((normal**2).sum(axis=1, keepdims=True), np.finfo(float).tiny)
-        return np.cross(other, normal), np.cross(normal, edge)
+    def _gradients(self) -> tuple[Floats, Floats]:
+        return weight_gradients(self._corners)
 
 
 def sample_surface(mesh: DynamicMesh, count: int, random: np.random.Generator) -> SurfacePoints:

@@ -200,11 +200,20 @@ def vertex_normals(positions: Floats, triangles: Integers) -> Floats:
 
 def barycentric(points: Floats, corners: Floats) -> Floats:
     """Return (F, P, 3) weights, none negative, of triangles' corners (F, 3, 3) for points of each (F, P, 3)."""
+    second, third = weight_gradients(corners)
+    return corner_weights(points - corners[:, :1], second[:, None], third[:, None])
+
+
+def weight_gradients(corners: Floats) -> tuple[Floats, Floats]:
+    """Return the gradients, (F, 3) each, of the weights of the second and third corner of triangles (F, 3, 3)."""
     edge, other = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     normal = np.cross(edge, other)
-    length = np.maximum((normal**2).sum(axis=1), np.finfo(float).tiny)[:, None]
-    local = points - corners[:, :1]
-    second = (np.cross(local, other[:, None]) * normal[:, None]).sum(axis=2) / length
-    third = (np.cross(edge[:, None], local) * normal[:, None]).sum(axis=2) / length
-    weights = np.clip(np.stack([1 - second - third, second, third], axis=2), 0, None)
-    return weights / np.maximum(weights.sum(axis=2, keepdims=True), np.finfo(float).tiny)
+    normal /= np.maximum((normal**2).sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    return np.cross(other, normal), np.cross(normal, edge)
+
+
+def corner_weights(local: Floats, second: Floats, third: Floats) -> Floats:
+    """Return (..., 3) weights, none negative, at (..., 3) from the first corner, of gradients that broadcast to it."""
+    along, across = (np.einsum("...d,...d->...", local, gradient) for gradient in (second, third))
+    weights = np.clip(np.stack([1 - along - across, along, across], axis=-1), 0, None)
+    return np.asarray(weights / np.maximum(weights.sum(axis=-1, keepdims=True), np.finfo(float).tiny))
