@@ -30,14 +30,17 @@ class CrossingCounter:
         self._turn = np.stack([x, np.cross(z, x), z])
         self._places = mesh.positions @ self._turn.T
         self._triangles = mesh.triangles
+        self._corners = self._places[mesh.triangles[:, 0]]
         self._normals = face_vectors(self._places, mesh.triangles)
-        tails, heads = mesh.triangles, np.roll(mesh.triangles, -1, axis=1)
+        self._tops = self._places[mesh.triangles, 2].max(axis=1)
+        # Of the three edges' shadows (x or y, 3, F): the lower vertex's, and the way from there to the higher vertex's.
+        tails, heads = mesh.triangles.T, np.roll(mesh.triangles, -1, axis=1).T
         self._forward = tails < heads
-        self._ends = self._places[np.minimum(tails, heads)][..., :2]
-        self._ways = self._places[np.maximum(tails, heads)][..., :2] - self._ends
+        self._ends = np.stack([self._places[np.minimum(tails, heads), axis] for axis in (0, 1)])
+        self._ways = np.stack([self._places[np.maximum(tails, heads), axis] for axis in (0, 1)]) - self._ends
         self._low = self._places[:, :2].min(axis=0)
         span = np.maximum(self._places[:, :2].max(axis=0) - self._low, 1e-300)
-        self._cells = int(np.clip(np.sqrt(mesh.num_triangles), 1, 1024))
+        self._cells = int(np.clip(2 * np.sqrt(mesh.num_triangles), 1, 1024))
         self._scale = self._cells / span
         self._order, self._starts = self._grid()
 
@@ -59,21 +62,23 @@ class CrossingCounter:
             row = np.repeat(np.arange(stop - start), part)
             within = np.arange(part.sum()) - np.repeat(np.cumsum(part) - part, part)
             triangle = self._order[self._starts[number[start:stop]][row] + within]
-            crossed = self._crossed(places[start:stop][row], triangle)
+            above = np.flatnonzero(self._tops.take(triangle) > places[start:stop, 2].take(row))
+            row, triangle = row.take(above), triangle.take(above)
+            crossed = self._crossed(places[start:stop].take(row, axis=0), triangle)
             total[start:stop] = np.bincount(row, crossed, minlength=stop - start).astype(np.int64)
             start = stop
         return total
 
     def _crossed(self, points: Floats, triangle: Integers) -> Integers:
         """Return (K,) 1 where a ray leaves through a triangle, -1 where it enters, 0 where it misses."""
-        low, way = self._ends[triangle], self._ways[triangle]
-        above_x, above_y = points[:, 0, None] - low[..., 0], points[:, 1, None] - low[..., 1]
-        sides = (way[..., 0] * above_y - way[..., 1] * above_x >= 0) == self._forward[triangle]
-        left = sides.sum(axis=1)
+        (end_x, end_y), (way_x, way_y) = self._ends.take(triangle, axis=2), self._ways.take(triangle, axis=2)
+        above = way_x * (points[:, 1] - end_y) - way_y * (points[:, 0] - end_x) >= 0
+        left = (above == self._forward.take(triangle, axis=1)).sum(axis=0)
         covered = (left == 3).astype(np.int64) - (left == 0)
         rows = np.flatnonzero(covered)
-        triangle, normal = triangle[rows], self._normals[triangle[rows]]
-        gap = np.einsum("kd,kd->k", self._places[self._triangles[triangle, 0]] - points[rows], normal)
+        triangle = triangle.take(rows)
+        normal, corner = self._normals.take(triangle, axis=0), self._corners.take(triangle, axis=0)
+        gap = np.einsum("kd,kd->k", corner - points.take(rows, axis=0), normal)
         covered[rows[gap * np.sign(normal[:, 2]) <= 0]] = 0
         return covered
 

@@ -22,7 +22,7 @@ from lab.geometry.nearest import NearestTriangles, mixed
 from lab.geometry.topology import corner_weights, weight_gradients
 
 if TYPE_CHECKING:
-    from lab.geometry.render.embree import InstanceTree
+    from lab.geometry.render.embree import MeshTree
 
 NO_TRIANGLE = -1
 """The triangle of a ray that hits nothing."""
@@ -88,27 +88,27 @@ class SpatialIndex:
             GeometryError: other shapes, a direction of no length, or embreex is missing.
         """
         starts, ways = np.broadcast_arrays(_points(origins, "origins"), _points(directions, "directions"))
-        lengths = np.linalg.norm(ways, axis=1, keepdims=True)
-        if not (lengths > 0).all():
-            raise GeometryError(f"ray {int(np.flatnonzero(lengths[:, 0] <= 0)[0])} has no direction", "directions")
-        ways = ways / lengths
-        found = self._embree.closest(
-            np.ascontiguousarray((starts - self._middle).T, np.float32), np.ascontiguousarray(ways.T, np.float32)
-        )
-        hit = np.flatnonzero(found.instance >= 0)
-        triangles = np.full(len(starts), NO_TRIANGLE)
+        lengths = np.sqrt(np.einsum("rd,rd->r", ways, ways))
+        if not lengths.all():
+            raise GeometryError(f"ray {int(np.argmin(lengths))} has no direction", "directions")
+        origins, directions = np.empty((2, 3, len(starts)), np.float32)
+        np.subtract(starts.T, self._middle[:, None], out=origins, casting="same_kind")
+        np.divide(ways.T, lengths, out=directions, casting="same_kind")
+        found = self._embree.closest(origins, directions)
+        triangles = found.triangle.astype(np.int64)
+        hit = np.flatnonzero(triangles >= 0)
         distances = np.full(len(starts), np.inf)
         weights = np.full((len(starts), 3), np.nan)
         points = np.full((len(starts), 3), np.nan)
-        met = found.triangle[hit].astype(np.int64)
-        start, way = starts[hit], ways[hit]
-        normal, corner = self._upright[met], self._corners[met, 0]
+        met, start = triangles.take(hit), starts.take(hit, axis=0)
+        way = ways.take(hit, axis=0) / lengths.take(hit)[:, None]
+        normal, corner = self._upright.take(met, axis=0), self._first.take(met, axis=0)
         slope = np.einsum("kd,kd->k", normal, way)
         gap = np.einsum("kd,kd->k", normal, corner - start)
-        exact = np.divide(gap, slope, out=found.distance[hit].astype(np.float64), where=slope != 0)
+        exact = np.divide(gap, slope, out=found.distance.take(hit).astype(np.float64), where=slope != 0)
         place = start + exact[:, None] * way
-        triangles[hit], distances[hit], points[hit] = met, exact, place
-        weights[hit] = corner_weights(place - corner, *(gradient[met] for gradient in self._gradients))
+        distances[hit], points[hit] = exact, place
+        weights[hit] = corner_weights(place - corner, *(gradient.take(met, axis=0) for gradient in self._gradients))
         return RayHits(distances, triangles, weights, points)
 
     def nearest(self, points: ArrayLike) -> SurfacePoints:
@@ -169,15 +169,18 @@ class SpatialIndex:
         return np.asarray((self.mesh.positions.min(axis=0) + self.mesh.positions.max(axis=0)) / 2)
 
     @cached_property
-    def _embree(self) -> InstanceTree:
-        from lab.geometry.render.embree import InstanceTree, MeshTree
+    def _embree(self) -> MeshTree:
+        from lab.geometry.render.embree import MeshTree
 
-        positions = (self.mesh.positions - self._middle).astype(np.float32)
-        return InstanceTree([MeshTree(positions, self.mesh.triangles.astype(np.int32))], np.eye(4)[None])
+        return MeshTree((self.mesh.positions - self._middle).astype(np.float32), self.mesh.triangles.astype(np.int32))
 
     @cached_property
     def _nearest(self) -> NearestTriangles:
         return NearestTriangles(self._corners)
+
+    @cached_property
+    def _first(self) -> Floats:
+        return np.ascontiguousarray(self._corners[:, 0])
 
     @cached_property
     def _upright(self) -> Floats:

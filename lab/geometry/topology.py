@@ -214,6 +214,11 @@ def weight_gradients(corners: Floats) -> tuple[Floats, Floats]:
 
 def corner_weights(local: Floats, second: Floats, third: Floats) -> Floats:
     """Return (..., 3) weights, none negative, at (..., 3) from the first corner, of gradients that broadcast to it."""
-    along, across = (np.einsum("...d,...d->...", local, gradient) for gradient in (second, third))
-    weights = np.clip(np.stack([1 - along - across, along, across], axis=-1), 0, None)
-    return np.asarray(weights / np.maximum(weights.sum(axis=-1, keepdims=True), np.finfo(float).tiny))
+    weights = np.empty(np.broadcast_shapes(local.shape, second.shape))
+    first, along, across = np.moveaxis(weights, -1, 0)
+    np.einsum("...d,...d->...", local, second, out=along)
+    np.einsum("...d,...d->...", local, third, out=across)
+    np.subtract(1 - along, across, out=first)
+    np.maximum(weights, 0, out=weights)
+    weights /= np.maximum(first + along + across, np.finfo(float).tiny)[..., None]
+    return weights

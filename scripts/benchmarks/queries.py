@@ -44,10 +44,11 @@ def inside_row(points: int, size: Size, device: torch.device) -> tuple[Step, Ste
 
 
 def rays_row(rays: int, size: Size, device: torch.device) -> tuple[Step, Step, float]:
-    """The first triangle of each ray, and where it is met."""
+    """The first triangle of each ray, and where it is met: distance, point and weights of the corners."""
     index, other = _made(size)
     where, ways = _places(rays), np.random.default_rng(1).normal(size=(rays, 3))
-    gap = np.mean(index.cast_rays(where, ways).triangles != other.ray.intersects_first(where, ways))
+    ours, theirs = index.cast_rays(where, ways), _met(other, where, ways)
+    gap = np.mean(ours.triangles != theirs[0])
     return lambda: index.cast_rays(where, ways), lambda: _met(other, where, ways), float(gap)
 
 
@@ -73,9 +74,14 @@ def _places(count: int) -> NDArray[np.float64]:
     return np.random.default_rng(0).uniform(-0.8, 0.8, (count, 3)) * [1, 1, 0.4]
 
 
-def _met(mesh: Any, where: NDArray[np.float64], ways: NDArray[np.float64]) -> tuple[Any, Any]:
+def _met(mesh: Any, where: NDArray[np.float64], ways: NDArray[np.float64]) -> tuple[Any, ...]:
+    """Return what ``cast_rays`` does: triangles, and of those met the distances, points and weights."""
+    from trimesh.triangles import points_to_barycentric
+
     triangles = mesh.ray.intersects_first(where, ways)
     hit = triangles >= 0
-    normals, first = mesh.face_normals[triangles[hit]], mesh.triangles[triangles[hit], 0]
+    normals, corners = mesh.face_normals[triangles[hit]], mesh.triangles[triangles[hit]]
     ways = ways[hit] / np.linalg.norm(ways[hit], axis=1, keepdims=True)
-    return triangles, (normals * (first - where[hit])).sum(axis=1) / (normals * ways).sum(axis=1)
+    distances = (normals * (corners[:, 0] - where[hit])).sum(axis=1) / (normals * ways).sum(axis=1)
+    points = where[hit] + distances[:, None] * ways
+    return triangles, distances, points, points_to_barycentric(corners, points)

@@ -123,38 +123,13 @@ def aligned(shape: tuple[int, ...], dtype: type) -> NDArray:
     return raw[start : start + size].view(dtype).reshape(shape)
 
 
-class MeshTree:
-    """The tree of one mesh.
-
-    Args:
-        positions: (V, 3) float32.
-        triangles: (F, 3) int32 indices that are in range.
-    """
-
-    def __init__(self, positions: NDArray[np.float32], triangles: NDArray[np.int32]) -> None:
-        embree = library()
-        # Embree reads 16 bytes at each vertex.
-        self._positions = np.concatenate([positions, np.zeros((1, 3), np.float32)])
-        self._triangles = np.ascontiguousarray(triangles, np.uint32)
-        self.handle = _new_scene(self)
-        geometry = embree.rtcNewGeometry(embree.device, _TRIANGLES)
-        for kind, layout, array, count in (
-            (_VERTEX, _FLOAT3, self._positions, len(positions)),
-            (_INDEX, _UINT3, self._triangles, len(triangles)),
-        ):
-            embree.rtcSetSharedGeometryBuffer(geometry, kind, 0, layout, array.ctypes.data, 0, 12, count)
-        _attach(geometry, self.handle, 0)
-        embree.rtcCommitScene(self.handle)
-        embree.check()
-
-
 class Hits(NamedTuple):
     """What rays met first, R of them.
 
     Attributes:
         distance: (R,) float32 in lengths of the direction; infinite where nothing was met.
         instance: (R,) int32 number of the placed mesh, -1 for nothing.
-        triangle: (R,) int32 of its mesh.
+        triangle: (R,) int32 of its mesh, -1 for nothing.
         u: (R,) float32 barycentric weight of the triangle's second corner.
         v: (R,) float32 of its third.
     """
@@ -166,27 +141,10 @@ class Hits(NamedTuple):
     v: NDArray[np.float32]
 
 
-class InstanceTree:
-    """The tree over placed meshes.
+class _Tree:
+    """What rays can be cast at."""
 
-    Args:
-        meshes: the tree of each instance, None for one that has no triangles.
-        poses: (N, 4, 4) mesh to world.
-    """
-
-    def __init__(self, meshes: Sequence[MeshTree | None], poses: NDArray[np.float64]) -> None:
-        embree = library()
-        self._meshes = meshes
-        self.handle = _new_scene(self)
-        rows = np.ascontiguousarray(poses[:, :3], np.float32)
-        for number, mesh in enumerate(meshes):
-            if mesh is not None:
-                geometry = embree.rtcNewGeometry(embree.device, _INSTANCE)
-                embree.rtcSetGeometryInstancedScene(geometry, mesh.handle)
-                embree.rtcSetGeometryTransform(geometry, 0, _ROWS_OF_3X4, rows[number].ctypes.data)
-                _attach(geometry, self.handle, number)
-        embree.rtcCommitScene(self.handle)
-        embree.check()
+    handle: int
 
     def closest(self, origins: NDArray[np.float32], directions: NDArray[np.float32]) -> Hits:
         """Return what each of R rays meets first.
@@ -211,7 +169,55 @@ class InstanceTree:
         return (packets[:, 8] < 0).reshape(-1)[: _count(origins, directions)]
 
 
-def _new_scene(owner: MeshTree | InstanceTree) -> int:
+class MeshTree(_Tree):
+    """The tree of one mesh; its hits name no instance.
+
+    Args:
+        positions: (V, 3) float32.
+        triangles: (F, 3) int32 indices that are in range.
+    """
+
+    def __init__(self, positions: NDArray[np.float32], triangles: NDArray[np.int32]) -> None:
+        embree = library()
+        # Embree reads 16 bytes at each vertex.
+        self._positions = np.concatenate([positions, np.zeros((1, 3), np.float32)])
+        self._triangles = np.ascontiguousarray(triangles, np.uint32)
+        self.handle = _new_scene(self)
+        geometry = embree.rtcNewGeometry(embree.device, _TRIANGLES)
+        for kind, layout, array, count in (
+            (_VERTEX, _FLOAT3, self._positions, len(positions)),
+            (_INDEX, _UINT3, self._triangles, len(triangles)),
+        ):
+            embree.rtcSetSharedGeometryBuffer(geometry, kind, 0, layout, array.ctypes.data, 0, 12, count)
+        _attach(geometry, self.handle, 0)
+        embree.rtcCommitScene(self.handle)
+        embree.check()
+
+
+class InstanceTree(_Tree):
+    """The tree over placed meshes.
+
+    Args:
+        meshes: the tree of each instance, None for one that has no triangles.
+        poses: (N, 4, 4) mesh to world.
+    """
+
+    def __init__(self, meshes: Sequence[MeshTree | None], poses: NDArray[np.float64]) -> None:
+        embree = library()
+        self._meshes = meshes
+        self.handle = _new_scene(self)
+        rows = np.ascontiguousarray(poses[:, :3], np.float32)
+        for number, mesh in enumerate(meshes):
+            if mesh is not None:
+                geometry = embree.rtcNewGeometry(embree.device, _INSTANCE)
+                embree.rtcSetGeometryInstancedScene(geometry, mesh.handle)
+                embree.rtcSetGeometryTransform(geometry, 0, _ROWS_OF_3X4, rows[number].ctypes.data)
+                _attach(geometry, self.handle, number)
+        embree.rtcCommitScene(self.handle)
+        embree.check()
+
+
+def _new_scene(owner: _Tree) -> int:
     embree = library()
     handle: int = embree.rtcNewScene(embree.device)
     embree.rtcSetSceneFlags(handle, _ROBUST)

@@ -64,6 +64,19 @@ def test_what_belongs_to_a_mesh_goes_with_it() -> None:
     assert scene.tree.closest(-down, down).instance.tolist() in ([0], [1])
 
 
+def test_a_meshs_own_tree_finds_what_an_instance_in_place_does() -> None:
+    rays = np.random.default_rng(0).normal(size=(2, 3, 100)).astype(np.float32)
+    mesh = MeshTree(SQUARE, SPLIT)
+    own, placed = mesh.closest(*rays), InstanceTree([mesh], np.eye(4)[None]).closest(*rays)
+    hit = own.triangle >= 0
+    assert 0 < hit.sum() < 100
+    assert (own.instance == -1).all()
+    np.testing.assert_array_equal(own.triangle, placed.triangle)
+    for name in ("distance", "u", "v"):
+        np.testing.assert_array_equal(getattr(own, name)[hit], getattr(placed, name)[hit], err_msg=name)
+    np.testing.assert_array_equal(mesh.blocked(*rays), hit)
+
+
 def test_without_the_package_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "embreex", None)
     with pytest.raises(GeometryError, match=r"pip install 'lab\[geometry\]'"):
