@@ -58,9 +58,15 @@ def memory(name: str = "VmRSS") -> float:
 
 
 def seconds(work: Callable[[], Any], rounds: int = 5, enough: float = 1.0) -> float:
-    """Return the processor seconds of a call: the median of some after the first, or the first if it is long."""
+    """Return the processor seconds of a call: the median of some after the first, in which memory is first touched.
+
+    Args:
+        work: what to call.
+        rounds: calls after the first, at most; 0 for work that is done once, of which the first call counts.
+        enough: seconds after which no further call begins, once there is one after the first.
+    """
     taken: list[float] = []
-    while len(taken) <= rounds and (not taken or sum(taken) < enough):
+    while len(taken) <= rounds and (len(taken) < 2 or sum(taken) < enough):
         start = time.process_time()
         work()
         taken.append(time.process_time() - start)

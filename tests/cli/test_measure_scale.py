@@ -39,6 +39,20 @@ def test_the_slope_is_that_of_the_two_largest_points(points: ModuleType) -> None
     assert points.slope([1, 2], [0.0, 1.0]) is None
 
 
+@pytest.mark.parametrize(("rounds", "calls"), [(0, 1), (1, 2), (5, 2)])
+def test_a_long_first_call_does_not_count_beside_others(points: ModuleType, rounds: int, calls: int) -> None:
+    made: list[float] = []
+
+    def work() -> None:
+        made.append(time.process_time())
+        while time.process_time() - made[-1] < (0.01 if len(made) > 1 else 0.1):
+            pass
+
+    taken = points.seconds(work, rounds, enough=0.05)
+    assert len(made) == calls
+    assert (taken < 0.08) == (calls > 1)
+
+
 ADDS = """
 from scaling.points import MEMORY, apart
 
