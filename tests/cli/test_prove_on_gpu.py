@@ -32,7 +32,7 @@ def test_the_whole_proof_on_a_cpu(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     parts = report["parts"]
     assert list(parts) == ["parity", "training", "inference", "strategies", "kernels", "resuming", "loading"]
-    # On a busy machine the variants of part 1 are cut short; all others take seconds.
+    # On a busy machine part 1 is cut short; all others take seconds.
     assert {name: part["state"] for name, part in parts.items() if name != "parity"} == dict.fromkeys(
         list(parts)[1:], "done"
     )
