@@ -93,14 +93,13 @@ def _merged(work: WorkingMesh, triangles: int, keep: str, max_error: float) -> W
     while len(work.triangles) > triangles:
         chosen, kept, targets, costs = _candidates(work, edges, features, quadrics, keep, origin, max_error)
         # Edges of about one cost are taken in any order: of a regular mesh's, many then touch no common triangle.
-        order = np.lexsort((random.permutation(len(costs)), np.floor(np.log2(costs + 1e-300))))
-        order = order[: max(64, int(share * len(chosen)))]
+        order = _cheapest(np.frexp(costs + 1e-300)[1] + random.random(len(costs)), max(64, int(share * len(chosen))))
         chosen, kept, targets, count = chosen[order], kept[order], targets[order], len(chosen)
         most = max(1, -(-(len(work.triangles) - triangles) // 2))
         gone = np.where(edges.vertices[chosen, 0] == kept, edges.vertices[chosen, 1], edges.vertices[chosen, 0])
         done = work.collapse(edges, features, chosen, kept, targets, most)
         if len(done):
-            quadrics[kept[done]] += quadrics[gone[done]]
+            quadrics[:, kept[done]] += quadrics[:, gone[done]]
             edges = find_edges(work.triangles)
             features = work.features(edges, keep)
             share = _SHARE
@@ -109,6 +108,14 @@ def _merged(work: WorkingMesh, triangles: int, keep: str, max_error: float) -> W
         else:
             share = min(1.0, 4 * share)
     return work
+
+
+def _cheapest(keys: Floats, count: int) -> Integers:
+    """Return the places of the lowest keys (N,), ascending, ``count`` of them at most."""
+    if count >= len(keys):
+        return np.argsort(keys)
+    lowest = np.argpartition(keys, count)[:count]
+    return np.asarray(lowest[np.argsort(keys[lowest])])
 
 
 def _candidates(
@@ -120,7 +127,7 @@ def _candidates(
     origin: Floats,
     max_error: float,
 ) -> tuple[Integers, Integers, Floats, Floats]:
-    """Return edges that may be merged, the end that stays, where it goes, and what that costs."""
+    """Return edges that may be merged, the end that stays, where it goes (K, 3), and what that costs."""
     freedom = work.freedom(edges, features if keep != "none" else np.zeros_like(features))
     first, second = freedom[edges.vertices].T
     # Lines meet only along themselves, and fixed points not at all.
@@ -128,32 +135,33 @@ def _candidates(
     low, high = edges.vertices[chosen].T
     first, second = first[chosen], second[chosen]
     kept = np.where(second > first, high, low)
-    total = quadrics[low] + quadrics[high]
-    positions = work.positions - origin
-    middle = (positions[low] + positions[high]) / 2
-    matrix = total[:, :9].reshape(-1, 3, 3)
-    slack = np.maximum(1e-6 * np.trace(matrix, axis1=1, axis2=2), 1e-300)[:, None]
-    held = matrix + slack[:, :, None] * np.eye(3)  # in a plane or along a line: the point nearest to the middle
-    solved = np.linalg.solve(held, (slack * middle - total[:, 9:12])[..., None])[..., 0]
-    length = np.linalg.norm(positions[high] - positions[low], axis=1)
-    solved = np.where((np.linalg.norm(solved - middle, axis=1) > length)[:, None], middle, solved)
-    targets = np.where((first != second)[:, None], positions[kept], solved)
+    total = quadrics.take(low, axis=1) + quadrics.take(high, axis=1)
+    area = total[-1]
+    positions = np.ascontiguousarray((work.positions - origin).T)
+    at_low, at_high = positions.take(low, axis=1), positions.take(high, axis=1)
+    middle = (at_low + at_high) / 2
+    square = ((at_high - at_low) ** 2).sum(axis=0)  # of the edge's length
+    targets = _lowest(total, middle)
+    np.copyto(targets, middle, where=((targets - middle) ** 2).sum(axis=0) > square)
+    np.copyto(targets, positions.take(kept, axis=1), where=first != second)
     costs = np.maximum(_evaluate(total, targets), 0.0)
-    for end in np.where(first != second, kept, low), np.where(first != second, kept, high):
-        at_end = np.maximum(_evaluate(total, positions[end]), 0.0)
-        as_good = at_end <= costs + 1e-12 * length**2 * total[:, 13]  # an end that is as good is exact
-        targets, costs = np.where(as_good[:, None], positions[end], targets), np.where(as_good, at_end, costs)
-    fine = costs <= max_error**2 * total[:, 13] if np.isfinite(max_error) else np.ones(len(costs), dtype=bool)
-    costs = costs + 1e-9 * length**2 * total[:, 13]  # of edges that cost nothing, the short ones first
-    return chosen[fine], kept[fine], targets[fine] + origin, costs[fine]
+    for end, place in ((low, at_low), (high, at_high)):
+        at_end = np.maximum(_evaluate(total, place), 0.0)
+        # An end that is as good is exact; where the ends are not of one kind, only the one that stays may be it.
+        as_good = (at_end <= costs + 1e-12 * square * area) & ((first == second) | (end == kept))
+        np.copyto(targets, place, where=as_good)
+        np.copyto(costs, at_end, where=as_good)
+    fine = costs <= max_error**2 * area if np.isfinite(max_error) else np.ones(len(costs), dtype=bool)
+    costs = costs + 1e-9 * square * area  # of edges that cost nothing, the short ones first
+    return chosen[fine], kept[fine], targets.T[fine] + origin, costs[fine]
 
 
 def _quadrics(work: WorkingMesh, edges: Edges, features: Flags, origin: Floats) -> Floats:
-    """Return (V, 14): the matrix A (9), b (3) and c of x'Ax + 2 b'x + c at each vertex, and the area it stands for."""
+    """Return (11, V): half of A (6), b (3) and c of x'Ax + 2 b'x + c at each vertex, and the area it stands for."""
     positions, triangles = work.positions - origin, work.triangles
     vectors = face_vectors(positions, triangles)
     area = np.linalg.norm(vectors, axis=1) / 2
-    result = np.zeros((len(positions), 14))
+    result = np.zeros((11, len(positions)))
     _add_planes(result, triangles, unit(vectors), positions[triangles[:, 0]], area / 3, area / 3)
     for side in range(2):
         half = edges.halves[features, side]
@@ -169,20 +177,40 @@ def _add_planes(
     result: Floats, vertices: Integers, normals: Floats, points: Floats, weight: Floats, area: Floats
 ) -> None:
     """Add the planes through points (N, 3) to the quadrics of vertices (N, K)."""
+    x, y, z = normals.T
     gap = -(normals * points).sum(axis=1)
-    outer = (normals[:, :, None] * normals[:, None, :]).reshape(-1, 9)
-    rows = np.concatenate([outer, gap[:, None] * normals, (gap**2)[:, None]], axis=1) * weight[:, None]
-    rows = np.concatenate([rows, area[:, None]], axis=1)
-    for column in range(vertices.shape[1]):
-        for k in range(14):
-            result[:, k] += np.bincount(vertices[:, column], rows[:, k], minlength=len(result))
+    parts = x * x, x * y, x * z, y * y, y * z, z * z, gap * x, gap * y, gap * z, gap * gap
+    for row, values in zip(result, [*(weight * part for part in parts), area], strict=True):
+        for column in vertices.T:
+            row += np.bincount(column, values, minlength=len(row))
 
 
-def _evaluate(quadric: Floats, points: Floats) -> Floats:
-    """Return (N,) x'Ax + 2 b'x + c."""
-    matrix = quadric[:, :9].reshape(-1, 3, 3)
-    along = (matrix @ points[..., None])[..., 0] + 2 * quadric[:, 9:12]
-    return np.asarray((along * points).sum(axis=1) + quadric[:, 12])
+def _lowest(quadrics: Floats, middle: Floats) -> Floats:
+    """Return the points (3, N) of least error; in a plane or along a line, those nearest to the middles (3, N).
+
+    A millionth of its trace is added to A, which makes it positive definite: it is solved by A = L D L'.
+    """
+    xx, xy, xz, yy, yz, zz, *linear = quadrics[:9]
+    slack = np.maximum(1e-6 * (xx + yy + zz), 1e-300)
+    first, second, third = (slack * place - values for place, values in zip(middle, linear, strict=True))
+    at_x = xx + slack
+    to_y, to_z = xy / at_x, xz / at_x
+    at_y = yy + slack - to_y * xy
+    across = (yz - to_y * xz) / at_y
+    at_z = zz + slack - to_z * xz - across**2 * at_y
+    second = second - to_y * first
+    z = (third - to_z * first - across * second) / at_z
+    y = second / at_y - across * z
+    return np.stack([first / at_x - to_y * y - to_z * z, y, z])
+
+
+def _evaluate(quadrics: Floats, points: Floats) -> Floats:
+    """Return (N,) x'Ax + 2 b'x + c at points (3, N)."""
+    xx, xy, xz, yy, yz, zz, bx, by, bz, c = quadrics[:10]
+    x, y, z = points
+    along_x = xx * x + 2 * (xy * y + xz * z + bx)
+    along_y = yy * y + 2 * (yz * z + by)
+    return np.asarray(along_x * x + along_y * y + (zz * z + 2 * bz) * z + c)
 
 
 @dataclass(frozen=True, kw_only=True)
