@@ -27,7 +27,10 @@ OUT, KERNEL = 4, 3
 TILE = OUT + KERNEL - 1
 PLACES = TILE * TILE
 _POINTS = (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5))
-_VALUES = 1 << 20  # values in one transformed part of the map: 4 MB
+_VALUES = 1 << 19
+"""Values in one transformed part of the map: 2 MB, which a core's caches hold while it passes through five steps."""
+_TILES = 112
+"""Tiles of a part at least, however many channels: for fewer, reading the kernels takes longer than using them."""
 MIN_CHANNELS = 32
 """Below that the transforms cost more than the products save on any processor; from there on it is measured."""
 
@@ -129,9 +132,9 @@ class _TileParts:
     def __init__(self, x: Tensor, num_channels: int) -> None:
         self.num_images, channels = x.shape[:2]
         self.rows, self.columns = -(-x.shape[2] // OUT), -(-x.shape[3] // OUT)
-        of_row = PLACES * self.columns * num_channels
-        self.num_rows = max(1, min(self.rows, _VALUES // of_row))
-        self.at_once = max(1, min(self.num_images, _VALUES // (of_row * self.rows)))
+        of_row, most = PLACES * self.columns * num_channels, max(_VALUES, PLACES * _TILES * num_channels)
+        self.num_rows = max(1, min(self.rows, most // of_row))
+        self.at_once = max(1, min(self.num_images, most // (of_row * self.rows)))
         values = self.at_once * self.num_rows * of_row
         self._memory = [x.new_empty(values), x.new_empty(values)]
         self._strip = x.new_zeros(self.at_once, self.num_rows * OUT + 2, self.columns * OUT + 2, channels)
