@@ -25,14 +25,14 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_the_whole_proof_on_a_cpu(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    command = [sys.executable, str(SCRIPTS / "prove_on_gpu.py"), "--minutes", "10", "--out", str(tmp_path)]
+    command = [sys.executable, str(SCRIPTS / "prove_on_gpu.py"), "--minutes", "5", "--out", str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, "--device", "cpu"], capture_output=True, text=True, env=environment, check=False)
     report = json.loads((tmp_path / "proof.json").read_text())
     assert done.returncode == 0, done.stdout + done.stderr
     parts = report["parts"]
     assert list(parts) == ["parity", "training", "inference", "strategies", "kernels", "resuming", "loading"]
-    # Two minutes on an idle core; on a busy machine part 1, the longest, may be cut short.
+    # On a busy machine part 1 is cut short; all others take seconds.
     assert {name: part["state"] for name, part in parts.items() if name != "parity"} == dict.fromkeys(
         list(parts)[1:], "done"
     )

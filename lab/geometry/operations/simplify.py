@@ -134,7 +134,7 @@ def _candidates(
     chosen = np.flatnonzero(((first == FREE) | (second == FREE) | features) & ((first != FIXED) | (second != FIXED)))
     low, high = edges.vertices[chosen].T
     first, second = first[chosen], second[chosen]
-    kept = np.where(second > first, high, low)
+    kept, unlike = np.where(second > first, high, low), first != second
     total = quadrics.take(low, axis=1) + quadrics.take(high, axis=1)
     area = total[-1]
     positions = np.ascontiguousarray((work.positions - origin).T)
@@ -143,12 +143,12 @@ def _candidates(
     square = ((at_high - at_low) ** 2).sum(axis=0)  # of the edge's length
     targets = _lowest(total, middle)
     np.copyto(targets, middle, where=((targets - middle) ** 2).sum(axis=0) > square)
-    np.copyto(targets, positions.take(kept, axis=1), where=first != second)
+    np.copyto(targets, positions.take(kept, axis=1), where=unlike)
     costs = np.maximum(_evaluate(total, targets), 0.0)
     for end, place in ((low, at_low), (high, at_high)):
         at_end = np.maximum(_evaluate(total, place), 0.0)
-        # An end that is as good is exact; where the ends are not of one kind, only the one that stays may be it.
-        as_good = (at_end <= costs + 1e-12 * square * area) & ((first == second) | (end == kept))
+        # An end that is as good is exact. Where the ends are not of one kind, it can only be the one that stays.
+        as_good = (at_end <= costs + 1e-12 * square * area) & (~unlike | (end == kept))
         np.copyto(targets, place, where=as_good)
         np.copyto(costs, at_end, where=as_good)
     fine = costs <= max_error**2 * area if np.isfinite(max_error) else np.ones(len(costs), dtype=bool)
