@@ -14,6 +14,7 @@ from tests.reports import write_run, write_sweep
 
 RUNS = 60
 SHOWN = "return Number(document.getElementById('count').textContent.split(' ')[0])"
+TYPED = "return ranges.get('val/map')?.[0][0]"
 LINES = "return panels[0].chart.drawn?.getOption().series.filter((one) => one.type === 'line').length ?? 0"
 
 
@@ -37,6 +38,7 @@ def test_the_page_in_firefox(tmp_path: Path) -> None:
         browser.execute_script("document.getElementById('parallel').scrollIntoView({block: 'center'})")
         until(lambda: browser.execute_script("return Boolean(explored.parallel.drawn)"), "the axes are drawn")
         browser.type("#ranges input[aria-label='val/map, least']", "0.5")
+        until(lambda: browser.execute_script(TYPED) == 0.5, "the range is read to its last digit")
         until(lambda: 0 < browser.execute_script(SHOWN) < RUNS, "a typed range filters")
         until(lambda: browser.execute_script(LINES) == browser.execute_script(SHOWN), "the curves follow")
         browser.execute_script("document.getElementById('unbrush').click()")

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,8 @@ def test_ranges_are_typed_too(chromium: Any, report: Path) -> None:
     until(lambda: chromium.find_elements("css selector", "#ranges input"), "the fields are there")
     least = chromium.find_element("css selector", "#ranges input[aria-label='val/map, least']")
     least.send_keys("0.6")
+    low = "return ranges.get('val/map')?.[0][0]"
+    until(lambda: chromium.execute_script(low) == 0.6, "the range is read to its last digit")
     until(lambda: 0 < shown(chromium) < RUNS, "the range filters")
     assert min(float(text) for text in cells(chromium, "val/map")) >= 0.6
     assert chromium.switch_to.active_element == least
@@ -172,6 +175,26 @@ def test_ranges_are_typed_too(chromium: Any, report: Path) -> None:
     until(lambda: shown(chromium) == RUNS, "all runs are there again")
     assert least.get_attribute("value") == ""
     assert sum(chromium.execute_script(brushed)) == 0
+    assert messages(chromium) == []
+
+
+def test_a_range_still_being_typed_is_forgotten_too(chromium: Any, report: Path) -> None:
+    """A click that comes before the pause that ends typing: the range must not come back."""
+    opened(chromium, report.as_uri())
+    chromium.execute_script("Lab.brushAxis(3, [[0.7, 0.8]])")
+    until(lambda: 0 < shown(chromium) < RUNS, "the brush filters")
+    typed = """
+        const field = document.querySelector("#ranges input[aria-label='val/map, least']");
+        field.focus();
+        field.value = "0.6";
+        field.dispatchEvent(new Event("input", {bubbles: true}));
+        document.getElementById("unbrush").click();
+        return field.value;
+    """
+    assert chromium.execute_script(typed) == ""
+    time.sleep(0.5)  # the pause is 0.2 s
+    assert shown(chromium) == RUNS
+    assert chromium.execute_script("return ranges.size") == 0
     assert messages(chromium) == []
 
 

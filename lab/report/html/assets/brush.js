@@ -1,12 +1,13 @@
 /* Ranges of the parallel coordinates: dragged along an axis or typed beside the chart, which both show. */
 const ranges = new Map();  // intervals by the column's id: of values, or of places among the names of an axis
+const typing = new Map();  // timers by the column's id, of fields that somebody types into
 
 function startBrush() {
   explored.parallel = new Chart(byId("parallel"), parallelOption, (drawn) => {
     drawn.on("axisareaselected", readBrush);
     showRanges();
   });
-  byId("unbrush").addEventListener("click", () => { ranges.clear(); Lab.brushed = null; Lab.changeFilter(); redrawParallel(); });
+  byId("unbrush").addEventListener("click", forgetRanges);
   // All charts are drawn again for another theme, and a chart that is drawn again forgets its brush.
   Lab.on("theme colour", redrawParallel);
 }
@@ -30,6 +31,17 @@ function readBrush() {
   Lab.brushed = active ? new Set(active) : null;
   showRanges();
   Lab.changeFilter();
+}
+
+/* Ranges that are still being typed are forgotten too, and the fields are empty whichever has the focus. */
+function forgetRanges() {
+  typing.forEach(clearTimeout);
+  typing.clear();
+  for (const field of byId("ranges").querySelectorAll("input, select")) { field.value = ""; field.removeAttribute("aria-invalid"); }
+  ranges.clear();
+  Lab.brushed = null;
+  Lab.changeFilter();
+  redrawParallel();
 }
 
 /* Draws the chart again with the ranges that were chosen; those of an axis that is gone are gone too. */
@@ -62,16 +74,15 @@ function rangeFields(column, dimension) {
     const choose = (event) => setRange(dimension, event.target.value === "" ? null : [Number(event.target.value) - 0.4, Number(event.target.value) + 0.4]);
     return make("label", { class: "range" }, name, make("select", { onchange: choose }, make("option", { value: "" }, "all"), ...names));
   }
-  let waiting = 0;
   const type = (event) => {
-    clearTimeout(waiting);
+    clearTimeout(typing.get(column.id));
     const group = event.target.closest(".range");
-    waiting = setTimeout(() => {
+    typing.set(column.id, setTimeout(() => {
       const interval = typedRange(group, column);
       const isWrong = interval != null && interval[0] > interval[1];
       for (const field of group.querySelectorAll("input")) field.setAttribute("aria-invalid", String(isWrong));
       setRange(dimension, isWrong ? null : interval);
-    }, 200);
+    }, 200));
   };
   const field = (end) => make("input", { type: "number", step: "any", "aria-label": `${column.title}, ${end}`, placeholder: end, oninput: type });
   return make("span", { class: "range", role: "group", "aria-label": column.title }, name, field("least"), "to", field("most"));
