@@ -13,7 +13,10 @@ LOG_FROM = 30.0
 
 def numbers_of(values: Sequence[ShownValue]) -> list[float]:
     """Return the values as numbers; none if one of them is not a finite number."""
-    numbers = [float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    try:
+        numbers = [float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    except OverflowError:  # an int beyond float64
+        return []
     return numbers if len(numbers) == len(values) and all(map(math.isfinite, numbers)) else []
 
 

@@ -53,7 +53,7 @@ class Run:
     @property
     def name(self) -> str:
         """``<model>-<data>-<hash>``."""
-        return self.path.name
+        return self.path.name or self.path.resolve().name  # also of "."
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ def rank(records: Sequence[Mapping[str, Any]]) -> list[Best]:
     for index, record in enumerate(records):
         metric = record.get("monitor", "")
         value = record.get("result", {}).get(metric)
-        if record.get("state") == "finished" and value is not None and not math.isnan(value):
+        if record.get("state") == "finished" and value is not None and math.isfinite(value):
             found.append((index, float(value)))
             monitored.add((metric, direction(record, metric) == "min"))
     if len(monitored) != 1:

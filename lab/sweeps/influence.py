@@ -38,9 +38,11 @@ def find_influences(
     rows = [(point, value) for point, value in zip(points, values, strict=True) if value is not None]
     rows = [(point, value) for point, value in rows if math.isfinite(value)]
     there = [key for key in there if len({repr(point[key]) for point, _ in rows}) > 1]
-    if len(rows) < LEAST_RUNS or not there:
-        few = len(rows) < LEAST_RUNS
-        what = f"only {len(rows)} runs have this metric" if few else "no parameter differs in all of them"
+    is_constant = len({value for _, value in rows}) == 1
+    if len(rows) < LEAST_RUNS or not there or is_constant:
+        what = "no parameter differs in all of them" if not there else "the metric is the same in all of them"
+        if len(rows) < LEAST_RUNS:
+            what = f"only {len(rows)} runs have this metric"
         return [], f"not computed: it takes {LEAST_RUNS} runs that differ, and {what}"
     found, note = _importances(rows, there, lower)
     influences = [Influence(key, found.get(key), _correlation(rows, key)) for key in there]

@@ -139,7 +139,9 @@ def _with_values(entries: list[Entry], gathered: Gathered) -> tuple[list[Entry],
     """Return the entries with the values of all parameters in which they differ, and these parameters."""
     keys = list(dict.fromkeys(key for entry in entries for key in entry.values))
     configs = {entry.path: _flat(gathered.runs.get(entry.path)) for entry in entries}
-    if any(not entry.values for entry in entries) and len(entries) > 1:
+    sources = {entry.source for entry in entries}
+    # Of a sweep's runs its ledger has the parameters that it varies; several sweeps differ in others too.
+    if (any(not entry.values for entry in entries) or len(sources) > 1) and len(entries) > 1:
         differing = _distinct(_differences(entries, gathered.runs))
         keys += [key for key in differing if key.removesuffix(".name") not in keys][: max(0, _MOST_KEYS - len(keys))]
     filled = []

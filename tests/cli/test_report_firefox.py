@@ -14,7 +14,7 @@ from tests.reports import write_run, write_sweep
 
 RUNS = 60
 SHOWN = "return Number(document.getElementById('count').textContent.split(' ')[0])"
-TYPED = "return ranges.get('val/map')?.[0][0]"
+TYPED = "return ranges.get('val/map')?.numbers[0][0]"
 LINES = "return panels[0].chart.drawn?.getOption().series.filter((one) => one.type === 'line').length ?? 0"
 
 

@@ -19,6 +19,7 @@ from lab.report.html.live import LivePage, start_server
 from lab.run_progress import read_progress
 from lab.sweeps.report import Gatherer
 from tests.browser import browser, click, messages, until
+from tests.report_page import cells, drawn_lines, opened, shown, write
 from tests.reports import write_run, write_sweep
 from tests.runs import SMALL, Runs, wait_for
 
@@ -42,40 +43,6 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def report(sweep: Path) -> Path:
     assert main(["report", str(sweep)]) == 0
     return sweep / "report.html"
-
-
-def opened(chromium: Any, address: str) -> Any:
-    chromium.get(address)
-    until(lambda: chromium.execute_script("return document.body.dataset.ready"), "the page is ready")
-    return chromium
-
-
-def cells(chromium: Any, column: str) -> list[str]:
-    """Return the texts of a column of the table of runs."""
-    script = """
-        const table = document.getElementById("table");
-        const place = [...table.tHead.rows[0].cells].findIndex((cell) => cell.dataset.column === arguments[0]);
-        return [...table.tBodies[0].rows].map((row) => row.cells[place].textContent);"""
-    return list(chromium.execute_script(script, column))
-
-
-def write(chromium: Any, place: str, text: str) -> None:
-    """Type into a field, in one go."""
-    chromium.execute_script(
-        "const field = document.getElementById(arguments[0]); field.value = arguments[1];"
-        "field.dispatchEvent(new Event('input', {bubbles: true})); field.dispatchEvent(new Event('change'))",
-        place,
-        text,
-    )
-
-
-def shown(chromium: Any) -> int:
-    return int(chromium.find_element("id", "count").text.split()[0])
-
-
-def drawn_lines(chromium: Any, panel: int = 0) -> int:
-    script = "return panels[arguments[0]].chart.drawn?.getOption().series.filter((one) => one.type === 'line').length"
-    return int(chromium.execute_script(script, panel) or 0)
 
 
 def test_a_sweep_of_200_runs_is_small_and_opens_soon(chromium: Any, report: Path) -> None:
@@ -152,7 +119,7 @@ def test_ranges_are_typed_too(chromium: Any, report: Path) -> None:
     until(lambda: chromium.find_elements("css selector", "#ranges input"), "the fields are there")
     least = chromium.find_element("css selector", "#ranges input[aria-label='val/map, least']")
     least.send_keys("0.6")
-    low = "return ranges.get('val/map')?.[0][0]"
+    low = "return ranges.get('val/map')?.numbers[0][0]"
     until(lambda: chromium.execute_script(low) == 0.6, "the range is read to its last digit")
     until(lambda: 0 < shown(chromium) < RUNS, "the range filters")
     assert min(float(text) for text in cells(chromium, "val/map")) >= 0.6

@@ -167,8 +167,9 @@ def _sheets(run: Run) -> tuple[list[Sheet], list[str]]:
             except (OSError, UnicodeDecodeError, csv.Error) as error:
                 notes.append(f"tables/{file.name} cannot be read ({one_line(error)})")
                 continue
+            # The first cell names its row: "01" stays as it is.
             cells: list[list[ShownValue]] = [
-                [scalar(cell) if cell else None for cell in row] for row in rows[:_MOST_ROWS]
+                [*row[:1], *(scalar(cell) if cell else None for cell in row[1:])] for row in rows[:_MOST_ROWS]
             ]
             is_matrix = bool(columns) and columns[0].startswith("true /")
             found.append(Sheet(file.stem, group, columns, cells, is_matrix, max(0, len(rows) - _MOST_ROWS)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -123,7 +125,12 @@ def _clock(rates: Series | None, batch: int | None) -> Series | None:
 def _mark(path: Path) -> tuple[Any, ...]:
     """Return what changes when a run's files do, or when its process dies."""
     found: list[Any] = [is_locked(path)]
-    for name in (".", "run.json", "config.yaml", FILE_NAME, "checkpoints", "run.lock"):
+    names = [".", "run.json", "config.yaml", FILE_NAME, "checkpoints", "run.lock", "pictures", "tables"]
+    # Evaluations have folders of their own, whose files come one after the other.
+    with contextlib.suppress(OSError), os.scandir(path) as inside:
+        folders = sorted(entry.name for entry in inside if entry.is_dir())
+        names += [f"{folder}/{name}" for folder in folders for name in ("result.json", "pictures", "tables")]
+    for name in names:
         try:
             status = (path / name).stat()
         except OSError:

@@ -31,28 +31,29 @@ def render(page: Page, live: bool = False) -> str:
         live: whether it asks the server that it comes from for what is new.
     """
     scripts = [asset("echarts.min.js"), own_script()]
-    return (
-        environment()
-        .get_template("page.html.jinja")
-        .render(
-            page=page,
-            view=view_of(page),
-            live=live,
-            policy=_policy(scripts, live),
-            style=asset("report.css"),
-            library=scripts[0],
-            script=scripts[1],
-            data=as_script(page_data(page)),
-        )
+    return _rendered(
+        "page",
+        page=page,
+        view=view_of(page),
+        live=live,
+        policy=_policy(scripts, live),
+        style=asset("report.css"),
+        library=scripts[0],
+        script=scripts[1],
+        data=as_script(page_data(page)),
     )
 
 
 def render_update(page: Page) -> dict[str, Any]:
     """Return what a live page asks for again: its data, and the HTML of its parts."""
-    templates = environment()
     view = view_of(page)
-    parts = {name: templates.get_template(f"{name}.html.jinja").render(page=page, view=view) for name in PARTS}
-    return {"data": page_data(page), "parts": parts}
+    return {"data": page_data(page), "parts": {name: _rendered(name, page=page, view=view) for name in PARTS}}
+
+
+def _rendered(name: str, **values: Any) -> str:
+    """Return a template's HTML; what of a name is no text is written as an escape, so that it can be encoded."""
+    text = environment().get_template(f"{name}.html.jinja").render(**values)
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @cache

@@ -16,6 +16,8 @@ _PART = 2**16
 """Bytes of the beginning and of the end of a ``metrics.csv``."""
 _END = 2**12
 """Bytes of its last rows."""
+_MOST = 2**22
+"""Bytes that are looked through for one row."""
 
 
 def names_of_config(file: Path) -> tuple[dict[str, str], str]:
@@ -63,11 +65,12 @@ def last_of_metrics(file: Path, validation: bool = True) -> tuple[dict[str, floa
         validation: whether the metrics are wanted too; the step alone needs fewer rows.
     """
     try:
-        head = read_regular(file, _PART).decode("utf-8", "replace")
-        tail = read_regular(file, _PART if validation else _END, end=True).decode("utf-8", "replace")
-        columns = next(csv.reader([head.partition("\n")[0]]), [])
-        whole = tail[: tail.rfind("\n") + 1].partition("\n")[2]  # not the head, nor a line that is cut
-        rows = [row for row in csv.reader(io.StringIO(whole)) if len(row) == len(columns)]
+        columns = _columns(file)
+        size = _PART if validation else _END
+        rows = _last_rows(file, size, len(columns))
+        while not rows and size < min(_MOST, file.stat().st_size):  # of thousands of metrics one row is long
+            size *= 4
+            rows = _last_rows(file, size, len(columns))
     except (OSError, csv.Error):
         return {}, None
     if columns[:1] != ["step"]:
@@ -79,6 +82,22 @@ def last_of_metrics(file: Path, validation: bool = True) -> tuple[dict[str, floa
         if any(value is not None for value in values.values()):
             return values, step
     return {}, step
+
+
+def _columns(file: Path) -> list[str]:
+    size = _PART
+    head = read_regular(file, size)
+    while b"\n" not in head and len(head) == size < _MOST:
+        size *= 4
+        head = read_regular(file, size)
+    return next(csv.reader([head.partition(b"\n")[0].decode("utf-8", "replace")]), [])
+
+
+def _last_rows(file: Path, size: int, width: int) -> list[list[str]]:
+    """Return the whole rows in the last ``size`` bytes."""
+    tail = read_regular(file, size, end=True).decode("utf-8", "replace")
+    whole = tail[: tail.rfind("\n") + 1].partition("\n")[2]  # not the head, nor a line that is cut
+    return [row for row in csv.reader(io.StringIO(whole)) if len(row) == width]
 
 
 def _number(text: str) -> float | None:

@@ -29,9 +29,10 @@ def test_lower_is_better_where_the_metric_says_so() -> None:
 
 
 def test_only_finished_runs_with_the_metric_are_compared() -> None:
-    best = find_best([{}, run(None), run(math.nan), run(0.5, state="failed"), run(2.0), run(1.0)])
+    undefined = [run(None), run(math.nan), run(-math.inf)]
+    best = find_best([{}, *undefined, run(0.5, state="failed"), run(2.0), run(1.0)])
     assert best is not None
-    assert best.index == 5
+    assert best.index == 6
 
 
 @pytest.mark.parametrize(

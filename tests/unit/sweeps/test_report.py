@@ -90,6 +90,11 @@ def test_importance_and_correlation_follow_what_matters() -> None:
     assert turned[0].importance == pytest.approx(1)
 
 
+def test_a_metric_that_is_always_the_same_depends_on_nothing() -> None:
+    found, note = find_influences([{"lr": place} for place in range(10)], [0.5] * 10, ["lr"], lower=False)
+    assert (found, note.endswith("the metric is the same in all of them")) == ([], True)
+
+
 def test_of_few_runs_the_best_half_tells_what_matters() -> None:
     """A grid of 8 runs in which the rate alone decides: the best tenth, one run, would call all three equal."""
     grid = [(lr, queries, seed) for lr in (1e-3, 1e-4) for queries in (10, 20) for seed in (0, 1)]

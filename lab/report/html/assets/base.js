@@ -46,6 +46,22 @@ function shortNumber(value) {
   return String(Number(value.toPrecision(4)));
 }
 
+/* Values of a parameter must be told apart: whole numbers have all digits, others too where the short ones are equal. */
+function exactNumber(value) {
+  return Number.isSafeInteger(value) || typeof value !== "number" ? (value == null ? "–" : String(value)) : shortNumber(value);
+}
+function telling(values) {
+  const distinct = [...new Set(values.filter((value) => typeof value === "number"))];
+  return new Set(distinct.map(exactNumber)).size === distinct.length ? exactNumber : (value) => (value == null ? "–" : String(value));
+}
+
+/* Makes parts of an element again, and gives the focus to what has taken the place of what had it. */
+function keepFocus(host, makeAgain) {
+  const key = host.contains(document.activeElement) ? document.activeElement.dataset.focus : undefined;
+  makeAgain();
+  if (key !== undefined) host.querySelector(`[data-focus="${CSS.escape(key)}"]`)?.focus({ preventScroll: true });
+}
+
 function shortTime(seconds) {
   if (seconds == null) return "–";
   if (seconds < 60) return `${Number(seconds.toPrecision(3))} s`;
@@ -63,9 +79,9 @@ function findColumns() {
     const values = runs.map(get);
     const there = values.filter((value) => value != null && value !== "");
     const numeric = there.length > 0 && there.every((value) => typeof value === "number");
-    found.push({ id, title, kind, values, numeric, show: show ?? shortNumber, any: there.length > 0 });
+    found.push({ id, title, kind, values, numeric, show: show ?? (kind === "parameter" ? telling(values) : shortNumber), any: there.length > 0 });
   };
-  if (runs.some((run) => run.number != null)) add("job", "job", "meta", (run) => run.number);
+  if (runs.some((run) => run.number != null)) add("job", "job", "meta", (run) => run.number, exactNumber);
   if (runs.some((run) => run.source)) add("from", "from", "meta", (run) => run.source);
   for (const key of keys) add(key, key, "parameter", (run) => run.values[key]);
   add("run", "run", "meta", (run) => run.name);
@@ -80,6 +96,9 @@ function findColumns() {
   return found.filter((column) => column.any);
 }
 Lab.column = (id) => Lab.columns.find((column) => column.id === id);
+
+/* What a run is known by while the page goes on: several jobs may have no folder. */
+Lab.idOf = (run) => [run.path, run.name, run.source, run.number].join("\n");
 
 /* Runs that pass the filter: every word occurs in a cell, every comparison holds. */
 const COMPARISON = /^(.+?)(<=|>=|!=|=|<|>)(.+)$/;
@@ -196,4 +215,4 @@ Lab.tip = (event, title, lines) => {
   tip.style.top = `${Math.max(4, top)}px`;
 };
 Lab.linesOf = (index) => Lab.data.keys.filter((key) => Lab.data.runs[index].values[key] != null).slice(0, 12)
-  .map((key) => `${key} = ${shortNumber(Lab.data.runs[index].values[key])}`);
+  .map((key) => `${key} = ${Lab.column(key).show(Lab.data.runs[index].values[key])}`);

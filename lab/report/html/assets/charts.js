@@ -73,7 +73,7 @@ function logRange(values) {
   const usable = values.filter((value) => value > 0);
   return usable.length ? { min: Math.min(...usable) / 1.15, max: Math.max(...usable) * 1.15 } : {};
 }
-const nameOf = (column, value) => (column.numeric ? shortNumber(value) : String(value));
+const nameOf = (column, value) => (column.numeric ? column.show(value) : String(value));
 function cell(column, index, kind) {
   const value = column.values[index];
   if (value == null) return null;
@@ -93,5 +93,6 @@ addEventListener("beforeprint", () => {
   themeOnScreen = document.documentElement.dataset.theme;
   wearTheme("light");
   for (const chart of charts) { chart.open(); chart.update(true); }
+  if (Lab.data.kind === "runs") redrawParallel();  // with its brush
 });
 addEventListener("afterprint", () => wearTheme(themeOnScreen));

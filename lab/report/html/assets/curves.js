@@ -87,10 +87,8 @@ class Panel {
     panels.splice(panels.indexOf(this), 1);
   }
   option() {
-    const all = linesOf(this.metric);
-    this.lines = all.slice(0, MOST_LINES);
-    this.lines.total = all.length;
-    const groups = Lab.group && Lab.groups ? Lab.groups() : null;
+    const all = linesOf(this.metric), groups = Lab.group && Lab.groups ? Lab.groups() : null;
+    this.lines = groups ? all : all.slice(0, MOST_LINES);  // a group's mean is that of all its runs
     const series = groups ? bandsOf(this.lines, groups) : this.lines.map((line) => this.series(line));
     if (!groups && curveSettings.smoothing && this.lines.length <= 12) {
       series.push(...this.lines.map((line) => ({ ...this.series(line, line.raw), id: `raw${line.index}`, lineStyle: { color: Lab.colours[line.index], width: 1, opacity: 0.25 }, silent: true, z: 1 })));
@@ -169,7 +167,7 @@ function nearest(values, wanted) {
 function bandsOf(lines, groups) {
   const series = [];
   groups.forEach((group, order) => {
-    const members = lines.filter((line) => group.runs.includes(line.index) && line.x.length);
+    const runs = new Set(group.runs), members = lines.filter((line) => runs.has(line.index) && line.x.length);
     if (!members.length) return;
     const colour = Lab.groupColour(groups, order);
     const from = Math.min(...members.map((line) => line.x[0])), to = Math.max(...members.map((line) => line.x[line.x.length - 1]));
@@ -207,7 +205,7 @@ function noteCurves() {
   const { thinned } = Lab.data;
   if (thinned) parts.push(`Curves of up to ${thinned[0]} points are drawn by ${thinned[1]}: the lowest and highest of each part are kept.`);
   const shown = Lab.shown().length;
-  if (shown > MOST_LINES) parts.push(`The ${MOST_LINES} first of ${shown} runs are drawn: filter for others.`);
+  if (shown > MOST_LINES && !Lab.group) parts.push(`The ${MOST_LINES} first of ${shown} runs are drawn: filter for others.`);
   if (curveSettings.x === "time") parts.push("Time is estimated from train/samples_per_s; validation and tests are not in it.");
   const lacking = panels.length ? linesOf(panels[0].metric).lacking : 0;
   if (lacking) parts.push(`${lacking} runs have no ${curveSettings.x}, so no curve here.`);

@@ -8,9 +8,11 @@ function parallelOption() {
   const metric = metricColumn();
   const candidates = Lab.columns.filter((column) => column.kind === "parameter" && new Set(column.values).size > 1);
   const axes = [...candidates.slice(0, MOST_AXES - 1), ...(metric ? [metric] : [])];
-  const rows = Lab.byWords().filter((index) => !metric || metric.values[index] != null);
+  const hasMetric = (index) => !metric || metric.values[index] != null;
+  const rows = Lab.byWords().filter(hasMetric), all = Lab.data.runs.map((_, index) => index).filter(hasMetric);
   explored.axes = axes;
   explored.rows = rows;
+  explored.all = all;
   explored.kinds = [];
   const isEmpty = axes.length < 2 || !rows.length;
   byId("parallel").hidden = isEmpty;
@@ -19,7 +21,7 @@ function parallelOption() {
   if (isEmpty) return { series: [] };
   const muted = Lab.css("--muted");
   const many = rows.length > 60;
-  const kinds = axes.map((column) => columnAxis(column, rows, true));
+  const kinds = axes.map((column) => columnAxis(column, all, true));
   explored.kinds = kinds;
   return {
     animation: false,
@@ -117,7 +119,9 @@ function spansOption() {
   if (isEmpty) return { series: [] };
   const lanes = [...new Set(spans.map((span) => span[2]))].sort((a, b) => b.localeCompare(a, undefined, { numeric: true }));
   const start = Math.min(...spans.map((span) => span[3]));
-  const now = Math.max(...spans.map((span) => span[4] ?? span[3]), Lab.data.runsOn ? Date.now() / 1000 : 0);
+  // A page of a file knows nothing of what came after it was made.
+  const made = Date.parse(Lab.data.made.replace(" UTC", "Z").replace(" ", "T"));
+  const now = Math.max(...spans.map((span) => span[4] ?? span[3]), Lab.data.runsOn ? (document.body.dataset.live === "yes" ? Date.now() : made) / 1000 : 0);
   byId("spans").style.height = `${Math.min(900, 70 + 30 * lanes.length)}px`;
   const shown = new Set(Lab.shown());
   return {
@@ -157,7 +161,7 @@ Lab.startExplore = () => {
   const column = Lab.column(byId("scatter-x").value);
   byId("scatter-log-x").checked = Boolean(column?.numeric) && columnAxis(column, Lab.shown()).type === "log";
   startBrush();
-  const scatter = new Chart(byId("scatter"), scatterOption, (drawn) => listenToPoints(scatter, drawn, (index) => [byId("scatter-x"), byId("scatter-y")].map((select) => `${select.value} = ${shortNumber(Lab.column(select.value).values[index])}`)));
+  const scatter = new Chart(byId("scatter"), scatterOption, (drawn) => listenToPoints(scatter, drawn, (index) => [byId("scatter-x"), byId("scatter-y")].map((select) => { const { show, values } = Lab.column(select.value); return `${select.value} = ${show(values[index])}`; })));
   Lab.slices = new Chart(byId("slices"), slicesOption, (drawn) => listenToPoints(Lab.slices, drawn, (index) => [`${byId("metric").value} = ${shortNumber(metricColumn().values[index])}`, ...Lab.linesOf(index)]));
   const timeline = new Chart(byId("spans"), spansOption, (drawn) => {
     drawn.on("mouseover", (event) => { if (event.data?.span) { Lab.setHover(event.data.index); Lab.tip(event.event.event, Lab.data.runs[event.data.index].label, spanLines(event.data.span)); } });

@@ -26,7 +26,7 @@ function startPage() {
     for (const name of [...new Set(wanted)].slice(0, 2)) new Panel(byId("panels"), name, false);
     byId("add-chart").addEventListener("click", () => {
       const used = new Set(panels.map((panel) => panel.metric));
-      new Panel(byId("panels"), names.find((name) => !used.has(name)) ?? Lab.data.monitor, false);
+      new Panel(byId("panels"), Object.keys(Lab.data.curves).find((name) => !used.has(name)) ?? Lab.data.monitor, false);
     });
     byId("add-chart").hidden = !names.length;
     Lab.startTable();
@@ -42,11 +42,12 @@ function startPage() {
 
 /* Replaces the data and the parts of the page; what the reader has chosen stays. */
 function replaceAll(update) {
-  const pinned = new Set([...Lab.pinned].map((index) => Lab.data.runs[index].path));
-  const brushed = Lab.brushed && new Set([...Lab.brushed].map((index) => Lab.data.runs[index].path));
+  if (update.data.kind !== Lab.data.kind) { location.reload(); return; }  // a folder's second run: it is another page
+  const pinned = new Set([...Lab.pinned].map((index) => Lab.idOf(Lab.data.runs[index])));
+  const brushed = Lab.brushed && new Set([...Lab.brushed].map((index) => Lab.idOf(Lab.data.runs[index])));
   Lab.data = update.data;
-  const places = new Map(Lab.data.runs.map((run, index) => [run.path, index]));
-  const again = (paths) => new Set([...paths].filter((path) => places.has(path)).map((path) => places.get(path)));
+  const places = new Map(Lab.data.runs.map((run, index) => [Lab.idOf(run), index]));
+  const again = (ids) => new Set([...ids].filter((id) => places.has(id)).map((id) => places.get(id)));
   Lab.pinned = again(pinned);
   Lab.brushed = brushed && again(brushed);
   Lab.hover = null;
@@ -54,17 +55,17 @@ function replaceAll(update) {
     const part = byId(`part-${name}`);
     if (part.dataset.before === html) continue;
     for (const chart of [...charts]) if (part.contains(chart.element)) chart.close();
+    const title = (details) => details.querySelector("summary").textContent;
+    const opened = new Map([...part.querySelectorAll("details")].map((details) => [title(details), details.open]));
     part.innerHTML = html;  // made and escaped by the server that made the page
+    for (const details of part.querySelectorAll("details")) details.open = opened.get(title(details)) ?? details.open;
     part.dataset.before = html;
   }
   Lab.prepare();
   if (Lab.data.kind === "runs") {
     if (!panels.length) for (const name of Object.keys(Lab.data.curves).slice(0, 2)) new Panel(byId("panels"), name, false);
     byId("add-chart").hidden = !Object.keys(Lab.data.curves).length;
-  } else if (!panels.length && Object.keys(Lab.data.curves).length) {
-    byId("panels").replaceChildren();
-    Lab.startRun();
-  } else for (const panel of panels) if (Lab.data.curves[panel.metric]) showLast(panel);
+  } else Lab.startRun();
   Lab.startParts();
   Lab.emit("data");
   byId("made").textContent = Lab.data.made;
@@ -82,12 +83,11 @@ function startLive() {
     if (busy) { again = true; return; }
     busy = true;
     try {
-      const answer = await fetch("update.json", { cache: "no-store" });
-      replaceAll(await answer.json());
-      sayState();
-    } catch (error) {
-      if (!(error instanceof TypeError)) throw error;
-      say("the server has ended", true);  // fetch raises a TypeError where nobody answers
+      const answer = await fetch("update.json", { cache: "no-store" }).catch(() => null);  // nobody answers
+      const update = await answer?.json().catch(() => null);
+      await Lab.dragEnded();
+      if (update) replaceAll(update);
+      update ? sayState() : say("the server has ended", true);
     } finally { busy = false; }
     if (again) { again = false; load(); }
   };

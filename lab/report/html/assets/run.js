@@ -3,16 +3,23 @@ const SYSTEM = /(samples_per_s|tokens_per_s|data_wait|memory_gib|_per_s$|lr$)/;
 
 const MOST_PANELS = 9;
 
+/* Makes what panels are missing, also for metrics that a run has logged since the page was opened, and puts all in order. */
 Lab.startRun = () => {
   const { curves, monitor } = Lab.data;
   const names = Object.keys(curves).filter((name) => !name.startsWith("test/"));
   const rank = (name) => (name === monitor ? 0 : name === "train/loss" ? 1 : name.endsWith("_measured") ? 6 : name.includes("per_class") ? 5 : name.startsWith("val/") ? 2 : 3);
   const system = names.filter((name) => SYSTEM.test(name));
   const others = names.filter((name) => !SYSTEM.test(name)).sort((a, b) => rank(a) - rank(b));
-  others.forEach((name, place) => showLast(new Panel(byId(place < MOST_PANELS ? "panels" : "more-panels"), name, true)));
+  const place = (name, host) => {
+    const panel = panels.find((one) => one.metric === name) ?? new Panel(host, name, true);
+    host.append(panel.box);
+    showLast(panel);
+  };
+  byId("panels").querySelector(".empty")?.remove();
+  others.forEach((name, order) => place(name, byId(order < MOST_PANELS ? "panels" : "more-panels")));
   byId("more-curves").hidden = others.length <= MOST_PANELS;
   byId("more-curves").querySelector("summary").textContent = `${others.length - MOST_PANELS} more metric${others.length === MOST_PANELS + 1 ? "" : "s"}`;
-  for (const name of system) showLast(new Panel(byId("system"), name, true));
+  for (const name of system) place(name, byId("system"));
   byId("system-title").hidden = !system.length;
   if (!others.length) byId("panels").append(make("p", { class: "empty" }, "This run has logged no metrics."));
 };
@@ -22,17 +29,18 @@ function showLast(panel) {
   panel.last.textContent = values.length ? `last ${shortNumber(values[values.length - 1])}` : "";
 }
 
-/* Parts of the page that come as HTML, also again while a run goes on. */
+/* Parts of the page that come as HTML, also again while a run goes on: what is new in them is started. */
 Lab.startParts = () => {
-  for (const figure of document.querySelectorAll("figure.pair")) startPair(figure);
-  for (const slider of document.querySelectorAll(".wipe-all")) slider.addEventListener("input", () => {
+  const fresh = (selector) => [...document.querySelectorAll(selector)].filter((one) => !one.dataset.started && (one.dataset.started = "yes"));
+  for (const link of document.querySelectorAll("nav a[hidden]")) link.hidden = !document.querySelector(link.hash);
+  for (const figure of fresh("figure.pair")) startPair(figure);
+  for (const slider of fresh(".wipe-all")) slider.addEventListener("input", () => {
     for (const other of document.querySelectorAll(".pair input")) { other.value = slider.value; other.dispatchEvent(new Event("input")); }
   });
   for (const host of document.querySelectorAll("[data-matrix]")) if (!host.chart) new Chart(host, () => matrixOption(host, Lab.data.sheets[Number(host.dataset.matrix)]), (drawn) => listenToMatrix(drawn));
-  for (const table of document.querySelectorAll("table.sortable")) startSorting(table);
-  for (const button of document.querySelectorAll(".copy-command")) button.addEventListener("click", () => copyText(button.previousElementSibling.textContent, button));
-  const filter = byId("config-filter");
-  if (filter) for (const control of [filter, byId("config-typed")]) control.addEventListener("input", filterConfig);
+  for (const table of fresh("table.sortable")) startSorting(table);
+  for (const button of fresh(".copy-command")) button.addEventListener("click", () => copyText(button.previousElementSibling.textContent, button));
+  for (const control of fresh("#config-filter, #config-typed")) control.addEventListener("input", filterConfig);
   const diff = byId("diff");
   if (diff && !diff.children.length) colourDiff(diff);
 };
@@ -93,8 +101,6 @@ function listenToMatrix(drawn) {
 
 /* Makes the header of a plain table sort its rows. */
 function startSorting(table) {
-  if (table.dataset.sorts) return;
-  table.dataset.sorts = "yes";
   [...table.tHead.rows[0].cells].forEach((head, place) => {
     const button = make("button", { type: "button" }, head.textContent, make("span", { class: "arrow", "aria-hidden": "true" }));
     if (table.tBodies[0].rows[0]?.cells[place]?.classList.contains("number")) head.classList.add("number");
@@ -130,7 +136,7 @@ function colourDiff(pre) {
 }
 
 async function copyText(text, button) {
-  const before = button.textContent;
+  const before = (button.dataset.before ??= button.textContent);
   try {
     await navigator.clipboard.writeText(text);
     button.textContent = "Copied";

@@ -9,9 +9,10 @@ Lab.groups = () => {
   const found = new Map();
   for (const index of Lab.shown()) {
     const values = keys.map((key) => Lab.data.runs[index].values[key]);
-    const title = keys.map((key, place) => `${key}=${values[place] === undefined ? "–" : shortNumber(values[place])}`).join(" ");
-    if (!found.has(title)) found.set(title, { title, keys, values, runs: [] });
-    found.get(title).runs.push(index);
+    const id = JSON.stringify(values);  // not by what is printed: two values may look alike
+    const title = keys.map((key, place) => `${key}=${values[place] === undefined ? "–" : Lab.column(key).show(values[place])}`).join(" ");
+    if (!found.has(id)) found.set(id, { id, title, keys, values, runs: [] });
+    found.get(id).runs.push(index);
   }
   return [...found.values()];
 };
@@ -44,7 +45,7 @@ function header(columns) {
   const cells = [make("th", { scope: "col" }, make("span", { class: "unseen" }, "Highlight"))];
   for (const column of columns) {
     const sorted = tableState.sort === column.id ? (tableState.ascending ? "ascending" : "descending") : "none";
-    const button = make("button", { type: "button", onclick: () => sortBy(column) }, column.title, make("span", { class: "arrow", "aria-hidden": "true" }));
+    const button = make("button", { type: "button", "data-focus": `column ${column.id}`, onclick: () => sortBy(column) }, column.title, make("span", { class: "arrow", "aria-hidden": "true" }));
     cells.push(make("th", { scope: "col", "aria-sort": sorted, class: column.numeric ? "number" : "", "data-column": column.id }, button));
   }
   return make("tr", {}, ...cells);
@@ -56,13 +57,12 @@ function sortBy(column) {
     tableState.ascending = !(column.kind === "metric" && !Lab.data.lower.includes(column.id));
   }
   Lab.drawTable();
-  document.querySelector(`#table th[data-column="${CSS.escape(column.id)}"] button`)?.focus();
 }
 
 function runRow(index, columns, best) {
   const run = Lab.data.runs[index];
   const pinned = Lab.pinned.has(index);
-  const toggle = make("button", { type: "button", class: "swatch", "aria-pressed": String(pinned), "aria-label": `Highlight ${run.label}`, style: { background: Lab.colours[index] },
+  const toggle = make("button", { type: "button", class: "swatch", "data-focus": `run ${Lab.idOf(run)}`, "aria-pressed": String(pinned), "aria-label": `Highlight ${run.label}`, style: { background: Lab.colours[index] },
     onfocus: () => Lab.setHover(index), onblur: () => Lab.setHover(null), onclick: (event) => { event.stopPropagation(); Lab.togglePin(index); } });
   const row = make("tr", { "data-run": index, class: pinned ? "pinned" : "", title: run.problem || run.label,
     onmouseenter: () => Lab.setHover(index), onmouseleave: () => Lab.setHover(null), onclick: () => { if (!String(getSelection())) Lab.togglePin(index); } }, make("td", {}, toggle));
@@ -76,19 +76,20 @@ function runRow(index, columns, best) {
 }
 
 function groupRow(group, columns) {
-  const opened = tableState.opened.has(group.title);
-  const toggle = make("button", { type: "button", class: "quiet", "aria-expanded": String(opened), "aria-label": `${opened ? "Hide" : "Show"} the runs of ${group.title}`, onclick: () => {
-    opened ? tableState.opened.delete(group.title) : tableState.opened.add(group.title);
+  const opened = tableState.opened.has(group.id);
+  const toggle = make("button", { type: "button", class: "quiet", "data-focus": `group ${group.id}`, "aria-expanded": String(opened), "aria-label": `${opened ? "Hide" : "Show"} the runs of ${group.title}`, onclick: () => {
+    opened ? tableState.opened.delete(group.id) : tableState.opened.add(group.id);
     Lab.drawTable();
   } }, opened ? "▾" : "▸");
   const row = make("tr", { class: "group" }, make("td", {}, toggle, " ", make("span", { class: "patch", style: { background: group.colour } })));
   for (const column of columns) {
     const place = group.keys.indexOf(column.id);
     if (column.id === "run") row.append(make("td", {}, `${group.runs.length} runs`));
-    else if (place >= 0) row.append(make("td", { class: column.numeric ? "number" : "" }, shortNumber(group.values[place] ?? null)));
+    else if (place >= 0) row.append(make("td", { class: column.numeric ? "number" : "" }, column.show(group.values[place] ?? null)));
     else if (column.kind === "metric" || column.id === "time" || column.id === "steps") {
       const found = group.means.get(column.id);
-      row.append(make("td", { class: "number" }, found ? column.show(found.mean) : "–", found?.deviation != null ? make("span", { class: "deviation" }, ` ± ${shortDeviation(column, found.deviation)}`) : null));
+      row.append(make("td", { class: "number" }, found ? column.show(found.mean) : "–", found?.deviation != null ? make("span", { class: "deviation" }, ` ± ${shortDeviation(column, found.deviation)}`) : null,
+        found && found.count < group.runs.length ? make("span", { class: "deviation" }, ` (${found.count} of ${group.runs.length})`) : null));
     } else row.append(make("td", {}, ""));
   }
   return row;
@@ -126,15 +127,17 @@ Lab.drawTable = () => {
     if (key) groups.sort(byOrder((group) => (group.keys.includes(key) ? group.values[group.keys.indexOf(key)] : group.means.get(key)?.mean)));
     for (const group of groups) {
       rows.push(groupRow(group, columns));
-      if (tableState.opened.has(group.title)) rows.push(...group.runs.map((index) => runRow(index, columns, best)));
+      if (tableState.opened.has(group.id)) rows.push(...group.runs.map((index) => runRow(index, columns, best)));
     }
   } else {
     const most = tableState.all ? indices.length : MOST_ROWS;
     rows.push(...indices.slice(0, most).map((index) => runRow(index, columns, best)));
     left = indices.length - most;
   }
-  table.tHead.replaceChildren(header(columns));
-  table.tBodies[0].replaceChildren(...rows);
+  keepFocus(table, () => {
+    table.tHead.replaceChildren(header(columns));
+    table.tBodies[0].replaceChildren(...rows);
+  });
   if (!rows.length) table.tBodies[0].append(make("tr", {}, make("td", { colspan: columns.length + 1 }, "No run passes the filter.")));
   const total = Lab.data.runs.length;
   byId("count").textContent = `${indices.length} of ${total} runs shown.`;
@@ -156,10 +159,10 @@ function markRows() {
 }
 
 function fillColumns() {
-  byId("columns").replaceChildren(...Lab.columns.map((column) => make("label", {}, make("input", { type: "checkbox", checked: !tableState.hidden.has(column.id), onchange: (event) => {
+  keepFocus(byId("columns"), () => byId("columns").replaceChildren(...Lab.columns.map((column) => make("label", {}, make("input", { type: "checkbox", "data-focus": column.id, checked: !tableState.hidden.has(column.id), onchange: (event) => {
     event.target.checked ? tableState.hidden.delete(column.id) : tableState.hidden.add(column.id);
     Lab.drawTable();
-  } }), column.title)));
+  } }), column.title))));
 }
 function fillGroups() {
   const { keys } = Lab.data;
@@ -171,9 +174,18 @@ function fillGroups() {
 
 function asCsv() {
   const columns = shownColumns();
-  const quoted = (value) => (/[",\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
-  const lines = Lab.sorted().map((index) => columns.map((column) => quoted(String(column.values[index] ?? ""))).join(","));
-  return [columns.map((column) => quoted(column.id)).join(","), ...lines].join("\n") + "\n";
+  const quoted = (value) => { const text = String(value ?? ""); return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text; };
+  const rows = Lab.group ? groupCells(columns) : [columns.map((column) => column.id), ...Lab.sorted().map((index) => columns.map((column) => column.values[index]))];
+  return rows.map((row) => row.map(quoted).join(",")).join("\n") + "\n";
+}
+/* Of groups: their parameters and number of runs; of what is measured mean, deviation and how many runs have it. */
+function groupCells(columns) {
+  const groups = Lab.groups(), keys = groups[0]?.keys ?? [], measured = columns.filter((column) => !keys.includes(column.id) && column.id !== "run");
+  const rows = groups.map((group) => [...group.values, group.runs.length, ...measured.flatMap((column) => {
+    const found = meanOf(group.runs.map((index) => column.values[index]));
+    return [found?.mean, found?.deviation, found?.count ?? 0];
+  })]);
+  return [[...keys, "runs", ...measured.flatMap(({ id }) => [id, `${id} deviation`, `${id} runs`])], ...rows];
 }
 
 Lab.startTable = () => {

@@ -73,14 +73,14 @@ def test_tables_and_confusion(tmp_path: Path) -> None:
     write_run(tmp_path, points=2)
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "confusion.csv").write_text("true / predicted,a,b\na,3,1\nb,0,2\n")
-    (tmp_path / "tables" / "classes.csv").write_text("class,images,f1\na,4,0.85\nb,2,\n")
+    (tmp_path / "tables" / "classes.csv").write_text("class,images,f1\n01,4,0.85\nb,2,\n")
     (tmp_path / "tables" / "broken.csv").write_bytes(b"\xff\xfe\x00")
     found = detail(tmp_path)
     sheets = {sheet.name: sheet for sheet in found.sheets}
     assert sheets["confusion"].is_matrix
     assert sheets["confusion"].rows == [["a", 3, 1], ["b", 0, 2]]
     assert not sheets["classes"].is_matrix
-    assert sheets["classes"].rows == [["a", 4, 0.85], ["b", 2, None]]
+    assert sheets["classes"].rows == [["01", 4, 0.85], ["b", 2, None]]
     assert len(found.notes) == 1
     assert found.notes[0].startswith("tables/broken.csv cannot be read")
 

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -79,6 +80,14 @@ def test_hostile_names_stay_text_in_updates(kind: str) -> None:
         found = Reader(html)
         assert found.scripts == []
         assert not any(name.startswith("on") for _, attributes in found.elements for name in attributes)
+
+
+@pytest.mark.parametrize("kind", ["run", "runs"])
+def test_names_that_are_no_text_can_be_written(kind: str) -> None:
+    """As Python reads bytes of a file's name that are no UTF-8."""
+    page = replace(hostile(kind), title="run-\udcff")
+    assert "run-\\udcff" in render(page).encode().decode()
+    assert all(html.encode() for html in render_update(page)["parts"].values())
 
 
 def policy_of(found: Reader) -> str:

@@ -154,3 +154,14 @@ def test_a_record_is_not_read_from_a_link_to_nowhere(tmp_path: Path) -> None:
     (tmp_path / "a" / "run.json").unlink()
     (tmp_path / "a" / "run.json").write_text(json.dumps({"state": "finished", "result": {"val/map": 10**400}}))
     assert "with a wrong result" in read_listing(tmp_path).rows[0].problem
+
+
+@pytest.mark.parametrize("classes", [300, 6000])
+def test_rows_of_many_metrics_are_longer_than_what_is_read_first(classes: int, tmp_path: Path) -> None:
+    file = tmp_path / "metrics.csv"
+    columns = ["step", "epoch", *(f"val/map_per_class/{number}" for number in range(classes))]
+    rows = [",".join([str(step), "0", *["0.123456789"] * classes]) for step in (10, 20)]
+    file.write_text("\n".join([",".join(columns), *rows, ""]))
+    values, step = last_of_metrics(file)
+    assert (len(values), step) == (classes, 20)
+    assert last_of_metrics(file, validation=False) == ({}, 20)
