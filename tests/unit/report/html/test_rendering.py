@@ -87,7 +87,7 @@ def test_names_that_are_no_text_can_be_written(kind: str) -> None:
     """As Python reads bytes of a file's name that are no UTF-8."""
     page = replace(hostile(kind), title="run-\udcff")
     assert "run-\\udcff" in render(page).encode().decode()
-    assert all(html.encode() for html in render_update(page)["parts"].values())
+    assert "\udcff" not in "".join(render_update(page)["parts"].values())
 
 
 def policy_of(found: Reader) -> str:
