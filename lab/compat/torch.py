@@ -146,6 +146,11 @@ def onednn_convolution(
     return fused
 
 
+def can_pack(weight: Tensor) -> bool:
+    """Whether oneDNN holds a CPU's weights of this type in its own layout: bfloat16 only where the processor has it."""
+    return weight.dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def onednn_packed_convolution(weight: Tensor, geometry: nn.Conv2d, input_size: Sequence[int] | None) -> Tensor:
     """Return a weight in the layout that oneDNN computes in, which ``onednn_convolution`` takes as well.
 

@@ -26,12 +26,14 @@ class Part:
         val_share: share of the images that is held out for validation.
         test_share: the same for the test; with 0 the test uses the validation set.
         seed: decides between images with the same classes.
+        test_is_apart: the test has images of its own, of another set.
     """
 
     name: str
     val_share: float
     test_share: float
     seed: int
+    test_is_apart: bool = False
 
     def of(self, table: Dataset, fingerprint: str, source: str) -> tuple[Dataset, str]:
         """Return the rows of this part, and a fingerprint of the set and the part.
@@ -54,7 +56,7 @@ class Part:
         wanted = self.name if self.name in shares else VAL
         if self.name == TRAIN:
             counts = ", ".join(f"{parts.count(part)} {part}" for part in shares)
-            also = "" if self.test_share else "; the test is on the validation set"
+            also = "" if self.test_share or self.test_is_apart else "; the test is on the validation set"
             log.warning(
                 "%s: data.val_share=%g held out by data.seed=%d, balanced by class: %s%s",
                 source,
@@ -86,7 +88,7 @@ def split_of_one(
         return files, {}
     own_test = files[TEST] != files[VAL]
     parts = {
-        name: Part(name, val_share, 0.0 if own_test else test_share or 0.0, seed)
+        name: Part(name, val_share, 0.0 if own_test else test_share or 0.0, seed, own_test)
         for name in ((TRAIN, VAL) if own_test else (TRAIN, VAL, TEST))
     }
     return {split: files[TRAIN] if split in parts else files[split] for split in files}, parts

@@ -26,8 +26,9 @@ SHARED = (ColumnParallelLinear, RowParallelLinear)
 """Linear layers that ranks may share; on one rank they are ordinary ones."""
 SIDE = 224
 """Pixels of the images that a network is tried on, unless others are given."""
-TOLERANCE = 1e-4
-"""Of the outputs in float32, relative to the largest value: a larger difference is no rounding."""
+TOLERANCE, ROUNDINGS = 1e-4, 8
+"""Of the outputs, relative to the largest value: a difference that is larger than both is no rounding. The second one
+counts roundings of the outputs' own type, which matter in half precision."""
 ROUNDS = 5
 GAIN = 0.95
 """What a layout's share of the other one's time must be below, so that noise does not choose it."""
@@ -114,6 +115,7 @@ def _prepare(net: Deployed, inputs: tuple[Any, ...] | None, layout: Layout) -> D
     net.eval().requires_grad_(False)
     inputs = example_of(net) if inputs is None else inputs
     before = _outputs(net, inputs)
+    rounding = max((torch.finfo(one.dtype).eps for one in before if one.is_floating_point()), default=0.0)
     folded, left = fold_norms(net, inputs)
     keepers = [module for module in net.modules() if isinstance(module, KeepsConstants)]
     for module in keepers:
@@ -121,7 +123,7 @@ def _prepare(net: Deployed, inputs: tuple[Any, ...] | None, layout: Layout) -> D
     packed = _pack(net)
     chosen, seconds = _lay_out(net, inputs, layout)
     difference = relative_difference(_outputs(net, inputs), before)
-    if not difference <= TOLERANCE:
+    if not difference <= max(TOLERANCE, ROUNDINGS * rounding):
         raise LabError(
             f"deploy: the outputs of {type(net).__name__} differ by {difference:.1e} after {len(folded)} batch norms "
             "were folded: its forward pass uses weights in a way that this cannot see"

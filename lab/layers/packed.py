@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from lab.compat.torch import (
     ToldWhenMoved,
+    can_pack,
     has_onednn_linear,
     is_watched,
     onednn_convolution,
@@ -47,6 +48,9 @@ class _Packed(ToldWhenMoved, ABC):
             made.register_load_state_dict_post_hook(_repack)
         return made
 
+    def _can_be_packed(self) -> bool:
+        return plain_cpu(self.weight.detach(), self.weight) and can_pack(self.weight)
+
     @abstractmethod
     def pack(self) -> None:
         """Make the packed copy anew; there is none where oneDNN does not compute."""
@@ -80,7 +84,7 @@ class PackedConv2d(_Packed, nn.Conv2d):
 
     def pack(self) -> None:
         """Pack the weight: that of a 1x1 as a matrix, which is applied to each pixel's channels."""
-        fits = torch.backends.mkldnn.is_available() and plain_cpu(self.weight.detach(), self.weight)
+        fits = torch.backends.mkldnn.is_available() and self._can_be_packed()
         self.packed = self.packed_matrix = None
         if fits and self.padding_mode == "zeros" and not isinstance(self.padding, str):
             self.packed = onednn_packed_convolution(self.weight.detach(), self, None)
@@ -127,7 +131,7 @@ class PackedLinear(_Packed, Linear):
 
     def pack(self) -> None:
         """Pack the weight."""
-        fits = has_onednn_linear() and plain_cpu(self.weight.detach(), self.weight)
+        fits = has_onednn_linear() and self._can_be_packed()
         self.packed = onednn_packed_linear(self.weight.detach()) if fits else None
 
     def forward(self, x: Tensor) -> Tensor:

@@ -214,7 +214,7 @@ def load_pretrained(
         model: the network.
         file: ``.safetensors``, numpy's ``.npz``, detectron2's ``.pkl``, a torch checkpoint (a state dict, or one under
             ``model`` or ``state_dict``), a checkpoint folder of lab, or shards (``lab.registry.shards``).
-        classifier: submodules whose weights are dropped, with a warning, if their shape differs.
+        classifier: submodules whose weights are dropped, with a warning, if their shape differs, and may be missing.
         converter: dotted path of a function that converts other layouts of keys to lab's. Its module may have
             ``read_file(path, model)``, which returns the tensors of files that mean nothing without the network (those
             of darknet), and None for others.
@@ -259,6 +259,11 @@ def load_pretrained(
     # Its own values, so that nothing changes: the network's hooks decide which keys it misses and which it knows.
     tried = model.load_state_dict({key: own.get(key, value) for key, value in state.items()}, strict=False)
     missing = tuple(key for key in tried.missing_keys if key not in dropped)
+    for head in heads:  # a file of a network without a head initialises one that has it
+        own_keys = [key for key in own if key.startswith(f"{head}.")]
+        if own_keys and not dropped and not any(key in state for key in own_keys):
+            logger.warning("%s: it has no weights of %s, which stays as it is, to be trained", path, head)
+            missing = tuple(key for key in missing if key not in own_keys)
     report = LoadReport(path, missing, tuple(tried.unexpected_keys), tuple(dropped))
     if strict and (report.missing or (report.unexpected and not allow_unexpected)):
         raise CheckpointError(f"weights do not fit: {report}")

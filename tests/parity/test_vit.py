@@ -337,3 +337,19 @@ def test_drop_path_has_timms_rates_and_its_mean() -> None:
     # x + 2 a b, where a and b drop the two branches: 0 in a quarter of the samples
     assert (dropped.flatten(1).abs().amax(1) == 0).float().mean() == pytest.approx(0.25, abs=0.03)
     assert (whole.abs().max() > 0).item()
+
+
+def test_weights_of_a_class_token_begin_a_network_of_the_mean(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """timm's ``norm`` becomes ``fc_norm``; of a file without a head the head is left."""
+    source = classifier()
+    torch.save({key: value for key, value in source.state_dict().items() if "head" not in key}, tmp_path / "body.pth")
+    arguments = {"num_classes": 5, "pretrained": str(tmp_path / "body.pth"), "global_pool": "avg"}
+    name = "vit_tiny_patch16_224"
+    whole = create_model(name, num_classes=5).eval()
+    state = {key: value for key, value in whole.state_dict().items() if not key.startswith("head.")}
+    torch.save(state, tmp_path / "body.pth")
+    with caplog.at_level(logging.WARNING):
+        found = create_model(name, **arguments)
+    assert "their norm becomes that of the mean" in caplog.text
+    assert "it has no weights of head" in caplog.text
+    assert torch.equal(found.fc_norm.weight, state["norm.weight"])

@@ -196,6 +196,19 @@ class VisionTransformer(_ViTTrunk):
         logits: Tensor = self.head(features)
         return logits
 
+    def adapt_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return pretrained weights as in the base class; the norm of a class token becomes that of the mean.
+
+        Raises:
+            CheckpointError: the embeddings are of no square map with a class token.
+        """
+        adapted = super().adapt_weights(state)
+        if self.global_pool == "avg" and "norm.weight" in adapted and "fc_norm.weight" not in adapted:
+            logger.warning("these weights are of a class token: their norm becomes that of the mean of the others")
+            for name in ("weight", "bias"):
+                adapted[f"fc_norm.{name}"] = adapted.pop(f"norm.{name}")
+        return adapted
+
 
 class ViTFeatures(_ViTTrunk):
     """A backbone: (B, in_chans, H, W) normalised images to the maps of ``out_indices``, all of the last block's.

@@ -27,6 +27,7 @@ class CalibrationError(Metric):
 
     Args:
         num_bins: M.
+        binary: probabilities are sigmoids of the logits, as a binary cross-entropy learns them, not their softmax.
     """
 
     is_differentiable = False
@@ -37,16 +38,17 @@ class CalibrationError(Metric):
     correct: Tensor
     confidence: Tensor
 
-    def __init__(self, num_bins: int = 15) -> None:
+    def __init__(self, num_bins: int = 15, binary: bool = False) -> None:
         super().__init__()
-        self.num_bins = num_bins
+        self.num_bins, self.binary = num_bins, binary
         self.add_state("count", torch.zeros(num_bins, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("correct", torch.zeros(num_bins, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("confidence", torch.zeros(num_bins, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Add images with logits (B, K) and labels (B,)."""
-        confidence, found = logits.double().softmax(1).max(1)
+        scores = logits.double()
+        confidence, found = (scores.sigmoid() if self.binary else scores.softmax(1)).max(1)
         bins = (confidence * self.num_bins).ceil().long().sub(1).clamp(0, self.num_bins - 1)
         self.count.index_add_(0, bins, torch.ones_like(bins))
         self.correct.index_add_(0, bins, (found == labels).long())
@@ -106,13 +108,14 @@ class ClassificationMetrics(nn.Module):
     Args:
         num_classes: K.
         num_bins: of the calibration error.
+        binary: see ``CalibrationError``.
     """
 
-    def __init__(self, num_classes: int, num_bins: int = 15) -> None:
+    def __init__(self, num_classes: int, num_bins: int = 15, binary: bool = False) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.confusion = MulticlassConfusionMatrix(num_classes, validate_args=False)
-        self.ece = CalibrationError(num_bins)
+        self.ece = CalibrationError(num_bins, binary)
         has_top_5 = num_classes > 5  # else it is 1 whatever is predicted
         options: dict[str, Any] = {"num_classes": num_classes, "average": "micro", "validate_args": False}
         self.top_5 = MulticlassAccuracy(top_k=5, **options) if has_top_5 else None

@@ -99,7 +99,9 @@ class ClassificationTask(ClassTask):
     def _made_metrics(self) -> ClassificationMetrics | MultilabelMetrics:
         if self.spec.multilabel:
             return MultilabelMetrics(self.spec.num_classes, self.threshold)
-        return ClassificationMetrics(self.spec.num_classes, self.eval_settings["calibration_bins"])
+        return ClassificationMetrics(
+            self.spec.num_classes, self.eval_settings["calibration_bins"], self.criterion.binary
+        )
 
     @property
     def threshold(self) -> float:

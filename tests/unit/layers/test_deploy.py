@@ -215,3 +215,14 @@ class Unseen(Small):
 def test_what_cannot_be_deployed_is_said(model: Any, example: Any, words: str) -> None:
     with pytest.raises(lab.LabError, match=words):
         lab.deploy(model, example)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224"])
+def test_bfloat16_is_computed_where_it_cannot_be_packed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on processors without AVX-512, whether this one is such or not."""
+    monkeypatch.setattr("lab.layers.packed.can_pack", lambda weight: weight.dtype == torch.float32)
+    net = filled(outline(name)).to(torch.bfloat16)
+    images = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(2)).to(torch.bfloat16)
+    (expected,), (found,) = outputs(net, images), outputs(lab.deploy(net, images), images)
+    assert found.dtype == torch.bfloat16
+    assert float((found - expected).abs().max() / expected.abs().max()) < 0.1

@@ -250,6 +250,21 @@ def test_a_head_of_another_class_count_is_dropped_and_said_so(tmp_path: Path, ca
         lab.create_model("tiny", pretrained=True, width=6, weights_dir=tmp_path)
 
 
+def test_weights_without_a_head_begin_a_classifier(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """All of the head may lack, which is said; a part of it, or anything else, may not."""
+    state = Tiny().state_dict()
+    register_tiny()
+    torch.save({key: value for key, value in state.items() if not key.startswith("fc.")}, tmp_path / "body.pth")
+    with caplog.at_level(logging.WARNING):
+        model = lab.create_model("tiny", pretrained=str(tmp_path / "body.pth"), num_classes=5)
+    assert "it has no weights of fc, which stays as it is, to be trained" in caplog.text
+    assert torch.equal(model.body.weight, state["body.weight"])
+    for lacking in ("fc.bias", "body.weight"):
+        torch.save({key: value for key, value in state.items() if key != lacking}, tmp_path / "part.pth")
+        with pytest.raises(CheckpointError, match=f"missing 1 \\({lacking}"):
+            lab.create_model("tiny", pretrained=str(tmp_path / "part.pth"))
+
+
 def test_missing_and_unexpected_keys_are_reported(tmp_path: Path) -> None:
     state = Tiny().state_dict()
     state["boddy.weight"] = state.pop("body.weight")

@@ -23,7 +23,7 @@ class Chosen:
 
     Args:
         imbalance: train on a long tail: so many times more images of the first class than of the last; None: on all.
-        num_labels: train on the labels of so many images only, balanced by class; None: on all.
+        num_labels: train on the labels of so many images only, of each class its share, one at least; None: on all.
         label_seed: of that choice.
         class_balanced: draw each class equally often, with replacement, instead of each image once in an epoch.
     """
@@ -87,7 +87,9 @@ def long_tail(
 def few_labels(
     labels: npt.NDArray[np.int64], names: Sequence[str], keys: Sequence[str], count: int, seed: int, source: str
 ) -> npt.NDArray[np.int64]:
-    """Return the places of ``count`` images, balanced by class. See ``long_tail`` for the arguments.
+    """Return the places of ``count`` images: each class has its share of them, and one at least.
+
+    See ``long_tail`` for the arguments.
 
     Raises:
         DataError: they are fewer than the classes, or more than the images.
@@ -101,7 +103,18 @@ def few_labels(
         return np.arange(len(labels))
     share = count / len(labels)
     parts = hold_out(keys, [(label,) for label in labels.tolist()], {"taken": share, "rest": 1 - share}, seed)
-    return np.flatnonzero(np.array(parts) == "taken")
+    taken = np.array(parts) == "taken"
+    for label in np.setdiff1d(labels, labels[taken]):  # too rare for a share: a frequent class gives one up
+        rich = np.bincount(labels[taken]).argmax()
+        given, got = np.flatnonzero(taken & (labels == rich)), np.flatnonzero(labels == label)
+        taken[_first(given, keys, seed)] = False
+        taken[_first(got, keys, seed)] = True
+    return np.flatnonzero(taken)
+
+
+def _first(places: npt.NDArray[np.int64], keys: Sequence[str], seed: int) -> int:
+    """Return one of some places, which follows from the seed and the images' names."""
+    return int(min(places.tolist(), key=lambda place: hashlib.sha256(f"{seed}:{keys[place]}".encode(*_ANY)).digest()))
 
 
 _ANY = ("utf-8", "surrogateescape")

@@ -158,7 +158,8 @@ class HubModule(LabelledModule):
         """
         own = {TRAIN: self.train, VAL: self.val, TEST: self.test if self.test is not None else self.val}[split]
         share = self.val_share if own in (None, self.train) else None
-        part = None if share is None else Part(TRAIN if split == TRAIN else VAL, share, 0.0, self.seed)
+        is_apart = self.test not in (None, self.train)
+        part = None if share is None else Part(TRAIN if split == TRAIN else VAL, share, 0.0, self.seed, is_apart)
         place = HubPlace(self.path, self.subset, own or self.train, self.image_column, self.label_column)
         table = hub_table(place, None if split == TRAIN else self.dataset(TRAIN).class_names)
         return self.labelled(table.part(part), self.reading(split))

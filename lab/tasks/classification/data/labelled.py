@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lab.data.images.annotations import tell_once
 from lab.data.images.dataset import ImageDataset, Reading
 from lab.data.images.module import ImagesModule
 from lab.data.images.opening import ImageSource
@@ -22,7 +23,7 @@ from lab.data.images.pixels import as_pixels
 from lab.data.images.store import ImageStore
 from lab.data.parts import Part
 from lab.data.presence import ClassCounts
-from lab.errors import ConfigError
+from lab.errors import ConfigError, DataError
 from lab.ranges import Count, Ge, Gt, Le, Len, Options, Pixels, Positive, Probability
 from lab.structures import KeyedDataset
 from lab.structures.classification import ClassificationBatch, ClassificationSample, ClassificationSpec
@@ -196,6 +197,30 @@ class LabelledImages(ImageDataset[ClassificationSample, Any]):
         return ClassificationSample(pixels, row["labels"][0], row["image_id"], size, moves, drawn)
 
 
+def check_classes_present(counts: Sequence[int], names: Sequence[str], source: str) -> None:
+    """Say which classes have no image to train on.
+
+    Args:
+        counts: the usable images of each class.
+        names: of the classes.
+        source: for messages.
+
+    Raises:
+        DataError: only one class has images.
+    """
+    empty = [name for name, count in zip(names, counts, strict=True) if not count]
+    if len(names) - len(empty) < 2:
+        (only,) = (name for name in names if name not in empty)
+        raise DataError(
+            f"{source}: all images that can be read are of one class, {only!r}: there is nothing to tell apart"
+        )
+    if empty:
+        more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
+        tell_once(
+            f"{source}: no image to train on of {len(empty)} of {len(names)} classes: {', '.join(empty[:5])}{more}"
+        )
+
+
 @dataclass(eq=False)
 class LabelledModule(Preprocessed, Chosen, ImagesModule):
     """Base of the DataModules of images with one class each: a subclass implements ``table``.
@@ -258,11 +283,12 @@ class LabelledModule(Preprocessed, Chosen, ImagesModule):
 
         Raises:
             ConfigError: unlabelled images are wanted, and an augmentation that they do not have.
-            DataError: unlabelled images are wanted and there are none.
+            DataError: there are images to train on of one class only, or unlabelled ones are wanted and there are none.
         """
         size = (self.image_size, self.image_size)
         if reading.train and self.unlabelled:
             whole = LabelledImages(table, replace(reading, transform=self._evaluation(size)))
+            check_classes_present(whole.class_counts().counts, whole.class_names, str(table.store.place))
             whole.thin(self.imbalance, None, self.seed, self.label_seed)
             few = copy.copy(whole)
             few.thin(None, self.num_labels, self.seed, self.label_seed)
@@ -270,6 +296,7 @@ class LabelledModule(Preprocessed, Chosen, ImagesModule):
             return partly_labelled(few, whole.without(few), self.unlabelled, moves, size, self.seed, source)
         dataset = LabelledImages(table, reading, self.window)
         if reading.train:
+            check_classes_present(dataset.class_counts().counts, dataset.class_names, str(table.store.place))
             check_reflection(self.window.shift or 0, self.window.padding_mode, size)
             dataset.thin(self.imbalance, self.num_labels, self.seed, self.label_seed)
         return dataset

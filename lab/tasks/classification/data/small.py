@@ -85,12 +85,12 @@ class SmallImagesModule(ArraysModule):
         self, store: ImageStore, names: list[str], key: str
     ) -> tuple[npt.NDArray[np.uint8], Mapping[int, str]]:
         """Return the images (N, 3, h, w) that can be read, and why the others cannot, by their number."""
-        kept = cache_folder() / "lab-arrays" / f"{key}-{self.image_size}-{__version__}.npy"
+        kept = cache_folder() / "lab-arrays" / f"{key}-{self.image_size}-{self.interpolation}-{__version__}.npy"
         found = _kept(kept, len(names))
         if found is not None:
             return found, {}
         start = time.process_time()
-        pixels, bad = decode(store, names, self.image_size)
+        pixels, bad = decode(store, names, self.image_size, self.interpolation)
         if not bad and time.process_time() - start > WORTH_KEEPING:
             try:
                 kept.parent.mkdir(parents=True, exist_ok=True)
@@ -115,30 +115,34 @@ class SmallImagesModule(ArraysModule):
         tell_once(f"{store.place}: unreadable images, {usable} of {usable + len(bad)} are taken: {listed}")
 
 
-def decode(store: ImageStore, names: list[str], image_size: int | None) -> tuple[npt.NDArray[np.uint8], dict[int, str]]:
+def decode(
+    store: ImageStore, names: list[str], image_size: int | None, interpolation: str = "bilinear"
+) -> tuple[npt.NDArray[np.uint8], dict[int, str]]:
     """Return the images (N, 3, h, w) that can be read, and why the others cannot, by their number.
 
     Args:
         store: where they are.
         names: the images.
         image_size: the side that images are resized to if they differ in size; None: they have one size.
+        interpolation: ``"bilinear"`` or ``"bicubic"``.
 
     Raises:
         DataError: they differ in size, or the memory does not suffice.
     """
-    pixels, bad, odd = _pass(store, names, None, 1 if image_size else _MAX_NAMES)
+    how = Image.Resampling[interpolation.upper()]
+    pixels, bad, odd = _pass(store, names, None, how, 1 if image_size else _MAX_NAMES)
     if odd and image_size is None:
         raise DataError(
             f"{store.place}: images differ in size, the first is {pixels.shape[3]}x{pixels.shape[2]}, others are not "
             f"({', '.join(odd)}); set data.image_size=N to resize all of them, or take data=imagefolder"
         )
     if odd:
-        pixels, bad, _ = _pass(store, names, image_size, 1)
+        pixels, bad, _ = _pass(store, names, image_size, how, 1)
     return pixels, bad
 
 
 def _pass(
-    store: ImageStore, names: list[str], side: int | None, most_odd: int
+    store: ImageStore, names: list[str], side: int | None, how: Image.Resampling, most_odd: int
 ) -> tuple[npt.NDArray[np.uint8], dict[int, str], list[str]]:
     """Decode images, resized to ``side`` if it is given, until so many have another size than the first one."""
     pixels: npt.NDArray[np.uint8] = np.empty((0, 3, 1, 1), dtype=np.uint8)
@@ -152,7 +156,7 @@ def _pass(
             bad[row] = str(error)
             continue
         if side is not None:
-            image = image.resize((side, side), Image.Resampling.BILINEAR)
+            image = image.resize((side, side), how)
         if not taken:
             size = image.size
             shape = (len(names), 3, size[1], size[0])

@@ -16,7 +16,8 @@ CHANCE_BITS = 31
 
 def sharpen(probabilities: Tensor, temperature: float) -> Tensor:
     """Return probabilities (B, C) raised to 1 / temperature, normalised again (equation 7)."""
-    powers = probabilities.pow(1 / temperature)
+    # The greatest becomes 1, so that not all underflow at a low temperature.
+    powers = (probabilities / probabilities.amax(1, keepdim=True)).pow(1 / temperature)
     return powers / powers.sum(1, keepdim=True)
 
 

@@ -88,3 +88,12 @@ def test_the_surest_mistakes_are_kept_over_batches_and_ranks() -> None:
         setattr(alone, name, _joined(torch.stack([getattr(rank, name) for rank in ranks])))
     alone._computed = None
     assert plain(alone) == expected
+
+
+def test_calibration_of_a_binary_cross_entropy_is_of_its_sigmoids() -> None:
+    """Of the probabilities that predictions show; sigmoid(2) and sigmoid(3), both right."""
+    logits = torch.tensor([[2.0, 1.9, -1.0], [3.0, -2.0, 2.9]], dtype=torch.float64)
+    metrics = ClassificationMetrics(3, binary=True)
+    metrics.update(logits, torch.tensor([0, 0]))
+    confidence = torch.tensor([2.0, 3.0]).sigmoid()
+    assert metrics.compute()[0]["ece"] == pytest.approx(float((1 - confidence).mean()), abs=1e-6)

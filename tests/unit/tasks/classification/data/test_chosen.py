@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lab.tasks.classification.data.chosen import long_tail, tail_counts
+from lab.tasks.classification.data.chosen import few_labels, long_tail, tail_counts
 from lab.tasks.classification.data.folder import ImageFolderModule
 from lab.tasks.classification.data.idx import IdxDataModule
 from tests.unit.tasks.classification.data.test_idx import TEST, TRAIN
@@ -69,3 +69,16 @@ def test_long_tail_and_few_labels_of_a_dataset(tmp_path: Path, kind: str) -> Non
     prints = {made.fingerprint() for made in (tail, few, data(), data(imbalance=4), data(num_labels=6, label_seed=1))}
     assert len(prints) == 5
     assert data(imbalance=16).fingerprint() == tail.fingerprint()
+
+
+@pytest.mark.parametrize(("counts", "number"), [((500, 100, 100, 100), 4), ((1000, 5, 200), 50), ((5000, 83, 50), 3)])
+def test_few_labels_leave_no_class_out(counts: tuple[int, ...], number: int) -> None:
+    """Also where a class is too rare for its share of them."""
+    labels, names = np.repeat(np.arange(len(counts)), counts), "abcd"[: len(counts)]
+    keys = [str(row) for row in range(len(labels))]
+    rows = few_labels(labels, names, keys, number, 0, "")
+    found = np.bincount(labels[rows], minlength=len(counts))
+    assert found.sum() == number
+    assert found.min() >= 1
+    assert rows.tolist() == few_labels(labels, names, keys, number, 0, "").tolist()
+    assert abs(found - number * np.array(counts) / sum(counts)).max() < 2 + len(counts)

@@ -112,3 +112,25 @@ def test_what_cannot_be_trained_on_is_refused(tmp_path: Path, counts: dict[str, 
     make_folder(tmp_path, counts)
     with pytest.raises(DataError, match=says):
         module(tmp_path).dataset("train")
+
+
+def test_one_class_with_images_is_nothing_to_learn(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (root / "train" / "empty").mkdir()
+    with caplog.at_level(logging.WARNING):
+        assert module(root).spec.class_counts == (4, 2, 0)
+    assert "no image to train on of 1 of 3 classes: empty" in caplog.text
+    for file in (root / "train" / "dog").iterdir():
+        file.write_bytes(b"")
+    with pytest.raises(DataError, match="all images that can be read are of one class, 'cat'"):
+        module(root).dataset("train")
+
+
+def test_a_test_set_of_its_own_is_not_taken_for_the_validation_set(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_folder(tmp_path, {"train/a": 10, "train/b": 10, "test/a": 2, "test/b": 2})
+    with caplog.at_level(logging.WARNING):
+        data = module(tmp_path, val_share=0.2, test={"images": "test"})
+        assert (len(data.dataset("train")), len(data.dataset("val")), len(data.dataset("test"))) == (16, 4, 4)
+    assert "16 train, 4 val" in caplog.text
+    assert "the test is on the validation set" not in caplog.text

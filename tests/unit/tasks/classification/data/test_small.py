@@ -138,3 +138,14 @@ def test_real_images() -> None:
     with zipfile.ZipFile(folder / "test_200_per_class.zip") as archive, archive.open("test/cat/0007.jpg") as file:
         expected = np.asarray(Image.open(file))
     assert np.array_equal(data.arrays("test").images[607].transpose(1, 2, 0), expected)
+
+
+@pytest.mark.parametrize("name", ["bilinear", "bicubic"])
+def test_images_of_several_sizes_are_resized_as_asked(root: Path, name: str) -> None:
+    """Images of one size are left to the transforms."""
+    for split in ("train", "test"):
+        Image.new("RGB", (12, 9), (200, 10, 30)).save(root / split / "dog" / "9.png")
+    found = module(root, image_size=16, interpolation=name).dataset("test")[0, 3].image
+    file = Image.open(root / "test" / "dog" / "1.png").convert("RGB")
+    wanted = file.resize((16, 16), Image.Resampling[name.upper()])
+    assert np.array_equal(found.numpy(), np.asarray(wanted).transpose(2, 0, 1))

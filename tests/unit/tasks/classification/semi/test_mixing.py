@@ -16,6 +16,7 @@ def test_sharpening_by_hand() -> None:
     torch.testing.assert_close(found, torch.tensor([[36 / 46, 9 / 46, 1 / 46]], dtype=torch.float64))
     same = torch.tensor([[0.6, 0.3, 0.1]])
     torch.testing.assert_close(sharpen(same, 1.0), same)
+    assert torch.equal(sharpen(torch.full((1, 4), 0.25), 0.002), torch.full((1, 4), 0.25))  # 4^-500 is 0
 
 
 @pytest.mark.parametrize("alpha", [0.25, 0.5, 0.75, 1.0, 8.0])
