@@ -44,6 +44,7 @@ class RunDirectory:
         self.path = path
         self._lock: RunLock | None = None
         self._begun = False
+        self._former: tuple[str, dict[str, Any]] = "", {}
         self.writes = True
         self.before = "new"
         self._read()
@@ -210,6 +211,8 @@ class RunDirectory:
         if self.damage:
             self._say_damaged(self.file, self.damage)
         self.before, self._begun = self.state, True
+        config_before = config_file.read_text("utf-8", "replace") if config_file.is_file() else ""
+        self._former = config_before, dict(self.record)
         write_text(config_file, yaml.safe_dump(dict(config), sort_keys=False))
         commit, diff = git_output("rev-parse", "HEAD"), git_output("diff", "HEAD")
         if diff:
@@ -237,6 +240,14 @@ class RunDirectory:
         """Record how the run ended."""
         self.update(state=state, exit_code=exit_code, ended=now(), **changes)
 
+    def _withdraw(self) -> None:
+        """Put back the config and what was asked before, so that the run is not continued with what was refused."""
+        config, record = self._former
+        if config:
+            write_text(self.path / "config.yaml", config)
+            self.record.update({key: record[key] for key in _OF_A_START if key in record})
+        self.update()
+
     def _say_damaged(self, path: Path, damage: str) -> None:
         kept = self._keep_damaged(path)
         if path == self.file:
@@ -251,10 +262,19 @@ class RunDirectory:
         if self.damage:  # it was damaged while the job ran: the record from the start replaces it
             self._say_damaged(self.file, self.damage)
         self.record.update(record)
+        if self.record.pop(REFUSED, False):
+            self._withdraw()
         if self.record["state"] == "running" or exit_code not in (self.record["exit_code"], 2):
             self.end("interrupted" if exit_code in (130, 143) else "failed", exit_code)
 
 
+REFUSED = "refused"
+"""In ``run.json`` until the job's end is settled: an earlier run could not be continued as asked, no step was taken."""
+_OF_A_START = (
+    *("command", "overrides", "changes", "config_dirs", "commit", "diff", "sources", "versions", "machine", "seed"),
+    *("resumed_at", "strategy", "exit_code", "ended"),
+)
+"""Entries of ``run.json`` about what was asked."""
 LEFT = re.compile(r"\..+\.(\d+|writing|old|tmp|discarded)")
 """Files that a killed process was writing or removing; other hidden files are the user's."""
 

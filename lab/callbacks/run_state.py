@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -88,10 +89,10 @@ class RunState:
         access.restore(reader, module, optimizer)
         for group, saved in zip(optimizer.param_groups, state["optimizer_groups"], strict=False):
             check_alike(reader, "optimizer_groups", {**saved, "params": group["params"]}, group, "lr")
-        access.restore_groups(module, optimizer, state["optimizer_groups"])
+        access.compare_groups(module, optimizer, state["optimizer_groups"])
         self._compare(reader, trainer, state)
         for config, saved in zip(trainer.lr_scheduler_configs, state["lr_schedulers"], strict=True):
-            config.scheduler.load_state_dict(saved)
+            restore_schedule(config.scheduler, optimizer, saved)
         if state["precision"]:
             with understood(path, "state of this precision"):
                 trainer.precision_plugin.load_state_dict(state["precision"])
@@ -148,6 +149,18 @@ class RunState:
             "versions": self._versions,
             RECORD: versions_of(module),
         }
+
+
+def restore_schedule(scheduler: Any, optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Restore where a schedule stands; rates and factors are those of the config, which a resume may have changed."""
+    rates = scheduler.base_lrs
+    scheduler.load_state_dict(saved)
+    if isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR):  # all of lab's own
+        scheduler.base_lrs = rates
+        factors = [factor(scheduler.last_epoch) for factor in scheduler.lr_lambdas]
+        scheduler._last_lr = [rate * factor for rate, factor in zip(rates, factors, strict=True)]
+    for group, rate in zip(optimizer.param_groups, scheduler.get_last_lr(), strict=True):
+        group["lr"] = rate
 
 
 def _access(trainer: pl.Trainer) -> StateAccess:

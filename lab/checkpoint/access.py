@@ -112,8 +112,10 @@ class StateAccess:
             for group in optimizer.param_groups
         ]
 
-    def restore_groups(self, module: nn.Module, optimizer: torch.optim.Optimizer, groups: list[dict[str, Any]]) -> None:
-        """Restore the options of ``groups``, except how this machine computes the step.
+    def compare_groups(self, module: nn.Module, optimizer: torch.optim.Optimizer, groups: list[dict[str, Any]]) -> None:
+        """Compare the groups with those of a checkpoint; their options stay those of the config, which may be others.
+
+        The rate that a schedule had reached is restored with the schedule; without one the config's holds.
 
         Raises:
             CheckpointError: the optimizer groups its parameters differently.
@@ -121,8 +123,6 @@ class StateAccess:
         now = self.groups(module, optimizer)
         if [group["params"] for group in now] != [group["params"] for group in groups]:
             raise CheckpointError("the optimizer's groups of parameters are not those of the checkpoint")
-        for group, saved in zip(optimizer.param_groups, groups, strict=True):
-            group.update({key: value for key, value in saved.items() if key not in ("params", "foreach", "fused")})
 
     def weights(self, module: nn.Module) -> dict[str, Tensor]:
         """Return this rank's part of the trained parameters, by name.

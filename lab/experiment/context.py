@@ -39,6 +39,7 @@ class FitContext:
         wandb: the W&B run; None if W&B is off, and on ranks other than 0.
         trackers: the others, TensorBoard and MLflow; none on ranks other than 0.
         freezing: which parameters train when; None if all of them do from the start.
+        num_steps: that this fit has taken.
         stopped_at: the step at which early stopping has ended the training; None if it goes to the last step.
     """
 
@@ -52,6 +53,7 @@ class FitContext:
     wandb: WandbRun | None
     trackers: list[Tracker] = field(default_factory=list)
     freezing: Freezing | None = None
+    num_steps: int = 0
     stopped_at: int | None = None
 
     @property

@@ -16,7 +16,7 @@ from lab.experiment.context import FitContext, check_dataset, open_context
 from lab.experiment.testing import measure_best
 from lab.experiment.training import train
 from lab.report.tables import print_result
-from lab.run_directory import RunDirectory
+from lab.run_directory import REFUSED, RunDirectory
 from lab.run_progress import beat_at_start
 from lab.strategies import collectives
 from lab.system.ranks import Place
@@ -55,6 +55,7 @@ class Fit:
         self.watch = SignalWatch()
         self._context: FitContext | None = None
         self._code, self._state = 1, "failed"
+        self._is_refused = False
 
     def run(self) -> dict[str, float | None]:
         """Train to the last step, test the best checkpoint and record how it ended; every rank calls this.
@@ -98,7 +99,9 @@ class Fit:
             self._state = "diverged"
             raise self._record_divergence(error) from error
         except LabError:
-            self._code, self._state = 2, "failed" if self.directory.is_new else self.directory.before
+            has_trained = self._context is not None and self._context.num_steps > 0
+            self._is_refused = not (self.directory.is_new or has_trained)
+            self._code, self._state = 2, self.directory.before if self._is_refused else "failed"
             raise
         except RuntimeError as error:
             # If a second Ctrl-C has stopped this rank, the others wait for it in a collective.
@@ -130,7 +133,7 @@ class Fit:
     def _end(self) -> None:
         """Record how the fit ended, and end the runs of W&B and the trackers."""
         try:
-            self.directory.end(self._state, self._code)
+            self.directory.end(self._state, self._code, **({REFUSED: True} if self._is_refused else {}))
         except OSError:
             if self._code == 0:
                 raise

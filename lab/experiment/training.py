@@ -43,7 +43,7 @@ def train(fit: FitContext) -> None:
     if not task.is_trained:
         _memorize(fit, task, trainer)
     elif start < fit.plan.max_steps and not (stopping is not None and stopping.has_stopped):
-        _run(fit, task, trainer, divergence)
+        _run(fit, task, trainer, divergence, start)
     _say_stop(fit, stopping, trainer.global_step)
     fit.run.update(world_size=collectives.world_size(), hardware=describe_device(trainer))
 
@@ -100,7 +100,7 @@ def _say_start(fit: FitContext, start: int, monitor: str) -> None:
         fit.say(f"continuing {fit.run.path} at step {start} of {fit.plan.max_steps}")
 
 
-def _run(fit: FitContext, task: Task, trainer: pl.Trainer, divergence: Divergence) -> None:
+def _run(fit: FitContext, task: Task, trainer: pl.Trainer, divergence: Divergence, start: int) -> None:
     try:
         # Pass loaders: the DataModule would keep a reference to the Trainer, and with it the network, afterwards.
         trainer.fit(task, fit.data.train_dataloader(), fit.data.val_dataloader())
@@ -111,6 +111,7 @@ def _run(fit: FitContext, task: Task, trainer: pl.Trainer, divergence: Divergenc
         fit.run.update(steps=trainer.global_step)  # a run that has taken a step is never removed
         raise
     finally:
+        fit.num_steps = trainer.global_step - start
         if divergence.skipped or divergence.policy == "skip":
             fit.run.update(skipped_steps=divergence.skipped)
     if divergence.skipped:

@@ -76,7 +76,9 @@ def _take(
             f"({run.state}) was made; resume=never starts afresh, resume={run.path} continues it all the same"
         )
     before = _config_before(run) if named else None
-    if run.state == "finished" and not (named and _goes_further(before, config)):
+    if run.state == "finished" and not (named and _goes_further(before, config, run.record)):
+        if named and before is not None:
+            _say_ignored(_changes(before, config, known, known), overrides)
         if run.damage:
             print(f"warning: {run.file} is {run.damage}", file=sys.stderr)
         return True
@@ -117,10 +119,29 @@ def _changes(before: dict[str, Any] | None, config: dict[str, Any], known: str, 
     return changed
 
 
-def _goes_further(before: dict[str, Any] | None, config: dict[str, Any]) -> bool:
-    """Whether a config has more steps than the one before; True if the earlier config is not known (None)."""
+def _say_ignored(changes: dict[str, list[Any]], overrides: list[str]) -> None:
+    """Say which words a finished run does not follow."""
+    asked = tuple(word_key(word) for word in overrides)
+    ignored = [
+        f"{key}={now} (was {then})"
+        for key, (then, now) in changes.items()
+        if any(key == word or key.startswith(f"{word}.") for word in asked)
+    ]
+    if ignored:
+        more = f" and {len(ignored) - 3} more" if len(ignored) > 3 else ""
+        print(f"warning: not applied to a finished run: {', '.join(ignored[:3])}{more}", file=sys.stderr)
+
+
+def _goes_further(before: dict[str, Any] | None, config: dict[str, Any], record: dict[str, Any]) -> bool:
+    """Whether a config trains longer than the one before; True if the earlier config is not known (None)."""
     if before is None:
         return True
+    if record.get("stopped_early"):
+        then, now = (_at(each, "callbacks.early_stopping") or {} for each in (before, config))
+        if not now or now.get("patience", 0) > then.get("patience", 0):
+            return True
+        if any(now.get(key) != then.get(key) for key in ("min_delta", "start")):
+            return True
     lengths = {key: (_at(before, f"trainer.{key}"), config["trainer"][key]) for key in ("max_steps", "max_epochs")}
     return any((now or 0) > (then if isinstance(then, int) else 0) for then, now in lengths.values())
 

@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.plugins.precision import DeepSpeedPrecision
 
+from lab.callbacks.run_state import restore_schedule
 from lab.checkpoint.access import StateAccess
 from lab.checkpoint.format import CheckpointReader
 from lab.checkpoint.writer import write_checkpoint
@@ -85,9 +86,9 @@ class Watch(pl.Callback):
         access, (optimizer,) = access_of(trainer), trainer.optimizers
         reader = CheckpointReader(self.load)
         access.restore(reader, pl_module, optimizer if self.states else None)
-        access.restore_groups(pl_module, optimizer, reader.state["groups"])
+        access.compare_groups(pl_module, optimizer, reader.state["groups"])
         (schedule,) = trainer.lr_scheduler_configs
-        schedule.scheduler.load_state_dict(reader.state["schedule"])
+        restore_schedule(schedule.scheduler, optimizer, reader.state["schedule"])
         if self.save is not None:
             write(self.save, trainer, pl_module)
 
